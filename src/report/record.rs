@@ -1,0 +1,361 @@
+//! The record of a command's runs: the types behind `run.json`.
+//!
+//! Export types only, apart from those the measurement works with. Others rely on the keys: add,
+//! never rename. Byte and packet counts and ns are integers; a value that is missing is null, never 0.
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::latency::{Latency, Summary};
+
+/// The version of the keys in `run.json`.
+pub const SCHEMA: u32 = 1;
+
+/// The whole of a `run.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// `udp`.
+    pub kind: String,
+    /// The version of wirebench that wrote it.
+    pub wirebench: String,
+    /// When the command began, RFC 3339 in UTC.
+    pub started_at: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The machine it ran on; of two, the sender's.
+    pub host: Host,
+    /// One entry a repetition.
+    pub runs: Vec<Run>,
+}
+
+/// What a reader needs to know of the machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Host {
+    /// `uname -r`.
+    pub kernel: String,
+    /// The CPU's model name.
+    pub cpu: String,
+    /// CPUs this process may use.
+    pub cores: usize,
+    /// The frequency governor, where there is one.
+    pub governor: Option<String>,
+    /// Largest unprivileged receive buffer, in bytes.
+    pub rmem_max: Option<u64>,
+    /// Largest unprivileged send buffer, in bytes.
+    pub wmem_max: Option<u64>,
+}
+
+/// One run of `bench udp`, or as much of it as was measured.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Run {
+    /// `mio`.
+    pub engine: String,
+    /// `lossless`, `paced` or `blast`.
+    pub mode: String,
+    /// Whether the run reached its end and both sides' figures are here.
+    pub complete: bool,
+    /// How it ended: `complete`, `interrupted`, `peer_lost`, `limit` or `failed`.
+    pub ended: String,
+    /// A sentence on why, when it is not `complete`.
+    pub reason: Option<String>,
+    /// What was asked for, as given; null where nothing was.
+    pub requested: Requested,
+    /// What was in force.
+    pub effective: Effective,
+    /// The sender's wall clock at its stamp of the first datagram, RFC 3339.
+    pub first_sent_at: Option<String>,
+    /// The receiver's wall clock at its stamp of the last datagram, RFC 3339.
+    pub last_received_at: Option<String>,
+    /// The sender's address, as the receiver sees it.
+    pub client_ip: Option<String>,
+    /// What was offered to the kernel, once each, `lost.not_sent` among it.
+    pub sent: Traffic,
+    /// What arrived.
+    pub received: Received,
+    /// What did not: `sent.packets - received.unique`, split by where it went.
+    pub lost: Lost,
+    /// From the sender's stamp of the first datagram to the receiver's stamp of the last.
+    pub seconds: Option<f64>,
+    /// Unique message bytes / 1000 / seconds.
+    pub kb_per_s: Option<f64>,
+    /// Unique message bytes / 1024 / seconds.
+    pub kib_per_s: Option<f64>,
+    /// Unique message bits / 10^9 / seconds.
+    pub gbit_per_s: Option<f64>,
+    /// Unique datagrams / seconds.
+    pub packets_per_s: Option<f64>,
+    /// Message bytes / 1000 / the sum of all transit times in seconds.
+    pub transit_kb_per_s: Option<f64>,
+    /// One-way latency from the actual send; null when nothing was received.
+    pub latency_ns: Option<Summary>,
+    /// One-way latency from the intended send; null unless paced.
+    pub latency_from_intended_ns: Option<Summary>,
+    /// RFC 3550; of several streams the largest.
+    pub jitter_ns: Option<f64>,
+    /// How well the schedule was held; null unless paced.
+    pub pacing: Option<Pacing>,
+    /// CPU time of the threads that send and receive.
+    pub cpu: Cpu,
+    /// What the I/O cost, and what went wrong in it.
+    pub engine_stats: EngineStats,
+    /// One entry a stream.
+    pub streams: Vec<Stream>,
+    /// Rows of `intervals.csv`; of a very long run only the first [`MOST_INTERVALS`].
+    pub intervals: Vec<Interval>,
+    /// How many rows `intervals.csv` has beyond those.
+    pub intervals_omitted: u64,
+}
+
+/// How many interval rows `run.json` keeps, so that it stays readable and memory flat.
+pub const MOST_INTERVALS: usize = 4_096;
+
+/// What was asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Requested {
+    /// Message bytes in all.
+    pub bytes: Option<u64>,
+    /// Datagrams in all.
+    pub packets: Option<u64>,
+    /// Seconds of sending.
+    pub duration_s: Option<f64>,
+    /// Message bytes a datagram.
+    pub chunk: usize,
+    /// Message bits a second.
+    pub rate_bits_per_s: Option<f64>,
+    /// Datagrams a second.
+    pub pps: Option<f64>,
+    /// Datagrams a send call.
+    pub batch: Option<usize>,
+    /// `on`, `off` or `auto`.
+    pub gso: String,
+    /// Socket pairs.
+    pub streams: usize,
+    /// As given.
+    pub cpus: Option<String>,
+    /// Bytes.
+    pub sndbuf: Option<usize>,
+    /// Bytes.
+    pub rcvbuf: Option<usize>,
+    /// The server, when it is another process.
+    pub to: Option<String>,
+}
+
+/// What was in force.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Effective {
+    /// Message bytes a datagram.
+    pub chunk: usize,
+    /// Header bytes a datagram.
+    pub header: usize,
+    /// Both together: the UDP payload.
+    pub datagram: usize,
+    /// Most datagrams a send call.
+    pub batch: usize,
+    /// Datagrams a message with GSO; 1 without.
+    pub segments: usize,
+    /// Whether sends are segmented by the kernel.
+    pub gso: bool,
+    /// Whether receives are coalesced by the kernel.
+    pub gro: bool,
+    /// Why GSO or GRO is off although `auto` would have taken it.
+    pub offload_note: Option<String>,
+    /// `SO_SNDBUF` as read back, in bytes.
+    pub sndbuf: usize,
+    /// `SO_RCVBUF` as read back, in bytes.
+    pub rcvbuf: usize,
+    /// Socket pairs.
+    pub streams: usize,
+    /// The sender threads' CPUs; null where the kernel chooses.
+    pub sender_cpus: Option<Vec<usize>>,
+    /// The receiver threads' CPUs; null where the kernel chooses.
+    pub receiver_cpus: Option<Vec<usize>>,
+    /// Datagrams the receiver grants ahead, a stream; null unless lossless.
+    pub window: Option<u64>,
+    /// Whether a paced sender spins for the last stretch before a deadline.
+    pub spin: bool,
+    /// How the two clocks were related.
+    pub clock: Clock,
+}
+
+/// How the sender's clock was related to the receiver's.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Clock {
+    /// `same` (one kernel's monotonic clock) or `estimated`.
+    pub source: String,
+    /// The receiver's clock minus the sender's, in ns.
+    pub offset_ns: i64,
+    /// Half-width of the offset's error bar, in ns: half the best round trip, and the drift.
+    pub error_ns: u64,
+    /// How far the estimate moved during the run, in ns.
+    pub drift_ns: Option<i64>,
+}
+
+/// Packets and message bytes.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Datagrams.
+    pub packets: u64,
+    /// Bytes of message in them, headers not counted.
+    pub bytes: u64,
+}
+
+/// What arrived at the receiver's sockets.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Received {
+    /// `unique + duplicates`.
+    pub packets: u64,
+    /// Message bytes of the unique ones.
+    pub bytes: u64,
+    /// First arrivals.
+    pub unique: u64,
+    /// Further arrivals of the same sequence number.
+    pub duplicates: u64,
+    /// First arrivals with a lower sequence number than one seen before (RFC 4737).
+    pub reordered: u64,
+    /// Arrivals so late that their place in the window was given up: lost (RFC 7680, 3.8.4), counted nowhere else.
+    pub late: u64,
+    /// Datagrams of no stream of this run: the sum of the three kinds below.
+    pub foreign: u64,
+    /// Foreign: the token is another.
+    pub foreign_token: u64,
+    /// Foreign: shorter than a header.
+    pub foreign_short: u64,
+    /// Foreign: no header of ours, or one that contradicts the datagram.
+    pub foreign_malformed: u64,
+}
+
+/// What did not arrive, by where it went as far as the kernel says.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Lost {
+    /// `sent.packets - received.unique`: the sum of the three below.
+    pub packets: u64,
+    /// The sender's kernel refused it for good.
+    pub not_sent: u64,
+    /// Dropped at the receiver's socket, its buffer full.
+    pub receiver_socket: u64,
+    /// Anywhere else.
+    pub elsewhere: u64,
+}
+
+/// How well a paced sender held its schedule.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Pacing {
+    /// Datagrams a second asked for.
+    pub target_pps: f64,
+    /// Datagrams a second offered, from the first stamp to the last.
+    pub achieved_pps: Option<f64>,
+    /// How long after its intended time each datagram was stamped.
+    pub lateness_ns: Summary,
+    /// How far each gap between two datagrams was from the intended one.
+    pub gap_error_ns: Summary,
+}
+
+/// CPU seconds of the sending and the receiving threads.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Cpu {
+    /// Sender, user mode.
+    pub sender_user_s: f64,
+    /// Sender, kernel.
+    pub sender_system_s: f64,
+    /// Receiver, user mode; null when the receiver could not tell any more.
+    pub receiver_user_s: Option<f64>,
+    /// Receiver, kernel.
+    pub receiver_system_s: Option<f64>,
+    /// Sender, both, per million datagrams sent.
+    pub sender_s_per_million: Option<f64>,
+    /// Receiver, both, per million datagrams received.
+    pub receiver_s_per_million: Option<f64>,
+}
+
+/// What the I/O cost and what went wrong in it, over all streams.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct EngineStats {
+    /// Calls that send, those that failed among them.
+    pub send_syscalls: u64,
+    /// Messages taken by the kernel (with GSO each holds several datagrams).
+    pub send_messages: u64,
+    /// Send calls that took only some of the messages.
+    pub send_partial: u64,
+    /// Send calls that found the send buffer full.
+    pub send_eagain: u64,
+    /// Send calls that found the kernel out of memory or the device's queue full; tried again.
+    pub send_enobufs: u64,
+    /// Sends refused for good.
+    pub send_errors: u64,
+    /// The last such refusal.
+    pub last_send_error: Option<i32>,
+    /// Times the sender slept.
+    pub send_waits: u64,
+    /// Times a lossless sender ran dry and asked for credit.
+    pub credit_probes: u64,
+    /// Calls that receive.
+    pub receive_syscalls: u64,
+    /// Messages received (with GRO each may hold several datagrams).
+    pub receive_messages: u64,
+    /// Receive calls that found nothing.
+    pub receive_eagain: u64,
+    /// Messages longer than the buffer.
+    pub receive_truncated: u64,
+    /// Times the receiver slept.
+    pub receive_waits: u64,
+    /// Credits the receiver sent.
+    pub credits: u64,
+    /// Drops at the receiver's sockets as the kernel counts them (with GRO perhaps one for a whole run of datagrams).
+    pub receiver_socket_drops: u64,
+    /// How far `UdpRcvbufErrors` of the receiver's network namespace rose meanwhile, whoever's they were.
+    pub host_receive_buffer_errors: Option<u64>,
+}
+
+/// One stream's share of the run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Stream {
+    /// Counted from 0.
+    pub stream: usize,
+    /// As [`Run::sent`].
+    pub sent: Traffic,
+    /// As [`Run::received`].
+    pub received: Received,
+    /// As [`Run::lost`].
+    pub lost: Lost,
+    /// As [`Run::jitter_ns`].
+    pub jitter_ns: Option<f64>,
+}
+
+/// One row of `intervals.csv`: what the receiver saw in a stretch of time, all streams together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Seconds from the start of the run to the start of the interval.
+    pub start_s: f64,
+    /// Its length in seconds.
+    pub seconds: f64,
+    /// Datagrams that arrived, duplicates among them.
+    pub packets: u64,
+    /// Message bytes of the unique ones.
+    pub bytes: u64,
+    /// Those bytes / 1000 / seconds.
+    pub kb_per_s: f64,
+    /// Datagrams missing at the end of the interval, less those missing at its start: negative when some came late.
+    pub missing: i64,
+    /// Duplicates in it.
+    pub duplicates: u64,
+    /// Reordered in it.
+    pub reordered: u64,
+    /// Median latency in ns.
+    pub latency_p50_ns: Option<u64>,
+    /// 99 % latency in ns.
+    pub latency_p99_ns: Option<u64>,
+    /// Largest latency in ns.
+    pub latency_max_ns: Option<u64>,
+}
+
+/// A run with the histograms its summaries were taken from.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// The figures.
+    pub run: Run,
+    /// One-way latency from the actual send, all streams merged.
+    pub latency: Latency,
+    /// One-way latency from the intended send; empty unless paced.
+    pub latency_from_intended: Latency,
+}

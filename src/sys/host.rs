@@ -1,0 +1,85 @@
+//! Facts about this machine that a reader of a result needs to judge it.
+
+use std::fs;
+use std::thread;
+
+/// The kernel's release, as `uname -r` prints it; empty where /proc does not say.
+pub fn kernel() -> String {
+    line("/proc/sys/kernel/osrelease").unwrap_or_default()
+}
+
+/// The first CPU's model name; empty where /proc does not say.
+pub fn cpu_model() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    info.lines()
+        .find_map(|row| row.strip_prefix("model name"))
+        .map(|rest| rest.trim_start_matches([' ', '\t', ':']).trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// How many CPUs this process may use.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The first CPU's frequency governor, where the machine has one.
+pub fn governor() -> Option<String> {
+    line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+}
+
+/// The largest receive buffer an unprivileged user may ask for, in bytes (socket(7)).
+pub fn rmem_max() -> Option<u64> {
+    line("/proc/sys/net/core/rmem_max")?.parse().ok()
+}
+
+/// The largest send buffer an unprivileged user may ask for, in bytes (socket(7)).
+pub fn wmem_max() -> Option<u64> {
+    line("/proc/sys/net/core/wmem_max")?.parse().ok()
+}
+
+/// `UdpRcvbufErrors` of this network namespace so far (/proc/net/snmp), IPv4 and IPv6 together:
+/// datagrams dropped because some socket's receive buffer was full.
+pub fn udp_receive_buffer_errors() -> Option<u64> {
+    let v4 = snmp_udp(&fs::read_to_string("/proc/net/snmp").ok()?)?;
+    let v6 = fs::read_to_string("/proc/net/snmp6")
+        .ok()
+        .and_then(|text| snmp6_udp(&text));
+    Some(v4 + v6.unwrap_or(0))
+}
+
+fn snmp_udp(text: &str) -> Option<u64> {
+    let mut rows = text.lines().filter_map(|row| row.strip_prefix("Udp: "));
+    let column = rows
+        .next()?
+        .split(' ')
+        .position(|name| name == "RcvbufErrors")?;
+    rows.next()?.split(' ').nth(column)?.parse().ok()
+}
+
+fn snmp6_udp(text: &str) -> Option<u64> {
+    let row = text
+        .lines()
+        .find_map(|row| row.strip_prefix("Udp6RcvbufErrors"))?;
+    row.trim().parse().ok()
+}
+
+fn line(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snmp_tables_are_read_by_column_name() {
+        let v4 = "Ip: Forwarding\nIp: 1\nUdp: InDatagrams NoPorts RcvbufErrors SndbufErrors\nUdp: 9 8 7 6\nUdpLite: InDatagrams\nUdpLite: 0\n";
+        assert_eq!(snmp_udp(v4), Some(7));
+        assert_eq!(snmp_udp("Udp: InDatagrams\nUdp: 1\n"), None);
+        assert_eq!(
+            snmp6_udp("Udp6InDatagrams \t4\nUdp6RcvbufErrors   \t12\n"),
+            Some(12)
+        );
+    }
+}

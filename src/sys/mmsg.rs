@@ -1,0 +1,327 @@
+//! Many datagrams in one system call: sendmmsg(2) and recvmmsg(2).
+//!
+//! Both batches keep their header arrays between calls and fill in the pointers anew for each, so
+//! no pointer outlives the call it was made for.
+
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+/// Room for one message's control data: `UDP_GRO` and `SO_RXQ_OVFL` take 24 bytes each (cmsg(3)).
+/// In words, because a cmsghdr must be aligned to one.
+const CONTROL_WORDS: usize = 8;
+
+/// Header arrays for sending up to a fixed number of messages a call.
+pub struct SendBatch {
+    vectors: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+}
+
+impl SendBatch {
+    /// Room for `capacity` messages a call.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            vectors: Vec::with_capacity(capacity),
+            headers: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// Sends the messages, in order, on a connected socket and returns how many the kernel took:
+    /// fewer than given when it had no room for more or refused one. Those past the capacity are
+    /// left for the next call.
+    ///
+    /// # Errors
+    /// As sendmmsg(2), and only when not even the first was taken.
+    pub fn send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        messages: impl Iterator<Item = &'a [u8]>,
+    ) -> io::Result<usize> {
+        self.vectors.clear();
+        self.headers.clear();
+        let room = self.vectors.capacity();
+        for bytes in messages.take(room) {
+            self.vectors.push(libc::iovec {
+                iov_base: bytes.as_ptr().cast_mut().cast(),
+                iov_len: bytes.len(),
+            });
+        }
+        for vector in &mut self.vectors {
+            let mut header = empty_header();
+            header.msg_hdr.msg_iov = vector;
+            header.msg_hdr.msg_iovlen = 1;
+            self.headers.push(header);
+        }
+        // SAFETY: each header points at one vector of `self.vectors`, which no longer grows, and
+        // each vector at a slice borrowed for 'a, so all are readable during the call; sendmmsg
+        // writes only `msg_len`. No address or control data is given: both pointers are null.
+        let taken = unsafe {
+            syscall!(sendmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as libc::c_uint,
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL
+            ))?
+        };
+        Ok(taken as usize)
+    }
+}
+
+/// Buffers and header arrays for receiving up to a fixed number of messages a call.
+pub struct ReceiveBatch {
+    memory: Box<[u8]>,
+    /// Bytes of `memory` each message may fill.
+    stride: usize,
+    vectors: Vec<libc::iovec>,
+    headers: Vec<libc::mmsghdr>,
+    sources: Vec<libc::sockaddr_storage>,
+    controls: Vec<[u64; CONTROL_WORDS]>,
+}
+
+/// One received message: a datagram, or with GRO several of one sender, end to end.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// The payload, cut off at the size of the buffer.
+    pub bytes: &'a [u8],
+    /// Bytes of each datagram in it but the last, which may be shorter; all of it without GRO.
+    pub segment: usize,
+    /// The message was longer than the buffer, and the rest of it is gone.
+    pub truncated: bool,
+    /// The socket's count of drops when this message was queued, once there are any.
+    pub drops: Option<u32>,
+    source: &'a libc::sockaddr_storage,
+}
+
+impl<'a> Message<'a> {
+    /// Who sent it; `None` for an address family this program does not use.
+    pub fn source(&self) -> Option<SocketAddr> {
+        socket_address(self.source)
+    }
+
+    /// The datagrams in the message, in the order they were sent.
+    pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.bytes.chunks(self.segment.max(1))
+    }
+}
+
+impl ReceiveBatch {
+    /// Room for `capacity` messages a call, of up to `stride` bytes each.
+    pub fn new(capacity: usize, stride: usize) -> Self {
+        // SAFETY: both are plain integers and pointers, for which all zero is valid.
+        let (vector, source) = unsafe { (mem::zeroed(), mem::zeroed()) };
+        Self {
+            memory: vec![0; capacity * stride].into_boxed_slice(),
+            stride,
+            vectors: vec![vector; capacity],
+            headers: vec![empty_header(); capacity],
+            sources: vec![source; capacity],
+            controls: vec![[0; CONTROL_WORDS]; capacity],
+        }
+    }
+
+    /// How many messages one call can return.
+    pub fn capacity(&self) -> usize {
+        self.headers.len()
+    }
+
+    /// Takes what the socket has queued, without waiting, and returns how many messages that were;
+    /// fewer than the capacity means that the queue was empty at the end of the call.
+    ///
+    /// # Errors
+    /// As recvmmsg(2); `WouldBlock` when nothing was queued.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        let rows = self
+            .memory
+            .chunks_exact_mut(self.stride)
+            .zip(&mut self.vectors);
+        let rows = rows
+            .zip(&mut self.headers)
+            .zip(&mut self.sources)
+            .zip(&mut self.controls);
+        for ((((bytes, vector), header), source), control) in rows {
+            vector.iov_base = bytes.as_mut_ptr().cast();
+            vector.iov_len = bytes.len();
+            header.msg_hdr.msg_iov = vector;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_name = ptr::from_mut(source).cast();
+            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = size_of_val(control) as _;
+            header.msg_hdr.msg_flags = 0;
+        }
+        // SAFETY: every header points at a vector, an address and a control buffer in this struct,
+        // each of the length stated, distinct and writable; `&mut self` keeps them so during the
+        // call. A null timeout is allowed and MSG_DONTWAIT makes the call return at once.
+        let count = unsafe {
+            syscall!(recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as libc::c_uint,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut()
+            ))?
+        };
+        Ok(count as usize)
+    }
+
+    /// The messages of the last [`Self::receive`], of which `count` was the answer.
+    pub fn messages(&self, count: usize) -> impl Iterator<Item = Message<'_>> {
+        let rows = self
+            .memory
+            .chunks_exact(self.stride)
+            .zip(&self.headers)
+            .zip(&self.sources);
+        rows.take(count).map(|((memory, header), source)| {
+            let length = (header.msg_len as usize).min(memory.len());
+            let mut message = Message {
+                bytes: &memory[..length],
+                segment: length,
+                truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+                drops: None,
+                source,
+            };
+            read_control(&header.msg_hdr, &mut message);
+            message
+        })
+    }
+}
+
+fn empty_header() -> libc::mmsghdr {
+    // SAFETY: plain integers and pointers, for which all zero is valid.
+    unsafe { mem::zeroed() }
+}
+
+/// Reads the control data that recvmmsg left behind one header (cmsg(3)).
+#[inline]
+fn read_control(header: &libc::msghdr, message: &mut Message<'_>) {
+    if header.msg_controllen == 0 {
+        return;
+    }
+    // SAFETY: `header` was filled by the kernel, its control pointer still points at the buffer in
+    // the same ReceiveBatch, and `msg_controllen` is what the kernel wrote there; the CMSG macros
+    // stay within that. The two values read are unaligned 32-bit integers, checked by length.
+    unsafe {
+        let mut next = libc::CMSG_FIRSTHDR(header);
+        while let Some(control) = next.as_ref() {
+            let holds_u32 = control.cmsg_len >= libc::CMSG_LEN(4) as _;
+            let value = || ptr::read_unaligned(libc::CMSG_DATA(control).cast::<u32>());
+            match (control.cmsg_level, control.cmsg_type) {
+                (libc::SOL_UDP, libc::UDP_GRO) if holds_u32 => message.segment = value() as usize,
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) if holds_u32 => message.drops = Some(value()),
+                _ => {}
+            }
+            next = libc::CMSG_NXTHDR(header, control);
+        }
+    }
+}
+
+fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match libc::c_int::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that this is a sockaddr_in, which is smaller than the
+            // storage and has no stricter alignment.
+            let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
+            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddrV4::new(address, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: likewise for sockaddr_in6.
+            let v6 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
+            let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            Some(SocketAddrV6::new(address, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::socket;
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    fn pair(local: &str) -> (UdpSocket, UdpSocket) {
+        let receiver = socket::bind_udp(local.parse().unwrap()).unwrap();
+        let sender = socket::bind_udp(local.parse().unwrap()).unwrap();
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        (sender, receiver)
+    }
+
+    #[test]
+    fn a_batch_arrives_in_order_with_its_source() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let (sender, receiver) = pair(local);
+            let sent: Vec<Vec<u8>> = (0..5u8).map(|n| vec![n; 10 + usize::from(n)]).collect();
+            let taken = SendBatch::new(8)
+                .send(sender.as_fd(), sent.iter().map(Vec::as_slice))
+                .unwrap();
+            assert_eq!(taken, 5);
+            let mut batch = ReceiveBatch::new(8, 100);
+            assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 5);
+            for (message, sent) in batch.messages(5).zip(&sent) {
+                assert_eq!(message.bytes, sent);
+                assert_eq!(message.source(), Some(sender.local_addr().unwrap()));
+                assert_eq!(message.segment, sent.len());
+                assert!(!message.truncated);
+            }
+            let empty = batch.receive(receiver.as_fd()).unwrap_err();
+            assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn a_message_longer_than_its_buffer_is_marked() {
+        let (sender, receiver) = pair("127.0.0.1:0");
+        sender.send(&[7; 300]).unwrap();
+        let mut batch = ReceiveBatch::new(1, 100);
+        assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 1);
+        let message = batch.messages(1).next().unwrap();
+        assert!(message.truncated);
+        assert_eq!(message.bytes, [7; 100]);
+    }
+
+    #[test]
+    fn a_segmented_send_arrives_as_one_message_of_datagrams() {
+        let (sender, receiver) = pair("127.0.0.1:0");
+        if socket::set_segment_size(sender.as_fd(), 100).is_err()
+            || socket::set_gro(receiver.as_fd(), true).is_err()
+        {
+            println!("skipped: this kernel has no UDP_SEGMENT or UDP_GRO");
+            return;
+        }
+        let bytes: Vec<u8> = (0..=249).collect();
+        assert_eq!(
+            SendBatch::new(1)
+                .send(sender.as_fd(), [bytes.as_slice()].into_iter())
+                .unwrap(),
+            1
+        );
+        let mut batch = ReceiveBatch::new(4, 65_536);
+        assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 1);
+        let message = batch.messages(1).next().unwrap();
+        assert_eq!(message.segment, 100);
+        let lengths: Vec<usize> = message.datagrams().map(<[u8]>::len).collect();
+        assert_eq!(lengths, [100, 100, 50]);
+        assert_eq!(message.bytes, bytes);
+    }
+
+    #[test]
+    fn drops_are_reported_with_the_next_message() {
+        let (sender, receiver) = pair("127.0.0.1:0");
+        socket::set_overflow_count(receiver.as_fd()).unwrap();
+        socket::set_buffers(&receiver, None, Some(4_096), false).unwrap();
+        for _ in 0..50 {
+            sender.send(&[0; 1_000]).unwrap();
+        }
+        let mut batch = ReceiveBatch::new(64, 2_000);
+        let kept = batch.receive(receiver.as_fd()).unwrap();
+        sender.send(b"next").unwrap();
+        assert_eq!(batch.receive(receiver.as_fd()).unwrap(), 1);
+        let message = batch.messages(1).next().unwrap();
+        assert_eq!(message.drops, Some(50 - kept as u32));
+    }
+}

@@ -1,0 +1,28 @@
+//! The only place with system calls, and so the only one with `unsafe`.
+//!
+//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`mmsg`] batched sends and
+//! receives, [`clock`], [`timer`], [`affinity`], [`usage`] (CPU time of a thread) and [`host`] facts.
+//! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
+//! Nothing in this module knows what wirebench measures.
+
+#![allow(unsafe_code)]
+
+/// Calls a libc function that answers -1 and sets `errno` on failure, as an [`std::io::Result`].
+macro_rules! syscall {
+    ($name:ident($($argument:expr),* $(,)?)) => {{
+        let answer = libc::$name($($argument),*);
+        if answer == -1 {
+            Err(std::io::Error::last_os_error())
+        } else {
+            Ok(answer)
+        }
+    }};
+}
+
+pub mod affinity;
+pub mod clock;
+pub mod host;
+pub mod mmsg;
+pub mod socket;
+pub mod timer;
+pub mod usage;

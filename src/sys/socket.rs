@@ -1,0 +1,219 @@
+//! UDP sockets and the options of them that wirebench sets or reads back: socket(7), udp(7), ip(7).
+
+use std::io;
+use std::mem;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Receive and send buffer sizes as the kernel has them, in bytes. It doubles what is asked for,
+/// to have room for its own bookkeeping, and clamps it first (socket(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buffers {
+    /// `SO_SNDBUF` as read back.
+    pub send: usize,
+    /// `SO_RCVBUF` as read back.
+    pub receive: usize,
+}
+
+/// A non-blocking UDP socket bound to `local`. An IPv6 one takes no IPv4 traffic.
+///
+/// # Errors
+/// As socket(2) and bind(2): address in use, not of this host, not permitted.
+pub fn bind_udp(local: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&local.into())?;
+    Ok(socket.into())
+}
+
+/// Asks for buffer sizes in bytes (`None` leaves the system's default) and reads both back.
+///
+/// What exceeds `rmem_max` or `wmem_max` is asked for once more with the privileged
+/// `SO_RCVBUFFORCE` and `SO_SNDBUFFORCE` when `force` is set; without the right to, the clamped size stays.
+///
+/// # Errors
+/// As setsockopt(2) and getsockopt(2); a size that is clamped is not an error.
+pub fn set_buffers(
+    socket: &UdpSocket,
+    send: Option<usize>,
+    receive: Option<usize>,
+    force: bool,
+) -> io::Result<Buffers> {
+    let options = socket2::SockRef::from(socket);
+    if let Some(bytes) = receive {
+        options.set_recv_buffer_size(bytes)?;
+        if force && options.recv_buffer_size()? < bytes {
+            let _ = set_int(
+                socket.as_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUFFORCE,
+                clamp(bytes),
+            );
+        }
+    }
+    if let Some(bytes) = send {
+        options.set_send_buffer_size(bytes)?;
+        if force && options.send_buffer_size()? < bytes {
+            let _ = set_int(
+                socket.as_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_SNDBUFFORCE,
+                clamp(bytes),
+            );
+        }
+    }
+    Ok(Buffers {
+        send: options.send_buffer_size()?,
+        receive: options.recv_buffer_size()?,
+    })
+}
+
+fn clamp(bytes: usize) -> libc::c_int {
+    libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX)
+}
+
+/// From now on a send longer than `bytes` leaves as datagrams of `bytes` each, the last one shorter
+/// (udp(7), `UDP_SEGMENT`). 0 switches that off.
+///
+/// # Errors
+/// `ENOPROTOOPT` on kernels before 4.18.
+pub fn set_segment_size(socket: BorrowedFd<'_>, bytes: u16) -> io::Result<()> {
+    set_int(socket, libc::SOL_UDP, libc::UDP_SEGMENT, bytes.into())
+}
+
+/// Lets the kernel hand over several datagrams of one flow as one message (udp(7), `UDP_GRO`).
+///
+/// # Errors
+/// `ENOPROTOOPT` on kernels before 5.0.
+pub fn set_gro(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    set_int(socket, libc::SOL_UDP, libc::UDP_GRO, on.into())
+}
+
+/// How many datagrams the kernel has dropped at this socket since it was made: `SK_MEMINFO_DROPS`
+/// of `SO_MEMINFO`, the counter that `SO_RXQ_OVFL` hands out too, readable at any time.
+///
+/// With GRO on, a dropped run of datagrams counts as one or as all of them, depending on the kernel.
+///
+/// # Errors
+/// As getsockopt(2), on kernels before 4.12.
+pub fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    const SK_MEMINFO_DROPS: usize = 8;
+    const SK_MEMINFO_VARS: usize = 9;
+    let mut info = [0u32; SK_MEMINFO_VARS];
+    let mut length = mem::size_of_val(&info) as libc::socklen_t;
+    // SAFETY: `info` has `length` writable bytes, and the kernel writes no more than that.
+    unsafe {
+        syscall!(getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length
+        ))?;
+    }
+    Ok(info[SK_MEMINFO_DROPS])
+}
+
+/// Asks for `SO_RXQ_OVFL`: each message received carries the socket's count of drops so far.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_overflow_count(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)
+}
+
+/// The path MTU a connected socket knows of, in bytes of IP packet (ip(7) `IP_MTU`, ipv6(7) `IPV6_MTU`).
+///
+/// # Errors
+/// `ENOTCONN` if the socket is not connected.
+pub fn path_mtu(socket: &UdpSocket) -> io::Result<usize> {
+    let (level, name) = if socket.local_addr()?.is_ipv6() {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU)
+    };
+    let mut mtu: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `mtu` has `length` writable bytes.
+    unsafe {
+        syscall!(getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw mut mtu).cast(),
+            &raw mut length
+        ))?;
+    }
+    Ok(usize::try_from(mtu).unwrap_or(0))
+}
+
+fn set_int(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: `value` is a readable int for the length of the call.
+    unsafe {
+        syscall!(setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t
+        ))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback() -> UdpSocket {
+        bind_udp("127.0.0.1:0".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn buffers_are_read_back_as_the_kernel_has_them() {
+        let socket = loopback();
+        let buffers = set_buffers(&socket, Some(20_000), Some(30_000), false).unwrap();
+        assert_eq!(
+            buffers,
+            Buffers {
+                send: 40_000,
+                receive: 60_000
+            }
+        );
+    }
+
+    #[test]
+    fn what_overflows_a_small_buffer_is_counted_as_dropped() {
+        let receiver = loopback();
+        set_buffers(&receiver, None, Some(4_096), false).unwrap();
+        let sender = loopback();
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        for _ in 0..100 {
+            sender.send(&[0; 1000]).unwrap();
+        }
+        let mut kept = 0;
+        while receiver.recv(&mut [0; 1000]).is_ok() {
+            kept += 1;
+        }
+        assert_eq!(drops(receiver.as_fd()).unwrap(), 100 - kept);
+        assert!(kept < 100);
+    }
+
+    #[test]
+    fn the_path_mtu_of_loopback_is_that_of_the_device() {
+        let (a, b) = (loopback(), loopback());
+        assert!(path_mtu(&a).is_err());
+        a.connect(b.local_addr().unwrap()).unwrap();
+        assert!(path_mtu(&a).unwrap() >= 1_280);
+    }
+}

@@ -1,0 +1,179 @@
+//! Numbers as people write and read them: SI prefixes are powers of ten, always.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a text is not the quantity it should be. Says what was given and how to write it.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum UnitError {
+    /// Not a number with a unit of a length of time.
+    #[error("'{0}' is not a length of time; write it like 500ms, 5s, 1.5m or 1h")]
+    Duration(String),
+    /// Not a number with an optional K, M or G.
+    #[error("'{0}' is not a number; write it like 20000, 20k, 500M or 1.5G")]
+    Number(String),
+}
+
+/// Reads a length of time: a number with `ns`, `us`, `ms`, `s`, `m` or `h`; a bare number is seconds.
+///
+/// # Errors
+/// [`UnitError::Duration`], also for what is negative, not finite or longer than 584 years.
+pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+    let wrong = || UnitError::Duration(text.to_owned());
+    let digits = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ns" => 1e-9,
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" | "" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err(wrong()),
+    };
+    let seconds = parse_plain(number).ok_or_else(wrong)? * scale;
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+    if duration.as_nanos() > u128::from(u64::MAX) {
+        Err(wrong())
+    } else {
+        Ok(duration)
+    }
+}
+
+/// Reads a number with an optional K, M or G (10^3, 10^6, 10^9; case does not matter).
+///
+/// # Errors
+/// [`UnitError::Number`], also for what is negative or not finite.
+pub fn parse_number(text: &str) -> Result<f64, UnitError> {
+    let wrong = || UnitError::Number(text.to_owned());
+    let (number, scale) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1e3),
+        Some((at, 'm' | 'M')) => (&text[..at], 1e6),
+        Some((at, 'g' | 'G')) => (&text[..at], 1e9),
+        _ => (text, 1.0),
+    };
+    Ok(parse_plain(number).ok_or_else(wrong)? * scale)
+}
+
+/// Digits with at most one decimal point; `f64::from_str` would also take `inf`, `nan` and `1e9`.
+fn parse_plain(text: &str) -> Option<f64> {
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if plain { text.parse().ok() } else { None }
+}
+
+/// A whole number with a comma every three digits: `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A length of time in ns as a short text of three or so digits: `850 ns`, `12.3 us`, `4.56 ms`, `7.89 s`.
+pub fn short_ns(ns: f64) -> String {
+    let (value, unit) = match ns.abs() {
+        size if size < 1e3 => return format!("{ns:.0} ns"),
+        size if size < 1e6 => (ns / 1e3, "us"),
+        size if size < 1e9 => (ns / 1e6, "ms"),
+        _ => (ns / 1e9, "s"),
+    };
+    let decimals = match value.abs() {
+        size if size < 10.0 => 2,
+        size if size < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_take_every_unit() {
+        for (text, ms) in [
+            ("5s", 5_000),
+            ("500ms", 500),
+            ("1.5m", 90_000),
+            ("1h", 3_600_000),
+            ("2", 2_000),
+        ] {
+            assert_eq!(
+                parse_duration(text).unwrap(),
+                Duration::from_millis(ms),
+                "{text}"
+            );
+        }
+        assert_eq!(parse_duration("250us").unwrap(), Duration::from_micros(250));
+    }
+
+    #[test]
+    fn what_is_no_quantity_is_named() {
+        for text in [
+            "",
+            "s",
+            "-1s",
+            "1e3s",
+            "inf",
+            "nan",
+            "5 s",
+            "5x",
+            "1.2.3s",
+            "99999999999999h",
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Err(UnitError::Duration(text.to_owned())),
+                "{text}"
+            );
+        }
+        for text in ["", "M", "-5", "1e6", "inf", "NaN", "0x10", "5MB", "½"] {
+            assert_eq!(
+                parse_number(text),
+                Err(UnitError::Number(text.to_owned())),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_take_si_prefixes() {
+        assert_eq!(parse_number("1.5G").unwrap(), 1.5e9);
+        assert_eq!(parse_number("20k").unwrap(), 20_000.0);
+        assert_eq!(parse_number("7").unwrap(), 7.0);
+    }
+
+    #[test]
+    fn figures_are_short_enough_to_read() {
+        assert_eq!(short_ns(850.0), "850 ns");
+        assert_eq!(short_ns(12_345.0), "12.3 us");
+        assert_eq!(short_ns(4_560_000.0), "4.56 ms");
+        assert_eq!(short_ns(123_000_000_000.0), "123 s");
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,20}") {
+            let _ = parse_duration(&text);
+            let _ = parse_number(&text);
+        }
+
+        #[test]
+        fn grouping_only_adds_commas(number: u64) {
+            prop_assert_eq!(grouped(number).replace(',', ""), number.to_string());
+        }
+    }
+}
