@@ -1,7 +1,8 @@
 //! The only place with system calls, and so the only one with `unsafe`.
 //!
 //! Each file is one kernel concept: [`socket`] options of a UDP socket, [`mmsg`] batched sends and
-//! receives, [`clock`], [`timer`], [`affinity`], [`usage`] (CPU time of a thread) and [`host`] facts.
+//! receives, [`clock`], [`timer`], [`affinity`], [`wake`]
+//! between threads, [`usage`] (CPU time of a thread) and [`host`] facts.
 //! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
 //! Nothing in this module knows what wirebench measures.
 
@@ -26,3 +27,4 @@ pub mod mmsg;
 pub mod socket;
 pub mod timer;
 pub mod usage;
+pub mod wake;

@@ -1,0 +1,96 @@
+//! Datagram engines: how datagrams get into the kernel and out of it.
+//!
+//! The seam is completion-shaped, so that an engine may be one of readiness ([`mio`]) or of completions.
+//! A sender fills a vacant slot, queues it, submits what is queued, and learns later what
+//! the kernel refused; a slot in flight is not touched. With GSO a slot holds several datagrams end to end,
+//! nothing else changes. Engines count ([`stats`]) and decide nothing.
+
+pub mod mio;
+pub mod offload;
+pub mod stats;
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::sys::mmsg::Message;
+use stats::{ReceiveStats, SendStats};
+
+/// Whether more can be submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// All that was queued is with the kernel.
+    Open,
+    /// The send buffer is full: wait until it is writable.
+    Full,
+    /// The kernel or the device is short of memory, and will not say when it is over: wait a little.
+    Short,
+}
+
+/// What ends a sender's sleep besides a datagram for it or being woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// About this time, in ns; some ms late is fine.
+    About(u64),
+    /// This time, in ns, as exactly as the kernel can.
+    Exactly(u64),
+    /// Room in the send buffer, or about this time.
+    WritableOr(u64),
+}
+
+/// The sending end of a stream: a connected UDP socket.
+pub trait Tx {
+    /// The next free slot, to be filled with datagrams end to end; `None` when all are in use.
+    /// What is not overwritten in it is what was there before.
+    fn vacant(&mut self) -> Option<&mut [u8]>;
+
+    /// Queues the slot that [`Self::vacant`] gave: its first `length` bytes, which are `datagrams` datagrams.
+    fn queue(&mut self, length: usize, datagrams: u64);
+
+    /// Hands what is queued to the kernel. `refused` is told of each slot that it will never send.
+    ///
+    /// # Errors
+    /// Only what makes the socket useless.
+    fn submit(&mut self, refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow>;
+
+    /// Datagrams queued or in flight, of which nothing is known yet.
+    fn unresolved(&self) -> u64;
+
+    /// Hands over what the receiver has answered, without waiting.
+    ///
+    /// # Errors
+    /// Only what makes the socket useless.
+    fn answers(&mut self, each: impl FnMut(&[u8])) -> io::Result<()>;
+
+    /// Sleeps until there is an answer, or what `until` says, or the sender is woken.
+    ///
+    /// # Errors
+    /// As epoll_wait(2) or its like.
+    fn wait(&mut self, until: Until) -> io::Result<()>;
+
+    /// What it has cost so far.
+    fn stats(&self) -> SendStats;
+}
+
+/// The receiving end of a stream: a bound UDP socket.
+pub trait Rx {
+    /// Hands over what has arrived, at most one batch, without waiting, and says how many messages that was.
+    ///
+    /// # Errors
+    /// Only what makes the socket useless.
+    fn receive(&mut self, each: impl FnMut(Message<'_>)) -> io::Result<usize>;
+
+    /// Sends one datagram back; when there is no room it is lost, as it may be on the way.
+    fn answer(&mut self, datagram: &[u8], to: SocketAddr);
+
+    /// Sleeps until something arrives, or about `deadline` in ns, or the receiver is woken.
+    ///
+    /// # Errors
+    /// As epoll_wait(2) or its like.
+    fn wait(&mut self, deadline: u64) -> io::Result<()>;
+
+    /// Datagrams dropped at the socket so far, as the kernel counts them.
+    fn drops(&self) -> u64;
+
+    /// What it has cost so far.
+    fn stats(&self) -> ReceiveStats;
+}

@@ -1,0 +1,125 @@
+//! Messages on the control connection: four bytes of length, network byte order, then that much JSON.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// Most bytes of JSON in a message. What is longer is sent in several, so nobody has to buffer more.
+pub const MOST_MESSAGE: usize = 64 * 1024;
+
+const LENGTH: usize = 4;
+
+/// Why what came is not a message.
+#[derive(Debug, Error)]
+pub enum FrameError {
+    /// Announced as longer than [`MOST_MESSAGE`].
+    #[error("a message of {0} bytes was announced, and at most {MOST_MESSAGE} are taken")]
+    TooLong(u32),
+    /// Not the JSON of any message there is.
+    #[error("a message makes no sense: {0}")]
+    Senseless(#[from] serde_json::Error),
+}
+
+/// Puts messages back together from however the bytes come.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Decoder {
+    /// Adds bytes as they came.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.taken > 0 {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The JSON of the next message that is whole.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`], as soon as the length says so and before the rest has come.
+    pub fn next_json(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let rest = &self.bytes[self.taken..];
+        let Some((length, rest)) = rest.split_first_chunk::<LENGTH>() else { return Ok(None) };
+        let length = u32::from_be_bytes(*length);
+        if length as usize > MOST_MESSAGE {
+            return Err(FrameError::TooLong(length));
+        }
+        let Some(json) = rest.get(..length as usize) else { return Ok(None) };
+        self.taken += LENGTH + length as usize;
+        Ok(Some(json))
+    }
+
+    /// The next message that is whole.
+    ///
+    /// # Errors
+    /// [`FrameError`]; after one, nothing that follows can be trusted.
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        match self.next_json()? {
+            Some(json) => Ok(Some(serde_json::from_slice(json)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Appends a message to `out`.
+///
+/// # Errors
+/// [`FrameError::TooLong`], with `out` as it was.
+pub fn encode(message: &impl Serialize, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let json = serde_json::to_vec(message)?;
+    let length = u32::try_from(json.len()).unwrap_or(u32::MAX);
+    if json.len() > MOST_MESSAGE {
+        return Err(FrameError::TooLong(length));
+    }
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&json);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_oversized_message_is_refused_by_its_length_alone() {
+        let mut decoder = Decoder::default();
+        decoder.push(&(MOST_MESSAGE as u32 + 1).to_be_bytes());
+        assert!(matches!(decoder.next_json(), Err(FrameError::TooLong(_))));
+        let mut out = vec![1];
+        assert!(encode(&"x".repeat(MOST_MESSAGE), &mut out).is_err());
+        assert_eq!(out, [1]);
+    }
+
+    proptest! {
+        #[test]
+        fn messages_survive_any_split(messages in prop::collection::vec(".{0,40}", 0..20), step in 1usize..30) {
+            let mut wire = Vec::new();
+            for message in &messages {
+                encode(message, &mut wire).unwrap();
+            }
+            let mut decoder = Decoder::default();
+            let mut told: Vec<String> = Vec::new();
+            for bytes in wire.chunks(step) {
+                decoder.push(bytes);
+                while let Some(message) = decoder.next().unwrap() {
+                    told.push(message);
+                }
+            }
+            prop_assert_eq!(told, messages);
+        }
+
+        #[test]
+        fn no_bytes_panic(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20)) {
+            let mut decoder = Decoder::default();
+            for piece in pieces {
+                decoder.push(&piece);
+                while let Ok(Some(_)) = decoder.next::<serde_json::Value>() {}
+            }
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Both sides' figures, put together into the record of a run. Pure: numbers in, numbers out.
+
+use super::account::Latencies;
+use super::control::{Done, StreamReceived, StreamSent};
+use super::header::HEADER;
+use super::plan::{Amount, Mode, Plan};
+use super::sender::Sent;
+use crate::report::record::{
+    Cpu, Effective, EngineStats, Interval, Lost, MOST_INTERVALS, Measured, Pacing, Received,
+    Requested, Run, Stream, Traffic,
+};
+use crate::stats::latency::Latency;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// As planned.
+    Complete,
+    /// Somebody here said stop: what was sent is all accounted for.
+    Interrupted(String),
+    /// The other side ended it, and both sides' figures are here.
+    Limited(String),
+    /// The other side is gone, and its last figures with it.
+    PeerLost(String),
+    /// Something here failed.
+    Failed(String),
+}
+
+impl Ended {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Interrupted(_) => "interrupted",
+            Self::Limited(_) => "limit",
+            Self::PeerLost(_) => "peer_lost",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    fn reason(&self) -> Option<String> {
+        match self {
+            Self::Complete => None,
+            Self::Interrupted(reason)
+            | Self::Limited(reason)
+            | Self::PeerLost(reason)
+            | Self::Failed(reason) => Some(reason.clone()),
+        }
+    }
+}
+
+/// Everything known at the end of a run.
+pub struct Facts<'a> {
+    /// What was to be done.
+    pub plan: &'a Plan,
+    /// As given.
+    pub requested: Requested,
+    /// What was in force.
+    pub effective: Effective,
+    /// How it ended.
+    pub ended: Ended,
+    /// What each stream's sender says it sent.
+    pub sent: Vec<StreamSent>,
+    /// What each sender thread did; empty where the senders are elsewhere.
+    pub senders: Vec<Sent>,
+    /// The first send stamp, in ns of the receiver's clock.
+    pub first_sent: Option<u64>,
+    /// Its wall time, RFC 3339.
+    pub first_sent_at: Option<String>,
+    /// What each stream's receiver counted.
+    pub received: Vec<StreamReceived>,
+    /// The receiver's side as a whole; `None` when it was lost.
+    pub done: Option<Done>,
+    /// Wall time of the last arrival, RFC 3339.
+    pub last_received_at: Option<String>,
+    /// The sender's address.
+    pub client_ip: Option<String>,
+    /// All latencies.
+    pub latencies: Latencies,
+    /// Interval rows.
+    pub intervals: Rows,
+}
+
+/// Interval rows as they come: the first [`MOST_INTERVALS`] are kept, the others counted.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// The first.
+    pub kept: Vec<Interval>,
+    /// How many more there were.
+    pub omitted: u64,
+}
+
+impl Rows {
+    /// Adds a row.
+    pub fn push(&mut self, row: Interval) {
+        if self.kept.len() < MOST_INTERVALS {
+            self.kept.push(row);
+        } else {
+            self.omitted += 1;
+        }
+    }
+}
+
+/// Puts the record together.
+pub fn assemble(facts: Facts<'_>) -> Measured {
+    let done = facts.done.clone().unwrap_or_default();
+    let streams = streams(&facts);
+    let mut run = Run {
+        engine: "mio".to_owned(),
+        mode: facts.plan.mode.name().to_owned(),
+        complete: facts.ended == Ended::Complete,
+        ended: facts.ended.name().to_owned(),
+        reason: facts.ended.reason(),
+        requested: facts.requested,
+        effective: facts.effective,
+        first_sent_at: facts.first_sent_at,
+        last_received_at: facts.last_received_at,
+        client_ip: facts.client_ip,
+        engine_stats: engine_stats(&facts.senders, &facts.received, &done),
+        pacing: pacing(facts.plan.mode, &facts.senders),
+        intervals: facts.intervals.kept,
+        intervals_omitted: facts.intervals.omitted,
+        ..Run::default()
+    };
+    for stream in &streams {
+        add(&mut run, stream);
+    }
+    run.streams = streams;
+    run.jitter_ns = facts.received.iter().filter_map(|stream| stream.jitter_ns).reduce(f64::max);
+    run.cpu = cpu(&facts.senders, facts.done.as_ref(), &run);
+    if run.effective.window.is_some() {
+        run.effective.window = facts.received.iter().map(|stream| stream.window).min().or(run.effective.window);
+    }
+    let last = facts.received.iter().filter_map(|stream| stream.last_received).max();
+    let latency = &facts.latencies.actual;
+    if !latency.is_empty() {
+        run.latency_ns = Some(latency.summary());
+    }
+    if !facts.latencies.intended.is_empty() {
+        run.latency_from_intended_ns = Some(facts.latencies.intended.summary());
+    }
+    if let (Some(first), Some(last)) = (facts.first_sent, last)
+        && last > first
+    {
+        speeds(&mut run, (last - first) as f64 / 1e9);
+    }
+    if latency.sum_ns() > 0 {
+        let transit = latency.sum_ns() as f64 / 1e9;
+        run.transit_kb_per_s = Some(run.received.bytes as f64 / 1e3 / transit);
+    }
+    let Latencies { actual, intended } = facts.latencies;
+    Measured { run, latency: actual, latency_from_intended: intended }
+}
+
+fn speeds(run: &mut Run, seconds: f64) {
+    let bytes = run.received.bytes as f64;
+    run.seconds = Some(seconds);
+    run.kb_per_s = Some(bytes / 1e3 / seconds);
+    run.kib_per_s = Some(bytes / 1024.0 / seconds);
+    run.gbit_per_s = Some(bytes * 8.0 / 1e9 / seconds);
+    run.packets_per_s = Some(run.received.unique as f64 / seconds);
+}
+
+/// Each stream's account, in which `sent = unique + lost` and `received = unique + duplicates`.
+fn streams(facts: &Facts<'_>) -> Vec<Stream> {
+    let count = facts.sent.len().max(facts.received.len());
+    (0..count)
+        .map(|number| {
+            let sent = facts.sent.get(number).copied().unwrap_or_default();
+            let received = facts.received.get(number).cloned().unwrap_or_default();
+            // A sender that admits to fewer than arrived is wrong about it.
+            let packets = sent.packets.max(received.unique);
+            let foreign =
+                received.foreign_token + received.foreign_short + received.foreign_malformed;
+            Stream {
+                stream: number,
+                sent: Traffic { packets, bytes: sent.bytes.max(received.bytes) },
+                lost: lost(packets - received.unique, sent.not_sent, &received, facts.effective.segments),
+                received: Received {
+                    packets: received.unique + received.duplicates,
+                    bytes: received.bytes,
+                    unique: received.unique,
+                    duplicates: received.duplicates,
+                    reordered: received.reordered,
+                    late: received.late,
+                    foreign,
+                    foreign_token: received.foreign_token,
+                    foreign_short: received.foreign_short,
+                    foreign_malformed: received.foreign_malformed,
+                },
+                jitter_ns: received.jitter_ns,
+            }
+        })
+        .collect()
+}
+
+/// Splits losses by where they went. The kernel counts a dropped message of several datagrams once, so
+/// with GRO a drop stands for up to `segments` of them; never for more than are missing.
+fn lost(packets: u64, not_sent: u64, received: &StreamReceived, segments: usize) -> Lost {
+    let not_sent = not_sent.min(packets);
+    let dropped = received.drops.saturating_mul(segments.max(1) as u64);
+    let receiver_socket = dropped.min(packets - not_sent);
+    Lost { packets, not_sent, receiver_socket, elsewhere: packets - not_sent - receiver_socket }
+}
+
+fn add(run: &mut Run, stream: &Stream) {
+    run.sent.packets += stream.sent.packets;
+    run.sent.bytes += stream.sent.bytes;
+    run.received.packets += stream.received.packets;
+    run.received.bytes += stream.received.bytes;
+    run.received.unique += stream.received.unique;
+    run.received.duplicates += stream.received.duplicates;
+    run.received.reordered += stream.received.reordered;
+    run.received.late += stream.received.late;
+    run.received.foreign += stream.received.foreign;
+    run.received.foreign_token += stream.received.foreign_token;
+    run.received.foreign_short += stream.received.foreign_short;
+    run.received.foreign_malformed += stream.received.foreign_malformed;
+    run.lost.packets += stream.lost.packets;
+    run.lost.not_sent += stream.lost.not_sent;
+    run.lost.receiver_socket += stream.lost.receiver_socket;
+    run.lost.elsewhere += stream.lost.elsewhere;
+}
+
+fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
+    let per_million = |seconds: f64, packets: u64| {
+        (packets > 0).then(|| seconds / packets as f64 * 1e6)
+    };
+    let user: f64 = senders.iter().map(|sender| sender.cpu.user).sum();
+    let system: f64 = senders.iter().map(|sender| sender.cpu.system).sum();
+    Cpu {
+        sender_user_s: user,
+        sender_system_s: system,
+        receiver_user_s: done.map(|done| done.user_s),
+        receiver_system_s: done.map(|done| done.system_s),
+        sender_s_per_million: per_million(user + system, run.sent.packets),
+        receiver_s_per_million: done
+            .and_then(|done| per_million(done.user_s + done.system_s, run.received.packets)),
+    }
+}
+
+fn engine_stats(senders: &[Sent], received: &[StreamReceived], done: &Done) -> EngineStats {
+    let mut stats = EngineStats {
+        receive_syscalls: done.stats.syscalls,
+        receive_messages: done.stats.messages,
+        receive_eagain: done.stats.eagain,
+        receive_truncated: done.stats.truncated,
+        receive_waits: done.stats.waits,
+        credits: done.stats.answers,
+        receiver_socket_drops: received.iter().map(|stream| stream.drops).sum(),
+        host_receive_buffer_errors: done.host_receive_buffer_errors,
+        ..EngineStats::default()
+    };
+    for sender in senders {
+        stats.send_syscalls += sender.stats.syscalls;
+        stats.send_messages += sender.stats.messages;
+        stats.send_partial += sender.stats.partial;
+        stats.send_eagain += sender.stats.eagain;
+        stats.send_enobufs += sender.stats.enobufs;
+        stats.send_errors += sender.stats.errors;
+        stats.last_send_error = sender.stats.last_error.or(stats.last_send_error);
+        stats.send_waits += sender.stats.waits;
+        stats.credit_probes += sender.probes;
+    }
+    stats
+}
+
+fn pacing(mode: Mode, senders: &[Sent]) -> Option<Pacing> {
+    let Mode::Paced(target_pps) = mode else { return None };
+    let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
+    let mut achieved_pps = 0.0;
+    for sender in senders {
+        lateness.merge(&sender.written.lateness);
+        gap_error.merge(&sender.written.gap_error);
+        let first = sender.written.first?;
+        let seconds = sender.written.last.saturating_sub(first) as f64 / 1e9;
+        if sender.packets > 1 && seconds > 0.0 {
+            achieved_pps += (sender.packets - 1) as f64 / seconds;
+        }
+    }
+    Some(Pacing {
+        target_pps,
+        achieved_pps: (achieved_pps > 0.0).then_some(achieved_pps),
+        lateness_ns: lateness.summary(),
+        gap_error_ns: gap_error.summary(),
+    })
+}
+
+/// What was asked for, as far as the plan holds it.
+pub fn requested(plan: &Plan) -> Requested {
+    let mut requested = Requested {
+        chunk: plan.chunk,
+        batch: plan.batch,
+        gso: plan.offload.name().to_owned(),
+        streams: plan.streams,
+        rcvbuf: plan.receive_buffer,
+        ..Requested::default()
+    };
+    match plan.amount {
+        Amount::Bytes(bytes) => requested.bytes = Some(bytes),
+        Amount::Packets(packets) => requested.packets = Some(packets),
+        Amount::Time(time) => requested.duration_s = Some(time.as_secs_f64()),
+    }
+    if let Mode::Paced(pps) = plan.mode {
+        requested.pps = Some(pps);
+    }
+    requested
+}
+
+/// What is in force by the plan alone.
+pub fn effective(plan: &Plan) -> Effective {
+    Effective {
+        chunk: plan.chunk,
+        header: HEADER,
+        datagram: plan.datagram(),
+        streams: plan.streams,
+        segments: 1,
+        ..Effective::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::udp::plan::tests::small_plan;
+    use proptest::prelude::*;
+
+    fn facts<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> Facts<'a> {
+        Facts {
+            plan,
+            requested: requested(plan),
+            effective: effective(plan),
+            ended: Ended::Complete,
+            sent: vec![sent],
+            senders: Vec::new(),
+            first_sent: Some(1_000),
+            first_sent_at: None,
+            received: vec![received],
+            done: Some(Done::default()),
+            last_received_at: None,
+            client_ip: None,
+            latencies: Latencies::default(),
+            intervals: Rows::default(),
+        }
+    }
+
+    #[test]
+    fn speed_is_bytes_over_the_time_from_first_sent_to_last_received() {
+        let plan = small_plan();
+        let sent = StreamSent { packets: 100, bytes: 100_000, not_sent: 0 };
+        let received = StreamReceived {
+            unique: 100,
+            bytes: 100_000,
+            last_received: Some(1_000 + 500_000_000),
+            ..StreamReceived::default()
+        };
+        let run = assemble(facts(&plan, sent, received)).run;
+        assert_eq!(run.seconds, Some(0.5));
+        assert_eq!(run.kb_per_s, Some(200.0));
+        assert_eq!(run.packets_per_s, Some(200.0));
+        assert_eq!(run.gbit_per_s, Some(0.0016));
+    }
+
+    #[test]
+    fn nothing_received_has_no_speed_and_no_latency() {
+        let plan = small_plan();
+        let sent = StreamSent { packets: 5, bytes: 5_000, not_sent: 0 };
+        let run = assemble(facts(&plan, sent, StreamReceived::default())).run;
+        assert_eq!((run.kb_per_s, run.seconds, run.latency_ns), (None, None, None));
+        assert_eq!(run.lost.packets, 5);
+    }
+
+    proptest! {
+        #[test]
+        fn the_identities_hold_whatever_the_sides_say(
+            packets in 0u64..1_000, not_sent in 0u64..1_000, unique in 0u64..1_000,
+            duplicates in 0u64..1_000, drops in 0u64..1_000, token in 0u64..9, short in 0u64..9,
+        ) {
+            let plan = small_plan();
+            let sent = StreamSent { packets, bytes: packets * 1_000, not_sent };
+            let received = StreamReceived {
+                unique, duplicates, drops, foreign_token: token, foreign_short: short,
+                ..StreamReceived::default()
+            };
+            let run = assemble(facts(&plan, sent, received)).run;
+            prop_assert_eq!(run.sent.packets, run.received.unique + run.lost.packets);
+            prop_assert_eq!(run.received.packets, run.received.unique + run.received.duplicates);
+            prop_assert_eq!(run.lost.packets, run.lost.not_sent + run.lost.receiver_socket + run.lost.elsewhere);
+            prop_assert_eq!(run.received.foreign, token + short);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The receiving side of one stream: the loop that empties an engine into the account, grants credit,
+//! answers pings and cuts the run into intervals.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use super::account::{Account, Latencies, Seen, Tally};
+use super::credit::Grantor;
+use super::header::{Header, Kind};
+use super::spool::{Row, Spool};
+use crate::engine::Rx;
+use crate::engine::stats::ReceiveStats;
+use crate::sys::clock::monotonic_ns;
+use crate::sys::mmsg::Message;
+use crate::sys::usage::CpuTime;
+
+/// After the last datagram was announced, how long to wait for stragglers once nothing comes any more, in ns.
+const QUIET_NS: u64 = 250_000_000;
+
+/// Stands for a time or a count that is not known yet.
+pub const UNKNOWN: u64 = u64::MAX;
+
+/// Answers owed after one batch; more questions than this in one batch go unanswered.
+const MOST_ANSWERS: usize = 16;
+
+/// What others may tell a running receiver, and see of it.
+#[derive(Debug)]
+pub struct Remote {
+    /// Stop at once.
+    pub stop: AtomicBool,
+    /// How many datagrams the sender has sent in all; [`UNKNOWN`] until it says so.
+    pub sent: AtomicU64,
+    /// When something of this run was last received, in ns.
+    pub heard: AtomicU64,
+}
+
+impl Remote {
+    /// Of a stream that is set up now.
+    pub fn new() -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            sent: AtomicU64::new(UNKNOWN),
+            heard: AtomicU64::new(monotonic_ns()),
+        }
+    }
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a receiver tells whoever runs it.
+#[derive(Debug)]
+pub enum Event {
+    /// An interval is over.
+    Interval(Cut),
+    /// The stream is over: nothing comes after this.
+    Done(Box<Received>),
+}
+
+/// A stream's figures at the end of an interval.
+#[derive(Debug)]
+pub struct Cut {
+    /// Which stream.
+    pub stream: usize,
+    /// Which interval, counted from the first datagram of the session.
+    pub index: u64,
+    /// Cumulative.
+    pub tally: Tally,
+    /// Of what was received since the last cut.
+    pub latencies: Box<Latencies>,
+}
+
+/// What a stream's receiver did.
+#[derive(Debug)]
+pub struct Received {
+    /// Which stream.
+    pub stream: usize,
+    /// The figures.
+    pub tally: Tally,
+    /// Latencies since the last cut.
+    pub latencies: Box<Latencies>,
+    /// A row a packet, if they were asked for.
+    pub spool: Option<Spool>,
+    /// Datagrams dropped at the socket, as the kernel counts them.
+    pub drops: u64,
+    /// What the thread cost.
+    pub cpu: CpuTime,
+    /// What the engine counted.
+    pub stats: ReceiveStats,
+    /// Datagrams granted ahead, at the end; 0 unless lossless.
+    pub window: u64,
+    /// Why it ended early, if the socket failed.
+    pub error: Option<io::Error>,
+}
+
+/// What a receiver is to do.
+pub struct Job {
+    /// Which stream.
+    pub stream: usize,
+    /// The run's.
+    pub token: u64,
+    /// Message bytes a datagram.
+    pub chunk: usize,
+    /// Whether datagrams carry an intended time.
+    pub paced: bool,
+    /// Datagrams to grant ahead; `None` unless lossless.
+    pub window: Option<u64>,
+    /// Time between cuts.
+    pub interval: Duration,
+    /// When the session's first datagram came, in ns; shared by its streams, [`UNKNOWN`] until then.
+    pub epoch: Arc<AtomicU64>,
+    /// Where rows go.
+    pub spool: Option<Spool>,
+    /// What others may tell it.
+    pub remote: Arc<Remote>,
+    /// Empty histograms to go on with after a cut. While there are none, no cut is made.
+    pub spares: Receiver<Box<Latencies>>,
+}
+
+/// Receives until the stream is complete or quiet or is told to stop; then tells `events`, as it does of each interval.
+pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) {
+    let before = CpuTime::of_this_thread();
+    let mut desk = Desk {
+        account: Account::new(job.token, job.chunk, job.paced, Box::default()),
+        token: job.token,
+        grantor: job.window.map(Grantor::new),
+        peer: None,
+        owed: Vec::with_capacity(MOST_ANSWERS),
+        spool: job.spool,
+        drops: 0,
+    };
+    let mut clock = Intervals {
+        epoch: job.epoch,
+        length: u64::try_from(job.interval.as_nanos()).unwrap_or(u64::MAX).max(1),
+        index: 0,
+    };
+    let tell = |event| {
+        // Nobody listening means that the session is being torn down; the stop flag says so too.
+        let _ = events.send(event);
+        wake();
+    };
+    let mut drive = || -> io::Result<()> {
+        loop {
+            let count = rx.receive(|message| desk.take(&message))?;
+            if count > 0 {
+                desk.reply(&mut rx);
+                let now = monotonic_ns();
+                job.remote.heard.store(now, Ordering::Relaxed);
+                clock.begin(&desk.account, now);
+            }
+            if clock.is_over()
+                && let Ok(empty) = job.spares.try_recv()
+            {
+                let tally = desk.account.tally();
+                let latencies = desk.account.exchange_latencies(empty);
+                let index = clock.advance();
+                tell(Event::Interval(Cut { stream: job.stream, index, tally, latencies }));
+            }
+            if job.remote.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let sent = job.remote.sent.load(Ordering::Relaxed);
+            let quiet_at = job.remote.heard.load(Ordering::Relaxed) + QUIET_NS;
+            if sent != UNKNOWN && (desk.account.unique() >= sent || monotonic_ns() >= quiet_at) {
+                return Ok(());
+            }
+            if count == 0 {
+                let limit = if sent == UNKNOWN { u64::MAX } else { quiet_at };
+                rx.wait(clock.next_at().min(limit))?;
+            }
+        }
+    };
+    let error = drive().err();
+    let (tally, latencies) = desk.account.close();
+    tell(Event::Done(Box::new(Received {
+        stream: job.stream,
+        tally,
+        latencies,
+        spool: desk.spool,
+        drops: rx.drops(),
+        cpu: CpuTime::of_this_thread() - before,
+        stats: rx.stats(),
+        window: desk.grantor.map_or(0, |grantor| grantor.window()),
+        error,
+    })));
+}
+
+/// Where datagrams are taken in, and what is owed for them.
+struct Desk {
+    account: Account,
+    token: u64,
+    grantor: Option<Grantor>,
+    /// Where the run's datagrams come from.
+    peer: Option<SocketAddr>,
+    owed: Vec<(Header, SocketAddr)>,
+    spool: Option<Spool>,
+    /// Drops at the socket that the window has been shrunk for.
+    drops: u32,
+}
+
+impl Desk {
+    #[inline]
+    fn take(&mut self, message: &Message<'_>) {
+        if message.truncated {
+            return self.account.truncated();
+        }
+        let received = monotonic_ns();
+        for datagram in message.datagrams() {
+            match self.account.datagram(datagram, received) {
+                Seen::Data(header) => {
+                    if let Some(spool) = &mut self.spool {
+                        spool.push(Row { sequence: header.sequence, sent: header.sent, received });
+                    }
+                }
+                Seen::Probe(sent) => self.credit(sent, message),
+                Seen::Ping(number) => self.pong(number, received, message),
+                Seen::Foreign => {}
+            }
+        }
+        if let (Some(drops), Some(grantor)) = (message.drops, &mut self.grantor)
+            && drops != self.drops
+        {
+            self.drops = drops;
+            grantor.shrink();
+        }
+    }
+
+    fn credit(&mut self, sent: u64, message: &Message<'_>) {
+        let Some(peer) = message.source() else { return };
+        self.peer = Some(peer);
+        // A stream that needs no credit asks only to see whether we are here.
+        let limit = match &mut self.grantor {
+            Some(grantor) => grantor.answer(sent, self.account.next()),
+            None => sent,
+        };
+        self.owe(Header::bare(Kind::Credit, self.token, limit), peer);
+    }
+
+    fn pong(&mut self, number: u64, received: u64, message: &Message<'_>) {
+        let Some(peer) = message.source() else { return };
+        self.owe(Header { sent: received, ..Header::bare(Kind::Pong, self.token, number) }, peer);
+    }
+
+    fn owe(&mut self, header: Header, peer: SocketAddr) {
+        if self.owed.len() < MOST_ANSWERS {
+            self.owed.push((header, peer));
+        }
+    }
+
+    /// Sends what is owed: one datagram of 32 bytes for each that came, at most.
+    #[inline]
+    fn reply<R: Rx>(&mut self, rx: &mut R) {
+        for (mut header, peer) in self.owed.drain(..) {
+            if header.kind == Kind::Pong {
+                header.lateness = monotonic_ns() - header.sent;
+            }
+            rx.answer(&header.encode(), peer);
+        }
+        if let (Some(grantor), Some(peer)) = (&mut self.grantor, self.peer)
+            && let Some(limit) = grantor.due(self.account.next())
+        {
+            rx.answer(&Header::bare(Kind::Credit, self.token, limit).encode(), peer);
+        }
+    }
+}
+
+/// When one interval ends and the next begins.
+struct Intervals {
+    epoch: Arc<AtomicU64>,
+    length: u64,
+    index: u64,
+}
+
+impl Intervals {
+    /// Starts the session's clock with the first datagram of any stream.
+    #[inline]
+    fn begin(&self, account: &Account, now: u64) {
+        if self.epoch.load(Ordering::Relaxed) == UNKNOWN && account.unique() > 0 {
+            let _ = self.epoch.compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn next_at(&self) -> u64 {
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        // A stream that has seen nothing yet may wait without a deadline: something will wake it.
+        if epoch == UNKNOWN { u64::MAX } else { epoch.saturating_add(self.length.saturating_mul(self.index + 1)) }
+    }
+
+    #[inline]
+    fn is_over(&self) -> bool {
+        let next_at = self.next_at();
+        next_at != u64::MAX && monotonic_ns() >= next_at
+    }
+
+    /// Ends the interval and says which it was; those that passed unnoticed are part of it.
+    fn advance(&mut self) -> u64 {
+        let elapsed = monotonic_ns().saturating_sub(self.epoch.load(Ordering::Relaxed));
+        let index = (elapsed / self.length).max(self.index + 1);
+        self.index = index;
+        index - 1
+    }
+}

@@ -1,0 +1,280 @@
+//! The sending side of one stream: opening, clock, and the loop that keeps an engine fed.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::clock::Exchange;
+use super::header::{HEADER, Header, Kind};
+use super::stream::{Idle, Stream, Written};
+use crate::engine::stats::SendStats;
+use crate::engine::{Flow, Tx, Until};
+use crate::sys::clock::monotonic_ns;
+use crate::sys::usage::CpuTime;
+
+/// A paced sender sleeps until this long before a datagram is due, in ns, and spins for the rest:
+/// waking up takes 16 to 50 µs.
+const SPIN_NS: u64 = 60_000;
+
+/// A lossless sender without credit asks for it after this long, in ns, then after twice as long, and so on.
+const FIRST_PROBE_NS: u64 = 10_000_000;
+
+/// The longest it waits between questions, in ns.
+const LONGEST_PROBE_NS: u64 = 640_000_000;
+
+/// How long to wait when the kernel is short of memory, in ns.
+const SHORT_NS: u64 = 100_000;
+
+/// How long a sender with a full send buffer sleeps at most before it looks again, in ns.
+const FULL_NS: u64 = 100_000_000;
+
+/// How often the other end is asked to show itself, and how long apart, in ns: 3 s in all.
+const OPENINGS: u32 = 30;
+const OPENING_NS: u64 = 100_000_000;
+
+/// How many times the receiver's clock is asked for.
+const PINGS: u64 = 60;
+
+/// How long to wait for each answer, in ns.
+const PING_NS: u64 = 20_000_000;
+
+/// What others may tell a running sender, and see of it.
+#[derive(Debug, Default)]
+pub struct Remote {
+    /// Stop sending as soon as possible.
+    pub stop: AtomicBool,
+    /// Datagrams written so far.
+    pub written: AtomicU64,
+}
+
+/// How the loop hands datagrams to the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Datagrams a message.
+    pub segments: u64,
+    /// Datagrams a submit.
+    pub batch: u64,
+    /// Whether a paced sender may spin before a deadline.
+    pub spin: bool,
+}
+
+/// What a stream's sender did.
+#[derive(Debug, Clone, Default)]
+pub struct Sent {
+    /// Datagrams offered to the kernel, once each.
+    pub packets: u64,
+    /// Message bytes in them.
+    pub bytes: u64,
+    /// Those among them that it refused for good.
+    pub not_sent: u64,
+    /// Stamps, lateness and gaps.
+    pub written: Written,
+    /// Times it asked for credit.
+    pub probes: u64,
+    /// What the thread cost from the first datagram to the last.
+    pub cpu: CpuTime,
+    /// What the engine counted.
+    pub stats: SendStats,
+}
+
+/// Knocks until the receiver answers; `false` when it does not for 3 s or is told to stop.
+///
+/// # Errors
+/// As the engine's.
+pub fn open<T: Tx>(tx: &mut T, token: u64, stream: &mut Stream, remote: &Remote) -> io::Result<bool> {
+    for _ in 0..OPENINGS {
+        send_bare(tx, Header::bare(Kind::Probe, token, 0))?;
+        let deadline = monotonic_ns() + OPENING_NS;
+        while monotonic_ns() < deadline {
+            if remote.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let mut answered = false;
+            tx.answers(|bytes| answered |= take_credit(bytes, token, stream))?;
+            if answered {
+                return Ok(true);
+            }
+            tx.wait(Until::About(deadline))?;
+        }
+    }
+    Ok(false)
+}
+
+/// Asks the receiver's clock time and again; what is not answered soon is left out.
+///
+/// # Errors
+/// As the engine's.
+pub fn ping<T: Tx>(tx: &mut T, token: u64, remote: &Remote) -> io::Result<Vec<Exchange>> {
+    let mut exchanges = Vec::with_capacity(PINGS as usize);
+    for number in 0..PINGS {
+        let asked = monotonic_ns();
+        send_bare(tx, Header::bare(Kind::Ping, token, number))?;
+        let mut pong = None;
+        while pong.is_none() && monotonic_ns() < asked + PING_NS {
+            if remote.stop.load(Ordering::Relaxed) {
+                return Ok(exchanges);
+            }
+            tx.wait(Until::About(asked + PING_NS))?;
+            let answered = monotonic_ns();
+            tx.answers(|bytes| {
+                if let Ok(header) = Header::decode(bytes)
+                    && (header.kind, header.token, header.sequence) == (Kind::Pong, token, number)
+                {
+                    pong = Some(Exchange {
+                        asked,
+                        arrived: header.sent,
+                        left: header.sent.wrapping_add(header.lateness),
+                        answered,
+                    });
+                }
+            })?;
+        }
+        exchanges.extend(pong);
+    }
+    Ok(exchanges)
+}
+
+/// Sends the whole stream, or as much of it as there is until `remote` says stop.
+///
+/// # Errors
+/// As the engine's; what was sent until then is in `sent` all the same.
+pub fn run<T: Tx>(
+    tx: &mut T,
+    token: u64,
+    mut stream: Stream,
+    manner: Manner,
+    remote: &Arc<Remote>,
+) -> (Sent, io::Result<()>) {
+    let before = CpuTime::of_this_thread();
+    let mut sent = Sent::default();
+    let ended = drive(tx, token, &mut stream, manner, remote, &mut sent);
+    sent.packets = stream.next() - tx.unresolved();
+    sent.bytes = stream.bytes(sent.packets);
+    sent.cpu = CpuTime::of_this_thread() - before;
+    sent.stats = tx.stats();
+    sent.written = stream.into_written();
+    (sent, ended)
+}
+
+fn drive<T: Tx>(
+    tx: &mut T,
+    token: u64,
+    stream: &mut Stream,
+    manner: Manner,
+    remote: &Remote,
+    sent: &mut Sent,
+) -> io::Result<()> {
+    let mut probe = Probe::default();
+    while !remote.stop.load(Ordering::Relaxed) {
+        let written = fill(tx, stream, manner);
+        if written > 0 {
+            remote.written.store(stream.next(), Ordering::Relaxed);
+        }
+        match tx.submit(|datagrams, _| sent.not_sent += datagrams)? {
+            Flow::Open => {}
+            Flow::Full => tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?,
+            Flow::Short => tx.wait(Until::Exactly(monotonic_ns() + SHORT_NS))?,
+        }
+        if stream.credit() < probe.low_water {
+            let before = stream.credit();
+            tx.answers(|bytes| drop(take_credit(bytes, token, stream)))?;
+            if stream.credit() > before {
+                probe = Probe { low_water: stream.credit() / 2, ..Probe::default() };
+                continue;
+            }
+        }
+        if written > 0 || tx.unresolved() > 0 {
+            continue;
+        }
+        let now = monotonic_ns();
+        match stream.idle(now) {
+            Idle::No => {}
+            Idle::Done => break,
+            Idle::Due(at) => rest(tx, at, now, manner.spin)?,
+            Idle::Credit if now >= probe.at(now) => {
+                send_bare(tx, Header::bare(Kind::Probe, token, stream.next()))?;
+                sent.probes += 1;
+                probe.back_off(now);
+            }
+            Idle::Credit => tx.wait(Until::About(probe.at(now)))?,
+        }
+    }
+    Ok(())
+}
+
+/// Queues up to a batch of what may go now and says how many datagrams that is.
+#[inline]
+fn fill<T: Tx>(tx: &mut T, stream: &mut Stream, manner: Manner) -> u64 {
+    let mut written = 0;
+    while written < manner.batch {
+        let Some(slot) = tx.vacant() else { break };
+        let most = manner.segments.min(manner.batch - written);
+        let (length, datagrams) = stream.fill(slot, most, monotonic_ns);
+        if datagrams == 0 {
+            break;
+        }
+        tx.queue(length, datagrams);
+        written += datagrams;
+    }
+    written
+}
+
+/// Waits until `at`, sleeping for most of it.
+fn rest<T: Tx>(tx: &mut T, at: u64, now: u64, spin: bool) -> io::Result<()> {
+    let early = if spin { SPIN_NS } else { 0 };
+    if at.saturating_sub(now) > early {
+        return tx.wait(Until::Exactly(at - early));
+    }
+    while monotonic_ns() < at {
+        std::hint::spin_loop();
+    }
+    Ok(())
+}
+
+/// When a sender without credit asks for it.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    /// Look for credit when less than this is left.
+    low_water: u64,
+    /// In ns; `None` until the credit has run out.
+    next: Option<u64>,
+    patience: u64,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { low_water: u64::MAX, next: None, patience: FIRST_PROBE_NS }
+    }
+}
+
+impl Probe {
+    fn at(&mut self, now: u64) -> u64 {
+        *self.next.get_or_insert(now + self.patience)
+    }
+
+    fn back_off(&mut self, now: u64) {
+        self.patience = (self.patience * 2).min(LONGEST_PROBE_NS);
+        self.next = Some(now + self.patience);
+    }
+}
+
+/// Takes in a credit, if these bytes are one of this run.
+fn take_credit(bytes: &[u8], token: u64, stream: &mut Stream) -> bool {
+    match Header::decode(bytes) {
+        Ok(header) if bytes.len() == HEADER && (header.kind, header.token) == (Kind::Credit, token) => {
+            stream.grant(header.sequence);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Sends a datagram that is all header. If the kernel will not have it now, the next one will do.
+fn send_bare<T: Tx>(tx: &mut T, header: Header) -> io::Result<()> {
+    if let Some(slot) = tx.vacant().and_then(|slot| slot.first_chunk_mut()) {
+        *slot = header.encode();
+        tx.queue(HEADER, 0);
+    }
+    tx.submit(|_, _| ())?;
+    Ok(())
+}

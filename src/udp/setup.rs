@@ -1,0 +1,240 @@
+//! From a plan to sockets: what is asked of the kernel for each end of a stream, and what it grants.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+
+use thiserror::Error;
+
+use super::credit::Grantor;
+use super::header::{HEADER, Header, Kind};
+use super::plan::{Mode, Offload, Plan};
+use super::sender::Manner;
+use crate::engine::mio::Layout;
+use crate::engine::offload;
+use crate::sys::socket::{self, Buffers};
+
+/// Asked for where nothing is said, in bytes: room for the largest window, and what the usual `rmem_max` allows at most.
+const DEFAULT_BUFFER: usize = 4 << 20;
+
+/// Messages a system call without offload, where nothing is said.
+const DEFAULT_BATCH: usize = 64;
+
+/// Coalesced messages of 64 KiB a receive call: more would not stay in the cache.
+const COALESCED: usize = 4;
+
+/// Bytes of buffer for a coalesced message; what is longer would be cut off (udp(7)).
+const COALESCED_BYTES: usize = 65_536;
+
+/// Why an end of a stream cannot be set up.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// Binding, or an option that must work.
+    #[error("cannot bind a UDP socket to {local}: {cause}")]
+    Bind {
+        /// Where to.
+        local: SocketAddr,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The route to the receiver.
+    #[error("cannot send UDP to {to}: {cause}")]
+    Connect {
+        /// Where to.
+        to: SocketAddr,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// `--gso on` where it cannot be had.
+    #[error("GSO was asked for and cannot be had: {0}; use --gso off or auto{1}")]
+    NoGso(String, String),
+    /// `--gso on` on a kernel whose receiver cannot do GRO.
+    #[error("GRO was asked for (--gso on) and cannot be had at the receiver: {0}; use --gso off or auto")]
+    NoGro(io::Error),
+}
+
+/// A receiver's socket, ready, with what it was granted.
+#[derive(Debug)]
+pub struct ReceiverSocket {
+    /// Bound to a port of the kernel's choice.
+    pub socket: UdpSocket,
+    /// As read back.
+    pub buffers: Buffers,
+    /// Whether receives are coalesced.
+    pub gro: bool,
+    /// Why not, when `auto` would have.
+    pub gro_note: Option<String>,
+    /// How messages are laid out.
+    pub layout: Layout,
+    /// Datagrams to grant ahead; `None` unless lossless.
+    pub window: Option<u64>,
+}
+
+impl ReceiverSocket {
+    /// For one stream of `plan`, on `local`.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn new(local: IpAddr, plan: &Plan) -> Result<Self, SetupError> {
+        let local = SocketAddr::new(local, 0);
+        let refuse = |cause| SetupError::Bind { local, cause };
+        let socket = socket::bind_udp(local).map_err(refuse)?;
+        let force = plan.receive_buffer.is_some();
+        let receive = Some(plan.receive_buffer.unwrap_or(DEFAULT_BUFFER));
+        let buffers = socket::set_buffers(&socket, None, receive, force).map_err(refuse)?;
+        // Without the option the losses at the socket are still read at the end.
+        let _ = socket::set_overflow_count(socket.as_fd());
+        let coalesce = match plan.offload {
+            Offload::Off => Ok(false),
+            Offload::On | Offload::Auto => socket::set_gro(socket.as_fd(), true).map(|()| true),
+        };
+        let (gro, gro_note) = match coalesce {
+            Ok(gro) => (gro, None),
+            Err(error) if plan.offload == Offload::On => return Err(SetupError::NoGro(error)),
+            Err(error) => (false, Some(format!("no GRO at the receiver: {error}"))),
+        };
+        let layout = if gro {
+            Layout { messages: COALESCED, bytes: COALESCED_BYTES }
+        } else {
+            let messages = plan.batch.unwrap_or(DEFAULT_BATCH);
+            Layout { messages, bytes: plan.datagram().next_multiple_of(64) }
+        };
+        let window = (plan.mode == Mode::Lossless)
+            .then(|| Grantor::window_for(buffers.receive, plan.datagram()));
+        Ok(Self { socket, buffers, gro, gro_note, layout, window })
+    }
+}
+
+/// A sender's socket, ready, with what it was granted.
+#[derive(Debug)]
+pub struct SenderSocket {
+    /// Connected to the receiver's.
+    pub socket: UdpSocket,
+    /// As read back.
+    pub buffers: Buffers,
+    /// Why GSO is off, when `auto` would have had it.
+    pub gso_note: Option<String>,
+    /// How messages are laid out.
+    pub layout: Layout,
+    /// Datagrams a message and a system call.
+    pub manner: Manner,
+}
+
+impl SenderSocket {
+    /// For one stream of `plan`, from `local` to `to`. Sends two datagrams there to try GSO.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn new(
+        local: SocketAddr,
+        to: SocketAddr,
+        plan: &Plan,
+        send_buffer: Option<usize>,
+        token: u64,
+    ) -> Result<Self, SetupError> {
+        let socket = socket::bind_udp(local).map_err(|cause| SetupError::Bind { local, cause })?;
+        socket.connect(to).map_err(|cause| SetupError::Connect { to, cause })?;
+        let send = Some(send_buffer.unwrap_or(DEFAULT_BUFFER));
+        let buffers = socket::set_buffers(&socket, send, None, send_buffer.is_some())
+            .map_err(|cause| SetupError::Bind { local, cause })?;
+        let (segments, gso_note) = segments(&socket, plan, token)?;
+        let manner = manner(segments, plan.batch);
+        let messages = manner.batch.div_ceil(manner.segments) as usize;
+        let layout = Layout { messages, bytes: manner.segments as usize * plan.datagram() };
+        Ok(Self { socket, buffers, gso_note, layout, manner })
+    }
+
+    /// Whether sends are segmented.
+    pub fn gso(&self) -> bool {
+        self.manner.segments > 1
+    }
+}
+
+/// Datagrams a message, and why it is only one when `auto` would have more.
+fn segments(
+    socket: &UdpSocket,
+    plan: &Plan,
+    token: u64,
+) -> Result<(usize, Option<String>), SetupError> {
+    let datagram = plan.datagram();
+    if plan.offload == Offload::Off || (plan.offload == Offload::Auto && plan.batch == Some(1)) {
+        return Ok((1, None));
+    }
+    let knock = Header::bare(Kind::Probe, token, 0).encode();
+    let reason = match offload::most_segments() {
+        Err(error) => format!("this kernel has no UDP_SEGMENT: {error}"),
+        Ok(most) => match offload::segments_for(datagram, most) {
+            1 => format!("two datagrams of {datagram} B do not fit one send"),
+            segments => match offload::enable_segments(socket, datagram, [&knock, &knock]) {
+                Ok(()) => return Ok((segments, None)),
+                Err(error) => error.to_string(),
+            },
+        },
+    };
+    if plan.offload == Offload::On {
+        let most = socket::path_mtu(socket).unwrap_or(0).saturating_sub(48 + HEADER);
+        let fits = match most {
+            1.. if most < plan.chunk => format!(", or --chunk {most} or less"),
+            _ => String::new(),
+        };
+        return Err(SetupError::NoGso(reason, fits));
+    }
+    Ok((1, Some(reason)))
+}
+
+/// How many datagrams go in a message and in a call, when up to `segments` fit a message and `batch` are asked for a call.
+/// A batch of more than one message is cut to whole messages, since a rest would cost as much as a full one.
+fn manner(segments: usize, batch: Option<usize>) -> Manner {
+    let (segments, batch) = match batch {
+        Some(batch) if batch < segments => (batch, batch),
+        Some(batch) => (segments, batch - batch % segments),
+        None if segments > 1 => (segments, segments),
+        None => (1, DEFAULT_BATCH),
+    };
+    Manner { segments: segments as u64, batch: batch as u64, spin: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::udp::plan::tests::small_plan;
+
+    #[test]
+    fn a_batch_is_cut_to_whole_messages() {
+        let of = |segments, batch| {
+            let manner = manner(segments, batch);
+            (manner.segments, manner.batch)
+        };
+        assert_eq!(of(63, None), (63, 63));
+        assert_eq!(of(63, Some(64)), (63, 63));
+        assert_eq!(of(63, Some(130)), (63, 126));
+        assert_eq!(of(63, Some(16)), (16, 16));
+        assert_eq!(of(1, None), (1, 64));
+        assert_eq!(of(1, Some(7)), (1, 7));
+    }
+
+    #[test]
+    fn segments_asked_for_and_impossible_are_an_error_and_auto_says_why() {
+        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let receiver = ReceiverSocket::new(local.ip(), &small_plan()).unwrap();
+        let to = receiver.socket.local_addr().unwrap();
+        let plan = Plan { chunk: 40_000, offload: Offload::On, ..small_plan() };
+        let error = SenderSocket::new(local, to, &plan, None, 1).unwrap_err().to_string();
+        assert!(error.contains("do not fit one send"), "{error}");
+        let plan = Plan { offload: Offload::Auto, ..plan };
+        let sender = SenderSocket::new(local, to, &plan, None, 1).unwrap();
+        assert!(!sender.gso());
+        assert!(sender.gso_note.is_some());
+    }
+
+    #[test]
+    fn off_is_off_at_both_ends() {
+        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let plan = Plan { offload: Offload::Off, ..small_plan() };
+        let receiver = ReceiverSocket::new(local.ip(), &plan).unwrap();
+        let to = receiver.socket.local_addr().unwrap();
+        let sender = SenderSocket::new(local, to, &plan, None, 1).unwrap();
+        assert_eq!((receiver.gro, sender.gso(), sender.gso_note), (false, false, None));
+        assert_eq!(sender.layout, Layout { messages: 64, bytes: 1_032 });
+    }
+}
