@@ -1,6 +1,23 @@
 //! What a run leaves behind: one [`record`] of everything, and the forms it is given out in.
 //!
-//! [`text`] is for a person, [`json`] the record itself, [`csv`] the tables (ledger, intervals,
-//! packets), [`hgrm`] the histogram for plotters, and [`store`] the folder of a run that they lie in.
+//! [] is for a person and [`json`] is the record itself. The tables are [`ledger`] (a row a run,
+//! in one file over all commands), [`intervals`] and [`packets`]; [`hgrm`] is the histogram for
+//! plotters. [`store`] is the folder of a run that they lie in, [`output`] a file that is either whole
+//! or not there, and [`dates`] how instants are written in all of them. What each column and key means
+//! is told in `results/README.md`, which a test holds to these files.
 
+pub mod dates;
+pub mod hgrm;
+pub mod intervals;
+pub mod json;
+pub mod ledger;
+pub mod output;
+pub mod packets;
 pub mod record;
+pub mod store;
+pub mod text;
+
+#[cfg(test)]
+mod readme;
+#[cfg(test)]
+mod sample;

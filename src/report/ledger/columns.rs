@@ -1,0 +1,272 @@
+//! The columns of the ledger: each with its name and how its cell is taken from a run.
+//!
+//! Numbers are bytes, ns, seconds or counts as the name says. What is missing is an empty cell. The
+//! order is part of the contract: a new column goes to the end.
+
+use std::fmt::Display;
+
+use crate::report::record::{Record, Run};
+use crate::stats::latency::Summary;
+
+/// One run of a command.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// The name of the command's folder; empty when there is none.
+    pub id: &'a str,
+    /// Which run of the command, counted from 0.
+    pub number: usize,
+    /// The command.
+    pub record: &'a Record,
+    /// The run.
+    pub run: &'a Run,
+}
+
+impl<'a> Row<'a> {
+    /// A row for each run of `record`, whose folder is called `id`.
+    pub fn all(id: &'a str, record: &'a Record) -> Vec<Self> {
+        let runs = record.runs.iter().enumerate();
+        runs.map(|(number, run)| Self {
+            id,
+            number,
+            record,
+            run,
+        })
+        .collect()
+    }
+
+    /// Its cells, in the order of [`names`].
+    pub(super) fn cells(&self) -> impl Iterator<Item = String> {
+        COLUMNS.iter().map(|(_, cell)| cell(self))
+    }
+}
+
+/// The names of the columns, in order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    COLUMNS.iter().map(|(name, _)| *name)
+}
+
+/// How many there are.
+pub const COUNT: usize = COLUMNS.len();
+
+type Column = (&'static str, fn(&Row<'_>) -> String);
+
+const COLUMNS: &[Column] = &[
+    ("id", |row| row.id.to_owned()),
+    ("run", |row| row.number.to_string()),
+    ("started_at", |row| row.record.started_at.clone()),
+    ("wirebench", |row| row.record.wirebench.clone()),
+    ("kernel", |row| row.record.host.kernel.clone()),
+    ("cpu", |row| row.record.host.cpu.clone()),
+    ("cores", |row| row.record.host.cores.to_string()),
+    ("engine", |row| row.run.engine.clone()),
+    ("mode", |row| row.run.mode.clone()),
+    ("complete", |row| row.run.complete.to_string()),
+    ("ended", |row| row.run.ended.clone()),
+    ("to", |row| text(&row.run.requested.to)),
+    ("requested_bytes", |row| some(row.run.requested.bytes)),
+    ("requested_packets", |row| some(row.run.requested.packets)),
+    ("requested_duration_s", |row| {
+        figure(row.run.requested.duration_s)
+    }),
+    ("requested_rate_bits_per_s", |row| {
+        figure(row.run.requested.rate_bits_per_s)
+    }),
+    ("requested_pps", |row| figure(row.run.requested.pps)),
+    ("requested_gso", |row| row.run.requested.gso.clone()),
+    ("requested_sndbuf", |row| some(row.run.requested.sndbuf)),
+    ("requested_rcvbuf", |row| some(row.run.requested.rcvbuf)),
+    ("chunk", |row| row.run.effective.chunk.to_string()),
+    ("datagram", |row| row.run.effective.datagram.to_string()),
+    ("batch", |row| row.run.effective.batch.to_string()),
+    ("segments", |row| row.run.effective.segments.to_string()),
+    ("gso", |row| row.run.effective.gso.to_string()),
+    ("gro", |row| row.run.effective.gro.to_string()),
+    ("streams", |row| row.run.effective.streams.to_string()),
+    ("sender_cpus", |row| {
+        cpus(row.run.effective.sender_cpus.as_deref())
+    }),
+    ("receiver_cpus", |row| {
+        cpus(row.run.effective.receiver_cpus.as_deref())
+    }),
+    ("sndbuf", |row| row.run.effective.sndbuf.to_string()),
+    ("rcvbuf", |row| row.run.effective.rcvbuf.to_string()),
+    ("window", |row| some(row.run.effective.window)),
+    ("sent_packets", |row| row.run.sent.packets.to_string()),
+    ("sent_bytes", |row| row.run.sent.bytes.to_string()),
+    ("received_packets", |row| {
+        row.run.received.packets.to_string()
+    }),
+    ("received_bytes", |row| row.run.received.bytes.to_string()),
+    ("unique", |row| row.run.received.unique.to_string()),
+    ("duplicates", |row| row.run.received.duplicates.to_string()),
+    ("reordered", |row| row.run.received.reordered.to_string()),
+    ("late", |row| row.run.received.late.to_string()),
+    ("foreign", |row| row.run.received.foreign.to_string()),
+    ("lost_packets", |row| row.run.lost.packets.to_string()),
+    ("lost_not_sent", |row| row.run.lost.not_sent.to_string()),
+    ("lost_receiver_socket", |row| {
+        row.run.lost.receiver_socket.to_string()
+    }),
+    ("lost_elsewhere", |row| row.run.lost.elsewhere.to_string()),
+    ("seconds", |row| figure(row.run.seconds)),
+    ("kb_per_s", |row| figure(row.run.kb_per_s)),
+    ("kib_per_s", |row| figure(row.run.kib_per_s)),
+    ("gbit_per_s", |row| figure(row.run.gbit_per_s)),
+    ("packets_per_s", |row| figure(row.run.packets_per_s)),
+    ("transit_kb_per_s", |row| figure(row.run.transit_kb_per_s)),
+    ("latency_count", |row| latency(row, |of| Some(of.count))),
+    ("latency_min_ns", |row| latency(row, |of| of.min)),
+    ("latency_mean_ns", |row| {
+        figure(row.run.latency_ns.and_then(|of| of.mean))
+    }),
+    ("latency_stdev_ns", |row| {
+        figure(row.run.latency_ns.and_then(|of| of.stdev))
+    }),
+    ("latency_p50_ns", |row| latency(row, |of| of.p50)),
+    ("latency_p90_ns", |row| latency(row, |of| of.p90)),
+    ("latency_p99_ns", |row| latency(row, |of| of.p99)),
+    ("latency_p99_9_ns", |row| latency(row, |of| of.p99_9)),
+    ("latency_p99_99_ns", |row| latency(row, |of| of.p99_99)),
+    ("latency_max_ns", |row| latency(row, |of| of.max)),
+    ("latency_negative", |row| {
+        latency(row, |of| Some(of.out_of_range.negative))
+    }),
+    ("latency_too_long", |row| {
+        latency(row, |of| Some(of.out_of_range.too_long))
+    }),
+    ("intended_p50_ns", |row| intended(row, |of| of.p50)),
+    ("intended_p99_ns", |row| intended(row, |of| of.p99)),
+    ("intended_p99_9_ns", |row| intended(row, |of| of.p99_9)),
+    ("intended_max_ns", |row| intended(row, |of| of.max)),
+    ("jitter_ns", |row| figure(row.run.jitter_ns)),
+    ("achieved_pps", |row| {
+        figure(row.run.pacing.as_ref().and_then(|of| of.achieved_pps))
+    }),
+    ("sender_user_s", |row| {
+        figure(Some(row.run.cpu.sender_user_s))
+    }),
+    ("sender_system_s", |row| {
+        figure(Some(row.run.cpu.sender_system_s))
+    }),
+    ("receiver_user_s", |row| figure(row.run.cpu.receiver_user_s)),
+    ("receiver_system_s", |row| {
+        figure(row.run.cpu.receiver_system_s)
+    }),
+    ("sender_s_per_million", |row| {
+        figure(row.run.cpu.sender_s_per_million)
+    }),
+    ("receiver_s_per_million", |row| {
+        figure(row.run.cpu.receiver_s_per_million)
+    }),
+    ("send_syscalls", |row| {
+        row.run.engine_stats.send_syscalls.to_string()
+    }),
+    ("receive_syscalls", |row| {
+        row.run.engine_stats.receive_syscalls.to_string()
+    }),
+    ("clock_source", |row| row.run.effective.clock.source.clone()),
+    ("clock_offset_ns", |row| {
+        row.run.effective.clock.offset_ns.to_string()
+    }),
+    ("clock_error_ns", |row| {
+        row.run.effective.clock.error_ns.to_string()
+    }),
+    ("clock_drift_ns", |row| {
+        some(row.run.effective.clock.drift_ns)
+    }),
+    ("first_sent_at", |row| text(&row.run.first_sent_at)),
+    ("last_received_at", |row| text(&row.run.last_received_at)),
+    ("client_ip", |row| text(&row.run.client_ip)),
+    ("reason", |row| text(&row.run.reason)),
+];
+
+fn text(value: &Option<String>) -> String {
+    value.clone().unwrap_or_default()
+}
+
+fn some(value: Option<impl Display>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn figure(value: Option<f64>) -> String {
+    some(value.filter(|value| value.is_finite()))
+}
+
+fn cpus(list: Option<&[usize]>) -> String {
+    let list = list.unwrap_or_default().iter();
+    list.map(usize::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn latency(row: &Row<'_>, of: impl Fn(&Summary) -> Option<u64>) -> String {
+    some(row.run.latency_ns.as_ref().and_then(of))
+}
+
+fn intended(row: &Row<'_>, of: impl Fn(&Summary) -> Option<u64>) -> String {
+    some(row.run.latency_from_intended_ns.as_ref().and_then(of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+    use std::collections::{HashMap, HashSet};
+
+    fn cells(run: &Run) -> HashMap<&'static str, String> {
+        let record = sample::record(Vec::new());
+        let row = Row {
+            id: "20261122T140501Z-udp-abc123",
+            number: 0,
+            record: &record,
+            run,
+        };
+        names().zip(row.cells()).collect()
+    }
+
+    #[test]
+    fn every_column_has_one_name_and_a_full_run_fills_them_all() {
+        assert_eq!(names().collect::<HashSet<_>>().len(), COUNT);
+        for (name, cell) in cells(&sample::measured().run) {
+            assert!(!cell.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_empty_and_never_0() {
+        let run = Run {
+            kb_per_s: Some(f64::NAN),
+            ..Run::default()
+        };
+        let cells = cells(&run);
+        for name in [
+            "seconds",
+            "kb_per_s",
+            "latency_count",
+            "latency_p50_ns",
+            "intended_max_ns",
+            "receiver_user_s",
+            "sender_cpus",
+            "clock_drift_ns",
+            "client_ip",
+        ] {
+            assert_eq!(cells[name], "", "{name}");
+        }
+    }
+
+    #[test]
+    fn cells_are_the_figures_of_the_run() {
+        let cells = cells(&sample::measured().run);
+        assert_eq!(cells["sender_cpus"], "0 2");
+        assert_eq!(cells["gbit_per_s"], "17.0765");
+        assert_eq!(cells["clock_offset_ns"], "-1234567");
+        assert_eq!(
+            cells["latency_max_ns"],
+            sample::measured()
+                .run
+                .latency_ns
+                .unwrap()
+                .max
+                .unwrap()
+                .to_string()
+        );
+    }
+}

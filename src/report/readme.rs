@@ -1,0 +1,94 @@
+//! Holds `results/README.md` to the files it explains: no column and no key without a word on it.
+
+use serde_json::Value;
+
+use super::{intervals, ledger, packets, sample};
+
+const README: &str = include_str!("../../results/README.md");
+
+/// The part of the text under the heading that begins with `name`.
+fn section(name: &str) -> &'static str {
+    let start = README.find(&format!("\n## {name}")).unwrap() + 1;
+    let rest = &README[start..];
+    let end = rest[3..].find("\n## ").map_or(rest.len(), |at| at + 3);
+    &rest[..end]
+}
+
+fn assert_explained(section: &str, name: &str) {
+    let name_in_first_cell = |line: &str| {
+        let mut cells = line.strip_prefix("| ").unwrap_or_default().split(" | ");
+        let mut names = cells.next().unwrap_or_default().split(", ");
+        names.any(|told| told.trim_matches('`') == name)
+    };
+    assert!(
+        section.lines().any(name_in_first_cell),
+        "results/README.md does not explain {name}"
+    );
+}
+
+/// Each key of `value` as a path from it. What occurs in several places is explained once: a summary
+/// by its own table, the counts of a stream by those of the run.
+fn keys(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) if map.contains_key("out_of_range") => {}
+        Value::Object(map) => {
+            for (key, inner) in map {
+                let path = format!("{path}{key}");
+                found.push(path.clone());
+                if path != "streams[].received" && path != "streams[].lost" {
+                    keys(inner, &format!("{path}."), found);
+                }
+            }
+        }
+        Value::Array(list) => {
+            let path = format!("{}[].", path.trim_end_matches('.'));
+            if let Some(first) = list.first() {
+                keys(first, &path, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn keys_of(value: &impl serde::Serialize) -> Vec<String> {
+    let mut found = Vec::new();
+    keys(&serde_json::to_value(value).unwrap(), "", &mut found);
+    found
+}
+
+#[test]
+fn each_column_is_explained() {
+    ledger::columns::names().for_each(|name| assert_explained(section("udp.csv"), name));
+    for name in intervals::COLUMNS {
+        assert_explained(section("intervals.csv"), name);
+    }
+    for name in packets::COLUMNS {
+        assert_explained(section("packets.csv"), name);
+    }
+}
+
+#[test]
+fn each_key_of_the_record_is_explained() {
+    let json = section("run.json");
+    let mut run = sample::measured().run;
+    for key in keys_of(&run) {
+        let of_interval = key.strip_prefix("intervals[].");
+        match of_interval {
+            Some(column) => assert_explained(section("intervals.csv"), column),
+            None => assert_explained(json, &key),
+        }
+    }
+    for key in keys_of(&sample::record(Vec::new())) {
+        assert_explained(json, &key);
+    }
+    // Serialized by itself, its keys are not passed over.
+    let summary = run.latency_ns.take().unwrap();
+    let Value::Object(figures) = serde_json::to_value(summary).unwrap() else {
+        panic!("a summary is an object");
+    };
+    for (key, inner) in &figures {
+        assert_explained(json, key);
+        let inner = inner.as_object().into_iter().flat_map(|inner| inner.keys());
+        inner.for_each(|name| assert_explained(json, &format!("{key}.{name}")));
+    }
+}

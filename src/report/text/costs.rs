@@ -1,0 +1,137 @@
+//! What the run cost and what it was given: schedule, CPU, system calls, placement, buffers.
+
+use std::io::{self, Write};
+
+use super::layout::{figure, list, nonzero};
+use crate::report::record::Run;
+use crate::stats::latency::Summary;
+use crate::units::{grouped, short_ns};
+
+/// Writes how well the schedule of a paced run was held.
+pub(super) fn pacing(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let Some(pacing) = &run.pacing else {
+        return Ok(());
+    };
+    let target = pacing.target_pps;
+    let mut parts = vec![format!("target {} packets/s", figure(target))];
+    if let Some(achieved) = pacing.achieved_pps {
+        let share = figure(achieved / target * 100.0);
+        parts.push(format!("achieved {} ({share} %)", figure(achieved)));
+    }
+    parts.push(format!("lateness {}", middle_and_tail(&pacing.lateness_ns)));
+    parts.push(format!(
+        "gap error {}",
+        middle_and_tail(&pacing.gap_error_ns)
+    ));
+    list(out, "pacing", parts)
+}
+
+fn middle_and_tail(figures: &Summary) -> String {
+    let told = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| short_ns(ns as f64));
+    format!("p50 {} p99 {}", told(figures.p50), told(figures.p99))
+}
+
+/// Writes the CPU time of each side.
+pub(super) fn cpu(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let cpu = run.cpu;
+    let sender = Some((cpu.sender_user_s, cpu.sender_system_s));
+    let receiver = cpu.receiver_user_s.zip(cpu.receiver_system_s);
+    let sides = [
+        ("cpu", "sender", sender, cpu.sender_s_per_million),
+        ("", "receiver", receiver, cpu.receiver_s_per_million),
+    ];
+    for (label, side, times, per_million) in sides {
+        let Some((user, system)) = times else {
+            writeln!(out, "{label:<11}{side:<9}-")?;
+            continue;
+        };
+        let mut parts = vec![format!(
+            "{} s user + {} s system",
+            figure(user),
+            figure(system)
+        )];
+        parts.extend(per_million.map(|s| format!("{} s per million packets", figure(s))));
+        let seconds = run.seconds.filter(|seconds| *seconds > 0.0);
+        parts.extend(seconds.map(|seconds| {
+            let share = (user + system) / seconds * 100.0;
+            format!("{} % of a core", figure(share))
+        }));
+        list(out, &format!("{label:<11}{side:<9}"), parts)?;
+    }
+    Ok(())
+}
+
+/// Writes what the I/O took, and what went wrong in it.
+pub(super) fn calls(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let stats = run.engine_stats;
+    let mut send = vec![
+        format!("send {}", grouped(stats.send_syscalls)),
+        format!("messages {}", grouped(stats.send_messages)),
+    ];
+    send.extend(nonzero(&[
+        ("partial", stats.send_partial),
+        ("EAGAIN", stats.send_eagain),
+        ("ENOBUFS", stats.send_enobufs),
+        ("refused", stats.send_errors),
+    ]));
+    send.extend(stats.last_send_error.map(|code| {
+        let error = io::Error::from_raw_os_error(code);
+        format!("the last for '{error}'")
+    }));
+    send.extend(nonzero(&[
+        ("waits", stats.send_waits),
+        ("credit probes", stats.credit_probes),
+    ]));
+    list(out, "syscalls", send)?;
+
+    let mut receive = vec![
+        format!("receive {}", grouped(stats.receive_syscalls)),
+        format!("messages {}", grouped(stats.receive_messages)),
+    ];
+    receive.extend(nonzero(&[
+        ("EAGAIN", stats.receive_eagain),
+        ("truncated", stats.receive_truncated),
+        ("waits", stats.receive_waits),
+        ("credits", stats.credits),
+        ("drops at the socket", stats.receiver_socket_drops),
+        (
+            "UdpRcvbufErrors of the whole host",
+            stats.host_receive_buffer_errors.unwrap_or(0),
+        ),
+    ]));
+    list(out, &" ".repeat(11), receive)
+}
+
+/// Writes where the threads ran and how large the socket buffers were.
+pub(super) fn placement(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let (asked, set) = (&run.requested, &run.effective);
+    let placed = [
+        format!("sender {}", cpus(set.sender_cpus.as_deref())),
+        format!("receiver {}", cpus(set.receiver_cpus.as_deref())),
+    ];
+    list(out, "placement", placed)?;
+    let sizes = [
+        format!("send {}", size(set.sndbuf, asked.sndbuf)),
+        format!("receive {}", size(set.rcvbuf, asked.rcvbuf)),
+        "as read back".to_owned(),
+    ];
+    list(out, "buffers", sizes)
+}
+
+fn cpus(list: Option<&[usize]>) -> String {
+    match list {
+        None | Some([]) => "where the kernel chose".to_owned(),
+        Some(list) => {
+            let list: Vec<_> = list.iter().map(usize::to_string).collect();
+            format!("on CPU {}", list.join(" "))
+        }
+    }
+}
+
+fn size(bytes: usize, asked: Option<usize>) -> String {
+    let size = format!("{} B", grouped(bytes as u64));
+    match asked.filter(|asked| *asked != bytes) {
+        Some(asked) => format!("{size} (asked {} B)", grouped(asked as u64)),
+        None => size,
+    }
+}

@@ -1,0 +1,159 @@
+//! What a person reads on the terminal: the [`summary`] of a run, the table of [`repeats`], and the
+//! rows of a run that goes on ([`interval`]).
+//!
+//! Plain text of at most 80 columns, the figure asked for first. A value that is missing is `-` or
+//! its line is left out; it is never 0.
+
+mod costs;
+mod latency;
+mod layout;
+mod live;
+mod repeats;
+
+use std::io::{self, Write};
+
+use self::layout::{figure, fill, list, maybe, percent, sentence};
+use super::record::{Measured, Received, Run};
+use crate::units::grouped;
+
+pub use live::{interval, interval_header};
+pub use repeats::repeats;
+
+/// Writes all there is to say of one run.
+///
+/// # Errors
+/// Those of `out`.
+pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
+    let run = &measured.run;
+    if !run.complete {
+        let why = run.reason.as_deref().unwrap_or(&run.ended);
+        sentence(out, "INCOMPLETE: ", why)?;
+    }
+    heading(run, out)?;
+    writeln!(out)?;
+    throughput(run, out)?;
+    writeln!(out)?;
+    packets(run, out)?;
+    loss(run, out)?;
+    latency::latency(run, out)?;
+    latency::clocks(run, out)?;
+    latency::jitter(run, out)?;
+    costs::pacing(run, out)?;
+    costs::cpu(run, out)?;
+    costs::calls(run, out)?;
+    costs::placement(run, out)?;
+    writeln!(out)?;
+    exercise(run, out)
+}
+
+/// What was run, and with what in force.
+fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let (asked, set) = (&run.requested, &run.effective);
+    let mut parts = vec![
+        format!("udp {} over {}", run.mode, run.engine),
+        format!("{} B data + {} B header", set.chunk, set.header),
+        format!("batch {}", set.batch),
+        match set.gso {
+            true => format!("GSO of {} segments", set.segments),
+            false => "GSO off".to_owned(),
+        },
+        format!("GRO {}", if set.gro { "on" } else { "off" }),
+    ];
+    if set.streams > 1 {
+        parts.push(format!("{} streams", set.streams));
+    }
+    parts.extend(asked.to.as_ref().map(|server| format!("to {server}")));
+    list(out, "", parts)?;
+    match &set.offload_note {
+        Some(note) => sentence(out, "", note),
+        None => Ok(()),
+    }
+}
+
+fn throughput(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let Some(rate) = run.kb_per_s.filter(|rate| rate.is_finite()) else {
+        return writeln!(out, "  - KB/s");
+    };
+    let mut parts = Vec::new();
+    let mut add = |value: Option<f64>, unit: &str| {
+        parts.extend(value.map(|value| format!("{} {unit}", figure(value))));
+    };
+    add(run.gbit_per_s, "Gbit/s");
+    add(run.packets_per_s, "packets/s");
+    add(run.kib_per_s, "KiB/s");
+    parts.extend(run.seconds.map(|value| format!("over {} s", figure(value))));
+    list(out, &format!("  {} KB/s   = ", figure(rate)), parts)
+}
+
+fn packets(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let (sent, received) = (run.sent, run.received);
+    let mut parts = vec![
+        format!("sent {}", grouped(sent.packets)),
+        format!("received {}", grouped(received.packets)),
+        format!("unique {}", grouped(received.unique)),
+    ];
+    let kinds = [
+        ("duplicates", received.duplicates),
+        ("reordered", received.reordered),
+        ("late", received.late),
+    ];
+    parts.extend(layout::nonzero(&kinds));
+    parts.extend(foreign(received));
+    list(out, "packets", parts)?;
+    let bytes = [
+        format!("sent {} B", grouped(sent.bytes)),
+        format!("delivered {} B", grouped(received.bytes)),
+    ];
+    list(out, "data", bytes)
+}
+
+fn foreign(received: Received) -> Option<String> {
+    let kinds = [
+        ("other token", received.foreign_token),
+        ("too short", received.foreign_short),
+        ("malformed", received.foreign_malformed),
+    ];
+    let kinds: Vec<_> = layout::nonzero(&kinds).collect();
+    (received.foreign > 0).then(|| {
+        format!(
+            "foreign {} ({})",
+            grouped(received.foreign),
+            kinds.join(", ")
+        )
+    })
+}
+
+fn loss(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let lost = run.lost;
+    if lost.packets == 0 {
+        return fill(out, "loss", ["lost 0".to_owned()]);
+    }
+    let share = percent(lost.packets, run.sent.packets);
+    let parts = [
+        format!("lost {} ({share}):", grouped(lost.packets)),
+        format!("not sent {},", grouped(lost.not_sent)),
+        format!("receiver socket {},", grouped(lost.receiver_socket)),
+        format!("elsewhere {}", grouped(lost.elsewhere)),
+    ];
+    fill(out, "loss", parts)
+}
+
+/// What the exercise that wirebench comes from printed.
+fn exercise(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "first packet sent at {}", maybe(&run.first_sent_at))?;
+    writeln!(
+        out,
+        "last packet received at {}",
+        maybe(&run.last_received_at)
+    )?;
+    writeln!(out, "client IP {}", maybe(&run.client_ip))?;
+    let Some(rate) = run.transit_kb_per_s else {
+        return Ok(());
+    };
+    let why = "KB/s if divided by the sum of all packets' transit times: \
+               these overlap, so it says little of the throughput";
+    sentence(out, "transit_kb_per_s ", &format!("{} {why}", figure(rate)))
+}
+
+#[cfg(test)]
+mod tests;
