@@ -1,6 +1,17 @@
 //! wirebench: how fast, how lossy and how late UDP and TCP proxying are on Linux.
+//!
+//! The program `bench` is this library's [`cli`]. Floors, top to bottom, none of which imports upward:
+//!
+//! - [`cli`]: options become plans; what the terminal shows.
+//! - [`udp`]: the UDP workload, from the datagram header to two processes that agree on a run.
+//! - [`report`]: the record of a run and the forms it is given out in; [`engine`]: how datagrams get into
+//!   the kernel and out of it.
+//! - [`stats`], [`sys`] (the only place with system calls), [`units`].
 
+pub mod cli;
+pub mod engine;
 pub mod report;
 pub mod stats;
 pub mod sys;
+pub mod udp;
 pub mod units;

@@ -65,7 +65,10 @@ impl MioTx {
     pub fn new(socket: UdpSocket, layout: Layout, fill: &[u8], wake: &Wake) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = Timer::new()?;
-        let register = |fd, token| poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
+        let register = |fd, token| {
+            poll.registry()
+                .register(&mut SourceFd(&fd), token, Interest::READABLE)
+        };
         register(socket.as_raw_fd(), SOCKET)?;
         register(timer.as_fd().as_raw_fd(), TIMER)?;
         register(wake.as_fd().as_raw_fd(), WAKE)?;
@@ -103,7 +106,9 @@ impl Tx for MioTx {
             self.queued.clear();
             self.resolved = 0;
         }
-        self.memory.chunks_exact_mut(self.slot_bytes).nth(self.queued.len())
+        self.memory
+            .chunks_exact_mut(self.slot_bytes)
+            .nth(self.queued.len())
     }
 
     fn queue(&mut self, length: usize, datagrams: u64) {
@@ -115,8 +120,13 @@ impl Tx for MioTx {
         // sending: then the send is simply tried again.
         let mut forgiven = false;
         while self.resolved < self.queued.len() {
-            let waiting = self.queued.iter().zip(self.memory.chunks_exact(self.slot_bytes));
-            let messages = waiting.skip(self.resolved).map(|(&(length, _), slot)| &slot[..length]);
+            let waiting = self
+                .queued
+                .iter()
+                .zip(self.memory.chunks_exact(self.slot_bytes));
+            let messages = waiting
+                .skip(self.resolved)
+                .map(|(&(length, _), slot)| &slot[..length]);
             self.stats.syscalls += 1;
             match self.batch.send(self.socket.as_fd(), messages) {
                 Ok(taken) => {
@@ -145,7 +155,11 @@ impl Tx for MioTx {
     }
 
     fn unresolved(&self) -> u64 {
-        self.queued.iter().skip(self.resolved).map(|&(_, datagrams)| datagrams).sum()
+        self.queued
+            .iter()
+            .skip(self.resolved)
+            .map(|&(_, datagrams)| datagrams)
+            .sum()
     }
 
     fn answers(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
@@ -153,7 +167,9 @@ impl Tx for MioTx {
             match receive_batch(&mut self.answers, &self.socket)? {
                 None => return Ok(()),
                 Some(count) => {
-                    self.answers.messages(count).for_each(|message| each(message.bytes));
+                    self.answers
+                        .messages(count)
+                        .for_each(|message| each(message.bytes));
                     if count < self.answers.capacity() {
                         return Ok(());
                     }
@@ -173,9 +189,13 @@ impl Tx for MioTx {
             }
             Until::WritableOr(deadline) => {
                 let both = Interest::READABLE | Interest::WRITABLE;
-                self.poll.registry().reregister(&mut SourceFd(&fd), SOCKET, both)?;
+                self.poll
+                    .registry()
+                    .reregister(&mut SourceFd(&fd), SOCKET, both)?;
                 let waited = poll(&mut self.poll, &mut self.events, Some(deadline));
-                self.poll.registry().reregister(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
+                self.poll
+                    .registry()
+                    .reregister(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
                 waited
             }
         }
@@ -202,7 +222,10 @@ impl MioRx {
     /// Out of file descriptors or memory.
     pub fn new(socket: UdpSocket, layout: Layout, wake: &Wake) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let register = |fd, token| poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
+        let register = |fd, token| {
+            poll.registry()
+                .register(&mut SourceFd(&fd), token, Interest::READABLE)
+        };
         register(socket.as_raw_fd(), SOCKET)?;
         register(wake.as_fd().as_raw_fd(), WAKE)?;
         Ok(Self {
@@ -257,7 +280,9 @@ fn receive_batch(batch: &mut ReceiveBatch, socket: &UdpSocket) -> io::Result<Opt
             Ok(count) => return Ok(Some(count)),
             Err(error) => match error.raw_os_error() {
                 Some(libc::EAGAIN) => return Ok(None),
-                Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::ENOMEM) => return Err(error),
+                Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::ENOMEM) => {
+                    return Err(error);
+                }
                 _ => {}
             },
         }

@@ -45,7 +45,9 @@ pub fn segments_for(datagram: usize, most: usize) -> usize {
 #[derive(Debug, Error)]
 pub enum NoSegments {
     /// The kernel does not fragment what it segments, so each segment must fit whole.
-    #[error("a datagram of {datagram} B with {headers} B of IP and UDP headers exceeds the path MTU of {mtu} B")]
+    #[error(
+        "a datagram of {datagram} B with {headers} B of IP and UDP headers exceeds the path MTU of {mtu} B"
+    )]
     Mtu {
         /// UDP payload of a segment.
         datagram: usize,
@@ -76,14 +78,21 @@ pub fn enable_segments(
     let headers = if v6 { 40 + 8 } else { 20 + 8 };
     let mtu = socket::path_mtu(socket).map_err(NoSegments::Path)?;
     if datagram + headers > mtu {
-        return Err(NoSegments::Mtu { datagram, headers, mtu });
+        return Err(NoSegments::Mtu {
+            datagram,
+            headers,
+            mtu,
+        });
     }
     let size = |bytes: usize| {
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
         socket::set_segment_size(socket.as_fd(), bytes).map_err(NoSegments::Kernel)
     };
     size(TRIAL)?;
-    let sent = SendBatch::new(1).send(socket.as_fd(), [trial.concat().as_slice()].into_iter());
+    let sent = SendBatch::new(1).send(
+        socket.as_fd(),
+        [trial.map(<[u8; TRIAL]>::as_slice).concat().as_slice()].into_iter(),
+    );
     if let Err(error) = sent {
         size(0)?;
         return Err(NoSegments::Path(error));

@@ -19,7 +19,10 @@ impl Wake {
     pub fn new() -> io::Result<Self> {
         // SAFETY: takes no pointers; the answer is a new descriptor that nobody else owns.
         let fd = unsafe {
-            OwnedFd::from_raw_fd(syscall!(eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC))?)
+            OwnedFd::from_raw_fd(syscall!(eventfd(
+                0,
+                libc::EFD_NONBLOCK | libc::EFD_CLOEXEC
+            ))?)
         };
         Ok(Self { fd: Arc::new(fd) })
     }

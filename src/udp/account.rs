@@ -229,7 +229,10 @@ mod tests {
     }
 
     fn data(sequence: u64, sent: u64) -> Vec<u8> {
-        let header = Header { sent, ..Header::bare(Kind::Data, TOKEN, sequence) };
+        let header = Header {
+            sent,
+            ..Header::bare(Kind::Data, TOKEN, sequence)
+        };
         [header.encode().as_slice(), &[0; CHUNK]].concat()
     }
 
@@ -241,19 +244,30 @@ mod tests {
         let other = Header::bare(Kind::Data, TOKEN + 1, 1).encode();
         let answer = Header::bare(Kind::Credit, TOKEN, 1).encode();
         let cut = &data(1, 5)[..HEADER + 3];
-        let empty = Header { last: true, ..Header::bare(Kind::Data, TOKEN, 1) }.encode();
+        let empty = Header {
+            last: true,
+            ..Header::bare(Kind::Data, TOKEN, 1)
+        }
+        .encode();
         let long = [data(1, 5), vec![0]].concat();
         for bytes in [&b"x"[..], &[0; 100], &other, &answer, cut, &empty, &long] {
             assert_eq!(account.datagram(bytes, 10), Seen::Foreign);
         }
-        let foreign = Foreign { token: 1, short: 1, malformed: 5 };
+        let foreign = Foreign {
+            token: 1,
+            short: 1,
+            malformed: 5,
+        };
         assert_eq!(account.tally(), Tally { foreign, ..before });
     }
 
     #[test]
     fn only_the_last_may_be_short_and_its_bytes_count_exactly() {
         let mut account = account();
-        let header = Header { last: true, ..Header::bare(Kind::Data, TOKEN, 0) };
+        let header = Header {
+            last: true,
+            ..Header::bare(Kind::Data, TOKEN, 0)
+        };
         let short = [header.encode().as_slice(), &[0; 3]].concat();
         assert!(matches!(account.datagram(&short, 1), Seen::Data(_)));
         assert_eq!(account.tally().bytes, 3);
@@ -262,7 +276,11 @@ mod tests {
     #[test]
     fn latency_is_taken_from_the_actual_and_the_intended_send() {
         let mut account = account();
-        let header = Header { sent: 1_000, lateness: 400, ..Header::bare(Kind::Data, TOKEN, 0) };
+        let header = Header {
+            sent: 1_000,
+            lateness: 400,
+            ..Header::bare(Kind::Data, TOKEN, 0)
+        };
         account.datagram(&[header.encode().as_slice(), &[0; CHUNK]].concat(), 1_100);
         let (_, latencies) = account.close();
         assert_eq!(latencies.actual.summary().max, Some(100));

@@ -58,15 +58,27 @@ pub fn estimate(exchanges: &[Exchange]) -> Option<Offset> {
     let mut offsets: Vec<i64> = sorted.iter().map(Exchange::offset).collect();
     offsets.sort_unstable();
     let ns = *offsets.get(offsets.len() / 2)?;
-    Some(Offset { ns, error_ns: slowest.div_ceil(2) })
+    Some(Offset {
+        ns,
+        error_ns: slowest.div_ceil(2),
+    })
 }
 
 /// What two estimates, before and after a run that used the first, say together: the error bar grows by
 /// the distance that the clocks moved apart.
 pub fn with_drift(before: Offset, after: Offset) -> (Offset, i64) {
     let drift = after.ns.saturating_sub(before.ns);
-    let error_ns = before.error_ns.max(after.error_ns).saturating_add(drift.unsigned_abs());
-    (Offset { ns: before.ns, error_ns }, drift)
+    let error_ns = before
+        .error_ns
+        .max(after.error_ns)
+        .saturating_add(drift.unsigned_abs());
+    (
+        Offset {
+            ns: before.ns,
+            error_ns,
+        },
+        drift,
+    )
 }
 
 #[cfg(test)]
@@ -79,7 +91,12 @@ mod tests {
         let asked = 1_000_000_000_000u64;
         let arrived = (asked + there).wrapping_add_signed(offset);
         let left = arrived + 700;
-        Exchange { asked, arrived, left, answered: asked + there + 700 + back }
+        Exchange {
+            asked,
+            arrived,
+            left,
+            answered: asked + there + 700 + back,
+        }
     }
 
     #[test]
@@ -91,14 +108,35 @@ mod tests {
     fn a_queued_exchange_is_not_believed() {
         let mut exchanges = vec![exchange(5_000, 900_000, 10_000); 6];
         exchanges.extend([exchange(5_000, 10_000, 10_000); 3]);
-        assert_eq!(estimate(&exchanges), Some(Offset { ns: 5_000, error_ns: 10_000 }));
+        assert_eq!(
+            estimate(&exchanges),
+            Some(Offset {
+                ns: 5_000,
+                error_ns: 10_000
+            })
+        );
     }
 
     #[test]
     fn drift_widens_the_error_bar() {
-        let before = Offset { ns: 100, error_ns: 10 };
-        let after = Offset { ns: 160, error_ns: 20 };
-        assert_eq!(with_drift(before, after), (Offset { ns: 100, error_ns: 80 }, 60));
+        let before = Offset {
+            ns: 100,
+            error_ns: 10,
+        };
+        let after = Offset {
+            ns: 160,
+            error_ns: 20,
+        };
+        assert_eq!(
+            with_drift(before, after),
+            (
+                Offset {
+                    ns: 100,
+                    error_ns: 80
+                },
+                60
+            )
+        );
     }
 
     proptest! {

@@ -18,7 +18,10 @@ pub struct Grantor {
 impl Grantor {
     /// Grants `window` datagrams ahead, at least one.
     pub fn new(window: u64) -> Self {
-        Self { window: window.max(1), granted: 0 }
+        Self {
+            window: window.max(1),
+            granted: 0,
+        }
     }
 
     /// How many datagrams of `datagram` bytes may be under way without overrunning a receive buffer
@@ -32,7 +35,11 @@ impl Grantor {
         const HEADROOM: usize = 400;
         const DESCRIPTORS: usize = 640;
         let data = datagram + HEADROOM;
-        let occupied = if data <= 4_096 { data.next_power_of_two() } else { data.next_multiple_of(4_096) };
+        let occupied = if data <= 4_096 {
+            data.next_power_of_two()
+        } else {
+            data.next_multiple_of(4_096)
+        };
         ((buffer / 2 / (occupied + DESCRIPTORS)) as u64).clamp(1, MOST_WINDOW)
     }
 
@@ -108,7 +115,10 @@ mod tests {
 
     #[test]
     fn the_window_fits_half_the_buffer() {
-        assert_eq!(Grantor::window_for(8 << 20, 1_032), MOST_WINDOW.min((4 << 20) / (2_048 + 640)));
+        assert_eq!(
+            Grantor::window_for(8 << 20, 1_032),
+            MOST_WINDOW.min((4 << 20) / (2_048 + 640))
+        );
         assert_eq!(Grantor::window_for(4_608, 65_507), 1);
     }
 

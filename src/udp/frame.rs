@@ -43,12 +43,16 @@ impl Decoder {
     /// [`FrameError::TooLong`], as soon as the length says so and before the rest has come.
     pub fn next_json(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let rest = &self.bytes[self.taken..];
-        let Some((length, rest)) = rest.split_first_chunk::<LENGTH>() else { return Ok(None) };
+        let Some((length, rest)) = rest.split_first_chunk::<LENGTH>() else {
+            return Ok(None);
+        };
         let length = u32::from_be_bytes(*length);
         if length as usize > MOST_MESSAGE {
             return Err(FrameError::TooLong(length));
         }
-        let Some(json) = rest.get(..length as usize) else { return Ok(None) };
+        let Some(json) = rest.get(..length as usize) else {
+            return Ok(None);
+        };
         self.taken += LENGTH + length as usize;
         Ok(Some(json))
     }

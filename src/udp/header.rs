@@ -88,7 +88,14 @@ pub enum NotOurs {
 impl Header {
     /// A header without stamps.
     pub const fn bare(kind: Kind, token: u64, sequence: u64) -> Self {
-        Self { kind, last: false, sequence, token, sent: 0, lateness: 0 }
+        Self {
+            kind,
+            last: false,
+            sequence,
+            token,
+            sent: 0,
+            lateness: 0,
+        }
     }
 
     /// The header as bytes. A sequence number or lateness past 48 bits is cut to the largest there is.
@@ -118,7 +125,9 @@ impl Header {
         let bytes: &[u8; HEADER] = datagram.first_chunk().ok_or(NotOurs::Short)?;
         let mut words = [0; HEADER / 8];
         for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = place.iter().fold(0, |word: u64, &byte| word << 8 | u64::from(byte));
+            *word = place
+                .iter()
+                .fold(0, |word: u64, &byte| word << 8 | u64::from(byte));
         }
         let [first, token, sent, fourth] = words;
         let kind = Kind::from_byte((fourth >> 56) as u8).ok_or(NotOurs::Malformed)?;
@@ -143,16 +152,31 @@ mod tests {
     use proptest::prelude::*;
 
     fn headers() -> impl Strategy<Value = Header> {
-        let kinds = [Kind::Data, Kind::Probe, Kind::Credit, Kind::Ping, Kind::Pong];
-        (0..5usize, any::<bool>(), 0..=MOST_SHORT, any::<u64>(), any::<u64>(), 0..=MOST_SHORT)
-            .prop_map(move |(kind, last, sequence, token, sent, lateness)| Header {
-                kind: kinds[kind],
-                last,
-                sequence,
-                token,
-                sent,
-                lateness,
-            })
+        let kinds = [
+            Kind::Data,
+            Kind::Probe,
+            Kind::Credit,
+            Kind::Ping,
+            Kind::Pong,
+        ];
+        (
+            0..5usize,
+            any::<bool>(),
+            0..=MOST_SHORT,
+            any::<u64>(),
+            any::<u64>(),
+            0..=MOST_SHORT,
+        )
+            .prop_map(
+                move |(kind, last, sequence, token, sent, lateness)| Header {
+                    kind: kinds[kind],
+                    last,
+                    sequence,
+                    token,
+                    sent,
+                    lateness,
+                },
+            )
     }
 
     proptest! {
@@ -189,8 +213,8 @@ mod tests {
             lateness: 0x3132_3334_3536,
         };
         let expected = [
-            0x57, 0x01, 1, 2, 3, 4, 5, 6, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21, 0x22,
-            0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 1, 1, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36,
+            0x57, 0x01, 1, 2, 3, 4, 5, 6, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21,
+            0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 1, 1, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36,
         ];
         assert_eq!(header.encode(), expected);
     }

@@ -70,7 +70,11 @@ impl Link {
     pub fn send(&mut self, message: &impl Serialize) -> Result<(), LinkError> {
         encode(message, &mut self.waiting)?;
         self.flush()?;
-        if self.waiting.len() > MOST_WAITING { Err(LinkError::Silent) } else { Ok(()) }
+        if self.waiting.len() > MOST_WAITING {
+            Err(LinkError::Silent)
+        } else {
+            Ok(())
+        }
     }
 
     /// Sends what the socket takes of what is waiting.
@@ -154,7 +158,11 @@ impl Link {
     /// # Errors
     /// [`LinkError::Silent`].
     pub fn check_alive(&self) -> Result<(), LinkError> {
-        if self.heard.elapsed() > SILENCE { Err(LinkError::Silent) } else { Ok(()) }
+        if self.heard.elapsed() > SILENCE {
+            Err(LinkError::Silent)
+        } else {
+            Ok(())
+        }
     }
 
     /// The TCP stream.

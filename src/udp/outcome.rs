@@ -125,12 +125,25 @@ pub fn assemble(facts: Facts<'_>) -> Measured {
         add(&mut run, stream);
     }
     run.streams = streams;
-    run.jitter_ns = facts.received.iter().filter_map(|stream| stream.jitter_ns).reduce(f64::max);
+    run.jitter_ns = facts
+        .received
+        .iter()
+        .filter_map(|stream| stream.jitter_ns)
+        .reduce(f64::max);
     run.cpu = cpu(&facts.senders, facts.done.as_ref(), &run);
     if run.effective.window.is_some() {
-        run.effective.window = facts.received.iter().map(|stream| stream.window).min().or(run.effective.window);
+        run.effective.window = facts
+            .received
+            .iter()
+            .map(|stream| stream.window)
+            .min()
+            .or(run.effective.window);
     }
-    let last = facts.received.iter().filter_map(|stream| stream.last_received).max();
+    let last = facts
+        .received
+        .iter()
+        .filter_map(|stream| stream.last_received)
+        .max();
     let latency = &facts.latencies.actual;
     if !latency.is_empty() {
         run.latency_ns = Some(latency.summary());
@@ -148,7 +161,11 @@ pub fn assemble(facts: Facts<'_>) -> Measured {
         run.transit_kb_per_s = Some(run.received.bytes as f64 / 1e3 / transit);
     }
     let Latencies { actual, intended } = facts.latencies;
-    Measured { run, latency: actual, latency_from_intended: intended }
+    Measured {
+        run,
+        latency: actual,
+        latency_from_intended: intended,
+    }
 }
 
 fn speeds(run: &mut Run, seconds: f64) {
@@ -173,8 +190,16 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
                 received.foreign_token + received.foreign_short + received.foreign_malformed;
             Stream {
                 stream: number,
-                sent: Traffic { packets, bytes: sent.bytes.max(received.bytes) },
-                lost: lost(packets - received.unique, sent.not_sent, &received, facts.effective.segments),
+                sent: Traffic {
+                    packets,
+                    bytes: sent.bytes.max(received.bytes),
+                },
+                lost: lost(
+                    packets - received.unique,
+                    sent.not_sent,
+                    &received,
+                    facts.effective.segments,
+                ),
                 received: Received {
                     packets: received.unique + received.duplicates,
                     bytes: received.bytes,
@@ -199,7 +224,12 @@ fn lost(packets: u64, not_sent: u64, received: &StreamReceived, segments: usize)
     let not_sent = not_sent.min(packets);
     let dropped = received.drops.saturating_mul(segments.max(1) as u64);
     let receiver_socket = dropped.min(packets - not_sent);
-    Lost { packets, not_sent, receiver_socket, elsewhere: packets - not_sent - receiver_socket }
+    Lost {
+        packets,
+        not_sent,
+        receiver_socket,
+        elsewhere: packets - not_sent - receiver_socket,
+    }
 }
 
 fn add(run: &mut Run, stream: &Stream) {
@@ -222,9 +252,8 @@ fn add(run: &mut Run, stream: &Stream) {
 }
 
 fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
-    let per_million = |seconds: f64, packets: u64| {
-        (packets > 0).then(|| seconds / packets as f64 * 1e6)
-    };
+    let per_million =
+        |seconds: f64, packets: u64| (packets > 0).then(|| seconds / packets as f64 * 1e6);
     let user: f64 = senders.iter().map(|sender| sender.cpu.user).sum();
     let system: f64 = senders.iter().map(|sender| sender.cpu.system).sum();
     Cpu {
@@ -265,7 +294,9 @@ fn engine_stats(senders: &[Sent], received: &[StreamReceived], done: &Done) -> E
 }
 
 fn pacing(mode: Mode, senders: &[Sent]) -> Option<Pacing> {
-    let Mode::Paced(target_pps) = mode else { return None };
+    let Mode::Paced(target_pps) = mode else {
+        return None;
+    };
     let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
     let mut achieved_pps = 0.0;
     for sender in senders {
@@ -346,7 +377,11 @@ mod tests {
     #[test]
     fn speed_is_bytes_over_the_time_from_first_sent_to_last_received() {
         let plan = small_plan();
-        let sent = StreamSent { packets: 100, bytes: 100_000, not_sent: 0 };
+        let sent = StreamSent {
+            packets: 100,
+            bytes: 100_000,
+            not_sent: 0,
+        };
         let received = StreamReceived {
             unique: 100,
             bytes: 100_000,
@@ -363,9 +398,16 @@ mod tests {
     #[test]
     fn nothing_received_has_no_speed_and_no_latency() {
         let plan = small_plan();
-        let sent = StreamSent { packets: 5, bytes: 5_000, not_sent: 0 };
+        let sent = StreamSent {
+            packets: 5,
+            bytes: 5_000,
+            not_sent: 0,
+        };
         let run = assemble(facts(&plan, sent, StreamReceived::default())).run;
-        assert_eq!((run.kb_per_s, run.seconds, run.latency_ns), (None, None, None));
+        assert_eq!(
+            (run.kb_per_s, run.seconds, run.latency_ns),
+            (None, None, None)
+        );
         assert_eq!(run.lost.packets, 5);
     }
 

@@ -26,15 +26,24 @@ impl Pacer {
     /// A schedule of `pps` datagrams a second (within [`SLOWEST_PPS`] and [`FASTEST_PPS`], else the nearer of the two),
     /// the first due at `origin` in ns.
     pub fn new(pps: f64, origin: u64) -> Self {
-        let pps = if pps.is_nan() { SLOWEST_PPS } else { pps.clamp(SLOWEST_PPS, FASTEST_PPS) };
+        let pps = if pps.is_nan() {
+            SLOWEST_PPS
+        } else {
+            pps.clamp(SLOWEST_PPS, FASTEST_PPS)
+        };
         let interval = (1e9 / pps * f64::from(1 << FRACTION_BITS)).round() as u64;
-        Self { origin, elapsed: 0, interval }
+        Self {
+            origin,
+            elapsed: 0,
+            interval,
+        }
     }
 
     /// When the next datagram is due, in ns.
     #[inline]
     pub fn next_at(&self) -> u64 {
-        self.origin.saturating_add((self.elapsed >> FRACTION_BITS) as u64)
+        self.origin
+            .saturating_add((self.elapsed >> FRACTION_BITS) as u64)
     }
 
     /// Takes the next datagram off the schedule if it is due at `now`, and says when it was.

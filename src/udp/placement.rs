@@ -41,7 +41,10 @@ impl Choice {
             "free" => Ok(Self::Free),
             list => list
                 .split(',')
-                .map(|cpu| cpu.parse().map_err(|_| CpusError::Unreadable(text.to_owned())))
+                .map(|cpu| {
+                    cpu.parse()
+                        .map_err(|_| CpusError::Unreadable(text.to_owned()))
+                })
                 .collect::<Result<_, _>>()
                 .map(Self::List),
         }
@@ -52,9 +55,14 @@ impl Choice {
     /// # Errors
     /// [`CpusError::NotAllowed`].
     pub fn check(&self, allowed: &[usize]) -> Result<(), CpusError> {
-        let Self::List(cpus) = self else { return Ok(()) };
+        let Self::List(cpus) = self else {
+            return Ok(());
+        };
         match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-            Some(&cpu) => Err(CpusError::NotAllowed { cpu, allowed: allowed.to_vec() }),
+            Some(&cpu) => Err(CpusError::NotAllowed {
+                cpu,
+                allowed: allowed.to_vec(),
+            }),
             None => Ok(()),
         }
     }
@@ -71,7 +79,9 @@ pub fn both(choice: &Choice, streams: usize, allowed: &[usize]) -> (Cpus, Cpus) 
         Choice::List(cpus) => {
             let at = |thread: usize| cpus.get(thread % cpus.len().max(1)).copied();
             let senders = (0..streams).filter_map(|stream| at(2 * stream)).collect();
-            let receivers = (0..streams).filter_map(|stream| at(2 * stream + 1)).collect();
+            let receivers = (0..streams)
+                .filter_map(|stream| at(2 * stream + 1))
+                .collect();
             (Some(senders), Some(receivers))
         }
     }
@@ -107,7 +117,12 @@ pub fn may_spin(senders: &Cpus, receivers: &Cpus, streams: usize, allowed: &[usi
         Some(senders) => {
             let others = receivers.iter().flatten();
             senders.iter().all(|cpu| {
-                senders.iter().chain(others.clone()).filter(|other| *other == cpu).count() == 1
+                senders
+                    .iter()
+                    .chain(others.clone())
+                    .filter(|other| *other == cpu)
+                    .count()
+                    == 1
             })
         }
         None => streams < allowed.len(),
@@ -120,32 +135,56 @@ mod tests {
 
     #[test]
     fn every_thread_has_its_cpu_while_there_are_enough() {
-        assert_eq!(both(&Choice::Auto, 1, &[0, 1]), (Some(vec![0]), Some(vec![1])));
-        assert_eq!(both(&Choice::Auto, 2, &[0, 1, 4, 5]), (Some(vec![0, 4]), Some(vec![1, 5])));
+        assert_eq!(
+            both(&Choice::Auto, 1, &[0, 1]),
+            (Some(vec![0]), Some(vec![1]))
+        );
+        assert_eq!(
+            both(&Choice::Auto, 2, &[0, 1, 4, 5]),
+            (Some(vec![0, 4]), Some(vec![1, 5]))
+        );
     }
 
     #[test]
     fn else_a_pair_shares_one() {
-        assert_eq!(both(&Choice::Auto, 2, &[0, 1]), (Some(vec![0, 1]), Some(vec![0, 1])));
+        assert_eq!(
+            both(&Choice::Auto, 2, &[0, 1]),
+            (Some(vec![0, 1]), Some(vec![0, 1]))
+        );
         assert_eq!(both(&Choice::Auto, 1, &[3]), (Some(vec![3]), Some(vec![3])));
     }
 
     #[test]
     fn a_list_goes_sender_receiver_and_round() {
         let list = Choice::parse("0,1").unwrap();
-        assert_eq!(both(&list, 2, &[0, 1]), (Some(vec![0, 0]), Some(vec![1, 1])));
+        assert_eq!(
+            both(&list, 2, &[0, 1]),
+            (Some(vec![0, 0]), Some(vec![1, 1]))
+        );
         let pairs = Choice::parse("0,0,1,1").unwrap();
-        assert_eq!(both(&pairs, 2, &[0, 1]), (Some(vec![0, 1]), Some(vec![0, 1])));
+        assert_eq!(
+            both(&pairs, 2, &[0, 1]),
+            (Some(vec![0, 1]), Some(vec![0, 1]))
+        );
         assert_eq!(one(&list, 3), Some(vec![0, 1, 0]));
     }
 
     #[test]
     fn nonsense_is_named() {
         for text in ["", "x", "0,", "0-1", "-1", "0, 1"] {
-            assert_eq!(Choice::parse(text), Err(CpusError::Unreadable(text.to_owned())));
+            assert_eq!(
+                Choice::parse(text),
+                Err(CpusError::Unreadable(text.to_owned()))
+            );
         }
         let error = Choice::List(vec![0, 9]).check(&[0, 1]).unwrap_err();
-        assert_eq!(error, CpusError::NotAllowed { cpu: 9, allowed: vec![0, 1] });
+        assert_eq!(
+            error,
+            CpusError::NotAllowed {
+                cpu: 9,
+                allowed: vec![0, 1]
+            }
+        );
     }
 
     #[test]

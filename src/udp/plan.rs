@@ -114,7 +114,7 @@ pub enum PlanError {
     #[error("a duration of 0 measures nothing; choose more, like 5s")]
     Time,
     /// Outside [`INTERVALS`].
-    #[error("an interval of {0:?} cannot be kept; choose {:?} to {:?}", INTERVALS.0, INTERVALS.1)]
+    #[error("an interval of {0:?} cannot be kept; choose {shortest:?} to {longest:?}", shortest = INTERVALS.0, longest = INTERVALS.1)]
     Interval(Duration),
     /// None, or more than any kernel takes.
     #[error("a batch of {0} cannot be sent; choose 1 to {MOST_BATCH}")]
@@ -193,14 +193,23 @@ impl Plan {
             Amount::Time(time) => Some(time),
             _ => None,
         };
-        Quota { packets, last_chunk, time }
+        Quota {
+            packets,
+            last_chunk,
+            time,
+        }
     }
 
     /// The pace of one stream in datagrams a second, and how far its schedule is shifted, in ns,
     /// so that the streams together are evenly spaced; `None` unless paced.
     pub fn stream_pace(&self, stream: usize) -> Option<(f64, u64)> {
-        let Mode::Paced(pps) = self.mode else { return None };
-        Some((pps / self.streams.max(1) as f64, (1e9 / pps * stream as f64) as u64))
+        let Mode::Paced(pps) = self.mode else {
+            return None;
+        };
+        Some((
+            pps / self.streams.max(1) as f64,
+            (1e9 / pps * stream as f64) as u64,
+        ))
     }
 
     /// How long it takes at least, where that can be said beforehand.
@@ -251,20 +260,81 @@ pub(crate) mod tests {
         let plan = small_plan();
         assert_eq!(plan.validate(), Ok(()));
         let cases = [
-            (Plan { chunk: 0, ..plan.clone() }, PlanError::Chunk(0)),
-            (Plan { chunk: MOST_CHUNK + 1, ..plan.clone() }, PlanError::Chunk(MOST_CHUNK + 1)),
-            (Plan { streams: 0, ..plan.clone() }, PlanError::Streams(0)),
-            (Plan { batch: Some(0), ..plan.clone() }, PlanError::Batch(0)),
-            (Plan { mode: Mode::Paced(0.0), ..plan.clone() }, PlanError::Pace(0.0)),
-            (Plan { amount: Amount::Bytes(0), ..plan.clone() }, PlanError::Packets(0)),
-            (Plan { amount: Amount::Packets(u64::MAX), ..plan.clone() }, PlanError::Packets(u64::MAX)),
-            (Plan { amount: Amount::Time(Duration::ZERO), ..plan.clone() }, PlanError::Time),
-            (Plan { interval: Duration::ZERO, ..plan.clone() }, PlanError::Interval(Duration::ZERO)),
+            (
+                Plan {
+                    chunk: 0,
+                    ..plan.clone()
+                },
+                PlanError::Chunk(0),
+            ),
+            (
+                Plan {
+                    chunk: MOST_CHUNK + 1,
+                    ..plan.clone()
+                },
+                PlanError::Chunk(MOST_CHUNK + 1),
+            ),
+            (
+                Plan {
+                    streams: 0,
+                    ..plan.clone()
+                },
+                PlanError::Streams(0),
+            ),
+            (
+                Plan {
+                    batch: Some(0),
+                    ..plan.clone()
+                },
+                PlanError::Batch(0),
+            ),
+            (
+                Plan {
+                    mode: Mode::Paced(0.0),
+                    ..plan.clone()
+                },
+                PlanError::Pace(0.0),
+            ),
+            (
+                Plan {
+                    amount: Amount::Bytes(0),
+                    ..plan.clone()
+                },
+                PlanError::Packets(0),
+            ),
+            (
+                Plan {
+                    amount: Amount::Packets(u64::MAX),
+                    ..plan.clone()
+                },
+                PlanError::Packets(u64::MAX),
+            ),
+            (
+                Plan {
+                    amount: Amount::Time(Duration::ZERO),
+                    ..plan.clone()
+                },
+                PlanError::Time,
+            ),
+            (
+                Plan {
+                    interval: Duration::ZERO,
+                    ..plan.clone()
+                },
+                PlanError::Interval(Duration::ZERO),
+            ),
         ];
         for (plan, error) in cases {
             assert_eq!(plan.validate(), Err(error));
         }
-        assert!(Plan { mode: Mode::Paced(f64::NAN), ..plan }.validate().is_err());
+        assert!(
+            Plan {
+                mode: Mode::Paced(f64::NAN),
+                ..plan
+            }
+            .validate()
+            .is_err()
+        );
     }
 
     proptest! {

@@ -75,6 +75,8 @@ pub struct Cut {
     pub tally: Tally,
     /// Of what was received since the last cut.
     pub latencies: Box<Latencies>,
+    /// The stream is over, and the interval with it.
+    pub last: bool,
 }
 
 /// What a stream's receiver did.
@@ -84,8 +86,6 @@ pub struct Received {
     pub stream: usize,
     /// The figures.
     pub tally: Tally,
-    /// Latencies since the last cut.
-    pub latencies: Box<Latencies>,
     /// A row a packet, if they were asked for.
     pub spool: Option<Spool>,
     /// Datagrams dropped at the socket, as the kernel counts them.
@@ -98,6 +98,22 @@ pub struct Received {
     pub window: u64,
     /// Why it ended early, if the socket failed.
     pub error: Option<io::Error>,
+}
+
+impl Received {
+    /// Of a stream whose receiver could not even begin.
+    pub fn failed(stream: usize, error: io::Error) -> Self {
+        Self {
+            stream,
+            tally: Tally::default(),
+            spool: None,
+            drops: 0,
+            cpu: CpuTime::default(),
+            stats: ReceiveStats::default(),
+            window: 0,
+            error: Some(error),
+        }
+    }
 }
 
 /// What a receiver is to do.
@@ -138,7 +154,9 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
     };
     let mut clock = Intervals {
         epoch: job.epoch,
-        length: u64::try_from(job.interval.as_nanos()).unwrap_or(u64::MAX).max(1),
+        length: u64::try_from(job.interval.as_nanos())
+            .unwrap_or(u64::MAX)
+            .max(1),
         index: 0,
     };
     let tell = |event| {
@@ -161,7 +179,13 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
                 let tally = desk.account.tally();
                 let latencies = desk.account.exchange_latencies(empty);
                 let index = clock.advance();
-                tell(Event::Interval(Cut { stream: job.stream, index, tally, latencies }));
+                tell(Event::Interval(Cut {
+                    stream: job.stream,
+                    index,
+                    tally,
+                    latencies,
+                    last: false,
+                }));
             }
             if job.remote.stop.load(Ordering::Relaxed) {
                 return Ok(());
@@ -179,10 +203,17 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
     };
     let error = drive().err();
     let (tally, latencies) = desk.account.close();
+    let index = clock.index;
+    tell(Event::Interval(Cut {
+        stream: job.stream,
+        index,
+        tally,
+        latencies,
+        last: true,
+    }));
     tell(Event::Done(Box::new(Received {
         stream: job.stream,
         tally,
-        latencies,
         spool: desk.spool,
         drops: rx.drops(),
         cpu: CpuTime::of_this_thread() - before,
@@ -216,7 +247,11 @@ impl Desk {
             match self.account.datagram(datagram, received) {
                 Seen::Data(header) => {
                     if let Some(spool) = &mut self.spool {
-                        spool.push(Row { sequence: header.sequence, sent: header.sent, received });
+                        spool.push(Row {
+                            sequence: header.sequence,
+                            sent: header.sent,
+                            received,
+                        });
                     }
                 }
                 Seen::Probe(sent) => self.credit(sent, message),
@@ -245,7 +280,13 @@ impl Desk {
 
     fn pong(&mut self, number: u64, received: u64, message: &Message<'_>) {
         let Some(peer) = message.source() else { return };
-        self.owe(Header { sent: received, ..Header::bare(Kind::Pong, self.token, number) }, peer);
+        self.owe(
+            Header {
+                sent: received,
+                ..Header::bare(Kind::Pong, self.token, number)
+            },
+            peer,
+        );
     }
 
     fn owe(&mut self, header: Header, peer: SocketAddr) {
@@ -266,7 +307,10 @@ impl Desk {
         if let (Some(grantor), Some(peer)) = (&mut self.grantor, self.peer)
             && let Some(limit) = grantor.due(self.account.next())
         {
-            rx.answer(&Header::bare(Kind::Credit, self.token, limit).encode(), peer);
+            rx.answer(
+                &Header::bare(Kind::Credit, self.token, limit).encode(),
+                peer,
+            );
         }
     }
 }
@@ -283,7 +327,9 @@ impl Intervals {
     #[inline]
     fn begin(&self, account: &Account, now: u64) {
         if self.epoch.load(Ordering::Relaxed) == UNKNOWN && account.unique() > 0 {
-            let _ = self.epoch.compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self
+                .epoch
+                .compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -291,7 +337,11 @@ impl Intervals {
     fn next_at(&self) -> u64 {
         let epoch = self.epoch.load(Ordering::Relaxed);
         // A stream that has seen nothing yet may wait without a deadline: something will wake it.
-        if epoch == UNKNOWN { u64::MAX } else { epoch.saturating_add(self.length.saturating_mul(self.index + 1)) }
+        if epoch == UNKNOWN {
+            u64::MAX
+        } else {
+            epoch.saturating_add(self.length.saturating_mul(self.index + 1))
+        }
     }
 
     #[inline]

@@ -81,7 +81,12 @@ pub struct Sent {
 ///
 /// # Errors
 /// As the engine's.
-pub fn open<T: Tx>(tx: &mut T, token: u64, stream: &mut Stream, remote: &Remote) -> io::Result<bool> {
+pub fn open<T: Tx>(
+    tx: &mut T,
+    token: u64,
+    stream: &mut Stream,
+    remote: &Remote,
+) -> io::Result<bool> {
     for _ in 0..OPENINGS {
         send_bare(tx, Header::bare(Kind::Probe, token, 0))?;
         let deadline = monotonic_ns() + OPENING_NS;
@@ -177,9 +182,14 @@ fn drive<T: Tx>(
         }
         if stream.credit() < probe.low_water {
             let before = stream.credit();
-            tx.answers(|bytes| drop(take_credit(bytes, token, stream)))?;
+            tx.answers(|bytes| {
+                take_credit(bytes, token, stream);
+            })?;
             if stream.credit() > before {
-                probe = Probe { low_water: stream.credit() / 2, ..Probe::default() };
+                probe = Probe {
+                    low_water: stream.credit() / 2,
+                    ..Probe::default()
+                };
                 continue;
             }
         }
@@ -243,7 +253,11 @@ struct Probe {
 
 impl Default for Probe {
     fn default() -> Self {
-        Self { low_water: u64::MAX, next: None, patience: FIRST_PROBE_NS }
+        Self {
+            low_water: u64::MAX,
+            next: None,
+            patience: FIRST_PROBE_NS,
+        }
     }
 }
 
@@ -261,7 +275,9 @@ impl Probe {
 /// Takes in a credit, if these bytes are one of this run.
 fn take_credit(bytes: &[u8], token: u64, stream: &mut Stream) -> bool {
     match Header::decode(bytes) {
-        Ok(header) if bytes.len() == HEADER && (header.kind, header.token) == (Kind::Credit, token) => {
+        Ok(header)
+            if bytes.len() == HEADER && (header.kind, header.token) == (Kind::Credit, token) =>
+        {
             stream.grant(header.sequence);
             true
         }

@@ -209,6 +209,9 @@ mod tests {
         for sequence in [0, 1, 3, 1, 1, 0] {
             window.record(sequence);
         }
-        assert_eq!((window.next(), window.unique(), window.duplicates()), (4, 3, 3));
+        assert_eq!(
+            (window.next(), window.unique(), window.duplicates()),
+            (4, 3, 3)
+        );
     }
 }

@@ -110,7 +110,8 @@ impl Server {
     pub fn bind(bind: SocketAddr, limits: Limits, cpus: Option<Vec<usize>>) -> io::Result<Self> {
         let mut listener = TcpListener::bind(bind)?;
         let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         Ok(Self {
             local: listener.local_addr()?,
@@ -133,7 +134,10 @@ impl Server {
 
     /// A handle that ends it.
     pub fn stopper(&self) -> Stopper {
-        Stopper { stop: self.stop.clone(), waker: self.waker.clone() }
+        Stopper {
+            stop: self.stop.clone(),
+            waker: self.waker.clone(),
+        }
     }
 
     /// Serves until it is stopped. `told` is given what each session has measured when it is over.
@@ -144,7 +148,11 @@ impl Server {
         let mut events = Events::with_capacity(256);
         let mut stopping: Option<Instant> = None;
         loop {
-            let wait = if self.connections.is_empty() && !self.accept_again { None } else { Some(TICK) };
+            let wait = if self.connections.is_empty() && !self.accept_again {
+                None
+            } else {
+                Some(TICK)
+            };
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -227,10 +235,22 @@ struct Room {
 }
 
 impl Room {
-    fn new(limits: Limits, cpus: Option<Vec<usize>>, connections: &HashMap<Token, Connection>) -> Self {
-        let sessions = connections.values().filter(|connection| connection.streams() > 0).count();
+    fn new(
+        limits: Limits,
+        cpus: Option<Vec<usize>>,
+        connections: &HashMap<Token, Connection>,
+    ) -> Self {
+        let sessions = connections
+            .values()
+            .filter(|connection| connection.streams() > 0)
+            .count();
         let streams = connections.values().map(Connection::streams).sum();
-        Self { limits, cpus, sessions, streams }
+        Self {
+            limits,
+            cpus,
+            sessions,
+            streams,
+        }
     }
 
     /// Takes a place for a session of so many streams.
@@ -238,12 +258,21 @@ impl Room {
     /// # Errors
     /// A sentence on which limit is in the way.
     fn take(&mut self, streams: usize) -> Result<(), String> {
-        let Limits { sessions, streams: most, .. } = self.limits;
+        let Limits {
+            sessions,
+            streams: most,
+            ..
+        } = self.limits;
         if self.sessions >= sessions {
-            return Err(format!("the server is busy with {sessions} sessions, as many as it takes at once; try again later"));
+            return Err(format!(
+                "the server is busy with {sessions} sessions, as many as it takes at once; try again later"
+            ));
         }
         if self.streams + streams > most {
-            return Err(format!("the server takes {most} streams at once and has {}; use fewer with --streams or try again later", self.streams));
+            return Err(format!(
+                "the server takes {most} streams at once and has {}; use fewer with --streams or try again later",
+                self.streams
+            ));
         }
         self.sessions += 1;
         self.streams += streams;

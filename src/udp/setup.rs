@@ -1,7 +1,7 @@
 //! From a plan to sockets: what is asked of the kernel for each end of a stream, and what it grants.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 use thiserror::Error;
@@ -49,7 +49,9 @@ pub enum SetupError {
     #[error("GSO was asked for and cannot be had: {0}; use --gso off or auto{1}")]
     NoGso(String, String),
     /// `--gso on` on a kernel whose receiver cannot do GRO.
-    #[error("GRO was asked for (--gso on) and cannot be had at the receiver: {0}; use --gso off or auto")]
+    #[error(
+        "GRO was asked for (--gso on) and cannot be had at the receiver: {0}; use --gso off or auto"
+    )]
     NoGro(io::Error),
 }
 
@@ -71,12 +73,12 @@ pub struct ReceiverSocket {
 }
 
 impl ReceiverSocket {
-    /// For one stream of `plan`, on `local`.
+    /// For one stream of `plan`, on the address of `local` and any port.
     ///
     /// # Errors
     /// [`SetupError`].
-    pub fn new(local: IpAddr, plan: &Plan) -> Result<Self, SetupError> {
-        let local = SocketAddr::new(local, 0);
+    pub fn new(mut local: SocketAddr, plan: &Plan) -> Result<Self, SetupError> {
+        local.set_port(0);
         let refuse = |cause| SetupError::Bind { local, cause };
         let socket = socket::bind_udp(local).map_err(refuse)?;
         let force = plan.receive_buffer.is_some();
@@ -94,14 +96,27 @@ impl ReceiverSocket {
             Err(error) => (false, Some(format!("no GRO at the receiver: {error}"))),
         };
         let layout = if gro {
-            Layout { messages: COALESCED, bytes: COALESCED_BYTES }
+            Layout {
+                messages: COALESCED,
+                bytes: COALESCED_BYTES,
+            }
         } else {
             let messages = plan.batch.unwrap_or(DEFAULT_BATCH);
-            Layout { messages, bytes: plan.datagram().next_multiple_of(64) }
+            Layout {
+                messages,
+                bytes: plan.datagram().next_multiple_of(64),
+            }
         };
         let window = (plan.mode == Mode::Lossless)
             .then(|| Grantor::window_for(buffers.receive, plan.datagram()));
-        Ok(Self { socket, buffers, gro, gro_note, layout, window })
+        Ok(Self {
+            socket,
+            buffers,
+            gro,
+            gro_note,
+            layout,
+            window,
+        })
     }
 }
 
@@ -133,15 +148,26 @@ impl SenderSocket {
         token: u64,
     ) -> Result<Self, SetupError> {
         let socket = socket::bind_udp(local).map_err(|cause| SetupError::Bind { local, cause })?;
-        socket.connect(to).map_err(|cause| SetupError::Connect { to, cause })?;
+        socket
+            .connect(to)
+            .map_err(|cause| SetupError::Connect { to, cause })?;
         let send = Some(send_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, send, None, send_buffer.is_some())
             .map_err(|cause| SetupError::Bind { local, cause })?;
         let (segments, gso_note) = segments(&socket, plan, token)?;
         let manner = manner(segments, plan.batch);
         let messages = manner.batch.div_ceil(manner.segments) as usize;
-        let layout = Layout { messages, bytes: manner.segments as usize * plan.datagram() };
-        Ok(Self { socket, buffers, gso_note, layout, manner })
+        let layout = Layout {
+            messages,
+            bytes: manner.segments as usize * plan.datagram(),
+        };
+        Ok(Self {
+            socket,
+            buffers,
+            gso_note,
+            layout,
+            manner,
+        })
     }
 
     /// Whether sends are segmented.
@@ -172,7 +198,9 @@ fn segments(
         },
     };
     if plan.offload == Offload::On {
-        let most = socket::path_mtu(socket).unwrap_or(0).saturating_sub(48 + HEADER);
+        let most = socket::path_mtu(socket)
+            .unwrap_or(0)
+            .saturating_sub(48 + HEADER);
         let fits = match most {
             1.. if most < plan.chunk => format!(", or --chunk {most} or less"),
             _ => String::new(),
@@ -191,7 +219,11 @@ fn manner(segments: usize, batch: Option<usize>) -> Manner {
         None if segments > 1 => (segments, segments),
         None => (1, DEFAULT_BATCH),
     };
-    Manner { segments: segments as u64, batch: batch as u64, spin: false }
+    Manner {
+        segments: segments as u64,
+        batch: batch as u64,
+        spin: false,
+    }
 }
 
 #[cfg(test)]
@@ -216,12 +248,21 @@ mod tests {
     #[test]
     fn segments_asked_for_and_impossible_are_an_error_and_auto_says_why() {
         let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let receiver = ReceiverSocket::new(local.ip(), &small_plan()).unwrap();
+        let receiver = ReceiverSocket::new(local, &small_plan()).unwrap();
         let to = receiver.socket.local_addr().unwrap();
-        let plan = Plan { chunk: 40_000, offload: Offload::On, ..small_plan() };
-        let error = SenderSocket::new(local, to, &plan, None, 1).unwrap_err().to_string();
+        let plan = Plan {
+            chunk: 40_000,
+            offload: Offload::On,
+            ..small_plan()
+        };
+        let error = SenderSocket::new(local, to, &plan, None, 1)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("do not fit one send"), "{error}");
-        let plan = Plan { offload: Offload::Auto, ..plan };
+        let plan = Plan {
+            offload: Offload::Auto,
+            ..plan
+        };
         let sender = SenderSocket::new(local, to, &plan, None, 1).unwrap();
         assert!(!sender.gso());
         assert!(sender.gso_note.is_some());
@@ -230,11 +271,23 @@ mod tests {
     #[test]
     fn off_is_off_at_both_ends() {
         let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let plan = Plan { offload: Offload::Off, ..small_plan() };
-        let receiver = ReceiverSocket::new(local.ip(), &plan).unwrap();
+        let plan = Plan {
+            offload: Offload::Off,
+            ..small_plan()
+        };
+        let receiver = ReceiverSocket::new(local, &plan).unwrap();
         let to = receiver.socket.local_addr().unwrap();
         let sender = SenderSocket::new(local, to, &plan, None, 1).unwrap();
-        assert_eq!((receiver.gro, sender.gso(), sender.gso_note), (false, false, None));
-        assert_eq!(sender.layout, Layout { messages: 64, bytes: 1_032 });
+        assert_eq!(
+            (receiver.gro, sender.gso(), sender.gso_note),
+            (false, false, None)
+        );
+        assert_eq!(
+            sender.layout,
+            Layout {
+                messages: 64,
+                bytes: 1_032
+            }
+        );
     }
 }

@@ -33,7 +33,12 @@ impl Spool {
     /// When there is no temporary file to be had.
     pub fn new(most: u64) -> io::Result<Self> {
         let file = BufWriter::with_capacity(1 << 18, tempfile::tempfile()?);
-        Ok(Self { file, rows: 0, most, omitted: 0 })
+        Ok(Self {
+            file,
+            rows: 0,
+            most,
+            omitted: 0,
+        })
     }
 
     /// Adds a row. One that finds no room, in the limit or on the disk, is counted as omitted, and so are all after it.
@@ -44,7 +49,10 @@ impl Spool {
             return;
         }
         let mut bytes = [0; ROW];
-        for (place, word) in bytes.chunks_exact_mut(8).zip([row.sequence, row.sent, row.received]) {
+        for (place, word) in bytes
+            .chunks_exact_mut(8)
+            .zip([row.sequence, row.sent, row.received])
+        {
             place.copy_from_slice(&word.to_le_bytes());
         }
         match self.file.write_all(&bytes) {
@@ -62,10 +70,18 @@ impl Spool {
         let mut file = file;
         // What the buffer still holds is written here, to know how much of it found room.
         let rest = unwritten.unwrap_or_default();
-        let kept = if file.write_all(&rest).is_ok() { self.rows } else { file.stream_position()? / ROW as u64 };
+        let kept = if file.write_all(&rest).is_ok() {
+            self.rows
+        } else {
+            file.stream_position()? / ROW as u64
+        };
         file.seek(SeekFrom::Start(0))?;
         let omitted = self.omitted + (self.rows - kept.min(self.rows));
-        Ok(Rows { file: BufReader::with_capacity(1 << 18, file), left: kept.min(self.rows), omitted })
+        Ok(Rows {
+            file: BufReader::with_capacity(1 << 18, file),
+            left: kept.min(self.rows),
+            omitted,
+        })
     }
 }
 
@@ -92,7 +108,11 @@ impl Iterator for Rows {
         let mut bytes = [[0; 8]; 3];
         self.file.read_exact(bytes.as_flattened_mut()).ok()?;
         let [sequence, sent, received] = bytes.map(u64::from_le_bytes);
-        Some(Row { sequence, sent, received })
+        Some(Row {
+            sequence,
+            sent,
+            received,
+        })
     }
 }
 
@@ -102,7 +122,11 @@ mod tests {
 
     #[test]
     fn rows_come_back_in_order_up_to_the_limit() {
-        let row = |n| Row { sequence: n, sent: n * 2, received: n * 3 };
+        let row = |n| Row {
+            sequence: n,
+            sent: n * 2,
+            received: n * 3,
+        };
         let mut spool = Spool::new(50_000).unwrap();
         (0..50_003).for_each(|n| spool.push(row(n)));
         let rows = spool.into_rows().unwrap();

@@ -95,13 +95,17 @@ impl Stream {
     /// How many datagrams the credit is still good for.
     #[inline]
     pub fn credit(&self) -> u64 {
-        self.allowance.as_ref().map_or(u64::MAX, |allowance| allowance.available(self.next))
+        self.allowance
+            .as_ref()
+            .map_or(u64::MAX, |allowance| allowance.available(self.next))
     }
 
     /// Datagrams the quota still allows, time aside.
     #[inline]
     fn left(&self) -> u64 {
-        self.quota.packets.map_or(u64::MAX, |packets| packets.saturating_sub(self.next))
+        self.quota
+            .packets
+            .map_or(u64::MAX, |packets| packets.saturating_sub(self.next))
     }
 
     /// Fills `slot` with as many datagrams as may go now, at most `most`, each stamped as it is
@@ -115,7 +119,9 @@ impl Stream {
                 break;
             }
             let stamp = now();
-            let Some(lateness) = self.take(stamp) else { break };
+            let Some(lateness) = self.take(stamp) else {
+                break;
+            };
             let last = self.left() == 1;
             let header = Header {
                 kind: Kind::Data,
@@ -128,7 +134,12 @@ impl Stream {
             if let Some(front) = place.first_chunk_mut() {
                 *front = header.encode();
             }
-            length += HEADER + if last { self.quota.last_chunk } else { self.chunk };
+            length += HEADER
+                + if last {
+                    self.quota.last_chunk
+                } else {
+                    self.chunk
+                };
             self.next += 1;
             count += 1;
         }
@@ -212,7 +223,11 @@ mod tests {
     const DATAGRAM: usize = CHUNK + HEADER;
 
     fn counted(packets: u64, last_chunk: usize) -> Quota {
-        Quota { packets: Some(packets), last_chunk, time: None }
+        Quota {
+            packets: Some(packets),
+            last_chunk,
+            time: None,
+        }
     }
 
     #[test]
@@ -220,8 +235,11 @@ mod tests {
         let mut stream = Stream::new(9, CHUNK, counted(3, 5), None, false, 0);
         let mut slot = [0; DATAGRAM * 8];
         assert_eq!(stream.fill(&mut slot, 8, || 50), (3 * DATAGRAM - 3, 3));
-        let last: Vec<bool> =
-            slot.chunks(DATAGRAM).take(3).map(|bytes| Header::decode(bytes).unwrap().last).collect();
+        let last: Vec<bool> = slot
+            .chunks(DATAGRAM)
+            .take(3)
+            .map(|bytes| Header::decode(bytes).unwrap().last)
+            .collect();
         assert_eq!(last, [false, false, true]);
         assert_eq!(stream.idle(50), Idle::Done);
         assert_eq!((stream.bytes(3), stream.bytes(2)), (2 * 8 + 5, 16));
@@ -241,12 +259,22 @@ mod tests {
 
     #[test]
     fn a_paced_stream_sends_what_is_due_and_says_how_late() {
-        let mut stream = Stream::new(9, CHUNK, counted(100, CHUNK), Some((1e6, 500)), false, 1_000);
+        let mut stream = Stream::new(
+            9,
+            CHUNK,
+            counted(100, CHUNK),
+            Some((1e6, 500)),
+            false,
+            1_000,
+        );
         let mut slot = [0; DATAGRAM * 8];
         assert_eq!(stream.idle(1_000), Idle::Due(1_500));
         assert_eq!(stream.fill(&mut slot, 8, || 3_700).1, 3);
-        let lateness: Vec<u64> =
-            slot.chunks(DATAGRAM).take(3).map(|b| Header::decode(b).unwrap().lateness).collect();
+        let lateness: Vec<u64> = slot
+            .chunks(DATAGRAM)
+            .take(3)
+            .map(|b| Header::decode(b).unwrap().lateness)
+            .collect();
         assert_eq!(lateness, [2_200, 1_200, 200]);
         assert_eq!(stream.idle(3_700), Idle::Due(4_500));
         let written = stream.into_written();
@@ -256,7 +284,11 @@ mod tests {
 
     #[test]
     fn time_ends_a_stream_in_the_middle_of_a_slot() {
-        let quota = Quota { packets: None, last_chunk: CHUNK, time: Some(Duration::from_nanos(10)) };
+        let quota = Quota {
+            packets: None,
+            last_chunk: CHUNK,
+            time: Some(Duration::from_nanos(10)),
+        };
         let mut stream = Stream::new(9, CHUNK, quota, None, false, 100);
         let clock = Cell::new(104);
         let mut slot = [0; DATAGRAM * 8];

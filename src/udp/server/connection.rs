@@ -1,7 +1,7 @@
 //! One control connection at the server: a greeting, a session, a report, the end.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,8 @@ enum Phase {
 pub(super) struct Connection {
     link: Link,
     client: SocketAddr,
-    local: IpAddr,
+    /// Where the client reached us.
+    local: SocketAddr,
     phase: Phase,
     /// Since this phase began.
     since: Instant,
@@ -59,7 +60,7 @@ impl Connection {
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
-        let local = stream.local_addr()?.ip();
+        let local = canonical(stream.local_addr()?);
         Ok(Self {
             link: Link::new(stream, registry, token)?,
             client,
@@ -153,7 +154,9 @@ impl Connection {
             self.since = Instant::now();
             return self.step(room, waker);
         }
-        if matches!(self.phase, Phase::Running(_) | Phase::Reporting(_)) && self.alive_at.elapsed() > ALIVE {
+        if matches!(self.phase, Phase::Running(_) | Phase::Reporting(_))
+            && self.alive_at.elapsed() > ALIVE
+        {
             self.alive_at = Instant::now();
             self.link.send(&Reply::Alive)?;
         }
@@ -165,7 +168,9 @@ impl Connection {
         loop {
             match &mut self.phase {
                 Phase::Greeting => {
-                    let Some(json) = self.link.next_json()? else { return Ok(()) };
+                    let Some(json) = self.link.next_json()? else {
+                        return Ok(());
+                    };
                     let hello = greet(json);
                     match hello.and_then(|hello| self.welcome(&hello, room, waker)) {
                         Ok(()) => {}
@@ -192,7 +197,12 @@ impl Connection {
         }
     }
 
-    fn welcome(&mut self, hello: &Hello, room: &mut Room, waker: &Arc<Waker>) -> Result<(), String> {
+    fn welcome(
+        &mut self,
+        hello: &Hello,
+        room: &mut Room,
+        waker: &Arc<Waker>,
+    ) -> Result<(), String> {
         hello.plan.validate().map_err(|error| error.to_string())?;
         if let Some(time) = hello.plan.expected_time()
             && time > room.limits.duration
@@ -205,7 +215,14 @@ impl Connection {
         }
         room.take(hello.plan.streams)?;
         let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
-        let session = Session::start(hello.plan.clone(), self.local, self.client.ip(), same_clock, room, waker)?;
+        let session = Session::start(
+            hello.plan.clone(),
+            self.local,
+            self.client.ip(),
+            same_clock,
+            room,
+            waker,
+        )?;
         self.link
             .send(&Reply::Welcome(session.welcome().clone()))
             .map_err(|error| error.to_string())?;
@@ -236,16 +253,30 @@ impl Connection {
             Phase::Running(session) => {
                 session.end(Ended::PeerLost(reason.to_owned()));
                 session.attend_quietly();
-                if session.is_done() { Verdict::Over } else { Verdict::Goes }
+                if session.is_done() {
+                    Verdict::Over
+                } else {
+                    Verdict::Goes
+                }
             }
             _ => Verdict::Over,
         }
     }
 }
 
+/// An IPv4 address as itself, also where an IPv6 socket took the connection. What is truly IPv6 keeps its scope.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip == address.ip() => address,
+        ip => SocketAddr::new(ip, address.port()),
+    }
+}
+
 /// Reads the first message.
 fn greet(json: &[u8]) -> Result<Hello, String> {
-    let nonsense = |error| format!("this is a wirebench server, and the first message makes no sense: {error}");
+    let nonsense = |error| {
+        format!("this is a wirebench server, and the first message makes no sense: {error}")
+    };
     let preface: Preface = serde_json::from_slice(json).map_err(nonsense)?;
     if preface.version != VERSION {
         return Err(format!(

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::SessionReport;
 use super::session::Session;
 use crate::report::dates;
+use crate::report::record::{Clock, Effective};
 use crate::sys::host;
 use crate::udp::account::Latencies;
 use crate::udp::control::{Done, MOST_ROWS, Reply, StreamReceived, StreamSent, Welcome};
@@ -14,7 +15,6 @@ use crate::udp::outcome::{self, Ended, Facts};
 use crate::udp::plan::Plan;
 use crate::udp::receiver::Received;
 use crate::udp::spool::Rows;
-use crate::report::record::{Clock, Effective};
 
 pub(super) struct Report {
     plan: Plan,
@@ -93,7 +93,11 @@ impl Report {
 
     fn finish(&mut self, session: &Session) {
         let Latencies { actual, intended } = &self.latencies;
-        let last = self.received.iter().filter_map(|stream| stream.last_received).max();
+        let last = self
+            .received
+            .iter()
+            .filter_map(|stream| stream.last_received)
+            .max();
         self.done.last_received_wall = last.map(|last| session.wall.at(last));
         self.done.host_receive_buffer_errors = host::udp_receive_buffer_errors()
             .zip(session.buffer_errors)
@@ -107,18 +111,25 @@ impl Report {
         for (intended, latency) in [(false, actual), (true, intended)] {
             let counts: Vec<(u64, u64)> = latency.counts().collect();
             let parts = counts.chunks(MOST_ROWS);
-            self.replies.extend(parts.map(|part| Reply::Counts { intended, counts: part.to_vec() }));
+            self.replies.extend(parts.map(|part| Reply::Counts {
+                intended,
+                counts: part.to_vec(),
+            }));
         }
-        self.replies.extend(self.received.iter().cloned().map(Reply::Stream));
-        self.replies.push_back(Reply::Done(Box::new(self.done.clone())));
+        self.replies
+            .extend(self.received.iter().cloned().map(Reply::Stream));
+        self.replies
+            .push_back(Reply::Done(Box::new(self.done.clone())));
     }
 
     /// The next message to send; `None` after the last.
     pub(super) fn next(&mut self) -> Option<Reply> {
         while let Some((stream, rows)) = self.rows.front_mut() {
             let stream = *stream;
-            let part: Vec<(u64, u64, u64)> =
-                rows.take(MOST_ROWS).map(|row| (row.sequence, row.sent, row.received)).collect();
+            let part: Vec<(u64, u64, u64)> = rows
+                .take(MOST_ROWS)
+                .map(|row| (row.sequence, row.sent, row.received))
+                .collect();
             if !part.is_empty() {
                 return Some(Reply::Rows { stream, rows: part });
             }
@@ -143,7 +154,11 @@ impl Report {
             not_sent: 0,
         });
         let sent = self.sent.unwrap_or_else(|| seen.collect());
-        let source = if self.welcome.same_clock { "same" } else { "estimated" };
+        let source = if self.welcome.same_clock {
+            "same"
+        } else {
+            "estimated"
+        };
         let measured = outcome::assemble(Facts {
             plan,
             requested: outcome::requested(plan),
@@ -152,13 +167,20 @@ impl Report {
                 rcvbuf: self.welcome.receive_buffer,
                 receiver_cpus: self.welcome.cpus.clone(),
                 window: self.welcome.window,
-                clock: Clock { source: source.to_owned(), ..Clock::default() },
+                clock: Clock {
+                    source: source.to_owned(),
+                    ..Clock::default()
+                },
                 ..outcome::effective(plan)
             },
             ended: self.ended,
             sent,
             senders: Vec::new(),
-            first_sent: self.received.iter().filter_map(|stream| stream.first_sent).min(),
+            first_sent: self
+                .received
+                .iter()
+                .filter_map(|stream| stream.first_sent)
+                .min(),
             first_sent_at: None,
             received: self.received,
             last_received_at: self.done.last_received_wall.map(dates::rfc3339),
@@ -167,6 +189,10 @@ impl Report {
             latencies: self.latencies,
             intervals: self.intervals,
         });
-        SessionReport { client, measured, delivered }
+        SessionReport {
+            client,
+            measured,
+            delivered,
+        }
     }
 }

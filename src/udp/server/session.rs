@@ -37,6 +37,8 @@ pub(super) struct Session {
     epoch: Arc<AtomicU64>,
     /// Intervals that not every stream has ended yet.
     open: BTreeMap<u64, Open>,
+    /// The interval after the last row.
+    rows_end: u64,
     started: Instant,
     pub(super) buffer_errors: Option<u64>,
     pub(super) wall: WallClock,
@@ -78,25 +80,32 @@ impl Session {
     /// A sentence for the client.
     pub(super) fn start(
         plan: Plan,
-        local: IpAddr,
+        local: SocketAddr,
         client: IpAddr,
         same_clock: bool,
         room: &Room,
         waker: &Arc<Waker>,
     ) -> Result<Self, String> {
-        let token = random().map_err(|error| format!("the server has no random numbers: {error}"))?;
+        let token =
+            random().map_err(|error| format!("the server has no random numbers: {error}"))?;
         let sockets: Vec<ReceiverSocket> = (0..plan.streams)
             .map(|_| ReceiverSocket::new(local, &plan))
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the server {error}"))?;
         let cpus = room.cpus.as_ref().filter(|cpus| !cpus.is_empty());
-        let ports = sockets.iter().map(|end| end.socket.local_addr().map(|local| local.port()));
+        let ports = sockets
+            .iter()
+            .map(|end| end.socket.local_addr().map(|local| local.port()));
         let (sender, events) = mpsc::channel();
-        let first = sockets.first().ok_or("the server was asked for no streams")?;
+        let first = sockets
+            .first()
+            .ok_or("the server was asked for no streams")?;
         let mut session = Self {
             welcome: Welcome {
                 token,
-                ports: ports.collect::<io::Result<_>>().map_err(|error| error.to_string())?,
+                ports: ports
+                    .collect::<io::Result<_>>()
+                    .map_err(|error| error.to_string())?,
                 receive_buffer: first.buffers.receive,
                 gro: first.gro,
                 gro_note: first.gro_note.clone(),
@@ -109,6 +118,7 @@ impl Session {
             events,
             epoch: Arc::new(AtomicU64::new(UNKNOWN)),
             open: BTreeMap::new(),
+            rows_end: 0,
             started: Instant::now(),
             buffer_errors: host::udp_receive_buffer_errors(),
             wall: WallClock::now(),
@@ -149,25 +159,35 @@ impl Session {
             window: end.window,
             interval: self.plan.interval,
             epoch: self.epoch.clone(),
-            spool: if self.plan.packet_rows { Some(Spool::new(rows)?) } else { None },
+            spool: if self.plan.packet_rows {
+                Some(Spool::new(rows)?)
+            } else {
+                None
+            },
             remote: remote.clone(),
             spares: take,
         };
-        let cpu = self.welcome.cpus.as_ref().and_then(|cpus| cpus.get(stream).copied());
+        let cpu = self
+            .welcome
+            .cpus
+            .as_ref()
+            .and_then(|cpus| cpus.get(stream).copied());
         let (events, waker, thread_wake) = (events.clone(), waker.clone(), wake.clone());
-        thread::Builder::new().name(format!("receive-{stream}")).spawn(move || {
-            if let Some(cpu) = cpu {
-                // Checked when the option was read; a CPU that went away since leaves the thread where it is.
-                let _ = affinity::pin(cpu);
-            }
-            match MioRx::new(end.socket, end.layout, &thread_wake) {
-                Ok(rx) => receiver::run(rx, job, &events, || drop(waker.wake())),
-                Err(error) => {
-                    let _ = events.send(Event::Done(Box::new(Received::failed(stream, error))));
-                    let _ = waker.wake();
+        thread::Builder::new()
+            .name(format!("receive-{stream}"))
+            .spawn(move || {
+                if let Some(cpu) = cpu {
+                    // Checked when the option was read; a CPU that went away since leaves the thread where it is.
+                    let _ = affinity::pin(cpu);
                 }
-            }
-        })?;
+                match MioRx::new(end.socket, end.layout, &thread_wake) {
+                    Ok(rx) => receiver::run(rx, job, &events, || drop(waker.wake())),
+                    Err(error) => {
+                        let _ = events.send(Event::Done(Box::new(Received::failed(stream, error))));
+                        let _ = waker.wake();
+                    }
+                }
+            })?;
         self.receivers.push(Handle {
             remote,
             wake,
@@ -194,7 +214,9 @@ impl Session {
             handle.wake.wake();
         }
         if sent.len() != self.receivers.len() {
-            self.end(Ended::Failed("the client finished another number of streams than it began".to_owned()));
+            self.end(Ended::Failed(
+                "the client finished another number of streams than it began".to_owned(),
+            ));
         }
         self.sent = Some(sent);
     }
@@ -226,46 +248,69 @@ impl Session {
 
     /// As [`Self::attend`], with nobody to send rows to.
     pub(super) fn attend_quietly(&mut self) {
-        let unlimited = Limits { duration: std::time::Duration::MAX, idle: std::time::Duration::MAX, ..Limits::default() };
+        let unlimited = Limits {
+            duration: std::time::Duration::MAX,
+            idle: std::time::Duration::MAX,
+            ..Limits::default()
+        };
         self.attend(&unlimited);
     }
 
     fn watch(&mut self, limits: &Limits) {
         if self.started.elapsed() > limits.duration {
             let most = limits.duration.as_secs_f64();
-            return self.end(Ended::Limited(format!("the server allows {most} s a session (--max-duration)")));
+            return self.end(Ended::Limited(format!(
+                "the server allows {most} s a session (--max-duration)"
+            )));
         }
-        let heard = self.receivers.iter().map(|handle| handle.remote.heard.load(Ordering::Relaxed)).max();
+        let heard = self
+            .receivers
+            .iter()
+            .map(|handle| handle.remote.heard.load(Ordering::Relaxed))
+            .max();
         let quiet = monotonic_ns().saturating_sub(heard.unwrap_or(0));
         if u128::from(quiet) > limits.idle.as_nanos() {
             let most = limits.idle.as_secs_f64();
-            self.end(Ended::Limited(format!("no datagram came for {most} s (--idle-timeout at the server)")));
+            self.end(Ended::Limited(format!(
+                "no datagram came for {most} s (--idle-timeout at the server)"
+            )));
         }
     }
 
     fn cut(&mut self, cut: Cut) {
-        let Some(handle) = self.receivers.get_mut(cut.stream) else { return };
+        let Some(handle) = self.receivers.get_mut(cut.stream) else {
+            return;
+        };
         let before = std::mem::replace(&mut handle.tally, cut.tally);
-        handle.next = cut.index + 1;
+        if !cut.last {
+            handle.next = cut.index + 1;
+        }
         self.add(cut.index, cut.stream, &before, &cut.tally, cut.latencies);
     }
 
     fn done(&mut self, received: Box<Received>) {
-        let Some(handle) = self.receivers.get_mut(received.stream) else { return };
-        let before = std::mem::replace(&mut handle.tally, received.tally);
-        let index = handle.next;
+        let Some(handle) = self.receivers.get_mut(received.stream) else {
+            return;
+        };
         handle.next = UNKNOWN;
-        if let Some(error) = &received.error {
-            let reason = format!("a receiver failed: {error}");
+        let failure = received
+            .error
+            .as_ref()
+            .map(|error| format!("a receiver failed: {error}"));
+        handle.done = Some(received);
+        if let Some(reason) = failure {
             self.end(Ended::Failed(reason));
-        }
-        self.add(index, received.stream, &before, &received.tally, Box::new(received.latencies.as_ref().clone()));
-        if let Some(handle) = self.receivers.get_mut(received.stream) {
-            handle.done = Some(received);
         }
     }
 
-    fn add(&mut self, index: u64, stream: usize, before: &Tally, after: &Tally, latencies: Box<Latencies>) {
+    fn add(
+        &mut self,
+        index: u64,
+        stream: usize,
+        before: &Tally,
+        after: &Tally,
+        latencies: Box<Latencies>,
+    ) {
         let missing = |tally: &Tally| tally.next as i64 - tally.unique as i64;
         let mut back = None;
         let open = match self.open.entry(index) {
@@ -305,7 +350,12 @@ impl Session {
 
     /// Takes out the intervals that every stream has ended.
     fn rows_complete(&mut self) -> Vec<Interval> {
-        let ended = self.receivers.iter().map(|handle| handle.next).min().unwrap_or(0);
+        let ended = self
+            .receivers
+            .iter()
+            .map(|handle| handle.next)
+            .min()
+            .unwrap_or(0);
         let mut rows = Vec::new();
         while let Some(entry) = self.open.first_entry() {
             if *entry.key() >= ended {
@@ -313,7 +363,9 @@ impl Session {
             }
             let (index, open) = entry.remove_entry();
             self.latencies.merge(&open.latencies);
-            if let Some(row) = self.row(index, &open) {
+            let row = self.row(index, &open);
+            self.rows_end = index + 1;
+            if let Some(row) = row {
                 self.rows.push(row.clone());
                 rows.push(row);
             }
@@ -324,13 +376,23 @@ impl Session {
 
     /// The row of an interval, unless nothing at all happened in what is left of a second.
     fn row(&self, index: u64, open: &Open) -> Option<Interval> {
-        let length = self.plan.interval.as_secs_f64();
-        let start_s = index as f64 * length;
+        let one = self.plan.interval.as_secs_f64();
+        // An interval that no stream found the time to end is part of the next.
+        let start_s = self.rows_end.min(index) as f64 * one;
+        let length = (index + 1) as f64 * one - start_s;
         // The last one ends with the last datagram.
         let epoch = self.epoch.load(Ordering::Relaxed);
-        let last = self.receivers.iter().filter_map(|handle| handle.tally.last_received).max();
+        let last = self
+            .receivers
+            .iter()
+            .filter_map(|handle| handle.tally.last_received)
+            .max();
         let elapsed = last.map_or(0.0, |last| last.saturating_sub(epoch) as f64 / 1e9);
-        let seconds = if self.is_done() { (elapsed - start_s).min(length) } else { length };
+        let seconds = if self.is_done() {
+            (elapsed - start_s).min(length)
+        } else {
+            length
+        };
         if open.packets == 0 && seconds <= 0.0 {
             return None;
         }
@@ -360,13 +422,19 @@ impl Session {
         if !self.is_done() {
             return None;
         }
-        let received = self.receivers.iter_mut().filter_map(|handle| handle.done.take()).collect();
+        let received = self
+            .receivers
+            .iter_mut()
+            .filter_map(|handle| handle.done.take())
+            .collect();
         Some(Report::new(self, received))
     }
 
     /// What can be told of a session that is cut off, its receivers stopped at once.
     pub(super) fn abandon(mut self: Box<Self>, client: SocketAddr) -> SessionReport {
-        self.end(Ended::Failed("the server was stopped before the result was brought back".to_owned()));
+        self.end(Ended::Failed(
+            "the server was stopped before the result was brought back".to_owned(),
+        ));
         while !self.is_done() {
             // Each receiver tells when it has stopped, which it does at once: it was woken.
             match self.events.recv() {
@@ -376,7 +444,11 @@ impl Session {
             }
         }
         self.rows_complete();
-        let received = self.receivers.iter_mut().filter_map(|handle| handle.done.take()).collect();
+        let received = self
+            .receivers
+            .iter_mut()
+            .filter_map(|handle| handle.done.take())
+            .collect();
         Report::new(&mut self, received).into_session(client, false)
     }
 }

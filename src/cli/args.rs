@@ -1,0 +1,217 @@
+//! The options, as clap reads them. What they mean together is decided where they are turned into plans.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::udp::placement::Choice;
+use crate::udp::plan::Offload;
+use crate::units::{parse_duration, parse_number};
+
+/// The port `bench serve` listens on, and `bench udp --to` goes to, where none is named.
+pub(super) const DEFAULT_PORT: u16 = 5_210;
+
+/// Measures UDP on Linux, in numbers that survive scrutiny.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version, max_term_width = 100)]
+pub(super) struct Bench {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Measure UDP: sender and receiver here, or to a `bench serve` elsewhere (--to)
+    Udp(Box<Udp>),
+    /// Receive for other hosts' `bench udp --to`, many at once
+    Serve(Serve),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Udp {
+    /// Message bytes to send, in MB of 10^6 bytes; fractions allowed [default: 100]
+    #[arg(long, value_name = "N", value_parser = parse_number, group = "amount", help_heading = "How much")]
+    pub(super) mb: Option<f64>,
+    /// Datagrams to send
+    #[arg(long, value_name = "N", group = "amount", help_heading = "How much")]
+    pub(super) packets: Option<u64>,
+    /// How long to send, like 5s or 500ms
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, group = "amount", help_heading = "How much")]
+    pub(super) duration: Option<Duration>,
+    /// Message bytes in each datagram, 1 to 65475; a header of 32 comes on top
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 1_000,
+        help_heading = "How much"
+    )]
+    pub(super) chunk: usize,
+    /// Pace by message bits a second, like 500M; all streams together
+    #[arg(long, value_name = "BITS", value_parser = parse_number, group = "pace", help_heading = "How fast (nothing: lossless, as fast as the receiver takes it)")]
+    pub(super) rate: Option<f64>,
+    /// Pace by datagrams a second, like 20k; all streams together
+    #[arg(long, value_name = "N", value_parser = parse_number, group = "pace", help_heading = "How fast (nothing: lossless, as fast as the receiver takes it)")]
+    pub(super) pps: Option<f64>,
+    /// As fast as the sender can; what is lost is reported
+    #[arg(
+        long,
+        group = "pace",
+        help_heading = "How fast (nothing: lossless, as fast as the receiver takes it)"
+    )]
+    pub(super) unpaced: bool,
+    /// How datagrams get into the kernel and out of it
+    #[arg(long, value_enum, default_value_t = Engine::Mio, help_heading = "How")]
+    pub(super) engine: Engine,
+    /// Datagrams a send call at most [default: what fits one with GSO, else 64]
+    #[arg(long, value_name = "N", help_heading = "How")]
+    pub(super) batch: Option<usize>,
+    /// Have the kernel cut sends into datagrams and join receives (UDP GSO and GRO)
+    #[arg(long, value_enum, default_value_t = Gso::Auto, help_heading = "How")]
+    pub(super) gso: Gso,
+    /// Socket pairs, each with a sender and a receiver thread
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "How")]
+    pub(super) streams: usize,
+    /// Which CPU each thread is kept on: a list like 0,1 (sender, receiver, next sender, ...; from the front again), auto, or free
+    #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "auto", help_heading = "How")]
+    pub(super) cpus: Choice,
+    /// Send buffer to ask for [default: 4 MiB as far as wmem_max allows]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "How")]
+    pub(super) sndbuf: Option<usize>,
+    /// Receive buffer to ask for [default: 4 MiB as far as rmem_max allows]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "How")]
+    pub(super) rcvbuf: Option<usize>,
+    /// The `bench serve` to send to; without a port, 5210
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
+    pub(super) to: Option<String>,
+    /// Where to send from
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        requires = "to",
+        help_heading = "Where"
+    )]
+    pub(super) bind: Option<SocketAddr>,
+    /// Loopback by IPv6 (::1)
+    #[arg(long, conflicts_with = "to", help_heading = "Where")]
+    pub(super) ipv6: bool,
+    /// How the two clocks are related: auto estimates the offset only between two hosts
+    #[arg(long, value_enum, default_value_t = ClockArg::Auto, help_heading = "Where")]
+    pub(super) clock: ClockArg,
+    /// Runs to do, each reported
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "How often")]
+    pub(super) repeat: u32,
+    /// Run this long beforehand, unreported
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "How often")]
+    pub(super) warmup: Option<Duration>,
+    /// Time between rows; when given, rows are printed as they come [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "What comes out")]
+    pub(super) interval: Option<Duration>,
+    /// Write the record as JSON; with - it is all that goes to stdout
+    #[arg(long, value_name = "PATH", help_heading = "What comes out")]
+    pub(super) json: Option<PathBuf>,
+    /// Write the runs as rows of the ledger; with - that is all that goes to stdout
+    #[arg(long, value_name = "PATH", help_heading = "What comes out")]
+    pub(super) csv: Option<PathBuf>,
+    /// Folder for the ledger and a folder a run
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "results",
+        help_heading = "What comes out"
+    )]
+    pub(super) out: PathBuf,
+    /// Save nothing
+    #[arg(long, conflicts_with = "out", help_heading = "What comes out")]
+    pub(super) no_save: bool,
+    /// Also save a row a packet: sequence, sent, received, latency
+    #[arg(long, conflicts_with = "no_save", help_heading = "What comes out")]
+    pub(super) packets_csv: bool,
+    /// Print errors only
+    #[arg(long, short, help_heading = "What comes out")]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Where to listen; port 0 lets the kernel choose [default: all addresses, port 5210]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) bind: Option<SocketAddr>,
+    /// Which CPU each receiver thread is kept on: a list, used from the front again, or free
+    #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "free")]
+    pub(super) cpus: Choice,
+    /// Sessions at once
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(super) max_sessions: usize,
+    /// Streams at once, over all sessions
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(super) max_streams: usize,
+    /// Control connections at once, those without a session among them
+    #[arg(long, value_name = "N", default_value_t = 1_024)]
+    pub(super) max_connections: usize,
+    /// Longest session
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1h")]
+    pub(super) max_duration: Duration,
+    /// Longest time without a datagram
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    pub(super) idle_timeout: Duration,
+    /// Rows a packet that a session may keep on this disk until it is over, 24 bytes each
+    #[arg(long, value_name = "N", default_value_t = 50_000_000)]
+    pub(super) max_packet_rows: u64,
+    /// Folder for sessions whose client was lost before it had its result
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub(super) out: PathBuf,
+    /// Save nothing
+    #[arg(long, conflicts_with = "out")]
+    pub(super) no_save: bool,
+    /// Print errors and the address only
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Engine {
+    /// A mio (epoll) event loop with sendmmsg and recvmmsg
+    Mio,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Gso {
+    /// Or the run is not done
+    On,
+    /// Every datagram on its own
+    Off,
+    /// Where the kernel and the path can
+    Auto,
+}
+
+impl From<Gso> for Offload {
+    fn from(gso: Gso) -> Self {
+        match gso {
+            Gso::On => Self::On,
+            Gso::Off => Self::Off,
+            Gso::Auto => Self::Auto,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ClockArg {
+    /// The same clock where both ends read one, else an estimate
+    Auto,
+    /// Always an estimate
+    Estimate,
+}
+
+/// A number of bytes that a socket option takes, K, M and G allowed.
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    let bytes = parse_number(text).map_err(|error| error.to_string())?;
+    if !(1.0..=f64::from(i32::MAX)).contains(&bytes) {
+        return Err(format!(
+            "'{text}' is no size for a buffer; choose 1 to {}",
+            i32::MAX
+        ));
+    }
+    Ok(bytes as usize)
+}

@@ -1,0 +1,32 @@
+//! The command line: [`args`] are turned into validated plans, which [`udp`] and [`serve`] carry out
+//! and show. Nothing below this module prints or exits.
+
+mod args;
+mod failure;
+mod interrupt;
+mod progress;
+mod serve;
+mod udp;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Bench, Command};
+
+/// Does what the command line says, and tells how it went: 0 done, 1 a gate failed, 2 bad usage,
+/// 3 the run could not be done.
+pub fn run() -> ExitCode {
+    let bench = match Bench::try_parse() {
+        Ok(bench) => bench,
+        Err(error) => return failure::of_clap(&error),
+    };
+    let outcome = match bench.command {
+        Command::Udp(args) => udp::run(&args),
+        Command::Serve(args) => serve::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

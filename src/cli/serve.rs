@@ -1,0 +1,127 @@
+//! `bench serve`: receives for other hosts, and prints what each session measured.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use super::args::{DEFAULT_PORT, Serve};
+use super::failure::Failure;
+use super::interrupt;
+use super::udp::record;
+use crate::report::ledger::{self, Row};
+use crate::report::record::Record;
+use crate::report::store::Store;
+use crate::report::text;
+use crate::sys::{affinity, clock};
+use crate::udp::placement::Choice;
+use crate::udp::server::{Limits, Server, SessionReport};
+
+/// Sessions of lost clients that are saved at most, so that nobody can fill the disk from afar.
+const MOST_SAVED: usize = 1_000;
+
+pub(super) fn run(args: &Serve) -> Result<(), Failure> {
+    let allowed = affinity::allowed().map_err(Failure::undone)?;
+    args.cpus.check(&allowed).map_err(Failure::usage)?;
+    let cpus = match &args.cpus {
+        Choice::List(cpus) => Some(cpus.clone()),
+        Choice::Auto | Choice::Free => None,
+    };
+    let limits = Limits {
+        connections: args.max_connections,
+        sessions: args.max_sessions,
+        streams: args.max_streams,
+        duration: args.max_duration,
+        idle: args.idle_timeout,
+        packet_rows: args.max_packet_rows,
+    };
+    let server = bind(args.bind, limits, cpus)?;
+    let stopper = server.stopper();
+    interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;
+    let mut out = io::stdout();
+    writeln!(out, "listening on {}", server.local())?;
+    out.flush()?;
+    let mut saved = 0;
+    server
+        .run(|session| {
+            // Whoever reads our output may go; the sessions go on.
+            if !args.quiet {
+                let _ = show(&session);
+            }
+            if !session.delivered && !args.no_save && session.measured.run.received.packets > 0 {
+                saved += 1;
+                save_lost(&session, args, saved);
+            }
+        })
+        .map_err(|error| Failure::Undone(format!("the server's event loop failed: {error}")))
+}
+
+fn bind(
+    bind: Option<SocketAddr>,
+    limits: Limits,
+    cpus: Option<Vec<usize>>,
+) -> Result<Server, Failure> {
+    let refuse = |address: SocketAddr, error: io::Error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "; is another bench serve running? choose another port with --bind"
+            }
+            ErrorKind::AddrNotAvailable => "; that address is not of this host",
+            ErrorKind::PermissionDenied => "; choose a port from 1024 up",
+            _ => "",
+        };
+        Failure::Undone(format!("cannot listen on {address}: {error}{advice}"))
+    };
+    if let Some(address) = bind {
+        return Server::bind(address, limits, cpus).map_err(|error| refuse(address, error));
+    }
+    let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT));
+    let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT));
+    match Server::bind(v6, limits, cpus.clone()) {
+        Err(error) if error.kind() != ErrorKind::AddrInUse => {
+            Server::bind(v4, limits, cpus).map_err(|error| refuse(v4, error))
+        }
+        bound => bound.map_err(|error| refuse(v6, error)),
+    }
+}
+
+fn show(session: &SessionReport) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "\nsession of {}", session.client)?;
+    text::summary(&session.measured, &mut out)?;
+    out.flush()
+}
+
+fn save_lost(session: &SessionReport, args: &Serve, number: usize) {
+    if number > MOST_SAVED {
+        if number == MOST_SAVED + 1 {
+            eprintln!(
+                "bench: {MOST_SAVED} sessions of lost clients are saved; further ones will not be"
+            );
+        }
+        return;
+    }
+    match save(session, &args.out) {
+        Ok(path) => println!("saved in {path}, since the client was lost before it had its result"),
+        Err(error) => eprintln!("bench: {error}"),
+    }
+}
+
+fn save(session: &SessionReport, out: &Path) -> Result<String, String> {
+    let started = clock::realtime_ns();
+    let mut store = Store::create(out, "udp", started).map_err(|error| error.to_string())?;
+    let mut rows = store.intervals().map_err(|error| error.to_string())?;
+    for row in &session.measured.run.intervals {
+        rows.row(0, row).map_err(|error| error.to_string())?;
+    }
+    let rows = rows.finish().map_err(|error| error.to_string())?;
+    rows.finish().map_err(|error| error.to_string())?;
+    let record = Record {
+        runs: vec![session.measured.run.clone()],
+        ..record(started)
+    };
+    store
+        .save(&record, &session.measured)
+        .map_err(|error| error.to_string())?;
+    ledger::append(out, &Row::all(&store.id(), &record)).map_err(|error| error.to_string())?;
+    Ok(store.path().display().to_string())
+}

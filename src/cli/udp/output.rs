@@ -1,0 +1,294 @@
+//! Everything that comes out of `bench udp`: rows and summaries on stdout, the progress line, the files.
+//!
+//! Every file is opened before the first run, so that one that cannot be written is found then; every
+//! run is shown and saved as soon as it is over.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::{now, record};
+use crate::cli::args::Udp;
+use crate::cli::failure::Failure;
+use crate::cli::progress::Progress;
+use crate::report::intervals::IntervalsWriter;
+use crate::report::ledger::{self, Row};
+use crate::report::output::Output as File;
+use crate::report::packets::{PacketRow, PacketsWriter};
+use crate::report::record::{Interval, Measured, Record};
+use crate::report::store::Store;
+use crate::report::{json, text};
+use crate::udp::session::Observer;
+
+/// Where runs go.
+pub(super) struct Output {
+    record: Record,
+    saving: Option<Saving>,
+    json: Option<Sink>,
+    csv: Option<Sink>,
+    progress: Progress,
+    /// A person reads stdout.
+    shown: bool,
+    /// Rows are printed as they come.
+    rows: bool,
+    header_printed: bool,
+}
+
+/// The run's folder, and the files in it that grow as the run goes.
+struct Saving {
+    out: PathBuf,
+    store: Store,
+    intervals: Option<IntervalsWriter<File>>,
+    packets: Option<PacketsWriter<File>>,
+    /// What went wrong first while a run was going.
+    failed: Option<String>,
+}
+
+/// Where `--json` or `--csv` goes.
+enum Sink {
+    Stdout,
+    File(File),
+}
+
+impl Sink {
+    fn open(path: &Path, option: &str) -> Result<Self, Failure> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Stdout);
+        }
+        let file = File::create(path).map_err(|error| {
+            Failure::Undone(format!("{error}; choose another path with {option}"))
+        })?;
+        Ok(Self::File(file))
+    }
+
+    fn write(self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+        match self {
+            Self::Stdout => {
+                let mut out = io::stdout().lock();
+                content(&mut out)?;
+                Ok(out.flush()?)
+            }
+            Self::File(mut file) => {
+                content(&mut file).map_err(Failure::undone)?;
+                file.finish().map_err(Failure::undone)
+            }
+        }
+    }
+}
+
+impl Output {
+    /// Opens everything that will be written.
+    pub(super) fn open(args: &Udp) -> Result<Self, Failure> {
+        let started = now();
+        let json = args
+            .json
+            .as_deref()
+            .map(|path| Sink::open(path, "--json"))
+            .transpose()?;
+        let csv = args
+            .csv
+            .as_deref()
+            .map(|path| Sink::open(path, "--csv"))
+            .transpose()?;
+        let taken = [&json, &csv]
+            .into_iter()
+            .filter(|sink| matches!(sink, Some(Sink::Stdout)))
+            .count();
+        if taken > 1 {
+            return Err(Failure::Usage(
+                "--json - and --csv - cannot share standard output; give one of them a path"
+                    .to_owned(),
+            ));
+        }
+        let saving = if args.no_save {
+            None
+        } else {
+            Some(Saving::open(args, started)?)
+        };
+        Ok(Self {
+            record: record(started),
+            saving,
+            json,
+            csv,
+            progress: Progress::new(args.quiet),
+            shown: taken == 0 && !args.quiet,
+            rows: args.interval.is_some(),
+            header_printed: false,
+        })
+    }
+
+    pub(super) fn warming_up(&self) {
+        self.progress.say("warming up".to_owned());
+    }
+
+    /// An observer for a run that is not to be seen.
+    pub(super) fn silent(&self) -> impl Observer + use<> {
+        struct Silent;
+        impl Observer for Silent {}
+        Silent
+    }
+
+    /// Shows and saves a run.
+    pub(super) fn run(&mut self, measured: Measured) -> Result<(), Failure> {
+        self.record.runs.push(measured.run.clone());
+        self.progress.clear();
+        let saved = match &mut self.saving {
+            Some(saving) => saving.save(&self.record, &measured),
+            None => Ok(()),
+        };
+        if self.shown {
+            let mut out = io::stdout().lock();
+            text::summary(&measured, &mut out)?;
+            out.flush()?;
+        }
+        saved
+    }
+
+    /// Says what all runs come to and writes what is left, whatever the outcome was.
+    pub(super) fn close(mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        self.progress.clear();
+        if self.record.runs.is_empty() {
+            return outcome;
+        }
+        let finished = self.finish();
+        // What went wrong first is what the user needs to know.
+        outcome.and(finished)
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        let id = self
+            .saving
+            .as_ref()
+            .map(|saving| saving.store.id())
+            .unwrap_or_default();
+        let record = &self.record;
+        if self.shown {
+            let mut out = io::stdout().lock();
+            if record.runs.len() > 1 {
+                text::repeats(&record.runs, &mut out)?;
+            }
+            if let Some(saving) = &self.saving {
+                writeln!(out, "saved       {}", saving.store.path().display())?;
+            }
+            out.flush()?;
+        }
+        let tail = self.saving.as_mut().map_or(Ok(()), Saving::finish);
+        if let Some(sink) = self.json.take() {
+            sink.write(|out| json::to_writer(record, out))?;
+        }
+        if let Some(sink) = self.csv.take() {
+            sink.write(|out| ledger::write_fresh(out, &Row::all(&id, record)))?;
+        }
+        tail
+    }
+}
+
+impl Saving {
+    fn open(args: &Udp, started: u64) -> Result<Self, Failure> {
+        let mut store = Store::create(&args.out, "udp", started).map_err(Failure::undone)?;
+        let intervals = Some(store.intervals().map_err(Failure::undone)?);
+        let packets = if args.packets_csv {
+            Some(store.packets().map_err(Failure::undone)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            out: args.out.clone(),
+            store,
+            intervals,
+            packets,
+            failed: None,
+        })
+    }
+
+    fn note(&mut self, outcome: io::Result<()>) {
+        if let (Err(error), None) = (outcome, &self.failed) {
+            self.failed = Some(error.to_string());
+        }
+    }
+
+    fn save(&mut self, record: &Record, measured: &Measured) -> Result<(), Failure> {
+        self.store.save(record, measured).map_err(Failure::undone)?;
+        let id = self.store.id();
+        let rows = Row::all(&id, record);
+        ledger::append(
+            &self.out,
+            rows.get(rows.len().saturating_sub(1)..).unwrap_or_default(),
+        )
+        .map_err(Failure::undone)
+    }
+
+    /// Ends the files that grew.
+    fn finish(&mut self) -> Result<(), Failure> {
+        if let Some(intervals) = self.intervals.take() {
+            let file = intervals
+                .finish()
+                .and_then(|file| file.finish().map_err(io::Error::other));
+            self.note(file);
+        }
+        if let Some(packets) = self.packets.take() {
+            let file = packets
+                .finish()
+                .and_then(|file| file.finish().map_err(io::Error::other));
+            self.note(file);
+        }
+        match self.failed.take() {
+            Some(error) => Err(Failure::Undone(error)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Observer for Output {
+    fn listening(&mut self, local: SocketAddr) {
+        if self.shown {
+            let mut out = io::stdout().lock();
+            let _ = writeln!(out, "listening on {local}");
+            let _ = out.flush();
+        }
+    }
+
+    fn begun(&mut self) {
+        self.progress.say("sending".to_owned());
+    }
+
+    fn interval(&mut self, row: &Interval) {
+        let run = self.record.runs.len();
+        if let Some(saving) = &mut self.saving
+            && let Some(intervals) = &mut saving.intervals
+        {
+            let written = intervals.row(run, row);
+            saving.note(written);
+        }
+        if self.shown && self.rows {
+            let first = !std::mem::replace(&mut self.header_printed, true);
+            self.progress.suspend(|| {
+                let mut out = io::stdout().lock();
+                if first {
+                    let _ = writeln!(out, "{}", text::interval_header());
+                }
+                let _ = writeln!(out, "{}", text::interval(row));
+                let _ = out.flush();
+            });
+        }
+        self.progress.interval(row);
+    }
+
+    fn packet(&mut self, stream: usize, (sequence, sent_ns, received_ns): (u64, u64, u64)) {
+        let run = self.record.runs.len();
+        if let Some(saving) = &mut self.saving
+            && let Some(packets) = &mut saving.packets
+        {
+            let written = packets.row(
+                run,
+                &PacketRow {
+                    stream,
+                    sequence,
+                    sent_ns,
+                    received_ns,
+                },
+            );
+            saving.note(written);
+        }
+    }
+}

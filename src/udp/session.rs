@@ -1,0 +1,598 @@
+//! The sending process's side of a run: agrees on it with a server, starts the senders, and brings
+//! both sides' figures together. Whether that server is another host's or a thread of this process makes no difference.
+
+mod streams;
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use thiserror::Error;
+
+use super::account::Latencies;
+use super::clock::{self, Offset};
+use super::control::{
+    ALIVE, Done, Hello, Reply, Request, StreamReceived, StreamSent, VERSION, Welcome,
+};
+use super::link::{Link, LinkError};
+use super::outcome::{self, Ended, Facts, Rows};
+use super::placement::Cpus;
+use super::plan::{Amount, Plan};
+use super::sender::Sent;
+use super::setup::{SenderSocket, SetupError};
+use crate::report::dates;
+use crate::report::record::{Clock, Effective, Interval, Measured, Requested};
+use crate::sys::clock::{WallClock, identity, monotonic_ns};
+use crate::sys::wake::Wake;
+use streams::{Order, Streams, Told};
+
+const LINK: Token = Token(0);
+const STREAMS: Token = Token(1);
+const CANCEL: Token = Token(2);
+
+/// How often the server is checked for life.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long the server may take to accept the connection.
+const CONNECT: Duration = Duration::from_secs(4);
+
+/// Tells a run from outside to end early.
+#[derive(Debug, Clone)]
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    wake: Wake,
+}
+
+impl Cancel {
+    /// Nothing is cancelled yet.
+    ///
+    /// # Errors
+    /// Out of file descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            flag: Arc::default(),
+            wake: Wake::new()?,
+        })
+    }
+
+    /// Ends the run it was given to, and any to come. What was measured is reported.
+    pub fn cancel(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+        self.wake.wake();
+    }
+
+    /// Whether it was told to.
+    pub fn is_cancelled(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+}
+
+/// How the offset between two hosts' clocks is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockChoice {
+    /// None on one host, where both sides read one clock; else it is estimated.
+    Auto,
+    /// It is estimated, even so.
+    Estimate,
+}
+
+/// What a run needs to know besides its plan.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The server's control port.
+    pub server: SocketAddr,
+    /// Where to send from; the kernel chooses what is unspecified.
+    pub bind: Option<SocketAddr>,
+    /// Send buffer to ask for, in bytes.
+    pub send_buffer: Option<usize>,
+    /// Where the sender threads are kept.
+    pub cpus: Cpus,
+    /// Whether a paced sender may spin.
+    pub spin: bool,
+    /// How the offset is found.
+    pub clock: ClockChoice,
+    /// What the user asked for, for the record.
+    pub requested: Requested,
+}
+
+/// Sees a run as it goes.
+pub trait Observer {
+    /// The first stream's socket is bound here.
+    fn listening(&mut self, _local: SocketAddr) {}
+    /// The senders begin.
+    fn begun(&mut self) {}
+    /// An interval is over.
+    fn interval(&mut self, _row: &Interval) {}
+    /// A datagram of `stream` was received: sequence, sent, received, in ns of the receiver's clock.
+    fn packet(&mut self, _stream: usize, _row: (u64, u64, u64)) {}
+}
+
+/// Why a run measured nothing. One sentence, with the way out.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// No TCP connection.
+    #[error("cannot reach a server at {0}: {1}; is `bench serve` running there, on that port?")]
+    Unreachable(SocketAddr, io::Error),
+    /// The server says why.
+    #[error("the server at {0} refuses the run: {1}")]
+    Refused(SocketAddr, String),
+    /// It stopped talking before the run began.
+    #[error(
+        "the server at {0} did not take part: {1}; is that a `bench serve` of the same version?"
+    )]
+    Control(SocketAddr, LinkError),
+    /// It says something else than it should.
+    #[error("the server at {0} answered out of turn; is that a `bench serve` of the same version?")]
+    OutOfTurn(SocketAddr),
+    /// Nothing comes back over UDP.
+    #[error(
+        "the server's UDP port {0} does not answer; does a firewall between the two hosts drop UDP?"
+    )]
+    NoUdp(SocketAddr),
+    /// A socket.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// An event loop or a thread.
+    #[error("cannot start sending: {0}")]
+    Start(#[source] io::Error),
+    /// Cancelled before anything was sent.
+    #[error("interrupted before the first datagram was sent")]
+    Cancelled,
+}
+
+/// Does a run, and gives what was measured: all of it, or as much as there was when it ended early.
+///
+/// # Errors
+/// [`RunError`], when it never began.
+pub fn run(
+    plan: &Plan,
+    setup: &Setup,
+    observer: &mut impl Observer,
+    cancel: &Cancel,
+) -> Result<Measured, RunError> {
+    let mut session = Session::connect(plan, setup, observer, cancel)?;
+    let welcome = session.greet()?;
+    let streams = session.open(&welcome)?;
+    Ok(session.measure(&welcome, streams))
+}
+
+/// What happens next in a session.
+enum Event {
+    Reply(Reply),
+    Told(Told),
+    Cancelled,
+}
+
+struct Session<'a, O: Observer> {
+    plan: &'a Plan,
+    setup: &'a Setup,
+    observer: &'a mut O,
+    cancel: &'a Cancel,
+    /// A cancellation is news only once.
+    cancelled: bool,
+    poll: Poll,
+    events: Events,
+    link: Link,
+    alive_at: Instant,
+    streams: Streams,
+    begun: bool,
+    intervals: Rows,
+    received: Vec<StreamReceived>,
+    latencies: Latencies,
+    done: Option<Done>,
+}
+
+impl<'a, O: Observer> Session<'a, O> {
+    fn connect(
+        plan: &'a Plan,
+        setup: &'a Setup,
+        observer: &'a mut O,
+        cancel: &'a Cancel,
+    ) -> Result<Self, RunError> {
+        let unreachable = |error| RunError::Unreachable(setup.server, error);
+        let stream = TcpStream::connect_timeout(&setup.server, CONNECT).map_err(unreachable)?;
+        stream.set_nonblocking(true).map_err(unreachable)?;
+        let poll = Poll::new().map_err(RunError::Start)?;
+        let link = Link::new(mio::net::TcpStream::from_std(stream), poll.registry(), LINK)
+            .map_err(RunError::Start)?;
+        let streams = Streams::new().map_err(RunError::Start)?;
+        for (wake, token) in [(streams.wake(), STREAMS), (&cancel.wake, CANCEL)] {
+            let fd = wake.as_fd().as_raw_fd();
+            poll.registry()
+                .register(&mut SourceFd(&fd), token, Interest::READABLE)
+                .map_err(RunError::Start)?;
+        }
+        Ok(Self {
+            plan,
+            setup,
+            observer,
+            cancel,
+            cancelled: false,
+            poll,
+            events: Events::with_capacity(8),
+            link,
+            alive_at: Instant::now(),
+            streams,
+            begun: false,
+            intervals: Rows::default(),
+            received: Vec::new(),
+            latencies: Latencies::default(),
+            done: None,
+        })
+    }
+
+    /// Agrees on the run.
+    fn greet(&mut self) -> Result<Welcome, RunError> {
+        let clock = match self.setup.clock {
+            ClockChoice::Auto => identity(),
+            ClockChoice::Estimate => None,
+        };
+        let hello = Hello {
+            version: VERSION,
+            plan: self.plan.clone(),
+            clock,
+        };
+        self.link
+            .send(&Request::Hello(hello))
+            .map_err(|error| self.no_part(error))?;
+        match self.next().map_err(|error| self.no_part(error))? {
+            Event::Reply(Reply::Welcome(welcome)) if welcome.ports.len() == self.plan.streams => {
+                Ok(welcome)
+            }
+            Event::Reply(Reply::Refused { reason }) => {
+                Err(RunError::Refused(self.setup.server, reason))
+            }
+            Event::Cancelled => Err(RunError::Cancelled),
+            Event::Reply(_) | Event::Told(_) => Err(RunError::OutOfTurn(self.setup.server)),
+        }
+    }
+
+    fn no_part(&self, error: LinkError) -> RunError {
+        RunError::Control(self.setup.server, error)
+    }
+
+    /// Binds the senders' sockets, sees that UDP gets through and relates the clocks.
+    fn open(&mut self, welcome: &Welcome) -> Result<Opened, RunError> {
+        let local = self.link.stream().local_addr().map_err(RunError::Start)?;
+        let mut effective = self.effective(welcome);
+        for (number, &port) in welcome.ports.iter().enumerate() {
+            let mut to = self.setup.server;
+            to.set_port(port);
+            let mut from = self.setup.bind.unwrap_or(local);
+            // Only one stream can have a port that was named.
+            if number > 0 || self.setup.bind.is_none() {
+                from.set_port(0);
+            }
+            let mut end =
+                SenderSocket::new(from, to, self.plan, self.setup.send_buffer, welcome.token)?;
+            end.manner.spin = self.setup.spin;
+            if number == 0 {
+                self.observer
+                    .listening(end.socket.local_addr().unwrap_or(from));
+                effective.gso = end.gso();
+                effective.batch = end.manner.batch as usize;
+                effective.segments = end.manner.segments as usize;
+                effective.sndbuf = end.buffers.send;
+                effective.offload_note = end.gso_note.clone().or(effective.offload_note);
+            }
+            let cpu = self
+                .setup
+                .cpus
+                .as_ref()
+                .and_then(|cpus| cpus.get(number).copied());
+            let pings = number == 0 && !welcome.same_clock;
+            self.streams
+                .launch(end, cpu, welcome.token, self.plan, pings)
+                .map_err(RunError::Start)?;
+        }
+        let mut offset = Offset::default();
+        let mut waiting = self.plan.streams;
+        while waiting > 0 {
+            match self.next().map_err(|error| self.no_part(error))? {
+                Event::Told(Told::Open { exchanges }) => {
+                    waiting -= 1;
+                    offset = clock::estimate(&exchanges).unwrap_or(offset);
+                }
+                Event::Told(Told::Unanswered(to)) => return Err(RunError::NoUdp(to)),
+                Event::Told(Told::Failed(error)) => return Err(RunError::Start(error)),
+                Event::Cancelled => return Err(RunError::Cancelled),
+                Event::Reply(Reply::Refused { reason }) => {
+                    return Err(RunError::Refused(self.setup.server, reason));
+                }
+                Event::Reply(Reply::Done(done)) => {
+                    let reason = done
+                        .reason
+                        .unwrap_or_else(|| "it ended the session".to_owned());
+                    return Err(RunError::Refused(self.setup.server, reason));
+                }
+                Event::Reply(_) | Event::Told(_) => {}
+            }
+        }
+        let source = if welcome.same_clock {
+            "same"
+        } else {
+            "estimated"
+        };
+        effective.clock = Clock {
+            source: source.to_owned(),
+            offset_ns: offset.ns,
+            error_ns: offset.error_ns,
+            drift_ns: None,
+        };
+        Ok(Opened { effective, offset })
+    }
+
+    fn effective(&self, welcome: &Welcome) -> Effective {
+        Effective {
+            gro: welcome.gro,
+            offload_note: welcome.gro_note.clone(),
+            rcvbuf: welcome.receive_buffer,
+            sender_cpus: self.setup.cpus.clone(),
+            receiver_cpus: welcome.cpus.clone(),
+            window: welcome.window,
+            spin: self.setup.spin && matches!(self.plan.mode, super::plan::Mode::Paced(_)),
+            ..outcome::effective(self.plan)
+        }
+    }
+
+    /// Sends, waits for the results and puts them together.
+    fn measure(mut self, welcome: &Welcome, opened: Opened) -> Measured {
+        let Opened {
+            mut effective,
+            offset,
+        } = opened;
+        let wall = WallClock::now();
+        self.begun = true;
+        self.observer.begun();
+        self.streams.order(&Order::Send {
+            offset: offset.ns,
+            start: monotonic_ns(),
+        });
+        let mut ended = match self.sending() {
+            Ok(ended) => ended,
+            Err(error) => Ended::PeerLost(format!(
+                "the server at {} was lost: {error}",
+                self.setup.server
+            )),
+        };
+        if !matches!(ended, Ended::PeerLost(_)) && self.done.is_none() {
+            if ended == Ended::Complete && !welcome.same_clock {
+                effective.clock = self.clock_again(offset);
+            }
+            if let Err(error) = self.results() {
+                ended = Ended::PeerLost(format!(
+                    "the server at {} was lost before it brought back its result: {error}",
+                    self.setup.server
+                ));
+            }
+        }
+        let senders = self.streams.join();
+        let first = senders.iter().filter_map(|sent| sent.written.first).min();
+        let mut received = self.received;
+        if self.done.is_none() {
+            received = vec![from_intervals(&self.intervals)];
+        }
+        received.sort_by_key(|stream| stream.stream);
+        outcome::assemble(Facts {
+            plan: self.plan,
+            requested: self.setup.requested.clone(),
+            effective,
+            ended,
+            sent: counts(&senders, self.done.is_some()),
+            first_sent: first.map(|first| first.wrapping_add_signed(offset.ns)),
+            first_sent_at: first.map(|first| dates::rfc3339(wall.at(first))),
+            senders,
+            received,
+            last_received_at: self
+                .done
+                .as_ref()
+                .and_then(|done| done.last_received_wall)
+                .map(dates::rfc3339),
+            done: self.done,
+            client_ip: Some(welcome.client_ip.clone()),
+            latencies: self.latencies,
+            intervals: self.intervals,
+        })
+    }
+
+    /// Until every sender has sent its share, or is stopped.
+    fn sending(&mut self) -> Result<Ended, LinkError> {
+        let mut ended = Ended::Complete;
+        let mut waiting = self.plan.streams;
+        while waiting > 0 {
+            match self.next() {
+                Ok(Event::Told(Told::Sent(outcome))) => {
+                    waiting -= 1;
+                    if let Err(error) = outcome {
+                        self.streams.stop();
+                        ended = Ended::Failed(format!("a sender failed: {error}"));
+                    }
+                }
+                Ok(Event::Told(Told::Failed(error))) => {
+                    waiting -= 1;
+                    self.streams.stop();
+                    ended = Ended::Failed(format!("a sender failed: {error}"));
+                }
+                Ok(Event::Told(_)) => {}
+                Ok(Event::Cancelled) => {
+                    self.streams.stop();
+                    ended = Ended::Interrupted("interrupted".to_owned());
+                }
+                Ok(Event::Reply(reply)) => {
+                    self.take(reply);
+                    if let Some(done) = &self.done {
+                        self.streams.stop();
+                        let reason = done
+                            .reason
+                            .clone()
+                            .unwrap_or_else(|| "the server ended the session".to_owned());
+                        ended = Ended::Limited(reason);
+                    }
+                }
+                Err(error) if self.done.is_some() => {
+                    // The server has said all it had to.
+                    let _ = error;
+                    break;
+                }
+                Err(error) => {
+                    self.streams.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Asks the clock once more, to see how far it has drifted.
+    fn clock_again(&mut self, before: Offset) -> Clock {
+        self.streams.order(&Order::Ping);
+        let mut clock = Clock {
+            source: "estimated".to_owned(),
+            offset_ns: before.ns,
+            error_ns: before.error_ns,
+            drift_ns: None,
+        };
+        while let Ok(event) = self.next() {
+            match event {
+                Event::Told(Told::Open { exchanges }) => {
+                    if let Some(after) = clock::estimate(&exchanges) {
+                        let (offset, drift) = clock::with_drift(before, after);
+                        clock.error_ns = offset.error_ns;
+                        clock.drift_ns = Some(drift);
+                    }
+                    break;
+                }
+                Event::Reply(reply) => self.take(reply),
+                Event::Cancelled | Event::Told(_) => break,
+            }
+        }
+        clock
+    }
+
+    /// Says what was sent, and takes in what was received.
+    fn results(&mut self) -> Result<(), LinkError> {
+        let streams = counts(&self.streams.join(), true);
+        self.link.send(&Request::Finish { streams })?;
+        while self.done.is_none() {
+            if let Event::Reply(reply) = self.next()? {
+                self.take(reply);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, reply: Reply) {
+        match reply {
+            Reply::Interval(row) => {
+                self.observer.interval(&row);
+                self.intervals.push(row);
+            }
+            Reply::Counts { intended, counts } => {
+                let Latencies {
+                    actual,
+                    intended: other,
+                } = &mut self.latencies;
+                if intended { other } else { actual }.absorb(&counts);
+            }
+            Reply::Rows { stream, rows } => {
+                rows.into_iter()
+                    .for_each(|row| self.observer.packet(stream, row));
+            }
+            Reply::Stream(stream) => self.received.push(stream),
+            Reply::Done(done) => {
+                let Latencies { actual, intended } = &mut self.latencies;
+                for (latency, (sum, out_of_range)) in [actual, intended]
+                    .into_iter()
+                    .zip(done.sums_ns.iter().zip(done.out_of_range))
+                {
+                    latency.absorb_totals(sum.parse().unwrap_or(0), out_of_range);
+                }
+                self.done = Some(*done);
+            }
+            Reply::Alive | Reply::Welcome(_) | Reply::Refused { .. } => {}
+        }
+    }
+
+    /// Waits for what happens next, showing the server that we are alive.
+    fn next(&mut self) -> Result<Event, LinkError> {
+        loop {
+            if let Some(told) = self.streams.told() {
+                return Ok(Event::Told(told));
+            }
+            if let Some(reply) = self.link.next()? {
+                return match reply {
+                    Reply::Refused { reason } if self.begun => {
+                        Err(LinkError::Io(io::Error::other(reason)))
+                    }
+                    reply => Ok(Event::Reply(reply)),
+                };
+            }
+            if self.cancel.is_cancelled() && !self.cancelled {
+                self.cancelled = true;
+                return Ok(Event::Cancelled);
+            }
+            self.link.check_alive()?;
+            if self.alive_at.elapsed() > ALIVE {
+                self.alive_at = Instant::now();
+                self.link.send(&Request::Alive)?;
+            }
+            match self.poll.poll(&mut self.events, Some(TICK)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
+            self.link.flush()?;
+            self.link.fill()?;
+        }
+    }
+}
+
+/// What the opening has brought.
+struct Opened {
+    effective: Effective,
+    offset: Offset,
+}
+
+/// What each stream has sent; of a run whose receivers are lost, all of them together, since their figures
+/// are known only together.
+fn counts(senders: &[Sent], apart: bool) -> Vec<StreamSent> {
+    let each = senders.iter().map(|sent| StreamSent {
+        packets: sent.packets,
+        bytes: sent.bytes,
+        not_sent: sent.not_sent,
+    });
+    if apart {
+        return each.collect();
+    }
+    let all = each.fold(StreamSent::default(), |all, one| StreamSent {
+        packets: all.packets + one.packets,
+        bytes: all.bytes + one.bytes,
+        not_sent: all.not_sent + one.not_sent,
+    });
+    vec![all]
+}
+
+/// What is known of the receivers when only their interval rows have come back.
+fn from_intervals(rows: &Rows) -> StreamReceived {
+    let mut known = StreamReceived::default();
+    for row in &rows.kept {
+        known.unique += row.packets - row.duplicates.min(row.packets);
+        known.bytes += row.bytes;
+        known.duplicates += row.duplicates;
+        known.reordered += row.reordered;
+    }
+    known
+}
+
+/// A warm-up of `time` as a plan of its own: the same in everything but the amount.
+pub fn warm_up(plan: &Plan, time: Duration) -> Plan {
+    Plan {
+        amount: Amount::Time(time),
+        packet_rows: false,
+        ..plan.clone()
+    }
+}
