@@ -5,8 +5,13 @@
 //! is not waited for either. When the whole window is lost, no credit comes; then the sender asks
 //! ([`Kind::Probe`](super::header::Kind::Probe)) and is told to go on from where it says it is.
 
-/// Most datagrams granted ahead. More gains nothing on loopback, and each needs room in the receiver's buffer.
+/// Most datagrams granted ahead. More gains nothing, and each needs room in the receiver's buffer.
 pub const MOST_WINDOW: u64 = 4_096;
+
+/// Most bytes granted ahead on one host: what is under way then stays in a core's cache. More is 10 % slower
+/// with both ends on one core, and no faster with two. Between hosts it would cap the speed at this
+/// much a round trip, so there it does not apply.
+const CACHED: usize = 768 << 10;
 
 /// The receiver's side: decides when to grant and how far.
 #[derive(Debug, Clone)]
@@ -31,7 +36,7 @@ impl Grantor {
     /// packet headers, rounded up to a power of two or a page, and two descriptors of about 600 bytes.
     /// Half the buffer stays free, because what was read is uncharged in batches of up to a quarter
     /// (`udp_rmem_release` in net/ipv4/udp.c).
-    pub fn window_for(buffer: usize, datagram: usize) -> u64 {
+    pub fn window_for(buffer: usize, datagram: usize, one_host: bool) -> u64 {
         const HEADROOM: usize = 400;
         const DESCRIPTORS: usize = 640;
         let data = datagram + HEADROOM;
@@ -40,7 +45,9 @@ impl Grantor {
         } else {
             data.next_multiple_of(4_096)
         };
-        ((buffer / 2 / (occupied + DESCRIPTORS)) as u64).clamp(1, MOST_WINDOW)
+        let fitting = buffer / 2 / (occupied + DESCRIPTORS);
+        let cached = if one_host { CACHED / datagram.max(1) } else { usize::MAX };
+        (fitting.min(cached) as u64).clamp(1, MOST_WINDOW)
     }
 
     /// The window in force.
@@ -115,11 +122,10 @@ mod tests {
 
     #[test]
     fn the_window_fits_half_the_buffer() {
-        assert_eq!(
-            Grantor::window_for(8 << 20, 1_032),
-            MOST_WINDOW.min((4 << 20) / (2_048 + 640))
-        );
-        assert_eq!(Grantor::window_for(4_608, 65_507), 1);
+        assert_eq!(Grantor::window_for(8 << 20, 1_032, false), (4 << 20) / (2_048 + 640));
+        assert_eq!(Grantor::window_for(8 << 20, 1_032, true), (768 << 10) / 1_032);
+        assert_eq!(Grantor::window_for(1 << 30, 33, true), MOST_WINDOW);
+        assert_eq!(Grantor::window_for(4_608, 65_507, true), 1);
     }
 
     proptest! {

@@ -20,6 +20,9 @@ const DEFAULT_BUFFER: usize = 4 << 20;
 /// Messages a system call without offload, where nothing is said.
 const DEFAULT_BATCH: usize = 64;
 
+/// Segmented messages of up to 64 KiB a send call, where nothing is said: two are 3 % faster than one, four no faster than two.
+const MESSAGES: usize = 2;
+
 /// Coalesced messages of 64 KiB a receive call: more would not stay in the cache.
 const COALESCED: usize = 4;
 
@@ -73,11 +76,11 @@ pub struct ReceiverSocket {
 }
 
 impl ReceiverSocket {
-    /// For one stream of `plan`, on the address of `local` and any port.
+    /// For one stream of `plan`, on the address of `local` and any port. `one_host` says that the sender is here too.
     ///
     /// # Errors
     /// [`SetupError`].
-    pub fn new(mut local: SocketAddr, plan: &Plan) -> Result<Self, SetupError> {
+    pub fn new(mut local: SocketAddr, plan: &Plan, one_host: bool) -> Result<Self, SetupError> {
         local.set_port(0);
         let refuse = |cause| SetupError::Bind { local, cause };
         let socket = socket::bind_udp(local).map_err(refuse)?;
@@ -108,7 +111,7 @@ impl ReceiverSocket {
             }
         };
         let window = (plan.mode == Mode::Lossless)
-            .then(|| Grantor::window_for(buffers.receive, plan.datagram()));
+            .then(|| Grantor::window_for(buffers.receive, plan.datagram(), one_host));
         Ok(Self {
             socket,
             buffers,
@@ -216,7 +219,7 @@ fn manner(segments: usize, batch: Option<usize>) -> Manner {
     let (segments, batch) = match batch {
         Some(batch) if batch < segments => (batch, batch),
         Some(batch) => (segments, batch - batch % segments),
-        None if segments > 1 => (segments, segments),
+        None if segments > 1 => (segments, MESSAGES * segments),
         None => (1, DEFAULT_BATCH),
     };
     Manner {
@@ -237,7 +240,7 @@ mod tests {
             let manner = manner(segments, batch);
             (manner.segments, manner.batch)
         };
-        assert_eq!(of(63, None), (63, 63));
+        assert_eq!(of(63, None), (63, 126));
         assert_eq!(of(63, Some(64)), (63, 63));
         assert_eq!(of(63, Some(130)), (63, 126));
         assert_eq!(of(63, Some(16)), (16, 16));
@@ -248,7 +251,7 @@ mod tests {
     #[test]
     fn segments_asked_for_and_impossible_are_an_error_and_auto_says_why() {
         let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let receiver = ReceiverSocket::new(local, &small_plan()).unwrap();
+        let receiver = ReceiverSocket::new(local, &small_plan(), true).unwrap();
         let to = receiver.socket.local_addr().unwrap();
         let plan = Plan {
             chunk: 40_000,
@@ -275,7 +278,7 @@ mod tests {
             offload: Offload::Off,
             ..small_plan()
         };
-        let receiver = ReceiverSocket::new(local, &plan).unwrap();
+        let receiver = ReceiverSocket::new(local, &plan, true).unwrap();
         let to = receiver.socket.local_addr().unwrap();
         let sender = SenderSocket::new(local, to, &plan, None, 1).unwrap();
         assert_eq!(

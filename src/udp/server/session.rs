@@ -17,7 +17,7 @@ use crate::engine::mio::MioRx;
 use crate::report::record::Interval;
 use crate::sys::clock::{WallClock, monotonic_ns};
 use crate::sys::wake::Wake;
-use crate::sys::{affinity, host};
+use crate::sys::{affinity, host, schedule};
 use crate::udp::account::{Latencies, Tally};
 use crate::udp::control::{StreamSent, Welcome};
 use crate::udp::outcome::{Ended, Rows};
@@ -89,7 +89,7 @@ impl Session {
         let token =
             random().map_err(|error| format!("the server has no random numbers: {error}"))?;
         let sockets: Vec<ReceiverSocket> = (0..plan.streams)
-            .map(|_| ReceiverSocket::new(local, &plan))
+            .map(|_| ReceiverSocket::new(local, &plan, same_clock))
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the server {error}"))?;
         let cpus = room.cpus.as_ref().filter(|cpus| !cpus.is_empty());
@@ -180,7 +180,11 @@ impl Session {
                     // Checked when the option was read; a CPU that went away since leaves the thread where it is.
                     let _ = affinity::pin(cpu);
                 }
-                match MioRx::new(end.socket, end.layout, &thread_wake) {
+                if job.window.is_some() {
+                // Credit bounds what piles up meanwhile.
+                let _ = schedule::do_not_preempt_others();
+            }
+            match MioRx::new(end.socket, end.layout, &thread_wake) {
                     Ok(rx) => receiver::run(rx, job, &events, || drop(waker.wake())),
                     Err(error) => {
                         let _ = events.send(Event::Done(Box::new(Received::failed(stream, error))));

@@ -8,8 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use crate::engine::mio::MioTx;
-use crate::sys::affinity;
-use crate::sys::timer;
+use crate::sys::{affinity, schedule, timer};
 use crate::sys::wake::Wake;
 use crate::udp::clock::Exchange;
 use crate::udp::plan::{Mode, Plan};
@@ -190,6 +189,10 @@ impl Worker {
         // Sleeps that end late are counted as lateness; the default slack would add 50 us to each.
         let _ = timer::tighten_timer_slack();
         let lossless = self.plan.mode == Mode::Lossless;
+        if lossless {
+            // Where the receiver shares this CPU, it shall finish what it is at when it grants credit.
+            let _ = schedule::do_not_preempt_others();
+        }
         let quota = self.plan.quota(self.number);
         let pace = self.plan.stream_pace(self.number);
         let mut knock = Stream::new(self.token, self.plan.chunk, quota, pace, lossless, 0);
