@@ -12,7 +12,13 @@ use std::io;
 pub fn do_not_preempt_others() -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: `parameters` is readable during the call, which concerns only the calling thread.
-    unsafe { syscall!(sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters))? };
+    unsafe {
+        syscall!(sched_setscheduler(
+            0,
+            libc::SCHED_BATCH,
+            &raw const parameters
+        ))?
+    };
     Ok(())
 }
 
@@ -22,6 +28,8 @@ mod tests {
 
     #[test]
     fn anybody_may() {
-        std::thread::spawn(|| do_not_preempt_others().unwrap()).join().unwrap();
+        std::thread::spawn(|| do_not_preempt_others().unwrap())
+            .join()
+            .unwrap();
     }
 }

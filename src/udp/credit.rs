@@ -46,7 +46,11 @@ impl Grantor {
             data.next_multiple_of(4_096)
         };
         let fitting = buffer / 2 / (occupied + DESCRIPTORS);
-        let cached = if one_host { CACHED / datagram.max(1) } else { usize::MAX };
+        let cached = if one_host {
+            CACHED / datagram.max(1)
+        } else {
+            usize::MAX
+        };
         (fitting.min(cached) as u64).clamp(1, MOST_WINDOW)
     }
 
@@ -122,8 +126,14 @@ mod tests {
 
     #[test]
     fn the_window_fits_half_the_buffer() {
-        assert_eq!(Grantor::window_for(8 << 20, 1_032, false), (4 << 20) / (2_048 + 640));
-        assert_eq!(Grantor::window_for(8 << 20, 1_032, true), (768 << 10) / 1_032);
+        assert_eq!(
+            Grantor::window_for(8 << 20, 1_032, false),
+            (4 << 20) / (2_048 + 640)
+        );
+        assert_eq!(
+            Grantor::window_for(8 << 20, 1_032, true),
+            (768 << 10) / 1_032
+        );
         assert_eq!(Grantor::window_for(1 << 30, 33, true), MOST_WINDOW);
         assert_eq!(Grantor::window_for(4_608, 65_507, true), 1);
     }

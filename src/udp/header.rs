@@ -123,13 +123,11 @@ impl Header {
     #[inline]
     pub fn decode(datagram: &[u8]) -> Result<Self, NotOurs> {
         let bytes: &[u8; HEADER] = datagram.first_chunk().ok_or(NotOurs::Short)?;
-        let mut words = [0; HEADER / 8];
-        for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = place
-                .iter()
-                .fold(0, |word: u64, &byte| word << 8 | u64::from(byte));
-        }
-        let [first, token, sent, fourth] = words;
+        let ([first, token, sent, fourth], []) = bytes.as_chunks() else {
+            return Err(NotOurs::Short);
+        };
+        let [first, token, sent, fourth] =
+            [first, token, sent, fourth].map(|word| u64::from_be_bytes(*word));
         let kind = Kind::from_byte((fourth >> 56) as u8).ok_or(NotOurs::Malformed)?;
         let flags = (fourth >> SHORT_BITS) as u8;
         if first >> SHORT_BITS != MAGIC || flags & !LAST != 0 {

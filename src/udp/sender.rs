@@ -9,6 +9,7 @@ use super::header::{HEADER, Header, Kind};
 use super::stream::{Idle, Stream, Written};
 use crate::engine::stats::SendStats;
 use crate::engine::{Flow, Tx, Until};
+use crate::sys::burst::BurstClock;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::usage::CpuTime;
 
@@ -56,6 +57,8 @@ pub struct Manner {
     pub batch: u64,
     /// Whether a paced sender may spin before a deadline.
     pub spin: bool,
+    /// Whether the receiver is known to be on the same CPU.
+    pub shared_cpu: bool,
 }
 
 /// What a stream's sender did.
@@ -170,8 +173,13 @@ fn drive<T: Tx>(
     sent: &mut Sent,
 ) -> io::Result<()> {
     let mut probe = Probe::default();
+    let mut clock = if manner.shared_cpu {
+        BurstClock::calibrated()
+    } else {
+        BurstClock::of_kernel()
+    };
     while !remote.stop.load(Ordering::Relaxed) {
-        let written = fill(tx, stream, manner);
+        let written = fill(tx, stream, manner, &mut clock);
         if written > 0 {
             remote.written.store(stream.next(), Ordering::Relaxed);
         }
@@ -214,12 +222,13 @@ fn drive<T: Tx>(
 
 /// Queues up to a batch of what may go now and says how many datagrams that is.
 #[inline]
-fn fill<T: Tx>(tx: &mut T, stream: &mut Stream, manner: Manner) -> u64 {
+fn fill<T: Tx>(tx: &mut T, stream: &mut Stream, manner: Manner, clock: &mut BurstClock) -> u64 {
     let mut written = 0;
+    clock.begin();
     while written < manner.batch {
         let Some(slot) = tx.vacant() else { break };
         let most = manner.segments.min(manner.batch - written);
-        let (length, datagrams) = stream.fill(slot, most, monotonic_ns);
+        let (length, datagrams) = stream.fill(slot, most, || clock.now());
         if datagrams == 0 {
             break;
         }

@@ -226,6 +226,7 @@ fn manner(segments: usize, batch: Option<usize>) -> Manner {
         segments: segments as u64,
         batch: batch as u64,
         spin: false,
+        shared_cpu: false,
     }
 }
 

@@ -157,7 +157,7 @@ impl Stream {
             Some(pacer) => {
                 let intended = pacer.take(stamp)?;
                 self.sent.paced(intended, stamp);
-                stamp - intended
+                stamp.saturating_sub(intended)
             }
         };
         self.sent.first.get_or_insert(stamp);
@@ -206,7 +206,9 @@ impl Written {
     fn paced(&mut self, intended: u64, stamp: u64) {
         self.lateness.record_between(intended, stamp);
         if self.first.is_some() {
-            let (gap, due) = (stamp - self.last, intended - self.last_intended);
+            // Two stamps of one burst may be a ns or two out of order.
+            let gap = stamp.saturating_sub(self.last);
+            let due = intended.saturating_sub(self.last_intended);
             self.gap_error.record(gap.abs_diff(due));
         }
         self.last_intended = intended;

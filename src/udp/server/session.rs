@@ -181,10 +181,10 @@ impl Session {
                     let _ = affinity::pin(cpu);
                 }
                 if job.window.is_some() {
-                // Credit bounds what piles up meanwhile.
-                let _ = schedule::do_not_preempt_others();
-            }
-            match MioRx::new(end.socket, end.layout, &thread_wake) {
+                    // Credit bounds what piles up meanwhile.
+                    let _ = schedule::do_not_preempt_others();
+                }
+                match MioRx::new(end.socket, end.layout, &thread_wake) {
                     Ok(rx) => receiver::run(rx, job, &events, || drop(waker.wake())),
                     Err(error) => {
                         let _ = events.send(Event::Done(Box::new(Received::failed(stream, error))));

@@ -8,8 +8,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use crate::engine::mio::MioTx;
-use crate::sys::{affinity, schedule, timer};
 use crate::sys::wake::Wake;
+use crate::sys::{affinity, schedule, timer};
 use crate::udp::clock::Exchange;
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::sender::{self, Remote, Sent};

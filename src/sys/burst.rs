@@ -1,0 +1,122 @@
+//! A clock for stamping the datagrams of a burst one by one, at less than half the price of the kernel's.
+//!
+//! The 17 ns of clock_gettime(2) are a quarter of what a datagram costs a sender that shares a core with its
+//! receiver. (With a core for each, the caches between them are the limit: there this clock was seen to
+//! gain nothing.) It asks the kernel once a burst and adds what the CPU's time stamp counter says has
+//! passed since. A burst takes microseconds, so what the counter's rate is off by does not show;
+//! where the kernel itself does not keep time by the counter, each stamp is the kernel's.
+
+use std::fs;
+
+use super::clock::monotonic_ns;
+
+/// Time in ns of [`monotonic_ns`], fast between two calls of [`Self::begin`].
+#[derive(Debug, Clone, Copy)]
+pub struct BurstClock {
+    /// ns a tick, times 2^32; 0 where the counter is not to be trusted.
+    scale: u64,
+    anchor_ns: u64,
+    anchor_ticks: u64,
+}
+
+/// How long the counter is held against the kernel's clock, in ns: a reading is off by some 20 ns, which
+/// makes the rate good to 1 in 5,000, and a stamp 10 µs into a burst to 2 ns.
+const CALIBRATION_NS: u64 = 100_000;
+
+impl BurstClock {
+    /// The kernel's clock and nothing else.
+    pub fn of_kernel() -> Self {
+        Self {
+            scale: 0,
+            anchor_ns: monotonic_ns(),
+            anchor_ticks: ticks(),
+        }
+    }
+
+    /// Finds out how fast the counter runs, which takes 0.1 ms.
+    pub fn calibrated() -> Self {
+        let mut clock = Self::of_kernel();
+        if !kernel_trusts_counter() {
+            return clock;
+        }
+        let (mut ns, mut now) = (0, 0);
+        while ns < CALIBRATION_NS {
+            ns = monotonic_ns() - clock.anchor_ns;
+            now = ticks();
+        }
+        let passed = now.wrapping_sub(clock.anchor_ticks);
+        // Between 0.1 and 100 GHz it is a counter of time; anything else is none of ours.
+        if (ns / 10..=ns.saturating_mul(100)).contains(&passed) {
+            clock.scale = (ns << 32) / passed;
+        }
+        clock
+    }
+
+    /// Reads the kernel's clock, as each burst must.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.anchor_ticks = ticks();
+        self.anchor_ns = monotonic_ns();
+    }
+
+    /// The time now.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        let passed = ticks().wrapping_sub(self.anchor_ticks);
+        // A burst that was interrupted for a second gets the kernel's time: its ticks would not fit.
+        if self.scale == 0 || passed > u64::from(u32::MAX) {
+            return monotonic_ns();
+        }
+        self.anchor_ns + ((passed * self.scale) >> 32)
+    }
+}
+
+/// The kernel checks at boot and ever after that the counter runs evenly and alike on all CPUs.
+fn kernel_trusts_counter() -> bool {
+    let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    cfg!(target_arch = "x86_64") && fs::read_to_string(path).is_ok_and(|name| name.trim() == "tsc")
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn ticks() -> u64 {
+    // SAFETY: RDTSC is part of x86-64 and reads nothing but the counter.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn ticks() -> u64 {
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_agrees_with_the_kernel_during_a_burst() {
+        let mut clock = BurstClock::calibrated();
+        for _ in 0..100 {
+            clock.begin();
+            for _ in 0..50 {
+                let before = monotonic_ns();
+                let told = clock.now();
+                let after = monotonic_ns();
+                // Within the calibration's precision, more when the test was interrupted meanwhile.
+                let slack = 100 + (after - clock.anchor_ns) / 500;
+                assert!(
+                    told + slack >= before && told <= after + slack,
+                    "{before} {told} {after}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_counter_it_is_the_kernels_clock() {
+        let clock = BurstClock::of_kernel();
+        let before = monotonic_ns();
+        assert!(clock.now() >= before);
+    }
+}
