@@ -280,11 +280,10 @@ impl<'a, O: Observer> Session<'a, O> {
                 effective.sndbuf = end.buffers.send;
                 effective.offload_note = end.gso_note.clone().or(effective.offload_note);
             }
-            let cpu = self
-                .setup
-                .cpus
-                .as_ref()
-                .and_then(|cpus| cpus.get(number).copied());
+            let cpu_of = |cpus: &Cpus| cpus.as_ref().and_then(|cpus| cpus.get(number).copied());
+            let cpu = cpu_of(&self.setup.cpus);
+            end.manner.shared_cpu =
+                welcome.same_clock && cpu.is_some() && cpu == cpu_of(&welcome.cpus);
             let pings = number == 0 && !welcome.same_clock;
             self.streams
                 .launch(end, cpu, welcome.token, self.plan, pings)
