@@ -65,6 +65,8 @@ pub struct Hello {
     pub plan: Plan,
     /// [`crate::sys::clock::identity`] of the sender.
     pub clock: Option<String>,
+    /// The CPU that each stream's sender is kept on, if any. Means something only on the same host.
+    pub cpus: Option<Vec<usize>>,
 }
 
 /// What a stream's sender counted.

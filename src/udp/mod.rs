@@ -14,6 +14,7 @@ pub mod credit;
 pub mod frame;
 pub mod header;
 pub mod link;
+pub mod nap;
 pub mod outcome;
 pub mod pacing;
 pub mod placement;

@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
+use std::thread;
 use std::time::Duration;
 
 use super::account::{Account, Latencies, Seen, Tally};
 use super::credit::Grantor;
 use super::header::{Header, Kind};
+use super::nap::Nap;
 use super::spool::{Row, Spool};
 use crate::engine::Rx;
 use crate::engine::stats::ReceiveStats;
@@ -128,6 +130,8 @@ pub struct Job {
     pub paced: bool,
     /// Datagrams to grant ahead; `None` unless lossless.
     pub window: Option<u64>,
+    /// Datagrams that may pile up unread; `None` where they shall not.
+    pub room: Option<u64>,
     /// Time between cuts.
     pub interval: Duration,
     /// When the session's first datagram came, in ns; shared by its streams, [`UNKNOWN`] until then.
@@ -159,6 +163,7 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
             .max(1),
         index: 0,
     };
+    let mut nap = job.room.map(Nap::new);
     let tell = |event| {
         // Nobody listening means that the session is being torn down; the stop flag says so too.
         let _ = events.send(event);
@@ -196,6 +201,12 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
                 return Ok(());
             }
             if count == 0 {
+                if let Some(nap) = &mut nap
+                    && let Some(ns) = nap.length(monotonic_ns(), desk.account.next())
+                {
+                    thread::sleep(Duration::from_nanos(ns));
+                    continue;
+                }
                 let limit = if sent == UNKNOWN { u64::MAX } else { quiet_at };
                 rx.wait(clock.next_at().min(limit))?;
             }

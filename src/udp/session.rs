@@ -236,6 +236,7 @@ impl<'a, O: Observer> Session<'a, O> {
             version: VERSION,
             plan: self.plan.clone(),
             clock,
+            cpus: self.setup.cpus.clone(),
         };
         self.link
             .send(&Request::Hello(hello))

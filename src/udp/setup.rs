@@ -71,6 +71,8 @@ pub struct ReceiverSocket {
     pub gro_note: Option<String>,
     /// How messages are laid out.
     pub layout: Layout,
+    /// Datagrams that may pile up unread.
+    pub room: u64,
     /// Datagrams to grant ahead; `None` unless lossless.
     pub window: Option<u64>,
 }
@@ -110,14 +112,15 @@ impl ReceiverSocket {
                 bytes: plan.datagram().next_multiple_of(64),
             }
         };
-        let window = (plan.mode == Mode::Lossless)
-            .then(|| Grantor::window_for(buffers.receive, plan.datagram(), one_host));
+        let room = Grantor::window_for(buffers.receive, plan.datagram(), one_host);
+        let window = (plan.mode == Mode::Lossless).then_some(room);
         Ok(Self {
             socket,
             buffers,
             gro,
             gro_note,
             layout,
+            room,
             window,
         })
     }

@@ -11,7 +11,6 @@ use mio::{Registry, Token, Waker};
 use super::report::Report;
 use super::session::Session;
 use super::{Room, SessionReport};
-use crate::sys::clock;
 use crate::udp::control::{ALIVE, Hello, Preface, Reply, Request, SILENCE, VERSION};
 use crate::udp::link::{Link, LinkError};
 use crate::udp::outcome::Ended;
@@ -214,15 +213,7 @@ impl Connection {
             ));
         }
         room.take(hello.plan.streams)?;
-        let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
-        let session = Session::start(
-            hello.plan.clone(),
-            self.local,
-            self.client.ip(),
-            same_clock,
-            room,
-            waker,
-        )?;
+        let session = Session::start(hello, self.local, self.client.ip(), room, waker)?;
         self.link
             .send(&Reply::Welcome(session.welcome().clone()))
             .map_err(|error| error.to_string())?;

@@ -15,12 +15,13 @@ use super::report::Report;
 use super::{Limits, Room, SessionReport};
 use crate::engine::mio::MioRx;
 use crate::report::record::Interval;
-use crate::sys::clock::{WallClock, monotonic_ns};
+use crate::sys::clock::{self, WallClock, monotonic_ns};
 use crate::sys::wake::Wake;
-use crate::sys::{affinity, host, schedule};
+use crate::sys::{affinity, host, schedule, timer};
 use crate::udp::account::{Latencies, Tally};
-use crate::udp::control::{StreamSent, Welcome};
+use crate::udp::control::{Hello, StreamSent, Welcome};
 use crate::udp::outcome::{Ended, Rows};
+use crate::udp::placement::Cpus;
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
 use crate::udp::setup::ReceiverSocket;
@@ -47,6 +48,8 @@ pub(super) struct Session {
     /// What the client says it sent.
     pub(super) sent: Option<Vec<StreamSent>>,
     pub(super) ended: Ended,
+    /// Where the client's sender threads are kept.
+    sender_cpus: Cpus,
 }
 
 /// A stream's receiver as the session sees it.
@@ -79,13 +82,14 @@ impl Session {
     /// # Errors
     /// A sentence for the client.
     pub(super) fn start(
-        plan: Plan,
+        hello: &Hello,
         local: SocketAddr,
         client: IpAddr,
-        same_clock: bool,
         room: &Room,
         waker: &Arc<Waker>,
     ) -> Result<Self, String> {
+        let plan = hello.plan.clone();
+        let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
         let token =
             random().map_err(|error| format!("the server has no random numbers: {error}"))?;
         let sockets: Vec<ReceiverSocket> = (0..plan.streams)
@@ -126,6 +130,7 @@ impl Session {
             rows: Rows::default(),
             sent: None,
             ended: Ended::Complete,
+            sender_cpus: hello.cpus.clone(),
             plan,
         };
         for end in sockets {
@@ -151,12 +156,17 @@ impl Session {
         let remote = Arc::new(Remote::new());
         let wake = Wake::new()?;
         let rows = packet_rows / self.plan.streams as u64;
+        let paced = matches!(self.plan.mode, Mode::Paced(_));
+        let cpu_of = |cpus: &Cpus| cpus.as_ref().and_then(|cpus| cpus.get(stream).copied());
+        let cpu = cpu_of(&self.welcome.cpus);
+        let shared = self.welcome.same_clock && cpu.is_some() && cpu == cpu_of(&self.sender_cpus);
         let job = Job {
             stream,
             token: self.welcome.token,
             chunk: self.plan.chunk,
-            paced: matches!(self.plan.mode, Mode::Paced(_)),
+            paced,
             window: end.window,
+            room: (!paced && !shared).then_some(end.room),
             interval: self.plan.interval,
             epoch: self.epoch.clone(),
             spool: if self.plan.packet_rows {
@@ -167,11 +177,6 @@ impl Session {
             remote: remote.clone(),
             spares: take,
         };
-        let cpu = self
-            .welcome
-            .cpus
-            .as_ref()
-            .and_then(|cpus| cpus.get(stream).copied());
         let (events, waker, thread_wake) = (events.clone(), waker.clone(), wake.clone());
         thread::Builder::new()
             .name(format!("receive-{stream}"))
@@ -184,6 +189,8 @@ impl Session {
                     // Credit bounds what piles up meanwhile.
                     let _ = schedule::do_not_preempt_others();
                 }
+                // A doze shall end when it was meant to.
+                let _ = timer::tighten_timer_slack();
                 match MioRx::new(end.socket, end.layout, &thread_wake) {
                     Ok(rx) => receiver::run(rx, job, &events, || drop(waker.wake())),
                     Err(error) => {
