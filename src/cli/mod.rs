@@ -1,4 +1,4 @@
-//! The command line: [`args`] are turned into validated plans, which [`udp`] and [`serve`] carry out
+//! The command line: `args` are turned into validated plans, which `udp` and `serve` carry out
 //! and show. Nothing below this module prints or exits.
 
 mod args;

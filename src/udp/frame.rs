@@ -61,7 +61,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`FrameError`]; after one, nothing that follows can be trusted.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         match self.next_json()? {
             Some(json) => Ok(Some(serde_json::from_slice(json)?)),
             None => Ok(None),
@@ -110,7 +110,7 @@ mod tests {
             let mut told: Vec<String> = Vec::new();
             for bytes in wire.chunks(step) {
                 decoder.push(bytes);
-                while let Some(message) = decoder.next().unwrap() {
+                while let Some(message) = decoder.next_message().unwrap() {
                     told.push(message);
                 }
             }
@@ -122,7 +122,7 @@ mod tests {
             let mut decoder = Decoder::default();
             for piece in pieces {
                 decoder.push(&piece);
-                while let Ok(Some(_)) = decoder.next::<serde_json::Value>() {}
+                while let Ok(Some(_)) = decoder.next_message::<serde_json::Value>() {}
             }
         }
     }

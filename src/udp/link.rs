@@ -107,7 +107,7 @@ impl Link {
     /// Reads what has come. `true` when there may be more, which another call has to fetch.
     ///
     /// # Errors
-    /// As recv(2). The end of the stream is not one here but in [`Self::next`], after all that came before it.
+    /// As recv(2). The end of the stream is not one here but in [`Self::next_message`], after all that came before it.
     pub fn fill(&mut self) -> Result<bool, LinkError> {
         let mut bytes = [0; 1 << 14];
         let mut total = 0;
@@ -134,14 +134,14 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError::Closed`] after the last, [`LinkError::Frame`] for what is none.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LinkError> {
-        match self.decoder.next()? {
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LinkError> {
+        match self.decoder.next_message()? {
             None if self.closed => Err(LinkError::Closed),
             message => Ok(message),
         }
     }
 
-    /// As [`Self::next`], the JSON itself.
+    /// As [`Self::next_message`], the JSON itself.
     ///
     /// # Errors
     /// Likewise.

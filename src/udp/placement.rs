@@ -5,7 +5,7 @@ use thiserror::Error;
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// [`spread`] where both ends are here; else the kernel chooses.
+    /// A CPU a thread, or else a CPU a stream, where both ends are here; else the kernel chooses.
     Auto,
     /// The kernel chooses.
     Free,

@@ -524,7 +524,7 @@ impl<'a, O: Observer> Session<'a, O> {
             if let Some(told) = self.streams.told() {
                 return Ok(Event::Told(told));
             }
-            if let Some(reply) = self.link.next()? {
+            if let Some(reply) = self.link.next_message()? {
                 return match reply {
                     Reply::Refused { reason } if self.begun => {
                         Err(LinkError::Io(io::Error::other(reason)))

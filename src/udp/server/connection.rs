@@ -176,7 +176,7 @@ impl Connection {
                         Err(reason) => self.refuse(reason),
                     }
                 }
-                Phase::Running(session) => match self.link.next()? {
+                Phase::Running(session) => match self.link.next_message()? {
                     None => return Ok(()),
                     Some(Request::Alive) => {}
                     Some(Request::Finish { streams }) => session.finish(streams),

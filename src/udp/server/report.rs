@@ -33,7 +33,7 @@ pub(super) struct Report {
 
 impl Report {
     /// Of a session whose receivers have all ended.
-    pub(super) fn new(session: &mut Session, received: Vec<Box<Received>>) -> Self {
+    pub(super) fn new(session: &mut Session, received: Vec<Received>) -> Self {
         let mut report = Self {
             plan: session.plan.clone(),
             welcome: session.welcome().clone(),
@@ -47,7 +47,7 @@ impl Report {
             replies: VecDeque::new(),
         };
         for stream in received {
-            report.add(*stream);
+            report.add(stream);
         }
         report.finish(session);
         report

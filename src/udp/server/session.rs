@@ -437,6 +437,7 @@ impl Session {
             .receivers
             .iter_mut()
             .filter_map(|handle| handle.done.take())
+            .map(|done| *done)
             .collect();
         Some(Report::new(self, received))
     }
@@ -459,6 +460,7 @@ impl Session {
             .receivers
             .iter_mut()
             .filter_map(|handle| handle.done.take())
+            .map(|done| *done)
             .collect();
         Report::new(&mut self, received).into_session(client, false)
     }
