@@ -94,16 +94,26 @@ fn show(session: &SessionReport) -> io::Result<()> {
 fn save_lost(session: &SessionReport, args: &Serve, number: usize) {
     if number > MOST_SAVED {
         if number == MOST_SAVED + 1 {
-            eprintln!(
-                "bench: {MOST_SAVED} sessions of lost clients are saved; further ones will not be"
-            );
+            warn(&format!(
+                "{MOST_SAVED} sessions of lost clients are saved; further ones will not be"
+            ));
         }
         return;
     }
     match save(session, &args.out) {
-        Ok(path) => println!("saved in {path}, since the client was lost before it had its result"),
-        Err(error) => eprintln!("bench: {error}"),
+        // Whoever reads our output may be gone.
+        Ok(path) if !args.quiet => drop(writeln!(
+            io::stdout(),
+            "saved in {path}, since the client was lost before it had its result"
+        )),
+        Ok(_) => {}
+        Err(error) => warn(&error),
     }
+}
+
+/// Tells of what went wrong and ends nothing, not even when nobody reads it.
+fn warn(sentence: &str) {
+    let _ = writeln!(io::stderr(), "bench: {sentence}");
 }
 
 fn save(session: &SessionReport, out: &Path) -> Result<String, String> {
