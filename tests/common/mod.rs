@@ -85,7 +85,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn new(mut command: Command) -> Self {
+    pub(crate) fn new(command: Command) -> Self {
+        Self::read_for(command, usize::MAX)
+    }
+
+    /// Reads only so many lines of its output, then hangs up.
+    pub(crate) fn read_for(mut command: Command, lines: usize) -> Self {
         let mut child = command
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
@@ -93,14 +98,12 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (sender, lines) = mpsc::channel();
+        let (sender, kept) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    // Nobody reads any more: the pipe is closed with it.
-                    return;
-                }
+            for line in stdout.lines().take(lines).map_while(Result::ok) {
+                // Read on even when nobody listens any more, or a full pipe would stop the program.
+                let _ = sender.send(line);
             }
         });
         let mut errors: ChildStderr = child.stderr.take().unwrap();
@@ -112,7 +115,7 @@ impl Running {
         Self {
             child,
             started: Instant::now(),
-            lines,
+            lines: kept,
             seen: String::new(),
             stderr: Some(stderr),
         }
@@ -174,7 +177,13 @@ impl Running {
                 }
             }
         }
-        let code = self.child.wait().unwrap().code();
+        let code = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status.code();
+            }
+            assert!(Instant::now() < deadline, "it did not end within {most:?}");
+            thread::sleep(Duration::from_millis(2));
+        };
         Finished {
             code,
             stdout: std::mem::take(&mut self.seen),
