@@ -26,6 +26,10 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         Choice::List(cpus) => Some(cpus.clone()),
         Choice::Auto | Choice::Free => None,
     };
+    if !args.no_save {
+        // A place that cannot be written to is found now and not when a result is about to be lost.
+        Store::create(&args.out, "udp", clock::realtime_ns()).map_err(Failure::undone)?;
+    }
     let limits = Limits {
         connections: args.max_connections,
         sessions: args.max_sessions,
