@@ -33,6 +33,9 @@ pub enum LinkError {
     /// Nothing came for [`SILENCE`].
     #[error("nothing was heard for {} s", SILENCE.as_secs())]
     Silent,
+    /// Of what was sent, nothing was read for [`SILENCE`], or a megabyte is waiting.
+    #[error("what was sent is not read at the other end")]
+    Unread,
 }
 
 /// The stream with what is half received and half sent.
@@ -42,6 +45,8 @@ pub struct Link {
     decoder: Decoder,
     waiting: Vec<u8>,
     heard: Instant,
+    /// When something of what is waiting was last taken.
+    taken: Instant,
     closed: bool,
 }
 
@@ -59,6 +64,7 @@ impl Link {
             decoder: Decoder::default(),
             waiting: Vec::new(),
             heard: Instant::now(),
+            taken: Instant::now(),
             closed: false,
         })
     }
@@ -68,10 +74,13 @@ impl Link {
     /// # Errors
     /// [`LinkError`]; also when the other end has left a megabyte unread.
     pub fn send(&mut self, message: &impl Serialize) -> Result<(), LinkError> {
+        if self.waiting.is_empty() {
+            self.taken = Instant::now();
+        }
         encode(message, &mut self.waiting)?;
         self.flush()?;
         if self.waiting.len() > MOST_WAITING {
-            Err(LinkError::Silent)
+            Err(LinkError::Unread)
         } else {
             Ok(())
         }
@@ -95,6 +104,9 @@ impl Link {
                 Err(error) => break Err(error.into()),
             }
         };
+        if sent > 0 {
+            self.taken = Instant::now();
+        }
         self.waiting.drain(..sent);
         outcome
     }
@@ -153,13 +165,15 @@ impl Link {
         }
     }
 
-    /// Whether the other end has kept silent for too long.
+    /// Whether the other end has kept silent for too long, or left unread for too long what it is sent.
     ///
     /// # Errors
-    /// [`LinkError::Silent`].
+    /// [`LinkError::Silent`] or [`LinkError::Unread`].
     pub fn check_alive(&self) -> Result<(), LinkError> {
         if self.heard.elapsed() > SILENCE {
             Err(LinkError::Silent)
+        } else if !self.waiting.is_empty() && self.taken.elapsed() > SILENCE {
+            Err(LinkError::Unread)
         } else {
             Ok(())
         }
