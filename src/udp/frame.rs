@@ -62,10 +62,16 @@ impl Decoder {
     /// # Errors
     /// [`FrameError`]; after one, nothing that follows can be trusted.
     pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
-        match self.next_json()? {
-            Some(json) => Ok(Some(serde_json::from_slice(json)?)),
-            None => Ok(None),
+        let before = self.taken;
+        let Some(json) = self.next_json()? else {
+            return Ok(None);
+        };
+        let message = serde_json::from_slice(json);
+        if message.is_err() {
+            // It stays in the way of whatever follows.
+            self.taken = before;
         }
+        Ok(Some(message?))
     }
 }
 

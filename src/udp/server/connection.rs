@@ -108,7 +108,9 @@ impl Connection {
         match self.step(room, waker) {
             Ok(verdict) => verdict,
             Err(LinkError::Frame(error)) => {
-                self.refuse(format!("this is a wirebench server, and {error}"));
+                if !self.is_ending() {
+                    self.refuse(format!("this is a wirebench server, and {error}"));
+                }
                 self.lose("the client sent what is no message")
             }
             Err(error) => self.lose(&format!("the client is gone: {error}")),
@@ -236,6 +238,11 @@ impl Connection {
         if let Phase::Reporting(report) = phase {
             self.report = Some(report.into_session(self.client, true));
         }
+    }
+
+    /// Whether a session's receivers have been told to stop already.
+    fn is_ending(&self) -> bool {
+        matches!(&self.phase, Phase::Running(session) if session.ended != Ended::Complete)
     }
 
     /// The client is lost: a running session is ended and waited for, anything else is over at once.
