@@ -122,7 +122,7 @@ pub fn assemble(facts: Facts<'_>) -> Measured {
         ..Run::default()
     };
     for stream in &streams {
-        add(&mut run, stream);
+        add_stream(&mut run, stream);
     }
     run.streams = streams;
     run.jitter_ns = facts
@@ -232,23 +232,34 @@ fn lost(packets: u64, not_sent: u64, received: &StreamReceived, segments: usize)
     }
 }
 
-fn add(run: &mut Run, stream: &Stream) {
-    run.sent.packets += stream.sent.packets;
-    run.sent.bytes += stream.sent.bytes;
-    run.received.packets += stream.received.packets;
-    run.received.bytes += stream.received.bytes;
-    run.received.unique += stream.received.unique;
-    run.received.duplicates += stream.received.duplicates;
-    run.received.reordered += stream.received.reordered;
-    run.received.late += stream.received.late;
-    run.received.foreign += stream.received.foreign;
-    run.received.foreign_token += stream.received.foreign_token;
-    run.received.foreign_short += stream.received.foreign_short;
-    run.received.foreign_malformed += stream.received.foreign_malformed;
-    run.lost.packets += stream.lost.packets;
-    run.lost.not_sent += stream.lost.not_sent;
-    run.lost.receiver_socket += stream.lost.receiver_socket;
-    run.lost.elsewhere += stream.lost.elsewhere;
+/// Adds a stream's share. Nobody can send so much, but a peer can say so.
+fn add_stream(run: &mut Run, stream: &Stream) {
+    let add = |sum: &mut u64, part: u64| *sum = sum.saturating_add(part);
+    add(&mut run.sent.packets, stream.sent.packets);
+    add(&mut run.sent.bytes, stream.sent.bytes);
+    add(&mut run.received.packets, stream.received.packets);
+    add(&mut run.received.bytes, stream.received.bytes);
+    add(&mut run.received.unique, stream.received.unique);
+    add(&mut run.received.duplicates, stream.received.duplicates);
+    add(&mut run.received.reordered, stream.received.reordered);
+    add(&mut run.received.late, stream.received.late);
+    add(&mut run.received.foreign, stream.received.foreign);
+    add(
+        &mut run.received.foreign_token,
+        stream.received.foreign_token,
+    );
+    add(
+        &mut run.received.foreign_short,
+        stream.received.foreign_short,
+    );
+    add(
+        &mut run.received.foreign_malformed,
+        stream.received.foreign_malformed,
+    );
+    add(&mut run.lost.packets, stream.lost.packets);
+    add(&mut run.lost.not_sent, stream.lost.not_sent);
+    add(&mut run.lost.receiver_socket, stream.lost.receiver_socket);
+    add(&mut run.lost.elsewhere, stream.lost.elsewhere);
 }
 
 fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
