@@ -221,7 +221,9 @@ impl Session {
     /// The client has sent everything: the receivers may stop once they have it too.
     pub(super) fn finish(&mut self, sent: Vec<StreamSent>) {
         for (handle, stream) in self.receivers.iter().zip(&sent) {
-            handle.remote.sent.store(stream.packets, Ordering::Relaxed);
+            // Whatever it says, it is known from now on.
+            let packets = stream.packets.min(UNKNOWN - 1);
+            handle.remote.sent.store(packets, Ordering::Relaxed);
             handle.wake.wake();
         }
         if sent.len() != self.receivers.len() {
@@ -251,7 +253,7 @@ impl Session {
                 Event::Done(received) => self.done(received),
             }
         }
-        if self.ended == Ended::Complete && self.sent.is_none() {
+        if self.ended == Ended::Complete {
             self.watch(limits);
         }
         self.rows_complete()
@@ -273,6 +275,10 @@ impl Session {
             return self.end(Ended::Limited(format!(
                 "the server allows {most} s a session (--max-duration)"
             )));
+        }
+        if self.sent.is_some() {
+            // The receivers wait for stragglers, and not for long.
+            return;
         }
         let heard = self
             .receivers
