@@ -50,6 +50,8 @@ pub struct Foreign {
 pub enum Seen {
     /// A piece of the message, accounted for.
     Data(Header),
+    /// One whose number was given up: counted as late and as nothing else.
+    Late,
     /// The sender asks for credit, having sent this many.
     Probe(u64),
     /// The sender asks for the time, with this number.
@@ -110,8 +112,7 @@ impl Account {
         }
         match header.kind {
             Kind::Data if self.fits(&header, bytes.len()) => {
-                self.data(&header, bytes.len(), received);
-                Seen::Data(header)
+                self.data(&header, bytes.len(), received)
             }
             Kind::Probe if bytes.len() == HEADER => Seen::Probe(header.sequence),
             Kind::Ping if bytes.len() == HEADER => Seen::Ping(header.sequence),
@@ -136,10 +137,11 @@ impl Account {
     }
 
     #[inline]
-    fn data(&mut self, header: &Header, length: usize, received: u64) {
+    fn data(&mut self, header: &Header, length: usize, received: u64) -> Seen {
         match self.window.record(header.sequence) {
             Arrival::InOrder | Arrival::Reordered => {}
-            Arrival::Duplicate | Arrival::Late => return,
+            Arrival::Duplicate => return Seen::Data(*header),
+            Arrival::Late => return Seen::Late,
         }
         self.bytes += (length - HEADER) as u64;
         self.first_sent = self.first_sent.min(header.sent);
@@ -150,6 +152,7 @@ impl Account {
             let intended = header.sent.wrapping_sub(header.lateness);
             self.latencies.intended.record_between(intended, received);
         }
+        Seen::Data(*header)
     }
 
     /// Takes the latencies recorded so far, and goes on recording into `empty`.

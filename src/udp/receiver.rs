@@ -151,6 +151,7 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
         account: Account::new(job.token, job.chunk, job.paced, Box::default()),
         token: job.token,
         grantor: job.window.map(Grantor::new),
+        heard: false,
         peer: None,
         owed: Vec::with_capacity(MOST_ANSWERS),
         spool: job.spool,
@@ -175,7 +176,9 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
             if count > 0 {
                 desk.reply(&mut rx);
                 let now = monotonic_ns();
-                job.remote.heard.store(now, Ordering::Relaxed);
+                if std::mem::take(&mut desk.heard) {
+                    job.remote.heard.store(now, Ordering::Relaxed);
+                }
                 clock.begin(&desk.account, now);
             }
             if clock.is_over()
@@ -239,7 +242,9 @@ struct Desk {
     account: Account,
     token: u64,
     grantor: Option<Grantor>,
-    /// Where the run's datagrams come from.
+    /// Something of this run has come, since this was last looked at.
+    heard: bool,
+    /// Where the run's data comes from, and its credit goes to.
     peer: Option<SocketAddr>,
     owed: Vec<(Header, SocketAddr)>,
     spool: Option<Spool>,
@@ -254,9 +259,16 @@ impl Desk {
             return self.account.truncated();
         }
         let received = monotonic_ns();
+        if message.bytes.is_empty() {
+            self.account.datagram(message.bytes, received);
+        }
+        let mut data = false;
         for datagram in message.datagrams() {
-            match self.account.datagram(datagram, received) {
+            let seen = self.account.datagram(datagram, received);
+            self.heard |= seen != Seen::Foreign;
+            match seen {
                 Seen::Data(header) => {
+                    data = true;
                     if let Some(spool) = &mut self.spool {
                         spool.push(Row {
                             sequence: header.sequence,
@@ -267,8 +279,11 @@ impl Desk {
                 }
                 Seen::Probe(sent) => self.credit(sent, message),
                 Seen::Ping(number) => self.pong(number, received, message),
-                Seen::Foreign => {}
+                Seen::Late | Seen::Foreign => {}
             }
+        }
+        if data && self.grantor.is_some() {
+            self.peer = message.source();
         }
         if let (Some(drops), Some(grantor)) = (message.drops, &mut self.grantor)
             && drops != self.drops
@@ -280,7 +295,6 @@ impl Desk {
 
     fn credit(&mut self, sent: u64, message: &Message<'_>) {
         let Some(peer) = message.source() else { return };
-        self.peer = Some(peer);
         // A stream that needs no credit asks only to see whether we are here.
         let limit = match &mut self.grantor {
             Some(grantor) => grantor.answer(sent, self.account.next()),
