@@ -126,12 +126,19 @@ impl Control {
     pub(crate) fn finish(&mut self, packets: u64) {
         let sent = StreamSent {
             packets,
-            bytes: packets * CHUNK as u64,
+            bytes: packets.saturating_mul(CHUNK as u64),
             not_sent: 0,
         };
         self.say(&Request::Finish {
             streams: vec![sent],
         });
+    }
+
+    /// Says that it is there. The server may have hung up meanwhile: whoever reads next will know.
+    pub(crate) fn keep_alive(&mut self) {
+        let mut message = Vec::new();
+        frame::encode(&Request::Alive, &mut message).unwrap();
+        let _ = self.stream.write_all(&message);
     }
 
     /// The next message; `None` at the end of the connection. Says every now and then that it is alive.
@@ -163,10 +170,7 @@ impl Control {
                 Ok(count) => self.decoder.push(&bytes[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if alive {
-                        let mut message = Vec::new();
-                        frame::encode(&Request::Alive, &mut message).unwrap();
-                        // The server may have hung up meanwhile: the next read says so.
-                        let _ = self.stream.write_all(&message);
+                        self.keep_alive();
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
@@ -190,6 +194,7 @@ impl Control {
     #[track_caller]
     pub(crate) fn result(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
+        let deadline = Instant::now() + PATIENCE;
         while let Some(reply) = self.hear() {
             match reply {
                 Reply::Stream(stream) => outcome.streams.push(stream),
@@ -198,7 +203,7 @@ impl Control {
                     outcome.done = Some(*done);
                     break;
                 }
-                _ => {}
+                _ => assert!(Instant::now() < deadline, "no result"),
             }
         }
         outcome
@@ -259,23 +264,29 @@ impl Source {
         total
     }
 
+    /// Asks for credit once, and takes the answer if it comes within 100 ms.
+    #[track_caller]
+    pub(crate) fn probe_once(&mut self, token: u64) -> bool {
+        let wait = |most| {
+            self.socket
+                .set_read_timeout(Some(Duration::from_millis(most)))
+        };
+        wait(100).unwrap();
+        self.sent += self
+            .socket
+            .send_to(&Header::bare(Kind::Probe, token, 0).encode(), self.to)
+            .unwrap();
+        let answered = self.socket.recv_from(&mut [0; 2_048]).is_ok();
+        wait(1).unwrap();
+        answered
+    }
+
     /// Asks for credit until it is answered: then everything sent before has been taken in.
     #[track_caller]
     pub(crate) fn probe(&mut self, token: u64) {
         let deadline = Instant::now() + PATIENCE;
-        self.socket
-            .set_read_timeout(Some(Duration::from_millis(100)))
-            .unwrap();
-        let mut bytes = [0; 2_048];
-        loop {
-            self.send(&Header::bare(Kind::Probe, token, 0).encode());
-            match self.socket.recv_from(&mut bytes) {
-                Ok(_) => break,
-                Err(_) => assert!(Instant::now() < deadline, "no answer"),
-            }
+        while !self.probe_once(token) {
+            assert!(Instant::now() < deadline, "no answer");
         }
-        self.socket
-            .set_read_timeout(Some(Duration::from_millis(1)))
-            .unwrap();
     }
 }
