@@ -173,20 +173,25 @@ impl Latency {
             .map(|step| (step.value_iterated_to(), step.count_at_value()))
     }
 
-    /// Takes in counts that [`Self::counts`] gave elsewhere. Values beyond the range count as too long.
+    /// Takes in counts that [`Self::counts`] gave elsewhere. Values beyond the range count as too long,
+    /// and no count overflows, since who gives them may not be honest.
     pub fn absorb(&mut self, counts: &[(u64, u64)]) {
+        // More than any run has packets, and few enough for the histogram to add up.
+        const MOST: u64 = 1 << 56;
         for &(value, count) in counts {
+            let count = count.min(MOST.saturating_sub(self.histogram.len()));
             if self.histogram.record_n(value, count).is_err() {
-                self.out_of_range.too_long += count;
+                self.out_of_range.too_long = self.out_of_range.too_long.saturating_add(count);
             }
         }
     }
 
     /// Takes in what does not show in the counts: the exact sum in ns, and the values out of range.
     pub fn absorb_totals(&mut self, sum_ns: u128, out_of_range: OutOfRange) {
-        self.sum_ns += sum_ns;
-        self.out_of_range.negative += out_of_range.negative;
-        self.out_of_range.too_long += out_of_range.too_long;
+        self.sum_ns = self.sum_ns.saturating_add(sum_ns);
+        let told = &mut self.out_of_range;
+        told.negative = told.negative.saturating_add(out_of_range.negative);
+        told.too_long = told.too_long.saturating_add(out_of_range.too_long);
     }
 
     /// What could not be recorded.

@@ -186,8 +186,10 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
             let received = facts.received.get(number).cloned().unwrap_or_default();
             // A sender that admits to fewer than arrived is wrong about it.
             let packets = sent.packets.max(received.unique);
-            let foreign =
-                received.foreign_token + received.foreign_short + received.foreign_malformed;
+            let foreign = received
+                .foreign_token
+                .saturating_add(received.foreign_short)
+                .saturating_add(received.foreign_malformed);
             Stream {
                 stream: number,
                 sent: Traffic {
@@ -201,7 +203,7 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
                     facts.effective.segments,
                 ),
                 received: Received {
-                    packets: received.unique + received.duplicates,
+                    packets: received.unique.saturating_add(received.duplicates),
                     bytes: received.bytes,
                     unique: received.unique,
                     duplicates: received.duplicates,
@@ -286,7 +288,9 @@ fn engine_stats(senders: &[Sent], received: &[StreamReceived], done: &Done) -> E
         receive_truncated: done.stats.truncated,
         receive_waits: done.stats.waits,
         credits: done.stats.answers,
-        receiver_socket_drops: received.iter().map(|stream| stream.drops).sum(),
+        receiver_socket_drops: received
+            .iter()
+            .fold(0, |sum, stream| sum.saturating_add(stream.drops)),
         host_receive_buffer_errors: done.host_receive_buffer_errors,
         ..EngineStats::default()
     };
