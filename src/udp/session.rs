@@ -376,7 +376,14 @@ impl<'a, O: Observer> Session<'a, O> {
             if ended == Ended::Complete && !welcome.same_clock {
                 effective.clock = self.clock_again(offset);
             }
-            if let Err(error) = self.results() {
+            let outcome = self.results();
+            if let (Ended::Complete, Some(reason)) = (
+                &ended,
+                self.done.as_ref().and_then(|done| done.reason.clone()),
+            ) {
+                ended = Ended::Limited(reason);
+            }
+            if let Err(error) = outcome {
                 ended = Ended::PeerLost(format!(
                     "the server at {} was lost before it brought back its result: {error}",
                     self.setup.server
@@ -592,10 +599,14 @@ fn counts(senders: &[Sent], apart: bool) -> Vec<StreamSent> {
 fn from_intervals(rows: &Rows) -> StreamReceived {
     let mut known = StreamReceived::default();
     for row in &rows.kept {
-        known.unique += row.packets - row.duplicates.min(row.packets);
-        known.bytes += row.bytes;
-        known.duplicates += row.duplicates;
-        known.reordered += row.reordered;
+        let add = |sum: &mut u64, part: u64| *sum = sum.saturating_add(part);
+        add(
+            &mut known.unique,
+            row.packets.saturating_sub(row.duplicates),
+        );
+        add(&mut known.bytes, row.bytes);
+        add(&mut known.duplicates, row.duplicates);
+        add(&mut known.reordered, row.reordered);
     }
     known
 }
