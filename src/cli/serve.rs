@@ -12,7 +12,7 @@ use crate::report::ledger::{self, Row};
 use crate::report::record::Record;
 use crate::report::store::Store;
 use crate::report::text;
-use crate::sys::{affinity, clock};
+use crate::sys::{affinity, clock, limit};
 use crate::udp::placement::Choice;
 use crate::udp::server::{Limits, Server, SessionReport};
 
@@ -38,6 +38,8 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         idle: args.idle_timeout,
         packet_rows: args.max_packet_rows,
     };
+    // Connections and streams are files. Where the limit stays, those too many wait to be accepted.
+    let _ = limit::raise_open_files();
     let server = bind(args.bind, limits, cpus)?;
     let stopper = server.stopper();
     interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;

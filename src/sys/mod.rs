@@ -2,7 +2,7 @@
 //!
 //! Each file is one kernel concept: [`socket`] options of a UDP socket, [`mmsg`] batched sends and
 //! receives, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
-//! between threads, [`usage`] (CPU time of a thread) and [`host`] facts.
+//! between threads, [`limit`] of open files, [`usage`] (CPU time of a thread) and [`host`] facts.
 //! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
 //! Nothing in this module knows what wirebench measures.
 
@@ -24,6 +24,7 @@ pub mod affinity;
 pub mod burst;
 pub mod clock;
 pub mod host;
+pub mod limit;
 pub mod mmsg;
 pub mod schedule;
 pub mod socket;
