@@ -1,0 +1,270 @@
+//! `bench udp --to` and what may be at the other end: it says in one sentence, and in time, why there
+//! is no result, or what is wrong with it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::thread;
+
+use common::{Finished, NOTICED, Results, bench};
+use serde::Serialize;
+use wirebench::report::record::Interval;
+use wirebench::udp::control::{Done, Reply, Request, StreamReceived, Welcome};
+use wirebench::udp::frame::{self, Decoder};
+use wirebench::udp::header::{HEADER, Header, Kind};
+
+const TOKEN: u64 = 42;
+
+/// Runs a client against a server that does `play` with the first connection it gets.
+fn against(options: &str, play: impl FnOnce(TcpStream) + Send) -> (Finished, Results) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap().to_string();
+    let results = Results::new();
+    let out = results.arg();
+    let finished = thread::scope(|scope| {
+        scope.spawn(|| play(listener.accept().unwrap().0));
+        let fixed = ["udp", "--packets", "5", "--to", &to, "--out", &out];
+        bench(fixed.into_iter().chain(options.split_whitespace()))
+    });
+    (finished, results)
+}
+
+/// The run is not begun: exit 3 in time, and nothing saved.
+#[track_caller]
+fn assert_undone((finished, results): (Finished, Results), words: &[&str]) {
+    let finished = finished.failed(3, words);
+    assert!(finished.took < NOTICED, "{:?}", finished.took);
+    assert_eq!(finished.stdout, "");
+    assert_eq!(results.names(), [""; 0]);
+}
+
+fn say(stream: &mut TcpStream, message: &impl Serialize) {
+    let mut bytes = Vec::new();
+    frame::encode(message, &mut bytes).unwrap();
+    // The client may have gone.
+    let _ = stream.write_all(&bytes);
+}
+
+/// Reads until the client hangs up, or has said that it is done.
+fn hear_out(stream: &mut TcpStream) {
+    let mut decoder = Decoder::default();
+    let mut bytes = [0; 4_096];
+    while let Ok(count @ 1..) = stream.read(&mut bytes) {
+        decoder.push(&bytes[..count]);
+        while let Some(request) = decoder.next_message().unwrap() {
+            if let Request::Finish { .. } = request {
+                return;
+            }
+        }
+    }
+}
+
+fn welcome(ports: Vec<u16>) -> Reply {
+    Reply::Welcome(Welcome {
+        token: TOKEN,
+        ports,
+        receive_buffer: 1 << 20,
+        gro: false,
+        gro_note: None,
+        window: None,
+        cpus: None,
+        same_clock: true,
+        client_ip: "127.0.0.1".to_owned(),
+    })
+}
+
+#[test]
+fn whoever_is_no_server_is_named_in_time() {
+    let silent = || {
+        assert_undone(
+            against("--quiet", |mut stream| hear_out(&mut stream)),
+            &["did not take part", "nothing was heard for 4 s"],
+        )
+    };
+    let web = || {
+        assert_undone(
+            against("--quiet", |mut stream| {
+                stream
+                    .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    .unwrap();
+                hear_out(&mut stream);
+            }),
+            &["did not take part", "bytes was announced"],
+        )
+    };
+    let closed = || assert_undone(against("--quiet", drop), &["did not take part"]);
+    let no_udp = || {
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let number = port.local_addr().unwrap().port();
+        // A port that takes everything and says nothing.
+        let outcome = against("--quiet", |mut stream| {
+            say(&mut stream, &welcome(vec![number]));
+            hear_out(&mut stream);
+            drop(port);
+        });
+        assert_undone(
+            outcome,
+            &[&format!("127.0.0.1:{number}"), "does not answer"],
+        );
+    };
+    thread::scope(|scope| {
+        scope.spawn(silent);
+        scope.spawn(web);
+        scope.spawn(closed);
+        scope.spawn(no_udp);
+    });
+}
+
+#[test]
+fn what_a_server_says_out_of_turn_is_no_welcome() {
+    for reply in [
+        Reply::Alive,
+        welcome(vec![]),
+        welcome(vec![1, 2]),
+        Reply::Done(Box::default()),
+    ] {
+        let outcome = against("--quiet", |mut stream| {
+            say(&mut stream, &reply);
+            hear_out(&mut stream);
+        });
+        assert_undone(outcome, &["out of turn"]);
+    }
+}
+
+#[test]
+fn the_reason_of_a_refusal_is_passed_on() {
+    let outcome = against("--quiet", |mut stream| {
+        let reason = "the client speaks version 1 and the server version 9".to_owned();
+        say(&mut stream, &Reply::Refused { reason });
+    });
+    assert_undone(outcome, &["refuses the run", "version 9"]);
+}
+
+/// A server that lets the client send, then says `replies`.
+fn answering(options: &str, replies: Vec<Reply>) -> (Finished, Results) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    against(options, move |mut stream| {
+        let udp = socket.try_clone().unwrap();
+        say(&mut stream, &welcome(vec![port]));
+        let answer = thread::spawn(move || {
+            let mut bytes = [0; 2_048];
+            while let Ok((count, from)) = udp.recv_from(&mut bytes) {
+                match Header::decode(&bytes[..count]) {
+                    Ok(Header {
+                        kind: Kind::Probe, ..
+                    }) => {
+                        let credit = Header::bare(Kind::Credit, TOKEN, 1 << 20).encode();
+                        udp.send_to(&credit, from).unwrap();
+                    }
+                    // What is shorter than a header ends it.
+                    Err(_) if count < HEADER => return,
+                    _ => {}
+                }
+            }
+        });
+        hear_out(&mut stream);
+        for reply in &replies {
+            say(&mut stream, reply);
+        }
+        socket
+            .send_to(b"over", socket.local_addr().unwrap())
+            .unwrap();
+        answer.join().unwrap();
+        let _ = stream.read(&mut [0; 64]);
+    })
+}
+
+#[test]
+fn a_server_that_ends_early_makes_the_run_incomplete() {
+    let reason = Some("a receiver failed: out of memory".to_owned());
+    let done = Done {
+        reason,
+        ..Done::default()
+    };
+    let (finished, results) = answering("--quiet", vec![Reply::Done(Box::new(done))]);
+    finished.failed(3, &["incomplete", "a receiver failed: out of memory"]);
+    let run = results.run();
+    assert_eq!(
+        (&run["complete"], &run["ended"]),
+        (&false.into(), &"limit".into())
+    );
+    assert_eq!(run["sent"]["packets"], 5);
+}
+
+#[test]
+fn nonsense_in_place_of_a_result_makes_the_run_incomplete() {
+    let refused = Reply::Refused {
+        reason: "no".to_owned(),
+    };
+    for replies in [vec![refused], vec![]] {
+        let (finished, results) = answering("--quiet", replies);
+        finished.failed(3, &["incomplete", "was lost"]);
+        let run = results.run();
+        assert_eq!(
+            (&run["complete"], &run["ended"]),
+            (&false.into(), &"peer_lost".into())
+        );
+        assert_eq!(run["sent"]["packets"], 5);
+    }
+}
+
+#[test]
+fn no_number_a_server_tells_upsets_the_client() {
+    let most = StreamReceived {
+        stream: usize::MAX,
+        unique: u64::MAX,
+        bytes: u64::MAX,
+        duplicates: u64::MAX,
+        reordered: u64::MAX,
+        late: u64::MAX,
+        foreign_token: u64::MAX,
+        foreign_short: u64::MAX,
+        foreign_malformed: u64::MAX,
+        next: u64::MAX,
+        jitter_ns: Some(f64::MAX),
+        first_sent: Some(u64::MAX),
+        last_received: Some(u64::MAX),
+        drops: u64::MAX,
+        window: u64::MAX,
+    };
+    let row = Interval {
+        start_s: f64::MAX,
+        seconds: -1.0,
+        packets: u64::MAX,
+        missing: i64::MIN,
+        ..Interval::default()
+    };
+    let counts = vec![(0, u64::MAX), (u64::MAX, u64::MAX), (1, 1)];
+    let done = Done {
+        user_s: f64::MAX,
+        last_received_wall: Some(u64::MAX),
+        sums_ns: ["9".repeat(39), "x".to_owned()],
+        rows_omitted: u64::MAX,
+        ..Done::default()
+    };
+    let mut replies = vec![Reply::Interval(row.clone()), Reply::Interval(row)];
+    for intended in [false, true, false] {
+        replies.push(Reply::Counts {
+            intended,
+            counts: counts.clone(),
+        });
+    }
+    replies.push(Reply::Rows {
+        stream: usize::MAX,
+        rows: vec![(u64::MAX, 0, u64::MAX), (0, u64::MAX, 0)],
+    });
+    replies.extend([Reply::Stream(most.clone()), Reply::Stream(most)]);
+    replies.push(Reply::Done(Box::new(done)));
+    let (finished, results) = answering("--packets-csv --interval 10ms", replies);
+    assert!(
+        matches!(finished.code, Some(0 | 3)),
+        "{:?}: {}",
+        finished.code,
+        finished.stderr
+    );
+    assert!(results.only().join("run.json").exists());
+}

@@ -1,0 +1,133 @@
+//! What a `bench serve` grants at most, and what its clients are told when that is reached.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::net::TcpStream;
+use std::process::Command;
+
+use common::{Finished, NOTICED, Results, Running, Serve, assert_accounted, bench, start};
+
+/// Runs a client with these options to its end.
+fn client(server: &Serve, results: &Results, options: &str) -> Finished {
+    let (to, out) = (server.address.to_string(), results.arg());
+    let fixed = ["udp", "--quiet", "--to", &to, "--out", &out];
+    bench(fixed.into_iter().chain(options.split(' ')))
+}
+
+/// A client that is told to come back later or with less, and leaves nothing behind.
+#[track_caller]
+fn assert_refused(server: &Serve, options: &str, words: &[&str]) {
+    let results = Results::new();
+    let finished = client(server, &results, options).failed(3, words);
+    assert!(finished.took < NOTICED);
+    assert_eq!(results.names(), [""; 0]);
+}
+
+#[test]
+fn a_session_too_many_is_refused_until_there_is_room() {
+    let server = Serve::start(&["--max-sessions", "1"]);
+    let results = Results::new();
+    let (to, out) = (server.address.to_string(), results.arg());
+    let args = [
+        "udp",
+        "--to",
+        &to,
+        "--out",
+        &out,
+        "--duration",
+        "60s",
+        "--interval",
+        "100ms",
+    ];
+    let mut first = start(args);
+    first.first_row();
+    assert_refused(&server, "--mb 0.1", &[&to, "busy", "try again later"]);
+    first.signal("INT");
+    first.wait(NOTICED).done();
+    client(&server, &Results::new(), "--mb 0.1").done();
+    server.stop();
+}
+
+#[test]
+fn streams_too_many_are_refused_by_their_number() {
+    let server = Serve::start(&["--max-streams", "2"]);
+    assert_refused(&server, "--mb 0.1 --streams 3", &["2 streams", "--streams"]);
+    client(&server, &Results::new(), "--mb 0.1 --streams 2").done();
+    server.stop();
+}
+
+#[test]
+fn a_connection_too_many_is_hung_up_on() {
+    let server = Serve::start(&["--max-connections", "3"]);
+    let idle: Vec<TcpStream> = (0..3)
+        .map(|_| TcpStream::connect(server.address).unwrap())
+        .collect();
+    assert_refused(&server, "--mb 0.1", &[&server.address.to_string()]);
+    drop(idle);
+    server.stop();
+}
+
+#[test]
+fn a_run_that_is_known_to_take_too_long_is_not_begun() {
+    let server = Serve::start(&["--max-duration", "2s"]);
+    for options in ["--duration 3s", "--packets 300 --pps 100"] {
+        assert_refused(&server, options, &["3 s", "2 s", "--max-duration"]);
+    }
+    server.stop();
+}
+
+#[test]
+fn a_run_that_turns_out_to_take_too_long_is_ended_and_reported() {
+    let server = Serve::start(&["--max-duration", "500ms"]);
+    let results = Results::new();
+    let finished = client(&server, &results, "--mb 10000000");
+    finished.failed(3, &["incomplete", "0.5 s", "--max-duration"]);
+    let run = results.run();
+    assert_accounted(&run);
+    assert_eq!(
+        (&run["complete"], &run["ended"]),
+        (&false.into(), &"limit".into())
+    );
+    assert!(run["kb_per_s"].is_f64());
+    let (server, saved) = server.stop();
+    assert!(server.stdout.contains("INCOMPLETE"), "{}", server.stdout);
+    assert_eq!(saved.names(), [""; 0]);
+}
+
+#[test]
+fn a_run_that_pauses_too_long_is_ended_and_reported() {
+    let server = Serve::start(&["--idle-timeout", "300ms"]);
+    let results = Results::new();
+    // A datagram every second.
+    let finished = client(&server, &results, "--packets 60 --pps 1");
+    finished.failed(3, &["incomplete", "0.3 s", "--idle-timeout"]);
+    assert_eq!(results.run()["received"]["unique"], 1);
+    server.stop();
+}
+
+#[test]
+fn a_low_limit_of_open_files_is_raised_for_idle_connections() {
+    let results = Results::new();
+    let script = format!(
+        "ulimit -S -n 128 && exec {} serve --bind 127.0.0.1:0 --out {}",
+        env!("CARGO_BIN_EXE_bench"),
+        results.arg()
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]);
+    let mut program = Running::new(command);
+    let address = program.listening();
+    let server = Serve {
+        program,
+        address,
+        results,
+    };
+    let idle: Vec<TcpStream> = (0..400)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    client(&server, &Results::new(), "--mb 0.1").done();
+    drop(idle);
+    server.stop();
+}
