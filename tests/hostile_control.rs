@@ -200,7 +200,7 @@ fn a_plan_that_cannot_be_is_refused_by_its_value() {
 }
 
 #[test]
-fn whoever_says_nothing_whole_is_hung_up_on() {
+fn a_client_that_says_nothing_whole_is_hung_up_on() {
     let server = Local::start(Limits::default());
     let half = &framed(&[b' '; 1_000])[..500];
     thread::scope(|scope| {
