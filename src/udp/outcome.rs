@@ -180,6 +180,7 @@ fn speeds(run: &mut Run, seconds: f64) {
 /// Each stream's account, in which `sent = unique + lost` and `received = unique + duplicates`.
 fn streams(facts: &Facts<'_>) -> Vec<Stream> {
     let count = facts.sent.len().max(facts.received.len());
+    let a_message = datagrams_a_message(facts);
     (0..count)
         .map(|number| {
             let sent = facts.sent.get(number).copied().unwrap_or_default();
@@ -194,12 +195,7 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
                     packets,
                     bytes: sent.bytes.max(received.bytes),
                 },
-                lost: lost(
-                    packets - received.unique,
-                    sent.not_sent,
-                    &received,
-                    facts.effective.segments,
-                ),
+                lost: lost(packets - received.unique, sent.not_sent, received.drops, a_message),
                 received: Received {
                     packets: received.unique + received.duplicates,
                     bytes: received.bytes,
@@ -218,18 +214,20 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
         .collect()
 }
 
-/// Splits losses by where they went. The kernel counts a dropped message of several datagrams once, so
-/// with GRO a drop stands for up to `segments` of them; never for more than are missing.
-fn lost(packets: u64, not_sent: u64, received: &StreamReceived, segments: usize) -> Lost {
+/// How many datagrams a received message held, as a rule.
+fn datagrams_a_message(facts: &Facts<'_>) -> u64 {
+    let messages = facts.done.as_ref().map_or(0, |done| done.stats.messages);
+    let datagrams: u64 = facts.received.iter().map(|stream| stream.unique + stream.duplicates).sum();
+    // To the nearest: the messages that open a run hold only one.
+    (datagrams + messages / 2).checked_div(messages).unwrap_or(1).max(1)
+}
+
+/// Splits losses by where they went. With GRO the kernel counts a dropped message once, however many datagrams it
+/// holds, so a drop stands for as many as there are in `a_message`; never for more than are missing.
+fn lost(packets: u64, not_sent: u64, drops: u64, a_message: u64) -> Lost {
     let not_sent = not_sent.min(packets);
-    let dropped = received.drops.saturating_mul(segments.max(1) as u64);
-    let receiver_socket = dropped.min(packets - not_sent);
-    Lost {
-        packets,
-        not_sent,
-        receiver_socket,
-        elsewhere: packets - not_sent - receiver_socket,
-    }
+    let receiver_socket = drops.saturating_mul(a_message).min(packets - not_sent);
+    Lost { packets, not_sent, receiver_socket, elsewhere: packets - not_sent - receiver_socket }
 }
 
 fn add(run: &mut Run, stream: &Stream) {
