@@ -8,8 +8,17 @@ const README: &str = include_str!("../README.md");
 
 /// The `bench` commands in code blocks, without their comments.
 fn examples() -> Vec<Vec<&'static str>> {
-    let lines = README.lines().filter_map(|line| line.strip_prefix("bench "));
-    lines.map(|line| line.split('#').next().unwrap().split_whitespace().collect()).collect()
+    let lines = README
+        .lines()
+        .filter_map(|line| line.strip_prefix("bench "));
+    lines
+        .map(|line| {
+            line.split_once('#')
+                .map_or(line, |(command, _)| command)
+                .split_whitespace()
+                .collect()
+        })
+        .collect()
 }
 
 #[test]
@@ -18,10 +27,17 @@ fn every_example_is_understood() {
     assert!(examples.len() >= 10, "{examples:?}");
     for example in examples {
         let (command, options) = example.split_first().unwrap();
-        let help = Command::cargo_bin("bench").unwrap().args([command, "--help"]).output().unwrap();
+        let help = Command::cargo_bin("bench")
+            .unwrap()
+            .args([command, "--help"])
+            .output()
+            .unwrap();
         let help = String::from_utf8(help.stdout).unwrap();
         for option in options.iter().filter(|word| word.starts_with("--")) {
-            assert!(help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")), "{command} {option}");
+            assert!(
+                help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")),
+                "{command} {option}"
+            );
         }
     }
 }
@@ -39,6 +55,11 @@ fn the_short_examples_on_loopback_run() {
             println!("skipped: this host has no IPv6");
             continue;
         }
-        Command::cargo_bin("bench").unwrap().current_dir(out.path()).args(&example).assert().success();
+        Command::cargo_bin("bench")
+            .unwrap()
+            .current_dir(out.path())
+            .args(&example)
+            .assert()
+            .success();
     }
 }

@@ -119,6 +119,7 @@ pub fn assemble(facts: Facts<'_>) -> Measured {
         pacing: pacing(facts.plan.mode, &facts.senders),
         intervals: facts.intervals.kept,
         intervals_omitted: facts.intervals.omitted,
+        packet_rows_omitted: done.rows_omitted,
         ..Run::default()
     };
     for stream in &streams {
@@ -195,7 +196,12 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
                     packets,
                     bytes: sent.bytes.max(received.bytes),
                 },
-                lost: lost(packets - received.unique, sent.not_sent, received.drops, a_message),
+                lost: lost(
+                    packets - received.unique,
+                    sent.not_sent,
+                    received.drops,
+                    a_message,
+                ),
                 received: Received {
                     packets: received.unique + received.duplicates,
                     bytes: received.bytes,
@@ -217,9 +223,16 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
 /// How many datagrams a received message held, as a rule.
 fn datagrams_a_message(facts: &Facts<'_>) -> u64 {
     let messages = facts.done.as_ref().map_or(0, |done| done.stats.messages);
-    let datagrams: u64 = facts.received.iter().map(|stream| stream.unique + stream.duplicates).sum();
+    let datagrams: u64 = facts
+        .received
+        .iter()
+        .map(|stream| stream.unique + stream.duplicates)
+        .sum();
     // To the nearest: the messages that open a run hold only one.
-    (datagrams + messages / 2).checked_div(messages).unwrap_or(1).max(1)
+    (datagrams + messages / 2)
+        .checked_div(messages)
+        .unwrap_or(1)
+        .max(1)
 }
 
 /// Splits losses by where they went. With GRO the kernel counts a dropped message once, however many datagrams it
@@ -227,7 +240,12 @@ fn datagrams_a_message(facts: &Facts<'_>) -> u64 {
 fn lost(packets: u64, not_sent: u64, drops: u64, a_message: u64) -> Lost {
     let not_sent = not_sent.min(packets);
     let receiver_socket = drops.saturating_mul(a_message).min(packets - not_sent);
-    Lost { packets, not_sent, receiver_socket, elsewhere: packets - not_sent - receiver_socket }
+    Lost {
+        packets,
+        not_sent,
+        receiver_socket,
+        elsewhere: packets - not_sent - receiver_socket,
+    }
 }
 
 fn add(run: &mut Run, stream: &Stream) {

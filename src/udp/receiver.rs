@@ -151,6 +151,7 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
         account: Account::new(job.token, job.chunk, job.paced, Box::default()),
         token: job.token,
         grantor: job.window.map(Grantor::new),
+        ours: false,
         peer: None,
         owed: Vec::with_capacity(MOST_ANSWERS),
         spool: job.spool,
@@ -175,7 +176,10 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
             if count > 0 {
                 desk.reply(&mut rx);
                 let now = monotonic_ns();
-                job.remote.heard.store(now, Ordering::Relaxed);
+                // Strangers keep no run alive.
+                if std::mem::take(&mut desk.ours) {
+                    job.remote.heard.store(now, Ordering::Relaxed);
+                }
                 clock.begin(&desk.account, now);
             }
             if clock.is_over()
@@ -239,6 +243,8 @@ struct Desk {
     account: Account,
     token: u64,
     grantor: Option<Grantor>,
+    /// Something of this run has come since it was last asked.
+    ours: bool,
     /// Where the run's datagrams come from.
     peer: Option<SocketAddr>,
     owed: Vec<(Header, SocketAddr)>,
@@ -255,7 +261,9 @@ impl Desk {
         }
         let received = monotonic_ns();
         for datagram in message.datagrams() {
-            match self.account.datagram(datagram, received) {
+            let seen = self.account.datagram(datagram, received);
+            self.ours |= seen != Seen::Foreign;
+            match seen {
                 Seen::Data(header) => {
                     if let Some(spool) = &mut self.spool {
                         spool.push(Row {

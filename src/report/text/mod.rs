@@ -104,7 +104,14 @@ fn packets(run: &Run, out: &mut impl Write) -> io::Result<()> {
         format!("sent {} B", grouped(sent.bytes)),
         format!("delivered {} B", grouped(received.bytes)),
     ];
-    list(out, "data", bytes)
+    list(out, "data", bytes)?;
+    if run.packet_rows_omitted > 0 {
+        let omitted = grouped(run.packet_rows_omitted);
+        let lacking =
+            format!("packets.csv lacks {omitted} rows that the receiver had no room to keep");
+        sentence(out, "", &lacking)?;
+    }
+    Ok(())
 }
 
 fn foreign(received: Received) -> Option<String> {
