@@ -134,7 +134,7 @@ pub struct Job {
     pub room: Option<u64>,
     /// Time between cuts.
     pub interval: Duration,
-    /// When the session's first datagram came, in ns; shared by its streams, [`UNKNOWN`] until then.
+    /// When the session's first datagram was sent, in ns; shared by its streams, [`UNKNOWN`] until then.
     pub epoch: Arc<AtomicU64>,
     /// Where rows go.
     pub spool: Option<Spool>,
@@ -180,7 +180,7 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
                 if std::mem::take(&mut desk.ours) {
                     job.remote.heard.store(now, Ordering::Relaxed);
                 }
-                clock.begin(&desk.account, now);
+                clock.begin(&desk.account);
             }
             if clock.is_over()
                 && let Ok(empty) = job.spares.try_recv()
@@ -342,13 +342,15 @@ struct Intervals {
 }
 
 impl Intervals {
-    /// Starts the session's clock with the first datagram of any stream.
+    /// Starts the session's clock with the stamp of the first datagram of any stream.
     #[inline]
-    fn begin(&self, account: &Account, now: u64) {
-        if self.epoch.load(Ordering::Relaxed) == UNKNOWN && account.unique() > 0 {
-            let _ = self
-                .epoch
-                .compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
+    fn begin(&self, account: &Account) {
+        if self.epoch.load(Ordering::Relaxed) == UNKNOWN
+            && let Some(first) = account.tally().first_sent
+        {
+            let _ =
+                self.epoch
+                    .compare_exchange(UNKNOWN, first, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 

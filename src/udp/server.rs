@@ -5,6 +5,7 @@
 //! session, a report and the end, each in a file of its own below this one.
 
 mod connection;
+mod intervals;
 mod report;
 mod session;
 

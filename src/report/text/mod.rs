@@ -14,7 +14,7 @@ use std::io::{self, Write};
 
 use self::layout::{figure, fill, list, maybe, percent, sentence};
 use super::record::{Measured, Received, Run};
-use crate::units::grouped;
+use crate::units::{grouped, short_ns};
 
 pub use live::{interval, interval_header};
 pub use repeats::repeats;
@@ -81,7 +81,10 @@ fn throughput(run: &Run, out: &mut impl Write) -> io::Result<()> {
     add(run.gbit_per_s, "Gbit/s");
     add(run.packets_per_s, "packets/s");
     add(run.kib_per_s, "KiB/s");
-    parts.extend(run.seconds.map(|value| format!("over {} s", figure(value))));
+    parts.extend(
+        run.seconds
+            .map(|value| format!("over {}", short_ns(value * 1e9))),
+    );
     list(out, &format!("  {} KB/s   = ", figure(rate)), parts)
 }
 

@@ -100,7 +100,9 @@ impl Connection {
     /// The connection is over: what its session measured, if there was one.
     pub(super) fn close(mut self) -> Option<SessionReport> {
         match self.phase {
-            Phase::Running(session) => Some(session.abandon(self.client)),
+            Phase::Running(session) => {
+                Some(Report::new(session.abandon()).into_session(self.client, false))
+            }
             Phase::Reporting(report) => Some(report.into_session(self.client, false)),
             Phase::Greeting | Phase::Parting { .. } => self.report.take(),
         }
@@ -159,8 +161,8 @@ impl Connection {
                 return Ok(if over { Verdict::Over } else { Verdict::Goes });
             }
         };
-        if let Some(report) = next {
-            self.phase = Phase::Reporting(Box::new(report));
+        if let Some(finished) = next {
+            self.phase = Phase::Reporting(Box::new(Report::new(finished)));
             self.since = Instant::now();
             return self.step(room, waker);
         }
