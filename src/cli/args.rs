@@ -142,19 +142,19 @@ pub(super) struct Serve {
     #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "free")]
     pub(super) cpus: Choice,
     /// Sessions at once
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 64)]
     pub(super) max_sessions: usize,
     /// Streams at once, over all sessions
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 256)]
     pub(super) max_streams: usize,
     /// Control connections at once, those without a session among them
-    #[arg(long, value_name = "N", default_value_t = 1_024)]
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1_024)]
     pub(super) max_connections: usize,
     /// Longest session
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1h")]
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "1h")]
     pub(super) max_duration: Duration,
     /// Longest time without a datagram
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s")]
     pub(super) idle_timeout: Duration,
     /// Rows a packet that a session may keep on this disk until it is over, 24 bytes each
     #[arg(long, value_name = "N", default_value_t = 50_000_000)]
@@ -214,4 +214,22 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
         ));
     }
     Ok(bytes as usize)
+}
+
+/// A limit that lets anybody in at all.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("nobody could be served; choose 1 or more".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it is no whole number; choose 1 or more".to_owned()),
+    }
+}
+
+/// A limit that leaves any time at all.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("nobody could be served; choose more, like 30s".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
 }

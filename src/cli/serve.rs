@@ -26,6 +26,10 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         Choice::List(cpus) => Some(cpus.clone()),
         Choice::Auto | Choice::Free => None,
     };
+    if !args.no_save {
+        // A place that cannot be written to is found now and not when a result is about to be lost.
+        Store::create(&args.out, "udp", clock::realtime_ns()).map_err(Failure::undone)?;
+    }
     let limits = Limits {
         connections: args.max_connections,
         sessions: args.max_sessions,
@@ -94,16 +98,26 @@ fn show(session: &SessionReport) -> io::Result<()> {
 fn save_lost(session: &SessionReport, args: &Serve, number: usize) {
     if number > MOST_SAVED {
         if number == MOST_SAVED + 1 {
-            eprintln!(
-                "bench: {MOST_SAVED} sessions of lost clients are saved; further ones will not be"
-            );
+            warn(&format!(
+                "{MOST_SAVED} sessions of lost clients are saved; further ones will not be"
+            ));
         }
         return;
     }
     match save(session, &args.out) {
-        Ok(path) => println!("saved in {path}, since the client was lost before it had its result"),
-        Err(error) => eprintln!("bench: {error}"),
+        // Whoever reads our output may be gone.
+        Ok(path) if !args.quiet => drop(writeln!(
+            io::stdout(),
+            "saved in {path}, since the client was lost before it had its result"
+        )),
+        Ok(_) => {}
+        Err(error) => warn(&error),
     }
+}
+
+/// Tells of what went wrong and ends nothing, not even when nobody reads it.
+fn warn(sentence: &str) {
+    let _ = writeln!(io::stderr(), "bench: {sentence}");
 }
 
 fn save(session: &SessionReport, out: &Path) -> Result<String, String> {

@@ -55,8 +55,8 @@ pub struct Store {
     hidden: PathBuf,
     path: PathBuf,
     saved: bool,
-    /// The folder around it, when it was made for this one.
-    made: Option<PathBuf>,
+    /// The folders around it that were made for this one, the innermost first.
+    made: Vec<PathBuf>,
     /// Of all runs saved so far.
     latency: Latency,
     latency_from_intended: Latency,
@@ -69,13 +69,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::Create`] or [`StoreError::Write`], with nothing left behind.
     pub fn create(out_dir: &Path, kind: &str, started_ns: u64) -> Result<Self, StoreError> {
-        let is_new = !out_dir.exists();
-        fs::create_dir_all(out_dir).map_err(|source| cannot_create(out_dir, source))?;
-        let made = is_new.then(|| out_dir.to_owned());
-        let (hidden, path) = match claim(out_dir, kind, started_ns) {
+        let made: Vec<PathBuf> = out_dir
+            .ancestors()
+            .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+            .map(Path::to_owned)
+            .collect();
+        let claimed = fs::create_dir_all(out_dir)
+            .map_err(|source| cannot_create(out_dir, source))
+            .and_then(|()| claim(out_dir, kind, started_ns));
+        let (hidden, path) = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
-                remove(None, made.as_deref());
+                remove(None, &made);
                 return Err(error);
             }
         };
@@ -191,7 +196,7 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         if !self.saved {
-            remove(Some(&self.hidden), self.made.as_deref());
+            remove(Some(&self.hidden), &self.made);
         }
     }
 }
@@ -228,13 +233,13 @@ fn random_id() -> String {
 }
 
 /// Tidies up as far as possible: there is nobody left to tell, and something else went wrong before.
-fn remove(hidden: Option<&Path>, made: Option<&Path>) {
+fn remove(hidden: Option<&Path>, made: &[PathBuf]) {
     if let Some(hidden) = hidden {
         let _ = fs::remove_dir_all(hidden);
     }
-    if let Some(made) = made {
+    for folder in made {
         // Only removes what is empty.
-        let _ = fs::remove_dir(made);
+        let _ = fs::remove_dir(folder);
     }
 }
 

@@ -1,4 +1,4 @@
-//! UDP sockets and the options of them that wirebench sets or reads back: socket(7), udp(7), ip(7).
+//! Sockets and the options of them that wirebench sets or reads back: socket(7), udp(7), ip(7).
 
 use std::io;
 use std::mem;
@@ -29,6 +29,21 @@ pub fn bind_udp(local: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     socket.bind(&local.into())?;
     Ok(socket.into())
+}
+
+/// A TCP socket bound to the address of `local` and any port, not connected yet.
+///
+/// # Errors
+/// As socket(2) and bind(2): not of this host.
+pub fn bind_tcp(mut local: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(local),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    local.set_port(0);
+    socket.bind(&local.into())?;
+    Ok(socket)
 }
 
 /// Asks for buffer sizes in bytes (`None` leaves the system's default) and reads both back.

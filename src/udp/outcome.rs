@@ -318,7 +318,10 @@ fn pacing(mode: Mode, senders: &[Sent]) -> Option<Pacing> {
     for sender in senders {
         lateness.merge(&sender.written.lateness);
         gap_error.merge(&sender.written.gap_error);
-        let first = sender.written.first?;
+        // With fewer datagrams than streams, some have none to send.
+        let Some(first) = sender.written.first else {
+            continue;
+        };
         let seconds = sender.written.last.saturating_sub(first) as f64 / 1e9;
         if sender.packets > 1 && seconds > 0.0 {
             achieved_pps += (sender.packets - 1) as f64 / seconds;

@@ -28,6 +28,7 @@ use super::setup::{SenderSocket, SetupError};
 use crate::report::dates;
 use crate::report::record::{Clock, Effective, Interval, Measured, Requested};
 use crate::sys::clock::{WallClock, identity, monotonic_ns};
+use crate::sys::socket;
 use crate::sys::wake::Wake;
 use streams::{Order, Streams, Told};
 
@@ -195,7 +196,18 @@ impl<'a, O: Observer> Session<'a, O> {
         cancel: &'a Cancel,
     ) -> Result<Self, RunError> {
         let unreachable = |error| RunError::Unreachable(setup.server, error);
-        let stream = TcpStream::connect_timeout(&setup.server, CONNECT).map_err(unreachable)?;
+        let stream = match setup.bind {
+            None => TcpStream::connect_timeout(&setup.server, CONNECT).map_err(unreachable)?,
+            // From the address that the data will come from: the server reports it as the client's.
+            Some(local) => {
+                let socket =
+                    socket::bind_tcp(local).map_err(|cause| SetupError::Bind { local, cause })?;
+                socket
+                    .connect_timeout(&setup.server.into(), CONNECT)
+                    .map_err(unreachable)?;
+                socket.into()
+            }
+        };
         stream.set_nonblocking(true).map_err(unreachable)?;
         let poll = Poll::new().map_err(RunError::Start)?;
         let link = Link::new(mio::net::TcpStream::from_std(stream), poll.registry(), LINK)

@@ -1,0 +1,237 @@
+//! What cannot be is refused before anything is started: the right exit code, one sentence that names
+//! it, nothing on stdout and nothing left behind.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+
+use common::{Finished, Results, bench};
+use socket2::{Domain, Socket, Type};
+
+/// Runs `bench udp` with these options and a folder to save to, which must stay empty.
+#[track_caller]
+fn udp(options: &str) -> Finished {
+    let results = Results::new();
+    let out = results.arg();
+    let finished = bench(["udp", "--out", &out].into_iter().chain(options.split(' ')));
+    assert_eq!(results.names(), [""; 0], "{options}");
+    assert_eq!(finished.stdout, "", "{options}");
+    finished
+}
+
+#[test]
+fn every_number_out_of_range_is_refused_by_its_value() {
+    for (options, named) in [
+        ("--mb 0", "--mb 0 "),
+        ("--mb 0.0000001", "0.0000001"),
+        ("--mb -5", "-5"),
+        ("--mb 1e6", "1e6"),
+        ("--mb ten", "ten"),
+        ("--mb 9999999999999", "9999999999999"),
+        ("--packets 0", "0 datagrams"),
+        ("--packets 1.5", "1.5"),
+        ("--packets 281474976710656", "281474976710656"),
+        ("--packets 99999999999999999999", "99999999999999999999"),
+        ("--duration 0", "duration of 0"),
+        ("--duration 0.0000000001s", "duration of 0"),
+        ("--duration 5x", "5x"),
+        ("--duration -1s", "-1"),
+        ("--duration 99999999999h", "99999999999h"),
+        ("--chunk 0", "0 bytes"),
+        ("--chunk 65476", "65476"),
+        ("--chunk 1k", "1k"),
+        ("--rate 0", "--rate 0"),
+        ("--rate 1", "--rate 1"),
+        ("--rate fast", "fast"),
+        ("--rate 99999999999G --chunk 1", "--rate 99999999999"),
+        ("--pps 0", "0 datagrams a second"),
+        ("--pps 9999G", "9999000000000"),
+        ("--pps inf", "inf"),
+        ("--batch 0", "batch of 0"),
+        ("--batch 1025", "batch of 1025"),
+        ("--batch many", "many"),
+        ("--gso maybe", "maybe"),
+        ("--engine turbo", "turbo"),
+        ("--streams 0", "0 streams"),
+        ("--streams 129", "129 streams"),
+        ("--streams -1", "-1"),
+        ("--cpus 0;1", "0;1"),
+        ("--cpus 0-1", "0-1"),
+        ("--cpus 4095", "CPU 4095"),
+        ("--sndbuf 0", "'0'"),
+        ("--sndbuf 3G", "3G"),
+        ("--rcvbuf 0", "'0'"),
+        ("--rcvbuf 1KB", "1KB"),
+        ("--repeat 0", "0 is not in 1..=10000"),
+        ("--repeat 10001", "10001"),
+        ("--warmup never", "never"),
+        ("--warmup 2h", "7200s"),
+        ("--interval 0", "interval of 0ns"),
+        ("--interval 9ms", "9ms"),
+        ("--interval 2h", "7200s"),
+        ("--clock sun", "sun"),
+        ("--bind nowhere --to 127.0.0.1:9", "nowhere"),
+    ] {
+        udp(options).failed(2, &[named]);
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    for (options, named) in [
+        ("--mb 1 --packets 5", "--packets"),
+        ("--packets 5 --duration 1s", "--duration"),
+        ("--rate 1M --pps 100", "--pps"),
+        ("--unpaced --rate 1M", "--rate"),
+        ("--no-save", "--no-save"),
+        ("--ipv6 --to 127.0.0.1:9", "--to"),
+        ("--bind 127.0.0.1:0", "--to"),
+        ("--bind [::1]:0 --to 127.0.0.1:9", "[::1]:0"),
+        ("--json - --csv -", "--json - and --csv -"),
+        ("--to 127.0.0.1:0", "127.0.0.1:0"),
+        ("--mb 1 --mb 2", "--mb"),
+        ("--speed 5", "--speed"),
+    ] {
+        udp(options).failed(2, &[named]);
+    }
+    bench(["udp", "--no-save", "--packets-csv"]).failed(2, &["--packets-csv"]);
+    bench(["sing"]).failed(2, &["sing"]);
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_is_named() {
+    // Bound but not listening: nobody else gets the port, and connecting to it is refused.
+    let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    taken.bind(&any.into()).unwrap();
+    let closed = taken.local_addr().unwrap().as_socket().unwrap().to_string();
+    let long = "x".repeat(70);
+    for (options, named) in [
+        (format!("--to {closed}"), closed.as_str()),
+        ("--to 255.255.255.255:9".to_owned(), "255.255.255.255:9"),
+        (format!("--to {long}:9"), &long),
+        (format!("--to {long}"), &long),
+        ("--to 127.0.0.1:70000".to_owned(), "127.0.0.1:70000"),
+        (format!("--to {closed} --bind 192.0.2.1:0"), "192.0.2.1:0"),
+    ] {
+        udp(&options).failed(3, &[named]);
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_written_to_is_found_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let file = path("file");
+    fs::write(&file, "not a folder").unwrap();
+    let below = path("file/below");
+    let absent = path("absent/run.json");
+    let cases = [
+        vec!["udp", "--out", &file],
+        vec!["udp", "--out", &below],
+        vec!["udp", "--no-save", "--json", &absent],
+        vec!["udp", "--no-save", "--csv", &absent],
+        vec![
+            "udp",
+            "--no-save",
+            "--json",
+            folder.path().to_str().unwrap(),
+        ],
+        vec!["serve", "--bind", "127.0.0.1:0", "--out", &file],
+        vec!["serve", "--bind", "127.0.0.1:0", "--out", &below],
+    ];
+    for args in cases {
+        let place = args.last().unwrap();
+        let finished = bench(&args).failed(3, &[place]);
+        assert_eq!(finished.stdout, "", "{args:?}");
+    }
+    assert_eq!(common::names(folder.path()), ["file"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "not a folder");
+}
+
+#[test]
+fn folders_made_for_a_run_that_is_not_done_are_gone_again() {
+    let results = Results::new();
+    let out = results.folder.path().join("a/b/c");
+    let args = ["udp", "--to", "255.255.255.255:9", "--out"];
+    bench(args.into_iter().chain([out.to_str().unwrap()])).failed(3, &["255.255.255.255:9"]);
+    assert_eq!(results.names(), [""; 0]);
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_run_is_saved_where_there_is_room() {
+    let results = Results::new();
+    let out = results.arg();
+    let finished = bench(["udp", "--mb", "0.1", "--out", &out, "--csv", "/dev/full"]);
+    finished.failed(3, &["/dev/full", "No space left"]);
+    assert_eq!(results.run()["complete"], true);
+    assert_eq!(results.ledger().len(), 2);
+}
+
+#[test]
+fn a_ledger_that_is_none_is_left_alone() {
+    let results = Results::new();
+    let ledger = results.folder.path().join("udp.csv");
+    fs::write(&ledger, "milk,eggs\n1,12\n").unwrap();
+    let finished = bench(["udp", "--mb", "0.1", "--out", &results.arg()]);
+    finished.failed(3, &["udp.csv", "no ledger of wirebench"]);
+    assert_eq!(fs::read_to_string(&ledger).unwrap(), "milk,eggs\n1,12\n");
+    assert_eq!(results.run()["complete"], true);
+}
+
+#[test]
+fn a_server_is_refused_what_it_cannot_have() {
+    let serve = |options: &str| {
+        let results = Results::new();
+        let out = results.arg();
+        let fixed = ["serve", "--out", &out];
+        let finished = bench(fixed.into_iter().chain(options.split(' ')));
+        assert_eq!((finished.stdout.as_str(), results.names().len()), ("", 0));
+        finished
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    serve(&format!("--bind {address}")).failed(3, &[&address, "in use"]);
+    serve("--bind 192.0.2.1:0").failed(3, &["192.0.2.1:0"]);
+    serve("--bind localhost").failed(2, &["localhost"]);
+    serve("--bind 127.0.0.1:99999").failed(2, &["127.0.0.1:99999"]);
+    for (options, named) in [
+        ("--cpus 4095", "CPU 4095"),
+        ("--cpus x", "x"),
+        ("--max-sessions 0", "'0'"),
+        ("--max-sessions -1", "-1"),
+        ("--max-streams 0", "'0'"),
+        ("--max-connections 0", "'0'"),
+        ("--max-connections many", "many"),
+        ("--max-packet-rows 1.5", "1.5"),
+        ("--max-duration 0", "'0'"),
+        ("--max-duration soon", "soon"),
+        ("--idle-timeout 0s", "'0s'"),
+        ("--idle-timeout -1", "-1"),
+    ] {
+        serve(&format!("--bind 127.0.0.1:0 {options}")).failed(2, &[named]);
+    }
+}
+
+#[test]
+fn what_was_asked_for_and_cannot_be_had_is_an_error() {
+    // Two of the largest datagrams fit no segmented send.
+    let results = Results::new();
+    let out = results.arg();
+    let args = [
+        "udp",
+        "--out",
+        &out,
+        "--packets",
+        "5",
+        "--chunk",
+        "65475",
+        "--gso",
+        "on",
+    ];
+    bench(args).failed(3, &["GSO", "--gso off or auto"]);
+    assert_eq!(results.names(), [""; 0]);
+}

@@ -1,0 +1,369 @@
+//! What the tests share: running `bench` with a folder of its own, and reading what came out.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+pub(crate) mod peer;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than anything here takes on a slow, busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A dead peer is noticed within 5 s. The rest is for a busy machine to start and end a process.
+pub(crate) const NOTICED: Duration = Duration::from_secs(7);
+
+/// What a finished `bench` left.
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) took: Duration,
+}
+
+impl Finished {
+    /// It did all it was asked.
+    #[track_caller]
+    pub(crate) fn done(self) -> Self {
+        assert_eq!(
+            (self.code, self.stderr.as_str()),
+            (Some(0), ""),
+            "{}",
+            self.stdout
+        );
+        self
+    }
+
+    /// It failed with `code`, and one sentence that names all of `words`.
+    #[track_caller]
+    pub(crate) fn failed(self, code: i32, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+        let sentence = self.stderr.trim_end();
+        // clap shows how to call it below its sentence.
+        let lines = sentence.lines().count();
+        assert!(
+            lines == 1
+                || sentence.contains("\nUsage: ")
+                || sentence.contains("\nFor more information"),
+            "{sentence}"
+        );
+        for word in words {
+            assert!(sentence.contains(word), "no '{word}' in: {sentence}");
+        }
+        self
+    }
+}
+
+/// Runs `bench` to its end.
+pub(crate) fn bench<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Finished {
+    start(args).wait(PATIENCE)
+}
+
+/// Starts `bench`, in a folder that is not the project's.
+pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Running {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.args(args);
+    Running::new(command)
+}
+
+/// A started program, killed when it is dropped.
+pub(crate) struct Running {
+    child: Child,
+    started: Instant,
+    lines: Receiver<String>,
+    seen: String,
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Running {
+    pub(crate) fn new(command: Command) -> Self {
+        Self::read_for(command, usize::MAX)
+    }
+
+    /// Reads only so many lines of its output, then hangs up.
+    pub(crate) fn read_for(mut command: Command, lines: usize) -> Self {
+        let mut child = command
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, kept) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            for line in stdout.lines().take(lines).map_while(Result::ok) {
+                // Read on even when nobody listens any more, or a full pipe would stop the program.
+                let _ = sender.send(line);
+            }
+        });
+        let mut errors: ChildStderr = child.stderr.take().unwrap();
+        let stderr = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = errors.read_to_string(&mut text);
+            text
+        });
+        Self {
+            child,
+            started: Instant::now(),
+            lines: kept,
+            seen: String::new(),
+            stderr: Some(stderr),
+        }
+    }
+
+    /// Waits for a line of its output that `wanted` likes.
+    #[track_caller]
+    pub(crate) fn line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("the line never came; so far:\n{}", self.seen);
+            };
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// Waits until it says where it listens.
+    #[track_caller]
+    pub(crate) fn listening(&mut self) -> SocketAddr {
+        let line = self.line(|line| line.starts_with("listening on "));
+        line["listening on ".len()..].parse().unwrap()
+    }
+
+    /// Waits for the first row of figures of a `bench udp --interval`.
+    #[track_caller]
+    pub(crate) fn first_row(&mut self) {
+        self.line(|line| line.contains("KB/s") && line.contains("p99"));
+        self.line(|_| true);
+    }
+
+    /// As kill(1). The shell has it built in.
+    pub(crate) fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &command]).status().unwrap();
+        assert!(status.success(), "{command}");
+    }
+
+    /// Waits until it has ended by itself, for `most` from now.
+    #[track_caller]
+    pub(crate) fn wait(mut self, most: Duration) -> Finished {
+        let deadline = Instant::now() + most;
+        // The end of its output comes first.
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    self.seen.push_str(&line);
+                    self.seen.push('\n');
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("it did not end within {most:?}; so far:\n{}", self.seen)
+                }
+            }
+        }
+        let code = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status.code();
+            }
+            assert!(Instant::now() < deadline, "it did not end within {most:?}");
+            thread::sleep(Duration::from_millis(2));
+        };
+        Finished {
+            code,
+            stdout: std::mem::take(&mut self.seen),
+            stderr: self.stderr.take().unwrap().join().unwrap(),
+            took: self.started.elapsed(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A `bench serve` on loopback that saves to a folder of its own.
+pub(crate) struct Serve {
+    pub(crate) program: Running,
+    pub(crate) address: SocketAddr,
+    pub(crate) results: Results,
+}
+
+impl Serve {
+    #[track_caller]
+    pub(crate) fn start(more: &[&str]) -> Self {
+        let results = Results::new();
+        let out = results.arg();
+        let args = ["serve", "--bind", "127.0.0.1:0", "--out", &out];
+        let mut program = start(args.iter().chain(more));
+        let address = program.listening();
+        Self {
+            program,
+            address,
+            results,
+        }
+    }
+
+    /// Has it end, as Ctrl-C does.
+    #[track_caller]
+    pub(crate) fn stop(self) -> (Finished, Results) {
+        self.program.signal("INT");
+        (self.program.wait(NOTICED).done(), self.results)
+    }
+}
+
+/// A folder of results, gone with the test.
+pub(crate) struct Results {
+    pub(crate) folder: TempDir,
+}
+
+impl Results {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn arg(&self) -> String {
+        self.folder.path().to_str().unwrap().to_owned()
+    }
+
+    /// All that is in it, hidden names too, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        names(self.folder.path())
+    }
+
+    /// The folder of the only command that saved here.
+    #[track_caller]
+    pub(crate) fn only(&self) -> PathBuf {
+        let mut folders = self.names();
+        folders.retain(|name| name != "udp.csv");
+        assert_eq!(folders.len(), 1, "{folders:?}");
+        assert!(!folders[0].starts_with('.'), "{folders:?}");
+        self.folder.path().join(&folders[0])
+    }
+
+    /// The `run.json` of that command.
+    #[track_caller]
+    pub(crate) fn record(&self) -> Value {
+        let text = fs::read_to_string(self.only().join("run.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Its only run.
+    #[track_caller]
+    pub(crate) fn run(&self) -> Value {
+        let record = self.record();
+        let runs = record["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), 1);
+        runs[0].clone()
+    }
+
+    /// The ledger's header and rows.
+    #[track_caller]
+    pub(crate) fn ledger(&self) -> Vec<csv::StringRecord> {
+        table(&self.folder.path().join("udp.csv"))
+    }
+}
+
+/// Names in a folder, sorted.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A CSV file, its header first. All rows are of one length, or it panics.
+#[track_caller]
+pub(crate) fn table(path: &Path) -> Vec<csv::StringRecord> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_path(path)
+        .unwrap();
+    reader.records().map(Result::unwrap).collect()
+}
+
+/// The number at a path like `lost.packets` of a run.
+#[track_caller]
+pub(crate) fn number(run: &Value, path: &str) -> u64 {
+    let value = path.split('.').fold(run, |value, key| &value[key]);
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("{path} is {value}"))
+}
+
+/// What holds in every run.
+#[track_caller]
+pub(crate) fn assert_identities(run: &Value) {
+    let of = |path: &str| number(run, path);
+    assert_eq!(
+        of("sent.packets"),
+        of("received.unique") + of("lost.packets"),
+        "{run:#}"
+    );
+    assert_eq!(
+        of("received.packets"),
+        of("received.unique") + of("received.duplicates")
+    );
+    let parts = of("lost.not_sent") + of("lost.receiver_socket") + of("lost.elsewhere");
+    assert_eq!(of("lost.packets"), parts);
+    let kinds = ["token", "short", "malformed"].map(|kind| of(&format!("received.foreign_{kind}")));
+    assert_eq!(of("received.foreign"), kinds.iter().sum::<u64>());
+    assert!(of("sent.bytes") >= of("received.bytes"));
+}
+
+/// And what holds as well when both sides' figures are there.
+#[track_caller]
+pub(crate) fn assert_accounted(run: &Value) {
+    assert_identities(run);
+    let latencies = |key: &str| {
+        let latency = |part: &str| number(run, &format!("{key}.{part}"));
+        latency("count") + latency("out_of_range.negative") + latency("out_of_range.too_long")
+    };
+    let unique = number(run, "received.unique");
+    assert_eq!(latencies("latency_ns"), unique);
+    if run["mode"] == "paced" {
+        assert_eq!(latencies("latency_from_intended_ns"), unique);
+    }
+    let rows = run["intervals"].as_array().unwrap();
+    let total = |key: &str| rows.iter().map(|row| number(row, key)).sum::<u64>();
+    assert_eq!(total("packets"), number(run, "received.packets"));
+    assert_eq!(total("bytes"), number(run, "received.bytes"));
+    let streams = run["streams"].as_array().unwrap();
+    let total = |path: &str| {
+        streams
+            .iter()
+            .map(|stream| number(stream, path))
+            .sum::<u64>()
+    };
+    for path in [
+        "sent.packets",
+        "sent.bytes",
+        "received.unique",
+        "received.bytes",
+        "lost.packets",
+    ] {
+        assert_eq!(total(path), number(run, path), "{path}");
+    }
+}

@@ -1,0 +1,281 @@
+//! The other end of a session, played by hand: control messages over TCP, and whatever is wanted over UDP.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use wirebench::udp::control::{
+    Done, Hello, Reply, Request, StreamReceived, StreamSent, VERSION, Welcome,
+};
+use wirebench::udp::frame::{self, Decoder};
+use wirebench::udp::header::{Header, Kind};
+use wirebench::udp::plan::{Amount, Mode, Offload, Plan};
+use wirebench::udp::server::{Limits, Server, SessionReport, Stopper};
+
+use super::PATIENCE;
+
+/// Message bytes of the plans here.
+pub(crate) const CHUNK: usize = 100;
+
+/// `packets` small datagrams, as fast as they can be sent, each a message of its own.
+pub(crate) fn plan(packets: u64) -> Plan {
+    Plan {
+        amount: Amount::Packets(packets),
+        mode: Mode::Blast,
+        chunk: CHUNK,
+        streams: 1,
+        batch: None,
+        offload: Offload::Off,
+        receive_buffer: None,
+        interval: Duration::from_secs(1),
+        packet_rows: false,
+    }
+}
+
+/// The first message for a plan.
+pub(crate) fn hello(plan: Plan) -> Request {
+    Request::Hello(Hello {
+        version: VERSION,
+        plan,
+        clock: wirebench::sys::clock::identity(),
+        cpus: None,
+    })
+}
+
+/// A server in a thread of this process. Stopped when it is dropped.
+pub(crate) struct Local {
+    pub(crate) address: SocketAddr,
+    pub(crate) reports: Receiver<SessionReport>,
+    stopper: Stopper,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Local {
+    pub(crate) fn start(limits: Limits) -> Self {
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), limits, None).unwrap();
+        let (address, stopper) = (server.local(), server.stopper());
+        let (sender, reports) = mpsc::channel();
+        let thread = thread::spawn(move || server.run(|report| drop(sender.send(report))));
+        Self {
+            address,
+            reports,
+            stopper,
+            thread: Some(thread),
+        }
+    }
+
+    /// What the next session to end has measured.
+    #[track_caller]
+    pub(crate) fn report(&self) -> SessionReport {
+        self.reports.recv_timeout(PATIENCE).unwrap()
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        let ended = self.thread.take().map(JoinHandle::join);
+        if !thread::panicking() {
+            ended.unwrap().unwrap().unwrap();
+        }
+    }
+}
+
+/// A control connection.
+pub(crate) struct Control {
+    pub(crate) stream: TcpStream,
+    decoder: Decoder,
+}
+
+impl Control {
+    #[track_caller]
+    pub(crate) fn connect(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        Self {
+            stream,
+            decoder: Decoder::default(),
+        }
+    }
+
+    /// Connects and sets a run up.
+    #[track_caller]
+    pub(crate) fn session(server: SocketAddr, plan: Plan) -> (Self, Welcome) {
+        let mut control = Self::connect(server);
+        control.say(&hello(plan));
+        match control.hear() {
+            Some(Reply::Welcome(welcome)) => (control, welcome),
+            other => panic!("no welcome but {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn say(&mut self, message: &impl Serialize) {
+        let mut bytes = Vec::new();
+        frame::encode(message, &mut bytes).unwrap();
+        self.stream.write_all(&bytes).unwrap();
+    }
+
+    /// Says that everything was sent.
+    #[track_caller]
+    pub(crate) fn finish(&mut self, packets: u64) {
+        let sent = StreamSent {
+            packets,
+            bytes: packets * CHUNK as u64,
+            not_sent: 0,
+        };
+        self.say(&Request::Finish {
+            streams: vec![sent],
+        });
+    }
+
+    /// The next message; `None` at the end of the connection. Says every now and then that it is alive.
+    #[track_caller]
+    pub(crate) fn hear(&mut self) -> Option<Reply> {
+        self.listen(true)
+    }
+
+    /// As [`Self::hear`], in silence.
+    #[track_caller]
+    pub(crate) fn hear_silently(&mut self) -> Option<Reply> {
+        self.listen(false)
+    }
+
+    #[track_caller]
+    fn listen(&mut self, alive: bool) -> Option<Reply> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut bytes = [0; 4_096];
+        loop {
+            if let Some(reply) = self.decoder.next_message().unwrap() {
+                return Some(reply);
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the server neither answers nor hangs up"
+            );
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return None,
+                Ok(count) => self.decoder.push(&bytes[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if alive {
+                        let mut message = Vec::new();
+                        frame::encode(&Request::Alive, &mut message).unwrap();
+                        // The server may have hung up meanwhile: the next read says so.
+                        let _ = self.stream.write_all(&message);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// The sentence of a refusal, and that the connection ends with it.
+    #[track_caller]
+    pub(crate) fn refused(&mut self) -> String {
+        let reason = match self.hear_silently() {
+            Some(Reply::Refused { reason }) => reason,
+            other => panic!("not refused but {other:?}"),
+        };
+        assert!(self.hear_silently().is_none());
+        reason
+    }
+
+    /// The result, to the end of the connection.
+    #[track_caller]
+    pub(crate) fn result(&mut self) -> Outcome {
+        let mut outcome = Outcome::default();
+        while let Some(reply) = self.hear() {
+            match reply {
+                Reply::Stream(stream) => outcome.streams.push(stream),
+                Reply::Rows { rows, .. } => outcome.rows.extend(rows),
+                Reply::Done(done) => {
+                    outcome.done = Some(*done);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        outcome
+    }
+}
+
+/// What a server says at the end of a session.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub(crate) streams: Vec<StreamReceived>,
+    pub(crate) rows: Vec<(u64, u64, u64)>,
+    pub(crate) done: Option<Done>,
+}
+
+/// A full datagram of [`CHUNK`] message bytes.
+pub(crate) fn data(token: u64, sequence: u64) -> Vec<u8> {
+    let header = Header {
+        sent: wirebench::sys::clock::monotonic_ns(),
+        ..Header::bare(Kind::Data, token, sequence)
+    };
+    [header.encode().as_slice(), &[7; CHUNK]].concat()
+}
+
+/// A UDP socket on loopback that counts what it sends and gets.
+pub(crate) struct Source {
+    pub(crate) socket: UdpSocket,
+    pub(crate) to: SocketAddr,
+    pub(crate) sent: usize,
+}
+
+impl Source {
+    #[track_caller]
+    pub(crate) fn new(server: SocketAddr, port: u16) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+        Self {
+            socket,
+            to: SocketAddr::new(server.ip(), port),
+            sent: 0,
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn send(&mut self, datagram: &[u8]) {
+        self.sent += self.socket.send_to(datagram, self.to).unwrap();
+    }
+
+    /// Bytes of all that has come back by now.
+    #[track_caller]
+    pub(crate) fn came_back(&mut self) -> usize {
+        let mut bytes = [0; 2_048];
+        let mut total = 0;
+        while let Ok((count, _)) = self.socket.recv_from(&mut bytes) {
+            total += count;
+        }
+        total
+    }
+
+    /// Asks for credit until it is answered: then everything sent before has been taken in.
+    #[track_caller]
+    pub(crate) fn probe(&mut self, token: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        self.socket
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        let mut bytes = [0; 2_048];
+        loop {
+            self.send(&Header::bare(Kind::Probe, token, 0).encode());
+            match self.socket.recv_from(&mut bytes) {
+                Ok(_) => break,
+                Err(_) => assert!(Instant::now() < deadline, "no answer"),
+            }
+        }
+        self.socket
+            .set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+    }
+}

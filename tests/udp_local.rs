@@ -1,0 +1,244 @@
+//! `bench udp` with both ends in one process: how much, how fast and how it is sent.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::{Results, assert_accounted, bench, number};
+use serde_json::Value;
+
+/// The only run of `bench udp` with these options, after what holds for every complete run.
+#[track_caller]
+fn udp(options: &str) -> Value {
+    let results = Results::new();
+    let out = results.arg();
+    let fixed = ["udp", "--quiet", "--out", &out];
+    bench(fixed.into_iter().chain(options.split(' '))).done();
+    let run = results.run();
+    assert_accounted(&run);
+    assert_eq!(run["complete"], true);
+    assert_eq!(
+        (&run["ended"], &run["reason"]),
+        (&"complete".into(), &Value::Null)
+    );
+    run
+}
+
+/// What was sent, in datagrams and bytes.
+#[track_caller]
+fn assert_sent(run: &Value, packets: u64, bytes: u64) {
+    let sent = (number(run, "sent.packets"), number(run, "sent.bytes"));
+    assert_eq!(sent, (packets, bytes));
+}
+
+/// As [`assert_sent`], and nothing of it was lost.
+#[track_caller]
+fn assert_delivered(run: &Value, packets: u64, bytes: u64) {
+    assert_sent(run, packets, bytes);
+    assert_eq!(number(run, "received.bytes"), bytes);
+    assert_eq!(number(run, "lost.packets"), 0);
+    assert_eq!(number(run, "received.duplicates"), 0);
+}
+
+#[test]
+fn lossless_loses_nothing() {
+    let run = udp("--mb 3");
+    assert_eq!(run["mode"], "lossless");
+    assert_delivered(&run, 3_000, 3_000_000);
+    assert!(number(&run, "effective.window") >= 1);
+    assert!(run["latency_from_intended_ns"].is_null());
+    assert!(run["pacing"].is_null());
+}
+
+#[test]
+fn paced_runs_also_tell_latency_from_the_intended_time() {
+    let run = udp("--packets 500 --pps 10k");
+    assert_eq!(run["mode"], "paced");
+    assert_sent(&run, 500, 500_000);
+    assert_eq!(run["requested"]["pps"], 10_000.0);
+    assert_eq!(run["pacing"]["target_pps"], 10_000.0);
+    assert_eq!(number(&run, "pacing.lateness_ns.count"), 500);
+    // No stall can make the time from the intended send the shorter one.
+    let mean = |key: &str| run[key]["mean"].as_f64().unwrap();
+    assert!(mean("latency_from_intended_ns") >= mean("latency_ns"));
+    assert!(run["effective"]["window"].is_null());
+}
+
+#[test]
+fn a_rate_counts_bits_of_message() {
+    let run = udp("--mb 0.5 --chunk 500 --rate 40M");
+    assert_eq!(run["mode"], "paced");
+    assert_sent(&run, 1_000, 500_000);
+    assert_eq!(run["pacing"]["target_pps"], 10_000.0);
+    assert_eq!(run["requested"]["rate_bits_per_s"], 40e6);
+}
+
+#[test]
+fn unpaced_sends_everything_and_accounts_for_what_is_lost() {
+    let run = udp("--packets 20000 --unpaced --rcvbuf 20k");
+    assert_eq!(run["mode"], "blast");
+    assert_sent(&run, 20_000, 20_000_000);
+    assert!(run["pacing"].is_null());
+    assert!(run["effective"]["window"].is_null());
+}
+
+#[test]
+fn the_bytes_are_exact_however_they_are_cut() {
+    for (options, packets) in [
+        ("--mb 0.012345", 13),
+        ("--mb 0.000001", 1),
+        ("--mb 0.000999 --chunk 333", 3),
+        ("--mb 0.012345 --streams 3", 13),
+        ("--mb 0.012345 --gso off --batch 1", 13),
+        ("--mb 0.012345 --pps 5k --streams 2", 13),
+    ] {
+        let run = udp(options);
+        let megabytes: f64 = options.split(' ').nth(1).unwrap().parse().unwrap();
+        assert_delivered(&run, packets, (megabytes * 1e6).round() as u64);
+    }
+}
+
+#[test]
+fn the_smallest_and_the_largest_chunk_go_through() {
+    for options in [
+        "--packets 2000 --chunk 1",
+        "--packets 2000 --chunk 1 --gso off --ipv6",
+    ] {
+        let run = udp(options);
+        assert_delivered(&run, 2_000, 2_000);
+        assert_eq!(number(&run, "effective.datagram"), 33);
+    }
+    for options in [
+        "--packets 40 --chunk 65475",
+        "--packets 40 --chunk 65475 --ipv6",
+    ] {
+        let run = udp(options);
+        assert_delivered(&run, 40, 40 * 65_475);
+        assert_eq!(number(&run, "effective.datagram"), 65_507);
+        // Two such datagrams fit no send: auto goes without, and says so.
+        assert_eq!(run["effective"]["gso"], false);
+        assert!(run["effective"]["offload_note"].is_string());
+    }
+}
+
+#[test]
+fn ipv6_is_seen_by_the_server() {
+    assert_eq!(udp("--mb 0.1 --ipv6")["client_ip"], "::1");
+    assert_eq!(udp("--mb 0.1")["client_ip"], "127.0.0.1");
+}
+
+#[test]
+fn a_duration_ends_the_run_and_not_a_count() {
+    for more in ["", " --pps 5k --streams 2", " --unpaced"] {
+        let run = udp(&format!("--duration 200ms{more}"));
+        assert!(number(&run, "received.unique") > 0);
+        assert_eq!(run["requested"]["duration_s"], 0.2);
+        assert!(run["requested"]["packets"].is_null() && run["requested"]["bytes"].is_null());
+        let packets = number(&run, "sent.packets");
+        assert_eq!(number(&run, "sent.bytes"), packets * 1_000);
+    }
+    // 5000 a second for 0.2 s: never more than are due, however fast the machine.
+    let run = udp("--duration 200ms --pps 5k");
+    assert!(number(&run, "sent.packets") <= 1_000);
+}
+
+#[test]
+fn streams_share_the_work() {
+    for streams in [2u64, 3] {
+        let run = udp(&format!("--mb 1 --streams {streams}"));
+        assert_delivered(&run, 1_000, 1_000_000);
+        let shares: Vec<u64> = run["streams"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|stream| number(stream, "sent.packets"))
+            .collect();
+        assert_eq!(shares.len() as u64, streams);
+        assert!(
+            shares
+                .iter()
+                .all(|share| share.abs_diff(1_000 / streams) <= 1),
+            "{shares:?}"
+        );
+    }
+}
+
+#[test]
+fn a_stream_may_have_nothing_to_send() {
+    let run = udp("--packets 2 --streams 3 --pps 1k");
+    assert_delivered(&run, 2, 2_000);
+    assert_eq!(number(&run, "pacing.lateness_ns.count"), 2);
+}
+
+#[test]
+fn segmentation_is_what_was_asked_for() {
+    let run = udp("--mb 1 --gso on");
+    assert_eq!(
+        (&run["effective"]["gso"], &run["effective"]["gro"]),
+        (&true.into(), &true.into())
+    );
+    assert!(number(&run, "effective.segments") > 1);
+    assert!(number(&run, "engine_stats.send_messages") < 1_000);
+    let run = udp("--mb 1 --gso off");
+    assert_eq!(
+        (&run["effective"]["gso"], &run["effective"]["gro"]),
+        (&false.into(), &false.into())
+    );
+    assert_eq!(number(&run, "effective.segments"), 1);
+    assert!(number(&run, "engine_stats.send_messages") >= 1_000);
+    let run = udp("--mb 1 --gso auto");
+    assert_eq!(run["requested"]["gso"], "auto");
+    assert!(run["effective"]["gso"] == true || run["effective"]["offload_note"].is_string());
+}
+
+#[test]
+fn a_batch_bounds_what_goes_in_a_call() {
+    for batch in [1, 7, 64] {
+        let run = udp(&format!("--packets 2000 --gso off --batch {batch}"));
+        assert_delivered(&run, 2_000, 2_000_000);
+        assert_eq!(number(&run, "effective.batch"), batch);
+        assert_eq!(number(&run, "requested.batch"), batch);
+        assert!(number(&run, "engine_stats.send_syscalls") >= 2_000 / batch);
+        let run = udp(&format!("--packets 2000 --batch {batch}"));
+        assert_delivered(&run, 2_000, 2_000_000);
+        assert!(number(&run, "effective.batch") <= batch);
+    }
+}
+
+#[test]
+fn threads_stay_where_they_are_put() {
+    let run = udp("--mb 0.1 --cpus 0 --streams 2");
+    let cpus = serde_json::json!([0, 0]);
+    assert_eq!(
+        (
+            &run["effective"]["sender_cpus"],
+            &run["effective"]["receiver_cpus"]
+        ),
+        (&cpus, &cpus)
+    );
+    let run = udp("--mb 0.1 --cpus free");
+    assert!(
+        run["effective"]["sender_cpus"].is_null() && run["effective"]["receiver_cpus"].is_null()
+    );
+    assert_eq!(run["requested"]["cpus"], "free");
+}
+
+#[test]
+fn buffers_are_read_back() {
+    let run = udp("--mb 0.1 --sndbuf 50k --rcvbuf 60k");
+    assert_eq!(
+        (
+            number(&run, "requested.sndbuf"),
+            number(&run, "requested.rcvbuf")
+        ),
+        (50_000, 60_000)
+    );
+    // socket(7): the kernel doubles what is asked for.
+    assert_eq!(
+        (
+            number(&run, "effective.sndbuf"),
+            number(&run, "effective.rcvbuf")
+        ),
+        (100_000, 120_000)
+    );
+}

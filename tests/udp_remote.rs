@@ -1,0 +1,295 @@
+//! `bench udp --to` and `bench serve` as two programs, and what becomes of one when the other goes away.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::thread;
+
+use common::{
+    NOTICED, Results, Running, Serve, assert_accounted, assert_identities, bench, number, start,
+};
+use serde_json::Value;
+
+/// A client that would run for a minute, once its first row of figures is there.
+fn long_run(server: &Serve) -> (Running, Results) {
+    let results = Results::new();
+    let (to, out) = (server.address.to_string(), results.arg());
+    let mut client = start([
+        "udp",
+        "--to",
+        &to,
+        "--out",
+        &out,
+        "--duration",
+        "60s",
+        "--pps",
+        "2k",
+        "--interval",
+        "100ms",
+    ]);
+    client.first_row();
+    (client, results)
+}
+
+/// A short lossless run against the server, all of which arrives.
+#[track_caller]
+fn assert_serves(server: SocketAddr, options: &str) -> Value {
+    let results = Results::new();
+    let (to, out) = (server.to_string(), results.arg());
+    let fixed = ["udp", "--quiet", "--to", &to, "--out", &out];
+    bench(fixed.into_iter().chain(options.split(' '))).done();
+    let run = results.run();
+    assert_accounted(&run);
+    assert_eq!(run["complete"], true);
+    assert_eq!(number(&run, "lost.packets"), 0);
+    run
+}
+
+/// Something was measured and kept, and it says that it is not all.
+#[track_caller]
+fn assert_incomplete(run: &Value, ended: &str) {
+    assert_identities(run);
+    assert_eq!(
+        (&run["complete"], &run["ended"]),
+        (&false.into(), &ended.into())
+    );
+    assert!(run["reason"].is_string());
+    assert!(number(run, "sent.packets") > 0);
+    assert!(number(run, "received.unique") > 0);
+    assert!(!run["intervals"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_server_takes_one_run_after_the_other_and_saves_none_of_them() {
+    let server = Serve::start(&[]);
+    let run = assert_serves(server.address, "--mb 0.5");
+    assert_eq!(number(&run, "received.bytes"), 500_000);
+    assert_eq!(run["client_ip"], "127.0.0.1");
+    assert_eq!(run["requested"]["to"], server.address.to_string());
+    assert_eq!(run["effective"]["clock"]["source"], "same");
+    let run = assert_serves(server.address, "--packets 300 --pps 10k --streams 2");
+    assert_eq!(number(&run, "received.unique"), 300);
+    let (server, saved) = server.stop();
+    assert_eq!(server.stdout.matches("session of 127.0.0.1:").count(), 2);
+    assert!(server.stdout.contains("unique 500\n"), "{}", server.stdout);
+    assert!(server.stdout.contains("unique 300\n"), "{}", server.stdout);
+    assert!(!server.stdout.contains("INCOMPLETE"), "{}", server.stdout);
+    assert_eq!(saved.names(), [""; 0]);
+}
+
+#[test]
+fn many_sessions_at_once_do_not_touch_each_other() {
+    let server = Serve::start(&[]);
+    thread::scope(|scope| {
+        for packets in [400u64, 500, 600, 700] {
+            let server = server.address;
+            scope.spawn(move || {
+                let run = assert_serves(
+                    server,
+                    &format!("--packets {packets} --streams 2 --chunk {packets}"),
+                );
+                assert_eq!(number(&run, "received.unique"), packets);
+                assert_eq!(number(&run, "received.bytes"), packets * packets);
+                assert_eq!(number(&run, "received.foreign"), 0);
+            });
+        }
+    });
+    server.stop();
+}
+
+#[test]
+fn an_estimated_clock_is_within_its_error_bar() {
+    let server = Serve::start(&[]);
+    let run = assert_serves(server.address, "--mb 0.5 --clock estimate");
+    let clock = &run["effective"]["clock"];
+    assert_eq!(clock["source"], "estimated");
+    // Both read one clock, so the truth is 0.
+    let (offset, error) = (
+        clock["offset_ns"].as_i64().unwrap(),
+        clock["error_ns"].as_u64().unwrap(),
+    );
+    assert!(offset.unsigned_abs() <= error, "{clock}");
+    assert!(error > 0 && clock["drift_ns"].is_i64(), "{clock}");
+}
+
+#[test]
+fn a_client_sends_from_where_it_is_told() {
+    let server = Serve::start(&[]);
+    let results = Results::new();
+    let (to, out) = (server.address.to_string(), results.arg());
+    let args = [
+        "udp",
+        "--to",
+        &to,
+        "--out",
+        &out,
+        "--mb",
+        "0.1",
+        "--bind",
+        "127.0.0.2:0",
+    ];
+    let finished = bench(args).done();
+    assert!(
+        finished.stdout.starts_with("listening on 127.0.0.2:"),
+        "{}",
+        finished.stdout
+    );
+    assert_eq!(results.run()["client_ip"], "127.0.0.2");
+}
+
+#[test]
+fn ctrl_c_at_the_client_ends_the_run_and_reports_it() {
+    let server = Serve::start(&[]);
+    let (client, results) = long_run(&server);
+    client.signal("INT");
+    let finished = client.wait(NOTICED).done();
+    assert!(
+        finished.stdout.contains("INCOMPLETE: interrupted"),
+        "{}",
+        finished.stdout
+    );
+    let run = results.run();
+    assert_incomplete(&run, "interrupted");
+    // Both sides' figures are there all the same.
+    assert_accounted(&run);
+    assert!(run["kb_per_s"].is_f64());
+    assert_eq!(results.ledger().len(), 2);
+    let (_, saved) = server.stop();
+    assert_eq!(saved.names(), [""; 0]);
+}
+
+#[test]
+fn ctrl_c_ends_a_run_with_both_ends_here_too() {
+    let results = Results::new();
+    let args = ["udp", "--duration", "60s", "--interval", "100ms", "--out"];
+    let mut bench = start(args.into_iter().chain([results.arg().as_str()]));
+    bench.first_row();
+    bench.signal("INT");
+    bench.wait(NOTICED).done();
+    let run = results.run();
+    assert_incomplete(&run, "interrupted");
+    assert_accounted(&run);
+    assert_eq!(number(&run, "lost.packets"), 0);
+}
+
+#[test]
+fn ctrl_c_at_the_server_ends_its_sessions_with_their_results() {
+    let server = Serve::start(&[]);
+    let (client, results) = long_run(&server);
+    let (server, saved) = server.stop();
+    assert!(
+        server.stdout.contains("INCOMPLETE: the server was stopped"),
+        "{}",
+        server.stdout
+    );
+    client
+        .wait(NOTICED)
+        .failed(3, &["incomplete", "the server was stopped"]);
+    let run = results.run();
+    assert_incomplete(&run, "limit");
+    assert_accounted(&run);
+    assert_eq!(saved.names(), [""; 0]);
+}
+
+#[test]
+fn a_server_that_is_killed_leaves_the_client_with_what_it_knows() {
+    let server = Serve::start(&[]);
+    let (client, results) = long_run(&server);
+    server.program.signal("KILL");
+    let finished = client.wait(NOTICED);
+    let finished = finished.failed(3, &["incomplete", &server.address.to_string(), "was lost"]);
+    assert!(
+        finished.stdout.contains("INCOMPLETE"),
+        "{}",
+        finished.stdout
+    );
+    assert_incomplete(&results.run(), "peer_lost");
+    assert_eq!(results.ledger().len(), 2);
+}
+
+#[test]
+fn a_client_that_is_killed_leaves_the_server_with_what_it_knows() {
+    let mut server = Serve::start(&[]);
+    let (client, _results) = long_run(&server);
+    client.signal("KILL");
+    server
+        .program
+        .line(|line| line.starts_with("INCOMPLETE: the client is gone"));
+    server.program.line(|line| line.starts_with("saved in "));
+    assert_serves(server.address, "--mb 0.1");
+    let run = server.results.run();
+    assert_incomplete(&run, "peer_lost");
+    assert_accounted(&run);
+    assert_eq!(server.results.ledger().len(), 2);
+    let (_, saved) = server.stop();
+    assert_eq!(saved.names().len(), 2);
+}
+
+#[test]
+fn a_quiet_server_says_nothing_but_its_address() {
+    let server = Serve::start(&["--quiet"]);
+    let (client, _results) = long_run(&server);
+    client.signal("KILL");
+    drop(client);
+    // The server is done with the first before it ends, and it ends when it is told to.
+    assert_serves(server.address, "--mb 0.1");
+    server.program.signal("INT");
+    let Serve {
+        program, results, ..
+    } = server;
+    let finished = program.wait(NOTICED).done();
+    assert_eq!(finished.stdout.lines().count(), 1, "{}", finished.stdout);
+    assert_incomplete(&results.run(), "peer_lost");
+}
+
+#[test]
+fn a_server_whose_output_nobody_reads_goes_on_serving() {
+    let results = Results::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.args(["serve", "--bind", "127.0.0.1:0", "--out", &results.arg()]);
+    // Its standard output is closed once the address is known.
+    let mut program = Running::read_for(command, 1);
+    let address = program.listening();
+    let server = Serve {
+        program,
+        address,
+        results,
+    };
+    let (client, _results) = long_run(&server);
+    client.signal("KILL");
+    drop(client);
+    assert_serves(server.address, "--mb 0.1");
+    assert_serves(server.address, "--mb 0.1");
+    let (_, saved) = server.stop();
+    assert_incomplete(&saved.run(), "peer_lost");
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_taken_for_dead() {
+    let stopped_client = || {
+        let mut server = Serve::start(&[]);
+        let (client, _results) = long_run(&server);
+        client.signal("STOP");
+        server
+            .program
+            .line(|line| line.starts_with("INCOMPLETE: the client is gone"));
+        server.program.line(|line| line.starts_with("saved in "));
+        assert_incomplete(&server.results.run(), "peer_lost");
+    };
+    let stopped_server = || {
+        let server = Serve::start(&[]);
+        let (client, results) = long_run(&server);
+        server.program.signal("STOP");
+        client
+            .wait(NOTICED)
+            .failed(3, &["incomplete", "nothing was heard for 4 s"]);
+        assert_incomplete(&results.run(), "peer_lost");
+    };
+    thread::scope(|scope| {
+        scope.spawn(stopped_client);
+        scope.spawn(stopped_server);
+    });
+}
