@@ -177,16 +177,17 @@ impl Latency {
     pub fn absorb(&mut self, counts: &[(u64, u64)]) {
         for &(value, count) in counts {
             if self.histogram.record_n(value, count).is_err() {
-                self.out_of_range.too_long += count;
+                self.out_of_range.too_long = self.out_of_range.too_long.saturating_add(count);
             }
         }
     }
 
     /// Takes in what does not show in the counts: the exact sum in ns, and the values out of range.
     pub fn absorb_totals(&mut self, sum_ns: u128, out_of_range: OutOfRange) {
-        self.sum_ns += sum_ns;
-        self.out_of_range.negative += out_of_range.negative;
-        self.out_of_range.too_long += out_of_range.too_long;
+        self.sum_ns = self.sum_ns.saturating_add(sum_ns);
+        let OutOfRange { negative, too_long } = &mut self.out_of_range;
+        *negative = negative.saturating_add(out_of_range.negative);
+        *too_long = too_long.saturating_add(out_of_range.too_long);
     }
 
     /// What could not be recorded.

@@ -80,18 +80,27 @@ pub struct Facts<'a> {
     pub intervals: Rows,
 }
 
-/// Interval rows as they come: the first [`MOST_INTERVALS`] are kept, the others counted.
+/// Interval rows as they come: the first [`MOST_INTERVALS`] are kept, all are added up.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     /// The first.
     pub kept: Vec<Interval>,
     /// How many more there were.
     pub omitted: u64,
+    /// What they say all together: all that is known when the result itself is lost.
+    pub total: StreamReceived,
 }
 
 impl Rows {
     /// Adds a row.
     pub fn push(&mut self, row: Interval) {
+        let total = &mut self.total;
+        total.unique = total
+            .unique
+            .saturating_add(row.packets.saturating_sub(row.duplicates));
+        total.duplicates = total.duplicates.saturating_add(row.duplicates);
+        total.reordered = total.reordered.saturating_add(row.reordered);
+        total.bytes = total.bytes.saturating_add(row.bytes);
         if self.kept.len() < MOST_INTERVALS {
             self.kept.push(row);
         } else {
@@ -188,8 +197,10 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
             let received = facts.received.get(number).cloned().unwrap_or_default();
             // A sender that admits to fewer than arrived is wrong about it.
             let packets = sent.packets.max(received.unique);
-            let foreign =
-                received.foreign_token + received.foreign_short + received.foreign_malformed;
+            let foreign = received
+                .foreign_token
+                .saturating_add(received.foreign_short)
+                .saturating_add(received.foreign_malformed);
             Stream {
                 stream: number,
                 sent: Traffic {
@@ -203,7 +214,7 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
                     a_message,
                 ),
                 received: Received {
-                    packets: received.unique + received.duplicates,
+                    packets: received.unique.saturating_add(received.duplicates),
                     bytes: received.bytes,
                     unique: received.unique,
                     duplicates: received.duplicates,
@@ -223,11 +234,10 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
 /// How many datagrams a received message held, as a rule.
 fn datagrams_a_message(facts: &Facts<'_>) -> u64 {
     let messages = facts.done.as_ref().map_or(0, |done| done.stats.messages);
-    let datagrams: u64 = facts
-        .received
-        .iter()
-        .map(|stream| stream.unique + stream.duplicates)
-        .sum();
+    let datagrams = facts.received.iter().fold(0u64, |sum, stream| {
+        sum.saturating_add(stream.unique)
+            .saturating_add(stream.duplicates)
+    });
     // To the nearest: the messages that open a run hold only one.
     (datagrams + messages / 2)
         .checked_div(messages)
@@ -248,23 +258,29 @@ fn lost(packets: u64, not_sent: u64, drops: u64, a_message: u64) -> Lost {
     }
 }
 
+/// Adds a stream's account to the run's. The numbers come from another process, so they may be anything.
 fn add(run: &mut Run, stream: &Stream) {
-    run.sent.packets += stream.sent.packets;
-    run.sent.bytes += stream.sent.bytes;
-    run.received.packets += stream.received.packets;
-    run.received.bytes += stream.received.bytes;
-    run.received.unique += stream.received.unique;
-    run.received.duplicates += stream.received.duplicates;
-    run.received.reordered += stream.received.reordered;
-    run.received.late += stream.received.late;
-    run.received.foreign += stream.received.foreign;
-    run.received.foreign_token += stream.received.foreign_token;
-    run.received.foreign_short += stream.received.foreign_short;
-    run.received.foreign_malformed += stream.received.foreign_malformed;
-    run.lost.packets += stream.lost.packets;
-    run.lost.not_sent += stream.lost.not_sent;
-    run.lost.receiver_socket += stream.lost.receiver_socket;
-    run.lost.elsewhere += stream.lost.elsewhere;
+    let (of, to) = (&stream.received, &mut run.received);
+    for (sum, part) in [
+        (&mut run.sent.packets, stream.sent.packets),
+        (&mut run.sent.bytes, stream.sent.bytes),
+        (&mut to.packets, of.packets),
+        (&mut to.bytes, of.bytes),
+        (&mut to.unique, of.unique),
+        (&mut to.duplicates, of.duplicates),
+        (&mut to.reordered, of.reordered),
+        (&mut to.late, of.late),
+        (&mut to.foreign, of.foreign),
+        (&mut to.foreign_token, of.foreign_token),
+        (&mut to.foreign_short, of.foreign_short),
+        (&mut to.foreign_malformed, of.foreign_malformed),
+        (&mut run.lost.packets, stream.lost.packets),
+        (&mut run.lost.not_sent, stream.lost.not_sent),
+        (&mut run.lost.receiver_socket, stream.lost.receiver_socket),
+        (&mut run.lost.elsewhere, stream.lost.elsewhere),
+    ] {
+        *sum = sum.saturating_add(part);
+    }
 }
 
 fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
@@ -291,7 +307,9 @@ fn engine_stats(senders: &[Sent], received: &[StreamReceived], done: &Done) -> E
         receive_truncated: done.stats.truncated,
         receive_waits: done.stats.waits,
         credits: done.stats.answers,
-        receiver_socket_drops: received.iter().map(|stream| stream.drops).sum(),
+        receiver_socket_drops: received
+            .iter()
+            .fold(0, |sum, stream| stream.drops.saturating_add(sum)),
         host_receive_buffer_errors: done.host_receive_buffer_errors,
         ..EngineStats::default()
     };
