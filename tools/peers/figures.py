@@ -7,7 +7,7 @@
   figures.py table FILE NOTES      tab-separated: round section name baseline sent delivered seconds cpu_s
   figures.py pacing                reads run records from stdin, one a line
 
-Needs python3 alone.
+Needs Python 3.10 and nothing else.
 """
 
 import json
