@@ -17,7 +17,7 @@ use super::clock::{self, Offset};
 use super::control::{Hello, Reply, Request, StreamSent, VERSION, Welcome};
 use super::link::LinkError;
 use super::outcome::{self, Ended, Facts};
-use super::placement::Cpus;
+use super::placement::{self, Cpus};
 use super::plan::{Amount, Plan};
 use super::sender::Sent;
 use super::setup::{SenderSocket, SetupError};
@@ -229,10 +229,9 @@ impl<'a, O: Observer> Session<'a, O> {
                 effective.sndbuf = end.buffers.send;
                 effective.offload_note = end.gso_note.clone().or(effective.offload_note);
             }
-            let cpu_of = |cpus: &Cpus| cpus.as_ref().and_then(|cpus| cpus.get(number).copied());
-            let cpu = cpu_of(&self.setup.cpus);
+            let cpu = placement::of(&self.setup.cpus, number);
             end.manner.shared_cpu =
-                welcome.same_clock && cpu.is_some() && cpu == cpu_of(&welcome.cpus);
+                welcome.same_clock && placement::is_shared(&self.setup.cpus, &welcome.cpus, number);
             let pings = number == 0 && !welcome.same_clock;
             self.dialogue
                 .streams

@@ -22,7 +22,7 @@ use crate::sys::{affinity, host, schedule, timer};
 use crate::udp::account::Latencies;
 use crate::udp::control::{Hello, StreamSent, Welcome};
 use crate::udp::outcome::{Ended, Rows};
-use crate::udp::placement::Cpus;
+use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receiver::{self, Event, Job, Received, Remote, UNKNOWN};
 use crate::udp::setup::ReceiverSocket;
@@ -45,8 +45,6 @@ pub(super) struct Session {
     /// What the client says it sent.
     sent: Option<Vec<StreamSent>>,
     ended: Ended,
-    /// Where the client's sender threads are kept.
-    sender_cpus: Cpus,
 }
 
 /// A stream's receiver as the session sees it.
@@ -73,11 +71,16 @@ impl Session {
         let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
         let token =
             random().map_err(|error| format!("the server has no random numbers: {error}"))?;
+        let cpus: Cpus = room
+            .cpus
+            .as_ref()
+            .filter(|cpus| !cpus.is_empty())
+            .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
+        let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
         let sockets: Vec<ReceiverSocket> = (0..plan.streams)
-            .map(|_| ReceiverSocket::new(local, &plan, same_clock))
+            .map(|stream| ReceiverSocket::new(local, &plan, shared(stream)))
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the server {error}"))?;
-        let cpus = room.cpus.as_ref().filter(|cpus| !cpus.is_empty());
         let ports = sockets
             .iter()
             .map(|end| end.socket.local_addr().map(|local| local.port()));
@@ -95,7 +98,7 @@ impl Session {
                 gro: first.gro,
                 gro_note: first.gro_note.clone(),
                 window: first.window,
-                cpus: cpus.map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect()),
+                cpus,
                 same_clock,
                 client_ip: client.to_canonical().to_string(),
             },
@@ -109,7 +112,6 @@ impl Session {
             rows: Rows::default(),
             sent: None,
             ended: Ended::Complete,
-            sender_cpus: hello.cpus.clone(),
             plan,
         };
         for end in sockets {
@@ -136,16 +138,14 @@ impl Session {
         let wake = Wake::new()?;
         let rows = packet_rows / self.plan.streams as u64;
         let paced = matches!(self.plan.mode, Mode::Paced(_));
-        let cpu_of = |cpus: &Cpus| cpus.as_ref().and_then(|cpus| cpus.get(stream).copied());
-        let cpu = cpu_of(&self.welcome.cpus);
-        let shared = self.welcome.same_clock && cpu.is_some() && cpu == cpu_of(&self.sender_cpus);
+        let cpu = placement::of(&self.welcome.cpus, stream);
         let job = Job {
             stream,
             token: self.welcome.token,
             chunk: self.plan.chunk,
             paced,
             window: end.window,
-            room: (!paced && !shared).then_some(end.room),
+            room: (!paced && !end.shared_cpu).then_some(end.room),
             interval: self.plan.interval,
             epoch: self.epoch.clone(),
             spool: if self.plan.packet_rows {
@@ -164,8 +164,8 @@ impl Session {
                     // Checked when the option was read; a CPU that went away since leaves the thread where it is.
                     let _ = affinity::pin(cpu);
                 }
-                if job.window.is_some() {
-                    // Credit bounds what piles up meanwhile.
+                if end.shared_cpu && job.window.is_some() {
+                    // The sender shall fill its window in one turn; credit bounds what piles up meanwhile.
                     let _ = schedule::do_not_preempt_others();
                 }
                 // A doze shall end when it was meant to.
