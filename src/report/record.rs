@@ -105,6 +105,8 @@ pub struct Run {
     pub intervals: Vec<Interval>,
     /// How many rows `intervals.csv` has beyond those.
     pub intervals_omitted: u64,
+    /// Datagrams that `packets.csv` has no row of, since the receiver had no room to keep it.
+    pub packet_rows_omitted: u64,
 }
 
 /// How many interval rows `run.json` keeps, so that it stays readable and memory flat.

@@ -53,6 +53,7 @@ pub(super) fn measured() -> Measured {
         }],
         intervals: vec![interval()],
         intervals_omitted: 1,
+        packet_rows_omitted: 0,
     };
     Measured {
         run,

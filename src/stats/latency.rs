@@ -189,9 +189,9 @@ impl Latency {
     /// Takes in what does not show in the counts: the exact sum in ns, and the values out of range.
     pub fn absorb_totals(&mut self, sum_ns: u128, out_of_range: OutOfRange) {
         self.sum_ns = self.sum_ns.saturating_add(sum_ns);
-        let told = &mut self.out_of_range;
-        told.negative = told.negative.saturating_add(out_of_range.negative);
-        told.too_long = told.too_long.saturating_add(out_of_range.too_long);
+        let OutOfRange { negative, too_long } = &mut self.out_of_range;
+        *negative = negative.saturating_add(out_of_range.negative);
+        *too_long = too_long.saturating_add(out_of_range.too_long);
     }
 
     /// What could not be recorded.

@@ -28,8 +28,8 @@ impl BurstClock {
     pub fn of_kernel() -> Self {
         Self {
             scale: 0,
-            anchor_ns: monotonic_ns(),
-            anchor_ticks: ticks(),
+            anchor_ns: 0,
+            anchor_ticks: 0,
         }
     }
 
@@ -39,12 +39,10 @@ impl BurstClock {
         if !kernel_trusts_counter() {
             return clock;
         }
-        let (mut ns, mut now) = (0, 0);
-        while ns < CALIBRATION_NS {
-            ns = monotonic_ns() - clock.anchor_ns;
-            now = ticks();
-        }
-        let passed = now.wrapping_sub(clock.anchor_ticks);
+        let (began_ns, began_ticks) = anchor();
+        while monotonic_ns() < began_ns + CALIBRATION_NS {}
+        let (ended_ns, ended_ticks) = anchor();
+        let (ns, passed) = (ended_ns - began_ns, ended_ticks.wrapping_sub(began_ticks));
         // Between 0.1 and 100 GHz it is a counter of time; anything else is none of ours.
         if (ns / 10..=ns.saturating_mul(100)).contains(&passed) {
             clock.scale = (ns << 32) / passed;
@@ -55,8 +53,9 @@ impl BurstClock {
     /// Reads the kernel's clock, as each burst must.
     #[inline]
     pub fn begin(&mut self) {
-        self.anchor_ticks = ticks();
-        self.anchor_ns = monotonic_ns();
+        if self.scale != 0 {
+            (self.anchor_ns, self.anchor_ticks) = anchor();
+        }
     }
 
     /// The time now.
@@ -69,6 +68,25 @@ impl BurstClock {
         }
         self.anchor_ns + ((passed * self.scale) >> 32)
     }
+}
+
+/// Both clocks at one moment. A thread that is interrupted between the two readings tries again: else
+/// every stamp of the burst would be off by as long as that took.
+#[inline]
+fn anchor() -> (u64, u64) {
+    const TOGETHER: u64 = 2_000;
+    const TRIES: u32 = 8;
+    let mut both = (0, 0);
+    for _ in 0..TRIES {
+        let before = ticks();
+        let ns = monotonic_ns();
+        let after = ticks();
+        both = (ns, after);
+        if after.wrapping_sub(before) < TOGETHER {
+            return (ns, before + (after - before) / 2);
+        }
+    }
+    both
 }
 
 /// The kernel checks at boot and ever after that the counter runs evenly and alike on all CPUs.

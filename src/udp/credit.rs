@@ -8,9 +8,8 @@
 /// Most datagrams granted ahead. More gains nothing, and each needs room in the receiver's buffer.
 pub const MOST_WINDOW: u64 = 4_096;
 
-/// Most bytes granted ahead on one host: what is under way then stays in a core's cache. More is 10 % slower
-/// with both ends on one core, and no faster with two. Between hosts it would cap the speed at this
-/// much a round trip, so there it does not apply.
+/// Most bytes granted ahead where both ends share a CPU: what is under way then stays in its cache, and twice
+/// as much is 10 % slower. With a CPU for each end it is the other way round.
 const CACHED: usize = 768 << 10;
 
 /// The receiver's side: decides when to grant and how far.
@@ -36,7 +35,7 @@ impl Grantor {
     /// packet headers, rounded up to a power of two or a page, and two descriptors of about 600 bytes.
     /// Half the buffer stays free, because what was read is uncharged in batches of up to a quarter
     /// (`udp_rmem_release` in net/ipv4/udp.c).
-    pub fn window_for(buffer: usize, datagram: usize, one_host: bool) -> u64 {
+    pub fn window_for(buffer: usize, datagram: usize, shared_cpu: bool) -> u64 {
         const HEADROOM: usize = 400;
         const DESCRIPTORS: usize = 640;
         let data = datagram + HEADROOM;
@@ -46,7 +45,7 @@ impl Grantor {
             data.next_multiple_of(4_096)
         };
         let fitting = buffer / 2 / (occupied + DESCRIPTORS);
-        let cached = if one_host {
+        let cached = if shared_cpu {
             CACHED / datagram.max(1)
         } else {
             usize::MAX

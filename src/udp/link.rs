@@ -142,6 +142,21 @@ impl Link {
         Ok(true)
     }
 
+    /// Reads what has come and throws it away, as of a connection that is only waited for to close. `true` when
+    /// there may be more.
+    ///
+    /// # Errors
+    /// [`LinkError::Closed`] once it is.
+    pub fn discard(&mut self) -> Result<bool, LinkError> {
+        let more = self.fill()?;
+        self.decoder = Decoder::default();
+        if self.closed {
+            Err(LinkError::Closed)
+        } else {
+            Ok(more)
+        }
+    }
+
     /// The next message that has come whole.
     ///
     /// # Errors

@@ -80,18 +80,27 @@ pub struct Facts<'a> {
     pub intervals: Rows,
 }
 
-/// Interval rows as they come: the first [`MOST_INTERVALS`] are kept, the others counted.
+/// Interval rows as they come: the first [`MOST_INTERVALS`] are kept, all are added up.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     /// The first.
     pub kept: Vec<Interval>,
     /// How many more there were.
     pub omitted: u64,
+    /// What they say all together: all that is known when the result itself is lost.
+    pub total: StreamReceived,
 }
 
 impl Rows {
     /// Adds a row.
     pub fn push(&mut self, row: Interval) {
+        let total = &mut self.total;
+        total.unique = total
+            .unique
+            .saturating_add(row.packets.saturating_sub(row.duplicates));
+        total.duplicates = total.duplicates.saturating_add(row.duplicates);
+        total.reordered = total.reordered.saturating_add(row.reordered);
+        total.bytes = total.bytes.saturating_add(row.bytes);
         if self.kept.len() < MOST_INTERVALS {
             self.kept.push(row);
         } else {
@@ -119,10 +128,11 @@ pub fn assemble(facts: Facts<'_>) -> Measured {
         pacing: pacing(facts.plan.mode, &facts.senders),
         intervals: facts.intervals.kept,
         intervals_omitted: facts.intervals.omitted,
+        packet_rows_omitted: done.rows_omitted,
         ..Run::default()
     };
     for stream in &streams {
-        add_stream(&mut run, stream);
+        add(&mut run, stream);
     }
     run.streams = streams;
     run.jitter_ns = facts
@@ -180,6 +190,7 @@ fn speeds(run: &mut Run, seconds: f64) {
 /// Each stream's account, in which `sent = unique + lost` and `received = unique + duplicates`.
 fn streams(facts: &Facts<'_>) -> Vec<Stream> {
     let count = facts.sent.len().max(facts.received.len());
+    let a_message = datagrams_a_message(facts);
     (0..count)
         .map(|number| {
             let sent = facts.sent.get(number).copied().unwrap_or_default();
@@ -199,8 +210,8 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
                 lost: lost(
                     packets - received.unique,
                     sent.not_sent,
-                    &received,
-                    facts.effective.segments,
+                    received.drops,
+                    a_message,
                 ),
                 received: Received {
                     packets: received.unique.saturating_add(received.duplicates),
@@ -220,12 +231,25 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
         .collect()
 }
 
-/// Splits losses by where they went. The kernel counts a dropped message of several datagrams once, so
-/// with GRO a drop stands for up to `segments` of them; never for more than are missing.
-fn lost(packets: u64, not_sent: u64, received: &StreamReceived, segments: usize) -> Lost {
+/// How many datagrams a received message held, as a rule.
+fn datagrams_a_message(facts: &Facts<'_>) -> u64 {
+    let messages = facts.done.as_ref().map_or(0, |done| done.stats.messages);
+    let datagrams = facts.received.iter().fold(0u64, |sum, stream| {
+        sum.saturating_add(stream.unique)
+            .saturating_add(stream.duplicates)
+    });
+    // To the nearest: the messages that open a run hold only one.
+    (datagrams + messages / 2)
+        .checked_div(messages)
+        .unwrap_or(1)
+        .max(1)
+}
+
+/// Splits losses by where they went. With GRO the kernel counts a dropped message once, however many datagrams it
+/// holds, so a drop stands for as many as there are in `a_message`; never for more than are missing.
+fn lost(packets: u64, not_sent: u64, drops: u64, a_message: u64) -> Lost {
     let not_sent = not_sent.min(packets);
-    let dropped = received.drops.saturating_mul(segments.max(1) as u64);
-    let receiver_socket = dropped.min(packets - not_sent);
+    let receiver_socket = drops.saturating_mul(a_message).min(packets - not_sent);
     Lost {
         packets,
         not_sent,
@@ -234,34 +258,29 @@ fn lost(packets: u64, not_sent: u64, received: &StreamReceived, segments: usize)
     }
 }
 
-/// Adds a stream's share. Nobody can send so much, but a peer can say so.
-fn add_stream(run: &mut Run, stream: &Stream) {
-    let add = |sum: &mut u64, part: u64| *sum = sum.saturating_add(part);
-    add(&mut run.sent.packets, stream.sent.packets);
-    add(&mut run.sent.bytes, stream.sent.bytes);
-    add(&mut run.received.packets, stream.received.packets);
-    add(&mut run.received.bytes, stream.received.bytes);
-    add(&mut run.received.unique, stream.received.unique);
-    add(&mut run.received.duplicates, stream.received.duplicates);
-    add(&mut run.received.reordered, stream.received.reordered);
-    add(&mut run.received.late, stream.received.late);
-    add(&mut run.received.foreign, stream.received.foreign);
-    add(
-        &mut run.received.foreign_token,
-        stream.received.foreign_token,
-    );
-    add(
-        &mut run.received.foreign_short,
-        stream.received.foreign_short,
-    );
-    add(
-        &mut run.received.foreign_malformed,
-        stream.received.foreign_malformed,
-    );
-    add(&mut run.lost.packets, stream.lost.packets);
-    add(&mut run.lost.not_sent, stream.lost.not_sent);
-    add(&mut run.lost.receiver_socket, stream.lost.receiver_socket);
-    add(&mut run.lost.elsewhere, stream.lost.elsewhere);
+/// Adds a stream's account to the run's. The numbers come from another process, so they may be anything.
+fn add(run: &mut Run, stream: &Stream) {
+    let (of, to) = (&stream.received, &mut run.received);
+    for (sum, part) in [
+        (&mut run.sent.packets, stream.sent.packets),
+        (&mut run.sent.bytes, stream.sent.bytes),
+        (&mut to.packets, of.packets),
+        (&mut to.bytes, of.bytes),
+        (&mut to.unique, of.unique),
+        (&mut to.duplicates, of.duplicates),
+        (&mut to.reordered, of.reordered),
+        (&mut to.late, of.late),
+        (&mut to.foreign, of.foreign),
+        (&mut to.foreign_token, of.foreign_token),
+        (&mut to.foreign_short, of.foreign_short),
+        (&mut to.foreign_malformed, of.foreign_malformed),
+        (&mut run.lost.packets, stream.lost.packets),
+        (&mut run.lost.not_sent, stream.lost.not_sent),
+        (&mut run.lost.receiver_socket, stream.lost.receiver_socket),
+        (&mut run.lost.elsewhere, stream.lost.elsewhere),
+    ] {
+        *sum = sum.saturating_add(part);
+    }
 }
 
 fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
@@ -290,7 +309,7 @@ fn engine_stats(senders: &[Sent], received: &[StreamReceived], done: &Done) -> E
         credits: done.stats.answers,
         receiver_socket_drops: received
             .iter()
-            .fold(0, |sum, stream| sum.saturating_add(stream.drops)),
+            .fold(0, |sum, stream| stream.drops.saturating_add(sum)),
         host_receive_buffer_errors: done.host_receive_buffer_errors,
         ..EngineStats::default()
     };

@@ -111,6 +111,17 @@ fn spread(streams: usize, allowed: &[usize]) -> (Cpus, Cpus) {
     (Some(shared.clone()), Some(shared))
 }
 
+/// The CPU of a stream's thread, where it is kept on one.
+pub fn of(cpus: &Cpus, stream: usize) -> Option<usize> {
+    cpus.as_ref()?.get(stream).copied()
+}
+
+/// Whether both ends of a stream, which are on one host, are kept on one CPU.
+pub fn is_shared(senders: &Cpus, receivers: &Cpus, stream: usize) -> bool {
+    let sender = of(senders, stream);
+    sender.is_some() && sender == of(receivers, stream)
+}
+
 /// Whether a sender may spin: it has a CPU to itself as far as this process goes.
 pub fn may_spin(senders: &Cpus, receivers: &Cpus, streams: usize, allowed: &[usize]) -> bool {
     match senders {
@@ -185,6 +196,14 @@ mod tests {
                 allowed: vec![0, 1]
             }
         );
+    }
+
+    #[test]
+    fn threads_left_to_the_kernel_share_nothing_for_certain() {
+        assert!(is_shared(&Some(vec![0, 1]), &Some(vec![1, 1]), 1));
+        assert!(!is_shared(&Some(vec![0, 1]), &Some(vec![1, 1]), 0));
+        assert!(!is_shared(&None, &None, 0));
+        assert!(!is_shared(&Some(vec![0]), &Some(vec![0]), 5));
     }
 
     #[test]

@@ -116,6 +116,11 @@ pub enum PlanError {
     /// Outside [`INTERVALS`].
     #[error("an interval of {0:?} cannot be kept; choose {shortest:?} to {longest:?}", shortest = INTERVALS.0, longest = INTERVALS.1)]
     Interval(Duration),
+    /// Nothing to segment.
+    #[error(
+        "GSO (--gso on) cannot be used with a batch of one datagram; choose a --batch of 2 or more, or --gso off"
+    )]
+    NothingToSegment,
     /// None, or more than any kernel takes.
     #[error("a batch of {0} cannot be sent; choose 1 to {MOST_BATCH}")]
     Batch(usize),
@@ -140,6 +145,9 @@ impl Plan {
             && !(1..=MOST_BATCH).contains(&batch)
         {
             return Err(PlanError::Batch(batch));
+        }
+        if self.offload == Offload::On && self.batch == Some(1) {
+            return Err(PlanError::NothingToSegment);
         }
         if let Mode::Paced(pps) = self.mode
             && !(SLOWEST_PPS..=FASTEST_PPS).contains(&pps)
@@ -327,6 +335,12 @@ pub(crate) mod tests {
         for (plan, error) in cases {
             assert_eq!(plan.validate(), Err(error));
         }
+        let one = Plan {
+            offload: Offload::On,
+            batch: Some(1),
+            ..plan.clone()
+        };
+        assert_eq!(one.validate(), Err(PlanError::NothingToSegment));
         assert!(
             Plan {
                 mode: Mode::Paced(f64::NAN),

@@ -134,7 +134,7 @@ pub struct Job {
     pub room: Option<u64>,
     /// Time between cuts.
     pub interval: Duration,
-    /// When the session's first datagram came, in ns; shared by its streams, [`UNKNOWN`] until then.
+    /// When the session's first datagram was sent, in ns; shared by its streams, [`UNKNOWN`] until then.
     pub epoch: Arc<AtomicU64>,
     /// Where rows go.
     pub spool: Option<Spool>,
@@ -151,7 +151,7 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
         account: Account::new(job.token, job.chunk, job.paced, Box::default()),
         token: job.token,
         grantor: job.window.map(Grantor::new),
-        heard: false,
+        ours: false,
         peer: None,
         owed: Vec::with_capacity(MOST_ANSWERS),
         spool: job.spool,
@@ -176,10 +176,11 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
             if count > 0 {
                 desk.reply(&mut rx);
                 let now = monotonic_ns();
-                if std::mem::take(&mut desk.heard) {
+                // Strangers keep no run alive.
+                if std::mem::take(&mut desk.ours) {
                     job.remote.heard.store(now, Ordering::Relaxed);
                 }
-                clock.begin(&desk.account, now);
+                clock.begin(&desk.account);
             }
             if clock.is_over()
                 && let Ok(empty) = job.spares.try_recv()
@@ -242,8 +243,8 @@ struct Desk {
     account: Account,
     token: u64,
     grantor: Option<Grantor>,
-    /// Something of this run has come, since this was last looked at.
-    heard: bool,
+    /// Something of this run has come since it was last asked.
+    ours: bool,
     /// Where the run's data comes from, and its credit goes to.
     peer: Option<SocketAddr>,
     owed: Vec<(Header, SocketAddr)>,
@@ -265,7 +266,7 @@ impl Desk {
         let mut data = false;
         for datagram in message.datagrams() {
             let seen = self.account.datagram(datagram, received);
-            self.heard |= seen != Seen::Foreign;
+            self.ours |= seen != Seen::Foreign;
             match seen {
                 Seen::Data(header) => {
                     data = true;
@@ -348,13 +349,15 @@ struct Intervals {
 }
 
 impl Intervals {
-    /// Starts the session's clock with the first datagram of any stream.
+    /// Starts the session's clock with the stamp of the first datagram of any stream.
     #[inline]
-    fn begin(&self, account: &Account, now: u64) {
-        if self.epoch.load(Ordering::Relaxed) == UNKNOWN && account.unique() > 0 {
-            let _ = self
-                .epoch
-                .compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
+    fn begin(&self, account: &Account) {
+        if self.epoch.load(Ordering::Relaxed) == UNKNOWN
+            && let Some(first) = account.tally().first_sent
+        {
+            let _ =
+                self.epoch
+                    .compare_exchange(UNKNOWN, first, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 

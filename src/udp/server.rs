@@ -1,9 +1,11 @@
 //! The receiving process: takes control connections and runs a session for each.
 //!
 //! One event loop serves every connection, so idle ones cost a descriptor and nothing more; the data
-//! of each stream has a thread of its own. What becomes of a session is in [`session`].
+//! of each stream has a thread of its own. A connection is a greeting, a
+//! session, a report and the end, each in a file of its own below this one.
 
 mod connection;
+mod intervals;
 mod report;
 mod session;
 

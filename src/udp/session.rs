@@ -1,46 +1,33 @@
 //! The sending process's side of a run: agrees on it with a server, starts the senders, and brings
 //! both sides' figures together. Whether that server is another host's or a thread of this process makes no difference.
 
+mod dialogue;
+mod gathered;
 mod streams;
 
-use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
 use thiserror::Error;
 
-use super::account::Latencies;
 use super::clock::{self, Offset};
-use super::control::{
-    ALIVE, Done, Hello, Reply, Request, StreamReceived, StreamSent, VERSION, Welcome,
-};
-use super::link::{Link, LinkError};
-use super::outcome::{self, Ended, Facts, Rows};
-use super::placement::Cpus;
+use super::control::{Hello, Reply, Request, StreamSent, VERSION, Welcome};
+use super::link::LinkError;
+use super::outcome::{self, Ended, Facts};
+use super::placement::{self, Cpus};
 use super::plan::{Amount, Plan};
 use super::sender::Sent;
 use super::setup::{SenderSocket, SetupError};
 use crate::report::dates;
 use crate::report::record::{Clock, Effective, Interval, Measured, Requested};
 use crate::sys::clock::{WallClock, identity, monotonic_ns};
-use crate::sys::socket;
 use crate::sys::wake::Wake;
-use streams::{Order, Streams, Told};
-
-const LINK: Token = Token(0);
-const STREAMS: Token = Token(1);
-const CANCEL: Token = Token(2);
-
-/// How often the server is checked for life.
-const TICK: Duration = Duration::from_millis(100);
-
-/// How long the server may take to accept the connection.
-const CONNECT: Duration = Duration::from_secs(4);
+use dialogue::{Dialogue, Event};
+use gathered::Gathered;
+use streams::{Order, Told};
 
 /// Tells a run from outside to end early.
 #[derive(Debug, Clone)]
@@ -162,30 +149,12 @@ pub fn run(
     Ok(session.measure(&welcome, streams))
 }
 
-/// What happens next in a session.
-enum Event {
-    Reply(Reply),
-    Told(Told),
-    Cancelled,
-}
-
 struct Session<'a, O: Observer> {
     plan: &'a Plan,
     setup: &'a Setup,
     observer: &'a mut O,
-    cancel: &'a Cancel,
-    /// A cancellation is news only once.
-    cancelled: bool,
-    poll: Poll,
-    events: Events,
-    link: Link,
-    alive_at: Instant,
-    streams: Streams,
-    begun: bool,
-    intervals: Rows,
-    received: Vec<StreamReceived>,
-    latencies: Latencies,
-    done: Option<Done>,
+    dialogue: Dialogue<'a>,
+    gathered: Gathered,
 }
 
 impl<'a, O: Observer> Session<'a, O> {
@@ -195,46 +164,13 @@ impl<'a, O: Observer> Session<'a, O> {
         observer: &'a mut O,
         cancel: &'a Cancel,
     ) -> Result<Self, RunError> {
-        let unreachable = |error| RunError::Unreachable(setup.server, error);
-        let stream = match setup.bind {
-            None => TcpStream::connect_timeout(&setup.server, CONNECT).map_err(unreachable)?,
-            // From the address that the data will come from: the server reports it as the client's.
-            Some(local) => {
-                let socket =
-                    socket::bind_tcp(local).map_err(|cause| SetupError::Bind { local, cause })?;
-                socket
-                    .connect_timeout(&setup.server.into(), CONNECT)
-                    .map_err(unreachable)?;
-                socket.into()
-            }
-        };
-        stream.set_nonblocking(true).map_err(unreachable)?;
-        let poll = Poll::new().map_err(RunError::Start)?;
-        let link = Link::new(mio::net::TcpStream::from_std(stream), poll.registry(), LINK)
-            .map_err(RunError::Start)?;
-        let streams = Streams::new().map_err(RunError::Start)?;
-        for (wake, token) in [(streams.wake(), STREAMS), (&cancel.wake, CANCEL)] {
-            let fd = wake.as_fd().as_raw_fd();
-            poll.registry()
-                .register(&mut SourceFd(&fd), token, Interest::READABLE)
-                .map_err(RunError::Start)?;
-        }
+        let dialogue = Dialogue::begin(setup, cancel)?;
         Ok(Self {
             plan,
             setup,
             observer,
-            cancel,
-            cancelled: false,
-            poll,
-            events: Events::with_capacity(8),
-            link,
-            alive_at: Instant::now(),
-            streams,
-            begun: false,
-            intervals: Rows::default(),
-            received: Vec::new(),
-            latencies: Latencies::default(),
-            done: None,
+            dialogue,
+            gathered: Gathered::default(),
         })
     }
 
@@ -250,10 +186,10 @@ impl<'a, O: Observer> Session<'a, O> {
             clock,
             cpus: self.setup.cpus.clone(),
         };
-        self.link
+        self.dialogue
             .send(&Request::Hello(hello))
             .map_err(|error| self.no_part(error))?;
-        match self.next().map_err(|error| self.no_part(error))? {
+        match self.dialogue.next().map_err(|error| self.no_part(error))? {
             Event::Reply(Reply::Welcome(welcome)) if welcome.ports.len() == self.plan.streams => {
                 Ok(welcome)
             }
@@ -271,7 +207,7 @@ impl<'a, O: Observer> Session<'a, O> {
 
     /// Binds the senders' sockets, sees that UDP gets through and relates the clocks.
     fn open(&mut self, welcome: &Welcome) -> Result<Opened, RunError> {
-        let local = self.link.stream().local_addr().map_err(RunError::Start)?;
+        let local = self.dialogue.local_addr().map_err(RunError::Start)?;
         let mut effective = self.effective(welcome);
         for (number, &port) in welcome.ports.iter().enumerate() {
             let mut to = self.setup.server;
@@ -293,19 +229,19 @@ impl<'a, O: Observer> Session<'a, O> {
                 effective.sndbuf = end.buffers.send;
                 effective.offload_note = end.gso_note.clone().or(effective.offload_note);
             }
-            let cpu_of = |cpus: &Cpus| cpus.as_ref().and_then(|cpus| cpus.get(number).copied());
-            let cpu = cpu_of(&self.setup.cpus);
+            let cpu = placement::of(&self.setup.cpus, number);
             end.manner.shared_cpu =
-                welcome.same_clock && cpu.is_some() && cpu == cpu_of(&welcome.cpus);
+                welcome.same_clock && placement::is_shared(&self.setup.cpus, &welcome.cpus, number);
             let pings = number == 0 && !welcome.same_clock;
-            self.streams
+            self.dialogue
+                .streams
                 .launch(end, cpu, welcome.token, self.plan, pings)
                 .map_err(RunError::Start)?;
         }
         let mut offset = Offset::default();
         let mut waiting = self.plan.streams;
         while waiting > 0 {
-            match self.next().map_err(|error| self.no_part(error))? {
+            match self.dialogue.next().map_err(|error| self.no_part(error))? {
                 Event::Told(Told::Open { exchanges }) => {
                     waiting -= 1;
                     offset = clock::estimate(&exchanges).unwrap_or(offset);
@@ -359,9 +295,9 @@ impl<'a, O: Observer> Session<'a, O> {
             offset,
         } = opened;
         let wall = WallClock::now();
-        self.begun = true;
+        self.dialogue.begun = true;
         self.observer.begun();
-        self.streams.order(&Order::Send {
+        self.dialogue.streams.order(&Order::Send {
             offset: offset.ns,
             start: monotonic_ns(),
         });
@@ -372,14 +308,17 @@ impl<'a, O: Observer> Session<'a, O> {
                 self.setup.server
             )),
         };
-        if !matches!(ended, Ended::PeerLost(_)) && self.done.is_none() {
+        if !matches!(ended, Ended::PeerLost(_)) && self.gathered.done.is_none() {
             if ended == Ended::Complete && !welcome.same_clock {
                 effective.clock = self.clock_again(offset);
             }
             let outcome = self.results();
             if let (Ended::Complete, Some(reason)) = (
                 &ended,
-                self.done.as_ref().and_then(|done| done.reason.clone()),
+                self.gathered
+                    .done
+                    .as_ref()
+                    .and_then(|done| done.reason.clone()),
             ) {
                 ended = Ended::Limited(reason);
             }
@@ -390,32 +329,24 @@ impl<'a, O: Observer> Session<'a, O> {
                 ));
             }
         }
-        let senders = self.streams.join();
+        let senders = self.dialogue.streams.join();
         let first = senders.iter().filter_map(|sent| sent.written.first).min();
-        let mut received = self.received;
-        if self.done.is_none() {
-            received = vec![from_intervals(&self.intervals)];
-        }
-        received.sort_by_key(|stream| stream.stream);
+        let gathered = self.gathered;
         outcome::assemble(Facts {
             plan: self.plan,
             requested: self.setup.requested.clone(),
             effective,
             ended,
-            sent: counts(&senders, self.done.is_some()),
+            sent: counts(&senders, gathered.done.is_some()),
             first_sent: first.map(|first| first.wrapping_add_signed(offset.ns)),
             first_sent_at: first.map(|first| dates::rfc3339(wall.at(first))),
             senders,
-            received,
-            last_received_at: self
-                .done
-                .as_ref()
-                .and_then(|done| done.last_received_wall)
-                .map(dates::rfc3339),
-            done: self.done,
+            received: gathered.received(),
+            last_received_at: gathered.last_received_wall().map(dates::rfc3339),
+            done: gathered.done,
             client_ip: Some(welcome.client_ip.clone()),
-            latencies: self.latencies,
-            intervals: self.intervals,
+            latencies: gathered.latencies,
+            intervals: gathered.intervals,
         })
     }
 
@@ -424,28 +355,28 @@ impl<'a, O: Observer> Session<'a, O> {
         let mut ended = Ended::Complete;
         let mut waiting = self.plan.streams;
         while waiting > 0 {
-            match self.next() {
+            match self.dialogue.next() {
                 Ok(Event::Told(Told::Sent(outcome))) => {
                     waiting -= 1;
                     if let Err(error) = outcome {
-                        self.streams.stop();
+                        self.dialogue.streams.stop();
                         ended = Ended::Failed(format!("a sender failed: {error}"));
                     }
                 }
                 Ok(Event::Told(Told::Failed(error))) => {
                     waiting -= 1;
-                    self.streams.stop();
+                    self.dialogue.streams.stop();
                     ended = Ended::Failed(format!("a sender failed: {error}"));
                 }
                 Ok(Event::Told(_)) => {}
                 Ok(Event::Cancelled) => {
-                    self.streams.stop();
+                    self.dialogue.streams.stop();
                     ended = Ended::Interrupted("interrupted".to_owned());
                 }
                 Ok(Event::Reply(reply)) => {
-                    self.take(reply);
-                    if let Some(done) = &self.done {
-                        self.streams.stop();
+                    self.gathered.take(reply, self.observer);
+                    if let Some(done) = &self.gathered.done {
+                        self.dialogue.streams.stop();
                         let reason = done
                             .reason
                             .clone()
@@ -453,13 +384,13 @@ impl<'a, O: Observer> Session<'a, O> {
                         ended = Ended::Limited(reason);
                     }
                 }
-                Err(error) if self.done.is_some() => {
+                Err(error) if self.gathered.done.is_some() => {
                     // The server has said all it had to.
                     let _ = error;
                     break;
                 }
                 Err(error) => {
-                    self.streams.stop();
+                    self.dialogue.streams.stop();
                     return Err(error);
                 }
             }
@@ -469,14 +400,14 @@ impl<'a, O: Observer> Session<'a, O> {
 
     /// Asks the clock once more, to see how far it has drifted.
     fn clock_again(&mut self, before: Offset) -> Clock {
-        self.streams.order(&Order::Ping);
+        self.dialogue.streams.order(&Order::Ping);
         let mut clock = Clock {
             source: "estimated".to_owned(),
             offset_ns: before.ns,
             error_ns: before.error_ns,
             drift_ns: None,
         };
-        while let Ok(event) = self.next() {
+        while let Ok(event) = self.dialogue.next() {
             match event {
                 Event::Told(Told::Open { exchanges }) => {
                     if let Some(after) = clock::estimate(&exchanges) {
@@ -486,7 +417,7 @@ impl<'a, O: Observer> Session<'a, O> {
                     }
                     break;
                 }
-                Event::Reply(reply) => self.take(reply),
+                Event::Reply(reply) => self.gathered.take(reply, self.observer),
                 Event::Cancelled | Event::Told(_) => break,
             }
         }
@@ -495,78 +426,14 @@ impl<'a, O: Observer> Session<'a, O> {
 
     /// Says what was sent, and takes in what was received.
     fn results(&mut self) -> Result<(), LinkError> {
-        let streams = counts(&self.streams.join(), true);
-        self.link.send(&Request::Finish { streams })?;
-        while self.done.is_none() {
-            if let Event::Reply(reply) = self.next()? {
-                self.take(reply);
+        let streams = counts(&self.dialogue.streams.join(), true);
+        self.dialogue.send(&Request::Finish { streams })?;
+        while self.gathered.done.is_none() {
+            if let Event::Reply(reply) = self.dialogue.next()? {
+                self.gathered.take(reply, self.observer);
             }
         }
         Ok(())
-    }
-
-    fn take(&mut self, reply: Reply) {
-        match reply {
-            Reply::Interval(row) => {
-                self.observer.interval(&row);
-                self.intervals.push(row);
-            }
-            Reply::Counts { intended, counts } => {
-                let Latencies {
-                    actual,
-                    intended: other,
-                } = &mut self.latencies;
-                if intended { other } else { actual }.absorb(&counts);
-            }
-            Reply::Rows { stream, rows } => {
-                rows.into_iter()
-                    .for_each(|row| self.observer.packet(stream, row));
-            }
-            Reply::Stream(stream) => self.received.push(stream),
-            Reply::Done(done) => {
-                let Latencies { actual, intended } = &mut self.latencies;
-                for (latency, (sum, out_of_range)) in [actual, intended]
-                    .into_iter()
-                    .zip(done.sums_ns.iter().zip(done.out_of_range))
-                {
-                    latency.absorb_totals(sum.parse().unwrap_or(0), out_of_range);
-                }
-                self.done = Some(*done);
-            }
-            Reply::Alive | Reply::Welcome(_) | Reply::Refused { .. } => {}
-        }
-    }
-
-    /// Waits for what happens next, showing the server that we are alive.
-    fn next(&mut self) -> Result<Event, LinkError> {
-        loop {
-            if let Some(told) = self.streams.told() {
-                return Ok(Event::Told(told));
-            }
-            if let Some(reply) = self.link.next_message()? {
-                return match reply {
-                    Reply::Refused { reason } if self.begun => {
-                        Err(LinkError::Io(io::Error::other(reason)))
-                    }
-                    reply => Ok(Event::Reply(reply)),
-                };
-            }
-            if self.cancel.is_cancelled() && !self.cancelled {
-                self.cancelled = true;
-                return Ok(Event::Cancelled);
-            }
-            self.link.check_alive()?;
-            if self.alive_at.elapsed() > ALIVE {
-                self.alive_at = Instant::now();
-                self.link.send(&Request::Alive)?;
-            }
-            match self.poll.poll(&mut self.events, Some(TICK)) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-                _ => {}
-            }
-            self.link.flush()?;
-            self.link.fill()?;
-        }
     }
 }
 
@@ -593,22 +460,6 @@ fn counts(senders: &[Sent], apart: bool) -> Vec<StreamSent> {
         not_sent: all.not_sent + one.not_sent,
     });
     vec![all]
-}
-
-/// What is known of the receivers when only their interval rows have come back.
-fn from_intervals(rows: &Rows) -> StreamReceived {
-    let mut known = StreamReceived::default();
-    for row in &rows.kept {
-        let add = |sum: &mut u64, part: u64| *sum = sum.saturating_add(part);
-        add(
-            &mut known.unique,
-            row.packets.saturating_sub(row.duplicates),
-        );
-        add(&mut known.bytes, row.bytes);
-        add(&mut known.duplicates, row.duplicates);
-        add(&mut known.reordered, row.reordered);
-    }
-    known
 }
 
 /// A warm-up of `time` as a plan of its own: the same in everything but the amount.

@@ -71,6 +71,8 @@ pub struct ReceiverSocket {
     pub gro_note: Option<String>,
     /// How messages are laid out.
     pub layout: Layout,
+    /// Whether the sender is kept on the same CPU.
+    pub shared_cpu: bool,
     /// Datagrams that may pile up unread.
     pub room: u64,
     /// Datagrams to grant ahead; `None` unless lossless.
@@ -78,11 +80,12 @@ pub struct ReceiverSocket {
 }
 
 impl ReceiverSocket {
-    /// For one stream of `plan`, on the address of `local` and any port. `one_host` says that the sender is here too.
+    /// For one stream of `plan`, on the address of `local` and any port. `shared_cpu` says that
+    /// the sender is kept on the same CPU.
     ///
     /// # Errors
     /// [`SetupError`].
-    pub fn new(mut local: SocketAddr, plan: &Plan, one_host: bool) -> Result<Self, SetupError> {
+    pub fn new(mut local: SocketAddr, plan: &Plan, shared_cpu: bool) -> Result<Self, SetupError> {
         local.set_port(0);
         let refuse = |cause| SetupError::Bind { local, cause };
         let socket = socket::bind_udp(local).map_err(refuse)?;
@@ -112,7 +115,7 @@ impl ReceiverSocket {
                 bytes: plan.datagram().next_multiple_of(64),
             }
         };
-        let room = Grantor::window_for(buffers.receive, plan.datagram(), one_host);
+        let room = Grantor::window_for(buffers.receive, plan.datagram(), shared_cpu);
         let window = (plan.mode == Mode::Lossless).then_some(room);
         Ok(Self {
             socket,
@@ -120,6 +123,7 @@ impl ReceiverSocket {
             gro,
             gro_note,
             layout,
+            shared_cpu,
             room,
             window,
         })
@@ -255,7 +259,7 @@ mod tests {
     #[test]
     fn segments_asked_for_and_impossible_are_an_error_and_auto_says_why() {
         let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let receiver = ReceiverSocket::new(local, &small_plan(), true).unwrap();
+        let receiver = ReceiverSocket::new(local, &small_plan(), false).unwrap();
         let to = receiver.socket.local_addr().unwrap();
         let plan = Plan {
             chunk: 40_000,
@@ -282,7 +286,7 @@ mod tests {
             offload: Offload::Off,
             ..small_plan()
         };
-        let receiver = ReceiverSocket::new(local, &plan, true).unwrap();
+        let receiver = ReceiverSocket::new(local, &plan, false).unwrap();
         let to = receiver.socket.local_addr().unwrap();
         let sender = SenderSocket::new(local, to, &plan, None, 1).unwrap();
         assert_eq!(

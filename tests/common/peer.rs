@@ -1,7 +1,7 @@
 //! The other end of a session, played by hand: control messages over TCP, and whatever is wanted over UDP.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -186,11 +186,13 @@ impl Control {
             Some(Reply::Refused { reason }) => reason,
             other => panic!("not refused but {other:?}"),
         };
+        // It leaves the last word to us, so that its own is read.
+        self.stream.shutdown(Shutdown::Write).unwrap();
         assert!(self.hear_silently().is_none());
         reason
     }
 
-    /// The result, to the end of the connection.
+    /// The result. Hangs up once it is there, as the server waits for.
     #[track_caller]
     pub(crate) fn result(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
@@ -201,6 +203,7 @@ impl Control {
                 Reply::Rows { rows, .. } => outcome.rows.extend(rows),
                 Reply::Done(done) => {
                     outcome.done = Some(*done);
+                    let _ = self.stream.shutdown(Shutdown::Both);
                     break;
                 }
                 _ => assert!(Instant::now() < deadline, "no result"),

@@ -40,6 +40,8 @@ struct Saving {
     store: Store,
     intervals: Option<IntervalsWriter<File>>,
     packets: Option<PacketsWriter<File>>,
+    /// Something is in the folder, and will stay there.
+    saved: bool,
     /// What went wrong first while a run was going.
     failed: Option<String>,
 }
@@ -167,7 +169,7 @@ impl Output {
             if record.runs.len() > 1 {
                 text::repeats(&record.runs, &mut out)?;
             }
-            if let Some(saving) = &self.saving {
+            if let Some(saving) = self.saving.as_ref().filter(|saving| saving.saved) {
                 writeln!(out, "saved       {}", saving.store.path().display())?;
             }
             out.flush()?;
@@ -197,6 +199,7 @@ impl Saving {
             store,
             intervals,
             packets,
+            saved: false,
             failed: None,
         })
     }
@@ -209,6 +212,7 @@ impl Saving {
 
     fn save(&mut self, record: &Record, measured: &Measured) -> Result<(), Failure> {
         self.store.save(record, measured).map_err(Failure::undone)?;
+        self.saved = true;
         let id = self.store.id();
         let rows = Row::all(&id, record);
         ledger::append(

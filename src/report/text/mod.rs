@@ -14,7 +14,7 @@ use std::io::{self, Write};
 
 use self::layout::{figure, fill, list, maybe, percent, sentence};
 use super::record::{Measured, Received, Run};
-use crate::units::grouped;
+use crate::units::{grouped, short_ns};
 
 pub use live::{interval, interval_header};
 pub use repeats::repeats;
@@ -81,7 +81,10 @@ fn throughput(run: &Run, out: &mut impl Write) -> io::Result<()> {
     add(run.gbit_per_s, "Gbit/s");
     add(run.packets_per_s, "packets/s");
     add(run.kib_per_s, "KiB/s");
-    parts.extend(run.seconds.map(|value| format!("over {} s", figure(value))));
+    parts.extend(
+        run.seconds
+            .map(|value| format!("over {}", short_ns(value * 1e9))),
+    );
     list(out, &format!("  {} KB/s   = ", figure(rate)), parts)
 }
 
@@ -104,7 +107,14 @@ fn packets(run: &Run, out: &mut impl Write) -> io::Result<()> {
         format!("sent {} B", grouped(sent.bytes)),
         format!("delivered {} B", grouped(received.bytes)),
     ];
-    list(out, "data", bytes)
+    list(out, "data", bytes)?;
+    if run.packet_rows_omitted > 0 {
+        let omitted = grouped(run.packet_rows_omitted);
+        let lacking =
+            format!("packets.csv lacks {omitted} rows that the receiver had no room to keep");
+        sentence(out, "", &lacking)?;
+    }
+    Ok(())
 }
 
 fn foreign(received: Received) -> Option<String> {

@@ -30,7 +30,7 @@ fn a_paced_run_with_everything_in_it() {
     assert!(text.contains("\n  2,134,567 KB/s   = 17.08 Gbit/s, 2,134,567 packets/s, "));
     for part in [
         "GRO is not offered by this kernel",
-        "over 0.047 s",
+        "over 47.",
         "duplicates 5",
         "foreign 6 (other token 1, too short 2, malformed 3)",
         "lost 10 (0.010 %): not sent 2, receiver socket 5, elsewhere 3",

@@ -15,8 +15,11 @@ use crate::udp::control::{ALIVE, Hello, Preface, Reply, Request, SILENCE, VERSIO
 use crate::udp::link::{Link, LinkError};
 use crate::udp::outcome::Ended;
 
-/// How long a closed connection may take to send its last words.
-const PARTING: Duration = Duration::from_secs(2);
+/// How long a client may take to read its result and close the connection.
+const DELIVERED: Duration = Duration::from_secs(30);
+
+/// How long one that was refused may.
+const REFUSED: Duration = Duration::from_secs(2);
 
 /// More waiting than this, in bytes: the report pauses until the client has read some.
 const ENOUGH_WAITING: usize = 1 << 18;
@@ -35,8 +38,8 @@ enum Phase {
     Running(Box<Session>),
     /// They are done, and the result is on its way.
     Reporting(Box<Report>),
-    /// Last words are being sent.
-    Parting,
+    /// All is said: the client is to read it and close.
+    Parting { patience: Duration },
 }
 
 pub(super) struct Connection {
@@ -89,17 +92,19 @@ impl Connection {
     pub(super) fn stop(&mut self, reason: &str) {
         match &mut self.phase {
             Phase::Running(session) => session.end(Ended::Limited(reason.to_owned())),
-            Phase::Greeting => self.part(),
-            Phase::Reporting(_) | Phase::Parting => {}
+            Phase::Greeting => self.part(REFUSED),
+            Phase::Reporting(_) | Phase::Parting { .. } => {}
         }
     }
 
     /// The connection is over: what its session measured, if there was one.
     pub(super) fn close(mut self) -> Option<SessionReport> {
         match self.phase {
-            Phase::Running(session) => Some(session.abandon(self.client)),
+            Phase::Running(session) => {
+                Some(Report::new(session.abandon()).into_session(self.client, false))
+            }
             Phase::Reporting(report) => Some(report.into_session(self.client, false)),
-            Phase::Greeting | Phase::Parting => self.report.take(),
+            Phase::Greeting | Phase::Parting { .. } => self.report.take(),
         }
     }
 
@@ -111,7 +116,10 @@ impl Connection {
                 if !self.is_ending() {
                     self.refuse(format!("this is a wirebench server, and {error}"));
                 }
-                self.lose("the client sent what is no message")
+                match self.phase {
+                    Phase::Parting { .. } => Verdict::Goes,
+                    _ => self.lose("the client sent what is no message"),
+                }
             }
             Err(error) => self.lose(&format!("the client is gone: {error}")),
         }
@@ -119,7 +127,12 @@ impl Connection {
 
     fn step(&mut self, room: &mut Room, waker: &Arc<Waker>) -> Result<Verdict, LinkError> {
         if self.readable {
-            self.readable = self.link.fill()?;
+            self.readable = match self.phase {
+                // Closing while the client's last messages lie unread would reset the connection, and
+                // take from it what it has not read yet. So they are read, and it is the client that closes.
+                Phase::Parting { .. } => self.link.discard()?,
+                _ => self.link.fill()?,
+            };
             self.link.flush()?;
         }
         self.listen(room, waker)?;
@@ -141,17 +154,17 @@ impl Connection {
                     self.link.send(&reply)?;
                 }
                 if report.is_over() && self.link.waiting() == 0 {
-                    self.part();
+                    self.part(DELIVERED);
                 }
                 None
             }
-            Phase::Parting => {
-                let over = self.link.waiting() == 0 || self.since.elapsed() > PARTING;
+            Phase::Parting { patience } => {
+                let over = self.since.elapsed() > *patience;
                 return Ok(if over { Verdict::Over } else { Verdict::Goes });
             }
         };
-        if let Some(report) = next {
-            self.phase = Phase::Reporting(Box::new(report));
+        if let Some(finished) = next {
+            self.phase = Phase::Reporting(Box::new(Report::new(finished)));
             self.since = Instant::now();
             return self.step(room, waker);
         }
@@ -193,7 +206,7 @@ impl Connection {
                         return Ok(());
                     }
                 }
-                Phase::Parting => return Ok(()),
+                Phase::Parting { .. } => return Ok(()),
             }
         }
     }
@@ -228,12 +241,12 @@ impl Connection {
     fn refuse(&mut self, reason: String) {
         let _ = self.link.send(&Reply::Refused { reason });
         if matches!(self.phase, Phase::Greeting) {
-            self.part();
+            self.part(REFUSED);
         }
     }
 
-    fn part(&mut self) {
-        let phase = std::mem::replace(&mut self.phase, Phase::Parting);
+    fn part(&mut self, patience: Duration) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Parting { patience });
         self.since = Instant::now();
         if let Phase::Reporting(report) = phase {
             self.report = Some(report.into_session(self.client, true));
@@ -242,7 +255,7 @@ impl Connection {
 
     /// Whether a session's receivers have been told to stop already.
     fn is_ending(&self) -> bool {
-        matches!(&self.phase, Phase::Running(session) if session.ended != Ended::Complete)
+        matches!(&self.phase, Phase::Running(session) if session.is_ending())
     }
 
     /// The client is lost: a running session is ended and waited for, anything else is over at once.

@@ -1,14 +1,12 @@
 //! What a session brings back, message by message, and what the server itself says of it.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::net::SocketAddr;
 
 use super::SessionReport;
-use super::session::Session;
 use crate::report::dates;
 use crate::report::record::{Clock, Effective};
-use crate::sys::host;
+use crate::sys::clock::WallClock;
 use crate::udp::account::Latencies;
 use crate::udp::control::{Done, MOST_ROWS, Reply, StreamReceived, StreamSent, Welcome};
 use crate::udp::outcome::{self, Ended, Facts};
@@ -16,6 +14,22 @@ use crate::udp::plan::Plan;
 use crate::udp::receiver::Received;
 use crate::udp::spool::Rows;
 
+/// All that a session leaves when its receivers have ended.
+pub(super) struct Finished {
+    pub(super) plan: Plan,
+    pub(super) welcome: Welcome,
+    pub(super) ended: Ended,
+    /// What the client says it sent.
+    pub(super) sent: Option<Vec<StreamSent>>,
+    pub(super) received: Vec<Received>,
+    pub(super) latencies: Latencies,
+    pub(super) intervals: outcome::Rows,
+    pub(super) wall: WallClock,
+    /// How far `UdpRcvbufErrors` of this host rose meanwhile.
+    pub(super) buffer_errors: Option<u64>,
+}
+
+/// A result on its way.
 pub(super) struct Report {
     plan: Plan,
     welcome: Welcome,
@@ -32,24 +46,26 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Of a session whose receivers have all ended.
-    pub(super) fn new(session: &mut Session, received: Vec<Received>) -> Self {
+    pub(super) fn new(finished: Finished) -> Self {
         let mut report = Self {
-            plan: session.plan.clone(),
-            welcome: session.welcome().clone(),
-            ended: session.ended.clone(),
-            sent: session.sent.take(),
+            plan: finished.plan,
+            welcome: finished.welcome,
+            ended: finished.ended,
+            sent: finished.sent,
             received: Vec::new(),
-            done: Done::default(),
-            latencies: mem::take(&mut session.latencies),
-            intervals: mem::take(&mut session.rows),
+            done: Done {
+                host_receive_buffer_errors: finished.buffer_errors,
+                ..Done::default()
+            },
+            latencies: finished.latencies,
+            intervals: finished.intervals,
             rows: VecDeque::new(),
             replies: VecDeque::new(),
         };
-        for stream in received {
+        for stream in finished.received {
             report.add(stream);
         }
-        report.finish(session);
+        report.finish(&finished.wall);
         report
     }
 
@@ -91,17 +107,14 @@ impl Report {
         }
     }
 
-    fn finish(&mut self, session: &Session) {
+    fn finish(&mut self, wall: &WallClock) {
         let Latencies { actual, intended } = &self.latencies;
         let last = self
             .received
             .iter()
             .filter_map(|stream| stream.last_received)
             .max();
-        self.done.last_received_wall = last.map(|last| session.wall.at(last));
-        self.done.host_receive_buffer_errors = host::udp_receive_buffer_errors()
-            .zip(session.buffer_errors)
-            .map(|(now, before)| now.saturating_sub(before));
+        self.done.last_received_wall = last.map(|last| wall.at(last));
         self.done.sums_ns = [actual.sum_ns().to_string(), intended.sum_ns().to_string()];
         self.done.out_of_range = [actual.out_of_range(), intended.out_of_range()];
         self.done.reason = match &self.ended {

@@ -1,7 +1,7 @@
 //! One session at the server: its receivers while they run, and their intervals put together.
 
-use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,19 +11,20 @@ use std::time::Instant;
 
 use mio::Waker;
 
-use super::report::Report;
-use super::{Limits, Room, SessionReport};
+use super::intervals::{Intervals, Spare};
+use super::report::Finished;
+use super::{Limits, Room};
 use crate::engine::mio::MioRx;
 use crate::report::record::Interval;
 use crate::sys::clock::{self, WallClock, monotonic_ns};
 use crate::sys::wake::Wake;
 use crate::sys::{affinity, host, schedule, timer};
-use crate::udp::account::{Latencies, Tally};
+use crate::udp::account::Latencies;
 use crate::udp::control::{Hello, StreamSent, Welcome};
 use crate::udp::outcome::{Ended, Rows};
-use crate::udp::placement::Cpus;
+use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
+use crate::udp::receiver::{self, Event, Job, Received, Remote, UNKNOWN};
 use crate::udp::setup::ReceiverSocket;
 use crate::udp::spool::Spool;
 
@@ -31,25 +32,19 @@ use crate::udp::spool::Spool;
 const SPARES: usize = 2;
 
 pub(super) struct Session {
-    pub(super) plan: Plan,
+    plan: Plan,
     welcome: Welcome,
     receivers: Vec<Handle>,
     events: Receiver<Event>,
     epoch: Arc<AtomicU64>,
-    /// Intervals that not every stream has ended yet.
-    open: BTreeMap<u64, Open>,
-    /// The interval after the last row.
-    rows_end: u64,
+    intervals: Intervals,
     started: Instant,
-    pub(super) buffer_errors: Option<u64>,
-    pub(super) wall: WallClock,
-    pub(super) latencies: Latencies,
-    pub(super) rows: Rows,
+    buffer_errors: Option<u64>,
+    wall: WallClock,
+    rows: Rows,
     /// What the client says it sent.
-    pub(super) sent: Option<Vec<StreamSent>>,
-    pub(super) ended: Ended,
-    /// Where the client's sender threads are kept.
-    sender_cpus: Cpus,
+    sent: Option<Vec<StreamSent>>,
+    ended: Ended,
 }
 
 /// A stream's receiver as the session sees it.
@@ -57,23 +52,7 @@ struct Handle {
     remote: Arc<Remote>,
     wake: Wake,
     spares: Sender<Box<Latencies>>,
-    /// At its last cut.
-    tally: Tally,
-    /// The next interval it will cut.
-    next: u64,
     done: Option<Box<Received>>,
-}
-
-/// An interval that some streams have ended.
-struct Open {
-    packets: u64,
-    bytes: u64,
-    missing: i64,
-    duplicates: u64,
-    reordered: u64,
-    latencies: Box<Latencies>,
-    /// The stream that the histograms go back to.
-    owner: usize,
 }
 
 impl Session {
@@ -92,11 +71,16 @@ impl Session {
         let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
         let token =
             random().map_err(|error| format!("the server has no random numbers: {error}"))?;
+        let cpus: Cpus = room
+            .cpus
+            .as_ref()
+            .filter(|cpus| !cpus.is_empty())
+            .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
+        let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
         let sockets: Vec<ReceiverSocket> = (0..plan.streams)
-            .map(|_| ReceiverSocket::new(local, &plan, same_clock))
+            .map(|stream| ReceiverSocket::new(local, &plan, shared(stream)))
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the server {error}"))?;
-        let cpus = room.cpus.as_ref().filter(|cpus| !cpus.is_empty());
         let ports = sockets
             .iter()
             .map(|end| end.socket.local_addr().map(|local| local.port()));
@@ -114,23 +98,20 @@ impl Session {
                 gro: first.gro,
                 gro_note: first.gro_note.clone(),
                 window: first.window,
-                cpus: cpus.map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect()),
+                cpus,
                 same_clock,
                 client_ip: client.to_canonical().to_string(),
             },
             receivers: Vec::new(),
             events,
             epoch: Arc::new(AtomicU64::new(UNKNOWN)),
-            open: BTreeMap::new(),
-            rows_end: 0,
+            intervals: Intervals::new(plan.interval, plan.streams),
             started: Instant::now(),
             buffer_errors: host::udp_receive_buffer_errors(),
             wall: WallClock::now(),
-            latencies: Latencies::default(),
             rows: Rows::default(),
             sent: None,
             ended: Ended::Complete,
-            sender_cpus: hello.cpus.clone(),
             plan,
         };
         for end in sockets {
@@ -157,16 +138,14 @@ impl Session {
         let wake = Wake::new()?;
         let rows = packet_rows / self.plan.streams as u64;
         let paced = matches!(self.plan.mode, Mode::Paced(_));
-        let cpu_of = |cpus: &Cpus| cpus.as_ref().and_then(|cpus| cpus.get(stream).copied());
-        let cpu = cpu_of(&self.welcome.cpus);
-        let shared = self.welcome.same_clock && cpu.is_some() && cpu == cpu_of(&self.sender_cpus);
+        let cpu = placement::of(&self.welcome.cpus, stream);
         let job = Job {
             stream,
             token: self.welcome.token,
             chunk: self.plan.chunk,
             paced,
             window: end.window,
-            room: (!paced && !shared).then_some(end.room),
+            room: (!paced && !end.shared_cpu).then_some(end.room),
             interval: self.plan.interval,
             epoch: self.epoch.clone(),
             spool: if self.plan.packet_rows {
@@ -185,8 +164,8 @@ impl Session {
                     // Checked when the option was read; a CPU that went away since leaves the thread where it is.
                     let _ = affinity::pin(cpu);
                 }
-                if job.window.is_some() {
-                    // Credit bounds what piles up meanwhile.
+                if end.shared_cpu && job.window.is_some() {
+                    // The sender shall fill its window in one turn; credit bounds what piles up meanwhile.
                     let _ = schedule::do_not_preempt_others();
                 }
                 // A doze shall end when it was meant to.
@@ -203,8 +182,6 @@ impl Session {
             remote,
             wake,
             spares: give,
-            tally: Tally::default(),
-            next: 0,
             done: None,
         });
         Ok(())
@@ -234,6 +211,11 @@ impl Session {
         self.sent = Some(sent);
     }
 
+    /// Whether they were stopped already.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ended != Ended::Complete
+    }
+
     /// Stops the receivers. The first reason given stands.
     pub(super) fn end(&mut self, ended: Ended) {
         if self.ended == Ended::Complete {
@@ -248,15 +230,12 @@ impl Session {
     /// Takes in what the receivers tell, watches the limits, and gives the rows that are complete.
     pub(super) fn attend(&mut self, limits: &Limits) -> Vec<Interval> {
         while let Ok(event) = self.events.try_recv() {
-            match event {
-                Event::Interval(cut) => self.cut(cut),
-                Event::Done(received) => self.done(received),
-            }
+            self.take(event);
         }
         if self.ended == Ended::Complete {
             self.watch(limits);
         }
-        self.rows_complete()
+        self.complete()
     }
 
     /// As [`Self::attend`], with nobody to send rows to.
@@ -294,139 +273,42 @@ impl Session {
         }
     }
 
-    fn cut(&mut self, cut: Cut) {
-        let Some(handle) = self.receivers.get_mut(cut.stream) else {
-            return;
-        };
-        let before = std::mem::replace(&mut handle.tally, cut.tally);
-        if !cut.last {
-            handle.next = cut.index + 1;
-        }
-        self.add(cut.index, cut.stream, &before, &cut.tally, cut.latencies);
-    }
-
-    fn done(&mut self, received: Box<Received>) {
-        let Some(handle) = self.receivers.get_mut(received.stream) else {
-            return;
-        };
-        handle.next = UNKNOWN;
-        let failure = received
-            .error
-            .as_ref()
-            .map(|error| format!("a receiver failed: {error}"));
-        handle.done = Some(received);
-        if let Some(reason) = failure {
-            self.end(Ended::Failed(reason));
-        }
-    }
-
-    fn add(
-        &mut self,
-        index: u64,
-        stream: usize,
-        before: &Tally,
-        after: &Tally,
-        latencies: Box<Latencies>,
-    ) {
-        let missing = |tally: &Tally| tally.next as i64 - tally.unique as i64;
-        let mut back = None;
-        let open = match self.open.entry(index) {
-            std::collections::btree_map::Entry::Vacant(place) => place.insert(Open {
-                packets: 0,
-                bytes: 0,
-                missing: 0,
-                duplicates: 0,
-                reordered: 0,
-                latencies,
-                owner: stream,
-            }),
-            std::collections::btree_map::Entry::Occupied(place) => {
-                let open = place.into_mut();
-                open.latencies.merge(&latencies);
-                back = Some(latencies);
-                open
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Interval(cut) => {
+                if let Some(spare) = self.intervals.cut(cut) {
+                    self.give_back(spare);
+                }
             }
-        };
-        open.packets += (after.unique + after.duplicates) - (before.unique + before.duplicates);
-        open.bytes += after.bytes - before.bytes;
-        open.missing += missing(after) - missing(before);
-        open.duplicates += after.duplicates - before.duplicates;
-        open.reordered += after.reordered - before.reordered;
-        if let Some(latencies) = back {
-            self.give_back(stream, latencies);
+            Event::Done(received) => {
+                if let Some(error) = &received.error {
+                    self.end(Ended::Failed(format!("a receiver failed: {error}")));
+                }
+                if let Some(handle) = self.receivers.get_mut(received.stream) {
+                    handle.done = Some(received);
+                }
+            }
         }
     }
 
-    fn give_back(&self, stream: usize, mut latencies: Box<Latencies>) {
-        latencies.clear();
+    fn give_back(&self, (stream, latencies): Spare) {
         if let Some(handle) = self.receivers.get(stream) {
             // A receiver that is done needs none.
             let _ = handle.spares.send(latencies);
         }
     }
 
-    /// Takes out the intervals that every stream has ended.
-    fn rows_complete(&mut self) -> Vec<Interval> {
-        let ended = self
-            .receivers
-            .iter()
-            .map(|handle| handle.next)
-            .min()
-            .unwrap_or(0);
+    /// Rows of the intervals that every stream has ended by now.
+    fn complete(&mut self) -> Vec<Interval> {
         let mut rows = Vec::new();
-        while let Some(entry) = self.open.first_entry() {
-            if *entry.key() >= ended {
-                break;
-            }
-            let (index, open) = entry.remove_entry();
-            self.latencies.merge(&open.latencies);
-            let row = self.row(index, &open);
-            self.rows_end = index + 1;
+        while let Some((row, spare)) = self.intervals.complete(self.epoch.load(Ordering::Relaxed)) {
+            self.give_back(spare);
             if let Some(row) = row {
                 self.rows.push(row.clone());
                 rows.push(row);
             }
-            self.give_back(open.owner, open.latencies);
         }
         rows
-    }
-
-    /// The row of an interval, unless nothing at all happened in what is left of a second.
-    fn row(&self, index: u64, open: &Open) -> Option<Interval> {
-        let one = self.plan.interval.as_secs_f64();
-        // An interval that no stream found the time to end is part of the next.
-        let start_s = self.rows_end.min(index) as f64 * one;
-        let length = (index + 1) as f64 * one - start_s;
-        // The last one ends with the last datagram.
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        let last = self
-            .receivers
-            .iter()
-            .filter_map(|handle| handle.tally.last_received)
-            .max();
-        let elapsed = last.map_or(0.0, |last| last.saturating_sub(epoch) as f64 / 1e9);
-        let seconds = if self.is_done() {
-            (elapsed - start_s).min(length)
-        } else {
-            length
-        };
-        if open.packets == 0 && seconds <= 0.0 {
-            return None;
-        }
-        let seconds = seconds.max(1e-9);
-        Some(Interval {
-            start_s,
-            seconds,
-            packets: open.packets,
-            bytes: open.bytes,
-            kb_per_s: open.bytes as f64 / 1e3 / seconds,
-            missing: open.missing,
-            duplicates: open.duplicates,
-            reordered: open.reordered,
-            latency_p50_ns: open.latencies.actual.percentile(50.0),
-            latency_p99_ns: open.latencies.actual.percentile(99.0),
-            latency_max_ns: open.latencies.actual.percentile(100.0),
-        })
     }
 
     /// Whether every receiver has ended.
@@ -434,41 +316,46 @@ impl Session {
         self.receivers.iter().all(|handle| handle.done.is_some())
     }
 
-    /// The report, once every receiver has ended.
-    pub(super) fn finished(&mut self) -> Option<Report> {
-        if !self.is_done() {
-            return None;
-        }
-        let received = self
-            .receivers
-            .iter_mut()
-            .filter_map(|handle| handle.done.take())
-            .map(|done| *done)
-            .collect();
-        Some(Report::new(self, received))
+    /// What there is to report, once every receiver has ended.
+    pub(super) fn finished(&mut self) -> Option<Finished> {
+        self.is_done().then(|| self.finish_up())
     }
 
-    /// What can be told of a session that is cut off, its receivers stopped at once.
-    pub(super) fn abandon(mut self: Box<Self>, client: SocketAddr) -> SessionReport {
+    /// What there is to report of a session that is cut off, its receivers stopped at once.
+    pub(super) fn abandon(mut self) -> Finished {
         self.end(Ended::Failed(
             "the server was stopped before the result was brought back".to_owned(),
         ));
         while !self.is_done() {
             // Each receiver tells when it has stopped, which it does at once: it was woken.
             match self.events.recv() {
-                Ok(Event::Interval(cut)) => self.cut(cut),
-                Ok(Event::Done(received)) => self.done(received),
+                Ok(event) => self.take(event),
                 Err(_) => break,
             }
         }
-        self.rows_complete();
-        let received = self
-            .receivers
-            .iter_mut()
-            .filter_map(|handle| handle.done.take())
-            .map(|done| *done)
-            .collect();
-        Report::new(&mut self, received).into_session(client, false)
+        self.complete();
+        self.finish_up()
+    }
+
+    fn finish_up(&mut self) -> Finished {
+        let nothing = Intervals::new(self.plan.interval, 0);
+        let buffer_errors = host::udp_receive_buffer_errors().zip(self.buffer_errors);
+        Finished {
+            plan: self.plan.clone(),
+            welcome: self.welcome.clone(),
+            ended: self.ended.clone(),
+            sent: self.sent.take(),
+            received: self
+                .receivers
+                .iter_mut()
+                .filter_map(|handle| handle.done.take())
+                .map(|done| *done)
+                .collect(),
+            latencies: mem::replace(&mut self.intervals, nothing).into_latencies(),
+            intervals: mem::take(&mut self.rows),
+            wall: self.wall,
+            buffer_errors: buffer_errors.map(|(now, before)| now.saturating_sub(before)),
+        }
     }
 }
 

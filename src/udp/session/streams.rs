@@ -189,8 +189,8 @@ impl Worker {
         // Sleeps that end late are counted as lateness; the default slack would add 50 us to each.
         let _ = timer::tighten_timer_slack();
         let lossless = self.plan.mode == Mode::Lossless;
-        if lossless {
-            // Where the receiver shares this CPU, it shall finish what it is at when it grants credit.
+        if lossless && manner.shared_cpu {
+            // The receiver shall finish what it is at when it grants credit.
             let _ = schedule::do_not_preempt_others();
         }
         let quota = self.plan.quota(self.number);

@@ -1,0 +1,65 @@
+//! The README tells nothing but what works: every option in its examples exists, and the short ones run.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+const README: &str = include_str!("../README.md");
+
+/// The `bench` commands in code blocks, without their comments.
+fn examples() -> Vec<Vec<&'static str>> {
+    let lines = README
+        .lines()
+        .filter_map(|line| line.strip_prefix("bench "));
+    lines
+        .map(|line| {
+            line.split_once('#')
+                .map_or(line, |(command, _)| command)
+                .split_whitespace()
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_example_is_understood() {
+    let examples = examples();
+    assert!(examples.len() >= 10, "{examples:?}");
+    for example in examples {
+        let (command, options) = example.split_first().unwrap();
+        let help = Command::cargo_bin("bench")
+            .unwrap()
+            .args([command, "--help"])
+            .output()
+            .unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        for option in options.iter().filter(|word| word.starts_with("--")) {
+            assert!(
+                help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")),
+                "{command} {option}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_short_examples_on_loopback_run() {
+    let out = tempfile::tempdir().unwrap();
+    let short = ["--gso off", "--packets-csv", "--json -", "--ipv6"];
+    for example in examples() {
+        let line = example.join(" ");
+        if example[0] != "udp" || !short.iter().any(|option| line.contains(option)) {
+            continue;
+        }
+        if line.contains("--ipv6") && !Path::new("/proc/net/if_inet6").exists() {
+            println!("skipped: this host has no IPv6");
+            continue;
+        }
+        Command::cargo_bin("bench")
+            .unwrap()
+            .current_dir(out.path())
+            .args(&example)
+            .assert()
+            .success();
+    }
+}

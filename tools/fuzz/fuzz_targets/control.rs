@@ -1,0 +1,99 @@
+//! The control connection: however bytes come, they are messages or refused, and what a message says is
+//! the same after another journey. A plan that passes has no surprises in what is derived from it.
+//!
+//! The first byte says how long the pieces are that the rest arrives in.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wirebench::udp::control::{Preface, Reply, Request};
+use wirebench::udp::frame::{self, Decoder, FrameError, MOST_MESSAGE};
+use wirebench::udp::plan::{Amount, Plan};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((&piece, wire)) = bytes.split_first() else {
+        return;
+    };
+    let in_pieces = messages(wire, usize::from(piece) + 1);
+    assert_eq!(in_pieces, messages(wire, usize::MAX), "the split matters");
+    for json in in_pieces {
+        let _ = serde_json::from_slice::<Preface>(&json);
+        again::<Reply>(&json);
+        if let Some(Request::Hello(hello)) = again::<Request>(&json) {
+            plan(&hello.plan);
+        }
+    }
+    // What is no frame may still be JSON: most of the fuzzer's inputs get there faster this way.
+    again::<Reply>(wire);
+    if let Some(Request::Hello(hello)) = again::<Request>(wire) {
+        plan(&hello.plan);
+    }
+});
+
+/// Every whole message in `wire`, up to the first that is refused.
+fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
+    let mut decoder = Decoder::default();
+    let mut messages = Vec::new();
+    for bytes in wire.chunks(piece.min(wire.len().max(1))) {
+        decoder.push(bytes);
+        loop {
+            match decoder.next_json() {
+                Ok(Some(json)) => messages.push(json.to_vec()),
+                Ok(None) => break,
+                Err(FrameError::TooLong(length)) => {
+                    assert!(length as usize > MOST_MESSAGE);
+                    return messages;
+                }
+                Err(FrameError::Senseless(error)) => panic!("not read as JSON yet: {error}"),
+            }
+        }
+    }
+    messages
+}
+
+/// The message that `json` is, if it is one: then it comes through a frame as the same.
+fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let message: T = serde_json::from_slice(json).ok()?;
+    let mut wire = Vec::new();
+    if let Err(error) = frame::encode(&message, &mut wire) {
+        assert!(matches!(error, FrameError::TooLong(_)), "{error}");
+        return Some(message);
+    }
+    let mut decoder = Decoder::default();
+    decoder.push(&wire);
+    let second = match decoder.next_message::<T>() {
+        Ok(Some(second)) => second,
+        other => panic!("encoded, and not decoded again: {:?}", other.err()),
+    };
+    let mut rewritten = Vec::new();
+    assert!(frame::encode(&second, &mut rewritten).is_ok());
+    assert_eq!(wire, rewritten);
+    Some(message)
+}
+
+/// What a server does with a client's plan: it asks whether it is valid, and then relies on it.
+fn plan(plan: &Plan) {
+    if plan.validate().is_err() {
+        return;
+    }
+    let mut packets = Some(0u64);
+    let mut bytes = 0u128;
+    for stream in 0..plan.streams {
+        let quota = plan.quota(stream);
+        assert!((1..=plan.chunk).contains(&quota.last_chunk));
+        packets = packets.zip(quota.packets).map(|(sum, share)| sum + share);
+        if let Some(share @ 1..) = quota.packets {
+            bytes += u128::from(share - 1) * plan.chunk as u128 + quota.last_chunk as u128;
+        }
+        if let Some((pps, _)) = plan.stream_pace(stream) {
+            assert!(pps.is_finite() && pps > 0.0);
+        }
+    }
+    assert_eq!(packets, plan.packets());
+    if let Amount::Bytes(planned) = plan.amount {
+        assert_eq!(bytes, u128::from(planned));
+    }
+    let _ = plan.expected_time();
+}

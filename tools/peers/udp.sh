@@ -1,0 +1,227 @@
+#!/usr/bin/env bash
+# bench udp beside iperf3, iperf2, nuttcp and sockperf on loopback, interleaved: every round runs every
+# contender once, and what is printed are medians over the rounds. Only ratios within one such run mean
+# anything: the same setting drifts by a fifth over minutes.
+#
+#   [ROUNDS=5] [SECONDS_EACH=2] [BENCH=path] [IPERF3_GSRO=path] tools/peers/udp.sh
+#
+# Needs bash, coreutils, util-linux (taskset) and python3; a peer that is not installed is left out by name.
+set -euo pipefail
+
+readonly rounds=${ROUNDS:-5}
+readonly each=${SECONDS_EACH:-2}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly here
+# A datagram is 1000 bytes for everyone: the peers count their headers within it, and ours takes 32.
+readonly datagram=1000
+readonly chunk=968
+# Nothing may take longer than this, in s, nor its server.
+readonly limit=$((each + 10))
+
+fail() {
+    echo "udp.sh: $*" >&2
+    exit 3
+}
+
+[[ $rounds =~ ^[1-9][0-9]*$ && $each =~ ^[1-9][0-9]*$ ]] ||
+    fail "ROUNDS and SECONDS_EACH are whole numbers from 1 on"
+command -v python3 >/dev/null || fail "python3 is needed to read what the tools print"
+figures() { python3 "$here/figures.py" "$@"; }
+
+bench=${BENCH:-${CARGO_TARGET_DIR:-$here/../../target}/release/bench}
+[[ -x $bench ]] || fail "no program at $bench; run cargo build --release, or set BENCH to one"
+
+work=$(mktemp -d)
+readonly work
+# Process ids of the timeouts around the servers.
+servers=()
+stop_servers() {
+    local signal=${1:-TERM} server
+    for server in "${servers[@]}"; do
+        kill "-$signal" "$server" 2>/dev/null || true
+    done
+    for server in "${servers[@]}"; do
+        wait "$server" 2>/dev/null || true
+    done
+    servers=()
+}
+leave() {
+    stop_servers
+    rm -rf "$work"
+}
+trap leave EXIT
+trap 'exit 130' INT TERM
+
+# The same socket buffer for everyone who takes one: 4 MiB, as far as an unprivileged process gets it.
+buffer=$((4 << 20))
+for most in /proc/sys/net/core/{r,w}mem_max; do
+    if [[ -r $most ]] && (($(<"$most") < buffer)); then
+        buffer=$(<"$most")
+    fi
+done
+readonly buffer
+
+# serve COMMAND...: starts a server; its output goes to $work/server.
+serve() {
+    timeout --kill-after=2 "$limit" "$@" >"$work/server" 2>"$work/server.err" &
+    servers+=($!)
+}
+
+# ask COMMAND...: runs a client; its output goes to $work/client.
+ask() {
+    timeout --kill-after=2 "$limit" "$@" >"$work/client" 2>"$work/client.err"
+}
+
+# Gives a server that takes one client a second to end by itself, and then makes it.
+settle() {
+    local looks=100
+    while ((looks-- > 0)) && kill -0 "${servers[0]}" 2>/dev/null; do
+        sleep 0.01
+    done
+    stop_servers
+}
+
+run_bench() {
+    ask "$bench" udp --chunk "$chunk" --duration "${each}s" --no-save --quiet --json - "$@"
+}
+
+# run_iperf3 PROGRAM PIN OPTION...: PIN is a list of CPUs, or - for none.
+run_iperf3() {
+    local program=$1 pin=() port
+    [[ $2 == - ]] || pin=(taskset -c "$2")
+    shift 2
+    port=$(figures ports 1) || return
+    serve "${pin[@]}" "$program" -s -1 -p "$port"
+    figures listening tcp "$port" || return
+    ask "${pin[@]}" "$program" -c 127.0.0.1 -p "$port" -u -b 0 -l "$datagram" -t "$each" -w "$buffer" -J "$@" || return
+    settle
+}
+
+run_iperf2() {
+    local port
+    port=$(figures ports 1) || return
+    serve iperf -s -u -e -l "$datagram" -w "$buffer" -p "$port" -P 1
+    figures listening udp "$port" || return
+    ask iperf -c 127.0.0.1 -p "$port" -u -b 100g -l "$datagram" -w "$buffer" -t "$each" -e || return
+    settle
+}
+
+run_nuttcp() {
+    local port
+    port=$(figures ports 2) || return
+    serve nuttcp -1 --nofork -P "$port"
+    figures listening tcp "$port" || return
+    ask nuttcp -u -Ru "-l$datagram" "-T$each" -P "$port" -p $((port + 1)) "-w$((buffer >> 10))" -fparse 127.0.0.1 || return
+    settle
+}
+
+run_sockperf() {
+    local port
+    port=$(figures ports 1) || return
+    serve sockperf server -i 127.0.0.1 -p "$port" --buffer-size "$buffer"
+    figures listening udp "$port" || return
+    ask sockperf throughput -i 127.0.0.1 -p "$port" -m "$datagram" -t "$each" --buffer-size "$buffer" || return
+    # Its server goes on until it is interrupted, and only then says what it got.
+    sleep 0.2
+    stop_servers INT
+}
+
+# contend ROUND SECTION BASELINE NAME TOOL RUN...: one run, tried again once on other ports should it fail.
+contend() {
+    local round=$1 section=$2 baseline=$3 name=$4 tool=$5 try told
+    shift 5
+    for try in 1 2; do
+        rm -f "$work"/{client,server}{,.err}
+        if "$@" && told=$(figures read "$tool" "$work" 2>"$work/read.err"); then
+            printf '%s\t%s\t%s\t%s\t%s\n' "$round" "$section" "$name" "$baseline" "$told" >>"$work/rows"
+            return
+        fi
+        stop_servers
+    done
+    echo "round $round: $name failed $try times: $(cat "$work"/{client,server,read}.err 2>/dev/null | head -c 300)" >&2
+}
+
+have() {
+    command -v "$1" >/dev/null && return
+    echo "skipped: $2 is not installed"
+    return 1
+}
+
+has_gsro() {
+    # The help is taken whole: a reader that stops early would end the writer by SIGPIPE.
+    local help
+    help=$("$1" --help 2>&1) || true
+    [[ $help == *--gsro* ]]
+}
+
+gsro=${IPERF3_GSRO:-}
+if [[ -n $gsro ]]; then
+    has_gsro "$gsro" || fail "IPERF3_GSRO=$gsro is no iperf3 with --gsro"
+else
+    gsro=$(command -v iperf3 || true)
+    if [[ -n $gsro ]] && ! has_gsro "$gsro"; then gsro=''; fi
+fi
+[[ -n $gsro ]] || echo "skipped: iperf3 --gsro: no iperf3 that has it (set IPERF3_GSRO)"
+iperf3='' iperf2='' nuttcp='' sockperf=''
+have iperf3 iperf3 && iperf3=$(command -v iperf3)
+have iperf iperf2 && iperf2=yes
+have nuttcp nuttcp && nuttcp=yes
+have sockperf sockperf && sockperf=yes
+cpus=$(taskset -cp $$ | sed 's/.*: //')
+case $cpus in
+    0-[1-9]* | 0,1*) pairs=yes ;;
+    *)
+        pairs=''
+        echo "skipped: bench on CPUs 0 and 1: this process may run on $cpus only"
+        ;;
+esac
+
+readonly with="GSO on, $datagram B datagrams" without="GSO off, $datagram B datagrams"
+# The name of an iperf3 with its version, which is the second word it says.
+name() {
+    local version
+    read -r _ version _ < <("$1" --version)
+    echo "iperf3 $version"
+}
+plain=''
+[[ -z $iperf3 ]] || plain=$(name "$iperf3")
+base_on=${plain:-bench}
+segmenting=''
+if [[ -n $gsro ]]; then
+    segmenting="$(name "$gsro") --gsro"
+    base_on=$segmenting
+fi
+base_off=${plain:-bench}
+
+a() { contend "$round" "$with" "$base_on" "$@"; }
+b() { contend "$round" "$without" "$base_off" "$@"; }
+
+for ((round = 1; round <= rounds; round++)); do
+    echo "round $round of $rounds" >&2
+    a "bench" bench run_bench --gso on
+    a "bench, one core" bench run_bench --gso on --cpus 0
+    [[ -z $pairs ]] || a "bench, 2 streams on a core each" bench run_bench --gso on --streams 2 --cpus 0,0,1,1
+    [[ -z $gsro ]] || a "$segmenting" iperf3 run_iperf3 "$gsro" - --gsro
+    [[ -z $gsro ]] || a "$segmenting, one core" iperf3 run_iperf3 "$gsro" 0 --gsro
+    [[ -z $iperf3 ]] || a "$plain" iperf3 run_iperf3 "$iperf3" -
+    b "bench" bench run_bench --gso off
+    b "bench, one core" bench run_bench --gso off --cpus 0
+    b "bench, 2 streams" bench run_bench --gso off --streams 2
+    [[ -z $iperf3 ]] || b "$plain" iperf3 run_iperf3 "$iperf3" -
+    [[ -z $nuttcp ]] || b "nuttcp" nuttcp run_nuttcp
+    [[ -z $sockperf ]] || b "sockperf" sockperf run_sockperf
+    [[ -z $iperf2 ]] || b "iperf2" iperf2 run_iperf2
+done
+
+cat >"$work/notes" <<END
+Medians of $rounds rounds of $each s each, interleaved; kernel $(uname -r), $(nproc) CPUs.
+Delivered is what the receiver got: bench received.unique, iperf3 packets less lost, nuttcp pkt less drop, iperf2 the
+server's own line, sockperf the server's count at its end over the client's seconds (its client reports what it sent).
+bench is lossless unless told otherwise: its receiver grants credit. The peers are open loop and as fast as they can be.
+bench places its threads on CPUs by default; the peers run where the kernel puts them, unless it says one core.
+Socket buffers: $buffer bytes asked for by everyone.
+CPU s/M: CPU seconds of both sides per million delivered; bench counts its sending and receiving threads, iperf3
+and nuttcp their processes. iperf2 and sockperf do not tell.
+END
+[[ -s $work/rows ]] || fail "no contender could be run"
+figures table "$work/rows" "$work/notes"
