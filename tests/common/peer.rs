@@ -293,3 +293,23 @@ impl Source {
         }
     }
 }
+
+/// A small run from its first message to its result.
+#[track_caller]
+pub(crate) fn assert_serves(server: SocketAddr) {
+    let (mut control, welcome) = Control::session(server, plan(3));
+    let mut source = Source::new(server, welcome.ports[0]);
+    for sequence in 0..3 {
+        source.send(&data(welcome.token, sequence));
+    }
+    control.finish(3);
+    let outcome = control.result();
+    assert_eq!(outcome.streams[0].unique, 3);
+    assert_eq!(outcome.done.unwrap().reason, None);
+}
+
+/// Bytes with their length in front, as every message has it.
+pub(crate) fn framed(text: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(text.len()).unwrap();
+    [&length.to_be_bytes(), text].concat()
+}

@@ -1,0 +1,184 @@
+//! A session whose client breaks the rules, lies, dawdles or never ends: the server ends it in time,
+//! keeps what was measured, and serves everybody else.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::peer::{CHUNK, Control, Local, Source, assert_serves, data, framed, hello, plan};
+use common::{NOTICED, PATIENCE};
+use socket2::SockRef;
+use wirebench::udp::control::{Request, StreamSent};
+use wirebench::udp::header::{Header, Kind, MOST_CHUNK, MOST_SHORT};
+use wirebench::udp::plan::Plan;
+use wirebench::udp::server::Limits;
+
+#[test]
+fn a_session_that_breaks_the_rules_ends_and_leaves_its_figures() {
+    let server = Local::start(Limits::default());
+    let breaches: [(&[u8], &str); 3] = [
+        (&[0xff; 8], "what is no message"),
+        (&framed(br#"{"type":"welcome"}"#), "what is no message"),
+        (
+            &framed(br#"{"type":"refused","reason":""}"#),
+            "what is no message",
+        ),
+    ];
+    for (bytes, reason) in breaches {
+        let (mut control, welcome) = Control::session(server.address, plan(5));
+        let mut source = Source::new(server.address, welcome.ports[0]);
+        source.send(&data(welcome.token, 0));
+        source.probe(welcome.token);
+        control.stream.write_all(bytes).unwrap();
+        let report = server.report();
+        assert!(!report.delivered);
+        let run = report.measured.run;
+        assert_eq!((run.ended.as_str(), run.received.unique), ("peer_lost", 1));
+        assert!(run.reason.unwrap().contains(reason));
+    }
+    let (mut control, _welcome) = Control::session(server.address, plan(5));
+    control.say(&hello(plan(5)));
+    let done = control.result().done.unwrap();
+    assert!(done.reason.unwrap().contains("hello twice"));
+    assert!(server.report().delivered);
+    assert_serves(server.address);
+}
+
+#[test]
+fn no_number_a_client_tells_upsets_the_server() {
+    let server = Local::start(Limits::default());
+    let two = Plan {
+        streams: 2,
+        chunk: MOST_CHUNK,
+        ..plan(5)
+    };
+    // The highest numbers there are, from clients that go away before they say what they sent.
+    let (control, welcome) = Control::session(server.address, two.clone());
+    for &port in &welcome.ports {
+        let header = Header {
+            sent: u64::MAX,
+            ..Header::bare(Kind::Data, welcome.token, MOST_SHORT)
+        };
+        let mut source = Source::new(server.address, port);
+        source.send(&[header.encode().as_slice(), &vec![0; MOST_CHUNK]].concat());
+        source.probe(welcome.token);
+    }
+    drop(control);
+    let run = server.report().measured.run;
+    assert_eq!((run.ended.as_str(), run.received.unique), ("peer_lost", 2));
+    assert_eq!(run.sent.packets, 2 * (MOST_SHORT + 1));
+    assert_eq!(run.sent.packets, run.received.unique + run.lost.packets);
+
+    // And such as say that they sent more than there are numbers for, for streams that there are not.
+    let most = StreamSent {
+        packets: u64::MAX - 1,
+        bytes: u64::MAX,
+        not_sent: u64::MAX,
+    };
+    for count in [0, 1, 2, 3] {
+        let (mut control, _welcome) = Control::session(server.address, two.clone());
+        control.say(&Request::Finish {
+            streams: vec![most; count],
+        });
+        let outcome = control.result();
+        assert_eq!(outcome.streams.len(), 2);
+        let run = server.report().measured.run;
+        assert_eq!(run.received.unique, 0);
+        assert_eq!(run.complete, count == 2, "{:?}", run.reason);
+        assert_eq!(outcome.done.unwrap().reason.is_none(), count == 2);
+    }
+    assert_serves(server.address);
+}
+
+#[test]
+fn a_session_is_ended_at_its_longest_even_when_the_client_is_done() {
+    let limits = Limits {
+        duration: Duration::from_millis(600),
+        ..Limits::default()
+    };
+    let server = Local::start(limits);
+    for finished in [None, Some(u64::MAX), Some(1_000)] {
+        let (mut control, welcome) = Control::session(server.address, plan(5));
+        if let Some(packets) = finished {
+            control.finish(packets);
+        }
+        // It goes on sending all the same.
+        let mut source = Source::new(server.address, welcome.ports[0]);
+        let began = Instant::now();
+        thread::scope(|scope| {
+            let result = scope.spawn(|| control.result());
+            while !result.is_finished() {
+                assert!(began.elapsed() < PATIENCE, "no end: {finished:?}");
+                source.probe_once(welcome.token);
+            }
+        });
+        let report = server.report();
+        let reason = report.measured.run.reason.unwrap();
+        assert!(
+            reason.contains("0.6 s") && reason.contains("--max-duration"),
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn a_session_without_datagrams_is_ended() {
+    let limits = Limits {
+        idle: Duration::from_millis(400),
+        ..Limits::default()
+    };
+    let server = Local::start(limits);
+    let (mut control, _welcome) = Control::session(server.address, plan(5));
+    let reason = control.result().done.unwrap().reason.unwrap();
+    assert!(
+        reason.contains("0.4 s") && reason.contains("--idle-timeout"),
+        "{reason}"
+    );
+    assert_eq!(server.report().measured.run.ended, "limit");
+}
+
+#[test]
+fn a_client_that_does_not_fetch_its_result_is_given_up() {
+    // A row takes some 40 bytes: more than the kernel keeps for a sender (tcp(7)).
+    let kept = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap();
+    let kept: u64 = kept
+        .split_whitespace()
+        .next_back()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let count = kept / 30 + 50_000;
+    let server = Local::start(Limits::default());
+    let rows = Plan {
+        packet_rows: true,
+        receive_buffer: Some(4 << 20),
+        ..plan(count)
+    };
+    let (mut control, welcome) = Control::session(server.address, rows);
+    let stream = SockRef::from(&control.stream);
+    stream.set_recv_buffer_size(4_096).unwrap();
+    let mut source = Source::new(server.address, welcome.ports[0]);
+    for sequence in 0..count {
+        source.send(&data(welcome.token, sequence));
+        if sequence % 1_000 == 0 {
+            source.probe(welcome.token);
+        }
+    }
+    control.finish(count);
+    let began = Instant::now();
+    // It says that it is alive, and reads nothing of its result.
+    let report = loop {
+        if let Ok(report) = server.reports.recv_timeout(Duration::from_millis(100)) {
+            break report;
+        }
+        assert!(began.elapsed() < NOTICED, "still there");
+        control.keep_alive();
+    };
+    assert!(!report.delivered);
+    let received = report.measured.run.received;
+    assert_eq!(received.bytes, received.unique * CHUNK as u64);
+}
