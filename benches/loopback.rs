@@ -45,7 +45,7 @@ struct Bench {
 impl Bench {
     fn start() -> std::io::Result<Self> {
         let allowed = affinity::allowed()?;
-        let (senders, receivers): (Cpus, Cpus) = placement::both(&Choice::Auto, 1, &allowed);
+        let (senders, receivers): (Cpus, Cpus) = placement::both(&Choice::Auto, 1, &allowed, false);
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = Server::bind(any_port, Limits::default(), receivers)?;
         let setup = Setup {

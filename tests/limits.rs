@@ -131,3 +131,12 @@ fn a_low_limit_of_open_files_is_raised_for_idle_connections() {
     drop(idle);
     server.stop();
 }
+
+#[test]
+fn a_receive_buffer_too_large_is_refused_and_a_smaller_one_taken() {
+    let server = Serve::start(&["--max-rcvbuf", "100k"]);
+    let words = ["receive buffer of 200000 bytes", "100000", "--max-rcvbuf"];
+    assert_refused(&server, "--packets 10 --rcvbuf 200k", &words);
+    let results = Results::new();
+    client(&server, &results, "--packets 10 --rcvbuf 100k").done();
+}

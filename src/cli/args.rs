@@ -159,6 +159,9 @@ pub(super) struct Serve {
     /// Rows a packet that a session may keep on this disk until it is over, 24 bytes each
     #[arg(long, value_name = "N", default_value_t = 50_000_000)]
     pub(super) max_packet_rows: u64,
+    /// Largest receive buffer that a client may ask for, a stream
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "64M")]
+    pub(super) max_rcvbuf: usize,
     /// Folder for sessions whose client was lost before it had its result
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub(super) out: PathBuf,

@@ -37,6 +37,7 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         duration: args.max_duration,
         idle: args.idle_timeout,
         packet_rows: args.max_packet_rows,
+        receive_buffer: args.max_rcvbuf,
     };
     // Connections and streams are files. Where the limit stays, those too many wait to be accepted.
     let _ = limit::raise_open_files();

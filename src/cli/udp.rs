@@ -126,6 +126,7 @@ impl Local {
             duration: Duration::MAX,
             idle: Duration::MAX,
             packet_rows: u64::MAX,
+            receive_buffer: usize::MAX,
             ..Limits::default()
         };
         let server = Server::bind(address, limits, planned.receiver_cpus.clone())

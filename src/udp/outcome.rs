@@ -89,6 +89,8 @@ pub struct Rows {
     pub omitted: u64,
     /// What they say all together: all that is known when the result itself is lost.
     pub total: StreamReceived,
+    /// When the last of them ended, in seconds from the first datagram.
+    pub end_s: f64,
 }
 
 impl Rows {
@@ -101,6 +103,7 @@ impl Rows {
         total.duplicates = total.duplicates.saturating_add(row.duplicates);
         total.reordered = total.reordered.saturating_add(row.reordered);
         total.bytes = total.bytes.saturating_add(row.bytes);
+        self.end_s = self.end_s.max(row.start_s + row.seconds);
         if self.kept.len() < MOST_INTERVALS {
             self.kept.push(row);
         } else {
@@ -161,7 +164,10 @@ pub fn assemble(facts: Facts<'_>) -> Measured {
     if !facts.latencies.intended.is_empty() {
         run.latency_from_intended_ns = Some(facts.latencies.intended.summary());
     }
-    if let (Some(first), Some(last)) = (facts.first_sent, last)
+    if facts.done.is_none() && facts.intervals.end_s > 0.0 {
+        // The result was lost, and with it the last stamp: up to the last row is what is known.
+        speeds(&mut run, facts.intervals.end_s);
+    } else if let (Some(first), Some(last)) = (facts.first_sent, last)
         && last > first
     {
         speeds(&mut run, (last - first) as f64 / 1e9);

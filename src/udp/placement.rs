@@ -5,7 +5,7 @@ use thiserror::Error;
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// A CPU a thread, or else a CPU a stream, where both ends are here; else the kernel chooses.
+    /// A CPU a thread, or else a CPU a stream, where both ends are here and busy; else the kernel chooses.
     Auto,
     /// The kernel chooses.
     Free,
@@ -72,8 +72,10 @@ impl Choice {
 pub type Cpus = Option<Vec<usize>>;
 
 /// The CPUs of the senders and of the receivers, both here.
-pub fn both(choice: &Choice, streams: usize, allowed: &[usize]) -> (Cpus, Cpus) {
+pub fn both(choice: &Choice, streams: usize, allowed: &[usize], paced: bool) -> (Cpus, Cpus) {
     match choice {
+        // A thread that sleeps most of the time is woken soonest where nobody else is at work just then.
+        Choice::Auto if paced => (None, None),
         Choice::Auto => spread(streams, allowed),
         Choice::Free => (None, None),
         Choice::List(cpus) => {
@@ -147,34 +149,42 @@ mod tests {
     #[test]
     fn every_thread_has_its_cpu_while_there_are_enough() {
         assert_eq!(
-            both(&Choice::Auto, 1, &[0, 1]),
+            both(&Choice::Auto, 1, &[0, 1], false),
             (Some(vec![0]), Some(vec![1]))
         );
         assert_eq!(
-            both(&Choice::Auto, 2, &[0, 1, 4, 5]),
+            both(&Choice::Auto, 2, &[0, 1, 4, 5], false),
             (Some(vec![0, 4]), Some(vec![1, 5]))
         );
     }
 
     #[test]
+    fn a_paced_run_is_left_to_the_kernel() {
+        assert_eq!(both(&Choice::Auto, 1, &[0, 1], true), (None, None));
+    }
+
+    #[test]
     fn else_a_pair_shares_one() {
         assert_eq!(
-            both(&Choice::Auto, 2, &[0, 1]),
+            both(&Choice::Auto, 2, &[0, 1], false),
             (Some(vec![0, 1]), Some(vec![0, 1]))
         );
-        assert_eq!(both(&Choice::Auto, 1, &[3]), (Some(vec![3]), Some(vec![3])));
+        assert_eq!(
+            both(&Choice::Auto, 1, &[3], false),
+            (Some(vec![3]), Some(vec![3]))
+        );
     }
 
     #[test]
     fn a_list_goes_sender_receiver_and_round() {
         let list = Choice::parse("0,1").unwrap();
         assert_eq!(
-            both(&list, 2, &[0, 1]),
+            both(&list, 2, &[0, 1], false),
             (Some(vec![0, 0]), Some(vec![1, 1]))
         );
         let pairs = Choice::parse("0,0,1,1").unwrap();
         assert_eq!(
-            both(&pairs, 2, &[0, 1]),
+            both(&pairs, 2, &[0, 1], false),
             (Some(vec![0, 1]), Some(vec![0, 1]))
         );
         assert_eq!(one(&list, 3), Some(vec![0, 1, 0]));

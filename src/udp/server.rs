@@ -47,6 +47,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Rows a packet that a session may keep on this host's disk, 24 bytes each.
     pub packet_rows: u64,
+    /// Receive buffer that a client may ask for, a stream, in bytes: it is this host's memory.
+    pub receive_buffer: usize,
 }
 
 impl Default for Limits {
@@ -58,6 +60,7 @@ impl Default for Limits {
             duration: Duration::from_secs(3_600),
             idle: Duration::from_secs(30),
             packet_rows: 50_000_000,
+            receive_buffer: 64 << 20,
         }
     }
 }

@@ -63,7 +63,10 @@ impl Planned {
         }
         let (sender_cpus, receiver_cpus) = match server {
             Some(_) => (placement::one(&args.cpus, plan.streams), None),
-            None => placement::both(&args.cpus, plan.streams, &allowed),
+            None => {
+                let paced = matches!(plan.mode, Mode::Paced(_));
+                placement::both(&args.cpus, plan.streams, &allowed, paced)
+            }
         };
         let spin = placement::may_spin(&sender_cpus, &receiver_cpus, plan.streams, &allowed);
         let requested = Requested {

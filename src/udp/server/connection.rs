@@ -218,6 +218,14 @@ impl Connection {
         waker: &Arc<Waker>,
     ) -> Result<(), String> {
         hello.plan.validate().map_err(|error| error.to_string())?;
+        if let Some(bytes) = hello.plan.receive_buffer
+            && bytes > room.limits.receive_buffer
+        {
+            let most = room.limits.receive_buffer;
+            return Err(format!(
+                "a receive buffer of {bytes} bytes is more than the {most} this server gives; ask for less with --rcvbuf, or restart the server with --max-rcvbuf"
+            ));
+        }
         if let Some(time) = hello.plan.expected_time()
             && time > room.limits.duration
         {
