@@ -13,6 +13,7 @@ use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group,
     criterion_main,
 };
+use wirebench::engine::choice::EngineChoice;
 use wirebench::engine::offload;
 use wirebench::report::record::Requested;
 use wirebench::sys::affinity;
@@ -129,6 +130,7 @@ fn case(
         amount: Amount::Packets(DATAGRAMS),
         mode: Mode::Lossless,
         chunk,
+        engine: EngineChoice::default(),
         streams: 1,
         batch,
         offload,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::engine::choice;
 use crate::udp::placement::Choice;
 use crate::udp::plan::Offload;
 use crate::units::{parse_duration, parse_number};
@@ -70,6 +71,18 @@ pub(super) struct Udp {
     /// Have the kernel cut sends into datagrams and join receives (UDP GSO and GRO)
     #[arg(long, value_enum, default_value_t = Gso::Auto, help_heading = "How")]
     pub(super) gso: Gso,
+    /// Send without the kernel copying the data: splice lends it pages (lossless, mio), msg is MSG_ZEROCOPY or SENDMSG_ZC
+    #[arg(long, value_enum, default_value_t = ZeroCopyArg::Off, help_heading = "How")]
+    pub(super) zerocopy: ZeroCopyArg,
+    /// Have a kernel thread take io_uring submissions (--engine uring)
+    #[arg(long, help_heading = "How")]
+    pub(super) uring_sqpoll: bool,
+    /// Entries of the io_uring submission rings [default: what a batch needs]
+    #[arg(long, value_name = "N", help_heading = "How")]
+    pub(super) uring_ring_size: Option<u32>,
+    /// How io_uring receives: one request that goes on, or a request a message [default: multishot]
+    #[arg(long, value_enum, value_name = "HOW", help_heading = "How")]
+    pub(super) uring_recv: Option<UringRecv>,
     /// Socket pairs, each with a sender and a receiver thread
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "How")]
     pub(super) streams: usize,
@@ -177,6 +190,54 @@ pub(super) struct Serve {
 pub(super) enum Engine {
     /// A mio (epoll) event loop with sendmmsg and recvmmsg
     Mio,
+    /// io_uring: sends and receives as requests in rings shared with the kernel (Linux 6.1 or newer)
+    Uring,
+}
+
+impl From<Engine> for choice::Kind {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Mio => Self::Mio,
+            Engine::Uring => Self::Uring,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ZeroCopyArg {
+    /// The kernel copies
+    Off,
+    /// Pages go through a pipe into the socket
+    Splice,
+    /// MSG_ZEROCOPY (mio) or SENDMSG_ZC (uring); the kernel says whether it copied anyway
+    Msg,
+}
+
+impl From<ZeroCopyArg> for choice::ZeroCopy {
+    fn from(zerocopy: ZeroCopyArg) -> Self {
+        match zerocopy {
+            ZeroCopyArg::Off => Self::Off,
+            ZeroCopyArg::Splice => Self::Splice,
+            ZeroCopyArg::Msg => Self::Msg,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum UringRecv {
+    /// One request fills buffer after buffer
+    Multishot,
+    /// A request a message
+    Single,
+}
+
+impl From<UringRecv> for choice::UringReceive {
+    fn from(receive: UringRecv) -> Self {
+        match receive {
+            UringRecv::Multishot => Self::Multishot,
+            UringRecv::Single => Self::Single,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -5,6 +5,7 @@
 //! the kernel refused; a slot in flight is not touched. With GSO a slot holds several datagrams end to end,
 //! nothing else changes. Engines count ([`stats`]) and decide nothing.
 
+pub mod choice;
 pub mod mio;
 pub mod offload;
 pub mod stats;

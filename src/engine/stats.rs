@@ -21,6 +21,10 @@ pub struct SendStats {
     pub last_error: Option<i32>,
     /// Times it slept.
     pub waits: u64,
+    /// Of io_uring; `None` with other engines.
+    pub ring: Option<RingStats>,
+    /// Of sends without a copy; `None` where none were asked for.
+    pub zerocopy: Option<ZeroCopyStats>,
 }
 
 /// Of a receiver.
@@ -38,4 +42,53 @@ pub struct ReceiveStats {
     pub waits: u64,
     /// Datagrams sent back.
     pub answers: u64,
+    /// Of io_uring; `None` with other engines.
+    pub ring: Option<RingStats>,
+}
+
+/// Of an io_uring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingStats {
+    /// Entries of its submission ring.
+    pub size: u32,
+    /// Submission entries the kernel took.
+    pub sqes: u64,
+    /// Completion entries it gave.
+    pub cqes: u64,
+    /// Calls of io_uring_enter(2).
+    pub enters: u64,
+    /// Times a multishot receive ended, most often since its buffers ran out (`ENOBUFS`), and was asked for anew.
+    pub rearms: u64,
+    /// Completions that found their ring full.
+    pub cq_overflows: u64,
+}
+
+impl RingStats {
+    /// Adds another ring's; of the sizes the larger stands.
+    pub fn add(&mut self, other: Self) {
+        self.size = self.size.max(other.size);
+        self.sqes += other.sqes;
+        self.cqes += other.cqes;
+        self.enters += other.enters;
+        self.rearms += other.rearms;
+        self.cq_overflows += other.cq_overflows;
+    }
+}
+
+/// What became of sends without a copy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZeroCopyStats {
+    /// Messages handed over so.
+    pub messages: u64,
+    /// Those of them that the kernel reported to have copied all the same, as it does on loopback. Always 0 for
+    /// splice, which reports nothing and copies nothing.
+    pub copied: u64,
+}
+
+impl ZeroCopyStats {
+    /// Adds another sender's.
+    pub fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.copied += other.copied;
+    }
 }

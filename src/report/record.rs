@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::stats::{RingStats, ZeroCopyStats};
 use crate::stats::latency::{Latency, Summary};
 
 /// The version of the keys in `run.json`.
@@ -49,7 +50,7 @@ pub struct Host {
 /// One run of `bench udp`, or as much of it as was measured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Run {
-    /// `mio`.
+    /// `mio` or `uring`.
     pub engine: String,
     /// `lossless`, `paced` or `blast`.
     pub mode: String,
@@ -131,6 +132,12 @@ pub struct Requested {
     pub batch: Option<usize>,
     /// `on`, `off` or `auto`.
     pub gso: String,
+    /// `off`, `splice` or `msg`.
+    #[serde(default)]
+    pub zerocopy: String,
+    /// What was asked of io_uring; null with other engines.
+    #[serde(default)]
+    pub uring: Option<UringRequested>,
     /// Socket pairs.
     pub streams: usize,
     /// As given.
@@ -141,6 +148,17 @@ pub struct Requested {
     pub rcvbuf: Option<usize>,
     /// The server, when it is another process.
     pub to: Option<String>,
+}
+
+/// What was asked of io_uring.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct UringRequested {
+    /// Whether a kernel thread takes submissions.
+    pub sqpoll: bool,
+    /// Entries of the submission ring.
+    pub ring_size: Option<u32>,
+    /// `multishot` or `single`.
+    pub receive: String,
 }
 
 /// What was in force.
@@ -162,6 +180,9 @@ pub struct Effective {
     pub gro: bool,
     /// Why GSO or GRO is off although `auto` would have taken it.
     pub offload_note: Option<String>,
+    /// `off`, `splice` or `msg`.
+    #[serde(default)]
+    pub zerocopy: String,
     /// `SO_SNDBUF` as read back, in bytes.
     pub sndbuf: usize,
     /// `SO_RCVBUF` as read back, in bytes.
@@ -291,6 +312,12 @@ pub struct EngineStats {
     pub send_waits: u64,
     /// Times a lossless sender ran dry and asked for credit.
     pub credit_probes: u64,
+    /// The senders' io_uring rings; null with other engines.
+    #[serde(default)]
+    pub send_ring: Option<RingStats>,
+    /// What became of sends without a copy; null where none were asked for.
+    #[serde(default)]
+    pub zerocopy: Option<ZeroCopyStats>,
     /// Calls that receive.
     pub receive_syscalls: u64,
     /// Messages received (with GRO each may hold several datagrams).
@@ -301,6 +328,9 @@ pub struct EngineStats {
     pub receive_truncated: u64,
     /// Times the receiver slept.
     pub receive_waits: u64,
+    /// The receivers' io_uring rings; null with other engines.
+    #[serde(default)]
+    pub receive_ring: Option<RingStats>,
     /// Credits the receiver sent.
     pub credits: u64,
     /// Drops at the receiver's sockets as the kernel counts them (with GRO perhaps one for a whole run of datagrams).

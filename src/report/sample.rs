@@ -2,8 +2,9 @@
 
 use super::record::{
     Clock, Cpu, Effective, EngineStats, Host, Interval, Lost, Measured, Pacing, Received, Record,
-    Requested, Run, SCHEMA, Stream, Traffic,
+    Requested, Run, SCHEMA, Stream, Traffic, UringRequested,
 };
+use crate::engine::stats::{RingStats, ZeroCopyStats};
 use crate::stats::latency::Latency;
 
 /// A paced run of two streams; no key of it is null and no list empty.
@@ -109,6 +110,12 @@ fn requested() -> Requested {
         pps: Some(100_000.0),
         batch: Some(64),
         gso: "auto".into(),
+        zerocopy: "msg".into(),
+        uring: Some(UringRequested {
+            sqpoll: true,
+            ring_size: Some(64),
+            receive: "multishot".into(),
+        }),
         streams: 2,
         cpus: Some("0,1".into()),
         sndbuf: Some(4_194_304),
@@ -126,6 +133,7 @@ fn effective() -> Effective {
         segments: 32,
         gso: true,
         gro: false,
+        zerocopy: "msg".into(),
         offload_note: Some("GRO is not offered by this kernel".into()),
         sndbuf: 425_984,
         rcvbuf: 212_992,
@@ -185,6 +193,17 @@ fn cpu() -> Cpu {
     }
 }
 
+fn ring(rearms: u64) -> RingStats {
+    RingStats {
+        size: 64,
+        sqes: 3_130,
+        cqes: 3_131,
+        enters: 52,
+        rearms,
+        cq_overflows: 1,
+    }
+}
+
 fn engine_stats() -> EngineStats {
     EngineStats {
         send_syscalls: 49,
@@ -195,12 +214,18 @@ fn engine_stats() -> EngineStats {
         send_errors: 2,
         last_send_error: Some(1),
         send_waits: 6,
+        send_ring: Some(ring(0)),
+        zerocopy: Some(ZeroCopyStats {
+            messages: 12,
+            copied: 13,
+        }),
         credit_probes: 7,
         receive_syscalls: 51,
         receive_messages: 3_127,
         receive_eagain: 8,
         receive_truncated: 9,
         receive_waits: 10,
+        receive_ring: Some(ring(1)),
         credits: 11,
         receiver_socket_drops: 5,
         host_receive_buffer_errors: Some(5),

@@ -23,7 +23,7 @@ use crate::report::record::Interval;
 use crate::stats::latency::OutOfRange;
 
 /// The version of these messages and of the datagram header. Both sides must have the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How often each side shows that it is alive.
 pub const ALIVE: Duration = Duration::from_secs(1);

@@ -5,9 +5,11 @@ use super::control::{Done, StreamReceived, StreamSent};
 use super::header::HEADER;
 use super::plan::{Amount, Mode, Plan};
 use super::sender::Sent;
+use crate::engine::choice::Kind;
+use crate::engine::stats::{RingStats, ZeroCopyStats};
 use crate::report::record::{
     Cpu, Effective, EngineStats, Interval, Lost, MOST_INTERVALS, Measured, Pacing, Received,
-    Requested, Run, Stream, Traffic,
+    Requested, Run, Stream, Traffic, UringRequested,
 };
 use crate::stats::latency::Latency;
 
@@ -117,7 +119,7 @@ pub fn assemble(facts: Facts<'_>) -> Measured {
     let done = facts.done.clone().unwrap_or_default();
     let streams = streams(&facts);
     let mut run = Run {
-        engine: "mio".to_owned(),
+        engine: facts.plan.engine.kind.name().to_owned(),
         mode: facts.plan.mode.name().to_owned(),
         complete: facts.ended == Ended::Complete,
         ended: facts.ended.name().to_owned(),
@@ -312,6 +314,7 @@ fn engine_stats(senders: &[Sent], received: &[StreamReceived], done: &Done) -> E
         receive_eagain: done.stats.eagain,
         receive_truncated: done.stats.truncated,
         receive_waits: done.stats.waits,
+        receive_ring: done.stats.ring,
         credits: done.stats.answers,
         receiver_socket_drops: received
             .iter()
@@ -328,9 +331,24 @@ fn engine_stats(senders: &[Sent], received: &[StreamReceived], done: &Done) -> E
         stats.send_errors += sender.stats.errors;
         stats.last_send_error = sender.stats.last_error.or(stats.last_send_error);
         stats.send_waits += sender.stats.waits;
+        merge(&mut stats.send_ring, sender.stats.ring, RingStats::add);
+        merge(
+            &mut stats.zerocopy,
+            sender.stats.zerocopy,
+            ZeroCopyStats::add,
+        );
         stats.credit_probes += sender.probes;
     }
     stats
+}
+
+/// Adds up what only some engines count.
+fn merge<T>(sum: &mut Option<T>, part: Option<T>, add: fn(&mut T, T)) {
+    match (sum.as_mut(), part) {
+        (Some(sum), Some(part)) => add(sum, part),
+        (None, part) => *sum = part,
+        (Some(_), None) => {}
+    }
 }
 
 fn pacing(mode: Mode, senders: &[Sent]) -> Option<Pacing> {
@@ -365,6 +383,12 @@ pub fn requested(plan: &Plan) -> Requested {
         chunk: plan.chunk,
         batch: plan.batch,
         gso: plan.offload.name().to_owned(),
+        zerocopy: plan.engine.zerocopy.name().to_owned(),
+        uring: (plan.engine.kind == Kind::Uring).then(|| UringRequested {
+            sqpoll: plan.engine.uring.sqpoll,
+            ring_size: plan.engine.uring.ring_size,
+            receive: plan.engine.uring.receive.name().to_owned(),
+        }),
         streams: plan.streams,
         rcvbuf: plan.receive_buffer,
         ..Requested::default()
@@ -388,6 +412,7 @@ pub fn effective(plan: &Plan) -> Effective {
         datagram: plan.datagram(),
         streams: plan.streams,
         segments: 1,
+        zerocopy: plan.engine.zerocopy.name().to_owned(),
         ..Effective::default()
     }
 }

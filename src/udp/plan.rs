@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::header::{HEADER, MOST_CHUNK, MOST_SHORT};
 use super::pacing::{FASTEST_PPS, SLOWEST_PPS};
+use crate::engine::choice::{ChoiceError, EngineChoice, ZeroCopy};
 
 /// Most streams of a run.
 pub const MOST_STREAMS: usize = 128;
@@ -81,6 +82,8 @@ pub struct Plan {
     pub mode: Mode,
     /// Message bytes a datagram, 1 to [`MOST_CHUNK`].
     pub chunk: usize,
+    /// What does the I/O, at both ends.
+    pub engine: EngineChoice,
     /// Socket pairs, 1 to [`MOST_STREAMS`].
     pub streams: usize,
     /// Datagrams a system call, where not left to us.
@@ -116,6 +119,14 @@ pub enum PlanError {
     /// Outside [`INTERVALS`].
     #[error("an interval of {0:?} cannot be kept; choose {shortest:?} to {longest:?}", shortest = INTERVALS.0, longest = INTERVALS.1)]
     Interval(Duration),
+    /// The engine cannot do that.
+    #[error(transparent)]
+    Engine(#[from] ChoiceError),
+    /// Pages may be used again only once the receiver has read them, and only its credit tells.
+    #[error(
+        "--zerocopy splice works in lossless mode only: the pages sent may be written to again only when the receiver's credit says that it has read them; leave out --rate, --pps and --unpaced, or choose --zerocopy msg or off"
+    )]
+    SpliceNeedsCredit,
     /// Nothing to segment.
     #[error(
         "GSO (--gso on) cannot be used with a batch of one datagram; choose a --batch of 2 or more, or --gso off"
@@ -148,6 +159,10 @@ impl Plan {
         }
         if self.offload == Offload::On && self.batch == Some(1) {
             return Err(PlanError::NothingToSegment);
+        }
+        self.engine.validate()?;
+        if self.engine.zerocopy == ZeroCopy::Splice && self.mode != Mode::Lossless {
+            return Err(PlanError::SpliceNeedsCredit);
         }
         if let Mode::Paced(pps) = self.mode
             && !(SLOWEST_PPS..=FASTEST_PPS).contains(&pps)
@@ -254,6 +269,7 @@ pub(crate) mod tests {
             amount: Amount::Packets(100),
             mode: Mode::Lossless,
             chunk: 1_000,
+            engine: EngineChoice::default(),
             streams: 1,
             batch: None,
             offload: Offload::Auto,

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use wirebench::engine::choice::EngineChoice;
 use wirebench::udp::control::{
     Done, Hello, Reply, Request, StreamReceived, StreamSent, VERSION, Welcome,
 };
@@ -26,6 +27,7 @@ pub(crate) fn plan(packets: u64) -> Plan {
         amount: Amount::Packets(packets),
         mode: Mode::Blast,
         chunk: CHUNK,
+        engine: EngineChoice::default(),
         streams: 1,
         batch: None,
         offload: Offload::Off,

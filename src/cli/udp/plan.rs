@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::failure::Failure;
+use crate::engine::choice::{EngineChoice, Kind, UringSettings};
 use crate::report::record::Requested;
 use crate::sys::affinity;
 use crate::udp::outcome;
@@ -35,6 +36,7 @@ impl Planned {
             amount: amount(args)?,
             mode: mode(args)?,
             chunk: args.chunk,
+            engine: engine(args)?,
             streams: args.streams,
             batch: args.batch,
             offload: args.gso.into(),
@@ -114,6 +116,29 @@ impl Planned {
             requested: self.requested.clone(),
         }
     }
+}
+
+fn engine(args: &Udp) -> Result<EngineChoice, Failure> {
+    let kind = args.engine.into();
+    let asked = [
+        ("--uring-sqpoll", args.uring_sqpoll),
+        ("--uring-ring-size", args.uring_ring_size.is_some()),
+        ("--uring-recv", args.uring_recv.is_some()),
+    ];
+    if let (Kind::Mio, Some((option, _))) = (kind, asked.iter().find(|(_, asked)| *asked)) {
+        return Err(Failure::Usage(format!(
+            "{option} means nothing to --engine mio; add --engine uring"
+        )));
+    }
+    Ok(EngineChoice {
+        kind,
+        zerocopy: args.zerocopy.into(),
+        uring: UringSettings {
+            sqpoll: args.uring_sqpoll,
+            ring_size: args.uring_ring_size,
+            receive: args.uring_recv.map(Into::into).unwrap_or_default(),
+        },
+    })
 }
 
 fn amount(args: &Udp) -> Result<Amount, Failure> {

@@ -178,6 +178,7 @@ const COLUMNS: &[Column] = &[
     ("last_received_at", |row| text(&row.run.last_received_at)),
     ("client_ip", |row| text(&row.run.client_ip)),
     ("reason", |row| text(&row.run.reason)),
+    ("zerocopy", |row| row.run.effective.zerocopy.clone()),
 ];
 
 fn text(value: &Option<String>) -> String {
