@@ -13,9 +13,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::stats::{ReceiveStats, SendStats};
-use super::{Flow, Rx, Tx, Until};
+use super::{Flow, Layout, Rx, Tx, Until};
 use crate::sys::clock::monotonic_ns;
-use crate::sys::mmsg::{Message, ReceiveBatch, SendBatch};
+use crate::sys::message::Message;
+use crate::sys::mmsg::{ReceiveBatch, SendBatch};
 use crate::sys::socket;
 use crate::sys::timer::Timer;
 use crate::sys::wake::Wake;
@@ -29,15 +30,6 @@ const ANSWER_BYTES: usize = 64;
 
 /// Answers taken a call: a sender that asks is rarely more than a few behind.
 const ANSWERS: usize = 16;
-
-/// How one stream's messages are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
-    /// Messages a system call.
-    pub messages: usize,
-    /// Bytes a message at most.
-    pub bytes: usize,
-}
 
 /// A sender on a connected socket.
 pub struct MioTx {

@@ -1,6 +1,6 @@
 //! Datagram engines: how datagrams get into the kernel and out of it.
 //!
-//! The seam is completion-shaped, so that an engine may be one of readiness ([`mio`]) or of completions.
+//! The seam is completion-shaped, so that an engine may be one of readiness ([`mio`]) or of completions ([`uring`]).
 //! A sender fills a vacant slot, queues it, submits what is queued, and learns later what
 //! the kernel refused; a slot in flight is not touched. With GSO a slot holds several datagrams end to end,
 //! nothing else changes. Engines count ([`stats`]) and decide nothing.
@@ -9,12 +9,22 @@ pub mod choice;
 pub mod mio;
 pub mod offload;
 pub mod stats;
+pub mod uring;
 
 use std::io;
 use std::net::SocketAddr;
 
-use crate::sys::mmsg::Message;
+use crate::sys::message::Message;
 use stats::{ReceiveStats, SendStats};
+
+/// How one stream's messages are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Messages a system call.
+    pub messages: usize,
+    /// Bytes a message at most.
+    pub bytes: usize,
+}
 
 /// Whether more can be submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,13 +5,10 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-/// Room for one message's control data: `UDP_GRO` and `SO_RXQ_OVFL` take 24 bytes each (cmsg(3)).
-/// In words, because a cmsghdr must be aligned to one.
-const CONTROL_WORDS: usize = 8;
+use super::message::{CONTROL_BYTES, Message, NAME_BYTES};
 
 /// Header arrays for sending up to a fixed number of messages a call.
 pub struct SendBatch {
@@ -76,48 +73,22 @@ pub struct ReceiveBatch {
     stride: usize,
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
-    sources: Vec<libc::sockaddr_storage>,
-    controls: Vec<[u64; CONTROL_WORDS]>,
-}
-
-/// One received message: a datagram, or with GRO several of one sender, end to end.
-#[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
-    /// The payload, cut off at the size of the buffer.
-    pub bytes: &'a [u8],
-    /// Bytes of each datagram in it but the last, which may be shorter; all of it without GRO.
-    pub segment: usize,
-    /// The message was longer than the buffer, and the rest of it is gone.
-    pub truncated: bool,
-    /// The socket's count of drops when this message was queued, once there are any.
-    pub drops: Option<u32>,
-    source: &'a libc::sockaddr_storage,
-}
-
-impl<'a> Message<'a> {
-    /// Who sent it; `None` for an address family this program does not use.
-    pub fn source(&self) -> Option<SocketAddr> {
-        socket_address(self.source)
-    }
-
-    /// The datagrams in the message, in the order they were sent.
-    pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.bytes.chunks(self.segment.max(1))
-    }
+    names: Vec<[u8; NAME_BYTES]>,
+    controls: Vec<[u8; CONTROL_BYTES]>,
 }
 
 impl ReceiveBatch {
     /// Room for `capacity` messages a call, of up to `stride` bytes each.
     pub fn new(capacity: usize, stride: usize) -> Self {
-        // SAFETY: both are plain integers and pointers, for which all zero is valid.
-        let (vector, source) = unsafe { (mem::zeroed(), mem::zeroed()) };
+        // SAFETY: a plain integer and a pointer, for which all zero is valid.
+        let vector = unsafe { mem::zeroed() };
         Self {
             memory: vec![0; capacity * stride].into_boxed_slice(),
             stride,
             vectors: vec![vector; capacity],
             headers: vec![empty_header(); capacity],
-            sources: vec![source; capacity],
-            controls: vec![[0; CONTROL_WORDS]; capacity],
+            names: vec![[0; NAME_BYTES]; capacity],
+            controls: vec![[0; CONTROL_BYTES]; capacity],
         }
     }
 
@@ -138,17 +109,17 @@ impl ReceiveBatch {
             .zip(&mut self.vectors);
         let rows = rows
             .zip(&mut self.headers)
-            .zip(&mut self.sources)
+            .zip(&mut self.names)
             .zip(&mut self.controls);
-        for ((((bytes, vector), header), source), control) in rows {
+        for ((((bytes, vector), header), name), control) in rows {
             vector.iov_base = bytes.as_mut_ptr().cast();
             vector.iov_len = bytes.len();
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_name = ptr::from_mut(source).cast();
-            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_name = name.as_mut_ptr().cast();
+            header.msg_hdr.msg_namelen = name.len() as libc::socklen_t;
             header.msg_hdr.msg_control = control.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = size_of_val(control) as _;
+            header.msg_hdr.msg_controllen = control.len() as _;
             header.msg_hdr.msg_flags = 0;
         }
         // SAFETY: every header points at a vector, an address and a control buffer in this struct,
@@ -172,18 +143,20 @@ impl ReceiveBatch {
             .memory
             .chunks_exact(self.stride)
             .zip(&self.headers)
-            .zip(&self.sources);
-        rows.take(count).map(|((memory, header), source)| {
+            .zip(&self.names)
+            .zip(&self.controls);
+        rows.take(count).map(|(((memory, header), name), control)| {
             let length = (header.msg_len as usize).min(memory.len());
-            let mut message = Message {
-                bytes: &memory[..length],
-                segment: length,
-                truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-                drops: None,
-                source,
-            };
-            read_control(&header.msg_hdr, &mut message);
-            message
+            let told = &header.msg_hdr;
+            // What the kernel says it wrote of each, which is never more than there is room for.
+            let name = name.get(..told.msg_namelen as usize).unwrap_or(name);
+            let control = control.get(..told.msg_controllen as usize);
+            Message::new(
+                &memory[..length],
+                name,
+                control.unwrap_or_default(),
+                told.msg_flags,
+            )
         })
     }
 }
@@ -191,50 +164,6 @@ impl ReceiveBatch {
 fn empty_header() -> libc::mmsghdr {
     // SAFETY: plain integers and pointers, for which all zero is valid.
     unsafe { mem::zeroed() }
-}
-
-/// Reads the control data that recvmmsg left behind one header (cmsg(3)).
-#[inline]
-fn read_control(header: &libc::msghdr, message: &mut Message<'_>) {
-    if header.msg_controllen == 0 {
-        return;
-    }
-    // SAFETY: `header` was filled by the kernel, its control pointer still points at the buffer in
-    // the same ReceiveBatch, and `msg_controllen` is what the kernel wrote there; the CMSG macros
-    // stay within that. The two values read are unaligned 32-bit integers, checked by length.
-    unsafe {
-        let mut next = libc::CMSG_FIRSTHDR(header);
-        while let Some(control) = next.as_ref() {
-            let holds_u32 = control.cmsg_len >= libc::CMSG_LEN(4) as _;
-            let value = || ptr::read_unaligned(libc::CMSG_DATA(control).cast::<u32>());
-            match (control.cmsg_level, control.cmsg_type) {
-                (libc::SOL_UDP, libc::UDP_GRO) if holds_u32 => message.segment = value() as usize,
-                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) if holds_u32 => message.drops = Some(value()),
-                _ => {}
-            }
-            next = libc::CMSG_NXTHDR(header, control);
-        }
-    }
-}
-
-fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match libc::c_int::from(storage.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says that this is a sockaddr_in, which is smaller than the
-            // storage and has no stricter alignment.
-            let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
-            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddrV4::new(address, u16::from_be(v4.sin_port)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: likewise for sockaddr_in6.
-            let v6 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
-            let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            let port = u16::from_be(v6.sin6_port);
-            Some(SocketAddrV6::new(address, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The only place with system calls, and so the only one with `unsafe`.
 //!
 //! Each file is one kernel concept: [`socket`] options of a UDP socket, [`mmsg`] batched sends and
-//! receives, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
+//! receives, [`message`] received, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
 //! between threads, [`limit`] of open files, [`usage`] (CPU time of a thread) and [`host`] facts.
 //! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
 //! Nothing in this module knows what wirebench measures.
@@ -25,7 +25,9 @@ pub mod burst;
 pub mod clock;
 pub mod host;
 pub mod limit;
+pub mod message;
 pub mod mmsg;
+pub mod region;
 pub mod schedule;
 pub mod socket;
 pub mod timer;

@@ -117,8 +117,32 @@ pub fn set_gro(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
 /// # Errors
 /// As getsockopt(2), on kernels before 4.12.
 pub fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
-    const SK_MEMINFO_DROPS: usize = 8;
-    const SK_MEMINFO_VARS: usize = 9;
+    Ok(memory_info(socket)?[SK_MEMINFO_DROPS])
+}
+
+/// Bytes of send buffer that are free now: `sk_sndbuf` less `sk_wmem_alloc` of `SO_MEMINFO`. Only the socket's own
+/// sends make it less.
+///
+/// # Errors
+/// As getsockopt(2), on kernels before 4.12.
+pub fn send_room(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let info = memory_info(socket)?;
+    Ok(info[SK_MEMINFO_SNDBUF].saturating_sub(info[SK_MEMINFO_WMEM_ALLOC]) as usize)
+}
+
+/// What a message of `bytes` takes of the send buffer at most (`skb->truesize`): memory comes in powers of
+/// two, and with it two descriptors.
+pub fn send_charge(bytes: usize) -> usize {
+    2 * bytes + 2_048
+}
+
+// Places in what `SO_MEMINFO` gives (linux/sock_diag.h).
+const SK_MEMINFO_WMEM_ALLOC: usize = 2;
+const SK_MEMINFO_SNDBUF: usize = 3;
+const SK_MEMINFO_DROPS: usize = 8;
+const SK_MEMINFO_VARS: usize = 9;
+
+fn memory_info(socket: BorrowedFd<'_>) -> io::Result<[u32; SK_MEMINFO_VARS]> {
     let mut info = [0u32; SK_MEMINFO_VARS];
     let mut length = mem::size_of_val(&info) as libc::socklen_t;
     // SAFETY: `info` has `length` writable bytes, and the kernel writes no more than that.
@@ -131,7 +155,7 @@ pub fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
             &raw mut length
         ))?;
     }
-    Ok(info[SK_MEMINFO_DROPS])
+    Ok(info)
 }
 
 /// Asks for `SO_RXQ_OVFL`: each message received carries the socket's count of drops so far.

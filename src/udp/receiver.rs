@@ -17,7 +17,7 @@ use super::spool::{Row, Spool};
 use crate::engine::Rx;
 use crate::engine::stats::ReceiveStats;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::mmsg::Message;
+use crate::sys::message::Message;
 use crate::sys::usage::CpuTime;
 
 /// After the last datagram was announced, how long to wait for stragglers once nothing comes any more, in ns.

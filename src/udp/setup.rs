@@ -10,8 +10,7 @@ use super::credit::Grantor;
 use super::header::{HEADER, Header, Kind};
 use super::plan::{Mode, Offload, Plan};
 use super::sender::Manner;
-use crate::engine::mio::Layout;
-use crate::engine::offload;
+use crate::engine::{Layout, offload};
 use crate::sys::socket::{self, Buffers};
 
 /// Asked for where nothing is said, in bytes: room for the largest window, and what the usual `rmem_max` allows at most.

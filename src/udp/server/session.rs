@@ -14,7 +14,10 @@ use mio::Waker;
 use super::intervals::{Intervals, Spare};
 use super::report::Finished;
 use super::{Limits, Room};
+use crate::engine::Rx;
+use crate::engine::choice::{Kind, UringReceive};
 use crate::engine::mio::MioRx;
+use crate::engine::uring::{MultishotRx, SingleRx};
 use crate::report::record::Interval;
 use crate::sys::clock::{self, WallClock, monotonic_ns};
 use crate::sys::wake::Wake;
@@ -157,6 +160,7 @@ impl Session {
             spares: take,
         };
         let (events, waker, thread_wake) = (events.clone(), waker.clone(), wake.clone());
+        let choice = self.plan.engine;
         thread::Builder::new()
             .name(format!("receive-{stream}"))
             .spawn(move || {
@@ -170,11 +174,16 @@ impl Session {
                 }
                 // A doze shall end when it was meant to.
                 let _ = timer::tighten_timer_slack();
-                match MioRx::new(end.socket, end.layout, &thread_wake) {
-                    Ok(rx) => receiver::run(rx, job, &events, || drop(waker.wake())),
-                    Err(error) => {
-                        let _ = events.send(Event::Done(Box::new(Received::failed(stream, error))));
-                        let _ = waker.wake();
+                let line = Line { events, waker };
+                let ReceiverSocket { socket, layout, .. } = end;
+                let (uring, wake) = (&choice.uring, &thread_wake);
+                match (choice.kind, uring.receive) {
+                    (Kind::Mio, _) => line.receive(MioRx::new(socket, layout, wake), job),
+                    (Kind::Uring, UringReceive::Multishot) => {
+                        line.receive(MultishotRx::new(socket, layout, uring, wake), job);
+                    }
+                    (Kind::Uring, UringReceive::Single) => {
+                        line.receive(SingleRx::new(socket, layout, uring, wake), job);
                     }
                 }
             })?;
@@ -355,6 +364,27 @@ impl Session {
             intervals: mem::take(&mut self.rows),
             wall: self.wall,
             buffer_errors: buffer_errors.map(|(now, before)| now.saturating_sub(before)),
+        }
+    }
+}
+
+/// From a receiver to its session.
+struct Line {
+    events: Sender<Event>,
+    waker: Arc<Waker>,
+}
+
+impl Line {
+    /// Does the receiver's job with the engine made for it.
+    fn receive<R: Rx>(&self, rx: io::Result<R>, job: Job) {
+        let wake = || drop(self.waker.wake());
+        match rx {
+            Ok(rx) => receiver::run(rx, job, &self.events, wake),
+            Err(error) => {
+                let failed = Received::failed(job.stream, error);
+                let _ = self.events.send(Event::Done(Box::new(failed)));
+                wake();
+            }
         }
     }
 }

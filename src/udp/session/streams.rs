@@ -7,12 +7,15 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
+use crate::engine::Tx;
+use crate::engine::choice::Kind;
 use crate::engine::mio::MioTx;
+use crate::engine::uring::UringTx;
 use crate::sys::wake::Wake;
 use crate::sys::{affinity, schedule, timer};
 use crate::udp::clock::Exchange;
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::sender::{self, Remote, Sent};
+use crate::udp::sender::{self, Manner, Remote, Sent};
 use crate::udp::setup::SenderSocket;
 use crate::udp::stream::Stream;
 
@@ -94,13 +97,15 @@ impl Streams {
         let wake = Wake::new()?;
         let worker = Worker {
             end,
-            token,
-            plan: plan.clone(),
-            number,
-            pings,
-            remote: remote.clone(),
-            wake: wake.clone(),
-            inbox,
+            errand: Errand {
+                token,
+                plan: plan.clone(),
+                number,
+                pings,
+                remote: remote.clone(),
+                wake: wake.clone(),
+                inbox,
+            },
             told: self.sender.clone(),
             session: self.wake.clone(),
         };
@@ -157,6 +162,13 @@ impl Drop for Streams {
 
 struct Worker {
     end: SenderSocket,
+    errand: Errand,
+    told: Sender<Told>,
+    session: Wake,
+}
+
+/// What a sender has to do, whatever the engine.
+struct Errand {
     token: u64,
     plan: Plan,
     number: usize,
@@ -164,8 +176,6 @@ struct Worker {
     remote: Arc<Remote>,
     wake: Wake,
     inbox: Receiver<Order>,
-    told: Sender<Told>,
-    session: Wake,
 }
 
 impl Worker {
@@ -176,16 +186,44 @@ impl Worker {
             session.wake();
         };
         let mut sent = Sent::default();
-        if let Err(error) = self.steps(&mut sent, &tell) {
+        if let Err(error) = self.choose(&mut sent, &tell) {
             tell(Told::Failed(error));
         }
         sent
     }
 
-    fn steps(self, sent: &mut Sent, tell: &impl Fn(Told)) -> io::Result<()> {
-        let to = self.end.socket.peer_addr()?;
-        let manner = self.end.manner;
-        let mut tx = MioTx::new(self.end.socket, self.end.layout, FILL, &self.wake)?;
+    fn choose(self, sent: &mut Sent, tell: &impl Fn(Told)) -> io::Result<()> {
+        let Self { end, errand, .. } = self;
+        let SenderSocket {
+            socket,
+            layout,
+            manner,
+            ..
+        } = end;
+        let to = socket.peer_addr()?;
+        let choice = errand.plan.engine;
+        match choice.kind {
+            Kind::Mio => {
+                let tx = MioTx::new(socket, layout, FILL, &errand.wake)?;
+                errand.run(tx, to, manner, sent, tell)
+            }
+            Kind::Uring => {
+                let tx = UringTx::new(socket, layout, &choice, FILL, &errand.wake)?;
+                errand.run(tx, to, manner, sent, tell)
+            }
+        }
+    }
+}
+
+impl Errand {
+    fn run<T: Tx>(
+        self,
+        mut tx: T,
+        to: SocketAddr,
+        manner: Manner,
+        sent: &mut Sent,
+        tell: &impl Fn(Told),
+    ) -> io::Result<()> {
         // Sleeps that end late are counted as lateness; the default slack would add 50 us to each.
         let _ = timer::tighten_timer_slack();
         let lossless = self.plan.mode == Mode::Lossless;
@@ -201,7 +239,7 @@ impl Worker {
             return Ok(());
         }
         let credit = knock.credit();
-        let ask = |tx: &mut MioTx| -> io::Result<()> {
+        let ask = |tx: &mut T| -> io::Result<()> {
             let exchanges = if self.pings {
                 sender::ping(tx, self.token, &self.remote)?
             } else {

@@ -1,0 +1,32 @@
+//! The completion engine: io_uring(7), Linux 6.1 or newer.
+//!
+//! A [`tx`] sends each slot as a request of its own and takes the slot back at its completion. A receiver either
+//! has one request that goes on filling provided [`buffers`] ([`multishot`]) or makes a request a message
+//! ([`single`]). The [`ring`] belongs to the thread that made it, and keeps account of what the kernel still holds.
+
+#![allow(unsafe_code)]
+
+mod buffers;
+mod multishot;
+mod outbox;
+mod ring;
+mod single;
+mod tx;
+
+pub use multishot::MultishotRx;
+pub use single::SingleRx;
+pub use tx::UringTx;
+
+/// What a completion belongs to: the upper half of its `user_data`. The lower half says which of them.
+mod owner {
+    pub(super) const SLOT: u64 = 0;
+    pub(super) const RECEIVE: u64 = 1 << 32;
+    pub(super) const WAKE: u64 = 2 << 32;
+    pub(super) const READABLE: u64 = 3 << 32;
+    pub(super) const LETTER: u64 = 4 << 32;
+
+    /// Splits `user_data` up.
+    pub(super) fn of(user_data: u64) -> (u64, usize) {
+        (user_data & !0xffff_ffff, (user_data & 0xffff_ffff) as usize)
+    }
+}

@@ -1,0 +1,218 @@
+//! A receiver with one request that goes on: multishot recvmsg into provided buffers (Linux 6.0).
+//!
+//! The kernel fills one buffer after the other, and says with each completion which it was. When it finds none
+//! the request ends with `ENOBUFS` and is made anew; nothing is lost by that, the datagrams stay in the socket.
+
+use std::io;
+use std::mem::{self, ManuallyDrop};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+
+use io_uring::opcode;
+
+use super::buffers::{Buffers, GROUP};
+use super::outbox::Outbox;
+use super::owner;
+use super::ring::{Ring, SOCKET, WAKE};
+use crate::engine::choice::UringSettings;
+use crate::engine::stats::ReceiveStats;
+use crate::engine::{Layout, Rx};
+use crate::sys::message::Message;
+use crate::sys::region::Region;
+use crate::sys::socket;
+use crate::sys::wake::Wake;
+
+/// What the kernel writes before the payload: `struct io_uring_recvmsg_out`, the name and the control data. The
+/// latter two are given more room than they need, so that the payload begins with a cache line.
+const OUT_BYTES: usize = 16;
+const NAME_BYTES: usize = 32;
+const CONTROL_BYTES: usize = 80;
+const BEFORE: usize = OUT_BYTES + NAME_BYTES + CONTROL_BYTES;
+
+/// Buffers for a layout's worth of messages: the kernel goes on with others while one batch is read.
+const SPARE: usize = 2;
+
+/// A receiver on a bound socket.
+pub struct MultishotRx {
+    ring: Ring,
+    socket: UdpSocket,
+    _wake: Wake,
+    /// What the kernel may write to.
+    memory: ManuallyDrop<Memory>,
+    most: usize,
+    armed: bool,
+    wake_armed: bool,
+    stats: ReceiveStats,
+}
+
+struct Memory {
+    buffers: Buffers,
+    outbox: Outbox,
+    /// A `msghdr` that says how long the name and the control data may be.
+    shape: Region,
+}
+
+impl MultishotRx {
+    /// Whatever `layout` does not hold of a message is cut off, and the message counted as truncated.
+    ///
+    /// # Errors
+    /// As io_uring_setup(2) and io_uring_register(2); out of file descriptors or memory.
+    pub fn new(
+        socket: UdpSocket,
+        layout: Layout,
+        settings: &UringSettings,
+        wake: &Wake,
+    ) -> io::Result<Self> {
+        let count = (SPARE * layout.messages).next_power_of_two();
+        let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
+        let ring = Ring::new(settings, 64, 2 * count as u32 + 64, &files)?;
+        let stride = (BEFORE + layout.bytes).next_multiple_of(64);
+        let buffers = Buffers::new(&ring, count, stride)?;
+        let shape = Region::new(size_of::<libc::msghdr>())?;
+        // SAFETY: all zero is valid for plain integers and pointers; the region has room and is aligned.
+        unsafe {
+            let mut header: libc::msghdr = mem::zeroed();
+            header.msg_namelen = NAME_BYTES as u32;
+            header.msg_controllen = CONTROL_BYTES as _;
+            shape.as_ptr().cast::<libc::msghdr>().write(header);
+        }
+        Ok(Self {
+            ring,
+            socket,
+            _wake: wake.clone(),
+            memory: ManuallyDrop::new(Memory {
+                buffers,
+                outbox: Outbox::new()?,
+                shape,
+            }),
+            most: layout.messages,
+            armed: false,
+            wake_armed: false,
+            stats: ReceiveStats::default(),
+        })
+    }
+
+    /// Makes the requests that go on, where they have ended.
+    fn arm(&mut self) -> io::Result<()> {
+        if !mem::replace(&mut self.armed, true) {
+            let shape = self.memory.shape.as_ptr().cast::<libc::msghdr>();
+            let request = opcode::RecvMsgMulti::new(SOCKET, shape, GROUP)
+                .build()
+                .user_data(owner::RECEIVE);
+            // SAFETY: the header is never written to again, and it and the buffers outlive the ring.
+            unsafe { self.ring.push(&request)? };
+        }
+        if !mem::replace(&mut self.wake_armed, true) {
+            let request = opcode::PollAdd::new(WAKE, libc::POLLIN as u32)
+                .multi(true)
+                .build()
+                .user_data(owner::WAKE);
+            // SAFETY: it points to nothing.
+            unsafe { self.ring.push(&request)? };
+        }
+        Ok(())
+    }
+}
+
+impl Rx for MultishotRx {
+    fn receive(&mut self, mut each: impl FnMut(Message<'_>)) -> io::Result<usize> {
+        self.arm()?;
+        if self.ring.has_work() {
+            self.ring.enter()?;
+        }
+        let mut count = 0;
+        while count < self.most
+            && let Some(completion) = self.ring.next()
+        {
+            match owner::of(completion.user_data) {
+                (owner::RECEIVE, _) => {
+                    if !completion.more() {
+                        self.armed = false;
+                        self.ring.rearmed();
+                    }
+                    if let Some(errno) = completion.errno() {
+                        useless(errno)?;
+                    } else if let Some(buffer) = completion.buffer() {
+                        let filled = self
+                            .memory
+                            .buffers
+                            .filled(buffer, completion.result as usize);
+                        if let Some(message) = message(filled) {
+                            self.stats.truncated += u64::from(message.truncated);
+                            each(message);
+                        }
+                        self.memory.buffers.give_back(buffer);
+                        count += 1;
+                    }
+                }
+                (owner::LETTER, number) => self.memory.outbox.sent(number),
+                _ => self.wake_armed = completion.more(),
+            }
+        }
+        self.stats.messages += count as u64;
+        self.stats.eagain += u64::from(count == 0);
+        Ok(count)
+    }
+
+    fn answer(&mut self, datagram: &[u8], to: SocketAddr) {
+        self.stats.answers += 1;
+        self.memory.outbox.send(&mut self.ring, datagram, to);
+    }
+
+    fn wait(&mut self, deadline: u64) -> io::Result<()> {
+        self.stats.waits += 1;
+        self.arm()?;
+        self.ring.wait(deadline)
+    }
+
+    fn drops(&self) -> u64 {
+        socket::drops(self.socket.as_fd()).map_or(0, u64::from)
+    }
+
+    fn stats(&self) -> ReceiveStats {
+        let ring = self.ring.stats();
+        ReceiveStats {
+            syscalls: ring.enters,
+            ring: Some(ring),
+            ..self.stats
+        }
+    }
+}
+
+impl Drop for MultishotRx {
+    fn drop(&mut self) {
+        let closed = self.ring.close();
+        // SAFETY: taken once, here, and not used again.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        if !closed {
+            memory.buffers.abandon();
+            memory.outbox.abandon();
+            memory.shape.abandon();
+        }
+    }
+}
+
+/// What a filled buffer holds: a `struct io_uring_recvmsg_out`, the name, the control data, the payload.
+#[inline]
+fn message(filled: &[u8]) -> Option<Message<'_>> {
+    let number = |at: usize| -> Option<usize> {
+        let bytes = filled.get(at..)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*bytes) as usize)
+    };
+    let (name, control, flags) = (number(0)?, number(4)?, number(12)?);
+    let after_name = OUT_BYTES + NAME_BYTES;
+    let name = filled.get(OUT_BYTES..OUT_BYTES + name.min(NAME_BYTES))?;
+    let control = filled.get(after_name..after_name + control.min(CONTROL_BYTES))?;
+    let payload = filled.get(BEFORE..)?;
+    Some(Message::new(payload, name, control, flags as libc::c_int))
+}
+
+/// Fails with what makes a socket useless; all else is passed over, as it only reports what became of an earlier send.
+pub(super) fn useless(errno: i32) -> io::Result<()> {
+    match errno {
+        libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::ENOMEM | libc::EINVAL => {
+            Err(io::Error::from_raw_os_error(errno))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,87 @@
+//! Short datagrams that a receiver sends back: each is copied to a place of its own until it is sent.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ptr;
+
+use io_uring::opcode;
+
+use super::owner;
+use super::ring::{Ring, SOCKET};
+use crate::sys::region::Region;
+
+/// Answers that can be under way. They complete as they are submitted, so it is what one batch can owe.
+const LETTERS: usize = 32;
+
+/// Bytes of the longest answer.
+const LONGEST: usize = 64;
+
+#[repr(C)]
+struct Letter {
+    header: libc::msghdr,
+    vector: libc::iovec,
+    name: libc::sockaddr_storage,
+    text: [u8; LONGEST],
+}
+
+pub(super) struct Outbox {
+    letters: Region,
+    free: Vec<usize>,
+}
+
+impl Outbox {
+    /// # Errors
+    /// Out of memory.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            letters: Region::new(LETTERS * size_of::<Letter>())?,
+            free: (0..LETTERS).collect(),
+        })
+    }
+
+    /// Queues an answer; when there is no place for it, it is lost.
+    pub(super) fn send(&mut self, ring: &mut Ring, datagram: &[u8], to: SocketAddr) {
+        let Some(number) = self.free.pop() else {
+            return;
+        };
+        let address = socket2::SockAddr::from(to);
+        let length = datagram.len().min(LONGEST);
+        // SAFETY: the region holds `LETTERS` letters, its pages are aligned for any type, and all zero, or what was
+        // written here before, is a valid letter. The kernel is done with this one: its number was free.
+        let letter = unsafe { &mut *self.letters.as_ptr().cast::<Letter>().add(number) };
+        letter.text[..length].copy_from_slice(&datagram[..length]);
+        letter.vector.iov_base = letter.text.as_mut_ptr().cast();
+        letter.vector.iov_len = length;
+        // SAFETY: the storage has room for any address, and `len` bytes of this one are readable.
+        unsafe {
+            ptr::copy_nonoverlapping(
+                address.as_ptr().cast::<u8>(),
+                (&raw mut letter.name).cast::<u8>(),
+                address.len() as usize,
+            );
+        }
+        letter.header.msg_name = (&raw mut letter.name).cast();
+        letter.header.msg_namelen = address.len();
+        letter.header.msg_iov = &raw mut letter.vector;
+        letter.header.msg_iovlen = 1;
+        let request = opcode::SendMsg::new(SOCKET, &raw const letter.header)
+            .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
+            .build()
+            .user_data(owner::LETTER | number as u64);
+        // SAFETY: the letter is not written to again before `sent` has made its number free, and the region
+        // outlives the ring.
+        if unsafe { ring.push(&request) }.is_err() {
+            self.free.push(number);
+        }
+    }
+
+    /// A letter is on its way, or will never be.
+    pub(super) fn sent(&mut self, number: usize) {
+        self.free.push(number);
+    }
+
+    /// Leaves the memory to the kernel for good.
+    pub(super) fn abandon(self) {
+        self.letters.abandon();
+    }
+}

@@ -1,0 +1,251 @@
+//! An io_uring and the one rule about it: what the kernel was given stays where it is until its completion.
+//!
+//! Whoever owns memory that requests point to keeps it beside a [`Ring`] and calls [`Ring::close`] before
+//! that memory goes. It cancels what is under way and takes completions until none is missing.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use crate::engine::choice::UringSettings;
+use crate::engine::stats::RingStats;
+use crate::sys::clock::monotonic_ns;
+
+/// The socket's place in the table of registered files.
+pub(super) const SOCKET: io_uring::types::Fixed = io_uring::types::Fixed(0);
+
+/// The place of the eventfd that wakes the thread.
+pub(super) const WAKE: io_uring::types::Fixed = io_uring::types::Fixed(1);
+
+/// How long the kernel's submission thread stays awake without work, in ms.
+const SQPOLL_IDLE_MS: u32 = 50;
+
+/// How long to wait for the completions of what was cancelled, in ns. Only a zero-copy send can take any time at all,
+/// until the device is done with it.
+const CLOSE_NS: u64 = 5_000_000_000;
+
+/// Marks the completion of a cancellation.
+const CANCEL: u64 = u64::MAX;
+
+/// A completion: whose, what came of it, and flags.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Completion {
+    pub(super) user_data: u64,
+    pub(super) result: i32,
+    flags: u32,
+}
+
+impl Completion {
+    /// The errno, when the request failed.
+    pub(super) fn errno(self) -> Option<i32> {
+        (self.result < 0).then_some(-self.result)
+    }
+
+    /// The request goes on, and there will be more completions of it.
+    pub(super) fn more(self) -> bool {
+        cqueue::more(self.flags)
+    }
+
+    /// It says that a zero-copy send's memory is free, and not what came of the send.
+    pub(super) fn is_notification(self) -> bool {
+        cqueue::notif(self.flags)
+    }
+
+    /// Which of the provided buffers was filled.
+    pub(super) fn buffer(self) -> Option<u16> {
+        cqueue::buffer_select(self.flags)
+    }
+}
+
+/// A ring of this thread's own, with what it has cost.
+pub(super) struct Ring {
+    ring: IoUring,
+    stats: RingStats,
+    /// Requests that will have another completion.
+    pending: usize,
+}
+
+impl Ring {
+    /// A ring for up to `requests` at once and `completions` not yet taken, with `files` registered.
+    ///
+    /// # Errors
+    /// As io_uring_setup(2) and io_uring_register(2): not allowed, or a kernel before 6.1.
+    pub(super) fn new(
+        settings: &UringSettings,
+        requests: u32,
+        completions: u32,
+        files: &[RawFd],
+    ) -> io::Result<Self> {
+        let size = settings
+            .ring_size
+            .unwrap_or(requests)
+            .clamp(1, crate::engine::choice::MOST_RING);
+        let mut builder = IoUring::builder();
+        builder.setup_single_issuer().setup_clamp();
+        if settings.ring_size.is_none() {
+            builder.setup_cqsize(completions.max(2 * size).next_power_of_two());
+        }
+        if settings.sqpoll {
+            builder.setup_sqpoll(SQPOLL_IDLE_MS);
+        } else {
+            // Completions are made when this thread asks for them, not by interrupting it. The flag tells when to ask.
+            builder.setup_defer_taskrun().setup_taskrun_flag();
+        }
+        let ring = builder.build(size)?;
+        let mut submitter = ring.submitter();
+        submitter.register_files(files)?;
+        // Saves looking the ring up at each call; a kernel before 5.18 does without.
+        let _ = submitter.register_ring_fd();
+        let stats = RingStats {
+            size: ring.params().sq_entries(),
+            ..RingStats::default()
+        };
+        Ok(Self {
+            ring,
+            stats,
+            pending: 0,
+        })
+    }
+
+    /// The crate's own handle, to register buffers with.
+    pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
+        self.ring.submitter()
+    }
+
+    /// Queues a request, to be submitted by the next [`Self::enter`] at the latest.
+    ///
+    /// # Errors
+    /// When the queue is full and the kernel takes nothing from it.
+    ///
+    /// # Safety
+    /// Everything `entry` points to stays valid, and untouched where it is written, until its last completion.
+    pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        for _ in 0..2 {
+            // SAFETY: passed on to the caller.
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                self.pending += 1;
+                self.stats.sqes += 1;
+                return Ok(());
+            }
+            self.enter()?;
+            if self.ring.params().is_setup_sqpoll() {
+                self.ring.submitter().squeue_wait()?;
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EBUSY))
+    }
+
+    /// Whether a call would bring anything: something is queued, or the kernel has completions to make.
+    #[inline]
+    pub(super) fn has_work(&mut self) -> bool {
+        let queue = self.ring.submission();
+        queue.taskrun() || queue.cq_overflow() || !queue.is_empty()
+    }
+
+    /// Submits what is queued and has the kernel make what completions it can, without waiting.
+    ///
+    /// # Errors
+    /// As io_uring_enter(2).
+    #[inline]
+    pub(super) fn enter(&mut self) -> io::Result<()> {
+        self.count_overflow();
+        self.stats.enters += 1;
+        passed_over(self.ring.submit())
+    }
+
+    /// As [`Self::enter`], and sleeps until there is a completion or it is `deadline` in ns.
+    ///
+    /// # Errors
+    /// As io_uring_enter(2).
+    pub(super) fn wait(&mut self, deadline: u64) -> io::Result<()> {
+        self.count_overflow();
+        if !self.ring.completion().is_empty() {
+            return Ok(());
+        }
+        self.stats.enters += 1;
+        if deadline == u64::MAX {
+            return passed_over(self.ring.submit_and_wait(1));
+        }
+        let ns = deadline.saturating_sub(monotonic_ns());
+        let time = Timespec::new()
+            .sec(ns / 1_000_000_000)
+            .nsec((ns % 1_000_000_000) as u32);
+        let until = SubmitArgs::new().timespec(&time);
+        passed_over(self.ring.submitter().submit_with_args(1, &until))
+    }
+
+    /// Takes the next completion, if there is one.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.ring.completion().next()?;
+            self.stats.cqes += 1;
+            let completion = Completion {
+                user_data: entry.user_data(),
+                result: entry.result(),
+                flags: entry.flags(),
+            };
+            if !completion.more() {
+                self.pending -= 1;
+            }
+            if completion.user_data != CANCEL {
+                return Some(completion);
+            }
+        }
+    }
+
+    /// Takes note that a request that goes on by itself had to be made anew.
+    pub(super) fn rearmed(&mut self) {
+        self.stats.rearms += 1;
+    }
+
+    fn count_overflow(&mut self) {
+        self.stats.cq_overflows += u64::from(self.ring.submission().cq_overflow());
+    }
+
+    /// What it has cost.
+    pub(super) fn stats(&self) -> RingStats {
+        self.stats
+    }
+
+    /// Cancels everything and takes completions until none is missing; then memory that was given to the kernel may
+    /// be freed. `false` means that this could not be brought about, and the memory must be left where it is.
+    pub(super) fn close(&mut self) -> bool {
+        let deadline = monotonic_ns() + CLOSE_NS;
+        while self.pending > 0 {
+            let cancel = opcode::AsyncCancel2::new(CancelBuilder::any())
+                .build()
+                .user_data(CANCEL);
+            // SAFETY: it points to nothing.
+            if unsafe { self.push(&cancel) }.is_err() {
+                return false;
+            }
+            // What could not be cancelled yet is asked again after a while.
+            let patience = (monotonic_ns() + 100_000_000).min(deadline);
+            while self.pending > 0 && monotonic_ns() < patience {
+                if self.wait(patience).is_err() {
+                    return false;
+                }
+                while self.next().is_some() {}
+            }
+            if monotonic_ns() >= deadline {
+                return self.pending == 0;
+            }
+        }
+        true
+    }
+}
+
+/// What a call answers when it only ended early: every caller looks again.
+fn passed_over(outcome: io::Result<usize>) -> io::Result<()> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(error) => match error.raw_os_error() {
+            // EBUSY: completions have to be taken first.
+            Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
+            _ => Err(error),
+        },
+    }
+}

@@ -1,0 +1,390 @@
+//! A sender: a request a slot.
+//!
+//! Requests that wait for room in the send buffer are tried again by the kernel in any order, which would reorder
+//! datagrams at the source. So no more are submitted at once than the buffer is sure to take; where it may not take even
+//! one, that one waits alone.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem::{self, ManuallyDrop};
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
+
+use io_uring::opcode;
+
+use super::buffers::{Buffers, GROUP};
+use super::owner;
+use super::ring::{Completion, Ring, SOCKET, WAKE};
+use crate::engine::choice::{EngineChoice, ZeroCopy};
+use crate::engine::stats::{SendStats, ZeroCopyStats};
+use crate::engine::{Flow, Layout, Tx, Until};
+use crate::sys::region::Region;
+use crate::sys::socket;
+use crate::sys::wake::Wake;
+
+/// Answers that may have come before they are looked at. Each is 32 bytes; anything longer is none, and being cut
+/// off shows it.
+const ANSWERS: usize = 32;
+const ANSWER_BYTES: usize = 64;
+
+/// Slots besides those of a batch while zero-copy sends hold on to theirs.
+const HELD: usize = 64;
+
+/// Asks for a report of zero-copy sends that were copied (`IORING_SEND_ZC_REPORT_USAGE`), and the report itself.
+const REPORT_USAGE: u16 = 1 << 3;
+const COPIED: u32 = 1 << 31;
+
+/// A sender on a connected socket.
+pub struct UringTx {
+    ring: Ring,
+    socket: UdpSocket,
+    _wake: Wake,
+    /// What the kernel may read or write.
+    memory: ManuallyDrop<Memory>,
+    slot_bytes: usize,
+    zerocopy: bool,
+    slots: Vec<Slot>,
+    /// Slots that may be filled; the last one is next.
+    free: Vec<usize>,
+    /// Slots to be submitted, in order.
+    queued: VecDeque<usize>,
+    /// Slots whose send has not completed.
+    sending: usize,
+    /// Datagrams queued or in flight.
+    unresolved: u64,
+    /// What will never be sent, and why, until it is told.
+    refusals: Vec<(u64, i32)>,
+    /// Bytes of send buffer that are still sure to be free.
+    room: usize,
+    /// Answers taken off the ring and not handed over: buffer and length.
+    answers: VecDeque<(u16, usize)>,
+    answers_armed: bool,
+    wake_armed: bool,
+    /// A pending error of the socket has been forgiven since the last send that went well.
+    forgiven: bool,
+    short: bool,
+    stats: SendStats,
+}
+
+struct Memory {
+    payloads: Region,
+    /// A `msghdr` and its vector a slot.
+    headers: Region,
+    answers: Buffers,
+}
+
+#[repr(C)]
+struct Header {
+    message: libc::msghdr,
+    vector: libc::iovec,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    length: usize,
+    datagrams: u64,
+    /// It failed for the moment, and is to be sent once more when its memory is free.
+    again: bool,
+}
+
+impl UringTx {
+    /// `fill` is repeated through the slots once, as the message that is sent.
+    ///
+    /// # Errors
+    /// As io_uring_setup(2) and io_uring_register(2); out of file descriptors or memory.
+    pub fn new(
+        socket: UdpSocket,
+        layout: Layout,
+        choice: &EngineChoice,
+        fill: &[u8],
+        wake: &Wake,
+    ) -> io::Result<Self> {
+        let zerocopy = choice.zerocopy == ZeroCopy::Msg;
+        let count = layout.messages + if zerocopy { HELD } else { 0 };
+        let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
+        let requests = count as u32 + 8;
+        let completions = 2 * count + ANSWERS + 8;
+        let ring = Ring::new(&choice.uring, requests, completions as u32, &files)?;
+        let answers = Buffers::new(&ring, ANSWERS, ANSWER_BYTES)?;
+        let mut payloads = Region::new(count * layout.bytes)?;
+        let message = fill.iter().copied().cycle();
+        if let Some(bytes) = payloads.part_mut(0, count * layout.bytes) {
+            bytes
+                .iter_mut()
+                .zip(message)
+                .for_each(|(byte, fill)| *byte = fill);
+        }
+        Ok(Self {
+            ring,
+            socket,
+            _wake: wake.clone(),
+            memory: ManuallyDrop::new(Memory {
+                payloads,
+                headers: Region::new(count * size_of::<Header>())?,
+                answers,
+            }),
+            slot_bytes: layout.bytes,
+            zerocopy,
+            slots: vec![Slot::default(); count],
+            free: (0..count).rev().collect(),
+            queued: VecDeque::with_capacity(count),
+            sending: 0,
+            unresolved: 0,
+            refusals: Vec::with_capacity(count),
+            room: 0,
+            answers: VecDeque::with_capacity(ANSWERS),
+            answers_armed: false,
+            wake_armed: false,
+            forgiven: false,
+            short: false,
+            stats: SendStats {
+                zerocopy: zerocopy.then(ZeroCopyStats::default),
+                ..SendStats::default()
+            },
+        })
+    }
+
+    /// Queues the requests that go on, where they have ended.
+    fn arm(&mut self) -> io::Result<()> {
+        if !mem::replace(&mut self.answers_armed, true) {
+            let request = opcode::RecvMulti::new(SOCKET, GROUP)
+                .build()
+                .user_data(owner::RECEIVE);
+            // SAFETY: it points to nothing; the buffers outlive the ring.
+            unsafe { self.ring.push(&request)? };
+        }
+        if !mem::replace(&mut self.wake_armed, true) {
+            let request = opcode::PollAdd::new(WAKE, libc::POLLIN as u32)
+                .multi(true)
+                .build()
+                .user_data(owner::WAKE);
+            // SAFETY: it points to nothing.
+            unsafe { self.ring.push(&request)? };
+        }
+        Ok(())
+    }
+
+    /// Queues the send of a slot.
+    fn send(&mut self, number: usize) -> io::Result<()> {
+        let Slot { length, .. } = self.slots[number];
+        // SAFETY: the region holds a header a slot, aligned, for which all zero is valid; the kernel is done with
+        // this one, since the slot was free.
+        let header = unsafe { &mut *self.memory.headers.as_ptr().cast::<Header>().add(number) };
+        // SAFETY: the region holds `slot_bytes` a slot.
+        let payload = unsafe { self.memory.payloads.as_ptr().add(number * self.slot_bytes) };
+        header.vector.iov_base = payload.cast();
+        header.vector.iov_len = length;
+        header.message.msg_iov = &raw mut header.vector;
+        header.message.msg_iovlen = 1;
+        let flags = libc::MSG_NOSIGNAL as u32;
+        let request = if self.zerocopy {
+            opcode::SendMsgZc::new(SOCKET, &raw const header.message)
+                .ioprio(REPORT_USAGE)
+                .flags(flags)
+                .build()
+        } else {
+            opcode::SendMsg::new(SOCKET, &raw const header.message)
+                .flags(flags)
+                .build()
+        };
+        // SAFETY: header and payload are not touched before the slot is free again, which is at its last
+        // completion, and outlive the ring.
+        unsafe {
+            self.ring
+                .push(&request.user_data(owner::SLOT | number as u64))?;
+        }
+        self.sending += 1;
+        Ok(())
+    }
+
+    /// Queues as many sends as the socket is sure to take.
+    fn send_what_fits(&mut self) -> io::Result<()> {
+        while let Some(&number) = self.queued.front() {
+            let charge = socket::send_charge(self.slots[number].length);
+            if self.room < charge {
+                self.room = socket::send_room(self.socket.as_fd())?;
+            }
+            if self.room < charge && self.sending > 0 {
+                break;
+            }
+            self.room = self.room.saturating_sub(charge);
+            self.send(number)?;
+            self.queued.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Takes all completions there are.
+    fn reap(&mut self) -> io::Result<()> {
+        while let Some(completion) = self.ring.next() {
+            match owner::of(completion.user_data) {
+                (owner::SLOT, number) => self.slot_done(number, completion)?,
+                (owner::RECEIVE, _) => {
+                    if !completion.more() {
+                        self.answers_armed = false;
+                        self.ring.rearmed();
+                    }
+                    if let (None, Some(buffer)) = (completion.errno(), completion.buffer()) {
+                        self.answers.push_back((buffer, completion.result as usize));
+                    }
+                }
+                _ => self.wake_armed = completion.more(),
+            }
+        }
+        Ok(())
+    }
+
+    fn slot_done(&mut self, number: usize, completion: Completion) -> io::Result<()> {
+        if completion.is_notification() {
+            let copied = completion.result as u32 & COPIED != 0;
+            if let Some(zerocopy) = &mut self.stats.zerocopy {
+                zerocopy.copied += u64::from(copied);
+            }
+        } else {
+            self.sending -= 1;
+            self.slots[number].again = self.outcome(number, completion.errno())?;
+            // With a zero-copy send the memory is in use until the notification.
+            if completion.more() {
+                return Ok(());
+            }
+        }
+        if self.slots[number].again {
+            self.queued.push_front(number);
+        } else {
+            self.free.push(number);
+        }
+        Ok(())
+    }
+
+    /// Takes note of what came of a send, and says whether it is to be tried again.
+    fn outcome(&mut self, number: usize, errno: Option<i32>) -> io::Result<bool> {
+        let Slot { datagrams, .. } = self.slots[number];
+        match errno {
+            None => {
+                self.unresolved -= datagrams;
+                self.stats.messages += 1;
+                self.forgiven = false;
+                if let Some(zerocopy) = &mut self.stats.zerocopy {
+                    zerocopy.messages += 1;
+                }
+            }
+            Some(libc::ENOBUFS | libc::ENOMEM) => {
+                self.stats.enobufs += 1;
+                self.short = true;
+                return Ok(true);
+            }
+            Some(libc::EINTR | libc::EAGAIN) => return Ok(true),
+            // Reports what became of an earlier datagram (ICMP), once, instead of sending.
+            Some(libc::ECONNREFUSED) if !self.forgiven => {
+                self.forgiven = true;
+                return Ok(true);
+            }
+            Some(errno @ (libc::EBADF | libc::ENOTSOCK | libc::EFAULT)) => {
+                return Err(io::Error::from_raw_os_error(errno));
+            }
+            Some(errno) => {
+                self.unresolved -= datagrams;
+                self.stats.errors += 1;
+                self.stats.last_error = Some(errno);
+                self.refusals.push((datagrams, errno));
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Tx for UringTx {
+    fn vacant(&mut self) -> Option<&mut [u8]> {
+        let number = *self.free.last()?;
+        self.memory
+            .payloads
+            .part_mut(number * self.slot_bytes, self.slot_bytes)
+    }
+
+    fn queue(&mut self, length: usize, datagrams: u64) {
+        let Some(number) = self.free.pop() else {
+            return;
+        };
+        self.slots[number] = Slot {
+            length: length.min(self.slot_bytes),
+            datagrams,
+            again: false,
+        };
+        self.unresolved += datagrams;
+        self.queued.push_back(number);
+    }
+
+    fn submit(&mut self, mut refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow> {
+        self.reap()?;
+        loop {
+            self.send_what_fits()?;
+            if self.ring.has_work() {
+                self.ring.enter()?;
+            }
+            self.reap()?;
+            // Those that are still under way wait for room.
+            if self.short || self.sending > 0 || self.queued.is_empty() {
+                break;
+            }
+        }
+        for (datagrams, errno) in self.refusals.drain(..) {
+            refused(datagrams, &io::Error::from_raw_os_error(errno));
+        }
+        if mem::take(&mut self.short) {
+            return Ok(Flow::Short);
+        }
+        if self.unresolved > 0 {
+            self.stats.eagain += 1;
+            return Ok(Flow::Full);
+        }
+        Ok(Flow::Open)
+    }
+
+    fn unresolved(&self) -> u64 {
+        self.unresolved
+    }
+
+    fn answers(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        if self.ring.has_work() {
+            self.ring.enter()?;
+        }
+        self.reap()?;
+        while let Some((buffer, length)) = self.answers.pop_front() {
+            each(self.memory.answers.filled(buffer, length));
+            self.memory.answers.give_back(buffer);
+        }
+        self.arm()
+    }
+
+    fn wait(&mut self, until: Until) -> io::Result<()> {
+        self.stats.waits += 1;
+        self.arm()?;
+        // A send that completes ends the sleep as an answer does. The deadline is exact to the ns, but for the
+        // timer slack.
+        let (Until::About(deadline) | Until::Exactly(deadline) | Until::WritableOr(deadline)) =
+            until;
+        self.ring.wait(deadline)
+    }
+
+    fn stats(&self) -> SendStats {
+        let ring = self.ring.stats();
+        SendStats {
+            syscalls: ring.enters,
+            ring: Some(ring),
+            ..self.stats
+        }
+    }
+}
+
+impl Drop for UringTx {
+    fn drop(&mut self) {
+        let closed = self.ring.close();
+        // SAFETY: taken once, here, and not used again.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        if !closed {
+            memory.payloads.abandon();
+            memory.headers.abandon();
+            memory.answers.abandon();
+        }
+    }
+}
