@@ -42,17 +42,17 @@ fn what_is_no_message_is_refused_with_a_reason() {
         (&deep, "no sense"),
         (&framed(b"{}"), "version"),
         (&framed(br#"{"version":"one"}"#), "no sense"),
-        (&framed(br#"{"version":1}"#), "no sense"),
+        (&framed(br#"{"version":2}"#), "no sense"),
         (
-            &framed(br#"{"version":1,"type":"alive"}"#),
+            &framed(br#"{"version":2,"type":"alive"}"#),
             "must be a hello",
         ),
         (
-            &framed(br#"{"version":1,"type":"finish","streams":[]}"#),
+            &framed(br#"{"version":2,"type":"finish","streams":[]}"#),
             "must be a hello",
         ),
         (
-            &framed(br#"{"version":1,"type":"hello","plan":{"chunk":-1}}"#),
+            &framed(br#"{"version":2,"type":"hello","plan":{"chunk":-1}}"#),
             "no sense",
         ),
     ] {

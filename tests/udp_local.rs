@@ -7,21 +7,83 @@ mod common;
 use common::{Results, assert_accounted, bench, number};
 use serde_json::Value;
 
-/// The only run of `bench udp` with these options, after what holds for every complete run.
-#[track_caller]
-fn udp(options: &str) -> Value {
-    let results = Results::new();
-    let out = results.arg();
-    let fixed = ["udp", "--quiet", "--out", &out];
-    bench(fixed.into_iter().chain(options.split(' '))).done();
-    let run = results.run();
-    assert_accounted(&run);
-    assert_eq!(run["complete"], true);
-    assert_eq!(
-        (&run["ended"], &run["reason"]),
-        (&"complete".into(), &Value::Null)
-    );
-    run
+/// What does the I/O, as options.
+#[derive(Clone, Copy)]
+struct Engine(&'static str);
+
+impl Engine {
+    /// The only run of `bench udp` with these options, after what holds for every complete run.
+    #[track_caller]
+    fn udp(self, options: &str) -> Value {
+        let results = Results::new();
+        let out = results.arg();
+        let fixed = ["udp", "--quiet", "--out", &out];
+        let options = self.0.split_whitespace().chain(options.split(' '));
+        bench(fixed.into_iter().chain(options)).done();
+        let run = results.run();
+        assert_accounted(&run);
+        assert_eq!(run["complete"], true);
+        assert_eq!(
+            (&run["ended"], &run["reason"]),
+            (&"complete".into(), &Value::Null)
+        );
+        let uring = self.0.contains("uring");
+        assert_eq!(run["engine"], if uring { "uring" } else { "mio" });
+        for ring in ["send_ring", "receive_ring"] {
+            assert_eq!(run["engine_stats"][ring].is_object(), uring);
+        }
+        run
+    }
+}
+
+/// Makes a test of each body on every engine.
+macro_rules! on_every_engine {
+    ($($body:ident),* $(,)?) => {
+        on_every_engine!(mio "", $($body),*);
+        on_every_engine!(mio_msg "--zerocopy msg", $($body),*);
+        on_every_engine!(uring "--engine uring", $($body),*);
+        on_every_engine!(uring_single "--engine uring --uring-recv single", $($body),*);
+        on_every_engine!(uring_msg "--engine uring --zerocopy msg", $($body),*);
+        on_every_engine!(uring_sqpoll "--engine uring --uring-sqpoll --uring-ring-size 2", $($body),*);
+    };
+    ($engine:ident $options:literal, $($body:ident),*) => {
+        mod $engine {
+            $(#[test]
+            fn $body() {
+                if let Some(engine) = super::available($options) {
+                    super::$body(engine);
+                }
+            })*
+        }
+    };
+}
+
+on_every_engine!(
+    lossless_loses_nothing,
+    paced_runs_also_tell_latency_from_the_intended_time,
+    a_rate_counts_bits_of_message,
+    unpaced_sends_everything_and_accounts_for_what_is_lost,
+    the_bytes_are_exact_however_they_are_cut,
+    the_smallest_and_the_largest_chunk_go_through,
+    ipv6_is_seen_by_the_server,
+    a_duration_ends_the_run_and_not_a_count,
+    streams_share_the_work,
+    a_stream_may_have_nothing_to_send,
+    segmentation_is_what_was_asked_for,
+    a_batch_bounds_what_goes_in_a_call,
+    threads_stay_where_they_are_put,
+    buffers_are_read_back,
+);
+
+/// The engine, unless this kernel lacks it.
+fn available(options: &'static str) -> Option<Engine> {
+    if options.contains("uring")
+        && let Err(reason) = common::uring()
+    {
+        println!("skipped: {reason}");
+        return None;
+    }
+    Some(Engine(options))
 }
 
 /// What was sent, in datagrams and bytes.
@@ -40,9 +102,8 @@ fn assert_delivered(run: &Value, packets: u64, bytes: u64) {
     assert_eq!(number(run, "received.duplicates"), 0);
 }
 
-#[test]
-fn lossless_loses_nothing() {
-    let run = udp("--mb 3");
+fn lossless_loses_nothing(engine: Engine) {
+    let run = engine.udp("--mb 3");
     assert_eq!(run["mode"], "lossless");
     assert_delivered(&run, 3_000, 3_000_000);
     assert!(number(&run, "effective.window") >= 1);
@@ -50,9 +111,8 @@ fn lossless_loses_nothing() {
     assert!(run["pacing"].is_null());
 }
 
-#[test]
-fn paced_runs_also_tell_latency_from_the_intended_time() {
-    let run = udp("--packets 500 --pps 10k");
+fn paced_runs_also_tell_latency_from_the_intended_time(engine: Engine) {
+    let run = engine.udp("--packets 500 --pps 10k");
     assert_eq!(run["mode"], "paced");
     assert_sent(&run, 500, 500_000);
     assert_eq!(run["requested"]["pps"], 10_000.0);
@@ -64,26 +124,23 @@ fn paced_runs_also_tell_latency_from_the_intended_time() {
     assert!(run["effective"]["window"].is_null());
 }
 
-#[test]
-fn a_rate_counts_bits_of_message() {
-    let run = udp("--mb 0.5 --chunk 500 --rate 40M");
+fn a_rate_counts_bits_of_message(engine: Engine) {
+    let run = engine.udp("--mb 0.5 --chunk 500 --rate 40M");
     assert_eq!(run["mode"], "paced");
     assert_sent(&run, 1_000, 500_000);
     assert_eq!(run["pacing"]["target_pps"], 10_000.0);
     assert_eq!(run["requested"]["rate_bits_per_s"], 40e6);
 }
 
-#[test]
-fn unpaced_sends_everything_and_accounts_for_what_is_lost() {
-    let run = udp("--packets 20000 --unpaced --rcvbuf 20k");
+fn unpaced_sends_everything_and_accounts_for_what_is_lost(engine: Engine) {
+    let run = engine.udp("--packets 20000 --unpaced --rcvbuf 20k");
     assert_eq!(run["mode"], "blast");
     assert_sent(&run, 20_000, 20_000_000);
     assert!(run["pacing"].is_null());
     assert!(run["effective"]["window"].is_null());
 }
 
-#[test]
-fn the_bytes_are_exact_however_they_are_cut() {
+fn the_bytes_are_exact_however_they_are_cut(engine: Engine) {
     for (options, packets) in [
         ("--mb 0.012345", 13),
         ("--mb 0.000001", 1),
@@ -92,19 +149,18 @@ fn the_bytes_are_exact_however_they_are_cut() {
         ("--mb 0.012345 --gso off --batch 1", 13),
         ("--mb 0.012345 --pps 5k --streams 2", 13),
     ] {
-        let run = udp(options);
+        let run = engine.udp(options);
         let megabytes: f64 = options.split(' ').nth(1).unwrap().parse().unwrap();
         assert_delivered(&run, packets, (megabytes * 1e6).round() as u64);
     }
 }
 
-#[test]
-fn the_smallest_and_the_largest_chunk_go_through() {
+fn the_smallest_and_the_largest_chunk_go_through(engine: Engine) {
     for options in [
         "--packets 2000 --chunk 1",
         "--packets 2000 --chunk 1 --gso off --ipv6",
     ] {
-        let run = udp(options);
+        let run = engine.udp(options);
         assert_delivered(&run, 2_000, 2_000);
         assert_eq!(number(&run, "effective.datagram"), 33);
     }
@@ -112,7 +168,7 @@ fn the_smallest_and_the_largest_chunk_go_through() {
         "--packets 40 --chunk 65475",
         "--packets 40 --chunk 65475 --ipv6",
     ] {
-        let run = udp(options);
+        let run = engine.udp(options);
         assert_delivered(&run, 40, 40 * 65_475);
         assert_eq!(number(&run, "effective.datagram"), 65_507);
         // Two such datagrams fit no send: auto goes without, and says so.
@@ -121,16 +177,14 @@ fn the_smallest_and_the_largest_chunk_go_through() {
     }
 }
 
-#[test]
-fn ipv6_is_seen_by_the_server() {
-    assert_eq!(udp("--mb 0.1 --ipv6")["client_ip"], "::1");
-    assert_eq!(udp("--mb 0.1")["client_ip"], "127.0.0.1");
+fn ipv6_is_seen_by_the_server(engine: Engine) {
+    assert_eq!(engine.udp("--mb 0.1 --ipv6")["client_ip"], "::1");
+    assert_eq!(engine.udp("--mb 0.1")["client_ip"], "127.0.0.1");
 }
 
-#[test]
-fn a_duration_ends_the_run_and_not_a_count() {
+fn a_duration_ends_the_run_and_not_a_count(engine: Engine) {
     for more in ["", " --pps 5k --streams 2", " --unpaced"] {
-        let run = udp(&format!("--duration 200ms{more}"));
+        let run = engine.udp(&format!("--duration 200ms{more}"));
         assert!(number(&run, "received.unique") > 0);
         assert_eq!(run["requested"]["duration_s"], 0.2);
         assert!(run["requested"]["packets"].is_null() && run["requested"]["bytes"].is_null());
@@ -138,14 +192,13 @@ fn a_duration_ends_the_run_and_not_a_count() {
         assert_eq!(number(&run, "sent.bytes"), packets * 1_000);
     }
     // 5000 a second for 0.2 s: never more than are due, however fast the machine.
-    let run = udp("--duration 200ms --pps 5k");
+    let run = engine.udp("--duration 200ms --pps 5k");
     assert!(number(&run, "sent.packets") <= 1_000);
 }
 
-#[test]
-fn streams_share_the_work() {
+fn streams_share_the_work(engine: Engine) {
     for streams in [2u64, 3] {
-        let run = udp(&format!("--mb 1 --streams {streams}"));
+        let run = engine.udp(&format!("--mb 1 --streams {streams}"));
         assert_delivered(&run, 1_000, 1_000_000);
         let shares: Vec<u64> = run["streams"]
             .as_array()
@@ -163,51 +216,47 @@ fn streams_share_the_work() {
     }
 }
 
-#[test]
-fn a_stream_may_have_nothing_to_send() {
-    let run = udp("--packets 2 --streams 3 --pps 1k");
+fn a_stream_may_have_nothing_to_send(engine: Engine) {
+    let run = engine.udp("--packets 2 --streams 3 --pps 1k");
     assert_delivered(&run, 2, 2_000);
     assert_eq!(number(&run, "pacing.lateness_ns.count"), 2);
 }
 
-#[test]
-fn segmentation_is_what_was_asked_for() {
-    let run = udp("--mb 1 --gso on");
+fn segmentation_is_what_was_asked_for(engine: Engine) {
+    let run = engine.udp("--mb 1 --gso on");
     assert_eq!(
         (&run["effective"]["gso"], &run["effective"]["gro"]),
         (&true.into(), &true.into())
     );
     assert!(number(&run, "effective.segments") > 1);
     assert!(number(&run, "engine_stats.send_messages") < 1_000);
-    let run = udp("--mb 1 --gso off");
+    let run = engine.udp("--mb 1 --gso off");
     assert_eq!(
         (&run["effective"]["gso"], &run["effective"]["gro"]),
         (&false.into(), &false.into())
     );
     assert_eq!(number(&run, "effective.segments"), 1);
     assert!(number(&run, "engine_stats.send_messages") >= 1_000);
-    let run = udp("--mb 1 --gso auto");
+    let run = engine.udp("--mb 1 --gso auto");
     assert_eq!(run["requested"]["gso"], "auto");
     assert!(run["effective"]["gso"] == true || run["effective"]["offload_note"].is_string());
 }
 
-#[test]
-fn a_batch_bounds_what_goes_in_a_call() {
+fn a_batch_bounds_what_goes_in_a_call(engine: Engine) {
     for batch in [1, 7, 64] {
-        let run = udp(&format!("--packets 2000 --gso off --batch {batch}"));
+        let run = engine.udp(&format!("--packets 2000 --gso off --batch {batch}"));
         assert_delivered(&run, 2_000, 2_000_000);
         assert_eq!(number(&run, "effective.batch"), batch);
         assert_eq!(number(&run, "requested.batch"), batch);
         assert!(number(&run, "engine_stats.send_syscalls") >= 2_000 / batch);
-        let run = udp(&format!("--packets 2000 --batch {batch}"));
+        let run = engine.udp(&format!("--packets 2000 --batch {batch}"));
         assert_delivered(&run, 2_000, 2_000_000);
         assert!(number(&run, "effective.batch") <= batch);
     }
 }
 
-#[test]
-fn threads_stay_where_they_are_put() {
-    let run = udp("--mb 0.1 --cpus 0 --streams 2");
+fn threads_stay_where_they_are_put(engine: Engine) {
+    let run = engine.udp("--mb 0.1 --cpus 0 --streams 2");
     let cpus = serde_json::json!([0, 0]);
     assert_eq!(
         (
@@ -216,16 +265,15 @@ fn threads_stay_where_they_are_put() {
         ),
         (&cpus, &cpus)
     );
-    let run = udp("--mb 0.1 --cpus free");
+    let run = engine.udp("--mb 0.1 --cpus free");
     assert!(
         run["effective"]["sender_cpus"].is_null() && run["effective"]["receiver_cpus"].is_null()
     );
     assert_eq!(run["requested"]["cpus"], "free");
 }
 
-#[test]
-fn buffers_are_read_back() {
-    let run = udp("--mb 0.1 --sndbuf 50k --rcvbuf 60k");
+fn buffers_are_read_back(engine: Engine) {
+    let run = engine.udp("--mb 0.1 --sndbuf 50k --rcvbuf 60k");
     assert_eq!(
         (
             number(&run, "requested.sndbuf"),

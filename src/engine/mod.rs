@@ -33,6 +33,8 @@ pub enum Flow {
     Open,
     /// The send buffer is full: wait until it is writable.
     Full,
+    /// All slots are with the kernel or the receiver still: wait for an answer or for word that one is free.
+    Held,
     /// The kernel or the device is short of memory, and will not say when it is over: wait a little.
     Short,
 }
@@ -62,6 +64,12 @@ pub trait Tx {
     /// # Errors
     /// Only what makes the socket useless.
     fn submit(&mut self, refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow>;
+
+    /// The receiver is done with the first `seen` datagrams queued: the memory they were lent from is free again.
+    fn acknowledge(&mut self, _seen: u64) {}
+
+    /// Sends a short datagram at once, past all slots; when there is no room it is lost, as it may be on the way.
+    fn say(&mut self, datagram: &[u8]);
 
     /// Datagrams queued or in flight, of which nothing is known yet.
     fn unresolved(&self) -> u64;

@@ -28,7 +28,7 @@ pub fn most_segments() -> io::Result<usize> {
     let mut batch = SendBatch::new(1);
     let mut last = io::Error::from(io::ErrorKind::Unsupported);
     for segments in SEGMENT_LIMITS {
-        match batch.send(sender.as_fd(), payload.get(..segments).into_iter()) {
+        match batch.send(sender.as_fd(), payload.get(..segments).into_iter(), 0) {
             Ok(_) => return Ok(segments),
             Err(error) => last = error,
         }
@@ -92,6 +92,7 @@ pub fn enable_segments(
     let sent = SendBatch::new(1).send(
         socket.as_fd(),
         [trial.map(<[u8; TRIAL]>::as_slice).concat().as_slice()].into_iter(),
+        0,
     );
     if let Err(error) = sent {
         size(0)?;

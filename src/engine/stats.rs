@@ -46,6 +46,28 @@ pub struct ReceiveStats {
     pub ring: Option<RingStats>,
 }
 
+impl ReceiveStats {
+    /// Adds another receiver's.
+    pub fn add(&mut self, other: Self) {
+        self.syscalls += other.syscalls;
+        self.messages += other.messages;
+        self.eagain += other.eagain;
+        self.truncated += other.truncated;
+        self.waits += other.waits;
+        self.answers += other.answers;
+        add_some(&mut self.ring, other.ring, RingStats::add);
+    }
+}
+
+/// Adds up what only some engines count.
+pub fn add_some<T>(sum: &mut Option<T>, part: Option<T>, add: fn(&mut T, T)) {
+    match (sum.as_mut(), part) {
+        (Some(sum), Some(part)) => add(sum, part),
+        (None, part) => *sum = part,
+        (Some(_), None) => {}
+    }
+}
+
 /// Of an io_uring.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RingStats {
@@ -78,7 +100,7 @@ impl RingStats {
 /// What became of sends without a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ZeroCopyStats {
-    /// Messages handed over so.
+    /// Messages handed over so, as far as the kernel has reported on them by the end.
     pub messages: u64,
     /// Those of them that the kernel reported to have copied all the same, as it does on loopback. Always 0 for
     /// splice, which reports nothing and copies nothing.

@@ -27,7 +27,7 @@ impl SendBatch {
 
     /// Sends the messages, in order, on a connected socket and returns how many the kernel took:
     /// fewer than given when it had no room for more or refused one. Those past the capacity are
-    /// left for the next call.
+    /// left for the next call. `flags` are added to those of every send.
     ///
     /// # Errors
     /// As sendmmsg(2), and only when not even the first was taken.
@@ -35,6 +35,7 @@ impl SendBatch {
         &mut self,
         socket: BorrowedFd<'_>,
         messages: impl Iterator<Item = &'a [u8]>,
+        flags: libc::c_int,
     ) -> io::Result<usize> {
         self.vectors.clear();
         self.headers.clear();
@@ -59,7 +60,7 @@ impl SendBatch {
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 self.headers.len() as libc::c_uint,
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | flags
             ))?
         };
         Ok(taken as usize)
@@ -186,7 +187,7 @@ mod tests {
             let (sender, receiver) = pair(local);
             let sent: Vec<Vec<u8>> = (0..5u8).map(|n| vec![n; 10 + usize::from(n)]).collect();
             let taken = SendBatch::new(8)
-                .send(sender.as_fd(), sent.iter().map(Vec::as_slice))
+                .send(sender.as_fd(), sent.iter().map(Vec::as_slice), 0)
                 .unwrap();
             assert_eq!(taken, 5);
             let mut batch = ReceiveBatch::new(8, 100);
@@ -225,7 +226,7 @@ mod tests {
         let bytes: Vec<u8> = (0..=249).collect();
         assert_eq!(
             SendBatch::new(1)
-                .send(sender.as_fd(), [bytes.as_slice()].into_iter())
+                .send(sender.as_fd(), [bytes.as_slice()].into_iter(), 0)
                 .unwrap(),
             1
         );

@@ -191,7 +191,7 @@ pub fn path_mtu(socket: &UdpSocket) -> io::Result<usize> {
     Ok(usize::try_from(mtu).unwrap_or(0))
 }
 
-fn set_int(
+pub(super) fn set_int(
     socket: BorrowedFd<'_>,
     level: libc::c_int,
     name: libc::c_int,

@@ -5,12 +5,18 @@
 //! is not waited for either. When the whole window is lost, no credit comes; then the sender asks
 //! ([`Kind::Probe`](super::header::Kind::Probe)) and is told to go on from where it says it is.
 
+use crate::engine::choice::ZeroCopy;
+
 /// Most datagrams granted ahead. More gains nothing, and each needs room in the receiver's buffer.
 pub const MOST_WINDOW: u64 = 4_096;
 
 /// Most bytes granted ahead where both ends share a CPU: what is under way then stays in its cache, and twice
 /// as much is 10 % slower. With a CPU for each end it is the other way round.
 const CACHED: usize = 768 << 10;
+
+/// Most bytes granted ahead to a sender that lends its pages: what is under way then stays in its cache too. More than
+/// it has slots would do it no good.
+pub const LENT: usize = 2 << 20;
 
 /// The receiver's side: decides when to grant and how far.
 #[derive(Debug, Clone)]
@@ -29,28 +35,29 @@ impl Grantor {
     }
 
     /// How many datagrams of `datagram` bytes may be under way without overrunning a receive buffer
-    /// of `buffer` bytes as the kernel reports it.
+    /// of `buffer` bytes as the kernel reports it, and without leaving the cache.
     ///
     /// The kernel charges a datagram by the memory it occupies (`skb->truesize`): its data with the
     /// packet headers, rounded up to a power of two or a page, and two descriptors of about 600 bytes.
     /// Half the buffer stays free, because what was read is uncharged in batches of up to a quarter
     /// (`udp_rmem_release` in net/ipv4/udp.c).
-    pub fn window_for(buffer: usize, datagram: usize, shared_cpu: bool) -> u64 {
+    /// With `MSG_ZEROCOPY` the data comes in whole pages, and on loopback is copied to as many (`skb_copy_ubufs`).
+    pub fn window_for(buffer: usize, datagram: usize, zerocopy: ZeroCopy, shared_cpu: bool) -> u64 {
         const HEADROOM: usize = 400;
         const DESCRIPTORS: usize = 640;
         let data = datagram + HEADROOM;
-        let occupied = if data <= 4_096 {
-            data.next_power_of_two()
-        } else {
-            data.next_multiple_of(4_096)
+        let occupied = match zerocopy {
+            ZeroCopy::Msg => HEADROOM.next_power_of_two() + (datagram.div_ceil(4_096) + 1) * 4_096,
+            ZeroCopy::Off | ZeroCopy::Splice if data <= 4_096 => data.next_power_of_two(),
+            ZeroCopy::Off | ZeroCopy::Splice => data.next_multiple_of(4_096),
         };
         let fitting = buffer / 2 / (occupied + DESCRIPTORS);
-        let cached = if shared_cpu {
-            CACHED / datagram.max(1)
-        } else {
-            usize::MAX
+        let most = match zerocopy {
+            _ if shared_cpu => CACHED,
+            ZeroCopy::Splice => LENT,
+            ZeroCopy::Off | ZeroCopy::Msg => usize::MAX,
         };
-        (fitting.min(cached) as u64).clamp(1, MOST_WINDOW)
+        (fitting.min(most / datagram.max(1)) as u64).clamp(1, MOST_WINDOW)
     }
 
     /// The window in force.
@@ -95,6 +102,11 @@ impl Allowance {
         self.limit = self.limit.max(limit);
     }
 
+    /// How far it may go: the highest number granted.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// How many datagrams may be sent now, when the next one has number `next`.
     #[inline]
     pub fn available(&self, next: u64) -> u64 {
@@ -126,15 +138,18 @@ mod tests {
     #[test]
     fn the_window_fits_half_the_buffer() {
         assert_eq!(
-            Grantor::window_for(8 << 20, 1_032, false),
+            Grantor::window_for(8 << 20, 1_032, ZeroCopy::Off, false),
             (4 << 20) / (2_048 + 640)
         );
         assert_eq!(
-            Grantor::window_for(8 << 20, 1_032, true),
+            Grantor::window_for(8 << 20, 1_032, ZeroCopy::Off, true),
             (768 << 10) / 1_032
         );
-        assert_eq!(Grantor::window_for(1 << 30, 33, true), MOST_WINDOW);
-        assert_eq!(Grantor::window_for(4_608, 65_507, true), 1);
+        assert_eq!(
+            Grantor::window_for(1 << 30, 33, ZeroCopy::Off, true),
+            MOST_WINDOW
+        );
+        assert_eq!(Grantor::window_for(4_608, 65_507, ZeroCopy::Off, true), 1);
     }
 
     proptest! {

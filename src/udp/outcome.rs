@@ -6,7 +6,7 @@ use super::header::HEADER;
 use super::plan::{Amount, Mode, Plan};
 use super::sender::Sent;
 use crate::engine::choice::Kind;
-use crate::engine::stats::{RingStats, ZeroCopyStats};
+use crate::engine::stats::{RingStats, ZeroCopyStats, add_some};
 use crate::report::record::{
     Cpu, Effective, EngineStats, Interval, Lost, MOST_INTERVALS, Measured, Pacing, Received,
     Requested, Run, Stream, Traffic, UringRequested,
@@ -331,8 +331,8 @@ fn engine_stats(senders: &[Sent], received: &[StreamReceived], done: &Done) -> E
         stats.send_errors += sender.stats.errors;
         stats.last_send_error = sender.stats.last_error.or(stats.last_send_error);
         stats.send_waits += sender.stats.waits;
-        merge(&mut stats.send_ring, sender.stats.ring, RingStats::add);
-        merge(
+        add_some(&mut stats.send_ring, sender.stats.ring, RingStats::add);
+        add_some(
             &mut stats.zerocopy,
             sender.stats.zerocopy,
             ZeroCopyStats::add,
@@ -340,15 +340,6 @@ fn engine_stats(senders: &[Sent], received: &[StreamReceived], done: &Done) -> E
         stats.credit_probes += sender.probes;
     }
     stats
-}
-
-/// Adds up what only some engines count.
-fn merge<T>(sum: &mut Option<T>, part: Option<T>, add: fn(&mut T, T)) {
-    match (sum.as_mut(), part) {
-        (Some(sum), Some(part)) => add(sum, part),
-        (None, part) => *sum = part,
-        (Some(_), None) => {}
-    }
 }
 
 fn pacing(mode: Mode, senders: &[Sent]) -> Option<Pacing> {

@@ -56,6 +56,8 @@ pub struct Manner {
     pub segments: u64,
     /// Datagrams a submit.
     pub batch: u64,
+    /// Datagrams the receiver grants ahead at first; `None` unless lossless.
+    pub window: Option<u64>,
     /// Whether a paced sender may spin before a deadline.
     pub spin: bool,
     /// Whether the receiver is known to be on the same CPU.
@@ -92,7 +94,7 @@ pub fn open<T: Tx>(
     remote: &Remote,
 ) -> io::Result<bool> {
     for _ in 0..OPENINGS {
-        send_bare(tx, Header::bare(Kind::Probe, token, 0))?;
+        tx.say(&Header::bare(Kind::Probe, token, 0).encode());
         let deadline = monotonic_ns() + OPENING_NS;
         while monotonic_ns() < deadline {
             if remote.stop.load(Ordering::Relaxed) {
@@ -117,7 +119,7 @@ pub fn ping<T: Tx>(tx: &mut T, token: u64, remote: &Remote) -> io::Result<Vec<Ex
     let mut exchanges = Vec::with_capacity(PINGS as usize);
     for number in 0..PINGS {
         let asked = monotonic_ns();
-        send_bare(tx, Header::bare(Kind::Ping, token, number))?;
+        tx.say(&Header::bare(Kind::Ping, token, number).encode());
         let mut pong = None;
         while pong.is_none() && monotonic_ns() < asked + PING_NS {
             if remote.stop.load(Ordering::Relaxed) {
@@ -184,16 +186,20 @@ fn drive<T: Tx>(
         if written > 0 {
             remote.written.store(stream.next(), Ordering::Relaxed);
         }
-        match tx.submit(|datagrams, _| sent.not_sent += datagrams)? {
-            Flow::Open => {}
+        let flow = tx.submit(|datagrams, _| sent.not_sent += datagrams)?;
+        match flow {
+            Flow::Open | Flow::Held => {}
             Flow::Full => tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?,
             Flow::Short => tx.wait(Until::Exactly(monotonic_ns() + SHORT_NS))?,
         }
-        if stream.credit() < probe.low_water {
+        if stream.credit() < probe.low_water || flow == Flow::Held {
             let before = stream.credit();
             tx.answers(|bytes| {
                 take_credit(bytes, token, stream);
             })?;
+            if let Some(window) = manner.window {
+                tx.acknowledge(stream.acknowledged(window));
+            }
             if stream.credit() > before {
                 probe = Probe {
                     low_water: stream.credit() / 2,
@@ -207,17 +213,34 @@ fn drive<T: Tx>(
         }
         let now = monotonic_ns();
         match stream.idle(now) {
+            // What frees a slot is the receiver's credit, or else word from the kernel.
+            Idle::No if flow == Flow::Held => {
+                await_credit(tx, token, stream, &mut probe, sent, now)?
+            }
             Idle::No => {}
             Idle::Done => break,
             Idle::Due(at) => rest(tx, at, now, manner.spin)?,
-            Idle::Credit if now >= probe.at(now) => {
-                send_bare(tx, Header::bare(Kind::Probe, token, stream.next()))?;
-                sent.probes += 1;
-                probe.back_off(now);
-            }
-            Idle::Credit => tx.wait(Until::About(probe.at(now)))?,
+            Idle::Credit => await_credit(tx, token, stream, &mut probe, sent, now)?,
         }
     }
+    Ok(())
+}
+
+/// Waits for the receiver to grant more, and asks it to when that takes long.
+fn await_credit<T: Tx>(
+    tx: &mut T,
+    token: u64,
+    stream: &Stream,
+    probe: &mut Probe,
+    sent: &mut Sent,
+    now: u64,
+) -> io::Result<()> {
+    if now < probe.at(now) {
+        return tx.wait(Until::About(probe.at(now)));
+    }
+    tx.say(&Header::bare(Kind::Probe, token, stream.next()).encode());
+    sent.probes += 1;
+    probe.back_off(now);
     Ok(())
 }
 
@@ -293,14 +316,4 @@ fn take_credit(bytes: &[u8], token: u64, stream: &mut Stream) -> bool {
         }
         _ => false,
     }
-}
-
-/// Sends a datagram that is all header. If the kernel will not have it now, the next one will do.
-fn send_bare<T: Tx>(tx: &mut T, header: Header) -> io::Result<()> {
-    if let Some(slot) = tx.vacant().and_then(|slot| slot.first_chunk_mut()) {
-        *slot = header.encode();
-        tx.queue(HEADER, 0);
-    }
-    tx.submit(|_, _| ())?;
-    Ok(())
 }

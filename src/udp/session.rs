@@ -220,6 +220,7 @@ impl<'a, O: Observer> Session<'a, O> {
             let mut end =
                 SenderSocket::new(from, to, self.plan, self.setup.send_buffer, welcome.token)?;
             end.manner.spin = self.setup.spin;
+            end.manner.window = welcome.window;
             if number == 0 {
                 self.observer
                     .listening(end.socket.local_addr().unwrap_or(from));

@@ -6,12 +6,14 @@ use std::os::fd::AsFd;
 
 use thiserror::Error;
 
-use super::credit::Grantor;
+use super::credit::{Grantor, LENT};
 use super::header::{HEADER, Header, Kind};
 use super::plan::{Mode, Offload, Plan};
 use super::sender::Manner;
+use crate::engine::choice::{self, ZeroCopy};
 use crate::engine::{Layout, offload};
 use crate::sys::socket::{self, Buffers};
+use crate::sys::zerocopy;
 
 /// Asked for where nothing is said, in bytes: room for the largest window, and what the usual `rmem_max` allows at most.
 const DEFAULT_BUFFER: usize = 4 << 20;
@@ -21,6 +23,9 @@ const DEFAULT_BATCH: usize = 64;
 
 /// Segmented messages of up to 64 KiB a send call, where nothing is said: two are 3 % faster than one, four no faster than two.
 const MESSAGES: usize = 2;
+
+/// Messages that zero-copy sends may hold on to besides those of a call.
+const PINNED: usize = 64;
 
 /// Coalesced messages of 64 KiB a receive call: more would not stay in the cache.
 const COALESCED: usize = 4;
@@ -50,6 +55,11 @@ pub enum SetupError {
     /// `--gso on` where it cannot be had.
     #[error("GSO was asked for and cannot be had: {0}; use --gso off or auto{1}")]
     NoGso(String, String),
+    /// `--zerocopy msg` on a kernel that does not do it for UDP.
+    #[error(
+        "--zerocopy msg was asked for and cannot be had: {0}; it needs Linux 5.0, so leave it out"
+    )]
+    NoZeroCopy(io::Error),
     /// `--gso on` on a kernel whose receiver cannot do GRO.
     #[error(
         "GRO was asked for (--gso on) and cannot be had at the receiver: {0}; use --gso off or auto"
@@ -114,7 +124,8 @@ impl ReceiverSocket {
                 bytes: plan.datagram().next_multiple_of(64),
             }
         };
-        let room = Grantor::window_for(buffers.receive, plan.datagram(), shared_cpu);
+        let zerocopy = plan.engine.zerocopy;
+        let room = Grantor::window_for(buffers.receive, plan.datagram(), zerocopy, shared_cpu);
         let window = (plan.mode == Mode::Lossless).then_some(room);
         Ok(Self {
             socket,
@@ -140,7 +151,7 @@ pub struct SenderSocket {
     pub gso_note: Option<String>,
     /// How messages are laid out.
     pub layout: Layout,
-    /// Datagrams a message and a system call.
+    /// Datagrams a message and a submit.
     pub manner: Manner,
 }
 
@@ -163,12 +174,21 @@ impl SenderSocket {
         let send = Some(send_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, send, None, send_buffer.is_some())
             .map_err(|cause| SetupError::Bind { local, cause })?;
+        if (plan.engine.kind, plan.engine.zerocopy) == (choice::Kind::Mio, ZeroCopy::Msg) {
+            zerocopy::enable(socket.as_fd()).map_err(SetupError::NoZeroCopy)?;
+        }
         let (segments, gso_note) = segments(&socket, plan, token)?;
         let manner = manner(segments, plan.batch);
         let messages = manner.batch.div_ceil(manner.segments) as usize;
+        let bytes = manner.segments as usize * plan.datagram();
+        let held = match plan.engine.zerocopy {
+            ZeroCopy::Off => 0,
+            ZeroCopy::Splice => LENT.div_ceil(bytes),
+            ZeroCopy::Msg => PINNED,
+        };
         let layout = Layout {
-            messages,
-            bytes: manner.segments as usize * plan.datagram(),
+            messages: messages + held,
+            bytes,
         };
         Ok(Self {
             socket,
@@ -231,6 +251,7 @@ fn manner(segments: usize, batch: Option<usize>) -> Manner {
     Manner {
         segments: segments as u64,
         batch: batch as u64,
+        window: None,
         spin: false,
         shared_cpu: false,
     }

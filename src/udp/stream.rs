@@ -100,6 +100,14 @@ impl Stream {
             .map_or(u64::MAX, |allowance| allowance.available(self.next))
     }
 
+    /// How many datagrams the receiver is done with at least, when it granted `window` ahead at first. It never grants
+    /// further ahead than that.
+    pub fn acknowledged(&self, window: u64) -> u64 {
+        self.allowance
+            .as_ref()
+            .map_or(0, |allowance| allowance.limit().saturating_sub(window))
+    }
+
     /// Datagrams the quota still allows, time aside.
     #[inline]
     fn left(&self) -> u64 {

@@ -32,6 +32,9 @@ const BEFORE: usize = OUT_BYTES + NAME_BYTES + CONTROL_BYTES;
 /// Buffers for a layout's worth of messages: the kernel goes on with others while one batch is read.
 const SPARE: usize = 2;
 
+/// Buffers at least: with very few, the request ends at every turn.
+const FEWEST: usize = 8;
+
 /// A receiver on a bound socket.
 pub struct MultishotRx {
     ring: Ring,
@@ -63,7 +66,7 @@ impl MultishotRx {
         settings: &UringSettings,
         wake: &Wake,
     ) -> io::Result<Self> {
-        let count = (SPARE * layout.messages).next_power_of_two();
+        let count = (SPARE * layout.messages).max(FEWEST);
         let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
         let ring = Ring::new(settings, 64, 2 * count as u32 + 64, &files)?;
         let stride = (BEFORE + layout.bytes).next_multiple_of(64);
@@ -156,7 +159,7 @@ impl Rx for MultishotRx {
 
     fn answer(&mut self, datagram: &[u8], to: SocketAddr) {
         self.stats.answers += 1;
-        self.memory.outbox.send(&mut self.ring, datagram, to);
+        self.memory.outbox.send(&mut self.ring, datagram, Some(to));
     }
 
     fn wait(&mut self, deadline: u64) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Short datagrams that a receiver sends back: each is copied to a place of its own until it is sent.
+//! Short datagrams: what a receiver answers and a sender asks. Each is copied to a place of its own until it is sent.
 
 use std::io;
 use std::net::SocketAddr;
@@ -39,12 +39,12 @@ impl Outbox {
         })
     }
 
-    /// Queues an answer; when there is no place for it, it is lost.
-    pub(super) fn send(&mut self, ring: &mut Ring, datagram: &[u8], to: SocketAddr) {
+    /// Queues a datagram, to nobody in particular where the socket is connected. When there is no place for it, it is
+    /// lost.
+    pub(super) fn send(&mut self, ring: &mut Ring, datagram: &[u8], to: Option<SocketAddr>) {
         let Some(number) = self.free.pop() else {
             return;
         };
-        let address = socket2::SockAddr::from(to);
         let length = datagram.len().min(LONGEST);
         // SAFETY: the region holds `LETTERS` letters, its pages are aligned for any type, and all zero, or what was
         // written here before, is a valid letter. The kernel is done with this one: its number was free.
@@ -52,16 +52,19 @@ impl Outbox {
         letter.text[..length].copy_from_slice(&datagram[..length]);
         letter.vector.iov_base = letter.text.as_mut_ptr().cast();
         letter.vector.iov_len = length;
-        // SAFETY: the storage has room for any address, and `len` bytes of this one are readable.
-        unsafe {
-            ptr::copy_nonoverlapping(
-                address.as_ptr().cast::<u8>(),
-                (&raw mut letter.name).cast::<u8>(),
-                address.len() as usize,
-            );
+        if let Some(to) = to {
+            let address = socket2::SockAddr::from(to);
+            // SAFETY: the storage has room for any address, and `len` bytes of this one are readable.
+            unsafe {
+                ptr::copy_nonoverlapping(
+                    address.as_ptr().cast::<u8>(),
+                    (&raw mut letter.name).cast::<u8>(),
+                    address.len() as usize,
+                );
+            }
+            letter.header.msg_name = (&raw mut letter.name).cast();
+            letter.header.msg_namelen = address.len();
         }
-        letter.header.msg_name = (&raw mut letter.name).cast();
-        letter.header.msg_namelen = address.len();
         letter.header.msg_iov = &raw mut letter.vector;
         letter.header.msg_iovlen = 1;
         let request = opcode::SendMsg::new(SOCKET, &raw const letter.header)

@@ -182,7 +182,7 @@ impl Rx for SingleRx {
 
     fn answer(&mut self, datagram: &[u8], to: SocketAddr) {
         self.stats.answers += 1;
-        self.memory.outbox.send(&mut self.ring, datagram, to);
+        self.memory.outbox.send(&mut self.ring, datagram, Some(to));
     }
 
     fn wait(&mut self, deadline: u64) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use io_uring::opcode;
 
 use super::buffers::{Buffers, GROUP};
+use super::outbox::Outbox;
 use super::owner;
 use super::ring::{Completion, Ring, SOCKET, WAKE};
 use crate::engine::choice::{EngineChoice, ZeroCopy};
@@ -26,9 +27,6 @@ use crate::sys::wake::Wake;
 /// off shows it.
 const ANSWERS: usize = 32;
 const ANSWER_BYTES: usize = 64;
-
-/// Slots besides those of a batch while zero-copy sends hold on to theirs.
-const HELD: usize = 64;
 
 /// Asks for a report of zero-copy sends that were copied (`IORING_SEND_ZC_REPORT_USAGE`), and the report itself.
 const REPORT_USAGE: u16 = 1 << 3;
@@ -71,6 +69,7 @@ struct Memory {
     /// A `msghdr` and its vector a slot.
     headers: Region,
     answers: Buffers,
+    outbox: Outbox,
 }
 
 #[repr(C)]
@@ -100,7 +99,7 @@ impl UringTx {
         wake: &Wake,
     ) -> io::Result<Self> {
         let zerocopy = choice.zerocopy == ZeroCopy::Msg;
-        let count = layout.messages + if zerocopy { HELD } else { 0 };
+        let count = layout.messages;
         let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
         let requests = count as u32 + 8;
         let completions = 2 * count + ANSWERS + 8;
@@ -122,6 +121,7 @@ impl UringTx {
                 payloads,
                 headers: Region::new(count * size_of::<Header>())?,
                 answers,
+                outbox: Outbox::new()?,
             }),
             slot_bytes: layout.bytes,
             zerocopy,
@@ -228,6 +228,7 @@ impl UringTx {
                         self.answers.push_back((buffer, completion.result as usize));
                     }
                 }
+                (owner::LETTER, number) => self.memory.outbox.sent(number),
                 _ => self.wake_armed = completion.more(),
             }
         }
@@ -238,6 +239,7 @@ impl UringTx {
         if completion.is_notification() {
             let copied = completion.result as u32 & COPIED != 0;
             if let Some(zerocopy) = &mut self.stats.zerocopy {
+                zerocopy.messages += 1;
                 zerocopy.copied += u64::from(copied);
             }
         } else {
@@ -264,9 +266,6 @@ impl UringTx {
                 self.unresolved -= datagrams;
                 self.stats.messages += 1;
                 self.forgiven = false;
-                if let Some(zerocopy) = &mut self.stats.zerocopy {
-                    zerocopy.messages += 1;
-                }
             }
             Some(libc::ENOBUFS | libc::ENOMEM) => {
                 self.stats.enobufs += 1;
@@ -337,7 +336,17 @@ impl Tx for UringTx {
             self.stats.eagain += 1;
             return Ok(Flow::Full);
         }
-        Ok(Flow::Open)
+        Ok(if self.free.is_empty() {
+            Flow::Held
+        } else {
+            Flow::Open
+        })
+    }
+
+    fn say(&mut self, datagram: &[u8]) {
+        self.memory.outbox.send(&mut self.ring, datagram, None);
+        // If the ring is of no use any more, the next submit says so.
+        let _ = self.ring.enter();
     }
 
     fn unresolved(&self) -> u64 {
@@ -385,6 +394,7 @@ impl Drop for UringTx {
             memory.payloads.abandon();
             memory.headers.abandon();
             memory.answers.abandon();
+            memory.outbox.abandon();
         }
     }
 }

@@ -90,13 +90,7 @@ impl Report {
         });
         self.done.user_s += stream.cpu.user;
         self.done.system_s += stream.cpu.system;
-        let (all, one) = (&mut self.done.stats, stream.stats);
-        all.syscalls += one.syscalls;
-        all.messages += one.messages;
-        all.eagain += one.eagain;
-        all.truncated += one.truncated;
-        all.waits += one.waits;
-        all.answers += one.answers;
+        self.done.stats.add(stream.stats);
         match stream.spool.map(|spool| spool.into_rows()) {
             Some(Ok(rows)) => {
                 self.done.rows_omitted += rows.omitted();

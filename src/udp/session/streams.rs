@@ -8,9 +8,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use crate::engine::Tx;
-use crate::engine::choice::Kind;
-use crate::engine::mio::MioTx;
+use crate::engine::choice::{Kind, ZeroCopy};
+use crate::engine::mio::{Copying, MioTx, Pages, Pinned};
 use crate::engine::uring::UringTx;
+use crate::sys::region::PAGE;
 use crate::sys::wake::Wake;
 use crate::sys::{affinity, schedule, timer};
 use crate::udp::clock::Exchange;
@@ -202,12 +203,24 @@ impl Worker {
         } = end;
         let to = socket.peer_addr()?;
         let choice = errand.plan.engine;
-        match choice.kind {
-            Kind::Mio => {
-                let tx = MioTx::new(socket, layout, FILL, &errand.wake)?;
+        match (choice.kind, choice.zerocopy) {
+            (Kind::Mio, ZeroCopy::Off) => {
+                let by = Copying::new(layout.messages);
+                let tx = MioTx::new(socket, layout, layout.bytes, by, FILL, &errand.wake)?;
                 errand.run(tx, to, manner, sent, tell)
             }
-            Kind::Uring => {
+            (Kind::Mio, ZeroCopy::Splice) => {
+                let by = Pages::new(layout.bytes, layout.messages)?;
+                let stride = layout.bytes.next_multiple_of(PAGE);
+                let tx = MioTx::new(socket, layout, stride, by, FILL, &errand.wake)?;
+                errand.run(tx, to, manner, sent, tell)
+            }
+            (Kind::Mio, ZeroCopy::Msg) => {
+                let by = Pinned::new(manner.batch as usize, layout.messages);
+                let tx = MioTx::new(socket, layout, layout.bytes, by, FILL, &errand.wake)?;
+                errand.run(tx, to, manner, sent, tell)
+            }
+            (Kind::Uring, _) => {
                 let tx = UringTx::new(socket, layout, &choice, FILL, &errand.wake)?;
                 errand.run(tx, to, manner, sent, tell)
             }
