@@ -235,3 +235,33 @@ fn what_was_asked_for_and_cannot_be_had_is_an_error() {
     bench(args).failed(3, &["GSO", "--gso off or auto"]);
     assert_eq!(results.names(), [""; 0]);
 }
+
+#[test]
+fn an_engine_is_not_asked_for_what_it_cannot_do() {
+    for (options, words) in [
+        (
+            "--zerocopy splice --pps 1k",
+            &["lossless", "credit", "--pps"][..],
+        ),
+        ("--zerocopy splice --unpaced", &["lossless", "--unpaced"]),
+        (
+            "--zerocopy splice --engine uring",
+            &["--engine mio", "--zerocopy msg"],
+        ),
+        ("--zerocopy most", &["most"]),
+        ("--engine epoll", &["epoll"]),
+        ("--uring-sqpoll", &["--uring-sqpoll", "--engine uring"]),
+        (
+            "--uring-ring-size 64",
+            &["--uring-ring-size", "--engine uring"],
+        ),
+        ("--uring-recv single", &["--uring-recv", "--engine uring"]),
+        (
+            "--engine uring --uring-ring-size 0",
+            &["0 entries", "32768"],
+        ),
+        ("--engine uring --uring-ring-size 32769", &["32769"]),
+    ] {
+        udp(options).failed(2, words);
+    }
+}

@@ -290,3 +290,60 @@ fn buffers_are_read_back(engine: Engine) {
         (100_000, 120_000)
     );
 }
+
+/// Lent pages may be written to again only when they have been read. Were they too early, numbers would come twice or be missing.
+#[test]
+fn lent_pages_arrive_as_they_were_written() {
+    for options in [
+        "--mb 20",
+        "--mb 3 --chunk 1",
+        "--mb 0.012345 --chunk 333",
+        "--mb 20 --chunk 8192",
+        "--packets 40 --chunk 65475",
+        "--mb 3 --gso off",
+        "--mb 1 --gso off --batch 1",
+        "--mb 3 --streams 3 --ipv6",
+        "--mb 2 --rcvbuf 20k",
+        "--mb 5 --cpus 0,0",
+        "--duration 200ms",
+    ] {
+        let run = Engine("--zerocopy splice").udp(options);
+        let sent = number(&run, "sent.packets");
+        assert_delivered(&run, sent, number(&run, "sent.bytes"));
+        assert_eq!(number(&run, "received.reordered"), 0);
+        assert_eq!(run["effective"]["zerocopy"], "splice");
+        let messages = number(&run, "engine_stats.send_messages");
+        assert_eq!(number(&run, "engine_stats.zerocopy.messages"), messages);
+    }
+}
+
+#[test]
+fn what_the_kernel_copied_anyway_is_told() {
+    for engine in ["--zerocopy msg", "--engine uring --zerocopy msg"] {
+        let Some(engine) = available(engine) else {
+            continue;
+        };
+        let run = engine.udp("--mb 3");
+        let messages = number(&run, "engine_stats.zerocopy.messages");
+        assert!(messages > 0);
+        // Loopback always copies.
+        assert_eq!(number(&run, "engine_stats.zerocopy.copied"), messages);
+    }
+    assert!(Engine("").udp("--mb 0.1")["engine_stats"]["zerocopy"].is_null());
+}
+
+#[test]
+fn a_ring_is_as_large_as_asked_for() {
+    let Some(engine) = available("--engine uring") else {
+        return;
+    };
+    for (asked, made) in [(1, 1), (5, 8), (4_096, 4_096)] {
+        let run = engine.udp(&format!("--mb 1 --uring-ring-size {asked}"));
+        assert_delivered(&run, 1_000, 1_000_000);
+        for ring in ["send_ring", "receive_ring"] {
+            assert_eq!(number(&run, &format!("engine_stats.{ring}.size")), made);
+            assert!(number(&run, &format!("engine_stats.{ring}.sqes")) > 0);
+        }
+        assert_eq!(number(&run, "requested.uring.ring_size"), asked);
+    }
+}

@@ -83,6 +83,8 @@ pub struct RingStats {
     pub rearms: u64,
     /// Completions that found their ring full.
     pub cq_overflows: u64,
+    /// CPU time of the kernel's submission thread in ns; 0 when there is none.
+    pub thread_cpu_ns: u64,
 }
 
 impl RingStats {
@@ -94,6 +96,7 @@ impl RingStats {
         self.enters += other.enters;
         self.rearms += other.rearms;
         self.cq_overflows += other.cq_overflows;
+        self.thread_cpu_ns += other.thread_cpu_ns;
     }
 }
 

@@ -201,6 +201,7 @@ fn ring(rearms: u64) -> RingStats {
         enters: 52,
         rearms,
         cq_overflows: 1,
+        thread_cpu_ns: 9_000_000,
     }
 }
 

@@ -30,6 +30,13 @@ impl CpuTime {
     }
 }
 
+/// The CPU time of a thread of this process in ns, which may be one of the kernel's: the first figure of its schedstat
+/// (proc(5)). `None` when there is no such thread, or the kernel keeps no such figures.
+pub fn of_task(thread: u32) -> Option<u64> {
+    let told = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    told.split_whitespace().next()?.parse().ok()
+}
+
 impl Sub for CpuTime {
     type Output = Self;
 

@@ -295,15 +295,21 @@ fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
     let per_million =
         |seconds: f64, packets: u64| (packets > 0).then(|| seconds / packets as f64 * 1e6);
     let user: f64 = senders.iter().map(|sender| sender.cpu.user).sum();
-    let system: f64 = senders.iter().map(|sender| sender.cpu.system).sum();
+    let thread = |ring: Option<RingStats>| ring.map_or(0.0, |ring| ring.thread_cpu_ns as f64 / 1e9);
+    // What a submission thread of the kernel does is done for us too.
+    let system: f64 = senders
+        .iter()
+        .map(|sender| sender.cpu.system + thread(sender.stats.ring))
+        .sum();
+    let received = done.map(|done| (done.user_s, done.system_s + thread(done.stats.ring)));
     Cpu {
         sender_user_s: user,
         sender_system_s: system,
-        receiver_user_s: done.map(|done| done.user_s),
-        receiver_system_s: done.map(|done| done.system_s),
+        receiver_user_s: received.map(|(user, _)| user),
+        receiver_system_s: received.map(|(_, system)| system),
         sender_s_per_million: per_million(user + system, run.sent.packets),
-        receiver_s_per_million: done
-            .and_then(|done| per_million(done.user_s + done.system_s, run.received.packets)),
+        receiver_s_per_million: received
+            .and_then(|(user, system)| per_million(user + system, run.received.packets)),
     }
 }
 

@@ -80,6 +80,19 @@ impl Buffers {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn overwrite(&mut self, canary: u8) {
+        let length = usize::from(self.count) * self.stride;
+        self.memory.part_mut(0, length).unwrap().fill(canary);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_all(&self, canary: u8) -> bool {
+        let length = usize::from(self.count) * self.stride;
+        let bytes = self.memory.part(0, length).unwrap();
+        bytes.iter().all(|byte| *byte == canary)
+    }
+
     /// Leaves the memory to the kernel for good.
     pub(super) fn abandon(self) {
         self.entries.abandon();

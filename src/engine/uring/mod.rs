@@ -11,6 +11,8 @@ mod multishot;
 mod outbox;
 mod ring;
 mod single;
+#[cfg(test)]
+mod tests;
 mod tx;
 
 pub use multishot::MultishotRx;

@@ -66,7 +66,10 @@ impl MultishotRx {
         settings: &UringSettings,
         wake: &Wake,
     ) -> io::Result<Self> {
-        let count = (SPARE * layout.messages).max(FEWEST);
+        let count = std::env::var("WB_COUNT")
+            .ok()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or((SPARE * layout.messages).max(FEWEST));
         let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
         let ring = Ring::new(settings, 64, 2 * count as u32 + 64, &files)?;
         let stride = (BEFORE + layout.bytes).next_multiple_of(64);
@@ -179,6 +182,20 @@ impl Rx for MultishotRx {
             ring: Some(ring),
             ..self.stats
         }
+    }
+}
+
+#[cfg(test)]
+impl MultishotRx {
+    /// Closes the ring as a drop does, and then writes `canary` all over the buffers.
+    pub(super) fn settle(&mut self, canary: u8) {
+        assert!(self.ring.close());
+        self.memory.buffers.overwrite(canary);
+    }
+
+    /// Whether nobody else has written to them since.
+    pub(super) fn is_all(&self, canary: u8) -> bool {
+        self.memory.buffers.is_all(canary)
     }
 }
 

@@ -4,7 +4,7 @@
 //! that memory goes. It cancels what is under way and takes completions until none is missing.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -12,6 +12,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use crate::engine::choice::UringSettings;
 use crate::engine::stats::RingStats;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::usage;
 
 /// The socket's place in the table of registered files.
 pub(super) const SOCKET: io_uring::types::Fixed = io_uring::types::Fixed(0);
@@ -65,6 +66,8 @@ pub(super) struct Ring {
     stats: RingStats,
     /// Requests that will have another completion.
     pending: usize,
+    /// The kernel's submission thread, by its id.
+    thread: Option<u32>,
 }
 
 impl Ring {
@@ -102,10 +105,12 @@ impl Ring {
             size: ring.params().sq_entries(),
             ..RingStats::default()
         };
+        let thread = settings.sqpoll.then(|| submission_thread(ring.as_raw_fd()));
         Ok(Self {
             ring,
             stats,
             pending: 0,
+            thread: thread.flatten(),
         })
     }
 
@@ -207,7 +212,10 @@ impl Ring {
 
     /// What it has cost.
     pub(super) fn stats(&self) -> RingStats {
-        self.stats
+        RingStats {
+            thread_cpu_ns: self.thread.and_then(usage::of_task).unwrap_or(0),
+            ..self.stats
+        }
     }
 
     /// Cancels everything and takes completions until none is missing; then memory that was given to the kernel may
@@ -236,6 +244,15 @@ impl Ring {
         }
         true
     }
+}
+
+/// As `SqThread` in /proc/self/fdinfo.
+fn submission_thread(ring: RawFd) -> Option<u32> {
+    let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{ring}")).ok()?;
+    let line = told
+        .lines()
+        .find_map(|line| line.strip_prefix("SqThread:"))?;
+    line.trim().parse().ok()
 }
 
 /// What a call answers when it only ended early: every caller looks again.

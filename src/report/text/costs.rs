@@ -99,7 +99,53 @@ pub(super) fn calls(run: &Run, out: &mut impl Write) -> io::Result<()> {
             stats.host_receive_buffer_errors.unwrap_or(0),
         ),
     ]));
-    list(out, &" ".repeat(11), receive)
+    list(out, &" ".repeat(11), receive)?;
+    rings(run, out)?;
+    zerocopy(run, out)
+}
+
+/// Writes what went through the rings of io_uring.
+fn rings(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let stats = run.engine_stats;
+    let sides = [
+        ("rings", "send", stats.send_ring),
+        ("", "receive", stats.receive_ring),
+    ];
+    for (label, side, ring) in sides {
+        let Some(ring) = ring else { continue };
+        let mut parts = vec![
+            format!("{side} {} entries", grouped(ring.size.into())),
+            format!("SQEs {}", grouped(ring.sqes)),
+            format!("CQEs {}", grouped(ring.cqes)),
+        ];
+        parts.extend(nonzero(&[
+            ("re-arms", ring.rearms),
+            ("CQ overflows", ring.cq_overflows),
+        ]));
+        if ring.thread_cpu_ns > 0 {
+            let seconds = ring.thread_cpu_ns as f64 / 1e9;
+            parts.push(format!("submission thread {} s of CPU", figure(seconds)));
+        }
+        list(out, &format!("{label:<11}"), parts)?;
+    }
+    Ok(())
+}
+
+/// Writes whether sends without a copy were that.
+fn zerocopy(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let Some(stats) = run.engine_stats.zerocopy else {
+        return Ok(());
+    };
+    let mut parts = vec![format!("{} messages", grouped(stats.messages))];
+    parts.push(match run.effective.zerocopy.as_str() {
+        "splice" => "their pages lent to the receiver".to_owned(),
+        _ if stats.copied == 0 => "none copied by the kernel".to_owned(),
+        _ => format!(
+            "{} of them copied by the kernel anyway",
+            grouped(stats.copied)
+        ),
+    });
+    list(out, "zero-copy", parts)
 }
 
 /// Writes where the threads ran and how large the socket buffers were.

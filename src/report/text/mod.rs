@@ -59,6 +59,16 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
         },
         format!("GRO {}", if set.gro { "on" } else { "off" }),
     ];
+    match set.zerocopy.as_str() {
+        "" | "off" => {}
+        how => parts.push(format!("zero-copy {how}")),
+    }
+    if let Some(uring) = &asked.uring {
+        parts.push(format!("{} receives", uring.receive));
+        if uring.sqpoll {
+            parts.push("SQPOLL".to_owned());
+        }
+    }
     if set.streams > 1 {
         parts.push(format!("{} streams", set.streams));
     }
