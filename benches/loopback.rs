@@ -1,4 +1,4 @@
-//! Goodput of whole runs over loopback, by chunk, offload and batch, through the library's own session and server.
+//! Goodput of whole runs over loopback, by engine, zero-copy, offload, batch and chunk, through the library's own session and server.
 //!
 //! An iteration is [`DATAGRAMS`] datagrams, and a sample is one lossless session of as many iterations as
 //! criterion asks for. The time given to criterion is the session's own, from the first send stamp to
@@ -13,7 +13,7 @@ use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group,
     criterion_main,
 };
-use wirebench::engine::choice::EngineChoice;
+use wirebench::engine::choice::{EngineChoice, Kind, ZeroCopy};
 use wirebench::engine::offload;
 use wirebench::report::record::Requested;
 use wirebench::sys::affinity;
@@ -25,11 +25,14 @@ use wirebench::udp::session::{self, Cancel, ClockChoice, Observer, Setup};
 /// Datagrams an iteration: few enough that the slowest case still fits several into a sample.
 const DATAGRAMS: u64 = 1_000;
 
-/// Small, the usual one, and one of which only a few fit a segmented send.
-const CHUNKS: [usize; 3] = [200, 1_000, 8_192];
+/// The usual one, in message bytes.
+const CHUNK: usize = 1_000;
 
-/// Datagrams a send call; `None` is what the library chooses.
-const BATCHES: [Option<usize>; 3] = [Some(1), Some(16), None];
+/// Small, the usual one, and one of which only a few fit a segmented send.
+const CHUNKS: [usize; 3] = [200, CHUNK, 8_192];
+
+/// Datagrams a send call. The last two are what the library chooses without GSO and with it.
+const BATCHES: [usize; 4] = [1, 16, 64, 126];
 
 struct Silent;
 
@@ -89,29 +92,59 @@ impl Bench {
     }
 }
 
-fn goodput(c: &mut Criterion) {
-    let bench = match Bench::start() {
-        Ok(bench) => bench,
-        Err(error) => return println!("skipped: no server on loopback: {error}"),
-    };
-    let mut offloads = vec![Offload::Off];
+/// Engine, zero-copy and a name: a line of the matrix, for each with and without GSO.
+const WAYS: [(Kind, ZeroCopy, &str); 5] = [
+    (Kind::Mio, ZeroCopy::Off, "mio"),
+    (Kind::Mio, ZeroCopy::Splice, "mio splice"),
+    (Kind::Mio, ZeroCopy::Msg, "mio MSG_ZEROCOPY"),
+    (Kind::Uring, ZeroCopy::Off, "uring"),
+    (Kind::Uring, ZeroCopy::Msg, "uring SENDMSG_ZC"),
+];
+
+/// With GSO and without, as far as this kernel goes.
+fn offloads() -> Vec<(Offload, &'static str)> {
+    let mut offloads = vec![(Offload::Off, "")];
     match offload::most_segments() {
-        Ok(_) => offloads.push(Offload::On),
+        Ok(_) => offloads.push((Offload::On, " GSO")),
         Err(error) => println!("GSO skipped: this kernel has no UDP_SEGMENT: {error}"),
     }
-    let mut group = c.benchmark_group("loopback goodput");
+    offloads
+}
+
+fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = c.benchmark_group(name);
     group
         .sample_size(10)
         .sampling_mode(SamplingMode::Flat)
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(1_500));
-    for chunk in CHUNKS {
-        for &offload in &offloads {
+    group
+}
+
+/// The usual datagram by engine, zero-copy, GSO and batch: one report, a line a way over the size of the batch.
+fn matrix(c: &mut Criterion) {
+    let bench = match Bench::start() {
+        Ok(bench) => bench,
+        Err(error) => return println!("skipped: no server on loopback: {error}"),
+    };
+    let mut group = group(c, "loopback goodput");
+    for (kind, zerocopy, name) in WAYS {
+        for (offload, gso) in offloads() {
             for batch in BATCHES {
                 // A single datagram has no segments.
-                if (offload, batch) != (Offload::On, Some(1)) {
-                    case(&mut group, &bench, chunk, offload, batch);
+                if (offload, batch) == (Offload::On, 1) {
+                    continue;
                 }
+                let plan = Plan {
+                    engine: EngineChoice {
+                        kind,
+                        zerocopy,
+                        ..EngineChoice::default()
+                    },
+                    batch: Some(batch),
+                    ..plan(CHUNK, offload)
+                };
+                case(&mut group, &bench, &format!("{name}{gso}"), batch, &plan);
             }
         }
     }
@@ -119,33 +152,50 @@ fn goodput(c: &mut Criterion) {
     bench.stop();
 }
 
-fn case(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    bench: &Bench,
-    chunk: usize,
-    offload: Offload,
-    batch: Option<usize>,
-) {
-    let plan = Plan {
+/// Datagrams of other sizes, with everything else left to the library.
+fn sizes(c: &mut Criterion) {
+    let bench = match Bench::start() {
+        Ok(bench) => bench,
+        Err(error) => return println!("skipped: no server on loopback: {error}"),
+    };
+    let mut group = group(c, "loopback goodput by chunk");
+    for (offload, gso) in offloads() {
+        for chunk in CHUNKS {
+            let plan = plan(chunk, offload);
+            case(&mut group, &bench, &format!("mio{gso}"), chunk, &plan);
+        }
+    }
+    group.finish();
+    bench.stop();
+}
+
+fn plan(chunk: usize, offload: Offload) -> Plan {
+    Plan {
         amount: Amount::Packets(DATAGRAMS),
         mode: Mode::Lossless,
         chunk,
         engine: EngineChoice::default(),
         streams: 1,
-        batch,
+        batch: None,
         offload,
         receive_buffer: None,
         interval: Duration::from_secs(1),
         packet_rows: false,
-    };
-    let gso = match offload {
-        Offload::Off => "no GSO",
-        Offload::On | Offload::Auto => "GSO",
-    };
-    let batch = batch.map_or("default".to_owned(), |batch| batch.to_string());
-    let id = BenchmarkId::from_parameter(format!("chunk {chunk}, {gso}, batch {batch}"));
-    group.throughput(Throughput::BytesDecimal(DATAGRAMS * chunk as u64));
-    group.bench_function(id, |b| {
+    }
+}
+
+fn case(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    bench: &Bench,
+    name: &str,
+    over: usize,
+    plan: &Plan,
+) {
+    if let Err(error) = session::run(plan, &bench.setup, &mut Silent, &bench.cancel) {
+        return println!("{name} skipped: {error}");
+    }
+    group.throughput(Throughput::BytesDecimal(DATAGRAMS * plan.chunk as u64));
+    group.bench_function(BenchmarkId::new(name, over), |b| {
         b.iter_custom(|iterations| {
             bench.time(&Plan {
                 amount: Amount::Packets(DATAGRAMS * iterations),
@@ -155,5 +205,5 @@ fn case(
     });
 }
 
-criterion_group!(benches, goodput);
+criterion_group!(benches, matrix, sizes);
 criterion_main!(benches);

@@ -12,9 +12,9 @@ readonly rounds=${ROUNDS:-5}
 readonly each=${SECONDS_EACH:-2}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
-# A datagram is 1000 bytes for everyone: the peers count their headers within it, and ours takes 32.
-readonly datagram=1000
-readonly chunk=968
+# A datagram is as long for everyone: the peers count their headers within it, and ours takes 32.
+readonly header=32
+datagram=1000
 # Nothing may take longer than this, in s, nor its server.
 readonly limit=$((each + 10))
 
@@ -82,7 +82,7 @@ settle() {
 }
 
 run_bench() {
-    ask "$bench" udp --chunk "$chunk" --duration "${each}s" --no-save --quiet --json - "$@"
+    ask "$bench" udp --chunk $((datagram - header)) --duration "${each}s" --no-save --quiet --json - "$@"
 }
 
 # run_iperf3 PROGRAM PIN OPTION...: PIN is a list of CPUs, or - for none.
@@ -176,7 +176,16 @@ case $cpus in
         ;;
 esac
 
+# What nPerf measures by default: datagrams that just fit an Ethernet frame.
+readonly ethernet=1472
 readonly with="GSO on, $datagram B datagrams" without="GSO off, $datagram B datagrams"
+readonly framed="GSO on, $ethernet B datagrams" framed_without="GSO off, $ethernet B datagrams"
+# Not every kernel or container lets io_uring be used.
+uring=yes
+"$bench" udp --engine uring --packets 1 --no-save --quiet 2>"$work/uring" || {
+    uring=''
+    echo "skipped: bench, uring: $(cat "$work/uring")"
+}
 # The name of an iperf3 with its version, which is the second word it says.
 name() {
     local version
@@ -195,22 +204,45 @@ base_off=${plain:-bench}
 
 a() { contend "$round" "$with" "$base_on" "$@"; }
 b() { contend "$round" "$without" "$base_off" "$@"; }
+c() { contend "$round" "$framed" "$base_framed" "$@"; }
+d() { contend "$round" "$framed_without" bench "$@"; }
+base_framed=${segmenting:-bench}
 
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds" >&2
+    datagram=1000
     a "bench" bench run_bench --gso on
+    a "bench, splice" bench run_bench --gso on --zerocopy splice
+    [[ -z $uring ]] || a "bench, uring" bench run_bench --gso on --engine uring
     a "bench, one core" bench run_bench --gso on --cpus 0
-    [[ -z $pairs ]] || a "bench, 2 streams on a core each" bench run_bench --gso on --streams 2 --cpus 0,0,1,1
+    a "bench, splice, one core" bench run_bench --gso on --zerocopy splice --cpus 0
+    [[ -z $uring ]] || a "bench, uring, one core" bench run_bench --gso on --engine uring --cpus 0
+    if [[ -n $pairs ]]; then
+        a "bench, 2 streams on a core each" bench run_bench --gso on --streams 2 --cpus 0,0,1,1
+        a "bench, splice, 2 streams on a core each" bench run_bench --gso on --zerocopy splice --streams 2 --cpus 0,0,1,1
+        [[ -z $uring ]] ||
+            a "bench, uring, 2 streams on a core each" bench run_bench --gso on --engine uring --streams 2 --cpus 0,0,1,1
+    fi
     [[ -z $gsro ]] || a "$segmenting" iperf3 run_iperf3 "$gsro" - --gsro
     [[ -z $gsro ]] || a "$segmenting, one core" iperf3 run_iperf3 "$gsro" 0 --gsro
+    [[ -z $gsro ]] || a "$segmenting -P 2" iperf3 run_iperf3 "$gsro" - --gsro -P 2
     [[ -z $iperf3 ]] || a "$plain" iperf3 run_iperf3 "$iperf3" -
     b "bench" bench run_bench --gso off
+    [[ -z $uring ]] || b "bench, uring" bench run_bench --gso off --engine uring
     b "bench, one core" bench run_bench --gso off --cpus 0
+    [[ -z $uring ]] || b "bench, uring, one core" bench run_bench --gso off --engine uring --cpus 0
     b "bench, 2 streams" bench run_bench --gso off --streams 2
     [[ -z $iperf3 ]] || b "$plain" iperf3 run_iperf3 "$iperf3" -
     [[ -z $nuttcp ]] || b "nuttcp" nuttcp run_nuttcp
     [[ -z $sockperf ]] || b "sockperf" sockperf run_sockperf
     [[ -z $iperf2 ]] || b "iperf2" iperf2 run_iperf2
+    datagram=$ethernet
+    c "bench" bench run_bench --gso on
+    c "bench, splice" bench run_bench --gso on --zerocopy splice
+    [[ -z $uring ]] || c "bench, uring" bench run_bench --gso on --engine uring
+    [[ -z $gsro ]] || c "$segmenting" iperf3 run_iperf3 "$gsro" - --gsro
+    d "bench" bench run_bench --gso off
+    [[ -z $uring ]] || d "bench, uring" bench run_bench --gso off --engine uring
 done
 
 cat >"$work/notes" <<END
