@@ -4,14 +4,16 @@
 
 mod common;
 
+use common::engine::{Engine, available, on_every_engine};
 use common::{Results, assert_accounted, bench, number};
 use serde_json::Value;
 
-/// What does the I/O, as options.
-#[derive(Clone, Copy)]
-struct Engine(&'static str);
+/// Short runs with both ends in one process.
+trait Local {
+    fn udp(self, options: &str) -> Value;
+}
 
-impl Engine {
+impl Local for Engine {
     /// The only run of `bench udp` with these options, after what holds for every complete run.
     #[track_caller]
     fn udp(self, options: &str) -> Value {
@@ -36,28 +38,6 @@ impl Engine {
     }
 }
 
-/// Makes a test of each body on every engine.
-macro_rules! on_every_engine {
-    ($($body:ident),* $(,)?) => {
-        on_every_engine!(mio "", $($body),*);
-        on_every_engine!(mio_msg "--zerocopy msg", $($body),*);
-        on_every_engine!(uring "--engine uring", $($body),*);
-        on_every_engine!(uring_single "--engine uring --uring-recv single", $($body),*);
-        on_every_engine!(uring_msg "--engine uring --zerocopy msg", $($body),*);
-        on_every_engine!(uring_sqpoll "--engine uring --uring-sqpoll --uring-ring-size 2", $($body),*);
-    };
-    ($engine:ident $options:literal, $($body:ident),*) => {
-        mod $engine {
-            $(#[test]
-            fn $body() {
-                if let Some(engine) = super::available($options) {
-                    super::$body(engine);
-                }
-            })*
-        }
-    };
-}
-
 on_every_engine!(
     lossless_loses_nothing,
     paced_runs_also_tell_latency_from_the_intended_time,
@@ -74,17 +54,6 @@ on_every_engine!(
     threads_stay_where_they_are_put,
     buffers_are_read_back,
 );
-
-/// The engine, unless this kernel lacks it.
-fn available(options: &'static str) -> Option<Engine> {
-    if options.contains("uring")
-        && let Err(reason) = common::uring()
-    {
-        println!("skipped: {reason}");
-        return None;
-    }
-    Some(Engine(options))
-}
 
 /// What was sent, in datagrams and bytes.
 #[track_caller]

@@ -8,16 +8,25 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;
 
+use common::engine::{Engine, on_every_engine};
 use common::{
     NOTICED, Results, Running, Serve, assert_accounted, assert_identities, bench, number, start,
 };
 use serde_json::Value;
 
+on_every_engine!(
+    ctrl_c_at_the_client_ends_the_run_and_reports_it,
+    ctrl_c_ends_a_run_with_both_ends_here_too,
+    ctrl_c_at_the_server_ends_its_sessions_with_their_results,
+    a_server_that_is_killed_leaves_the_client_with_what_it_knows,
+    a_client_that_is_killed_leaves_the_server_with_what_it_knows,
+);
+
 /// A client that would run for a minute, once its first row of figures is there.
-fn long_run(server: &Serve) -> (Running, Results) {
+fn long_run(server: &Serve, engine: Engine) -> (Running, Results) {
     let results = Results::new();
     let (to, out) = (server.address.to_string(), results.arg());
-    let mut client = start([
+    let fixed = [
         "udp",
         "--to",
         &to,
@@ -29,7 +38,8 @@ fn long_run(server: &Serve) -> (Running, Results) {
         "2k",
         "--interval",
         "100ms",
-    ]);
+    ];
+    let mut client = start(fixed.into_iter().chain(engine.options()));
     client.first_row();
     (client, results)
 }
@@ -140,10 +150,9 @@ fn a_client_sends_from_where_it_is_told() {
     assert_eq!(results.run()["client_ip"], "127.0.0.2");
 }
 
-#[test]
-fn ctrl_c_at_the_client_ends_the_run_and_reports_it() {
+fn ctrl_c_at_the_client_ends_the_run_and_reports_it(engine: Engine) {
     let server = Serve::start(&[]);
-    let (client, results) = long_run(&server);
+    let (client, results) = long_run(&server, engine);
     client.signal("INT");
     let finished = client.wait(NOTICED).done();
     assert!(
@@ -161,11 +170,15 @@ fn ctrl_c_at_the_client_ends_the_run_and_reports_it() {
     assert_eq!(saved.names(), [""; 0]);
 }
 
-#[test]
-fn ctrl_c_ends_a_run_with_both_ends_here_too() {
+fn ctrl_c_ends_a_run_with_both_ends_here_too(engine: Engine) {
     let results = Results::new();
     let args = ["udp", "--duration", "60s", "--interval", "100ms", "--out"];
-    let mut bench = start(args.into_iter().chain([results.arg().as_str()]));
+    let out = results.arg();
+    let mut bench = start(
+        args.into_iter()
+            .chain([out.as_str()])
+            .chain(engine.options()),
+    );
     bench.first_row();
     bench.signal("INT");
     bench.wait(NOTICED).done();
@@ -175,10 +188,9 @@ fn ctrl_c_ends_a_run_with_both_ends_here_too() {
     assert_eq!(number(&run, "lost.packets"), 0);
 }
 
-#[test]
-fn ctrl_c_at_the_server_ends_its_sessions_with_their_results() {
+fn ctrl_c_at_the_server_ends_its_sessions_with_their_results(engine: Engine) {
     let server = Serve::start(&[]);
-    let (client, results) = long_run(&server);
+    let (client, results) = long_run(&server, engine);
     let (server, saved) = server.stop();
     assert!(
         server.stdout.contains("INCOMPLETE: the server was stopped"),
@@ -194,10 +206,9 @@ fn ctrl_c_at_the_server_ends_its_sessions_with_their_results() {
     assert_eq!(saved.names(), [""; 0]);
 }
 
-#[test]
-fn a_server_that_is_killed_leaves_the_client_with_what_it_knows() {
+fn a_server_that_is_killed_leaves_the_client_with_what_it_knows(engine: Engine) {
     let server = Serve::start(&[]);
-    let (client, results) = long_run(&server);
+    let (client, results) = long_run(&server, engine);
     server.program.signal("KILL");
     let finished = client.wait(NOTICED);
     let finished = finished.failed(3, &["incomplete", &server.address.to_string(), "was lost"]);
@@ -210,10 +221,9 @@ fn a_server_that_is_killed_leaves_the_client_with_what_it_knows() {
     assert_eq!(results.ledger().len(), 2);
 }
 
-#[test]
-fn a_client_that_is_killed_leaves_the_server_with_what_it_knows() {
+fn a_client_that_is_killed_leaves_the_server_with_what_it_knows(engine: Engine) {
     let mut server = Serve::start(&[]);
-    let (client, _results) = long_run(&server);
+    let (client, _results) = long_run(&server, engine);
     client.signal("KILL");
     server
         .program
@@ -231,7 +241,7 @@ fn a_client_that_is_killed_leaves_the_server_with_what_it_knows() {
 #[test]
 fn a_quiet_server_says_nothing_but_its_address() {
     let server = Serve::start(&["--quiet"]);
-    let (client, _results) = long_run(&server);
+    let (client, _results) = long_run(&server, Engine(""));
     client.signal("KILL");
     drop(client);
     // The server is done with the first before it ends, and it ends when it is told to.
@@ -258,7 +268,7 @@ fn a_server_whose_output_nobody_reads_goes_on_serving() {
         address,
         results,
     };
-    let (client, _results) = long_run(&server);
+    let (client, _results) = long_run(&server, Engine(""));
     client.signal("KILL");
     drop(client);
     assert_serves(server.address, "--mb 0.1");
@@ -271,7 +281,7 @@ fn a_server_whose_output_nobody_reads_goes_on_serving() {
 fn a_peer_that_falls_silent_is_taken_for_dead() {
     let stopped_client = || {
         let mut server = Serve::start(&[]);
-        let (client, _results) = long_run(&server);
+        let (client, _results) = long_run(&server, Engine(""));
         client.signal("STOP");
         server
             .program
@@ -281,7 +291,7 @@ fn a_peer_that_falls_silent_is_taken_for_dead() {
     };
     let stopped_server = || {
         let server = Serve::start(&[]);
-        let (client, results) = long_run(&server);
+        let (client, results) = long_run(&server, Engine(""));
         server.program.signal("STOP");
         client
             .wait(NOTICED)

@@ -2,10 +2,11 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+pub(crate) mod engine;
 pub(crate) mod peer;
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -13,7 +14,6 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use io_uring::IoUring;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -22,16 +22,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A dead peer is noticed within 5 s. The rest is for a busy machine to start and end a process.
 pub(crate) const NOTICED: Duration = Duration::from_secs(7);
-
-/// Why there is no io_uring here, if there is none.
-pub(crate) fn uring() -> Result<(), String> {
-    let ring: io::Result<IoUring> = IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .build(1);
-    ring.map(drop)
-        .map_err(|error| format!("no io_uring as this program needs it: {error}"))
-}
 
 /// What a finished `bench` left.
 pub(crate) struct Finished {

@@ -1,0 +1,60 @@
+//! One test body for every engine.
+
+use std::io;
+
+use io_uring::IoUring;
+
+/// What does the I/O, as options.
+#[derive(Clone, Copy)]
+pub(crate) struct Engine(pub(crate) &'static str);
+
+impl Engine {
+    pub(crate) fn options<'a>(self) -> impl Iterator<Item = &'a str> {
+        self.0.split_whitespace()
+    }
+}
+
+/// The engine, unless this kernel lacks it.
+pub(crate) fn available(options: &'static str) -> Option<Engine> {
+    if options.contains("uring")
+        && let Err(reason) = uring()
+    {
+        println!("skipped: {reason}");
+        return None;
+    }
+    Some(Engine(options))
+}
+
+/// Why there is no io_uring here, if there is none.
+fn uring() -> Result<(), String> {
+    let ring: io::Result<IoUring> = IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(1);
+    ring.map(drop)
+        .map_err(|error| format!("no io_uring as this program needs it: {error}"))
+}
+
+/// Makes a test of each body on every engine.
+macro_rules! on_every_engine {
+    ($($body:ident),* $(,)?) => {
+        on_every_engine!(mio "", $($body),*);
+        on_every_engine!(mio_msg "--zerocopy msg", $($body),*);
+        on_every_engine!(uring "--engine uring", $($body),*);
+        on_every_engine!(uring_single "--engine uring --uring-recv single", $($body),*);
+        on_every_engine!(uring_msg "--engine uring --zerocopy msg", $($body),*);
+        on_every_engine!(uring_sqpoll "--engine uring --uring-sqpoll --uring-ring-size 2", $($body),*);
+    };
+    ($engine:ident $options:literal, $($body:ident),*) => {
+        mod $engine {
+            $(#[test]
+            fn $body() {
+                if let Some(engine) = crate::common::engine::available($options) {
+                    super::$body(engine);
+                }
+            })*
+        }
+    };
+}
+
+pub(crate) use on_every_engine;
