@@ -151,7 +151,7 @@ impl ReceiveBatch {
             let told = &header.msg_hdr;
             // What the kernel says it wrote of each, which is never more than there is room for.
             let name = name.get(..told.msg_namelen as usize).unwrap_or(name);
-            let control = control.get(..told.msg_controllen as usize);
+            let control = control.get(..told.msg_controllen);
             Message::new(
                 &memory[..length],
                 name,

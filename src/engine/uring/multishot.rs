@@ -13,7 +13,7 @@ use io_uring::opcode;
 use super::buffers::{Buffers, GROUP};
 use super::outbox::Outbox;
 use super::owner;
-use super::ring::{Ring, SOCKET, WAKE};
+use super::ring::{Completion, Ring, SOCKET, WAKE};
 use crate::engine::choice::UringSettings;
 use crate::engine::stats::ReceiveStats;
 use crate::engine::{Layout, Rx};
@@ -29,11 +29,8 @@ const NAME_BYTES: usize = 32;
 const CONTROL_BYTES: usize = 80;
 const BEFORE: usize = OUT_BYTES + NAME_BYTES + CONTROL_BYTES;
 
-/// Buffers for a layout's worth of messages: the kernel goes on with others while one batch is read.
-const SPARE: usize = 2;
-
-/// Buffers at least: with very few, the request ends at every turn.
-const FEWEST: usize = 8;
+/// Buffers at least. More than a batch are of no use: while the kernel fills them, nothing is taken out.
+const FEWEST: usize = 4;
 
 /// A receiver on a bound socket.
 pub struct MultishotRx {
@@ -66,10 +63,7 @@ impl MultishotRx {
         settings: &UringSettings,
         wake: &Wake,
     ) -> io::Result<Self> {
-        let count = std::env::var("WB_COUNT")
-            .ok()
-            .and_then(|v| v.parse().ok())
-            .unwrap_or((SPARE * layout.messages).max(FEWEST));
+        let count = layout.messages.max(FEWEST);
         let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
         let ring = Ring::new(settings, 64, 2 * count as u32 + 64, &files)?;
         let stride = (BEFORE + layout.bytes).next_multiple_of(64);
@@ -118,41 +112,55 @@ impl MultishotRx {
         }
         Ok(())
     }
+
+    /// Takes in a completion, and says whether it was a message.
+    #[inline]
+    fn take(
+        &mut self,
+        completion: Completion,
+        each: &mut impl FnMut(Message<'_>),
+    ) -> io::Result<bool> {
+        match owner::of(completion.user_data) {
+            (owner::RECEIVE, _) => {
+                if !completion.more() {
+                    self.armed = false;
+                    self.ring.rearmed();
+                }
+                if let Some(errno) = completion.errno() {
+                    useless(errno)?;
+                } else if let Some(buffer) = completion.buffer() {
+                    let length = completion.result as usize;
+                    if let Some(message) = message(self.memory.buffers.filled(buffer, length)) {
+                        self.stats.truncated += u64::from(message.truncated);
+                        each(message);
+                    }
+                    self.memory.buffers.give_back(buffer);
+                    return Ok(true);
+                }
+            }
+            (owner::LETTER, number) => self.memory.outbox.sent(number),
+            _ => self.wake_armed = completion.more(),
+        }
+        Ok(false)
+    }
 }
 
 impl Rx for MultishotRx {
     fn receive(&mut self, mut each: impl FnMut(Message<'_>)) -> io::Result<usize> {
-        self.arm()?;
-        if self.ring.has_work() {
-            self.ring.enter()?;
-        }
         let mut count = 0;
-        while count < self.most
-            && let Some(completion) = self.ring.next()
-        {
-            match owner::of(completion.user_data) {
-                (owner::RECEIVE, _) => {
-                    if !completion.more() {
-                        self.armed = false;
-                        self.ring.rearmed();
-                    }
-                    if let Some(errno) = completion.errno() {
-                        useless(errno)?;
-                    } else if let Some(buffer) = completion.buffer() {
-                        let filled = self
-                            .memory
-                            .buffers
-                            .filled(buffer, completion.result as usize);
-                        if let Some(message) = message(filled) {
-                            self.stats.truncated += u64::from(message.truncated);
-                            each(message);
-                        }
-                        self.memory.buffers.give_back(buffer);
-                        count += 1;
-                    }
-                }
-                (owner::LETTER, number) => self.memory.outbox.sent(number),
-                _ => self.wake_armed = completion.more(),
+        loop {
+            self.arm()?;
+            if self.ring.has_work() {
+                self.ring.enter()?;
+            }
+            while count < self.most
+                && let Some(completion) = self.ring.next()
+            {
+                count += usize::from(self.take(completion, &mut each)?);
+            }
+            // One that ran out of buffers may have left something in the socket.
+            if count > 0 || self.armed {
+                break;
             }
         }
         self.stats.messages += count as u64;

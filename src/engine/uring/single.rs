@@ -70,7 +70,7 @@ impl Memory {
         Some(Message::new(
             payload,
             place.name.get(..header.msg_namelen as usize)?,
-            control.get(..header.msg_controllen as usize)?,
+            control.get(..header.msg_controllen)?,
             header.msg_flags,
         ))
     }
