@@ -35,6 +35,7 @@ fn uring() -> Result<(), String> {
         .map_err(|error| format!("no io_uring as this program needs it: {error}"))
 }
 
+#[allow(unused_macros, reason = "not every test program runs on all")]
 /// Makes a test of each body on every engine.
 macro_rules! on_every_engine {
     ($($body:ident),* $(,)?) => {
@@ -57,4 +58,5 @@ macro_rules! on_every_engine {
     };
 }
 
+#[allow(unused_imports, reason = "not every test program runs on all")]
 pub(crate) use on_every_engine;

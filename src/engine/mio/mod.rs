@@ -4,8 +4,8 @@
 //! timeouts up to whole ms, so exact deadlines go through a timerfd. Writability is asked for only
 //! while the send buffer is full; a standing interest would cost a wake-up for every datagram sent.
 //!
-//! [`rx`] receives, [`tx`] sends; how a sender's slot gets to the socket, and when its memory is free again, is one of
-//! [`copy`], [`pages`] (splice) and [`pinned`] (`MSG_ZEROCOPY`).
+//! [`MioRx`] receives, [`MioTx`] sends; how a sender's slot gets to the socket, and when its memory is free again, is one of
+//! [`Copying`], [`Pages`] (splice) and [`Pinned`] (`MSG_ZEROCOPY`).
 
 mod copy;
 mod pages;
