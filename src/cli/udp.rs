@@ -105,6 +105,7 @@ pub(super) fn record(started: u64) -> Record {
             wmem_max: host::wmem_max(),
         },
         runs: Vec::new(),
+        comparison: Vec::new(),
     }
 }
 
