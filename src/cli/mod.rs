@@ -4,8 +4,10 @@
 mod args;
 mod failure;
 mod interrupt;
+mod list;
 mod progress;
 mod serve;
+mod sink;
 mod udp;
 
 use std::process::ExitCode;
