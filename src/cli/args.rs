@@ -36,6 +36,8 @@ pub(super) enum Command {
     Udp(Box<Udp>),
     /// Receive for other hosts' `bench udp --to`, many at once
     Serve(Serve),
+    /// Compare saved runs: how NEW stands to BASE, setting by setting
+    Compare(Compare),
 }
 
 #[derive(Debug, Args)]
@@ -196,6 +198,22 @@ pub(super) struct Serve {
     pub(super) quiet: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Compare {
+    /// What was measured before: a run's folder or its run.json
+    #[arg(value_name = "BASE")]
+    pub(super) base: PathBuf,
+    /// What is to be compared with it
+    #[arg(value_name = "NEW")]
+    pub(super) new: PathBuf,
+    /// Exit with 1 where NEW is slower by more than this, like 5%, even at the lower bound of the slowdown
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub(super) threshold: Option<f64>,
+    /// Write the comparison as JSON; with - it is all that goes to stdout
+    #[arg(long, value_name = "PATH")]
+    pub(super) json: Option<PathBuf>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum Engine {
     /// A mio (epoll) event loop with sendmmsg and recvmmsg
@@ -288,6 +306,17 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
         ));
     }
     Ok(bytes as usize)
+}
+
+/// A share of less than all, as a part of 1.
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent = text
+        .strip_suffix('%')
+        .and_then(|number| parse_number(number).ok());
+    match percent {
+        Some(percent) if percent < 100.0 => Ok(percent / 100.0),
+        _ => Err("it is no percentage from 0% up to but not 100%; write it like 5%".to_owned()),
+    }
 }
 
 /// A limit that lets anybody in at all.
