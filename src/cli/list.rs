@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
-use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 
 /// The values of an option, each once; never none.
@@ -38,12 +37,6 @@ where
         arg: Option<&Arg>,
         value: &OsStr,
     ) -> Result<Self::Value, Error> {
-        let wrong = |what: String| {
-            let arg = arg.map(ToString::to_string).unwrap_or_default();
-            let value = value.to_string_lossy();
-            let told = format!("invalid value '{value}' for '{arg}': {what}");
-            Error::raw(ErrorKind::ValueValidation, told).with_cmd(command)
-        };
         let mut values = Vec::new();
         // Other than UTF-8 is for the parser of one value to refuse.
         let items: Vec<&OsStr> = match value.to_str() {
@@ -52,16 +45,14 @@ where
         };
         for item in &items {
             if item.is_empty() && items.len() > 1 {
-                return Err(wrong(
-                    "a value is missing beside a comma; write it like A,B".to_owned(),
-                ));
+                let why = "a value is missing beside a comma; write it like A,B".to_owned();
+                return refuse(why, command, arg, value);
             }
             let read = self.0.parse_ref(command, arg, item)?;
             if values.contains(&read) {
                 let item = item.to_string_lossy();
-                return Err(wrong(format!(
-                    "{item} is in it twice; name each value once"
-                )));
+                let why = format!("{item} is in it twice; name each value once");
+                return refuse(why, command, arg, value);
             }
             values.push(read);
         }
@@ -71,4 +62,15 @@ where
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         self.0.possible_values()
     }
+}
+
+/// clap's own sentence on a value that is none, with `why` at its end. Only parsing makes it.
+fn refuse<T: Clone + Send + Sync + 'static>(
+    why: String,
+    command: &Command,
+    arg: Option<&Arg>,
+    value: &OsStr,
+) -> Result<T, Error> {
+    let never = move |_: &str| Err::<T, String>(why.clone());
+    never.parse_ref(command, arg, value)
 }
