@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::layout::{figure, fill, list, plain, sentence};
+use super::layout::{INDENT, figure, fill, list, plain, sentence};
 use crate::report::comparison::between::Between;
 use crate::report::comparison::latency;
 use crate::report::record::{Compared, Ratios, Run};
-use crate::stats::ratio::{FEWEST, Ratio, Verdict};
+use crate::stats::ratio::{FEWEST, Interval, Ratio, Verdict};
 use crate::units::{grouped, short_ns};
 
 /// The width of a setting's name in the table; a longer one stands on a line of its own.
@@ -114,8 +114,9 @@ pub fn between(between: &Between, out: &mut impl Write) -> io::Result<()> {
             )?;
         }
     }
-    for note in &between.notes {
-        sentence(out, "note", note)?;
+    for (number, note) in between.notes.iter().enumerate() {
+        let label = if number == 0 { "note" } else { "" };
+        sentence(out, &format!("{label:<INDENT$}"), note)?;
     }
     Ok(())
 }
@@ -183,11 +184,8 @@ fn verdicts(rows: &[Compared], out: &mut impl Write) -> io::Result<()> {
         for row in rows {
             let Some(base) = &row.base else { continue };
             let ratio = row.ratios.and_then(of);
-            sentence(
-                out,
-                &format!("{label:<11}"),
-                &verdict(&row.setting, base, ratio),
-            )?;
+            let told = verdict(&row.setting, base, ratio);
+            fill(out, &format!("{label:<INDENT$}"), told)?;
             too_few |= ratio.is_some_and(|ratio| ratio.interval.is_none());
             label = "";
         }
@@ -203,23 +201,22 @@ fn verdicts(rows: &[Compared], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn verdict(setting: &str, base: &str, ratio: Option<Ratio>) -> String {
+/// In pieces between which a line may be broken: the interval is one.
+fn verdict(setting: &str, base: &str, ratio: Option<Ratio>) -> Vec<String> {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
     let Some(ratio) = ratio else {
-        return format!("{setting} and {base}: no figures to compare");
+        return words(&format!(
+            "{setting} and {base}: not every run has a figure to compare"
+        ));
     };
-    let times = format!("{setting} is {} times {base}", times(ratio.ratio));
-    let Some(interval) = ratio.interval else {
-        return times;
-    };
-    let told = format!(
-        "{times} (95 % interval {} to {})",
-        self::times(interval.low),
-        self::times(interval.high)
-    );
-    match ratio.verdict {
-        Verdict::NoDifferenceShown => format!("no difference shown: {told}"),
-        _ => told,
+    let mut told: Vec<String> = words(&format!("{setting} is {} times {base}", times(ratio.ratio)));
+    if ratio.verdict == Verdict::NoDifferenceShown {
+        told.splice(..0, words("no difference shown:"));
     }
+    if let Some(Interval { low, high }) = ratio.interval {
+        told.push(format!("(95 % interval {} to {})", times(low), times(high)));
+    }
+    told
 }
 
 fn beside(ratio: Ratio) -> String {
@@ -280,10 +277,10 @@ setting            KB/s      %  (95 % interval)          % per M     p50     p99
 batch 1           800.0  50.00  base                 0.010 0.200  500 us  990 us
 batch 16          1,600  50.00  2.000 (2.000-2.000)  0.010 0.200  500 us  990 us
 KB/s       batch 16 is 2.000 times batch 1 (95 % interval 2.000 to 2.000)
-CPU        no difference shown: batch 16 is 1.000 times batch 1 (95 % interval
-           1.000 to 1.000)
-p99 a run  no difference shown: batch 16 is 1.000 times batch 1 (95 % interval
-           1.000 to 1.000)
+CPU        no difference shown: batch 16 is 1.000 times batch 1
+           (95 % interval 1.000 to 1.000)
+p99 a run  no difference shown: batch 16 is 1.000 times batch 1
+           (95 % interval 1.000 to 1.000)
 "
         );
     }
@@ -310,7 +307,7 @@ p99 a run  no difference shown: batch 16 is 1.000 times batch 1 (95 % interval
         }
         let text = told(&compared(&runs));
         assert!(
-            text.contains("KB/s       batch 16 and batch 1: no figures to compare"),
+            text.contains("KB/s       batch 16 and batch 1: not every run has a figure to compare"),
             "{text}"
         );
     }
