@@ -308,13 +308,13 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
     Ok(bytes as usize)
 }
 
-/// A share of less than all, as a part of 1.
+/// A share of less than all, in percent.
 fn parse_percent(text: &str) -> Result<f64, String> {
     let percent = text
         .strip_suffix('%')
         .and_then(|number| parse_number(number).ok());
     match percent {
-        Some(percent) if percent < 100.0 => Ok(percent / 100.0),
+        Some(percent) if percent < 100.0 => Ok(percent),
         _ => Err("it is no percentage from 0% up to but not 100%; write it like 5%".to_owned()),
     }
 }

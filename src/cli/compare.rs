@@ -30,7 +30,7 @@ pub(super) fn run(args: &Compare) -> Result<(), Failure> {
         sink.write(|out| json::write(&found, out))?;
     }
     match args.threshold {
-        Some(threshold) => judged(&gate::judge(&found.comparison, threshold), threshold),
+        Some(percent) => judged(&gate::judge(&found.comparison, percent / 100.0), percent),
         None => Ok(()),
     }
 }
@@ -40,17 +40,16 @@ fn read(path: &Path) -> Result<Record, Failure> {
 }
 
 /// What a gate comes to. One that cannot tell has not been passed, and has not failed either.
-fn judged(gate: &Gate, threshold: f64) -> Result<(), Failure> {
-    let threshold = threshold * 100.0;
+fn judged(gate: &Gate, percent: f64) -> Result<(), Failure> {
     if !gate.regressed.is_empty() {
         return Err(Failure::Gate(format!(
-            "{}: more than the threshold of {threshold} %",
+            "{}: more than the threshold of {percent} %",
             gate.regressed.join("; ")
         )));
     }
     if !gate.undecided.is_empty() {
         return Err(Failure::Undone(format!(
-            "too few runs to tell whether {} is slower by more than {threshold} %; measure both with --repeat {FEWEST} or more",
+            "too few runs to tell whether {} is slower by more than {percent} %; measure both with --repeat {FEWEST} or more",
             gate.undecided.join("; ")
         )));
     }

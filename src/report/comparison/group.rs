@@ -54,13 +54,15 @@ impl<'a> Group<'a> {
         self.runs.iter().copied().filter(|run| run.complete)
     }
 
-    pub(super) fn values(&self, figure: Figure) -> Vec<f64> {
-        self.complete().filter_map(figure).collect()
+    pub(super) fn spread(&self, figure: Figure) -> Option<Spread> {
+        let values = self.complete().filter_map(figure);
+        Spread::of(values.filter(|value| value.is_finite()))
     }
 
-    pub(super) fn spread(&self, figure: Figure) -> Option<Spread> {
-        let values = self.values(figure).into_iter();
-        Spread::of(values.filter(|value| value.is_finite()))
+    /// Of every complete run, or none at all: a run of which nothing arrived has no goodput, and to leave
+    /// it out would make its setting look better than it is.
+    fn values(&self, figure: Figure) -> Option<Vec<f64>> {
+        self.complete().map(figure).collect()
     }
 
     /// A count, over all complete runs.
@@ -73,15 +75,12 @@ impl<'a> Group<'a> {
     pub(super) fn in_rounds(&self, base: &Self, figure: Figure) -> Option<Ratio> {
         let rounds = base.runs.iter().zip(&self.runs);
         let complete = rounds.filter(|(base, new)| base.complete && new.complete);
-        Ratio::paired(
-            complete
-                .filter_map(|(base, new)| figure(base).zip(figure(new)))
-                .collect(),
-        )
+        let figures = complete.map(|(base, new)| figure(base).zip(figure(new)));
+        Ratio::paired(figures.collect::<Option<_>>()?)
     }
 
     /// As a multiple of `base`, of another command.
     pub(super) fn apart(&self, base: &Self, figure: Figure) -> Option<Ratio> {
-        Ratio::unpaired(base.values(figure), self.values(figure))
+        Ratio::unpaired(base.values(figure)?, self.values(figure)?)
     }
 }

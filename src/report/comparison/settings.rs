@@ -25,6 +25,11 @@ impl Settings {
                 packets: None,
                 duration_s: None,
                 to: None,
+                // Records from before there was a choice do not say.
+                zerocopy: match requested.zerocopy.as_str() {
+                    "" => "off".to_owned(),
+                    told => told.to_owned(),
+                },
                 ..requested.clone()
             },
         }
@@ -144,12 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn how_much_is_sent_and_to_whom_makes_no_other_setting() {
+    fn how_much_is_sent_and_to_whom_and_what_was_no_choice_yet_makes_no_other_setting() {
         let asked = Requested {
             bytes: Some(1),
             packets: Some(2),
             duration_s: Some(3.0),
             to: Some("host".into()),
+            zerocopy: "off".into(),
             ..Requested::default()
         };
         assert_eq!(

@@ -78,6 +78,15 @@ fn a_run_cut_short_takes_its_round_with_it_and_counts_nowhere() {
 }
 
 #[test]
+fn a_run_of_which_nothing_arrived_is_not_passed_over() {
+    let mut runs = rounds(6);
+    runs[3].kb_per_s = None;
+    let ratios = compared(&runs)[1].ratios.unwrap();
+    assert_eq!(ratios.kb_per_s, None);
+    assert!(ratios.cpu_s_per_million.is_some());
+}
+
+#[test]
 fn percentiles_are_those_of_all_datagrams_together() {
     let runs = rounds(1);
     let mut latencies = Latencies::default();
