@@ -79,6 +79,16 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// A number with the prefix that [`parse_number`] reads: `500M`, `20k`, `1.5G`, `64`.
+pub fn prefixed(number: f64) -> String {
+    for (scale, prefix) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] {
+        if number.abs() >= scale {
+            return format!("{}{prefix}", number / scale);
+        }
+    }
+    number.to_string()
+}
+
 /// A length of time in ns as a short text of three or so digits: `850 ns`, `12.3 us`, `4.56 ms`, `7.89 s`.
 pub fn short_ns(ns: f64) -> String {
     let (value, unit) = match ns.abs() {
@@ -162,6 +172,13 @@ mod tests {
         assert_eq!(short_ns(123_000_000_000.0), "123 s");
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn prefixes_are_those_that_are_read() {
+        for text in ["64", "999", "1k", "20k", "1.5G", "500M", "212.992k", "0.5"] {
+            assert_eq!(prefixed(parse_number(text).unwrap()), text);
+        }
     }
 
     proptest! {

@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::EnumValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::list::{List, list};
 use crate::engine::choice;
 use crate::udp::placement::Choice;
 use crate::udp::plan::Offload;
@@ -13,6 +16,11 @@ use crate::units::{parse_duration, parse_number};
 
 /// The port `bench serve` listens on, and `bench udp --to` goes to, where none is named.
 pub(super) const DEFAULT_PORT: u16 = 5_210;
+
+/// Shown below the options of `bench udp`.
+const LISTS: &str = "\
+Options shown as <N,...> take several values, like --engine mio,uring or --batch 1,16,64: every combination \
+is run, taking turns in each of --repeat rounds, and compared with the first.";
 
 /// Measures UDP on Linux, in numbers that survive scrutiny.
 #[derive(Debug, Parser)]
@@ -28,9 +36,12 @@ pub(super) enum Command {
     Udp(Box<Udp>),
     /// Receive for other hosts' `bench udp --to`, many at once
     Serve(Serve),
+    /// Compare saved runs: how NEW stands to BASE, setting by setting
+    Compare(Compare),
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = LISTS)]
 pub(super) struct Udp {
     /// Message bytes to send, in MB of 10^6 bytes; fractions allowed [default: 100]
     #[arg(long, value_name = "N", value_parser = parse_number, group = "amount", help_heading = "How much")]
@@ -44,17 +55,18 @@ pub(super) struct Udp {
     /// Message bytes in each datagram, 1 to 65475; a header of 32 comes on top
     #[arg(
         long,
-        value_name = "BYTES",
-        default_value_t = 1_000,
+        value_name = "BYTES,...",
+        value_parser = list(usize::from_str),
+        default_value = "1000",
         help_heading = "How much"
     )]
-    pub(super) chunk: usize,
+    pub(super) chunk: List<usize>,
     /// Pace by message bits a second, like 500M; all streams together
-    #[arg(long, value_name = "BITS", value_parser = parse_number, group = "pace", help_heading = "How fast (nothing: lossless, as fast as the receiver takes it)")]
-    pub(super) rate: Option<f64>,
+    #[arg(long, value_name = "BITS,...", value_parser = list(parse_number), group = "pace", help_heading = "How fast (nothing: lossless, as fast as the receiver takes it)")]
+    pub(super) rate: Option<List<f64>>,
     /// Pace by datagrams a second, like 20k; all streams together
-    #[arg(long, value_name = "N", value_parser = parse_number, group = "pace", help_heading = "How fast (nothing: lossless, as fast as the receiver takes it)")]
-    pub(super) pps: Option<f64>,
+    #[arg(long, value_name = "N,...", value_parser = list(parse_number), group = "pace", help_heading = "How fast (nothing: lossless, as fast as the receiver takes it)")]
+    pub(super) pps: Option<List<f64>>,
     /// As fast as the sender can; what is lost is reported
     #[arg(
         long,
@@ -63,38 +75,38 @@ pub(super) struct Udp {
     )]
     pub(super) unpaced: bool,
     /// How datagrams get into the kernel and out of it
-    #[arg(long, value_enum, default_value_t = Engine::Mio, help_heading = "How")]
-    pub(super) engine: Engine,
+    #[arg(long, value_name = "ENGINE,...", value_parser = list(EnumValueParser::<Engine>::new()), default_value = "mio", help_heading = "How")]
+    pub(super) engine: List<Engine>,
     /// Datagrams a send call at most [default: what fits one with GSO, else 64]
-    #[arg(long, value_name = "N", help_heading = "How")]
-    pub(super) batch: Option<usize>,
+    #[arg(long, value_name = "N,...", value_parser = list(usize::from_str), help_heading = "How")]
+    pub(super) batch: Option<List<usize>>,
     /// Have the kernel cut sends into datagrams and join receives (UDP GSO and GRO)
-    #[arg(long, value_enum, default_value_t = Gso::Auto, help_heading = "How")]
-    pub(super) gso: Gso,
+    #[arg(long, value_name = "GSO,...", value_parser = list(EnumValueParser::<Gso>::new()), default_value = "auto", help_heading = "How")]
+    pub(super) gso: List<Gso>,
     /// Send without the kernel copying the data: splice lends it pages (lossless, mio), msg is MSG_ZEROCOPY or SENDMSG_ZC
-    #[arg(long, value_enum, default_value_t = ZeroCopyArg::Off, help_heading = "How")]
-    pub(super) zerocopy: ZeroCopyArg,
+    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<ZeroCopyArg>::new()), default_value = "off", help_heading = "How")]
+    pub(super) zerocopy: List<ZeroCopyArg>,
     /// Have a kernel thread take io_uring submissions (--engine uring)
     #[arg(long, help_heading = "How")]
     pub(super) uring_sqpoll: bool,
     /// Entries of the io_uring submission rings [default: what a batch needs]
-    #[arg(long, value_name = "N", help_heading = "How")]
-    pub(super) uring_ring_size: Option<u32>,
+    #[arg(long, value_name = "N,...", value_parser = list(u32::from_str), help_heading = "How")]
+    pub(super) uring_ring_size: Option<List<u32>>,
     /// How io_uring receives: one request that goes on, or a request a message [default: multishot]
-    #[arg(long, value_enum, value_name = "HOW", help_heading = "How")]
-    pub(super) uring_recv: Option<UringRecv>,
+    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<UringRecv>::new()), help_heading = "How")]
+    pub(super) uring_recv: Option<List<UringRecv>>,
     /// Socket pairs, each with a sender and a receiver thread
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "How")]
-    pub(super) streams: usize,
+    #[arg(long, value_name = "N,...", value_parser = list(usize::from_str), default_value = "1", help_heading = "How")]
+    pub(super) streams: List<usize>,
     /// Which CPU each thread is kept on: a list like 0,1 (sender, receiver, next sender, ...; from the front again), auto, or free
     #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "auto", help_heading = "How")]
     pub(super) cpus: Choice,
     /// Send buffer to ask for [default: 4 MiB as far as wmem_max allows]
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "How")]
-    pub(super) sndbuf: Option<usize>,
+    #[arg(long, value_name = "BYTES,...", value_parser = list(parse_bytes), help_heading = "How")]
+    pub(super) sndbuf: Option<List<usize>>,
     /// Receive buffer to ask for [default: 4 MiB as far as rmem_max allows]
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, help_heading = "How")]
-    pub(super) rcvbuf: Option<usize>,
+    #[arg(long, value_name = "BYTES,...", value_parser = list(parse_bytes), help_heading = "How")]
+    pub(super) rcvbuf: Option<List<usize>>,
     /// The `bench serve` to send to; without a port, 5210
     #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
     pub(super) to: Option<String>,
@@ -112,10 +124,10 @@ pub(super) struct Udp {
     /// How the two clocks are related: auto estimates the offset only between two hosts
     #[arg(long, value_enum, default_value_t = ClockArg::Auto, help_heading = "Where")]
     pub(super) clock: ClockArg,
-    /// Runs to do, each reported
+    /// Runs to do, each reported; of a comparison, rounds
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "How often")]
     pub(super) repeat: u32,
-    /// Run this long beforehand, unreported
+    /// Run this long beforehand, unreported [default: nothing, or 200ms with each setting compared]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "How often")]
     pub(super) warmup: Option<Duration>,
     /// Time between rows; when given, rows are printed as they come [default: 1s]
@@ -186,7 +198,23 @@ pub(super) struct Serve {
     pub(super) quiet: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Args)]
+pub(super) struct Compare {
+    /// What was measured before: a run's folder or its run.json
+    #[arg(value_name = "BASE")]
+    pub(super) base: PathBuf,
+    /// What is to be compared with it
+    #[arg(value_name = "NEW")]
+    pub(super) new: PathBuf,
+    /// Exit with 1 where NEW is slower by more than this, like 5%, even at the lower bound of the slowdown
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub(super) threshold: Option<f64>,
+    /// Write the comparison as JSON; with - it is all that goes to stdout
+    #[arg(long, value_name = "PATH")]
+    pub(super) json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum Engine {
     /// A mio (epoll) event loop with sendmmsg and recvmmsg
     Mio,
@@ -203,7 +231,7 @@ impl From<Engine> for choice::Kind {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum ZeroCopyArg {
     /// The kernel copies
     Off,
@@ -223,7 +251,7 @@ impl From<ZeroCopyArg> for choice::ZeroCopy {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum UringRecv {
     /// One request fills buffer after buffer
     Multishot,
@@ -240,7 +268,7 @@ impl From<UringRecv> for choice::UringReceive {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum Gso {
     /// Or the run is not done
     On,
@@ -278,6 +306,17 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
         ));
     }
     Ok(bytes as usize)
+}
+
+/// A share of less than all, in percent.
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent = text
+        .strip_suffix('%')
+        .and_then(|number| parse_number(number).ok());
+    match percent {
+        Some(percent) if percent < 100.0 => Ok(percent),
+        _ => Err("it is no percentage from 0% up to but not 100%; write it like 5%".to_owned()),
+    }
 }
 
 /// A limit that lets anybody in at all.

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 /// Why a command did not do all it was asked.
 #[derive(Debug)]
 pub(super) enum Failure {
+    /// All was done, and a gate failed: exit 1.
+    Gate(String),
     /// The command line asks for what cannot be: exit 2.
     Usage(String),
     /// The run could not be done, or not to its end: exit 3.
@@ -26,6 +28,7 @@ impl Failure {
     /// Says it, and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
         match self {
+            Self::Gate(sentence) => say(&sentence, 1),
             Self::Usage(sentence) => say(&sentence, 2),
             Self::Undone(sentence) => say(&sentence, 3),
             Self::ReaderGone => ExitCode::SUCCESS,

@@ -1,11 +1,14 @@
-//! The command line: `args` are turned into validated plans, which `udp` and `serve` carry out
-//! and show. Nothing below this module prints or exits.
+//! The command line: `args` are turned into validated plans, which `udp`, `serve` and `compare`
+//! carry out and show. Nothing below this module prints or exits.
 
 mod args;
+mod compare;
 mod failure;
 mod interrupt;
+mod list;
 mod progress;
 mod serve;
+mod sink;
 mod udp;
 
 use std::process::ExitCode;
@@ -24,6 +27,7 @@ pub fn run() -> ExitCode {
     let outcome = match bench.command {
         Command::Udp(args) => udp::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Compare(args) => compare::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

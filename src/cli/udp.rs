@@ -1,8 +1,10 @@
 //! `bench udp`: the plan, the runs and everything that comes out of them.
 
+mod combination;
 mod output;
 mod plan;
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -18,60 +20,105 @@ use crate::udp::session::{self, Cancel, RunError, Setup};
 use output::Output;
 use plan::Planned;
 
+/// A warm-up of each setting compared, where nothing else is said: enough for caches and clock rates, and for the
+/// kernel's first allocations.
+const WARM_UP: Duration = Duration::from_millis(200);
+
 pub(super) fn run(args: &Udp) -> Result<(), Failure> {
-    let planned = Planned::new(args)?;
+    let all = Planned::all(args)?;
     let cancel = Cancel::new().map_err(Failure::undone)?;
     let on_signal = cancel.clone();
     interrupt::on_signal(move || on_signal.cancel()).map_err(Failure::undone)?;
-    let mut output = Output::open(args)?;
-    let (server, local) = match planned.server {
-        Some(server) => (server, None),
-        None => {
-            let local = Local::start(args.ipv6, &planned)?;
-            (local.address, Some(local))
-        }
-    };
-    let setup = planned.setup(server);
-    let outcome = runs(args, &planned, &setup, &mut output, &cancel);
-    drop(local);
+    let mut output = Output::open(args, &all)?;
+    let ready: Vec<Ready> = all
+        .into_iter()
+        .map(|planned| Ready::new(args.ipv6, planned))
+        .collect::<Result<_, _>>()?;
+    let outcome = runs(args, &ready, &mut output, &cancel);
+    drop(ready);
     output.close(outcome)
 }
 
-/// Does the warm-up and every repetition, each given out as soon as it is over.
-fn runs(
-    args: &Udp,
-    planned: &Planned,
-    setup: &Setup,
-    output: &mut Output,
-    cancel: &Cancel,
-) -> Result<(), Failure> {
-    if let Some(time) = args.warmup.filter(|time| !time.is_zero()) {
-        output.warming_up();
-        session::run(
-            &session::warm_up(&planned.plan, time),
-            setup,
-            &mut output.silent(),
-            cancel,
-        )
-        .map_err(failure)?;
-    }
-    for number in 0..args.repeat {
-        if number > 0 && cancel.is_cancelled() {
-            break;
-        }
-        let measured = session::run(&planned.plan, setup, output, cancel).map_err(failure)?;
-        let lost = lost(&measured);
-        output.run(measured)?;
-        if let Some(reason) = lost {
-            return Err(Failure::Undone(reason));
+/// Does the warm-ups and every round, each run given out as soon as it is over.
+fn runs(args: &Udp, ready: &[Ready], output: &mut Output, cancel: &Cancel) -> Result<(), Failure> {
+    let settings = ready
+        .iter()
+        .filter_map(|one| one.planned.setting.as_deref());
+    output.comparing(settings, args.repeat)?;
+    warm_up(args, ready, output, cancel)?;
+    for round in 0..args.repeat as usize {
+        // Each round begins with the next setting, so that none has a place or a predecessor that
+        // always helps it: drift within a round then falls on all alike.
+        for turn in 0..ready.len() {
+            let one = &ready[(round + turn) % ready.len()];
+            if output.has_runs() && cancel.is_cancelled() {
+                return Ok(());
+            }
+            let mut measured = match session::run(&one.planned.plan, &one.setup, output, cancel) {
+                Err(RunError::Cancelled) if output.has_runs() => return Ok(()),
+                outcome => outcome.map_err(|error| one.undone(error))?,
+            };
+            measured.run.setting = one.planned.setting.clone();
+            let lost = lost(&measured);
+            output.run(measured)?;
+            if let Some(reason) = lost {
+                return Err(one.undone(reason));
+            }
         }
     }
     Ok(())
 }
 
-/// What a run that cannot be done comes to.
-fn failure(error: RunError) -> Failure {
-    Failure::undone(error)
+fn warm_up(
+    args: &Udp,
+    ready: &[Ready],
+    output: &mut Output,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let by_itself = match ready.len() {
+        1 => Duration::ZERO,
+        _ => WARM_UP,
+    };
+    let time = args.warmup.unwrap_or(by_itself);
+    if time.is_zero() {
+        return Ok(());
+    }
+    output.warming_up();
+    for one in ready {
+        let plan = session::warm_up(&one.planned.plan, time);
+        session::run(&plan, &one.setup, &mut output.silent(), cancel)
+            .map_err(|error| one.undone(error))?;
+    }
+    Ok(())
+}
+
+/// A setting that can be run at any time: its server is there.
+struct Ready {
+    planned: Planned,
+    setup: Setup,
+    /// Kept for as long as there are runs.
+    _local: Option<Local>,
+}
+
+impl Ready {
+    fn new(ipv6: bool, planned: Planned) -> Result<Self, Failure> {
+        let (server, local) = match planned.server {
+            Some(server) => (server, None),
+            None => {
+                let local = Local::start(ipv6, &planned)?;
+                (local.address, Some(local))
+            }
+        };
+        Ok(Self {
+            setup: planned.setup(server),
+            planned,
+            _local: local,
+        })
+    }
+
+    fn undone(&self, error: impl Display) -> Failure {
+        Failure::Undone(self.planned.wrong(error))
+    }
 }
 
 /// Why the run counts as not done, although something was measured. One that the user ended is done.
@@ -105,6 +152,7 @@ pub(super) fn record(started: u64) -> Record {
             wmem_max: host::wmem_max(),
         },
         runs: Vec::new(),
+        comparison: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::record::{Record, SCHEMA};
@@ -59,8 +59,16 @@ pub enum ReadError {
 ///
 /// # Errors
 /// Those of `out`.
-pub fn to_writer(record: &Record, mut out: impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut out, record)?;
+pub fn to_writer(record: &Record, out: impl Write) -> io::Result<()> {
+    write(record, out)
+}
+
+/// As [`to_writer`], of anything that is given out.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(value: &impl Serialize, mut out: impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut out, value)?;
     out.write_all(b"\n")
 }
 

@@ -1,11 +1,13 @@
 //! What a run leaves behind: one [`record`] of everything, and the forms it is given out in.
 //!
-//! [] is for a person and [`json`] is the record itself. The tables are [`ledger`] (a row a run,
+//! [`text`] is for a person and [`json`] is the record itself. The tables are [`ledger`] (a row a run,
 //! in one file over all commands), [`intervals`] and [`packets`]; [`hgrm`] is the histogram for
-//! plotters. [`store`] is the folder of a run that they lie in, [`output`] a file that is either whole
-//! or not there, and [`dates`] how instants are written in all of them. What each column and key means
-//! is told in `results/README.md`, which a test holds to these files.
+//! plotters, and [`comparison`] what the runs of several settings say of each other. [`store`] is the
+//! folder of a run that they lie in, [`output`] a file that is either whole or not there, and [`dates`]
+//! how instants are written in all of them. What each column and key means is told in
+//! `results/README.md`, which a test holds to these files.
 
+pub mod comparison;
 pub mod dates;
 pub mod hgrm;
 pub mod intervals;

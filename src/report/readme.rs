@@ -1,8 +1,10 @@
 //! Holds `results/README.md` to the files it explains: no column and no key without a word on it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{intervals, ledger, packets, sample};
+use super::record::{Compared, Ratios};
+use super::{comparison, intervals, ledger, packets, sample};
+use crate::stats::{ratio::Ratio, spread::Spread};
 
 const README: &str = include_str!("../../results/README.md");
 
@@ -59,6 +61,7 @@ fn keys_of(value: &impl serde::Serialize) -> Vec<String> {
 #[test]
 fn each_column_is_explained() {
     ledger::columns::names().for_each(|name| assert_explained(section("udp.csv"), name));
+    comparison::columns::names().for_each(|name| assert_explained(section("comparison.csv"), name));
     for name in intervals::COLUMNS {
         assert_explained(section("intervals.csv"), name);
     }
@@ -91,4 +94,23 @@ fn each_key_of_the_record_is_explained() {
         let inner = inner.as_object().into_iter().flat_map(|inner| inner.keys());
         inner.for_each(|name| assert_explained(json, &format!("{key}.{name}")));
     }
+}
+
+#[test]
+fn each_key_of_a_comparison_is_explained() {
+    let text = section("run.json");
+    let explained = |path: &str, value: Value| {
+        let Value::Object(figures) = value else {
+            panic!("it is an object");
+        };
+        for key in figures.keys() {
+            assert_explained(text, &format!("{path}{key}"));
+        }
+    };
+    explained("comparison[].", json!(Compared::default()));
+    explained("comparison[].ratios.", json!(Ratios::default()));
+    explained("", json!(Spread::of([1.0])));
+    let ratio = Ratio::paired(vec![(1.0, 1.0); 5]).unwrap();
+    explained("", json!(ratio));
+    explained("interval.", json!(ratio.interval));
 }

@@ -3,13 +3,20 @@
 //! Export types only, apart from those the measurement works with. Others rely on the keys: add,
 //! never rename. Byte and packet counts and ns are integers; a value that is missing is null, never 0.
 
+mod compared;
+
 use serde::{Deserialize, Serialize};
 
 use crate::engine::stats::{RingStats, ZeroCopyStats};
 use crate::stats::latency::{Latency, Summary};
 
+pub use compared::{Compared, Ratios};
+
 /// The version of the keys in `run.json`.
 pub const SCHEMA: u32 = 1;
+
+/// Most runs of a command, so that its record can be held in memory and read back.
+pub const MOST_RUNS: usize = 10_000;
 
 /// The whole of a `run.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +35,9 @@ pub struct Record {
     pub host: Host,
     /// One entry a repetition.
     pub runs: Vec<Run>,
+    /// One entry a setting, the base first; empty unless several were compared.
+    #[serde(default)]
+    pub comparison: Vec<Compared>,
 }
 
 /// What a reader needs to know of the machine.
@@ -108,13 +118,17 @@ pub struct Run {
     pub intervals_omitted: u64,
     /// Datagrams that `packets.csv` has no row of, since the receiver had no room to keep it.
     pub packet_rows_omitted: u64,
+    /// Which of the settings compared it belongs to; null when there is only one. The n-th run of each
+    /// belongs to round n.
+    #[serde(default)]
+    pub setting: Option<String>,
 }
 
 /// How many interval rows `run.json` keeps, so that it stays readable and memory flat.
 pub const MOST_INTERVALS: usize = 4_096;
 
 /// What was asked for.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Requested {
     /// Message bytes in all.
     pub bytes: Option<u64>,

@@ -55,6 +55,7 @@ pub(super) fn measured() -> Measured {
         intervals: vec![interval()],
         intervals_omitted: 1,
         packet_rows_omitted: 0,
+        setting: Some("mio".into()),
     };
     Measured {
         run,
@@ -80,6 +81,7 @@ pub(super) fn record(runs: Vec<Run>) -> Record {
             wmem_max: Some(212_992),
         },
         runs,
+        comparison: Vec::new(),
     }
 }
 

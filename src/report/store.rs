@@ -16,7 +16,7 @@ use super::intervals::IntervalsWriter;
 use super::output::{self, Output, OutputError};
 use super::packets::PacketsWriter;
 use super::record::{Measured, Record};
-use super::{dates, hgrm, json};
+use super::{comparison, dates, hgrm, json};
 use crate::stats::latency::Latency;
 
 /// How often another id is tried when the name is taken. Even two in a row mean that something else
@@ -57,7 +57,14 @@ pub struct Store {
     saved: bool,
     /// The folders around it that were made for this one, the innermost first.
     made: Vec<PathBuf>,
-    /// Of all runs saved so far.
+    /// Of all runs saved so far, each setting apart: merged over several they would mean nothing.
+    merged: Vec<Merged>,
+}
+
+/// The latencies of all runs of one setting.
+#[derive(Debug, Clone, Default)]
+struct Merged {
+    setting: Option<String>,
     latency: Latency,
     latency_from_intended: Latency,
 }
@@ -89,8 +96,7 @@ impl Store {
             path,
             saved: false,
             made,
-            latency: Latency::new(),
-            latency_from_intended: Latency::new(),
+            merged: Vec::new(),
         };
         store.prove()?;
         Ok(store)
@@ -126,27 +132,52 @@ impl Store {
         PacketsWriter::new(file).map_err(|error| self.unwritten("packets.csv", error))
     }
 
-    /// Writes `run.json` with `record`, and the histograms of all runs saved so far and of `last`,
-    /// which is the last of `record.runs`. Call it after each run.
+    /// Writes `run.json` with `record`, and the histograms of all runs of its setting saved so far and
+    /// of `last`, which is the last of `record.runs`. Call it after each run.
     ///
     /// # Errors
     /// Any [`StoreError`], a full disk among them. What was saved before is still there then, and
     /// the run may be saved again.
     pub fn save(&mut self, record: &Record, last: &Measured) -> Result<(), StoreError> {
-        let mut latency = self.latency.clone();
-        latency.merge(&last.latency);
-        let mut intended = self.latency_from_intended.clone();
-        intended.merge(&last.latency_from_intended);
+        let setting = &last.run.setting;
+        let at = self.merged.iter().position(|of| of.setting == *setting);
+        let mut merged = match at {
+            Some(at) => self.merged[at].clone(),
+            None => Merged {
+                setting: setting.clone(),
+                ..Merged::default()
+            },
+        };
+        merged.latency.merge(&last.latency);
+        merged
+            .latency_from_intended
+            .merge(&last.latency_from_intended);
 
+        let name = |name| histogram_name(name, setting.as_deref());
         self.put("run.json", |out| json::to_writer(record, out))?;
-        self.put("latency.hgrm", |out| hgrm::write(&latency, out))?;
+        self.put(&name("latency"), |out| hgrm::write(&merged.latency, out))?;
+        let intended = &merged.latency_from_intended;
         if !intended.is_empty() {
-            self.put("latency-intended.hgrm", |out| hgrm::write(&intended, out))?;
+            self.put(&name("latency-intended"), |out| hgrm::write(intended, out))?;
         }
         self.show()?;
-        self.latency = latency;
-        self.latency_from_intended = intended;
+        match at {
+            Some(at) => self.merged[at] = merged,
+            None => self.merged.push(merged),
+        }
         Ok(())
+    }
+
+    /// Writes `run.json` with the comparison in `record`, and that as `comparison.csv`. Call it when
+    /// all runs are saved.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_comparison(&mut self, record: &Record) -> Result<(), StoreError> {
+        self.put("run.json", |out| json::to_writer(record, out))?;
+        self.put("comparison.csv", |out| {
+            comparison::write(&record.comparison, out)
+        })
     }
 
     /// Gives the folder its own name, the first time.
@@ -220,6 +251,19 @@ fn claim(out_dir: &Path, kind: &str, started_ns: u64) -> Result<(PathBuf, PathBu
     Err(cannot_create(out_dir, io::ErrorKind::AlreadyExists.into()))
 }
 
+/// The histogram called `name` of the setting called so: `latency-uring-batch-16.hgrm` of `uring, batch 16`.
+fn histogram_name(name: &str, setting: Option<&str>) -> String {
+    let words = setting.into_iter().flat_map(|setting| {
+        setting.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.')
+    });
+    let mut name = name.to_owned();
+    for word in words.filter(|word| !word.is_empty()) {
+        name.push('-');
+        name.push_str(&word.to_ascii_lowercase());
+    }
+    name + ".hgrm"
+}
+
 /// Six random digits of base 36.
 fn random_id() -> String {
     // Seeded by the system and different at each call; no need for a crate of random numbers.
@@ -268,6 +312,13 @@ mod tests {
         names
     }
 
+    /// Of a command that compares nothing.
+    fn alone() -> Measured {
+        let mut measured = sample::measured();
+        measured.run.setting = None;
+        measured
+    }
+
     #[test]
     fn an_aborted_command_leaves_no_junk() {
         let folder = tempfile::tempdir().unwrap();
@@ -290,7 +341,7 @@ mod tests {
         let mut store = Store::create(out.path(), "udp", STARTED).unwrap();
         let mut intervals = store.intervals().unwrap();
         let mut packets = store.packets().unwrap();
-        let measured = sample::measured();
+        let measured = alone();
         for run in 0..2 {
             intervals.row(run, &sample::interval()).unwrap();
             let row = PacketRow {
@@ -328,10 +379,47 @@ mod tests {
     }
 
     #[test]
+    fn each_setting_compared_has_histograms_of_its_own() {
+        let out = tempfile::tempdir().unwrap();
+        let mut store = Store::create(out.path(), "udp", STARTED).unwrap();
+        let mut runs = Vec::new();
+        for setting in ["mio", "uring, batch 1.5k", "mio"] {
+            let mut measured = sample::measured();
+            measured.run.setting = Some(setting.into());
+            runs.push(measured.run.clone());
+            store
+                .save(&sample::record(runs.clone()), &measured)
+                .unwrap();
+        }
+        let mut record = sample::record(runs);
+        record.comparison = comparison::within(&record.runs, &comparison::Latencies::default());
+        store.save_comparison(&record).unwrap();
+        assert_eq!(
+            names(store.path()),
+            [
+                "comparison.csv",
+                "latency-intended-mio.hgrm",
+                "latency-intended-uring-batch-1.5k.hgrm",
+                "latency-mio.hgrm",
+                "latency-uring-batch-1.5k.hgrm",
+                "run.json"
+            ]
+        );
+        let count = |name: &str| {
+            let text = fs::read_to_string(store.path().join(name)).unwrap();
+            let at = text.find("Total count    =").unwrap();
+            text[at + 16..].split(']').next().unwrap().trim().to_owned()
+        };
+        assert_eq!(count("latency-mio.hgrm"), "2000");
+        assert_eq!(count("latency-uring-batch-1.5k.hgrm"), "1000");
+        assert!(!json::read(store.path()).unwrap().comparison.is_empty());
+    }
+
+    #[test]
     fn a_full_disk_is_told_and_what_was_saved_stays() {
         let out = tempfile::tempdir().unwrap();
         let mut store = Store::create(out.path(), "udp", STARTED).unwrap();
-        let measured = sample::measured();
+        let measured = alone();
         let record = sample::record(vec![measured.run.clone()]);
         store.save(&record, &measured).unwrap();
         let file = store.path().join("latency.hgrm");

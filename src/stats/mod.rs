@@ -1,6 +1,7 @@
-//! What is counted and how it is summed up: [`latency`] histograms, [`jitter`], and the
-//! [`spread`] of repeated runs. Pure: values in, figures out.
+//! What is counted and how it is summed up: [`latency`] histograms, [`jitter`], the [`spread`] of
+//! repeated runs, and the [`ratio`] of one setting's to another's. Pure: values in, figures out.
 
 pub mod jitter;
 pub mod latency;
+pub mod ratio;
 pub mod spread;

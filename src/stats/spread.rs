@@ -21,17 +21,26 @@ impl Spread {
         let mut sorted: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
         sorted.sort_by(f64::total_cmp);
         let (&min, &max) = (sorted.first()?, sorted.last()?);
-        let middle = sorted.len() / 2;
-        let median = match sorted.len() % 2 {
-            0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
-            _ => sorted[middle],
-        };
         Some(Self {
             count: sorted.len(),
             min,
-            median,
+            median: median(&mut sorted)?,
             max,
         })
+    }
+}
+
+/// The middle of `values`, or the mean of the two in the middle; `None` when there are none.
+/// Leaves them in another order.
+pub(super) fn median(values: &mut [f64]) -> Option<f64> {
+    if values.is_empty() {
+        return None;
+    }
+    let is_even = values.len().is_multiple_of(2);
+    let (below, &mut upper, _) = values.select_nth_unstable_by(values.len() / 2, f64::total_cmp);
+    match below.iter().copied().max_by(f64::total_cmp) {
+        Some(lower) if is_even => Some(f64::midpoint(lower, upper)),
+        _ => Some(upper),
     }
 }
 

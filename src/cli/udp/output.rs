@@ -5,12 +5,15 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::plan::Planned;
 use super::{now, record};
 use crate::cli::args::Udp;
 use crate::cli::failure::Failure;
 use crate::cli::progress::Progress;
+use crate::cli::sink::Sink;
+use crate::report::comparison::{self, Latencies};
 use crate::report::intervals::IntervalsWriter;
 use crate::report::ledger::{self, Row};
 use crate::report::output::Output as File;
@@ -23,6 +26,8 @@ use crate::udp::session::Observer;
 /// Where runs go.
 pub(super) struct Output {
     record: Record,
+    /// Of each setting, where several are compared.
+    latencies: Option<Latencies>,
     saving: Option<Saving>,
     json: Option<Sink>,
     csv: Option<Sink>,
@@ -46,41 +51,9 @@ struct Saving {
     failed: Option<String>,
 }
 
-/// Where `--json` or `--csv` goes.
-enum Sink {
-    Stdout,
-    File(File),
-}
-
-impl Sink {
-    fn open(path: &Path, option: &str) -> Result<Self, Failure> {
-        if path.as_os_str() == "-" {
-            return Ok(Self::Stdout);
-        }
-        let file = File::create(path).map_err(|error| {
-            Failure::Undone(format!("{error}; choose another path with {option}"))
-        })?;
-        Ok(Self::File(file))
-    }
-
-    fn write(self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-        match self {
-            Self::Stdout => {
-                let mut out = io::stdout().lock();
-                content(&mut out)?;
-                Ok(out.flush()?)
-            }
-            Self::File(mut file) => {
-                content(&mut file).map_err(Failure::undone)?;
-                file.finish().map_err(Failure::undone)
-            }
-        }
-    }
-}
-
 impl Output {
-    /// Opens everything that will be written.
-    pub(super) fn open(args: &Udp) -> Result<Self, Failure> {
+    /// Opens everything that will be written of runs of `all`.
+    pub(super) fn open(args: &Udp, all: &[Planned]) -> Result<Self, Failure> {
         let started = now();
         let json = args
             .json
@@ -109,6 +82,7 @@ impl Output {
         };
         Ok(Self {
             record: record(started),
+            latencies: (all.len() > 1).then(Latencies::default),
             saving,
             json,
             csv,
@@ -117,6 +91,25 @@ impl Output {
             rows: args.interval.is_some(),
             header_printed: false,
         })
+    }
+
+    /// Says which settings are compared, if any are.
+    pub(super) fn comparing<'a>(
+        &self,
+        settings: impl Iterator<Item = &'a str>,
+        rounds: u32,
+    ) -> Result<(), Failure> {
+        if self.shown && self.latencies.is_some() {
+            let mut out = io::stdout().lock();
+            text::comparing(settings, rounds, &mut out)?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Whether anything was measured.
+    pub(super) fn has_runs(&self) -> bool {
+        !self.record.runs.is_empty()
     }
 
     pub(super) fn warming_up(&self) {
@@ -138,9 +131,16 @@ impl Output {
             Some(saving) => saving.save(&self.record, &measured),
             None => Ok(()),
         };
+        let number = self.record.runs.len() - 1;
+        if let Some(latencies) = &mut self.latencies {
+            latencies.add(&measured);
+        }
         if self.shown {
             let mut out = io::stdout().lock();
-            text::summary(&measured, &mut out)?;
+            match self.latencies {
+                Some(_) => text::compared_run(number, &measured.run, &mut out)?,
+                None => text::summary(&measured, &mut out)?,
+            }
             out.flush()?;
         }
         saved
@@ -149,7 +149,7 @@ impl Output {
     /// Says what all runs come to and writes what is left, whatever the outcome was.
     pub(super) fn close(mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
         self.progress.clear();
-        if self.record.runs.is_empty() {
+        if !self.has_runs() {
             return outcome;
         }
         let finished = self.finish();
@@ -163,10 +163,21 @@ impl Output {
             .as_ref()
             .map(|saving| saving.store.id())
             .unwrap_or_default();
+        if let Some(latencies) = &self.latencies {
+            self.record.comparison = comparison::within(&self.record.runs, latencies);
+        }
         let record = &self.record;
+        // It is shown even where it cannot be saved.
+        let compared = match &mut self.saving {
+            Some(saving) if self.latencies.is_some() => saving.store.save_comparison(record),
+            _ => Ok(()),
+        };
         if self.shown {
             let mut out = io::stdout().lock();
-            if record.runs.len() > 1 {
+            if self.latencies.is_some() {
+                writeln!(out)?;
+                text::comparison(&record.comparison, &mut out)?;
+            } else if record.runs.len() > 1 {
                 text::repeats(&record.runs, &mut out)?;
             }
             if let Some(saving) = self.saving.as_ref().filter(|saving| saving.saved) {
@@ -181,7 +192,7 @@ impl Output {
         if let Some(sink) = self.csv.take() {
             sink.write(|out| ledger::write_fresh(out, &Row::all(&id, record)))?;
         }
-        tail
+        tail.and(compared.map_err(Failure::undone))
     }
 }
 
@@ -245,7 +256,8 @@ impl Saving {
 
 impl Observer for Output {
     fn listening(&mut self, local: SocketAddr) {
-        if self.shown {
+        // Of a comparison it would come before every line of figures.
+        if self.shown && self.latencies.is_none() {
             let mut out = io::stdout().lock();
             let _ = writeln!(out, "listening on {local}");
             let _ = out.flush();

@@ -1,11 +1,14 @@
 //! From options to a validated plan: what cannot be is refused here, before anything is started.
 
+use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
+use super::combination::Combination;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::failure::Failure;
-use crate::engine::choice::{EngineChoice, Kind, UringSettings};
-use crate::report::record::Requested;
+use crate::report::comparison::settings::{Settings, labels};
+use crate::report::record::{MOST_RUNS, Requested};
 use crate::sys::affinity;
 use crate::udp::outcome;
 use crate::udp::placement::{self, Choice, Cpus};
@@ -15,9 +18,11 @@ use crate::udp::session::{ClockChoice, Setup};
 /// Message bytes where nothing is said.
 const DEFAULT_BYTES: u64 = 100_000_000;
 
-/// What `bench udp` is to do.
+/// One setting that `bench udp` is to run.
 pub(super) struct Planned {
     pub(super) plan: Plan,
+    /// What it is called among several; `None` when it is the only one.
+    pub(super) setting: Option<String>,
     /// Elsewhere; `None` when the receiver is to be here.
     pub(super) server: Option<SocketAddr>,
     /// Of the receivers, when they are here.
@@ -31,20 +36,29 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    pub(super) fn new(args: &Udp) -> Result<Self, Failure> {
-        let plan = Plan {
-            amount: amount(args)?,
-            mode: mode(args)?,
-            chunk: args.chunk,
-            engine: engine(args)?,
-            streams: args.streams,
-            batch: args.batch,
-            offload: args.gso.into(),
-            receive_buffer: args.rcvbuf,
-            interval: args.interval.unwrap_or(std::time::Duration::from_secs(1)),
-            packet_rows: args.packets_csv,
-        };
-        plan.validate().map_err(Failure::usage)?;
+    /// A setting for each combination of the values given, the base of a comparison first.
+    pub(super) fn all(args: &Udp) -> Result<Vec<Self>, Failure> {
+        let combinations = Combination::all(args)?;
+        if combinations.len() * args.repeat as usize > MOST_RUNS {
+            return Err(Failure::Usage(format!(
+                "{} settings, --repeat {} are more than {MOST_RUNS} runs; choose fewer of either",
+                combinations.len(),
+                args.repeat
+            )));
+        }
+        let plans: Vec<(Plan, Requested)> = combinations
+            .iter()
+            .map(|one| {
+                let plan = plan(args, one)?;
+                let requested = requested(args, one, &plan);
+                Ok((plan, requested))
+            })
+            .collect::<Result<_, Failure>>()?;
+        let settings = settings(&plans);
+        for ((plan, _), setting) in plans.iter().zip(&settings) {
+            plan.validate()
+                .map_err(|error| Failure::usage(impossible(setting.as_deref(), error)))?;
+        }
         if let Some(time) = args.warmup
             && time > INTERVALS.1
         {
@@ -63,45 +77,51 @@ impl Planned {
                 "--bind {bind} and --to {server} are not of one address family"
             )));
         }
+        let placed = |((plan, requested), setting)| {
+            Self::place(args, server, &allowed, plan, requested, setting)
+        };
+        Ok(plans.into_iter().zip(settings).map(placed).collect())
+    }
+
+    /// Finds the threads their CPUs.
+    fn place(
+        args: &Udp,
+        server: Option<SocketAddr>,
+        allowed: &[usize],
+        plan: Plan,
+        requested: Requested,
+        setting: Option<String>,
+    ) -> Self {
         let (sender_cpus, receiver_cpus) = match server {
             Some(_) => (placement::one(&args.cpus, plan.streams), None),
             None => {
                 let paced = matches!(plan.mode, Mode::Paced(_));
-                placement::both(&args.cpus, plan.streams, &allowed, paced)
+                placement::both(&args.cpus, plan.streams, allowed, paced)
             }
         };
-        let spin = placement::may_spin(&sender_cpus, &receiver_cpus, plan.streams, &allowed);
-        let requested = Requested {
-            rate_bits_per_s: args.rate,
-            pps: args.pps,
-            cpus: match &args.cpus {
-                Choice::Auto => None,
-                Choice::Free => Some("free".to_owned()),
-                Choice::List(cpus) => Some(
-                    cpus.iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join(","),
-                ),
-            },
-            sndbuf: args.sndbuf,
-            to: args.to.clone(),
-            ..outcome::requested(&plan)
-        };
-        Ok(Self {
+        Self {
+            spin: placement::may_spin(&sender_cpus, &receiver_cpus, plan.streams, allowed),
             plan,
+            setting,
             server,
             receiver_cpus,
             bind: args.bind,
             sender_cpus,
-            spin,
-            send_buffer: args.sndbuf,
+            send_buffer: requested.sndbuf,
             clock: match args.clock {
                 ClockArg::Auto => ClockChoice::Auto,
                 ClockArg::Estimate => ClockChoice::Estimate,
             },
             requested,
-        })
+        }
+    }
+
+    /// A sentence on what went wrong, with the setting where there are several.
+    pub(super) fn wrong(&self, error: impl Display) -> String {
+        match &self.setting {
+            Some(setting) => format!("with {setting}: {error}"),
+            None => error.to_string(),
+        }
     }
 
     /// The same for a session with the server at `server`.
@@ -118,27 +138,57 @@ impl Planned {
     }
 }
 
-fn engine(args: &Udp) -> Result<EngineChoice, Failure> {
-    let kind = args.engine.into();
-    let asked = [
-        ("--uring-sqpoll", args.uring_sqpoll),
-        ("--uring-ring-size", args.uring_ring_size.is_some()),
-        ("--uring-recv", args.uring_recv.is_some()),
-    ];
-    if let (Kind::Mio, Some((option, _))) = (kind, asked.iter().find(|(_, asked)| *asked)) {
-        return Err(Failure::Usage(format!(
-            "{option} means nothing to --engine mio; add --engine uring"
-        )));
-    }
-    Ok(EngineChoice {
-        kind,
-        zerocopy: args.zerocopy.into(),
-        uring: UringSettings {
-            sqpoll: args.uring_sqpoll,
-            ring_size: args.uring_ring_size,
-            receive: args.uring_recv.map(Into::into).unwrap_or_default(),
-        },
+fn plan(args: &Udp, of: &Combination) -> Result<Plan, Failure> {
+    Ok(Plan {
+        amount: amount(args)?,
+        mode: mode(args, of)?,
+        chunk: of.chunk,
+        engine: of.engine,
+        streams: of.streams,
+        batch: of.batch,
+        offload: of.offload,
+        receive_buffer: of.receive_buffer,
+        interval: args.interval.unwrap_or(Duration::from_secs(1)),
+        packet_rows: args.packets_csv,
     })
+}
+
+fn requested(args: &Udp, of: &Combination, plan: &Plan) -> Requested {
+    Requested {
+        rate_bits_per_s: of.rate,
+        pps: of.pps,
+        cpus: match &args.cpus {
+            Choice::Auto => None,
+            Choice::Free => Some("free".to_owned()),
+            Choice::List(cpus) => Some(
+                cpus.iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(","),
+            ),
+        },
+        sndbuf: of.send_buffer,
+        to: args.to.clone(),
+        ..outcome::requested(plan)
+    }
+}
+
+/// What each of `plans` is called; nothing when there is only one.
+fn settings(plans: &[(Plan, Requested)]) -> Vec<Option<String>> {
+    let all: Vec<Settings> = plans
+        .iter()
+        .map(|(plan, asked)| Settings::new(plan.engine.kind.name(), plan.mode.name(), asked))
+        .collect();
+    let names = labels(&all).into_iter();
+    names.map(|name| (all.len() > 1).then_some(name)).collect()
+}
+
+/// Why nothing is begun when one of several settings cannot be run.
+fn impossible(setting: Option<&str>, error: impl Display) -> String {
+    match setting {
+        Some(setting) => format!("the setting '{setting}' cannot be run: {error}"),
+        None => error.to_string(),
+    }
 }
 
 fn amount(args: &Udp) -> Result<Amount, Failure> {
@@ -158,14 +208,14 @@ fn amount(args: &Udp) -> Result<Amount, Failure> {
     }
 }
 
-fn mode(args: &Udp) -> Result<Mode, Failure> {
-    match (args.rate, args.pps) {
+fn mode(args: &Udp, of: &Combination) -> Result<Mode, Failure> {
+    match (of.rate, of.pps) {
         (Some(rate), _) => {
-            let pps = rate / 8.0 / args.chunk.max(1) as f64;
+            let pps = rate / 8.0 / of.chunk.max(1) as f64;
             if !(crate::udp::pacing::SLOWEST_PPS..=crate::udp::pacing::FASTEST_PPS).contains(&pps) {
                 return Err(Failure::Usage(format!(
                     "--rate {rate} is {pps} datagrams of {} bytes a second, which cannot be paced; choose another rate or --chunk",
-                    args.chunk
+                    of.chunk
                 )));
             }
             Ok(Mode::Paced(pps))

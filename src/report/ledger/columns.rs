@@ -179,6 +179,7 @@ const COLUMNS: &[Column] = &[
     ("client_ip", |row| text(&row.run.client_ip)),
     ("reason", |row| text(&row.run.reason)),
     ("zerocopy", |row| row.run.effective.zerocopy.clone()),
+    ("setting", |row| text(&row.run.setting)),
 ];
 
 fn text(value: &Option<String>) -> String {

@@ -102,7 +102,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 }
 
 /// Without what would steer a terminal: some texts come from the other host.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.replace(char::is_control, "?")
 }
 

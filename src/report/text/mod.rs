@@ -1,9 +1,10 @@
-//! What a person reads on the terminal: the [`summary`] of a run, the table of [`repeats`], and the
-//! rows of a run that goes on ([`interval`]).
+//! What a person reads on the terminal: the [`summary`] of a run, the table of [`repeats`], the rows
+//! of a run that goes on ([`interval`]), and settings side by side ([`comparison`](fn@comparison)).
 //!
 //! Plain text of at most 80 columns, the figure asked for first. A value that is missing is `-` or
 //! its line is left out; it is never 0.
 
+mod comparison;
 mod costs;
 mod latency;
 mod layout;
@@ -16,6 +17,7 @@ use self::layout::{figure, fill, list, maybe, percent, sentence};
 use super::record::{Measured, Received, Run};
 use crate::units::{grouped, short_ns};
 
+pub use comparison::{between, compared_run, comparing, comparison};
 pub use live::{interval, interval_header};
 pub use repeats::repeats;
 

@@ -8,7 +8,7 @@ use crate::stats::spread::Spread;
 use crate::units::{grouped, short_ns};
 
 /// Writes a row for each of `runs`, counted from 0 as in the files, and the median and extremes of
-/// KB/s over those that are complete, engine by engine.
+/// KB/s over those that are complete. Runs of several settings are [`super::comparison`](fn@super::comparison)'s.
 ///
 /// # Errors
 /// Those of `out`.
@@ -25,16 +25,7 @@ pub fn repeats(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
     for (number, run) in runs.iter().enumerate() {
         row(number, run, out)?;
     }
-    let mut engines: Vec<&str> = Vec::new();
-    for run in runs {
-        if !engines.contains(&run.engine.as_str()) {
-            engines.push(&run.engine);
-        }
-    }
-    for engine in engines {
-        spread(runs, engine, out)?;
-    }
-    Ok(())
+    spread(runs, out)
 }
 
 fn row(number: usize, run: &Run, out: &mut impl Write) -> io::Result<()> {
@@ -60,9 +51,9 @@ fn row(number: usize, run: &Run, out: &mut impl Write) -> io::Result<()> {
     super::layout::sentence(out, "     ! incomplete: ", why)
 }
 
-fn spread(runs: &[Run], engine: &str, out: &mut impl Write) -> io::Result<()> {
-    let alike = runs.iter().filter(|run| run.engine == engine);
-    let complete = alike.filter(|run| run.complete);
+fn spread(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
+    let engine = runs.first().map_or("", |run| &run.engine);
+    let complete = runs.iter().filter(|run| run.complete);
     let Some(spread) = Spread::of(complete.filter_map(|run| run.kb_per_s)) else {
         return writeln!(out, "KB/s {engine}: -, no run is complete");
     };
