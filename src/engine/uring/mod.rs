@@ -1,8 +1,8 @@
 //! The completion engine: io_uring(7), Linux 6.1 or newer.
 //!
-//! A [`tx`] sends each slot as a request of its own and takes the slot back at its completion. A receiver either
-//! has one request that goes on filling provided [`buffers`] ([`multishot`]) or makes a request a message
-//! ([`single`]). The [`ring`] belongs to the thread that made it, and keeps account of what the kernel still holds.
+//! [`UringTx`] sends each slot as a request of its own and takes the slot back at its completion. A receiver either
+//! has one request that goes on filling provided buffers ([`MultishotRx`]) or makes a request a message
+//! ([`SingleRx`]). A ring belongs to the thread that made it, and keeps account of what the kernel still holds.
 
 #![allow(unsafe_code)]
 
