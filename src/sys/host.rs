@@ -27,14 +27,61 @@ pub fn governor() -> Option<String> {
     line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 }
 
+/// The frequency governors of these CPUs, each named once; none where the machine has no such thing.
+pub fn governors(cpus: &[usize]) -> Vec<String> {
+    let of = |cpu| {
+        line(&format!(
+            "/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor"
+        ))
+    };
+    let mut names: Vec<String> = cpus.iter().filter_map(of).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The CPUs that this machine has, as the kernel lists them, like `0-3`.
+pub fn cpus_present() -> Option<String> {
+    line("/sys/devices/system/cpu/present")
+}
+
+/// Whether a hypervisor runs this machine, as far as the CPU's flags say.
+pub fn is_virtual() -> bool {
+    flags_name_hypervisor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
+fn flags_name_hypervisor(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().find(|row| row.starts_with("flags"));
+    flags.is_some_and(|row| row.split_whitespace().any(|flag| flag == "hypervisor"))
+}
+
+/// What the kernel keeps time by.
+pub fn clock_source() -> Option<String> {
+    line("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+}
+
+/// What else it could keep time by.
+pub fn clock_sources() -> Vec<String> {
+    let names = line("/sys/devices/system/clocksource/clocksource0/available_clocksource");
+    let names = names.unwrap_or_default();
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A number that sysctl(8) would print, like `net.core.rmem_max`; `None` where it does not exist or is no number.
+pub fn sysctl(name: &str) -> Option<u64> {
+    line(&format!("/proc/sys/{}", name.replace('.', "/")))?
+        .parse()
+        .ok()
+}
+
 /// The largest receive buffer an unprivileged user may ask for, in bytes (socket(7)).
 pub fn rmem_max() -> Option<u64> {
-    line("/proc/sys/net/core/rmem_max")?.parse().ok()
+    sysctl("net.core.rmem_max")
 }
 
 /// The largest send buffer an unprivileged user may ask for, in bytes (socket(7)).
 pub fn wmem_max() -> Option<u64> {
-    line("/proc/sys/net/core/wmem_max")?.parse().ok()
+    sysctl("net.core.wmem_max")
 }
 
 /// `UdpRcvbufErrors` of this network namespace so far (/proc/net/snmp), IPv4 and IPv6 together:
@@ -71,6 +118,14 @@ fn line(path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hypervisor_is_a_flag_of_its_own() {
+        let info = |flags: &str| format!("model name\t: X\nflags\t\t: fpu {flags} sse\n");
+        assert!(flags_name_hypervisor(&info("hypervisor")));
+        assert!(!flags_name_hypervisor(&info("no_hypervisor_at_all")));
+        assert!(!flags_name_hypervisor("hypervisor\n"));
+    }
 
     #[test]
     fn snmp_tables_are_read_by_column_name() {

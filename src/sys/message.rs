@@ -77,7 +77,9 @@ impl<'a> Message<'a> {
 
 /// Splits the next `struct cmsghdr` with its data off: level, type, data. `None` when there is none, or it says nonsense.
 #[inline]
-fn next_control<'a>(rest: &mut &'a [u8]) -> Option<(libc::c_int, libc::c_int, &'a [u8])> {
+pub(super) fn next_control<'a>(
+    rest: &mut &'a [u8],
+) -> Option<(libc::c_int, libc::c_int, &'a [u8])> {
     const HEADER: usize = size_of::<libc::cmsghdr>();
     let (length, after) = rest.split_first_chunk()?;
     let (level, after) = after.split_first_chunk()?;

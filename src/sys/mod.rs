@@ -2,7 +2,8 @@
 //!
 //! Each file is one kernel concept: [`socket`] options of a UDP socket, [`mmsg`] batched sends and
 //! receives, [`message`] received, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
-//! between threads, [`limit`] of open files, [`usage`] (CPU time of a thread) and [`host`] facts.
+//! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
+//! time of a thread) and [`host`] facts.
 //! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
 //! Nothing in this module knows what wirebench measures.
 
@@ -28,9 +29,11 @@ pub mod limit;
 pub mod message;
 pub mod mmsg;
 pub mod pipe;
+pub mod privilege;
 pub mod region;
 pub mod schedule;
 pub mod socket;
+pub mod stamp;
 pub mod timer;
 pub mod usage;
 pub mod wake;

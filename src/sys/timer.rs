@@ -77,6 +77,17 @@ pub fn tighten_timer_slack() -> io::Result<()> {
     Ok(())
 }
 
+/// How much later than its deadline a sleep of this thread may end, in ns, as the kernel has it
+/// (PR_GET_TIMERSLACK(2const)).
+///
+/// # Errors
+/// As prctl(2).
+pub fn timer_slack() -> io::Result<u64> {
+    // SAFETY: takes no pointers and concerns only the calling thread.
+    let slack = unsafe { syscall!(prctl(libc::PR_GET_TIMERSLACK))? };
+    Ok(u64::try_from(slack).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
