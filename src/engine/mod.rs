@@ -3,11 +3,12 @@
 //! The seam is completion-shaped, so that an engine may be one of readiness ([`mio`]) or of completions ([`uring`]).
 //! A sender fills a vacant slot, queues it, submits what is queued, and learns later what
 //! the kernel refused; a slot in flight is not touched. With GSO a slot holds several datagrams end to end,
-//! nothing else changes. Engines count ([`stats`]) and decide nothing.
+//! nothing else changes. Engines count ([`stats`]) and decide nothing. What they can use here is found out by [`probe`].
 
 pub mod choice;
 pub mod mio;
 pub mod offload;
+pub mod probe;
 pub mod stats;
 pub mod uring;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 
 use super::ring::Ring;
+use crate::engine::probe::uring::explained;
 use crate::sys::region::Region;
 
 /// The only group of buffers in a ring.
@@ -35,7 +36,8 @@ impl Buffers {
         // SAFETY: whole pages that stay mapped until the owner has closed the ring.
         unsafe {
             ring.submitter()
-                .register_buf_ring_with_flags(start, count, GROUP, 0)?;
+                .register_buf_ring_with_flags(start, count, GROUP, 0)
+                .map_err(explained)?;
         }
         let mut buffers = Self {
             entries,

@@ -10,6 +10,7 @@ use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::engine::choice::UringSettings;
+use crate::engine::probe::uring::{builder, explained};
 use crate::engine::stats::RingStats;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::usage;
@@ -19,9 +20,6 @@ pub(super) const SOCKET: io_uring::types::Fixed = io_uring::types::Fixed(0);
 
 /// The place of the eventfd that wakes the thread.
 pub(super) const WAKE: io_uring::types::Fixed = io_uring::types::Fixed(1);
-
-/// How long the kernel's submission thread stays awake without work, in ms.
-const SQPOLL_IDLE_MS: u32 = 50;
 
 /// How long to wait for the completions of what was cancelled, in ns. Only a zero-copy send can take any time at all,
 /// until the device is done with it.
@@ -85,18 +83,11 @@ impl Ring {
             .ring_size
             .unwrap_or(requests)
             .clamp(1, crate::engine::choice::MOST_RING);
-        let mut builder = IoUring::builder();
-        builder.setup_single_issuer().setup_clamp();
+        let mut builder = builder(settings);
         if settings.ring_size.is_none() {
             builder.setup_cqsize(completions.max(2 * size).next_power_of_two());
         }
-        if settings.sqpoll {
-            builder.setup_sqpoll(SQPOLL_IDLE_MS);
-        } else {
-            // Completions are made when this thread asks for them, not by interrupting it. The flag tells when to ask.
-            builder.setup_defer_taskrun().setup_taskrun_flag();
-        }
-        let ring = builder.build(size)?;
+        let ring = builder.build(size).map_err(explained)?;
         let mut submitter = ring.submitter();
         submitter.register_files(files)?;
         // Saves looking the ring up at each call; a kernel before 5.18 does without.
