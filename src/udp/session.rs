@@ -20,7 +20,7 @@ use super::outcome::{self, Ended, Facts};
 use super::placement::{self, Cpus};
 use super::plan::{Amount, Plan};
 use super::sender::Sent;
-use super::setup::{SenderSocket, SetupError};
+use super::setup::{self, SenderSocket, SetupError};
 use crate::report::dates;
 use crate::report::record::{Clock, Effective, Interval, Measured, Requested};
 use crate::sys::clock::{WallClock, identity, monotonic_ns};
@@ -143,6 +143,7 @@ pub fn run(
     observer: &mut impl Observer,
     cancel: &Cancel,
 ) -> Result<Measured, RunError> {
+    setup::can_send(plan)?;
     let mut session = Session::connect(plan, setup, observer, cancel)?;
     let welcome = session.greet()?;
     let streams = session.open(&welcome)?;

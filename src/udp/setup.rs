@@ -11,12 +11,13 @@ use super::header::{HEADER, Header, Kind};
 use super::plan::{Mode, Offload, Plan};
 use super::sender::Manner;
 use crate::engine::choice::{self, ZeroCopy};
+use crate::engine::probe::{self, uring};
 use crate::engine::{Layout, offload};
 use crate::sys::socket::{self, Buffers};
 use crate::sys::zerocopy;
 
 /// Asked for where nothing is said, in bytes: room for the largest window, and what the usual `rmem_max` allows at most.
-const DEFAULT_BUFFER: usize = 4 << 20;
+pub const DEFAULT_BUFFER: usize = 4 << 20;
 
 /// Messages a system call without offload, where nothing is said.
 const DEFAULT_BATCH: usize = 64;
@@ -55,16 +56,37 @@ pub enum SetupError {
     /// `--gso on` where it cannot be had.
     #[error("GSO was asked for and cannot be had: {0}; use --gso off or auto{1}")]
     NoGso(String, String),
-    /// `--zerocopy msg` on a kernel that does not do it for UDP.
-    #[error(
-        "--zerocopy msg was asked for and cannot be had: {0}; it needs Linux 5.0, so leave it out"
-    )]
-    NoZeroCopy(io::Error),
     /// `--gso on` on a kernel whose receiver cannot do GRO.
     #[error(
         "GRO was asked for (--gso on) and cannot be had at the receiver: {0}; use --gso off or auto"
     )]
     NoGro(io::Error),
+    /// The engine.
+    #[error("cannot do --engine uring: {0}")]
+    NoUring(#[from] uring::Unavailable),
+    /// Of the sender.
+    #[error("cannot do --zerocopy: {0}")]
+    NoZeroCopy(#[from] probe::zerocopy::Unavailable),
+}
+
+/// Whether this host can receive as `plan` says, found out before anything is started.
+///
+/// # Errors
+/// [`SetupError`]: what was asked for and is missing, with the reason and the way out.
+pub fn can_receive(plan: &Plan) -> Result<(), SetupError> {
+    match plan.engine.kind {
+        choice::Kind::Mio => Ok(()),
+        choice::Kind::Uring => Ok(uring::available(&plan.engine.uring)?),
+    }
+}
+
+/// Whether this host can send as `plan` says, found out before anything is started.
+///
+/// # Errors
+/// As [`can_receive`].
+pub fn can_send(plan: &Plan) -> Result<(), SetupError> {
+    can_receive(plan)?;
+    Ok(probe::zerocopy::available(&plan.engine)?)
 }
 
 /// A receiver's socket, ready, with what it was granted.
@@ -175,7 +197,7 @@ impl SenderSocket {
         let buffers = socket::set_buffers(&socket, send, None, send_buffer.is_some())
             .map_err(|cause| SetupError::Bind { local, cause })?;
         if (plan.engine.kind, plan.engine.zerocopy) == (choice::Kind::Mio, ZeroCopy::Msg) {
-            zerocopy::enable(socket.as_fd()).map_err(SetupError::NoZeroCopy)?;
+            zerocopy::enable(socket.as_fd()).map_err(probe::zerocopy::Unavailable::Message)?;
         }
         let (segments, gso_note) = segments(&socket, plan, token)?;
         let manner = manner(segments, plan.batch);

@@ -28,7 +28,7 @@ use crate::udp::outcome::{Ended, Rows};
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receiver::{self, Event, Job, Received, Remote, UNKNOWN};
-use crate::udp::setup::ReceiverSocket;
+use crate::udp::setup::{self, ReceiverSocket};
 use crate::udp::spool::Spool;
 
 /// Histograms that a stream has besides the one it records into: one on its way, one coming back.
@@ -71,6 +71,7 @@ impl Session {
         waker: &Arc<Waker>,
     ) -> Result<Self, String> {
         let plan = hello.plan.clone();
+        setup::can_receive(&plan).map_err(|error| format!("the server {error}"))?;
         let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
         let token =
             random().map_err(|error| format!("the server has no random numbers: {error}"))?;
