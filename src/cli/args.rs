@@ -38,6 +38,10 @@ pub(super) enum Command {
     Serve(Serve),
     /// Compare saved runs: how NEW stands to BASE, setting by setting
     Compare(Compare),
+    /// Tell what this kernel, user and machine allow, what each shortfall costs, and the command that lifts it
+    ///
+    /// Exit code 0 as long as the mio engine can measure, whatever else falls short; 3 when it cannot.
+    Doctor(Doctor),
 }
 
 #[derive(Debug, Args)]
@@ -196,6 +200,13 @@ pub(super) struct Serve {
     /// Print errors and the address only
     #[arg(long, short)]
     pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// Also write it as JSON; with - that is all that goes to stdout
+    #[arg(long, value_name = "PATH")]
+    pub(super) json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,9 @@
-//! The command line: `args` are turned into validated plans, which `udp`, `serve` and `compare`
-//! carry out and show. Nothing below this module prints or exits.
+//! The command line: `args` are turned into validated plans, which `udp`, `serve`, `compare` and
+//! `doctor` carry out and show. Nothing below this module prints or exits.
 
 mod args;
 mod compare;
+mod doctor;
 mod failure;
 mod interrupt;
 mod list;
@@ -28,9 +29,17 @@ pub fn run() -> ExitCode {
         Command::Udp(args) => udp::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// The command line, for the record.
+fn command_line() -> Vec<String> {
+    std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
 }

@@ -14,9 +14,10 @@ use super::failure::Failure;
 use super::interrupt;
 use crate::report::record::{Host, Record, SCHEMA};
 use crate::report::{dates, record::Measured};
-use crate::sys::{clock, host};
+use crate::sys::clock;
 use crate::udp::server::{Limits, Server, Stopper};
 use crate::udp::session::{self, Cancel, RunError, Setup};
+use crate::udp::setup;
 use output::Output;
 use plan::Planned;
 
@@ -26,6 +27,9 @@ const WARM_UP: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &Udp) -> Result<(), Failure> {
     let all = Planned::all(args)?;
+    for planned in &all {
+        setup::can_send(&planned.plan).map_err(Failure::undone)?;
+    }
     let cancel = Cancel::new().map_err(Failure::undone)?;
     let on_signal = cancel.clone();
     interrupt::on_signal(move || on_signal.cancel()).map_err(Failure::undone)?;
@@ -140,17 +144,8 @@ pub(super) fn record(started: u64) -> Record {
         kind: "udp".to_owned(),
         wirebench: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: dates::rfc3339(started),
-        command: std::env::args_os()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect(),
-        host: Host {
-            kernel: host::kernel(),
-            cpu: host::cpu_model(),
-            cores: host::cores(),
-            governor: host::governor(),
-            rmem_max: host::rmem_max(),
-            wmem_max: host::wmem_max(),
-        },
+        command: super::command_line(),
+        host: Host::here(),
         runs: Vec::new(),
         comparison: Vec::new(),
     }

@@ -5,10 +5,11 @@
 //! plotters, and [`comparison`] what the runs of several settings say of each other. [`store`] is the
 //! folder of a run that they lie in, [`output`] a file that is either whole or not there, and [`dates`]
 //! how instants are written in all of them. What each column and key means is told in
-//! `results/README.md`, which a test holds to these files.
+//! `results/README.md`, which a test holds to these files. [`findings`] are of no run, but `bench doctor`'s.
 
 pub mod comparison;
 pub mod dates;
+pub mod findings;
 pub mod hgrm;
 pub mod intervals;
 pub mod json;

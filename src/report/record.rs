@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::stats::{RingStats, ZeroCopyStats};
 use crate::stats::latency::{Latency, Summary};
+use crate::sys::host;
 
 pub use compared::{Compared, Ratios};
 
@@ -55,6 +56,20 @@ pub struct Host {
     pub rmem_max: Option<u64>,
     /// Largest unprivileged send buffer, in bytes.
     pub wmem_max: Option<u64>,
+}
+
+impl Host {
+    /// The one this runs on.
+    pub fn here() -> Self {
+        Self {
+            kernel: host::kernel(),
+            cpu: host::cpu_model(),
+            cores: host::cores(),
+            governor: host::governor(),
+            rmem_max: host::rmem_max(),
+            wmem_max: host::wmem_max(),
+        }
+    }
 }
 
 /// One run of `bench udp`, or as much of it as was measured.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 pub(crate) mod engine;
+pub(crate) mod filter;
 pub(crate) mod peer;
 
 use std::fs;

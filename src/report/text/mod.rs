@@ -1,11 +1,13 @@
 //! What a person reads on the terminal: the [`summary`] of a run, the table of [`repeats`], the rows
-//! of a run that goes on ([`interval`]), and settings side by side ([`comparison`](fn@comparison)).
+//! of a run that goes on ([`interval`]), settings side by side ([`comparison`](fn@comparison)), and the
+//! [`findings`](fn@findings) of `bench doctor`.
 //!
 //! Plain text of at most 80 columns, the figure asked for first. A value that is missing is `-` or
 //! its line is left out; it is never 0.
 
 mod comparison;
 mod costs;
+mod findings;
 mod latency;
 mod layout;
 mod live;
@@ -18,6 +20,7 @@ use super::record::{Measured, Received, Run};
 use crate::units::{grouped, short_ns};
 
 pub use comparison::{between, compared_run, comparing, comparison};
+pub use findings::findings;
 pub use live::{interval, interval_header};
 pub use repeats::repeats;
 

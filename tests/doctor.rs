@@ -1,0 +1,224 @@
+//! What `bench doctor` tells, and that what it calls missing is refused when it is asked for.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::collections::HashSet;
+use std::fs;
+
+use common::filter::Forbidden;
+use common::{NOTICED, PATIENCE, Results, Running, bench};
+use serde_json::Value;
+
+/// Runs `bench` under a filter to its end.
+fn under(forbidden: Forbidden, args: &[&str]) -> common::Finished {
+    Running::new(forbidden.bench(args)).wait(PATIENCE)
+}
+
+fn checks(stdout: &str) -> Vec<Value> {
+    let findings: Value = serde_json::from_str(stdout).unwrap();
+    assert_eq!(
+        (&findings["schema"], &findings["kind"]),
+        (&1.into(), &"doctor".into())
+    );
+    findings["checks"].as_array().unwrap().clone()
+}
+
+#[track_caller]
+fn named<'a>(checks: &'a [Value], name: &str) -> &'a Value {
+    let found = checks.iter().find(|check| check["name"] == name);
+    found.unwrap_or_else(|| panic!("no check '{name}'"))
+}
+
+fn proc(path: &str) -> String {
+    fs::read_to_string(path).unwrap().trim().to_owned()
+}
+
+#[test]
+fn every_check_is_told_in_text_and_json_alike() {
+    let results = Results::new();
+    let path = results.folder.path().join("doctor.json");
+    let finished = bench(["doctor", "--json", path.to_str().unwrap()]).done();
+    let checks = checks(&fs::read_to_string(&path).unwrap());
+    assert!(checks.len() >= 35, "{}", checks.len());
+    let mut names = HashSet::new();
+    for check in &checks {
+        let name = check["name"].as_str().unwrap();
+        assert!(names.insert(name), "{name} twice");
+        let state = check["state"].as_str().unwrap();
+        assert!(["ok", "limited", "missing"].contains(&state), "{check}");
+        let row = format!("\n{state:<11}{name}");
+        assert!(
+            finished.stdout.contains(&row),
+            "{row} in\n{}",
+            finished.stdout
+        );
+        for key in ["area", "found"] {
+            assert!(
+                check[key].as_str().is_some_and(|text| !text.is_empty()),
+                "{check}"
+            );
+        }
+        for key in ["costs", "lifts_with"] {
+            assert!(check[key].is_null() || check[key].is_string(), "{check}");
+        }
+    }
+    for line in finished.stdout.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn what_it_tells_is_so() {
+    let finished = bench(["doctor", "--json", "-"]).done();
+    let checks = checks(&finished.stdout);
+    for (name, path) in [
+        ("net.core.rmem_max", "/proc/sys/net/core/rmem_max"),
+        ("net.core.wmem_max", "/proc/sys/net/core/wmem_max"),
+        ("net.core.optmem_max", "/proc/sys/net/core/optmem_max"),
+    ] {
+        let found = named(&checks, name)["found"].as_str().unwrap();
+        let number = found.split(' ').next().unwrap().replace(',', "");
+        assert_eq!(number, proc(path), "{name}");
+    }
+    let clock = proc("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    let found = named(&checks, "clock source")["found"].as_str().unwrap();
+    assert!(found.starts_with(&clock), "{found}");
+    // What a run does in every test here.
+    assert_eq!(named(&checks, "epoll, timerfd, sendmmsg")["state"], "ok");
+    let gso = named(&checks, "GSO (UDP_SEGMENT)")["state"] == "ok";
+    let args = [
+        "udp",
+        "--no-save",
+        "--mb",
+        "0.1",
+        "--gso",
+        "on",
+        "--json",
+        "-",
+    ];
+    assert_eq!(bench(args).code == Some(0), gso);
+}
+
+#[test]
+fn io_uring_that_a_filter_forbids_is_refused_with_the_reason() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let forbidden = Forbidden::io_uring(errno);
+        if !forbidden.can_be_had() {
+            return;
+        }
+        let results = Results::new();
+        let out = results.arg();
+        let args = ["udp", "--mb", "1", "--out", &out];
+        let uring = [&args[..], &["--engine", "uring"]].concat();
+        let refused = under(forbidden, &uring);
+        assert_eq!(refused.stdout, "");
+        refused.failed(
+            3,
+            &["--engine uring", "io_uring", "seccomp", "--engine mio"],
+        );
+        assert_eq!(results.names(), [""; 0]);
+        under(forbidden, &args).done();
+        assert_eq!(results.run()["complete"], true);
+    }
+}
+
+#[test]
+fn io_uring_that_a_filter_forbids_is_called_missing_and_no_failure() {
+    let forbidden = Forbidden::io_uring(libc::EPERM);
+    if !forbidden.can_be_had() {
+        return;
+    }
+    let all = checks(&bench(["doctor", "--json", "-"]).done().stdout);
+    let checks = checks(&under(forbidden, &["doctor", "--json", "-"]).done().stdout);
+    let names = |checks: &[Value]| {
+        checks
+            .iter()
+            .map(|check| check["name"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&checks), names(&all));
+    let ring = named(&checks, "a ring (io_uring_setup)");
+    assert!(
+        ring["found"].as_str().unwrap().contains("seccomp"),
+        "{ring}"
+    );
+    assert!(
+        ring["costs"].is_string() && ring["lifts_with"].is_string(),
+        "{ring}"
+    );
+    for check in checks.iter().filter(|check| check["area"] == "io_uring") {
+        assert_eq!(check["state"], "missing", "{check}");
+    }
+}
+
+#[test]
+fn a_server_without_io_uring_refuses_with_its_own_reason() {
+    let forbidden = Forbidden::io_uring(libc::EPERM);
+    if !forbidden.can_be_had() {
+        return;
+    }
+    let checks = checks(&bench(["doctor", "--json", "-"]).done().stdout);
+    if checks
+        .iter()
+        .any(|check| check["area"] == "io_uring" && check["state"] != "ok")
+    {
+        println!("skipped: the client cannot have io_uring either");
+        return;
+    }
+    let args = ["serve", "--bind", "127.0.0.1:0", "--no-save"];
+    let mut server = Running::new(forbidden.bench(&args));
+    let to = server.listening().to_string();
+    let client = ["udp", "--no-save", "--mb", "1", "--to", &to];
+    let uring = [&client[..], &["--engine", "uring"]].concat();
+    let reason = "the server cannot do --engine uring: a seccomp filter";
+    bench(uring).failed(3, &[&to, "refuses", reason]);
+    bench(client).done();
+    server.signal("INT");
+    server.wait(NOTICED).done();
+}
+
+#[test]
+fn zero_copy_that_is_missing_is_refused_with_the_reason() {
+    let forbidden = Forbidden {
+        call: libc::SYS_setsockopt,
+        argument: Some((2, libc::SO_ZEROCOPY as u32)),
+        errno: libc::ENOPROTOOPT,
+    };
+    if !forbidden.can_be_had() {
+        return;
+    }
+    let args = ["udp", "--no-save", "--mb", "1"];
+    let asked = [&args[..], &["--zerocopy", "msg"]].concat();
+    under(forbidden, &asked).failed(3, &["SO_ZEROCOPY", "--zerocopy off"]);
+    under(forbidden, &args).done();
+    let checks = checks(&under(forbidden, &["doctor", "--json", "-"]).done().stdout);
+    assert_eq!(named(&checks, "MSG_ZEROCOPY")["state"], "missing");
+}
+
+#[test]
+fn a_machine_that_cannot_measure_at_all_is_a_failure() {
+    let forbidden = Forbidden {
+        call: libc::SYS_epoll_create1,
+        argument: None,
+        errno: libc::ENOSYS,
+    };
+    if !forbidden.can_be_had() {
+        return;
+    }
+    let finished = under(forbidden, &["doctor", "--json", "-"]);
+    let checks = checks(&finished.stdout);
+    assert_eq!(
+        named(&checks, "epoll, timerfd, sendmmsg")["state"],
+        "missing"
+    );
+    finished.failed(3, &["nothing can be measured here", "not implemented"]);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_to_is_named() {
+    bench(["doctor", "--json", "/nowhere/doctor.json"])
+        .failed(3, &["/nowhere/doctor.json", "--json"]);
+    bench(["doctor", "--mb", "1"]).failed(2, &["--mb"]);
+}
