@@ -9,11 +9,16 @@ use std::slice;
 /// Bytes of a page.
 pub const PAGE: usize = 4_096;
 
+/// Bytes of a huge page on most machines; elsewhere this is only an alignment.
+const HUGE_PAGE: usize = 2 << 20;
+
 /// Pages of zeros, unmapped when dropped.
 #[derive(Debug)]
 pub struct Region {
     start: NonNull<u8>,
     length: usize,
+    /// What is mapped, which may begin before it and end behind it.
+    mapping: (NonNull<u8>, usize),
 }
 
 // SAFETY: the pages belong to the process, and the only pointer to them moves with the value.
@@ -25,14 +30,44 @@ impl Region {
     /// # Errors
     /// As mmap(2): out of memory.
     pub fn new(length: usize) -> io::Result<Self> {
-        let length = length.next_multiple_of(PAGE).max(PAGE);
+        let mut region = Self::map(length.next_multiple_of(PAGE).max(PAGE))?;
+        region.touch();
+        Ok(region)
+    }
+
+    /// As [`Self::new`], in huge pages where the kernel has some (madvise(2), `MADV_HUGEPAGE`). To the kernel each of
+    /// them is one page with one count of its users, where small ones are 512.
+    ///
+    /// # Errors
+    /// As mmap(2): out of memory.
+    pub fn huge(length: usize) -> io::Result<Self> {
+        let length = length.next_multiple_of(HUGE_PAGE).max(HUGE_PAGE);
+        let mut region = Self::map(length + HUGE_PAGE)?;
+        let before = region.start.as_ptr().align_offset(HUGE_PAGE);
+        // SAFETY: it begins less than a huge page before the next boundary, and ends one behind `length`.
+        region.start = unsafe { region.start.add(before) };
+        region.length = length;
+        // SAFETY: a mapped range. That there are none is no error worth telling: small pages do as well.
+        unsafe { libc::madvise(region.start.as_ptr().cast(), length, libc::MADV_HUGEPAGE) };
+        region.touch();
+        Ok(region)
+    }
+
+    /// Has the kernel find a page for every part of it now.
+    fn touch(&mut self) {
+        if let Some(bytes) = self.part_mut(0, self.length) {
+            bytes.fill(0);
+        }
+    }
+
+    fn map(length: usize) -> io::Result<Self> {
         // SAFETY: a private anonymous mapping at an address of the kernel's choice overlaps nothing.
         let start = unsafe {
             libc::mmap(
                 ptr::null_mut(),
                 length,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
                 -1,
                 0,
             )
@@ -41,7 +76,11 @@ impl Region {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, length })
+        Ok(Self {
+            start,
+            length,
+            mapping: (start, length),
+        })
     }
 
     /// Where it begins.
@@ -76,14 +115,25 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
+        let (start, length) = self.mapping;
         // SAFETY: exactly what was mapped, and no reference outlives `self`. It cannot fail for a whole mapping.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+        unsafe { libc::munmap(start.as_ptr().cast(), length) };
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_huge_one_is_as_long_as_asked_for_and_aligned() {
+        let mut region = Region::huge(3 << 20).unwrap();
+        assert_eq!(region.as_ptr() as usize % HUGE_PAGE, 0);
+        let last = region.part_mut((4 << 20) - 1, 1).unwrap();
+        assert_eq!(last, [0]);
+        last[0] = 1;
+        assert!(region.part(4 << 20, 1).is_none());
+    }
 
     #[test]
     fn it_is_whole_pages_of_zeros_that_can_be_written() {

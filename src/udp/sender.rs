@@ -176,10 +176,11 @@ fn drive<T: Tx>(
     sent: &mut Sent,
 ) -> io::Result<()> {
     let mut probe = Probe::default();
-    let mut clock = if manner.shared_cpu {
-        BurstClock::calibrated()
-    } else {
+    // A burst of one asks the kernel once in any case.
+    let mut clock = if manner.batch == 1 || stream.is_paced() {
         BurstClock::of_kernel()
+    } else {
+        BurstClock::calibrated()
     };
     while !remote.stop.load(Ordering::Relaxed) {
         let written = fill(tx, stream, manner, &mut clock);

@@ -100,6 +100,11 @@ impl Stream {
             .map_or(u64::MAX, |allowance| allowance.available(self.next))
     }
 
+    /// Whether it keeps to a schedule.
+    pub fn is_paced(&self) -> bool {
+        self.pacer.is_some()
+    }
+
     /// How many datagrams the receiver is done with at least, when it granted `window` ahead at first. It never grants
     /// further ahead than that.
     pub fn acknowledged(&self, window: u64) -> u64 {

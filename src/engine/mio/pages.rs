@@ -37,6 +37,8 @@ impl Pages {
 }
 
 impl Handover for Pages {
+    const BY_PAGE: bool = true;
+
     fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,

@@ -11,7 +11,7 @@ use super::{SOCKET, TIMER, WAKE, poll, receive_batch};
 use crate::engine::stats::{SendStats, ZeroCopyStats};
 use crate::engine::{Flow, Layout, Tx, Until};
 use crate::sys::mmsg::ReceiveBatch;
-use crate::sys::region::Region;
+use crate::sys::region::{PAGE, Region};
 use crate::sys::timer::Timer;
 use crate::sys::wake::Wake;
 
@@ -34,6 +34,9 @@ pub struct Filled<'a> {
 
 /// How slots get to the socket, and when their memory may be written to again.
 pub trait Handover {
+    /// Whether the pages themselves are handed over, so that slots should begin with one.
+    const BY_PAGE: bool = false;
+
     /// Hands slots to the kernel, in order, and says how many it took.
     ///
     /// # Errors
@@ -90,15 +93,13 @@ struct Slot {
 }
 
 impl<H: Handover> MioTx<H> {
-    /// As many slots as `layout` says, `stride` bytes apart. `fill` is repeated through each once, as the message
-    /// that is sent.
+    /// As many slots as `layout` says. `fill` is repeated through each once, as the message that is sent.
     ///
     /// # Errors
     /// Out of file descriptors or memory.
     pub fn new(
         socket: UdpSocket,
         layout: Layout,
-        stride: usize,
         handover: H,
         fill: &[u8],
         wake: &Wake,
@@ -112,7 +113,12 @@ impl<H: Handover> MioTx<H> {
         register(socket.as_raw_fd(), SOCKET)?;
         register(timer.as_fd().as_raw_fd(), TIMER)?;
         register(wake.as_fd().as_raw_fd(), WAKE)?;
-        let mut memory = Region::new(layout.messages * stride)?;
+        let (mut memory, stride) = if H::BY_PAGE {
+            let stride = layout.bytes.next_multiple_of(PAGE);
+            (Region::huge(layout.messages * stride)?, stride)
+        } else {
+            (Region::new(layout.messages * layout.bytes)?, layout.bytes)
+        };
         for number in 0..layout.messages {
             let message = fill.iter().copied().cycle();
             let slot = memory

@@ -11,7 +11,6 @@ use crate::engine::Tx;
 use crate::engine::choice::{Kind, ZeroCopy};
 use crate::engine::mio::{Copying, MioTx, Pages, Pinned};
 use crate::engine::uring::UringTx;
-use crate::sys::region::PAGE;
 use crate::sys::wake::Wake;
 use crate::sys::{affinity, schedule, timer};
 use crate::udp::clock::Exchange;
@@ -206,18 +205,17 @@ impl Worker {
         match (choice.kind, choice.zerocopy) {
             (Kind::Mio, ZeroCopy::Off) => {
                 let by = Copying::new(layout.messages);
-                let tx = MioTx::new(socket, layout, layout.bytes, by, FILL, &errand.wake)?;
+                let tx = MioTx::new(socket, layout, by, FILL, &errand.wake)?;
                 errand.run(tx, to, manner, sent, tell)
             }
             (Kind::Mio, ZeroCopy::Splice) => {
                 let by = Pages::new(layout.bytes, layout.messages)?;
-                let stride = layout.bytes.next_multiple_of(PAGE);
-                let tx = MioTx::new(socket, layout, stride, by, FILL, &errand.wake)?;
+                let tx = MioTx::new(socket, layout, by, FILL, &errand.wake)?;
                 errand.run(tx, to, manner, sent, tell)
             }
             (Kind::Mio, ZeroCopy::Msg) => {
                 let by = Pinned::new(manner.batch as usize, layout.messages);
-                let tx = MioTx::new(socket, layout, layout.bytes, by, FILL, &errand.wake)?;
+                let tx = MioTx::new(socket, layout, by, FILL, &errand.wake)?;
                 errand.run(tx, to, manner, sent, tell)
             }
             (Kind::Uring, _) => {
