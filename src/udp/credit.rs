@@ -16,7 +16,7 @@ const CACHED: usize = 768 << 10;
 
 /// Most bytes granted ahead to a sender that lends its pages: what is under way then stays in its cache too. More than
 /// it has slots would do it no good.
-pub const LENT: usize = 2 << 20;
+const LENT: usize = 2 << 20;
 
 /// The receiver's side: decides when to grant and how far.
 #[derive(Debug, Clone)]

@@ -218,10 +218,10 @@ impl<'a, O: Observer> Session<'a, O> {
             if number > 0 || self.setup.bind.is_none() {
                 from.set_port(0);
             }
+            let (token, window) = (welcome.token, welcome.window);
             let mut end =
-                SenderSocket::new(from, to, self.plan, self.setup.send_buffer, welcome.token)?;
+                SenderSocket::new(from, to, self.plan, self.setup.send_buffer, token, window)?;
             end.manner.spin = self.setup.spin;
-            end.manner.window = welcome.window;
             if number == 0 {
                 self.observer
                     .listening(end.socket.local_addr().unwrap_or(from));

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use thiserror::Error;
 
-use super::credit::{Grantor, LENT};
+use super::credit::{Grantor, MOST_WINDOW};
 use super::header::{HEADER, Header, Kind};
 use super::plan::{Mode, Offload, Plan};
 use super::sender::Manner;
@@ -178,7 +178,8 @@ pub struct SenderSocket {
 }
 
 impl SenderSocket {
-    /// For one stream of `plan`, from `local` to `to`. Sends two datagrams there to try GSO.
+    /// For one stream of `plan`, from `local` to `to`, where `window` datagrams are granted ahead. Sends two datagrams
+    /// there to try GSO.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -188,6 +189,7 @@ impl SenderSocket {
         plan: &Plan,
         send_buffer: Option<usize>,
         token: u64,
+        window: Option<u64>,
     ) -> Result<Self, SetupError> {
         let socket = socket::bind_udp(local).map_err(|cause| SetupError::Bind { local, cause })?;
         socket
@@ -200,12 +202,19 @@ impl SenderSocket {
             zerocopy::enable(socket.as_fd()).map_err(probe::zerocopy::Unavailable::Message)?;
         }
         let (segments, gso_note) = segments(&socket, plan, token)?;
-        let manner = manner(segments, plan.batch);
+        let manner = Manner {
+            window,
+            ..manner(segments, plan.batch)
+        };
         let messages = manner.batch.div_ceil(manner.segments) as usize;
         let bytes = manner.segments as usize * plan.datagram();
         let held = match plan.engine.zerocopy {
             ZeroCopy::Off => 0,
-            ZeroCopy::Splice => LENT.div_ceil(bytes),
+            // All that may be unread. No more: the fewer there are, the sooner they are in the cache again.
+            ZeroCopy::Splice => {
+                let unread = window.unwrap_or(MOST_WINDOW).min(MOST_WINDOW);
+                unread.div_ceil(manner.segments) as usize
+            }
             ZeroCopy::Msg => PINNED,
         };
         let layout = Layout {
@@ -308,7 +317,7 @@ mod tests {
             offload: Offload::On,
             ..small_plan()
         };
-        let error = SenderSocket::new(local, to, &plan, None, 1)
+        let error = SenderSocket::new(local, to, &plan, None, 1, None)
             .unwrap_err()
             .to_string();
         assert!(error.contains("do not fit one send"), "{error}");
@@ -316,7 +325,7 @@ mod tests {
             offload: Offload::Auto,
             ..plan
         };
-        let sender = SenderSocket::new(local, to, &plan, None, 1).unwrap();
+        let sender = SenderSocket::new(local, to, &plan, None, 1, None).unwrap();
         assert!(!sender.gso());
         assert!(sender.gso_note.is_some());
     }
@@ -330,7 +339,7 @@ mod tests {
         };
         let receiver = ReceiverSocket::new(local, &plan, false).unwrap();
         let to = receiver.socket.local_addr().unwrap();
-        let sender = SenderSocket::new(local, to, &plan, None, 1).unwrap();
+        let sender = SenderSocket::new(local, to, &plan, None, 1, None).unwrap();
         assert_eq!(
             (receiver.gro, sender.gso(), sender.gso_note),
             (false, false, None)
