@@ -27,6 +27,9 @@ const LONGEST_PROBE_NS: u64 = 640_000_000;
 /// How long to wait when the kernel is short of memory, in ns.
 const SHORT_NS: u64 = 100_000;
 
+/// How long it may be so without a single message taken before the run has failed, in ns.
+const LONGEST_SHORT_NS: u64 = 5_000_000_000;
+
 /// How long a sender with a full send buffer sleeps at most before it looks again, in ns.
 const FULL_NS: u64 = 100_000_000;
 
@@ -176,6 +179,7 @@ fn drive<T: Tx>(
     sent: &mut Sent,
 ) -> io::Result<()> {
     let mut probe = Probe::default();
+    let mut short_since = None;
     // A burst of one asks the kernel once in any case.
     let mut clock = if manner.batch == 1 || stream.is_paced() {
         BurstClock::of_kernel()
@@ -189,9 +193,18 @@ fn drive<T: Tx>(
         }
         let flow = tx.submit(|datagrams, _| sent.not_sent += datagrams)?;
         match flow {
-            Flow::Open | Flow::Held => {}
-            Flow::Full => tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?,
-            Flow::Short => tx.wait(Until::Exactly(monotonic_ns() + SHORT_NS))?,
+            Flow::Open | Flow::Held => short_since = None,
+            Flow::Full => {
+                short_since = None;
+                tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?;
+            }
+            Flow::Short => {
+                let now = monotonic_ns();
+                if now - *short_since.get_or_insert(now) > LONGEST_SHORT_NS {
+                    return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+                }
+                tx.wait(Until::Exactly(now + SHORT_NS))?;
+            }
         }
         if stream.credit() < probe.low_water || flow == Flow::Held {
             let before = stream.credit();
@@ -316,5 +329,83 @@ fn take_credit(bytes: &[u8], token: u64, stream: &mut Stream) -> bool {
             true
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::udp::plan::Quota;
+
+    /// A kernel that never has any memory, and is told to stop at the third try.
+    struct Short<'a> {
+        slot: [u8; 64],
+        queued: u64,
+        tries: u32,
+        remote: &'a Remote,
+    }
+
+    impl Tx for Short<'_> {
+        fn vacant(&mut self) -> Option<&mut [u8]> {
+            (self.queued == 0).then_some(&mut self.slot)
+        }
+
+        fn queue(&mut self, _length: usize, datagrams: u64) {
+            self.queued = datagrams;
+        }
+
+        fn submit(&mut self, _refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow> {
+            self.tries += 1;
+            if self.tries == 3 {
+                self.remote.stop.store(true, Ordering::Relaxed);
+            }
+            Ok(Flow::Short)
+        }
+
+        fn say(&mut self, _datagram: &[u8]) {}
+
+        fn unresolved(&self) -> u64 {
+            self.queued
+        }
+
+        fn answers(&mut self, _each: impl FnMut(&[u8])) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn wait(&mut self, until: Until) -> io::Result<()> {
+            assert!(matches!(until, Until::Exactly(_)));
+            Ok(())
+        }
+
+        fn stats(&self) -> SendStats {
+            SendStats::default()
+        }
+    }
+
+    #[test]
+    fn a_sender_that_gets_nowhere_stops_when_told_and_has_sent_nothing() {
+        let remote = Arc::new(Remote::default());
+        let mut tx = Short {
+            slot: [0; 64],
+            queued: 0,
+            tries: 0,
+            remote: &remote,
+        };
+        let quota = Quota {
+            packets: Some(10),
+            last_chunk: 8,
+            time: None,
+        };
+        let stream = Stream::new(1, 8, quota, None, false, 0);
+        let manner = Manner {
+            segments: 1,
+            batch: 1,
+            window: None,
+            spin: false,
+            shared_cpu: false,
+        };
+        let (sent, ended) = run(&mut tx, 1, stream, manner, &remote);
+        ended.unwrap();
+        assert_eq!((sent.packets, sent.bytes, tx.tries), (0, 0, 3));
     }
 }
