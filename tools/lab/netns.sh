@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench serve and bench udp --to between two network namespaces, with the kernel as the witness: what it
+# bench serve and bench udp --to between two network namespaces, on each engine, with the kernel as the witness: what it
 # drops, repeats or delays on the way by a counted rule must be what the report says, to the datagram.
 #
 #   [PACKETS=50000] [BENCH=path] tools/lab/netns.sh
@@ -60,7 +60,7 @@ done
 
 # Sessions of one server, which stays up all the while.
 : >"$work/serve"
-timeout --kill-after=5 300 ip netns exec "$receiver" \
+timeout --kill-after=5 600 ip netns exec "$receiver" \
     "$bench" serve --bind "$to:$port" --no-save --quiet >"$work/serve" 2>"$work/serve.err" &
 server=$!
 looks=300
@@ -102,7 +102,7 @@ print(sum(row["counter"]["packets"] for row in rows if row.get("counter", {}).ge
 # KERNEL is the namespace and name of a counter, whose rise during the run is `kernel` there, or -.
 # `cable` and `socket` are those of `refused` and `overflowed`.
 check() {
-    local name=$1 kernel=$2 condition=$3 namespace='' rule='' before=0 after=0 cable socket
+    local name="$engine, $1" kernel=$2 condition=$3 namespace='' rule='' before=0 after=0 cable socket
     shift 3
     if [[ $kernel != - ]]; then
         read -r namespace rule <<<"$kernel"
@@ -110,7 +110,7 @@ check() {
     fi
     cable=$(refused) socket=$(overflowed)
     if ! at_sender timeout --kill-after=5 60 "$bench" udp --to "$to:$port" --chunk "$chunk" --packets "$packets" \
-        --no-save --quiet --json - "$@" >"$work/run" 2>"$work/run.err"; then
+        --engine "$engine" --no-save --quiet --json - "$@" >"$work/run" 2>"$work/run.err"; then
         told "FAIL $name: bench udp $*: $(head -n 1 "$work/run.err")"
         return
     fi
@@ -151,16 +151,24 @@ END
 readonly paced=(--pps 25k)
 readonly plain=(--gso off)
 
-clean="lost['packets'] == 0 and received['duplicates'] == 0 and received['reordered'] == 0"
-check "clean, lossless" - "$clean" "${plain[@]}"
-check "clean, lossless, GSO" - "$clean" --gso auto
-check "clean, paced" - "$clean" "${plain[@]}" "${paced[@]}"
-check "clean, 3 streams" - "$clean" "${plain[@]}" --streams 3
-check "clean, blast" - "lost['elsewhere'] == cable and received['duplicates'] == 0" "${plain[@]}" --unpaced
-check "blast into a small buffer" - "lost['elsewhere'] == cable and socket > 0" "${plain[@]}" --unpaced --rcvbuf 8192
+# Everything below, on one engine.
+checks() {
+    local clean exact twice swapped
+    clean="lost['packets'] == 0 and received['duplicates'] == 0 and received['reordered'] == 0"
+    check "clean, lossless" - "$clean" "${plain[@]}"
+    check "clean, lossless, GSO" - "$clean" --gso auto
+    if [[ $engine == mio ]]; then
+        check "clean, lossless, splice" - "$clean" "${plain[@]}" --zerocopy splice
+        check "clean, lossless, GSO, splice" - "$clean" --gso auto --zerocopy splice
+    fi
+    check "clean, lossless, GSO, zero-copy sends" - "$clean" --gso auto --zerocopy msg
+    check "clean, paced" - "$clean" "${plain[@]}" "${paced[@]}"
+    check "clean, 3 streams" - "$clean" "${plain[@]}" --streams 3
+    check "clean, blast" - "lost['elsewhere'] == cable and received['duplicates'] == 0" "${plain[@]}" --unpaced
+    check "blast into a small buffer" - "lost['elsewhere'] == cable and socket > 0" "${plain[@]}" --unpaced --rcvbuf 8192
 
-# One in a hundred is dropped at the receiver, before any socket; questions and trials too, counted apart.
-at_receiver nft -f - <<END
+    # One in a hundred is dropped at the receiver, before any socket; questions and trials too, counted apart.
+    at_receiver nft -f - <<END
 table inet wirebench {
     counter data {}
     counter other {}
@@ -171,15 +179,17 @@ table inet wirebench {
     }
 }
 END
-exact="lost['packets'] == kernel and kernel > 0 and lost['elsewhere'] == kernel and received['duplicates'] == 0"
-check "1 % dropped, lossless" "$receiver data" "$exact" "${plain[@]}"
-check "1 % dropped, lossless, 3 streams" "$receiver data" "$exact" "${plain[@]}" --streams 3
-check "1 % dropped, paced" "$receiver data" "$exact" "${plain[@]}" "${paced[@]}"
-check "1 % dropped, blast" "$receiver data" "lost['elsewhere'] == kernel + cable and kernel > 0" "${plain[@]}" --unpaced
-at_receiver nft delete table inet wirebench
+    exact="lost['packets'] == kernel and kernel > 0 and lost['elsewhere'] == kernel and received['duplicates'] == 0"
+    check "1 % dropped, lossless" "$receiver data" "$exact" "${plain[@]}"
+    check "1 % dropped, lossless, 3 streams" "$receiver data" "$exact" "${plain[@]}" --streams 3
+    [[ $engine != mio ]] ||
+        check "1 % dropped, lossless, splice" "$receiver data" "$exact" "${plain[@]}" --zerocopy splice
+    check "1 % dropped, paced" "$receiver data" "$exact" "${plain[@]}" "${paced[@]}"
+    check "1 % dropped, blast" "$receiver data" "lost['elsewhere'] == kernel + cable and kernel > 0" "${plain[@]}" --unpaced
+    at_receiver nft delete table inet wirebench
 
-# One in fifty is sent twice. The mark keeps the copy, which comes by here too, from being counted again.
-if at_sender nft -f - 2>/dev/null <<END; then
+    # One in fifty is sent twice. The mark keeps the copy, which comes by here too, from being counted again.
+    if at_sender nft -f - 2>/dev/null <<END; then
 table ip wirebench {
     counter data {}
     chain output {
@@ -189,20 +199,20 @@ table ip wirebench {
     }
 }
 END
-    twice="received['duplicates'] == kernel and kernel > 0 and lost['packets'] == 0"
-    check "2 % sent twice, lossless" "$sender data" "$twice" "${plain[@]}"
-    check "2 % sent twice, paced" "$sender data" "$twice" "${plain[@]}" "${paced[@]}"
-    at_sender nft delete table ip wirebench
-else
-    told "SKIP duplicates: this kernel's nftables cannot send twice (CONFIG_NFT_DUP_IPV4)"
-fi
+        twice="received['duplicates'] == kernel and kernel > 0 and lost['packets'] == 0"
+        check "2 % sent twice, lossless" "$sender data" "$twice" "${plain[@]}"
+        check "2 % sent twice, paced" "$sender data" "$twice" "${plain[@]}" "${paced[@]}"
+        at_sender nft delete table ip wirebench
+    else
+        told "SKIP duplicates: this kernel's nftables cannot send twice (CONFIG_NFT_DUP_IPV4)"
+    fi
 
-# One in twenty takes a lane that is too narrow for them to come in a row, so others overtake it.
-if at_sender tc qdisc add dev "$near" root handle 1: htb default 10 r2q 10000 2>/dev/null; then
-    at_sender tc class add dev "$near" parent 1: classid 1:10 htb rate 40gbit burst 1m cburst 1m quantum 60000
-    at_sender tc class add dev "$near" parent 1: classid 1:20 htb rate 20mbit burst 1500 cburst 1500 quantum 1500
-    at_sender tc qdisc add dev "$near" parent 1:20 pfifo limit 10000
-    at_sender nft -f - <<END
+    # One in twenty takes a lane that is too narrow for them to come in a row, so others overtake it.
+    if at_sender tc qdisc add dev "$near" root handle 1: htb default 10 r2q 10000 2>/dev/null; then
+        at_sender tc class add dev "$near" parent 1: classid 1:10 htb rate 40gbit burst 1m cburst 1m quantum 60000
+        at_sender tc class add dev "$near" parent 1: classid 1:20 htb rate 20mbit burst 1500 cburst 1500 quantum 1500
+        at_sender tc qdisc add dev "$near" parent 1:20 pfifo limit 10000
+        at_sender nft -f - <<END
 table ip wirebench {
     counter data {}
     chain output {
@@ -211,13 +221,22 @@ table ip wirebench {
     }
 }
 END
-    swapped="received['reordered'] > 0 and received['reordered'] <= kernel and lost['packets'] == 0 and received['duplicates'] == 0"
-    check "5 % delayed, paced" "$sender data" "$swapped" "${plain[@]}" "${paced[@]}"
-    at_sender nft delete table ip wirebench
-    at_sender tc qdisc del dev "$near" root
-else
-    told "SKIP reordering: this kernel has no htb (CONFIG_NET_SCH_HTB)"
-fi
+        swapped="received['reordered'] > 0 and received['reordered'] <= kernel and lost['packets'] == 0 and received['duplicates'] == 0"
+        check "5 % delayed, paced" "$sender data" "$swapped" "${plain[@]}" "${paced[@]}"
+        at_sender nft delete table ip wirebench
+        at_sender tc qdisc del dev "$near" root
+    else
+        told "SKIP reordering: this kernel has no htb (CONFIG_NET_SCH_HTB)"
+    fi
+}
+
+for engine in mio uring; do
+    if ! reason=$("$bench" udp --engine "$engine" --packets 1 --no-save --quiet 2>&1); then
+        told "SKIP $engine: $reason"
+        continue
+    fi
+    checks
+done
 
 echo "$failures failed"
 ((failures == 0))
