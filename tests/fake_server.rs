@@ -69,7 +69,7 @@ fn welcome(ports: Vec<u16>) -> Reply {
         receive_buffer: 1 << 20,
         gro: false,
         gro_note: None,
-        window: None,
+        window: Some(1_024),
         cpus: None,
         same_clock: true,
         client_ip: "127.0.0.1".to_owned(),
@@ -118,12 +118,26 @@ fn whoever_is_no_server_is_named_in_time() {
     });
 }
 
+/// A welcome that grants this many datagrams ahead.
+fn windowed(granted: Option<u64>) -> Reply {
+    match welcome(vec![1]) {
+        Reply::Welcome(welcome) => Reply::Welcome(Welcome {
+            window: granted,
+            ..welcome
+        }),
+        other => other,
+    }
+}
+
 #[test]
 fn what_a_server_says_out_of_turn_is_no_welcome() {
     for reply in [
         Reply::Alive,
         welcome(vec![]),
         welcome(vec![1, 2]),
+        // Without a window, or with none to speak of, nothing may ever be sent, nor a lent page be written to again.
+        windowed(None),
+        windowed(Some(0)),
         Reply::Done(Box::default()),
     ] {
         let outcome = against("--quiet", |mut stream| {

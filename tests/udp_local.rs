@@ -286,6 +286,17 @@ fn lent_pages_arrive_as_they_were_written() {
     }
 }
 
+/// Streams of one run may have different windows of their own. The sender goes by one.
+#[test]
+fn pages_lent_by_streams_on_different_cpus_arrive_as_they_were_written() {
+    if !wirebench::sys::affinity::allowed().is_ok_and(|cpus| cpus.starts_with(&[0, 1])) {
+        return println!("skipped: CPUs 0 and 1 are not both to be had");
+    }
+    let run = Engine("--zerocopy splice").udp("--mb 100 --streams 2 --cpus 0,0,0,1");
+    assert_delivered(&run, 100_000, 100_000_000);
+    assert_eq!(number(&run, "received.reordered"), 0);
+}
+
 #[test]
 fn what_the_kernel_copied_anyway_is_told() {
     for engine in ["--zerocopy msg", "--engine uring --zerocopy msg"] {

@@ -72,6 +72,14 @@ pub trait Tx {
     /// Sends a short datagram at once, past all slots; when there is no room it is lost, as it may be on the way.
     fn say(&mut self, datagram: &[u8]);
 
+    /// Takes back what is in flight and not sent, so that [`Self::unresolved`] is what never will be.
+    ///
+    /// # Errors
+    /// Only what makes the socket useless.
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Datagrams queued or in flight, of which nothing is known yet.
     fn unresolved(&self) -> u64;
 

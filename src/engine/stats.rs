@@ -81,10 +81,10 @@ pub struct RingStats {
     pub enters: u64,
     /// Times a multishot receive ended, most often since its buffers ran out (`ENOBUFS`), and was asked for anew.
     pub rearms: u64,
-    /// Completions that found their ring full.
+    /// Times completions had to wait, their ring being full.
     pub cq_overflows: u64,
-    /// CPU time of the kernel's submission thread in ns; 0 when there is none.
-    pub thread_cpu_ns: u64,
+    /// CPU time of the kernel's submission thread in ns; `None` when there is none, or none to be found.
+    pub thread_cpu_ns: Option<u64>,
 }
 
 impl RingStats {
@@ -96,7 +96,9 @@ impl RingStats {
         self.enters += other.enters;
         self.rearms += other.rearms;
         self.cq_overflows += other.cq_overflows;
-        self.thread_cpu_ns += other.thread_cpu_ns;
+        add_some(&mut self.thread_cpu_ns, other.thread_cpu_ns, |sum, part| {
+            *sum += part;
+        });
     }
 }
 

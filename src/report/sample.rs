@@ -203,7 +203,7 @@ fn ring(rearms: u64) -> RingStats {
         enters: 52,
         rearms,
         cq_overflows: 1,
-        thread_cpu_ns: 9_000_000,
+        thread_cpu_ns: Some(9_000_000),
     }
 }
 

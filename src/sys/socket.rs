@@ -131,9 +131,15 @@ pub fn send_room(socket: BorrowedFd<'_>) -> io::Result<usize> {
 }
 
 /// What a message of `bytes` takes of the send buffer at most (`skb->truesize`): memory comes in powers of
-/// two, and with it two descriptors.
-pub fn send_charge(bytes: usize) -> usize {
-    2 * bytes + 2_048
+/// two, and with it two descriptors. Where the pages themselves are sent, each that is touched counts in whole.
+pub fn send_charge(bytes: usize, pages: bool) -> usize {
+    const PAGE: usize = 4_096;
+    let data = if pages {
+        (bytes.div_ceil(PAGE) + 1) * PAGE
+    } else {
+        2 * bytes
+    };
+    data + 2_048
 }
 
 // Places in what `SO_MEMINFO` gives (linux/sock_diag.h).

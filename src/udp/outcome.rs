@@ -295,7 +295,10 @@ fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
     let per_million =
         |seconds: f64, packets: u64| (packets > 0).then(|| seconds / packets as f64 * 1e6);
     let user: f64 = senders.iter().map(|sender| sender.cpu.user).sum();
-    let thread = |ring: Option<RingStats>| ring.map_or(0.0, |ring| ring.thread_cpu_ns as f64 / 1e9);
+    let thread = |ring: Option<RingStats>| {
+        let ns = ring.and_then(|ring| ring.thread_cpu_ns);
+        ns.unwrap_or(0) as f64 / 1e9
+    };
     // What a submission thread of the kernel does is done for us too.
     let system: f64 = senders
         .iter()

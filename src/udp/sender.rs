@@ -161,11 +161,17 @@ pub fn run<T: Tx>(
 ) -> (Sent, io::Result<()>) {
     let before = CpuTime::of_this_thread();
     let mut sent = Sent::default();
+    let thread_before = tx.stats().ring.and_then(|ring| ring.thread_cpu_ns);
     let ended = drive(tx, token, &mut stream, manner, remote, &mut sent);
+    let ended = ended.and(tx.settle());
     sent.packets = stream.next() - tx.unresolved();
     sent.bytes = stream.bytes(sent.packets);
     sent.cpu = CpuTime::of_this_thread() - before;
     sent.stats = tx.stats();
+    if let Some(ring) = &mut sent.stats.ring {
+        let (now, before) = (ring.thread_cpu_ns, thread_before);
+        ring.thread_cpu_ns = now.map(|now| now.saturating_sub(before.unwrap_or(0)));
+    }
     sent.written = stream.into_written();
     (sent, ended)
 }
@@ -179,7 +185,7 @@ fn drive<T: Tx>(
     sent: &mut Sent,
 ) -> io::Result<()> {
     let mut probe = Probe::default();
-    let mut short_since = None;
+    let (mut short_since, mut short_at) = (None, 0);
     // A burst of one asks the kernel once in any case.
     let mut clock = if manner.batch == 1 || stream.is_paced() {
         BurstClock::of_kernel()
@@ -193,13 +199,16 @@ fn drive<T: Tx>(
         }
         let flow = tx.submit(|datagrams, _| sent.not_sent += datagrams)?;
         match flow {
-            Flow::Open | Flow::Held => short_since = None,
-            Flow::Full => {
-                short_since = None;
-                tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?;
-            }
+            Flow::Held if tx.unresolved() == 0 => {}
+            Flow::Open => {}
+            // Something is under way, and ends the wait when it is done.
+            Flow::Full | Flow::Held => tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?,
             Flow::Short => {
                 let now = monotonic_ns();
+                let resolved = stream.next() - tx.unresolved();
+                if resolved > short_at {
+                    (short_since, short_at) = (None, resolved);
+                }
                 if now - *short_since.get_or_insert(now) > LONGEST_SHORT_NS {
                     return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
                 }
@@ -228,9 +237,10 @@ fn drive<T: Tx>(
         let now = monotonic_ns();
         match stream.idle(now) {
             // What frees a slot is the receiver's credit, or else word from the kernel.
-            Idle::No if flow == Flow::Held => {
+            Idle::No if flow == Flow::Held && manner.window.is_some() => {
                 await_credit(tx, token, stream, &mut probe, sent, now)?
             }
+            Idle::No if flow == Flow::Held => tx.wait(Until::About(now + FULL_NS))?,
             Idle::No => {}
             Idle::Done => break,
             Idle::Due(at) => rest(tx, at, now, manner.spin)?,
@@ -249,8 +259,9 @@ fn await_credit<T: Tx>(
     sent: &mut Sent,
     now: u64,
 ) -> io::Result<()> {
-    if now < probe.at(now) {
-        return tx.wait(Until::About(probe.at(now)));
+    let wake_at = probe.at(now).min(stream.end());
+    if now < wake_at {
+        return tx.wait(Until::About(wake_at));
     }
     tx.say(&Header::bare(Kind::Probe, token, stream.next()).encode());
     sent.probes += 1;

@@ -18,7 +18,7 @@ use super::control::{Hello, Reply, Request, StreamSent, VERSION, Welcome};
 use super::link::LinkError;
 use super::outcome::{self, Ended, Facts};
 use super::placement::{self, Cpus};
-use super::plan::{Amount, Plan};
+use super::plan::{Amount, Mode, Plan};
 use super::sender::Sent;
 use super::setup::{self, SenderSocket, SetupError};
 use crate::report::dates;
@@ -191,15 +191,19 @@ impl<'a, O: Observer> Session<'a, O> {
             .send(&Request::Hello(hello))
             .map_err(|error| self.no_part(error))?;
         match self.dialogue.next().map_err(|error| self.no_part(error))? {
-            Event::Reply(Reply::Welcome(welcome)) if welcome.ports.len() == self.plan.streams => {
-                Ok(welcome)
-            }
+            Event::Reply(Reply::Welcome(welcome)) if self.is_welcome(&welcome) => Ok(welcome),
             Event::Reply(Reply::Refused { reason }) => {
                 Err(RunError::Refused(self.setup.server, reason))
             }
             Event::Cancelled => Err(RunError::Cancelled),
             Event::Reply(_) | Event::Told(_) => Err(RunError::OutOfTurn(self.setup.server)),
         }
+    }
+
+    /// Whether it is one for this plan: a port a stream, and a window if credit is to be granted.
+    fn is_welcome(&self, welcome: &Welcome) -> bool {
+        let granted = welcome.window.is_some_and(|window| window > 0);
+        welcome.ports.len() == self.plan.streams && granted == (self.plan.mode == Mode::Lossless)
     }
 
     fn no_part(&self, error: LinkError) -> RunError {
@@ -285,7 +289,7 @@ impl<'a, O: Observer> Session<'a, O> {
             sender_cpus: self.setup.cpus.clone(),
             receiver_cpus: welcome.cpus.clone(),
             window: welcome.window,
-            spin: self.setup.spin && matches!(self.plan.mode, super::plan::Mode::Paced(_)),
+            spin: self.setup.spin && matches!(self.plan.mode, Mode::Paced(_)),
             ..outcome::effective(self.plan)
         }
     }

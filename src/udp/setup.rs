@@ -31,6 +31,9 @@ const PINNED: usize = 64;
 /// Coalesced messages of 64 KiB a receive call: more would not stay in the cache.
 const COALESCED: usize = 4;
 
+/// Bytes that are received in a call at most: a client chooses the datagrams, and how many a batch has.
+const MOST_RECEIVE_BYTES: usize = 2 << 20;
+
 /// Bytes of buffer for a coalesced message; what is longer would be cut off (udp(7)).
 const COALESCED_BYTES: usize = 65_536;
 
@@ -140,10 +143,11 @@ impl ReceiverSocket {
                 bytes: COALESCED_BYTES,
             }
         } else {
+            let bytes = plan.datagram().next_multiple_of(64);
             let messages = plan.batch.unwrap_or(DEFAULT_BATCH);
             Layout {
-                messages,
-                bytes: plan.datagram().next_multiple_of(64),
+                messages: messages.min(MOST_RECEIVE_BYTES / bytes).max(1),
+                bytes,
             }
         };
         let zerocopy = plan.engine.zerocopy;
@@ -209,6 +213,8 @@ impl SenderSocket {
         let messages = manner.batch.div_ceil(manner.segments) as usize;
         let bytes = manner.segments as usize * plan.datagram();
         let held = match plan.engine.zerocopy {
+            // One batch is filled while the kernel's thread has the other.
+            ZeroCopy::Off if plan.engine.uring.sqpoll => messages,
             ZeroCopy::Off => 0,
             // All that may be unread. No more: the fewer there are, the sooner they are in the cache again.
             ZeroCopy::Splice => {

@@ -100,6 +100,11 @@ impl Stream {
             .map_or(u64::MAX, |allowance| allowance.available(self.next))
     }
 
+    /// When it ends at the latest, in ns; the end of time when the count decides.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Whether it keeps to a schedule.
     pub fn is_paced(&self) -> bool {
         self.pacer.is_some()

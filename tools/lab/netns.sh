@@ -153,7 +153,7 @@ readonly plain=(--gso off)
 
 # Everything below, on one engine.
 checks() {
-    local clean exact twice swapped
+    local clean exact refused twice swapped
     clean="lost['packets'] == 0 and received['duplicates'] == 0 and received['reordered'] == 0"
     check "clean, lossless" - "$clean" "${plain[@]}"
     check "clean, lossless, GSO" - "$clean" --gso auto
@@ -187,6 +187,22 @@ END
     check "1 % dropped, paced" "$receiver data" "$exact" "${plain[@]}" "${paced[@]}"
     check "1 % dropped, blast" "$receiver data" "lost['elsewhere'] == kernel + cable and kernel > 0" "${plain[@]}" --unpaced
     at_receiver nft delete table inet wirebench
+
+    # One in a hundred is refused as it is sent. sendmmsg hides some refusals, and those are tried again; zero-copy sends go on too.
+    at_sender nft -f - <<END
+table inet wirebench {
+    counter data {}
+    chain output {
+        type filter hook output priority filter
+        udp length $full numgen inc mod 100 50 counter name data drop
+    }
+}
+END
+    refused="lost['not_sent'] <= kernel and kernel > 0 and lost['elsewhere'] == cable"
+    [[ $engine != uring ]] || refused="lost['not_sent'] == kernel and kernel > 0 and lost['elsewhere'] == cable"
+    check "1 % refused at the sender, blast" "$sender data" "$refused" "${plain[@]}" --unpaced
+    check "1 % refused at the sender, zero-copy sends" "$sender data" "$refused" "${plain[@]}" --zerocopy msg
+    at_sender nft delete table inet wirebench
 
     # One in fifty is sent twice. The mark keeps the copy, which comes by here too, from being counted again.
     if at_sender nft -f - 2>/dev/null <<END; then

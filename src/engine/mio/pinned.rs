@@ -13,12 +13,18 @@ use crate::sys::zerocopy;
 /// By sendmmsg(2) with `MSG_ZEROCOPY`.
 pub struct Pinned {
     batch: SendBatch,
-    /// Slots the kernel has taken and not given back, each with whether it is done with it. They were numbered in
-    /// this order, by 32 bits.
-    held: VecDeque<(u64, bool)>,
+    /// Sends the kernel is not known to be done with, and those behind them. It numbers them in this order, by 32 bits.
+    held: VecDeque<Send>,
     /// The kernel's number of the first of them.
     first: u32,
     stats: ZeroCopyStats,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Send {
+    /// The slot; `None` where a send failed after it had got its number.
+    slot: Option<u64>,
+    done: bool,
 }
 
 impl Pinned {
@@ -31,7 +37,41 @@ impl Pinned {
             stats: ZeroCopyStats::default(),
         }
     }
+
+    /// Takes in what the kernel is done with.
+    fn collect(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        zerocopy::completions(socket, |done| {
+            for number in done.numbers() {
+                let place = number.wrapping_sub(self.first) as usize;
+                if place > self.held.len() + MOST_FAILED {
+                    continue;
+                }
+                // A send that failed late, like one that a firewall drops, has used its number up.
+                while self.held.len() <= place {
+                    self.held.push_back(Send {
+                        slot: None,
+                        done: true,
+                    });
+                }
+                if let Some(send) = self.held.get_mut(place)
+                    && send.slot.is_some()
+                {
+                    send.done = true;
+                    self.stats.messages += 1;
+                    self.stats.copied += u64::from(done.copied);
+                }
+            }
+        })?;
+        while self.held.front().is_some_and(|send| send.done) {
+            self.held.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
+        Ok(())
+    }
 }
+
+/// Failed sends that may be reported at once; a number further ahead is none of ours.
+const MOST_FAILED: usize = 1_024;
 
 impl Handover for Pinned {
     fn send<'a>(
@@ -43,32 +83,27 @@ impl Handover for Pinned {
         let Some(&Filled { number, .. }) = slots.peek() else {
             return Ok(0);
         };
-        let bytes = slots.map(|slot| slot.bytes);
-        let taken = self.batch.send(socket, bytes, libc::MSG_ZEROCOPY)?;
-        self.held
-            .extend((number..).take(taken).map(|number| (number, false)));
-        Ok(taken)
+        let mut offered = 0;
+        let bytes = slots.inspect(|_| offered += 1).map(|slot| slot.bytes);
+        let outcome = self.batch.send(socket, bytes, libc::MSG_ZEROCOPY);
+        let taken = *outcome.as_ref().unwrap_or(&0);
+        self.held.extend((number..).take(taken).map(|slot| Send {
+            slot: Some(slot),
+            done: false,
+        }));
+        if taken < offered {
+            // One failed, and may have had a number: that must be known before the next gets one.
+            self.collect(socket)?;
+        }
+        outcome
     }
 
     fn free(&mut self, socket: BorrowedFd<'_>, resolved: u64) -> io::Result<u64> {
-        if self.held.is_empty() {
-            return Ok(resolved);
+        if !self.held.is_empty() {
+            self.collect(socket)?;
         }
-        zerocopy::completions(socket, |done| {
-            for number in done.numbers() {
-                let place = number.wrapping_sub(self.first) as usize;
-                if let Some((_, free)) = self.held.get_mut(place) {
-                    *free = true;
-                    self.stats.messages += 1;
-                    self.stats.copied += u64::from(done.copied);
-                }
-            }
-        })?;
-        while let Some((_, true)) = self.held.front() {
-            self.held.pop_front();
-            self.first = self.first.wrapping_add(1);
-        }
-        Ok(self.held.front().map_or(resolved, |&(number, _)| number))
+        let first = self.held.iter().find_map(|send| send.slot);
+        Ok(first.unwrap_or(resolved))
     }
 
     fn stats(&self) -> Option<ZeroCopyStats> {

@@ -148,7 +148,8 @@ impl MultishotRx {
 impl Rx for MultishotRx {
     fn receive(&mut self, mut each: impl FnMut(Message<'_>)) -> io::Result<usize> {
         let mut count = 0;
-        loop {
+        // One that ran out of buffers may have left something in the socket, so it is asked again, once.
+        for _ in 0..2 {
             self.arm()?;
             if self.ring.has_work() {
                 self.ring.enter()?;
@@ -158,7 +159,6 @@ impl Rx for MultishotRx {
             {
                 count += usize::from(self.take(completion, &mut each)?);
             }
-            // One that ran out of buffers may have left something in the socket.
             if count > 0 || self.armed {
                 break;
             }

@@ -4,7 +4,8 @@
 //! that memory goes. It cancels what is under way and takes completions until none is missing.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
+use std::sync::{Mutex, PoisonError};
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -64,6 +65,8 @@ pub(super) struct Ring {
     stats: RingStats,
     /// Requests that will have another completion.
     pending: usize,
+    /// Completions had to wait for room when it was last looked at.
+    overflows: bool,
     /// The kernel's submission thread, by its id.
     thread: Option<u32>,
 }
@@ -87,7 +90,11 @@ impl Ring {
         if settings.ring_size.is_none() {
             builder.setup_cqsize(completions.max(2 * size).next_power_of_two());
         }
-        let ring = builder.build(size).map_err(explained)?;
+        let (ring, thread) = if settings.sqpoll {
+            with_its_thread(|| builder.build(size).map_err(explained))?
+        } else {
+            (builder.build(size).map_err(explained)?, None)
+        };
         let mut submitter = ring.submitter();
         submitter.register_files(files)?;
         // Saves looking the ring up at each call; a kernel before 5.18 does without.
@@ -96,12 +103,12 @@ impl Ring {
             size: ring.params().sq_entries(),
             ..RingStats::default()
         };
-        let thread = settings.sqpoll.then(|| submission_thread(ring.as_raw_fd()));
         Ok(Self {
             ring,
             stats,
             pending: 0,
-            thread: thread.flatten(),
+            overflows: false,
+            thread,
         })
     }
 
@@ -146,8 +153,7 @@ impl Ring {
     /// As io_uring_enter(2).
     #[inline]
     pub(super) fn enter(&mut self) -> io::Result<()> {
-        self.count_overflow();
-        self.stats.enters += 1;
+        self.count(false);
         passed_over(self.ring.submit())
     }
 
@@ -156,11 +162,10 @@ impl Ring {
     /// # Errors
     /// As io_uring_enter(2).
     pub(super) fn wait(&mut self, deadline: u64) -> io::Result<()> {
-        self.count_overflow();
         if !self.ring.completion().is_empty() {
             return Ok(());
         }
-        self.stats.enters += 1;
+        self.count(true);
         if deadline == u64::MAX {
             return passed_over(self.ring.submit_and_wait(1));
         }
@@ -197,16 +202,35 @@ impl Ring {
         self.stats.rearms += 1;
     }
 
-    fn count_overflow(&mut self) {
-        self.stats.cq_overflows += u64::from(self.ring.submission().cq_overflow());
+    /// Counts the call that is about to be made. Where a thread takes submissions, it may not be needed.
+    fn count(&mut self, waits: bool) {
+        let sqpoll = self.ring.params().is_setup_sqpoll();
+        let queue = self.ring.submission();
+        let overflows = queue.cq_overflow();
+        let enters = !sqpoll || waits || overflows || queue.taskrun() || queue.need_wakeup();
+        self.stats.enters += u64::from(enters);
+        self.stats.cq_overflows += u64::from(overflows && !self.overflows);
+        self.overflows = overflows;
     }
 
     /// What it has cost.
     pub(super) fn stats(&self) -> RingStats {
         RingStats {
-            thread_cpu_ns: self.thread.and_then(usage::of_task).unwrap_or(0),
+            thread_cpu_ns: self.thread.and_then(usage::of_task),
             ..self.stats
         }
+    }
+
+    /// Asks for everything under way to be cancelled.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(super) fn cancel(&mut self) -> io::Result<()> {
+        let cancel = opcode::AsyncCancel2::new(CancelBuilder::any())
+            .build()
+            .user_data(CANCEL);
+        // SAFETY: it points to nothing.
+        unsafe { self.push(&cancel) }
     }
 
     /// Cancels everything and takes completions until none is missing; then memory that was given to the kernel may
@@ -214,11 +238,7 @@ impl Ring {
     pub(super) fn close(&mut self) -> bool {
         let deadline = monotonic_ns() + CLOSE_NS;
         while self.pending > 0 {
-            let cancel = opcode::AsyncCancel2::new(CancelBuilder::any())
-                .build()
-                .user_data(CANCEL);
-            // SAFETY: it points to nothing.
-            if unsafe { self.push(&cancel) }.is_err() {
+            if self.cancel().is_err() {
                 return false;
             }
             // What could not be cancelled yet is asked again after a while.
@@ -237,13 +257,30 @@ impl Ring {
     }
 }
 
-/// As `SqThread` in /proc/self/fdinfo.
-fn submission_thread(ring: RawFd) -> Option<u32> {
-    let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{ring}")).ok()?;
-    let line = told
-        .lines()
-        .find_map(|line| line.strip_prefix("SqThread:"))?;
-    line.trim().parse().ok()
+/// Builds a ring and tells the submission thread that came with it. The ring itself knows it only by its number outside of
+/// all containers.
+fn with_its_thread<T>(build: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Option<u32>)> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = submission_threads();
+    let ring = build()?;
+    let mut new = submission_threads();
+    new.retain(|thread| !before.contains(thread));
+    Ok((ring, new.first().copied()))
+}
+
+/// The submission threads of this process, as the kernel names them.
+fn submission_threads() -> Vec<u32> {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    let is_one = |task: &std::fs::DirEntry| {
+        std::fs::read_to_string(task.path().join("comm"))
+            .is_ok_and(|name| name.starts_with("iou-sqp-"))
+    };
+    let ours = tasks.flatten().filter(is_one);
+    ours.filter_map(|task| task.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// What a call answers when it only ended early: every caller looks again.

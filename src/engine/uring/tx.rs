@@ -2,7 +2,7 @@
 //!
 //! Requests that wait for room in the send buffer are tried again by the kernel in any order, which would reorder
 //! datagrams at the source. So no more are submitted at once than the buffer is sure to take; where it may not take even
-//! one, that one waits alone.
+//! one, that one waits alone. Only a send that fails for want of memory is overtaken by those submitted with it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,6 +19,7 @@ use super::ring::{Completion, Ring, SOCKET, WAKE};
 use crate::engine::choice::{EngineChoice, ZeroCopy};
 use crate::engine::stats::{SendStats, ZeroCopyStats};
 use crate::engine::{Flow, Layout, Tx, Until};
+use crate::sys::clock::monotonic_ns;
 use crate::sys::region::Region;
 use crate::sys::socket;
 use crate::sys::wake::Wake;
@@ -27,6 +28,9 @@ use crate::sys::wake::Wake;
 /// off shows it.
 const ANSWERS: usize = 32;
 const ANSWER_BYTES: usize = 64;
+
+/// How long to wait for sends that were cancelled, in ns. They answer at once.
+const SETTLE_NS: u64 = 1_000_000_000;
 
 /// Asks for a report of zero-copy sends that were copied (`IORING_SEND_ZC_REPORT_USAGE`), and the report itself.
 const REPORT_USAGE: u16 = 1 << 3;
@@ -54,6 +58,12 @@ pub struct UringTx {
     refusals: Vec<(u64, i32)>,
     /// Bytes of send buffer that are still sure to be free.
     room: usize,
+    /// What the sends under way may yet take of it.
+    charged: usize,
+    /// Slots queued so far.
+    sequence: u64,
+    /// A kernel thread takes submissions, some time after they were made.
+    sqpoll: bool,
     /// Answers taken off the ring and not handed over: buffer and length.
     answers: VecDeque<(u16, usize)>,
     answers_armed: bool,
@@ -82,6 +92,10 @@ struct Header {
 struct Slot {
     length: usize,
     datagrams: u64,
+    /// Its place in the order of sending.
+    sequence: u64,
+    /// What it takes of the send buffer at most.
+    charge: usize,
     /// It failed for the moment, and is to be sent once more when its memory is free.
     again: bool,
 }
@@ -132,6 +146,9 @@ impl UringTx {
             unresolved: 0,
             refusals: Vec::with_capacity(count),
             room: 0,
+            charged: 0,
+            sequence: 0,
+            sqpoll: choice.uring.sqpoll,
             answers: VecDeque::with_capacity(ANSWERS),
             answers_armed: false,
             wake_armed: false,
@@ -146,7 +163,8 @@ impl UringTx {
 
     /// Queues the requests that go on, where they have ended.
     fn arm(&mut self) -> io::Result<()> {
-        if !mem::replace(&mut self.answers_armed, true) {
+        // With all buffers full of answers that nobody asks for, it would only fail.
+        if self.answers.len() < ANSWERS && !mem::replace(&mut self.answers_armed, true) {
             let request = opcode::RecvMulti::new(SOCKET, GROUP)
                 .build()
                 .user_data(owner::RECEIVE);
@@ -197,21 +215,24 @@ impl UringTx {
         Ok(())
     }
 
-    /// Queues as many sends as the socket is sure to take.
-    fn send_what_fits(&mut self) -> io::Result<()> {
+    /// Queues as many sends as the socket is sure to take, and says whether that was all.
+    fn send_what_fits(&mut self) -> io::Result<bool> {
         while let Some(&number) = self.queued.front() {
-            let charge = socket::send_charge(self.slots[number].length);
+            let charge = self.slots[number].charge;
             if self.room < charge {
-                self.room = socket::send_room(self.socket.as_fd())?;
+                // Those that the kernel has not looked at yet are not in what it says.
+                let free = socket::send_room(self.socket.as_fd())?;
+                self.room = free.saturating_sub(self.charged);
             }
             if self.room < charge && self.sending > 0 {
-                break;
+                return Ok(false);
             }
             self.room = self.room.saturating_sub(charge);
+            self.charged += charge;
             self.send(number)?;
             self.queued.pop_front();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes all completions there are.
@@ -244,14 +265,23 @@ impl UringTx {
             }
         } else {
             self.sending -= 1;
+            self.charged -= self.slots[number].charge;
             self.slots[number].again = self.outcome(number, completion.errno())?;
             // With a zero-copy send the memory is in use until the notification.
             if completion.more() {
                 return Ok(());
             }
         }
-        if self.slots[number].again {
-            self.queued.push_front(number);
+        let Slot {
+            again, sequence, ..
+        } = self.slots[number];
+        if again {
+            // Among those that failed with it, in order.
+            let slots = &self.slots;
+            let place = self
+                .queued
+                .partition_point(|&other| slots[other].sequence < sequence);
+            self.queued.insert(place, number);
         } else {
             self.free.push(number);
         }
@@ -273,6 +303,8 @@ impl UringTx {
                 return Ok(true);
             }
             Some(libc::EINTR | libc::EAGAIN) => return Ok(true),
+            // Was never sent, and stays unresolved.
+            Some(libc::ECANCELED) => {}
             // Reports what became of an earlier datagram (ICMP), once, instead of sending.
             Some(libc::ECONNREFUSED) if !self.forgiven => {
                 self.forgiven = true;
@@ -307,22 +339,28 @@ impl Tx for UringTx {
         self.slots[number] = Slot {
             length: length.min(self.slot_bytes),
             datagrams,
+            sequence: self.sequence,
+            charge: socket::send_charge(length, self.zerocopy),
             again: false,
         };
+        self.sequence += 1;
         self.unresolved += datagrams;
         self.queued.push_back(number);
     }
 
     fn submit(&mut self, mut refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow> {
         self.reap()?;
+        let mut fits;
         loop {
-            self.send_what_fits()?;
+            let before = self.queued.len();
+            fits = self.send_what_fits()?;
             if self.ring.has_work() {
                 self.ring.enter()?;
             }
             self.reap()?;
-            // Those that are still under way wait for room.
-            if self.short || self.sending > 0 || self.queued.is_empty() {
+            // What is still under way makes room when it is done; what failed for the moment is tried again later.
+            let stuck = self.queued.len() >= before;
+            if self.short || self.sending > 0 || self.queued.is_empty() || stuck {
                 break;
             }
         }
@@ -332,7 +370,8 @@ impl Tx for UringTx {
         if mem::take(&mut self.short) {
             return Ok(Flow::Short);
         }
-        if self.unresolved > 0 {
+        // A send that did not complete as it was made waits for room; a submission thread may only not have seen it yet.
+        if !fits || !self.queued.is_empty() || (self.sending > 0 && !self.sqpoll) {
             self.stats.eagain += 1;
             return Ok(Flow::Full);
         }
@@ -347,6 +386,19 @@ impl Tx for UringTx {
         self.memory.outbox.send(&mut self.ring, datagram, None);
         // If the ring is of no use any more, the next submit says so.
         let _ = self.ring.enter();
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        let deadline = monotonic_ns() + SETTLE_NS;
+        self.reap()?;
+        if self.sending > 0 {
+            self.ring.cancel()?;
+        }
+        while self.sending > 0 && monotonic_ns() < deadline {
+            self.ring.wait(deadline)?;
+            self.reap()?;
+        }
+        Ok(())
     }
 
     fn unresolved(&self) -> u64 {

@@ -122,10 +122,10 @@ fn rings(run: &Run, out: &mut impl Write) -> io::Result<()> {
             ("re-arms", ring.rearms),
             ("CQ overflows", ring.cq_overflows),
         ]));
-        if ring.thread_cpu_ns > 0 {
-            let seconds = ring.thread_cpu_ns as f64 / 1e9;
-            parts.push(format!("submission thread {} s of CPU", figure(seconds)));
-        }
+        parts.extend(ring.thread_cpu_ns.map(|ns| {
+            let seconds = ns as f64 / 1e9;
+            format!("submission thread {} s of CPU", figure(seconds))
+        }));
         list(out, &format!("{label:<11}"), parts)?;
     }
     Ok(())

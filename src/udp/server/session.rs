@@ -81,10 +81,13 @@ impl Session {
             .filter(|cpus| !cpus.is_empty())
             .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
         let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
-        let sockets: Vec<ReceiverSocket> = (0..plan.streams)
+        let mut sockets: Vec<ReceiverSocket> = (0..plan.streams)
             .map(|stream| ReceiverSocket::new(local, &plan, shared(stream)))
             .collect::<Result<_, _>>()
             .map_err(|error| format!("the server {error}"))?;
+        // The sender is told one window, and takes its own pages back by it: it holds for every stream.
+        let window = sockets.iter().filter_map(|end| end.window).min();
+        sockets.iter_mut().for_each(|end| end.window = window);
         let ports = sockets
             .iter()
             .map(|end| end.socket.local_addr().map(|local| local.port()));
@@ -101,7 +104,7 @@ impl Session {
                 receive_buffer: first.buffers.receive,
                 gro: first.gro,
                 gro_note: first.gro_note.clone(),
-                window: first.window,
+                window,
                 cpus,
                 same_clock,
                 client_ip: client.to_canonical().to_string(),
