@@ -22,3 +22,6 @@ pub use credentials::Credentials;
 pub use front::FrontEnd;
 pub use host::{Destination, Host};
 pub use request::{Accept, Kind, Outcome, Refusal, Request, Settings, Step};
+
+#[cfg(test)]
+mod tests;

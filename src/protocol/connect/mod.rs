@@ -93,3 +93,6 @@ pub(super) fn outcome(outcome: &Outcome) -> Vec<u8> {
         Some(status) => status.response(&outcome.detail()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,3 +100,6 @@ pub fn request(destination: &Destination, message: &str) -> Vec<u8> {
     format!("{{\"server_ip\": {host}, \"server_port\": {port}, \"message\": {message}}}\n")
         .into_bytes()
 }
+
+#[cfg(test)]
+mod tests;

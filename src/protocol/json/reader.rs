@@ -57,11 +57,6 @@ impl Reader {
     }
 
     fn whole(&self, rest: &[u8], settings: &Settings) -> Step {
-        match rest.iter().find(|byte| !is_space(**byte)) {
-            None => {}
-            Some(b'{') => return bad("a second object follows, and a request is one"),
-            _ => return bad("something follows the object, which is the whole request"),
-        }
         if settings.credentials.is_some() {
             let detail =
                 "this proxy asks for a user and a password, and a JSON request has neither";
@@ -69,6 +64,11 @@ impl Reader {
                 say: error_line(Fault::BadRequest, detail),
                 why: Refusal::Unauthenticated(detail.to_owned()),
             };
+        }
+        match rest.iter().find(|byte| !is_space(**byte)) {
+            None => {}
+            Some(b'{') => return bad("a second object follows, and a request is one"),
+            _ => return bad("something follows the object, which is the whole request"),
         }
         match Envelope::read(&self.bytes) {
             Ok(envelope) => Step::Ready(Request {

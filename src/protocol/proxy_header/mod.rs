@@ -73,3 +73,6 @@ pub fn decode(bytes: &[u8]) -> Decoded {
         Some(_) => v2::decode(bytes),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,7 +119,7 @@ fn check(header: &[u8], mut fields: &[u8]) -> Result<(), String> {
 }
 
 /// CRC-32C (RFC 3720, B.4) of the header with zeros for the four bytes of the checksum at `place`.
-fn crc32c(header: &[u8], place: usize) -> u32 {
+pub(super) fn crc32c(header: &[u8], place: usize) -> u32 {
     let mut crc = u32::MAX;
     for (at, &byte) in header.iter().enumerate() {
         let hidden = (place..place + 4).contains(&at);

@@ -176,3 +176,6 @@ fn destination(address: Address, port: u16) -> Result<Destination, (Reply, Strin
     }
     Ok(Destination { host, port })
 }
+
+#[cfg(test)]
+mod tests;
