@@ -6,10 +6,11 @@
 //! - [`udp`]: the UDP workload, from the datagram header to two processes that agree on a run.
 //! - [`report`]: the record of a run and the forms it is given out in; [`engine`]: how datagrams get into
 //!   the kernel and out of it.
-//! - [`stats`], [`sys`] (the only place with system calls), [`units`].
+//! - [`protocol`]: what the proxy's clients ask for, in bytes; [`stats`], [`sys`] (the only place with system calls), [`units`].
 
 pub mod cli;
 pub mod engine;
+pub mod protocol;
 pub mod report;
 pub mod stats;
 pub mod sys;

@@ -1,0 +1,57 @@
+//! The client's side: the request, and the head of the response.
+
+use super::super::answer::Answer;
+use super::super::host::Destination;
+use super::basic;
+use super::head::{Head, MOST_HEAD, Progress};
+
+/// The request for a connection to a destination, by a user with a password if the proxy wants them.
+pub fn request(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8> {
+    let authorization = user.map_or_else(String::new, |(user, password)| {
+        format!("Proxy-Authorization: {}\r\n", basic::encode(user, password))
+    });
+    format!("CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n{authorization}\r\n")
+        .into_bytes()
+}
+
+/// Takes the response.
+#[derive(Debug, Default)]
+pub struct Client {
+    head: Head,
+}
+
+impl Client {
+    /// Takes what the proxy sent. A refusal is one as soon as its head is whole; its body is left out.
+    pub fn push(&mut self, bytes: &[u8]) -> Answer {
+        match self.head.push(bytes) {
+            Progress::More => Answer::More,
+            Progress::TooLong => Answer::Bad(format!(
+                "the response's head has more than {MOST_HEAD} bytes"
+            )),
+            Progress::Wrong(detail) => Answer::Bad(detail.to_owned()),
+            Progress::Whole(early) => match status(self.head.lines().0) {
+                Some((200..=299, _)) => Answer::Open {
+                    early: early.to_vec(),
+                },
+                Some((code, detail)) => Answer::Refused { code, detail },
+                None => Answer::Bad("the response is not HTTP/1".to_owned()),
+            },
+        }
+    }
+}
+
+/// The code and the phrase in `HTTP/1.x CODE PHRASE` (RFC 9112, section 4).
+fn status(line: &[u8]) -> Option<(u16, String)> {
+    let rest = line.strip_prefix(b"HTTP/1.")?;
+    let ([b'0'..=b'9', b' ', code @ ..], phrase) = rest.split_first_chunk::<5>()? else {
+        return None;
+    };
+    let digits = code.iter().all(u8::is_ascii_digit);
+    let code = str::from_utf8(code).ok()?.parse().ok()?;
+    let phrase = match phrase {
+        [] => String::new(),
+        [b' ', phrase @ ..] => String::from_utf8_lossy(phrase).into_owned(),
+        _ => return None,
+    };
+    (digits && code >= 100).then_some((code, phrase))
+}

@@ -1,0 +1,98 @@
+//! The CONNECT method of HTTP/1.1 (RFC 9110, 9.3.6; RFC 9112), with Basic authentication (RFC 7617).
+//!
+//! ```text
+//! CONNECT example.com:443 HTTP/1.1
+//! Host: example.com:443
+//!
+//! HTTP/1.1 200 Connection established
+//! ```
+//!
+//! Read without mercy: two readers of one head who differ in where it ends are how requests are smuggled.
+//! Lines end in CR LF, one head has one [`MOST_HEAD`], and a body has no place.
+
+mod basic;
+pub mod client;
+mod head;
+pub(super) mod reader;
+
+pub use head::MOST_HEAD;
+
+use super::request::Outcome;
+
+/// The statuses there are replies with (RFC 9110, section 15; RFC 6585, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    BadRequest = 400,
+    Forbidden = 403,
+    OnlyConnect = 405,
+    WhoAreYou = 407,
+    RequestTimeout = 408,
+    HeadTooLarge = 431,
+    BadGateway = 502,
+    Busy = 503,
+    GatewayTimeout = 504,
+    OtherVersion = 505,
+}
+
+impl Status {
+    const fn of(outcome: &Outcome) -> Option<Self> {
+        Some(match outcome {
+            Outcome::Connected(_) => return None,
+            Outcome::Blocked(_) => Self::Forbidden,
+            Outcome::Refused
+            | Outcome::HostUnreachable
+            | Outcome::NetworkUnreachable
+            | Outcome::NameUnknown
+            | Outcome::General(_) => Self::BadGateway,
+            Outcome::TimedOut => Self::GatewayTimeout,
+            Outcome::Busy => Self::Busy,
+            Outcome::RequestTimeout => Self::RequestTimeout,
+        })
+    }
+
+    const fn phrase(self) -> &'static str {
+        match self {
+            Self::BadRequest => "Bad Request",
+            Self::Forbidden => "Forbidden",
+            Self::OnlyConnect => "Method Not Allowed",
+            Self::WhoAreYou => "Proxy Authentication Required",
+            Self::RequestTimeout => "Request Timeout",
+            Self::HeadTooLarge => "Request Header Fields Too Large",
+            Self::BadGateway => "Bad Gateway",
+            Self::Busy => "Service Unavailable",
+            Self::GatewayTimeout => "Gateway Timeout",
+            Self::OtherVersion => "HTTP Version Not Supported",
+        }
+    }
+
+    /// The field that goes with a status and no other.
+    const fn field(self) -> &'static str {
+        match self {
+            Self::OnlyConnect => "Allow: CONNECT\r\n",
+            Self::WhoAreYou => "Proxy-Authenticate: Basic realm=\"proxy\"\r\n",
+            _ => "",
+        }
+    }
+
+    /// A whole response with the reason as its body.
+    fn response(self, detail: &str) -> Vec<u8> {
+        let (code, phrase, field) = (self as u16, self.phrase(), self.field());
+        let length = detail.len() + 1;
+        format!(
+            "HTTP/1.1 {code} {phrase}\r\n{field}Connection: close\r\n\
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{detail}\n"
+        )
+        .into_bytes()
+    }
+}
+
+/// What a client is told. A 200 has no length: the server's bytes follow its head (RFC 9110, 9.3.6).
+pub(super) fn outcome(outcome: &Outcome) -> Vec<u8> {
+    match Status::of(outcome) {
+        None => b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec(),
+        Some(status) => status.response(&outcome.detail()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

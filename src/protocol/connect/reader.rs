@@ -1,0 +1,154 @@
+//! The server's side: one head, and then the connection is the server's.
+
+use super::super::host::Destination;
+use super::super::request::{Kind, Refusal, Request, Settings, Step};
+use super::head::{Head, MOST_HEAD, Progress, field};
+use super::{Status, basic};
+
+/// Takes one request.
+#[derive(Debug, Default)]
+pub(in super::super) struct Reader {
+    head: Head,
+}
+
+impl Reader {
+    /// Takes the next bytes.
+    pub(in super::super) fn push(&mut self, bytes: &[u8], settings: &Settings) -> Step {
+        match self.head.push(bytes) {
+            Progress::More => Step::More,
+            Progress::TooLong => {
+                let detail = format!("the head has more than {MOST_HEAD} bytes");
+                Step::Refuse {
+                    say: Status::HeadTooLarge.response(&detail),
+                    why: Refusal::TooLarge(detail),
+                }
+            }
+            Progress::Wrong(detail) => bad(detail),
+            Progress::Whole(behind) => match asked(&self.head, settings) {
+                Ok(destination) => Step::Ready(Request {
+                    kind: Kind::Connect,
+                    destination,
+                    upstream: behind.to_vec(),
+                    whole: false,
+                }),
+                Err((status, detail)) => Step::Refuse {
+                    say: status.response(&detail),
+                    why: match status {
+                        Status::WhoAreYou => Refusal::Unauthenticated(detail),
+                        _ => Refusal::BadRequest(detail),
+                    },
+                },
+            },
+        }
+    }
+}
+
+/// The refusal of what is no CONNECT.
+pub(in super::super) fn bad(detail: &str) -> Step {
+    Step::Refuse {
+        say: Status::BadRequest.response(detail),
+        why: Refusal::BadRequest(detail.to_owned()),
+    }
+}
+
+type Asked<T> = Result<T, (Status, String)>;
+
+fn wrong<T>(detail: impl Into<String>) -> Asked<T> {
+    Err((Status::BadRequest, detail.into()))
+}
+
+/// Where a whole head asks to go.
+fn asked(head: &Head, settings: &Settings) -> Asked<Destination> {
+    let (line, lines) = head.lines();
+    let (destination, minor) = request_line(line)?;
+    let (mut hosts, mut authorization) = (0, None);
+    for line in lines {
+        let Some((name, value)) = field(line) else {
+            return wrong("a header line is not NAME: VALUE");
+        };
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is("Content-Length") || is("Transfer-Encoding") {
+            return wrong("a CONNECT request has no body");
+        }
+        if is("Host") {
+            hosts += 1;
+            if !is_host(value) {
+                return wrong("the Host field is not HOST or HOST:PORT");
+            }
+        }
+        if is("Proxy-Authorization") && authorization.replace(value).is_some() {
+            return wrong("there are two Proxy-Authorization fields");
+        }
+    }
+    // RFC 9112, 3.2. Where Host and the request line differ, the line counts.
+    if hosts > 1 || (hosts == 0 && minor >= b'1') {
+        return wrong("the request has not one Host field");
+    }
+    if let Some(credentials) = &settings.credentials {
+        let allowed = authorization
+            .and_then(basic::decode)
+            .is_some_and(|(user, password)| credentials.allow(&user, &password));
+        if !allowed {
+            let detail = match authorization {
+                None => "this proxy asks for a user and a password",
+                Some(_) => "the user is unknown or the password wrong",
+            };
+            return Err((Status::WhoAreYou, detail.to_owned()));
+        }
+    }
+    Ok(destination)
+}
+
+/// The destination and the minor version in `CONNECT HOST:PORT HTTP/1.x` (RFC 9112, section 3).
+fn request_line(line: &[u8]) -> Asked<(Destination, u8)> {
+    let mut words = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return match line {
+            [b'P', b'R', b'O', b'X', b'Y', b' ', ..] => {
+                wrong("a PROXY header came, which is taken with --accept-proxy only")
+            }
+            _ => wrong("the request line is not CONNECT HOST:PORT HTTP/1.1"),
+        };
+    };
+    let minor = match version {
+        [
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            b'1',
+            b'.',
+            minor @ b'0'..=b'9',
+        ] => *minor,
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            let detail = "only HTTP/1.1 and HTTP/1.0 are spoken here";
+            return Err((Status::OtherVersion, detail.to_owned()));
+        }
+        _ => return wrong("the request line is not CONNECT HOST:PORT HTTP/1.1"),
+    };
+    if method != b"CONNECT" {
+        let detail = "this is a proxy, and CONNECT is its only method";
+        return Err((Status::OnlyConnect, detail.to_owned()));
+    }
+    let Ok(target) = str::from_utf8(target) else {
+        return wrong("the destination is not UTF-8");
+    };
+    match target.parse() {
+        Ok(destination) => Ok((destination, minor)),
+        Err(error) => wrong(format!("{error}")),
+    }
+}
+
+/// Whether a Host field is empty, a host, or a host and a port (RFC 9110, 7.2).
+fn is_host(value: &[u8]) -> bool {
+    str::from_utf8(value).is_ok_and(|text| {
+        let with_port = format!("{text}:1");
+        text.is_empty()
+            || [text, &with_port]
+                .iter()
+                .any(|text| text.parse::<Destination>().is_ok())
+    })
+}

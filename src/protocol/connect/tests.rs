@@ -1,0 +1,262 @@
+use std::sync::Arc;
+
+use super::super::tests::{locked, open, ready, whole};
+use super::super::{Answer, FrontEnd, Outcome, Refusal, Settings, Step};
+use super::*;
+
+/// The status a request is refused with, and the whole response.
+fn refused(settings: &Arc<Settings>, request: &[u8]) -> (u16, String) {
+    match whole(settings, request).1 {
+        Some(Step::Refuse { say, .. }) => status_of(&say),
+        other => panic!("{other:?} for {}", String::from_utf8_lossy(request)),
+    }
+}
+
+/// Checks a response's form on the way.
+fn status_of(response: &[u8]) -> (u16, String) {
+    let text = String::from_utf8(response.to_vec()).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("Connection: close"), "{text}");
+    assert!(
+        head.contains(&format!("Content-Length: {}", body.len())),
+        "{text}"
+    );
+    assert!(
+        body.len() > 1 && body.ends_with('\n') && body.lines().count() == 1,
+        "{text}"
+    );
+    (text[9..12].parse().unwrap(), text)
+}
+
+#[test]
+fn good_requests_are_taken() {
+    for (request, destination) in [
+        (
+            "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
+            "a.example:443",
+        ),
+        (
+            "CONNECT [::1]:80 HTTP/1.1\r\nhost:[::1]\r\n\r\n",
+            "[::1]:80",
+        ),
+        (
+            "CONNECT 10.0.0.1:1 HTTP/1.1\r\nHost:\r\nX-Odd:\t \u{e9} \r\n\r\n",
+            "10.0.0.1:1",
+        ),
+        ("CONNECT b:2 HTTP/1.0\r\n\r\n", "b:2"),
+        (
+            "CONNECT b:2 HTTP/1.1\r\nHost: another\r\nProxy-Authorization: Basic QQ==\r\n\r\n",
+            "b:2",
+        ),
+    ] {
+        let end = whole(&open(), format!("{request}early\n").as_bytes());
+        let asked = ready(&end).unwrap_or_else(|| panic!("{request}: {end:?}"));
+        assert_eq!(asked.destination.to_string(), destination);
+        assert_eq!(asked.upstream, b"early\n");
+    }
+}
+
+#[test]
+fn bad_requests_have_their_status() {
+    let with = |lines: &str| format!("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n{lines}\r\n");
+    for (request, status, part) in [
+        (
+            "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            405,
+            "Allow: CONNECT\r\n",
+        ),
+        ("PRI * HTTP/2.0\r\n\r\n".to_owned(), 505, "HTTP/1.1 and"),
+        (
+            "CONNECT a:1 HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(),
+            505,
+            "HTTP/1.1 and",
+        ),
+        ("CONNECT a:1 HTTP/1.1\r\n\r\n".to_owned(), 400, "Host"),
+        ("CONNECT a:1\r\n\r\n".to_owned(), 400, "request line"),
+        (
+            "CONNECT  a:1 HTTP/1.1\r\n\r\n".to_owned(),
+            400,
+            "request line",
+        ),
+        (
+            "CONNECT a:1 http/1.1\r\n\r\n".to_owned(),
+            400,
+            "request line",
+        ),
+        (
+            "CONNECT a:1 HTTP/1.1 \r\n\r\n".to_owned(),
+            400,
+            "request line",
+        ),
+        (
+            "CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            400,
+            "HOST:PORT",
+        ),
+        (
+            "CONNECT a:0 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            400,
+            "port",
+        ),
+        (
+            "CONNECT ::1:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            400,
+            "brackets",
+        ),
+        (
+            "CONNECT 0x7f.1:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            400,
+            "IPv4",
+        ),
+        (
+            "CONNECT me@a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            400,
+            "host name",
+        ),
+        (
+            "CONNECT http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            400,
+            "HOST:PORT",
+        ),
+        (
+            "PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\nHost: a\r\n\r\n".to_owned(),
+            400,
+            "--accept-proxy",
+        ),
+        (with("Host: a:1\r\n"), 400, "one Host"),
+        (with("Content-Length: 0\r\n"), 400, "no body"),
+        (with("transfer-encoding: chunked\r\n"), 400, "no body"),
+        (with("X : y\r\n"), 400, "header line"),
+        (with(" folded\r\n"), 400, "header line"),
+        (with(": y\r\n"), 400, "header line"),
+        (with("no colon\r\n"), 400, "header line"),
+        (with("X: a\0b\r\n"), 400, "control character"),
+        (with("X: a\rb\r\n"), 400, "carriage return"),
+        (with("X: a\n"), 400, "bare line feed"),
+        (
+            "CONNECT a:1 HTTP/1.1\nHost: a\n\n".to_owned(),
+            400,
+            "bare line feed",
+        ),
+        (
+            with("Proxy-Authorization: Basic QTpC\r\nProxy-Authorization: Basic QTpC\r\n"),
+            400,
+            "two",
+        ),
+        (
+            "CONNECT a:1 HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(),
+            400,
+            "Host field",
+        ),
+    ] {
+        let (told, response) = refused(&open(), request.as_bytes());
+        assert_eq!(told, status, "{request}: {response}");
+        assert!(response.contains(part), "{request}: {response}");
+    }
+}
+
+#[test]
+fn a_head_has_room_to_its_last_byte() {
+    let start = "CONNECT a:1 HTTP/1.1\r\nHost: a\r\nX: ";
+    let filled = |length: usize| format!("{start}{}\r\n\r\n", "x".repeat(length - start.len() - 4));
+    assert!(
+        ready(&whole(
+            &open(),
+            format!("{}behind", filled(MOST_HEAD)).as_bytes()
+        ))
+        .is_some()
+    );
+    assert_eq!(refused(&open(), filled(MOST_HEAD + 1).as_bytes()).0, 431);
+    match whole(&open(), filled(MOST_HEAD + 1).as_bytes()).1 {
+        Some(Step::Refuse { why, .. }) => assert!(matches!(why, Refusal::TooLarge(_))),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nobody_gets_in_without_the_right_password() {
+    let destination = "a:1".parse().unwrap();
+    for user in [
+        None,
+        Some(("ann", "wrong")),
+        Some(("bob", "secret")),
+        Some(("", "")),
+    ] {
+        let (status, response) = refused(&locked(), &client::request(&destination, user));
+        assert_eq!(status, 407, "{user:?}");
+        assert!(
+            response.contains("Proxy-Authenticate: Basic "),
+            "{response}"
+        );
+    }
+    let right = client::request(&destination, Some(("ann", "secret")));
+    assert!(ready(&whole(&locked(), &right)).is_some());
+}
+
+#[test]
+fn every_outcome_has_its_status() {
+    let mut front = FrontEnd::new(&open());
+    assert_eq!(front.push(b"CONNECT"), Step::More);
+    for (outcome, status) in [
+        (Outcome::Blocked("by a list".to_owned()), 403),
+        (Outcome::RequestTimeout, 408),
+        (Outcome::Refused, 502),
+        (Outcome::HostUnreachable, 502),
+        (Outcome::NetworkUnreachable, 502),
+        (Outcome::NameUnknown, 502),
+        (Outcome::General("odd".to_owned()), 502),
+        (Outcome::Busy, 503),
+        (Outcome::TimedOut, 504),
+    ] {
+        let detail = outcome.detail();
+        let response = front.outcome(outcome);
+        let (told, text) = status_of(&response);
+        assert_eq!(told, status);
+        assert!(text.ends_with(&format!("\r\n\r\n{detail}\n")), "{text}");
+        let mut client = client::Client::default();
+        assert!(matches!(client.push(&response), Answer::Refused { code, .. } if code == status));
+    }
+    let open = front.outcome(Outcome::Connected(([127, 0, 0, 1], 1).into()));
+    let mut client = client::Client::default();
+    let early = [&open[..], b"hi"].concat();
+    assert_eq!(
+        client.push(&early),
+        Answer::Open {
+            early: b"hi".to_vec()
+        }
+    );
+    assert!(!String::from_utf8(open).unwrap().contains("Content-Length"));
+}
+
+#[test]
+fn a_client_takes_a_response_in_any_split_and_no_other() {
+    let response = b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\n";
+    for at in 0..response.len() {
+        let mut client = client::Client::default();
+        assert_eq!(client.push(&response[..at]), Answer::More);
+        assert_eq!(
+            client.push(&response[at..]),
+            Answer::Open { early: Vec::new() }
+        );
+    }
+    for response in [
+        "SSH-2.0-x\r\n\r\n",
+        "HTTP/1.1 20 OK\r\n\r\n",
+        "HTTP/1.1 +20 OK\r\n\r\n",
+        "HTTP/1.1 099\r\n\r\n",
+        "HTTP/1.1 200OK\r\n\r\n",
+        "HTTP/2.0 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\n",
+    ] {
+        let mut client = client::Client::default();
+        assert!(
+            matches!(client.push(response.as_bytes()), Answer::Bad(_)),
+            "{response}"
+        );
+    }
+    let mut client = client::Client::default();
+    assert!(matches!(
+        client.push(&[b'x'; MOST_HEAD + 1]),
+        Answer::Bad(_)
+    ));
+}

@@ -1,0 +1,200 @@
+use proptest::prelude::*;
+
+use super::super::tests::{destinations, locked, open, ready, whole};
+use super::super::{FrontEnd, Outcome, Refusal, Settings, Step};
+use super::*;
+
+const GOOD: &str = r#"{"server_ip": "127.0.0.1", "server_port": 9000, "message": "ping"}"#;
+
+fn refused(request: &[u8]) -> ErrorLine {
+    match whole(&open(), request).1 {
+        Some(Step::Refuse { say, .. }) => ErrorLine::read(&say).unwrap(),
+        other => panic!("{other:?} for {}", String::from_utf8_lossy(request)),
+    }
+}
+
+#[test]
+fn the_envelope_is_taken_in_any_order_and_spacing() {
+    for text in [
+        GOOD,
+        " \r\n\t{\"message\":\"ping\",\"server_port\":9000,\"server_ip\":\"127.0.0.1\"}\r\n \t",
+        r#"{"server_ip": "127.0.0.1", "server_port": 9000, "message": "ping"}"#,
+    ] {
+        let end = whole(&open(), text.as_bytes());
+        let request = ready(&end).unwrap();
+        assert_eq!(request.destination.to_string(), "127.0.0.1:9000");
+        assert_eq!(request.upstream, b"ping");
+        assert!(request.whole);
+    }
+    for host in ["::1", "localhost"] {
+        let end = whole(&open(), GOOD.replace("127.0.0.1", host).as_bytes());
+        assert_eq!(ready(&end).unwrap().destination.host.to_string(), host);
+    }
+    let tricky = GOOD.replace("ping", r#"}{\"[]\\\u0000\ud83d\ude00"#);
+    assert_eq!(
+        ready(&whole(&open(), tricky.as_bytes())).unwrap().upstream,
+        "}{\"[]\\\0😀".as_bytes()
+    );
+}
+
+#[test]
+fn each_error_has_its_own_detail() {
+    for (from, to, part) in [
+        (
+            "\"message\": \"ping\"",
+            "\"message\": \"a\", \"message\": \"b\"",
+            "message comes a second time",
+        ),
+        (
+            "\"message\"",
+            "\"server_ip\"",
+            "server_ip comes a second time",
+        ),
+        (
+            "\"message\"",
+            "\"Message\"",
+            "the key \"Message\" is unknown",
+        ),
+        (", \"message\": \"ping\"", "", "message is missing"),
+        ("\"server_port\": 9000, ", "", "server_port is missing"),
+        ("\"server_ip\": \"127.0.0.1\", ", "", "server_ip is missing"),
+        (
+            "\"127.0.0.1\"",
+            "127",
+            "server_ip is a number instead of a text",
+        ),
+        ("\"ping\"", "null", "message is null instead of a text"),
+        (
+            "\"ping\"",
+            "true",
+            "message is true or false instead of a text",
+        ),
+        (
+            "9000",
+            "\"9000\"",
+            "server_port is a text instead of a whole number",
+        ),
+        ("9000", "9000.0", "server_port is a number with a fraction"),
+        ("9000", "9e3", "server_port is a number with a fraction"),
+        ("9000", "-1", "server_port is a negative number"),
+        ("9000", "0", "server_port is not between 1 and 65535"),
+        ("9000", "65536", "server_port is not between 1 and 65535"),
+        ("9000", "09000", "not JSON"),
+        ("\"ping\"", "{}", "no value is an object or a list"),
+        ("\"ping\"", "[\"ping\"]", "no value is an object or a list"),
+        ("\"ping\"", "ping", "not JSON"),
+        ("\"ping\"", "\"\\ud800\"", "not JSON"),
+        ("\"ping\"", "\"a\nb\"", "not JSON"),
+        ("\"ping\"", "\"ping\",", "not JSON"),
+        ("127.0.0.1", "0177.0.0.1", "not an IPv4 address"),
+        ("127.0.0.1", "2130706433", "not an IPv4 address"),
+        ("127.0.0.1", "127.0.0.1\\u0000", "not a host name"),
+        ("127.0.0.1", " 127.0.0.1", "not a host name"),
+        ("127.0.0.1", "１２７.0.0.1", "not a host name"),
+        ("127.0.0.1", "[::1]", "not an IPv6 address"),
+        ("127.0.0.1", "fe80::1%lo", "zone"),
+        ("127.0.0.1", "", "the host is empty"),
+        ("}", "}{}", "a second object"),
+        ("}", "} x", "something follows"),
+        ("}", "}\u{c}", "something follows"),
+    ] {
+        let request = GOOD.replacen(from, to, 1);
+        assert_ne!(request, GOOD);
+        let line = refused(request.as_bytes());
+        assert_eq!(line.error, Fault::BadRequest, "{request}");
+        assert!(line.detail.contains(part), "{request}: {}", line.detail);
+    }
+    let mut bytes = GOOD.as_bytes().to_vec();
+    let at = bytes.len() - 4;
+    bytes[at] = 0xFF;
+    assert!(refused(&bytes).detail.contains("not UTF-8"));
+}
+
+#[test]
+fn the_last_byte_allowed_still_counts_and_the_next_is_too_large() {
+    let exact = Settings {
+        max_request: GOOD.len(),
+        ..Settings::default()
+    };
+    let end = whole(&exact.into(), format!("{GOOD}\n").as_bytes());
+    assert!(ready(&end).is_some());
+    let less = Settings {
+        max_request: GOOD.len() - 1,
+        ..Settings::default()
+    };
+    match whole(&less.into(), GOOD.as_bytes()).1 {
+        Some(Step::Refuse { say, why }) => {
+            assert_eq!(ErrorLine::read(&say).unwrap().error, Fault::TooLarge);
+            assert_eq!(why.name(), "too_large");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_megabyte_a_byte_at_a_time_is_read_once() {
+    let request = GOOD.replace("ping", &"x".repeat((1 << 20) - GOOD.len() + 4));
+    assert_eq!(request.len(), 1 << 20);
+    let start = std::time::Instant::now();
+    let end = super::super::tests::drive(&open(), request.as_bytes().chunks(1));
+    assert!(ready(&end).is_some());
+    // Read anew for each byte it would take hours.
+    assert!(start.elapsed().as_secs() < 20);
+}
+
+#[test]
+fn where_passwords_are_asked_for_no_envelope_passes() {
+    match whole(&locked(), GOOD.as_bytes()).1 {
+        Some(Step::Refuse {
+            why: Refusal::Unauthenticated(_),
+            say,
+        }) => {
+            assert_eq!(ErrorLine::read(&say).unwrap().error, Fault::BadRequest);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_outcome_has_its_word() {
+    let mut front = FrontEnd::new(&open());
+    assert!(matches!(front.push(GOOD.as_bytes()), Step::Ready(_)));
+    assert_eq!(
+        front.outcome(Outcome::Connected(([127, 0, 0, 1], 1).into())),
+        b""
+    );
+    for (outcome, fault) in [
+        (
+            Outcome::Blocked("10.0.0.0/8 in \"a\nb\"".to_owned()),
+            Fault::Blocked,
+        ),
+        (Outcome::Refused, Fault::Unreachable),
+        (Outcome::HostUnreachable, Fault::Unreachable),
+        (Outcome::NetworkUnreachable, Fault::Unreachable),
+        (Outcome::NameUnknown, Fault::Unreachable),
+        (Outcome::General("odd".to_owned()), Fault::Unreachable),
+        (Outcome::TimedOut, Fault::Timeout),
+        (Outcome::RequestTimeout, Fault::Timeout),
+        (Outcome::Busy, Fault::Busy),
+    ] {
+        let line = front.outcome(outcome.clone());
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let read = ErrorLine::read(&line).unwrap();
+        assert_eq!(read.detail, outcome.detail());
+        assert_eq!(read.error, fault);
+    }
+    assert_eq!(
+        error_line(Fault::Blocked, "no"),
+        b"{\"error\": \"blocked\", \"detail\": \"no\"}\n"
+    );
+}
+
+proptest! {
+    #[test]
+    fn what_a_client_writes_is_read(destination in destinations(), message in any::<String>()) {
+        let end = whole(&open(), &request(&destination, &message));
+        let read = ready(&end).unwrap();
+        prop_assert_eq!(&read.destination, &destination);
+        prop_assert_eq!(&read.upstream, message.as_bytes());
+    }
+}

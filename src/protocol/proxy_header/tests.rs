@@ -1,0 +1,220 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+fn ends() -> impl Strategy<Value = (SocketAddr, SocketAddr)> {
+    prop_oneof![
+        (
+            any::<std::net::SocketAddrV4>(),
+            any::<std::net::SocketAddrV4>()
+        )
+            .prop_map(|(a, b)| (a.into(), b.into())),
+        // Flow labels and scopes have no place in a header, so none are made here.
+        (
+            any::<[u8; 16]>(),
+            any::<u16>(),
+            any::<[u8; 16]>(),
+            any::<u16>()
+        )
+            .prop_map(|(a, from, b, to)| {
+                (
+                    SocketAddr::new(a.into(), from),
+                    SocketAddr::new(b.into(), to),
+                )
+            }),
+    ]
+}
+
+fn header(bytes: &[u8]) -> Header {
+    match decode(bytes) {
+        Decoded::Header(header) => header,
+        other => panic!("{other:?} for {bytes:?}"),
+    }
+}
+
+/// A version 2 header with any body.
+fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [SIGNATURE, &[command, family], &length, body].concat()
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_is_decoded((source, destination) in ends(), tail in prop::collection::vec(any::<u8>(), 0..20)) {
+        for (version, bytes) in [(1, encode_v1(source, destination)), (2, encode_v2(source, destination))] {
+            let consumed = bytes.len();
+            let expected = Header { version, addresses: Some(Addresses { source, destination }), consumed };
+            let more = [&bytes[..], &tail].concat();
+            prop_assert_eq!(decode(&more), Decoded::Header(expected));
+            for at in 0..consumed {
+                prop_assert_eq!(decode(&bytes[..at]), Decoded::More, "at {}", at);
+            }
+            if version == 1 {
+                prop_assert!(consumed <= MOST_V1);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..300), command in 0x1Fu8..0x23, family in any::<u8>()) {
+        for bytes in [bytes.clone(), v2(command, family, &bytes), [b"PROXY ", &bytes[..]].concat()] {
+            if let Decoded::Header(header) = decode(&bytes) {
+                prop_assert!(header.consumed <= bytes.len());
+                // What follows a header changes nothing in it.
+                prop_assert_eq!(decode(&bytes[..header.consumed]), Decoded::Header(header));
+            }
+        }
+    }
+
+    #[test]
+    fn fields_fill_their_room_or_are_refused(fields in prop::collection::vec((4u8.., prop::collection::vec(any::<u8>(), 0..9)), 0..5), cut in 1usize..3) {
+        let mut body = vec![1; 12];
+        for (kind, value) in &fields {
+            body.extend([*kind, 0, u8::try_from(value.len()).unwrap()]);
+            body.extend(value);
+        }
+        let whole = v2(0x21, 0x11, &body);
+        prop_assert_eq!(header(&whole).consumed, whole.len());
+        if !fields.is_empty() {
+            let short = v2(0x21, 0x11, &body[..body.len() - cut]);
+            let lost_a_whole_field = matches!(fields.last(), Some((_, value)) if value.len() + 3 <= cut);
+            prop_assert_eq!(matches!(decode(&short), Decoded::Bad(_)), !lost_a_whole_field);
+        }
+    }
+}
+
+#[test]
+fn lines_are_as_the_standard_writes_them() {
+    let line = encode_v1(
+        "192.168.0.1:56324".parse().unwrap(),
+        "192.168.0.11:443".parse().unwrap(),
+    );
+    assert_eq!(line, b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n");
+    for unknown in ["PROXY UNKNOWN\r\n", "PROXY UNKNOWN ffff:: whatever 1 2\r\n"] {
+        let header = header(unknown.as_bytes());
+        assert_eq!((header.addresses, header.consumed), (None, unknown.len()));
+    }
+    let widest = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+    let longest = format!("PROXY UNKNOWN {widest} {widest} 65535 65535\r\n");
+    assert_eq!(
+        (longest.len(), header(longest.as_bytes()).consumed),
+        (MOST_V1, MOST_V1)
+    );
+}
+
+#[test]
+fn other_lines_are_refused() {
+    for line in [
+        "PROXY TCP4 1.1.1.1 2.2.2.2 1\r\n",
+        "PROXY TCP4 1.1.1.1 2.2.2.2 1 2 3\r\n",
+        "PROXY TCP4  1.1.1.1 2.2.2.2 1 2\r\n",
+        "PROXY TCP4 1.1.1.1 2.2.2.2 1 2 \r\n",
+        "PROXY TCP4 1.1.1.1 2.2.2.2 01 2\r\n",
+        "PROXY TCP4 1.1.1.1 2.2.2.2 1 65536\r\n",
+        "PROXY TCP4 1.1.1.1 2.2.2.2 -1 2\r\n",
+        "PROXY TCP4 01.1.1.1 2.2.2.2 1 2\r\n",
+        "PROXY TCP4 ::1 ::2 1 2\r\n",
+        "PROXY TCP6 1.1.1.1 2.2.2.2 1 2\r\n",
+        "PROXY TCP6 fe80::1%lo ::2 1 2\r\n",
+        "PROXY UDP4 1.1.1.1 2.2.2.2 1 2\r\n",
+        "PROXY UNKNOWNX\r\n",
+        "PROXY \r\n",
+        "PROXY\r\n",
+        "POST / HTTP/1.1\r\n",
+        "proxy TCP4 1.1.1.1 2.2.2.2 1 2\r\n",
+        "{\"server_ip\"",
+    ] {
+        assert!(matches!(decode(line.as_bytes()), Decoded::Bad(_)), "{line}");
+    }
+    let endless = [&b"PROXY UNKNOWN "[..], &[b'x'; 93]].concat();
+    assert_eq!(endless.len(), MOST_V1);
+    assert!(matches!(decode(&endless), Decoded::Bad(_)));
+    assert_eq!(decode(&endless[..MOST_V1 - 1]), Decoded::More);
+}
+
+#[test]
+fn the_layout_of_version_2_is_the_standards() {
+    let bytes = encode_v2(
+        "1.2.3.4:258".parse().unwrap(),
+        "5.6.7.8:772".parse().unwrap(),
+    );
+    assert_eq!(bytes, v2(0x21, 0x11, &[1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4]));
+}
+
+#[test]
+fn who_has_no_address_still_has_a_header() {
+    for (command, family, body) in [
+        (0x20, 0x00, vec![]),
+        (0x20, 0x77, vec![9; 40]),
+        (0x21, 0x00, vec![9; 7]),
+        (0x21, 0x31, vec![0; 216]),
+    ] {
+        let bytes = v2(command, family, &body);
+        let header = header(&bytes);
+        assert_eq!((header.addresses, header.consumed), (None, bytes.len()));
+    }
+    for (command, family, body) in [
+        (0x22, 0x11, vec![0; 12]),
+        (0x11, 0x11, vec![0; 12]),
+        (0x21, 0x12, vec![0; 12]),
+        (0x21, 0x22, vec![0; 36]),
+        (0x21, 0x41, vec![0; 12]),
+        (0x21, 0x11, vec![0; 11]),
+        (0x21, 0x21, vec![0; 35]),
+        (0x21, 0x31, vec![0; 215]),
+    ] {
+        let bytes = v2(command, family, &body);
+        assert!(
+            matches!(decode(&bytes), Decoded::Bad(_)),
+            "{command:x} {family:x}"
+        );
+    }
+}
+
+#[test]
+fn a_checksum_is_checked_once() {
+    // The check value of CRC-32C for "123456789" is in every catalogue.
+    assert_eq!(v2::crc32c(b"123456789", 100), 0xE306_9283);
+    let mut body = vec![1; 12];
+    body.extend([3, 0, 4, 0, 0, 0, 0]);
+    let mut bytes = v2(0x21, 0x11, &body);
+    let at = bytes.len() - 4;
+    let sum = v2::crc32c(&bytes, at);
+    bytes[at..].copy_from_slice(&sum.to_be_bytes());
+    assert_eq!(header(&bytes).consumed, bytes.len());
+    for changed in [12 + 4, at - 1, at] {
+        let mut other = bytes.clone();
+        other[changed] ^= 1;
+        assert!(matches!(decode(&other), Decoded::Bad(_)), "{changed}");
+    }
+    let twice = [&body[..], &[3, 0, 4, 0, 0, 0, 0]].concat();
+    assert!(matches!(decode(&v2(0x21, 0x11, &twice)), Decoded::Bad(_)));
+}
+
+#[test]
+fn the_largest_header_is_taken() {
+    let mut body = vec![0; usize::from(u16::MAX)];
+    body[12..15].copy_from_slice(&[4, 0xFF, 0xF0]);
+    let bytes = v2(0x21, 0x11, &body);
+    assert_eq!((bytes.len(), header(&bytes).consumed), (MOST_V2, MOST_V2));
+}
+
+#[test]
+fn mixed_families_become_one() {
+    let v4: SocketAddr = "1.2.3.4:1".parse().unwrap();
+    let mapped: SocketAddr = "[::ffff:1.2.3.4]:1".parse().unwrap();
+    let v6: SocketAddr = "[2001:db8::1]:2".parse().unwrap();
+    let both = |source, destination| {
+        Some(Addresses {
+            source,
+            destination,
+        })
+    };
+    for encode in [encode_v1, encode_v2] {
+        assert_eq!(header(&encode(v4, v6)).addresses, both(mapped, v6));
+        assert_eq!(header(&encode(v6, v4)).addresses, both(v6, mapped));
+        assert_eq!(header(&encode(mapped, v4)).addresses, both(v4, v4));
+    }
+}

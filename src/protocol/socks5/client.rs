@@ -1,0 +1,131 @@
+//! The client's side: the same three messages, and what the proxy says to each.
+
+use super::super::answer::Answer;
+use super::super::host::Destination;
+use super::{
+    CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, put_address, put_word,
+    take, take_address,
+};
+
+/// Which reply is due.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Method,
+    Password,
+    Reply,
+}
+
+/// Asks for one connection.
+#[derive(Debug)]
+pub struct Client {
+    phase: Phase,
+    /// The user and the password, once they are written.
+    password: Option<Vec<u8>>,
+    request: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Client {
+    /// Asks for `destination`, with a user and a password of at most 255 bytes each if the proxy wants them; more
+    /// is cut off.
+    pub fn new(destination: &Destination, user: Option<(&str, &str)>) -> Self {
+        let mut request = vec![VERSION, CONNECT, 0];
+        put_address(&mut request, &destination.host, destination.port);
+        let password = user.map(|(user, password)| {
+            let mut message = vec![PASSWORD_VERSION];
+            put_word(&mut message, user.as_bytes());
+            put_word(&mut message, password.as_bytes());
+            message
+        });
+        Self {
+            phase: Phase::Method,
+            password,
+            request,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// What the proxy is sent first.
+    pub fn greeting(&self) -> Vec<u8> {
+        match self.password {
+            None => vec![VERSION, 1, OPEN],
+            Some(_) => vec![VERSION, 2, OPEN, PASSWORD],
+        }
+    }
+
+    /// Takes what the proxy sent.
+    pub fn push(&mut self, bytes: &[u8]) -> Answer {
+        self.bytes.extend_from_slice(bytes);
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut rest = &bytes[..];
+        let answer = match self.phase {
+            Phase::Method => self.method(&mut rest),
+            Phase::Password => self.welcome(&mut rest),
+            Phase::Reply => reply(&mut rest),
+        };
+        match answer {
+            None => self.bytes = bytes,
+            Some(_) => self.bytes = rest.to_vec(),
+        }
+        answer.unwrap_or(Answer::More)
+    }
+
+    fn method(&mut self, rest: &mut &[u8]) -> Option<Answer> {
+        if take(rest)? != VERSION {
+            return Some(Answer::Bad("this is no SOCKS5 proxy".to_owned()));
+        }
+        Some(match (take(rest)?, self.password.take()) {
+            (OPEN, _) => self.ask(),
+            (PASSWORD, Some(password)) => {
+                self.phase = Phase::Password;
+                Answer::Say(password)
+            }
+            (NO_METHOD, _) => Answer::Refused {
+                code: NO_METHOD.into(),
+                detail: "no way to sign in that both sides have".to_owned(),
+            },
+            (other, _) => Answer::Bad(format!(
+                "the proxy chose method {other}, which was not offered"
+            )),
+        })
+    }
+
+    fn welcome(&mut self, rest: &mut &[u8]) -> Option<Answer> {
+        if take(rest)? != PASSWORD_VERSION {
+            let detail = "the reply to user and password has another version than 1";
+            return Some(Answer::Bad(detail.to_owned()));
+        }
+        Some(match take(rest)? {
+            0 => self.ask(),
+            status => Answer::Refused {
+                code: status.into(),
+                detail: "the user is unknown or the password wrong".to_owned(),
+            },
+        })
+    }
+
+    fn ask(&mut self) -> Answer {
+        self.phase = Phase::Reply;
+        Answer::Say(std::mem::take(&mut self.request))
+    }
+}
+
+fn reply(rest: &mut &[u8]) -> Option<Answer> {
+    if take(rest)? != VERSION {
+        return Some(Answer::Bad("the reply is not SOCKS version 5".to_owned()));
+    }
+    let (code, _reserved) = (take(rest)?, take(rest)?);
+    if code != Reply::Succeeded as u8 {
+        let detail = Reply::words(code).to_owned();
+        let code = code.into();
+        return Some(Answer::Refused { code, detail });
+    }
+    Some(match take_address(rest)? {
+        (super::Address::Other(kind), _) => {
+            Answer::Bad(format!("the reply has an address of unknown type {kind}"))
+        }
+        _ => Answer::Open {
+            early: std::mem::take(rest).to_vec(),
+        },
+    })
+}

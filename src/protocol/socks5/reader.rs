@@ -1,0 +1,147 @@
+//! The server's side: greeting, password if one is asked for, request.
+
+use super::super::host::Destination;
+use super::super::request::{Kind, Outcome, Refusal, Request, Settings, Step};
+use super::{
+    Address, CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, destination,
+    take, take_address, take_word,
+};
+
+/// Which message is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    #[default]
+    Greeting,
+    Password,
+    Request,
+}
+
+/// Takes the messages of one client. None is longer than 513 bytes, and there are three.
+#[derive(Debug, Default)]
+pub(in super::super) struct Reader {
+    phase: Phase,
+    bytes: Vec<u8>,
+}
+
+impl Reader {
+    /// Takes the next bytes.
+    pub(in super::super) fn push(&mut self, bytes: &[u8], settings: &Settings) -> Step {
+        self.bytes.extend_from_slice(bytes);
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut rest = &bytes[..];
+        let step = match self.phase {
+            Phase::Greeting => self.greeting(&mut rest, settings),
+            Phase::Password => self.password(&mut rest, settings),
+            Phase::Request => self.request(&mut rest),
+        };
+        match step {
+            None => self.bytes = bytes,
+            Some(_) => self.bytes = rest.to_vec(),
+        }
+        step.unwrap_or(Step::More)
+    }
+
+    fn greeting(&mut self, rest: &mut &[u8], settings: &Settings) -> Option<Step> {
+        if take(rest)? != VERSION {
+            return Some(self.bad("the greeting is not SOCKS version 5"));
+        }
+        let methods = take_word(rest)?;
+        let (method, phase) = match settings.credentials {
+            None => (OPEN, Phase::Request),
+            Some(_) => (PASSWORD, Phase::Password),
+        };
+        if !methods.contains(&method) {
+            let detail = match phase {
+                Phase::Password => {
+                    "the client offers no user and password, which this proxy asks for"
+                }
+                _ => "the client offers no method but ones that this proxy has no use for",
+            };
+            let why = Refusal::Unauthenticated(detail.to_owned());
+            let say = self.failure(Reply::General);
+            return Some(Step::Refuse { say, why });
+        }
+        self.phase = phase;
+        Some(Step::Say(vec![VERSION, method]))
+    }
+
+    fn password(&mut self, rest: &mut &[u8], settings: &Settings) -> Option<Step> {
+        if take(rest)? != PASSWORD_VERSION {
+            return Some(self.bad("the user and password are not in version 1 of their form"));
+        }
+        let (user, password) = (take_word(rest)?, take_word(rest)?);
+        let credentials = settings.credentials.as_ref();
+        if !credentials.is_some_and(|known| known.allow(user, password)) {
+            let detail = "the user is unknown or the password wrong";
+            let why = Refusal::Unauthenticated(detail.to_owned());
+            let say = self.failure(Reply::General);
+            return Some(Step::Refuse { say, why });
+        }
+        self.phase = Phase::Request;
+        Some(Step::Say(vec![PASSWORD_VERSION, 0]))
+    }
+
+    fn request(&mut self, rest: &mut &[u8]) -> Option<Step> {
+        if take(rest)? != VERSION {
+            return Some(self.bad("the request is not SOCKS version 5"));
+        }
+        let (command, reserved) = (take(rest)?, take(rest)?);
+        // The whole message is taken before it is refused: bytes left unread would reset the connection
+        // and could take the reply with them.
+        let (address, port) = take_address(rest)?;
+        Some(match asked(command, reserved, address, port) {
+            Ok(destination) => Step::Ready(Request {
+                kind: Kind::Socks5,
+                destination,
+                upstream: std::mem::take(rest).to_vec(),
+                whole: false,
+            }),
+            Err((reply, detail)) => Step::Refuse {
+                say: self.failure(reply),
+                why: Refusal::BadRequest(detail),
+            },
+        })
+    }
+
+    /// The refusal of what is no SOCKS5.
+    pub(in super::super) fn bad(&self, detail: &str) -> Step {
+        Step::Refuse {
+            say: self.failure(Reply::General),
+            why: Refusal::BadRequest(detail.to_owned()),
+        }
+    }
+
+    /// What the client is told of its request.
+    pub(in super::super) fn outcome(&self, outcome: &Outcome) -> Vec<u8> {
+        match outcome {
+            Outcome::Connected(local) => Reply::Succeeded.encode(Some(*local)),
+            failure => self.failure(Reply::of(failure)),
+        }
+    }
+
+    /// A failure in the form that the message due now is answered in. Only a request has room for a reason.
+    fn failure(&self, reply: Reply) -> Vec<u8> {
+        match self.phase {
+            Phase::Greeting => vec![VERSION, NO_METHOD],
+            Phase::Password => vec![PASSWORD_VERSION, 1],
+            Phase::Request => reply.encode(None),
+        }
+    }
+}
+
+fn asked(
+    command: u8,
+    reserved: u8,
+    address: Address,
+    port: u16,
+) -> Result<Destination, (Reply, String)> {
+    if command != CONNECT {
+        let detail = format!("there is no command {command} here, only 1, CONNECT");
+        return Err((Reply::NoSuchCommand, detail));
+    }
+    if reserved != 0 {
+        let detail = format!("the reserved byte is {reserved} instead of 0");
+        return Err((Reply::General, detail));
+    }
+    destination(address, port)
+}

@@ -1,0 +1,295 @@
+//! What holds for every front end: splits do not matter, early data is kept, no bytes do harm.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What was said on the way, and how it ended; `None` while more is due.
+type End = (Vec<u8>, Option<Step>);
+
+/// Pushes the pieces in turn, as a proxy does: after something said, nothing once more.
+pub(super) fn drive<'a>(
+    settings: &Arc<Settings>,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> End {
+    let mut front = FrontEnd::new(settings);
+    let mut said = Vec::new();
+    for piece in pieces {
+        let mut step = front.push(piece);
+        while let Step::Say(bytes) = step {
+            said.extend(bytes);
+            step = front.push(&[]);
+        }
+        if step != Step::More {
+            assert_eq!(front.push(b"more"), Step::More, "nothing is taken any more");
+            return (said, Some(step));
+        }
+    }
+    (said, None)
+}
+
+/// The whole at once.
+pub(super) fn whole(settings: &Arc<Settings>, bytes: &[u8]) -> End {
+    drive(settings, [bytes])
+}
+
+pub(super) fn open() -> Arc<Settings> {
+    Arc::new(Settings::default())
+}
+
+pub(super) fn locked() -> Arc<Settings> {
+    Arc::new(Settings {
+        credentials: Some(Credentials::parse("ann:secret").unwrap()),
+        ..Settings::default()
+    })
+}
+
+pub(super) fn ready(end: &End) -> Option<&Request> {
+    match &end.1 {
+        Some(Step::Ready(request)) => Some(request),
+        _ => None,
+    }
+}
+
+pub(super) fn destinations() -> impl Strategy<Value = Destination> {
+    let host = prop_oneof![
+        any::<std::net::IpAddr>().prop_map(Host::Ip),
+        "([a-z][a-z0-9_]{0,9}\\.){0,3}[a-z]{1,9}".prop_map(Host::Name),
+    ];
+    (host, 1u16..).prop_map(|(host, port)| Destination { host, port })
+}
+
+/// The settings, a valid request as a client would send all of it, and what it asks for.
+fn requests() -> impl Strategy<Value = (Arc<Settings>, Vec<u8>, Request)> {
+    (destinations(), any::<bool>(), 0..3u8, ".{0,40}").prop_map(
+        |(destination, lock, kind, text)| {
+            let settings = if lock && kind > 0 { locked() } else { open() };
+            let user = lock.then_some(("ann", "secret"));
+            let early = text.clone().into_bytes();
+            let (kind, mut bytes) = match kind {
+                0 => (Kind::Json, json::request(&destination, &text)),
+                1 => (Kind::Socks5, socks5_bytes(&destination, user)),
+                _ => (Kind::Connect, connect::client::request(&destination, user)),
+            };
+            if kind != Kind::Json {
+                bytes.extend(&early);
+            }
+            let request = Request {
+                kind,
+                destination,
+                upstream: early,
+                whole: kind == Kind::Json,
+            };
+            (settings, bytes, request)
+        },
+    )
+}
+
+/// All that a SOCKS5 client sends, without waiting for a reply.
+fn socks5_bytes(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8> {
+    let mut client = socks5::client::Client::new(destination, user);
+    let mut bytes = client.greeting();
+    let replies: &[&[u8]] = match user {
+        None => &[&[5, 0]],
+        Some(_) => &[&[5, 2], &[1, 0]],
+    };
+    for reply in replies {
+        match client.push(reply) {
+            Answer::Say(more) => bytes.extend(more),
+            other => panic!("{other:?}"),
+        }
+    }
+    bytes
+}
+
+/// Cuts bytes at the given places.
+fn cut<'a>(bytes: &'a [u8], places: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+    let mut places: Vec<usize> = places.iter().map(|at| at.index(bytes.len() + 1)).collect();
+    places.extend([0, bytes.len()]);
+    places.sort_unstable();
+    places
+        .windows(2)
+        .map(|two| &bytes[two[0]..two[1]])
+        .collect()
+}
+
+/// Bytes that are often nearly a request.
+fn nearly() -> impl Strategy<Value = Vec<u8>> {
+    let any_bytes = prop::collection::vec(any::<u8>(), 0..400);
+    let changed = (
+        requests(),
+        prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    )
+        .prop_map(|((_, mut bytes, _), changes)| {
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes
+        });
+    let alphabet = prop::sample::select(&b"{}[]\":,\\ \r\n\t019aCONNECT\x05\x01\x00\x03"[..]);
+    prop_oneof![any_bytes, changed, prop::collection::vec(alphabet, 0..60)]
+}
+
+proptest! {
+    #[test]
+    fn any_split_asks_for_the_same(
+        (settings, bytes, request) in requests(),
+        places in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let at_once = whole(&settings, &bytes);
+        prop_assert_eq!(ready(&at_once), Some(&request));
+        // What comes behind a request is early data only if it comes with it.
+        let mut end = drive(&settings, cut(&bytes, &places));
+        let pushed_later = match &mut end.1 {
+            Some(Step::Ready(split)) => {
+                let missing = request.upstream.strip_prefix(&split.upstream[..]);
+                prop_assert!(missing.is_some(), "early data is a prefix");
+                split.upstream.clone_from(&request.upstream);
+                missing.unwrap_or_default()
+            }
+            _ => &[],
+        };
+        prop_assert!(bytes.ends_with(pushed_later));
+        prop_assert_eq!(&end, &at_once);
+        prop_assert_eq!(&drive(&settings, bytes.chunks(1)).0, &at_once.0);
+    }
+
+    #[test]
+    fn every_shorter_request_waits_for_more(
+        (settings, bytes, request) in requests(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let behind = match request.kind {
+            Kind::Json => 1,
+            _ => request.upstream.len(),
+        };
+        let short = &bytes[..at.index(bytes.len() - behind)];
+        prop_assert_eq!(drive(&settings, [short]).1, None);
+        let mut front = FrontEnd::new(&settings);
+        while let Step::Say(_) = front.push(short) {}
+        let closed = matches!(front.eof(), Step::Refuse { why: Refusal::Closed, .. });
+        prop_assert_eq!(closed, short.is_empty());
+    }
+
+    #[test]
+    fn no_bytes_do_harm(
+        bytes in nearly(),
+        lock in any::<bool>(),
+        places in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let settings = if lock { locked() } else { open() };
+        let at_once = whole(&settings, &bytes);
+        let split = drive(&settings, cut(&bytes, &places));
+        match (&at_once.1, &split.1) {
+            (Some(Step::Ready(one)), Some(Step::Ready(two))) => {
+                prop_assert_eq!(&one.destination, &two.destination);
+                prop_assert!(one.upstream.starts_with(&two.upstream));
+            }
+            // What follows an envelope is only seen if it comes with it.
+            (Some(Step::Refuse { .. }), Some(Step::Ready(two))) if two.whole => {}
+            // The same holds where the envelope is wrong as well: which of the two is told depends on the cut.
+            (Some(Step::Refuse { .. }), Some(Step::Refuse { say, .. })) if say.starts_with(b"{") => {}
+            (one, two) => prop_assert_eq!(one, two),
+        }
+    }
+
+    #[test]
+    fn every_client_comes_to_an_end(byte in any::<u8>(), fill in any::<u8>()) {
+        let settings = Arc::new(Settings { max_request: 1000, ..Settings::default() });
+        let mut bytes = vec![byte];
+        bytes.resize(10_000, fill);
+        prop_assert!(drive(&settings, bytes.chunks(7)).1.is_some());
+    }
+
+    #[test]
+    fn a_forwarded_connection_is_read_by_nobody(bytes in nearly()) {
+        let destination: Destination = "[::1]:9".parse().unwrap();
+        let settings = Arc::new(Settings { forward: Some(destination.clone()), ..Settings::default() });
+        let end = whole(&settings, &bytes);
+        let request = Request { kind: Kind::Forward, destination, upstream: bytes, whole: false };
+        prop_assert_eq!(ready(&end), Some(&request));
+        prop_assert!(ready(&whole(&settings, &[])).is_some());
+        let mut front = FrontEnd::new(&settings);
+        prop_assert!(matches!(front.eof(), Step::Ready(_)));
+        prop_assert_eq!(front.outcome(Outcome::Busy), b"");
+    }
+}
+
+fn said(step: Option<Step>) -> String {
+    match step {
+        Some(Step::Refuse { say, .. }) => String::from_utf8_lossy(&say).into_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_first_byte_that_begins_nothing_is_told_in_json() {
+    for (bytes, part) in [
+        (&b"\x16\x03\x01"[..], "TLS"),
+        (b"\x04\x01", "SOCKS4"),
+        (b"connect", "0x63"),
+        (b"[1]", "0x5b"),
+        (b"\xEF\xBB\xBF{}", "0xef"),
+    ] {
+        let line = said(whole(&open(), bytes).1);
+        assert!(
+            line.starts_with("{\"error\": \"bad_request\"") && line.contains(part),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_kind_that_is_not_taken_is_told_in_its_own_form() {
+    let only = |accept| {
+        Arc::new(Settings {
+            accept,
+            ..Settings::default()
+        })
+    };
+    let no_socks = only(Accept {
+        socks5: false,
+        ..Accept::ALL
+    });
+    assert_eq!(
+        said(whole(&no_socks, &[5, 1, 0]).1).as_bytes(),
+        "\u{5}\u{fffd}".as_bytes()
+    );
+    let no_json = only(Accept {
+        json: false,
+        ..Accept::ALL
+    });
+    assert!(said(whole(&no_json, b"{").1).contains("json is not taken"));
+    let no_connect = only(Accept {
+        connect: false,
+        ..Accept::ALL
+    });
+    assert!(said(whole(&no_connect, b"C").1).starts_with("HTTP/1.1 400 "));
+}
+
+#[test]
+fn the_only_kind_taken_is_the_form_of_every_error() {
+    let only = |kind| {
+        Arc::new(Settings {
+            accept: Accept::only(kind),
+            ..Settings::default()
+        })
+    };
+    for bytes in [&b"\x16"[..], b"\0", b"x"] {
+        assert!(said(whole(&only(Kind::Json), bytes).1).starts_with("{\"error\""));
+        assert_eq!(whole(&only(Kind::Socks5), bytes).1, {
+            let why = Refusal::BadRequest("the greeting is not SOCKS version 5".to_owned());
+            Some(Step::Refuse {
+                say: vec![5, 0xFF],
+                why,
+            })
+        });
+    }
+    assert!(said(whole(&only(Kind::Connect), b"\x16").1).starts_with("HTTP/1.1 400 "));
+    let front = FrontEnd::new(&only(Kind::Connect));
+    assert!(front.outcome(Outcome::Busy).starts_with(b"HTTP/1.1 503 "));
+    assert_eq!(front.kind(), Some(Kind::Connect));
+}

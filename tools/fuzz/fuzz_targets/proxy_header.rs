@@ -1,0 +1,44 @@
+//! PROXY headers: any bytes are the beginning of a header, a header, or none; more bytes do not change a verdict, and
+//! addresses that were read are written as the same.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use wirebench::protocol::proxy_header::{Decoded, MOST_V1, MOST_V2, decode, encode_v1, encode_v2};
+
+fuzz_target!(|bytes: &[u8]| {
+    let verdict = decode(bytes);
+    match &verdict {
+        Decoded::More => assert!(bytes.len() < MOST_V2, "no end to it"),
+        Decoded::Bad(reason) => assert!(!reason.is_empty()),
+        Decoded::Header(header) => {
+            assert!(header.consumed <= bytes.len());
+            assert!(header.version == 2 || header.consumed <= MOST_V1);
+            for at in 0..header.consumed {
+                assert_eq!(decode(&bytes[..at]), Decoded::More, "whole before its end");
+            }
+            if let Some(ends) = header.addresses {
+                for encode in [encode_v1, encode_v2] {
+                    let written = encode(ends.source, ends.destination);
+                    let Decoded::Header(second) = decode(&written) else {
+                        panic!("encoded, and not decoded again: {written:?}");
+                    };
+                    let second = second.addresses.map(|ends| (ends.source, ends.destination));
+                    let plain = |end: std::net::SocketAddr| (end.ip().to_canonical(), end.port());
+                    let ends = (plain(ends.source), plain(ends.destination));
+                    assert_eq!(
+                        second.map(|(from, to)| (plain(from), plain(to))),
+                        Some(ends)
+                    );
+                }
+            }
+        }
+    }
+    if verdict != Decoded::More {
+        let more = [bytes, b"PROXY \r\n\0"].concat();
+        match (&verdict, &decode(&more)) {
+            (Decoded::Bad(_), Decoded::Bad(_)) => {}
+            (one, two) => assert_eq!(one, two, "what follows matters"),
+        }
+    }
+});
