@@ -6,33 +6,29 @@
 
 #![no_main]
 
+#[path = "../../../src/proxy/relay/world.rs"]
+mod world;
+
 use libfuzzer_sys::fuzz_target;
+// What `world` finds above itself.
+use wirebench::proxy::relay::{Direction, Forwarding, Relay, Side, Step, Verdict, Via};
 
-mod relay {
-    pub(crate) use wirebench::proxy::relay::{Direction, Forwarding, Relay, Side, Step, Verdict, Via};
-
-    #[path = "../../../../src/proxy/relay/world.rs"]
-    mod world;
-
-    pub(crate) fn run(bytes: &[u8]) {
-        let [kind, to_server, to_client, script @ ..] = bytes else {
-            return;
-        };
-        let forwarding = match kind % 3 {
-            0 => Forwarding::Auto,
-            1 => Forwarding::Copy,
-            _ => Forwarding::Splice,
-        };
-        let amount = [to_server, to_client].map(|tens| u64::from(*tens) * 10);
-        let trouble = kind & 0x80 != 0;
-        let told = world::run(forwarding, amount, script, trouble);
-        assert!(told.verdict.is_some());
-        if !trouble {
-            assert_eq!(told.verdict, Some(Verdict::Finished));
-            assert_eq!(told.arrived, amount);
-        }
-        assert!(forwarding != Forwarding::Copy || told.spliced == 0);
+fuzz_target!(|bytes: &[u8]| {
+    let [kind, to_server, to_client, script @ ..] = bytes else {
+        return;
+    };
+    let forwarding = match kind % 3 {
+        0 => Forwarding::Auto,
+        1 => Forwarding::Copy,
+        _ => Forwarding::Splice,
+    };
+    let amount = [to_server, to_client].map(|tens| u64::from(*tens) * 10);
+    let trouble = kind & 0x80 != 0;
+    let told = world::run(forwarding, amount, script, trouble);
+    assert!(told.verdict.is_some());
+    if !trouble {
+        assert_eq!(told.verdict, Some(Verdict::Finished));
+        assert_eq!(told.arrived, amount);
     }
-}
-
-fuzz_target!(|bytes: &[u8]| relay::run(bytes));
+    assert!(forwarding != Forwarding::Copy || told.spliced == 0);
+});
