@@ -4,6 +4,7 @@
 //!
 //! - [`cli`]: options become plans; what the terminal shows.
 //! - [`udp`]: the UDP workload, from the datagram header to two processes that agree on a run.
+//! - [`load`]: what a proxy is measured with: the answering server.
 //! - [`proxy`]: the TCP proxy.
 //! - [`report`]: the record of a run and the forms it is given out in; [`engine`]: how datagrams get into
 //!   the kernel and out of it.
@@ -11,6 +12,7 @@
 
 pub mod cli;
 pub mod engine;
+pub mod load;
 pub mod proxy;
 pub mod report;
 pub mod stats;
