@@ -202,3 +202,6 @@ fn listeners(mut address: SocketAddr, threads: usize) -> io::Result<Vec<std::net
     drop(alone);
     (0..threads).map(|_| tcp::listen(address, true)).collect()
 }
+
+#[cfg(test)]
+mod tests;
