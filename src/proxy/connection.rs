@@ -25,8 +25,8 @@ use super::slab::Key;
 use super::timers::{Timer, Timers};
 use crate::sys::tcp;
 
-/// Lots that a direction may take before others have their turn: a MB or so.
-const TURN: usize = 16;
+/// Lots that a direction may take before others have their turn: 256 KiB, 100 µs or so.
+const TURN: usize = 4;
 
 /// How long a client that is refused has to hear it and hang up. Closing before would take the words back
 /// where it had sent more than was read.
@@ -233,7 +233,10 @@ impl<R: Request> Connection<R> {
         shop: &mut Shop<F>,
         now: u64,
     ) -> Option<Fate> {
-        let address = self.to?;
+        // One that starved may have been given up meanwhile.
+        let (Phase::Connecting(_), Some(address)) = (&self.phase, self.to) else {
+            return Some(Fate::Waits);
+        };
         let connected = TcpStream::connect(address).and_then(|mut server| {
             register(&shop.registry, &mut server, token(key, Side::Server))?;
             Ok(server)

@@ -246,6 +246,8 @@ impl<F: FrontEnd> Worker<F> {
         let place = self.shared.place();
         let extra = place.is_none();
         if extra && self.refusals >= REFUSALS {
+            self.totals.connections += 1;
+            self.totals.refused += 1;
             let _ = crate::sys::tcp::reset_on_close(&stream);
             return;
         }

@@ -2,9 +2,10 @@
 
 use crate::sys::splice::Pipe;
 
-/// Room that is asked for, in bytes: the most that an unprivileged user may have by default (`pipe-max-size`). A pipe is slots
-/// of a page, so that one of 64 KiB is full after 16 pieces, however short.
-const ROOM: usize = 1 << 20;
+/// Room that is asked for, in bytes. A pipe is slots of a page, and one of 64 KiB is full after 16 pieces, however short; a
+/// lot of 64 KiB comes in up to 17 pieces a segment. More would count against the user's share of pipe pages
+/// (`pipe-user-pages-soft`, 64 MiB) for nothing.
+const ROOM: usize = 256 << 10;
 
 /// Less room than this, in bytes, is not worth a splice: what users over their share of pipe pages get (pipe(7)).
 const LEAST: usize = 64 << 10;

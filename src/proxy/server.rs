@@ -165,11 +165,9 @@ where
                 let thread = thread::Builder::new()
                     .name(format!("proxy-{number}"))
                     .spawn_scoped(scope, move || {
-                        let totals = worker.run();
-                        if totals.is_err() {
-                            stopper.stop();
-                        }
-                        totals
+                        // One ends only when all do: also where it fails or panics.
+                        let _last = StopsAll(stopper);
+                        worker.run()
                     });
                 match thread {
                     Ok(thread) => threads.push(thread),
@@ -187,6 +185,15 @@ where
             }
             outcome
         })
+    }
+}
+
+/// Stops the proxy when it is dropped.
+struct StopsAll<'a>(&'a Stopper);
+
+impl Drop for StopsAll<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 
