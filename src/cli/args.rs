@@ -9,6 +9,7 @@ use clap::builder::EnumValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::list::{List, list};
+use super::proxy::args::Proxy;
 use crate::engine::choice;
 use crate::udp::placement::Choice;
 use crate::udp::plan::Offload;
@@ -36,6 +37,8 @@ pub(super) enum Command {
     Udp(Box<Udp>),
     /// Receive for other hosts' `bench udp --to`, many at once
     Serve(Serve),
+    /// The TCP proxy and its answering server
+    Proxy(Proxy),
     /// Compare saved runs: how NEW stands to BASE, setting by setting
     Compare(Compare),
     /// Tell what this kernel, user and machine allow, what each shortfall costs, and the command that lifts it
@@ -331,7 +334,7 @@ fn parse_percent(text: &str) -> Result<f64, String> {
 }
 
 /// A limit that lets anybody in at all.
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("nobody could be served; choose 1 or more".to_owned()),
         Ok(number) => Ok(number),
@@ -340,7 +343,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 /// A limit that leaves any time at all.
-fn some_time(text: &str) -> Result<Duration, String> {
+pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(Duration::ZERO) => Err("nobody could be served; choose more, like 30s".to_owned()),
         Ok(time) => Ok(time),

@@ -1,5 +1,5 @@
-//! The command line: `args` are turned into validated plans, which `udp`, `serve`, `compare` and
-//! `doctor` carry out and show. Nothing below this module prints or exits.
+//! The command line: `args` are turned into validated plans, which `udp`, `serve`, `proxy`, `compare`
+//! and `doctor` carry out and show. Nothing below this module prints or exits.
 
 mod args;
 mod compare;
@@ -8,6 +8,7 @@ mod failure;
 mod interrupt;
 mod list;
 mod progress;
+mod proxy;
 mod serve;
 mod sink;
 mod udp;
@@ -28,6 +29,7 @@ pub fn run() -> ExitCode {
     let outcome = match bench.command {
         Command::Udp(args) => udp::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Proxy(args) => proxy::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

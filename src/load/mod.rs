@@ -1,0 +1,3 @@
+//! What a proxy is measured with. So far the answering server, [`origin`].
+
+pub mod origin;

@@ -1,0 +1,288 @@
+//! One thread's loop over mio: takes clients, gives each connection its turn, and looks after time.
+//!
+//! Readiness is edge-triggered, so what is ready is remembered in the connection, and a connection that has had its turn
+//! with more to do comes back after the others.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::connection::{Connection, Fate, Shop, is_starved, of_token};
+use super::facts::{Ending, Totals};
+use super::front::FrontEnd;
+use super::lane::Means;
+use super::server::{Options, Shared};
+use super::slab::{Key, Slab};
+use super::timers::Timers;
+use crate::sys::clock::monotonic_ns;
+
+// No connection's: these would be the last place of the last generation.
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+/// Events taken at once.
+const EVENTS: usize = 1_024;
+
+/// Clients accepted before connections have their turn.
+const ACCEPTS: usize = 64;
+
+/// Clients too many that are told so at once. Those beyond are reset.
+const REFUSALS: usize = 64;
+
+/// How long nothing is accepted after file descriptors or memory ran out, in ns, unless a connection ends before.
+const PAUSE: u64 = 100_000_000;
+
+/// A thread's loop with its listener.
+pub(super) struct Worker<F: FrontEnd> {
+    poll: Poll,
+    listener: Option<TcpListener>,
+    connections: Slab<Connection<F::Request>>,
+    shop: Shop<F>,
+    shared: Arc<Shared>,
+    /// Those to have a turn.
+    ready: Vec<Key>,
+    /// Clients may be waiting.
+    accept: bool,
+    /// Nobody is accepted until then.
+    paused: Option<u64>,
+    /// Refused connections that are being told so, about.
+    refusals: usize,
+    drain: Duration,
+    /// Those that are not over by then are cut off.
+    stopping: Option<u64>,
+    totals: Totals,
+}
+
+impl<F: FrontEnd> Worker<F> {
+    /// With a listener that is bound.
+    ///
+    /// # Errors
+    /// Out of file descriptors or memory.
+    pub(super) fn new(
+        listener: std::net::TcpListener,
+        front: F,
+        options: &Options,
+        shared: Arc<Shared>,
+    ) -> io::Result<(Self, Waker)> {
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let shop = Shop {
+            front,
+            registry: poll.registry().try_clone()?,
+            timers: Timers::new(),
+            means: Means::new(options.pipes),
+            timeouts: options.timeouts,
+            forwarding: options.forwarding,
+            starved: Vec::new(),
+        };
+        let worker = Self {
+            poll,
+            listener: Some(listener),
+            connections: Slab::new(),
+            shop,
+            shared,
+            ready: Vec::new(),
+            accept: false,
+            paused: None,
+            refusals: 0,
+            drain: options.drain,
+            stopping: None,
+            totals: Totals::default(),
+        };
+        Ok((worker, waker))
+    }
+
+    /// Serves until it is told to stop and the last connection is over, or has had its time.
+    ///
+    /// # Errors
+    /// As epoll_wait(2).
+    pub(super) fn run(mut self) -> io::Result<Totals> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut turns = Vec::new();
+        loop {
+            let wait = self.wait(monotonic_ns());
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            let now = monotonic_ns();
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept = true,
+                    WAKER => {}
+                    token => {
+                        let (key, side) = of_token(token);
+                        if let Some(connection) = self.connections.get_mut(key) {
+                            connection.ready(side, event);
+                            self.queue(key);
+                        }
+                    }
+                }
+            }
+            std::mem::swap(&mut self.ready, &mut turns);
+            for key in turns.drain(..) {
+                self.serve(key, now);
+            }
+            self.expire(now);
+            self.recover(now);
+            if self.accept && self.paused.is_none() {
+                self.accept(now);
+            }
+            if self.is_over(now) {
+                return Ok(self.totals);
+            }
+        }
+    }
+
+    /// How long to sleep.
+    fn wait(&self, now: u64) -> Option<Duration> {
+        if !self.ready.is_empty() || (self.accept && self.paused.is_none()) {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.shop.timers.next(), self.paused, self.stopping];
+        let next = next.into_iter().flatten().min()?;
+        Some(Duration::from_nanos(next.saturating_sub(now)))
+    }
+
+    fn queue(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.queued
+        {
+            connection.queued = true;
+            self.ready.push(key);
+        }
+    }
+
+    fn serve(&mut self, key: Key, now: u64) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.queued = false;
+            let fate = connection.serve(key, &mut self.shop, now);
+            self.meet(key, fate, now);
+        }
+    }
+
+    fn meet(&mut self, key: Key, fate: Fate, now: u64) {
+        match fate {
+            Fate::Waits => {}
+            Fate::More => self.queue(key),
+            Fate::Over(ending) => self.close(key, ending, now),
+        }
+    }
+
+    fn close(&mut self, key: Key, ending: Ending, now: u64) {
+        if let Some(connection) = self.connections.remove(key) {
+            if connection.is_extra() {
+                self.refusals -= 1;
+            }
+            let facts = connection.close(ending, key, &mut self.shop, now);
+            self.totals.add(&facts);
+            // There are file descriptors again.
+            self.paused = self.paused.map(|until| until.min(now));
+        }
+    }
+
+    fn expire(&mut self, now: u64) {
+        while let Some(key) = self.shop.timers.up(now) {
+            if let Some(connection) = self.connections.get_mut(key)
+                && connection.is_due(key, &mut self.shop.timers, now)
+            {
+                let fate = connection.expired(key, &mut self.shop, now);
+                self.meet(key, fate, now);
+            }
+        }
+    }
+
+    /// After a pause, serves those first who were accepted and could not be given a server's socket.
+    fn recover(&mut self, now: u64) {
+        if self.paused.is_some_and(|until| until <= now) {
+            self.paused = None;
+            for key in std::mem::take(&mut self.shop.starved) {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    let fate = connection.connect(key, &mut self.shop, now);
+                    self.meet(key, fate.unwrap_or(Fate::More), now);
+                }
+            }
+        }
+        if self.paused.is_none() && !self.shop.starved.is_empty() {
+            self.pause(now);
+        }
+    }
+
+    fn pause(&mut self, now: u64) {
+        self.paused = Some(now + PAUSE);
+        self.shop.means.pipes.shrink();
+        self.totals.pauses += 1;
+    }
+
+    fn accept(&mut self, now: u64) {
+        for _ in 0..ACCEPTS {
+            let Some(listener) = &self.listener else {
+                self.accept = false;
+                return;
+            };
+            match listener.accept() {
+                Ok((stream, from)) => self.admit(stream, from, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.accept = false;
+                    return;
+                }
+                Err(error) if is_starved(&error) => return self.pause(now),
+                // Of that one client: it is gone again, or never came through.
+                Err(_) => {}
+            }
+            if !self.shop.starved.is_empty() {
+                return self.pause(now);
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, from: std::net::SocketAddr, now: u64) {
+        let place = self.shared.place();
+        let extra = place.is_none();
+        if extra && self.refusals >= REFUSALS {
+            self.totals.connections += 1;
+            self.totals.refused += 1;
+            let _ = crate::sys::tcp::reset_on_close(&stream);
+            return;
+        }
+        let mut first = Fate::Waits;
+        let admitted = self.connections.insert(|key| {
+            let (connection, fate) =
+                Connection::new(stream, from, place, key, &mut self.shop, now)?;
+            first = fate;
+            Ok::<_, io::Error>(connection)
+        });
+        if let Ok(key) = admitted {
+            self.refusals += usize::from(extra);
+            self.meet(key, first, now);
+        }
+    }
+
+    /// Told to stop, it takes those who are waiting already and nobody else. True when all is over.
+    fn is_over(&mut self, now: u64) -> bool {
+        let drain = u64::try_from(self.drain.as_nanos()).unwrap_or(u64::MAX);
+        if self.stopping.is_none() && self.shared.is_stopping() {
+            self.stopping = Some(now.saturating_add(drain));
+            self.accept = true;
+            while self.accept && self.paused.is_none() {
+                self.accept(now);
+            }
+            self.listener = None;
+        }
+        let Some(until) = self.stopping else {
+            return false;
+        };
+        if now >= until {
+            for key in self.connections.keys() {
+                self.close(key, Ending::Stopped, now);
+            }
+        }
+        self.connections.is_empty()
+    }
+}

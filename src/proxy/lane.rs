@@ -1,0 +1,218 @@
+//! The hands of a [`Relay`]: one direction's bytes between its two sockets, by copying or through a pipe.
+//!
+//! What all connections of a thread share is in [`Means`]. A connection that waits has memory of its own only for
+//! bytes that its sink did not take.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+
+use mio::net::TcpStream;
+
+use super::pipes::Pool;
+use super::relay::{Direction, Relay, Step, Via};
+use crate::sys::splice::Pipe;
+use crate::sys::tcp;
+
+/// Bytes of the buffer to copy through. A lot is as many whole segments as fit: loopback's are of 65,483 bytes.
+pub const BUFFER: usize = 64 << 10;
+
+/// Buffers for leftovers kept by a thread for the next who needs one.
+const SPARE: usize = 16;
+
+/// What a thread's connections share.
+#[derive(Debug)]
+pub struct Means {
+    /// To copy through; empty between turns.
+    pub buffer: Box<[u8]>,
+    /// To splice through.
+    pub pipes: Pool,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Means {
+    /// With so many pipes at most.
+    pub fn new(pipes: usize) -> Self {
+        Self {
+            buffer: vec![0; BUFFER].into(),
+            pipes: Pool::new(pipes),
+            spare: Vec::new(),
+        }
+    }
+}
+
+/// What is in hand of one direction between turns.
+#[derive(Debug, Default)]
+pub struct Lane {
+    rest: Vec<u8>,
+    /// Of `rest`, those that are gone.
+    taken: usize,
+    pipe: Option<Pipe>,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing more can be done until a socket is ready.
+    Waits,
+    /// Others are to have their turn; there is more to do.
+    More,
+}
+
+impl Lane {
+    /// Keeps bytes that the sink is to get first of all, as [`super::relay::Flow::hold`] counts them.
+    pub fn hold(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+    }
+
+    /// Does what `relay` says of `direction`, for up to `lots` lots.
+    pub fn drive(
+        &mut self,
+        relay: &mut Relay,
+        direction: Direction,
+        (source, sink): (&TcpStream, &TcpStream),
+        means: &mut Means,
+        mut lots: usize,
+    ) -> Turn {
+        // Bytes of the shared buffer that are gone; used only while it holds this direction's bytes.
+        let mut gone = 0;
+        let mut fresh = false;
+        let turn = loop {
+            match relay.step(direction) {
+                Step::Fill { .. } if lots == 0 => break Turn::More,
+                Step::Fill { via, most } => {
+                    lots -= 1;
+                    let most = measured(relay, direction, sink, most);
+                    match self.fill(via, most, source, means) {
+                        Ok(Filled::Bytes(bytes)) => {
+                            relay.flow(direction).filled(bytes);
+                            (gone, fresh) = (0, via == Via::Copy);
+                        }
+                        Ok(Filled::End) => relay.flow(direction).ended(),
+                        Ok(Filled::NoPipe) => relay.flow(direction).no_pipe(),
+                        Err(error) => match error.kind() {
+                            ErrorKind::WouldBlock => relay.flow(direction).source_empty(),
+                            ErrorKind::Interrupted => {}
+                            _ => relay.source_failed(direction),
+                        },
+                    }
+                }
+                Step::Drain { via, most } => {
+                    let drained = match (via, fresh) {
+                        (Via::Copy, true) => write(sink, means.buffer.get(gone..gone + most)),
+                        (Via::Copy, false) => write(sink, self.rest.get(self.taken..)),
+                        (Via::Pipe, _) => match &self.pipe {
+                            Some(pipe) => pipe.drain(sink.as_fd(), most),
+                            None => Err(ErrorKind::BrokenPipe.into()),
+                        },
+                    };
+                    match drained {
+                        Ok(bytes) if bytes > 0 => {
+                            relay.flow(direction).drained(bytes);
+                            if fresh {
+                                gone += bytes
+                            } else {
+                                self.taken += bytes
+                            }
+                            if relay.flow(direction).held() == 0 {
+                                self.put_down(means, 0);
+                                fresh = false;
+                            }
+                        }
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                            relay.flow(direction).sink_full();
+                        }
+                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                        _ => relay.flow(direction).broken(),
+                    }
+                }
+                Step::Shut => {
+                    // It fails only where the peer is gone, which the other direction meets by itself.
+                    let _ = sink.shutdown(Shutdown::Write);
+                    relay.flow(direction).shut();
+                }
+                Step::AwaitSource | Step::AwaitSink | Step::Over => break Turn::Waits,
+            }
+        };
+        let held = relay.flow(direction).held();
+        if fresh && held > 0 {
+            // The next connection needs the buffer.
+            self.rest = means.spare.pop().unwrap_or_default();
+            let left = means.buffer.get(gone..gone + held);
+            self.rest.extend_from_slice(left.unwrap_or_default());
+        }
+        turn
+    }
+
+    fn fill(
+        &mut self,
+        via: Via,
+        most: usize,
+        mut source: &TcpStream,
+        means: &mut Means,
+    ) -> io::Result<Filled> {
+        let bytes = match via {
+            Via::Copy => {
+                let most = most.min(means.buffer.len());
+                source.read(means.buffer.get_mut(..most).unwrap_or_default())?
+            }
+            Via::Pipe => {
+                let Some(pipe) = means.pipes.take() else {
+                    return Ok(Filled::NoPipe);
+                };
+                match pipe.fill(source.as_fd(), most) {
+                    Ok(bytes) if bytes > 0 => {
+                        self.pipe = Some(pipe);
+                        bytes
+                    }
+                    nothing => {
+                        means.pipes.give(pipe, 0);
+                        nothing?
+                    }
+                }
+            }
+        };
+        Ok(match bytes {
+            0 => Filled::End,
+            bytes => Filled::Bytes(bytes),
+        })
+    }
+
+    /// Gives back what held the bytes of this direction, `held` of which are still there.
+    pub fn put_down(&mut self, means: &mut Means, held: usize) {
+        if let Some(pipe) = self.pipe.take() {
+            means.pipes.give(pipe, held);
+        }
+        let mut rest = std::mem::take(&mut self.rest);
+        self.taken = 0;
+        if rest.capacity() > 0 && means.spare.len() < SPARE {
+            rest.clear();
+            means.spare.push(rest);
+        }
+    }
+}
+
+enum Filled {
+    Bytes(usize),
+    End,
+    NoPipe,
+}
+
+fn write(mut sink: &TcpStream, bytes: Option<&[u8]>) -> io::Result<usize> {
+    sink.write(bytes.unwrap_or_default())
+}
+
+/// How much to take at once: whole segments of the sink. They grow once a connection has carried some, so they are
+/// looked at again after 1, 3, 7, 15, … lots.
+fn measured(relay: &mut Relay, direction: Direction, sink: &TcpStream, most: usize) -> usize {
+    let flow = relay.flow(direction);
+    if !(flow.counts().fills + 1).is_power_of_two() {
+        return most;
+    }
+    let lot = match tcp::segment(sink) {
+        Ok(segment @ 1..=BUFFER) => BUFFER / segment * segment,
+        _ => BUFFER,
+    };
+    flow.set_lot(lot);
+    lot
+}

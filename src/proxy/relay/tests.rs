@@ -1,0 +1,128 @@
+use proptest::prelude::*;
+
+use super::world::run;
+use super::*;
+
+fn any_forwarding() -> impl Strategy<Value = Forwarding> {
+    prop::sample::select(vec![Forwarding::Auto, Forwarding::Copy, Forwarding::Splice])
+}
+
+/// Fills and drains a lot of `bytes`, and says how it went.
+fn lot(flow: &mut Flow, bytes: usize) -> Via {
+    flow.readable(true);
+    flow.writable();
+    let Step::Fill { via, .. } = flow.step() else {
+        panic!("{flow:?}");
+    };
+    flow.filled(bytes);
+    flow.drained(bytes);
+    via
+}
+
+proptest! {
+    #[test]
+    fn everything_arrives_once_and_in_order_whatever_the_weather(
+        forwarding in any_forwarding(),
+        amount in [0u64..2_000, 0u64..2_000],
+        script in prop::collection::vec(any::<u8>(), 0..3_000),
+    ) {
+        let told = run(forwarding, amount, &script, false);
+        prop_assert_eq!(told.verdict, Some(Verdict::Finished));
+        prop_assert_eq!(told.arrived, amount);
+        if forwarding == Forwarding::Copy {
+            prop_assert_eq!(told.spliced, 0);
+        }
+    }
+
+    #[test]
+    fn trouble_at_either_end_is_never_passed_on_as_an_end(
+        forwarding in any_forwarding(),
+        amount in [0u64..2_000, 0u64..2_000],
+        script in prop::collection::vec(any::<u8>(), 0..3_000),
+    ) {
+        prop_assert!(run(forwarding, amount, &script, true).verdict.is_some());
+    }
+}
+
+#[test]
+fn a_flow_goes_to_the_pipe_when_it_is_bulk_and_back_when_it_is_not() {
+    let mut flow = Flow::new(Forwarding::Auto, 100);
+    for _ in 0..3 {
+        for _ in 1..BULK {
+            assert_eq!(lot(&mut flow, 100), Via::Copy);
+        }
+        assert_eq!(lot(&mut flow, 99), Via::Copy);
+    }
+    for _ in 0..BULK {
+        assert_eq!(lot(&mut flow, 100), Via::Copy);
+    }
+    for _ in 0..3 {
+        assert_eq!(lot(&mut flow, 25), Via::Pipe);
+        for _ in 1..BULK {
+            assert_eq!(lot(&mut flow, 24), Via::Pipe);
+        }
+    }
+    assert_eq!(lot(&mut flow, 24), Via::Pipe, "a lot of 25 is not small");
+    for _ in 1..BULK {
+        lot(&mut flow, 24);
+    }
+    assert_eq!(lot(&mut flow, 24), Via::Copy);
+}
+
+#[test]
+fn without_a_pipe_it_copies_and_asks_again_later() {
+    let mut flow = Flow::new(Forwarding::Splice, 100);
+    for round in 1..4 {
+        assert_eq!(lot(&mut flow, 1), Via::Pipe);
+        flow.no_pipe();
+        for _ in 0..BULK {
+            assert_eq!(lot(&mut flow, 1), Via::Copy);
+        }
+        assert_eq!(flow.counts().no_pipe, round);
+        assert_eq!(flow.counts().spliced, round);
+    }
+}
+
+#[test]
+fn what_a_front_end_says_comes_first() {
+    let mut flow = Flow::new(Forwarding::Splice, 100);
+    flow.hold(7);
+    assert_eq!(flow.step(), Step::AwaitSink);
+    flow.writable();
+    assert_eq!(
+        flow.step(),
+        Step::Drain {
+            via: Via::Copy,
+            most: 7
+        }
+    );
+    flow.drained(7);
+    assert_eq!(lot(&mut flow, 1), Via::Pipe);
+}
+
+#[test]
+fn a_short_copy_saves_a_read_unless_the_source_has_ended_too() {
+    let mut flow = Flow::new(Forwarding::Copy, 100);
+    flow.writable();
+    flow.readable(false);
+    flow.filled(99);
+    flow.drained(99);
+    assert_eq!(flow.step(), Step::AwaitSource);
+    flow.readable(true);
+    flow.filled(99);
+    flow.drained(99);
+    assert!(matches!(flow.step(), Step::Fill { .. }));
+}
+
+#[test]
+fn a_dead_server_may_still_have_its_say() {
+    let mut relay = Relay::new(Forwarding::Copy, 100);
+    relay.to_server.hold(3);
+    relay.to_server.broken();
+    assert_eq!(relay.verdict(), None);
+    assert_eq!(lot(&mut relay.to_client, 5), Via::Copy);
+    assert_eq!(relay.verdict(), None);
+    relay.to_client.ended();
+    assert_eq!(relay.step(Direction::ToClient), Step::Over);
+    assert_eq!(relay.verdict(), Some(Verdict::Reset(Side::Server)));
+}

@@ -1,0 +1,214 @@
+//! The proxy as a whole: its listeners, a thread for each, and how it is stopped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use mio::Waker;
+
+use super::connection::Timeouts;
+use super::epoll::Worker;
+use super::facts::Totals;
+use super::front::FrontEnd;
+use super::relay::Forwarding;
+use crate::sys::tcp;
+
+/// What a proxy is to do, apart from its front end.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How bytes are brought from one end to the other.
+    pub forwarding: Forwarding,
+    /// Threads, each with a listener on the same port.
+    pub threads: usize,
+    /// Connections at once, over all threads. Clients beyond are told so and hung up on.
+    pub connections: usize,
+    /// Pipes at once, a thread: as many flows can be bulk by splice(2) with bytes in hand.
+    pub pipes: usize,
+    /// How long a connection may wait.
+    pub timeouts: Timeouts,
+    /// How long connections may go on once the proxy is to stop.
+    pub drain: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            forwarding: Forwarding::Auto,
+            threads: 1,
+            connections: 10_000,
+            pipes: 64,
+            timeouts: Timeouts {
+                request: Duration::from_secs(10),
+                connect: Duration::from_secs(5),
+                idle: Duration::from_secs(300),
+                half_closed: Duration::from_secs(30),
+            },
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the threads share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    stop: AtomicBool,
+    open: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// One of the connections allowed at once. Dropping it makes room.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// A place, unless all are taken.
+    pub(super) fn place(&self) -> Option<Place> {
+        let place = Place(self.open.clone());
+        // Counted first, so that two threads cannot take the last one both.
+        if self.open.fetch_add(1, Ordering::Relaxed) < self.most {
+            Some(place)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Ends a proxy from another thread.
+#[derive(Debug, Clone)]
+pub struct Stopper {
+    shared: Arc<Shared>,
+    wakers: Arc<Vec<Waker>>,
+}
+
+impl Stopper {
+    /// Nobody is accepted any more; [`Server::run`] returns once the last connection is over or the drain has had its time.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for waker in self.wakers.iter() {
+            let _ = waker.wake();
+        }
+    }
+}
+
+/// A proxy that listens.
+pub struct Server<F: FrontEnd> {
+    workers: Vec<Worker<F>>,
+    local: SocketAddr,
+    stopper: Stopper,
+}
+
+impl<F> Server<F>
+where
+    F: FrontEnd + Clone + Send,
+    F::Request: Send,
+{
+    /// Listens on `address`, where port 0 lets the kernel choose.
+    ///
+    /// # Errors
+    /// As bind(2) and listen(2): in use, not of this host, not permitted; out of file descriptors or memory.
+    pub fn bind(address: SocketAddr, front: &F, options: &Options) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            open: Arc::default(),
+            most: options.connections,
+        });
+        let (mut workers, mut wakers) = (Vec::new(), Vec::new());
+        let mut local = address;
+        for listener in listeners(address, options.threads)? {
+            local = listener.local_addr()?;
+            let (worker, waker) = Worker::new(listener, front.clone(), options, shared.clone())?;
+            workers.push(worker);
+            wakers.push(waker);
+        }
+        let wakers = Arc::new(wakers);
+        Ok(Self {
+            workers,
+            local,
+            stopper: Stopper { shared, wakers },
+        })
+    }
+
+    /// Where it listens.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// A handle that ends it.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Serves until it is stopped, and tells what became of all connections.
+    ///
+    /// # Errors
+    /// As epoll_wait(2), or a thread could not be had. Whatever a client or server does is no error.
+    pub fn run(self) -> io::Result<Totals> {
+        let stopper = self.stopper;
+        thread::scope(|scope| {
+            let mut threads = Vec::new();
+            let mut outcome = Ok(Totals::default());
+            for (number, worker) in self.workers.into_iter().enumerate() {
+                let stopper = &stopper;
+                let thread = thread::Builder::new()
+                    .name(format!("proxy-{number}"))
+                    .spawn_scoped(scope, move || {
+                        // One ends only when all do: also where it fails or panics.
+                        let _last = StopsAll(stopper);
+                        worker.run()
+                    });
+                match thread {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) => {
+                        stopper.stop();
+                        outcome = Err(error);
+                    }
+                }
+            }
+            for thread in threads {
+                let totals = thread
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
+                outcome = outcome.and_then(|sum| Ok(sum.and(totals?)));
+            }
+            outcome
+        })
+    }
+}
+
+/// Stops the proxy when it is dropped.
+struct StopsAll<'a>(&'a Stopper);
+
+impl Drop for StopsAll<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// A listener a thread, all on one port.
+fn listeners(mut address: SocketAddr, threads: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    // Alone it is found out where somebody listens already; shared, the port would be shared with another proxy of
+    // ours too, in silence.
+    let alone = tcp::listen(address, false)?;
+    if threads <= 1 {
+        return Ok(vec![alone]);
+    }
+    address = alone.local_addr()?;
+    drop(alone);
+    (0..threads).map(|_| tcp::listen(address, true)).collect()
+}
+
+#[cfg(test)]
+mod tests;

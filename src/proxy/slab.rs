@@ -1,0 +1,163 @@
+//! Connections by a small number that an event carries, with a generation: an event of one that is gone finds nobody, also when its
+//! place was taken meanwhile.
+
+/// Where something is, and which of those that were there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    slot: u32,
+    generation: u32,
+}
+
+/// Generations go round after so many.
+const GENERATIONS: u32 = 1 << 31;
+
+impl Key {
+    /// As a number below 2^63, for epoll to carry.
+    pub fn number(self) -> usize {
+        ((self.generation % GENERATIONS) as usize) << 32 | self.slot as usize
+    }
+
+    /// From [`Self::number`].
+    pub fn from_number(number: usize) -> Self {
+        Self {
+            slot: number as u32,
+            generation: (number >> 32) as u32,
+        }
+    }
+}
+
+/// Things by their [`Key`].
+#[derive(Debug)]
+pub struct Slab<T> {
+    slots: Vec<(u32, Option<T>)>,
+    free: Vec<u32>,
+}
+
+impl<T> Slab<T> {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// How many are in it.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Nobody is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts what `make` makes of its key in; nothing where it fails.
+    ///
+    /// # Errors
+    /// As `make`.
+    pub fn insert<E>(&mut self, make: impl FnOnce(Key) -> Result<T, E>) -> Result<Key, E> {
+        let slot = self.free.last().copied();
+        let key = match slot {
+            Some(slot) => Key {
+                slot,
+                generation: self.slots.get(slot as usize).map_or(0, |(now, _)| *now),
+            },
+            None => Key {
+                slot: self.slots.len() as u32,
+                generation: 0,
+            },
+        };
+        let thing = make(key)?;
+        if slot.is_some() {
+            self.free.pop();
+        } else {
+            self.slots.push((0, None));
+        }
+        if let Some((_, place)) = self.slots.get_mut(key.slot as usize) {
+            *place = Some(thing);
+        }
+        Ok(key)
+    }
+
+    /// Who has this key.
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        match self.slots.get_mut(key.slot as usize) {
+            Some((generation, thing)) if *generation == key.generation => thing.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Takes who has this key out.
+    pub fn remove(&mut self, key: Key) -> Option<T> {
+        let (generation, thing) = self.slots.get_mut(key.slot as usize)?;
+        if *generation != key.generation {
+            return None;
+        }
+        let thing = thing.take()?;
+        *generation = (*generation + 1) % GENERATIONS;
+        self.free.push(key.slot);
+        Some(thing)
+    }
+
+    /// The keys of all.
+    pub fn keys(&self) -> Vec<Key> {
+        let slots = self.slots.iter().zip(0u32..);
+        slots
+            .filter(|((_, thing), _)| thing.is_some())
+            .map(|(&(generation, _), slot)| Key { slot, generation })
+            .collect()
+    }
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        #[test]
+        fn a_key_finds_its_own_and_only_while_it_is_there(acts in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..200)) {
+            let mut slab = Slab::new();
+            let mut there: HashMap<usize, u32> = HashMap::new();
+            let mut gone = Vec::new();
+            for (number, (insert, which)) in (0u32..).zip(acts) {
+                if insert || there.is_empty() {
+                    let key = slab.insert(|_| Ok::<_, ()>(number)).unwrap();
+                    prop_assert!(!gone.contains(&key.number()));
+                    prop_assert!(there.insert(key.number(), number).is_none());
+                } else {
+                    let mut keys: Vec<_> = there.keys().copied().collect();
+                    keys.sort_unstable();
+                    let key = *which.get(&keys);
+                    prop_assert_eq!(slab.remove(Key::from_number(key)), there.remove(&key));
+                    gone.push(key);
+                }
+                prop_assert_eq!(slab.len(), there.len());
+                prop_assert_eq!(slab.keys().len(), there.len());
+                for (key, number) in &there {
+                    prop_assert_eq!(slab.get_mut(Key::from_number(*key)), Some(&mut number.clone()));
+                }
+                for key in &gone {
+                    prop_assert_eq!(slab.get_mut(Key::from_number(*key)), None);
+                    prop_assert_eq!(slab.remove(Key::from_number(*key)), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_could_not_be_made_takes_no_place() {
+        let mut slab: Slab<()> = Slab::new();
+        assert_eq!(slab.insert(|_| Err("no")), Err("no"));
+        assert!(slab.is_empty());
+        assert!(slab.keys().is_empty());
+    }
+}

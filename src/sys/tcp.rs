@@ -1,0 +1,101 @@
+//! TCP listeners, and the options of TCP sockets that a proxy sets or reads: tcp(7), socket(7).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` at most (listen(2)).
+const BACKLOG: i32 = 4_096;
+
+/// A non-blocking listener, or with `shared` one of several on the same port, among which the kernel spreads
+/// connections (`SO_REUSEPORT`). An IPv6 one takes IPv4 too where its address is unspecified.
+///
+/// # Errors
+/// As socket(2), bind(2) and listen(2). `EADDRINUSE` also where another listener is not `shared`.
+pub fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // The port may still be held by connections that ended lately.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Sends small writes at once (`TCP_NODELAY`), and leaves urgent data in line with the rest (`SO_OOBINLINE`).
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn for_relaying(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_out_of_band_inline(true)
+}
+
+/// Bytes of data in a full segment as it is sent now (`TCP_MAXSEG`). It grows once a connection has carried some.
+///
+/// # Errors
+/// As getsockopt(2).
+pub fn segment(socket: &impl AsFd) -> io::Result<usize> {
+    SockRef::from(socket).tcp_mss().map(|bytes| bytes as usize)
+}
+
+/// Makes the close of this socket a reset: what was not sent yet is thrown away, and the other end is told that the
+/// connection broke (`SO_LINGER` of no time, socket(7)).
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read};
+    use std::net::TcpStream;
+
+    fn any_port() -> SocketAddr {
+        "127.0.0.1:0".parse().unwrap()
+    }
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind(any_port()).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_port_is_shared_by_those_who_want_to() {
+        let first = listen(any_port(), true).unwrap();
+        let address = first.local_addr().unwrap();
+        listen(address, true).unwrap();
+        let refused = listen(address, false).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_segment_of_a_connection_is_known_and_small_writes_leave_at_once() {
+        let (near, _far) = pair();
+        for_relaying(&near).unwrap();
+        assert!(near.nodelay().unwrap());
+        assert!(segment(&near).unwrap() >= 536);
+    }
+
+    #[test]
+    fn a_reset_is_no_end() {
+        let (near, mut far) = pair();
+        reset_on_close(&near).unwrap();
+        drop(near);
+        let error = far.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+}

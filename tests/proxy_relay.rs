@@ -1,0 +1,589 @@
+//! `bench proxy serve --forward`: what goes through arrives, what breaks is seen to break, and what is too much is borne.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Finished, NOTICED, PATIENCE, Running, bench, start};
+use socket2::{Domain, SockRef, Socket, Type};
+
+const FORWARDINGS: [&str; 3] = ["auto", "copy", "splice"];
+
+/// A proxy on loopback, before a server that a test plays.
+struct Proxy {
+    program: Running,
+    address: SocketAddr,
+    server: TcpListener,
+}
+
+impl Proxy {
+    #[track_caller]
+    fn start(more: &[&str]) -> Self {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (program, address) = proxy(server.local_addr().unwrap(), more);
+        Self {
+            program,
+            address,
+            server,
+        }
+    }
+
+    /// A client and the server's end of its connection.
+    #[track_caller]
+    fn pair(&self) -> (TcpStream, TcpStream) {
+        let client = connect(self.address);
+        (client, patient(self.server.accept().unwrap().0))
+    }
+
+    #[track_caller]
+    fn stop(self) -> Finished {
+        self.program.signal("TERM");
+        self.program.wait(NOTICED).done()
+    }
+}
+
+#[track_caller]
+fn proxy(to: SocketAddr, more: &[&str]) -> (Running, SocketAddr) {
+    let to = to.to_string();
+    let fixed = [
+        "proxy",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--forward",
+        &to,
+    ];
+    let mut program = start(fixed.iter().chain(more));
+    let address = program.listening();
+    (program, address)
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[track_caller]
+fn connect(to: SocketAddr) -> TcpStream {
+    patient(TcpStream::connect(to).unwrap())
+}
+
+/// Says so many bytes and sees them arrive.
+#[track_caller]
+fn assert_passes(mut from: &TcpStream, mut to: &TcpStream, bytes: usize) {
+    let said: Vec<u8> = (0..bytes).map(|n| (n % 253) as u8).collect();
+    from.write_all(&said).unwrap();
+    let mut heard = vec![0; bytes];
+    to.read_exact(&mut heard).unwrap();
+    assert!(heard == said);
+}
+
+#[track_caller]
+fn assert_reset(mut stream: &TcpStream) {
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[track_caller]
+fn assert_ended(mut stream: &TcpStream) {
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+}
+
+/// The number before `word` in what it said at its end.
+#[track_caller]
+fn count(finished: &Finished, word: &str) -> u64 {
+    let text = &finished.stdout;
+    let before = text.split(word).next().unwrap();
+    assert!(before.len() < text.len(), "no '{word}' in: {text}");
+    let number = before.split_whitespace().next_back().unwrap();
+    number.replace(',', "").parse().unwrap()
+}
+
+/// Bytes that look alike nowhere near: a period that no power of two divides.
+fn noise() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    std::iter::repeat_with(next).take(999_983).collect()
+}
+
+/// Says `total` bytes of noise over and over, in pieces of lengths that go round in `pieces`, then ends.
+fn say(mut to: TcpStream, noise: &[u8], total: usize, pieces: &[usize]) {
+    let mut said = 0;
+    for &piece in pieces.iter().cycle() {
+        let at = said % noise.len();
+        let end = noise.len().min(at + piece.min(total - said));
+        to.write_all(&noise[at..end]).unwrap();
+        said += end - at;
+        if said == total {
+            break;
+        }
+    }
+    to.shutdown(Shutdown::Write).unwrap();
+}
+
+/// Hears exactly that.
+fn hear(mut from: TcpStream, noise: &[u8], total: usize) {
+    let mut buffer = vec![0; 100_000];
+    let mut heard = 0;
+    loop {
+        let bytes = from.read(&mut buffer).unwrap();
+        if bytes == 0 {
+            break;
+        }
+        let mut rest = &buffer[..bytes];
+        while !rest.is_empty() {
+            let at = heard % noise.len();
+            let some = rest.len().min(noise.len() - at);
+            assert!(rest[..some] == noise[at..at + some], "wrong after {heard}");
+            heard += some;
+            rest = &rest[some..];
+        }
+    }
+    assert_eq!(heard, total);
+}
+
+#[test]
+fn bytes_are_exact_both_ways_in_every_forwarding() {
+    const BULK: usize = 50_000_000;
+    const MIXED: usize = 3_000_000;
+    let noise = noise();
+    for forwarding in FORWARDINGS {
+        let proxy = Proxy::start(&["--forwarding", forwarding, "--threads", "2"]);
+        let (client, server) = proxy.pair();
+        thread::scope(|scope| {
+            let (to_server, to_client) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let noise = &noise;
+            scope.spawn(move || say(to_server, noise, BULK, &[1 << 20]));
+            scope.spawn(move || say(to_client, noise, MIXED, &[1, 2, 70_000, 1, 65_483, 13, 900]));
+            scope.spawn(move || hear(server, noise, BULK));
+            scope.spawn(move || hear(client, noise, MIXED));
+        });
+        let (client, server) = proxy.pair();
+        thread::scope(|scope| {
+            let noise = &noise;
+            scope.spawn(move || say(client, noise, 2_000, &[1]));
+            scope.spawn(move || hear(server, noise, 2_000));
+        });
+        let finished = proxy.stop();
+        assert_eq!(count(&finished, " to servers"), (BULK + 2_000) as u64);
+        assert_eq!(count(&finished, " to clients"), MIXED as u64);
+        let spliced = count(&finished, " of them spliced");
+        let all = (BULK + MIXED + 2_000) as u64;
+        match forwarding {
+            "copy" => assert_eq!(spliced, 0),
+            "splice" => assert_eq!(spliced, all),
+            _ => assert!(spliced > 0 && spliced < all, "{}", finished.stdout),
+        }
+    }
+}
+
+#[test]
+fn either_end_may_stop_talking_and_go_on_listening() {
+    for forwarding in FORWARDINGS {
+        let proxy = Proxy::start(&["--forwarding", forwarding]);
+        for client_first in [true, false] {
+            let (client, server) = proxy.pair();
+            let (first, second) = if client_first {
+                (&client, &server)
+            } else {
+                (&server, &client)
+            };
+            assert_passes(first, second, 10);
+            first.shutdown(Shutdown::Write).unwrap();
+            assert_ended(second);
+            assert_passes(second, first, 100_000);
+            second.shutdown(Shutdown::Write).unwrap();
+            assert_ended(first);
+        }
+        assert_eq!(count(&proxy.stop(), " finished"), 2);
+    }
+}
+
+#[test]
+fn no_round_trip_waits_for_a_timer_of_tcp() {
+    for forwarding in FORWARDINGS {
+        let proxy = Proxy::start(&["--forwarding", forwarding]);
+        let (client, server) = proxy.pair();
+        client.set_nodelay(true).unwrap();
+        server.set_nodelay(true).unwrap();
+        let begin = Instant::now();
+        for _ in 0..100 {
+            // A delayed acknowledgement is 40 ms, a corked rest 200 ms.
+            for bytes in [1, 1_000, 70_000] {
+                assert_passes(&client, &server, bytes);
+                assert_passes(&server, &client, bytes);
+            }
+        }
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(4), "{forwarding}: {took:?}");
+    }
+}
+
+#[test]
+fn urgent_bytes_go_in_line_and_hold_nothing_up() {
+    let proxy = Proxy::start(&[]);
+    let (mut client, mut server) = proxy.pair();
+    SockRef::from(&server).set_out_of_band_inline(true).unwrap();
+    client.write_all(b"before ").unwrap();
+    SockRef::from(&client).send_out_of_band(b"!").unwrap();
+    client.write_all(b" after").unwrap();
+    let mut heard = [0; 14];
+    server.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"before ! after");
+}
+
+/// Resident memory of a process, in bytes.
+#[track_caller]
+fn memory(program: &Running) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib << 10
+}
+
+#[test]
+fn who_does_not_read_holds_the_other_up_and_costs_no_memory() {
+    let noise = noise();
+    for forwarding in FORWARDINGS {
+        let proxy = Proxy::start(&["--forwarding", forwarding]);
+        let before = memory(&proxy.program);
+        let (mut client, server) = proxy.pair();
+        // Nothing is taken any more for a while: all the kernel's buffers on the way are full.
+        client
+            .set_write_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        let mut said = 0;
+        let held_up = loop {
+            match client.write(&noise[said % noise.len()..]) {
+                Ok(bytes) => said += bytes,
+                Err(error) => break error,
+            }
+            assert!(said < 1 << 30, "nobody is held up");
+        };
+        assert_eq!(held_up.kind(), ErrorKind::WouldBlock);
+        let grown = memory(&proxy.program).saturating_sub(before);
+        assert!(grown < 2 << 20, "{forwarding}: {grown} bytes for {said}");
+        client.shutdown(Shutdown::Write).unwrap();
+        hear(server, &noise, said);
+    }
+}
+
+#[test]
+fn connections_that_wait_cost_next_to_nothing() {
+    const MANY: usize = 400;
+    let proxy = Proxy::start(&[]);
+    let used = |pair: &(TcpStream, TcpStream)| {
+        assert_passes(&pair.0, &pair.1, 10_000);
+        assert_passes(&pair.1, &pair.0, 10_000);
+    };
+    used(&proxy.pair());
+    let before = memory(&proxy.program);
+    let pairs: Vec<_> = (0..MANY).map(|_| proxy.pair()).collect();
+    pairs.iter().for_each(used);
+    let grown = memory(&proxy.program).saturating_sub(before);
+    assert!(grown < MANY * 4_096, "{grown} bytes for {MANY}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_reset_for_the_client() {
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (program, address) = proxy(closed, &[]);
+    for _ in 0..3 {
+        assert_reset(&connect(address));
+    }
+    program.signal("TERM");
+    let finished = program.wait(NOTICED).done();
+    assert_eq!(count(&finished, " without a server"), 3);
+}
+
+#[test]
+fn a_reset_of_either_end_reaches_the_other() {
+    for forwarding in FORWARDINGS {
+        let proxy = Proxy::start(&["--forwarding", forwarding]);
+        for client_breaks in [true, false] {
+            let (client, server) = proxy.pair();
+            assert_passes(&client, &server, 10);
+            let (breaks, stays) = if client_breaks {
+                (client, server)
+            } else {
+                (server, client)
+            };
+            SockRef::from(&breaks)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            drop(breaks);
+            assert_reset(&stays);
+        }
+        assert_eq!(count(&proxy.stop(), " reset"), 2);
+    }
+}
+
+#[test]
+fn a_server_that_closes_early_is_heard_to_its_last_byte() {
+    let proxy = Proxy::start(&[]);
+    let (mut client, mut server) = proxy.pair();
+    assert_passes(&client, &server, 10);
+    server.write_all(b"enough").unwrap();
+    drop(server);
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, b"enough");
+    // Nobody is left to take this: sooner or later it is refused.
+    let deadline = Instant::now() + PATIENCE;
+    while client.write_all(&[0; 10_000]).is_ok() {
+        assert!(
+            Instant::now() < deadline,
+            "it goes nowhere and nobody says so"
+        );
+    }
+}
+
+#[test]
+fn who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not() {
+    let limit = Duration::from_secs(1);
+    let proxy = Proxy::start(&["--idle-timeout", "1s"]);
+    let (client, server) = proxy.pair();
+    let begin = Instant::now();
+    while begin.elapsed() < limit * 3 / 2 {
+        assert_passes(&client, &server, 10);
+    }
+    let last = Instant::now();
+    assert_reset(&client);
+    assert_reset(&server);
+    assert!(last.elapsed() >= limit - Duration::from_millis(10));
+    assert_eq!(count(&proxy.stop(), " timed out"), 1);
+}
+
+#[test]
+fn half_a_connection_has_less_time() {
+    let proxy = Proxy::start(&["--idle-timeout", "1h", "--half-closed-timeout", "300ms"]);
+    let (client, server) = proxy.pair();
+    assert_passes(&client, &server, 10);
+    let begin = Instant::now();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_ended(&server);
+    assert_reset(&client);
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+    assert_eq!(count(&proxy.stop(), " timed out"), 1);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_not_waited_for_long() {
+    // Nobody is accepted, and there is room for one or two to wait: the kernel ignores who comes then.
+    let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    silent.bind(&any.into()).unwrap();
+    silent.listen(0).unwrap();
+    let to = silent.local_addr().unwrap().as_socket().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&to, Duration::from_millis(200)) {
+        waiting.push(stream);
+    }
+    let (program, address) = proxy(to, &["--connect-timeout", "300ms"]);
+    let begin = Instant::now();
+    assert_reset(&connect(address));
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+    program.signal("TERM");
+    let finished = program.wait(NOTICED).done();
+    assert_eq!(count(&finished, " timed out"), 1);
+}
+
+#[test]
+fn a_client_too_many_is_hung_up_on_until_there_is_room() {
+    let proxy = Proxy::start(&["--max-connections", "2"]);
+    let (first, second) = (proxy.pair(), proxy.pair());
+    for _ in 0..3 {
+        let mut extra = connect(proxy.address);
+        // Words of its own do not turn the end into a reset.
+        extra.write_all(b"hello?").unwrap();
+        assert_ended(&extra);
+    }
+    assert_passes(&first.0, &first.1, 10);
+    assert_passes(&second.0, &second.1, 10);
+    drop(first);
+    proxy.server.set_nonblocking(true).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let (client, server) = loop {
+        let client = connect(proxy.address);
+        // It is ended where there was no room yet; where there was, a server is called.
+        client
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        let refused = matches!((&client).read(&mut [0]), Ok(0));
+        if !refused && let Ok((server, _)) = proxy.server.accept() {
+            server.set_nonblocking(false).unwrap();
+            break (client, patient(server));
+        }
+        assert!(Instant::now() < deadline, "no room");
+    };
+    assert_passes(&client, &server, 10);
+    drop((client, server, second));
+    assert!(count(&proxy.stop(), " refused") >= 3);
+}
+
+/// An answering server.
+#[track_caller]
+fn origin(more: &[&str]) -> (Running, SocketAddr) {
+    let fixed = ["proxy", "origin", "--listen", "127.0.0.1:0"];
+    let mut program = start(fixed.iter().chain(more));
+    let address = program.listening();
+    (program, address)
+}
+
+/// Says something, stops talking, and gives the whole answer.
+#[track_caller]
+fn ask(mut stream: TcpStream, text: &str) -> String {
+    stream.write_all(text.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn out_of_files_it_lets_clients_wait_without_spinning() {
+    const MANY: usize = 60;
+    let (_origin, to) = origin(&["--quiet"]);
+    let mut command = Command::new("sh");
+    let line = format!(
+        "ulimit -n 40 && exec {} proxy serve --listen 127.0.0.1:0 --forward {to} --threads 1",
+        env!("CARGO_BIN_EXE_bench")
+    );
+    command.args(["-c", &line]);
+    let mut program = Running::new(command);
+    let address = program.listening();
+    let begin = Instant::now();
+    let clients: Vec<TcpStream> = (0..MANY).map(|_| connect(address)).collect();
+    for (number, client) in clients.into_iter().enumerate() {
+        let text = format!("number {number}");
+        assert_eq!(ask(client, &text), format!("RESPONSE || {text}"));
+    }
+    let took = begin.elapsed();
+    program.signal("TERM");
+    let finished = program.wait(NOTICED).done();
+    assert_eq!(count(&finished, " finished"), MANY as u64);
+    let pauses = count(&finished, " pauses for want of files");
+    let most = 2 * MANY as u64 + took.as_millis() as u64 / 50;
+    assert!((1..=most).contains(&pauses), "{pauses} in {took:?}");
+}
+
+#[test]
+fn told_to_stop_it_takes_nobody_new_and_lets_the_others_finish() {
+    let proxy = Proxy::start(&["--threads", "2"]);
+    let (client, server) = proxy.pair();
+    proxy.program.signal("TERM");
+    assert_listens_no_more(proxy.address);
+    assert_passes(&client, &server, 100_000);
+    assert_passes(&server, &client, 100_000);
+    drop(client);
+    assert_ended(&server);
+    drop(server);
+    // Of those who came while it was still looked whether it listens.
+    drop(proxy.server);
+    let finished = proxy.program.wait(NOTICED).done();
+    assert!(count(&finished, " finished") >= 1);
+}
+
+/// Waits until nobody can connect there any more.
+#[track_caller]
+fn assert_listens_no_more(address: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_ok() {
+        assert!(Instant::now() < deadline, "it still listens");
+    }
+}
+
+#[test]
+fn those_who_do_not_finish_in_time_are_cut_off() {
+    let proxy = Proxy::start(&["--drain-timeout", "200ms"]);
+    let (client, server) = proxy.pair();
+    proxy.program.signal("TERM");
+    assert_reset(&client);
+    assert_reset(&server);
+    let finished = proxy.program.wait(NOTICED).done();
+    assert_eq!(count(&finished, " cut off"), 1);
+}
+
+#[test]
+fn told_twice_it_ends_at_once() {
+    let proxy = Proxy::start(&["--drain-timeout", "1h"]);
+    let (_client, _server) = proxy.pair();
+    proxy.program.signal("TERM");
+    assert_listens_no_more(proxy.address);
+    proxy.program.signal("TERM");
+    assert_eq!(proxy.program.wait(NOTICED).code, Some(130));
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_its_name() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let serve = ["proxy", "serve", "--listen", &taken, "--forward"];
+    let with = |more: &[&str]| bench(serve.iter().chain(more));
+    with(&["127.0.0.1:1"]).failed(3, &[&taken, "--listen"]);
+    with(&["127.0.0.1:1", "--threads", "2"]).failed(3, &[&taken, "--listen"]);
+    with(&["127.0.0.1:0"]).failed(2, &["127.0.0.1:0", "--forward"]);
+    with(&["127.0.0.1:1", "--threads", "0"]).failed(2, &["'0'", "1 to 1024"]);
+    with(&["127.0.0.1:1", "--forwarding", "magic"]).failed(2, &["'magic'", "splice"]);
+    with(&["127.0.0.1:1", "--idle-timeout", "0s"]).failed(2, &["'0s'", "30s"]);
+    bench(["proxy", "origin", "--listen", &taken]).failed(3, &[&taken, "--listen"]);
+}
+
+#[test]
+fn the_origin_prints_what_it_is_told_and_answers_with_it() {
+    let (mut program, address) = origin(&[]);
+    for (said, shown) in [("grüß dich", "grüß dich"), ("two\nlines", r"two\nlines")] {
+        assert_eq!(ask(connect(address), said), format!("RESPONSE || {said}"));
+        program.line(|line| line.ends_with(&format!(": {shown}")));
+    }
+    assert_eq!(ask(connect(address), ""), "");
+    // It answers as it hears, and not at the end.
+    let mut client = connect(address);
+    let mut heard = [0; 17];
+    client.write_all(b"first").unwrap();
+    client.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"RESPONSE || first");
+    client.write_all(b"again").unwrap();
+    client.read_exact(&mut heard[..5]).unwrap();
+    assert_eq!(&heard[..5], b"again");
+    program.signal("TERM");
+    program.wait(NOTICED).done();
+}
+
+#[test]
+fn the_origin_gives_back_any_amount_to_who_reads_late() {
+    let (program, address) = origin(&["--quiet"]);
+    let mut client = connect(address);
+    let noise = noise();
+    let sender = client.try_clone().unwrap();
+    thread::scope(|scope| {
+        let noise = &noise;
+        scope.spawn(move || say(sender, noise, 20_000_000, &[100_000]));
+        let mut prefix = [0; 12];
+        client.read_exact(&mut prefix).unwrap();
+        assert_eq!(&prefix, b"RESPONSE || ");
+        hear(client, noise, 20_000_000);
+    });
+    program.signal("TERM");
+    let finished = program.wait(NOTICED).done();
+    assert_eq!(finished.stdout.lines().count(), 1, "{}", finished.stdout);
+}

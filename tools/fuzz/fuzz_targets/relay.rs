@@ -1,0 +1,34 @@
+//! A relay between two ends that send, stall, end and break as the input says. What must hold is asserted in `world.rs`,
+//! which the property tests use too.
+//!
+//! The first byte chooses the forwarding and whether things may break, the next two how much each end sends (in tens of
+//! bytes); each of the rest is the luck of a step.
+
+#![no_main]
+
+#[path = "../../../src/proxy/relay/world.rs"]
+mod world;
+
+use libfuzzer_sys::fuzz_target;
+// What `world` finds above itself.
+use wirebench::proxy::relay::{Direction, Forwarding, Relay, Side, Step, Verdict, Via};
+
+fuzz_target!(|bytes: &[u8]| {
+    let [kind, to_server, to_client, script @ ..] = bytes else {
+        return;
+    };
+    let forwarding = match kind % 3 {
+        0 => Forwarding::Auto,
+        1 => Forwarding::Copy,
+        _ => Forwarding::Splice,
+    };
+    let amount = [to_server, to_client].map(|tens| u64::from(*tens) * 10);
+    let trouble = kind & 0x80 != 0;
+    let told = world::run(forwarding, amount, script, trouble);
+    assert!(told.verdict.is_some());
+    if !trouble {
+        assert_eq!(told.verdict, Some(Verdict::Finished));
+        assert_eq!(told.arrived, amount);
+    }
+    assert!(forwarding != Forwarding::Copy || told.spliced == 0);
+});
