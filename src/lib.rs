@@ -6,8 +6,9 @@
 //! - [`udp`]: the UDP workload, from the datagram header to two processes that agree on a run.
 //! - [`report`]: the record of a run and the forms it is given out in; [`engine`]: how datagrams get into
 //!   the kernel and out of it.
-//! - [`stats`], [`sys`] (the only place with system calls), [`units`].
+//! - [`blocklist`], [`stats`], [`sys`] (the only place with system calls), [`units`].
 
+pub mod blocklist;
 pub mod cli;
 pub mod engine;
 pub mod report;
