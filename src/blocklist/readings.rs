@@ -26,7 +26,7 @@ pub fn readings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     [Some(address), (canonical != address).then_some(canonical)]
         .into_iter()
         .flatten()
-        .chain(embedded.map(|address| loopback_if_unspecified(address).into()))
+        .chain(embedded.map(IpAddr::V4))
 }
 
 fn loopback_if_unspecified(address: Ipv4Addr) -> Ipv4Addr {
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(readings_of("::"), ["::", "::1"]);
         assert_eq!(
             readings_of("::ffff:0.0.0.0"),
-            ["::ffff:0.0.0.0", "127.0.0.1"]
+            ["::ffff:0.0.0.0", "127.0.0.1", "0.0.0.0"]
         );
         assert_eq!(
             canonical("::ffff:0:0".parse().unwrap()),
