@@ -142,15 +142,21 @@ impl Policy {
 
     /// Everything that the address may reach counts.
     fn blocked_address(&self, address: IpAddr, ports: Ports) -> Option<Reason<'_>> {
-        let index = &self.block.index;
-        let listed = readings(address)
-            .find_map(|reading| index.address(reading, |own| own.overlaps(ports)))
-            .and_then(|entry| self.block.place(entry));
-        if let Some(by) = listed {
-            return Some(Reason::Listed(by));
+        let listed = |address| {
+            let index = &self.block.index;
+            let entry = index.address(address, |own| own.overlaps(ports))?;
+            self.block.place(entry).map(Reason::Listed)
+        };
+        let private = |address| {
+            let network = self.deny_private.then(|| private::network(address))?;
+            network.map(Reason::Private)
+        };
+        // An IPv4 address has one reading, and most are of IPv4: no need to go through the forms of IPv6.
+        if address.is_ipv4() && !address.is_unspecified() {
+            return listed(address).or_else(|| private(address));
         }
-        let private = |address| self.deny_private.then(|| private::network(address))?;
-        readings(address).find_map(private).map(Reason::Private)
+        let listed = readings(address).find_map(listed);
+        listed.or_else(|| readings(address).find_map(private))
     }
 
     /// Here only the address itself counts, and all ports must be allowed: to carry an allowed address is no permission.
