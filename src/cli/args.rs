@@ -39,6 +39,9 @@ pub(super) enum Command {
     Serve(Serve),
     /// The TCP proxy and its answering server
     Proxy(Proxy),
+    /// Work with the lists of what the proxy refuses
+    #[command(subcommand)]
+    Blocklist(Blocklist),
     /// Compare saved runs: how NEW stands to BASE, setting by setting
     Compare(Compare),
     /// Tell what this kernel, user and machine allow, what each shortfall costs, and the command that lifts it
@@ -203,6 +206,33 @@ pub(super) struct Serve {
     /// Print errors and the address only
     #[arg(long, short)]
     pub(super) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Blocklist {
+    /// Tell which entry, if any, blocks each DEST; exit with 1 if one is blocked
+    ///
+    /// Files may have an entry a line with # or ; before comments (FireHOL, Spamhaus DROP, ipsum), be Spamhaus JSON lines,
+    /// hosts files, P2P or DAT ranges. Entries are addresses, networks, ranges, names and *.domain, each
+    /// with :PORT or :PORT-PORT if only those are meant.
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Lists of what is blocked
+    #[arg(value_name = "FILE", required_unless_present_any = ["allow", "deny_private"])]
+    pub(super) files: Vec<PathBuf>,
+    /// A list of the only things that are allowed; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub(super) allow: Vec<PathBuf>,
+    /// Block everything that is not the public Internet: private, loopback, link-local, documentation, multicast, ...
+    #[arg(long)]
+    pub(super) deny_private: bool,
+    /// ADDR, ADDR:PORT, [V6]:PORT, NAME or NAME:PORT; names are not resolved, so their addresses are not looked at. Without
+    /// a port: blocked where any port is
+    #[arg(value_name = "DEST", last = true, required = true)]
+    pub(super) destinations: Vec<String>,
 }
 
 #[derive(Debug, Args)]

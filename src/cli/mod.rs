@@ -1,7 +1,8 @@
-//! The command line: `args` are turned into validated plans, which `udp`, `serve`, `proxy`, `compare`
-//! and `doctor` carry out and show. Nothing below this module prints or exits.
+//! The command line: `args` are turned into validated plans, which `udp`, `serve`, `proxy`, `blocklist`,
+//! `compare` and `doctor` carry out and show. Nothing below this module prints or exits.
 
 mod args;
+mod blocklist;
 mod compare;
 mod doctor;
 mod failure;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Bench, Command};
+use args::{Bench, Blocklist, Command};
 
 /// Does what the command line says, and tells how it went: 0 done, 1 a gate failed, 2 bad usage,
 /// 3 the run could not be done.
@@ -30,6 +31,7 @@ pub fn run() -> ExitCode {
         Command::Udp(args) => udp::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Proxy(args) => proxy::run(&args),
+        Command::Blocklist(Blocklist::Check(args)) => blocklist::check(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

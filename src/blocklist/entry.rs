@@ -1,0 +1,293 @@
+//! An entry: what one item of a list is about.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use thiserror::Error;
+
+use super::host::{Bracketed, Host, HostError, split_port};
+use super::name::Name;
+use super::ports::Ports;
+
+/// Why a text is no entry.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum EntryError {
+    /// Neither an address nor a name, or no port behind it.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Not a number of bits that the address has.
+    #[error("{0:?} has no valid prefix length; choose 0 to {1}")]
+    Length(String, u8),
+    /// Says more than its prefix: is the length wrong, or the address?
+    #[error(
+        "{0:?} has bits beyond its prefix; write {1} for the network, or leave out the length for the address"
+    )]
+    BeyondPrefix(String, IpNet),
+    /// The second address of a range is below the first, or not of its family.
+    #[error("the range {0:?} ends before it begins; write the lower address first")]
+    Backwards(String),
+    /// Zones are of one host and change with its interfaces.
+    #[error("{0:?} has a zone; leave it out, the address is matched on every interface")]
+    Zoned(String),
+    /// Not a range of two addresses.
+    #[error("{0:?} is no range; write it like 192.0.2.1-192.0.2.9")]
+    NoRange(String),
+}
+
+/// What an entry names. Addresses are kept as a range, which a network is too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// IPv4 addresses, from the first to the last.
+    V4(Ipv4Addr, Ipv4Addr),
+    /// IPv6 addresses, from the first to the last.
+    V6(Ipv6Addr, Ipv6Addr),
+    /// A name.
+    Name(Name),
+    /// All names in a domain, however deep, but not the domain's own.
+    Below(Name),
+}
+
+impl Subject {
+    /// Addresses from a first to a last one, where they are of one family and in order. IPv4-mapped ones are IPv4.
+    pub fn range(first: IpAddr, last: IpAddr) -> Option<Self> {
+        match (first.to_canonical(), last.to_canonical()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => Some(Self::V4(first, last)),
+            // One end may be mapped and the other not: then the range is of IPv6.
+            _ => match (first, last) {
+                (IpAddr::V6(first), IpAddr::V6(last)) if first <= last => {
+                    Some(Self::V6(first, last))
+                }
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether an address is in it.
+    pub fn has(&self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::V4(first, last), IpAddr::V4(address)) => (first..=last).contains(&&address),
+            (Self::V6(first, last), IpAddr::V6(address)) => (first..=last).contains(&&address),
+            _ => false,
+        }
+    }
+
+    /// Whether a name is it, or in it.
+    pub fn names(&self, name: &Name) -> bool {
+        match self {
+            Self::Name(own) => own == name,
+            Self::Below(domain) => name.domains().any(|above| above == domain.as_str()),
+            Self::V4(..) | Self::V6(..) => false,
+        }
+    }
+}
+
+/// One item of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Who.
+    pub subject: Subject,
+    /// On which ports; without a word about them, on all.
+    pub ports: Ports,
+}
+
+impl Entry {
+    /// Reads an address, a network, a range, a name or `*.` and a domain, each with `:` and a port or a range of ports
+    /// if only those are meant. An IPv6 entry with ports is in brackets: `[2001:db8::/32]:25`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, EntryError> {
+        let (subject, ports) = split_port(text)?;
+        let subject = match subject {
+            Bracketed::Yes(inside) => {
+                addresses(inside)?.ok_or_else(|| HostError::Ipv6(inside.to_owned()))?
+            }
+            Bracketed::No(plain) => match addresses(plain)? {
+                Some(addresses) => addresses,
+                None => names(plain)?,
+            },
+        };
+        let ports = ports.map_or(Ok(Ports::ALL), Ports::parse)?;
+        Ok(Self { subject, ports })
+    }
+}
+
+/// Everything on all ports.
+impl From<Subject> for Entry {
+    fn from(subject: Subject) -> Self {
+        let ports = Ports::ALL;
+        Self { subject, ports }
+    }
+}
+
+fn names(text: &str) -> Result<Subject, EntryError> {
+    if let Some(domain) = text.strip_prefix("*.") {
+        return Ok(Subject::Below(Name::parse(domain)?));
+    }
+    match Host::parse(text)? {
+        Host::Name(name) => Ok(Subject::Name(name)),
+        Host::Zoned(..) => Err(EntryError::Zoned(text.to_owned())),
+        // Whatever is an address has been taken for one.
+        Host::Address(address) => Ok(Subject::range(address, address)
+            .ok_or_else(|| EntryError::Backwards(text.to_owned()))?),
+    }
+}
+
+/// Addresses, if it is those.
+fn addresses(text: &str) -> Result<Option<Subject>, EntryError> {
+    if let Some((address, _)) = text.split_once('/') {
+        // Anything else with a slash is no name either, and is refused as one.
+        return match address.parse::<IpAddr>() {
+            Ok(_) => network(text).map(Some),
+            Err(_) => Ok(None),
+        };
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Subject::range(address, address));
+    }
+    let ends = text
+        .split_once('-')
+        .map(|(first, last)| (first.parse(), last.parse()));
+    match ends {
+        Some((Ok(first), Ok(last))) => Subject::range(first, last)
+            .map(Some)
+            .ok_or_else(|| EntryError::Backwards(text.to_owned())),
+        // A name may begin like this: 192.0.2.1-static.example.
+        _ => Ok(None),
+    }
+}
+
+/// Reads an address or a network, and nothing else.
+///
+/// # Errors
+/// [`EntryError::Length`] and [`EntryError::BeyondPrefix`] for a wrong network, [`EntryError::Host`] for no address.
+pub fn network(text: &str) -> Result<Subject, EntryError> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
+    };
+    let no_address = || match Host::parse(address) {
+        Err(error) => error,
+        Ok(_) => HostError::Ipv6(text.to_owned()),
+    };
+    let address: IpAddr = address.parse().map_err(|_| no_address())?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let wrong = || EntryError::Length(text.to_owned(), most);
+    let length = match length {
+        None => most,
+        Some(length) => {
+            let digits = length.bytes().all(|byte| byte.is_ascii_digit());
+            let plain = digits && (length.len() == 1 || !length.starts_with('0'));
+            length.parse().ok().filter(|_| plain).ok_or_else(wrong)?
+        }
+    };
+    let network = IpNet::new(address, length).map_err(|_| wrong())?;
+    if network.addr() != network.network() {
+        return Err(EntryError::BeyondPrefix(text.to_owned(), network.trunc()));
+    }
+    let (first, last) = match network {
+        IpNet::V4(network) => (network.network().into(), network.broadcast().into()),
+        IpNet::V6(network) => (network.network().into(), network.broadcast().into()),
+    };
+    Subject::range(first, last).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(first: &str, last: &str) -> Subject {
+        Subject::range(first.parse().unwrap(), last.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn entries_are_read_in_every_form() {
+        let name = |text| Name::parse(text).unwrap();
+        let one = |text: &str| range(text, text);
+        for (text, subject, ports) in [
+            ("192.0.2.1", one("192.0.2.1"), None),
+            ("192.0.2.0/24", range("192.0.2.0", "192.0.2.255"), None),
+            ("0.0.0.0/0", range("0.0.0.0", "255.255.255.255"), None),
+            ("192.0.2.1-192.0.3.9", range("192.0.2.1", "192.0.3.9"), None),
+            ("192.0.2.1:25", one("192.0.2.1"), Some("25")),
+            (
+                "192.0.2.0/31:25-30",
+                range("192.0.2.0", "192.0.2.1"),
+                Some("25-30"),
+            ),
+            (
+                "192.0.2.1-192.0.2.3:80",
+                range("192.0.2.1", "192.0.2.3"),
+                Some("80"),
+            ),
+            ("2001:DB8::1", one("2001:db8::1"), None),
+            ("[2001:db8::1]:80-81", one("2001:db8::1"), Some("80-81")),
+            ("[2001:db8::1]", one("2001:db8::1"), None),
+            ("2001:db8::/127", range("2001:db8::", "2001:db8::1"), None),
+            (
+                "[2001:db8::/127]:80",
+                range("2001:db8::", "2001:db8::1"),
+                Some("80"),
+            ),
+            ("::1-::5", range("::1", "::5"), None),
+            ("::ffff:192.0.2.1", one("192.0.2.1"), None),
+            (
+                "::ffff:192.0.2.0/120",
+                range("192.0.2.0", "192.0.2.255"),
+                None,
+            ),
+            ("::ffff:0:0/96", range("0.0.0.0", "255.255.255.255"), None),
+            ("Example.com.", Subject::Name(name("example.com")), None),
+            (
+                "example.com:443",
+                Subject::Name(name("example.com")),
+                Some("443"),
+            ),
+            ("*.Example.com", Subject::Below(name("example.com")), None),
+            (
+                "192.0.2.1-static.example",
+                Subject::Name(name("192.0.2.1-static.example")),
+                None,
+            ),
+        ] {
+            let ports = ports.map_or(Ports::ALL, |ports| Ports::parse(ports).unwrap());
+            assert_eq!(Entry::parse(text), Ok(Entry { subject, ports }), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_entry_says_why() {
+        for (text, piece) in [
+            ("", "names no host"),
+            ("192.0.2.1/24", "write 192.0.2.0/24"),
+            ("2001:db8::1/32", "write 2001:db8::/32"),
+            ("192.0.2.0/33", "choose 0 to 32"),
+            ("192.0.2.0/", "choose 0 to 32"),
+            ("192.0.2.0/024", "choose 0 to 32"),
+            ("192.0.2.0/+24", "choose 0 to 32"),
+            ("2001:db8::/129", "choose 0 to 128"),
+            ("192.0.2.0/24/24", "choose 0 to 32"),
+            ("192.0.2.2-192.0.2.1", "before it begins"),
+            ("192.0.2.2-::1", "before it begins"),
+            ("192.0.2.1-192.0.2", "number"),
+            ("192.0.2", "number"),
+            ("192.0.2.01", "number"),
+            ("10/8", "in it"),
+            ("192.0.2.1 192.0.2.2", "in it"),
+            ("*", "in it"),
+            ("*.*.example", "in it"),
+            ("a.*.example", "in it"),
+            ("*.", "names no host"),
+            ("*.1", "number"),
+            ("fe80::1%eth0", "zone"),
+            ("192.0.2.1:", "no port"),
+            ("192.0.2.1:0-5", "no port"),
+            ("192.0.2.1:5-4", "lower one first"),
+            ("[example.com]:80", "no IPv6"),
+            ("[2001:db8::1", "bracketed"),
+        ] {
+            let error = Entry::parse(text).unwrap_err().to_string();
+            assert!(error.contains(piece), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The lists of file-sharing programs: ranges of IPv4 addresses with titles.
+
+use std::net::Ipv4Addr;
+
+use super::LineError;
+use crate::blocklist::entry::{Entry, EntryError, Subject};
+
+/// From this level on, a DAT file lets a range through.
+const LET_THROUGH: u8 = 128;
+
+/// `title:192.0.2.1-192.0.2.9`. The title may have colons in it.
+pub(super) fn read_p2p(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(), LineError> {
+    let Some((_, range)) = line.rsplit_once(':') else {
+        return Err(LineError::Range(line.to_owned()));
+    };
+    let range = range.trim_ascii();
+    take(range, parse(range, strict)?.into());
+    Ok(())
+}
+
+/// `192.000.002.001 - 192.000.002.009 , 100 , title`. Level and title may be missing.
+pub(super) fn read_dat(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(), LineError> {
+    let mut columns = line.splitn(3, ',').map(str::trim_ascii);
+    let range = columns.next().unwrap_or_default();
+    let subject = parse(range, padded)?;
+    let blocks = match columns.next() {
+        None => true,
+        Some(level) => {
+            let wrong = || LineError::Level(level.to_owned());
+            let digits = level.bytes().all(|byte| byte.is_ascii_digit());
+            level
+                .parse::<u8>()
+                .ok()
+                .filter(|_| digits)
+                .ok_or_else(wrong)?
+                < LET_THROUGH
+        }
+    };
+    if blocks {
+        take(range, subject.into());
+    }
+    Ok(())
+}
+
+fn parse(text: &str, address: fn(&str) -> Option<Ipv4Addr>) -> Result<Subject, LineError> {
+    let ends = text
+        .split_once('-')
+        .and_then(|(first, last)| address(first.trim_ascii()).zip(address(last.trim_ascii())));
+    let Some((first, last)) = ends else {
+        return Err(LineError::Range(text.to_owned()));
+    };
+    Subject::range(first.into(), last.into())
+        .ok_or_else(|| EntryError::Backwards(text.to_owned()).into())
+}
+
+fn strict(text: &str) -> Option<Ipv4Addr> {
+    text.parse().ok()
+}
+
+/// Four numbers of up to three digits, always decimal: in this format zeros in front are padding.
+fn padded(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        let part = parts.next()?;
+        let plain = part.len() <= 3 && part.bytes().all(|byte| byte.is_ascii_digit());
+        *octet = part.parse().ok().filter(|_| plain)?;
+    }
+    parts.next().is_none().then(|| octets.into())
+}

@@ -1,0 +1,105 @@
+//! Ports: one, a range, or all.
+
+use std::fmt;
+
+use super::host::HostError;
+
+/// Ports from a first to a last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ports {
+    first: u16,
+    last: u16,
+}
+
+impl Ports {
+    /// Every port: what an entry without one is about.
+    pub const ALL: Self = Self {
+        first: 0,
+        last: u16::MAX,
+    };
+
+    /// This port alone.
+    pub fn one(port: u16) -> Self {
+        Self {
+            first: port,
+            last: port,
+        }
+    }
+
+    /// Reads `443` or `8000-8099`.
+    ///
+    /// # Errors
+    /// [`HostError::Port`] for what is no port, and [`HostError::Ports`] for a range that ends before it begins.
+    pub fn parse(text: &str) -> Result<Self, HostError> {
+        let Some((first, last)) = text.split_once('-') else {
+            return parse_port(text).map(Self::one);
+        };
+        let (first, last) = (parse_port(first)?, parse_port(last)?);
+        if first > last {
+            return Err(HostError::Ports(text.to_owned()));
+        }
+        Ok(Self { first, last })
+    }
+
+    /// Whether any port is in both.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// Whether every port of the other is in this.
+    pub fn covers(self, other: Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+}
+
+/// Reads a port from 1 to 65535: digits, and no others before them.
+///
+/// # Errors
+/// [`HostError::Port`].
+pub fn parse_port(text: &str) -> Result<u16, HostError> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    match text.parse() {
+        Ok(port) if plain => Ok(port),
+        _ => Err(HostError::Port(text.to_owned())),
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_read_strictly() {
+        assert_eq!(Ports::parse("443"), Ok(Ports::one(443)));
+        let range = Ports::parse("1-65535").unwrap();
+        assert_eq!(range.to_string(), "1-65535");
+        for text in [
+            "", "0", "080", "65536", "+1", "-1", "1-", " 1", "１", "0x50", "1-2-3",
+        ] {
+            assert!(
+                matches!(Ports::parse(text), Err(HostError::Port(_))),
+                "{text}"
+            );
+        }
+        assert!(matches!(Ports::parse("9-8"), Err(HostError::Ports(_))));
+    }
+
+    #[test]
+    fn ranges_overlap_at_their_ends() {
+        let ports = |text| Ports::parse(text).unwrap();
+        assert!(ports("10-20").overlaps(ports("20-30")));
+        assert!(!ports("10-20").overlaps(ports("21")));
+        assert!(ports("10-20").covers(ports("10-20")) && !ports("10-20").covers(ports("9-20")));
+        assert!(Ports::ALL.covers(Ports::one(0)) && !ports("80").covers(Ports::ALL));
+    }
+}

@@ -1,0 +1,47 @@
+//! `bench blocklist check`: what a list blocks, without a proxy.
+
+use std::io::{self, Write};
+
+use super::args::Check;
+use super::failure::Failure;
+use crate::blocklist::host::Destination;
+use crate::blocklist::policy::{Policy, Sources, Verdict};
+
+pub(super) fn check(args: &Check) -> Result<(), Failure> {
+    let destinations = args.destinations.iter().map(|text| {
+        let destination = Destination::parse(text).map_err(Failure::usage)?;
+        Ok((text, destination))
+    });
+    let destinations = destinations.collect::<Result<Vec<_>, Failure>>()?;
+    let policy = Policy::load(&Sources {
+        block: args.files.clone(),
+        allow: args.allow.clone(),
+        deny_private: args.deny_private,
+    });
+    // Each problem is a line, and each line is ours.
+    let policy =
+        policy.map_err(|error| Failure::Undone(error.to_string().replace('\n', "\nbench: ")))?;
+    for empty in policy.files().iter().filter(|file| file.entries == 0) {
+        // Nobody may be there to read it.
+        let _ = writeln!(io::stderr(), "bench: {empty}");
+    }
+    let mut blocked = 0;
+    let mut out = io::stdout().lock();
+    for (text, Destination { host, port }) in &destinations {
+        match policy.check(host, *port) {
+            Verdict::Allowed => writeln!(out, "{text} allowed")?,
+            Verdict::Blocked(reason) => {
+                blocked += 1;
+                writeln!(out, "{text} blocked by {reason}")?;
+            }
+        }
+    }
+    out.flush()?;
+    match (blocked, destinations.len()) {
+        (0, _) => Ok(()),
+        (1, 1) => Err(Failure::Gate("the destination is blocked".to_owned())),
+        (blocked, all) => Err(Failure::Gate(format!(
+            "{blocked} of {all} destinations are blocked"
+        ))),
+    }
+}
