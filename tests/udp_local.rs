@@ -217,7 +217,9 @@ fn a_batch_bounds_what_goes_in_a_call(engine: Engine) {
         assert_delivered(&run, 2_000, 2_000_000);
         assert_eq!(number(&run, "effective.batch"), batch);
         assert_eq!(number(&run, "requested.batch"), batch);
-        assert!(number(&run, "engine_stats.send_syscalls") >= 2_000 / batch);
+        // A submission thread takes batches without any call.
+        let calls = number(&run, "engine_stats.send_syscalls");
+        assert!(calls >= 2_000 / batch || engine.0.contains("sqpoll"));
         let run = engine.udp(&format!("--packets 2000 --batch {batch}"));
         assert_delivered(&run, 2_000, 2_000_000);
         assert!(number(&run, "effective.batch") <= batch);
