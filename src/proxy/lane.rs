@@ -11,7 +11,7 @@ use mio::net::TcpStream;
 
 use super::pipes::Pool;
 use super::relay::{Direction, Relay, Step, Via};
-use crate::sys::splice::Pipe;
+use crate::sys::pipe::Pipe;
 use crate::sys::tcp;
 
 /// Bytes of the buffer to copy through. A lot is as many whole segments as fit: loopback's are of 65,483 bytes.

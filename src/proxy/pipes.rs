@@ -1,6 +1,6 @@
 //! A thread's pipes. A flow has one only while bytes of its are in it, so few serve many connections.
 
-use crate::sys::splice::Pipe;
+use crate::sys::pipe::Pipe;
 
 /// Room that is asked for, in bytes. A pipe is slots of a page, and one of 64 KiB is full after 16 pieces, however short; a
 /// lot of 64 KiB comes in up to 17 pieces a segment. More would count against the user's share of pipe pages

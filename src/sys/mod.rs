@@ -1,6 +1,6 @@
 //! The only place with system calls, and so the only one with `unsafe`.
 //!
-//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] ones, [`splice`] from one to the other, [`mmsg`] batched sends and
+//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] ones, [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
 //! receives, [`message`] received, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
 //! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
 //! time of a thread) and [`host`] facts.
@@ -33,7 +33,6 @@ pub mod privilege;
 pub mod region;
 pub mod schedule;
 pub mod socket;
-pub mod splice;
 pub mod stamp;
 pub mod tcp;
 pub mod timer;

@@ -1,23 +1,25 @@
-//! Sending pages without copying them: through a pipe into a socket (vmsplice(2), splice(2)).
+//! Into a socket without a copy to or from user memory: by way of a pipe, from another socket (splice(2)) or from pages of
+//! our own (vmsplice(2)); pipe(7).
 
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use super::region::PAGE;
 
-/// A pipe that holds one message at a time.
+/// A pipe before a socket.
 #[derive(Debug)]
 pub struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
+    size: usize,
 }
 
 impl Pipe {
-    /// With room for `bytes`, wherever in a page they begin.
+    /// Asks for room for `bytes` and takes what it gets: see [`Self::size`].
     ///
     /// # Errors
-    /// As pipe2(2) and `F_SETPIPE_SZ` of fcntl(2): out of file descriptors, or over the user's share of pipe pages.
+    /// As pipe2(2): out of file descriptors or memory.
     pub fn new(bytes: usize) -> io::Result<Self> {
         let mut ends = [0; 2];
         // SAFETY: two writable ints.
@@ -26,21 +28,49 @@ impl Pipe {
         }
         // SAFETY: both are new descriptors that nobody else owns.
         let [read, write] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
-        // A pipe holds pages, however little of each is used, and a message may begin and end within one.
-        let wanted = (bytes.div_ceil(PAGE) + 1).next_power_of_two() * PAGE;
+        let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        // Refused to users over their share of pipe pages; the size read back tells.
+        // SAFETY: takes no pointers.
+        let _ = unsafe { syscall!(fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, wanted)) };
         // SAFETY: takes no pointers.
         let size = unsafe { syscall!(fcntl(write.as_raw_fd(), libc::F_GETPIPE_SZ))? } as usize;
-        if size < wanted {
-            // SAFETY: as above.
-            unsafe {
-                syscall!(fcntl(
-                    write.as_raw_fd(),
-                    libc::F_SETPIPE_SZ,
-                    wanted as libc::c_int
-                ))?;
-            }
+        Ok(Self { read, write, size })
+    }
+
+    /// With room for a message of `bytes`, wherever in a page it begins.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and `PermissionDenied` where the user's share of pipe pages leaves it smaller.
+    pub fn for_message(bytes: usize) -> io::Result<Self> {
+        // A pipe holds pages, however little of each is used, and a message may begin and end within one.
+        let wanted = (bytes.div_ceil(PAGE) + 1).next_power_of_two() * PAGE;
+        let pipe = Self::new(wanted)?;
+        if pipe.size < wanted {
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
-        Ok(Self { read, write })
+        Ok(pipe)
+    }
+
+    /// Room in bytes as the kernel has it (`F_GETPIPE_SZ`), if every page of it were full: a pipe holds pieces of pages,
+    /// one a page.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Takes up to `most` bytes from a stream socket. 0 is its end.
+    ///
+    /// # Errors
+    /// `EAGAIN` when the socket has nothing or the pipe no room; else as recv(2).
+    pub fn fill(&self, from: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+        splice(from, self.write.as_fd(), most)
+    }
+
+    /// Hands up to `most` bytes to a socket.
+    ///
+    /// # Errors
+    /// `EAGAIN` when the socket has no room or the pipe nothing; else as send(2).
+    pub fn drain(&self, to: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+        splice(self.read.as_fd(), to, most)
     }
 
     /// Sends `bytes` as one message of `socket`, which must be non-blocking, and leaves the pipe empty. The receiver
@@ -63,7 +93,7 @@ impl Pipe {
             ))?
         } as usize;
         let sent = if lent == bytes.len() {
-            self.splice(lent, socket)
+            self.drain_all(lent, socket)
         } else {
             Err(io::ErrorKind::OutOfMemory.into())
         };
@@ -75,23 +105,12 @@ impl Pipe {
 
     /// A message of up to 16 pages is sent at once or not at all (`splice_to_socket` in fs/splice.c); what is
     /// longer is held back by the kernel until its end has come.
-    fn splice(&self, mut length: usize, socket: BorrowedFd<'_>) -> io::Result<()> {
+    fn drain_all(&self, mut length: usize, socket: BorrowedFd<'_>) -> io::Result<()> {
         while length > 0 {
-            // SAFETY: null offsets are what pipes and sockets ask for.
-            let sent = unsafe {
-                syscall!(splice(
-                    self.read.as_raw_fd(),
-                    ptr::null_mut(),
-                    socket.as_raw_fd(),
-                    ptr::null_mut(),
-                    length,
-                    libc::SPLICE_F_NONBLOCK
-                ))?
-            } as usize;
-            if sent == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            match self.drain(socket, length)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                sent => length -= sent.min(length),
             }
-            length -= sent.min(length);
         }
         Ok(())
     }
@@ -106,17 +125,60 @@ impl Pipe {
     }
 }
 
+/// Never with `SPLICE_F_MORE`: the kernel would hold the end of a burst back for 200 ms.
+fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+    // SAFETY: null offsets are what pipes and sockets ask for; no memory of ours is touched.
+    let moved = unsafe {
+        syscall!(splice(
+            from.as_raw_fd(),
+            ptr::null_mut(),
+            to.as_raw_fd(),
+            ptr::null_mut(),
+            most,
+            libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE
+        ))?
+    };
+    Ok(moved as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::socket;
-    use std::os::fd::AsFd;
+    use std::io::{ErrorKind, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn bytes_go_from_socket_to_socket_and_an_end_is_told_from_nothing_yet() {
+        let (mut client, inbound) = pair();
+        let (outbound, mut server) = pair();
+        inbound.set_nonblocking(true).unwrap();
+        let pipe = Pipe::new(1 << 20).unwrap();
+        assert!(pipe.size() >= 4_096);
+        let empty = pipe.fill(inbound.as_fd(), 100).unwrap_err();
+        assert_eq!(empty.kind(), ErrorKind::WouldBlock);
+        client.write_all(b"hello").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(pipe.fill(inbound.as_fd(), 100).unwrap(), 5);
+        assert_eq!(pipe.drain(outbound.as_fd(), 100).unwrap(), 5);
+        assert_eq!(pipe.fill(inbound.as_fd(), 100).unwrap(), 0);
+        let nothing = pipe.drain(outbound.as_fd(), 100).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+        let mut got = [0; 5];
+        server.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"hello");
+    }
 
     #[test]
     fn what_is_lent_arrives_as_one_datagram_and_a_refusal_leaves_nothing_behind() {
-        let receiver = socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
-        let sender = socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut pipe = Pipe::new(65_507).unwrap();
+        let receiver = crate::sys::socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let sender = crate::sys::socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut pipe = Pipe::for_message(65_507).unwrap();
         let sent: Vec<u8> = (0..65_507u32).map(|n| (n % 251) as u8).collect();
         // Not connected yet.
         assert!(pipe.lend(&sent, sender.as_fd()).is_err());

@@ -25,10 +25,10 @@ impl Pages {
     /// For slots of up to `bytes`, `slots` in all.
     ///
     /// # Errors
-    /// As pipe(2) and `F_SETPIPE_SZ` of fcntl(2).
+    /// As pipe(2), and where the user's share of pipe pages is used up.
     pub fn new(bytes: usize, slots: usize) -> io::Result<Self> {
         Ok(Self {
-            pipe: Pipe::new(bytes)?,
+            pipe: Pipe::for_message(bytes)?,
             held: VecDeque::with_capacity(slots),
             seen: 0,
             stats: ZeroCopyStats::default(),

@@ -143,7 +143,7 @@ fn found(limit: Limit, unit: &str) -> String {
 fn pipe() -> Check {
     const NAME: &str = "pipe size (fs.pipe-max-size)";
     let most = host::sysctl("fs.pipe-max-size").unwrap_or(0);
-    match Pipe::new(MOST_PAYLOAD) {
+    match Pipe::for_message(MOST_PAYLOAD) {
         Ok(_) => Check::ok(AREA, NAME, format!("{} B", grouped(most))),
         Err(error) => Check::ok(AREA, NAME, format!("{} B: {error}", grouped(most)))
             .short(State::Limited, "--zerocopy splice is refused")

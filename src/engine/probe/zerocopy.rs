@@ -124,7 +124,7 @@ fn message() -> io::Result<String> {
 /// Lends a page to a socket by way of a pipe that has room for the longest message.
 fn splice() -> io::Result<String> {
     let (sender, receiver) = pair()?;
-    Pipe::new(MOST_PAYLOAD)?.lend(&PAYLOAD, sender.as_fd())?;
+    Pipe::for_message(MOST_PAYLOAD)?.lend(&PAYLOAD, sender.as_fd())?;
     let mut bytes = vec![0; 2 * MOST_PAYLOAD];
     let length = patiently(|| receiver.recv(&mut bytes))?;
     match bytes.get(..length) {

@@ -13,7 +13,7 @@ mod ring;
 mod single;
 #[cfg(test)]
 mod tests;
-mod tx;
+pub(in crate::engine) mod tx;
 
 pub use multishot::MultishotRx;
 pub use single::SingleRx;
@@ -23,9 +23,8 @@ pub use tx::UringTx;
 mod owner {
     pub(super) const SLOT: u64 = 0;
     pub(super) const RECEIVE: u64 = 1 << 32;
-    pub(super) const WAKE: u64 = 2 << 32;
-    pub(super) const READABLE: u64 = 3 << 32;
-    pub(super) const LETTER: u64 = 4 << 32;
+    pub(super) const READABLE: u64 = 2 << 32;
+    pub(super) const LETTER: u64 = 3 << 32;
 
     /// Splits `user_data` up.
     pub(super) fn of(user_data: u64) -> (u64, usize) {

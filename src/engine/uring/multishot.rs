@@ -4,7 +4,7 @@
 //! the request ends with `ENOBUFS` and is made anew; nothing is lost by that, the datagrams stay in the socket.
 
 use std::io;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -13,7 +13,7 @@ use io_uring::opcode;
 use super::buffers::{Buffers, GROUP};
 use super::outbox::Outbox;
 use super::owner;
-use super::ring::{Completion, Ring, SOCKET, WAKE};
+use super::ring::{Abandon, Completion, Kept, Ring, SOCKET};
 use crate::engine::choice::UringSettings;
 use crate::engine::stats::ReceiveStats;
 use crate::engine::{Layout, Rx};
@@ -34,14 +34,11 @@ const FEWEST: usize = 4;
 
 /// A receiver on a bound socket.
 pub struct MultishotRx {
-    ring: Ring,
+    kept: Kept<Memory>,
     socket: UdpSocket,
     _wake: Wake,
-    /// What the kernel may write to.
-    memory: ManuallyDrop<Memory>,
     most: usize,
     armed: bool,
-    wake_armed: bool,
     stats: ReceiveStats,
 }
 
@@ -76,18 +73,17 @@ impl MultishotRx {
             header.msg_controllen = CONTROL_BYTES as _;
             shape.as_ptr().cast::<libc::msghdr>().write(header);
         }
+        let memory = Memory {
+            buffers,
+            outbox: Outbox::new()?,
+            shape,
+        };
         Ok(Self {
-            ring,
+            kept: Kept::new(ring, memory),
             socket,
             _wake: wake.clone(),
-            memory: ManuallyDrop::new(Memory {
-                buffers,
-                outbox: Outbox::new()?,
-                shape,
-            }),
             most: layout.messages,
             armed: false,
-            wake_armed: false,
             stats: ReceiveStats::default(),
         })
     }
@@ -95,21 +91,14 @@ impl MultishotRx {
     /// Makes the requests that go on, where they have ended.
     fn arm(&mut self) -> io::Result<()> {
         if !mem::replace(&mut self.armed, true) {
-            let shape = self.memory.shape.as_ptr().cast::<libc::msghdr>();
+            let shape = self.kept.memory.shape.as_ptr().cast::<libc::msghdr>();
             let request = opcode::RecvMsgMulti::new(SOCKET, shape, GROUP)
                 .build()
                 .user_data(owner::RECEIVE);
             // SAFETY: the header is never written to again, and it and the buffers outlive the ring.
-            unsafe { self.ring.push(&request)? };
+            unsafe { self.kept.ring.push(&request)? };
         }
-        if !mem::replace(&mut self.wake_armed, true) {
-            let request = opcode::PollAdd::new(WAKE, libc::POLLIN as u32)
-                .multi(true)
-                .build()
-                .user_data(owner::WAKE);
-            // SAFETY: it points to nothing.
-            unsafe { self.ring.push(&request)? };
-        }
+        self.kept.ring.watch_wake()?;
         Ok(())
     }
 
@@ -124,22 +113,23 @@ impl MultishotRx {
             (owner::RECEIVE, _) => {
                 if !completion.more() {
                     self.armed = false;
-                    self.ring.rearmed();
+                    self.kept.ring.rearmed();
                 }
                 if let Some(errno) = completion.errno() {
                     useless(errno)?;
                 } else if let Some(buffer) = completion.buffer() {
                     let length = completion.result as usize;
-                    if let Some(message) = message(self.memory.buffers.filled(buffer, length)) {
+                    if let Some(message) = message(self.kept.memory.buffers.filled(buffer, length))
+                    {
                         self.stats.truncated += u64::from(message.truncated);
                         each(message);
                     }
-                    self.memory.buffers.give_back(buffer);
+                    self.kept.memory.buffers.give_back(buffer);
                     return Ok(true);
                 }
             }
-            (owner::LETTER, number) => self.memory.outbox.sent(number),
-            _ => self.wake_armed = completion.more(),
+            (owner::LETTER, number) => self.kept.memory.outbox.sent(number),
+            _ => {}
         }
         Ok(false)
     }
@@ -151,11 +141,11 @@ impl Rx for MultishotRx {
         // One that ran out of buffers may have left something in the socket, so it is asked again, once.
         for _ in 0..2 {
             self.arm()?;
-            if self.ring.has_work() {
-                self.ring.enter()?;
+            if self.kept.ring.has_work() {
+                self.kept.ring.enter()?;
             }
             while count < self.most
-                && let Some(completion) = self.ring.next()
+                && let Some(completion) = self.kept.ring.next()
             {
                 count += usize::from(self.take(completion, &mut each)?);
             }
@@ -170,13 +160,16 @@ impl Rx for MultishotRx {
 
     fn answer(&mut self, datagram: &[u8], to: SocketAddr) {
         self.stats.answers += 1;
-        self.memory.outbox.send(&mut self.ring, datagram, Some(to));
+        self.kept
+            .memory
+            .outbox
+            .send(&mut self.kept.ring, datagram, Some(to));
     }
 
     fn wait(&mut self, deadline: u64) -> io::Result<()> {
         self.stats.waits += 1;
         self.arm()?;
-        self.ring.wait(deadline)
+        self.kept.ring.wait(deadline)
     }
 
     fn drops(&self) -> u64 {
@@ -184,7 +177,7 @@ impl Rx for MultishotRx {
     }
 
     fn stats(&self) -> ReceiveStats {
-        let ring = self.ring.stats();
+        let ring = self.kept.ring.stats();
         ReceiveStats {
             syscalls: ring.enters,
             ring: Some(ring),
@@ -197,26 +190,21 @@ impl Rx for MultishotRx {
 impl MultishotRx {
     /// Closes the ring as a drop does, and then writes `canary` all over the buffers.
     pub(super) fn settle(&mut self, canary: u8) {
-        assert!(self.ring.close());
-        self.memory.buffers.overwrite(canary);
+        assert!(self.kept.ring.close());
+        self.kept.memory.buffers.overwrite(canary);
     }
 
     /// Whether nobody else has written to them since.
     pub(super) fn is_all(&self, canary: u8) -> bool {
-        self.memory.buffers.is_all(canary)
+        self.kept.memory.buffers.is_all(canary)
     }
 }
 
-impl Drop for MultishotRx {
-    fn drop(&mut self) {
-        let closed = self.ring.close();
-        // SAFETY: taken once, here, and not used again.
-        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
-        if !closed {
-            memory.buffers.abandon();
-            memory.outbox.abandon();
-            memory.shape.abandon();
-        }
+impl Abandon for Memory {
+    fn abandon(self) {
+        self.buffers.abandon();
+        self.outbox.abandon();
+        self.shape.abandon();
     }
 }
 

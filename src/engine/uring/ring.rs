@@ -1,9 +1,10 @@
 //! An io_uring and the one rule about it: what the kernel was given stays where it is until its completion.
 //!
-//! Whoever owns memory that requests point to keeps it beside a [`Ring`] and calls [`Ring::close`] before
-//! that memory goes. It cancels what is under way and takes completions until none is missing.
+//! Memory that requests point to is [`Kept`] with its ring, which is closed before that memory goes: what is under way
+//! is cancelled, and completions are taken until none is missing.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, PoisonError};
 
@@ -20,14 +21,15 @@ use crate::sys::usage;
 pub(super) const SOCKET: io_uring::types::Fixed = io_uring::types::Fixed(0);
 
 /// The place of the eventfd that wakes the thread.
-pub(super) const WAKE: io_uring::types::Fixed = io_uring::types::Fixed(1);
+const WAKE: io_uring::types::Fixed = io_uring::types::Fixed(1);
 
 /// How long to wait for the completions of what was cancelled, in ns. Only a zero-copy send can take any time at all,
 /// until the device is done with it.
 const CLOSE_NS: u64 = 5_000_000_000;
 
-/// Marks the completion of a cancellation.
+/// Marks the completion of a cancellation, and of having been woken. Neither is anybody else's business.
 const CANCEL: u64 = u64::MAX;
+const AWAKE: u64 = u64::MAX - 1;
 
 /// A completion: whose, what came of it, and flags.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,8 @@ pub(super) struct Ring {
     stats: RingStats,
     /// Requests that will have another completion.
     pending: usize,
+    /// The request that ends a sleep when the thread is woken goes on.
+    wake_armed: bool,
     /// Completions had to wait for room when it was last looked at.
     overflows: bool,
     /// The kernel's submission thread, by its id.
@@ -107,6 +111,7 @@ impl Ring {
             ring,
             stats,
             pending: 0,
+            wake_armed: false,
             overflows: false,
             thread,
         })
@@ -157,6 +162,24 @@ impl Ring {
         passed_over(self.ring.submit())
     }
 
+    /// Has the eventfd end a sleep, from the next call on.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(super) fn watch_wake(&mut self) -> io::Result<()> {
+        if self.wake_armed {
+            return Ok(());
+        }
+        let request = opcode::PollAdd::new(WAKE, libc::POLLIN as u32)
+            .multi(true)
+            .build()
+            .user_data(AWAKE);
+        // SAFETY: it points to nothing.
+        unsafe { self.push(&request)? };
+        self.wake_armed = true;
+        Ok(())
+    }
+
     /// As [`Self::enter`], and sleeps until there is a completion or it is `deadline` in ns.
     ///
     /// # Errors
@@ -191,8 +214,10 @@ impl Ring {
             if !completion.more() {
                 self.pending -= 1;
             }
-            if completion.user_data != CANCEL {
-                return Some(completion);
+            match completion.user_data {
+                CANCEL => {}
+                AWAKE => self.wake_armed = completion.more(),
+                _ => return Some(completion),
             }
         }
     }
@@ -254,6 +279,38 @@ impl Ring {
             }
         }
         true
+    }
+}
+
+/// Memory that requests point to.
+pub(super) trait Abandon {
+    /// Never frees it: the kernel may still be using it.
+    fn abandon(self);
+}
+
+/// A ring with the memory that its requests point to, which goes when the kernel is done with it and not before.
+pub(super) struct Kept<M: Abandon> {
+    pub(super) ring: Ring,
+    pub(super) memory: ManuallyDrop<M>,
+}
+
+impl<M: Abandon> Kept<M> {
+    pub(super) fn new(ring: Ring, memory: M) -> Self {
+        Self {
+            ring,
+            memory: ManuallyDrop::new(memory),
+        }
+    }
+}
+
+impl<M: Abandon> Drop for Kept<M> {
+    fn drop(&mut self) {
+        let closed = self.ring.close();
+        // SAFETY: taken once, here, and not used again.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        if !closed {
+            memory.abandon();
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! them takes what is there, in order, and what is not there is waited for by polling the socket.
 
 use std::io;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -13,7 +13,7 @@ use io_uring::opcode;
 use super::multishot::useless;
 use super::outbox::Outbox;
 use super::owner;
-use super::ring::{Ring, SOCKET, WAKE};
+use super::ring::{Abandon, Kept, Ring, SOCKET};
 use crate::engine::choice::UringSettings;
 use crate::engine::stats::ReceiveStats;
 use crate::engine::{Layout, Rx};
@@ -24,14 +24,11 @@ use crate::sys::wake::Wake;
 
 /// A receiver on a bound socket.
 pub struct SingleRx {
-    ring: Ring,
+    kept: Kept<Memory>,
     socket: UdpSocket,
     _wake: Wake,
-    /// What the kernel may write to.
-    memory: ManuallyDrop<Memory>,
     /// Requests to make next time: twice what came, since each that finds nothing is a waste.
     depth: usize,
-    wake_armed: bool,
     socket_armed: bool,
     stats: ReceiveStats,
 }
@@ -90,18 +87,17 @@ impl SingleRx {
         let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
         let requests = layout.messages as u32 + 64;
         let ring = Ring::new(settings, requests, 2 * requests, &files)?;
+        let memory = Memory {
+            layout,
+            places: Region::new(layout.messages * size_of::<Place>())?,
+            payloads: Region::new(layout.messages * layout.bytes)?,
+            outbox: Outbox::new()?,
+        };
         Ok(Self {
-            ring,
+            kept: Kept::new(ring, memory),
             socket,
             _wake: wake.clone(),
-            memory: ManuallyDrop::new(Memory {
-                layout,
-                places: Region::new(layout.messages * size_of::<Place>())?,
-                payloads: Region::new(layout.messages * layout.bytes)?,
-                outbox: Outbox::new()?,
-            }),
             depth: 1,
-            wake_armed: false,
             socket_armed: false,
             stats: ReceiveStats::default(),
         })
@@ -109,14 +105,14 @@ impl SingleRx {
 
     /// Asks for a message, to be had now or not at all.
     fn request(&mut self, number: usize) -> io::Result<()> {
-        let Layout { messages, bytes } = self.memory.layout;
+        let Layout { messages, bytes } = self.kept.memory.layout;
         let number = number.min(messages - 1);
         let start = number * bytes;
         // SAFETY: the place is aligned, all zero is valid for it, and the kernel is done with it: `receive` waits
         // for every request it makes.
-        let place = unsafe { &mut *self.memory.place(number) };
+        let place = unsafe { &mut *self.kept.memory.place(number) };
         // SAFETY: `messages` payloads of `bytes` fit the region.
-        let payload = unsafe { self.memory.payloads.as_ptr().add(start) };
+        let payload = unsafe { self.kept.memory.payloads.as_ptr().add(start) };
         place.vector.iov_base = payload.cast();
         place.vector.iov_len = bytes;
         place.header.msg_iov = &raw mut place.vector;
@@ -131,7 +127,7 @@ impl SingleRx {
             .build()
             .user_data(owner::SLOT | number as u64);
         // SAFETY: the place and the payload are not touched before the completion, and outlive the ring.
-        unsafe { self.ring.push(&request) }
+        unsafe { self.kept.ring.push(&request) }
     }
 }
 
@@ -140,13 +136,13 @@ impl Rx for SingleRx {
         for number in 0..self.depth {
             self.request(number)?;
         }
-        self.ring.enter()?;
+        self.kept.ring.enter()?;
         let (mut missing, mut count) = (self.depth, 0);
         let mut failed = None;
         while missing > 0 {
-            let Some(completion) = self.ring.next() else {
+            let Some(completion) = self.kept.ring.next() else {
                 // Only with a submission thread is anything missing still.
-                self.ring.wait(u64::MAX)?;
+                self.kept.ring.wait(u64::MAX)?;
                 continue;
             };
             match owner::of(completion.user_data) {
@@ -155,7 +151,7 @@ impl Rx for SingleRx {
                     match completion.errno() {
                         None => {
                             if let Some(message) =
-                                self.memory.message(number, completion.result as usize)
+                                self.kept.memory.message(number, completion.result as usize)
                             {
                                 self.stats.truncated += u64::from(message.truncated);
                                 each(message);
@@ -166,15 +162,14 @@ impl Rx for SingleRx {
                         Some(errno) => failed = useless(errno).err().or(failed),
                     }
                 }
-                (owner::LETTER, number) => self.memory.outbox.sent(number),
-                (owner::WAKE, _) => self.wake_armed = completion.more(),
+                (owner::LETTER, number) => self.kept.memory.outbox.sent(number),
                 _ => self.socket_armed = false,
             }
         }
         if let Some(error) = failed {
             return Err(error);
         }
-        self.depth = (2 * count).clamp(1, self.memory.layout.messages);
+        self.depth = (2 * count).clamp(1, self.kept.memory.layout.messages);
         self.stats.messages += count as u64;
         self.stats.eagain += u64::from(count == 0);
         Ok(count)
@@ -182,26 +177,23 @@ impl Rx for SingleRx {
 
     fn answer(&mut self, datagram: &[u8], to: SocketAddr) {
         self.stats.answers += 1;
-        self.memory.outbox.send(&mut self.ring, datagram, Some(to));
+        self.kept
+            .memory
+            .outbox
+            .send(&mut self.kept.ring, datagram, Some(to));
     }
 
     fn wait(&mut self, deadline: u64) -> io::Result<()> {
         self.stats.waits += 1;
-        let polls = [
-            (SOCKET, owner::READABLE, false, &mut self.socket_armed),
-            (WAKE, owner::WAKE, true, &mut self.wake_armed),
-        ];
-        for (file, owner, multi, armed) in polls {
-            if !mem::replace(armed, true) {
-                let request = opcode::PollAdd::new(file, libc::POLLIN as u32)
-                    .multi(multi)
-                    .build()
-                    .user_data(owner);
-                // SAFETY: it points to nothing.
-                unsafe { self.ring.push(&request)? };
-            }
+        self.kept.ring.watch_wake()?;
+        if !mem::replace(&mut self.socket_armed, true) {
+            let request = opcode::PollAdd::new(SOCKET, libc::POLLIN as u32)
+                .build()
+                .user_data(owner::READABLE);
+            // SAFETY: it points to nothing.
+            unsafe { self.kept.ring.push(&request)? };
         }
-        self.ring.wait(deadline)
+        self.kept.ring.wait(deadline)
     }
 
     fn drops(&self) -> u64 {
@@ -209,7 +201,7 @@ impl Rx for SingleRx {
     }
 
     fn stats(&self) -> ReceiveStats {
-        let ring = self.ring.stats();
+        let ring = self.kept.ring.stats();
         ReceiveStats {
             syscalls: ring.enters,
             ring: Some(ring),
@@ -218,15 +210,10 @@ impl Rx for SingleRx {
     }
 }
 
-impl Drop for SingleRx {
-    fn drop(&mut self) {
-        let closed = self.ring.close();
-        // SAFETY: taken once, here, and not used again.
-        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
-        if !closed {
-            memory.places.abandon();
-            memory.payloads.abandon();
-            memory.outbox.abandon();
-        }
+impl Abandon for Memory {
+    fn abandon(self) {
+        self.places.abandon();
+        self.payloads.abandon();
+        self.outbox.abandon();
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -15,7 +15,7 @@ use io_uring::opcode;
 use super::buffers::{Buffers, GROUP};
 use super::outbox::Outbox;
 use super::owner;
-use super::ring::{Completion, Ring, SOCKET, WAKE};
+use super::ring::{Abandon, Completion, Kept, Ring, SOCKET};
 use crate::engine::choice::{EngineChoice, ZeroCopy};
 use crate::engine::stats::{SendStats, ZeroCopyStats};
 use crate::engine::{Flow, Layout, Tx, Until};
@@ -32,17 +32,17 @@ const ANSWER_BYTES: usize = 64;
 /// How long to wait for sends that were cancelled, in ns. They answer at once.
 const SETTLE_NS: u64 = 1_000_000_000;
 
-/// Asks for a report of zero-copy sends that were copied (`IORING_SEND_ZC_REPORT_USAGE`), and the report itself.
-const REPORT_USAGE: u16 = 1 << 3;
-const COPIED: u32 = 1 << 31;
+/// Asks for a report of zero-copy sends that were copied (`IORING_SEND_ZC_REPORT_USAGE`).
+pub(in crate::engine) const REPORT_USAGE: u16 = 1 << 3;
+
+/// The report that one was (`IORING_NOTIF_USAGE_ZC_COPIED`).
+pub(in crate::engine) const COPIED: u32 = 1 << 31;
 
 /// A sender on a connected socket.
 pub struct UringTx {
-    ring: Ring,
+    kept: Kept<Memory>,
     socket: UdpSocket,
     _wake: Wake,
-    /// What the kernel may read or write.
-    memory: ManuallyDrop<Memory>,
     slot_bytes: usize,
     zerocopy: bool,
     slots: Vec<Slot>,
@@ -67,7 +67,6 @@ pub struct UringTx {
     /// Answers taken off the ring and not handed over: buffer and length.
     answers: VecDeque<(u16, usize)>,
     answers_armed: bool,
-    wake_armed: bool,
     /// A pending error of the socket has been forgiven since the last send that went well.
     forgiven: bool,
     short: bool,
@@ -127,16 +126,16 @@ impl UringTx {
                 .zip(message)
                 .for_each(|(byte, fill)| *byte = fill);
         }
+        let memory = Memory {
+            payloads,
+            headers: Region::new(count * size_of::<Header>())?,
+            answers,
+            outbox: Outbox::new()?,
+        };
         Ok(Self {
-            ring,
+            kept: Kept::new(ring, memory),
             socket,
             _wake: wake.clone(),
-            memory: ManuallyDrop::new(Memory {
-                payloads,
-                headers: Region::new(count * size_of::<Header>())?,
-                answers,
-                outbox: Outbox::new()?,
-            }),
             slot_bytes: layout.bytes,
             zerocopy,
             slots: vec![Slot::default(); count],
@@ -151,7 +150,6 @@ impl UringTx {
             sqpoll: choice.uring.sqpoll,
             answers: VecDeque::with_capacity(ANSWERS),
             answers_armed: false,
-            wake_armed: false,
             forgiven: false,
             short: false,
             stats: SendStats {
@@ -169,16 +167,9 @@ impl UringTx {
                 .build()
                 .user_data(owner::RECEIVE);
             // SAFETY: it points to nothing; the buffers outlive the ring.
-            unsafe { self.ring.push(&request)? };
+            unsafe { self.kept.ring.push(&request)? };
         }
-        if !mem::replace(&mut self.wake_armed, true) {
-            let request = opcode::PollAdd::new(WAKE, libc::POLLIN as u32)
-                .multi(true)
-                .build()
-                .user_data(owner::WAKE);
-            // SAFETY: it points to nothing.
-            unsafe { self.ring.push(&request)? };
-        }
+        self.kept.ring.watch_wake()?;
         Ok(())
     }
 
@@ -187,9 +178,23 @@ impl UringTx {
         let Slot { length, .. } = self.slots[number];
         // SAFETY: the region holds a header a slot, aligned, for which all zero is valid; the kernel is done with
         // this one, since the slot was free.
-        let header = unsafe { &mut *self.memory.headers.as_ptr().cast::<Header>().add(number) };
+        let header = unsafe {
+            &mut *self
+                .kept
+                .memory
+                .headers
+                .as_ptr()
+                .cast::<Header>()
+                .add(number)
+        };
         // SAFETY: the region holds `slot_bytes` a slot.
-        let payload = unsafe { self.memory.payloads.as_ptr().add(number * self.slot_bytes) };
+        let payload = unsafe {
+            self.kept
+                .memory
+                .payloads
+                .as_ptr()
+                .add(number * self.slot_bytes)
+        };
         header.vector.iov_base = payload.cast();
         header.vector.iov_len = length;
         header.message.msg_iov = &raw mut header.vector;
@@ -208,7 +213,8 @@ impl UringTx {
         // SAFETY: header and payload are not touched before the slot is free again, which is at its last
         // completion, and outlive the ring.
         unsafe {
-            self.ring
+            self.kept
+                .ring
                 .push(&request.user_data(owner::SLOT | number as u64))?;
         }
         self.sending += 1;
@@ -237,20 +243,20 @@ impl UringTx {
 
     /// Takes all completions there are.
     fn reap(&mut self) -> io::Result<()> {
-        while let Some(completion) = self.ring.next() {
+        while let Some(completion) = self.kept.ring.next() {
             match owner::of(completion.user_data) {
                 (owner::SLOT, number) => self.slot_done(number, completion)?,
                 (owner::RECEIVE, _) => {
                     if !completion.more() {
                         self.answers_armed = false;
-                        self.ring.rearmed();
+                        self.kept.ring.rearmed();
                     }
                     if let (None, Some(buffer)) = (completion.errno(), completion.buffer()) {
                         self.answers.push_back((buffer, completion.result as usize));
                     }
                 }
-                (owner::LETTER, number) => self.memory.outbox.sent(number),
-                _ => self.wake_armed = completion.more(),
+                (owner::LETTER, number) => self.kept.memory.outbox.sent(number),
+                _ => {}
             }
         }
         Ok(())
@@ -327,7 +333,8 @@ impl UringTx {
 impl Tx for UringTx {
     fn vacant(&mut self) -> Option<&mut [u8]> {
         let number = *self.free.last()?;
-        self.memory
+        self.kept
+            .memory
             .payloads
             .part_mut(number * self.slot_bytes, self.slot_bytes)
     }
@@ -354,8 +361,8 @@ impl Tx for UringTx {
         loop {
             let before = self.queued.len();
             fits = self.send_what_fits()?;
-            if self.ring.has_work() {
-                self.ring.enter()?;
+            if self.kept.ring.has_work() {
+                self.kept.ring.enter()?;
             }
             self.reap()?;
             // What is still under way makes room when it is done; what failed for the moment is tried again later.
@@ -383,19 +390,22 @@ impl Tx for UringTx {
     }
 
     fn say(&mut self, datagram: &[u8]) {
-        self.memory.outbox.send(&mut self.ring, datagram, None);
+        self.kept
+            .memory
+            .outbox
+            .send(&mut self.kept.ring, datagram, None);
         // If the ring is of no use any more, the next submit says so.
-        let _ = self.ring.enter();
+        let _ = self.kept.ring.enter();
     }
 
     fn settle(&mut self) -> io::Result<()> {
         let deadline = monotonic_ns() + SETTLE_NS;
         self.reap()?;
         if self.sending > 0 {
-            self.ring.cancel()?;
+            self.kept.ring.cancel()?;
         }
         while self.sending > 0 && monotonic_ns() < deadline {
-            self.ring.wait(deadline)?;
+            self.kept.ring.wait(deadline)?;
             self.reap()?;
         }
         Ok(())
@@ -406,13 +416,13 @@ impl Tx for UringTx {
     }
 
     fn answers(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-        if self.ring.has_work() {
-            self.ring.enter()?;
+        if self.kept.ring.has_work() {
+            self.kept.ring.enter()?;
         }
         self.reap()?;
         while let Some((buffer, length)) = self.answers.pop_front() {
-            each(self.memory.answers.filled(buffer, length));
-            self.memory.answers.give_back(buffer);
+            each(self.kept.memory.answers.filled(buffer, length));
+            self.kept.memory.answers.give_back(buffer);
         }
         self.arm()
     }
@@ -424,11 +434,11 @@ impl Tx for UringTx {
         // timer slack.
         let (Until::About(deadline) | Until::Exactly(deadline) | Until::WritableOr(deadline)) =
             until;
-        self.ring.wait(deadline)
+        self.kept.ring.wait(deadline)
     }
 
     fn stats(&self) -> SendStats {
-        let ring = self.ring.stats();
+        let ring = self.kept.ring.stats();
         SendStats {
             syscalls: ring.enters,
             ring: Some(ring),
@@ -437,16 +447,11 @@ impl Tx for UringTx {
     }
 }
 
-impl Drop for UringTx {
-    fn drop(&mut self) {
-        let closed = self.ring.close();
-        // SAFETY: taken once, here, and not used again.
-        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
-        if !closed {
-            memory.payloads.abandon();
-            memory.headers.abandon();
-            memory.answers.abandon();
-            memory.outbox.abandon();
-        }
+impl Abandon for Memory {
+    fn abandon(self) {
+        self.payloads.abandon();
+        self.headers.abandon();
+        self.answers.abandon();
+        self.outbox.abandon();
     }
 }

@@ -8,9 +8,7 @@ use io_uring::cqueue;
 use super::trial::{BUFFERS, CANCEL, PAYLOAD, Request, Trial};
 use super::{AREA, NO_ENGINE, again};
 use crate::engine::probe::{Check, MORE_MEMORY, State, no_effect};
-
-/// Result of a zero-copy send's notification: the data was copied (linux/io_uring.h).
-const IORING_NOTIF_USAGE_ZC_COPIED: u32 = 1 << 31;
+use crate::engine::uring::tx::COPIED;
 
 const REGISTERED_RING: &str = "registered ring";
 const ZERO_COPY: &str = "SENDMSG_ZC";
@@ -156,7 +154,7 @@ fn sends_zero_copy(trial: &mut Trial) -> io::Result<String> {
     if !cqueue::notif(notification.flags()) {
         return Err(no_effect("it does not tell when it is done"));
     }
-    let copied = notification.result() as u32 & IORING_NOTIF_USAGE_ZC_COPIED != 0;
+    let copied = notification.result() as u32 & COPIED != 0;
     Ok(match copied {
         true => "works; copied here, as loopback always does".to_owned(),
         false => "works, without a copy".to_owned(),

@@ -23,6 +23,7 @@ use io_uring::{IoUring, cqueue, opcode};
 use super::{plain, ring};
 use crate::engine::choice::UringSettings;
 use crate::engine::probe::pair;
+use crate::engine::uring::tx::REPORT_USAGE;
 
 /// What a request sends.
 pub(super) const PAYLOAD: [u8; 32] = [7; 32];
@@ -44,9 +45,6 @@ const LAST_WAITS: u32 = 20;
 
 /// Marks the completion of a cancellation; all other requests are marked 0.
 pub(super) const CANCEL: u64 = u64::MAX;
-
-/// Says in a notification whether a zero-copy send was copied (linux/io_uring.h; Linux 6.2).
-const IORING_SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
 
 /// What can be asked of a trial's ring. It builds the entry itself, so that none points elsewhere than to its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +139,7 @@ impl Trial {
             Request::Send => opcode::SendMsg::new(Fd(sender), outgoing).build(),
             Request::SendFixed => opcode::SendMsg::new(Fixed(0), outgoing).build(),
             Request::SendZeroCopy => opcode::SendMsgZc::new(Fd(sender), outgoing)
-                .ioprio(IORING_SEND_ZC_REPORT_USAGE)
+                .ioprio(REPORT_USAGE)
                 .build(),
             Request::Receive => opcode::RecvMsg::new(Fd(receiver), incoming).build(),
             Request::ReceiveMessagesOn => {
