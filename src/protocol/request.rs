@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 use super::credentials::Credentials;
-use super::host::Destination;
+use crate::host::Destination;
 
 /// Most bytes of a JSON request, unless told otherwise.
 pub const MAX_REQUEST: usize = 1 << 20;

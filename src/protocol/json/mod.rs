@@ -13,8 +13,8 @@ pub(super) mod reader;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::host::Destination;
 use super::request::Outcome;
+use crate::host::Destination;
 
 /// What went wrong, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
