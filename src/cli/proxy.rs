@@ -2,7 +2,9 @@
 
 pub(super) mod args;
 mod origin;
+mod reload;
 mod serve;
+mod summary;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;

@@ -147,7 +147,6 @@ impl Origin {
     }
 
     fn admit(&mut self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
-        tcp::for_relaying(&stream)?;
         let registry = self.poll.registry();
         self.clients.insert(|key| {
             let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
