@@ -5,7 +5,7 @@
 //! or it forwards everything to one place and reads nothing. Destinations are read strictly
 //! ([`host`](crate::host)), users by [`credentials`]. A [`proxy_header`] may come before all that. A load generator
 //! writes the requests with [`json::request`], [`socks5::client`] and [`connect::client`], and reads
-//! each [`answer`].
+//! each [`answer`], or with [`json::client`] what comes instead of one.
 
 pub mod answer;
 pub mod connect;

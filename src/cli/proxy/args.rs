@@ -24,6 +24,14 @@ pub(super) enum Role {
     Serve(Box<Serve>),
     /// Answer each client `RESPONSE || ` and what it says
     Origin(Origin),
+    /// Send one message to a server through a proxy (JSON), and print the answer
+    ///
+    /// The answer is printed as it is; only on a terminal a newline is added where there is none at its end. A proxy's refusal is
+    /// told from an answer by being all that comes: a line {"error": ..., "detail": ...} of the proxy's own words. A server whose whole
+    /// answer is such a line passes for the proxy.
+    ///
+    /// Exit code 0 with the whole answer, 1 when the proxy refused, 3 when there is no proxy or no whole answer.
+    Send(Send),
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +115,22 @@ pub(super) struct Origin {
     /// Print errors and the address only, and no messages
     #[arg(long, short)]
     pub(super) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Send {
+    /// The proxy
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) proxy: SocketAddr,
+    /// The server that the proxy is to bring the message to, by address or by name
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(super) server: Destination,
+    /// The message
+    #[arg(value_name = "TEXT")]
+    pub(super) text: String,
+    /// Longest time for all of it, from connecting to the end of the answer
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s")]
+    pub(super) timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]

@@ -5,8 +5,10 @@
 //! {"error": "blocked", "detail": "10.0.0.0/8 in private.txt, line 3"}
 //! ```
 //!
-//! The three keys are all there, once each, and no other is. What follows the object may only be white space.
+//! The three keys are all there, once each, and no other is. What follows the object may only be white space. [`client`] tells
+//! a server's answer from such a line.
 
+pub mod client;
 mod envelope;
 pub(super) mod reader;
 
