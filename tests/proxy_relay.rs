@@ -11,17 +11,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::engine::{Engine, on_both_engines, on_every_engine};
+use common::engine::{Engine, forwardings, on_both_engines, on_every_engine};
 use common::{Finished, NOTICED, PATIENCE, Running, bench, start};
 use socket2::{Domain, SockRef, Socket, Type};
-
-/// Ways of `--forwarding` that an engine has.
-fn forwardings(engine: Engine) -> &'static [&'static str] {
-    match engine.is_uring() {
-        true => &["auto", "copy"],
-        false => &["auto", "copy", "splice"],
-    }
-}
 
 on_both_engines!(
     bytes_are_exact_both_ways_in_every_forwarding,

@@ -18,6 +18,15 @@ impl Engine {
     }
 }
 
+#[allow(dead_code, reason = "not every test program runs a proxy")]
+/// The ways that a proxy with this engine can be told to forward.
+pub(crate) fn forwardings(engine: Engine) -> &'static [&'static str] {
+    match engine.is_uring() {
+        true => &["auto", "copy"],
+        false => &["auto", "copy", "splice"],
+    }
+}
+
 /// The engine, unless this kernel lacks it.
 pub(crate) fn available(options: &'static str) -> Option<Engine> {
     let engine = Engine(options);
