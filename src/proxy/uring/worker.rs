@@ -7,6 +7,7 @@ use std::io;
 use std::mem;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub(in crate::proxy) struct Worker {
     connections: Slab<Connection>,
     shop: Shop,
     shared: Arc<Shared>,
-    /// Clients are taken as they come, by a request that goes on.
+    /// A request to take clients is under way.
     accepting: bool,
     /// Nobody is accepted until then.
     paused: Option<u64>,
@@ -102,7 +103,7 @@ impl Worker {
     pub(in crate::proxy) fn run(mut self) -> io::Result<()> {
         self.shop.means.kept.ring.begin()?;
         loop {
-            self.accept()?;
+            self.accept();
             self.shop.means.kept.ring.watch_wake()?;
             self.shop.means.wait(self.deadline())?;
             let now = monotonic_ns();
@@ -232,22 +233,32 @@ impl Worker {
     }
 
     /// Has clients taken, where that has ended and may go on.
-    fn accept(&mut self) -> io::Result<()> {
+    ///
+    /// By a request that goes on, unless it could take all files: then by one a client, as each needs another file for its
+    /// server.
+    fn accept(&mut self) {
         let may = self.paused.is_none() && self.stopping.is_none();
         if let (true, false, Some(listener)) = (may, self.accepting, &self.listener) {
-            let accept = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
-                .flags(libc::SOCK_CLOEXEC)
-                .build()
-                .user_data(ACCEPT);
+            let listener = Fd(listener.as_raw_fd());
+            let accept = match self.shared.has_files() {
+                true => opcode::AcceptMulti::new(listener)
+                    .flags(libc::SOCK_CLOEXEC)
+                    .build(),
+                false => opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut())
+                    .flags(libc::SOCK_CLOEXEC)
+                    .build(),
+            };
             self.accepting = true;
             // SAFETY: it points to nothing.
-            unsafe { self.shop.means.ask(&[accept]) };
+            unsafe { self.shop.means.ask(&accept.user_data(ACCEPT)) };
         }
-        Ok(())
     }
 
     fn accepted(&mut self, completion: Completion, now: u64) -> io::Result<()> {
         self.accepting = completion.more();
+        if self.accepting && !self.shared.has_files() {
+            self.shop.means.cancel(ACCEPT);
+        }
         let Some(errno) = completion.errno() else {
             // SAFETY: a new descriptor (accept(2)) that nobody else owns.
             let client = unsafe { OwnedFd::from_raw_fd(completion.result) };
