@@ -119,6 +119,13 @@ fn io_uring_that_a_filter_forbids_is_refused_with_the_reason() {
             &["--engine uring", "io_uring", "seccomp", "--engine mio"],
         );
         assert_eq!(results.names(), [""; 0]);
+        let serve = ["proxy", "serve", "--listen", "127.0.0.1:0"];
+        let refused = under(forbidden, &[&serve[..], &["--engine", "uring"]].concat());
+        assert_eq!(refused.stdout, "", "it listens");
+        refused.failed(
+            3,
+            &["--engine uring", "io_uring", "seccomp", "--engine mio"],
+        );
         under(forbidden, &args).done();
         assert_eq!(results.run()["complete"], true);
     }

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use common::engine::{Engine, forwardings, on_both_engines, on_every_engine};
 use common::{Finished, NOTICED, PATIENCE, Running, start};
+use socket2::SockRef;
 use tempfile::NamedTempFile;
 
 on_both_engines!(
     an_envelope_brings_its_message_and_the_whole_answer_back,
     what_is_said_behind_an_envelope_does_not_spoil_its_answer,
+    who_leaves_before_the_answer_takes_the_server_along,
     socks5_and_connect_open_a_way_for_any_bytes,
     a_name_that_cannot_be_looked_up_and_a_port_where_nobody_is_are_told_apart_from_blocked,
     refusals_arrive_however_much_is_said_behind_the_request,
@@ -166,6 +168,42 @@ fn what_is_said_behind_an_envelope_does_not_spoil_its_answer(engine: Engine) {
     drop(served);
     assert_eq!(rest(client), [b'a'; 100_000]);
     proxy.stop().done();
+}
+
+fn who_leaves_before_the_answer_takes_the_server_along(engine: Engine) {
+    let proxy = Proxy::start(engine, &[]);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = server.local_addr().unwrap();
+    for ends_first in [false, true] {
+        let mut client = proxy.client();
+        client
+            .write_all(&envelope(to.ip(), to.port(), "ping"))
+            .unwrap();
+        if ends_first {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        let (mut served, _) = server.accept().unwrap();
+        served.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut heard = Vec::new();
+        served.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard, b"ping");
+        SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(client);
+        // It has said nothing yet and goes on to, until it is told that nobody is there.
+        let deadline = Instant::now() + PATIENCE;
+        while SockRef::from(&served).take_error().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "nobody tells the server");
+            std::thread::yield_now();
+        }
+    }
+    let finished = proxy.stop().done();
+    assert!(
+        finished.stdout.contains("2 reset by the client"),
+        "{}",
+        finished.stdout
+    );
 }
 
 fn socks5_and_connect_open_a_way_for_any_bytes(engine: Engine) {

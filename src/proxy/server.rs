@@ -151,6 +151,7 @@ impl Watch {
 }
 
 /// A thread's loop, over either engine.
+#[allow(clippy::large_enum_variant, reason = "there is one a thread")]
 enum Worker {
     Mio(epoll::Worker),
     Uring(uring::worker::Worker),
