@@ -10,6 +10,8 @@ use crate::blocklist::policy::Sources;
 use crate::blocklist::reload::Policies;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
+use crate::engine::choice::{Kind, UringSettings};
+use crate::engine::probe::uring;
 use crate::protocol::{Accept, Credentials, Host, Settings};
 use crate::proxy::connection::Timeouts;
 use crate::proxy::rules::{HeaderVersion, Rules};
@@ -19,9 +21,10 @@ use crate::sys::limit;
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // A connection is two files, and may need a pipe. Where the limit stays, clients wait.
     let _ = limit::raise_open_files();
+    let options = options(args)?;
     let rules = rules(args)?;
     reload::say_empty(rules.policies.current().files());
-    let server = Server::bind(args.listen, rules, &options(args))
+    let server = Server::bind(args.listen, rules, &options)
         .map_err(|error| cannot_listen(args.listen, &error))?;
     let stopper = server.stopper();
     interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;
@@ -82,8 +85,10 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
     })
 }
 
-fn options(args: &Args) -> Options {
-    Options {
+/// What it is to do, if this host can.
+fn options(args: &Args) -> Result<Options, Failure> {
+    let options = Options {
+        engine: args.engine.into(),
         forwarding: args.forwarding.into(),
         threads: args.threads,
         connections: args.max_connections,
@@ -95,7 +100,15 @@ fn options(args: &Args) -> Options {
         },
         drain: args.drain_timeout,
         ..Options::default()
+    };
+    if let Some(reason) = options.refused() {
+        return Err(Failure::usage(reason));
     }
+    if options.engine == Kind::Uring {
+        uring::available(&UringSettings::default())
+            .map_err(|reason| Failure::Undone(format!("cannot do --engine uring: {reason}")))?;
+    }
+    Ok(options)
 }
 
 /// Each client would be refused; better no client comes.
