@@ -141,8 +141,8 @@ impl Watch {
 
 /// A thread's loop, over either engine.
 enum Worker {
-    Mio(epoll::Worker),
-    Uring(uring::worker::Worker),
+    Mio(Box<epoll::Worker>),
+    Uring(Box<uring::worker::Worker>),
 }
 
 impl Worker {
@@ -199,10 +199,10 @@ impl Server {
             let resolver = resolver.clone();
             workers.push(match options.engine {
                 Kind::Mio => epoll::Worker::new(listener, rules, resolver, options, shared, &wake)
-                    .map(Worker::Mio)?,
+                    .map(|worker| Worker::Mio(Box::new(worker)))?,
                 Kind::Uring => {
                     uring::worker::Worker::new(listener, rules, resolver, options, shared, &wake)
-                        .map(Worker::Uring)?
+                        .map(|worker| Worker::Uring(Box::new(worker)))?
                 }
             });
             wakes.push(wake);
