@@ -99,6 +99,11 @@ impl Shared {
         }
     }
 
+    /// Connections that have one, over all threads.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
