@@ -4,13 +4,14 @@
 //! server that is connected, by the [`rules`] of the proxy, and [`relay`] from there on. [`connection`] carries them out over
 //! mio, with [`lane`] as the relay's hands; `epoll` is a thread's loop, [`server`] all threads. Around them: the
 //! [`resolver`] of names, a thread's [`pipes`], the [`timers`] and the [`slab`] of its connections, its [`tally`], and the
-//! [`facts`] that are left of a connection.
+//! [`facts`] that are left of a connection, which go into a [`log`].
 
 pub mod connection;
 mod epoll;
 pub mod facts;
 pub mod handshake;
 pub mod lane;
+pub mod log;
 pub mod pipes;
 pub mod relay;
 pub mod resolver;
