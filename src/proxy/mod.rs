@@ -4,7 +4,8 @@
 //! server that is connected, by the [`rules`] of the proxy, and [`relay`] from there on. [`connection`] carries them out over
 //! mio, with [`lane`] as the relay's hands; `epoll` is a thread's loop, [`server`] all threads. Around them: the
 //! [`resolver`] of names, a thread's [`pipes`], the [`timers`] and the [`slab`] of its connections, its [`tally`], and the
-//! [`facts`] that are left of a connection, which go into a [`log`].
+//! [`facts`] that are left of a connection, which go into a [`log`]. What a proxy tells a monitor are its [`metrics`], over a
+//! [`status`] server.
 
 pub mod connection;
 mod epoll;
@@ -12,11 +13,13 @@ pub mod facts;
 pub mod handshake;
 pub mod lane;
 pub mod log;
+pub mod metrics;
 pub mod pipes;
 pub mod relay;
 pub mod resolver;
 pub mod rules;
 pub mod server;
 pub mod slab;
+pub mod status;
 pub mod tally;
 pub mod timers;
