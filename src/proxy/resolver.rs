@@ -15,7 +15,10 @@ use crate::host::Name;
 use crate::sys::clock::monotonic_ns;
 
 /// Lookups at once. Each may take as long as resolv.conf(5) says, 10 s by default where nobody answers.
-const THREADS: usize = 16;
+const THREADS: usize = 32;
+
+/// Questions that may wait for one of them. Clients that hang up leave theirs behind until it comes to their turn.
+const QUEUE: usize = 10_000;
 
 /// Where one thread's answers arrive.
 #[derive(Debug)]
@@ -34,6 +37,12 @@ impl Inbox {
             answers: Mutex::default(),
             waker,
         }
+    }
+
+    fn put(&self, key: Key, answer: io::Result<Vec<IpAddr>>) {
+        locked(&self.answers).push((key, answer));
+        // It fails only where the loop is gone.
+        let _ = self.waker.wake();
     }
 
     /// The answers that came since.
@@ -72,6 +81,13 @@ impl Resolver {
     /// Looks `name` up for `key`; the answer comes by `to`, unless that takes longer than `until`.
     pub fn ask(&self, name: Name, key: Key, until: u64, to: &Arc<Inbox>) {
         let mut desk = locked(&self.0.desk);
+        if desk.queue.len() >= QUEUE {
+            drop(desk);
+            return to.put(
+                key,
+                Err(io::Error::other("too many names wait to be looked up")),
+            );
+        }
         desk.queue.push_back(Question {
             name,
             key,
@@ -106,10 +122,7 @@ impl Shared {
             if question.until < monotonic_ns() {
                 continue;
             }
-            let answer = addresses(&question.name);
-            locked(&question.to.answers).push((question.key, answer));
-            // It fails only where the loop is gone.
-            let _ = question.to.waker.wake();
+            question.to.put(question.key, addresses(&question.name));
         }
     }
 

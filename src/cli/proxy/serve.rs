@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::args::{HeaderArg, ProtocolArg, Serve as Args};
 use super::{cannot_listen, reload, say_listening, summary};
@@ -48,15 +47,13 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
     let policies =
         policies.map_err(|error| Failure::Undone(error.to_string().replace('\n', "\nbench: ")))?;
     Ok(Rules {
-        settings: Arc::new(settings(args)?),
-        policies,
-        own: Vec::new(),
         dry_run: args.dry_run,
         accept_header: args.accept_proxy,
         send_header: args.send_proxy.map(|version| match version {
             HeaderArg::V1 => HeaderVersion::V1,
             HeaderArg::V2 => HeaderVersion::V2,
         }),
+        ..Rules::new(settings(args)?, policies)
     })
 }
 
