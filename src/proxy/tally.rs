@@ -56,7 +56,7 @@ impl Tally {
 
     /// One more is over; its bytes are counted already.
     pub(super) fn over(&self, facts: &Facts) {
-        self.ended(facts.ending);
+        count(&self.endings, facts.ending.index());
         count(&self.decisions, facts.decision.index());
         if let Some(protocol) = facts.protocol {
             count(&self.protocols, protocol.index());
@@ -68,11 +68,6 @@ impl Tally {
             add(&self.spliced, spliced);
             add(&self.no_pipe, no_pipe);
         }
-    }
-
-    /// One more is over of which nothing is known.
-    pub(super) fn ended(&self, ending: Ending) {
-        count(&self.endings, ending.index());
     }
 
     /// What it has counted so far.
