@@ -70,6 +70,12 @@ impl Tally {
         }
     }
 
+    /// One more is over of which not even the address is known.
+    pub(super) fn ended(&self, ending: Ending) {
+        count(&self.endings, ending.index());
+        count(&self.decisions, Decision::Undecided.index());
+    }
+
     /// What it has counted so far.
     pub fn totals(&self) -> Totals {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -12,9 +12,11 @@ use crate::blocklist::policy::Sources;
 use crate::blocklist::reload::Policies;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
+use crate::engine::choice::{Kind, UringSettings};
+use crate::engine::probe::uring;
 use crate::protocol::{Accept, Credentials, Host, Settings};
 use crate::proxy::connection::Timeouts;
-use crate::proxy::log::{Handle, Log};
+use crate::proxy::log::Log;
 use crate::proxy::rules::{HeaderVersion, Rules};
 use crate::proxy::server::{Options, Server};
 use crate::sys::limit;
@@ -22,6 +24,7 @@ use crate::sys::limit;
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // A connection is two files, and may need a pipe. Where the limit stays, clients wait.
     let _ = limit::raise_open_files();
+    let mut options = options(args)?;
     let mut rules = rules(args)?;
     reload::say_empty(rules.policies.current().files());
     let log = args.log.as_deref().map(log::open).transpose()?;
@@ -29,7 +32,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let monitor = args.metrics.map(Monitor::bind).transpose()?;
     // Clients of the proxy have no business there.
     rules.own.extend(monitor.as_ref().map(Monitor::local));
-    let options = options(args, handle.clone());
+    options.log.clone_from(&handle);
     let server = Server::bind(args.listen, rules, &options)
         .map_err(|error| cannot_listen(args.listen, "--listen", &error))?;
     let stopper = server.stopper();
@@ -108,8 +111,10 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
     })
 }
 
-fn options(args: &Args, log: Option<Handle>) -> Options {
-    Options {
+/// What it is to do, if this host can.
+fn options(args: &Args) -> Result<Options, Failure> {
+    let options = Options {
+        engine: args.engine.into(),
         forwarding: args.forwarding.into(),
         threads: args.threads,
         connections: args.max_connections,
@@ -120,9 +125,16 @@ fn options(args: &Args, log: Option<Handle>) -> Options {
             half_closed: args.half_closed_timeout,
         },
         drain: args.drain_timeout,
-        log,
         ..Options::default()
+    };
+    if let Some(reason) = options.refused() {
+        return Err(Failure::usage(reason));
     }
+    if options.engine == Kind::Uring {
+        uring::available(&UringSettings::default())
+            .map_err(|reason| Failure::Undone(format!("cannot do --engine uring: {reason}")))?;
+    }
+    Ok(options)
 }
 
 /// Each client would be refused; better no client comes.
