@@ -17,9 +17,11 @@ use io_uring::types::Fd;
 use super::connection::{Connection, Fate, Shop};
 use super::means::{Act, Means};
 use crate::engine::uring::ring::Completion;
+use crate::protocol::Outcome;
 use crate::proxy::connection::is_starved;
 use crate::proxy::epoll::{PAUSE, REFUSALS};
-use crate::proxy::facts::Ending;
+use crate::proxy::facts::{Ending, Facts};
+use crate::proxy::log;
 use crate::proxy::resolver::{Inbox, Resolver};
 use crate::proxy::rules::Rules;
 use crate::proxy::server::{Options, Shared};
@@ -63,6 +65,7 @@ pub(in crate::proxy) struct Worker {
     paused: Option<u64>,
     /// Refused connections that are being told so, about.
     refusals: usize,
+    log: Option<log::Handle>,
     drain: Duration,
     /// Those that are not over by then are cut off.
     stopping: Option<u64>,
@@ -102,6 +105,7 @@ impl Worker {
             files: files_at_most(),
             paused: None,
             refusals: 0,
+            log: options.log.clone(),
             drain: options.drain,
             stopping: None,
         })
@@ -207,9 +211,16 @@ impl Worker {
                 self.refusals -= 1;
             }
             let facts = connection.close(&mut self.shop, now);
-            self.shop.tally.over(&facts);
+            self.over(facts);
             // There are file descriptors again.
             self.paused = self.paused.map(|until| until.min(now));
+        }
+    }
+
+    fn over(&mut self, facts: Facts) {
+        self.shop.tally.over(&facts);
+        if let Some(log) = &self.log {
+            log.record(facts);
         }
     }
 
@@ -301,16 +312,21 @@ impl Worker {
 
     fn admit(&mut self, stream: TcpStream, now: u64) {
         self.shop.tally.accepted();
+        // A request that goes on accepting has no place for each one's address.
+        let Ok(from) = stream.peer_addr() else {
+            return self.shop.tally.ended(Ending::ClientReset);
+        };
         let place = self.shared.place();
         let extra = place.is_none();
         if extra && self.refusals >= REFUSALS {
-            self.shop.tally.ended(Ending::Busy);
             let _ = tcp::reset_on_close(&stream);
-            return;
+            let detail = Outcome::Busy.detail();
+            return self.over(Facts::at_once(from, now, Ending::Busy, detail));
         }
         let mut first = Fate::Waits;
         let admitted = self.connections.insert(|key| {
-            let (connection, fate) = Connection::new(stream, place, key, &mut self.shop, now)?;
+            let (connection, fate) =
+                Connection::new(stream, from, place, key, &mut self.shop, now)?;
             first = fate;
             Ok::<_, io::Error>(connection)
         });
@@ -320,7 +336,10 @@ impl Worker {
                 self.meet(key, first, now);
             }
             // It is gone again.
-            Err(_) => self.shop.tally.ended(Ending::ClientReset),
+            Err(error) => {
+                let detail = error.to_string();
+                self.over(Facts::at_once(from, now, Ending::ClientReset, detail));
+            }
         }
     }
 
