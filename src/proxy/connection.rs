@@ -20,7 +20,7 @@ use mio::{Interest, Registry, Token};
 use super::facts::{Ending, Facts};
 use super::handshake::{Handshake, Known, Next};
 use super::lane::{BUFFER, Lane, Means, Turn};
-use super::relay::{Counts, Direction, Forwarding, Relay, Side, Step, Verdict};
+use super::relay::{Counts, Direction, Forwarding, Readable, Relay, Side, Step, Verdict};
 use super::resolver::{Inbox, Resolver};
 use super::rules::Rules;
 use super::server::Place;
@@ -195,11 +195,19 @@ impl Connection {
 
     /// Takes note of what an end is ready for.
     pub(super) fn ready(&mut self, side: Side, event: &Event) {
-        let doubtful = event.is_read_closed() || event.is_priority() || event.is_error();
-        let readable = event.is_readable() || doubtful;
+        // What the kernel says of urgent data and of the end it says in every event, as long as it is so.
+        let readable = match () {
+            () if event.is_priority() || event.is_error() => Some(Readable::Doubtful),
+            () if event.is_read_closed() => Some(Readable::Last),
+            () if event.is_readable() => Some(Readable::Open),
+            () => None,
+        };
         if let (Side::Server, Phase::Connecting(attempt)) = (side, &mut self.phase) {
-            *attempt = match event.is_writable() && !doubtful {
-                true => Attempt::Done { readable },
+            let sound = matches!(readable, None | Some(Readable::Open));
+            *attempt = match event.is_writable() && sound {
+                true => Attempt::Done {
+                    readable: readable.is_some(),
+                },
                 false => Attempt::Doubtful,
             };
             return;
@@ -208,8 +216,8 @@ impl Connection {
             Side::Client => (Direction::ToServer, Direction::ToClient),
             Side::Server => (Direction::ToClient, Direction::ToServer),
         };
-        if readable {
-            self.relay.flow(from).readable(doubtful);
+        if let Some(what) = readable {
+            self.relay.flow(from).readable(what);
         }
         if event.is_writable() || event.is_error() {
             self.relay.flow(to).writable();
@@ -455,7 +463,10 @@ impl Connection {
         }
         self.relay.to_server.writable();
         if readable {
-            self.relay.to_client.readable(attempt == Attempt::Doubtful);
+            self.relay.to_client.readable(match attempt {
+                Attempt::Doubtful => Readable::Doubtful,
+                _ => Readable::Open,
+            });
         }
         self.phase = Phase::Relaying;
         self.connected = Some(now);

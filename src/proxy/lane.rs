@@ -3,7 +3,7 @@
 //! What all connections of a thread share is in [`Means`]. A connection that waits has memory of its own only for
 //! bytes that its sink did not take.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
@@ -82,10 +82,14 @@ impl Lane {
                 Step::Fill { .. } if lots == 0 => break Turn::More,
                 Step::Fill { via, most } => {
                     lots -= 1;
-                    let most = measured(relay, direction, sink, most);
                     match self.fill(via, most, source, means) {
                         Ok(Filled::Bytes(bytes)) => {
-                            relay.flow(direction).filled(bytes);
+                            let flow = relay.flow(direction);
+                            flow.filled(bytes);
+                            // Segments grow once a connection has carried some: looked at again and again, ever more rarely.
+                            if bytes >= most && flow.counts().fills.is_power_of_two() {
+                                flow.set_lot(lot(sink));
+                            }
                             (gone, fresh) = (0, via == Via::Copy);
                         }
                         Ok(Filled::End) => relay.flow(direction).ended(),
@@ -97,10 +101,16 @@ impl Lane {
                         },
                     }
                 }
-                Step::Drain { via, most } => {
+                Step::Drain { via, most, last } => {
                     let drained = match (via, fresh) {
-                        (Via::Copy, true) => write(sink, means.buffer.get(gone..gone + most)),
-                        (Via::Copy, false) => write(sink, self.rest.get(self.taken..)),
+                        (Via::Copy, true) => tcp::send(
+                            sink,
+                            means.buffer.get(gone..gone + most).unwrap_or_default(),
+                            last,
+                        ),
+                        (Via::Copy, false) => {
+                            tcp::send(sink, self.rest.get(self.taken..).unwrap_or_default(), last)
+                        }
                         (Via::Pipe, _) => match &self.pipe {
                             Some(pipe) => pipe.drain(sink.as_fd(), most),
                             None => Err(ErrorKind::BrokenPipe.into()),
@@ -198,26 +208,10 @@ enum Filled {
     NoPipe,
 }
 
-fn write(mut sink: &TcpStream, bytes: Option<&[u8]>) -> io::Result<usize> {
-    sink.write(bytes.unwrap_or_default())
-}
-
-/// How much to take at once: whole segments of the sink. They grow once a connection has carried some, so they are
-/// looked at again after 1, 3, 7, 15, … lots.
-pub(super) fn measured(
-    relay: &mut Relay,
-    direction: Direction,
-    sink: &impl AsFd,
-    most: usize,
-) -> usize {
-    let flow = relay.flow(direction);
-    if !(flow.counts().fills + 1).is_power_of_two() {
-        return most;
-    }
-    let lot = match tcp::segment(sink) {
+/// Bytes to take at once: whole segments of the sink.
+pub(super) fn lot(sink: &impl AsFd) -> usize {
+    match tcp::segment(sink) {
         Ok(segment @ 1..=BUFFER) => BUFFER / segment * segment,
         _ => BUFFER,
-    };
-    flow.set_lot(lot);
-    lot
+    }
 }

@@ -82,6 +82,10 @@ pub struct Handle {
 }
 
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are of the large kind, and have their places in the channel already"
+)]
 enum Message {
     Over(Facts),
     /// Look at what is shared.

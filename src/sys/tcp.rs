@@ -56,6 +56,17 @@ pub fn for_relaying(socket: &impl AsFd) -> io::Result<()> {
     socket.set_out_of_band_inline(true)
 }
 
+/// Sends what the socket has room for. With `more`, what does not fill a segment is kept back (`MSG_MORE`) to leave together
+/// with what follows at once: the end, when the socket is shut or closed next.
+///
+/// # Errors
+/// As send(2).
+pub fn send(socket: &impl AsFd, bytes: &[u8], more: bool) -> io::Result<usize> {
+    // Never a signal: socket2 asks for `MSG_NOSIGNAL` itself in its plain send alone.
+    let more = if more { libc::MSG_MORE } else { 0 };
+    SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL | more)
+}
+
 /// Bytes of data in a full segment as it is sent now (`TCP_MAXSEG`). It grows once a connection has carried some.
 ///
 /// # Errors

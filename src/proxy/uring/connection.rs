@@ -24,7 +24,7 @@ use crate::proxy::connection::{LINGER, REQUEST, Timeouts, is_starved};
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::handshake::{Handshake, Known, Next};
 use crate::proxy::lane::BUFFER;
-use crate::proxy::relay::{Counts, Direction, Forwarding, Relay, Side, Step, Verdict};
+use crate::proxy::relay::{Counts, Direction, Forwarding, Readable, Relay, Side, Step, Verdict};
 use crate::proxy::resolver::{Inbox, Resolver};
 use crate::proxy::rules::Rules;
 use crate::proxy::server::Place;
@@ -478,8 +478,8 @@ impl Connection {
             self.relay.to_server.ended();
         }
         self.relay.to_server.writable();
-        self.relay.to_server.readable(true);
-        self.relay.to_client.readable(true);
+        self.relay.to_server.readable(Readable::Doubtful);
+        self.relay.to_client.readable(Readable::Doubtful);
         self.phase = Phase::Relaying;
         self.connected = Some(now);
         self.put_off(key, shop, now);
