@@ -81,16 +81,8 @@ pub struct Handle {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly all are of the large kind, and have their places in the channel already"
-)]
-enum Message {
-    Over(Facts),
-    /// Look at what is shared.
-    Look,
-}
+/// A connection that is over; nothing says to look at what is shared.
+type Message = Option<Facts>;
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -157,7 +149,7 @@ impl Log {
 impl Handle {
     /// Logs a connection that is over. Never blocks.
     pub fn record(&self, facts: Facts) {
-        if self.messages.try_send(Message::Over(facts)).is_err() {
+        if self.messages.try_send(Some(facts)).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -180,7 +172,7 @@ impl Handle {
 
     /// Where there is no room for it the writer looks anyway, once it has made some.
     fn look(&self) {
-        let _ = self.messages.try_send(Message::Look);
+        let _ = self.messages.try_send(None);
     }
 }
 
@@ -228,7 +220,7 @@ impl<T: FnMut(&Trouble)> Writer<T> {
     }
 
     fn take(&mut self, message: Message) {
-        if let Message::Over(facts) = message {
+        if let Some(facts) = message {
             line::write(&facts, &mut self.lines);
             if self.lines.len() >= BATCH {
                 self.flush();

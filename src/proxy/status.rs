@@ -1,6 +1,6 @@
 //! A small HTTP server for those who look after a proxy: one thread, a page a connection, and no client that could hold up another.
 //!
-//! A client has [`PATIENCE`] for all of it, and a head and a rest that are bounded. One too many pushes the one out that came
+//! A client has 5 s for all of it, and a head and a rest that are bounded. One too many pushes the one out that came
 //! first: who asks at once is answered also while others only sit there.
 
 pub mod http;
