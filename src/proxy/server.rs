@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::connection::Timeouts;
+use super::log;
 use super::relay::Forwarding;
 use super::resolver::Resolver;
 use super::rules::Rules;
@@ -34,6 +35,8 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// How long connections may go on once the proxy is to stop.
     pub drain: Duration,
+    /// Where connections that are over are logged.
+    pub log: Option<log::Handle>,
 }
 
 impl Default for Options {
@@ -51,6 +54,7 @@ impl Default for Options {
                 half_closed: Duration::from_secs(30),
             },
             drain: Duration::from_secs(30),
+            log: None,
         }
     }
 }
@@ -97,6 +101,11 @@ impl Shared {
         } else {
             None
         }
+    }
+
+    /// Connections that have one, over all threads.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_stopping(&self) -> bool {

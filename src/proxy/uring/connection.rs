@@ -9,7 +9,7 @@
 //! What is decided on the way is in [`Handshake`] and [`Relay`]; this does it.
 
 use std::io;
-use std::net::{IpAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
@@ -114,13 +114,12 @@ impl Connection {
     /// The client is gone already.
     pub(super) fn new(
         client: TcpStream,
+        from: SocketAddr,
         place: Option<Place>,
         key: Key,
         shop: &mut Shop,
         now: u64,
     ) -> io::Result<(Self, Fate)> {
-        // A request that goes on accepting has no place for each one's address.
-        let from = client.peer_addr()?;
         // Only a header for the server tells where the client connected to.
         let local = match shop.rules.send_header {
             Some(_) => client.local_addr()?,
