@@ -82,14 +82,10 @@ impl Lane {
                 Step::Fill { .. } if lots == 0 => break Turn::More,
                 Step::Fill { via, most } => {
                     lots -= 1;
+                    let most = measured(relay, direction, sink, most);
                     match self.fill(via, most, source, means) {
                         Ok(Filled::Bytes(bytes)) => {
-                            let flow = relay.flow(direction);
-                            flow.filled(bytes);
-                            // Segments grow once a connection has carried some: looked at again and again, ever more rarely.
-                            if bytes >= most && flow.counts().fills.is_power_of_two() {
-                                flow.set_lot(lot(sink));
-                            }
+                            relay.flow(direction).filled(bytes);
                             (gone, fresh) = (0, via == Via::Copy);
                         }
                         Ok(Filled::End) => relay.flow(direction).ended(),
@@ -208,10 +204,22 @@ enum Filled {
     NoPipe,
 }
 
-/// Bytes to take at once: whole segments of the sink.
-pub(super) fn lot(sink: &impl AsFd) -> usize {
-    match tcp::segment(sink) {
+/// How much to take at once: whole segments of the sink. They grow once a connection has carried some, so they are
+/// looked at again after 1, 3, 7, 15, … lots, where the last one was full: small messages never ask.
+pub(super) fn measured(
+    relay: &mut Relay,
+    direction: Direction,
+    sink: &impl AsFd,
+    most: usize,
+) -> usize {
+    let flow = relay.flow(direction);
+    if !(flow.is_full() && (flow.counts().fills + 1).is_power_of_two()) {
+        return most;
+    }
+    let lot = match tcp::segment(sink) {
         Ok(segment @ 1..=BUFFER) => BUFFER / segment * segment,
         _ => BUFFER,
-    }
+    };
+    flow.set_lot(lot);
+    lot
 }

@@ -116,6 +116,8 @@ pub struct Flow {
     /// A short read, unless it is doubtful, is the last one.
     last: bool,
     writable: bool,
+    /// The last fill was of a whole lot.
+    full: bool,
     /// Copying: full lots in a row. Through a pipe: small ones in a row.
     streak: u32,
     lot: usize,
@@ -137,6 +139,7 @@ impl Flow {
             doubtful: false,
             last: false,
             writable: false,
+            full: false,
             streak: 0,
             lot: lot.max(1),
             held: 0,
@@ -184,9 +187,10 @@ impl Flow {
         self.held += bytes;
         self.counts.filled += bytes as u64;
         self.counts.fills += 1;
+        self.full = bytes >= self.lot;
         let counts = match (self.via, self.forwarding) {
             (Via::Copy, Forwarding::Splice) => true,
-            (Via::Copy, _) => bytes >= self.lot,
+            (Via::Copy, _) => self.full,
             (Via::Pipe, _) => bytes < self.lot / 4,
         };
         self.streak = if counts {
@@ -194,7 +198,7 @@ impl Flow {
         } else {
             0
         };
-        if self.via == Via::Copy && bytes < self.lot && !self.doubtful {
+        if self.via == Via::Copy && !self.full && !self.doubtful {
             self.readable = false;
             if self.last {
                 self.ended();
@@ -270,6 +274,11 @@ impl Flow {
     pub fn broken(&mut self) {
         self.state = State::Broken;
         self.held = 0;
+    }
+
+    /// The source gave as much as was asked for last time.
+    pub fn is_full(&self) -> bool {
+        self.full
     }
 
     /// From now on takes `bytes` at a time, at least one.

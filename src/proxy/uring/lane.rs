@@ -21,7 +21,7 @@ use io_uring::{opcode, squeue};
 use super::means::{Act, Means};
 use crate::engine::uring::buffers::GROUP;
 use crate::engine::uring::ring::Completion;
-use crate::proxy::lane::lot;
+use crate::proxy::lane::measured;
 use crate::proxy::relay::{Direction, Relay, Step};
 use crate::proxy::slab::Key;
 
@@ -297,16 +297,4 @@ fn send(key: Key, direction: Direction, sink: RawFd, bytes: &[u8], flags: i32) -
         .flags(flags | libc::MSG_NOSIGNAL)
         .build()
         .user_data(Act::Send(direction).of(key))
-}
-
-/// How much to take at once. Segments grow once a connection has carried some, so they are looked at again after 1, 3, 7, 15, …
-/// lots.
-fn measured(relay: &mut Relay, direction: Direction, sink: &TcpStream, most: usize) -> usize {
-    let flow = relay.flow(direction);
-    if !(flow.counts().fills + 1).is_power_of_two() {
-        return most;
-    }
-    let lot = lot(sink);
-    flow.set_lot(lot);
-    lot
 }
