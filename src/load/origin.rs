@@ -1,18 +1,23 @@
-//! The answering server: to each client it says `RESPONSE || ` and then all that the client says.
+//! The answering server: to each client it says `RESPONSE || ` and then all that the client says, unless the client begins with
+//! an [`order`](super::order).
 //!
 //! One thread and one event loop. What a client says is taken only when all before went back to it, so one that does not
 //! listen costs a buffer at most.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+mod client;
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::pattern::Pattern;
 use crate::proxy::slab::{Key, Slab};
 use crate::sys::tcp;
+use client::{Client, Fate, Means};
 
 /// What an answer begins with.
 pub const PREFIX: &[u8] = b"RESPONSE || ";
@@ -24,9 +29,6 @@ const WAKER: Token = Token(usize::MAX - 1);
 /// Bytes taken at once: a whole segment of loopback.
 const READ: usize = 64 << 10;
 
-/// Lots of a client before others have their turn.
-const TURN: usize = 16;
-
 /// How long until accepting is tried again after it failed, for want of file descriptors perhaps.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -37,22 +39,7 @@ pub struct Origin {
     local: SocketAddr,
     waker: Arc<Waker>,
     clients: Slab<Client>,
-    /// The prefix, and room for what is read behind it.
-    buffer: Box<[u8]>,
-}
-
-struct Client {
-    stream: TcpStream,
-    from: SocketAddr,
-    /// Not taken by the client yet.
-    rest: Vec<u8>,
-    answered: bool,
-}
-
-enum Fate {
-    Waits,
-    More,
-    Over,
+    means: Means,
 }
 
 impl Origin {
@@ -73,7 +60,10 @@ impl Origin {
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
             poll,
             clients: Slab::new(),
-            buffer: buffer.into(),
+            means: Means {
+                buffer: buffer.into(),
+                pattern: Pattern::new(READ),
+            },
         })
     }
 
@@ -111,7 +101,13 @@ impl Origin {
                 match event.token() {
                     WAKER => return Ok(()),
                     LISTENER => accept = true,
-                    token => ready.push(Key::from_number(token.0)),
+                    token => {
+                        let key = Key::from_number(token.0);
+                        if let Some(client) = self.clients.get_mut(key) {
+                            client.happened(event);
+                            ready.push(key);
+                        }
+                    }
                 }
             }
             std::mem::swap(&mut ready, &mut turns);
@@ -119,7 +115,7 @@ impl Origin {
                 let Some(client) = self.clients.get_mut(key) else {
                     continue;
                 };
-                match client.serve(&mut self.buffer, &mut heard) {
+                match client.serve(&mut self.means, &mut heard) {
                     Fate::Waits => {}
                     Fate::More => ready.push(key),
                     Fate::Over => drop(self.clients.remove(key)),
@@ -152,67 +148,8 @@ impl Origin {
         self.clients.insert(|key| {
             let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
             registry.register(&mut stream, Token(key.number()), interest)?;
-            Ok::<_, io::Error>(Client {
-                stream,
-                from,
-                rest: Vec::new(),
-                answered: false,
-            })
+            Ok::<_, io::Error>(Client::new(stream, from))
         })?;
         Ok(())
-    }
-}
-
-impl Client {
-    fn serve(&mut self, buffer: &mut [u8], heard: &mut impl FnMut(SocketAddr, &[u8])) -> Fate {
-        for _ in 0..TURN {
-            match self.turn(buffer, heard) {
-                Ok(true) => {}
-                Ok(false) => {
-                    // All it said went back to it.
-                    let _ = self.stream.shutdown(Shutdown::Write);
-                    return Fate::Over;
-                }
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return Fate::Waits,
-                    ErrorKind::Interrupted => {}
-                    _ => return Fate::Over,
-                },
-            }
-        }
-        Fate::More
-    }
-
-    /// Gives back what is left, or else takes more and gives it back; false at the client's end.
-    fn turn(
-        &mut self,
-        buffer: &mut [u8],
-        heard: &mut impl FnMut(SocketAddr, &[u8]),
-    ) -> io::Result<bool> {
-        if !self.rest.is_empty() {
-            let written = self.stream.write(&self.rest)?;
-            self.rest.drain(..written);
-            return Ok(true);
-        }
-        let (_, room) = buffer.split_at_mut(PREFIX.len());
-        let bytes = self.stream.read(room)?;
-        let said = room.get(..bytes).unwrap_or_default();
-        if said.is_empty() {
-            return Ok(false);
-        }
-        heard(self.from, said);
-        let from = if self.answered { PREFIX.len() } else { 0 };
-        self.answered = true;
-        let answer = buffer.get(from..PREFIX.len() + bytes).unwrap_or_default();
-        let written = match self.stream.write(answer) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            written => written?,
-        };
-        self.rest
-            .extend_from_slice(answer.get(written..).unwrap_or_default());
-        if self.rest.is_empty() {
-            self.rest = Vec::new();
-        }
-        Ok(true)
     }
 }
