@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::NamedTempFile;
 use wirebench::blocklist::entry::Subject;
-use wirebench::blocklist::name::Name;
 use wirebench::blocklist::policy::{Policy, Sources};
+use wirebench::host::Name;
 
 const SIZES: [u32; 3] = [1_000, 100_000, 1_000_000];
 
@@ -110,7 +110,7 @@ fn other_decisions(c: &mut Criterion) {
         })),
         false,
     );
-    let name = Name::parse("a.b.n77777.example").unwrap();
+    let name: Name = "a.b.n77777.example".parse().unwrap();
     group.bench_function("a name in four domains", |b| {
         b.iter(|| names.decide_name(black_box(&name), 443));
     });

@@ -152,8 +152,8 @@ fn a_destination_in_a_deceptive_form_is_bad_usage() {
         ("１２７.0.0.1", "１２７.0.0.1"),
         (" 127.0.0.1", "' '"),
         ("127.0.0.1 ", "' '"),
-        ("", "names no host"),
-        ("example.com:0", "\"0\" is no port"),
+        ("", "is empty"),
+        ("example.com:0", "\"0\" is not a port"),
         ("[::1", "[::1"),
         ("::ffff:127.1", "::ffff:127.1"),
     ] {

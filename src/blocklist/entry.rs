@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use thiserror::Error;
 
-use super::host::{Bracketed, Host, HostError, split_port};
-use super::name::Name;
 use super::ports::Ports;
+use crate::host::destination::Authority;
+use crate::host::error::shown;
+use crate::host::{Host, HostError, Name};
 
 /// Why a text is no entry.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -16,22 +17,22 @@ pub enum EntryError {
     #[error(transparent)]
     Host(#[from] HostError),
     /// Not a number of bits that the address has.
-    #[error("{0:?} has no valid prefix length; choose 0 to {1}")]
+    #[error("{0} has no valid prefix length; choose 0 to {1}")]
     Length(String, u8),
     /// Says more than its prefix: is the length wrong, or the address?
     #[error(
-        "{0:?} has bits beyond its prefix; write {1} for the network, or leave out the length for the address"
+        "{0} has bits beyond its prefix; write {1} for the network, or leave out the length for the address"
     )]
     BeyondPrefix(String, IpNet),
     /// The second address of a range is below the first, or not of its family.
-    #[error("the range {0:?} ends before it begins; write the lower address first")]
+    #[error("the range {0} ends before it begins; write the lower address first")]
     Backwards(String),
-    /// Zones are of one host and change with its interfaces.
-    #[error("{0:?} has a zone; leave it out, the address is matched on every interface")]
-    Zoned(String),
     /// Not a range of two addresses.
-    #[error("{0:?} is no range; write it like 192.0.2.1-192.0.2.9")]
+    #[error("{0} is not a range; write it like 192.0.2.1-192.0.2.9")]
     NoRange(String),
+    /// A range of ports the wrong way round.
+    #[error("the ports {0} end before they begin; write the lower one first")]
+    Ports(String),
 }
 
 /// What an entry names. Addresses are kept as a range, which a network is too.
@@ -97,17 +98,12 @@ impl Entry {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, EntryError> {
-        let (subject, ports) = split_port(text)?;
-        let subject = match subject {
-            Bracketed::Yes(inside) => {
-                addresses(inside)?.ok_or_else(|| HostError::Ipv6(inside.to_owned()))?
-            }
-            Bracketed::No(plain) => match addresses(plain)? {
-                Some(addresses) => addresses,
-                None => names(plain)?,
-            },
+        let authority = Authority::split(text)?;
+        let subject = match addresses(authority.host)? {
+            Some(addresses) => addresses,
+            None => names(&authority)?,
         };
-        let ports = ports.map_or(Ok(Ports::ALL), Ports::parse)?;
+        let ports = authority.port.map_or(Ok(Ports::ALL), Ports::parse)?;
         Ok(Self { subject, ports })
     }
 }
@@ -120,16 +116,16 @@ impl From<Subject> for Entry {
     }
 }
 
-fn names(text: &str) -> Result<Subject, EntryError> {
-    if let Some(domain) = text.strip_prefix("*.") {
-        return Ok(Subject::Below(Name::parse(domain)?));
+fn names(authority: &Authority) -> Result<Subject, EntryError> {
+    match authority.host.strip_prefix("*.") {
+        Some(domain) if !authority.bracketed => return Ok(Subject::Below(domain.parse()?)),
+        _ => {}
     }
-    match Host::parse(text)? {
+    match authority.host()? {
         Host::Name(name) => Ok(Subject::Name(name)),
-        Host::Zoned(..) => Err(EntryError::Zoned(text.to_owned())),
         // Whatever is an address has been taken for one.
-        Host::Address(address) => Ok(Subject::range(address, address)
-            .ok_or_else(|| EntryError::Backwards(text.to_owned()))?),
+        Host::Ip(address) => Subject::range(address, address)
+            .ok_or_else(|| EntryError::Backwards(shown(authority.host))),
     }
 }
 
@@ -151,7 +147,7 @@ fn addresses(text: &str) -> Result<Option<Subject>, EntryError> {
     match ends {
         Some((Ok(first), Ok(last))) => Subject::range(first, last)
             .map(Some)
-            .ok_or_else(|| EntryError::Backwards(text.to_owned())),
+            .ok_or_else(|| EntryError::Backwards(shown(text))),
         // A name may begin like this: 192.0.2.1-static.example.
         _ => Ok(None),
     }
@@ -166,13 +162,13 @@ pub fn network(text: &str) -> Result<Subject, EntryError> {
         Some((address, length)) => (address, Some(length)),
         None => (text, None),
     };
-    let no_address = || match Host::parse(address) {
+    let no_address = || match address.parse::<Host>() {
         Err(error) => error,
-        Ok(_) => HostError::Ipv6(text.to_owned()),
+        Ok(_) => HostError::Ipv6(shown(text)),
     };
     let address: IpAddr = address.parse().map_err(|_| no_address())?;
     let most = if address.is_ipv4() { 32 } else { 128 };
-    let wrong = || EntryError::Length(text.to_owned(), most);
+    let wrong = || EntryError::Length(shown(text), most);
     let length = match length {
         None => most,
         Some(length) => {
@@ -183,7 +179,7 @@ pub fn network(text: &str) -> Result<Subject, EntryError> {
     };
     let network = IpNet::new(address, length).map_err(|_| wrong())?;
     if network.addr() != network.network() {
-        return Err(EntryError::BeyondPrefix(text.to_owned(), network.trunc()));
+        return Err(EntryError::BeyondPrefix(shown(text), network.trunc()));
     }
     let (first, last) = match network {
         IpNet::V4(network) => (network.network().into(), network.broadcast().into()),
@@ -202,7 +198,7 @@ mod tests {
 
     #[test]
     fn entries_are_read_in_every_form() {
-        let name = |text| Name::parse(text).unwrap();
+        let name = |text: &str| text.parse::<Name>().unwrap();
         let one = |text: &str| range(text, text);
         for (text, subject, ports) in [
             ("192.0.2.1", one("192.0.2.1"), None),
@@ -258,7 +254,7 @@ mod tests {
     #[test]
     fn what_is_no_entry_says_why() {
         for (text, piece) in [
-            ("", "names no host"),
+            ("", "is empty"),
             ("192.0.2.1/24", "write 192.0.2.0/24"),
             ("2001:db8::1/32", "write 2001:db8::/32"),
             ("192.0.2.0/33", "choose 0 to 32"),
@@ -277,13 +273,13 @@ mod tests {
             ("*", "in it"),
             ("*.*.example", "in it"),
             ("a.*.example", "in it"),
-            ("*.", "names no host"),
+            ("*.", "is empty"),
             ("*.1", "number"),
             ("fe80::1%eth0", "zone"),
-            ("192.0.2.1:", "no port"),
-            ("192.0.2.1:0-5", "no port"),
+            ("192.0.2.1:", "not a port"),
+            ("192.0.2.1:0-5", "not a port"),
             ("192.0.2.1:5-4", "lower one first"),
-            ("[example.com]:80", "no IPv6"),
+            ("[example.com]:80", "not an IPv6"),
             ("[2001:db8::1", "bracketed"),
         ] {
             let error = Entry::parse(text).unwrap_err().to_string();

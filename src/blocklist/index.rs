@@ -12,8 +12,8 @@ use ipnet::{Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 use prefix_trie::{Prefix, PrefixMap};
 
 use super::entry::{Entry, Subject};
-use super::name::Name;
 use super::ports::Ports;
+use crate::host::Name;
 
 /// Entries by what they are about. An entry is known by its number, in the order of insertion.
 #[derive(Debug, Default)]
@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn name() -> impl Strategy<Value = Name> {
-        "([ab]\\.){0,3}[ab]".prop_map(|text| Name::parse(&text).unwrap())
+        "([ab]\\.){0,3}[ab]".prop_map(|text| text.parse().unwrap())
     }
 
     fn ports() -> impl Strategy<Value = Ports> {
@@ -252,8 +252,8 @@ mod tests {
         assert_eq!(at("192.0.2.1", 81), Some(2));
         assert_eq!(at("192.0.2.1", 443), Some(3));
         assert_eq!(at("192.0.2.2", 80), Some(0));
-        let named = |name, port| {
-            let name = Name::parse(name).unwrap();
+        let named = |name: &str, port| {
+            let name: Name = name.parse().unwrap();
             index.name(&name, |own| own.covers(Ports::one(port)))
         };
         assert_eq!(named("a.b.example", 80), Some(6));

@@ -3,23 +3,23 @@
 //! The decision that counts is [`policy::Policy::decide`], on the very socket address that connect(2) gets. An
 //! address has many spellings, and a name is only a promise of one, so nothing before that point can be relied on:
 //!
-//! - [`host`] reads a destination strictly: what some resolver would take for an address, and no standard
-//!   text form is, is refused and never handed to a resolver. [`name`] keeps names in one form.
+//! - [`host`](crate::host) reads a destination strictly: what some resolver would take for an address, and no
+//!   standard text form is, is refused and never handed to a resolver. It keeps names in one form.
 //! - [`readings`] tells every address that a socket address may reach: the IPv4 addresses within an IPv6
 //!   one, and what stands for "unspecified".
 //! - [`entry`] is a line's worth of a list, [`ports`] what part of a host it is about, [`format`](mod@format)
 //!   the file formats, each recognised by its content.
 //! - [`index`] finds the entries that match; [`private`] are the networks of `--deny-private`.
 //! - [`policy`] puts the lists together, [`load`] reads their files, [`reload`] swaps them while others decide.
+//!   [`target`] is what a dry run asks about.
 
 pub mod entry;
 pub mod format;
-pub mod host;
 pub mod index;
 pub mod load;
-pub mod name;
 pub mod policy;
 pub mod ports;
 pub mod private;
 pub mod readings;
 pub mod reload;
+pub mod target;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::host::Host;
 use super::load::{By, List, LoadError, Loaded};
-use super::name::Name;
 use super::ports::Ports;
 use super::private::{self, Private};
 use super::readings::{canonical, readings};
+use super::target::Target;
+use crate::host::{Host, Name};
 
 /// Where a policy comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -113,11 +113,10 @@ impl Policy {
 
     /// What is decided on a destination as it is written, for a dry run: nothing is resolved. Without a port,
     /// it is blocked where any of its ports is.
-    pub fn check(&self, host: &Host, port: Option<u16>) -> Verdict<'_> {
-        let ports = port.map_or(Ports::ALL, Ports::one);
-        match host {
-            Host::Address(address) => self.judge(Some(*address), None, ports),
-            Host::Zoned(address, _) => self.judge(Some((*address).into()), None, ports),
+    pub fn check(&self, target: &Target) -> Verdict<'_> {
+        let ports = target.port.map_or(Ports::ALL, Ports::one);
+        match &target.host {
+            Host::Ip(address) => self.judge(Some(*address), None, ports),
             Host::Name(name) => self.judge(None, Some(name), ports),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::host::HostError;
+use super::entry::EntryError;
+use crate::host::destination::parse_port;
+use crate::host::error::shown;
 
 /// Ports from a first to a last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,14 +31,14 @@ impl Ports {
     /// Reads `443` or `8000-8099`.
     ///
     /// # Errors
-    /// [`HostError::Port`] for what is no port, and [`HostError::Ports`] for a range that ends before it begins.
-    pub fn parse(text: &str) -> Result<Self, HostError> {
+    /// [`EntryError::Host`] for what is no port, and [`EntryError::Ports`] for a range that ends before it begins.
+    pub fn parse(text: &str) -> Result<Self, EntryError> {
         let Some((first, last)) = text.split_once('-') else {
-            return parse_port(text).map(Self::one);
+            return Ok(Self::one(parse_port(text)?));
         };
         let (first, last) = (parse_port(first)?, parse_port(last)?);
         if first > last {
-            return Err(HostError::Ports(text.to_owned()));
+            return Err(EntryError::Ports(shown(text)));
         }
         Ok(Self { first, last })
     }
@@ -49,18 +51,6 @@ impl Ports {
     /// Whether every port of the other is in this.
     pub fn covers(self, other: Self) -> bool {
         self.first <= other.first && other.last <= self.last
-    }
-}
-
-/// Reads a port from 1 to 65535: digits, and no others before them.
-///
-/// # Errors
-/// [`HostError::Port`].
-pub fn parse_port(text: &str) -> Result<u16, HostError> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-    match text.parse() {
-        Ok(port) if plain => Ok(port),
-        _ => Err(HostError::Port(text.to_owned())),
     }
 }
 
@@ -77,6 +67,7 @@ impl fmt::Display for Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::HostError;
 
     #[test]
     fn ports_are_read_strictly() {
@@ -87,11 +78,14 @@ mod tests {
             "", "0", "080", "65536", "+1", "-1", "1-", " 1", "１", "0x50", "1-2-3",
         ] {
             assert!(
-                matches!(Ports::parse(text), Err(HostError::Port(_))),
+                matches!(
+                    Ports::parse(text),
+                    Err(EntryError::Host(HostError::Port(_)))
+                ),
                 "{text}"
             );
         }
-        assert!(matches!(Ports::parse("9-8"), Err(HostError::Ports(_))));
+        assert!(matches!(Ports::parse("9-8"), Err(EntryError::Ports(_))));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) enum Command {
     Udp(Box<Udp>),
     /// Receive for other hosts' `bench udp --to`, many at once
     Serve(Serve),
-    /// The TCP proxy and its answering server
+    /// The TCP proxy, its answering server and its client
     Proxy(Proxy),
     /// Work with the lists of what the proxy refuses
     #[command(subcommand)]
@@ -375,7 +375,7 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
 /// A limit that leaves any time at all.
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
-        Ok(Duration::ZERO) => Err("nobody could be served; choose more, like 30s".to_owned()),
+        Ok(Duration::ZERO) => Err("that is no time at all; choose more, like 30s".to_owned()),
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
     }

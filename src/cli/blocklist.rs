@@ -4,13 +4,13 @@ use std::io::{self, Write};
 
 use super::args::Check;
 use super::failure::Failure;
-use crate::blocklist::host::Destination;
 use crate::blocklist::policy::{Policy, Sources, Verdict};
+use crate::blocklist::target::Target;
 
 pub(super) fn check(args: &Check) -> Result<(), Failure> {
     let destinations = args.destinations.iter().map(|text| {
-        let destination = Destination::parse(text).map_err(Failure::usage)?;
-        Ok((text, destination))
+        let target: Target = text.parse().map_err(Failure::usage)?;
+        Ok((text, target))
     });
     let destinations = destinations.collect::<Result<Vec<_>, Failure>>()?;
     let policy = Policy::load(&Sources {
@@ -27,8 +27,8 @@ pub(super) fn check(args: &Check) -> Result<(), Failure> {
     }
     let mut blocked = 0;
     let mut out = io::stdout().lock();
-    for (text, Destination { host, port }) in &destinations {
-        match policy.check(host, *port) {
+    for (text, target) in &destinations {
+        match policy.check(target) {
             Verdict::Allowed => writeln!(out, "{text} allowed")?,
             Verdict::Blocked(reason) => {
                 blocked += 1;

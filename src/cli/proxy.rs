@@ -2,8 +2,12 @@
 
 pub(super) mod args;
 mod origin;
+mod reload;
+mod send;
 mod serve;
+mod summary;
 
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 
@@ -14,6 +18,7 @@ pub(super) fn run(args: &Proxy) -> Result<(), Failure> {
     match &args.role {
         Role::Serve(args) => serve::run(args),
         Role::Origin(args) => origin::run(args),
+        Role::Send(args) => send::run(args),
     }
 }
 
@@ -34,4 +39,33 @@ fn say_listening(local: SocketAddr) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "listening on {local}")?;
     out.flush()
+}
+
+/// Words from outside as a line that does nothing to a terminal.
+fn printable(message: &[u8]) -> String {
+    let mut line = String::with_capacity(message.len());
+    for letter in String::from_utf8_lossy(message).chars() {
+        if letter.is_control() {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "{}", letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_shown_on_a_line_whatever_is_in_it() {
+        assert_eq!(printable("grüß \"dich\"".as_bytes()), "grüß \"dich\"");
+        assert_eq!(
+            printable(b"a\r\nb\x1b[31m\x00"),
+            "a\\r\\nb\\u{1b}[31m\\u{0}"
+        );
+        assert_eq!(printable(b"\xff!"), "\u{fffd}!");
+    }
 }

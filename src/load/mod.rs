@@ -1,8 +1,8 @@
-//! What a proxy is measured with: the load generator, and the answering server, [`origin`].
+//! What a proxy is measured with: the load generator, and the answering server, [`origin`]; and a client that [`send`]s it one message.
 //!
-//! Pure: a [`dialogue`] is one connection's, begins with a [`handshake`] or an [`order`], and compares what comes with the [`pattern`]; a
-//! [`schedule`] says when requests start, a [`tally`] what became of them, and a [`fault`] how one failed. `connection`,
-//! `worker` and [`bulk`] are their hands and loops, and a [`slice`] is a stretch of measuring with all threads.
+//! Of the generator are pure: a [`dialogue`], which is one connection's, begins with a [`handshake`] or an [`order`], and compares what
+//! comes with the [`pattern`]; a [`schedule`], which says when requests start, a [`tally`] of what became of them, and a [`fault`].
+//! `connection`, [`worker`] and [`bulk`] are their hands and loops, and a [`slice`] is a stretch of measuring with all threads.
 
 pub mod bulk;
 mod connection;
@@ -13,6 +13,7 @@ pub mod order;
 pub mod origin;
 pub mod pattern;
 pub mod schedule;
+pub mod send;
 pub mod slice;
 pub mod tally;
 pub mod worker;

@@ -1,10 +1,11 @@
-//! The answering server: to each client it says `RESPONSE || ` and then all that the client says, unless the client begins with
-//! an [`order`](super::order).
+//! The answering server: to each client it says `RESPONSE || ` and then all that the client says, be it nothing; unless the
+//! client begins with an [`order`](super::order).
 //!
 //! One thread and one event loop. What a client says is taken only when all before went back to it, so one that does not
 //! listen costs a buffer at most.
 
 mod client;
+mod telling;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -29,6 +30,9 @@ const WAKER: Token = Token(usize::MAX - 1);
 /// Bytes taken at once: a whole segment of loopback.
 const READ: usize = 64 << 10;
 
+/// Clients accepted before others have their turn.
+const ACCEPTS: usize = 64;
+
 /// How long until accepting is tried again after it failed, for want of file descriptors perhaps.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -40,6 +44,15 @@ pub struct Origin {
     waker: Arc<Waker>,
     clients: Slab<Client>,
     means: Means,
+}
+
+/// What has come of accepting.
+#[derive(Clone, Copy, PartialEq)]
+enum Waiting {
+    Nobody,
+    Perhaps,
+    /// Somebody who cannot be taken now.
+    Somebody,
 }
 
 impl Origin {
@@ -78,29 +91,29 @@ impl Origin {
     }
 
     /// Answers until it is woken. `heard` is given what comes as it comes, and from whom: in such pieces as the network
-    /// makes of it.
+    /// makes of it, but no character of UTF-8 is cut in two.
     ///
     /// # Errors
     /// As epoll_wait(2). Whatever a client does is no error.
     pub fn run(mut self, mut heard: impl FnMut(SocketAddr, &[u8])) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
         let (mut ready, mut turns) = (Vec::new(), Vec::new());
-        let mut paused = false;
+        let mut waiting = Waiting::Nobody;
         loop {
-            let wait = match (ready.is_empty(), paused) {
-                (false, _) => Some(Duration::ZERO),
-                (true, true) => Some(PAUSE),
-                (true, false) => None,
+            let wait = match waiting {
+                _ if !ready.is_empty() => Some(Duration::ZERO),
+                Waiting::Nobody => None,
+                Waiting::Perhaps => Some(Duration::ZERO),
+                Waiting::Somebody => Some(PAUSE),
             };
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            let mut accept = paused;
             for event in &events {
                 match event.token() {
                     WAKER => return Ok(()),
-                    LISTENER => accept = true,
+                    LISTENER => waiting = Waiting::Perhaps,
                     token => {
                         let key = Key::from_number(token.0);
                         if let Some(client) = self.clients.get_mut(key) {
@@ -121,29 +134,28 @@ impl Origin {
                     Fate::Over => drop(self.clients.remove(key)),
                 }
             }
-            if accept {
-                paused = !self.accept();
+            if waiting != Waiting::Nobody {
+                waiting = self.accept();
             }
         }
     }
 
-    /// Takes all who wait; false where it has to be tried again.
-    fn accept(&mut self) -> bool {
-        loop {
+    fn accept(&mut self) -> Waiting {
+        for _ in 0..ACCEPTS {
             match self.listener.accept() {
                 // One that cannot be registered is dropped.
                 Ok((stream, from)) => drop(self.admit(stream, from)),
                 Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return true,
+                    ErrorKind::WouldBlock => return Waiting::Nobody,
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
-                    _ => return false,
+                    _ => return Waiting::Somebody,
                 },
             }
         }
+        Waiting::Perhaps
     }
 
     fn admit(&mut self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
-        tcp::for_relaying(&stream)?;
         let registry = self.poll.registry();
         self.clients.insert(|key| {
             let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;

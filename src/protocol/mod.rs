@@ -3,24 +3,23 @@
 //! A [`FrontEnd`] takes a connection's bytes as they come and ends in a [`Request`] or a [`Refusal`]. It
 //! tells the protocols apart by the first byte: the [`json`] envelope, [`socks5`] and HTTP [`connect`];
 //! or it forwards everything to one place and reads nothing. Destinations are read strictly
-//! ([`host`]), users by [`credentials`]. A [`proxy_header`] may come before all that. A load generator
+//! ([`host`](crate::host)), users by [`credentials`]. A [`proxy_header`] may come before all that. A load generator
 //! writes the requests with [`json::request`], [`socks5::client`] and [`connect::client`], and reads
-//! each [`answer`].
+//! each [`answer`], or with [`json::client`] what comes instead of one.
 
 pub mod answer;
 pub mod connect;
 pub mod credentials;
 pub mod front;
-pub mod host;
 pub mod json;
 pub mod proxy_header;
 pub mod request;
 pub mod socks5;
 
+pub use crate::host::{Destination, Host};
 pub use answer::Answer;
 pub use credentials::Credentials;
 pub use front::FrontEnd;
-pub use host::{Destination, Host};
 pub use request::{Accept, Kind, Outcome, Refusal, Request, Settings, Step};
 
 #[cfg(test)]

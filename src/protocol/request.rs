@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 use super::credentials::Credentials;
-use super::host::Destination;
+use crate::host::Destination;
 
 /// Most bytes of a JSON request, unless told otherwise.
 pub const MAX_REQUEST: usize = 1 << 20;
@@ -24,6 +24,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Json, Self::Socks5, Self::Connect, Self::Forward];
+
+    /// Its place in [`Self::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// Its name in logs and options.
     pub const fn name(self) -> &'static str {
         match self {
@@ -184,7 +192,7 @@ pub enum Outcome {
     HostUnreachable,
     /// No route to its network.
     NetworkUnreachable,
-    /// The name has no address.
+    /// The name has no address, or none that could be found out.
     NameUnknown,
     /// The server did not answer in time.
     TimedOut,
@@ -205,7 +213,7 @@ impl Outcome {
             Self::Refused => "the server refused the connection".to_owned(),
             Self::HostUnreachable => "there is no route to the server's host".to_owned(),
             Self::NetworkUnreachable => "there is no route to the server's network".to_owned(),
-            Self::NameUnknown => "the server's name has no address".to_owned(),
+            Self::NameUnknown => "the server's name could not be looked up".to_owned(),
             Self::TimedOut => "the server did not answer in time".to_owned(),
             Self::Busy => "the proxy has all the connections it may have; try again".to_owned(),
             Self::RequestTimeout => "the request was not complete in time".to_owned(),

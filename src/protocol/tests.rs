@@ -56,7 +56,8 @@ pub(super) fn ready(end: &End) -> Option<&Request> {
 pub(super) fn destinations() -> impl Strategy<Value = Destination> {
     let host = prop_oneof![
         any::<std::net::IpAddr>().prop_map(Host::Ip),
-        "([a-z][a-z0-9_]{0,9}\\.){0,3}[a-z]{1,9}".prop_map(Host::Name),
+        "([a-z][a-z0-9_]{0,9}\\.){0,3}[a-z]{1,9}"
+            .prop_map(|name| Host::Name(name.parse().unwrap())),
     ];
     (host, 1u16..).prop_map(|(host, port)| Destination { host, port })
 }

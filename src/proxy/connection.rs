@@ -1,36 +1,41 @@
-//! One client and its server, from the request to the end: what is done when something is ready.
+//! One client and its server, from the first byte to the end: what is done when something is ready.
 //!
 //! ```text
-//!   Request ----> Connecting ----> Relaying
-//!       \             \
-//!        +-------------+---> Refusing: what is said is brought, then the client is to hang up
+//!   Hearing --> Resolving --> Connecting --> Relaying
+//!      |            |           |  ^ next address
+//!      +------------+-----------+--+--> Lingering: what is said is brought, then the client is to hang up
 //! ```
 //!
-//! Looking a name up, off the loop, will be one more phase before `Connecting`.
+//! What is decided on the way is in [`Handshake`] and [`Relay`]; this does it.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::facts::{Ending, Facts, Wait};
-use super::front::{Answer, Decision, Failed, FrontEnd, Request, Target};
+use super::facts::{Ending, Facts};
+use super::handshake::{Handshake, Known, Next};
 use super::lane::{BUFFER, Lane, Means, Turn};
-use super::relay::{Direction, Forwarding, Relay, Side, Step, Verdict};
+use super::relay::{Counts, Direction, Forwarding, Relay, Side, Step, Verdict};
+use super::resolver::{Inbox, Resolver};
+use super::rules::Rules;
 use super::server::Place;
 use super::slab::Key;
+use super::tally::Tally;
 use super::timers::{Timer, Timers};
+use crate::sys::clock::realtime_ns;
 use crate::sys::tcp;
 
 /// Lots that a direction may take before others have their turn: 256 KiB, 100 µs or so.
 const TURN: usize = 4;
 
-/// How long a client that is refused has to hear it and hang up. Closing before would take the words back
+/// How long a client that is told something last has to hear it and hang up. Closing before would take the words back
 /// where it had sent more than was read.
-const REFUSAL: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Bytes of a request that are read at once.
 const REQUEST: usize = 4_096;
@@ -38,9 +43,9 @@ const REQUEST: usize = 4_096;
 /// How long a connection may wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For the client to say what it wants.
+    /// For the client to say what it wants, to the last byte.
     pub request: Duration,
-    /// For the server to answer connect(2).
+    /// For a name to be looked up, and then for the server to answer connect(2), at each address that is tried.
     pub connect: Duration,
     /// For either end to say anything.
     pub idle: Duration,
@@ -49,39 +54,60 @@ pub struct Timeouts {
 }
 
 /// What a thread's connections are served with.
-pub(super) struct Shop<F> {
-    pub(super) front: F,
+pub(super) struct Shop {
+    pub(super) rules: Arc<Rules>,
     pub(super) registry: Registry,
     pub(super) timers: Timers<Key>,
     pub(super) means: Means,
+    pub(super) resolver: Resolver,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) tally: Arc<Tally>,
     pub(super) timeouts: Timeouts,
     pub(super) forwarding: Forwarding,
     /// Connections that could not be given a socket for want of file descriptors or memory.
     pub(super) starved: Vec<Key>,
 }
 
-enum Phase<R> {
-    Request(R),
-    Connecting(R),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Hearing,
+    Resolving,
+    Connecting(Attempt),
     Relaying,
-    Refusing(Ending),
+    /// Nothing more comes for the client; `heard` when it has hung up too.
+    Lingering {
+        ending: Ending,
+        heard: bool,
+    },
+}
+
+/// How a connect(2) goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Waits,
+    /// The socket is writable, and perhaps readable too: it is connected.
+    Done {
+        readable: bool,
+    },
+    /// It may have failed.
+    Doubtful,
 }
 
 /// A connection.
-pub(super) struct Connection<R> {
-    phase: Phase<R>,
+pub(super) struct Connection {
+    phase: Phase,
+    handshake: Box<Handshake>,
     client: TcpStream,
     server: Option<TcpStream>,
     relay: Relay,
     to_server: Lane,
     to_client: Lane,
     timer: Timer,
-    /// Bytes that had moved when the deadline was last put off.
-    moved: u64,
+    /// Bytes that had moved each way when they were last told.
+    moved: [u64; 2],
+    half_closed: bool,
     /// It is among those to have a turn.
     pub(super) queued: bool,
-    from: SocketAddr,
-    to: Option<SocketAddr>,
     accepted: u64,
     connected: Option<u64>,
     /// Among the connections that are allowed at once, unless it is one too many.
@@ -123,79 +149,88 @@ pub(super) fn is_starved(error: &io::Error) -> bool {
 }
 
 fn register(registry: &Registry, stream: &mut TcpStream, token: Token) -> io::Result<()> {
-    tcp::for_relaying(stream)?;
     // Edge-triggered, and a stream's writability is an edge only after it was full: a standing interest costs nothing.
     let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
     registry.register(stream, token, interest)
 }
 
-impl<R: Request> Connection<R> {
+impl Connection {
     /// Takes a client in, or refuses it where it has no place. It has its first turn at once.
-    pub(super) fn new<F: FrontEnd<Request = R>>(
+    pub(super) fn new(
         mut client: TcpStream,
         from: SocketAddr,
         place: Option<Place>,
         key: Key,
-        shop: &mut Shop<F>,
+        shop: &mut Shop,
         now: u64,
     ) -> io::Result<(Self, Fate)> {
         register(&shop.registry, &mut client, token(key, Side::Client))?;
-        let (request, answer) = match &place {
-            Some(_) => shop.front.begin(from),
-            None => (
-                shop.front.begin(from).0,
-                Answer::Refuse(shop.front.crowded()),
-            ),
+        // Only a header for the server tells where the client connected to.
+        let local = match shop.rules.send_header {
+            Some(_) => client.local_addr()?,
+            None => from,
         };
+        let handshake = Handshake::new(&shop.rules, from, local, place.is_none());
         let mut connection = Self {
-            phase: Phase::Request(request),
+            phase: Phase::Hearing,
+            handshake: Box::new(handshake),
             client,
             server: None,
             relay: Relay::new(shop.forwarding, BUFFER),
             to_server: Lane::default(),
             to_client: Lane::default(),
             timer: Timer::default(),
-            moved: 0,
+            moved: [0; 2],
+            half_closed: false,
             queued: false,
-            from,
-            to: None,
             accepted: now,
             connected: None,
             place,
         };
         connection.put_off(key, shop, now);
-        let fate = connection.answer(answer, key, shop, now);
+        let next = connection.handshake.begin(&shop.rules);
+        let fate = connection.follow(next, key, shop, now);
         Ok((connection, fate.unwrap_or(Fate::More)))
     }
 
     /// Takes note of what an end is ready for.
     pub(super) fn ready(&mut self, side: Side, event: &Event) {
+        let doubtful = event.is_read_closed() || event.is_priority() || event.is_error();
+        let readable = event.is_readable() || doubtful;
+        if let (Side::Server, Phase::Connecting(attempt)) = (side, &mut self.phase) {
+            *attempt = match event.is_writable() && !doubtful {
+                true => Attempt::Done { readable },
+                false => Attempt::Doubtful,
+            };
+            return;
+        }
         let (from, to) = match side {
             Side::Client => (Direction::ToServer, Direction::ToClient),
             Side::Server => (Direction::ToClient, Direction::ToServer),
         };
-        let doubtful = event.is_read_closed() || event.is_priority() || event.is_error();
-        if event.is_readable() || doubtful {
+        if readable {
             self.relay.flow(from).readable(doubtful);
         }
         if event.is_writable() || event.is_error() {
             self.relay.flow(to).writable();
         }
+        // A client that said all it had to say is not read any more, and may leave before its answer comes.
+        if side == Side::Client && event.is_error() && self.relay.to_server.is_shut() {
+            self.relay.source_failed(Direction::ToServer);
+        }
     }
 
     /// Does what can be done now.
-    pub(super) fn serve<F: FrontEnd<Request = R>>(
-        &mut self,
-        key: Key,
-        shop: &mut Shop<F>,
-        now: u64,
-    ) -> Fate {
+    pub(super) fn serve(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
         loop {
             let fate = match self.phase {
-                Phase::Request(_) => self.hear(key, shop, now),
-                Phase::Connecting(_) => self.connecting(key, shop, now),
-                Phase::Relaying => Some(self.relay(key, shop, now)),
-                Phase::Refusing(ending) => Some(self.refuse(ending, &mut shop.means)),
+                Phase::Hearing => self.hear(key, shop, now),
+                Phase::Resolving => Some(Fate::Waits),
+                Phase::Connecting(attempt) => self.connecting(attempt, key, shop, now),
+                Phase::Relaying => self.relay(key, shop, now),
+                Phase::Lingering { ending, heard } => {
+                    Some(self.linger(ending, heard, &mut shop.means))
+                }
             };
             if let Some(fate) = fate {
                 return fate;
@@ -203,41 +238,47 @@ impl<R: Request> Connection<R> {
         }
     }
 
-    /// Its deadline has passed.
-    pub(super) fn expired<F: FrontEnd<Request = R>>(
+    /// Its name was looked up.
+    pub(super) fn resolved(
         &mut self,
+        answer: io::Result<Vec<IpAddr>>,
         key: Key,
-        shop: &mut Shop<F>,
+        shop: &mut Shop,
         now: u64,
     ) -> Fate {
-        let failed = match self.phase {
-            Phase::Request(_) => Failed::RequestTimedOut,
-            Phase::Connecting(_) => Failed::TimedOut,
-            Phase::Relaying if self.relay.is_half_closed() => {
-                return Fate::Over(Ending::TimedOut(Wait::HalfClosed));
-            }
-            Phase::Relaying => return Fate::Over(Ending::TimedOut(Wait::Idle)),
-            Phase::Refusing(ending) => return Fate::Over(ending),
-        };
-        match self.failed(&failed, key, shop, now) {
-            Some(fate) => fate,
-            None => self.serve(key, shop, now),
+        // It may have given up meanwhile.
+        if self.phase != Phase::Resolving {
+            return Fate::Waits;
         }
+        let next = self.handshake.resolved(answer, &shop.rules);
+        self.go_on(next, key, shop, now)
+    }
+
+    /// Its deadline has passed.
+    pub(super) fn expired(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
+        let next = match self.phase {
+            Phase::Hearing => self.handshake.request_timed_out(),
+            Phase::Resolving => self.handshake.lookup_timed_out(),
+            Phase::Connecting(_) => self.handshake.connect_timed_out(&shop.rules),
+            Phase::Relaying if self.awaits_an_end() => {
+                return Fate::Over(Ending::HalfClosedTimeout);
+            }
+            Phase::Relaying => return Fate::Over(Ending::IdleTimeout),
+            Phase::Lingering { ending, .. } => return Fate::Over(ending),
+        };
+        self.go_on(next, key, shop, now)
     }
 
     /// Begins to connect to the server; `None` where that failed and there is more to do. To be tried again where it
     /// starved.
-    pub(super) fn connect<F: FrontEnd<Request = R>>(
-        &mut self,
-        key: Key,
-        shop: &mut Shop<F>,
-        now: u64,
-    ) -> Option<Fate> {
+    pub(super) fn connect(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
         // One that starved may have been given up meanwhile.
-        let (Phase::Connecting(_), Some(address)) = (&self.phase, self.to) else {
+        let (Phase::Connecting(_), Some(address)) = (self.phase, self.handshake.known.server)
+        else {
             return Some(Fate::Waits);
         };
         let connected = TcpStream::connect(address).and_then(|mut server| {
+            tcp::for_relaying(&server)?;
             register(&shop.registry, &mut server, token(key, Side::Server))?;
             Ok(server)
         });
@@ -251,20 +292,17 @@ impl<R: Request> Connection<R> {
                 shop.starved.push(key);
                 Some(Fate::Waits)
             }
-            Err(error) => self.failed(&Failed::Connect(error), key, shop, now),
+            Err(error) => {
+                let next = self.handshake.connect_failed(&error, &shop.rules);
+                self.follow(next, key, shop, now)
+            }
         }
     }
 
     /// Closes it. Whatever did not end as it should ends with a reset, so that nothing cut short looks whole.
-    pub(super) fn close<F>(
-        mut self,
-        ending: Ending,
-        key: Key,
-        shop: &mut Shop<F>,
-        now: u64,
-    ) -> Facts {
+    pub(super) fn close(mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) -> Facts {
         shop.timers.clear(key, &mut self.timer);
-        let whole = ending == Ending::Finished || matches!(self.phase, Phase::Refusing(_));
+        let whole = ending == Ending::Finished || matches!(self.phase, Phase::Lingering { .. });
         for stream in [Some(&self.client), self.server.as_ref()]
             .into_iter()
             .flatten()
@@ -273,230 +311,223 @@ impl<R: Request> Connection<R> {
                 let _ = tcp::reset_on_close(stream);
             }
         }
-        let Relay {
-            to_server,
-            to_client,
-            ..
-        } = &self.relay;
+        self.tell_moved(&shop.tally);
+        let [to_server, to_client] = self.counts();
         // What broke has nothing in hand by its own account, and yet its pipe is not empty.
-        self.to_server
-            .put_down(&mut shop.means, unsent(to_server.counts()));
-        self.to_client
-            .put_down(&mut shop.means, unsent(to_client.counts()));
+        self.to_server.put_down(&mut shop.means, unsent(to_server));
+        self.to_client.put_down(&mut shop.means, unsent(to_client));
+        let Known {
+            peer,
+            client,
+            protocol,
+            asked,
+            server,
+            decision,
+            detail,
+        } = self.handshake.known;
         Facts {
-            client: self.from,
-            server: self.to,
+            peer,
+            client,
+            protocol,
+            asked,
+            server,
+            decision,
+            detail,
+            accepted_at: realtime_ns().saturating_sub(now.saturating_sub(self.accepted)),
             accepted: self.accepted,
             connected: self.connected,
             closed: now,
-            to_server: to_server.counts(),
-            to_client: to_client.counts(),
+            to_server,
+            to_client,
             ending,
         }
     }
 
     /// Hears what the client wants, as far as it is there; `None` once it is known.
-    fn hear<F: FrontEnd<Request = R>>(
-        &mut self,
-        key: Key,
-        shop: &mut Shop<F>,
-        now: u64,
-    ) -> Option<Fate> {
+    fn hear(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
         loop {
-            // Only what the front end has said: there is no server that could say anything.
+            // Only what the proxy itself has said: there is no server that could say anything.
             self.drive(Direction::ToClient, &mut shop.means);
             let Step::Fill { .. } = self.relay.step(Direction::ToServer) else {
                 return Some(Fate::Waits);
             };
-            let Phase::Request(request) = &mut self.phase else {
-                return None;
-            };
             let buffer = shop.means.buffer.get_mut(..REQUEST).unwrap_or_default();
-            match self.client.read(buffer) {
-                Ok(0) => return Some(Fate::Over(Ending::Reset(Side::Client))),
+            let next = match self.client.read(buffer) {
+                Ok(0) => self.handshake.ended(&shop.rules),
                 Ok(bytes) => {
-                    let answer = request.take(buffer.get(..bytes).unwrap_or_default());
-                    let goes_on = matches!(answer, Answer::More(_));
-                    let fate = self.answer(answer, key, shop, now);
-                    if fate.is_some() || !goes_on {
-                        return fate;
+                    if bytes < buffer.len() {
+                        self.relay.to_server.source_drained();
                     }
+                    let heard = buffer.get(..bytes).unwrap_or_default();
+                    self.handshake.take(heard, &shop.rules)
                 }
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => self.relay.to_server.source_empty(),
-                    ErrorKind::Interrupted => {}
-                    _ => return Some(Fate::Over(Ending::Reset(Side::Client))),
-                },
+                Err(error) => {
+                    match error.kind() {
+                        ErrorKind::WouldBlock => self.relay.to_server.source_empty(),
+                        ErrorKind::Interrupted => {}
+                        _ => return Some(Fate::Over(Ending::ClientReset)),
+                    }
+                    continue;
+                }
+            };
+            let fate = self.follow(next, key, shop, now);
+            if fate.is_some() || self.phase != Phase::Hearing {
+                return fate;
             }
         }
     }
 
-    /// Does what a request has come to; `None` where there is more to do.
-    fn answer<F: FrontEnd<Request = R>>(
-        &mut self,
-        answer: Answer,
-        key: Key,
-        shop: &mut Shop<F>,
-        now: u64,
-    ) -> Option<Fate> {
-        match answer {
-            Answer::More(said) => {
-                self.say(&said);
-                None
-            }
-            Answer::Refuse(said) => {
-                self.say(&said);
-                self.begin_refusal(Ending::Refused, key, shop, now);
-                None
-            }
-            Answer::Connect(target) => self.begin_connecting(target, key, shop, now),
+    /// Does what the handshake says, and then whatever else can be done.
+    fn go_on(&mut self, next: Next, key: Key, shop: &mut Shop, now: u64) -> Fate {
+        match self.follow(next, key, shop, now) {
+            Some(fate) => fate,
+            None => self.serve(key, shop, now),
         }
     }
 
-    /// The address that is decided about is the one that is connected to.
-    fn begin_connecting<F: FrontEnd<Request = R>>(
-        &mut self,
-        target: Target,
-        key: Key,
-        shop: &mut Shop<F>,
-        now: u64,
-    ) -> Option<Fate> {
-        let decision = shop.front.decide(target.address, target.name.as_deref());
-        if let Decision::Block(reason) = decision {
-            return self.failed(&Failed::Blocked(reason), key, shop, now);
+    /// Does what the handshake says; `None` where there is more to do.
+    fn follow(&mut self, next: Next, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
+        self.say();
+        match next {
+            Next::Hear => None,
+            Next::Resolve(name) => {
+                self.phase = Phase::Resolving;
+                let until = self.put_off(key, shop, now);
+                shop.tally.looked_up();
+                shop.resolver.ask(name, key, until, &shop.inbox);
+                Some(Fate::Waits)
+            }
+            Next::Connect(_) => {
+                self.server = None;
+                self.phase = Phase::Connecting(Attempt::Waits);
+                self.put_off(key, shop, now);
+                self.connect(key, shop, now)
+            }
+            Next::Refuse(ending) if self.relay.to_client.held() == 0 => Some(Fate::Over(ending)),
+            Next::Refuse(ending) => {
+                self.relay.to_client.ended();
+                self.begin_lingering(ending, key, shop, now);
+                None
+            }
         }
-        self.to_server.hold(&target.to_server);
-        if !target.to_server.is_empty() {
-            self.relay.to_server.hold(target.to_server.len());
-        }
-        self.to = Some(target.address);
-        let waiting = std::mem::replace(&mut self.phase, Phase::Relaying);
-        if let Phase::Request(request) = waiting {
-            self.phase = Phase::Connecting(request);
-        }
-        self.put_off(key, shop, now);
-        self.connect(key, shop, now)
     }
 
     /// Looks whether the server is there; `None` once that is known.
-    fn connecting<F: FrontEnd<Request = R>>(
+    fn connecting(
         &mut self,
+        attempt: Attempt,
         key: Key,
-        shop: &mut Shop<F>,
+        shop: &mut Shop,
         now: u64,
     ) -> Option<Fate> {
         let Some(server) = &self.server else {
             return Some(Fate::Waits);
         };
-        let outcome = match server.take_error() {
-            Ok(None) => server.peer_addr(),
-            Ok(Some(error)) | Err(error) => Err(error),
-        };
-        match outcome {
-            Ok(address) => {
-                let done = std::mem::replace(&mut self.phase, Phase::Relaying);
-                if let Phase::Connecting(mut request) = done {
-                    self.say(&request.connected(address));
+        let readable = match attempt {
+            Attempt::Waits => return Some(Fate::Waits),
+            Attempt::Done { readable } => readable,
+            Attempt::Doubtful => {
+                let outcome = match server.take_error() {
+                    Ok(None) => server.peer_addr().map(drop),
+                    Ok(Some(error)) | Err(error) => Err(error),
+                };
+                match outcome {
+                    Ok(()) => true,
+                    Err(error) if error.kind() == ErrorKind::NotConnected => {
+                        return Some(Fate::Waits);
+                    }
+                    Err(error) => {
+                        let next = self.handshake.connect_failed(&error, &shop.rules);
+                        return self.follow(next, key, shop, now);
+                    }
                 }
-                self.connected = Some(now);
-                self.put_off(key, shop, now);
-                None
             }
-            Err(error) if error.kind() == ErrorKind::NotConnected => Some(Fate::Waits),
-            Err(error) => self.failed(&Failed::Connect(error), key, shop, now),
+        };
+        self.handshake.connected(|| server.local_addr().ok());
+        self.say();
+        let first = self.handshake.take_to_server();
+        if !first.is_empty() {
+            self.to_server.hold(&first);
+            self.relay.to_server.hold(first.len());
         }
+        if self.handshake.is_whole() {
+            self.relay.to_server.ended();
+        }
+        self.relay.to_server.writable();
+        if readable {
+            self.relay.to_client.readable(attempt == Attempt::Doubtful);
+        }
+        self.phase = Phase::Relaying;
+        self.connected = Some(now);
+        self.put_off(key, shop, now);
+        None
     }
 
-    fn relay<F>(&mut self, key: Key, shop: &mut Shop<F>, now: u64) -> Fate {
+    /// Brings each end what the other said; `None` where the client is only to hang up.
+    fn relay(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
         let turns = [Direction::ToServer, Direction::ToClient]
             .map(|direction| self.drive(direction, &mut shop.means));
-        if let Some(verdict) = self.relay.verdict() {
-            return Fate::Over(match verdict {
-                Verdict::Finished => Ending::Finished,
-                Verdict::Reset(side) => Ending::Reset(side),
-            });
+        match self.relay.verdict() {
+            None => {}
+            // What it said behind its request was not read, and would turn the answer into a reset.
+            Some(Verdict::Finished) if self.handshake.is_whole() => {
+                self.begin_lingering(Ending::Finished, key, shop, now);
+                return None;
+            }
+            Some(Verdict::Finished) => return Some(Fate::Over(Ending::Finished)),
+            Some(Verdict::Reset(Side::Client)) => return Some(Fate::Over(Ending::ClientReset)),
+            Some(Verdict::Reset(Side::Server)) => return Some(Fate::Over(Ending::ServerReset)),
         }
-        let moved = self.relay.to_server.counts().drained + self.relay.to_client.counts().drained;
-        // One more for the half that closed, which puts the deadline forward.
-        let moved = moved * 2 + u64::from(self.relay.is_half_closed());
-        if moved != self.moved {
-            self.moved = moved;
+        let half_closed = self.awaits_an_end();
+        if self.tell_moved(&shop.tally) || half_closed != self.half_closed {
+            self.half_closed = half_closed;
             self.put_off(key, shop, now);
         }
-        if turns.contains(&Turn::More) {
+        Some(if turns.contains(&Turn::More) {
             Fate::More
         } else {
             Fate::Waits
-        }
+        })
     }
 
-    /// Brings the client what it is told, and waits for it to hang up.
-    fn refuse(&mut self, ending: Ending, means: &mut Means) -> Fate {
+    fn begin_lingering(&mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) {
+        let heard = false;
+        self.phase = Phase::Lingering { ending, heard };
+        self.server = None;
+        self.put_off(key, shop, now);
+    }
+
+    /// Brings the client what it is told last, and waits for it to hang up. What it says is thrown away.
+    fn linger(&mut self, ending: Ending, mut heard: bool, means: &mut Means) -> Fate {
         self.drive(Direction::ToClient, means);
-        for _ in 0..TURN {
-            if !matches!(self.relay.to_server.step(), Step::Fill { .. }) {
-                break;
-            }
+        let mut lots = TURN;
+        let mut more = !heard;
+        while more && lots > 0 {
+            lots -= 1;
             match self.client.read(&mut means.buffer) {
-                Ok(0) => self.relay.to_server.ended(),
+                Ok(0) => (heard, more) = (true, false),
                 Ok(_) => {}
                 Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => self.relay.to_server.source_empty(),
+                    ErrorKind::WouldBlock => more = false,
                     ErrorKind::Interrupted => {}
                     _ => return Fate::Over(ending),
                 },
             }
         }
-        let told = self.relay.to_client.step() == Step::Over;
-        match self.relay.to_server.step() {
-            _ if told && !self.relay.to_server.is_open() => Fate::Over(ending),
-            Step::Fill { .. } => Fate::More,
+        self.phase = Phase::Lingering { ending, heard };
+        match self.relay.to_client.step() {
+            Step::Over if heard => Fate::Over(ending),
+            _ if more => Fate::More,
             _ => Fate::Waits,
         }
     }
 
-    /// There will be no server. Tells the client so if the front end has words for it.
-    fn failed<F: FrontEnd<Request = R>>(
-        &mut self,
-        why: &Failed,
-        key: Key,
-        shop: &mut Shop<F>,
-        now: u64,
-    ) -> Option<Fate> {
-        let ending = match why {
-            Failed::Blocked(_) => Ending::Blocked,
-            Failed::Connect(_) => Ending::NoServer,
-            Failed::TimedOut => Ending::TimedOut(Wait::Connect),
-            Failed::RequestTimedOut => Ending::TimedOut(Wait::Request),
-        };
-        let (Phase::Request(request) | Phase::Connecting(request)) = &mut self.phase else {
-            return Some(Fate::Over(ending));
-        };
-        let said = request.failed(why);
-        if said.is_empty() {
-            return Some(Fate::Over(ending));
-        }
-        self.say(&said);
-        self.begin_refusal(ending, key, shop, now);
-        None
-    }
-
-    fn begin_refusal<F>(&mut self, ending: Ending, key: Key, shop: &mut Shop<F>, now: u64) {
-        self.phase = Phase::Refusing(ending);
-        self.server = None;
-        self.relay.to_client.ended();
-        // What was meant for the server goes nowhere.
-        self.to_server = Lane::default();
-        self.relay.to_server = Relay::new(Forwarding::Copy, BUFFER).to_server;
-        self.relay.to_server.readable(true);
-        self.put_off(key, shop, now);
-    }
-
-    /// The client is to get this next.
-    fn say(&mut self, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            self.to_client.hold(bytes);
-            self.relay.to_client.hold(bytes.len());
+    /// The client is to get next what the handshake has for it.
+    fn say(&mut self) {
+        let said = self.handshake.take_said();
+        if !said.is_empty() {
+            self.to_client.hold(&said);
+            self.relay.to_client.hold(said.len());
         }
     }
 
@@ -510,18 +541,45 @@ impl<R: Request> Connection<R> {
         lane.drive(&mut self.relay, direction, ends, means, TURN)
     }
 
-    /// The deadline of the phase it is in begins anew.
-    fn put_off<F>(&mut self, key: Key, shop: &mut Shop<F>, now: u64) {
+    /// The deadline of the phase it is in begins anew: until then.
+    fn put_off(&mut self, key: Key, shop: &mut Shop, now: u64) -> u64 {
         let after = match self.phase {
-            Phase::Request(_) => shop.timeouts.request,
-            Phase::Connecting(_) => shop.timeouts.connect,
-            Phase::Relaying if self.relay.is_half_closed() => shop.timeouts.half_closed,
+            Phase::Hearing if self.is_extra() => LINGER,
+            Phase::Hearing => shop.timeouts.request,
+            Phase::Resolving | Phase::Connecting(_) => shop.timeouts.connect,
+            Phase::Relaying if self.awaits_an_end() => shop.timeouts.half_closed,
             Phase::Relaying => shop.timeouts.idle,
-            Phase::Refusing(_) => REFUSAL,
+            Phase::Lingering { .. } => LINGER,
         };
-        let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-        shop.timers
-            .set(key, &mut self.timer, now.saturating_add(after));
+        let until = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+        shop.timers.set(key, &mut self.timer, until);
+        until
+    }
+
+    /// One end has ended and the other is to. The end of a request that is whole says nothing of the kind.
+    fn awaits_an_end(&self) -> bool {
+        match self.handshake.is_whole() {
+            true => !self.relay.to_client.is_open(),
+            false => self.relay.is_half_closed(),
+        }
+    }
+
+    /// Tells the bytes that moved since last time; whether there were any.
+    fn tell_moved(&mut self, tally: &Tally) -> bool {
+        let moved = self.counts().map(|counts| counts.drained);
+        if moved == self.moved {
+            return false;
+        }
+        let [to_server, to_client] = moved;
+        let [before_to_server, before_to_client] = self.moved;
+        tally.moved(to_server - before_to_server, to_client - before_to_client);
+        self.moved = moved;
+        true
+    }
+
+    /// To the server and to the client.
+    fn counts(&self) -> [Counts; 2] {
+        [self.relay.to_server.counts(), self.relay.to_client.counts()]
     }
 
     /// It is one too many, and refused for that.
@@ -535,6 +593,6 @@ impl<R: Request> Connection<R> {
     }
 }
 
-fn unsent(counts: super::relay::Counts) -> usize {
+fn unsent(counts: Counts) -> usize {
     usize::try_from(counts.filled - counts.drained).unwrap_or(usize::MAX)
 }

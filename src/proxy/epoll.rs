@@ -11,11 +11,13 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::connection::{Connection, Fate, Shop, is_starved, of_token};
-use super::facts::{Ending, Totals};
-use super::front::FrontEnd;
+use super::facts::Ending;
 use super::lane::Means;
+use super::resolver::{Inbox, Resolver};
+use super::rules::Rules;
 use super::server::{Options, Shared};
 use super::slab::{Key, Slab};
+use super::tally::Tally;
 use super::timers::Timers;
 use crate::sys::clock::monotonic_ns;
 
@@ -36,11 +38,11 @@ const REFUSALS: usize = 64;
 const PAUSE: u64 = 100_000_000;
 
 /// A thread's loop with its listener.
-pub(super) struct Worker<F: FrontEnd> {
+pub(super) struct Worker {
     poll: Poll,
     listener: Option<TcpListener>,
-    connections: Slab<Connection<F::Request>>,
-    shop: Shop<F>,
+    connections: Slab<Connection>,
+    shop: Shop,
     shared: Arc<Shared>,
     /// Those to have a turn.
     ready: Vec<Key>,
@@ -53,27 +55,30 @@ pub(super) struct Worker<F: FrontEnd> {
     drain: Duration,
     /// Those that are not over by then are cut off.
     stopping: Option<u64>,
-    totals: Totals,
 }
 
-impl<F: FrontEnd> Worker<F> {
+impl Worker {
     /// With a listener that is bound.
     ///
     /// # Errors
     /// Out of file descriptors or memory.
     pub(super) fn new(
         listener: std::net::TcpListener,
-        front: F,
+        rules: Arc<Rules>,
+        resolver: Resolver,
         options: &Options,
         shared: Arc<Shared>,
-    ) -> io::Result<(Self, Waker)> {
+    ) -> io::Result<(Self, Arc<Waker>)> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::from_std(listener);
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let shop = Shop {
-            front,
+            rules,
+            resolver,
+            inbox: Arc::new(Inbox::new(Arc::clone(&waker))),
+            tally: Arc::default(),
             registry: poll.registry().try_clone()?,
             timers: Timers::new(),
             means: Means::new(options.pipes),
@@ -93,16 +98,20 @@ impl<F: FrontEnd> Worker<F> {
             refusals: 0,
             drain: options.drain,
             stopping: None,
-            totals: Totals::default(),
         };
         Ok((worker, waker))
+    }
+
+    /// What it counts.
+    pub(super) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.shop.tally)
     }
 
     /// Serves until it is told to stop and the last connection is over, or has had its time.
     ///
     /// # Errors
     /// As epoll_wait(2).
-    pub(super) fn run(mut self) -> io::Result<Totals> {
+    pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut turns = Vec::new();
         loop {
@@ -112,10 +121,11 @@ impl<F: FrontEnd> Worker<F> {
                 _ => {}
             }
             let now = monotonic_ns();
+            let mut woken = false;
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept = true,
-                    WAKER => {}
+                    WAKER => woken = true,
                     token => {
                         let (key, side) = of_token(token);
                         if let Some(connection) = self.connections.get_mut(key) {
@@ -129,13 +139,16 @@ impl<F: FrontEnd> Worker<F> {
             for key in turns.drain(..) {
                 self.serve(key, now);
             }
+            if woken {
+                self.resolved(now);
+            }
             self.expire(now);
             self.recover(now);
             if self.accept && self.paused.is_none() {
                 self.accept(now);
             }
             if self.is_over(now) {
-                return Ok(self.totals);
+                return Ok(());
             }
         }
     }
@@ -167,6 +180,15 @@ impl<F: FrontEnd> Worker<F> {
         }
     }
 
+    fn resolved(&mut self, now: u64) {
+        for (key, answer) in self.shop.inbox.take() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                let fate = connection.resolved(answer, key, &mut self.shop, now);
+                self.meet(key, fate, now);
+            }
+        }
+    }
+
     fn meet(&mut self, key: Key, fate: Fate, now: u64) {
         match fate {
             Fate::Waits => {}
@@ -181,7 +203,7 @@ impl<F: FrontEnd> Worker<F> {
                 self.refusals -= 1;
             }
             let facts = connection.close(ending, key, &mut self.shop, now);
-            self.totals.add(&facts);
+            self.shop.tally.over(&facts);
             // There are file descriptors again.
             self.paused = self.paused.map(|until| until.min(now));
         }
@@ -217,7 +239,7 @@ impl<F: FrontEnd> Worker<F> {
     fn pause(&mut self, now: u64) {
         self.paused = Some(now + PAUSE);
         self.shop.means.pipes.shrink();
-        self.totals.pauses += 1;
+        self.shop.tally.paused();
     }
 
     fn accept(&mut self, now: u64) {
@@ -243,11 +265,11 @@ impl<F: FrontEnd> Worker<F> {
     }
 
     fn admit(&mut self, stream: TcpStream, from: std::net::SocketAddr, now: u64) {
+        self.shop.tally.accepted();
         let place = self.shared.place();
         let extra = place.is_none();
         if extra && self.refusals >= REFUSALS {
-            self.totals.connections += 1;
-            self.totals.refused += 1;
+            self.shop.tally.ended(Ending::Busy);
             let _ = crate::sys::tcp::reset_on_close(&stream);
             return;
         }
@@ -258,9 +280,13 @@ impl<F: FrontEnd> Worker<F> {
             first = fate;
             Ok::<_, io::Error>(connection)
         });
-        if let Ok(key) = admitted {
-            self.refusals += usize::from(extra);
-            self.meet(key, first, now);
+        match admitted {
+            Ok(key) => {
+                self.refusals += usize::from(extra);
+                self.meet(key, first, now);
+            }
+            // Out of memory for its events, or it is gone again.
+            Err(_) => self.shop.tally.ended(Ending::ClientReset),
         }
     }
 

@@ -1,23 +1,36 @@
-//! What is known of a connection when it is over, and of all of them.
+//! What is known of a connection when it is over.
 
 use std::net::SocketAddr;
 
-use super::relay::{Counts, Side};
+use super::relay::Counts;
+use crate::protocol::{Destination, Kind};
 
 /// One connection, from the client's arrival to the end.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// Who came.
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// The same, or who it came for by its PROXY header.
     pub client: SocketAddr,
-    /// Where it went, as given to connect(2); `None` where it did not come to that.
+    /// How it asked, as far as that was heard.
+    pub protocol: Option<Kind>,
+    /// Where it wanted to go.
+    pub asked: Option<Destination>,
+    /// Where it went last, as given to connect(2); `None` where it did not come to that.
     pub server: Option<SocketAddr>,
-    /// When it was accepted, in ns of [`crate::sys::clock::monotonic_ns`].
+    /// What was decided on that.
+    pub decision: Decision,
+    /// What went wrong, in words.
+    pub detail: Option<String>,
+    /// When it was accepted, in ns since 1970 (UTC).
+    pub accepted_at: u64,
+    /// The same in ns of [`crate::sys::clock::monotonic_ns`].
     pub accepted: u64,
     /// When the server was connected.
     pub connected: Option<u64>,
     /// When it was over.
     pub closed: u64,
-    /// From the client to the server.
+    /// From the client to the server, and what the proxy itself said to it.
     pub to_server: Counts,
     /// From the server to the client, and what the proxy itself said to it.
     pub to_client: Counts,
@@ -25,104 +38,128 @@ pub struct Facts {
     pub ending: Ending,
 }
 
+/// What the rules say of a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Decision {
+    /// It did not come to one.
+    #[default]
+    Undecided,
+    /// Connect.
+    Allowed,
+    /// Connect, because this is a dry run; the policy is against it, by this entry.
+    WouldBlock(String),
+    /// Do not; by this entry.
+    Blocked(String),
+}
+
+impl Decision {
+    /// How many kinds there are.
+    pub const KINDS: usize = 4;
+
+    /// Their names, by [`Self::index`].
+    pub const NAMES: [&str; Self::KINDS] = ["undecided", "allowed", "would_block", "blocked"];
+
+    /// The number of its kind.
+    pub const fn index(&self) -> usize {
+        match self {
+            Self::Undecided => 0,
+            Self::Allowed => 1,
+            Self::WouldBlock(_) => 2,
+            Self::Blocked(_) => 3,
+        }
+    }
+
+    /// What blocks, or would.
+    pub fn entry(&self) -> Option<&str> {
+        match self {
+            Self::Undecided | Self::Allowed => None,
+            Self::WouldBlock(entry) | Self::Blocked(entry) => Some(entry),
+        }
+    }
+}
+
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// Both ends said all they had to say.
     Finished,
-    /// This end broke it.
-    Reset(Side),
-    /// The client was refused: its request, or too many connections.
+    /// The client broke it.
+    ClientReset,
+    /// The server broke it.
+    ServerReset,
+    /// The client left before it asked for anything.
+    Left,
+    /// Its request was none, or not taken.
     Refused,
     /// By the policy.
     Blocked,
-    /// The server could not be connected to.
-    NoServer,
-    /// Nothing happened for too long.
-    TimedOut(Wait),
+    /// It was one too many.
+    Busy,
+    /// The server could not be connected to, or its name not be looked up.
+    Unreachable,
+    /// The client did not say in time what it wants.
+    RequestTimeout,
+    /// The server did not answer connect(2) in time, or the lookup of its name took too long.
+    ConnectTimeout,
+    /// Neither end said or took anything for too long.
+    IdleTimeout,
+    /// The end that had not ended did not.
+    HalfClosedTimeout,
     /// The proxy was stopped.
     Stopped,
 }
 
-/// What a connection was waiting for when it took too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// The client to say what it wants.
-    Request,
-    /// The server to answer connect(2).
-    Connect,
-    /// Either end to say anything.
-    Idle,
-    /// The end that had not ended to say or take anything.
-    HalfClosed,
-    /// The client to take what it was told, and to hang up.
-    Refusal,
-}
+impl Ending {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Finished,
+        Self::ClientReset,
+        Self::ServerReset,
+        Self::Left,
+        Self::Refused,
+        Self::Blocked,
+        Self::Busy,
+        Self::Unreachable,
+        Self::RequestTimeout,
+        Self::ConnectTimeout,
+        Self::IdleTimeout,
+        Self::HalfClosedTimeout,
+        Self::Stopped,
+    ];
 
-/// All connections of a proxy that are over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Clients accepted.
-    pub connections: u64,
-    /// Ended as they should.
-    pub finished: u64,
-    /// Broken by either end.
-    pub reset: u64,
-    /// Refused or blocked.
-    pub refused: u64,
-    /// Without a server.
-    pub no_server: u64,
-    /// Took too long.
-    pub timed_out: u64,
-    /// Cut off when the proxy was stopped.
-    pub stopped: u64,
-    /// Bytes that servers took.
-    pub to_server: u64,
-    /// Bytes that clients took.
-    pub to_client: u64,
-    /// Bytes of both that went through a pipe.
-    pub spliced: u64,
-    /// Lots that were copied for want of a pipe.
-    pub no_pipe: u64,
-    /// Times that accepting had to pause for want of file descriptors or memory.
-    pub pauses: u64,
-}
-
-impl Totals {
-    /// One more is over.
-    pub fn add(&mut self, facts: &Facts) {
-        self.connections += 1;
-        *match facts.ending {
-            Ending::Finished => &mut self.finished,
-            Ending::Reset(_) => &mut self.reset,
-            Ending::Refused | Ending::Blocked => &mut self.refused,
-            Ending::NoServer => &mut self.no_server,
-            Ending::TimedOut(_) => &mut self.timed_out,
-            Ending::Stopped => &mut self.stopped,
-        } += 1;
-        self.to_server += facts.to_server.drained;
-        self.to_client += facts.to_client.drained;
-        for counts in [facts.to_server, facts.to_client] {
-            self.spliced += counts.spliced;
-            self.no_pipe += counts.no_pipe;
-        }
+    /// Its place in [`Self::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
     }
 
-    /// Both together.
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            connections: self.connections + other.connections,
-            finished: self.finished + other.finished,
-            reset: self.reset + other.reset,
-            refused: self.refused + other.refused,
-            no_server: self.no_server + other.no_server,
-            timed_out: self.timed_out + other.timed_out,
-            stopped: self.stopped + other.stopped,
-            to_server: self.to_server + other.to_server,
-            to_client: self.to_client + other.to_client,
-            spliced: self.spliced + other.spliced,
-            no_pipe: self.no_pipe + other.no_pipe,
-            pauses: self.pauses + other.pauses,
+    /// Its name in logs and counters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::ClientReset => "client_reset",
+            Self::ServerReset => "server_reset",
+            Self::Left => "left",
+            Self::Refused => "refused",
+            Self::Blocked => "blocked",
+            Self::Busy => "busy",
+            Self::Unreachable => "unreachable",
+            Self::RequestTimeout => "request_timeout",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::HalfClosedTimeout => "half_closed_timeout",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ending_is_found_where_it_says() {
+        for (place, ending) in Ending::ALL.into_iter().enumerate() {
+            assert_eq!(ending.index(), place, "{}", ending.name());
         }
     }
 }

@@ -1,17 +1,21 @@
 //! The TCP proxy: takes a client, connects to a server for it, and brings each what the other says.
 //!
-//! [`relay`] decides what a connection does next, and owns nothing; [`lane`] is its hands, and [`connection`] all of a
-//! connection's life, which begins with what a [`front`] end makes of the client's first words. `epoll` is a thread's
-//! loop, [`server`] all threads. Around them: a thread's [`pipes`], the [`timers`] and the [`slab`] of its connections, and the
-//! [`facts`] that are left of one.
+//! A connection's life is decided by two pure state machines that own no socket: [`handshake`] from the client's first byte to a
+//! server that is connected, by the [`rules`] of the proxy, and [`relay`] from there on. [`connection`] carries them out over
+//! mio, with [`lane`] as the relay's hands; `epoll` is a thread's loop, [`server`] all threads. Around them: the
+//! [`resolver`] of names, a thread's [`pipes`], the [`timers`] and the [`slab`] of its connections, its [`tally`], and the
+//! [`facts`] that are left of a connection.
 
 pub mod connection;
 mod epoll;
 pub mod facts;
-pub mod front;
+pub mod handshake;
 pub mod lane;
 pub mod pipes;
 pub mod relay;
+pub mod resolver;
+pub mod rules;
 pub mod server;
 pub mod slab;
+pub mod tally;
 pub mod timers;

@@ -198,6 +198,13 @@ impl Flow {
         self.doubtful = false;
     }
 
+    /// The source gave less than was asked for, to somebody else.
+    pub fn source_drained(&mut self) {
+        if !self.doubtful {
+            self.readable = false;
+        }
+    }
+
     /// The source has ended.
     pub fn ended(&mut self) {
         if self.state == State::Open {

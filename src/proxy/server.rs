@@ -1,4 +1,4 @@
-//! The proxy as a whole: its listeners, a thread for each, and how it is stopped.
+//! The proxy as a whole: its listeners, a thread for each, what they count, and how it is stopped.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,12 +11,13 @@ use mio::Waker;
 
 use super::connection::Timeouts;
 use super::epoll::Worker;
-use super::facts::Totals;
-use super::front::FrontEnd;
 use super::relay::Forwarding;
+use super::resolver::Resolver;
+use super::rules::Rules;
+use super::tally::{Tally, Totals};
 use crate::sys::tcp;
 
-/// What a proxy is to do, apart from its front end.
+/// What a proxy is to do, apart from its rules.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How bytes are brought from one end to the other.
@@ -90,7 +91,7 @@ impl Shared {
 #[derive(Debug, Clone)]
 pub struct Stopper {
     shared: Arc<Shared>,
-    wakers: Arc<Vec<Waker>>,
+    wakers: Arc<[Arc<Waker>]>,
 }
 
 impl Stopper {
@@ -103,42 +104,90 @@ impl Stopper {
     }
 }
 
-/// A proxy that listens.
-pub struct Server<F: FrontEnd> {
-    workers: Vec<Worker<F>>,
-    local: SocketAddr,
-    stopper: Stopper,
+/// What a proxy is doing, for other threads.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    shared: Arc<Shared>,
+    tallies: Arc<[Arc<Tally>]>,
 }
 
-impl<F> Server<F>
-where
-    F: FrontEnd + Clone + Send,
-    F::Request: Send,
-{
-    /// Listens on `address`, where port 0 lets the kernel choose.
+impl Watch {
+    /// What all its threads have counted so far.
+    pub fn totals(&self) -> Totals {
+        let each = self.tallies.iter().map(|tally| tally.totals());
+        each.fold(Totals::default(), Totals::and)
+    }
+
+    /// It was told to stop, and takes nobody any more.
+    pub fn is_draining(&self) -> bool {
+        self.shared.is_stopping()
+    }
+}
+
+/// A proxy that listens.
+pub struct Server {
+    workers: Vec<Worker>,
+    local: SocketAddr,
+    rules: Arc<Rules>,
+    resolver: Resolver,
+    stopper: Stopper,
+    watch: Watch,
+}
+
+impl Server {
+    /// Listens on `address`, where port 0 lets the kernel choose. Its own address is added to those that the rules
+    /// have nobody connected to.
     ///
     /// # Errors
     /// As bind(2) and listen(2): in use, not of this host, not permitted; out of file descriptors or memory.
-    pub fn bind(address: SocketAddr, front: &F, options: &Options) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, mut rules: Rules, options: &Options) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             open: Arc::default(),
             most: options.connections,
         });
+        let listeners = listeners(address, options.threads)?;
+        let local = match listeners.first() {
+            Some(listener) => listener.local_addr()?,
+            None => address,
+        };
+        rules.own.push(local);
+        let rules = Arc::new(rules);
+        let resolver = Resolver::default();
         let (mut workers, mut wakers) = (Vec::new(), Vec::new());
-        let mut local = address;
-        for listener in listeners(address, options.threads)? {
-            local = listener.local_addr()?;
-            let (worker, waker) = Worker::new(listener, front.clone(), options, shared.clone())?;
+        for listener in listeners {
+            let (worker, waker) = Worker::new(
+                listener,
+                Arc::clone(&rules),
+                resolver.clone(),
+                options,
+                Arc::clone(&shared),
+            )?;
             workers.push(worker);
             wakers.push(waker);
         }
-        let wakers = Arc::new(wakers);
+        let tallies = workers.iter().map(Worker::tally).collect();
         Ok(Self {
             workers,
             local,
-            stopper: Stopper { shared, wakers },
+            rules,
+            resolver,
+            stopper: Stopper {
+                shared: Arc::clone(&shared),
+                wakers: wakers.into(),
+            },
+            watch: Watch { shared, tallies },
         })
+    }
+
+    /// The rules it goes by.
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules)
+    }
+
+    /// A handle that tells what it does.
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
     }
 
     /// Where it listens.
@@ -159,7 +208,7 @@ where
         let stopper = self.stopper;
         thread::scope(|scope| {
             let mut threads = Vec::new();
-            let mut outcome = Ok(Totals::default());
+            let mut outcome = Ok(());
             for (number, worker) in self.workers.into_iter().enumerate() {
                 let stopper = &stopper;
                 let thread = thread::Builder::new()
@@ -178,12 +227,13 @@ where
                 }
             }
             for thread in threads {
-                let totals = thread
+                let ended = thread
                     .join()
                     .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
-                outcome = outcome.and_then(|sum| Ok(sum.and(totals?)));
+                outcome = outcome.and(ended);
             }
-            outcome
+            self.resolver.close();
+            outcome.map(|()| self.watch.totals())
         })
     }
 }
@@ -209,6 +259,3 @@ fn listeners(mut address: SocketAddr, threads: usize) -> io::Result<Vec<std::net
     drop(alone);
     (0..threads).map(|_| tcp::listen(address, true)).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -11,7 +11,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 const BACKLOG: i32 = 4_096;
 
 /// A non-blocking listener, or with `shared` one of several on the same port, among which the kernel spreads
-/// connections (`SO_REUSEPORT`). An IPv6 one takes IPv4 too where its address is unspecified.
+/// connections (`SO_REUSEPORT`). An IPv6 one takes IPv4 too where its address is unspecified. What it accepts inherits the
+/// options of [`for_relaying`].
 ///
 /// # Errors
 /// As socket(2), bind(2) and listen(2). `EADDRINUSE` also where another listener is not `shared`.
@@ -25,6 +26,7 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    for_relaying(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

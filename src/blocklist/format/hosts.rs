@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{LineError, without_comment};
 use crate::blocklist::entry::{Entry, EntryError, Subject};
-use crate::blocklist::host::Host;
-use crate::blocklist::name::Name;
+use crate::blocklist::target::without_zone;
+use crate::host::error::shown;
+use crate::host::{Host, Name};
 
 /// Addresses that lead nowhere.
 const NOWHERE: [IpAddr; 4] = [
@@ -35,14 +36,13 @@ const OWN: [&str; 13] = [
 pub(super) fn read(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(), LineError> {
     let mut words = without_comment(line).split_ascii_whitespace();
     let address = words.next().unwrap_or_default();
-    let nowhere = match Host::parse(address) {
-        Ok(Host::Address(parsed)) => NOWHERE.contains(&parsed),
-        Ok(Host::Zoned(..)) => false,
-        Ok(Host::Name(_)) | Err(_) => return Err(LineError::HostsAddress(address.to_owned())),
+    let nowhere = match without_zone(address).parse() {
+        Ok(Host::Ip(parsed)) => NOWHERE.contains(&parsed),
+        Ok(Host::Name(_)) | Err(_) => return Err(LineError::HostsAddress(shown(address))),
     };
     let mut words = words.peekable();
     if words.peek().is_none() {
-        return Err(LineError::HostsName(address.to_owned()));
+        return Err(LineError::HostsName(shown(address)));
     }
     for word in words {
         // Some files map 0.0.0.0 to itself.
@@ -50,9 +50,9 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(),
             continue;
         }
         if !nowhere {
-            return Err(LineError::Mapped(word.to_owned(), address.to_owned()));
+            return Err(LineError::Mapped(shown(word), address.to_owned()));
         }
-        let name = Name::parse(word).map_err(EntryError::from)?;
+        let name: Name = word.parse().map_err(EntryError::from)?;
         take(word, Subject::Name(name).into());
     }
     Ok(())

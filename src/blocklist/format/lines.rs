@@ -2,6 +2,7 @@
 
 use super::{LineError, without_comment};
 use crate::blocklist::entry::Entry;
+use crate::host::error::shown;
 
 pub(super) fn read(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(), LineError> {
     let line = without_comment(line);
@@ -10,7 +11,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(),
         Some((text, count)) => {
             let count = count.trim_ascii();
             if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(LineError::Count(count.to_owned()));
+                return Err(LineError::Count(shown(count)));
             }
             text.trim_ascii()
         }

@@ -20,31 +20,31 @@ pub enum LineError {
     Entry(#[from] EntryError),
     /// What comes after an entry is no count.
     #[error(
-        "{0:?} comes after an entry and is no number; write one entry a line, and # before a comment"
+        "{0} comes after an entry and is not a number; write one entry a line, and # before a comment"
     )]
     Count(String),
     /// Not JSON, or not an object.
-    #[error("it is no JSON object, from column {0} on; write one object a line")]
+    #[error("it is not a JSON object, from column {0} on; write one object a line")]
     Json(usize),
     /// JSON, but neither a network nor the metadata.
     #[error("the object has no \"cidr\"; write it like {{\"cidr\":\"192.0.2.0/24\"}}")]
     NoCidr,
     /// No address before the names.
-    #[error("{0:?} is no address; a hosts file has an address and then names")]
+    #[error("{0} is not an address; a hosts file has an address and then names")]
     HostsAddress(String),
     /// An address alone.
-    #[error("no name follows {0:?}; a hosts file has an address and then names")]
+    #[error("no name follows {0}; a hosts file has an address and then names")]
     HostsName(String),
     /// A name that is sent somewhere: a hosts file of another kind.
     #[error(
-        "{0:?} is mapped to {1}, which blocks nothing; a blocklist maps names to 0.0.0.0, ::, 127.0.0.1 or ::1"
+        "{0} is mapped to {1}, which blocks nothing; a blocklist maps names to 0.0.0.0, ::, 127.0.0.1 or ::1"
     )]
     Mapped(String, String),
     /// No range where one must be.
-    #[error("{0:?} is no range of IPv4 addresses; write it like 192.0.2.1-192.0.2.9")]
+    #[error("{0} is not a range of IPv4 addresses; write it like 192.0.2.1-192.0.2.9")]
     Range(String),
     /// The second column of a DAT file.
-    #[error("the level {0:?} is no number from 0 to 255")]
+    #[error("the level {0} is not a number from 0 to 255")]
     Level(String),
 }
 

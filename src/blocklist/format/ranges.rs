@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::LineError;
 use crate::blocklist::entry::{Entry, EntryError, Subject};
+use crate::host::error::shown;
 
 /// From this level on, a DAT file lets a range through.
 const LET_THROUGH: u8 = 128;
@@ -11,7 +12,7 @@ const LET_THROUGH: u8 = 128;
 /// `title:192.0.2.1-192.0.2.9`. The title may have colons in it.
 pub(super) fn read_p2p(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(), LineError> {
     let Some((_, range)) = line.rsplit_once(':') else {
-        return Err(LineError::Range(line.to_owned()));
+        return Err(LineError::Range(shown(line)));
     };
     let range = range.trim_ascii();
     take(range, parse(range, strict)?.into());
@@ -26,7 +27,7 @@ pub(super) fn read_dat(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result
     let blocks = match columns.next() {
         None => true,
         Some(level) => {
-            let wrong = || LineError::Level(level.to_owned());
+            let wrong = || LineError::Level(shown(level));
             let digits = level.bytes().all(|byte| byte.is_ascii_digit());
             level
                 .parse::<u8>()
@@ -47,10 +48,10 @@ fn parse(text: &str, address: fn(&str) -> Option<Ipv4Addr>) -> Result<Subject, L
         .split_once('-')
         .and_then(|(first, last)| address(first.trim_ascii()).zip(address(last.trim_ascii())));
     let Some((first, last)) = ends else {
-        return Err(LineError::Range(text.to_owned()));
+        return Err(LineError::Range(shown(text)));
     };
     Subject::range(first.into(), last.into())
-        .ok_or_else(|| EntryError::Backwards(text.to_owned()).into())
+        .ok_or_else(|| EntryError::Backwards(shown(text)).into())
 }
 
 fn strict(text: &str) -> Option<Ipv4Addr> {

@@ -63,15 +63,15 @@ fn lines_have_an_entry_each_and_comments() {
 #[test]
 fn a_line_that_is_no_entry_is_refused() {
     for (line, piece) in [
-        ("192.0.2.1\tten", "no number"),
-        ("192.0.2.1\t1\t2", "no number"),
+        ("192.0.2.1\tten", "not a number"),
+        ("192.0.2.1\t1\t2", "not a number"),
         ("192.0.2.1 10", "' ' in it"),
         ("192.0.2.1, 192.0.2.2", "',' in it"),
         ("192.0.2", "number"),
         ("192.0.2.1/16", "write 192.0.0.0/16"),
         ("{\"cidr\":\"192.0.2.0/24\"}", "'{' in it"),
         ("0.0.0.0 ads.example", "' ' in it"),
-        ("title:192.0.2.1-192.0.2.9", "no port"),
+        ("title:192.0.2.1-192.0.2.9", "not a port"),
         ("<html>", "'<' in it"),
         ("\0", "'\\0' in it"),
         ("b\u{fffd}d.example", "international"),
@@ -94,7 +94,7 @@ fn json_lines_have_a_network_each() {
     );
     for (line, piece) in [
         ("{\"cidr\":\"1.10.16.1/20\"}", "write 1.10.16.0/20"),
-        ("{\"cidr\":\"example.com\"}", "no IPv6"),
+        ("{\"cidr\":\"example.com\"}", "not an IPv6"),
         ("{\"cidr\":7}", "column 9"),
         ("{\"cidr\":\"1.2.3.4\"", "column 17"),
         ("{\"asn\":64496}", "\"cidr\""),
@@ -130,9 +130,9 @@ fn hosts_files_block_the_names_they_send_nowhere() {
         ),
         ("fe80::1%lo0 nas.example", "is mapped to"),
         ("0.0.0.0", "no name follows"),
-        ("ads.example", "no address"),
-        ("0.0.0 ads.example", "no address"),
-        ("000.0.0.0 ads.example", "no address"),
+        ("ads.example", "not an address"),
+        ("0.0.0 ads.example", "not an address"),
+        ("000.0.0.0 ads.example", "not an address"),
         ("0.0.0.0 ads_!.example", "'!' in it"),
         ("0.0.0.0 192.0.2.1", "number"),
     ] {
@@ -154,10 +154,10 @@ fn p2p_lists_have_a_title_and_a_range() {
     );
     for (line, piece) in [
         ("title:192.0.2.9-192.0.2.1", "before it begins"),
-        ("title:192.0.2.1", "no range"),
-        ("title:192.0.2.1-192.0.2", "no range"),
-        ("title:192.0.2.001-192.0.2.9", "no range"),
-        ("192.0.2.1-192.0.2.9", "no range"),
+        ("title:192.0.2.1", "not a range"),
+        ("title:192.0.2.1-192.0.2", "not a range"),
+        ("title:192.0.2.001-192.0.2.9", "not a range"),
+        ("192.0.2.1-192.0.2.9", "not a range"),
     ] {
         bad(
             &format!("a:192.0.2.1-192.0.2.9\n{line}"),
@@ -202,10 +202,10 @@ fn dat_lists_have_padded_ranges_and_levels() {
         ("192.0.2.1 - 192.0.2.9 , high , title", "\"high\""),
         ("192.0.2.1 - 192.0.2.9 , 256 , title", "\"256\""),
         ("192.0.2.1 - 192.0.2.9 , +1 , title", "\"+1\""),
-        ("192.0.2.1 , 100 , title", "no range"),
-        ("192.0.2.1 - 192.0.2.0001 , 100 , title", "no range"),
-        ("192.0.2.1 - 192.0.2.256 , 100 , title", "no range"),
-        ("192.0.2.1 - 192.0.2.9.1 , 100 , title", "no range"),
+        ("192.0.2.1 , 100 , title", "not a range"),
+        ("192.0.2.1 - 192.0.2.0001 , 100 , title", "not a range"),
+        ("192.0.2.1 - 192.0.2.256 , 100 , title", "not a range"),
+        ("192.0.2.1 - 192.0.2.9.1 , 100 , title", "not a range"),
         ("192.0.2.9 - 192.0.2.1 , 100 , title", "before it begins"),
     ] {
         let content = format!("192.000.002.001 - 192.000.002.009 , 100 , a\n{line}");

@@ -1,51 +1,33 @@
 //! `bench proxy serve`: the proxy alone.
 
-use std::io::{self, Write};
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use super::args::Serve as Args;
-use super::{cannot_listen, say_listening};
+use super::args::{HeaderArg, ProtocolArg, Serve as Args};
+use super::{cannot_listen, reload, say_listening, summary};
+use crate::blocklist::policy::Sources;
+use crate::blocklist::reload::Policies;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
+use crate::protocol::{Accept, Credentials, Host, Settings};
 use crate::proxy::connection::Timeouts;
-use crate::proxy::facts::Totals;
-use crate::proxy::front::Fixed;
+use crate::proxy::rules::{HeaderVersion, Rules};
 use crate::proxy::server::{Options, Server};
 use crate::sys::limit;
-use crate::units::grouped;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    if args.forward.port() == 0 {
-        return Err(Failure::usage(format!(
-            "nobody can be reached at {}: its port is 0; name the server's with --forward ADDR:PORT",
-            args.forward
-        )));
-    }
     // A connection is two files, and may need a pipe. Where the limit stays, clients wait.
     let _ = limit::raise_open_files();
-    let defaults = Options::default();
-    let options = Options {
-        forwarding: args.forwarding.into(),
-        threads: args.threads,
-        connections: args.max_connections,
-        timeouts: Timeouts {
-            connect: args.connect_timeout,
-            idle: args.idle_timeout,
-            half_closed: args.half_closed_timeout,
-            ..defaults.timeouts
-        },
-        drain: args.drain_timeout,
-        ..defaults
-    };
-    let server = Server::bind(args.listen, &Fixed(args.forward), &options)
+    let rules = rules(args)?;
+    reload::say_empty(rules.policies.current().files());
+    let server = Server::bind(args.listen, rules, &options(args))
         .map_err(|error| cannot_listen(args.listen, &error))?;
-    if server.local() == args.forward {
-        return Err(Failure::usage(format!(
-            "--forward {} is the proxy itself; name another server",
-            args.forward
-        )));
-    }
     let stopper = server.stopper();
     interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;
+    reload::begin(server.rules(), args.watch).map_err(Failure::undone)?;
+    refuse_itself(args, server.local())?;
     say_listening(server.local())?;
     let totals = server
         .run()
@@ -53,35 +35,80 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.quiet {
         return Ok(());
     }
-    Ok(summary(&totals, &mut io::stdout().lock())?)
+    Ok(summary::print(&totals, &mut io::stdout().lock())?)
 }
 
-/// What became of all connections. Kinds that did not occur are left out.
-fn summary(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
-    let kinds = [
-        ("finished", totals.finished),
-        ("reset", totals.reset),
-        ("refused", totals.refused),
-        ("without a server", totals.no_server),
-        ("timed out", totals.timed_out),
-        ("cut off", totals.stopped),
-        ("pauses for want of files", totals.pauses),
-    ];
-    write!(out, "connections {}", grouped(totals.connections))?;
-    for (kind, count) in kinds.into_iter().filter(|&(_, count)| count > 0) {
-        write!(out, ", {} {kind}", grouped(count))?;
+fn rules(args: &Args) -> Result<Rules, Failure> {
+    let policies = Policies::load(Sources {
+        block: args.blocklist.clone(),
+        allow: args.allow.clone(),
+        deny_private: args.deny_private,
+    });
+    // Each problem is a line, and each line is ours.
+    let policies =
+        policies.map_err(|error| Failure::Undone(error.to_string().replace('\n', "\nbench: ")))?;
+    Ok(Rules {
+        settings: Arc::new(settings(args)?),
+        policies,
+        own: Vec::new(),
+        dry_run: args.dry_run,
+        accept_header: args.accept_proxy,
+        send_header: args.send_proxy.map(|version| match version {
+            HeaderArg::V1 => HeaderVersion::V1,
+            HeaderArg::V2 => HeaderVersion::V2,
+        }),
+    })
+}
+
+fn settings(args: &Args) -> Result<Settings, Failure> {
+    let takes = |kind| args.protocol.contains(&kind);
+    let credentials = args.auth_file.as_ref().map(|file| {
+        let text = fs::read_to_string(file)
+            .map_err(|error| Failure::Undone(format!("cannot read {}: {error}", file.display())))?;
+        Credentials::parse(&text)
+            .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
+    });
+    if credentials.is_some() && args.protocol == [ProtocolArg::Json] {
+        return Err(Failure::usage(
+            "a JSON request has no place for a password; with --auth-file take --protocol socks5,connect",
+        ));
     }
-    writeln!(out)?;
-    write!(
-        out,
-        "bytes       {} to servers, {} to clients, {} of them spliced",
-        grouped(totals.to_server),
-        grouped(totals.to_client),
-        grouped(totals.spliced)
-    )?;
-    if totals.no_pipe > 0 {
-        write!(out, ", {} lots without a pipe", grouped(totals.no_pipe))?;
+    Ok(Settings {
+        accept: Accept {
+            json: takes(ProtocolArg::Json),
+            socks5: takes(ProtocolArg::Socks5),
+            connect: takes(ProtocolArg::Connect),
+        },
+        max_request: args.max_request,
+        credentials: credentials.transpose()?,
+        forward: args.forward.clone(),
+    })
+}
+
+fn options(args: &Args) -> Options {
+    Options {
+        forwarding: args.forwarding.into(),
+        threads: args.threads,
+        connections: args.max_connections,
+        timeouts: Timeouts {
+            request: args.request_timeout,
+            connect: args.connect_timeout,
+            idle: args.idle_timeout,
+            half_closed: args.half_closed_timeout,
+        },
+        drain: args.drain_timeout,
+        ..Options::default()
     }
-    writeln!(out)?;
-    out.flush()
+}
+
+/// Each client would be refused; better no client comes.
+fn refuse_itself(args: &Args, local: SocketAddr) -> Result<(), Failure> {
+    match &args.forward {
+        Some(to) if to.host == Host::Ip(local.ip()) && to.port == local.port() => {
+            Err(Failure::usage(format!(
+                "--forward {to} is the proxy itself; name another server"
+            )))
+        }
+        _ => Ok(()),
+    }
 }

@@ -7,6 +7,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use super::PREFIX;
+use super::telling::Telling;
 use crate::load::order::{self, Beginning, Order, Receipt};
 use crate::load::pattern::Pattern;
 use crate::sys::tcp;
@@ -25,6 +26,7 @@ pub(super) struct Client {
     /// Not taken by the client yet.
     rest: Vec<u8>,
     mode: Mode,
+    telling: Telling,
     /// There may be more to read than the last read took.
     more: bool,
 }
@@ -69,6 +71,7 @@ impl Client {
             from,
             rest: Vec::new(),
             mode: Mode::Unknown(Vec::new()),
+            telling: Telling::default(),
             more: false,
         }
     }
@@ -130,20 +133,20 @@ impl Client {
         let bytes = self.stream.read(room)?;
         let said = room.get(..bytes).unwrap_or_default();
         if said.is_empty() {
-            self.ended(prefix);
+            self.ended(prefix, heard);
             return Ok(true);
         }
         let all = bytes < length && !self.more;
         match &mut self.mode {
             Mode::Unknown(_) => self.begin(means, bytes, heard)?,
             Mode::Plain => {
-                heard(self.from, said);
+                self.telling.tell(self.from, said, heard);
                 self.answer(means, PREFIX.len(), bytes)?;
             }
             Mode::Once(left) => {
                 let due = bytes.min(usize::try_from(*left).unwrap_or(bytes));
                 *left -= due as u64;
-                heard(self.from, said);
+                self.telling.tell(self.from, said, heard);
                 self.answer(means, PREFIX.len(), due)?;
             }
             Mode::Sink {
@@ -179,7 +182,7 @@ impl Client {
             return Ok(());
         };
         if before.is_empty() && Order::read(said) == Beginning::Plain {
-            heard(self.from, said);
+            self.telling.tell(self.from, said, heard);
             self.mode = Mode::Plain;
             return self.answer(means, 0, bytes);
         }
@@ -218,7 +221,7 @@ impl Client {
                 self.rest = [PREFIX, behind].concat();
             }
         }
-        heard(self.from, behind);
+        self.telling.tell(self.from, behind, heard);
         Ok(())
     }
 
@@ -236,12 +239,16 @@ impl Client {
     }
 
     /// The client has said all it had to say.
-    fn ended(&mut self, prefix: &[u8]) {
+    fn ended(&mut self, prefix: &[u8], heard: &mut impl FnMut(SocketAddr, &[u8])) {
         let mode = std::mem::replace(&mut self.mode, Mode::Once(0));
         match mode {
-            Mode::Unknown(said) if !said.is_empty() => self.rest = [prefix, &said].concat(),
+            Mode::Unknown(said) => {
+                self.telling.tell(self.from, &said, heard);
+                self.rest = [prefix, &said].concat();
+            }
             Mode::Sink { receipt, .. } => self.rest = receipt.encode().to_vec(),
-            _ => {}
+            Mode::Plain | Mode::Once(_) => {}
         }
+        self.telling.tell(self.from, &[], heard);
     }
 }

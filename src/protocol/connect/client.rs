@@ -1,9 +1,9 @@
 //! The client's side: the request, and the head of the response.
 
 use super::super::answer::Answer;
-use super::super::host::Destination;
 use super::basic;
 use super::head::{Head, MOST_HEAD, Progress};
+use crate::host::Destination;
 
 /// The request for a connection to a destination, by a user with a password if the proxy wants them.
 pub fn request(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8> {

@@ -1,9 +1,9 @@
 //! The server's side: one head, and then the connection is the server's.
 
-use super::super::host::Destination;
 use super::super::request::{Kind, Refusal, Request, Settings, Step};
 use super::head::{Head, MOST_HEAD, Progress, field};
 use super::{Status, basic};
+use crate::host::Destination;
 
 /// Takes one request.
 #[derive(Debug, Default)]

@@ -45,6 +45,10 @@ fn good_requests_are_taken() {
         ),
         ("CONNECT b:2 HTTP/1.0\r\n\r\n", "b:2"),
         (
+            "CONNECT bücher.example:2 HTTP/1.1\r\nHost: bücher.example:2\r\n\r\n",
+            "xn--bcher-kva.example:2",
+        ),
+        (
             "CONNECT b:2 HTTP/1.1\r\nHost: another\r\nProxy-Authorization: Basic QQ==\r\n\r\n",
             "b:2",
         ),
@@ -111,7 +115,7 @@ fn bad_requests_have_their_status() {
         (
             "CONNECT me@a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
             400,
-            "host name",
+            "'@' in it",
         ),
         (
             "CONNECT http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use super::super::host::{Destination, Host, shown};
+use crate::host::error::shown;
+use crate::host::{Destination, Host};
 
 /// The keys, as they are written.
 const HOST: &str = "server_ip";

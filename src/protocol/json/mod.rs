@@ -5,16 +5,18 @@
 //! {"error": "blocked", "detail": "10.0.0.0/8 in private.txt, line 3"}
 //! ```
 //!
-//! The three keys are all there, once each, and no other is. What follows the object may only be white space.
+//! The three keys are all there, once each, and no other is. What follows the object may only be white space. [`client`] tells
+//! a server's answer from such a line.
 
+pub mod client;
 mod envelope;
 pub(super) mod reader;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::host::Destination;
 use super::request::Outcome;
+use crate::host::Destination;
 
 /// What went wrong, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::super::host::parse_port;
 use super::{Addresses, Decoded, Header};
+use crate::host::destination::parse_port;
 
 /// Most bytes of a line, with its CR LF.
 pub const MOST_V1: usize = 107;
@@ -57,7 +57,11 @@ fn addresses(line: &str) -> Option<Addresses> {
         })
     };
     let (source, destination) = (address()?, address()?);
-    let (from, to) = (parse_port(words.next()?)?, parse_port(words.next()?)?);
+    let mut port = || match words.next()? {
+        "0" => Some(0),
+        text => parse_port(text).ok(),
+    };
+    let (from, to) = (port()?, port()?);
     words.next().is_none().then_some(Addresses {
         source: SocketAddr::new(source, from),
         destination: SocketAddr::new(destination, to),

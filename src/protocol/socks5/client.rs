@@ -1,11 +1,11 @@
 //! The client's side: the same three messages, and what the proxy says to each.
 
 use super::super::answer::Answer;
-use super::super::host::Destination;
 use super::{
     CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, put_address, put_word,
     take, take_address,
 };
+use crate::host::Destination;
 
 /// Which reply is due.
 #[derive(Debug, Clone, Copy)]

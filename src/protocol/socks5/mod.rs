@@ -14,8 +14,8 @@ pub(super) mod reader;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::host::{Destination, Host};
 use super::request::Outcome;
+use crate::host::{Destination, Host};
 
 const VERSION: u8 = 5;
 const PASSWORD_VERSION: u8 = 1;
@@ -105,7 +105,7 @@ fn put_address(bytes: &mut Vec<u8>, host: &Host, port: u16) {
         }
         Host::Name(name) => {
             bytes.push(NAME);
-            put_word(bytes, name.as_bytes());
+            put_word(bytes, name.as_str().as_bytes());
         }
     }
     bytes.extend(port.to_be_bytes());

@@ -1,11 +1,11 @@
 //! The server's side: greeting, password if one is asked for, request.
 
-use super::super::host::Destination;
 use super::super::request::{Kind, Outcome, Refusal, Request, Settings, Step};
 use super::{
     Address, CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, destination,
     take, take_address, take_word,
 };
+use crate::host::Destination;
 
 /// Which message is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,9 +7,12 @@ use super::*;
 const GREETING: &[u8] = &[5, 1, 0];
 
 /// A request for each kind of address.
-fn requests() -> [(Vec<u8>, &'static str); 4] {
+fn requests() -> [(Vec<u8>, &'static str); 5] {
     let name = [&[5, 1, 0, 3, 11][..], b"example.com", &[1, 187]].concat();
     let address_as_name = [&[5, 1, 0, 3, 8][..], b"10.1.2.3", &[0, 80]].concat();
+    let foreign = "Bücher.example";
+    let length = foreign.len() as u8;
+    let foreign = [&[5, 1, 0, 3, length][..], foreign.as_bytes(), &[0, 80]].concat();
     let mut v6 = vec![5, 1, 0, 4];
     v6.extend([0; 15]);
     v6.extend([1, 0, 80]);
@@ -18,6 +21,7 @@ fn requests() -> [(Vec<u8>, &'static str); 4] {
         (v6, "[::1]:80"),
         (name, "example.com:443"),
         (address_as_name, "10.1.2.3:80"),
+        (foreign, "xn--bcher-kva.example:80"),
     ]
 }
 

@@ -1,0 +1,168 @@
+//! Host names in the one form they are compared in: lower case, without the trailing dot, international
+//! labels as A-labels (`xn--…`).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use super::error::{HostError, shown};
+
+/// Most characters of a name, without the dot at its end (RFC 1035, section 2.3.4).
+pub(super) const MOST_NAME: usize = 253;
+
+/// Most characters of a name's label (RFC 1035, section 2.3.4).
+const MOST_LABEL: usize = 63;
+
+/// Most bytes of a name in other scripts that are looked at: four for each character of the longest name. Mapping may
+/// shorten a text, so a longer one could in theory still be a name; nobody writes it.
+const MOST_SPELLING: usize = 4 * (MOST_NAME + 1);
+
+/// A host name in its canonical form. Resolve this, not the text it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Box<str>);
+
+impl FromStr for Name {
+    type Err = HostError;
+
+    /// Reads a name of letters, digits, hyphens and underscores, a dot between its labels. Names in other scripts
+    /// are turned into A-labels as a browser does (UTS #46), so that both spellings match.
+    ///
+    /// A label may begin or end with a hyphen: RFC 1123 (2.1) gives no host such a name, but the DNS has them (RFC
+    /// 2181, section 11), and so have lists of blocked ones.
+    ///
+    /// # Errors
+    /// What is wrong with it. A name whose last label is a number is refused, as in the URL standard ("ends in a
+    /// number"): no such domain exists, and inet_aton(3) takes `127.1`, `0x7f000001` and `2130706433`
+    /// for addresses. Digits other than 0 to 9 are refused too: UTS #46 would turn them into those.
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        let ascii = to_ascii(text)?;
+        let name = ascii.strip_suffix('.').unwrap_or(&ascii);
+        if name.is_empty() {
+            return Err(HostError::Empty);
+        }
+        let stranger = |c: &char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_');
+        if let Some(stranger) = name.chars().find(stranger) {
+            return Err(HostError::Character(shown(text), stranger));
+        }
+        let label_fits = |label: &str| (1..=MOST_LABEL).contains(&label.len());
+        if name.len() > MOST_NAME || !name.split('.').all(label_fits) {
+            return Err(HostError::Labels(shown(text)));
+        }
+        let name = name.to_ascii_lowercase();
+        if name.rsplit('.').next().is_some_and(is_number) {
+            return Err(HostError::Number(shown(text)));
+        }
+        Ok(Self(name.into()))
+    }
+}
+
+impl Name {
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The domains it is in, from the nearest: `b.c` and `c` for `a.b.c`.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        let dots = self.0.match_indices('.');
+        dots.filter_map(|(dot, _)| self.0.get(dot + 1..))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn to_ascii(text: &str) -> Result<Cow<'_, str>, HostError> {
+    if text.len() > MOST_SPELLING {
+        return Err(HostError::Labels(shown(text)));
+    }
+    if text.is_ascii() {
+        return Ok(text.into());
+    }
+    let foreign = |c: &char| !c.is_ascii() && c.is_numeric();
+    if let Some(digit) = text.chars().find(foreign) {
+        return Err(HostError::Character(shown(text), digit));
+    }
+    let mapped = idna::domain_to_ascii(text);
+    mapped
+        .map(Cow::Owned)
+        .map_err(|_| HostError::International(shown(text)))
+}
+
+/// Whether inet_aton(3) or the URL standard's IPv4 parser may take a label for a number: decimal, octal, or hex,
+/// which may have no digits.
+fn is_number(label: &str) -> bool {
+    match label.strip_prefix("0x") {
+        Some(hex) => hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => label.bytes().all(|byte| byte.is_ascii_digit()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Name, HostError> {
+        text.parse()
+    }
+
+    #[test]
+    fn every_spelling_of_a_name_becomes_one() {
+        for (spelling, canonical) in [
+            ("example.com", "example.com"),
+            ("EXAMPLE.Com.", "example.com"),
+            ("_srv.a-b.example", "_srv.a-b.example"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("BÜCHER.EXAMPLE.", "xn--bcher-kva.example"),
+            ("bu\u{308}cher.example", "xn--bcher-kva.example"),
+            ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
+            ("bücher。example", "xn--bcher-kva.example"),
+        ] {
+            assert_eq!(read(spelling).unwrap().as_str(), canonical, "{spelling}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_in_use_are_names() {
+        for text in [
+            "localhost",
+            "a",
+            "1e100.net",
+            "3com",
+            "0xg",
+            "1.2.3.4.example",
+            "a--b",
+            // On lists of real blocked names.
+            "-sso.anbtr.com",
+            "a-.example",
+        ] {
+            assert_eq!(read(text).unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn a_name_is_in_every_domain_above_it() {
+        let name = read("a.b.example").unwrap();
+        assert_eq!(name.domains().collect::<Vec<_>>(), ["b.example", "example"]);
+    }
+
+    #[test]
+    fn lengths_are_those_of_the_dns() {
+        let label = "a".repeat(MOST_LABEL);
+        let longest = [label.as_str(); 4].join(".")[..MOST_NAME].to_owned();
+        assert!(read(&longest).is_ok());
+        assert!(read(&format!("{longest}.")).is_ok());
+        let long_foreign = "ü".repeat(MOST_SPELLING);
+        for long in [
+            format!("{longest}b"),
+            format!("{label}a.example"),
+            "a.".repeat(MOST_SPELLING),
+            long_foreign,
+        ] {
+            assert!(matches!(read(&long), Err(HostError::Labels(_))), "{long}");
+        }
+    }
+}

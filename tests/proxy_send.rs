@@ -1,0 +1,330 @@
+//! `bench proxy send`, before proxies that a test plays: what it says to them, and what it makes of what they say.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, bench};
+use serde_json::{Value, json};
+use socket2::{Domain, SockRef, Socket, Type};
+
+/// A proxy for one client, in a thread.
+struct Played<T> {
+    address: SocketAddr,
+    thread: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Played<T> {
+    fn new(role: impl FnOnce(TcpStream) -> T + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let thread = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_write_timeout(Some(PATIENCE)).unwrap();
+            role(stream)
+        });
+        Self { address, thread }
+    }
+
+    fn over(self) -> T {
+        self.thread.join().unwrap()
+    }
+}
+
+/// Reads the request, which ends with its line, and says this.
+fn answers(answer: &'static [u8]) -> Played<Value> {
+    Played::new(move |mut stream| {
+        let request = request(&mut stream);
+        stream.write_all(answer).unwrap();
+        request
+    })
+}
+
+fn request(stream: &mut TcpStream) -> Value {
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        line.push(byte[0]);
+    }
+    serde_json::from_slice(&line).unwrap()
+}
+
+fn command(proxy: SocketAddr, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    let proxy = proxy.to_string();
+    command.args(["proxy", "send", "--proxy", &proxy]);
+    command.args(more).stdin(Stdio::null());
+    command
+}
+
+/// Sends `ping` to where nobody looks.
+fn send(proxy: SocketAddr, more: &[&str]) -> Output {
+    let fixed = ["--server", "127.0.0.1:9000", "ping"];
+    let mut command = command(proxy, &fixed);
+    command.args(more).output().unwrap()
+}
+
+/// Its exit code, its output, and the one sentence it may have said.
+#[track_caller]
+fn said(output: &Output) -> (Option<i32>, &[u8], &str) {
+    let sentence = std::str::from_utf8(&output.stderr).unwrap();
+    assert!(sentence.lines().count() <= 1, "{sentence}");
+    (output.status.code(), &output.stdout, sentence.trim_end())
+}
+
+#[track_caller]
+fn assert_fails(output: &Output, code: i32, stdout: &[u8], words: &[&str]) {
+    let (exit, printed, sentence) = said(output);
+    assert_eq!((exit, printed), (Some(code), stdout), "{sentence}");
+    for word in words {
+        assert!(sentence.contains(word), "no '{word}' in: {sentence}");
+    }
+}
+
+#[test]
+fn the_answer_is_printed_as_it_is() {
+    for answer in [
+        &b"RESPONSE || ping"[..],
+        b"line\n",
+        b"{\"not\": \"an error\"}\n",
+        b"RESPONSE || {\"error\": \"blocked\", \"detail\": \"no\"}\n",
+        b"{\"error\": \"blocked\", \"detail\": \"no\"}",
+        b"\x00\xff\x1b[31m\r\n\n",
+    ] {
+        let proxy = answers(answer);
+        let output = send(proxy.address, &[]);
+        assert_eq!(said(&output), (Some(0), answer, ""));
+        assert_eq!(
+            proxy.over(),
+            json!({"server_ip": "127.0.0.1", "server_port": 9000, "message": "ping"})
+        );
+    }
+}
+
+#[test]
+fn a_message_and_a_server_are_sent_as_they_were_given() {
+    let long = "ß\"\\\n".repeat(20_000);
+    for (server, ip, port, text) in [
+        ("[::1]:1", "::1", 1, ""),
+        ("Example.test:65535", "example.test", 65_535, "two words"),
+        ("localhost:80", "localhost", 80, "grüß \"dich\"\n\u{1}"),
+        ("10.0.0.1:443", "10.0.0.1", 443, long.as_str()),
+    ] {
+        let proxy = answers(b"ok");
+        let output = command(proxy.address, &["--server", server, text])
+            .output()
+            .unwrap();
+        assert_eq!(said(&output), (Some(0), &b"ok"[..], ""));
+        assert_eq!(
+            proxy.over(),
+            json!({"server_ip": ip, "server_port": port, "message": text})
+        );
+    }
+}
+
+#[test]
+fn a_long_answer_comes_whole() {
+    let answer: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+    let (first, second) = (answer.clone(), [b"{", answer.as_slice()].concat());
+    for expected in [first, second] {
+        let said_by_it = expected.clone();
+        let proxy = Played::new(move |mut stream| {
+            request(&mut stream);
+            stream.write_all(&said_by_it).unwrap();
+        });
+        let output = send(proxy.address, &[]);
+        assert!(output.stdout == expected);
+        assert_eq!(output.status.code(), Some(0));
+        proxy.over();
+    }
+}
+
+#[test]
+fn what_the_proxy_refuses_is_told_in_a_sentence() {
+    for (line, words) in [
+        (
+            &b"{\"error\": \"blocked\", \"detail\": \"127.0.0.0/8 in list.txt, line 3\"}\n"[..],
+            ["127.0.0.0/8 in list.txt, line 3", "(blocked)"],
+        ),
+        (
+            b"{\"error\": \"unreachable\", \"detail\": \"the server refused\"}\n",
+            ["the server refused", "(unreachable)"],
+        ),
+        (
+            b"{\"error\": \"busy\", \"detail\": \"a\\nb\\u001b[2Jc\"}\n",
+            ["a\\nb\\u{1b}[2Jc", "(busy)"],
+        ),
+    ] {
+        let proxy = answers(line);
+        let address = proxy.address.to_string();
+        let output = send(proxy.address, &[]);
+        assert_fails(&output, 1, b"", &words);
+        assert_fails(&output, 1, b"", &[&address, "127.0.0.1:9000"]);
+        proxy.over();
+    }
+}
+
+#[test]
+fn a_refusal_counts_though_the_proxy_reads_nothing_and_breaks_the_connection_or_holds_it() {
+    const LINE: &[u8] = b"{\"error\": \"too_large\", \"detail\": \"enough\"}\n";
+    let long = "\u{1}".repeat(120_000);
+    for (hangs_up, limit) in [(true, "30s"), (false, "300ms")] {
+        let proxy = Played::new(move |mut stream| {
+            stream.write_all(LINE).unwrap();
+            if !hangs_up {
+                // Until the client has had enough.
+                while stream.read(&mut [0; 4_096]).is_ok_and(|bytes| bytes > 0) {}
+            }
+        });
+        let args = ["--server", "127.0.0.1:9", "--timeout", limit, &long];
+        let output = command(proxy.address, &args).output().unwrap();
+        assert_fails(&output, 1, b"", &["enough", "(too_large)"]);
+        proxy.over();
+    }
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_named() {
+    // Bound but not listening: nobody else gets the port, and connecting to it is refused.
+    let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    taken.bind(&any.into()).unwrap();
+    let closed = taken.local_addr().unwrap().as_socket().unwrap();
+    let words = [&closed.to_string(), "refused", "bench proxy serve"];
+    assert_fails(&send(closed, &[]), 3, b"", &words);
+}
+
+#[test]
+fn a_proxy_that_says_nothing_is_an_error() {
+    let proxy = answers(b"");
+    assert_fails(&send(proxy.address, &[]), 3, b"", &["without an answer"]);
+    proxy.over();
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_shown_and_is_an_error() {
+    for part in [&b"RESPONSE || pi"[..], b"{\"error\": \"blo"] {
+        let proxy = Played::new(move |mut stream| {
+            request(&mut stream);
+            SockRef::from(&stream)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            // On loopback it is there before the reset is.
+            stream.write_all(part).unwrap();
+        });
+        let bytes = format!("{} bytes", part.len());
+        assert_fails(&send(proxy.address, &[]), 3, part, &["broke", &bytes]);
+        proxy.over();
+    }
+}
+
+#[test]
+fn neither_silence_nor_a_trickle_is_waited_for_longer_than_told() {
+    let silent = Played::new(|mut stream| {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+    });
+    let begin = Instant::now();
+    let output = send(silent.address, &["--timeout", "200ms"]);
+    assert!(begin.elapsed() >= Duration::from_millis(200));
+    assert_fails(&output, 3, b"", &["200ms", "0 bytes", "--timeout"]);
+    silent.over();
+    let trickle = Played::new(|mut stream| {
+        // Its wait is what makes it a trickle: a byte in each.
+        stream
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+        loop {
+            match stream.read(&mut [0; 4_096]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(bytes) if bytes > 0 => continue,
+                _ => return,
+            }
+            if stream.write_all(b".").is_err() {
+                return;
+            }
+        }
+    });
+    let output = send(trickle.address, &["--timeout", "500ms"]);
+    let (code, printed, sentence) = said(&output);
+    assert_eq!(code, Some(3));
+    assert!(!printed.is_empty() && printed.iter().all(|byte| *byte == b'.'));
+    assert!(sentence.contains("500ms"), "{sentence}");
+    trickle.over();
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none() {
+    let proxy = answers(b"RESPONSE || ping");
+    let mut full = command(proxy.address, &["--server", "127.0.0.1:9", "ping"]);
+    full.stdout(File::options().write(true).open("/dev/full").unwrap());
+    let output = full.output().unwrap();
+    assert_fails(&output, 3, b"", &["standard output", "No space left"]);
+    proxy.over();
+    let proxy = answers(b"RESPONSE || ping");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut gone = command(proxy.address, &["--server", "127.0.0.1:9", "ping"]);
+    let output = gone.stdout(writer).output().unwrap();
+    assert_eq!(said(&output), (Some(0), &b""[..], ""));
+    proxy.over();
+}
+
+#[test]
+fn a_terminal_gets_a_newline_where_the_answer_has_none() {
+    if Command::new("script").arg("--version").output().is_err() {
+        println!("skipped: there is no script(1) here, which would lend a terminal");
+        return;
+    }
+    for answer in [&b"no newline"[..], b"a newline\n"] {
+        let proxy = answers(answer);
+        let line = format!(
+            "{} proxy send --proxy {} --server 127.0.0.1:9 ping",
+            env!("CARGO_BIN_EXE_bench"),
+            proxy.address
+        );
+        let mut script = Command::new("script");
+        let output = script
+            .args(["-q", "-e", "-c", &line, "/dev/null"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let answer = std::str::from_utf8(answer).unwrap().trim_end();
+        assert_eq!(text, format!("{answer}\r\n"));
+        proxy.over();
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_its_name() {
+    let with = |args: &[&str]| bench(["proxy", "send"].iter().chain(args));
+    for (proxy, server, named) in [
+        ("127.0.0.1:0", "127.0.0.1:9", "127.0.0.1:0"),
+        ("nowhere", "127.0.0.1:9", "nowhere"),
+        ("127.0.0.1:1", "127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1:1", "127.0.0.1:0", "\"0\" is not a port"),
+        ("127.0.0.1:1", "127.1:80", "127.1"),
+        ("127.0.0.1:1", "::1:80", "brackets"),
+        ("127.0.0.1:1", "a b:80", "a b"),
+        ("127.0.0.1:1", ":80", "the host is empty"),
+    ] {
+        with(&["--proxy", proxy, "--server", server, "x"]).failed(2, &[named]);
+    }
+    let both = ["--proxy", "127.0.0.1:1", "--server", "127.0.0.1:9"];
+    let more = |more: &[&str]| with(&[&both, more].concat());
+    more(&[]).failed(2, &["TEXT"]);
+    more(&["x", "--timeout", "0s"]).failed(2, &["'0s'", "30s"]);
+    more(&["x", "--timeout", "soon"]).failed(2, &["soon"]);
+    with(&["x", "--server", "127.0.0.1:9"]).failed(2, &["--proxy"]);
+    with(&["x", "--proxy", "127.0.0.1:1"]).failed(2, &["--server"]);
+}
