@@ -10,14 +10,14 @@ use super::PREFIX;
 use super::telling::Telling;
 use crate::load::order::{self, Beginning, Order, Receipt};
 use crate::load::pattern::Pattern;
-use crate::sys::tcp;
 
 /// Lots of a client before others have their turn.
 const TURN: usize = 16;
 
-/// A segment on loopback carries so much over IPv4 at most. Reads of whole segments are up to half as fast again as those that
-/// leave a rest of each.
+/// What a whole segment carries on loopback, over IPv4 and over IPv6. Reads of whole segments are up to half as fast again
+/// as those that leave a rest of each; one who only receives is not told how long they are (`TCP_MAXSEG`).
 const SEGMENT: usize = 65_483;
+const SEGMENT_V6: usize = 65_464;
 
 /// A client.
 pub(super) struct Client {
@@ -40,11 +40,7 @@ enum Mode {
     /// To be answered so many bytes more.
     Once(u64),
     /// To be taken all it says from.
-    Sink {
-        place: u64,
-        receipt: Receipt,
-        segment: usize,
-    },
+    Sink { place: u64, receipt: Receipt },
 }
 
 /// What becomes of a client after its turn.
@@ -126,7 +122,8 @@ impl Client {
         }
         let (prefix, room) = means.buffer.split_at_mut(PREFIX.len());
         let length = match self.mode {
-            Mode::Sink { segment, .. } => segment.min(room.len()),
+            Mode::Sink { .. } if self.from.is_ipv6() => SEGMENT_V6,
+            Mode::Sink { .. } => SEGMENT,
             _ => room.len(),
         };
         let room = room.get_mut(..length).unwrap_or_default();
@@ -149,21 +146,13 @@ impl Client {
                 self.telling.tell(self.from, said, heard);
                 self.answer(means, PREFIX.len(), due)?;
             }
-            Mode::Sink {
-                place,
-                receipt,
-                segment,
-            } => {
+            Mode::Sink { place, receipt } => {
                 let is_right = receipt.right == receipt.received;
                 if is_right {
                     let offset = place.wrapping_add(receipt.received);
                     receipt.right += means.pattern.agrees(offset, said) as u64;
                 }
                 receipt.received += bytes as u64;
-                // It grows once a connection has carried some.
-                if bytes == *segment && *segment < SEGMENT {
-                    *segment = tcp::segment(&self.stream).map_or(SEGMENT, |told| told.max(*segment));
-                }
             }
         }
         Ok(!all || !self.rest.is_empty())
@@ -207,7 +196,6 @@ impl Client {
                         received: behind.len() as u64,
                         right,
                     },
-                    segment: tcp::segment(&self.stream).unwrap_or(SEGMENT),
                 };
                 return Ok(());
             }
