@@ -9,8 +9,30 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use common::engine::{Engine, forwardings, on_both_engines, on_every_engine};
 use common::{Finished, NOTICED, PATIENCE, Running, start};
 use tempfile::NamedTempFile;
+
+on_both_engines!(
+    an_envelope_brings_its_message_and_the_whole_answer_back,
+    what_is_said_behind_an_envelope_does_not_spoil_its_answer,
+    socks5_and_connect_open_a_way_for_any_bytes,
+    a_name_that_cannot_be_looked_up_and_a_port_where_nobody_is_are_told_apart_from_blocked,
+    refusals_arrive_however_much_is_said_behind_the_request,
+    who_does_not_finish_a_request_is_told_so,
+    a_request_that_is_too_large_is_told_so,
+    one_too_many_is_told_so_in_its_own_protocol_and_one_that_leaves_makes_room,
+    users_sign_in_by_socks5_and_connect_and_nobody_else_may,
+    a_protocol_that_is_not_taken_is_refused_in_its_own_words,
+    nobody_is_connected_to_the_proxy_itself,
+    lists_are_read_anew_and_a_broken_one_leaves_the_old_in_force,
+    a_change_of_a_list_is_seen_by_who_watches,
+    only_what_is_allowed_is_reached_and_private_networks_can_be_denied,
+    a_dry_run_lets_through,
+    proxies_in_a_row_tell_who_the_client_is,
+    a_client_that_never_hangs_up_is_left_after_a_while,
+    an_ipv6_server_and_client_are_served_alike,
+);
 
 /// A proxy on loopback, and an answering server.
 struct Proxy {
@@ -22,11 +44,12 @@ struct Proxy {
 
 impl Proxy {
     #[track_caller]
-    fn start(more: &[&str]) -> Self {
+    fn start(engine: Engine, more: &[&str]) -> Self {
         let mut server = start(["proxy", "origin", "--listen", "127.0.0.1:0", "--quiet"]);
         let origin = server.listening();
         let fixed = ["proxy", "serve", "--listen", "127.0.0.1:0"];
-        let mut program = start(fixed.iter().chain(more));
+        let more = engine.options().chain(more.iter().copied());
+        let mut program = start(fixed.into_iter().chain(more));
         let address = program.listening();
         Self {
             program,
@@ -100,10 +123,9 @@ fn closed_port() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-#[test]
-fn an_envelope_brings_its_message_and_the_whole_answer_back() {
-    for forwarding in ["auto", "copy", "splice"] {
-        let proxy = Proxy::start(&["--forwarding", forwarding]);
+fn an_envelope_brings_its_message_and_the_whole_answer_back(engine: Engine) {
+    for forwarding in forwardings(engine) {
+        let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         let SocketAddr::V4(origin) = proxy.origin else {
             panic!()
         };
@@ -111,10 +133,7 @@ fn an_envelope_brings_its_message_and_the_whole_answer_back() {
         for message in ["ping", "", "gr\\u00fc\\u00df \\\"dich\\\"\\n", &long] {
             let request = envelope(origin.ip(), origin.port(), message);
             let plain: String = serde_json::from_str(&format!("\"{message}\"")).unwrap();
-            let expected = match plain.as_str() {
-                "" => String::new(),
-                plain => format!("RESPONSE || {plain}"),
-            };
+            let expected = format!("RESPONSE || {plain}");
             for piece in [if message.len() > 1_000 { 9_999 } else { 1 }, usize::MAX] {
                 let answer = String::from_utf8(proxy.told(&request, piece)).unwrap();
                 assert!(answer == expected, "{} bytes by {piece}", answer.len());
@@ -129,9 +148,8 @@ fn an_envelope_brings_its_message_and_the_whole_answer_back() {
     }
 }
 
-#[test]
-fn what_is_said_behind_an_envelope_does_not_spoil_its_answer() {
-    let proxy = Proxy::start(&[]);
+fn what_is_said_behind_an_envelope_does_not_spoil_its_answer(engine: Engine) {
+    let proxy = Proxy::start(engine, &[]);
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = server.local_addr().unwrap();
     let mut client = proxy.client();
@@ -150,9 +168,8 @@ fn what_is_said_behind_an_envelope_does_not_spoil_its_answer() {
     proxy.stop().done();
 }
 
-#[test]
-fn socks5_and_connect_open_a_way_for_any_bytes() {
-    let proxy = Proxy::start(&[]);
+fn socks5_and_connect_open_a_way_for_any_bytes(engine: Engine) {
+    let proxy = Proxy::start(engine, &[]);
     let requests = [
         (socks5(proxy.origin), 2 + 10),
         (
@@ -181,10 +198,11 @@ fn socks5_and_connect_open_a_way_for_any_bytes() {
     proxy.stop().done();
 }
 
-#[test]
-fn a_name_that_cannot_be_looked_up_and_a_port_where_nobody_is_are_told_apart_from_blocked() {
+fn a_name_that_cannot_be_looked_up_and_a_port_where_nobody_is_are_told_apart_from_blocked(
+    engine: Engine,
+) {
     let blocked = list("127.0.0.9\n");
-    let proxy = Proxy::start(&["--blocklist", path(&blocked)]);
+    let proxy = Proxy::start(engine, &["--blocklist", path(&blocked)]);
     let nobody = closed_port();
     let json = |to: &str, port| proxy.told(&envelope(to, port, "ping"), usize::MAX);
     let line = |word: &str| format!("{{\"error\": \"{word}\", \"detail\": ");
@@ -220,10 +238,9 @@ fn a_name_that_cannot_be_looked_up_and_a_port_where_nobody_is_are_told_apart_fro
     proxy.stop().done();
 }
 
-#[test]
-fn refusals_arrive_however_much_is_said_behind_the_request() {
+fn refusals_arrive_however_much_is_said_behind_the_request(engine: Engine) {
     let blocked = list("127.0.0.9\n");
-    let proxy = Proxy::start(&["--blocklist", path(&blocked)]);
+    let proxy = Proxy::start(engine, &["--blocklist", path(&blocked)]);
     let more = vec![b'x'; 300_000];
     let requests = [
         connect_to("127.0.0.9:80"),
@@ -241,9 +258,8 @@ fn refusals_arrive_however_much_is_said_behind_the_request() {
     proxy.stop().done();
 }
 
-#[test]
-fn who_does_not_finish_a_request_is_told_so() {
-    let proxy = Proxy::start(&["--request-timeout", "200ms"]);
+fn who_does_not_finish_a_request_is_told_so(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--request-timeout", "200ms"]);
     let begin = Instant::now();
     assert!(
         proxy
@@ -271,9 +287,8 @@ fn who_does_not_finish_a_request_is_told_so() {
     );
 }
 
-#[test]
-fn a_request_that_is_too_large_is_told_so() {
-    let proxy = Proxy::start(&["--max-request", "1k"]);
+fn a_request_that_is_too_large_is_told_so(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--max-request", "1k"]);
     let request = envelope("127.0.0.1", 9, &"x".repeat(1_000));
     assert!(
         proxy
@@ -289,9 +304,8 @@ fn a_request_that_is_too_large_is_told_so() {
     proxy.stop().done();
 }
 
-#[test]
-fn one_too_many_is_told_so_in_its_own_protocol_and_one_that_leaves_makes_room() {
-    let proxy = Proxy::start(&["--max-connections", "1"]);
+fn one_too_many_is_told_so_in_its_own_protocol_and_one_that_leaves_makes_room(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--max-connections", "1"]);
     let mut first = proxy.client();
     first.write_all(&socks5(proxy.origin)).unwrap();
     first.read_exact(&mut [0; 12]).unwrap();
@@ -311,10 +325,9 @@ fn one_too_many_is_told_so_in_its_own_protocol_and_one_that_leaves_makes_room() 
     proxy.stop().done();
 }
 
-#[test]
-fn users_sign_in_by_socks5_and_connect_and_nobody_else_may() {
+fn users_sign_in_by_socks5_and_connect_and_nobody_else_may(engine: Engine) {
     let users = list("ann:secret\n");
-    let proxy = Proxy::start(&["--auth-file", path(&users)]);
+    let proxy = Proxy::start(engine, &["--auth-file", path(&users)]);
     let to = &socks5(proxy.origin)[3..];
     let sign_in = |password: &[u8]| {
         let mut bytes = vec![5, 2, 0, 2, 1, 3];
@@ -352,9 +365,8 @@ fn users_sign_in_by_socks5_and_connect_and_nobody_else_may() {
     proxy.stop().done();
 }
 
-#[test]
-fn a_protocol_that_is_not_taken_is_refused_in_its_own_words() {
-    let proxy = Proxy::start(&["--protocol", "socks5"]);
+fn a_protocol_that_is_not_taken_is_refused_in_its_own_words(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--protocol", "socks5"]);
     let refused = proxy.told(&envelope("127.0.0.1", 9, ""), 1);
     assert_eq!(refused[..2], [5, 0xff], "{refused:?}");
     let mut client = proxy.client();
@@ -362,14 +374,13 @@ fn a_protocol_that_is_not_taken_is_refused_in_its_own_words() {
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(client)[..4], [5, 0, 5, 0]);
     proxy.stop().done();
-    let proxy = Proxy::start(&["--protocol", "json,connect"]);
+    let proxy = Proxy::start(engine, &["--protocol", "json,connect"]);
     assert_eq!(proxy.told(&socks5(proxy.origin), 1)[..1], [5]);
     proxy.stop().done();
 }
 
-#[test]
-fn nobody_is_connected_to_the_proxy_itself() {
-    let proxy = Proxy::start(&["--dry-run"]);
+fn nobody_is_connected_to_the_proxy_itself(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--dry-run"]);
     let port = proxy.address.port();
     for host in [
         "127.0.0.1",
@@ -391,10 +402,9 @@ fn nobody_is_connected_to_the_proxy_itself() {
     );
 }
 
-#[test]
-fn lists_are_read_anew_and_a_broken_one_leaves_the_old_in_force() {
+fn lists_are_read_anew_and_a_broken_one_leaves_the_old_in_force(engine: Engine) {
     let list = list("127.0.0.1\n");
-    let proxy = Proxy::start(&["--blocklist", path(&list)]);
+    let proxy = Proxy::start(engine, &["--blocklist", path(&list)]);
     let port = proxy.origin.port();
     let answer = |proxy: &Proxy| proxy.told(&envelope("127.0.0.1", port, "x"), usize::MAX);
     assert!(answer(&proxy).starts_with(b"{\"error\": \"blocked\""));
@@ -437,10 +447,9 @@ fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-#[test]
-fn a_change_of_a_list_is_seen_by_who_watches() {
+fn a_change_of_a_list_is_seen_by_who_watches(engine: Engine) {
     let list = list("127.0.0.1\n");
-    let proxy = Proxy::start(&["--blocklist", path(&list), "--watch"]);
+    let proxy = Proxy::start(engine, &["--blocklist", path(&list), "--watch"]);
     let request = envelope("127.0.0.1", proxy.origin.port(), "x");
     assert!(
         proxy
@@ -452,17 +461,16 @@ fn a_change_of_a_list_is_seen_by_who_watches() {
     assert_eq!(proxy.stop().code, Some(0));
 }
 
-#[test]
-fn only_what_is_allowed_is_reached_and_private_networks_can_be_denied() {
+fn only_what_is_allowed_is_reached_and_private_networks_can_be_denied(engine: Engine) {
     let allow = list("127.0.0.1\n");
-    let proxy = Proxy::start(&["--allow", path(&allow)]);
+    let proxy = Proxy::start(engine, &["--allow", path(&allow)]);
     let port = proxy.origin.port();
     let answer = |proxy: &Proxy, host: &str| proxy.told(&envelope(host, port, "x"), usize::MAX);
     assert_eq!(answer(&proxy, "127.0.0.1"), b"RESPONSE || x");
     assert_eq!(answer(&proxy, "::ffff:127.0.0.1"), b"RESPONSE || x");
     assert!(answer(&proxy, "127.0.0.2").starts_with(b"{\"error\": \"blocked\""));
     proxy.stop().done();
-    let proxy = Proxy::start(&["--deny-private"]);
+    let proxy = Proxy::start(engine, &["--deny-private"]);
     for host in [
         "127.0.0.1",
         "localhost",
@@ -481,29 +489,25 @@ fn only_what_is_allowed_is_reached_and_private_networks_can_be_denied() {
     proxy.stop().done();
 }
 
-#[test]
-fn a_dry_run_lets_through() {
+fn a_dry_run_lets_through(engine: Engine) {
     let list = list("127.0.0.1\n");
-    let proxy = Proxy::start(&["--blocklist", path(&list), "--dry-run"]);
+    let proxy = Proxy::start(engine, &["--blocklist", path(&list), "--dry-run"]);
     let request = envelope("127.0.0.1", proxy.origin.port(), "x");
     assert_eq!(proxy.told(&request, usize::MAX), b"RESPONSE || x");
     proxy.stop().done();
 }
 
-#[test]
-fn proxies_in_a_row_tell_who_the_client_is() {
+fn proxies_in_a_row_tell_who_the_client_is(engine: Engine) {
     for version in ["v1", "v2"] {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = server.local_addr().unwrap().to_string();
         // The second takes the header of the first, and passes the client on as it came.
-        let fixed = ["proxy", "serve", "--listen", "127.0.0.1:0", "--forward"];
-        let mut second = start(
-            fixed
-                .iter()
-                .chain(&[&*to, "--accept-proxy", "--send-proxy", "v1"]),
-        );
+        let fixed = ["proxy", "serve", "--listen", "127.0.0.1:0"];
+        let fixed = || fixed.into_iter().chain(engine.options());
+        let mut second =
+            start(fixed().chain(["--forward", &*to, "--accept-proxy", "--send-proxy", "v1"]));
         let middle = second.listening().to_string();
-        let mut first = start(fixed.iter().chain(&[&*middle, "--send-proxy", version]));
+        let mut first = start(fixed().chain(["--forward", &*middle, "--send-proxy", version]));
         let front = first.listening();
         let mut client = TcpStream::connect(front).unwrap();
         let own = client.local_addr().unwrap();
@@ -525,9 +529,8 @@ fn proxies_in_a_row_tell_who_the_client_is() {
     }
 }
 
-#[test]
-fn a_client_that_never_hangs_up_is_left_after_a_while() {
-    let proxy = Proxy::start(&[]);
+fn a_client_that_never_hangs_up_is_left_after_a_while(engine: Engine) {
+    let proxy = Proxy::start(engine, &[]);
     let mut client = proxy.client();
     client.write_all(b"nonsense").unwrap();
     let mut heard = String::new();
@@ -548,14 +551,14 @@ fn a_client_that_never_hangs_up_is_left_after_a_while() {
     proxy.stop().done();
 }
 
-#[test]
-fn an_ipv6_server_and_client_are_served_alike() {
+fn an_ipv6_server_and_client_are_served_alike(engine: Engine) {
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
         println!("skipped: this host has no IPv6");
         return;
     };
     let to = listener.local_addr().unwrap();
-    let mut program = start(["proxy", "serve", "--listen", "[::1]:0"]);
+    let fixed = ["proxy", "serve", "--listen", "[::1]:0"];
+    let mut program = start(fixed.into_iter().chain(engine.options()));
     let address = program.listening();
     assert!(address.is_ipv6());
     let mut client = TcpStream::connect(address).unwrap();

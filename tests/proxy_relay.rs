@@ -11,10 +11,29 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::engine::{Engine, forwardings, on_both_engines, on_every_engine};
 use common::{Finished, NOTICED, PATIENCE, Running, bench, start};
 use socket2::{Domain, SockRef, Socket, Type};
 
-const FORWARDINGS: [&str; 3] = ["auto", "copy", "splice"];
+on_both_engines!(
+    bytes_are_exact_both_ways_in_every_forwarding,
+    either_end_may_stop_talking_and_go_on_listening,
+    no_round_trip_waits_for_a_timer_of_tcp,
+    urgent_bytes_go_in_line_and_hold_nothing_up,
+    who_does_not_read_holds_the_other_up_and_costs_no_memory,
+    connections_that_wait_cost_next_to_nothing,
+    a_server_that_is_not_there_is_a_reset_for_the_client,
+    a_reset_of_either_end_reaches_the_other,
+    a_server_that_closes_early_is_heard_to_its_last_byte,
+    who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not,
+    half_a_connection_has_less_time,
+    a_server_that_does_not_answer_is_not_waited_for_long,
+    a_client_too_many_is_hung_up_on_until_there_is_room,
+    out_of_files_it_lets_clients_wait_without_spinning,
+    told_to_stop_it_takes_nobody_new_and_lets_the_others_finish,
+    those_who_do_not_finish_in_time_are_cut_off,
+    told_twice_it_ends_at_once,
+);
 
 /// A proxy on loopback, before a server that a test plays.
 struct Proxy {
@@ -25,9 +44,9 @@ struct Proxy {
 
 impl Proxy {
     #[track_caller]
-    fn start(more: &[&str]) -> Self {
+    fn start(engine: Engine, more: &[&str]) -> Self {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (program, address) = proxy(server.local_addr().unwrap(), more);
+        let (program, address) = proxy(engine, server.local_addr().unwrap(), more);
         Self {
             program,
             address,
@@ -50,7 +69,7 @@ impl Proxy {
 }
 
 #[track_caller]
-fn proxy(to: SocketAddr, more: &[&str]) -> (Running, SocketAddr) {
+fn proxy(engine: Engine, to: SocketAddr, more: &[&str]) -> (Running, SocketAddr) {
     let to = to.to_string();
     let fixed = [
         "proxy",
@@ -60,7 +79,8 @@ fn proxy(to: SocketAddr, more: &[&str]) -> (Running, SocketAddr) {
         "--forward",
         &to,
     ];
-    let mut program = start(fixed.iter().chain(more));
+    let more = engine.options().chain(more.iter().copied());
+    let mut program = start(fixed.into_iter().chain(more));
     let address = program.listening();
     (program, address)
 }
@@ -155,13 +175,12 @@ fn hear(mut from: TcpStream, noise: &[u8], total: usize) {
     assert_eq!(heard, total);
 }
 
-#[test]
-fn bytes_are_exact_both_ways_in_every_forwarding() {
+fn bytes_are_exact_both_ways_in_every_forwarding(engine: Engine) {
     const BULK: usize = 50_000_000;
     const MIXED: usize = 3_000_000;
     let noise = noise();
-    for forwarding in FORWARDINGS {
-        let proxy = Proxy::start(&["--forwarding", forwarding, "--threads", "2"]);
+    for forwarding in forwardings(engine) {
+        let proxy = Proxy::start(engine, &["--forwarding", forwarding, "--threads", "2"]);
         let (client, server) = proxy.pair();
         thread::scope(|scope| {
             let (to_server, to_client) = (client.try_clone().unwrap(), server.try_clone().unwrap());
@@ -182,7 +201,8 @@ fn bytes_are_exact_both_ways_in_every_forwarding() {
         assert_eq!(count(&finished, " to clients"), MIXED as u64);
         let spliced = count(&finished, " of them spliced");
         let all = (BULK + MIXED + 2_000) as u64;
-        match forwarding {
+        match *forwarding {
+            _ if engine.is_uring() => assert_eq!(spliced, 0),
             "copy" => assert_eq!(spliced, 0),
             "splice" => assert_eq!(spliced, all),
             _ => assert!(spliced > 0 && spliced < all, "{}", finished.stdout),
@@ -190,10 +210,9 @@ fn bytes_are_exact_both_ways_in_every_forwarding() {
     }
 }
 
-#[test]
-fn either_end_may_stop_talking_and_go_on_listening() {
-    for forwarding in FORWARDINGS {
-        let proxy = Proxy::start(&["--forwarding", forwarding]);
+fn either_end_may_stop_talking_and_go_on_listening(engine: Engine) {
+    for forwarding in forwardings(engine) {
+        let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         for client_first in [true, false] {
             let (client, server) = proxy.pair();
             let (first, second) = if client_first {
@@ -212,10 +231,9 @@ fn either_end_may_stop_talking_and_go_on_listening() {
     }
 }
 
-#[test]
-fn no_round_trip_waits_for_a_timer_of_tcp() {
-    for forwarding in FORWARDINGS {
-        let proxy = Proxy::start(&["--forwarding", forwarding]);
+fn no_round_trip_waits_for_a_timer_of_tcp(engine: Engine) {
+    for forwarding in forwardings(engine) {
+        let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         let (client, server) = proxy.pair();
         client.set_nodelay(true).unwrap();
         server.set_nodelay(true).unwrap();
@@ -232,9 +250,8 @@ fn no_round_trip_waits_for_a_timer_of_tcp() {
     }
 }
 
-#[test]
-fn urgent_bytes_go_in_line_and_hold_nothing_up() {
-    let proxy = Proxy::start(&[]);
+fn urgent_bytes_go_in_line_and_hold_nothing_up(engine: Engine) {
+    let proxy = Proxy::start(engine, &[]);
     let (mut client, mut server) = proxy.pair();
     SockRef::from(&server).set_out_of_band_inline(true).unwrap();
     client.write_all(b"before ").unwrap();
@@ -257,11 +274,10 @@ fn memory(program: &Running) -> usize {
     kib << 10
 }
 
-#[test]
-fn who_does_not_read_holds_the_other_up_and_costs_no_memory() {
+fn who_does_not_read_holds_the_other_up_and_costs_no_memory(engine: Engine) {
     let noise = noise();
-    for forwarding in FORWARDINGS {
-        let proxy = Proxy::start(&["--forwarding", forwarding]);
+    for forwarding in forwardings(engine) {
+        let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         let before = memory(&proxy.program);
         let (mut client, server) = proxy.pair();
         // Nothing is taken any more for a while: all the kernel's buffers on the way are full.
@@ -284,10 +300,9 @@ fn who_does_not_read_holds_the_other_up_and_costs_no_memory() {
     }
 }
 
-#[test]
-fn connections_that_wait_cost_next_to_nothing() {
+fn connections_that_wait_cost_next_to_nothing(engine: Engine) {
     const MANY: usize = 400;
-    let proxy = Proxy::start(&[]);
+    let proxy = Proxy::start(engine, &[]);
     let used = |pair: &(TcpStream, TcpStream)| {
         assert_passes(&pair.0, &pair.1, 10_000);
         assert_passes(&pair.1, &pair.0, 10_000);
@@ -300,13 +315,12 @@ fn connections_that_wait_cost_next_to_nothing() {
     assert!(grown < MANY * 4_096, "{grown} bytes for {MANY}");
 }
 
-#[test]
-fn a_server_that_is_not_there_is_a_reset_for_the_client() {
+fn a_server_that_is_not_there_is_a_reset_for_the_client(engine: Engine) {
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let (program, address) = proxy(closed, &[]);
+    let (program, address) = proxy(engine, closed, &[]);
     for _ in 0..3 {
         assert_reset(&connect(address));
     }
@@ -315,10 +329,9 @@ fn a_server_that_is_not_there_is_a_reset_for_the_client() {
     assert_eq!(count(&finished, " without a server"), 3);
 }
 
-#[test]
-fn a_reset_of_either_end_reaches_the_other() {
-    for forwarding in FORWARDINGS {
-        let proxy = Proxy::start(&["--forwarding", forwarding]);
+fn a_reset_of_either_end_reaches_the_other(engine: Engine) {
+    for forwarding in forwardings(engine) {
+        let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         for client_breaks in [true, false] {
             let (client, server) = proxy.pair();
             assert_passes(&client, &server, 10);
@@ -339,9 +352,8 @@ fn a_reset_of_either_end_reaches_the_other() {
     }
 }
 
-#[test]
-fn a_server_that_closes_early_is_heard_to_its_last_byte() {
-    let proxy = Proxy::start(&[]);
+fn a_server_that_closes_early_is_heard_to_its_last_byte(engine: Engine) {
+    let proxy = Proxy::start(engine, &[]);
     let (mut client, mut server) = proxy.pair();
     assert_passes(&client, &server, 10);
     server.write_all(b"enough").unwrap();
@@ -359,10 +371,9 @@ fn a_server_that_closes_early_is_heard_to_its_last_byte() {
     }
 }
 
-#[test]
-fn who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not() {
+fn who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not(engine: Engine) {
     let limit = Duration::from_secs(1);
-    let proxy = Proxy::start(&["--idle-timeout", "1s"]);
+    let proxy = Proxy::start(engine, &["--idle-timeout", "1s"]);
     let (client, server) = proxy.pair();
     let begin = Instant::now();
     while begin.elapsed() < limit * 3 / 2 {
@@ -375,9 +386,11 @@ fn who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not() {
     assert_eq!(count(&proxy.stop(), " idle for too long"), 1);
 }
 
-#[test]
-fn half_a_connection_has_less_time() {
-    let proxy = Proxy::start(&["--idle-timeout", "1h", "--half-closed-timeout", "300ms"]);
+fn half_a_connection_has_less_time(engine: Engine) {
+    let proxy = Proxy::start(
+        engine,
+        &["--idle-timeout", "1h", "--half-closed-timeout", "300ms"],
+    );
     let (client, server) = proxy.pair();
     assert_passes(&client, &server, 10);
     let begin = Instant::now();
@@ -388,8 +401,7 @@ fn half_a_connection_has_less_time() {
     assert_eq!(count(&proxy.stop(), " half-closed for too long"), 1);
 }
 
-#[test]
-fn a_server_that_does_not_answer_is_not_waited_for_long() {
+fn a_server_that_does_not_answer_is_not_waited_for_long(engine: Engine) {
     // Nobody is accepted, and there is room for one or two to wait: the kernel ignores who comes then.
     let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -400,7 +412,7 @@ fn a_server_that_does_not_answer_is_not_waited_for_long() {
     while let Ok(stream) = TcpStream::connect_timeout(&to, Duration::from_millis(200)) {
         waiting.push(stream);
     }
-    let (program, address) = proxy(to, &["--connect-timeout", "300ms"]);
+    let (program, address) = proxy(engine, to, &["--connect-timeout", "300ms"]);
     let begin = Instant::now();
     assert_reset(&connect(address));
     assert!(begin.elapsed() >= Duration::from_millis(300));
@@ -409,9 +421,8 @@ fn a_server_that_does_not_answer_is_not_waited_for_long() {
     assert_eq!(count(&finished, " without a server in time"), 1);
 }
 
-#[test]
-fn a_client_too_many_is_hung_up_on_until_there_is_room() {
-    let proxy = Proxy::start(&["--max-connections", "2"]);
+fn a_client_too_many_is_hung_up_on_until_there_is_room(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--max-connections", "2"]);
     let (first, second) = (proxy.pair(), proxy.pair());
     for _ in 0..3 {
         // Nobody asked it anything, so there is no answer it would understand.
@@ -461,14 +472,14 @@ fn ask(mut stream: TcpStream, text: &str) -> String {
     answer
 }
 
-#[test]
-fn out_of_files_it_lets_clients_wait_without_spinning() {
+fn out_of_files_it_lets_clients_wait_without_spinning(engine: Engine) {
     const MANY: usize = 60;
     let (_origin, to) = origin(&["--quiet"]);
     let mut command = Command::new("sh");
     let line = format!(
-        "ulimit -n 40 && exec {} proxy serve --listen 127.0.0.1:0 --forward {to} --threads 1",
-        env!("CARGO_BIN_EXE_bench")
+        "ulimit -n 40 && exec {} proxy serve --listen 127.0.0.1:0 --forward {to} --threads 1 {}",
+        env!("CARGO_BIN_EXE_bench"),
+        engine.0
     );
     command.args(["-c", &line]);
     let mut program = Running::new(command);
@@ -488,9 +499,8 @@ fn out_of_files_it_lets_clients_wait_without_spinning() {
     assert!((1..=most).contains(&pauses), "{pauses} in {took:?}");
 }
 
-#[test]
-fn told_to_stop_it_takes_nobody_new_and_lets_the_others_finish() {
-    let proxy = Proxy::start(&["--threads", "2"]);
+fn told_to_stop_it_takes_nobody_new_and_lets_the_others_finish(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--threads", "2"]);
     let (client, server) = proxy.pair();
     proxy.program.signal("TERM");
     assert_listens_no_more(proxy.address);
@@ -514,9 +524,8 @@ fn assert_listens_no_more(address: SocketAddr) {
     }
 }
 
-#[test]
-fn those_who_do_not_finish_in_time_are_cut_off() {
-    let proxy = Proxy::start(&["--drain-timeout", "200ms"]);
+fn those_who_do_not_finish_in_time_are_cut_off(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--drain-timeout", "200ms"]);
     let (client, server) = proxy.pair();
     proxy.program.signal("TERM");
     assert_reset(&client);
@@ -525,9 +534,8 @@ fn those_who_do_not_finish_in_time_are_cut_off() {
     assert_eq!(count(&finished, " cut off"), 1);
 }
 
-#[test]
-fn told_twice_it_ends_at_once() {
-    let proxy = Proxy::start(&["--drain-timeout", "1h"]);
+fn told_twice_it_ends_at_once(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--drain-timeout", "1h"]);
     let (_client, _server) = proxy.pair();
     proxy.program.signal("TERM");
     assert_listens_no_more(proxy.address);
@@ -546,6 +554,9 @@ fn what_cannot_be_is_refused_by_its_name() {
     with(&["127.0.0.1:0"]).failed(2, &["127.0.0.1:0", "--forward"]);
     with(&["127.0.0.1:1", "--threads", "0"]).failed(2, &["'0'", "1 to 1024"]);
     with(&["127.0.0.1:1", "--forwarding", "magic"]).failed(2, &["'magic'", "splice"]);
+    with(&["127.0.0.1:1", "--engine", "magic"]).failed(2, &["'magic'", "uring"]);
+    with(&["127.0.0.1:1", "--engine", "uring", "--forwarding", "splice"])
+        .failed(2, &["--forwarding splice", "--engine mio", "copy"]);
     with(&["127.0.0.1:1", "--idle-timeout", "0s"]).failed(2, &["'0s'", "30s"]);
     bench(["proxy", "origin", "--listen", &taken]).failed(3, &[&taken, "--listen"]);
 }

@@ -35,10 +35,10 @@ const TURN: usize = 4;
 
 /// How long a client that is told something last has to hear it and hang up. Closing before would take the words back
 /// where it had sent more than was read.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// Bytes of a request that are read at once.
-const REQUEST: usize = 4_096;
+pub(super) const REQUEST: usize = 4_096;
 
 /// How long a connection may wait.
 #[derive(Debug, Clone, Copy)]

@@ -4,11 +4,13 @@
 //! with more to do comes back after the others.
 
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Connection, Fate, Shop, is_starved, of_token};
 use super::facts::Ending;
@@ -20,6 +22,7 @@ use super::slab::{Key, Slab};
 use super::tally::Tally;
 use super::timers::Timers;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::wake::Wake;
 
 // No connection's: these would be the last place of the last generation.
 const LISTENER: Token = Token(usize::MAX);
@@ -32,10 +35,10 @@ const EVENTS: usize = 1_024;
 const ACCEPTS: usize = 64;
 
 /// Clients too many that are told so at once. Those beyond are reset.
-const REFUSALS: usize = 64;
+pub(super) const REFUSALS: usize = 64;
 
 /// How long nothing is accepted after file descriptors or memory ran out, in ns, unless a connection ends before.
-const PAUSE: u64 = 100_000_000;
+pub(super) const PAUSE: u64 = 100_000_000;
 
 /// A thread's loop with its listener.
 pub(super) struct Worker {
@@ -68,16 +71,19 @@ impl Worker {
         resolver: Resolver,
         options: &Options,
         shared: Arc<Shared>,
-    ) -> io::Result<(Self, Arc<Waker>)> {
+        wake: &Wake,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::from_std(listener);
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let mut waker = SourceFd(&wake.as_fd().as_raw_fd());
+        poll.registry()
+            .register(&mut waker, WAKER, Interest::READABLE)?;
         let shop = Shop {
             rules,
             resolver,
-            inbox: Arc::new(Inbox::new(Arc::clone(&waker))),
+            inbox: Arc::new(Inbox::new(wake.clone())),
             tally: Arc::default(),
             registry: poll.registry().try_clone()?,
             timers: Timers::new(),
@@ -86,7 +92,7 @@ impl Worker {
             forwarding: options.forwarding,
             starved: Vec::new(),
         };
-        let worker = Self {
+        Ok(Self {
             poll,
             listener: Some(listener),
             connections: Slab::new(),
@@ -98,8 +104,7 @@ impl Worker {
             refusals: 0,
             drain: options.drain,
             stopping: None,
-        };
-        Ok((worker, waker))
+        })
     }
 
     /// What it counts.

@@ -204,7 +204,12 @@ fn write(mut sink: &TcpStream, bytes: Option<&[u8]>) -> io::Result<usize> {
 
 /// How much to take at once: whole segments of the sink. They grow once a connection has carried some, so they are
 /// looked at again after 1, 3, 7, 15, … lots.
-fn measured(relay: &mut Relay, direction: Direction, sink: &TcpStream, most: usize) -> usize {
+pub(super) fn measured(
+    relay: &mut Relay,
+    direction: Direction,
+    sink: &impl AsFd,
+    most: usize,
+) -> usize {
     let flow = relay.flow(direction);
     if !(flow.counts().fills + 1).is_power_of_two() {
         return most;

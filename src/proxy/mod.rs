@@ -2,7 +2,8 @@
 //!
 //! A connection's life is decided by two pure state machines that own no socket: [`handshake`] from the client's first byte to a
 //! server that is connected, by the [`rules`] of the proxy, and [`relay`] from there on. [`connection`] carries them out over
-//! mio, with [`lane`] as the relay's hands; `epoll` is a thread's loop, [`server`] all threads. Around them: the
+//! mio, with [`lane`] as the relay's hands; `epoll` is a thread's loop, [`server`] all threads. `uring` is all that over
+//! io_uring. Around them: the
 //! [`resolver`] of names, a thread's [`pipes`], the [`timers`] and the [`slab`] of its connections, its [`tally`], and the
 //! [`facts`] that are left of a connection.
 
@@ -19,3 +20,4 @@ pub mod server;
 pub mod slab;
 pub mod tally;
 pub mod timers;
+mod uring;

@@ -8,20 +8,22 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use mio::Waker;
-
 use super::slab::Key;
 use crate::host::Name;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::wake::Wake;
 
 /// Lookups at once. Each may take as long as resolv.conf(5) says, 10 s by default where nobody answers.
-const THREADS: usize = 16;
+const THREADS: usize = 32;
+
+/// Questions that may wait for one of them. Clients that hang up leave theirs behind until it comes to their turn.
+const QUEUE: usize = 10_000;
 
 /// Where one thread's answers arrive.
 #[derive(Debug)]
 pub struct Inbox {
     answers: Mutex<Vec<Answer>>,
-    waker: Arc<Waker>,
+    wake: Wake,
 }
 
 /// Whose name it was, and the addresses it has.
@@ -29,11 +31,16 @@ pub type Answer = (Key, io::Result<Vec<IpAddr>>);
 
 impl Inbox {
     /// Its thread is woken by this.
-    pub fn new(waker: Arc<Waker>) -> Self {
+    pub fn new(wake: Wake) -> Self {
         Self {
             answers: Mutex::default(),
-            waker,
+            wake,
         }
+    }
+
+    fn put(&self, key: Key, answer: io::Result<Vec<IpAddr>>) {
+        locked(&self.answers).push((key, answer));
+        self.wake.wake();
     }
 
     /// The answers that came since.
@@ -72,6 +79,13 @@ impl Resolver {
     /// Looks `name` up for `key`; the answer comes by `to`, unless that takes longer than `until`.
     pub fn ask(&self, name: Name, key: Key, until: u64, to: &Arc<Inbox>) {
         let mut desk = locked(&self.0.desk);
+        if desk.queue.len() >= QUEUE {
+            drop(desk);
+            return to.put(
+                key,
+                Err(io::Error::other("too many names wait to be looked up")),
+            );
+        }
         desk.queue.push_back(Question {
             name,
             key,
@@ -106,10 +120,7 @@ impl Shared {
             if question.until < monotonic_ns() {
                 continue;
             }
-            let answer = addresses(&question.name);
-            locked(&question.to.answers).push((question.key, answer));
-            // It fails only where the loop is gone.
-            let _ = question.to.waker.wake();
+            question.to.put(question.key, addresses(&question.name));
         }
     }
 
@@ -149,15 +160,21 @@ fn addresses(name: &Name) -> io::Result<Vec<IpAddr>> {
 mod tests {
     use super::super::slab::Slab;
     use super::*;
-    use mio::{Events, Poll, Token};
+    use mio::unix::SourceFd;
+    use mio::{Events, Interest, Poll, Token};
     use std::net::Ipv4Addr;
+    use std::os::fd::{AsFd, AsRawFd};
     use std::time::Duration;
 
     #[test]
     fn many_names_are_looked_up_and_each_answer_goes_where_it_belongs() {
         let mut poll = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
-        let inbox = Arc::new(Inbox::new(waker));
+        let wake = Wake::new().unwrap();
+        let mut source = SourceFd(&wake.as_fd().as_raw_fd());
+        poll.registry()
+            .register(&mut source, Token(0), Interest::READABLE)
+            .unwrap();
+        let inbox = Arc::new(Inbox::new(wake));
         let resolver = Resolver::default();
         let mut slab = Slab::new();
         let name = "localhost".parse::<Name>().unwrap();

@@ -42,6 +42,18 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// These requests are taken, these lists are obeyed, and nobody sends or gets PROXY headers.
+    pub fn new(settings: Settings, policies: Policies) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            policies,
+            own: Vec::new(),
+            dry_run: false,
+            accept_header: false,
+            send_header: None,
+        }
+    }
+
     /// The decision that counts: on the address that is given to connect(2) next.
     pub fn decide(&self, address: SocketAddr, name: Option<&Name>) -> Decision {
         if self.is_own(address) {
@@ -91,13 +103,10 @@ mod tests {
     use crate::blocklist::policy::Sources;
 
     fn rules(own: &[&str]) -> Rules {
+        let policies = Policies::load(Sources::default()).unwrap();
         Rules {
-            settings: Arc::default(),
-            policies: Policies::load(Sources::default()).unwrap(),
             own: own.iter().map(|own| own.parse().unwrap()).collect(),
-            dry_run: false,
-            accept_header: false,
-            send_header: None,
+            ..Rules::new(Settings::default(), policies)
         }
     }
 

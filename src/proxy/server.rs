@@ -7,19 +7,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use mio::Waker;
-
 use super::connection::Timeouts;
-use super::epoll::Worker;
 use super::relay::Forwarding;
 use super::resolver::Resolver;
 use super::rules::Rules;
 use super::tally::{Tally, Totals};
+use super::{epoll, uring};
+use crate::engine::choice::Kind;
 use crate::sys::tcp;
+use crate::sys::wake::Wake;
 
 /// What a proxy is to do, apart from its rules.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// What does the I/O.
+    pub engine: Kind,
     /// How bytes are brought from one end to the other.
     pub forwarding: Forwarding,
     /// Threads, each with a listener on the same port.
@@ -37,6 +39,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            engine: Kind::Mio,
             forwarding: Forwarding::Auto,
             threads: 1,
             connections: 10_000,
@@ -48,6 +51,20 @@ impl Default for Options {
                 half_closed: Duration::from_secs(30),
             },
             drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Options {
+    /// Why these do not go together, if they do not.
+    ///
+    /// With io_uring [`Forwarding::Auto`] is to copy: a splice goes through worker threads there, which costs more than the copy.
+    pub fn refused(&self) -> Option<&'static str> {
+        match (self.engine, self.forwarding) {
+            (Kind::Uring, Forwarding::Splice) => Some(
+                "--forwarding splice works with --engine mio only: on io_uring a splice goes through worker threads, which costs more than the copy; choose --forwarding copy or auto",
+            ),
+            _ => None,
         }
     }
 }
@@ -91,16 +108,14 @@ impl Shared {
 #[derive(Debug, Clone)]
 pub struct Stopper {
     shared: Arc<Shared>,
-    wakers: Arc<[Arc<Waker>]>,
+    wakes: Arc<[Wake]>,
 }
 
 impl Stopper {
     /// Nobody is accepted any more; [`Server::run`] returns once the last connection is over or the drain has had its time.
     pub fn stop(&self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        for waker in self.wakers.iter() {
-            let _ = waker.wake();
-        }
+        self.wakes.iter().for_each(Wake::wake);
     }
 }
 
@@ -124,6 +139,28 @@ impl Watch {
     }
 }
 
+/// A thread's loop, over either engine.
+enum Worker {
+    Mio(epoll::Worker),
+    Uring(uring::worker::Worker),
+}
+
+impl Worker {
+    fn tally(&self) -> Arc<Tally> {
+        match self {
+            Self::Mio(worker) => worker.tally(),
+            Self::Uring(worker) => worker.tally(),
+        }
+    }
+
+    fn run(self) -> io::Result<()> {
+        match self {
+            Self::Mio(worker) => worker.run(),
+            Self::Uring(worker) => worker.run(),
+        }
+    }
+}
+
 /// A proxy that listens.
 pub struct Server {
     workers: Vec<Worker>,
@@ -139,7 +176,8 @@ impl Server {
     /// have nobody connected to.
     ///
     /// # Errors
-    /// As bind(2) and listen(2): in use, not of this host, not permitted; out of file descriptors or memory.
+    /// As bind(2) and listen(2): in use, not of this host, not permitted; out of file descriptors or memory. With io_uring as
+    /// io_uring_setup(2) too: see [`crate::engine::probe::uring::available`].
     pub fn bind(address: SocketAddr, mut rules: Rules, options: &Options) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
@@ -154,17 +192,20 @@ impl Server {
         rules.own.push(local);
         let rules = Arc::new(rules);
         let resolver = Resolver::default();
-        let (mut workers, mut wakers) = (Vec::new(), Vec::new());
+        let (mut workers, mut wakes) = (Vec::new(), Vec::new());
         for listener in listeners {
-            let (worker, waker) = Worker::new(
-                listener,
-                Arc::clone(&rules),
-                resolver.clone(),
-                options,
-                Arc::clone(&shared),
-            )?;
-            workers.push(worker);
-            wakers.push(waker);
+            let wake = Wake::new()?;
+            let (rules, shared) = (Arc::clone(&rules), Arc::clone(&shared));
+            let resolver = resolver.clone();
+            workers.push(match options.engine {
+                Kind::Mio => epoll::Worker::new(listener, rules, resolver, options, shared, &wake)
+                    .map(Worker::Mio)?,
+                Kind::Uring => {
+                    uring::worker::Worker::new(listener, rules, resolver, options, shared, &wake)
+                        .map(Worker::Uring)?
+                }
+            });
+            wakes.push(wake);
         }
         let tallies = workers.iter().map(Worker::tally).collect();
         Ok(Self {
@@ -174,7 +215,7 @@ impl Server {
             resolver,
             stopper: Stopper {
                 shared: Arc::clone(&shared),
-                wakers: wakers.into(),
+                wakes: wakes.into(),
             },
             watch: Watch { shared, tallies },
         })
@@ -203,7 +244,7 @@ impl Server {
     /// Serves until it is stopped, and tells what became of all connections.
     ///
     /// # Errors
-    /// As epoll_wait(2), or a thread could not be had. Whatever a client or server does is no error.
+    /// As epoll_wait(2) or io_uring_enter(2), or a thread could not be had. Whatever a client or server does is no error.
     pub fn run(self) -> io::Result<Totals> {
         let stopper = self.stopper;
         thread::scope(|scope| {

@@ -9,10 +9,10 @@ pub struct Key {
 }
 
 /// Generations go round after so many.
-const GENERATIONS: u32 = 1 << 31;
+const GENERATIONS: u32 = 1 << 28;
 
 impl Key {
-    /// As a number below 2^63, for epoll to carry.
+    /// As a number below 2^60, for epoll or io_uring to carry.
     pub fn number(self) -> usize {
         ((self.generation % GENERATIONS) as usize) << 32 | self.slot as usize
     }

@@ -1,7 +1,7 @@
 //! TCP listeners, and the options of TCP sockets that a proxy sets or reads: tcp(7), socket(7).
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -29,6 +29,20 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     for_relaying(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket that is yet to be connected to an address like this one, with the options of [`for_relaying`].
+///
+/// # Errors
+/// As socket(2) and setsockopt(2).
+pub fn unconnected(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    for_relaying(&socket)?;
     Ok(socket.into())
 }
 

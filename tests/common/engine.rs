@@ -5,24 +5,38 @@ use std::io;
 use io_uring::IoUring;
 
 /// What does the I/O, as options.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Engine(pub(crate) &'static str);
 
 impl Engine {
     pub(crate) fn options<'a>(self) -> impl Iterator<Item = &'a str> {
         self.0.split_whitespace()
     }
+
+    pub(crate) fn is_uring(self) -> bool {
+        self.0.contains("uring")
+    }
+}
+
+#[allow(dead_code, reason = "not every test program runs a proxy")]
+/// The ways that a proxy with this engine can be told to forward.
+pub(crate) fn forwardings(engine: Engine) -> &'static [&'static str] {
+    match engine.is_uring() {
+        true => &["auto", "copy"],
+        false => &["auto", "copy", "splice"],
+    }
 }
 
 /// The engine, unless this kernel lacks it.
 pub(crate) fn available(options: &'static str) -> Option<Engine> {
-    if options.contains("uring")
+    let engine = Engine(options);
+    if engine.is_uring()
         && let Err(reason) = uring()
     {
         println!("skipped: {reason}");
         return None;
     }
-    Some(Engine(options))
+    Some(engine)
 }
 
 /// Why there is no io_uring here, if there is none.
@@ -33,6 +47,15 @@ fn uring() -> Result<(), String> {
         .build(1);
     ring.map(drop)
         .map_err(|error| format!("no io_uring as this program needs it: {error}"))
+}
+
+#[allow(unused_macros, reason = "not every test program runs on both")]
+/// Makes a test of each body on every engine that a proxy has.
+macro_rules! on_both_engines {
+    ($($body:ident),* $(,)?) => {
+        on_every_engine!(mio "--engine mio", $($body),*);
+        on_every_engine!(uring "--engine uring", $($body),*);
+    };
 }
 
 #[allow(unused_macros, reason = "not every test program runs on all")]
@@ -59,4 +82,4 @@ macro_rules! on_every_engine {
 }
 
 #[allow(unused_imports, reason = "not every test program runs on all")]
-pub(crate) use on_every_engine;
+pub(crate) use {on_both_engines, on_every_engine};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::args::{at_least_one, some_time};
+use crate::engine::choice::Kind;
 use crate::protocol::Destination;
 use crate::protocol::request::MAX_REQUEST;
 use crate::proxy::relay::Forwarding;
@@ -75,6 +76,9 @@ pub(super) struct Serve {
     /// Tell servers who the client is, by a PROXY header
     #[arg(long, value_name = "VERSION", value_enum)]
     pub(super) send_proxy: Option<HeaderArg>,
+    /// What does the I/O
+    #[arg(long, value_name = "ENGINE", value_enum, default_value = "mio")]
+    pub(super) engine: EngineArg,
     /// How bytes are brought from one end to the other
     #[arg(long, value_name = "HOW", value_enum, default_value = "auto")]
     pub(super) forwarding: ForwardingArg,
@@ -135,12 +139,29 @@ pub(super) struct Send {
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum ForwardingArg {
-    /// Copy, and splice while a flow is bulk
+    /// Copy, and splice while a flow is bulk; with --engine uring copy
     Auto,
     /// Read and write
     Copy,
-    /// Through a pipe (splice), unless none can be had
+    /// Through a pipe (splice), unless none can be had; with --engine mio only
     Splice,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(super) enum EngineArg {
+    /// A mio (epoll) event loop a thread
+    Mio,
+    /// An io_uring a thread (Linux 6.1 or newer)
+    Uring,
+}
+
+impl From<EngineArg> for Kind {
+    fn from(engine: EngineArg) -> Self {
+        match engine {
+            EngineArg::Mio => Self::Mio,
+            EngineArg::Uring => Self::Uring,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::args::{HeaderArg, ProtocolArg, Serve as Args};
 use super::{cannot_listen, reload, say_listening, summary};
@@ -11,6 +10,8 @@ use crate::blocklist::policy::Sources;
 use crate::blocklist::reload::Policies;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
+use crate::engine::choice::{Kind, UringSettings};
+use crate::engine::probe::uring;
 use crate::protocol::{Accept, Credentials, Host, Settings};
 use crate::proxy::connection::Timeouts;
 use crate::proxy::rules::{HeaderVersion, Rules};
@@ -20,9 +21,10 @@ use crate::sys::limit;
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // A connection is two files, and may need a pipe. Where the limit stays, clients wait.
     let _ = limit::raise_open_files();
+    let options = options(args)?;
     let rules = rules(args)?;
     reload::say_empty(rules.policies.current().files());
-    let server = Server::bind(args.listen, rules, &options(args))
+    let server = Server::bind(args.listen, rules, &options)
         .map_err(|error| cannot_listen(args.listen, &error))?;
     let stopper = server.stopper();
     interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;
@@ -48,15 +50,13 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
     let policies =
         policies.map_err(|error| Failure::Undone(error.to_string().replace('\n', "\nbench: ")))?;
     Ok(Rules {
-        settings: Arc::new(settings(args)?),
-        policies,
-        own: Vec::new(),
         dry_run: args.dry_run,
         accept_header: args.accept_proxy,
         send_header: args.send_proxy.map(|version| match version {
             HeaderArg::V1 => HeaderVersion::V1,
             HeaderArg::V2 => HeaderVersion::V2,
         }),
+        ..Rules::new(settings(args)?, policies)
     })
 }
 
@@ -85,8 +85,10 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
     })
 }
 
-fn options(args: &Args) -> Options {
-    Options {
+/// What it is to do, if this host can.
+fn options(args: &Args) -> Result<Options, Failure> {
+    let options = Options {
+        engine: args.engine.into(),
         forwarding: args.forwarding.into(),
         threads: args.threads,
         connections: args.max_connections,
@@ -98,7 +100,15 @@ fn options(args: &Args) -> Options {
         },
         drain: args.drain_timeout,
         ..Options::default()
+    };
+    if let Some(reason) = options.refused() {
+        return Err(Failure::usage(reason));
     }
+    if options.engine == Kind::Uring {
+        uring::available(&UringSettings::default())
+            .map_err(|reason| Failure::Undone(format!("cannot do --engine uring: {reason}")))?;
+    }
+    Ok(options)
 }
 
 /// Each client would be refused; better no client comes.

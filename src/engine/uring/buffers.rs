@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use super::ring::Ring;
+use super::ring::{Abandon, Ring};
 use crate::engine::probe::uring::explained;
 use crate::sys::region::Region;
 
 /// The only group of buffers in a ring.
-pub(super) const GROUP: u16 = 0;
+pub(crate) const GROUP: u16 = 0;
 
 /// A ring of equal buffers, each either the kernel's to fill or ours to read.
-pub(super) struct Buffers {
+pub(crate) struct Buffers {
     /// The ring itself, shared with the kernel.
     entries: Region,
     memory: Region,
@@ -28,7 +28,7 @@ impl Buffers {
     ///
     /// # Errors
     /// As io_uring_register(2), and out of memory.
-    pub(super) fn new(ring: &Ring, count: usize, stride: usize) -> io::Result<Self> {
+    pub(crate) fn new(ring: &Ring, count: usize, stride: usize) -> io::Result<Self> {
         let count = count.clamp(1, 1 << 15).next_power_of_two() as u16;
         let entries = Region::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let memory = Region::new(usize::from(count) * stride)?;
@@ -54,7 +54,7 @@ impl Buffers {
 
     /// The first `length` bytes of a buffer that the kernel has filled.
     #[inline]
-    pub(super) fn filled(&self, buffer: u16, length: usize) -> &[u8] {
+    pub(crate) fn filled(&self, buffer: u16, length: usize) -> &[u8] {
         let start = usize::from(buffer) * self.stride;
         let part = self.memory.part(start, length.min(self.stride));
         part.unwrap_or_default()
@@ -62,7 +62,7 @@ impl Buffers {
 
     /// Lets the kernel fill it anew.
     #[inline]
-    pub(super) fn give_back(&mut self, buffer: u16) {
+    pub(crate) fn give_back(&mut self, buffer: u16) {
         if buffer >= self.count {
             return;
         }
@@ -83,20 +83,21 @@ impl Buffers {
     }
 
     #[cfg(test)]
-    pub(super) fn overwrite(&mut self, canary: u8) {
+    pub(crate) fn overwrite(&mut self, canary: u8) {
         let length = usize::from(self.count) * self.stride;
         self.memory.part_mut(0, length).unwrap().fill(canary);
     }
 
     #[cfg(test)]
-    pub(super) fn is_all(&self, canary: u8) -> bool {
+    pub(crate) fn is_all(&self, canary: u8) -> bool {
         let length = usize::from(self.count) * self.stride;
         let bytes = self.memory.part(0, length).unwrap();
         bytes.iter().all(|byte| *byte == canary)
     }
+}
 
-    /// Leaves the memory to the kernel for good.
-    pub(super) fn abandon(self) {
+impl Abandon for Buffers {
+    fn abandon(self) {
         self.entries.abandon();
         self.memory.abandon();
     }

@@ -2,14 +2,15 @@
 //!
 //! [`UringTx`] sends each slot as a request of its own and takes the slot back at its completion. A receiver either
 //! has one request that goes on filling provided buffers ([`MultishotRx`]) or makes a request a message
-//! ([`SingleRx`]). A ring belongs to the thread that made it, and keeps account of what the kernel still holds.
+//! ([`SingleRx`]). A ring belongs to one thread, and keeps account of what the kernel still holds; the
+//! proxy's io_uring half uses it too, and its buffers.
 
 #![allow(unsafe_code)]
 
-mod buffers;
+pub(crate) mod buffers;
 mod multishot;
 mod outbox;
-mod ring;
+pub(crate) mod ring;
 mod single;
 #[cfg(test)]
 mod tests;

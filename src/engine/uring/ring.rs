@@ -4,12 +4,13 @@
 //! is cancelled, and completions are taken until none is missing.
 
 use std::io;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::os::fd::RawFd;
+use std::slice;
 use std::sync::{Mutex, PoisonError};
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{Builder, IoUring, cqueue, opcode, squeue};
 
 use crate::engine::choice::UringSettings;
 use crate::engine::probe::uring::{builder, explained};
@@ -18,7 +19,7 @@ use crate::sys::clock::monotonic_ns;
 use crate::sys::usage;
 
 /// The socket's place in the table of registered files.
-pub(super) const SOCKET: io_uring::types::Fixed = io_uring::types::Fixed(0);
+pub(crate) const SOCKET: io_uring::types::Fixed = io_uring::types::Fixed(0);
 
 /// The place of the eventfd that wakes the thread.
 const WAKE: io_uring::types::Fixed = io_uring::types::Fixed(1);
@@ -33,42 +34,48 @@ const AWAKE: u64 = u64::MAX - 1;
 
 /// A completion: whose, what came of it, and flags.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Completion {
-    pub(super) user_data: u64,
-    pub(super) result: i32,
+pub(crate) struct Completion {
+    pub(crate) user_data: u64,
+    pub(crate) result: i32,
     flags: u32,
 }
 
 impl Completion {
     /// The errno, when the request failed.
-    pub(super) fn errno(self) -> Option<i32> {
+    pub(crate) fn errno(self) -> Option<i32> {
         (self.result < 0).then_some(-self.result)
     }
 
     /// The request goes on, and there will be more completions of it.
-    pub(super) fn more(self) -> bool {
+    pub(crate) fn more(self) -> bool {
         cqueue::more(self.flags)
     }
 
     /// It says that a zero-copy send's memory is free, and not what came of the send.
-    pub(super) fn is_notification(self) -> bool {
+    pub(crate) fn is_notification(self) -> bool {
         cqueue::notif(self.flags)
     }
 
+    /// The socket that was received from has more.
+    pub(crate) fn leaves_some(self) -> bool {
+        cqueue::sock_nonempty(self.flags)
+    }
+
     /// Which of the provided buffers was filled.
-    pub(super) fn buffer(self) -> Option<u16> {
+    pub(crate) fn buffer(self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
     }
 }
 
 /// A ring of this thread's own, with what it has cost.
-pub(super) struct Ring {
+pub(crate) struct Ring {
     ring: IoUring,
     stats: RingStats,
     /// Requests that will have another completion.
     pending: usize,
     /// The request that ends a sleep when the thread is woken goes on.
     wake_armed: bool,
+    woken: bool,
     /// Completions had to wait for room when it was last looked at.
     overflows: bool,
     /// The kernel's submission thread, by its id.
@@ -80,7 +87,49 @@ impl Ring {
     ///
     /// # Errors
     /// As io_uring_setup(2) and io_uring_register(2): not allowed, or a kernel before 6.1.
-    pub(super) fn new(
+    pub(crate) fn new(
+        settings: &UringSettings,
+        requests: u32,
+        completions: u32,
+        files: &[RawFd],
+    ) -> io::Result<Self> {
+        let ring = Self::built(builder(settings), settings, requests, completions, files)?;
+        ring.register_itself();
+        Ok(ring)
+    }
+
+    /// As [`Self::new`], of whichever thread calls [`Self::begin`]: what stands in its way is known before there is one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn unowned(
+        settings: &UringSettings,
+        requests: u32,
+        completions: u32,
+        files: &[RawFd],
+    ) -> io::Result<Self> {
+        let mut builder = builder(settings);
+        builder.setup_r_disabled();
+        Self::built(builder, settings, requests, completions, files)
+    }
+
+    /// Makes a ring that is [`Self::unowned`] this thread's.
+    ///
+    /// # Errors
+    /// As io_uring_register(2).
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        self.ring.submitter().register_enable_rings()?;
+        self.register_itself();
+        Ok(())
+    }
+
+    /// Saves looking the ring up at each call; a kernel before 5.18 does without.
+    fn register_itself(&self) {
+        let _ = self.ring.submitter().register_ring_fd();
+    }
+
+    fn built(
+        mut builder: Builder,
         settings: &UringSettings,
         requests: u32,
         completions: u32,
@@ -90,7 +139,6 @@ impl Ring {
             .ring_size
             .unwrap_or(requests)
             .clamp(1, crate::engine::choice::MOST_RING);
-        let mut builder = builder(settings);
         if settings.ring_size.is_none() {
             builder.setup_cqsize(completions.max(2 * size).next_power_of_two());
         }
@@ -99,10 +147,7 @@ impl Ring {
         } else {
             (builder.build(size).map_err(explained)?, None)
         };
-        let mut submitter = ring.submitter();
-        submitter.register_files(files)?;
-        // Saves looking the ring up at each call; a kernel before 5.18 does without.
-        let _ = submitter.register_ring_fd();
+        ring.submitter().register_files(files)?;
         let stats = RingStats {
             size: ring.params().sq_entries(),
             ..RingStats::default()
@@ -112,13 +157,14 @@ impl Ring {
             stats,
             pending: 0,
             wake_armed: false,
+            woken: false,
             overflows: false,
             thread,
         })
     }
 
     /// The crate's own handle, to register buffers with.
-    pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
+    pub(crate) fn submitter(&self) -> io_uring::Submitter<'_> {
         self.ring.submitter()
     }
 
@@ -129,12 +175,24 @@ impl Ring {
     ///
     /// # Safety
     /// Everything `entry` points to stays valid, and untouched where it is written, until its last completion.
-    pub(super) unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+    pub(crate) unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.push_together(slice::from_ref(entry)) }
+    }
+
+    /// As [`Self::push`], all of them by one call: a chain of links ends where a submission does.
+    ///
+    /// # Errors
+    /// As [`Self::push`]; then none of them is queued.
+    ///
+    /// # Safety
+    /// As [`Self::push`].
+    pub(crate) unsafe fn push_together(&mut self, entries: &[squeue::Entry]) -> io::Result<()> {
         for _ in 0..2 {
             // SAFETY: passed on to the caller.
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                self.pending += 1;
-                self.stats.sqes += 1;
+            if unsafe { self.ring.submission().push_multiple(entries) }.is_ok() {
+                self.pending += entries.len();
+                self.stats.sqes += entries.len() as u64;
                 return Ok(());
             }
             self.enter()?;
@@ -147,7 +205,7 @@ impl Ring {
 
     /// Whether a call would bring anything: something is queued, or the kernel has completions to make.
     #[inline]
-    pub(super) fn has_work(&mut self) -> bool {
+    pub(crate) fn has_work(&mut self) -> bool {
         let queue = self.ring.submission();
         queue.taskrun() || queue.cq_overflow() || !queue.is_empty()
     }
@@ -157,7 +215,7 @@ impl Ring {
     /// # Errors
     /// As io_uring_enter(2).
     #[inline]
-    pub(super) fn enter(&mut self) -> io::Result<()> {
+    pub(crate) fn enter(&mut self) -> io::Result<()> {
         self.count(false);
         passed_over(self.ring.submit())
     }
@@ -166,7 +224,7 @@ impl Ring {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub(super) fn watch_wake(&mut self) -> io::Result<()> {
+    pub(crate) fn watch_wake(&mut self) -> io::Result<()> {
         if self.wake_armed {
             return Ok(());
         }
@@ -184,25 +242,33 @@ impl Ring {
     ///
     /// # Errors
     /// As io_uring_enter(2).
-    pub(super) fn wait(&mut self, deadline: u64) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, deadline: u64) -> io::Result<()> {
+        self.wait_for(1, deadline)
+    }
+
+    /// As [`Self::wait`], until there are so many completions where there is none yet.
+    ///
+    /// # Errors
+    /// As io_uring_enter(2).
+    pub(crate) fn wait_for(&mut self, completions: usize, deadline: u64) -> io::Result<()> {
         if !self.ring.completion().is_empty() {
             return Ok(());
         }
         self.count(true);
         if deadline == u64::MAX {
-            return passed_over(self.ring.submit_and_wait(1));
+            return passed_over(self.ring.submit_and_wait(completions));
         }
         let ns = deadline.saturating_sub(monotonic_ns());
         let time = Timespec::new()
             .sec(ns / 1_000_000_000)
             .nsec((ns % 1_000_000_000) as u32);
         let until = SubmitArgs::new().timespec(&time);
-        passed_over(self.ring.submitter().submit_with_args(1, &until))
+        passed_over(self.ring.submitter().submit_with_args(completions, &until))
     }
 
     /// Takes the next completion, if there is one.
     #[inline]
-    pub(super) fn next(&mut self) -> Option<Completion> {
+    pub(crate) fn next(&mut self) -> Option<Completion> {
         loop {
             let entry = self.ring.completion().next()?;
             self.stats.cqes += 1;
@@ -216,14 +282,22 @@ impl Ring {
             }
             match completion.user_data {
                 CANCEL => {}
-                AWAKE => self.wake_armed = completion.more(),
+                AWAKE => {
+                    self.wake_armed = completion.more();
+                    self.woken = true;
+                }
                 _ => return Some(completion),
             }
         }
     }
 
+    /// Whether the thread was woken since this was last asked.
+    pub(crate) fn was_woken(&mut self) -> bool {
+        mem::take(&mut self.woken)
+    }
+
     /// Takes note that a request that goes on by itself had to be made anew.
-    pub(super) fn rearmed(&mut self) {
+    pub(crate) fn rearmed(&mut self) {
         self.stats.rearms += 1;
     }
 
@@ -239,18 +313,30 @@ impl Ring {
     }
 
     /// What it has cost.
-    pub(super) fn stats(&self) -> RingStats {
+    pub(crate) fn stats(&self) -> RingStats {
         RingStats {
             thread_cpu_ns: self.thread.and_then(usage::of_task),
             ..self.stats
         }
     }
 
+    /// Asks for the one request with this `user_data` to be cancelled.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(crate) fn cancel_one(&mut self, user_data: u64) -> io::Result<()> {
+        let cancel = opcode::AsyncCancel::new(user_data)
+            .build()
+            .user_data(CANCEL);
+        // SAFETY: it points to nothing.
+        unsafe { self.push(&cancel) }
+    }
+
     /// Asks for everything under way to be cancelled.
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub(super) fn cancel(&mut self) -> io::Result<()> {
+    pub(crate) fn cancel(&mut self) -> io::Result<()> {
         let cancel = opcode::AsyncCancel2::new(CancelBuilder::any())
             .build()
             .user_data(CANCEL);
@@ -260,7 +346,7 @@ impl Ring {
 
     /// Cancels everything and takes completions until none is missing; then memory that was given to the kernel may
     /// be freed. `false` means that this could not be brought about, and the memory must be left where it is.
-    pub(super) fn close(&mut self) -> bool {
+    pub(crate) fn close(&mut self) -> bool {
         let deadline = monotonic_ns() + CLOSE_NS;
         while self.pending > 0 {
             if self.cancel().is_err() {
@@ -283,19 +369,19 @@ impl Ring {
 }
 
 /// Memory that requests point to.
-pub(super) trait Abandon {
+pub(crate) trait Abandon {
     /// Never frees it: the kernel may still be using it.
     fn abandon(self);
 }
 
 /// A ring with the memory that its requests point to, which goes when the kernel is done with it and not before.
-pub(super) struct Kept<M: Abandon> {
-    pub(super) ring: Ring,
-    pub(super) memory: ManuallyDrop<M>,
+pub(crate) struct Kept<M: Abandon> {
+    pub(crate) ring: Ring,
+    pub(crate) memory: ManuallyDrop<M>,
 }
 
 impl<M: Abandon> Kept<M> {
-    pub(super) fn new(ring: Ring, memory: M) -> Self {
+    pub(crate) fn new(ring: Ring, memory: M) -> Self {
         Self {
             ring,
             memory: ManuallyDrop::new(memory),

@@ -23,14 +23,7 @@ fn rules(list: &str) -> Rules {
         block: vec![file],
         ..Sources::default()
     };
-    Rules {
-        settings: Arc::default(),
-        policies: Policies::load(sources).unwrap(),
-        own: Vec::new(),
-        dry_run: false,
-        accept_header: false,
-        send_header: None,
-    }
+    Rules::new(Settings::default(), Policies::load(sources).unwrap())
 }
 
 fn peer() -> SocketAddr {

@@ -1,0 +1,206 @@
+//! The proxy: its pure pieces, and requests and bulk data all the way through it on loopback.
+//!
+//! The end-to-end figures are of one connection and three threads (client, proxy, server) on however many CPUs there are; they
+//! compare ways of forwarding on one machine, and are no claim of speed. `bench proxy` is.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
+
+use std::hint::black_box;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use wirebench::blocklist::policy::Sources;
+use wirebench::blocklist::reload::Policies;
+use wirebench::protocol::{FrontEnd, Settings, Step};
+use wirebench::proxy::handshake::{Handshake, Next};
+use wirebench::proxy::relay::{Direction, Forwarding, Relay, Step as RelayStep};
+use wirebench::proxy::rules::Rules;
+use wirebench::proxy::server::{Options, Server, Stopper};
+
+const JSON: &[u8] = br#"{"server_ip": "192.0.2.1", "server_port": 9000, "message": "ping"}"#;
+const SOCKS5: &[u8] = &[5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0x23, 0x28];
+const CONNECT: &[u8] = b"CONNECT 192.0.2.1:9000 HTTP/1.1\r\nHost: 192.0.2.1:9000\r\n\r\n";
+const REQUESTS: [(&str, &[u8]); 3] = [("json", JSON), ("socks5", SOCKS5), ("connect", CONNECT)];
+
+/// Bytes of a message, and of a lot of bulk data: a whole segment of loopback.
+const MESSAGE: usize = 64;
+const LOT: usize = 65_483;
+
+/// Bytes of an iteration of bulk data.
+const BULK: usize = 64 * LOT;
+
+const FORWARDINGS: [(&str, Forwarding); 3] = [
+    ("auto", Forwarding::Auto),
+    ("copy", Forwarding::Copy),
+    ("splice", Forwarding::Splice),
+];
+
+fn parsers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("request");
+    let settings = Arc::new(Settings::default());
+    for (kind, bytes) in REQUESTS {
+        group.bench_function(kind, |b| {
+            b.iter(|| {
+                let mut front = FrontEnd::new(&settings);
+                let mut step = front.push(black_box(bytes));
+                while let Step::Say(_) = step {
+                    step = front.push(&[]);
+                }
+                assert!(matches!(step, Step::Ready(_)));
+            });
+        });
+    }
+    group.finish();
+}
+
+/// From the first byte to the address to connect to, with an empty list.
+fn handshake(c: &mut Criterion) {
+    let mut group = c.benchmark_group("handshake");
+    let policies = Policies::load(Sources::default()).unwrap();
+    let rules = Rules::new(Settings::default(), policies);
+    let peer = SocketAddr::from(([203, 0, 113, 1], 4_000));
+    for (kind, bytes) in REQUESTS {
+        group.bench_function(kind, |b| {
+            b.iter(|| {
+                let mut handshake = Handshake::new(&rules, peer, peer, false);
+                handshake.begin(&rules);
+                let next = handshake.take(black_box(bytes), &rules);
+                assert!(matches!(next, Next::Connect(_)));
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What is decided for one lot that comes and goes whole.
+fn relay(c: &mut Criterion) {
+    let mut group = c.benchmark_group("relay");
+    group.throughput(Throughput::Elements(1));
+    let mut relay = Relay::new(Forwarding::Auto, LOT);
+    relay.to_server.readable(false);
+    relay.to_server.writable();
+    group.bench_function("a lot", |b| {
+        b.iter(|| {
+            while let RelayStep::Fill { most, .. } = relay.step(Direction::ToServer) {
+                relay.to_server.filled(black_box(most));
+                if let RelayStep::Drain { most, .. } = relay.step(Direction::ToServer) {
+                    relay.to_server.drained(most);
+                    break;
+                }
+            }
+        });
+    });
+    group.finish();
+}
+
+/// A proxy that forwards to a server of ours, and that server.
+struct Path {
+    client: TcpStream,
+    stopper: Stopper,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl Path {
+    fn start(
+        forwarding: Forwarding,
+        serve: impl FnOnce(TcpStream) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let settings = Settings {
+            forward: Some(listener.local_addr()?.to_string().parse().unwrap()),
+            ..Settings::default()
+        };
+        let policies = Policies::load(Sources::default()).unwrap();
+        let options = Options {
+            forwarding,
+            ..Options::default()
+        };
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = Server::bind(any, Rules::new(settings, policies), &options)?;
+        let (local, stopper) = (server.local(), server.stopper());
+        let proxy = thread::spawn(|| server.run().map(drop));
+        let served = thread::spawn(move || {
+            let (stream, _) = listener.accept()?;
+            stream.set_nodelay(true)?;
+            serve(stream)
+        });
+        let client = TcpStream::connect(local)?;
+        client.set_nodelay(true)?;
+        Ok(Self {
+            client,
+            stopper,
+            threads: vec![proxy, served],
+        })
+    }
+
+    fn end(self) {
+        let _ = self.client.shutdown(Shutdown::Both);
+        drop(self.client);
+        self.stopper.stop();
+        for thread in self.threads {
+            thread.join().unwrap().unwrap();
+        }
+    }
+}
+
+fn requests(c: &mut Criterion) {
+    let mut group = c.benchmark_group("request and answer of 64 B");
+    group.throughput(Throughput::Elements(1));
+    for (name, forwarding) in FORWARDINGS {
+        let mut path = Path::start(forwarding, |mut stream| {
+            let mut message = [0; MESSAGE];
+            while stream.read_exact(&mut message).is_ok() {
+                stream.write_all(&message)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+        group.bench_function(BenchmarkId::new("mio", name), |b| {
+            let mut message = [7; MESSAGE];
+            b.iter(|| {
+                path.client.write_all(&message).unwrap();
+                path.client.read_exact(&mut message).unwrap();
+            });
+        });
+        path.end();
+    }
+    group.finish();
+}
+
+fn bulk(c: &mut Criterion) {
+    let mut group = c.benchmark_group("bulk, one stream");
+    group.throughput(Throughput::Bytes(BULK as u64));
+    for (name, forwarding) in FORWARDINGS {
+        // Whoever has heard an iteration's bytes says so with one.
+        let mut path = Path::start(forwarding, |mut stream| {
+            let mut buffer = vec![0; 4 * LOT];
+            let mut heard = 0;
+            loop {
+                match stream.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    bytes => heard += bytes,
+                }
+                while heard >= BULK {
+                    heard -= BULK;
+                    stream.write_all(&[1])?;
+                }
+            }
+        })
+        .unwrap();
+        group.bench_function(BenchmarkId::new("mio", name), |b| {
+            let lots = vec![7; BULK];
+            b.iter(|| {
+                path.client.write_all(&lots).unwrap();
+                path.client.read_exact(&mut [0]).unwrap();
+            });
+        });
+        path.end();
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parsers, handshake, relay, requests, bulk);
+criterion_main!(benches);

@@ -1,0 +1,641 @@
+//! One client and its server, from the first byte to the end: what is done when something asked for is done.
+//!
+//! ```text
+//!   Hearing --> Resolving --> Connecting --> Relaying
+//!      |            |           |  ^ next address |
+//!      +------------+-----------+--+--> Lingering-+--> Over, until nothing of it is under way
+//! ```
+//!
+//! What is decided on the way is in [`Handshake`] and [`Relay`]; this does it.
+
+use std::io;
+use std::net::{IpAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use io_uring::opcode;
+use io_uring::types::Fd;
+use socket2::SockAddr;
+
+use super::lane::{Heard, Lane};
+use super::means::{Act, Means};
+use crate::engine::uring::ring::Completion;
+use crate::proxy::connection::{LINGER, REQUEST, Timeouts, is_starved};
+use crate::proxy::facts::{Ending, Facts};
+use crate::proxy::handshake::{Handshake, Known, Next};
+use crate::proxy::lane::BUFFER;
+use crate::proxy::relay::{Counts, Direction, Forwarding, Relay, Side, Step, Verdict};
+use crate::proxy::resolver::{Inbox, Resolver};
+use crate::proxy::rules::Rules;
+use crate::proxy::server::Place;
+use crate::proxy::slab::Key;
+use crate::proxy::tally::Tally;
+use crate::proxy::timers::{Timer, Timers};
+use crate::sys::clock::realtime_ns;
+use crate::sys::tcp;
+
+/// What a thread's connections are served with.
+pub(super) struct Shop {
+    pub(super) rules: Arc<Rules>,
+    pub(super) timers: Timers<Key>,
+    pub(super) means: Means,
+    pub(super) resolver: Resolver,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) timeouts: Timeouts,
+    /// Connections that could not be given a socket for want of file descriptors or memory.
+    pub(super) starved: Vec<Key>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Hearing,
+    Resolving,
+    /// `late` when its time has passed, and it was given up.
+    Connecting {
+        late: bool,
+    },
+    Relaying,
+    /// Nothing more comes for the client; `heard` when it has hung up too.
+    Lingering {
+        ending: Ending,
+        heard: bool,
+    },
+    /// It goes when nothing of it is under way.
+    Over {
+        ending: Ending,
+        whole: bool,
+    },
+}
+
+/// Whether it is known when the client is gone although nothing is received from it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Not,
+    Begun,
+    Ended,
+}
+
+/// A connection.
+pub(super) struct Connection {
+    phase: Phase,
+    handshake: Box<Handshake>,
+    client: TcpStream,
+    server: Option<TcpStream>,
+    relay: Relay,
+    to_server: Lane,
+    to_client: Lane,
+    /// Where the kernel is asked to connect to, while it is.
+    address: Option<Box<SockAddr>>,
+    watch: Watch,
+    timer: Timer,
+    /// Bytes that had moved each way when they were last told.
+    moved: [u64; 2],
+    half_closed: bool,
+    accepted: u64,
+    connected: Option<u64>,
+    /// Among the connections that are allowed at once, unless it is one too many.
+    place: Option<Place>,
+}
+
+/// What is to become of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It waits.
+    Waits,
+    /// It is over.
+    Over(Ending),
+}
+
+impl Connection {
+    /// Takes a client in, or refuses it where it has no place. It has its first turn at once.
+    ///
+    /// # Errors
+    /// The client is gone already.
+    pub(super) fn new(
+        client: TcpStream,
+        place: Option<Place>,
+        key: Key,
+        shop: &mut Shop,
+        now: u64,
+    ) -> io::Result<(Self, Fate)> {
+        // A request that goes on accepting has no place for each one's address.
+        let from = client.peer_addr()?;
+        // Only a header for the server tells where the client connected to.
+        let local = match shop.rules.send_header {
+            Some(_) => client.local_addr()?,
+            None => from,
+        };
+        let handshake = Handshake::new(&shop.rules, from, local, place.is_none());
+        // Lots are copied, whatever was asked for: see `Options::refused`. A receive or a send waits by itself, so both ends
+        // are always ready; short receives prove nothing that the completion does not say.
+        let mut relay = Relay::new(Forwarding::Copy, BUFFER);
+        relay.to_client.writable();
+        let mut connection = Self {
+            phase: Phase::Hearing,
+            handshake: Box::new(handshake),
+            client,
+            server: None,
+            relay,
+            to_server: Lane::new(true),
+            to_client: Lane::new(false),
+            address: None,
+            watch: Watch::Not,
+            timer: Timer::default(),
+            moved: [0; 2],
+            half_closed: false,
+            accepted: now,
+            connected: None,
+            place,
+        };
+        connection.put_off(key, shop, now);
+        let next = connection.handshake.begin(&shop.rules);
+        let fate = connection.go_on(next, key, shop, now);
+        Ok((connection, fate))
+    }
+
+    /// Something of it is done.
+    pub(super) fn done(
+        &mut self,
+        act: Act,
+        completion: Completion,
+        key: Key,
+        shop: &mut Shop,
+        now: u64,
+    ) -> Fate {
+        let means = &mut shop.means;
+        match (act, self.phase) {
+            (Act::Receive(Direction::ToServer), Phase::Hearing) => {
+                return self.heard(completion, key, shop, now);
+            }
+            (Act::Receive(Direction::ToServer), Phase::Lingering { ending, .. }) => {
+                match self.to_server.heard(completion, key, means) {
+                    // Nobody is there for that any more.
+                    Heard::Bytes(buffer, _) => means.kept.memory.give_back(buffer),
+                    Heard::Nothing => {}
+                    Heard::End => {
+                        self.phase = Phase::Lingering {
+                            ending,
+                            heard: true,
+                        }
+                    }
+                    Heard::Failed => return Fate::Over(ending),
+                }
+            }
+            (Act::Receive(direction), Phase::Over { .. }) => {
+                let heard = self.lane(direction).heard(completion, key, means);
+                if let Heard::Bytes(buffer, _) = heard {
+                    means.kept.memory.give_back(buffer);
+                }
+            }
+            (Act::Receive(direction), _) => {
+                let (lane, relay) = self.hands(direction);
+                lane.received(completion, relay, (key, direction), means);
+            }
+            (Act::Send(direction), _) => {
+                let (lane, relay) = self.hands(direction);
+                lane.sent(completion, relay, direction, means);
+            }
+            (Act::Connect, _) => {
+                self.address = None;
+                if let Phase::Connecting { late } = self.phase {
+                    return self.connecting(late, completion, key, shop, now);
+                }
+            }
+            (Act::Watch, _) => {
+                if !completion.more() {
+                    self.watch = Watch::Ended;
+                }
+                let gone = completion.result & i32::from(libc::POLLERR) != 0;
+                if completion.errno().is_none() && gone {
+                    self.relay.source_failed(Direction::ToServer);
+                }
+            }
+        }
+        self.serve(key, shop, now)
+    }
+
+    /// Asks for what can be done now.
+    pub(super) fn serve(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
+        loop {
+            let fate = match self.phase {
+                Phase::Hearing => {
+                    self.hear(key, &mut shop.means);
+                    Some(Fate::Waits)
+                }
+                Phase::Resolving | Phase::Connecting { .. } => {
+                    self.drive(Direction::ToClient, key, &mut shop.means);
+                    Some(Fate::Waits)
+                }
+                Phase::Relaying => self.relay(key, shop, now),
+                Phase::Lingering { ending, heard } => {
+                    Some(self.linger(ending, heard, key, &mut shop.means))
+                }
+                Phase::Over { .. } => Some(Fate::Waits),
+            };
+            if let Some(fate) = fate {
+                return fate;
+            }
+        }
+    }
+
+    /// There are buffers to receive into again.
+    pub(super) fn refill(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
+        self.to_server.refill();
+        self.to_client.refill();
+        self.serve(key, shop, now)
+    }
+
+    /// Its name was looked up.
+    pub(super) fn resolved(
+        &mut self,
+        answer: io::Result<Vec<IpAddr>>,
+        key: Key,
+        shop: &mut Shop,
+        now: u64,
+    ) -> Fate {
+        // It may have given up meanwhile.
+        if self.phase != Phase::Resolving {
+            return Fate::Waits;
+        }
+        let next = self.handshake.resolved(answer, &shop.rules);
+        self.go_on(next, key, shop, now)
+    }
+
+    /// Its deadline has passed.
+    pub(super) fn expired(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
+        let next = match self.phase {
+            Phase::Hearing => self.handshake.request_timed_out(),
+            Phase::Resolving => self.handshake.lookup_timed_out(),
+            Phase::Connecting { .. } if self.address.is_some() => {
+                // What becomes of it is told by its completion.
+                self.phase = Phase::Connecting { late: true };
+                shop.means.cancel(Act::Connect.of(key));
+                return Fate::Waits;
+            }
+            Phase::Connecting { .. } => self.handshake.connect_timed_out(&shop.rules),
+            Phase::Relaying if self.awaits_an_end() => {
+                return Fate::Over(Ending::HalfClosedTimeout);
+            }
+            Phase::Relaying => return Fate::Over(Ending::IdleTimeout),
+            Phase::Lingering { ending, .. } => return Fate::Over(ending),
+            Phase::Over { .. } => return Fate::Waits,
+        };
+        self.go_on(next, key, shop, now)
+    }
+
+    /// Begins to connect to the server; `None` where that failed and there is more to do. To be tried again where it
+    /// starved.
+    pub(super) fn connect(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
+        // One that starved may have been given up meanwhile, or be on its way to the next address.
+        let (Phase::Connecting { .. }, Some(address), None) =
+            (self.phase, self.handshake.known.server, &self.address)
+        else {
+            return Some(Fate::Waits);
+        };
+        match tcp::unconnected(address) {
+            Ok(server) => {
+                let address = Box::new(SockAddr::from(address));
+                let connect = opcode::Connect::new(
+                    Fd(server.as_raw_fd()),
+                    address.as_ptr().cast(),
+                    address.len(),
+                )
+                .build()
+                .user_data(Act::Connect.of(key));
+                (self.server, self.address) = (Some(server), Some(address));
+                // SAFETY: the address is in a box of its own, which goes with the completion or after it.
+                unsafe { shop.means.ask(&[connect]) };
+                Some(Fate::Waits)
+            }
+            Err(error) if is_starved(&error) => {
+                shop.starved.push(key);
+                Some(Fate::Waits)
+            }
+            Err(error) => {
+                let next = self.handshake.connect_failed(&error, &shop.rules);
+                self.follow(next, key, shop, now)
+            }
+        }
+    }
+
+    /// Nothing is asked for any more, and what is under way is given up. It is to be closed once that [`Self::is_busy`] no more.
+    pub(super) fn end(&mut self, ending: Ending, key: Key, shop: &mut Shop) {
+        let whole = ending == Ending::Finished || matches!(self.phase, Phase::Lingering { .. });
+        self.phase = Phase::Over { ending, whole };
+        shop.timers.clear(key, &mut self.timer);
+        for act in Act::ALL {
+            if self.is_under_way(act) {
+                shop.means.cancel(act.of(key));
+            }
+        }
+    }
+
+    /// The kernel has something to do for it still.
+    pub(super) fn is_busy(&self) -> bool {
+        Act::ALL.into_iter().any(|act| self.is_under_way(act))
+    }
+
+    /// It was ended.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over { .. })
+    }
+
+    /// Closes it. Whatever did not end as it should ends with a reset, so that nothing cut short looks whole.
+    pub(super) fn close(mut self, shop: &mut Shop, now: u64) -> Facts {
+        let (ending, whole) = match self.phase {
+            Phase::Over { ending, whole } => (ending, whole),
+            _ => (Ending::Stopped, false),
+        };
+        for stream in [Some(&self.client), self.server.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            if !whole {
+                let _ = tcp::reset_on_close(stream);
+            }
+        }
+        self.tell_moved(&shop.tally);
+        let [to_server, to_client] = self.counts();
+        self.to_server.put_down(&mut shop.means);
+        self.to_client.put_down(&mut shop.means);
+        let Known {
+            peer,
+            client,
+            protocol,
+            asked,
+            server,
+            decision,
+            detail,
+        } = self.handshake.known;
+        Facts {
+            peer,
+            client,
+            protocol,
+            asked,
+            server,
+            decision,
+            detail,
+            accepted_at: realtime_ns().saturating_sub(now.saturating_sub(self.accepted)),
+            accepted: self.accepted,
+            connected: self.connected,
+            closed: now,
+            to_server,
+            to_client,
+            ending,
+        }
+    }
+
+    /// Asks for more of what the client has to say. Until there is a server, nobody else says anything.
+    fn hear(&mut self, key: Key, means: &mut Means) {
+        self.drive(Direction::ToClient, key, means);
+        let lane = (key, Direction::ToServer);
+        self.to_server.receive(lane, &self.client, REQUEST, means);
+    }
+
+    /// Takes what the client said.
+    fn heard(&mut self, completion: Completion, key: Key, shop: &mut Shop, now: u64) -> Fate {
+        let next = match self.to_server.heard(completion, key, &mut shop.means) {
+            Heard::Bytes(buffer, bytes) => {
+                let said = shop.means.kept.memory.filled(buffer, bytes);
+                let next = self.handshake.take(said, &shop.rules);
+                shop.means.kept.memory.give_back(buffer);
+                next
+            }
+            Heard::End => self.handshake.ended(&shop.rules),
+            Heard::Nothing => return self.serve(key, shop, now),
+            Heard::Failed => return Fate::Over(Ending::ClientReset),
+        };
+        self.go_on(next, key, shop, now)
+    }
+
+    /// Does what the handshake says, and then whatever else can be done.
+    fn go_on(&mut self, next: Next, key: Key, shop: &mut Shop, now: u64) -> Fate {
+        match self.follow(next, key, shop, now) {
+            Some(Fate::Waits) | None => self.serve(key, shop, now),
+            Some(fate) => fate,
+        }
+    }
+
+    /// Does what the handshake says; `None` where there is more to do.
+    fn follow(&mut self, next: Next, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
+        self.say();
+        match next {
+            Next::Hear => None,
+            Next::Resolve(name) => {
+                self.phase = Phase::Resolving;
+                let until = self.put_off(key, shop, now);
+                shop.tally.looked_up();
+                shop.resolver.ask(name, key, until, &shop.inbox);
+                Some(Fate::Waits)
+            }
+            Next::Connect(_) => {
+                self.server = None;
+                self.phase = Phase::Connecting { late: false };
+                self.put_off(key, shop, now);
+                self.connect(key, shop, now)
+            }
+            Next::Refuse(ending) if self.relay.to_client.held() == 0 => Some(Fate::Over(ending)),
+            Next::Refuse(ending) => {
+                self.relay.to_client.ended();
+                self.begin_lingering(ending, key, shop, now);
+                None
+            }
+        }
+    }
+
+    /// Looks whether the server is there.
+    fn connecting(
+        &mut self,
+        late: bool,
+        completion: Completion,
+        key: Key,
+        shop: &mut Shop,
+        now: u64,
+    ) -> Fate {
+        let next = match (completion.errno(), &self.server) {
+            (None, Some(server)) => {
+                self.handshake.connected(|| server.local_addr().ok());
+                self.begin_relaying(key, shop, now);
+                return self.serve(key, shop, now);
+            }
+            (Some(libc::ECANCELED), _) if late => self.handshake.connect_timed_out(&shop.rules),
+            (errno, _) => {
+                let error = io::Error::from_raw_os_error(errno.unwrap_or(libc::ENOTCONN));
+                self.handshake.connect_failed(&error, &shop.rules)
+            }
+        };
+        self.go_on(next, key, shop, now)
+    }
+
+    fn begin_relaying(&mut self, key: Key, shop: &mut Shop, now: u64) {
+        self.say();
+        let first = self.handshake.take_to_server();
+        if !first.is_empty() {
+            self.to_server.hold(&first);
+            self.relay.to_server.hold(first.len());
+        }
+        if self.handshake.is_whole() {
+            self.relay.to_server.ended();
+        }
+        self.relay.to_server.writable();
+        self.relay.to_server.readable(true);
+        self.relay.to_client.readable(true);
+        self.phase = Phase::Relaying;
+        self.connected = Some(now);
+        self.put_off(key, shop, now);
+    }
+
+    /// Brings each end what the other said; `None` where the client is only to hang up.
+    fn relay(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
+        self.drive(Direction::ToServer, key, &mut shop.means);
+        self.drive(Direction::ToClient, key, &mut shop.means);
+        match self.relay.verdict() {
+            None => {}
+            // What it said behind its request was not read, and would turn the answer into a reset.
+            Some(Verdict::Finished) if self.handshake.is_whole() => {
+                self.begin_lingering(Ending::Finished, key, shop, now);
+                return None;
+            }
+            Some(Verdict::Finished) => return Some(Fate::Over(Ending::Finished)),
+            Some(Verdict::Reset(Side::Client)) => return Some(Fate::Over(Ending::ClientReset)),
+            Some(Verdict::Reset(Side::Server)) => return Some(Fate::Over(Ending::ServerReset)),
+        }
+        self.watch(key, &mut shop.means);
+        let half_closed = self.awaits_an_end();
+        if self.tell_moved(&shop.tally) || half_closed != self.half_closed {
+            self.half_closed = half_closed;
+            self.put_off(key, shop, now);
+        }
+        Some(Fate::Waits)
+    }
+
+    /// A client that said all it had to say is not read any more, and may leave before its answer comes.
+    fn watch(&mut self, key: Key, means: &mut Means) {
+        if self.watch != Watch::Not || !self.relay.to_server.is_shut() {
+            return;
+        }
+        // Again and again: its end is a first event (POLLRDHUP) that is no news.
+        let poll = opcode::PollAdd::new(Fd(self.client.as_raw_fd()), 0)
+            .multi(true)
+            .build()
+            .user_data(Act::Watch.of(key));
+        self.watch = Watch::Begun;
+        // SAFETY: it points to nothing.
+        unsafe { means.ask(&[poll]) };
+    }
+
+    fn begin_lingering(&mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) {
+        let heard = false;
+        self.phase = Phase::Lingering { ending, heard };
+        self.server = None;
+        self.put_off(key, shop, now);
+    }
+
+    /// Brings the client what it is told last, and waits for it to hang up. What it says is thrown away.
+    fn linger(&mut self, ending: Ending, heard: bool, key: Key, means: &mut Means) -> Fate {
+        self.drive(Direction::ToClient, key, means);
+        if !heard {
+            let lane = (key, Direction::ToServer);
+            self.to_server.receive(lane, &self.client, BUFFER, means);
+        }
+        match self.relay.to_client.step() {
+            Step::Over if heard => Fate::Over(ending),
+            _ => Fate::Waits,
+        }
+    }
+
+    /// The client is to get next what the handshake has for it.
+    fn say(&mut self) {
+        let said = self.handshake.take_said();
+        if !said.is_empty() {
+            self.to_client.hold(&said);
+            self.relay.to_client.hold(said.len());
+        }
+    }
+
+    /// Where there is no server, nothing is asked of it.
+    fn drive(&mut self, direction: Direction, key: Key, means: &mut Means) {
+        let server = self.server.as_ref().unwrap_or(&self.client);
+        let (lane, ends) = match direction {
+            Direction::ToServer => (&mut self.to_server, (&self.client, server)),
+            Direction::ToClient => (&mut self.to_client, (server, &self.client)),
+        };
+        lane.drive(&mut self.relay, (key, direction), ends, means);
+    }
+
+    fn lane(&mut self, direction: Direction) -> &mut Lane {
+        self.hands(direction).0
+    }
+
+    fn hands(&mut self, direction: Direction) -> (&mut Lane, &mut Relay) {
+        match direction {
+            Direction::ToServer => (&mut self.to_server, &mut self.relay),
+            Direction::ToClient => (&mut self.to_client, &mut self.relay),
+        }
+    }
+
+    fn is_under_way(&self, act: Act) -> bool {
+        let lane = |direction| match direction {
+            Direction::ToServer => &self.to_server,
+            Direction::ToClient => &self.to_client,
+        };
+        match act {
+            Act::Receive(direction) => lane(direction).is_receiving(),
+            Act::Send(direction) => lane(direction).is_sending(),
+            Act::Connect => self.address.is_some(),
+            Act::Watch => self.watch == Watch::Begun,
+        }
+    }
+
+    /// The deadline of the phase it is in begins anew: until then.
+    fn put_off(&mut self, key: Key, shop: &mut Shop, now: u64) -> u64 {
+        let after = match self.phase {
+            Phase::Hearing if self.is_extra() => LINGER,
+            Phase::Hearing => shop.timeouts.request,
+            Phase::Resolving | Phase::Connecting { .. } => shop.timeouts.connect,
+            Phase::Relaying if self.awaits_an_end() => shop.timeouts.half_closed,
+            Phase::Relaying => shop.timeouts.idle,
+            Phase::Lingering { .. } | Phase::Over { .. } => LINGER,
+        };
+        let until = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+        shop.timers.set(key, &mut self.timer, until);
+        until
+    }
+
+    /// One end has ended and the other is to. The end of a request that is whole says nothing of the kind.
+    fn awaits_an_end(&self) -> bool {
+        match self.handshake.is_whole() {
+            true => !self.relay.to_client.is_open(),
+            false => self.relay.is_half_closed(),
+        }
+    }
+
+    /// Tells the bytes that moved since last time; whether there were any.
+    fn tell_moved(&mut self, tally: &Tally) -> bool {
+        let moved = self.counts().map(|counts| counts.drained);
+        if moved == self.moved {
+            return false;
+        }
+        let [to_server, to_client] = moved;
+        let [before_to_server, before_to_client] = self.moved;
+        tally.moved(to_server - before_to_server, to_client - before_to_client);
+        self.moved = moved;
+        true
+    }
+
+    /// To the server and to the client.
+    fn counts(&self) -> [Counts; 2] {
+        [self.relay.to_server.counts(), self.relay.to_client.counts()]
+    }
+
+    /// It is one too many, and refused for that.
+    pub(super) fn is_extra(&self) -> bool {
+        self.place.is_none()
+    }
+
+    /// Its timer came up: whether it is due.
+    pub(super) fn is_due(&mut self, key: Key, timers: &mut Timers<Key>, now: u64) -> bool {
+        timers.is_due(key, &mut self.timer, now)
+    }
+}

@@ -1,0 +1,179 @@
+//! What a thread's connections share: the ring, the buffers that are received into, and how a completion tells whose it is.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use io_uring::squeue;
+
+use crate::engine::choice::UringSettings;
+use crate::engine::uring::buffers::Buffers;
+use crate::engine::uring::ring::{Kept, Ring};
+use crate::proxy::lane::BUFFER;
+use crate::proxy::relay::Direction;
+use crate::proxy::slab::Key;
+use crate::sys::clock::monotonic_ns;
+use crate::sys::wake::Wake;
+
+/// Requests that are submitted at once.
+const REQUESTS: u32 = 1_024;
+
+/// Completions that need not wait for room.
+const COMPLETIONS: u32 = 4_096;
+
+/// Buffers that are received into. Each is sent from in the turn that it was filled in, so they are as many as receives can
+/// be done between two turns.
+const BUFFERS: usize = 64;
+
+/// Buffers for leftovers kept for the next who needs one.
+const SPARE: usize = 16;
+
+/// How long what was sent may wait to be looked at, in ns, if nothing else happens.
+const SOON: u64 = 1_000_000;
+
+/// What of a connection is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    /// From the source of a direction.
+    Receive(Direction),
+    /// To the sink of a direction.
+    Send(Direction),
+    /// To the server.
+    Connect,
+    /// Until the client is gone.
+    Watch,
+}
+
+impl Act {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Receive(Direction::ToServer),
+        Self::Receive(Direction::ToClient),
+        Self::Send(Direction::ToServer),
+        Self::Send(Direction::ToClient),
+        Self::Connect,
+        Self::Watch,
+    ];
+
+    /// What a request of `key` carries. A key is below 2^60.
+    pub(super) fn of(self, key: Key) -> u64 {
+        let act = match self {
+            Self::Receive(Direction::ToServer) => 0,
+            Self::Receive(Direction::ToClient) => 1,
+            Self::Send(Direction::ToServer) => 2,
+            Self::Send(Direction::ToClient) => 3,
+            Self::Connect => 4,
+            Self::Watch => 5,
+        };
+        (key.number() as u64) << 3 | act
+    }
+
+    /// Whose it is.
+    pub(super) fn whose(user_data: u64) -> Option<(Key, Self)> {
+        let act = Self::ALL.get((user_data & 7) as usize)?;
+        Some((Key::from_number((user_data >> 3) as usize), *act))
+    }
+}
+
+/// The ring, and the memory that connections share.
+pub(super) struct Means {
+    pub(super) kept: Kept<Buffers>,
+    spare: Vec<Vec<u8>>,
+    /// Receives that found no buffer.
+    pub(super) dry: Vec<Key>,
+    /// Sends that are done as soon as they are submitted.
+    at_once: usize,
+    /// The kernel took a request no more: the loop is over.
+    failure: Option<io::Error>,
+}
+
+impl Means {
+    /// With a ring that `wake` wakes, of the thread that calls [`Ring::begin`].
+    ///
+    /// # Errors
+    /// As io_uring_setup(2) and io_uring_register(2): not allowed, a kernel before 6.1, or too little memory.
+    pub(super) fn new(wake: &Wake) -> io::Result<Self> {
+        // The first place is for a socket, and the listener may not have it: the ring would hold it open.
+        let files = [-1, wake.as_fd().as_raw_fd()];
+        let settings = UringSettings::default();
+        let ring = Ring::unowned(&settings, REQUESTS, COMPLETIONS, &files)?;
+        let buffers = Buffers::new(&ring, BUFFERS, BUFFER)?;
+        Ok(Self {
+            kept: Kept::new(ring, buffers),
+            spare: Vec::new(),
+            dry: Vec::new(),
+            at_once: 0,
+            failure: None,
+        })
+    }
+
+    /// Has the kernel do this with the next [`Self::wait`].
+    ///
+    /// # Safety
+    /// As [`Ring::push`].
+    pub(super) unsafe fn ask(&mut self, requests: &[squeue::Entry]) {
+        // SAFETY: passed on to the caller.
+        if let Err(error) = unsafe { self.kept.ring.push_together(requests) } {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    /// Has the kernel give this up.
+    pub(super) fn cancel(&mut self, user_data: u64) {
+        if let Err(error) = self.kept.ring.cancel_one(user_data) {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    /// One of the requests is a send that does not wait for room.
+    pub(super) fn expect_at_once(&mut self) {
+        self.at_once += 1;
+    }
+
+    /// Submits what was asked for, and sleeps until something has come of it or it is `deadline`, in ns.
+    ///
+    /// Sends are done by then. What they came to needs no turn of its own: it is looked at with whatever comes next, and soon.
+    ///
+    /// # Errors
+    /// As io_uring_enter(2).
+    pub(super) fn wait(&mut self, deadline: u64) -> io::Result<()> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
+        let done = std::mem::take(&mut self.at_once);
+        if done == 0 || !self.dry.is_empty() {
+            return self.kept.ring.wait(deadline);
+        }
+        let deadline = deadline.min(monotonic_ns() + SOON);
+        self.kept.ring.wait_for(done + 1, deadline)
+    }
+
+    /// An empty buffer for leftovers.
+    pub(super) fn spare(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes such a buffer back.
+    pub(super) fn put_down(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && self.spare.len() < SPARE {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::slab::Slab;
+
+    #[test]
+    fn a_completion_tells_whose_it_is() {
+        let mut slab = Slab::new();
+        for _ in 0..3 {
+            let key = slab.insert(Ok::<_, ()>).unwrap();
+            for act in Act::ALL {
+                assert_eq!(Act::whose(act.of(key)), Some((key, act)));
+            }
+        }
+        assert_eq!(Act::whose(7), None);
+    }
+}

@@ -1,0 +1,328 @@
+//! One thread's loop over io_uring: takes clients, tells each connection what is done, and looks after time.
+//!
+//! All that connections ask for in a turn goes with one call, which also waits for what comes next. A connection that is over
+//! stays until nothing of it is under way: its place is not taken before.
+
+use std::io;
+use std::mem;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::opcode;
+use io_uring::types::Fd;
+
+use super::connection::{Connection, Fate, Shop};
+use super::means::{Act, Means};
+use crate::engine::uring::ring::Completion;
+use crate::proxy::connection::is_starved;
+use crate::proxy::epoll::{PAUSE, REFUSALS};
+use crate::proxy::facts::Ending;
+use crate::proxy::resolver::{Inbox, Resolver};
+use crate::proxy::rules::Rules;
+use crate::proxy::server::{Options, Shared};
+use crate::proxy::slab::{Key, Slab};
+use crate::proxy::tally::Tally;
+use crate::proxy::timers::Timers;
+use crate::sys::clock::monotonic_ns;
+use crate::sys::tcp;
+use crate::sys::wake::Wake;
+
+/// No connection's.
+const ACCEPT: u64 = 7;
+
+/// Completions taken before time is looked after.
+const EVENTS: usize = 1_024;
+
+/// A thread's loop with its listener.
+pub(in crate::proxy) struct Worker {
+    listener: Option<TcpListener>,
+    connections: Slab<Connection>,
+    shop: Shop,
+    shared: Arc<Shared>,
+    /// Clients are taken as they come, by a request that goes on.
+    accepting: bool,
+    /// Nobody is accepted until then.
+    paused: Option<u64>,
+    /// Refused connections that are being told so, about.
+    refusals: usize,
+    drain: Duration,
+    /// Those that are not over by then are cut off.
+    stopping: Option<u64>,
+}
+
+impl Worker {
+    /// With a listener that is bound.
+    ///
+    /// # Errors
+    /// As io_uring_setup(2): not allowed, a kernel before 6.1; out of file descriptors or memory.
+    pub(in crate::proxy) fn new(
+        listener: TcpListener,
+        rules: Arc<Rules>,
+        resolver: Resolver,
+        options: &Options,
+        shared: Arc<Shared>,
+        wake: &Wake,
+    ) -> io::Result<Self> {
+        // A request that goes on would end where nobody waits.
+        listener.set_nonblocking(false)?;
+        let shop = Shop {
+            rules,
+            resolver,
+            inbox: Arc::new(Inbox::new(wake.clone())),
+            tally: Arc::default(),
+            timers: Timers::new(),
+            means: Means::new(wake)?,
+            timeouts: options.timeouts,
+            starved: Vec::new(),
+        };
+        Ok(Self {
+            listener: Some(listener),
+            connections: Slab::new(),
+            shop,
+            shared,
+            accepting: false,
+            paused: None,
+            refusals: 0,
+            drain: options.drain,
+            stopping: None,
+        })
+    }
+
+    /// What it counts.
+    pub(in crate::proxy) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.shop.tally)
+    }
+
+    /// Serves until it is told to stop and the last connection is over, or has had its time.
+    ///
+    /// # Errors
+    /// As io_uring_enter(2), and as listen(2) where the listener is none.
+    pub(in crate::proxy) fn run(mut self) -> io::Result<()> {
+        self.shop.means.kept.ring.begin()?;
+        loop {
+            self.accept()?;
+            self.shop.means.kept.ring.watch_wake()?;
+            self.shop.means.wait(self.deadline())?;
+            let now = monotonic_ns();
+            for _ in 0..EVENTS {
+                let Some(completion) = self.shop.means.kept.ring.next() else {
+                    break;
+                };
+                self.done(completion, now)?;
+            }
+            if self.shop.means.kept.ring.was_woken() {
+                self.resolved(now);
+            }
+            self.refill(now);
+            self.expire(now);
+            self.recover(now);
+            if self.is_over(now)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// When to stop sleeping, whatever happens.
+    fn deadline(&self) -> u64 {
+        let next = [self.shop.timers.next(), self.paused, self.stopping];
+        next.into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    fn done(&mut self, completion: Completion, now: u64) -> io::Result<()> {
+        if completion.user_data == ACCEPT {
+            return self.accepted(completion, now);
+        }
+        if let Some((key, act)) = Act::whose(completion.user_data)
+            && let Some(connection) = self.connections.get_mut(key)
+        {
+            let fate = connection.done(act, completion, key, &mut self.shop, now);
+            self.meet(key, fate, now);
+            self.reap(key, now);
+        }
+        Ok(())
+    }
+
+    fn resolved(&mut self, now: u64) {
+        for (key, answer) in self.shop.inbox.take() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                let fate = connection.resolved(answer, key, &mut self.shop, now);
+                self.meet(key, fate, now);
+            }
+        }
+    }
+
+    /// Those who found no buffer ask again.
+    fn refill(&mut self, now: u64) {
+        for key in mem::take(&mut self.shop.means.dry) {
+            if let Some(connection) = self.connections.get_mut(key) {
+                let fate = connection.refill(key, &mut self.shop, now);
+                self.meet(key, fate, now);
+            }
+        }
+    }
+
+    fn meet(&mut self, key: Key, fate: Fate, now: u64) {
+        match fate {
+            Fate::Waits => {}
+            Fate::Over(ending) => self.close(key, ending, now),
+        }
+    }
+
+    fn close(&mut self, key: Key, ending: Ending, now: u64) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.is_over()
+        {
+            connection.end(ending, key, &mut self.shop);
+            self.reap(key, now);
+        }
+    }
+
+    /// Lets one go that is over, once nothing of it is under way.
+    fn reap(&mut self, key: Key, now: u64) {
+        let gone = |connection: &mut Connection| connection.is_over() && !connection.is_busy();
+        if !self.connections.get_mut(key).is_some_and(gone) {
+            return;
+        }
+        if let Some(connection) = self.connections.remove(key) {
+            if connection.is_extra() {
+                self.refusals -= 1;
+            }
+            let facts = connection.close(&mut self.shop, now);
+            self.shop.tally.over(&facts);
+            // There are file descriptors again.
+            self.paused = self.paused.map(|until| until.min(now));
+        }
+    }
+
+    fn expire(&mut self, now: u64) {
+        while let Some(key) = self.shop.timers.up(now) {
+            if let Some(connection) = self.connections.get_mut(key)
+                && connection.is_due(key, &mut self.shop.timers, now)
+            {
+                let fate = connection.expired(key, &mut self.shop, now);
+                self.meet(key, fate, now);
+            }
+        }
+    }
+
+    /// After a pause, serves those first who were accepted and could not be given a server's socket.
+    fn recover(&mut self, now: u64) {
+        if self.paused.is_some_and(|until| until <= now) {
+            self.paused = None;
+            for key in mem::take(&mut self.shop.starved) {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    let fate = connection.connect(key, &mut self.shop, now);
+                    self.meet(key, fate.unwrap_or(Fate::Waits), now);
+                }
+            }
+        }
+        if self.paused.is_none() && !self.shop.starved.is_empty() {
+            self.pause(now);
+        }
+    }
+
+    fn pause(&mut self, now: u64) {
+        self.paused = Some(now + PAUSE);
+        self.shop.tally.paused();
+        if self.accepting {
+            self.shop.means.cancel(ACCEPT);
+        }
+    }
+
+    /// Has clients taken, where that has ended and may go on.
+    fn accept(&mut self) -> io::Result<()> {
+        let may = self.paused.is_none() && self.stopping.is_none();
+        if let (true, false, Some(listener)) = (may, self.accepting, &self.listener) {
+            let accept = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
+                .flags(libc::SOCK_CLOEXEC)
+                .build()
+                .user_data(ACCEPT);
+            self.accepting = true;
+            // SAFETY: it points to nothing.
+            unsafe { self.shop.means.ask(&[accept]) };
+        }
+        Ok(())
+    }
+
+    fn accepted(&mut self, completion: Completion, now: u64) -> io::Result<()> {
+        self.accepting = completion.more();
+        let Some(errno) = completion.errno() else {
+            // SAFETY: a new descriptor (accept(2)) that nobody else owns.
+            let client = unsafe { OwnedFd::from_raw_fd(completion.result) };
+            self.admit(client.into(), now);
+            return Ok(());
+        };
+        let error = io::Error::from_raw_os_error(errno);
+        match errno {
+            _ if is_starved(&error) => self.pause(now),
+            libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP => return Err(error),
+            // Of that one client: it is gone again, or never came through. Or nobody is to be taken any more.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, stream: TcpStream, now: u64) {
+        self.shop.tally.accepted();
+        let place = self.shared.place();
+        let extra = place.is_none();
+        if extra && self.refusals >= REFUSALS {
+            self.shop.tally.ended(Ending::Busy);
+            let _ = tcp::reset_on_close(&stream);
+            return;
+        }
+        let mut first = Fate::Waits;
+        let admitted = self.connections.insert(|key| {
+            let (connection, fate) = Connection::new(stream, place, key, &mut self.shop, now)?;
+            first = fate;
+            Ok::<_, io::Error>(connection)
+        });
+        match admitted {
+            Ok(key) => {
+                self.refusals += usize::from(extra);
+                self.meet(key, first, now);
+            }
+            // It is gone again.
+            Err(_) => self.shop.tally.ended(Ending::ClientReset),
+        }
+    }
+
+    /// Told to stop, it takes those who are waiting already and nobody else. True when all is over.
+    fn is_over(&mut self, now: u64) -> io::Result<bool> {
+        let drain = u64::try_from(self.drain.as_nanos()).unwrap_or(u64::MAX);
+        if self.stopping.is_none() && self.shared.is_stopping() {
+            self.stopping = Some(now.saturating_add(drain));
+            if self.accepting {
+                self.shop.means.cancel(ACCEPT);
+            }
+        }
+        let Some(until) = self.stopping else {
+            return Ok(false);
+        };
+        if !self.accepting
+            && let Some(listener) = self.listener.take()
+        {
+            listener.set_nonblocking(true)?;
+            while let (None, Ok((stream, _))) = (self.paused, listener.accept()) {
+                self.admit(stream, now);
+            }
+        }
+        if now >= until {
+            for key in self.connections.keys() {
+                self.close(key, Ending::Stopped, now);
+            }
+        }
+        Ok(self.connections.is_empty() && self.listener.is_none())
+    }
+}
+
+impl Drop for Worker {
+    /// What requests point to goes after the kernel is done with it.
+    fn drop(&mut self) {
+        if !self.shop.means.kept.ring.close() {
+            mem::forget(mem::take(&mut self.connections));
+        }
+    }
+}
