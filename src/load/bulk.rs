@@ -77,7 +77,10 @@ enum Stage {
 enum Goal {
     Open,
     /// Data; with `end` it is ended after that.
-    Send { amount: Amount, end: bool },
+    Send {
+        amount: Amount,
+        end: bool,
+    },
 }
 
 impl<'a> Worker<'a> {
@@ -168,7 +171,11 @@ impl<'a> Worker<'a> {
             if over || cancel.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let wait = if ready.is_empty() { TICK } else { Duration::ZERO };
+            let wait = if ready.is_empty() {
+                TICK
+            } else {
+                Duration::ZERO
+            };
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}

@@ -66,7 +66,8 @@ impl Connection {
     /// Between requests: whether it can still be used. What came without being asked for stays where it is, and will be
     /// no answer.
     pub(super) fn is_usable(&mut self) -> bool {
-        !self.more || matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        !self.more
+            || matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Says and hears all that can be now.

@@ -216,7 +216,9 @@ impl Dialogue {
             Stage::Request => {
                 let whole = self.expected(script);
                 let came = self.came;
-                early(&format!("it ended after {came} of {whole} bytes of the answer"))
+                early(&format!(
+                    "it ended after {came} of {whole} bytes of the answer"
+                ))
             }
             Stage::Line(_) => self.line(script, true),
             Stage::Rest => Ok(Step::Over),

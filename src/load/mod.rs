@@ -2,7 +2,8 @@
 //!
 //! Of the generator are pure: a [`dialogue`], which is one connection's, begins with a [`handshake`] or an [`order`], and compares what
 //! comes with the [`pattern`]; a [`schedule`], which says when requests start, a [`tally`] of what became of them, and a [`fault`].
-//! `connection`, [`worker`] and [`bulk`] are their hands and loops, and a [`slice`] is a stretch of measuring with all threads.
+//! `connection`, [`worker`] and [`bulk`] are their hands and loops, a [`slice`] is a stretch of measuring with all threads, and a [`session`]
+//! all of a [`plan`].
 
 pub mod bulk;
 mod connection;
@@ -12,8 +13,10 @@ pub mod handshake;
 pub mod order;
 pub mod origin;
 pub mod pattern;
+pub mod plan;
 pub mod schedule;
 pub mod send;
+pub mod session;
 pub mod slice;
 pub mod tally;
 pub mod worker;

@@ -121,7 +121,12 @@ mod tests {
         let late: Vec<_> = (0..4).map(|_| schedule.next(1_350)).collect();
         assert_eq!(
             late,
-            [Due::Now(1_100), Due::Now(1_200), Due::Now(1_300), Due::At(1_400)]
+            [
+                Due::Now(1_100),
+                Due::Now(1_200),
+                Due::Now(1_300),
+                Due::At(1_400)
+            ]
         );
         assert_eq!(schedule.next(2_000), Due::Never);
         assert_eq!(schedule.left(), 6);

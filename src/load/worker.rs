@@ -289,7 +289,10 @@ impl<'a> Worker<'a> {
     /// A request was answered rightly.
     #[inline]
     fn done(&mut self, number: usize, schedule: &Schedule, tally: &mut Tally) {
-        let request = self.slots.get_mut(number).and_then(|slot| slot.request.take());
+        let request = self
+            .slots
+            .get_mut(number)
+            .and_then(|slot| slot.request.take());
         if let Some(request) = request {
             let bytes = self.job.script.message();
             tally.answered(request.times, bytes, schedule.is_open());

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::ledger::{self, Row};
 use super::record::{Compared, Ratios};
-use super::{comparison, intervals, ledger, packets, sample};
+use super::{comparison, intervals, packets, proxy, sample};
 use crate::stats::{ratio::Ratio, spread::Spread};
 
 const README: &str = include_str!("../../results/README.md");
@@ -60,7 +61,10 @@ fn keys_of(value: &impl serde::Serialize) -> Vec<String> {
 
 #[test]
 fn each_column_is_explained() {
-    ledger::columns::names().for_each(|name| assert_explained(section("udp.csv"), name));
+    <ledger::columns::Row<'_> as Row>::names()
+        .for_each(|name| assert_explained(section("udp.csv"), name));
+    <proxy::columns::Row<'_> as Row>::names()
+        .for_each(|name| assert_explained(section("proxy.csv"), name));
     comparison::columns::names().for_each(|name| assert_explained(section("comparison.csv"), name));
     for name in intervals::COLUMNS {
         assert_explained(section("intervals.csv"), name);

@@ -10,7 +10,12 @@ pub fn tie(command: &mut Command) -> &mut Command {
     command.process_group(0);
     let tie = || {
         // SAFETY: takes no pointers and concerns only the calling process.
-        unsafe { syscall!(prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong))? };
+        unsafe {
+            syscall!(prctl(
+                libc::PR_SET_PDEATHSIG,
+                libc::SIGTERM as libc::c_ulong
+            ))?
+        };
         io::Result::Ok(())
     };
     // SAFETY: between fork and exec only what is async-signal-safe may be called; prctl(2) is a plain system call, and reading errno

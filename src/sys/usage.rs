@@ -181,7 +181,10 @@ mod tests {
         assert!(sum(after - before) >= 0.02);
         // Cheap to start, and it costs something before it waits for its end.
         let mut child = Command::new("sh")
-            .args(["-c", "n=0; while [ $n -lt 20000 ]; do n=$((n+1)); done; echo done; read end"])
+            .args([
+                "-c",
+                "n=0; while [ $n -lt 20000 ]; do n=$((n+1)); done; echo done; read end",
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

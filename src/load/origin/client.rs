@@ -200,7 +200,9 @@ impl Client {
                 return Ok(());
             }
             Some(Order::Once(number)) => {
-                let due = behind.len().min(usize::try_from(number).unwrap_or(usize::MAX));
+                let due = behind
+                    .len()
+                    .min(usize::try_from(number).unwrap_or(usize::MAX));
                 self.mode = Mode::Once(number - due as u64);
                 self.rest = [PREFIX, behind.get(..due).unwrap_or_default()].concat();
             }
