@@ -171,7 +171,7 @@ mod tests {
         let sum = |time: CpuTime| time.user + time.system;
         let me = std::process::id();
         let before = of_process(me).unwrap();
-        let spent = std::thread::spawn(|| {
+        let spent = std::thread::spawn(move || {
             while sum(CpuTime::of_this_thread()) < 0.02 {
                 std::hint::spin_loop();
             }

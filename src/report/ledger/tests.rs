@@ -1,3 +1,4 @@
+use super::Row as _;
 use super::columns::Row;
 use super::*;
 use crate::report::record::{Record, Run};

@@ -6,6 +6,8 @@
 
 pub mod columns;
 pub mod overhead;
+#[cfg(test)]
+pub(super) mod sample;
 pub mod text;
 pub mod totals;
 
@@ -223,3 +225,6 @@ impl Run {
         self.requests_per_s.or(self.bytes_per_s)
     }
 }
+
+#[cfg(test)]
+mod tests;
