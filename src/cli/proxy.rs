@@ -1,10 +1,14 @@
-//! `bench proxy` and its roles, a file each.
+//! `bench proxy` ([`run`](mod@run)) and its roles, a file each.
 
 pub(super) mod args;
+mod child;
+mod load;
 mod log;
 mod monitor;
 mod origin;
+mod output;
 mod reload;
+mod run;
 mod send;
 mod serve;
 mod summary;
@@ -18,9 +22,11 @@ use args::{Proxy, Role};
 
 pub(super) fn run(args: &Proxy) -> Result<(), Failure> {
     match &args.role {
-        Role::Serve(args) => serve::run(args),
-        Role::Origin(args) => origin::run(args),
-        Role::Send(args) => send::run(args),
+        None => run::run(&args.own, &args.load),
+        Some(Role::Load(args)) => load::run(args),
+        Some(Role::Serve(args)) => serve::run(args),
+        Some(Role::Origin(args)) => origin::run(args),
+        Some(Role::Send(args)) => send::run(args),
     }
 }
 
