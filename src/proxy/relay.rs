@@ -286,11 +286,6 @@ impl Flow {
         self.lot = bytes.max(1);
     }
 
-    /// Bytes that are taken at a time.
-    pub fn lot(&self) -> usize {
-        self.lot
-    }
-
     /// Bytes in hand.
     pub fn held(&self) -> usize {
         self.held

@@ -15,8 +15,8 @@ use super::rules::Rules;
 use super::tally::{Tally, Totals};
 use super::{epoll, uring};
 use crate::engine::choice::Kind;
-use crate::sys::tcp;
 use crate::sys::wake::Wake;
+use crate::sys::{limit, tcp};
 
 /// What a proxy is to do, apart from its rules.
 #[derive(Debug, Clone)]
@@ -79,6 +79,10 @@ pub(super) struct Shared {
     stop: AtomicBool,
     open: Arc<AtomicUsize>,
     most: usize,
+    /// Clients who may be taken unseen, over all threads: each has a listener of its own.
+    unseen: usize,
+    /// Files that may be open at once.
+    files: u64,
 }
 
 /// One of the connections allowed at once. Dropping it makes room.
@@ -103,9 +107,11 @@ impl Shared {
         }
     }
 
-    /// Connections that have one, over all threads.
-    pub(super) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+    /// There are files for all who may come before anybody looks, and for their servers.
+    pub(super) fn has_files(&self) -> bool {
+        let clients = self.open.load(Ordering::Relaxed) + self.unseen;
+        // Those of the program itself are few.
+        2 * clients as u64 + 64 <= self.files
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -192,6 +198,8 @@ impl Server {
             stop: AtomicBool::new(false),
             open: Arc::default(),
             most: options.connections,
+            unseen: options.threads * tcp::BACKLOG as usize,
+            files: limit::open_files()?.soft.unwrap_or(u64::MAX),
         });
         let listeners = listeners(address, options.threads)?;
         let local = match listeners.first() {

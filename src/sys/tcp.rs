@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` at most (listen(2)).
-const BACKLOG: i32 = 4_096;
+pub const BACKLOG: i32 = 4_096;
 
 /// A non-blocking listener, or with `shared` one of several on the same port, among which the kernel spreads
 /// connections (`SO_REUSEPORT`). An IPv6 one takes IPv4 too where its address is unspecified. What it accepts inherits the

@@ -29,6 +29,18 @@ impl Buffers {
     /// # Errors
     /// As io_uring_register(2), and out of memory.
     pub(crate) fn new(ring: &Ring, count: usize, stride: usize) -> io::Result<Self> {
+        let mut buffers = Self::withheld(ring, count, stride)?;
+        for buffer in 0..buffers.count {
+            buffers.give_back(buffer);
+        }
+        Ok(buffers)
+    }
+
+    /// As [`Self::new`], all of them ours until they are given.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn withheld(ring: &Ring, count: usize, stride: usize) -> io::Result<Self> {
         let count = count.clamp(1, 1 << 15).next_power_of_two() as u16;
         let entries = Region::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let memory = Region::new(usize::from(count) * stride)?;
@@ -39,17 +51,13 @@ impl Buffers {
                 .register_buf_ring_with_flags(start, count, GROUP, 0)
                 .map_err(explained)?;
         }
-        let mut buffers = Self {
+        Ok(Self {
             entries,
             memory,
             count,
             stride,
             tail: 0,
-        };
-        for buffer in 0..count {
-            buffers.give_back(buffer);
-        }
-        Ok(buffers)
+        })
     }
 
     /// The first `length` bytes of a buffer that the kernel has filled.

@@ -6,7 +6,6 @@
 use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::os::fd::RawFd;
-use std::slice;
 use std::sync::{Mutex, PoisonError};
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
@@ -176,23 +175,11 @@ impl Ring {
     /// # Safety
     /// Everything `entry` points to stays valid, and untouched where it is written, until its last completion.
     pub(crate) unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.push_together(slice::from_ref(entry)) }
-    }
-
-    /// As [`Self::push`], all of them by one call: a chain of links ends where a submission does.
-    ///
-    /// # Errors
-    /// As [`Self::push`]; then none of them is queued.
-    ///
-    /// # Safety
-    /// As [`Self::push`].
-    pub(crate) unsafe fn push_together(&mut self, entries: &[squeue::Entry]) -> io::Result<()> {
         for _ in 0..2 {
             // SAFETY: passed on to the caller.
-            if unsafe { self.ring.submission().push_multiple(entries) }.is_ok() {
-                self.pending += entries.len();
-                self.stats.sqes += entries.len() as u64;
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                self.pending += 1;
+                self.stats.sqes += 1;
                 return Ok(());
             }
             self.enter()?;
@@ -243,27 +230,19 @@ impl Ring {
     /// # Errors
     /// As io_uring_enter(2).
     pub(crate) fn wait(&mut self, deadline: u64) -> io::Result<()> {
-        self.wait_for(1, deadline)
-    }
-
-    /// As [`Self::wait`], until there are so many completions where there is none yet.
-    ///
-    /// # Errors
-    /// As io_uring_enter(2).
-    pub(crate) fn wait_for(&mut self, completions: usize, deadline: u64) -> io::Result<()> {
         if !self.ring.completion().is_empty() {
             return Ok(());
         }
         self.count(true);
         if deadline == u64::MAX {
-            return passed_over(self.ring.submit_and_wait(completions));
+            return passed_over(self.ring.submit_and_wait(1));
         }
         let ns = deadline.saturating_sub(monotonic_ns());
         let time = Timespec::new()
             .sec(ns / 1_000_000_000)
             .nsec((ns % 1_000_000_000) as u32);
         let until = SubmitArgs::new().timespec(&time);
-        passed_over(self.ring.submitter().submit_with_args(completions, &until))
+        passed_over(self.ring.submitter().submit_with_args(1, &until))
     }
 
     /// Takes the next completion, if there is one.

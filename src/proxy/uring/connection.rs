@@ -170,7 +170,7 @@ impl Connection {
             (Act::Receive(Direction::ToServer), Phase::Lingering { ending, .. }) => {
                 match self.to_server.heard(completion, key, means) {
                     // Nobody is there for that any more.
-                    Heard::Bytes(buffer, _) => means.kept.memory.give_back(buffer),
+                    Heard::Bytes(buffer, _) => means.kept.memory.put_down(buffer),
                     Heard::Nothing => {}
                     Heard::End => {
                         self.phase = Phase::Lingering {
@@ -184,7 +184,7 @@ impl Connection {
             (Act::Receive(direction), Phase::Over { .. }) => {
                 let heard = self.lane(direction).heard(completion, key, means);
                 if let Heard::Bytes(buffer, _) = heard {
-                    means.kept.memory.give_back(buffer);
+                    means.kept.memory.put_down(buffer);
                 }
             }
             (Act::Receive(direction), _) => {
@@ -304,7 +304,7 @@ impl Connection {
                 .user_data(Act::Connect.of(key));
                 (self.server, self.address) = (Some(server), Some(address));
                 // SAFETY: the address is in a box of its own, which goes with the completion or after it.
-                unsafe { shop.means.ask(&[connect]) };
+                unsafe { shop.means.ask(&connect) };
                 Some(Fate::Waits)
             }
             Err(error) if is_starved(&error) => {
@@ -398,7 +398,7 @@ impl Connection {
             Heard::Bytes(buffer, bytes) => {
                 let said = shop.means.kept.memory.filled(buffer, bytes);
                 let next = self.handshake.take(said, &shop.rules);
-                shop.means.kept.memory.give_back(buffer);
+                shop.means.kept.memory.put_down(buffer);
                 next
             }
             Heard::End => self.handshake.ended(&shop.rules),
@@ -521,7 +521,7 @@ impl Connection {
             .user_data(Act::Watch.of(key));
         self.watch = Watch::Begun;
         // SAFETY: it points to nothing.
-        unsafe { means.ask(&[poll]) };
+        unsafe { means.ask(&poll) };
     }
 
     fn begin_lingering(&mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) {

@@ -1,18 +1,17 @@
 //! The hands of a [`Relay`]: one direction's bytes between its two sockets, through a buffer that the kernel picks.
 //!
 //! ```text
-//!   receive ----> a shared buffer ----> send, not waiting ----> all of it: the buffer goes back
-//!      ^                                        | the sink took some
-//!      |                                        v
-//!      +-------- all of it <---- send <---- memory of its own
+//!   receive ----> a shared buffer ----> send ----> all of it: the buffer goes back
+//!      ^                                  | the sink has no room, and the buffers are getting few
+//!      |                                  v
+//!      +---- all of it <---- send <---- memory of its own
 //! ```
 //!
-//! A lot is sent from the buffer that it came in, in a chain with the next receive: that begins when all of the lot is sent, and
-//! is cancelled where it is not. So nothing is taken before the sink has the last lot, and yet both go with one call. While
-//! a receive waits, it has no buffer.
+//! A lot is sent from the buffer that it came in, and the next one is asked for when all of it is sent. While a receive waits,
+//! it has no buffer.
 
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::ptr;
 
 use io_uring::types::Fd;
@@ -45,8 +44,12 @@ pub(super) struct Lane {
 enum Hand {
     #[default]
     Nothing,
-    /// So many bytes in a shared buffer.
-    Lent { buffer: u16, bytes: usize },
+    /// So many bytes in a shared buffer, some of which are gone.
+    Lent {
+        buffer: u16,
+        bytes: usize,
+        gone: usize,
+    },
     /// Bytes of its own, so many of which are gone.
     Own { bytes: Vec<u8>, gone: usize },
 }
@@ -93,13 +96,7 @@ impl Lane {
                     let most = measured(relay, direction, sink, most);
                     self.receive((key, direction), source, most, means);
                 }
-                Step::Drain { .. } => {
-                    let next = relay.flow(direction).is_open().then(|| {
-                        let lot = relay.flow(direction).lot();
-                        (source, measured(relay, direction, sink, lot))
-                    });
-                    self.send(key, direction, sink, next, means);
-                }
+                Step::Drain { .. } => self.send((key, direction), sink, means),
                 Step::Shut => {
                     // It fails only where the peer is gone, which the other direction meets by itself.
                     let _ = sink.shutdown(Shutdown::Write);
@@ -121,56 +118,47 @@ impl Lane {
         if self.receiving || self.dry {
             return;
         }
-        let receive = receive(key, direction, source.as_raw_fd(), most, self.likely);
+        let receive = opcode::Recv::new(Fd(source.as_raw_fd()), ptr::null_mut(), most as u32)
+            .buf_group(GROUP)
+            .ioprio(if self.likely { 0 } else { POLL_FIRST })
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT)
+            .user_data(Act::Receive(direction).of(key));
         self.receiving = true;
-        // SAFETY: it points to nothing; the kernel picks one of the buffers that are provided.
-        unsafe { means.ask(&[receive]) };
+        // SAFETY: it points to nothing; the kernel picks one of the buffers that are on offer.
+        unsafe { means.ask(&receive) };
     }
 
-    /// Asks for what is in hand to be sent, and for the `next` lot behind it where it is all sent at once.
-    fn send(
-        &mut self,
-        key: Key,
-        direction: Direction,
-        sink: &TcpStream,
-        next: Option<(&TcpStream, usize)>,
-        means: &mut Means,
-    ) {
+    /// Asks for what is in hand to be sent.
+    fn send(&mut self, (key, direction): (Key, Direction), sink: &TcpStream, means: &mut Means) {
         if let Hand::Nothing = self.hand {
             let bytes = std::mem::take(&mut self.later);
             self.hand = Hand::Own { bytes, gone: 0 };
         }
+        let pool = &means.kept.memory;
+        // It waits for room, unless others need the buffer before there is any.
+        let (bytes, gone, flags) = match &self.hand {
+            Hand::Lent {
+                buffer,
+                bytes,
+                gone,
+            } => match pool.is_ample() {
+                true => (pool.filled(*buffer, *bytes), *gone, 0),
+                false => (pool.filled(*buffer, *bytes), *gone, libc::MSG_DONTWAIT),
+            },
+            Hand::Own { bytes, gone } => (bytes.as_slice(), *gone, 0),
+            Hand::Nothing => return,
+        };
+        let rest = bytes.get(gone..).unwrap_or_default();
+        let send = opcode::Send::new(Fd(sink.as_raw_fd()), rest.as_ptr(), rest.len() as u32)
+            .flags(flags | libc::MSG_NOSIGNAL)
+            .build()
+            .user_data(Act::Send(direction).of(key));
         self.sending = true;
-        let sink = sink.as_raw_fd();
-        match &self.hand {
-            Hand::Lent { buffer, bytes } => {
-                let lot = means.kept.memory.filled(*buffer, *bytes);
-                // A short send breaks the chain only where it was to be whole (MSG_WAITALL), and it is not waited for room
-                // (MSG_DONTWAIT).
-                let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL;
-                let send = send(key, direction, sink, lot, flags);
-                means.expect_at_once();
-                if let Some((source, most)) = next {
-                    self.receiving = true;
-                    let source = source.as_raw_fd();
-                    let receive = receive(key, direction, source, most, self.likely);
-                    let chain = [send.flags(squeue::Flags::IO_LINK), receive];
-                    // SAFETY: the buffer is not given back before the send's completion, and outlives the ring.
-                    unsafe { means.ask(&chain) };
-                } else {
-                    // SAFETY: as above.
-                    unsafe { means.ask(&[send]) };
-                }
-            }
-            Hand::Own { bytes, gone } => {
-                let rest = bytes.get(*gone..).unwrap_or_default();
-                let send = send(key, direction, sink, rest, 0);
-                // SAFETY: the bytes stay where they are until the send's completion: `hold` leaves them alone, and their
-                // connection is not let go before. At the end the ring is closed first.
-                unsafe { means.ask(&[send]) };
-            }
-            Hand::Nothing => self.sending = false,
-        }
+        // SAFETY: a shared buffer is not put down before the send's completion, and outlives the ring. Bytes of its own stay
+        // where they are until then: `hold` leaves them alone, and their connection is not let go before; at the end
+        // the ring is closed first.
+        unsafe { means.ask(&send) };
     }
 
     /// Takes what a receive came to.
@@ -184,7 +172,11 @@ impl Lane {
         match self.heard(completion, key, means) {
             Heard::Bytes(buffer, bytes) => {
                 relay.flow(direction).filled(bytes);
-                self.hand = Hand::Lent { buffer, bytes };
+                self.hand = Hand::Lent {
+                    buffer,
+                    bytes,
+                    gone: 0,
+                };
             }
             Heard::End => relay.flow(direction).ended(),
             Heard::Nothing => {}
@@ -196,22 +188,23 @@ impl Lane {
     pub(super) fn heard(&mut self, completion: Completion, key: Key, means: &mut Means) -> Heard {
         self.receiving = false;
         self.likely = completion.leaves_some();
-        match (completion.errno(), completion.buffer()) {
-            (None, Some(buffer)) if completion.result > 0 => {
+        if let Some(buffer) = completion.buffer() {
+            means.kept.memory.taken();
+            if completion.result > 0 {
                 return Heard::Bytes(buffer, completion.result as usize);
             }
-            (_, Some(buffer)) => means.kept.memory.give_back(buffer),
-            _ => {}
+            means.kept.memory.put_down(buffer);
         }
         match completion.errno() {
             None => Heard::End,
             Some(libc::ENOBUFS) => {
                 means.kept.ring.rearmed();
+                means.kept.memory.ran_dry();
                 means.dry.push(key);
                 (self.likely, self.dry) = (true, true);
                 Heard::Nothing
             }
-            // The lot before it was not sent as a whole, or it was given up.
+            // It was given up, or is to be tried again.
             Some(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => Heard::Nothing,
             Some(_) => Heard::Failed,
         }
@@ -241,17 +234,32 @@ impl Lane {
         };
         relay.flow(direction).drained(sent);
         match &mut self.hand {
-            Hand::Lent { buffer, bytes } if sent < *bytes => {
-                // Others need the buffer before the sink has room.
-                let mut bytes_left = means.spare();
-                let lot = means.kept.memory.filled(*buffer, *bytes);
-                bytes_left.extend_from_slice(lot.get(sent..).unwrap_or_default());
-                self.put_down(means);
-                let (bytes, gone) = (bytes_left, 0);
-                self.hand = Hand::Own { bytes, gone };
-            }
+            Hand::Lent { bytes, gone, .. } if *gone + sent < *bytes => *gone += sent,
             Hand::Own { bytes, gone } if *gone + sent < bytes.len() => *gone += sent,
             _ => self.put_down(means),
+        }
+        // It was not to wait, and there is no room.
+        if completion.errno() == Some(libc::EAGAIN) {
+            self.move_out(means);
+        }
+    }
+
+    /// Takes what is in hand out of a buffer that others need.
+    fn move_out(&mut self, means: &mut Means) {
+        if let Hand::Lent {
+            buffer,
+            bytes,
+            gone,
+        } = self.hand
+        {
+            let mut rest = means.spare();
+            let lot = means.kept.memory.filled(buffer, bytes);
+            rest.extend_from_slice(lot.get(gone..).unwrap_or_default());
+            means.kept.memory.put_down(buffer);
+            self.hand = Hand::Own {
+                bytes: rest,
+                gone: 0,
+            };
         }
     }
 
@@ -259,7 +267,7 @@ impl Lane {
     pub(super) fn put_down(&mut self, means: &mut Means) {
         match std::mem::take(&mut self.hand) {
             Hand::Nothing => {}
-            Hand::Lent { buffer, .. } => means.kept.memory.give_back(buffer),
+            Hand::Lent { buffer, .. } => means.kept.memory.put_down(buffer),
             Hand::Own { bytes, .. } => means.put_down(bytes),
         }
     }
@@ -275,26 +283,4 @@ pub(super) enum Heard {
     Nothing,
     /// The source is gone.
     Failed,
-}
-
-fn receive(
-    key: Key,
-    direction: Direction,
-    source: RawFd,
-    most: usize,
-    likely: bool,
-) -> squeue::Entry {
-    opcode::Recv::new(Fd(source), ptr::null_mut(), most as u32)
-        .buf_group(GROUP)
-        .ioprio(if likely { 0 } else { POLL_FIRST })
-        .build()
-        .flags(squeue::Flags::BUFFER_SELECT)
-        .user_data(Act::Receive(direction).of(key))
-}
-
-fn send(key: Key, direction: Direction, sink: RawFd, bytes: &[u8], flags: i32) -> squeue::Entry {
-    opcode::Send::new(Fd(sink), bytes.as_ptr(), bytes.len() as u32)
-        .flags(flags | libc::MSG_NOSIGNAL)
-        .build()
-        .user_data(Act::Send(direction).of(key))
 }

@@ -5,13 +5,11 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use io_uring::squeue;
 
+use super::pool::Pool;
 use crate::engine::choice::UringSettings;
-use crate::engine::uring::buffers::Buffers;
 use crate::engine::uring::ring::{Kept, Ring};
-use crate::proxy::lane::BUFFER;
 use crate::proxy::relay::Direction;
 use crate::proxy::slab::Key;
-use crate::sys::clock::monotonic_ns;
 use crate::sys::wake::Wake;
 
 /// Requests that are submitted at once.
@@ -20,15 +18,8 @@ const REQUESTS: u32 = 1_024;
 /// Completions that need not wait for room.
 const COMPLETIONS: u32 = 4_096;
 
-/// Buffers that are received into. Each is sent from in the turn that it was filled in, so they are as many as receives can
-/// be done between two turns.
-const BUFFERS: usize = 64;
-
 /// Buffers for leftovers kept for the next who needs one.
 const SPARE: usize = 16;
-
-/// How long what was sent may wait to be looked at, in ns, if nothing else happens.
-const SOON: u64 = 1_000_000;
 
 /// What of a connection is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,12 +66,10 @@ impl Act {
 
 /// The ring, and the memory that connections share.
 pub(super) struct Means {
-    pub(super) kept: Kept<Buffers>,
+    pub(super) kept: Kept<Pool>,
     spare: Vec<Vec<u8>>,
     /// Receives that found no buffer.
     pub(super) dry: Vec<Key>,
-    /// Sends that are done as soon as they are submitted.
-    at_once: usize,
     /// The kernel took a request no more: the loop is over.
     failure: Option<io::Error>,
 }
@@ -95,12 +84,11 @@ impl Means {
         let files = [-1, wake.as_fd().as_raw_fd()];
         let settings = UringSettings::default();
         let ring = Ring::unowned(&settings, REQUESTS, COMPLETIONS, &files)?;
-        let buffers = Buffers::new(&ring, BUFFERS, BUFFER)?;
+        let pool = Pool::new(&ring)?;
         Ok(Self {
-            kept: Kept::new(ring, buffers),
+            kept: Kept::new(ring, pool),
             spare: Vec::new(),
             dry: Vec::new(),
-            at_once: 0,
             failure: None,
         })
     }
@@ -109,9 +97,9 @@ impl Means {
     ///
     /// # Safety
     /// As [`Ring::push`].
-    pub(super) unsafe fn ask(&mut self, requests: &[squeue::Entry]) {
+    pub(super) unsafe fn ask(&mut self, request: &squeue::Entry) {
         // SAFETY: passed on to the caller.
-        if let Err(error) = unsafe { self.kept.ring.push_together(requests) } {
+        if let Err(error) = unsafe { self.kept.ring.push(request) } {
             self.failure.get_or_insert(error);
         }
     }
@@ -123,14 +111,7 @@ impl Means {
         }
     }
 
-    /// One of the requests is a send that does not wait for room.
-    pub(super) fn expect_at_once(&mut self) {
-        self.at_once += 1;
-    }
-
     /// Submits what was asked for, and sleeps until something has come of it or it is `deadline`, in ns.
-    ///
-    /// Sends are done by then. What they came to needs no turn of its own: it is looked at with whatever comes next, and soon.
     ///
     /// # Errors
     /// As io_uring_enter(2).
@@ -138,12 +119,8 @@ impl Means {
         if let Some(error) = self.failure.take() {
             return Err(error);
         }
-        let done = std::mem::take(&mut self.at_once);
-        if done == 0 || !self.dry.is_empty() {
-            return self.kept.ring.wait(deadline);
-        }
-        let deadline = deadline.min(monotonic_ns() + SOON);
-        self.kept.ring.wait_for(done + 1, deadline)
+        self.kept.memory.turn();
+        self.kept.ring.wait(deadline)
     }
 
     /// An empty buffer for leftovers.

@@ -12,4 +12,5 @@
 mod connection;
 mod lane;
 mod means;
+mod pool;
 pub(super) mod worker;

@@ -29,7 +29,6 @@ use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
 use crate::proxy::timers::Timers;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::limit;
 use crate::sys::tcp;
 use crate::sys::wake::Wake;
 
@@ -39,28 +38,14 @@ const ACCEPT: u64 = 7;
 /// Completions taken before time is looked after.
 const EVENTS: usize = 1_024;
 
-/// Clients that may have come before their servers' sockets are made: all that can wait to be accepted.
-const BURST: usize = 4_096;
-
-/// How clients are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accepting {
-    Nobody,
-    /// The next one. Where file descriptors may run out, those who came could have them all, and none be left for a server.
-    One,
-    /// All, as they come.
-    All,
-}
-
 /// A thread's loop with its listener.
 pub(in crate::proxy) struct Worker {
     listener: Option<TcpListener>,
     connections: Slab<Connection>,
     shop: Shop,
     shared: Arc<Shared>,
-    accepting: Accepting,
-    /// Files that the process may have open.
-    files: usize,
+    /// A request to take clients is under way.
+    accepting: bool,
     /// Nobody is accepted until then.
     paused: Option<u64>,
     /// Refused connections that are being told so, about.
@@ -101,8 +86,7 @@ impl Worker {
             connections: Slab::new(),
             shop,
             shared,
-            accepting: Accepting::Nobody,
-            files: files_at_most(),
+            accepting: false,
             paused: None,
             refusals: 0,
             log: options.log.clone(),
@@ -123,7 +107,7 @@ impl Worker {
     pub(in crate::proxy) fn run(mut self) -> io::Result<()> {
         self.shop.means.kept.ring.begin()?;
         loop {
-            self.accept()?;
+            self.accept();
             self.shop.means.kept.ring.watch_wake()?;
             self.shop.means.wait(self.deadline())?;
             let now = monotonic_ns();
@@ -258,41 +242,37 @@ impl Worker {
     }
 
     /// Has clients taken, where that has ended and may go on.
-    fn accept(&mut self) -> io::Result<()> {
-        let how = match 2 * (self.shared.open() + BURST) < self.files {
-            true => Accepting::All,
-            false => Accepting::One,
-        };
-        if self.accepting == Accepting::All && how == Accepting::One {
-            self.accept_no_more();
-        }
+    ///
+    /// By a request that goes on, unless it could take all files: then by one a client, as each needs another file for its
+    /// server.
+    fn accept(&mut self) {
         let may = self.paused.is_none() && self.stopping.is_none();
-        if let (true, Accepting::Nobody, Some(listener)) = (may, self.accepting, &self.listener) {
+        if let (true, false, Some(listener)) = (may, self.accepting, &self.listener) {
             let listener = Fd(listener.as_raw_fd());
-            let accept = match how {
-                Accepting::All => opcode::AcceptMulti::new(listener)
+            let accept = match self.shared.has_files() {
+                true => opcode::AcceptMulti::new(listener)
                     .flags(libc::SOCK_CLOEXEC)
                     .build(),
-                _ => opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut())
+                false => opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut())
                     .flags(libc::SOCK_CLOEXEC)
                     .build(),
             };
-            self.accepting = how;
+            self.accepting = true;
             // SAFETY: it points to nothing.
-            unsafe { self.shop.means.ask(&[accept.user_data(ACCEPT)]) };
+            unsafe { self.shop.means.ask(&accept.user_data(ACCEPT)) };
         }
-        Ok(())
     }
 
     fn accept_no_more(&mut self) {
-        if self.accepting != Accepting::Nobody {
+        if self.accepting {
             self.shop.means.cancel(ACCEPT);
         }
     }
 
     fn accepted(&mut self, completion: Completion, now: u64) -> io::Result<()> {
-        if !completion.more() {
-            self.accepting = Accepting::Nobody;
+        self.accepting = completion.more();
+        if self.accepting && !self.shared.has_files() {
+            self.shop.means.cancel(ACCEPT);
         }
         let Some(errno) = completion.errno() else {
             // SAFETY: a new descriptor (accept(2)) that nobody else owns.
@@ -353,7 +333,7 @@ impl Worker {
         let Some(until) = self.stopping else {
             return Ok(false);
         };
-        if self.accepting == Accepting::Nobody
+        if !self.accepting
             && let Some(listener) = self.listener.take()
         {
             listener.set_nonblocking(true)?;
@@ -368,13 +348,6 @@ impl Worker {
         }
         Ok(self.connections.is_empty() && self.listener.is_none())
     }
-}
-
-/// Where it cannot be told, they may run out at any time.
-fn files_at_most() -> usize {
-    let unlimited = |limit: limit::Limit| limit.soft.unwrap_or(u64::MAX);
-    let files = limit::open_files().map_or(0, unlimited);
-    usize::try_from(files).unwrap_or(usize::MAX)
 }
 
 impl Drop for Worker {
