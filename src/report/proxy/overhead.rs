@@ -129,11 +129,11 @@ fn is(run: &Run, scenario: &str, path: &str, setting: &Option<String>) -> bool {
 }
 
 /// The runs of the rounds in which both sides are complete, the base first.
-fn pairs<'a>(
-    runs: &'a [Run],
+fn pairs(
+    runs: &[Run],
     base: impl Fn(&Run) -> bool,
     new: impl Fn(&Run) -> bool,
-) -> Vec<(&'a Run, &'a Run)> {
+) -> Vec<(&Run, &Run)> {
     let complete = || runs.iter().filter(|run| run.complete);
     complete()
         .filter(|run| base(run))
