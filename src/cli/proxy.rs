@@ -3,6 +3,8 @@
 pub(super) mod args;
 mod child;
 mod load;
+mod log;
+mod monitor;
 mod origin;
 mod output;
 mod reload;
@@ -29,10 +31,10 @@ pub(super) fn run(args: &Proxy) -> Result<(), Failure> {
 }
 
 /// Why a listener could not be had, and the way out.
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+fn cannot_listen(address: SocketAddr, option: &str, error: &io::Error) -> Failure {
     let advice = match error.kind() {
         ErrorKind::AddrInUse => {
-            "; choose another port with --listen, or 0 to let the kernel choose"
+            &*format!("; choose another port with {option}, or 0 to let the kernel choose")
         }
         ErrorKind::AddrNotAvailable => "; that address is not of this host",
         ErrorKind::PermissionDenied => "; choose a port from 1024 up",
@@ -41,8 +43,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
     Failure::Undone(format!("cannot listen on {address}: {error}{advice}"))
 }
 
-fn say_listening(local: SocketAddr) -> io::Result<()> {
-    let mut out = io::stdout();
+fn say_listening(local: SocketAddr, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "listening on {local}")?;
     out.flush()
 }

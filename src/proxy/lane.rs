@@ -3,7 +3,7 @@
 //! What all connections of a thread share is in [`Means`]. A connection that waits has memory of its own only for
 //! bytes that its sink did not take.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
@@ -97,10 +97,16 @@ impl Lane {
                         },
                     }
                 }
-                Step::Drain { via, most } => {
+                Step::Drain { via, most, last } => {
                     let drained = match (via, fresh) {
-                        (Via::Copy, true) => write(sink, means.buffer.get(gone..gone + most)),
-                        (Via::Copy, false) => write(sink, self.rest.get(self.taken..)),
+                        (Via::Copy, true) => tcp::send(
+                            sink,
+                            means.buffer.get(gone..gone + most).unwrap_or_default(),
+                            last,
+                        ),
+                        (Via::Copy, false) => {
+                            tcp::send(sink, self.rest.get(self.taken..).unwrap_or_default(), last)
+                        }
                         (Via::Pipe, _) => match &self.pipe {
                             Some(pipe) => pipe.drain(sink.as_fd(), most),
                             None => Err(ErrorKind::BrokenPipe.into()),
@@ -198,12 +204,8 @@ enum Filled {
     NoPipe,
 }
 
-fn write(mut sink: &TcpStream, bytes: Option<&[u8]>) -> io::Result<usize> {
-    sink.write(bytes.unwrap_or_default())
-}
-
 /// How much to take at once: whole segments of the sink. They grow once a connection has carried some, so they are
-/// looked at again after 1, 3, 7, 15, … lots.
+/// looked at again after 1, 3, 7, 15, … lots, where the last one was full: small messages never ask.
 pub(super) fn measured(
     relay: &mut Relay,
     direction: Direction,
@@ -211,7 +213,7 @@ pub(super) fn measured(
     most: usize,
 ) -> usize {
     let flow = relay.flow(direction);
-    if !(flow.counts().fills + 1).is_power_of_two() {
+    if !(flow.is_full() && (flow.counts().fills + 1).is_power_of_two()) {
         return most;
     }
     let lot = match tcp::segment(sink) {

@@ -54,6 +54,8 @@ pub enum Step {
         via: Via,
         /// Bytes in hand.
         most: usize,
+        /// Nothing comes after them but [`Step::Shut`].
+        last: bool,
     },
     /// Shut the sink's write side.
     Shut,
@@ -63,6 +65,17 @@ pub enum Step {
     AwaitSink,
     /// Nothing any more.
     Over,
+}
+
+/// What is known of a source that may have something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readable {
+    /// It may say more later.
+    Open,
+    /// It has said all it will, and what was not read yet is there.
+    Last,
+    /// It holds urgent data or failed: a short read proves nothing, and it is read until it says so itself.
+    Doubtful,
 }
 
 /// What went through a direction.
@@ -100,7 +113,11 @@ pub struct Flow {
     readable: bool,
     /// A short read is no proof of an empty source.
     doubtful: bool,
+    /// A short read, unless it is doubtful, is the last one.
+    last: bool,
     writable: bool,
+    /// The last fill was of a whole lot.
+    full: bool,
     /// Copying: full lots in a row. Through a pipe: small ones in a row.
     streak: u32,
     lot: usize,
@@ -120,7 +137,9 @@ impl Flow {
             state: State::Open,
             readable: false,
             doubtful: false,
+            last: false,
             writable: false,
+            full: false,
             streak: 0,
             lot: lot.max(1),
             held: 0,
@@ -133,9 +152,10 @@ impl Flow {
         let via = self.via;
         match self.state {
             State::Shut | State::Broken => Step::Over,
-            _ if self.held > 0 && self.writable => Step::Drain {
+            state if self.held > 0 && self.writable => Step::Drain {
                 via,
                 most: self.held,
+                last: state == State::Ended,
             },
             _ if self.held > 0 => Step::AwaitSink,
             State::Ended => Step::Shut,
@@ -147,11 +167,11 @@ impl Flow {
         }
     }
 
-    /// The source may have something. `doubtful` when it has also ended or holds urgent data: then a short read
-    /// proves nothing, and it is read until it says so itself.
-    pub fn readable(&mut self, doubtful: bool) {
+    /// The source may have something.
+    pub fn readable(&mut self, what: Readable) {
         self.readable = true;
-        self.doubtful |= doubtful;
+        self.doubtful |= what == Readable::Doubtful;
+        self.last |= what == Readable::Last;
     }
 
     /// The sink may take something.
@@ -161,15 +181,16 @@ impl Flow {
 
     /// [`Step::Fill`] gave so many bytes, more than none.
     ///
-    /// A copy shorter than asked for has emptied the source (epoll(7)): that saves a read a message. A
-    /// pipe may have been short of slots instead.
+    /// A copy shorter than asked for has emptied the source (epoll(7)): that saves a read a message, and where nothing
+    /// more can come it is the end. A pipe may have been short of slots instead.
     pub fn filled(&mut self, bytes: usize) {
         self.held += bytes;
         self.counts.filled += bytes as u64;
         self.counts.fills += 1;
+        self.full = bytes >= self.lot;
         let counts = match (self.via, self.forwarding) {
             (Via::Copy, Forwarding::Splice) => true,
-            (Via::Copy, _) => bytes >= self.lot,
+            (Via::Copy, _) => self.full,
             (Via::Pipe, _) => bytes < self.lot / 4,
         };
         self.streak = if counts {
@@ -177,8 +198,11 @@ impl Flow {
         } else {
             0
         };
-        if self.via == Via::Copy && bytes < self.lot && !self.doubtful {
+        if self.via == Via::Copy && !self.full && !self.doubtful {
             self.readable = false;
+            if self.last {
+                self.ended();
+            }
         }
     }
 
@@ -200,7 +224,7 @@ impl Flow {
 
     /// The source gave less than was asked for, to somebody else.
     pub fn source_drained(&mut self) {
-        if !self.doubtful {
+        if !self.doubtful && !self.last {
             self.readable = false;
         }
     }
@@ -250,6 +274,11 @@ impl Flow {
     pub fn broken(&mut self) {
         self.state = State::Broken;
         self.held = 0;
+    }
+
+    /// The source gave as much as was asked for last time.
+    pub fn is_full(&self) -> bool {
+        self.full
     }
 
     /// From now on takes `bytes` at a time, at least one.

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::connection::Timeouts;
+use super::log;
 use super::relay::Forwarding;
 use super::resolver::Resolver;
 use super::rules::Rules;
@@ -34,6 +35,8 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// How long connections may go on once the proxy is to stop.
     pub drain: Duration,
+    /// Where connections that are over are logged.
+    pub log: Option<log::Handle>,
 }
 
 impl Default for Options {
@@ -51,6 +54,7 @@ impl Default for Options {
                 half_closed: Duration::from_secs(30),
             },
             drain: Duration::from_secs(30),
+            log: None,
         }
     }
 }
@@ -99,6 +103,11 @@ impl Shared {
         }
     }
 
+    /// Connections that have one, over all threads.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -141,8 +150,8 @@ impl Watch {
 
 /// A thread's loop, over either engine.
 enum Worker {
-    Mio(epoll::Worker),
-    Uring(uring::worker::Worker),
+    Mio(Box<epoll::Worker>),
+    Uring(Box<uring::worker::Worker>),
 }
 
 impl Worker {
@@ -199,10 +208,10 @@ impl Server {
             let resolver = resolver.clone();
             workers.push(match options.engine {
                 Kind::Mio => epoll::Worker::new(listener, rules, resolver, options, shared, &wake)
-                    .map(Worker::Mio)?,
+                    .map(|worker| Worker::Mio(Box::new(worker)))?,
                 Kind::Uring => {
                     uring::worker::Worker::new(listener, rules, resolver, options, shared, &wake)
-                        .map(Worker::Uring)?
+                        .map(|worker| Worker::Uring(Box::new(worker)))?
                 }
             });
             wakes.push(wake);

@@ -187,6 +187,13 @@ pub(super) struct Serve {
     /// Tell servers who the client is, by a PROXY header
     #[arg(long, value_name = "VERSION", value_enum)]
     pub(super) send_proxy: Option<HeaderArg>,
+    /// Log each connection once it is over, a JSON line at the end of FILE; - is standard output, and what else is said goes to
+    /// standard error. SIGHUP opens FILE anew
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
+    /// Where to show metrics for Prometheus (/metrics) and whether clients are taken (/healthz); whoever can reach it may look
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) metrics: Option<SocketAddr>,
     /// What does the I/O
     #[arg(long, value_name = "ENGINE", value_enum, default_value = "mio")]
     pub(super) engine: EngineArg,

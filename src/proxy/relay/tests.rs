@@ -9,7 +9,7 @@ fn any_forwarding() -> impl Strategy<Value = Forwarding> {
 
 /// Fills and drains a lot of `bytes`, and says how it went.
 fn lot(flow: &mut Flow, bytes: usize) -> Via {
-    flow.readable(true);
+    flow.readable(Readable::Doubtful);
     flow.writable();
     let Step::Fill { via, .. } = flow.step() else {
         panic!("{flow:?}");
@@ -93,7 +93,8 @@ fn what_a_front_end_says_comes_first() {
         flow.step(),
         Step::Drain {
             via: Via::Copy,
-            most: 7
+            most: 7,
+            last: false
         }
     );
     flow.drained(7);
@@ -101,16 +102,42 @@ fn what_a_front_end_says_comes_first() {
 }
 
 #[test]
-fn a_short_copy_saves_a_read_unless_the_source_has_ended_too() {
+fn a_short_copy_saves_a_read() {
     let mut flow = Flow::new(Forwarding::Copy, 100);
     flow.writable();
-    flow.readable(false);
+    flow.readable(Readable::Open);
     flow.filled(99);
     flow.drained(99);
     assert_eq!(flow.step(), Step::AwaitSource);
-    flow.readable(true);
+    // Urgent data in line stops a read short, and what is behind it is still to be read.
+    flow.readable(Readable::Doubtful);
+    flow.readable(Readable::Last);
     flow.filled(99);
     flow.drained(99);
+    assert!(matches!(flow.step(), Step::Fill { .. }));
+}
+
+#[test]
+fn the_last_short_copy_is_known_to_be_the_end() {
+    let mut flow = Flow::new(Forwarding::Copy, 100);
+    flow.writable();
+    flow.readable(Readable::Last);
+    flow.filled(100);
+    assert!(matches!(flow.step(), Step::Drain { last: false, .. }));
+    flow.drained(100);
+    flow.filled(99);
+    let (via, most, last) = (Via::Copy, 99, true);
+    assert_eq!(flow.step(), Step::Drain { via, most, last });
+    flow.drained(99);
+    assert_eq!(flow.step(), Step::Shut);
+}
+
+#[test]
+fn whoever_else_read_the_last_bytes_is_followed_by_a_read_that_says_so() {
+    let mut flow = Flow::new(Forwarding::Copy, 100);
+    flow.writable();
+    flow.readable(Readable::Last);
+    flow.source_drained();
     assert!(matches!(flow.step(), Step::Fill { .. }));
 }
 

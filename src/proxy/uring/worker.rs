@@ -7,6 +7,7 @@ use std::io;
 use std::mem;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,11 @@ use io_uring::types::Fd;
 use super::connection::{Connection, Fate, Shop};
 use super::means::{Act, Means};
 use crate::engine::uring::ring::Completion;
+use crate::protocol::Outcome;
 use crate::proxy::connection::is_starved;
 use crate::proxy::epoll::{PAUSE, REFUSALS};
-use crate::proxy::facts::Ending;
+use crate::proxy::facts::{Ending, Facts};
+use crate::proxy::log;
 use crate::proxy::resolver::{Inbox, Resolver};
 use crate::proxy::rules::Rules;
 use crate::proxy::server::{Options, Shared};
@@ -26,6 +29,7 @@ use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
 use crate::proxy::timers::Timers;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::limit;
 use crate::sys::tcp;
 use crate::sys::wake::Wake;
 
@@ -35,18 +39,33 @@ const ACCEPT: u64 = 7;
 /// Completions taken before time is looked after.
 const EVENTS: usize = 1_024;
 
+/// Clients that may have come before their servers' sockets are made: all that can wait to be accepted.
+const BURST: usize = 4_096;
+
+/// How clients are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepting {
+    Nobody,
+    /// The next one. Where file descriptors may run out, those who came could have them all, and none be left for a server.
+    One,
+    /// All, as they come.
+    All,
+}
+
 /// A thread's loop with its listener.
 pub(in crate::proxy) struct Worker {
     listener: Option<TcpListener>,
     connections: Slab<Connection>,
     shop: Shop,
     shared: Arc<Shared>,
-    /// Clients are taken as they come, by a request that goes on.
-    accepting: bool,
+    accepting: Accepting,
+    /// Files that the process may have open.
+    files: usize,
     /// Nobody is accepted until then.
     paused: Option<u64>,
     /// Refused connections that are being told so, about.
     refusals: usize,
+    log: Option<log::Handle>,
     drain: Duration,
     /// Those that are not over by then are cut off.
     stopping: Option<u64>,
@@ -82,9 +101,11 @@ impl Worker {
             connections: Slab::new(),
             shop,
             shared,
-            accepting: false,
+            accepting: Accepting::Nobody,
+            files: files_at_most(),
             paused: None,
             refusals: 0,
+            log: options.log.clone(),
             drain: options.drain,
             stopping: None,
         })
@@ -190,9 +211,16 @@ impl Worker {
                 self.refusals -= 1;
             }
             let facts = connection.close(&mut self.shop, now);
-            self.shop.tally.over(&facts);
+            self.over(facts);
             // There are file descriptors again.
             self.paused = self.paused.map(|until| until.min(now));
+        }
+    }
+
+    fn over(&mut self, facts: Facts) {
+        self.shop.tally.over(&facts);
+        if let Some(log) = &self.log {
+            log.record(facts);
         }
     }
 
@@ -226,28 +254,46 @@ impl Worker {
     fn pause(&mut self, now: u64) {
         self.paused = Some(now + PAUSE);
         self.shop.tally.paused();
-        if self.accepting {
-            self.shop.means.cancel(ACCEPT);
-        }
+        self.accept_no_more();
     }
 
     /// Has clients taken, where that has ended and may go on.
     fn accept(&mut self) -> io::Result<()> {
+        let how = match 2 * (self.shared.open() + BURST) < self.files {
+            true => Accepting::All,
+            false => Accepting::One,
+        };
+        if self.accepting == Accepting::All && how == Accepting::One {
+            self.accept_no_more();
+        }
         let may = self.paused.is_none() && self.stopping.is_none();
-        if let (true, false, Some(listener)) = (may, self.accepting, &self.listener) {
-            let accept = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
-                .flags(libc::SOCK_CLOEXEC)
-                .build()
-                .user_data(ACCEPT);
-            self.accepting = true;
+        if let (true, Accepting::Nobody, Some(listener)) = (may, self.accepting, &self.listener) {
+            let listener = Fd(listener.as_raw_fd());
+            let accept = match how {
+                Accepting::All => opcode::AcceptMulti::new(listener)
+                    .flags(libc::SOCK_CLOEXEC)
+                    .build(),
+                _ => opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut())
+                    .flags(libc::SOCK_CLOEXEC)
+                    .build(),
+            };
+            self.accepting = how;
             // SAFETY: it points to nothing.
-            unsafe { self.shop.means.ask(&[accept]) };
+            unsafe { self.shop.means.ask(&[accept.user_data(ACCEPT)]) };
         }
         Ok(())
     }
 
+    fn accept_no_more(&mut self) {
+        if self.accepting != Accepting::Nobody {
+            self.shop.means.cancel(ACCEPT);
+        }
+    }
+
     fn accepted(&mut self, completion: Completion, now: u64) -> io::Result<()> {
-        self.accepting = completion.more();
+        if !completion.more() {
+            self.accepting = Accepting::Nobody;
+        }
         let Some(errno) = completion.errno() else {
             // SAFETY: a new descriptor (accept(2)) that nobody else owns.
             let client = unsafe { OwnedFd::from_raw_fd(completion.result) };
@@ -266,16 +312,21 @@ impl Worker {
 
     fn admit(&mut self, stream: TcpStream, now: u64) {
         self.shop.tally.accepted();
+        // A request that goes on accepting has no place for each one's address.
+        let Ok(from) = stream.peer_addr() else {
+            return self.shop.tally.ended(Ending::ClientReset);
+        };
         let place = self.shared.place();
         let extra = place.is_none();
         if extra && self.refusals >= REFUSALS {
-            self.shop.tally.ended(Ending::Busy);
             let _ = tcp::reset_on_close(&stream);
-            return;
+            let detail = Outcome::Busy.detail();
+            return self.over(Facts::at_once(from, now, Ending::Busy, detail));
         }
         let mut first = Fate::Waits;
         let admitted = self.connections.insert(|key| {
-            let (connection, fate) = Connection::new(stream, place, key, &mut self.shop, now)?;
+            let (connection, fate) =
+                Connection::new(stream, from, place, key, &mut self.shop, now)?;
             first = fate;
             Ok::<_, io::Error>(connection)
         });
@@ -285,7 +336,10 @@ impl Worker {
                 self.meet(key, first, now);
             }
             // It is gone again.
-            Err(_) => self.shop.tally.ended(Ending::ClientReset),
+            Err(error) => {
+                let detail = error.to_string();
+                self.over(Facts::at_once(from, now, Ending::ClientReset, detail));
+            }
         }
     }
 
@@ -294,14 +348,12 @@ impl Worker {
         let drain = u64::try_from(self.drain.as_nanos()).unwrap_or(u64::MAX);
         if self.stopping.is_none() && self.shared.is_stopping() {
             self.stopping = Some(now.saturating_add(drain));
-            if self.accepting {
-                self.shop.means.cancel(ACCEPT);
-            }
+            self.accept_no_more();
         }
         let Some(until) = self.stopping else {
             return Ok(false);
         };
-        if !self.accepting
+        if self.accepting == Accepting::Nobody
             && let Some(listener) = self.listener.take()
         {
             listener.set_nonblocking(true)?;
@@ -316,6 +368,13 @@ impl Worker {
         }
         Ok(self.connections.is_empty() && self.listener.is_none())
     }
+}
+
+/// Where it cannot be told, they may run out at any time.
+fn files_at_most() -> usize {
+    let unlimited = |limit: limit::Limit| limit.soft.unwrap_or(u64::MAX);
+    let files = limit::open_files().map_or(0, unlimited);
+    usize::try_from(files).unwrap_or(usize::MAX)
 }
 
 impl Drop for Worker {
