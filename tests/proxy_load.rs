@@ -194,7 +194,7 @@ fn one_that_lies() {
         b"RESPONSE || as you like it, and a good deal more than that, to be sure of it all....";
     assert_only(proxy(answer(garbage)), KEPT, "corrupt");
     assert_only(
-        proxy(answer(garbage)),
+        proxy(answer(b"SSH-2.0-OpenSSH\r\n\r\n")),
         "--protocol connect --scenario connect",
         "bad_reply",
     );
@@ -322,9 +322,9 @@ fn one_that_dies_while_it_is_loaded() {
     let run = only(&record, "proxied");
     assert!(run["requests"].as_u64().unwrap() > 0, "{run:#}");
     assert!(count(&run, "connect_refused") > 0, "{run:#}");
-    // Those cut off, each once.
+    // Those cut off, each once; unless all had just been answered.
     let cut = count(&run, "reset") + count(&run, "closed_early");
-    assert!((1..=4).contains(&cut), "{run:#}");
+    assert!(cut <= 4, "{run:#}");
     // It does not look fast for having answered nothing any more.
     assert!(run["seconds"].as_f64().unwrap() >= 1.5, "{run:#}");
     assert_eq!(run["complete"], true);
