@@ -30,8 +30,8 @@ use super::timers::{Timer, Timers};
 use crate::sys::clock::realtime_ns;
 use crate::sys::tcp;
 
-/// Lots that a direction may take before others have their turn: 256 KiB, 100 µs or so.
-const TURN: usize = 4;
+/// Lots of what a client says to nobody that are thrown away before others have their turn.
+const UNHEARD: usize = 4;
 
 /// How long a client that is told something last has to hear it and hang up. Closing before would take the words back
 /// where it had sent more than was read.
@@ -511,7 +511,7 @@ impl Connection {
     /// Brings the client what it is told last, and waits for it to hang up. What it says is thrown away.
     fn linger(&mut self, ending: Ending, mut heard: bool, means: &mut Means) -> Fate {
         self.drive(Direction::ToClient, means);
-        let mut lots = TURN;
+        let mut lots = UNHEARD;
         let mut more = !heard;
         while more && lots > 0 {
             lots -= 1;
@@ -567,7 +567,7 @@ impl Connection {
             Direction::ToServer => (&mut self.to_server, (&self.client, server)),
             Direction::ToClient => (&mut self.to_client, (server, &self.client)),
         };
-        lane.drive(&mut self.relay, direction, ends, means, TURN)
+        lane.drive(&mut self.relay, direction, ends, means)
     }
 
     /// The deadline of the phase it is in begins anew: until then.

@@ -145,6 +145,7 @@ impl Worker {
                 }
             }
             std::mem::swap(&mut self.ready, &mut turns);
+            self.shop.means.share(turns.len());
             for key in turns.drain(..) {
                 self.serve(key, now);
             }

@@ -17,6 +17,14 @@ use crate::sys::tcp;
 /// Bytes of the buffer to copy through. A lot is as many whole segments as fit: loopback's are of 65,483 bytes.
 pub const BUFFER: usize = 64 << 10;
 
+/// Lots that all who are ready share before the loop looks around again: 4 MiB, 1 to 2 ms. The longer a turn, the fewer times
+/// the two ends are woken: with four streams, turns of 64 lots carry 1.4 times the bytes of turns of 4, at two thirds of
+/// the CPU.
+const TURN: usize = 64;
+
+/// Lots of a turn, however many are ready.
+const LEAST: usize = 4;
+
 /// Buffers for leftovers kept by a thread for the next who needs one.
 const SPARE: usize = 16;
 
@@ -27,6 +35,8 @@ pub struct Means {
     pub buffer: Box<[u8]>,
     /// To splice through.
     pub pipes: Pool,
+    /// What a direction may take before others have their turn.
+    lots: usize,
     spare: Vec<Vec<u8>>,
 }
 
@@ -36,8 +46,14 @@ impl Means {
         Self {
             buffer: vec![0; BUFFER].into(),
             pipes: Pool::new(pipes),
+            lots: LEAST,
             spare: Vec::new(),
         }
+    }
+
+    /// So many connections have a turn now.
+    pub fn share(&mut self, ready: usize) {
+        self.lots = (TURN / ready.max(1)).max(LEAST);
     }
 }
 
@@ -65,15 +81,15 @@ impl Lane {
         self.rest.extend_from_slice(bytes);
     }
 
-    /// Does what `relay` says of `direction`, for up to `lots` lots.
+    /// Does what `relay` says of `direction`, for as many lots as a turn has.
     pub fn drive(
         &mut self,
         relay: &mut Relay,
         direction: Direction,
         (source, sink): (&TcpStream, &TcpStream),
         means: &mut Means,
-        mut lots: usize,
     ) -> Turn {
+        let mut lots = means.lots;
         // Bytes of the shared buffer that are gone; used only while it holds this direction's bytes.
         let mut gone = 0;
         let mut fresh = false;

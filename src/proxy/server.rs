@@ -29,7 +29,7 @@ pub struct Options {
     pub threads: usize,
     /// Connections at once, over all threads. Clients beyond are told so and hung up on.
     pub connections: usize,
-    /// Pipes at once, a thread: as many flows can be bulk by splice(2) with bytes in hand.
+    /// Pipes at once, a thread: as many flows can have bytes in hand by splice(2).
     pub pipes: usize,
     /// How long a connection may wait.
     pub timeouts: Timeouts,
@@ -62,7 +62,7 @@ impl Default for Options {
 impl Options {
     /// Why these do not go together, if they do not.
     ///
-    /// With io_uring [`Forwarding::Auto`] is to copy: a splice goes through worker threads there, which costs more than the copy.
+    /// With io_uring all is copied: a splice goes through worker threads there, which costs more than the copy.
     pub fn refused(&self) -> Option<&'static str> {
         match (self.engine, self.forwarding) {
             (Kind::Uring, Forwarding::Splice) => Some(

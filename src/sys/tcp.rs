@@ -140,6 +140,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_back_leaves_with_the_end() {
+        let (near, mut far) = pair();
+        far.set_nonblocking(true).unwrap();
+        for_relaying(&near).unwrap();
+        assert_eq!(send(&near, b"the last", true).unwrap(), 8);
+        let early = far.read(&mut [0; 9]).unwrap_err();
+        assert_eq!(early.kind(), ErrorKind::WouldBlock);
+        near.shutdown(std::net::Shutdown::Write).unwrap();
+        far.set_nonblocking(false).unwrap();
+        let mut heard = String::new();
+        far.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "the last");
+    }
+
+    #[test]
+    fn who_speaks_first_connects_as_others_do() {
+        for speaks in [false, true] {
+            let listener = TcpListener::bind(any_port()).unwrap();
+            let near = connect(listener.local_addr().unwrap(), speaks).unwrap();
+            near.set_nonblocking(false).unwrap();
+            assert!(near.nodelay().unwrap());
+            assert_eq!(send(&near, b"hello", false).unwrap(), 5);
+            let mut heard = [0; 5];
+            listener.accept().unwrap().0.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"hello");
+        }
+    }
+
+    #[test]
     fn a_reset_is_no_end() {
         let (near, mut far) = pair();
         reset_on_close(&near).unwrap();

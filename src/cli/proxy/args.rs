@@ -257,7 +257,7 @@ pub(super) struct Send {
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum ForwardingArg {
-    /// Copy, and splice while a flow is bulk; with --engine uring copy
+    /// The fastest, which is to copy
     Auto,
     /// Read and write
     Copy,
