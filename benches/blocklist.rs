@@ -1,42 +1,66 @@
-//! The blocklist: a decision against a linear scan and a hash set of the same entries, and loading a file.
+//! The blocklist: what the proxy asks of a policy, against a linear scan and a hash set of the same entries; and loading
+//! a file. The sizes are those of a list made by hand, of a large public one, and of many of them together.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::fs;
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::NamedTempFile;
-use wirebench::blocklist::entry::Subject;
-use wirebench::blocklist::policy::{Policy, Sources};
+use wirebench::blocklist::entry::{Entry, Subject};
+use wirebench::blocklist::policy::{Policy, Sources, Verdict};
 use wirebench::host::Name;
 
 const SIZES: [u32; 3] = [1_000, 100_000, 1_000_000];
 
-/// Destinations that are asked for in turn, every other one listed.
-const ASKED: u32 = 1_024;
+/// Destinations that are asked for in turn, every other one listed. So many that the branches they take are not learnt.
+const ASKED: u32 = 4_096;
 
-/// Distinct addresses in no order: an odd factor shuffles the numbers of 32 bits.
-fn address(number: u32) -> IpAddr {
-    Ipv4Addr::from_bits(number.wrapping_mul(2_654_435_761)).into()
+/// Distinct numbers in no order: an odd factor shuffles those of 32 bits.
+fn shuffled(number: u32) -> u32 {
+    number.wrapping_mul(2_654_435_761)
 }
 
-fn asked(entries: u32) -> Vec<IpAddr> {
-    let listed = |turn: u32| turn * (entries / ASKED).max(1) % entries;
-    (0..ASKED)
-        .map(|turn| match turn % 2 {
-            0 => address(listed(turn)),
-            _ => address(u32::MAX - turn),
-        })
-        .collect()
+fn v4(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(shuffled(number))
+}
+
+/// A network of 48 bits in 2a00::/12, where a region's providers are.
+fn v6(number: u32) -> Ipv6Addr {
+    let bits = 0x2a0 << 36 | u64::from(shuffled(number)) << 4;
+    Ipv6Addr::from_bits(u128::from(bits) << 80)
+}
+
+/// Behind the well-known prefix of NAT64.
+fn carrying(number: u32) -> Ipv6Addr {
+    Ipv6Addr::from_bits(0x64_ff9b << 96 | u128::from(shuffled(number)))
+}
+
+fn domain(number: u32) -> String {
+    format!("d{}.example", shuffled(number))
+}
+
+/// The numbers of the destinations: of entries, and of none.
+fn asked(entries: u32) -> impl Iterator<Item = u32> {
+    let listed = move |turn: u32| shuffled(turn) % entries;
+    (0..ASKED).map(move |turn| match turn % 2 {
+        0 => listed(turn),
+        _ => u32::MAX - turn,
+    })
 }
 
 /// A file with an entry a line.
-fn file(lines: impl Iterator<Item = String>) -> NamedTempFile {
+fn file(lines: impl Iterator<Item = impl Display>) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
-    fs::write(file.path(), lines.collect::<String>()).unwrap();
+    fs::write(
+        file.path(),
+        lines.map(|line| format!("{line}\n")).collect::<String>(),
+    )
+    .unwrap();
     file
 }
 
@@ -49,71 +73,152 @@ fn policy(file: &NamedTempFile, deny_private: bool) -> Policy {
     Policy::load(&sources).unwrap()
 }
 
-fn addresses(entries: u32) -> NamedTempFile {
-    file((0..entries).map(|number| format!("{}\n", address(number))))
-}
-
-fn decide(c: &mut Criterion) {
-    let mut group = c.benchmark_group("blocklist decision");
+/// Times one way to decide, on each destination in turn.
+fn time<D>(
+    c: &mut Criterion,
+    (kind, way, entries): (&str, &str, u32),
+    asked: &[D],
+    mut decide: impl FnMut(&D) -> bool,
+) {
+    let (some, _) = asked.split_at(16);
+    let blocked = some.iter().filter(|destination| decide(destination));
+    assert_eq!(blocked.count(), some.len() / 2, "{kind}, {way}");
+    let mut group = c.benchmark_group(format!("blocklist {kind}"));
     group.throughput(Throughput::Elements(1));
-    for entries in SIZES {
-        let asked = asked(entries);
-        let mut turn = asked.iter().cycle().copied();
-        let mut next = || turn.next().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let policy = policy(&addresses(entries), false);
-        group.bench_function(BenchmarkId::new("policy", entries), |b| {
-            b.iter(|| policy.decide(black_box(SocketAddr::new(next(), 443)), None));
-        });
-        let set: HashSet<IpAddr> = (0..entries).map(address).collect();
-        group.bench_function(BenchmarkId::new("hash set of addresses", entries), |b| {
-            b.iter(|| set.contains(&black_box(next())));
-        });
-        let list: Vec<Subject> = (0..entries)
-            .filter_map(|number| Subject::range(address(number), address(number)))
-            .collect();
-        group.bench_function(BenchmarkId::new("linear scan", entries), |b| {
-            b.iter(|| {
-                let next = black_box(next());
-                list.iter().position(|subject| subject.has(next))
-            });
-        });
-    }
+    let mut turn = asked.iter().cycle();
+    group.bench_function(BenchmarkId::new(way, entries), |b| {
+        b.iter(|| turn.next().map(|next| decide(black_box(next))));
+    });
     group.finish();
 }
 
-fn other_decisions(c: &mut Criterion) {
-    let mut group = c.benchmark_group("blocklist decision, 100000 entries");
-    group.throughput(Throughput::Elements(1));
+fn socket(address: impl Into<IpAddr>) -> SocketAddr {
+    SocketAddr::new(address.into(), 443)
+}
+
+fn blocks(policy: &Policy, address: SocketAddr) -> bool {
+    policy.decide(address, None) != Verdict::Allowed
+}
+
+fn ipv4(c: &mut Criterion) {
+    for entries in SIZES {
+        let listed = || (0..entries).map(v4);
+        let asked: Vec<_> = asked(entries).map(|number| socket(v4(number))).collect();
+        let policy = policy(&file(listed()), false);
+        time(c, ("IPv4", "policy", entries), &asked, |next| {
+            blocks(&policy, *next)
+        });
+        let set: HashSet<IpAddr> = listed().map(IpAddr::V4).collect();
+        time(c, ("IPv4", "hash set", entries), &asked, |next| {
+            set.contains(&next.ip())
+        });
+        let list: Vec<_> = listed().map(|own| Subject::V4(own, own)).collect();
+        time(c, ("IPv4", "linear scan", entries), &asked, |next| {
+            list.iter().any(|own| own.has(next.ip()))
+        });
+    }
+}
+
+/// Networks of 48 bits; the hash set only knows networks of that length.
+fn ipv6(c: &mut Criterion) {
+    for entries in SIZES {
+        let host = |number| Ipv6Addr::from_bits(v6(number).to_bits() | 0xabcd << 64 | 1);
+        let asked: Vec<_> = asked(entries).map(|number| socket(host(number))).collect();
+        let lines = (0..entries).map(|number| format!("{}/48", v6(number)));
+        let policy = policy(&file(lines), false);
+        time(c, ("IPv6", "policy", entries), &asked, |next| {
+            blocks(&policy, *next)
+        });
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(_) => 0,
+            IpAddr::V6(address) => address.to_bits() >> 80,
+        };
+        let set: HashSet<u128> = (0..entries).map(|number| bits(v6(number).into())).collect();
+        time(c, ("IPv6", "hash set", entries), &asked, |next| {
+            set.contains(&bits(next.ip()))
+        });
+        let last = |first: Ipv6Addr| Ipv6Addr::from_bits(first.to_bits() | u128::MAX >> 48);
+        let list: Vec<_> = (0..entries)
+            .map(|number| Subject::V6(v6(number), last(v6(number))))
+            .collect();
+        time(c, ("IPv6", "linear scan", entries), &asked, |next| {
+            list.iter().any(|own| own.has(next.ip()))
+        });
+    }
+}
+
+/// Asked for behind NAT64's prefix, where the list has IPv4. Neither a set nor a scan of it would know.
+fn ipv4_in_ipv6(c: &mut Criterion) {
+    for entries in SIZES {
+        let numbers: Vec<_> = asked(entries).collect();
+        let asked: Vec<_> = numbers.iter().map(|&n| socket(carrying(n))).collect();
+        let policy = policy(&file((0..entries).map(v4)), false);
+        let kind = "IPv4 in IPv6";
+        time(c, (kind, "policy", entries), &asked, |next| {
+            blocks(&policy, *next)
+        });
+    }
+}
+
+/// Half the entries are names, half the domains of names; each name that is asked for is in one or two domains.
+fn names(c: &mut Criterion) {
+    for entries in SIZES {
+        let asked: Vec<Name> = asked(entries)
+            .map(|number| match number % 2 {
+                0 => format!("www.{}", domain(number)).parse().unwrap(),
+                _ => domain(number).parse().unwrap(),
+            })
+            .collect();
+        let lines = || {
+            (0..entries).map(|number| match number % 2 {
+                0 => format!("*.{}", domain(number)),
+                _ => domain(number),
+            })
+        };
+        let policy = policy(&file(lines()), false);
+        time(c, ("name", "policy", entries), &asked, |next| {
+            policy.decide_name(next, 443) != Verdict::Allowed
+        });
+        let address = socket(v4(0));
+        time(
+            c,
+            ("name", "policy, and its address", entries),
+            &asked,
+            |next| policy.decide(address, Some(next)) != Verdict::Allowed,
+        );
+        let all = |rest: u32| {
+            (0..entries)
+                .filter(move |number| number % 2 == rest)
+                .map(domain)
+        };
+        let (below, own): (HashSet<_>, HashSet<_>) = (all(0).collect(), all(1).collect());
+        time(c, ("name", "hash set", entries), &asked, |next| {
+            own.contains(next.as_str()) || next.domains().any(|above| below.contains(above))
+        });
+        let list: Vec<_> = lines()
+            .map(|line| Entry::parse(&line).unwrap().subject)
+            .collect();
+        time(c, ("name", "linear scan", entries), &asked, |next| {
+            list.iter().any(|own| own.names(next))
+        });
+    }
+}
+
+/// Addresses on no list, of which none is private.
+fn deny_private(c: &mut Criterion) {
     let entries = 100_000;
-    let allowed: SocketAddr = SocketAddr::new(address(u32::MAX), 443);
-    let private = policy(&addresses(entries), true);
-    group.bench_function("with --deny-private", |b| {
-        b.iter(|| private.decide(black_box(allowed), None));
-    });
-    let carrying = SocketAddr::new("64:ff9b::1.1.1.1".parse().unwrap(), 443);
-    group.bench_function("IPv6 that carries IPv4", |b| {
-        b.iter(|| private.decide(black_box(carrying), None));
-    });
-    let v6 = policy(
-        &file((0..entries).map(|number| {
-            let high = number.wrapping_mul(2_654_435_761);
-            format!("2a{:02x}:{:x}::/48\n", high >> 24, high & 0xffff)
-        })),
-        false,
-    );
-    let native = SocketAddr::new("2a00:1450::1".parse().unwrap(), 443);
-    group.bench_function("IPv6", |b| b.iter(|| v6.decide(black_box(native), None)));
-    let names = policy(
-        &file((0..entries).map(|number| {
-            let wild = if number % 2 == 0 { "*." } else { "" };
-            format!("{wild}n{number}.example\n")
-        })),
-        false,
-    );
-    let name: Name = "a.b.n77777.example".parse().unwrap();
-    group.bench_function("a name in four domains", |b| {
-        b.iter(|| names.decide_name(black_box(&name), 443));
-    });
+    let policy = policy(&file((0..entries).map(v4)), true);
+    let mut group = c.benchmark_group("blocklist --deny-private");
+    group.throughput(Throughput::Elements(1));
+    for (kind, address) in [
+        ("IPv4", "1.1.1.1:443"),
+        ("IPv6", "[2606:4700::1111]:443"),
+        ("IPv4 in IPv6", "[64:ff9b::101:101]:443"),
+    ] {
+        let address: SocketAddr = address.parse().unwrap();
+        assert!(!blocks(&policy, address), "{address}");
+        group.bench_function(kind, |b| b.iter(|| blocks(&policy, black_box(address))));
+    }
     group.finish();
 }
 
@@ -121,7 +226,7 @@ fn load(c: &mut Criterion) {
     let mut group = c.benchmark_group("blocklist load");
     group.sample_size(10);
     for entries in [1_000, 120_000, 1_000_000] {
-        let file = addresses(entries);
+        let file = file((0..entries).map(v4));
         group.throughput(Throughput::Elements(entries.into()));
         group.bench_function(BenchmarkId::new("addresses", entries), |b| {
             b.iter(|| policy(&file, false));
@@ -130,5 +235,5 @@ fn load(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decide, other_decisions, load);
+criterion_group!(benches, ipv4, ipv6, ipv4_in_ipv6, names, deny_private, load);
 criterion_main!(benches);

@@ -16,7 +16,7 @@ use wirebench::blocklist::policy::Sources;
 use wirebench::blocklist::reload::Policies;
 use wirebench::protocol::{FrontEnd, Settings, Step};
 use wirebench::proxy::handshake::{Handshake, Next};
-use wirebench::proxy::relay::{Direction, Forwarding, Relay, Step as RelayStep};
+use wirebench::proxy::relay::{Direction, Forwarding, Readable, Relay, Step as RelayStep};
 use wirebench::proxy::rules::Rules;
 use wirebench::proxy::server::{Options, Server, Stopper};
 
@@ -80,7 +80,7 @@ fn relay(c: &mut Criterion) {
     let mut group = c.benchmark_group("relay");
     group.throughput(Throughput::Elements(1));
     let mut relay = Relay::new(Forwarding::Auto, LOT);
-    relay.to_server.readable(false);
+    relay.to_server.readable(Readable::Open);
     relay.to_server.writable();
     group.bench_function("a lot", |b| {
         b.iter(|| {

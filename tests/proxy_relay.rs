@@ -203,9 +203,8 @@ fn bytes_are_exact_both_ways_in_every_forwarding(engine: Engine) {
         let all = (BULK + MIXED + 2_000) as u64;
         match *forwarding {
             _ if engine.is_uring() => assert_eq!(spliced, 0),
-            "copy" => assert_eq!(spliced, 0),
             "splice" => assert_eq!(spliced, all),
-            _ => assert!(spliced > 0 && spliced < all, "{}", finished.stdout),
+            _ => assert_eq!(spliced, 0),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, bench};
+use common::{PATIENCE, bench, start};
 use serde_json::{Value, json};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -303,6 +303,44 @@ fn a_terminal_gets_a_newline_where_the_answer_has_none() {
         assert_eq!(text, format!("{answer}\r\n"));
         proxy.over();
     }
+}
+
+#[test]
+fn through_a_proxy_of_ours_a_message_comes_back_or_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list.txt");
+    std::fs::write(&list, "192.0.2.0/24\n").unwrap();
+    let mut server = start(["proxy", "origin", "--listen", "127.0.0.1:0"]);
+    let origin = server.listening();
+    let list = list.to_str().unwrap();
+    let mut serving = start([
+        "proxy",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--blocklist",
+        list,
+    ]);
+    let proxy = serving.listening();
+    let send = |server: &str, text: &str| {
+        command(proxy, &["--server", server, text])
+            .output()
+            .unwrap()
+    };
+    let address = origin.to_string();
+    let by_name = format!("localhost:{}", origin.port());
+    for (to, text) in [(&address, "ping"), (&by_name, "grüß\ndich"), (&address, "")] {
+        let answer = format!("RESPONSE || {text}");
+        assert_eq!(said(&send(to, text)), (Some(0), answer.as_bytes(), ""));
+    }
+    server.line(|line| line.ends_with(": ping"));
+    server.line(|line| line.ends_with(r": grüß\ndich"));
+    let blocked = send("192.0.2.1:80", "ping");
+    assert_fails(&blocked, 1, b"", &["192.0.2.1:80", "(blocked)"]);
+    let itself = send(&proxy.to_string(), "ping");
+    assert_fails(&itself, 1, b"", &["(blocked)"]);
+    drop(server);
+    assert_fails(&send(&address, "ping"), 1, b"", &["(unreachable)"]);
 }
 
 #[test]

@@ -9,14 +9,16 @@
 //!   one, and what stands for "unspecified".
 //! - [`entry`] is a line's worth of a list, [`ports`] what part of a host it is about, [`format`](mod@format)
 //!   the file formats, each recognised by its content.
-//! - [`index`] finds the entries that match; [`private`] are the networks of `--deny-private`.
+//! - [`index`] finds the entries that match, with `networks` for addresses and `chain` for ports; [`private`] are the networks of `--deny-private`.
 //! - [`policy`] puts the lists together, [`load`] reads their files, [`reload`] swaps them while others decide.
 //!   [`target`] is what a dry run asks about.
 
+mod chain;
 pub mod entry;
 pub mod format;
 pub mod index;
 pub mod load;
+mod networks;
 pub mod policy;
 pub mod ports;
 pub mod private;

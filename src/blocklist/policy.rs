@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::load::{By, List, LoadError, Loaded};
 use super::ports::Ports;
 use super::private::{self, Private};
-use super::readings::{canonical, readings};
+use super::readings::{canonical, is_plain, readings};
 use super::target::Target;
 use crate::host::{Host, Name};
 
@@ -150,12 +150,15 @@ impl Policy {
             let network = self.deny_private.then(|| private::network(address))?;
             network.map(Reason::Private)
         };
-        // An IPv4 address has one reading, and most are of IPv4: no need to go through the forms of IPv6.
-        if address.is_ipv4() && !address.is_unspecified() {
+        // Nearly every address has one reading: no need to go through all forms to find that out.
+        if is_plain(address) {
             return listed(address).or_else(|| private(address));
         }
         let listed = readings(address).find_map(listed);
-        listed.or_else(|| readings(address).find_map(private))
+        if listed.is_some() || !self.deny_private {
+            return listed;
+        }
+        readings(address).find_map(private)
     }
 
     /// Here only the address itself counts, and all ports must be allowed: to carry an allowed address is no permission.

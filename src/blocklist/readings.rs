@@ -29,6 +29,21 @@ pub fn readings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
         .chain(embedded.map(IpAddr::V4))
 }
 
+/// Whether an address has no reading but itself, told by its first 32 bits and where ISATAP has its mark. For a few that
+/// have none either this is false.
+pub fn is_plain(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !address.is_unspecified(),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            let (first, mark) = ((bits >> 96) as u32, (bits >> 32) as u32);
+            let isatap = mark & !0x0200_0000 == 0x5efe;
+            let forms = matches!(first, 0 | 0x64_ff9b | 0x2001_0000) || first >> 16 == 0x2002;
+            !isatap && !forms
+        }
+    }
+}
+
 fn loopback_if_unspecified(address: Ipv4Addr) -> Ipv4Addr {
     if address.is_unspecified() {
         Ipv4Addr::LOCALHOST
@@ -89,6 +104,8 @@ fn short_nat64(address: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn readings_of(text: &str) -> Vec<String> {
@@ -147,6 +164,23 @@ mod tests {
             "ff02::1",
         ] {
             assert_eq!(readings_of(plain), [plain]);
+        }
+        assert!(is_plain("2606:4700::1111".parse().unwrap()));
+        assert!(is_plain("1.1.1.1".parse().unwrap()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_address_is_its_only_reading(bits: u128, form in 0..128u32, kept in 0..=128u32) {
+            let forms = [0, 0xffff << 32, 0xffff << 48, 0x64_ff9b << 96, 0x64_ff9b_0001 << 80, 0x2002 << 112,
+                0x2001 << 112, 0x5efe << 32, 0x0200_5efe << 32];
+            // Some form, but for the bits below.
+            let low = u128::MAX.checked_shr(kept).unwrap_or(0);
+            let bits = forms[form as usize % forms.len()] & !low | bits & low;
+            let addresses = [IpAddr::V6(bits.into()), IpAddr::V4((bits as u32).into())];
+            for address in addresses.into_iter().filter(|address| is_plain(*address)) {
+                prop_assert_eq!(readings(address).collect::<Vec<_>>(), [address]);
+            }
         }
     }
 

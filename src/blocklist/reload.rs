@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::load::{LoadError, Loaded};
 use super::policy::{Policy, Sources};
+use crate::sys::clock::realtime_ns;
 
 /// The policy in force. Shared between threads; each decision is made by one whole policy, the old or the new.
 ///
@@ -17,6 +19,20 @@ pub struct Policies {
     current: RwLock<Arc<Policy>>,
     /// What the files were when they were last read, well or not.
     seen: Mutex<Vec<Option<Stamp>>>,
+    ok: AtomicU64,
+    failed: AtomicU64,
+    read_at: AtomicU64,
+}
+
+/// How often lists were read anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reloads {
+    /// Times that it went well.
+    pub ok: u64,
+    /// Times that the old ones stayed in force.
+    pub failed: u64,
+    /// When those in force were read, in ns since 1970.
+    pub read_at: u64,
 }
 
 impl Policies {
@@ -31,6 +47,9 @@ impl Policies {
             sources,
             current,
             seen,
+            ok: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            read_at: AtomicU64::new(realtime_ns()),
         })
     }
 
@@ -50,10 +69,23 @@ impl Policies {
         // once the one that read last has the last word.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = stamps(&self.sources);
-        let policy = Arc::new(Policy::load(&self.sources)?);
+        let policy = Policy::load(&self.sources).inspect_err(|_| {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        })?;
         let files = policy.files().to_vec();
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.ok.fetch_add(1, Ordering::Relaxed);
+        self.read_at.store(realtime_ns(), Ordering::Relaxed);
         Ok(files)
+    }
+
+    /// How often [`Self::reload`] was asked for.
+    pub fn reloads(&self) -> Reloads {
+        Reloads {
+            ok: self.ok.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            read_at: self.read_at.load(Ordering::Relaxed),
+        }
     }
 
     /// Whether any file is another than when it was last read, well or not: to be asked now and then to follow changes.
@@ -113,6 +145,7 @@ mod tests {
         })
         .unwrap();
         let held = policies.current();
+        let first_read = policies.reloads().read_at;
         assert_eq!(blocked(&policies), [true, false]);
         assert!(!policies.changed());
 
@@ -141,6 +174,9 @@ mod tests {
         fs::write(&file, "").unwrap();
         assert_eq!(policies.reload().unwrap()[0].entries, 0);
         assert_eq!(blocked(&policies), [false, false]);
+        let reloads = policies.reloads();
+        assert_eq!((reloads.ok, reloads.failed), (2, 2));
+        assert!(reloads.read_at > first_read);
         // Who still holds the first policy decides by it.
         assert_ne!(held.decide(one, None), Verdict::Allowed);
     }

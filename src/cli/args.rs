@@ -38,7 +38,7 @@ pub(super) enum Command {
     /// Receive for other hosts' `bench udp --to`, many at once
     Serve(Serve),
     /// The TCP proxy, its answering server and its client
-    Proxy(Proxy),
+    Proxy(Box<Proxy>),
     /// Work with the lists of what the proxy refuses
     #[command(subcommand)]
     Blocklist(Blocklist),

@@ -1,8 +1,14 @@
-//! `bench proxy` and its roles, a file each.
+//! `bench proxy` ([`run`](mod@run)) and its roles, a file each.
 
 pub(super) mod args;
+mod child;
+mod load;
+mod log;
+mod monitor;
 mod origin;
+mod output;
 mod reload;
+mod run;
 mod send;
 mod serve;
 mod summary;
@@ -16,17 +22,19 @@ use args::{Proxy, Role};
 
 pub(super) fn run(args: &Proxy) -> Result<(), Failure> {
     match &args.role {
-        Role::Serve(args) => serve::run(args),
-        Role::Origin(args) => origin::run(args),
-        Role::Send(args) => send::run(args),
+        None => run::run(&args.own, &args.load),
+        Some(Role::Load(args)) => load::run(args),
+        Some(Role::Serve(args)) => serve::run(args),
+        Some(Role::Origin(args)) => origin::run(args),
+        Some(Role::Send(args)) => send::run(args),
     }
 }
 
 /// Why a listener could not be had, and the way out.
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+fn cannot_listen(address: SocketAddr, option: &str, error: &io::Error) -> Failure {
     let advice = match error.kind() {
         ErrorKind::AddrInUse => {
-            "; choose another port with --listen, or 0 to let the kernel choose"
+            &*format!("; choose another port with {option}, or 0 to let the kernel choose")
         }
         ErrorKind::AddrNotAvailable => "; that address is not of this host",
         ErrorKind::PermissionDenied => "; choose a port from 1024 up",
@@ -35,8 +43,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
     Failure::Undone(format!("cannot listen on {address}: {error}{advice}"))
 }
 
-fn say_listening(local: SocketAddr) -> io::Result<()> {
-    let mut out = io::stdout();
+fn say_listening(local: SocketAddr, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "listening on {local}")?;
     out.flush()
 }

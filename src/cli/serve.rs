@@ -8,7 +8,7 @@ use super::args::{DEFAULT_PORT, Serve};
 use super::failure::Failure;
 use super::interrupt;
 use super::udp::record;
-use crate::report::ledger::{self, Row};
+use crate::report::ledger::{self, columns::Row};
 use crate::report::record::Record;
 use crate::report::store::Store;
 use crate::report::text;

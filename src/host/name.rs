@@ -64,8 +64,13 @@ impl Name {
 
     /// The domains it is in, from the nearest: `b.c` and `c` for `a.b.c`.
     pub fn domains(&self) -> impl Iterator<Item = &str> {
-        let dots = self.0.match_indices('.');
-        dots.filter_map(|(dot, _)| self.0.get(dot + 1..))
+        let dots = (0..).zip(self.0.bytes()).filter(|(_, byte)| *byte == b'.');
+        dots.filter_map(|(dot, _): (usize, u8)| self.0.get(dot + 1..))
+    }
+
+    /// How many labels it has: 3 for `a.b.c`, and at most 127.
+    pub fn labels(&self) -> usize {
+        self.0.bytes().filter(|byte| *byte == b'.').count() + 1
     }
 }
 
@@ -147,6 +152,9 @@ mod tests {
     fn a_name_is_in_every_domain_above_it() {
         let name = read("a.b.example").unwrap();
         assert_eq!(name.domains().collect::<Vec<_>>(), ["b.example", "example"]);
+        assert_eq!(name.labels(), 3);
+        let deepest = read(&"a.".repeat(127)).unwrap();
+        assert_eq!((deepest.labels(), deepest.domains().count()), (127, 126));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use mio::{Interest, Registry, Token};
 use super::facts::{Ending, Facts};
 use super::handshake::{Handshake, Known, Next};
 use super::lane::{BUFFER, Lane, Means, Turn};
-use super::relay::{Counts, Direction, Forwarding, Relay, Side, Step, Verdict};
+use super::relay::{Counts, Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via};
 use super::resolver::{Inbox, Resolver};
 use super::rules::Rules;
 use super::server::Place;
@@ -30,8 +30,8 @@ use super::timers::{Timer, Timers};
 use crate::sys::clock::realtime_ns;
 use crate::sys::tcp;
 
-/// Lots that a direction may take before others have their turn: 256 KiB, 100 µs or so.
-const TURN: usize = 4;
+/// Lots of what a client says to nobody that are thrown away before others have their turn.
+const UNHEARD: usize = 4;
 
 /// How long a client that is told something last has to hear it and hang up. Closing before would take the words back
 /// where it had sent more than was read.
@@ -189,17 +189,28 @@ impl Connection {
         };
         connection.put_off(key, shop, now);
         let next = connection.handshake.begin(&shop.rules);
+        if let Next::Connect(_) = next {
+            connection.hear_early(&mut shop.means);
+        }
         let fate = connection.follow(next, key, shop, now);
         Ok((connection, fate.unwrap_or(Fate::More)))
     }
 
     /// Takes note of what an end is ready for.
     pub(super) fn ready(&mut self, side: Side, event: &Event) {
-        let doubtful = event.is_read_closed() || event.is_priority() || event.is_error();
-        let readable = event.is_readable() || doubtful;
+        // What the kernel says of urgent data and of the end it says in every event, as long as it is so.
+        let readable = match () {
+            () if event.is_priority() || event.is_error() => Some(Readable::Doubtful),
+            () if event.is_read_closed() => Some(Readable::Last),
+            () if event.is_readable() => Some(Readable::Open),
+            () => None,
+        };
         if let (Side::Server, Phase::Connecting(attempt)) = (side, &mut self.phase) {
-            *attempt = match event.is_writable() && !doubtful {
-                true => Attempt::Done { readable },
+            let sound = matches!(readable, None | Some(Readable::Open));
+            *attempt = match event.is_writable() && sound {
+                true => Attempt::Done {
+                    readable: readable.is_some(),
+                },
                 false => Attempt::Doubtful,
             };
             return;
@@ -208,8 +219,8 @@ impl Connection {
             Side::Client => (Direction::ToServer, Direction::ToClient),
             Side::Server => (Direction::ToClient, Direction::ToServer),
         };
-        if readable {
-            self.relay.flow(from).readable(doubtful);
+        if let Some(what) = readable {
+            self.relay.flow(from).readable(what);
         }
         if event.is_writable() || event.is_error() {
             self.relay.flow(to).writable();
@@ -277,8 +288,9 @@ impl Connection {
         else {
             return Some(Fate::Waits);
         };
-        let connected = TcpStream::connect(address).and_then(|mut server| {
-            tcp::for_relaying(&server)?;
+        let speaks = self.relay.to_server.held() > 0;
+        let connected = tcp::connect(address, speaks).and_then(|server| {
+            let mut server = TcpStream::from_std(server);
             register(&shop.registry, &mut server, token(key, Side::Server))?;
             Ok(server)
         });
@@ -399,6 +411,7 @@ impl Connection {
             }
             Next::Connect(_) => {
                 self.server = None;
+                self.hold_first();
                 self.phase = Phase::Connecting(Attempt::Waits);
                 self.put_off(key, shop, now);
                 self.connect(key, shop, now)
@@ -445,17 +458,15 @@ impl Connection {
         };
         self.handshake.connected(|| server.local_addr().ok());
         self.say();
-        let first = self.handshake.take_to_server();
-        if !first.is_empty() {
-            self.to_server.hold(&first);
-            self.relay.to_server.hold(first.len());
-        }
         if self.handshake.is_whole() {
             self.relay.to_server.ended();
         }
         self.relay.to_server.writable();
         if readable {
-            self.relay.to_client.readable(attempt == Attempt::Doubtful);
+            self.relay.to_client.readable(match attempt {
+                Attempt::Doubtful => Readable::Doubtful,
+                _ => Readable::Open,
+            });
         }
         self.phase = Phase::Relaying;
         self.connected = Some(now);
@@ -500,7 +511,7 @@ impl Connection {
     /// Brings the client what it is told last, and waits for it to hang up. What it says is thrown away.
     fn linger(&mut self, ending: Ending, mut heard: bool, means: &mut Means) -> Fate {
         self.drive(Direction::ToClient, means);
-        let mut lots = TURN;
+        let mut lots = UNHEARD;
         let mut more = !heard;
         while more && lots > 0 {
             lots -= 1;
@@ -522,6 +533,24 @@ impl Connection {
         }
     }
 
+    /// A client that is asked nothing has often spoken already: what it said then leaves with the server's handshake.
+    fn hear_early(&mut self, means: &mut Means) {
+        self.hold_first();
+        self.relay.to_server.readable(Readable::Open);
+        if let Step::Fill { via: Via::Copy, .. } = self.relay.step(Direction::ToServer) {
+            self.drive(Direction::ToServer, means);
+        }
+    }
+
+    /// The server is to get first what the handshake has for it.
+    fn hold_first(&mut self) {
+        let first = self.handshake.take_to_server();
+        if !first.is_empty() {
+            self.to_server.hold(&first);
+            self.relay.to_server.hold(first.len());
+        }
+    }
+
     /// The client is to get next what the handshake has for it.
     fn say(&mut self) {
         let said = self.handshake.take_said();
@@ -538,7 +567,7 @@ impl Connection {
             Direction::ToServer => (&mut self.to_server, (&self.client, server)),
             Direction::ToClient => (&mut self.to_client, (server, &self.client)),
         };
-        lane.drive(&mut self.relay, direction, ends, means, TURN)
+        lane.drive(&mut self.relay, direction, ends, means)
     }
 
     /// The deadline of the phase it is in begins anew: until then.

@@ -13,14 +13,16 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Connection, Fate, Shop, is_starved, of_token};
-use super::facts::Ending;
+use super::facts::{Ending, Facts};
 use super::lane::Means;
+use super::log;
 use super::resolver::{Inbox, Resolver};
 use super::rules::Rules;
 use super::server::{Options, Shared};
 use super::slab::{Key, Slab};
 use super::tally::Tally;
 use super::timers::Timers;
+use crate::protocol::Outcome;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::wake::Wake;
 
@@ -55,6 +57,7 @@ pub(super) struct Worker {
     paused: Option<u64>,
     /// Refused connections that are being told so, about.
     refusals: usize,
+    log: Option<log::Handle>,
     drain: Duration,
     /// Those that are not over by then are cut off.
     stopping: Option<u64>,
@@ -102,6 +105,7 @@ impl Worker {
             accept: false,
             paused: None,
             refusals: 0,
+            log: options.log.clone(),
             drain: options.drain,
             stopping: None,
         })
@@ -141,6 +145,7 @@ impl Worker {
                 }
             }
             std::mem::swap(&mut self.ready, &mut turns);
+            self.shop.means.share(turns.len());
             for key in turns.drain(..) {
                 self.serve(key, now);
             }
@@ -208,9 +213,16 @@ impl Worker {
                 self.refusals -= 1;
             }
             let facts = connection.close(ending, key, &mut self.shop, now);
-            self.shop.tally.over(&facts);
+            self.over(facts);
             // There are file descriptors again.
             self.paused = self.paused.map(|until| until.min(now));
+        }
+    }
+
+    fn over(&mut self, facts: Facts) {
+        self.shop.tally.over(&facts);
+        if let Some(log) = &self.log {
+            log.record(facts);
         }
     }
 
@@ -274,9 +286,9 @@ impl Worker {
         let place = self.shared.place();
         let extra = place.is_none();
         if extra && self.refusals >= REFUSALS {
-            self.shop.tally.ended(Ending::Busy);
             let _ = crate::sys::tcp::reset_on_close(&stream);
-            return;
+            let detail = Outcome::Busy.detail();
+            return self.over(Facts::at_once(from, now, Ending::Busy, detail));
         }
         let mut first = Fate::Waits;
         let admitted = self.connections.insert(|key| {
@@ -291,7 +303,10 @@ impl Worker {
                 self.meet(key, first, now);
             }
             // Out of memory for its events, or it is gone again.
-            Err(_) => self.shop.tally.ended(Ending::ClientReset),
+            Err(error) => {
+                let detail = error.to_string();
+                self.over(Facts::at_once(from, now, Ending::ClientReset, detail));
+            }
         }
     }
 

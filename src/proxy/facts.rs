@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::relay::Counts;
 use crate::protocol::{Destination, Kind};
+use crate::sys::clock::realtime_ns;
 
 /// One connection, from the client's arrival to the end.
 #[derive(Debug, Clone)]
@@ -36,6 +37,28 @@ pub struct Facts {
     pub to_client: Counts,
     /// How it ended.
     pub ending: Ending,
+}
+
+impl Facts {
+    /// Of a client that was hung up on as it came, at `now` of [`crate::sys::clock::monotonic_ns`].
+    pub fn at_once(peer: SocketAddr, now: u64, ending: Ending, detail: String) -> Self {
+        Self {
+            peer,
+            client: peer,
+            protocol: None,
+            asked: None,
+            server: None,
+            decision: Decision::Undecided,
+            detail: Some(detail),
+            accepted_at: realtime_ns(),
+            accepted: now,
+            connected: None,
+            closed: now,
+            to_server: Counts::default(),
+            to_client: Counts::default(),
+            ending,
+        }
+    }
 }
 
 /// What the rules say of a destination.

@@ -3,7 +3,7 @@
 //! What all connections of a thread share is in [`Means`]. A connection that waits has memory of its own only for
 //! bytes that its sink did not take.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
@@ -17,6 +17,14 @@ use crate::sys::tcp;
 /// Bytes of the buffer to copy through. A lot is as many whole segments as fit: loopback's are of 65,483 bytes.
 pub const BUFFER: usize = 64 << 10;
 
+/// Lots that all who are ready share before the loop looks around again: 4 MiB, 1 to 2 ms. The longer a turn, the fewer times
+/// the two ends are woken: with four streams, turns of 64 lots carry 1.4 times the bytes of turns of 4, at two thirds of
+/// the CPU.
+const TURN: usize = 64;
+
+/// Lots of a turn, however many are ready.
+const LEAST: usize = 4;
+
 /// Buffers for leftovers kept by a thread for the next who needs one.
 const SPARE: usize = 16;
 
@@ -27,6 +35,8 @@ pub struct Means {
     pub buffer: Box<[u8]>,
     /// To splice through.
     pub pipes: Pool,
+    /// What a direction may take before others have their turn.
+    lots: usize,
     spare: Vec<Vec<u8>>,
 }
 
@@ -36,8 +46,14 @@ impl Means {
         Self {
             buffer: vec![0; BUFFER].into(),
             pipes: Pool::new(pipes),
+            lots: LEAST,
             spare: Vec::new(),
         }
+    }
+
+    /// So many connections have a turn now.
+    pub fn share(&mut self, ready: usize) {
+        self.lots = (TURN / ready.max(1)).max(LEAST);
     }
 }
 
@@ -65,15 +81,15 @@ impl Lane {
         self.rest.extend_from_slice(bytes);
     }
 
-    /// Does what `relay` says of `direction`, for up to `lots` lots.
+    /// Does what `relay` says of `direction`, for as many lots as a turn has.
     pub fn drive(
         &mut self,
         relay: &mut Relay,
         direction: Direction,
         (source, sink): (&TcpStream, &TcpStream),
         means: &mut Means,
-        mut lots: usize,
     ) -> Turn {
+        let mut lots = means.lots;
         // Bytes of the shared buffer that are gone; used only while it holds this direction's bytes.
         let mut gone = 0;
         let mut fresh = false;
@@ -97,10 +113,16 @@ impl Lane {
                         },
                     }
                 }
-                Step::Drain { via, most } => {
+                Step::Drain { via, most, last } => {
                     let drained = match (via, fresh) {
-                        (Via::Copy, true) => write(sink, means.buffer.get(gone..gone + most)),
-                        (Via::Copy, false) => write(sink, self.rest.get(self.taken..)),
+                        (Via::Copy, true) => tcp::send(
+                            sink,
+                            means.buffer.get(gone..gone + most).unwrap_or_default(),
+                            last,
+                        ),
+                        (Via::Copy, false) => {
+                            tcp::send(sink, self.rest.get(self.taken..).unwrap_or_default(), last)
+                        }
                         (Via::Pipe, _) => match &self.pipe {
                             Some(pipe) => pipe.drain(sink.as_fd(), most),
                             None => Err(ErrorKind::BrokenPipe.into()),
@@ -198,12 +220,8 @@ enum Filled {
     NoPipe,
 }
 
-fn write(mut sink: &TcpStream, bytes: Option<&[u8]>) -> io::Result<usize> {
-    sink.write(bytes.unwrap_or_default())
-}
-
 /// How much to take at once: whole segments of the sink. They grow once a connection has carried some, so they are
-/// looked at again after 1, 3, 7, 15, … lots.
+/// looked at again after 1, 3, 7, 15, … lots, where the last one was full: small messages never ask.
 pub(super) fn measured(
     relay: &mut Relay,
     direction: Direction,
@@ -211,7 +229,7 @@ pub(super) fn measured(
     most: usize,
 ) -> usize {
     let flow = relay.flow(direction);
-    if !(flow.counts().fills + 1).is_power_of_two() {
+    if !(flow.is_full() && (flow.counts().fills + 1).is_power_of_two()) {
         return most;
     }
     let lot = match tcp::segment(sink) {

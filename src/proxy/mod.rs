@@ -5,19 +5,23 @@
 //! mio, with [`lane`] as the relay's hands; `epoll` is a thread's loop, [`server`] all threads. `uring` is all that over
 //! io_uring. Around them: the
 //! [`resolver`] of names, a thread's [`pipes`], the [`timers`] and the [`slab`] of its connections, its [`tally`], and the
-//! [`facts`] that are left of a connection.
+//! [`facts`] that are left of a connection, which go into a [`log`]. What a proxy tells a monitor are its [`metrics`], over a
+//! [`status`] server.
 
 pub mod connection;
 mod epoll;
 pub mod facts;
 pub mod handshake;
 pub mod lane;
+pub mod log;
+pub mod metrics;
 pub mod pipes;
 pub mod relay;
 pub mod resolver;
 pub mod rules;
 pub mod server;
 pub mod slab;
+pub mod status;
 pub mod tally;
 pub mod timers;
 mod uring;

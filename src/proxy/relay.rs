@@ -17,7 +17,8 @@
 /// How bytes get from one socket to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Forwarding {
-    /// By copying, and through a pipe while a flow is bulk.
+    /// The fastest: copying. Whole segments in long turns carry more than splice(2) does, with one stream or many: a splice goes
+    /// page by page, and saves a tenth of the CPU at most.
     #[default]
     Auto,
     /// Through a buffer of ours.
@@ -35,8 +36,8 @@ pub enum Via {
     Pipe,
 }
 
-/// Fills in a row that turn a flow to the pipe, or back to copying.
-pub const BULK: u32 = 8;
+/// Lots that are copied for want of a pipe before one is asked for again.
+pub const COPIES: u32 = 8;
 
 /// What a direction does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub enum Step {
         via: Via,
         /// Bytes in hand.
         most: usize,
+        /// Nothing comes after them but [`Step::Shut`].
+        last: bool,
     },
     /// Shut the sink's write side.
     Shut,
@@ -63,6 +66,17 @@ pub enum Step {
     AwaitSink,
     /// Nothing any more.
     Over,
+}
+
+/// What is known of a source that may have something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readable {
+    /// It may say more later.
+    Open,
+    /// It has said all it will, and what was not read yet is there.
+    Last,
+    /// It holds urgent data or failed: a short read proves nothing, and it is read until it says so itself.
+    Doubtful,
 }
 
 /// What went through a direction.
@@ -100,9 +114,13 @@ pub struct Flow {
     readable: bool,
     /// A short read is no proof of an empty source.
     doubtful: bool,
+    /// A short read, unless it is doubtful, is the last one.
+    last: bool,
     writable: bool,
-    /// Copying: full lots in a row. Through a pipe: small ones in a row.
-    streak: u32,
+    /// The last fill was of a whole lot.
+    full: bool,
+    /// Lots copied since a pipe was last asked for.
+    copies: u32,
     lot: usize,
     held: usize,
     counts: Counts,
@@ -120,8 +138,10 @@ impl Flow {
             state: State::Open,
             readable: false,
             doubtful: false,
+            last: false,
             writable: false,
-            streak: 0,
+            full: false,
+            copies: 0,
             lot: lot.max(1),
             held: 0,
             counts: Counts::default(),
@@ -133,9 +153,10 @@ impl Flow {
         let via = self.via;
         match self.state {
             State::Shut | State::Broken => Step::Over,
-            _ if self.held > 0 && self.writable => Step::Drain {
+            state if self.held > 0 && self.writable => Step::Drain {
                 via,
                 most: self.held,
+                last: state == State::Ended,
             },
             _ if self.held > 0 => Step::AwaitSink,
             State::Ended => Step::Shut,
@@ -147,11 +168,11 @@ impl Flow {
         }
     }
 
-    /// The source may have something. `doubtful` when it has also ended or holds urgent data: then a short read
-    /// proves nothing, and it is read until it says so itself.
-    pub fn readable(&mut self, doubtful: bool) {
+    /// The source may have something.
+    pub fn readable(&mut self, what: Readable) {
         self.readable = true;
-        self.doubtful |= doubtful;
+        self.doubtful |= what == Readable::Doubtful;
+        self.last |= what == Readable::Last;
     }
 
     /// The sink may take something.
@@ -161,33 +182,26 @@ impl Flow {
 
     /// [`Step::Fill`] gave so many bytes, more than none.
     ///
-    /// A copy shorter than asked for has emptied the source (epoll(7)): that saves a read a message. A
-    /// pipe may have been short of slots instead.
+    /// A copy shorter than asked for has emptied the source (epoll(7)): that saves a read a message, and where nothing
+    /// more can come it is the end. A pipe may have been short of slots instead.
     pub fn filled(&mut self, bytes: usize) {
         self.held += bytes;
         self.counts.filled += bytes as u64;
         self.counts.fills += 1;
-        let counts = match (self.via, self.forwarding) {
-            (Via::Copy, Forwarding::Splice) => true,
-            (Via::Copy, _) => bytes >= self.lot,
-            (Via::Pipe, _) => bytes < self.lot / 4,
-        };
-        self.streak = if counts {
-            self.streak.saturating_add(1)
-        } else {
-            0
-        };
-        if self.via == Via::Copy && bytes < self.lot && !self.doubtful {
+        self.full = bytes >= self.lot;
+        self.copies = self.copies.saturating_add(1);
+        if self.via == Via::Copy && !self.full && !self.doubtful {
             self.readable = false;
+            if self.last {
+                self.ended();
+            }
         }
     }
 
     /// Puts bytes in hand, in memory, that came from elsewhere: from a front end, before the first lot.
     pub fn hold(&mut self, bytes: usize) {
         self.via = Via::Copy;
-        if self.forwarding == Forwarding::Splice {
-            self.streak = BULK;
-        }
+        self.copies = COPIES;
         self.held += bytes;
         self.counts.filled += bytes as u64;
     }
@@ -200,7 +214,7 @@ impl Flow {
 
     /// The source gave less than was asked for, to somebody else.
     pub fn source_drained(&mut self) {
-        if !self.doubtful {
+        if !self.doubtful && !self.last {
             self.readable = false;
         }
     }
@@ -212,11 +226,11 @@ impl Flow {
         }
     }
 
-    /// No pipe can be had for [`Step::Fill`]: copies, and asks again after [`BULK`] lots that would have been fit for one.
+    /// No pipe can be had for [`Step::Fill`]: copies, and asks again after [`COPIES`] lots.
     pub fn no_pipe(&mut self) {
         if self.held == 0 {
             self.via = Via::Copy;
-            self.streak = 0;
+            self.copies = 0;
             self.counts.no_pipe += 1;
         }
     }
@@ -252,6 +266,11 @@ impl Flow {
         self.held = 0;
     }
 
+    /// The source gave as much as was asked for last time.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// From now on takes `bytes` at a time, at least one.
     pub fn set_lot(&mut self, bytes: usize) {
         self.lot = bytes.max(1);
@@ -279,14 +298,8 @@ impl Flow {
 
     /// Whether the next lot is copied or goes through a pipe. Nothing may be in hand.
     fn choose(&mut self) {
-        let turned = match (self.forwarding, self.via) {
-            (Forwarding::Copy, _) | (Forwarding::Splice, Via::Pipe) => return,
-            (_, Via::Copy) => Via::Pipe,
-            (Forwarding::Auto, Via::Pipe) => Via::Copy,
-        };
-        if self.streak >= BULK {
-            self.via = turned;
-            self.streak = 0;
+        if self.forwarding == Forwarding::Splice && self.copies >= COPIES {
+            self.via = Via::Pipe;
         }
     }
 }

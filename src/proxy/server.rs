@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::connection::Timeouts;
+use super::log;
 use super::relay::Forwarding;
 use super::resolver::Resolver;
 use super::rules::Rules;
@@ -28,12 +29,14 @@ pub struct Options {
     pub threads: usize,
     /// Connections at once, over all threads. Clients beyond are told so and hung up on.
     pub connections: usize,
-    /// Pipes at once, a thread: as many flows can be bulk by splice(2) with bytes in hand.
+    /// Pipes at once, a thread: as many flows can have bytes in hand by splice(2).
     pub pipes: usize,
     /// How long a connection may wait.
     pub timeouts: Timeouts,
     /// How long connections may go on once the proxy is to stop.
     pub drain: Duration,
+    /// Where connections that are over are logged.
+    pub log: Option<log::Handle>,
 }
 
 impl Default for Options {
@@ -51,6 +54,7 @@ impl Default for Options {
                 half_closed: Duration::from_secs(30),
             },
             drain: Duration::from_secs(30),
+            log: None,
         }
     }
 }
@@ -58,7 +62,7 @@ impl Default for Options {
 impl Options {
     /// Why these do not go together, if they do not.
     ///
-    /// With io_uring [`Forwarding::Auto`] is to copy: a splice goes through worker threads there, which costs more than the copy.
+    /// With io_uring all is copied: a splice goes through worker threads there, which costs more than the copy.
     pub fn refused(&self) -> Option<&'static str> {
         match (self.engine, self.forwarding) {
             (Kind::Uring, Forwarding::Splice) => Some(
@@ -153,8 +157,8 @@ impl Watch {
 /// A thread's loop, over either engine.
 #[allow(clippy::large_enum_variant, reason = "there is one a thread")]
 enum Worker {
-    Mio(epoll::Worker),
-    Uring(uring::worker::Worker),
+    Mio(Box<epoll::Worker>),
+    Uring(Box<uring::worker::Worker>),
 }
 
 impl Worker {
@@ -213,10 +217,10 @@ impl Server {
             let resolver = resolver.clone();
             workers.push(match options.engine {
                 Kind::Mio => epoll::Worker::new(listener, rules, resolver, options, shared, &wake)
-                    .map(Worker::Mio)?,
+                    .map(|worker| Worker::Mio(Box::new(worker)))?,
                 Kind::Uring => {
                     uring::worker::Worker::new(listener, rules, resolver, options, shared, &wake)
-                        .map(Worker::Uring)?
+                        .map(|worker| Worker::Uring(Box::new(worker)))?
                 }
             });
             wakes.push(wake);

@@ -56,7 +56,7 @@ impl Tally {
 
     /// One more is over; its bytes are counted already.
     pub(super) fn over(&self, facts: &Facts) {
-        self.ended(facts.ending);
+        count(&self.endings, facts.ending.index());
         count(&self.decisions, facts.decision.index());
         if let Some(protocol) = facts.protocol {
             count(&self.protocols, protocol.index());
@@ -70,9 +70,10 @@ impl Tally {
         }
     }
 
-    /// One more is over of which nothing is known.
+    /// One more is over of which not even the address is known.
     pub(super) fn ended(&self, ending: Ending) {
         count(&self.endings, ending.index());
+        count(&self.decisions, Decision::Undecided.index());
     }
 
     /// What it has counted so far.

@@ -6,6 +6,8 @@
 //! folder of a run that they lie in, [`output`] a file that is either whole or not there, and [`dates`]
 //! how instants are written in all of them. What each column and key means is told in
 //! `results/README.md`, which a test holds to these files. [`findings`] are of no run, but `bench doctor`'s.
+//!
+//! All that is of `bench udp`; what is different of `bench proxy` is in [`proxy`].
 
 pub mod comparison;
 pub mod dates;
@@ -16,6 +18,7 @@ pub mod json;
 pub mod ledger;
 pub mod output;
 pub mod packets;
+pub mod proxy;
 pub mod record;
 pub mod store;
 pub mod text;

@@ -2,15 +2,17 @@
 
 use serde_json::{Value, json};
 
+use super::ledger::{self, Row};
 use super::record::{Compared, Ratios};
-use super::{comparison, intervals, ledger, packets, sample};
-use crate::stats::{ratio::Ratio, spread::Spread};
+use super::{comparison, intervals, packets, proxy, sample};
+use crate::stats::{difference::Difference, ratio::Ratio, spread::Spread};
 
 const README: &str = include_str!("../../results/README.md");
 
-/// The part of the text under the heading that begins with `name`.
+/// The part of the text under the heading `name`.
 fn section(name: &str) -> &'static str {
-    let start = README.find(&format!("\n## {name}")).unwrap() + 1;
+    let start = README.find(&format!("\n## {name}\n"));
+    let start = start.unwrap_or_else(|| panic!("there is no section {name}")) + 1;
     let rest = &README[start..];
     let end = rest[3..].find("\n## ").map_or(rest.len(), |at| at + 3);
     &rest[..end]
@@ -60,7 +62,10 @@ fn keys_of(value: &impl serde::Serialize) -> Vec<String> {
 
 #[test]
 fn each_column_is_explained() {
-    ledger::columns::names().for_each(|name| assert_explained(section("udp.csv"), name));
+    <ledger::columns::Row<'_> as Row>::names()
+        .for_each(|name| assert_explained(section("udp.csv"), name));
+    <proxy::columns::Row<'_> as Row>::names()
+        .for_each(|name| assert_explained(section("proxy.csv"), name));
     comparison::columns::names().for_each(|name| assert_explained(section("comparison.csv"), name));
     for name in intervals::COLUMNS {
         assert_explained(section("intervals.csv"), name);
@@ -113,4 +118,43 @@ fn each_key_of_a_comparison_is_explained() {
     let ratio = Ratio::paired(vec![(1.0, 1.0); 5]).unwrap();
     explained("", json!(ratio));
     explained("interval.", json!(ratio.interval));
+}
+
+#[test]
+fn each_key_of_a_proxy_record_is_explained() {
+    let text = section("run.json of bench proxy");
+    let run = proxy::Run {
+        requested: proxy::Requested::default(),
+        ..proxy::Run::default()
+    };
+    keys_of(&run)
+        .iter()
+        .for_each(|key| assert_explained(text, key));
+    let record = proxy::sample::record();
+    let Value::Object(record) = serde_json::to_value(&record).unwrap() else {
+        panic!("a record is an object");
+    };
+    for (key, value) in &record {
+        assert_explained(text, key);
+        if let (Some(Value::Object(first)), true) = (value.get(0), key != "runs") {
+            for name in first.keys() {
+                assert_explained(text, &format!("{key}[].{name}"));
+            }
+        }
+    }
+    let added = proxy::Added {
+        p50: Difference::paired(vec![(1.0, 2.0); 5]),
+        ..proxy::Added::default()
+    };
+    let Value::Object(percentiles) = json!(added) else {
+        panic!("it is an object");
+    };
+    for name in percentiles.keys() {
+        assert_explained(text, &format!("overhead[].added_ns.{name}"));
+    }
+    keys_of(&added.p50).iter().for_each(|key| {
+        if !key.contains('.') {
+            assert_explained(text, key);
+        }
+    });
 }

@@ -19,12 +19,12 @@ pub const SCHEMA: u32 = 1;
 /// Most runs of a command, so that its record can be held in memory and read back.
 pub const MOST_RUNS: usize = 10_000;
 
-/// The whole of a `run.json`.
+/// The whole of a `run.json`: of `bench udp`, or with other runs of another command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
+pub struct Record<R = Run, C = Compared> {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// `udp`.
+    /// `udp`, or what the runs are of.
     pub kind: String,
     /// The version of wirebench that wrote it.
     pub wirebench: String,
@@ -35,10 +35,10 @@ pub struct Record {
     /// The machine it ran on; of two, the sender's.
     pub host: Host,
     /// One entry a repetition.
-    pub runs: Vec<Run>,
+    pub runs: Vec<R>,
     /// One entry a setting, the base first; empty unless several were compared.
-    #[serde(default)]
-    pub comparison: Vec<Compared>,
+    #[serde(default = "Vec::new")]
+    pub comparison: Vec<C>,
 }
 
 /// What a reader needs to know of the machine.

@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use thiserror::Error;
 
 use super::intervals::IntervalsWriter;
@@ -57,16 +58,8 @@ pub struct Store {
     saved: bool,
     /// The folders around it that were made for this one, the innermost first.
     made: Vec<PathBuf>,
-    /// Of all runs saved so far, each setting apart: merged over several they would mean nothing.
-    merged: Vec<Merged>,
-}
-
-/// The latencies of all runs of one setting.
-#[derive(Debug, Clone, Default)]
-struct Merged {
-    setting: Option<String>,
-    latency: Latency,
-    latency_from_intended: Latency,
+    /// Of all runs saved so far, under their files' names.
+    merged: Vec<(String, Latency)>,
 }
 
 impl Store {
@@ -139,32 +132,39 @@ impl Store {
     /// Any [`StoreError`], a full disk among them. What was saved before is still there then, and
     /// the run may be saved again.
     pub fn save(&mut self, record: &Record, last: &Measured) -> Result<(), StoreError> {
-        let setting = &last.run.setting;
-        let at = self.merged.iter().position(|of| of.setting == *setting);
-        let mut merged = match at {
-            Some(at) => self.merged[at].clone(),
-            None => Merged {
-                setting: setting.clone(),
-                ..Merged::default()
-            },
-        };
-        merged.latency.merge(&last.latency);
-        merged
-            .latency_from_intended
-            .merge(&last.latency_from_intended);
-
-        let name = |name| histogram_name(name, setting.as_deref());
-        self.put("run.json", |out| json::to_writer(record, out))?;
-        self.put(&name("latency"), |out| hgrm::write(&merged.latency, out))?;
-        let intended = &merged.latency_from_intended;
+        let setting = last.run.setting.as_deref();
+        let mut all = vec![(histogram_name("latency", setting), &last.latency)];
+        let intended = &last.latency_from_intended;
         if !intended.is_empty() {
-            self.put(&name("latency-intended"), |out| hgrm::write(intended, out))?;
+            all.push((histogram_name("latency-intended", setting), intended));
+        }
+        self.save_with(record, &all)
+    }
+
+    /// As [`Self::save`], of any kind of record, with these histograms under these names; each is merged with those that had the
+    /// name before.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_with(
+        &mut self,
+        record: &impl Serialize,
+        histograms: &[(String, &Latency)],
+    ) -> Result<(), StoreError> {
+        self.put("run.json", |out| json::write(record, out))?;
+        let mut merged = self.merged.clone();
+        for (name, latency) in histograms {
+            let at = merged.iter().position(|(of, _)| of == name);
+            let at = at.unwrap_or_else(|| {
+                merged.push((name.clone(), Latency::new()));
+                merged.len() - 1
+            });
+            let (_, all) = &mut merged[at];
+            all.merge(latency);
+            self.put(name, |out| hgrm::write(all, out))?;
         }
         self.show()?;
-        match at {
-            Some(at) => self.merged[at] = merged,
-            None => self.merged.push(merged),
-        }
+        self.merged = merged;
         Ok(())
     }
 
@@ -178,6 +178,14 @@ impl Store {
         self.put("comparison.csv", |out| {
             comparison::write(&record.comparison, out)
         })
+    }
+
+    /// Writes `run.json` anew, with what came last.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_record(&mut self, record: &impl Serialize) -> Result<(), StoreError> {
+        self.put("run.json", |out| json::write(record, out))
     }
 
     /// Gives the folder its own name, the first time.
@@ -252,7 +260,7 @@ fn claim(out_dir: &Path, kind: &str, started_ns: u64) -> Result<(PathBuf, PathBu
 }
 
 /// The histogram called `name` of the setting called so: `latency-uring-batch-16.hgrm` of `uring, batch 16`.
-fn histogram_name(name: &str, setting: Option<&str>) -> String {
+pub fn histogram_name(name: &str, setting: Option<&str>) -> String {
     let words = setting.into_iter().flat_map(|setting| {
         setting.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.')
     });

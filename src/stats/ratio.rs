@@ -15,20 +15,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bootstrap::{SplitMix, drawn};
 use super::spread::median;
 
-/// Fewest runs of each side that an interval is given for. The median of 5 lies between their extremes
-/// in 94 of 100 cases (1 - 2 / 2^5), of 4 only in 88: then not even the whole range is a 95 % interval.
-pub const FEWEST: usize = 5;
-
-/// How often runs are drawn anew. Efron and Tibshirani ask for 1000 or more for percentiles.
-const RESAMPLES: usize = 5_000;
-
-/// How many of the ratios lie outside on each side: 2.5 %.
-const OUTSIDE: usize = RESAMPLES / 40;
-
-/// Any number would do. A constant gives the same interval for the same runs, wherever it is computed.
-const SEED: u64 = 0x7769_7265_6265_6e63;
+pub use super::bootstrap::{FEWEST, Interval};
 
 /// One setting's figure as a multiple of another's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -39,15 +29,6 @@ pub struct Ratio {
     pub interval: Option<Interval>,
     /// What that shows.
     pub verdict: Verdict,
-}
-
-/// A 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Its lower end.
-    pub low: f64,
-    /// Its upper end.
-    pub high: f64,
 }
 
 /// What a ratio and its interval show.
@@ -115,18 +96,10 @@ impl Ratio {
         let ratio = median(&mut new)? / median(&mut base)?;
         let mut interval = None;
         if fewest >= FEWEST {
-            let mut random = SplitMix(SEED);
-            let mut ratios = Vec::with_capacity(RESAMPLES);
-            for _ in 0..RESAMPLES {
-                draw(&mut random, &mut base, &mut new);
-                ratios.push(median(&mut new)? / median(&mut base)?);
-            }
-            ratios.sort_by(f64::total_cmp);
-            interval = Some(Interval {
-                // Two medians that come from different rounds may have a ratio that hardly any draw has.
-                low: ratios[OUTSIDE].min(ratio),
-                high: ratios[RESAMPLES - 1 - OUTSIDE].max(ratio),
-            });
+            interval = Some(drawn(ratio, |random| {
+                draw(random, &mut base, &mut new);
+                Some(median(&mut new)? / median(&mut base)?)
+            })?);
         }
         // Figures far out of any reason may overflow when divided.
         let ends = interval.map_or([ratio; 2], |interval| [interval.low, interval.high]);
@@ -147,25 +120,6 @@ fn verdict(interval: Option<Interval>) -> Verdict {
     }
 }
 
-/// A small generator of random numbers (Steele, Lea and Flood, "Fast splittable pseudorandom number
-/// generators", 2014), good enough to draw lots and the same everywhere.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `end`, each as likely as the next to within `end` / 2^64.
-    fn below(&mut self, end: usize) -> usize {
-        ((u128::from(self.next()) * end as u128) >> 64) as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,14 +131,6 @@ mod tests {
 
     fn rounds(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<(f64, f64)>> {
         prop::collection::vec((1.0..1_000.0, 1.0..1_000.0), count)
-    }
-
-    #[test]
-    fn the_generator_is_the_published_one() {
-        // The first outputs of the authors' reference implementation for seed 1234567.
-        let mut random = SplitMix(1_234_567);
-        assert_eq!(random.next(), 6_457_827_717_110_365_317);
-        assert_eq!(random.next(), 3_203_168_211_198_807_973);
     }
 
     #[test]
@@ -212,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_interval_holds_the_truth_about_as_often_as_it_says() {
-        let mut random = SplitMix(1);
+        let mut random = SplitMix::new(1);
         let mut noise = || 1.0 + random.below(1_000) as f64 / 10_000.0;
         let mut held = 0;
         for _ in 0..200 {

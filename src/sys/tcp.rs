@@ -46,6 +46,29 @@ pub fn unconnected(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
+/// Begins to connect; the socket is writable when that is done, and has the options of [`for_relaying`]. Where it `speaks`
+/// first, the acknowledgement that ends the handshake waits for its first bytes and leaves with them: a packet fewer, and
+/// the server is woken once. The kernel sends it by itself after a while, and later ones at once (`TCP_QUICKACK`, tcp(7);
+/// `tcp_rcv_synsent_state_process`).
+///
+/// # Errors
+/// As socket(2), setsockopt(2) and connect(2), but for `EINPROGRESS`.
+pub fn connect(address: SocketAddr, speaks: bool) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    for_relaying(&socket)?;
+    if speaks {
+        socket.set_tcp_quickack(false)?;
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}
+
 /// Sends small writes at once (`TCP_NODELAY`), and leaves urgent data in line with the rest (`SO_OOBINLINE`).
 ///
 /// # Errors
@@ -54,6 +77,17 @@ pub fn for_relaying(socket: &impl AsFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_out_of_band_inline(true)
+}
+
+/// Sends what the socket has room for. With `more`, what does not fill a segment is kept back (`MSG_MORE`) to leave together
+/// with what follows at once: the end, when the socket is shut or closed next.
+///
+/// # Errors
+/// As send(2).
+pub fn send(socket: &impl AsFd, bytes: &[u8], more: bool) -> io::Result<usize> {
+    // Never a signal: socket2 asks for `MSG_NOSIGNAL` itself in its plain send alone.
+    let more = if more { libc::MSG_MORE } else { 0 };
+    SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL | more)
 }
 
 /// Bytes of data in a full segment as it is sent now (`TCP_MAXSEG`). It grows once a connection has carried some.
@@ -77,7 +111,6 @@ pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::io::{ErrorKind, Read};
-    use std::net::TcpStream;
 
     fn any_port() -> SocketAddr {
         "127.0.0.1:0".parse().unwrap()
@@ -104,6 +137,35 @@ mod tests {
         for_relaying(&near).unwrap();
         assert!(near.nodelay().unwrap());
         assert!(segment(&near).unwrap() >= 536);
+    }
+
+    #[test]
+    fn what_is_kept_back_leaves_with_the_end() {
+        let (near, mut far) = pair();
+        far.set_nonblocking(true).unwrap();
+        for_relaying(&near).unwrap();
+        assert_eq!(send(&near, b"the last", true).unwrap(), 8);
+        let early = far.read(&mut [0; 9]).unwrap_err();
+        assert_eq!(early.kind(), ErrorKind::WouldBlock);
+        near.shutdown(std::net::Shutdown::Write).unwrap();
+        far.set_nonblocking(false).unwrap();
+        let mut heard = String::new();
+        far.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "the last");
+    }
+
+    #[test]
+    fn who_speaks_first_connects_as_others_do() {
+        for speaks in [false, true] {
+            let listener = TcpListener::bind(any_port()).unwrap();
+            let near = connect(listener.local_addr().unwrap(), speaks).unwrap();
+            near.set_nonblocking(false).unwrap();
+            assert!(near.nodelay().unwrap());
+            assert_eq!(send(&near, b"hello", false).unwrap(), 5);
+            let mut heard = [0; 5];
+            listener.accept().unwrap().0.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"hello");
+        }
     }
 
     #[test]

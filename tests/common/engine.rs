@@ -44,11 +44,17 @@ pub(crate) fn available(options: &'static str) -> Option<Engine> {
 
 /// Why there is no io_uring here, if there is none.
 fn uring() -> Result<(), String> {
-    let ring: io::Result<IoUring> = IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .build(1);
-    ring.map(drop)
+    let ring = || -> io::Result<IoUring> {
+        IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .build(1)
+    };
+    // In a thread that ends: what the kernel still has to do for a ring that is gone interrupts the thread that had it, and a
+    // read with a timeout is not begun again (signal(7)).
+    std::thread::spawn(move || ring().map(drop))
+        .join()
+        .unwrap()
         .map_err(|error| format!("no io_uring as this program needs it: {error}"))
 }
 

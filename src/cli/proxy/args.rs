@@ -2,21 +2,128 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::EnumValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::args::{at_least_one, some_time};
+use crate::cli::list::{List, list};
 use crate::engine::choice::Kind;
-use crate::protocol::Destination;
+use crate::load::plan::Scenario;
 use crate::protocol::request::MAX_REQUEST;
+use crate::protocol::{self, Destination};
 use crate::proxy::relay::Forwarding;
 use crate::units::{parse_duration, parse_number};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = AFTER)]
 pub(in crate::cli) struct Proxy {
     #[command(subcommand)]
-    pub(super) role: Role,
+    pub(super) role: Option<Role>,
+    #[command(flatten)]
+    pub(super) own: Own,
+    #[command(flatten)]
+    pub(super) load: Load,
+}
+
+/// Shown below the options of `bench proxy`.
+const AFTER: &str = "\
+Without a command: measures what a proxy costs. The answering server, the proxy and the load generator are started here, as \
+processes of their own on loopback, unless --via or --origin names one that is running already; the direct path and the \
+proxied one take turns. Options shown as <X,...> take several values, each of which is measured and compared with the first.";
+
+/// The proxy that is started for a measurement.
+#[derive(Debug, Args)]
+pub(super) struct Own {
+    /// The proxy's event loop
+    #[arg(long, value_name = "ENGINE,...", value_parser = list(EnumValueParser::<EngineArg>::new()), default_value = "mio", conflicts_with = "via", help_heading = "The proxy that is started")]
+    pub(super) engine: List<EngineArg>,
+    /// How it brings bytes from one end to the other
+    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<ForwardingArg>::new()), default_value = "auto", conflicts_with = "via", help_heading = "The proxy that is started")]
+    pub(super) forwarding: List<ForwardingArg>,
+    /// Its threads
+    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, conflicts_with = "via", help_heading = "The proxy that is started")]
+    pub(super) threads: usize,
+}
+
+/// What is measured and how, whoever started the proxy.
+#[derive(Debug, Args)]
+pub(super) struct Load {
+    /// What clients do [default: all that the protocol has]
+    #[arg(long, value_name = "NAME,...", value_parser = list(EnumValueParser::<ScenarioArg>::new()), help_heading = "What")]
+    pub(super) scenario: Option<List<ScenarioArg>>,
+    /// How the proxy is asked
+    #[arg(long, value_name = "KIND,...", value_parser = list(EnumValueParser::<AskedArg>::new()), default_value = "socks5", help_heading = "What")]
+    pub(super) protocol: List<AskedArg>,
+    /// Connections at once
+    #[arg(long, value_name = "N", value_parser = connections, default_value_t = 32, help_heading = "What")]
+    pub(super) connections: usize,
+    /// Bytes of a message
+    #[arg(long, value_name = "BYTES", value_parser = message, default_value_t = 64, help_heading = "What")]
+    pub(super) message: usize,
+    /// Streams of bulk data at once
+    #[arg(long, value_name = "N", value_parser = connections, default_value_t = 1, help_heading = "What")]
+    pub(super) streams: usize,
+    /// Start so many requests a second, whether or not those before are answered [default: one at a time on each connection]
+    #[arg(long, value_name = "N", value_parser = rate, help_heading = "How much")]
+    pub(super) rate: Option<f64>,
+    /// Measure each path of each scenario for so long, over all rounds
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "2s", help_heading = "How much")]
+    pub(super) duration: Duration,
+    /// Bulk data of a round, in MB of 10^6 bytes, instead of as much as goes in its time
+    #[arg(long, value_name = "N", value_parser = megabytes, help_heading = "How much")]
+    pub(super) mb: Option<u64>,
+    /// Rounds, in each of which every path has its turn
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000), help_heading = "How much")]
+    pub(super) repeat: u32,
+    /// Load a path so long before each turn, uncounted
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "50ms", help_heading = "How much")]
+    pub(super) warmup: Duration,
+    /// Longest time of a request
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "5s", help_heading = "How much")]
+    pub(super) timeout: Duration,
+    /// Threads of the load generator
+    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, help_heading = "How much")]
+    pub(super) load_threads: usize,
+    /// A proxy that is running already
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
+    pub(super) via: Option<SocketAddr>,
+    /// A `bench proxy origin` that is running already
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
+    pub(super) origin: Option<SocketAddr>,
+    /// Processes of the proxy that is running, to tell their CPU time with that of their children
+    #[arg(long, value_name = "PID,...", value_parser = list(u32::from_str), requires = "via", help_heading = "Where")]
+    pub(super) server_pid: Option<List<u32>>,
+    /// What the proxy refuses, to measure how soon [default: nothing of a proxy that is running already]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        requires = "via",
+        help_heading = "Where"
+    )]
+    pub(super) blocked: Option<Destination>,
+    /// Write the record as JSON; with - it is all that goes to stdout
+    #[arg(long, value_name = "PATH", help_heading = "What comes out")]
+    pub(super) json: Option<PathBuf>,
+    /// Write the runs as rows of the ledger; with - that is all that goes to stdout
+    #[arg(long, value_name = "PATH", help_heading = "What comes out")]
+    pub(super) csv: Option<PathBuf>,
+    /// Folder for the ledger and a folder a command
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "results",
+        help_heading = "What comes out"
+    )]
+    pub(super) out: PathBuf,
+    /// Save nothing
+    #[arg(long, conflicts_with = "out", help_heading = "What comes out")]
+    pub(super) no_save: bool,
+    /// Print errors only
+    #[arg(long, short, help_heading = "What comes out")]
+    pub(super) quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -24,7 +131,11 @@ pub(super) enum Role {
     /// Take clients and connect each to a server, until SIGINT or SIGTERM
     Serve(Box<Serve>),
     /// Answer each client `RESPONSE || ` and what it says
+    ///
+    /// To clients that ask for it in a load generator's way it also ends a connection after one answer, or takes bulk data.
     Origin(Origin),
+    /// Load a `bench proxy origin` elsewhere, and a proxy before it (--via); nothing is started here
+    Load(Box<Load>),
     /// Send one message to a server through a proxy (JSON), and print the answer
     ///
     /// The answer is printed as it is; only on a terminal a newline is added where there is none at its end. A proxy's refusal is
@@ -76,6 +187,13 @@ pub(super) struct Serve {
     /// Tell servers who the client is, by a PROXY header
     #[arg(long, value_name = "VERSION", value_enum)]
     pub(super) send_proxy: Option<HeaderArg>,
+    /// Log each connection once it is over, a JSON line at the end of FILE; - is standard output, and what else is said goes to
+    /// standard error. SIGHUP opens FILE anew
+    #[arg(long, value_name = "FILE")]
+    pub(super) log: Option<PathBuf>,
+    /// Where to show metrics for Prometheus (/metrics) and whether clients are taken (/healthz); whoever can reach it may look
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) metrics: Option<SocketAddr>,
     /// What does the I/O
     #[arg(long, value_name = "ENGINE", value_enum, default_value = "mio")]
     pub(super) engine: EngineArg,
@@ -139,7 +257,7 @@ pub(super) struct Send {
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum ForwardingArg {
-    /// Copy, and splice while a flow is bulk; with --engine uring copy
+    /// The fastest, which is to copy
     Auto,
     /// Read and write
     Copy,
@@ -175,6 +293,52 @@ pub(super) enum ProtocolArg {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(super) enum AskedArg {
+    /// One JSON object with server_ip, server_port and message: scenarios connect and blocked only
+    Json,
+    /// SOCKS version 5
+    Socks5,
+    /// HTTP CONNECT
+    Connect,
+    /// Not at all: it forwards everything to one server
+    Forward,
+}
+
+impl From<AskedArg> for protocol::Kind {
+    fn from(asked: AskedArg) -> Self {
+        match asked {
+            AskedArg::Json => Self::Json,
+            AskedArg::Socks5 => Self::Socks5,
+            AskedArg::Connect => Self::Connect,
+            AskedArg::Forward => Self::Forward,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(super) enum ScenarioArg {
+    /// Connect, make one request, end
+    Connect,
+    /// Request upon request on connections that are kept
+    RequestResponse,
+    /// Data in one direction
+    Bulk,
+    /// Ask for what is refused
+    Blocked,
+}
+
+impl From<ScenarioArg> for Scenario {
+    fn from(scenario: ScenarioArg) -> Self {
+        match scenario {
+            ScenarioArg::Connect => Self::Connect,
+            ScenarioArg::RequestResponse => Self::RequestResponse,
+            ScenarioArg::Bulk => Self::Bulk,
+            ScenarioArg::Blocked => Self::Blocked,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum HeaderArg {
     /// A line of text
     V1,
@@ -206,5 +370,37 @@ fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(threads @ 1..=1_024) => Ok(threads),
         _ => Err("it is no number of threads; choose 1 to 1024".to_owned()),
+    }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=100_000) => Ok(number),
+        _ => Err("it is no number of connections; choose 1 to 100000".to_owned()),
+    }
+}
+
+/// The proxy takes no larger JSON request, unless told otherwise.
+fn message(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes @ 1..=1_000_000) => Ok(bytes),
+        _ => Err("it is no size of a message; choose 1 to 1000000 bytes".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match parse_number(text) {
+        Ok(rate) if (1.0..=1e8).contains(&rate) => Ok(rate),
+        Ok(_) => Err("it is no rate that can be kept; choose 1 to 100M a second".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// In bytes.
+fn megabytes(text: &str) -> Result<u64, String> {
+    match parse_number(text).map(|number| number * 1e6) {
+        Ok(bytes) if (1.0..=1e15).contains(&bytes) => Ok(bytes as u64),
+        Ok(_) => Err("it is no amount of data; choose 0.000001 to 1G".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }

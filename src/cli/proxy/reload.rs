@@ -9,20 +9,27 @@ use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
 use crate::blocklist::load::Loaded;
+use crate::proxy::log::Handle;
 use crate::proxy::rules::Rules;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// From now on, lists are read anew when that is asked for.
-pub(super) fn begin(rules: Arc<Rules>, watch: bool) -> io::Result<()> {
+/// From now on, lists are read anew when that is asked for, and at SIGHUP the access log is opened anew.
+pub(super) fn begin(rules: Arc<Rules>, watch: bool, log: Option<Handle>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP])?;
     let hung_up = Arc::clone(&rules);
     thread::Builder::new()
         .name("reload".to_owned())
         .spawn(move || {
             for _ in signals.forever() {
-                reload(&hung_up);
+                if let Some(log) = &log {
+                    log.reopen();
+                }
+                // With a log, SIGHUP may have been meant for that alone.
+                if log.is_none() || !hung_up.policies.current().files().is_empty() {
+                    reload(&hung_up);
+                }
             }
         })?;
     if watch {
@@ -63,6 +70,6 @@ fn reload(rules: &Rules) {
 }
 
 /// Nobody may be there to read it.
-fn say(sentence: &str) {
+pub(super) fn say(sentence: &str) {
     let _ = writeln!(io::stderr(), "bench: {sentence}");
 }

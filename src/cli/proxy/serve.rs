@@ -1,11 +1,13 @@
 //! `bench proxy serve`: the proxy alone.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::args::{HeaderArg, ProtocolArg, Serve as Args};
-use super::{cannot_listen, reload, say_listening, summary};
+use super::monitor::Monitor;
+use super::{cannot_listen, log, reload, say_listening, summary};
 use crate::blocklist::policy::Sources;
 use crate::blocklist::reload::Policies;
 use crate::cli::failure::Failure;
@@ -14,6 +16,7 @@ use crate::engine::choice::{Kind, UringSettings};
 use crate::engine::probe::uring;
 use crate::protocol::{Accept, Credentials, Host, Settings};
 use crate::proxy::connection::Timeouts;
+use crate::proxy::log::Log;
 use crate::proxy::rules::{HeaderVersion, Rules};
 use crate::proxy::server::{Options, Server};
 use crate::sys::limit;
@@ -21,23 +24,46 @@ use crate::sys::limit;
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // A connection is two files, and may need a pipe. Where the limit stays, clients wait.
     let _ = limit::raise_open_files();
-    let options = options(args)?;
-    let rules = rules(args)?;
+    let mut options = options(args)?;
+    let mut rules = rules(args)?;
     reload::say_empty(rules.policies.current().files());
+    let log = args.log.as_deref().map(log::open).transpose()?;
+    let handle = log.as_ref().map(Log::handle);
+    let monitor = args.metrics.map(Monitor::bind).transpose()?;
+    // Clients of the proxy have no business there.
+    rules.own.extend(monitor.as_ref().map(Monitor::local));
+    options.log.clone_from(&handle);
     let server = Server::bind(args.listen, rules, &options)
-        .map_err(|error| cannot_listen(args.listen, &error))?;
+        .map_err(|error| cannot_listen(args.listen, "--listen", &error))?;
     let stopper = server.stopper();
     interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;
-    reload::begin(server.rules(), args.watch).map_err(Failure::undone)?;
+    reload::begin(server.rules(), args.watch, handle.clone()).map_err(Failure::undone)?;
     refuse_itself(args, server.local())?;
-    say_listening(server.local())?;
-    let totals = server
-        .run()
+    let mut out = voice(args);
+    say_listening(server.local(), &mut out)?;
+    let monitor = monitor
+        .map(|monitor| monitor.begin(&server, handle, &mut out))
+        .transpose()?;
+    let outcome = server.run();
+    drop(monitor);
+    if let Some(log) = log {
+        log::finish(log);
+    }
+    let totals = outcome
         .map_err(|error| Failure::Undone(format!("the proxy's event loop failed: {error}")))?;
     if args.quiet {
         return Ok(());
     }
-    Ok(summary::print(&totals, &mut io::stdout().lock())?)
+    Ok(summary::print(&totals, &mut out)?)
+}
+
+/// Where addresses and the summary go: where the log does not.
+fn voice(args: &Args) -> Box<dyn Write> {
+    if args.log.as_deref() == Some(Path::new(log::STDOUT)) {
+        Box::new(io::stderr())
+    } else {
+        Box::new(io::stdout())
+    }
 }
 
 fn rules(args: &Args) -> Result<Rules, Failure> {

@@ -15,7 +15,7 @@ use crate::cli::progress::Progress;
 use crate::cli::sink::Sink;
 use crate::report::comparison::{self, Latencies};
 use crate::report::intervals::IntervalsWriter;
-use crate::report::ledger::{self, Row};
+use crate::report::ledger::{self, columns::Row};
 use crate::report::output::Output as File;
 use crate::report::packets::{PacketRow, PacketsWriter};
 use crate::report::record::{Interval, Measured, Record};

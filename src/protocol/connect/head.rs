@@ -5,7 +5,7 @@ pub const MOST_HEAD: usize = 8 * 1024;
 
 /// Collects a head.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(crate) struct Head {
     bytes: Vec<u8>,
     /// How much of an ending's CR LF CR LF the last bytes are.
     ending: u8,
@@ -13,7 +13,7 @@ pub(super) struct Head {
 
 /// What follows from the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress<'a> {
+pub(crate) enum Progress<'a> {
     /// The head goes on.
     More,
     /// It is whole; this came behind it.
@@ -29,7 +29,7 @@ impl Head {
     ///
     /// A line feed without a carriage return is refused, though RFC 9112, 2.2, lets a recipient take it: what reads the
     /// head next might not.
-    pub(super) fn push<'a>(&mut self, bytes: &'a [u8]) -> Progress<'a> {
+    pub(crate) fn push<'a>(&mut self, bytes: &'a [u8]) -> Progress<'a> {
         for (at, &byte) in bytes.iter().enumerate() {
             if self.bytes.len() + at >= MOST_HEAD {
                 return Progress::TooLong;
@@ -57,7 +57,7 @@ impl Head {
     }
 
     /// The first line, and then the others, of a head that is whole.
-    pub(super) fn lines(&self) -> (&[u8], impl Iterator<Item = &[u8]>) {
+    pub(crate) fn lines(&self) -> (&[u8], impl Iterator<Item = &[u8]>) {
         let mut lines = self
             .bytes
             .split(|byte| *byte == b'\n')

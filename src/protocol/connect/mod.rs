@@ -12,7 +12,7 @@
 
 mod basic;
 pub mod client;
-mod head;
+pub(crate) mod head;
 pub(super) mod reader;
 
 pub use head::MOST_HEAD;

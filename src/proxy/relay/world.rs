@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Direction, Forwarding, Relay, Side, Step, Verdict, Via};
+use super::{Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via};
 
 /// Bytes a lot in these worlds.
 const LOT: usize = 8;
@@ -13,6 +13,8 @@ const LOT: usize = 8;
 struct Way {
     sent: u64,
     limit: u64,
+    /// All of it is there.
+    last: bool,
     ended: bool,
     failed: bool,
     /// In memory and in the pipe.
@@ -54,13 +56,19 @@ pub(super) fn run(forwarding: Forwarding, amount: [u64; 2], script: &[u8], troub
         } else {
             Direction::ToClient
         };
+        let way = &mut ways[turn % 2];
         if luck & 1 == 1 {
-            relay.flow(direction).readable(luck & 2 == 2);
+            let what = match luck & 0x12 {
+                0x02 => Readable::Doubtful,
+                0x12 => Readable::Last,
+                _ => Readable::Open,
+            };
+            way.last |= what == Readable::Last;
+            relay.flow(direction).readable(what);
         }
         if luck & 4 == 4 {
             relay.flow(direction).writable();
         }
-        let way = &mut ways[turn % 2];
         let before = (relay.step(direction), relay.verdict());
         act(&mut relay, direction, way, luck, trouble && !calm);
         check(&mut relay, direction, way);
@@ -94,7 +102,7 @@ pub(super) fn run(forwarding: Forwarding, amount: [u64; 2], script: &[u8], troub
     // Nothing more happens after the end.
     if verdict.is_some() {
         for direction in [Direction::ToServer, Direction::ToClient] {
-            relay.flow(direction).readable(true);
+            relay.flow(direction).readable(Readable::Doubtful);
             relay.flow(direction).writable();
             assert_eq!(relay.step(direction), Step::Over);
         }
@@ -123,11 +131,12 @@ fn act(relay: &mut Relay, direction: Direction, way: &mut Way, luck: u8, trouble
             } else if way.sent == way.limit {
                 way.ended = true;
                 flow.ended();
-            } else if luck >> 5 == 0 {
+            } else if luck >> 5 == 0 && !way.last {
                 flow.source_empty();
             } else {
                 let wanted = (luck >> 3) as usize % most + 1;
-                let wanted = if luck >= 0xc0 { most } else { wanted };
+                let whole = luck >= 0xc0 || (way.last && via == Via::Copy);
+                let wanted = if whole { most } else { wanted };
                 let bytes = wanted.min((way.limit - way.sent) as usize);
                 for _ in 0..bytes {
                     way.held.push_back(way.sent as u8);
@@ -135,11 +144,16 @@ fn act(relay: &mut Relay, direction: Direction, way: &mut Way, luck: u8, trouble
                 }
                 way.via = Some(via);
                 flow.filled(bytes);
+                if !flow.is_open() {
+                    assert!(way.last && way.sent == way.limit, "it ends too early");
+                    way.ended = true;
+                }
             }
         }
-        Step::Drain { via, most } => {
+        Step::Drain { via, most, last } => {
             assert_eq!(way.via, Some(via), "drained where nothing is");
             assert_eq!(most, way.held.len());
+            assert_eq!(last, way.ended);
             assert!(!way.shut && !way.broken);
             if trouble && luck >> 3 == 7 {
                 way.broken = true;

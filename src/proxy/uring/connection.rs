@@ -9,7 +9,7 @@
 //! What is decided on the way is in [`Handshake`] and [`Relay`]; this does it.
 
 use std::io;
-use std::net::{IpAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::proxy::connection::{LINGER, REQUEST, Timeouts, is_starved};
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::handshake::{Handshake, Known, Next};
 use crate::proxy::lane::BUFFER;
-use crate::proxy::relay::{Counts, Direction, Forwarding, Relay, Side, Step, Verdict};
+use crate::proxy::relay::{Counts, Direction, Forwarding, Readable, Relay, Side, Step, Verdict};
 use crate::proxy::resolver::{Inbox, Resolver};
 use crate::proxy::rules::Rules;
 use crate::proxy::server::Place;
@@ -114,13 +114,12 @@ impl Connection {
     /// The client is gone already.
     pub(super) fn new(
         client: TcpStream,
+        from: SocketAddr,
         place: Option<Place>,
         key: Key,
         shop: &mut Shop,
         now: u64,
     ) -> io::Result<(Self, Fate)> {
-        // A request that goes on accepting has no place for each one's address.
-        let from = client.peer_addr()?;
         // Only a header for the server tells where the client connected to.
         let local = match shop.rules.send_header {
             Some(_) => client.local_addr()?,
@@ -479,8 +478,8 @@ impl Connection {
             self.relay.to_server.ended();
         }
         self.relay.to_server.writable();
-        self.relay.to_server.readable(true);
-        self.relay.to_client.readable(true);
+        self.relay.to_server.readable(Readable::Doubtful);
+        self.relay.to_client.readable(Readable::Doubtful);
         self.phase = Phase::Relaying;
         self.connected = Some(now);
         self.put_off(key, shop, now);

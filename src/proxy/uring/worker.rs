@@ -17,9 +17,11 @@ use io_uring::types::Fd;
 use super::connection::{Connection, Fate, Shop};
 use super::means::{Act, Means};
 use crate::engine::uring::ring::Completion;
+use crate::protocol::Outcome;
 use crate::proxy::connection::is_starved;
 use crate::proxy::epoll::{PAUSE, REFUSALS};
-use crate::proxy::facts::Ending;
+use crate::proxy::facts::{Ending, Facts};
+use crate::proxy::log;
 use crate::proxy::resolver::{Inbox, Resolver};
 use crate::proxy::rules::Rules;
 use crate::proxy::server::{Options, Shared};
@@ -48,6 +50,7 @@ pub(in crate::proxy) struct Worker {
     paused: Option<u64>,
     /// Refused connections that are being told so, about.
     refusals: usize,
+    log: Option<log::Handle>,
     drain: Duration,
     /// Those that are not over by then are cut off.
     stopping: Option<u64>,
@@ -86,6 +89,7 @@ impl Worker {
             accepting: false,
             paused: None,
             refusals: 0,
+            log: options.log.clone(),
             drain: options.drain,
             stopping: None,
         })
@@ -191,9 +195,16 @@ impl Worker {
                 self.refusals -= 1;
             }
             let facts = connection.close(&mut self.shop, now);
-            self.shop.tally.over(&facts);
+            self.over(facts);
             // There are file descriptors again.
             self.paused = self.paused.map(|until| until.min(now));
+        }
+    }
+
+    fn over(&mut self, facts: Facts) {
+        self.shop.tally.over(&facts);
+        if let Some(log) = &self.log {
+            log.record(facts);
         }
     }
 
@@ -227,9 +238,7 @@ impl Worker {
     fn pause(&mut self, now: u64) {
         self.paused = Some(now + PAUSE);
         self.shop.tally.paused();
-        if self.accepting {
-            self.shop.means.cancel(ACCEPT);
-        }
+        self.accept_no_more();
     }
 
     /// Has clients taken, where that has ended and may go on.
@@ -251,6 +260,12 @@ impl Worker {
             self.accepting = true;
             // SAFETY: it points to nothing.
             unsafe { self.shop.means.ask(&accept.user_data(ACCEPT)) };
+        }
+    }
+
+    fn accept_no_more(&mut self) {
+        if self.accepting {
+            self.shop.means.cancel(ACCEPT);
         }
     }
 
@@ -277,16 +292,21 @@ impl Worker {
 
     fn admit(&mut self, stream: TcpStream, now: u64) {
         self.shop.tally.accepted();
+        // A request that goes on accepting has no place for each one's address.
+        let Ok(from) = stream.peer_addr() else {
+            return self.shop.tally.ended(Ending::ClientReset);
+        };
         let place = self.shared.place();
         let extra = place.is_none();
         if extra && self.refusals >= REFUSALS {
-            self.shop.tally.ended(Ending::Busy);
             let _ = tcp::reset_on_close(&stream);
-            return;
+            let detail = Outcome::Busy.detail();
+            return self.over(Facts::at_once(from, now, Ending::Busy, detail));
         }
         let mut first = Fate::Waits;
         let admitted = self.connections.insert(|key| {
-            let (connection, fate) = Connection::new(stream, place, key, &mut self.shop, now)?;
+            let (connection, fate) =
+                Connection::new(stream, from, place, key, &mut self.shop, now)?;
             first = fate;
             Ok::<_, io::Error>(connection)
         });
@@ -296,7 +316,10 @@ impl Worker {
                 self.meet(key, first, now);
             }
             // It is gone again.
-            Err(_) => self.shop.tally.ended(Ending::ClientReset),
+            Err(error) => {
+                let detail = error.to_string();
+                self.over(Facts::at_once(from, now, Ending::ClientReset, detail));
+            }
         }
     }
 
@@ -305,9 +328,7 @@ impl Worker {
         let drain = u64::try_from(self.drain.as_nanos()).unwrap_or(u64::MAX);
         if self.stopping.is_none() && self.shared.is_stopping() {
             self.stopping = Some(now.saturating_add(drain));
-            if self.accepting {
-                self.shop.means.cancel(ACCEPT);
-            }
+            self.accept_no_more();
         }
         let Some(until) = self.stopping else {
             return Ok(false);

@@ -1,4 +1,4 @@
-//! The columns of the ledger: each with its name and how its cell is taken from a run.
+//! The columns of `udp.csv`: each with its name and how its cell is taken from a run.
 //!
 //! Numbers are bytes, ns, seconds or counts as the name says. What is missing is an empty cell. The
 //! order is part of the contract: a new column goes to the end.
@@ -33,20 +33,19 @@ impl<'a> Row<'a> {
         })
         .collect()
     }
+}
 
-    /// Its cells, in the order of [`names`].
-    pub(super) fn cells(&self) -> impl Iterator<Item = String> {
+impl super::Row for Row<'_> {
+    const LEDGER: &'static str = "udp.csv";
+
+    fn names() -> impl Iterator<Item = &'static str> {
+        COLUMNS.iter().map(|(name, _)| *name)
+    }
+
+    fn cells(&self) -> impl Iterator<Item = String> {
         COLUMNS.iter().map(|(_, cell)| cell(self))
     }
 }
-
-/// The names of the columns, in order.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    COLUMNS.iter().map(|(name, _)| *name)
-}
-
-/// How many there are.
-pub const COUNT: usize = COLUMNS.len();
 
 type Column = (&'static str, fn(&Row<'_>) -> String);
 
@@ -210,6 +209,7 @@ fn intended(row: &Row<'_>, of: impl Fn(&Summary) -> Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::ledger::Row as _;
     use crate::report::sample;
     use std::collections::{HashMap, HashSet};
 
@@ -221,12 +221,12 @@ mod tests {
             record: &record,
             run,
         };
-        names().zip(row.cells()).collect()
+        Row::names().zip(row.cells()).collect()
     }
 
     #[test]
     fn every_column_has_one_name_and_a_full_run_fills_them_all() {
-        assert_eq!(names().collect::<HashSet<_>>().len(), COUNT);
+        assert_eq!(Row::names().collect::<HashSet<_>>().len(), COLUMNS.len());
         for (name, cell) in cells(&sample::measured().run) {
             assert!(!cell.is_empty(), "{name}");
         }

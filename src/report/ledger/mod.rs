@@ -1,8 +1,8 @@
-//! `udp.csv`: the ledger, one row a run, over all commands that save to the same folder.
+//! `udp.csv` and `proxy.csv`: the ledgers, one row a run, over all commands of a kind that save to the same folder.
 //!
 //! Several may end at once, and a newer wirebench may add columns. So a row is added under a lock,
 //! on the folder and not on the file, which is replaced when its header grows. What the columns hold
-//! is in [`columns`].
+//! is in [`columns`] and in [`proxy::columns`](super::proxy::columns).
 
 pub mod columns;
 
@@ -13,12 +13,19 @@ use std::path::{Path, PathBuf};
 use csv::ByteRecord;
 use thiserror::Error;
 
-pub use columns::Row;
-
 use super::output::{self, Output, OutputError};
 
-/// The ledger's name in the folder of results.
-pub const NAME: &str = "udp.csv";
+/// A row of a ledger: one run of a command.
+pub trait Row {
+    /// The ledger's name in the folder of results.
+    const LEDGER: &'static str;
+
+    /// The names of the columns, in order.
+    fn names() -> impl Iterator<Item = &'static str>;
+
+    /// Its cells, in the same order.
+    fn cells(&self) -> impl Iterator<Item = String>;
+}
 
 /// The longest header that is looked at, in bytes; ours has some 1,500.
 const LONGEST_HEADER: u64 = 64 << 10;
@@ -60,8 +67,9 @@ pub enum LedgerError {
 ///
 /// # Errors
 /// [`LedgerError`]; the ledger is as it was before then.
-pub fn append(out_dir: &Path, rows: &[Row<'_>]) -> Result<(), LedgerError> {
-    let path = out_dir.join(NAME);
+pub fn append<R: Row>(out_dir: &Path, rows: &[R]) -> Result<(), LedgerError> {
+    let path = out_dir.join(R::LEDGER);
+    let count = R::names().count();
     // Held until it is dropped at the end.
     let _lock = lock(out_dir).map_err(|source| LedgerError::Lock {
         path: out_dir.to_owned(),
@@ -83,15 +91,15 @@ pub fn append(out_dir: &Path, rows: &[Row<'_>]) -> Result<(), LedgerError> {
         }
         Err(error) => return Err(unreadable(error)),
     };
-    let common = header.len().min(columns::COUNT);
+    let common = header.len().min(count);
     if !header
         .iter()
         .take(common)
-        .eq(columns::names().take(common).map(str::as_bytes))
+        .eq(R::names().take(common).map(str::as_bytes))
     {
         return Err(foreign("its columns are others".to_owned()));
     }
-    if header.len() >= columns::COUNT {
+    if header.len() >= count {
         return extend(&path, rows, header.len()).map_err(|error| written(&path, error));
     }
     widen(&path, rows, header.len(), foreign)
@@ -101,10 +109,10 @@ pub fn append(out_dir: &Path, rows: &[Row<'_>]) -> Result<(), LedgerError> {
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write_fresh(out: impl Write, rows: &[Row<'_>]) -> io::Result<()> {
+pub fn write_fresh<R: Row>(out: impl Write, rows: &[R]) -> io::Result<()> {
     let mut table = csv::Writer::from_writer(out);
-    table.write_record(columns::names())?;
-    put(&mut table, rows, columns::COUNT)?;
+    table.write_record(R::names())?;
+    put(&mut table, rows, R::names().count())?;
     table.flush()
 }
 
@@ -143,12 +151,12 @@ fn reader<R: Read>(from: R) -> csv::Reader<R> {
 }
 
 /// A new ledger. It appears as a whole, so that no crash leaves half a header.
-fn fresh(path: &Path, rows: &[Row<'_>]) -> Result<(), LedgerError> {
+fn fresh<R: Row>(path: &Path, rows: &[R]) -> Result<(), LedgerError> {
     Ok(output::replace(path, |out| write_fresh(out, rows))?)
 }
 
 /// Adds `rows` at the end of the file, each with `width` cells.
-fn extend(path: &Path, rows: &[Row<'_>], width: usize) -> io::Result<()> {
+fn extend<R: Row>(path: &Path, rows: &[R], width: usize) -> io::Result<()> {
     let mut file = File::options().read(true).append(true).open(path)?;
     let before = file.metadata()?.len();
     let mut table = csv::WriterBuilder::new()
@@ -188,9 +196,9 @@ fn seam(file: &mut File) -> io::Result<Vec<u8>> {
 }
 
 /// Writes the file anew with all our columns: the rows in it get empty cells, and `rows` follow.
-fn widen(
+fn widen<R: Row>(
     path: &Path,
-    rows: &[Row<'_>],
+    rows: &[R],
     width: usize,
     foreign: impl Fn(String) -> LedgerError,
 ) -> Result<(), LedgerError> {
@@ -199,10 +207,11 @@ fn widen(
         source: error.into(),
     };
     let unwritten = |error: csv::Error| written(path, error.into());
+    let count = R::names().count();
     let file = File::open(path).map_err(|error| unreadable(error.into()))?;
     let mut old = reader(io::BufReader::new(file));
     let mut new = csv::Writer::from_writer(Output::create(path)?);
-    new.write_record(columns::names()).map_err(unwritten)?;
+    new.write_record(R::names()).map_err(unwritten)?;
     let mut cells = ByteRecord::new();
     let mut is_header = true;
     while old.read_byte_record(&mut cells).map_err(unreadable)? {
@@ -216,17 +225,17 @@ fn widen(
                 cells.len()
             )));
         }
-        pad(&mut cells, columns::COUNT);
+        pad(&mut cells, count);
         new.write_byte_record(&cells).map_err(unwritten)?;
     }
-    put(&mut new, rows, columns::COUNT).map_err(|error| written(path, error))?;
+    put(&mut new, rows, count).map_err(|error| written(path, error))?;
     let whole = new.into_inner();
     let whole = whole.map_err(|error| written(path, error.into_error()))?;
     Ok(whole.finish()?)
 }
 
 /// Writes `rows`, each with `width` cells.
-fn put<W: Write>(table: &mut csv::Writer<W>, rows: &[Row<'_>], width: usize) -> io::Result<()> {
+fn put<W: Write, R: Row>(table: &mut csv::Writer<W>, rows: &[R], width: usize) -> io::Result<()> {
     for row in rows {
         let mut cells: ByteRecord = row.cells().collect();
         pad(&mut cells, width);

@@ -1,3 +1,5 @@
+use super::Row as _;
+use super::columns::Row;
 use super::*;
 use crate::report::record::{Record, Run};
 use crate::report::sample;
@@ -22,13 +24,16 @@ fn row_cells(record: &Record) -> Vec<String> {
 }
 
 fn header_of(width: usize) -> String {
-    columns::names().take(width).collect::<Vec<_>>().join(",")
+    <Row<'_> as super::Row>::names()
+        .take(width)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 #[test]
 fn the_header_stands_once_and_each_run_has_a_row() {
     let out = tempfile::tempdir().unwrap();
-    let path = out.path().join(NAME);
+    let path = out.path().join("udp.csv");
     let record = record();
     fs::write(&path, "").unwrap();
     for _ in 0..3 {
@@ -36,7 +41,7 @@ fn the_header_stands_once_and_each_run_has_a_row() {
     }
     let rows = table(&path);
     assert_eq!(rows.len(), 4);
-    assert!(rows[0].iter().eq(columns::names()));
+    assert!(rows[0].iter().eq(<Row<'_> as super::Row>::names()));
     assert!(rows[1..].iter().all(|row| *row == row_cells(&record)));
 
     let mut fresh = Vec::new();
@@ -48,20 +53,30 @@ fn the_header_stands_once_and_each_run_has_a_row() {
 #[test]
 fn newer_columns_are_kept_and_left_empty() {
     let out = tempfile::tempdir().unwrap();
-    let path = out.path().join(NAME);
-    fs::write(&path, format!("{},newer\n", header_of(columns::COUNT))).unwrap();
+    let path = out.path().join("udp.csv");
+    fs::write(
+        &path,
+        format!(
+            "{},newer\n",
+            header_of(<Row<'_> as super::Row>::names().count())
+        ),
+    )
+    .unwrap();
     let record = record();
     append(out.path(), &Row::all(ID, &record)).unwrap();
     let rows = table(&path);
     assert_eq!(rows[0].last().unwrap(), "newer");
-    assert_eq!(rows[1][..columns::COUNT], row_cells(&record));
-    assert_eq!(rows[1][columns::COUNT..], [""]);
+    assert_eq!(
+        rows[1][..<Row<'_> as super::Row>::names().count()],
+        row_cells(&record)
+    );
+    assert_eq!(rows[1][<Row<'_> as super::Row>::names().count()..], [""]);
 }
 
 #[test]
 fn what_is_no_ledger_is_left_alone_and_named() {
     let out = tempfile::tempdir().unwrap();
-    let path = out.path().join(NAME);
+    let path = out.path().join("udp.csv");
     let record = record();
     let ragged = format!("{}\n1,2,3,4\n", header_of(3));
     let blank = "\n".repeat(100_000);
@@ -94,7 +109,7 @@ fn errors_say_what_to_do() {
 #[test]
 fn rows_of_many_at_once_all_arrive_whole() {
     let out = tempfile::tempdir().unwrap();
-    let path = out.path().join(NAME);
+    let path = out.path().join("udp.csv");
     fs::write(&path, format!("{}\n", header_of(5))).unwrap();
     let record = record();
     thread::scope(|scope| {
@@ -113,7 +128,7 @@ fn rows_of_many_at_once_all_arrive_whole() {
 
 /// Some old rows of `width` cells, and how much of the file's end a crash took.
 fn old_rows() -> impl Strategy<Value = (usize, Vec<Vec<String>>)> {
-    (2..=columns::COUNT).prop_flat_map(|width| {
+    (2..=<Row<'_> as super::Row>::names().count()).prop_flat_map(|width| {
         let cell = "[a,\"\n\r; é]{0,4}";
         let row = prop::collection::vec(cell, width);
         (Just(width), prop::collection::vec(row, 0..4))
@@ -122,7 +137,8 @@ fn old_rows() -> impl Strategy<Value = (usize, Vec<Vec<String>>)> {
 
 fn old_file(width: usize, rows: &[Vec<String>]) -> Vec<u8> {
     let mut file = csv::Writer::from_writer(Vec::new());
-    file.write_record(columns::names().take(width)).unwrap();
+    file.write_record(<Row<'_> as super::Row>::names().take(width))
+        .unwrap();
     for row in rows {
         file.write_record(row).unwrap();
     }
@@ -135,13 +151,13 @@ proptest! {
     #[test]
     fn old_rows_are_kept_and_padded((width, rows) in old_rows(), reason in ".{0,9}") {
         let out = tempfile::tempdir().unwrap();
-        let path = out.path().join(NAME);
+        let path = out.path().join("udp.csv");
         fs::write(&path, old_file(width, &rows)).unwrap();
         let reason = Some(reason);
         let record = sample::record(vec![Run { reason, ..sample::measured().run }]);
         append(out.path(), &Row::all(ID, &record)).unwrap();
         let mut expected = rows;
-        expected.iter_mut().for_each(|row| row.resize(columns::COUNT, String::new()));
+        expected.iter_mut().for_each(|row| row.resize(<Row<'_> as super::Row>::names().count(), String::new()));
         expected.push(row_cells(&record));
         prop_assert_eq!(&table(&path)[1..], expected);
     }
@@ -152,7 +168,7 @@ proptest! {
         cut in 1usize..40,
     ) {
         let out = tempfile::tempdir().unwrap();
-        let path = out.path().join(NAME);
+        let path = out.path().join("udp.csv");
         let header = old_file(width, &[]).len();
         let file = old_file(width, &rows);
         fs::write(&path, &file[..file.len().saturating_sub(cut).max(header)]).unwrap();
@@ -160,7 +176,7 @@ proptest! {
         append(out.path(), &Row::all(ID, &record)).unwrap();
         append(out.path(), &Row::all(ID, &record)).unwrap();
         let table = table(&path);
-        prop_assert!(table[0].iter().eq(columns::names()));
+        prop_assert!(table[0].iter().eq(<Row<'_> as super::Row>::names()));
         let [.., first, second] = &table[..] else { panic!("{table:?}") };
         prop_assert_eq!(first, &row_cells(&record));
         prop_assert_eq!(second, &row_cells(&record));
@@ -169,7 +185,7 @@ proptest! {
     #[test]
     fn no_file_panics_or_loses_a_byte(content: Vec<u8>) {
         let out = tempfile::tempdir().unwrap();
-        let path = out.path().join(NAME);
+        let path = out.path().join("udp.csv");
         fs::write(&path, &content).unwrap();
         let record = record();
         if append(out.path(), &Row::all(ID, &record)).is_err() {

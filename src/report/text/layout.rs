@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use crate::units::grouped;
 
 /// The longest line, in characters.
-pub(super) const WIDTH: usize = 80;
+pub(in crate::report) const WIDTH: usize = 80;
 
 /// Where the text beside a label begins.
-pub(super) const INDENT: usize = 11;
+pub(in crate::report) const INDENT: usize = 11;
 
 /// Writes `label`, and `pieces` beside it with a space between; a line is only broken between them.
-pub(super) fn fill(
+pub(in crate::report) fn fill(
     out: &mut impl Write,
     label: &str,
     pieces: impl IntoIterator<Item = String>,
@@ -43,7 +43,7 @@ pub(super) fn fill(
 }
 
 /// As [`fill`], with a comma after every piece but the last.
-pub(super) fn list(
+pub(in crate::report) fn list(
     out: &mut impl Write,
     label: &str,
     parts: impl IntoIterator<Item = String>,
@@ -56,23 +56,23 @@ pub(super) fn list(
 }
 
 /// As [`fill`], broken between words.
-pub(super) fn sentence(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
+pub(in crate::report) fn sentence(out: &mut impl Write, label: &str, text: &str) -> io::Result<()> {
     fill(out, label, text.split_whitespace().map(str::to_owned))
 }
 
 /// Each kind that there is any of, with its count.
-pub(super) fn nonzero(kinds: &[(&str, u64)]) -> impl Iterator<Item = String> {
+pub(in crate::report) fn nonzero(kinds: &[(&str, u64)]) -> impl Iterator<Item = String> {
     let some = kinds.iter().filter(|(_, count)| *count > 0);
     some.map(|(name, count)| format!("{name} {}", grouped(*count)))
 }
 
 /// The text, or `-` for none.
-pub(super) fn maybe(text: &Option<String>) -> String {
+pub(in crate::report) fn maybe(text: &Option<String>) -> String {
     text.as_deref().map_or("-".to_owned(), plain)
 }
 
 /// A number with about three digits or all those before the point; `-` for what is none.
-pub(super) fn figure(value: f64) -> String {
+pub(in crate::report) fn figure(value: f64) -> String {
     let size = value.abs();
     match size {
         _ if !value.is_finite() => "-".to_owned(),
@@ -90,7 +90,7 @@ pub(super) fn figure(value: f64) -> String {
 }
 
 /// What part of `whole` is, in percent. Never rounded to 0 % or 100 % when it is neither.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub(in crate::report) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();
     }
@@ -102,7 +102,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 }
 
 /// Without what would steer a terminal: some texts come from the other host.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::report) fn plain(text: &str) -> String {
     text.replace(char::is_control, "?")
 }
 

@@ -9,7 +9,7 @@ mod comparison;
 mod costs;
 mod findings;
 mod latency;
-mod layout;
+pub(super) mod layout;
 mod live;
 mod repeats;
 

@@ -1,0 +1,220 @@
+//! Everything that comes out of `bench proxy`: the table on stdout, the progress line, the files.
+//!
+//! Every file is opened before anything is measured, and every run is saved as soon as it is over.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use super::args::Load;
+use crate::cli::command_line;
+use crate::cli::failure::Failure;
+use crate::cli::progress::Progress;
+use crate::cli::sink::Sink;
+use crate::load::plan::{Path, Scenario};
+use crate::load::session::Observer;
+use crate::report::proxy::columns::Row;
+use crate::report::proxy::overhead::{compared, overhead};
+use crate::report::proxy::totals::{Latencies, totals};
+use crate::report::proxy::{Measured, Record, Run, text};
+use crate::report::record::{self, Host, SCHEMA};
+use crate::report::store::{Store, histogram_name};
+use crate::report::{dates, json, ledger};
+use crate::sys::clock;
+
+/// Where runs go.
+pub(super) struct Output {
+    record: Record,
+    latencies: Latencies,
+    store: Option<(PathBuf, Store)>,
+    saved: bool,
+    json: Option<Sink>,
+    csv: Option<Sink>,
+    progress: Progress,
+    /// A person reads stdout.
+    shown: bool,
+    /// Runs there will be.
+    expected: usize,
+}
+
+impl Output {
+    /// Opens everything that will be written.
+    pub(super) fn open(args: &Load) -> Result<Self, Failure> {
+        let started = clock::realtime_ns();
+        let open = |path: &Option<PathBuf>, option| {
+            path.as_deref()
+                .map(|path| Sink::open(path, option))
+                .transpose()
+        };
+        let (json, csv) = (open(&args.json, "--json")?, open(&args.csv, "--csv")?);
+        let is_stdout = |sink: &Option<Sink>| matches!(sink, Some(Sink::Stdout));
+        if is_stdout(&json) && is_stdout(&csv) {
+            return Err(Failure::usage(
+                "--json - and --csv - cannot share standard output; give one of them a path",
+            ));
+        }
+        let store = match args.no_save {
+            true => None,
+            false => {
+                let store = Store::create(&args.out, "proxy", started).map_err(Failure::undone)?;
+                Some((args.out.clone(), store))
+            }
+        };
+        Ok(Self {
+            record: record(started),
+            latencies: Latencies::default(),
+            store,
+            saved: false,
+            shown: !args.quiet && !is_stdout(&json) && !is_stdout(&csv),
+            json,
+            csv,
+            progress: Progress::new(args.quiet),
+            expected: 0,
+        })
+    }
+
+    /// Says what is left out, and learns how many runs there will be.
+    pub(super) fn expect(&mut self, runs: usize, left_out: Vec<String>) -> Result<(), Failure> {
+        self.expected = runs;
+        if self.shown {
+            let mut out = io::stdout().lock();
+            for sentence in left_out {
+                writeln!(out, "{sentence}")?;
+            }
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Says what all runs come to and writes what is left, whatever the outcome was.
+    pub(super) fn close(mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        self.progress.clear();
+        if self.record.frame.runs.is_empty() {
+            return outcome.and(Err(Failure::undone(
+                "it was ended before anything was measured",
+            )));
+        }
+        let finished = self.finish();
+        // What went wrong first is what the user needs to know.
+        outcome.and(finished)?;
+        match unanswered(&self.record) {
+            Some(sentence) => Err(Failure::Undone(sentence)),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        let runs = &self.record.frame.runs;
+        let (all, added) = (totals(runs, &self.latencies), overhead(runs));
+        self.record.frame.comparison = compared(runs);
+        self.record.totals = all;
+        self.record.overhead = added;
+        let record = &self.record;
+        let saved = match &mut self.store {
+            Some((_, store)) if self.saved => store.save_record(record),
+            _ => Ok(()),
+        };
+        if self.shown {
+            let mut out = io::stdout().lock();
+            text::summary(record, &mut out)?;
+            if let Some((_, store)) = self.store.as_ref().filter(|_| self.saved) {
+                writeln!(out, "saved       {}", store.path().display())?;
+            }
+            out.flush()?;
+        }
+        let id = self.store.as_ref().map(|(_, store)| store.id());
+        if let Some(sink) = self.json.take() {
+            sink.write(|out| json::write(record, out))?;
+        }
+        if let Some(sink) = self.csv.take() {
+            let id = id.unwrap_or_default();
+            sink.write(|out| ledger::write_fresh(out, &Row::all(&id, record)))?;
+        }
+        saved.map_err(Failure::undone)
+    }
+}
+
+impl Observer for Output {
+    type Error = Failure;
+
+    fn begins(&mut self, scenario: Scenario, path: Path<'_>, round: usize) {
+        self.progress.say(format!(
+            "{} of {}: {} {}, round {}",
+            self.record.frame.runs.len() + 1,
+            self.expected,
+            scenario.name(),
+            path.name(),
+            round + 1
+        ));
+    }
+
+    fn over(&mut self, measured: Measured) -> Result<(), Failure> {
+        self.latencies.add(&measured);
+        let run = &measured.run;
+        let name = |name: &str| histogram_name(name, Some(&apart(run)));
+        let mut histograms = Vec::new();
+        for (kind, latency) in [
+            ("latency", &measured.latency),
+            ("latency-intended", &measured.latency_from_intended),
+        ] {
+            if !latency.is_empty() {
+                histograms.push((name(kind), latency));
+            }
+        }
+        self.record.frame.runs.push(run.clone());
+        let Some((out, store)) = &mut self.store else {
+            return Ok(());
+        };
+        store
+            .save_with(&self.record, &histograms)
+            .map_err(Failure::undone)?;
+        self.saved = true;
+        let id = store.id();
+        let rows = Row::all(&id, &self.record);
+        let last = rows.get(rows.len().saturating_sub(1)..).unwrap_or_default();
+        ledger::append(out, last).map_err(Failure::undone)
+    }
+
+    fn failed(&mut self, error: io::Error) -> Failure {
+        Failure::Undone(format!("the load generator cannot go on: {error}"))
+    }
+}
+
+/// What tells a run's histogram from others.
+fn apart(run: &Run) -> String {
+    let setting = run.setting.as_deref().unwrap_or_default();
+    format!("{} {} {setting}", run.scenario, run.path)
+}
+
+/// A path of which nothing at all was measured, and why, as one sentence.
+fn unanswered(record: &Record) -> Option<String> {
+    let total = record.totals.iter().find(|total| total.runs == 0)?;
+    let run = record.frame.runs.iter().find(|run| {
+        (&run.scenario, &run.path, &run.setting) == (&total.scenario, &total.path, &total.setting)
+    })?;
+    let why = run
+        .first_errors
+        .first()
+        .map_or("nothing came back", |why| why);
+    Some(format!(
+        "no {} request was answered rightly on the {} path: {why}",
+        total.scenario, total.path
+    ))
+}
+
+/// What the record begins with.
+fn record(started: u64) -> Record {
+    Record {
+        frame: record::Record {
+            schema: SCHEMA,
+            kind: "proxy".to_owned(),
+            wirebench: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: dates::rfc3339(started),
+            command: command_line(),
+            host: Host::here(),
+            runs: Vec::new(),
+            comparison: Vec::new(),
+        },
+        totals: Vec::new(),
+        overhead: Vec::new(),
+    }
+}

@@ -1,0 +1,320 @@
+//! `bench proxy`: everything started, measured and ended by one command, and what comes out of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::collections::HashSet;
+use std::fs;
+use std::process::Command;
+
+use common::{Finished, PATIENCE, Results, Running, bench, start, table};
+use serde_json::Value;
+
+/// Short, and with all there is.
+const SHORT: &str = "--duration 100ms --repeat 2 --warmup 10ms --connections 4";
+
+#[track_caller]
+fn proxy(options: &str) -> Finished {
+    let line = format!("proxy {SHORT} {options}");
+    start(line.split_whitespace()).wait(PATIENCE)
+}
+
+#[track_caller]
+fn record(options: &str) -> Value {
+    let finished = proxy(&format!("--json - --no-save {options}")).done();
+    serde_json::from_str(&finished.stdout).unwrap()
+}
+
+fn runs(record: &Value) -> &Vec<Value> {
+    record["runs"].as_array().unwrap()
+}
+
+/// Scenarios with their paths, each once, in order.
+fn measured(record: &Value) -> Vec<String> {
+    let totals = record["totals"].as_array().unwrap().iter();
+    totals
+        .map(|total| {
+            let word = |key: &str| total[key].as_str().unwrap_or("-").to_owned();
+            format!("{} {}", word("scenario"), word("path"))
+        })
+        .collect()
+}
+
+#[track_caller]
+fn assert_all_right(record: &Value) {
+    assert!(!runs(record).is_empty());
+    for run in runs(record) {
+        assert_eq!(run["errors"]["total"], 0, "{run:#}");
+        assert!(run["requests"].as_u64().unwrap() > 0, "{run:#}");
+        assert_eq!(run["complete"], true);
+        let cpu = &run["cpu"];
+        assert!(cpu["load_busy"].as_f64().unwrap() > 0.0);
+        assert!(cpu["origin_user_s"].is_number(), "{run:#}");
+        assert_eq!(
+            cpu["proxy_user_s"].is_number(),
+            run["path"] != "direct",
+            "{run:#}"
+        );
+        match run["scenario"].as_str().unwrap() {
+            "bulk" => assert!(run["bytes"].as_u64().unwrap() > 1_000_000, "{run:#}"),
+            _ => assert_eq!(run["latency_ns"]["count"], run["requests"], "{run:#}"),
+        }
+    }
+}
+
+#[test]
+fn every_scenario_is_measured_directly_and_through_every_front_end() {
+    for (protocol, scenarios) in [
+        (
+            "socks5",
+            "connect direct,connect proxied,request-response direct,request-response proxied,bulk direct,bulk proxied,blocked blocked",
+        ),
+        (
+            "connect",
+            "connect direct,connect proxied,request-response direct,request-response proxied,bulk direct,bulk proxied,blocked blocked",
+        ),
+        (
+            "forward",
+            "connect direct,connect proxied,request-response direct,request-response proxied,bulk direct,bulk proxied",
+        ),
+        ("json", "connect direct,connect proxied,blocked blocked"),
+    ] {
+        let record = record(&format!("--protocol {protocol}"));
+        assert_all_right(&record);
+        assert_eq!(measured(&record).join(","), scenarios, "{protocol}");
+    }
+}
+
+#[test]
+fn settings_take_turns_and_are_compared() {
+    let record =
+        record("--protocol socks5,connect --forwarding copy,splice --scenario request-response");
+    assert_all_right(&record);
+    let settings: Vec<_> = record["overhead"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|of| of["setting"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        settings,
+        [
+            "copy, socks5",
+            "copy, connect",
+            "splice, socks5",
+            "splice, connect"
+        ]
+    );
+    let compared = record["comparison"].as_array().unwrap();
+    assert_eq!(compared.len(), 3);
+    assert!(compared.iter().all(|of| of["base"] == "copy, socks5"));
+    assert!(
+        compared.iter().all(|of| of["rate"]["ratio"].is_number()),
+        "{compared:#?}"
+    );
+    // Each round begins with the next path.
+    let firsts: Vec<_> = [0, 1]
+        .map(|round| {
+            let run = runs(&record).iter().find(|run| run["round"] == round);
+            run.unwrap()["setting"].clone()
+        })
+        .into();
+    assert_eq!(firsts, [Value::Null, "copy, socks5".into()]);
+}
+
+#[test]
+fn what_is_saved_is_what_is_printed() {
+    let results = Results::new();
+    let csv = results.folder.path().join("own.csv");
+    let line = format!(
+        "--out {} --csv {} --scenario connect,blocked --repeat 5",
+        results.arg(),
+        csv.display()
+    );
+    let shown = bench(
+        format!("proxy {SHORT}")
+            .replace("--repeat 2 ", "")
+            .split(' ')
+            .chain(line.split(' ')),
+    )
+    .done()
+    .stdout;
+    for words in [
+        "connect ",
+        "direct",
+        "proxied",
+        "added",
+        "at least",
+        "at most",
+        "blocked",
+        "s per 10k requests",
+        "saved  ",
+    ] {
+        assert!(shown.contains(words), "no '{words}' in {shown}");
+    }
+    assert!(
+        shown
+            .lines()
+            .all(|line| line.chars().count() <= 80 || line.starts_with("saved")),
+        "{shown}"
+    );
+    let ledger = table(&results.folder.path().join("proxy.csv"));
+    assert_eq!(ledger.len(), 1 + 5 * 3);
+    assert_eq!(table(&csv), ledger);
+    fs::remove_file(csv).unwrap();
+    let folder = fs::read_dir(results.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.is_dir())
+        .unwrap();
+    let names: HashSet<String> = common::names(&folder).into_iter().collect();
+    for name in [
+        "run.json",
+        "latency-connect-direct.hgrm",
+        "latency-connect-proxied.hgrm",
+        "latency-blocked-blocked.hgrm",
+    ] {
+        assert!(names.contains(name), "{names:?}");
+    }
+    assert_eq!(names.len(), 4, "{names:?}");
+    let record: Value =
+        serde_json::from_str(&fs::read_to_string(folder.join("run.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&record["schema"], &record["kind"]),
+        (&1.into(), &"proxy".into())
+    );
+    assert_eq!(runs(&record).len(), 15);
+    let overhead = &record["overhead"][0];
+    for percentile in ["p50", "p90", "p99", "p99_9"] {
+        let interval = &overhead["added_ns"][percentile]["interval"];
+        assert!(
+            interval["low"].is_number() && interval["high"].is_number(),
+            "{overhead:#}"
+        );
+    }
+    assert!(overhead["rate"]["interval"]["low"].is_number());
+    // A ledger that is there goes on.
+    bench([
+        "proxy",
+        "--out",
+        &results.arg(),
+        "--scenario",
+        "blocked",
+        "--repeat",
+        "1",
+        "--duration",
+        "50ms",
+    ])
+    .done();
+    assert_eq!(
+        table(&results.folder.path().join("proxy.csv")).len(),
+        1 + 15 + 1
+    );
+}
+
+#[test]
+fn a_proxy_and_an_origin_that_are_running_are_measured_with_their_cpu_time() {
+    let mut origin = start(["proxy", "origin", "--quiet", "--listen", "127.0.0.1:0"]);
+    let to = origin.listening().to_string();
+    let mut serve = start(["proxy", "serve", "--quiet", "--listen", "127.0.0.1:0"]);
+    let (via, pid) = (serve.listening().to_string(), serve.id().to_string());
+    for protocol in ["json", "socks5", "connect"] {
+        let options = format!("--via {via} --origin {to} --server-pid {pid} --protocol {protocol}");
+        let record = record(&options);
+        let proxied: Vec<_> = runs(&record)
+            .iter()
+            .filter(|run| run["path"] == "proxied")
+            .collect();
+        assert!(!proxied.is_empty());
+        for run in proxied {
+            assert_eq!(run["errors"]["total"], 0, "{run:#}");
+            let cpu = |key: &str| run["cpu"][key].as_f64().unwrap();
+            assert!(cpu("proxy_user_s") + cpu("proxy_system_s") > 0.0, "{run:#}");
+            assert_eq!(run["requested"]["via"], via.as_str());
+            assert!(run["engine"].is_null() && run["cpu"]["origin_user_s"].is_null());
+        }
+    }
+    let direct = format!("proxy load --no-save --json - --origin {to} {SHORT}");
+    let direct = start(direct.split(' ')).wait(PATIENCE).done();
+    let record: Value = serde_json::from_str(&direct.stdout).unwrap();
+    let paths = ["connect direct", "request-response direct", "bulk direct"];
+    assert_eq!(measured(&record), paths);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_a_sentence() {
+    for (options, words) in [
+        ("--protocol json --scenario bulk", &["json", "bulk"][..]),
+        (
+            "--protocol forward --scenario blocked",
+            &["forward", "blocked"],
+        ),
+        ("--via 127.0.0.1:9 --protocol forward", &["--origin"]),
+        ("--via 127.0.0.1:9 --scenario blocked", &["--blocked"]),
+        ("--via 127.0.0.1:9 --engine mio", &["--engine"]),
+        ("--via 127.0.0.1:9 --server-pid 4194304999", &["4194304999"]),
+        (
+            "--via 127.0.0.1:9 --server-pid 4194305",
+            &["4194305", "--server-pid"],
+        ),
+        ("--connections 0", &["'0'"]),
+        ("--message 0", &["'0'"]),
+        ("--rate 0", &["'0'"]),
+        ("--mb 0", &["'0'"]),
+        ("--scenario all", &["all"]),
+        ("--json - --csv -", &["--json -", "--csv -"]),
+    ] {
+        let line = format!("proxy --no-save {options}");
+        let finished = bench(line.split(' '));
+        assert_eq!(finished.stdout, "", "{options}");
+        finished.failed(2, words);
+    }
+    bench(["proxy", "load", "--no-save"]).failed(2, &["--origin"]);
+}
+
+#[test]
+fn no_process_outlives_a_command_that_is_killed() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.args("proxy --no-save --duration 1m --scenario request-response".split(' '));
+    let program = Running::new(command);
+    let children = || {
+        let id = program.id();
+        let text = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        text.unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let mut there = children();
+    while there.len() < 2 {
+        assert!(std::time::Instant::now() < deadline, "nothing was started");
+        if !std::path::Path::new(&format!("/proc/{0}/task/{0}/children", program.id())).exists() {
+            println!("skipped: this kernel does not tell a process's children");
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        there = children();
+    }
+    program.signal("KILL");
+    let is_there = |id: &String| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // A zombie is one that nobody has looked after yet.
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    while there.iter().any(is_there) {
+        assert!(std::time::Instant::now() < deadline, "{there:?} are left");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_signal_ends_it_with_what_was_measured() {
+    let mut program =
+        start("proxy --no-save --duration 20s --repeat 50 --scenario connect".split(' '));
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    program.signal("INT");
+    program.line(|line| line.contains("direct"));
+    program.wait(PATIENCE).done();
+}

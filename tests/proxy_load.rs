@@ -1,0 +1,364 @@
+//! `bench proxy load` against proxies that do wrong: it ends in time, and counts what went wrong as what it is.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use common::{Finished, PATIENCE, Running, start};
+use serde_json::Value;
+use socket2::SockRef;
+
+const PREFIX: &[u8] = b"RESPONSE || ";
+
+fn origin() -> (Running, SocketAddr) {
+    let mut program = start(["proxy", "origin", "--listen", "127.0.0.1:0", "--quiet"]);
+    let address = program.listening();
+    (program, address)
+}
+
+/// A proxy that does this with each client, in a thread of its own.
+fn proxy(act: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, act) = (client.unwrap(), act.clone());
+            thread::spawn(move || act(client));
+        }
+    });
+    address
+}
+
+/// Loads the proxy at `via` with these options, and gives the record with how it ended.
+#[track_caller]
+fn load(via: SocketAddr, options: &str) -> (Value, Finished) {
+    let (_origin, origin) = origin();
+    load_before(origin, via, options)
+}
+
+#[track_caller]
+fn load_before(origin: SocketAddr, via: SocketAddr, options: &str) -> (Value, Finished) {
+    let line = format!(
+        "proxy load --origin {origin} --via {via} --json - --no-save --connections 4 --repeat 1 --warmup 20ms {options}"
+    );
+    let finished = start(line.split_whitespace()).wait(PATIENCE);
+    let record = serde_json::from_str(&finished.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", finished.stdout, finished.stderr));
+    (record, finished)
+}
+
+/// The only run on this path.
+#[track_caller]
+fn only(record: &Value, path: &str) -> Value {
+    let runs = record["runs"].as_array().unwrap().iter();
+    let mut runs = runs.filter(|run| run["path"] == path);
+    let run = runs.next().unwrap_or_else(|| panic!("{record:#}"));
+    assert!(runs.next().is_none());
+    run.clone()
+}
+
+#[track_caller]
+fn count(run: &Value, kind: &str) -> u64 {
+    run["errors"][kind].as_u64().unwrap()
+}
+
+/// Nothing got through `via`, and for this reason alone; the direct path is none the worse.
+#[track_caller]
+fn assert_only(via: SocketAddr, options: &str, kind: &str) {
+    let options = format!("{options} --duration 100ms --timeout 300ms");
+    let (record, finished) = load(via, &options);
+    let run = only(
+        &record,
+        if options.contains("blocked") {
+            "blocked"
+        } else {
+            "proxied"
+        },
+    );
+    assert_eq!(run["requests"], 0, "{run:#}");
+    assert!(count(&run, kind) > 0, "{run:#}");
+    assert_eq!(count(&run, kind), count(&run, "total"), "{run:#}");
+    assert!(
+        run["latency_ns"].is_null() && run["requests_per_s"].is_null(),
+        "{run:#}"
+    );
+    assert_eq!(run["complete"], false);
+    if !options.contains("blocked") {
+        let direct = only(&record, "direct");
+        assert!(direct["requests"].as_u64().unwrap() > 0);
+        assert_eq!(count(&direct, "total"), 0, "{direct:#}");
+    }
+    assert!(
+        finished.took < Duration::from_secs(10),
+        "{:?}",
+        finished.took
+    );
+    finished.failed(3, &["answered rightly", kind]);
+}
+
+/// Takes a request of any kind, or the beginning of it.
+fn hear(client: &mut TcpStream) -> Vec<u8> {
+    let mut said = vec![0; 4_096];
+    let bytes = client.read(&mut said).unwrap_or(0);
+    said.truncate(bytes);
+    said
+}
+
+fn answer(answer: &'static [u8]) -> impl Fn(TcpStream) + Clone + Send + 'static {
+    move |mut client| {
+        hear(&mut client);
+        let _ = client.write_all(answer);
+        let _ = client.shutdown(Shutdown::Write);
+        let _ = client.read_to_end(&mut Vec::new());
+    }
+}
+
+const KEPT: &str = "--protocol forward --scenario request-response";
+
+#[test]
+fn nobody_there() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    assert_only(address, KEPT, "connect_refused");
+    assert_only(
+        address,
+        "--protocol socks5 --scenario bulk",
+        "connect_refused",
+    );
+    assert_only(
+        address,
+        "--protocol json --scenario connect",
+        "connect_refused",
+    );
+}
+
+#[test]
+fn one_that_resets() {
+    let reset = |mut client: TcpStream| {
+        hear(&mut client);
+        SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    };
+    assert_only(proxy(reset), KEPT, "reset");
+    assert_only(
+        proxy(reset),
+        "--protocol connect --scenario connect",
+        "reset",
+    );
+}
+
+#[test]
+fn one_that_stalls() {
+    let stall = |mut client: TcpStream| {
+        let _ = client.read_to_end(&mut Vec::new());
+        thread::sleep(PATIENCE);
+    };
+    assert_only(proxy(stall), KEPT, "timeout");
+    assert_only(
+        proxy(stall),
+        "--protocol socks5 --scenario connect",
+        "timeout",
+    );
+    assert_only(
+        proxy(stall),
+        "--protocol forward --scenario bulk",
+        "timeout",
+    );
+}
+
+#[test]
+fn one_that_truncates() {
+    assert_only(proxy(answer(b"RESPONSE ")), KEPT, "closed_early");
+    assert_only(
+        proxy(answer(b"")),
+        "--protocol json --scenario connect",
+        "closed_early",
+    );
+    assert_only(
+        proxy(answer(b"\x05")),
+        "--protocol socks5 --scenario connect",
+        "closed_early",
+    );
+}
+
+#[test]
+fn one_that_lies() {
+    let garbage =
+        b"RESPONSE || as you like it, and a good deal more than that, to be sure of it all....";
+    assert_only(proxy(answer(garbage)), KEPT, "corrupt");
+    assert_only(
+        proxy(answer(b"SSH-2.0-OpenSSH\r\n\r\n")),
+        "--protocol connect --scenario connect",
+        "bad_reply",
+    );
+    assert_only(
+        proxy(answer(garbage)),
+        "--protocol socks5 --scenario bulk",
+        "bad_reply",
+    );
+    let no = b"HTTP/1.1 403 Forbidden\r\n\r\n";
+    assert_only(
+        proxy(answer(no)),
+        "--protocol connect --scenario connect",
+        "refused_by_proxy",
+    );
+    let no = b"{\"error\": \"unreachable\", \"detail\": \"no\"}\n";
+    assert_only(
+        proxy(answer(no)),
+        "--protocol json --scenario connect",
+        "refused_by_proxy",
+    );
+    let yes = b"HTTP/1.1 200 OK\r\n\r\n";
+    let blocked = "--protocol connect --scenario blocked --blocked 192.0.2.1:9";
+    assert_only(proxy(answer(yes)), blocked, "not_refused");
+}
+
+#[test]
+fn one_that_answers_what_was_asked_before() {
+    let stale = |mut client: TcpStream| {
+        let mut before = hear(&mut client);
+        let mut answer = [PREFIX, &before].concat();
+        while client.write_all(&answer).is_ok() {
+            let now = hear(&mut client);
+            if now.is_empty() {
+                return;
+            }
+            answer = std::mem::replace(&mut before, now);
+        }
+    };
+    let (record, finished) = load(proxy(stale), &format!("{KEPT} --duration 200ms"));
+    // The first of each connection is right.
+    let run = only(&record, "proxied");
+    assert!(count(&run, "corrupt") > 0, "{run:#}");
+    assert_eq!(count(&run, "corrupt"), count(&run, "total"));
+    let right = run["requests"].as_u64().unwrap();
+    assert!(right > 0 && right <= count(&run, "corrupt") + 4, "{run:#}");
+    finished.done();
+}
+
+#[test]
+fn one_that_does_not_pass_the_end_on() {
+    let open = |mut client: TcpStream| {
+        let said = hear(&mut client);
+        let message = said.get(16..).unwrap_or_default();
+        let _ = client.write_all(&[PREFIX, message].concat());
+        let _ = client.read_to_end(&mut Vec::new());
+    };
+    assert_only(
+        proxy(open),
+        "--protocol forward --scenario connect",
+        "not_closed",
+    );
+}
+
+#[test]
+fn one_that_changes_a_byte_of_a_million() {
+    let (_origin, origin) = origin();
+    let via = proxy(move |mut client| {
+        let mut server = TcpStream::connect(origin).unwrap();
+        let (mut back, mut from) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        let answers = thread::spawn(move || std::io::copy(&mut from, &mut back));
+        let (mut lot, mut passed) = (vec![0; 65_536], 0);
+        while let Ok(bytes @ 1..) = client.read(&mut lot) {
+            if (passed..passed + bytes).contains(&1_000_000) {
+                lot[1_000_000 - passed] ^= 1;
+            }
+            passed += bytes;
+            server.write_all(&lot[..bytes]).unwrap();
+        }
+        let _ = server.shutdown(Shutdown::Write);
+        let _ = answers.join();
+    });
+    let options = "--protocol forward --scenario bulk --mb 4";
+    let (record, finished) = load_before(origin, via, options);
+    let run = only(&record, "proxied");
+    assert_eq!(count(&run, "corrupt"), 1, "{run:#}");
+    assert_eq!(run["bytes"], 0);
+    let direct = only(&record, "direct");
+    assert_eq!(direct["bytes"], 4_000_000, "{direct:#}");
+    finished.failed(3, &["of them right"]);
+}
+
+#[test]
+fn one_that_dies_while_it_is_loaded() {
+    let (_origin, origin) = origin();
+    let to = origin.to_string();
+    let mut serve = start([
+        "proxy",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--quiet",
+        "--forward",
+        &to,
+    ]);
+    let via = serve.listening();
+    let line = format!(
+        "proxy load --origin {origin} --via {via} --protocol forward --scenario request-response --json - --no-save \
+         --repeat 1 --duration 1500ms --connections 4"
+    );
+    let program = start(line.split(' '));
+    // The direct path comes first, and is known by the clients it does not bring; then the proxy has four.
+    let served = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", serve.id())).unwrap();
+        open.count()
+    };
+    let idle = served();
+    while served() < idle + 8 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Into what is measured.
+    thread::sleep(Duration::from_millis(500));
+    serve.signal("KILL");
+    let finished = program.wait(PATIENCE);
+    let record: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let run = only(&record, "proxied");
+    assert!(run["requests"].as_u64().unwrap() > 0, "{run:#}");
+    assert!(count(&run, "connect_refused") > 0, "{run:#}");
+    // Those cut off, each once; unless all had just been answered.
+    let cut = count(&run, "reset") + count(&run, "closed_early");
+    assert!(cut <= 4, "{run:#}");
+    // It does not look fast for having answered nothing any more.
+    assert!(run["seconds"].as_f64().unwrap() >= 1.5, "{run:#}");
+    assert_eq!(run["complete"], true);
+    finished.done();
+}
+
+#[test]
+fn a_schedule_counts_from_when_requests_should_have_started() {
+    let slow = |mut client: TcpStream| {
+        let mut prefix = PREFIX;
+        loop {
+            let said = hear(&mut client);
+            thread::sleep(Duration::from_millis(20));
+            if said.is_empty() || client.write_all(&[prefix, &said].concat()).is_err() {
+                return;
+            }
+            prefix = b"";
+        }
+    };
+    // Four connections can do 200 a second, so half of these wait longer and longer.
+    let options = format!("{KEPT} --duration 500ms --rate 400");
+    let (record, finished) = load(proxy(slow), &options);
+    finished.done();
+    let run = only(&record, "proxied");
+    let figure = |key: &str, percentile: &str| run[key][percentile].as_u64().unwrap();
+    assert!(figure("latency_ns", "p50") >= 20_000_000, "{run:#}");
+    let waited = figure("latency_from_intended_ns", "max");
+    assert!(waited > 150_000_000, "{run:#}");
+    assert!(figure("lateness_ns", "max") > 100_000_000, "{run:#}");
+    // All that were due are accounted for.
+    let total = run["requests"].as_u64().unwrap() + count(&run, "total");
+    assert!((199..=201).contains(&total), "{run:#}");
+    assert!(count(&run, "not_started") > 50, "{run:#}");
+    assert_eq!(count(&run, "not_started"), count(&run, "total"));
+    let direct = only(&record, "direct");
+    assert_eq!(count(&direct, "total"), 0, "{direct:#}");
+}

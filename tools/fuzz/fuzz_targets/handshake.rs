@@ -1,0 +1,77 @@
+//! The way from a client's first byte to a server: whatever it says, and whatever its names turn out to be, no address that is
+//! blocked is connected to, in no spelling.
+//!
+//! The first byte chooses the rules and how many bytes of the rest are addresses of a name; the second how long pieces are.
+
+#![no_main]
+
+use std::fs;
+use std::io::{Error, ErrorKind};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use wirebench::blocklist::policy::Sources;
+use wirebench::blocklist::readings::readings;
+use wirebench::blocklist::reload::Policies;
+use wirebench::protocol::Settings;
+use wirebench::proxy::handshake::{Handshake, Next};
+use wirebench::proxy::rules::Rules;
+
+/// With a PROXY header and without.
+static RULES: LazyLock<[Rules; 2]> = LazyLock::new(|| {
+    [false, true].map(|accept_header| {
+        let file = std::env::temp_dir().join(format!("wirebench-fuzz-{}", std::process::id()));
+        fs::write(&file, "192.0.2.0/24\n2001:db8::/32\n*.blocked\n").unwrap();
+        let sources = Sources {
+            block: vec![file],
+            ..Sources::default()
+        };
+        Rules {
+            accept_header,
+            ..Rules::new(Settings::default(), Policies::load(sources).unwrap())
+        }
+    })
+});
+
+fn is_blocked(address: IpAddr) -> bool {
+    readings(address).any(|address| match address {
+        IpAddr::V4(address) => address.octets().starts_with(&[192, 0, 2]),
+        IpAddr::V6(address) => address.segments().starts_with(&[0x2001, 0xdb8]),
+    })
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let [choice, length, rest @ ..] = bytes else {
+        return;
+    };
+    let rules = &RULES[usize::from(choice & 1)];
+    let names = (usize::from(choice >> 1) % 8) * 16;
+    let (addresses, wire) = rest.split_at(names.min(rest.len()));
+    let addresses: Vec<IpAddr> = addresses
+        .chunks_exact(16)
+        .map(|bits| Ipv6Addr::from(<[u8; 16]>::try_from(bits).unwrap()).to_canonical())
+        .collect();
+    let peer = SocketAddr::from(([203, 0, 113, 1], 4_000));
+    let mut handshake = Handshake::new(rules, peer, peer, false);
+    let mut next = handshake.begin(rules);
+    let mut pieces = wire.chunks(usize::from(*length) + 1);
+    for _ in 0..bytes.len() + 20 {
+        next = match next {
+            Next::Hear => match pieces.next() {
+                Some(piece) => handshake.take(piece, rules),
+                None => handshake.ended(rules),
+            },
+            Next::Resolve(name) => {
+                assert!(!name.as_str().ends_with(".blocked"), "{name} is looked up");
+                handshake.resolved(Ok(addresses.clone()), rules)
+            }
+            Next::Connect(address) => {
+                assert!(!is_blocked(address.ip()), "{address} is connected to");
+                handshake.connect_failed(&Error::from(ErrorKind::ConnectionRefused), rules)
+            }
+            Next::Refuse(_) => return,
+        };
+    }
+    panic!("there is no end to it");
+});
