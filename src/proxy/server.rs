@@ -155,7 +155,6 @@ impl Watch {
 }
 
 /// A thread's loop, over either engine.
-#[allow(clippy::large_enum_variant, reason = "there is one a thread")]
 enum Worker {
     Mio(Box<epoll::Worker>),
     Uring(Box<uring::worker::Worker>),
