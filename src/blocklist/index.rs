@@ -1,8 +1,8 @@
 //! The entries of some lists, and which of them matches.
 //!
-//! Ranges are cut into prefixes, for [`networks`](super::networks). Names are in hash maps, and every domain above a name
+//! Ranges are cut into prefixes, for `networks`. Names are in hash maps, and every domain above a name
 //! is looked up for `*.domain`. Of several entries that match, the answer is the narrowest, and of those about the
-//! same, the first listed ([`chain`](super::chain)). Looking up allocates nothing.
+//! same, the first listed (`chain`). Looking up allocates nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
