@@ -18,7 +18,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Forwarding {
     /// The fastest: copying. Whole segments in long turns carry more than splice(2) does, with one stream or many: a splice goes
-    /// page by page, and saves a tenth of the CPU at most.
+    /// page by page, and saves a tenth of the CPU or so.
     #[default]
     Auto,
     /// Through a buffer of ours.
