@@ -20,8 +20,9 @@ pub const BUFFER: usize = 64 << 10;
 /// Lots that all who are ready share before the loop looks around again: 8 MiB, 2 to 4 ms.
 const LOOP: usize = 128;
 
-/// Lots of a turn at most. The longer a turn, the fewer times the two ends are woken: with four streams, turns of 32 lots
-/// carried 1.2 times the bytes of turns of 4, at 0.77 of the CPU (copying; medians of 11 interleaved rounds on two busy cores).
+/// Lots of a turn at most. The longer a turn, the fewer times the two ends are woken: with four streams, turns of
+/// 32 lots carried 1.2 times the bytes of turns of 4, at 0.77 of the CPU (copying; medians of 11 interleaved rounds on
+/// two busy cores).
 const TURN: usize = 32;
 
 /// Lots of a turn at least, however many are ready.

@@ -17,8 +17,8 @@
 /// How bytes get from one socket to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Forwarding {
-    /// The fastest: copying. Whole segments in long turns carry more than splice(2) does, with one stream or many: a splice goes
-    /// page by page, and saves a tenth of the CPU or so.
+    /// The fastest: copying. Whole segments in long turns carry more than splice(2) does, with one stream or many: a
+    /// splice goes page by page, and saves a tenth of the CPU or so.
     #[default]
     Auto,
     /// Through a buffer of ours.

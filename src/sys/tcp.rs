@@ -46,10 +46,10 @@ pub fn unconnected(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Begins to connect; the socket is writable when that is done, and has the options of [`for_relaying`]. Where it `speaks`
-/// first, the acknowledgement that ends the handshake waits for its first bytes and leaves with them: a packet fewer, and
-/// the server is woken once. The kernel sends it by itself after a while, and later ones at once (`TCP_QUICKACK`, tcp(7);
-/// `tcp_rcv_synsent_state_process`).
+/// Begins to connect; the socket is writable when that is done, and has the options of [`for_relaying`]. Where it
+/// `speaks` first, the acknowledgement that ends the handshake waits for its first bytes and leaves with them: a packet
+/// fewer, and the server is woken once. The kernel sends it by itself after a while, and later ones at once
+/// (`TCP_QUICKACK`, tcp(7); `tcp_rcv_synsent_state_process`).
 ///
 /// # Errors
 /// As socket(2), setsockopt(2) and connect(2), but for `EINPROGRESS`.
@@ -79,8 +79,8 @@ pub fn for_relaying(socket: &impl AsFd) -> io::Result<()> {
     socket.set_out_of_band_inline(true)
 }
 
-/// Sends what the socket has room for. With `more`, what does not fill a segment is kept back (`MSG_MORE`) to leave together
-/// with what follows at once: the end, when the socket is shut or closed next.
+/// Sends what the socket has room for. With `more`, what does not fill a segment is kept back (`MSG_MORE`) to leave
+/// together with what follows at once: the end, when the socket is shut or closed next.
 ///
 /// # Errors
 /// As send(2).
