@@ -2,7 +2,7 @@
 //!
 //! Of the generator are pure: a [`dialogue`], which is one connection's, begins with a [`handshake`] or an [`order`], and compares what
 //! comes with the [`pattern`]; a [`schedule`], which says when requests start, a [`tally`] of what became of them, and a [`fault`].
-//! `connection`, [`worker`] and [`bulk`] are their hands and loops, a [`slice`] is a stretch of measuring with all threads, and a [`session`]
+//! `connection`, [`worker`] and [`bulk`] are their hands and loops, a [`slice`](mod@slice) is a stretch of measuring with all threads, and a [`session`]
 //! all of a [`plan`].
 
 pub mod bulk;

@@ -1,4 +1,4 @@
-//! The columns of `proxy.csv`, as [`ledger::columns`](crate::report::ledger::columns) are those of `udp.csv`. A new one goes to the end.
+//! The columns of `proxy.csv`, as [`ledger::columns`] are those of `udp.csv`. A new one goes to the end.
 
 use std::fmt::Display;
 

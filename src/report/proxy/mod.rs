@@ -1,6 +1,6 @@
 //! What `bench proxy` leaves behind: the types behind its `run.json`, and what is made of them.
 //!
-//! As with [`record`](super::record), others rely on the keys: add, never rename. A run is one slice of measuring: a scenario, on
+//! As with [`record`], others rely on the keys: add, never rename. A run is one slice of measuring: a scenario, on
 //! one path, in one round. [`totals`] are all rounds of such a path together, [`overhead`] is the proxied path against the direct
 //! one, and [`columns`] are those of the ledger.
 
