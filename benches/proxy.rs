@@ -11,9 +11,11 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wirebench::blocklist::policy::Sources;
 use wirebench::blocklist::reload::Policies;
+use wirebench::engine::choice::{Kind, UringSettings};
+use wirebench::engine::probe::uring;
 use wirebench::protocol::{FrontEnd, Settings, Step};
 use wirebench::proxy::handshake::{Handshake, Next};
 use wirebench::proxy::relay::{Direction, Forwarding, Readable, Relay, Step as RelayStep};
@@ -32,11 +34,26 @@ const LOT: usize = 65_483;
 /// Bytes of an iteration of bulk data.
 const BULK: usize = 64 * LOT;
 
-const FORWARDINGS: [(&str, Forwarding); 3] = [
-    ("auto", Forwarding::Auto),
-    ("copy", Forwarding::Copy),
-    ("splice", Forwarding::Splice),
+/// Engines and ways of forwarding that there are together.
+const WAYS: [(&str, Kind, Forwarding); 3] = [
+    ("mio, copy", Kind::Mio, Forwarding::Copy),
+    ("mio, splice", Kind::Mio, Forwarding::Splice),
+    ("uring, copy", Kind::Uring, Forwarding::Copy),
 ];
+
+/// The ways that this kernel has; the others are named.
+fn ways() -> impl Iterator<Item = (&'static str, Kind, Forwarding)> {
+    WAYS.into_iter().filter(|(name, kind, _)| {
+        let missing = match kind {
+            Kind::Mio => None,
+            Kind::Uring => uring::available(&UringSettings::default()).err(),
+        };
+        if let Some(reason) = &missing {
+            println!("{name}: left out, {reason}");
+        }
+        missing.is_none()
+    })
+}
 
 fn parsers(c: &mut Criterion) {
     let mut group = c.benchmark_group("request");
@@ -105,6 +122,7 @@ struct Path {
 
 impl Path {
     fn start(
+        engine: Kind,
         forwarding: Forwarding,
         serve: impl FnOnce(TcpStream) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
@@ -115,6 +133,7 @@ impl Path {
         };
         let policies = Policies::load(Sources::default()).unwrap();
         let options = Options {
+            engine,
             forwarding,
             ..Options::default()
         };
@@ -149,8 +168,8 @@ impl Path {
 fn requests(c: &mut Criterion) {
     let mut group = c.benchmark_group("request and answer of 64 B");
     group.throughput(Throughput::Elements(1));
-    for (name, forwarding) in FORWARDINGS {
-        let mut path = Path::start(forwarding, |mut stream| {
+    for (name, engine, forwarding) in ways() {
+        let mut path = Path::start(engine, forwarding, |mut stream| {
             let mut message = [0; MESSAGE];
             while stream.read_exact(&mut message).is_ok() {
                 stream.write_all(&message)?;
@@ -158,7 +177,7 @@ fn requests(c: &mut Criterion) {
             Ok(())
         })
         .unwrap();
-        group.bench_function(BenchmarkId::new("mio", name), |b| {
+        group.bench_function(name, |b| {
             let mut message = [7; MESSAGE];
             b.iter(|| {
                 path.client.write_all(&message).unwrap();
@@ -173,9 +192,9 @@ fn requests(c: &mut Criterion) {
 fn bulk(c: &mut Criterion) {
     let mut group = c.benchmark_group("bulk, one stream");
     group.throughput(Throughput::Bytes(BULK as u64));
-    for (name, forwarding) in FORWARDINGS {
+    for (name, engine, forwarding) in ways() {
         // Whoever has heard an iteration's bytes says so with one.
-        let mut path = Path::start(forwarding, |mut stream| {
+        let mut path = Path::start(engine, forwarding, |mut stream| {
             let mut buffer = vec![0; 4 * LOT];
             let mut heard = 0;
             loop {
@@ -190,7 +209,7 @@ fn bulk(c: &mut Criterion) {
             }
         })
         .unwrap();
-        group.bench_function(BenchmarkId::new("mio", name), |b| {
+        group.bench_function(name, |b| {
             let lots = vec![7; BULK];
             b.iter(|| {
                 path.client.write_all(&lots).unwrap();
