@@ -18,9 +18,10 @@ use wirebench::engine::choice::{Kind, UringSettings};
 use wirebench::engine::probe::uring;
 use wirebench::protocol::{FrontEnd, Settings, Step};
 use wirebench::proxy::handshake::{Handshake, Next};
+use wirebench::proxy::options::Options;
 use wirebench::proxy::relay::{Direction, Forwarding, Readable, Relay, Step as RelayStep};
 use wirebench::proxy::rules::Rules;
-use wirebench::proxy::server::{Options, Server, Stopper};
+use wirebench::proxy::server::{Server, Stopper};
 
 const JSON: &[u8] = br#"{"server_ip": "192.0.2.1", "server_port": 9000, "message": "ping"}"#;
 const SOCKS5: &[u8] = &[5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0x23, 0x28];

@@ -11,47 +11,27 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::facts::{Ending, Facts};
-use super::handshake::{Handshake, Known, Next};
+use super::handshake::{Handshake, Next};
 use super::lane::{BUFFER, Lane, Means, Turn};
+use super::options::{LINGER, REQUEST, Timeouts};
+use super::progress::Progress;
 use super::relay::{Counts, Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via};
 use super::resolver::{Inbox, Resolver};
 use super::rules::Rules;
-use super::server::Place;
+use super::shared::{Place, is_starved};
 use super::slab::Key;
 use super::tally::Tally;
 use super::timers::{Timer, Timers};
-use crate::sys::clock::realtime_ns;
 use crate::sys::tcp;
 
 /// Lots of what a client says to nobody that are thrown away before others have their turn.
 const UNHEARD: usize = 4;
-
-/// How long a client that is told something last has to hear it and hang up. Closing before would take the words back
-/// where it had sent more than was read.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
-
-/// Bytes of a request that are read at once.
-pub(super) const REQUEST: usize = 4_096;
-
-/// How long a connection may wait.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// For the client to say what it wants, to the last byte.
-    pub request: Duration,
-    /// For a name to be looked up, and then for the server to answer connect(2), at each address that is tried.
-    pub connect: Duration,
-    /// For either end to say anything.
-    pub idle: Duration,
-    /// For the other end to say or take anything, once one has ended.
-    pub half_closed: Duration,
-}
 
 /// What a thread's connections are served with.
 pub(super) struct Shop {
@@ -103,13 +83,10 @@ pub(super) struct Connection {
     to_server: Lane,
     to_client: Lane,
     timer: Timer,
-    /// Bytes that had moved each way when they were last told.
-    moved: [u64; 2],
     half_closed: bool,
     /// It is among those to have a turn.
     pub(super) queued: bool,
-    accepted: u64,
-    connected: Option<u64>,
+    progress: Progress,
     /// Among the connections that are allowed at once, unless it is one too many.
     place: Option<Place>,
 }
@@ -138,14 +115,6 @@ pub(super) fn of_token(token: Token) -> (Key, Side) {
         Side::Client
     };
     (Key::from_number(token.0 >> 1), side)
-}
-
-/// For want of file descriptors or memory: it may go well later.
-pub(super) fn is_starved(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
-    )
 }
 
 fn register(registry: &Registry, stream: &mut TcpStream, token: Token) -> io::Result<()> {
@@ -180,11 +149,9 @@ impl Connection {
             to_server: Lane::default(),
             to_client: Lane::default(),
             timer: Timer::default(),
-            moved: [0; 2],
             half_closed: false,
             queued: false,
-            accepted: now,
-            connected: None,
+            progress: Progress::new(now),
             place,
         };
         connection.put_off(key, shop, now);
@@ -323,36 +290,14 @@ impl Connection {
                 let _ = tcp::reset_on_close(stream);
             }
         }
-        self.tell_moved(&shop.tally);
-        let [to_server, to_client] = self.counts();
+        self.progress.count(&self.relay, &shop.tally);
+        let [to_server, to_client] =
+            [&self.relay.to_server, &self.relay.to_client].map(|flow| flow.counts());
         // What broke has nothing in hand by its own account, and yet its pipe is not empty.
         self.to_server.put_down(&mut shop.means, unsent(to_server));
         self.to_client.put_down(&mut shop.means, unsent(to_client));
-        let Known {
-            peer,
-            client,
-            protocol,
-            asked,
-            server,
-            decision,
-            detail,
-        } = self.handshake.known;
-        Facts {
-            peer,
-            client,
-            protocol,
-            asked,
-            server,
-            decision,
-            detail,
-            accepted_at: realtime_ns().saturating_sub(now.saturating_sub(self.accepted)),
-            accepted: self.accepted,
-            connected: self.connected,
-            closed: now,
-            to_server,
-            to_client,
-            ending,
-        }
+        self.progress
+            .facts(self.handshake.known, &self.relay, ending, now)
     }
 
     /// Hears what the client wants, as far as it is there; `None` once it is known.
@@ -469,7 +414,7 @@ impl Connection {
             });
         }
         self.phase = Phase::Relaying;
-        self.connected = Some(now);
+        self.progress.connected(now);
         self.put_off(key, shop, now);
         None
     }
@@ -490,7 +435,7 @@ impl Connection {
             Some(Verdict::Reset(Side::Server)) => return Some(Fate::Over(Ending::ServerReset)),
         }
         let half_closed = self.awaits_an_end();
-        if self.tell_moved(&shop.tally) || half_closed != self.half_closed {
+        if self.progress.count(&self.relay, &shop.tally) || half_closed != self.half_closed {
             self.half_closed = half_closed;
             self.put_off(key, shop, now);
         }
@@ -591,24 +536,6 @@ impl Connection {
             true => !self.relay.to_client.is_open(),
             false => self.relay.is_half_closed(),
         }
-    }
-
-    /// Tells the bytes that moved since last time; whether there were any.
-    fn tell_moved(&mut self, tally: &Tally) -> bool {
-        let moved = self.counts().map(|counts| counts.drained);
-        if moved == self.moved {
-            return false;
-        }
-        let [to_server, to_client] = moved;
-        let [before_to_server, before_to_client] = self.moved;
-        tally.moved(to_server - before_to_server, to_client - before_to_client);
-        self.moved = moved;
-        true
-    }
-
-    /// To the server and to the client.
-    fn counts(&self) -> [Counts; 2] {
-        [self.relay.to_server.counts(), self.relay.to_client.counts()]
     }
 
     /// It is one too many, and refused for that.

@@ -12,13 +12,14 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::connection::{Connection, Fate, Shop, is_starved, of_token};
+use super::connection::{Connection, Fate, Shop, of_token};
 use super::facts::{Ending, Facts};
 use super::lane::Means;
 use super::log;
+use super::options::{Options, PAUSE, REFUSALS};
 use super::resolver::{Inbox, Resolver};
 use super::rules::Rules;
-use super::server::{Options, Shared};
+use super::shared::{Shared, is_starved};
 use super::slab::{Key, Slab};
 use super::tally::Tally;
 use super::timers::Timers;
@@ -35,12 +36,6 @@ const EVENTS: usize = 1_024;
 
 /// Clients accepted before connections have their turn.
 const ACCEPTS: usize = 64;
-
-/// Clients too many that are told so at once. Those beyond are reset.
-pub(super) const REFUSALS: usize = 64;
-
-/// How long nothing is accepted after file descriptors or memory ran out, in ns, unless a connection ends before.
-pub(super) const PAUSE: u64 = 100_000_000;
 
 /// A thread's loop with its listener.
 pub(super) struct Worker {

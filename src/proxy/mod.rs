@@ -4,7 +4,7 @@
 //! server that is connected, by the [`rules`] of the proxy, and [`relay`] from there on. [`connection`] carries them out over
 //! mio, with [`lane`] as the relay's hands; `epoll` is a thread's loop, [`server`] all threads. `uring` is all that over
 //! io_uring. Around them: the
-//! [`resolver`] of names, a thread's [`pipes`], the [`timers`] and the [`slab`] of its connections, its [`tally`], and the
+//! [`resolver`] of names, a thread's [`pipes`], the [`timers`] and the [`slab`] of its connections, its [`tally`], the [`options`], and the
 //! [`facts`] that are left of a connection, which go into a [`log`]. What a proxy tells a monitor are its [`metrics`], over a
 //! [`status`] server.
 
@@ -15,11 +15,14 @@ pub mod handshake;
 pub mod lane;
 pub mod log;
 pub mod metrics;
+pub mod options;
 pub mod pipes;
+mod progress;
 pub mod relay;
 pub mod resolver;
 pub mod rules;
 pub mod server;
+mod shared;
 pub mod slab;
 pub mod status;
 pub mod tally;

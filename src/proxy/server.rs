@@ -3,121 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
-use super::connection::Timeouts;
-use super::log;
-use super::relay::Forwarding;
+use super::options::Options;
 use super::resolver::Resolver;
 use super::rules::Rules;
+use super::shared::Shared;
 use super::tally::{Tally, Totals};
 use super::{epoll, uring};
 use crate::engine::choice::Kind;
+use crate::sys::tcp;
 use crate::sys::wake::Wake;
-use crate::sys::{limit, tcp};
-
-/// What a proxy is to do, apart from its rules.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// What does the I/O.
-    pub engine: Kind,
-    /// How bytes are brought from one end to the other.
-    pub forwarding: Forwarding,
-    /// Threads, each with a listener on the same port.
-    pub threads: usize,
-    /// Connections at once, over all threads. Clients beyond are told so and hung up on.
-    pub connections: usize,
-    /// Pipes at once, a thread: as many flows can have bytes in hand by splice(2).
-    pub pipes: usize,
-    /// How long a connection may wait.
-    pub timeouts: Timeouts,
-    /// How long connections may go on once the proxy is to stop.
-    pub drain: Duration,
-    /// Where connections that are over are logged.
-    pub log: Option<log::Handle>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            engine: Kind::Mio,
-            forwarding: Forwarding::Auto,
-            threads: 1,
-            connections: 10_000,
-            pipes: 64,
-            timeouts: Timeouts {
-                request: Duration::from_secs(10),
-                connect: Duration::from_secs(5),
-                idle: Duration::from_secs(300),
-                half_closed: Duration::from_secs(30),
-            },
-            drain: Duration::from_secs(30),
-            log: None,
-        }
-    }
-}
-
-impl Options {
-    /// Why these do not go together, if they do not.
-    ///
-    /// With io_uring all is copied: a splice goes through worker threads there, which costs more than the copy.
-    pub fn refused(&self) -> Option<&'static str> {
-        match (self.engine, self.forwarding) {
-            (Kind::Uring, Forwarding::Splice) => Some(
-                "--forwarding splice works with --engine mio only: on io_uring a splice goes through worker threads, which costs more than the copy; choose --forwarding copy or auto",
-            ),
-            _ => None,
-        }
-    }
-}
-
-/// What the threads share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    stop: AtomicBool,
-    open: Arc<AtomicUsize>,
-    most: usize,
-    /// Clients who may be taken unseen, over all threads: each has a listener of its own.
-    unseen: usize,
-    /// Files that may be open at once.
-    files: u64,
-}
-
-/// One of the connections allowed at once. Dropping it makes room.
-#[derive(Debug)]
-pub(super) struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Shared {
-    /// A place, unless all are taken.
-    pub(super) fn place(&self) -> Option<Place> {
-        let place = Place(self.open.clone());
-        // Counted first, so that two threads cannot take the last one both.
-        if self.open.fetch_add(1, Ordering::Relaxed) < self.most {
-            Some(place)
-        } else {
-            None
-        }
-    }
-
-    /// There are files for all who may come before anybody looks, and for their servers.
-    pub(super) fn has_files(&self) -> bool {
-        let clients = self.open.load(Ordering::Relaxed) + self.unseen;
-        // Those of the program itself are few.
-        2 * clients as u64 + 64 <= self.files
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-}
 
 /// Ends a proxy from another thread.
 #[derive(Debug, Clone)]
@@ -129,7 +25,7 @@ pub struct Stopper {
 impl Stopper {
     /// Nobody is accepted any more; [`Server::run`] returns once the last connection is over or the drain has had its time.
     pub fn stop(&self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.stop();
         self.wakes.iter().for_each(Wake::wake);
     }
 }
@@ -194,13 +90,7 @@ impl Server {
     /// As bind(2) and listen(2): in use, not of this host, not permitted; out of file descriptors or memory. With io_uring as
     /// io_uring_setup(2) too: see [`crate::engine::probe::uring::available`].
     pub fn bind(address: SocketAddr, mut rules: Rules, options: &Options) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            stop: AtomicBool::new(false),
-            open: Arc::default(),
-            most: options.connections,
-            unseen: options.threads * tcp::BACKLOG as usize,
-            files: limit::open_files()?.soft.unwrap_or(u64::MAX),
-        });
+        let shared = Arc::new(Shared::new(options)?);
         let listeners = listeners(address, options.threads)?;
         let local = match listeners.first() {
             Some(listener) => listener.local_addr()?,

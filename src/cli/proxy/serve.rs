@@ -15,10 +15,10 @@ use crate::cli::interrupt;
 use crate::engine::choice::{Kind, UringSettings};
 use crate::engine::probe::uring;
 use crate::protocol::{Accept, Credentials, Host, Settings};
-use crate::proxy::connection::Timeouts;
 use crate::proxy::log::Log;
+use crate::proxy::options::{Options, Timeouts};
 use crate::proxy::rules::{HeaderVersion, Rules};
-use crate::proxy::server::{Options, Server};
+use crate::proxy::server::Server;
 use crate::sys::limit;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {

@@ -20,18 +20,18 @@ use socket2::SockAddr;
 use super::lane::{Heard, Lane};
 use super::means::{Act, Means};
 use crate::engine::uring::ring::Completion;
-use crate::proxy::connection::{LINGER, REQUEST, Timeouts, is_starved};
 use crate::proxy::facts::{Ending, Facts};
-use crate::proxy::handshake::{Handshake, Known, Next};
+use crate::proxy::handshake::{Handshake, Next};
 use crate::proxy::lane::BUFFER;
-use crate::proxy::relay::{Counts, Direction, Forwarding, Readable, Relay, Side, Step, Verdict};
+use crate::proxy::options::{LINGER, REQUEST, Timeouts};
+use crate::proxy::progress::Progress;
+use crate::proxy::relay::{Direction, Forwarding, Readable, Relay, Side, Step, Verdict};
 use crate::proxy::resolver::{Inbox, Resolver};
 use crate::proxy::rules::Rules;
-use crate::proxy::server::Place;
+use crate::proxy::shared::{Place, is_starved};
 use crate::proxy::slab::Key;
 use crate::proxy::tally::Tally;
 use crate::proxy::timers::{Timer, Timers};
-use crate::sys::clock::realtime_ns;
 use crate::sys::tcp;
 
 /// What a thread's connections are served with.
@@ -89,11 +89,8 @@ pub(super) struct Connection {
     address: Option<Box<SockAddr>>,
     watch: Watch,
     timer: Timer,
-    /// Bytes that had moved each way when they were last told.
-    moved: [u64; 2],
     half_closed: bool,
-    accepted: u64,
-    connected: Option<u64>,
+    progress: Progress,
     /// Among the connections that are allowed at once, unless it is one too many.
     place: Option<Place>,
 }
@@ -141,10 +138,8 @@ impl Connection {
             address: None,
             watch: Watch::Not,
             timer: Timer::default(),
-            moved: [0; 2],
             half_closed: false,
-            accepted: now,
-            connected: None,
+            progress: Progress::new(now),
             place,
         };
         connection.put_off(key, shop, now);
@@ -354,35 +349,11 @@ impl Connection {
                 let _ = tcp::reset_on_close(stream);
             }
         }
-        self.tell_moved(&shop.tally);
-        let [to_server, to_client] = self.counts();
+        self.progress.count(&self.relay, &shop.tally);
         self.to_server.put_down(&mut shop.means);
         self.to_client.put_down(&mut shop.means);
-        let Known {
-            peer,
-            client,
-            protocol,
-            asked,
-            server,
-            decision,
-            detail,
-        } = self.handshake.known;
-        Facts {
-            peer,
-            client,
-            protocol,
-            asked,
-            server,
-            decision,
-            detail,
-            accepted_at: realtime_ns().saturating_sub(now.saturating_sub(self.accepted)),
-            accepted: self.accepted,
-            connected: self.connected,
-            closed: now,
-            to_server,
-            to_client,
-            ending,
-        }
+        self.progress
+            .facts(self.handshake.known, &self.relay, ending, now)
     }
 
     /// Asks for more of what the client has to say. Until there is a server, nobody else says anything.
@@ -481,7 +452,7 @@ impl Connection {
         self.relay.to_server.readable(Readable::Doubtful);
         self.relay.to_client.readable(Readable::Doubtful);
         self.phase = Phase::Relaying;
-        self.connected = Some(now);
+        self.progress.connected(now);
         self.put_off(key, shop, now);
     }
 
@@ -502,7 +473,7 @@ impl Connection {
         }
         self.watch(key, &mut shop.means);
         let half_closed = self.awaits_an_end();
-        if self.tell_moved(&shop.tally) || half_closed != self.half_closed {
+        if self.progress.count(&self.relay, &shop.tally) || half_closed != self.half_closed {
             self.half_closed = half_closed;
             self.put_off(key, shop, now);
         }
@@ -608,24 +579,6 @@ impl Connection {
             true => !self.relay.to_client.is_open(),
             false => self.relay.is_half_closed(),
         }
-    }
-
-    /// Tells the bytes that moved since last time; whether there were any.
-    fn tell_moved(&mut self, tally: &Tally) -> bool {
-        let moved = self.counts().map(|counts| counts.drained);
-        if moved == self.moved {
-            return false;
-        }
-        let [to_server, to_client] = moved;
-        let [before_to_server, before_to_client] = self.moved;
-        tally.moved(to_server - before_to_server, to_client - before_to_client);
-        self.moved = moved;
-        true
-    }
-
-    /// To the server and to the client.
-    fn counts(&self) -> [Counts; 2] {
-        [self.relay.to_server.counts(), self.relay.to_client.counts()]
     }
 
     /// It is one too many, and refused for that.

@@ -5,7 +5,7 @@
 //! ever found not to be ready: a receive is under way until there is something to receive, into a buffer that the kernel
 //! picks only then, and all of a turn is handed over by one call. [`means`] is what a thread's connections share.
 //!
-//! Everything is copied. A splice on io_uring goes through worker threads: see [`super::server::Options::refused`].
+//! Everything is copied. A splice on io_uring goes through worker threads: see [`super::options::Options::refused`].
 //!
 //! What was tried and lost, as ratios to what is here (loopback, 2 cores, Linux 6.18, medians of 7 to 8 interleaved rounds):
 //!
