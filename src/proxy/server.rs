@@ -52,7 +52,7 @@ impl Watch {
 
 /// A thread's loop, over either engine.
 enum Worker {
-    Mio(Box<epoll::Worker>),
+    Mio(Box<epoll::worker::Worker>),
     Uring(Box<uring::worker::Worker>),
 }
 
@@ -105,8 +105,10 @@ impl Server {
             let (rules, shared) = (Arc::clone(&rules), Arc::clone(&shared));
             let resolver = resolver.clone();
             workers.push(match options.engine {
-                Kind::Mio => epoll::Worker::new(listener, rules, resolver, options, shared, &wake)
-                    .map(|worker| Worker::Mio(Box::new(worker)))?,
+                Kind::Mio => {
+                    epoll::worker::Worker::new(listener, rules, resolver, options, shared, &wake)
+                        .map(|worker| Worker::Mio(Box::new(worker)))?
+                }
                 Kind::Uring => {
                     uring::worker::Worker::new(listener, rules, resolver, options, shared, &wake)
                         .map(|worker| Worker::Uring(Box::new(worker)))?

@@ -22,7 +22,7 @@ use super::means::{Act, Means};
 use crate::engine::uring::ring::Completion;
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::handshake::{Handshake, Next};
-use crate::proxy::lane::BUFFER;
+use crate::proxy::lot::BUFFER;
 use crate::proxy::options::{LINGER, REQUEST, Timeouts};
 use crate::proxy::progress::Progress;
 use crate::proxy::relay::{Direction, Forwarding, Readable, Relay, Side, Step, Verdict};

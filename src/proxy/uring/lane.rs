@@ -20,7 +20,7 @@ use io_uring::{opcode, squeue};
 use super::means::{Act, Means};
 use crate::engine::uring::buffers::GROUP;
 use crate::engine::uring::ring::Completion;
-use crate::proxy::lane::measured;
+use crate::proxy::lot::measured;
 use crate::proxy::relay::{Direction, Relay, Step};
 use crate::proxy::slab::Key;
 
@@ -252,7 +252,7 @@ impl Lane {
             gone,
         } = self.hand
         {
-            let mut rest = means.spare();
+            let mut rest = means.spares.take();
             let lot = means.kept.memory.filled(buffer, bytes);
             rest.extend_from_slice(lot.get(gone..).unwrap_or_default());
             means.kept.memory.put_down(buffer);
@@ -268,7 +268,7 @@ impl Lane {
         match std::mem::take(&mut self.hand) {
             Hand::Nothing => {}
             Hand::Lent { buffer, .. } => means.kept.memory.put_down(buffer),
-            Hand::Own { bytes, .. } => means.put_down(bytes),
+            Hand::Own { bytes, .. } => means.spares.give(bytes),
         }
     }
 }

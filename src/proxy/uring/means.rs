@@ -10,6 +10,7 @@ use crate::engine::choice::UringSettings;
 use crate::engine::uring::ring::{Kept, Ring};
 use crate::proxy::relay::Direction;
 use crate::proxy::slab::Key;
+use crate::proxy::spares::Spares;
 use crate::sys::wake::Wake;
 
 /// Requests that are submitted at once.
@@ -17,9 +18,6 @@ const REQUESTS: u32 = 1_024;
 
 /// Completions that need not wait for room.
 const COMPLETIONS: u32 = 4_096;
-
-/// Buffers for leftovers kept for the next who needs one.
-const SPARE: usize = 16;
 
 /// What of a connection is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +65,8 @@ impl Act {
 /// The ring, and the memory that connections share.
 pub(super) struct Means {
     pub(super) kept: Kept<Pool>,
-    spare: Vec<Vec<u8>>,
+    /// For what a sink did not take.
+    pub(super) spares: Spares,
     /// Receives that found no buffer.
     pub(super) dry: Vec<Key>,
     /// The kernel took a request no more: the loop is over.
@@ -87,7 +86,7 @@ impl Means {
         let pool = Pool::new(&ring)?;
         Ok(Self {
             kept: Kept::new(ring, pool),
-            spare: Vec::new(),
+            spares: Spares::default(),
             dry: Vec::new(),
             failure: None,
         })
@@ -121,19 +120,6 @@ impl Means {
         }
         self.kept.memory.turn();
         self.kept.ring.wait(deadline)
-    }
-
-    /// An empty buffer for leftovers.
-    pub(super) fn spare(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
-    }
-
-    /// Takes such a buffer back.
-    pub(super) fn put_down(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && self.spare.len() < SPARE {
-            buffer.clear();
-            self.spare.push(buffer);
-        }
     }
 }
 

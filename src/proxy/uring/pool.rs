@@ -13,7 +13,7 @@ use std::io;
 
 use crate::engine::uring::buffers::Buffers;
 use crate::engine::uring::ring::{Abandon, Ring};
-use crate::proxy::lane::BUFFER;
+use crate::proxy::lot::BUFFER;
 
 /// All there are: 4 MiB. As many receives can be done between two turns.
 const BUFFERS: u16 = 64;

@@ -12,28 +12,25 @@ const LEAST: usize = 64 << 10;
 
 /// Pipes for whoever has bytes to put in one.
 #[derive(Debug)]
-pub struct Pool {
+pub(super) struct Pool {
     free: Vec<Pipe>,
     /// Free and lent.
     alive: usize,
     most: usize,
-    /// Bytes of room of the smallest made so far, as read back.
-    smallest: Option<usize>,
 }
 
 impl Pool {
     /// Up to `most` pipes, each made when it is first wanted.
-    pub fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self {
             free: Vec::new(),
             alive: 0,
             most,
-            smallest: None,
         }
     }
 
     /// An empty pipe; `None` when all are lent, or the kernel gives no more or none of a useful size.
-    pub fn take(&mut self) -> Option<Pipe> {
+    pub(super) fn take(&mut self) -> Option<Pipe> {
         if let Some(pipe) = self.free.pop() {
             return Some(pipe);
         }
@@ -44,13 +41,12 @@ impl Pool {
         if pipe.size() < LEAST {
             return None;
         }
-        self.smallest = Some(self.smallest.unwrap_or(usize::MAX).min(pipe.size()));
         self.alive += 1;
         Some(pipe)
     }
 
     /// Takes a pipe back; one that still `holds` bytes is closed, or the next flow would say what is not its own.
-    pub fn give(&mut self, pipe: Pipe, holds: usize) {
+    pub(super) fn give(&mut self, pipe: Pipe, holds: usize) {
         if holds == 0 {
             self.free.push(pipe);
         } else {
@@ -59,14 +55,9 @@ impl Pool {
     }
 
     /// Closes those not lent: two file descriptors each.
-    pub fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self) {
         self.alive -= self.free.len();
         self.free.clear();
-    }
-
-    /// Bytes of room of the smallest pipe made so far, as the kernel has it.
-    pub fn smallest(&self) -> Option<usize> {
-        self.smallest
     }
 }
 
@@ -78,7 +69,6 @@ mod tests {
     fn pipes_are_few_and_used_again() {
         let mut pool = Pool::new(2);
         let (first, second) = (pool.take().unwrap(), pool.take().unwrap());
-        assert!(pool.smallest().unwrap() >= LEAST);
         assert!(pool.take().is_none());
         pool.give(first, 0);
         pool.give(second, 0);

@@ -16,18 +16,22 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::facts::{Ending, Facts};
-use super::handshake::{Handshake, Next};
-use super::lane::{BUFFER, Lane, Means, Turn};
-use super::options::{LINGER, REQUEST, Timeouts};
-use super::progress::Progress;
-use super::relay::{Counts, Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via};
-use super::resolver::{Inbox, Resolver};
-use super::rules::Rules;
-use super::shared::{Place, is_starved};
-use super::slab::Key;
-use super::tally::Tally;
-use super::timers::{Timer, Timers};
+use super::lane::{Lane, Turn};
+use super::means::Means;
+use crate::proxy::facts::{Ending, Facts};
+use crate::proxy::handshake::{Handshake, Next};
+use crate::proxy::lot::BUFFER;
+use crate::proxy::options::{LINGER, REQUEST, Timeouts};
+use crate::proxy::progress::Progress;
+use crate::proxy::relay::{
+    Counts, Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via,
+};
+use crate::proxy::resolver::{Inbox, Resolver};
+use crate::proxy::rules::Rules;
+use crate::proxy::shared::{Place, is_starved};
+use crate::proxy::slab::Key;
+use crate::proxy::tally::Tally;
+use crate::proxy::timers::{Timer, Timers};
 use crate::sys::tcp;
 
 /// Lots of what a client says to nobody that are thrown away before others have their turn.

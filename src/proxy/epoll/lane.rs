@@ -1,6 +1,6 @@
 //! The hands of a [`Relay`]: one direction's bytes between its two sockets, by copying or through a pipe.
 //!
-//! What all connections of a thread share is in [`Means`]. A connection that waits has memory of its own only for
+//! A connection that waits has memory of its own only for
 //! bytes that its sink did not take.
 
 use std::io::{self, ErrorKind, Read};
@@ -9,60 +9,15 @@ use std::os::fd::AsFd;
 
 use mio::net::TcpStream;
 
-use super::pipes::Pool;
-use super::relay::{Direction, Relay, Step, Via};
+use super::means::Means;
+use crate::proxy::lot::measured;
+use crate::proxy::relay::{Direction, Relay, Step, Via};
 use crate::sys::pipe::Pipe;
 use crate::sys::tcp;
 
-/// Bytes of the buffer to copy through. A lot is as many whole segments as fit: loopback's are of 65,483 bytes.
-pub const BUFFER: usize = 64 << 10;
-
-/// Lots that all who are ready share before the loop looks around again: 8 MiB, 2 to 4 ms.
-const LOOP: usize = 128;
-
-/// Lots of a turn at most. The longer a turn, the fewer times the two ends are woken: with four streams, turns of
-/// 32 lots carried 1.2 times the bytes of turns of 4, at 0.77 of the CPU (copying; medians of 11 interleaved rounds on
-/// two busy cores).
-const TURN: usize = 32;
-
-/// Lots of a turn at least, however many are ready.
-const LEAST: usize = 4;
-
-/// Buffers for leftovers kept by a thread for the next who needs one.
-const SPARE: usize = 16;
-
-/// What a thread's connections share.
-#[derive(Debug)]
-pub struct Means {
-    /// To copy through; empty between turns.
-    pub buffer: Box<[u8]>,
-    /// To splice through.
-    pub pipes: Pool,
-    /// What a direction may take before others have their turn.
-    lots: usize,
-    spare: Vec<Vec<u8>>,
-}
-
-impl Means {
-    /// With so many pipes at most.
-    pub fn new(pipes: usize) -> Self {
-        Self {
-            buffer: vec![0; BUFFER].into(),
-            pipes: Pool::new(pipes),
-            lots: LEAST,
-            spare: Vec::new(),
-        }
-    }
-
-    /// So many connections have a turn now.
-    pub fn share(&mut self, ready: usize) {
-        self.lots = (LOOP / ready.max(1)).clamp(LEAST, TURN);
-    }
-}
-
 /// What is in hand of one direction between turns.
 #[derive(Debug, Default)]
-pub struct Lane {
+pub(super) struct Lane {
     rest: Vec<u8>,
     /// Of `rest`, those that are gone.
     taken: usize,
@@ -71,7 +26,7 @@ pub struct Lane {
 
 /// How a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub(super) enum Turn {
     /// Nothing more can be done until a socket is ready.
     Waits,
     /// Others are to have their turn; there is more to do.
@@ -80,19 +35,19 @@ pub enum Turn {
 
 impl Lane {
     /// Keeps bytes that the sink is to get first of all, as [`super::relay::Flow::hold`] counts them.
-    pub fn hold(&mut self, bytes: &[u8]) {
+    pub(super) fn hold(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
     }
 
     /// Does what `relay` says of `direction`, for as many lots as a turn has.
-    pub fn drive(
+    pub(super) fn drive(
         &mut self,
         relay: &mut Relay,
         direction: Direction,
         (source, sink): (&TcpStream, &TcpStream),
         means: &mut Means,
     ) -> Turn {
-        let mut lots = means.lots;
+        let mut lots = means.lots();
         // Bytes of the shared buffer that are gone; used only while it holds this direction's bytes.
         let mut gone = 0;
         let mut fresh = false;
@@ -162,7 +117,7 @@ impl Lane {
         let held = relay.flow(direction).held();
         if fresh && held > 0 {
             // The next connection needs the buffer.
-            self.rest = means.spare.pop().unwrap_or_default();
+            self.rest = means.spares.take();
             let left = means.buffer.get(gone..gone + held);
             self.rest.extend_from_slice(left.unwrap_or_default());
         }
@@ -204,16 +159,12 @@ impl Lane {
     }
 
     /// Gives back what held the bytes of this direction, `held` of which are still there.
-    pub fn put_down(&mut self, means: &mut Means, held: usize) {
+    pub(super) fn put_down(&mut self, means: &mut Means, held: usize) {
         if let Some(pipe) = self.pipe.take() {
             means.pipes.give(pipe, held);
         }
-        let mut rest = std::mem::take(&mut self.rest);
+        means.spares.give(std::mem::take(&mut self.rest));
         self.taken = 0;
-        if rest.capacity() > 0 && means.spare.len() < SPARE {
-            rest.clear();
-            means.spare.push(rest);
-        }
     }
 }
 
@@ -221,24 +172,4 @@ enum Filled {
     Bytes(usize),
     End,
     NoPipe,
-}
-
-/// How much to take at once: whole segments of the sink. They grow once a connection has carried some, so they are
-/// looked at again after 1, 3, 7, 15, … lots, where the last one was full: small messages never ask.
-pub(super) fn measured(
-    relay: &mut Relay,
-    direction: Direction,
-    sink: &impl AsFd,
-    most: usize,
-) -> usize {
-    let flow = relay.flow(direction);
-    if !(flow.is_full() && (flow.counts().fills + 1).is_power_of_two()) {
-        return most;
-    }
-    let lot = match tcp::segment(sink) {
-        Ok(segment @ 1..=BUFFER) => BUFFER / segment * segment,
-        _ => BUFFER,
-    };
-    flow.set_lot(lot);
-    lot
 }

@@ -13,17 +13,17 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Connection, Fate, Shop, of_token};
-use super::facts::{Ending, Facts};
-use super::lane::Means;
-use super::log;
-use super::options::{Options, PAUSE, REFUSALS};
-use super::resolver::{Inbox, Resolver};
-use super::rules::Rules;
-use super::shared::{Shared, is_starved};
-use super::slab::{Key, Slab};
-use super::tally::Tally;
-use super::timers::Timers;
+use super::means::Means;
 use crate::protocol::Outcome;
+use crate::proxy::facts::{Ending, Facts};
+use crate::proxy::log;
+use crate::proxy::options::{Options, PAUSE, REFUSALS};
+use crate::proxy::resolver::{Inbox, Resolver};
+use crate::proxy::rules::Rules;
+use crate::proxy::shared::{Shared, is_starved};
+use crate::proxy::slab::{Key, Slab};
+use crate::proxy::tally::Tally;
+use crate::proxy::timers::Timers;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::wake::Wake;
 
@@ -38,7 +38,7 @@ const EVENTS: usize = 1_024;
 const ACCEPTS: usize = 64;
 
 /// A thread's loop with its listener.
-pub(super) struct Worker {
+pub(in crate::proxy) struct Worker {
     poll: Poll,
     listener: Option<TcpListener>,
     connections: Slab<Connection>,
@@ -63,7 +63,7 @@ impl Worker {
     ///
     /// # Errors
     /// Out of file descriptors or memory.
-    pub(super) fn new(
+    pub(in crate::proxy) fn new(
         listener: std::net::TcpListener,
         rules: Arc<Rules>,
         resolver: Resolver,
@@ -107,7 +107,7 @@ impl Worker {
     }
 
     /// What it counts.
-    pub(super) fn tally(&self) -> Arc<Tally> {
+    pub(in crate::proxy) fn tally(&self) -> Arc<Tally> {
         Arc::clone(&self.shop.tally)
     }
 
@@ -115,7 +115,7 @@ impl Worker {
     ///
     /// # Errors
     /// As epoll_wait(2).
-    pub(super) fn run(mut self) -> io::Result<()> {
+    pub(in crate::proxy) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut turns = Vec::new();
         loop {
