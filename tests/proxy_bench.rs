@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::process::Command;
 
-use common::{Finished, PATIENCE, Results, Running, bench, start, table};
+use common::{Finished, PATIENCE, Results, Running, bench, cpu_ticks, start, table, until};
 use serde_json::Value;
 
 /// Short, and with all there is.
@@ -273,47 +273,61 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
     bench(["proxy", "load", "--no-save"]).failed(2, &["--origin"]);
 }
 
+/// The processes that a program has started; none where this kernel does not tell.
+fn children(program: &Running) -> Option<Vec<u32>> {
+    let id = program.id();
+    let text = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+    Some(
+        text.split_whitespace()
+            .map(|id| id.parse().unwrap())
+            .collect(),
+    )
+}
+
+/// Waits until they are there and each has used this much CPU time, in hundredths of a second. None where this kernel
+/// does not tell.
+#[track_caller]
+fn at_work(program: &Running, ticks: u64) -> Option<Vec<u32>> {
+    let mut there = children(program);
+    if there.is_none() {
+        println!("skipped: this kernel does not tell a process's children");
+    }
+    until("an origin and a proxy are at work", || {
+        there = children(program);
+        there.as_ref().is_none_or(|all| {
+            all.len() == 2 && all.iter().all(|process| cpu_ticks(*process) >= ticks)
+        })
+    });
+    there
+}
+
 #[test]
 fn no_process_outlives_a_command_that_is_killed() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command.args("proxy --no-save --duration 1m --scenario request-response".split(' '));
     let program = Running::new(command);
-    let children = || {
-        let id = program.id();
-        let text = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-        text.unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+    let Some(there) = at_work(&program, 0) else {
+        return;
     };
-    let deadline = std::time::Instant::now() + PATIENCE;
-    let mut there = children();
-    while there.len() < 2 {
-        assert!(std::time::Instant::now() < deadline, "nothing was started");
-        if !std::path::Path::new(&format!("/proc/{0}/task/{0}/children", program.id())).exists() {
-            println!("skipped: this kernel does not tell a process's children");
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-        there = children();
-    }
     program.signal("KILL");
-    let is_there = |id: &String| {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    let is_there = |process: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
         // A zombie is one that nobody has looked after yet.
         !stat.is_empty() && !stat.contains(") Z ")
     };
-    while there.iter().any(is_there) {
-        assert!(std::time::Instant::now() < deadline, "{there:?} are left");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until("the origin and the proxy end", || {
+        !there.iter().any(is_there)
+    });
 }
 
 #[test]
 fn a_signal_ends_it_with_what_was_measured() {
-    let mut program =
-        start("proxy --no-save --duration 20s --repeat 50 --scenario connect".split(' '));
-    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    let options = "--duration 20s --repeat 50 --warmup 20ms --scenario connect";
+    let mut program = start(format!("proxy --no-save {options}").split(' '));
+    // The proxy works only once the direct path has been measured, and for longer than it warms up.
+    if at_work(&program, 10).is_none() {
+        return;
+    }
     program.signal("INT");
     program.line(|line| line.contains("direct"));
     program.wait(PATIENCE).done();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::engine::{Engine, on_both_engines, on_every_engine};
 
-use common::{NOTICED, PATIENCE, Running, bench, start};
+use common::{NOTICED, PATIENCE, Running, bench, start, until};
 use serde_json::{Value, json};
 use socket2::SockRef;
 use tempfile::TempDir;
@@ -109,16 +109,13 @@ impl Proxy {
     /// Waits until there are so many lines.
     #[track_caller]
     fn wait_for(&self, count: usize) -> Vec<Value> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let lines = self.lines();
-            if lines.len() >= count {
-                assert_eq!(lines.len(), count, "{lines:#?}");
-                return lines;
-            }
-            assert!(Instant::now() < deadline, "{lines:#?}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        let mut lines = Vec::new();
+        until(&format!("{count} lines are logged"), || {
+            lines = self.lines();
+            lines.len() >= count
+        });
+        assert_eq!(lines.len(), count, "{lines:#?}");
+        lines
     }
 
     #[track_caller]
@@ -279,11 +276,7 @@ fn a_log_that_was_moved_away_goes_on_under_its_name_at_sighup() {
     let moved = proxy.folder.path().join("access.log.1");
     fs::rename(proxy.path(), &moved).unwrap();
     proxy.program.signal("HUP");
-    let deadline = Instant::now() + PATIENCE;
-    while !proxy.path().exists() {
-        assert!(Instant::now() < deadline, "it is not opened anew");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("the log is opened anew", || proxy.path().exists());
     ask();
     ask();
     proxy.wait_for(2);

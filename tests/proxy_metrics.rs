@@ -7,9 +7,9 @@ mod common;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use common::{NOTICED, PATIENCE, Running, bench, start};
+use common::{NOTICED, PATIENCE, Running, bench, start, until};
 
 struct Proxy {
     program: Running,
@@ -70,18 +70,9 @@ impl Proxy {
     /// Waits until a series has this value.
     #[track_caller]
     fn wait_for(&self, series: &str, value: f64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let is = self.value(series);
-            if is == value {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{series} is {is} and not {value}"
-            );
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        until(&format!("{series} is {value}"), || {
+            self.value(series) == value
+        });
     }
 }
 

@@ -3,7 +3,6 @@
 //! Nothing counts that the server has not confirmed. The time ends with the last receipt.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::fault::{Failure, Fault};
 use super::handshake::{Handshake, Progress};
-use super::order::{Order, Receipt};
+use super::order::{END, Order, Receipt};
 use super::pattern::{PERIOD, Pattern};
 use super::tally::Tally;
 use super::worker::Job;
@@ -48,7 +47,7 @@ pub(super) struct Worker<'a> {
 struct Stream {
     socket: Option<TcpStream>,
     stage: Stage,
-    /// To be said before data, or what is left of that.
+    /// To be said around data, or what is left of that.
     lead: Vec<u8>,
     /// Where in the pattern it begins.
     place: u64,
@@ -284,18 +283,21 @@ impl Stream {
     fn go(&mut self, goal: Goal, now: u64, pattern: &Pattern) -> Result<More, Failure> {
         for _ in 0..TURN {
             let done = match &self.stage {
-                Stage::Asking(_) | Stage::Open if !self.lead.is_empty() => self.say(),
+                Stage::Over => return Ok(More::Waits),
+                _ if !self.lead.is_empty() => self.say(),
                 Stage::Asking(_) => self.ask(),
                 Stage::Open => match goal {
                     Goal::Send { amount, end } => match self.left(amount, now) {
-                        0 if end => self.end(),
+                        0 if end => {
+                            self.end();
+                            Ok(None)
+                        }
                         0 => return Ok(More::Waits),
                         left => self.send(pattern, left),
                     },
                     Goal::Open => return Ok(More::Waits),
                 },
                 Stage::Ended(_) => self.hear(),
-                Stage::Over => return Ok(More::Waits),
             };
             match done {
                 Ok(None) => self.moved = now,
@@ -352,11 +354,9 @@ impl Stream {
         Ok(None)
     }
 
-    fn end(&mut self) -> Done {
-        let ended = self.socket()?.shutdown(Shutdown::Write).map(|()| 0);
-        self.checked(ended)?;
+    fn end(&mut self) {
+        self.lead = END.to_vec();
         self.stage = Stage::Ended(Vec::new());
-        Ok(None)
     }
 
     fn hear(&mut self) -> Done {

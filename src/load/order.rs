@@ -8,11 +8,16 @@
 //! O <bytes>   answer so many bytes as ever, and end the connection
 //! S <place>   take all until the end, which should be the pattern from that place on, and answer with a receipt
 //! ```
+//!
+//! The end is that of the connection, or [`END`]: not every proxy passes on that one side has ended while the other has not.
 
 /// How many bytes an order has.
 pub const LENGTH: usize = 16;
 
 const MARK: &[u8; 7] = b"\0wbload";
+
+/// The end of what a [`Order::Sink`] is to take. The pattern has no such byte as its first.
+pub const END: &[u8; 8] = b"\0wbloadE";
 
 /// An order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,10 @@
 //! whether or not those before it have been answered; one that finds no connection free starts late, and its
 //! latency counts from its time all the same (coordinated omission).
 
+/// How long after the end requests whose time was before it may still be started, in ns: as late as a thread may wake. What
+/// nobody could start by then is a backlog.
+const GRACE: u64 = 10_000_000;
+
 /// When requests are to start, of one thread. Times are in ns of any one clock.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -58,21 +62,27 @@ impl Schedule {
     /// What to do at `now`, for one who is free. What is [`Due::Now`] counts as started.
     #[inline]
     pub fn next(&mut self, now: u64) -> Due {
-        let Some(open) = &mut self.open else {
-            return match now < self.end {
-                true => Due::Now(now),
-                false => Due::Never,
-            };
-        };
-        let at = open.time();
-        if now >= self.end || at >= self.end {
+        if self.is_over(now) {
             return Due::Never;
         }
+        let Some(open) = &mut self.open else {
+            return Due::Now(now);
+        };
+        let at = open.time();
         if at > now {
             return Due::At(at);
         }
         open.count += 1;
         Due::Now(at)
+    }
+
+    /// Nothing is or will be due any more.
+    #[inline]
+    pub fn is_over(&self, now: u64) -> bool {
+        match &self.open {
+            None => now >= self.end,
+            Some(open) => open.time() >= self.end || now >= self.end.saturating_add(GRACE),
+        }
     }
 
     /// How many had their time by `end` and were not started.
@@ -83,11 +93,6 @@ impl Schedule {
         let span = self.end.saturating_sub(open.start) as f64;
         let all = (span / open.gap).ceil() as u64;
         all.saturating_sub(open.count)
-    }
-
-    /// When it is over.
-    pub fn end(&self) -> u64 {
-        self.end
     }
 }
 
@@ -128,8 +133,19 @@ mod tests {
                 Due::At(1_400)
             ]
         );
-        assert_eq!(schedule.next(2_000), Due::Never);
+        assert_eq!(schedule.next(2_000 + GRACE), Due::Never);
         assert_eq!(schedule.left(), 6);
+    }
+
+    #[test]
+    fn what_was_due_just_before_the_end_is_still_started() {
+        let mut schedule = Schedule::open(0, 1_000, 1e7);
+        let all: Vec<_> = (0..12).map(|_| schedule.next(1_001)).collect();
+        let times = (0..10).map(|number| Due::Now(number * 100));
+        assert!(times.chain([Due::Never, Due::Never]).eq(all));
+        assert_eq!(schedule.left(), 0);
+        // A closed one has no backlog.
+        assert_eq!(Schedule::closed(1_000).next(1_000), Due::Never);
     }
 
     proptest! {

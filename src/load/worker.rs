@@ -181,7 +181,7 @@ impl<'a> Worker<'a> {
             }
             now = monotonic_ns();
         }
-        Ok(now >= schedule.end())
+        Ok(schedule.is_over(now))
     }
 
     /// Starts a request.

@@ -24,6 +24,25 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A dead peer is noticed within 5 s. The rest is for a busy machine to start and end a process.
 pub(crate) const NOTICED: Duration = Duration::from_secs(7);
 
+/// Looks until `is`, and fails when that takes too long. For what can only be looked at from outside.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// CPU time that a process has used, in hundredths of a second (proc_pid_stat(5)); none where it is over.
+pub(crate) fn cpu_ticks(process: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // A program's name may hold anything.
+    let behind_name = stat.rsplit(") ").next().unwrap_or_default();
+    let of_cpu = behind_name.split(' ').skip(11).take(2);
+    of_cpu.map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum()
+}
+
 /// What a finished `bench` left.
 pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
@@ -184,15 +203,13 @@ impl Running {
                 }
             }
         }
-        let code = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status.code();
-            }
-            assert!(Instant::now() < deadline, "it did not end within {most:?}");
-            thread::sleep(Duration::from_millis(2));
-        };
+        let mut status = None;
+        until("the process ends after its output", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
         Finished {
-            code,
+            code: status.unwrap().code(),
             stdout: std::mem::take(&mut self.seen),
             stderr: self.stderr.take().unwrap().join().unwrap(),
             took: self.started.elapsed(),

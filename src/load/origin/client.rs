@@ -10,6 +10,7 @@ use super::PREFIX;
 use super::telling::Telling;
 use crate::load::order::{self, Beginning, Order, Receipt};
 use crate::load::pattern::Pattern;
+use crate::load::sink::Sink;
 
 /// Lots of a client before others have their turn.
 const TURN: usize = 16;
@@ -40,7 +41,7 @@ enum Mode {
     /// To be answered so many bytes more.
     Once(u64),
     /// To be taken all it says from.
-    Sink { place: u64, receipt: Receipt },
+    Sink(Sink),
 }
 
 /// What becomes of a client after its turn.
@@ -122,8 +123,8 @@ impl Client {
         }
         let (prefix, room) = means.buffer.split_at_mut(PREFIX.len());
         let length = match self.mode {
-            Mode::Sink { .. } if self.from.is_ipv6() => SEGMENT_V6,
-            Mode::Sink { .. } => SEGMENT,
+            Mode::Sink(_) if self.from.is_ipv6() => SEGMENT_V6,
+            Mode::Sink(_) => SEGMENT,
             _ => room.len(),
         };
         let room = room.get_mut(..length).unwrap_or_default();
@@ -146,13 +147,10 @@ impl Client {
                 self.telling.tell(self.from, said, heard);
                 self.answer(means, PREFIX.len(), due)?;
             }
-            Mode::Sink { place, receipt } => {
-                let is_right = receipt.right == receipt.received;
-                if is_right {
-                    let offset = place.wrapping_add(receipt.received);
-                    receipt.right += means.pattern.agrees(offset, said) as u64;
+            Mode::Sink(sink) => {
+                if let Some(receipt) = sink.take(&means.pattern, said) {
+                    self.confirm(receipt);
                 }
-                receipt.received += bytes as u64;
             }
         }
         Ok(!all || !self.rest.is_empty())
@@ -189,14 +187,12 @@ impl Client {
         };
         match order {
             Some(Order::Sink(place)) => {
-                let right = means.pattern.agrees(place, behind) as u64;
-                self.mode = Mode::Sink {
-                    place,
-                    receipt: Receipt {
-                        received: behind.len() as u64,
-                        right,
-                    },
-                };
+                let mut sink = Sink::new(place);
+                let receipt = sink.take(&means.pattern, behind);
+                self.mode = Mode::Sink(sink);
+                if let Some(receipt) = receipt {
+                    self.confirm(receipt);
+                }
                 return Ok(());
             }
             Some(Order::Once(number)) => {
@@ -228,6 +224,12 @@ impl Client {
         Ok(())
     }
 
+    /// All data has come: the receipt is the last that is said.
+    fn confirm(&mut self, receipt: Receipt) {
+        self.mode = Mode::Once(0);
+        self.rest = receipt.encode().to_vec();
+    }
+
     /// The client has said all it had to say.
     fn ended(&mut self, prefix: &[u8], heard: &mut impl FnMut(SocketAddr, &[u8])) {
         let mode = std::mem::replace(&mut self.mode, Mode::Once(0));
@@ -236,7 +238,7 @@ impl Client {
                 self.telling.tell(self.from, &said, heard);
                 self.rest = [prefix, &said].concat();
             }
-            Mode::Sink { receipt, .. } => self.rest = receipt.encode().to_vec(),
+            Mode::Sink(sink) => self.confirm(sink.ended()),
             Mode::Plain | Mode::Once(_) => {}
         }
         self.telling.tell(self.from, &[], heard);
