@@ -1,17 +1,18 @@
 //! Both sides' figures, put together into the record of a run. Pure: numbers in, numbers out.
 
+mod costs;
+mod settings;
+
 use super::account::Latencies;
 use super::control::{Done, StreamReceived, StreamSent};
-use super::header::HEADER;
-use super::plan::{Amount, Mode, Plan};
+use super::plan::Plan;
 use super::sender::Sent;
-use crate::engine::choice::Kind;
-use crate::engine::stats::{RingStats, ZeroCopyStats, add_some};
 use crate::report::record::{
-    Cpu, Effective, EngineStats, Interval, Lost, MOST_INTERVALS, Measured, Pacing, Received,
-    Requested, Run, Stream, Traffic, UringRequested,
+    Effective, Interval, Lost, MOST_INTERVALS, Measured, Received, Requested, Run, Stream, Traffic,
 };
-use crate::stats::latency::Latency;
+
+use costs::{cpu, engine_stats, pacing};
+pub use settings::{effective, requested};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -288,132 +289,6 @@ fn add(run: &mut Run, stream: &Stream) {
         (&mut run.lost.elsewhere, stream.lost.elsewhere),
     ] {
         *sum = sum.saturating_add(part);
-    }
-}
-
-fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
-    let per_million =
-        |seconds: f64, packets: u64| (packets > 0).then(|| seconds / packets as f64 * 1e6);
-    let user: f64 = senders.iter().map(|sender| sender.cpu.user).sum();
-    let thread = |ring: Option<RingStats>| {
-        let ns = ring.and_then(|ring| ring.thread_cpu_ns);
-        ns.unwrap_or(0) as f64 / 1e9
-    };
-    // What a submission thread of the kernel does is done for us too.
-    let system: f64 = senders
-        .iter()
-        .map(|sender| sender.cpu.system + thread(sender.stats.ring))
-        .sum();
-    let received = done.map(|done| (done.user_s, done.system_s + thread(done.stats.ring)));
-    Cpu {
-        sender_user_s: user,
-        sender_system_s: system,
-        receiver_user_s: received.map(|(user, _)| user),
-        receiver_system_s: received.map(|(_, system)| system),
-        sender_s_per_million: per_million(user + system, run.sent.packets),
-        receiver_s_per_million: received
-            .and_then(|(user, system)| per_million(user + system, run.received.packets)),
-    }
-}
-
-fn engine_stats(senders: &[Sent], received: &[StreamReceived], done: &Done) -> EngineStats {
-    let mut stats = EngineStats {
-        receive_syscalls: done.stats.syscalls,
-        receive_messages: done.stats.messages,
-        receive_eagain: done.stats.eagain,
-        receive_truncated: done.stats.truncated,
-        receive_waits: done.stats.waits,
-        receive_ring: done.stats.ring,
-        credits: done.stats.answers,
-        receiver_socket_drops: received
-            .iter()
-            .fold(0, |sum, stream| stream.drops.saturating_add(sum)),
-        host_receive_buffer_errors: done.host_receive_buffer_errors,
-        ..EngineStats::default()
-    };
-    for sender in senders {
-        stats.send_syscalls += sender.stats.syscalls;
-        stats.send_messages += sender.stats.messages;
-        stats.send_partial += sender.stats.partial;
-        stats.send_eagain += sender.stats.eagain;
-        stats.send_enobufs += sender.stats.enobufs;
-        stats.send_errors += sender.stats.errors;
-        stats.last_send_error = sender.stats.last_error.or(stats.last_send_error);
-        stats.send_waits += sender.stats.waits;
-        add_some(&mut stats.send_ring, sender.stats.ring, RingStats::add);
-        add_some(
-            &mut stats.zerocopy,
-            sender.stats.zerocopy,
-            ZeroCopyStats::add,
-        );
-        stats.credit_probes += sender.probes;
-    }
-    stats
-}
-
-fn pacing(mode: Mode, senders: &[Sent]) -> Option<Pacing> {
-    let Mode::Paced(target_pps) = mode else {
-        return None;
-    };
-    let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
-    let mut achieved_pps = 0.0;
-    for sender in senders {
-        lateness.merge(&sender.written.lateness);
-        gap_error.merge(&sender.written.gap_error);
-        // With fewer datagrams than streams, some have none to send.
-        let Some(first) = sender.written.first else {
-            continue;
-        };
-        let seconds = sender.written.last.saturating_sub(first) as f64 / 1e9;
-        if sender.packets > 1 && seconds > 0.0 {
-            achieved_pps += (sender.packets - 1) as f64 / seconds;
-        }
-    }
-    Some(Pacing {
-        target_pps,
-        achieved_pps: (achieved_pps > 0.0).then_some(achieved_pps),
-        lateness_ns: lateness.summary(),
-        gap_error_ns: gap_error.summary(),
-    })
-}
-
-/// What was asked for, as far as the plan holds it.
-pub fn requested(plan: &Plan) -> Requested {
-    let mut requested = Requested {
-        chunk: plan.chunk,
-        batch: plan.batch,
-        gso: plan.offload.name().to_owned(),
-        zerocopy: plan.engine.zerocopy.name().to_owned(),
-        uring: (plan.engine.kind == Kind::Uring).then(|| UringRequested {
-            sqpoll: plan.engine.uring.sqpoll,
-            ring_size: plan.engine.uring.ring_size,
-            receive: plan.engine.uring.receive.name().to_owned(),
-        }),
-        streams: plan.streams,
-        rcvbuf: plan.receive_buffer,
-        ..Requested::default()
-    };
-    match plan.amount {
-        Amount::Bytes(bytes) => requested.bytes = Some(bytes),
-        Amount::Packets(packets) => requested.packets = Some(packets),
-        Amount::Time(time) => requested.duration_s = Some(time.as_secs_f64()),
-    }
-    if let Mode::Paced(pps) = plan.mode {
-        requested.pps = Some(pps);
-    }
-    requested
-}
-
-/// What is in force by the plan alone.
-pub fn effective(plan: &Plan) -> Effective {
-    Effective {
-        chunk: plan.chunk,
-        header: HEADER,
-        datagram: plan.datagram(),
-        streams: plan.streams,
-        segments: 1,
-        zerocopy: plan.engine.zerocopy.name().to_owned(),
-        ..Effective::default()
     }
 }
 
