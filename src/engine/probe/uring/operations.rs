@@ -1,6 +1,7 @@
 //! What a ring can do, tried for real: every request that the engine makes, and what it registers.
 
 use std::io;
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
 use io_uring::cqueue;
@@ -12,11 +13,13 @@ use crate::engine::uring::tx::COPIED;
 
 const REGISTERED_RING: &str = "registered ring";
 const ZERO_COPY: &str = "SENDMSG_ZC";
+const ACCEPT: &str = "multishot ACCEPT";
+const CONNECT: &str = "CONNECT";
 
 /// One thing to try.
 type Attempt = fn(&mut Trial) -> io::Result<String>;
 
-const ATTEMPTS: [(&str, Attempt); 11] = [
+const ATTEMPTS: [(&str, Attempt); 13] = [
     ("waits with a timeout (EXT_ARG)", times_out),
     ("registered files", registers_files),
     (REGISTERED_RING, registers_ring),
@@ -31,6 +34,8 @@ const ATTEMPTS: [(&str, Attempt); 11] = [
     }),
     (ZERO_COPY, sends_zero_copy),
     ("multishot POLL_ADD", polls_on),
+    (ACCEPT, accepts_on),
+    (CONNECT, connects),
     ("ASYNC_CANCEL", cancels),
 ];
 
@@ -68,6 +73,10 @@ fn told(name: &'static str, outcome: io::Result<String>) -> Check {
         (ZERO_COPY, _) => (
             State::Missing,
             "--zerocopy msg is refused with --engine uring; Linux 6.2 or newer has it",
+        ),
+        (ACCEPT | CONNECT, _) => (
+            State::Missing,
+            "bench proxy serve --engine uring is refused; Linux 5.19 or newer has it",
         ),
         _ => (State::Missing, NO_ENGINE),
     };
@@ -168,6 +177,29 @@ fn polls_on(trial: &mut Trial) -> io::Result<String> {
         goes_on(trial)?;
     }
     Ok("2 wake-ups by one request".to_owned())
+}
+
+fn accepts_on(trial: &mut Trial) -> io::Result<String> {
+    trial.submit(Request::AcceptOn)?;
+    let address = trial.listener.local_addr()?;
+    for _ in 0..2 {
+        let client = TcpStream::connect(address)?;
+        let accepted = Trial::accepted(goes_on(trial)?)?;
+        if accepted.peer_addr()? != client.local_addr()? {
+            return Err(no_effect("it gave another client than there was"));
+        }
+    }
+    Ok("2 clients by one request".to_owned())
+}
+
+fn connects(trial: &mut Trial) -> io::Result<String> {
+    trial.submit(Request::Connect)?;
+    result(&trial.next()?)?;
+    let (_, from) = trial.listener.accept()?;
+    match trial.stream.local_addr()?.as_socket() == Some(from) {
+        true => works(),
+        false => Err(no_effect("somebody else was connected")),
+    }
 }
 
 fn cancels(trial: &mut Trial) -> io::Result<String> {

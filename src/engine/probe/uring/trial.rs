@@ -1,4 +1,4 @@
-//! A ring, two sockets of loopback, and the memory that requests point to: what operations are tried with.
+//! A ring, sockets of loopback, and the memory that requests point to: what operations are tried with.
 //!
 //! The rule of io_uring is kept here alone: what a request points to stays until its last completion. At its end
 //! a [`Trial`] cancels what is under way and takes its completions; memory whose completion never comes is
@@ -11,14 +11,15 @@
 
 use std::io;
 use std::mem;
-use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
+use socket2::{Domain, Socket, Type};
 
 use super::{plain, ring};
 use crate::engine::choice::UringSettings;
@@ -43,8 +44,11 @@ const PATIENCE_MS: u32 = 50;
 /// The most waits for what was cancelled; one a completion is enough.
 const LAST_WAITS: u32 = 20;
 
-/// Marks the completion of a cancellation; all other requests are marked 0.
+/// Marks the completion of a cancellation.
 pub(super) const CANCEL: u64 = u64::MAX;
+
+/// Marks those of [`Request::AcceptOn`]; all other requests are marked 0.
+const ACCEPT: u64 = 1;
 
 /// What can be asked of a trial's ring. It builds the entry itself, so that none points elsewhere than to its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +69,10 @@ pub(super) enum Request {
     Poll,
     /// The same, again and again.
     PollOn,
+    /// Of who connects to the listener, again and again.
+    AcceptOn,
+    /// Of the stream to the listener.
+    Connect,
     /// All that is under way.
     Cancel,
 }
@@ -83,12 +91,17 @@ struct Memory {
     message_in: libc::msghdr,
     /// Of a multishot receive, whose buffers are provided.
     message_bare: libc::msghdr,
+    /// Of the listener.
+    address: libc::sockaddr_in,
 }
 
 pub(super) struct Trial {
     pub(super) ring: IoUring,
     pub(super) sender: UdpSocket,
     pub(super) receiver: UdpSocket,
+    pub(super) listener: TcpListener,
+    /// Not connected to anything.
+    pub(super) stream: Socket,
     memory: NonNull<Memory>,
     /// Requests that will have another completion.
     pending: u32,
@@ -103,6 +116,8 @@ impl Trial {
         sender.set_nonblocking(false)?;
         receiver.set_nonblocking(false)?;
         receiver.set_read_timeout(Some(Duration::from_millis(PATIENCE_MS.into())))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let stream = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         // SAFETY: integers, arrays of them and pointers, for which all zero is valid.
         let memory = Box::leak(Box::new(unsafe { mem::zeroed::<Memory>() }));
         // The pointers are to fields of the same allocation, which does not move.
@@ -113,10 +128,15 @@ impl Trial {
         memory.message_out.msg_iovlen = 1;
         memory.message_in.msg_iov = &raw mut memory.incoming;
         memory.message_in.msg_iovlen = 1;
+        memory.address.sin_family = libc::AF_INET as libc::sa_family_t;
+        memory.address.sin_port = listener.local_addr()?.port().to_be();
+        memory.address.sin_addr.s_addr = Ipv4Addr::LOCALHOST.to_bits().to_be();
         Ok(Self {
             ring,
             sender,
             receiver,
+            listener,
+            stream,
             memory: NonNull::from(memory),
             pending: 0,
         })
@@ -127,11 +147,12 @@ impl Trial {
         let (sender, receiver) = (self.sender.as_raw_fd(), self.receiver.as_raw_fd());
         let memory = self.memory.as_ptr();
         // SAFETY: takes addresses within the allocation, and reads nothing.
-        let (outgoing, incoming, bare) = unsafe {
+        let (outgoing, incoming, bare, address) = unsafe {
             (
                 &raw const (*memory).message_out,
                 &raw mut (*memory).message_in,
                 &raw const (*memory).message_bare,
+                &raw const (*memory).address,
             )
         };
         let readable = libc::POLLIN as u32;
@@ -150,6 +171,15 @@ impl Trial {
             Request::PollOn => opcode::PollAdd::new(Fd(receiver), readable)
                 .multi(true)
                 .build(),
+            Request::AcceptOn => opcode::AcceptMulti::new(Fd(self.listener.as_raw_fd()))
+                .build()
+                .user_data(ACCEPT),
+            Request::Connect => opcode::Connect::new(
+                Fd(self.stream.as_raw_fd()),
+                address.cast(),
+                mem::size_of::<libc::sockaddr_in>() as libc::socklen_t,
+            )
+            .build(),
             Request::Cancel => opcode::AsyncCancel2::new(CancelBuilder::any())
                 .build()
                 .user_data(CANCEL),
@@ -198,6 +228,20 @@ impl Trial {
         // `&self` keeps others from being submitted.
         let buffer = unsafe { &(*self.memory.as_ptr()).buffer };
         buffer.get(..length).unwrap_or_default()
+    }
+
+    /// Whom a completion of [`Request::AcceptOn`] brought.
+    ///
+    /// # Errors
+    /// It brought nobody.
+    pub(super) fn accepted(completion: cqueue::Entry) -> io::Result<TcpStream> {
+        let file = completion.result();
+        if completion.user_data() != ACCEPT || file < 0 {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        // SAFETY: such a completion's result is a new descriptor (accept(2)) that nobody else knows of; an entry
+        // is given away here, and with it the descriptor.
+        Ok(TcpStream::from(unsafe { OwnedFd::from_raw_fd(file) }))
     }
 
     /// Gives the kernel buffers to choose from, once a trial and before any request.
