@@ -644,6 +644,7 @@ fn two_saved_runs_of_a_proxy_are_compared_path_by_path() {
         "the table is shown all the same"
     );
     assert!(!finished.stderr.contains("socks5"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("direct"), "{}", finished.stderr);
     compare(&base, &slow, "--threshold 15%").done();
     compare(&slow, &base, "--threshold 0%").done();
 
@@ -679,6 +680,20 @@ fn a_slow_direct_path_is_told_and_errors_through_the_proxy_fail() {
         ),
         "{told}"
     );
+
+    // Then a regression may be the machine's.
+    let both = saved.put("both.json", |record| {
+        for run in record["runs"].as_array_mut().unwrap() {
+            if run["scenario"] == "connect" {
+                run["requests_per_s"] = json!(run["requests_per_s"].as_f64().unwrap() * 0.5);
+            }
+        }
+    });
+    let words = [
+        "connect proxied, socks5, new is slower",
+        "connect direct, new is slower too, without a proxy",
+    ];
+    compare(&base, &both, "--threshold 5%").failed(1, &words);
 
     let failing = saved.put("failing.json", |record| {
         let run = proxied(record, "connect", "connect").next().unwrap();

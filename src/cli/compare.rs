@@ -85,6 +85,12 @@ fn judged(gate: &Gate, percent: f64) -> Result<(), Failure> {
     }
     failed.extend(gate.broken.iter().cloned());
     if !failed.is_empty() {
+        if !gate.controls.is_empty() {
+            failed.push(format!(
+                "but {} is slower too, without a proxy, so the machine may be why: measure both again",
+                gate.controls.join(" and ")
+            ));
+        }
         return Err(Failure::Gate(failed.join("; ")));
     }
     if gate.judged == 0 {

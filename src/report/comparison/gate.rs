@@ -39,6 +39,8 @@ pub struct Gate {
     pub broken: Vec<String>,
     /// Too few runs to tell: their names.
     pub undecided: Vec<String>,
+    /// Not judged, and slower all the same, so that the cause may lie in what all have in common: their names.
+    pub controls: Vec<String>,
 }
 
 /// Judges the second of each pair in `rows` by the first, with `threshold` as a share of 1. What fails is a slowdown
@@ -46,6 +48,9 @@ pub struct Gate {
 pub fn judge(rows: &[impl Row], threshold: f64) -> Gate {
     let mut gate = Gate::default();
     for [base, new] in rows.as_chunks().0 {
+        if new.is_slower_control() {
+            gate.controls.push(new.name().to_owned());
+        }
         let figures = new.judged();
         if figures.is_empty() {
             continue;

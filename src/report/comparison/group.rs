@@ -38,6 +38,11 @@ pub trait Row {
         None
     }
 
+    /// Whether it is a control, which has no part in what is judged, and slower than its base all the same.
+    fn is_slower_control(&self) -> bool {
+        false
+    }
+
     /// In sentences, what a reader of its figures must know.
     fn notes(&self, _base: &Self) -> Vec<String> {
         Vec::new()

@@ -184,6 +184,7 @@ fn the_direct_path_fails_nobody_and_is_told() {
             gate.regressed.is_empty() && gate.undecided.is_empty(),
             "{gate:?}"
         );
+        assert_eq!(gate.controls, ["connect direct, new"]);
         let [note] = &notes[..] else {
             panic!("{notes:?}")
         };
@@ -192,6 +193,8 @@ fn the_direct_path_fails_nobody_and_is_told() {
             "{note}"
         );
     }
+    let (gate, notes) = judged("connect direct", |run| run.requests_per_s = Some(1e9));
+    assert_eq!((gate.controls.len(), notes.len()), (0, 1));
     let (gate, notes) = judged("connect direct", failing(1));
     assert!(
         gate.broken.is_empty() && notes.len() == 1,

@@ -51,6 +51,14 @@ impl Row for Side {
         })
     }
 
+    fn is_slower_control(&self) -> bool {
+        let ratios = self.ratios.filter(|_| self.path == "direct");
+        ratios.is_some_and(|of| {
+            let is = |ratio: Option<Ratio>, verdict| ratio.is_some_and(|of| of.verdict == verdict);
+            is(of.rate, Verdict::Lower) || is(of.latency_p99_ns, Verdict::Higher)
+        })
+    }
+
     fn notes(&self, base: &Self) -> Vec<String> {
         [
             self.changed_without_a_proxy(),
