@@ -1,4 +1,5 @@
-//! Settings side by side: lists of values in one command, and `bench compare` between two.
+//! Settings side by side: lists of values in one command, and `bench compare` between two, of `bench udp` and of
+//! `bench proxy`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -7,6 +8,7 @@ mod common;
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use common::{Finished, NOTICED, Results, Serve, assert_accounted, bench, names, start, table};
 use serde_json::{Value, json};
@@ -358,7 +360,7 @@ fn ctrl_c_ends_a_comparison_with_what_there_is() {
     );
 }
 
-/// Two records to compare, made of a real one.
+/// Two records to compare, made of a real one of `bench udp` or of `bench proxy`.
 struct Saved {
     results: Results,
     record: Value,
@@ -383,6 +385,13 @@ impl Saved {
         Self { results, record }
     }
 
+    fn proxy() -> Self {
+        Self {
+            results: Results::new(),
+            record: PROXY.clone(),
+        }
+    }
+
     /// Writes it as `name` with a change, and gives its path.
     fn put(&self, name: &str, change: impl FnOnce(&mut Value)) -> String {
         let mut record = self.record.clone();
@@ -392,6 +401,37 @@ impl Saved {
         path.to_str().unwrap().to_owned()
     }
 }
+
+/// Two ways to ask the proxy, and figures that differ a little from round to round. Measured once.
+static PROXY: LazyLock<Value> = LazyLock::new(|| {
+    let results = Results::new();
+    let options = "--duration 250ms --repeat 5 --warmup 5ms --connections 2 --scenario connect,bulk --protocol socks5,connect --quiet";
+    let out = results.arg();
+    bench(
+        ["proxy", "--out", &out]
+            .into_iter()
+            .chain(options.split(' ')),
+    )
+    .done();
+    let mut record = results.record();
+    for run in record["runs"].as_array_mut().unwrap() {
+        assert_eq!(
+            (&run["errors"]["total"], &run["complete"]),
+            (&json!(0), &json!(true)),
+            "{run:#}"
+        );
+        let drift = run["round"].as_f64().unwrap();
+        for figure in ["requests_per_s", "bytes_per_s"] {
+            if run[figure].is_number() {
+                run[figure] = json!(1_000.0 + drift);
+            }
+        }
+        if run["latency_ns"].is_object() {
+            run["latency_ns"]["p99"] = json!(50_000 + drift as u64);
+        }
+    }
+    record
+});
 
 /// Multiplies the goodput of every run of a setting.
 fn slow_down(record: &mut Value, setting: &str, factor: f64) {
@@ -496,9 +536,9 @@ fn files_that_cannot_be_compared_are_named() {
             "schema 2",
         ),
         (
-            "proxy.json",
-            |of| of["kind"] = json!("proxy"),
-            "kind 'proxy'",
+            "doctor.json",
+            |of| of["kind"] = json!("doctor"),
+            "kind 'doctor'",
         ),
         ("keyless.json", |of| of["host"] = json!({}), "missing field"),
         ("typed.json", |of| of["runs"] = json!(7), "invalid type"),
@@ -555,4 +595,192 @@ fn records_with_absurd_figures_do_no_harm() {
     assert!(!told.contains('\u{1b}') && !told.contains("NaN"), "{told}");
     compare(&odd, &base, "--json -").done();
     compare(&odd, &base, "--threshold 5%").failed(3, &["too few runs"]);
+}
+
+/// The runs of a scenario that were measured through the proxy, asked in this way.
+fn proxied<'a>(
+    record: &'a mut Value,
+    scenario: &str,
+    protocol: &str,
+) -> impl Iterator<Item = &'a mut Value> {
+    let runs = record["runs"].as_array_mut().unwrap().iter_mut();
+    let (scenario, protocol) = (json!(scenario), json!(protocol));
+    runs.filter(move |run| run["scenario"] == scenario && run["protocol"] == protocol)
+}
+
+#[test]
+fn two_saved_runs_of_a_proxy_are_compared_path_by_path() {
+    let saved = Saved::proxy();
+    let base = saved.put("base.json", |_| ());
+    let told = compare(&base, &base, "--threshold 0%").done().stdout;
+    for path in [
+        "connect direct",
+        "connect proxied, socks5",
+        "connect proxied, connect",
+        "bulk direct",
+        "bulk proxied, socks5",
+        "bulk proxied, connect",
+    ] {
+        assert!(told.lines().any(|line| line == path), "no {path}:\n{told}");
+    }
+    assert!(
+        flat(&told).contains("requests/s 1,002 1,002 1.000 (0.997-1.003) no difference shown"),
+        "{told}"
+    );
+    assert_eq!(told.matches("CPU s per").count(), 4, "{told}");
+
+    let slow = saved.put("slow.json", |record| {
+        for run in proxied(record, "bulk", "connect") {
+            run["bytes_per_s"] = json!(run["bytes_per_s"].as_f64().unwrap() * 0.9);
+        }
+    });
+    let sentence = [
+        "bulk proxied, connect, new is slower than bulk proxied, connect, base",
+        "in bytes/s: more than the threshold of 5 %",
+    ];
+    let finished = compare(&base, &slow, "--threshold 5%").failed(1, &sentence);
+    assert!(
+        finished.stdout.contains("0.900"),
+        "the table is shown all the same"
+    );
+    assert!(!finished.stderr.contains("socks5"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("direct"), "{}", finished.stderr);
+    compare(&base, &slow, "--threshold 15%").done();
+    compare(&slow, &base, "--threshold 0%").done();
+
+    let late = saved.put("late.json", |record| {
+        proxied(record, "connect", "socks5")
+            .for_each(|run| run["latency_ns"]["p99"] = json!(60_000));
+    });
+    compare(&base, &late, "--threshold 5%").failed(
+        1,
+        &["connect proxied, socks5, new is slower", "99 % latency"],
+    );
+}
+
+#[test]
+fn a_slow_direct_path_is_told_and_errors_through_the_proxy_fail() {
+    let saved = Saved::proxy();
+    let base = saved.put("base.json", |_| ());
+    let machine = saved.put("machine.json", |record| {
+        let direct = |run: &&mut Value| run["path"] == "direct" && run["scenario"] == "connect";
+        for run in record["runs"]
+            .as_array_mut()
+            .unwrap()
+            .iter_mut()
+            .filter(direct)
+        {
+            run["requests_per_s"] = json!(run["requests_per_s"].as_f64().unwrap() * 0.5);
+        }
+    });
+    let told = compare(&base, &machine, "--threshold 5%").done().stdout;
+    assert!(
+        flat(&told).contains(
+            "connect direct has no proxy in it and differs all the same, requests/s 0.500 times"
+        ),
+        "{told}"
+    );
+
+    // Then a regression may be the machine's.
+    let both = saved.put("both.json", |record| {
+        for run in record["runs"].as_array_mut().unwrap() {
+            if run["scenario"] == "connect" {
+                run["requests_per_s"] = json!(run["requests_per_s"].as_f64().unwrap() * 0.5);
+            }
+        }
+    });
+    let words = [
+        "connect proxied, socks5, new is slower",
+        "connect direct, new is slower too, without a proxy",
+    ];
+    compare(&base, &both, "--threshold 5%").failed(1, &words);
+
+    let failing = saved.put("failing.json", |record| {
+        let run = proxied(record, "connect", "connect").next().unwrap();
+        (run["errors"]["total"], run["errors"]["timeout"]) = (json!(2), json!(2));
+    });
+    let words = ["connect proxied, connect, new has errors", "timeout 2"];
+    let finished = compare(&base, &failing, "--threshold 50%").failed(1, &words);
+    assert!(
+        flat(&finished.stdout)
+            .contains("connect proxied, connect has more errors: timeout 2 (was 0)"),
+        "{}",
+        finished.stdout
+    );
+    // Without a threshold nothing is judged.
+    compare(&base, &failing, "").done();
+    compare(&failing, &base, "--threshold 0%").done();
+}
+
+#[test]
+fn proxy_records_that_have_little_or_nothing_in_common_are_told() {
+    let saved = Saved::proxy();
+    let base = saved.put("base.json", |_| ());
+    let one = saved.put("one.json", |record| {
+        record["runs"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|run| run["protocol"] != "connect");
+    });
+    let told = compare(&base, &one, "").done().stdout;
+    let lacking = "only in base, not compared: connect proxied, connect; bulk proxied, connect";
+    assert!(flat(&told).contains(lacking), "{told}");
+    let told = compare(&one, &base, "--json -").done().stdout;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["kind"], "proxy");
+    assert_eq!(
+        told["only_in_new"],
+        json!(["connect proxied, connect", "bulk proxied, connect"])
+    );
+    let rows = told["comparison"].as_array().unwrap();
+    assert_eq!(rows.len(), 2 * 4);
+    let bulk = &rows[7];
+    assert_eq!(
+        (&bulk["setting"], &bulk["protocol"]),
+        (&json!("bulk proxied, socks5, new"), &json!("socks5"))
+    );
+    assert_eq!(bulk["ratios"]["rate"]["ratio"], 1.0);
+    assert!(bulk["ratios"]["rate"]["interval"]["low"].is_number());
+    assert!(
+        bulk["ratios"]["latency_p99_ns"].is_null() && bulk["proxy_s_per_gb"]["median"].is_number()
+    );
+
+    let direct = saved.put("direct.json", |record| {
+        record["runs"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|run| run["path"] == "direct");
+    });
+    compare(&base, &direct, "").done();
+    compare(&base, &direct, "--threshold 5%").failed(3, &["no path through a proxy is in both"]);
+    let others = saved.put("others.json", |record| {
+        for run in record["runs"].as_array_mut().unwrap() {
+            run["requested"]["connections"] = json!(64);
+        }
+    });
+    compare(&base, &others, "").failed(
+        3,
+        &[
+            "nothing can be compared",
+            "2 connections",
+            "64 connections",
+            "`bench proxy ",
+        ],
+    );
+    let few = saved.put("few.json", |record| {
+        record["runs"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|run| run["round"] != 4);
+    });
+    let told = compare(&base, &few, "").done().stdout;
+    assert!(told.contains("too few runs for an interval"), "{told}");
+    compare(&base, &few, "--threshold 5%").failed(3, &["too few runs", "--repeat 5 or more"]);
+    let udp = Saved::new();
+    let udp = udp.put("udp.json", |_| ());
+    for (one, other) in [(&base, &udp), (&udp, &base)] {
+        let finished =
+            compare(one, other, "--threshold 5%").failed(3, &["'udp'", "'proxy'", one, other]);
+        assert_eq!(finished.stdout, "");
+    }
 }

@@ -264,6 +264,10 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         ("--mb 0", &["'0'"]),
         ("--scenario all", &["all"]),
         ("--json - --csv -", &["--json -", "--csv -"]),
+        (
+            "--repeat 1000 --forwarding copy,splice --protocol socks5,connect",
+            &["19000", "10000", "--repeat"],
+        ),
     ] {
         let line = format!("proxy --no-save {options}");
         let finished = bench(line.split(' '));

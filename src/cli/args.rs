@@ -42,7 +42,7 @@ pub(super) enum Command {
     /// Work with the lists of what the proxy refuses
     #[command(subcommand)]
     Blocklist(Blocklist),
-    /// Compare saved runs: how NEW stands to BASE, setting by setting
+    /// Compare saved runs of `bench udp` or of `bench proxy`: how NEW stands to BASE, setting by setting
     Compare(Compare),
     /// Tell what this kernel, user and machine allow, what each shortfall costs, and the command that lifts it
     ///
@@ -250,7 +250,8 @@ pub(super) struct Compare {
     /// What is to be compared with it
     #[arg(value_name = "NEW")]
     pub(super) new: PathBuf,
-    /// Exit with 1 where NEW is slower by more than this, like 5%, even at the lower bound of the slowdown
+    /// Exit with 1 where NEW is slower by more than this, like 5%, even at the lower bound of the slowdown, or has
+    /// errors through a proxy where BASE has none
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     pub(super) threshold: Option<f64>,
     /// Write the comparison as JSON; with - it is all that goes to stdout

@@ -7,10 +7,30 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::proxy;
 use super::record::{Record, SCHEMA};
 
 /// The longest file that is read, in bytes. A record with thousands of runs is far below.
 const LONGEST: u64 = 256 << 20;
+
+/// A record that was read: which kind it is of only the file can tell.
+#[derive(Debug, Clone)]
+pub enum Saved {
+    /// Of `bench udp`.
+    Udp(Record),
+    /// Of `bench proxy`.
+    Proxy(proxy::Record),
+}
+
+impl Saved {
+    /// As in the record.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Udp(record) => &record.kind,
+            Self::Proxy(record) => &record.frame.kind,
+        }
+    }
+}
 
 /// Why a file is not a record that can be used.
 #[derive(Debug, Error)]
@@ -46,7 +66,7 @@ pub enum ReadError {
         found: u32,
     },
     /// It is a record of something else.
-    #[error("{} is a record of kind '{found}', not of bench udp", path.display())]
+    #[error("{} is a record of kind '{found}', not of bench udp or bench proxy", path.display())]
     Kind {
         /// The file.
         path: PathBuf,
@@ -76,7 +96,7 @@ pub fn write(value: &impl Serialize, mut out: impl Write) -> io::Result<()> {
 ///
 /// # Errors
 /// [`ReadError`], which names the file and what is wrong with it.
-pub fn read(path: &Path) -> Result<Record, ReadError> {
+pub fn read(path: &Path) -> Result<Saved, ReadError> {
     let path = match path.is_dir() {
         true => path.join("run.json"),
         false => path.to_owned(),
@@ -105,7 +125,7 @@ struct Head {
     kind: String,
 }
 
-fn parse(text: &[u8], path: PathBuf) -> Result<Record, ReadError> {
+fn parse(text: &[u8], path: PathBuf) -> Result<Saved, ReadError> {
     let head: Head = match serde_json::from_slice(text) {
         Ok(head) => head,
         Err(source) => return Err(ReadError::Malformed { path, source }),
@@ -114,11 +134,15 @@ fn parse(text: &[u8], path: PathBuf) -> Result<Record, ReadError> {
         let found = head.schema;
         return Err(ReadError::Schema { path, found });
     }
-    if head.kind != "udp" {
-        let found = head.kind;
-        return Err(ReadError::Kind { path, found });
-    }
-    serde_json::from_slice(text).map_err(|source| ReadError::Malformed { path, source })
+    let read = match head.kind.as_str() {
+        "udp" => serde_json::from_slice(text).map(Saved::Udp),
+        "proxy" => serde_json::from_slice(text).map(Saved::Proxy),
+        _ => {
+            let found = head.kind;
+            return Err(ReadError::Kind { path, found });
+        }
+    };
+    read.map_err(|source| ReadError::Malformed { path, source })
 }
 
 #[cfg(test)]
@@ -127,24 +151,35 @@ mod tests {
     use crate::report::sample;
     use proptest::prelude::*;
     use std::fs;
+    use std::sync::LazyLock;
 
-    fn written() -> Vec<u8> {
+    fn written(record: &impl Serialize) -> Vec<u8> {
         let mut text = Vec::new();
-        to_writer(&sample::record(vec![sample::measured().run]), &mut text).unwrap();
+        write(record, &mut text).unwrap();
         text
     }
+
+    fn udp() -> Vec<u8> {
+        written(&sample::record(vec![sample::measured().run]))
+    }
+
+    /// Made once: its ratios take their time.
+    static PROXY: LazyLock<Vec<u8>> = LazyLock::new(|| written(&proxy::sample::record()));
 
     #[test]
     fn what_is_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.json");
-        fs::write(&path, written()).unwrap();
-        for place in [path.as_path(), folder.path()] {
-            let mut again = Vec::new();
-            to_writer(&read(place).unwrap(), &mut again).unwrap();
-            assert_eq!(again, written());
+        for text in [&udp(), &*PROXY] {
+            fs::write(&path, text).unwrap();
+            assert!(text.ends_with(b"}\n"));
+            for place in [path.as_path(), folder.path()] {
+                match read(place).unwrap() {
+                    Saved::Udp(record) => assert_eq!(&written(&record), text),
+                    Saved::Proxy(record) => assert_eq!(record.frame.runs.len(), 35),
+                }
+            }
         }
-        assert!(written().ends_with(b"}\n"));
     }
 
     #[test]
@@ -174,8 +209,8 @@ mod tests {
             "a.json has schema 9, this bench reads 1; use the bench that wrote it"
         );
         assert_eq!(
-            told(r#"{"schema": 1, "kind": "proxy"}"#),
-            "a.json is a record of kind 'proxy', not of bench udp"
+            told(r#"{"schema": 1, "kind": "doctor"}"#),
+            "a.json is a record of kind 'doctor', not of bench udp or bench proxy"
         );
         assert_eq!(
             told(r#"{"schema": 1, "kind": "udp"}"#),
@@ -193,8 +228,9 @@ mod tests {
         #[test]
         fn no_file_panics(bytes: Vec<u8>, cut in 0usize..9_000) {
             let _ = parse(&bytes, PathBuf::new());
-            let text = written();
-            let _ = parse(&text[..cut.min(text.len())], PathBuf::new());
+            for text in [&udp(), &*PROXY] {
+                let _ = parse(&text[..cut.min(text.len())], PathBuf::new());
+            }
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Holds `results/README.md` to the files it explains: no column and no key without a word on it.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
+use super::comparison::between::between;
 use super::ledger::{self, Row};
 use super::record::{Compared, Ratios};
 use super::{comparison, intervals, packets, proxy, sample};
@@ -118,6 +121,27 @@ fn each_key_of_a_comparison_is_explained() {
     let ratio = Ratio::paired(vec![(1.0, 1.0); 5]).unwrap();
     explained("", json!(ratio));
     explained("interval.", json!(ratio.interval));
+}
+
+#[test]
+fn each_key_of_what_two_records_say_of_each_other_is_explained() {
+    let text = section("What `bench compare BASE NEW` does with them");
+    let runs = [proxy::sample::measured(
+        "connect", "proxied", None, 0, 1_000,
+    )];
+    let record = proxy::sample::of(&runs).frame;
+    let path = Path::new("run.json");
+    let found = between((path, &record), (path, &record)).unwrap();
+    for key in keys_of(&found) {
+        // What is in a spread, in errors and in what was requested is told elsewhere.
+        let of_row = key.strip_prefix("comparison[].");
+        if !of_row.is_some_and(|key| key.contains('.')) {
+            assert_explained(text, &key);
+        }
+    }
+    for key in keys_of(&proxy::side::Ratios::default()) {
+        assert_explained(text, &format!("comparison[].ratios.{key}"));
+    }
 }
 
 #[test]

@@ -25,6 +25,16 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl Interval {
+    /// That of 1 / the figure, which is above zero: of a speed, where this is of a time.
+    pub fn inverse(self) -> Self {
+        Self {
+            low: 1.0 / self.high,
+            high: 1.0 / self.low,
+        }
+    }
+}
+
 /// The interval of a figure that is `estimate`: what `draw` finds, again and again. `None` where it finds none.
 pub(super) fn drawn(
     estimate: f64,

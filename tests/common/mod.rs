@@ -279,7 +279,7 @@ impl Results {
     #[track_caller]
     pub(crate) fn only(&self) -> PathBuf {
         let mut folders = self.names();
-        folders.retain(|name| name != "udp.csv");
+        folders.retain(|name| name != "udp.csv" && name != "proxy.csv");
         assert_eq!(folders.len(), 1, "{folders:?}");
         assert!(!folders[0].starts_with('.'), "{folders:?}");
         self.folder.path().join(&folders[0])

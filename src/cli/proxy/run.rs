@@ -17,6 +17,7 @@ use crate::load::plan::{Plan, Proxy, Scenario};
 use crate::load::session;
 use crate::load::slice::Extent;
 use crate::protocol::{Destination, Host, Kind};
+use crate::report::record::MOST_RUNS;
 use crate::sys::limit;
 
 /// What a proxy that is started here refuses: an address that only documents have (RFC 5737).
@@ -168,7 +169,13 @@ pub(super) fn measure(
         .scenarios
         .iter()
         .map(|&scenario| plan.paths(scenario).len());
-    output.expect(all.sum::<usize>() * plan.rounds, left_out)?;
+    let runs = all.sum::<usize>() * plan.rounds;
+    if runs > MOST_RUNS {
+        return Err(Failure::Usage(format!(
+            "these are {runs} runs, more than the {MOST_RUNS} that a record holds; choose a smaller --repeat or leave out some values"
+        )));
+    }
+    output.expect(runs, left_out)?;
     let outcome = session::run(&plan, &cancel, &mut output);
     output.close(outcome)
 }

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::group::{Group, groups};
-use super::settings::{Settings, labels};
-use super::{figures, ratios};
-use crate::report::record::{Compared, MOST_RUNS, Record, Run};
+use super::group::{Comparable, Group, Row, groups};
+use super::labels::labels;
+use crate::report::record::{MOST_RUNS, Record};
 
 /// What two records say of each other.
 #[derive(Debug, Clone, Serialize)]
-pub struct Between {
+pub struct Between<C> {
     /// The one that the ratios are to.
     pub base: Source,
     /// The other.
@@ -20,11 +19,13 @@ pub struct Between {
     /// What a reader must know before believing a difference. Sentences.
     pub notes: Vec<String>,
     /// Each setting that both have, twice: the base's runs, then the new ones.
-    pub comparison: Vec<Compared>,
+    pub comparison: Vec<C>,
     /// Settings that only the base has.
     pub only_in_base: Vec<String>,
     /// Settings that only the other has.
     pub only_in_new: Vec<String>,
+    /// What both are records of: `udp` or `proxy`.
+    pub kind: String,
 }
 
 /// Where a record comes from.
@@ -54,10 +55,12 @@ pub enum BetweenError {
     },
     /// No setting is in both.
     #[error(
-        "nothing can be compared: {} has {base}, {} has {new}; compare runs of the same options, or have one command try both, as `bench udp --engine mio,uring` does",
+        "nothing can be compared: {} has {base}, {} has {new}; compare runs of the same options, or have one command try both, as `bench {kind} --engine mio,uring` does",
         base_path.display(), new_path.display()
     )]
     NothingInCommon {
+        /// What both are records of.
+        kind: String,
         /// The one file.
         base_path: PathBuf,
         /// Its settings.
@@ -73,83 +76,84 @@ pub enum BetweenError {
 ///
 /// # Errors
 /// [`BetweenError`].
-pub fn between(
-    (base_path, base): (&Path, &Record),
-    (new_path, new): (&Path, &Record),
-) -> Result<Between, BetweenError> {
+pub fn between<R: Comparable, C>(
+    (base_path, base): (&Path, &Record<R, C>),
+    (new_path, new): (&Path, &Record<R, C>),
+) -> Result<Between<R::Row>, BetweenError> {
     let (before, after) = (usable(base_path, base)?, usable(new_path, new)?);
-    let of = |groups: &[Group<'_>]| groups.iter().map(|group| group.settings.clone()).collect();
-    let mut all: Vec<Settings> = of(&before);
-    let others: Vec<Settings> = of(&after);
-    all.extend(
-        others
-            .into_iter()
-            .filter(|other| !before.iter().any(|group| group.settings == *other)),
-    );
-    let labelled: Vec<_> = labels(&all).into_iter().zip(&all).collect();
+    let mut all: Vec<R::Settings> = Vec::new();
+    for group in before.iter().chain(&after) {
+        if !all.contains(&group.settings) {
+            all.push(group.settings.clone());
+        }
+    }
 
     let mut comparison = Vec::new();
     let (mut only_in_base, mut only_in_new) = (Vec::new(), Vec::new());
-    for (label, settings) in labelled {
+    let mut as_much = true;
+    for (label, settings) in labels(&all).into_iter().zip(&all) {
         let find =
-            |groups: &'_ [Group<'_>]| groups.iter().position(|group| group.settings == *settings);
+            |groups: &[Group<'_, R>]| groups.iter().position(|group| group.settings == *settings);
         match (find(&before), find(&after)) {
-            (Some(base), Some(new)) => comparison.extend(pair(&label, &before[base], &after[new])),
+            (Some(base), Some(new)) => {
+                let (base, new) = (&before[base], &after[new]);
+                let mut amounts = base.runs.iter().zip(&new.runs);
+                as_much &= amounts.all(|(base, new)| base.is_as_much_as(new));
+                comparison.extend(R::pair(names(&label), base, new));
+            }
             (Some(_), None) => only_in_base.push(label),
             (None, _) => only_in_new.push(label),
         }
     }
     if comparison.is_empty() {
         return Err(BetweenError::NothingInCommon {
+            kind: base.kind.clone(),
             base_path: base_path.to_owned(),
             base: only_in_base.join("; "),
             new_path: new_path.to_owned(),
             new: only_in_new.join("; "),
         });
     }
+    let mut notes = doubts(base, new, as_much);
+    for [base, new] in comparison.as_chunks().0 {
+        notes.extend(R::Row::notes(new, base));
+    }
     Ok(Between {
-        notes: notes(base, new),
+        notes,
         base: source(base_path, base),
         new: source(new_path, new),
         comparison,
         only_in_base,
         only_in_new,
+        kind: base.kind.clone(),
     })
 }
 
-fn usable<'a>(path: &Path, record: &'a Record) -> Result<Vec<Group<'a>>, BetweenError> {
+fn usable<'a, R: Comparable, C>(
+    path: &Path,
+    record: &'a Record<R, C>,
+) -> Result<Vec<Group<'a, R>>, BetweenError> {
     if record.runs.len() > MOST_RUNS {
         return Err(BetweenError::TooManyRuns {
             path: path.to_owned(),
             count: record.runs.len(),
         });
     }
-    if !record.runs.iter().any(|run| run.complete) {
+    if !record.runs.iter().any(Comparable::is_complete) {
         return Err(BetweenError::NoRuns(path.to_owned()));
     }
     Ok(groups(&record.runs))
 }
 
-fn pair(label: &str, base: &Group<'_>, new: &Group<'_>) -> [Compared; 2] {
-    let name = |side: &str| match label {
+/// What a setting is called in each record.
+fn names(label: &str) -> [String; 2] {
+    ["base", "new"].map(|side| match label {
         "" => side.to_owned(),
         label => format!("{label}, {side}"),
-    };
-    [
-        Compared {
-            setting: name("base"),
-            ..figures(base)
-        },
-        Compared {
-            setting: name("new"),
-            base: Some(name("base")),
-            ratios: Some(ratios(|figure| new.apart(base, figure))),
-            ..figures(new)
-        },
-    ]
+    })
 }
 
-fn source(path: &Path, record: &Record) -> Source {
+fn source<R, C>(path: &Path, record: &Record<R, C>) -> Source {
     Source {
         path: path.to_owned(),
         started_at: record.started_at.clone(),
@@ -157,7 +161,8 @@ fn source(path: &Path, record: &Record) -> Source {
     }
 }
 
-fn notes(base: &Record, new: &Record) -> Vec<String> {
+/// What keeps runs of two commands apart.
+fn doubts<R, C>(base: &Record<R, C>, new: &Record<R, C>, as_much: bool) -> Vec<String> {
     let mut notes = vec![
         "the runs of two commands did not take turns: what drifted between the two counts as a difference, and only runs within one command are free of that".to_owned(),
     ];
@@ -176,13 +181,7 @@ fn notes(base: &Record, new: &Record) -> Vec<String> {
         &one.cores.to_string(),
         &other.cores.to_string(),
     );
-    let amount = |record: &Record| {
-        let first: Option<&Run> = record.runs.first();
-        first
-            .map(|run| &run.requested)
-            .map(|of| (of.bytes, of.packets, of.duration_s))
-    };
-    if amount(base) != amount(new) {
+    if !as_much {
         notes.push("they did not send equally much".to_owned());
     }
     notes

@@ -1,71 +1,114 @@
 //! Whether a new record is slower than its base by more than is allowed.
 //!
-//! A slowdown is `1 - new / base` of the goodput. Paced runs have their goodput from the schedule, so
-//! theirs is that of the 99 % latency from the intended send, taken as a speed: `1 - base / new`.
+//! A slowdown is `1 - new / base` of a rate, and of a latency, taken as a speed, `1 - base / new`. Which figures a
+//! setting is judged by is its [`Row`]'s to say.
 
-use crate::report::record::Compared;
+use super::group::Row;
 use crate::stats::ratio::Interval;
+
+/// A figure that a setting is judged by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judged {
+    /// What is said of the setting when the figure falls: `slower`.
+    pub worse: &'static str,
+    /// What the figure is called.
+    pub figure: &'static str,
+    /// It as a multiple of the base's, more being better; `None` where too few runs were done.
+    pub interval: Option<Interval>,
+}
+
+impl Judged {
+    /// A figure of speed.
+    pub fn slower(figure: &'static str, interval: Option<Interval>) -> Self {
+        Self {
+            worse: "slower",
+            figure,
+            interval,
+        }
+    }
+}
 
 /// What became of each setting.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Gate {
+    /// How many there were to judge.
+    pub judged: usize,
     /// Slower for certain, by more than the threshold: a sentence each.
     pub regressed: Vec<String>,
+    /// In another way worse, for which there is no threshold: a sentence each.
+    pub broken: Vec<String>,
     /// Too few runs to tell: their names.
     pub undecided: Vec<String>,
+    /// Not judged, and slower all the same, so that the cause may lie in what all have in common: their names.
+    pub controls: Vec<String>,
 }
 
-/// Judges every row of `rows` that has a base, with `threshold` as a share of 1. What fails is a slowdown that
-/// is larger even at its lower bound, so that noise fails nobody.
-pub fn judge(rows: &[Compared], threshold: f64) -> Gate {
+/// Judges the second of each pair in `rows` by the first, with `threshold` as a share of 1. What fails is a slowdown
+/// that is larger even at its lower bound, so that noise fails nobody.
+pub fn judge(rows: &[impl Row], threshold: f64) -> Gate {
     let mut gate = Gate::default();
-    for row in rows.iter().filter(|row| row.base.is_some()) {
-        let (name, interval) = speed(row);
-        match interval {
-            None => gate.undecided.push(row.setting.clone()),
-            Some(speed) if speed.high < 1.0 - threshold => gate.regressed.push(format!(
-                "{} is slower than {} by {:.2} % or more in {name}",
-                row.setting,
-                row.base.as_deref().unwrap_or_default(),
-                (1.0 - speed.high) * 100.0,
-            )),
-            Some(_) => {}
+    for [base, new] in rows.as_chunks().0 {
+        if new.is_slower_control() {
+            gate.controls.push(new.name().to_owned());
         }
+        let figures = new.judged();
+        if figures.is_empty() {
+            continue;
+        }
+        gate.judged += 1;
+        let regressed = figures.iter().filter_map(|of| of.regressed(threshold));
+        let regressed: Vec<String> = regressed
+            .map(|(worse, by)| {
+                let (name, base) = (new.name(), base.name());
+                format!(
+                    "{name} is {} than {base} by {:.2} % or more in {}",
+                    worse.worse,
+                    by * 100.0,
+                    worse.figure
+                )
+            })
+            .collect();
+        let broken = new.broken(base);
+        let is_unknown = figures.iter().any(|of| of.interval.is_none());
+        if is_unknown && regressed.is_empty() && broken.is_none() {
+            gate.undecided.push(new.name().to_owned());
+        }
+        gate.regressed.extend(regressed);
+        gate.broken.extend(broken);
     }
     gate
 }
 
-/// The figure that settings are judged by, as a multiple of the base's, more being better.
-fn speed(row: &Compared) -> (&'static str, Option<Interval>) {
-    let ratios = row.ratios.unwrap_or_default();
-    if row.mode != "paced" {
-        return ("KB/s", ratios.kb_per_s.and_then(|ratio| ratio.interval));
+impl Judged {
+    /// The share that it fell by at least, where that is too much.
+    fn regressed(&self, threshold: f64) -> Option<(&Self, f64)> {
+        let interval = self.interval?;
+        (interval.high < 1.0 - threshold).then_some((self, 1.0 - interval.high))
     }
-    let slowness = ratios.latency_p99_ns.and_then(|ratio| ratio.interval);
-    let speed = slowness.map(|of| Interval {
-        low: 1.0 / of.high,
-        high: 1.0 / of.low,
-    });
-    ("99 % latency", speed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::record::Ratios;
+    use crate::report::record::{Compared, Ratios};
     use crate::stats::ratio::{Ratio, Verdict};
 
-    fn row(mode: &str, low: f64, high: f64) -> Compared {
+    /// A setting of which the ratio to its base is this, beside that.
+    fn pair(mode: &str, low: f64, high: f64) -> [Compared; 2] {
         let ratio = Some(Ratio {
             ratio: f64::midpoint(low, high),
             interval: Some(Interval { low, high }),
             verdict: Verdict::Lower,
         });
         let none = Ratios::default();
-        Compared {
+        let base = Compared {
+            setting: "base".into(),
+            mode: mode.into(),
+            ..Compared::default()
+        };
+        let new = Compared {
             setting: "new".into(),
             base: Some("base".into()),
-            mode: mode.into(),
             ratios: Some(match mode {
                 "paced" => Ratios {
                     latency_p99_ns: ratio,
@@ -76,14 +119,21 @@ mod tests {
                     ..none
                 },
             }),
-            ..Compared::default()
+            ..base.clone()
+        };
+        [base, new]
+    }
+
+    fn passed() -> Gate {
+        Gate {
+            judged: 1,
+            ..Gate::default()
         }
     }
 
     #[test]
     fn only_a_slowdown_beyond_the_threshold_at_its_lower_bound_fails() {
-        let regressed =
-            |mode, low, high| !judge(&[row(mode, low, high)], 0.05).regressed.is_empty();
+        let regressed = |mode, low, high| !judge(&pair(mode, low, high), 0.05).regressed.is_empty();
         assert!(regressed("lossless", 0.80, 0.94));
         assert!(!regressed("lossless", 0.80, 0.96));
         assert!(!regressed("lossless", 0.80, 0.95));
@@ -93,22 +143,20 @@ mod tests {
 
     #[test]
     fn a_paced_run_is_slower_when_its_latency_is_longer() {
-        let told = judge(&[row("paced", 1.25, 1.50)], 0.05);
+        let told = judge(&pair("paced", 1.25, 1.50), 0.05);
         assert_eq!(
             told.regressed,
             ["new is slower than base by 20.00 % or more in 99 % latency"]
         );
-        assert_eq!(judge(&[row("paced", 1.04, 1.50)], 0.05), Gate::default());
-        assert_eq!(judge(&[row("paced", 0.50, 0.60)], 0.05), Gate::default());
+        assert_eq!(judge(&pair("paced", 1.04, 1.50), 0.05), passed());
+        assert_eq!(judge(&pair("paced", 0.50, 0.60), 0.05), passed());
     }
 
     #[test]
     fn without_an_interval_nothing_is_decided_and_the_base_is_not_judged() {
-        let mut unknown = row("lossless", 0.1, 0.2);
+        let [base, mut unknown] = pair("lossless", 0.1, 0.2);
         unknown.ratios = None;
-        assert_eq!(
-            judge(&[Compared::default(), unknown], 0.05).undecided,
-            ["new"]
-        );
+        let gate = judge(&[base, unknown], 0.05);
+        assert_eq!((gate.judged, gate.undecided), (1, vec!["new".to_owned()]));
     }
 }

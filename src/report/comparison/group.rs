@@ -1,42 +1,71 @@
-//! The runs of one setting, and the figures that are taken from them.
+//! Runs that are alike, and the figures that are taken from them.
 
-use super::settings::Settings;
-use crate::report::record::Run;
-use crate::stats::latency::Summary;
+use super::gate::Judged;
+use super::labels::Described;
 use crate::stats::ratio::Ratio;
 use crate::stats::spread::Spread;
 
-/// A figure of a run; `None` where it has none.
-pub(super) type Figure = fn(&Run) -> Option<f64>;
+/// A run that can stand beside another record's runs of the same settings.
+pub trait Comparable: Sized {
+    /// What makes runs alike: all that was asked for but how much of it, and of whom.
+    type Settings: Described + Clone + PartialEq;
+    /// What the runs of one setting come to, as it stands in the files.
+    type Row: Row;
 
-pub(super) const KB_PER_S: Figure = |run| run.kb_per_s;
-pub(super) const PACKETS_PER_S: Figure = |run| run.packets_per_s;
-pub(super) const SENDER_CPU: Figure = |run| run.cpu.sender_s_per_million;
-pub(super) const RECEIVER_CPU: Figure = |run| run.cpu.receiver_s_per_million;
-pub(super) const CPU: Figure = |run| Some(SENDER_CPU(run)? + RECEIVER_CPU(run)?);
-pub(super) const P50: Figure = |run| latency(run)?.p50.map(|ns| ns as f64);
-pub(super) const P99: Figure = |run| latency(run)?.p99.map(|ns| ns as f64);
+    /// Those of this run.
+    fn settings(&self) -> Self::Settings;
 
-/// The latency that settings are compared by: of a paced run that from the intended send, which no stall hides.
-pub fn latency(run: &Run) -> Option<Summary> {
-    match run.mode.as_str() {
-        "paced" => run.latency_from_intended_ns,
-        _ => run.latency_ns,
+    /// Whether it reached its end, and counts.
+    fn is_complete(&self) -> bool;
+
+    /// Whether as much was asked of both.
+    fn is_as_much_as(&self, other: &Self) -> bool;
+
+    /// The row of `base` and that of `new`, which are called `names`, with the ratios of the one to the other.
+    fn pair(names: [String; 2], base: &Group<'_, Self>, new: &Group<'_, Self>) -> [Self::Row; 2];
+}
+
+/// What the runs of one setting come to, of which a base's stands beside it.
+pub trait Row {
+    /// What it is called.
+    fn name(&self) -> &str;
+
+    /// The figures it is judged by; none where it is no part of what is measured.
+    fn judged(&self) -> Vec<Judged>;
+
+    /// In a sentence, what is wrong with it that was not with `base`, however much slower it may be.
+    fn broken(&self, _base: &Self) -> Option<String> {
+        None
+    }
+
+    /// Whether it is a control, which has no part in what is judged, and slower than its base all the same.
+    fn is_slower_control(&self) -> bool {
+        false
+    }
+
+    /// In sentences, what a reader of its figures must know.
+    fn notes(&self, _base: &Self) -> Vec<String> {
+        Vec::new()
     }
 }
 
+/// A figure of a run; `None` where it has none.
+pub type Figure<R> = fn(&R) -> Option<f64>;
+
 /// The runs of one setting, in the order of their rounds.
 #[derive(Debug, Clone)]
-pub(super) struct Group<'a> {
-    pub(super) settings: Settings,
-    pub(super) runs: Vec<&'a Run>,
+pub struct Group<'a, R: Comparable> {
+    /// The setting.
+    pub settings: R::Settings,
+    /// All of them, complete or not; never none.
+    pub runs: Vec<&'a R>,
 }
 
 /// Puts together which of `runs` are alike, in the order in which each kind first occurs.
-pub(super) fn groups(runs: &[Run]) -> Vec<Group<'_>> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
+pub(super) fn groups<R: Comparable>(runs: &[R]) -> Vec<Group<'_, R>> {
+    let mut groups: Vec<Group<'_, R>> = Vec::new();
     for run in runs {
-        let settings = Settings::of(run);
+        let settings = run.settings();
         match groups.iter_mut().find(|group| group.settings == settings) {
             Some(group) => group.runs.push(run),
             None => groups.push(Group {
@@ -48,39 +77,40 @@ pub(super) fn groups(runs: &[Run]) -> Vec<Group<'_>> {
     groups
 }
 
-impl<'a> Group<'a> {
+impl<'a, R: Comparable> Group<'a, R> {
     /// Those that count.
-    pub(super) fn complete(&self) -> impl Iterator<Item = &'a Run> {
-        self.runs.iter().copied().filter(|run| run.complete)
+    pub fn complete(&self) -> impl Iterator<Item = &'a R> {
+        self.runs.iter().copied().filter(|run| run.is_complete())
     }
 
-    pub(super) fn spread(&self, figure: Figure) -> Option<Spread> {
+    /// Of the complete runs that have the figure.
+    pub fn spread(&self, figure: Figure<R>) -> Option<Spread> {
         let values = self.complete().filter_map(figure);
         Spread::of(values.filter(|value| value.is_finite()))
     }
 
     /// Of every complete run, or none at all: a run of which nothing arrived has no goodput, and to leave
     /// it out would make its setting look better than it is.
-    fn values(&self, figure: Figure) -> Option<Vec<f64>> {
+    fn values(&self, figure: Figure<R>) -> Option<Vec<f64>> {
         self.complete().map(figure).collect()
     }
 
     /// A count, over all complete runs.
-    pub(super) fn total(&self, count: fn(&Run) -> u64) -> u64 {
+    pub fn total(&self, count: fn(&R) -> u64) -> u64 {
         let counts = self.complete().map(count);
         counts.fold(0, u64::saturating_add)
     }
 
     /// As a multiple of `base`, with which it took turns: only rounds count in which both are complete.
-    pub(super) fn in_rounds(&self, base: &Self, figure: Figure) -> Option<Ratio> {
+    pub(super) fn in_rounds(&self, base: &Self, figure: Figure<R>) -> Option<Ratio> {
         let rounds = base.runs.iter().zip(&self.runs);
-        let complete = rounds.filter(|(base, new)| base.complete && new.complete);
+        let complete = rounds.filter(|(base, new)| base.is_complete() && new.is_complete());
         let figures = complete.map(|(base, new)| figure(base).zip(figure(new)));
         Ratio::paired(figures.collect::<Option<_>>()?)
     }
 
     /// As a multiple of `base`, of another command.
-    pub(super) fn apart(&self, base: &Self, figure: Figure) -> Option<Ratio> {
+    pub fn apart(&self, base: &Self, figure: Figure<R>) -> Option<Ratio> {
         Ratio::unpaired(base.values(figure)?, self.values(figure)?)
     }
 }

@@ -1,34 +1,29 @@
 //! Settings side by side: what the runs of each come to, and that as a multiple of the first.
 //!
-//! [`within`] compares the settings of one command, which took turns; [`between`](between::between) the same settings in
-//! two saved records, for which [`gate`] says whether the one is slower. A run that is not complete
+//! [`within`] compares the settings of one `bench udp`, which took turns; [`between`](between::between) the same
+//! settings in two saved records, for which [`gate`] says whether the one is slower. A run that is not complete
 //! counts nowhere. [`columns`] is the table `comparison.csv`.
+//!
+//! Two records of any kind can be compared whose runs are [`Comparable`]: those of `bench udp` are so here, those of
+//! `bench proxy` in [`proxy`](super::proxy).
 
 pub mod between;
 pub mod columns;
 pub mod gate;
 mod group;
+pub mod labels;
 pub mod settings;
+mod udp;
 
 use std::io::{self, Write};
 
-use super::record::{Compared, Measured, Ratios, Run};
+use super::record::{Compared, Measured, Run};
 use crate::stats::latency::Latency;
-use crate::stats::ratio::Ratio;
-pub use group::latency;
-use group::{
-    CPU, Figure, Group, KB_PER_S, P50, P99, PACKETS_PER_S, RECEIVER_CPU, SENDER_CPU, groups,
-};
+use group::groups;
+use udp::{figures, ratios};
 
-/// The figures that are compared, each as `ratio` finds it.
-fn ratios(ratio: impl Fn(Figure) -> Option<Ratio>) -> Ratios {
-    Ratios {
-        kb_per_s: ratio(KB_PER_S),
-        packets_per_s: ratio(PACKETS_PER_S),
-        cpu_s_per_million: ratio(CPU),
-        latency_p99_ns: ratio(P99),
-    }
-}
+pub use group::{Comparable, Figure, Group, Row};
+pub use udp::latency;
 
 /// The latencies of each setting's complete runs, merged, since percentiles cannot be averaged.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +59,7 @@ pub fn within(runs: &[Run], latencies: &Latencies) -> Vec<Compared> {
     let Some(base) = groups.first() else {
         return Vec::new();
     };
-    let name = |group: &Group<'_>| group.runs.first().and_then(|run| run.setting.clone());
+    let name = |group: &Group<'_, Run>| group.runs.first().and_then(|run| run.setting.clone());
     groups
         .iter()
         .enumerate()
@@ -83,30 +78,6 @@ pub fn within(runs: &[Run], latencies: &Latencies) -> Vec<Compared> {
             compared
         })
         .collect()
-}
-
-/// All that can be said of a group by itself.
-fn figures(group: &Group<'_>) -> Compared {
-    let first = group.runs.first().copied();
-    let median = |figure| group.spread(figure).map(|spread| spread.median as u64);
-    let runs = group.complete().count();
-    Compared {
-        engine: first.map(|run| run.engine.clone()).unwrap_or_default(),
-        mode: first.map(|run| run.mode.clone()).unwrap_or_default(),
-        requested: first.map(|run| run.requested.clone()).unwrap_or_default(),
-        runs,
-        incomplete: group.runs.len() - runs,
-        kb_per_s: group.spread(KB_PER_S),
-        packets_per_s: group.spread(PACKETS_PER_S),
-        cpu_s_per_million: group.spread(CPU),
-        sender_s_per_million: group.spread(SENDER_CPU),
-        receiver_s_per_million: group.spread(RECEIVER_CPU),
-        latency_p50_ns: median(P50),
-        latency_p99_ns: median(P99),
-        sent_packets: group.total(|run| run.sent.packets),
-        lost_packets: group.total(|run| run.lost.packets),
-        ..Compared::default()
-    }
 }
 
 /// Writes `comparison.csv`: the header and a row a setting.

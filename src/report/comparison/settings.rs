@@ -1,10 +1,8 @@
-//! What makes runs alike, and what settings are called when they stand side by side.
+//! What makes runs of `bench udp` alike.
 
+use super::labels::Described;
 use crate::report::record::{Requested, Run};
 use crate::units::prefixed;
-
-/// How many words describe a run.
-const WORDS: usize = 14;
 
 /// All that was asked for but how much to send, and to whom.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,13 +37,14 @@ impl Settings {
     pub fn of(run: &Run) -> Self {
         Self::new(&run.engine, &run.mode, &run.requested)
     }
+}
 
-    /// Each setting in words, always in this order; `None` where it means nothing.
-    fn words(&self) -> [Option<String>; WORDS] {
+impl Described for Settings {
+    fn words(&self) -> Vec<Option<String>> {
         let asked = &self.requested;
         let uring = asked.uring.as_ref();
         let bytes = |size: Option<usize>| size.map(|size| prefixed(size as f64));
-        [
+        vec![
             Some(self.engine.clone()),
             Some(self.mode.clone()),
             Some(format!("zerocopy {}", asked.zerocopy)),
@@ -77,26 +76,10 @@ fn chosen(name: &str, value: Option<String>) -> String {
     }
 }
 
-/// What each of `all` is called: only what tells them apart, like `uring, batch 16`. One alone needs no
-/// name, and has none.
-pub fn labels(all: &[Settings]) -> Vec<String> {
-    let words: Vec<_> = all.iter().map(Settings::words).collect();
-    let varies = |at: usize| {
-        let mut values = words.iter().filter_map(|words| words[at].as_ref());
-        let first = values.next();
-        values.any(|value| Some(value) != first)
-    };
-    let varied: Vec<usize> = (0..WORDS).filter(|&at| varies(at)).collect();
-    let label = |words: &[Option<String>; WORDS]| {
-        let told = varied.iter().filter_map(|&at| words[at].clone());
-        told.collect::<Vec<_>>().join(", ")
-    };
-    words.iter().map(label).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::comparison::labels::labels;
     use crate::report::record::UringRequested;
 
     fn settings(change: impl FnOnce(&mut Settings)) -> Settings {

@@ -150,7 +150,7 @@ fn record(runs: Vec<Run>) -> Record {
     sample::record(runs)
 }
 
-fn told(base: &Record, new: &Record) -> Result<between::Between, BetweenError> {
+fn told(base: &Record, new: &Record) -> Result<between::Between<Compared>, BetweenError> {
     between((Path::new("base"), base), (Path::new("new"), new))
 }
 

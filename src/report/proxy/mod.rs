@@ -8,6 +8,8 @@ pub mod columns;
 pub mod overhead;
 #[cfg(test)]
 pub(super) mod sample;
+mod settings;
+pub mod side;
 pub mod text;
 pub mod totals;
 
@@ -17,6 +19,7 @@ use super::record;
 use crate::stats::latency::{Latency, Summary};
 
 pub use overhead::{Added, Compared, Overhead};
+pub use settings::Settings;
 pub use totals::Total;
 
 /// The whole of a `run.json`.
@@ -156,8 +159,8 @@ macro_rules! errors {
 
             /// Adds others.
             pub fn add(&mut self, other: &Self) {
-                self.total += other.total;
-                $(self.$field += other.$field;)*
+                self.total = self.total.saturating_add(other.total);
+                $(self.$field = self.$field.saturating_add(other.$field);)*
             }
         }
     };
@@ -224,6 +227,17 @@ impl Run {
     pub fn rate(&self) -> Option<f64> {
         self.requests_per_s.or(self.bytes_per_s)
     }
+}
+
+/// From this share of its time on the load generator may have been what limited a path.
+const BUSY: f64 = 0.95;
+
+/// That, in a sentence.
+fn limited_by_load(path: &str, busy: f64) -> String {
+    format!(
+        "{path}: the load generator's threads were busy {:.0} % of the time, so they may be what limited it; try more --load-threads",
+        busy * 100.0
+    )
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(in crate::report) fn measured(
     let run = Run {
         scenario: scenario.to_owned(),
         path: path.to_owned(),
+        engine: setting.map(str::to_owned),
+        protocol: (path != "direct").then(|| "socks5".to_owned()),
         setting: setting.map(str::to_owned),
         round,
         complete: true,
@@ -40,7 +42,8 @@ pub(in crate::report) fn measured(
         cpu: Cpu {
             proxy_user_s: Some(0.01),
             proxy_system_s: Some(0.02),
-            proxy_s_per_10k: Some(3.0),
+            proxy_s_per_10k: (!is_bulk).then_some(3.0),
+            proxy_s_per_gb: is_bulk.then_some(0.25),
             load_busy: Some(0.5),
             ..Cpu::default()
         },

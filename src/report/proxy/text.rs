@@ -1,22 +1,22 @@
 //! What a person reads of `bench proxy`: a block a scenario, with what the proxy adds and how far that can be trusted.
 
+mod pairs;
+
 use std::io::{self, Write};
 
-use super::{Added, Compared, Overhead, Record, Run, Total};
+use super::{Added, BUSY, Compared, Overhead, Record, Run, Total, limited_by_load};
 use crate::report::text::layout::{figure, list, sentence};
-
 use crate::stats::difference::Difference;
 use crate::stats::latency::Summary;
 use crate::stats::ratio::{FEWEST, Interval, Ratio};
 use crate::units::{grouped, short_ns};
 
+pub use pairs::between;
+
 /// Widths: of the label, the rate, each latency.
 const LABEL: usize = 18;
 const RATE: usize = 13;
 const LATENCY: usize = 10;
-
-/// From here on the load generator may have been what limited a path.
-const BUSY: f64 = 0.95;
 
 /// Writes all there is to say of a command's runs.
 ///
@@ -291,14 +291,8 @@ fn errors(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
 fn notes(record: &Record, out: &mut impl Write) -> io::Result<()> {
     for total in &record.totals {
         if let Some(busy) = total.load_busy.filter(|busy| *busy >= BUSY) {
-            let note = format!(
-                "{} {}: the load generator's threads were busy {:.0} % of the time, so they may be what limited it; try \
-                 more --load-threads",
-                total.scenario,
-                total.path,
-                busy * 100.0
-            );
-            sentence(out, "note", &note)?;
+            let path = format!("{} {}", total.scenario, total.path);
+            sentence(out, "note", &limited_by_load(&path, busy))?;
         }
     }
     let rounds = record.overhead.iter().map(|of| of.rounds).min();

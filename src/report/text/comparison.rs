@@ -2,8 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::layout::{INDENT, figure, fill, list, plain, sentence};
-use crate::report::comparison::between::Between;
+use super::layout::{INDENT, beside, figure, fill, list, plain, sentence, times};
 use crate::report::comparison::latency;
 use crate::report::record::{Compared, Ratios, Run};
 use crate::stats::ratio::{FEWEST, Interval, Ratio, Verdict};
@@ -84,41 +83,6 @@ pub fn comparison(rows: &[Compared], out: &mut impl Write) -> io::Result<()> {
         setting(row, out)?;
     }
     verdicts(rows, out)
-}
-
-/// Writes what two saved records say of each other.
-///
-/// # Errors
-/// Those of `out`.
-pub fn between(between: &Between, out: &mut impl Write) -> io::Result<()> {
-    for (side, source) in [("base", &between.base), ("new", &between.new)] {
-        let parts = [
-            source.path.display().to_string(),
-            source.started_at.clone(),
-            format!("wirebench {}", source.wirebench),
-        ];
-        list(out, side, parts)?;
-    }
-    writeln!(out)?;
-    comparison(&between.comparison, out)?;
-    for (side, settings) in [
-        ("base", &between.only_in_base),
-        ("new", &between.only_in_new),
-    ] {
-        if !settings.is_empty() {
-            let settings = settings.join("; ");
-            sentence(
-                out,
-                "",
-                &format!("only in {side}, not compared: {settings}"),
-            )?;
-        }
-    }
-    for (number, note) in between.notes.iter().enumerate() {
-        let label = if number == 0 { "note" } else { "" };
-        sentence(out, &format!("{label:<INDENT$}"), note)?;
-    }
-    Ok(())
 }
 
 fn setting(row: &Compared, out: &mut impl Write) -> io::Result<()> {
@@ -217,22 +181,6 @@ fn verdict(setting: &str, base: &str, ratio: Option<Ratio>) -> Vec<String> {
         told.push(format!("(95 % interval {} to {})", times(low), times(high)));
     }
     told
-}
-
-fn beside(ratio: Ratio) -> String {
-    let middle = times(ratio.ratio);
-    match ratio.interval {
-        Some(of) => format!("{middle} ({}-{})", times(of.low), times(of.high)),
-        None => middle,
-    }
-}
-
-/// A ratio to the thousandth, since differences of a few in a hundred are what is looked for.
-fn times(ratio: f64) -> String {
-    match ratio {
-        0.001..9.9995 => format!("{ratio:.3}"),
-        _ => figure(ratio),
-    }
 }
 
 /// What part was lost, in percent: not 0 when anything was.
@@ -337,9 +285,5 @@ p99 a run  no difference shown: batch 16 is 1.000 times batch 1
             "{text}"
         );
         assert!(text.contains("\npackets/s  "), "{text}");
-        assert_eq!(
-            [0.0, 0.5, 9.9999, 12.345, 1e9].map(times),
-            ["0", "0.500", "10.00", "12.35", "1,000,000,000"]
-        );
     }
 }

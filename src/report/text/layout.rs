@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::stats::ratio::Ratio;
 use crate::units::grouped;
 
 /// The longest line, in characters.
@@ -101,6 +102,23 @@ pub(in crate::report) fn percent(part: u64, whole: u64) -> String {
     format!("{} %", figure(share))
 }
 
+/// A ratio with its interval behind it, where there is one.
+pub(in crate::report) fn beside(ratio: Ratio) -> String {
+    let middle = times(ratio.ratio);
+    match ratio.interval {
+        Some(of) => format!("{middle} ({}-{})", times(of.low), times(of.high)),
+        None => middle,
+    }
+}
+
+/// A ratio to the thousandth, since differences of a few in a hundred are what is looked for.
+pub(in crate::report) fn times(ratio: f64) -> String {
+    match ratio {
+        0.001..9.9995 => format!("{ratio:.3}"),
+        _ => figure(ratio),
+    }
+}
+
 /// Without what would steer a terminal: some texts come from the other host.
 pub(in crate::report) fn plain(text: &str) -> String {
     text.replace(char::is_control, "?")
@@ -110,6 +128,14 @@ pub(in crate::report) fn plain(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn ratios_have_three_digits_behind_the_point_as_long_as_there_is_room() {
+        assert_eq!(
+            [0.0, 0.5, 9.9999, 12.345, 1e9].map(times),
+            ["0", "0.500", "10.00", "12.35", "1,000,000,000"]
+        );
+    }
 
     fn filled(label: &str, text: &str) -> String {
         let mut out = Vec::new();

@@ -5,6 +5,7 @@
 //! Plain text of at most 80 columns, the figure asked for first. A value that is missing is `-` or
 //! its line is left out; it is never 0.
 
+pub(super) mod between;
 mod comparison;
 mod costs;
 mod findings;
@@ -19,7 +20,8 @@ use self::layout::{figure, fill, list, maybe, percent, sentence};
 use super::record::{Measured, Received, Run};
 use crate::units::{grouped, short_ns};
 
-pub use comparison::{between, compared_run, comparing, comparison};
+pub use between::between;
+pub use comparison::{compared_run, comparing, comparison};
 pub use findings::findings;
 pub use live::{interval, interval_header};
 pub use repeats::repeats;
