@@ -49,8 +49,7 @@ serve_haproxy() {
 
 # serve_nginx … BUFFER
 serve_nginx() {
-    run_nginx "$1" "$4" "stream { server { listen 127.0.0.1:$port backlog=1024 reuseport; proxy_pass 127.0.0.1:$3; proxy_buffer_size $5;
-        proxy_half_close on; } }"
+    run_nginx "$1" "$4" "stream { server { listen 127.0.0.1:$port backlog=1024 reuseport; proxy_pass 127.0.0.1:$3; proxy_buffer_size $5; } }"
 }
 
 serve_socat() {
@@ -145,14 +144,14 @@ enter_all() {
     fi
     if have nginx; then enter_nginx; fi
     if have socat; then contender socat forward 1 all socat; fi
-    if have realm; then each_count realm forward half realm; fi
+    if have realm; then each_count realm forward all realm; fi
     if have gost; then
         each_count gost forward all gost
         each_count gost socks5 all gost
         each_count gost connect requests gost
     fi
     if have danted dante; then contender dante socks5 1 all dante; fi
-    if have microsocks; then contender microsocks socks5 1 half microsocks; fi
+    if have microsocks; then contender microsocks socks5 1 all microsocks; fi
     if have 3proxy; then
         contender 3proxy socks5 1 all 3proxy
         contender 3proxy connect 1 requests 3proxy

@@ -2,7 +2,7 @@
 """What bench proxy load, wrk and iperf3 say of a proxy, and the figures of several rounds as tables.
 
   proxy.py blocklist N                         a blocklist of N networks, none of them on loopback
-  proxy.py cpu PID                             CPU s that a process and its children have taken, - for no process
+  proxy.py cpu PID                             CPU s that a process and its children have taken
   proxy.py read TARGET FILE BEFORE AFTER FAILED
                                                one load's output -> "rate cpu p99 errors", - for unknown; a second line is
                                                the direct path's
@@ -43,8 +43,6 @@ def blocklist(count):
 
 def cpu(process):
     """Processes that ended count by their parent, which waited for them."""
-    if process == "-":
-        return None
     parents, ticks = {}, {}
     for entry in Path("/proc").iterdir():
         try:
@@ -185,8 +183,7 @@ def main():
         case ["blocklist", count]:
             blocklist(int(count))
         case ["cpu", process]:
-            taken = cpu(process)
-            print("-" if taken is None else taken)
+            print(cpu(process))
         case ["read", target, path, before, after, failed] if target in READERS:
             read(target, path, before, after, failed)
         case ["table", path, reference, notes]:

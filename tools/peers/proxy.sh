@@ -47,6 +47,8 @@ fail() {
 command -v python3 >/dev/null || fail "python3 is needed to read what the tools print"
 figures() { python3 "$here/figures.py" "$@"; }
 told() { python3 "$here/proxy.py" "$@"; }
+# cpu_of PROCESS: what told cpu prints.
+cpu_of() { if [[ $1 == - ]]; then echo -; else told cpu "$1"; fi; }
 
 bench=${BENCH:-${CARGO_TARGET_DIR:-$here/../../target}/release/bench}
 [[ -x $bench ]] || fail "no program at $bench; run cargo build --release, or set BENCH to one"
@@ -131,8 +133,7 @@ open_targets() {
 }
 
 # contender NAME PROTOCOL THREADS JOBS SERVE ARGUMENT...: starts it once before each target; of where that is and of its process
-# the key is its place in names and the target. Its JOBS are all, requests, bulk, or half: all but bulk and bulk-N, whose receipt
-# comes once the client has ended its half, and not through a proxy that ends both then.
+# the key is its place in names and the target. Its JOBS are all, requests or bulk.
 names=() protocols=() counts=() kinds=()
 declare -A ports=() processes=()
 contender() {
@@ -200,8 +201,8 @@ run() {
     # Bench proxy load tells the CPU time itself.
     if [[ $target != origin ]]; then process=${processes[$key]:--}; fi
     while ((failed < 2)); do
-        before=$(told cpu "$process")
-        if load "$job" "$place" "$key" && after=$(told cpu "$process") &&
+        before=$(cpu_of "$process")
+        if load "$job" "$place" "$key" && after=$(cpu_of "$process") &&
             rows=$(told read "$target" "$work/told" "$before" "$after" "$failed" 2>>"$work/told.err"); then
             note "$round" "$job" "$place" "${names[place]}" "${rows%%$'\n'*}"
             [[ $rows != *$'\n'* ]] || note "$round" "$job" "$place" direct "${rows#*$'\n'}"
@@ -217,8 +218,7 @@ run() {
 takes_part() {
     local kind=requests
     case $1 in bulk* | iperf3-*) kind=bulk ;; esac
-    if [[ ${kinds[$2]} == half && $target/$kind == origin/bulk ]]; then return 1; fi
-    [[ -n ${ports[$2-$target]:-} && ${kinds[$2]} =~ ^(all|half|$kind)$ ]]
+    [[ -n ${ports[$2-$target]:-} && ${kinds[$2]} =~ ^(all|$kind)$ ]]
 }
 
 # shellcheck source=tools/peers/contenders.sh
@@ -242,11 +242,11 @@ for ((round = 1; round <= rounds; round++)); do
 done
 
 cat >"$work/notes" <<END
-Medians of $rounds rounds of $each s each, interleaved; kernel $(uname -r), $(nproc) CPUs.
+Medians over ROUNDS=$rounds of $each s each, interleaved; kernel $(uname -r), $(nproc) CPUs.
 Ratio: $reference against that row, the median of each round's and its range; for CPU and p99 less is better.
 CPU is the proxy's, user and system, of all its processes: s per GB, µs per request. Bulk is counted where it arrives.
 bench listed enforces a blocklist of 100,000 addresses. socat, dante, microsocks, 3proxy and tinyproxy have as many processes or threads
-as they like; microsocks, tinyproxy and realm end both ways when a client ends its own, so they take no bulk of bench proxy load.
+as they like. bench proxy load waits for the end of a connection to come through; wrk ends it itself once it has the answer.
 errors: over all rounds; where a load failed as a whole it was tried again, and counts as failed.
 END
 [[ -s $work/rows ]] || fail "no contender could be run"
