@@ -129,8 +129,8 @@ each_count() {
     for count in "${threads[@]}"; do contender "$name" "$kind" "$count" "$@"; done
 }
 
-# Those who are given no number of threads compete with one of ours, however many they have. Bulk data after CONNECT is no other
-# than after SOCKS5, so it is left to that.
+# Who cannot be told how many threads to have is there with 1 only. Bulk data after CONNECT is no other than after SOCKS5, so
+# it is left to that.
 enter_all() {
     local count
     for count in "${threads[@]}"; do

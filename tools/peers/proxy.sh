@@ -8,8 +8,9 @@
 #
 # ROUNDS         how often everyone has a turn with each job
 # SECONDS_EACH   how long a turn is, in s; bench proxy load takes it twice, as it measures the direct path too
-# THREADS        numbers of threads, such as "1 2"; a peer that cannot be told competes with one of ours
-# JOBS           who loads with what; the default is all of these but iperf3-1, 13 min with all peers
+# THREADS        numbers of threads, such as "1 2"; a peer that cannot be told how many is there with 1 only
+# JOBS           who loads with what; by default "request-response connect bulk bulk-4 wrk-kept wrk-close iperf3-4", which take
+#                a quarter of an hour with ROUNDS=5 and all peers on an idle machine
 #     request-response, connect        bench proxy load, 32 connections: kept, or one for each request
 #     bulk, bulk-N                     bench proxy load, one stream or N of data to the server
 #     wrk-kept, wrk-close              wrk, 32 connections to nginx: kept, or one for each request
