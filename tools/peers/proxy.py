@@ -1,14 +1,21 @@
 #!/usr/bin/env python3
-"""What iperf3 and wrk say of a proxy, and the figures of several rounds as a table.
+"""What bench proxy load, wrk and iperf3 say of a proxy, and the figures of several rounds as tables.
 
-  proxy.py cpu PID                     CPU s that a process and its children have taken, - for no process
-  proxy.py bulk FILE BEFORE AFTER      iperf3 -J -> "rate cpu p99", - for unknown; rate in GB/s, CPU in s per GB
-  proxy.py requests FILE BEFORE AFTER  wrk --latency -> the same; rate in requests/s, CPU in µs per request, p99 in ms
-  proxy.py table FILE NOTES            tab-separated: round job threads name rate cpu p99
+  proxy.py blocklist N                         a blocklist of N networks, none of them on loopback
+  proxy.py cpu PID                             CPU s that a process and its children have taken
+  proxy.py read TARGET FILE BEFORE AFTER FAILED
+                                               one load's output -> "rate cpu p99 errors", - for unknown; a second line is
+                                               the direct path's
+  proxy.py table FILE REFERENCE NOTES          tab-separated: round job protocol threads name rate cpu p99 errors
+
+TARGET is origin (bench proxy load --json), nginx (wrk --latency) or iperf3 (iperf3 -J).
+BEFORE and AFTER are what cpu told around the load, FAILED how often it failed before. Rates are GB/s or requests/s, CPU is in
+s per GB or µs per request, p99 in ms; errors are "kind count, kind count".
 
 Needs Python 3.10 and nothing else.
 """
 
+import ipaddress
 import json
 import os
 import re
@@ -17,18 +24,25 @@ import sys
 from pathlib import Path
 
 JOBS = {
-    "bulk1": "bulk, one stream",
-    "bulk4": "bulk, four streams",
-    "kept": "requests on 32 kept connections",
-    "close": "connect, request, close; 32 at once",
+    "request-response": "bench proxy load, 32 connections that are kept",
+    "connect": "bench proxy load, 32 connections at once, a request each",
+    "bulk": "bench proxy load, streams: ",
+    "wrk-kept": "wrk, 32 connections that are kept",
+    "wrk-close": "wrk, 32 connections at once, a request each",
+    "iperf3": "iperf3, streams: ",
 }
+PROTOCOLS = {"forward": "forwarding", "socks5": "SOCKS5", "connect": "HTTP CONNECT"}
 MILLI = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+
+
+def blocklist(count):
+    """Single addresses that are no neighbours, so that nothing can be made of them but so many entries."""
+    for number in range(count):
+        print(ipaddress.IPv4Address("11.0.0.0") + 331 * number)
 
 
 def cpu(process):
     """Processes that ended count by their parent, which waited for them."""
-    if process == "-":
-        return None
     parents, ticks = {}, {}
     for entry in Path("/proc").iterdir():
         try:
@@ -46,81 +60,134 @@ def cpu(process):
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def spent(before, after):
-    return None if "-" in (before, after) else float(after) - float(before)
-
-
-def bulk(text, taken):
+def read_iperf3(text, taken):
     got = json.loads(text)["end"]["sum_received"]
     gigabytes = got["bytes"] / 1e9
-    return gigabytes / got["seconds"], taken and taken / gigabytes, None
+    return gigabytes / got["seconds"], taken and taken / gigabytes, None, {}
 
 
-def requests(text, taken):
-    if errors := re.search(r"(Socket errors: .*|Non-2xx .*)", text):
-        sys.exit(errors.group(1))
+def read_nginx(text, taken):
     count = int(re.search(r"(\d+) requests in", text).group(1))
     rate = float(re.search(r"Requests/sec: +([\d.]+)", text).group(1))
     number, unit = re.search(r"99% +([\d.]+)([a-z]+)", text).groups()
-    return rate, taken and taken / count * 1e6, float(number) * MILLI[unit]
+    errors = {}
+    if found := re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text):
+        errors = dict(zip(("connect", "read", "write", "timeout"), map(int, found.groups())))
+    if found := re.search(r"Non-2xx or 3xx responses: (\d+)", text):
+        errors["not 2xx"] = int(found.group(1))
+    return rate, taken and taken / count * 1e6, float(number) * MILLI[unit], errors
 
 
-def read(how, path, before, after):
+def read_path(text, path):
+    (run,) = (run for run in json.loads(text)["runs"] if run["path"] == path)
+    errors = {kind: count for kind, count in run["errors"].items() if kind != "total"}
+    if not run["complete"]:
+        return None, None, None, errors
+    if run["scenario"] == "bulk":
+        return run["bytes_per_s"] / 1e9, run["cpu"]["proxy_s_per_gb"], None, errors
+    cost = run["cpu"]["proxy_s_per_10k"]
+    return run["requests_per_s"], cost and cost * 100, run["latency_ns"]["p99"] / 1e6, errors
+
+
+READERS = {
+    # Its record has the proxy's CPU time, less that of the warm-up.
+    "origin": lambda text, _: [read_path(text, "proxied"), read_path(text, "direct")],
+    "nginx": lambda text, taken: [read_nginx(text, taken)],
+    "iperf3": lambda text, taken: [read_iperf3(text, taken)],
+}
+
+
+def read(target, path, before, after, failed):
+    taken = None if "-" in (before, after) else float(after) - float(before)
     try:
-        figures = how(Path(path).read_text(), spent(before, after))
+        lines = READERS[target](Path(path).read_text(), taken)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         sys.exit(f"its output makes no sense: {error!r}")
-    return "\t".join("-" if figure is None else str(figure) for figure in figures)
+    lines[0][-1]["failed"] = int(failed)
+    for *figures, errors in lines:
+        told = ", ".join(f"{kind} {count}" for kind, count in errors.items() if count)
+        print(*("-" if figure is None else figure for figure in figures), told or "-", sep="\t")
+
+
+class Row:
+    """Of one name in one table: the figures of each round, and the errors of all."""
+
+    def __init__(self):
+        self.rounds, self.errors = {}, {}
+
+    def add(self, number, figures, errors):
+        self.rounds.setdefault(number, []).append([None if text == "-" else float(text) for text in figures])
+        for error in errors.split(", ") if errors != "-" else []:
+            kind, count = error.rsplit(" ", 1)
+            self.errors[kind] = self.errors.get(kind, 0) + int(count)
+
+    def of(self, number, column):
+        """The direct path is measured beside each contender, and so several times a round."""
+        known = [run[column] for run in self.rounds.get(number, []) if run[column] is not None]
+        return statistics.median(known) if known else None
+
+    def all(self, column):
+        return [figure for number in self.rounds if (figure := self.of(number, column)) is not None]
+
+    def ratios(self, reference, column):
+        pairs = [(reference.of(number, column), self.of(number, column)) for number in self.rounds]
+        return [ours / theirs for ours, theirs in pairs if ours and theirs]
 
 
 def median(values, form):
-    values = [value for value in values if value is not None]
     return form.format(statistics.median(values)) if values else "-"
 
 
-def table(path, notes):
-    runs, sections = {}, {}
+def heading(job, protocol, threads, reference):
+    name = re.sub(r"-\d+$", "", job)
+    what = JOBS[name] + (job.removeprefix(name)[1:] or "1") * JOBS[name].endswith(" ")
+    count = "a thread each" if threads == 1 else f"{threads} threads each"
+    return f"{job}, {PROTOCOLS[protocol]} ({what}; {count}); ratio: {reference} / it"
+
+
+def section(title, rows, reference, is_bulk):
+    print(f"\n{title}\n")
+    width = max(map(len, rows))
+    columns = [("GB/s", "{:.2f}"), ("CPU s/GB", "{:.3f}")] if is_bulk else [("requests/s", "{:,.0f}"), ("CPU µs each", "{:.1f}"), ("p99 ms", "{:.2f}")]
+    heads = [f"{head:>11} {'ratio':>5}" + " " * 15 * (head == columns[0][0]) for head, _ in columns]
+    print(" " * width, *heads, "rounds  errors", sep="  ")
+    for name, row in rows.items():
+        cells = []
+        for column, (_, form) in enumerate(columns):
+            ratios = row.ratios(rows.get(reference, Row()), column)
+            cells.append(f"{median(row.all(column), form):>11} {median(ratios, '{:.2f}'):>5}")
+            if column == 0:
+                spread = f"({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
+                cells[0] += f" {spread:14}"
+        errors = ", ".join(f"{kind} {count:,}" for kind, count in row.errors.items())
+        print(f"{name:{width}}", *cells, f"{len(row.all(0)):>6}  {errors or 0}", sep="  ")
+
+
+def table(path, reference, notes):
+    sections = {}
     for line in Path(path).read_text().splitlines():
-        number, job, threads, name, *figures = line.split("\t")
-        section = (job, int(threads))
-        sections.setdefault(section, {}).setdefault(name, []).append(number)
-        runs[section, name, number] = [None if text == "-" else float(text) for text in figures]
-    for section, names in sorted(sections.items(), key=lambda entry: (list(JOBS).index(entry[0][0]) if entry[0][0] in JOBS else 9, entry[0])):
-        job, threads = section
-        is_bulk = job.startswith("bulk")
-        print(f"\n{JOBS.get(job, job)}; {'a thread' if threads == 1 else f'{threads} threads'} each\n")
-        width = max(map(len, names))
-        rate, cost = ("GB/s", "CPU s/GB") if is_bulk else ("requests/s", "CPU µs each")
-        print(f"{'':{width}}  {rate:>10}  {'ours / it':>9} {'':16}  {cost:>11}  {'ours / it':>9}  {'p99 ms':>7}  {'ours / it':>9}  rounds")
-        for name, numbers in names.items():
-            mine = [runs[section, name, number] for number in numbers]
-            ratios = [[], [], []]
-            for number in numbers:
-                ours = runs.get((section, "bench auto", number))
-                for column, ratio in enumerate(ratios):
-                    if ours and ours[column] and runs[section, name, number][column]:
-                        ratio.append(ours[column] / runs[section, name, number][column])
-            spread = f"({min(ratios[0]):.2f} to {max(ratios[0]):.2f})" if ratios[0] else ""
-            print(
-                f"{name:{width}}  {median([run[0] for run in mine], '{:.2f}' if is_bulk else '{:,.0f}'):>10}"
-                f"  {median(ratios[0], '{:.2f}'):>9} {spread:16}"
-                f"  {median([run[1] for run in mine], '{:.3f}' if is_bulk else '{:.1f}'):>11}  {median(ratios[1], '{:.2f}'):>9}"
-                f"  {median([run[2] for run in mine], '{:.2f}'):>7}  {median(ratios[2], '{:.2f}'):>9}  {len(mine):>6}"
-            )
+        number, job, protocol, threads, name, *figures, errors = line.split("\t")
+        rows = sections.setdefault((job, protocol, int(threads)), {})
+        rows.setdefault(name, Row()).add(number, figures, errors)
+    jobs = list(dict.fromkeys(job for job, _, _ in sections))
+    for job, protocol, threads in sorted(sections, key=lambda key: (jobs.index(key[0]), list(PROTOCOLS).index(key[1]), key[2])):
+        rows = sections[job, protocol, threads]
+        # The server itself comes first, then the others as they were entered.
+        first = {"direct": rows.pop("direct")} if "direct" in rows else {}
+        section(heading(job, protocol, threads, reference), first | rows, reference, job.startswith(("bulk", "iperf3")))
     print(f"\n{Path(notes).read_text().rstrip()}")
 
 
 def main():
     match sys.argv[1:]:
+        case ["blocklist", count]:
+            blocklist(int(count))
         case ["cpu", process]:
-            taken = cpu(process)
-            print("-" if taken is None else taken)
-        case ["bulk", path, before, after]:
-            print(read(bulk, path, before, after))
-        case ["requests", path, before, after]:
-            print(read(requests, path, before, after))
-        case ["table", path, notes]:
-            table(path, notes)
+            print(cpu(process))
+        case ["read", target, path, before, after, failed] if target in READERS:
+            read(target, path, before, after, failed)
+        case ["table", path, reference, notes]:
+            table(path, reference, notes)
         case _:
             sys.exit(__doc__)
 

@@ -1,40 +1,55 @@
 #!/usr/bin/env bash
-# bench proxy serve beside HAProxy, nginx stream, socat and dante on loopback, interleaved: every round loads every
-# contender once, one at a time, and what is printed are medians over the rounds. Only ratios within one such run mean
-# anything: the same setting drifts by a fifth over minutes.
+# bench proxy serve beside HAProxy, nginx stream, socat, dante and others on loopback, interleaved: every round loads every
+# contender once with every job, one at a time, and what is printed are medians over the rounds, for each protocol apart. Only
+# ratios within one such run mean anything: the same setting drifts by a fifth over minutes.
 #
-#   [ROUNDS=5] [SECONDS_EACH=2] [JOBS="bulk1 bulk4 kept close"] [THREADS="1 2"] [ONLY=regex] [BENCH=path] [BASE=path] \
-#       tools/peers/proxy.sh
+#   [ROUNDS=5] [SECONDS_EACH=1] [THREADS=1] [JOBS=...] [ONLY=regex] [REFERENCE='bench mio'] [BENCH=path] [BASE=path] \
+#       [NGINX_MODULES=folder] tools/peers/proxy.sh
 #
-# bulk1 and bulk4 are iperf3 with one stream and four, from client to server; kept and close are wrk with 32 connections
-# to an nginx that answers 200, kept open or one for each request. ONLY leaves out whom it does not match. BASE is
-# another build of bench, to be seen beside this one.
+# ROUNDS         how often everyone has a turn with each job
+# SECONDS_EACH   how long a turn is, in s; bench proxy load takes it twice, as it measures the direct path too
+# THREADS        numbers of threads, such as "1 2"; a peer that cannot be told how many is there with 1 only
+# JOBS           who loads with what; by default "request-response connect bulk bulk-4 wrk-kept wrk-close iperf3-4", which take
+#                a quarter of an hour with ROUNDS=5 and all peers on an idle machine
+#     request-response, connect        bench proxy load, 32 connections: kept, or one for each request
+#     bulk, bulk-N                     bench proxy load, one stream or N of data to the server
+#     wrk-kept, wrk-close              wrk, 32 connections to nginx: kept, or one for each request
+#     iperf3-N                         iperf3, N streams to the server
+# ONLY           leaves out whose PROTOCOL/NAME it does not match (bash regex), as "socks5/|bench mio"
+# REFERENCE      the row that the others are compared with, in each table
+# BENCH, BASE    the bench that is measured, and that loads; another build of it, to be seen beside
+# NGINX_MODULES  where ngx_stream_module.so is
 #
-# Needs bash, coreutils, python3, and iperf3 for bulk, nginx and wrk for requests. Debian: haproxy, nginx with
-# libnginx-mod-stream, socat, dante-server with proxychains4. A peer that is not installed is left out by name.
+# wrk and iperf3 speak no SOCKS and no CONNECT, so they load proxies that forward only.
+#
+# Needs bash, coreutils, python3; iperf3, and nginx with wrk, for their jobs. Debian: haproxy, nginx with libnginx-mod-stream,
+# socat, dante-server, microsocks, tinyproxy. A peer that is not installed is left out by name.
 set -euo pipefail
 
 readonly rounds=${ROUNDS:-5}
-readonly each=${SECONDS_EACH:-2}
-read -ra jobs <<<"${JOBS:-bulk1 bulk4 kept close}"
-read -ra threads <<<"${THREADS:-1 2}"
+readonly each=${SECONDS_EACH:-1}
+read -ra jobs <<<"${JOBS:-request-response connect bulk bulk-4 wrk-kept wrk-close iperf3-4}"
+read -ra threads <<<"${THREADS:-1}"
+readonly reference=${REFERENCE:-bench mio}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 # Debian keeps servers where only root looks.
 PATH=$PATH:/usr/sbin:/sbin
 # One load may take so long, in s, with what it starts.
-readonly limit=$((each + 10))
+readonly limit=$((2 * each + 15))
 
 fail() {
     echo "proxy.sh: $*" >&2
     exit 3
 }
 
-[[ $rounds =~ ^[1-9][0-9]*$ && $each =~ ^[1-9][0-9]*$ ]] ||
-    fail "ROUNDS and SECONDS_EACH are whole numbers from 1 on"
+[[ $rounds =~ ^[1-9][0-9]*$ && $each =~ ^[1-9][0-9]*$ && ${threads[*]} =~ ^[1-9][0-9]*(' '[1-9][0-9]*)*$ ]] ||
+    fail "ROUNDS, SECONDS_EACH and THREADS are whole numbers from 1 on"
 command -v python3 >/dev/null || fail "python3 is needed to read what the tools print"
 figures() { python3 "$here/figures.py" "$@"; }
 told() { python3 "$here/proxy.py" "$@"; }
+# cpu_of PROCESS: what told cpu prints.
+cpu_of() { if [[ $1 == - ]]; then echo -; else told cpu "$1"; fi; }
 
 bench=${BENCH:-${CARGO_TARGET_DIR:-$here/../../target}/release/bench}
 [[ -x $bench ]] || fail "no program at $bench; run cargo build --release, or set BENCH to one"
@@ -60,9 +75,12 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT TERM
 
+leave_out() { echo "left out: $*"; }
+
+# have PROGRAM [NAME]
 have() {
     command -v "$1" >/dev/null && return
-    echo "left out: $2 is not installed"
+    leave_out "${2:-$1} is not installed"
     return 1
 }
 
@@ -75,196 +93,162 @@ start() {
     servers+=("$started")
 }
 
-free=$(figures ports 40)
+# Servers and proxies live as long as the whole run.
+readonly whole=$((rounds * limit * 1000))
+free=$(figures ports 200)
 take_port() {
     port=$free
     free=$((free + 1))
 }
 
-# Everything but the loads lives as long as the whole run.
-readonly whole=$((rounds * limit * 100))
-take_port && readonly sink=$port
-take_port && readonly origin=$port
-
-modules=${NGINX_MODULES:-/usr/lib/nginx/modules}
-run_nginx() {
-    local name=$1 workers=$2 settings=$3
-    {
-        [[ ! -e $modules/ngx_stream_module.so ]] || echo "load_module $modules/ngx_stream_module.so;"
-        echo "worker_processes $workers; daemon off; pid $work/$name.pid; error_log stderr crit;"
-        echo "events { worker_connections 4096; }"
-        echo "$settings"
-    } >"$work/$name.conf"
-    start "$whole" "$name" nginx -p "$work" -e stderr -c "$work/$name.conf"
-}
-
-serve_bench() { start "$whole" "$1" "$5" proxy serve --listen "127.0.0.1:$port" --forward "127.0.0.1:$2" --threads "$3" --forwarding "$4"; }
-
-serve_haproxy() {
-    local name=$1 to=$2 threads=$3 option
-    shift 3
-    {
-        printf '%s\n' global "nbthread $threads" 'maxconn 4096' defaults 'mode tcp' \
-            'timeout connect 5s' 'timeout client 60s' 'timeout server 60s'
-        for option; do echo "option $option"; done
-        printf '%s\n' 'listen proxy' "bind 127.0.0.1:$port" "server target 127.0.0.1:$to"
-    } >"$work/$name.conf"
-    start "$whole" "$name" haproxy -db -f "$work/$name.conf"
-}
-
-serve_nginx() {
-    run_nginx "$1" "$3" "stream { server { listen 127.0.0.1:$port backlog=1024 reuseport; proxy_pass 127.0.0.1:$2; proxy_buffer_size $4; } }"
-}
-
-serve_socat() {
-    start "$whole" "$1" socat -b 65536 \
-        "TCP-LISTEN:$port,bind=127.0.0.1,reuseaddr,fork,backlog=1024,nodelay" "TCP:127.0.0.1:$2,nodelay"
-}
-
-# It speaks SOCKS, so clients reach it through proxychains4.
-serve_dante() {
-    cat >"$work/$1.conf" <<END
-logoutput: stderr
-internal: 127.0.0.1 port = $port
-external: 127.0.0.1
-clientmethod: none
-socksmethod: none
-client pass { from: 127.0.0.0/8 to: 0.0.0.0/0 }
-socks pass { from: 127.0.0.0/8 to: 0.0.0.0/0 }
-END
-    printf '%s\n' strict_chain quiet_mode '[ProxyList]' "socks5 127.0.0.1 $port" >"$work/$1.chain"
-    start "$whole" "$1" danted -f "$work/$1.conf" -p "$work/$1.pid"
-}
-
-# contender NAME THREADS SERVE ARGUMENT...: starts it twice, before the sink and before the origin.
-names=() of_threads=() ports=() processes=()
-contender() {
-    local name=$1 count=$2 serve=$3 to
-    shift 3
-    [[ " ${threads[*]} " == *" $count "* && $name =~ ${ONLY:-.} ]] || return 0
-    names+=("$name")
-    of_threads+=("$count")
-    for to in "$sink" "$origin"; do
-        if [[ $serve == direct ]]; then
-            ports+=("$to")
-            processes+=(-)
-            continue
-        fi
-        take_port
-        ports+=("$port")
-        "serve_$serve" "${#ports[@]}" "$to" "$count" "$@"
-        processes+=("$started")
-        figures listening tcp "$port" || fail "$name does not listen: $(head -c 300 "$work/${#ports[@]}.out")"
-    done
-}
-
-iperf3='' wrk=''
-have iperf3 'iperf3, and so bulk' && iperf3=yes
-have wrk 'wrk, and so requests' && have nginx 'nginx, and so requests' && wrk=yes
-if [[ -n $wrk ]]; then
-    port=$origin
-    run_nginx origin 1 "http { access_log off; keepalive_requests 1000000000; client_body_temp_path $work/t1;
-        proxy_temp_path $work/t2; fastcgi_temp_path $work/t3; uwsgi_temp_path $work/t4; scgi_temp_path $work/t5;
-        server { listen 127.0.0.1:$origin backlog=1024; location / { default_type text/plain; return 200 hello; } } }"
-    figures listening tcp "$origin" || fail "the origin does not listen: $(head -c 300 "$work/origin.out")"
-fi
-
-for count in "${threads[@]}"; do
-    contender direct "$count" direct
-    for forwarding in auto copy splice; do
-        contender "bench $forwarding" "$count" bench "$forwarding" "$bench"
-        [[ -z $base ]] || contender "base $forwarding" "$count" bench "$forwarding" "$base"
-    done
-done
-if have haproxy haproxy; then
-    for count in "${threads[@]}"; do
-        contender 'haproxy splice-auto' "$count" haproxy splice-auto
-        contender 'haproxy splice both' "$count" haproxy splice-request splice-response
-    done
-fi
-if have nginx 'nginx stream'; then
-    if [[ -e $modules/ngx_stream_module.so || $(nginx -V 2>&1) == *--with-stream' '* ]]; then
-        for count in "${threads[@]}"; do
-            contender 'nginx 16k' "$count" nginx 16k
-            contender 'nginx 65483' "$count" nginx 65483
-        done
-    else
-        echo "left out: nginx stream: no ngx_stream_module.so in $modules (set NGINX_MODULES)"
-    fi
-fi
-have socat socat && contender socat 1 socat
-if have danted dante && have proxychains4 'proxychains4, and so dante'; then contender dante 1 dante; fi
-((${#names[@]} > 0)) || fail "ONLY=${ONLY:-} leaves nobody"
-
-# through NUMBER COMMAND...: as it is, or by SOCKS. What it prints is in $work/told.
-through() {
-    local chain=()
-    if [[ -e $work/$1.chain ]]; then chain=(proxychains4 -f "$work/$1.chain"); fi
-    shift
-    timeout --kill-after=2 "$limit" "${chain[@]}" "$@" >"$work/told" 2>"$work/told.err"
-}
-
-# load JOB PLACE PORT-OF-A-SOCKS-PROXY'S-TARGET: one run; its figures on stdout.
-load() {
-    local job=$1 number=$2 to=$3 streams
-    case $job in
-        bulk*)
-            streams=${job#bulk}
-            start "$limit" sink iperf3 -s -1 -p "$sink"
-            figures listening tcp "$sink" || return
-            through "$number" iperf3 -c 127.0.0.1 -p "$to" -l 1M -P "$streams" -t "$each" -J
-            ;;
-        kept) through "$number" wrk -t1 -c32 "-d$each" --latency "http://127.0.0.1:$to/" ;;
-        close) through "$number" wrk -t1 -c32 "-d$each" --latency -H 'Connection: close' "http://127.0.0.1:$to/" ;;
+# target_of JOB: what the job's load goes to in the end, in $target.
+target_of() {
+    case $1 in
+        iperf3-[1-9] | iperf3-[1-9][0-9]) target=iperf3 ;;
+        wrk-kept | wrk-close) target=nginx ;;
+        request-response | connect | bulk | bulk-[1-9] | bulk-[1-9][0-9]) target=origin ;;
+        *) fail "JOBS are request-response, connect, bulk, bulk-N, wrk-kept, wrk-close and iperf3-N, not $1" ;;
     esac
 }
 
-# run ROUND JOB INDEX: one contender once, tried again once should it fail.
-run() {
-    local round=$1 job=$2 index=$3 place to before after kind=bulk row
-    place=$((2 * index))
-    if [[ $job != bulk* ]]; then
-        kind=requests
-        place=$((place + 1))
-    fi
-    to=${ports[place]}
-    if [[ -e $work/$((place + 1)).chain ]]; then
-        # Every connection of a client behind proxychains waits for the one before: that would measure proxychains.
-        [[ $job != close ]] || return 0
-        if [[ $kind == bulk ]]; then to=$sink; else to=$origin; fi
-    fi
-    for _ in 1 2; do
-        before=$(told cpu "${processes[place]}")
-        if load "$job" "$((place + 1))" "$to" && after=$(told cpu "${processes[place]}") &&
-            row=$(told "$kind" "$work/told" "$before" "$after" 2>"$work/told.err"); then
-            printf '%s\t%s\t%s\t%s\t%s\n' "$round" "$job" "${of_threads[index]}" "${names[index]}" "$row" >>"$work/rows"
+# Which targets there are, and their ports. Iperf3 is started for each load anew.
+declare -A targets=()
+open_targets() {
+    local job
+    for job in "${jobs[@]}"; do
+        target_of "$job"
+        [[ -z ${targets[$target]:-} ]] || continue
+        take_port
+        case $target in
+            iperf3) have iperf3 || continue ;;
+            nginx)
+                if ! have wrk || ! have nginx; then continue; fi
+                run_nginx_origin
+                ;;
+            origin) start "$whole" origin "$bench" proxy origin --listen "127.0.0.1:$port" --quiet ;;
+        esac
+        [[ $target == iperf3 ]] || figures listening tcp "$port" ||
+            fail "the server does not listen: $(head -c 300 "$work/$target.out")"
+        targets[$target]=$port
+    done
+}
+
+# contender NAME PROTOCOL THREADS JOBS SERVE ARGUMENT...: starts it once before each target; of where that is and of its process
+# the key is its place in names and the target. Its JOBS are all, requests or bulk.
+names=() protocols=() counts=() kinds=()
+declare -A ports=() processes=()
+contender() {
+    local name=$1 protocol=$2 count=$3 kind=$4 serve=$5 target key place=${#names[@]}
+    shift 5
+    [[ " ${threads[*]} " == *" $count "* && $protocol/$name =~ ${ONLY:-.} ]] || return 0
+    names+=("$name") protocols+=("$protocol") counts+=("$count") kinds+=("$kind")
+    for target in "${!targets[@]}"; do
+        [[ $protocol == forward || $target == origin ]] || continue
+        key=$place-$target
+        take_port
+        "serve_$serve" "$key" "$protocol" "${targets[$target]}" "$count" "$@"
+        if ! figures listening tcp "$port" 2>/dev/null; then
+            leave_out "$name ($protocol) does not listen: $(head -c 300 "$work/$key.out")"
+            kinds[place]=none
             return
         fi
+        ports[$key]=$port
+        processes[$key]=$started
     done
-    echo "round $round: $job through ${names[index]} failed twice: $(cat "$work/told.err" "$work/told" | head -c 300)" >&2
 }
+
+# Bench proxy load measures the direct path by itself; the others are told to go there.
+enter_direct() {
+    local count target
+    for count in "${threads[@]}"; do
+        for target in iperf3 nginx; do
+            [[ -n ${targets[$target]:-} && forward/direct =~ ${ONLY:-.} ]] || continue
+            ports[${#names[@]}-$target]=${targets[$target]}
+        done
+        names+=(direct) protocols+=(forward) counts+=("$count") kinds+=(all)
+    done
+}
+
+# ask COMMAND...: what it prints is in $work/told.
+ask() { timeout --kill-after=2 "$limit" "$@" >"$work/told" 2>"$work/told.err"; }
+
+# load JOB PLACE KEY: one run; its output is in $work/told.
+load() {
+    local job=$1 protocol=${protocols[$2]} to=127.0.0.1:${ports[$3]} process=${processes[$3]:-} streams=1
+    if [[ $job == *-[1-9]* ]]; then streams=${job##*-}; fi
+    case $job in
+        iperf3-*)
+            start "$limit" sink iperf3 -s -1 -p "${targets[iperf3]}"
+            figures listening tcp "${targets[iperf3]}" 2>"$work/told.err" || return
+            ask iperf3 -c 127.0.0.1 -p "${to#*:}" -l 1M -P "$streams" -t "$each" -J
+            ;;
+        wrk-kept) ask wrk -t1 -c32 "-d$each" --latency "http://$to/" ;;
+        wrk-close) ask wrk -t1 -c32 "-d$each" --latency -H 'Connection: close' "http://$to/" ;;
+        *)
+            # What went wrong is in its record, if it has come to that.
+            ask "$bench" proxy load --via "$to" --protocol "$protocol" --origin "127.0.0.1:${targets[origin]}" --server-pid "$process" \
+                --scenario "${job%-[1-9]*}" --streams "$streams" --duration "${each}s" --repeat 1 --no-save --quiet --json - ||
+                [[ -s $work/told ]]
+            ;;
+    esac
+}
+
+# note ROUND JOB PLACE NAME FIGURES: a line of $work/rows.
+note() { printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "${protocols[$3]}" "${counts[$3]}" "$4" "$5" >>"$work/rows"; }
+
+# run ROUND JOB PLACE: one contender once, tried again once should there be no figures.
+run() {
+    local round=$1 job=$2 place=$3 key=$3-$target process=- before after rows failed=0
+    # Bench proxy load tells the CPU time itself.
+    if [[ $target != origin ]]; then process=${processes[$key]:--}; fi
+    while ((failed < 2)); do
+        before=$(cpu_of "$process")
+        if load "$job" "$place" "$key" && after=$(cpu_of "$process") &&
+            rows=$(told read "$target" "$work/told" "$before" "$after" "$failed" 2>>"$work/told.err"); then
+            note "$round" "$job" "$place" "${names[place]}" "${rows%%$'\n'*}"
+            [[ $rows != *$'\n'* ]] || note "$round" "$job" "$place" direct "${rows#*$'\n'}"
+            return
+        fi
+        failed=$((failed + 1))
+        echo "round $round: $job through ${names[place]} (${protocols[place]}) failed: $(cat "$work/told.err" "$work/told" | head -c 300)" >&2
+    done
+    note "$round" "$job" "$place" "${names[place]}" "$(printf -- '-\t-\t-\tfailed %s' "$failed")"
+}
+
+# takes_part JOB PLACE
+takes_part() {
+    local kind=requests
+    case $1 in bulk* | iperf3-*) kind=bulk ;; esac
+    [[ -n ${ports[$2-$target]:-} && ${kinds[$2]} =~ ^(all|$kind)$ ]]
+}
+
+# shellcheck source=tools/peers/contenders.sh
+. "$here/contenders.sh"
+told blocklist 100000 >"$work/blocklist"
+open_targets
+enter_direct
+enter_all
+((${#ports[@]} > 0)) || fail "JOBS and ONLY leave nobody to be loaded"
 
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds" >&2
     for job in "${jobs[@]}"; do
-        case $job in
-            bulk[1-9]*) [[ -n $iperf3 ]] || continue ;;
-            kept | close) [[ -n $wrk ]] || continue ;;
-            *) fail "JOBS are bulk1, bulk4, kept and close, not $job" ;;
-        esac
+        target_of "$job"
         # Nobody is always behind the same neighbour.
         for ((n = 0; n < ${#names[@]}; n++)); do
-            run "$round" "$job" $(((n * (round % 2 ? 1 : ${#names[@]} - 1) + round - 1) % ${#names[@]}))
+            place=$(((n * (round % 2 ? 1 : ${#names[@]} - 1) + round - 1) % ${#names[@]}))
+            if takes_part "$job" "$place"; then run "$round" "$job" "$place"; fi
         done
     done
 done
 
 cat >"$work/notes" <<END
-Medians of $rounds rounds of $each s each, interleaved; kernel $(uname -r), $(nproc) CPUs.
-Bulk: iperf3 writes 1 MiB at a time, counted where it arrives. Requests: wrk with one thread and 32 connections.
-CPU is the proxy's, user and system, of all its processes: s per GB, µs per request.
-ours / it: bench auto against that row, the median of each round's ratio and its range; for CPU and p99 less is better.
-dante speaks SOCKS: its clients run within proxychains4, and its connections are not counted.
+Medians over ROUNDS=$rounds of $each s each, interleaved; kernel $(uname -r), $(nproc) CPUs.
+Ratio: $reference against that row, the median of each round's and its range; for CPU and p99 less is better.
+CPU is the proxy's, user and system, of all its processes: s per GB, µs per request. Bulk is counted where it arrives.
+bench listed enforces a blocklist of 100,000 addresses. socat, dante, microsocks, 3proxy and tinyproxy have as many processes or threads
+as they like. bench proxy load waits for the end of a connection to come through; wrk ends it itself once it has the answer.
+errors: over all rounds; where a load failed as a whole it was tried again, and counts as failed.
 END
 [[ -s $work/rows ]] || fail "no contender could be run"
-told table "$work/rows" "$work/notes"
+told table "$work/rows" "$reference" "$work/notes"
