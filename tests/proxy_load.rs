@@ -43,8 +43,14 @@ fn load(via: SocketAddr, options: &str) -> (Value, Finished) {
 
 #[track_caller]
 fn load_before(origin: SocketAddr, via: SocketAddr, options: &str) -> (Value, Finished) {
+    // Unless something else is asked for.
+    let warmup = if options.contains("--warmup") {
+        ""
+    } else {
+        "--warmup 20ms"
+    };
     let line = format!(
-        "proxy load --origin {origin} --via {via} --json - --no-save --connections 4 --repeat 1 --warmup 20ms {options}"
+        "proxy load --origin {origin} --via {via} --json - --no-save --connections 4 --repeat 1 {warmup} {options}"
     );
     let finished = start(line.split_whitespace()).wait(PATIENCE);
     let record = serde_json::from_str(&finished.stdout)
@@ -329,6 +335,34 @@ fn a_schedule_that_is_kept_has_no_errors() {
         assert_eq!(count(&run, "total"), 0, "{run:#}");
         assert_eq!(run["requests"], 15, "{run:#}");
     }
+}
+
+#[test]
+fn a_server_that_only_the_proxy_reaches_and_no_warmup() {
+    let (_origin, origin) = origin();
+    let via = without_half_closes(origin);
+    let options = "--protocol forward --no-direct --warmup 0s --duration 100ms";
+    let nobody = SocketAddr::from(([192, 0, 2, 1], 9));
+    let (record, finished) = load_before(nobody, via, options);
+    let finished = finished.done();
+    assert!(!finished.stderr.contains("direct"), "{}", finished.stderr);
+    let runs = record["runs"].as_array().unwrap();
+    let named = |key: &str| {
+        runs.iter()
+            .map(|run| run[key].as_str().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(named("scenario"), ["connect", "request-response", "bulk"]);
+    assert_eq!(named("path"), ["proxied"; 3]);
+    for run in runs {
+        assert_eq!(count(run, "total"), 0, "{run:#}");
+        assert!(run["requests"].as_u64().unwrap() > 0, "{run:#}");
+    }
+    assert_eq!(record["overhead"].as_array().unwrap().len(), 0);
+    let line = format!("proxy load --origin {origin} --no-direct");
+    start(line.split(' '))
+        .wait(PATIENCE)
+        .failed(2, &["--no-direct", "--via"]);
 }
 
 #[test]

@@ -118,7 +118,9 @@ pub fn run(
         }
         drop(warm);
         // A thread that fails hangs up instead.
-        let only_warmup = !is_warm.iter().take(threads).fold(false, BitOr::bitor);
+        let is_warm = is_warm.iter().take(threads).fold(false, BitOr::bitor);
+        // Without a warm-up nothing can have come of it.
+        let only_warmup = !is_warm && !extent.warmup.is_zero();
         let (began, before) = match only_warmup {
             true => (began, before_warmup),
             false => (monotonic_ns(), watch()),

@@ -66,6 +66,9 @@ pub(super) struct Load {
     /// Streams of bulk data at once
     #[arg(long, value_name = "N", value_parser = connections, default_value_t = 1, help_heading = "What")]
     pub(super) streams: usize,
+    /// Leave the direct path out: the origin may be one that only the proxy reaches. What the proxy adds is not known then
+    #[arg(long, help_heading = "What")]
+    pub(super) no_direct: bool,
     /// Start so many requests a second, whether or not those before are answered [default: one at a time on each connection]
     #[arg(long, value_name = "N", value_parser = rate, help_heading = "How much")]
     pub(super) rate: Option<f64>,

@@ -10,5 +10,5 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             "there is nobody to answer; name a running `bench proxy origin` with --origin ADDR:PORT",
         ));
     }
-    measure(args, || Ok(Started::default()))
+    measure(args, args.via.is_some(), || Ok(Started::default()))
 }

@@ -34,7 +34,7 @@ pub(super) fn run(own: &Own, args: &Load) -> Result<(), Failure> {
         ));
     }
     let settings = settings(own, args)?;
-    measure(args, || {
+    measure(args, true, || {
         // Its own words of trouble come first, so it is started first.
         let mut started = Started::default();
         if args.origin.is_none() {
@@ -139,12 +139,13 @@ impl Started {
     }
 }
 
-/// Measures what `args` ask for, once `start` has started what is missing.
+/// Measures what `args` ask for, once `start` has started what is missing; only the direct path unless `proxied`.
 pub(super) fn measure(
     args: &Load,
+    proxied: bool,
     start: impl FnOnce() -> Result<Started, Failure>,
 ) -> Result<(), Failure> {
-    let (scenarios, left_out) = scenarios(args)?;
+    let (scenarios, left_out) = scenarios(args, proxied)?;
     if let Some(process) = args
         .server_pid
         .iter()
@@ -181,14 +182,18 @@ pub(super) fn measure(
 }
 
 /// What is measured, and sentences on what is left out of that.
-fn scenarios(args: &Load) -> Result<(Vec<Scenario>, Vec<String>), Failure> {
+fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>), Failure> {
     let mut left_out = Vec::new();
     let mut scenarios = Vec::new();
     let asked: Vec<Scenario> = match &args.scenario {
         Some(list) => list.iter().map(|&one| one.into()).collect(),
         None => Scenario::ALL.to_vec(),
     };
-    let only_direct = args.via.is_none() && args.origin.is_some();
+    if args.no_direct && !proxied {
+        return Err(Failure::usage(
+            "--no-direct leaves nothing to measure here: say with --via ADDR:PORT which proxy to load",
+        ));
+    }
     for scenario in asked {
         let mut reasons: Vec<String> = args
             .protocol
@@ -207,7 +212,7 @@ fn scenarios(args: &Load) -> Result<(Vec<Scenario>, Vec<String>), Failure> {
         } else if reasons.len() < args.protocol.iter().count() {
             scenarios.push(scenario);
         }
-        if args.scenario.is_some() && !reasons.is_empty() && !only_direct {
+        if args.scenario.is_some() && !reasons.is_empty() && proxied {
             return Err(Failure::usage(reasons.remove(0)));
         }
         left_out.extend(reasons);
@@ -254,7 +259,7 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
         scenarios,
         origin,
         origin_process: started.origin.as_ref().map(Child::id),
-        direct: true,
+        direct: !args.no_direct,
         blocked: match args.via {
             Some(_) => args.blocked.clone(),
             None => (!started.proxies.is_empty()).then_some(blocked),
