@@ -5,7 +5,7 @@
 //! carry them out: in each, `connection` is one client and its server, `lane` the relay's hands, and `worker` a thread's loop.
 //! [`server`] is all threads.
 //!
-//! Around them: the [`resolver`] of names, the [`timers`], the [`slab`] and the [`pipes`] of a thread's connections, its [`tally`],
+//! Around them: the [`resolver`] of names, the [`timers`], the [`slab`] and the `pipes` of a thread's connections, its [`tally`],
 //! the [`options`], and the [`facts`] that are left of a connection, which go into a [`log`]. What a proxy tells a monitor are
 //! its [`metrics`], over a [`status`] server.
 
