@@ -36,10 +36,11 @@ const LOT: usize = 65_483;
 const BULK: usize = 64 * LOT;
 
 /// Engines and ways of forwarding that there are together.
-const WAYS: [(&str, Kind, Forwarding); 3] = [
+const WAYS: [(&str, Kind, Forwarding); 4] = [
     ("mio, copy", Kind::Mio, Forwarding::Copy),
     ("mio, splice", Kind::Mio, Forwarding::Splice),
     ("uring, copy", Kind::Uring, Forwarding::Copy),
+    ("uring, splice", Kind::Uring, Forwarding::Splice),
 ];
 
 /// The ways that this kernel has; the others are named.

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::engine::{Engine, forwardings, on_both_engines, on_every_engine};
+use common::engine::{Engine, FORWARDINGS, on_both_engines, on_every_engine};
 use common::{Finished, NOTICED, PATIENCE, Running, start};
 use socket2::SockRef;
 use tempfile::NamedTempFile;
@@ -126,7 +126,7 @@ fn closed_port() -> SocketAddr {
 }
 
 fn an_envelope_brings_its_message_and_the_whole_answer_back(engine: Engine) {
-    for forwarding in forwardings(engine) {
+    for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         let SocketAddr::V4(origin) = proxy.origin else {
             panic!()

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::engine::{Engine, forwardings, on_both_engines, on_every_engine};
+use common::engine::{Engine, FORWARDINGS, on_both_engines, on_every_engine};
 use common::{Finished, NOTICED, PATIENCE, Running, bench, start};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -33,6 +33,24 @@ on_both_engines!(
     told_to_stop_it_takes_nobody_new_and_lets_the_others_finish,
     those_who_do_not_finish_in_time_are_cut_off,
     told_twice_it_ends_at_once,
+);
+
+macro_rules! splicing {
+    ($($body:ident),* $(,)?) => {
+        on_every_engine!(mio_splice "--engine mio --forwarding splice", $($body),*);
+        on_every_engine!(uring_splice "--engine uring --forwarding splice", $($body),*);
+    };
+}
+
+splicing!(
+    connections_that_wait_cost_next_to_nothing,
+    a_server_that_closes_early_is_heard_to_its_last_byte,
+    who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not,
+    half_a_connection_has_less_time,
+    a_client_too_many_is_hung_up_on_until_there_is_room,
+    out_of_files_it_lets_clients_wait_without_spinning,
+    told_to_stop_it_takes_nobody_new_and_lets_the_others_finish,
+    those_who_do_not_finish_in_time_are_cut_off,
 );
 
 /// A proxy on loopback, before a server that a test plays.
@@ -179,7 +197,7 @@ fn bytes_are_exact_both_ways_in_every_forwarding(engine: Engine) {
     const BULK: usize = 50_000_000;
     const MIXED: usize = 3_000_000;
     let noise = noise();
-    for forwarding in forwardings(engine) {
+    for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding, "--threads", "2"]);
         let (client, server) = proxy.pair();
         thread::scope(|scope| {
@@ -201,8 +219,7 @@ fn bytes_are_exact_both_ways_in_every_forwarding(engine: Engine) {
         assert_eq!(count(&finished, " to clients"), MIXED as u64);
         let spliced = count(&finished, " of them spliced");
         let all = (BULK + MIXED + 2_000) as u64;
-        match *forwarding {
-            _ if engine.is_uring() => assert_eq!(spliced, 0),
+        match forwarding {
             "splice" => assert_eq!(spliced, all),
             _ => assert_eq!(spliced, 0),
         }
@@ -210,7 +227,7 @@ fn bytes_are_exact_both_ways_in_every_forwarding(engine: Engine) {
 }
 
 fn either_end_may_stop_talking_and_go_on_listening(engine: Engine) {
-    for forwarding in forwardings(engine) {
+    for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         for client_first in [true, false] {
             let (client, server) = proxy.pair();
@@ -231,7 +248,7 @@ fn either_end_may_stop_talking_and_go_on_listening(engine: Engine) {
 }
 
 fn no_round_trip_waits_for_a_timer_of_tcp(engine: Engine) {
-    for forwarding in forwardings(engine) {
+    for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         let (client, server) = proxy.pair();
         client.set_nodelay(true).unwrap();
@@ -250,15 +267,24 @@ fn no_round_trip_waits_for_a_timer_of_tcp(engine: Engine) {
 }
 
 fn urgent_bytes_go_in_line_and_hold_nothing_up(engine: Engine) {
-    let proxy = Proxy::start(engine, &[]);
-    let (mut client, mut server) = proxy.pair();
-    SockRef::from(&server).set_out_of_band_inline(true).unwrap();
-    client.write_all(b"before ").unwrap();
-    SockRef::from(&client).send_out_of_band(b"!").unwrap();
-    client.write_all(b" after").unwrap();
-    let mut heard = [0; 14];
-    server.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"before ! after");
+    for forwarding in FORWARDINGS {
+        let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
+        let (mut client, mut server) = proxy.pair();
+        SockRef::from(&server).set_out_of_band_inline(true).unwrap();
+        let mut hears = |what: &[u8]| {
+            let mut heard = vec![0; what.len()];
+            server.read_exact(&mut heard).unwrap();
+            assert_eq!(heard, what, "{forwarding}");
+        };
+        client.write_all(b"before ").unwrap();
+        SockRef::from(&client).send_out_of_band(b"!").unwrap();
+        client.write_all(b" after").unwrap();
+        hears(b"before ! after");
+        SockRef::from(&client).send_out_of_band(b"?").unwrap();
+        hears(b"?");
+        client.write_all(b"all").unwrap();
+        hears(b"all");
+    }
 }
 
 /// Resident memory of a process, in bytes.
@@ -275,7 +301,7 @@ fn memory(program: &Running) -> usize {
 
 fn who_does_not_read_holds_the_other_up_and_costs_no_memory(engine: Engine) {
     let noise = noise();
-    for forwarding in forwardings(engine) {
+    for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         let before = memory(&proxy.program);
         let (mut client, server) = proxy.pair();
@@ -329,7 +355,7 @@ fn a_server_that_is_not_there_is_a_reset_for_the_client(engine: Engine) {
 }
 
 fn a_reset_of_either_end_reaches_the_other(engine: Engine) {
-    for forwarding in forwardings(engine) {
+    for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         for client_breaks in [true, false] {
             let (client, server) = proxy.pair();
@@ -554,8 +580,6 @@ fn what_cannot_be_is_refused_by_its_name() {
     with(&["127.0.0.1:1", "--threads", "0"]).failed(2, &["'0'", "1 to 1024"]);
     with(&["127.0.0.1:1", "--forwarding", "magic"]).failed(2, &["'magic'", "splice"]);
     with(&["127.0.0.1:1", "--engine", "magic"]).failed(2, &["'magic'", "uring"]);
-    with(&["127.0.0.1:1", "--engine", "uring", "--forwarding", "splice"])
-        .failed(2, &["--forwarding splice", "--engine mio", "copy"]);
     with(&["127.0.0.1:1", "--idle-timeout", "0s"]).failed(2, &["'0s'", "30s"]);
     bench(["proxy", "origin", "--listen", &taken]).failed(3, &[&taken, "--listen"]);
 }

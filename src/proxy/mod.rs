@@ -5,8 +5,8 @@
 //! carry them out: in each, `connection` is one client and its server, `lane` the relay's hands, and `worker` a thread's loop.
 //! [`server`] is all threads.
 //!
-//! Around them: the [`resolver`] of names, the [`timers`] and the [`slab`] of a thread's connections, its [`tally`], the
-//! [`options`], and the [`facts`] that are left of a connection, which go into a [`log`]. What a proxy tells a monitor are
+//! Around them: the [`resolver`] of names, the [`timers`], the [`slab`] and the `pipes` of a thread's connections, its [`tally`],
+//! the [`options`], and the [`facts`] that are left of a connection, which go into a [`log`]. What a proxy tells a monitor are
 //! its [`metrics`], over a [`status`] server.
 
 mod epoll;
@@ -16,6 +16,7 @@ pub mod log;
 mod lot;
 pub mod metrics;
 pub mod options;
+mod pipes;
 mod progress;
 pub mod relay;
 pub mod resolver;

@@ -60,20 +60,6 @@ impl Default for Options {
     }
 }
 
-impl Options {
-    /// Why these do not go together, if they do not.
-    ///
-    /// With io_uring all is copied: a splice goes through worker threads there, which costs more than the copy.
-    pub fn refused(&self) -> Option<&'static str> {
-        match (self.engine, self.forwarding) {
-            (Kind::Uring, Forwarding::Splice) => Some(
-                "--forwarding splice works with --engine mio only: on io_uring a splice goes through worker threads, which costs more than the copy; choose --forwarding copy or auto",
-            ),
-            _ => None,
-        }
-    }
-}
-
 /// How long a connection may wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {

@@ -75,7 +75,8 @@ pub enum Readable {
     Open,
     /// It has said all it will, and what was not read yet is there.
     Last,
-    /// It holds urgent data or failed: a short read proves nothing, and it is read until it says so itself.
+    /// It holds urgent data or failed: a short read proves nothing, and it is read until it says so itself, by a copy in the
+    /// end.
     Doubtful,
 }
 
@@ -206,8 +207,11 @@ impl Flow {
         self.counts.filled += bytes as u64;
     }
 
-    /// The source has nothing now.
+    /// The source has nothing now, or nothing for a pipe: splice(2) stops before an urgent byte for good, which a copy takes.
     pub fn source_empty(&mut self) {
+        if self.via == Via::Pipe && self.doubtful && self.held == 0 {
+            return self.copy();
+        }
         self.readable = false;
         self.doubtful = false;
     }
@@ -229,8 +233,7 @@ impl Flow {
     /// No pipe can be had for [`Step::Fill`]: copies, and asks again after [`COPIES`] lots.
     pub fn no_pipe(&mut self) {
         if self.held == 0 {
-            self.via = Via::Copy;
-            self.copies = 0;
+            self.copy();
             self.counts.no_pipe += 1;
         }
     }
@@ -294,6 +297,12 @@ impl Flow {
     /// All that the source gave went to the sink, whose write side is shut.
     pub fn is_shut(&self) -> bool {
         self.state == State::Shut
+    }
+
+    /// Copies the next lots. Nothing may be in hand.
+    fn copy(&mut self) {
+        self.via = Via::Copy;
+        self.copies = 0;
     }
 
     /// Whether the next lot is copied or goes through a pipe. Nothing may be in hand.

@@ -20,13 +20,8 @@ impl Engine {
 }
 
 #[allow(dead_code, reason = "not every test program runs a proxy")]
-/// The ways that a proxy with this engine can be told to forward.
-pub(crate) fn forwardings(engine: Engine) -> &'static [&'static str] {
-    match engine.is_uring() {
-        true => &["auto", "copy"],
-        false => &["auto", "copy", "splice"],
-    }
-}
+/// The ways that a proxy can be told to forward.
+pub(crate) const FORWARDINGS: [&str; 3] = ["auto", "copy", "splice"];
 
 /// The engine, unless this kernel lacks it.
 pub(crate) fn available(options: &'static str) -> Option<Engine> {

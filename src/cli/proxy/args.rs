@@ -264,7 +264,7 @@ pub(super) enum ForwardingArg {
     Auto,
     /// Read and write
     Copy,
-    /// Through a pipe (splice), unless none can be had; with --engine mio only
+    /// Through a pipe (splice), unless none can be had
     Splice,
 }
 

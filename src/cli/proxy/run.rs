@@ -72,11 +72,6 @@ fn settings(own: &Own, args: &Load) -> Result<Vec<Setting>, Failure> {
     let mut all = Vec::new();
     for &engine in own.engine.iter() {
         for &forwarding in own.forwarding.iter() {
-            // There is no such proxy; by itself it is refused in the proxy's own words.
-            let is_no_proxy = (engine, forwarding) == (EngineArg::Uring, ForwardingArg::Splice);
-            if is_no_proxy && own.engine.iter().count() * own.forwarding.iter().count() > 1 {
-                continue;
-            }
             for &protocol in args.protocol.iter() {
                 let varied = [
                     (own.engine.iter().count(), name(engine)),

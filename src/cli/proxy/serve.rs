@@ -127,9 +127,6 @@ fn options(args: &Args) -> Result<Options, Failure> {
         drain: args.drain_timeout,
         ..Options::default()
     };
-    if let Some(reason) = options.refused() {
-        return Err(Failure::usage(reason));
-    }
     if options.engine == Kind::Uring {
         uring::available(&UringSettings::default())
             .map_err(|reason| Failure::Undone(format!("cannot do --engine uring: {reason}")))?;

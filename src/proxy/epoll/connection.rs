@@ -22,10 +22,9 @@ use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::handshake::{Handshake, Next};
 use crate::proxy::lot::BUFFER;
 use crate::proxy::options::{LINGER, REQUEST, Timeouts};
+use crate::proxy::pipes::unsent;
 use crate::proxy::progress::Progress;
-use crate::proxy::relay::{
-    Counts, Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via,
-};
+use crate::proxy::relay::{Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via};
 use crate::proxy::resolver::{Inbox, Resolver};
 use crate::proxy::rules::Rules;
 use crate::proxy::shared::{Place, is_starved};
@@ -297,7 +296,6 @@ impl Connection {
         self.progress.count(&self.relay, &shop.tally);
         let [to_server, to_client] =
             [&self.relay.to_server, &self.relay.to_client].map(|flow| flow.counts());
-        // What broke has nothing in hand by its own account, and yet its pipe is not empty.
         self.to_server.put_down(&mut shop.means, unsent(to_server));
         self.to_client.put_down(&mut shop.means, unsent(to_client));
         self.progress
@@ -551,8 +549,4 @@ impl Connection {
     pub(super) fn is_due(&mut self, key: Key, timers: &mut Timers<Key>, now: u64) -> bool {
         timers.is_due(key, &mut self.timer, now)
     }
-}
-
-fn unsent(counts: Counts) -> usize {
-    usize::try_from(counts.filled - counts.drained).unwrap_or(usize::MAX)
 }

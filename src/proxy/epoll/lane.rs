@@ -11,6 +11,7 @@ use mio::net::TcpStream;
 
 use super::means::Means;
 use crate::proxy::lot::measured;
+use crate::proxy::pipes::Lot;
 use crate::proxy::relay::{Direction, Relay, Step, Via};
 use crate::sys::pipe::Pipe;
 use crate::sys::tcp;
@@ -131,30 +132,22 @@ impl Lane {
         mut source: &TcpStream,
         means: &mut Means,
     ) -> io::Result<Filled> {
-        let bytes = match via {
+        Ok(match via {
             Via::Copy => {
                 let most = most.min(means.buffer.len());
-                source.read(means.buffer.get_mut(..most).unwrap_or_default())?
-            }
-            Via::Pipe => {
-                let Some(pipe) = means.pipes.take() else {
-                    return Ok(Filled::NoPipe);
-                };
-                match pipe.fill(source.as_fd(), most) {
-                    Ok(bytes) if bytes > 0 => {
-                        self.pipe = Some(pipe);
-                        bytes
-                    }
-                    nothing => {
-                        means.pipes.give(pipe, 0);
-                        nothing?
-                    }
+                match source.read(means.buffer.get_mut(..most).unwrap_or_default())? {
+                    0 => Filled::End,
+                    bytes => Filled::Bytes(bytes),
                 }
             }
-        };
-        Ok(match bytes {
-            0 => Filled::End,
-            bytes => Filled::Bytes(bytes),
+            Via::Pipe => match means.pipes.fill(source.as_fd(), most)? {
+                Lot::Bytes(pipe, bytes) => {
+                    self.pipe = Some(pipe);
+                    Filled::Bytes(bytes)
+                }
+                Lot::End => Filled::End,
+                Lot::NoPipe => Filled::NoPipe,
+            },
         })
     }
 

@@ -103,6 +103,24 @@ fn a_short_copy_saves_a_read() {
 }
 
 #[test]
+fn what_no_pipe_takes_is_copied() {
+    let mut flow = Flow::new(Forwarding::Splice, 100);
+    flow.writable();
+    flow.readable(Readable::Doubtful);
+    flow.filled(10);
+    flow.drained(10);
+    flow.source_empty();
+    assert!(matches!(flow.step(), Step::Fill { via: Via::Copy, .. }));
+    flow.source_empty();
+    assert_eq!(flow.step(), Step::AwaitSource);
+    for _ in 0..COPIES {
+        assert_eq!(lot(&mut flow, 1), Via::Copy);
+    }
+    assert_eq!(lot(&mut flow, 1), Via::Pipe);
+    assert_eq!(flow.counts().no_pipe, 0);
+}
+
+#[test]
 fn the_last_short_copy_is_known_to_be_the_end() {
     let mut flow = Flow::new(Forwarding::Copy, 100);
     flow.writable();

@@ -24,6 +24,7 @@ use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::handshake::{Handshake, Next};
 use crate::proxy::lot::BUFFER;
 use crate::proxy::options::{LINGER, REQUEST, Timeouts};
+use crate::proxy::pipes::unsent;
 use crate::proxy::progress::Progress;
 use crate::proxy::relay::{Direction, Forwarding, Readable, Relay, Side, Step, Verdict};
 use crate::proxy::resolver::{Inbox, Resolver};
@@ -43,6 +44,7 @@ pub(super) struct Shop {
     pub(super) inbox: Arc<Inbox>,
     pub(super) tally: Arc<Tally>,
     pub(super) timeouts: Timeouts,
+    pub(super) forwarding: Forwarding,
     /// Connections that could not be given a socket for want of file descriptors or memory.
     pub(super) starved: Vec<Key>,
 }
@@ -123,9 +125,7 @@ impl Connection {
             None => from,
         };
         let handshake = Handshake::new(&shop.rules, from, local, place.is_none());
-        // Lots are copied, whatever was asked for: see `Options::refused`. A receive or a send waits by itself, so both ends
-        // are always ready; short receives prove nothing that the completion does not say.
-        let mut relay = Relay::new(Forwarding::Copy, BUFFER);
+        let mut relay = Relay::new(shop.forwarding, BUFFER);
         relay.to_client.writable();
         let mut connection = Self {
             phase: Phase::Hearing,
@@ -303,6 +303,7 @@ impl Connection {
                 Some(Fate::Waits)
             }
             Err(error) if is_starved(&error) => {
+                shop.means.pipes.shrink();
                 shop.starved.push(key);
                 Some(Fate::Waits)
             }
@@ -350,8 +351,10 @@ impl Connection {
             }
         }
         self.progress.count(&self.relay, &shop.tally);
-        self.to_server.put_down(&mut shop.means);
-        self.to_client.put_down(&mut shop.means);
+        let [to_server, to_client] =
+            [&self.relay.to_server, &self.relay.to_client].map(|flow| flow.counts());
+        self.to_server.put_down(&mut shop.means, unsent(to_server));
+        self.to_client.put_down(&mut shop.means, unsent(to_client));
         self.progress
             .facts(self.handshake.known, &self.relay, ending, now)
     }
@@ -449,8 +452,15 @@ impl Connection {
             self.relay.to_server.ended();
         }
         self.relay.to_server.writable();
-        self.relay.to_server.readable(Readable::Doubtful);
-        self.relay.to_client.readable(Readable::Doubtful);
+        match shop.forwarding {
+            Forwarding::Splice => self.set_nonblocking(true),
+            // A receive or a send waits by itself, so both ends are always ready; a short receive proves nothing that its
+            // completion does not say.
+            Forwarding::Auto | Forwarding::Copy => {
+                self.relay.to_server.readable(Readable::Doubtful);
+                self.relay.to_client.readable(Readable::Doubtful);
+            }
+        }
         self.phase = Phase::Relaying;
         self.progress.connected(now);
         self.put_off(key, shop, now);
@@ -499,7 +509,25 @@ impl Connection {
         let heard = false;
         self.phase = Phase::Lingering { ending, heard };
         self.server = None;
+        if shop.forwarding == Forwarding::Splice {
+            self.set_nonblocking(false);
+        }
         self.put_off(key, shop, now);
+    }
+
+    /// Whether an attempt comes back at once instead of waiting, as splice(2) by this very thread has to.
+    fn set_nonblocking(&mut self, nonblocking: bool) {
+        let ends = [
+            (Direction::ToServer, Some(&self.client)),
+            (Direction::ToClient, self.server.as_ref()),
+        ];
+        for (direction, stream) in ends {
+            if stream.is_some_and(|stream| stream.set_nonblocking(nonblocking).is_err()) {
+                self.relay.source_failed(direction);
+            }
+        }
+        self.to_server.set_nonblocking(nonblocking);
+        self.to_client.set_nonblocking(nonblocking);
     }
 
     /// Brings the client what it is told last, and waits for it to hang up. What it says is thrown away.

@@ -8,8 +8,11 @@
 //! ```
 //!
 //! A lot is sent from the buffer that it came in, and the next one is asked for when all of it is sent. While a receive waits,
-//! it has no buffer.
+//! it has no buffer. Splicing is in [`splice`].
 
+mod splice;
+
+use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -21,8 +24,9 @@ use super::means::{Act, Means};
 use crate::engine::uring::buffers::GROUP;
 use crate::engine::uring::ring::Completion;
 use crate::proxy::lot::measured;
-use crate::proxy::relay::{Direction, Relay, Step};
+use crate::proxy::relay::{Direction, Readable, Relay, Step, Via};
 use crate::proxy::slab::Key;
+use crate::sys::pipe::Pipe;
 
 /// Waits for the socket to be readable before the first attempt (`IORING_RECVSEND_POLL_FIRST`, io_uring_enter(2)).
 const POLL_FIRST: u16 = 1;
@@ -32,8 +36,14 @@ pub(super) struct Lane {
     hand: Hand,
     /// Comes behind what is in hand, which may be on its way and so stays as it is.
     later: Vec<u8>,
+    /// With bytes in it.
+    pipe: Option<Pipe>,
     receiving: bool,
     sending: bool,
+    /// What is under way only waits until it could be done.
+    polling: bool,
+    /// What its sockets cannot do at once they do not wait for.
+    nonblocking: bool,
     /// The source has something, as far as is known.
     likely: bool,
     /// There was no buffer to receive into.
@@ -60,8 +70,11 @@ impl Lane {
         Self {
             hand: Hand::Nothing,
             later: Vec::new(),
+            pipe: None,
             receiving: false,
             sending: false,
+            polling: false,
+            nonblocking: false,
             likely,
             dry: false,
         }
@@ -72,12 +85,12 @@ impl Lane {
         self.later.extend_from_slice(bytes);
     }
 
-    /// A receive is under way.
+    /// A receive is under way, or a poll before one.
     pub(super) fn is_receiving(&self) -> bool {
         self.receiving
     }
 
-    /// A send is under way.
+    /// A send is under way, or a poll before one.
     pub(super) fn is_sending(&self) -> bool {
         self.sending
     }
@@ -90,17 +103,37 @@ impl Lane {
         (source, sink): (&TcpStream, &TcpStream),
         means: &mut Means,
     ) {
+        let mut lots = means.lots();
         while !(self.receiving || self.sending || self.dry) {
             match relay.step(direction) {
-                Step::Fill { most, .. } => {
-                    let most = measured(relay, direction, sink, most);
-                    self.receive((key, direction), source, most, means);
+                // It comes back at once, but behind others.
+                Step::Fill { via: Via::Pipe, .. } if lots == 0 => {
+                    self.await_source((key, direction), source, means);
                 }
-                Step::Drain { .. } => self.send((key, direction), sink, means),
+                Step::Fill { via, most } => {
+                    let most = measured(relay, direction, sink, most);
+                    match via {
+                        Via::Copy => self.receive((key, direction), source, most, means),
+                        Via::Pipe => {
+                            lots -= 1;
+                            self.fill(relay, direction, source, most, means);
+                        }
+                    }
+                }
+                Step::Drain { via, most, .. } => match via {
+                    Via::Copy => self.send((key, direction), sink, means),
+                    Via::Pipe => self.drain(relay, direction, sink, most, means),
+                },
                 Step::Shut => {
                     // It fails only where the peer is gone, which the other direction meets by itself.
                     let _ = sink.shutdown(Shutdown::Write);
                     relay.flow(direction).shut();
+                }
+                Step::AwaitSource if self.nonblocking => {
+                    self.await_source((key, direction), source, means);
+                }
+                Step::AwaitSink if self.nonblocking => {
+                    self.await_sink((key, direction), sink, means);
                 }
                 Step::AwaitSource | Step::AwaitSink | Step::Over => return,
             }
@@ -132,7 +165,7 @@ impl Lane {
     /// Asks for what is in hand to be sent.
     fn send(&mut self, (key, direction): (Key, Direction), sink: &TcpStream, means: &mut Means) {
         if let Hand::Nothing = self.hand {
-            let bytes = std::mem::take(&mut self.later);
+            let bytes = mem::take(&mut self.later);
             self.hand = Hand::Own { bytes, gone: 0 };
         }
         let pool = &means.kept.memory;
@@ -169,6 +202,10 @@ impl Lane {
         (key, direction): (Key, Direction),
         means: &mut Means,
     ) {
+        if mem::take(&mut self.polling) {
+            (self.receiving, self.likely) = (false, true);
+            return relay.flow(direction).readable(Readable::Open);
+        }
         match self.heard(completion, key, means) {
             Heard::Bytes(buffer, bytes) => {
                 relay.flow(direction).filled(bytes);
@@ -179,6 +216,7 @@ impl Lane {
                 };
             }
             Heard::End => relay.flow(direction).ended(),
+            Heard::Nothing if self.nonblocking => relay.flow(direction).source_empty(),
             Heard::Nothing => {}
             Heard::Failed => relay.source_failed(direction),
         }
@@ -187,6 +225,9 @@ impl Lane {
     /// The same for somebody else than the relay, who gives the buffer back.
     pub(super) fn heard(&mut self, completion: Completion, key: Key, means: &mut Means) -> Heard {
         self.receiving = false;
+        if mem::take(&mut self.polling) {
+            return Heard::Nothing;
+        }
         self.likely = completion.leaves_some();
         if let Some(buffer) = completion.buffer() {
             means.kept.memory.taken();
@@ -224,23 +265,29 @@ impl Lane {
         means: &mut Means,
     ) {
         self.sending = false;
+        if mem::take(&mut self.polling) {
+            return relay.flow(direction).writable();
+        }
         let sent = match completion.errno() {
             None if completion.result > 0 => completion.result as usize,
             Some(libc::EAGAIN | libc::EINTR | libc::ECANCELED) => 0,
             _ => {
                 relay.flow(direction).broken();
-                return self.put_down(means);
+                return self.put_down(means, 0);
             }
         };
         relay.flow(direction).drained(sent);
         match &mut self.hand {
             Hand::Lent { bytes, gone, .. } if *gone + sent < *bytes => *gone += sent,
             Hand::Own { bytes, gone } if *gone + sent < bytes.len() => *gone += sent,
-            _ => self.put_down(means),
+            _ => self.put_down(means, 0),
         }
         // It was not to wait, and there is no room.
         if completion.errno() == Some(libc::EAGAIN) {
             self.move_out(means);
+            if self.nonblocking {
+                relay.flow(direction).sink_full();
+            }
         }
     }
 
@@ -263,9 +310,13 @@ impl Lane {
         }
     }
 
-    /// Gives back what holds the bytes of this direction. No send of them may be under way.
-    pub(super) fn put_down(&mut self, means: &mut Means) {
-        match std::mem::take(&mut self.hand) {
+    /// Gives back what held the bytes of this direction, `held` of which are in its pipe still. No send of them may be under
+    /// way.
+    pub(super) fn put_down(&mut self, means: &mut Means, held: usize) {
+        if let Some(pipe) = self.pipe.take() {
+            means.pipes.give(pipe, held);
+        }
+        match mem::take(&mut self.hand) {
             Hand::Nothing => {}
             Hand::Lent { buffer, .. } => means.kept.memory.put_down(buffer),
             Hand::Own { bytes, .. } => means.spares.give(bytes),

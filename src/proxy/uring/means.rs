@@ -11,6 +11,7 @@ use crate::engine::uring::ring::{Kept, Ring};
 use crate::proxy::relay::Direction;
 use crate::proxy::slab::Key;
 use crate::proxy::spares::Spares;
+use crate::proxy::{lot, pipes};
 use crate::sys::wake::Wake;
 
 /// Requests that are submitted at once.
@@ -65,20 +66,23 @@ impl Act {
 /// The ring, and the memory that connections share.
 pub(super) struct Means {
     pub(super) kept: Kept<Pool>,
+    /// To splice through.
+    pub(super) pipes: pipes::Pool,
     /// For what a sink did not take.
     pub(super) spares: Spares,
     /// Receives that found no buffer.
     pub(super) dry: Vec<Key>,
+    lots: usize,
     /// The kernel took a request no more: the loop is over.
     failure: Option<io::Error>,
 }
 
 impl Means {
-    /// With a ring that `wake` wakes, of the thread that calls [`Ring::begin`].
+    /// With so many pipes at most, and a ring that `wake` wakes, of the thread that calls [`Ring::begin`].
     ///
     /// # Errors
     /// As io_uring_setup(2) and io_uring_register(2): not allowed, a kernel before 6.1, or too little memory.
-    pub(super) fn new(wake: &Wake) -> io::Result<Self> {
+    pub(super) fn new(wake: &Wake, pipes: usize) -> io::Result<Self> {
         // The first place is for a socket, and the listener may not have it: the ring would hold it open.
         let files = [-1, wake.as_fd().as_raw_fd()];
         let settings = UringSettings::default();
@@ -86,8 +90,10 @@ impl Means {
         let pool = Pool::new(&ring)?;
         Ok(Self {
             kept: Kept::new(ring, pool),
+            pipes: pipes::Pool::new(pipes),
             spares: Spares::default(),
             dry: Vec::new(),
+            lots: lot::turn(1),
             failure: None,
         })
     }
@@ -119,7 +125,14 @@ impl Means {
             return Err(error);
         }
         self.kept.memory.turn();
-        self.kept.ring.wait(deadline)
+        self.kept.ring.wait(deadline)?;
+        self.lots = lot::turn(self.kept.ring.ready());
+        Ok(())
+    }
+
+    /// Lots that a direction may splice before others have their turn.
+    pub(super) fn lots(&self) -> usize {
+        self.lots
     }
 }
 

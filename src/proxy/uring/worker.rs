@@ -76,8 +76,9 @@ impl Worker {
             inbox: Arc::new(Inbox::new(wake.clone())),
             tally: Arc::default(),
             timers: Timers::new(),
-            means: Means::new(wake)?,
+            means: Means::new(wake, options.pipes)?,
             timeouts: options.timeouts,
+            forwarding: options.forwarding,
             starved: Vec::new(),
         };
         Ok(Self {
@@ -236,6 +237,7 @@ impl Worker {
 
     fn pause(&mut self, now: u64) {
         self.paused = Some(now + PAUSE);
+        self.shop.means.pipes.shrink();
         self.shop.tally.paused();
         self.accept_no_more();
     }

@@ -1,5 +1,9 @@
 //! A thread's pipes. A flow has one only while bytes of its are in it, so few serve many connections.
 
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use super::relay::Counts;
 use crate::sys::pipe::Pipe;
 
 /// Room that is asked for, in bytes. A pipe is slots of a page, and one of 64 KiB is full after 16 pieces, however short; a
@@ -29,8 +33,25 @@ impl Pool {
         }
     }
 
+    /// Takes up to `most` bytes from a stream socket, into a pipe that goes back with [`Self::give`].
+    ///
+    /// # Errors
+    /// As [`Pipe::fill`].
+    pub(super) fn fill(&mut self, from: BorrowedFd<'_>, most: usize) -> io::Result<Lot> {
+        let Some(pipe) = self.take() else {
+            return Ok(Lot::NoPipe);
+        };
+        match pipe.fill(from, most) {
+            Ok(bytes) if bytes > 0 => Ok(Lot::Bytes(pipe, bytes)),
+            nothing => {
+                self.give(pipe, 0);
+                nothing.map(|_| Lot::End)
+            }
+        }
+    }
+
     /// An empty pipe; `None` when all are lent, or the kernel gives no more or none of a useful size.
-    pub(super) fn take(&mut self) -> Option<Pipe> {
+    fn take(&mut self) -> Option<Pipe> {
         if let Some(pipe) = self.free.pop() {
             return Some(pipe);
         }
@@ -59,6 +80,22 @@ impl Pool {
         self.alive -= self.free.len();
         self.free.clear();
     }
+}
+
+/// What there was to take.
+#[derive(Debug)]
+pub(super) enum Lot {
+    /// So many bytes, more than none, that are in this pipe.
+    Bytes(Pipe, usize),
+    /// The source has ended.
+    End,
+    /// None can be had.
+    NoPipe,
+}
+
+/// What a direction's pipe still holds at its end: what broke has nothing in hand by its own account.
+pub(super) fn unsent(counts: Counts) -> usize {
+    usize::try_from(counts.filled - counts.drained).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
