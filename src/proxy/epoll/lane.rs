@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use mio::net::TcpStream;
 
 use super::means::Means;
-use crate::proxy::lot::measured;
+use crate::proxy::lot::{SLICE, measured};
 use crate::proxy::pipes::Lot;
 use crate::proxy::relay::{Direction, Relay, Step, Via};
 use crate::sys::pipe::Pipe;
@@ -40,7 +40,7 @@ impl Lane {
         self.rest.extend_from_slice(bytes);
     }
 
-    /// Does what `relay` says of `direction`, for as many lots as a turn has.
+    /// Does what `relay` says of `direction`, for a slice of lots at most.
     pub(super) fn drive(
         &mut self,
         relay: &mut Relay,
@@ -48,7 +48,7 @@ impl Lane {
         (source, sink): (&TcpStream, &TcpStream),
         means: &mut Means,
     ) -> Turn {
-        let mut lots = means.lots();
+        let mut lots = SLICE;
         // Bytes of the shared buffer that are gone; used only while it holds this direction's bytes.
         let mut gone = 0;
         let mut fresh = false;

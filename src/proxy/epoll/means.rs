@@ -1,6 +1,6 @@
-//! What the connections of a thread share: a buffer, pipes, and the time of the loop.
+//! What the connections of a thread share: a buffer and pipes.
 
-use crate::proxy::lot::{self, BUFFER};
+use crate::proxy::lot::BUFFER;
 use crate::proxy::pipes::Pool;
 use crate::proxy::spares::Spares;
 
@@ -13,7 +13,6 @@ pub(super) struct Means {
     pub(super) pipes: Pool,
     /// For what a sink did not take.
     pub(super) spares: Spares,
-    lots: usize,
 }
 
 impl Means {
@@ -23,17 +22,6 @@ impl Means {
             buffer: vec![0; BUFFER].into(),
             pipes: Pool::new(pipes),
             spares: Spares::default(),
-            lots: lot::turn(1),
         }
-    }
-
-    /// So many connections have a turn now.
-    pub(super) fn share(&mut self, ready: usize) {
-        self.lots = lot::turn(ready);
-    }
-
-    /// Lots that a direction may take before others have their turn.
-    pub(super) fn lots(&self) -> usize {
-        self.lots
     }
 }

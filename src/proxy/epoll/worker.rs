@@ -3,6 +3,7 @@
 //! Readiness is edge-triggered, so what is ready is remembered in the connection, and a connection that has had its turn
 //! with more to do comes back after the others.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::means::Means;
 use crate::protocol::Outcome;
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::log;
+use crate::proxy::lot::{self, SLICE};
 use crate::proxy::options::{Options, PAUSE, REFUSALS};
 use crate::proxy::resolver::{Inbox, Resolver};
 use crate::proxy::rules::Rules;
@@ -44,8 +46,12 @@ pub(in crate::proxy) struct Worker {
     connections: Slab<Connection>,
     shop: Shop,
     shared: Arc<Shared>,
-    /// Those to have a turn.
-    ready: Vec<Key>,
+    /// Those for whom something has happened: each gets a slice of lots at once.
+    fresh: Vec<Key>,
+    /// Those who have more to do than that, in turn, slice by slice.
+    busy: VecDeque<Key>,
+    /// Slices that are left of the turn of the first of these.
+    left: usize,
     /// Clients may be waiting.
     accept: bool,
     /// Nobody is accepted until then.
@@ -96,7 +102,9 @@ impl Worker {
             connections: Slab::new(),
             shop,
             shared,
-            ready: Vec::new(),
+            fresh: Vec::new(),
+            busy: VecDeque::new(),
+            left: 0,
             accept: false,
             paused: None,
             refusals: 0,
@@ -139,11 +147,11 @@ impl Worker {
                     }
                 }
             }
-            std::mem::swap(&mut self.ready, &mut turns);
-            self.shop.means.share(turns.len());
+            std::mem::swap(&mut self.fresh, &mut turns);
             for key in turns.drain(..) {
                 self.serve(key, now);
             }
+            self.serve_busy(now);
             if woken {
                 self.resolved(now);
             }
@@ -160,7 +168,9 @@ impl Worker {
 
     /// How long to sleep.
     fn wait(&self, now: u64) -> Option<Duration> {
-        if !self.ready.is_empty() || (self.accept && self.paused.is_none()) {
+        if !(self.fresh.is_empty() && self.busy.is_empty())
+            || (self.accept && self.paused.is_none())
+        {
             return Some(Duration::ZERO);
         }
         let next = [self.shop.timers.next(), self.paused, self.stopping];
@@ -173,16 +183,54 @@ impl Worker {
             && !connection.queued
         {
             connection.queued = true;
-            self.ready.push(key);
+            self.fresh.push(key);
         }
     }
 
+    /// Gives a connection a slice.
     fn serve(&mut self, key: Key, now: u64) {
+        match self.slice(key, now) {
+            // It stays queued.
+            Some(Fate::More) => self.busy.push_back(key),
+            Some(fate) => self.rest(key, fate, now),
+            None => {}
+        }
+    }
+
+    /// Gives the first of those with more to do another slice, or the next one its first. A turn is long, so that the ends of a
+    /// bulk transfer are woken seldom; and between its slices whoever else is ready has one, which takes no longer for it.
+    fn serve_busy(&mut self, now: u64) {
+        let Some(&key) = self.busy.front() else {
+            return;
+        };
+        if self.left == 0 {
+            self.left = lot::turn(self.busy.len()) / SLICE;
+        }
+        self.left -= 1;
+        match self.slice(key, now) {
+            Some(Fate::More) if self.left > 0 => {}
+            Some(Fate::More) => self.busy.rotate_left(1),
+            over => {
+                self.left = 0;
+                self.busy.pop_front();
+                if let Some(fate) = over {
+                    self.rest(key, fate, now);
+                }
+            }
+        }
+    }
+
+    fn slice(&mut self, key: Key, now: u64) -> Option<Fate> {
+        let connection = self.connections.get_mut(key)?;
+        Some(connection.serve(key, &mut self.shop, now))
+    }
+
+    /// It had its turn, and is among those to have one no more.
+    fn rest(&mut self, key: Key, fate: Fate, now: u64) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.queued = false;
-            let fate = connection.serve(key, &mut self.shop, now);
-            self.meet(key, fate, now);
         }
+        self.meet(key, fate, now);
     }
 
     fn resolved(&mut self, now: u64) {
