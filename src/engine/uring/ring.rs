@@ -270,11 +270,6 @@ impl Ring {
         }
     }
 
-    /// Completions that are there to be taken.
-    pub(crate) fn ready(&mut self) -> usize {
-        self.ring.completion().len()
-    }
-
     /// Whether the thread was woken since this was last asked.
     pub(crate) fn was_woken(&mut self) -> bool {
         mem::take(&mut self.woken)

@@ -23,7 +23,7 @@ use io_uring::{opcode, squeue};
 use super::means::{Act, Means};
 use crate::engine::uring::buffers::GROUP;
 use crate::engine::uring::ring::Completion;
-use crate::proxy::lot::measured;
+use crate::proxy::lot::{SLICE, measured};
 use crate::proxy::relay::{Direction, Readable, Relay, Step, Via};
 use crate::proxy::slab::Key;
 use crate::sys::pipe::Pipe;
@@ -103,7 +103,7 @@ impl Lane {
         (source, sink): (&TcpStream, &TcpStream),
         means: &mut Means,
     ) {
-        let mut lots = means.lots();
+        let mut lots = SLICE;
         while !(self.receiving || self.sending || self.dry) {
             match relay.step(direction) {
                 // It comes back at once, but behind others.

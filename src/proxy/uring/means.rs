@@ -8,10 +8,10 @@ use io_uring::squeue;
 use super::pool::Pool;
 use crate::engine::choice::UringSettings;
 use crate::engine::uring::ring::{Kept, Ring};
+use crate::proxy::pipes;
 use crate::proxy::relay::Direction;
 use crate::proxy::slab::Key;
 use crate::proxy::spares::Spares;
-use crate::proxy::{lot, pipes};
 use crate::sys::wake::Wake;
 
 /// Requests that are submitted at once.
@@ -72,7 +72,6 @@ pub(super) struct Means {
     pub(super) spares: Spares,
     /// Receives that found no buffer.
     pub(super) dry: Vec<Key>,
-    lots: usize,
     /// The kernel took a request no more: the loop is over.
     failure: Option<io::Error>,
 }
@@ -93,7 +92,6 @@ impl Means {
             pipes: pipes::Pool::new(pipes),
             spares: Spares::default(),
             dry: Vec::new(),
-            lots: lot::turn(1),
             failure: None,
         })
     }
@@ -125,14 +123,7 @@ impl Means {
             return Err(error);
         }
         self.kept.memory.turn();
-        self.kept.ring.wait(deadline)?;
-        self.lots = lot::turn(self.kept.ring.ready());
-        Ok(())
-    }
-
-    /// Lots that a direction may splice before others have their turn.
-    pub(super) fn lots(&self) -> usize {
-        self.lots
+        self.kept.ring.wait(deadline)
     }
 }
 
