@@ -46,8 +46,8 @@ pub(super) struct Lane {
     nonblocking: bool,
     /// The source has something, as far as is known.
     likely: bool,
-    /// There was no buffer to receive into.
-    dry: bool,
+    /// There was no buffer to receive into, or it is another's turn.
+    held_back: bool,
 }
 
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl Lane {
             polling: false,
             nonblocking: false,
             likely,
-            dry: false,
+            held_back: false,
         }
     }
 
@@ -104,13 +104,18 @@ impl Lane {
         means: &mut Means,
     ) {
         let mut lots = SLICE;
-        while !(self.receiving || self.sending || self.dry) {
+        while !(self.receiving || self.sending || self.held_back) {
             match relay.step(direction) {
                 // It comes back at once, but behind others.
                 Step::Fill { via: Via::Pipe, .. } if lots == 0 => {
                     self.await_source((key, direction), source, means);
                 }
                 Step::Fill { via, most } => {
+                    let is_bulk = relay.flow(direction).is_full() && self.likely;
+                    if via == Via::Copy && is_bulk && !means.turns.admits((key, direction)) {
+                        self.held_back = true;
+                        return;
+                    }
                     let most = measured(relay, direction, sink, most);
                     match via {
                         Via::Copy => self.receive((key, direction), source, most, means),
@@ -148,7 +153,7 @@ impl Lane {
         most: usize,
         means: &mut Means,
     ) {
-        if self.receiving || self.dry {
+        if self.receiving || self.held_back {
             return;
         }
         let receive = opcode::Recv::new(Fd(source.as_raw_fd()), ptr::null_mut(), most as u32)
@@ -188,6 +193,7 @@ impl Lane {
             .build()
             .user_data(Act::Send(direction).of(key));
         self.sending = true;
+        means.turns.sends((key, direction));
         // SAFETY: a shared buffer is not put down before the send's completion, and outlives the ring. Bytes of its own stay
         // where they are until then: `hold` leaves them alone, and their connection is not let go before; at the end
         // the ring is closed first.
@@ -242,7 +248,7 @@ impl Lane {
                 means.kept.ring.rearmed();
                 means.kept.memory.ran_dry();
                 means.dry.push(key);
-                (self.likely, self.dry) = (true, true);
+                (self.likely, self.held_back) = (true, true);
                 Heard::Nothing
             }
             // It was given up, or is to be tried again.
@@ -253,7 +259,7 @@ impl Lane {
 
     /// There are buffers again.
     pub(super) fn refill(&mut self) {
-        self.dry = false;
+        self.held_back = false;
     }
 
     /// Takes what a send came to.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use io_uring::squeue;
 
 use super::pool::Pool;
+use super::turns::Turns;
 use crate::engine::choice::UringSettings;
 use crate::engine::uring::ring::{Kept, Ring};
 use crate::proxy::pipes;
@@ -70,6 +71,8 @@ pub(super) struct Means {
     pub(super) pipes: pipes::Pool,
     /// For what a sink did not take.
     pub(super) spares: Spares,
+    /// Of bulk transfers.
+    pub(super) turns: Turns,
     /// Receives that found no buffer.
     pub(super) dry: Vec<Key>,
     /// The kernel took a request no more: the loop is over.
@@ -91,6 +94,7 @@ impl Means {
             kept: Kept::new(ring, pool),
             pipes: pipes::Pool::new(pipes),
             spares: Spares::default(),
+            turns: Turns::default(),
             dry: Vec::new(),
             failure: None,
         })
@@ -123,6 +127,8 @@ impl Means {
             return Err(error);
         }
         self.kept.memory.turn();
+        // Whoever waits for their turn is not to wait for longer than what is done at once.
+        let deadline = if self.turns.is_awaited() { 0 } else { deadline };
         self.kept.ring.wait(deadline)
     }
 }

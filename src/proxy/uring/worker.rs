@@ -158,13 +158,20 @@ impl Worker {
         }
     }
 
-    /// Those who found no buffer ask again.
+    /// Those who found no buffer ask again, and whose turn it is.
     fn refill(&mut self, now: u64) {
         for key in mem::take(&mut self.shop.means.dry) {
-            if let Some(connection) = self.connections.get_mut(key) {
-                let fate = connection.refill(key, &mut self.shop, now);
-                self.meet(key, fate, now);
-            }
+            self.go_on(key, now);
+        }
+        while let Some(key) = self.shop.means.turns.next() {
+            self.go_on(key, now);
+        }
+    }
+
+    fn go_on(&mut self, key: Key, now: u64) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let fate = connection.refill(key, &mut self.shop, now);
+            self.meet(key, fate, now);
         }
     }
 
