@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ on_both_engines!(
     no_round_trip_waits_for_a_timer_of_tcp,
     urgent_bytes_go_in_line_and_hold_nothing_up,
     who_does_not_read_holds_the_other_up_and_costs_no_memory,
+    bulk_transfers_hold_nobody_up,
     connections_that_wait_cost_next_to_nothing,
     a_server_that_is_not_there_is_a_reset_for_the_client,
     a_reset_of_either_end_reaches_the_other,
@@ -43,6 +45,7 @@ macro_rules! splicing {
 }
 
 splicing!(
+    bulk_transfers_hold_nobody_up,
     connections_that_wait_cost_next_to_nothing,
     a_server_that_closes_early_is_heard_to_its_last_byte,
     who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not,
@@ -173,7 +176,12 @@ fn say(mut to: TcpStream, noise: &[u8], total: usize, pieces: &[usize]) {
 }
 
 /// Hears exactly that.
-fn hear(mut from: TcpStream, noise: &[u8], total: usize) {
+fn hear(from: TcpStream, noise: &[u8], total: usize) {
+    assert_eq!(heard(from, noise), total);
+}
+
+/// Hears noise over and over to the end, and says how much it was.
+fn heard(mut from: TcpStream, noise: &[u8]) -> usize {
     let mut buffer = vec![0; 100_000];
     let mut heard = 0;
     loop {
@@ -190,7 +198,7 @@ fn hear(mut from: TcpStream, noise: &[u8], total: usize) {
             rest = &rest[some..];
         }
     }
-    assert_eq!(heard, total);
+    heard
 }
 
 fn bytes_are_exact_both_ways_in_every_forwarding(engine: Engine) {
@@ -323,6 +331,61 @@ fn who_does_not_read_holds_the_other_up_and_costs_no_memory(engine: Engine) {
         client.shutdown(Shutdown::Write).unwrap();
         hear(server, &noise, said);
     }
+}
+
+/// What goes on until then ends although a test fails.
+struct EndsIt<'a>(&'a AtomicBool);
+
+impl Drop for EndsIt<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Of one thread: those that never end, one that nobody reads, and small ones beside them.
+fn bulk_transfers_hold_nobody_up(engine: Engine) {
+    let (noise, proxy) = (&noise(), &Proxy::start(engine, &[]));
+    let (mut stuck, unread) = proxy.pair();
+    stuck
+        .set_write_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let mut said = 0;
+    while let Ok(bytes) = stuck.write(&noise[said % noise.len()..]) {
+        said += bytes;
+    }
+    let over = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let ends = EndsIt(over);
+        let bulk: Vec<_> = (0..4)
+            .map(|_| {
+                let (mut client, server) = proxy.pair();
+                let says = scope.spawn(move || {
+                    let mut said = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        said += client.write(&noise[said % noise.len()..]).unwrap();
+                    }
+                    client.shutdown(Shutdown::Write).unwrap();
+                    said
+                });
+                (says, scope.spawn(move || heard(server, noise)))
+            })
+            .collect();
+        for _ in 0..3 {
+            let (client, server) = proxy.pair();
+            for _ in 0..50 {
+                assert_passes(&client, &server, 1);
+                assert_passes(&server, &client, 1_000);
+            }
+        }
+        drop(ends);
+        for (says, hears) in bulk {
+            let said = says.join().unwrap();
+            assert_eq!(hears.join().unwrap(), said);
+            assert!(said > 0);
+        }
+    });
+    stuck.shutdown(Shutdown::Write).unwrap();
+    hear(unread, noise, said);
 }
 
 fn connections_that_wait_cost_next_to_nothing(engine: Engine) {
