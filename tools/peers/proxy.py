@@ -27,6 +27,7 @@ JOBS = {
     "request-response": "bench proxy load, 32 connections that are kept",
     "connect": "bench proxy load, 32 connections at once, a request each",
     "bulk": "bench proxy load, streams: ",
+    "beside": "bench proxy load, 500 requests a second beside streams: ",
     "wrk-kept": "wrk, 32 connections that are kept",
     "wrk-close": "wrk, 32 connections at once, a request each",
     "iperf3": "iperf3, streams: ",
@@ -79,19 +80,22 @@ def read_nginx(text, taken):
 
 
 def read_path(text, path):
-    (run,) = (run for run in json.loads(text)["runs"] if run["path"] == path)
+    run = next((run for run in json.loads(text)["runs"] if run["path"] == path), None)
+    if run is None:
+        return None
     errors = {kind: count for kind, count in run["errors"].items() if kind != "total"}
     if not run["complete"]:
         return None, None, None, errors
     if run["scenario"] == "bulk":
         return run["bytes_per_s"] / 1e9, run["cpu"]["proxy_s_per_gb"], None, errors
     cost = run["cpu"]["proxy_s_per_10k"]
-    return run["requests_per_s"], cost and cost * 100, run["latency_ns"]["p99"] / 1e6, errors
+    latency = run["latency_from_intended_ns"] or run["latency_ns"]
+    return run["requests_per_s"], cost and cost * 100, latency["p99"] / 1e6, errors
 
 
 READERS = {
     # Its record has the proxy's CPU time, less that of the warm-up.
-    "origin": lambda text, _: [read_path(text, "proxied"), read_path(text, "direct")],
+    "origin": lambda text, _: [path for name in ("proxied", "direct") if (path := read_path(text, name))],
     "nginx": lambda text, taken: [read_nginx(text, taken)],
     "iperf3": lambda text, taken: [read_iperf3(text, taken)],
 }

@@ -9,10 +9,11 @@
 # ROUNDS         how often everyone has a turn with each job
 # SECONDS_EACH   how long a turn is, in s; bench proxy load takes it twice, as it measures the direct path too
 # THREADS        numbers of threads, such as "1 2"; a peer that cannot be told how many is there with 1 only
-# JOBS           who loads with what; by default "request-response connect bulk bulk-4 wrk-kept wrk-close iperf3-4", which take
-#                a quarter of an hour with ROUNDS=5 and all peers on an idle machine
+# JOBS           who loads with what; by default "request-response connect bulk bulk-4 beside-4 wrk-kept wrk-close iperf3-4", which
+#                take a quarter of an hour with ROUNDS=5 and all peers on an idle machine
 #     request-response, connect        bench proxy load, 32 connections: kept, or one for each request
 #     bulk, bulk-N                     bench proxy load, one stream or N of data to the server
+#     beside-N                         bench proxy load, 500 requests a second over 4 connections, beside N such streams
 #     wrk-kept, wrk-close              wrk, 32 connections to nginx: kept, or one for each request
 #     iperf3-N                         iperf3, N streams to the server
 # ONLY           leaves out whose PROTOCOL/NAME it does not match (bash regex), as "socks5/|bench mio"
@@ -28,7 +29,7 @@ set -euo pipefail
 
 readonly rounds=${ROUNDS:-5}
 readonly each=${SECONDS_EACH:-1}
-read -ra jobs <<<"${JOBS:-request-response connect bulk bulk-4 wrk-kept wrk-close iperf3-4}"
+read -ra jobs <<<"${JOBS:-request-response connect bulk bulk-4 beside-4 wrk-kept wrk-close iperf3-4}"
 read -ra threads <<<"${THREADS:-1}"
 readonly reference=${REFERENCE:-bench mio}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -106,8 +107,8 @@ target_of() {
     case $1 in
         iperf3-[1-9] | iperf3-[1-9][0-9]) target=iperf3 ;;
         wrk-kept | wrk-close) target=nginx ;;
-        request-response | connect | bulk | bulk-[1-9] | bulk-[1-9][0-9]) target=origin ;;
-        *) fail "JOBS are request-response, connect, bulk, bulk-N, wrk-kept, wrk-close and iperf3-N, not $1" ;;
+        request-response | connect | bulk | bulk-[1-9] | bulk-[1-9][0-9] | beside-[1-9] | beside-[1-9][0-9]) target=origin ;;
+        *) fail "JOBS are request-response, connect, bulk, bulk-N, beside-N, wrk-kept, wrk-close and iperf3-N, not $1" ;;
     esac
 }
 
@@ -174,7 +175,7 @@ ask() { timeout --kill-after=2 "$limit" "$@" >"$work/told" 2>"$work/told.err"; }
 
 # load JOB PLACE KEY: one run; its output is in $work/told.
 load() {
-    local job=$1 protocol=${protocols[$2]} to=127.0.0.1:${ports[$3]} process=${processes[$3]:-} streams=1
+    local job=$1 protocol=${protocols[$2]} to=127.0.0.1:${ports[$3]} process=${processes[$3]:-} streams=1 bulk failed=''
     if [[ $job == *-[1-9]* ]]; then streams=${job##*-}; fi
     case $job in
         iperf3-*)
@@ -184,6 +185,17 @@ load() {
             ;;
         wrk-kept) ask wrk -t1 -c32 "-d$each" --latency "http://$to/" ;;
         wrk-close) ask wrk -t1 -c32 "-d$each" --latency -H 'Connection: close' "http://$to/" ;;
+        beside-*)
+            "$bench" proxy load --via "$to" --protocol "$protocol" --origin "127.0.0.1:${targets[origin]}" --no-direct --scenario bulk \
+                --streams "$streams" --duration "$((each + 5))s" --repeat 1 --no-save --quiet >/dev/null 2>&1 &
+            bulk=$!
+            ask "$bench" proxy load --via "$to" --protocol "$protocol" --origin "127.0.0.1:${targets[origin]}" --no-direct \
+                --scenario request-response --connections 4 --rate 500 --duration "${each}s" --repeat 1 --no-save --quiet --json - ||
+                [[ -s $work/told ]] || failed=yes
+            kill -INT "$bulk" 2>/dev/null || true
+            wait "$bulk" || true
+            [[ -z $failed ]]
+            ;;
         *)
             # What went wrong is in its record, if it has come to that.
             ask "$bench" proxy load --via "$to" --protocol "$protocol" --origin "127.0.0.1:${targets[origin]}" --server-pid "$process" \
