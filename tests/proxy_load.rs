@@ -73,6 +73,16 @@ fn count(run: &Value, kind: &str) -> u64 {
     run["errors"][kind].as_u64().unwrap()
 }
 
+/// Either path is without an error, and came to this.
+#[track_caller]
+fn assert_both(record: &Value, key: &str, count_of: u64) {
+    for path in ["direct", "proxied"] {
+        let run = only(record, path);
+        assert_eq!(count(&run, "total"), 0, "{run:#}");
+        assert_eq!(run[key], count_of, "{run:#}");
+    }
+}
+
 /// Nothing got through `via`, and for this reason alone; the direct path is none the worse.
 #[track_caller]
 fn assert_only(via: SocketAddr, options: &str, kind: &str) {
@@ -316,11 +326,7 @@ fn bulk_through_one_that_passes_no_half_closes_on() {
     let options = "--protocol forward --scenario bulk --mb 4";
     let (record, finished) = load_before(origin, via, options);
     finished.done();
-    for path in ["direct", "proxied"] {
-        let run = only(&record, path);
-        assert_eq!(count(&run, "total"), 0, "{run:#}");
-        assert_eq!(run["bytes"], 4_000_000, "{run:#}");
-    }
+    assert_both(&record, "bytes", 4_000_000);
 }
 
 #[test]
@@ -330,11 +336,7 @@ fn a_schedule_that_is_kept_has_no_errors() {
     let (record, finished) =
         load_before(origin, via, &format!("{KEPT} --duration 300ms --rate 50"));
     finished.done();
-    for path in ["direct", "proxied"] {
-        let run = only(&record, path);
-        assert_eq!(count(&run, "total"), 0, "{run:#}");
-        assert_eq!(run["requests"], 15, "{run:#}");
-    }
+    assert_both(&record, "requests", 15);
 }
 
 #[test]

@@ -9,20 +9,8 @@ use crate::sys::clock::realtime_ns;
 /// One connection, from the client's arrival to the end.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// Who connected.
-    pub peer: SocketAddr,
-    /// The same, or who it came for by its PROXY header.
-    pub client: SocketAddr,
-    /// How it asked, as far as that was heard.
-    pub protocol: Option<Kind>,
-    /// Where it wanted to go.
-    pub asked: Option<Destination>,
-    /// Where it went last, as given to connect(2); `None` where it did not come to that.
-    pub server: Option<SocketAddr>,
-    /// What was decided on that.
-    pub decision: Decision,
-    /// What went wrong, in words.
-    pub detail: Option<String>,
+    /// What became known of it on the way.
+    pub known: Known,
     /// When it was accepted, in ns since 1970 (UTC).
     pub accepted_at: u64,
     /// The same in ns of [`crate::sys::clock::monotonic_ns`].
@@ -43,13 +31,10 @@ impl Facts {
     /// Of a client that was hung up on as it came, at `now` of [`crate::sys::clock::monotonic_ns`].
     pub fn at_once(peer: SocketAddr, now: u64, ending: Ending, detail: String) -> Self {
         Self {
-            peer,
-            client: peer,
-            protocol: None,
-            asked: None,
-            server: None,
-            decision: Decision::Undecided,
-            detail: Some(detail),
+            known: Known {
+                detail: Some(detail),
+                ..Known::of(peer)
+            },
             accepted_at: realtime_ns(),
             accepted: now,
             connected: None,
@@ -57,6 +42,40 @@ impl Facts {
             to_server: Counts::default(),
             to_client: Counts::default(),
             ending,
+        }
+    }
+}
+
+/// What is known of a connection as it goes.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// The same, or who it came for by its PROXY header.
+    pub client: SocketAddr,
+    /// How it asked, as far as that was heard.
+    pub protocol: Option<Kind>,
+    /// Where it wanted to go.
+    pub asked: Option<Destination>,
+    /// Where it went last, as given to connect(2); `None` where it did not come to that.
+    pub server: Option<SocketAddr>,
+    /// What was decided on that.
+    pub decision: Decision,
+    /// What went wrong, in words.
+    pub detail: Option<String>,
+}
+
+impl Known {
+    /// That somebody connected.
+    pub fn of(peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            client: peer,
+            protocol: None,
+            asked: None,
+            server: None,
+            decision: Decision::Undecided,
+            detail: None,
         }
     }
 }

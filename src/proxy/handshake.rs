@@ -14,11 +14,11 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::vec;
 
-use super::facts::{Decision, Ending};
+use super::facts::{Decision, Ending, Known};
 use super::rules::Rules;
 use crate::host::Name;
 use crate::protocol::proxy_header::{self, Decoded};
-use crate::protocol::{Destination, FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
+use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
 
 /// Addresses of one name that are tried.
 const TRIES: usize = 8;
@@ -56,18 +56,6 @@ pub struct Handshake {
     pub(super) known: Known,
 }
 
-/// What is known of a connection.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) peer: SocketAddr,
-    pub(super) client: SocketAddr,
-    pub(super) protocol: Option<Kind>,
-    pub(super) asked: Option<Destination>,
-    pub(super) server: Option<SocketAddr>,
-    pub(super) decision: Decision,
-    pub(super) detail: Option<String>,
-}
-
 impl Handshake {
     /// With a client that came from `peer` to `local`. One too many is `crowded`: it is told so as soon as it has said in which
     /// protocol.
@@ -83,15 +71,7 @@ impl Handshake {
             untried: Vec::new().into_iter(),
             failure: None,
             local,
-            known: Known {
-                peer,
-                client: peer,
-                protocol: None,
-                asked: None,
-                server: None,
-                decision: Decision::Undecided,
-                detail: None,
-            },
+            known: Known::of(peer),
         }
     }
 

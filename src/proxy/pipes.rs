@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::relay::Counts;
 use crate::sys::pipe::Pipe;
 
 /// Room that is asked for, in bytes. A pipe is slots of a page, and one of 64 KiB is full after 16 pieces, however short; a
@@ -91,11 +90,6 @@ pub(super) enum Lot {
     End,
     /// None can be had.
     NoPipe,
-}
-
-/// What a direction's pipe still holds at its end: what broke has nothing in hand by its own account.
-pub(super) fn unsent(counts: Counts) -> usize {
-    usize::try_from(counts.filled - counts.drained).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

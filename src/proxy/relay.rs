@@ -201,6 +201,9 @@ impl Flow {
 
     /// Puts bytes in hand, in memory, that came from elsewhere: from a front end, before the first lot.
     pub fn hold(&mut self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         self.via = Via::Copy;
         self.copies = COPIES;
         self.held += bytes;

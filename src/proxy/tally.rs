@@ -57,8 +57,8 @@ impl Tally {
     /// One more is over; its bytes are counted already.
     pub(super) fn over(&self, facts: &Facts) {
         count(&self.endings, facts.ending.index());
-        count(&self.decisions, facts.decision.index());
-        if let Some(protocol) = facts.protocol {
+        count(&self.decisions, facts.known.decision.index());
+        if let Some(protocol) = facts.known.protocol {
             count(&self.protocols, protocol.index());
         }
         for Counts {

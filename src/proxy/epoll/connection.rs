@@ -1,16 +1,9 @@
 //! One client and its server, from the first byte to the end: what is done when something is ready.
 //!
-//! ```text
-//!   Hearing --> Resolving --> Connecting --> Relaying
-//!      |            |           |  ^ next address
-//!      +------------+-----------+--+--> Lingering: what is said is brought, then the client is to hang up
-//! ```
-//!
-//! What is decided on the way is in [`Handshake`] and [`Relay`]; this does it.
+//! What is decided on the way is in [`Life`], its handshake and its relay; this does it.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -19,50 +12,21 @@ use mio::{Interest, Registry, Token};
 use super::lane::{Lane, Turn};
 use super::means::Means;
 use crate::proxy::facts::{Ending, Facts};
-use crate::proxy::handshake::{Handshake, Next};
-use crate::proxy::lot::BUFFER;
-use crate::proxy::options::{LINGER, REQUEST, Timeouts};
-use crate::proxy::pipes::unsent;
-use crate::proxy::progress::Progress;
-use crate::proxy::relay::{Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via};
-use crate::proxy::resolver::{Inbox, Resolver};
-use crate::proxy::rules::Rules;
+use crate::proxy::handshake::Next;
+use crate::proxy::life::{Lapse, Life, Outcome, Phase};
+use crate::proxy::options::REQUEST;
+use crate::proxy::relay::{Direction, Readable, Side, Step, Via};
 use crate::proxy::shared::{Place, is_starved};
+use crate::proxy::shop;
 use crate::proxy::slab::Key;
-use crate::proxy::tally::Tally;
-use crate::proxy::timers::{Timer, Timers};
+use crate::proxy::timers::Timers;
 use crate::sys::tcp;
 
 /// Lots of what a client says to nobody that are thrown away before others have their turn.
 const UNHEARD: usize = 4;
 
 /// What a thread's connections are served with.
-pub(super) struct Shop {
-    pub(super) rules: Arc<Rules>,
-    pub(super) registry: Registry,
-    pub(super) timers: Timers<Key>,
-    pub(super) means: Means,
-    pub(super) resolver: Resolver,
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) tally: Arc<Tally>,
-    pub(super) timeouts: Timeouts,
-    pub(super) forwarding: Forwarding,
-    /// Connections that could not be given a socket for want of file descriptors or memory.
-    pub(super) starved: Vec<Key>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Hearing,
-    Resolving,
-    Connecting(Attempt),
-    Relaying,
-    /// Nothing more comes for the client; `heard` when it has hung up too.
-    Lingering {
-        ending: Ending,
-        heard: bool,
-    },
-}
+pub(super) type Shop = shop::Shop<Means>;
 
 /// How a connect(2) goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,20 +42,15 @@ enum Attempt {
 
 /// A connection.
 pub(super) struct Connection {
-    phase: Phase,
-    handshake: Box<Handshake>,
+    life: Life,
+    /// Of the phase in which it is to connect.
+    attempt: Attempt,
     client: TcpStream,
     server: Option<TcpStream>,
-    relay: Relay,
     to_server: Lane,
     to_client: Lane,
-    timer: Timer,
-    half_closed: bool,
     /// It is among those to have a turn.
     pub(super) queued: bool,
-    progress: Progress,
-    /// Among the connections that are allowed at once, unless it is one too many.
-    place: Option<Place>,
 }
 
 /// What is to become of a connection.
@@ -136,29 +95,23 @@ impl Connection {
         shop: &mut Shop,
         now: u64,
     ) -> io::Result<(Self, Fate)> {
-        register(&shop.registry, &mut client, token(key, Side::Client))?;
+        register(&shop.means.registry, &mut client, token(key, Side::Client))?;
         // Only a header for the server tells where the client connected to.
         let local = match shop.rules.send_header {
             Some(_) => client.local_addr()?,
             None => from,
         };
-        let handshake = Handshake::new(&shop.rules, from, local, place.is_none());
         let mut connection = Self {
-            phase: Phase::Hearing,
-            handshake: Box::new(handshake),
+            life: Life::new(from, local, place, shop, now),
+            attempt: Attempt::Waits,
             client,
             server: None,
-            relay: Relay::new(shop.forwarding, BUFFER),
             to_server: Lane::default(),
             to_client: Lane::default(),
-            timer: Timer::default(),
-            half_closed: false,
             queued: false,
-            progress: Progress::new(now),
-            place,
         };
-        connection.put_off(key, shop, now);
-        let next = connection.handshake.begin(&shop.rules);
+        connection.life.enter(Phase::Hearing, key, shop, now);
+        let next = connection.life.handshake.begin(&shop.rules);
         if let Next::Connect(_) = next {
             connection.hear_early(&mut shop.means);
         }
@@ -175,9 +128,9 @@ impl Connection {
             () if event.is_readable() => Some(Readable::Open),
             () => None,
         };
-        if let (Side::Server, Phase::Connecting(attempt)) = (side, &mut self.phase) {
+        if (side, self.life.phase) == (Side::Server, Phase::Connecting) {
             let sound = matches!(readable, None | Some(Readable::Open));
-            *attempt = match event.is_writable() && sound {
+            self.attempt = match event.is_writable() && sound {
                 true => Attempt::Done {
                     readable: readable.is_some(),
                 },
@@ -190,24 +143,24 @@ impl Connection {
             Side::Server => (Direction::ToClient, Direction::ToServer),
         };
         if let Some(what) = readable {
-            self.relay.flow(from).readable(what);
+            self.life.relay.flow(from).readable(what);
         }
         if event.is_writable() || event.is_error() {
-            self.relay.flow(to).writable();
+            self.life.relay.flow(to).writable();
         }
         // A client that said all it had to say is not read any more, and may leave before its answer comes.
-        if side == Side::Client && event.is_error() && self.relay.to_server.is_shut() {
-            self.relay.source_failed(Direction::ToServer);
+        if side == Side::Client && event.is_error() && self.life.relay.to_server.is_shut() {
+            self.life.relay.source_failed(Direction::ToServer);
         }
     }
 
     /// Does what can be done now.
     pub(super) fn serve(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
         loop {
-            let fate = match self.phase {
+            let fate = match self.life.phase {
                 Phase::Hearing => self.hear(key, shop, now),
                 Phase::Resolving => Some(Fate::Waits),
-                Phase::Connecting(attempt) => self.connecting(attempt, key, shop, now),
+                Phase::Connecting => self.connecting(key, shop, now),
                 Phase::Relaying => self.relay(key, shop, now),
                 Phase::Lingering { ending, heard } => {
                     Some(self.linger(ending, heard, &mut shop.means))
@@ -228,40 +181,34 @@ impl Connection {
         now: u64,
     ) -> Fate {
         // It may have given up meanwhile.
-        if self.phase != Phase::Resolving {
+        if self.life.phase != Phase::Resolving {
             return Fate::Waits;
         }
-        let next = self.handshake.resolved(answer, &shop.rules);
+        let next = self.life.handshake.resolved(answer, &shop.rules);
         self.go_on(next, key, shop, now)
     }
 
     /// Its deadline has passed.
     pub(super) fn expired(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
-        let next = match self.phase {
-            Phase::Hearing => self.handshake.request_timed_out(),
-            Phase::Resolving => self.handshake.lookup_timed_out(),
-            Phase::Connecting(_) => self.handshake.connect_timed_out(&shop.rules),
-            Phase::Relaying if self.awaits_an_end() => {
-                return Fate::Over(Ending::HalfClosedTimeout);
-            }
-            Phase::Relaying => return Fate::Over(Ending::IdleTimeout),
-            Phase::Lingering { ending, .. } => return Fate::Over(ending),
-        };
-        self.go_on(next, key, shop, now)
+        match self.life.expired(&shop.rules) {
+            Lapse::Next(next) => self.go_on(next, key, shop, now),
+            Lapse::Over(ending) => Fate::Over(ending),
+        }
     }
 
     /// Begins to connect to the server; `None` where that failed and there is more to do. To be tried again where it
     /// starved.
     pub(super) fn connect(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
         // One that starved may have been given up meanwhile.
-        let (Phase::Connecting(_), Some(address)) = (self.phase, self.handshake.known.server)
+        let (Phase::Connecting, Some(address)) =
+            (self.life.phase, self.life.handshake.known.server)
         else {
             return Some(Fate::Waits);
         };
-        let speaks = self.relay.to_server.held() > 0;
+        let speaks = self.life.relay.to_server.held() > 0;
         let connected = tcp::connect(address, speaks).and_then(|server| {
             let mut server = TcpStream::from_std(server);
-            register(&shop.registry, &mut server, token(key, Side::Server))?;
+            register(&shop.means.registry, &mut server, token(key, Side::Server))?;
             Ok(server)
         });
         match connected {
@@ -275,7 +222,7 @@ impl Connection {
                 Some(Fate::Waits)
             }
             Err(error) => {
-                let next = self.handshake.connect_failed(&error, &shop.rules);
+                let next = self.life.handshake.connect_failed(&error, &shop.rules);
                 self.follow(next, key, shop, now)
             }
         }
@@ -283,8 +230,8 @@ impl Connection {
 
     /// Closes it. Whatever did not end as it should ends with a reset, so that nothing cut short looks whole.
     pub(super) fn close(mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) -> Facts {
-        shop.timers.clear(key, &mut self.timer);
-        let whole = ending == Ending::Finished || matches!(self.phase, Phase::Lingering { .. });
+        self.life.stop(key, shop);
+        let whole = self.life.is_whole(ending);
         for stream in [Some(&self.client), self.server.as_ref()]
             .into_iter()
             .flatten()
@@ -293,13 +240,10 @@ impl Connection {
                 let _ = tcp::reset_on_close(stream);
             }
         }
-        self.progress.count(&self.relay, &shop.tally);
-        let [to_server, to_client] =
-            [&self.relay.to_server, &self.relay.to_client].map(|flow| flow.counts());
-        self.to_server.put_down(&mut shop.means, unsent(to_server));
-        self.to_client.put_down(&mut shop.means, unsent(to_client));
-        self.progress
-            .facts(self.handshake.known, &self.relay, ending, now)
+        let [to_server, to_client] = self.life.unsent();
+        self.to_server.put_down(&mut shop.means, to_server);
+        self.to_client.put_down(&mut shop.means, to_client);
+        self.life.facts(ending, &shop.tally, now)
     }
 
     /// Hears what the client wants, as far as it is there; `None` once it is known.
@@ -307,22 +251,22 @@ impl Connection {
         loop {
             // Only what the proxy itself has said: there is no server that could say anything.
             self.drive(Direction::ToClient, &mut shop.means);
-            let Step::Fill { .. } = self.relay.step(Direction::ToServer) else {
+            let Step::Fill { .. } = self.life.relay.step(Direction::ToServer) else {
                 return Some(Fate::Waits);
             };
             let buffer = shop.means.buffer.get_mut(..REQUEST).unwrap_or_default();
             let next = match self.client.read(buffer) {
-                Ok(0) => self.handshake.ended(&shop.rules),
+                Ok(0) => self.life.handshake.ended(&shop.rules),
                 Ok(bytes) => {
                     if bytes < buffer.len() {
-                        self.relay.to_server.source_drained();
+                        self.life.relay.to_server.source_drained();
                     }
                     let heard = buffer.get(..bytes).unwrap_or_default();
-                    self.handshake.take(heard, &shop.rules)
+                    self.life.handshake.take(heard, &shop.rules)
                 }
                 Err(error) => {
                     match error.kind() {
-                        ErrorKind::WouldBlock => self.relay.to_server.source_empty(),
+                        ErrorKind::WouldBlock => self.life.relay.to_server.source_empty(),
                         ErrorKind::Interrupted => {}
                         _ => return Some(Fate::Over(Ending::ClientReset)),
                     }
@@ -330,7 +274,7 @@ impl Connection {
                 }
             };
             let fate = self.follow(next, key, shop, now);
-            if fate.is_some() || self.phase != Phase::Hearing {
+            if fate.is_some() || self.life.phase != Phase::Hearing {
                 return fate;
             }
         }
@@ -350,22 +294,21 @@ impl Connection {
         match next {
             Next::Hear => None,
             Next::Resolve(name) => {
-                self.phase = Phase::Resolving;
-                let until = self.put_off(key, shop, now);
-                shop.tally.looked_up();
-                shop.resolver.ask(name, key, until, &shop.inbox);
+                self.life.resolve(name, key, shop, now);
                 Some(Fate::Waits)
             }
             Next::Connect(_) => {
                 self.server = None;
-                self.hold_first();
-                self.phase = Phase::Connecting(Attempt::Waits);
-                self.put_off(key, shop, now);
+                self.attempt = Attempt::Waits;
+                self.introduce();
+                self.life.enter(Phase::Connecting, key, shop, now);
                 self.connect(key, shop, now)
             }
-            Next::Refuse(ending) if self.relay.to_client.held() == 0 => Some(Fate::Over(ending)),
+            Next::Refuse(ending) if self.life.relay.to_client.held() == 0 => {
+                Some(Fate::Over(ending))
+            }
             Next::Refuse(ending) => {
-                self.relay.to_client.ended();
+                self.life.relay.to_client.ended();
                 self.begin_lingering(ending, key, shop, now);
                 None
             }
@@ -373,17 +316,11 @@ impl Connection {
     }
 
     /// Looks whether the server is there; `None` once that is known.
-    fn connecting(
-        &mut self,
-        attempt: Attempt,
-        key: Key,
-        shop: &mut Shop,
-        now: u64,
-    ) -> Option<Fate> {
+    fn connecting(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
         let Some(server) = &self.server else {
             return Some(Fate::Waits);
         };
-        let readable = match attempt {
+        let readable = match self.attempt {
             Attempt::Waits => return Some(Fate::Waits),
             Attempt::Done { readable } => readable,
             Attempt::Doubtful => {
@@ -397,27 +334,21 @@ impl Connection {
                         return Some(Fate::Waits);
                     }
                     Err(error) => {
-                        let next = self.handshake.connect_failed(&error, &shop.rules);
+                        let next = self.life.handshake.connect_failed(&error, &shop.rules);
                         return self.follow(next, key, shop, now);
                     }
                 }
             }
         };
-        self.handshake.connected(|| server.local_addr().ok());
+        let local = || server.local_addr().ok();
+        self.life.connected(local, key, shop, now);
         self.say();
-        if self.handshake.is_whole() {
-            self.relay.to_server.ended();
-        }
-        self.relay.to_server.writable();
         if readable {
-            self.relay.to_client.readable(match attempt {
+            self.life.relay.to_client.readable(match self.attempt {
                 Attempt::Doubtful => Readable::Doubtful,
                 _ => Readable::Open,
             });
         }
-        self.phase = Phase::Relaying;
-        self.progress.connected(now);
-        self.put_off(key, shop, now);
         None
     }
 
@@ -425,22 +356,15 @@ impl Connection {
     fn relay(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
         let turns = [Direction::ToServer, Direction::ToClient]
             .map(|direction| self.drive(direction, &mut shop.means));
-        match self.relay.verdict() {
+        match self.life.outcome() {
             None => {}
-            // What it said behind its request was not read, and would turn the answer into a reset.
-            Some(Verdict::Finished) if self.handshake.is_whole() => {
-                self.begin_lingering(Ending::Finished, key, shop, now);
+            Some(Outcome::Over(ending)) => return Some(Fate::Over(ending)),
+            Some(Outcome::Linger(ending)) => {
+                self.begin_lingering(ending, key, shop, now);
                 return None;
             }
-            Some(Verdict::Finished) => return Some(Fate::Over(Ending::Finished)),
-            Some(Verdict::Reset(Side::Client)) => return Some(Fate::Over(Ending::ClientReset)),
-            Some(Verdict::Reset(Side::Server)) => return Some(Fate::Over(Ending::ServerReset)),
         }
-        let half_closed = self.awaits_an_end();
-        if self.progress.count(&self.relay, &shop.tally) || half_closed != self.half_closed {
-            self.half_closed = half_closed;
-            self.put_off(key, shop, now);
-        }
+        self.life.moved(key, shop, now);
         Some(if turns.contains(&Turn::More) {
             Fate::More
         } else {
@@ -449,10 +373,10 @@ impl Connection {
     }
 
     fn begin_lingering(&mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) {
-        let heard = false;
-        self.phase = Phase::Lingering { ending, heard };
         self.server = None;
-        self.put_off(key, shop, now);
+        let heard = false;
+        let phase = Phase::Lingering { ending, heard };
+        self.life.enter(phase, key, shop, now);
     }
 
     /// Brings the client what it is told last, and waits for it to hang up. What it says is thrown away.
@@ -472,8 +396,8 @@ impl Connection {
                 },
             }
         }
-        self.phase = Phase::Lingering { ending, heard };
-        match self.relay.to_client.step() {
+        self.life.phase = Phase::Lingering { ending, heard };
+        match self.life.relay.to_client.step() {
             Step::Over if heard => Fate::Over(ending),
             _ if more => Fate::More,
             _ => Fate::Waits,
@@ -482,29 +406,21 @@ impl Connection {
 
     /// A client that is asked nothing has often spoken already: what it said then leaves with the server's handshake.
     fn hear_early(&mut self, means: &mut Means) {
-        self.hold_first();
-        self.relay.to_server.readable(Readable::Open);
-        if let Step::Fill { via: Via::Copy, .. } = self.relay.step(Direction::ToServer) {
+        self.introduce();
+        self.life.relay.to_server.readable(Readable::Open);
+        if let Step::Fill { via: Via::Copy, .. } = self.life.relay.step(Direction::ToServer) {
             self.drive(Direction::ToServer, means);
         }
     }
 
     /// The server is to get first what the handshake has for it.
-    fn hold_first(&mut self) {
-        let first = self.handshake.take_to_server();
-        if !first.is_empty() {
-            self.to_server.hold(&first);
-            self.relay.to_server.hold(first.len());
-        }
+    fn introduce(&mut self) {
+        self.to_server.hold(&self.life.introduce());
     }
 
     /// The client is to get next what the handshake has for it.
     fn say(&mut self) {
-        let said = self.handshake.take_said();
-        if !said.is_empty() {
-            self.to_client.hold(&said);
-            self.relay.to_client.hold(said.len());
-        }
+        self.to_client.hold(&self.life.say());
     }
 
     /// Where there is no server, nothing is ever ready of it, and it is not touched.
@@ -514,39 +430,16 @@ impl Connection {
             Direction::ToServer => (&mut self.to_server, (&self.client, server)),
             Direction::ToClient => (&mut self.to_client, (server, &self.client)),
         };
-        lane.drive(&mut self.relay, direction, ends, means)
-    }
-
-    /// The deadline of the phase it is in begins anew: until then.
-    fn put_off(&mut self, key: Key, shop: &mut Shop, now: u64) -> u64 {
-        let after = match self.phase {
-            Phase::Hearing if self.is_extra() => LINGER,
-            Phase::Hearing => shop.timeouts.request,
-            Phase::Resolving | Phase::Connecting(_) => shop.timeouts.connect,
-            Phase::Relaying if self.awaits_an_end() => shop.timeouts.half_closed,
-            Phase::Relaying => shop.timeouts.idle,
-            Phase::Lingering { .. } => LINGER,
-        };
-        let until = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
-        shop.timers.set(key, &mut self.timer, until);
-        until
-    }
-
-    /// One end has ended and the other is to. The end of a request that is whole says nothing of the kind.
-    fn awaits_an_end(&self) -> bool {
-        match self.handshake.is_whole() {
-            true => !self.relay.to_client.is_open(),
-            false => self.relay.is_half_closed(),
-        }
+        lane.drive(&mut self.life.relay, direction, ends, means)
     }
 
     /// It is one too many, and refused for that.
     pub(super) fn is_extra(&self) -> bool {
-        self.place.is_none()
+        self.life.is_extra()
     }
 
     /// Its timer came up: whether it is due.
     pub(super) fn is_due(&mut self, key: Key, timers: &mut Timers<Key>, now: u64) -> bool {
-        timers.is_due(key, &mut self.timer, now)
+        self.life.is_due(key, timers, now)
     }
 }

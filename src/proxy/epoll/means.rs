@@ -1,4 +1,6 @@
-//! What the connections of a thread share: a buffer and pipes.
+//! What the connections of a thread share: who tells of their sockets, a buffer and pipes.
+
+use mio::Registry;
 
 use crate::proxy::lot::BUFFER;
 use crate::proxy::pipes::Pool;
@@ -7,6 +9,7 @@ use crate::proxy::spares::Spares;
 /// What a thread's connections share.
 #[derive(Debug)]
 pub(super) struct Means {
+    pub(super) registry: Registry,
     /// To copy through; empty between turns.
     pub(super) buffer: Box<[u8]>,
     /// To splice through.
@@ -17,8 +20,9 @@ pub(super) struct Means {
 
 impl Means {
     /// With so many pipes at most.
-    pub(super) fn new(pipes: usize) -> Self {
+    pub(super) fn new(registry: Registry, pipes: usize) -> Self {
         Self {
+            registry,
             buffer: vec![0; BUFFER].into(),
             pipes: Pool::new(pipes),
             spares: Spares::default(),

@@ -20,12 +20,11 @@ use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::log;
 use crate::proxy::lot::{self, SLICE};
 use crate::proxy::options::{Options, PAUSE, REFUSALS};
-use crate::proxy::resolver::{Inbox, Resolver};
+use crate::proxy::resolver::Resolver;
 use crate::proxy::rules::Rules;
 use crate::proxy::shared::{Shared, is_starved};
 use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
-use crate::proxy::timers::Timers;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::wake::Wake;
 
@@ -84,18 +83,8 @@ impl Worker {
         let mut waker = SourceFd(&wake.as_fd().as_raw_fd());
         poll.registry()
             .register(&mut waker, WAKER, Interest::READABLE)?;
-        let shop = Shop {
-            rules,
-            resolver,
-            inbox: Arc::new(Inbox::new(wake.clone())),
-            tally: Arc::default(),
-            registry: poll.registry().try_clone()?,
-            timers: Timers::new(),
-            means: Means::new(options.pipes),
-            timeouts: options.timeouts,
-            forwarding: options.forwarding,
-            starved: Vec::new(),
-        };
+        let means = Means::new(poll.registry().try_clone()?, options.pipes);
+        let shop = Shop::new(rules, resolver, options, wake, means);
         Ok(Self {
             poll,
             listener: Some(listener),

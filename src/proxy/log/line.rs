@@ -45,24 +45,25 @@ struct Dropped {
 /// Adds the line of a connection.
 pub fn write(facts: &Facts, lines: &mut Vec<u8>) {
     let since = |then: u64| then.saturating_sub(facts.accepted) as f64 / 1e9;
+    let known = &facts.known;
     let line = Line {
         time: rfc3339(facts.accepted_at),
-        client: facts.client.to_string(),
-        peer: facts.peer.to_string(),
-        protocol: facts.protocol.map(|protocol| protocol.name()),
-        asked: facts.asked.as_ref().map(ToString::to_string),
-        server: facts.server.map(|server| server.to_string()),
-        decision: match &facts.decision {
+        client: known.client.to_string(),
+        peer: known.peer.to_string(),
+        protocol: known.protocol.map(|protocol| protocol.name()),
+        asked: known.asked.as_ref().map(ToString::to_string),
+        server: known.server.map(|server| server.to_string()),
+        decision: match &known.decision {
             Decision::Undecided => None,
             decision => Decision::NAMES.get(decision.index()).copied(),
         },
-        entry: facts.decision.entry(),
+        entry: known.decision.entry(),
         to_server: facts.to_server.drained,
         to_client: facts.to_client.drained,
         connect_seconds: facts.connected.map(since),
         seconds: since(facts.closed),
         ended: facts.ending.name(),
-        detail: facts.detail.as_deref(),
+        detail: known.detail.as_deref(),
     };
     add(&line, lines);
 }
@@ -114,7 +115,7 @@ impl Formatter for Plain {
 pub(super) mod tests {
     use super::*;
     use crate::protocol::Kind;
-    use crate::proxy::facts::Ending;
+    use crate::proxy::facts::{Ending, Known};
     use crate::proxy::relay::Counts;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -122,13 +123,7 @@ pub(super) mod tests {
     /// Of one that was refused before it said anything.
     pub(in crate::proxy) fn least() -> Facts {
         Facts {
-            peer: "127.0.0.1:40000".parse().unwrap(),
-            client: "127.0.0.1:40000".parse().unwrap(),
-            protocol: None,
-            asked: None,
-            server: None,
-            decision: Decision::Undecided,
-            detail: None,
+            known: Known::of("127.0.0.1:40000".parse().unwrap()),
             accepted_at: 1_795_356_301_123_456_789,
             accepted: 5_000_000_000,
             connected: None,
@@ -146,12 +141,15 @@ pub(super) mod tests {
             ..Counts::default()
         };
         Facts {
-            client: "[2001:db8::1]:5".parse().unwrap(),
-            protocol: Some(Kind::Socks5),
-            asked: Some("example.com:443".parse().unwrap()),
-            server: Some("192.0.2.1:443".parse().unwrap()),
-            decision: Decision::WouldBlock("list.txt:3 (*.com)".to_owned()),
-            detail: Some("broken".to_owned()),
+            known: Known {
+                client: "[2001:db8::1]:5".parse().unwrap(),
+                protocol: Some(Kind::Socks5),
+                asked: Some("example.com:443".parse().unwrap()),
+                server: Some("192.0.2.1:443".parse().unwrap()),
+                decision: Decision::WouldBlock("list.txt:3 (*.com)".to_owned()),
+                detail: Some("broken".to_owned()),
+                ..least().known
+            },
             connected: Some(5_001_500_000),
             closed: 6_000_000_001,
             to_server: drained(10),
@@ -193,10 +191,8 @@ pub(super) mod tests {
             (Decision::WouldBlock("x".to_owned()), json!("would_block")),
         ] {
             let entry = decision.entry().map_or(json!(null), |entry| json!(entry));
-            let facts = Facts {
-                decision,
-                ..least()
-            };
+            let mut facts = least();
+            facts.known.decision = decision;
             let read: Value = serde_json::from_str(&line(&facts)).unwrap();
             assert_eq!((&read["decision"], &read["entry"]), (&name, &entry));
         }
@@ -228,12 +224,9 @@ pub(super) mod tests {
 
     #[test]
     fn control_characters_stay_in_their_line_and_do_nothing() {
-        let facts = Facts {
-            decision: Decision::Blocked(
-                "a\nb\r\u{7f}\u{85}\u{9b}31m\u{2028}\u{2029}\"\\ü".to_owned(),
-            ),
-            ..least()
-        };
+        let mut facts = least();
+        facts.known.decision =
+            Decision::Blocked("a\nb\r\u{7f}\u{85}\u{9b}31m\u{2028}\u{2029}\"\\ü".to_owned());
         let said = "a\\nb\\r\\u007f\\u0085\\u009b31m\\u2028\\u2029\\\"\\\\ü";
         assert!(line(&facts).contains(said), "{}", line(&facts));
     }
@@ -241,11 +234,9 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn whatever_is_in_it_a_line_is_one_line_and_reads_back(entry in any::<String>(), detail in any::<String>()) {
-            let facts = Facts {
-                decision: Decision::Blocked(entry.clone()),
-                detail: Some(detail.clone()),
-                ..least()
-            };
+            let mut facts = least();
+            facts.known.decision = Decision::Blocked(entry.clone());
+            facts.known.detail = Some(detail.clone());
             let line = line(&facts);
             prop_assert!(!line.trim_end_matches('\n').contains(|letter: char| letter.is_control()));
             prop_assert!(line.ends_with('\n'));

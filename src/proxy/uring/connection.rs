@@ -1,17 +1,10 @@
 //! One client and its server, from the first byte to the end: what is done when something asked for is done.
 //!
-//! ```text
-//!   Hearing --> Resolving --> Connecting --> Relaying
-//!      |            |           |  ^ next address |
-//!      +------------+-----------+--+--> Lingering-+--> Over, until nothing of it is under way
-//! ```
-//!
-//! What is decided on the way is in [`Handshake`] and [`Relay`]; this does it.
+//! What is decided on the way is in [`Life`], its handshake and its relay; this does it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 
 use io_uring::opcode;
 use io_uring::types::Fd;
@@ -21,54 +14,19 @@ use super::lane::{Heard, Lane};
 use super::means::{Act, Means};
 use crate::engine::uring::ring::Completion;
 use crate::proxy::facts::{Ending, Facts};
-use crate::proxy::handshake::{Handshake, Next};
+use crate::proxy::handshake::Next;
+use crate::proxy::life::{Lapse, Life, Outcome, Phase};
 use crate::proxy::lot::BUFFER;
-use crate::proxy::options::{LINGER, REQUEST, Timeouts};
-use crate::proxy::pipes::unsent;
-use crate::proxy::progress::Progress;
-use crate::proxy::relay::{Direction, Forwarding, Readable, Relay, Side, Step, Verdict};
-use crate::proxy::resolver::{Inbox, Resolver};
-use crate::proxy::rules::Rules;
+use crate::proxy::options::REQUEST;
+use crate::proxy::relay::{Direction, Forwarding, Readable, Relay, Step};
 use crate::proxy::shared::{Place, is_starved};
+use crate::proxy::shop;
 use crate::proxy::slab::Key;
-use crate::proxy::tally::Tally;
-use crate::proxy::timers::{Timer, Timers};
+use crate::proxy::timers::Timers;
 use crate::sys::tcp;
 
 /// What a thread's connections are served with.
-pub(super) struct Shop {
-    pub(super) rules: Arc<Rules>,
-    pub(super) timers: Timers<Key>,
-    pub(super) means: Means,
-    pub(super) resolver: Resolver,
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) tally: Arc<Tally>,
-    pub(super) timeouts: Timeouts,
-    pub(super) forwarding: Forwarding,
-    /// Connections that could not be given a socket for want of file descriptors or memory.
-    pub(super) starved: Vec<Key>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Hearing,
-    Resolving,
-    /// `late` when its time has passed, and it was given up.
-    Connecting {
-        late: bool,
-    },
-    Relaying,
-    /// Nothing more comes for the client; `heard` when it has hung up too.
-    Lingering {
-        ending: Ending,
-        heard: bool,
-    },
-    /// It goes when nothing of it is under way.
-    Over {
-        ending: Ending,
-        whole: bool,
-    },
-}
+pub(super) type Shop = shop::Shop<Means>;
 
 /// Whether it is known when the client is gone although nothing is received from it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,21 +38,18 @@ enum Watch {
 
 /// A connection.
 pub(super) struct Connection {
-    phase: Phase,
-    handshake: Box<Handshake>,
+    life: Life,
+    /// How it ended. It goes when nothing of it is under way.
+    over: Option<Ending>,
     client: TcpStream,
     server: Option<TcpStream>,
-    relay: Relay,
     to_server: Lane,
     to_client: Lane,
     /// Where the kernel is asked to connect to, while it is.
     address: Option<Box<SockAddr>>,
+    /// Its time for that has passed, and it was given up.
+    late: bool,
     watch: Watch,
-    timer: Timer,
-    half_closed: bool,
-    progress: Progress,
-    /// Among the connections that are allowed at once, unless it is one too many.
-    place: Option<Place>,
 }
 
 /// What is to become of a connection.
@@ -124,26 +79,20 @@ impl Connection {
             Some(_) => client.local_addr()?,
             None => from,
         };
-        let handshake = Handshake::new(&shop.rules, from, local, place.is_none());
-        let mut relay = Relay::new(shop.forwarding, BUFFER);
-        relay.to_client.writable();
         let mut connection = Self {
-            phase: Phase::Hearing,
-            handshake: Box::new(handshake),
+            life: Life::new(from, local, place, shop, now),
+            over: None,
             client,
             server: None,
-            relay,
             to_server: Lane::new(true),
             to_client: Lane::new(false),
             address: None,
+            late: false,
             watch: Watch::Not,
-            timer: Timer::default(),
-            half_closed: false,
-            progress: Progress::new(now),
-            place,
         };
-        connection.put_off(key, shop, now);
-        let next = connection.handshake.begin(&shop.rules);
+        connection.life.relay.to_client.writable();
+        connection.life.enter(Phase::Hearing, key, shop, now);
+        let next = connection.life.handshake.begin(&shop.rules);
         let fate = connection.go_on(next, key, shop, now);
         Ok((connection, fate))
     }
@@ -158,7 +107,11 @@ impl Connection {
         now: u64,
     ) -> Fate {
         let means = &mut shop.means;
-        match (act, self.phase) {
+        if self.is_over() {
+            self.let_go(act, completion, key, means);
+            return Fate::Waits;
+        }
+        match (act, self.life.phase) {
             (Act::Receive(Direction::ToServer), Phase::Hearing) => {
                 return self.heard(completion, key, shop, now);
             }
@@ -168,18 +121,12 @@ impl Connection {
                     Heard::Bytes(buffer, _) => means.kept.memory.put_down(buffer),
                     Heard::Nothing => {}
                     Heard::End => {
-                        self.phase = Phase::Lingering {
+                        self.life.phase = Phase::Lingering {
                             ending,
                             heard: true,
                         }
                     }
                     Heard::Failed => return Fate::Over(ending),
-                }
-            }
-            (Act::Receive(direction), Phase::Over { .. }) => {
-                let heard = self.lane(direction).heard(completion, key, means);
-                if let Heard::Bytes(buffer, _) = heard {
-                    means.kept.memory.put_down(buffer);
                 }
             }
             (Act::Receive(direction), _) => {
@@ -192,8 +139,8 @@ impl Connection {
             }
             (Act::Connect, _) => {
                 self.address = None;
-                if let Phase::Connecting { late } = self.phase {
-                    return self.connecting(late, completion, key, shop, now);
+                if self.life.phase == Phase::Connecting {
+                    return self.connecting(completion, key, shop, now);
                 }
             }
             (Act::Watch, _) => {
@@ -202,22 +149,44 @@ impl Connection {
                 }
                 let gone = completion.result & i32::from(libc::POLLERR) != 0;
                 if completion.errno().is_none() && gone {
-                    self.relay.source_failed(Direction::ToServer);
+                    self.life.relay.source_failed(Direction::ToServer);
                 }
             }
         }
         self.serve(key, shop, now)
     }
 
+    /// Something of one that is over is done.
+    fn let_go(&mut self, act: Act, completion: Completion, key: Key, means: &mut Means) {
+        match act {
+            Act::Receive(direction) => {
+                let heard = self.hands(direction).0.heard(completion, key, means);
+                if let Heard::Bytes(buffer, _) = heard {
+                    means.kept.memory.put_down(buffer);
+                }
+            }
+            Act::Send(direction) => {
+                let (lane, relay) = self.hands(direction);
+                lane.sent(completion, relay, direction, means);
+            }
+            Act::Connect => self.address = None,
+            Act::Watch if completion.more() => {}
+            Act::Watch => self.watch = Watch::Ended,
+        }
+    }
+
     /// Asks for what can be done now.
     pub(super) fn serve(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
+        if self.is_over() {
+            return Fate::Waits;
+        }
         loop {
-            let fate = match self.phase {
+            let fate = match self.life.phase {
                 Phase::Hearing => {
                     self.hear(key, &mut shop.means);
                     Some(Fate::Waits)
                 }
-                Phase::Resolving | Phase::Connecting { .. } => {
+                Phase::Resolving | Phase::Connecting => {
                     self.drive(Direction::ToClient, key, &mut shop.means);
                     Some(Fate::Waits)
                 }
@@ -225,7 +194,6 @@ impl Connection {
                 Phase::Lingering { ending, heard } => {
                     Some(self.linger(ending, heard, key, &mut shop.means))
                 }
-                Phase::Over { .. } => Some(Fate::Waits),
             };
             if let Some(fate) = fate {
                 return fate;
@@ -249,42 +217,37 @@ impl Connection {
         now: u64,
     ) -> Fate {
         // It may have given up meanwhile.
-        if self.phase != Phase::Resolving {
+        if self.is_over() || self.life.phase != Phase::Resolving {
             return Fate::Waits;
         }
-        let next = self.handshake.resolved(answer, &shop.rules);
+        let next = self.life.handshake.resolved(answer, &shop.rules);
         self.go_on(next, key, shop, now)
     }
 
     /// Its deadline has passed.
     pub(super) fn expired(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
-        let next = match self.phase {
-            Phase::Hearing => self.handshake.request_timed_out(),
-            Phase::Resolving => self.handshake.lookup_timed_out(),
-            Phase::Connecting { .. } if self.address.is_some() => {
-                // What becomes of it is told by its completion.
-                self.phase = Phase::Connecting { late: true };
-                shop.means.cancel(Act::Connect.of(key));
-                return Fate::Waits;
-            }
-            Phase::Connecting { .. } => self.handshake.connect_timed_out(&shop.rules),
-            Phase::Relaying if self.awaits_an_end() => {
-                return Fate::Over(Ending::HalfClosedTimeout);
-            }
-            Phase::Relaying => return Fate::Over(Ending::IdleTimeout),
-            Phase::Lingering { ending, .. } => return Fate::Over(ending),
-            Phase::Over { .. } => return Fate::Waits,
-        };
-        self.go_on(next, key, shop, now)
+        if self.life.phase == Phase::Connecting && self.address.is_some() {
+            // What becomes of it is told by its completion.
+            self.late = true;
+            shop.means.cancel(Act::Connect.of(key));
+            return Fate::Waits;
+        }
+        match self.life.expired(&shop.rules) {
+            Lapse::Next(next) => self.go_on(next, key, shop, now),
+            Lapse::Over(ending) => Fate::Over(ending),
+        }
     }
 
     /// Begins to connect to the server; `None` where that failed and there is more to do. To be tried again where it
     /// starved.
     pub(super) fn connect(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
         // One that starved may have been given up meanwhile, or be on its way to the next address.
-        let (Phase::Connecting { .. }, Some(address), None) =
-            (self.phase, self.handshake.known.server, &self.address)
-        else {
+        let (Phase::Connecting, Some(address), None, None) = (
+            self.life.phase,
+            self.life.handshake.known.server,
+            &self.address,
+            self.over,
+        ) else {
             return Some(Fate::Waits);
         };
         match tcp::unconnected(address) {
@@ -308,7 +271,7 @@ impl Connection {
                 Some(Fate::Waits)
             }
             Err(error) => {
-                let next = self.handshake.connect_failed(&error, &shop.rules);
+                let next = self.life.handshake.connect_failed(&error, &shop.rules);
                 self.follow(next, key, shop, now)
             }
         }
@@ -316,9 +279,8 @@ impl Connection {
 
     /// Nothing is asked for any more, and what is under way is given up. It is to be closed once that [`Self::is_busy`] no more.
     pub(super) fn end(&mut self, ending: Ending, key: Key, shop: &mut Shop) {
-        let whole = ending == Ending::Finished || matches!(self.phase, Phase::Lingering { .. });
-        self.phase = Phase::Over { ending, whole };
-        shop.timers.clear(key, &mut self.timer);
+        self.over = Some(ending);
+        self.life.stop(key, shop);
         for act in Act::ALL {
             if self.is_under_way(act) {
                 shop.means.cancel(act.of(key));
@@ -333,15 +295,13 @@ impl Connection {
 
     /// It was ended.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over { .. })
+        self.over.is_some()
     }
 
     /// Closes it. Whatever did not end as it should ends with a reset, so that nothing cut short looks whole.
     pub(super) fn close(mut self, shop: &mut Shop, now: u64) -> Facts {
-        let (ending, whole) = match self.phase {
-            Phase::Over { ending, whole } => (ending, whole),
-            _ => (Ending::Stopped, false),
-        };
+        let ending = self.over.unwrap_or(Ending::Stopped);
+        let whole = self.life.is_whole(ending);
         for stream in [Some(&self.client), self.server.as_ref()]
             .into_iter()
             .flatten()
@@ -350,13 +310,10 @@ impl Connection {
                 let _ = tcp::reset_on_close(stream);
             }
         }
-        self.progress.count(&self.relay, &shop.tally);
-        let [to_server, to_client] =
-            [&self.relay.to_server, &self.relay.to_client].map(|flow| flow.counts());
-        self.to_server.put_down(&mut shop.means, unsent(to_server));
-        self.to_client.put_down(&mut shop.means, unsent(to_client));
-        self.progress
-            .facts(self.handshake.known, &self.relay, ending, now)
+        let [to_server, to_client] = self.life.unsent();
+        self.to_server.put_down(&mut shop.means, to_server);
+        self.to_client.put_down(&mut shop.means, to_client);
+        self.life.facts(ending, &shop.tally, now)
     }
 
     /// Asks for more of what the client has to say. Until there is a server, nobody else says anything.
@@ -371,11 +328,11 @@ impl Connection {
         let next = match self.to_server.heard(completion, key, &mut shop.means) {
             Heard::Bytes(buffer, bytes) => {
                 let said = shop.means.kept.memory.filled(buffer, bytes);
-                let next = self.handshake.take(said, &shop.rules);
+                let next = self.life.handshake.take(said, &shop.rules);
                 shop.means.kept.memory.put_down(buffer);
                 next
             }
-            Heard::End => self.handshake.ended(&shop.rules),
+            Heard::End => self.life.handshake.ended(&shop.rules),
             Heard::Nothing => return self.serve(key, shop, now),
             Heard::Failed => return Fate::Over(Ending::ClientReset),
         };
@@ -396,21 +353,20 @@ impl Connection {
         match next {
             Next::Hear => None,
             Next::Resolve(name) => {
-                self.phase = Phase::Resolving;
-                let until = self.put_off(key, shop, now);
-                shop.tally.looked_up();
-                shop.resolver.ask(name, key, until, &shop.inbox);
+                self.life.resolve(name, key, shop, now);
                 Some(Fate::Waits)
             }
             Next::Connect(_) => {
                 self.server = None;
-                self.phase = Phase::Connecting { late: false };
-                self.put_off(key, shop, now);
+                self.late = false;
+                self.life.enter(Phase::Connecting, key, shop, now);
                 self.connect(key, shop, now)
             }
-            Next::Refuse(ending) if self.relay.to_client.held() == 0 => Some(Fate::Over(ending)),
+            Next::Refuse(ending) if self.life.relay.to_client.held() == 0 => {
+                Some(Fate::Over(ending))
+            }
             Next::Refuse(ending) => {
-                self.relay.to_client.ended();
+                self.life.relay.to_client.ended();
                 self.begin_lingering(ending, key, shop, now);
                 None
             }
@@ -418,81 +374,59 @@ impl Connection {
     }
 
     /// Looks whether the server is there.
-    fn connecting(
-        &mut self,
-        late: bool,
-        completion: Completion,
-        key: Key,
-        shop: &mut Shop,
-        now: u64,
-    ) -> Fate {
+    fn connecting(&mut self, completion: Completion, key: Key, shop: &mut Shop, now: u64) -> Fate {
         let next = match (completion.errno(), &self.server) {
             (None, Some(server)) => {
-                self.handshake.connected(|| server.local_addr().ok());
-                self.begin_relaying(key, shop, now);
+                let local = || server.local_addr().ok();
+                self.life.connected(local, key, shop, now);
+                self.begin_relaying(shop);
                 return self.serve(key, shop, now);
             }
-            (Some(libc::ECANCELED), _) if late => self.handshake.connect_timed_out(&shop.rules),
+            (Some(libc::ECANCELED), _) if self.late => {
+                self.life.handshake.connect_timed_out(&shop.rules)
+            }
             (errno, _) => {
                 let error = io::Error::from_raw_os_error(errno.unwrap_or(libc::ENOTCONN));
-                self.handshake.connect_failed(&error, &shop.rules)
+                self.life.handshake.connect_failed(&error, &shop.rules)
             }
         };
         self.go_on(next, key, shop, now)
     }
 
-    fn begin_relaying(&mut self, key: Key, shop: &mut Shop, now: u64) {
+    fn begin_relaying(&mut self, shop: &Shop) {
         self.say();
-        let first = self.handshake.take_to_server();
-        if !first.is_empty() {
-            self.to_server.hold(&first);
-            self.relay.to_server.hold(first.len());
-        }
-        if self.handshake.is_whole() {
-            self.relay.to_server.ended();
-        }
-        self.relay.to_server.writable();
+        self.to_server.hold(&self.life.introduce());
         match shop.forwarding {
             Forwarding::Splice => self.set_nonblocking(true),
             // A receive or a send waits by itself, so both ends are always ready; a short receive proves nothing that its
             // completion does not say.
             Forwarding::Auto | Forwarding::Copy => {
-                self.relay.to_server.readable(Readable::Doubtful);
-                self.relay.to_client.readable(Readable::Doubtful);
+                self.life.relay.to_server.readable(Readable::Doubtful);
+                self.life.relay.to_client.readable(Readable::Doubtful);
             }
         }
-        self.phase = Phase::Relaying;
-        self.progress.connected(now);
-        self.put_off(key, shop, now);
     }
 
     /// Brings each end what the other said; `None` where the client is only to hang up.
     fn relay(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
         self.drive(Direction::ToServer, key, &mut shop.means);
         self.drive(Direction::ToClient, key, &mut shop.means);
-        match self.relay.verdict() {
+        match self.life.outcome() {
             None => {}
-            // What it said behind its request was not read, and would turn the answer into a reset.
-            Some(Verdict::Finished) if self.handshake.is_whole() => {
-                self.begin_lingering(Ending::Finished, key, shop, now);
+            Some(Outcome::Over(ending)) => return Some(Fate::Over(ending)),
+            Some(Outcome::Linger(ending)) => {
+                self.begin_lingering(ending, key, shop, now);
                 return None;
             }
-            Some(Verdict::Finished) => return Some(Fate::Over(Ending::Finished)),
-            Some(Verdict::Reset(Side::Client)) => return Some(Fate::Over(Ending::ClientReset)),
-            Some(Verdict::Reset(Side::Server)) => return Some(Fate::Over(Ending::ServerReset)),
         }
         self.watch(key, &mut shop.means);
-        let half_closed = self.awaits_an_end();
-        if self.progress.count(&self.relay, &shop.tally) || half_closed != self.half_closed {
-            self.half_closed = half_closed;
-            self.put_off(key, shop, now);
-        }
+        self.life.moved(key, shop, now);
         Some(Fate::Waits)
     }
 
     /// A client that said all it had to say is not read any more, and may leave before its answer comes.
     fn watch(&mut self, key: Key, means: &mut Means) {
-        if self.watch != Watch::Not || !self.relay.to_server.is_shut() {
+        if self.watch != Watch::Not || !self.life.relay.to_server.is_shut() {
             return;
         }
         // Again and again: its end is a first event (POLLRDHUP) that is no news.
@@ -506,13 +440,13 @@ impl Connection {
     }
 
     fn begin_lingering(&mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) {
-        let heard = false;
-        self.phase = Phase::Lingering { ending, heard };
         self.server = None;
         if shop.forwarding == Forwarding::Splice {
             self.set_nonblocking(false);
         }
-        self.put_off(key, shop, now);
+        let heard = false;
+        let phase = Phase::Lingering { ending, heard };
+        self.life.enter(phase, key, shop, now);
     }
 
     /// Whether an attempt comes back at once instead of waiting, as splice(2) by this very thread has to.
@@ -523,7 +457,7 @@ impl Connection {
         ];
         for (direction, stream) in ends {
             if stream.is_some_and(|stream| stream.set_nonblocking(nonblocking).is_err()) {
-                self.relay.source_failed(direction);
+                self.life.relay.source_failed(direction);
             }
         }
         self.to_server.set_nonblocking(nonblocking);
@@ -537,7 +471,7 @@ impl Connection {
             let lane = (key, Direction::ToServer);
             self.to_server.receive(lane, &self.client, BUFFER, means);
         }
-        match self.relay.to_client.step() {
+        match self.life.relay.to_client.step() {
             Step::Over if heard => Fate::Over(ending),
             _ => Fate::Waits,
         }
@@ -545,11 +479,7 @@ impl Connection {
 
     /// The client is to get next what the handshake has for it.
     fn say(&mut self) {
-        let said = self.handshake.take_said();
-        if !said.is_empty() {
-            self.to_client.hold(&said);
-            self.relay.to_client.hold(said.len());
-        }
+        self.to_client.hold(&self.life.say());
     }
 
     /// Where there is no server, nothing is asked of it.
@@ -559,17 +489,13 @@ impl Connection {
             Direction::ToServer => (&mut self.to_server, (&self.client, server)),
             Direction::ToClient => (&mut self.to_client, (server, &self.client)),
         };
-        lane.drive(&mut self.relay, (key, direction), ends, means);
-    }
-
-    fn lane(&mut self, direction: Direction) -> &mut Lane {
-        self.hands(direction).0
+        lane.drive(&mut self.life.relay, (key, direction), ends, means);
     }
 
     fn hands(&mut self, direction: Direction) -> (&mut Lane, &mut Relay) {
         match direction {
-            Direction::ToServer => (&mut self.to_server, &mut self.relay),
-            Direction::ToClient => (&mut self.to_client, &mut self.relay),
+            Direction::ToServer => (&mut self.to_server, &mut self.life.relay),
+            Direction::ToClient => (&mut self.to_client, &mut self.life.relay),
         }
     }
 
@@ -586,36 +512,13 @@ impl Connection {
         }
     }
 
-    /// The deadline of the phase it is in begins anew: until then.
-    fn put_off(&mut self, key: Key, shop: &mut Shop, now: u64) -> u64 {
-        let after = match self.phase {
-            Phase::Hearing if self.is_extra() => LINGER,
-            Phase::Hearing => shop.timeouts.request,
-            Phase::Resolving | Phase::Connecting { .. } => shop.timeouts.connect,
-            Phase::Relaying if self.awaits_an_end() => shop.timeouts.half_closed,
-            Phase::Relaying => shop.timeouts.idle,
-            Phase::Lingering { .. } | Phase::Over { .. } => LINGER,
-        };
-        let until = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
-        shop.timers.set(key, &mut self.timer, until);
-        until
-    }
-
-    /// One end has ended and the other is to. The end of a request that is whole says nothing of the kind.
-    fn awaits_an_end(&self) -> bool {
-        match self.handshake.is_whole() {
-            true => !self.relay.to_client.is_open(),
-            false => self.relay.is_half_closed(),
-        }
-    }
-
     /// It is one too many, and refused for that.
     pub(super) fn is_extra(&self) -> bool {
-        self.place.is_none()
+        self.life.is_extra()
     }
 
     /// Its timer came up: whether it is due.
     pub(super) fn is_due(&mut self, key: Key, timers: &mut Timers<Key>, now: u64) -> bool {
-        timers.is_due(key, &mut self.timer, now)
+        self.life.is_due(key, timers, now)
     }
 }

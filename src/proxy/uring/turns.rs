@@ -17,6 +17,8 @@ pub(super) struct Turns {
     left: usize,
     /// Something was asked for on its behalf since the last [`Self::next`].
     goes_on: bool,
+    /// Whose turn it is to begin.
+    called: Option<Key>,
     waiting: VecDeque<Key>,
 }
 
@@ -24,7 +26,10 @@ impl Turns {
     /// Whether a lane may have its next lot. If not, its connection is among those to come.
     pub(super) fn admits(&mut self, lane: (Key, Direction)) -> bool {
         let is_first = self.first == Some(lane);
-        if self.first.is_none() || (is_first && self.waiting.is_empty() && self.left == 0) {
+        // Nobody comes before those who wait.
+        let is_next = self.waiting.is_empty() || self.called == Some(lane.0);
+        if (self.first.is_none() && is_next) || (is_first && is_next && self.left == 0) {
+            self.called = None;
             self.first = Some(lane);
             self.left = lot::turn(self.waiting.len() + 1);
         } else if !is_first || self.left == 0 {
@@ -51,7 +56,10 @@ impl Turns {
         }
         match self.first {
             Some(_) => None,
-            None => self.waiting.pop_front(),
+            None => {
+                self.called = self.waiting.pop_front();
+                self.called
+            }
         }
     }
 
@@ -102,6 +110,19 @@ mod tests {
         // Nor does one that is gone by now.
         assert_eq!(turns.next(), None);
         assert!(turns.admits(one));
+    }
+
+    #[test]
+    fn nobody_comes_before_those_who_wait() {
+        let [one, other, newcomer] = lanes();
+        let mut turns = Turns::default();
+        assert!(turns.admits(one) && !turns.admits(other));
+        while turns.admits(one) {}
+        assert!(!turns.admits(newcomer));
+        assert_eq!(turns.next(), Some(other.0));
+        assert!(turns.admits(other));
+        assert_eq!(turns.next(), None);
+        assert_eq!(turns.next(), Some(one.0));
     }
 
     #[test]

@@ -21,12 +21,11 @@ use crate::protocol::Outcome;
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::log;
 use crate::proxy::options::{Options, PAUSE, REFUSALS};
-use crate::proxy::resolver::{Inbox, Resolver};
+use crate::proxy::resolver::Resolver;
 use crate::proxy::rules::Rules;
 use crate::proxy::shared::{Shared, is_starved};
 use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
-use crate::proxy::timers::Timers;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::tcp;
 use crate::sys::wake::Wake;
@@ -70,17 +69,8 @@ impl Worker {
     ) -> io::Result<Self> {
         // A request that goes on would end where nobody waits.
         listener.set_nonblocking(false)?;
-        let shop = Shop {
-            rules,
-            resolver,
-            inbox: Arc::new(Inbox::new(wake.clone())),
-            tally: Arc::default(),
-            timers: Timers::new(),
-            means: Means::new(wake, options.pipes)?,
-            timeouts: options.timeouts,
-            forwarding: options.forwarding,
-            starved: Vec::new(),
-        };
+        let means = Means::new(wake, options.pipes)?;
+        let shop = Shop::new(rules, resolver, options, wake, means);
         Ok(Self {
             listener: Some(listener),
             connections: Slab::new(),

@@ -1,0 +1,262 @@
+//! A connection's life on either engine, apart from its sockets: in which phase it is, until when, and what is left of it.
+//!
+//! ```text
+//!   Hearing --> Resolving --> Connecting --> Relaying
+//!      |            |           |  ^ next address |
+//!      +------------+-----------+--+--------------+--> Lingering
+//! ```
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::facts::{Ending, Facts};
+use super::handshake::{Handshake, Next};
+use super::lot::BUFFER;
+use super::options::{LINGER, Timeouts};
+use super::relay::{Counts, Relay, Side, Verdict};
+use super::rules::Rules;
+use super::shared::Place;
+use super::shop::Shop;
+use super::slab::Key;
+use super::tally::Tally;
+use super::timers::{Timer, Timers};
+use crate::host::Name;
+use crate::sys::clock::realtime_ns;
+
+/// Where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The client says what it wants.
+    Hearing,
+    /// A name is looked up.
+    Resolving,
+    /// A server is asked.
+    Connecting,
+    /// Each end is brought what the other says.
+    Relaying,
+    /// What was said last is brought, and the client is to hang up; `heard` when it has.
+    Lingering {
+        /// What it comes to.
+        ending: Ending,
+        /// Nothing more comes of the client.
+        heard: bool,
+    },
+}
+
+/// A connection without its sockets. Times are in ns of [`crate::sys::clock::monotonic_ns`].
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) phase: Phase,
+    pub(super) handshake: Box<Handshake>,
+    pub(super) relay: Relay,
+    timer: Timer,
+    /// Among the connections that are allowed at once, unless it is one too many.
+    place: Option<Place>,
+    accepted: u64,
+    connected: Option<u64>,
+    /// Bytes that are counted already, to the server and to the client.
+    moved: [u64; 2],
+    half_closed: bool,
+}
+
+/// What became of a deadline that has passed.
+pub(super) enum Lapse {
+    /// The handshake goes on like this.
+    Next(Next),
+    /// It is over.
+    Over(Ending),
+}
+
+/// What a relay that has nothing more to do comes to.
+pub(super) enum Outcome {
+    /// All is said, and the client is to hang up.
+    Linger(Ending),
+    /// It is over.
+    Over(Ending),
+}
+
+impl Life {
+    /// Of a client that came `from` there to `local`; one without a `place` is refused.
+    pub(super) fn new<M>(
+        from: SocketAddr,
+        local: SocketAddr,
+        place: Option<Place>,
+        shop: &Shop<M>,
+        now: u64,
+    ) -> Self {
+        let handshake = Handshake::new(&shop.rules, from, local, place.is_none());
+        Self {
+            phase: Phase::Hearing,
+            handshake: Box::new(handshake),
+            relay: Relay::new(shop.forwarding, BUFFER),
+            timer: Timer::default(),
+            place,
+            accepted: now,
+            connected: None,
+            moved: [0; 2],
+            half_closed: false,
+        }
+    }
+
+    /// Goes over to a phase, whose deadline begins: until then.
+    pub(super) fn enter<M>(&mut self, phase: Phase, key: Key, shop: &mut Shop<M>, now: u64) -> u64 {
+        self.phase = phase;
+        let after = self.patience(&shop.timeouts);
+        let until = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+        shop.timers.set(key, &mut self.timer, until);
+        until
+    }
+
+    /// How long the phase may take, or nothing may happen in it.
+    fn patience(&self, timeouts: &Timeouts) -> Duration {
+        match self.phase {
+            Phase::Hearing if self.is_extra() => LINGER,
+            Phase::Hearing => timeouts.request,
+            Phase::Resolving | Phase::Connecting => timeouts.connect,
+            Phase::Relaying if self.awaits_an_end() => timeouts.half_closed,
+            Phase::Relaying => timeouts.idle,
+            Phase::Lingering { .. } => LINGER,
+        }
+    }
+
+    /// Has `name` looked up.
+    pub(super) fn resolve<M>(&mut self, name: Name, key: Key, shop: &mut Shop<M>, now: u64) {
+        let until = self.enter(Phase::Resolving, key, shop, now);
+        shop.tally.looked_up();
+        shop.resolver.ask(name, key, until, &shop.inbox);
+    }
+
+    /// What the handshake has for the client, of which the relay knows from now on.
+    pub(super) fn say(&mut self) -> Vec<u8> {
+        let said = self.handshake.take_said();
+        self.relay.to_client.hold(said.len());
+        said
+    }
+
+    /// What it has for the server to get first, likewise.
+    pub(super) fn introduce(&mut self) -> Vec<u8> {
+        let first = self.handshake.take_to_server();
+        self.relay.to_server.hold(first.len());
+        first
+    }
+
+    /// The server is there, connected from where `local` tells.
+    pub(super) fn connected<M>(
+        &mut self,
+        local: impl FnOnce() -> Option<SocketAddr>,
+        key: Key,
+        shop: &mut Shop<M>,
+        now: u64,
+    ) {
+        self.handshake.connected(local);
+        if self.handshake.is_whole() {
+            self.relay.to_server.ended();
+        }
+        self.relay.to_server.writable();
+        self.connected = Some(now);
+        self.enter(Phase::Relaying, key, shop, now);
+    }
+
+    /// What the relay comes to, once it has nothing more to do.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        Some(match self.relay.verdict()? {
+            // What it said behind its request was not read, and would turn the answer into a reset.
+            Verdict::Finished if self.handshake.is_whole() => Outcome::Linger(Ending::Finished),
+            Verdict::Finished => Outcome::Over(Ending::Finished),
+            Verdict::Reset(Side::Client) => Outcome::Over(Ending::ClientReset),
+            Verdict::Reset(Side::Server) => Outcome::Over(Ending::ServerReset),
+        })
+    }
+
+    /// The relay had its turn: where anything moved, its deadline begins anew.
+    pub(super) fn moved<M>(&mut self, key: Key, shop: &mut Shop<M>, now: u64) {
+        let half_closed = self.awaits_an_end();
+        if self.count(&shop.tally) || half_closed != self.half_closed {
+            self.half_closed = half_closed;
+            self.enter(Phase::Relaying, key, shop, now);
+        }
+    }
+
+    /// Its deadline has passed.
+    pub(super) fn expired(&mut self, rules: &Rules) -> Lapse {
+        Lapse::Next(match self.phase {
+            Phase::Hearing => self.handshake.request_timed_out(),
+            Phase::Resolving => self.handshake.lookup_timed_out(),
+            Phase::Connecting => self.handshake.connect_timed_out(rules),
+            Phase::Relaying if self.awaits_an_end() => {
+                return Lapse::Over(Ending::HalfClosedTimeout);
+            }
+            Phase::Relaying => return Lapse::Over(Ending::IdleTimeout),
+            Phase::Lingering { ending, .. } => return Lapse::Over(ending),
+        })
+    }
+
+    /// Its timer came up: whether it is due.
+    pub(super) fn is_due(&mut self, key: Key, timers: &mut Timers<Key>, now: u64) -> bool {
+        timers.is_due(key, &mut self.timer, now)
+    }
+
+    /// It has no deadline any more.
+    pub(super) fn stop<M>(&mut self, key: Key, shop: &mut Shop<M>) {
+        shop.timers.clear(key, &mut self.timer);
+    }
+
+    /// It is one too many, and refused for that.
+    pub(super) fn is_extra(&self) -> bool {
+        self.place.is_none()
+    }
+
+    /// Whether all was said that was to be, when it ends like this. If not it is to end with a reset, so that nothing cut
+    /// short looks whole.
+    pub(super) fn is_whole(&self, ending: Ending) -> bool {
+        ending == Ending::Finished || matches!(self.phase, Phase::Lingering { .. })
+    }
+
+    /// What the pipes to the server and to the client still hold at its end: what broke has nothing in hand by its own
+    /// account.
+    pub(super) fn unsent(&self) -> [usize; 2] {
+        [&self.relay.to_server, &self.relay.to_client].map(|flow| {
+            let Counts {
+                filled, drained, ..
+            } = flow.counts();
+            usize::try_from(filled - drained).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// What is left of it.
+    pub(super) fn facts(mut self, ending: Ending, tally: &Tally, now: u64) -> Facts {
+        self.count(tally);
+        Facts {
+            known: self.handshake.known,
+            accepted_at: realtime_ns().saturating_sub(now.saturating_sub(self.accepted)),
+            accepted: self.accepted,
+            connected: self.connected,
+            closed: now,
+            to_server: self.relay.to_server.counts(),
+            to_client: self.relay.to_client.counts(),
+            ending,
+        }
+    }
+
+    /// Counts the bytes that moved since last time; whether there were any.
+    fn count(&mut self, tally: &Tally) -> bool {
+        let moved =
+            [&self.relay.to_server, &self.relay.to_client].map(|flow| flow.counts().drained);
+        if moved == self.moved {
+            return false;
+        }
+        let [to_server, to_client] = moved;
+        let [before_to_server, before_to_client] = self.moved;
+        tally.moved(to_server - before_to_server, to_client - before_to_client);
+        self.moved = moved;
+        true
+    }
+
+    /// One end has ended and the other is to. The end of a request that is whole says nothing of the kind.
+    fn awaits_an_end(&self) -> bool {
+        match self.handshake.is_whole() {
+            true => !self.relay.to_client.is_open(),
+            false => self.relay.is_half_closed(),
+        }
+    }
+}
