@@ -12,6 +12,7 @@ use socket2::SockAddr;
 
 use super::lane::{Heard, Lane};
 use super::means::{Act, Means};
+use super::watch::Watch;
 use crate::engine::uring::ring::Completion;
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::handshake::Next;
@@ -27,14 +28,6 @@ use crate::sys::tcp;
 
 /// What a thread's connections are served with.
 pub(super) type Shop = shop::Shop<Means>;
-
-/// Whether it is known when the client is gone although nothing is received from it any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Watch {
-    Not,
-    Begun,
-    Ended,
-}
 
 /// A connection.
 pub(super) struct Connection {
@@ -88,7 +81,7 @@ impl Connection {
             to_client: Lane::new(false),
             address: None,
             late: false,
-            watch: Watch::Not,
+            watch: Watch::default(),
         };
         connection.life.relay.to_client.writable();
         connection.life.enter(Phase::Hearing, key, shop, now);
@@ -144,11 +137,7 @@ impl Connection {
                 }
             }
             (Act::Watch, _) => {
-                if !completion.more() {
-                    self.watch = Watch::Ended;
-                }
-                let gone = completion.result & i32::from(libc::POLLERR) != 0;
-                if completion.errno().is_none() && gone {
+                if self.watch.is_gone(completion) {
                     self.life.relay.source_failed(Direction::ToServer);
                 }
             }
@@ -170,8 +159,9 @@ impl Connection {
                 lane.sent(completion, relay, direction, means);
             }
             Act::Connect => self.address = None,
-            Act::Watch if completion.more() => {}
-            Act::Watch => self.watch = Watch::Ended,
+            Act::Watch => {
+                self.watch.is_gone(completion);
+            }
         }
     }
 
@@ -419,24 +409,12 @@ impl Connection {
                 return None;
             }
         }
-        self.watch(key, &mut shop.means);
+        // A client that said all it had to say is not read any more, and may leave before its answer comes.
+        if self.life.relay.to_server.is_shut() {
+            self.watch.begin(&self.client, key, &mut shop.means);
+        }
         self.life.moved(key, shop, now);
         Some(Fate::Waits)
-    }
-
-    /// A client that said all it had to say is not read any more, and may leave before its answer comes.
-    fn watch(&mut self, key: Key, means: &mut Means) {
-        if self.watch != Watch::Not || !self.life.relay.to_server.is_shut() {
-            return;
-        }
-        // Again and again: its end is a first event (POLLRDHUP) that is no news.
-        let poll = opcode::PollAdd::new(Fd(self.client.as_raw_fd()), 0)
-            .multi(true)
-            .build()
-            .user_data(Act::Watch.of(key));
-        self.watch = Watch::Begun;
-        // SAFETY: it points to nothing.
-        unsafe { means.ask(&poll) };
     }
 
     fn begin_lingering(&mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) {
@@ -508,7 +486,7 @@ impl Connection {
             Act::Receive(direction) => lane(direction).is_receiving(),
             Act::Send(direction) => lane(direction).is_sending(),
             Act::Connect => self.address.is_some(),
-            Act::Watch => self.watch == Watch::Begun,
+            Act::Watch => self.watch.is_under_way(),
         }
     }
 

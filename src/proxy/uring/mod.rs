@@ -42,4 +42,5 @@ mod lane;
 mod means;
 mod pool;
 mod turns;
+mod watch;
 pub(super) mod worker;
