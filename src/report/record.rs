@@ -137,6 +137,9 @@ pub struct Run {
     /// belongs to round n.
     #[serde(default)]
     pub setting: Option<String>,
+    /// What the measuring program or its host may have added to these figures, a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// How many interval rows `run.json` keeps, so that it stays readable and memory flat.

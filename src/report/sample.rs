@@ -56,6 +56,7 @@ pub(super) fn measured() -> Measured {
         intervals_omitted: 1,
         packet_rows_omitted: 0,
         setting: Some("mio".into()),
+        warnings: vec!["The sender was late by more than one gap.".into()],
     };
     Measured {
         run,

@@ -2,6 +2,7 @@
 
 mod costs;
 mod settings;
+mod warnings;
 
 use super::account::Latencies;
 use super::control::{Done, StreamReceived, StreamSent};
@@ -179,6 +180,7 @@ pub fn assemble(facts: Facts<'_>) -> Measured {
         let transit = latency.sum_ns() as f64 / 1e9;
         run.transit_kb_per_s = Some(run.received.bytes as f64 / 1e3 / transit);
     }
+    run.warnings = warnings::warnings(&run);
     let Latencies { actual, intended } = facts.latencies;
     Measured {
         run,

@@ -179,6 +179,7 @@ const COLUMNS: &[Column] = &[
     ("reason", |row| text(&row.run.reason)),
     ("zerocopy", |row| row.run.effective.zerocopy.clone()),
     ("setting", |row| text(&row.run.setting)),
+    ("warnings", |row| row.run.warnings.join(" ")),
 ];
 
 fn text(value: &Option<String>) -> String {

@@ -42,6 +42,7 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)?;
     packets(run, out)?;
     loss(run, out)?;
+    warnings(run, out)?;
     latency::latency(run, out)?;
     latency::clocks(run, out)?;
     latency::jitter(run, out)?;
@@ -163,6 +164,12 @@ fn loss(run: &Run, out: &mut impl Write) -> io::Result<()> {
         format!("elsewhere {}", grouped(lost.elsewhere)),
     ];
     fill(out, "loss", parts)
+}
+
+fn warnings(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    run.warnings
+        .iter()
+        .try_for_each(|warning| sentence(out, "WARNING     ", warning))
 }
 
 /// What the exercise that wirebench comes from printed.
