@@ -103,8 +103,15 @@ pub struct Run {
     pub lost: Lost,
     /// From the sender's stamp of the first datagram to the receiver's stamp of the last.
     pub seconds: Option<f64>,
+    /// Half-width of the error bar of `seconds`, which is that of the clocks' offset; null where one clock has both stamps.
+    #[serde(default)]
+    pub seconds_error: Option<f64>,
     /// Unique message bytes / 1000 / seconds.
     pub kb_per_s: Option<f64>,
+    /// Half-width of the error bar of `kb_per_s`, to the side on which it is longer; null as `seconds_error`, and where
+    /// that is not below `seconds`.
+    #[serde(default)]
+    pub kb_per_s_error: Option<f64>,
     /// Unique message bytes / 1024 / seconds.
     pub kib_per_s: Option<f64>,
     /// Unique message bits / 10^9 / seconds.
@@ -236,14 +243,23 @@ pub struct Effective {
 /// How the sender's clock was related to the receiver's.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Clock {
-    /// `same` (one kernel's monotonic clock) or `estimated`.
+    /// `same` (one kernel's monotonic clock), `estimated`, or `none` (the offset is not known).
     pub source: String,
-    /// The receiver's clock minus the sender's, in ns.
-    pub offset_ns: i64,
-    /// Half-width of the offset's error bar, in ns: half the best round trip, and the drift.
-    pub error_ns: u64,
+    /// The receiver's clock minus the sender's, in ns; null where it is not known.
+    #[serde(default)]
+    pub offset_ns: Option<i64>,
+    /// Half-width of the offset's error bar, in ns: half the best round trip, and the drift; null where it is not known.
+    #[serde(default)]
+    pub error_ns: Option<u64>,
     /// How far the estimate moved during the run, in ns.
+    #[serde(default)]
     pub drift_ns: Option<i64>,
+    /// How much faster the receiver's clock ran than the sender's, in parts per million; null where it was not estimated.
+    #[serde(default)]
+    pub drift_ppm: Option<f64>,
+    /// A sentence on why the offset is not known, or less well than usual; null where there is nothing to say.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// Packets and message bytes.

@@ -29,7 +29,9 @@ pub(super) fn measured() -> Measured {
         received: received(),
         lost: lost(),
         seconds: Some(0.047),
+        seconds_error: Some(850e-9),
         kb_per_s: Some(2_134_567.4),
+        kb_per_s_error: Some(38.6),
         kib_per_s: Some(2_084_538.5),
         gbit_per_s: Some(17.0765),
         packets_per_s: Some(2_134_567.4),
@@ -147,9 +149,11 @@ fn effective() -> Effective {
         spin: true,
         clock: Clock {
             source: "estimated".into(),
-            offset_ns: -1_234_567,
-            error_ns: 850,
+            offset_ns: Some(-1_234_567),
+            error_ns: Some(850),
             drift_ns: Some(42),
+            drift_ppm: Some(0.9),
+            note: Some("Only 3 exchanges were answered.".into()),
         },
     }
 }

@@ -274,9 +274,9 @@ impl<'a, O: Observer> Session<'a, O> {
         };
         effective.clock = Clock {
             source: source.to_owned(),
-            offset_ns: offset.ns,
-            error_ns: offset.error_ns,
-            drift_ns: None,
+            offset_ns: Some(offset.ns),
+            error_ns: Some(offset.error_ns),
+            ..Clock::default()
         };
         Ok(Opened { effective, offset })
     }
@@ -409,16 +409,16 @@ impl<'a, O: Observer> Session<'a, O> {
         self.dialogue.streams.order(&Order::Ping);
         let mut clock = Clock {
             source: "estimated".to_owned(),
-            offset_ns: before.ns,
-            error_ns: before.error_ns,
-            drift_ns: None,
+            offset_ns: Some(before.ns),
+            error_ns: Some(before.error_ns),
+            ..Clock::default()
         };
         while let Ok(event) = self.dialogue.next() {
             match event {
                 Event::Told(Told::Open { exchanges }) => {
                     if let Some(after) = clock::estimate(&exchanges) {
                         let (offset, drift) = clock::with_drift(before, after);
-                        clock.error_ns = offset.error_ns;
+                        clock.error_ns = Some(offset.error_ns);
                         clock.drift_ns = Some(drift);
                     }
                     break;

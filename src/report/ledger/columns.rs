@@ -165,10 +165,10 @@ const COLUMNS: &[Column] = &[
     }),
     ("clock_source", |row| row.run.effective.clock.source.clone()),
     ("clock_offset_ns", |row| {
-        row.run.effective.clock.offset_ns.to_string()
+        some(row.run.effective.clock.offset_ns)
     }),
     ("clock_error_ns", |row| {
-        row.run.effective.clock.error_ns.to_string()
+        some(row.run.effective.clock.error_ns)
     }),
     ("clock_drift_ns", |row| {
         some(row.run.effective.clock.drift_ns)
@@ -180,6 +180,12 @@ const COLUMNS: &[Column] = &[
     ("zerocopy", |row| row.run.effective.zerocopy.clone()),
     ("setting", |row| text(&row.run.setting)),
     ("warnings", |row| row.run.warnings.join(" ")),
+    ("seconds_error", |row| figure(row.run.seconds_error)),
+    ("kb_per_s_error", |row| figure(row.run.kb_per_s_error)),
+    ("clock_drift_ppm", |row| {
+        figure(row.run.effective.clock.drift_ppm)
+    }),
+    ("clock_note", |row| text(&row.run.effective.clock.note)),
 ];
 
 fn text(value: &Option<String>) -> String {
@@ -248,6 +254,10 @@ mod tests {
             "intended_max_ns",
             "receiver_user_s",
             "sender_cpus",
+            "seconds_error",
+            "kb_per_s_error",
+            "clock_offset_ns",
+            "clock_error_ns",
             "clock_drift_ns",
             "client_ip",
         ] {
@@ -261,6 +271,7 @@ mod tests {
         assert_eq!(cells["sender_cpus"], "0 2");
         assert_eq!(cells["gbit_per_s"], "17.0765");
         assert_eq!(cells["clock_offset_ns"], "-1234567");
+        assert_eq!(cells["seconds_error"], "0.00000085");
         assert_eq!(
             cells["latency_max_ns"],
             sample::measured()

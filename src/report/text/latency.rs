@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::layout::{INDENT, fill, sentence};
-use crate::report::record::Run;
+use super::layout::{INDENT, figure, fill, sentence};
+use crate::report::record::{Clock, Run};
 use crate::stats::latency::Summary;
 use crate::units::{grouped, short_ns};
 
@@ -42,18 +42,42 @@ pub(super) fn latency(run: &Run, out: &mut impl Write) -> io::Result<()> {
 /// Writes how the two hosts' clocks were related, when that had to be estimated.
 pub(super) fn clocks(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let clock = &run.effective.clock;
-    if clock.source != "estimated" {
-        return Ok(());
+    match clock.source.as_str() {
+        "estimated" => {
+            let ns = |value: Option<f64>| value.map_or("-".to_owned(), short_ns);
+            let offset = ns(clock.offset_ns.map(|ns| ns as f64));
+            let error = error_bar(clock).unwrap_or("± -".to_owned());
+            let mut drift = format!("drift {}", ns(clock.drift_ns.map(|ns| ns as f64)));
+            if let Some(ppm) = clock.drift_ppm {
+                drift += &format!(" ({} ppm)", figure(ppm));
+            }
+            let parts = [
+                format!("offset {offset} {error},"),
+                drift,
+                "(estimated: each latency may be off by the error)".to_owned(),
+            ];
+            fill(out, "clocks", parts)?;
+        }
+        "none" => {
+            let unknown = "offset not known: no one-way latency, and KB/s is over the \
+                           receiver's own span, from its first arrival to its last";
+            sentence(out, &format!("{:<INDENT$}", "clocks"), unknown)?;
+        }
+        _ => {}
     }
-    let offset = short_ns(clock.offset_ns as f64);
-    let error = short_ns(clock.error_ns as f64);
-    let drift = clock.drift_ns.map(|ns| short_ns(ns as f64));
-    let parts = [
-        format!("offset {offset} ± {error},"),
-        format!("drift {}", drift.as_deref().unwrap_or("-")),
-        "(estimated: each latency may be off by the error)".to_owned(),
-    ];
-    fill(out, "clocks", parts)
+    match &clock.note {
+        Some(note) => sentence(out, &margin(), note),
+        None => Ok(()),
+    }
+}
+
+/// The error bar of what two clocks had a part in, like `± 1.20 ms`; `None` where one clock has both stamps.
+pub(super) fn error_bar(clock: &Clock) -> Option<String> {
+    let estimated = clock.source == "estimated";
+    clock
+        .error_ns
+        .filter(|_| estimated)
+        .map(|ns| format!("± {}", short_ns(ns as f64)))
 }
 
 /// Writes the interarrival jitter.
