@@ -61,9 +61,13 @@ impl Reader {
             return status.response(detail);
         }
         let taken = settings.accept;
+        let socks = match taken.socks5 {
+            true => ", or use SOCKS5 (curl: --proxy socks5h://HOST:PORT)",
+            false => "",
+        };
         let page = format!(
             "This is a proxy for {taken}; it forwards no plain HTTP requests. Have the client ask for a tunnel, for http:// \
-             addresses too (curl: --proxytunnel --proxy http://HOST:PORT), or use SOCKS5 (curl: --proxy socks5h://HOST:PORT)."
+             addresses too (curl: --proxytunnel --proxy http://HOST:PORT){socks}."
         );
         match self.head.lines().0.starts_with(b"HEAD ") {
             true => status.head(&page).into_bytes(),
