@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -152,6 +153,54 @@ fn nobody_there() {
         "--protocol json --scenario connect",
         "connect_refused",
     );
+}
+
+#[test]
+fn no_way_there() {
+    // connect(2) refuses a broadcast address at once (ip(7)).
+    let nowhere = SocketAddr::from(([255, 255, 255, 255], 9));
+    assert_only(nowhere, KEPT, "connect_failed");
+    assert_only(
+        nowhere,
+        "--protocol socks5 --scenario bulk --streams 3",
+        "connect_failed",
+    );
+}
+
+#[test]
+fn no_files_for_all_streams() {
+    let (_origin, origin) = origin();
+    let bench = env!("CARGO_BIN_EXE_bench");
+    // Those who get a file send; each that gets none is an error of this host's own.
+    let line = format!(
+        "ulimit -n 40 && exec {bench} proxy load --origin {origin} --scenario bulk --streams 60 --mb 6 --json - --no-save \
+         --repeat 1 --warmup 0s"
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]);
+    let finished = Running::new(shell).wait(PATIENCE);
+    let record: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let run = only(&record, "direct");
+    let (right, local) = (run["requests"].as_u64().unwrap(), count(&run, "local"));
+    assert!(right > 0 && local > 20, "{run:#}");
+    assert_eq!(
+        (right + local, count(&run, "total")),
+        (60, local),
+        "{run:#}"
+    );
+    assert_eq!(run["bytes"], right * 100_000, "{run:#}");
+    finished.done();
+}
+
+#[test]
+fn many_streams_share_an_amount() {
+    let (_origin, origin) = origin();
+    let via = without_half_closes(origin);
+    let options = "--protocol forward --scenario bulk --streams 64 --mb 6.4 --load-threads 2";
+    let (record, finished) = load_before(origin, via, options);
+    finished.done();
+    assert_both(&record, "bytes", 6_400_000);
+    assert_both(&record, "requests", 64);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::connect;
 use super::dialogue::{Dialogue, Script, Step};
 use super::fault::{Failure, Fault};
 
@@ -36,7 +37,7 @@ impl Connection {
         dialogue: Dialogue,
     ) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::of_socket(&error, false);
-        let mut stream = TcpStream::connect(to).map_err(failed)?;
+        let mut stream = connect::begin(to).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         // To be told that it can be written to is an event a connection, which on most never matters.
         registry

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::connect::refuse_itself;
 use crate::protocol::Destination;
 use crate::protocol::json::{self, ErrorLine, client::Client};
 
@@ -61,6 +62,10 @@ pub fn send(
 ) -> Result<(), SendError> {
     let deadline = Instant::now() + limit;
     let stream = TcpStream::connect_timeout(&proxy, limit)
+        .and_then(|stream| {
+            refuse_itself(stream.local_addr()?, proxy)?;
+            Ok(stream)
+        })
         .map_err(|error| SendError::Connect(proxy, error))?;
     let request = json::request(server, message);
     thread::scope(|scope| {

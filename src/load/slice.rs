@@ -8,7 +8,7 @@
 
 use std::io;
 use std::ops::BitOr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -237,7 +237,7 @@ fn bulk(
     let mut tally = Tally::default();
     let open = worker.open(extent.warmup, &mut tally, signals.cancel)?;
     let mut before = CpuTime::default();
-    if signals.meet(open) {
+    if signals.meet(open) && !signals.cancel.load(Ordering::Relaxed) {
         before = CpuTime::of_this_thread();
         let amount = match load {
             Load::Bulk {

@@ -69,6 +69,15 @@ pub fn connect(address: SocketAddr, speaks: bool) -> io::Result<TcpStream> {
     }
 }
 
+/// Whether a socket whose own end is `local` is or will be connected to itself by connecting to `to`. It happens where `to` has a
+/// port of `ip_local_port_range` that nobody listens on: connect(2) may pick that port for the near end, and the two ends
+/// open each other (RFC 9293, section 3.5, simultaneous open). Such a connection echoes, and keeps the port from a listener.
+pub fn is_to_itself(local: SocketAddr, to: SocketAddr) -> bool {
+    let (here, there) = (local.ip().to_canonical(), to.ip().to_canonical());
+    // Connecting to no address goes to loopback.
+    local.port() == to.port() && (here == there || there.is_unspecified() && here.is_loopback())
+}
+
 /// Sends small writes at once (`TCP_NODELAY`), and leaves urgent data in line with the rest (`SO_OOBINLINE`).
 ///
 /// # Errors
@@ -165,6 +174,22 @@ mod tests {
             let mut heard = [0; 5];
             listener.accept().unwrap().0.read_exact(&mut heard).unwrap();
             assert_eq!(&heard, b"hello");
+        }
+    }
+
+    #[test]
+    fn a_connection_to_itself_is_told_from_others() {
+        for (local, to, itself) in [
+            ("127.0.0.1:4000", "127.0.0.1:4000", true),
+            ("127.0.0.1:4001", "127.0.0.1:4000", false),
+            ("127.0.0.1:4000", "127.0.0.2:4000", false),
+            ("127.0.0.1:4000", "0.0.0.0:4000", true),
+            ("10.0.0.1:4000", "0.0.0.0:4000", false),
+            ("[::1]:4000", "[::]:4000", true),
+            ("[::ffff:127.0.0.1]:4000", "127.0.0.1:4000", true),
+        ] {
+            let of = |text: &str| text.parse().unwrap();
+            assert_eq!(is_to_itself(of(local), of(to)), itself, "{local} {to}");
         }
     }
 
