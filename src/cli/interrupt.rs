@@ -7,7 +7,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// Exit code of a program ended by the user, as shells know it: 128 + SIGINT.
-const ENDED_BY_USER: i32 = 130;
+pub(super) const ENDED_BY_USER: i32 = 130;
 
 /// Calls `first` at the first signal. From the second on, ends the program at once.
 pub(super) fn on_signal(first: impl Fn() + Send + 'static) -> io::Result<()> {

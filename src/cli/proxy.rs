@@ -11,6 +11,7 @@ mod reload;
 mod run;
 mod send;
 mod serve;
+mod signals;
 mod summary;
 
 use std::fmt::Write as _;

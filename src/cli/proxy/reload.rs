@@ -2,32 +2,30 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::SIGHUP;
-use signal_hook::iterator::Signals;
-
 use crate::blocklist::load::Loaded;
-use crate::proxy::log::Handle;
 use crate::proxy::rules::Rules;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// From now on, lists are read anew when that is asked for, and at SIGHUP the access log is opened anew.
-pub(super) fn begin(rules: Arc<Rules>, watch: bool, log: Option<Handle>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGHUP])?;
+/// From now on, lists are read anew at each of the `hangups` (SIGHUP), and with `watch` when a file of theirs changes.
+pub(super) fn begin(
+    rules: Arc<Rules>,
+    watch: bool,
+    logged: bool,
+    hangups: Receiver<()>,
+) -> io::Result<()> {
     let hung_up = Arc::clone(&rules);
     thread::Builder::new()
         .name("reload".to_owned())
         .spawn(move || {
-            for _ in signals.forever() {
-                if let Some(log) = &log {
-                    log.reopen();
-                }
+            for () in hangups {
                 // With a log, SIGHUP may have been meant for that alone.
-                if log.is_none() || !hung_up.policies.current().files().is_empty() {
+                if !logged || !hung_up.policies.current().files().is_empty() {
                     reload(&hung_up);
                 }
             }

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use super::args::{HeaderArg, ProtocolArg, Serve as Args};
 use super::monitor::Monitor;
+use super::signals::Signals;
 use super::{cannot_listen, log, reload, say_listening, summary};
 use crate::blocklist::policy::Sources;
 use crate::blocklist::reload::Policies;
 use crate::cli::failure::Failure;
-use crate::cli::interrupt;
 use crate::engine::choice::{Kind, UringSettings};
 use crate::engine::probe::uring;
 use crate::protocol::{Accept, Credentials, Host, Settings};
@@ -22,6 +22,7 @@ use crate::proxy::server::Server;
 use crate::sys::limit;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let signals = Signals::catch().map_err(Failure::undone)?;
     // A connection is two files, and may need a pipe. Where the limit stays, clients wait.
     let _ = limit::raise_open_files();
     let mut options = options(args)?;
@@ -36,8 +37,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let server = Server::bind(args.listen, rules, &options)
         .map_err(|error| cannot_listen(args.listen, "--listen", &error))?;
     let stopper = server.stopper();
-    interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;
-    reload::begin(server.rules(), args.watch, handle.clone()).map_err(Failure::undone)?;
+    let hangups = signals.serve(handle.clone(), move || stopper.stop());
+    reload::begin(server.rules(), args.watch, handle.is_some(), hangups)
+        .map_err(Failure::undone)?;
     refuse_itself(args, server.local())?;
     let mut out = voice(args);
     say_listening(server.local(), &mut out)?;
