@@ -21,4 +21,5 @@ pub mod session;
 pub mod sink;
 pub mod slice;
 pub mod tally;
+mod warnings;
 pub mod worker;

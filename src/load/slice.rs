@@ -72,6 +72,8 @@ pub struct Slice {
     pub watched: Vec<Option<CpuTime>>,
     /// Nothing came of the warm-up, so the slice is that.
     pub only_warmup: bool,
+    /// It was cancelled before its end.
+    pub cut: bool,
 }
 
 /// What a thread hands over.
@@ -142,14 +144,20 @@ pub fn run(
         }
         outcome?;
         let watched = before.into_iter().zip(watch());
+        let cut = cancel.load(Ordering::Relaxed);
+        let ended = match cut && matches!(load, Load::Requests { .. }) {
+            true => monotonic_ns(),
+            false => ended(&all.tally, load, extent, began),
+        };
         Ok(Slice {
-            seconds: ended(&all.tally, load, extent, began).saturating_sub(began) as f64 / 1e9,
+            seconds: ended.saturating_sub(began) as f64 / 1e9,
             load: all.cpu,
             watched: watched
                 .map(|(before, after)| Some(after? - before?))
                 .collect(),
             tally: all.tally,
             only_warmup,
+            cut,
         })
     })
 }

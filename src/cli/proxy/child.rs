@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::process::{Child as Process, Command, Stdio};
 
 use crate::cli::failure::Failure;
@@ -29,7 +30,9 @@ impl Child {
             .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(Stdio::piped())
+            // Ctrl-C is for the parent, which reports before it ends this one.
+            .process_group(0);
         let mut process = tie(&mut command).spawn().map_err(failed)?;
         let listening = listening(&mut process);
         // From here on it is ended when it is dropped.

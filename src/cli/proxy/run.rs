@@ -173,7 +173,7 @@ pub(super) fn measure(
     }
     output.expect(runs, left_out)?;
     let outcome = session::run(&plan, &cancel, &mut output);
-    output.close(outcome)
+    output.close(outcome, cancel.load(Ordering::Relaxed))
 }
 
 /// What is measured, and sentences on what is left out of that.

@@ -116,6 +116,7 @@ const COLUMNS: &[Column] = &[
     ("origin_user_s", |row| figure(row.run.cpu.origin_user_s)),
     ("origin_system_s", |row| figure(row.run.cpu.origin_system_s)),
     ("reason", |row| some(row.run.reason.as_ref())),
+    ("warnings", |row| row.run.warnings.join(" ")),
 ];
 
 fn some(value: Option<impl Display>) -> String {
