@@ -17,7 +17,7 @@ use std::vec;
 use super::facts::{Decision, Ending, Known};
 use super::rules::Rules;
 use crate::host::Name;
-use crate::protocol::proxy_header::{self, Decoded};
+use crate::protocol::proxy_header::{self, Carried, Decoded};
 use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
 
 /// Addresses of one name that are tried.
@@ -53,6 +53,8 @@ pub struct Handshake {
     failure: Option<(Outcome, Ending)>,
     /// Where the client connected to.
     local: SocketAddr,
+    /// What the client's PROXY header has for the server's, beside addresses.
+    carried: Carried,
     pub(super) known: Known,
 }
 
@@ -71,6 +73,7 @@ impl Handshake {
             untried: Vec::new().into_iter(),
             failure: None,
             local,
+            carried: Carried::default(),
             known: Known::of(peer),
         }
     }
@@ -99,6 +102,7 @@ impl Handshake {
                     self.known.client = ends.source;
                     self.local = ends.destination;
                 }
+                self.carried = found.carried;
                 self.push(header.get(found.consumed..).unwrap_or_default(), rules)
             }
             // No client sent this, so there is none to be told.
@@ -248,7 +252,7 @@ impl Handshake {
         if self.crowded {
             return self.refuse(&Outcome::Busy, Ending::Busy);
         }
-        self.to_server = rules.header(self.known.client, self.local);
+        self.to_server = rules.header(self.known.client, self.local, &self.carried);
         self.to_server.extend(upstream);
         self.whole = whole;
         match host {
