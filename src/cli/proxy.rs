@@ -13,6 +13,7 @@ mod send;
 mod serve;
 mod signals;
 mod summary;
+mod user;
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};

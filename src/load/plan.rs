@@ -7,7 +7,7 @@ use super::dialogue::{Exchange, Script};
 use super::handshake::Route;
 use super::slice::{Extent, Load};
 use super::worker::Job;
-use crate::protocol::{Destination, Host, Kind};
+use crate::protocol::{Destination, Host, Kind, User};
 
 /// What clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +92,8 @@ pub struct Plan {
     pub proxies: Vec<Proxy>,
     /// What they are to refuse; `None`, and there is no such scenario.
     pub blocked: Option<Destination>,
+    /// As whom clients sign in at the proxies.
+    pub user: Option<User>,
     /// Connections of requests.
     pub connections: usize,
     /// Connections of bulk data.
@@ -178,7 +180,10 @@ impl Plan {
             None => (self.origin, Route::Straight),
             Some(proxy) => match proxy.protocol {
                 Kind::Forward => (proxy.address, Route::Straight),
-                kind => (proxy.address, Route::Asked(kind, destination)),
+                kind => (
+                    proxy.address,
+                    Route::Asked(kind, destination, self.user.clone()),
+                ),
             },
         };
         let exchange = match scenario {
@@ -230,6 +235,7 @@ mod tests {
             direct: true,
             proxies: protocols.iter().map(proxy).collect(),
             blocked: "192.0.2.1:9".parse().ok(),
+            user: None,
             connections: 1,
             streams: 1,
             message: 1,

@@ -157,6 +157,7 @@ fn requested(plan: &Plan, scenario: Scenario, path: Path<'_>) -> Requested {
     Requested {
         via: path.proxy().and(plan.via.clone()),
         origin: plan.origin_named.clone(),
+        signed_in: path.proxy().is_some() && plan.user.is_some(),
         connections: if is_bulk {
             plan.streams
         } else {

@@ -17,12 +17,14 @@ pub mod proxy_header;
 pub mod request;
 mod socks4;
 pub mod socks5;
+pub mod user;
 
 pub use crate::host::{Destination, Host};
 pub use answer::Answer;
 pub use credentials::Credentials;
 pub use front::FrontEnd;
 pub use request::{Accept, Kind, Outcome, Refusal, Request, Settings, Step};
+pub use user::User;
 
 #[cfg(test)]
 mod tests;

@@ -93,6 +93,32 @@ pub(super) struct Load {
     /// A proxy that is running already
     #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
     pub(super) via: Option<SocketAddr>,
+    /// Sign in at the proxy that is running as this user (SOCKS5 and CONNECT)
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires_all = ["via", "secret"],
+        help_heading = "Where"
+    )]
+    pub(super) user: Option<String>,
+    /// The password; other users of this host can see it, unlike with --password-file
+    #[arg(
+        long,
+        value_name = "WORD",
+        requires = "user",
+        group = "secret",
+        help_heading = "Where"
+    )]
+    pub(super) password: Option<String>,
+    /// A file with the password as its first line
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "user",
+        group = "secret",
+        help_heading = "Where"
+    )]
+    pub(super) password_file: Option<PathBuf>,
     /// A `bench proxy origin` that is running already
     #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
     pub(super) origin: Option<SocketAddr>,

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use super::args::{AskedArg, EngineArg, ForwardingArg, Load, Own};
 use super::child::Child;
 use super::output::Output;
+use super::user;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
 use crate::load::plan::{Plan, Proxy, Scenario};
@@ -141,6 +142,7 @@ pub(super) fn measure(
     start: impl FnOnce() -> Result<Started, Failure>,
 ) -> Result<(), Failure> {
     let (scenarios, left_out) = scenarios(args, proxied)?;
+    let user = user::of(args)?;
     if let Some(process) = args
         .server_pid
         .iter()
@@ -160,7 +162,10 @@ pub(super) fn measure(
         .map_err(Failure::undone)?;
     // Kept until the end.
     let started = start()?;
-    let plan = plan(args, scenarios, &started)?;
+    let plan = Plan {
+        user,
+        ..plan(args, scenarios, &started)?
+    };
     let all = plan
         .scenarios
         .iter()
@@ -260,6 +265,7 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
             None => (!started.proxies.is_empty()).then_some(blocked),
         },
         proxies: own.chain(running).collect(),
+        user: None,
         connections: args.connections,
         streams: args.streams,
         message: args.message,

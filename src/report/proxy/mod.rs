@@ -99,6 +99,9 @@ pub struct Requested {
     pub via: Option<String>,
     /// The server, where it was running already.
     pub origin: Option<String>,
+    /// Clients sign in at the proxy, by user and password.
+    #[serde(default)]
+    pub signed_in: bool,
     /// Connections at once; of bulk, streams.
     pub connections: usize,
     /// Bytes of a message; null for bulk.
