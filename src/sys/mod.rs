@@ -1,6 +1,6 @@
 //! The only place with system calls, and so the only one with `unsafe`.
 //!
-//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] ones, [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
+//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] and [`unix`] ones, the [`endpoint`] of either and listeners by [`activation`], [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
 //! receives, [`message`] received, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
 //! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
 //! time of a thread or a process), a [`child`], [`route`]s to this host itself, and [`host`] facts.
@@ -21,10 +21,12 @@ macro_rules! syscall {
     }};
 }
 
+pub mod activation;
 pub mod affinity;
 pub mod burst;
 pub mod child;
 pub mod clock;
+pub mod endpoint;
 pub mod host;
 pub mod limit;
 pub mod message;
@@ -38,6 +40,7 @@ pub mod socket;
 pub mod stamp;
 pub mod tcp;
 pub mod timer;
+pub mod unix;
 pub mod usage;
 pub mod wake;
 pub mod zerocopy;
