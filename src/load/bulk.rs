@@ -339,7 +339,7 @@ impl Goal {
 }
 
 fn begin(job: &Job, registry: &Registry, number: usize) -> io::Result<TcpStream> {
-    let mut socket = connect::begin(job.to)?;
+    let mut socket = connect::begin(&job.to)?;
     let both = Interest::READABLE | Interest::WRITABLE;
     registry.register(&mut socket, Token(number), both)?;
     Ok(socket)

@@ -5,16 +5,22 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
-use crate::sys::tcp;
+use crate::sys::endpoint::Endpoint;
+use crate::sys::{tcp, unix};
 
 /// Begins to connect, without blocking.
 ///
 /// # Errors
 /// As socket(2) and connect(2). `ECONNREFUSED` also where the connection would be one to itself.
-pub(super) fn begin(to: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(to)?;
-    refuse_itself(stream.local_addr()?, to)?;
-    Ok(stream)
+pub(super) fn begin(to: &Endpoint) -> io::Result<TcpStream> {
+    match to {
+        Endpoint::Ip(address) => {
+            let stream = TcpStream::connect(*address)?;
+            refuse_itself(stream.local_addr()?, *address)?;
+            Ok(stream)
+        }
+        Endpoint::Unix(path) => unix::connect(path, None).map(TcpStream::from_std),
+    }
 }
 
 /// Nobody listens at `to`, and the connection would answer itself.

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::schedule::{Due, Schedule};
 use super::tally::{Tally, Times};
 use crate::proxy::timers::{Timer as Deadline, Timers};
 use crate::sys::clock::monotonic_ns;
+use crate::sys::endpoint::Endpoint;
 use crate::sys::timer::{self, Timer};
 
 const TIMER: Token = Token(usize::MAX);
@@ -42,7 +42,7 @@ const ENDING: u64 = 1_000_000_000;
 #[derive(Debug, Clone)]
 pub struct Job {
     /// Where to connect to.
-    pub to: SocketAddr,
+    pub to: Endpoint,
     /// What is said there.
     pub script: Script,
     /// Longest time of a request.
@@ -229,7 +229,7 @@ impl<'a> Worker<'a> {
         }
         let dialogue = Dialogue::new(&self.job.script, place);
         let registry = self.poll.registry();
-        match Connection::begin(self.job.to, registry, Token(number), dialogue) {
+        match Connection::begin(&self.job.to, registry, Token(number), dialogue) {
             Ok(connection) => {
                 slot.connection = Some(connection);
                 true

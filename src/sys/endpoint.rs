@@ -79,6 +79,40 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Who connected to a stream socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// Somebody at this address and port.
+    Ip(SocketAddr),
+    /// A process of this host, by a path. Clients have no name of their own (unix(7)).
+    Unix,
+}
+
+impl Peer {
+    /// The address, if it has one.
+    pub fn ip(self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(address),
+            Self::Unix => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(out),
+            Self::Unix => out.write_str("unix"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,12 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::tcp::BACKLOG;
 
@@ -86,6 +87,16 @@ pub fn connect(path: &Path, limit: Option<Duration>) -> io::Result<TcpStream> {
     }
     socket.connect(&SockAddr::unix(path)?)?;
     socket.set_write_timeout(None)?;
+    Ok(socket.into())
+}
+
+/// Accepts a connection, which is non-blocking.
+///
+/// # Errors
+/// As accept(2).
+pub fn accept(listener: &impl AsFd) -> io::Result<TcpStream> {
+    let (socket, _) = SockRef::from(listener).accept()?;
+    socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 

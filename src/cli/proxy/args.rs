@@ -15,6 +15,7 @@ use crate::load::plan::Scenario;
 use crate::protocol::request::MAX_REQUEST;
 use crate::protocol::{self, Destination};
 use crate::proxy::relay::Forwarding;
+use crate::sys::endpoint::Endpoint;
 use crate::units::{parse_duration, parse_number};
 
 #[derive(Debug, Args)]
@@ -91,8 +92,8 @@ pub(super) struct Load {
     #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, help_heading = "How much")]
     pub(super) load_threads: usize,
     /// A proxy that is running already
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
-    pub(super) via: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Where")]
+    pub(super) via: Option<Endpoint>,
     /// Sign in at the proxy that is running as this user (SOCKS5 and CONNECT)
     #[arg(
         long,
@@ -120,8 +121,8 @@ pub(super) struct Load {
     )]
     pub(super) password_file: Option<PathBuf>,
     /// A `bench proxy origin` that is running already
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
-    pub(super) origin: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Where")]
+    pub(super) origin: Option<Endpoint>,
     /// Processes of the proxy that is running, to tell their CPU time with that of their children
     #[arg(long, value_name = "PID,...", value_parser = list(u32::from_str), requires = "via", help_heading = "Where")]
     pub(super) server_pid: Option<List<u32>>,
@@ -261,8 +262,8 @@ pub(super) struct Serve {
 #[derive(Debug, Args)]
 pub(super) struct Origin {
     /// Where to listen; port 0 lets the kernel choose
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(super) listen: SocketAddr,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    pub(super) listen: Endpoint,
     /// Print errors and the address only, and no messages
     #[arg(long, short)]
     pub(super) quiet: bool,
@@ -271,8 +272,8 @@ pub(super) struct Origin {
 #[derive(Debug, Args)]
 pub(super) struct Send {
     /// The proxy
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(super) proxy: SocketAddr,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    pub(super) proxy: Endpoint,
     /// The server that the proxy is to bring the message to, by address or by name
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) server: Destination,

@@ -35,14 +35,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     rules.own.extend(monitor.as_ref().map(Monitor::local));
     options.log.clone_from(&handle);
     let server = Server::bind(args.listen, rules, &options)
-        .map_err(|error| cannot_listen(args.listen, "--listen", &error))?;
+        .map_err(|error| cannot_listen(&args.listen.into(), "--listen", &error))?;
     let stopper = server.stopper();
     let hangups = signals.serve(handle.clone(), move || stopper.stop());
     reload::begin(server.rules(), args.watch, handle.is_some(), hangups)
         .map_err(Failure::undone)?;
     refuse_itself(args, server.local())?;
     let mut out = voice(args);
-    say_listening(server.local(), &mut out)?;
+    say_listening(&server.local().into(), &mut out)?;
     let monitor = monitor
         .map(|monitor| monitor.begin(&server, handle, &mut out))
         .transpose()?;
