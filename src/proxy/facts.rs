@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::relay::Counts;
 use crate::protocol::{Destination, Kind};
 use crate::sys::clock::realtime_ns;
+use crate::sys::endpoint::Peer;
 
 /// One connection, from the client's arrival to the end.
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ pub struct Facts {
 
 impl Facts {
     /// Of a client that was hung up on as it came, at `now` of [`crate::sys::clock::monotonic_ns`].
-    pub fn at_once(peer: SocketAddr, now: u64, ending: Ending, detail: String) -> Self {
+    pub fn at_once(peer: Peer, now: u64, ending: Ending, detail: String) -> Self {
         Self {
             known: Known {
                 detail: Some(detail),
@@ -50,9 +51,9 @@ impl Facts {
 #[derive(Debug, Clone)]
 pub struct Known {
     /// Who connected.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The same, or who it came for by its PROXY header.
-    pub client: SocketAddr,
+    pub client: Peer,
     /// How it asked, as far as that was heard.
     pub protocol: Option<Kind>,
     /// Where it wanted to go.
@@ -67,7 +68,7 @@ pub struct Known {
 
 impl Known {
     /// That somebody connected.
-    pub fn of(peer: SocketAddr) -> Self {
+    pub fn of(peer: Peer) -> Self {
         Self {
             peer,
             client: peer,

@@ -12,6 +12,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::vec;
 
 use super::facts::{Decision, Ending, Known};
@@ -19,6 +20,7 @@ use super::rules::Rules;
 use crate::host::Name;
 use crate::protocol::proxy_header::{self, Carried, Decoded};
 use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
+use crate::sys::endpoint::{Endpoint, Peer};
 
 /// Addresses of one name that are tried.
 const TRIES: usize = 8;
@@ -51,17 +53,21 @@ pub struct Handshake {
     untried: vec::IntoIter<IpAddr>,
     /// What became of the last address that was tried, or else of the first that is blocked.
     failure: Option<(Outcome, Ending)>,
-    /// Where the client connected to.
-    local: SocketAddr,
+    /// Where the client connected to, where a server is to be told and it has an address.
+    local: Option<SocketAddr>,
     /// What the client's PROXY header has for the server's, beside addresses.
     carried: Carried,
     pub(super) known: Known,
 }
 
 impl Handshake {
-    /// With a client that came from `peer` to `local`. One too many is `crowded`: it is told so as soon as it has said in which
+    /// With a client that came from `peer` to `local`, which only a header for the server tells, so it may be left out without one. One too many is `crowded`: it is told so as soon as it has said in which
     /// protocol.
-    pub fn new(rules: &Rules, peer: SocketAddr, local: SocketAddr, crowded: bool) -> Self {
+    pub fn new(rules: &Rules, peer: Peer, local: Option<Endpoint>, crowded: bool) -> Self {
+        let (local, carried) = match local {
+            Some(Endpoint::Unix(path)) => (None, Carried::of_unix(path.as_os_str().as_bytes())),
+            other => (other.as_ref().and_then(Endpoint::ip), Carried::default()),
+        };
         Self {
             front: Some(FrontEnd::new(&rules.settings)),
             header: rules.accept_header.then(Vec::new),
@@ -73,7 +79,7 @@ impl Handshake {
             untried: Vec::new().into_iter(),
             failure: None,
             local,
-            carried: Carried::default(),
+            carried,
             known: Known::of(peer),
         }
     }
@@ -99,10 +105,13 @@ impl Handshake {
             }
             Decoded::Header(found) => {
                 if let Some(ends) = found.addresses {
-                    self.known.client = ends.source;
-                    self.local = ends.destination;
+                    self.known.client = ends.source.into();
+                    self.local = Some(ends.destination);
                 }
-                self.carried = found.carried;
+                // Where the sender speaks for itself, the connection's own ends count.
+                if found.addresses.is_some() || found.carried.has_paths() {
+                    self.carried = found.carried;
+                }
                 self.push(header.get(found.consumed..).unwrap_or_default(), rules)
             }
             // No client sent this, so there is none to be told.
@@ -252,7 +261,7 @@ impl Handshake {
         if self.crowded {
             return self.refuse(&Outcome::Busy, Ending::Busy);
         }
-        self.to_server = rules.header(self.known.client, self.local, &self.carried);
+        self.to_server = rules.header(self.known.client.ip(), self.local, &self.carried);
         self.to_server.extend(upstream);
         self.whole = whole;
         match host {

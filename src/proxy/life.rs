@@ -22,6 +22,7 @@ use super::tally::Tally;
 use super::timers::{Timer, Timers};
 use crate::host::Name;
 use crate::sys::clock::realtime_ns;
+use crate::sys::endpoint::{Endpoint, Peer};
 
 /// Where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +79,8 @@ pub(super) enum Outcome {
 impl Life {
     /// Of a client that came `from` there to `local`; one without a `place` is refused.
     pub(super) fn new<M>(
-        from: SocketAddr,
-        local: SocketAddr,
+        from: Peer,
+        local: Option<Endpoint>,
         place: Option<Place>,
         shop: &Shop<M>,
         now: u64,

@@ -13,6 +13,7 @@ mod epoll;
 pub mod facts;
 pub mod handshake;
 mod life;
+pub mod listeners;
 pub mod log;
 mod lot;
 pub mod metrics;

@@ -23,12 +23,19 @@ pub struct SocketFile {
     inode: (u64, u64),
 }
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
+impl SocketFile {
+    /// Removes it now, for a program that ends without dropping anything.
+    pub fn remove(&self) {
         // What cannot be removed is found stale by the next listener.
         if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

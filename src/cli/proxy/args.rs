@@ -178,9 +178,14 @@ pub(super) enum Role {
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Where to listen; port 0 lets the kernel choose
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(super) listen: SocketAddr,
+    /// Where to listen; port 0 lets the kernel choose; may be given more than once
+    ///
+    /// Sockets that are passed to the program (LISTEN_FDS, as by systemd) are listened on too, and are enough by themselves.
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    pub(super) listen: Vec<Endpoint>,
+    /// Permissions of the sockets of unix:PATH [default: what the umask leaves]
+    #[arg(long, value_name = "OCTAL", value_parser = mode)]
+    pub(super) listen_mode: Option<u32>,
     /// The server that every client is connected to, whatever it says
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["protocol", "auth_file", "max_request"])]
     pub(super) forward: Option<Destination>,
@@ -230,7 +235,7 @@ pub(super) struct Serve {
     /// How bytes are brought from one end to the other
     #[arg(long, value_name = "HOW", value_enum, default_value = "auto")]
     pub(super) forwarding: ForwardingArg,
-    /// Threads, each with a listener on the same port
+    /// Threads for each --listen
     #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1)]
     pub(super) threads: usize,
     /// Connections at once; clients beyond are hung up on
@@ -400,6 +405,14 @@ fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(threads @ 1..=1_024) => Ok(threads),
         _ => Err("it is no number of threads; choose 1 to 1024".to_owned()),
+    }
+}
+
+/// Permission bits, as chmod(1) takes them.
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) => Ok(mode),
+        _ => Err("expected permissions in octal, like 660".to_owned()),
     }
 }
 

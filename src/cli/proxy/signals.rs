@@ -17,6 +17,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 use super::super::interrupt::ENDED_BY_USER;
 use crate::proxy::log::Handle;
+use crate::sys::unix::SocketFile;
 
 /// Signals that are caught.
 pub(super) struct Signals {
@@ -33,6 +34,7 @@ enum State {
     Serving {
         log: Option<Handle>,
         stop: Box<dyn Fn() + Send>,
+        files: Arc<Vec<SocketFile>>,
         stopping: bool,
     },
 }
@@ -64,12 +66,13 @@ impl Signals {
         Ok(Self { state, hangups })
     }
 
-    /// The proxy serves from now on: `stop` ends it, and `log` is its log. What was kept is done. Gives the messages of
-    /// SIGHUP.
+    /// The proxy serves from now on: `stop` ends it, `log` is its log, and `files` are removed where the program ends at once.
+    /// What was kept is done. Gives the messages of SIGHUP.
     pub(super) fn serve(
         self,
         log: Option<Handle>,
         stop: impl Fn() + Send + 'static,
+        files: Arc<Vec<SocketFile>>,
     ) -> Receiver<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let (State::Starting { reopen: true }, Some(log)) = (&*state, &log) {
@@ -78,6 +81,7 @@ impl Signals {
         *state = State::Serving {
             log,
             stop: Box::new(stop),
+            files,
             stopping: false,
         };
         drop(state);
@@ -92,7 +96,14 @@ impl State {
             // As if it were not caught. Where that cannot be done, the program goes on and the next one tries again.
             Self::Starting { .. } if ends => drop(emulate_default_handler(signal)),
             Self::Starting { reopen } => *reopen = true,
-            Self::Serving { stopping: true, .. } if ends => std::process::exit(ENDED_BY_USER),
+            Self::Serving {
+                stopping: true,
+                files,
+                ..
+            } if ends => {
+                files.iter().for_each(SocketFile::remove);
+                std::process::exit(ENDED_BY_USER)
+            }
             Self::Serving { stop, stopping, .. } if ends => {
                 *stopping = true;
                 stop();

@@ -68,17 +68,23 @@ impl Carried {
         &self.fields
     }
 
-    /// The line for a connection between two addresses, or of unknown ends where they are paths.
-    pub fn encode_v1(&self, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-        match self.paths {
-            Some(_) => v1::UNKNOWN.to_vec(),
-            None => encode_v1(source, destination),
+    /// Paths are carried, which stand instead of addresses.
+    pub fn has_paths(&self) -> bool {
+        self.paths.is_some()
+    }
+
+    /// The line for a connection between two addresses, or of unknown ends: where there are none, or paths.
+    pub fn encode_v1(&self, ends: Option<Addresses>) -> Vec<u8> {
+        match (ends, &self.paths) {
+            (Some(ends), None) => encode_v1(ends.source, ends.destination),
+            _ => v1::UNKNOWN.to_vec(),
         }
     }
 
-    /// The header of version 2 for a connection between two addresses, or between the paths, with all fields.
-    pub fn encode_v2(&self, source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-        v2::encode(source, destination, self)
+    /// The header of version 2 for a connection between the paths, or else two addresses, with all fields. Without either the
+    /// sender speaks for itself (LOCAL).
+    pub fn encode_v2(&self, ends: Option<Addresses>) -> Vec<u8> {
+        v2::encode(ends, self)
     }
 }
 

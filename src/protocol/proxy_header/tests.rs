@@ -34,6 +34,13 @@ fn header(bytes: &[u8]) -> Header {
     }
 }
 
+fn both(source: SocketAddr, destination: SocketAddr) -> Option<Addresses> {
+    Some(Addresses {
+        source,
+        destination,
+    })
+}
+
 /// A version 2 header with any body.
 fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).unwrap().to_be_bytes();
@@ -126,7 +133,7 @@ proptest! {
         let news: Vec<_> = fields.into_iter().filter(|(kind, _)| *kind != 4).collect();
         prop_assert_eq!(first.carried.fields(), encoded(&news));
         // With other addresses, which may be longer; a checksum that is wrong is refused.
-        let next = first.carried.encode_v2(from, to);
+        let next = first.carried.encode_v2(both(from, to));
         let second = header(&next);
         prop_assert_eq!(second.carried, first.carried.clone());
         prop_assert_eq!(second.consumed, next.len());
@@ -134,7 +141,7 @@ proptest! {
         let sum = if checked { 7 } else { 0 };
         prop_assert_eq!(next.len(), bare.len() + encoded(&news).len() + sum);
         prop_assert_eq!(&next[16..bare.len()], &bare[16..]);
-        prop_assert_eq!(first.carried.encode_v1(from, to), encode_v1(from, to));
+        prop_assert_eq!(first.carried.encode_v1(both(from, to)), encode_v1(from, to));
     }
 }
 
@@ -147,16 +154,16 @@ fn paths_are_passed_on_and_have_no_line() {
     let came = v2(0x21, 0x31, &[&body[..], &fields].concat());
     let carried = header(&came).carried;
     let end: SocketAddr = "127.0.0.1:1".parse().unwrap();
-    assert_eq!(carried.encode_v2(end, end), came);
-    assert_eq!(carried.encode_v1(end, end), b"PROXY UNKNOWN\r\n");
+    assert_eq!(carried.encode_v2(both(end, end)), came);
+    assert_eq!(carried.encode_v1(both(end, end)), b"PROXY UNKNOWN\r\n");
     // Of a listener of ours: a client has no path.
-    let own = Carried::of_unix(b"/to").encode_v2(end, end);
+    let own = Carried::of_unix(b"/to").encode_v2(None);
     assert_eq!(own[16..16 + 108], [0; 108]);
     assert_eq!(own[16 + 108..], body[108..]);
     assert_eq!((own[12], own[13]), (0x21, 0x31));
     assert_eq!(header(&own).carried, Carried::of_unix(b"/to"));
     assert_eq!(
-        Carried::of_unix(&[b'x'; 300]).encode_v2(end, end).len(),
+        Carried::of_unix(&[b'x'; 300]).encode_v2(None).len(),
         16 + 216
     );
 }
@@ -174,13 +181,20 @@ fn a_sender_that_speaks_for_itself_carries_nothing() {
 }
 
 #[test]
+fn without_any_ends_the_proxy_speaks_for_itself() {
+    let carried = Carried::default();
+    assert_eq!(carried.encode_v1(None), b"PROXY UNKNOWN\r\n");
+    assert_eq!(carried.encode_v2(None), v2(0x20, 0x00, &[]));
+}
+
+#[test]
 fn the_most_fields_fit_behind_the_longest_addresses() {
     let filled = |bytes: usize| encoded(&[(0xEA, vec![7; bytes - 3])]);
     let most = filled(MOST_FIELDS);
     let came = with_checksum(0x21, 0x31, &[&[0; 216][..], &most].concat());
     assert_eq!(came.len(), MOST_V2);
     let end: SocketAddr = "127.0.0.1:1".parse().unwrap();
-    assert_eq!(header(&came).carried.encode_v2(end, end), came);
+    assert_eq!(header(&came).carried.encode_v2(both(end, end)), came);
     let more = v2(
         0x21,
         0x11,
@@ -310,12 +324,6 @@ fn mixed_families_become_one() {
     let v4: SocketAddr = "1.2.3.4:1".parse().unwrap();
     let mapped: SocketAddr = "[::ffff:1.2.3.4]:1".parse().unwrap();
     let v6: SocketAddr = "[2001:db8::1]:2".parse().unwrap();
-    let both = |source, destination| {
-        Some(Addresses {
-            source,
-            destination,
-        })
-    };
     for encode in [encode_v1, encode_v2] {
         assert_eq!(header(&encode(v4, v6)).addresses, both(mapped, v6));
         assert_eq!(header(&encode(v6, v4)).addresses, both(v6, mapped));

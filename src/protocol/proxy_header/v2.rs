@@ -163,18 +163,26 @@ pub(super) fn crc32c(header: &[u8], place: usize) -> u32 {
 
 /// The header for a connection from one address to the other.
 pub fn encode_v2(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-    encode(source, destination, &Carried::default())
+    let ends = Addresses {
+        source,
+        destination,
+    };
+    encode(Some(ends), &Carried::default())
 }
 
 /// The same with what is carried: paths instead of addresses, fields, and a checksum.
-pub(super) fn encode(source: SocketAddr, destination: SocketAddr, carried: &Carried) -> Vec<u8> {
+pub(super) fn encode(ends: Option<Addresses>, carried: &Carried) -> Vec<u8> {
     let mut body = Vec::with_capacity(36);
-    let family = match &carried.paths {
-        Some(paths) => {
+    let (command, family) = match (&carried.paths, ends) {
+        (Some(paths), _) => {
             body.extend_from_slice(&paths[..]);
-            UNIX
+            (PROXY, UNIX)
         }
-        None => put_ends(&mut body, &Addresses::alike(source, destination)),
+        (None, Some(ends)) => {
+            let ends = Addresses::alike(ends.source, ends.destination);
+            (PROXY, put_ends(&mut body, &ends))
+        }
+        (None, None) => (LOCAL, UNSPEC),
     };
     body.extend_from_slice(&carried.fields);
     if carried.checked {
@@ -183,7 +191,7 @@ pub(super) fn encode(source: SocketAddr, destination: SocketAddr, carried: &Carr
     // What is carried fits: its fields are at most MOST_FIELDS bytes.
     let length = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes();
     let mut header = SIGNATURE.to_vec();
-    header.extend([PROXY, family]);
+    header.extend([command, family]);
     header.extend(length);
     header.extend(body);
     if carried.checked {

@@ -3,7 +3,7 @@
 //! What is decided on the way is in [`Life`], its handshake and its relay; this does it.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -20,6 +20,7 @@ use crate::proxy::shared::{Place, is_starved};
 use crate::proxy::shop;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timers;
+use crate::sys::endpoint::Peer;
 use crate::sys::tcp;
 
 /// Lots of what a client says to nobody that are thrown away before others have their turn.
@@ -89,18 +90,14 @@ impl Connection {
     /// Takes a client in, or refuses it where it has no place. It has its first turn at once.
     pub(super) fn new(
         mut client: TcpStream,
-        from: SocketAddr,
+        from: Peer,
         place: Option<Place>,
         key: Key,
         shop: &mut Shop,
         now: u64,
     ) -> io::Result<(Self, Fate)> {
         register(&shop.means.registry, &mut client, token(key, Side::Client))?;
-        // Only a header for the server tells where the client connected to.
-        let local = match shop.rules.send_header {
-            Some(_) => client.local_addr()?,
-            None => from,
-        };
+        let local = shop.local(&client)?;
         let mut connection = Self {
             life: Life::new(from, local, place, shop, now),
             attempt: Attempt::Waits,

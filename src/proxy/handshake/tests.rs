@@ -35,7 +35,7 @@ fn local() -> SocketAddr {
 }
 
 fn handshake(rules: &Rules) -> (Handshake, Next) {
-    let mut handshake = Handshake::new(rules, peer(), local(), false);
+    let mut handshake = Handshake::new(rules, peer().into(), Some(local().into()), false);
     let next = handshake.begin(rules);
     (handshake, next)
 }
@@ -334,8 +334,8 @@ fn a_header_says_who_the_client_is_and_none_is_a_refusal() {
         for piece in [1, 4_096] {
             let (handshake, next, _) = hear(&rules, &bytes, piece);
             assert!(matches!(next, Next::Connect(_)));
-            assert_eq!(handshake.known.client, who);
-            assert_eq!(handshake.known.peer, peer());
+            assert_eq!(handshake.known.client, who.into());
+            assert_eq!(handshake.known.peer, peer().into());
         }
     }
     let (handshake, next, said) = hear(&rules, &envelope("127.0.0.1", 80), 1);
@@ -397,7 +397,7 @@ fn one_too_many_is_told_so_in_its_own_protocol() {
         (socks5(&[127, 0, 0, 1], 1, 80), &[5, 0, 5, 1]),
     ];
     for (request, words) in cases {
-        let mut handshake = Handshake::new(&rules, peer(), local(), true);
+        let mut handshake = Handshake::new(&rules, peer().into(), Some(local().into()), true);
         assert_eq!(handshake.begin(&rules), Next::Hear);
         assert_eq!(handshake.take(&request, &rules), Next::Refuse(Ending::Busy));
         assert!(handshake.take_said().starts_with(words));

@@ -3,7 +3,7 @@
 //! What is decided on the way is in [`Life`], its handshake and its relay; this does it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::os::fd::AsRawFd;
 
 use io_uring::opcode;
@@ -24,6 +24,7 @@ use crate::proxy::shared::{Place, is_starved};
 use crate::proxy::shop;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timers;
+use crate::sys::endpoint::Peer;
 use crate::sys::tcp;
 
 /// What a thread's connections are served with.
@@ -61,17 +62,13 @@ impl Connection {
     /// The client is gone already.
     pub(super) fn new(
         client: TcpStream,
-        from: SocketAddr,
+        from: Peer,
         place: Option<Place>,
         key: Key,
         shop: &mut Shop,
         now: u64,
     ) -> io::Result<(Self, Fate)> {
-        // Only a header for the server tells where the client connected to.
-        let local = match shop.rules.send_header {
-            Some(_) => client.local_addr()?,
-            None => from,
-        };
+        let local = shop.local(&client)?;
         let mut connection = Self {
             life: Life::new(from, local, place, shop, now),
             over: None,

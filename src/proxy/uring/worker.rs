@@ -19,6 +19,7 @@ use super::means::{Act, Means};
 use crate::engine::uring::ring::Completion;
 use crate::protocol::Outcome;
 use crate::proxy::facts::{Ending, Facts};
+use crate::proxy::listeners::Listener;
 use crate::proxy::log;
 use crate::proxy::options::{Options, PAUSE, REFUSALS};
 use crate::proxy::resolver::Resolver;
@@ -27,7 +28,9 @@ use crate::proxy::shared::{Shared, is_starved};
 use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::endpoint::{Endpoint, Peer};
 use crate::sys::tcp;
+use crate::sys::unix;
 use crate::sys::wake::Wake;
 
 /// No connection's.
@@ -60,7 +63,7 @@ impl Worker {
     /// # Errors
     /// As io_uring_setup(2): not allowed, a kernel before 6.1; out of file descriptors or memory.
     pub(in crate::proxy) fn new(
-        listener: TcpListener,
+        listener: Listener,
         rules: Arc<Rules>,
         resolver: Resolver,
         options: &Options,
@@ -68,9 +71,13 @@ impl Worker {
         wake: &Wake,
     ) -> io::Result<Self> {
         // A request that goes on would end where nobody waits.
+        let Listener {
+            socket: listener,
+            local,
+        } = listener;
         listener.set_nonblocking(false)?;
         let means = Means::new(wake, options.pipes)?;
-        let shop = Shop::new(rules, resolver, options, wake, means);
+        let shop = Shop::new(rules, local, resolver, options, wake, means);
         Ok(Self {
             listener: Some(listener),
             connections: Slab::new(),
@@ -291,7 +298,11 @@ impl Worker {
     fn admit(&mut self, stream: TcpStream, now: u64) {
         self.shop.tally.accepted();
         // A request that goes on accepting has no place for each one's address.
-        let Ok(from) = stream.peer_addr() else {
+        let from = match self.shop.place {
+            Endpoint::Ip(_) => stream.peer_addr().map(Peer::Ip),
+            Endpoint::Unix(_) => Ok(Peer::Unix),
+        };
+        let Ok(from) = from else {
             return self.shop.tally.ended(Ending::ClientReset);
         };
         let place = self.shared.place();
@@ -335,7 +346,12 @@ impl Worker {
             && let Some(listener) = self.listener.take()
         {
             listener.set_nonblocking(true)?;
-            while let (None, Ok((stream, _))) = (self.paused, listener.accept()) {
+            let is_path = self.shop.place.ip().is_none();
+            let accept = || match is_path {
+                true => unix::accept(&listener),
+                false => listener.accept().map(|(stream, _)| stream),
+            };
+            while let (None, Ok(stream)) = (self.paused, accept()) {
                 self.admit(stream, now);
             }
         }
