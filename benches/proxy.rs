@@ -84,7 +84,7 @@ fn handshake(c: &mut Criterion) {
     for (kind, bytes) in REQUESTS {
         group.bench_function(kind, |b| {
             b.iter(|| {
-                let mut handshake = Handshake::new(&rules, peer, peer, false);
+                let mut handshake = Handshake::new(&rules, peer.into(), None, false);
                 handshake.begin(&rules);
                 let next = handshake.take(black_box(bytes), &rules);
                 assert!(matches!(next, Next::Connect(_)));

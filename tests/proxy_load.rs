@@ -87,7 +87,7 @@ fn assert_both(record: &Value, key: &str, count_of: u64) {
 /// Nothing got through `via`, and for this reason alone; the direct path is none the worse.
 #[track_caller]
 fn assert_only(via: SocketAddr, options: &str, kind: &str) {
-    let options = format!("{options} --duration 100ms --timeout 300ms");
+    let options = format!("{options} --duration 100ms --timeout 1s");
     let (record, finished) = load(via, &options);
     let run = only(
         &record,
@@ -482,6 +482,13 @@ fn a_schedule_counts_from_when_requests_should_have_started() {
     assert!((199..=201).contains(&total), "{run:#}");
     assert!(count(&run, "not_started") > 50, "{run:#}");
     assert_eq!(count(&run, "not_started"), count(&run, "total"));
+    // Of the direct path none fails. A host that is busy elsewhere may start some too late, and then they count as that.
     let direct = only(&record, "direct");
-    assert_eq!(count(&direct, "total"), 0, "{direct:#}");
+    assert_eq!(
+        count(&direct, "total"),
+        count(&direct, "not_started"),
+        "{direct:#}"
+    );
+    let total = direct["requests"].as_u64().unwrap() + count(&direct, "total");
+    assert!((199..=201).contains(&total), "{direct:#}");
 }

@@ -4,14 +4,17 @@
 /// takes as many.
 pub const MOST_HEAD: usize = 64 * 1024;
 
+const NO_METHOD: &str =
+    "the request does not start with a method; requests come in the clear, without TLS";
+
 /// Collects a head.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     bytes: Vec<u8>,
     /// How much of an ending's CR LF CR LF the last bytes are.
     ending: u8,
-    /// Empty lines may come before the head.
-    skips: bool,
+    /// A method comes first, perhaps behind empty lines.
+    is_request: bool,
     /// Bytes of empty lines that came.
     skipped: usize,
 }
@@ -31,18 +34,13 @@ pub(crate) enum Progress<'a> {
 
 impl Head {
     /// The head of a request, before which empty lines are skipped: some clients send one behind the body of the request
-    /// before (RFC 9112, section 2.2).
+    /// before (RFC 9112, section 2.2). Of a client that speaks something else an end may never come, so the first byte is to be a
+    /// method's.
     pub(crate) fn of_request() -> Self {
         Self {
-            skips: true,
+            is_request: true,
             ..Self::default()
         }
-    }
-
-    /// Whether the first byte, if any came, can begin a method.
-    pub(super) fn may_be_a_request(&self) -> bool {
-        let first = self.bytes.first().copied();
-        first.is_none_or(|byte| is_token(byte) || byte == b'\r')
     }
 
     /// Takes the next bytes, up to the empty line that ends the head.
@@ -57,6 +55,9 @@ impl Head {
             if self.skipped + length >= MOST_HEAD {
                 return Progress::TooLong;
             }
+            if self.is_request && length == 0 && byte != b'\r' && !is_token(byte) {
+                return Progress::Wrong(NO_METHOD);
+            }
             self.ending = match (self.ending, byte) {
                 (1 | 3, b'\n') => self.ending + 1,
                 (1 | 3, _) => return Progress::Wrong("a carriage return ends no line"),
@@ -69,7 +70,7 @@ impl Head {
                 }
                 _ => 0,
             };
-            if self.skips && (self.ending, length) == (2, 1) {
+            if self.is_request && (self.ending, length) == (2, 1) {
                 self.bytes.clear();
                 self.ending = 0;
                 self.skipped += 2;

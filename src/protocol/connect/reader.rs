@@ -23,10 +23,6 @@ impl Reader {
     /// Takes the next bytes.
     pub(in super::super) fn push(&mut self, bytes: &[u8], settings: &Settings) -> Step {
         match self.head.push(bytes) {
-            // Of a client that speaks something else, the end of a head may never come.
-            Progress::More if !self.head.may_be_a_request() => bad(
-                "the request does not start with a method; requests come in the clear, without TLS",
-            ),
             Progress::More => Step::More,
             Progress::TooLong => {
                 let detail = format!("the head has more than {MOST_HEAD} bytes");
