@@ -1,6 +1,6 @@
 //! The options, as clap reads them. What they mean together is decided where they are turned into plans.
 
-use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -117,20 +117,38 @@ pub(super) struct Udp {
     /// Receive buffer to ask for [default: 4 MiB as far as rmem_max allows]
     #[arg(long, value_name = "BYTES,...", value_parser = list(parse_bytes), help_heading = "How")]
     pub(super) rcvbuf: Option<List<usize>>,
-    /// The `bench serve` to send to; without a port, 5210
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
+    /// The `bench serve` at the other end: a name or an address, port 5210 where none is given
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "Where")]
     pub(super) to: Option<String>,
-    /// Where to send from
+    /// The local address, with or without a port
     #[arg(
         long,
-        value_name = "ADDR:PORT",
+        value_name = "ADDR[:PORT]",
         requires = "to",
         help_heading = "Where"
     )]
-    pub(super) bind: Option<SocketAddr>,
-    /// Loopback by IPv6 (::1)
-    #[arg(long, conflicts_with = "to", help_heading = "Where")]
+    pub(super) bind: Option<String>,
+    /// The interface to send over (SO_BINDTODEVICE)
+    #[arg(long, value_name = "NAME", requires = "to", help_heading = "Where")]
+    pub(super) bind_dev: Option<String>,
+    /// Use IPv4 only
+    #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = "Where")]
+    pub(super) ipv4: bool,
+    /// Use IPv6 only; without --to, loopback is ::1
+    #[arg(short = '6', long, help_heading = "Where")]
     pub(super) ipv6: bool,
+    /// Let the server send and this side receive
+    #[arg(long, conflicts_with = "bidir", help_heading = "Where")]
+    pub(super) reverse: bool,
+    /// Send in both directions at once
+    #[arg(long, help_heading = "Where")]
+    pub(super) bidir: bool,
+    /// The file with the key that the server asks for
+    #[arg(long, value_name = "FILE", requires = "to", help_heading = "Where")]
+    pub(super) key_file: Option<PathBuf>,
+    /// Give the server up after this long without an answer
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s", help_heading = "Where")]
+    pub(super) peer_timeout: Duration,
     /// How the two clocks are related: auto estimates the offset only between two hosts
     #[arg(long, value_enum, default_value_t = ClockArg::Auto, help_heading = "Where")]
     pub(super) clock: ClockArg,
@@ -171,14 +189,23 @@ pub(super) struct Udp {
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// Where to listen; port 0 lets the kernel choose [default: all addresses, port 5210]
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(super) bind: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub(super) bind: Option<String>,
+    /// UDP ports for the data, like 6000-6099 [default: the port of --bind]
+    #[arg(long, value_name = "A-B", value_parser = ports)]
+    pub(super) data_ports: Option<RangeInclusive<u16>>,
+    /// The file with the key that clients must have, at least 16 bytes
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
     /// Which CPU each receiver thread is kept on: a list, used from the front again, or free
     #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "free")]
     pub(super) cpus: Choice,
     /// Sessions at once
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 64)]
     pub(super) max_sessions: usize,
+    /// Sessions at once of one client address
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 32)]
+    pub(super) max_sessions_per_client: usize,
     /// Streams at once, over all sessions
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 256)]
     pub(super) max_streams: usize,
@@ -188,13 +215,13 @@ pub(super) struct Serve {
     /// Longest session
     #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "1h")]
     pub(super) max_duration: Duration,
-    /// Longest time without a datagram
+    /// End a session after this long without a datagram, or without its client
     #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s")]
     pub(super) idle_timeout: Duration,
     /// Rows a packet that a session may keep on this disk until it is over, 24 bytes each
     #[arg(long, value_name = "N", default_value_t = 50_000_000)]
     pub(super) max_packet_rows: u64,
-    /// Largest receive buffer that a client may ask for, a stream
+    /// Largest receive or send buffer that a client may ask for, a stream
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "64M")]
     pub(super) max_rcvbuf: usize,
     /// Folder for sessions whose client was lost before it had its result
@@ -361,6 +388,20 @@ fn parse_percent(text: &str) -> Result<f64, String> {
     match percent {
         Some(percent) if percent < 100.0 => Ok(percent),
         _ => Err("it is no percentage from 0% up to but not 100%; write it like 5%".to_owned()),
+    }
+}
+
+/// Reads a range of UDP ports like `6000-6099`, or a single one.
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    const MOST: u16 = 1_024;
+    let port = |text: &str| text.parse().ok().filter(|port: &u16| *port > 0);
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last && last - first < MOST => Ok(first..=last),
+        (Some(first), Some(last)) if first <= last => {
+            Err(format!("more than {MOST} ports; choose a smaller range"))
+        }
+        _ => Err("expected ports like 6000-6099".to_owned()),
     }
 }
 

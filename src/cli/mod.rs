@@ -5,6 +5,7 @@ mod args;
 mod blocklist;
 mod compare;
 mod doctor;
+mod endpoint;
 mod failure;
 mod interrupt;
 mod list;

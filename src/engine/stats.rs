@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Of a sender.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendStats {
     /// Calls that send, those that failed among them.
     pub syscalls: u64,

@@ -79,6 +79,9 @@ pub struct Run {
     pub engine: String,
     /// `lossless`, `paced` or `blast`.
     pub mode: String,
+    /// Who sent: `forward` is the client, `reverse` the server.
+    #[serde(default = "forward")]
+    pub direction: String,
     /// Whether the run reached its end and both sides' figures are here.
     pub complete: bool,
     /// How it ended: `complete`, `interrupted`, `peer_lost`, `limit` or `failed`.
@@ -149,6 +152,11 @@ pub struct Run {
     pub warnings: Vec<String>,
 }
 
+/// The direction of runs that were saved before there was another one.
+fn forward() -> String {
+    "forward".to_owned()
+}
+
 /// How many interval rows `run.json` keeps, so that it stays readable and memory flat.
 pub const MOST_INTERVALS: usize = 4_096;
 
@@ -187,6 +195,9 @@ pub struct Requested {
     pub rcvbuf: Option<usize>,
     /// The server, when it is another process.
     pub to: Option<String>,
+    /// Who was to send: `forward`, `reverse` or `both`.
+    #[serde(default = "forward")]
+    pub direction: String,
 }
 
 /// What was asked of io_uring.
@@ -219,6 +230,9 @@ pub struct Effective {
     pub gro: bool,
     /// Why GSO or GRO is off although `auto` would have taken it.
     pub offload_note: Option<String>,
+    /// What was found out about the path before the run, where full-size datagrams do not simply arrive.
+    #[serde(default)]
+    pub path_note: Option<String>,
     /// `off`, `splice` or `msg`.
     #[serde(default)]
     pub zerocopy: String,

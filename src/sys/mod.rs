@@ -34,6 +34,8 @@ pub mod privilege;
 pub mod region;
 pub mod route;
 pub mod schedule;
+pub mod shared_port;
+pub mod small_tcp;
 pub mod socket;
 pub mod stamp;
 pub mod tcp;

@@ -31,6 +31,22 @@ pub fn bind_udp(local: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// Binds a socket to a local address.
+///
+/// # Errors
+/// As bind(2).
+pub fn bind(socket: &UdpSocket, local: SocketAddr) -> io::Result<()> {
+    socket2::SockRef::from(socket).bind(&local.into())
+}
+
+/// Keeps a socket to one interface (`SO_BINDTODEVICE`, socket(7)).
+///
+/// # Errors
+/// `ENODEV` where there is no such interface; `EPERM` on kernels before 5.7 without `CAP_NET_RAW`.
+pub fn bind_device(socket: &UdpSocket, device: &str) -> io::Result<()> {
+    socket2::SockRef::from(socket).bind_device(Some(device.as_bytes()))
+}
+
 /// A TCP socket bound to the address of `local` and any port, not connected yet.
 ///
 /// # Errors

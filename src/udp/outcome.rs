@@ -56,6 +56,8 @@ impl Ended {
 pub struct Facts<'a> {
     /// What was to be done.
     pub plan: &'a Plan,
+    /// `forward` for the client's streams, `reverse` for the server's.
+    pub direction: &'static str,
     /// As given.
     pub requested: Requested,
     /// What was in force.
@@ -66,7 +68,7 @@ pub struct Facts<'a> {
     pub sent: Vec<StreamSent>,
     /// What each sender thread did; empty where the senders are elsewhere.
     pub senders: Vec<Sent>,
-    /// The first send stamp, in ns of the receiver's clock.
+    /// The first send stamp, in ns of the server's clock.
     pub first_sent: Option<u64>,
     /// Its wall time, RFC 3339.
     pub first_sent_at: Option<String>,
@@ -117,12 +119,13 @@ impl Rows {
 }
 
 /// Puts the record together.
-pub fn assemble(facts: Facts<'_>) -> Measured {
+pub fn assemble(mut facts: Facts<'_>) -> Measured {
     let done = facts.done.clone().unwrap_or_default();
     let streams = streams(&facts);
     let mut run = Run {
         engine: facts.plan.engine.kind.name().to_owned(),
         mode: facts.plan.mode.name().to_owned(),
+        direction: facts.direction.to_owned(),
         complete: facts.ended == Ended::Complete,
         ended: facts.ended.name().to_owned(),
         reason: facts.ended.reason(),
@@ -161,6 +164,21 @@ pub fn assemble(facts: Facts<'_>) -> Measured {
         .iter()
         .filter_map(|stream| stream.last_received)
         .max();
+    // Stamps of two clocks that are not related say nothing of each other.
+    let is_related = run.effective.clock.source != "none";
+    if !is_related {
+        facts.latencies = Latencies::default();
+        for row in &mut run.intervals {
+            (row.latency_p50_ns, row.latency_p99_ns, row.latency_max_ns) = (None, None, None);
+        }
+    }
+    let first = match is_related {
+        true => facts.first_sent,
+        false => {
+            let first = facts.received.iter();
+            first.filter_map(|stream| stream.first_received).min()
+        }
+    };
     let latency = &facts.latencies.actual;
     if !latency.is_empty() {
         run.latency_ns = Some(latency.summary());
@@ -171,7 +189,7 @@ pub fn assemble(facts: Facts<'_>) -> Measured {
     if facts.done.is_none() && facts.intervals.end_s > 0.0 {
         // The result was lost, and with it the last stamp: up to the last row is what is known.
         speeds(&mut run, facts.intervals.end_s);
-    } else if let (Some(first), Some(last)) = (facts.first_sent, last)
+    } else if let (Some(first), Some(last)) = (first, last)
         && last > first
     {
         speeds(&mut run, (last - first) as f64 / 1e9);
@@ -196,6 +214,28 @@ fn speeds(run: &mut Run, seconds: f64) {
     run.kib_per_s = Some(bytes / 1024.0 / seconds);
     run.gbit_per_s = Some(bytes * 8.0 / 1e9 / seconds);
     run.packets_per_s = Some(run.received.unique as f64 / seconds);
+}
+
+/// What all streams sent, as one.
+pub fn together(streams: &[StreamSent]) -> StreamSent {
+    streams
+        .iter()
+        .fold(StreamSent::default(), |all, one| StreamSent {
+            packets: all.packets.saturating_add(one.packets),
+            bytes: all.bytes.saturating_add(one.bytes),
+            not_sent: all.not_sent.saturating_add(one.not_sent),
+        })
+}
+
+/// What each stream sent at least, by the highest number that its receiver saw.
+pub fn at_least(plan: &Plan, received: &[StreamReceived]) -> Vec<StreamSent> {
+    let chunk = plan.chunk as u64;
+    let seen = received.iter().map(|stream| StreamSent {
+        packets: stream.next,
+        bytes: stream.next.saturating_mul(chunk).max(stream.bytes),
+        not_sent: 0,
+    });
+    seen.collect()
 }
 
 /// Each stream's account, in which `sent = unique + lost` and `received = unique + duplicates`.
@@ -303,6 +343,7 @@ mod tests {
     fn facts<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> Facts<'a> {
         Facts {
             plan,
+            direction: "forward",
             requested: requested(plan),
             effective: effective(plan),
             ended: Ended::Complete,

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use super::clock::Exchange;
+use super::control::SenderEffective;
 use super::header::{HEADER, Header, Kind};
 use super::stream::{Idle, Stream, Written};
 use crate::engine::stats::SendStats;
@@ -33,16 +33,6 @@ const LONGEST_SHORT_NS: u64 = 5_000_000_000;
 /// How long a sender with a full send buffer sleeps at most before it looks again, in ns.
 const FULL_NS: u64 = 100_000_000;
 
-/// How often the other end is asked to show itself, and how long apart, in ns: 3 s in all.
-const OPENINGS: u32 = 30;
-const OPENING_NS: u64 = 100_000_000;
-
-/// How many times the receiver's clock is asked for.
-const PINGS: u64 = 60;
-
-/// How long to wait for each answer, in ns.
-const PING_NS: u64 = 20_000_000;
-
 /// What others may tell a running sender, and see of it.
 #[derive(Debug, Default)]
 pub struct Remote {
@@ -50,6 +40,18 @@ pub struct Remote {
     pub stop: AtomicBool,
     /// Datagrams written so far.
     pub written: AtomicU64,
+    /// Added to this host's clock, it is the server's, in which all stamps are: in ns.
+    pub offset: Arc<AtomicI64>,
+}
+
+impl Remote {
+    /// Of a sender whose clock differs from the server's by `offset`.
+    pub fn new(offset: Arc<AtomicI64>) -> Self {
+        Self {
+            offset,
+            ..Self::default()
+        }
+    }
 }
 
 /// How the loop hands datagrams to the engine.
@@ -65,6 +67,8 @@ pub struct Manner {
     pub spin: bool,
     /// Whether the receiver is known to be on the same CPU.
     pub shared_cpu: bool,
+    /// How long to wait for credit before giving up, in ns.
+    pub credit_timeout_ns: u64,
 }
 
 /// What a stream's sender did.
@@ -84,68 +88,8 @@ pub struct Sent {
     pub cpu: CpuTime,
     /// What the engine counted.
     pub stats: SendStats,
-}
-
-/// Knocks until the receiver answers; `false` when it does not for 3 s or is told to stop.
-///
-/// # Errors
-/// As the engine's.
-pub fn open<T: Tx>(
-    tx: &mut T,
-    token: u64,
-    stream: &mut Stream,
-    remote: &Remote,
-) -> io::Result<bool> {
-    for _ in 0..OPENINGS {
-        tx.say(&Header::bare(Kind::Probe, token, 0).encode());
-        let deadline = monotonic_ns() + OPENING_NS;
-        while monotonic_ns() < deadline {
-            if remote.stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            let mut answered = false;
-            tx.answers(|bytes| answered |= take_credit(bytes, token, stream))?;
-            if answered {
-                return Ok(true);
-            }
-            tx.wait(Until::About(deadline))?;
-        }
-    }
-    Ok(false)
-}
-
-/// Asks the receiver's clock time and again; what is not answered soon is left out.
-///
-/// # Errors
-/// As the engine's.
-pub fn ping<T: Tx>(tx: &mut T, token: u64, remote: &Remote) -> io::Result<Vec<Exchange>> {
-    let mut exchanges = Vec::with_capacity(PINGS as usize);
-    for number in 0..PINGS {
-        let asked = monotonic_ns();
-        tx.say(&Header::bare(Kind::Ping, token, number).encode());
-        let mut pong = None;
-        while pong.is_none() && monotonic_ns() < asked + PING_NS {
-            if remote.stop.load(Ordering::Relaxed) {
-                return Ok(exchanges);
-            }
-            tx.wait(Until::About(asked + PING_NS))?;
-            let answered = monotonic_ns();
-            tx.answers(|bytes| {
-                if let Ok(header) = Header::decode(bytes)
-                    && (header.kind, header.token, header.sequence) == (Kind::Pong, token, number)
-                {
-                    pong = Some(Exchange {
-                        asked,
-                        arrived: header.sent,
-                        left: header.sent.wrapping_add(header.lateness),
-                        answered,
-                    });
-                }
-            })?;
-        }
-        exchanges.extend(pong);
-    }
-    Ok(exchanges)
+    /// What was in force.
+    pub effective: SenderEffective,
 }
 
 /// Sends the whole stream, or as much of it as there is until `remote` says stop.
@@ -193,6 +137,7 @@ fn drive<T: Tx>(
         BurstClock::calibrated()
     };
     while !remote.stop.load(Ordering::Relaxed) {
+        stream.set_offset(remote.offset.load(Ordering::Relaxed));
         let written = fill(tx, stream, manner, &mut clock);
         if written > 0 {
             remote.written.store(stream.next(), Ordering::Relaxed);
@@ -238,13 +183,13 @@ fn drive<T: Tx>(
         match stream.idle(now) {
             // What frees a slot is the receiver's credit, or else word from the kernel.
             Idle::No if flow == Flow::Held && manner.window.is_some() => {
-                await_credit(tx, token, stream, &mut probe, sent, now)?
+                await_credit(tx, token, stream, &mut probe, manner, sent, now)?
             }
             Idle::No if flow == Flow::Held => tx.wait(Until::About(now + FULL_NS))?,
             Idle::No => {}
             Idle::Done => break,
             Idle::Due(at) => rest(tx, at, now, manner.spin)?,
-            Idle::Credit => await_credit(tx, token, stream, &mut probe, sent, now)?,
+            Idle::Credit => await_credit(tx, token, stream, &mut probe, manner, sent, now)?,
         }
     }
     Ok(())
@@ -256,9 +201,13 @@ fn await_credit<T: Tx>(
     token: u64,
     stream: &Stream,
     probe: &mut Probe,
+    manner: Manner,
     sent: &mut Sent,
     now: u64,
 ) -> io::Result<()> {
+    if probe.waited(now) > manner.credit_timeout_ns {
+        return Err(no_credit(manner.credit_timeout_ns));
+    }
     let wake_at = probe.at(now).min(stream.end());
     if now < wake_at {
         return tx.wait(Until::About(wake_at));
@@ -267,6 +216,16 @@ fn await_credit<T: Tx>(
     sent.probes += 1;
     probe.back_off(now);
     Ok(())
+}
+
+fn no_credit(timeout_ns: u64) -> io::Error {
+    let seconds = timeout_ns as f64 / 1e9;
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!(
+            "no credit comes back: the receiver has answered nothing for {seconds} s; UDP from it to the sender may be blocked (--peer-timeout sets how long to wait)"
+        ),
+    )
 }
 
 /// Queues up to a batch of what may go now and says how many datagrams that is.
@@ -306,6 +265,8 @@ struct Probe {
     low_water: u64,
     /// In ns; `None` until the credit has run out.
     next: Option<u64>,
+    /// When the credit ran out, in ns.
+    since: Option<u64>,
     patience: u64,
 }
 
@@ -314,6 +275,7 @@ impl Default for Probe {
         Self {
             low_water: u64::MAX,
             next: None,
+            since: None,
             patience: FIRST_PROBE_NS,
         }
     }
@@ -322,6 +284,11 @@ impl Default for Probe {
 impl Probe {
     fn at(&mut self, now: u64) -> u64 {
         *self.next.get_or_insert(now + self.patience)
+    }
+
+    /// For how long the sender has had no credit, in ns.
+    fn waited(&mut self, now: u64) -> u64 {
+        now.saturating_sub(*self.since.get_or_insert(now))
     }
 
     fn back_off(&mut self, now: u64) {
@@ -414,6 +381,7 @@ mod tests {
             window: None,
             spin: false,
             shared_cpu: false,
+            credit_timeout_ns: u64::MAX,
         };
         let (sent, ended) = run(&mut tx, 1, stream, manner, &remote);
         ended.unwrap();

@@ -6,8 +6,10 @@ use std::os::fd::AsFd;
 
 use thiserror::Error;
 
+use super::control::SenderEffective;
 use super::credit::{Grantor, MOST_WINDOW};
 use super::header::{HEADER, Header, Kind};
+use super::path::Path;
 use super::plan::{Mode, Offload, Plan};
 use super::sender::Manner;
 use crate::engine::choice::{self, ZeroCopy};
@@ -45,6 +47,17 @@ pub enum SetupError {
     Bind {
         /// Where to.
         local: SocketAddr,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// An option that must work.
+    #[error("cannot set up a UDP socket: {0}")]
+    Options(io::Error),
+    /// The interface.
+    #[error("cannot send over the interface {device}: {cause}")]
+    Device {
+        /// Its name.
+        device: String,
         /// Why not.
         cause: io::Error,
     },
@@ -95,7 +108,7 @@ pub fn can_send(plan: &Plan) -> Result<(), SetupError> {
 /// A receiver's socket, ready, with what it was granted.
 #[derive(Debug)]
 pub struct ReceiverSocket {
-    /// Bound to a port of the kernel's choice.
+    /// As it was given.
     pub socket: UdpSocket,
     /// As read back.
     pub buffers: Buffers,
@@ -114,15 +127,13 @@ pub struct ReceiverSocket {
 }
 
 impl ReceiverSocket {
-    /// For one stream of `plan`, on the address of `local` and any port. `shared_cpu` says that
+    /// For one stream of `plan`, on a socket that may be bound already or later. `shared_cpu` says that
     /// the sender is kept on the same CPU.
     ///
     /// # Errors
     /// [`SetupError`].
-    pub fn new(mut local: SocketAddr, plan: &Plan, shared_cpu: bool) -> Result<Self, SetupError> {
-        local.set_port(0);
-        let refuse = |cause| SetupError::Bind { local, cause };
-        let socket = socket::bind_udp(local).map_err(refuse)?;
+    pub fn new(socket: UdpSocket, plan: &Plan, shared_cpu: bool) -> Result<Self, SetupError> {
+        let refuse = SetupError::Options;
         let force = plan.receive_buffer.is_some();
         let receive = Some(plan.receive_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, None, receive, force).map_err(refuse)?;
@@ -175,6 +186,8 @@ pub struct SenderSocket {
     pub buffers: Buffers,
     /// Why GSO is off, when `auto` would have had it.
     pub gso_note: Option<String>,
+    /// What was found out about full-size datagrams, where they do not simply arrive.
+    pub path_note: Option<String>,
     /// How messages are laid out.
     pub layout: Layout,
     /// Datagrams a message and a submit.
@@ -182,26 +195,23 @@ pub struct SenderSocket {
 }
 
 impl SenderSocket {
-    /// For one stream of `plan`, from `local` to `to`, where `window` datagrams are granted ahead. Sends two datagrams
-    /// there to try GSO.
+    /// For one stream of `plan`, on a socket that is connected to the receiver's, which grants `window` datagrams ahead. Sends two datagrams
+    /// there to try GSO. `path` is what is known of full-size datagrams.
     ///
     /// # Errors
     /// [`SetupError`].
     pub fn new(
-        local: SocketAddr,
-        to: SocketAddr,
+        socket: UdpSocket,
         plan: &Plan,
         send_buffer: Option<usize>,
         token: u64,
         window: Option<u64>,
+        path: Path,
     ) -> Result<Self, SetupError> {
-        let socket = socket::bind_udp(local).map_err(|cause| SetupError::Bind { local, cause })?;
-        socket
-            .connect(to)
-            .map_err(|cause| SetupError::Connect { to, cause })?;
+        let path_note = path_note(&socket, plan, path)?;
         let send = Some(send_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, send, None, send_buffer.is_some())
-            .map_err(|cause| SetupError::Bind { local, cause })?;
+            .map_err(SetupError::Options)?;
         if (plan.engine.kind, plan.engine.zerocopy) == (choice::Kind::Mio, ZeroCopy::Msg) {
             zerocopy::enable(socket.as_fd()).map_err(probe::zerocopy::Unavailable::Message)?;
         }
@@ -231,9 +241,23 @@ impl SenderSocket {
             socket,
             buffers,
             gso_note,
+            path_note,
             layout,
             manner,
         })
+    }
+
+    /// What is in force, as the other side is told.
+    pub fn effective(&self) -> SenderEffective {
+        SenderEffective {
+            gso: self.gso(),
+            segments: self.manner.segments as usize,
+            batch: self.manner.batch as usize,
+            send_buffer: self.buffers.send,
+            gso_note: self.gso_note.clone(),
+            path_note: self.path_note.clone(),
+            spin: self.manner.spin,
+        }
     }
 
     /// Whether sends are segmented.
@@ -291,7 +315,20 @@ fn manner(segments: usize, batch: Option<usize>) -> Manner {
         window: None,
         spin: false,
         shared_cpu: false,
+        credit_timeout_ns: u64::MAX,
     }
+}
+
+/// What is to be said of a path that full-size datagrams do not simply pass.
+fn path_note(socket: &UdpSocket, plan: &Plan, path: Path) -> Result<Option<String>, SetupError> {
+    let _ = (socket, plan);
+    Ok(match path {
+        Path::Fits | Path::Unknown | Path::TooLong { .. } => None,
+        Path::BlackHole => Some(format!(
+            "datagrams of {} B do not arrive while short ones do: a router on the path drops them and its ICMP report is lost",
+            plan.datagram()
+        )),
+    })
 }
 
 #[cfg(test)]
@@ -315,37 +352,45 @@ mod tests {
 
     #[test]
     fn segments_asked_for_and_impossible_are_an_error_and_auto_says_why() {
-        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let receiver = ReceiverSocket::new(local, &small_plan(), false).unwrap();
-        let to = receiver.socket.local_addr().unwrap();
+        let (receiver, sender) = pair();
         let plan = Plan {
             chunk: 40_000,
             offload: Offload::On,
             ..small_plan()
         };
-        let error = SenderSocket::new(local, to, &plan, None, 1, None)
-            .unwrap_err()
-            .to_string();
+        let set_up = |plan: &Plan| {
+            let socket = sender.try_clone().unwrap();
+            SenderSocket::new(socket, plan, None, 1, None, Path::Fits)
+        };
+        let error = set_up(&plan).unwrap_err().to_string();
         assert!(error.contains("do not fit one send"), "{error}");
-        let plan = Plan {
+        let sender = set_up(&Plan {
             offload: Offload::Auto,
             ..plan
-        };
-        let sender = SenderSocket::new(local, to, &plan, None, 1, None).unwrap();
+        })
+        .unwrap();
         assert!(!sender.gso());
         assert!(sender.gso_note.is_some());
+        drop(receiver);
+    }
+
+    fn pair() -> (UdpSocket, UdpSocket) {
+        let local = "127.0.0.1:0".parse().unwrap();
+        let receiver = socket::bind_udp(local).unwrap();
+        let sender = socket::bind_udp(local).unwrap();
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        (receiver, sender)
     }
 
     #[test]
     fn off_is_off_at_both_ends() {
-        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let plan = Plan {
             offload: Offload::Off,
             ..small_plan()
         };
-        let receiver = ReceiverSocket::new(local, &plan, false).unwrap();
-        let to = receiver.socket.local_addr().unwrap();
-        let sender = SenderSocket::new(local, to, &plan, None, 1, None).unwrap();
+        let (receiver, sender) = pair();
+        let receiver = ReceiverSocket::new(receiver, &plan, false).unwrap();
+        let sender = SenderSocket::new(sender, &plan, None, 1, None, Path::Fits).unwrap();
         assert_eq!(
             (receiver.gro, sender.gso(), sender.gso_note),
             (false, false, None)

@@ -21,7 +21,7 @@ use crate::report::packets::{PacketRow, PacketsWriter};
 use crate::report::record::{Interval, Measured, Record};
 use crate::report::store::Store;
 use crate::report::{json, text};
-use crate::udp::session::Observer;
+use crate::udp::client::Observer;
 
 /// Where runs go.
 pub(super) struct Output {
@@ -82,7 +82,7 @@ impl Output {
         };
         Ok(Self {
             record: record(started),
-            latencies: (all.len() > 1).then(Latencies::default),
+            latencies: (Planned::settings(all).count() > 1).then(Latencies::default),
             saving,
             json,
             csv,

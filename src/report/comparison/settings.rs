@@ -9,15 +9,17 @@ use crate::units::prefixed;
 pub struct Settings {
     engine: String,
     mode: String,
+    direction: String,
     requested: Requested,
 }
 
 impl Settings {
-    /// Of a run over `engine` in `mode` that asks for `requested`.
-    pub fn new(engine: &str, mode: &str, requested: &Requested) -> Self {
+    /// Of a run over `engine` in `mode` and `direction` that asks for `requested`.
+    pub fn new(engine: &str, mode: &str, direction: &str, requested: &Requested) -> Self {
         Self {
             engine: engine.to_owned(),
             mode: mode.to_owned(),
+            direction: direction.to_owned(),
             requested: Requested {
                 bytes: None,
                 packets: None,
@@ -35,7 +37,7 @@ impl Settings {
 
     /// Of `run`.
     pub fn of(run: &Run) -> Self {
-        Self::new(&run.engine, &run.mode, &run.requested)
+        Self::new(&run.engine, &run.mode, &run.direction, &run.requested)
     }
 }
 
@@ -47,6 +49,7 @@ impl Described for Settings {
         vec![
             Some(self.engine.clone()),
             Some(self.mode.clone()),
+            Some(self.direction.clone()),
             Some(format!("zerocopy {}", asked.zerocopy)),
             uring.map(|uring| uring.receive.clone()),
             uring.map(|uring| chosen("ring", uring.ring_size.map(|size| size.to_string()))),

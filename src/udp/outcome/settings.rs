@@ -19,6 +19,8 @@ pub fn requested(plan: &Plan) -> Requested {
         }),
         streams: plan.streams,
         rcvbuf: plan.receive_buffer,
+        sndbuf: plan.send_buffer,
+        direction: plan.direction.name().to_owned(),
         ..Requested::default()
     };
     match plan.amount {
