@@ -41,6 +41,7 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         idle: args.idle_timeout,
         packet_rows: args.max_packet_rows,
         buffer: args.max_rcvbuf,
+        ..Limits::default()
     };
     let key = args.key_file.as_deref().map(Key::read).transpose();
     let options = Options {

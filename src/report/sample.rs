@@ -17,6 +17,7 @@ pub(super) fn measured() -> Measured {
     let run = Run {
         engine: "mio".into(),
         mode: "paced".into(),
+        direction: "forward".into(),
         complete: true,
         ended: "complete".into(),
         reason: Some("reached its end".into()),
@@ -107,6 +108,7 @@ pub(super) fn interval() -> Interval {
 
 fn requested() -> Requested {
     Requested {
+        direction: "forward".into(),
         bytes: Some(100_010_000),
         packets: Some(100_010),
         duration_s: Some(1.5),
@@ -131,6 +133,7 @@ fn requested() -> Requested {
 
 fn effective() -> Effective {
     Effective {
+        path_note: Some("Long datagrams do not arrive.".into()),
         chunk: 1_000,
         header: 32,
         datagram: 1_032,

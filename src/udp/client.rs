@@ -48,8 +48,11 @@ const BURST: u32 = 60;
 /// Clock exchanges that tell whether both sides really read one clock.
 const CHECK: u32 = 8;
 
-/// How long to wait for the first answer of the clock at least.
+/// How long to wait for the first answer of the clock, on top of some round trips.
 const CLOCK_LIMIT: Duration = Duration::from_secs(2);
+
+/// The same where both sides are said to read one clock.
+const CHECK_LIMIT: Duration = Duration::from_millis(500);
 
 /// Ends a run from outside.
 #[derive(Debug, Clone)]
@@ -374,6 +377,7 @@ impl<O: Observer> Session<'_, O> {
             cpus: self.setup.cpus.clone(),
             spin: self.setup.spin,
             window: receiver.window,
+            round_trip: self.conversation.round_trip(),
             credit_timeout: self.setup.peer_timeout,
             offset: self.offset.clone(),
             notify: self.conversation.notify(),
@@ -445,7 +449,12 @@ impl<O: Observer> Session<'_, O> {
         };
         let wanted = answers(&self.conversation) + wanted;
         let began = Instant::now();
-        let mut limit = CLOCK_LIMIT + 3 * self.conversation.round_trip();
+        let least = if self.welcome.same_clock {
+            CHECK_LIMIT
+        } else {
+            CLOCK_LIMIT
+        };
+        let mut limit = least + 3 * self.conversation.round_trip();
         let mut first = None;
         while answers(&self.conversation) < wanted && began.elapsed() < limit {
             if first.is_none() && answers(&self.conversation) > 0 {

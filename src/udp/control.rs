@@ -42,9 +42,6 @@ pub const RECONNECT: Duration = Duration::from_secs(3);
 /// How long a peer may be silent, over TCP and UDP, before it is given up, where nothing else is asked for.
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client may take from its connection to its plan.
-pub const GREETING: Duration = Duration::from_secs(15);
-
 /// Counts or rows in one message: at most 66 bytes each.
 pub const MOST_ROWS: usize = 900;
 

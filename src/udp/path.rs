@@ -21,8 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Short questions that are answered before long ones are taken for lost: with 30 % loss each way, one in a thousand paths is misjudged.
 const ENOUGH: u32 = 10;
 
-/// How long to ask where nothing at all is answered.
-const LIMIT: Duration = Duration::from_secs(10);
+/// How long to ask where nothing at all is answered, on top of some round trips.
+const LIMIT: Duration = Duration::from_secs(3);
 
 /// What became of full-size datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,8 @@ pub enum Path {
     Unknown,
 }
 
-/// Asks the receiver at the other end of a connected socket, with questions of `datagram` bytes and of a header alone.
+/// Asks the receiver at the other end of a connected socket, with questions of `datagram` bytes and of a header alone. `round_trip` is
+/// how long an answer took before.
 ///
 /// # Errors
 /// As poll(2): only what makes the socket useless.
@@ -48,22 +49,30 @@ pub fn explore(
     socket: &UdpSocket,
     token: u64,
     datagram: usize,
+    round_trip: Duration,
     stop: &AtomicBool,
 ) -> io::Result<Path> {
     socket.set_nonblocking(false)?;
-    let found = ask(socket, token, datagram.max(HEADER), stop);
+    let limit = LIMIT + 4 * round_trip;
+    let found = ask(socket, token, datagram.max(HEADER), limit, stop);
     socket.set_read_timeout(None)?;
     socket.set_nonblocking(true)?;
     found
 }
 
-fn ask(socket: &UdpSocket, token: u64, datagram: usize, stop: &AtomicBool) -> io::Result<Path> {
+fn ask(
+    socket: &UdpSocket,
+    token: u64,
+    datagram: usize,
+    limit: Duration,
+    stop: &AtomicBool,
+) -> io::Result<Path> {
     let began = Instant::now();
     let mut long = vec![0; datagram];
     let mut asked = Vec::new();
     let mut judge = Judge::default();
     let mut pause = PAUSE;
-    while began.elapsed() < LIMIT && !stop.load(Ordering::Relaxed) {
+    while began.elapsed() < limit && !stop.load(Ordering::Relaxed) {
         let number = asked.len() as u64;
         asked.push(Instant::now());
         let header = |sequence| Header::bare(Kind::Ping, token, sequence).encode();
@@ -168,7 +177,10 @@ mod tests {
         for (longest, expected) in [(2_000, Path::Fits), (1_000, Path::BlackHole)] {
             let (socket, _, answers) = peer(longest);
             let stop = AtomicBool::new(false);
-            assert_eq!(explore(&socket, 7, 1_432, &stop).unwrap(), expected);
+            assert_eq!(
+                explore(&socket, 7, 1_432, Duration::ZERO, &stop).unwrap(),
+                expected
+            );
             socket.send(&[0]).unwrap();
             answers.join().unwrap();
         }
@@ -178,7 +190,10 @@ mod tests {
     fn who_is_stopped_knows_nothing() {
         let (socket, _, answers) = peer(0);
         let stop = AtomicBool::new(true);
-        assert_eq!(explore(&socket, 7, 100, &stop).unwrap(), Path::Unknown);
+        assert_eq!(
+            explore(&socket, 7, 100, Duration::ZERO, &stop).unwrap(),
+            Path::Unknown
+        );
         socket.send(&[0]).unwrap();
         answers.join().unwrap();
     }

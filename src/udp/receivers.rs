@@ -67,6 +67,7 @@ pub struct Receivers {
     buffer_errors: Option<u64>,
     wall: WallClock,
     rows: Rows,
+    /// No stream that was not launched yet will be.
     stopped: bool,
     /// Why a receiver failed, the first of all.
     failure: Option<String>,
@@ -206,6 +207,9 @@ impl Receivers {
         let Some(end) = self.ends.get_mut(stream).and_then(Option::take) else {
             return Ok(());
         };
+        if self.stopped {
+            return Ok(());
+        }
         let plan = &self.settings.plan;
         let (give, take) = mpsc::channel();
         for _ in 0..SPARES {
@@ -294,6 +298,7 @@ impl Receivers {
     /// # Errors
     /// When the other side finished another number of streams than there are; then all of them are stopped.
     pub fn finish(&mut self, finish: &Finish) -> Result<(), String> {
+        self.stopped = true;
         for (handle, sent) in self.handles.iter().zip(&finish.streams) {
             let Some(handle) = handle else { continue };
             // Whatever the number is, it is known from now on.
@@ -390,7 +395,7 @@ impl Receivers {
         rows
     }
 
-    /// Whether every receiver has ended. One that was never launched has, once all were stopped.
+    /// Whether every receiver has ended. One that was never launched has, once the senders have.
     pub fn is_done(&self) -> bool {
         self.handles.iter().all(|handle| match handle {
             Some(handle) => handle.done.is_some(),

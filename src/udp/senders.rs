@@ -40,6 +40,8 @@ pub struct Settings {
     pub spin: bool,
     /// Datagrams that the receiver grants ahead; `None` unless lossless.
     pub window: Option<u64>,
+    /// How long the other side took to answer before.
+    pub round_trip: Duration,
     /// How long a sender waits for credit before it gives up.
     pub credit_timeout: Duration,
     /// Added to this host's clock, it is the server's: in ns.
@@ -217,8 +219,9 @@ impl Task {
     fn set_up(&self, socket: UdpSocket) -> Result<SenderSocket, SetupError> {
         let settings = &self.settings;
         let datagram = settings.plan.datagram();
-        let path = path::explore(&socket, self.token, datagram, &self.remote.stop)
-            .unwrap_or(Path::Unknown);
+        let (round_trip, stop) = (settings.round_trip, &self.remote.stop);
+        let path =
+            path::explore(&socket, self.token, datagram, round_trip, stop).unwrap_or(Path::Unknown);
         let mut end = SenderSocket::new(
             socket,
             &settings.plan,

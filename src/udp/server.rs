@@ -54,6 +54,8 @@ pub struct Limits {
     pub sessions_per_client: usize,
     /// Streams at once, over all sessions: each is a thread and about 2 MB.
     pub streams: usize,
+    /// Of a client, from its connection to its plan.
+    pub greeting: Duration,
     /// Of a session, from its first message to its result.
     pub duration: Duration,
     /// Without a datagram, from when the session is set up; and of a client without a message.
@@ -71,6 +73,7 @@ impl Default for Limits {
             sessions: 64,
             sessions_per_client: 32,
             streams: 256,
+            greeting: Duration::from_secs(15),
             duration: Duration::from_secs(3_600),
             idle: Duration::from_secs(30),
             packet_rows: 50_000_000,

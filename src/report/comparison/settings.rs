@@ -86,7 +86,7 @@ mod tests {
     use crate::report::record::UringRequested;
 
     fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
-        let mut settings = Settings::new("mio", "lossless", &Requested::default());
+        let mut settings = Settings::new("mio", "lossless", "forward", &Requested::default());
         change(&mut settings);
         settings
     }
@@ -145,8 +145,8 @@ mod tests {
             ..Requested::default()
         };
         assert_eq!(
-            Settings::new("mio", "lossless", &asked),
-            Settings::new("mio", "lossless", &Requested::default())
+            Settings::new("mio", "lossless", "forward", &asked),
+            Settings::new("mio", "lossless", "forward", &Requested::default())
         );
     }
 }

@@ -11,7 +11,7 @@ use super::ports::Knock;
 use super::session::{Place, Session};
 use super::{Room, SessionReport};
 use crate::sys::shared_port::canonical;
-use crate::udp::control::{ALIVE, Alive, GREETING, Hello, Reply, Request, Resume};
+use crate::udp::control::{ALIVE, Alive, Hello, Reply, Request, Resume};
 use crate::udp::greeting::{ServerGreeting, ServerStep};
 use crate::udp::key::Key;
 use crate::udp::link::{Link, LinkError};
@@ -19,6 +19,12 @@ use crate::udp::outcome::Ended;
 
 /// How long a client may take to close a connection on which it was refused.
 const REFUSED: Duration = Duration::from_secs(2);
+
+/// A client sends something every second; one that is silent for less than this is not gone.
+const LEAST_PATIENCE: Duration = Duration::from_secs(4);
+
+/// A connection that was reset is most often that of a program that was killed. It is waited for no longer than this without a datagram.
+const RESET: Duration = Duration::from_secs(10);
 
 /// More bytes than this unacknowledged: the result pauses until the client has read some.
 const WINDOW: usize = 1 << 20;
@@ -50,6 +56,8 @@ pub(super) struct Connection {
     since: Instant,
     alive_at: Instant,
     readable: bool,
+    /// The client will not come back: the session is only waited for.
+    is_lost: bool,
     report: Option<SessionReport>,
 }
 
@@ -70,6 +78,7 @@ impl Connection {
             since: Instant::now(),
             alive_at: Instant::now(),
             readable: true,
+            is_lost: false,
             report: None,
         })
     }
@@ -154,6 +163,9 @@ impl Connection {
         place: &mut Place<'_>,
         registry: &Registry,
     ) -> Verdict {
+        if self.is_lost {
+            return self.wind_up();
+        }
         match self.step(room, place) {
             Ok(verdict) => verdict,
             Err(error) => self.lose(error, registry),
@@ -174,7 +186,7 @@ impl Connection {
             return Ok(Verdict::Resumes(resume));
         }
         match &mut self.phase {
-            Phase::Greeting(_) if self.since.elapsed() > GREETING => Ok(Verdict::Over),
+            Phase::Greeting(_) if self.since.elapsed() > room.limits.greeting => Ok(Verdict::Over),
             Phase::Parting if self.since.elapsed() > REFUSED => Ok(Verdict::Over),
             Phase::Greeting(_) | Phase::Parting => Ok(Verdict::Goes),
             Phase::Over => Ok(Verdict::Over),
@@ -186,8 +198,10 @@ impl Connection {
         let Phase::Session(session) = &mut self.phase else {
             return Ok(Verdict::Over);
         };
-        session.attend(&room.limits);
-        let patience = room.limits.idle;
+        let mut patience = room.limits.idle.max(LEAST_PATIENCE);
+        if !self.link.is_connected() {
+            patience = patience.min(RESET);
+        }
         let mut silent = self.link.heard().elapsed();
         if !session.is_done() {
             silent = silent.min(session.heard());
@@ -198,6 +212,7 @@ impl Connection {
         if self.link.unread_for() > patience {
             return Err(LinkError::Unread);
         }
+        session.attend(&room.limits);
         while self.link.unacknowledged() < WINDOW
             && let Some(reply) = session.next_reply()
         {
@@ -323,7 +338,15 @@ impl Connection {
         };
         session.end(Ended::PeerLost(reason));
         self.link.disconnect(registry);
-        self.readable = false;
+        self.is_lost = true;
+        self.wind_up()
+    }
+
+    /// Waits for the threads of a session whose client is lost.
+    fn wind_up(&mut self) -> Verdict {
+        let Phase::Session(session) = &mut self.phase else {
+            return Verdict::Over;
+        };
         session.attend(&super::Limits::none());
         if session.is_done() {
             Verdict::Over

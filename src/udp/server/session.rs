@@ -28,6 +28,9 @@ use crate::udp::receivers::{self, Notify, Prepared, Receivers};
 use crate::udp::senders::{self, Event, Senders};
 use crate::udp::setup;
 
+/// The longest round trip that a sender reckons with where it was not measured.
+const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(10);
+
 /// What a session takes from the server that it runs at.
 pub(super) struct Place<'a> {
     pub(super) ports: &'a mut Ports,
@@ -55,6 +58,8 @@ pub(super) struct Session {
     ended: Ended,
     notify: Notify,
     cpus: Cpus,
+    /// How long a sender waits for credit.
+    idle: Duration,
 }
 
 /// The streams that the client sends.
@@ -182,6 +187,7 @@ impl Session {
             finish: None,
             ended: Ended::Complete,
             notify: place.notify.clone(),
+            idle: place.limits.idle,
             cpus,
             welcome,
             plan,
@@ -307,7 +313,9 @@ impl Session {
             spin: placement::may_spin(&self.cpus, &None, self.plan.streams, &cores),
             cpus: self.cpus.clone(),
             window,
-            credit_timeout: Duration::from_secs(30),
+            // From the session's begin to here, the client has answered several times.
+            round_trip: self.started.elapsed().min(LONGEST_ROUND_TRIP),
+            credit_timeout: self.idle,
             offset: Arc::new(AtomicI64::new(0)),
             notify: self.notify.clone(),
         });
