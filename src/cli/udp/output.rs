@@ -125,6 +125,9 @@ impl Output {
 
     /// Shows and saves a run.
     pub(super) fn run(&mut self, measured: Measured) -> Result<(), Failure> {
+        if let Some(row) = &measured.closing_row {
+            self.interval(row);
+        }
         self.record.runs.push(measured.run.clone());
         self.progress.clear();
         let saved = match &mut self.saving {

@@ -8,6 +8,7 @@ fn told(run: Run) -> String {
         run,
         latency: Latency::new(),
         latency_from_intended: Latency::new(),
+        closing_row: None,
     };
     let mut out = Vec::new();
     summary(&measured, &mut out).unwrap();

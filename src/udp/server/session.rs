@@ -221,6 +221,8 @@ impl Session {
                 "the client finished another number of streams than it began".to_owned(),
             ));
         }
+        self.intervals
+            .announce(sent.iter().map(|stream| stream.packets));
         self.sent = Some(sent);
     }
 
