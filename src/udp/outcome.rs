@@ -245,6 +245,15 @@ fn speeds(run: &mut Run, seconds: f64) {
     let bytes = run.received.bytes as f64;
     run.seconds = Some(seconds);
     run.kb_per_s = Some(bytes / 1e3 / seconds);
+    let clock = &run.effective.clock;
+    if clock.source == "estimated" {
+        run.seconds_error = clock.error_ns.map(|ns| ns as f64 / 1e9);
+        // The shorter the time may be, the further the rate may be above: that side is the longer one.
+        let shortest = run.seconds_error.map(|error| seconds - error);
+        let shortest = shortest.filter(|shortest| *shortest > 0.0);
+        run.kb_per_s_error =
+            shortest.map(|shortest| bytes / 1e3 * (1.0 / shortest - 1.0 / seconds));
+    }
     run.kib_per_s = Some(bytes / 1024.0 / seconds);
     run.gbit_per_s = Some(bytes * 8.0 / 1e9 / seconds);
     run.packets_per_s = Some(run.received.unique as f64 / seconds);
@@ -391,6 +400,42 @@ mod tests {
         assert_eq!(run.kb_per_s, Some(200.0));
         assert_eq!(run.packets_per_s, Some(200.0));
         assert_eq!(run.gbit_per_s, Some(0.0016));
+    }
+
+    #[test]
+    fn an_estimated_clock_gives_time_and_rate_an_error_bar() {
+        let plan = small_plan();
+        let sent = StreamSent {
+            packets: 100,
+            bytes: 100_000,
+            not_sent: 0,
+        };
+        let received = StreamReceived {
+            unique: 100,
+            bytes: 100_000,
+            last_received: Some(1_000 + 500_000_000),
+            ..StreamReceived::default()
+        };
+        let run = |source: &str, error_ns| {
+            let mut facts = facts(&plan, sent, received.clone());
+            facts.effective.clock.source = source.to_owned();
+            facts.effective.clock.error_ns = error_ns;
+            assemble(facts).run
+        };
+        let known = run("estimated", Some(100_000_000));
+        assert_eq!(known.seconds_error, Some(0.1));
+        // 100 KB in 0.5 s are 200 KB/s, and in 0.4 s they are 250.
+        assert!((known.kb_per_s_error.unwrap() - 50.0).abs() < 1e-9);
+        let (wide, unknown) = (run("estimated", Some(500_000_000)), run("estimated", None));
+        assert_eq!((wide.seconds_error, wide.kb_per_s_error), (Some(0.5), None));
+        assert_eq!(
+            (unknown.seconds_error, unknown.kb_per_s_error),
+            (None, None)
+        );
+        for source in ["same", "none"] {
+            let run = run(source, Some(0));
+            assert_eq!((run.seconds_error, run.kb_per_s_error), (None, None));
+        }
     }
 
     #[test]
