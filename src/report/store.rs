@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::intervals::IntervalsWriter;
 use super::output::{self, Output, OutputError};
 use super::packets::PacketsWriter;
+use super::partial::{self, Partial};
 use super::record::{Measured, Record};
 use super::{comparison, dates, hgrm, json};
 use crate::stats::latency::Latency;
@@ -58,6 +59,8 @@ pub struct Store {
     saved: bool,
     /// The folders around it that were made for this one, the innermost first.
     made: Vec<PathBuf>,
+    /// Until something is saved.
+    partial: Option<Partial>,
     /// Of all runs saved so far, under their files' names.
     merged: Vec<(String, Latency)>,
 }
@@ -69,15 +72,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Create`] or [`StoreError::Write`], with nothing left behind.
     pub fn create(out_dir: &Path, kind: &str, started_ns: u64) -> Result<Self, StoreError> {
-        let made: Vec<PathBuf> = out_dir
-            .ancestors()
-            .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
-            .map(Path::to_owned)
-            .collect();
-        let claimed = fs::create_dir_all(out_dir)
-            .map_err(|source| cannot_create(out_dir, source))
-            .and_then(|()| claim(out_dir, kind, started_ns));
-        let (hidden, path) = match claimed {
+        let made = partial::missing(out_dir);
+        let claimed = Partial::folder(&made, || {
+            fs::create_dir_all(out_dir)
+                .map_err(|source| cannot_create(out_dir, source))
+                .and_then(|()| claim(out_dir, kind, started_ns))
+                .map(|(hidden, path)| ((hidden.clone(), path), hidden))
+        });
+        let ((hidden, path), partial) = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
                 remove(None, &made);
@@ -89,6 +91,7 @@ impl Store {
             path,
             saved: false,
             made,
+            partial: Some(partial),
             merged: Vec::new(),
         };
         store.prove()?;
@@ -199,6 +202,7 @@ impl Store {
             source,
         })?;
         self.saved = true;
+        self.partial = None;
         Ok(())
     }
 
