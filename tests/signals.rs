@@ -204,3 +204,73 @@ fn a_comparison_that_is_ended_leaves_no_half() {
     assert_eq!((status.code(), status.signal()), (Some(143), None));
     assert_eq!(folder.names(), ["pipe"]);
 }
+
+#[test]
+fn a_command_that_is_killed_leaves_every_run_that_is_over() {
+    let results = Results::new();
+    let (out, ledger) = (results.arg(), results.folder.path().join("udp.csv"));
+    let bench = start([
+        "udp",
+        "--packets",
+        "10",
+        "--repeat",
+        "10000",
+        "-q",
+        "--out",
+        &out,
+    ]);
+    let rows = || fs::read_to_string(&ledger).map_or(0, |text| text.lines().count().max(1) - 1);
+    until("more runs are over than are each saved at once", || {
+        rows() > 150
+    });
+    bench.signal("KILL");
+    drop(bench);
+    let folder = results.only();
+    let folder = folder.to_str().unwrap();
+    let compared = common::bench(["compare", folder, folder, "--json", "-"]).done();
+    let found: serde_json::Value = serde_json::from_str(&compared.stdout).unwrap();
+    // A run has its row in the ledger once it is saved.
+    assert!(
+        found["comparison"][0]["runs"].as_u64().unwrap() >= rows() as u64,
+        "{found}"
+    );
+}
+
+#[test]
+fn whoever_stops_reading_the_terminal_still_gets_the_files() {
+    let results = Results::new();
+    let json = results.arg() + "/run.json";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.args([
+        "udp",
+        "--packets",
+        "3000",
+        "--pps",
+        "20k",
+        "--no-save",
+        "--json",
+        &json,
+    ]);
+    // Standard output is closed after the first line, long before the summary.
+    let mut bench = Running::read_for(command, 1);
+    bench.listening();
+    assert_eq!(bench.wait(NOTICED).code, Some(0));
+    assert!(
+        fs::read_to_string(&json)
+            .unwrap()
+            .contains("\"complete\": true")
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    let args = "proxy --duration 100ms --repeat 1 --scenario connect,blocked --protocol json --out";
+    command
+        .args(args.split(' '))
+        .arg(&results.arg())
+        .args(["--json", &json]);
+    Running::read_for(command, 0).wait(NOTICED).done();
+    assert!(
+        fs::read_to_string(&json)
+            .unwrap()
+            .contains("\"kind\": \"proxy\"")
+    );
+    assert!(results.names().contains(&"proxy.csv".to_owned()));
+}

@@ -35,6 +35,14 @@ impl Failure {
         Self::Undone(error.to_string())
     }
 
+    /// What came of two steps, the first of which decides; but that nobody reads on is no reason to keep quiet about the second.
+    pub(super) fn first(one: Result<(), Self>, other: Result<(), Self>) -> Result<(), Self> {
+        match one {
+            Err(Self::ReaderGone) => other.and(Err(Self::ReaderGone)),
+            one => one.and(other),
+        }
+    }
+
     /// Says it, and gives the exit code.
     pub(super) fn report(self) -> ExitCode {
         match self {
