@@ -2,18 +2,18 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::EnumValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::Error;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::list::{List, list};
 use super::proxy::args::Proxy;
 use crate::engine::choice;
 use crate::udp::placement::Choice;
 use crate::udp::plan::Offload;
-use crate::units::{parse_duration, parse_number};
+use crate::units::{parse_duration, parse_number, parse_whole};
 
 /// The port `bench serve` listens on, and `bench udp --to` goes to, where none is named.
 pub(super) const DEFAULT_PORT: u16 = 5_210;
@@ -29,6 +29,31 @@ is run, taking turns in each of --repeat rounds, and compared with the first.";
 pub(super) struct Bench {
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// What clap says of it, help and version among that.
+pub(super) fn parse() -> Result<Bench, Error> {
+    let mut command = takes_negatives(Bench::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Bench::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// What is behind an option for a quantity is its value, also where it begins with a hyphen: so `--mb -1` is refused for its
+/// value, and not for an option `-1` that there is none of.
+fn takes_negatives(command: clap::Command) -> clap::Command {
+    let quantities = ["N", "TIME", "BITS", "BYTES", "PERCENT", "PID"];
+    let is_quantity = |arg: &clap::Arg| {
+        let mut names = arg.get_value_names().into_iter().flatten();
+        names.any(|name| quantities.contains(&name.trim_end_matches(",...")))
+    };
+    let command = command.mut_args(|arg| match is_quantity(&arg) {
+        true => arg.allow_hyphen_values(true),
+        false => arg,
+    });
+    command.mut_subcommands(takes_negatives)
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,7 +82,7 @@ pub(super) struct Udp {
     #[arg(long, value_name = "N", value_parser = parse_number, group = "amount", help_heading = "How much")]
     pub(super) mb: Option<f64>,
     /// Datagrams to send
-    #[arg(long, value_name = "N", group = "amount", help_heading = "How much")]
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u64>, group = "amount", help_heading = "How much")]
     pub(super) packets: Option<u64>,
     /// How long to send, like 5s or 500ms
     #[arg(long, value_name = "TIME", value_parser = parse_duration, group = "amount", help_heading = "How much")]
@@ -66,7 +91,7 @@ pub(super) struct Udp {
     #[arg(
         long,
         value_name = "BYTES,...",
-        value_parser = list(usize::from_str),
+        value_parser = list(parse_whole::<usize>),
         default_value = "1000",
         help_heading = "How much"
     )]
@@ -88,7 +113,7 @@ pub(super) struct Udp {
     #[arg(long, value_name = "ENGINE,...", value_parser = list(EnumValueParser::<Engine>::new()), default_value = "mio", help_heading = "How")]
     pub(super) engine: List<Engine>,
     /// Datagrams a send call at most [default: what fits one with GSO, else 64]
-    #[arg(long, value_name = "N,...", value_parser = list(usize::from_str), help_heading = "How")]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<usize>), help_heading = "How")]
     pub(super) batch: Option<List<usize>>,
     /// Have the kernel cut sends into datagrams and join receives (UDP GSO and GRO)
     #[arg(long, value_name = "GSO,...", value_parser = list(EnumValueParser::<Gso>::new()), default_value = "auto", help_heading = "How")]
@@ -100,13 +125,13 @@ pub(super) struct Udp {
     #[arg(long, help_heading = "How")]
     pub(super) uring_sqpoll: bool,
     /// Entries of the io_uring submission rings [default: what a batch needs]
-    #[arg(long, value_name = "N,...", value_parser = list(u32::from_str), help_heading = "How")]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<u32>), help_heading = "How")]
     pub(super) uring_ring_size: Option<List<u32>>,
     /// How io_uring receives: one request that goes on, or a request a message [default: multishot]
     #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<UringRecv>::new()), help_heading = "How")]
     pub(super) uring_recv: Option<List<UringRecv>>,
     /// Socket pairs, each with a sender and a receiver thread
-    #[arg(long, value_name = "N,...", value_parser = list(usize::from_str), default_value = "1", help_heading = "How")]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<usize>), default_value = "1", help_heading = "How")]
     pub(super) streams: List<usize>,
     /// Which CPU each thread is kept on: a list like 0,1 (sender, receiver, next sender, ...; from the front again), auto, or free
     #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "auto", help_heading = "How")]
@@ -153,7 +178,7 @@ pub(super) struct Udp {
     #[arg(long, value_enum, default_value_t = ClockArg::Auto, help_heading = "Where")]
     pub(super) clock: ClockArg,
     /// Runs to do, each reported; of a comparison, rounds
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "How often")]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = repeats, help_heading = "How often")]
     pub(super) repeat: u32,
     /// Run this long beforehand, unreported [default: nothing, or 200ms with each setting compared]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "How often")]
@@ -219,7 +244,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s")]
     pub(super) idle_timeout: Duration,
     /// Rows a packet that a session may keep on this disk until it is over, 24 bytes each
-    #[arg(long, value_name = "N", default_value_t = 50_000_000)]
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u64>, default_value_t = 50_000_000)]
     pub(super) max_packet_rows: u64,
     /// Largest receive or send buffer that a client may ask for, a stream
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "64M")]
@@ -387,7 +412,18 @@ fn parse_percent(text: &str) -> Result<f64, String> {
         .and_then(|number| parse_number(number).ok());
     match percent {
         Some(percent) if percent < 100.0 => Ok(percent),
-        _ => Err("it is no percentage from 0% up to but not 100%; write it like 5%".to_owned()),
+        _ => Err(format!(
+            "'{text}' is no percentage from 0% up to but not 100%; write it like 5%"
+        )),
+    }
+}
+
+/// Runs of a command: no more than a record holds.
+fn repeats(text: &str) -> Result<u32, String> {
+    match parse_whole(text) {
+        Ok(runs @ 1..=10_000) => Ok(runs),
+        Ok(runs) => Err(format!("{runs} is not in 1..=10000")),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -407,10 +443,10 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 
 /// A limit that lets anybody in at all.
 pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match parse_whole(text) {
         Ok(0) => Err("nobody could be served; choose 1 or more".to_owned()),
         Ok(number) => Ok(number),
-        Err(_) => Err("it is no whole number; choose 1 or more".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -28,10 +28,6 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         Choice::List(cpus) => Some(cpus.clone()),
         Choice::Auto | Choice::Free => None,
     };
-    if !args.no_save {
-        // A place that cannot be written to is found now and not when a result is about to be lost.
-        Store::create(&args.out, "udp", clock::realtime_ns()).map_err(Failure::undone)?;
-    }
     let limits = Limits {
         connections: args.max_connections,
         sessions: args.max_sessions,
@@ -53,7 +49,11 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
     let _ = limit::raise_open_files();
     let server = bind(args.bind.as_deref(), limits, &options)?;
     let stopper = server.stopper();
-    interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;
+    interrupt::on_signal_or_hangup(move || stopper.stop()).map_err(Failure::undone)?;
+    if !args.no_save {
+        // A place that cannot be written to is found now and not when a result is about to be lost.
+        Store::create(&args.out, "udp", clock::realtime_ns()).map_err(Failure::undone)?;
+    }
     let mut out = io::stdout();
     writeln!(out, "listening on {}", server.local())?;
     out.flush()?;

@@ -32,7 +32,7 @@ pub(super) fn run(args: &Udp) -> Result<(), Failure> {
     }
     let cancel = Cancel::new().map_err(Failure::undone)?;
     let on_signal = cancel.clone();
-    interrupt::on_signal(move || on_signal.cancel()).map_err(Failure::undone)?;
+    interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(Failure::undone)?;
     let mut output = Output::open(args, &all)?;
     let ready: Vec<Ready> = all
         .into_iter()

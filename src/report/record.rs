@@ -452,4 +452,6 @@ pub struct Measured {
     pub latency: Latency,
     /// One-way latency from the intended send; empty unless paced.
     pub latency_from_intended: Latency,
+    /// The row at the end of `run.intervals` that was only known with the sender's count; no observer has seen it.
+    pub closing_row: Option<Interval>,
 }

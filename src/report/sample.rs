@@ -65,6 +65,7 @@ pub(super) fn measured() -> Measured {
         run,
         latency,
         latency_from_intended: late,
+        closing_row: None,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] ones, [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
 //! receives, [`message`] received, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
 //! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
-//! time of a thread or a process), a [`child`], [`route`]s to this host itself, and [`host`] facts.
+//! time of a thread or a process), a [`child`], [`signal`]s, [`route`]s to this host itself, and [`host`] facts.
 //! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
 //! Nothing in this module knows what wirebench measures.
 
@@ -35,6 +35,7 @@ pub mod region;
 pub mod route;
 pub mod schedule;
 pub mod shared_port;
+pub mod signal;
 pub mod small_tcp;
 pub mod socket;
 pub mod stamp;

@@ -13,12 +13,12 @@ use std::thread;
 
 use intervals::{Intervals, Spare};
 
-use super::account::Latencies;
+use super::account::{Latencies, Tally};
 use super::control::{Finish, ReceiverFacts};
 use super::outcome::Rows;
 use super::placement::{self, Cpus};
 use super::plan::{Mode, Plan};
-use super::receiver::{self, Event, Job, Received, Remote, UNKNOWN};
+use super::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
 use super::setup::{ReceiverSocket, SetupError};
 use super::spool::Spool;
 use crate::engine::Rx;
@@ -298,7 +298,9 @@ impl Receivers {
     /// # Errors
     /// When the other side finished another number of streams than there are; then all of them are stopped.
     pub fn finish(&mut self, finish: &Finish) -> Result<(), String> {
-        self.stopped = true;
+        self.close_unlaunched();
+        self.intervals
+            .announce(finish.streams.iter().map(|stream| stream.packets));
         for (handle, sent) in self.handles.iter().zip(&finish.streams) {
             let Some(handle) = handle else { continue };
             // Whatever the number is, it is known from now on.
@@ -319,10 +321,28 @@ impl Receivers {
 
     /// Stops all of them at once.
     pub fn stop(&mut self) {
-        self.stopped = true;
+        self.close_unlaunched();
         for handle in self.handles.iter().flatten() {
             handle.remote.stop.store(true, Ordering::Relaxed);
             handle.wake.wake();
+        }
+    }
+
+    /// No stream is launched from now on: those that were not have received nothing.
+    fn close_unlaunched(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
+        for (stream, handle) in self.handles.iter().enumerate() {
+            if handle.is_none() {
+                self.intervals.cut(Cut {
+                    stream,
+                    index: 0,
+                    tally: Tally::default(),
+                    latencies: Box::default(),
+                    last: true,
+                });
+            }
         }
     }
 

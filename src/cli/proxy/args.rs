@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::EnumValueParser;
@@ -15,7 +14,7 @@ use crate::load::plan::Scenario;
 use crate::protocol::request::MAX_REQUEST;
 use crate::protocol::{self, Destination};
 use crate::proxy::relay::Forwarding;
-use crate::units::{parse_duration, parse_number};
+use crate::units::{parse_duration, parse_number, parse_whole};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = AFTER)]
@@ -79,7 +78,7 @@ pub(super) struct Load {
     #[arg(long, value_name = "N", value_parser = megabytes, help_heading = "How much")]
     pub(super) mb: Option<u64>,
     /// Rounds, in each of which every path has its turn
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000), help_heading = "How much")]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = rounds, help_heading = "How much")]
     pub(super) repeat: u32,
     /// Load a path so long before each turn, uncounted
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "50ms", help_heading = "How much")]
@@ -97,7 +96,7 @@ pub(super) struct Load {
     #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
     pub(super) origin: Option<SocketAddr>,
     /// Processes of the proxy that is running, to tell their CPU time with that of their children
-    #[arg(long, value_name = "PID,...", value_parser = list(u32::from_str), requires = "via", help_heading = "Where")]
+    #[arg(long, value_name = "PID,...", value_parser = list(parse_whole::<u32>), requires = "via", help_heading = "Where")]
     pub(super) server_pid: Option<List<u32>>,
     /// What the proxy refuses, to measure how soon [default: nothing of a proxy that is running already]
     #[arg(
@@ -370,14 +369,21 @@ fn request_size(text: &str) -> Result<usize, String> {
 
 /// More threads than any host has CPUs are a slip of the hand.
 fn threads(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match parse_whole(text) {
         Ok(threads @ 1..=1_024) => Ok(threads),
         _ => Err("it is no number of threads; choose 1 to 1024".to_owned()),
     }
 }
 
+fn rounds(text: &str) -> Result<u32, String> {
+    match parse_whole(text) {
+        Ok(rounds @ 1..=1_000) => Ok(rounds),
+        _ => Err(format!("'{text}' is no number of rounds; choose 1 to 1000")),
+    }
+}
+
 fn connections(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match parse_whole(text) {
         Ok(number @ 1..=100_000) => Ok(number),
         _ => Err("it is no number of connections; choose 1 to 100000".to_owned()),
     }
@@ -385,7 +391,7 @@ fn connections(text: &str) -> Result<usize, String> {
 
 /// The proxy takes no larger JSON request, unless told otherwise.
 fn message(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match parse_whole(text) {
         Ok(bytes @ 1..=1_000_000) => Ok(bytes),
         _ => Err("it is no size of a message; choose 1 to 1000000 bytes".to_owned()),
     }

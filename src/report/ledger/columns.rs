@@ -33,6 +33,16 @@ impl<'a> Row<'a> {
         })
         .collect()
     }
+
+    /// That of the last run.
+    pub fn last(id: &'a str, record: &'a Record) -> Option<Self> {
+        record.runs.last().map(|run| Self {
+            id,
+            number: record.runs.len() - 1,
+            record,
+            run,
+        })
+    }
 }
 
 impl super::Row for Row<'_> {
