@@ -18,9 +18,10 @@ use wirebench::engine::offload;
 use wirebench::report::record::Requested;
 use wirebench::sys::affinity;
 use wirebench::udp::placement::{self, Choice, Cpus};
-use wirebench::udp::plan::{Amount, Mode, Offload, Plan};
+use wirebench::udp::plan::{Amount, Df, Mode, Offload, Plan};
 use wirebench::udp::server::{Limits, Server, Stopper};
 use wirebench::udp::session::{self, Cancel, ClockChoice, Observer, Setup};
+use wirebench::udp::spin::SpinChoice;
 
 /// Datagrams an iteration: few enough that the slowest case still fits several into a sample.
 const DATAGRAMS: u64 = 1_000;
@@ -178,6 +179,8 @@ fn plan(chunk: usize, offload: Offload) -> Plan {
         streams: 1,
         batch: None,
         offload,
+        df: Df::Auto,
+        spin: SpinChoice::Auto,
         receive_buffer: None,
         interval: Duration::from_secs(1),
         packet_rows: false,

@@ -7,12 +7,14 @@ use std::os::fd::AsFd;
 use thiserror::Error;
 
 use super::credit::{Grantor, MOST_WINDOW};
-use super::header::{HEADER, Header, Kind};
-use super::plan::{Mode, Offload, Plan};
+use super::header::{Header, Kind};
+use super::path::{PathError, TooLong};
+use super::plan::{Df, Mode, Offload, Plan};
 use super::sender::Manner;
+use super::spin::SpinChoice;
 use crate::engine::choice::{self, ZeroCopy};
 use crate::engine::probe::{self, uring};
-use crate::engine::{Layout, offload};
+use crate::engine::{Layout, Path, offload};
 use crate::sys::socket::{self, Buffers};
 use crate::sys::zerocopy;
 
@@ -64,6 +66,9 @@ pub enum SetupError {
         "GRO was asked for (--gso on) and cannot be had at the receiver: {0}; use --gso off or auto"
     )]
     NoGro(io::Error),
+    /// `--df on` where a datagram does not fit.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// The engine.
     #[error("cannot do --engine uring: {0}")]
     NoUring(#[from] uring::Unavailable),
@@ -141,6 +146,7 @@ impl ReceiverSocket {
             Layout {
                 messages: COALESCED,
                 bytes: COALESCED_BYTES,
+                datagram: plan.datagram(),
             }
         } else {
             let bytes = plan.datagram().next_multiple_of(64);
@@ -148,6 +154,7 @@ impl ReceiverSocket {
             Layout {
                 messages: messages.min(MOST_RECEIVE_BYTES / bytes).max(1),
                 bytes,
+                datagram: plan.datagram(),
             }
         };
         let zerocopy = plan.engine.zerocopy;
@@ -205,9 +212,19 @@ impl SenderSocket {
         if (plan.engine.kind, plan.engine.zerocopy) == (choice::Kind::Mio, ZeroCopy::Msg) {
             zerocopy::enable(socket.as_fd()).map_err(probe::zerocopy::Unavailable::Message)?;
         }
+        socket::set_path_mtu_discovery(&socket, plan.df.policy())
+            .map_err(|cause| SetupError::Bind { local, cause })?;
+        if plan.df == Df::On
+            && let Some(too_long) = TooLong::of(plan.datagram(), Path::of(&socket))
+        {
+            return Err(PathError::NoFragments(too_long).into());
+        }
         let (segments, gso_note) = segments(&socket, plan, token)?;
         let manner = Manner {
             window,
+            must_segment: plan.offload == Offload::On,
+            spin_choice: plan.spin,
+            streams: plan.streams,
             ..manner(segments, plan.batch)
         };
         let messages = manner.batch.div_ceil(manner.segments) as usize;
@@ -226,6 +243,7 @@ impl SenderSocket {
         let layout = Layout {
             messages: messages + held,
             bytes,
+            datagram: plan.datagram(),
         };
         Ok(Self {
             socket,
@@ -264,13 +282,10 @@ fn segments(
         },
     };
     if plan.offload == Offload::On {
-        let most = socket::path_mtu(socket)
-            .unwrap_or(0)
-            .saturating_sub(48 + HEADER);
-        let fits = match most {
-            1.. if most < plan.chunk => format!(", or --chunk {most} or less"),
-            _ => String::new(),
-        };
+        let fits = TooLong::of(datagram, Path::of(socket))
+            .and_then(TooLong::chunk_that_fits)
+            .map(|chunk| format!(", or --chunk {chunk} or less"))
+            .unwrap_or_default();
         return Err(SetupError::NoGso(reason, fits));
     }
     Ok((1, Some(reason)))
@@ -289,7 +304,10 @@ fn manner(segments: usize, batch: Option<usize>) -> Manner {
         segments: segments as u64,
         batch: batch as u64,
         window: None,
+        must_segment: false,
         spin: false,
+        spin_choice: SpinChoice::default(),
+        streams: 1,
         shared_cpu: false,
     }
 }
@@ -354,7 +372,8 @@ mod tests {
             sender.layout,
             Layout {
                 messages: 64,
-                bytes: 1_032
+                bytes: 1_032,
+                datagram: 1_032
             }
         );
     }

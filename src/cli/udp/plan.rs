@@ -148,6 +148,8 @@ fn plan(args: &Udp, of: &Combination) -> Result<Plan, Failure> {
         streams: of.streams,
         batch: of.batch,
         offload: of.offload,
+        df: of.df,
+        spin: of.spin,
         receive_buffer: of.receive_buffer,
         interval: args.interval.unwrap_or(Duration::from_secs(1)),
         packet_rows: args.packets_csv,

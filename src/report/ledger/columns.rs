@@ -180,6 +180,15 @@ const COLUMNS: &[Column] = &[
     ("zerocopy", |row| row.run.effective.zerocopy.clone()),
     ("setting", |row| text(&row.run.setting)),
     ("warnings", |row| row.run.warnings.join(" ")),
+    ("df", |row| row.run.effective.df.clone()),
+    ("path_mtu", |row| some(row.run.effective.path_mtu)),
+    ("gso_fallbacks", |row| {
+        row.run.engine_stats.gso_fallbacks.to_string()
+    }),
+    ("spin", |row| row.run.effective.spin.to_string()),
+    ("icmp_errors", |row| {
+        row.run.engine_stats.icmp.total().to_string()
+    }),
 ];
 
 fn text(value: &Option<String>) -> String {
