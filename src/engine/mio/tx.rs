@@ -361,6 +361,11 @@ impl<H: Handover> Tx for MioTx<H> {
         self.errors.resolved();
     }
 
+    fn settle(&mut self) -> io::Result<()> {
+        self.collect();
+        Ok(())
+    }
+
     fn answers(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
         loop {
             let handover = &mut self.handover;

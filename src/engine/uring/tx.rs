@@ -453,6 +453,10 @@ impl Tx for UringTx {
     }
 
     fn submit(&mut self, mut refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow> {
+        // A pending error that has been noticed is taken off the socket before the next send can fail by it.
+        if self.kept.ring.has_work() {
+            self.kept.ring.enter()?;
+        }
         self.reap()?;
         let mut fits;
         loop {
@@ -507,6 +511,7 @@ impl Tx for UringTx {
             self.kept.ring.wait(deadline)?;
             self.reap()?;
         }
+        self.errors.collect(self.socket.as_fd(), |_| ());
         Ok(())
     }
 
