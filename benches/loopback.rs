@@ -18,8 +18,9 @@ use wirebench::engine::offload;
 use wirebench::sys::affinity;
 use wirebench::udp::client::{self, Cancel, Observer, Setup};
 use wirebench::udp::placement::{self, Choice, Cpus};
-use wirebench::udp::plan::{Amount, Direction, Mode, Offload, Plan};
+use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
 use wirebench::udp::server::{Limits, Options, Server, Stopper};
+use wirebench::udp::spin::SpinChoice;
 
 /// Datagrams an iteration: few enough that the slowest case still fits several into a sample.
 const DATAGRAMS: u64 = 1_000;
@@ -177,6 +178,8 @@ fn plan(chunk: usize, offload: Offload) -> Plan {
         streams: 1,
         batch: None,
         offload,
+        df: Df::Auto,
+        spin: SpinChoice::Auto,
         receive_buffer: None,
         send_buffer: None,
         interval: Duration::from_secs(1),

@@ -92,6 +92,17 @@ fn what_contradicts_itself_is_refused() {
         ("--bind 127.0.0.1:0", "--to"),
         ("--bind [::1]:0 --to 127.0.0.1:9", "[::1]:0"),
         ("--to 127.0.0.1:0", "127.0.0.1:0"),
+        ("--to 127.0.0.1:70000", "'70000' is not a port"),
+        ("--to [::1", "the bracket is not closed"),
+        ("-4 --to [::1]:9", "--to [::1]:9 has no IPv4 address"),
+        ("-4 -6", "--ipv6"),
+        ("--reverse --bidir", "--bidir"),
+        ("--key-file /nowhere --to 127.0.0.1:9", "/nowhere"),
+        (
+            "--key-file /dev/null --to 127.0.0.1:9",
+            "expected 16 to 4096",
+        ),
+        ("--peer-timeout 0 --to 127.0.0.1:9", "--peer-timeout"),
         ("--mb 1 --mb 2", "--mb"),
         ("--speed 5", "--speed"),
     ] {
@@ -222,7 +233,6 @@ fn a_server_that_cannot_be_reached_is_named() {
         ("--to 255.255.255.255:9".to_owned(), "255.255.255.255:9"),
         (format!("--to {long}:9"), &long),
         (format!("--to {long}"), &long),
-        ("--to 127.0.0.1:70000".to_owned(), "127.0.0.1:70000"),
         (format!("--to {closed} --bind 192.0.2.1:0"), "192.0.2.1:0"),
     ] {
         udp(&options).failed(3, &[named]);
@@ -304,7 +314,9 @@ fn a_server_is_refused_what_it_cannot_have() {
     let address = taken.local_addr().unwrap().to_string();
     serve(&format!("--bind {address}")).failed(3, &[&address, "in use"]);
     serve("--bind 192.0.2.1:0").failed(3, &["192.0.2.1:0"]);
-    serve("--bind localhost").failed(2, &["localhost"]);
+    serve("--bind no.such.host.invalid").failed(2, &["no.such.host.invalid"]);
+    serve("--data-ports 7-6").failed(2, &["--data-ports"]);
+    serve("--key-file /nowhere").failed(2, &["/nowhere"]);
     serve("--bind 127.0.0.1:99999").failed(2, &["127.0.0.1:99999"]);
     for (options, named) in [
         ("--cpus 4095", "CPU 4095"),

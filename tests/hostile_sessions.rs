@@ -113,11 +113,11 @@ fn a_session_is_ended_at_its_longest_even_when_the_client_is_done() {
     let server = Local::start(limits);
     for finished in [None, Some(u64::MAX), Some(1_000)] {
         let (mut control, welcome) = Control::session(server.address, plan(5));
+        let mut source = Source::open(server.address, &welcome);
         if let Some(packets) = finished {
             control.finish(packets);
         }
         // It goes on sending all the same.
-        let mut source = Source::open(server.address, &welcome);
         let began = Instant::now();
         thread::scope(|scope| {
             let result = scope.spawn(|| control.result());

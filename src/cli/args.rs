@@ -12,7 +12,8 @@ use super::list::{List, list};
 use super::proxy::args::Proxy;
 use crate::engine::choice;
 use crate::udp::placement::Choice;
-use crate::udp::plan::Offload;
+use crate::udp::plan::{Df, Offload};
+use crate::udp::spin::SpinChoice;
 use crate::units::{parse_duration, parse_number, parse_whole};
 
 /// The port `bench serve` listens on, and `bench udp --to` goes to, where none is named.
@@ -118,6 +119,12 @@ pub(super) struct Udp {
     /// Have the kernel cut sends into datagrams and join receives (UDP GSO and GRO)
     #[arg(long, value_name = "GSO,...", value_parser = list(EnumValueParser::<Gso>::new()), default_value = "auto", help_heading = "How")]
     pub(super) gso: List<Gso>,
+    /// Forbid fragments (the DF bit): on refuses a datagram longer than the path MTU, off fragments it anywhere, auto here only
+    #[arg(long, value_name = "DF,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "How")]
+    pub(super) df: List<OnOffAuto>,
+    /// Spin before each deadline of a paced run; auto stops when that makes the sender late
+    #[arg(long, value_name = "SPIN,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "How")]
+    pub(super) spin: List<OnOffAuto>,
     /// Send without the kernel copying the data: splice lends it pages (lossless, mio), msg is MSG_ZEROCOPY or SENDMSG_ZC
     #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<ZeroCopyArg>::new()), default_value = "off", help_heading = "How")]
     pub(super) zerocopy: List<ZeroCopyArg>,
@@ -381,6 +388,33 @@ impl From<Gso> for Offload {
             Gso::On => Self::On,
             Gso::Off => Self::Off,
             Gso::Auto => Self::Auto,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(super) enum OnOffAuto {
+    On,
+    Off,
+    Auto,
+}
+
+impl From<OnOffAuto> for Df {
+    fn from(df: OnOffAuto) -> Self {
+        match df {
+            OnOffAuto::On => Self::On,
+            OnOffAuto::Off => Self::Off,
+            OnOffAuto::Auto => Self::Auto,
+        }
+    }
+}
+
+impl From<OnOffAuto> for SpinChoice {
+    fn from(spin: OnOffAuto) -> Self {
+        match spin {
+            OnOffAuto::On => Self::On,
+            OnOffAuto::Off => Self::Off,
+            OnOffAuto::Auto => Self::Auto,
         }
     }
 }

@@ -59,7 +59,8 @@ fn split(text: &str) -> Result<(&str, Option<u16>), String> {
     }
 }
 
-/// All addresses that `text`, the value of `option`, stands for, of one family, in the resolver's order.
+/// All addresses that `text`, the value of `option`, stands for, of one family, in the resolver's order. `because` ends the
+/// sentence on an address of another family.
 ///
 /// # Errors
 /// A usage error for text that cannot be an address, or one of another family; a runtime error for a name that is not found.
@@ -68,6 +69,7 @@ pub(super) fn resolve(
     text: &str,
     default_port: u16,
     family: Family,
+    because: &str,
 ) -> Result<Vec<SocketAddr>, Failure> {
     let advice = format!(
         "write it like 192.0.2.7:{default_port}, [2001:db8::7]:{default_port}, [fe80::7%eth0]:{default_port} or host:{default_port}"
@@ -94,7 +96,7 @@ pub(super) fn resolve(
     if !addresses.is_empty() {
         return Ok(addresses);
     }
-    let sentence = format!("{option} {text} has no {}address", family.name());
+    let sentence = format!("{option} {text} has no {}address{because}", family.name());
     match host.parse::<IpAddr>() {
         Ok(_) => Err(Failure::Usage(sentence)),
         Err(_) => Err(Failure::Undone(sentence)),
@@ -135,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_address_gets_the_port_it_lacks_and_keeps_its_zone() {
-        let one = |text: &str| resolve("--to", text, 5_210, Family::Any).unwrap()[0];
+        let one = |text: &str| resolve("--to", text, 5_210, Family::Any, "").unwrap()[0];
         assert_eq!(one("127.0.0.1").to_string(), "127.0.0.1:5210");
         assert_eq!(one("[::1]:7").to_string(), "[::1]:7");
         match one("[fe80::1%lo]:7") {
@@ -153,7 +155,7 @@ mod tests {
             ("[::1]", Family::V4, "has no IPv4 address"),
             ("host:port", Family::Any, "'port' is not a port"),
         ] {
-            let told = sentence(resolve("--to", text, 5_210, family).unwrap_err());
+            let told = sentence(resolve("--to", text, 5_210, family, "").unwrap_err());
             assert!(told.starts_with("--to ") && told.contains(words), "{told}");
         }
     }

@@ -31,6 +31,14 @@ impl Failure {
         Self::Usage(error.to_string())
     }
 
+    /// The same as a fault of the command line.
+    pub(super) fn into_usage(self) -> Self {
+        match self {
+            Self::Undone(sentence) => Self::Usage(sentence),
+            other => other,
+        }
+    }
+
     pub(super) fn undone(error: impl ToString) -> Self {
         Self::Undone(error.to_string())
     }

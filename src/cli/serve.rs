@@ -89,7 +89,8 @@ fn bind(bind: Option<&str>, limits: Limits, options: &Options) -> Result<Server,
         Failure::Undone(format!("cannot listen on {address}: {error}{advice}"))
     };
     if let Some(text) = bind {
-        let addresses = endpoint::resolve("--bind", text, DEFAULT_PORT, Family::Any)?;
+        let addresses = endpoint::resolve("--bind", text, DEFAULT_PORT, Family::Any, "")
+            .map_err(Failure::into_usage)?;
         let mut bound = Err((
             ErrorKind::AddrNotAvailable.into(),
             SocketAddr::from(([0; 4], 0)),

@@ -1,9 +1,9 @@
 //! The only place with system calls, and so the only one with `unsafe`.
 //!
 //! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] ones, [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
-//! receives, [`message`] received, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
+//! receives, [`message`] received, the [`error_queue`] of a socket, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
 //! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
-//! time of a thread or a process), a [`child`], [`signal`]s, [`route`]s to this host itself, and [`host`] facts.
+//! time of a thread or a process), the [`cgroup`] quota of it, a [`child`], [`signal`]s, [`route`]s to this host itself, and [`host`] facts.
 //! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
 //! Nothing in this module knows what wirebench measures.
 
@@ -23,8 +23,10 @@ macro_rules! syscall {
 
 pub mod affinity;
 pub mod burst;
+pub mod cgroup;
 pub mod child;
 pub mod clock;
+pub mod error_queue;
 pub mod host;
 pub mod limit;
 pub mod message;

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::Message;
 use super::plan::Plan;
+use super::spin::WhyNot;
 use crate::engine::stats::{ReceiveStats, SendStats};
 use crate::stats::latency::OutOfRange;
 
@@ -354,6 +355,20 @@ pub struct SenderFacts {
     pub cpu_s: (f64, f64),
     /// What the I/O cost.
     pub stats: SendStats,
+    /// Datagrams refused as too long for the path.
+    pub too_long: u64,
+    /// Datagrams a message at the end.
+    pub segments: usize,
+    /// Path MTU at the end and bytes of the IP and UDP headers.
+    pub path: Option<(Option<usize>, usize)>,
+    /// Whether it spun to the end; `None` unless paced.
+    pub spin: Option<bool>,
+    /// Why it did not although it might.
+    pub why_no_spin: Option<WhyNot>,
+    /// Times that the scheduler gave its CPU to another thread.
+    pub preemptions: u64,
+    /// Periods and ns in which its control group was stopped for lack of quota.
+    pub throttled: Option<(u64, u64)>,
     /// What was in force.
     pub effective: SenderEffective,
 }

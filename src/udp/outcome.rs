@@ -176,6 +176,7 @@ pub fn assemble(mut facts: Facts<'_>) -> Measured {
         add(&mut run, stream);
     }
     run.streams = streams;
+    settings::at_the_end(&mut run.effective, &facts.senders);
     run.jitter_ns = facts
         .received
         .iter()

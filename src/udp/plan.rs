@@ -7,7 +7,9 @@ use thiserror::Error;
 
 use super::header::{HEADER, MOST_CHUNK, MOST_SHORT};
 use super::pacing::{FASTEST_PPS, SLOWEST_PPS};
+use super::spin::SpinChoice;
 use crate::engine::choice::{ChoiceError, EngineChoice, ZeroCopy};
+use crate::sys::socket::PathMtuDiscovery;
 
 /// Most streams of a run.
 pub const MOST_STREAMS: usize = 128;
@@ -107,6 +109,39 @@ impl Offload {
     }
 }
 
+/// Whether datagrams may be fragmented on their way: the DF bit of IPv4, and the local counterpart of IPv6.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Df {
+    /// Never; a datagram longer than the path MTU is not sent.
+    On,
+    /// Wherever a hop's MTU is smaller.
+    Off,
+    /// By the sender once it knows that the path MTU is smaller, else not.
+    #[default]
+    Auto,
+}
+
+impl Df {
+    /// The name in reports and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// What the kernel calls it.
+    pub fn policy(self) -> PathMtuDiscovery {
+        match self {
+            Self::On => PathMtuDiscovery::Do,
+            Self::Off => PathMtuDiscovery::Dont,
+            Self::Auto => PathMtuDiscovery::Want,
+        }
+    }
+}
+
 /// The part of a plan that both sides must know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -126,6 +161,12 @@ pub struct Plan {
     pub batch: Option<usize>,
     /// GSO at the sender, GRO at the receiver.
     pub offload: Offload,
+    /// Whether datagrams may be fragmented.
+    #[serde(default)]
+    pub df: Df,
+    /// Whether a paced sender spins.
+    #[serde(default)]
+    pub spin: SpinChoice,
     /// Receive buffer to ask for, in bytes.
     pub receive_buffer: Option<usize>,
     /// Send buffer to ask for, in bytes.
@@ -328,6 +369,8 @@ pub(crate) mod tests {
             streams: 1,
             batch: None,
             offload: Offload::Auto,
+            df: Df::Auto,
+            spin: SpinChoice::Auto,
             receive_buffer: None,
             send_buffer: None,
             interval: Duration::from_secs(1),

@@ -26,6 +26,9 @@ pub const SHORTEST_QUIET_NS: u64 = 250_000_000;
 /// How long to wait for stragglers at most, in ns.
 pub const LONGEST_QUIET_NS: u64 = 10_000_000_000;
 
+/// When an interval is over and no empty histogram has come back, how long to wait before looking again, in ns.
+const SPARE_NS: u64 = 10_000_000;
+
 /// Stands for a time or a count that is not known yet.
 pub const UNKNOWN: u64 = u64::MAX;
 
@@ -224,7 +227,11 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
                     continue;
                 }
                 let limit = if sent == UNKNOWN { u64::MAX } else { quiet_at };
-                rx.wait(clock.next_at().min(limit))?;
+                let cut_at = match clock.is_over() {
+                    true => monotonic_ns() + SPARE_NS,
+                    false => clock.next_at(),
+                };
+                rx.wait(cut_at.min(limit))?;
             }
         }
     };
@@ -409,5 +416,77 @@ impl Intervals {
         let index = (elapsed / self.length).max(self.index + 1);
         self.index = index;
         index - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// A silent socket, that has the receiver stop at the fifth sleep.
+    struct Silent {
+        remote: Arc<Remote>,
+        sleeps: u32,
+    }
+
+    impl Rx for Silent {
+        fn receive(&mut self, _each: impl FnMut(Message<'_>)) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn answer(&mut self, _datagram: &[u8], _to: SocketAddr) {}
+
+        fn wait(&mut self, deadline: u64) -> io::Result<()> {
+            // It was in the future a moment ago.
+            assert!(deadline + SPARE_NS > monotonic_ns());
+            self.sleeps += 1;
+            if self.sleeps == 5 {
+                self.remote.stop.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        }
+
+        fn drops(&self) -> u64 {
+            0
+        }
+
+        fn stats(&self) -> ReceiveStats {
+            ReceiveStats::default()
+        }
+    }
+
+    #[test]
+    fn a_receiver_without_a_spare_histogram_sleeps_when_an_interval_is_over() {
+        let remote = Arc::new(Remote::new());
+        let rx = Silent {
+            remote: remote.clone(),
+            sleeps: 0,
+        };
+        let (_keeper, spares) = mpsc::channel();
+        let (events, told) = mpsc::channel();
+        let job = Job {
+            stream: 0,
+            token: 1,
+            chunk: 8,
+            paced: false,
+            window: None,
+            room: None,
+            interval: Duration::from_millis(10),
+            // The first interval has been over for 10 s.
+            epoch: Arc::new(AtomicU64::new(
+                monotonic_ns().saturating_sub(10_000_000_000),
+            )),
+            offset: Arc::default(),
+            spool: None,
+            remote,
+            spares,
+        };
+        run(rx, job, &events, || ());
+        let cuts = told.iter().take(2).collect::<Vec<_>>();
+        assert!(matches!(
+            cuts[..],
+            [Event::Interval(Cut { last: true, .. }), Event::Done(_)]
+        ));
     }
 }

@@ -9,10 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::control::{SenderEffective, StreamSent};
-use super::header::HEADER;
-use super::path::{self, Path};
+use super::path::PathError;
+use super::path_probe::{Probe, Reach};
 use super::placement::{self, Cpus};
-use super::plan::{Mode, Plan};
+use super::plan::{Df, Mode, Plan};
 use super::receivers::Notify;
 use super::sender::{self, Manner, Remote, Sent};
 use super::setup::{SenderSocket, SetupError};
@@ -22,7 +22,7 @@ use crate::engine::choice::{Kind, ZeroCopy};
 use crate::engine::mio::{Copying, MioTx, Pages, Pinned};
 use crate::engine::uring::UringTx;
 use crate::sys::wake::Wake;
-use crate::sys::{affinity, schedule, timer};
+use crate::sys::{affinity, schedule, socket, timer};
 
 /// What the message is made of: not all zero, and of no length that a chunk would be.
 const FILL: &[u8; 61] = b"wirebench measures what a datagram costs, sends and arrives. ";
@@ -219,16 +219,25 @@ impl Task {
     fn set_up(&self, socket: UdpSocket) -> Result<SenderSocket, SetupError> {
         let settings = &self.settings;
         let datagram = settings.plan.datagram();
-        let (round_trip, stop) = (settings.round_trip, &self.remote.stop);
-        let path =
-            path::explore(&socket, self.token, datagram, round_trip, stop).unwrap_or(Path::Unknown);
+        let policy = settings.plan.df.policy();
+        socket::set_path_mtu_discovery(&socket, policy).map_err(SetupError::Options)?;
+        let probe = Probe {
+            socket: &socket,
+            token: self.token,
+            round_trip: settings.round_trip,
+            stop: &self.remote.stop,
+        };
+        let path_note = match probe.explore(datagram).map_err(SetupError::Options)? {
+            Reach::BlackHole => Some(avoid(&settings.plan, &probe)?),
+            Reach::Fits | Reach::TooLong | Reach::Unknown => None,
+        };
         let mut end = SenderSocket::new(
             socket,
             &settings.plan,
             settings.send_buffer,
             self.token,
             settings.window,
-            path,
+            path_note,
         )?;
         end.manner.spin = settings.spin;
         end.manner.shared_cpu = self.shared_cpu;
@@ -301,7 +310,15 @@ impl Task {
     }
 }
 
-/// Most message bytes of a datagram that fits a path MTU of `mtu` bytes, over IPv6 or IPv4.
-pub fn fitting_chunk(mtu: usize, v6: bool) -> usize {
-    mtu.saturating_sub(HEADER + if v6 { 48 } else { 28 })
+/// Has datagrams fragmented on a path that swallows long ones, and gives a sentence on it.
+fn avoid(plan: &Plan, probe: &Probe<'_>) -> Result<String, SetupError> {
+    let datagram = plan.datagram();
+    let longest = probe.longest(datagram).map_err(SetupError::Options)?;
+    if plan.df == Df::On {
+        return Err(PathError::BlackHole { datagram, longest }.into());
+    }
+    socket::fragment_at(probe.socket, longest).map_err(SetupError::Options)?;
+    Ok(format!(
+        "datagrams of {datagram} B did not arrive while short ones did: a router on the path drops them and its ICMP report is lost (black hole); the longest that arrived has {longest} B, and longer ones are sent so that they may be fragmented (DF off)"
+    ))
 }

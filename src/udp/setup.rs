@@ -8,13 +8,14 @@ use thiserror::Error;
 
 use super::control::SenderEffective;
 use super::credit::{Grantor, MOST_WINDOW};
-use super::header::{HEADER, Header, Kind};
-use super::path::Path;
-use super::plan::{Mode, Offload, Plan};
+use super::header::{Header, Kind};
+use super::path::{PathError, TooLong};
+use super::plan::{Df, Mode, Offload, Plan};
 use super::sender::Manner;
+use super::spin::SpinChoice;
 use crate::engine::choice::{self, ZeroCopy};
 use crate::engine::probe::{self, uring};
-use crate::engine::{Layout, offload};
+use crate::engine::{Layout, Path, offload};
 use crate::sys::socket::{self, Buffers};
 use crate::sys::zerocopy;
 
@@ -77,6 +78,9 @@ pub enum SetupError {
         "GRO was asked for (--gso on) and cannot be had at the receiver: {0}; use --gso off or auto"
     )]
     NoGro(io::Error),
+    /// `--df on` where a datagram does not fit.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// The engine.
     #[error("cannot do --engine uring: {0}")]
     NoUring(#[from] uring::Unavailable),
@@ -152,6 +156,7 @@ impl ReceiverSocket {
             Layout {
                 messages: COALESCED,
                 bytes: COALESCED_BYTES,
+                datagram: plan.datagram(),
             }
         } else {
             let bytes = plan.datagram().next_multiple_of(64);
@@ -159,6 +164,7 @@ impl ReceiverSocket {
             Layout {
                 messages: messages.min(MOST_RECEIVE_BYTES / bytes).max(1),
                 bytes,
+                datagram: plan.datagram(),
             }
         };
         let zerocopy = plan.engine.zerocopy;
@@ -196,7 +202,8 @@ pub struct SenderSocket {
 
 impl SenderSocket {
     /// For one stream of `plan`, on a socket that is connected to the receiver's, which grants `window` datagrams ahead. Sends two datagrams
-    /// there to try GSO. `path` is what is known of full-size datagrams.
+    /// there to try GSO. `path_note` is what was found out about full-size datagrams,
+    /// where they do not simply arrive.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -206,18 +213,25 @@ impl SenderSocket {
         send_buffer: Option<usize>,
         token: u64,
         window: Option<u64>,
-        path: Path,
+        path_note: Option<String>,
     ) -> Result<Self, SetupError> {
-        let path_note = path_note(&socket, plan, path)?;
         let send = Some(send_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, send, None, send_buffer.is_some())
             .map_err(SetupError::Options)?;
         if (plan.engine.kind, plan.engine.zerocopy) == (choice::Kind::Mio, ZeroCopy::Msg) {
             zerocopy::enable(socket.as_fd()).map_err(probe::zerocopy::Unavailable::Message)?;
         }
+        if plan.df == Df::On
+            && let Some(too_long) = TooLong::of(plan.datagram(), Path::of(&socket))
+        {
+            return Err(PathError::NoFragments(too_long).into());
+        }
         let (segments, gso_note) = segments(&socket, plan, token)?;
         let manner = Manner {
             window,
+            must_segment: plan.offload == Offload::On,
+            spin_choice: plan.spin,
+            streams: plan.streams,
             ..manner(segments, plan.batch)
         };
         let messages = manner.batch.div_ceil(manner.segments) as usize;
@@ -236,6 +250,7 @@ impl SenderSocket {
         let layout = Layout {
             messages: messages + held,
             bytes,
+            datagram: plan.datagram(),
         };
         Ok(Self {
             socket,
@@ -288,13 +303,10 @@ fn segments(
         },
     };
     if plan.offload == Offload::On {
-        let most = socket::path_mtu(socket)
-            .unwrap_or(0)
-            .saturating_sub(48 + HEADER);
-        let fits = match most {
-            1.. if most < plan.chunk => format!(", or --chunk {most} or less"),
-            _ => String::new(),
-        };
+        let fits = TooLong::of(datagram, Path::of(socket))
+            .and_then(TooLong::chunk_that_fits)
+            .map(|chunk| format!(", or --chunk {chunk} or less"))
+            .unwrap_or_default();
         return Err(SetupError::NoGso(reason, fits));
     }
     Ok((1, Some(reason)))
@@ -313,22 +325,13 @@ fn manner(segments: usize, batch: Option<usize>) -> Manner {
         segments: segments as u64,
         batch: batch as u64,
         window: None,
+        must_segment: false,
         spin: false,
+        spin_choice: SpinChoice::default(),
+        streams: 1,
         shared_cpu: false,
         credit_timeout_ns: u64::MAX,
     }
-}
-
-/// What is to be said of a path that full-size datagrams do not simply pass.
-fn path_note(socket: &UdpSocket, plan: &Plan, path: Path) -> Result<Option<String>, SetupError> {
-    let _ = (socket, plan);
-    Ok(match path {
-        Path::Fits | Path::Unknown | Path::TooLong { .. } => None,
-        Path::BlackHole => Some(format!(
-            "datagrams of {} B do not arrive while short ones do: a router on the path drops them and its ICMP report is lost",
-            plan.datagram()
-        )),
-    })
 }
 
 #[cfg(test)]
@@ -360,7 +363,7 @@ mod tests {
         };
         let set_up = |plan: &Plan| {
             let socket = sender.try_clone().unwrap();
-            SenderSocket::new(socket, plan, None, 1, None, Path::Fits)
+            SenderSocket::new(socket, plan, None, 1, None, None)
         };
         let error = set_up(&plan).unwrap_err().to_string();
         assert!(error.contains("do not fit one send"), "{error}");
@@ -390,7 +393,7 @@ mod tests {
         };
         let (receiver, sender) = pair();
         let receiver = ReceiverSocket::new(receiver, &plan, false).unwrap();
-        let sender = SenderSocket::new(sender, &plan, None, 1, None, Path::Fits).unwrap();
+        let sender = SenderSocket::new(sender, &plan, None, 1, None, None).unwrap();
         assert_eq!(
             (receiver.gro, sender.gso(), sender.gso_note),
             (false, false, None)
@@ -399,7 +402,8 @@ mod tests {
             sender.layout,
             Layout {
                 messages: 64,
-                bytes: 1_032
+                bytes: 1_032,
+                datagram: 1_032
             }
         );
     }

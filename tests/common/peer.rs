@@ -15,8 +15,9 @@ use wirebench::udp::control::{
 };
 use wirebench::udp::frame::{self, Decoder};
 use wirebench::udp::header::{Header, Kind};
-use wirebench::udp::plan::{Amount, Direction, Mode, Offload, Plan};
+use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
 use wirebench::udp::server::{Limits, Options, Server, SessionReport, Stopper};
+use wirebench::udp::spin::SpinChoice;
 
 use super::PATIENCE;
 
@@ -34,6 +35,8 @@ pub(crate) fn plan(packets: u64) -> Plan {
         streams: 1,
         batch: None,
         offload: Offload::Off,
+        df: Df::Auto,
+        spin: SpinChoice::Auto,
         receive_buffer: None,
         send_buffer: None,
         interval: Duration::from_secs(1),

@@ -164,6 +164,8 @@ fn plan(args: &Udp, of: &Combination) -> Result<Plan, Failure> {
         streams: of.streams,
         batch: of.batch,
         offload: of.offload,
+        df: of.df,
+        spin: of.spin,
         receive_buffer: of.receive_buffer,
         send_buffer: of.send_buffer,
         interval: args.interval.unwrap_or(Duration::from_secs(1)),
@@ -239,9 +241,10 @@ impl Ends {
         };
         let bind = match &args.bind {
             None => None,
-            Some(text) => endpoint::resolve("--bind", text, 0, family)?
-                .first()
-                .copied(),
+            Some(text) => {
+                let found = endpoint::resolve("--bind", text, 0, family, "");
+                found.map_err(Failure::into_usage)?.first().copied()
+            }
         };
         // The addresses of a name that --bind can reach.
         let family = match bind {
@@ -251,7 +254,14 @@ impl Ends {
         };
         let servers = match &args.to {
             None => None,
-            Some(text) => Some(endpoint::resolve("--to", text, DEFAULT_PORT, family)?),
+            Some(text) => {
+                let because = match &args.bind {
+                    Some(bind) => format!(", which --bind {bind} needs"),
+                    None => String::new(),
+                };
+                let found = endpoint::resolve("--to", text, DEFAULT_PORT, family, &because);
+                Some(found?)
+            }
         };
         if servers.iter().flatten().any(|server| server.port() == 0) {
             return Err(Failure::Usage(format!(

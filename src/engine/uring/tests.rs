@@ -15,6 +15,7 @@ use crate::sys::wake::Wake;
 const LAYOUT: Layout = Layout {
     messages: 4,
     bytes: 256,
+    datagram: 256,
 };
 
 /// Stands where the kernel must not write any more.

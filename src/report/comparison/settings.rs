@@ -25,11 +25,9 @@ impl Settings {
                 packets: None,
                 duration_s: None,
                 to: None,
-                // Records from before there was a choice do not say.
-                zerocopy: match requested.zerocopy.as_str() {
-                    "" => "off".to_owned(),
-                    told => told.to_owned(),
-                },
+                zerocopy: or(&requested.zerocopy, "off"),
+                df: or(&requested.df, "auto"),
+                spin: or(&requested.spin, "auto"),
                 ..requested.clone()
             },
         }
@@ -57,6 +55,8 @@ impl Described for Settings {
             Some(format!("chunk {}", asked.chunk)),
             Some(chosen("batch", asked.batch.map(|batch| batch.to_string()))),
             Some(format!("GSO {}", asked.gso)),
+            Some(format!("DF {}", asked.df)),
+            Some(format!("spin {}", asked.spin)),
             Some(match asked.streams {
                 1 => "1 stream".to_owned(),
                 streams => format!("{streams} streams"),
@@ -69,6 +69,14 @@ impl Described for Settings {
                 (None, pps) => pps.map(|pps| format!("{} packets/s", prefixed(pps))),
             },
         ]
+    }
+}
+
+/// Records from before there was a choice do not have it.
+fn or(value: &str, then: &str) -> String {
+    match value {
+        "" => then.to_owned(),
+        value => value.to_owned(),
     }
 }
 

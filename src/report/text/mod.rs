@@ -47,6 +47,7 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
     latency::clocks(run, out)?;
     latency::jitter(run, out)?;
     costs::pacing(run, out)?;
+    costs::path(run, out)?;
     costs::cpu(run, out)?;
     costs::calls(run, out)?;
     costs::placement(run, out)?;

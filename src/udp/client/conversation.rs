@@ -24,6 +24,7 @@ use crate::udp::greeting::{ClientGreeting, ClientStep, GreetingError};
 use crate::udp::link::{Link, LinkError};
 use crate::udp::receivers::{Notify, Receivers};
 use crate::udp::senders::{self, Senders};
+use crate::udp::setup::SetupError;
 
 const LINK: Token = Token(0);
 const ATTEMPT: Token = Token(1);
@@ -485,6 +486,19 @@ impl Attempt {
     }
 }
 
+/// What is wrong at this end, where that is what an error says.
+fn local(setup: &Setup, cause: io::Error) -> Result<RunError, io::Error> {
+    match (cause.raw_os_error(), setup.bind, &setup.bind_device) {
+        (Some(libc::EADDRNOTAVAIL), Some(local), _) => Ok(SetupError::Bind { local, cause }.into()),
+        (Some(libc::ENODEV | libc::EPERM), _, Some(device)) => Ok(SetupError::Device {
+            device: device.clone(),
+            cause,
+        }
+        .into()),
+        _ => Err(cause),
+    }
+}
+
 /// The first connection to one address.
 struct Dial<'a> {
     poll: Poll,
@@ -501,7 +515,7 @@ impl Dial<'_> {
         let lost = |error| RunError::Control(server, error);
         let setup = self.setup;
         let stream = small_tcp::connect(server, setup.bind, setup.bind_device.as_deref())
-            .map_err(unreachable)?;
+            .map_err(|error| local(setup, error).unwrap_or_else(unreachable))?;
         let mut link = Link::new(TcpStream::from_std(stream), self.poll.registry(), LINK)
             .map_err(RunError::Start)?;
         let mut greeting = ClientGreeting::new(setup.key.as_ref(), Request::Hello(hello.clone()))

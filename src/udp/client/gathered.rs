@@ -1,8 +1,10 @@
 //! What one direction's receivers and senders reported, put together message by message. Pure.
 
 use super::Observer;
+use crate::engine::Path;
 use crate::report::record::Interval;
 use crate::stats::latency::Latency;
+use crate::sys::cgroup::Throttled;
 use crate::sys::usage::CpuTime;
 use crate::udp::account::Latencies;
 use crate::udp::control::{Done, Histogram, Reply, SenderFacts, StreamReceived};
@@ -124,6 +126,15 @@ impl Gathered {
                 probes: facts.probes,
                 cpu: CpuTime { user, system },
                 stats: facts.stats,
+                too_long: facts.too_long,
+                segments: facts.segments,
+                path: facts.path.map(|(mtu, headers)| Path { mtu, headers }),
+                spin: facts.spin,
+                why_no_spin: facts.why_no_spin,
+                preemptions: facts.preemptions,
+                throttled: facts
+                    .throttled
+                    .map(|(periods, ns)| Throttled { periods, ns }),
                 effective: facts.effective,
             }
         });

@@ -600,6 +600,15 @@ fn report(
             probes: sent.probes,
             cpu_s: (sent.cpu.user, sent.cpu.system),
             stats: sent.stats,
+            too_long: sent.too_long,
+            segments: sent.segments,
+            path: sent.path.map(|path| (path.mtu, path.headers)),
+            spin: sent.spin,
+            why_no_spin: sent.why_no_spin,
+            preemptions: sent.preemptions,
+            throttled: sent
+                .throttled
+                .map(|throttled| (throttled.periods, throttled.ns)),
             effective: sent.effective,
         })));
     }
