@@ -11,6 +11,9 @@ use super::failure;
 use crate::report::partial;
 use crate::sys::signal;
 
+/// Exit code of a program ended by the user, as shells know it: 128 + SIGINT.
+const ENDED_BY_USER: i32 = 130;
+
 /// A terminal that closes sends SIGHUP more than once. So soon after the first signal another means nothing new.
 const SAME_HANGUP: Duration = Duration::from_secs(1);
 
@@ -36,7 +39,7 @@ pub(super) fn on_signal_or_hangup(first: impl Fn() + Send + 'static) -> io::Resu
 /// As [`on_signal`].
 pub(super) fn tidily() -> io::Result<()> {
     let mut signals = Signals::new(with_hangup())?;
-    on_thread(move || signals.forever().take(1).for_each(end))
+    on_thread(move || signals.forever().take(1).for_each(|_| end()))
 }
 
 /// Those that end a program; without SIGHUP where nohup(1) has it ignored.
@@ -58,7 +61,7 @@ fn handle(these: &[i32], first: impl Fn() + Send + 'static) -> io::Result<()> {
                     first();
                 }
                 Some(since) if signal == SIGHUP && since.elapsed() < SAME_HANGUP => {}
-                Some(_) => end(signal),
+                Some(_) => end(),
             }
         }
     })
@@ -69,10 +72,9 @@ fn on_thread(act: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread.spawn(act).map(drop)
 }
 
-/// With the exit code that shells know: 128 and the signal's number.
-fn end(signal: i32) {
+/// Ends the program at once, with nothing half done left behind.
+fn end() {
     partial::remove_all();
-    let code = 128 + signal;
-    failure::ended(code);
-    std::process::exit(code);
+    failure::ended(ENDED_BY_USER);
+    std::process::exit(ENDED_BY_USER);
 }

@@ -5,7 +5,7 @@
 //! [`super::ledger`]'s.
 //!
 //! Every run is in the folder once it is over. Its first runs are each saved by writing `run.json` and the histograms
-//! anew; of thousands that would cost the square of their number, so later ones wait in the [`journal`] for their turn.
+//! anew; of thousands that would cost the square of their number, so later ones wait in a journal beside it for their turn.
 
 mod journal;
 

