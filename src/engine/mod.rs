@@ -29,6 +29,8 @@ pub struct Layout {
     pub bytes: usize,
     /// Bytes of a full datagram, of which a message may hold several.
     pub datagram: usize,
+    /// Whether a sender may fragment datagrams that do not fit the path, once segmented sends are refused.
+    pub fragments: bool,
 }
 
 impl Layout {

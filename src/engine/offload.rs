@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use thiserror::Error;
 
 use crate::sys::mmsg::SendBatch;
-use crate::sys::socket;
+use crate::sys::socket::{self, PathMtuDiscovery};
 
 /// Most bytes of UDP payload in one send, segmented or not: 65,535 less the IPv4 and UDP headers.
 pub const MOST_PAYLOAD: usize = 65_507;
@@ -97,6 +97,18 @@ pub fn enable_segments(
         return Err(NoSegments::Path(error));
     }
     size(datagram)
+}
+
+/// Sends one datagram a message from now on. With `fragments` one that is longer than the path MTU is fragmented here.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn stop_segments(socket: &UdpSocket, fragments: bool) -> io::Result<()> {
+    socket::set_segment_size(socket.as_fd(), 0)?;
+    match fragments {
+        true => socket::set_path_mtu_discovery(socket, PathMtuDiscovery::Want),
+        false => Ok(()),
+    }
 }
 
 /// Bytes of each of the two segments that are tried.

@@ -71,7 +71,7 @@ pub enum SetupError {
         cause: io::Error,
     },
     /// `--gso on` where it cannot be had.
-    #[error("GSO was asked for and cannot be had: {0}; use --gso off or auto{1}")]
+    #[error("GSO was asked for (--gso on) and cannot be had: {0}; use --gso off or auto{1}")]
     NoGso(String, String),
     /// `--gso on` on a kernel whose receiver cannot do GRO.
     #[error(
@@ -157,6 +157,7 @@ impl ReceiverSocket {
                 messages: COALESCED,
                 bytes: COALESCED_BYTES,
                 datagram: plan.datagram(),
+                fragments: false,
             }
         } else {
             let bytes = plan.datagram().next_multiple_of(64);
@@ -165,6 +166,7 @@ impl ReceiverSocket {
                 messages: messages.min(MOST_RECEIVE_BYTES / bytes).max(1),
                 bytes,
                 datagram: plan.datagram(),
+                fragments: false,
             }
         };
         let zerocopy = plan.engine.zerocopy;
@@ -227,6 +229,11 @@ impl SenderSocket {
             return Err(PathError::NoFragments(too_long).into());
         }
         let (segments, gso_note) = segments(&socket, plan, token)?;
+        if segments > 1 && plan.df == Df::Auto {
+            // With WANT the kernel leaves DF out of segmented sends, since each is longer than the MTU as a whole.
+            socket::set_path_mtu_discovery(&socket, Df::On.policy())
+                .map_err(|cause| SetupError::Bind { local, cause })?;
+        }
         let manner = Manner {
             window,
             must_segment: plan.offload == Offload::On,
@@ -251,6 +258,7 @@ impl SenderSocket {
             messages: messages + held,
             bytes,
             datagram: plan.datagram(),
+            fragments: plan.df == Df::Auto,
         };
         Ok(Self {
             socket,
@@ -403,7 +411,8 @@ mod tests {
             Layout {
                 messages: 64,
                 bytes: 1_032,
-                datagram: 1_032
+                datagram: 1_032,
+                fragments: true,
             }
         );
     }

@@ -9,14 +9,15 @@ use mio::{Events, Interest, Poll};
 
 use super::{SOCKET, TIMER, WAKE, poll, receive_batch};
 use crate::engine::errors::{PendingErrors, Refusal, is_of_segments};
+use crate::engine::offload;
 use crate::engine::stats::{SendStats, ZeroCopyStats};
 use crate::engine::{Flow, Layout, Path, Tx, Until};
+use crate::sys::error_queue;
 use crate::sys::mmsg::ReceiveBatch;
 use crate::sys::region::{PAGE, Pages, Region};
 use crate::sys::timer::Timer;
 use crate::sys::wake::Wake;
 use crate::sys::zerocopy::Done;
-use crate::sys::{error_queue, socket};
 
 /// Answers are 32 bytes; anything longer is not one, and being cut off shows it.
 const ANSWER_BYTES: usize = 64;
@@ -91,6 +92,7 @@ pub struct MioTx<H> {
     /// Bytes of a full datagram, and of a message at most: a slot, or one datagram.
     datagram: usize,
     message: usize,
+    fragments: bool,
     /// Bytes of the first unresolved slot that are resolved, which are whole messages.
     offset: usize,
     /// Slots free again, taken or refused, and queued, each since the start.
@@ -166,6 +168,7 @@ impl<H: Handover> MioTx<H> {
             slot_bytes: layout.bytes,
             datagram: layout.datagram.max(1),
             message: layout.bytes.max(1),
+            fragments: layout.fragments,
             offset: 0,
             free: 0,
             resolved: 0,
@@ -238,7 +241,7 @@ impl<H: Handover> MioTx<H> {
 
     /// Sends every datagram as a message of its own from now on, the unresolved ones first.
     fn stop_segmenting(&mut self, errno: i32) -> io::Result<()> {
-        socket::set_segment_size(self.socket.as_fd(), 0)?;
+        offload::stop_segments(&self.socket, self.fragments)?;
         self.stats.fallbacks += 1;
         self.stats.fallback_error = Some(errno);
         self.handover

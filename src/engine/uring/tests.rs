@@ -16,6 +16,7 @@ const LAYOUT: Layout = Layout {
     messages: 4,
     bytes: 256,
     datagram: 256,
+    fragments: false,
 };
 
 /// Stands where the kernel must not write any more.

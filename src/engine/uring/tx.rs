@@ -3,7 +3,7 @@
 //! Requests that wait for room in the send buffer are tried again by the kernel in any order, which would reorder
 //! datagrams at the source. So no more are submitted at once than the buffer is sure to take; where it may not take even
 //! one, that one waits alone. A send that fails for want of memory, or because an ICMP error was pending, is overtaken by
-//! those submitted with it.
+//! those submitted with it; after an ICMP error sends are submitted one by one for a while, since more are likely to follow.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,6 +19,7 @@ use super::owner;
 use super::ring::{Abandon, Completion, Kept, Ring, SOCKET};
 use crate::engine::choice::{EngineChoice, ZeroCopy};
 use crate::engine::errors::{PendingErrors, Refusal, is_of_segments};
+use crate::engine::offload;
 use crate::engine::stats::{SendStats, ZeroCopyStats};
 use crate::engine::{Flow, Layout, Path, Tx, Until};
 use crate::sys::clock::monotonic_ns;
@@ -43,6 +44,9 @@ pub(in crate::engine) const COPIED: u32 = 1 << 31;
 /// Sends under way at once, at least, when a slot becomes several.
 const DEPTH: usize = 64;
 
+/// Sends in a row that are submitted one by one after an ICMP error.
+const ALONE: u32 = 1_000;
+
 /// A sender on a connected socket.
 pub struct UringTx {
     kept: Kept<Memory>,
@@ -51,6 +55,7 @@ pub struct UringTx {
     /// Bytes of a full datagram, and how many of them a slot holds.
     datagram: usize,
     segments: usize,
+    fragments: bool,
     /// Sends under way at once, at most.
     depth: usize,
     zerocopy: bool,
@@ -78,6 +83,8 @@ pub struct UringTx {
     answers_armed: bool,
     errors: PendingErrors,
     short: bool,
+    /// Sends that are to be submitted one by one.
+    alone: u32,
     /// A send failed for a reason that is gone, and goes again at once.
     again: bool,
     /// The errno of a segmented send that was refused. Nothing is sent until the kernel is done with all slots, which are
@@ -159,6 +166,7 @@ impl UringTx {
             _wake: wake.clone(),
             datagram,
             segments,
+            fragments: layout.fragments,
             depth,
             zerocopy,
             slots: vec![Slot::default(); count],
@@ -175,6 +183,7 @@ impl UringTx {
             answers_armed: false,
             errors: PendingErrors::default(),
             short: false,
+            alone: 0,
             again: false,
             refused_segments: None,
             stats: SendStats {
@@ -259,7 +268,7 @@ impl UringTx {
         if self.free.len() + self.queued.len() < self.slots.len() {
             return Ok(());
         }
-        socket::set_segment_size(self.socket.as_fd(), 0)?;
+        offload::stop_segments(&self.socket, self.fragments)?;
         self.refused_segments = None;
         self.stats.fallbacks += 1;
         self.stats.fallback_error = Some(errno);
@@ -306,7 +315,8 @@ impl UringTx {
             return Ok(false);
         }
         while let Some(&number) = self.queued.front() {
-            if self.sending >= self.depth {
+            let depth = if self.alone > 0 { 1 } else { self.depth };
+            if self.sending >= depth {
                 return Ok(false);
             }
             let charge = self.slots[number].charge;
@@ -400,6 +410,7 @@ impl UringTx {
         let Some(errno) = errno else {
             self.unresolved -= datagrams;
             self.stats.messages += 1;
+            self.alone = self.alone.saturating_sub(1);
             self.errors.resolved();
             return Ok(false);
         };
@@ -416,6 +427,7 @@ impl UringTx {
             Refusal::Full | Refusal::Interrupted => Ok(true),
             Refusal::Useless => Err(io::Error::from_raw_os_error(errno)),
             Refusal::Message if self.errors.explain(self.socket.as_fd(), errno, |_| ()) => {
+                self.alone = ALONE;
                 self.again = true;
                 Ok(true)
             }
