@@ -229,10 +229,12 @@ impl SenderSocket {
             return Err(PathError::NoFragments(too_long).into());
         }
         let (segments, gso_note) = segments(&socket, plan, token)?;
-        if segments > 1 && plan.df == Df::Auto {
+        // A path that swallows long datagrams has had DF taken off.
+        let fragments = plan.df == Df::Auto && path_note.is_none();
+        if segments > 1 && fragments {
             // With WANT the kernel leaves DF out of segmented sends, since each is longer than the MTU as a whole.
             socket::set_path_mtu_discovery(&socket, Df::On.policy())
-                .map_err(|cause| SetupError::Bind { local, cause })?;
+                .map_err(SetupError::Options)?;
         }
         let manner = Manner {
             window,
@@ -258,7 +260,7 @@ impl SenderSocket {
             messages: messages + held,
             bytes,
             datagram: plan.datagram(),
-            fragments: plan.df == Df::Auto,
+            fragments,
         };
         Ok(Self {
             socket,
