@@ -118,13 +118,17 @@ fn the_second_signal_leaves_runs_that_are_over() {
         "--to",
         &to,
         "--duration",
-        "300ms",
+        "1s",
+        "--interval",
+        "50ms",
         "--repeat",
         "1000",
     ];
     let mut bench = start(args.into_iter().chain(["--out", &out]));
     bench.line(|line| line.starts_with("client IP"));
+    // The next run is under way.
     bench.line(|line| line.starts_with("listening on "));
+    bench.line(|line| line.starts_with("   0."));
     server.program.signal("STOP");
     assert_eq!(end_twice(bench, ["TERM", "INT"]), 130);
     let record = results.record();
