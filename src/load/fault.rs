@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind};
 
+use crate::sys::limit::is_exhausted;
+
 /// The kinds, in the order in which they are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -94,8 +96,7 @@ impl Failure {
             ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory | ErrorKind::PermissionDenied => {
                 Fault::Local
             }
-            // EMFILE and ENFILE have no kind of their own.
-            _ if matches!(error.raw_os_error(), Some(23 | 24)) => Fault::Local,
+            _ if is_exhausted(error) => Fault::Local,
             ErrorKind::ConnectionRefused => Fault::ConnectRefused,
             _ if !open => Fault::ConnectFailed,
             // ETIMEDOUT: what was sent is not acknowledged any more.

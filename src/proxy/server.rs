@@ -98,7 +98,7 @@ impl Server {
         };
         rules.own.push(local);
         let rules = Arc::new(rules);
-        let resolver = Resolver::default();
+        let resolver = Resolver::new(shared.capacity.lookups);
         let (mut workers, mut wakes) = (Vec::new(), Vec::new());
         for listener in listeners {
             let wake = Wake::new()?;

@@ -9,6 +9,7 @@ use super::pool::Pool;
 use super::turns::Turns;
 use crate::engine::choice::UringSettings;
 use crate::engine::uring::ring::{Kept, Ring};
+use crate::proxy::handshake::TRIES;
 use crate::proxy::pipes;
 use crate::proxy::relay::Direction;
 use crate::proxy::slab::Key;
@@ -28,19 +29,27 @@ pub(super) enum Act {
     Receive(Direction),
     /// To the sink of a direction.
     Send(Direction),
-    /// To the server.
-    Connect,
     /// Until the client is gone.
     Watch,
+    /// To a server, by its slot: one of [`MOST_SLOTS`].
+    Connect(u8),
 }
 
+/// Servers that one connection may be connecting to, with those that were given up and are under way still.
+pub(super) const MOST_SLOTS: usize = 10;
+
+const _: () = assert!(TRIES <= MOST_SLOTS);
+
+/// Bits of a request that name the act. None is all ones.
+const ACT_BITS: u32 = 4;
+
 impl Act {
-    pub(super) const ALL: [Self; 6] = [
+    /// All but those of servers.
+    pub(super) const OF_CLIENT: [Self; 5] = [
         Self::Receive(Direction::ToServer),
         Self::Receive(Direction::ToClient),
         Self::Send(Direction::ToServer),
         Self::Send(Direction::ToClient),
-        Self::Connect,
         Self::Watch,
     ];
 
@@ -51,18 +60,28 @@ impl Act {
             Self::Receive(Direction::ToClient) => 1,
             Self::Send(Direction::ToServer) => 2,
             Self::Send(Direction::ToClient) => 3,
-            Self::Connect => 4,
-            Self::Watch => 5,
+            Self::Watch => 4,
+            Self::Connect(slot) => 5 + u64::from(slot),
         };
-        (key.number() as u64) << 3 | act
+        (key.number() as u64) << ACT_BITS | act
     }
 
     /// Whose it is.
     pub(super) fn whose(user_data: u64) -> Option<(Key, Self)> {
-        let act = Self::ALL.get((user_data & 7) as usize)?;
-        Some((Key::from_number((user_data >> 3) as usize), *act))
+        let number = (user_data & ((1 << ACT_BITS) - 1)) as u8;
+        let act = match Self::OF_CLIENT.get(usize::from(number)) {
+            Some(act) => *act,
+            None if usize::from(number) < Self::OF_CLIENT.len() + MOST_SLOTS => {
+                Self::Connect(number - Self::OF_CLIENT.len() as u8)
+            }
+            None => return None,
+        };
+        Some((Key::from_number((user_data >> ACT_BITS) as usize), act))
     }
 }
+
+/// What the request for clients carries: no connection's.
+pub(super) const ACCEPT: u64 = (1 << ACT_BITS) - 1;
 
 /// The ring, and the memory that connections share.
 pub(super) struct Means {
@@ -143,10 +162,11 @@ mod tests {
         let mut slab = Slab::new();
         for _ in 0..3 {
             let key = slab.insert(Ok::<_, ()>).unwrap();
-            for act in Act::ALL {
+            let servers = (0..MOST_SLOTS as u8).map(Act::Connect);
+            for act in Act::OF_CLIENT.into_iter().chain(servers) {
                 assert_eq!(Act::whose(act.of(key)), Some((key, act)));
             }
         }
-        assert_eq!(Act::whose(7), None);
+        assert_eq!(Act::whose(ACCEPT), None);
     }
 }
