@@ -2,8 +2,6 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::sys::limit::is_exhausted;
-
 /// The kinds, in the order in which they are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -96,7 +94,8 @@ impl Failure {
             ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory | ErrorKind::PermissionDenied => {
                 Fault::Local
             }
-            _ if is_exhausted(error) => Fault::Local,
+            // EMFILE and ENFILE have no kind of their own.
+            _ if matches!(error.raw_os_error(), Some(libc::ENFILE | libc::EMFILE)) => Fault::Local,
             ErrorKind::ConnectionRefused => Fault::ConnectRefused,
             _ if !open => Fault::ConnectFailed,
             // ETIMEDOUT: what was sent is not acknowledged any more.

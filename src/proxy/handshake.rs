@@ -22,8 +22,8 @@ use crate::host::Name;
 use crate::protocol::proxy_header::{self, Decoded};
 use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
 
-/// Addresses of one name that are tried, all at once where none answers.
-pub(super) const TRIES: usize = 8;
+/// Addresses of one name that are tried, all at once where none answers: as many as are begun within 5 s.
+pub(super) const TRIES: usize = 20;
 
 /// What is to be done next. [`Handshake::take_said`] goes to the client before that.
 #[derive(Debug, Clone, PartialEq, Eq)]

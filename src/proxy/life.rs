@@ -24,7 +24,6 @@ use super::slab::Key;
 use super::tally::Tally;
 use super::timers::{Timer, Timers};
 use crate::host::Name;
-use crate::protocol::Kind;
 use crate::sys::clock::realtime_ns;
 use crate::sys::tcp::Unread;
 
@@ -189,8 +188,9 @@ impl Life {
         lapse
     }
 
-    /// What the end of a client comes to that has no server yet, where its connection has this to read: it is over, or
-    /// there is more that its server is to have.
+    /// What the end of a client comes to that has no server yet, where its connection has this to read. A reset ends it
+    /// at once. One that ended and said nothing for a server has most likely left, and is given up unless its server
+    /// is there in a moment.
     pub(super) fn client_ended<M>(
         &mut self,
         unread: Unread,
@@ -199,23 +199,20 @@ impl Life {
         now: u64,
     ) -> Option<Ending> {
         let spoke = self.handshake.has_spoken() || self.relay.to_server.counts().fills > 0;
-        let ending = match unread {
-            Unread::Broken => Ending::ClientReset,
-            Unread::End if !spoke => Ending::Left,
-            Unread::End | Unread::Data | Unread::Nothing => return None,
-        };
-        // One that is asked nothing may have come to listen.
-        let listens = self.handshake.known.protocol == Some(Kind::Forward);
-        if ending == Ending::Left && listens {
-            if !self.ended {
+        match unread {
+            Unread::Broken => {
+                self.handshake.hung_up(Ending::ClientReset);
+                return Some(Ending::ClientReset);
+            }
+            // It may only listen from now on.
+            Unread::End if !spoke && !self.ended => {
                 self.ended = true;
                 self.deadline = self.deadline.min(now.saturating_add(ENDED_GRACE));
                 self.await_servers(key, shop);
             }
-            return None;
+            Unread::End | Unread::Data | Unread::Nothing => {}
         }
-        self.handshake.hung_up(ending);
-        Some(ending)
+        None
     }
 
     /// What the handshake has for the client, of which the relay knows from now on.

@@ -25,8 +25,8 @@ pub(super) const ATTEMPT_DELAY: u64 = 250_000_000;
 /// again after a second (RFC 6298).
 pub(super) const ATTEMPT_LEAST: u64 = 1_000_000_000;
 
-/// How long a silent client that is only forwarded may have ended before its server is connected, in ns. A client that
-/// only listens ends at once, and most servers are connected by then.
+/// How long a client that ended and said nothing for a server is waited with for that server, in ns. Nearly all have hung
+/// up; one that only listens may end at once, and most servers are connected by then.
 pub(super) const ENDED_GRACE: u64 = 250_000_000;
 
 /// How long nothing is accepted after file descriptors or memory ran out, in ns, unless a connection ends before.

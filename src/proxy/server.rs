@@ -135,6 +135,20 @@ impl Server {
         Arc::clone(&self.rules)
     }
 
+    /// What the limit of open files makes of `wanted` connections, where it leaves room for fewer.
+    pub fn limited(&self, wanted: usize) -> Option<String> {
+        let Shared {
+            capacity, files, ..
+        } = &*self.watch.shared;
+        let most = capacity.connections;
+        let files = (*files)?;
+        (most < wanted).then(|| {
+            format!(
+                "at most {most} connections at once, and not {wanted}: open files are limited to {files} (raise that with ulimit -n)"
+            )
+        })
+    }
+
     /// A handle that tells what it does.
     pub fn watch(&self) -> Watch {
         self.watch.clone()

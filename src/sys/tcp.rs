@@ -70,6 +70,15 @@ pub fn connect(address: SocketAddr, speaks: bool) -> io::Result<TcpStream> {
     }
 }
 
+/// Whether a socket whose own end is `local` is or will be connected to itself by connecting to `to`. It happens where `to` has a
+/// port of `ip_local_port_range` that nobody listens on: connect(2) may pick that port for the near end, and the two ends
+/// open each other (RFC 9293, section 3.5, simultaneous open). Such a connection echoes, and keeps the port from a listener.
+pub fn is_to_itself(local: SocketAddr, to: SocketAddr) -> bool {
+    let (here, there) = (local.ip().to_canonical(), to.ip().to_canonical());
+    // Connecting to no address goes to loopback.
+    local.port() == to.port() && (here == there || there.is_unspecified() && here.is_loopback())
+}
+
 /// Sends small writes at once (`TCP_NODELAY`), leaves urgent data in line with the rest (`SO_OOBINLINE`), and probes a
 /// silent peer by the system's defaults (`SO_KEEPALIVE`; `net.ipv4.tcp_keepalive_time`, tcp(7)).
 ///
@@ -152,16 +161,15 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The local address of a socket that connect(2) has connected to `peer`. A port that no process listens on may be
-/// chosen as the source port of its own connection: both SYNs cross (RFC 9293, simultaneous open), and the socket is
-/// connected to itself. The close of such a socket becomes a reset, so that the port is free at once.
+/// The local address of a socket that connect(2) has connected to `peer`. The close of a socket that is connected to
+/// itself ([`is_to_itself`]) becomes a reset, so that its port is free at once.
 ///
 /// # Errors
 /// `ECONNREFUSED` for a socket that is connected to itself; as getsockname(2).
 pub fn connected_from(socket: &impl AsFd, peer: SocketAddr) -> io::Result<SocketAddr> {
     let local = SockRef::from(socket).local_addr()?.as_socket();
     let local = local.ok_or_else(|| io::Error::from(ErrorKind::Unsupported))?;
-    if local.port() == peer.port() && canonical(local).ip() == canonical(peer).ip() {
+    if is_to_itself(local, peer) {
         reset_on_close(socket)?;
         return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
     }
@@ -349,6 +357,22 @@ mod tests {
         ] {
             let error = io::Error::from_raw_os_error(errno);
             assert_eq!(AcceptError::of(&error), class, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_connection_to_itself_is_told_from_others() {
+        for (local, to, itself) in [
+            ("127.0.0.1:4000", "127.0.0.1:4000", true),
+            ("127.0.0.1:4001", "127.0.0.1:4000", false),
+            ("127.0.0.1:4000", "127.0.0.2:4000", false),
+            ("127.0.0.1:4000", "0.0.0.0:4000", true),
+            ("10.0.0.1:4000", "0.0.0.0:4000", false),
+            ("[::1]:4000", "[::]:4000", true),
+            ("[::ffff:127.0.0.1]:4000", "127.0.0.1:4000", true),
+        ] {
+            let of = |text: &str| text.parse().unwrap();
+            assert_eq!(is_to_itself(of(local), of(to)), itself, "{local} {to}");
         }
     }
 

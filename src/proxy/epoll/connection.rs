@@ -43,7 +43,7 @@ pub(super) enum End {
 const MOST_SLOTS: usize = (1 << END_BITS) - 1;
 
 /// Bits of a token that name the end.
-const END_BITS: u32 = 4;
+const END_BITS: u32 = 8;
 
 const _: () = assert!(TRIES <= MOST_SLOTS);
 

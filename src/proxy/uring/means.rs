@@ -36,12 +36,12 @@ pub(super) enum Act {
 }
 
 /// Servers that one connection may be connecting to, with those that were given up and are under way still.
-pub(super) const MOST_SLOTS: usize = 10;
+pub(super) const MOST_SLOTS: usize = 64;
 
 const _: () = assert!(TRIES <= MOST_SLOTS);
 
 /// Bits of a request that name the act. None is all ones.
-const ACT_BITS: u32 = 4;
+const ACT_BITS: u32 = 8;
 
 impl Act {
     /// All but those of servers.
@@ -53,7 +53,7 @@ impl Act {
         Self::Watch,
     ];
 
-    /// What a request of `key` carries. A key is below 2^60.
+    /// What a request of `key` carries. A key is below 2^56.
     pub(super) fn of(self, key: Key) -> u64 {
         let act = match self {
             Self::Receive(Direction::ToServer) => 0,
