@@ -1,5 +1,7 @@
 //! A name server for tests: answers over UDP as a function of the name and the type.
 
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
