@@ -37,6 +37,8 @@ pub(super) struct Connection {
     to_server: Lane,
     to_client: Lane,
     watch: Watch,
+    /// Its server is slow, so its client is watched meanwhile.
+    is_slow: bool,
     /// The client has ended, and before that said something that its server is to have.
     ended: bool,
 }
@@ -76,6 +78,7 @@ impl Connection {
             to_server: Lane::new(true),
             to_client: Lane::new(false),
             watch: Watch::default(),
+            is_slow: false,
             ended: false,
         };
         connection.life.relay.to_client.writable();
@@ -184,11 +187,7 @@ impl Connection {
                 }
                 Phase::Resolving | Phase::Connecting => {
                     self.drive(Direction::ToClient, key, &mut shop.means);
-                    let until = match self.ended {
-                        true => Until::Broken,
-                        false => Until::Ended,
-                    };
-                    self.watch.begin(until, &self.client, key, &mut shop.means);
+                    self.watch_client(key, &mut shop.means);
                     Some(Fate::Waits)
                 }
                 Phase::Relaying => self.relay(key, shop, now),
@@ -369,6 +368,27 @@ impl Connection {
                 None
             }
         }
+    }
+
+    /// Its server was not there at once: watches its client meanwhile.
+    pub(super) fn is_slow(&mut self, key: Key, means: &mut Means) {
+        self.is_slow = true;
+        if !self.is_over() && matches!(self.life.phase, Phase::Resolving | Phase::Connecting) {
+            self.watch_client(key, means);
+        }
+    }
+
+    /// A poll of each client would cost a tenth of a connection's CPU, so one whose server is there by the next turn
+    /// of the loop is not watched.
+    fn watch_client(&mut self, key: Key, means: &mut Means) {
+        if !self.is_slow {
+            return means.waits.begun(key);
+        }
+        let until = match self.ended {
+            true => Until::Broken,
+            false => Until::Ended,
+        };
+        self.watch.begin(until, &self.client, key, means);
     }
 
     /// What the end of a client comes to that has no server yet.

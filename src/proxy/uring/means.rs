@@ -7,6 +7,7 @@ use io_uring::squeue;
 
 use super::pool::Pool;
 use super::turns::Turns;
+use super::watch::Waits;
 use crate::engine::choice::UringSettings;
 use crate::engine::uring::ring::{Kept, Ring};
 use crate::proxy::handshake::TRIES;
@@ -14,6 +15,7 @@ use crate::proxy::pipes;
 use crate::proxy::relay::Direction;
 use crate::proxy::slab::Key;
 use crate::proxy::spares::Spares;
+use crate::sys::clock::monotonic_ns;
 use crate::sys::wake::Wake;
 
 /// Requests that are submitted at once.
@@ -92,6 +94,8 @@ pub(super) struct Means {
     pub(super) spares: Spares,
     /// Of bulk transfers.
     pub(super) turns: Turns,
+    /// Connections that wait for their servers.
+    pub(super) waits: Waits,
     /// Receives that found no buffer.
     pub(super) dry: Vec<Key>,
     /// The kernel took a request no more: the loop is over.
@@ -114,6 +118,7 @@ impl Means {
             pipes: pipes::Pool::new(pipes),
             spares: Spares::default(),
             turns: Turns::default(),
+            waits: Waits::default(),
             dry: Vec::new(),
             failure: None,
         })
@@ -148,6 +153,7 @@ impl Means {
         self.kept.memory.turn();
         // Whoever waits for their turn is not to wait for longer than what is done at once.
         let deadline = if self.turns.is_awaited() { 0 } else { deadline };
+        let deadline = self.waits.turn(deadline, monotonic_ns);
         self.kept.ring.wait(deadline)
     }
 }

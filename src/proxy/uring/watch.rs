@@ -10,6 +10,41 @@ use super::means::{Act, Means};
 use crate::engine::uring::ring::Completion;
 use crate::proxy::slab::Key;
 
+/// How long a connection may wait for its server before its client is watched, in ns, where nothing else happens.
+const UNWATCHED: u64 = 1_000_000;
+
+/// Connections that wait for their servers, and whose clients are not watched yet.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    /// Since this turn of the loop.
+    fresh: Vec<Key>,
+    /// Since the one before.
+    old: Vec<Key>,
+}
+
+impl Waits {
+    /// A connection begins to wait.
+    pub(super) fn begun(&mut self, key: Key) {
+        if self.fresh.last() != Some(&key) {
+            self.fresh.push(key);
+        }
+    }
+
+    /// All completions of a turn were seen to: one that has waited through it, if any is left.
+    pub(super) fn slow(&mut self) -> Option<Key> {
+        self.old.pop()
+    }
+
+    /// The loop is about to sleep, until `deadline` at the latest; when to wake up for those that wait.
+    pub(super) fn turn(&mut self, deadline: u64, now: impl FnOnce() -> u64) -> u64 {
+        std::mem::swap(&mut self.old, &mut self.fresh);
+        match self.old.is_empty() {
+            true => deadline,
+            false => deadline.min(now() + UNWATCHED),
+        }
+    }
+}
+
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {

@@ -151,8 +151,13 @@ impl Worker {
         }
     }
 
-    /// Those who found no buffer ask again, and whose turn it is.
+    /// Those who found no buffer ask again, and whose turn it is. Whoever still waits for a server is watched.
     fn refill(&mut self, now: u64) {
+        while let Some(key) = self.shop.means.waits.slow() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.is_slow(key, &mut self.shop.means);
+            }
+        }
         for key in mem::take(&mut self.shop.means.dry) {
             self.go_on(key, now);
         }
