@@ -95,7 +95,7 @@ impl Failure {
                 Fault::Local
             }
             // EMFILE and ENFILE have no kind of their own.
-            _ if matches!(error.raw_os_error(), Some(23 | 24)) => Fault::Local,
+            _ if matches!(error.raw_os_error(), Some(libc::ENFILE | libc::EMFILE)) => Fault::Local,
             ErrorKind::ConnectionRefused => Fault::ConnectRefused,
             _ if !open => Fault::ConnectFailed,
             // ETIMEDOUT: what was sent is not acknowledged any more.

@@ -6,6 +6,7 @@ use super::options::{Options, Timeouts};
 use super::relay::Forwarding;
 use super::resolver::{Inbox, Resolver};
 use super::rules::Rules;
+use super::shared::Shared;
 use super::slab::Key;
 use super::tally::Tally;
 use super::timers::Timers;
@@ -14,6 +15,7 @@ use crate::sys::wake::Wake;
 /// That, with the `means` of one engine.
 pub(super) struct Shop<M> {
     pub(super) rules: Arc<Rules>,
+    pub(super) shared: Arc<Shared>,
     pub(super) resolver: Resolver,
     pub(super) inbox: Arc<Inbox>,
     pub(super) tally: Arc<Tally>,
@@ -29,6 +31,7 @@ impl<M> Shop<M> {
     /// Of a thread that `wake` wakes.
     pub(super) fn new(
         rules: Arc<Rules>,
+        shared: Arc<Shared>,
         resolver: Resolver,
         options: &Options,
         wake: &Wake,
@@ -36,6 +39,7 @@ impl<M> Shop<M> {
     ) -> Self {
         Self {
             rules,
+            shared,
             resolver,
             inbox: Arc::new(Inbox::new(wake.clone())),
             tally: Arc::default(),

@@ -205,7 +205,7 @@ pub(super) struct Serve {
     /// Threads, each with a listener on the same port
     #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1)]
     pub(super) threads: usize,
-    /// Connections at once; clients beyond are hung up on
+    /// Connections at once, as far as the limit of open files allows; clients beyond are told that the proxy is busy
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 10_000)]
     pub(super) max_connections: usize,
     /// Largest JSON request
@@ -214,7 +214,7 @@ pub(super) struct Serve {
     /// Longest time until a request is complete
     #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "10s")]
     pub(super) request_timeout: Duration,
-    /// Longest wait for a name to be looked up, and for a server to take a connection
+    /// Longest time until the server is connected: the lookup of its name and all its addresses
     #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "5s")]
     pub(super) connect_timeout: Duration,
     /// Longest time in which neither end says or takes anything

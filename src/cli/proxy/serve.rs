@@ -22,7 +22,7 @@ use crate::proxy::server::Server;
 use crate::sys::limit;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    // A connection is two files, and may need a pipe. Where the limit stays, clients wait.
+    // A connection is two files, and may need a pipe. Where the limit stays, it limits the connections.
     let _ = limit::raise_open_files();
     let mut options = options(args)?;
     let mut rules = rules(args)?;
@@ -41,6 +41,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     refuse_itself(args, server.local())?;
     let mut out = voice(args);
     say_listening(server.local(), &mut out)?;
+    if let (Some(limit), false) = (server.limited(args.max_connections), args.quiet) {
+        writeln!(out, "{limit}")?;
+    }
     let monitor = monitor
         .map(|monitor| monitor.begin(&server, handle, &mut out))
         .transpose()?;
