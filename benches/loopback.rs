@@ -15,12 +15,12 @@ use criterion::{
 };
 use wirebench::engine::choice::{EngineChoice, Kind, ZeroCopy};
 use wirebench::engine::offload;
-use wirebench::report::record::Requested;
 use wirebench::sys::affinity;
+use wirebench::udp::client::{self, Cancel, Observer, Setup};
 use wirebench::udp::placement::{self, Choice, Cpus};
-use wirebench::udp::plan::{Amount, Mode, Offload, Plan};
-use wirebench::udp::server::{Limits, Server, Stopper};
-use wirebench::udp::session::{self, Cancel, ClockChoice, Observer, Setup};
+use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
+use wirebench::udp::server::{Limits, Options, Server, Stopper};
+use wirebench::udp::spin::SpinChoice;
 
 /// Datagrams an iteration: few enough that the slowest case still fits several into a sample.
 const DATAGRAMS: u64 = 1_000;
@@ -51,15 +51,14 @@ impl Bench {
         let allowed = affinity::allowed()?;
         let (senders, receivers): (Cpus, Cpus) = placement::both(&Choice::Auto, 1, &allowed, false);
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = Server::bind(any_port, Limits::default(), receivers)?;
+        let options = Options {
+            cpus: receivers,
+            ..Options::default()
+        };
+        let server = Server::bind(any_port, Limits::none(), options).map_err(|(error, _)| error)?;
         let setup = Setup {
-            server: server.local(),
-            bind: None,
-            send_buffer: None,
             cpus: senders,
-            spin: false,
-            clock: ClockChoice::Auto,
-            requested: Requested::default(),
+            ..Setup::to(server.local())
         };
         Ok(Self {
             setup,
@@ -79,8 +78,8 @@ impl Bench {
 
     /// How long it takes to bring `plan` over, by the run's own stamps.
     fn time(&self, plan: &Plan) -> Duration {
-        let measured = match session::run(plan, &self.setup, &mut Silent, &self.cancel) {
-            Ok(measured) => measured.run,
+        let measured = match client::run(plan, &self.setup, &mut Silent, &self.cancel) {
+            Ok(mut directions) => directions.remove(0).run,
             Err(error) => panic!("no run, no time: {error}"),
         };
         let (true, Some(seconds)) = (measured.complete, measured.seconds) else {
@@ -173,12 +172,16 @@ fn plan(chunk: usize, offload: Offload) -> Plan {
     Plan {
         amount: Amount::Packets(DATAGRAMS),
         mode: Mode::Lossless,
+        direction: Direction::Forward,
         chunk,
         engine: EngineChoice::default(),
         streams: 1,
         batch: None,
         offload,
+        df: Df::Auto,
+        spin: SpinChoice::Auto,
         receive_buffer: None,
+        send_buffer: None,
         interval: Duration::from_secs(1),
         packet_rows: false,
     }
@@ -191,7 +194,7 @@ fn case(
     over: usize,
     plan: &Plan,
 ) {
-    if let Err(error) = session::run(plan, &bench.setup, &mut Silent, &bench.cancel) {
+    if let Err(error) = client::run(plan, &bench.setup, &mut Silent, &bench.cancel) {
         return println!("{name} skipped: {error}");
     }
     group.throughput(Throughput::BytesDecimal(DATAGRAMS * plan.chunk as u64));

@@ -1,5 +1,6 @@
 //! Numbers as people write and read them: SI prefixes are powers of ten, always.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -11,8 +12,14 @@ pub enum UnitError {
     #[error("'{0}' is not a length of time; write it like 500ms, 5s, 1.5m or 1h")]
     Duration(String),
     /// Not a number with an optional K, M or G.
-    #[error("'{0}' is not a number; write it like 20000, 20k, 500M or 1.5G")]
+    #[error("'{0}' is not a number from 0 up; write it like 20000, 20k, 500M or 1.5G")]
     Number(String),
+    /// Not a whole number.
+    #[error("'{0}' is not a whole number from 0 up; write it like 20000")]
+    Whole(String),
+    /// More than its kind of number holds.
+    #[error("'{0}' is too large; choose a smaller number")]
+    TooLarge(String),
 }
 
 /// Reads a length of time: a number with `ns`, `us`, `ms`, `s`, `m` or `h`; a bare number is seconds.
@@ -56,6 +63,19 @@ pub fn parse_number(text: &str) -> Result<f64, UnitError> {
         _ => (text, 1.0),
     };
     Ok(parse_plain(number).ok_or_else(wrong)? * scale)
+}
+
+/// Reads a whole number: digits, and nothing else.
+///
+/// # Errors
+/// [`UnitError::Whole`], also for what is negative; [`UnitError::TooLarge`] for more than a `T` holds.
+pub fn parse_whole<T: FromStr>(text: &str) -> Result<T, UnitError> {
+    let is_whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_whole {
+        return Err(UnitError::Whole(text.to_owned()));
+    }
+    text.parse()
+        .map_err(|_| UnitError::TooLarge(text.to_owned()))
 }
 
 /// Digits with at most one decimal point; `f64::from_str` would also take `inf`, `nan` and `1e9`.
@@ -165,6 +185,27 @@ mod tests {
     }
 
     #[test]
+    fn whole_numbers_keep_every_digit() {
+        for (text, number) in [
+            ("0", 0),
+            ("20000", 20_000),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(parse_whole(text), Ok(number), "{text}");
+        }
+        for text in [
+            "", "-1", "1.5", "0.0001k", "k", "+1", "1e3", "0x10", "1_000",
+        ] {
+            let wrong = UnitError::Whole(text.to_owned());
+            assert_eq!(parse_whole::<u64>(text), Err(wrong), "{text}");
+        }
+        for text in ["4294967296", "99999999999999999999999"] {
+            let wrong = UnitError::TooLarge(text.to_owned());
+            assert_eq!(parse_whole::<u32>(text), Err(wrong), "{text}");
+        }
+    }
+
+    #[test]
     fn figures_are_short_enough_to_read() {
         assert_eq!(short_ns(850.0), "850 ns");
         assert_eq!(short_ns(12_345.0), "12.3 us");
@@ -186,6 +227,7 @@ mod tests {
         fn no_text_panics(text in ".{0,20}") {
             let _ = parse_duration(&text);
             let _ = parse_number(&text);
+            let _ = parse_whole::<u32>(&text);
         }
 
         #[test]

@@ -9,6 +9,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
 use common::{Finished, Results, bench};
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 /// Runs `bench udp` with these options and a folder to save to, which must stay empty.
@@ -90,15 +91,133 @@ fn what_contradicts_itself_is_refused() {
         ("--ipv6 --to 127.0.0.1:9", "--to"),
         ("--bind 127.0.0.1:0", "--to"),
         ("--bind [::1]:0 --to 127.0.0.1:9", "[::1]:0"),
-        ("--json - --csv -", "--json - and --csv -"),
         ("--to 127.0.0.1:0", "127.0.0.1:0"),
+        ("--to 127.0.0.1:70000", "'70000' is not a port"),
+        ("--to [::1", "the bracket is not closed"),
+        ("-4 --to [::1]:9", "--to [::1]:9 has no IPv4 address"),
+        ("-4 -6", "--ipv6"),
+        ("--reverse --bidir", "--bidir"),
+        ("--key-file /nowhere --to 127.0.0.1:9", "/nowhere"),
+        (
+            "--key-file /dev/null --to 127.0.0.1:9",
+            "expected 16 to 4096",
+        ),
+        ("--peer-timeout 0 --to 127.0.0.1:9", "--peer-timeout"),
         ("--mb 1 --mb 2", "--mb"),
         ("--speed 5", "--speed"),
     ] {
         udp(options).failed(2, &[named]);
     }
+    let both = bench(["udp", "--no-save", "--json", "-", "--csv", "-"]);
+    assert_eq!(error_object(&both).0, 2);
+    both.failed(2, &["--json - and --csv -"]);
     bench(["udp", "--no-save", "--packets-csv"]).failed(2, &["--packets-csv"]);
     bench(["sing"]).failed(2, &["sing"]);
+}
+
+/// The exit code and message of the one object on stdout.
+#[track_caller]
+fn error_object(finished: &Finished) -> (i64, String) {
+    let object: Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(object["schema"], 1);
+    assert_eq!(object.as_object().unwrap().len(), 2);
+    let error = &object["error"];
+    let message = error["message"].as_str().unwrap().to_owned();
+    (error["exit"].as_i64().unwrap(), message)
+}
+
+#[test]
+fn each_option_for_a_quantity_is_named_when_its_value_is_none() {
+    let udp = "--mb --packets --duration --chunk --rate --pps --batch --uring-ring-size --streams --sndbuf --rcvbuf \
+        --repeat --warmup --interval";
+    let load = "--connections --message --streams --rate --duration --mb --repeat --warmup --timeout --load-threads";
+    let serve = "--threads --max-connections --max-request --request-timeout --connect-timeout --idle-timeout \
+        --half-closed-timeout --drain-timeout";
+    let server = "--max-sessions --max-streams --max-connections --max-duration --idle-timeout --max-packet-rows --max-rcvbuf";
+    for (command, options) in [
+        ("udp", udp),
+        ("serve", server),
+        ("proxy", load),
+        ("proxy load --origin 127.0.0.1:9", load),
+        ("proxy serve --listen 127.0.0.1:0", serve),
+        ("proxy send --proxy 127.0.0.1:9 --server a:9 x", "--timeout"),
+        ("compare a b", "--threshold"),
+    ] {
+        for option in options.split_whitespace() {
+            for value in ["-1", "-5s", "-2%", "x", ""] {
+                let words = command.split(' ').chain([option, value]);
+                let finished = bench(words);
+                let first = finished.stderr.lines().next().unwrap_or_default();
+                assert!(
+                    first.contains(&format!("'{value}' for '{option} <")),
+                    "{command} {option} {value}: {first}"
+                );
+                finished.failed(2, &[]);
+            }
+        }
+    }
+}
+
+#[test]
+fn with_json_on_stdout_a_failure_is_an_object_there() {
+    for (command, code) in [
+        ("udp --no-save --to 127.0.0.1:9", 3),
+        ("udp --no-save --packets 0", 2),
+        ("udp --no-save --mb -1", 2),
+        ("udp --no-save --speed 5", 2),
+        ("udp --out /proc/nowhere", 3),
+        (
+            "proxy --no-save --no-direct --via 127.0.0.1:9 --scenario blocked",
+            2,
+        ),
+        ("proxy load --no-save", 2),
+        ("proxy load --no-save --origin 127.0.0.1:9 --rate none", 2),
+        ("compare /nowhere /nowhere", 3),
+        ("compare /nowhere", 2),
+        ("doctor now", 2),
+    ] {
+        for dash in ["--json -", "--json=-"] {
+            let finished = bench(command.split(' ').chain(dash.split(' ')));
+            let (exit, message) = error_object(&finished);
+            assert_eq!(
+                (exit, finished.code),
+                (code, i32::try_from(code).ok()),
+                "{command}"
+            );
+            assert!(!message.is_empty() && !message.contains('\n'), "{message}");
+            // It is the sentence on stderr.
+            let told = finished
+                .stderr
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            assert!(told.contains(&message), "{told}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_record_on_stdout_is_followed_by_nothing() {
+    let json = |finished: &Finished| serde_json::from_str::<Value>(&finished.stdout).unwrap();
+    let args = "proxy load --no-save --origin 127.0.0.1:9 --scenario connect --duration 50ms --repeat 1 --json -";
+    // Nobody answers there: the record says so, and the run counts as not done.
+    let finished = bench(args.split(' '));
+    assert!(json(&finished)["runs"].is_array(), "{}", finished.stdout);
+    finished.failed(3, &["no connect request was answered rightly"]);
+}
+
+#[test]
+fn a_failure_leaves_no_part_of_a_file() {
+    let folder = Results::new();
+    let path = folder.folder.path().join("run.json");
+    let to = path.to_str().unwrap();
+    bench(["udp", "--no-save", "--to", "127.0.0.1:9", "--json", to]).failed(3, &["127.0.0.1:9"]);
+    bench(["compare", "/nowhere", "/nowhere", "--json", to]).failed(3, &["/nowhere"]);
+    assert_eq!(folder.names(), [""; 0]);
+    fs::write(&path, "before").unwrap();
+    bench(["udp", "--no-save", "--to", "127.0.0.1:9", "--json", to]).failed(3, &["127.0.0.1:9"]);
+    assert_eq!(folder.names(), ["run.json"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "before");
 }
 
 #[test]
@@ -114,7 +233,6 @@ fn a_server_that_cannot_be_reached_is_named() {
         ("--to 255.255.255.255:9".to_owned(), "255.255.255.255:9"),
         (format!("--to {long}:9"), &long),
         (format!("--to {long}"), &long),
-        ("--to 127.0.0.1:70000".to_owned(), "127.0.0.1:70000"),
         (format!("--to {closed} --bind 192.0.2.1:0"), "192.0.2.1:0"),
     ] {
         udp(&options).failed(3, &[named]);
@@ -196,7 +314,9 @@ fn a_server_is_refused_what_it_cannot_have() {
     let address = taken.local_addr().unwrap().to_string();
     serve(&format!("--bind {address}")).failed(3, &[&address, "in use"]);
     serve("--bind 192.0.2.1:0").failed(3, &["192.0.2.1:0"]);
-    serve("--bind localhost").failed(2, &["localhost"]);
+    serve("--bind no.such.host.invalid").failed(2, &["no.such.host.invalid"]);
+    serve("--data-ports 7-6").failed(2, &["--data-ports"]);
+    serve("--key-file /nowhere").failed(2, &["/nowhere"]);
     serve("--bind 127.0.0.1:99999").failed(2, &["127.0.0.1:99999"]);
     for (options, named) in [
         ("--cpus 4095", "CPU 4095"),

@@ -11,8 +11,10 @@ use std::thread;
 
 use common::{Finished, NOTICED, Results, bench};
 use serde::Serialize;
-use wirebench::report::record::Interval;
-use wirebench::udp::control::{Done, Reply, Request, StreamReceived, Welcome};
+use wirebench::udp::control::{
+    Alive, Done, Histogram, ReceiverFacts, Reply, Request, Row, StreamOffer, StreamReceived,
+    Welcome,
+};
 use wirebench::udp::frame::{self, Decoder};
 use wirebench::udp::header::{HEADER, Header, Kind};
 
@@ -55,22 +57,30 @@ fn hear_out(stream: &mut TcpStream) {
     while let Ok(count @ 1..) = stream.read(&mut bytes) {
         decoder.push(&bytes[..count]);
         while let Some(request) = decoder.next_message().unwrap() {
-            if let Request::Finish { .. } = request {
+            if let Request::Finish(_) = request {
                 return;
             }
         }
     }
 }
 
+/// A welcome with a stream at each of these ports.
 fn welcome(ports: Vec<u16>) -> Reply {
-    Reply::Welcome(Welcome {
+    let offer = |port: &u16| StreamOffer {
         token: TOKEN,
-        ports,
-        receive_buffer: 1 << 20,
-        gro: false,
-        gro_note: None,
-        window: Some(1_024),
-        cpus: None,
+        port: Some(*port),
+    };
+    Reply::Welcome(Welcome {
+        session: 7,
+        clock: offer(ports.first().unwrap_or(&1)),
+        forward: ports.iter().map(offer).collect(),
+        reverse: Vec::new(),
+        receiver: Some(ReceiverFacts {
+            receive_buffer: 1 << 20,
+            window: Some(1_024),
+            ..ReceiverFacts::default()
+        }),
+        sender_cpus: None,
         same_clock: true,
         client_ip: "127.0.0.1".to_owned(),
     })
@@ -80,8 +90,10 @@ fn welcome(ports: Vec<u16>) -> Reply {
 fn whoever_is_no_server_is_named_in_time() {
     let silent = || {
         assert_undone(
-            against("--quiet", |mut stream| hear_out(&mut stream)),
-            &["did not take part", "nothing was heard for 4 s"],
+            against("--quiet --peer-timeout 2s", |mut stream| {
+                hear_out(&mut stream)
+            }),
+            &["did not take part", "no answer for 2 s"],
         )
     };
     let web = || {
@@ -121,10 +133,10 @@ fn whoever_is_no_server_is_named_in_time() {
 /// A welcome that grants this many datagrams ahead.
 fn windowed(granted: Option<u64>) -> Reply {
     match welcome(vec![1]) {
-        Reply::Welcome(welcome) => Reply::Welcome(Welcome {
-            window: granted,
-            ..welcome
-        }),
+        Reply::Welcome(mut welcome) => {
+            welcome.receiver.as_mut().unwrap().window = granted;
+            Reply::Welcome(welcome)
+        }
         other => other,
     }
 }
@@ -132,7 +144,7 @@ fn windowed(granted: Option<u64>) -> Reply {
 #[test]
 fn what_a_server_says_out_of_turn_is_no_welcome() {
     for reply in [
-        Reply::Alive,
+        Reply::Alive(Alive::default()),
         welcome(vec![]),
         welcome(vec![1, 2]),
         // Without a window, or with none to speak of, nothing may ever be sent, nor a lent page be written to again.
@@ -175,6 +187,16 @@ fn answering(options: &str, replies: Vec<Reply>) -> (Finished, Results) {
                     }) => {
                         let credit = Header::bare(Kind::Credit, TOKEN, 1 << 20).encode();
                         udp.send_to(&credit, from).unwrap();
+                    }
+                    Ok(Header {
+                        kind: Kind::Ping,
+                        sequence,
+                        ..
+                    }) => {
+                        let pong = Header::bare(Kind::Pong, TOKEN, sequence);
+                        let sent = wirebench::sys::clock::monotonic_ns();
+                        udp.send_to(&Header { sent, ..pong }.encode(), from)
+                            .unwrap();
                     }
                     // What is shorter than a header ends it.
                     Err(_) if count < HEADER => return,
@@ -243,16 +265,17 @@ fn no_number_a_server_tells_upsets_the_client() {
         next: u64::MAX,
         jitter_ns: Some(f64::MAX),
         first_sent: Some(u64::MAX),
+        first_received: Some(u64::MAX),
         last_received: Some(u64::MAX),
         drops: u64::MAX,
         window: u64::MAX,
     };
-    let row = Interval {
+    let row = Row {
         start_s: f64::MAX,
         seconds: -1.0,
         packets: u64::MAX,
         missing: i64::MIN,
-        ..Interval::default()
+        ..Row::default()
     };
     let counts = vec![(0, u64::MAX), (u64::MAX, u64::MAX), (1, 1)];
     let done = Done {
@@ -263,9 +286,14 @@ fn no_number_a_server_tells_upsets_the_client() {
         ..Done::default()
     };
     let mut replies = vec![Reply::Interval(row.clone()), Reply::Interval(row)];
-    for intended in [false, true, false] {
+    for of in [
+        Histogram::Latency,
+        Histogram::Intended,
+        Histogram::Latency,
+        Histogram::Lateness,
+    ] {
         replies.push(Reply::Counts {
-            intended,
+            of,
             counts: counts.clone(),
         });
     }

@@ -42,17 +42,17 @@ fn what_is_no_message_is_refused_with_a_reason() {
         (&deep, "no sense"),
         (&framed(b"{}"), "version"),
         (&framed(br#"{"version":"one"}"#), "no sense"),
-        (&framed(br#"{"version":2}"#), "no sense"),
+        (&framed(br#"{"version":3}"#), "no sense"),
         (
-            &framed(br#"{"version":2,"type":"alive"}"#),
+            &framed(br#"{"version":3,"type":"alive","received":0,"datagrams":0}"#),
             "must be a hello",
         ),
         (
-            &framed(br#"{"version":2,"type":"finish","streams":[]}"#),
+            &framed(br#"{"version":3,"type":"finish","streams":[],"quiet_ns":0}"#),
             "must be a hello",
         ),
         (
-            &framed(br#"{"version":2,"type":"hello","plan":{"chunk":-1}}"#),
+            &framed(br#"{"version":3,"type":"hello","plan":{"chunk":-1}}"#),
             "no sense",
         ),
     ] {
@@ -181,7 +181,10 @@ fn a_plan_that_cannot_be_is_refused_by_its_value() {
 
 #[test]
 fn a_client_that_says_nothing_whole_is_hung_up_on() {
-    let server = Local::start(Limits::default());
+    let server = Local::start(Limits {
+        greeting: Duration::from_secs(3),
+        ..Limits::default()
+    });
     let half = &framed(&[b' '; 1_000])[..500];
     thread::scope(|scope| {
         for (first, drip) in [

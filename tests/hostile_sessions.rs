@@ -9,10 +9,12 @@ use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::peer::{CHUNK, Control, Local, Source, assert_serves, data, framed, hello, plan};
+use common::peer::{
+    CHUNK, Control, Local, Source, assert_serves, data, framed, hello, plan, token,
+};
 use common::{NOTICED, PATIENCE};
 use socket2::SockRef;
-use wirebench::udp::control::{Request, StreamSent};
+use wirebench::udp::control::{Finish, Request, StreamSent};
 use wirebench::udp::header::{Header, Kind, MOST_CHUNK, MOST_SHORT};
 use wirebench::udp::plan::Plan;
 use wirebench::udp::server::Limits;
@@ -21,22 +23,25 @@ use wirebench::udp::server::Limits;
 fn a_session_that_breaks_the_rules_ends_and_leaves_its_figures() {
     let server = Local::start(Limits::default());
     let breaches: [(&[u8], &str); 3] = [
-        (&[0xff; 8], "what is no message"),
-        (&framed(br#"{"type":"welcome"}"#), "what is no message"),
+        (&[0xff; 8], "bytes that are no message"),
+        (
+            &framed(br#"{"type":"welcome"}"#),
+            "bytes that are no message",
+        ),
         (
             &framed(br#"{"type":"refused","reason":""}"#),
-            "what is no message",
+            "bytes that are no message",
         ),
     ];
     for (bytes, reason) in breaches {
         let (mut control, welcome) = Control::session(server.address, plan(5));
-        let mut source = Source::new(server.address, welcome.ports[0]);
-        source.send(&data(welcome.token, 0));
-        source.probe(welcome.token);
+        let mut source = Source::open(server.address, &welcome);
+        source.send(&data(token(&welcome), 0));
+        source.probe(token(&welcome));
         control.stream.write_all(bytes).unwrap();
         let report = server.report();
         assert!(!report.delivered);
-        let run = report.measured.run;
+        let run = report.measured.unwrap().run;
         assert_eq!((run.ended.as_str(), run.received.unique), ("peer_lost", 1));
         assert!(run.reason.unwrap().contains(reason));
     }
@@ -58,17 +63,18 @@ fn no_number_a_client_tells_upsets_the_server() {
     };
     // The highest numbers there are, from clients that go away before they say what they sent.
     let (control, welcome) = Control::session(server.address, two.clone());
-    for &port in &welcome.ports {
+    for offer in &welcome.forward {
         let header = Header {
             sent: u64::MAX,
-            ..Header::bare(Kind::Data, welcome.token, MOST_SHORT)
+            ..Header::bare(Kind::Data, offer.token, MOST_SHORT)
         };
-        let mut source = Source::new(server.address, port);
+        let mut source = Source::new(server.address);
+        source.probe(offer.token);
         source.send(&[header.encode().as_slice(), &vec![0; MOST_CHUNK]].concat());
-        source.probe(welcome.token);
+        source.probe(offer.token);
     }
     drop(control);
-    let run = server.report().measured.run;
+    let run = server.report().measured.unwrap().run;
     assert_eq!((run.ended.as_str(), run.received.unique), ("peer_lost", 2));
     assert_eq!(run.sent.packets, 2 * (MOST_SHORT + 1));
     assert_eq!(run.sent.packets, run.received.unique + run.lost.packets);
@@ -80,13 +86,17 @@ fn no_number_a_client_tells_upsets_the_server() {
         not_sent: u64::MAX,
     };
     for count in [0, 1, 2, 3] {
-        let (mut control, _welcome) = Control::session(server.address, two.clone());
-        control.say(&Request::Finish {
+        let (mut control, welcome) = Control::session(server.address, two.clone());
+        for offer in &welcome.forward {
+            Source::new(server.address).probe(offer.token);
+        }
+        control.say(&Request::Finish(Finish {
             streams: vec![most; count],
-        });
+            quiet_ns: u64::MAX,
+        }));
         let outcome = control.result();
         assert_eq!(outcome.streams.len(), 2);
-        let run = server.report().measured.run;
+        let run = server.report().measured.unwrap().run;
         assert_eq!(run.received.unique, 0);
         assert_eq!(run.complete, count == 2, "{:?}", run.reason);
         assert_eq!(outcome.done.unwrap().reason.is_none(), count == 2);
@@ -103,21 +113,21 @@ fn a_session_is_ended_at_its_longest_even_when_the_client_is_done() {
     let server = Local::start(limits);
     for finished in [None, Some(u64::MAX), Some(1_000)] {
         let (mut control, welcome) = Control::session(server.address, plan(5));
+        let mut source = Source::open(server.address, &welcome);
         if let Some(packets) = finished {
             control.finish(packets);
         }
         // It goes on sending all the same.
-        let mut source = Source::new(server.address, welcome.ports[0]);
         let began = Instant::now();
         thread::scope(|scope| {
             let result = scope.spawn(|| control.result());
             while !result.is_finished() {
                 assert!(began.elapsed() < PATIENCE, "no end: {finished:?}");
-                source.probe_once(welcome.token);
+                source.probe_once(token(&welcome));
             }
         });
         let report = server.report();
-        let reason = report.measured.run.reason.unwrap();
+        let reason = report.measured.unwrap().run.reason.unwrap();
         assert!(
             reason.contains("0.6 s") && reason.contains("--max-duration"),
             "{reason}"
@@ -138,7 +148,7 @@ fn a_session_without_datagrams_is_ended() {
         reason.contains("0.4 s") && reason.contains("--idle-timeout"),
         "{reason}"
     );
-    assert_eq!(server.report().measured.run.ended, "limit");
+    assert_eq!(server.report().measured.unwrap().run.ended, "limit");
 }
 
 #[test]
@@ -152,7 +162,10 @@ fn a_client_that_does_not_fetch_its_result_is_given_up() {
         .parse()
         .unwrap();
     let count = kept / 30 + 50_000;
-    let server = Local::start(Limits::default());
+    let server = Local::start(Limits {
+        idle: Duration::from_secs(3),
+        ..Limits::default()
+    });
     let rows = Plan {
         packet_rows: true,
         receive_buffer: Some(4 << 20),
@@ -161,11 +174,11 @@ fn a_client_that_does_not_fetch_its_result_is_given_up() {
     let (mut control, welcome) = Control::session(server.address, rows);
     let stream = SockRef::from(&control.stream);
     stream.set_recv_buffer_size(4_096).unwrap();
-    let mut source = Source::new(server.address, welcome.ports[0]);
+    let mut source = Source::open(server.address, &welcome);
     for sequence in 0..count {
-        source.send(&data(welcome.token, sequence));
+        source.send(&data(token(&welcome), sequence));
         if sequence % 1_000 == 0 {
-            source.probe(welcome.token);
+            source.probe(token(&welcome));
         }
     }
     control.finish(count);
@@ -179,6 +192,6 @@ fn a_client_that_does_not_fetch_its_result_is_given_up() {
         control.keep_alive();
     };
     assert!(!report.delivered);
-    let received = report.measured.run.received;
+    let received = report.measured.unwrap().run.received;
     assert_eq!(received.bytes, received.unique * CHUNK as u64);
 }

@@ -4,6 +4,9 @@
 
 mod common;
 
+use std::thread;
+use std::time::Duration;
+
 use std::net::TcpStream;
 use std::process::Command;
 
@@ -100,10 +103,35 @@ fn a_run_that_turns_out_to_take_too_long_is_ended_and_reported() {
 fn a_run_that_pauses_too_long_is_ended_and_reported() {
     let server = Serve::start(&["--idle-timeout", "300ms"]);
     let results = Results::new();
-    // A datagram every second.
-    let finished = client(&server, &results, "--packets 60 --pps 1");
+    let (to, out) = (server.address.to_string(), results.arg());
+    let fixed = ["udp", "--to", &to, "--out", &out, "--interval", "100ms"];
+    let mut client = start(
+        fixed
+            .into_iter()
+            .chain("--duration 60s --pps 1k".split(' ')),
+    );
+    client.first_row();
+    client.signal("STOP");
+    // The pause itself.
+    thread::sleep(Duration::from_secs(1));
+    client.signal("CONT");
+    let finished = client.wait(NOTICED);
     finished.failed(3, &["incomplete", "0.3 s", "--idle-timeout"]);
-    assert_eq!(results.run()["received"]["unique"], 1);
+    let run = results.run();
+    assert_accounted(&run);
+    assert_eq!(run["ended"], "limit");
+    server.stop();
+}
+
+#[test]
+fn a_pace_slower_than_the_idle_timeout_stretches_it() {
+    let server = Serve::start(&["--idle-timeout", "200ms"]);
+    let results = Results::new();
+    // A datagram every half second.
+    client(&server, &results, "--packets 3 --pps 2").done();
+    let run = results.run();
+    assert_accounted(&run);
+    assert_eq!(run["received"]["unique"], 3);
     server.stop();
 }
 

@@ -1,19 +1,20 @@
 //! The options, as clap reads them. What they mean together is decided where they are turned into plans.
 
-use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::EnumValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::Error;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::list::{List, list};
 use super::proxy::args::Proxy;
 use crate::engine::choice;
 use crate::udp::placement::Choice;
-use crate::udp::plan::Offload;
-use crate::units::{parse_duration, parse_number};
+use crate::udp::plan::{Df, Offload};
+use crate::udp::spin::SpinChoice;
+use crate::units::{parse_duration, parse_number, parse_whole};
 
 /// The port `bench serve` listens on, and `bench udp --to` goes to, where none is named.
 pub(super) const DEFAULT_PORT: u16 = 5_210;
@@ -29,6 +30,31 @@ is run, taking turns in each of --repeat rounds, and compared with the first.";
 pub(super) struct Bench {
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// What clap says of it, help and version among that.
+pub(super) fn parse() -> Result<Bench, Error> {
+    let mut command = takes_negatives(Bench::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Bench::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// What is behind an option for a quantity is its value, also where it begins with a hyphen: so `--mb -1` is refused for its
+/// value, and not for an option `-1` that there is none of.
+fn takes_negatives(command: clap::Command) -> clap::Command {
+    let quantities = ["N", "TIME", "BITS", "BYTES", "PERCENT", "PID"];
+    let is_quantity = |arg: &clap::Arg| {
+        let mut names = arg.get_value_names().into_iter().flatten();
+        names.any(|name| quantities.contains(&name.trim_end_matches(",...")))
+    };
+    let command = command.mut_args(|arg| match is_quantity(&arg) {
+        true => arg.allow_hyphen_values(true),
+        false => arg,
+    });
+    command.mut_subcommands(takes_negatives)
 }
 
 #[derive(Debug, Subcommand)]
@@ -57,7 +83,7 @@ pub(super) struct Udp {
     #[arg(long, value_name = "N", value_parser = parse_number, group = "amount", help_heading = "How much")]
     pub(super) mb: Option<f64>,
     /// Datagrams to send
-    #[arg(long, value_name = "N", group = "amount", help_heading = "How much")]
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u64>, group = "amount", help_heading = "How much")]
     pub(super) packets: Option<u64>,
     /// How long to send, like 5s or 500ms
     #[arg(long, value_name = "TIME", value_parser = parse_duration, group = "amount", help_heading = "How much")]
@@ -66,7 +92,7 @@ pub(super) struct Udp {
     #[arg(
         long,
         value_name = "BYTES,...",
-        value_parser = list(usize::from_str),
+        value_parser = list(parse_whole::<usize>),
         default_value = "1000",
         help_heading = "How much"
     )]
@@ -88,11 +114,17 @@ pub(super) struct Udp {
     #[arg(long, value_name = "ENGINE,...", value_parser = list(EnumValueParser::<Engine>::new()), default_value = "mio", help_heading = "How")]
     pub(super) engine: List<Engine>,
     /// Datagrams a send call at most [default: what fits one with GSO, else 64]
-    #[arg(long, value_name = "N,...", value_parser = list(usize::from_str), help_heading = "How")]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<usize>), help_heading = "How")]
     pub(super) batch: Option<List<usize>>,
     /// Have the kernel cut sends into datagrams and join receives (UDP GSO and GRO)
     #[arg(long, value_name = "GSO,...", value_parser = list(EnumValueParser::<Gso>::new()), default_value = "auto", help_heading = "How")]
     pub(super) gso: List<Gso>,
+    /// Forbid fragments (the DF bit): on refuses a datagram longer than the path MTU, off fragments it anywhere, auto here only
+    #[arg(long, value_name = "DF,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "How")]
+    pub(super) df: List<OnOffAuto>,
+    /// Spin before each deadline of a paced run; auto stops when that makes the sender late
+    #[arg(long, value_name = "SPIN,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "How")]
+    pub(super) spin: List<OnOffAuto>,
     /// Send without the kernel copying the data: splice lends it pages (lossless, mio), msg is MSG_ZEROCOPY or SENDMSG_ZC
     #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<ZeroCopyArg>::new()), default_value = "off", help_heading = "How")]
     pub(super) zerocopy: List<ZeroCopyArg>,
@@ -100,13 +132,13 @@ pub(super) struct Udp {
     #[arg(long, help_heading = "How")]
     pub(super) uring_sqpoll: bool,
     /// Entries of the io_uring submission rings [default: what a batch needs]
-    #[arg(long, value_name = "N,...", value_parser = list(u32::from_str), help_heading = "How")]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<u32>), help_heading = "How")]
     pub(super) uring_ring_size: Option<List<u32>>,
     /// How io_uring receives: one request that goes on, or a request a message [default: multishot]
     #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<UringRecv>::new()), help_heading = "How")]
     pub(super) uring_recv: Option<List<UringRecv>>,
     /// Socket pairs, each with a sender and a receiver thread
-    #[arg(long, value_name = "N,...", value_parser = list(usize::from_str), default_value = "1", help_heading = "How")]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<usize>), default_value = "1", help_heading = "How")]
     pub(super) streams: List<usize>,
     /// Which CPU each thread is kept on: a list like 0,1 (sender, receiver, next sender, ...; from the front again), auto, or free
     #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "auto", help_heading = "How")]
@@ -117,25 +149,43 @@ pub(super) struct Udp {
     /// Receive buffer to ask for [default: 4 MiB as far as rmem_max allows]
     #[arg(long, value_name = "BYTES,...", value_parser = list(parse_bytes), help_heading = "How")]
     pub(super) rcvbuf: Option<List<usize>>,
-    /// The `bench serve` to send to; without a port, 5210
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
+    /// The `bench serve` at the other end: a name or an address, port 5210 where none is given
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "Where")]
     pub(super) to: Option<String>,
-    /// Where to send from
+    /// The local address, with or without a port
     #[arg(
         long,
-        value_name = "ADDR:PORT",
+        value_name = "ADDR[:PORT]",
         requires = "to",
         help_heading = "Where"
     )]
-    pub(super) bind: Option<SocketAddr>,
-    /// Loopback by IPv6 (::1)
-    #[arg(long, conflicts_with = "to", help_heading = "Where")]
+    pub(super) bind: Option<String>,
+    /// The interface to send over (SO_BINDTODEVICE)
+    #[arg(long, value_name = "NAME", requires = "to", help_heading = "Where")]
+    pub(super) bind_dev: Option<String>,
+    /// Use IPv4 only
+    #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = "Where")]
+    pub(super) ipv4: bool,
+    /// Use IPv6 only; without --to, loopback is ::1
+    #[arg(short = '6', long, help_heading = "Where")]
     pub(super) ipv6: bool,
+    /// Let the server send and this side receive
+    #[arg(long, conflicts_with = "bidir", help_heading = "Where")]
+    pub(super) reverse: bool,
+    /// Send in both directions at once
+    #[arg(long, help_heading = "Where")]
+    pub(super) bidir: bool,
+    /// The file with the key that the server asks for
+    #[arg(long, value_name = "FILE", requires = "to", help_heading = "Where")]
+    pub(super) key_file: Option<PathBuf>,
+    /// Give the server up after this long without an answer
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s", help_heading = "Where")]
+    pub(super) peer_timeout: Duration,
     /// How the two clocks are related: auto estimates the offset only between two hosts
     #[arg(long, value_enum, default_value_t = ClockArg::Auto, help_heading = "Where")]
     pub(super) clock: ClockArg,
     /// Runs to do, each reported; of a comparison, rounds
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "How often")]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = repeats, help_heading = "How often")]
     pub(super) repeat: u32,
     /// Run this long beforehand, unreported [default: nothing, or 200ms with each setting compared]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "How often")]
@@ -171,14 +221,23 @@ pub(super) struct Udp {
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// Where to listen; port 0 lets the kernel choose [default: all addresses, port 5210]
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(super) bind: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub(super) bind: Option<String>,
+    /// UDP ports for the data, like 6000-6099 [default: the port of --bind]
+    #[arg(long, value_name = "A-B", value_parser = ports)]
+    pub(super) data_ports: Option<RangeInclusive<u16>>,
+    /// The file with the key that clients must have, at least 16 bytes
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
     /// Which CPU each receiver thread is kept on: a list, used from the front again, or free
     #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "free")]
     pub(super) cpus: Choice,
     /// Sessions at once
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 64)]
     pub(super) max_sessions: usize,
+    /// Sessions at once of one client address
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 32)]
+    pub(super) max_sessions_per_client: usize,
     /// Streams at once, over all sessions
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 256)]
     pub(super) max_streams: usize,
@@ -188,13 +247,13 @@ pub(super) struct Serve {
     /// Longest session
     #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "1h")]
     pub(super) max_duration: Duration,
-    /// Longest time without a datagram
+    /// End a session after this long without a datagram, or without its client
     #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s")]
     pub(super) idle_timeout: Duration,
     /// Rows a packet that a session may keep on this disk until it is over, 24 bytes each
-    #[arg(long, value_name = "N", default_value_t = 50_000_000)]
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u64>, default_value_t = 50_000_000)]
     pub(super) max_packet_rows: u64,
-    /// Largest receive buffer that a client may ask for, a stream
+    /// Largest receive or send buffer that a client may ask for, a stream
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "64M")]
     pub(super) max_rcvbuf: usize,
     /// Folder for sessions whose client was lost before it had its result
@@ -333,6 +392,33 @@ impl From<Gso> for Offload {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(super) enum OnOffAuto {
+    On,
+    Off,
+    Auto,
+}
+
+impl From<OnOffAuto> for Df {
+    fn from(df: OnOffAuto) -> Self {
+        match df {
+            OnOffAuto::On => Self::On,
+            OnOffAuto::Off => Self::Off,
+            OnOffAuto::Auto => Self::Auto,
+        }
+    }
+}
+
+impl From<OnOffAuto> for SpinChoice {
+    fn from(spin: OnOffAuto) -> Self {
+        match spin {
+            OnOffAuto::On => Self::On,
+            OnOffAuto::Off => Self::Off,
+            OnOffAuto::Auto => Self::Auto,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ClockArg {
     /// The same clock where both ends read one, else an estimate
@@ -360,16 +446,41 @@ fn parse_percent(text: &str) -> Result<f64, String> {
         .and_then(|number| parse_number(number).ok());
     match percent {
         Some(percent) if percent < 100.0 => Ok(percent),
-        _ => Err("it is no percentage from 0% up to but not 100%; write it like 5%".to_owned()),
+        _ => Err(format!(
+            "'{text}' is no percentage from 0% up to but not 100%; write it like 5%"
+        )),
+    }
+}
+
+/// Runs of a command: no more than a record holds.
+fn repeats(text: &str) -> Result<u32, String> {
+    match parse_whole(text) {
+        Ok(runs @ 1..=10_000) => Ok(runs),
+        Ok(runs) => Err(format!("{runs} is not in 1..=10000")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Reads a range of UDP ports like `6000-6099`, or a single one.
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    const MOST: u16 = 1_024;
+    let port = |text: &str| text.parse().ok().filter(|port: &u16| *port > 0);
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last && last - first < MOST => Ok(first..=last),
+        (Some(first), Some(last)) if first <= last => {
+            Err(format!("more than {MOST} ports; choose a smaller range"))
+        }
+        _ => Err("expected ports like 6000-6099".to_owned()),
     }
 }
 
 /// A limit that lets anybody in at all.
 pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match parse_whole(text) {
         Ok(0) => Err("nobody could be served; choose 1 or more".to_owned()),
         Ok(number) => Ok(number),
-        Err(_) => Err("it is no whole number; choose 1 or more".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

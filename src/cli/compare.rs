@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::args::Compare;
 use super::failure::Failure;
+use super::interrupt;
 use super::sink::Sink;
 use crate::report::comparison::between::{Between, between};
 use crate::report::comparison::gate::{self, Gate};
@@ -17,6 +18,7 @@ use crate::report::{proxy, text};
 use crate::stats::ratio::FEWEST;
 
 pub(super) fn run(args: &Compare) -> Result<(), Failure> {
+    interrupt::tidily().map_err(Failure::undone)?;
     let sink = args
         .json
         .as_deref()

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::args::Doctor;
 use super::failure::Failure;
+use super::interrupt;
 use super::sink::Sink;
 use crate::engine::probe;
 use crate::report::findings::Findings;
@@ -14,6 +15,7 @@ use crate::udp::setup::DEFAULT_BUFFER;
 
 /// Shortfalls are no failure, as long as there is an engine to measure with.
 pub(super) fn run(args: &Doctor) -> Result<(), Failure> {
+    interrupt::tidily().map_err(Failure::undone)?;
     let json = args.json.as_deref();
     let json = json.map(|path| Sink::open(path, "--json")).transpose()?;
     let findings = Findings {

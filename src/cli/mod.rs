@@ -5,6 +5,7 @@ mod args;
 mod blocklist;
 mod compare;
 mod doctor;
+mod endpoint;
 mod failure;
 mod interrupt;
 mod list;
@@ -16,14 +17,13 @@ mod udp;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use args::{Bench, Blocklist, Command};
+use args::{Blocklist, Command};
 
 /// Does what the command line says, and tells how it went: 0 done, 1 a gate failed, 2 bad usage,
 /// 3 the run could not be done.
 pub fn run() -> ExitCode {
-    let bench = match Bench::try_parse() {
+    failure::look_for_json(std::env::args_os());
+    let bench = match args::parse() {
         Ok(bench) => bench,
         Err(error) => return failure::of_clap(&error),
     };

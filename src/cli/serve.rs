@@ -5,16 +5,18 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use super::args::{DEFAULT_PORT, Serve};
+use super::endpoint::{self, Family};
 use super::failure::Failure;
 use super::interrupt;
 use super::udp::record;
 use crate::report::ledger::{self, columns::Row};
-use crate::report::record::Record;
+use crate::report::record::{Measured, Record};
 use crate::report::store::Store;
 use crate::report::text;
 use crate::sys::{affinity, clock, limit};
+use crate::udp::key::Key;
 use crate::udp::placement::Choice;
-use crate::udp::server::{Limits, Server, SessionReport};
+use crate::udp::server::{Limits, Options, Server, SessionReport};
 
 /// Sessions of lost clients that are saved at most, so that nobody can fill the disk from afar.
 const MOST_SAVED: usize = 1_000;
@@ -26,24 +28,32 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         Choice::List(cpus) => Some(cpus.clone()),
         Choice::Auto | Choice::Free => None,
     };
-    if !args.no_save {
-        // A place that cannot be written to is found now and not when a result is about to be lost.
-        Store::create(&args.out, "udp", clock::realtime_ns()).map_err(Failure::undone)?;
-    }
     let limits = Limits {
         connections: args.max_connections,
         sessions: args.max_sessions,
         streams: args.max_streams,
         duration: args.max_duration,
+        sessions_per_client: args.max_sessions_per_client,
         idle: args.idle_timeout,
         packet_rows: args.max_packet_rows,
-        receive_buffer: args.max_rcvbuf,
+        buffer: args.max_rcvbuf,
+        ..Limits::default()
+    };
+    let key = args.key_file.as_deref().map(Key::read).transpose();
+    let options = Options {
+        cpus,
+        key: key.map_err(Failure::usage)?,
+        data_ports: args.data_ports.clone(),
     };
     // Connections and streams are files. Where the limit stays, those too many wait to be accepted.
     let _ = limit::raise_open_files();
-    let server = bind(args.bind, limits, cpus)?;
+    let server = bind(args.bind.as_deref(), limits, &options)?;
     let stopper = server.stopper();
-    interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;
+    interrupt::on_signal_or_hangup(move || stopper.stop()).map_err(Failure::undone)?;
+    if !args.no_save {
+        // A place that cannot be written to is found now and not when a result is about to be lost.
+        Store::create(&args.out, "udp", clock::realtime_ns()).map_err(Failure::undone)?;
+    }
     let mut out = io::stdout();
     writeln!(out, "listening on {}", server.local())?;
     out.flush()?;
@@ -54,20 +64,20 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
             if !args.quiet {
                 let _ = show(&session);
             }
-            if !session.delivered && !args.no_save && session.measured.run.received.packets > 0 {
+            if let Some(measured) = &session.measured
+                && !session.delivered
+                && !args.no_save
+                && measured.run.received.packets > 0
+            {
                 saved += 1;
-                save_lost(&session, args, saved);
+                save_lost(measured, args, saved);
             }
         })
         .map_err(|error| Failure::Undone(format!("the server's event loop failed: {error}")))
 }
 
-fn bind(
-    bind: Option<SocketAddr>,
-    limits: Limits,
-    cpus: Option<Vec<usize>>,
-) -> Result<Server, Failure> {
-    let refuse = |address: SocketAddr, error: io::Error| {
+fn bind(bind: Option<&str>, limits: Limits, options: &Options) -> Result<Server, Failure> {
+    let refuse = |(error, address): (io::Error, SocketAddr)| {
         let advice = match error.kind() {
             ErrorKind::AddrInUse => {
                 "; is another bench serve running? choose another port with --bind"
@@ -78,27 +88,44 @@ fn bind(
         };
         Failure::Undone(format!("cannot listen on {address}: {error}{advice}"))
     };
-    if let Some(address) = bind {
-        return Server::bind(address, limits, cpus).map_err(|error| refuse(address, error));
+    if let Some(text) = bind {
+        let addresses = endpoint::resolve("--bind", text, DEFAULT_PORT, Family::Any, "")
+            .map_err(Failure::into_usage)?;
+        let mut bound = Err((
+            ErrorKind::AddrNotAvailable.into(),
+            SocketAddr::from(([0; 4], 0)),
+        ));
+        for address in addresses {
+            bound = Server::bind(address, limits, options.clone());
+            if bound.is_ok() {
+                break;
+            }
+        }
+        return bound.map_err(refuse);
     }
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT));
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT));
-    match Server::bind(v6, limits, cpus.clone()) {
-        Err(error) if error.kind() != ErrorKind::AddrInUse => {
-            Server::bind(v4, limits, cpus).map_err(|error| refuse(v4, error))
+    match Server::bind(v6, limits, options.clone()) {
+        Err((error, _)) if error.kind() != ErrorKind::AddrInUse => {
+            Server::bind(v4, limits, options.clone()).map_err(refuse)
         }
-        bound => bound.map_err(|error| refuse(v6, error)),
+        bound => bound.map_err(refuse),
     }
 }
 
 fn show(session: &SessionReport) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "\nsession of {}", session.client)?;
-    text::summary(&session.measured, &mut out)?;
+    if let Some(measured) = &session.measured {
+        text::summary(measured, &mut out)?;
+    }
+    if session.sent {
+        writeln!(out, "sent to the client, which has the figures")?;
+    }
     out.flush()
 }
 
-fn save_lost(session: &SessionReport, args: &Serve, number: usize) {
+fn save_lost(measured: &Measured, args: &Serve, number: usize) {
     if number > MOST_SAVED {
         if number == MOST_SAVED + 1 {
             warn(&format!(
@@ -107,7 +134,7 @@ fn save_lost(session: &SessionReport, args: &Serve, number: usize) {
         }
         return;
     }
-    match save(session, &args.out) {
+    match save(measured, &args.out) {
         // Whoever reads our output may be gone.
         Ok(path) if !args.quiet => drop(writeln!(
             io::stdout(),
@@ -123,21 +150,21 @@ fn warn(sentence: &str) {
     let _ = writeln!(io::stderr(), "bench: {sentence}");
 }
 
-fn save(session: &SessionReport, out: &Path) -> Result<String, String> {
+fn save(measured: &Measured, out: &Path) -> Result<String, String> {
     let started = clock::realtime_ns();
     let mut store = Store::create(out, "udp", started).map_err(|error| error.to_string())?;
     let mut rows = store.intervals().map_err(|error| error.to_string())?;
-    for row in &session.measured.run.intervals {
+    for row in &measured.run.intervals {
         rows.row(0, row).map_err(|error| error.to_string())?;
     }
     let rows = rows.finish().map_err(|error| error.to_string())?;
     rows.finish().map_err(|error| error.to_string())?;
     let record = Record {
-        runs: vec![session.measured.run.clone()],
+        runs: vec![measured.run.clone()],
         ..record(started)
     };
     store
-        .save(&record, &session.measured)
+        .save(&record, measured)
         .map_err(|error| error.to_string())?;
     ledger::append(out, &Row::all(&store.id(), &record)).map_err(|error| error.to_string())?;
     Ok(store.path().display().to_string())

@@ -2,9 +2,18 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::failure::Failure;
 use crate::report::output::Output as File;
+
+/// Whether stdout has its document.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Takes stdout for a document; `false` where it has one. There is one standard output, and one document on it.
+pub(super) fn take_stdout() -> bool {
+    !TAKEN.swap(true, Ordering::Relaxed)
+}
 
 /// Where `--json` or `--csv` goes.
 pub(super) enum Sink {
@@ -29,6 +38,7 @@ impl Sink {
     ) -> Result<(), Failure> {
         match self {
             Self::Stdout => {
+                take_stdout();
                 let mut out = io::stdout().lock();
                 content(&mut out)?;
                 Ok(out.flush()?)

@@ -15,8 +15,8 @@ use super::interrupt;
 use crate::report::record::{Host, Record, SCHEMA};
 use crate::report::{dates, record::Measured};
 use crate::sys::clock;
-use crate::udp::server::{Limits, Server, Stopper};
-use crate::udp::session::{self, Cancel, RunError, Setup};
+use crate::udp::client::{self, Cancel, RunError, Setup};
+use crate::udp::server::{Limits, Options, Server, Stopper};
 use crate::udp::setup;
 use output::Output;
 use plan::Planned;
@@ -32,7 +32,7 @@ pub(super) fn run(args: &Udp) -> Result<(), Failure> {
     }
     let cancel = Cancel::new().map_err(Failure::undone)?;
     let on_signal = cancel.clone();
-    interrupt::on_signal(move || on_signal.cancel()).map_err(Failure::undone)?;
+    interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(Failure::undone)?;
     let mut output = Output::open(args, &all)?;
     let ready: Vec<Ready> = all
         .into_iter()
@@ -45,9 +45,8 @@ pub(super) fn run(args: &Udp) -> Result<(), Failure> {
 
 /// Does the warm-ups and every round, each run given out as soon as it is over.
 fn runs(args: &Udp, ready: &[Ready], output: &mut Output, cancel: &Cancel) -> Result<(), Failure> {
-    let settings = ready
-        .iter()
-        .filter_map(|one| one.planned.setting.as_deref());
+    let settings = ready.iter().flat_map(|one| &one.planned.settings);
+    let settings = settings.filter_map(Option::as_deref);
     output.comparing(settings, args.repeat)?;
     warm_up(args, ready, output, cancel)?;
     for round in 0..args.repeat as usize {
@@ -58,14 +57,17 @@ fn runs(args: &Udp, ready: &[Ready], output: &mut Output, cancel: &Cancel) -> Re
             if output.has_runs() && cancel.is_cancelled() {
                 return Ok(());
             }
-            let mut measured = match session::run(&one.planned.plan, &one.setup, output, cancel) {
+            let directions = match client::run(&one.planned.plan, &one.setup, output, cancel) {
                 Err(RunError::Cancelled) if output.has_runs() => return Ok(()),
                 outcome => outcome.map_err(|error| one.undone(error))?,
             };
-            measured.run.setting = one.planned.setting.clone();
-            let lost = lost(&measured);
-            output.run(measured)?;
-            if let Some(reason) = lost {
+            let mut reason = None;
+            for (mut measured, setting) in directions.into_iter().zip(&one.planned.settings) {
+                measured.run.setting = setting.clone();
+                reason = reason.or(lost(&measured));
+                output.run(measured)?;
+            }
+            if let Some(reason) = reason {
                 return Err(one.undone(reason));
             }
         }
@@ -89,8 +91,8 @@ fn warm_up(
     }
     output.warming_up();
     for one in ready {
-        let plan = session::warm_up(&one.planned.plan, time);
-        session::run(&plan, &one.setup, &mut output.silent(), cancel)
+        let plan = client::warm_up(&one.planned.plan, time);
+        client::run(&plan, &one.setup, &mut output.silent(), cancel)
             .map_err(|error| one.undone(error))?;
     }
     Ok(())
@@ -106,15 +108,15 @@ struct Ready {
 
 impl Ready {
     fn new(ipv6: bool, planned: Planned) -> Result<Self, Failure> {
-        let (server, local) = match planned.server {
-            Some(server) => (server, None),
+        let (servers, local) = match &planned.servers {
+            Some(servers) => (servers.clone(), None),
             None => {
                 let local = Local::start(ipv6, &planned)?;
-                (local.address, Some(local))
+                (vec![local.address], Some(local))
             }
         };
         Ok(Self {
-            setup: planned.setup(server),
+            setup: planned.setup(servers),
             planned,
             _local: local,
         })
@@ -165,15 +167,12 @@ impl Local {
         } else {
             SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
         };
-        let limits = Limits {
-            duration: Duration::MAX,
-            idle: Duration::MAX,
-            packet_rows: u64::MAX,
-            receive_buffer: usize::MAX,
-            ..Limits::default()
+        let options = Options {
+            cpus: planned.server_cpus.clone(),
+            ..Options::default()
         };
-        let server = Server::bind(address, limits, planned.receiver_cpus.clone())
-            .map_err(|error| Failure::Undone(format!("cannot listen on {address}: {error}")))?;
+        let server = Server::bind(address, Limits::none(), options)
+            .map_err(|(error, at)| Failure::Undone(format!("cannot listen on {at}: {error}")))?;
         let (address, stopper) = (server.local(), server.stopper());
         let thread = thread::Builder::new()
             .name("serve".to_owned())

@@ -6,6 +6,7 @@
 //! nothing else changes. Engines count ([`stats`]) and decide nothing. What they can use here is found out by [`probe`].
 
 pub mod choice;
+mod errors;
 pub mod mio;
 pub mod offload;
 pub mod probe;
@@ -13,9 +14,10 @@ pub mod stats;
 pub mod uring;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use crate::sys::message::Message;
+use crate::sys::socket;
 use stats::{ReceiveStats, SendStats};
 
 /// How one stream's messages are laid out.
@@ -25,6 +27,36 @@ pub struct Layout {
     pub messages: usize,
     /// Bytes a message at most.
     pub bytes: usize,
+    /// Bytes of a full datagram, of which a message may hold several.
+    pub datagram: usize,
+    /// Whether a sender may fragment datagrams that do not fit the path, once segmented sends are refused.
+    pub fragments: bool,
+}
+
+impl Layout {
+    /// Datagrams a message at most.
+    fn segments(self) -> usize {
+        (self.bytes / self.datagram.max(1)).max(1)
+    }
+}
+
+/// What is known of the path at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// Path MTU in bytes of IP packet, as far as the kernel knows it.
+    pub mtu: Option<usize>,
+    /// Bytes of the IP and UDP headers.
+    pub headers: usize,
+}
+
+impl Path {
+    /// Of a connected socket. Makes a system call.
+    pub fn of(socket: &UdpSocket) -> Self {
+        Self {
+            mtu: socket::path_mtu(socket).ok(),
+            headers: socket::headers(socket),
+        }
+    }
 }
 
 /// Whether more can be submitted.
@@ -79,6 +111,13 @@ pub trait Tx {
     fn settle(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Datagrams a message at most. Segmented sends that are refused with `EMSGSIZE`, `EINVAL` or `EIO` are sent again as
+    /// single datagrams, in order, and so is all that follows: from then on this is 1.
+    fn segments(&self) -> usize;
+
+    /// What the kernel knows of the path now. Makes a system call.
+    fn path(&self) -> Path;
 
     /// Datagrams queued or in flight, of which nothing is known yet.
     fn unresolved(&self) -> u64;

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use thiserror::Error;
 
 use crate::sys::mmsg::SendBatch;
-use crate::sys::socket;
+use crate::sys::socket::{self, PathMtuDiscovery};
 
 /// Most bytes of UDP payload in one send, segmented or not: 65,535 less the IPv4 and UDP headers.
 pub const MOST_PAYLOAD: usize = 65_507;
@@ -28,7 +28,7 @@ pub fn most_segments() -> io::Result<usize> {
     let mut batch = SendBatch::new(1);
     let mut last = io::Error::from(io::ErrorKind::Unsupported);
     for segments in SEGMENT_LIMITS {
-        match batch.send(sender.as_fd(), payload.get(..segments).into_iter(), 0) {
+        match batch.send(sender.as_fd(), payload.get(..segments).into_iter()) {
             Ok(_) => return Ok(segments),
             Err(error) => last = error,
         }
@@ -74,8 +74,7 @@ pub fn enable_segments(
     datagram: usize,
     trial: [&[u8; TRIAL]; 2],
 ) -> Result<(), NoSegments> {
-    let v6 = socket.local_addr().is_ok_and(|local| local.is_ipv6());
-    let headers = if v6 { 40 + 8 } else { 20 + 8 };
+    let headers = socket::headers(socket);
     let mtu = socket::path_mtu(socket).map_err(NoSegments::Path)?;
     if datagram + headers > mtu {
         return Err(NoSegments::Mtu {
@@ -92,13 +91,24 @@ pub fn enable_segments(
     let sent = SendBatch::new(1).send(
         socket.as_fd(),
         [trial.map(<[u8; TRIAL]>::as_slice).concat().as_slice()].into_iter(),
-        0,
     );
     if let Err(error) = sent {
         size(0)?;
         return Err(NoSegments::Path(error));
     }
     size(datagram)
+}
+
+/// Sends one datagram a message from now on. With `fragments` one that is longer than the path MTU is fragmented here.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn stop_segments(socket: &UdpSocket, fragments: bool) -> io::Result<()> {
+    socket::set_segment_size(socket.as_fd(), 0)?;
+    match fragments {
+        true => socket::set_path_mtu_discovery(socket, PathMtuDiscovery::Want),
+        false => Ok(()),
+    }
 }
 
 /// Bytes of each of the two segments that are tried.

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::error_queue::IcmpKind;
+
 /// Of a sender.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendStats {
     /// Calls that send, those that failed among them.
     pub syscalls: u64,
@@ -21,6 +23,12 @@ pub struct SendStats {
     pub last_error: Option<i32>,
     /// Times it slept.
     pub waits: u64,
+    /// Times that segmented sends were refused, so that each datagram is a message of its own from then on.
+    pub fallbacks: u64,
+    /// The errno of that refusal.
+    pub fallback_error: Option<i32>,
+    /// ICMP errors that came back.
+    pub icmp: IcmpStats,
     /// Of io_uring; `None` with other engines.
     pub ring: Option<RingStats>,
     /// Of sends without a copy; `None` where none were asked for.
@@ -42,6 +50,9 @@ pub struct ReceiveStats {
     pub waits: u64,
     /// Datagrams sent back.
     pub answers: u64,
+    /// ICMP errors that came back.
+    #[serde(default)]
+    pub icmp: IcmpStats,
     /// Of io_uring; `None` with other engines.
     pub ring: Option<RingStats>,
 }
@@ -55,7 +66,82 @@ impl ReceiveStats {
         self.truncated += other.truncated;
         self.waits += other.waits;
         self.answers += other.answers;
+        self.icmp.add(other.icmp);
         add_some(&mut self.ring, other.ring, RingStats::add);
+    }
+}
+
+/// ICMP errors by what they report, as far as the socket had room to queue them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IcmpStats {
+    /// No process had the port.
+    pub port_unreachable: u64,
+    /// A router could not reach the host.
+    pub host_unreachable: u64,
+    /// A router had no route.
+    pub net_unreachable: u64,
+    /// A firewall rejected the datagram.
+    pub admin_prohibited: u64,
+    /// The host had no UDP.
+    pub protocol_unreachable: u64,
+    /// The hop limit was reached, or fragments did not come together in time.
+    pub time_exceeded: u64,
+    /// The datagram was longer than a hop's MTU.
+    pub fragmentation_needed: u64,
+    /// Of other types.
+    pub other: u64,
+}
+
+impl IcmpStats {
+    /// Counts one.
+    pub fn count(&mut self, kind: IcmpKind) {
+        *match kind {
+            IcmpKind::PortUnreachable => &mut self.port_unreachable,
+            IcmpKind::HostUnreachable => &mut self.host_unreachable,
+            IcmpKind::NetUnreachable => &mut self.net_unreachable,
+            IcmpKind::AdminProhibited => &mut self.admin_prohibited,
+            IcmpKind::ProtocolUnreachable => &mut self.protocol_unreachable,
+            IcmpKind::TimeExceeded => &mut self.time_exceeded,
+            IcmpKind::FragmentationNeeded => &mut self.fragmentation_needed,
+            IcmpKind::Other => &mut self.other,
+        } += 1;
+    }
+
+    /// Each kind's name in reports, with its count.
+    pub fn kinds(&self) -> [(&'static str, u64); 8] {
+        [
+            ("port unreachable", self.port_unreachable),
+            ("host unreachable", self.host_unreachable),
+            ("net unreachable", self.net_unreachable),
+            ("admin prohibited", self.admin_prohibited),
+            ("protocol unreachable", self.protocol_unreachable),
+            ("time exceeded", self.time_exceeded),
+            ("fragmentation needed", self.fragmentation_needed),
+            ("other", self.other),
+        ]
+    }
+
+    /// All kinds together.
+    pub fn total(&self) -> u64 {
+        let counts = self.kinds().into_iter().map(|(_, count)| count);
+        counts.fold(0, u64::saturating_add)
+    }
+
+    /// Adds another socket's, which may be what another process says.
+    pub fn add(&mut self, other: Self) {
+        for (sum, part) in [
+            (&mut self.port_unreachable, other.port_unreachable),
+            (&mut self.host_unreachable, other.host_unreachable),
+            (&mut self.net_unreachable, other.net_unreachable),
+            (&mut self.admin_prohibited, other.admin_prohibited),
+            (&mut self.protocol_unreachable, other.protocol_unreachable),
+            (&mut self.time_exceeded, other.time_exceeded),
+            (&mut self.fragmentation_needed, other.fragmentation_needed),
+            (&mut self.other, other.other),
+        ] {
+            *sum = sum.saturating_add(part);
+        }
     }
 }
 

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The caller does what [`Next`] says and reports what came of it. An address that [`Next::Connect`] gives is the very one
-//! that was decided on, and goes into connect(2) as it is.
+//! that was decided on, and goes into connect(2) as it is. Several addresses of one name may be tried at once (RFC 8305,
+//! "Happy Eyeballs"): each is known by its address, the first that is connected wins, and the caller closes the others.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,14 +17,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::vec;
 
 use super::facts::{Decision, Ending, Known};
+use super::resolver::{Answer, Resolved};
 use super::rules::Rules;
 use crate::host::Name;
 use crate::protocol::proxy_header::{self, Carried, Decoded};
 use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
 use crate::sys::endpoint::{Endpoint, Peer};
 
-/// Addresses of one name that are tried.
-const TRIES: usize = 8;
+/// Addresses of one name that are tried, all at once where none answers: as many as are begun within 5 s.
+pub(super) const TRIES: usize = 20;
 
 /// What is to be done next. [`Handshake::take_said`] goes to the client before that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +34,11 @@ pub enum Next {
     Hear,
     /// Look this name up, for [`Handshake::resolved`].
     Resolve(Name),
-    /// Connect to this address, for [`Handshake::connected`] or [`Handshake::connect_failed`].
+    /// Connect to this address, beside those that are tried already, for [`Handshake::connected`] or
+    /// [`Handshake::connect_failed`].
     Connect(SocketAddr),
+    /// Nothing until one of the addresses that are tried answers or fails.
+    Await,
     /// Nothing comes of it: hang up once the client has heard what was said.
     Refuse(Ending),
 }
@@ -49,9 +54,15 @@ pub struct Handshake {
     said: Vec<u8>,
     to_server: Vec<u8>,
     whole: bool,
+    /// The request came with bytes for the server.
+    spoke: bool,
     name: Option<Name>,
+    /// What a dry run has against a name that the requested one is an alias of.
+    by_alias: Option<Decision>,
     untried: vec::IntoIter<IpAddr>,
-    /// What became of the last address that was tried, or else of the first that is blocked.
+    /// Addresses that are being connected to, and what was decided on each, from the first.
+    tried: Vec<(SocketAddr, Decision)>,
+    /// What became of the last address that failed, or else of the first that is blocked.
     failure: Option<(Outcome, Ending)>,
     /// Where the client connected to, where a server is to be told and it has an address.
     local: Option<SocketAddr>,
@@ -75,8 +86,11 @@ impl Handshake {
             said: Vec::new(),
             to_server: Vec::new(),
             whole: false,
+            spoke: false,
             name: None,
+            by_alias: None,
             untried: Vec::new().into_iter(),
+            tried: Vec::new(),
             failure: None,
             local,
             carried,
@@ -132,39 +146,61 @@ impl Handshake {
             .unwrap_or(Next::Refuse(Ending::Left))
     }
 
-    /// The addresses of [`Next::Resolve`].
-    pub fn resolved(&mut self, answer: io::Result<Vec<IpAddr>>, rules: &Rules) -> Next {
-        match answer {
-            Ok(mut addresses) => {
-                addresses.truncate(TRIES);
-                self.untried = addresses.into_iter();
-                self.try_next(rules)
-            }
+    /// The answer to [`Next::Resolve`]. Every name that the requested one is an alias of is judged as that one was.
+    pub fn resolved(&mut self, answer: Answer, rules: &Rules) -> Next {
+        let Resolved { addresses, aliases } = match answer {
+            Ok(resolved) => resolved,
             Err(error) => {
                 self.known.detail = Some(error.to_string());
-                self.refuse(&Outcome::NameUnknown, Ending::Unreachable)
+                return self.refuse(&Outcome::NameUnknown, Ending::Unreachable);
+            }
+        };
+        for alias in aliases {
+            match rules.decide_name(&alias, self.port()) {
+                blocked @ Decision::Blocked(_) => {
+                    self.known.decision = blocked;
+                    self.known.detail = Some(match &self.name {
+                        Some(name) => format!("{name} is an alias of {alias}"),
+                        None => format!("the name is an alias of {alias}"),
+                    });
+                    return self.refuse(&self.blocked(), Ending::Blocked);
+                }
+                noted @ Decision::WouldBlock(_) => {
+                    self.by_alias.get_or_insert(noted);
+                }
+                Decision::Allowed | Decision::Undecided => {}
             }
         }
+        let mut addresses = interleaved(addresses);
+        addresses.truncate(TRIES);
+        self.untried = addresses.into_iter();
+        self.try_next(rules)
     }
 
-    /// There is a server, and the client is told so. `from` is the address that it is connected from, where anybody wants to
-    /// know.
-    pub fn connected(&mut self, from: impl FnOnce() -> Option<SocketAddr>) {
+    /// An address that was tried is connected, and the client is told so. `from` is the local address.
+    pub fn connected(&mut self, address: SocketAddr, from: SocketAddr) {
         if let Some(front) = self.front.take() {
-            let from = match self.known.protocol {
-                Some(Kind::Socks5) => from(),
-                _ => None,
-            };
             let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-            self.said = front.outcome(Outcome::Connected(from.unwrap_or(unknown)));
+            let from = match self.known.protocol {
+                Some(Kind::Socks5) => from,
+                _ => unknown,
+            };
+            self.said.extend(front.outcome(Outcome::Connected(from)));
         }
+        self.leave(address);
+        self.tried.clear();
         self.untried = Vec::new().into_iter();
         self.failure = None;
         self.known.detail = None;
     }
 
-    /// connect(2) failed.
-    pub fn connect_failed(&mut self, error: &io::Error, rules: &Rules) -> Next {
+    /// An address that was tried failed; the next one is tried at once.
+    pub fn connect_failed(
+        &mut self,
+        address: SocketAddr,
+        error: &io::Error,
+        rules: &Rules,
+    ) -> Next {
         let outcome = match error.kind() {
             ErrorKind::ConnectionRefused => Outcome::Refused,
             ErrorKind::HostUnreachable => Outcome::HostUnreachable,
@@ -174,12 +210,39 @@ impl Handshake {
         };
         self.known.detail = Some(error.to_string());
         self.failure = Some((outcome, Ending::Unreachable));
+        self.leave(address);
         self.try_next(rules)
+    }
+
+    /// An address that was tried is given up for the next one, as there are no sockets for both.
+    pub fn gave_up(&mut self, address: SocketAddr, rules: &Rules) -> Next {
+        self.known.detail = Some(Outcome::TimedOut.detail());
+        self.failure = Some((Outcome::TimedOut, Ending::ConnectTimeout));
+        self.leave(address);
+        self.try_next(rules)
+    }
+
+    /// None of the addresses that are tried has answered yet; the next one is tried beside them.
+    pub fn hurry(&mut self, rules: &Rules) -> Next {
+        self.try_next(rules)
+    }
+
+    /// An address of the name was not tried yet.
+    pub fn has_more(&self) -> bool {
+        !self.untried.as_slice().is_empty()
+    }
+
+    /// The addresses that are being connected to, from the first.
+    pub fn tried(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
+        self.tried.iter().map(|(address, _)| *address)
     }
 
     /// The client has not said in time what it wants.
     pub fn request_timed_out(&mut self) -> Next {
-        self.refuse(&Outcome::RequestTimeout, Ending::RequestTimeout)
+        match self.crowded {
+            true => self.refuse(&Outcome::Busy, Ending::Busy),
+            false => self.refuse(&Outcome::RequestTimeout, Ending::RequestTimeout),
+        }
     }
 
     /// The name was not looked up in time.
@@ -188,11 +251,21 @@ impl Handshake {
         self.refuse(&Outcome::TimedOut, Ending::ConnectTimeout)
     }
 
-    /// The server did not answer in time.
-    pub fn connect_timed_out(&mut self, rules: &Rules) -> Next {
+    /// No server was connected in time, at any address.
+    pub fn connect_timed_out(&mut self) -> Next {
         self.known.detail = Some(Outcome::TimedOut.detail());
-        self.failure = Some((Outcome::TimedOut, Ending::ConnectTimeout));
-        self.try_next(rules)
+        self.refuse(&Outcome::TimedOut, Ending::ConnectTimeout)
+    }
+
+    /// The client hung up before there was a server.
+    pub fn hung_up(&mut self, ending: Ending) {
+        let what = match ending {
+            Ending::ClientReset => {
+                "the client reset the connection before its server was connected"
+            }
+            _ => "the client closed the connection before its server was connected",
+        };
+        self.known.detail = Some(what.to_owned());
     }
 
     /// What the client is told next.
@@ -208,6 +281,16 @@ impl Handshake {
     /// All that the client has for the server is in [`Self::take_to_server`]: what it may say later is not for anybody.
     pub fn is_whole(&self) -> bool {
         self.whole
+    }
+
+    /// The name that is looked up, or was.
+    pub fn name(&self) -> Option<&Name> {
+        self.name.as_ref()
+    }
+
+    /// The request came with bytes for the server.
+    pub fn has_spoken(&self) -> bool {
+        self.spoke
     }
 
     fn push(&mut self, bytes: &[u8], rules: &Rules) -> Next {
@@ -262,6 +345,7 @@ impl Handshake {
             return self.refuse(&Outcome::Busy, Ending::Busy);
         }
         self.to_server = rules.header(self.known.client.ip(), self.local, &self.carried);
+        self.spoke = !upstream.is_empty();
         self.to_server.extend(upstream);
         self.whole = whole;
         match host {
@@ -288,28 +372,52 @@ impl Handshake {
 
     /// The next address that may be connected to.
     fn try_next(&mut self, rules: &Rules) -> Next {
-        let port = self.known.asked.as_ref().map_or(0, |asked| asked.port);
+        let port = self.port();
         while let Some(ip) = self.untried.next() {
             let address = SocketAddr::new(ip, port);
             match rules.decide(address, self.name.as_ref()) {
                 decision @ Decision::Blocked(_) => {
                     if self.failure.is_none() {
-                        self.known.decision = decision;
+                        if self.tried.is_empty() {
+                            self.known.decision = decision;
+                        }
                         self.failure = Some((self.blocked(), Ending::Blocked));
                     }
                 }
                 decision => {
-                    self.known.decision = decision;
+                    let decision = match (&self.by_alias, decision) {
+                        (Some(noted), Decision::Allowed) => noted.clone(),
+                        (_, decision) => decision,
+                    };
+                    self.known.decision = decision.clone();
                     self.known.server = Some(address);
+                    self.tried.push((address, decision));
                     return Next::Connect(address);
                 }
             }
+        }
+        if !self.tried.is_empty() {
+            return Next::Await;
         }
         let (outcome, ending) = self
             .failure
             .take()
             .unwrap_or((Outcome::NameUnknown, Ending::Unreachable));
         self.refuse(&outcome, ending)
+    }
+
+    /// An address is not tried any more: what is known from now on is of this one, until the next is tried.
+    fn leave(&mut self, address: SocketAddr) {
+        let place = self.tried().position(|tried| tried == address);
+        if let Some(place) = place {
+            let (address, decision) = self.tried.remove(place);
+            self.known.server = Some(address);
+            self.known.decision = decision;
+        }
+    }
+
+    fn port(&self) -> u16 {
+        self.known.asked.as_ref().map_or(0, |asked| asked.port)
     }
 
     /// Which entry of which file it is, is for the log: clients are not told how the lists are kept.
@@ -331,6 +439,22 @@ impl Handshake {
         }
         Next::Refuse(ending)
     }
+}
+
+/// The same addresses, families in turn, the family of the first one first (RFC 8305, section 4).
+fn interleaved(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let first = addresses.first().is_some_and(IpAddr::is_ipv4);
+    let (mut one, mut other): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv4() == first);
+    one.reverse();
+    other.reverse();
+    let mut all = Vec::with_capacity(one.len() + other.len());
+    while !(one.is_empty() && other.is_empty()) {
+        all.extend(one.pop());
+        all.extend(other.pop());
+    }
+    all
 }
 
 #[cfg(test)]

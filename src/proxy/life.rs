@@ -5,6 +5,10 @@
 //!      |            |           |  ^ next address |
 //!      +------------+-----------+--+--------------+--> Lingering
 //! ```
+//!
+//! Resolving and connecting share one deadline, however many addresses a name has. While addresses are left, the next
+//! one is tried beside the others after [`ATTEMPT_DELAY`]. The first server of a connection has a socket by right; those beside it
+//! need a permit, and without one the oldest address gives way.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,10 +16,9 @@ use std::time::Duration;
 use super::facts::{Ending, Facts};
 use super::handshake::{Handshake, Next};
 use super::lot::BUFFER;
-use super::options::{LINGER, Timeouts};
+use super::options::{ATTEMPT_DELAY, ATTEMPT_LEAST, ENDED_GRACE, LINGER, REFUSAL, Timeouts};
 use super::relay::{Counts, Relay, Side, Verdict};
-use super::rules::Rules;
-use super::shared::Place;
+use super::shared::Permit;
 use super::shop::Shop;
 use super::slab::Key;
 use super::tally::Tally;
@@ -23,6 +26,7 @@ use super::timers::{Timer, Timers};
 use crate::host::Name;
 use crate::sys::clock::realtime_ns;
 use crate::sys::endpoint::{Endpoint, Peer};
+use crate::sys::tcp::Unread;
 
 /// Where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +56,18 @@ pub(super) struct Life {
     pub(super) relay: Relay,
     timer: Timer,
     /// Among the connections that are allowed at once, unless it is one too many.
-    place: Option<Place>,
+    place: Option<Permit>,
     accepted: u64,
     connected: Option<u64>,
+    /// When the server has to be connected.
+    deadline: u64,
+    /// When the last address was begun to be tried, and when to look whether to try the next.
+    tried: u64,
+    look: u64,
+    /// For the servers that are tried beside another one.
+    spares: Vec<Permit>,
+    /// The client has ended without a word, and its server has a little longer.
+    ended: bool,
     /// Bytes that are counted already, to the server and to the client.
     moved: [u64; 2],
     half_closed: bool,
@@ -64,6 +77,10 @@ pub(super) struct Life {
 pub(super) enum Lapse {
     /// The handshake goes on like this.
     Next(Next),
+    /// This address is to be given up, for [`Handshake::gave_up`].
+    GiveUp(SocketAddr),
+    /// Nothing is to be done yet.
+    Waits,
     /// It is over.
     Over(Ending),
 }
@@ -81,7 +98,7 @@ impl Life {
     pub(super) fn new<M>(
         from: Peer,
         local: Option<Endpoint>,
-        place: Option<Place>,
+        place: Option<Permit>,
         shop: &Shop<M>,
         now: u64,
     ) -> Self {
@@ -94,6 +111,11 @@ impl Life {
             place,
             accepted: now,
             connected: None,
+            deadline: 0,
+            tried: 0,
+            look: 0,
+            spares: Vec::new(),
+            ended: false,
             moved: [0; 2],
             half_closed: false,
         }
@@ -102,8 +124,7 @@ impl Life {
     /// Goes over to a phase, whose deadline begins: until then.
     pub(super) fn enter<M>(&mut self, phase: Phase, key: Key, shop: &mut Shop<M>, now: u64) -> u64 {
         self.phase = phase;
-        let after = self.patience(&shop.timeouts);
-        let until = now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+        let until = later(now, self.patience(&shop.timeouts));
         shop.timers.set(key, &mut self.timer, until);
         until
     }
@@ -122,9 +143,77 @@ impl Life {
 
     /// Has `name` looked up.
     pub(super) fn resolve<M>(&mut self, name: Name, key: Key, shop: &mut Shop<M>, now: u64) {
-        let until = self.enter(Phase::Resolving, key, shop, now);
+        self.deadline = self.enter(Phase::Resolving, key, shop, now);
         shop.tally.looked_up();
-        shop.resolver.ask(name, key, until, &shop.inbox);
+        let client = self.handshake.known.client.ip().map(|client| client.ip());
+        shop.resolver.ask(name, client, key, &shop.inbox);
+    }
+
+    /// Another address is tried.
+    pub(super) fn connect<M>(&mut self, key: Key, shop: &mut Shop<M>, now: u64) {
+        if !matches!(self.phase, Phase::Resolving | Phase::Connecting) {
+            self.deadline = later(now, shop.timeouts.connect);
+        }
+        self.phase = Phase::Connecting;
+        self.tried = now;
+        self.look = now.saturating_add(ATTEMPT_DELAY);
+        self.await_servers(key, shop);
+    }
+
+    /// Nothing but the addresses that are tried already, and the next one in time.
+    pub(super) fn await_servers<M>(&mut self, key: Key, shop: &mut Shop<M>) {
+        let tried = self.handshake.tried().len();
+        self.spares.truncate(tried.saturating_sub(1));
+        let until = match self.handshake.has_more() {
+            true => self.deadline.min(self.look),
+            false => self.deadline,
+        };
+        shop.timers.set(key, &mut self.timer, until);
+    }
+
+    /// No address has answered yet: has the next one tried beside the others.
+    fn hurry<M>(&mut self, key: Key, shop: &mut Shop<M>, now: u64) -> Lapse {
+        let lapse = match (self.handshake.has_more(), shop.shared.spare()) {
+            (true, Some(spare)) => {
+                self.spares.push(spare);
+                return Lapse::Next(self.handshake.hurry(&shop.rules));
+            }
+            (true, None) if now >= self.tried.saturating_add(ATTEMPT_LEAST) => {
+                let oldest = self.handshake.tried().next();
+                oldest.map_or(Lapse::Waits, Lapse::GiveUp)
+            }
+            _ => Lapse::Waits,
+        };
+        self.look = now.saturating_add(ATTEMPT_DELAY);
+        self.await_servers(key, shop);
+        lapse
+    }
+
+    /// What the end of a client comes to that has no server yet, where its connection has this to read. A reset ends it
+    /// at once. One that ended and said nothing for a server has most likely left, and is given up unless its server
+    /// is there in a moment.
+    pub(super) fn client_ended<M>(
+        &mut self,
+        unread: Unread,
+        key: Key,
+        shop: &mut Shop<M>,
+        now: u64,
+    ) -> Option<Ending> {
+        let spoke = self.handshake.has_spoken() || self.relay.to_server.counts().fills > 0;
+        match unread {
+            Unread::Broken => {
+                self.handshake.hung_up(Ending::ClientReset);
+                return Some(Ending::ClientReset);
+            }
+            // It may only listen from now on.
+            Unread::End if !spoke && !self.ended => {
+                self.ended = true;
+                self.deadline = self.deadline.min(now.saturating_add(ENDED_GRACE));
+                self.await_servers(key, shop);
+            }
+            Unread::End | Unread::Data | Unread::Nothing => {}
+        }
+        None
     }
 
     /// What the handshake has for the client, of which the relay knows from now on.
@@ -141,15 +230,16 @@ impl Life {
         first
     }
 
-    /// The server is there, connected from where `local` tells.
+    /// The server is there, at this address, connected from this one.
     pub(super) fn connected<M>(
         &mut self,
-        local: impl FnOnce() -> Option<SocketAddr>,
+        (server, local): (SocketAddr, SocketAddr),
         key: Key,
         shop: &mut Shop<M>,
         now: u64,
     ) {
-        self.handshake.connected(local);
+        self.handshake.connected(server, local);
+        self.spares.clear();
         if self.handshake.is_whole() {
             self.relay.to_server.ended();
         }
@@ -179,17 +269,32 @@ impl Life {
     }
 
     /// Its deadline has passed.
-    pub(super) fn expired(&mut self, rules: &Rules) -> Lapse {
+    pub(super) fn expired<M>(&mut self, key: Key, shop: &mut Shop<M>, now: u64) -> Lapse {
         Lapse::Next(match self.phase {
             Phase::Hearing => self.handshake.request_timed_out(),
-            Phase::Resolving => self.handshake.lookup_timed_out(),
-            Phase::Connecting => self.handshake.connect_timed_out(rules),
+            Phase::Resolving | Phase::Connecting if self.ended && now >= self.deadline => {
+                self.handshake.hung_up(Ending::Left);
+                return Lapse::Over(Ending::Left);
+            }
+            Phase::Resolving => {
+                self.forget(key, shop);
+                self.handshake.lookup_timed_out()
+            }
+            Phase::Connecting if now < self.deadline => return self.hurry(key, shop, now),
+            Phase::Connecting => self.handshake.connect_timed_out(),
             Phase::Relaying if self.awaits_an_end() => {
                 return Lapse::Over(Ending::HalfClosedTimeout);
             }
             Phase::Relaying => return Lapse::Over(Ending::IdleTimeout),
             Phase::Lingering { ending, .. } => return Lapse::Over(ending),
         })
+    }
+
+    /// Its name is not to be looked up any more.
+    fn forget<M>(&mut self, key: Key, shop: &mut Shop<M>) {
+        if let (Phase::Resolving, Some(name)) = (self.phase, self.handshake.name()) {
+            shop.resolver.forget(name.clone(), key, &shop.inbox);
+        }
     }
 
     /// Its timer came up: whether it is due.
@@ -199,7 +304,19 @@ impl Life {
 
     /// It has no deadline any more.
     pub(super) fn stop<M>(&mut self, key: Key, shop: &mut Shop<M>) {
+        self.forget(key, shop);
         shop.timers.clear(key, &mut self.timer);
+    }
+
+    /// It is refused, as one too many, and may give way to another: it was told so, or had its time to say in which
+    /// protocol. Otherwise when that time is over.
+    pub(super) fn gives_way(&self, now: u64) -> Result<(), u64> {
+        let until = self.accepted.saturating_add(REFUSAL);
+        match self.phase {
+            Phase::Lingering { .. } if self.relay.to_client.held() == 0 => Ok(()),
+            _ if until <= now => Ok(()),
+            _ => Err(until),
+        }
     }
 
     /// It is one too many, and refused for that.
@@ -260,4 +377,9 @@ impl Life {
             false => self.relay.is_half_closed(),
         }
     }
+}
+
+/// So long after `now`, in ns.
+fn later(now: u64, after: Duration) -> u64 {
+    now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX))
 }

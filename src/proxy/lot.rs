@@ -30,15 +30,15 @@ pub(super) fn turn(ready: usize) -> usize {
 pub(super) fn measured(
     relay: &mut Relay,
     direction: Direction,
-    sink: &impl AsFd,
+    sink: Option<&impl AsFd>,
     most: usize,
 ) -> usize {
     let flow = relay.flow(direction);
     if !(flow.is_full() && (flow.counts().fills + 1).is_power_of_two()) {
         return most;
     }
-    let lot = match tcp::segment(sink) {
-        Ok(segment @ 1..=BUFFER) => BUFFER / segment * segment,
+    let lot = match sink.map(tcp::segment) {
+        Some(Ok(segment @ 1..=BUFFER)) => BUFFER / segment * segment,
         _ => BUFFER,
     };
     flow.set_lot(lot);

@@ -9,6 +9,7 @@
 //! the [`options`], and the [`facts`] that are left of a connection, which go into a [`log`]. What a proxy tells a monitor are
 //! its [`metrics`], over a [`status`] server.
 
+pub mod capacity;
 mod epoll;
 pub mod facts;
 pub mod handshake;

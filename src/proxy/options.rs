@@ -13,8 +13,21 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// Bytes of a request that are read at once.
 pub(super) const REQUEST: usize = 4_096;
 
-/// Clients too many that are told so at once. Those beyond are reset.
-pub(super) const REFUSALS: usize = 64;
+/// How long a client over the limit has to say in which protocol it is to be told so, in ns, while others over the limit
+/// wait.
+pub(super) const REFUSAL: u64 = 1_000_000_000;
+
+/// How long an address of a name is waited for before the next one is tried beside it, in ns: the "Connection Attempt
+/// Delay" of RFC 8305, section 5.
+pub(super) const ATTEMPT_DELAY: u64 = 250_000_000;
+
+/// How long an address is waited for, in ns, where there is no socket to try the next one beside it: a lost SYN is sent
+/// again after a second (RFC 6298).
+pub(super) const ATTEMPT_LEAST: u64 = 1_000_000_000;
+
+/// How long a client that ended and said nothing for a server is waited with for that server, in ns. Nearly all have hung
+/// up; one that only listens may end at once, and most servers are connected by then.
+pub(super) const ENDED_GRACE: u64 = 250_000_000;
 
 /// How long nothing is accepted after file descriptors or memory ran out, in ns, unless a connection ends before.
 pub(super) const PAUSE: u64 = 100_000_000;
@@ -65,7 +78,7 @@ impl Default for Options {
 pub struct Timeouts {
     /// For the client to say what it wants, to the last byte.
     pub request: Duration,
-    /// For a name to be looked up, and then for the server to answer connect(2), at each address that is tried.
+    /// For a name to be looked up and for the server to answer connect(2), at whichever address.
     pub connect: Duration,
     /// For either end to say anything.
     pub idle: Duration,

@@ -1,36 +1,54 @@
-//! Names to addresses, off the event loops: getaddrinfo(3) blocks, so threads of its own wait for it.
+//! Names to addresses, for all threads of a proxy: one thread of its own waits for all name servers at once.
 //!
-//! Threads are started when all others are busy, and bounded; what waits longer than its client does is thrown away unasked.
+//! ```text
+//!   event loop -- ask, forget --> lookups: who waits for what (pure) --> system: hosts, name servers, getaddrinfo(3)
+//!        ^                              |
+//!        +---- inbox, eventfd ----------+
+//! ```
+//!
+//! A lookup is a few bytes and a UDP socket that is given up the moment the last client that waits for it is gone, so
+//! names whose servers are silent hold nothing that other names need. getaddrinfo(3) cannot be given up: each silent
+//! name would hold a thread for as long as resolv.conf(5) says, 10 s by default.
 
-use std::collections::VecDeque;
+mod lookups;
+mod system;
+
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{AbortHandle, JoinSet};
+
+use self::lookups::{Asked, Lookups};
+use self::system::System;
 use super::slab::Key;
 use crate::host::Name;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::wake::Wake;
 
-/// Lookups at once. Each may take as long as resolv.conf(5) says, 10 s by default where nobody answers.
-const THREADS: usize = 32;
+/// What a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Resolved {
+    /// Each address once, in the order in which they are to be tried.
+    pub addresses: Vec<IpAddr>,
+    /// The names that the requested one is an alias of (CNAME), as far as the name servers named them.
+    pub aliases: Vec<Name>,
+}
 
-/// Questions that may wait for one of them. Clients that hang up leave theirs behind until it comes to their turn.
-const QUEUE: usize = 10_000;
+/// The outcome of a lookup, or a sentence that says why there is none.
+pub type Answer = Result<Resolved, String>;
 
 /// Where one thread's answers arrive.
 #[derive(Debug)]
 pub struct Inbox {
-    answers: Mutex<Vec<Answer>>,
+    answers: Mutex<Vec<(Key, Answer)>>,
     wake: Wake,
 }
 
-/// Whose name it was, and the addresses it has.
-pub type Answer = (Key, io::Result<Vec<IpAddr>>);
-
 impl Inbox {
-    /// Its thread is woken by this.
+    /// The thread that takes the answers is woken by `wake`.
     pub fn new(wake: Wake) -> Self {
         Self {
             answers: Mutex::default(),
@@ -38,105 +56,14 @@ impl Inbox {
         }
     }
 
-    fn put(&self, key: Key, answer: io::Result<Vec<IpAddr>>) {
+    fn put(&self, key: Key, answer: Answer) {
         locked(&self.answers).push((key, answer));
         self.wake.wake();
     }
 
     /// The answers that came since.
-    pub fn take(&self) -> Vec<Answer> {
+    pub fn take(&self) -> Vec<(Key, Answer)> {
         std::mem::take(&mut *locked(&self.answers))
-    }
-}
-
-struct Question {
-    name: Name,
-    key: Key,
-    /// Nobody waits for the answer after this, in ns of [`monotonic_ns`].
-    until: u64,
-    to: Arc<Inbox>,
-}
-
-#[derive(Default)]
-struct Desk {
-    queue: VecDeque<Question>,
-    threads: usize,
-    idle: usize,
-    closed: bool,
-}
-
-/// Looks names up. All threads of a proxy share one.
-#[derive(Clone, Default)]
-pub struct Resolver(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    desk: Mutex<Desk>,
-    more: Condvar,
-}
-
-impl Resolver {
-    /// Looks `name` up for `key`; the answer comes by `to`, unless that takes longer than `until`.
-    pub fn ask(&self, name: Name, key: Key, until: u64, to: &Arc<Inbox>) {
-        let mut desk = locked(&self.0.desk);
-        if desk.queue.len() >= QUEUE {
-            drop(desk);
-            return to.put(
-                key,
-                Err(io::Error::other("too many names wait to be looked up")),
-            );
-        }
-        desk.queue.push_back(Question {
-            name,
-            key,
-            until,
-            to: Arc::clone(to),
-        });
-        if desk.idle < desk.queue.len() && desk.threads < THREADS {
-            let shared = Arc::clone(&self.0);
-            let started = thread::Builder::new()
-                .name("lookup".to_owned())
-                .spawn(move || shared.work());
-            // Without a thread the question waits for another one, or for its client's patience to end.
-            desk.threads += usize::from(started.is_ok());
-        }
-        drop(desk);
-        self.0.more.notify_one();
-    }
-
-    /// Nobody will ask any more: threads end as soon as they are free.
-    pub fn close(&self) {
-        let mut desk = locked(&self.0.desk);
-        desk.closed = true;
-        desk.queue.clear();
-        drop(desk);
-        self.0.more.notify_all();
-    }
-}
-
-impl Shared {
-    fn work(&self) {
-        while let Some(question) = self.next() {
-            if question.until < monotonic_ns() {
-                continue;
-            }
-            question.to.put(question.key, addresses(&question.name));
-        }
-    }
-
-    fn next(&self) -> Option<Question> {
-        let mut desk = locked(&self.desk);
-        loop {
-            if desk.closed {
-                return None;
-            }
-            if let Some(question) = desk.queue.pop_front() {
-                return Some(question);
-            }
-            desk.idle += 1;
-            desk = self.more.wait(desk).unwrap_or_else(PoisonError::into_inner);
-            desk.idle -= 1;
-        }
     }
 }
 
@@ -145,61 +72,162 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Each address once, in the order of RFC 6724.
-fn addresses(name: &Name) -> io::Result<Vec<IpAddr>> {
-    let mut addresses = Vec::new();
-    for address in (name.as_str(), 0).to_socket_addrs()? {
-        if !addresses.contains(&address.ip()) {
-            addresses.push(address.ip());
+/// Who waits for an answer.
+#[derive(Debug, Clone)]
+struct Waiter {
+    key: Key,
+    to: Arc<Inbox>,
+}
+
+impl PartialEq for Waiter {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key && Arc::ptr_eq(&self.to, &other.to)
+    }
+}
+
+enum Command {
+    Ask {
+        name: Name,
+        client: Option<IpAddr>,
+        waiter: Waiter,
+    },
+    Forget {
+        name: Name,
+        waiter: Waiter,
+    },
+    Close,
+}
+
+/// Looks names up. All threads of a proxy share one.
+#[derive(Clone)]
+pub struct Resolver(Arc<Shared>);
+
+struct Shared {
+    /// Lookups at once.
+    most: usize,
+    /// To the resolver's thread, which is started for the first name; the reason where that failed.
+    thread: OnceLock<Result<UnboundedSender<Command>, String>>,
+}
+
+impl Resolver {
+    /// A resolver that looks up to `most` names up at once.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Shared {
+            most,
+            thread: OnceLock::new(),
+        }))
+    }
+
+    /// Looks `name` up for a connection of `client`; the answer comes by `to`. All who have no address are one client.
+    pub fn ask(&self, name: Name, client: Option<IpAddr>, key: Key, to: &Arc<Inbox>) {
+        let waiter = Waiter {
+            key,
+            to: Arc::clone(to),
+        };
+        let most = self.0.most;
+        let thread = self.0.thread.get_or_init(|| {
+            start(most, System::new())
+                .map_err(|error| format!("the resolver could not be started: {error}"))
+        });
+        let refused = match thread {
+            Ok(thread) => match thread.send(Command::Ask {
+                name,
+                client,
+                waiter,
+            }) {
+                Ok(()) => return,
+                Err(_) => "the resolver is closed".to_owned(),
+            },
+            Err(reason) => reason.clone(),
+        };
+        to.put(key, Err(refused));
+    }
+
+    /// The connection `key` does not wait for `name` any more.
+    pub fn forget(&self, name: Name, key: Key, to: &Arc<Inbox>) {
+        if let Some(Ok(thread)) = self.0.thread.get() {
+            let to = Arc::clone(to);
+            // A thread that has ended waits for nothing.
+            let _ = thread.send(Command::Forget {
+                name,
+                waiter: Waiter { key, to },
+            });
         }
     }
-    Ok(addresses)
+
+    /// Ends the resolver's thread; questions that come later are refused.
+    pub fn close(&self) {
+        if let Some(Ok(thread)) = self.0.thread.get() {
+            let _ = thread.send(Command::Close);
+        }
+    }
+}
+
+/// # Errors
+/// As epoll_create1(2) and pthread_create(3).
+fn start(most: usize, system: System) -> io::Result<UnboundedSender<Command>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(system::BLOCKING)
+        .build()?;
+    let (sender, receiver) = unbounded_channel();
+    thread::Builder::new()
+        .name("resolver".to_owned())
+        .spawn(move || {
+            runtime.block_on(serve(receiver, system, most));
+            // A call of getaddrinfo(3) is not waited for.
+            runtime.shutdown_background();
+        })?;
+    Ok(sender)
+}
+
+/// A lookup that ends when it is dropped.
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn serve(mut commands: UnboundedReceiver<Command>, mut system: System, most: usize) {
+    let mut lookups: Lookups<Waiter, Task> = Lookups::new(most);
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(Command::Ask { name, client, waiter }) => {
+                    let start = |name: &Name| {
+                        let (servers, name) = (system.servers(), name.clone());
+                        Task(tasks.spawn(async move {
+                            let answer = servers.look_up(&name).await;
+                            (name, answer)
+                        }))
+                    };
+                    match lookups.ask(name, client, waiter, monotonic_ns(), start) {
+                        Asked::Waits => {}
+                        Asked::Remembered(waiter, answer) => waiter.to.put(waiter.key, answer),
+                        Asked::Displaced(waiters, answer) => deliver(waiters, &answer),
+                    }
+                }
+                Some(Command::Forget { name, waiter }) => lookups.forget(&name, &waiter),
+                Some(Command::Close) | None => return,
+            },
+            Some(done) = tasks.join_next() => {
+                // One that was given up is an error, and nobody waits for it.
+                if let Ok((name, answer)) = done {
+                    deliver(lookups.finished(&name, &answer, monotonic_ns()), &answer);
+                }
+            }
+        }
+    }
+}
+
+fn deliver(waiters: Vec<Waiter>, answer: &Answer) {
+    for waiter in waiters {
+        waiter.to.put(waiter.key, answer.clone());
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::slab::Slab;
-    use super::*;
-    use mio::unix::SourceFd;
-    use mio::{Events, Interest, Poll, Token};
-    use std::net::Ipv4Addr;
-    use std::os::fd::{AsFd, AsRawFd};
-    use std::time::Duration;
-
-    #[test]
-    fn many_names_are_looked_up_and_each_answer_goes_where_it_belongs() {
-        let mut poll = Poll::new().unwrap();
-        let wake = Wake::new().unwrap();
-        let mut source = SourceFd(&wake.as_fd().as_raw_fd());
-        poll.registry()
-            .register(&mut source, Token(0), Interest::READABLE)
-            .unwrap();
-        let inbox = Arc::new(Inbox::new(wake));
-        let resolver = Resolver::default();
-        let mut slab = Slab::new();
-        let name = "localhost".parse::<Name>().unwrap();
-        let mut keys: Vec<Key> = (0..100)
-            .map(|_| {
-                let key = slab.insert(Ok::<_, ()>).unwrap();
-                resolver.ask(name.clone(), key, u64::MAX, &inbox);
-                key
-            })
-            .collect();
-        let mut events = Events::with_capacity(1);
-        let mut answered = Vec::new();
-        while answered.len() < keys.len() {
-            poll.poll(&mut events, Some(Duration::from_secs(20)))
-                .unwrap();
-            assert!(!events.is_empty(), "no answer");
-            for (key, answer) in inbox.take() {
-                assert!(answer.unwrap().contains(&Ipv4Addr::LOCALHOST.into()));
-                answered.push(key);
-            }
-        }
-        keys.sort();
-        answered.sort();
-        assert_eq!(answered, keys);
-        assert!(locked(&resolver.0.desk).threads <= THREADS);
-        resolver.close();
-    }
-}
+mod tests;

@@ -114,7 +114,7 @@ impl Server {
         let files = listeners.files();
         rules.own.extend(places.iter().filter_map(Endpoint::ip));
         let rules = Arc::new(rules);
-        let resolver = Resolver::default();
+        let resolver = Resolver::new(shared.capacity.lookups);
         let (mut workers, mut wakes) = (Vec::new(), Vec::new());
         for listener in listeners.all {
             let wake = Wake::new()?;
@@ -150,6 +150,20 @@ impl Server {
     /// The rules it goes by.
     pub fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules)
+    }
+
+    /// What the limit of open files makes of `wanted` connections, where it leaves room for fewer.
+    pub fn limited(&self, wanted: usize) -> Option<String> {
+        let Shared {
+            capacity, files, ..
+        } = &*self.watch.shared;
+        let most = capacity.connections;
+        let files = (*files)?;
+        (most < wanted).then(|| {
+            format!(
+                "at most {most} connections at once, and not {wanted}: open files are limited to {files} (raise that with ulimit -n)"
+            )
+        })
     }
 
     /// A handle that tells what it does.

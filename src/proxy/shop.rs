@@ -10,10 +10,12 @@ use super::options::{Options, Timeouts};
 use super::relay::Forwarding;
 use super::resolver::{Inbox, Resolver};
 use super::rules::Rules;
+use super::shared::Shared;
 use super::slab::Key;
 use super::tally::Tally;
 use super::timers::Timers;
 use crate::sys::endpoint::Endpoint;
+use crate::sys::tcp;
 use crate::sys::wake::Wake;
 
 /// That, with the `means` of one engine.
@@ -21,6 +23,7 @@ pub(super) struct Shop<M> {
     pub(super) rules: Arc<Rules>,
     /// Where its clients come to.
     pub(super) place: Endpoint,
+    pub(super) shared: Arc<Shared>,
     pub(super) resolver: Resolver,
     pub(super) inbox: Arc<Inbox>,
     pub(super) tally: Arc<Tally>,
@@ -37,6 +40,7 @@ impl<M> Shop<M> {
     pub(super) fn new(
         rules: Arc<Rules>,
         place: Endpoint,
+        shared: Arc<Shared>,
         resolver: Resolver,
         options: &Options,
         wake: &Wake,
@@ -45,6 +49,7 @@ impl<M> Shop<M> {
         Self {
             rules,
             place,
+            shared,
             resolver,
             inbox: Arc::new(Inbox::new(wake.clone())),
             tally: Arc::default(),
@@ -65,7 +70,7 @@ impl<M> Shop<M> {
             (None, _) => None,
             (Some(_), Endpoint::Ip(_)) => {
                 let local = SockRef::from(client).local_addr()?.as_socket();
-                local.map(Endpoint::Ip)
+                local.map(|local| Endpoint::Ip(tcp::canonical(local)))
             }
             (Some(_), path) => Some(path.clone()),
         })

@@ -9,10 +9,10 @@ pub struct Key {
 }
 
 /// Generations go round after so many.
-const GENERATIONS: u32 = 1 << 28;
+const GENERATIONS: u32 = 1 << 24;
 
 impl Key {
-    /// As a number below 2^60, for epoll or io_uring to carry.
+    /// As a number below 2^56, for epoll or io_uring to carry with another byte.
     pub fn number(self) -> usize {
         ((self.generation % GENERATIONS) as usize) << 32 | self.slot as usize
     }

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::proxy;
 use super::record::{Record, SCHEMA};
+use super::store::read_journal;
 
 /// The longest file that is read, in bytes. A record with thousands of runs is far below.
 const LONGEST: u64 = 256 << 20;
@@ -92,7 +94,8 @@ pub fn write(value: &impl Serialize, mut out: impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Reads the record in the file at `path`, or in the `run.json` of the folder at `path`.
+/// Reads the record in the file at `path`, or in the `run.json` of the folder at `path`. Of a command that was killed, runs that
+/// are beside `run.json` and not in it yet are read too.
 ///
 /// # Errors
 /// [`ReadError`], which names the file and what is wrong with it.
@@ -108,7 +111,20 @@ pub fn read(path: &Path) -> Result<Saved, ReadError> {
     if text.len() as u64 > LONGEST {
         return Err(ReadError::TooLong { path });
     }
-    parse(&text, path)
+    let folder = path.parent().map(Path::to_owned);
+    let folder = folder.filter(|_| path.file_name().is_some_and(|name| name == "run.json"));
+    let mut saved = parse(&text, path)?;
+    if let Some(folder) = folder {
+        match &mut saved {
+            Saved::Udp(record) => add_runs(&mut record.runs, &folder),
+            Saved::Proxy(record) => add_runs(&mut record.frame.runs, &folder),
+        }
+    }
+    Ok(saved)
+}
+
+fn add_runs<R: DeserializeOwned>(runs: &mut Vec<R>, folder: &Path) {
+    runs.extend(read_journal(folder, runs.len(), LONGEST));
 }
 
 fn content(path: &Path) -> io::Result<Vec<u8>> {

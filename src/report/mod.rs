@@ -3,7 +3,7 @@
 //! [`text`] is for a person and [`json`] is the record itself. The tables are [`ledger`] (a row a run,
 //! in one file over all commands), [`intervals`] and [`packets`]; [`hgrm`] is the histogram for
 //! plotters, and [`comparison`] what the runs of several settings say of each other. [`store`] is the
-//! folder of a run that they lie in, [`output`] a file that is either whole or not there, and [`dates`]
+//! folder of a run that they lie in, [`output`] a file that is either whole or not there, [`partial`] what is neither yet, and [`dates`]
 //! how instants are written in all of them. What each column and key means is told in
 //! `results/README.md`, which a test holds to these files. [`findings`] are of no run, but `bench doctor`'s.
 //!
@@ -18,6 +18,7 @@ pub mod json;
 pub mod ledger;
 pub mod output;
 pub mod packets;
+pub mod partial;
 pub mod proxy;
 pub mod record;
 pub mod store;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempPath};
 use thiserror::Error;
 
+use super::partial::Partial;
+
 /// A file that could not be written, and why.
 #[derive(Debug, Error)]
 #[error("cannot write {}: {source}", path.display())]
@@ -30,7 +32,7 @@ pub struct Output {
     path: PathBuf,
     file: BufWriter<File>,
     /// The temporary name, and the one it is to have; `None` when it is written in place.
-    rename: Option<(TempPath, PathBuf)>,
+    rename: Option<(TempPath, PathBuf, Partial)>,
 }
 
 impl Output {
@@ -59,7 +61,11 @@ impl Output {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), None),
             Err(error) => return Err(error),
         };
-        let temporary = beside(&target)?;
+        let (temporary, partial) = Partial::file(|| {
+            let temporary = beside(&target)?;
+            let path = temporary.path().to_owned();
+            io::Result::Ok((temporary, path))
+        })?;
         if let Some(permissions) = mode {
             temporary.as_file().set_permissions(permissions)?;
         }
@@ -67,7 +73,7 @@ impl Output {
         Ok(Self {
             path: path.to_owned(),
             file: BufWriter::new(file),
-            rename: Some((temporary, target)),
+            rename: Some((temporary, target, partial)),
         })
     }
 
@@ -100,7 +106,8 @@ impl Output {
 
     fn keep(&mut self) -> io::Result<()> {
         self.file.flush()?;
-        let Some((temporary, target)) = self.rename.take() else {
+        // The name is kept until the file has its own.
+        let Some((temporary, target, _partial)) = self.rename.take() else {
             return Ok(());
         };
         // Some file systems find out only now that there is no room (close(2), NFS, quotas).

@@ -83,13 +83,21 @@ impl<W: Write> PacketsWriter<W> {
         self.hand_on()
     }
 
-    /// Writes out what is left and gives back what it wrote to.
+    /// Writes out what is left, so that the rows of a run that is over are whole.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.hand_on()?;
+        self.out.flush()
+    }
+
+    /// As [`Self::flush`], and gives back what it wrote to.
     ///
     /// # Errors
     /// Those of `out`.
     pub fn finish(mut self) -> io::Result<W> {
-        self.hand_on()?;
-        self.out.flush()?;
+        self.flush()?;
         Ok(self.out)
     }
 

@@ -7,7 +7,7 @@ mod compared;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::stats::{RingStats, ZeroCopyStats};
+use crate::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::stats::latency::{Latency, Summary};
 use crate::sys::host;
 
@@ -79,6 +79,9 @@ pub struct Run {
     pub engine: String,
     /// `lossless`, `paced` or `blast`.
     pub mode: String,
+    /// Who sent: `forward` is the client, `reverse` the server.
+    #[serde(default = "forward")]
+    pub direction: String,
     /// Whether the run reached its end and both sides' figures are here.
     pub complete: bool,
     /// How it ended: `complete`, `interrupted`, `peer_lost`, `limit` or `failed`.
@@ -149,6 +152,11 @@ pub struct Run {
     pub warnings: Vec<String>,
 }
 
+/// The direction of runs that were saved before there was another one.
+fn forward() -> String {
+    "forward".to_owned()
+}
+
 /// How many interval rows `run.json` keeps, so that it stays readable and memory flat.
 pub const MOST_INTERVALS: usize = 4_096;
 
@@ -171,6 +179,12 @@ pub struct Requested {
     pub batch: Option<usize>,
     /// `on`, `off` or `auto`.
     pub gso: String,
+    /// `on`, `off` or `auto`.
+    #[serde(default)]
+    pub df: String,
+    /// `on`, `off` or `auto`.
+    #[serde(default)]
+    pub spin: String,
     /// `off`, `splice` or `msg`.
     #[serde(default)]
     pub zerocopy: String,
@@ -187,6 +201,9 @@ pub struct Requested {
     pub rcvbuf: Option<usize>,
     /// The server, when it is another process.
     pub to: Option<String>,
+    /// Who was to send: `forward`, `reverse` or `both`.
+    #[serde(default = "forward")]
+    pub direction: String,
 }
 
 /// What was asked of io_uring.
@@ -213,12 +230,22 @@ pub struct Effective {
     pub batch: usize,
     /// Datagrams a message with GSO; 1 without.
     pub segments: usize,
-    /// Whether sends are segmented by the kernel.
+    /// Whether sends are segmented by the kernel, at the end of the run.
     pub gso: bool,
     /// Whether receives are coalesced by the kernel.
     pub gro: bool,
     /// Why GSO or GRO is off although `auto` would have taken it.
     pub offload_note: Option<String>,
+    /// What was found out about the path before the run, where full-size datagrams do not simply arrive.
+    #[serde(default)]
+    pub path_note: Option<String>,
+    /// Whether datagrams might be fragmented: `on`, `off` or `auto`.
+    #[serde(default)]
+    pub df: String,
+    /// Path MTU in bytes of IP packet, as the sender's kernel knew it at the end of the run; of several streams the
+    /// smallest.
+    #[serde(default)]
+    pub path_mtu: Option<u64>,
     /// `off`, `splice` or `msg`.
     #[serde(default)]
     pub zerocopy: String,
@@ -234,8 +261,11 @@ pub struct Effective {
     pub receiver_cpus: Option<Vec<usize>>,
     /// Datagrams the receiver grants ahead, a stream; null unless lossless.
     pub window: Option<u64>,
-    /// Whether a paced sender spins for the last stretch before a deadline.
+    /// Whether a paced sender spins for the last stretch before a deadline, at the end of the run.
     pub spin: bool,
+    /// Why `auto` did not spin, or stopped to.
+    #[serde(default)]
+    pub spin_note: Option<String>,
     /// How the two clocks were related.
     pub clock: Clock,
 }
@@ -337,6 +367,15 @@ pub struct Cpu {
     pub sender_s_per_million: Option<f64>,
     /// Receiver, both, per million datagrams received.
     pub receiver_s_per_million: Option<f64>,
+    /// Times that the scheduler gave a sender thread's CPU to another thread.
+    #[serde(default)]
+    pub sender_preemptions: Option<u64>,
+    /// Periods in which the sender's control group used up its CPU quota; null without a quota.
+    #[serde(default)]
+    pub sender_throttled_periods: Option<u64>,
+    /// How long threads of that group were stopped for it, in seconds, added up over CPUs.
+    #[serde(default)]
+    pub sender_throttled_s: Option<f64>,
 }
 
 /// What the I/O cost and what went wrong in it, over all streams.
@@ -356,6 +395,15 @@ pub struct EngineStats {
     pub send_errors: u64,
     /// The last such refusal.
     pub last_send_error: Option<i32>,
+    /// Datagrams among `lost.not_sent` that were too long for the path (`EMSGSIZE`).
+    #[serde(default)]
+    pub send_too_long: u64,
+    /// Times that segmented sends were refused, so that every datagram went as a message of its own from then on.
+    #[serde(default)]
+    pub gso_fallbacks: u64,
+    /// ICMP errors that came back to the senders' sockets.
+    #[serde(default)]
+    pub icmp: IcmpStats,
     /// Times the sender slept.
     pub send_waits: u64,
     /// Times a lossless sender ran dry and asked for credit.
@@ -376,6 +424,9 @@ pub struct EngineStats {
     pub receive_truncated: u64,
     /// Times the receiver slept.
     pub receive_waits: u64,
+    /// ICMP errors that came back to the receivers' sockets, which send credits and clock answers.
+    #[serde(default)]
+    pub receive_icmp: IcmpStats,
     /// The receivers' io_uring rings; null with other engines.
     #[serde(default)]
     pub receive_ring: Option<RingStats>,
@@ -438,4 +489,6 @@ pub struct Measured {
     pub latency: Latency,
     /// One-way latency from the intended send; empty unless paced.
     pub latency_from_intended: Latency,
+    /// The row at the end of `run.intervals` that was only known with the sender's count; no observer has seen it.
+    pub closing_row: Option<Interval>,
 }

@@ -4,7 +4,7 @@ use super::record::{
     Clock, Cpu, Effective, EngineStats, Host, Interval, Lost, Measured, Pacing, Received, Record,
     Requested, Run, SCHEMA, Stream, Traffic, UringRequested,
 };
-use crate::engine::stats::{RingStats, ZeroCopyStats};
+use crate::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::stats::latency::Latency;
 
 /// A paced run of two streams; no key of it is null and no list empty.
@@ -17,6 +17,7 @@ pub(super) fn measured() -> Measured {
     let run = Run {
         engine: "mio".into(),
         mode: "paced".into(),
+        direction: "forward".into(),
         complete: true,
         ended: "complete".into(),
         reason: Some("reached its end".into()),
@@ -64,6 +65,7 @@ pub(super) fn measured() -> Measured {
         run,
         latency,
         latency_from_intended: late,
+        closing_row: None,
     }
 }
 
@@ -107,6 +109,7 @@ pub(super) fn interval() -> Interval {
 
 fn requested() -> Requested {
     Requested {
+        direction: "forward".into(),
         bytes: Some(100_010_000),
         packets: Some(100_010),
         duration_s: Some(1.5),
@@ -115,6 +118,8 @@ fn requested() -> Requested {
         pps: Some(100_000.0),
         batch: Some(64),
         gso: "auto".into(),
+        df: "auto".into(),
+        spin: "auto".into(),
         zerocopy: "msg".into(),
         uring: Some(UringRequested {
             sqpoll: true,
@@ -131,6 +136,7 @@ fn requested() -> Requested {
 
 fn effective() -> Effective {
     Effective {
+        path_note: Some("Long datagrams do not arrive.".into()),
         chunk: 1_000,
         header: 32,
         datagram: 1_032,
@@ -140,6 +146,8 @@ fn effective() -> Effective {
         gro: false,
         zerocopy: "msg".into(),
         offload_note: Some("GRO is not offered by this kernel".into()),
+        df: "auto".into(),
+        path_mtu: Some(1_500),
         sndbuf: 425_984,
         rcvbuf: 212_992,
         streams: 2,
@@ -147,6 +155,7 @@ fn effective() -> Effective {
         receiver_cpus: Some(vec![1, 3]),
         window: Some(4_096),
         spin: true,
+        spin_note: Some("auto does not spin: it has no CPU to itself".into()),
         clock: Clock {
             source: "estimated".into(),
             offset_ns: Some(-1_234_567),
@@ -197,6 +206,9 @@ fn cpu() -> Cpu {
         receiver_system_s: Some(0.005),
         sender_s_per_million: Some(0.12),
         receiver_s_per_million: Some(0.08),
+        sender_preemptions: Some(21),
+        sender_throttled_periods: Some(22),
+        sender_throttled_s: Some(0.5),
     }
 }
 
@@ -212,6 +224,19 @@ fn ring(rearms: u64) -> RingStats {
     }
 }
 
+fn icmp(first: u64) -> IcmpStats {
+    IcmpStats {
+        port_unreachable: first,
+        host_unreachable: first + 1,
+        net_unreachable: first + 2,
+        admin_prohibited: first + 3,
+        protocol_unreachable: first + 4,
+        time_exceeded: first + 5,
+        fragmentation_needed: first + 6,
+        other: first + 7,
+    }
+}
+
 fn engine_stats() -> EngineStats {
     EngineStats {
         send_syscalls: 49,
@@ -221,6 +246,9 @@ fn engine_stats() -> EngineStats {
         send_enobufs: 5,
         send_errors: 2,
         last_send_error: Some(1),
+        send_too_long: 1,
+        gso_fallbacks: 1,
+        icmp: icmp(14),
         send_waits: 6,
         send_ring: Some(ring(0)),
         zerocopy: Some(ZeroCopyStats {
@@ -233,6 +261,7 @@ fn engine_stats() -> EngineStats {
         receive_eagain: 8,
         receive_truncated: 9,
         receive_waits: 10,
+        receive_icmp: icmp(15),
         receive_ring: Some(ring(1)),
         credits: 11,
         receiver_socket_drops: 5,

@@ -3,12 +3,18 @@
 //! It is made under a hidden name before the run, which finds out early whether there is a place to
 //! write to, and gets its own name with the first result. The row in the ledger beside it is
 //! [`super::ledger`]'s.
+//!
+//! Every run is in the folder once it is over. Its first runs are each saved by writing `run.json` and the histograms
+//! anew; of thousands that would cost the square of their number, so later ones wait in a journal beside it for their turn.
+
+mod journal;
 
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::Serialize;
 use thiserror::Error;
@@ -16,9 +22,13 @@ use thiserror::Error;
 use super::intervals::IntervalsWriter;
 use super::output::{self, Output, OutputError};
 use super::packets::PacketsWriter;
+use super::partial::{self, Partial};
 use super::record::{Measured, Record};
 use super::{comparison, dates, hgrm, json};
 use crate::stats::latency::Latency;
+use journal::{Journal, Turn};
+
+pub(super) use journal::read as read_journal;
 
 /// How often another id is tried when the name is taken. Even two in a row mean that something else
 /// is wrong: there are two thousand million ids a second.
@@ -58,8 +68,14 @@ pub struct Store {
     saved: bool,
     /// The folders around it that were made for this one, the innermost first.
     made: Vec<PathBuf>,
+    /// Until something is saved.
+    partial: Option<Partial>,
     /// Of all runs saved so far, under their files' names.
     merged: Vec<(String, Latency)>,
+    /// Runs that `run.json` and the histograms do not have yet.
+    journal: Journal,
+    /// When they are written again.
+    turn: Turn,
 }
 
 impl Store {
@@ -69,15 +85,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Create`] or [`StoreError::Write`], with nothing left behind.
     pub fn create(out_dir: &Path, kind: &str, started_ns: u64) -> Result<Self, StoreError> {
-        let made: Vec<PathBuf> = out_dir
-            .ancestors()
-            .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
-            .map(Path::to_owned)
-            .collect();
-        let claimed = fs::create_dir_all(out_dir)
-            .map_err(|source| cannot_create(out_dir, source))
-            .and_then(|()| claim(out_dir, kind, started_ns));
-        let (hidden, path) = match claimed {
+        let made = partial::missing(out_dir);
+        let claimed = Partial::folder(&made, || {
+            fs::create_dir_all(out_dir)
+                .map_err(|source| cannot_create(out_dir, source))
+                .and_then(|()| claim(out_dir, kind, started_ns))
+                .map(|(hidden, path)| ((hidden.clone(), path), hidden))
+        });
+        let ((hidden, path), partial) = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
                 remove(None, &made);
@@ -89,7 +104,10 @@ impl Store {
             path,
             saved: false,
             made,
+            partial: Some(partial),
             merged: Vec::new(),
+            journal: Journal::default(),
+            turn: Turn::default(),
         };
         store.prove()?;
         Ok(store)
@@ -125,8 +143,8 @@ impl Store {
         PacketsWriter::new(file).map_err(|error| self.unwritten("packets.csv", error))
     }
 
-    /// Writes `run.json` with `record`, and the histograms of all runs of its setting saved so far and
-    /// of `last`, which is the last of `record.runs`. Call it after each run.
+    /// Saves the last of `record.runs`, of which `last` is the measurement. Call it after each run, and [`Self::finish`]
+    /// after the last.
     ///
     /// # Errors
     /// Any [`StoreError`], a full disk among them. What was saved before is still there then, and
@@ -138,54 +156,98 @@ impl Store {
         if !intended.is_empty() {
             all.push((histogram_name("latency-intended", setting), intended));
         }
-        self.save_with(record, &all)
+        self.save_with(record, &record.runs, &all)
     }
 
-    /// As [`Self::save`], of any kind of record, with these histograms under these names; each is merged with those that had the
-    /// name before.
+    /// As [`Self::save`], of any kind of record with `runs`, with these histograms under these names; each is merged with
+    /// those that had the name before.
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub fn save_with(
+    pub fn save_with<R: Serialize>(
         &mut self,
         record: &impl Serialize,
+        runs: &[R],
         histograms: &[(String, &Latency)],
     ) -> Result<(), StoreError> {
-        self.put("run.json", |out| json::write(record, out))?;
-        let mut merged = self.merged.clone();
-        for (name, latency) in histograms {
-            let at = merged.iter().position(|(of, _)| of == name);
-            let at = at.unwrap_or_else(|| {
-                merged.push((name.clone(), Latency::new()));
-                merged.len() - 1
-            });
-            let (_, all) = &mut merged[at];
-            all.merge(latency);
-            self.put(name, |out| hgrm::write(all, out))?;
+        let began = Instant::now();
+        let turn = self.turn.has_come(runs.len(), began);
+        if !turn && let Some(last) = runs.last() {
+            let folder = self.folder().to_owned();
+            let added = self.journal.add(&folder, runs.len() - 1, last);
+            added.map_err(|error| self.unwritten(journal::NAME, error))?;
         }
-        self.show()?;
-        self.merged = merged;
-        Ok(())
+        let before = turn.then(|| self.merged.clone());
+        for (name, latency) in histograms {
+            let at = self.merged.iter().position(|(of, _)| of == name);
+            let at = at.unwrap_or_else(|| {
+                self.merged.push((name.clone(), Latency::new()));
+                self.merged.len() - 1
+            });
+            if let Some((_, all)) = self.merged.get_mut(at) {
+                all.merge(latency);
+            }
+        }
+        let Some(before) = before else {
+            return Ok(());
+        };
+        let changed: Vec<&str> = histograms.iter().map(|(name, _)| &name[..]).collect();
+        let saved = self.write(record, |name| changed.contains(&name));
+        if saved.is_err() {
+            // The run is not saved, and may be saved again.
+            self.merged = before;
+        }
+        saved?;
+        self.turn.over(began, Instant::now());
+        self.show()
     }
 
-    /// Writes `run.json` with the comparison in `record`, and that as `comparison.csv`. Call it when
-    /// all runs are saved.
+    /// Writes `run.json` with `record`, and the histograms that `changed`.
+    fn write(
+        &mut self,
+        record: &impl Serialize,
+        changed: impl Fn(&str) -> bool,
+    ) -> Result<(), StoreError> {
+        self.put("run.json", |out| json::write(record, out))?;
+        let behind = self.journal.has_runs();
+        for (name, all) in &self.merged {
+            if behind || changed(name) {
+                self.put(name, |out| hgrm::write(all, out))?;
+            }
+        }
+        let folder = self.folder().to_owned();
+        let cleared = self.journal.clear(&folder);
+        cleared.map_err(|error| self.unwritten(journal::NAME, error))
+    }
+
+    /// Writes whatever is still to be written of `record`. Call it when all runs are saved.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn finish(&mut self, record: &impl Serialize) -> Result<(), StoreError> {
+        match self.journal.has_runs() {
+            true => self.write(record, |_| false),
+            false => Ok(()),
+        }
+    }
+
+    /// As [`Self::finish`], with the comparison in `record`, and that as `comparison.csv`.
     ///
     /// # Errors
     /// As [`Self::save`].
     pub fn save_comparison(&mut self, record: &Record) -> Result<(), StoreError> {
-        self.put("run.json", |out| json::to_writer(record, out))?;
+        self.save_record(record)?;
         self.put("comparison.csv", |out| {
             comparison::write(&record.comparison, out)
         })
     }
 
-    /// Writes `run.json` anew, with what came last.
+    /// As [`Self::finish`], with what is in `record` beside its runs.
     ///
     /// # Errors
     /// As [`Self::save`].
     pub fn save_record(&mut self, record: &impl Serialize) -> Result<(), StoreError> {
-        self.put("run.json", |out| json::write(record, out))
+        self.write(record, |_| false)
     }
 
     /// Gives the folder its own name, the first time.
@@ -199,6 +261,7 @@ impl Store {
             source,
         })?;
         self.saved = true;
+        self.partial = None;
         Ok(())
     }
 
@@ -303,191 +366,4 @@ fn cannot_create(path: &Path, source: io::Error) -> StoreError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::packets::PacketRow;
-    use crate::report::sample;
-    use std::os::unix::fs::symlink;
-
-    const STARTED: u64 = 1_795_356_301_000_000_000;
-
-    fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    /// Of a command that compares nothing.
-    fn alone() -> Measured {
-        let mut measured = sample::measured();
-        measured.run.setting = None;
-        measured
-    }
-
-    fn saved(folder: &Path) -> Record {
-        match json::read(folder).unwrap() {
-            json::Saved::Udp(record) => record,
-            json::Saved::Proxy(_) => panic!("it is of bench udp"),
-        }
-    }
-
-    #[test]
-    fn an_aborted_command_leaves_no_junk() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("results");
-        let mut store = Store::create(&out, "udp", STARTED).unwrap();
-        assert_eq!(names(&out).len(), 1);
-        assert!(names(&out)[0].starts_with(".20261122T140501Z-udp-"));
-        let _open = store.intervals().unwrap();
-        drop(store);
-        assert!(!out.exists());
-
-        fs::create_dir(&out).unwrap();
-        drop(Store::create(&out, "udp", STARTED).unwrap());
-        assert!(out.exists(), "it was not the store that made it");
-    }
-
-    #[test]
-    fn a_saved_run_has_all_its_files() {
-        let out = tempfile::tempdir().unwrap();
-        let mut store = Store::create(out.path(), "udp", STARTED).unwrap();
-        let mut intervals = store.intervals().unwrap();
-        let mut packets = store.packets().unwrap();
-        let measured = alone();
-        for run in 0..2 {
-            intervals.row(run, &sample::interval()).unwrap();
-            let row = PacketRow {
-                stream: 0,
-                sequence: 1,
-                sent_ns: 2,
-                received_ns: 3,
-            };
-            packets.row(run, &row).unwrap();
-            let runs = vec![measured.run.clone(); run + 1];
-            store.save(&sample::record(runs), &measured).unwrap();
-        }
-        intervals.finish().unwrap().finish().unwrap();
-        packets.finish().unwrap().finish().unwrap();
-        let path = store.path().to_owned();
-        drop(store);
-
-        assert_eq!(names(out.path()).len(), 1);
-        assert_eq!(
-            names(&path),
-            [
-                "intervals.csv",
-                "latency-intended.hgrm",
-                "latency.hgrm",
-                "packets.csv",
-                "run.json"
-            ]
-        );
-        assert_eq!(saved(&path).runs.len(), 2);
-        let text = |name| fs::read_to_string(path.join(name)).unwrap();
-        assert!(text("latency.hgrm").contains("Total count    =         2000]"));
-        assert!(text("latency-intended.hgrm").contains("Total count    =         2002]"));
-        assert_eq!(text("intervals.csv").lines().count(), 3);
-        assert!(text("packets.csv").ends_with("\n0,0,1,2,3,1\n1,0,1,2,3,1\n"));
-    }
-
-    #[test]
-    fn each_setting_compared_has_histograms_of_its_own() {
-        let out = tempfile::tempdir().unwrap();
-        let mut store = Store::create(out.path(), "udp", STARTED).unwrap();
-        let mut runs = Vec::new();
-        for setting in ["mio", "uring, batch 1.5k", "mio"] {
-            let mut measured = sample::measured();
-            measured.run.setting = Some(setting.into());
-            runs.push(measured.run.clone());
-            store
-                .save(&sample::record(runs.clone()), &measured)
-                .unwrap();
-        }
-        let mut record = sample::record(runs);
-        record.comparison = comparison::within(&record.runs, &comparison::Latencies::default());
-        store.save_comparison(&record).unwrap();
-        assert_eq!(
-            names(store.path()),
-            [
-                "comparison.csv",
-                "latency-intended-mio.hgrm",
-                "latency-intended-uring-batch-1.5k.hgrm",
-                "latency-mio.hgrm",
-                "latency-uring-batch-1.5k.hgrm",
-                "run.json"
-            ]
-        );
-        let count = |name: &str| {
-            let text = fs::read_to_string(store.path().join(name)).unwrap();
-            let at = text.find("Total count    =").unwrap();
-            text[at + 16..].split(']').next().unwrap().trim().to_owned()
-        };
-        assert_eq!(count("latency-mio.hgrm"), "2000");
-        assert_eq!(count("latency-uring-batch-1.5k.hgrm"), "1000");
-        assert!(!saved(store.path()).comparison.is_empty());
-    }
-
-    #[test]
-    fn a_full_disk_is_told_and_what_was_saved_stays() {
-        let out = tempfile::tempdir().unwrap();
-        let mut store = Store::create(out.path(), "udp", STARTED).unwrap();
-        let measured = alone();
-        let record = sample::record(vec![measured.run.clone()]);
-        store.save(&record, &measured).unwrap();
-        let file = store.path().join("latency.hgrm");
-        let aside = store.path().join("aside");
-        fs::rename(&file, &aside).unwrap();
-        symlink("/dev/full", &file).unwrap();
-        let told = store.save(&record, &measured).unwrap_err().to_string();
-        assert_eq!(
-            told,
-            format!(
-                "cannot write {}: No space left on device (os error 28); choose another folder with --out or skip saving with --no-save",
-                file.display()
-            )
-        );
-        assert!(json::read(store.path()).is_ok());
-
-        fs::rename(&aside, &file).unwrap();
-        store.save(&record, &measured).unwrap();
-        let text = fs::read_to_string(&file).unwrap();
-        assert!(
-            text.contains("Total count    =         2000]"),
-            "merged once"
-        );
-    }
-
-    #[test]
-    fn a_place_that_cannot_be_written_to_is_found_before_the_run() {
-        for place in ["/proc/results", "/dev/null"] {
-            let told = Store::create(Path::new(place), "udp", STARTED)
-                .unwrap_err()
-                .to_string();
-            assert!(
-                told.starts_with(&format!("cannot create {place}: ")),
-                "{told}"
-            );
-            assert!(told.contains("--no-save"), "{told}");
-        }
-    }
-
-    #[test]
-    fn a_folder_that_takes_no_other_is_told_from_one_that_is_missing() {
-        let told = Store::create(Path::new("/proc"), "udp", STARTED).unwrap_err();
-        let told = told.to_string();
-        assert!(
-            told.starts_with("cannot create /proc/20261122T140501Z-udp-"),
-            "{told}"
-        );
-    }
-
-    #[test]
-    fn ids_are_six_digits_and_differ() {
-        let (a, b) = (random_id(), random_id());
-        assert_eq!((a.len(), b.len()), (6, 6));
-        assert_ne!(a, b);
-    }
-}
+mod tests;

@@ -43,6 +43,24 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// File descriptors of this process that are open now (`/proc/self/fd`).
+///
+/// # Errors
+/// As opendir(3), where /proc is not mounted.
+pub fn files_in_use() -> io::Result<u64> {
+    // The folder that is read is open itself.
+    Ok((std::fs::read_dir("/proc/self/fd")?.count() as u64).saturating_sub(1))
+}
+
+/// Whether a call failed for want of file descriptors, of the process (`EMFILE`) or the system (`ENFILE`), or of memory
+/// (`ENOBUFS`, `ENOMEM`): it may succeed later.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}
+
 #[cfg(target_env = "gnu")]
 type Resource = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use super::message::{CONTROL_BYTES, Message, NAME_BYTES};
+use super::region::Pages;
 
 /// Header arrays for sending up to a fixed number of messages a call.
 pub struct SendBatch {
@@ -27,11 +28,42 @@ impl SendBatch {
 
     /// Sends the messages, in order, on a connected socket and returns how many the kernel took:
     /// fewer than given when it had no room for more or refused one. Those past the capacity are
-    /// left for the next call. `flags` are added to those of every send.
+    /// left for the next call.
     ///
     /// # Errors
     /// As sendmmsg(2), and only when not even the first was taken.
+    #[inline]
     pub fn send<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        messages: impl Iterator<Item = &'a [u8]>,
+    ) -> io::Result<usize> {
+        self.send_with(socket, messages, 0)
+    }
+
+    /// As [`Self::send`] with `MSG_ZEROCOPY`: the kernel may read the pages until it says on the error queue that it is done.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; `ENOBUFS` when more pages would be locked than `RLIMIT_MEMLOCK` allows.
+    #[inline]
+    pub fn send_pinned<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        messages: impl Iterator<Item = Pages<'a>>,
+    ) -> io::Result<usize> {
+        self.send_with(socket, messages.map(Pages::bytes), libc::MSG_ZEROCOPY)
+    }
+
+    /// Makes room for `capacity` messages a call.
+    pub fn grow(&mut self, capacity: usize) {
+        // Both are empty or about to be cleared: what is reserved counts from their length.
+        self.vectors.clear();
+        self.headers.clear();
+        self.vectors.reserve(capacity);
+        self.headers.reserve(capacity);
+    }
+
+    fn send_with<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
         messages: impl Iterator<Item = &'a [u8]>,
@@ -187,7 +219,7 @@ mod tests {
             let (sender, receiver) = pair(local);
             let sent: Vec<Vec<u8>> = (0..5u8).map(|n| vec![n; 10 + usize::from(n)]).collect();
             let taken = SendBatch::new(8)
-                .send(sender.as_fd(), sent.iter().map(Vec::as_slice), 0)
+                .send(sender.as_fd(), sent.iter().map(Vec::as_slice))
                 .unwrap();
             assert_eq!(taken, 5);
             let mut batch = ReceiveBatch::new(8, 100);
@@ -226,7 +258,7 @@ mod tests {
         let bytes: Vec<u8> = (0..=249).collect();
         assert_eq!(
             SendBatch::new(1)
-                .send(sender.as_fd(), [bytes.as_slice()].into_iter(), 0)
+                .send(sender.as_fd(), [bytes.as_slice()].into_iter())
                 .unwrap(),
             1
         );

@@ -1,9 +1,10 @@
 //! The only place with system calls, and so the only one with `unsafe`.
 //!
-//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] and [`unix`] ones, the [`endpoint`] of either and listeners by [`activation`], [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
-//! receives, [`message`] received, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
+//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] and [`unix`] ones, the [`endpoint`] of either and
+//! listeners by [`activation`], [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
+//! receives, [`message`] received, the [`error_queue`] of a socket, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
 //! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
-//! time of a thread or a process), a [`child`], [`route`]s to this host itself, and [`host`] facts.
+//! time of a thread or a process), the [`cgroup`] quota of it, a [`child`], [`signal`]s, [`route`]s to this host itself, and [`host`] facts.
 //! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
 //! Nothing in this module knows what wirebench measures.
 
@@ -24,9 +25,11 @@ macro_rules! syscall {
 pub mod activation;
 pub mod affinity;
 pub mod burst;
+pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod endpoint;
+pub mod error_queue;
 pub mod host;
 pub mod limit;
 pub mod message;
@@ -36,6 +39,9 @@ pub mod privilege;
 pub mod region;
 pub mod route;
 pub mod schedule;
+pub mod shared_port;
+pub mod signal;
+pub mod small_tcp;
 pub mod socket;
 pub mod stamp;
 pub mod tcp;

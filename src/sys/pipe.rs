@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use super::region::PAGE;
+use super::region::{PAGE, Pages};
 
 /// A pipe before a socket.
 #[derive(Debug)]
@@ -73,17 +73,19 @@ impl Pipe {
         splice(self.read.as_fd(), to, most)
     }
 
-    /// Sends `bytes` as one message of `socket`, which must be non-blocking, and leaves the pipe empty. The receiver
-    /// reads the very memory: what is written to it before that, it will read.
+    /// Sends `pages` as one message of `socket`, which must be non-blocking, and leaves the pipe empty. The receiver reads the
+    /// memory itself: it reads what is written there until then.
     ///
     /// # Errors
     /// As vmsplice(2), splice(2) and sendmsg(2); then nothing was sent.
-    pub fn lend(&mut self, bytes: &[u8], socket: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn lend(&mut self, pages: Pages<'_>, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let bytes = pages.bytes();
         let vector = libc::iovec {
             iov_base: bytes.as_ptr().cast_mut().cast(),
             iov_len: bytes.len(),
         };
-        // SAFETY: one vector over readable bytes. The pages stay alive by reference count, whatever becomes of them here.
+        // SAFETY: one vector over readable bytes. The pages stay alive by reference count, and belong to a region, so that
+        // the kernel finds nothing else in them later.
         let lent = unsafe {
             syscall!(vmsplice(
                 self.write.as_raw_fd(),
@@ -179,15 +181,21 @@ mod tests {
         let receiver = crate::sys::socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
         let sender = crate::sys::socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut pipe = Pipe::for_message(65_507).unwrap();
-        let sent: Vec<u8> = (0..65_507u32).map(|n| (n % 251) as u8).collect();
+        let mut memory = crate::sys::region::Region::new(65_507).unwrap();
+        let bytes = memory.part_mut(0, 65_507).unwrap();
+        bytes
+            .iter_mut()
+            .zip((0..251).cycle())
+            .for_each(|(byte, n)| *byte = n);
+        let sent = |length| memory.pages(0, length).unwrap();
         // Not connected yet.
-        assert!(pipe.lend(&sent, sender.as_fd()).is_err());
+        assert!(pipe.lend(sent(65_507), sender.as_fd()).is_err());
         sender.connect(receiver.local_addr().unwrap()).unwrap();
         for length in [1, 4_096, 65_507] {
-            pipe.lend(&sent[..length], sender.as_fd()).unwrap();
+            pipe.lend(sent(length), sender.as_fd()).unwrap();
             let mut got = vec![0; 70_000];
             assert_eq!(receiver.recv(&mut got).unwrap(), length);
-            assert_eq!(got[..length], sent[..length]);
+            assert_eq!(&got[..length], sent(length).bytes());
         }
     }
 }

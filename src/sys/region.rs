@@ -107,6 +107,12 @@ impl Region {
         })
     }
 
+    /// As [`Self::part`], to be handed to the kernel, which may read it after the call that hands it over.
+    #[inline]
+    pub fn pages(&self, start: usize, length: usize) -> Option<Pages<'_>> {
+        self.part(start, length).map(Pages)
+    }
+
     /// Never frees it: the kernel may still be using it.
     pub fn abandon(self) {
         mem::forget(self);
@@ -118,6 +124,25 @@ impl Drop for Region {
         let (start, length) = self.mapping;
         // SAFETY: exactly what was mapped, and no reference outlives `self`. It cannot fail for a whole mapping.
         unsafe { libc::munmap(start.as_ptr().cast(), length) };
+    }
+}
+
+/// Bytes in pages of a [`Region`]. The kernel may go on reading them after a send has returned: nothing else is ever found in
+/// these pages, since they are unmapped, not used again, when the region is dropped.
+#[derive(Debug, Clone, Copy)]
+pub struct Pages<'a>(&'a [u8]);
+
+impl<'a> Pages<'a> {
+    /// What is in them now.
+    #[inline]
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Pieces of `most` bytes, the last one perhaps shorter.
+    #[inline]
+    pub fn pieces(self, most: usize) -> impl Iterator<Item = Self> {
+        self.0.chunks(most.max(1)).map(Self)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which addresses are this host's own, by the kernel's routes.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Whether what is sent to `address` stays on this host. Asks the kernel which address it would send from: for an address of
@@ -9,17 +10,25 @@ pub fn is_of_this_host(address: IpAddr) -> bool {
     if address.is_loopback() || address.is_unspecified() {
         return true;
     }
+    // What cannot be routed is not here.
+    sent_from(address).is_ok_and(|from| from == address)
+}
+
+/// Whether this host has a route to `address`. Nothing is sent.
+pub fn is_routed(address: IpAddr) -> bool {
+    sent_from(address).is_ok()
+}
+
+/// The address that the kernel would send from to `address` (connect(2) of a UDP socket).
+fn sent_from(address: IpAddr) -> io::Result<IpAddr> {
     let any: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
     // Any port but 0 does.
-    let from = UdpSocket::bind(SocketAddr::new(any, 0)).and_then(|socket| {
-        socket.connect(SocketAddr::new(address, 9))?;
-        socket.local_addr()
-    });
-    // What cannot be routed is not here.
-    from.is_ok_and(|from| from.ip() == address)
+    socket.connect(SocketAddr::new(address, 9))?;
+    Ok(socket.local_addr()?.ip())
 }
 
 #[cfg(test)]

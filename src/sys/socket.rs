@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -29,6 +29,22 @@ pub fn bind_udp(local: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     socket.bind(&local.into())?;
     Ok(socket.into())
+}
+
+/// Binds a socket to a local address.
+///
+/// # Errors
+/// As bind(2).
+pub fn bind(socket: &UdpSocket, local: SocketAddr) -> io::Result<()> {
+    socket2::SockRef::from(socket).bind(&local.into())
+}
+
+/// Keeps a socket to one interface (`SO_BINDTODEVICE`, socket(7)).
+///
+/// # Errors
+/// `ENODEV` where there is no such interface; `EPERM` on kernels before 5.7 without `CAP_NET_RAW`.
+pub fn bind_device(socket: &UdpSocket, device: &str) -> io::Result<()> {
+    socket2::SockRef::from(socket).bind_device(Some(device.as_bytes()))
 }
 
 /// A TCP socket bound to the address of `local` and any port, not connected yet.
@@ -197,6 +213,67 @@ pub fn path_mtu(socket: &UdpSocket) -> io::Result<usize> {
     Ok(usize::try_from(mtu).unwrap_or(0))
 }
 
+/// Bytes that IP and UDP add to a datagram of a connected socket: 28 over IPv4, 48 over IPv6. Options and extension headers
+/// are not counted.
+pub fn headers(socket: &UdpSocket) -> usize {
+    let peer = socket.peer_addr().or_else(|_| socket.local_addr());
+    match peer.map(|peer| peer.ip().to_canonical()) {
+        Ok(IpAddr::V6(_)) => 40 + 8,
+        _ => 20 + 8,
+    }
+}
+
+/// Whether datagrams may be fragmented on their way (ip(7) `IP_MTU_DISCOVER`, ipv6(7) `IPV6_MTU_DISCOVER`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathMtuDiscovery {
+    /// Nowhere: the DF bit is set, and a datagram longer than the path MTU is refused with `EMSGSIZE`.
+    Do,
+    /// Here where the path MTU is known to be smaller, else nowhere: the DF bit is set on what fits.
+    Want,
+    /// Here and at every router (IPv4); here only (IPv6).
+    Dont,
+}
+
+/// Sets the policy for both address families, so that it holds for IPv4 on an IPv6 socket too.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_path_mtu_discovery(socket: &UdpSocket, policy: PathMtuDiscovery) -> io::Result<()> {
+    let (v4, v6) = match policy {
+        PathMtuDiscovery::Do => (libc::IP_PMTUDISC_DO, libc::IPV6_PMTUDISC_DO),
+        PathMtuDiscovery::Want => (libc::IP_PMTUDISC_WANT, libc::IPV6_PMTUDISC_WANT),
+        PathMtuDiscovery::Dont => (libc::IP_PMTUDISC_DONT, libc::IPV6_PMTUDISC_DONT),
+    };
+    let fd = socket.as_fd();
+    let of_v4 = set_int(fd, libc::SOL_IP, libc::IP_MTU_DISCOVER, v4);
+    match socket.local_addr()?.is_ipv6() {
+        // Of use only where the socket takes IPv4 too.
+        true => set_int(fd, libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, v6),
+        false => of_v4,
+    }
+}
+
+/// Lets a connected socket's datagrams be fragmented where they carry more than `payload` bytes: at any router for IPv4, by
+/// this host for IPv6, whose routers do not (RFC 8200, section 5).
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn fragment_at(socket: &UdpSocket, payload: usize) -> io::Result<()> {
+    /// What every IPv6 link carries.
+    const LEAST: usize = 1_280;
+    set_path_mtu_discovery(socket, PathMtuDiscovery::Dont)?;
+    if !socket.local_addr()?.is_ipv6() {
+        return Ok(());
+    }
+    let mtu = (payload + headers(socket)).max(LEAST);
+    set_int(
+        socket.as_fd(),
+        libc::SOL_IPV6,
+        libc::IPV6_MTU,
+        libc::c_int::try_from(mtu).unwrap_or(libc::c_int::MAX),
+    )
+}
+
 pub(super) fn set_int(
     socket: BorrowedFd<'_>,
     level: libc::c_int,
@@ -252,6 +329,25 @@ mod tests {
         }
         assert_eq!(drops(receiver.as_fd()).unwrap(), 100 - kept);
         assert!(kept < 100);
+    }
+
+    #[test]
+    fn every_policy_is_taken_by_both_families() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = bind_udp(local.parse().unwrap()).unwrap();
+            socket.connect(socket.local_addr().unwrap()).unwrap();
+            assert_eq!(
+                headers(&socket),
+                if local.starts_with('[') { 48 } else { 28 }
+            );
+            for policy in [
+                PathMtuDiscovery::Do,
+                PathMtuDiscovery::Want,
+                PathMtuDiscovery::Dont,
+            ] {
+                set_path_mtu_discovery(&socket, policy).unwrap();
+            }
+        }
     }
 
     #[test]

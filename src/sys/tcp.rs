@@ -1,11 +1,12 @@
 //! TCP listeners, and the options of TCP sockets that a proxy sets or reads: tcp(7), socket(7).
 
-use std::io;
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 /// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` at most (listen(2)).
 pub const BACKLOG: i32 = 4_096;
@@ -89,14 +90,128 @@ pub fn is_to_itself(local: SocketAddr, to: SocketAddr) -> bool {
     local.port() == to.port() && (here == there || there.is_unspecified() && here.is_loopback())
 }
 
-/// Sends small writes at once (`TCP_NODELAY`), and leaves urgent data in line with the rest (`SO_OOBINLINE`).
+/// Sends small writes at once (`TCP_NODELAY`), leaves urgent data in line with the rest (`SO_OOBINLINE`), and probes a
+/// silent peer by the system's defaults (`SO_KEEPALIVE`; `net.ipv4.tcp_keepalive_time`, tcp(7)).
 ///
 /// # Errors
 /// As setsockopt(2).
 pub fn for_relaying(socket: &impl AsFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
     socket.set_out_of_band_inline(true)
+}
+
+/// What a failed accept(2) means for the listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptError {
+    /// No client waits.
+    WouldBlock,
+    /// File descriptors or memory ran out; the client stays in the backlog.
+    Exhausted,
+    /// One client is gone; the next one can be accepted (accept(2), "Error handling").
+    ClientGone,
+    /// The socket is no listener; accept(2) will fail again.
+    NoListener,
+}
+
+impl AcceptError {
+    /// Classifies an error of accept(2).
+    pub fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => Self::WouldBlock,
+            Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT) => Self::NoListener,
+            _ if super::limit::is_exhausted(error) => Self::Exhausted,
+            // ECONNABORTED, EINTR, EPROTO, EPERM of a firewall, and the errors of the client's network.
+            _ => Self::ClientGone,
+        }
+    }
+}
+
+/// The peer of a socket, also after the peer has reset the connection: getpeername(2) fails then (`ENOTCONN`), and
+/// `SO_PEERNAME` does not.
+///
+/// # Errors
+/// As getsockopt(2).
+pub fn peer(socket: &impl AsFd) -> io::Result<SocketAddr> {
+    if let Ok(address) = SockRef::from(socket).peer_addr() {
+        return address.as_socket().ok_or(ErrorKind::Unsupported.into());
+    }
+    // The kernel takes no room larger than the address (sk_getsockopt, net/core/sock.c).
+    let lengths = [
+        size_of::<libc::sockaddr_in6>(),
+        size_of::<libc::sockaddr_in>(),
+    ];
+    let mut outcome = Err(ErrorKind::Unsupported.into());
+    for room in lengths {
+        // SAFETY: `storage` has room for every address, and the kernel writes `room` bytes of one.
+        let named = unsafe {
+            SockAddr::try_init(|storage, length| {
+                *length = room as libc::socklen_t;
+                syscall!(getsockopt(
+                    socket.as_fd().as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_PEERNAME,
+                    storage.cast(),
+                    length
+                ))
+                .map(drop)
+            })
+        };
+        outcome = named
+            .and_then(|((), address)| address.as_socket().ok_or(ErrorKind::Unsupported.into()));
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+/// An address as it is logged and compared: IPv4 that a dual-stack socket gives as IPv6 is IPv4 again.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The local address of a socket that connect(2) has connected to `peer`. The close of a socket that is connected to
+/// itself ([`is_to_itself`]) becomes a reset, so that its port is free at once.
+///
+/// # Errors
+/// `ECONNREFUSED` for a socket that is connected to itself; as getsockname(2).
+pub fn connected_from(socket: &impl AsFd, peer: SocketAddr) -> io::Result<SocketAddr> {
+    let local = SockRef::from(socket).local_addr()?.as_socket();
+    let local = local.ok_or_else(|| io::Error::from(ErrorKind::Unsupported))?;
+    if is_to_itself(local, peer) {
+        reset_on_close(socket)?;
+        return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
+    }
+    Ok(local)
+}
+
+/// What a socket that nobody reads from has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// Nothing yet.
+    Nothing,
+    /// Bytes.
+    Data,
+    /// The end of the stream, and no bytes before.
+    End,
+    /// The connection is reset.
+    Broken,
+}
+
+/// Looks at what the next read would give, without taking it (`MSG_PEEK`) and without waiting.
+pub fn unread(socket: &impl AsFd) -> Unread {
+    let mut byte = [MaybeUninit::uninit()];
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    match SockRef::from(socket).recv_with_flags(&mut byte, flags) {
+        Ok(0) => Unread::End,
+        Ok(_) => Unread::Data,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Unread::Nothing
+        }
+        Err(_) => Unread::Broken,
+    }
 }
 
 /// Sends what the socket has room for. With `more`, what does not fill a segment is kept back (`MSG_MORE`) to leave
@@ -130,7 +245,7 @@ pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{ErrorKind, Read};
+    use std::io::{Read, Write};
 
     fn any_port() -> SocketAddr {
         "127.0.0.1:0".parse().unwrap()
@@ -185,6 +300,74 @@ mod tests {
             let mut heard = [0; 5];
             listener.accept().unwrap().0.read_exact(&mut heard).unwrap();
             assert_eq!(&heard, b"hello");
+        }
+    }
+
+    #[test]
+    fn the_peer_of_a_reset_connection_is_known() {
+        let listener = TcpListener::bind(any_port()).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let address = near.local_addr().unwrap();
+        let far = listener.accept().unwrap().0;
+        assert_eq!(unread(&far), Unread::Nothing);
+        assert_eq!(peer(&far).unwrap(), address);
+        reset_on_close(&near).unwrap();
+        drop(near);
+        assert_eq!(unread(&far), Unread::Broken);
+        assert_eq!(peer(&far).unwrap(), address);
+    }
+
+    #[test]
+    fn data_the_end_and_nothing_are_told_apart_and_stay_unread() {
+        let (mut near, mut far) = pair();
+        assert_eq!(unread(&far), Unread::Nothing);
+        near.write_all(b"a").unwrap();
+        near.shutdown(std::net::Shutdown::Write).unwrap();
+        far.read_exact(&mut [0; 0]).unwrap();
+        while unread(&far) == Unread::Nothing {}
+        assert_eq!(unread(&far), Unread::Data);
+        assert_eq!(far.read(&mut [0; 9]).unwrap(), 1);
+        assert_eq!(far.read(&mut [0; 9]).unwrap(), 0);
+        assert_eq!(unread(&far), Unread::End);
+    }
+
+    #[test]
+    fn a_socket_connected_to_itself_is_refused_and_lets_its_port_go() {
+        // Bound first, so that the crossing of both SYNs needs no luck.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        socket.bind(&any_port().into()).unwrap();
+        let own = socket.local_addr().unwrap();
+        socket.connect(&own).unwrap();
+        let own = own.as_socket().unwrap();
+        let error = connected_from(&socket, own).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        drop(socket);
+        TcpListener::bind(own).unwrap();
+        let (near, _far) = pair();
+        let peer = near.peer_addr().unwrap();
+        assert_eq!(
+            connected_from(&near, peer).unwrap(),
+            near.local_addr().unwrap()
+        );
+    }
+
+    #[test]
+    fn errors_of_accept_are_classified_by_name() {
+        for (errno, class) in [
+            (libc::EAGAIN, AcceptError::WouldBlock),
+            (libc::EMFILE, AcceptError::Exhausted),
+            (libc::ENFILE, AcceptError::Exhausted),
+            (libc::ENOBUFS, AcceptError::Exhausted),
+            (libc::ENOMEM, AcceptError::Exhausted),
+            (libc::ECONNABORTED, AcceptError::ClientGone),
+            (libc::EPROTO, AcceptError::ClientGone),
+            (libc::EINTR, AcceptError::ClientGone),
+            (libc::EPERM, AcceptError::ClientGone),
+            (libc::EBADF, AcceptError::NoListener),
+            (libc::EINVAL, AcceptError::NoListener),
+        ] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(AcceptError::of(&error), class, "{error}");
         }
     }
 

@@ -17,18 +17,27 @@ pub struct CpuTime {
 impl CpuTime {
     /// The calling thread's CPU time since it began.
     pub fn of_this_thread() -> Self {
-        // SAFETY: rusage is plain integers, for which all zero is valid; the kernel fills it.
-        // RUSAGE_THREAD exists since Linux 2.6.26, so the call cannot fail.
-        let usage = unsafe {
-            let mut usage: libc::rusage = mem::zeroed();
-            libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
-            usage
-        };
+        let usage = of_this_thread();
         let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
         Self {
             user: seconds(usage.ru_utime),
             system: seconds(usage.ru_stime),
         }
+    }
+}
+
+/// How often the scheduler took the CPU away from the calling thread to run another (`ru_nivcsw`).
+pub fn preemptions() -> u64 {
+    u64::try_from(of_this_thread().ru_nivcsw).unwrap_or(0)
+}
+
+fn of_this_thread() -> libc::rusage {
+    // SAFETY: rusage is plain integers, for which all zero is valid; the kernel fills it. RUSAGE_THREAD exists since
+    // Linux 2.6.26, so the call cannot fail.
+    unsafe {
+        let mut usage: libc::rusage = mem::zeroed();
+        libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
+        usage
     }
 }
 

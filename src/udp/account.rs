@@ -74,6 +74,7 @@ pub struct Account {
     bytes: u64,
     /// The earliest stamp, or the largest number there is.
     first_sent: u64,
+    first_received: Option<u64>,
     last_received: Option<u64>,
 }
 
@@ -91,6 +92,7 @@ impl Account {
             foreign: Foreign::default(),
             bytes: 0,
             first_sent: u64::MAX,
+            first_received: None,
             last_received: None,
         }
     }
@@ -115,7 +117,8 @@ impl Account {
                 self.data(&header, bytes.len(), received)
             }
             Kind::Probe if bytes.len() == HEADER => Seen::Probe(header.sequence),
-            Kind::Ping if bytes.len() == HEADER => Seen::Ping(header.sequence),
+            // A question may be as long as a datagram, to see whether that arrives.
+            Kind::Ping if bytes.len() <= self.datagram => Seen::Ping(header.sequence),
             _ => self.malformed(),
         }
     }
@@ -145,6 +148,7 @@ impl Account {
         }
         self.bytes += (length - HEADER) as u64;
         self.first_sent = self.first_sent.min(header.sent);
+        self.first_received.get_or_insert(received);
         self.last_received = Some(received);
         self.jitter.record(header.sent, received);
         self.latencies.actual.record_between(header.sent, received);
@@ -172,6 +176,7 @@ impl Account {
             next: self.window.next(),
             jitter_ns: self.jitter.ns(),
             first_sent: self.last_received.map(|_| self.first_sent),
+            first_received: self.first_received,
             last_received: self.last_received,
         }
     }
@@ -215,6 +220,8 @@ pub struct Tally {
     pub jitter_ns: Option<f64>,
     /// The earliest send stamp seen, in ns.
     pub first_sent: Option<u64>,
+    /// When the first first arrival came, in ns.
+    pub first_received: Option<u64>,
     /// When the last first arrival came, in ns.
     pub last_received: Option<u64>,
 }

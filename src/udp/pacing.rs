@@ -1,8 +1,15 @@
 //! Open-loop pacing: an absolute schedule, which a late sender catches up with.
 //!
-//! Datagram k is due at `origin + k * interval`, whatever happened to those before it. After a stall
-//! all that fell due is sent at once, none is forgotten, and each carries how late it was. That is what makes
-//! latency from the intended send honest (no coordinated omission).
+//! Datagram k is due at `origin + k * interval`, whatever happened to those before it. None is forgotten after a stall, and
+//! each carries how late it was. That is what makes latency from the intended send honest (no coordinated omission).
+//!
+//! What fell due during a short stall is sent at twice the pace, not at once: a burst at the speed of the sender's CPU overflows
+//! a queue on the way that holds the paced stream easily, and the loss would be the sender's.
+//!
+//! ```text
+//!   due    |  |  |  |  |  |  |  |  |  |  |  |  |
+//!   sent   |  |    stall     ||||||||||||  |  |      each still with its own intended time
+//! ```
 
 /// Fractions of a ns the schedule is kept in: at 10 million a second it drifts by less than a ns an hour.
 const FRACTION_BITS: u32 = 24;
@@ -13,6 +20,16 @@ pub const SLOWEST_PPS: f64 = 0.001;
 /// Fastest pace that can be asked for, in datagrams a second.
 pub const FASTEST_PPS: f64 = 1e9;
 
+/// Datagrams that are behind follow each other in this part of the interval.
+const CATCH_UP: u128 = 2;
+
+/// What may go at once, as time at the pace of catching up, in ns: longer than a sleep ends late on an idle machine, and shorter
+/// than a burst that matters.
+const AT_ONCE_NS: u64 = 100_000;
+
+/// Nothing that is later than this is held back, in ns, so that a sender that is always late still keeps its pace.
+const MOST_HELD_NS: u64 = 20_000_000;
+
 /// An absolute schedule.
 #[derive(Debug, Clone)]
 pub struct Pacer {
@@ -20,6 +37,8 @@ pub struct Pacer {
     /// From the origin to the next datagram, in ns with the fraction.
     elapsed: u128,
     interval: u64,
+    /// From the origin to when the next datagram may follow the one before, in ns with the fraction.
+    follows: u128,
 }
 
 impl Pacer {
@@ -36,24 +55,40 @@ impl Pacer {
             origin,
             elapsed: 0,
             interval,
+            follows: 0,
         }
     }
 
-    /// When the next datagram is due, in ns.
+    /// When the next datagram may go, in ns: when it is due, or a little later while the stream catches up.
     #[inline]
     pub fn next_at(&self) -> u64 {
-        self.origin
-            .saturating_add((self.elapsed >> FRACTION_BITS) as u64)
+        let due = self.due();
+        let follows = self.at(self.follows);
+        due.max(follows.min(due.saturating_add(MOST_HELD_NS)))
     }
 
-    /// Takes the next datagram off the schedule if it is due at `now`, and says when it was.
+    /// Takes the next datagram off the schedule if it may go at `now`, and says when it was due.
     #[inline]
     pub fn take(&mut self, now: u64) -> Option<u64> {
-        let due = self.next_at();
-        (due <= now).then(|| {
+        (self.next_at() <= now).then(|| {
+            let due = self.due();
             self.elapsed += u128::from(self.interval);
+            let now = now.saturating_sub(self.origin);
+            let earliest = u128::from(now.saturating_sub(AT_ONCE_NS)) << FRACTION_BITS;
+            self.follows = self.follows.max(earliest) + u128::from(self.interval) / CATCH_UP;
             due
         })
+    }
+
+    #[inline]
+    fn due(&self) -> u64 {
+        self.at(self.elapsed)
+    }
+
+    #[inline]
+    fn at(&self, elapsed: u128) -> u64 {
+        self.origin
+            .saturating_add((elapsed >> FRACTION_BITS) as u64)
     }
 }
 
@@ -83,19 +118,77 @@ mod tests {
         }
     }
 
+    /// Takes all that may go at `now`.
+    fn take_all(pacer: &mut Pacer, now: u64) -> Vec<u64> {
+        std::iter::from_fn(|| pacer.take(now)).collect()
+    }
+
+    #[test]
+    fn a_short_stall_is_caught_up_with_at_twice_the_pace_and_each_keeps_its_time() {
+        // One every 100 us, and 3 ms of nothing.
+        let mut pacer = Pacer::new(10_000.0, 0);
+        assert_eq!(take_all(&mut pacer, 0), [0]);
+        let mut now = 3_000_000;
+        let mut sent = Vec::new();
+        // Until one is sent when it is due.
+        while sent.last().is_none_or(|&(due, at)| at > due) && sent.len() < 200 {
+            for due in take_all(&mut pacer, now) {
+                sent.push((due, now));
+            }
+            now = pacer.next_at();
+        }
+        let due: Vec<u64> = sent.iter().map(|&(due, _)| due).collect();
+        assert!(
+            due.iter()
+                .copied()
+                .eq((1..).map(|n| n * 100_000).take(due.len()))
+        );
+        // Two or three go at once, the others follow after half the interval.
+        assert!(sent.iter().filter(|&&(_, at)| at == 3_000_000).count() <= 3);
+        assert!(
+            sent.windows(2)
+                .skip(3)
+                .all(|pair| pair[1].1 - pair[0].1 >= 49_999)
+        );
+        let (_, last) = sent[sent.len() - 1];
+        assert!(
+            (5_700_000..=6_100_000).contains(&last),
+            "caught up at {last}"
+        );
+    }
+
+    #[test]
+    fn a_long_stall_is_not_held_back() {
+        let mut pacer = Pacer::new(1_000.0, 0);
+        // A second late: all but the last 20 ms goes at once.
+        let taken = take_all(&mut pacer, 1_000_000_000).len();
+        assert!((980..=983).contains(&taken), "{taken}");
+    }
+
     proptest! {
         #[test]
         fn a_stalled_sender_forgets_nothing(pps in 1.0f64..1e7, stalls in prop::collection::vec(0u64..50_000_000, 1..50)) {
             let mut pacer = Pacer::new(pps, 0);
             let (mut now, mut taken) = (0u64, 0u64);
+            let due_by = |now: u64| (now as f64 * pps / 1e9) as u64 + 1;
             for stall in stalls {
                 now += stall;
                 // A real sender takes them one by one as well; bounded here to keep the test short.
                 while taken < 200_000 && pacer.take(now).is_some() {
                     taken += 1;
                 }
+                // What is held back is at most 20 ms late, and nothing is early.
+                let must = due_by(now.saturating_sub(MOST_HELD_NS)) - u64::from(now < MOST_HELD_NS);
+                prop_assert!(taken == 200_000 || (taken + 1 >= must && taken <= due_by(now) + 1), "{} of {}", taken, due_by(now));
             }
-            let expected = (now as f64 * pps / 1e9) as u64 + 1;
+            // Left alone it is back on its schedule.
+            while taken < 200_000 && pacer.due() <= now {
+                now = now.max(pacer.next_at());
+                while taken < 200_000 && pacer.take(now).is_some() {
+                    taken += 1;
+                }
+            }
+            let expected = due_by(now);
             prop_assert!(taken == 200_000 || taken.abs_diff(expected) <= 1, "{} of {}", taken, expected);
         }
     }

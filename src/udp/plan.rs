@@ -7,7 +7,9 @@ use thiserror::Error;
 
 use super::header::{HEADER, MOST_CHUNK, MOST_SHORT};
 use super::pacing::{FASTEST_PPS, SLOWEST_PPS};
+use super::spin::SpinChoice;
 use crate::engine::choice::{ChoiceError, EngineChoice, ZeroCopy};
+use crate::sys::socket::PathMtuDiscovery;
 
 /// Most streams of a run.
 pub const MOST_STREAMS: usize = 128;
@@ -50,6 +52,40 @@ impl Mode {
     }
 }
 
+/// Who sends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The client sends.
+    #[default]
+    Forward,
+    /// The server sends.
+    Reverse,
+    /// Both send at once.
+    Both,
+}
+
+impl Direction {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Reverse => "reverse",
+            Self::Both => "both",
+        }
+    }
+
+    /// Whether the client sends.
+    pub fn client_sends(self) -> bool {
+        self != Self::Reverse
+    }
+
+    /// Whether the server sends.
+    pub fn server_sends(self) -> bool {
+        self != Self::Forward
+    }
+}
+
 /// Whether the kernel segments sends and coalesces receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +109,39 @@ impl Offload {
     }
 }
 
+/// Whether datagrams may be fragmented on their way: the DF bit of IPv4, and the local counterpart of IPv6.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Df {
+    /// Never; a datagram longer than the path MTU is not sent.
+    On,
+    /// Wherever a hop's MTU is smaller.
+    Off,
+    /// By the sender once it knows that the path MTU is smaller, else not.
+    #[default]
+    Auto,
+}
+
+impl Df {
+    /// The name in reports and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// What the kernel calls it.
+    pub fn policy(self) -> PathMtuDiscovery {
+        match self {
+            Self::On => PathMtuDiscovery::Do,
+            Self::Off => PathMtuDiscovery::Dont,
+            Self::Auto => PathMtuDiscovery::Want,
+        }
+    }
+}
+
 /// The part of a plan that both sides must know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -80,6 +149,8 @@ pub struct Plan {
     pub amount: Amount,
     /// How fast.
     pub mode: Mode,
+    /// Who sends: the amount and the pace are those of each direction.
+    pub direction: Direction,
     /// Message bytes a datagram, 1 to [`MOST_CHUNK`].
     pub chunk: usize,
     /// What does the I/O, at both ends.
@@ -90,8 +161,16 @@ pub struct Plan {
     pub batch: Option<usize>,
     /// GSO at the sender, GRO at the receiver.
     pub offload: Offload,
+    /// Whether datagrams may be fragmented.
+    #[serde(default)]
+    pub df: Df,
+    /// Whether a paced sender spins.
+    #[serde(default)]
+    pub spin: SpinChoice,
     /// Receive buffer to ask for, in bytes.
     pub receive_buffer: Option<usize>,
+    /// Send buffer to ask for, in bytes.
+    pub send_buffer: Option<usize>,
     /// Time between interval rows.
     pub interval: Duration,
     /// Whether the receiver keeps a row a packet.
@@ -235,6 +314,22 @@ impl Plan {
         ))
     }
 
+    /// Streams of both directions together.
+    pub fn all_streams(&self) -> usize {
+        let directions = [self.direction.client_sends(), self.direction.server_sends()];
+        self.streams * directions.iter().filter(|sends| **sends).count()
+    }
+
+    /// The longest time between two datagrams of a paced run.
+    pub fn longest_gap(&self) -> Duration {
+        match self.mode {
+            Mode::Paced(pps) => {
+                Duration::try_from_secs_f64(self.streams as f64 / pps).unwrap_or(Duration::MAX)
+            }
+            Mode::Lossless | Mode::Blast => Duration::ZERO,
+        }
+    }
+
     /// How long it takes at least, where that can be said beforehand.
     pub fn expected_time(&self) -> Option<Duration> {
         match (self.amount, self.mode, self.packets()) {
@@ -268,12 +363,16 @@ pub(crate) mod tests {
         Plan {
             amount: Amount::Packets(100),
             mode: Mode::Lossless,
+            direction: Direction::Forward,
             chunk: 1_000,
             engine: EngineChoice::default(),
             streams: 1,
             batch: None,
             offload: Offload::Auto,
+            df: Df::Auto,
+            spin: SpinChoice::Auto,
             receive_buffer: None,
+            send_buffer: None,
             interval: Duration::from_secs(1),
             packet_rows: false,
         }

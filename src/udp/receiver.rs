@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -20,8 +20,14 @@ use crate::sys::clock::monotonic_ns;
 use crate::sys::message::Message;
 use crate::sys::usage::CpuTime;
 
-/// After the last datagram was announced, how long to wait for stragglers once nothing comes any more, in ns.
-const QUIET_NS: u64 = 250_000_000;
+/// How long to wait for stragglers at least once nothing arrives any more, after the last datagram was announced, in ns.
+pub const SHORTEST_QUIET_NS: u64 = 250_000_000;
+
+/// How long to wait for stragglers at most, in ns.
+pub const LONGEST_QUIET_NS: u64 = 10_000_000_000;
+
+/// When an interval is over and no empty histogram has come back, how long to wait before looking again, in ns.
+const SPARE_NS: u64 = 10_000_000;
 
 /// Stands for a time or a count that is not known yet.
 pub const UNKNOWN: u64 = u64::MAX;
@@ -36,6 +42,8 @@ pub struct Remote {
     pub stop: AtomicBool,
     /// How many datagrams the sender has sent in all; [`UNKNOWN`] until it says so.
     pub sent: AtomicU64,
+    /// How long to wait for stragglers, in ns.
+    pub quiet: AtomicU64,
     /// When something of this run was last received, in ns.
     pub heard: AtomicU64,
 }
@@ -46,6 +54,7 @@ impl Remote {
         Self {
             stop: AtomicBool::new(false),
             sent: AtomicU64::new(UNKNOWN),
+            quiet: AtomicU64::new(SHORTEST_QUIET_NS),
             heard: AtomicU64::new(monotonic_ns()),
         }
     }
@@ -103,8 +112,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// Of a stream whose receiver could not even begin.
-    pub fn failed(stream: usize, error: io::Error) -> Self {
+    /// Of a stream that received nothing.
+    pub fn none(stream: usize) -> Self {
         Self {
             stream,
             tally: Tally::default(),
@@ -113,7 +122,7 @@ impl Received {
             cpu: CpuTime::default(),
             stats: ReceiveStats::default(),
             window: 0,
-            error: Some(error),
+            error: None,
         }
     }
 }
@@ -136,6 +145,8 @@ pub struct Job {
     pub interval: Duration,
     /// When the session's first datagram was sent, in ns; shared by its streams, [`UNKNOWN`] until then.
     pub epoch: Arc<AtomicU64>,
+    /// Added to this host's clock, it is the server's, in which all stamps are: in ns.
+    pub offset: Arc<AtomicI64>,
     /// Where rows go.
     pub spool: Option<Spool>,
     /// What others may tell it.
@@ -156,9 +167,11 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
         owed: Vec::with_capacity(MOST_ANSWERS),
         spool: job.spool,
         drops: 0,
+        offset: job.offset.clone(),
     };
     let mut clock = Intervals {
         epoch: job.epoch,
+        offset: job.offset,
         length: u64::try_from(job.interval.as_nanos())
             .unwrap_or(u64::MAX)
             .max(1),
@@ -200,7 +213,9 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
                 return Ok(());
             }
             let sent = job.remote.sent.load(Ordering::Relaxed);
-            let quiet_at = job.remote.heard.load(Ordering::Relaxed) + QUIET_NS;
+            let quiet = job.remote.quiet.load(Ordering::Relaxed);
+            let quiet = quiet.clamp(SHORTEST_QUIET_NS, LONGEST_QUIET_NS);
+            let quiet_at = job.remote.heard.load(Ordering::Relaxed) + quiet;
             if sent != UNKNOWN && (desk.account.unique() >= sent || monotonic_ns() >= quiet_at) {
                 return Ok(());
             }
@@ -212,7 +227,11 @@ pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) 
                     continue;
                 }
                 let limit = if sent == UNKNOWN { u64::MAX } else { quiet_at };
-                rx.wait(clock.next_at().min(limit))?;
+                let cut_at = match clock.is_over() {
+                    true => monotonic_ns() + SPARE_NS,
+                    false => clock.next_at(),
+                };
+                rx.wait(cut_at.min(limit))?;
             }
         }
     };
@@ -251,6 +270,14 @@ struct Desk {
     spool: Option<Spool>,
     /// Drops at the socket that the window has been shrunk for.
     drops: u32,
+    /// Added to this host's clock, it is the server's: in ns.
+    offset: Arc<AtomicI64>,
+}
+
+/// The server's clock now, in ns.
+#[inline]
+fn server_ns(offset: &AtomicI64) -> u64 {
+    monotonic_ns().wrapping_add_signed(offset.load(Ordering::Relaxed))
 }
 
 impl Desk {
@@ -259,7 +286,7 @@ impl Desk {
         if message.truncated {
             return self.account.truncated();
         }
-        let received = monotonic_ns();
+        let received = server_ns(&self.offset);
         if message.bytes.is_empty() {
             self.account.datagram(message.bytes, received);
         }
@@ -326,7 +353,7 @@ impl Desk {
     fn reply<R: Rx>(&mut self, rx: &mut R) {
         for (mut header, peer) in self.owed.drain(..) {
             if header.kind == Kind::Pong {
-                header.lateness = monotonic_ns() - header.sent;
+                header.lateness = server_ns(&self.offset).saturating_sub(header.sent);
             }
             rx.answer(&header.encode(), peer);
         }
@@ -344,6 +371,7 @@ impl Desk {
 /// When one interval ends and the next begins.
 struct Intervals {
     epoch: Arc<AtomicU64>,
+    offset: Arc<AtomicI64>,
     length: u64,
     index: u64,
 }
@@ -361,6 +389,7 @@ impl Intervals {
         }
     }
 
+    /// When the interval is over, in ns of this host's clock.
     #[inline]
     fn next_at(&self) -> u64 {
         let epoch = self.epoch.load(Ordering::Relaxed);
@@ -368,7 +397,10 @@ impl Intervals {
         if epoch == UNKNOWN {
             u64::MAX
         } else {
-            epoch.saturating_add(self.length.saturating_mul(self.index + 1))
+            let offset = self.offset.load(Ordering::Relaxed);
+            epoch
+                .saturating_add(self.length.saturating_mul(self.index + 1))
+                .wrapping_add_signed(offset.wrapping_neg())
         }
     }
 
@@ -380,9 +412,81 @@ impl Intervals {
 
     /// Ends the interval and says which it was; those that passed unnoticed are part of it.
     fn advance(&mut self) -> u64 {
-        let elapsed = monotonic_ns().saturating_sub(self.epoch.load(Ordering::Relaxed));
+        let elapsed = server_ns(&self.offset).saturating_sub(self.epoch.load(Ordering::Relaxed));
         let index = (elapsed / self.length).max(self.index + 1);
         self.index = index;
         index - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// A silent socket, that has the receiver stop at the fifth sleep.
+    struct Silent {
+        remote: Arc<Remote>,
+        sleeps: u32,
+    }
+
+    impl Rx for Silent {
+        fn receive(&mut self, _each: impl FnMut(Message<'_>)) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn answer(&mut self, _datagram: &[u8], _to: SocketAddr) {}
+
+        fn wait(&mut self, deadline: u64) -> io::Result<()> {
+            // It was in the future a moment ago.
+            assert!(deadline + SPARE_NS > monotonic_ns());
+            self.sleeps += 1;
+            if self.sleeps == 5 {
+                self.remote.stop.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        }
+
+        fn drops(&self) -> u64 {
+            0
+        }
+
+        fn stats(&self) -> ReceiveStats {
+            ReceiveStats::default()
+        }
+    }
+
+    #[test]
+    fn a_receiver_without_a_spare_histogram_sleeps_when_an_interval_is_over() {
+        let remote = Arc::new(Remote::new());
+        let rx = Silent {
+            remote: remote.clone(),
+            sleeps: 0,
+        };
+        let (_keeper, spares) = mpsc::channel();
+        let (events, told) = mpsc::channel();
+        let job = Job {
+            stream: 0,
+            token: 1,
+            chunk: 8,
+            paced: false,
+            window: None,
+            room: None,
+            interval: Duration::from_millis(10),
+            // The first interval has been over for 10 s.
+            epoch: Arc::new(AtomicU64::new(
+                monotonic_ns().saturating_sub(10_000_000_000),
+            )),
+            offset: Arc::default(),
+            spool: None,
+            remote,
+            spares,
+        };
+        run(rx, job, &events, || ());
+        let cuts = told.iter().take(2).collect::<Vec<_>>();
+        assert!(matches!(
+            cuts[..],
+            [Event::Interval(Cut { last: true, .. }), Event::Done(_)]
+        ));
     }
 }

@@ -2,21 +2,24 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use super::clock::Exchange;
+use super::control::SenderEffective;
 use super::header::{HEADER, Header, Kind};
+use super::path::{PathError, TooLong};
+use super::spin::{Spin, SpinChoice, WhyNot};
 use super::stream::{Idle, Stream, Written};
 use crate::engine::stats::SendStats;
-use crate::engine::{Flow, Tx, Until};
+use crate::engine::{Flow, Path, Tx, Until};
 use crate::sys::burst::BurstClock;
+use crate::sys::cgroup::{CpuQuota, Throttled};
 use crate::sys::clock::monotonic_ns;
-use crate::sys::usage::CpuTime;
+use crate::sys::schedule;
+use crate::sys::usage::{self, CpuTime};
 
-/// A paced sender sleeps until this long before a datagram is due, in ns, and spins for the rest. Waking up
-/// takes 16 to 50 µs on a machine of one's own, but on a virtual one every hundredth time more than 100: with
-/// 60 µs the 99 % gap error at 1,000 a second was above 100 µs, with this it is mostly below 25, for 0.3 of a CPU.
-const SPIN_NS: u64 = 300_000;
+/// The turns on the CPU that a paced sender asks the scheduler for, in ns: it is woken for microseconds, and late where a
+/// thread with longer turns goes first.
+const TURN_NS: u64 = 100_000;
 
 /// A lossless sender without credit asks for it after this long, in ns, then after twice as long, and so on.
 const FIRST_PROBE_NS: u64 = 10_000_000;
@@ -33,16 +36,6 @@ const LONGEST_SHORT_NS: u64 = 5_000_000_000;
 /// How long a sender with a full send buffer sleeps at most before it looks again, in ns.
 const FULL_NS: u64 = 100_000_000;
 
-/// How often the other end is asked to show itself, and how long apart, in ns: 3 s in all.
-const OPENINGS: u32 = 30;
-const OPENING_NS: u64 = 100_000_000;
-
-/// How many times the receiver's clock is asked for.
-const PINGS: u64 = 60;
-
-/// How long to wait for each answer, in ns.
-const PING_NS: u64 = 20_000_000;
-
 /// What others may tell a running sender, and see of it.
 #[derive(Debug, Default)]
 pub struct Remote {
@@ -50,6 +43,18 @@ pub struct Remote {
     pub stop: AtomicBool,
     /// Datagrams written so far.
     pub written: AtomicU64,
+    /// Added to this host's clock, it is the server's, in which all stamps are: in ns.
+    pub offset: Arc<AtomicI64>,
+}
+
+impl Remote {
+    /// Of a sender whose clock differs from the server's by `offset`.
+    pub fn new(offset: Arc<AtomicI64>) -> Self {
+        Self {
+            offset,
+            ..Self::default()
+        }
+    }
 }
 
 /// How the loop hands datagrams to the engine.
@@ -61,10 +66,18 @@ pub struct Manner {
     pub batch: u64,
     /// Datagrams the receiver grants ahead at first; `None` unless lossless.
     pub window: Option<u64>,
-    /// Whether a paced sender may spin before a deadline.
+    /// Whether segmented sends were asked for, so that the stream fails when the path refuses them.
+    pub must_segment: bool,
+    /// Whether no other thread of this program is kept on the sender's CPU.
     pub spin: bool,
+    /// Whether a paced sender spins before a deadline.
+    pub spin_choice: SpinChoice,
+    /// Senders of the run.
+    pub streams: usize,
     /// Whether the receiver is known to be on the same CPU.
     pub shared_cpu: bool,
+    /// How long to wait for credit before giving up, in ns.
+    pub credit_timeout_ns: u64,
 }
 
 /// What a stream's sender did.
@@ -76,6 +89,20 @@ pub struct Sent {
     pub bytes: u64,
     /// Those among them that it refused for good.
     pub not_sent: u64,
+    /// Those among `not_sent` that were too long for the path (`EMSGSIZE`).
+    pub too_long: u64,
+    /// Datagrams a message at the end.
+    pub segments: usize,
+    /// What was known of the path at the end; `None` when nothing was sent.
+    pub path: Option<Path>,
+    /// Whether the sender spun to the end; `None` unless paced.
+    pub spin: Option<bool>,
+    /// Why it did not although it might.
+    pub why_no_spin: Option<WhyNot>,
+    /// Times that the scheduler gave the thread's CPU to another.
+    pub preemptions: u64,
+    /// How often and how long its control group was stopped for lack of quota; `None` without a quota.
+    pub throttled: Option<Throttled>,
     /// Stamps, lateness and gaps.
     pub written: Written,
     /// Times it asked for credit.
@@ -84,68 +111,8 @@ pub struct Sent {
     pub cpu: CpuTime,
     /// What the engine counted.
     pub stats: SendStats,
-}
-
-/// Knocks until the receiver answers; `false` when it does not for 3 s or is told to stop.
-///
-/// # Errors
-/// As the engine's.
-pub fn open<T: Tx>(
-    tx: &mut T,
-    token: u64,
-    stream: &mut Stream,
-    remote: &Remote,
-) -> io::Result<bool> {
-    for _ in 0..OPENINGS {
-        tx.say(&Header::bare(Kind::Probe, token, 0).encode());
-        let deadline = monotonic_ns() + OPENING_NS;
-        while monotonic_ns() < deadline {
-            if remote.stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            let mut answered = false;
-            tx.answers(|bytes| answered |= take_credit(bytes, token, stream))?;
-            if answered {
-                return Ok(true);
-            }
-            tx.wait(Until::About(deadline))?;
-        }
-    }
-    Ok(false)
-}
-
-/// Asks the receiver's clock time and again; what is not answered soon is left out.
-///
-/// # Errors
-/// As the engine's.
-pub fn ping<T: Tx>(tx: &mut T, token: u64, remote: &Remote) -> io::Result<Vec<Exchange>> {
-    let mut exchanges = Vec::with_capacity(PINGS as usize);
-    for number in 0..PINGS {
-        let asked = monotonic_ns();
-        tx.say(&Header::bare(Kind::Ping, token, number).encode());
-        let mut pong = None;
-        while pong.is_none() && monotonic_ns() < asked + PING_NS {
-            if remote.stop.load(Ordering::Relaxed) {
-                return Ok(exchanges);
-            }
-            tx.wait(Until::About(asked + PING_NS))?;
-            let answered = monotonic_ns();
-            tx.answers(|bytes| {
-                if let Ok(header) = Header::decode(bytes)
-                    && (header.kind, header.token, header.sequence) == (Kind::Pong, token, number)
-                {
-                    pong = Some(Exchange {
-                        asked,
-                        arrived: header.sent,
-                        left: header.sent.wrapping_add(header.lateness),
-                        answered,
-                    });
-                }
-            })?;
-        }
-        exchanges.extend(pong);
-    }
-    Ok(exchanges)
+    /// What was in force.
+    pub effective: SenderEffective,
 }
 
 /// Sends the whole stream, or as much of it as there is until `remote` says stop.
@@ -159,14 +126,38 @@ pub fn run<T: Tx>(
     manner: Manner,
     remote: &Arc<Remote>,
 ) -> (Sent, io::Result<()>) {
-    let before = CpuTime::of_this_thread();
     let mut sent = Sent::default();
+    let quota = CpuQuota::of_this_thread();
+    let mut spin = Spin::new(
+        manner.spin_choice,
+        manner.spin,
+        quota.cpus(),
+        manner.streams,
+        usage::preemptions(),
+    );
+    if stream.is_paced() {
+        // A kernel that does not know such turns is as late as it is.
+        let _ = schedule::ask_for_turns(TURN_NS);
+    }
+    let (throttled, preemptions) = (quota.throttled(), usage::preemptions());
+    let before = CpuTime::of_this_thread();
     let thread_before = tx.stats().ring.and_then(|ring| ring.thread_cpu_ns);
-    let ended = drive(tx, token, &mut stream, manner, remote, &mut sent);
+    let ended = drive(tx, token, &mut stream, manner, &mut spin, remote, &mut sent);
     let ended = ended.and(tx.settle());
     sent.packets = stream.next() - tx.unresolved();
     sent.bytes = stream.bytes(sent.packets);
     sent.cpu = CpuTime::of_this_thread() - before;
+    sent.preemptions = usage::preemptions() - preemptions;
+    sent.throttled = quota
+        .throttled()
+        .zip(throttled)
+        .map(|(now, before)| now - before);
+    sent.segments = tx.segments();
+    sent.path = Some(tx.path());
+    if stream.is_paced() {
+        sent.spin = Some(spin.is_on());
+        sent.why_no_spin = spin.why_not();
+    }
     sent.stats = tx.stats();
     if let Some(ring) = &mut sent.stats.ring {
         let (now, before) = (ring.thread_cpu_ns, thread_before);
@@ -181,6 +172,7 @@ fn drive<T: Tx>(
     token: u64,
     stream: &mut Stream,
     manner: Manner,
+    spin: &mut Spin,
     remote: &Remote,
     sent: &mut Sent,
 ) -> io::Result<()> {
@@ -193,11 +185,20 @@ fn drive<T: Tx>(
         BurstClock::calibrated()
     };
     while !remote.stop.load(Ordering::Relaxed) {
+        stream.set_offset(remote.offset.load(Ordering::Relaxed));
         let written = fill(tx, stream, manner, &mut clock);
         if written > 0 {
             remote.written.store(stream.next(), Ordering::Relaxed);
         }
-        let flow = tx.submit(|datagrams, _| sent.not_sent += datagrams)?;
+        let flow = tx.submit(|datagrams, error| {
+            sent.not_sent += datagrams;
+            if error.raw_os_error() == Some(libc::EMSGSIZE) {
+                sent.too_long += datagrams;
+            }
+        })?;
+        if sent.too_long > 0 || manner.must_segment {
+            takes_it(tx, stream, manner, sent)?;
+        }
         match flow {
             Flow::Held if tx.unresolved() == 0 => {}
             Flow::Open => {}
@@ -238,13 +239,13 @@ fn drive<T: Tx>(
         match stream.idle(now) {
             // What frees a slot is the receiver's credit, or else word from the kernel.
             Idle::No if flow == Flow::Held && manner.window.is_some() => {
-                await_credit(tx, token, stream, &mut probe, sent, now)?
+                await_credit(tx, token, stream, &mut probe, manner, sent, now)?
             }
             Idle::No if flow == Flow::Held => tx.wait(Until::About(now + FULL_NS))?,
             Idle::No => {}
             Idle::Done => break,
-            Idle::Due(at) => rest(tx, at, now, manner.spin)?,
-            Idle::Credit => await_credit(tx, token, stream, &mut probe, sent, now)?,
+            Idle::Due(at) => rest(tx, at, now, spin)?,
+            Idle::Credit => await_credit(tx, token, stream, &mut probe, manner, sent, now)?,
         }
     }
     Ok(())
@@ -256,9 +257,13 @@ fn await_credit<T: Tx>(
     token: u64,
     stream: &Stream,
     probe: &mut Probe,
+    manner: Manner,
     sent: &mut Sent,
     now: u64,
 ) -> io::Result<()> {
+    if probe.waited(now) > manner.credit_timeout_ns {
+        return Err(no_credit(manner.credit_timeout_ns));
+    }
     let wake_at = probe.at(now).min(stream.end());
     if now < wake_at {
         return tx.wait(Until::About(wake_at));
@@ -267,6 +272,16 @@ fn await_credit<T: Tx>(
     sent.probes += 1;
     probe.back_off(now);
     Ok(())
+}
+
+fn no_credit(timeout_ns: u64) -> io::Error {
+    let seconds = timeout_ns as f64 / 1e9;
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!(
+            "no credit comes back: the receiver has answered nothing for {seconds} s; UDP from it to the sender may be blocked (--peer-timeout sets how long to wait)"
+        ),
+    )
 }
 
 /// Queues up to a batch of what may go now and says how many datagrams that is.
@@ -287,15 +302,42 @@ fn fill<T: Tx>(tx: &mut T, stream: &mut Stream, manner: Manner, clock: &mut Burs
     written
 }
 
+/// Fails where the path does not take what was asked for: segmented sends under `--gso on`, and the very first datagrams.
+/// Datagrams that become too long later are counted, and the stream goes on.
+fn takes_it<T: Tx>(tx: &T, stream: &Stream, manner: Manner, sent: &Sent) -> io::Result<()> {
+    let datagram = stream.datagram();
+    if manner.must_segment && manner.segments > 1 && tx.segments() == 1 {
+        let error = match TooLong::of(datagram, tx.path()) {
+            Some(too_long) => PathError::NoSegments(too_long),
+            None => {
+                let errno = tx.stats().fallback_error.unwrap_or(libc::EIO);
+                PathError::SegmentsRefused(io::Error::from_raw_os_error(errno))
+            }
+        };
+        return Err(io::Error::other(error));
+    }
+    let resolved = stream.next() - tx.unresolved();
+    if sent.too_long > 0 && sent.too_long == resolved {
+        let too_long = TooLong::of(datagram, tx.path());
+        let error = too_long.map_or(PathError::Refused(datagram), PathError::NoFragments);
+        return Err(io::Error::other(error));
+    }
+    Ok(())
+}
+
 /// Waits until `at`, sleeping for most of it.
-fn rest<T: Tx>(tx: &mut T, at: u64, now: u64, spin: bool) -> io::Result<()> {
-    let early = if spin { SPIN_NS } else { 0 };
-    if at.saturating_sub(now) > early {
-        return tx.wait(Until::Exactly(at - early));
+#[inline]
+fn rest<T: Tx>(tx: &mut T, at: u64, now: u64, spin: &mut Spin) -> io::Result<()> {
+    let lead = spin.lead_ns();
+    if at.saturating_sub(now) > lead {
+        return tx.wait(Until::Exactly(at - lead));
     }
-    while monotonic_ns() < at {
+    let mut now = now;
+    while now < at {
         std::hint::spin_loop();
+        now = monotonic_ns();
     }
+    spin.ended(now - at, usage::preemptions);
     Ok(())
 }
 
@@ -306,6 +348,8 @@ struct Probe {
     low_water: u64,
     /// In ns; `None` until the credit has run out.
     next: Option<u64>,
+    /// When the credit ran out, in ns.
+    since: Option<u64>,
     patience: u64,
 }
 
@@ -314,6 +358,7 @@ impl Default for Probe {
         Self {
             low_water: u64::MAX,
             next: None,
+            since: None,
             patience: FIRST_PROBE_NS,
         }
     }
@@ -322,6 +367,11 @@ impl Default for Probe {
 impl Probe {
     fn at(&mut self, now: u64) -> u64 {
         *self.next.get_or_insert(now + self.patience)
+    }
+
+    /// For how long the sender has had no credit, in ns.
+    fn waited(&mut self, now: u64) -> u64 {
+        now.saturating_sub(*self.since.get_or_insert(now))
     }
 
     fn back_off(&mut self, now: u64) {
@@ -375,6 +425,17 @@ mod tests {
 
         fn say(&mut self, _datagram: &[u8]) {}
 
+        fn segments(&self) -> usize {
+            1
+        }
+
+        fn path(&self) -> Path {
+            Path {
+                mtu: None,
+                headers: 28,
+            }
+        }
+
         fn unresolved(&self) -> u64 {
             self.queued
         }
@@ -412,8 +473,12 @@ mod tests {
             segments: 1,
             batch: 1,
             window: None,
+            must_segment: false,
             spin: false,
+            spin_choice: SpinChoice::Off,
+            streams: 1,
             shared_cpu: false,
+            credit_timeout_ns: u64::MAX,
         };
         let (sent, ended) = run(&mut tx, 1, stream, manner, &remote);
         ended.unwrap();

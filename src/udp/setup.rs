@@ -6,13 +6,16 @@ use std::os::fd::AsFd;
 
 use thiserror::Error;
 
+use super::control::SenderEffective;
 use super::credit::{Grantor, MOST_WINDOW};
-use super::header::{HEADER, Header, Kind};
-use super::plan::{Mode, Offload, Plan};
+use super::header::{Header, Kind};
+use super::path::{PathError, TooLong};
+use super::plan::{Df, Mode, Offload, Plan};
 use super::sender::Manner;
+use super::spin::SpinChoice;
 use crate::engine::choice::{self, ZeroCopy};
 use crate::engine::probe::{self, uring};
-use crate::engine::{Layout, offload};
+use crate::engine::{Layout, Path, offload};
 use crate::sys::socket::{self, Buffers};
 use crate::sys::zerocopy;
 
@@ -48,6 +51,17 @@ pub enum SetupError {
         /// Why not.
         cause: io::Error,
     },
+    /// An option that must work.
+    #[error("cannot set up a UDP socket: {0}")]
+    Options(io::Error),
+    /// The interface.
+    #[error("cannot send over the interface {device}: {cause}")]
+    Device {
+        /// Its name.
+        device: String,
+        /// Why not.
+        cause: io::Error,
+    },
     /// The route to the receiver.
     #[error("cannot send UDP to {to}: {cause}")]
     Connect {
@@ -57,13 +71,16 @@ pub enum SetupError {
         cause: io::Error,
     },
     /// `--gso on` where it cannot be had.
-    #[error("GSO was asked for and cannot be had: {0}; use --gso off or auto{1}")]
+    #[error("GSO was asked for (--gso on) and cannot be had: {0}; use --gso off or auto{1}")]
     NoGso(String, String),
     /// `--gso on` on a kernel whose receiver cannot do GRO.
     #[error(
         "GRO was asked for (--gso on) and cannot be had at the receiver: {0}; use --gso off or auto"
     )]
     NoGro(io::Error),
+    /// `--df on` where a datagram does not fit.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// The engine.
     #[error("cannot do --engine uring: {0}")]
     NoUring(#[from] uring::Unavailable),
@@ -95,7 +112,7 @@ pub fn can_send(plan: &Plan) -> Result<(), SetupError> {
 /// A receiver's socket, ready, with what it was granted.
 #[derive(Debug)]
 pub struct ReceiverSocket {
-    /// Bound to a port of the kernel's choice.
+    /// As it was given.
     pub socket: UdpSocket,
     /// As read back.
     pub buffers: Buffers,
@@ -114,15 +131,13 @@ pub struct ReceiverSocket {
 }
 
 impl ReceiverSocket {
-    /// For one stream of `plan`, on the address of `local` and any port. `shared_cpu` says that
+    /// For one stream of `plan`, on a socket that may be bound already or later. `shared_cpu` says that
     /// the sender is kept on the same CPU.
     ///
     /// # Errors
     /// [`SetupError`].
-    pub fn new(mut local: SocketAddr, plan: &Plan, shared_cpu: bool) -> Result<Self, SetupError> {
-        local.set_port(0);
-        let refuse = |cause| SetupError::Bind { local, cause };
-        let socket = socket::bind_udp(local).map_err(refuse)?;
+    pub fn new(socket: UdpSocket, plan: &Plan, shared_cpu: bool) -> Result<Self, SetupError> {
+        let refuse = SetupError::Options;
         let force = plan.receive_buffer.is_some();
         let receive = Some(plan.receive_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, None, receive, force).map_err(refuse)?;
@@ -141,6 +156,8 @@ impl ReceiverSocket {
             Layout {
                 messages: COALESCED,
                 bytes: COALESCED_BYTES,
+                datagram: plan.datagram(),
+                fragments: false,
             }
         } else {
             let bytes = plan.datagram().next_multiple_of(64);
@@ -148,6 +165,8 @@ impl ReceiverSocket {
             Layout {
                 messages: messages.min(MOST_RECEIVE_BYTES / bytes).max(1),
                 bytes,
+                datagram: plan.datagram(),
+                fragments: false,
             }
         };
         let zerocopy = plan.engine.zerocopy;
@@ -175,6 +194,8 @@ pub struct SenderSocket {
     pub buffers: Buffers,
     /// Why GSO is off, when `auto` would have had it.
     pub gso_note: Option<String>,
+    /// What was found out about full-size datagrams, where they do not simply arrive.
+    pub path_note: Option<String>,
     /// How messages are laid out.
     pub layout: Layout,
     /// Datagrams a message and a submit.
@@ -182,32 +203,44 @@ pub struct SenderSocket {
 }
 
 impl SenderSocket {
-    /// For one stream of `plan`, from `local` to `to`, where `window` datagrams are granted ahead. Sends two datagrams
-    /// there to try GSO.
+    /// For one stream of `plan`, on a socket that is connected to the receiver's, which grants `window` datagrams ahead. Sends two datagrams
+    /// there to try GSO. `path_note` is what was found out about full-size datagrams,
+    /// where they do not simply arrive.
     ///
     /// # Errors
     /// [`SetupError`].
     pub fn new(
-        local: SocketAddr,
-        to: SocketAddr,
+        socket: UdpSocket,
         plan: &Plan,
         send_buffer: Option<usize>,
         token: u64,
         window: Option<u64>,
+        path_note: Option<String>,
     ) -> Result<Self, SetupError> {
-        let socket = socket::bind_udp(local).map_err(|cause| SetupError::Bind { local, cause })?;
-        socket
-            .connect(to)
-            .map_err(|cause| SetupError::Connect { to, cause })?;
         let send = Some(send_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, send, None, send_buffer.is_some())
-            .map_err(|cause| SetupError::Bind { local, cause })?;
+            .map_err(SetupError::Options)?;
         if (plan.engine.kind, plan.engine.zerocopy) == (choice::Kind::Mio, ZeroCopy::Msg) {
             zerocopy::enable(socket.as_fd()).map_err(probe::zerocopy::Unavailable::Message)?;
         }
+        if plan.df == Df::On
+            && let Some(too_long) = TooLong::of(plan.datagram(), Path::of(&socket))
+        {
+            return Err(PathError::NoFragments(too_long).into());
+        }
         let (segments, gso_note) = segments(&socket, plan, token)?;
+        // A path that swallows long datagrams has had DF taken off.
+        let fragments = plan.df == Df::Auto && path_note.is_none();
+        if segments > 1 && fragments {
+            // With WANT the kernel leaves DF out of segmented sends, since each is longer than the MTU as a whole.
+            socket::set_path_mtu_discovery(&socket, Df::On.policy())
+                .map_err(SetupError::Options)?;
+        }
         let manner = Manner {
             window,
+            must_segment: plan.offload == Offload::On,
+            spin_choice: plan.spin,
+            streams: plan.streams,
             ..manner(segments, plan.batch)
         };
         let messages = manner.batch.div_ceil(manner.segments) as usize;
@@ -226,14 +259,30 @@ impl SenderSocket {
         let layout = Layout {
             messages: messages + held,
             bytes,
+            datagram: plan.datagram(),
+            fragments,
         };
         Ok(Self {
             socket,
             buffers,
             gso_note,
+            path_note,
             layout,
             manner,
         })
+    }
+
+    /// What is in force, as the other side is told.
+    pub fn effective(&self) -> SenderEffective {
+        SenderEffective {
+            gso: self.gso(),
+            segments: self.manner.segments as usize,
+            batch: self.manner.batch as usize,
+            send_buffer: self.buffers.send,
+            gso_note: self.gso_note.clone(),
+            path_note: self.path_note.clone(),
+            spin: self.manner.spin,
+        }
     }
 
     /// Whether sends are segmented.
@@ -264,13 +313,10 @@ fn segments(
         },
     };
     if plan.offload == Offload::On {
-        let most = socket::path_mtu(socket)
-            .unwrap_or(0)
-            .saturating_sub(48 + HEADER);
-        let fits = match most {
-            1.. if most < plan.chunk => format!(", or --chunk {most} or less"),
-            _ => String::new(),
-        };
+        let fits = TooLong::of(datagram, Path::of(socket))
+            .and_then(TooLong::chunk_that_fits)
+            .map(|chunk| format!(", or --chunk {chunk} or less"))
+            .unwrap_or_default();
         return Err(SetupError::NoGso(reason, fits));
     }
     Ok((1, Some(reason)))
@@ -289,8 +335,12 @@ fn manner(segments: usize, batch: Option<usize>) -> Manner {
         segments: segments as u64,
         batch: batch as u64,
         window: None,
+        must_segment: false,
         spin: false,
+        spin_choice: SpinChoice::default(),
+        streams: 1,
         shared_cpu: false,
+        credit_timeout_ns: u64::MAX,
     }
 }
 
@@ -315,37 +365,45 @@ mod tests {
 
     #[test]
     fn segments_asked_for_and_impossible_are_an_error_and_auto_says_why() {
-        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let receiver = ReceiverSocket::new(local, &small_plan(), false).unwrap();
-        let to = receiver.socket.local_addr().unwrap();
+        let (receiver, sender) = pair();
         let plan = Plan {
             chunk: 40_000,
             offload: Offload::On,
             ..small_plan()
         };
-        let error = SenderSocket::new(local, to, &plan, None, 1, None)
-            .unwrap_err()
-            .to_string();
+        let set_up = |plan: &Plan| {
+            let socket = sender.try_clone().unwrap();
+            SenderSocket::new(socket, plan, None, 1, None, None)
+        };
+        let error = set_up(&plan).unwrap_err().to_string();
         assert!(error.contains("do not fit one send"), "{error}");
-        let plan = Plan {
+        let sender = set_up(&Plan {
             offload: Offload::Auto,
             ..plan
-        };
-        let sender = SenderSocket::new(local, to, &plan, None, 1, None).unwrap();
+        })
+        .unwrap();
         assert!(!sender.gso());
         assert!(sender.gso_note.is_some());
+        drop(receiver);
+    }
+
+    fn pair() -> (UdpSocket, UdpSocket) {
+        let local = "127.0.0.1:0".parse().unwrap();
+        let receiver = socket::bind_udp(local).unwrap();
+        let sender = socket::bind_udp(local).unwrap();
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        (receiver, sender)
     }
 
     #[test]
     fn off_is_off_at_both_ends() {
-        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let plan = Plan {
             offload: Offload::Off,
             ..small_plan()
         };
-        let receiver = ReceiverSocket::new(local, &plan, false).unwrap();
-        let to = receiver.socket.local_addr().unwrap();
-        let sender = SenderSocket::new(local, to, &plan, None, 1, None).unwrap();
+        let (receiver, sender) = pair();
+        let receiver = ReceiverSocket::new(receiver, &plan, false).unwrap();
+        let sender = SenderSocket::new(sender, &plan, None, 1, None, None).unwrap();
         assert_eq!(
             (receiver.gro, sender.gso(), sender.gso_note),
             (false, false, None)
@@ -354,7 +412,9 @@ mod tests {
             sender.layout,
             Layout {
                 messages: 64,
-                bytes: 1_032
+                bytes: 1_032,
+                datagram: 1_032,
+                fragments: true,
             }
         );
     }

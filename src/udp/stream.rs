@@ -110,6 +110,11 @@ impl Stream {
         self.pacer.is_some()
     }
 
+    /// Bytes of a full datagram.
+    pub fn datagram(&self) -> usize {
+        self.chunk + HEADER
+    }
+
     /// How many datagrams the receiver is done with at least, when it granted `window` ahead at first. It never grants
     /// further ahead than that.
     pub fn acknowledged(&self, window: u64) -> u64 {

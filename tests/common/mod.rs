@@ -5,6 +5,7 @@
 pub(crate) mod engine;
 pub(crate) mod filter;
 pub(crate) mod peer;
+pub(crate) mod routed;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use wirebench::engine::choice::EngineChoice;
+use wirebench::udp::channel::Message;
 use wirebench::udp::control::{
-    Done, Hello, Reply, Request, StreamReceived, StreamSent, VERSION, Welcome,
+    Alive, Done, Finish, Hello, Reply, Request, Resume, StreamReceived, StreamSent, VERSION,
+    Welcome,
 };
 use wirebench::udp::frame::{self, Decoder};
 use wirebench::udp::header::{Header, Kind};
-use wirebench::udp::plan::{Amount, Mode, Offload, Plan};
-use wirebench::udp::server::{Limits, Server, SessionReport, Stopper};
+use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
+use wirebench::udp::server::{Limits, Options, Server, SessionReport, Stopper};
+use wirebench::udp::spin::SpinChoice;
 
 use super::PATIENCE;
 
@@ -26,12 +29,16 @@ pub(crate) fn plan(packets: u64) -> Plan {
     Plan {
         amount: Amount::Packets(packets),
         mode: Mode::Blast,
+        direction: Direction::Forward,
         chunk: CHUNK,
         engine: EngineChoice::default(),
         streams: 1,
         batch: None,
         offload: Offload::Off,
+        df: Df::Auto,
+        spin: SpinChoice::Auto,
         receive_buffer: None,
+        send_buffer: None,
         interval: Duration::from_secs(1),
         packet_rows: false,
     }
@@ -57,7 +64,11 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn start(limits: Limits) -> Self {
-        let server = Server::bind("127.0.0.1:0".parse().unwrap(), limits, None).unwrap();
+        Self::with(limits, Options::default())
+    }
+
+    pub(crate) fn with(limits: Limits, options: Options) -> Self {
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), limits, options).unwrap();
         let (address, stopper) = (server.local(), server.stopper());
         let (sender, reports) = mpsc::channel();
         let thread = thread::spawn(move || server.run(|report| drop(sender.send(report))));
@@ -90,6 +101,8 @@ impl Drop for Local {
 pub(crate) struct Control {
     pub(crate) stream: TcpStream,
     decoder: Decoder,
+    /// Numbered messages received.
+    pub(crate) received: u64,
 }
 
 impl Control {
@@ -102,7 +115,22 @@ impl Control {
         Self {
             stream,
             decoder: Decoder::default(),
+            received: 0,
         }
+    }
+
+    /// Connects, and takes a session up again that `other` had.
+    #[track_caller]
+    pub(crate) fn resume(server: SocketAddr, session: u64, received: u64) -> (Self, Option<Reply>) {
+        let mut control = Self::connect(server);
+        control.received = received;
+        control.say(&Request::Resume(Resume {
+            version: VERSION,
+            session,
+            received,
+        }));
+        let reply = control.hear_silently();
+        (control, reply)
     }
 
     /// Connects and sets a run up.
@@ -131,15 +159,20 @@ impl Control {
             bytes: packets.saturating_mul(CHUNK as u64),
             not_sent: 0,
         };
-        self.say(&Request::Finish {
+        self.say(&Request::Finish(Finish {
             streams: vec![sent],
-        });
+            quiet_ns: 0,
+        }));
     }
 
     /// Says that it is there. The server may have hung up meanwhile: whoever reads next will know.
     pub(crate) fn keep_alive(&mut self) {
         let mut message = Vec::new();
-        frame::encode(&Request::Alive, &mut message).unwrap();
+        let alive = Alive {
+            received: self.received,
+            datagrams: 0,
+        };
+        frame::encode(&Request::Alive(alive), &mut message).unwrap();
         let _ = self.stream.write_all(&message);
     }
 
@@ -160,7 +193,11 @@ impl Control {
         let deadline = Instant::now() + PATIENCE;
         let mut bytes = [0; 4_096];
         loop {
-            if let Some(reply) = self.decoder.next_message().unwrap() {
+            if let Some(reply) = self.decoder.next_message::<Reply>().unwrap() {
+                self.received += u64::from(reply.is_numbered());
+                if matches!(reply, Reply::Alive(_)) {
+                    continue;
+                }
                 return Some(reply);
             }
             assert!(
@@ -202,13 +239,21 @@ impl Control {
         while let Some(reply) = self.hear() {
             match reply {
                 Reply::Stream(stream) => outcome.streams.push(stream),
-                Reply::Rows { rows, .. } => outcome.rows.extend(rows),
+                Reply::Rows { rows, .. } => {
+                    outcome.rows.extend(rows);
+                    self.keep_alive();
+                }
                 Reply::Done(done) => {
                     outcome.done = Some(*done);
+                    self.keep_alive();
                     let _ = self.stream.shutdown(Shutdown::Both);
                     break;
                 }
-                _ => assert!(Instant::now() < deadline, "no result"),
+                _ => {
+                    // What is not acknowledged holds up the rest.
+                    self.keep_alive();
+                    assert!(Instant::now() < deadline, "no result");
+                }
             }
         }
         outcome
@@ -232,6 +277,12 @@ pub(crate) fn data(token: u64, sequence: u64) -> Vec<u8> {
     [header.encode().as_slice(), &[7; CHUNK]].concat()
 }
 
+/// The token of a session's first stream.
+#[track_caller]
+pub(crate) fn token(welcome: &Welcome) -> u64 {
+    welcome.forward.first().unwrap().token
+}
+
 /// A UDP socket on loopback that counts what it sends and gets.
 pub(crate) struct Source {
     pub(crate) socket: UdpSocket,
@@ -241,16 +292,24 @@ pub(crate) struct Source {
 
 impl Source {
     #[track_caller]
-    pub(crate) fn new(server: SocketAddr, port: u16) -> Self {
+    pub(crate) fn new(server: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket
             .set_read_timeout(Some(Duration::from_millis(1)))
             .unwrap();
         Self {
             socket,
-            to: SocketAddr::new(server.ip(), port),
+            to: server,
             sent: 0,
         }
+    }
+
+    /// The source of a session's first stream, which it opens.
+    #[track_caller]
+    pub(crate) fn open(server: SocketAddr, welcome: &Welcome) -> Self {
+        let mut source = Self::new(server);
+        source.probe(token(welcome));
+        source
     }
 
     #[track_caller]
@@ -300,9 +359,9 @@ impl Source {
 #[track_caller]
 pub(crate) fn assert_serves(server: SocketAddr) {
     let (mut control, welcome) = Control::session(server, plan(3));
-    let mut source = Source::new(server, welcome.ports[0]);
+    let mut source = Source::open(server, &welcome);
     for sequence in 0..3 {
-        source.send(&data(welcome.token, sequence));
+        source.send(&data(token(&welcome), sequence));
     }
     control.finish(3);
     let outcome = control.result();

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::EnumValueParser;
@@ -16,7 +15,7 @@ use crate::protocol::request::MAX_REQUEST;
 use crate::protocol::{self, Destination};
 use crate::proxy::relay::Forwarding;
 use crate::sys::endpoint::Endpoint;
-use crate::units::{parse_duration, parse_number};
+use crate::units::{parse_duration, parse_number, parse_whole};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = AFTER)]
@@ -80,7 +79,7 @@ pub(super) struct Load {
     #[arg(long, value_name = "N", value_parser = megabytes, help_heading = "How much")]
     pub(super) mb: Option<u64>,
     /// Rounds, in each of which every path has its turn
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000), help_heading = "How much")]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = rounds, help_heading = "How much")]
     pub(super) repeat: u32,
     /// Load a path so long before each turn, uncounted
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "50ms", help_heading = "How much")]
@@ -124,7 +123,7 @@ pub(super) struct Load {
     #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Where")]
     pub(super) origin: Option<Endpoint>,
     /// Processes of the proxy that is running, to tell their CPU time with that of their children
-    #[arg(long, value_name = "PID,...", value_parser = list(u32::from_str), requires = "via", help_heading = "Where")]
+    #[arg(long, value_name = "PID,...", value_parser = list(parse_whole::<u32>), requires = "via", help_heading = "Where")]
     pub(super) server_pid: Option<List<u32>>,
     /// What the proxy refuses, to measure how soon [default: nothing of a proxy that is running already]
     #[arg(
@@ -238,7 +237,7 @@ pub(super) struct Serve {
     /// Threads for each --listen
     #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1)]
     pub(super) threads: usize,
-    /// Connections at once; clients beyond are hung up on
+    /// Connections at once, as far as the limit of open files allows; clients beyond are told that the proxy is busy
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 10_000)]
     pub(super) max_connections: usize,
     /// Largest JSON request
@@ -247,7 +246,7 @@ pub(super) struct Serve {
     /// Longest time until a request is complete
     #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "10s")]
     pub(super) request_timeout: Duration,
-    /// Longest wait for a name to be looked up, and for a server to take a connection
+    /// Longest time until the server is connected: the lookup of its name and all its addresses
     #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "5s")]
     pub(super) connect_timeout: Duration,
     /// Longest time in which neither end says or takes anything
@@ -402,7 +401,7 @@ fn request_size(text: &str) -> Result<usize, String> {
 
 /// More threads than any host has CPUs are a slip of the hand.
 fn threads(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match parse_whole(text) {
         Ok(threads @ 1..=1_024) => Ok(threads),
         _ => Err("it is no number of threads; choose 1 to 1024".to_owned()),
     }
@@ -412,12 +411,21 @@ fn threads(text: &str) -> Result<usize, String> {
 fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode @ 0..=0o777) => Ok(mode),
-        _ => Err("expected permissions in octal, like 660".to_owned()),
+        _ => Err(format!(
+            "'{text}' is not permissions in octal; choose some like 660"
+        )),
+    }
+}
+
+fn rounds(text: &str) -> Result<u32, String> {
+    match parse_whole(text) {
+        Ok(rounds @ 1..=1_000) => Ok(rounds),
+        _ => Err(format!("'{text}' is no number of rounds; choose 1 to 1000")),
     }
 }
 
 fn connections(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match parse_whole(text) {
         Ok(number @ 1..=100_000) => Ok(number),
         _ => Err("it is no number of connections; choose 1 to 100000".to_owned()),
     }
@@ -425,7 +433,7 @@ fn connections(text: &str) -> Result<usize, String> {
 
 /// The proxy takes no larger JSON request, unless told otherwise.
 fn message(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match parse_whole(text) {
         Ok(bytes @ 1..=1_000_000) => Ok(bytes),
         _ => Err("it is no size of a message; choose 1 to 1000000 bytes".to_owned()),
     }

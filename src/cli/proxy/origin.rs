@@ -14,7 +14,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let origin = Origin::bind(&args.listen)
         .map_err(|error| cannot_listen(&args.listen, "--listen", &error))?;
     let waker = origin.waker();
-    interrupt::on_signal(move || drop(waker.wake())).map_err(Failure::undone)?;
+    interrupt::on_signal_or_hangup(move || drop(waker.wake())).map_err(Failure::undone)?;
     let mut out = io::stdout();
     say_listening(origin.local(), &mut out)?;
     origin

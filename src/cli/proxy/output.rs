@@ -12,20 +12,21 @@ use crate::cli::progress::Progress;
 use crate::cli::sink::Sink;
 use crate::load::plan::{Path, Scenario};
 use crate::load::session::Observer;
+use crate::report::ledger::{self, Ledger};
 use crate::report::proxy::columns::Row;
 use crate::report::proxy::overhead::{compared, overhead};
 use crate::report::proxy::totals::{Latencies, totals};
 use crate::report::proxy::{Measured, Record, Run, text};
 use crate::report::record::{self, Host, SCHEMA};
 use crate::report::store::{Store, histogram_name};
-use crate::report::{dates, json, ledger};
+use crate::report::{dates, json};
 use crate::sys::clock;
 
 /// Where runs go.
 pub(super) struct Output {
     record: Record,
     latencies: Latencies,
-    store: Option<(PathBuf, Store)>,
+    store: Option<(Ledger, Store)>,
     saved: bool,
     json: Option<Sink>,
     csv: Option<Sink>,
@@ -56,7 +57,7 @@ impl Output {
             true => None,
             false => {
                 let store = Store::create(&args.out, "proxy", started).map_err(Failure::undone)?;
-                Some((args.out.clone(), store))
+                Some((Ledger::new(&args.out), store))
             }
         };
         Ok(Self {
@@ -103,7 +104,7 @@ impl Output {
         }
         let finished = self.finish();
         // What went wrong first is what the user needs to know.
-        outcome.and(finished)?;
+        Failure::first(outcome, finished)?;
         match unanswered(&self.record) {
             // Who ends it early knows why there is nothing more.
             Some(sentence) if !self.record.interrupted => Err(Failure::Undone(sentence)),
@@ -122,23 +123,34 @@ impl Output {
             Some((_, store)) if self.saved => store.save_record(record),
             _ => Ok(()),
         };
-        if self.shown {
-            let mut out = io::stdout().lock();
-            text::summary(record, &mut out)?;
-            if let Some((_, store)) = self.store.as_ref().filter(|_| self.saved) {
-                writeln!(out, "saved       {}", store.path().display())?;
-            }
-            out.flush()?;
-        }
+        let shown = self.show();
+        let record = &self.record;
         let id = self.store.as_ref().map(|(_, store)| store.id());
-        if let Some(sink) = self.json.take() {
-            sink.write(|out| json::write(record, out))?;
+        let json = match self.json.take() {
+            Some(sink) => sink.write(|out| json::write(record, out)),
+            None => Ok(()),
+        };
+        let id = id.unwrap_or_default();
+        let csv = match self.csv.take() {
+            Some(sink) => sink.write(|out| ledger::write_fresh(out, &Row::all(&id, record))),
+            None => Ok(()),
+        };
+        // Whoever does not read on still gets the files, and what went wrong with one is no reason to leave out another.
+        let saved = saved.map_err(Failure::undone);
+        saved.and(json).and(csv).and(shown)
+    }
+
+    /// Shows what all runs come to, and where they are.
+    fn show(&self) -> Result<(), Failure> {
+        if !self.shown {
+            return Ok(());
         }
-        if let Some(sink) = self.csv.take() {
-            let id = id.unwrap_or_default();
-            sink.write(|out| ledger::write_fresh(out, &Row::all(&id, record)))?;
+        let mut out = io::stdout().lock();
+        text::summary(&self.record, &mut out)?;
+        if let Some((_, store)) = self.store.as_ref().filter(|_| self.saved) {
+            writeln!(out, "saved       {}", store.path().display())?;
         }
-        saved.map_err(Failure::undone)
+        Ok(out.flush()?)
     }
 }
 
@@ -170,17 +182,16 @@ impl Observer for Output {
             }
         }
         self.record.frame.runs.push(run.clone());
-        let Some((out, store)) = &mut self.store else {
+        let Some((ledger, store)) = &mut self.store else {
             return Ok(());
         };
         store
-            .save_with(&self.record, &histograms)
+            .save_with(&self.record, &self.record.frame.runs, &histograms)
             .map_err(Failure::undone)?;
         self.saved = true;
         let id = store.id();
-        let rows = Row::all(&id, &self.record);
-        let last = rows.get(rows.len().saturating_sub(1)..).unwrap_or_default();
-        ledger::append(out, last).map_err(Failure::undone)
+        let row = Row::last(&id, &self.record);
+        ledger.append(row.as_slice()).map_err(Failure::undone)
     }
 
     fn failed(&mut self, error: io::Error) -> Failure {

@@ -1,6 +1,6 @@
 //! `bench proxy`: starts what is not running already, measures, and gives out what came of it.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,7 @@ use crate::load::plan::{Plan, Proxy, Scenario};
 use crate::load::session;
 use crate::load::slice::Extent;
 use crate::protocol::{Destination, Host, Kind};
+use crate::report::partial::Partial;
 use crate::report::record::MOST_RUNS;
 use crate::sys::endpoint::Endpoint;
 use crate::sys::limit;
@@ -57,7 +58,7 @@ pub(super) fn run(own: &Own, args: &Load) -> Result<(), Failure> {
 pub(super) struct Started {
     origin: Option<Child>,
     proxies: Vec<(Setting, Child)>,
-    blocklist: Option<NamedTempFile>,
+    blocklist: Option<(NamedTempFile, Partial)>,
 }
 
 /// A way in which a proxy is started and asked.
@@ -113,10 +114,15 @@ fn asks(args: &Load, kind: Kind) -> bool {
 
 impl Started {
     fn proxies(&mut self, settings: &[Setting], origin: Option<SocketAddr>) -> Result<(), Failure> {
-        let mut list = NamedTempFile::new().map_err(Failure::undone)?;
+        let list = Partial::file(|| {
+            let list = NamedTempFile::new()?;
+            let path = list.path().to_owned();
+            io::Result::Ok((list, path))
+        });
+        let (mut list, partial) = list.map_err(Failure::undone)?;
         writeln!(list, "{BLOCKED}").map_err(Failure::undone)?;
         let path = list.path().to_string_lossy().into_owned();
-        self.blocklist = Some(list);
+        self.blocklist = Some((list, partial));
         for setting in settings {
             let mut words: Vec<String> = ["serve", "--listen", "127.0.0.1:0", "--quiet"]
                 .map(str::to_owned)
@@ -165,11 +171,11 @@ pub(super) fn measure(
     }
     // A connection is a file.
     let _ = limit::raise_open_files();
-    let mut output = Output::open(args)?;
     let cancel = Arc::new(AtomicBool::new(false));
     let on_signal = cancel.clone();
-    interrupt::on_signal(move || on_signal.store(true, Ordering::Relaxed))
+    interrupt::on_signal_or_hangup(move || on_signal.store(true, Ordering::Relaxed))
         .map_err(Failure::undone)?;
+    let mut output = Output::open(args)?;
     // Kept until the end.
     let started = start()?;
     let plan = Plan {

@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // While this program has no descriptors of its own.
     let passed = activation::take().map_err(Failure::undone)?;
     let signals = Signals::catch().map_err(Failure::undone)?;
-    // A connection is two files, and may need a pipe. Where the limit stays, clients wait.
+    // A connection is two files, and may need a pipe. Where the limit stays, it limits the connections.
     let _ = limit::raise_open_files();
     let mut options = options(args)?;
     let mut rules = rules(args)?;
@@ -50,6 +50,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut out = voice(args);
     for place in server.places() {
         say_listening(place, &mut out)?;
+    }
+    if let (Some(limit), false) = (server.limited(args.max_connections), args.quiet) {
+        writeln!(out, "{limit}")?;
     }
     let monitor = monitor
         .map(|monitor| monitor.begin(&server, handle, &mut out))

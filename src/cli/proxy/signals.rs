@@ -15,7 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals as Source;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::super::interrupt::ENDED_BY_USER;
+use super::super::interrupt::end;
 use crate::proxy::log::Handle;
 use crate::sys::unix::SocketFile;
 
@@ -102,7 +102,7 @@ impl State {
                 ..
             } if ends => {
                 files.iter().for_each(SocketFile::remove);
-                std::process::exit(ENDED_BY_USER)
+                end();
             }
             Self::Serving { stop, stopping, .. } if ends => {
                 *stopping = true;

@@ -4,7 +4,8 @@ use crate::cli::args::Udp;
 use crate::cli::failure::Failure;
 use crate::cli::list::List;
 use crate::engine::choice::{EngineChoice, Kind, UringReceive, UringSettings, ZeroCopy};
-use crate::udp::plan::Offload;
+use crate::udp::plan::{Df, Offload};
+use crate::udp::spin::SpinChoice;
 
 /// Most settings of a comparison. More fit no screen, and each has a server and histograms of its own.
 const MOST_SETTINGS: usize = 64;
@@ -16,6 +17,8 @@ pub(super) struct Combination {
     pub(super) chunk: usize,
     pub(super) batch: Option<usize>,
     pub(super) offload: Offload,
+    pub(super) df: Df,
+    pub(super) spin: SpinChoice,
     pub(super) streams: usize,
     pub(super) send_buffer: Option<usize>,
     pub(super) receive_buffer: Option<usize>,
@@ -33,6 +36,8 @@ impl Combination {
             chunk: 0,
             batch: None,
             offload: Offload::Auto,
+            df: Df::Auto,
+            spin: SpinChoice::Auto,
             streams: 0,
             send_buffer: None,
             receive_buffer: None,
@@ -54,6 +59,8 @@ impl Combination {
         all.vary(Some(&args.chunk), |to, chunk| to.chunk = chunk)?;
         all.vary(args.batch.as_ref(), |to, batch| to.batch = Some(batch))?;
         all.vary(Some(&args.gso), |to, gso| to.offload = gso.into())?;
+        all.vary(Some(&args.df), |to, df| to.df = df.into())?;
+        all.vary(Some(&args.spin), |to, spin| to.spin = spin.into())?;
         all.vary(Some(&args.streams), |to, streams| to.streams = streams)?;
         all.vary(args.sndbuf.as_ref(), |to, size| to.send_buffer = Some(size))?;
         all.vary(args.rcvbuf.as_ref(), |to, size| {

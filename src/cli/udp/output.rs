@@ -5,7 +5,6 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use super::plan::Planned;
 use super::{now, record};
@@ -15,13 +14,13 @@ use crate::cli::progress::Progress;
 use crate::cli::sink::Sink;
 use crate::report::comparison::{self, Latencies};
 use crate::report::intervals::IntervalsWriter;
-use crate::report::ledger::{self, columns::Row};
+use crate::report::ledger::{self, Ledger, columns::Row};
 use crate::report::output::Output as File;
 use crate::report::packets::{PacketRow, PacketsWriter};
 use crate::report::record::{Interval, Measured, Record};
 use crate::report::store::Store;
 use crate::report::{json, text};
-use crate::udp::session::Observer;
+use crate::udp::client::Observer;
 
 /// Where runs go.
 pub(super) struct Output {
@@ -41,7 +40,7 @@ pub(super) struct Output {
 
 /// The run's folder, and the files in it that grow as the run goes.
 struct Saving {
-    out: PathBuf,
+    ledger: Ledger,
     store: Store,
     intervals: Option<IntervalsWriter<File>>,
     packets: Option<PacketsWriter<File>>,
@@ -82,7 +81,7 @@ impl Output {
         };
         Ok(Self {
             record: record(started),
-            latencies: (all.len() > 1).then(Latencies::default),
+            latencies: (Planned::settings(all).count() > 1).then(Latencies::default),
             saving,
             json,
             csv,
@@ -125,6 +124,9 @@ impl Output {
 
     /// Shows and saves a run.
     pub(super) fn run(&mut self, measured: Measured) -> Result<(), Failure> {
+        if let Some(row) = &measured.closing_row {
+            self.interval(row);
+        }
         self.record.runs.push(measured.run.clone());
         self.progress.clear();
         let saved = match &mut self.saving {
@@ -135,15 +137,19 @@ impl Output {
         if let Some(latencies) = &mut self.latencies {
             latencies.add(&measured);
         }
-        if self.shown {
-            let mut out = io::stdout().lock();
-            match self.latencies {
-                Some(_) => text::compared_run(number, &measured.run, &mut out)?,
-                None => text::summary(&measured, &mut out)?,
-            }
-            out.flush()?;
+        saved.and(self.show(number, &measured))
+    }
+
+    fn show(&self, number: usize, measured: &Measured) -> Result<(), Failure> {
+        if !self.shown {
+            return Ok(());
         }
-        saved
+        let mut out = io::stdout().lock();
+        match self.latencies {
+            Some(_) => text::compared_run(number, &measured.run, &mut out)?,
+            None => text::summary(measured, &mut out)?,
+        }
+        Ok(out.flush()?)
     }
 
     /// Says what all runs come to and writes what is left, whatever the outcome was.
@@ -154,7 +160,7 @@ impl Output {
         }
         let finished = self.finish();
         // What went wrong first is what the user needs to know.
-        outcome.and(finished)
+        Failure::first(outcome, finished)
     }
 
     fn finish(&mut self) -> Result<(), Failure> {
@@ -170,29 +176,41 @@ impl Output {
         // It is shown even where it cannot be saved.
         let compared = match &mut self.saving {
             Some(saving) if self.latencies.is_some() => saving.store.save_comparison(record),
-            _ => Ok(()),
+            Some(saving) => saving.store.finish(record),
+            None => Ok(()),
         };
-        if self.shown {
-            let mut out = io::stdout().lock();
-            if self.latencies.is_some() {
-                writeln!(out)?;
-                text::comparison(&record.comparison, &mut out)?;
-            } else if record.runs.len() > 1 {
-                text::repeats(&record.runs, &mut out)?;
-            }
-            if let Some(saving) = self.saving.as_ref().filter(|saving| saving.saved) {
-                writeln!(out, "saved       {}", saving.store.path().display())?;
-            }
-            out.flush()?;
-        }
+        let shown = self.show_all();
         let tail = self.saving.as_mut().map_or(Ok(()), Saving::finish);
-        if let Some(sink) = self.json.take() {
-            sink.write(|out| json::to_writer(record, out))?;
+        let record = &self.record;
+        let json = match self.json.take() {
+            Some(sink) => sink.write(|out| json::to_writer(record, out)),
+            None => Ok(()),
+        };
+        let csv = match self.csv.take() {
+            Some(sink) => sink.write(|out| ledger::write_fresh(out, &Row::all(&id, record))),
+            None => Ok(()),
+        };
+        // Whoever does not read on still gets the files, and what went wrong with one is no reason to leave out another.
+        let compared = compared.map_err(Failure::undone);
+        tail.and(compared).and(json).and(csv).and(shown)
+    }
+
+    /// Shows what all runs come to, and where they are.
+    fn show_all(&self) -> Result<(), Failure> {
+        if !self.shown {
+            return Ok(());
         }
-        if let Some(sink) = self.csv.take() {
-            sink.write(|out| ledger::write_fresh(out, &Row::all(&id, record)))?;
+        let mut out = io::stdout().lock();
+        if self.latencies.is_some() {
+            writeln!(out)?;
+            text::comparison(&self.record.comparison, &mut out)?;
+        } else if self.record.runs.len() > 1 {
+            text::repeats(&self.record.runs, &mut out)?;
         }
-        tail.and(compared.map_err(Failure::undone))
+        if let Some(saving) = self.saving.as_ref().filter(|saving| saving.saved) {
+            writeln!(out, "saved       {}", saving.store.path().display())?;
+        }
+        Ok(out.flush()?)
     }
 }
 
@@ -206,7 +224,7 @@ impl Saving {
             None
         };
         Ok(Self {
-            out: args.out.clone(),
+            ledger: Ledger::new(&args.out),
             store,
             intervals,
             packets,
@@ -222,15 +240,16 @@ impl Saving {
     }
 
     fn save(&mut self, record: &Record, measured: &Measured) -> Result<(), Failure> {
+        if let Some(packets) = &mut self.packets {
+            let written = packets.flush();
+            self.note(written);
+        }
         self.store.save(record, measured).map_err(Failure::undone)?;
         self.saved = true;
         let id = self.store.id();
-        let rows = Row::all(&id, record);
-        ledger::append(
-            &self.out,
-            rows.get(rows.len().saturating_sub(1)..).unwrap_or_default(),
-        )
-        .map_err(Failure::undone)
+        let row = Row::last(&id, record);
+        let added = self.ledger.append(row.as_slice());
+        added.map_err(Failure::undone)
     }
 
     /// Ends the files that grew.

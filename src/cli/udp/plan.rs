@@ -1,20 +1,22 @@
 //! From options to a validated plan: what cannot be is refused here, before anything is started.
 
 use std::fmt::Display;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::combination::Combination;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
+use crate::cli::endpoint::{self, Family};
 use crate::cli::failure::Failure;
 use crate::report::comparison::labels::labels;
 use crate::report::comparison::settings::Settings;
 use crate::report::record::{MOST_RUNS, Requested};
 use crate::sys::affinity;
+use crate::udp::client::{ClockChoice, Setup};
+use crate::udp::key::Key;
 use crate::udp::outcome;
 use crate::udp::placement::{self, Choice, Cpus};
-use crate::udp::plan::{Amount, INTERVALS, Mode, Plan};
-use crate::udp::session::{ClockChoice, Setup};
+use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan};
 
 /// Message bytes where nothing is said.
 const DEFAULT_BYTES: u64 = 100_000_000;
@@ -22,16 +24,18 @@ const DEFAULT_BYTES: u64 = 100_000_000;
 /// One setting that `bench udp` is to run.
 pub(super) struct Planned {
     pub(super) plan: Plan,
-    /// What it is called among several; `None` when it is the only one.
-    pub(super) setting: Option<String>,
-    /// Elsewhere; `None` when the receiver is to be here.
-    pub(super) server: Option<SocketAddr>,
-    /// Of the receivers, when they are here.
-    pub(super) receiver_cpus: Cpus,
+    /// What each direction is called among several settings, the client's first; `None` when it is the only one.
+    pub(super) settings: Vec<Option<String>>,
+    /// The addresses of the server; `None` when it is to be here.
+    pub(super) servers: Option<Vec<SocketAddr>>,
+    /// Of the server's threads, when it is here.
+    pub(super) server_cpus: Cpus,
     bind: Option<SocketAddr>,
-    sender_cpus: Cpus,
+    bind_device: Option<String>,
+    key: Option<Key>,
+    peer_timeout: Duration,
+    client_cpus: Cpus,
     spin: bool,
-    send_buffer: Option<usize>,
     clock: ClockChoice,
     requested: Requested,
 }
@@ -56,9 +60,10 @@ impl Planned {
             })
             .collect::<Result<_, Failure>>()?;
         let settings = settings(&plans);
-        for ((plan, _), setting) in plans.iter().zip(&settings) {
+        for ((plan, _), settings) in plans.iter().zip(&settings) {
+            let setting = settings.first().and_then(Option::as_deref);
             plan.validate()
-                .map_err(|error| Failure::usage(impossible(setting.as_deref(), error)))?;
+                .map_err(|error| Failure::usage(impossible(setting, error)))?;
         }
         if let Some(time) = args.warmup
             && time > INTERVALS.1
@@ -70,45 +75,53 @@ impl Planned {
         }
         let allowed = affinity::allowed().map_err(Failure::undone)?;
         args.cpus.check(&allowed).map_err(Failure::usage)?;
-        let server = args.to.as_deref().map(resolve).transpose()?;
-        if let (Some(server), Some(bind)) = (server, args.bind)
-            && server.is_ipv4() != bind.is_ipv4()
-        {
-            return Err(Failure::Usage(format!(
-                "--bind {bind} and --to {server} are not of one address family"
-            )));
-        }
-        let placed = |((plan, requested), setting)| {
-            Self::place(args, server, &allowed, plan, requested, setting)
+        let ends = Ends::new(args)?;
+        let placed = |((plan, requested), settings)| {
+            Self::place(args, &ends, &allowed, plan, requested, settings)
         };
         Ok(plans.into_iter().zip(settings).map(placed).collect())
+    }
+
+    /// The names of all settings.
+    pub(super) fn settings(all: &[Self]) -> impl Iterator<Item = Option<&str>> {
+        let settings = all.iter().flat_map(|planned| &planned.settings);
+        settings.map(Option::as_deref)
     }
 
     /// Finds the threads their CPUs.
     fn place(
         args: &Udp,
-        server: Option<SocketAddr>,
+        ends: &Ends,
         allowed: &[usize],
         plan: Plan,
         requested: Requested,
-        setting: Option<String>,
+        settings: Vec<Option<String>>,
     ) -> Self {
-        let (sender_cpus, receiver_cpus) = match server {
-            Some(_) => (placement::one(&args.cpus, plan.streams), None),
-            None => {
+        let (sender_cpus, receiver_cpus) = match (&ends.servers, plan.direction) {
+            (Some(_), _) => (placement::one(&args.cpus, plan.streams), None),
+            // Two threads at each end, which the kernel places better than a rule made for one.
+            (None, Direction::Both) if args.cpus == Choice::Auto => (None, None),
+            (None, _) => {
                 let paced = matches!(plan.mode, Mode::Paced(_));
                 placement::both(&args.cpus, plan.streams, allowed, paced)
             }
         };
+        let spin = placement::may_spin(&sender_cpus, &receiver_cpus, plan.all_streams(), allowed);
+        let (client_cpus, server_cpus) = match (&ends.servers, plan.direction) {
+            (None, Direction::Reverse) => (receiver_cpus, sender_cpus),
+            _ => (sender_cpus, receiver_cpus),
+        };
         Self {
-            spin: placement::may_spin(&sender_cpus, &receiver_cpus, plan.streams, allowed),
+            spin,
             plan,
-            setting,
-            server,
-            receiver_cpus,
-            bind: args.bind,
-            sender_cpus,
-            send_buffer: requested.sndbuf,
+            settings,
+            servers: ends.servers.clone(),
+            server_cpus,
+            bind: ends.bind,
+            bind_device: args.bind_dev.clone(),
+            key: ends.key.clone(),
+            peer_timeout: args.peer_timeout,
+            client_cpus,
             clock: match args.clock {
                 ClockArg::Auto => ClockChoice::Auto,
                 ClockArg::Estimate => ClockChoice::Estimate,
@@ -119,19 +132,21 @@ impl Planned {
 
     /// A sentence on what went wrong, with the setting where there are several.
     pub(super) fn wrong(&self, error: impl Display) -> String {
-        match &self.setting {
-            Some(setting) => format!("with {setting}: {error}"),
-            None => error.to_string(),
+        match self.settings.first() {
+            Some(Some(setting)) => format!("with {setting}: {error}"),
+            _ => error.to_string(),
         }
     }
 
-    /// The same for a session with the server at `server`.
-    pub(super) fn setup(&self, server: SocketAddr) -> Setup {
+    /// How to run it against the server at one of these addresses.
+    pub(super) fn setup(&self, servers: Vec<SocketAddr>) -> Setup {
         Setup {
-            server,
+            servers,
             bind: self.bind,
-            send_buffer: self.send_buffer,
-            cpus: self.sender_cpus.clone(),
+            bind_device: self.bind_device.clone(),
+            key: self.key.clone(),
+            peer_timeout: self.peer_timeout,
+            cpus: self.client_cpus.clone(),
             spin: self.spin,
             clock: self.clock,
             requested: self.requested.clone(),
@@ -143,12 +158,16 @@ fn plan(args: &Udp, of: &Combination) -> Result<Plan, Failure> {
     Ok(Plan {
         amount: amount(args)?,
         mode: mode(args, of)?,
+        direction: direction(args),
         chunk: of.chunk,
         engine: of.engine,
         streams: of.streams,
         batch: of.batch,
         offload: of.offload,
+        df: of.df,
+        spin: of.spin,
         receive_buffer: of.receive_buffer,
+        send_buffer: of.send_buffer,
         interval: args.interval.unwrap_or(Duration::from_secs(1)),
         packet_rows: args.packets_csv,
     })
@@ -168,20 +187,95 @@ fn requested(args: &Udp, of: &Combination, plan: &Plan) -> Requested {
                     .join(","),
             ),
         },
-        sndbuf: of.send_buffer,
         to: args.to.clone(),
         ..outcome::requested(plan)
     }
 }
 
-/// What each of `plans` is called; nothing when there is only one.
-fn settings(plans: &[(Plan, Requested)]) -> Vec<Option<String>> {
+/// What each direction of each of `plans` is called; nothing when there is only one.
+fn settings(plans: &[(Plan, Requested)]) -> Vec<Vec<Option<String>>> {
+    let directions = |plan: &Plan| match plan.direction {
+        Direction::Forward => vec!["forward"],
+        Direction::Reverse => vec!["reverse"],
+        Direction::Both => vec!["forward", "reverse"],
+    };
     let all: Vec<Settings> = plans
         .iter()
-        .map(|(plan, asked)| Settings::new(plan.engine.kind.name(), plan.mode.name(), asked))
+        .flat_map(|(plan, asked)| {
+            let (engine, mode) = (plan.engine.kind.name(), plan.mode.name());
+            directions(plan)
+                .into_iter()
+                .map(move |direction| Settings::new(engine, mode, direction, asked))
+        })
         .collect();
-    let names = labels(&all).into_iter();
-    names.map(|name| (all.len() > 1).then_some(name)).collect()
+    let mut names = labels(&all)
+        .into_iter()
+        .map(|name| (all.len() > 1).then_some(name));
+    plans
+        .iter()
+        .map(|(plan, _)| names.by_ref().take(directions(plan).len()).collect())
+        .collect()
+}
+
+fn direction(args: &Udp) -> Direction {
+    match (args.reverse, args.bidir) {
+        (true, _) => Direction::Reverse,
+        (_, true) => Direction::Both,
+        _ => Direction::Forward,
+    }
+}
+
+/// Where both ends are, as the options name them.
+struct Ends {
+    servers: Option<Vec<SocketAddr>>,
+    bind: Option<SocketAddr>,
+    key: Option<Key>,
+}
+
+impl Ends {
+    fn new(args: &Udp) -> Result<Self, Failure> {
+        let family = match (args.ipv4, args.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => Family::Any,
+        };
+        let bind = match &args.bind {
+            None => None,
+            Some(text) => {
+                let found = endpoint::resolve("--bind", text, 0, family, "");
+                found.map_err(Failure::into_usage)?.first().copied()
+            }
+        };
+        // The addresses of a name that --bind can reach.
+        let family = match bind {
+            Some(SocketAddr::V4(_)) => Family::V4,
+            Some(SocketAddr::V6(_)) => Family::V6,
+            None => family,
+        };
+        let servers = match &args.to {
+            None => None,
+            Some(text) => {
+                let because = match &args.bind {
+                    Some(bind) => format!(", which --bind {bind} needs"),
+                    None => String::new(),
+                };
+                let found = endpoint::resolve("--to", text, DEFAULT_PORT, family, &because);
+                Some(found?)
+            }
+        };
+        if servers.iter().flatten().any(|server| server.port() == 0) {
+            return Err(Failure::Usage(format!(
+                "--to {} has port 0; name the port that `bench serve` prints",
+                args.to.as_deref().unwrap_or_default()
+            )));
+        }
+        let key = args.key_file.as_deref().map(Key::read).transpose();
+        Ok(Self {
+            servers,
+            bind,
+            key: key.map_err(Failure::usage)?,
+        })
+    }
 }
 
 /// Why nothing is begun when one of several settings cannot be run.
@@ -224,26 +318,5 @@ fn mode(args: &Udp, of: &Combination) -> Result<Mode, Failure> {
         (None, Some(pps)) => Ok(Mode::Paced(pps)),
         (None, None) if args.unpaced => Ok(Mode::Blast),
         (None, None) => Ok(Mode::Lossless),
-    }
-}
-
-/// The first address of a host name or address, with or without a port.
-fn resolve(to: &str) -> Result<SocketAddr, Failure> {
-    let bare = to.trim_start_matches('[').trim_end_matches(']');
-    let found = match to.to_socket_addrs() {
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-            (bare, DEFAULT_PORT).to_socket_addrs()
-        }
-        found => found,
-    };
-    match found.map(|mut addresses| addresses.next()) {
-        Ok(Some(address)) if address.port() == 0 => Err(Failure::Usage(format!(
-            "--to {to} has port 0; name the port that `bench serve` prints"
-        ))),
-        Ok(Some(address)) => Ok(address),
-        Ok(None) => Err(Failure::Undone(format!("--to {to} has no address"))),
-        Err(error) => Err(Failure::Undone(format!(
-            "--to {to} cannot be resolved: {error}; write it like 192.0.2.7:{DEFAULT_PORT}, [2001:db8::7]:{DEFAULT_PORT} or host:{DEFAULT_PORT}"
-        ))),
     }
 }

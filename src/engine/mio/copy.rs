@@ -26,10 +26,15 @@ impl Handover for Copying {
         socket: BorrowedFd<'_>,
         slots: impl Iterator<Item = Filled<'a>>,
     ) -> io::Result<usize> {
-        self.batch.send(socket, slots.map(|slot| slot.bytes), 0)
+        self.batch
+            .send(socket, slots.map(|slot| slot.pages.bytes()))
     }
 
-    fn free(&mut self, _: BorrowedFd<'_>, resolved: u64) -> io::Result<u64> {
-        Ok(resolved)
+    fn free(&mut self, resolved: u64) -> u64 {
+        resolved
+    }
+
+    fn expect(&mut self, messages: usize) {
+        self.batch.grow(messages);
     }
 }

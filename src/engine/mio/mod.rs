@@ -26,17 +26,27 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
+use super::errors::PendingErrors;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::mmsg::ReceiveBatch;
+use crate::sys::zerocopy::Done;
 
 const SOCKET: Token = Token(0);
 const TIMER: Token = Token(1);
 const WAKE: Token = Token(2);
 
-/// One batch, or `None` when there is nothing. Errors that only report what became of an earlier
-/// send (ICMP) are passed over.
-fn receive_batch(batch: &mut ReceiveBatch, socket: &UdpSocket) -> io::Result<Option<usize>> {
-    loop {
+/// Pending errors that are passed over before a receive gives up until the next time.
+const MOST_PENDING: u32 = 100;
+
+/// One batch, or `None` when there is nothing. Pending errors only report what became of an earlier send (ICMP); they are
+/// counted and passed over.
+fn receive_batch(
+    batch: &mut ReceiveBatch,
+    socket: &UdpSocket,
+    errors: &mut PendingErrors,
+    mut done: impl FnMut(Done),
+) -> io::Result<Option<usize>> {
+    for _ in 0..MOST_PENDING {
         match batch.receive(socket.as_fd()) {
             Ok(count) => return Ok(Some(count)),
             Err(error) => match error.raw_os_error() {
@@ -44,10 +54,11 @@ fn receive_batch(batch: &mut ReceiveBatch, socket: &UdpSocket) -> io::Result<Opt
                 Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::ENOMEM) => {
                     return Err(error);
                 }
-                _ => {}
+                _ => errors.collect(socket.as_fd(), &mut done),
             },
         }
     }
+    Ok(None)
 }
 
 /// Sleeps until any event or about `deadline` in ns. A signal ends the sleep early, which is fine:

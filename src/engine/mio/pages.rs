@@ -45,11 +45,15 @@ impl Handover for Pages {
         slots: impl Iterator<Item = Filled<'a>>,
     ) -> io::Result<usize> {
         let mut taken = 0;
-        for Filled { number, end, bytes } in slots {
-            match self.pipe.lend(bytes, socket) {
-                Ok(()) => self.held.push_back((number, end)),
+        for Filled { number, end, pages } in slots {
+            match self.pipe.lend(pages, socket) {
+                Ok(()) => {}
                 Err(error) if taken == 0 => return Err(error),
                 Err(_) => break,
+            }
+            // A slot that goes as several messages is held until the last of them is read.
+            if self.held.back().is_none_or(|&(last, _)| last != number) {
+                self.held.push_back((number, end));
             }
             taken += 1;
         }
@@ -57,13 +61,13 @@ impl Handover for Pages {
         Ok(taken)
     }
 
-    fn free(&mut self, _: BorrowedFd<'_>, resolved: u64) -> io::Result<u64> {
+    fn free(&mut self, resolved: u64) -> u64 {
         while let Some(&(_, end)) = self.held.front()
             && end <= self.seen
         {
             self.held.pop_front();
         }
-        Ok(self.held.front().map_or(resolved, |&(number, _)| number))
+        self.held.front().map_or(resolved, |&(number, _)| number)
     }
 
     fn acknowledge(&mut self, seen: u64) {

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use super::{Filled, Handover};
 use crate::engine::stats::ZeroCopyStats;
 use crate::sys::mmsg::SendBatch;
-use crate::sys::zerocopy;
+use crate::sys::zerocopy::Done;
 
 /// By sendmmsg(2) with `MSG_ZEROCOPY`.
 pub struct Pinned {
@@ -17,6 +17,8 @@ pub struct Pinned {
     held: VecDeque<Send>,
     /// The kernel's number of the first of them.
     first: u32,
+    /// The slots of the messages of a call.
+    offered: Vec<u64>,
     stats: ZeroCopyStats,
 }
 
@@ -34,39 +36,9 @@ impl Pinned {
             batch: SendBatch::new(messages),
             held: VecDeque::with_capacity(slots),
             first: 0,
+            offered: Vec::with_capacity(messages),
             stats: ZeroCopyStats::default(),
         }
-    }
-
-    /// Takes in what the kernel is done with.
-    fn collect(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        zerocopy::completions(socket, |done| {
-            for number in done.numbers() {
-                let place = number.wrapping_sub(self.first) as usize;
-                if place > self.held.len() + MOST_FAILED {
-                    continue;
-                }
-                // A send that failed late, like one that a firewall drops, has used its number up.
-                while self.held.len() <= place {
-                    self.held.push_back(Send {
-                        slot: None,
-                        done: true,
-                    });
-                }
-                if let Some(send) = self.held.get_mut(place)
-                    && send.slot.is_some()
-                {
-                    send.done = true;
-                    self.stats.messages += 1;
-                    self.stats.copied += u64::from(done.copied);
-                }
-            }
-        })?;
-        while self.held.front().is_some_and(|send| send.done) {
-            self.held.pop_front();
-            self.first = self.first.wrapping_add(1);
-        }
-        Ok(())
     }
 }
 
@@ -74,36 +46,66 @@ impl Pinned {
 const MOST_FAILED: usize = 1_024;
 
 impl Handover for Pinned {
+    const COMPLETES: bool = true;
+
     fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
         slots: impl Iterator<Item = Filled<'a>>,
     ) -> io::Result<usize> {
-        let mut slots = slots.peekable();
-        let Some(&Filled { number, .. }) = slots.peek() else {
-            return Ok(0);
-        };
-        let mut offered = 0;
-        let bytes = slots.inspect(|_| offered += 1).map(|slot| slot.bytes);
-        let outcome = self.batch.send(socket, bytes, libc::MSG_ZEROCOPY);
-        let taken = *outcome.as_ref().unwrap_or(&0);
-        self.held.extend((number..).take(taken).map(|slot| Send {
-            slot: Some(slot),
-            done: false,
-        }));
-        if taken < offered {
-            // One failed, and may have had a number: that must be known before the next gets one.
-            self.collect(socket)?;
-        }
-        outcome
+        self.offered.clear();
+        let offered = &mut self.offered;
+        let pages = slots.map(|slot| {
+            offered.push(slot.number);
+            slot.pages
+        });
+        let taken = self.batch.send_pinned(socket, pages)?;
+        self.held
+            .extend(self.offered.iter().take(taken).map(|&slot| Send {
+                slot: Some(slot),
+                done: false,
+            }));
+        Ok(taken)
     }
 
-    fn free(&mut self, socket: BorrowedFd<'_>, resolved: u64) -> io::Result<u64> {
-        if !self.held.is_empty() {
-            self.collect(socket)?;
+    fn done(&mut self, sends: Done) {
+        for number in sends.numbers() {
+            let place = number.wrapping_sub(self.first) as usize;
+            if place > self.held.len() + MOST_FAILED {
+                continue;
+            }
+            // A send that failed late, like one that a firewall drops, has used its number up.
+            while self.held.len() <= place {
+                self.held.push_back(Send {
+                    slot: None,
+                    done: true,
+                });
+            }
+            if let Some(send) = self.held.get_mut(place)
+                && send.slot.is_some()
+            {
+                send.done = true;
+                self.stats.messages += 1;
+                self.stats.copied += u64::from(sends.copied);
+            }
         }
+        while self.held.front().is_some_and(|send| send.done) {
+            self.held.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    fn free(&mut self, resolved: u64) -> u64 {
         let first = self.held.iter().find_map(|send| send.slot);
-        Ok(first.unwrap_or(resolved))
+        first.unwrap_or(resolved)
+    }
+
+    fn expect(&mut self, messages: usize) {
+        self.batch.grow(messages);
     }
 
     fn stats(&self) -> Option<ZeroCopyStats> {

@@ -8,12 +8,16 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
 use super::{SOCKET, WAKE, poll, receive_batch};
+use crate::engine::errors::PendingErrors;
 use crate::engine::stats::ReceiveStats;
 use crate::engine::{Layout, Rx};
 use crate::sys::message::Message;
 use crate::sys::mmsg::ReceiveBatch;
-use crate::sys::socket;
 use crate::sys::wake::Wake;
+use crate::sys::{error_queue, socket};
+
+/// Times that an answer is sent again when an ICMP error is pending.
+const ANSWER_AGAIN: u32 = 4;
 
 /// A receiver on a bound socket.
 pub struct MioRx {
@@ -21,6 +25,7 @@ pub struct MioRx {
     poll: Poll,
     events: Events,
     batch: ReceiveBatch,
+    errors: PendingErrors,
     stats: ReceiveStats,
 }
 
@@ -31,6 +36,8 @@ impl MioRx {
     /// Out of file descriptors or memory.
     pub fn new(socket: UdpSocket, layout: Layout, wake: &Wake) -> io::Result<Self> {
         let poll = Poll::new()?;
+        // Without the option ICMP errors are passed over all the same, and not counted.
+        let _ = error_queue::enable(&socket);
         let register = |fd, token| {
             poll.registry()
                 .register(&mut SourceFd(&fd), token, Interest::READABLE)
@@ -42,6 +49,7 @@ impl MioRx {
             poll,
             events: Events::with_capacity(4),
             batch: ReceiveBatch::new(layout.messages, layout.bytes),
+            errors: PendingErrors::default(),
             stats: ReceiveStats::default(),
         })
     }
@@ -50,7 +58,8 @@ impl MioRx {
 impl Rx for MioRx {
     fn receive(&mut self, mut each: impl FnMut(Message<'_>)) -> io::Result<usize> {
         self.stats.syscalls += 1;
-        let Some(count) = receive_batch(&mut self.batch, &self.socket)? else {
+        let batch = &mut self.batch;
+        let Some(count) = receive_batch(batch, &self.socket, &mut self.errors, |_| ())? else {
             self.stats.eagain += 1;
             return Ok(0);
         };
@@ -64,7 +73,16 @@ impl Rx for MioRx {
 
     fn answer(&mut self, datagram: &[u8], to: SocketAddr) {
         self.stats.answers += 1;
-        let _ = self.socket.send_to(datagram, to);
+        for _ in 0..ANSWER_AGAIN {
+            let Err(error) = self.socket.send_to(datagram, to) else {
+                break;
+            };
+            let errno = error.raw_os_error().unwrap_or(0);
+            if !self.errors.explain(self.socket.as_fd(), errno, |_| ()) {
+                break;
+            }
+        }
+        self.errors.resolved();
     }
 
     fn wait(&mut self, deadline: u64) -> io::Result<()> {
@@ -77,6 +95,9 @@ impl Rx for MioRx {
     }
 
     fn stats(&self) -> ReceiveStats {
-        self.stats
+        ReceiveStats {
+            icmp: self.errors.icmp,
+            ..self.stats
+        }
     }
 }

@@ -71,7 +71,7 @@ fn event_loop() -> io::Result<String> {
             .register(&mut source, Token(token), Interest::READABLE)?;
     }
     let began = monotonic_ns();
-    SendBatch::new(1).send(sender.as_fd(), [b"knock".as_slice()].into_iter(), 0)?;
+    SendBatch::new(1).send(sender.as_fd(), [b"knock".as_slice()].into_iter())?;
     let mut events = Events::with_capacity(4);
     // A second at most: the timer ends the wait when the datagram does not.
     timer.arm(began + 1_000_000_000)?;
@@ -95,7 +95,7 @@ fn coalesced() -> io::Result<String> {
     let (sender, receiver) = pair()?;
     socket::set_gro(receiver.as_fd(), true)?;
     socket::set_segment_size(sender.as_fd(), SEGMENT)?;
-    SendBatch::new(1).send(sender.as_fd(), [[0; 250].as_slice()].into_iter(), 0)?;
+    SendBatch::new(1).send(sender.as_fd(), [[0; 250].as_slice()].into_iter())?;
     let mut batch = ReceiveBatch::new(4, 65_536);
     let count = patiently(|| batch.receive(receiver.as_fd()))?;
     match batch.messages(count).next() {

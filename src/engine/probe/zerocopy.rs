@@ -12,8 +12,10 @@ use super::uring::operations;
 use super::{Check, MORE_MEMORY, State, no_effect, pair, patiently};
 use crate::engine::choice::{EngineChoice, Kind, ZeroCopy};
 use crate::engine::offload::MOST_PAYLOAD;
+use crate::sys::error_queue::{self, Entry};
 use crate::sys::mmsg::SendBatch;
 use crate::sys::pipe::Pipe;
+use crate::sys::region::{Pages, Region};
 use crate::sys::zerocopy;
 use crate::units::grouped;
 
@@ -103,8 +105,8 @@ pub fn checks() -> Vec<Check> {
 fn message() -> io::Result<String> {
     let (sender, receiver) = pair()?;
     zerocopy::enable(sender.as_fd())?;
-    let message = [PAYLOAD.as_slice()].into_iter();
-    SendBatch::new(1).send(sender.as_fd(), message, libc::MSG_ZEROCOPY)?;
+    let memory = payload()?;
+    SendBatch::new(1).send_pinned(sender.as_fd(), pages(&memory))?;
     let mut bytes = vec![0; 2 * MOST_PAYLOAD];
     let length = patiently(|| receiver.recv(&mut bytes))?;
     if bytes.get(..length) != Some(&PAYLOAD) {
@@ -112,7 +114,11 @@ fn message() -> io::Result<String> {
     }
     let copied = patiently(|| {
         let mut copied = None;
-        zerocopy::completions(sender.as_fd(), |done| copied = Some(done.copied))?;
+        error_queue::read(sender.as_fd(), |entry| {
+            if let Entry::ZeroCopy(done) = entry {
+                copied = Some(done.copied);
+            }
+        })?;
         Ok(copied.ok_or(io::ErrorKind::WouldBlock)?)
     })?;
     Ok(match copied {
@@ -121,10 +127,26 @@ fn message() -> io::Result<String> {
     })
 }
 
+/// [`PAYLOAD`] in pages of its own.
+fn payload() -> io::Result<Region> {
+    let mut memory = Region::new(MOST_PAYLOAD)?;
+    if let Some(bytes) = memory.part_mut(0, MOST_PAYLOAD) {
+        bytes.copy_from_slice(&PAYLOAD);
+    }
+    Ok(memory)
+}
+
+fn pages(memory: &Region) -> impl Iterator<Item = Pages<'_>> {
+    memory.pages(0, MOST_PAYLOAD).into_iter()
+}
+
 /// Lends a page to a socket by way of a pipe that has room for the longest message.
 fn splice() -> io::Result<String> {
     let (sender, receiver) = pair()?;
-    Pipe::for_message(MOST_PAYLOAD)?.lend(&PAYLOAD, sender.as_fd())?;
+    let (memory, mut pipe) = (payload()?, Pipe::for_message(MOST_PAYLOAD)?);
+    for message in pages(&memory) {
+        pipe.lend(message, sender.as_fd())?;
+    }
     let mut bytes = vec![0; 2 * MOST_PAYLOAD];
     let length = patiently(|| receiver.recv(&mut bytes))?;
     match bytes.get(..length) {

@@ -15,12 +15,13 @@ use super::outbox::Outbox;
 use super::owner;
 use super::ring::{Abandon, Completion, Kept, Ring, SOCKET};
 use crate::engine::choice::UringSettings;
+use crate::engine::errors::PendingErrors;
 use crate::engine::stats::ReceiveStats;
 use crate::engine::{Layout, Rx};
 use crate::sys::message::Message;
 use crate::sys::region::Region;
-use crate::sys::socket;
 use crate::sys::wake::Wake;
+use crate::sys::{error_queue, socket};
 
 /// What the kernel writes before the payload: `struct io_uring_recvmsg_out`, the name and the control data. The
 /// latter two are given more room than they need, so that the payload begins with a cache line.
@@ -39,6 +40,7 @@ pub struct MultishotRx {
     _wake: Wake,
     most: usize,
     armed: bool,
+    errors: PendingErrors,
     stats: ReceiveStats,
 }
 
@@ -61,6 +63,8 @@ impl MultishotRx {
         wake: &Wake,
     ) -> io::Result<Self> {
         let count = layout.messages.max(FEWEST);
+        // Without the option ICMP errors are passed over all the same, and not counted.
+        let _ = error_queue::enable(&socket);
         let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
         let ring = Ring::new(settings, 64, 2 * count as u32 + 64, &files)?;
         let stride = (BEFORE + layout.bytes).next_multiple_of(64);
@@ -84,6 +88,7 @@ impl MultishotRx {
             _wake: wake.clone(),
             most: layout.messages,
             armed: false,
+            errors: PendingErrors::default(),
             stats: ReceiveStats::default(),
         })
     }
@@ -117,6 +122,10 @@ impl MultishotRx {
                 }
                 if let Some(errno) = completion.errno() {
                     useless(errno)?;
+                    // Else the buffers ran out, which is no error of the socket's.
+                    if errno != libc::ENOBUFS {
+                        self.errors.collect(self.socket.as_fd(), |_| ());
+                    }
                 } else if let Some(buffer) = completion.buffer() {
                     let length = completion.result as usize;
                     if let Some(message) = message(self.kept.memory.buffers.filled(buffer, length))
@@ -128,7 +137,17 @@ impl MultishotRx {
                     return Ok(true);
                 }
             }
-            (owner::LETTER, number) => self.kept.memory.outbox.sent(number),
+            (owner::LETTER, number) => {
+                let (socket, errors) = (self.socket.as_fd(), &mut self.errors);
+                let outbox = &mut self.kept.memory.outbox;
+                outbox.sent(
+                    &mut self.kept.ring,
+                    number,
+                    completion.errno(),
+                    socket,
+                    errors,
+                );
+            }
             _ => {}
         }
         Ok(false)
@@ -180,6 +199,7 @@ impl Rx for MultishotRx {
         let ring = self.kept.ring.stats();
         ReceiveStats {
             syscalls: ring.enters,
+            icmp: self.errors.icmp,
             ring: Some(ring),
             ..self.stats
         }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::ptr;
 
 use io_uring::opcode;
 
 use super::owner;
 use super::ring::{Ring, SOCKET};
+use crate::engine::errors::PendingErrors;
 use crate::sys::region::Region;
 
 /// Answers that can be under way. They complete as they are submitted, so it is what one batch can owe.
@@ -22,7 +24,12 @@ struct Letter {
     vector: libc::iovec,
     name: libc::sockaddr_storage,
     text: [u8; LONGEST],
+    /// Times that it was sent again.
+    retries: u32,
 }
+
+/// Times that a datagram is sent again when an ICMP error is pending.
+const MOST_RETRIES: u32 = 4;
 
 pub(super) struct Outbox {
     letters: Region,
@@ -50,6 +57,7 @@ impl Outbox {
         // written here before, is a valid letter. The kernel is done with this one: its number was free.
         let letter = unsafe { &mut *self.letters.as_ptr().cast::<Letter>().add(number) };
         letter.text[..length].copy_from_slice(&datagram[..length]);
+        letter.retries = 0;
         letter.vector.iov_base = letter.text.as_mut_ptr().cast();
         letter.vector.iov_len = length;
         if let Some(to) = to {
@@ -67,7 +75,14 @@ impl Outbox {
         }
         letter.header.msg_iov = &raw mut letter.vector;
         letter.header.msg_iovlen = 1;
-        let request = opcode::SendMsg::new(SOCKET, &raw const letter.header)
+        self.submit(ring, number);
+    }
+
+    fn submit(&mut self, ring: &mut Ring, number: usize) {
+        // SAFETY: the letter is one of the region's. Only its address is taken.
+        let header =
+            unsafe { &raw const (*self.letters.as_ptr().cast::<Letter>().add(number)).header };
+        let request = opcode::SendMsg::new(SOCKET, header)
             .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
             .build()
             .user_data(owner::LETTER | number as u64);
@@ -78,9 +93,29 @@ impl Outbox {
         }
     }
 
-    /// A letter is on its way, or will never be.
-    pub(super) fn sent(&mut self, number: usize) {
+    /// The send of a letter has completed. One that failed because an ICMP error was pending is sent again.
+    pub(super) fn sent(
+        &mut self,
+        ring: &mut Ring,
+        number: usize,
+        errno: Option<i32>,
+        socket: BorrowedFd<'_>,
+        errors: &mut PendingErrors,
+    ) {
+        if let Some(errno) = errno
+            && self.may_retry(number)
+            && errors.explain(socket, errno, |_| ())
+        {
+            return self.submit(ring, number);
+        }
         self.free.push(number);
+    }
+
+    fn may_retry(&mut self, number: usize) -> bool {
+        // SAFETY: as in `send`; the kernel has completed this one.
+        let letter = unsafe { &mut *self.letters.as_ptr().cast::<Letter>().add(number) };
+        letter.retries += 1;
+        letter.retries <= MOST_RETRIES
     }
 
     /// Leaves the memory to the kernel for good.

@@ -15,12 +15,13 @@ use super::outbox::Outbox;
 use super::owner;
 use super::ring::{Abandon, Kept, Ring, SOCKET};
 use crate::engine::choice::UringSettings;
+use crate::engine::errors::PendingErrors;
 use crate::engine::stats::ReceiveStats;
 use crate::engine::{Layout, Rx};
 use crate::sys::message::{CONTROL_BYTES, Message, NAME_BYTES};
 use crate::sys::region::Region;
-use crate::sys::socket;
 use crate::sys::wake::Wake;
+use crate::sys::{error_queue, socket};
 
 /// A receiver on a bound socket.
 pub struct SingleRx {
@@ -30,6 +31,7 @@ pub struct SingleRx {
     /// Requests to make next time: twice what came, since each that finds nothing is a waste.
     depth: usize,
     socket_armed: bool,
+    errors: PendingErrors,
     stats: ReceiveStats,
 }
 
@@ -84,6 +86,8 @@ impl SingleRx {
         settings: &UringSettings,
         wake: &Wake,
     ) -> io::Result<Self> {
+        // Without the option ICMP errors are passed over all the same, and not counted.
+        let _ = error_queue::enable(&socket);
         let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
         let requests = layout.messages as u32 + 64;
         let ring = Ring::new(settings, requests, 2 * requests, &files)?;
@@ -99,13 +103,16 @@ impl SingleRx {
             _wake: wake.clone(),
             depth: 1,
             socket_armed: false,
+            errors: PendingErrors::default(),
             stats: ReceiveStats::default(),
         })
     }
 
     /// Asks for a message, to be had now or not at all.
     fn request(&mut self, number: usize) -> io::Result<()> {
-        let Layout { messages, bytes } = self.kept.memory.layout;
+        let Layout {
+            messages, bytes, ..
+        } = self.kept.memory.layout;
         let number = number.min(messages - 1);
         let start = number * bytes;
         // SAFETY: the place is aligned, all zero is valid for it, and the kernel is done with it: `receive` waits
@@ -159,10 +166,23 @@ impl Rx for SingleRx {
                             count += 1;
                         }
                         Some(libc::EAGAIN) => {}
-                        Some(errno) => failed = useless(errno).err().or(failed),
+                        Some(errno) => {
+                            failed = useless(errno).err().or(failed);
+                            self.errors.collect(self.socket.as_fd(), |_| ());
+                        }
                     }
                 }
-                (owner::LETTER, number) => self.kept.memory.outbox.sent(number),
+                (owner::LETTER, number) => {
+                    let (socket, errors) = (self.socket.as_fd(), &mut self.errors);
+                    let outbox = &mut self.kept.memory.outbox;
+                    outbox.sent(
+                        &mut self.kept.ring,
+                        number,
+                        completion.errno(),
+                        socket,
+                        errors,
+                    );
+                }
                 _ => self.socket_armed = false,
             }
         }
@@ -204,6 +224,7 @@ impl Rx for SingleRx {
         let ring = self.kept.ring.stats();
         ReceiveStats {
             syscalls: ring.enters,
+            icmp: self.errors.icmp,
             ring: Some(ring),
             ..self.stats
         }

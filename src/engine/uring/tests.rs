@@ -15,6 +15,8 @@ use crate::sys::wake::Wake;
 const LAYOUT: Layout = Layout {
     messages: 4,
     bytes: 256,
+    datagram: 256,
+    fragments: false,
 };
 
 /// Stands where the kernel must not write any more.

@@ -2,7 +2,8 @@
 //!
 //! Requests that wait for room in the send buffer are tried again by the kernel in any order, which would reorder
 //! datagrams at the source. So no more are submitted at once than the buffer is sure to take; where it may not take even
-//! one, that one waits alone. Only a send that fails for want of memory is overtaken by those submitted with it.
+//! one, that one waits alone. A send that fails for want of memory, or because an ICMP error was pending, is overtaken by
+//! those submitted with it; after an ICMP error sends are submitted one by one for a while, since more are likely to follow.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,12 +18,14 @@ use super::outbox::Outbox;
 use super::owner;
 use super::ring::{Abandon, Completion, Kept, Ring, SOCKET};
 use crate::engine::choice::{EngineChoice, ZeroCopy};
+use crate::engine::errors::{PendingErrors, Refusal, is_of_segments};
+use crate::engine::offload;
 use crate::engine::stats::{SendStats, ZeroCopyStats};
-use crate::engine::{Flow, Layout, Tx, Until};
+use crate::engine::{Flow, Layout, Path, Tx, Until};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::region::Region;
-use crate::sys::socket;
 use crate::sys::wake::Wake;
+use crate::sys::{error_queue, socket};
 
 /// Answers that may have come before they are looked at. Each is 32 bytes; anything longer is none, and being cut
 /// off shows it.
@@ -38,12 +41,23 @@ pub(in crate::engine) const REPORT_USAGE: u16 = 1 << 3;
 /// The report that one was (`IORING_NOTIF_USAGE_ZC_COPIED`).
 pub(in crate::engine) const COPIED: u32 = 1 << 31;
 
+/// Sends under way at once, at least, when a slot becomes several.
+const DEPTH: usize = 64;
+
+/// Sends in a row that are submitted one by one after an ICMP error.
+const ALONE: u32 = 1_000;
+
 /// A sender on a connected socket.
 pub struct UringTx {
     kept: Kept<Memory>,
     socket: UdpSocket,
     _wake: Wake,
-    slot_bytes: usize,
+    /// Bytes of a full datagram, and how many of them a slot holds.
+    datagram: usize,
+    segments: usize,
+    fragments: bool,
+    /// Sends under way at once, at most.
+    depth: usize,
     zerocopy: bool,
     slots: Vec<Slot>,
     /// Slots that may be filled; the last one is next.
@@ -67,9 +81,15 @@ pub struct UringTx {
     /// Answers taken off the ring and not handed over: buffer and length.
     answers: VecDeque<(u16, usize)>,
     answers_armed: bool,
-    /// A pending error of the socket has been forgiven since the last send that went well.
-    forgiven: bool,
+    errors: PendingErrors,
     short: bool,
+    /// Sends that are to be submitted one by one.
+    alone: u32,
+    /// A send failed for a reason that is gone, and goes again at once.
+    again: bool,
+    /// The errno of a segmented send that was refused. Nothing is sent until the kernel is done with all slots, which are
+    /// then cut into single datagrams.
+    refused_segments: Option<i32>,
     stats: SendStats,
 }
 
@@ -112,10 +132,18 @@ impl UringTx {
         wake: &Wake,
     ) -> io::Result<Self> {
         let zerocopy = choice.zerocopy == ZeroCopy::Msg;
-        let count = layout.messages;
+        // Without the option ICMP errors are passed over all the same, and not counted.
+        let _ = error_queue::enable(&socket);
+        let (count, segments) = (layout.messages, layout.segments());
+        let datagram = layout.bytes / segments;
+        let depth = if segments > 1 {
+            count.max(DEPTH)
+        } else {
+            count
+        };
         let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
-        let requests = count as u32 + 8;
-        let completions = 2 * count + ANSWERS + 8;
+        let requests = depth as u32 + 8;
+        let completions = 2 * depth + ANSWERS + 8;
         let ring = Ring::new(&choice.uring, requests, completions as u32, &files)?;
         let answers = Buffers::new(&ring, ANSWERS, ANSWER_BYTES)?;
         let mut payloads = Region::new(count * layout.bytes)?;
@@ -128,7 +156,7 @@ impl UringTx {
         }
         let memory = Memory {
             payloads,
-            headers: Region::new(count * size_of::<Header>())?,
+            headers: Region::new(count * segments * size_of::<Header>())?,
             answers,
             outbox: Outbox::new()?,
         };
@@ -136,7 +164,10 @@ impl UringTx {
             kept: Kept::new(ring, memory),
             socket,
             _wake: wake.clone(),
-            slot_bytes: layout.bytes,
+            datagram,
+            segments,
+            fragments: layout.fragments,
+            depth,
             zerocopy,
             slots: vec![Slot::default(); count],
             free: (0..count).rev().collect(),
@@ -150,8 +181,11 @@ impl UringTx {
             sqpoll: choice.uring.sqpoll,
             answers: VecDeque::with_capacity(ANSWERS),
             answers_armed: false,
-            forgiven: false,
+            errors: PendingErrors::default(),
             short: false,
+            alone: 0,
+            again: false,
+            refused_segments: None,
             stats: SendStats {
                 zerocopy: zerocopy.then(ZeroCopyStats::default),
                 ..SendStats::default()
@@ -176,8 +210,8 @@ impl UringTx {
     /// Queues the send of a slot.
     fn send(&mut self, number: usize) -> io::Result<()> {
         let Slot { length, .. } = self.slots[number];
-        // SAFETY: the region holds a header a slot, aligned, for which all zero is valid; the kernel is done with
-        // this one, since the slot was free.
+        // SAFETY: the region holds a header a datagram, and so one a slot, aligned, for which all zero is valid; the kernel
+        // is done with this one, since the slot was free.
         let header = unsafe {
             &mut *self
                 .kept
@@ -187,13 +221,13 @@ impl UringTx {
                 .cast::<Header>()
                 .add(number)
         };
-        // SAFETY: the region holds `slot_bytes` a slot.
+        // SAFETY: the region holds `slot_bytes` a slot, however many datagrams that is.
         let payload = unsafe {
             self.kept
                 .memory
                 .payloads
                 .as_ptr()
-                .add(number * self.slot_bytes)
+                .add(number * self.segments * self.datagram)
         };
         header.vector.iov_base = payload.cast();
         header.vector.iov_len = length;
@@ -221,9 +255,70 @@ impl UringTx {
         Ok(())
     }
 
+    /// Bytes of a slot.
+    fn slot_bytes(&self) -> usize {
+        self.segments * self.datagram
+    }
+
+    /// Cuts every slot into one a datagram, once the kernel is done with all of them. What is queued stays in order.
+    fn split_when_done(&mut self) -> io::Result<()> {
+        let Some(errno) = self.refused_segments else {
+            return Ok(());
+        };
+        if self.free.len() + self.queued.len() < self.slots.len() {
+            return Ok(());
+        }
+        offload::stop_segments(&self.socket, self.fragments)?;
+        self.refused_segments = None;
+        self.stats.fallbacks += 1;
+        self.stats.fallback_error = Some(errno);
+        let each = mem::replace(&mut self.segments, 1);
+        let datagrams = vec![Slot::default(); self.slots.len() * each];
+        let slots = mem::replace(&mut self.slots, datagrams);
+        let free = mem::take(&mut self.free);
+        let queued = mem::take(&mut self.queued);
+        self.free
+            .extend(free.iter().flat_map(|slot| slot * each..(slot + 1) * each));
+        self.sequence = 0;
+        for slot in queued {
+            let mut left = slots[slot].length;
+            for number in slot * each..(slot + 1) * each {
+                let length = left.min(self.datagram);
+                left -= length;
+                if length == 0 {
+                    self.free.push(number);
+                    continue;
+                }
+                self.slots[number] = self.filled(length, 1);
+                self.queued.push_back(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next slot in the order of sending.
+    fn filled(&mut self, length: usize, datagrams: u64) -> Slot {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        Slot {
+            length,
+            datagrams,
+            sequence,
+            charge: socket::send_charge(length, self.zerocopy),
+            again: false,
+        }
+    }
+
     /// Queues as many sends as the socket is sure to take, and says whether that was all.
     fn send_what_fits(&mut self) -> io::Result<bool> {
+        if self.refused_segments.is_some() {
+            return Ok(false);
+        }
         while let Some(&number) = self.queued.front() {
+            let depth = if self.alone > 0 { 1 } else { self.depth };
+            if self.sending >= depth {
+                return Ok(false);
+            }
             let charge = self.slots[number].charge;
             if self.room < charge {
                 // Those that the kernel has not looked at yet are not in what it says.
@@ -251,11 +346,26 @@ impl UringTx {
                         self.answers_armed = false;
                         self.kept.ring.rearmed();
                     }
-                    if let (None, Some(buffer)) = (completion.errno(), completion.buffer()) {
-                        self.answers.push_back((buffer, completion.result as usize));
+                    match (completion.errno(), completion.buffer()) {
+                        (None, Some(buffer)) => {
+                            self.answers.push_back((buffer, completion.result as usize));
+                        }
+                        // The buffers ran out.
+                        (None, None) | (Some(libc::ENOBUFS | libc::ECANCELED), _) => {}
+                        (Some(_), _) => self.errors.collect(self.socket.as_fd(), |_| ()),
                     }
                 }
-                (owner::LETTER, number) => self.kept.memory.outbox.sent(number),
+                (owner::LETTER, number) => {
+                    let (socket, errors) = (self.socket.as_fd(), &mut self.errors);
+                    let outbox = &mut self.kept.memory.outbox;
+                    outbox.sent(
+                        &mut self.kept.ring,
+                        number,
+                        completion.errno(),
+                        socket,
+                        errors,
+                    );
+                }
                 _ => {}
             }
         }
@@ -297,68 +407,73 @@ impl UringTx {
     /// Takes note of what came of a send, and says whether it is to be tried again.
     fn outcome(&mut self, number: usize, errno: Option<i32>) -> io::Result<bool> {
         let Slot { datagrams, .. } = self.slots[number];
-        match errno {
-            None => {
-                self.unresolved -= datagrams;
-                self.stats.messages += 1;
-                self.forgiven = false;
-            }
-            Some(libc::ENOBUFS | libc::ENOMEM) => {
+        let Some(errno) = errno else {
+            self.unresolved -= datagrams;
+            self.stats.messages += 1;
+            self.alone = self.alone.saturating_sub(1);
+            self.errors.resolved();
+            return Ok(false);
+        };
+        // Was never sent, and stays unresolved.
+        if errno == libc::ECANCELED {
+            return Ok(false);
+        }
+        match Refusal::of(errno) {
+            Refusal::NoMemory => {
                 self.stats.enobufs += 1;
                 self.short = true;
-                return Ok(true);
+                Ok(true)
             }
-            Some(libc::EINTR | libc::EAGAIN) => return Ok(true),
-            // Was never sent, and stays unresolved.
-            Some(libc::ECANCELED) => {}
-            // Reports what became of an earlier datagram (ICMP), once, instead of sending.
-            Some(libc::ECONNREFUSED) if !self.forgiven => {
-                self.forgiven = true;
-                return Ok(true);
+            Refusal::Full | Refusal::Interrupted => Ok(true),
+            Refusal::Useless => Err(io::Error::from_raw_os_error(errno)),
+            Refusal::Message if self.errors.explain(self.socket.as_fd(), errno, |_| ()) => {
+                self.alone = ALONE;
+                self.again = true;
+                Ok(true)
             }
-            Some(errno @ (libc::EBADF | libc::ENOTSOCK | libc::EFAULT)) => {
-                return Err(io::Error::from_raw_os_error(errno));
+            Refusal::Message if self.segments > 1 && is_of_segments(errno) => {
+                self.refused_segments = Some(errno);
+                self.again = true;
+                Ok(true)
             }
-            Some(errno) => {
+            Refusal::Message => {
+                self.errors.resolved();
                 self.unresolved -= datagrams;
                 self.stats.errors += 1;
                 self.stats.last_error = Some(errno);
                 self.refusals.push((datagrams, errno));
+                Ok(false)
             }
         }
-        Ok(false)
     }
 }
 
 impl Tx for UringTx {
     fn vacant(&mut self) -> Option<&mut [u8]> {
         let number = *self.free.last()?;
-        self.kept
-            .memory
-            .payloads
-            .part_mut(number * self.slot_bytes, self.slot_bytes)
+        let bytes = self.slot_bytes();
+        self.kept.memory.payloads.part_mut(number * bytes, bytes)
     }
 
     fn queue(&mut self, length: usize, datagrams: u64) {
         let Some(number) = self.free.pop() else {
             return;
         };
-        self.slots[number] = Slot {
-            length: length.min(self.slot_bytes),
-            datagrams,
-            sequence: self.sequence,
-            charge: socket::send_charge(length, self.zerocopy),
-            again: false,
-        };
-        self.sequence += 1;
+        self.slots[number] = self.filled(length.min(self.slot_bytes()), datagrams);
         self.unresolved += datagrams;
         self.queued.push_back(number);
     }
 
     fn submit(&mut self, mut refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow> {
+        // A pending error that has been noticed is taken off the socket before the next send can fail by it.
+        if self.kept.ring.has_work() {
+            self.kept.ring.enter()?;
+        }
         self.reap()?;
         let mut fits;
         loop {
+            self.split_when_done()?;
+            self.again = false;
             let before = self.queued.len();
             fits = self.send_what_fits()?;
             if self.kept.ring.has_work() {
@@ -366,7 +481,7 @@ impl Tx for UringTx {
             }
             self.reap()?;
             // What is still under way makes room when it is done; what failed for the moment is tried again later.
-            let stuck = self.queued.len() >= before;
+            let stuck = self.queued.len() >= before && !self.again;
             if self.short || self.sending > 0 || self.queued.is_empty() || stuck {
                 break;
             }
@@ -408,7 +523,16 @@ impl Tx for UringTx {
             self.kept.ring.wait(deadline)?;
             self.reap()?;
         }
+        self.errors.collect(self.socket.as_fd(), |_| ());
         Ok(())
+    }
+
+    fn segments(&self) -> usize {
+        self.segments
+    }
+
+    fn path(&self) -> Path {
+        Path::of(&self.socket)
     }
 
     fn unresolved(&self) -> u64 {
@@ -441,6 +565,7 @@ impl Tx for UringTx {
         let ring = self.kept.ring.stats();
         SendStats {
             syscalls: ring.enters,
+            icmp: self.errors.icmp,
             ring: Some(ring),
             ..self.stats
         }

@@ -3,7 +3,7 @@
 //! What is decided on the way is in [`Life`], its handshake and its relay; this does it.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -11,17 +11,20 @@ use mio::{Interest, Registry, Token};
 
 use super::lane::{Lane, Turn};
 use super::means::Means;
+use super::servers::{Connected, Servers};
 use crate::proxy::facts::{Ending, Facts};
-use crate::proxy::handshake::Next;
+use crate::proxy::handshake::{Next, TRIES};
 use crate::proxy::life::{Lapse, Life, Outcome, Phase};
 use crate::proxy::options::REQUEST;
-use crate::proxy::relay::{Direction, Readable, Side, Step, Via};
-use crate::proxy::shared::{Place, is_starved};
+use crate::proxy::relay::{Direction, Readable, Step, Via};
+use crate::proxy::resolver::Answer;
+use crate::proxy::shared::Permit;
 use crate::proxy::shop;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timers;
 use crate::sys::endpoint::Peer;
-use crate::sys::tcp;
+use crate::sys::limit::is_exhausted;
+use crate::sys::tcp::{self, Unread};
 
 /// Lots of what a client says to nobody that are thrown away before others have their turn.
 const UNHEARD: usize = 4;
@@ -29,25 +32,29 @@ const UNHEARD: usize = 4;
 /// What a thread's connections are served with.
 pub(super) type Shop = shop::Shop<Means>;
 
-/// How a connect(2) goes.
+/// Whose socket it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attempt {
-    Waits,
-    /// The socket is writable, and perhaps readable too: it is connected.
-    Done {
-        readable: bool,
-    },
-    /// It may have failed.
-    Doubtful,
+pub(super) enum End {
+    Client,
+    /// The server, or one that is tried, by its slot: fewer than [`MOST_SLOTS`].
+    Server(u8),
 }
+
+/// Sockets of servers that a token can tell apart.
+const MOST_SLOTS: usize = (1 << END_BITS) - 1;
+
+/// Bits of a token that name the end.
+const END_BITS: u32 = 8;
+
+const _: () = assert!(TRIES <= MOST_SLOTS);
 
 /// A connection.
 pub(super) struct Connection {
     life: Life,
-    /// Of the phase in which it is to connect.
-    attempt: Attempt,
     client: TcpStream,
-    server: Option<TcpStream>,
+    /// The client has ended (or is thought to) or broken, which was not looked at yet.
+    hung_up: Option<Unread>,
+    servers: Servers,
     to_server: Lane,
     to_client: Lane,
     /// It is among those to have a turn.
@@ -66,21 +73,28 @@ pub(super) enum Fate {
 }
 
 /// The token of one end of a connection.
-pub(super) fn token(key: Key, side: Side) -> Token {
-    Token(key.number() << 1 | usize::from(side == Side::Server))
+pub(super) fn token(key: Key, end: End) -> Token {
+    let end = match end {
+        End::Client => 0,
+        End::Server(slot) => usize::from(slot) + 1,
+    };
+    Token(key.number() << END_BITS | end & MOST_SLOTS)
 }
 
 /// Whose token it is.
-pub(super) fn of_token(token: Token) -> (Key, Side) {
-    let side = if token.0 & 1 == 1 {
-        Side::Server
-    } else {
-        Side::Client
+pub(super) fn of_token(token: Token) -> (Key, End) {
+    let end = match token.0 & MOST_SLOTS {
+        0 => End::Client,
+        server => End::Server((server - 1) as u8),
     };
-    (Key::from_number(token.0 >> 1), side)
+    (Key::from_number(token.0 >> END_BITS), end)
 }
 
-fn register(registry: &Registry, stream: &mut TcpStream, token: Token) -> io::Result<()> {
+pub(super) fn register(
+    registry: &Registry,
+    stream: &mut TcpStream,
+    token: Token,
+) -> io::Result<()> {
     // Edge-triggered, and a stream's writability is an edge only after it was full: a standing interest costs nothing.
     let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
     registry.register(stream, token, interest)
@@ -91,18 +105,18 @@ impl Connection {
     pub(super) fn new(
         mut client: TcpStream,
         from: Peer,
-        place: Option<Place>,
+        place: Option<Permit>,
         key: Key,
         shop: &mut Shop,
         now: u64,
     ) -> io::Result<(Self, Fate)> {
-        register(&shop.means.registry, &mut client, token(key, Side::Client))?;
+        register(&shop.means.registry, &mut client, token(key, End::Client))?;
         let local = shop.local(&client)?;
         let mut connection = Self {
             life: Life::new(from, local, place, shop, now),
-            attempt: Attempt::Waits,
             client,
-            server: None,
+            hung_up: None,
+            servers: Servers::Tried(Vec::new()),
             to_server: Lane::default(),
             to_client: Lane::default(),
             queued: false,
@@ -112,12 +126,21 @@ impl Connection {
         if let Next::Connect(_) = next {
             connection.hear_early(&mut shop.means);
         }
-        let fate = connection.follow(next, key, shop, now);
-        Ok((connection, fate.unwrap_or(Fate::More)))
+        let fate = match connection.follow(next, key, shop, now) {
+            Some(fate) => fate,
+            None if connection.life.phase == Phase::Connecting => Fate::Waits,
+            None => Fate::More,
+        };
+        Ok((connection, fate))
     }
 
     /// Takes note of what an end is ready for.
-    pub(super) fn ready(&mut self, side: Side, event: &Event) {
+    pub(super) fn ready(&mut self, end: End, event: &Event) {
+        if let End::Server(slot) = end
+            && !self.servers.ready(slot, event)
+        {
+            return;
+        }
         // What the kernel says of urgent data and of the end it says in every event, as long as it is so.
         let readable = match () {
             () if event.is_priority() || event.is_error() => Some(Readable::Doubtful),
@@ -125,19 +148,9 @@ impl Connection {
             () if event.is_readable() => Some(Readable::Open),
             () => None,
         };
-        if (side, self.life.phase) == (Side::Server, Phase::Connecting) {
-            let sound = matches!(readable, None | Some(Readable::Open));
-            self.attempt = match event.is_writable() && sound {
-                true => Attempt::Done {
-                    readable: readable.is_some(),
-                },
-                false => Attempt::Doubtful,
-            };
-            return;
-        }
-        let (from, to) = match side {
-            Side::Client => (Direction::ToServer, Direction::ToClient),
-            Side::Server => (Direction::ToClient, Direction::ToServer),
+        let (from, to) = match end {
+            End::Client => (Direction::ToServer, Direction::ToClient),
+            End::Server(_) => (Direction::ToClient, Direction::ToServer),
         };
         if let Some(what) = readable {
             self.life.relay.flow(from).readable(what);
@@ -146,8 +159,14 @@ impl Connection {
             self.life.relay.flow(to).writable();
         }
         // A client that said all it had to say is not read any more, and may leave before its answer comes.
-        if side == Side::Client && event.is_error() && self.life.relay.to_server.is_shut() {
+        if end == End::Client && event.is_error() && self.life.relay.to_server.is_shut() {
             self.life.relay.source_failed(Direction::ToServer);
+        }
+        if end == End::Client && (event.is_error() || event.is_read_closed()) {
+            self.hung_up = Some(match event.is_error() {
+                true => Unread::Broken,
+                false => Unread::End,
+            });
         }
     }
 
@@ -156,8 +175,7 @@ impl Connection {
         loop {
             let fate = match self.life.phase {
                 Phase::Hearing => self.hear(key, shop, now),
-                Phase::Resolving => Some(Fate::Waits),
-                Phase::Connecting => self.connecting(key, shop, now),
+                Phase::Resolving | Phase::Connecting => self.await_server(key, shop, now),
                 Phase::Relaying => self.relay(key, shop, now),
                 Phase::Lingering { ending, heard } => {
                     Some(self.linger(ending, heard, &mut shop.means))
@@ -170,13 +188,7 @@ impl Connection {
     }
 
     /// Its name was looked up.
-    pub(super) fn resolved(
-        &mut self,
-        answer: io::Result<Vec<IpAddr>>,
-        key: Key,
-        shop: &mut Shop,
-        now: u64,
-    ) -> Fate {
+    pub(super) fn resolved(&mut self, answer: Answer, key: Key, shop: &mut Shop, now: u64) -> Fate {
         // It may have given up meanwhile.
         if self.life.phase != Phase::Resolving {
             return Fate::Waits;
@@ -185,51 +197,59 @@ impl Connection {
         self.go_on(next, key, shop, now)
     }
 
-    /// Its deadline has passed.
+    /// Its deadline has passed, or it is time to try another address.
     pub(super) fn expired(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
-        match self.life.expired(&shop.rules) {
-            Lapse::Next(next) => self.go_on(next, key, shop, now),
-            Lapse::Over(ending) => Fate::Over(ending),
+        let next = match self.life.expired(key, shop, now) {
+            Lapse::Next(next) => next,
+            Lapse::GiveUp(address) => {
+                self.servers.give_up(address);
+                self.life.handshake.gave_up(address, &shop.rules)
+            }
+            Lapse::Waits => return Fate::Waits,
+            Lapse::Over(ending) => return Fate::Over(ending),
+        };
+        self.go_on(next, key, shop, now)
+    }
+
+    /// Begins to connect to those addresses that there was no socket for when they were to be tried.
+    pub(super) fn reconnect(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
+        match self.connect(key, shop, now) {
+            Some(fate) => fate,
+            None => self.serve(key, shop, now),
         }
     }
 
-    /// Begins to connect to the server; `None` where that failed and there is more to do. To be tried again where it
-    /// starved.
-    pub(super) fn connect(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
+    /// Begins to connect to whatever address is to be tried and is not; `None` where there is more to do.
+    fn connect(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
         // One that starved may have been given up meanwhile.
-        let (Phase::Connecting, Some(address)) =
-            (self.life.phase, self.life.handshake.known.server)
-        else {
-            return Some(Fate::Waits);
-        };
-        let speaks = self.life.relay.to_server.held() > 0;
-        let connected = tcp::connect(address, speaks).and_then(|server| {
-            let mut server = TcpStream::from_std(server);
-            register(&shop.means.registry, &mut server, token(key, Side::Server))?;
-            Ok(server)
-        });
-        match connected {
-            Ok(server) => {
-                self.server = Some(server);
-                Some(Fate::Waits)
-            }
-            Err(error) if is_starved(&error) => {
-                shop.means.pipes.shrink();
-                shop.starved.push(key);
-                Some(Fate::Waits)
-            }
-            Err(error) => {
-                let next = self.life.handshake.connect_failed(&error, &shop.rules);
-                self.follow(next, key, shop, now)
+        while self.life.phase == Phase::Connecting {
+            let servers = &self.servers;
+            let is_wanted = |address: &SocketAddr| !servers.is_tried(*address);
+            let wanted = self.life.handshake.tried().find(is_wanted);
+            let address = wanted?;
+            let speaks = self.life.relay.to_server.held() > 0;
+            match self.servers.begin(address, speaks, key, &shop.means) {
+                Ok(()) => {}
+                Err(error) if is_exhausted(&error) && self.life.handshake.tried().len() == 1 => {
+                    shop.means.pipes.shrink();
+                    shop.starved.push(key);
+                    return None;
+                }
+                Err(error) => {
+                    let handshake = &mut self.life.handshake;
+                    let next = handshake.connect_failed(address, &error, &shop.rules);
+                    return self.follow(next, key, shop, now);
+                }
             }
         }
+        None
     }
 
     /// Closes it. Whatever did not end as it should ends with a reset, so that nothing cut short looks whole.
     pub(super) fn close(mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) -> Facts {
         self.life.stop(key, shop);
         let whole = self.life.is_whole(ending);
-        for stream in [Some(&self.client), self.server.as_ref()]
+        for stream in [Some(&self.client), self.servers.connected()]
             .into_iter()
             .flatten()
         {
@@ -292,14 +312,16 @@ impl Connection {
             Next::Hear => None,
             Next::Resolve(name) => {
                 self.life.resolve(name, key, shop, now);
-                Some(Fate::Waits)
+                None
             }
             Next::Connect(_) => {
-                self.server = None;
-                self.attempt = Attempt::Waits;
                 self.introduce();
-                self.life.enter(Phase::Connecting, key, shop, now);
+                self.life.connect(key, shop, now);
                 self.connect(key, shop, now)
+            }
+            Next::Await => {
+                self.life.await_servers(key, shop);
+                None
             }
             Next::Refuse(ending) if self.life.relay.to_client.held() == 0 => {
                 Some(Fate::Over(ending))
@@ -312,41 +334,56 @@ impl Connection {
         }
     }
 
-    /// Looks whether the server is there; `None` once that is known.
-    fn connecting(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
-        let Some(server) = &self.server else {
-            return Some(Fate::Waits);
-        };
-        let readable = match self.attempt {
-            Attempt::Waits => return Some(Fate::Waits),
-            Attempt::Done { readable } => readable,
-            Attempt::Doubtful => {
-                let outcome = match server.take_error() {
-                    Ok(None) => server.peer_addr().map(drop),
-                    Ok(Some(error)) | Err(error) => Err(error),
-                };
-                match outcome {
-                    Ok(()) => true,
-                    Err(error) if error.kind() == ErrorKind::NotConnected => {
-                        return Some(Fate::Waits);
-                    }
-                    Err(error) => {
-                        let next = self.life.handshake.connect_failed(&error, &shop.rules);
-                        return self.follow(next, key, shop, now);
+    /// Brings the client what it is told meanwhile, and looks whether it is still there and whether its server is; `None`
+    /// once that is known.
+    fn await_server(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
+        self.drive(Direction::ToClient, &mut shop.means);
+        let unread = self.hung_up.take().map(|news| match news {
+            Unread::Broken => news,
+            _ => tcp::unread(&self.client),
+        });
+        if let Some(ending) = unread.and_then(|it| self.life.client_ended(it, key, shop, now)) {
+            return Some(Fate::Over(ending));
+        }
+        while let Some((address, outcome)) = self.servers.settled() {
+            match outcome {
+                Ok(server) => {
+                    self.connected(address, server, key, shop, now);
+                    return None;
+                }
+                Err(error) => {
+                    let handshake = &mut self.life.handshake;
+                    let next = handshake.connect_failed(address, &error, &shop.rules);
+                    if let Some(fate) = self.follow(next, key, shop, now) {
+                        return Some(fate);
                     }
                 }
             }
-        };
-        let local = || server.local_addr().ok();
-        self.life.connected(local, key, shop, now);
+        }
+        match self.life.phase {
+            Phase::Resolving | Phase::Connecting => Some(Fate::Waits),
+            _ => None,
+        }
+    }
+
+    /// The first server that is connected is the server; the other sockets are closed.
+    fn connected(
+        &mut self,
+        at: SocketAddr,
+        server: Connected,
+        key: Key,
+        shop: &mut Shop,
+        now: u64,
+    ) {
+        self.life.connected((at, server.local), key, shop, now);
         self.say();
-        if readable {
-            self.life.relay.to_client.readable(match self.attempt {
-                Attempt::Doubtful => Readable::Doubtful,
-                _ => Readable::Open,
+        if let Some(doubtful) = server.readable {
+            self.life.relay.to_client.readable(match doubtful {
+                true => Readable::Doubtful,
+                false => Readable::Open,
             });
         }
-        None
+        self.servers = Servers::Connected(server);
     }
 
     /// Brings each end what the other said; `None` where the client is only to hang up.
@@ -370,7 +407,7 @@ impl Connection {
     }
 
     fn begin_lingering(&mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) {
-        self.server = None;
+        self.servers = Servers::Gone;
         let heard = false;
         let phase = Phase::Lingering { ending, heard };
         self.life.enter(phase, key, shop, now);
@@ -420,14 +457,19 @@ impl Connection {
         self.to_client.hold(&self.life.say());
     }
 
-    /// Where there is no server, nothing is ever ready of it, and it is not touched.
+    /// Does what the relay says of a direction, as far as there is a server for it.
     fn drive(&mut self, direction: Direction, means: &mut Means) -> Turn {
-        let server = self.server.as_ref().unwrap_or(&self.client);
+        let (client, server) = (Some(&self.client), self.servers.connected());
         let (lane, ends) = match direction {
-            Direction::ToServer => (&mut self.to_server, (&self.client, server)),
-            Direction::ToClient => (&mut self.to_client, (server, &self.client)),
+            Direction::ToServer => (&mut self.to_server, (client, server)),
+            Direction::ToClient => (&mut self.to_client, (server, client)),
         };
         lane.drive(&mut self.life.relay, direction, ends, means)
+    }
+
+    /// Whether one that is refused may give way to another, or when.
+    pub(super) fn gives_way(&self, now: u64) -> Result<(), u64> {
+        self.life.gives_way(now)
     }
 
     /// It is one too many, and refused for that.

@@ -40,12 +40,12 @@ impl Lane {
         self.rest.extend_from_slice(bytes);
     }
 
-    /// Does what `relay` says of `direction`, for a slice of lots at most.
+    /// Does what `relay` says of `direction`, for a slice of lots at most, as far as both ends are there.
     pub(super) fn drive(
         &mut self,
         relay: &mut Relay,
         direction: Direction,
-        (source, sink): (&TcpStream, &TcpStream),
+        (source, sink): (Option<&TcpStream>, Option<&TcpStream>),
         means: &mut Means,
     ) -> Turn {
         let mut lots = SLICE;
@@ -56,6 +56,9 @@ impl Lane {
             match relay.step(direction) {
                 Step::Fill { .. } if lots == 0 => break Turn::More,
                 Step::Fill { via, most } => {
+                    let Some(source) = source else {
+                        break Turn::Waits;
+                    };
                     lots -= 1;
                     let most = measured(relay, direction, sink, most);
                     match self.fill(via, most, source, means) {
@@ -73,6 +76,9 @@ impl Lane {
                     }
                 }
                 Step::Drain { via, most, last } => {
+                    let Some(sink) = sink else {
+                        break Turn::Waits;
+                    };
                     let drained = match (via, fresh) {
                         (Via::Copy, true) => tcp::send(
                             sink,
@@ -108,6 +114,9 @@ impl Lane {
                     }
                 }
                 Step::Shut => {
+                    let Some(sink) = sink else {
+                        break Turn::Waits;
+                    };
                     // It fails only where the peer is gone, which the other direction meets by itself.
                     let _ = sink.shutdown(Shutdown::Write);
                     relay.flow(direction).shut();

@@ -15,19 +15,19 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::connection::{Connection, Fate, Shop, of_token};
 use super::means::Means;
-use crate::protocol::Outcome;
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::listeners::Listener;
 use crate::proxy::log;
 use crate::proxy::lot::{self, SLICE};
-use crate::proxy::options::{Options, PAUSE, REFUSALS};
+use crate::proxy::options::{Options, PAUSE};
 use crate::proxy::resolver::Resolver;
 use crate::proxy::rules::Rules;
-use crate::proxy::shared::{Shared, is_starved};
+use crate::proxy::shared::Shared;
 use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::endpoint::{Endpoint, Peer};
+use crate::sys::tcp::{self, AcceptError, BACKLOG};
 use crate::sys::unix;
 use crate::sys::wake::Wake;
 
@@ -47,7 +47,6 @@ pub(in crate::proxy) struct Worker {
     listener: Option<TcpListener>,
     connections: Slab<Connection>,
     shop: Shop,
-    shared: Arc<Shared>,
     /// Those for whom something has happened: each gets a slice of lots at once.
     fresh: Vec<Key>,
     /// Those who have more to do than that, in turn, slice by slice.
@@ -58,8 +57,10 @@ pub(in crate::proxy) struct Worker {
     accept: bool,
     /// Nobody is accepted until then.
     paused: Option<u64>,
-    /// Refused connections that are being told so, about.
-    refusals: usize,
+    /// Connections over the limit that are told so, from the first.
+    refused: VecDeque<Key>,
+    /// As many are told so as may be at once; then the oldest gives way at the latest.
+    crowded: Option<u64>,
     log: Option<log::Handle>,
     drain: Duration,
     /// Those that are not over by then are cut off.
@@ -87,20 +88,20 @@ impl Worker {
         let mut waker = SourceFd(&wake.as_fd().as_raw_fd());
         poll.registry()
             .register(&mut waker, WAKER, Interest::READABLE)?;
-        let means = Means::new(poll.registry().try_clone()?, options.pipes);
-        let shop = Shop::new(rules, local, resolver, options, wake, means);
+        let means = Means::new(poll.registry().try_clone()?, shared.capacity.pipes);
+        let shop = Shop::new(rules, local, shared, resolver, options, wake, means);
         Ok(Self {
             poll,
             listener: Some(listener),
             connections: Slab::new(),
             shop,
-            shared,
             fresh: Vec::new(),
             busy: VecDeque::new(),
             left: 0,
             accept: false,
             paused: None,
-            refusals: 0,
+            refused: VecDeque::new(),
+            crowded: None,
             log: options.log.clone(),
             drain: options.drain,
             stopping: None,
@@ -115,7 +116,7 @@ impl Worker {
     /// Serves until it is told to stop and the last connection is over, or has had its time.
     ///
     /// # Errors
-    /// As epoll_wait(2).
+    /// As epoll_wait(2), and as accept(2) where the listener is none.
     pub(in crate::proxy) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut turns = Vec::new();
@@ -132,9 +133,9 @@ impl Worker {
                     LISTENER => self.accept = true,
                     WAKER => woken = true,
                     token => {
-                        let (key, side) = of_token(token);
+                        let (key, end) = of_token(token);
                         if let Some(connection) = self.connections.get_mut(key) {
-                            connection.ready(side, event);
+                            connection.ready(end, event);
                             self.queue(key);
                         }
                     }
@@ -151,9 +152,9 @@ impl Worker {
             self.expire(now);
             self.recover(now);
             if self.accept && self.paused.is_none() {
-                self.accept(now);
+                self.accept(now)?;
             }
-            if self.is_over(now) {
+            if self.is_over(now)? {
                 return Ok(());
             }
         }
@@ -162,11 +163,16 @@ impl Worker {
     /// How long to sleep.
     fn wait(&self, now: u64) -> Option<Duration> {
         if !(self.fresh.is_empty() && self.busy.is_empty())
-            || (self.accept && self.paused.is_none())
+            || (self.accept && self.paused.is_none() && self.crowded.is_none())
         {
             return Some(Duration::ZERO);
         }
-        let next = [self.shop.timers.next(), self.paused, self.stopping];
+        let next = [
+            self.shop.timers.next(),
+            self.paused,
+            self.crowded,
+            self.stopping,
+        ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_nanos(next.saturating_sub(now)))
     }
@@ -246,7 +252,7 @@ impl Worker {
     fn close(&mut self, key: Key, ending: Ending, now: u64) {
         if let Some(connection) = self.connections.remove(key) {
             if connection.is_extra() {
-                self.refusals -= 1;
+                self.refused.retain(|refused| *refused != key);
             }
             let facts = connection.close(ending, key, &mut self.shop, now);
             self.over(facts);
@@ -279,8 +285,8 @@ impl Worker {
             self.paused = None;
             for key in std::mem::take(&mut self.shop.starved) {
                 if let Some(connection) = self.connections.get_mut(key) {
-                    let fate = connection.connect(key, &mut self.shop, now);
-                    self.meet(key, fate.unwrap_or(Fate::More), now);
+                    let fate = connection.reconnect(key, &mut self.shop, now);
+                    self.meet(key, fate, now);
                 }
             }
         }
@@ -295,37 +301,66 @@ impl Worker {
         self.shop.tally.paused();
     }
 
-    fn accept(&mut self, now: u64) {
+    /// # Errors
+    /// As accept(2) where the listener is none.
+    fn accept(&mut self, now: u64) -> io::Result<()> {
         for _ in 0..ACCEPTS {
+            if self.is_crowded(now) {
+                return Ok(());
+            }
             let Some(listener) = &self.listener else {
                 self.accept = false;
-                return;
+                return Ok(());
             };
             match accept(listener, &self.shop.place) {
                 Ok((stream, from)) => self.admit(stream, from, now),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.accept = false;
-                    return;
-                }
-                Err(error) if is_starved(&error) => return self.pause(now),
-                // Of that one client: it is gone again, or never came through.
-                Err(_) => {}
+                Err(error) => match AcceptError::of(&error) {
+                    AcceptError::ClientGone => {}
+                    AcceptError::WouldBlock => {
+                        self.accept = false;
+                        return Ok(());
+                    }
+                    AcceptError::Exhausted => {
+                        self.pause(now);
+                        return Ok(());
+                    }
+                    AcceptError::NoListener => return Err(error),
+                },
             }
             if !self.shop.starved.is_empty() {
-                return self.pause(now);
+                self.pause(now);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// As many clients are told that the proxy is busy as may be at once. Of those the oldest gives way, at once or soon.
+    fn is_crowded(&mut self, now: u64) -> bool {
+        self.crowded = None;
+        let capacity = self.shop.shared.capacity;
+        if self.refused.len() < capacity.refusals || !self.shop.shared.is_full() {
+            return false;
+        }
+        let Some(&oldest) = self.refused.front() else {
+            return false;
+        };
+        match self.connections.get_mut(oldest).map(|it| it.gives_way(now)) {
+            Some(Err(until)) => {
+                self.crowded = Some(until);
+                true
+            }
+            Some(Ok(())) | None => {
+                self.close(oldest, Ending::Busy, now);
+                false
             }
         }
     }
 
     fn admit(&mut self, stream: TcpStream, from: Peer, now: u64) {
         self.shop.tally.accepted();
-        let place = self.shared.place();
+        let place = self.shop.shared.connection();
         let extra = place.is_none();
-        if extra && self.refusals >= REFUSALS {
-            let _ = crate::sys::tcp::reset_on_close(&stream);
-            let detail = Outcome::Busy.detail();
-            return self.over(Facts::at_once(from, now, Ending::Busy, detail));
-        }
         let mut first = Fate::Waits;
         let admitted = self.connections.insert(|key| {
             let (connection, fate) =
@@ -335,7 +370,9 @@ impl Worker {
         });
         match admitted {
             Ok(key) => {
-                self.refusals += usize::from(extra);
+                if extra {
+                    self.refused.push_back(key);
+                }
                 self.meet(key, first, now);
             }
             // Out of memory for its events, or it is gone again.
@@ -347,25 +384,32 @@ impl Worker {
     }
 
     /// Told to stop, it takes those who are waiting already and nobody else. True when all is over.
-    fn is_over(&mut self, now: u64) -> bool {
+    ///
+    /// # Errors
+    /// As accept(2) where the listener is none.
+    fn is_over(&mut self, now: u64) -> io::Result<bool> {
         let drain = u64::try_from(self.drain.as_nanos()).unwrap_or(u64::MAX);
-        if self.stopping.is_none() && self.shared.is_stopping() {
+        if self.stopping.is_none() && self.shop.shared.is_stopping() {
             self.stopping = Some(now.saturating_add(drain));
             self.accept = true;
-            while self.accept && self.paused.is_none() {
-                self.accept(now);
+            // Clients who go on coming do not make it longer.
+            for _ in 0..(BACKLOG as usize).div_ceil(ACCEPTS) {
+                if !self.accept || self.paused.is_some() || self.crowded.is_some() {
+                    break;
+                }
+                self.accept(now)?;
             }
             self.listener = None;
         }
         let Some(until) = self.stopping else {
-            return false;
+            return Ok(false);
         };
         if now >= until {
             for key in self.connections.keys() {
                 self.close(key, Ending::Stopped, now);
             }
         }
-        self.connections.is_empty()
+        Ok(self.connections.is_empty())
     }
 }
 
@@ -373,7 +417,7 @@ fn accept(listener: &TcpListener, place: &Endpoint) -> io::Result<(TcpStream, Pe
     match place {
         Endpoint::Ip(_) => listener
             .accept()
-            .map(|(stream, from)| (stream, Peer::Ip(from))),
+            .map(|(stream, from)| (stream, Peer::Ip(tcp::canonical(from)))),
         Endpoint::Unix(_) => {
             unix::accept(listener).map(|stream| (TcpStream::from_std(stream), Peer::Unix))
         }

@@ -40,6 +40,31 @@ fn handshake(rules: &Rules) -> (Handshake, Next) {
     (handshake, next)
 }
 
+/// Where nobody looks.
+fn any_address() -> SocketAddr {
+    "127.0.0.1:80".parse().unwrap()
+}
+
+/// The answer of a resolver that knows of no alias.
+fn found(addresses: &[IpAddr]) -> Answer {
+    Ok(Resolved {
+        addresses: addresses.to_vec(),
+        aliases: Vec::new(),
+    })
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// One whose name has these addresses, all at port 80.
+fn resolved(rules: &Rules, addresses: &[&str]) -> (Handshake, Next) {
+    let (mut handshake, _, _) = hear(rules, &socks5(b"many.example", 3, 80), 4_096);
+    let addresses: Vec<IpAddr> = addresses.iter().map(|one| one.parse().unwrap()).collect();
+    let next = handshake.resolved(found(&addresses), rules);
+    (handshake, next)
+}
+
 /// Gives it all bytes, in pieces of so many.
 fn hear(rules: &Rules, bytes: &[u8], piece: usize) -> (Handshake, Next, Vec<u8>) {
     let (mut handshake, mut next) = handshake(rules);
@@ -218,23 +243,25 @@ fn each_address_of_a_name_is_decided_on_for_itself() {
         "2001:db8::9",
     ]
     .map(ip);
-    let next = handshake.resolved(Ok(addresses.into()), &rules);
-    assert_eq!(next, Next::Connect("203.0.113.9:80".parse().unwrap()));
+    let first = "203.0.113.9:80".parse().unwrap();
+    let second = "[2001:db8::9]:80".parse().unwrap();
+    let next = handshake.resolved(found(&addresses), &rules);
+    assert_eq!(next, Next::Connect(first));
     let refused = io::Error::from(ErrorKind::ConnectionRefused);
-    let next = handshake.connect_failed(&refused, &rules);
-    assert_eq!(next, Next::Connect("[2001:db8::9]:80".parse().unwrap()));
-    let next = handshake.connect_timed_out(&rules);
+    let next = handshake.connect_failed(first, &refused, &rules);
+    assert_eq!(next, Next::Connect(second));
+    let next = handshake.connect_timed_out();
     assert_eq!(next, Next::Refuse(Ending::ConnectTimeout));
     // TTL expired, RFC 1928.
     assert_eq!(handshake.take_said()[..2], [5, 6]);
 
     let (mut handshake, _, _) = hear(&rules, &request, 4_096);
-    let next = handshake.resolved(Ok(vec![ip("192.0.2.1"), ip("::192.0.2.1")]), &rules);
+    let next = handshake.resolved(found(&[ip("192.0.2.1"), ip("::192.0.2.1")]), &rules);
     assert_eq!(next, Next::Refuse(Ending::Blocked));
     assert_eq!(handshake.take_said()[..2], [5, 2]);
 
     let (mut handshake, _, _) = hear(&rules, &request, 4_096);
-    let next = handshake.resolved(Err(io::Error::other("no such name")), &rules);
+    let next = handshake.resolved(Err("no such name".to_owned()), &rules);
     assert_eq!(next, Next::Refuse(Ending::Unreachable));
     assert_eq!(handshake.known.detail.as_deref(), Some("no such name"));
     assert_eq!(handshake.take_said()[..2], [5, 4]);
@@ -249,7 +276,7 @@ fn a_dry_run_connects_and_remembers_what_would_have_been_blocked() {
     assert!(matches!(handshake.known.decision, Decision::WouldBlock(_)));
     let (mut handshake, next, _) = hear(&rules, &envelope("www.blocked.example", 80), 4_096);
     assert!(matches!(next, Next::Resolve(_)));
-    let answer = Ok(vec!["203.0.113.9".parse().unwrap()]);
+    let answer = found(&["203.0.113.9".parse().unwrap()]);
     assert!(matches!(
         handshake.resolved(answer, &rules),
         Next::Connect(_)
@@ -274,7 +301,7 @@ fn early_data_is_the_servers_once_and_in_order() {
                 }
             }
             assert!(matches!(next, Next::Connect(_)), "{split}");
-            handshake.connected(|| None);
+            handshake.connected(any_address(), any_address());
             let first = handshake.take_to_server();
             assert_eq!([first, relayed].concat(), early, "{split}");
             assert!(!handshake.is_whole());
@@ -303,7 +330,7 @@ fn who_is_connected_hears_so_in_its_own_words_and_an_envelope_says_no_more() {
     ];
     for (request, words, to_server, whole) in cases {
         let (mut handshake, _, _) = hear(&rules, &request, 4_096);
-        handshake.connected(|| Some(from));
+        handshake.connected(any_address(), from);
         assert_eq!(handshake.take_said(), words);
         assert_eq!(handshake.take_to_server(), to_server);
         assert_eq!(handshake.is_whole(), whole);
@@ -358,7 +385,7 @@ fn a_server_is_told_who_the_client_is_before_anything_else() {
     ] {
         rules.send_header = Some(version);
         let (mut handshake, _, _) = hear(&rules, &envelope("127.0.0.1", 80), 4_096);
-        handshake.connected(|| None);
+        handshake.connected(any_address(), any_address());
         assert_eq!(handshake.take_to_server(), [&header[..], b"ping"].concat());
     }
 }
@@ -381,7 +408,7 @@ fn a_forwarded_client_says_nothing_unless_a_header_is_due() {
     assert_eq!(next, Next::Hear);
     let bytes = [&encode_v1(peer(), local())[..], b"early"].concat();
     assert_eq!(handshake.take(&bytes, &rules), to);
-    handshake.connected(|| None);
+    handshake.connected(any_address(), any_address());
     assert_eq!(handshake.take_to_server(), b"early");
     rules.accept_header = false;
     rules.settings = forward("192.0.2.1:80");
@@ -436,4 +463,146 @@ fn users_are_asked_where_there_are_any() {
     let (_, next, said) = hear(&rules, &connect_to("127.0.0.1:80"), 4_096);
     assert_eq!(next, Next::Refuse(Ending::Refused));
     assert!(said.starts_with(b"HTTP/1.1 407 "));
+}
+
+#[test]
+fn families_are_tried_in_turn_and_the_first_that_answers_is_the_server() {
+    let rules = rules("");
+    let listed = ["2001:db8::1", "2001:db8::2", "203.0.113.1", "203.0.113.2"];
+    let turn = [
+        "[2001:db8::1]:80",
+        "203.0.113.1:80",
+        "[2001:db8::2]:80",
+        "203.0.113.2:80",
+    ];
+    let (mut handshake, mut next) = resolved(&rules, &listed);
+    for tried in turn {
+        assert_eq!(next, Next::Connect(address(tried)));
+        next = handshake.hurry(&rules);
+    }
+    assert_eq!(next, Next::Await);
+    assert!(!handshake.has_more());
+    assert!(handshake.tried().eq(turn.map(address)));
+    handshake.connected(address(turn[1]), any_address());
+    assert_eq!(handshake.known.server, Some(address(turn[1])));
+    assert_eq!(handshake.known.detail, None);
+    assert_eq!(handshake.tried().len(), 0);
+}
+
+#[test]
+fn a_failure_brings_the_next_address_at_once_and_the_last_one_ends_it() {
+    let rules = rules("");
+    let refused = io::Error::from(ErrorKind::ConnectionRefused);
+    let unreachable = io::Error::from(ErrorKind::NetworkUnreachable);
+    let (mut handshake, next) = resolved(&rules, &["203.0.113.1", "203.0.113.2", "203.0.113.3"]);
+    let [one, two, three] = ["203.0.113.1:80", "203.0.113.2:80", "203.0.113.3:80"].map(address);
+    assert_eq!(next, Next::Connect(one));
+    assert_eq!(handshake.hurry(&rules), Next::Connect(two));
+    assert_eq!(
+        handshake.connect_failed(one, &refused, &rules),
+        Next::Connect(three)
+    );
+    assert_eq!(
+        handshake.connect_failed(three, &refused, &rules),
+        Next::Await
+    );
+    // What is known is of the one that failed last, and the client is told its failure.
+    let next = handshake.connect_failed(two, &unreachable, &rules);
+    assert_eq!(next, Next::Refuse(Ending::Unreachable));
+    assert_eq!(handshake.known.server, Some(two));
+    assert_eq!(handshake.take_said()[..2], [5, 3]);
+}
+
+#[test]
+fn an_address_can_give_way_to_the_next_and_all_of_them_have_one_deadline() {
+    let rules = rules("");
+    let (mut handshake, _) = resolved(&rules, &["203.0.113.1", "203.0.113.2", "203.0.113.3"]);
+    let next = handshake.gave_up(address("203.0.113.1:80"), &rules);
+    assert_eq!(next, Next::Connect(address("203.0.113.2:80")));
+    assert_eq!(handshake.tried().len(), 1);
+    assert_eq!(
+        handshake.connect_timed_out(),
+        Next::Refuse(Ending::ConnectTimeout)
+    );
+    assert_eq!(handshake.take_said()[..2], [5, 6]);
+}
+
+#[test]
+fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked() {
+    let aliases = |names: &[&str]| {
+        Ok(Resolved {
+            addresses: vec!["203.0.113.9".parse().unwrap()],
+            aliases: names.iter().map(|name| name.parse().unwrap()).collect(),
+        })
+    };
+    let mut rules = rules(LIST);
+    let request = socks5(b"metrics.shop.example", 3, 80);
+    for (chain, is_blocked) in [
+        (&["www.blocked.example"][..], true),
+        (&["www.blocked.example", "cdn.example"], true),
+        (&["cdn.example", "www.blocked.example"], true),
+        (&["cdn.example", "edge.example"], false),
+        (&["notblocked.example"], false),
+    ] {
+        let (mut handshake, _, _) = hear(&rules, &request, 4_096);
+        let next = handshake.resolved(aliases(chain), &rules);
+        if !is_blocked {
+            assert_eq!(next, Next::Connect(address("203.0.113.9:80")), "{chain:?}");
+            continue;
+        }
+        assert_eq!(next, Next::Refuse(Ending::Blocked), "{chain:?}");
+        assert_eq!(handshake.take_said()[..2], [5, 2]);
+        assert_eq!(
+            handshake.known.detail.as_deref(),
+            Some("metrics.shop.example is an alias of www.blocked.example")
+        );
+        let entry = handshake.known.decision.entry().unwrap();
+        assert!(entry.ends_with("list:4 (*.blocked.example)"), "{entry}");
+    }
+    rules.dry_run = true;
+    let (mut handshake, _, _) = hear(&rules, &request, 4_096);
+    let next = handshake.resolved(aliases(&["www.blocked.example"]), &rules);
+    assert_eq!(next, Next::Connect(address("203.0.113.9:80")));
+    handshake.connected(address("203.0.113.9:80"), any_address());
+    assert!(matches!(handshake.known.decision, Decision::WouldBlock(_)));
+}
+
+#[test]
+fn an_allow_list_names_what_is_asked_for_and_a_blocklist_has_the_last_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let [allow, block] = ["allow", "block"].map(|name| folder.path().join(name));
+    fs::write(&allow, "shop.example\n").unwrap();
+    fs::write(&block, "tracker.example\n").unwrap();
+    let sources = Sources {
+        block: vec![block],
+        allow: vec![allow],
+        ..Sources::default()
+    };
+    let rules = Rules::new(Settings::default(), Policies::load(sources).unwrap());
+    for (asked, alias, expected) in [
+        ("shop.example", "cdn.example", None),
+        ("shop.example", "tracker.example", Some(Ending::Blocked)),
+        // Whoever owns a name could make it an alias of an allowed one.
+        ("other.example", "shop.example", Some(Ending::Blocked)),
+    ] {
+        let (mut handshake, _, _) = hear(&rules, &socks5(asked.as_bytes(), 3, 80), 4_096);
+        let answer = Ok(Resolved {
+            addresses: vec!["203.0.113.9".parse().unwrap()],
+            aliases: vec![alias.parse().unwrap()],
+        });
+        let next = match expected {
+            Some(ending) => Next::Refuse(ending),
+            None => Next::Connect(address("203.0.113.9:80")),
+        };
+        assert_eq!(handshake.resolved(answer, &rules), next, "{asked} {alias}");
+    }
+}
+
+#[test]
+fn a_client_over_the_limit_that_says_nothing_is_told_that_the_proxy_is_busy() {
+    let rules = rules("");
+    let mut handshake = Handshake::new(&rules, peer().into(), Some(local().into()), true);
+    handshake.begin(&rules);
+    assert_eq!(handshake.request_timed_out(), Next::Refuse(Ending::Busy));
+    assert!(handshake.take_said().starts_with(b"{\"error\": \"busy\""));
 }

@@ -3,16 +3,12 @@
 //! What is decided on the way is in [`Life`], its handshake and its relay; this does it.
 
 use std::io;
-use std::net::{IpAddr, TcpStream};
-use std::os::fd::AsRawFd;
-
-use io_uring::opcode;
-use io_uring::types::Fd;
-use socket2::SockAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use super::lane::{Heard, Lane};
 use super::means::{Act, Means};
-use super::watch::Watch;
+use super::servers::Servers;
+use super::watch::{Until, Watch};
 use crate::engine::uring::ring::Completion;
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::handshake::Next;
@@ -20,12 +16,14 @@ use crate::proxy::life::{Lapse, Life, Outcome, Phase};
 use crate::proxy::lot::BUFFER;
 use crate::proxy::options::REQUEST;
 use crate::proxy::relay::{Direction, Forwarding, Readable, Relay, Step};
-use crate::proxy::shared::{Place, is_starved};
+use crate::proxy::resolver::Answer;
+use crate::proxy::shared::Permit;
 use crate::proxy::shop;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timers;
 use crate::sys::endpoint::Peer;
-use crate::sys::tcp;
+use crate::sys::limit::is_exhausted;
+use crate::sys::tcp::{self, Unread};
 
 /// What a thread's connections are served with.
 pub(super) type Shop = shop::Shop<Means>;
@@ -36,14 +34,14 @@ pub(super) struct Connection {
     /// How it ended. It goes when nothing of it is under way.
     over: Option<Ending>,
     client: TcpStream,
-    server: Option<TcpStream>,
+    servers: Servers,
     to_server: Lane,
     to_client: Lane,
-    /// Where the kernel is asked to connect to, while it is.
-    address: Option<Box<SockAddr>>,
-    /// Its time for that has passed, and it was given up.
-    late: bool,
     watch: Watch,
+    /// Its server is slow, so its client is watched meanwhile.
+    is_slow: bool,
+    /// The client has ended, and before that said something that its server is to have.
+    ended: bool,
 }
 
 /// What is to become of a connection.
@@ -63,7 +61,7 @@ impl Connection {
     pub(super) fn new(
         client: TcpStream,
         from: Peer,
-        place: Option<Place>,
+        place: Option<Permit>,
         key: Key,
         shop: &mut Shop,
         now: u64,
@@ -73,12 +71,12 @@ impl Connection {
             life: Life::new(from, local, place, shop, now),
             over: None,
             client,
-            server: None,
+            servers: Servers::default(),
             to_server: Lane::new(true),
             to_client: Lane::new(false),
-            address: None,
-            late: false,
             watch: Watch::default(),
+            is_slow: false,
+            ended: false,
         };
         connection.life.relay.to_client.writable();
         connection.life.enter(Phase::Hearing, key, shop, now);
@@ -127,15 +125,24 @@ impl Connection {
                 let (lane, relay) = self.hands(direction);
                 lane.sent(completion, relay, direction, means);
             }
-            (Act::Connect, _) => {
-                self.address = None;
-                if self.life.phase == Phase::Connecting {
-                    return self.connecting(completion, key, shop, now);
+            (Act::Connect(slot), _) => {
+                if let Some((to, outcome)) = self.servers.done(slot, completion) {
+                    return self.connecting(to, outcome, key, shop, now);
                 }
             }
-            (Act::Watch, _) => {
-                if self.watch.is_gone(completion) {
-                    self.life.relay.source_failed(Direction::ToServer);
+            (Act::Watch, phase) => {
+                let told = self.watch.told(completion);
+                match (told, phase) {
+                    (Some(told), Phase::Resolving | Phase::Connecting) => {
+                        if let Some(ending) = self.hung_up(told, key, shop, now) {
+                            return Fate::Over(ending);
+                        }
+                    }
+                    // One that is received from tells by itself.
+                    (Some(Until::Broken), _) if self.life.relay.to_server.is_shut() => {
+                        self.life.relay.source_failed(Direction::ToServer);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -155,9 +162,11 @@ impl Connection {
                 let (lane, relay) = self.hands(direction);
                 lane.sent(completion, relay, direction, means);
             }
-            Act::Connect => self.address = None,
+            Act::Connect(slot) => {
+                self.servers.done(slot, completion);
+            }
             Act::Watch => {
-                self.watch.is_gone(completion);
+                self.watch.told(completion);
             }
         }
     }
@@ -175,6 +184,7 @@ impl Connection {
                 }
                 Phase::Resolving | Phase::Connecting => {
                     self.drive(Direction::ToClient, key, &mut shop.means);
+                    self.watch_client(key, &mut shop.means);
                     Some(Fate::Waits)
                 }
                 Phase::Relaying => self.relay(key, shop, now),
@@ -196,13 +206,7 @@ impl Connection {
     }
 
     /// Its name was looked up.
-    pub(super) fn resolved(
-        &mut self,
-        answer: io::Result<Vec<IpAddr>>,
-        key: Key,
-        shop: &mut Shop,
-        now: u64,
-    ) -> Fate {
+    pub(super) fn resolved(&mut self, answer: Answer, key: Key, shop: &mut Shop, now: u64) -> Fate {
         // It may have given up meanwhile.
         if self.is_over() || self.life.phase != Phase::Resolving {
             return Fate::Waits;
@@ -211,73 +215,74 @@ impl Connection {
         self.go_on(next, key, shop, now)
     }
 
-    /// Its deadline has passed.
+    /// Its deadline has passed, or it is time to try another address.
     pub(super) fn expired(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
-        if self.life.phase == Phase::Connecting && self.address.is_some() {
-            // What becomes of it is told by its completion.
-            self.late = true;
-            shop.means.cancel(Act::Connect.of(key));
+        if self.is_over() {
             return Fate::Waits;
         }
-        match self.life.expired(&shop.rules) {
-            Lapse::Next(next) => self.go_on(next, key, shop, now),
-            Lapse::Over(ending) => Fate::Over(ending),
+        let next = match self.life.expired(key, shop, now) {
+            Lapse::Next(next) => next,
+            Lapse::GiveUp(address) => {
+                self.servers.give_up(address, key, &mut shop.means);
+                self.life.handshake.gave_up(address, &shop.rules)
+            }
+            Lapse::Waits => return Fate::Waits,
+            Lapse::Over(ending) => return Fate::Over(ending),
+        };
+        self.go_on(next, key, shop, now)
+    }
+
+    /// Begins to connect to those addresses that there was no socket for when they were to be tried.
+    pub(super) fn reconnect(&mut self, key: Key, shop: &mut Shop, now: u64) -> Fate {
+        if self.is_over() {
+            return Fate::Waits;
+        }
+        match self.connect(key, shop, now) {
+            Some(fate) => fate,
+            None => self.serve(key, shop, now),
         }
     }
 
-    /// Begins to connect to the server; `None` where that failed and there is more to do. To be tried again where it
-    /// starved.
-    pub(super) fn connect(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
-        // One that starved may have been given up meanwhile, or be on its way to the next address.
-        let (Phase::Connecting, Some(address), None, None) = (
-            self.life.phase,
-            self.life.handshake.known.server,
-            &self.address,
-            self.over,
-        ) else {
-            return Some(Fate::Waits);
-        };
-        match tcp::unconnected(address) {
-            Ok(server) => {
-                let address = Box::new(SockAddr::from(address));
-                let connect = opcode::Connect::new(
-                    Fd(server.as_raw_fd()),
-                    address.as_ptr().cast(),
-                    address.len(),
-                )
-                .build()
-                .user_data(Act::Connect.of(key));
-                (self.server, self.address) = (Some(server), Some(address));
-                // SAFETY: the address is in a box of its own, which goes with the completion or after it.
-                unsafe { shop.means.ask(&connect) };
-                Some(Fate::Waits)
-            }
-            Err(error) if is_starved(&error) => {
-                shop.means.pipes.shrink();
-                shop.starved.push(key);
-                Some(Fate::Waits)
-            }
-            Err(error) => {
-                let next = self.life.handshake.connect_failed(&error, &shop.rules);
-                self.follow(next, key, shop, now)
+    /// Begins to connect to whatever address is to be tried and is not; `None` where there is more to do.
+    fn connect(&mut self, key: Key, shop: &mut Shop, now: u64) -> Option<Fate> {
+        // One that starved may have been given up meanwhile.
+        while self.life.phase == Phase::Connecting {
+            let servers = &self.servers;
+            let is_wanted = |address: &SocketAddr| !servers.is_tried(*address);
+            let wanted = self.life.handshake.tried().find(is_wanted);
+            let address = wanted?;
+            match self.servers.begin(address, key, &mut shop.means) {
+                Ok(()) => {}
+                Err(error) if is_exhausted(&error) && self.life.handshake.tried().len() == 1 => {
+                    shop.means.pipes.shrink();
+                    shop.starved.push(key);
+                    return None;
+                }
+                Err(error) => {
+                    let handshake = &mut self.life.handshake;
+                    let next = handshake.connect_failed(address, &error, &shop.rules);
+                    return self.follow(next, key, shop, now);
+                }
             }
         }
+        None
     }
 
     /// Nothing is asked for any more, and what is under way is given up. It is to be closed once that [`Self::is_busy`] no more.
     pub(super) fn end(&mut self, ending: Ending, key: Key, shop: &mut Shop) {
         self.over = Some(ending);
         self.life.stop(key, shop);
-        for act in Act::ALL {
+        for act in Act::OF_CLIENT {
             if self.is_under_way(act) {
                 shop.means.cancel(act.of(key));
             }
         }
+        self.servers.give_up_all(key, &mut shop.means);
     }
 
     /// The kernel has something to do for it still.
     pub(super) fn is_busy(&self) -> bool {
-        Act::ALL.into_iter().any(|act| self.is_under_way(act))
+        self.servers.is_busy() || Act::OF_CLIENT.into_iter().any(|act| self.is_under_way(act))
     }
 
     /// It was ended.
@@ -289,7 +294,7 @@ impl Connection {
     pub(super) fn close(mut self, shop: &mut Shop, now: u64) -> Facts {
         let ending = self.over.unwrap_or(Ending::Stopped);
         let whole = self.life.is_whole(ending);
-        for stream in [Some(&self.client), self.server.as_ref()]
+        for stream in [Some(&self.client), self.servers.connected()]
             .into_iter()
             .flatten()
         {
@@ -341,13 +346,15 @@ impl Connection {
             Next::Hear => None,
             Next::Resolve(name) => {
                 self.life.resolve(name, key, shop, now);
-                Some(Fate::Waits)
+                None
             }
             Next::Connect(_) => {
-                self.server = None;
-                self.late = false;
-                self.life.enter(Phase::Connecting, key, shop, now);
+                self.life.connect(key, shop, now);
                 self.connect(key, shop, now)
+            }
+            Next::Await => {
+                self.life.await_servers(key, shop);
+                None
             }
             Next::Refuse(ending) if self.life.relay.to_client.held() == 0 => {
                 Some(Fate::Over(ending))
@@ -360,24 +367,58 @@ impl Connection {
         }
     }
 
-    /// Looks whether the server is there.
-    fn connecting(&mut self, completion: Completion, key: Key, shop: &mut Shop, now: u64) -> Fate {
-        let next = match (completion.errno(), &self.server) {
-            (None, Some(server)) => {
-                let local = || server.local_addr().ok();
-                self.life.connected(local, key, shop, now);
-                self.begin_relaying(shop);
-                return self.serve(key, shop, now);
-            }
-            (Some(libc::ECANCELED), _) if self.late => {
-                self.life.handshake.connect_timed_out(&shop.rules)
-            }
-            (errno, _) => {
-                let error = io::Error::from_raw_os_error(errno.unwrap_or(libc::ENOTCONN));
-                self.life.handshake.connect_failed(&error, &shop.rules)
-            }
+    /// Its server was not there at once: watches its client meanwhile.
+    pub(super) fn is_slow(&mut self, key: Key, means: &mut Means) {
+        self.is_slow = true;
+        if !self.is_over() && matches!(self.life.phase, Phase::Resolving | Phase::Connecting) {
+            self.watch_client(key, means);
+        }
+    }
+
+    /// A poll of each client would cost a tenth of a connection's CPU, so one whose server is there by the next turn
+    /// of the loop is not watched.
+    fn watch_client(&mut self, key: Key, means: &mut Means) {
+        if !self.is_slow {
+            return means.waits.begun(key);
+        }
+        let until = match self.ended {
+            true => Until::Broken,
+            false => Until::Ended,
         };
-        self.go_on(next, key, shop, now)
+        self.watch.begin(until, &self.client, key, means);
+    }
+
+    /// What the end of a client comes to that has no server yet.
+    fn hung_up(&mut self, told: Until, key: Key, shop: &mut Shop, now: u64) -> Option<Ending> {
+        self.ended = true;
+        let unread = match told {
+            Until::Broken => Unread::Broken,
+            Until::Ended => tcp::unread(&self.client),
+        };
+        self.life.client_ended(unread, key, shop, now)
+    }
+
+    /// An address that was tried has answered or failed. The first that is connected is the server.
+    fn connecting(
+        &mut self,
+        to: SocketAddr,
+        outcome: io::Result<SocketAddr>,
+        key: Key,
+        shop: &mut Shop,
+        now: u64,
+    ) -> Fate {
+        match outcome {
+            Ok(local) => {
+                self.servers.give_up_all(key, &mut shop.means);
+                self.life.connected((to, local), key, shop, now);
+                self.begin_relaying(shop);
+                self.serve(key, shop, now)
+            }
+            Err(error) => {
+                let next = self.life.handshake.connect_failed(to, &error, &shop.rules);
+                self.go_on(next, key, shop, now)
+            }
+        }
     }
 
     fn begin_relaying(&mut self, shop: &Shop) {
@@ -408,14 +449,15 @@ impl Connection {
         }
         // A client that said all it had to say is not read any more, and may leave before its answer comes.
         if self.life.relay.to_server.is_shut() {
-            self.watch.begin(&self.client, key, &mut shop.means);
+            self.watch
+                .begin(Until::Broken, &self.client, key, &mut shop.means);
         }
         self.life.moved(key, shop, now);
         Some(Fate::Waits)
     }
 
     fn begin_lingering(&mut self, ending: Ending, key: Key, shop: &mut Shop, now: u64) {
-        self.server = None;
+        self.servers.close(key, &mut shop.means);
         if shop.forwarding == Forwarding::Splice {
             self.set_nonblocking(false);
         }
@@ -428,7 +470,7 @@ impl Connection {
     fn set_nonblocking(&mut self, nonblocking: bool) {
         let ends = [
             (Direction::ToServer, Some(&self.client)),
-            (Direction::ToClient, self.server.as_ref()),
+            (Direction::ToClient, self.servers.connected()),
         ];
         for (direction, stream) in ends {
             if stream.is_some_and(|stream| stream.set_nonblocking(nonblocking).is_err()) {
@@ -457,14 +499,22 @@ impl Connection {
         self.to_client.hold(&self.life.say());
     }
 
-    /// Where there is no server, nothing is asked of it.
+    /// Asks for what the relay says of a direction, as far as there is a server for it.
     fn drive(&mut self, direction: Direction, key: Key, means: &mut Means) {
-        let server = self.server.as_ref().unwrap_or(&self.client);
+        let (client, server) = (Some(&self.client), self.servers.connected());
         let (lane, ends) = match direction {
-            Direction::ToServer => (&mut self.to_server, (&self.client, server)),
-            Direction::ToClient => (&mut self.to_client, (server, &self.client)),
+            Direction::ToServer => (&mut self.to_server, (client, server)),
+            Direction::ToClient => (&mut self.to_client, (server, client)),
         };
         lane.drive(&mut self.life.relay, (key, direction), ends, means);
+    }
+
+    /// Whether one that is refused may give way to another, or when.
+    pub(super) fn gives_way(&self, now: u64) -> Result<(), u64> {
+        match self.is_over() {
+            true => Ok(()),
+            false => self.life.gives_way(now),
+        }
     }
 
     fn hands(&mut self, direction: Direction) -> (&mut Lane, &mut Relay) {
@@ -482,8 +532,8 @@ impl Connection {
         match act {
             Act::Receive(direction) => lane(direction).is_receiving(),
             Act::Send(direction) => lane(direction).is_sending(),
-            Act::Connect => self.address.is_some(),
             Act::Watch => self.watch.is_under_way(),
+            Act::Connect(_) => self.servers.is_busy(),
         }
     }
 

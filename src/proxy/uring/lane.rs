@@ -95,22 +95,22 @@ impl Lane {
         self.sending
     }
 
-    /// Asks for what `relay` says of `direction`, unless something of it is under way.
+    /// Asks for what `relay` says of `direction`, unless something of it is under way, as far as both ends are there.
     pub(super) fn drive(
         &mut self,
         relay: &mut Relay,
         (key, direction): (Key, Direction),
-        (source, sink): (&TcpStream, &TcpStream),
+        (source, sink): (Option<&TcpStream>, Option<&TcpStream>),
         means: &mut Means,
     ) {
         let mut lots = SLICE;
         while !(self.receiving || self.sending || self.held_back) {
-            match relay.step(direction) {
+            match (relay.step(direction), source, sink) {
                 // It comes back at once, but behind others.
-                Step::Fill { via: Via::Pipe, .. } if lots == 0 => {
+                (Step::Fill { via: Via::Pipe, .. }, Some(source), _) if lots == 0 => {
                     self.await_source((key, direction), source, means);
                 }
-                Step::Fill { via, most } => {
+                (Step::Fill { via, most }, Some(source), _) => {
                     let is_bulk = relay.flow(direction).is_full() && self.likely;
                     if via == Via::Copy && is_bulk && !means.turns.admits((key, direction)) {
                         self.held_back = true;
@@ -125,22 +125,22 @@ impl Lane {
                         }
                     }
                 }
-                Step::Drain { via, most, .. } => match via {
+                (Step::Drain { via, most, .. }, _, Some(sink)) => match via {
                     Via::Copy => self.send((key, direction), sink, means),
                     Via::Pipe => self.drain(relay, direction, sink, most, means),
                 },
-                Step::Shut => {
+                (Step::Shut, _, Some(sink)) => {
                     // It fails only where the peer is gone, which the other direction meets by itself.
                     let _ = sink.shutdown(Shutdown::Write);
                     relay.flow(direction).shut();
                 }
-                Step::AwaitSource if self.nonblocking => {
+                (Step::AwaitSource, Some(source), _) if self.nonblocking => {
                     self.await_source((key, direction), source, means);
                 }
-                Step::AwaitSink if self.nonblocking => {
+                (Step::AwaitSink, _, Some(sink)) if self.nonblocking => {
                     self.await_sink((key, direction), sink, means);
                 }
-                Step::AwaitSource | Step::AwaitSink | Step::Over => return,
+                _ => return,
             }
         }
     }

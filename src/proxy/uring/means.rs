@@ -7,12 +7,15 @@ use io_uring::squeue;
 
 use super::pool::Pool;
 use super::turns::Turns;
+use super::watch::Waits;
 use crate::engine::choice::UringSettings;
 use crate::engine::uring::ring::{Kept, Ring};
+use crate::proxy::handshake::TRIES;
 use crate::proxy::pipes;
 use crate::proxy::relay::Direction;
 use crate::proxy::slab::Key;
 use crate::proxy::spares::Spares;
+use crate::sys::clock::monotonic_ns;
 use crate::sys::wake::Wake;
 
 /// Requests that are submitted at once.
@@ -28,41 +31,59 @@ pub(super) enum Act {
     Receive(Direction),
     /// To the sink of a direction.
     Send(Direction),
-    /// To the server.
-    Connect,
     /// Until the client is gone.
     Watch,
+    /// To a server, by its slot: one of [`MOST_SLOTS`].
+    Connect(u8),
 }
 
+/// Servers that one connection may be connecting to, with those that were given up and are under way still.
+pub(super) const MOST_SLOTS: usize = 64;
+
+const _: () = assert!(TRIES <= MOST_SLOTS);
+
+/// Bits of a request that name the act. None is all ones.
+const ACT_BITS: u32 = 8;
+
 impl Act {
-    pub(super) const ALL: [Self; 6] = [
+    /// All but those of servers.
+    pub(super) const OF_CLIENT: [Self; 5] = [
         Self::Receive(Direction::ToServer),
         Self::Receive(Direction::ToClient),
         Self::Send(Direction::ToServer),
         Self::Send(Direction::ToClient),
-        Self::Connect,
         Self::Watch,
     ];
 
-    /// What a request of `key` carries. A key is below 2^60.
+    /// What a request of `key` carries. A key is below 2^56.
     pub(super) fn of(self, key: Key) -> u64 {
         let act = match self {
             Self::Receive(Direction::ToServer) => 0,
             Self::Receive(Direction::ToClient) => 1,
             Self::Send(Direction::ToServer) => 2,
             Self::Send(Direction::ToClient) => 3,
-            Self::Connect => 4,
-            Self::Watch => 5,
+            Self::Watch => 4,
+            Self::Connect(slot) => 5 + u64::from(slot),
         };
-        (key.number() as u64) << 3 | act
+        (key.number() as u64) << ACT_BITS | act
     }
 
     /// Whose it is.
     pub(super) fn whose(user_data: u64) -> Option<(Key, Self)> {
-        let act = Self::ALL.get((user_data & 7) as usize)?;
-        Some((Key::from_number((user_data >> 3) as usize), *act))
+        let number = (user_data & ((1 << ACT_BITS) - 1)) as u8;
+        let act = match Self::OF_CLIENT.get(usize::from(number)) {
+            Some(act) => *act,
+            None if usize::from(number) < Self::OF_CLIENT.len() + MOST_SLOTS => {
+                Self::Connect(number - Self::OF_CLIENT.len() as u8)
+            }
+            None => return None,
+        };
+        Some((Key::from_number((user_data >> ACT_BITS) as usize), act))
     }
 }
+
+/// What the request for clients carries: no connection's.
+pub(super) const ACCEPT: u64 = (1 << ACT_BITS) - 1;
 
 /// The ring, and the memory that connections share.
 pub(super) struct Means {
@@ -73,6 +94,8 @@ pub(super) struct Means {
     pub(super) spares: Spares,
     /// Of bulk transfers.
     pub(super) turns: Turns,
+    /// Connections that wait for their servers.
+    pub(super) waits: Waits,
     /// Receives that found no buffer.
     pub(super) dry: Vec<Key>,
     /// The kernel took a request no more: the loop is over.
@@ -95,6 +118,7 @@ impl Means {
             pipes: pipes::Pool::new(pipes),
             spares: Spares::default(),
             turns: Turns::default(),
+            waits: Waits::default(),
             dry: Vec::new(),
             failure: None,
         })
@@ -129,6 +153,7 @@ impl Means {
         self.kept.memory.turn();
         // Whoever waits for their turn is not to wait for longer than what is done at once.
         let deadline = if self.turns.is_awaited() { 0 } else { deadline };
+        let deadline = self.waits.turn(deadline, monotonic_ns);
         self.kept.ring.wait(deadline)
     }
 }
@@ -143,10 +168,11 @@ mod tests {
         let mut slab = Slab::new();
         for _ in 0..3 {
             let key = slab.insert(Ok::<_, ()>).unwrap();
-            for act in Act::ALL {
+            let servers = (0..MOST_SLOTS as u8).map(Act::Connect);
+            for act in Act::OF_CLIENT.into_iter().chain(servers) {
                 assert_eq!(Act::whose(act.of(key)), Some((key, act)));
             }
         }
-        assert_eq!(Act::whose(7), None);
+        assert_eq!(Act::whose(ACCEPT), None);
     }
 }

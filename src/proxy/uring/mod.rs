@@ -41,6 +41,7 @@ mod connection;
 mod lane;
 mod means;
 mod pool;
+mod servers;
 mod turns;
 mod watch;
 pub(super) mod worker;

@@ -3,6 +3,7 @@
 //! All that connections ask for in a turn goes with one call, which also waits for what comes next. A connection that is over
 //! stays until nothing of it is under way: its place is not taken before.
 
+use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::net::{TcpListener, TcpStream};
@@ -15,26 +16,22 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 
 use super::connection::{Connection, Fate, Shop};
-use super::means::{Act, Means};
+use super::means::{ACCEPT, Act, Means};
 use crate::engine::uring::ring::Completion;
-use crate::protocol::Outcome;
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::listeners::Listener;
 use crate::proxy::log;
-use crate::proxy::options::{Options, PAUSE, REFUSALS};
+use crate::proxy::options::{Options, PAUSE};
 use crate::proxy::resolver::Resolver;
 use crate::proxy::rules::Rules;
-use crate::proxy::shared::{Shared, is_starved};
+use crate::proxy::shared::Shared;
 use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::endpoint::{Endpoint, Peer};
-use crate::sys::tcp;
+use crate::sys::tcp::{self, AcceptError, BACKLOG};
 use crate::sys::unix;
 use crate::sys::wake::Wake;
-
-/// No connection's.
-const ACCEPT: u64 = 7;
 
 /// Completions taken before time is looked after.
 const EVENTS: usize = 1_024;
@@ -44,13 +41,14 @@ pub(in crate::proxy) struct Worker {
     listener: Option<TcpListener>,
     connections: Slab<Connection>,
     shop: Shop,
-    shared: Arc<Shared>,
     /// A request to take clients is under way.
     accepting: bool,
     /// Nobody is accepted until then.
     paused: Option<u64>,
-    /// Refused connections that are being told so, about.
-    refusals: usize,
+    /// Connections over the limit that are told so, from the first.
+    refused: VecDeque<Key>,
+    /// As many are told so as may be at once; then the oldest gives way at the latest.
+    crowded: Option<u64>,
     log: Option<log::Handle>,
     drain: Duration,
     /// Those that are not over by then are cut off.
@@ -76,16 +74,16 @@ impl Worker {
             local,
         } = listener;
         listener.set_nonblocking(false)?;
-        let means = Means::new(wake, options.pipes)?;
-        let shop = Shop::new(rules, local, resolver, options, wake, means);
+        let means = Means::new(wake, shared.capacity.pipes)?;
+        let shop = Shop::new(rules, local, shared, resolver, options, wake, means);
         Ok(Self {
             listener: Some(listener),
             connections: Slab::new(),
             shop,
-            shared,
             accepting: false,
             paused: None,
-            refusals: 0,
+            refused: VecDeque::new(),
+            crowded: None,
             log: options.log.clone(),
             drain: options.drain,
             stopping: None,
@@ -128,7 +126,12 @@ impl Worker {
 
     /// When to stop sleeping, whatever happens.
     fn deadline(&self) -> u64 {
-        let next = [self.shop.timers.next(), self.paused, self.stopping];
+        let next = [
+            self.shop.timers.next(),
+            self.paused,
+            self.crowded,
+            self.stopping,
+        ];
         next.into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
@@ -155,8 +158,13 @@ impl Worker {
         }
     }
 
-    /// Those who found no buffer ask again, and whose turn it is.
+    /// Those who found no buffer ask again, and whose turn it is. Whoever still waits for a server is watched.
     fn refill(&mut self, now: u64) {
+        while let Some(key) = self.shop.means.waits.slow() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.is_slow(key, &mut self.shop.means);
+            }
+        }
         for key in mem::take(&mut self.shop.means.dry) {
             self.go_on(key, now);
         }
@@ -196,7 +204,7 @@ impl Worker {
         }
         if let Some(connection) = self.connections.remove(key) {
             if connection.is_extra() {
-                self.refusals -= 1;
+                self.refused.retain(|refused| *refused != key);
             }
             let facts = connection.close(&mut self.shop, now);
             self.over(facts);
@@ -229,8 +237,8 @@ impl Worker {
             self.paused = None;
             for key in mem::take(&mut self.shop.starved) {
                 if let Some(connection) = self.connections.get_mut(key) {
-                    let fate = connection.connect(key, &mut self.shop, now);
-                    self.meet(key, fate.unwrap_or(Fate::Waits), now);
+                    let fate = connection.reconnect(key, &mut self.shop, now);
+                    self.meet(key, fate, now);
                 }
             }
         }
@@ -251,10 +259,14 @@ impl Worker {
     /// By a request that goes on, unless it could take all files: then by one a client, as each needs another file for its
     /// server.
     fn accept(&mut self) {
-        let may = self.paused.is_none() && self.stopping.is_none();
-        if let (true, false, Some(listener)) = (may, self.accepting, &self.listener) {
+        self.crowded = None;
+        let may = !self.accepting && self.paused.is_none() && self.stopping.is_none();
+        if !may || self.is_crowded(monotonic_ns()) {
+            return;
+        }
+        if let Some(listener) = &self.listener {
             let listener = Fd(listener.as_raw_fd());
-            let accept = match self.shared.has_files() {
+            let accept = match self.shop.shared.has_room() {
                 true => opcode::AcceptMulti::new(listener)
                     .flags(libc::SOCK_CLOEXEC)
                     .build(),
@@ -276,7 +288,7 @@ impl Worker {
 
     fn accepted(&mut self, completion: Completion, now: u64) -> io::Result<()> {
         self.accepting = completion.more();
-        if self.accepting && !self.shared.has_files() {
+        if self.accepting && !self.shop.shared.has_room() {
             self.shop.means.cancel(ACCEPT);
         }
         let Some(errno) = completion.errno() else {
@@ -286,32 +298,51 @@ impl Worker {
             return Ok(());
         };
         let error = io::Error::from_raw_os_error(errno);
-        match errno {
-            _ if is_starved(&error) => self.pause(now),
-            libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP => return Err(error),
-            // Of that one client: it is gone again, or never came through. Or nobody is to be taken any more.
-            _ => {}
+        match AcceptError::of(&error) {
+            AcceptError::Exhausted => self.pause(now),
+            AcceptError::NoListener => return Err(error),
+            // Or nobody is to be taken any more.
+            AcceptError::ClientGone | AcceptError::WouldBlock => {}
         }
         Ok(())
+    }
+
+    /// As many clients are told that the proxy is busy as may be at once. Of those the oldest gives way, at once or soon.
+    fn is_crowded(&mut self, now: u64) -> bool {
+        self.crowded = None;
+        let capacity = self.shop.shared.capacity;
+        if self.refused.len() < capacity.refusals || !self.shop.shared.is_full() {
+            return false;
+        }
+        let Some(&oldest) = self.refused.front() else {
+            return false;
+        };
+        match self.connections.get_mut(oldest).map(|it| it.gives_way(now)) {
+            Some(Err(until)) => {
+                self.crowded = Some(until);
+                true
+            }
+            Some(Ok(())) | None => {
+                // Its socket is closed once nothing of it is under way.
+                self.refused.pop_front();
+                self.close(oldest, Ending::Busy, now);
+                false
+            }
+        }
     }
 
     fn admit(&mut self, stream: TcpStream, now: u64) {
         self.shop.tally.accepted();
         // A request that goes on accepting has no place for each one's address.
         let from = match self.shop.place {
-            Endpoint::Ip(_) => stream.peer_addr().map(Peer::Ip),
+            Endpoint::Ip(_) => tcp::peer(&stream).map(|from| Peer::Ip(tcp::canonical(from))),
             Endpoint::Unix(_) => Ok(Peer::Unix),
         };
         let Ok(from) = from else {
             return self.shop.tally.ended(Ending::ClientReset);
         };
-        let place = self.shared.place();
+        let place = self.shop.shared.connection();
         let extra = place.is_none();
-        if extra && self.refusals >= REFUSALS {
-            let _ = tcp::reset_on_close(&stream);
-            let detail = Outcome::Busy.detail();
-            return self.over(Facts::at_once(from, now, Ending::Busy, detail));
-        }
         let mut first = Fate::Waits;
         let admitted = self.connections.insert(|key| {
             let (connection, fate) =
@@ -321,7 +352,9 @@ impl Worker {
         });
         match admitted {
             Ok(key) => {
-                self.refusals += usize::from(extra);
+                if extra {
+                    self.refused.push_back(key);
+                }
                 self.meet(key, first, now);
             }
             // It is gone again.
@@ -335,7 +368,7 @@ impl Worker {
     /// Told to stop, it takes those who are waiting already and nobody else. True when all is over.
     fn is_over(&mut self, now: u64) -> io::Result<bool> {
         let drain = u64::try_from(self.drain.as_nanos()).unwrap_or(u64::MAX);
-        if self.stopping.is_none() && self.shared.is_stopping() {
+        if self.stopping.is_none() && self.shop.shared.is_stopping() {
             self.stopping = Some(now.saturating_add(drain));
             self.accept_no_more();
         }
@@ -347,12 +380,23 @@ impl Worker {
         {
             listener.set_nonblocking(true)?;
             let is_path = self.shop.place.ip().is_none();
-            let accept = || match is_path {
-                true => unix::accept(&listener),
-                false => listener.accept().map(|(stream, _)| stream),
-            };
-            while let (None, Ok(stream)) = (self.paused, accept()) {
-                self.admit(stream, now);
+            // Clients who go on coming do not make it longer.
+            for _ in 0..BACKLOG {
+                if self.paused.is_some() || self.is_crowded(now) {
+                    break;
+                }
+                let accepted = match is_path {
+                    true => unix::accept(&listener),
+                    false => listener.accept().map(|(stream, _)| stream),
+                };
+                match accepted {
+                    Ok(stream) => self.admit(stream, now),
+                    Err(error) => match AcceptError::of(&error) {
+                        AcceptError::ClientGone => {}
+                        AcceptError::NoListener => return Err(error),
+                        AcceptError::WouldBlock | AcceptError::Exhausted => break,
+                    },
+                }
             }
         }
         if now >= until {

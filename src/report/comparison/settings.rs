@@ -9,25 +9,25 @@ use crate::units::prefixed;
 pub struct Settings {
     engine: String,
     mode: String,
+    direction: String,
     requested: Requested,
 }
 
 impl Settings {
-    /// Of a run over `engine` in `mode` that asks for `requested`.
-    pub fn new(engine: &str, mode: &str, requested: &Requested) -> Self {
+    /// Of a run over `engine` in `mode` and `direction` that asks for `requested`.
+    pub fn new(engine: &str, mode: &str, direction: &str, requested: &Requested) -> Self {
         Self {
             engine: engine.to_owned(),
             mode: mode.to_owned(),
+            direction: direction.to_owned(),
             requested: Requested {
                 bytes: None,
                 packets: None,
                 duration_s: None,
                 to: None,
-                // Records from before there was a choice do not say.
-                zerocopy: match requested.zerocopy.as_str() {
-                    "" => "off".to_owned(),
-                    told => told.to_owned(),
-                },
+                zerocopy: or(&requested.zerocopy, "off"),
+                df: or(&requested.df, "auto"),
+                spin: or(&requested.spin, "auto"),
                 ..requested.clone()
             },
         }
@@ -35,7 +35,7 @@ impl Settings {
 
     /// Of `run`.
     pub fn of(run: &Run) -> Self {
-        Self::new(&run.engine, &run.mode, &run.requested)
+        Self::new(&run.engine, &run.mode, &run.direction, &run.requested)
     }
 }
 
@@ -47,6 +47,7 @@ impl Described for Settings {
         vec![
             Some(self.engine.clone()),
             Some(self.mode.clone()),
+            Some(self.direction.clone()),
             Some(format!("zerocopy {}", asked.zerocopy)),
             uring.map(|uring| uring.receive.clone()),
             uring.map(|uring| chosen("ring", uring.ring_size.map(|size| size.to_string()))),
@@ -54,6 +55,8 @@ impl Described for Settings {
             Some(format!("chunk {}", asked.chunk)),
             Some(chosen("batch", asked.batch.map(|batch| batch.to_string()))),
             Some(format!("GSO {}", asked.gso)),
+            Some(format!("DF {}", asked.df)),
+            Some(format!("spin {}", asked.spin)),
             Some(match asked.streams {
                 1 => "1 stream".to_owned(),
                 streams => format!("{streams} streams"),
@@ -66,6 +69,14 @@ impl Described for Settings {
                 (None, pps) => pps.map(|pps| format!("{} packets/s", prefixed(pps))),
             },
         ]
+    }
+}
+
+/// Records from before there was a choice do not have it.
+fn or(value: &str, then: &str) -> String {
+    match value {
+        "" => then.to_owned(),
+        value => value.to_owned(),
     }
 }
 
@@ -83,7 +94,7 @@ mod tests {
     use crate::report::record::UringRequested;
 
     fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
-        let mut settings = Settings::new("mio", "lossless", &Requested::default());
+        let mut settings = Settings::new("mio", "lossless", "forward", &Requested::default());
         change(&mut settings);
         settings
     }
@@ -142,8 +153,8 @@ mod tests {
             ..Requested::default()
         };
         assert_eq!(
-            Settings::new("mio", "lossless", &asked),
-            Settings::new("mio", "lossless", &Requested::default())
+            Settings::new("mio", "lossless", "forward", &asked),
+            Settings::new("mio", "lossless", "forward", &Requested::default())
         );
     }
 }

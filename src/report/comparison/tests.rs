@@ -97,6 +97,7 @@ fn percentiles_are_those_of_all_datagrams_together() {
             run: runs[0].clone(),
             latency,
             latency_from_intended: Latency::new(),
+            closing_row: None,
         });
     }
     let row = &within(&runs, &latencies)[0];

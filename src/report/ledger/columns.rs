@@ -33,6 +33,16 @@ impl<'a> Row<'a> {
         })
         .collect()
     }
+
+    /// That of the last run.
+    pub fn last(id: &'a str, record: &'a Record) -> Option<Self> {
+        record.runs.last().map(|run| Self {
+            id,
+            number: record.runs.len() - 1,
+            record,
+            run,
+        })
+    }
 }
 
 impl super::Row for Row<'_> {
@@ -186,6 +196,16 @@ const COLUMNS: &[Column] = &[
         figure(row.run.effective.clock.drift_ppm)
     }),
     ("clock_note", |row| text(&row.run.effective.clock.note)),
+    ("direction", |row| row.run.direction.clone()),
+    ("df", |row| row.run.effective.df.clone()),
+    ("path_mtu", |row| some(row.run.effective.path_mtu)),
+    ("gso_fallbacks", |row| {
+        row.run.engine_stats.gso_fallbacks.to_string()
+    }),
+    ("spin", |row| row.run.effective.spin.to_string()),
+    ("icmp_errors", |row| {
+        row.run.engine_stats.icmp.total().to_string()
+    }),
 ];
 
 fn text(value: &Option<String>) -> String {

@@ -8,6 +8,7 @@ pub mod columns;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
@@ -62,29 +63,92 @@ pub enum LedgerError {
     },
 }
 
-/// Adds `rows` to the ledger in the folder `out_dir`, which must exist. Waits while another process
-/// does the same.
+/// The ledger of a kind of command in a folder, which may be added to again and again.
+///
+/// A file is read to its end before it is added to, since a crash may have cut it off anywhere. One that nobody else
+/// has touched since the last time is not read again: of thousands of runs that would cost the square of their number.
+#[derive(Debug)]
+pub struct Ledger {
+    out_dir: PathBuf,
+    /// The file as it was left, and how many columns it has.
+    left: Option<(Left, usize)>,
+}
+
+/// What tells that a file is as it was left.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    device: u64,
+    inode: u64,
+    length: u64,
+}
+
+impl Left {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = fs::symlink_metadata(path)?;
+        Ok(Self {
+            device: file.dev(),
+            inode: file.ino(),
+            length: file.len(),
+        })
+    }
+}
+
+impl Ledger {
+    /// That in the folder `out_dir`, which must exist when rows are added.
+    pub fn new(out_dir: &Path) -> Self {
+        Self {
+            out_dir: out_dir.to_owned(),
+            left: None,
+        }
+    }
+
+    /// Adds `rows`. Waits while another process does the same.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; the ledger is as it was before then.
+    pub fn append<R: Row>(&mut self, rows: &[R]) -> Result<(), LedgerError> {
+        let path = self.out_dir.join(R::LEDGER);
+        // Held until it is dropped at the end.
+        let _lock = lock(&self.out_dir).map_err(|source| LedgerError::Lock {
+            path: self.out_dir.clone(),
+            source,
+        })?;
+        let left = self.left.take();
+        let as_left = left.filter(|(left, _)| Left::of(&path).is_ok_and(|now| now == *left));
+        let width = match as_left {
+            Some((_, width)) => {
+                let added = add(&path, rows, width, Vec::new());
+                added.map_err(|error| written(&path, error))?;
+                width
+            }
+            None => add_to_any(&path, rows)?,
+        };
+        self.left = Left::of(&path).ok().map(|left| (left, width));
+        Ok(())
+    }
+}
+
+/// As [`Ledger::append`], once.
 ///
 /// # Errors
-/// [`LedgerError`]; the ledger is as it was before then.
+/// As there.
 pub fn append<R: Row>(out_dir: &Path, rows: &[R]) -> Result<(), LedgerError> {
-    let path = out_dir.join(R::LEDGER);
+    Ledger::new(out_dir).append(rows)
+}
+
+/// Adds `rows` to a file of which nothing is known, and says how many columns it has then.
+fn add_to_any<R: Row>(path: &Path, rows: &[R]) -> Result<usize, LedgerError> {
     let count = R::names().count();
-    // Held until it is dropped at the end.
-    let _lock = lock(out_dir).map_err(|source| LedgerError::Lock {
-        path: out_dir.to_owned(),
-        source,
-    })?;
     let unreadable = |source| LedgerError::Read {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     };
     let foreign = |what: String| LedgerError::Foreign {
-        path: path.clone(),
+        path: path.to_owned(),
         what,
     };
-    let header = match header(&path) {
-        Ok(None) => return fresh(&path, rows),
+    let header = match header(path) {
+        Ok(None) => return fresh(path, rows).map(|()| count),
         Ok(Some(header)) => header,
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             return Err(foreign(error.to_string()));
@@ -100,9 +164,12 @@ pub fn append<R: Row>(out_dir: &Path, rows: &[R]) -> Result<(), LedgerError> {
         return Err(foreign("its columns are others".to_owned()));
     }
     if header.len() >= count {
-        return extend(&path, rows, header.len()).map_err(|error| written(&path, error));
+        let extended = extend(path, rows, header.len());
+        extended.map_err(|error| written(path, error))?;
+        return Ok(header.len());
     }
-    widen(&path, rows, header.len(), foreign)
+    widen(path, rows, header.len(), foreign)?;
+    Ok(count)
 }
 
 /// Writes a table of its own, for `--csv`: the header and `rows`.
@@ -155,13 +222,17 @@ fn fresh<R: Row>(path: &Path, rows: &[R]) -> Result<(), LedgerError> {
     Ok(output::replace(path, |out| write_fresh(out, rows))?)
 }
 
-/// Adds `rows` at the end of the file, each with `width` cells.
+/// Adds `rows` at the end of the file, each with `width` cells, wherever it was cut off.
 fn extend<R: Row>(path: &Path, rows: &[R], width: usize) -> io::Result<()> {
-    let mut file = File::options().read(true).append(true).open(path)?;
+    let seam = seam(&mut File::open(path)?)?;
+    add(path, rows, width, seam)
+}
+
+/// Adds `rows` at the end of the file, with `seam` before them.
+fn add<R: Row>(path: &Path, rows: &[R], width: usize, seam: Vec<u8>) -> io::Result<()> {
+    let mut file = File::options().append(true).open(path)?;
     let before = file.metadata()?.len();
-    let mut table = csv::WriterBuilder::new()
-        .flexible(true)
-        .from_writer(seam(&mut file)?);
+    let mut table = csv::WriterBuilder::new().flexible(true).from_writer(seam);
     put(&mut table, rows, width)?;
     let text = table.into_inner().map_err(|error| error.into_error())?;
     let done = file.write_all(&text).and_then(|()| file.sync_data());

@@ -193,3 +193,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_ledger_that_others_touch_meanwhile_is_looked_at_again() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("udp.csv");
+    let record = record();
+    let rows = Row::all(ID, &record);
+    let mut ledger = Ledger::new(out.path());
+    ledger.append(&rows).unwrap();
+    ledger.append(&rows).unwrap();
+    // Another command adds a row, and one is cut off by a crash within a quote.
+    append(out.path(), &rows).unwrap();
+    ledger.append(&rows).unwrap();
+    let mut text = fs::read(&path).unwrap();
+    text.extend(b"\"cut");
+    fs::write(&path, &text).unwrap();
+    ledger.append(&rows).unwrap();
+    assert_eq!(table(&path).len(), 1 + 4 + 1 + 1);
+    assert_eq!(table(&path).last().unwrap(), &row_cells(&record));
+    fs::remove_file(&path).unwrap();
+    ledger.append(&rows).unwrap();
+    assert_eq!(table(&path).len(), 2);
+}

@@ -31,6 +31,17 @@ impl<'a> Row<'a> {
         })
         .collect()
     }
+
+    /// That of the last run.
+    pub fn last(id: &'a str, record: &'a Record) -> Option<Self> {
+        let runs = &record.frame.runs;
+        runs.last().map(|run| Self {
+            id,
+            number: runs.len() - 1,
+            record,
+            run,
+        })
+    }
 }
 
 impl ledger::Row for Row<'_> {

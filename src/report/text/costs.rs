@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::layout::{figure, list, nonzero};
+use super::layout::{figure, list, nonzero, sentence};
 use crate::report::record::Run;
 use crate::stats::latency::Summary;
 use crate::units::{grouped, short_ns};
@@ -23,7 +23,27 @@ pub(super) fn pacing(run: &Run, out: &mut impl Write) -> io::Result<()> {
         "gap error {}",
         middle_and_tail(&pacing.gap_error_ns)
     ));
-    list(out, "pacing", parts)
+    list(out, "pacing", parts)?;
+    match &run.effective.spin_note {
+        Some(note) => sentence(out, "", note),
+        None => Ok(()),
+    }
+}
+
+/// Writes what was known of the path, and the ICMP errors that came back from it.
+pub(super) fn path(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let (set, stats) = (&run.effective, &run.engine_stats);
+    if let Some(mtu) = set.path_mtu {
+        let parts = [format!("MTU {} B", grouped(mtu)), format!("DF {}", set.df)];
+        list(out, "path", parts)?;
+    }
+    for (side, icmp) in [("sender", stats.icmp), ("receiver", stats.receive_icmp)] {
+        if icmp.total() > 0 {
+            let kinds = nonzero(&icmp.kinds()).collect::<Vec<_>>().join(", ");
+            sentence(out, "icmp", &format!("to the {side}: {kinds}"))?;
+        }
+    }
+    Ok(())
 }
 
 fn middle_and_tail(figures: &Summary) -> String {

@@ -23,7 +23,8 @@ pub(super) fn latency(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let intended = run
         .latency_from_intended_ns
         .filter(|figures| figures.count > 0);
-    table(&actual, intended.as_ref(), out)?;
+    let error = error_bar(&run.effective.clock);
+    table(&actual, intended.as_ref(), error.as_deref(), out)?;
     if run.effective.batch > 1 {
         let batch = format!(
             "each datagram stamped as it is written, up to {} of them before the call that sends them",
@@ -39,28 +40,30 @@ pub(super) fn latency(run: &Run, out: &mut impl Write) -> io::Result<()> {
     out_of_range(run, out)
 }
 
-/// Writes how the two hosts' clocks were related, when that had to be estimated.
+/// Writes how the two hosts' clocks were related, when they are two.
 pub(super) fn clocks(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let clock = &run.effective.clock;
-    match clock.source.as_str() {
-        "estimated" => {
-            let ns = |value: Option<f64>| value.map_or("-".to_owned(), short_ns);
-            let offset = ns(clock.offset_ns.map(|ns| ns as f64));
-            let error = error_bar(clock).unwrap_or("± -".to_owned());
-            let mut drift = format!("drift {}", ns(clock.drift_ns.map(|ns| ns as f64)));
+    match (clock.source.as_str(), error_bar(clock)) {
+        ("estimated", Some(error)) => {
+            let ns = |value: Option<i64>| value.map_or("-".to_owned(), |ns| short_ns(ns as f64));
+            let mut drift = format!("drift {}", ns(clock.drift_ns));
             if let Some(ppm) = clock.drift_ppm {
                 drift += &format!(" ({} ppm)", figure(ppm));
             }
             let parts = [
-                format!("offset {offset} {error},"),
+                format!("offset {} {error},", ns(clock.offset_ns)),
                 drift,
-                "(estimated: each latency may be off by the error)".to_owned(),
+                "(estimated; each ± above is its error)".to_owned(),
             ];
             fill(out, "clocks", parts)?;
         }
-        "none" => {
-            let unknown = "offset not known: no one-way latency, and KB/s is over the \
-                           receiver's own span, from its first arrival to its last";
+        ("estimated", None) => {
+            let elsewhere = "offset estimated by the client; its report has the error bar";
+            sentence(out, &format!("{:<INDENT$}", "clocks"), elsewhere)?;
+        }
+        ("none", _) => {
+            let unknown = "offset not known, so one-way latency is not known either; KB/s is over \
+                           the receiver's own span, from its first arrival to its last";
             sentence(out, &format!("{:<INDENT$}", "clocks"), unknown)?;
         }
         _ => {}
@@ -71,13 +74,11 @@ pub(super) fn clocks(run: &Run, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-/// The error bar of what two clocks had a part in, like `± 1.20 ms`; `None` where one clock has both stamps.
-pub(super) fn error_bar(clock: &Clock) -> Option<String> {
-    let estimated = clock.source == "estimated";
-    clock
-        .error_ns
-        .filter(|_| estimated)
-        .map(|ns| format!("± {}", short_ns(ns as f64)))
+/// The error bar of what two clocks had a part in, like `± 1.20 ms`; `None` where one clock has both stamps, and where it
+/// is not known.
+fn error_bar(clock: &Clock) -> Option<String> {
+    let error = clock.error_ns.filter(|_| clock.source == "estimated");
+    error.map(|ns| format!("± {}", short_ns(ns as f64)))
 }
 
 /// Writes the interarrival jitter.
@@ -92,8 +93,13 @@ pub(super) fn jitter(run: &Run, out: &mut impl Write) -> io::Result<()> {
     fill(out, "jitter", [short_ns(jitter), of])
 }
 
-fn table(actual: &Summary, intended: Option<&Summary>, out: &mut impl Write) -> io::Result<()> {
-    let scale = Scale::of([Some(actual), intended].into_iter().flatten());
+fn table(
+    actual: &Summary,
+    intended: Option<&Summary>,
+    error: Option<&str>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let scale = Scale::of([Some(actual), intended].into_iter().flatten(), error);
     let names = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
     let Some(intended) = intended else {
         let heading = "one way, from the actual send (bars: log scale)";
@@ -130,27 +136,31 @@ struct Scale {
     from: f64,
     /// The largest.
     to: f64,
+    /// Stands behind each value, with a space before it; its room is taken from the bars.
+    error: String,
 }
 
 impl Scale {
-    fn of<'a>(all: impl Iterator<Item = &'a Summary>) -> Self {
+    fn of<'a>(all: impl Iterator<Item = &'a Summary>, error: Option<&str>) -> Self {
         let every: Vec<u64> = all.flat_map(values).flatten().collect();
         let least = every.iter().copied().min().unwrap_or(1).max(1);
         let most = every.iter().copied().max().unwrap_or(1).max(1);
         Self {
             from: least as f64 / 2.0,
             to: most as f64,
+            error: error.map(|error| format!(" {error}")).unwrap_or_default(),
         }
     }
 
-    /// The value and its bar.
+    /// The value with its error, and its bar.
     fn cell(&self, ns: Option<u64>, width: usize) -> String {
         let Some(ns) = ns else {
             return format!("{:>VALUE$}", "-");
         };
         let share = (ns.max(1) as f64 / self.from).ln() / (self.to / self.from).ln();
-        let value = short_ns(ns as f64);
-        format!("{value:>VALUE$}  {}", bar(share, width))
+        let (value, error) = (short_ns(ns as f64), &self.error);
+        let width = width.saturating_sub(error.chars().count());
+        format!("{value:>VALUE$}{error}  {}", bar(share, width))
     }
 }
 
@@ -208,10 +218,16 @@ mod tests {
 
     #[test]
     fn each_doubling_is_as_long_as_the_next() {
-        let scale = Scale { from: 1.0, to: 8.0 };
+        let mut scale = Scale {
+            from: 1.0,
+            to: 8.0,
+            error: String::new(),
+        };
         let bars = [2, 4, 8].map(|ns| scale.cell(Some(ns), 3));
         assert_eq!(bars, ["     2 ns  █", "     4 ns  ██", "     8 ns  ███"]);
         assert_eq!(scale.cell(Some(0), 3), "     0 ns  ");
         assert_eq!(scale.cell(None, 3), "        -");
+        scale.error = " ± 1 ns".to_owned();
+        assert_eq!(scale.cell(Some(8), 9), "     8 ns ± 1 ns  ██");
     }
 }

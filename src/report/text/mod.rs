@@ -47,6 +47,7 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
     latency::clocks(run, out)?;
     latency::jitter(run, out)?;
     costs::pacing(run, out)?;
+    costs::path(run, out)?;
     costs::cpu(run, out)?;
     costs::calls(run, out)?;
     costs::placement(run, out)?;
@@ -92,6 +93,12 @@ fn throughput(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let Some(rate) = run.kb_per_s.filter(|rate| rate.is_finite()) else {
         return writeln!(out, "  - KB/s");
     };
+    let error = |told: Option<String>| match run.effective.clock.source.as_str() {
+        "estimated" => format!(" ± {}", told.as_deref().unwrap_or("-")),
+        _ => String::new(),
+    };
+    let rate_error = error(run.kb_per_s_error.map(figure));
+    let time_error = error(run.seconds_error.map(|value| short_ns(value * 1e9)));
     let mut parts = Vec::new();
     let mut add = |value: Option<f64>, unit: &str| {
         parts.extend(value.map(|value| format!("{} {unit}", figure(value))));
@@ -101,9 +108,10 @@ fn throughput(run: &Run, out: &mut impl Write) -> io::Result<()> {
     add(run.kib_per_s, "KiB/s");
     parts.extend(
         run.seconds
-            .map(|value| format!("over {}", short_ns(value * 1e9))),
+            .map(|value| format!("over {}{time_error}", short_ns(value * 1e9))),
     );
-    list(out, &format!("  {} KB/s   = ", figure(rate)), parts)
+    let label = format!("  {}{rate_error} KB/s   = ", figure(rate));
+    list(out, &label, parts)
 }
 
 fn packets(run: &Run, out: &mut impl Write) -> io::Result<()> {

@@ -8,6 +8,7 @@ fn told(run: Run) -> String {
         run,
         latency: Latency::new(),
         latency_from_intended: Latency::new(),
+        closing_row: None,
     };
     let mut out = Vec::new();
     summary(&measured, &mut out).unwrap();
@@ -27,15 +28,18 @@ fn a_paced_run_with_everything_in_it() {
         lines.next().unwrap(),
         "udp paced over mio, 1000 B data + 32 B header, batch 64, GSO of 32 segments,"
     );
-    assert!(text.contains("\n  2,134,567 KB/s   = 17.08 Gbit/s, 2,134,567 packets/s, "));
+    assert!(text.contains("\n  2,134,567 ± 38.60 KB/s   = 17.08 Gbit/s, 2,134,567 packets/s, "));
     for part in [
         "GRO is not offered by this kernel",
-        "over 47.",
+        "over 47.0 ms ± 850 ns",
+        "\n  p50         500 us ± 850 ns  ███",
+        " ± 850 ns\n",
         "duplicates 5",
         "foreign 6 (other token 1, too short 2, malformed 3)",
         "lost 10 (0.010 %): not sent 2, receiver socket 5, elsewhere 3",
         "from the intended send",
-        "offset -1.23 ms ± 850 ns, drift 42 ns",
+        "offset -1.23 ms ± 850 ns, drift 42 ns (0.900 ppm)",
+        "\n           Only 3 exchanges were answered.\n",
         "target 100,000 packets/s, achieved 99,998 (100.0 %)",
         "sender   0.004 s user + 0.008 s system, 0.120 s per million packets,",
         "Operation not permitted",
@@ -71,6 +75,48 @@ fn a_run_that_pushes_as_hard_as_it_can_says_whose_queue_it_measures() {
     assert!(text.contains("the run's own queue"));
     assert!(text.contains("\nloss       lost 0\n"));
     assert!(!text.contains("intended") && !text.contains("clocks") && !text.contains("pacing"));
+}
+
+#[test]
+fn without_a_common_clock_nothing_is_said_of_one_way_latency_but_why() {
+    let told = |clock: Clock| {
+        let effective = Effective {
+            clock,
+            ..sample::measured().run.effective
+        };
+        told(Run {
+            latency_ns: None,
+            latency_from_intended_ns: None,
+            seconds_error: None,
+            kb_per_s_error: None,
+            effective,
+            ..sample::measured().run
+        })
+    };
+    let text = told(Clock {
+        source: "none".into(),
+        note: Some("No ping was answered; does a firewall drop them?".into()),
+        ..Clock::default()
+    });
+    for part in [
+        "\nlatency    -\n",
+        "\nclocks     offset not known, so one-way latency is not known either; KB/s is\n",
+        "receiver's own span",
+        "\n           No ping was answered; does a firewall drop them?\n",
+        "\n  2,134,567 KB/s ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains('±'));
+    let text = told(Clock {
+        source: "estimated".into(),
+        ..Clock::default()
+    });
+    assert!(text.contains("\n  2,134,567 ± - KB/s "), "{text}");
+    assert!(
+        text.contains("clocks     offset estimated by the client"),
+        "{text}"
+    );
 }
 
 #[test]

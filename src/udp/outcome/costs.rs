@@ -20,6 +20,10 @@ pub(super) fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
         .iter()
         .map(|sender| sender.cpu.system + thread(sender.stats.ring))
         .sum();
+    let throttled = senders
+        .iter()
+        .filter_map(|sender| sender.throttled)
+        .max_by_key(|throttled| throttled.ns);
     let received = done.map(|done| (done.user_s, done.system_s + thread(done.stats.ring)));
     Cpu {
         sender_user_s: user,
@@ -29,7 +33,16 @@ pub(super) fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
         sender_s_per_million: per_million(user + system, run.sent.packets),
         receiver_s_per_million: received
             .and_then(|(user, system)| per_million(user + system, run.received.packets)),
+        sender_preemptions: sum(senders.iter().map(|sender| sender.preemptions)),
+        // Streams are threads of one group: each sees the same counters.
+        sender_throttled_periods: throttled.map(|throttled| throttled.periods),
+        sender_throttled_s: throttled.map(|throttled| throttled.ns as f64 / 1e9),
     }
+}
+
+/// `None` of nothing.
+fn sum(counts: impl Iterator<Item = u64>) -> Option<u64> {
+    counts.reduce(u64::saturating_add)
 }
 
 pub(super) fn engine_stats(
@@ -43,6 +56,7 @@ pub(super) fn engine_stats(
         receive_eagain: done.stats.eagain,
         receive_truncated: done.stats.truncated,
         receive_waits: done.stats.waits,
+        receive_icmp: done.stats.icmp,
         receive_ring: done.stats.ring,
         credits: done.stats.answers,
         receiver_socket_drops: received
@@ -59,6 +73,9 @@ pub(super) fn engine_stats(
         stats.send_enobufs += sender.stats.enobufs;
         stats.send_errors += sender.stats.errors;
         stats.last_send_error = sender.stats.last_error.or(stats.last_send_error);
+        stats.send_too_long += sender.too_long;
+        stats.gso_fallbacks += sender.stats.fallbacks;
+        stats.icmp.add(sender.stats.icmp);
         stats.send_waits += sender.stats.waits;
         add_some(&mut stats.send_ring, sender.stats.ring, RingStats::add);
         add_some(

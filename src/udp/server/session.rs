@@ -1,65 +1,94 @@
-//! One session at the server: its receivers while they run, and their intervals put together.
+//! One session at the server: its receivers and its senders while they run, and what they bring back.
 
+use std::collections::VecDeque;
 use std::io;
-use std::mem;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
-use std::time::Instant;
+use std::sync::atomic::AtomicI64;
+use std::time::{Duration, Instant};
 
-use mio::Waker;
+use mio::{Registry, Token};
 
-use super::intervals::{Intervals, Spare};
-use super::report::Finished;
-use super::{Limits, Room};
-use crate::engine::Rx;
-use crate::engine::choice::{Kind, UringReceive};
-use crate::engine::mio::MioRx;
-use crate::engine::uring::{MultishotRx, SingleRx};
-use crate::report::record::Interval;
+use super::clock::ClockFlow;
+use super::ports::{Flow, Knock, Part, Ports};
+use super::record;
+use super::{Limits, SessionReport};
+use crate::stats::latency::Latency;
 use crate::sys::clock::{self, WallClock, monotonic_ns};
-use crate::sys::wake::Wake;
-use crate::sys::{affinity, host, schedule, timer};
-use crate::udp::account::Latencies;
-use crate::udp::control::{Hello, StreamSent, Welcome};
-use crate::udp::outcome::{Ended, Rows};
+use crate::sys::{affinity, shared_port};
+use crate::udp::control::{
+    Finish, Hello, Histogram, Reply, Request, SenderFacts, StreamOffer, Welcome,
+};
+use crate::udp::header::{Header, Kind};
+use crate::udp::outcome::Ended;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::receiver::{self, Event, Job, Received, Remote, UNKNOWN};
-use crate::udp::setup::{self, ReceiverSocket};
-use crate::udp::spool::Spool;
+use crate::udp::receivers::upload::{Upload, counts};
+use crate::udp::receivers::{self, Notify, Prepared, Receivers};
+use crate::udp::senders::{self, Event, Senders};
+use crate::udp::setup;
 
-/// Histograms that a stream has besides the one it records into: one on its way, one coming back.
-const SPARES: usize = 2;
+/// The longest round trip that a sender reckons with where it was not measured.
+const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(10);
+
+/// What a session takes from the server that it runs at.
+pub(super) struct Place<'a> {
+    pub(super) ports: &'a mut Ports,
+    pub(super) limits: Limits,
+    pub(super) cpus: Option<Vec<usize>>,
+    pub(super) notify: Notify,
+    /// The session's connection in the event loop.
+    pub(super) token: Token,
+}
 
 pub(super) struct Session {
     plan: Plan,
+    token: Token,
     welcome: Welcome,
-    receivers: Vec<Handle>,
-    events: Receiver<Event>,
-    epoch: Arc<AtomicU64>,
-    intervals: Intervals,
+    clock: ClockFlow,
+    receiving: Receiving,
+    sending: Option<Sending>,
+    /// Messages to the client that are ready.
+    replies: VecDeque<Reply>,
     started: Instant,
-    buffer_errors: Option<u64>,
-    wall: WallClock,
-    rows: Rows,
+    /// When a datagram of the session last came, but for those that receivers see.
+    knocked: Instant,
     /// What the client says it sent.
-    sent: Option<Vec<StreamSent>>,
+    finish: Option<Finish>,
     ended: Ended,
+    notify: Notify,
+    cpus: Cpus,
+    /// How long a sender waits for credit.
+    idle: Duration,
 }
 
-/// A stream's receiver as the session sees it.
-struct Handle {
-    remote: Arc<Remote>,
-    wake: Wake,
-    spares: Sender<Box<Latencies>>,
-    done: Option<Box<Received>>,
+/// The streams that the client sends.
+enum Receiving {
+    Nothing,
+    Running(Box<Receivers>),
+    Uploading(Box<Upload>),
+}
+
+/// The streams that the server sends.
+struct Sending {
+    /// Sockets of streams; a stream that is not open is not connected.
+    sockets: Vec<(UdpSocket, bool)>,
+    state: SendingState,
+    /// Why it ended early.
+    reason: Option<String>,
+}
+
+enum SendingState {
+    Opening,
+    /// How many have not reported that they are ready.
+    Starting(Senders, usize),
+    /// How many have not sent everything.
+    Running(Senders, usize, WallClock),
+    Over,
 }
 
 impl Session {
-    /// Binds a socket and starts a receiver for every stream.
+    /// Makes the sockets of every stream and names the flows.
     ///
     /// # Errors
     /// A sentence for the client.
@@ -67,198 +96,305 @@ impl Session {
         hello: &Hello,
         local: SocketAddr,
         client: IpAddr,
-        room: &Room,
-        waker: &Arc<Waker>,
+        place: &mut Place<'_>,
     ) -> Result<Self, String> {
         let plan = hello.plan.clone();
-        setup::can_receive(&plan).map_err(|error| format!("the server {error}"))?;
+        let failed = |error: &dyn std::fmt::Display| format!("the server {error}");
+        let (client_sends, server_sends) =
+            (plan.direction.client_sends(), plan.direction.server_sends());
+        if client_sends {
+            setup::can_receive(&plan).map_err(|error| failed(&error))?;
+        }
+        if server_sends {
+            setup::can_send(&plan).map_err(|error| failed(&error))?;
+        }
         let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
-        let token =
-            random().map_err(|error| format!("the server has no random numbers: {error}"))?;
-        let cpus: Cpus = room
+        let cpus: Cpus = place
             .cpus
             .as_ref()
             .filter(|cpus| !cpus.is_empty())
             .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
-        let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
-        let mut sockets: Vec<ReceiverSocket> = (0..plan.streams)
-            .map(|stream| ReceiverSocket::new(local, &plan, shared(stream)))
-            .collect::<Result<_, _>>()
-            .map_err(|error| format!("the server {error}"))?;
-        // The sender is told one window, and takes its own pages back by it: it holds for every stream.
-        let window = sockets.iter().filter_map(|end| end.window).min();
-        sockets.iter_mut().for_each(|end| end.window = window);
-        let ports = sockets
-            .iter()
-            .map(|end| end.socket.local_addr().map(|local| local.port()));
-        let (sender, events) = mpsc::channel();
-        let first = sockets
-            .first()
-            .ok_or("the server was asked for no streams")?;
-        let mut session = Self {
-            welcome: Welcome {
-                token,
-                ports: ports
-                    .collect::<io::Result<_>>()
-                    .map_err(|error| error.to_string())?,
-                receive_buffer: first.buffers.receive,
-                gro: first.gro,
-                gro_note: first.gro_note.clone(),
-                window,
-                cpus,
-                same_clock,
-                client_ip: client.to_canonical().to_string(),
+        let prepared = if client_sends {
+            let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
+            let prepared = Prepared::new(&plan, local, cpus.clone(), shared);
+            Some(prepared.map_err(|error| failed(&error))?)
+        } else {
+            None
+        };
+        let sockets: Vec<(UdpSocket, bool)> = if server_sends {
+            let socket = || shared_port::unbound(local).map(|socket| (socket, false));
+            let sockets: io::Result<_> = (0..plan.streams).map(|_| socket()).collect();
+            sockets.map_err(|error| format!("the server has no socket for a stream: {error}"))?
+        } else {
+            Vec::new()
+        };
+        let session = place.token;
+        let offers = |ports: &mut Ports, part: fn(usize) -> Part, count| {
+            (0..count)
+                .map(|stream| {
+                    offer(
+                        ports,
+                        Flow {
+                            session,
+                            part: part(stream),
+                        },
+                    )
+                })
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let count = |sends| if sends { plan.streams } else { 0 };
+        let clock = offer(
+            place.ports,
+            Flow {
+                session,
+                part: Part::Clock,
             },
-            receivers: Vec::new(),
-            events,
-            epoch: Arc::new(AtomicU64::new(UNKNOWN)),
-            intervals: Intervals::new(plan.interval, plan.streams),
+        )?;
+        let welcome = Welcome {
+            session: random().map_err(no_random)?,
+            forward: offers(place.ports, Part::Forward, count(client_sends))?,
+            reverse: offers(place.ports, Part::Reverse, count(server_sends))?,
+            clock,
+            receiver: prepared.as_ref().map(|prepared| prepared.facts().clone()),
+            sender_cpus: if server_sends { cpus.clone() } else { None },
+            same_clock,
+            client_ip: client.to_canonical().to_string(),
+        };
+        let receiving = match prepared {
+            None => Receiving::Nothing,
+            Some(prepared) => Receiving::Running(Box::new(Receivers::new(
+                receivers::Settings {
+                    plan: plan.clone(),
+                    packet_rows: place.limits.packet_rows,
+                    offset: Arc::default(),
+                    notify: place.notify.clone(),
+                },
+                prepared,
+            ))),
+        };
+        Ok(Self {
+            token: session,
+            clock: ClockFlow::new(welcome.clock.token),
+            receiving,
+            sending: server_sends.then_some(Sending {
+                sockets,
+                state: SendingState::Opening,
+                reason: None,
+            }),
+            replies: VecDeque::new(),
             started: Instant::now(),
-            buffer_errors: host::udp_receive_buffer_errors(),
-            wall: WallClock::now(),
-            rows: Rows::default(),
-            sent: None,
+            knocked: Instant::now(),
+            finish: None,
             ended: Ended::Complete,
+            notify: place.notify.clone(),
+            idle: place.limits.idle,
+            cpus,
+            welcome,
             plan,
-        };
-        for end in sockets {
-            session
-                .launch(end, room.limits.packet_rows, &sender, waker)
-                .map_err(|error| format!("the server cannot start a receiver: {error}"))?;
-        }
-        Ok(session)
-    }
-
-    fn launch(
-        &mut self,
-        end: ReceiverSocket,
-        packet_rows: u64,
-        events: &Sender<Event>,
-        waker: &Arc<Waker>,
-    ) -> io::Result<()> {
-        let stream = self.receivers.len();
-        let (give, take) = mpsc::channel();
-        for _ in 0..SPARES {
-            let _ = give.send(Box::default());
-        }
-        let remote = Arc::new(Remote::new());
-        let wake = Wake::new()?;
-        let rows = packet_rows / self.plan.streams as u64;
-        let paced = matches!(self.plan.mode, Mode::Paced(_));
-        let cpu = placement::of(&self.welcome.cpus, stream);
-        let job = Job {
-            stream,
-            token: self.welcome.token,
-            chunk: self.plan.chunk,
-            paced,
-            window: end.window,
-            room: (!paced && !end.shared_cpu).then_some(end.room),
-            interval: self.plan.interval,
-            epoch: self.epoch.clone(),
-            spool: if self.plan.packet_rows {
-                Some(Spool::new(rows)?)
-            } else {
-                None
-            },
-            remote: remote.clone(),
-            spares: take,
-        };
-        let (events, waker, thread_wake) = (events.clone(), waker.clone(), wake.clone());
-        let choice = self.plan.engine;
-        thread::Builder::new()
-            .name(format!("receive-{stream}"))
-            .spawn(move || {
-                if let Some(cpu) = cpu {
-                    // Checked when the option was read; a CPU that went away since leaves the thread where it is.
-                    let _ = affinity::pin(cpu);
-                }
-                if end.shared_cpu && job.window.is_some() {
-                    // The sender shall fill its window in one turn; credit bounds what piles up meanwhile.
-                    let _ = schedule::do_not_preempt_others();
-                }
-                // A doze shall end when it was meant to.
-                let _ = timer::tighten_timer_slack();
-                let line = Line { events, waker };
-                let ReceiverSocket { socket, layout, .. } = end;
-                let (uring, wake) = (&choice.uring, &thread_wake);
-                match (choice.kind, uring.receive) {
-                    (Kind::Mio, _) => line.receive(MioRx::new(socket, layout, wake), job),
-                    (Kind::Uring, UringReceive::Multishot) => {
-                        line.receive(MultishotRx::new(socket, layout, uring, wake), job);
-                    }
-                    (Kind::Uring, UringReceive::Single) => {
-                        line.receive(SingleRx::new(socket, layout, uring, wake), job);
-                    }
-                }
-            })?;
-        self.receivers.push(Handle {
-            remote,
-            wake,
-            spares: give,
-            done: None,
-        });
-        Ok(())
+        })
     }
 
     pub(super) fn welcome(&self) -> &Welcome {
         &self.welcome
     }
 
+    /// Streams of both directions.
     pub(super) fn streams(&self) -> usize {
-        self.receivers.len()
+        self.plan.all_streams()
     }
 
-    /// The client has sent everything: the receivers may stop once they have it too.
-    pub(super) fn finish(&mut self, sent: Vec<StreamSent>) {
-        for (handle, stream) in self.receivers.iter().zip(&sent) {
-            // Whatever it says, it is known from now on.
-            let packets = stream.packets.min(UNKNOWN - 1);
-            handle.remote.sent.store(packets, Ordering::Relaxed);
-            handle.wake.wake();
+    /// A datagram came for a flow that has no socket for its peer.
+    pub(super) fn knock(&mut self, knock: &Knock, registry: &Registry) {
+        let arrived = monotonic_ns();
+        self.knocked = Instant::now();
+        let outcome = match knock.flow.part {
+            Part::Clock => self.open_clock(knock, arrived, registry),
+            Part::Forward(stream) => self.open_forward(stream, knock),
+            Part::Reverse(stream) => self.open_reverse(stream, knock),
+        };
+        if let Err(error) = outcome {
+            self.end(Ended::Failed(format!(
+                "the server cannot open a stream on {}: {error}",
+                knock.local
+            )));
         }
-        if sent.len() != self.receivers.len() {
-            self.end(Ended::Failed(
-                "the client finished another number of streams than it began".to_owned(),
-            ));
-        }
-        self.sent = Some(sent);
     }
 
-    /// Whether they were stopped already.
+    fn open_clock(&mut self, knock: &Knock, arrived: u64, registry: &Registry) -> io::Result<()> {
+        self.clock
+            .open(knock.local, knock.peer, registry, self.token)?;
+        self.clock.answer(&knock.header, arrived);
+        Ok(())
+    }
+
+    fn open_forward(&mut self, stream: usize, knock: &Knock) -> io::Result<()> {
+        let Receiving::Running(receivers) = &mut self.receiving else {
+            return Ok(());
+        };
+        let window = receivers.facts().window;
+        let Some(socket) = receivers.socket(stream) else {
+            return receivers.rebind(stream, knock.peer);
+        };
+        shared_port::join(socket, knock.local, knock.peer)?;
+        greet(socket, &knock.header, window);
+        receivers.launch(stream, knock.header.token)
+    }
+
+    fn open_reverse(&mut self, stream: usize, knock: &Knock) -> io::Result<()> {
+        let Some((socket, is_open)) = self
+            .sending
+            .as_mut()
+            .and_then(|sending| sending.sockets.get_mut(stream))
+        else {
+            return Ok(());
+        };
+        if *is_open {
+            // The client has another address now: that of its address translator changed.
+            socket.connect(knock.peer)?;
+        } else {
+            shared_port::join(socket, knock.local, knock.peer)?;
+            *is_open = true;
+        }
+        greet(socket, &knock.header, None);
+        Ok(())
+    }
+
+    /// Takes a message of the client in.
+    pub(super) fn receive(&mut self, request: Request) {
+        match request {
+            Request::Begin { receiver } => {
+                let window = receiver.and_then(|facts| facts.window);
+                if let Err(reason) = self.begin(window) {
+                    self.end(Ended::Failed(reason));
+                }
+            }
+            Request::Finish(finish) => {
+                if let Receiving::Running(receivers) = &mut self.receiving
+                    && let Err(reason) = receivers.finish(&finish)
+                {
+                    self.end(Ended::Failed(reason));
+                }
+                self.finish = Some(finish);
+            }
+            Request::Stop => {
+                if let Some(sending) = &mut self.sending {
+                    sending.stop();
+                }
+            }
+            Request::Alive(_) => {}
+            Request::Hello(_)
+            | Request::Resume(_)
+            | Request::Greet { .. }
+            | Request::Proof { .. } => {
+                self.end(Ended::Failed("the client said hello twice".to_owned()));
+            }
+        }
+    }
+
+    /// Launches the server's senders.
+    fn begin(&mut self, window: Option<u64>) -> Result<(), String> {
+        let lossless = self.plan.mode == Mode::Lossless;
+        let Some(sending) = &mut self.sending else {
+            return Ok(());
+        };
+        if !matches!(sending.state, SendingState::Opening) {
+            return Err("the client began twice".to_owned());
+        }
+        if window.is_some_and(|window| window > 0) != lossless {
+            return Err("the client grants no credit, or some that is not used".to_owned());
+        }
+        if !sending.sockets.iter().all(|(_, is_open)| *is_open) {
+            return Err("the client began before every stream was open".to_owned());
+        }
+        let cores = affinity::allowed().unwrap_or_default();
+        let mut senders = Senders::new(senders::Settings {
+            plan: self.plan.clone(),
+            send_buffer: self.plan.send_buffer,
+            spin: placement::may_spin(&self.cpus, &None, self.plan.streams, &cores),
+            cpus: self.cpus.clone(),
+            window,
+            // From the session's begin to here, the client has answered several times.
+            round_trip: self.started.elapsed().min(LONGEST_ROUND_TRIP),
+            credit_timeout: self.idle,
+            offset: Arc::new(AtomicI64::new(0)),
+            notify: self.notify.clone(),
+        });
+        for ((socket, _), offer) in sending.sockets.drain(..).zip(&self.welcome.reverse) {
+            senders
+                .launch(socket, offer.token, false)
+                .map_err(|error| format!("the server cannot start a sender: {error}"))?;
+        }
+        sending.state = SendingState::Starting(senders, self.plan.streams);
+        Ok(())
+    }
+
+    /// Whether it was told to end already.
     pub(super) fn is_ending(&self) -> bool {
         self.ended != Ended::Complete
     }
 
-    /// Stops the receivers. The first reason given stands.
+    /// Stops everything. The first reason given stands.
     pub(super) fn end(&mut self, ended: Ended) {
+        if let Some(sending) = &mut self.sending {
+            sending.reason = sending.reason.take().or(reason_of(&ended));
+            sending.stop();
+        }
+        if let Receiving::Running(receivers) = &mut self.receiving {
+            receivers.stop();
+        }
         if self.ended == Ended::Complete {
             self.ended = ended;
         }
-        for handle in &self.receivers {
-            handle.remote.stop.store(true, Ordering::Relaxed);
-            handle.wake.wake();
-        }
     }
 
-    /// Takes in what the receivers tell, watches the limits, and gives the rows that are complete.
-    pub(super) fn attend(&mut self, limits: &Limits) -> Vec<Interval> {
-        while let Ok(event) = self.events.try_recv() {
-            self.take(event);
+    /// Does what is due: answers the clock, takes in what the threads report, and watches the limits.
+    pub(super) fn attend(&mut self, limits: &Limits) {
+        if self.clock.attend() {
+            self.knocked = Instant::now();
         }
+        self.attend_receivers();
+        self.attend_senders();
         if self.ended == Ended::Complete {
             self.watch(limits);
         }
-        self.complete()
     }
 
-    /// As [`Self::attend`], with nobody to send rows to.
-    pub(super) fn attend_quietly(&mut self) {
-        let unlimited = Limits {
-            duration: std::time::Duration::MAX,
-            idle: std::time::Duration::MAX,
-            ..Limits::default()
+    fn attend_receivers(&mut self) {
+        let Receiving::Running(receivers) = &mut self.receiving else {
+            return;
         };
-        self.attend(&unlimited);
+        let rows = receivers.attend();
+        self.replies
+            .extend(rows.iter().map(|row| Reply::Interval(row.into())));
+        let failure = receivers.failure().map(str::to_owned);
+        if let (Some(failure), Ended::Complete) = (failure, &self.ended) {
+            self.end(Ended::Failed(failure));
+        }
+        self.upload_when_done();
+    }
+
+    fn upload_when_done(&mut self) {
+        let Receiving::Running(receivers) = &mut self.receiving else {
+            return;
+        };
+        if !receivers.is_done() {
+            return;
+        }
+        if let Receiving::Running(receivers) =
+            std::mem::replace(&mut self.receiving, Receiving::Nothing)
+        {
+            let upload = Upload::new(receivers.into_outcome(), reason_of(&self.ended));
+            self.receiving = Receiving::Uploading(Box::new(upload));
+        }
+    }
+
+    fn attend_senders(&mut self) {
+        let Some(sending) = &mut self.sending else {
+            return;
+        };
+        if let Err(reason) = sending.attend(&mut self.replies) {
+            self.end(Ended::Failed(reason));
+        }
     }
 
     fn watch(&mut self, limits: &Limits) {
@@ -268,138 +404,249 @@ impl Session {
                 "the server allows {most} s a session (--max-duration)"
             )));
         }
-        if self.sent.is_some() {
+        let Receiving::Running(receivers) = &self.receiving else {
+            return;
+        };
+        if self.finish.is_some() {
             // The receivers wait for stragglers, and not for long.
             return;
         }
-        let heard = self
-            .receivers
-            .iter()
-            .map(|handle| handle.remote.heard.load(Ordering::Relaxed))
-            .max();
-        let quiet = monotonic_ns().saturating_sub(heard.unwrap_or(0));
-        if u128::from(quiet) > limits.idle.as_nanos() {
-            let most = limits.idle.as_secs_f64();
+        // A schedule may be slower than the limit.
+        let most = limits.idle.max(self.plan.longest_gap().saturating_mul(2));
+        let quiet = receivers.heard().map_or(self.started.elapsed(), |heard| {
+            Duration::from_nanos(monotonic_ns().saturating_sub(heard))
+        });
+        if quiet.min(self.knocked.elapsed()) > most {
             self.end(Ended::Limited(format!(
-                "no datagram came for {most} s (--idle-timeout at the server)"
+                "no datagram came for {} s (--idle-timeout at the server)",
+                most.as_secs_f64()
             )));
         }
     }
 
-    fn take(&mut self, event: Event) {
-        match event {
-            Event::Interval(cut) => {
-                if let Some(spare) = self.intervals.cut(cut) {
-                    self.give_back(spare);
-                }
-            }
-            Event::Done(received) => {
-                if let Some(error) = &received.error {
-                    self.end(Ended::Failed(format!("a receiver failed: {error}")));
-                }
-                if let Some(handle) = self.receivers.get_mut(received.stream) {
-                    handle.done = Some(received);
-                }
-            }
+    /// When the client last showed itself over UDP.
+    pub(super) fn heard(&self) -> Duration {
+        let receivers = match &self.receiving {
+            Receiving::Running(receivers) => receivers.heard(),
+            _ => None,
+        };
+        let data =
+            receivers.map(|heard| Duration::from_nanos(monotonic_ns().saturating_sub(heard)));
+        self.knocked.elapsed().min(data.unwrap_or(Duration::MAX))
+    }
+
+    /// Datagrams received so far.
+    pub(super) fn datagrams(&self) -> u64 {
+        match &self.receiving {
+            Receiving::Running(receivers) => receivers.datagrams(),
+            _ => 0,
         }
     }
 
-    fn give_back(&self, (stream, latencies): Spare) {
-        if let Some(handle) = self.receivers.get(stream) {
-            // A receiver that is done needs none.
-            let _ = handle.spares.send(latencies);
-        }
+    /// The next message to the client that is ready.
+    pub(super) fn next_reply(&mut self) -> Option<Reply> {
+        self.replies
+            .pop_front()
+            .or_else(|| match &mut self.receiving {
+                Receiving::Uploading(upload) => upload.next(),
+                _ => None,
+            })
     }
 
-    /// Rows of the intervals that every stream has ended by now.
-    fn complete(&mut self) -> Vec<Interval> {
-        let mut rows = Vec::new();
-        while let Some((row, spare)) = self.intervals.complete(self.epoch.load(Ordering::Relaxed)) {
-            self.give_back(spare);
-            if let Some(row) = row {
-                self.rows.push(row.clone());
-                rows.push(row);
-            }
-        }
-        rows
-    }
-
-    /// Whether every receiver has ended.
+    /// Whether every receiver and every sender has ended.
     pub(super) fn is_done(&self) -> bool {
-        self.receivers.iter().all(|handle| handle.done.is_some())
+        !matches!(self.receiving, Receiving::Running(_))
+            && self
+                .sending
+                .as_ref()
+                .is_none_or(|sending| matches!(sending.state, SendingState::Over))
     }
 
-    /// What there is to report, once every receiver has ended.
-    pub(super) fn finished(&mut self) -> Option<Finished> {
-        self.is_done().then(|| self.finish_up())
+    /// Whether the client has been sent everything.
+    pub(super) fn is_over(&self) -> bool {
+        let uploaded = match &self.receiving {
+            Receiving::Uploading(upload) => upload.is_over(),
+            Receiving::Nothing => true,
+            Receiving::Running(_) => false,
+        };
+        uploaded && self.is_done() && self.replies.is_empty()
     }
 
-    /// What there is to report of a session that is cut off, its receivers stopped at once.
-    pub(super) fn abandon(mut self) -> Finished {
-        self.end(Ended::Failed(
-            "the server was stopped before the result was brought back".to_owned(),
-        ));
-        while !self.is_done() {
-            // Each receiver tells when it has stopped, which it does at once: it was woken.
-            match self.events.recv() {
-                Ok(event) => self.take(event),
-                Err(_) => break,
+    /// What the session measured. Receivers and senders that still run are stopped and waited for.
+    pub(super) fn into_report(mut self, client: SocketAddr, delivered: bool) -> SessionReport {
+        if !self.is_done() {
+            self.end(Ended::Failed(
+                "the server was stopped before the result was brought back".to_owned(),
+            ));
+        }
+        if let Receiving::Running(receivers) = &mut self.receiving {
+            receivers.abandon();
+        }
+        self.upload_when_done();
+        let measured = match self.receiving {
+            Receiving::Uploading(upload) => Some(record::received(
+                &self.plan,
+                &self.welcome,
+                self.ended.clone(),
+                self.finish,
+                *upload,
+            )),
+            _ => None,
+        };
+        SessionReport {
+            client,
+            measured,
+            sent: self.sending.is_some(),
+            delivered,
+        }
+    }
+}
+
+impl Sending {
+    fn stop(&mut self) {
+        match &self.state {
+            SendingState::Starting(senders, _) | SendingState::Running(senders, ..) => {
+                senders.stop();
+            }
+            // Nothing was sent, and nothing will be.
+            SendingState::Opening => self.state = SendingState::Over,
+            SendingState::Over => {}
+        }
+    }
+
+    /// Takes in what the senders report; adds what the client has to know.
+    ///
+    /// # Errors
+    /// A sentence on a sender that failed. The others are stopped.
+    fn attend(&mut self, replies: &mut VecDeque<Reply>) -> Result<(), String> {
+        let mut failed = None;
+        loop {
+            self.state = match std::mem::replace(&mut self.state, SendingState::Over) {
+                SendingState::Starting(senders, 0) => {
+                    let running = senders.streams();
+                    senders.start(monotonic_ns());
+                    SendingState::Running(senders, running, WallClock::now())
+                }
+                SendingState::Running(senders, 0, wall) => {
+                    report(senders, &wall, self.reason.clone(), replies);
+                    SendingState::Over
+                }
+                SendingState::Starting(senders, missing) => match senders.event() {
+                    None => {
+                        self.state = SendingState::Starting(senders, missing);
+                        break;
+                    }
+                    Some(Event::Ready(_)) => SendingState::Starting(senders, missing - 1),
+                    Some(Event::Unable(error)) => {
+                        failed = Some(format!("the server {error}"));
+                        senders.stop();
+                        SendingState::Running(senders, 0, WallClock::now())
+                    }
+                    Some(Event::Sent(_)) => SendingState::Starting(senders, missing),
+                },
+                SendingState::Running(senders, missing, wall) => match senders.event() {
+                    None => {
+                        self.state = SendingState::Running(senders, missing, wall);
+                        break;
+                    }
+                    Some(Event::Sent(outcome)) => {
+                        if let Err(error) = outcome {
+                            failed.get_or_insert(format!("a sender failed at the server: {error}"));
+                            senders.stop();
+                        }
+                        SendingState::Running(senders, missing - 1, wall)
+                    }
+                    Some(Event::Ready(_) | Event::Unable(_)) => {
+                        SendingState::Running(senders, missing, wall)
+                    }
+                },
+                other => {
+                    self.state = other;
+                    break;
+                }
+            };
+            if let Some(reason) = &failed {
+                self.reason.get_or_insert(reason.clone());
             }
         }
-        self.complete();
-        self.finish_up()
-    }
-
-    fn finish_up(&mut self) -> Finished {
-        let nothing = Intervals::new(self.plan.interval, 0);
-        let buffer_errors = host::udp_receive_buffer_errors().zip(self.buffer_errors);
-        Finished {
-            plan: self.plan.clone(),
-            welcome: self.welcome.clone(),
-            ended: self.ended.clone(),
-            sent: self.sent.take(),
-            received: self
-                .receivers
-                .iter_mut()
-                .filter_map(|handle| handle.done.take())
-                .map(|done| *done)
-                .collect(),
-            latencies: mem::replace(&mut self.intervals, nothing).into_latencies(),
-            intervals: mem::take(&mut self.rows),
-            wall: self.wall,
-            buffer_errors: buffer_errors.map(|(now, before)| now.saturating_sub(before)),
-        }
+        failed.map_or(Ok(()), Err)
     }
 }
 
-/// From a receiver to its session.
-struct Line {
-    events: Sender<Event>,
-    waker: Arc<Waker>,
+/// Tells the client what the senders did.
+fn report(
+    mut senders: Senders,
+    wall: &WallClock,
+    reason: Option<String>,
+    replies: &mut VecDeque<Reply>,
+) {
+    let sent = senders.join();
+    replies.push_back(Reply::Finish(Finish {
+        streams: senders::counts(&sent),
+        quiet_ns: 0,
+    }));
+    let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
+    for (stream, sent) in sent.into_iter().enumerate() {
+        lateness.merge(&sent.written.lateness);
+        gap_error.merge(&sent.written.gap_error);
+        replies.push_back(Reply::Sender(Box::new(SenderFacts {
+            stream,
+            sent: senders::counts(std::slice::from_ref(&sent))
+                .into_iter()
+                .next()
+                .unwrap_or_default(),
+            span: sent.written.first.map(|first| (first, sent.written.last)),
+            first_sent_wall: sent.written.first.map(|first| wall.at(first)),
+            probes: sent.probes,
+            cpu_s: (sent.cpu.user, sent.cpu.system),
+            stats: sent.stats,
+            too_long: sent.too_long,
+            segments: sent.segments,
+            path: sent.path.map(|path| (path.mtu, path.headers)),
+            spin: sent.spin,
+            why_no_spin: sent.why_no_spin,
+            preemptions: sent.preemptions,
+            throttled: sent
+                .throttled
+                .map(|throttled| (throttled.periods, throttled.ns)),
+            effective: sent.effective,
+        })));
+    }
+    replies.extend(counts(Histogram::Lateness, &lateness));
+    replies.extend(counts(Histogram::GapError, &gap_error));
+    replies.push_back(Reply::SendersDone { reason });
 }
 
-impl Line {
-    /// Does the receiver's job with the engine made for it.
-    fn receive<R: Rx>(&self, rx: io::Result<R>, job: Job) {
-        let wake = || drop(self.waker.wake());
-        match rx {
-            Ok(rx) => receiver::run(rx, job, &self.events, wake),
-            Err(error) => {
-                let failed = Received::failed(job.stream, error);
-                let _ = self.events.send(Event::Done(Box::new(failed)));
-                wake();
-            }
-        }
+/// Answers the first datagram of a stream: the way is open.
+fn greet(socket: &UdpSocket, header: &Header, window: Option<u64>) {
+    if header.kind == Kind::Probe {
+        let limit = window.unwrap_or(header.sequence);
+        let credit = Header::bare(Kind::Credit, header.token, limit).encode();
+        // If it is lost, the client asks again.
+        let _ = socket.send(&credit);
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        for handle in &self.receivers {
-            handle.remote.stop.store(true, Ordering::Relaxed);
-            handle.wake.wake();
-        }
+fn offer(ports: &mut Ports, flow: Flow) -> Result<StreamOffer, String> {
+    let mut token = random().map_err(no_random)?;
+    while ports.knows(token) {
+        token = random().map_err(no_random)?;
     }
+    Ok(StreamOffer {
+        token,
+        port: ports.offer(token, flow),
+    })
+}
+
+fn reason_of(ended: &Ended) -> Option<String> {
+    match ended {
+        Ended::Limited(reason) | Ended::Failed(reason) => Some(reason.clone()),
+        Ended::Complete | Ended::Interrupted(_) | Ended::PeerLost(_) => None,
+    }
+}
+
+fn no_random(error: io::Error) -> String {
+    format!("the server has no random numbers: {error}")
 }
 
 fn random() -> io::Result<u64> {

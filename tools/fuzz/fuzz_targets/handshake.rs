@@ -16,6 +16,7 @@ use wirebench::blocklist::readings::readings;
 use wirebench::blocklist::reload::Policies;
 use wirebench::protocol::Settings;
 use wirebench::proxy::handshake::{Handshake, Next};
+use wirebench::proxy::resolver::Resolved;
 use wirebench::proxy::rules::Rules;
 
 /// With a PROXY header and without.
@@ -64,12 +65,17 @@ fuzz_target!(|bytes: &[u8]| {
             },
             Next::Resolve(name) => {
                 assert!(!name.as_str().ends_with(".blocked"), "{name} is looked up");
-                handshake.resolved(Ok(addresses.clone()), rules)
+                let resolved = Resolved {
+                    addresses: addresses.clone(),
+                    aliases: Vec::new(),
+                };
+                handshake.resolved(Ok(resolved), rules)
             }
             Next::Connect(address) => {
                 assert!(!is_blocked(address.ip()), "{address} is connected to");
-                handshake.connect_failed(&Error::from(ErrorKind::ConnectionRefused), rules)
+                handshake.connect_failed(address, &Error::from(ErrorKind::ConnectionRefused), rules)
             }
+            Next::Await => panic!("nothing is tried"),
             Next::Refuse(_) => return,
         };
     }

@@ -1,0 +1,120 @@
+//! How many connections, pipes and lookups the limit of open files (`RLIMIT_NOFILE`) has room for: pure.
+//!
+//! A connection is two files, its client and its server. A sixteenth of the files each is for clients that are told that
+//! the proxy is busy, for servers that are tried beside another one (RFC 8305) and, where bytes are spliced, for
+//! pipes; an eighth is for sockets to name servers.
+
+use super::options::Options;
+use super::relay::Forwarding;
+
+/// Clients over the limit that are told so at once, over all threads.
+const REFUSALS: usize = 1_024;
+
+/// Servers that are tried beside another one at once, over all threads.
+const SPARES: usize = 1_024;
+
+/// Names that are looked up at once.
+const LOOKUPS: usize = 256;
+
+/// Sockets of a lookup: both families, of two name servers.
+const SOCKETS: usize = 4;
+
+/// Files of a thread: its epoll(7) or ring, twice, its eventfd and its listener, and room for as many again.
+const THREAD: u64 = 8;
+
+/// Files of the rest of the program: the log, the metrics server and its clients, lists that are read again, the
+/// resolver's own.
+const PROGRAM: u64 = 16;
+
+/// What may be open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Connections, over all threads.
+    pub connections: usize,
+    /// Clients over that limit that are told so, a thread.
+    pub refusals: usize,
+    /// Servers that are tried beside another one, over all threads.
+    pub spares: usize,
+    /// Pipes, a thread.
+    pub pipes: usize,
+    /// Names that are looked up.
+    pub lookups: usize,
+}
+
+impl Capacity {
+    /// What `options` ask for, as far as a limit of `files` leaves room where `in_use` are open already. `None` is no
+    /// limit.
+    pub fn new(options: &Options, files: Option<u64>, in_use: u64) -> Self {
+        let threads = options.threads.max(1);
+        let taken = in_use + PROGRAM + THREAD * threads as u64;
+        let room = files.map_or(u64::MAX, |files| files.saturating_sub(taken));
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let sixteenth = room / 16;
+        let refusals = (sixteenth / threads).clamp(1, REFUSALS.div_ceil(threads));
+        let spares = sixteenth.clamp(1, SPARES);
+        let lookups = (room / 8 / SOCKETS).clamp(1, LOOKUPS);
+        let pipes = match options.forwarding {
+            Forwarding::Splice => (sixteenth / 2 / threads).clamp(1, options.pipes.max(1)),
+            Forwarding::Auto | Forwarding::Copy => options.pipes,
+        };
+        let spliced = match options.forwarding {
+            Forwarding::Splice => 2 * pipes * threads,
+            Forwarding::Auto | Forwarding::Copy => 0,
+        };
+        let others = refusals * threads + spares + lookups * SOCKETS + spliced;
+        Self {
+            connections: (room.saturating_sub(others) / 2).clamp(1, options.connections.max(1)),
+            refusals,
+            spares,
+            pipes,
+            lookups,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn options(threads: usize, connections: usize, forwarding: Forwarding) -> Options {
+        Options {
+            threads,
+            connections,
+            forwarding,
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn without_a_limit_it_is_what_was_asked_for() {
+        let capacity = Capacity::new(&options(2, 10_000, Forwarding::Splice), None, 10);
+        assert_eq!((capacity.connections, capacity.pipes), (10_000, 64));
+        let enough = Capacity::new(&options(1, 10_000, Forwarding::Auto), Some(1 << 20), 10);
+        assert_eq!(enough.connections, 10_000);
+    }
+
+    #[test]
+    fn few_files_are_few_connections() {
+        let of = |files| Capacity::new(&options(1, 10_000, Forwarding::Auto), Some(files), 8);
+        assert_eq!(of(128).connections, 36);
+        assert_eq!(of(200).connections, 64);
+        assert_eq!(of(1_024).connections, 372);
+        assert_eq!(of(8).connections, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn all_that_may_be_open_fits(files in 64u64..100_000, in_use in 3u64..20, threads in 1usize..4, splice: bool) {
+            let forwarding = if splice { Forwarding::Splice } else { Forwarding::Copy };
+            let options = options(threads, 1_000_000, forwarding);
+            let capacity = Capacity::new(&options, Some(files), in_use);
+            let pipes = if splice { capacity.pipes * 2 * threads } else { 0 };
+            let open = 2 * capacity.connections + capacity.refusals * threads + capacity.spares
+                + capacity.lookups * SOCKETS + pipes;
+            let room = files.saturating_sub(in_use + PROGRAM + THREAD * threads as u64) as usize;
+            // At least one of each is allowed, come what may.
+            prop_assert!(open <= room.max(2 + threads * 3 + 1 + SOCKETS));
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! How this host looks names up: hosts(5), then the name servers of resolv.conf(5), then getaddrinfo(3) for names that
+//! no name server can know.
+//!
+//! getaddrinfo(3) alone would do all that nsswitch.conf(5) says, but it blocks, it cannot be given up, and it names no
+//! alias but the last. So it is asked only for names that the Domain Name System is not about: those without a dot,
+//! and those under `local.` (mDNS, RFC 6762).
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{Name as DnsName, RData, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
+use hickory_resolver::{Resolver, TokioResolver};
+use tokio::time::timeout;
+
+use super::{Answer, Resolved};
+use crate::host::Name;
+use crate::sys::clock::monotonic_ns;
+use crate::sys::route::is_routed;
+
+/// Calls of getaddrinfo(3) at once.
+pub(super) const BLOCKING: usize = 8;
+
+/// How long the addresses of one family wait for those of the other (RFC 8305, section 3).
+const FAMILY_DELAY: Duration = Duration::from_millis(50);
+
+/// How often the files are looked at, in ns.
+const LOOK: u64 = 1_000_000_000;
+
+const HOSTS: &str = "/etc/hosts";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The host's configuration, read again when a file of it has changed.
+pub(super) struct System {
+    servers: Arc<Servers>,
+    stamps: [Stamp; 2],
+    looked: u64,
+}
+
+/// What tells one state of a file from another; `None` for a file that is not there.
+type Stamp = Option<(u64, u64, i64, i64)>;
+
+impl System {
+    pub(super) fn new() -> Self {
+        Self {
+            stamps: stamps(),
+            servers: Arc::new(Servers::of_this_host()),
+            looked: monotonic_ns(),
+        }
+    }
+
+    /// This configuration, whatever the files say.
+    #[cfg(test)]
+    pub(super) fn fixed(servers: Servers) -> Self {
+        Self {
+            servers: Arc::new(servers),
+            stamps: stamps(),
+            looked: u64::MAX,
+        }
+    }
+
+    /// The configuration in force.
+    pub(super) fn servers(&mut self) -> Arc<Servers> {
+        let now = monotonic_ns();
+        if now.saturating_sub(self.looked) >= LOOK {
+            self.looked = now;
+            let stamps = stamps();
+            if stamps != self.stamps {
+                self.stamps = stamps;
+                self.servers = Arc::new(Servers::of_this_host());
+            }
+        }
+        Arc::clone(&self.servers)
+    }
+}
+
+fn stamps() -> [Stamp; 2] {
+    [HOSTS, RESOLV_CONF].map(|file| {
+        let facts = fs::metadata(file).ok()?;
+        Some((facts.ino(), facts.size(), facts.ctime(), facts.ctime_nsec()))
+    })
+}
+
+/// One state of the configuration, with what the name servers have answered (by its time to live).
+pub(super) struct Servers {
+    hosts: HashMap<Name, Vec<IpAddr>>,
+    /// Or why there are none.
+    dns: Result<TokioResolver, String>,
+}
+
+impl Servers {
+    fn of_this_host() -> Self {
+        let (config, options) = read_system_conf().unwrap_or_else(|_| {
+            // Without a name server it is the one on this host (resolv.conf(5)).
+            let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
+            let config = ResolverConfig::from_name_servers(vec![local]);
+            (config, ResolverOpts::default())
+        });
+        let hosts = fs::read_to_string(HOSTS).unwrap_or_default();
+        Self::new(config, options, &hosts)
+    }
+
+    pub(super) fn new(config: ResolverConfig, options: ResolverOpts, hosts: &str) -> Self {
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = Resolver::builder_with_config(config, provider);
+        let in_force = builder.options_mut();
+        *in_force = options;
+        // A name of one family in hosts(5) is no question about the other one.
+        in_force.use_hosts_file = ResolveHosts::Never;
+        in_force.preserve_intermediates = true;
+        Self {
+            hosts: read_hosts(hosts),
+            dns: builder.build().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Everything that is known of `name`.
+    pub(super) async fn look_up(&self, name: &Name) -> Answer {
+        if let Some(addresses) = self.known(name) {
+            return Ok(Resolved {
+                addresses: ordered(addresses),
+                aliases: Vec::new(),
+            });
+        }
+        match self.ask(name).await {
+            Ok(resolved) => Ok(Resolved {
+                addresses: ordered(resolved.addresses),
+                ..resolved
+            }),
+            Err(failure) if failure.is_final && is_local(name) => {
+                let text = name.to_string();
+                let blocking = tokio::task::spawn_blocking(move || getaddrinfo(&text));
+                blocking.await.unwrap_or(Err(failure.reason))
+            }
+            Err(failure) => Err(failure.reason),
+        }
+    }
+
+    /// What needs no name server: hosts(5), and `localhost` (RFC 6761, section 6.3).
+    fn known(&self, name: &Name) -> Option<Vec<IpAddr>> {
+        if let Some(addresses) = self.hosts.get(name) {
+            return Some(addresses.clone());
+        }
+        let text = name.as_str();
+        (text == "localhost" || text.ends_with(".localhost"))
+            .then(|| vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
+    }
+
+    /// Asks the name servers for both families at once.
+    async fn ask(&self, name: &Name) -> Result<Resolved, Failure> {
+        let of = |kind| Box::pin(self.family(name, kind));
+        let (mut ipv4, mut ipv6) = (of(RecordType::A), of(RecordType::AAAA));
+        let (first, other): (_, Pin<_>) = tokio::select! {
+            first = &mut ipv4 => (first, ipv6),
+            first = &mut ipv6 => (first, ipv4),
+        };
+        let second = match &first {
+            Ok(found) if !found.addresses.is_empty() => timeout(FAMILY_DELAY, other).await.ok(),
+            _ => Some(other.await),
+        };
+        match (first, second) {
+            (Ok(one), Some(Ok(other))) => one.and(other).found(),
+            (Ok(one), _) | (Err(_), Some(Ok(one))) => one.found(),
+            (Err(failure), _) => Err(failure),
+        }
+    }
+
+    async fn family(&self, name: &Name, kind: RecordType) -> Result<Resolved, Failure> {
+        let dns = self.dns.as_ref().map_err(|reason| Failure {
+            is_final: true,
+            reason: reason.clone(),
+        })?;
+        let question = DnsName::from_str(name.as_str()).map_err(|error| Failure {
+            is_final: true,
+            reason: error.to_string(),
+        })?;
+        let answer = match dns.lookup(question, kind).await {
+            Ok(answer) => answer,
+            // The name may have addresses of the other family.
+            Err(error) if error.is_no_records_found() && !error.is_nx_domain() => {
+                return Ok(Resolved::default());
+            }
+            Err(error) => return Err(Failure::of(&error)),
+        };
+        let mut resolved = Resolved::default();
+        for record in answer.answers() {
+            match &record.data {
+                RData::A(address) => resolved.addresses.push(address.0.into()),
+                RData::AAAA(address) => resolved.addresses.push(address.0.into()),
+                // What cannot be a name of ours is on no list either.
+                RData::CNAME(alias) => resolved.aliases.extend(alias.0.to_ascii().parse::<Name>()),
+                _ => {}
+            }
+        }
+        Ok(resolved)
+    }
+}
+
+impl Resolved {
+    /// Both together, everything once.
+    fn and(mut self, other: Self) -> Self {
+        self.addresses.extend(other.addresses);
+        for alias in other.aliases {
+            if !self.aliases.contains(&alias) {
+                self.aliases.push(alias);
+            }
+        }
+        self
+    }
+
+    fn found(self) -> Result<Self, Failure> {
+        match self.addresses.is_empty() {
+            false => Ok(self),
+            true => Err(Failure {
+                is_final: true,
+                reason: "the name has no address".to_owned(),
+            }),
+        }
+    }
+}
+
+struct Failure {
+    /// A name server said so; none is merely silent.
+    is_final: bool,
+    reason: String,
+}
+
+impl Failure {
+    fn of(error: &NetError) -> Self {
+        let is_final = error.is_no_records_found();
+        let reason = match error {
+            _ if error.is_nx_domain() => "the name does not exist".to_owned(),
+            _ if is_final => "the name has no address".to_owned(),
+            NetError::Timeout => "no name server answered in time".to_owned(),
+            _ => format!("the name servers failed: {error}"),
+        };
+        Self { is_final, reason }
+    }
+}
+
+/// Whether other services than the Domain Name System may know the name.
+fn is_local(name: &Name) -> bool {
+    name.labels() == 1 || name.as_str().ends_with(".local")
+}
+
+/// # Errors
+/// As getaddrinfo(3), in words.
+fn getaddrinfo(name: &str) -> Answer {
+    let addresses = (name, 0)
+        .to_socket_addrs()
+        .map_err(|error| error.to_string())?;
+    Ok(Resolved {
+        addresses: ordered(addresses.map(|address| address.ip()).collect()),
+        aliases: Vec::new(),
+    })
+}
+
+/// Each address once: IPv6 first, and last what this host has no route to (RFC 6724, rules 1 and 6).
+fn ordered(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut all = Vec::with_capacity(addresses.len());
+    for address in addresses.drain(..) {
+        if !all.contains(&address) {
+            all.push(address);
+        }
+    }
+    if all.len() > 1 {
+        all.sort_by_cached_key(|address| (!is_routed(*address), address.is_ipv4()));
+    }
+    all
+}
+
+/// The names of hosts(5); lines that are none are passed over, as the C library does.
+fn read_hosts(text: &str) -> HashMap<Name, Vec<IpAddr>> {
+    let mut hosts: HashMap<Name, Vec<IpAddr>> = HashMap::new();
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_whitespace();
+        let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else {
+            continue;
+        };
+        for name in words.filter_map(|word| word.parse::<Name>().ok()) {
+            hosts.entry(name).or_default().push(address);
+        }
+    }
+    hosts
+}

@@ -1,0 +1,236 @@
+//! The resolver before name servers that tests play.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::system::Servers;
+use super::*;
+use crate::proxy::slab::Slab;
+
+#[path = "../../../tests/common/dns.rs"]
+mod dns;
+
+use dns::{NameServer, Said};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A resolver, and who asks it.
+struct World {
+    resolver: Resolver,
+    inbox: Arc<Inbox>,
+    keys: Slab<Key>,
+    poll: Poll,
+    server: NameServer,
+}
+
+impl World {
+    /// With a name server, what hosts(5) says, and so many lookups at once.
+    fn new(answer: impl Fn(&str) -> Said + Send + 'static, hosts: &str, most: usize) -> Self {
+        let poll = Poll::new().unwrap();
+        let wake = Wake::new().unwrap();
+        let mut source = SourceFd(&wake.as_fd().as_raw_fd());
+        poll.registry()
+            .register(&mut source, Token(0), Interest::READABLE)
+            .unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let server = NameServer::start(any, answer);
+        let mut config = NameServerConfig::udp(server.address.ip());
+        config.connections[0].port = server.address.port();
+        let config = ResolverConfig::from_name_servers(vec![config]);
+        let servers = Servers::new(config, ResolverOpts::default(), hosts);
+        let sender = start(most, System::fixed(servers)).unwrap();
+        let shared = Shared {
+            most,
+            thread: OnceLock::from(Ok(sender)),
+        };
+        Self {
+            resolver: Resolver(Arc::new(shared)),
+            inbox: Arc::new(Inbox::new(wake)),
+            keys: Slab::new(),
+            poll,
+            server,
+        }
+    }
+
+    fn ask(&mut self, text: &str, client: u8) -> Key {
+        let key = self.keys.insert(Ok::<_, ()>).unwrap();
+        let client = Ipv4Addr::new(192, 0, 2, client).into();
+        self.resolver
+            .ask(name(text), Some(client), key, &self.inbox);
+        key
+    }
+
+    /// The next answers.
+    fn answers(&mut self) -> Vec<(Key, Answer)> {
+        let mut events = Events::with_capacity(1);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answers = self.inbox.take();
+            if !answers.is_empty() {
+                return answers;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no answer");
+            self.poll.poll(&mut events, Some(left)).unwrap();
+        }
+    }
+
+    /// The answer to this one; those that others get meanwhile are passed over.
+    fn answer(&mut self, to: Key) -> Answer {
+        loop {
+            for (key, answer) in self.answers() {
+                if key == to {
+                    return answer;
+                }
+            }
+        }
+    }
+
+    fn look_up(&mut self, text: &str) -> Answer {
+        let key = self.ask(text, 1);
+        self.answer(key)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.resolver.close();
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn many_names_are_looked_up_and_each_answer_goes_where_it_belongs() {
+    let answer = |_: &str| Said::Records(vec![], addresses(&["192.0.2.7"]));
+    let mut world = World::new(answer, "", 8);
+    let mut keys: Vec<Key> = (0..100)
+        .map(|number| {
+            world.ask(
+                if number % 2 == 0 {
+                    "localhost"
+                } else {
+                    "same.test"
+                },
+                1,
+            )
+        })
+        .collect();
+    let mut answered = Vec::new();
+    while answered.len() < keys.len() {
+        for (key, answer) in world.answers() {
+            let expected: IpAddr = match keys.iter().position(|one| *one == key).unwrap() % 2 {
+                0 => Ipv4Addr::LOCALHOST.into(),
+                _ => [192, 0, 2, 7].into(),
+            };
+            assert!(answer.unwrap().addresses.contains(&expected));
+            answered.push(key);
+        }
+    }
+    keys.sort();
+    answered.sort();
+    assert_eq!(answered, keys);
+    // One name, one lookup, one question a family; its answer is kept for as long as it says.
+    assert_eq!(world.server.asked(), 2);
+}
+
+#[test]
+fn every_name_of_a_chain_of_aliases_is_known() {
+    let answer = |name: &str| match name {
+        "metrics.shop.test" => Said::Records(
+            vec!["middle.test", "tracker.test"],
+            addresses(&["192.0.2.7", "2001:db8::7"]),
+        ),
+        _ => Said::NoSuchName,
+    };
+    let resolved = World::new(answer, "", 8)
+        .look_up("metrics.shop.test")
+        .unwrap();
+    assert_eq!(
+        resolved.aliases,
+        [name("middle.test"), name("tracker.test")]
+    );
+    let mut found = resolved.addresses;
+    found.sort();
+    assert_eq!(found, addresses(&["192.0.2.7", "2001:db8::7"]));
+}
+
+#[test]
+fn live_names_are_answered_beside_dead_ones_of_the_same_client_too() {
+    let answer = |name: &str| match name.ends_with("dead.test") {
+        true => Said::Nothing,
+        false => Said::Records(vec![], addresses(&["192.0.2.7"])),
+    };
+    let mut world = World::new(answer, "", 4);
+    let begin = Instant::now();
+    for number in 0..200 {
+        world.ask(&format!("x{number}.dead.test"), 1);
+        if number % 10 == 9 {
+            let resolved = world.look_up(&format!("x{number}.live.test")).unwrap();
+            assert_eq!(resolved.addresses, addresses(&["192.0.2.7"]));
+        }
+    }
+    // A silent name takes 10 s by itself.
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_name_that_failed_is_not_asked_for_again_at_once() {
+    let mut world = World::new(|_| Said::NoSuchName, "", 4);
+    let first = world.look_up("none.test").unwrap_err();
+    assert_eq!(first, "the name does not exist");
+    let asked = world.server.asked();
+    assert_eq!(world.look_up("none.test").unwrap_err(), first);
+    assert_eq!(world.server.asked(), asked);
+}
+
+#[test]
+fn a_name_without_an_address_says_so() {
+    let mut world = World::new(|_| Said::Records(vec![], vec![]), "", 4);
+    let reason = world.look_up("empty.test").unwrap_err();
+    assert_eq!(reason, "the name has no address");
+}
+
+#[test]
+fn the_hosts_file_comes_first_and_says_all_of_a_name() {
+    let hosts =
+        "# none.test\n192.0.2.1 one.test ONE # two.test\nno address.test\n2001:db8::1\tone.test\n";
+    let mut world = World::new(|_| Said::NoSuchName, hosts, 4);
+    let mut found = world.look_up("one.test").unwrap().addresses;
+    found.sort();
+    assert_eq!(found, addresses(&["192.0.2.1", "2001:db8::1"]));
+    assert_eq!(
+        world.look_up("one").unwrap().addresses,
+        addresses(&["192.0.2.1"])
+    );
+    assert_eq!(world.server.asked(), 0);
+    assert!(world.look_up("two.test").is_err());
+    let mut local = world.look_up("www.localhost").unwrap().addresses;
+    local.sort();
+    assert_eq!(local, addresses(&["127.0.0.1", "::1"]));
+}
+
+#[test]
+fn one_that_is_closed_says_so() {
+    let mut world = World::new(|_| Said::NoSuchName, "", 4);
+    world.resolver.close();
+    // The question may still be taken before the thread is gone; then it is never answered, and its client times out.
+    let reason = loop {
+        let key = world.ask("late.test", 1);
+        if let Some((_, answer)) = world.inbox.take().into_iter().find(|(one, _)| *one == key) {
+            break answer.unwrap_err();
+        }
+    };
+    assert_eq!(reason, "the resolver is closed");
+}

@@ -1,0 +1,232 @@
+//! The error queue of a UDP socket: ICMP errors, the kernel's own path MTU errors and completions of `MSG_ZEROCOPY`
+//! (recvmsg(2) `MSG_ERRQUEUE`, ip(7) `IP_RECVERR`, ipv6(7) `IPV6_RECVERR`).
+//!
+//! An ICMP error is also the socket's pending error, which fails one later call that has nothing to do with it. Reading the
+//! queue clears the pending error. Unread entries are charged to the receive buffer and make every poll report `EPOLLERR`.
+
+use std::io;
+use std::mem;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use super::message::next_control;
+use super::socket::set_int;
+use super::zerocopy::Done;
+
+/// What an ICMP error reports (RFC 792, RFC 1812 5.2.7.1, RFC 4443).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IcmpKind {
+    /// No process has the port.
+    PortUnreachable,
+    /// The last router cannot reach the host.
+    HostUnreachable,
+    /// A router has no route.
+    NetUnreachable,
+    /// A firewall rejects the datagram.
+    AdminProhibited,
+    /// The host has no UDP.
+    ProtocolUnreachable,
+    /// The hop limit was reached, or the reassembly of fragments timed out.
+    TimeExceeded,
+    /// The datagram is longer than the MTU of a hop (IPv6: packet too big).
+    FragmentationNeeded,
+    /// Any other type.
+    Other,
+}
+
+/// One entry of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// An ICMP error that came back.
+    Icmp {
+        /// What it reports.
+        kind: IcmpKind,
+        /// The errno that a later call fails with.
+        errno: i32,
+    },
+    /// The kernel is done with sends that used `MSG_ZEROCOPY`.
+    ZeroCopy(Done),
+    /// The kernel refused a send itself, and the call has said so already.
+    Local,
+}
+
+/// Has the kernel queue ICMP errors of `socket`, of both address families on an IPv6 socket.
+///
+/// Sends then also fail with `ENOBUFS` when the queue of the device is full; without this they are dropped in silence (udp(7)).
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn enable(socket: &UdpSocket) -> io::Result<()> {
+    let v4 = set_int(socket.as_fd(), libc::SOL_IP, libc::IP_RECVERR, 1);
+    match socket.local_addr()?.is_ipv6() {
+        // Of use only where the socket takes IPv4 too.
+        true => set_int(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_RECVERR, 1),
+        false => v4,
+    }
+}
+
+/// Room for the control data of an entry: the extended error with the address of its sender, in each family, and a stamp.
+/// In words, since a cmsghdr is aligned to one.
+const CONTROL_WORDS: usize = 32;
+
+/// Takes all entries off the queue, without waiting.
+///
+/// # Errors
+/// As recvmsg(2), when the socket is useless.
+pub fn read(socket: BorrowedFd<'_>, mut each: impl FnMut(Entry)) -> io::Result<()> {
+    loop {
+        let mut control = [0u64; CONTROL_WORDS];
+        // SAFETY: plain integers and pointers, for which all zero is valid.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = mem::size_of_val(&control) as _;
+        // SAFETY: the control buffer is writable and of the length stated; no name and no vector is given.
+        let outcome = unsafe {
+            syscall!(recvmsg(
+                socket.as_raw_fd(),
+                &raw mut header,
+                libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT
+            ))
+        };
+        match outcome {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        let mut bytes = [0; CONTROL_WORDS * size_of::<u64>()];
+        for (place, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(control) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        let written: usize = header.msg_controllen as _;
+        entries(bytes.get(..written).unwrap_or_default()).for_each(&mut each);
+    }
+}
+
+// From linux/errqueue.h.
+const SO_EE_ORIGIN_LOCAL: u8 = 1;
+const SO_EE_ORIGIN_ICMP: u8 = 2;
+const SO_EE_ORIGIN_ICMP6: u8 = 3;
+const SO_EE_ORIGIN_ZEROCOPY: u8 = 5;
+const SO_EE_CODE_ZEROCOPY_COPIED: u8 = 1;
+
+/// The extended errors in the control data of one entry.
+fn entries(mut control: &[u8]) -> impl Iterator<Item = Entry> {
+    std::iter::from_fn(move || next_control(&mut control)).filter_map(|(level, kind, data)| {
+        let carries = [
+            (libc::SOL_IP, libc::IP_RECVERR),
+            (libc::SOL_IPV6, libc::IPV6_RECVERR),
+        ];
+        carries
+            .contains(&(level, kind))
+            .then(|| entry(data))
+            .flatten()
+    })
+}
+
+/// Of a `struct sock_extended_err`: errno, origin, type, code, a byte of padding, info, data.
+fn entry(data: &[u8]) -> Option<Entry> {
+    let (errno, rest) = data.split_first_chunk()?;
+    let (&[origin, kind, code, _], rest) = rest.split_first_chunk()?;
+    let (info, rest) = rest.split_first_chunk()?;
+    let (last, _) = rest.split_first_chunk()?;
+    let errno = i32::from_ne_bytes(*errno);
+    match origin {
+        SO_EE_ORIGIN_ICMP => Some(Entry::Icmp {
+            kind: icmp(kind, code),
+            errno,
+        }),
+        SO_EE_ORIGIN_ICMP6 => Some(Entry::Icmp {
+            kind: icmp6(kind, code),
+            errno,
+        }),
+        SO_EE_ORIGIN_ZEROCOPY if errno == 0 => Some(Entry::ZeroCopy(Done {
+            first: u32::from_ne_bytes(*info),
+            last: u32::from_ne_bytes(*last),
+            copied: code & SO_EE_CODE_ZEROCOPY_COPIED != 0,
+        })),
+        SO_EE_ORIGIN_LOCAL => Some(Entry::Local),
+        _ => None,
+    }
+}
+
+/// RFC 792; codes 6 to 15 of type 3 are from RFC 1122 and RFC 1812.
+fn icmp(kind: u8, code: u8) -> IcmpKind {
+    match (kind, code) {
+        (3, 0 | 6 | 11) => IcmpKind::NetUnreachable,
+        (3, 1 | 7 | 8 | 12) => IcmpKind::HostUnreachable,
+        (3, 2) => IcmpKind::ProtocolUnreachable,
+        (3, 3) => IcmpKind::PortUnreachable,
+        (3, 4) => IcmpKind::FragmentationNeeded,
+        (3, 9 | 10 | 13 | 14 | 15) => IcmpKind::AdminProhibited,
+        (11, _) => IcmpKind::TimeExceeded,
+        _ => IcmpKind::Other,
+    }
+}
+
+/// RFC 4443.
+fn icmp6(kind: u8, code: u8) -> IcmpKind {
+    match (kind, code) {
+        (1, 0) => IcmpKind::NetUnreachable,
+        (1, 1 | 5 | 6) => IcmpKind::AdminProhibited,
+        (1, 3) => IcmpKind::HostUnreachable,
+        (1, 4) => IcmpKind::PortUnreachable,
+        (2, _) => IcmpKind::FragmentationNeeded,
+        (3, _) => IcmpKind::TimeExceeded,
+        (4, 1) => IcmpKind::ProtocolUnreachable,
+        _ => IcmpKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::socket;
+    use proptest::prelude::*;
+
+    fn all(socket: &UdpSocket) -> Vec<Entry> {
+        let mut found = Vec::new();
+        read(socket.as_fd(), |entry| found.push(entry)).unwrap();
+        found
+    }
+
+    #[test]
+    fn a_closed_port_is_reported_once_and_its_pending_error_is_cleared() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let closed = socket::bind_udp(local.parse().unwrap()).unwrap();
+            let to = closed.local_addr().unwrap();
+            drop(closed);
+            let sender = socket::bind_udp(local.parse().unwrap()).unwrap();
+            enable(&sender).unwrap();
+            sender.connect(to).unwrap();
+            sender.send(b"anybody?").unwrap();
+            // Loopback answers within the call.
+            let expected = Entry::Icmp {
+                kind: IcmpKind::PortUnreachable,
+                errno: libc::ECONNREFUSED,
+            };
+            assert_eq!(all(&sender), [expected]);
+            assert!(sender.take_error().unwrap().is_none());
+            assert_eq!(all(&sender), []);
+        }
+    }
+
+    #[test]
+    fn kinds_are_those_of_the_rfcs() {
+        assert_eq!(icmp(3, 10), IcmpKind::AdminProhibited);
+        assert_eq!(icmp(3, 13), IcmpKind::AdminProhibited);
+        assert_eq!(icmp(3, 1), IcmpKind::HostUnreachable);
+        assert_eq!(icmp(11, 0), IcmpKind::TimeExceeded);
+        assert_eq!(icmp(12, 0), IcmpKind::Other);
+        assert_eq!(icmp6(1, 4), IcmpKind::PortUnreachable);
+        assert_eq!(icmp6(2, 0), IcmpKind::FragmentationNeeded);
+        assert_eq!(icmp6(1, 6), IcmpKind::AdminProhibited);
+    }
+
+    proptest! {
+        #[test]
+        fn no_control_data_panics(control in prop::collection::vec(any::<u8>(), 0..120)) {
+            entries(&control).for_each(drop);
+        }
+    }
+}

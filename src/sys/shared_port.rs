@@ -1,0 +1,202 @@
+//! Several UDP sockets on one port, which the kernel tells apart by their peer (ip(7), udp(7)).
+//!
+//! A socket that is connected gets the datagrams of its peer; the one that is not gets all others (`compute_score` in
+//! net/ipv4/udp.c). All of them set `SO_REUSEADDR`, without which the second could not be bound.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::AsFd;
+
+use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, Protocol, SockAddr, SockRef, Socket, Type};
+
+use super::message::next_control;
+use super::socket::set_int;
+
+/// A non-blocking UDP socket of the family of `address`, not bound yet.
+///
+/// # Errors
+/// As socket(2).
+pub fn unbound(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A socket on `local` that takes what no connected socket takes, IPv4 too where `local` is unspecified IPv6, and says which
+/// address each datagram came to.
+///
+/// # Errors
+/// As socket(2), setsockopt(2) and bind(2).
+pub fn listen(local: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if local.is_ipv6() {
+        set_int(
+            socket.as_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_RECVPKTINFO,
+            1,
+        )?;
+    } else {
+        set_int(socket.as_fd(), libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+    }
+    socket.bind(&local.into())?;
+    Ok(socket.into())
+}
+
+/// Binds an unbound socket to `local`, whose port others use too, and connects it to `peer`.
+///
+/// # Errors
+/// As bind(2) and connect(2).
+pub fn join(socket: &UdpSocket, local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_reuse_address(true)?;
+    socket.bind(&local.into())?;
+    socket.connect(&peer.into())
+}
+
+/// A datagram at a socket of [`listen`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// Bytes of it in the buffer.
+    pub length: usize,
+    /// Where it came from; an IPv4 address as itself.
+    pub peer: SocketAddr,
+    /// The address that it came to, with the port of `local`.
+    pub local: SocketAddr,
+}
+
+/// Takes one datagram, what is longer than `bytes` cut off. `None` when there is none.
+///
+/// # Errors
+/// As recvmsg(2).
+pub fn receive(
+    socket: &UdpSocket,
+    local: SocketAddr,
+    bytes: &mut [u8],
+) -> io::Result<Option<Arrival>> {
+    let mut control = [MaybeUninit::<u8>::uninit(); 128];
+    // SAFETY: initialised bytes may be handed over as such that may not be, and recvmsg(2) writes only initialised ones.
+    let buffer = unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) };
+    let mut buffers = [MaybeUninitSlice::new(buffer)];
+    // SAFETY: all zero is an address of no family.
+    let mut name =
+        unsafe { SockAddr::new(std::mem::zeroed(), size_of::<libc::sockaddr_storage>() as _) };
+    let mut header = MsgHdrMut::new()
+        .with_addr(&mut name)
+        .with_buffers(&mut buffers)
+        .with_control(&mut control);
+    let length = match SockRef::from(socket).recvmsg(&mut header, libc::MSG_DONTWAIT) {
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let written = header.control_len().min(control.len());
+    // SAFETY: the kernel wrote that many bytes.
+    let mut rest = unsafe { std::slice::from_raw_parts(control.as_ptr().cast::<u8>(), written) };
+    let mut to = local;
+    while let Some((level, kind, data)) = next_control(&mut rest) {
+        match (level, kind) {
+            // struct in_pktinfo: interface, local address, address in the header.
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                if let Some(address) = data.get(8..12).and_then(|rest| rest.first_chunk::<4>()) {
+                    to.set_ip(Ipv4Addr::from(*address).into());
+                }
+            }
+            // struct in6_pktinfo: address in the header, interface.
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                if let (Some(address), Some(interface)) = (
+                    data.first_chunk::<16>(),
+                    data.get(16..20).and_then(|rest| rest.first_chunk::<4>()),
+                ) {
+                    let address = Ipv6Addr::from(*address);
+                    let interface = u32::from_ne_bytes(*interface);
+                    let scope = if address.is_unicast_link_local() {
+                        interface
+                    } else {
+                        0
+                    };
+                    to = SocketAddrV6::new(address, local.port(), 0, scope).into();
+                }
+            }
+            _ => {}
+        }
+    }
+    let Some(peer) = name.as_socket() else {
+        return Ok(None);
+    };
+    Ok(Some(Arrival {
+        length,
+        peer: canonical(peer),
+        local: canonical(to),
+    }))
+}
+
+/// An IPv4 address as itself, also where an IPv6 socket gives it. What is truly IPv6 keeps its scope.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip if ip == address.ip() => address,
+        ip => SocketAddr::new(ip, address.port()),
+    }
+}
+
+/// The unspecified address of the family of `of`, any port.
+pub fn any(of: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = match of {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(ip, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(server: SocketAddr) -> UdpSocket {
+        let socket = UdpSocket::bind(any(server)).unwrap();
+        socket.connect(server).unwrap();
+        socket
+    }
+
+    #[test]
+    fn a_connected_socket_takes_its_peers_datagrams_and_the_listener_all_others() {
+        for bind in ["127.0.0.1:0", "[::1]:0", "[::]:0", "0.0.0.0:0"] {
+            let listener = listen(bind.parse().unwrap()).unwrap();
+            let bound = listener.local_addr().unwrap();
+            let mut asked = bound;
+            if bound.ip().is_unspecified() {
+                asked.set_ip(Ipv4Addr::new(127, 0, 0, 3).into());
+            }
+            let (one, other) = (client(asked), client(asked));
+            let mut bytes = [0; 64];
+            one.send(b"open").unwrap();
+            let arrival = receive(&listener, bound, &mut bytes).unwrap().unwrap();
+            assert_eq!(arrival.local, asked, "{bind}");
+            assert_eq!(arrival.peer.port(), one.local_addr().unwrap().port());
+            assert_eq!(&bytes[..arrival.length], b"open");
+
+            let stream = unbound(arrival.local).unwrap();
+            join(&stream, arrival.local, arrival.peer).unwrap();
+            one.send(b"data").unwrap();
+            other.send(b"more").unwrap();
+            assert_eq!(stream.recv(&mut bytes).unwrap(), 4);
+            assert_eq!(&bytes[..4], b"data");
+            let arrival = receive(&listener, bound, &mut bytes).unwrap().unwrap();
+            assert_eq!(&bytes[..arrival.length], b"more");
+            assert!(receive(&listener, bound, &mut bytes).unwrap().is_none());
+            // The answer comes from the address that was asked.
+            stream.send(b"hello").unwrap();
+            assert_eq!(one.recv(&mut bytes).unwrap(), 5);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Three hosts in network namespaces of their own: client, router, server. Both hops have IPv4 and IPv6.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Finished, PATIENCE, Running};
+
+/// The server's addresses.
+pub(crate) const V4: &str = "10.77.2.2";
+pub(crate) const V6: &str = "[fd77:2::2]";
+
+pub(crate) struct Routed {
+    prefix: String,
+    server: Option<Running>,
+}
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+impl Routed {
+    /// With a `bench serve` of both families; or a printed reason and nothing.
+    pub(crate) fn start() -> Option<Self> {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mut lab = Self {
+            prefix: format!("wb{}n{number}", std::process::id()),
+            server: None,
+        };
+        if let Err(reason) = lab.build() {
+            println!("skipped: no network namespaces here: {reason}");
+            return None;
+        }
+        let mut serve = lab.within('s', env!("CARGO_BIN_EXE_bench"));
+        serve.args(["serve", "--no-save"]);
+        let mut server = Running::new(serve);
+        server.listening();
+        lab.server = Some(server);
+        Some(lab)
+    }
+
+    fn build(&self) -> Result<(), String> {
+        for host in ['c', 'r', 's'] {
+            run(&format!("ip netns add {}", self.name(host)))?;
+            run(&format!("ip -n {} link set lo up", self.name(host)))?;
+        }
+        for (host, device, other, net) in [('c', "c0", "r0", 1), ('s', "s0", "r1", 2)] {
+            let (host, router) = (self.name(host), self.name('r'));
+            for words in [
+                format!(
+                    "link add {device} netns {host} type veth peer name {other} netns {router}"
+                ),
+                format!("-n {host} addr add 10.77.{net}.2/24 dev {device}"),
+                format!("-n {router} addr add 10.77.{net}.1/24 dev {other}"),
+                format!("-n {host} addr add fd77:{net}::2/64 dev {device} nodad"),
+                format!("-n {router} addr add fd77:{net}::1/64 dev {other} nodad"),
+                format!("-n {host} link set {device} up"),
+                format!("-n {router} link set {other} up"),
+                format!("-n {host} route add default via 10.77.{net}.1"),
+                format!("-n {host} -6 route add default via fd77:{net}::1"),
+            ] {
+                run(&format!("ip {words}"))?;
+            }
+        }
+        self.router("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")?;
+        self.router("sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
+    }
+
+    fn name(&self, host: char) -> String {
+        format!("{}{host}", self.prefix)
+    }
+
+    fn within(&self, host: char, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name(host), program]);
+        command
+    }
+
+    /// Does something at the router.
+    pub(crate) fn router(&self, words: &str) -> Result<(), String> {
+        run(&format!("ip netns exec {} {words}", self.name('r')))
+    }
+
+    /// Does something at the client.
+    pub(crate) fn client(&self, words: &str) -> Result<(), String> {
+        run(&format!("ip netns exec {} {words}", self.name('c')))
+    }
+
+    /// Makes the second hop narrower, both its ends.
+    #[track_caller]
+    pub(crate) fn narrow(&self, mtu: u32) {
+        for (host, device) in [('r', "r1"), ('s', "s0")] {
+            run(&format!(
+                "ip -n {} link set {device} mtu {mtu}",
+                self.name(host)
+            ))
+            .unwrap();
+        }
+    }
+
+    /// Has the client forget what it learnt of the path.
+    #[track_caller]
+    pub(crate) fn forget(&self) {
+        for family in ["-4", "-6"] {
+            let words = format!("ip {family} -n {} route flush cache", self.name('c'));
+            run(&words).unwrap();
+        }
+    }
+
+    /// Starts a `bench udp` at the client, with `options` in words.
+    pub(crate) fn udp(&self, to: &str, options: &str) -> Running {
+        let mut command = self.within('c', env!("CARGO_BIN_EXE_bench"));
+        command
+            .args(["udp", "--to", &format!("{to}:5210")])
+            .args(options.split_whitespace());
+        Running::new(command)
+    }
+
+    /// One that writes its record to stdout, and what that says of its only run.
+    #[track_caller]
+    pub(crate) fn run(&self, to: &str, options: &str) -> serde_json::Value {
+        let done = self.finish(to, options).done();
+        let mut record: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+        record["runs"][0].take()
+    }
+
+    /// One that may fail.
+    #[track_caller]
+    pub(crate) fn finish(&self, to: &str, options: &str) -> Finished {
+        self.udp(to, &format!("{options} --no-save --json -"))
+            .wait(PATIENCE)
+    }
+
+    /// Has the router answer one data packet of a hundred with an ICMP error, or says why that cannot be.
+    pub(crate) fn reject(&self, family: &str, error: &str) -> Result<(), String> {
+        let to = match family {
+            "ip" => "ip daddr 10.77.2.2",
+            _ => "ip6 daddr fd77:2::2",
+        };
+        self.router("nft add table inet t")?;
+        self.router("nft add chain inet t f { type filter hook forward priority 0 ; }")?;
+        self.router("nft flush chain inet t f")?;
+        self.router(&format!(
+            "nft add rule inet t f {to} meta l4proto udp meta length > 500 numgen random mod 100 < 1 counter reject with {error}"
+        ))
+    }
+
+    /// How many packets that was.
+    #[track_caller]
+    pub(crate) fn rejected(&self) -> u64 {
+        let mut list = self.within('r', "nft");
+        let output = list.args(["list", "chain", "inet", "t", "f"]).output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        let (_, behind) = text.split_once("counter packets ").unwrap();
+        behind.split(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Routed {
+    fn drop(&mut self) {
+        self.server = None;
+        for host in ['c', 'r', 's'] {
+            let _ = run(&format!("ip netns del {}", self.name(host)));
+        }
+    }
+}
+
+/// Runs a command of words without spaces in them.
+fn run(words: &str) -> Result<(), String> {
+    let mut parts = words.split_whitespace();
+    let output = Command::new(parts.next().unwrap_or_default())
+        .args(parts)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{words}: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "{words}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+    }
+}
