@@ -3,7 +3,7 @@
 //! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] ones, [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
 //! receives, [`message`] received, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
 //! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
-//! time of a thread or a process), a [`child`], [`route`]s to this host itself, and [`host`] facts.
+//! time of a thread or a process), a [`child`], [`route`]s to this host itself and its [`local`] addresses, and [`host`] facts.
 //! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
 //! Nothing in this module knows what wirebench measures.
 
@@ -27,6 +27,7 @@ pub mod child;
 pub mod clock;
 pub mod host;
 pub mod limit;
+pub mod local;
 pub mod message;
 pub mod mmsg;
 pub mod pipe;
