@@ -54,12 +54,13 @@ fn each_destination_is_told_with_what_blocks_it() {
         "198.51.100.7",
         "a.ads.example:80",
         "ads.example",
+        "xads.example",
         "BAD.example.",
         "localhost",
         "1.1.1.1",
     ];
     let words = [&["@net", "@hosts", "--"][..], &destinations].concat();
-    let finished = lists.check(&words).failed(1, &["8 of 12 destinations"]);
+    let finished = lists.check(&words).failed(1, &["9 of 13 destinations"]);
     let expected = [
         "203.0.113.9 blocked by net:2 (203.0.113.0/24)",
         "203.0.113.9:443 blocked by net:2 (203.0.113.0/24)",
@@ -69,7 +70,8 @@ fn each_destination_is_told_with_what_blocks_it() {
         "198.51.100.7:26 allowed",
         "198.51.100.7 blocked by net:3 (198.51.100.7:25)",
         "a.ads.example:80 blocked by net:4 (*.ads.example)",
-        "ads.example allowed",
+        "ads.example blocked by net:4 (*.ads.example)",
+        "xads.example allowed",
         "BAD.example. blocked by hosts:2 (bad.example)",
         "localhost allowed",
         "1.1.1.1 allowed",
