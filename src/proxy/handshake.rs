@@ -10,11 +10,12 @@
 //! The caller does what [`Next`] says and reports what came of it. An address that [`Next::Connect`] gives is the very one
 //! that was decided on, and goes into connect(2) as it is.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::vec;
 
-use super::facts::{Decision, Ending, Known};
+use super::facts::{Decision, Ending, Known, without_mapping};
 use super::rules::Rules;
 use crate::host::Name;
 use crate::protocol::proxy_header::{self, Decoded};
@@ -70,7 +71,7 @@ impl Handshake {
             name: None,
             untried: Vec::new().into_iter(),
             failure: None,
-            local,
+            local: without_mapping(local),
             known: Known::of(peer),
         }
     }
@@ -204,6 +205,10 @@ impl Handshake {
                 return Next::Hear;
             };
             let step = front.push(bytes);
+            if self.known.user.is_none() {
+                let user = front.user().map(String::from_utf8_lossy);
+                self.known.user = user.map(Cow::into_owned);
+            }
             let said = matches!(step, Step::Say(_));
             match self.follow(step, rules) {
                 Some(next) => return next,
