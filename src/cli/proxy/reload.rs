@@ -219,5 +219,6 @@ fn warn_of_skipped(file: &Loaded) {
 
 /// To stderr, which may be closed.
 pub(super) fn say(sentence: &str) {
-    let _ = writeln!(io::stderr(), "bench: {sentence}");
+    // In one piece, since other threads write there too.
+    let _ = io::stderr().write_all(format!("bench: {sentence}\n").as_bytes());
 }

@@ -43,12 +43,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     refuse_itself(args, server.local())?;
     let mut out = voice(args);
     say_listening(server.local(), &mut out)?;
-    if !args.quiet {
-        reload::print_lists(&server.rules(), &mut out)?;
-    }
     let monitor = monitor
         .map(|monitor| monitor.begin(&server, handle, &mut out))
         .transpose()?;
+    if !args.quiet {
+        reload::print_lists(&server.rules(), &mut out)?;
+    }
     let outcome = server.run();
     drop(monitor);
     if let Some(log) = log {
