@@ -8,7 +8,8 @@ use std::fmt::Write;
 use std::fs;
 use std::time::Duration;
 
-use common::{Finished, bench};
+use common::filter::Forbidden;
+use common::{Finished, PATIENCE, Running, bench};
 use tempfile::TempDir;
 
 /// A folder with lists, which `bench` is told by their paths.
@@ -286,4 +287,32 @@ fn a_list_in_another_format_is_refused_in_a_sentence() {
         3,
         &["asn:2: \"AS64496\" is the number of an autonomous system"],
     );
+}
+
+#[test]
+fn where_the_addresses_of_this_host_cannot_be_read_nothing_is_decided() {
+    let netlink = Forbidden {
+        call: libc::SYS_socket,
+        argument: Some((0, libc::AF_NETLINK as u32)),
+        errno: libc::EAFNOSUPPORT,
+    };
+    if !netlink.can_be_had() {
+        return;
+    }
+    let under = |args: &[&str]| Running::new(netlink.bench(args)).wait(PATIENCE);
+    let finished = under(&["blocklist", "check", "--deny-private", "--", "1.1.1.1"]);
+    finished.failed(
+        3,
+        &["addresses of this host", "--deny-private", "AF_NETLINK"],
+    );
+    let lists = Lists::new(&[("list", "192.0.2.1\n")]);
+    let list = lists.0.path().join("list");
+    under(&[
+        "blocklist",
+        "check",
+        list.to_str().unwrap(),
+        "--",
+        "1.1.1.1",
+    ])
+    .done();
 }

@@ -140,7 +140,7 @@ fn foreign(content: &[u8], sample: &[&str]) -> Option<Foreign> {
         (Foreign::Nftables, any(is_nftables)),
         (Foreign::Rpz, any(is_zone)),
         (Foreign::Urls, most(|line| line.contains("://"))),
-        (Foreign::Csv, most(|line| line.contains(','))),
+        (Foreign::Csv, most(is_csv)),
         (Foreign::Binary, content.contains(&0)),
     ];
     kinds.into_iter().find_map(|(kind, is)| is.then_some(kind))
@@ -155,6 +155,12 @@ fn is_nftables(line: &str) -> bool {
     line == "flush ruleset"
         || line.starts_with("add rule ")
         || line.starts_with("table ") && line.ends_with('{')
+}
+
+/// Whether a first value ends at a comma. Words before it are a sentence, or a rule of some program.
+fn is_csv(line: &str) -> bool {
+    line.split_once(',')
+        .is_some_and(|(first, _)| first.starts_with('"') || !first.contains(' '))
 }
 
 /// A directive of a master file, or a record: `NAME [TTL] [IN] TYPE DATA` (RFC 1035, section 5.1).

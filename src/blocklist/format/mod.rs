@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
-use super::entry::{Entry, EntryError, Subject, domain};
+use super::entry::{Entry, EntryError, Subject, domain, network};
 use crate::host::Name;
 use detect::{Foreign, detect};
 
@@ -215,8 +215,21 @@ pub(super) fn lines(content: &[u8]) -> impl Iterator<Item = (usize, Cow<'_, str>
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let all = content.split(|&byte| byte == b'\n').zip(1..);
     all.map(|(line, number)| (number, line.trim_ascii()))
-        .filter(|(_, line)| !matches!(line.first(), None | Some(b'#' | b';' | b'!')))
+        .filter(|(_, line)| !is_comment(line))
         .map(|(number, line)| (number, String::from_utf8_lossy(line)))
+}
+
+/// Whether a line has no content. `!` begins a comment in lists for ad blockers; in others it negates an address, and such
+/// a line is not passed over.
+fn is_comment(line: &[u8]) -> bool {
+    match line.split_first() {
+        None | Some((b'#' | b';', _)) => true,
+        Some((b'!', rest)) => {
+            let text = str::from_utf8(rest).unwrap_or_default();
+            network(text).is_err()
+        }
+        _ => false,
+    }
 }
 
 /// Without the comment at its end.

@@ -80,6 +80,8 @@ fn a_line_that_is_no_entry_is_refused() {
         ("ads.example#@#.banner", "a rule for browsers"),
         ("https://evil.example/x", "a URL"),
         ("AS64496", "autonomous system"),
+        ("!192.0.2.9", "'!' in it"),
+        ("!192.0.2.0/30", "'!' in it"),
         ("<html>", "'<' in it"),
         ("\0", "'\\0' in it"),
         ("b\u{fffd}d.example", "international"),
