@@ -477,6 +477,12 @@ fn users_are_read_again_and_logged(engine: Engine) {
     files.write("users", "dan:4\n");
     proxy.program.signal("HUP");
     until("dan is in", || may("dan", "4"));
+    let watching = Proxy::start(engine, &["--auth-file", &users, "--watch"]);
+    assert_eq!(sign_in(watching.address, "dan", "4"), 0);
+    files.write("users", "eve:5\n");
+    until("eve is in", || sign_in(watching.address, "eve", "5") == 0);
+    assert_ne!(sign_in(watching.address, "dan", "4"), 0);
+    watching.stop();
     let to = proxy.origin;
     let basic = "YW5uOjE=";
     let head = format!(

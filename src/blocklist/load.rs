@@ -16,7 +16,7 @@ const LINES_A_SKIPPED_ONE: usize = 100;
 
 /// How files are read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Manner {
+pub(super) struct ReadOptions {
     /// A plain name means the names below it too.
     pub(super) subdomains: bool,
     /// Lines that are not valid are skipped, if they are few.
@@ -108,18 +108,23 @@ impl Blocklists {
     }
 
     /// Adds a file.
-    pub(super) fn read(&mut self, file: &Path, manner: Manner, wrong: &mut LoadError) -> Loaded {
+    pub(super) fn read(
+        &mut self,
+        file: &Path,
+        options: ReadOptions,
+        wrong: &mut LoadError,
+    ) -> Loaded {
         let Some(text) = Text::open(file, wrong) else {
             return Loaded::nothing(file);
         };
         if text.format.is_some_and(Format::has_exceptions) {
             let mut apart = Blocklist::default();
-            let loaded = text.read(&mut apart.list, Some(&mut apart.exceptions), manner, wrong);
+            let loaded = text.read(&mut apart.list, Some(&mut apart.exceptions), options, wrong);
             self.0.push(apart);
             return loaded;
         }
         match self.0.first_mut() {
-            Some(shared) => text.read(&mut shared.list, None, manner, wrong),
+            Some(shared) => text.read(&mut shared.list, None, options, wrong),
             None => Loaded::nothing(file),
         }
     }
@@ -127,9 +132,14 @@ impl Blocklists {
 
 impl List {
     /// Adds a file, which has no exceptions.
-    pub(super) fn read(&mut self, file: &Path, manner: Manner, wrong: &mut LoadError) -> Loaded {
+    pub(super) fn read(
+        &mut self,
+        file: &Path,
+        options: ReadOptions,
+        wrong: &mut LoadError,
+    ) -> Loaded {
         match Text::open(file, wrong) {
-            Some(text) => text.read(self, None, manner, wrong),
+            Some(text) => text.read(self, None, options, wrong),
             None => Loaded::nothing(file),
         }
     }
@@ -185,7 +195,7 @@ impl<'a> Text<'a> {
         &self,
         list: &mut List,
         mut exceptions: Option<&mut List>,
-        manner: Manner,
+        options: ReadOptions,
         wrong: &mut LoadError,
     ) -> Loaded {
         let before = list.index.len();
@@ -199,7 +209,7 @@ impl<'a> Text<'a> {
         format::read_as(format, &self.content, |line, item| match item {
             Item::Entry(text, entry) => {
                 is_named |= !is_word(text, &entry);
-                let entry = match manner.subdomains {
+                let entry = match options.subdomains {
                     true => entry.with_subdomains(),
                     false => entry,
                 };
@@ -219,7 +229,7 @@ impl<'a> Text<'a> {
             file: self.file.to_owned(),
             format: self.format,
             entries,
-            skipped: bad.skipped(self, manner, wrong),
+            skipped: bad.skipped(self, options, wrong),
         }
     }
 }
@@ -249,8 +259,8 @@ impl BadLines {
     }
 
     /// Skips them, where they may be; else they go to `wrong`.
-    fn skipped(self, text: &Text, manner: Manner, wrong: &mut LoadError) -> Option<Skipped> {
-        if !manner.skip_bad_lines {
+    fn skipped(self, text: &Text, options: ReadOptions, wrong: &mut LoadError) -> Option<Skipped> {
+        if !options.skip_bad_lines {
             let more = self.count - self.first.len();
             for (line, error) in self.first {
                 wrong.line(text.file, line, error);

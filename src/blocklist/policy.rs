@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::list::{By, List};
-use super::load::{Blocklists, Loaded, Manner};
+use super::load::{Blocklists, Loaded, ReadOptions};
 use super::own::OwnAddresses;
 use super::ports::Ports;
 use super::private::{self, Private};
@@ -113,20 +113,20 @@ impl Policy {
     pub fn load(sources: &Sources) -> Result<Self, LoadError> {
         let mut wrong = LoadError::default();
         let mut lists = Lists::default();
-        let plain = Manner {
+        let plain = ReadOptions {
             subdomains: false,
             skip_bad_lines: sources.skip_bad_lines,
         };
-        let subdomains = Manner {
+        let subdomains = ReadOptions {
             subdomains: true,
             ..plain
         };
-        for (files, manner) in [
+        for (files, options) in [
             (&sources.block, plain),
             (&sources.block_subdomains, subdomains),
         ] {
             for file in files {
-                let loaded = lists.block.read(file, manner, &mut wrong);
+                let loaded = lists.block.read(file, options, &mut wrong);
                 lists.files.push(loaded);
             }
         }

@@ -99,6 +99,15 @@ pub enum FileError {
 
 impl std::error::Error for LoadError {}
 
+/// The addresses of this host cannot be read.
+impl From<io::Error> for LoadError {
+    fn from(error: io::Error) -> Self {
+        let mut wrong = Self::default();
+        wrong.add(Problem::OwnAddresses(error));
+        wrong
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let mut between = "";

@@ -13,7 +13,7 @@ use super::load::Loaded;
 use super::own::OwnAddresses;
 use super::policy::{Policy, Sources};
 use super::problem::{FileError, LoadError};
-use super::stamp::{Stamps, Watch};
+use super::stamp::{FileWatch, Stamps};
 use crate::sys::clock::realtime_ns;
 
 /// How often files that change while they are read are read again, and how long after.
@@ -31,7 +31,9 @@ const LAST_DECISION: Duration = Duration::from_millis(200);
 pub struct Policies {
     sources: Sources,
     current: ArcSwap<Policy>,
-    /// What the files were when they were last read, well or not. Held while the policy is changed.
+    /// Held while the policy is replaced: of two at once the later one has read the addresses of this host later.
+    replacing: Mutex<()>,
+    /// What the files were when they were last read, well or not. Held while they are read.
     seen: Mutex<Stamps>,
     ok: AtomicU64,
     failed: AtomicU64,
@@ -66,6 +68,7 @@ impl Policies {
         Ok(Self {
             sources,
             current: ArcSwap::from_pointee(policy),
+            replacing: Mutex::new(()),
             seen,
             ok: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -85,14 +88,16 @@ impl Policies {
     /// As for [`Policy::load`]; and unless that is allowed, [`FileError::Empty`] and [`FileError::Shrunk`] for a file that has
     /// lost all or more than half of its entries, as a download that was cut short has. Then the old policy stays in force.
     pub fn reload(&self) -> Result<Vec<Loaded>, LoadError> {
-        let mut seen = self.lock();
-        match self.read(&mut seen) {
-            Ok(policy) => {
-                let files = policy.files().to_vec();
-                self.replace(policy);
+        let mut seen = lock(&self.seen);
+        let reloaded = self.read(&mut seen).and_then(|policy| {
+            let files = policy.files().to_vec();
+            self.replace(Some(policy)).map_err(LoadError::from)?;
+            Ok(files)
+        });
+        match &reloaded {
+            Ok(_) => {
                 self.ok.fetch_add(1, Ordering::Relaxed);
                 self.read_at.store(realtime_ns(), Ordering::Relaxed);
-                Ok(files)
             }
             Err(error) => {
                 let count = match error.is_refusal() {
@@ -100,9 +105,9 @@ impl Policies {
                     false => &self.failed,
                 };
                 count.fetch_add(1, Ordering::Relaxed);
-                Err(error)
             }
         }
+        reloaded
     }
 
     fn read(&self, seen: &mut Stamps) -> Result<Policy, LoadError> {
@@ -124,9 +129,9 @@ impl Policies {
     }
 
     /// Whether a file has changed since it was last read, well or not, and no longer does.
-    pub fn look(&self, watch: &mut Watch) -> bool {
+    pub fn look(&self, watch: &mut FileWatch) -> bool {
         let now = stamps(&self.sources);
-        watch.look(now, &self.lock())
+        watch.look(now, &lock(&self.seen))
     }
 
     /// Asks the kernel again for the addresses of this host, where the policy is about them.
@@ -134,13 +139,10 @@ impl Policies {
     /// # Errors
     /// As for [`OwnAddresses::read`]. Then those known before stay in force.
     pub fn refresh_own_addresses(&self) -> io::Result<()> {
-        if self.sources.deny_private {
-            let _seen = self.lock();
-            let own = OwnAddresses::read()?;
-            let policy = self.current().with_own_addresses(own);
-            self.replace(policy);
+        match self.sources.deny_private {
+            true => self.replace(None),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether the policy is about the addresses of this host.
@@ -148,13 +150,23 @@ impl Policies {
         self.sources.deny_private
     }
 
-    /// Puts a policy in force, and frees the one before once the last decision by it is made.
-    fn replace(&self, policy: Policy) {
-        let old = self.current.swap(Arc::new(policy));
+    /// Puts a policy in force, or the lists of the one before with the addresses that this host has now. Frees the one before
+    /// once the last decision by it is made.
+    fn replace(&self, policy: Option<Policy>) -> io::Result<()> {
+        let old = {
+            let _replacing = lock(&self.replacing);
+            let policy = policy.map_or_else(|| self.current.load_full(), Arc::new);
+            let policy = match self.sources.deny_private {
+                true => Arc::new(policy.with_own_addresses(OwnAddresses::read()?)),
+                false => policy,
+            };
+            self.current.swap(policy)
+        };
         let deadline = Instant::now() + LAST_DECISION;
         while Arc::strong_count(&old) > 1 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
+        Ok(())
     }
 
     /// How often [`Self::reload`] was asked for.
@@ -167,10 +179,11 @@ impl Policies {
             read_at: count(&self.read_at),
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Stamps> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A panic elsewhere leaves neither of the two half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn stamps(sources: &Sources) -> Stamps {

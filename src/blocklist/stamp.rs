@@ -45,11 +45,11 @@ fn stamp(file: &Path) -> Option<Stamp> {
 
 /// Files that are looked at now and then, to follow their changes.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct FileWatch {
     last: Stamps,
 }
 
-impl Watch {
+impl FileWatch {
     /// Whether the files are in another state than when they were `seen`, and in the one of the look before: what is still
     /// being written is not to be read yet.
     pub fn look(&mut self, now: Stamps, seen: &Stamps) -> bool {
@@ -70,7 +70,7 @@ mod tests {
         let now = || Stamps::of([file.as_path()]);
         fs::write(&file, "1\n").unwrap();
         let seen = now();
-        let mut watch = Watch::default();
+        let mut watch = FileWatch::default();
         let mut look = || watch.look(now(), &seen);
         assert!(!look() && !look());
         // Truncated, and written slowly.

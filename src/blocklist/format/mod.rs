@@ -1,4 +1,4 @@
-//! The formats that lists are published in, a file each. [`detect`] tells them apart by their content.
+//! The formats that lists are published in, a file each. [`detect`](mod@detect) tells them apart by their content.
 
 mod adblock;
 pub mod detect;

@@ -25,7 +25,7 @@ fn blocked(policies: &Policies) -> [bool; 2] {
 
 /// Whether a watch sees a change in as many looks as it takes.
 fn changed(policies: &Policies) -> bool {
-    let mut watch = Watch::default();
+    let mut watch = FileWatch::default();
     policies.look(&mut watch);
     policies.look(&mut watch)
 }

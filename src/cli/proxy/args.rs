@@ -181,9 +181,8 @@ pub(super) struct Serve {
     /// Block all that is not the public Internet, and every address of this host
     #[arg(long)]
     pub(super) deny_private: bool,
-    /// A list of exceptions, which --blocklist, --deny-private and --allow do not block; may be given more than once
-    ///
-    /// An excepted name is allowed at every address. An excepted address is allowed unless its name is blocked.
+    /// A list of exceptions, which --blocklist, --deny-private and --allow do not block: names at every address, and addresses unless
+    /// their name is on a blocklist; may be given more than once
     #[arg(long, value_name = "FILE")]
     pub(super) except: Vec<PathBuf>,
     /// Skip the lines of a list that are not valid, with a warning, unless they are more than 1 %

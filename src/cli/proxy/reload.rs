@@ -11,7 +11,7 @@ use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
 use crate::blocklist::load::Loaded;
-use crate::blocklist::stamp::{Stamps, Watch};
+use crate::blocklist::stamp::{FileWatch, Stamps};
 use crate::cli::failure::Failure;
 use crate::protocol::Credentials;
 use crate::proxy::log::Handle;
@@ -84,7 +84,7 @@ impl Files {
     }
 
     fn watch(&self) {
-        let (mut lists, mut auth_file) = (Watch::default(), Watch::default());
+        let (mut lists, mut auth_file) = (FileWatch::default(), FileWatch::default());
         loop {
             thread::sleep(LOOK);
             if self.rules.policies.look(&mut lists) {
