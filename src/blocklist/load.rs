@@ -114,17 +114,17 @@ impl Blocklists {
         options: ReadOptions,
         wrong: &mut LoadError,
     ) -> Loaded {
-        let Some(text) = Text::open(file, wrong) else {
+        let Some(opened) = ListFile::open(file, wrong) else {
             return Loaded::nothing(file);
         };
-        if text.format.is_some_and(Format::has_exceptions) {
+        if opened.format.is_some_and(Format::has_exceptions) {
             let mut apart = Blocklist::default();
-            let loaded = text.read(&mut apart.list, Some(&mut apart.exceptions), options, wrong);
+            let loaded = opened.read(&mut apart.list, Some(&mut apart.exceptions), options, wrong);
             self.0.push(apart);
             return loaded;
         }
         match self.0.first_mut() {
-            Some(shared) => text.read(&mut shared.list, None, options, wrong),
+            Some(shared) => opened.read(&mut shared.list, None, options, wrong),
             None => Loaded::nothing(file),
         }
     }
@@ -138,8 +138,8 @@ impl List {
         options: ReadOptions,
         wrong: &mut LoadError,
     ) -> Loaded {
-        match Text::open(file, wrong) {
-            Some(text) => text.read(self, None, options, wrong),
+        match ListFile::open(file, wrong) {
+            Some(opened) => opened.read(self, None, options, wrong),
             None => Loaded::nothing(file),
         }
     }
@@ -168,13 +168,13 @@ impl Loaded {
 }
 
 /// A file's content.
-struct Text<'a> {
+struct ListFile<'a> {
     file: &'a Path,
     content: Vec<u8>,
     format: Option<Format>,
 }
 
-impl<'a> Text<'a> {
+impl<'a> ListFile<'a> {
     /// Reads it, and tells its format.
     fn open(file: &'a Path, wrong: &mut LoadError) -> Option<Self> {
         let content = fs::read(file).map_err(|error| {
@@ -222,7 +222,8 @@ impl<'a> Text<'a> {
             Item::Bad(error) => bad.add(line, error),
         });
         let entries = list.index.len() - before;
-        if entries > 0 && !is_named && bad.count == 0 {
+        let is_valid = bad.count == 0 || options.skip_bad_lines;
+        if entries > 0 && !is_named && is_valid {
             wrong.file(self.file, FileError::NoDots(entries));
         }
         Loaded {
@@ -259,18 +260,23 @@ impl BadLines {
     }
 
     /// Skips them, where they may be; else they go to `wrong`.
-    fn skipped(self, text: &Text, options: ReadOptions, wrong: &mut LoadError) -> Option<Skipped> {
+    fn skipped(
+        self,
+        file: &ListFile,
+        options: ReadOptions,
+        wrong: &mut LoadError,
+    ) -> Option<Skipped> {
         if !options.skip_bad_lines {
             let more = self.count - self.first.len();
             for (line, error) in self.first {
-                wrong.line(text.file, line, error);
+                wrong.line(file.file, line, error);
             }
             wrong.more_lines(more);
             return None;
         }
         let bad = self.count;
         let (line, error) = self.first.into_iter().next()?;
-        let of = format::lines(&text.content).count();
+        let of = format::lines(&file.content).count();
         if bad * LINES_A_SKIPPED_ONE > of {
             let error = FileError::BadLines {
                 bad,
@@ -278,7 +284,7 @@ impl BadLines {
                 line,
                 error,
             };
-            wrong.file(text.file, error);
+            wrong.file(file.file, error);
             return None;
         }
         Some(Skipped {
