@@ -21,7 +21,7 @@ const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the last decision by an old policy is waited for. It takes microseconds.
-const LAST_DECISION: Duration = Duration::from_millis(200);
+const LAST_DECISION: Duration = Duration::from_secs(1);
 
 /// The policy in force. Shared between threads; each decision is made by one whole policy, the old or the new.
 ///

@@ -1,6 +1,7 @@
 //! What a reload puts in force, and what it refuses.
 
 use std::fs;
+use std::sync::atomic::AtomicBool;
 
 use super::super::policy::Verdict;
 use super::*;
@@ -146,17 +147,20 @@ fn an_empty_list_is_an_error_from_the_start() {
 fn an_old_policy_is_freed_by_who_replaces_it() {
     let (_folder, file, policies) = policies("192.0.2.1\n", false);
     let old = Arc::downgrade(&policies.current());
-    // A decision that is under way meanwhile is waited for.
     let under_way = policies.current();
-    let decides = Duration::from_millis(20);
+    let is_over = AtomicBool::new(false);
+    fs::write(&file, "192.0.2.2\n").unwrap();
     thread::scope(|scope| {
-        scope.spawn(move || {
-            thread::sleep(decides);
-            drop(under_way);
+        // A decision that goes on until the new policy is in force: it is waited for.
+        scope.spawn(|| {
+            let decision = under_way;
+            while blocked(&policies) == [true, false] {
+                thread::yield_now();
+            }
+            is_over.store(true, Ordering::Relaxed);
+            drop(decision);
         });
-        fs::write(&file, "192.0.2.2\n").unwrap();
-        let begun = Instant::now();
         policies.reload().unwrap();
-        assert!(begun.elapsed() >= decides && old.strong_count() == 0);
+        assert!(is_over.load(Ordering::Relaxed) && old.strong_count() == 0);
     });
 }
