@@ -27,22 +27,59 @@ struct Place {
     end: usize,
 }
 
-/// Where an entry stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An entry that decides. Where it stands is only looked up when it is asked for: that is a cache miss or two, and nearly no
+/// decision needs it.
+#[derive(Debug, Clone, Copy)]
 pub struct By<'a> {
-    /// The file, as it was named.
-    pub file: &'a Path,
-    /// The line in it, counted from 1.
-    pub line: usize,
-    /// The entry's text.
-    pub entry: &'a str,
+    list: &'a List,
+    entry: usize,
 }
+
+impl<'a> By<'a> {
+    /// The file, as it was named.
+    pub fn file(self) -> &'a Path {
+        let file = self
+            .place()
+            .and_then(|place| self.list.files.get(place.file as usize));
+        file.map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// The line in it, counted from 1.
+    pub fn line(self) -> usize {
+        self.place().map_or(0, |place| place.line as usize)
+    }
+
+    /// The entry's text.
+    pub fn text(self) -> &'a str {
+        let before = self.entry.checked_sub(1);
+        let before = before.and_then(|before| self.list.places.get(before));
+        let start = before.map_or(0, |before| before.end);
+        let text = self
+            .place()
+            .and_then(|place| self.list.texts.get(start..place.end));
+        text.unwrap_or_default()
+    }
+
+    /// There is one for each entry.
+    fn place(self) -> Option<&'a Place> {
+        self.list.places.get(self.entry)
+    }
+}
+
+/// Whether it is the same entry of the same list.
+impl PartialEq for By<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.list, other.list) && self.entry == other.entry
+    }
+}
+
+impl Eq for By<'_> {}
 
 /// `FILE:LINE (entry)`
 impl fmt::Display for By<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { file, line, entry } = self;
-        write!(f, "{}:{line} ({entry})", file.display())
+        let (file, line, text) = (self.file().display(), self.line(), self.text());
+        write!(f, "{file}:{line} ({text})")
     }
 }
 
@@ -64,17 +101,8 @@ impl List {
         });
     }
 
-    /// Where an entry stands, by its number.
-    pub(super) fn place(&self, entry: usize) -> Option<By<'_>> {
-        let place = self.places.get(entry)?;
-        let before = entry
-            .checked_sub(1)
-            .and_then(|before| self.places.get(before));
-        let start = before.map_or(0, |before| before.end);
-        Some(By {
-            file: self.files.get(place.file as usize)?,
-            line: place.line as usize,
-            entry: self.texts.get(start..place.end)?,
-        })
+    /// An entry, by its number in the index.
+    pub(super) fn entry(&self, entry: usize) -> By<'_> {
+        By { list: self, entry }
     }
 }

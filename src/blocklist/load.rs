@@ -88,11 +88,11 @@ impl fmt::Display for Skipped {
 #[derive(Debug)]
 pub(super) struct Blocklists(Vec<Blocklist>);
 
-/// A list of what is blocked, and its exceptions.
+/// A list of what is blocked, and its exceptions, if it may have any.
 #[derive(Debug, Default)]
 pub(super) struct Blocklist {
     pub(super) list: List,
-    pub(super) exceptions: List,
+    pub(super) exceptions: Option<List>,
 }
 
 impl Default for Blocklists {
@@ -118,9 +118,10 @@ impl Blocklists {
             return Loaded::nothing(file);
         };
         if opened.format.is_some_and(Format::has_exceptions) {
-            let mut apart = Blocklist::default();
-            let loaded = opened.read(&mut apart.list, Some(&mut apart.exceptions), options, wrong);
-            self.0.push(apart);
+            let (mut list, mut exceptions) = (List::default(), List::default());
+            let loaded = opened.read(&mut list, Some(&mut exceptions), options, wrong);
+            let exceptions = Some(exceptions);
+            self.0.push(Blocklist { list, exceptions });
             return loaded;
         }
         match self.0.first_mut() {

@@ -223,8 +223,9 @@ impl Policy {
         let listed = self.lists.block.iter().find_map(|blocklist| {
             let list = &blocklist.list;
             let entry = list.index.name(name, |own| own.overlaps(ports))?;
-            let excepted = permits_name(&blocklist.exceptions, name, ports);
-            excepted.is_none().then(|| list.place(entry))?
+            let exceptions = blocklist.exceptions.as_ref();
+            let excepted = exceptions.and_then(|list| permits_name(list, name, ports));
+            excepted.is_none().then(|| list.entry(entry))
         });
         listed.map(Reason::Listed).map(Verdict::Blocked)
     }
@@ -239,8 +240,9 @@ impl Policy {
             self.lists.block.iter().find_map(|blocklist| {
                 let list = &blocklist.list;
                 let entry = list.index.address(reading, |own| own.overlaps(ports))?;
-                let excepted = permits(&blocklist.exceptions, address, ports);
-                excepted.is_none().then(|| list.place(entry))?
+                let exceptions = blocklist.exceptions.as_ref();
+                let excepted = exceptions.and_then(|list| permits(list, address, ports));
+                excepted.is_none().then(|| list.entry(entry))
             })
         };
         let listed = |reading| listed(reading).map(Reason::Listed);
@@ -265,13 +267,13 @@ impl Policy {
 fn permits(list: &List, address: IpAddr, ports: Ports) -> Option<By<'_>> {
     let suit = |own: Ports| own.covers(ports);
     let entry = list.index.address(canonical(address), suit)?;
-    list.place(entry)
+    Some(list.entry(entry))
 }
 
 /// The entry that permits a name.
 fn permits_name<'a>(list: &'a List, name: &Name, ports: Ports) -> Option<By<'a>> {
     let entry = list.index.name(name, |own| own.covers(ports))?;
-    list.place(entry)
+    Some(list.entry(entry))
 }
 
 #[cfg(test)]

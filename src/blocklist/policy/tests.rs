@@ -41,8 +41,8 @@ fn load_with(
 fn why(policy: &Policy, address: &str, name: Option<&str>) -> String {
     let name = name.map(|name| name.parse::<Name>().unwrap());
     let place = |by: By| {
-        let file = by.file.file_name().unwrap().to_str().unwrap();
-        format!("{file}:{} ({})", by.line, by.entry)
+        let file = by.file().file_name().unwrap().to_str().unwrap();
+        format!("{file}:{} ({})", by.line(), by.text())
     };
     match policy.decide(address.parse().unwrap(), name.as_ref()) {
         Verdict::Allowed => String::new(),
