@@ -1,6 +1,7 @@
 //! The vocabulary of the front ends: what is accepted, what was asked for, and what came of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -101,7 +102,7 @@ pub struct Settings {
     pub max_request: usize,
     /// Who may use it; nobody is asked where this is `None`. A JSON request has no place for a
     /// password, so with credentials it is refused.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<Arc<Credentials>>,
     /// Where every connection goes, whatever it says. [`Settings::accept`] and
     /// [`Settings::credentials`] have no say then.
     pub forward: Option<Destination>,

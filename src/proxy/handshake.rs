@@ -11,11 +11,12 @@
 //! that was decided on, and goes into connect(2) as it is. Several addresses of one name may be tried at once (RFC 8305,
 //! "Happy Eyeballs"): each is known by its address, the first that is connected wins, and the caller closes the others.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::vec;
 
-use super::facts::{Decision, Ending, Known};
+use super::facts::{Decision, Ending, Known, without_mapping};
 use super::resolver::{Answer, Resolved};
 use super::rules::Rules;
 use crate::host::Name;
@@ -84,7 +85,7 @@ impl Handshake {
             untried: Vec::new().into_iter(),
             tried: Vec::new(),
             failure: None,
-            local,
+            local: without_mapping(local),
             known: Known::of(peer),
         }
     }
@@ -287,6 +288,10 @@ impl Handshake {
                 return Next::Hear;
             };
             let step = front.push(bytes);
+            if self.known.user.is_none() {
+                let user = front.user().map(String::from_utf8_lossy);
+                self.known.user = user.map(Cow::into_owned);
+            }
             let said = matches!(step, Step::Say(_));
             match self.follow(step, rules) {
                 Some(next) => return next,

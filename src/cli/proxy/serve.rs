@@ -1,9 +1,9 @@
 //! `bench proxy serve`: the proxy alone.
 
-use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::args::{HeaderArg, ProtocolArg, Serve as Args};
 use super::monitor::Monitor;
@@ -14,7 +14,7 @@ use crate::cli::failure::Failure;
 use crate::cli::interrupt;
 use crate::engine::choice::{Kind, UringSettings};
 use crate::engine::probe::uring;
-use crate::protocol::{Accept, Credentials, Host, Settings};
+use crate::protocol::{Accept, Host, Settings};
 use crate::proxy::log::Log;
 use crate::proxy::options::{Options, Timeouts};
 use crate::proxy::rules::{HeaderVersion, Rules};
@@ -26,7 +26,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let _ = limit::raise_open_files();
     let mut options = options(args)?;
     let mut rules = rules(args)?;
-    reload::say_empty(rules.policies.current().files());
+    reload::warn(rules.policies.current().files());
     let log = args.log.as_deref().map(log::open).transpose()?;
     let handle = log.as_ref().map(Log::handle);
     let monitor = args.metrics.map(Monitor::bind).transpose()?;
@@ -37,7 +37,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|error| cannot_listen(args.listen, "--listen", &error))?;
     let stopper = server.stopper();
     interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;
-    reload::begin(server.rules(), args.watch, handle.clone()).map_err(Failure::undone)?;
+    reload::Files::new(server.rules(), args.auth_file.as_deref())
+        .follow(args.watch, handle.clone())
+        .map_err(Failure::undone)?;
     refuse_itself(args, server.local())?;
     let mut out = voice(args);
     say_listening(server.local(), &mut out)?;
@@ -47,6 +49,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let monitor = monitor
         .map(|monitor| monitor.begin(&server, handle, &mut out))
         .transpose()?;
+    if !args.quiet {
+        reload::print_lists(&server.rules(), &mut out)?;
+    }
     let outcome = server.run();
     drop(monitor);
     if let Some(log) = log {
@@ -72,8 +77,12 @@ fn voice(args: &Args) -> Box<dyn Write> {
 fn rules(args: &Args) -> Result<Rules, Failure> {
     let policies = Policies::load(Sources {
         block: args.blocklist.clone(),
+        block_subdomains: args.blocklist_subdomains.clone(),
         allow: args.allow.clone(),
+        except: args.except.clone(),
         deny_private: args.deny_private,
+        skip_bad_lines: args.skip_bad_lines,
+        allow_empty: args.allow_empty,
     });
     // Each problem is a line, and each line is ours.
     let policies =
@@ -91,12 +100,7 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
 
 fn settings(args: &Args) -> Result<Settings, Failure> {
     let takes = |kind| args.protocol.contains(&kind);
-    let credentials = args.auth_file.as_ref().map(|file| {
-        let text = fs::read_to_string(file)
-            .map_err(|error| Failure::Undone(format!("cannot read {}: {error}", file.display())))?;
-        Credentials::parse(&text)
-            .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
-    });
+    let credentials = args.auth_file.as_deref().map(reload::read_users);
     if credentials.is_some() && args.protocol == [ProtocolArg::Json] {
         return Err(Failure::usage(
             "a JSON request has no place for a password; with --auth-file take --protocol socks5,connect",
@@ -109,7 +113,7 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
             connect: takes(ProtocolArg::Connect),
         },
         max_request: args.max_request,
-        credentials: credentials.transpose()?,
+        credentials: credentials.transpose()?.map(Arc::new),
         forward: args.forward.clone(),
     })
 }
