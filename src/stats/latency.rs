@@ -140,9 +140,26 @@ impl Latency {
 
     /// The value in ns at or below which `percent` of all lie; `None` when there are none. It is the end of a bucket, unless
     /// that is above the largest value.
+    ///
+    /// Values out of range have their place in the order: those below zero are the smallest, and count as 0; where those
+    /// above 60 s are reached, the value is not known.
     pub fn percentile(&self, percent: f64) -> Option<u64> {
-        let end = || self.histogram.value_at_percentile(percent);
-        (self.count() > 0).then(|| end().min(self.max_ns))
+        let recorded = self.count();
+        let OutOfRange { negative, too_long } = self.out_of_range;
+        let end = |percent| self.histogram.value_at_percentile(percent).min(self.max_ns);
+        if recorded == 0 {
+            return None;
+        }
+        if (negative, too_long) == (0, 0) {
+            return Some(end(percent));
+        }
+        let all = recorded.saturating_add(negative).saturating_add(too_long);
+        let rank = ((all as f64 * percent / 100.0).ceil() as u64).clamp(1, all);
+        match rank.checked_sub(negative) {
+            None | Some(0) => Some(0),
+            Some(rank) if rank > recorded => None,
+            Some(rank) => Some(end(rank as f64 / recorded as f64 * 100.0)),
+        }
     }
 
     /// The largest value in ns, exactly; `None` when there is none.
@@ -258,6 +275,17 @@ mod tests {
             }
         );
         assert_eq!(latency.sum_ns(), u128::from(LONGEST_NS));
+    }
+
+    #[test]
+    fn what_is_below_zero_keeps_its_place_in_the_order() {
+        let mut latency = Latency::new();
+        (0..98).for_each(|_| latency.record_between(10, 9));
+        latency.record(5_000);
+        latency.record(LONGEST_NS + 1);
+        assert_eq!(latency.percentile(50.0), Some(0));
+        assert_eq!(latency.percentile(99.0), Some(5_000));
+        assert_eq!(latency.percentile(100.0), None);
     }
 
     proptest! {

@@ -171,5 +171,5 @@ fn figures_of_any_size_fit() {
         latency_from_intended_ns: Some(huge),
         ..sample::measured().run
     });
-    assert!(text.contains("18,446,744,073,709,551,615 below zero are left out"));
+    assert!(text.contains("18,446,744,073,709,551,615 are below zero"));
 }
