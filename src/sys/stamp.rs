@@ -89,8 +89,11 @@ mod tests {
         for stamps in [Stamps::Nanoseconds, Stamps::Software] {
             let receiver = socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
             enable(receiver.as_fd(), stamps).unwrap();
-            // The kernel begins to stamp a little after the first socket asks for it.
-            let stamped = (0..1_000).find_map(|_| {
+            // The kernel begins to stamp a little after the first socket asks for it, on a busy machine some ms later.
+            let deadline = realtime_ns() + 10_000_000_000;
+            let tries = std::iter::repeat_with(std::thread::yield_now);
+            let mut in_time = tries.take_while(|()| realtime_ns() < deadline);
+            let stamped = in_time.find_map(|()| {
                 let before = realtime_ns();
                 receiver
                     .send_to(b"now", receiver.local_addr().unwrap())
