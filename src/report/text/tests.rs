@@ -162,6 +162,7 @@ fn figures_of_any_size_fit() {
         seconds: Some(0.0),
         sent: most,
         lost: Lost {
+            is_unknown: false,
             packets: u64::MAX,
             not_sent: u64::MAX,
             receiver_socket: u64::MAX,
