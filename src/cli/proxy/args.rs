@@ -219,8 +219,9 @@ pub(super) struct Serve {
     #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1)]
     pub(super) threads: usize,
     /// Connections at once, as far as the limit of open files allows; clients beyond are told that the proxy is busy
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 10_000)]
-    pub(super) max_connections: usize,
+    /// [default: 10000]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(super) max_connections: Option<usize>,
     /// Largest JSON request
     #[arg(long, value_name = "BYTES", value_parser = request_size, default_value_t = MAX_REQUEST)]
     pub(super) max_request: usize,

@@ -120,11 +120,12 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
 
 /// What it is to do, if this host can.
 fn options(args: &Args) -> Result<Options, Failure> {
+    let defaults = Options::default();
     let options = Options {
         engine: args.engine.into(),
         forwarding: args.forwarding.into(),
         threads: args.threads,
-        connections: args.max_connections,
+        connections: args.max_connections.unwrap_or(defaults.connections),
         timeouts: Timeouts {
             request: args.request_timeout,
             connect: args.connect_timeout,
@@ -132,7 +133,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
             half_closed: args.half_closed_timeout,
         },
         drain: args.drain_timeout,
-        ..Options::default()
+        ..defaults
     };
     if options.engine == Kind::Uring {
         uring::available(&UringSettings::default())
