@@ -67,8 +67,8 @@ fn file(lines: impl Iterator<Item = impl Display>) -> NamedTempFile {
 fn policy(file: &NamedTempFile, deny_private: bool) -> Policy {
     let sources = Sources {
         block: vec![file.path().to_owned()],
-        allow: Vec::new(),
         deny_private,
+        ..Sources::default()
     };
     Policy::load(&sources).unwrap()
 }

@@ -8,7 +8,8 @@ use std::fmt::Write;
 use std::fs;
 use std::time::Duration;
 
-use common::{Finished, bench};
+use common::filter::Forbidden;
+use common::{Finished, PATIENCE, Running, bench};
 use tempfile::TempDir;
 
 /// A folder with lists, which `bench` is told by their paths.
@@ -54,12 +55,13 @@ fn each_destination_is_told_with_what_blocks_it() {
         "198.51.100.7",
         "a.ads.example:80",
         "ads.example",
+        "xads.example",
         "BAD.example.",
         "localhost",
         "1.1.1.1",
     ];
     let words = [&["@net", "@hosts", "--"][..], &destinations].concat();
-    let finished = lists.check(&words).failed(1, &["8 of 12 destinations"]);
+    let finished = lists.check(&words).failed(1, &["9 of 13 destinations"]);
     let expected = [
         "203.0.113.9 blocked by net:2 (203.0.113.0/24)",
         "203.0.113.9:443 blocked by net:2 (203.0.113.0/24)",
@@ -69,7 +71,8 @@ fn each_destination_is_told_with_what_blocks_it() {
         "198.51.100.7:26 allowed",
         "198.51.100.7 blocked by net:3 (198.51.100.7:25)",
         "a.ads.example:80 blocked by net:4 (*.ads.example)",
-        "ads.example allowed",
+        "ads.example blocked by net:4 (*.ads.example)",
+        "xads.example allowed",
         "BAD.example. blocked by hosts:2 (bad.example)",
         "localhost allowed",
         "1.1.1.1 allowed",
@@ -186,4 +189,130 @@ fn a_long_list_is_read_in_no_time() {
         "{:?}",
         finished.took
     );
+}
+
+#[test]
+fn lists_are_taken_as_they_are_published() {
+    let lists = Lists::new(&[
+        ("wildcard", "*.ads.example\n"),
+        ("squid", ".ads.example\n"),
+        (
+            "hosts",
+            "0.0.0.0 0.0.0.0\n127.0.1.1 myhost\n0.0.0.0 130.211.230.53\n0.0.0.0 ads.example\n",
+        ),
+        (
+            "adblock",
+            "! Title: x\n||ads.example^\n@@||fine.ads.example^\n",
+        ),
+        ("dnsmasq", "address=/ads.example/\nserver=/b.example/\n"),
+        ("unbound", "server:\nlocal-zone: \"ads.example\" refuse\n"),
+        ("ipset", "create x hash:net\nadd x 192.0.2.0/24\n"),
+        (
+            "dshield",
+            "Start\tEnd\tNetblock\n192.0.2.0\t192.0.2.255\t24\t1\tX\n",
+        ),
+    ]);
+    for (list, destination, blocked_by) in [
+        ("@wildcard", "ads.example", "wildcard:1 (*.ads.example)"),
+        ("@wildcard", "a.b.ads.example", "wildcard:1 (*.ads.example)"),
+        ("@wildcard", "example", ""),
+        ("@squid", "ads.example:80", "squid:1 (.ads.example)"),
+        ("@squid", "www.ads.example", "squid:1 (.ads.example)"),
+        ("@hosts", "130.211.230.53", "hosts:3 (130.211.230.53)"),
+        ("@hosts", "ads.example", "hosts:4 (ads.example)"),
+        ("@hosts", "www.ads.example", ""),
+        ("@hosts", "myhost", ""),
+        ("@hosts", "127.0.1.1", ""),
+        ("@adblock", "www.ads.example", "adblock:2 (||ads.example^)"),
+        ("@adblock", "fine.ads.example", ""),
+        ("@dnsmasq", "www.ads.example", "dnsmasq:1 (ads.example)"),
+        ("@dnsmasq", "b.example", "dnsmasq:2 (b.example)"),
+        ("@unbound", "www.ads.example", "unbound:2 (ads.example)"),
+        ("@ipset", "192.0.2.9", "ipset:2 (192.0.2.0/24)"),
+        ("@dshield", "192.0.2.9", "dshield:2 (192.0.2.0/24)"),
+    ] {
+        let finished = lists.check(&[list, "--", destination]);
+        let expected = match blocked_by {
+            "" => format!("{destination} allowed\n"),
+            by => format!("{destination} blocked by {by}\n"),
+        };
+        assert_eq!(finished.stdout, expected, "{}", finished.stderr);
+    }
+    let finished = lists.check(&["--blocklist-subdomains", "@hosts", "--", "www.ads.example"]);
+    finished.failed(1, &["the destination is blocked"]);
+}
+
+#[test]
+fn a_list_in_another_format_is_refused_in_a_sentence() {
+    let lists = Lists::new(&[
+        (
+            "rpz",
+            "$TTL 60\n@ SOA a. b. 1 2 3 4 5\nads.example CNAME .\n",
+        ),
+        (
+            "iptables",
+            "*filter\n-A INPUT -s 192.0.2.1/32 -j DROP\nCOMMIT\n",
+        ),
+        ("csv", "\"seen\",\"ip\"\n\"2024\",\"192.0.2.1\"\n"),
+        (
+            "json",
+            "{\n \"prefixes\": [\n {\"ip_prefix\": \"192.0.2.0/24\"}\n ]\n}\n",
+        ),
+        ("html", "<!DOCTYPE html>\n<title>Not Found</title>\n"),
+        ("words", "password\n123456a\n"),
+    ]);
+    for (list, words) in [
+        (
+            "@rpz",
+            "rpz: it looks like a DNS zone file, perhaps a response policy zone (RPZ), which is not supported; supported are",
+        ),
+        (
+            "@iptables",
+            "iptables: it looks like the output of iptables-save",
+        ),
+        (
+            "@csv",
+            "csv: it looks like a table of comma-separated values (CSV)",
+        ),
+        ("@json", "json: it looks like a JSON document"),
+        ("@html", "html: it looks like a web page"),
+        ("@words", "words: none of its 2 names has a dot"),
+    ] {
+        let finished = lists.check(&[list, "--", "1.1.1.1"]).failed(3, &[words]);
+        assert_eq!(finished.stdout, "");
+    }
+    let numbers = Lists::new(&[("asn", "ads.example\nAS64496 # Example\n")]);
+    let finished = numbers.check(&["@asn", "--", "as64496"]);
+    finished.failed(
+        3,
+        &["asn:2: \"AS64496\" is the number of an autonomous system"],
+    );
+}
+
+#[test]
+fn where_the_addresses_of_this_host_cannot_be_read_nothing_is_decided() {
+    let netlink = Forbidden {
+        call: libc::SYS_socket,
+        argument: Some((0, libc::AF_NETLINK as u32)),
+        errno: libc::EAFNOSUPPORT,
+    };
+    if !netlink.can_be_had() {
+        return;
+    }
+    let under = |args: &[&str]| Running::new(netlink.bench(args)).wait(PATIENCE);
+    let finished = under(&["blocklist", "check", "--deny-private", "--", "1.1.1.1"]);
+    finished.failed(
+        3,
+        &["addresses of this host", "--deny-private", "AF_NETLINK"],
+    );
+    let lists = Lists::new(&[("list", "192.0.2.1\n")]);
+    let list = lists.0.path().join("list");
+    under(&[
+        "blocklist",
+        "check",
+        list.to_str().unwrap(),
+        "--",
+        "1.1.1.1",
+    ])
+    .done();
 }

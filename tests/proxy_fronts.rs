@@ -466,15 +466,14 @@ fn lists_are_read_anew_and_a_broken_one_leaves_the_old_in_force(engine: Engine) 
     assert_eq!(&heard, b"RESPONSE || still");
     drop(kept);
 
-    fs::write(list.path(), "").unwrap();
-    proxy.program.signal("HUP");
-    until(|| answer(&proxy) == b"RESPONSE || x");
     proxy.program.signal("TERM");
     let finished = proxy.program.wait(NOTICED);
     assert_eq!(finished.code, Some(0));
-    for words in ["now in force: ", "an empty list"] {
-        assert!(finished.stderr.contains(words), "{}", finished.stderr);
-    }
+    assert!(
+        finished.stderr.contains("now in force: "),
+        "{}",
+        finished.stderr
+    );
 }
 
 #[track_caller]

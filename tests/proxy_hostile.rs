@@ -399,6 +399,11 @@ fn few_files_are_few_connections_and_the_others_are_told_so_at_once(engine: Engi
     assert!(took < AT_ONCE, "{took:?}");
     drop(clients);
     until("there is room", || proxy.reply(origin) == 0);
+    let mut asked = Proxy::limited(engine, 128, "--max-connections 100");
+    let sentence = asked
+        .program
+        .line(|line| line.contains("connections at once"));
+    assert!(sentence.contains(" and not 100: "), "{sentence}");
 }
 
 fn silent_clients_over_the_limit_make_way_for_each_other(engine: Engine) {

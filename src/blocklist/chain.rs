@@ -1,9 +1,7 @@
-//! The entries about one thing, which differ in their ports.
+//! The entries about one thing, which differ in their scope: their ports, and for a name whether the names below it are meant.
 //!
 //! The first one listed stands where the thing is found, and it leads to the last of the others, which lead back to the
 //! second. So nearly always there is one step to take, and adding one more is one step too.
-
-use super::ports::Ports;
 
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
@@ -12,34 +10,40 @@ const NONE: u32 = u32::MAX;
 /// make loading a list of nothing but ports quadratic.
 const LOOKED_AT: usize = 16;
 
-/// An entry about some thing.
+/// An entry about some thing. `S` is its scope.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Link {
+pub(super) struct Link<S> {
     entry: u32,
-    ports: Ports,
+    scope: S,
     /// Where among the [`Others`] the one listed before is; from the first one, the last.
     next: u32,
 }
 
-impl Link {
+impl<S> Link<S> {
     /// An entry, the first about its thing. Entries are numbered below 2^32: that many would fill 100 GB before.
-    pub(super) fn new(entry: usize, ports: Ports) -> Self {
+    pub(super) fn new(entry: usize, scope: S) -> Self {
         Self {
             entry: u32::try_from(entry).unwrap_or(NONE),
-            ports,
+            scope,
             next: NONE,
         }
     }
 }
 
 /// All links but the first ones.
-#[derive(Debug, Default)]
-pub(super) struct Others(Vec<Link>);
+#[derive(Debug)]
+pub(super) struct Others<S>(Vec<Link<S>>);
 
-impl Others {
-    /// Adds an entry behind a first one, unless an earlier one is about all its ports: then it can answer nothing.
-    pub(super) fn add(&mut self, first: &mut Link, new: Link) {
-        let covers = |link: &Link| link.ports.covers(new.ports);
+impl<S> Default for Others<S> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<S: Copy> Others<S> {
+    /// Adds an entry behind a first one, unless the scope of an earlier one covers its scope: then it can answer nothing.
+    pub(super) fn add(&mut self, first: &mut Link<S>, new: Link<S>, covers: impl Fn(S, S) -> bool) {
+        let covers = |link: &Link<S>| covers(link.scope, new.scope);
         if covers(first) || self.back(first).take(LOOKED_AT).any(covers) {
             return;
         }
@@ -48,33 +52,34 @@ impl Others {
         self.0.push(Link { next, ..new });
     }
 
-    /// The earliest entry whose ports suit.
-    pub(super) fn earliest(&self, first: &Link, suit: impl Fn(Ports) -> bool) -> Option<usize> {
-        let suits = |link: &&Link| suit(link.ports);
+    /// The earliest entry whose scope suits.
+    pub(super) fn earliest(&self, first: &Link<S>, suit: impl Fn(S) -> bool) -> Option<usize> {
+        let suits = |link: &&Link<S>| suit(link.scope);
         let found = Some(first).filter(suits);
         let found = found.or_else(|| self.back(first).filter(suits).last());
         found.map(|link| link.entry as usize)
     }
 
     /// The others behind a first one, from the last.
-    fn back(&self, first: &Link) -> impl Iterator<Item = &Link> {
-        let at = |link: &Link| self.0.get(link.next as usize);
+    fn back(&self, first: &Link<S>) -> impl Iterator<Item = &Link<S>> {
+        let at = |link: &Link<S>| self.0.get(link.next as usize);
         std::iter::successors(at(first), move |link| at(link))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ports::Ports;
     use super::*;
 
-    fn chain(ports: &[&str]) -> (Link, Others) {
+    fn chain(ports: &[&str]) -> (Link<Ports>, Others<Ports>) {
         let mut others = Others::default();
         let mut links = ports
             .iter()
             .enumerate()
             .map(|(number, text)| Link::new(number, Ports::parse(text).unwrap()));
         let mut first = links.next().unwrap();
-        links.for_each(|link| others.add(&mut first, link));
+        links.for_each(|link| others.add(&mut first, link, Ports::covers));
         (first, others)
     }
 

@@ -33,6 +33,18 @@ pub enum EntryError {
     /// A range of ports the wrong way round.
     #[error("the ports {0} end before they begin; write the lower one first")]
     Ports(String),
+    /// The number of an autonomous system.
+    #[error("{0} is the number of an autonomous system, not a host; write its networks")]
+    AsNumber(String),
+    /// A digest in hexadecimal.
+    #[error("{0} is a hash of {1} digits, not a host; remove the line")]
+    Hash(String, usize),
+    /// A word that heads a column.
+    #[error("{0} is the title of a column, not a host; remove the line")]
+    Title(String),
+    /// A URL.
+    #[error("{0} is a URL; write its host alone")]
+    Url(String),
 }
 
 /// What an entry names. Addresses are kept as a range, which a network is too.
@@ -44,8 +56,8 @@ pub enum Subject {
     V6(Ipv6Addr, Ipv6Addr),
     /// A name.
     Name(Name),
-    /// All names in a domain, however deep, but not the domain's own.
-    Below(Name),
+    /// A domain's own name and all names below it, however deep.
+    Domain(Name),
 }
 
 impl Subject {
@@ -76,7 +88,9 @@ impl Subject {
     pub fn names(&self, name: &Name) -> bool {
         match self {
             Self::Name(own) => own == name,
-            Self::Below(domain) => name.domains().any(|above| above == domain.as_str()),
+            Self::Domain(domain) => {
+                domain == name || name.domains().any(|above| above == domain.as_str())
+            }
             Self::V4(..) | Self::V6(..) => false,
         }
     }
@@ -92,12 +106,18 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Reads an address, a network, a range, a name or `*.` and a domain, each with `:` and a port or a range of ports
-    /// if only those are meant. An IPv6 entry with ports is in brackets: `[2001:db8::/32]:25`.
+    /// Reads an address, a network, a range, a name, or a domain as `*.name` or `.name`, each with `:` and a port or a range
+    /// of ports if only those are meant. An IPv6 entry with ports is in brackets: `[2001:db8::/32]:25`.
+    ///
+    /// A word without any dot that is an AS number, a hash or the title of a column is refused. Such a name can be written
+    /// with a dot at its end.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, EntryError> {
+        if text.contains("://") {
+            return Err(EntryError::Url(shown(text)));
+        }
         let authority = Authority::split(text)?;
         let subject = match addresses(authority.host)? {
             Some(addresses) => addresses,
@@ -105,6 +125,15 @@ impl Entry {
         };
         let ports = authority.port.map_or(Ok(Ports::ALL), Ports::parse)?;
         Ok(Self { subject, ports })
+    }
+
+    /// The same entry, with the names below it where it is a name.
+    pub fn with_subdomains(self) -> Self {
+        let subject = match self.subject {
+            Subject::Name(name) => Subject::Domain(name),
+            subject => subject,
+        };
+        Self { subject, ..self }
     }
 }
 
@@ -117,15 +146,78 @@ impl From<Subject> for Entry {
 }
 
 fn names(authority: &Authority) -> Result<Subject, EntryError> {
-    match authority.host.strip_prefix("*.") {
-        Some(domain) if !authority.bracketed => return Ok(Subject::Below(domain.parse()?)),
-        _ => {}
+    if let Some(domain) = domain(authority.host)
+        && !authority.bracketed
+    {
+        return Ok(Subject::Domain(domain.parse()?));
     }
+    not_a_host(authority.host)?;
     match authority.host()? {
         Host::Name(name) => Ok(Subject::Name(name)),
         // Whatever is an address has been taken for one.
         Host::Ip(address) => Subject::range(address, address)
             .ok_or_else(|| EntryError::Backwards(shown(authority.host))),
+    }
+}
+
+/// What follows `*.` or `.`.
+pub(super) fn domain(text: &str) -> Option<&str> {
+    text.strip_prefix("*.").or_else(|| text.strip_prefix('.'))
+}
+
+/// Hexadecimal digits of the digests that lists of malware have: MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512.
+const DIGESTS: [usize; 6] = [32, 40, 56, 64, 96, 128];
+
+/// Titles of the column that a list of hosts may be cut from. Beside them every word with `_` in it is taken for one.
+const TITLES: [&str; 28] = [
+    "address",
+    "addresses",
+    "asn",
+    "cidr",
+    "dest",
+    "destination",
+    "domain",
+    "domains",
+    "fqdn",
+    "hash",
+    "host",
+    "hostname",
+    "hostnames",
+    "hosts",
+    "indicator",
+    "ioc",
+    "ip",
+    "ips",
+    "ipv4",
+    "ipv6",
+    "md5",
+    "netblock",
+    "network",
+    "prefix",
+    "sha1",
+    "sha256",
+    "subnet",
+    "url",
+];
+
+/// Refuses a word that is a valid name of one label, and that lists have for other reasons.
+fn not_a_host(text: &str) -> Result<(), EntryError> {
+    if text.contains('.') {
+        return Ok(());
+    }
+    let all = |text: &str, is: fn(&u8) -> bool| !text.is_empty() && text.bytes().all(|b| is(&b));
+    let number = match text.split_at_checked(2) {
+        Some((start, number)) if start.eq_ignore_ascii_case("as") => number,
+        _ => "",
+    };
+    if all(number, u8::is_ascii_digit) {
+        Err(EntryError::AsNumber(shown(text)))
+    } else if DIGESTS.contains(&text.len()) && all(text, u8::is_ascii_hexdigit) {
+        Err(EntryError::Hash(shown(text), text.len()))
+    } else if text.contains('_') || TITLES.iter().any(|title| text.eq_ignore_ascii_case(title)) {
+        Err(EntryError::Title(shown(text)))
+    } else {
+        Ok(())
     }
 }
 
@@ -151,6 +243,11 @@ fn addresses(text: &str) -> Result<Option<Subject>, EntryError> {
         // A name may begin like this: 192.0.2.1-static.example.
         _ => Ok(None),
     }
+}
+
+/// The addresses from a first to a last one; none where the two are not that.
+pub fn range(first: &str, last: &str) -> Option<Subject> {
+    Subject::range(first.parse().ok()?, last.parse().ok()?)
 }
 
 /// Reads an address or a network, and nothing else.
@@ -239,7 +336,23 @@ mod tests {
                 Subject::Name(name("example.com")),
                 Some("443"),
             ),
-            ("*.Example.com", Subject::Below(name("example.com")), None),
+            ("*.Example.com", Subject::Domain(name("example.com")), None),
+            (".Example.com.", Subject::Domain(name("example.com")), None),
+            (".zip:443", Subject::Domain(name("zip")), Some("443")),
+            ("localhost", Subject::Name(name("localhost")), None),
+            ("as1234.", Subject::Name(name("as1234")), None),
+            (
+                "as1234.example",
+                Subject::Name(name("as1234.example")),
+                None,
+            ),
+            ("asx", Subject::Name(name("asx")), None),
+            ("as", Subject::Name(name("as")), None),
+            (
+                "_dmarc.example",
+                Subject::Name(name("_dmarc.example")),
+                None,
+            ),
             (
                 "192.0.2.1-static.example",
                 Subject::Name(name("192.0.2.1-static.example")),
@@ -274,6 +387,25 @@ mod tests {
             ("*.*.example", "in it"),
             ("a.*.example", "in it"),
             ("*.", "is empty"),
+            (".", "is empty"),
+            ("..example", "not a name"),
+            (".*.example", "in it"),
+            ("AS1234", "\"AS1234\" is the number of an autonomous system"),
+            ("as0", "autonomous system"),
+            ("AS1234:80", "autonomous system"),
+            ("d41d8cd98f00b204e9800998ecf8427e", "a hash of 32 digits"),
+            (
+                "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709",
+                "a hash of 40 digits",
+            ),
+            (
+                "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                "a hash of 64 digits",
+            ),
+            ("IP", "the title of a column"),
+            ("first_seen_utc", "the title of a column"),
+            ("http://evil.example/x", "is a URL"),
+            ("https://192.0.2.1:8080", "is a URL"),
             ("*.1", "number"),
             ("fe80::1%eth0", "zone"),
             ("192.0.2.1:", "not a port"),

@@ -1,7 +1,7 @@
 //! The entries of some lists, and which of them matches.
 //!
-//! Ranges are cut into prefixes, for `networks`. Names are in hash maps, and every domain above a name
-//! is looked up for `*.domain`. Of several entries that match, the answer is the narrowest, and of those about the
+//! Ranges are cut into prefixes, for `networks`. Names are in a hash map, and every domain above a name
+//! is looked up in it for `*.domain`. Of several entries that match, the answer is the narrowest, and of those about the
 //! same, the first listed (`chain`). Looking up allocates nothing.
 
 use std::collections::HashMap;
@@ -20,17 +20,29 @@ use crate::host::Name;
 #[derive(Debug, Default)]
 pub struct Index {
     entries: usize,
-    v4: Networks<u32, Link>,
-    v6: Networks<u128, Link>,
-    names: Names,
-    below: Names,
-    /// How many labels the names of `below` have: bit 2 stands for `example.com`.
+    v4: Networks<u32, Link<Ports>>,
+    v6: Networks<u128, Link<Ports>>,
+    other_addresses: Others<Ports>,
+    /// Hashed with a random seed, so that no list can be written whose names collide.
+    names: HashMap<Box<str>, Link<Named>, RandomState>,
+    other_names: Others<Named>,
+    /// How many labels the domains have whose subdomains are meant: bit 2 stands for `*.example.com`.
     depths: u128,
-    others: Others,
 }
 
-/// Hashed with a random seed: nobody can write a list whose names collide, and who asks for a name adds none.
-type Names = HashMap<Box<str>, Link, RandomState>;
+/// The scope of a name's entry.
+#[derive(Debug, Clone, Copy)]
+struct Named {
+    ports: Ports,
+    /// The names below it are meant too.
+    below: bool,
+}
+
+impl Named {
+    fn covers(self, other: Self) -> bool {
+        (self.below || !other.below) && self.ports.covers(other.ports)
+    }
+}
 
 impl Index {
     /// Adds an entry, and gives its number.
@@ -38,29 +50,40 @@ impl Index {
         let number = self.entries;
         self.entries += 1;
         let new = Link::new(number, entry.ports);
-        let others = &mut self.others;
+        let others = &mut self.other_addresses;
         match entry.subject {
             Subject::V4(first, last) => {
                 for network in Ipv4Subnets::new(first, last, 0) {
                     let (bits, length) = (network.addr().to_bits(), network.prefix_len());
-                    self.v4
-                        .put(bits, length, new, |first| others.add(first, new));
+                    self.v4.put(bits, length, new, |first| {
+                        others.add(first, new, Ports::covers)
+                    });
                 }
             }
             Subject::V6(first, last) => {
                 for network in Ipv6Subnets::new(first, last, 0) {
                     let (bits, length) = (network.addr().to_bits(), network.prefix_len());
-                    self.v6
-                        .put(bits, length, new, |first| others.add(first, new));
+                    self.v6.put(bits, length, new, |first| {
+                        others.add(first, new, Ports::covers)
+                    });
                 }
             }
-            Subject::Name(name) => put(&mut self.names, &name, new, others),
-            Subject::Below(name) => {
+            Subject::Name(name) => self.insert_name(number, &name, entry.ports, false),
+            Subject::Domain(name) => {
                 self.depths |= depth(name.labels());
-                put(&mut self.below, &name, new, others);
+                self.insert_name(number, &name, entry.ports, true);
             }
         }
         number
+    }
+
+    fn insert_name(&mut self, number: usize, name: &Name, ports: Ports, below: bool) {
+        let new = Link::new(number, Named { ports, below });
+        let others = &mut self.other_names;
+        let entry = self.names.entry(name.as_str().into());
+        entry
+            .and_modify(|first| others.add(first, new, Named::covers))
+            .or_insert(new);
     }
 
     /// How many entries there are.
@@ -75,7 +98,7 @@ impl Index {
 
     /// The entry about this address whose ports suit.
     pub fn address(&self, address: IpAddr, suit: impl Fn(Ports) -> bool) -> Option<usize> {
-        let pick = |first: &Link| self.others.earliest(first, &suit);
+        let pick = |first: &Link<Ports>| self.other_addresses.earliest(first, &suit);
         match address {
             IpAddr::V4(address) => self.v4.narrowest(address.to_bits(), pick),
             IpAddr::V6(address) => self.v6.narrowest(address.to_bits(), pick),
@@ -86,24 +109,20 @@ impl Index {
     ///
     /// Only domains as deep as some that are listed are looked up: names of a hundred labels take no longer than others.
     pub fn name(&self, name: &Name, suit: impl Fn(Ports) -> bool) -> Option<usize> {
-        let pick = |first: &Link| self.others.earliest(first, &suit);
-        let own = self.names.get(name.as_str()).and_then(pick);
+        let others = &self.other_names;
+        let own = self.names.get(name.as_str());
+        let own = own.and_then(|first| others.earliest(first, |own| suit(own.ports)));
         if own.is_some() || self.depths == 0 {
             return own;
         }
+        let above =
+            |first: &Link<Named>| others.earliest(first, |above| above.below && suit(above.ports));
         let labels = (1..name.labels()).rev();
         let mut domains = labels
             .zip(name.domains())
             .filter(|(labels, _)| self.depths & depth(*labels) != 0);
-        domains.find_map(|(_, domain)| self.below.get(domain).and_then(pick))
+        domains.find_map(|(_, domain)| self.names.get(domain).and_then(above))
     }
-}
-
-fn put(names: &mut Names, name: &Name, new: Link, others: &mut Others) {
-    let entry = names.entry(name.as_str().into());
-    entry
-        .and_modify(|first| others.add(first, new))
-        .or_insert(new);
 }
 
 /// The bit of a number of labels. A name has at most 127.
@@ -140,7 +159,7 @@ mod tests {
             range,
             network,
             name().prop_map(Subject::Name),
-            name().prop_map(Subject::Below),
+            name().prop_map(Subject::Domain),
         ]
     }
 
@@ -215,6 +234,7 @@ mod tests {
         };
         assert_eq!(named("a.b.example", 80), Some(6));
         assert_eq!(named("a.b.example", 81), Some(5));
-        assert_eq!(named("b.example", 80), Some(4));
+        assert_eq!(named("b.example", 80), Some(5));
+        assert_eq!(named("example", 80), Some(4));
     }
 }

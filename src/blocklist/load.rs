@@ -1,51 +1,26 @@
-//! Reading the files of a list: all of them, or an account of what is wrong.
+//! Reading the files of lists: what each turned out to be, or an account of what is wrong.
 
 use std::fmt;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
-
+use super::entry::{Entry, Subject};
+use super::format::detect::detect;
 use super::format::{self, Format, Item, LineError};
-use super::index::Index;
+use super::list::List;
+use super::problem::{FileError, LoadError, Problem};
+use crate::host::error::shown;
 
-/// Bad lines that are told one by one.
-const TOLD: usize = 10;
+/// Of so many lines one may be skipped.
+const LINES_A_SKIPPED_ONE: usize = 100;
 
-/// The entries of some files, and where each stands.
-#[derive(Debug, Default)]
-pub struct List {
-    pub(super) index: Index,
-    files: Vec<PathBuf>,
-    /// By the entry's number.
-    places: Vec<Place>,
-}
-
-#[derive(Debug)]
-struct Place {
-    file: usize,
-    line: usize,
-    text: Box<str>,
-}
-
-/// Where an entry stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct By<'a> {
-    /// The file, as it was named.
-    pub file: &'a Path,
-    /// The line in it, counted from 1.
-    pub line: usize,
-    /// The entry's text.
-    pub entry: &'a str,
-}
-
-/// `FILE:LINE (entry)`
-impl fmt::Display for By<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { file, line, entry } = self;
-        write!(f, "{}:{line} ({entry})", file.display())
-    }
+/// How files are read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ReadOptions {
+    /// A plain name means the names below it too.
+    pub(super) subdomains: bool,
+    /// Lines that are not valid are skipped, if they are few.
+    pub(super) skip_bad_lines: bool,
 }
 
 /// What a file turned out to be.
@@ -55,11 +30,26 @@ pub struct Loaded {
     pub file: PathBuf,
     /// Its format; none where it has only comments, or nothing.
     pub format: Option<Format>,
-    /// Entries in it.
+    /// Entries in it, exceptions not counted.
     pub entries: usize,
+    /// Lines that were skipped because they are not valid.
+    pub skipped: Option<Skipped>,
 }
 
-/// One sentence about it.
+/// Lines that were skipped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// How many.
+    pub bad: usize,
+    /// Of how many, comments and blank lines not counted.
+    pub of: usize,
+    /// The first of them, counted from 1.
+    pub line: usize,
+    /// What is wrong with that.
+    pub error: LineError,
+}
+
+/// `FILE: 3 entries (hosts)`
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let file = self.file.display();
@@ -77,110 +67,232 @@ impl fmt::Display for Loaded {
     }
 }
 
-/// Why lists are not loaded: everything that is wrong with them, a line each.
-#[derive(Debug, Default)]
-pub struct LoadError {
-    problems: Vec<Problem>,
-    /// Bad lines beside those.
-    more: usize,
-}
-
-/// One thing that is wrong.
-#[derive(Debug, Error)]
-pub enum Problem {
-    /// The file cannot be read.
-    #[error("cannot read {}: {error}", file.display())]
-    Unreadable {
-        /// The file, as it was named.
-        file: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// A line says nothing that its format knows.
-    #[error("{}:{line}: {error}", file.display())]
-    Line {
-        /// The file, as it was named.
-        file: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong.
-        error: LineError,
-    },
-}
-
-impl std::error::Error for LoadError {}
-
-impl fmt::Display for LoadError {
+/// One sentence for a warning.
+impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let mut between = "";
-        for problem in &self.problems {
-            write!(f, "{between}{problem}")?;
-            between = "\n";
-        }
-        match self.more {
-            0 => Ok(()),
-            1 => write!(f, "\nand 1 more bad line"),
-            more => write!(f, "\nand {more} more bad lines"),
-        }
+        let Self {
+            bad,
+            of,
+            line,
+            error,
+        } = self;
+        write!(
+            f,
+            "skipped {bad} of {of} lines, the first is line {line}: {error}"
+        )
     }
 }
 
-impl LoadError {
-    fn line(&mut self, file: &Path, line: usize, error: LineError) {
-        if self.problems.len() < TOLD {
-            let file = file.to_owned();
-            self.problems.push(Problem::Line { file, line, error });
-        } else {
-            self.more += 1;
-        }
+/// Lists of what is blocked. The first one has most files; one that has exceptions from its own entries is apart, since these
+/// lift nothing that another file blocks.
+#[derive(Debug)]
+pub(super) struct Blocklists(Vec<Blocklist>);
+
+/// A list of what is blocked, and its exceptions, if it may have any.
+#[derive(Debug, Default)]
+pub(super) struct Blocklist {
+    pub(super) list: List,
+    pub(super) exceptions: Option<List>,
+}
+
+impl Default for Blocklists {
+    fn default() -> Self {
+        Self(vec![Blocklist::default()])
+    }
+}
+
+impl Blocklists {
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Blocklist> {
+        self.0.iter()
     }
 
-    /// Done, if nothing is wrong.
-    pub(super) fn or<T>(self, done: T) -> Result<T, Self> {
-        if self.problems.is_empty() {
-            Ok(done)
-        } else {
-            Err(self)
+    /// Adds a file.
+    pub(super) fn read(
+        &mut self,
+        file: &Path,
+        options: ReadOptions,
+        wrong: &mut LoadError,
+    ) -> Loaded {
+        let Some(opened) = ListFile::open(file, wrong) else {
+            return Loaded::nothing(file);
+        };
+        if opened.format.is_some_and(Format::has_exceptions) {
+            let (mut list, mut exceptions) = (List::default(), List::default());
+            let loaded = opened.read(&mut list, Some(&mut exceptions), options, wrong);
+            let exceptions = Some(exceptions);
+            self.0.push(Blocklist { list, exceptions });
+            return loaded;
+        }
+        match self.0.first_mut() {
+            Some(shared) => opened.read(&mut shared.list, None, options, wrong),
+            None => Loaded::nothing(file),
         }
     }
 }
 
 impl List {
-    /// Adds a file's entries. What is wrong goes to `wrong`; then the list is of no use.
-    pub(super) fn read(&mut self, file: &Path, wrong: &mut LoadError) -> Loaded {
-        let before = self.places.len();
-        let content = fs::read(file).unwrap_or_else(|error| {
-            let file = file.to_owned();
-            wrong.problems.push(Problem::Unreadable { file, error });
-            Vec::new()
-        });
-        let number = self.files.len();
-        self.files.push(file.to_owned());
-        let format = format::read(&content, |line, item| match item {
-            Item::Entry(text, entry) => {
-                self.index.insert(entry);
-                self.places.push(Place {
-                    file: number,
-                    line,
-                    text: text.into(),
-                });
-            }
-            Item::Bad(error) => wrong.line(file, line, error),
-        });
-        Loaded {
+    /// Adds a file, which has no exceptions.
+    pub(super) fn read(
+        &mut self,
+        file: &Path,
+        options: ReadOptions,
+        wrong: &mut LoadError,
+    ) -> Loaded {
+        match ListFile::open(file, wrong) {
+            Some(opened) => opened.read(self, None, options, wrong),
+            None => Loaded::nothing(file),
+        }
+    }
+}
+
+impl Loaded {
+    /// What may be a slip, a sentence each.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let empty = (self.entries == 0).then(|| self.to_string());
+        let file = self.file.display();
+        let skipped = self
+            .skipped
+            .as_ref()
+            .map(|skipped| format!("{file}: {skipped}"));
+        empty.into_iter().chain(skipped)
+    }
+
+    fn nothing(file: &Path) -> Self {
+        Self {
             file: file.to_owned(),
-            format,
-            entries: self.places.len() - before,
+            format: None,
+            entries: 0,
+            skipped: None,
+        }
+    }
+}
+
+/// A file's content.
+struct ListFile<'a> {
+    file: &'a Path,
+    content: Vec<u8>,
+    format: Option<Format>,
+}
+
+impl<'a> ListFile<'a> {
+    /// Reads it, and tells its format.
+    fn open(file: &'a Path, wrong: &mut LoadError) -> Option<Self> {
+        let content = fs::read(file).map_err(|error| {
+            let file = file.to_owned();
+            wrong.add(Problem::Unreadable { file, error });
+        });
+        let content = content.ok()?;
+        let format = detect(&content).map_err(|foreign| wrong.file(file, foreign));
+        Some(Self {
+            file,
+            format: format.ok()?,
+            content,
+        })
+    }
+
+    /// Adds its entries to a list, and what they except to another.
+    fn read(
+        &self,
+        list: &mut List,
+        mut exceptions: Option<&mut List>,
+        options: ReadOptions,
+        wrong: &mut LoadError,
+    ) -> Loaded {
+        let before = list.index.len();
+        let mut bad = BadLines::default();
+        let mut is_named = false;
+        list.begin(self.file);
+        if let Some(exceptions) = &mut exceptions {
+            exceptions.begin(self.file);
+        }
+        let format = self.format.unwrap_or(Format::Lines);
+        format::read_as(format, &self.content, |line, item| match item {
+            Item::Entry(text, entry) => {
+                is_named |= !is_word(text, &entry);
+                let entry = match options.subdomains {
+                    true => entry.with_subdomains(),
+                    false => entry,
+                };
+                list.add(line, text, entry);
+            }
+            Item::Exception(text, entry) => match &mut exceptions {
+                Some(exceptions) => exceptions.add(line, text, entry),
+                None => bad.add(line, LineError::Exception(shown(text))),
+            },
+            Item::Bad(error) => bad.add(line, error),
+        });
+        let entries = list.index.len() - before;
+        let is_valid = bad.count == 0 || options.skip_bad_lines;
+        if entries > 0 && !is_named && is_valid {
+            wrong.file(self.file, FileError::NoDots(entries));
+        }
+        Loaded {
+            file: self.file.to_owned(),
+            format: self.format,
+            entries,
+            skipped: bad.skipped(self, options, wrong),
+        }
+    }
+}
+
+/// Whether it may be a word of any kind: neither a known name nor marked as a name by a dot.
+fn is_word(text: &str, entry: &Entry) -> bool {
+    match &entry.subject {
+        Subject::Name(name) => !text.contains('.') && name.as_str() != "localhost",
+        _ => false,
+    }
+}
+
+/// The lines of a file that are not valid.
+#[derive(Default)]
+struct BadLines {
+    count: usize,
+    /// The first of them: more are not reported.
+    first: Vec<(usize, LineError)>,
+}
+
+impl BadLines {
+    fn add(&mut self, line: usize, error: LineError) {
+        self.count += 1;
+        if self.first.len() < LoadError::REPORTED {
+            self.first.push((line, error));
         }
     }
 
-    /// Where an entry stands, by its number.
-    pub(super) fn place(&self, entry: usize) -> Option<By<'_>> {
-        let place = self.places.get(entry)?;
-        Some(By {
-            file: self.files.get(place.file)?,
-            line: place.line,
-            entry: &place.text,
+    /// Skips them, where they may be; else they go to `wrong`.
+    fn skipped(
+        self,
+        file: &ListFile,
+        options: ReadOptions,
+        wrong: &mut LoadError,
+    ) -> Option<Skipped> {
+        if !options.skip_bad_lines {
+            let more = self.count - self.first.len();
+            for (line, error) in self.first {
+                wrong.line(file.file, line, error);
+            }
+            wrong.more_lines(more);
+            return None;
+        }
+        let bad = self.count;
+        let (line, error) = self.first.into_iter().next()?;
+        let of = format::lines(&file.content).count();
+        if bad * LINES_A_SKIPPED_ONE > of {
+            let error = FileError::BadLines {
+                bad,
+                of,
+                line,
+                error,
+            };
+            wrong.file(file.file, error);
+            return None;
+        }
+        Some(Skipped {
+            bad,
+            of,
+            line,
+            error,
         })
     }
 }

@@ -9,19 +9,24 @@
 //!   one, and what stands for "unspecified".
 //! - [`entry`] is a line's worth of a list, [`ports`] what part of a host it is about, [`format`](mod@format)
 //!   the file formats, each recognised by its content.
-//! - [`index`] finds the entries that match, with `networks` for addresses and `chain` for ports; [`private`] are the networks of `--deny-private`.
-//! - [`policy`] puts the lists together, [`load`] reads their files, [`reload`] swaps them while others decide.
-//!   [`target`] is what a dry run asks about.
+//! - [`index`] finds the entries that match, with `networks` for addresses and `chain` for ports; [`list`] knows where each stands.
+//!   [`private`] are the networks of `--deny-private`, to which it adds this host's [`own`] addresses.
+//! - [`policy`] puts the lists together and says what wins over what, [`load`] reads their files, [`problem`] is what may be wrong
+//!   with them, [`reload`] swaps them while others decide, told by their [`stamp`] that they changed. [`target`] is what a dry run asks about.
 
 mod chain;
 pub mod entry;
 pub mod format;
 pub mod index;
+pub mod list;
 pub mod load;
 mod networks;
+pub mod own;
 pub mod policy;
 pub mod ports;
 pub mod private;
+pub mod problem;
 pub mod readings;
 pub mod reload;
+pub mod stamp;
 pub mod target;

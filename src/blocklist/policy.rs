@@ -1,12 +1,25 @@
 //! The decision on one destination.
+//!
+//! What wins over what, the first that applies:
+//!
+//! 1. an exception (`--except`) for the name: the destination is allowed, at whichever address;
+//! 2. a blocklist that has the name: blocked;
+//! 3. an exception for the address: allowed;
+//! 4. a blocklist that has the address, or a network that `--deny-private` is about: blocked;
+//! 5. allow lists (`--allow`) that have neither the name nor the address: blocked;
+//! 6. allowed.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::load::{By, List, LoadError, Loaded};
+use super::list::{By, List};
+use super::load::{Blocklists, Loaded, ReadOptions};
+use super::own::OwnAddresses;
 use super::ports::Ports;
 use super::private::{self, Private};
+use super::problem::{LoadError, Problem};
 use super::readings::{canonical, is_plain, readings};
 use super::target::Target;
 use crate::host::{Host, Name};
@@ -16,25 +29,42 @@ use crate::host::{Host, Name};
 pub struct Sources {
     /// Lists of what is refused.
     pub block: Vec<PathBuf>,
+    /// The same, where a plain name means the names below it too.
+    pub block_subdomains: Vec<PathBuf>,
     /// Lists of the only things that are not. None: everything. They can be empty, and then nothing is allowed.
     pub allow: Vec<PathBuf>,
-    /// Refuse everything that is not the public Internet, see [`private`].
+    /// Lists of what is allowed although any of the others, or `deny_private`, is against it.
+    pub except: Vec<PathBuf>,
+    /// Refuse everything that is not the public Internet, see [`private`], and the addresses of this host.
     pub deny_private: bool,
+    /// Skip lines that are not valid, up to 1 % of a file.
+    pub skip_bad_lines: bool,
+    /// A list may be empty, and lose most of its entries when it is read again. [`Policy::load`] does not ask for this.
+    pub allow_empty: bool,
 }
 
 impl Sources {
-    /// All files, as they are read.
+    /// All files, in the order they are read in.
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.block.iter().chain(&self.allow)
+        let blocked = self.block.iter().chain(&self.block_subdomains);
+        blocked.chain(&self.allow).chain(&self.except)
     }
 }
 
 /// What may be connected to. It does not change; [`reload`](super::reload) swaps it for another.
 #[derive(Debug, Default)]
 pub struct Policy {
-    block: List,
+    lists: Arc<Lists>,
+    /// With `--deny-private`.
+    own: Option<OwnAddresses>,
+}
+
+/// All that is listed.
+#[derive(Debug, Default)]
+struct Lists {
+    block: Blocklists,
     allow: Option<List>,
-    deny_private: bool,
+    except: Option<List>,
     files: Vec<Loaded>,
 }
 
@@ -43,6 +73,8 @@ pub struct Policy {
 pub enum Verdict<'a> {
     /// Connect to it.
     Allowed,
+    /// Connect to it, whatever else is listed: by this entry of `--except`.
+    Excepted(By<'a>),
     /// Do not.
     Blocked(Reason<'a>),
 }
@@ -54,6 +86,8 @@ pub enum Reason<'a> {
     Listed(By<'a>),
     /// It is in a network that is not public.
     Private(&'static Private),
+    /// It is an address of this host.
+    Own(IpAddr),
     /// Only what is on the allow lists may be connected to, and this is not.
     NotAllowed,
 }
@@ -64,38 +98,69 @@ impl fmt::Display for Reason<'_> {
         match self {
             Self::Listed(by) => by.fmt(f),
             Self::Private(network) => write!(f, "--deny-private ({network})"),
+            Self::Own(address) => write!(f, "--deny-private ({address}, an address of this host)"),
             Self::NotAllowed => write!(f, "--allow (not on the list)"),
         }
     }
 }
 
 impl Policy {
-    /// Reads all lists anew.
+    /// Reads all lists.
     ///
     /// # Errors
     /// Every file that cannot be read and the first bad lines. Then there is no policy at all: half a list
     /// would let through what the other half blocks.
     pub fn load(sources: &Sources) -> Result<Self, LoadError> {
         let mut wrong = LoadError::default();
-        let mut files = Vec::new();
-        let mut load = |paths: &[PathBuf]| {
-            let mut list = List::default();
-            files.extend(paths.iter().map(|file| list.read(file, &mut wrong)));
-            list
+        let mut lists = Lists::default();
+        let plain = ReadOptions {
+            subdomains: false,
+            skip_bad_lines: sources.skip_bad_lines,
         };
-        let block = load(&sources.block);
-        let allow = (!sources.allow.is_empty()).then(|| load(&sources.allow));
+        let subdomains = ReadOptions {
+            subdomains: true,
+            ..plain
+        };
+        for (files, options) in [
+            (&sources.block, plain),
+            (&sources.block_subdomains, subdomains),
+        ] {
+            for file in files {
+                let loaded = lists.block.read(file, options, &mut wrong);
+                lists.files.push(loaded);
+            }
+        }
+        let mut read = |files: &[PathBuf]| {
+            let mut list = List::default();
+            for file in files {
+                lists.files.push(list.read(file, plain, &mut wrong));
+            }
+            (!files.is_empty()).then_some(list)
+        };
+        lists.allow = read(&sources.allow);
+        lists.except = read(&sources.except);
+        let own = sources.deny_private.then(OwnAddresses::read);
+        let own = own.transpose().unwrap_or_else(|error| {
+            wrong.add(Problem::OwnAddresses(error));
+            None
+        });
         wrong.or(Self {
-            block,
-            allow,
-            deny_private: sources.deny_private,
-            files,
+            lists: Arc::new(lists),
+            own,
         })
+    }
+
+    /// The same lists, where these are the addresses of this host.
+    pub fn with_own_addresses(&self, own: OwnAddresses) -> Self {
+        Self {
+            lists: Arc::clone(&self.lists),
+            own: Some(own),
+        }
     }
 
     /// The files it was made from, in their order.
     pub fn files(&self) -> &[Loaded] {
-        &self.files
+        &self.lists.files
     }
 
     /// The decision that counts: on the very address that is about to be given to connect(2), and the name
@@ -107,66 +172,108 @@ impl Policy {
     /// What is certain of a name before it is resolved: whether a blocklist has it. Saves a query, and proves nothing
     /// more; an allow list may have its addresses.
     pub fn decide_name(&self, name: &Name, port: u16) -> Verdict<'_> {
-        self.blocked_name(name, Ports::one(port))
-            .map_or(Verdict::Allowed, Verdict::Blocked)
+        let ports = Ports::one(port);
+        self.judge_name(name, ports).unwrap_or(Verdict::Allowed)
     }
 
     /// What is decided on a destination as it is written, for a dry run: nothing is resolved. Without a port,
     /// it is blocked where any of its ports is.
     pub fn check(&self, target: &Target) -> Verdict<'_> {
-        let ports = target.port.map_or(Ports::ALL, Ports::one);
-        match &target.host {
+        let judge = |ports| match &target.host {
             Host::Ip(address) => self.judge(Some(*address), None, ports),
             Host::Name(name) => self.judge(None, Some(name), ports),
-        }
+        };
+        let Some(port) = target.port else {
+            let all = judge(Ports::ALL);
+            // Each port that is blocked may be excepted by another entry.
+            let mut each = (1..=u16::MAX).map(|port| judge(Ports::one(port)));
+            return match all {
+                Verdict::Blocked(_) => each
+                    .find(|verdict| matches!(verdict, Verdict::Blocked(_)))
+                    .unwrap_or_else(|| judge(Ports::one(1))),
+                _ => all,
+            };
+        };
+        judge(Ports::one(port))
     }
 
     fn judge(&self, address: Option<IpAddr>, name: Option<&Name>, ports: Ports) -> Verdict<'_> {
-        let by_name = || name.and_then(|name| self.blocked_name(name, ports));
-        let by_address = || address.and_then(|address| self.blocked_address(address, ports));
-        let not_allowed = || {
-            let list = self.allow.as_ref()?;
-            (!Self::allows(list, address, name, ports)).then_some(Reason::NotAllowed)
+        if let Some(verdict) = name.and_then(|name| self.judge_name(name, ports)) {
+            return verdict;
+        }
+        if let Some(verdict) = address.and_then(|address| self.judge_address(address, ports)) {
+            return verdict;
+        }
+        let is_allowed = |list: &List| {
+            name.is_some_and(|name| permits_name(list, name, ports).is_some())
+                || address.is_some_and(|address| permits(list, address, ports).is_some())
         };
-        by_name()
-            .or_else(by_address)
-            .or_else(not_allowed)
-            .map_or(Verdict::Allowed, Verdict::Blocked)
+        match &self.lists.allow {
+            Some(list) if !is_allowed(list) => Verdict::Blocked(Reason::NotAllowed),
+            _ => Verdict::Allowed,
+        }
     }
 
-    fn blocked_name(&self, name: &Name, ports: Ports) -> Option<Reason<'_>> {
-        let entry = self.block.index.name(name, |own| own.overlaps(ports))?;
-        self.block.place(entry).map(Reason::Listed)
+    /// What is decided by the name alone.
+    fn judge_name(&self, name: &Name, ports: Ports) -> Option<Verdict<'_>> {
+        let except = self.lists.except.as_ref();
+        if let Some(by) = except.and_then(|list| permits_name(list, name, ports)) {
+            return Some(Verdict::Excepted(by));
+        }
+        let listed = self.lists.block.iter().find_map(|blocklist| {
+            let list = &blocklist.list;
+            let entry = list.index.name(name, |own| own.overlaps(ports))?;
+            let exceptions = blocklist.exceptions.as_ref();
+            let excepted = exceptions.and_then(|list| permits_name(list, name, ports));
+            excepted.is_none().then(|| list.entry(entry))
+        });
+        listed.map(Reason::Listed).map(Verdict::Blocked)
     }
 
-    /// Everything that the address may reach counts.
-    fn blocked_address(&self, address: IpAddr, ports: Ports) -> Option<Reason<'_>> {
-        let listed = |address| {
-            let index = &self.block.index;
-            let entry = index.address(address, |own| own.overlaps(ports))?;
-            self.block.place(entry).map(Reason::Listed)
+    /// What is decided by the address alone. Everything that it may reach counts.
+    fn judge_address(&self, address: IpAddr, ports: Ports) -> Option<Verdict<'_>> {
+        let except = self.lists.except.as_ref();
+        if let Some(by) = except.and_then(|list| permits(list, address, ports)) {
+            return Some(Verdict::Excepted(by));
+        }
+        let listed = |reading| {
+            self.lists.block.iter().find_map(|blocklist| {
+                let list = &blocklist.list;
+                let entry = list.index.address(reading, |own| own.overlaps(ports))?;
+                let exceptions = blocklist.exceptions.as_ref();
+                let excepted = exceptions.and_then(|list| permits(list, address, ports));
+                excepted.is_none().then(|| list.entry(entry))
+            })
         };
-        let private = |address| {
-            let network = self.deny_private.then(|| private::network(address))?;
-            network.map(Reason::Private)
+        let listed = |reading| listed(reading).map(Reason::Listed);
+        let private = |reading| {
+            let own = self.own.as_ref()?;
+            let network = private::network(reading).map(Reason::Private);
+            network.or_else(|| own.has(reading).then_some(Reason::Own(reading)))
         };
         // Nearly every address has one reading: no need to go through all forms to find that out.
-        if is_plain(address) {
-            return listed(address).or_else(|| private(address));
-        }
-        let listed = readings(address).find_map(listed);
-        if listed.is_some() || !self.deny_private {
-            return listed;
-        }
-        readings(address).find_map(private)
+        let reason = if is_plain(address) {
+            listed(address).or_else(|| private(address))
+        } else {
+            let found = readings(address).find_map(listed);
+            found.or_else(|| readings(address).find_map(private))
+        };
+        reason.map(Verdict::Blocked)
     }
+}
 
-    /// Here only the address itself counts, and all ports must be allowed: to carry an allowed address is no permission.
-    fn allows(list: &List, address: Option<IpAddr>, name: Option<&Name>, ports: Ports) -> bool {
-        let suit = |own: Ports| own.covers(ports);
-        name.is_some_and(|name| list.index.name(name, suit).is_some())
-            || address.is_some_and(|address| list.index.address(canonical(address), suit).is_some())
-    }
+/// The entry that permits an address. Here only the address itself counts, and all ports must be permitted: to carry a
+/// permitted address is no permission.
+fn permits(list: &List, address: IpAddr, ports: Ports) -> Option<By<'_>> {
+    let suit = |own: Ports| own.covers(ports);
+    let entry = list.index.address(canonical(address), suit)?;
+    Some(list.entry(entry))
+}
+
+/// The entry that permits a name.
+fn permits_name<'a>(list: &'a List, name: &Name, ports: Ports) -> Option<By<'a>> {
+    let entry = list.index.name(name, |own| own.covers(ports))?;
+    Some(list.entry(entry))
 }
 
 #[cfg(test)]

@@ -1,36 +1,55 @@
-//! A policy that is read anew while others decide by it.
+//! A policy that is read again while others decide by it.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::load::{LoadError, Loaded};
+use arc_swap::{ArcSwap, Guard};
+
+use super::load::Loaded;
+use super::own::OwnAddresses;
 use super::policy::{Policy, Sources};
+use super::problem::{FileError, LoadError};
+use super::stamp::{FileWatch, Stamps};
 use crate::sys::clock::realtime_ns;
+
+/// How often files that change while they are read are read again, and how long after.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the last decision by an old policy is waited for. It takes microseconds.
+const LAST_DECISION: Duration = Duration::from_secs(1);
 
 /// The policy in force. Shared between threads; each decision is made by one whole policy, the old or the new.
 ///
-/// A lock around a pointer is enough: it is held for as long as counting a reference takes, once a connection.
+/// Whoever decides takes no lock and never frees a policy: a million entries take a tenth of a second to free. Policies
+/// are made and freed by the thread that reloads them.
 #[derive(Debug)]
 pub struct Policies {
     sources: Sources,
-    current: RwLock<Arc<Policy>>,
-    /// What the files were when they were last read, well or not.
-    seen: Mutex<Vec<Option<Stamp>>>,
+    current: ArcSwap<Policy>,
+    /// Held while the policy is replaced: of two at once the later one has read the addresses of this host later.
+    replacing: Mutex<()>,
+    /// What the files were when they were last read, well or not. Held while they are read.
+    seen: Mutex<Stamps>,
     ok: AtomicU64,
     failed: AtomicU64,
+    refused: AtomicU64,
     read_at: AtomicU64,
 }
 
-/// How often lists were read anew.
+/// How often lists were read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reloads {
     /// Times that it went well.
     pub ok: u64,
-    /// Times that the old ones stayed in force.
+    /// Times that the old ones stayed in force because the new ones could not be read.
     pub failed: u64,
+    /// Times that the old ones stayed in force because a new one is empty, or lost most of its entries.
+    pub refused: u64,
     /// When those in force were read, in ns since 1970.
     pub read_at: u64,
 }
@@ -39,145 +58,175 @@ impl Policies {
     /// Reads all lists.
     ///
     /// # Errors
-    /// As for [`Policy::load`].
+    /// As for [`Policy::load`], and [`FileError::Empty`] for each file without entries unless that is allowed.
     pub fn load(sources: Sources) -> Result<Self, LoadError> {
         let seen = Mutex::new(stamps(&sources));
-        let current = RwLock::new(Arc::new(Policy::load(&sources)?));
+        let policy = Policy::load(&sources)?;
+        if !sources.allow_empty {
+            refuse_empty(policy.files())?;
+        }
         Ok(Self {
             sources,
-            current,
+            current: ArcSwap::from_pointee(policy),
+            replacing: Mutex::new(()),
             seen,
             ok: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             read_at: AtomicU64::new(realtime_ns()),
         })
     }
 
-    /// The policy to decide by. Ask again for every connection.
-    pub fn current(&self) -> Arc<Policy> {
-        let current = self.current.read();
-        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+    /// The policy to decide by. To be asked for anew for every decision, and not kept.
+    pub fn current(&self) -> Guard<Arc<Policy>> {
+        self.current.load()
     }
 
-    /// Reads all lists anew, and puts the new policy in force at once and as a whole. Tells what each file turned out to
-    /// be: an emptied list is in force too.
+    /// Reads all lists again, and puts the new policy in force at once and as a whole. Returns what each file turned out to be.
     ///
     /// # Errors
-    /// As for [`Policy::load`]. Then the old policy stays in force.
+    /// As for [`Policy::load`]; and unless that is allowed, [`FileError::Empty`] and [`FileError::Shrunk`] for a file that has
+    /// lost all or more than half of its entries, as a download that was cut short has. Then the old policy stays in force.
     pub fn reload(&self) -> Result<Vec<Loaded>, LoadError> {
-        // Before the files are read: a change in between is seen again. Held on, so that of two reloads at
-        // once the one that read last has the last word.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = stamps(&self.sources);
-        let policy = Policy::load(&self.sources).inspect_err(|_| {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-        })?;
-        let files = policy.files().to_vec();
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
-        self.ok.fetch_add(1, Ordering::Relaxed);
-        self.read_at.store(realtime_ns(), Ordering::Relaxed);
-        Ok(files)
+        let mut seen = lock(&self.seen);
+        let reloaded = self.read(&mut seen).and_then(|policy| {
+            let files = policy.files().to_vec();
+            self.replace(Some(policy)).map_err(LoadError::from)?;
+            Ok(files)
+        });
+        match &reloaded {
+            Ok(_) => {
+                self.ok.fetch_add(1, Ordering::Relaxed);
+                self.read_at.store(realtime_ns(), Ordering::Relaxed);
+            }
+            Err(error) => {
+                let count = match error.is_refusal() {
+                    true => &self.refused,
+                    false => &self.failed,
+                };
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        reloaded
+    }
+
+    fn read(&self, seen: &mut Stamps) -> Result<Policy, LoadError> {
+        for _ in 0..ATTEMPTS {
+            *seen = stamps(&self.sources);
+            let policy = Policy::load(&self.sources);
+            if *seen == stamps(&self.sources) {
+                let policy = policy?;
+                if !self.sources.allow_empty {
+                    let current = self.current();
+                    refuse_shrunk(current.files(), policy.files())?;
+                }
+                return Ok(policy);
+            }
+            thread::sleep(PAUSE);
+        }
+        // Seen as it was before it changed, so that who watches reads it again.
+        Err(changing(seen, &self.sources))
+    }
+
+    /// Whether a file has changed since it was last read, well or not, and no longer does.
+    pub fn look(&self, watch: &mut FileWatch) -> bool {
+        let now = stamps(&self.sources);
+        watch.look(now, &lock(&self.seen))
+    }
+
+    /// Asks the kernel again for the addresses of this host, where the policy is about them.
+    ///
+    /// # Errors
+    /// As for [`OwnAddresses::read`]. Then those known before stay in force.
+    pub fn refresh_own_addresses(&self) -> io::Result<()> {
+        match self.sources.deny_private {
+            true => self.replace(None),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the policy is about the addresses of this host.
+    pub fn has_own_addresses(&self) -> bool {
+        self.sources.deny_private
+    }
+
+    /// Puts a policy in force, or the lists of the one before with the addresses that this host has now. Frees the one before
+    /// once the last decision by it is made.
+    fn replace(&self, policy: Option<Policy>) -> io::Result<()> {
+        let old = {
+            let _replacing = lock(&self.replacing);
+            let policy = policy.map_or_else(|| self.current.load_full(), Arc::new);
+            let policy = match self.sources.deny_private {
+                true => Arc::new(policy.with_own_addresses(OwnAddresses::read()?)),
+                false => policy,
+            };
+            self.current.swap(policy)
+        };
+        let deadline = Instant::now() + LAST_DECISION;
+        while Arc::strong_count(&old) > 1 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// How often [`Self::reload`] was asked for.
     pub fn reloads(&self) -> Reloads {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Reloads {
-            ok: self.ok.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            read_at: self.read_at.load(Ordering::Relaxed),
+            ok: count(&self.ok),
+            failed: count(&self.failed),
+            refused: count(&self.refused),
+            read_at: count(&self.read_at),
         }
     }
+}
 
-    /// Whether any file is another than when it was last read, well or not: to be asked now and then to follow changes.
-    /// A file that was replaced is seen by its inode, one that was written to by its size or time.
-    pub fn changed(&self) -> bool {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen != stamps(&self.sources)
+/// A panic elsewhere leaves neither of the two half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn stamps(sources: &Sources) -> Stamps {
+    Stamps::of(sources.files().map(PathBuf::as_path))
+}
+
+fn refuse_empty(files: &[Loaded]) -> Result<(), LoadError> {
+    let mut wrong = LoadError::default();
+    for file in files.iter().filter(|file| file.entries == 0) {
+        wrong.file(&file.file, FileError::Empty);
     }
+    wrong.or(())
 }
 
-/// What tells one state of a file from another.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
+/// The files are those of before, in the same order.
+fn refuse_shrunk(before: &[Loaded], after: &[Loaded]) -> Result<(), LoadError> {
+    let mut wrong = LoadError::default();
+    for (
+        Loaded {
+            entries: before, ..
+        },
+        file,
+    ) in before.iter().zip(after)
+    {
+        let (before, after) = (*before, file.entries);
+        if before > 0 && after == 0 {
+            wrong.file(&file.file, FileError::Empty);
+        } else if 2 * after < before {
+            wrong.file(&file.file, FileError::Shrunk { before, after });
+        }
+    }
+    wrong.or(())
 }
 
-fn stamps(sources: &Sources) -> Vec<Option<Stamp>> {
-    sources.files().map(|file| stamp(file)).collect()
-}
-
-/// None for a file that is not there.
-fn stamp(file: &Path) -> Option<Stamp> {
-    let facts = fs::metadata(file).ok()?;
-    Some(Stamp {
-        device: facts.dev(),
-        inode: facts.ino(),
-        size: facts.size(),
-        // The time of the last change cannot be set back, unlike that of the last write.
-        changed: (facts.ctime(), facts.ctime_nsec()),
-    })
+fn changing(seen: &Stamps, sources: &Sources) -> LoadError {
+    let mut wrong = LoadError::default();
+    let differing: Vec<_> = seen.differing(&stamps(sources)).collect();
+    let files = sources.files().enumerate();
+    for (_, file) in files.filter(|(number, _)| differing.contains(number)) {
+        wrong.file(file, FileError::Changing);
+    }
+    wrong
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::super::policy::Verdict;
-    use super::*;
-
-    #[test]
-    fn a_broken_list_leaves_the_old_one_in_force_and_an_emptied_one_applies() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("list");
-        let one = "192.0.2.1:80".parse().unwrap();
-        let two = "192.0.2.2:80".parse().unwrap();
-        let blocked = |policies: &Policies| {
-            let policy = policies.current();
-            [one, two].map(|address| policy.decide(address, None) != Verdict::Allowed)
-        };
-        fs::write(&file, "192.0.2.1\n").unwrap();
-        let policies = Policies::load(Sources {
-            block: vec![file.clone()],
-            ..Sources::default()
-        })
-        .unwrap();
-        let held = policies.current();
-        let first_read = policies.reloads().read_at;
-        assert_eq!(blocked(&policies), [true, false]);
-        assert!(!policies.changed());
-
-        fs::write(&file, "192.0.2.2\n192.0.2\n").unwrap();
-        assert!(policies.changed());
-        let error = policies.reload().unwrap_err().to_string();
-        assert!(
-            error.starts_with(&format!("{}:2: ", file.display())),
-            "{error}"
-        );
-        assert_eq!(blocked(&policies), [true, false]);
-        assert!(
-            !policies.changed(),
-            "a broken list is not read over and over"
-        );
-
-        fs::write(&file, "192.0.2.2\n").unwrap();
-        assert_eq!(policies.reload().unwrap()[0].entries, 1);
-        assert_eq!(blocked(&policies), [false, true]);
-
-        fs::remove_file(&file).unwrap();
-        assert!(policies.changed());
-        assert!(policies.reload().is_err());
-        assert_eq!(blocked(&policies), [false, true]);
-
-        fs::write(&file, "").unwrap();
-        assert_eq!(policies.reload().unwrap()[0].entries, 0);
-        assert_eq!(blocked(&policies), [false, false]);
-        let reloads = policies.reloads();
-        assert_eq!((reloads.ok, reloads.failed), (2, 2));
-        assert!(reloads.read_at > first_read);
-        // Who still holds the first policy decides by it.
-        assert_ne!(held.decide(one, None), Verdict::Allowed);
-    }
-}
+mod tests;

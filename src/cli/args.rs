@@ -269,25 +269,39 @@ pub(super) struct Serve {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Blocklist {
-    /// Tell which entry, if any, blocks each DEST; exit with 1 if one is blocked
+    /// Print which entry, if any, blocks or excepts each DEST; exit with 1 if one is blocked
     ///
-    /// Files may have an entry a line with # or ; before comments (FireHOL, Spamhaus DROP, ipsum), be Spamhaus JSON lines,
-    /// hosts files, P2P or DAT ranges. Entries are addresses, networks, ranges, names and *.domain, each
-    /// with :PORT or :PORT-PORT if only those are meant.
+    /// The format of a file is told by its content: an entry a line with # or ; before comments (FireHOL, Spamhaus DROP, ipsum,
+    /// dnscrypt-proxy, Squid), Spamhaus JSON lines, hosts, adblock (||name^), dnsmasq, unbound local-zone, ipset save, DShield, P2P or
+    /// DAT ranges. Entries are addresses, networks, ranges, names, and *.name or .name for a name and all below it, each with
+    /// :PORT or :PORT-PORT if only those are meant.
+    ///
+    /// The first of these that applies decides: --except has the name; a blocklist has the name; --except has the address; a blocklist
+    /// or --deny-private has the address; --allow has neither.
     Check(Check),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
     /// Lists of what is blocked
-    #[arg(value_name = "FILE", required_unless_present_any = ["allow", "deny_private"])]
+    #[arg(value_name = "FILE", required_unless_present_any = ["blocklist_subdomains", "allow", "deny_private"])]
     pub(super) files: Vec<PathBuf>,
-    /// A list of the only things that are allowed; may be given more than once
+    /// A blocklist in which a plain name also covers all names below it; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub(super) blocklist_subdomains: Vec<PathBuf>,
+    /// Block everything that is on no such list; may be given more than once
     #[arg(long, value_name = "FILE")]
     pub(super) allow: Vec<PathBuf>,
-    /// Block everything that is not the public Internet: private, loopback, link-local, documentation, multicast, ...
+    /// Block all that is not the public Internet (private, loopback, link-local, documentation, multicast, ...), and every
+    /// address of this host
     #[arg(long)]
     pub(super) deny_private: bool,
+    /// A list of exceptions, which the others do not block; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub(super) except: Vec<PathBuf>,
+    /// Skip the lines of a list that are not valid, with a warning, unless they are more than 1 %
+    #[arg(long)]
+    pub(super) skip_bad_lines: bool,
     /// ADDR, ADDR:PORT, [V6]:PORT, NAME or NAME:PORT; names are not resolved, so their addresses are not looked at. Without
     /// a port: blocked where any port is
     #[arg(value_name = "DEST", last = true, required = true)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hint::black_box;
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 
 /// Most bytes of a user and of a password (RFC 1929, section 2).
@@ -22,11 +23,13 @@ pub enum CredentialsError {
     Empty,
 }
 
-/// Users and their passwords.
-#[derive(Clone, PartialEq, Eq)]
+/// Users and their passwords. They can be replaced while others look them up.
 pub struct Credentials {
-    users: Vec<(Vec<u8>, Vec<u8>)>,
+    users: ArcSwap<Users>,
 }
+
+/// Each with the password.
+type Users = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl Credentials {
     /// Reads a list of users: a line `USER:PASSWORD` each. A user has no colon, a password may; blank lines and
@@ -35,7 +38,7 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError`], with the number of the line.
     pub fn parse(text: &str) -> Result<Self, CredentialsError> {
-        let mut users: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut users = Users::new();
         for (line, number) in text.lines().zip(1..) {
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
@@ -55,13 +58,30 @@ impl Credentials {
         if users.is_empty() {
             return Err(CredentialsError::Empty);
         }
-        Ok(Self { users })
+        Ok(Self {
+            users: ArcSwap::from_pointee(users),
+        })
+    }
+
+    /// From now on these are the users. One who is not among them is unknown, also in the middle of a request.
+    pub fn replace(&self, new: Self) {
+        self.users.store(new.users.into_inner());
+    }
+
+    /// How many users there are.
+    pub fn len(&self) -> usize {
+        self.users.load().len()
+    }
+
+    /// Whether there are none, which [`Self::parse`] refuses.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Whether `user` has this `password`. Takes as long for any answer: every user is compared, to the last byte.
     pub fn allow(&self, user: &[u8], password: &[u8]) -> bool {
         let mut found = false;
-        for (known, secret) in &self.users {
+        for (known, secret) in self.users.load().iter() {
             found |= black_box(same(known, user) & same(secret, password));
         }
         found
@@ -71,7 +91,7 @@ impl Credentials {
 /// Only how many: passwords stay out of logs.
 impl fmt::Debug for Credentials {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Credentials({} users)", self.users.len())
+        write!(out, "Credentials({} users)", self.len())
     }
 }
 
@@ -123,7 +143,7 @@ mod tests {
             ("# nobody", CredentialsError::Empty),
             ("", CredentialsError::Empty),
         ] {
-            assert_eq!(Credentials::parse(text), Err(error), "{text}");
+            assert_eq!(Credentials::parse(text).err(), Some(error), "{text}");
         }
     }
 
@@ -136,6 +156,15 @@ mod tests {
         assert!(!users.allow(word.as_bytes(), other.as_bytes()));
         assert!(!users.allow(other.as_bytes(), word.as_bytes()));
         assert!(!users.allow(word.as_bytes(), format!("{word}x").as_bytes()));
+    }
+
+    #[test]
+    fn users_can_be_replaced() {
+        let users = Credentials::parse("ann:1\nbob:2").unwrap();
+        users.replace(Credentials::parse("ann:3").unwrap());
+        let allows = |user: &str, password: &str| users.allow(user.as_bytes(), password.as_bytes());
+        assert!(allows("ann", "3") && !allows("ann", "1") && !allows("bob", "2"));
+        assert_eq!(users.len(), 1);
     }
 
     #[test]

@@ -79,6 +79,15 @@ impl FrontEnd {
         }
     }
 
+    /// The user that the client named, right or wrong, as far as users are asked for.
+    pub fn user(&self) -> Option<&[u8]> {
+        match &self.reader {
+            Reader::Socks5(reader) => reader.user(),
+            Reader::Connect(reader) => reader.user(),
+            Reader::Unknown | Reader::Json(_) | Reader::Forward => None,
+        }
+    }
+
     /// Takes the next bytes. Push nothing once at the start: a forwarded connection is ready before its client
     /// says anything. After [`Step::Ready`] and [`Step::Refuse`] nothing more is taken, and the answer is
     /// [`Step::More`].

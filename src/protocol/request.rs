@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -123,7 +124,7 @@ pub struct Settings {
     pub max_request: usize,
     /// Who may use it; nobody is asked where this is `None`. A JSON request has no place for a
     /// password, so with credentials it is refused.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<Arc<Credentials>>,
     /// Where every connection goes, whatever it says. [`Settings::accept`] and
     /// [`Settings::credentials`] have no say then.
     pub forward: Option<Destination>,

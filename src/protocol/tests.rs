@@ -41,7 +41,7 @@ pub(super) fn open() -> Arc<Settings> {
 
 pub(super) fn locked() -> Arc<Settings> {
     Arc::new(Settings {
-        credentials: Some(Credentials::parse("ann:secret").unwrap()),
+        credentials: Some(Arc::new(Credentials::parse("ann:secret").unwrap())),
         ..Settings::default()
     })
 }

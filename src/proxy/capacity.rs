@@ -54,7 +54,7 @@ impl Capacity {
         let spares = sixteenth.clamp(1, SPARES);
         let lookups = (room / 8 / SOCKETS).clamp(1, LOOKUPS);
         let pipes = match options.forwarding {
-            Forwarding::Splice => (sixteenth / 2 / threads).clamp(1, options.pipes.max(1)),
+            Forwarding::Splice => (sixteenth / 2 / threads).max(1).min(options.pipes),
             Forwarding::Auto | Forwarding::Copy => options.pipes,
         };
         let spliced = match options.forwarding {
@@ -90,6 +90,11 @@ mod tests {
     fn without_a_limit_it_is_what_was_asked_for() {
         let capacity = Capacity::new(&options(2, 10_000, Forwarding::Splice), None, 10);
         assert_eq!((capacity.connections, capacity.pipes), (10_000, 64));
+        let none = Options {
+            pipes: 0,
+            ..options(1, 1, Forwarding::Splice)
+        };
+        assert_eq!(Capacity::new(&none, None, 10).pipes, 0);
         let enough = Capacity::new(&options(1, 10_000, Forwarding::Auto), Some(1 << 20), 10);
         assert_eq!(enough.connections, 10_000);
     }

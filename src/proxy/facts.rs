@@ -54,6 +54,8 @@ pub struct Known {
     pub peer: Peer,
     /// The same, or who it came for by its PROXY header.
     pub client: Peer,
+    /// The user that it named, right or wrong.
+    pub user: Option<String>,
     /// How it asked, as far as that was heard.
     pub protocol: Option<Kind>,
     /// Where it wanted to go.
@@ -69,9 +71,14 @@ pub struct Known {
 impl Known {
     /// That somebody connected.
     pub fn of(peer: Peer) -> Self {
+        let peer = match peer {
+            Peer::Ip(address) => Peer::Ip(without_mapping(address)),
+            Peer::Unix => Peer::Unix,
+        };
         Self {
             peer,
             client: peer,
+            user: None,
             protocol: None,
             asked: None,
             server: None,
@@ -79,6 +86,11 @@ impl Known {
             detail: None,
         }
     }
+}
+
+/// An IPv4 client of a listener for both families is known by its IPv4 address.
+pub(super) fn without_mapping(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// What the rules say of a destination.
@@ -198,6 +210,18 @@ impl Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv4_client_of_a_dual_stack_listener_is_known_by_its_ipv4_address() {
+        for (peer, known) in [
+            ("[::ffff:192.0.2.1]:7", "192.0.2.1:7"),
+            ("192.0.2.1:7", "192.0.2.1:7"),
+            ("[2001:db8::1]:7", "[2001:db8::1]:7"),
+        ] {
+            let Known { peer, client, .. } = Known::of(Peer::Ip(peer.parse().unwrap()));
+            assert_eq!([peer, client].map(|ends| ends.to_string()), [known, known]);
+        }
+    }
 
     #[test]
     fn every_ending_is_found_where_it_says() {

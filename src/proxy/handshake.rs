@@ -11,12 +11,13 @@
 //! that was decided on, and goes into connect(2) as it is. Several addresses of one name may be tried at once (RFC 8305,
 //! "Happy Eyeballs"): each is known by its address, the first that is connected wins, and the caller closes the others.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::vec;
 
-use super::facts::{Decision, Ending, Known};
+use super::facts::{Decision, Ending, Known, without_mapping};
 use super::resolver::{Answer, Resolved};
 use super::rules::Rules;
 use crate::host::Name;
@@ -92,7 +93,7 @@ impl Handshake {
             untried: Vec::new().into_iter(),
             tried: Vec::new(),
             failure: None,
-            local,
+            local: local.map(without_mapping),
             carried,
             known: Known::of(peer),
         }
@@ -300,6 +301,10 @@ impl Handshake {
                 return Next::Hear;
             };
             let step = front.push(bytes);
+            if self.known.user.is_none() {
+                let user = front.user().map(String::from_utf8_lossy);
+                self.known.user = user.map(Cow::into_owned);
+            }
             let said = matches!(step, Step::Say(_));
             match self.follow(step, rules) {
                 Some(next) => return next,

@@ -164,10 +164,21 @@ impl Snapshot {
         page.family(
             "list_reloads_total",
             COUNTER,
-            "Times that the lists were read anew; after a failure the old ones stay in force.",
+            "Reloads of the lists. The old ones stay in force if new ones are invalid (failed), or empty or much smaller (refused).",
         )
         .labelled("outcome", "ok", self.reloads.ok)
-        .labelled("outcome", "failed", self.reloads.failed);
+        .labelled("outcome", "failed", self.reloads.failed)
+        .labelled("outcome", "refused", self.reloads.refused);
+        let mut family = page.family(
+            "list_skipped_lines",
+            GAUGE,
+            "Lines of the lists in force that are invalid and were skipped, by their file.",
+        );
+        for list in &self.lists {
+            let file = list.file.to_string_lossy();
+            let skipped = list.skipped.as_ref().map_or(0, |skipped| skipped.bad);
+            family.labelled("file", &file, skipped);
+        }
         page.family(
             "list_last_success_time_seconds",
             GAUGE,
@@ -265,10 +276,12 @@ mod tests {
                 file: "a \"b\"\\c\nd/ü.txt".into(),
                 format: None,
                 entries: 19,
+                skipped: None,
             }],
             reloads: Reloads {
                 ok: 20,
                 failed: 21,
+                refused: 23,
                 read_at: 22_000_000_000,
             },
         }
@@ -298,6 +311,8 @@ mod tests {
             "list_entries{file=\"a \\\"b\\\"\\\\c\\nd/ü.txt\"} 19",
             "list_reloads_total{outcome=\"ok\"} 20",
             "list_reloads_total{outcome=\"failed\"} 21",
+            "list_reloads_total{outcome=\"refused\"} 23",
+            "list_skipped_lines{file=\"a \\\"b\\\"\\\\c\\nd/ü.txt\"} 0",
             "list_last_success_time_seconds 22",
             "draining 1",
             "start_time_seconds 1795356301.5",

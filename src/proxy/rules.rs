@@ -69,7 +69,7 @@ impl Rules {
 
     fn by_policy(&self, decide: impl Fn(&Policy) -> Verdict<'_>) -> Decision {
         match decide(&self.policies.current()) {
-            Verdict::Allowed => Decision::Allowed,
+            Verdict::Allowed | Verdict::Excepted(_) => Decision::Allowed,
             Verdict::Blocked(reason) if self.dry_run => Decision::WouldBlock(reason.to_string()),
             Verdict::Blocked(reason) => Decision::Blocked(reason.to_string()),
         }

@@ -152,18 +152,21 @@ impl Server {
         Arc::clone(&self.rules)
     }
 
-    /// What the limit of open files makes of `wanted` connections, where it leaves room for fewer.
-    pub fn limited(&self, wanted: usize) -> Option<String> {
+    /// A sentence on how many connections the limit of open files has room for, where that is fewer than were `asked`
+    /// for; or, where no number was, less than half of the default, which is only a bound.
+    pub fn limited(&self, asked: Option<usize>) -> Option<String> {
         let Shared {
             capacity, files, ..
         } = &*self.watch.shared;
-        let most = capacity.connections;
-        let files = (*files)?;
-        (most < wanted).then(|| {
-            format!(
-                "at most {most} connections at once, and not {wanted}: open files are limited to {files} (raise that with ulimit -n)"
-            )
-        })
+        let (most, files) = (capacity.connections, (*files)?);
+        let instead = match asked {
+            Some(asked) if most < asked => format!(", and not {asked}"),
+            None if most < Options::default().connections / 2 => String::new(),
+            Some(_) | None => return None,
+        };
+        Some(format!(
+            "at most {most} connections at once{instead}: open files are limited to {files} (raise that with ulimit -n)"
+        ))
     }
 
     /// A handle that tells what it does.

@@ -31,7 +31,10 @@ fn rows(latency: &Latency, out: &mut impl Write) -> io::Result<()> {
     let mut total: u64 = 0;
     for step in latency.histogram().iter_quantiles(TICKS_PER_HALF_DISTANCE) {
         total = total.saturating_add(step.count_since_last_iteration());
-        let value = step.value_iterated_to() as f64;
+        // The last bucket may end above the largest value.
+        let value = step
+            .value_iterated_to()
+            .min(latency.max().unwrap_or(u64::MAX)) as f64;
         let quantile = step.quantile_iterated_to();
         write!(out, "{value:12.3} {quantile:.12} {total:10}")?;
         // The reference leaves 1/(1-1) out of the last row.

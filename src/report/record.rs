@@ -4,6 +4,7 @@
 //! never rename. Byte and packet counts and ns are integers; a value that is missing is null, never 0.
 
 mod compared;
+mod counts;
 
 use serde::{Deserialize, Serialize};
 
@@ -303,7 +304,10 @@ pub struct Traffic {
 
 /// What arrived at the receiver's sockets.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(from = "counts::Received", into = "counts::Received")]
 pub struct Received {
+    /// The receiver was lost before it reported anything: all counts are null in the file.
+    pub is_unknown: bool,
     /// `unique + duplicates`.
     pub packets: u64,
     /// Message bytes of the unique ones.
@@ -328,7 +332,10 @@ pub struct Received {
 
 /// What did not arrive, by where it went as far as the kernel says.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(from = "counts::Lost", into = "counts::Lost")]
 pub struct Lost {
+    /// The receiver was lost before the end: what it received of the rest is not known, and all counts are null in the file.
+    pub is_unknown: bool,
     /// `sent.packets - received.unique`: the sum of the three below.
     pub packets: u64,
     /// The sender's kernel refused it for good.

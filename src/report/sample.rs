@@ -176,6 +176,7 @@ fn traffic(packets: u64) -> Traffic {
 
 fn received() -> Received {
     Received {
+        is_unknown: false,
         packets: 100_005,
         bytes: 100_000_000,
         unique: 100_000,
@@ -191,6 +192,7 @@ fn received() -> Received {
 
 fn lost() -> Lost {
     Lost {
+        is_unknown: false,
         packets: 10,
         not_sent: 2,
         receiver_socket: 5,

@@ -17,8 +17,10 @@ pub const DIGITS: u8 = 3;
 #[derive(Debug, Clone)]
 pub struct Latency {
     histogram: Histogram<u64>,
-    /// Exact, unlike the histogram's own mean.
+    /// Exact, unlike the histogram's own mean and extremes, which are those of buckets.
     sum_ns: u128,
+    min_ns: u64,
+    max_ns: u64,
     out_of_range: OutOfRange,
 }
 
@@ -74,6 +76,8 @@ impl Latency {
         Self {
             histogram,
             sum_ns: 0,
+            min_ns: u64::MAX,
+            max_ns: 0,
             out_of_range: OutOfRange::default(),
         }
     }
@@ -94,6 +98,7 @@ impl Latency {
             // Cannot fail: the value is within the bounds the histogram was made with.
             let _ = self.histogram.record(ns);
             self.sum_ns += u128::from(ns);
+            self.extend_to(ns);
         } else {
             self.out_of_range.too_long += 1;
         }
@@ -104,6 +109,8 @@ impl Latency {
         // Cannot fail: both have the same bounds.
         let _ = self.histogram.add(&other.histogram);
         self.sum_ns += other.sum_ns;
+        self.min_ns = self.min_ns.min(other.min_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
         self.out_of_range.negative += other.out_of_range.negative;
         self.out_of_range.too_long += other.out_of_range.too_long;
     }
@@ -112,6 +119,7 @@ impl Latency {
     pub fn clear(&mut self) {
         self.histogram.reset();
         self.sum_ns = 0;
+        (self.min_ns, self.max_ns) = (u64::MAX, 0);
         self.out_of_range = OutOfRange::default();
     }
 
@@ -130,9 +138,38 @@ impl Latency {
         self.sum_ns
     }
 
-    /// The value in ns at or below which `percent` of all lie; `None` when there are none.
+    /// The value in ns at or below which `percent` of all lie; `None` when there are none. It is the end of a bucket, unless
+    /// that is above the largest value.
+    ///
+    /// Values out of range have their place in the order: those below zero are the smallest, and count as 0; where those
+    /// above 60 s are reached, the value is not known.
     pub fn percentile(&self, percent: f64) -> Option<u64> {
-        (self.count() > 0).then(|| self.histogram.value_at_percentile(percent))
+        let recorded = self.count();
+        let OutOfRange { negative, too_long } = self.out_of_range;
+        let end = |percent| self.histogram.value_at_percentile(percent).min(self.max_ns);
+        if recorded == 0 {
+            return None;
+        }
+        if (negative, too_long) == (0, 0) {
+            return Some(end(percent));
+        }
+        let all = recorded.saturating_add(negative).saturating_add(too_long);
+        let rank = ((all as f64 * percent / 100.0).ceil() as u64).clamp(1, all);
+        match rank.checked_sub(negative) {
+            None | Some(0) => Some(0),
+            Some(rank) if rank > recorded => None,
+            Some(rank) => Some(end(rank as f64 / recorded as f64 * 100.0)),
+        }
+    }
+
+    /// The largest value in ns, exactly; `None` when there is none.
+    pub fn max(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.max_ns)
+    }
+
+    fn extend_to(&mut self, ns: u64) {
+        self.min_ns = self.min_ns.min(ns);
+        self.max_ns = self.max_ns.max(ns);
     }
 
     /// The figures.
@@ -147,7 +184,7 @@ impl Latency {
         }
         Summary {
             count,
-            min: Some(self.histogram.min()),
+            min: Some(self.min_ns),
             mean: Some(self.sum_ns as f64 / count as f64),
             stdev: Some(self.histogram.stdev()),
             p50: self.percentile(50.0),
@@ -155,7 +192,7 @@ impl Latency {
             p99: self.percentile(99.0),
             p99_9: self.percentile(99.9),
             p99_99: self.percentile(99.99),
-            max: Some(self.histogram.max()),
+            max: Some(self.max_ns),
             out_of_range,
         }
     }
@@ -166,11 +203,20 @@ impl Latency {
     }
 
     /// Everything in it as plain numbers, to be carried somewhere else and rebuilt by [`Self::absorb`]:
-    /// each value with its count, ascending.
+    /// each bucket's count with a value in it, ascending. The smallest and the largest value are among them.
     pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.histogram
-            .iter_recorded()
-            .map(|step| (step.value_iterated_to(), step.count_at_value()))
+        self.histogram.iter_recorded().flat_map(|step| {
+            let (end, count) = (step.value_iterated_to(), step.count_at_value());
+            let (min, max) = (self.min_ns, self.max_ns);
+            let has = |ns| self.histogram.equivalent(ns, end);
+            let (first, second) = match (has(min), has(max)) {
+                (true, true) if min < max => ((min, 1), Some((max, count - 1))),
+                (true, _) => ((min, count), None),
+                (false, true) => ((max, count), None),
+                (false, false) => ((end, count), None),
+            };
+            std::iter::once(first).chain(second)
+        })
     }
 
     /// Takes in counts that [`Self::counts`] gave elsewhere. Values beyond the range count as too long,
@@ -182,6 +228,8 @@ impl Latency {
             let count = count.min(MOST.saturating_sub(self.histogram.len()));
             if self.histogram.record_n(value, count).is_err() {
                 self.out_of_range.too_long = self.out_of_range.too_long.saturating_add(count);
+            } else if count > 0 {
+                self.extend_to(value);
             }
         }
     }
@@ -229,6 +277,17 @@ mod tests {
         assert_eq!(latency.sum_ns(), u128::from(LONGEST_NS));
     }
 
+    #[test]
+    fn what_is_below_zero_keeps_its_place_in_the_order() {
+        let mut latency = Latency::new();
+        (0..98).for_each(|_| latency.record_between(10, 9));
+        latency.record(5_000);
+        latency.record(LONGEST_NS + 1);
+        assert_eq!(latency.percentile(50.0), Some(0));
+        assert_eq!(latency.percentile(99.0), Some(5_000));
+        assert_eq!(latency.percentile(100.0), None);
+    }
+
     proptest! {
         #[test]
         fn percentiles_keep_three_digits(mut values in prop::collection::vec(1u64..=LONGEST_NS, 1..200)) {
@@ -255,12 +314,20 @@ mod tests {
             carried.absorb(&counts);
             carried.absorb_totals(b.sum_ns(), b.out_of_range());
             a.merge(&carried);
-            // The extremes travel with the precision of the histogram, the rest exactly.
-            let (told, expected) = (a.summary(), all.summary());
-            prop_assert_eq!(told.count, expected.count);
-            prop_assert_eq!(told.mean, expected.mean);
-            prop_assert_eq!(told.p99, expected.p99);
-            prop_assert_eq!(told.out_of_range, expected.out_of_range);
+            prop_assert_eq!(a.summary(), all.summary());
+        }
+
+        #[test]
+        fn the_extremes_are_those_seen_and_no_percentile_is_above(values in prop::collection::vec(0u64..=LONGEST_NS, 1..50)) {
+            let mut latency = Latency::new();
+            values.iter().for_each(|&ns| latency.record(ns));
+            let summary = latency.summary();
+            prop_assert_eq!(summary.min, values.iter().min().copied());
+            prop_assert_eq!(summary.max, values.iter().max().copied());
+            let percentiles = [summary.p50, summary.p90, summary.p99, summary.p99_9, summary.p99_99, summary.max];
+            prop_assert!(percentiles.is_sorted(), "{:?}", percentiles);
+            latency.clear();
+            prop_assert_eq!(latency.summary(), Summary::default());
         }
     }
 }

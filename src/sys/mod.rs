@@ -4,7 +4,8 @@
 //! listeners by [`activation`], [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
 //! receives, [`message`] received, the [`error_queue`] of a socket, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
 //! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
-//! time of a thread or a process), the [`cgroup`] quota of it, a [`child`], [`signal`]s, [`route`]s to this host itself, and [`host`] facts.
+//! time of a thread or a process), the [`cgroup`] quota of it, a [`child`], [`signal`]s, [`route`]s to this host itself and its
+//! [`local`] addresses, and [`host`] facts.
 //! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
 //! Nothing in this module knows what wirebench measures.
 
@@ -32,6 +33,7 @@ pub mod endpoint;
 pub mod error_queue;
 pub mod host;
 pub mod limit;
+pub mod local;
 pub mod message;
 pub mod mmsg;
 pub mod pipe;

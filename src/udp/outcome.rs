@@ -175,7 +175,15 @@ pub fn assemble(mut facts: Facts<'_>) -> Measured {
     for stream in &streams {
         add(&mut run, stream);
     }
-    run.streams = streams;
+    if facts.done.is_none() {
+        // What the receiver saw after its last row is not known, nor what it missed.
+        run.lost.is_unknown = true;
+        run.received.is_unknown = facts.intervals.total.unique == 0;
+    }
+    run.streams = match facts.done {
+        Some(_) => streams,
+        None => Vec::new(),
+    };
     settings::at_the_end(&mut run.effective, &facts.senders);
     run.jitter_ns = facts
         .received
@@ -327,6 +335,7 @@ fn streams(facts: &Facts<'_>) -> Vec<Stream> {
                     a_message,
                 ),
                 received: Received {
+                    is_unknown: false,
                     packets: received.unique.saturating_add(received.duplicates),
                     bytes: received.bytes,
                     unique: received.unique,
@@ -365,6 +374,7 @@ fn lost(packets: u64, not_sent: u64, drops: u64, a_message: u64) -> Lost {
     let not_sent = not_sent.min(packets);
     let receiver_socket = drops.saturating_mul(a_message).min(packets - not_sent);
     Lost {
+        is_unknown: false,
         packets,
         not_sent,
         receiver_socket,

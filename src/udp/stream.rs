@@ -197,7 +197,7 @@ impl Stream {
             return Idle::Credit;
         }
         match &self.pacer {
-            Some(pacer) if pacer.next_at() > now => Idle::Due(pacer.next_at().min(self.end)),
+            Some(pacer) if pacer.ready_at() > now => Idle::Due(pacer.ready_at().min(self.end)),
             _ => Idle::No,
         }
     }

@@ -1,22 +1,12 @@
-//! Hosts files (hosts(5)) that block names by sending them nowhere: `0.0.0.0 ads.example`.
+//! Hosts files (hosts(5)) that block names by mapping them to an address that leads nowhere: `0.0.0.0 ads.example`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use super::{LineError, without_comment};
+use super::{Item, LineError, leads_nowhere, without_comment};
 use crate::blocklist::entry::{Entry, EntryError, Subject};
 use crate::blocklist::target::without_zone;
+use crate::host::Host;
 use crate::host::error::shown;
-use crate::host::{Host, Name};
 
-/// Addresses that lead nowhere.
-const NOWHERE: [IpAddr; 4] = [
-    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    IpAddr::V4(Ipv4Addr::LOCALHOST),
-    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    IpAddr::V6(Ipv6Addr::LOCALHOST),
-];
-
-/// What such files keep from the hosts file they replace. It tells where these names are, and blocks nothing.
+/// What such files keep from the hosts file they replace. It maps the host's own names, and blocks nothing.
 const OWN: [&str; 13] = [
     "localhost",
     "localhost.localdomain",
@@ -33,27 +23,43 @@ const OWN: [&str; 13] = [
     "ip6-allhosts",
 ];
 
-pub(super) fn read(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(), LineError> {
+pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     let mut words = without_comment(line).split_ascii_whitespace();
     let address = words.next().unwrap_or_default();
-    let nowhere = match without_zone(address).parse() {
-        Ok(Host::Ip(parsed)) => NOWHERE.contains(&parsed),
+    let parsed = match without_zone(address).parse() {
+        Ok(Host::Ip(parsed)) => parsed,
         Ok(Host::Name(_)) | Err(_) => return Err(LineError::HostsAddress(shown(address))),
     };
     let mut words = words.peekable();
     if words.peek().is_none() {
         return Err(LineError::HostsName(shown(address)));
     }
-    for word in words {
-        // Some files map 0.0.0.0 to itself.
-        if OWN.contains(&word) || (nowhere && word == address) {
-            continue;
-        }
-        if !nowhere {
-            return Err(LineError::Mapped(shown(word), address.to_owned()));
-        }
-        let name: Name = word.parse().map_err(EntryError::from)?;
-        take(word, Subject::Name(name).into());
+    let is_own = |word: &&str| OWN.iter().any(|own| word.eq_ignore_ascii_case(own));
+    let mut words = words.filter(|word| !is_own(word));
+    if !leads_nowhere(address) {
+        return match words.next() {
+            // Systems give their own name an address like 127.0.1.1.
+            Some(word) if !parsed.is_loopback() => {
+                Err(LineError::Mapped(shown(word), address.to_owned()))
+            }
+            _ => Ok(()),
+        };
+    }
+    // A bad word spoils all of its line.
+    let entries = words.map(|word| Ok((word, entry(word)?)));
+    let entries = entries.collect::<Result<Vec<_>, LineError>>()?;
+    for (word, entry) in entries {
+        take(Item::Entry(word, entry));
     }
     Ok(())
+}
+
+/// Widely used lists also have addresses where names belong.
+fn entry(word: &str) -> Result<Entry, LineError> {
+    let subject = match word.parse().map_err(EntryError::from)? {
+        Host::Name(name) => Some(Subject::Name(name)),
+        Host::Ip(address) => Subject::range(address, address),
+    };
+    let subject = subject.ok_or_else(|| LineError::HostsAddress(shown(word)))?;
+    Ok(subject.into())
 }

@@ -1,10 +1,14 @@
-//! An entry a line: FireHOL's netsets, the text of Spamhaus DROP, and ipsum, which counts the lists an address is on.
+//! An entry a line: FireHOL's netsets, the text of Spamhaus DROP, lists of domains with or without `*.` or `.` (dnscrypt-proxy,
+//! Squid's dstdomain), and ipsum, which counts the lists an address is on.
 
-use super::{LineError, without_comment};
+use super::{Item, LineError, without_comment};
 use crate::blocklist::entry::Entry;
 use crate::host::error::shown;
 
-pub(super) fn read(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(), LineError> {
+pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
+    if is_cosmetic(line) {
+        return Err(LineError::Rule(shown(line)));
+    }
     let line = without_comment(line);
     let text = match line.split_once('\t') {
         None => line,
@@ -16,6 +20,16 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(),
             text.trim_ascii()
         }
     };
-    take(text, Entry::parse(text)?);
+    take(Item::Entry(text, Entry::parse(text)?));
     Ok(())
+}
+
+/// An ad blocker's rule about parts of a site's pages, like `name##.banner`. It is not a name and a comment.
+fn is_cosmetic(line: &str) -> bool {
+    let Some((host, rest)) = line.split_once('#') else {
+        return false;
+    };
+    let marks = ["#", "@#", "?#", "$#", "%#", "@?#", "@$#", "@%#"];
+    !host.ends_with(|c: char| c.is_ascii_whitespace())
+        && marks.iter().any(|mark| rest.starts_with(mark))
 }

@@ -1,18 +1,27 @@
-//! The formats that lists come in, told apart by what is in them.
+//! The formats that lists are published in, a file each. [`detect`](mod@detect) tells them apart by their content.
 
+mod adblock;
+pub mod detect;
+mod dnsmasq;
+mod dshield;
 mod hosts;
+mod ipset;
 mod json;
 mod lines;
 mod ranges;
+mod unbound;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
-use super::entry::{Entry, EntryError};
+use super::entry::{Entry, EntryError, Subject, domain, network};
+use crate::host::Name;
+use detect::{Foreign, detect};
 
-/// Why a line is none of its list's format.
+/// Why a line is not valid in the format of its list.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum LineError {
     /// No entry.
@@ -35,7 +44,7 @@ pub enum LineError {
     /// An address alone.
     #[error("no name follows {0}; a hosts file has an address and then names")]
     HostsName(String),
-    /// A name that is sent somewhere: a hosts file of another kind.
+    /// A name that is sent somewhere: a hosts file or a configuration of another kind.
     #[error(
         "{0} is mapped to {1}, which blocks nothing; a blocklist maps names to 0.0.0.0, ::, 127.0.0.1 or ::1"
     )]
@@ -46,12 +55,54 @@ pub enum LineError {
     /// The second column of a DAT file.
     #[error("the level {0} is not a number from 0 to 255")]
     Level(String),
+    /// The first three columns of DShield's list.
+    #[error(
+        "{0} does not begin with the first and last address of a network and its prefix length"
+    )]
+    Netblock(String),
+    /// An ad blocker's rule about more than a host.
+    #[error(
+        "{0} is a rule for browsers; only ||name^ and @@||name^ are supported, without modifiers"
+    )]
+    Rule(String),
+    /// An option of dnsmasq that is not about blocking.
+    #[error(
+        "{0} is not an option that blocks a domain; write it like address=/name/ or server=/name/"
+    )]
+    Dnsmasq(String),
+    /// An option of unbound that is not about blocking.
+    #[error(
+        "{0} is not an option that blocks a domain; write it like local-zone: \"name\" always_nxdomain"
+    )]
+    Unbound(String),
+    /// The type of an unbound zone.
+    #[error(
+        "the zone type {0} does not block; types that do are refuse, deny, static, redirect and always_nxdomain"
+    )]
+    Zone(String),
+    /// A line that `ipset save` does not print.
+    #[error("{0} is not a line of ipset save; write it like add SET 192.0.2.0/24")]
+    Ipset(String),
+    /// A member of a set that is not addresses alone.
+    #[error(
+        "the member {0} is not an address, a network or a range; only sets of those are supported"
+    )]
+    Member(String),
+    /// A member that is excepted.
+    #[error(
+        "the member {0} is an exception (nomatch), which is not supported; name it with --except"
+    )]
+    Nomatch(String),
+    /// A rule that lifts others where there is nothing to lift.
+    #[error("{0} is an exception, which has a meaning in a blocklist only")]
+    Exception(String),
 }
 
 /// A way of writing lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// An entry a line, with `#` or `;` before comments, and perhaps a tab and a count: FireHOL, Spamhaus DROP, ipsum.
+    /// An entry a line, with `#` or `;` before comments, and perhaps a tab and a count: FireHOL, Spamhaus DROP, ipsum,
+    /// dnscrypt-proxy, Squid's dstdomain.
     Lines,
     /// A JSON object a line, with the network in `cidr`: Spamhaus DROP.
     Json,
@@ -61,35 +112,52 @@ pub enum Format {
     P2p,
     /// A range of zero-padded IPv4 addresses, a level and a title, with commas between: eMule's DAT.
     Dat,
+    /// First and last address, prefix length and more columns: DShield's block list.
+    Dshield,
+    /// `||name^` and `@@||name^`: Adblock Plus, AdGuard, uBlock Origin.
+    Adblock,
+    /// `address=/name/`, `server=/name/` or `local=/name/`: dnsmasq.
+    Dnsmasq,
+    /// `local-zone: "name" TYPE`: unbound.
+    Unbound,
+    /// `add SET ADDRESS`: ipset save.
+    Ipset,
 }
 
-/// In the order they are tried in. No line that one reads means something else in one after it.
-const FORMATS: [Format; 5] = [
+/// In the order of preference, where several read a line. No line that one reads means something else in another.
+const FORMATS: [Format; 10] = [
     Format::Lines,
     Format::Json,
     Format::P2p,
     Format::Dat,
     Format::Hosts,
+    Format::Dshield,
+    Format::Adblock,
+    Format::Dnsmasq,
+    Format::Unbound,
+    Format::Ipset,
 ];
 
 impl Format {
-    /// The format of a list: the first that reads a line of it, at the first line that any of them reads.
-    pub fn of(content: &[u8]) -> Option<Self> {
-        lines(content).find_map(|(_, line)| {
-            let reads = |format: &&Self| format.line(&line, &mut |_, _| ()).is_ok();
-            FORMATS.iter().find(reads).copied()
-        })
-    }
-
-    /// Hands over the entries on a line, each with its text.
-    fn line(self, line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(), LineError> {
+    /// Hands over the items on a line, each with its text.
+    fn line(self, line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
         match self {
             Self::Lines => lines::read(line, take),
             Self::Json => json::read(line, take),
             Self::Hosts => hosts::read(line, take),
             Self::P2p => ranges::read_p2p(line, take),
             Self::Dat => ranges::read_dat(line, take),
+            Self::Dshield => dshield::read(line, take),
+            Self::Adblock => adblock::read(line, take),
+            Self::Dnsmasq => dnsmasq::read(line, take),
+            Self::Unbound => unbound::read(line, take),
+            Self::Ipset => ipset::read(line, take),
         }
+    }
+
+    /// Whether a file of this format may have exceptions from its own entries.
+    pub fn has_exceptions(self) -> bool {
+        matches!(self, Self::Adblock)
     }
 }
 
@@ -101,6 +169,11 @@ impl fmt::Display for Format {
             Self::Hosts => "hosts",
             Self::P2p => "P2P",
             Self::Dat => "DAT",
+            Self::Dshield => "DShield",
+            Self::Adblock => "adblock",
+            Self::Dnsmasq => "dnsmasq",
+            Self::Unbound => "unbound",
+            Self::Ipset => "ipset",
         })
     }
 }
@@ -110,35 +183,53 @@ impl fmt::Display for Format {
 pub enum Item<'a> {
     /// An entry, and its text.
     Entry(&'a str, Entry),
-    /// What is wrong with the line. None of its entries counts.
+    /// What the entries of this file do not block, and its text.
+    Exception(&'a str, Entry),
+    /// What is wrong with the line. Nothing else is handed over of it.
     Bad(LineError),
 }
 
 /// Reads a list, and hands over what is on each line, counted from 1. A list of comments and nothing else is empty, and
-/// has no format.
-pub fn read(content: &[u8], mut take: impl FnMut(usize, Item)) -> Option<Format> {
-    let format = Format::of(content);
+/// has no format; one of which no line can be read has none either.
+///
+/// # Errors
+/// [`Foreign`], for content in a format that is not supported.
+pub fn read(content: &[u8], take: impl FnMut(usize, Item)) -> Result<Option<Format>, Foreign> {
+    let format = detect(content)?;
+    read_as(format.unwrap_or(Format::Lines), content, take);
+    Ok(format)
+}
+
+/// Reads a list in a format that is known, as [`read`] does.
+pub fn read_as(format: Format, content: &[u8], mut take: impl FnMut(usize, Item)) {
     for (number, line) in lines(content) {
-        let read = format
-            .unwrap_or(Format::Lines)
-            .line(&line, &mut |text, entry| {
-                take(number, Item::Entry(text, entry))
-            });
-        if let Err(error) = read {
+        if let Err(error) = format.line(&line, &mut |item| take(number, item)) {
             take(number, Item::Bad(error));
         }
     }
-    format
 }
 
-/// The lines that say something, counted from 1 with the others, without space around them. Titles in P2P lists are in
+/// The lines with content, counted from 1 with the others, without space around them. Titles in P2P lists are in
 /// any encoding, so what is no UTF-8 becomes U+FFFD, which no entry has.
-fn lines(content: &[u8]) -> impl Iterator<Item = (usize, Cow<'_, str>)> {
+pub(super) fn lines(content: &[u8]) -> impl Iterator<Item = (usize, Cow<'_, str>)> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let all = content.split(|&byte| byte == b'\n').zip(1..);
     all.map(|(line, number)| (number, line.trim_ascii()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with(b"#") && !line.starts_with(b";"))
+        .filter(|(_, line)| !is_comment(line))
         .map(|(number, line)| (number, String::from_utf8_lossy(line)))
+}
+
+/// Whether a line has no content. `!` begins a comment in lists for ad blockers; in others it negates an address, and such
+/// a line is not passed over.
+fn is_comment(line: &[u8]) -> bool {
+    match line.split_first() {
+        None | Some((b'#' | b';', _)) => true,
+        Some((b'!', rest)) => {
+            let text = str::from_utf8(rest).unwrap_or_default();
+            network(text).is_err()
+        }
+        _ => false,
+    }
 }
 
 /// Without the comment at its end.
@@ -147,6 +238,36 @@ fn without_comment(line: &str) -> &str {
         .and_then(|comment| line.get(..comment))
         .unwrap_or(line)
         .trim_ascii()
+}
+
+/// Addresses that names are mapped to so that they lead nowhere.
+const NOWHERE: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
+
+fn leads_nowhere(address: &str) -> bool {
+    address
+        .parse()
+        .is_ok_and(|address| NOWHERE.contains(&address))
+}
+
+/// Names, or domains as `*.name` or `.name`, each with its text: all of them, or the first that is none.
+fn names_of<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<(&'a str, Entry)>, LineError> {
+    let read = |word: &'a str| {
+        let name: Name = domain(word)
+            .unwrap_or(word)
+            .parse()
+            .map_err(EntryError::from)?;
+        let subject = match domain(word) {
+            Some(_) => Subject::Domain(name),
+            None => Subject::Name(name),
+        };
+        Ok((word, subject.into()))
+    };
+    words.map(read).collect()
 }
 
 #[cfg(test)]

@@ -2,25 +2,25 @@
 
 use std::net::Ipv4Addr;
 
-use super::LineError;
-use crate::blocklist::entry::{Entry, EntryError, Subject};
+use super::{Item, LineError};
+use crate::blocklist::entry::{EntryError, Subject};
 use crate::host::error::shown;
 
 /// From this level on, a DAT file lets a range through.
 const LET_THROUGH: u8 = 128;
 
 /// `title:192.0.2.1-192.0.2.9`. The title may have colons in it.
-pub(super) fn read_p2p(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(), LineError> {
+pub(super) fn read_p2p(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     let Some((_, range)) = line.rsplit_once(':') else {
         return Err(LineError::Range(shown(line)));
     };
     let range = range.trim_ascii();
-    take(range, parse(range, strict)?.into());
+    take(Item::Entry(range, parse(range, strict)?.into()));
     Ok(())
 }
 
 /// `192.000.002.001 - 192.000.002.009 , 100 , title`. Level and title may be missing.
-pub(super) fn read_dat(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result<(), LineError> {
+pub(super) fn read_dat(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     let mut columns = line.splitn(3, ',').map(str::trim_ascii);
     let range = columns.next().unwrap_or_default();
     let subject = parse(range, padded)?;
@@ -38,7 +38,7 @@ pub(super) fn read_dat(line: &str, take: &mut impl FnMut(&str, Entry)) -> Result
         }
     };
     if blocks {
-        take(range, subject.into());
+        take(Item::Entry(range, subject.into()));
     }
     Ok(())
 }

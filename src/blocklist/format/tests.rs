@@ -1,6 +1,7 @@
 //! Every format, with lines that are right and lines that are not.
 
 use super::*;
+use detect::Foreign;
 
 /// The format, the entries as `line text`, and the errors as `line: what is wrong`.
 fn read_all(content: &str) -> (Option<Format>, Vec<String>, Vec<String>) {
@@ -8,14 +9,17 @@ fn read_all(content: &str) -> (Option<Format>, Vec<String>, Vec<String>) {
     let format = read(content.as_bytes(), |line, item| match item {
         Item::Entry(text, entry) => {
             assert!(
-                Entry::parse(&text.replace(" - ", "-")).is_ok_and(|same| same == entry)
+                Entry::parse(&text.replace(" - ", "-"))
+                    .is_ok_and(|same| { same == entry || same.with_subdomains() == entry })
                     || text.contains("00")
+                    || text.starts_with("||")
             );
             entries.push(format!("{line} {text}"));
         }
+        Item::Exception(text, _) => entries.push(format!("{line} not {text}")),
         Item::Bad(error) => errors.push(format!("{line}: {error}")),
     });
-    (format, entries, errors)
+    (format.unwrap(), entries, errors)
 }
 
 #[track_caller]
@@ -72,6 +76,12 @@ fn a_line_that_is_no_entry_is_refused() {
         ("{\"cidr\":\"192.0.2.0/24\"}", "'{' in it"),
         ("0.0.0.0 ads.example", "' ' in it"),
         ("title:192.0.2.1-192.0.2.9", "not a port"),
+        ("ads.example##.banner", "a rule for browsers"),
+        ("ads.example#@#.banner", "a rule for browsers"),
+        ("https://evil.example/x", "a URL"),
+        ("AS64496", "autonomous system"),
+        ("!192.0.2.9", "'!' in it"),
+        ("!192.0.2.0/30", "'!' in it"),
         ("<html>", "'<' in it"),
         ("\0", "'\\0' in it"),
         ("b\u{fffd}d.example", "international"),
@@ -97,7 +107,11 @@ fn json_lines_have_a_network_each() {
         ("{\"cidr\":\"example.com\"}", "not an IPv6"),
         ("{\"cidr\":7}", "column 9"),
         ("{\"cidr\":\"1.2.3.4\"", "column 17"),
-        ("{\"asn\":64496}", "\"cidr\""),
+        ("{\"domain\":\"ads.example\"}", "\"cidr\""),
+        (
+            "{\"asn\":64496}",
+            "AS64496 is the number of an autonomous system",
+        ),
         ("[\"1.2.3.4\"]", "column 1"),
         ("1.2.3.4", "column 1"),
     ] {
@@ -115,12 +129,19 @@ fn hosts_files_block_the_names_they_send_nowhere() {
         "# hosts\n127.0.0.1 localhost\n::1 ip6-localhost ip6-loopback\nfe80::1%lo0 localhost\n",
         "255.255.255.255 broadcasthost\nff02::1 ip6-allnodes\n0.0.0.0 0.0.0.0\n",
         "0.0.0.0 ads.example Tracker.example. # both\n127.0.0.1\tmore.example\n:: six.example\n",
+        // Widely used lists have these.
+        "0.0.0.0 198.51.100.53\n127.0.0.1 203.0.113.7 2001:db8::7\n127.0.1.1 myhost myhost.example\n::1 LOCALHOST\n",
+        "127.0.0.53 resolver\n127.0.0.2 ads.example\n",
     );
     let entries = [
+        "7 0.0.0.0",
         "8 ads.example",
         "8 Tracker.example.",
         "9 more.example",
         "10 six.example",
+        "11 198.51.100.53",
+        "12 203.0.113.7",
+        "12 2001:db8::7",
     ];
     good(hosts, Format::Hosts, &entries);
     for (line, piece) in [
@@ -134,7 +155,9 @@ fn hosts_files_block_the_names_they_send_nowhere() {
         ("0.0.0 ads.example", "not an address"),
         ("000.0.0.0 ads.example", "not an address"),
         ("0.0.0.0 ads_!.example", "'!' in it"),
-        ("0.0.0.0 192.0.2.1", "number"),
+        ("0.0.0.0 192.0.2.0/24", "'/' in it"),
+        ("0.0.0.0 192.0.2", "number"),
+        ("0.0.0.0 good.example bad_!.example", "'!' in it"),
     ] {
         bad(
             &format!("0.0.0.0 first.example\n{line}"),
@@ -174,7 +197,7 @@ fn titles_may_be_in_any_encoding() {
     let format = read(latin1, |_, item| {
         entries += usize::from(matches!(item, Item::Entry(..)));
     });
-    assert_eq!((format, entries), (Some(Format::P2p), 2));
+    assert_eq!((format, entries), (Ok(Some(Format::P2p)), 2));
 }
 
 #[test]
@@ -191,13 +214,14 @@ fn dat_lists_have_padded_ranges_and_levels() {
         "4 203.0.113.1 - 203.0.113.9",
     ];
     good(dat, Format::Dat, &entries);
-    read(dat.as_bytes(), |line, item| {
+    let read = read(dat.as_bytes(), |line, item| {
         let Item::Entry(_, entry) = item else {
             panic!("{item:?}")
         };
         let octal = "192.0.2.8".parse().unwrap();
         assert_eq!(entry.subject.has(octal), line == 1);
     });
+    assert_eq!(read, Ok(Some(Format::Dat)));
     for (line, piece) in [
         ("192.0.2.1 - 192.0.2.9 , high , title", "\"high\""),
         ("192.0.2.1 - 192.0.2.9 , 256 , title", "\"256\""),
@@ -225,6 +249,298 @@ fn nothing_is_an_empty_list_and_rubbish_is_not() {
     for empty in ["", "\n", "\r\n\r\n", "# nothing\n ; here\n", "\u{feff}"] {
         assert_eq!(read_all(empty), (None, vec![], vec![]), "{empty:?}");
     }
-    let (format, entries, errors) = read_all("<html>\n<body>");
+    let (format, entries, errors) = read_all("%%\n}");
     assert_eq!((format, entries.len(), errors.len()), (None, 0, 2));
+}
+
+#[test]
+fn lists_of_domains_may_cover_the_names_below() {
+    let wildcard = "# dnscrypt-proxy, Squid's dstdomain\r\n*.ads.example\r\n.tracker.example\r\nplain.example # one\r\n\t*.zip\r\n";
+    let entries = [
+        "2 *.ads.example",
+        "3 .tracker.example",
+        "4 plain.example",
+        "5 *.zip",
+    ];
+    good(wildcard, Format::Lines, &entries);
+    let below = |text: &str| matches!(Entry::parse(text).unwrap().subject, Subject::Domain(_));
+    assert_eq!(["*.a.b", ".a.b", "a.b"].map(below), [true, true, false]);
+}
+
+#[test]
+fn words_that_are_no_hosts_are_refused_by_line() {
+    let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (content, piece) in [
+        (
+            "AS64496\nAS64497 # Example\n",
+            "1: \"AS64496\" is the number",
+        ),
+        ("ip\n192.0.2.1\n192.0.2.2\n", "1: \"ip\" is the title"),
+        (
+            "domain\nads.example\nbad.example\n",
+            "1: \"domain\" is the title",
+        ),
+        (&format!("{digest}\n{digest}\n"), "is a hash of 64 digits"),
+        (
+            "d41d8cd98f00b204e9800998ecf8427e\n",
+            "is a hash of 32 digits",
+        ),
+    ] {
+        let (_, _, errors) = read_all(content);
+        assert!(errors[0].contains(piece), "{errors:?}");
+    }
+    let (format, entries, errors) = read_all("{\"asn\":64496,\"rir\":\"arin\"}\n{\"asn\":64497}\n");
+    assert_eq!(
+        (format, entries.len(), errors.len()),
+        (Some(Format::Json), 0, 2)
+    );
+    assert!(errors[0].contains("autonomous system"), "{errors:?}");
+}
+
+#[test]
+fn adblock_lists_have_rules_for_hosts_and_exceptions_from_them() {
+    let adblock = concat!(
+        "[Adblock Plus 2.0]\n! Title: hosts only\n! Expires: 1 day\n||ads.example^\n||*.Tracker.example.^\n||192.0.2.1^\n",
+        "@@||good.ads.example^\n@@||fine.example^|\n||[2001:db8::1]^\n||a.example:8080^\n",
+    );
+    let entries = [
+        "4 ||ads.example^",
+        "5 ||*.Tracker.example.^",
+        "6 ||192.0.2.1^",
+        "7 not @@||good.ads.example^",
+        "8 not @@||fine.example^|",
+        "9 ||[2001:db8::1]^",
+        "10 ||a.example:8080^",
+    ];
+    good(adblock, Format::Adblock, &entries);
+    let untitled = "! only comments before\n||ads.example^\n||b.example^\n";
+    good(
+        untitled,
+        Format::Adblock,
+        &["2 ||ads.example^", "3 ||b.example^"],
+    );
+    for (line, piece) in [
+        ("||ads.example", "a rule for browsers"),
+        ("||ads.example^$third-party", "a rule for browsers"),
+        ("||ads.example/banner^", "a rule for browsers"),
+        ("||192.0.2.0/24^", "a rule for browsers"),
+        ("|https://ads.example^", "a rule for browsers"),
+        ("/banner[0-9]/", "a rule for browsers"),
+        ("ads.example", "a rule for browsers"),
+        ("example.com##.banner", "a rule for browsers"),
+        ("||ad*.example^", "'*' in it"),
+        ("||127.1^", "number"),
+    ] {
+        bad(&format!("||first.example^\n{line}"), Format::Adblock, piece);
+    }
+}
+
+#[test]
+fn dnsmasq_options_block_a_domain() {
+    let dnsmasq = concat!(
+        "# dnsmasq\naddress=/ads.example/\naddress=/b.example/0.0.0.0\naddress=/c.example/#\naddress=/d.example/::\n",
+        "server=/e.example/\nlocal=/f.example/g.example/ # two\naddress=/.h.example/127.0.0.1\n",
+    );
+    let entries = [
+        "2 ads.example",
+        "3 b.example",
+        "4 c.example",
+        "5 d.example",
+        "6 e.example",
+        "7 f.example",
+        "7 g.example",
+        "8 .h.example",
+    ];
+    good(dnsmasq, Format::Dnsmasq, &entries);
+    for (line, piece) in [
+        (
+            "address=/nas.example/192.0.2.1",
+            "\"nas.example\" is mapped to 192.0.2.1",
+        ),
+        ("server=/corp.example/192.0.2.53", "is mapped to"),
+        ("server=/good.example/#", "is mapped to"),
+        ("address=/#/0.0.0.0", "'#' in it"),
+        ("address=//", "is empty"),
+        ("address=/a.example", "not an option that blocks"),
+        ("address=a.example", "not an option that blocks"),
+        ("cname=/a.example/", "not an option that blocks"),
+        ("log-queries", "not an option that blocks"),
+        ("address=/a.example/ b.example", "not an option that blocks"),
+        ("local=/a.example/127.1/", "number"),
+    ] {
+        bad(
+            &format!("address=/first.example/\n{line}"),
+            Format::Dnsmasq,
+            piece,
+        );
+    }
+}
+
+#[test]
+fn unbound_zones_block_a_domain() {
+    let unbound = concat!(
+        "server:\n  local-zone: \"ads.example\" refuse\n  local-zone: 'b.example.' always_nxdomain # comment\n",
+        "local-zone: c.example static\nlocal-zone: \"d.example\" redirect\nlocal-data: \"d.example A 0.0.0.0\"\n",
+        "local-data: \"e.example 60 IN AAAA ::\"\n",
+    );
+    let entries = [
+        "2 ads.example",
+        "3 b.example.",
+        "4 c.example",
+        "5 d.example",
+        "6 d.example",
+        "7 e.example",
+    ];
+    good(unbound, Format::Unbound, &entries);
+    for (line, piece) in [
+        (
+            "local-zone: \"a.example\" transparent",
+            "\"transparent\" does not block",
+        ),
+        ("local-zone: \"a.example\" nodefault", "does not block"),
+        (
+            "local-data: \"nas.example A 192.0.2.1\"",
+            "is mapped to 192.0.2.1",
+        ),
+        (
+            "local-data: \"a.example TXT x\"",
+            "not an option that blocks",
+        ),
+        ("local-zone: \"a.example\"", "not an option that blocks"),
+        ("local-zone: \"a b.example\" refuse", "not block"),
+        ("local-zone: \".\" refuse", "is empty"),
+        ("include: x.conf", "not an option that blocks"),
+    ] {
+        bad(
+            &format!("local-zone: \"first.example\" deny\n{line}"),
+            Format::Unbound,
+            piece,
+        );
+    }
+}
+
+#[test]
+fn ipset_save_lists_members() {
+    let ipset = concat!(
+        "create drop hash:net family inet hashsize 1024 maxelem 65536 bucketsize 12 initval 0x1\n",
+        "add drop 192.0.2.0/24\nadd drop 198.51.100.7 timeout 0\n",
+        "create drop6 hash:net family inet6 hashsize 1024 maxelem 65536\nadd drop6 2001:db8::/32 comment \"the nomatch # one\"\n",
+        "add drop 203.0.113.1-203.0.113.9 packets 0 bytes 0\n",
+    );
+    let entries = [
+        "2 192.0.2.0/24",
+        "3 198.51.100.7",
+        "5 2001:db8::/32",
+        "6 203.0.113.1-203.0.113.9",
+    ];
+    good(ipset, Format::Ipset, &entries);
+    for (line, piece) in [
+        ("add drop 192.0.2.7 nomatch", "is an exception (nomatch)"),
+        (
+            "add drop 192.0.2.7 comment \"x\" nomatch",
+            "is an exception (nomatch)",
+        ),
+        (
+            "add drop 192.0.2.7,tcp:80",
+            "not an address, a network or a range",
+        ),
+        ("add drop ads.example", "not an address"),
+        ("add drop 192.0.2.9-192.0.2.1", "not an address"),
+        ("add drop", "not a line of ipset save"),
+        ("del drop 192.0.2.1", "not a line of ipset save"),
+    ] {
+        bad(
+            &format!("create drop hash:ip\n{line}"),
+            Format::Ipset,
+            piece,
+        );
+    }
+}
+
+#[test]
+fn dshield_lists_have_a_network_in_three_columns() {
+    let dshield = concat!(
+        "#   DShield.org Recommended Block List\n#    Columns (tab delimited):\n",
+        "Start\tEnd\tNetblock\tAttacks\tName\tCountry\temail\n",
+        "192.0.2.0\t192.0.2.255\t24\t6286\tEXAMPLE No.31,Some-road Street\tCN\tabuse@example.net\n",
+        "198.51.100.0\t198.51.100.255\t24\t7\t\t\t\n",
+    );
+    good(
+        dshield,
+        Format::Dshield,
+        &["4 192.0.2.0/24", "5 198.51.100.0/24"],
+    );
+    for line in [
+        "192.0.2.0\t192.0.2.255\t25\t1\tx",
+        "192.0.2.0\t192.0.2.254\t24\t1\tx",
+        "192.0.2.1\t192.0.2.255\t24\t1\tx",
+        "192.0.2.0\t192.0.2.255\t33\t1\tx",
+        "192.0.2.0\t192.0.2.255",
+    ] {
+        let content = format!("203.0.113.0\t203.0.113.255\t24\n{line}");
+        bad(
+            &content,
+            Format::Dshield,
+            "first and last address of a network",
+        );
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_its_name() {
+    for (content, foreign) in [
+        (&b"\x1f\x8b\x08\0\0\0\0\0"[..], Foreign::Compressed("gzip")),
+        (b"PK\x03\x04x", Foreign::Compressed("zip")),
+        (b"\xff\xfea\0.\0b\0", Foreign::Utf16),
+        (b"a\0.\0b\0\n\0", Foreign::Binary),
+        (b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title>\nSorry\n", Foreign::Html),
+        (b"\n  <html>\n<body>", Foreign::Html),
+        (
+            b"{\n  \"syncToken\": \"1\",\n  \"prefixes\": [\n    {\n      \"ip_prefix\": \"192.0.2.0/24\"\n",
+            Foreign::Json,
+        ),
+        (b"{\"prefixes\":[{\"ip_prefix\":\"192.0.2.0/24\"}]}", Foreign::Json),
+        (b"[\"192.0.2.1\",\"192.0.2.2\"]", Foreign::Json),
+        (
+            b"# feed\n\"first_seen_utc\",\"dst_ip\",\"dst_port\"\n\"2024-01-01\",\"192.0.2.1\",\"443\"\n",
+            Foreign::Csv,
+        ),
+        (b"ip,count\n192.0.2.1,7\n192.0.2.2,9\n", Foreign::Csv),
+        (
+            b"$TTL 300\n@ SOA localhost. root.localhost. 1 2 3 4 5\n  NS localhost.\nads.example CNAME .\n*.ads.example CNAME .\n",
+            Foreign::Rpz,
+        ),
+        (b"ads.example 60 IN CNAME .\n", Foreign::Rpz),
+        (
+            b"# Generated by iptables-save\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 192.0.2.1/32 -j DROP\nCOMMIT\n",
+            Foreign::Iptables,
+        ),
+        (b"table inet x {\n  set s {\n    elements = { 192.0.2.1 }\n  }\n}\n", Foreign::Nftables),
+        (b"http://evil.example/a.exe\nhttps://192.0.2.1/b\n", Foreign::Urls),
+    ] {
+        let read = read(content, |_, item| panic!("{item:?}"));
+        assert_eq!(read, Err(foreign), "{}", String::from_utf8_lossy(content));
+        assert!(!foreign.to_string().contains('\n'));
+    }
+    let sentence = Foreign::Rpz.to_string();
+    for words in ["response policy zone", "not supported", "hosts, adblock"] {
+        assert!(sentence.contains(words), "{sentence}");
+    }
+}
+
+#[test]
+fn spelling_and_space_do_not_matter() {
+    let odd = "\u{feff}\r\n \t Ads.Example. \r\nb\u{fc}cher.example\r\n\r\nXN--BCHER-KVA.example\t7\r\n! comment\r\n";
+    good(
+        odd,
+        Format::Lines,
+        &[
+            "2 Ads.Example.",
+            "3 b\u{fc}cher.example",
+            "5 XN--BCHER-KVA.example",
+        ],
+    );
+    let long = format!("ads.example\n{}\n", "x".repeat(3_000_000));
+    let (_, _, errors) = read_all(&long);
+    assert!(errors.len() == 1 && errors[0].len() < 300, "{errors:?}");
 }

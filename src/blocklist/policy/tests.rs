@@ -7,6 +7,16 @@ use proptest::prelude::*;
 use super::*;
 
 fn load(block: &[&str], allow: &[&str], deny_private: bool) -> Policy {
+    load_with(block, &[], allow, &[], deny_private)
+}
+
+fn load_with(
+    block: &[&str],
+    subdomains: &[&str],
+    allow: &[&str],
+    except: &[&str],
+    deny_private: bool,
+) -> Policy {
     let folder = tempfile::tempdir().unwrap();
     let write = |kind: &str, lists: &[&str]| -> Vec<PathBuf> {
         let files = lists.iter().enumerate().map(|(number, content)| {
@@ -18,8 +28,11 @@ fn load(block: &[&str], allow: &[&str], deny_private: bool) -> Policy {
     };
     let sources = Sources {
         block: write("block", block),
+        block_subdomains: write("subdomains", subdomains),
         allow: write("allow", allow),
+        except: write("except", except),
         deny_private,
+        ..Sources::default()
     };
     Policy::load(&sources).unwrap()
 }
@@ -27,12 +40,14 @@ fn load(block: &[&str], allow: &[&str], deny_private: bool) -> Policy {
 /// `block0:1 (entry)` without the folder, or nothing.
 fn why(policy: &Policy, address: &str, name: Option<&str>) -> String {
     let name = name.map(|name| name.parse::<Name>().unwrap());
+    let place = |by: By| {
+        let file = by.file().file_name().unwrap().to_str().unwrap();
+        format!("{file}:{} ({})", by.line(), by.text())
+    };
     match policy.decide(address.parse().unwrap(), name.as_ref()) {
         Verdict::Allowed => String::new(),
-        Verdict::Blocked(Reason::Listed(by)) => {
-            let file = by.file.file_name().unwrap().to_str().unwrap();
-            format!("{file}:{} ({})", by.line, by.entry)
-        }
+        Verdict::Excepted(by) => format!("excepted {}", place(by)),
+        Verdict::Blocked(Reason::Listed(by)) => place(by),
         Verdict::Blocked(reason) => reason.to_string(),
     }
 }
@@ -103,7 +118,7 @@ fn a_name_is_blocked_in_every_spelling_and_so_is_its_address() {
         ("ads.example", "block0:1 (ads.example)"),
         ("ADS.Example.", "block0:1 (ads.example)"),
         ("sub.ads.example", ""),
-        ("tracker.example", ""),
+        ("tracker.example", "block0:2 (*.tracker.example)"),
         ("a.tracker.example", "block0:2 (*.tracker.example)"),
         ("a.b.TRACKER.example.", "block0:2 (*.tracker.example)"),
         ("xtracker.example", ""),
@@ -251,6 +266,311 @@ proptest! {
         for form in forms {
             let address = SocketAddr::new(std::net::Ipv6Addr::from_bits(form).into(), 80);
             prop_assert_ne!(policy.decide(address, None), Verdict::Allowed, "{} by {}", address, network);
+        }
+    }
+}
+
+#[test]
+fn names_cover_those_below_where_the_list_or_the_option_says_so() {
+    let policy = load_with(
+        &["a.example\n.b.example"],
+        &["c.example\n0.0.0.0", "0.0.0.0 d.example"],
+        &[],
+        &[],
+        false,
+    );
+    for (name, expected) in [
+        ("a.example", "block0:1 (a.example)"),
+        ("x.a.example", ""),
+        ("b.example", "block0:2 (.b.example)"),
+        ("x.b.example", "block0:2 (.b.example)"),
+        ("c.example", "subdomains0:1 (c.example)"),
+        ("x.y.c.example", "subdomains0:1 (c.example)"),
+        ("xc.example", ""),
+        ("x.d.example", "subdomains1:1 (d.example)"),
+        ("example", ""),
+    ] {
+        assert_eq!(
+            why(&policy, "203.0.113.7:80", Some(name)),
+            expected,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_exception_wins_over_what_blocks_the_same() {
+    let policy = load_with(
+        &["192.0.2.0/24\n*.ads.example"],
+        &[],
+        &[],
+        &["10.0.0.7:443\n192.0.2.7\ngood.ads.example\nfd00::/64\n"],
+        true,
+    );
+    let private = "--deny-private (10.0.0.0/8, private)";
+    for (address, name, expected) in [
+        ("10.0.0.7:443", None, "excepted except0:1 (10.0.0.7:443)"),
+        (
+            "[::ffff:10.0.0.7]:443",
+            None,
+            "excepted except0:1 (10.0.0.7:443)",
+        ),
+        ("10.0.0.7:80", None, private),
+        ("10.0.0.8:443", None, private),
+        // To carry an excepted address is no exception.
+        ("[64:ff9b::10.0.0.7]:443", None, private),
+        ("192.0.2.7:80", None, "excepted except0:2 (192.0.2.7)"),
+        ("192.0.2.8:80", None, "block0:1 (192.0.2.0/24)"),
+        ("[fd00::1]:80", None, "excepted except0:4 (fd00::/64)"),
+        // A name is excepted at whichever address, and an address only where its name is not blocked.
+        (
+            "10.0.0.9:80",
+            Some("good.ads.example"),
+            "excepted except0:3 (good.ads.example)",
+        ),
+        (
+            "192.0.2.7:80",
+            Some("bad.ads.example"),
+            "block0:2 (*.ads.example)",
+        ),
+        (
+            "192.0.2.7:80",
+            Some("other.example"),
+            "excepted except0:2 (192.0.2.7)",
+        ),
+        (
+            "203.0.114.1:80",
+            Some("x.good.ads.example"),
+            "block0:2 (*.ads.example)",
+        ),
+    ] {
+        assert_eq!(why(&policy, address, name), expected, "{address} {name:?}");
+    }
+    let name = "good.ads.example".parse::<Name>().unwrap();
+    assert!(matches!(
+        policy.decide_name(&name, 80),
+        Verdict::Excepted(_)
+    ));
+}
+
+#[test]
+fn an_exception_is_allowed_beside_an_allow_list_too() {
+    let policy = load_with(&[], &[], &["198.51.100.1"], &["10.0.0.7"], true);
+    assert_eq!(
+        why(&policy, "10.0.0.7:80", None),
+        "excepted except0:1 (10.0.0.7)"
+    );
+    assert_eq!(
+        why(&policy, "1.1.1.1:80", None),
+        "--allow (not on the list)"
+    );
+}
+
+#[test]
+fn without_a_port_each_port_is_judged() {
+    let policy = load_with(
+        &["192.0.2.1:25\n192.0.2.2:25-26"],
+        &[],
+        &[],
+        &["192.0.2.1:20-30\n192.0.2.2:25"],
+        false,
+    );
+    assert!(matches!(
+        check(&policy, "192.0.2.1:25"),
+        Verdict::Excepted(_)
+    ));
+    assert_eq!(check(&policy, "192.0.2.1"), Verdict::Allowed);
+    assert!(matches!(check(&policy, "192.0.2.2"), Verdict::Blocked(_)));
+    let halves = load(&[], &["192.0.2.3:1-100\n192.0.2.3:101-65535"], false);
+    assert_eq!(check(&halves, "192.0.2.3"), Verdict::Allowed);
+}
+
+#[test]
+fn a_blocklist_excepts_from_itself_alone() {
+    let adblock = "||ads.example^\n||192.0.2.7^\n||narrow.fine.example^\n\
+                   @@||good.ads.example^\n@@||192.0.2.7^\n@@||fine.example^\n";
+    let policy = load(&[adblock, "x.good.ads.example\n"], &[], false);
+    for (address, name, expected) in [
+        (
+            "203.0.114.1:80",
+            Some("ads.example"),
+            "block0:1 (||ads.example^)",
+        ),
+        (
+            "203.0.114.1:80",
+            Some("a.ads.example"),
+            "block0:1 (||ads.example^)",
+        ),
+        ("203.0.114.1:80", Some("good.ads.example"), ""),
+        ("203.0.114.1:80", Some("narrow.fine.example"), ""),
+        ("203.0.114.1:80", Some("y.good.ads.example"), ""),
+        (
+            "203.0.114.1:80",
+            Some("x.good.ads.example"),
+            "block1:1 (x.good.ads.example)",
+        ),
+        ("192.0.2.7:80", None, ""),
+    ] {
+        assert_eq!(why(&policy, address, name), expected, "{address} {name:?}");
+    }
+}
+
+#[test]
+fn the_addresses_of_this_host_are_private() {
+    // Loopback networks are private anyway; whatever else is there is public or has a name of its own.
+    let policy = load(&[], &[], true);
+    for (first, _) in crate::sys::local::networks().unwrap() {
+        let address = SocketAddr::new(first, 80);
+        assert_ne!(policy.decide(address, None), Verdict::Allowed, "{first}");
+    }
+    let own = policy.with_own_addresses(OwnAddresses::default());
+    assert_eq!(
+        why(&own, "127.0.0.1:80", None),
+        "--deny-private (127.0.0.0/8, loopback)"
+    );
+}
+
+#[test]
+fn bad_lines_are_skipped_up_to_one_in_a_hundred() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("list");
+    let load = |bad: usize, good: usize| {
+        let lines = "# comment\n".repeat(1_000) + &"not an entry\n".repeat(bad);
+        fs::write(&file, lines + &"192.0.2.1\n".repeat(good)).unwrap();
+        let sources = Sources {
+            block: vec![file.clone()],
+            skip_bad_lines: true,
+            ..Sources::default()
+        };
+        Policy::load(&sources)
+    };
+    let policy = load(2, 198).unwrap();
+    let [loaded] = policy.files() else { panic!() };
+    assert_eq!(loaded.entries, 198);
+    let skipped = loaded.skipped.as_ref().unwrap().to_string();
+    let expected = "skipped 2 of 200 lines, the first is line 1001: \"not an entry\" has ' ' in it";
+    assert!(skipped.starts_with(expected), "{skipped}");
+    let error = load(2, 197).unwrap_err().to_string();
+    assert!(error.contains(": 2 of 199 lines are not valid"), "{error}");
+    assert!(error.contains("the first is line 1001: "), "{error}");
+    assert_eq!(load(0, 1).unwrap().files()[0].skipped, None);
+}
+
+#[test]
+fn a_list_of_words_without_any_dot_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("list");
+    let load = |content: &str| {
+        fs::write(&file, content).unwrap();
+        let sources = Sources {
+            block: vec![file.clone()],
+            ..Sources::default()
+        };
+        Policy::load(&sources)
+    };
+    for content in [
+        "password\n123456a\nqwerty\n",
+        "intranet\n",
+        "0.0.0.0 kaput\n",
+    ] {
+        let error = load(content).unwrap_err().to_string();
+        assert!(
+            error.contains("names has a dot") && !error.contains('\n'),
+            "{error}"
+        );
+    }
+    for content in [
+        "intranet.\n",
+        ".zip\n",
+        "localhost\n",
+        "intranet\nads.example\n",
+        "intranet\n192.0.2.1\n",
+        "# nothing\n",
+    ] {
+        assert!(load(content).is_ok(), "{content}");
+    }
+}
+
+/// A list in a format, made of names: each with whether the names below it are meant.
+type Written = fn(&str) -> String;
+
+const WRITTEN: [(Written, bool); 12] = [
+    (|name| name.to_owned(), false),
+    (|name| format!("*.{name}"), true),
+    (|name| format!(".{}.", name.to_uppercase()), true),
+    (|name| format!("{name}\t3"), false),
+    (|name| format!("0.0.0.0 {name} # x"), false),
+    (|name| format!(":: localhost {name}"), false),
+    (|name| format!("||{name}^"), true),
+    (|name| format!("address=/{name}/#"), true),
+    (|name| format!("server=/{name}/"), true),
+    (
+        |name| format!("local-zone: \"{name}.\" always_nxdomain"),
+        true,
+    ),
+    (|name| format!("local-data: \"{name} A 0.0.0.0\""), false),
+    (|name| format!("address=/{name}/other.example/"), true),
+];
+
+proptest! {
+    /// Against a computation that knows nothing of labels, indexes or formats.
+    #[test]
+    fn every_format_blocks_the_names_it_lists_and_no_others(
+        listed in prop::collection::vec("([a-c]\\.){1,3}[a-c]", 1..12),
+        asked in prop::collection::vec("([a-c]\\.){0,4}[a-c]", 20),
+        format in 0..WRITTEN.len(),
+        subdomains: bool,
+    ) {
+        let (written, mut below) = WRITTEN[format];
+        let content: String = listed.iter().map(|name| written(name) + "\r\n").collect();
+        let policy = match subdomains {
+            false => load(&[&content], &[], false),
+            true => load_with(&[], &[&content], &[], &[], false),
+        };
+        below |= subdomains;
+        for name in asked {
+            let expected = listed.iter().any(|own| {
+                *own == name || below && name.ends_with(&format!(".{own}"))
+            });
+            let verdict = policy.decide_name(&name.parse().unwrap(), 80);
+            prop_assert_eq!(verdict != Verdict::Allowed, expected, "{} by {:?}", name, content);
+        }
+    }
+
+    #[test]
+    fn every_format_blocks_the_addresses_it_lists_and_no_others(
+        listed in prop::collection::vec((0u32..1 << 12, 20u32..=32), 1..8),
+        asked in prop::collection::vec(0u32..1 << 12, 20),
+        format in 0..7usize,
+    ) {
+        let address = |low: u32| std::net::Ipv4Addr::from_bits(0xc612_0000 | low);
+        let ranges: Vec<_> = listed.iter().map(|&(low, length)| {
+            let size = 1u32 << (32 - length);
+            (low / size * size, low / size * size + (size - 1), length)
+        }).collect();
+        let lines = ranges.iter().map(|&(first, last, length)| {
+            let (from, to) = (address(first), address(last));
+            match format {
+                0 => format!("{from}/{length}"),
+                1 => format!("{from}-{to}"),
+                2 => format!("{{\"cidr\":\"{from}/{length}\"}}"),
+                3 => format!("title, 1: {from}-{to}"),
+                4 => {
+                    let [a, b, c, d] = from.octets();
+                    let [e, f, g, h] = to.octets();
+                    format!("{a:03}.{b:03}.{c:03}.{d:03} - {e:03}.{f:03}.{g:03}.{h:03} , 000 , x")
+                }
+                5 => format!("{from}\t{to}\t{length}\t9\tx"),
+                _ => format!("add s {from}/{length}"),
+            }
+        });
+        let content: String = lines.map(|line| line + "\n").collect();
+        let policy = load(&[&content], &[], false);
+        let ends = ranges.iter().flat_map(|&(first, last, _)| [first, last, first.wrapping_sub(1), last + 1]);
+        for low in asked.into_iter().chain(ends).filter(|low| *low < 1 << 16) {
+            let expected = ranges.iter().any(|(first, last, _)| (first..=last).contains(&&low));
+            let verdict = policy.decide(SocketAddr::new(address(low).into(), 80), None);
+            prop_assert_eq!(verdict != Verdict::Allowed, expected, "{} by {:?}", low, content);
         }
     }
 }

@@ -197,22 +197,35 @@ pub(super) struct Serve {
         default_value = "json,socks5,connect"
     )]
     pub(super) protocol: Vec<ProtocolArg>,
-    /// Users who may, a line USER:PASSWORD each; SOCKS5 and CONNECT only
+    /// Users who may, a line USER:PASSWORD each; SOCKS5 and CONNECT only. Read again with the lists
     #[arg(long, value_name = "FILE")]
     pub(super) auth_file: Option<PathBuf>,
-    /// A list of what is refused; may be given again
+    /// A list of destinations to block; may be given more than once
     #[arg(long, value_name = "FILE")]
     pub(super) blocklist: Vec<PathBuf>,
-    /// A list of the only things that are not refused; may be given again
+    /// A blocklist in which a plain name also covers all names below it; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub(super) blocklist_subdomains: Vec<PathBuf>,
+    /// Block everything that is on no such list; may be given more than once
     #[arg(long, value_name = "FILE")]
     pub(super) allow: Vec<PathBuf>,
-    /// Refuse everything that is not the public Internet
+    /// Block all that is not the public Internet, and every address of this host
     #[arg(long)]
     pub(super) deny_private: bool,
+    /// A list of exceptions, which --blocklist, --deny-private and --allow do not block: names at every address, and addresses unless
+    /// their name is on a blocklist; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub(super) except: Vec<PathBuf>,
+    /// Skip the lines of a list that are not valid, with a warning, unless they are more than 1 %
+    #[arg(long)]
+    pub(super) skip_bad_lines: bool,
+    /// Take a list without entries, and when lists are read again one that lost more than half of its entries
+    #[arg(long)]
+    pub(super) allow_empty: bool,
     /// Refuse nothing for the lists' sake, but log what would be
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Read the lists anew when a file of theirs changes, and not only on SIGHUP
+    /// Read the lists and users again once a file of theirs has changed, and not only on SIGHUP
     #[arg(long)]
     pub(super) watch: bool,
     /// Take clients only with a PROXY header (v1 or v2) that says who they are
@@ -238,8 +251,9 @@ pub(super) struct Serve {
     #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1)]
     pub(super) threads: usize,
     /// Connections at once, as far as the limit of open files allows; clients beyond are told that the proxy is busy
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 10_000)]
-    pub(super) max_connections: usize,
+    /// [default: 10000]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(super) max_connections: Option<usize>,
     /// Largest JSON request
     #[arg(long, value_name = "BYTES", value_parser = request_size, default_value_t = MAX_REQUEST)]
     pub(super) max_request: usize,

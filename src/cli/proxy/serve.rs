@@ -1,8 +1,8 @@
 //! `bench proxy serve`: the proxy alone.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::args::{HeaderArg, ProtocolArg, Serve as Args};
 use super::monitor::Monitor;
@@ -13,7 +13,7 @@ use crate::blocklist::reload::Policies;
 use crate::cli::failure::Failure;
 use crate::engine::choice::{Kind, UringSettings};
 use crate::engine::probe::uring;
-use crate::protocol::{Accept, Credentials, Host, Settings};
+use crate::protocol::{Accept, Host, Settings};
 use crate::proxy::listeners::{ListenError, Listeners};
 use crate::proxy::log::Log;
 use crate::proxy::options::{Options, Timeouts};
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let _ = limit::raise_open_files();
     let mut options = options(args)?;
     let mut rules = rules(args)?;
-    reload::say_empty(rules.policies.current().files());
+    reload::warn(rules.policies.current().files());
     let log = args.log.as_deref().map(log::open).transpose()?;
     let handle = log.as_ref().map(Log::handle);
     let monitor = args.metrics.map(Monitor::bind).transpose()?;
@@ -45,7 +45,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|error| Failure::Undone(format!("cannot begin to serve: {error}")))?;
     let stopper = server.stopper();
     let hangups = signals.serve(handle.clone(), move || stopper.stop(), files);
-    reload::begin(server.rules(), args.watch, handle.is_some(), hangups)
+    reload::Files::new(server.rules(), args.auth_file.as_deref())
+        .follow(args.watch, handle.is_some(), hangups)
         .map_err(Failure::undone)?;
     let mut out = voice(args);
     for place in server.places() {
@@ -57,6 +58,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let monitor = monitor
         .map(|monitor| monitor.begin(&server, handle, &mut out))
         .transpose()?;
+    if !args.quiet {
+        reload::print_lists(&server.rules(), &mut out)?;
+    }
     let outcome = server.run();
     drop(monitor);
     if let Some(log) = log {
@@ -82,8 +86,12 @@ fn voice(args: &Args) -> Box<dyn Write> {
 fn rules(args: &Args) -> Result<Rules, Failure> {
     let policies = Policies::load(Sources {
         block: args.blocklist.clone(),
+        block_subdomains: args.blocklist_subdomains.clone(),
         allow: args.allow.clone(),
+        except: args.except.clone(),
         deny_private: args.deny_private,
+        skip_bad_lines: args.skip_bad_lines,
+        allow_empty: args.allow_empty,
     });
     // Each problem is a line, and each line is ours.
     let policies =
@@ -101,12 +109,7 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
 
 fn settings(args: &Args) -> Result<Settings, Failure> {
     let takes = |kind| args.protocol.contains(&kind);
-    let credentials = args.auth_file.as_ref().map(|file| {
-        let text = fs::read_to_string(file)
-            .map_err(|error| Failure::Undone(format!("cannot read {}: {error}", file.display())))?;
-        Credentials::parse(&text)
-            .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
-    });
+    let credentials = args.auth_file.as_deref().map(reload::read_users);
     if credentials.is_some() && args.protocol == [ProtocolArg::Json] {
         return Err(Failure::usage(
             "a JSON request has no place for a password; with --auth-file take --protocol socks5,connect",
@@ -119,18 +122,19 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
             connect: takes(ProtocolArg::Connect),
         },
         max_request: args.max_request,
-        credentials: credentials.transpose()?,
+        credentials: credentials.transpose()?.map(Arc::new),
         forward: args.forward.clone(),
     })
 }
 
 /// What it is to do, if this host can.
 fn options(args: &Args) -> Result<Options, Failure> {
+    let defaults = Options::default();
     let options = Options {
         engine: args.engine.into(),
         forwarding: args.forwarding.into(),
         threads: args.threads,
-        connections: args.max_connections,
+        connections: args.max_connections.unwrap_or(defaults.connections),
         timeouts: Timeouts {
             request: args.request_timeout,
             connect: args.connect_timeout,
@@ -138,7 +142,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
             half_closed: args.half_closed_timeout,
         },
         drain: args.drain_timeout,
-        ..Options::default()
+        ..defaults
     };
     if options.engine == Kind::Uring {
         uring::available(&UringSettings::default())

@@ -3,7 +3,7 @@
 //! Requests that wait for room in the send buffer are tried again by the kernel in any order, which would reorder
 //! datagrams at the source. So no more are submitted at once than the buffer is sure to take; where it may not take even
 //! one, that one waits alone. A send that fails for want of memory, or because an ICMP error was pending, is overtaken by
-//! those submitted with it; after an ICMP error sends are submitted one by one for a while, since more are likely to follow.
+//! those submitted with it; after that sends are submitted one by one for a while, since more are likely to fail.
 
 use std::collections::VecDeque;
 use std::io;
@@ -44,7 +44,7 @@ pub(in crate::engine) const COPIED: u32 = 1 << 31;
 /// Sends under way at once, at least, when a slot becomes several.
 const DEPTH: usize = 64;
 
-/// Sends in a row that are submitted one by one after an ICMP error.
+/// Sends in a row that are submitted one by one after one that was overtaken.
 const ALONE: u32 = 1_000;
 
 /// A sender on a connected socket.
@@ -421,6 +421,7 @@ impl UringTx {
         match Refusal::of(errno) {
             Refusal::NoMemory => {
                 self.stats.enobufs += 1;
+                self.alone = ALONE;
                 self.short = true;
                 Ok(true)
             }

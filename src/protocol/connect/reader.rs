@@ -9,17 +9,24 @@ use crate::host::Destination;
 #[derive(Debug)]
 pub(in super::super) struct Reader {
     head: Head,
+    user: Option<Vec<u8>>,
 }
 
 impl Default for Reader {
     fn default() -> Self {
         Self {
             head: Head::of_request(),
+            user: None,
         }
     }
 }
 
 impl Reader {
+    /// The user that the client named, right or wrong, where users are asked for.
+    pub(in super::super) fn user(&self) -> Option<&[u8]> {
+        self.user.as_deref()
+    }
+
     /// Takes the next bytes.
     pub(in super::super) fn push(&mut self, bytes: &[u8], settings: &Settings) -> Step {
         match self.head.push(bytes) {
@@ -32,7 +39,7 @@ impl Reader {
                 }
             }
             Progress::Wrong(detail) => bad(detail),
-            Progress::Whole(behind) => match asked(&self.head, settings) {
+            Progress::Whole(behind) => match asked(&self.head, settings, &mut self.user) {
                 Ok(destination) => Step::Ready(Request {
                     kind: Kind::Connect,
                     destination,
@@ -87,7 +94,7 @@ fn wrong<T>(detail: impl Into<String>) -> Asked<T> {
 }
 
 /// Where a whole head asks to go.
-fn asked(head: &Head, settings: &Settings) -> Asked<Destination> {
+fn asked(head: &Head, settings: &Settings, named: &mut Option<Vec<u8>>) -> Asked<Destination> {
     let (line, lines) = head.lines();
     let (destination, minor) = request_line(line)?;
     let (mut hosts, mut authorization) = (0, None);
@@ -115,9 +122,11 @@ fn asked(head: &Head, settings: &Settings) -> Asked<Destination> {
         return wrong("the request has not one Host field");
     }
     if let Some(credentials) = &settings.credentials {
-        let allowed = authorization
-            .and_then(basic::decode)
-            .is_some_and(|(user, password)| credentials.allow(&user, &password));
+        let given = authorization.and_then(basic::decode);
+        let allowed = given
+            .as_ref()
+            .is_some_and(|(user, password)| credentials.allow(user, password));
+        *named = given.map(|(user, _)| user);
         if !allowed {
             let detail = match authorization {
                 None => "this proxy asks for a user and a password",

@@ -21,9 +21,15 @@ enum Phase {
 pub(in super::super) struct Reader {
     phase: Phase,
     bytes: Vec<u8>,
+    user: Option<Vec<u8>>,
 }
 
 impl Reader {
+    /// The user that the client named, right or wrong.
+    pub(in super::super) fn user(&self) -> Option<&[u8]> {
+        self.user.as_deref()
+    }
+
     /// Takes the next bytes.
     pub(in super::super) fn push(&mut self, bytes: &[u8], settings: &Settings) -> Step {
         self.bytes.extend_from_slice(bytes);
@@ -70,6 +76,7 @@ impl Reader {
             return Some(self.bad("the user and password are not in version 1 of their form"));
         }
         let (user, password) = (take_word(rest)?, take_word(rest)?);
+        self.user = Some(user.to_vec());
         let credentials = settings.credentials.as_ref();
         if !credentials.is_some_and(|known| known.allow(user, password)) {
             let detail = "the user is unknown or the password wrong";

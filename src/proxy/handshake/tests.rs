@@ -21,6 +21,7 @@ fn rules(list: &str) -> Rules {
     fs::write(&file, list).unwrap();
     let sources = Sources {
         block: vec![file],
+        allow_empty: true,
         ..Sources::default()
     };
     Rules::new(Settings::default(), Policies::load(sources).unwrap())
@@ -448,7 +449,7 @@ fn who_leaves_says_nothing_wrong_and_who_stops_halfway_does() {
 fn users_are_asked_where_there_are_any() {
     let mut rules = rules("");
     rules.settings = Arc::new(Settings {
-        credentials: Some(Credentials::parse("ann:secret").unwrap()),
+        credentials: Some(Arc::new(Credentials::parse("ann:secret").unwrap())),
         ..Settings::default()
     });
     let (handshake, next, said) = hear(&rules, &envelope("127.0.0.1", 80), 4_096);

@@ -20,6 +20,7 @@ struct Line<'a> {
     time: String,
     client: String,
     peer: String,
+    user: Option<&'a str>,
     protocol: Option<&'static str>,
     asked: Option<String>,
     server: Option<String>,
@@ -50,6 +51,7 @@ pub fn write(facts: &Facts, lines: &mut Vec<u8>) {
         time: rfc3339(facts.accepted_at),
         client: known.client.to_string(),
         peer: known.peer.to_string(),
+        user: known.user.as_deref(),
         protocol: known.protocol.map(|protocol| protocol.name()),
         asked: known.asked.as_ref().map(ToString::to_string),
         server: known.server.map(|server| server.to_string()),
@@ -148,6 +150,7 @@ pub(super) mod tests {
         Facts {
             known: Known {
                 client: address("[2001:db8::1]:5"),
+                user: Some("ann".to_owned()),
                 protocol: Some(Kind::Socks5),
                 asked: Some("example.com:443".parse().unwrap()),
                 server: Some("192.0.2.1:443".parse().unwrap()),
@@ -175,14 +178,14 @@ pub(super) mod tests {
         assert_eq!(
             line(&most()),
             "{\"time\":\"2026-11-22T14:05:01.123456789Z\",\"client\":\"[2001:db8::1]:5\",\"peer\":\"127.0.0.1:40000\",\
-             \"protocol\":\"socks5\",\"asked\":\"example.com:443\",\"server\":\"192.0.2.1:443\",\"decision\":\"would_block\",\
+             \"user\":\"ann\",\"protocol\":\"socks5\",\"asked\":\"example.com:443\",\"server\":\"192.0.2.1:443\",\"decision\":\"would_block\",\
              \"entry\":\"list.txt:3 (*.com)\",\"to_server\":10,\"to_client\":18446744073709551614,\"connect_seconds\":0.0015,\
              \"seconds\":1.000000001,\"ended\":\"server_reset\",\"detail\":\"broken\"}\n"
         );
         assert_eq!(
             line(&least()),
             "{\"time\":\"2026-11-22T14:05:01.123456789Z\",\"client\":\"127.0.0.1:40000\",\"peer\":\"127.0.0.1:40000\",\
-             \"protocol\":null,\"asked\":null,\"server\":null,\"decision\":null,\"entry\":null,\"to_server\":0,\"to_client\":0,\
+             \"user\":null,\"protocol\":null,\"asked\":null,\"server\":null,\"decision\":null,\"entry\":null,\"to_server\":0,\"to_client\":0,\
              \"connect_seconds\":null,\"seconds\":0.0,\"ended\":\"refused\",\"detail\":null}\n"
         );
     }
@@ -230,10 +233,12 @@ pub(super) mod tests {
     #[test]
     fn control_characters_stay_in_their_line_and_do_nothing() {
         let mut facts = least();
+        facts.known.user = Some("eve\n\u{9b}".to_owned());
         facts.known.decision =
             Decision::Blocked("a\nb\r\u{7f}\u{85}\u{9b}31m\u{2028}\u{2029}\"\\ü".to_owned());
         let said = "a\\nb\\r\\u007f\\u0085\\u009b31m\\u2028\\u2029\\\"\\\\ü";
         assert!(line(&facts).contains(said), "{}", line(&facts));
+        assert!(line(&facts).contains("\"user\":\"eve\\n\\u009b\""));
     }
 
     proptest! {

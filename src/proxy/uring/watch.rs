@@ -10,8 +10,9 @@ use super::means::{Act, Means};
 use crate::engine::uring::ring::Completion;
 use crate::proxy::slab::Key;
 
-/// How long a connection may wait for its server before its client is watched, in ns, where nothing else happens.
-const UNWATCHED: u64 = 1_000_000;
+/// How long a connection may wait for its server before its client is watched, in ns, where nothing else happens. A sleep
+/// that ends before the kernel's next tick has to program the CPU's timer, which is costly in a virtual machine.
+const UNWATCHED: u64 = 20_000_000;
 
 /// Connections that wait for their servers, and whose clients are not watched yet.
 #[derive(Debug, Default)]

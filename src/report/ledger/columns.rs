@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use crate::report::record::{Record, Run};
+use crate::report::record::{Lost, Received, Record, Run};
 use crate::stats::latency::Summary;
 
 /// One run of a command.
@@ -102,21 +102,19 @@ const COLUMNS: &[Column] = &[
     ("window", |row| some(row.run.effective.window)),
     ("sent_packets", |row| row.run.sent.packets.to_string()),
     ("sent_bytes", |row| row.run.sent.bytes.to_string()),
-    ("received_packets", |row| {
-        row.run.received.packets.to_string()
-    }),
-    ("received_bytes", |row| row.run.received.bytes.to_string()),
-    ("unique", |row| row.run.received.unique.to_string()),
-    ("duplicates", |row| row.run.received.duplicates.to_string()),
-    ("reordered", |row| row.run.received.reordered.to_string()),
-    ("late", |row| row.run.received.late.to_string()),
-    ("foreign", |row| row.run.received.foreign.to_string()),
-    ("lost_packets", |row| row.run.lost.packets.to_string()),
-    ("lost_not_sent", |row| row.run.lost.not_sent.to_string()),
+    ("received_packets", |row| received(row, |of| of.packets)),
+    ("received_bytes", |row| received(row, |of| of.bytes)),
+    ("unique", |row| received(row, |of| of.unique)),
+    ("duplicates", |row| received(row, |of| of.duplicates)),
+    ("reordered", |row| received(row, |of| of.reordered)),
+    ("late", |row| received(row, |of| of.late)),
+    ("foreign", |row| received(row, |of| of.foreign)),
+    ("lost_packets", |row| lost(row, |of| of.packets)),
+    ("lost_not_sent", |row| lost(row, |of| of.not_sent)),
     ("lost_receiver_socket", |row| {
-        row.run.lost.receiver_socket.to_string()
+        lost(row, |of| of.receiver_socket)
     }),
-    ("lost_elsewhere", |row| row.run.lost.elsewhere.to_string()),
+    ("lost_elsewhere", |row| lost(row, |of| of.elsewhere)),
     ("seconds", |row| figure(row.run.seconds)),
     ("kb_per_s", |row| figure(row.run.kb_per_s)),
     ("kib_per_s", |row| figure(row.run.kib_per_s)),
@@ -223,6 +221,16 @@ fn figure(value: Option<f64>) -> String {
 fn cpus(list: Option<&[usize]>) -> String {
     let list = list.unwrap_or_default().iter();
     list.map(usize::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn received(row: &Row<'_>, of: impl Fn(&Received) -> u64) -> String {
+    let received = &row.run.received;
+    some((!received.is_unknown).then(|| of(received)))
+}
+
+fn lost(row: &Row<'_>, of: impl Fn(&Lost) -> u64) -> String {
+    let lost = &row.run.lost;
+    some((!lost.is_unknown).then(|| of(lost)))
 }
 
 fn latency(row: &Row<'_>, of: impl Fn(&Summary) -> Option<u64>) -> String {

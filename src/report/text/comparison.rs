@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 
 use super::layout::{INDENT, beside, figure, fill, list, plain, sentence, times};
+use super::repeats;
 use crate::report::comparison::latency;
 use crate::report::record::{Compared, Ratios, Run};
 use crate::stats::ratio::{FEWEST, Interval, Ratio, Verdict};
-use crate::units::{grouped, short_ns};
+use crate::units::short_ns;
 
 /// The width of a setting's name in the table; a longer one stands on a line of its own.
 const NAME: usize = 12;
@@ -40,7 +41,7 @@ pub fn compared_run(number: usize, run: &Run, out: &mut impl Write) -> io::Resul
     let mut parts = vec![
         run.setting.clone().unwrap_or_default(),
         format!("{} KB/s", run.kb_per_s.map_or("-".to_owned(), figure)),
-        format!("lost {}", grouped(run.lost.packets)),
+        format!("lost {}", repeats::lost(run)),
         format!("p50 {}", time(latency.p50)),
         format!("p99 {}", time(latency.p99)),
     ];

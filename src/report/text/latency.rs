@@ -182,7 +182,7 @@ fn out_of_range(run: &Run, out: &mut impl Write) -> io::Result<()> {
         };
         if outside.negative > 0 {
             let told = format!(
-                "{from}{} below zero are left out: received before they were sent, so the clocks do not agree",
+                "{from}{} are below zero by the estimated clocks, and count as 0 in the percentiles",
                 grouped(outside.negative)
             );
             sentence(out, &margin(), &told)?;

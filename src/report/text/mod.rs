@@ -116,10 +116,14 @@ fn throughput(run: &Run, out: &mut impl Write) -> io::Result<()> {
 
 fn packets(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let (sent, received) = (run.sent, run.received);
+    let known = |count: u64| match received.is_unknown {
+        true => "-".to_owned(),
+        false => grouped(count),
+    };
     let mut parts = vec![
         format!("sent {}", grouped(sent.packets)),
-        format!("received {}", grouped(received.packets)),
-        format!("unique {}", grouped(received.unique)),
+        format!("received {}", known(received.packets)),
+        format!("unique {}", known(received.unique)),
     ];
     let kinds = [
         ("duplicates", received.duplicates),
@@ -131,7 +135,7 @@ fn packets(run: &Run, out: &mut impl Write) -> io::Result<()> {
     list(out, "packets", parts)?;
     let bytes = [
         format!("sent {} B", grouped(sent.bytes)),
-        format!("delivered {} B", grouped(received.bytes)),
+        format!("delivered {} B", known(received.bytes)),
     ];
     list(out, "data", bytes)?;
     if run.packet_rows_omitted > 0 {
@@ -161,6 +165,13 @@ fn foreign(received: Received) -> Option<String> {
 
 fn loss(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let lost = run.lost;
+    if lost.is_unknown {
+        return sentence(
+            out,
+            "loss        ",
+            "lost -: the receiver was lost, and what it received last is not known",
+        );
+    }
     if lost.packets == 0 {
         return fill(out, "loss", ["lost 0".to_owned()]);
     }

@@ -37,7 +37,7 @@ fn row(number: usize, run: &Run, out: &mut impl Write) -> io::Result<()> {
         "{number:>3}  {:<6} {:>13} {:>11} {:>9} {:>9} {:>10} {:>10}{}",
         run.engine,
         told(run.kb_per_s),
-        grouped(run.lost.packets),
+        lost(run),
         latency(figures.p50),
         latency(figures.p99),
         told(run.cpu.sender_s_per_million),
@@ -49,6 +49,14 @@ fn row(number: usize, run: &Run, out: &mut impl Write) -> io::Result<()> {
     }
     let why = run.reason.as_deref().unwrap_or(&run.ended);
     super::layout::sentence(out, "     ! incomplete: ", why)
+}
+
+/// How many were lost, or `-` where that is not known.
+pub(super) fn lost(run: &Run) -> String {
+    match run.lost.is_unknown {
+        true => "-".to_owned(),
+        false => grouped(run.lost.packets),
+    }
 }
 
 fn spread(runs: &[Run], out: &mut impl Write) -> io::Result<()> {

@@ -72,12 +72,19 @@ fn slow(run: &Run) -> Option<String> {
     let achieved = pacing.achieved_pps?;
     let share = achieved / pacing.target_pps;
     // A handful of datagrams has no rate to speak of.
-    (share < 0.98 && run.sent.packets >= 1_000).then(|| {
-        format!(
-            "The sender kept only {:.1} % of the pace asked for: this host cannot send faster here, so the path saw less load than the report's target.",
-            share * 100.0
-        )
-    })
+    if share >= 0.98 || run.sent.packets < 1_000 {
+        return None;
+    }
+    let stats = &run.engine_stats;
+    let reason = match (stats.send_enobufs, stats.send_eagain) {
+        (0, 0) => "this host cannot send faster".to_owned(),
+        (0, full) => format!("its send buffer was full {} times", grouped(full)),
+        (full, _) => format!("the queue of its device was full {} times", grouped(full)),
+    };
+    Some(format!(
+        "The sender kept only {:.1} % of the pace asked for: {reason}, so the path saw less load than planned.",
+        share * 100.0
+    ))
 }
 
 /// Datagrams became too long for the path in mid-run.
@@ -182,7 +189,9 @@ mod tests {
         if let Some(pacing) = &mut run.pacing {
             pacing.achieved_pps = Some(800.0);
         }
-        assert!(warnings(&run)[0].contains("80.0 %"));
+        assert!(warnings(&run)[0].contains("80.0 % of the pace asked for: this host"));
+        run.engine_stats.send_enobufs = 1_234;
+        assert!(warnings(&run)[0].contains("device was full 1,234 times"));
     }
 
     #[test]

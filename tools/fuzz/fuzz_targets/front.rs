@@ -65,7 +65,8 @@ fn settings(choice: u8) -> Settings {
     };
     let credentials = Credentials::parse("ann:secret")
         .ok()
-        .filter(|_| choice & 4 != 0);
+        .filter(|_| choice & 4 != 0)
+        .map(Arc::new);
     Settings {
         accept,
         max_request: MOST,

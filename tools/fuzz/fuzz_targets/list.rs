@@ -1,4 +1,4 @@
-//! Any bytes are a list of some format, or have bad lines; an address that is listed is found in every spelling, and a
+//! Any bytes are a list of some format, or have bad lines, or are refused as a whole; an address that is listed is found in every spelling, and a
 //! lookup finds what a scan of the list finds.
 
 #![no_main]
@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use libfuzzer_sys::fuzz_target;
 use wirebench::blocklist::entry::{Entry, Subject};
-use wirebench::blocklist::format::{self, Format, Item};
+use wirebench::blocklist::format::detect::detect;
+use wirebench::blocklist::format::{self, Item};
 use wirebench::blocklist::index::Index;
 use wirebench::blocklist::ports::Ports;
 use wirebench::blocklist::readings::readings;
@@ -19,6 +20,7 @@ fuzz_target!(|content: &[u8]| {
     let mut entries: Vec<Entry> = Vec::new();
     let mut index = Index::default();
     let mut last = 0;
+    let mut exceptions = 0;
     let format = format::read(content, |line, item| {
         assert!(line >= last.max(1), "lines come in order");
         last = line;
@@ -28,13 +30,23 @@ fuzz_target!(|content: &[u8]| {
                 assert_eq!(index.insert(entry.clone()), entries.len());
                 entries.push(entry);
             }
+            Item::Exception(text, _) => {
+                assert!(!text.is_empty() && text.trim() == text);
+                exceptions += 1;
+            }
             Item::Bad(error) => {
-                assert!(!error.to_string().is_empty());
+                let sentence = error.to_string();
+                assert!(!sentence.is_empty() && !sentence.contains('\n') && sentence.len() < 1_000);
             }
         }
     });
-    assert_eq!(format, Format::of(content));
+    assert_eq!(format, detect(content));
+    let Ok(format) = format else {
+        assert_eq!(last, 0, "nothing is taken of a file that is refused");
+        return;
+    };
     assert!(format.is_some() || entries.is_empty());
+    assert!(exceptions == 0 || format.is_some_and(|format| format.has_exceptions()));
     assert!(last <= content.iter().filter(|&&byte| byte == b'\n').count() + 1);
     for entry in entries.iter().take(MOST) {
         match &entry.subject {
@@ -51,7 +63,7 @@ fuzz_target!(|content: &[u8]| {
                 found(&index, &entries, (*first).into());
                 found(&index, &entries, (*end).into());
             }
-            Subject::Name(name) | Subject::Below(name) => {
+            Subject::Name(name) | Subject::Domain(name) => {
                 let named = |entry: &Entry| entry.subject.names(name);
                 let found = index.name(name, |_| true);
                 assert_eq!(found.is_some(), entries.iter().any(named));

@@ -1,0 +1,172 @@
+//! Which format a list is in, told by its content: the one that reads most of its first lines, and of two that read as many
+//! the one that reads the earlier line.
+//!
+//! A file in a format that is known but not supported is refused as a whole, by one sentence that names the format. Without
+//! that its first line would be refused for a reason that misleads, or some of its lines would pass for names.
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use super::{FORMATS, Format, LineError, adblock, lines};
+use crate::blocklist::entry::EntryError;
+
+/// How many lines are looked at.
+const SAMPLE: usize = 200;
+
+/// Content in a format that is not supported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// Compressed, or an archive, by this program.
+    Compressed(&'static str),
+    /// UTF-16, or UTF-32.
+    Utf16,
+    /// Bytes that are no text.
+    Binary,
+    /// A web page, or XML.
+    Html,
+    /// A JSON document, or objects that are not of Spamhaus.
+    Json,
+    /// Rows of values with commas between.
+    Csv,
+    /// A DNS response policy zone, or another zone file.
+    Rpz,
+    /// The output of iptables-save.
+    Iptables,
+    /// A ruleset of nft.
+    Nftables,
+    /// URLs.
+    Urls,
+}
+
+/// What is supported, for the sentence about what is not.
+const SUPPORTED: &str = "supported are an entry a line (addresses, networks, ranges, names), hosts, adblock (||name^), \
+    dnsmasq, unbound, ipset save, DShield, P2P, DAT and Spamhaus JSON lines";
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let what = match self {
+            Self::Compressed(by) => {
+                return write!(f, "it is compressed ({by}); decompress it first");
+            }
+            Self::Utf16 => return write!(f, "it is UTF-16 text; convert it to UTF-8 first"),
+            Self::Binary => "binary data",
+            Self::Html => "a web page (HTML or XML), perhaps an error page",
+            Self::Json => "a JSON document",
+            Self::Csv => "a table of comma-separated values (CSV)",
+            Self::Rpz => "a DNS zone file, perhaps a response policy zone (RPZ)",
+            Self::Iptables => "the output of iptables-save",
+            Self::Nftables => "an nft ruleset",
+            Self::Urls => "a list of URLs",
+        };
+        write!(
+            f,
+            "it looks like {what}, which is not supported; {SUPPORTED}"
+        )
+    }
+}
+
+impl std::error::Error for Foreign {}
+
+/// The format of a list; none where no line is in any, or there are no lines.
+///
+/// # Errors
+/// [`Foreign`], where few lines are in a supported format and it looks like another.
+pub fn detect(content: &[u8]) -> Result<Option<Format>, Foreign> {
+    if let Some(by) = compressed(content) {
+        return Err(Foreign::Compressed(by));
+    }
+    if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
+        return Err(Foreign::Utf16);
+    }
+    let sample: Vec<_> = lines(content).take(SAMPLE).map(|(_, line)| line).collect();
+    let sample: Vec<&str> = sample.iter().map(AsRef::as_ref).collect();
+    if sample.first().is_some_and(|line| adblock::is_title(line)) {
+        return Ok(Some(Format::Adblock));
+    }
+    let mut best = (0, Reverse(0));
+    let mut format = None;
+    for candidate in FORMATS {
+        let is_read = |line: &&str| reads(candidate, line);
+        let first = sample.iter().position(is_read);
+        let count = sample.iter().filter(|line| is_read(line)).count();
+        let rank = (count, Reverse(first.unwrap_or(sample.len())));
+        if count > 0 && rank > best {
+            (best, format) = (rank, Some(candidate));
+        }
+    }
+    if 2 * best.0 >= sample.len() {
+        return Ok(format);
+    }
+    // Lists for browsers have many rules that are refused, whose reasons are known to that format alone.
+    if sample.iter().any(|line| line.starts_with("||")) {
+        return Ok(Some(Format::Adblock));
+    }
+    foreign(content, &sample).map_or(Ok(format), Err)
+}
+
+/// Whether a line is in a format. One that names an autonomous system is, although nothing is blocked by it.
+fn reads(format: Format, line: &str) -> bool {
+    matches!(
+        format.line(line, &mut |_| ()),
+        Ok(()) | Err(LineError::Entry(EntryError::AsNumber(_)))
+    )
+}
+
+/// By the first bytes that each begins its files with.
+fn compressed(content: &[u8]) -> Option<&'static str> {
+    let kinds: [(&[u8], _); 6] = [
+        (b"\x1f\x8b", "gzip"),
+        (b"PK\x03\x04", "zip"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"BZh", "bzip2"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    ];
+    let found = kinds
+        .into_iter()
+        .find(|(start, _)| content.starts_with(start));
+    found.map(|(_, by)| by)
+}
+
+fn foreign(content: &[u8], sample: &[&str]) -> Option<Foreign> {
+    let first = sample.first()?;
+    let any = |is: fn(&str) -> bool| sample.iter().any(|line| is(line));
+    let most =
+        |is: fn(&str) -> bool| 2 * sample.iter().filter(|line| is(line)).count() >= sample.len();
+    let kinds = [
+        (Foreign::Html, first.starts_with('<')),
+        (Foreign::Json, first.starts_with(['{', '['])),
+        (Foreign::Iptables, any(is_iptables)),
+        (Foreign::Nftables, any(is_nftables)),
+        (Foreign::Rpz, any(is_zone)),
+        (Foreign::Urls, most(|line| line.contains("://"))),
+        (Foreign::Csv, most(is_csv)),
+        (Foreign::Binary, content.contains(&0)),
+    ];
+    kinds.into_iter().find_map(|(kind, is)| is.then_some(kind))
+}
+
+fn is_iptables(line: &str) -> bool {
+    let tables = ["*filter", "*nat", "*mangle", "*raw", "*security"];
+    line.starts_with("-A ") || tables.contains(&line)
+}
+
+fn is_nftables(line: &str) -> bool {
+    line == "flush ruleset"
+        || line.starts_with("add rule ")
+        || line.starts_with("table ") && line.ends_with('{')
+}
+
+/// Whether a first value ends at a comma. Words before it are a sentence, or a rule of some program.
+fn is_csv(line: &str) -> bool {
+    line.split_once(',')
+        .is_some_and(|(first, _)| first.starts_with('"') || !first.contains(' '))
+}
+
+/// A directive of a master file, or a record: `NAME [TTL] [IN] TYPE DATA` (RFC 1035, section 5.1).
+fn is_zone(line: &str) -> bool {
+    let mut kinds = line.split_ascii_whitespace().skip(1).take(3);
+    line.starts_with("$TTL")
+        || line.starts_with("$ORIGIN")
+        || kinds.any(|word| matches!(word, "CNAME" | "SOA" | "NS"))
+}

@@ -1,0 +1,30 @@
+//! The block list of DShield: first address, last address, prefix length, and columns about them, with tabs between.
+//!
+//! ```text
+//! Start        End            Netblock  Attacks  Name      Country  email
+//! 192.0.2.0    192.0.2.255    24        6286     EXAMPLE   CN       abuse@example.net
+//! ```
+
+use super::{Item, LineError};
+use crate::blocklist::entry;
+use crate::host::error::shown;
+
+pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
+    let mut columns = line.split_ascii_whitespace();
+    let columns = (columns.next(), columns.next(), columns.next());
+    let (Some(first), Some(last), Some(length)) = columns else {
+        return Err(LineError::Netblock(shown(line)));
+    };
+    // The columns have titles, which are no comment.
+    if (first, last, length) == ("Start", "End", "Netblock") {
+        return Ok(());
+    }
+    let network = format!("{first}/{length}");
+    let subject = entry::network(&network).map_err(|_| LineError::Netblock(shown(line)))?;
+    // The three columns say the same twice: where they differ, one of them is wrong.
+    if entry::range(first, last) != Some(subject.clone()) {
+        return Err(LineError::Netblock(shown(line)));
+    }
+    take(Item::Entry(&network, subject.into()));
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Options of unbound.conf(5) that keep a domain from being resolved: `local-zone: "name" TYPE`, which is about the name and
+//! all below it, and `local-data: "name A 0.0.0.0"`, which is about the name.
+
+use super::{Item, LineError, leads_nowhere, names_of};
+use crate::blocklist::entry::Entry;
+use crate::host::error::shown;
+
+/// The types of a zone whose names are not looked up elsewhere.
+const BLOCKING: [&str; 11] = [
+    "always_deny",
+    "always_nodata",
+    "always_null",
+    "always_nxdomain",
+    "always_refuse",
+    "deny",
+    "inform_deny",
+    "inform_redirect",
+    "redirect",
+    "refuse",
+    "static",
+];
+
+pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
+    let line = line.split('#').next().unwrap_or_default().trim_ascii();
+    let option = || LineError::Unbound(shown(line));
+    let (key, value) = line.split_once(':').ok_or_else(option)?;
+    let value = value.trim_ascii();
+    let (text, entry) = match key {
+        // Begins the section that zones are in.
+        "server" if value.is_empty() => return Ok(()),
+        "local-zone" => zone(value).ok_or_else(option)??,
+        "local-data" => data(value).ok_or_else(option)??,
+        _ => return Err(option()),
+    };
+    take(Item::Entry(text, entry));
+    Ok(())
+}
+
+/// `"name" TYPE`; none where it is not that.
+fn zone(value: &str) -> Option<Result<(&str, Entry), LineError>> {
+    let (name, kind) = value.split_once(|c: char| c.is_ascii_whitespace())?;
+    let (name, kind) = (unquoted(name), kind.trim_ascii());
+    if !BLOCKING.contains(&kind) {
+        return Some(Err(LineError::Zone(shown(kind))));
+    }
+    let entry = one(name);
+    Some(entry.map(|entry| (name, entry.with_subdomains())))
+}
+
+/// `"name [TTL] [IN] A ADDRESS"`; none where it is not that.
+fn data(value: &str) -> Option<Result<(&str, Entry), LineError>> {
+    let mut words = unquoted(value).split_ascii_whitespace();
+    let name = words.next()?;
+    let kind = words.find(|word| !word.bytes().all(|b| b.is_ascii_digit()) && *word != "IN")?;
+    let target = words.next()?;
+    if !matches!(kind, "A" | "AAAA") || words.next().is_some() {
+        return None;
+    }
+    if !leads_nowhere(target) {
+        return Some(Err(LineError::Mapped(shown(name), target.to_owned())));
+    }
+    Some(one(name).map(|entry| (name, entry)))
+}
+
+fn one(name: &str) -> Result<Entry, LineError> {
+    let mut names = names_of(std::iter::once(name))?;
+    // There is one for the one given.
+    names
+        .pop()
+        .map(|(_, entry)| entry)
+        .ok_or_else(|| LineError::Unbound(shown(name)))
+}
+
+/// Without the quotes around it, which may be missing.
+fn unquoted(text: &str) -> &str {
+    ['"', '\'']
+        .into_iter()
+        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(text)
+}

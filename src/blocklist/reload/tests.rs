@@ -1,0 +1,166 @@
+//! What a reload puts in force, and what it refuses.
+
+use std::fs;
+use std::sync::atomic::AtomicBool;
+
+use super::super::policy::Verdict;
+use super::*;
+
+fn policies(content: &str, allow_empty: bool) -> (tempfile::TempDir, PathBuf, Policies) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("list");
+    fs::write(&file, content).unwrap();
+    let policies = Policies::load(Sources {
+        block: vec![file.clone()],
+        allow_empty,
+        ..Sources::default()
+    });
+    (folder, file, policies.unwrap())
+}
+
+fn blocked(policies: &Policies) -> [bool; 2] {
+    let policy = policies.current();
+    let addresses = ["192.0.2.1:80", "192.0.2.2:80"].map(|text| text.parse().unwrap());
+    addresses.map(|address| policy.decide(address, None) != Verdict::Allowed)
+}
+
+/// Whether a watch sees a change in as many looks as it takes.
+fn changed(policies: &Policies) -> bool {
+    let mut watch = FileWatch::default();
+    policies.look(&mut watch);
+    policies.look(&mut watch)
+}
+
+#[test]
+fn a_broken_list_leaves_the_old_one_in_force() {
+    let (_folder, file, policies) = policies("192.0.2.1\n", false);
+    let held = Arc::clone(&policies.current());
+    let one = "192.0.2.1:80".parse().unwrap();
+    let first_read = policies.reloads().read_at;
+    assert_eq!(blocked(&policies), [true, false]);
+    assert!(!changed(&policies));
+
+    fs::write(&file, "192.0.2.2\n192.0.2\n").unwrap();
+    assert!(changed(&policies));
+    let error = policies.reload().unwrap_err();
+    assert!(!error.is_refusal());
+    let error = error.to_string();
+    assert!(
+        error.starts_with(&format!("{}:2: ", file.display())),
+        "{error}"
+    );
+    assert_eq!(blocked(&policies), [true, false]);
+    assert!(
+        !changed(&policies),
+        "a broken list is not read over and over"
+    );
+
+    fs::write(&file, "192.0.2.2\n").unwrap();
+    assert_eq!(policies.reload().unwrap()[0].entries, 1);
+    assert_eq!(blocked(&policies), [false, true]);
+
+    for broken in [
+        "<html>\n<body>404 Not Found</body>\n",
+        "\u{1f}gz\0",
+        "\0\0\0\0",
+    ] {
+        fs::write(&file, broken).unwrap();
+        assert!(changed(&policies));
+        assert!(policies.reload().is_err());
+        assert_eq!(blocked(&policies), [false, true]);
+    }
+    fs::remove_file(&file).unwrap();
+    assert!(changed(&policies));
+    assert!(policies.reload().is_err());
+    assert_eq!(blocked(&policies), [false, true]);
+    let reloads = policies.reloads();
+    assert_eq!((reloads.ok, reloads.failed, reloads.refused), (1, 5, 0));
+    assert!(reloads.read_at > first_read);
+    // Who still holds the first policy decides by it.
+    assert_ne!(held.decide(one, None), Verdict::Allowed);
+}
+
+#[test]
+fn a_list_that_lost_all_or_most_of_its_entries_is_refused() {
+    let ten: Vec<_> = (1..=10).map(|low| format!("192.0.2.{low}\n")).collect();
+    let (_folder, file, policies) = policies(&ten.concat(), false);
+    let refused = |content: &str, words: &str| {
+        fs::write(&file, content).unwrap();
+        let error = policies.reload().unwrap_err();
+        assert!(error.is_refusal());
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(blocked(&policies), [true, true]);
+    };
+    refused("", "an empty list");
+    refused("# all comments\n", "an empty list");
+    refused(&ten[..4].concat(), "4 of 10 entries are left");
+    fs::write(&file, ten[..5].concat()).unwrap();
+    assert_eq!(policies.reload().unwrap()[0].entries, 5);
+    let reloads = policies.reloads();
+    assert_eq!((reloads.ok, reloads.failed, reloads.refused), (1, 0, 3));
+}
+
+#[test]
+fn with_leave_a_list_may_become_empty() {
+    let (_folder, file, policies) = policies("192.0.2.1\n192.0.2.2\n192.0.2.3\n", true);
+    fs::write(&file, "192.0.2.2\n").unwrap();
+    assert_eq!(policies.reload().unwrap()[0].entries, 1);
+    fs::write(&file, "").unwrap();
+    assert_eq!(policies.reload().unwrap()[0].entries, 0);
+    assert_eq!(blocked(&policies), [false, false]);
+}
+
+#[test]
+fn an_empty_list_is_an_error_from_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("list");
+    fs::write(&file, "# nothing\n").unwrap();
+    for files in [0, 1, 2, 3] {
+        let at = |kind| {
+            if files == kind {
+                vec![file.clone()]
+            } else {
+                Vec::new()
+            }
+        };
+        let sources = Sources {
+            block: at(0),
+            block_subdomains: at(1),
+            allow: at(2),
+            except: at(3),
+            ..Sources::default()
+        };
+        let error = Policies::load(sources.clone()).unwrap_err().to_string();
+        assert!(error.contains("--allow-empty"), "{error}");
+        let allow_empty = true;
+        assert!(
+            Policies::load(Sources {
+                allow_empty,
+                ..sources
+            })
+            .is_ok()
+        );
+    }
+}
+
+#[test]
+fn an_old_policy_is_freed_by_who_replaces_it() {
+    let (_folder, file, policies) = policies("192.0.2.1\n", false);
+    let old = Arc::downgrade(&policies.current());
+    let under_way = policies.current();
+    let is_over = AtomicBool::new(false);
+    fs::write(&file, "192.0.2.2\n").unwrap();
+    thread::scope(|scope| {
+        // A decision that goes on until the new policy is in force: it is waited for.
+        scope.spawn(|| {
+            let decision = under_way;
+            while blocked(&policies) == [true, false] {
+                thread::yield_now();
+            }
+            is_over.store(true, Ordering::Relaxed);
+            drop(decision);
+        });
+        policies.reload().unwrap();
+        assert!(is_over.load(Ordering::Relaxed) && old.strong_count() == 0);
+    });
+}

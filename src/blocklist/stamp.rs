@@ -1,0 +1,90 @@
+//! What tells one state of files from another, so that a change is noticed without reading them.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The states of some files, in their order; none for one that is not there. A file that was replaced is told by its inode, one
+/// that was written to by its size or time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stamps(Vec<Option<Stamp>>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Of the status and of the content, in seconds and ns. The first cannot be set back.
+    changed: (i64, i64),
+    written: (i64, i64),
+}
+
+impl Stamps {
+    /// As the files are now.
+    pub fn of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Self {
+        Self(files.into_iter().map(stamp).collect())
+    }
+
+    /// Which files are in another state than in `other`, by their numbers.
+    pub(super) fn differing(&self, other: &Self) -> impl Iterator<Item = usize> {
+        let both = self.0.iter().zip(&other.0).enumerate();
+        both.filter_map(|(number, (one, other))| (one != other).then_some(number))
+    }
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let facts = fs::metadata(file).ok()?;
+    Some(Stamp {
+        device: facts.dev(),
+        inode: facts.ino(),
+        size: facts.size(),
+        changed: (facts.ctime(), facts.ctime_nsec()),
+        written: (facts.mtime(), facts.mtime_nsec()),
+    })
+}
+
+/// Files that are looked at now and then, to follow their changes.
+#[derive(Debug, Default)]
+pub struct FileWatch {
+    last: Stamps,
+}
+
+impl FileWatch {
+    /// Whether the files are in another state than when they were `seen`, and in the one of the look before: what is still
+    /// being written is not to be read yet.
+    pub fn look(&mut self, now: Stamps, seen: &Stamps) -> bool {
+        let is_stable = now == self.last;
+        self.last = now;
+        is_stable && self.last != *seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_counts_once_it_has_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list");
+        let now = || Stamps::of([file.as_path()]);
+        fs::write(&file, "1\n").unwrap();
+        let seen = now();
+        let mut watch = FileWatch::default();
+        let mut look = || watch.look(now(), &seen);
+        assert!(!look() && !look());
+        // Truncated, and written slowly.
+        for content in ["", "1\n", "1\n2\n", "1\n2\n3\n"] {
+            fs::write(&file, content).unwrap();
+            assert!(!look(), "{content}");
+        }
+        assert!(look() && look());
+        // Gone, and there again.
+        fs::remove_file(&file).unwrap();
+        assert!(!look());
+        fs::write(folder.path().join("new"), "4\n").unwrap();
+        fs::rename(folder.path().join("new"), &file).unwrap();
+        assert!(!look());
+        assert!(look());
+    }
+}
