@@ -572,7 +572,7 @@ impl<O: Observer> Session<'_, O> {
             directions.ended = Ended::Failed(failure.to_owned());
         }
         let mut upload = Upload::new(receivers.into_outcome(), None);
-        while let Some(reply) = upload.next() {
+        while let Some(reply) = upload.next_reply() {
             directions.reverse.take(reply, self.observer);
         }
     }
