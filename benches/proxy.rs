@@ -84,7 +84,7 @@ fn handshake(c: &mut Criterion) {
     for (kind, bytes) in REQUESTS {
         group.bench_function(kind, |b| {
             b.iter(|| {
-                let mut handshake = Handshake::new(&rules, peer, peer, false);
+                let mut handshake = Handshake::new(&rules, peer.into(), None, false);
                 handshake.begin(&rules);
                 let next = handshake.take(black_box(bytes), &rules);
                 assert!(matches!(next, Next::Connect(_)));
@@ -141,7 +141,8 @@ impl Path {
         };
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = Server::bind(any, Rules::new(settings, policies), &options)?;
-        let (local, stopper) = (server.local(), server.stopper());
+        let local = server.local().unwrap_or(any);
+        let stopper = server.stopper();
         let proxy = thread::spawn(|| server.run().map(drop));
         let served = thread::spawn(move || {
             let (stream, _) = listener.accept()?;

@@ -138,6 +138,48 @@ fn curl_signs_in() {
 }
 
 #[test]
+fn curl_shows_why_a_plain_request_and_socks4_are_refused() {
+    let (_program, address) = proxy(&[]);
+    let (http, socks4) = (format!("http://{address}"), format!("socks4://{address}"));
+    let url = "http://127.0.0.1:9/";
+    let Some(output) = run("curl", &["-sS", "-m", "15", "--proxy", &http, url], "") else {
+        return;
+    };
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("--proxytunnel"), "{}", said(&output));
+    // A HEAD request: were there a body, curl would say that there is too much.
+    let output = run("curl", &["-sSI", "-m", "15", &http], "").unwrap();
+    assert!(
+        said(&output).starts_with("HTTP/1.1 405 "),
+        "{}",
+        said(&output)
+    );
+    for scheme in [&socks4, &socks4.replace("socks4", "socks4a")] {
+        let output = run("curl", &["-sS", "-m", "15", "--proxy", scheme, url], "").unwrap();
+        assert!(said(&output).contains("rejected"), "{}", said(&output));
+    }
+    let https = format!("https://{address}/");
+    let output = run("curl", &["-sSk", "-m", "15", &https], "").unwrap();
+    assert_eq!(output.status.code(), Some(35), "{}", said(&output));
+}
+
+#[test]
+fn the_http_client_of_python_opens_a_tunnel() {
+    let script = "
+import http.client, sys
+c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=15)
+c.set_tunnel('127.0.0.1', int(sys.argv[2]), {'Content-Length': '0', 'Proxy-Connection': 'keep-alive'})
+c.request('GET', '/')
+print(c.getresponse().read().decode(), end='')
+";
+    let (_program, address) = proxy(&[]);
+    let ports = [address.port().to_string(), web().port().to_string()];
+    if let Some(output) = run("python3", &["-c", script, &ports[0], &ports[1]], "") {
+        assert_eq!(said(&output), BODY);
+    }
+}
+
+#[test]
 fn curl_sends_a_proxy_header_that_is_taken() {
     let web = web().to_string();
     let (_program, address) = proxy(&["--forward", &web, "--accept-proxy"]);

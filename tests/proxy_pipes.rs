@@ -60,7 +60,7 @@ fn echoed(engine: Engine, pipes: usize) -> Totals {
         ..Options::default()
     };
     let proxy = Server::bind(any, Rules::new(settings, policies), &options).unwrap();
-    let (address, stopper) = (proxy.local(), proxy.stopper());
+    let (address, stopper) = (proxy.local().unwrap(), proxy.stopper());
     let totals = thread::scope(|scope| {
         let proxy = scope.spawn(|| proxy.run().unwrap());
         let clients: Vec<_> = (0..CLIENTS)

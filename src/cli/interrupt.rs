@@ -17,41 +17,12 @@ const ENDED_BY_USER: i32 = 130;
 /// A terminal that closes sends SIGHUP more than once. So soon after the first signal another means nothing new.
 const SAME_HANGUP: Duration = Duration::from_secs(1);
 
-/// Calls `first` at the first SIGINT or SIGTERM. At the second the program ends at once.
+/// Calls `first` at the first SIGINT, SIGTERM, or SIGHUP unless that is ignored. At the second the program ends at once.
 ///
 /// # Errors
 /// No thread can be had for it.
-pub(super) fn on_signal(first: impl Fn() + Send + 'static) -> io::Result<()> {
-    handle(&[SIGINT, SIGTERM], first)
-}
-
-/// As [`on_signal`], and SIGHUP counts too, unless it is ignored.
-///
-/// # Errors
-/// As [`on_signal`].
 pub(super) fn on_signal_or_hangup(first: impl Fn() + Send + 'static) -> io::Result<()> {
-    handle(with_hangup(), first)
-}
-
-/// Has a program that measures nothing end at the first signal, with nothing half done left behind.
-///
-/// # Errors
-/// As [`on_signal`].
-pub(super) fn tidily() -> io::Result<()> {
     let mut signals = Signals::new(with_hangup())?;
-    on_thread(move || signals.forever().take(1).for_each(|_| end()))
-}
-
-/// Those that end a program; without SIGHUP where nohup(1) has it ignored.
-fn with_hangup() -> &'static [i32] {
-    match signal::is_ignored(SIGHUP) {
-        true => &[SIGINT, SIGTERM],
-        false => &[SIGINT, SIGTERM, SIGHUP],
-    }
-}
-
-fn handle(these: &[i32], first: impl Fn() + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new(these)?;
     on_thread(move || {
         let mut since = None;
         for signal in signals.forever() {
@@ -67,13 +38,30 @@ fn handle(these: &[i32], first: impl Fn() + Send + 'static) -> io::Result<()> {
     })
 }
 
+/// Has a program that measures nothing end at the first signal, with nothing half done left behind.
+///
+/// # Errors
+/// As [`on_signal_or_hangup`].
+pub(super) fn tidily() -> io::Result<()> {
+    let mut signals = Signals::new(with_hangup())?;
+    on_thread(move || signals.forever().take(1).for_each(|_| end()))
+}
+
+/// Those that end a program; without SIGHUP where nohup(1) has it ignored.
+fn with_hangup() -> &'static [i32] {
+    match signal::is_ignored(SIGHUP) {
+        true => &[SIGINT, SIGTERM],
+        false => &[SIGINT, SIGTERM, SIGHUP],
+    }
+}
+
 fn on_thread(act: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = thread::Builder::new().name("signals".to_owned());
     thread.spawn(act).map(drop)
 }
 
 /// Ends the program at once, with nothing half done left behind.
-fn end() {
+pub(super) fn end() {
     partial::remove_all();
     failure::ended(ENDED_BY_USER);
     std::process::exit(ENDED_BY_USER);

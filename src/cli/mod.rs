@@ -41,9 +41,54 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// The command line, for the record.
+/// The command line, for the record: without passwords, as records are given to others.
 fn command_line() -> Vec<String> {
-    std::env::args_os()
-        .map(|word| word.to_string_lossy().into_owned())
+    without_passwords(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
+}
+
+fn without_passwords(words: impl Iterator<Item = String>) -> Vec<String> {
+    const OPTION: &str = "--password";
+    let mut is_password = false;
+    words
+        .map(|word| match word.strip_prefix(OPTION) {
+            _ if std::mem::take(&mut is_password) => "***".to_owned(),
+            Some("") => {
+                is_password = true;
+                word
+            }
+            Some(rest) if rest.starts_with('=') => format!("{OPTION}=***"),
+            _ => word,
+        })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_in_no_record() {
+        for (line, told) in [
+            (
+                "bench proxy --password x --quiet",
+                "bench proxy --password *** --quiet",
+            ),
+            (
+                "bench proxy --password=x --quiet",
+                "bench proxy --password=*** --quiet",
+            ),
+            (
+                "bench proxy --password --password",
+                "bench proxy --password ***",
+            ),
+            (
+                "bench proxy --password-file f",
+                "bench proxy --password-file f",
+            ),
+            ("bench proxy --password", "bench proxy --password"),
+        ] {
+            let words = line.split(' ').map(str::to_owned);
+            assert_eq!(without_passwords(words).join(" "), told);
+        }
+    }
 }

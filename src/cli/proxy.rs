@@ -11,13 +11,15 @@ mod reload;
 mod run;
 mod send;
 mod serve;
+mod signals;
 mod summary;
+mod user;
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
 
 use super::failure::Failure;
+use crate::sys::endpoint::Endpoint;
 use args::{Proxy, Role};
 
 pub(super) fn run(args: &Proxy) -> Result<(), Failure> {
@@ -31,19 +33,22 @@ pub(super) fn run(args: &Proxy) -> Result<(), Failure> {
 }
 
 /// Why a listener could not be had, and the way out.
-fn cannot_listen(address: SocketAddr, option: &str, error: &io::Error) -> Failure {
+fn cannot_listen(place: &Endpoint, option: &str, error: &io::Error) -> Failure {
     let advice = match error.kind() {
+        ErrorKind::AddrInUse if place.ip().is_none() => {
+            "; somebody listens there, or it is another kind of file; choose another path"
+        }
         ErrorKind::AddrInUse => {
             &*format!("; choose another port with {option}, or 0 to let the kernel choose")
         }
         ErrorKind::AddrNotAvailable => "; that address is not of this host",
-        ErrorKind::PermissionDenied => "; choose a port from 1024 up",
+        ErrorKind::PermissionDenied if place.ip().is_some() => "; choose a port from 1024 up",
         _ => "",
     };
-    Failure::Undone(format!("cannot listen on {address}: {error}{advice}"))
+    Failure::Undone(format!("cannot listen on {place}: {error}{advice}"))
 }
 
-fn say_listening(local: SocketAddr, out: &mut impl Write) -> io::Result<()> {
+fn say_listening(local: &Endpoint, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "listening on {local}")?;
     out.flush()
 }

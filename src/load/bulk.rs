@@ -6,16 +6,17 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 
+use super::connect;
 use super::fault::{Failure, Fault};
 use super::handshake::{Handshake, Progress};
 use super::order::{END, Order, Receipt};
 use super::pattern::{PERIOD, Pattern};
 use super::tally::Tally;
 use super::worker::Job;
+use crate::proxy::timers::{Timer, Timers};
 use crate::sys::clock::monotonic_ns;
 
 /// Bytes written at once: some whole segments of loopback, 65,483 bytes over IPv4 each. A write that leaves a rest of one costs up
@@ -26,6 +27,9 @@ const WRITE: usize = 4 * 65_483;
 const TURN: usize = 4;
 
 const TICK: Duration = Duration::from_millis(10);
+
+/// How long streams that are cancelled have for their receipts, in ns: as long as what is under way may take to arrive.
+const LAST: u64 = 1_000_000_000;
 
 /// How much each stream sends.
 #[derive(Debug, Clone, Copy)]
@@ -41,11 +45,16 @@ pub(super) struct Worker<'a> {
     job: &'a Job,
     poll: Poll,
     streams: Vec<Stream>,
+    timers: Timers<usize>,
     pattern: Pattern,
+    /// Streams to have a turn, each once.
+    ready: Vec<usize>,
+    /// Streams that have yet to reach the goal of [`Worker::drive`].
+    underway: usize,
 }
 
 struct Stream {
-    socket: Option<TcpStream>,
+    socket: io::Result<TcpStream>,
     stage: Stage,
     /// To be said around data, or what is left of that.
     lead: Vec<u8>,
@@ -57,7 +66,13 @@ struct Stream {
     before: u64,
     /// When something was taken or came last, in ns.
     moved: u64,
+    /// By when something is to be taken or to come.
+    timer: Timer,
     connected: bool,
+    /// It is among [`Worker::ready`].
+    queued: bool,
+    /// It reached the goal.
+    there: bool,
 }
 
 enum Stage {
@@ -92,24 +107,29 @@ impl<'a> Worker<'a> {
                 Some((handshake, lead)) => (Some(handshake), lead),
                 None => (None, Vec::new()),
             };
-            // One that fails is found out when it is opened.
-            let socket = begin(job, poll.registry(), number).ok();
             all.push(Stream {
-                socket,
+                // One that fails is counted when it is opened.
+                socket: begin(job, poll.registry(), number),
                 stage: Stage::Asking(handshake),
                 lead,
                 place: Pattern::place(first + number as u64) as u64,
                 sent: 0,
                 before: 0,
                 moved: 0,
+                timer: Timer::default(),
                 connected: false,
+                queued: false,
+                there: false,
             });
         }
         Ok(Self {
             job,
             poll,
+            timers: Timers::new(),
+            ready: Vec::with_capacity(all.len()),
             streams: all,
             pattern: Pattern::new(WRITE),
+            underway: 0,
         })
     }
 
@@ -150,53 +170,105 @@ impl<'a> Worker<'a> {
         self.drive(Goal::Send { amount, end: true }, tally, cancel)
     }
 
-    /// Goes on until every stream is where it is to be, or failed.
+    /// Goes on until every stream is where it is to be, or failed. With `cancel` streams that were to end do so at once, and
+    /// have [`LAST`] for it.
     fn drive(&mut self, goal: Goal, tally: &mut Tally, cancel: &AtomicBool) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
-        let mut ready: Vec<usize> = (0..self.streams.len()).collect();
-        let now = monotonic_ns();
-        for stream in &mut self.streams {
-            stream.moved = now;
-        }
-        loop {
+        let (mut goal, mut cancelled) = (goal, None);
+        let mut turns = Vec::with_capacity(self.streams.len());
+        self.set_out(monotonic_ns());
+        while self.underway > 0 {
             let now = monotonic_ns();
-            for number in std::mem::take(&mut ready) {
-                if self.turn(number, goal, now, tally) {
-                    ready.push(number);
+            std::mem::swap(&mut self.ready, &mut turns);
+            for number in turns.drain(..) {
+                self.turn(number, goal, now, tally);
+            }
+            self.give_up_overdue(now, tally);
+            if goal.is_up(now) {
+                self.arrive_all(goal, now);
+            }
+            if cancel.load(Ordering::Relaxed) {
+                let since = *cancelled.get_or_insert(now);
+                if !goal.ends() || now.saturating_sub(since) > LAST {
+                    return Ok(());
+                }
+                if since == now {
+                    goal = Goal::Send {
+                        amount: Amount::Until(now),
+                        end: true,
+                    };
+                    self.queue_all();
                 }
             }
-            self.give_up_overdue(now, goal, tally);
-            let over = self.streams.iter().all(|stream| stream.is_there(goal, now));
-            if over || cancel.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            let wait = if ready.is_empty() {
-                TICK
-            } else {
-                Duration::ZERO
+            let wait = match self.ready.is_empty() {
+                true => TICK,
+                false => Duration::ZERO,
             };
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            let woken = events.iter().map(|event: &Event| event.token().0);
-            for number in woken {
-                if !ready.contains(&number) {
-                    ready.push(number);
-                }
+            for event in &events {
+                self.queue(event.token().0);
             }
+        }
+        Ok(())
+    }
+
+    /// Every stream is on its way to a new goal, and is to have a turn.
+    fn set_out(&mut self, now: u64) {
+        let until = now.saturating_add(self.job.timeout.as_nanos() as u64);
+        for (number, stream) in self.streams.iter_mut().enumerate() {
+            stream.moved = now;
+            stream.there = false;
+            self.timers.set(number, &mut stream.timer, until);
+        }
+        self.underway = self.streams.len();
+        self.queue_all();
+    }
+
+    fn queue_all(&mut self) {
+        for number in 0..self.streams.len() {
+            self.queue(number);
         }
     }
 
-    /// A stream's turn; whether it has more to do.
-    fn turn(&mut self, number: usize, goal: Goal, now: u64, tally: &mut Tally) -> bool {
-        let Some(stream) = self.streams.get_mut(number) else {
-            return false;
-        };
-        if stream.is_there(goal, now) {
-            return false;
+    fn queue(&mut self, number: usize) {
+        if let Some(stream) = self.streams.get_mut(number)
+            && !stream.queued
+            && !stream.there
+        {
+            stream.queued = true;
+            self.ready.push(number);
         }
-        match stream.go(goal, now, &self.pattern) {
+    }
+
+    /// Streams that wait for nothing but the time are where they are to be.
+    fn arrive_all(&mut self, goal: Goal, now: u64) {
+        for number in 0..self.streams.len() {
+            self.arrive(number, goal, now);
+        }
+    }
+
+    /// Counts a stream that has reached the goal.
+    fn arrive(&mut self, number: usize, goal: Goal, now: u64) {
+        if let Some(stream) = self.streams.get_mut(number)
+            && !stream.there
+            && stream.is_there(goal, now)
+        {
+            stream.there = true;
+            self.timers.clear(number, &mut stream.timer);
+            self.underway -= 1;
+        }
+    }
+
+    /// A stream's turn.
+    fn turn(&mut self, number: usize, goal: Goal, now: u64, tally: &mut Tally) {
+        let Some(stream) = self.streams.get_mut(number) else {
+            return;
+        };
+        stream.queued = false;
+        let more = match stream.go(goal, now, &self.pattern) {
             Ok(More::Yes) => true,
             Ok(More::Waits) => false,
             Ok(More::Receipt(receipt)) => {
@@ -221,13 +293,23 @@ impl<'a> Worker<'a> {
                 tally.failed(failure);
                 false
             }
+        };
+        if stream.moved == now {
+            let until = now.saturating_add(self.job.timeout.as_nanos() as u64);
+            self.timers.set(number, &mut stream.timer, until);
+        }
+        self.arrive(number, goal, now);
+        if more {
+            self.queue(number);
         }
     }
 
-    fn give_up_overdue(&mut self, now: u64, goal: Goal, tally: &mut Tally) {
-        let timeout = self.job.timeout.as_nanos() as u64;
-        for stream in &mut self.streams {
-            if stream.is_there(goal, now) || now.saturating_sub(stream.moved) < timeout {
+    fn give_up_overdue(&mut self, now: u64, tally: &mut Tally) {
+        while let Some(number) = self.timers.up(now) {
+            let Some(stream) = self.streams.get_mut(number) else {
+                continue;
+            };
+            if !self.timers.is_due(number, &mut stream.timer, now) {
                 continue;
             }
             let what = match stream.stage {
@@ -237,13 +319,27 @@ impl<'a> Worker<'a> {
                 _ => "no more bytes were taken",
             };
             stream.over();
+            stream.there = true;
+            self.underway -= 1;
             tally.failed(Failure::new(Fault::Timeout, what));
         }
     }
 }
 
+impl Goal {
+    /// Streams end on their way to it.
+    fn ends(self) -> bool {
+        matches!(self, Self::Send { end: true, .. })
+    }
+
+    /// It is reached by the time alone, and that has come.
+    fn is_up(self, now: u64) -> bool {
+        matches!(self, Self::Send { amount: Amount::Until(time), end: false } if now >= time)
+    }
+}
+
 fn begin(job: &Job, registry: &Registry, number: usize) -> io::Result<TcpStream> {
-    let mut socket = TcpStream::connect(job.to)?;
+    let mut socket = connect::begin(&job.to)?;
     let both = Interest::READABLE | Interest::WRITABLE;
     registry.register(&mut socket, Token(number), both)?;
     Ok(socket)
@@ -259,7 +355,7 @@ enum More {
 impl Stream {
     fn over(&mut self) {
         self.stage = Stage::Over;
-        self.socket = None;
+        self.socket = Err(ErrorKind::NotConnected.into());
     }
 
     fn is_there(&self, goal: Goal, now: u64) -> bool {
@@ -374,8 +470,9 @@ impl Stream {
     }
 
     fn socket(&mut self) -> Result<&mut TcpStream, Stop> {
-        let nothing = || Failure::new(Fault::Local, "no connection could be begun");
-        self.socket.as_mut().ok_or_else(|| Stop::Failed(nothing()))
+        self.socket
+            .as_mut()
+            .map_err(|error| Stop::Failed(Failure::of_socket(error, false)))
     }
 
     /// As read(2); an end is a failure here.

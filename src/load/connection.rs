@@ -1,14 +1,15 @@
 //! A connection's hands: brings the [`Dialogue`] what comes, and sends what it says.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::connect;
 use super::dialogue::{Dialogue, Script, Step};
 use super::fault::{Failure, Fault};
+use crate::sys::endpoint::Endpoint;
 
 /// A connection, which may not be there yet.
 pub(super) struct Connection {
@@ -30,14 +31,16 @@ pub(super) struct Connection {
 impl Connection {
     /// Begins to connect.
     pub(super) fn begin(
-        to: SocketAddr,
+        to: &Endpoint,
         registry: &Registry,
         token: Token,
         dialogue: Dialogue,
     ) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::of_socket(&error, false);
-        let mut stream = TcpStream::connect(to).map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
+        let mut stream = connect::begin(to).map_err(failed)?;
+        if to.ip().is_some() {
+            stream.set_nodelay(true).map_err(failed)?;
+        }
         // To be told that it can be written to is an event a connection, which on most never matters.
         registry
             .register(&mut stream, token, Interest::READABLE)

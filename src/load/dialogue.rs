@@ -42,9 +42,9 @@ pub struct Script {
 impl Script {
     /// Messages of `message` bytes on `route`.
     pub fn new(route: Route, exchange: Exchange, message: usize) -> Self {
-        let is_json = matches!(route, Route::Asked(Kind::Json, _));
+        let is_json = matches!(route, Route::Asked(Kind::Json, ..));
         let (head, tail) = match &route {
-            Route::Asked(Kind::Json, destination) => envelope(destination),
+            Route::Asked(Kind::Json, destination, _) => envelope(destination),
             _ if exchange == Exchange::Once => {
                 (Order::Once(message as u64).encode().to_vec(), &b""[..])
             }
@@ -77,7 +77,7 @@ impl Script {
     }
 
     fn is_json(&self) -> bool {
-        matches!(self.route, Route::Asked(Kind::Json, _))
+        matches!(self.route, Route::Asked(Kind::Json, ..))
     }
 }
 

@@ -1,15 +1,15 @@
 //! From a connection to a proxy to one through it to the server: what is said first, and what comes of the replies.
 
 use super::fault::{Failure, Fault};
-use crate::protocol::{Answer, Destination, Kind, connect, socks5};
+use crate::protocol::{Answer, Destination, Kind, User, connect, socks5};
 
 /// How the server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// By a connection to it, or to a proxy that forwards to it without being asked.
     Straight,
-    /// Through a proxy that is asked for this destination in this way.
-    Asked(Kind, Destination),
+    /// Through a proxy that is asked for this destination in this way, by this user if it wants one.
+    Asked(Kind, Destination, Option<User>),
 }
 
 /// A request for a connection that goes on.
@@ -41,17 +41,18 @@ impl Handshake {
     /// What is said first on `route`, and who takes the replies. `None` where nothing is to be said: the connection is the
     /// server's at once, or the whole request is one JSON object.
     pub fn begin(route: &Route) -> Option<(Self, Vec<u8>)> {
-        let Route::Asked(kind, destination) = route else {
+        let Route::Asked(kind, destination, user) = route else {
             return None;
         };
+        let user = user.as_ref().map(User::pair);
         match kind {
             Kind::Socks5 => {
-                let client = socks5::client::Client::new(destination, None);
+                let client = socks5::client::Client::new(destination, user);
                 let greeting = client.greeting();
                 Some((Self::Socks5(Box::new(client)), greeting))
             }
             Kind::Connect => {
-                let request = connect::client::request(destination, None);
+                let request = connect::client::request(destination, user);
                 Some((Self::Connect(connect::client::Client::default()), request))
             }
             Kind::Json | Kind::Forward => None,
@@ -95,7 +96,8 @@ impl Handshake {
     /// RFC 1928, section 6: "connection not allowed by ruleset"; RFC 9110, 15.5.4: 403 Forbidden.
     fn forbids(&self, code: u16) -> bool {
         match self {
-            Self::Socks5(_) => code == 2,
+            // A status of 2 would be one of the password's.
+            Self::Socks5(client) => client.has_asked() && code == 2,
             Self::Connect(_) => code == 403,
         }
     }

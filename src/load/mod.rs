@@ -6,6 +6,7 @@
 //! [`slice`](mod@slice) is a stretch of measuring with all threads, and a [`session`] all of a [`plan`].
 
 pub mod bulk;
+mod connect;
 mod connection;
 pub mod dialogue;
 pub mod fault;
@@ -17,8 +18,8 @@ pub mod plan;
 pub mod schedule;
 pub mod send;
 pub mod session;
-
 pub mod sink;
 pub mod slice;
 pub mod tally;
+mod warnings;
 pub mod worker;

@@ -8,7 +8,6 @@ mod client;
 mod telling;
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,9 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::pattern::Pattern;
 use crate::proxy::slab::{Key, Slab};
-use crate::sys::tcp;
+use crate::sys::endpoint::{Endpoint, Peer};
+use crate::sys::unix::SocketFile;
+use crate::sys::{tcp, unix};
 use client::{Client, Fate, Means};
 
 /// What an answer begins with.
@@ -40,7 +41,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Origin {
     poll: Poll,
     listener: TcpListener,
-    local: SocketAddr,
+    local: Endpoint,
+    /// Removed at the end.
+    _file: Option<SocketFile>,
     waker: Arc<Waker>,
     clients: Slab<Client>,
     means: Means,
@@ -56,19 +59,31 @@ enum Waiting {
 }
 
 impl Origin {
-    /// Listens on `address`, where port 0 lets the kernel choose.
+    /// Listens on `endpoint`, where port 0 lets the kernel choose.
     ///
     /// # Errors
     /// As bind(2) and listen(2): in use, not of this host, not permitted.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let mut listener = TcpListener::from_std(tcp::listen(address, false)?);
+    pub fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+        let (listener, file) = match endpoint {
+            Endpoint::Ip(address) => (tcp::listen(*address, false)?, None),
+            Endpoint::Unix(path) => {
+                let (listener, file) = unix::listen(path, None)?;
+                (listener, Some(file))
+            }
+        };
+        let local = match endpoint {
+            Endpoint::Ip(_) => Endpoint::Ip(listener.local_addr()?),
+            Endpoint::Unix(_) => endpoint.clone(),
+        };
+        let mut listener = TcpListener::from_std(listener);
         let poll = Poll::new()?;
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         let mut buffer = PREFIX.to_vec();
         buffer.resize(PREFIX.len() + READ, 0);
         Ok(Self {
-            local: listener.local_addr()?,
+            local,
+            _file: file,
             listener,
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
             poll,
@@ -81,8 +96,8 @@ impl Origin {
     }
 
     /// Where it listens.
-    pub fn local(&self) -> SocketAddr {
-        self.local
+    pub fn local(&self) -> &Endpoint {
+        &self.local
     }
 
     /// What ends it, from another thread.
@@ -95,7 +110,7 @@ impl Origin {
     ///
     /// # Errors
     /// As epoll_wait(2). Whatever a client does is no error.
-    pub fn run(mut self, mut heard: impl FnMut(SocketAddr, &[u8])) -> io::Result<()> {
+    pub fn run(mut self, mut heard: impl FnMut(Peer, &[u8])) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
         let (mut ready, mut turns) = (Vec::new(), Vec::new());
         let mut waiting = Waiting::Nobody;
@@ -142,7 +157,15 @@ impl Origin {
 
     fn accept(&mut self) -> Waiting {
         for _ in 0..ACCEPTS {
-            match self.listener.accept() {
+            let accepted = match self.local {
+                Endpoint::Ip(_) => self
+                    .listener
+                    .accept()
+                    .map(|(stream, from)| (stream, Peer::Ip(from))),
+                Endpoint::Unix(_) => unix::accept(&self.listener)
+                    .map(|stream| (TcpStream::from_std(stream), Peer::Unix)),
+            };
+            match accepted {
                 // One that cannot be registered is dropped.
                 Ok((stream, from)) => drop(self.admit(stream, from)),
                 Err(error) => match error.kind() {
@@ -155,7 +178,7 @@ impl Origin {
         Waiting::Perhaps
     }
 
-    fn admit(&mut self, mut stream: TcpStream, from: SocketAddr) -> io::Result<()> {
+    fn admit(&mut self, mut stream: TcpStream, from: Peer) -> io::Result<()> {
         let registry = self.poll.registry();
         self.clients.insert(|key| {
             let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;

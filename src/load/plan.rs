@@ -1,13 +1,13 @@
 //! What is measured: scenarios, the paths that each has, and how long and how often.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::dialogue::{Exchange, Script};
 use super::handshake::Route;
 use super::slice::{Extent, Load};
 use super::worker::Job;
-use crate::protocol::{Destination, Host, Kind};
+use crate::protocol::{Destination, Host, Kind, User};
+use crate::sys::endpoint::Endpoint;
 
 /// What clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct Proxy {
     /// What tells it from the others; `None` where there are none.
     pub setting: Option<String>,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// How it is asked.
     pub protocol: Kind,
     /// Its processes, whose CPU time is told.
@@ -82,8 +82,8 @@ pub struct Proxy {
 pub struct Plan {
     /// What clients do.
     pub scenarios: Vec<Scenario>,
-    /// The answering server, as it is reached from here.
-    pub origin: SocketAddr,
+    /// The answering server, as it is reached from here; by a path only where no proxy is asked for it.
+    pub origin: Endpoint,
     /// Its process, where it was started for this.
     pub origin_process: Option<u32>,
     /// Whether the direct path is measured.
@@ -92,6 +92,8 @@ pub struct Plan {
     pub proxies: Vec<Proxy>,
     /// What they are to refuse; `None`, and there is no such scenario.
     pub blocked: Option<Destination>,
+    /// As whom clients sign in at the proxies.
+    pub user: Option<User>,
     /// Connections of requests.
     pub connections: usize,
     /// Connections of bulk data.
@@ -168,18 +170,17 @@ impl Plan {
     /// What the workers of a path are to do.
     pub(super) fn job(&self, scenario: Scenario, path: Path<'_>) -> Job {
         let destination = match (path, &self.blocked) {
-            (Path::Blocked(_), Some(blocked)) => blocked.clone(),
-            _ => Destination {
-                host: Host::Ip(self.origin.ip()),
-                port: self.origin.port(),
-            },
+            (Path::Blocked(_), Some(blocked)) => Some(blocked.clone()),
+            _ => self.origin.ip().map(|address| Destination {
+                host: Host::Ip(address.ip()),
+                port: address.port(),
+            }),
         };
-        let (to, route) = match path.proxy() {
-            None => (self.origin, Route::Straight),
-            Some(proxy) => match proxy.protocol {
-                Kind::Forward => (proxy.address, Route::Straight),
-                kind => (proxy.address, Route::Asked(kind, destination)),
-            },
+        let to = path.proxy().map_or(&self.origin, |proxy| &proxy.address);
+        let asked = path.proxy().map(|proxy| proxy.protocol);
+        let route = match (asked, destination) {
+            (None | Some(Kind::Forward), _) | (_, None) => Route::Straight,
+            (Some(kind), Some(destination)) => Route::Asked(kind, destination, self.user.clone()),
         };
         let exchange = match scenario {
             Scenario::Connect => Exchange::Once,
@@ -187,7 +188,7 @@ impl Plan {
             Scenario::Blocked => Exchange::Refusal,
         };
         Job {
-            to,
+            to: to.clone(),
             script: Script::new(route, exchange, self.message),
             timeout: self.timeout,
         }
@@ -213,10 +214,10 @@ mod tests {
     use super::*;
 
     fn plan(protocols: &[Kind]) -> Plan {
-        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
         let proxy = |&protocol: &Kind| Proxy {
             setting: None,
-            address,
+            address: address.into(),
             protocol,
             processes: Vec::new(),
             engine: None,
@@ -225,11 +226,12 @@ mod tests {
         };
         Plan {
             scenarios: Scenario::ALL.to_vec(),
-            origin: address,
+            origin: address.into(),
             origin_process: None,
             direct: true,
             proxies: protocols.iter().map(proxy).collect(),
             blocked: "192.0.2.1:9".parse().ok(),
+            user: None,
             connections: 1,
             streams: 1,
             message: 1,

@@ -1,14 +1,17 @@
 //! One message through a proxy, and the server's answer: the exercise's client, over the JSON envelope.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::connect::refuse_itself;
 use crate::protocol::Destination;
 use crate::protocol::json::{self, ErrorLine, client::Client};
+use crate::sys::endpoint::Endpoint;
+use crate::sys::unix;
 
 /// Bytes of an answer read at once.
 const READ: usize = 64 << 10;
@@ -18,12 +21,12 @@ const READ: usize = 64 << 10;
 pub enum SendError {
     /// The proxy cannot be connected to.
     #[error("cannot connect to a proxy at {0}: {1}")]
-    Connect(SocketAddr, #[source] io::Error),
+    Connect(Endpoint, #[source] io::Error),
     /// The proxy said no.
     #[error("the proxy at {proxy} refused {server}: {} ({})", .line.detail, .line.error.name())]
     Refused {
         /// Who said it.
-        proxy: SocketAddr,
+        proxy: Endpoint,
         /// Where the message was to go.
         server: Destination,
         /// What it said.
@@ -33,13 +36,13 @@ pub enum SendError {
     #[error(
         "the proxy at {0} closed the connection without an answer; neither it nor the server said anything"
     )]
-    Silent(SocketAddr),
+    Silent(Endpoint),
     /// The connection broke after so many bytes of the answer.
     #[error("the connection to the proxy at {0} broke after {1} bytes of an answer: {2}")]
-    Broken(SocketAddr, u64, #[source] io::Error),
+    Broken(Endpoint, u64, #[source] io::Error),
     /// The answer was not whole in time; so many bytes of it came.
     #[error("the answer through the proxy at {0} did not end within {2:?}; {1} bytes of it came")]
-    TimedOut(SocketAddr, u64, Duration),
+    TimedOut(Endpoint, u64, Duration),
     /// What came could not be given on.
     #[error(transparent)]
     Output(io::Error),
@@ -53,24 +56,23 @@ pub enum SendError {
 /// # Errors
 /// [`SendError`], where there is no whole answer.
 pub fn send(
-    proxy: SocketAddr,
+    proxy: &Endpoint,
     server: &Destination,
     message: &str,
     limit: Duration,
     take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), SendError> {
     let deadline = Instant::now() + limit;
-    let stream = TcpStream::connect_timeout(&proxy, limit)
-        .map_err(|error| SendError::Connect(proxy, error))?;
+    let stream = connect(proxy, limit).map_err(|error| SendError::Connect(proxy.clone(), error))?;
     let request = json::request(server, message);
     thread::scope(|scope| {
         let mut writer = &stream;
         // A refusal may come before all is sent. A request that cannot be sent shows in what comes back.
         thread::Builder::new()
             .spawn_scoped(scope, move || writer.write_all(&request))
-            .map_err(|error| SendError::Broken(proxy, 0, error))?;
+            .map_err(|error| SendError::Broken(proxy.clone(), 0, error))?;
         let mut answer = Answer {
-            proxy,
+            proxy: proxy.clone(),
             client: Client::default(),
             came: 0,
             take,
@@ -82,8 +84,19 @@ pub fn send(
     })
 }
 
+fn connect(proxy: &Endpoint, limit: Duration) -> io::Result<TcpStream> {
+    match proxy {
+        Endpoint::Ip(address) => {
+            let stream = TcpStream::connect_timeout(address, limit)?;
+            refuse_itself(stream.local_addr()?, *address)?;
+            Ok(stream)
+        }
+        Endpoint::Unix(path) => unix::connect(path, Some(limit)),
+    }
+}
+
 struct Answer<T> {
-    proxy: SocketAddr,
+    proxy: Endpoint,
     client: Client,
     /// Bytes.
     came: u64,
@@ -102,7 +115,7 @@ impl<T: FnMut(&[u8]) -> io::Result<()>> Answer<T> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(SendError::TimedOut(self.proxy, self.came, limit));
+                return Err(SendError::TimedOut(self.proxy.clone(), self.came, limit));
             }
             let read = stream
                 .set_read_timeout(Some(left))
@@ -117,7 +130,7 @@ impl<T: FnMut(&[u8]) -> io::Result<()>> Answer<T> {
                 Err(error) => match error.kind() {
                     // The deadline, or a signal: looked at above.
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
-                    _ => return Err(SendError::Broken(self.proxy, self.came, error)),
+                    _ => return Err(SendError::Broken(self.proxy.clone(), self.came, error)),
                 },
             }
         }
@@ -129,7 +142,7 @@ impl<T: FnMut(&[u8]) -> io::Result<()>> Answer<T> {
         outcome: Result<(), SendError>,
         server: &Destination,
     ) -> Result<(), SendError> {
-        let proxy = self.proxy;
+        let proxy = self.proxy.clone();
         if let Err(SendError::Output(_)) = outcome {
             return outcome;
         }

@@ -1,11 +1,12 @@
 //! All of a plan: round upon round, in which every path of every scenario has its turn.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::fault::{Errors as Counted, Fault};
 use super::plan::{Path, Plan, Scenario};
 use super::slice::{self, Slice};
+use super::warnings;
 use crate::report::proxy::{Cpu, Errors, Measured, Requested, Run};
 use crate::stats::latency::Latency;
 use crate::sys::usage::{self, CpuTime};
@@ -29,7 +30,7 @@ pub trait Observer {
 }
 
 /// Measures all there is in `plan`. A path of which nothing is answered in its turn has no further one. With `cancel` the run under
-/// way is given up, and not told.
+/// way is cut short and is the last; it is told, as interrupted, if it has answers.
 ///
 /// # Errors
 /// The observer's, also for what [`slice::run`] fails with.
@@ -54,7 +55,10 @@ pub fn run<O: Observer>(
                 observer.begins(scenario, path, round);
                 let slice = measure(plan, scenario, path, cancel);
                 let slice = slice.map_err(|error| observer.failed(error))?;
-                if cancel.load(Ordering::Relaxed) {
+                if slice.cut {
+                    if slice.tally.answered > 0 && !slice.only_warmup {
+                        observer.over(measured(plan, scenario, path, round, slice))?;
+                    }
                     return Ok(());
                 }
                 if slice.tally.answered == 0 {
@@ -103,10 +107,15 @@ fn measured(
     let Slice { tally, seconds, .. } = &slice;
     let is_bulk = scenario == Scenario::Bulk;
     let proxy = path.proxy();
-    let complete = tally.answered > 0 && !slice.only_warmup;
-    let per_second = |count: u64| (complete && *seconds > 0.0).then(|| count as f64 / seconds);
+    let answered = tally.answered > 0 && !slice.only_warmup;
+    let reason = match (answered, slice.cut) {
+        (false, _) => Some("nothing was answered rightly".to_owned()),
+        (true, true) => Some(format!("interrupted after {seconds:.2} s")),
+        (true, false) => None,
+    };
+    let per_second = |count: u64| (answered && *seconds > 0.0).then(|| count as f64 / seconds);
     let summary = |latency: &Latency| (latency.count() > 0).then(|| latency.summary());
-    let run = Run {
+    let mut run = Run {
         scenario: scenario.name().to_owned(),
         path: path.name().to_owned(),
         engine: proxy.and_then(|proxy| proxy.engine.clone()),
@@ -115,8 +124,9 @@ fn measured(
         proxy_threads: proxy.and_then(|proxy| proxy.threads),
         setting: proxy.and_then(|proxy| proxy.setting.clone()),
         round,
-        complete,
-        reason: (!complete).then(|| "nothing was answered rightly".to_owned()),
+        complete: reason.is_none(),
+        reason,
+        interrupted: slice.cut,
         requested: requested(plan, scenario, path),
         requests: tally.answered,
         errors: errors(&tally.errors),
@@ -132,7 +142,9 @@ fn measured(
         latency_from_intended_ns: summary(&tally.from_intended),
         lateness_ns: summary(&tally.lateness),
         cpu: cpu(plan, &slice, is_bulk),
+        warnings: Vec::new(),
     };
+    run.warnings = warnings::warnings(&run);
     Measured {
         run,
         latency: slice.tally.latency,
@@ -145,6 +157,7 @@ fn requested(plan: &Plan, scenario: Scenario, path: Path<'_>) -> Requested {
     Requested {
         via: path.proxy().and(plan.via.clone()),
         origin: plan.origin_named.clone(),
+        signed_in: path.proxy().is_some() && plan.user.is_some(),
         connections: if is_bulk {
             plan.streams
         } else {

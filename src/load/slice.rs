@@ -8,7 +8,7 @@
 
 use std::io;
 use std::ops::BitOr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -72,6 +72,8 @@ pub struct Slice {
     pub watched: Vec<Option<CpuTime>>,
     /// Nothing came of the warm-up, so the slice is that.
     pub only_warmup: bool,
+    /// It was cancelled before its end.
+    pub cut: bool,
 }
 
 /// What a thread hands over.
@@ -142,14 +144,20 @@ pub fn run(
         }
         outcome?;
         let watched = before.into_iter().zip(watch());
+        let cut = cancel.load(Ordering::Relaxed);
+        let ended = match cut && matches!(load, Load::Requests { .. }) {
+            true => monotonic_ns(),
+            false => ended(&all.tally, load, extent, began),
+        };
         Ok(Slice {
-            seconds: ended(&all.tally, load, extent, began).saturating_sub(began) as f64 / 1e9,
+            seconds: ended.saturating_sub(began) as f64 / 1e9,
             load: all.cpu,
             watched: watched
                 .map(|(before, after)| Some(after? - before?))
                 .collect(),
             tally: all.tally,
             only_warmup,
+            cut,
         })
     })
 }
@@ -237,7 +245,7 @@ fn bulk(
     let mut tally = Tally::default();
     let open = worker.open(extent.warmup, &mut tally, signals.cancel)?;
     let mut before = CpuTime::default();
-    if signals.meet(open) {
+    if signals.meet(open) && !signals.cancel.load(Ordering::Relaxed) {
         before = CpuTime::of_this_thread();
         let amount = match load {
             Load::Bulk {

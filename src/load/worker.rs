@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +15,9 @@ use super::fault::{Failure, Fault};
 use super::pattern::Pattern;
 use super::schedule::{Due, Schedule};
 use super::tally::{Tally, Times};
+use crate::proxy::timers::{Timer as Deadline, Timers};
 use crate::sys::clock::monotonic_ns;
+use crate::sys::endpoint::Endpoint;
 use crate::sys::timer::{self, Timer};
 
 const TIMER: Token = Token(usize::MAX);
@@ -41,7 +42,7 @@ const ENDING: u64 = 1_000_000_000;
 #[derive(Debug, Clone)]
 pub struct Job {
     /// Where to connect to.
-    pub to: SocketAddr,
+    pub to: Endpoint,
     /// What is said there.
     pub script: Script,
     /// Longest time of a request.
@@ -54,6 +55,8 @@ pub(super) struct Worker<'a> {
     poll: Poll,
     timer: Timer,
     slots: Vec<Slot>,
+    /// Of the slots, by their numbers.
+    timers: Timers<usize>,
     /// Who is free, the longest first.
     free: VecDeque<usize>,
     /// Who failed, and until when each rests.
@@ -68,12 +71,12 @@ pub(super) struct Worker<'a> {
 struct Slot {
     connection: Option<Connection>,
     request: Option<Request>,
+    /// By when the request is to be over.
+    deadline: Deadline,
 }
 
 struct Request {
     times: Times,
-    /// In ns.
-    deadline: u64,
     /// The answer is whole, and only the end is waited for.
     ending: bool,
 }
@@ -95,6 +98,7 @@ impl<'a> Worker<'a> {
             poll,
             timer,
             slots,
+            timers: Timers::new(),
             free: (0..connections).collect(),
             resting: VecDeque::with_capacity(connections),
             number,
@@ -212,9 +216,10 @@ impl<'a> Worker<'a> {
                 started: now,
                 answered: 0,
             },
-            deadline: now.saturating_add(self.job.timeout.as_nanos() as u64),
             ending: false,
         });
+        let until = now.saturating_add(self.job.timeout.as_nanos() as u64);
+        self.timers.set(number, &mut slot.deadline, until);
         if let Some(connection) = &mut slot.connection {
             if connection.is_usable() {
                 connection.dialogue.next(place);
@@ -224,7 +229,7 @@ impl<'a> Worker<'a> {
         }
         let dialogue = Dialogue::new(&self.job.script, place);
         let registry = self.poll.registry();
-        match Connection::begin(self.job.to, registry, Token(number), dialogue) {
+        match Connection::begin(&self.job.to, registry, Token(number), dialogue) {
             Ok(connection) => {
                 slot.connection = Some(connection);
                 true
@@ -257,7 +262,8 @@ impl<'a> Worker<'a> {
                     request.times.answered = now;
                     if !connection.dialogue.goes_on(script) {
                         request.ending = true;
-                        request.deadline = now.saturating_add(ENDING);
+                        let until = now.saturating_add(ENDING);
+                        self.timers.set(number, &mut slot.deadline, until);
                         continue;
                     }
                     now
@@ -302,18 +308,22 @@ impl<'a> Worker<'a> {
     /// A request failed, and its connection with it.
     fn fail(&mut self, number: usize, failure: Failure, tally: &mut Tally) {
         if let Some(slot) = self.slots.get_mut(number) {
-            *slot = Slot::default();
+            slot.connection = None;
+            slot.request = None;
         }
         tally.failed(failure);
         self.resting.push_back((monotonic_ns() + REST, number));
     }
 
+    /// Gives up requests whose time is over. A timer that is up may be that of a request that was answered long ago: who is
+    /// answered in time leaves it as it is, and the next request puts it off.
     fn give_up_overdue(&mut self, now: u64, schedule: &Schedule, tally: &mut Tally) {
-        for number in 0..self.slots.len() {
+        while let Some(number) = self.timers.up(now) {
             let Some(slot) = self.slots.get_mut(number) else {
-                return;
+                continue;
             };
-            let Some(request) = slot.request.as_ref().filter(|of| of.deadline <= now) else {
+            let is_due = self.timers.is_due(number, &mut slot.deadline, now);
+            let Some(request) = slot.request.as_ref().filter(|_| is_due) else {
                 continue;
             };
             let failure = match (&slot.connection, request.ending) {

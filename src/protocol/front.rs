@@ -1,27 +1,27 @@
-//! One connection's request, of whichever kind its first byte says.
+//! One connection's request, of whichever kind its first bytes say.
 
 use std::sync::Arc;
 
-use super::connect;
+use super::first_bytes::{Spoken, spoken};
 use super::json;
 use super::request::{Kind, Outcome, Refusal, Request, Settings, Step};
 use super::socks5;
+use super::{connect, socks4};
 
 /// Takes a connection's bytes as they come, until they are a request or cannot become one.
 #[derive(Debug)]
 pub struct FrontEnd {
     settings: Arc<Settings>,
     reader: Reader,
-    /// Any byte came.
-    begun: bool,
+    /// The bytes that came while they could begin more than one protocol; `None` once it is clear which.
+    unclear: Option<Vec<u8>>,
     /// The request is ready or refused.
     over: bool,
 }
 
 #[derive(Debug)]
 enum Reader {
-    /// No byte yet, or one that begins nothing: a client that no kind is known of is told as in JSON, which
-    /// a person can read too.
+    /// Several kinds are taken and it is not clear which comes. Refusals are in JSON, which a person can read too.
     Unknown,
     Json(json::reader::Reader),
     Socks5(socks5::reader::Reader),
@@ -63,12 +63,12 @@ impl FrontEnd {
         Self {
             settings: Arc::clone(settings),
             reader: sole.map_or(Reader::Unknown, Reader::of),
-            begun: false,
+            unclear: settings.forward.is_none().then(Vec::new),
             over: false,
         }
     }
 
-    /// How the client speaks, as far as its first byte or the settings tell.
+    /// How the client speaks, as far as its first bytes or the settings tell.
     pub const fn kind(&self) -> Option<Kind> {
         match self.reader {
             Reader::Unknown => None,
@@ -95,19 +95,10 @@ impl FrontEnd {
         if self.over {
             return Step::More;
         }
-        if let (Some(&first), false) = (bytes.first(), self.begun) {
-            self.begun = true;
-            if let Err(detail) = self.begin(first) {
-                self.over = true;
-                return self.reader.bad(&detail);
-            }
-        }
-        let step = match &mut self.reader {
-            Reader::Unknown => Step::More,
-            Reader::Json(reader) => reader.push(bytes, &self.settings),
-            Reader::Socks5(reader) => reader.push(bytes, &self.settings),
-            Reader::Connect(reader) => reader.push(bytes, &self.settings),
-            Reader::Forward => forward(bytes, &self.settings),
+        let step = match self.unclear.take() {
+            None => self.read(bytes),
+            Some(before) if before.is_empty() => self.begin(bytes),
+            Some(before) => self.begin(&[&before, bytes].concat()),
         };
         self.over = matches!(step, Step::Ready(_) | Step::Refuse { .. });
         step
@@ -122,14 +113,14 @@ impl FrontEnd {
             return self.push(&[]);
         }
         self.over = true;
-        if self.begun {
-            return self
+        match &self.unclear {
+            Some(unclear) if unclear.is_empty() => Step::Refuse {
+                say: Vec::new(),
+                why: Refusal::Closed,
+            },
+            _ => self
                 .reader
-                .bad("the connection ends before the request does");
-        }
-        Step::Refuse {
-            say: Vec::new(),
-            why: Refusal::Closed,
+                .bad("the connection ends before the request does"),
         }
     }
 
@@ -144,26 +135,57 @@ impl FrontEnd {
         }
     }
 
-    /// Chooses the reader by the first byte, where there is a choice.
-    fn begin(&mut self, first: u8) -> Result<(), String> {
-        if !matches!(self.reader, Reader::Unknown) {
-            return Ok(());
-        }
-        let kind = match first {
-            b'{' => Kind::Json,
-            space if json::reader::is_space(space) => Kind::Json,
-            5 => Kind::Socks5,
-            b'A'..=b'Z' => Kind::Connect,
-            4 => return Err("this is SOCKS4, and only SOCKS5 is taken".to_owned()),
-            0x16 => return Err("this looks like TLS, and requests come in the clear".to_owned()),
-            _ => return Err(format!("no request begins with the byte 0x{first:02x}")),
+    /// Chooses the reader by the first bytes, all that came so far, and gives them to it.
+    ///
+    /// A client is refused in the protocol that it speaks, also where the port does not take that. What no protocol
+    /// begins with is refused in the form of the only kind that the port takes, or else in JSON.
+    fn begin(&mut self, bytes: &[u8]) -> Step {
+        let kind = match spoken(bytes) {
+            Spoken::Unclear => {
+                self.unclear = Some(bytes.to_vec());
+                return Step::More;
+            }
+            Spoken::Socks4 => {
+                return socks4::refuse("this is SOCKS4, and of SOCKS only version 5 is taken");
+            }
+            Spoken::Socks5 => Kind::Socks5,
+            Spoken::Http => Kind::Connect,
+            Spoken::ProxyHeader => {
+                let detail = "a PROXY header came, which is taken with --accept-proxy only";
+                return self.reader.bad(detail);
+            }
+            // The reader of its only kind knows what is wrong.
+            _ if !matches!(self.reader, Reader::Unknown) => return self.read(bytes),
+            Spoken::Json => Kind::Json,
+            // curl, OpenSSL and browsers say "wrong version number" to any answer in the clear, which is known as the
+            // sign of a port without TLS. An alert is shown as a fault of the TLS version or of the handshake.
+            Spoken::Tls => {
+                let detail = "this looks like TLS, and requests come in the clear";
+                return connect::reader::bad(detail);
+            }
+            Spoken::Other(byte) => {
+                let detail = format!("no request begins with the byte 0x{byte:02x}");
+                return self.reader.bad(&detail);
+            }
         };
-        // A kind that is known but not taken is told so in its own form.
-        self.reader = Reader::of(kind);
+        if self.kind() != Some(kind) {
+            self.reader = Reader::of(kind);
+        }
         if self.settings.accept.has(kind) {
-            Ok(())
-        } else {
-            Err(format!("{} is not taken on this port", kind.name()))
+            return self.read(bytes);
+        }
+        let (name, taken) = (kind.name(), self.settings.accept);
+        self.reader
+            .bad(&format!("{name} is not taken on this port, only {taken}"))
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> Step {
+        match &mut self.reader {
+            Reader::Unknown => Step::More,
+            Reader::Json(reader) => reader.push(bytes, &self.settings),
+            Reader::Socks5(reader) => reader.push(bytes, &self.settings),
+            Reader::Connect(reader) => reader.push(bytes, &self.settings),
+            Reader::Forward => forward(bytes, &self.settings),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a proxy's clients ask for and what they are told, both directions. Pure: bytes in, decisions out.
 //!
 //! A [`FrontEnd`] takes a connection's bytes as they come and ends in a [`Request`] or a [`Refusal`]. It
-//! tells the protocols apart by the first byte: the [`json`] envelope, [`socks5`] and HTTP [`connect`];
+//! tells the protocols apart by the first bytes: the [`json`] envelope, [`socks5`] and HTTP [`connect`];
 //! or it forwards everything to one place and reads nothing. Destinations are read strictly
 //! ([`host`](crate::host)), users by [`credentials`]. A [`proxy_header`] may come before all that. A load generator
 //! writes the requests with [`json::request`], [`socks5::client`] and [`connect::client`], and reads
@@ -10,17 +10,21 @@
 pub mod answer;
 pub mod connect;
 pub mod credentials;
+mod first_bytes;
 pub mod front;
 pub mod json;
 pub mod proxy_header;
 pub mod request;
+mod socks4;
 pub mod socks5;
+pub mod user;
 
 pub use crate::host::{Destination, Host};
 pub use answer::Answer;
 pub use credentials::Credentials;
 pub use front::FrontEnd;
 pub use request::{Accept, Kind, Outcome, Refusal, Request, Settings, Step};
+pub use user::User;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! The vocabulary of the front ends: what is accepted, what was asked for, and what came of it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -90,6 +91,27 @@ impl Accept {
             (false, false, true) => Some(Kind::Connect),
             _ => None,
         }
+    }
+}
+
+/// The kinds in words, like `JSON and SOCKS5 requests`.
+impl fmt::Display for Accept {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            (self.connect, "HTTP CONNECT"),
+            (self.socks5, "SOCKS5"),
+            (self.json, "JSON"),
+        ];
+        let words: Vec<&str> = all
+            .iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, word)| *word)
+            .collect();
+        let words = match &words[..] {
+            [one, two, three] => format!("{one}, {two} and {three}"),
+            few => few.join(" and "),
+        };
+        write!(out, "{words} requests")
     }
 }
 

@@ -201,7 +201,7 @@ proptest! {
     fn every_client_comes_to_an_end(byte in any::<u8>(), fill in any::<u8>()) {
         let settings = Arc::new(Settings { max_request: 1000, ..Settings::default() });
         let mut bytes = vec![byte];
-        bytes.resize(10_000, fill);
+        bytes.resize(connect::MOST_HEAD + 1, fill);
         prop_assert!(drive(&settings, bytes.chunks(7)).1.is_some());
     }
 
@@ -229,16 +229,111 @@ fn said(step: Option<Step>) -> String {
 #[test]
 fn a_first_byte_that_begins_nothing_is_told_in_json() {
     for (bytes, part) in [
-        (&b"\x16\x03\x01"[..], "TLS"),
-        (b"\x04\x01", "SOCKS4"),
-        (b"connect", "0x63"),
+        (&b"connecting"[..], "0x63"),
+        (b"hello", "0x68"),
         (b"[1]", "0x5b"),
+        (b" \x05", "0x05"),
+        (b"\r\n\r\n\0\r\nQUIT\n", "--accept-proxy"),
         (b"\xEF\xBB\xBF{}", "0xef"),
     ] {
         let line = said(whole(&open(), bytes).1);
         assert!(
             line.starts_with("{\"error\": \"bad_request\"") && line.contains(part),
             "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_client_is_refused_in_the_protocol_that_it_speaks() {
+    let only = |kind| {
+        Arc::new(Settings {
+            accept: Accept::only(kind),
+            ..Settings::default()
+        })
+    };
+    let socks4 = [0, 0x5b, 0, 0, 0, 0, 0, 0];
+    let all = [Kind::Json, Kind::Socks5, Kind::Connect].map(only);
+    for settings in all.iter().chain([&open(), &locked()]) {
+        // SOCKS4, and 4a with a name.
+        for request in [
+            &b"\x04"[..],
+            b"\x04\x01\0\x50\x7f\0\0\x01me\0",
+            b"\x04\x01\0\x50\0\0\0\x01\0a.example\0",
+        ] {
+            match whole(settings, request).1 {
+                Some(Step::Refuse { say, why }) => {
+                    assert_eq!(say, socks4);
+                    assert!(why.to_string().contains("SOCKS4"), "{why}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        for request in [
+            "connect a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "Connect a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\nconnect a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "get / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\nGET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            for piece in [1, usize::MAX] {
+                let end = drive(
+                    settings,
+                    request.as_bytes().chunks(piece.min(request.len())),
+                );
+                let response = said(end.1);
+                assert!(response.starts_with("HTTP/1.1 40"), "{request}: {response}");
+            }
+        }
+    }
+    // Of TLS clients those that show what comes are web clients.
+    let response = said(whole(&open(), b"\x16\x03\x01").1);
+    assert!(response.starts_with("HTTP/1.1 400 ") && response.contains("TLS"));
+}
+
+#[test]
+fn empty_lines_come_before_either_kind() {
+    for (request, kind) in [
+        ("\r\nCONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", Kind::Connect),
+        (
+            "\r\n\r\nCONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+            Kind::Connect,
+        ),
+        (
+            "\r\n {\"server_ip\": \"a\", \"server_port\": 1, \"message\": \"\"}",
+            Kind::Json,
+        ),
+    ] {
+        let sole = Arc::new(Settings {
+            accept: Accept::only(kind),
+            ..Settings::default()
+        });
+        for settings in [open(), sole] {
+            for piece in 1..request.len() {
+                let end = drive(&settings, request.as_bytes().chunks(piece));
+                let asked = ready(&end).unwrap_or_else(|| panic!("{request}: {end:?}"));
+                assert_eq!((asked.kind, asked.upstream.len()), (kind, 0));
+            }
+        }
+    }
+    for pieces in [&[&b"\r\n"[..], b"{"][..], &[b"\r", b"\n{"], &[b"\r\n{"]] {
+        let sole = Arc::new(Settings {
+            accept: Accept::only(Kind::Connect),
+            ..Settings::default()
+        });
+        let response = said(drive(&sole, pieces.iter().copied()).1);
+        assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    }
+    // An empty line is CR LF, and nothing else may come before a request line.
+    for request in [
+        " CONNECT a:1 HTTP/1.1\r\n\r\n",
+        "\nCONNECT a:1 HTTP/1.1\r\n\r\n",
+    ] {
+        let response = said(whole(&open(), request.as_bytes()).1);
+        assert!(
+            response.starts_with("HTTP/1.1 400 "),
+            "{request}: {response}"
         );
     }
 }
@@ -263,7 +358,8 @@ fn a_kind_that_is_not_taken_is_told_in_its_own_form() {
         json: false,
         ..Accept::ALL
     });
-    assert!(said(whole(&no_json, b"{").1).contains("json is not taken"));
+    let words = "json is not taken on this port, only HTTP CONNECT and SOCKS5 requests";
+    assert!(said(whole(&no_json, b"{").1).contains(words));
     let no_connect = only(Accept {
         connect: false,
         ..Accept::ALL

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::relay::Counts;
 use crate::protocol::{Destination, Kind};
 use crate::sys::clock::realtime_ns;
+use crate::sys::endpoint::Peer;
 
 /// One connection, from the client's arrival to the end.
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ pub struct Facts {
 
 impl Facts {
     /// Of a client that was hung up on as it came, at `now` of [`crate::sys::clock::monotonic_ns`].
-    pub fn at_once(peer: SocketAddr, now: u64, ending: Ending, detail: String) -> Self {
+    pub fn at_once(peer: Peer, now: u64, ending: Ending, detail: String) -> Self {
         Self {
             known: Known {
                 detail: Some(detail),
@@ -50,9 +51,9 @@ impl Facts {
 #[derive(Debug, Clone)]
 pub struct Known {
     /// Who connected.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The same, or who it came for by its PROXY header.
-    pub client: SocketAddr,
+    pub client: Peer,
     /// The user that it named, right or wrong.
     pub user: Option<String>,
     /// How it asked, as far as that was heard.
@@ -69,8 +70,11 @@ pub struct Known {
 
 impl Known {
     /// That somebody connected.
-    pub fn of(peer: SocketAddr) -> Self {
-        let peer = without_mapping(peer);
+    pub fn of(peer: Peer) -> Self {
+        let peer = match peer {
+            Peer::Ip(address) => Peer::Ip(without_mapping(address)),
+            Peer::Unix => Peer::Unix,
+        };
         Self {
             peer,
             client: peer,
@@ -214,7 +218,7 @@ mod tests {
             ("192.0.2.1:7", "192.0.2.1:7"),
             ("[2001:db8::1]:7", "[2001:db8::1]:7"),
         ] {
-            let Known { peer, client, .. } = Known::of(peer.parse().unwrap());
+            let Known { peer, client, .. } = Known::of(Peer::Ip(peer.parse().unwrap()));
             assert_eq!([peer, client].map(|ends| ends.to_string()), [known, known]);
         }
     }

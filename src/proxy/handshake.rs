@@ -14,14 +14,16 @@
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::vec;
 
 use super::facts::{Decision, Ending, Known, without_mapping};
 use super::resolver::{Answer, Resolved};
 use super::rules::Rules;
 use crate::host::Name;
-use crate::protocol::proxy_header::{self, Decoded};
+use crate::protocol::proxy_header::{self, Carried, Decoded};
 use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
+use crate::sys::endpoint::{Endpoint, Peer};
 
 /// Addresses of one name that are tried, all at once where none answers: as many as are begun within 5 s.
 pub(super) const TRIES: usize = 20;
@@ -63,15 +65,21 @@ pub struct Handshake {
     tried: Vec<(SocketAddr, Decision)>,
     /// What became of the last address that failed, or else of the first that is blocked.
     failure: Option<(Outcome, Ending)>,
-    /// Where the client connected to.
-    local: SocketAddr,
+    /// Where the client connected to, where a server is to be told and it has an address.
+    local: Option<SocketAddr>,
+    /// What the client's PROXY header has for the server's, beside addresses.
+    carried: Carried,
     pub(super) known: Known,
 }
 
 impl Handshake {
-    /// With a client that came from `peer` to `local`. One too many is `crowded`: it is told so as soon as it has said in which
+    /// With a client that came from `peer` to `local`, which only a header for the server tells, so it may be left out without one. One too many is `crowded`: it is told so as soon as it has said in which
     /// protocol.
-    pub fn new(rules: &Rules, peer: SocketAddr, local: SocketAddr, crowded: bool) -> Self {
+    pub fn new(rules: &Rules, peer: Peer, local: Option<Endpoint>, crowded: bool) -> Self {
+        let (local, carried) = match local {
+            Some(Endpoint::Unix(path)) => (None, Carried::of_unix(path.as_os_str().as_bytes())),
+            other => (other.as_ref().and_then(Endpoint::ip), Carried::default()),
+        };
         Self {
             front: Some(FrontEnd::new(&rules.settings)),
             header: rules.accept_header.then(Vec::new),
@@ -85,7 +93,8 @@ impl Handshake {
             untried: Vec::new().into_iter(),
             tried: Vec::new(),
             failure: None,
-            local: without_mapping(local),
+            local: local.map(without_mapping),
+            carried,
             known: Known::of(peer),
         }
     }
@@ -111,8 +120,12 @@ impl Handshake {
             }
             Decoded::Header(found) => {
                 if let Some(ends) = found.addresses {
-                    self.known.client = ends.source;
-                    self.local = ends.destination;
+                    self.known.client = ends.source.into();
+                    self.local = Some(ends.destination);
+                }
+                // Where the sender speaks for itself, the connection's own ends count.
+                if found.addresses.is_some() || found.carried.has_paths() {
+                    self.carried = found.carried;
                 }
                 self.push(header.get(found.consumed..).unwrap_or_default(), rules)
             }
@@ -336,7 +349,7 @@ impl Handshake {
         if self.crowded {
             return self.refuse(&Outcome::Busy, Ending::Busy);
         }
-        self.to_server = rules.header(self.known.client, self.local);
+        self.to_server = rules.header(self.known.client.ip(), self.local, &self.carried);
         self.spoke = !upstream.is_empty();
         self.to_server.extend(upstream);
         self.whole = whole;

@@ -25,6 +25,7 @@ use super::tally::Tally;
 use super::timers::{Timer, Timers};
 use crate::host::Name;
 use crate::sys::clock::realtime_ns;
+use crate::sys::endpoint::{Endpoint, Peer};
 use crate::sys::tcp::Unread;
 
 /// Where it is.
@@ -95,8 +96,8 @@ pub(super) enum Outcome {
 impl Life {
     /// Of a client that came `from` there to `local`; one without a `place` is refused.
     pub(super) fn new<M>(
-        from: SocketAddr,
-        local: SocketAddr,
+        from: Peer,
+        local: Option<Endpoint>,
         place: Option<Permit>,
         shop: &Shop<M>,
         now: u64,
@@ -144,7 +145,7 @@ impl Life {
     pub(super) fn resolve<M>(&mut self, name: Name, key: Key, shop: &mut Shop<M>, now: u64) {
         self.deadline = self.enter(Phase::Resolving, key, shop, now);
         shop.tally.looked_up();
-        let client = self.handshake.known.client.ip();
+        let client = self.handshake.known.client.ip().map(|client| client.ip());
         shop.resolver.ask(name, client, key, &shop.inbox);
     }
 

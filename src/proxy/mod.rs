@@ -14,6 +14,7 @@ mod epoll;
 pub mod facts;
 pub mod handshake;
 mod life;
+pub mod listeners;
 pub mod log;
 mod lot;
 pub mod metrics;

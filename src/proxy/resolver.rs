@@ -88,7 +88,7 @@ impl PartialEq for Waiter {
 enum Command {
     Ask {
         name: Name,
-        client: IpAddr,
+        client: Option<IpAddr>,
         waiter: Waiter,
     },
     Forget {
@@ -118,8 +118,8 @@ impl Resolver {
         }))
     }
 
-    /// Looks `name` up for a connection of `client`; the answer comes by `to`.
-    pub fn ask(&self, name: Name, client: IpAddr, key: Key, to: &Arc<Inbox>) {
+    /// Looks `name` up for a connection of `client`; the answer comes by `to`. All who have no address are one client.
+    pub fn ask(&self, name: Name, client: Option<IpAddr>, key: Key, to: &Arc<Inbox>) {
         let waiter = Waiter {
             key,
             to: Arc::clone(to),

@@ -12,7 +12,7 @@ use crate::blocklist::readings::readings;
 use crate::blocklist::reload::Policies;
 use crate::host::Name;
 use crate::protocol::Settings;
-use crate::protocol::proxy_header::{encode_v1, encode_v2};
+use crate::protocol::proxy_header::{Addresses, Carried};
 use crate::sys::route::is_of_this_host;
 
 /// A version of the PROXY protocol.
@@ -87,12 +87,22 @@ impl Rules {
         self.own.iter().copied().any(here)
     }
 
-    /// The header for a server, for a client that came from the one address to the other.
-    pub(super) fn header(&self, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    /// The header for a server, for a client that came from the one address to the other, with what is carried. Of a client
+    /// without an address the paths are carried.
+    pub(super) fn header(
+        &self,
+        from: Option<SocketAddr>,
+        to: Option<SocketAddr>,
+        carried: &Carried,
+    ) -> Vec<u8> {
+        let ends = from.zip(to).map(|(source, destination)| Addresses {
+            source,
+            destination,
+        });
         match self.send_header {
             None => Vec::new(),
-            Some(HeaderVersion::V1) => encode_v1(from, to),
-            Some(HeaderVersion::V2) => encode_v2(from, to),
+            Some(HeaderVersion::V1) => carried.encode_v1(ends),
+            Some(HeaderVersion::V2) => carried.encode_v2(ends),
         }
     }
 }

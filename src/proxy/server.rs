@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
+use super::listeners::Listeners;
 use super::options::Options;
 use super::resolver::Resolver;
 use super::rules::Rules;
@@ -12,7 +13,8 @@ use super::shared::Shared;
 use super::tally::{Tally, Totals};
 use super::{epoll, uring};
 use crate::engine::choice::Kind;
-use crate::sys::tcp;
+use crate::sys::endpoint::Endpoint;
+use crate::sys::unix::SocketFile;
 use crate::sys::wake::Wake;
 
 /// Ends a proxy from another thread.
@@ -75,7 +77,9 @@ impl Worker {
 /// A proxy that listens.
 pub struct Server {
     workers: Vec<Worker>,
-    local: SocketAddr,
+    places: Vec<Endpoint>,
+    /// Removed at the end, whoever else has them.
+    files: Arc<Vec<SocketFile>>,
     rules: Arc<Rules>,
     resolver: Resolver,
     stopper: Stopper,
@@ -83,24 +87,36 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `address`, where port 0 lets the kernel choose. Its own address is added to those that the rules
-    /// have nobody connected to.
+    /// Listens on `address`, where port 0 lets the kernel choose; as [`Self::new`] from there on.
     ///
     /// # Errors
-    /// As bind(2) and listen(2): in use, not of this host, not permitted; out of file descriptors or memory. With io_uring as
-    /// io_uring_setup(2) too: see [`crate::engine::probe::uring::available`].
-    pub fn bind(address: SocketAddr, mut rules: Rules, options: &Options) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(options)?);
-        let listeners = listeners(address, options.threads)?;
-        let local = match listeners.first() {
-            Some(listener) => listener.local_addr()?,
-            None => address,
+    /// As bind(2) and listen(2), and those of [`Self::new`].
+    pub fn bind(address: SocketAddr, rules: Rules, options: &Options) -> io::Result<Self> {
+        let listeners = Listeners::bind(&[Endpoint::Ip(address)], None, options.threads)
+            .map_err(|error| error.error)?;
+        Self::new(listeners, rules, options)
+    }
+
+    /// Serves who comes to these listeners. Their own addresses are added to those that the rules have nobody connected
+    /// to.
+    ///
+    /// # Errors
+    /// Out of file descriptors or memory. With io_uring as io_uring_setup(2) too: see
+    /// [`crate::engine::probe::uring::available`].
+    pub fn new(listeners: Listeners, mut rules: Rules, options: &Options) -> io::Result<Self> {
+        // A thread for each listener.
+        let options = &Options {
+            threads: listeners.all.len(),
+            ..options.clone()
         };
-        rules.own.push(local);
+        let shared = Arc::new(Shared::new(options)?);
+        let places = listeners.places().to_vec();
+        let files = listeners.files();
+        rules.own.extend(places.iter().filter_map(Endpoint::ip));
         let rules = Arc::new(rules);
         let resolver = Resolver::new(shared.capacity.lookups);
         let (mut workers, mut wakes) = (Vec::new(), Vec::new());
-        for listener in listeners {
+        for listener in listeners.all {
             let wake = Wake::new()?;
             let (rules, shared) = (Arc::clone(&rules), Arc::clone(&shared));
             let resolver = resolver.clone();
@@ -119,7 +135,8 @@ impl Server {
         let tallies = workers.iter().map(Worker::tally).collect();
         Ok(Self {
             workers,
-            local,
+            places,
+            files,
             rules,
             resolver,
             stopper: Stopper {
@@ -158,8 +175,13 @@ impl Server {
     }
 
     /// Where it listens.
-    pub fn local(&self) -> SocketAddr {
-        self.local
+    pub fn places(&self) -> &[Endpoint] {
+        &self.places
+    }
+
+    /// The first address that it listens on; none where it listens on paths alone.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.places.iter().find_map(Endpoint::ip)
     }
 
     /// A handle that ends it.
@@ -199,6 +221,7 @@ impl Server {
                     .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
                 outcome = outcome.and(ended);
             }
+            self.files.iter().for_each(SocketFile::remove);
             self.resolver.close();
             outcome.map(|()| self.watch.totals())
         })
@@ -212,17 +235,4 @@ impl Drop for StopsAll<'_> {
     fn drop(&mut self) {
         self.0.stop();
     }
-}
-
-/// A listener a thread, all on one port.
-fn listeners(mut address: SocketAddr, threads: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    // Alone it is found out where somebody listens already; shared, the port would be shared with another proxy of
-    // ours too, in silence.
-    let alone = tcp::listen(address, false)?;
-    if threads <= 1 {
-        return Ok(vec![alone]);
-    }
-    address = alone.local_addr()?;
-    drop(alone);
-    (0..threads).map(|_| tcp::listen(address, true)).collect()
 }

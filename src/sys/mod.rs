@@ -1,6 +1,7 @@
 //! The only place with system calls, and so the only one with `unsafe`.
 //!
-//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] ones, [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
+//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] and [`unix`] ones, the [`endpoint`] of either and
+//! listeners by [`activation`], [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
 //! receives, [`message`] received, the [`error_queue`] of a socket, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
 //! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
 //! time of a thread or a process), the [`cgroup`] quota of it, a [`child`], [`signal`]s, [`route`]s to this host itself and its
@@ -22,11 +23,13 @@ macro_rules! syscall {
     }};
 }
 
+pub mod activation;
 pub mod affinity;
 pub mod burst;
 pub mod cgroup;
 pub mod child;
 pub mod clock;
+pub mod endpoint;
 pub mod error_queue;
 pub mod host;
 pub mod limit;
@@ -45,6 +48,7 @@ pub mod socket;
 pub mod stamp;
 pub mod tcp;
 pub mod timer;
+pub mod unix;
 pub mod usage;
 pub mod wake;
 pub mod zerocopy;

@@ -18,6 +18,14 @@ pub const BACKLOG: i32 = 4_096;
 /// # Errors
 /// As socket(2), bind(2) and listen(2). `EADDRINUSE` also where another listener is not `shared`.
 pub fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    listen_on(address, shared, false)
+}
+
+/// The same; an IPv6 one with `only_v6` leaves IPv4 to others (`IPV6_V6ONLY`, ipv6(7)).
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_on(address: SocketAddr, shared: bool, only_v6: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -26,6 +34,9 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     // The port may still be held by connections that ended lately.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
+    if only_v6 && address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
     socket.set_nonblocking(true)?;
     for_relaying(&socket)?;
     socket.bind(&address.into())?;

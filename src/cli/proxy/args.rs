@@ -14,6 +14,7 @@ use crate::load::plan::Scenario;
 use crate::protocol::request::MAX_REQUEST;
 use crate::protocol::{self, Destination};
 use crate::proxy::relay::Forwarding;
+use crate::sys::endpoint::Endpoint;
 use crate::units::{parse_duration, parse_number, parse_whole};
 
 #[derive(Debug, Args)]
@@ -90,11 +91,37 @@ pub(super) struct Load {
     #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, help_heading = "How much")]
     pub(super) load_threads: usize,
     /// A proxy that is running already
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
-    pub(super) via: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Where")]
+    pub(super) via: Option<Endpoint>,
+    /// Sign in at the proxy that is running as this user (SOCKS5 and CONNECT)
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires_all = ["via", "secret"],
+        help_heading = "Where"
+    )]
+    pub(super) user: Option<String>,
+    /// The password; other users of this host can see it, unlike with --password-file
+    #[arg(
+        long,
+        value_name = "WORD",
+        requires = "user",
+        group = "secret",
+        help_heading = "Where"
+    )]
+    pub(super) password: Option<String>,
+    /// A file with the password as its first line
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "user",
+        group = "secret",
+        help_heading = "Where"
+    )]
+    pub(super) password_file: Option<PathBuf>,
     /// A `bench proxy origin` that is running already
-    #[arg(long, value_name = "ADDR:PORT", help_heading = "Where")]
-    pub(super) origin: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Where")]
+    pub(super) origin: Option<Endpoint>,
     /// Processes of the proxy that is running, to tell their CPU time with that of their children
     #[arg(long, value_name = "PID,...", value_parser = list(parse_whole::<u32>), requires = "via", help_heading = "Where")]
     pub(super) server_pid: Option<List<u32>>,
@@ -150,9 +177,14 @@ pub(super) enum Role {
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Where to listen; port 0 lets the kernel choose
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(super) listen: SocketAddr,
+    /// Where to listen; port 0 lets the kernel choose; may be given more than once
+    ///
+    /// Sockets that are passed to the program (LISTEN_FDS, as by systemd) are listened on too, and are enough by themselves.
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    pub(super) listen: Vec<Endpoint>,
+    /// Permissions of the sockets of unix:PATH [default: what the umask leaves]
+    #[arg(long, value_name = "OCTAL", value_parser = mode)]
+    pub(super) listen_mode: Option<u32>,
     /// The server that every client is connected to, whatever it says
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["protocol", "auth_file", "max_request"])]
     pub(super) forward: Option<Destination>,
@@ -215,7 +247,7 @@ pub(super) struct Serve {
     /// How bytes are brought from one end to the other
     #[arg(long, value_name = "HOW", value_enum, default_value = "auto")]
     pub(super) forwarding: ForwardingArg,
-    /// Threads, each with a listener on the same port
+    /// Threads for each --listen
     #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1)]
     pub(super) threads: usize,
     /// Connections at once, as far as the limit of open files allows; clients beyond are told that the proxy is busy
@@ -248,8 +280,8 @@ pub(super) struct Serve {
 #[derive(Debug, Args)]
 pub(super) struct Origin {
     /// Where to listen; port 0 lets the kernel choose
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(super) listen: SocketAddr,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    pub(super) listen: Endpoint,
     /// Print errors and the address only, and no messages
     #[arg(long, short)]
     pub(super) quiet: bool,
@@ -258,8 +290,8 @@ pub(super) struct Origin {
 #[derive(Debug, Args)]
 pub(super) struct Send {
     /// The proxy
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(super) proxy: SocketAddr,
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    pub(super) proxy: Endpoint,
     /// The server that the proxy is to bring the message to, by address or by name
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) server: Destination,
@@ -386,6 +418,16 @@ fn threads(text: &str) -> Result<usize, String> {
     match parse_whole(text) {
         Ok(threads @ 1..=1_024) => Ok(threads),
         _ => Err("it is no number of threads; choose 1 to 1024".to_owned()),
+    }
+}
+
+/// Permission bits, as chmod(1) takes them.
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) => Ok(mode),
+        _ => Err(format!(
+            "'{text}' is not permissions in octal; choose some like 660"
+        )),
     }
 }
 

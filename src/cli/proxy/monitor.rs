@@ -22,8 +22,8 @@ pub(super) struct Monitor(Status);
 
 impl Monitor {
     pub(super) fn bind(address: SocketAddr) -> Result<Self, Failure> {
-        let status =
-            Status::bind(address).map_err(|error| cannot_listen(address, "--metrics", &error))?;
+        let status = Status::bind(address)
+            .map_err(|error| cannot_listen(&address.into(), "--metrics", &error))?;
         Ok(Self(status))
     }
 

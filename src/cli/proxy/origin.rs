@@ -11,8 +11,8 @@ use crate::sys::limit;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let _ = limit::raise_open_files();
-    let origin = Origin::bind(args.listen)
-        .map_err(|error| cannot_listen(args.listen, "--listen", &error))?;
+    let origin = Origin::bind(&args.listen)
+        .map_err(|error| cannot_listen(&args.listen, "--listen", &error))?;
     let waker = origin.waker();
     interrupt::on_signal_or_hangup(move || drop(waker.wake())).map_err(Failure::undone)?;
     let mut out = io::stdout();

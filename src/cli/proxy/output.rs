@@ -86,9 +86,17 @@ impl Output {
         Ok(())
     }
 
-    /// Says what all runs come to and writes what is left, whatever the outcome was.
-    pub(super) fn close(mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+    /// Says what all runs come to and writes what is left, whatever the outcome was; `interrupted` by a signal, perhaps.
+    pub(super) fn close(
+        mut self,
+        outcome: Result<(), Failure>,
+        interrupted: bool,
+    ) -> Result<(), Failure> {
         self.progress.clear();
+        // A signal after the last run changes nothing.
+        let runs = &self.record.frame.runs;
+        let cut = runs.iter().any(|run| run.interrupted);
+        self.record.interrupted = interrupted && (cut || runs.len() < self.expected);
         if self.record.frame.runs.is_empty() {
             return outcome.and(Err(Failure::undone(
                 "it was ended before anything was measured",
@@ -98,8 +106,9 @@ impl Output {
         // What went wrong first is what the user needs to know.
         Failure::first(outcome, finished)?;
         match unanswered(&self.record) {
-            Some(sentence) => Err(Failure::Undone(sentence)),
-            None => Ok(()),
+            // Who ends it early knows why there is nothing more.
+            Some(sentence) if !self.record.interrupted => Err(Failure::Undone(sentence)),
+            _ => Ok(()),
         }
     }
 
@@ -227,5 +236,6 @@ fn record(started: u64) -> Record {
         },
         totals: Vec::new(),
         overhead: Vec::new(),
+        interrupted: false,
     }
 }

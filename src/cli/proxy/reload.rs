@@ -3,18 +3,15 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
-
-use signal_hook::consts::SIGHUP;
-use signal_hook::iterator::Signals;
 
 use crate::blocklist::load::Loaded;
 use crate::blocklist::stamp::{FileWatch, Stamps};
 use crate::cli::failure::Failure;
 use crate::protocol::Credentials;
-use crate::proxy::log::Handle;
 use crate::proxy::rules::Rules;
 use crate::sys::{local, schedule};
 
@@ -44,16 +41,18 @@ impl Files {
         Arc::new(Self { rules, users })
     }
 
-    /// From now on they are read again at SIGHUP, which also opens the access log again, and with `watch` when they change.
-    pub(super) fn follow(self: Arc<Self>, watch: bool, log: Option<Handle>) -> io::Result<()> {
-        let mut signals = Signals::new([SIGHUP])?;
+    /// From now on they are read again at each of the `hangups` (SIGHUP), and with `watch` when they change. Where the proxy is
+    /// `logged`, SIGHUP may have been meant for that alone.
+    pub(super) fn follow(
+        self: Arc<Self>,
+        watch: bool,
+        logged: bool,
+        hangups: Receiver<()>,
+    ) -> io::Result<()> {
         let files = Arc::clone(&self);
         background("reload", move || {
-            for _ in signals.forever() {
-                if let Some(log) = &log {
-                    log.reopen();
-                }
-                files.reload(log.is_some());
+            for () in hangups {
+                files.reload(logged);
             }
         })?;
         if watch {

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use super::args::{AskedArg, EngineArg, ForwardingArg, Load, Own};
 use super::child::Child;
 use super::output::Output;
+use super::user;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
 use crate::load::plan::{Plan, Proxy, Scenario};
@@ -19,6 +20,7 @@ use crate::load::slice::Extent;
 use crate::protocol::{Destination, Host, Kind};
 use crate::report::partial::Partial;
 use crate::report::record::MOST_RUNS;
+use crate::sys::endpoint::Endpoint;
 use crate::sys::limit;
 
 /// What a proxy that is started here refuses: an address that only documents have (RFC 5737).
@@ -43,7 +45,8 @@ pub(super) fn run(own: &Own, args: &Load) -> Result<(), Failure> {
             started.origin = Some(Child::start(&words.map(str::to_owned))?);
         }
         if args.via.is_none() {
-            let origin = args.origin.or(started.origin.as_ref().map(Child::address));
+            let named = args.origin.as_ref().and_then(Endpoint::ip);
+            let origin = named.or(started.origin.as_ref().map(Child::address));
             started.proxies(&settings, origin)?;
         }
         Ok(started)
@@ -147,6 +150,15 @@ pub(super) fn measure(
     start: impl FnOnce() -> Result<Started, Failure>,
 ) -> Result<(), Failure> {
     let (scenarios, left_out) = scenarios(args, proxied)?;
+    let user = user::of(args)?;
+    let is_asked = |asked: &AskedArg| *asked != AskedArg::Forward || args.via.is_none();
+    if let (true, Some(origin @ Endpoint::Unix(_))) = (proxied, &args.origin)
+        && args.protocol.iter().any(is_asked)
+    {
+        return Err(Failure::Usage(format!(
+            "no proxy can be asked for {origin}; name a server by ADDR:PORT, or a running proxy with --via and --protocol forward"
+        )));
+    }
     if let Some(process) = args
         .server_pid
         .iter()
@@ -166,7 +178,10 @@ pub(super) fn measure(
     let mut output = Output::open(args)?;
     // Kept until the end.
     let started = start()?;
-    let plan = plan(args, scenarios, &started)?;
+    let plan = Plan {
+        user,
+        ..plan(args, scenarios, &started)?
+    };
     let all = plan
         .scenarios
         .iter()
@@ -179,7 +194,7 @@ pub(super) fn measure(
     }
     output.expect(runs, left_out)?;
     let outcome = session::run(&plan, &cancel, &mut output);
-    output.close(outcome)
+    output.close(outcome, cancel.load(Ordering::Relaxed))
 }
 
 /// What is measured, and sentences on what is left out of that.
@@ -222,7 +237,8 @@ fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>),
 }
 
 fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan, Failure> {
-    let origin = args.origin.or(started.origin.as_ref().map(Child::address));
+    let of_child = || started.origin.as_ref().map(Child::address);
+    let origin = args.origin.clone().or_else(|| of_child().map(Endpoint::Ip));
     let Some(origin) = origin else {
         return Err(Failure::undone("there is no answering server"));
     };
@@ -232,7 +248,7 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
     };
     let own = started.proxies.iter().map(|(setting, child)| Proxy {
         setting: setting.name.clone(),
-        address: child.address(),
+        address: child.address().into(),
         protocol: setting.protocol.into(),
         processes: vec![child.id()],
         engine: Some(name(setting.engine)),
@@ -240,10 +256,10 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
         threads: Some(setting.threads),
     });
     let several = args.protocol.iter().count() > 1;
-    let running = args.via.iter().flat_map(|&address| {
+    let running = args.via.iter().flat_map(|address| {
         args.protocol.iter().map(move |&protocol| Proxy {
             setting: several.then(|| name(protocol)),
-            address,
+            address: address.clone(),
             protocol: protocol.into(),
             processes: args
                 .server_pid
@@ -266,6 +282,7 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
             None => (!started.proxies.is_empty()).then_some(blocked),
         },
         proxies: own.chain(running).collect(),
+        user: None,
         connections: args.connections,
         streams: args.streams,
         message: args.message,
@@ -278,7 +295,7 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
         },
         timeout: args.timeout,
         rounds,
-        via: args.via.map(|address| address.to_string()),
-        origin_named: args.origin.map(|address| address.to_string()),
+        via: args.via.as_ref().map(Endpoint::to_string),
+        origin_named: args.origin.as_ref().map(Endpoint::to_string),
     })
 }

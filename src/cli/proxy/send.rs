@@ -8,7 +8,7 @@ use crate::cli::failure::Failure;
 use crate::load::send::{SendError, send};
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    if args.proxy.port() == 0 {
+    if args.proxy.ip().is_some_and(|address| address.port() == 0) {
         return Err(Failure::usage(format!(
             "nobody can be reached at {}: its port is 0; name the proxy's with --proxy ADDR:PORT",
             args.proxy
@@ -17,7 +17,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let mut last = b'\n';
     let outcome = send(
-        args.proxy,
+        &args.proxy,
         &args.server,
         &args.text,
         args.timeout,

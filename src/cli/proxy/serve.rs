@@ -1,27 +1,32 @@
 //! `bench proxy serve`: the proxy alone.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::args::{HeaderArg, ProtocolArg, Serve as Args};
 use super::monitor::Monitor;
+use super::signals::Signals;
 use super::{cannot_listen, log, reload, say_listening, summary};
 use crate::blocklist::policy::Sources;
 use crate::blocklist::reload::Policies;
 use crate::cli::failure::Failure;
-use crate::cli::interrupt;
 use crate::engine::choice::{Kind, UringSettings};
 use crate::engine::probe::uring;
 use crate::protocol::{Accept, Host, Settings};
+use crate::proxy::listeners::{ListenError, Listeners};
 use crate::proxy::log::Log;
 use crate::proxy::options::{Options, Timeouts};
 use crate::proxy::rules::{HeaderVersion, Rules};
 use crate::proxy::server::Server;
+use crate::sys::activation::{self, Passed};
+use crate::sys::endpoint::Endpoint;
 use crate::sys::limit;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    // While this program has no descriptors of its own.
+    let passed = activation::take().map_err(Failure::undone)?;
+    let signals = Signals::catch().map_err(Failure::undone)?;
     // A connection is two files, and may need a pipe. Where the limit stays, it limits the connections.
     let _ = limit::raise_open_files();
     let mut options = options(args)?;
@@ -33,16 +38,20 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // Clients of the proxy have no business there.
     rules.own.extend(monitor.as_ref().map(Monitor::local));
     options.log.clone_from(&handle);
-    let server = Server::bind(args.listen, rules, &options)
-        .map_err(|error| cannot_listen(args.listen, "--listen", &error))?;
+    let listeners = listeners(args, passed)?;
+    refuse_itself(args, listeners.places())?;
+    let files = listeners.files();
+    let server = Server::new(listeners, rules, &options)
+        .map_err(|error| Failure::Undone(format!("cannot begin to serve: {error}")))?;
     let stopper = server.stopper();
-    interrupt::on_signal(move || stopper.stop()).map_err(Failure::undone)?;
+    let hangups = signals.serve(handle.clone(), move || stopper.stop(), files);
     reload::Files::new(server.rules(), args.auth_file.as_deref())
-        .follow(args.watch, handle.clone())
+        .follow(args.watch, handle.is_some(), hangups)
         .map_err(Failure::undone)?;
-    refuse_itself(args, server.local())?;
     let mut out = voice(args);
-    say_listening(server.local(), &mut out)?;
+    for place in server.places() {
+        say_listening(place, &mut out)?;
+    }
     if let (Some(limit), false) = (server.limited(args.max_connections), args.quiet) {
         writeln!(out, "{limit}")?;
     }
@@ -142,14 +151,30 @@ fn options(args: &Args) -> Result<Options, Failure> {
     Ok(options)
 }
 
+/// The sockets to listen on: those that were passed to this program, and those of `--listen`.
+fn listeners(args: &Args, passed: Vec<Passed>) -> Result<Listeners, Failure> {
+    if args.listen.is_empty() && passed.is_empty() {
+        return Err(Failure::usage(
+            "there is nothing to listen on; name it with --listen ADDR:PORT or --listen unix:PATH",
+        ));
+    }
+    let failed = |ListenError { place, error }| cannot_listen(&place, "--listen", &error);
+    let mut listeners =
+        Listeners::bind(&args.listen, args.listen_mode, args.threads).map_err(failed)?;
+    listeners.adopt(passed).map_err(failed)?;
+    Ok(listeners)
+}
+
 /// Each client would be refused; better no client comes.
-fn refuse_itself(args: &Args, local: SocketAddr) -> Result<(), Failure> {
-    match &args.forward {
-        Some(to) if to.host == Host::Ip(local.ip()) && to.port == local.port() => {
-            Err(Failure::usage(format!(
-                "--forward {to} is the proxy itself; name another server"
-            )))
-        }
-        _ => Ok(()),
+fn refuse_itself(args: &Args, places: &[Endpoint]) -> Result<(), Failure> {
+    let Some(to) = &args.forward else {
+        return Ok(());
+    };
+    let mut own = places.iter().filter_map(Endpoint::ip);
+    match own.any(|own| to.host == Host::Ip(own.ip()) && to.port == own.port()) {
+        true => Err(Failure::usage(format!(
+            "--forward {to} is the proxy itself; name another server"
+        ))),
+        false => Ok(()),
     }
 }

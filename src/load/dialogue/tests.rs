@@ -10,7 +10,7 @@ fn destination() -> Destination {
 fn script(kind: Option<Kind>, exchange: Exchange, message: usize) -> Script {
     let route = match kind {
         None => Route::Straight,
-        Some(kind) => Route::Asked(kind, destination()),
+        Some(kind) => Route::Asked(kind, destination(), None),
     };
     Script::new(route, exchange, message)
 }

@@ -11,6 +11,7 @@ use super::telling::Telling;
 use crate::load::order::{self, Beginning, Order, Receipt};
 use crate::load::pattern::Pattern;
 use crate::load::sink::Sink;
+use crate::sys::endpoint::Peer;
 
 /// Lots of a client before others have their turn.
 const TURN: usize = 16;
@@ -23,7 +24,7 @@ const SEGMENT_V6: usize = 65_464;
 /// A client.
 pub(super) struct Client {
     stream: TcpStream,
-    from: SocketAddr,
+    from: Peer,
     /// Not taken by the client yet.
     rest: Vec<u8>,
     mode: Mode,
@@ -62,7 +63,7 @@ pub(super) struct Means {
 }
 
 impl Client {
-    pub(super) fn new(stream: TcpStream, from: SocketAddr) -> Self {
+    pub(super) fn new(stream: TcpStream, from: Peer) -> Self {
         Self {
             stream,
             from,
@@ -79,11 +80,7 @@ impl Client {
         self.more |= event.is_read_closed() || event.is_priority() || event.is_error();
     }
 
-    pub(super) fn serve(
-        &mut self,
-        means: &mut Means,
-        heard: &mut impl FnMut(SocketAddr, &[u8]),
-    ) -> Fate {
+    pub(super) fn serve(&mut self, means: &mut Means, heard: &mut impl FnMut(Peer, &[u8])) -> Fate {
         for _ in 0..TURN {
             match self.turn(means, heard) {
                 Ok(true) => {}
@@ -108,11 +105,7 @@ impl Client {
     }
 
     /// Gives back what is left, or else takes more and gives it back; false when that was all there is.
-    fn turn(
-        &mut self,
-        means: &mut Means,
-        heard: &mut impl FnMut(SocketAddr, &[u8]),
-    ) -> io::Result<bool> {
+    fn turn(&mut self, means: &mut Means, heard: &mut impl FnMut(Peer, &[u8])) -> io::Result<bool> {
         if !self.rest.is_empty() {
             let written = self.stream.write(&self.rest)?;
             self.rest.drain(..written);
@@ -123,7 +116,7 @@ impl Client {
         }
         let (prefix, room) = means.buffer.split_at_mut(PREFIX.len());
         let length = match self.mode {
-            Mode::Sink(_) if self.from.is_ipv6() => SEGMENT_V6,
+            Mode::Sink(_) if matches!(self.from, Peer::Ip(SocketAddr::V6(_))) => SEGMENT_V6,
             Mode::Sink(_) => SEGMENT,
             _ => room.len(),
         };
@@ -161,7 +154,7 @@ impl Client {
         &mut self,
         means: &mut Means,
         bytes: usize,
-        heard: &mut impl FnMut(SocketAddr, &[u8]),
+        heard: &mut impl FnMut(Peer, &[u8]),
     ) -> io::Result<()> {
         let said = means.buffer.get(PREFIX.len()..PREFIX.len() + bytes);
         let said = said.unwrap_or_default();
@@ -231,7 +224,7 @@ impl Client {
     }
 
     /// The client has said all it had to say.
-    fn ended(&mut self, prefix: &[u8], heard: &mut impl FnMut(SocketAddr, &[u8])) {
+    fn ended(&mut self, prefix: &[u8], heard: &mut impl FnMut(Peer, &[u8])) {
         let mode = std::mem::replace(&mut self.mode, Mode::Once(0));
         match mode {
             Mode::Unknown(said) => {

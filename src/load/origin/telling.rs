@@ -1,6 +1,6 @@
 //! What a client says, given on as it comes but in whole characters, so that nobody prints half of one.
 
-use std::net::SocketAddr;
+use crate::sys::endpoint::Peer;
 
 /// What of a client's words was not given on yet.
 #[derive(Debug, Default)]
@@ -11,12 +11,7 @@ pub(super) struct Telling {
 
 impl Telling {
     /// Tells what was said, up to its last whole character; nothing is the end, and the rest is told.
-    pub(super) fn tell(
-        &mut self,
-        from: SocketAddr,
-        said: &[u8],
-        heard: &mut impl FnMut(SocketAddr, &[u8]),
-    ) {
+    pub(super) fn tell(&mut self, from: Peer, said: &[u8], heard: &mut impl FnMut(Peer, &[u8])) {
         if self.begun.is_empty() {
             let (whole, begun) = said.split_at(said.len() - cut_off(said));
             if !whole.is_empty() {

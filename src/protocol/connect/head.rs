@@ -1,7 +1,11 @@
 //! The head of a message: where it ends, and its lines. Each byte is looked at once as it comes.
 
-/// Most bytes of a head, its empty line included.
-pub const MOST_HEAD: usize = 8 * 1024;
+/// Most bytes of a head, its empty line included. Clients that sign in by tickets (Kerberos) send tens of thousands; squid
+/// takes as many.
+pub const MOST_HEAD: usize = 64 * 1024;
+
+const NO_METHOD: &str =
+    "the request does not start with a method; requests come in the clear, without TLS";
 
 /// Collects a head.
 #[derive(Debug, Default)]
@@ -9,6 +13,10 @@ pub(crate) struct Head {
     bytes: Vec<u8>,
     /// How much of an ending's CR LF CR LF the last bytes are.
     ending: u8,
+    /// A method comes first, perhaps behind empty lines.
+    is_request: bool,
+    /// Bytes of empty lines that came.
+    skipped: usize,
 }
 
 /// What follows from the bytes so far.
@@ -25,14 +33,30 @@ pub(crate) enum Progress<'a> {
 }
 
 impl Head {
+    /// The head of a request, before which empty lines are skipped: some clients send one behind the body of the request
+    /// before (RFC 9112, section 2.2). Of a client that speaks something else an end may never come, so the first byte is to be a
+    /// method's.
+    pub(crate) fn of_request() -> Self {
+        Self {
+            is_request: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes the next bytes, up to the empty line that ends the head.
     ///
     /// A line feed without a carriage return is refused, though RFC 9112, 2.2, lets a recipient take it: what reads the
     /// head next might not.
     pub(crate) fn push<'a>(&mut self, bytes: &'a [u8]) -> Progress<'a> {
+        // Of these bytes, the first that belongs to the head.
+        let mut start = 0;
         for (at, &byte) in bytes.iter().enumerate() {
-            if self.bytes.len() + at >= MOST_HEAD {
+            let length = self.bytes.len() + at - start;
+            if self.skipped + length >= MOST_HEAD {
                 return Progress::TooLong;
+            }
+            if self.is_request && length == 0 && byte != b'\r' && !is_token(byte) {
+                return Progress::Wrong(NO_METHOD);
             }
             self.ending = match (self.ending, byte) {
                 (1 | 3, b'\n') => self.ending + 1,
@@ -46,13 +70,21 @@ impl Head {
                 }
                 _ => 0,
             };
+            if self.is_request && (self.ending, length) == (2, 1) {
+                self.bytes.clear();
+                self.ending = 0;
+                self.skipped += 2;
+                start = at + 1;
+            }
             if self.ending == 4 {
                 let (head, behind) = bytes.split_at(at + 1);
-                self.bytes.extend_from_slice(head);
+                self.bytes
+                    .extend_from_slice(head.get(start..).unwrap_or_default());
                 return Progress::Whole(behind);
             }
         }
-        self.bytes.extend_from_slice(bytes);
+        self.bytes
+            .extend_from_slice(bytes.get(start..).unwrap_or_default());
         Progress::More
     }
 

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Read without mercy: two readers of one head who differ in where it ends are how requests are smuggled.
-//! Lines end in CR LF, one head has one [`MOST_HEAD`], and a body has no place.
+//! Lines end in CR LF, a head has at most [`MOST_HEAD`] bytes, and there is no body: `Content-Length: 0`, which some clients
+//! send, says no more than that.
 
 mod basic;
 pub mod client;
@@ -19,6 +20,11 @@ pub use head::MOST_HEAD;
 
 use super::request::Outcome;
 
+/// The methods that clients know (RFC 9110, section 9.3; RFC 5789).
+pub(super) const METHODS: [&str; 9] = [
+    "CONNECT", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH",
+];
+
 /// The statuses there are replies with (RFC 9110, section 15; RFC 6585, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
@@ -28,6 +34,7 @@ enum Status {
     WhoAreYou = 407,
     RequestTimeout = 408,
     HeadTooLarge = 431,
+    UnknownMethod = 501,
     BadGateway = 502,
     Busy = 503,
     GatewayTimeout = 504,
@@ -58,6 +65,7 @@ impl Status {
             Self::WhoAreYou => "Proxy Authentication Required",
             Self::RequestTimeout => "Request Timeout",
             Self::HeadTooLarge => "Request Header Fields Too Large",
+            Self::UnknownMethod => "Not Implemented",
             Self::BadGateway => "Bad Gateway",
             Self::Busy => "Service Unavailable",
             Self::GatewayTimeout => "Gateway Timeout",
@@ -76,13 +84,19 @@ impl Status {
 
     /// A whole response with the reason as its body.
     fn response(self, detail: &str) -> Vec<u8> {
+        [self.head(detail), format!("{detail}\n")]
+            .concat()
+            .into_bytes()
+    }
+
+    /// Its head: all of the response to a HEAD request (RFC 9110, 9.3.2).
+    fn head(self, detail: &str) -> String {
         let (code, phrase, field) = (self as u16, self.phrase(), self.field());
         let length = detail.len() + 1;
         format!(
             "HTTP/1.1 {code} {phrase}\r\n{field}Connection: close\r\n\
-             Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{detail}\n"
+             Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n"
         )
-        .into_bytes()
     }
 }
 

@@ -2,14 +2,23 @@
 
 use super::super::request::{Kind, Refusal, Request, Settings, Step};
 use super::head::{Head, MOST_HEAD, Progress, field};
-use super::{Status, basic};
+use super::{METHODS, Status, basic};
 use crate::host::Destination;
 
 /// Takes one request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in super::super) struct Reader {
     head: Head,
     user: Option<Vec<u8>>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            head: Head::of_request(),
+            user: None,
+        }
+    }
 }
 
 impl Reader {
@@ -38,13 +47,34 @@ impl Reader {
                     whole: false,
                 }),
                 Err((status, detail)) => Step::Refuse {
-                    say: status.response(&detail),
+                    say: self.response(status, &detail, settings),
                     why: match status {
                         Status::WhoAreYou => Refusal::Unauthenticated(detail),
                         _ => Refusal::BadRequest(detail),
                     },
                 },
             },
+        }
+    }
+
+    /// The response to a whole head that asks for no tunnel. Who sends another method than CONNECT took the port for a web
+    /// server, or for a proxy that forwards requests, and is told what to do instead.
+    fn response(&self, status: Status, detail: &str, settings: &Settings) -> Vec<u8> {
+        if status != Status::OnlyConnect {
+            return status.response(detail);
+        }
+        let taken = settings.accept;
+        let socks = match taken.socks5 {
+            true => ", or use SOCKS5 (curl: --proxy socks5h://HOST:PORT)",
+            false => "",
+        };
+        let page = format!(
+            "This is a proxy for {taken}; it forwards no plain HTTP requests. Have the client ask for a tunnel, for http:// \
+             addresses too (curl: --proxytunnel --proxy http://HOST:PORT){socks}."
+        );
+        match self.head.lines().0.starts_with(b"HEAD ") {
+            true => status.head(&page).into_bytes(),
+            false => status.response(&page),
         }
     }
 }
@@ -73,8 +103,9 @@ fn asked(head: &Head, settings: &Settings, named: &mut Option<Vec<u8>>) -> Asked
             return wrong("a header line is not NAME: VALUE");
         };
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        if is("Content-Length") || is("Transfer-Encoding") {
-            return wrong("a CONNECT request has no body");
+        // RFC 9110, 9.3.6: content of a CONNECT request has no meaning, and where it ends readers may differ.
+        if is("Transfer-Encoding") || is("Content-Length") && !is_zero(value) {
+            return wrong("a CONNECT request has no body; a Content-Length can only be 0");
         }
         if is("Host") {
             hosts += 1;
@@ -138,8 +169,7 @@ fn request_line(line: &[u8]) -> Asked<(Destination, u8)> {
         _ => return wrong("the request line is not CONNECT HOST:PORT HTTP/1.1"),
     };
     if method != b"CONNECT" {
-        let detail = "this is a proxy, and CONNECT is its only method";
-        return Err((Status::OnlyConnect, detail.to_owned()));
+        return Err(other_method(method));
     }
     let Ok(target) = str::from_utf8(target) else {
         return wrong("the destination is not UTF-8");
@@ -148,6 +178,31 @@ fn request_line(line: &[u8]) -> Asked<(Destination, u8)> {
         Ok(destination) => Ok((destination, minor)),
         Err(error) => wrong(format!("{error}")),
     }
+}
+
+/// The refusal of a method that is not CONNECT: 405 for one that is known and not allowed here, 501 for an unknown one
+/// (RFC 9110, 9.1).
+fn other_method(method: &[u8]) -> (Status, String) {
+    let known = |known: &&str| known.as_bytes().eq_ignore_ascii_case(method);
+    match METHODS.into_iter().find(known) {
+        Some(known) if known.as_bytes() == method => {
+            let detail = format!("{known} is not CONNECT, the only method here");
+            (Status::OnlyConnect, detail)
+        }
+        Some(known) => {
+            let detail = format!("methods are case-sensitive; send {known} in capitals");
+            (Status::BadRequest, detail)
+        }
+        None => {
+            let detail = "the method is unknown, and only CONNECT is taken here";
+            (Status::UnknownMethod, detail.to_owned())
+        }
+    }
+}
+
+/// Whether a Content-Length is 0, in any number of digits (RFC 9110, 8.6).
+fn is_zero(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(|digit| *digit == b'0')
 }
 
 /// Whether a Host field is empty, a host, or a host and a port (RFC 9110, 7.2).

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::super::tests::{locked, open, ready, whole};
-use super::super::{Answer, FrontEnd, Outcome, Refusal, Settings, Step};
+use super::super::{Accept, Answer, FrontEnd, Kind, Outcome, Refusal, Settings, Step};
 use super::*;
 
 /// The status a request is refused with, and the whole response.
@@ -44,6 +44,16 @@ fn good_requests_are_taken() {
             "10.0.0.1:1",
         ),
         ("CONNECT b:2 HTTP/1.0\r\n\r\n", "b:2"),
+        // What curl, python, Java and libraries for them were seen to send.
+        (
+            "CONNECT b:2 HTTP/1.0\r\nHost: b\r\nContent-Length: 0\r\nProxy-Connection: Keep-Alive\r\n\r\n",
+            "b:2",
+        ),
+        (
+            "CONNECT b:2 HTTP/1.1\r\nHost: b:2\r\nUser-Agent: x/1 (y; z)\r\nContent-Length: 0\r\ncontent-length:00\r\nPragma: no-cache\r\nAccept: */*\r\n\r\n",
+            "b:2",
+        ),
+        ("\r\nCONNECT b:2 HTTP/1.1\r\nHost: b:2\r\n\r\n", "b:2"),
         (
             "CONNECT bücher.example:2 HTTP/1.1\r\nHost: bücher.example:2\r\n\r\n",
             "xn--bcher-kva.example:2",
@@ -68,6 +78,26 @@ fn bad_requests_have_their_status() {
             "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
             405,
             "Allow: CONNECT\r\n",
+        ),
+        (
+            "GET / HTTP/1.0\r\n\r\n".to_owned(),
+            405,
+            "HTTP CONNECT, SOCKS5 and JSON requests",
+        ),
+        (
+            "POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na=b".to_owned(),
+            405,
+            "--proxytunnel",
+        ),
+        (
+            "BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            501,
+            "unknown",
+        ),
+        (
+            "connect a:1 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            400,
+            "send CONNECT in capitals",
         ),
         ("PRI * HTTP/2.0\r\n\r\n".to_owned(), 505, "HTTP/1.1 and"),
         (
@@ -128,7 +158,20 @@ fn bad_requests_have_their_status() {
             "--accept-proxy",
         ),
         (with("Host: a:1\r\n"), 400, "one Host"),
-        (with("Content-Length: 0\r\n"), 400, "no body"),
+        (with("Content-Length: 1\r\n"), 400, "no body"),
+        (
+            with("Content-Length: 0\r\nContent-Length: 1\r\n"),
+            400,
+            "no body",
+        ),
+        (with("Content-Length: -0\r\n"), 400, "no body"),
+        (with("Content-Length: 0x0\r\n"), 400, "no body"),
+        (with("Content-Length:\r\n"), 400, "no body"),
+        (
+            with("Content-Length: 0\r\nTransfer-Encoding: identity\r\n"),
+            400,
+            "no body",
+        ),
         (with("transfer-encoding: chunked\r\n"), 400, "no body"),
         (with("X : y\r\n"), 400, "header line"),
         (with(" folded\r\n"), 400, "header line"),
@@ -160,6 +203,19 @@ fn bad_requests_have_their_status() {
 }
 
 #[test]
+fn the_response_to_head_is_a_head() {
+    let of =
+        |method: &str| match whole(&open(), format!("{method} / HTTP/1.1\r\n\r\n").as_bytes()).1 {
+            Some(Step::Refuse { say, .. }) => String::from_utf8(say).unwrap(),
+            other => panic!("{other:?}"),
+        };
+    let (get, head) = (of("GET"), of("HEAD"));
+    let (same, page) = get.split_once("\r\n\r\n").unwrap();
+    assert!(!page.is_empty());
+    assert_eq!(head, format!("{same}\r\n\r\n"));
+}
+
+#[test]
 fn a_head_has_room_to_its_last_byte() {
     let start = "CONNECT a:1 HTTP/1.1\r\nHost: a\r\nX: ";
     let filled = |length: usize| format!("{start}{}\r\n\r\n", "x".repeat(length - start.len() - 4));
@@ -171,6 +227,15 @@ fn a_head_has_room_to_its_last_byte() {
         .is_some()
     );
     assert_eq!(refused(&open(), filled(MOST_HEAD + 1).as_bytes()).0, 431);
+    // Empty lines before it take of the same room.
+    let crowded = format!("\r\n{}", filled(MOST_HEAD - 1));
+    assert_eq!(refused(&open(), crowded.as_bytes()).0, 431);
+    let sole = Arc::new(Settings {
+        accept: Accept::only(Kind::Connect),
+        ..Settings::default()
+    });
+    let endless = "\r\n".repeat(MOST_HEAD / 2 + 1);
+    assert_eq!(refused(&sole, endless.as_bytes()).0, 431);
     match whole(&open(), filled(MOST_HEAD + 1).as_bytes()).1 {
         Some(Step::Refuse { why, .. }) => assert!(matches!(why, Refusal::TooLarge(_))),
         other => panic!("{other:?}"),

@@ -9,7 +9,7 @@ mod v2;
 use std::net::{IpAddr, SocketAddr};
 
 pub use v1::{MOST_V1, encode_v1};
-pub use v2::{MOST_V2, encode_v2};
+pub use v2::{MOST_FIELDS, MOST_V2, encode_v2};
 
 /// What the bytes at the front of a connection are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +30,62 @@ pub struct Header {
     /// Both ends of the connection that is proxied. `None` where the sender speaks for itself (LOCAL), does not
     /// know (UNKNOWN, UNSPEC) or has no such address (UNIX): then the connection's own ends count.
     pub addresses: Option<Addresses>,
+    /// What else goes into the header for the next server.
+    pub carried: Carried,
     /// How many bytes it has; the connection's own follow.
     pub consumed: usize,
+}
+
+/// What goes from a header that came into the one that is sent on, beside addresses.
+///
+/// Fields of version 2 (TLVs) are passed on as they came and in their order: a cloud's endpoint id, TLS details, the name
+/// that was asked for, ALPN. Padding (NOOP) is left out, and a checksum is made anew. Version 1 has no place for any of it, and
+/// for paths of sockets it says UNKNOWN. A header of version 1 carries nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Carried {
+    /// The paths of both sockets of an AF_UNIX connection, 108 bytes each.
+    paths: Option<Box<[u8; v2::PATHS]>>,
+    /// Types, lengths and values; at most [`MOST_FIELDS`] bytes.
+    fields: Vec<u8>,
+    /// The header had a checksum, so the next one has.
+    checked: bool,
+}
+
+impl Carried {
+    /// Of a client without a name, connected to the socket at `path`. What of that is longer than 108 bytes is left out.
+    pub fn of_unix(path: &[u8]) -> Self {
+        let mut paths = Box::new([0; v2::PATHS]);
+        let room = paths.iter_mut().skip(v2::PATHS / 2);
+        room.zip(path).for_each(|(room, byte)| *room = *byte);
+        Self {
+            paths: Some(paths),
+            ..Self::default()
+        }
+    }
+
+    /// The fields: type, length in 16 bits, value, and the next.
+    pub fn fields(&self) -> &[u8] {
+        &self.fields
+    }
+
+    /// Paths are carried, which stand instead of addresses.
+    pub fn has_paths(&self) -> bool {
+        self.paths.is_some()
+    }
+
+    /// The line for a connection between two addresses, or of unknown ends: where there are none, or paths.
+    pub fn encode_v1(&self, ends: Option<Addresses>) -> Vec<u8> {
+        match (ends, &self.paths) {
+            (Some(ends), None) => encode_v1(ends.source, ends.destination),
+            _ => v1::UNKNOWN.to_vec(),
+        }
+    }
+
+    /// The header of version 2 for a connection between the paths, or else two addresses, with all fields. Without either the
+    /// sender speaks for itself (LOCAL).
+    pub fn encode_v2(&self, ends: Option<Addresses>) -> Vec<u8> {
+        v2::encode(ends, self)
+    }
 }
 
 /// Both ends of a connection, of one family.

@@ -34,6 +34,13 @@ fn header(bytes: &[u8]) -> Header {
     }
 }
 
+fn both(source: SocketAddr, destination: SocketAddr) -> Option<Addresses> {
+    Some(Addresses {
+        source,
+        destination,
+    })
+}
+
 /// A version 2 header with any body.
 fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).unwrap().to_be_bytes();
@@ -45,7 +52,7 @@ proptest! {
     fn what_is_encoded_is_decoded((source, destination) in ends(), tail in prop::collection::vec(any::<u8>(), 0..20)) {
         for (version, bytes) in [(1, encode_v1(source, destination)), (2, encode_v2(source, destination))] {
             let consumed = bytes.len();
-            let expected = Header { version, addresses: Some(Addresses { source, destination }), consumed };
+            let expected = Header { version, addresses: Some(Addresses { source, destination }), carried: Carried::default(), consumed };
             let more = [&bytes[..], &tail].concat();
             prop_assert_eq!(decode(&more), Decoded::Header(expected));
             for at in 0..consumed {
@@ -83,6 +90,117 @@ proptest! {
             prop_assert_eq!(matches!(decode(&short), Decoded::Bad(_)), !lost_a_whole_field);
         }
     }
+}
+
+/// Fields as they are written.
+fn encoded(fields: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, value) in fields {
+        bytes.push(*kind);
+        bytes.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+        bytes.extend(value);
+    }
+    bytes
+}
+
+/// A header with a right checksum as its last field.
+fn with_checksum(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = v2(command, family, &[body, &[3, 0, 4, 0, 0, 0, 0]].concat());
+    let at = bytes.len() - 4;
+    let sum = v2::crc32c(&bytes, at);
+    bytes[at..].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn fields_are_passed_on_as_they_came(
+        (source, destination) in ends(),
+        (from, to) in ends(),
+        fields in prop::collection::vec((1u8.., prop::collection::vec(any::<u8>(), 0..40)), 0..6),
+        checked: bool,
+    ) {
+        let fields: Vec<_> = fields.into_iter().filter(|(kind, _)| *kind != 3).collect();
+        let plain = encode_v2(source, destination);
+        let body = [&plain[16..], &encoded(&fields)].concat();
+        let came = match checked {
+            true => with_checksum(0x21, plain[13], &body),
+            false => v2(0x21, plain[13], &body),
+        };
+        let first = header(&came);
+        prop_assert_eq!(first.addresses, Some(Addresses { source, destination }));
+        // Padding is no news for anybody.
+        let news: Vec<_> = fields.into_iter().filter(|(kind, _)| *kind != 4).collect();
+        prop_assert_eq!(first.carried.fields(), encoded(&news));
+        // With other addresses, which may be longer; a checksum that is wrong is refused.
+        let next = first.carried.encode_v2(both(from, to));
+        let second = header(&next);
+        prop_assert_eq!(second.carried, first.carried.clone());
+        prop_assert_eq!(second.consumed, next.len());
+        let bare = encode_v2(from, to);
+        let sum = if checked { 7 } else { 0 };
+        prop_assert_eq!(next.len(), bare.len() + encoded(&news).len() + sum);
+        prop_assert_eq!(&next[16..bare.len()], &bare[16..]);
+        prop_assert_eq!(first.carried.encode_v1(both(from, to)), encode_v1(from, to));
+    }
+}
+
+#[test]
+fn paths_are_passed_on_and_have_no_line() {
+    let mut body = vec![0; 216];
+    body[..5].copy_from_slice(b"/from");
+    body[108..111].copy_from_slice(b"/to");
+    let fields = encoded(&[(0xEA, b"\x01vpce-1".to_vec())]);
+    let came = v2(0x21, 0x31, &[&body[..], &fields].concat());
+    let carried = header(&came).carried;
+    let end: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    assert_eq!(carried.encode_v2(both(end, end)), came);
+    assert_eq!(carried.encode_v1(both(end, end)), b"PROXY UNKNOWN\r\n");
+    // Of a listener of ours: a client has no path.
+    let own = Carried::of_unix(b"/to").encode_v2(None);
+    assert_eq!(own[16..16 + 108], [0; 108]);
+    assert_eq!(own[16 + 108..], body[108..]);
+    assert_eq!((own[12], own[13]), (0x21, 0x31));
+    assert_eq!(header(&own).carried, Carried::of_unix(b"/to"));
+    assert_eq!(
+        Carried::of_unix(&[b'x'; 300]).encode_v2(None).len(),
+        16 + 216
+    );
+}
+
+#[test]
+fn a_sender_that_speaks_for_itself_carries_nothing() {
+    let fields = encoded(&[(0xEA, b"x".to_vec())]);
+    for bytes in [
+        v2(0x20, 0x11, &[&[1; 12][..], &fields].concat()),
+        v2(0x21, 0x00, &fields),
+        b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n".to_vec(),
+    ] {
+        assert_eq!(header(&bytes).carried, Carried::default());
+    }
+}
+
+#[test]
+fn without_any_ends_the_proxy_speaks_for_itself() {
+    let carried = Carried::default();
+    assert_eq!(carried.encode_v1(None), b"PROXY UNKNOWN\r\n");
+    assert_eq!(carried.encode_v2(None), v2(0x20, 0x00, &[]));
+}
+
+#[test]
+fn the_most_fields_fit_behind_the_longest_addresses() {
+    let filled = |bytes: usize| encoded(&[(0xEA, vec![7; bytes - 3])]);
+    let most = filled(MOST_FIELDS);
+    let came = with_checksum(0x21, 0x31, &[&[0; 216][..], &most].concat());
+    assert_eq!(came.len(), MOST_V2);
+    let end: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    assert_eq!(header(&came).carried.encode_v2(both(end, end)), came);
+    let more = v2(
+        0x21,
+        0x11,
+        &[&[1; 12][..], &filled(MOST_FIELDS + 1)].concat(),
+    );
+    assert!(matches!(decode(&more), Decoded::Bad(_)));
 }
 
 #[test]
@@ -206,12 +324,6 @@ fn mixed_families_become_one() {
     let v4: SocketAddr = "1.2.3.4:1".parse().unwrap();
     let mapped: SocketAddr = "[::ffff:1.2.3.4]:1".parse().unwrap();
     let v6: SocketAddr = "[2001:db8::1]:2".parse().unwrap();
-    let both = |source, destination| {
-        Some(Addresses {
-            source,
-            destination,
-        })
-    };
     for encode in [encode_v1, encode_v2] {
         assert_eq!(header(&encode(v4, v6)).addresses, both(mapped, v6));
         assert_eq!(header(&encode(v6, v4)).addresses, both(v6, mapped));

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Addresses, Decoded, Header};
+use super::{Addresses, Carried, Decoded, Header};
 use crate::host::destination::parse_port;
 
 /// Most bytes of a line, with its CR LF.
@@ -28,6 +28,7 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
         Decoded::Header(Header {
             version: 1,
             addresses,
+            carried: Carried::default(),
             consumed: end + 2,
         })
     };
@@ -67,6 +68,9 @@ fn addresses(line: &str) -> Option<Addresses> {
         destination: SocketAddr::new(destination, to),
     })
 }
+
+/// The line for a connection whose ends have no address that it could say.
+pub(super) const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 
 /// The line for a connection.
 pub fn encode_v1(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {

@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Addresses, Decoded, Header};
+use super::{Addresses, Carried, Decoded, Header};
 
 /// Most bytes of a header: its fixed 16, and what 16 bits of length can say.
 pub const MOST_V2: usize = FIXED + u16::MAX as usize;
@@ -28,10 +28,20 @@ const TCP6: u8 = 0x21;
 const UNIX: u8 = 0x31;
 
 /// Bytes of two paths of sockets.
-const PATHS: usize = 2 * 108;
+pub(super) const PATHS: usize = 2 * 108;
 
 /// The type of a field with a checksum of the header.
 const CRC32C: u8 = 3;
+
+/// The type of a field that is padding.
+const NOOP: u8 = 4;
+
+/// Bytes of a field without its value, and of one with a checksum.
+const FIELD: usize = 3;
+const CHECKSUM: usize = FIELD + 4;
+
+/// Most bytes of fields that are passed on: what fits behind the longest addresses, with a checksum.
+pub const MOST_FIELDS: usize = u16::MAX as usize - PATHS - CHECKSUM;
 
 /// Reads a header that does not begin with `P`.
 pub(super) fn decode(bytes: &[u8]) -> Decoded {
@@ -53,33 +63,41 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
         )),
     };
     match read {
-        Ok(addresses) => Decoded::Header(Header {
+        Ok((addresses, carried)) => Decoded::Header(Header {
             version: 2,
             addresses,
+            carried,
             consumed: FIXED + length,
         }),
         Err(detail) => Decoded::Bad(detail),
     }
 }
 
+type Read = (Option<Addresses>, Carried);
+
 /// Reads what follows the fixed bytes.
-fn read(header: &[u8], body: &[u8], command: u8, family: u8) -> Result<Option<Addresses>, String> {
+fn read(header: &[u8], body: &[u8], command: u8, family: u8) -> Result<Read, String> {
     let short = || "the PROXY header is too short for its addresses".to_owned();
+    let mut carried = Carried::default();
     // The sender speaks for itself, or cannot say: then nothing of the body counts, nor for LOCAL the family.
     if command == LOCAL || family == UNSPEC {
-        return Ok(None);
+        return Ok((None, carried));
     }
     let (addresses, fields) = match family {
         TCP4 => ends::<4>(body).ok_or_else(short)?,
         TCP6 => ends::<16>(body).ok_or_else(short)?,
-        UNIX => (None, body.get(PATHS..).ok_or_else(short)?),
+        UNIX => {
+            let (paths, fields) = body.split_first_chunk().ok_or_else(short)?;
+            carried.paths = Some(Box::new(*paths));
+            (None, fields)
+        }
         other => {
             let detail = format!("the PROXY header is of family 0x{other:02x}, not a stream's");
             return Err(detail);
         }
     };
-    check(header, fields)?;
-    Ok(addresses)
+    take_fields(header, fields, &mut carried)?;
+    Ok((addresses, carried))
 }
 
 /// Two addresses and two ports, and what is behind them.
@@ -97,25 +115,37 @@ where
     Some((Some(addresses), fields))
 }
 
-/// Whether the fields fill their room exactly, and a checksum among them is right. Other values are not used.
-fn check(header: &[u8], mut fields: &[u8]) -> Result<(), String> {
-    let mut checked = false;
+/// Takes the fields, which fill their room exactly. A checksum among them is right; other values are not looked at.
+fn take_fields(header: &[u8], mut fields: &[u8], carried: &mut Carried) -> Result<(), String> {
     while !fields.is_empty() {
-        let place = header.len() - fields.len() + 3;
+        let place = header.len() - fields.len() + FIELD;
         let overrun = || "a field of the PROXY header ends past it".to_owned();
         let (&[kind, high, low], rest) = fields.split_first_chunk().ok_or_else(overrun)?;
         let length = usize::from(u16::from_be_bytes([high, low]));
-        let (value, rest) = rest.split_at_checked(length).ok_or_else(overrun)?;
-        if kind == CRC32C {
-            // One alone: thousands would have the whole header summed up for each.
-            if checked || value != crc32c(header, place).to_be_bytes() {
-                return Err("the PROXY header's checksum is wrong, or there are two".to_owned());
+        let (field, rest) = fields
+            .split_at_checked(FIELD + length)
+            .filter(|_| length <= rest.len())
+            .ok_or_else(overrun)?;
+        match kind {
+            CRC32C => {
+                // One alone: thousands would have the whole header summed up for each.
+                let value = field.get(FIELD..).unwrap_or_default();
+                if carried.checked || value != crc32c(header, place).to_be_bytes() {
+                    return Err("the PROXY header's checksum is wrong, or there are two".to_owned());
+                }
+                carried.checked = true;
             }
-            checked = true;
+            NOOP => {}
+            _ => carried.fields.extend_from_slice(field),
         }
         fields = rest;
     }
-    Ok(())
+    match carried.fields.len() <= MOST_FIELDS {
+        true => Ok(()),
+        false => Err(format!(
+            "the PROXY header has more than {MOST_FIELDS} bytes of fields"
+        )),
+    }
 }
 
 /// CRC-32C (RFC 3720, B.4) of the header with zeros for the four bytes of the checksum at `place`.
@@ -131,10 +161,50 @@ pub(super) fn crc32c(header: &[u8], place: usize) -> u32 {
     !crc
 }
 
-/// The header for a connection.
+/// The header for a connection from one address to the other.
 pub fn encode_v2(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
-    let ends = Addresses::alike(source, destination);
+    let ends = Addresses {
+        source,
+        destination,
+    };
+    encode(Some(ends), &Carried::default())
+}
+
+/// The same with what is carried: paths instead of addresses, fields, and a checksum.
+pub(super) fn encode(ends: Option<Addresses>, carried: &Carried) -> Vec<u8> {
     let mut body = Vec::with_capacity(36);
+    let (command, family) = match (&carried.paths, ends) {
+        (Some(paths), _) => {
+            body.extend_from_slice(&paths[..]);
+            (PROXY, UNIX)
+        }
+        (None, Some(ends)) => {
+            let ends = Addresses::alike(ends.source, ends.destination);
+            (PROXY, put_ends(&mut body, &ends))
+        }
+        (None, None) => (LOCAL, UNSPEC),
+    };
+    body.extend_from_slice(&carried.fields);
+    if carried.checked {
+        body.extend([CRC32C, 0, 4, 0, 0, 0, 0]);
+    }
+    // What is carried fits: its fields are at most MOST_FIELDS bytes.
+    let length = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let mut header = SIGNATURE.to_vec();
+    header.extend([command, family]);
+    header.extend(length);
+    header.extend(body);
+    if carried.checked {
+        let place = header.len() - 4;
+        let sum = crc32c(&header, place).to_be_bytes();
+        header.truncate(place);
+        header.extend(sum);
+    }
+    header
+}
+
+/// Appends addresses and ports, and gives their family.
+fn put_ends(body: &mut Vec<u8>, ends: &Addresses) -> u8 {
     for end in [ends.source, ends.destination] {
         match end.ip() {
             IpAddr::V4(address) => body.extend(address.octets()),
@@ -144,10 +214,8 @@ pub fn encode_v2(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     for end in [ends.source, ends.destination] {
         body.extend(end.port().to_be_bytes());
     }
-    let family = if ends.source.is_ipv4() { TCP4 } else { TCP6 };
-    let length = if ends.source.is_ipv4() { 12 } else { 36 };
-    let mut header = SIGNATURE.to_vec();
-    header.extend([PROXY, family, 0, length]);
-    header.extend(body);
-    header
+    match ends.source {
+        SocketAddr::V4(_) => TCP4,
+        SocketAddr::V6(_) => TCP6,
+    }
 }

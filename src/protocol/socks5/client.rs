@@ -53,6 +53,11 @@ impl Client {
         }
     }
 
+    /// Whether the proxy was asked for the connection: before that it speaks of the user.
+    pub const fn has_asked(&self) -> bool {
+        matches!(self.phase, Phase::Reply)
+    }
+
     /// Takes what the proxy sent.
     pub fn push(&mut self, bytes: &[u8]) -> Answer {
         self.bytes.extend_from_slice(bytes);

@@ -22,6 +22,7 @@ use crate::proxy::shared::Permit;
 use crate::proxy::shop;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timers;
+use crate::sys::endpoint::Peer;
 use crate::sys::limit::is_exhausted;
 use crate::sys::tcp::{self, Unread};
 
@@ -103,18 +104,14 @@ impl Connection {
     /// Takes a client in, or refuses it where it has no place. It has its first turn at once.
     pub(super) fn new(
         mut client: TcpStream,
-        from: SocketAddr,
+        from: Peer,
         place: Option<Permit>,
         key: Key,
         shop: &mut Shop,
         now: u64,
     ) -> io::Result<(Self, Fate)> {
         register(&shop.means.registry, &mut client, token(key, End::Client))?;
-        // Only a header for the server tells where the client connected to.
-        let local = match shop.rules.send_header {
-            Some(_) => tcp::canonical(client.local_addr()?),
-            None => from,
-        };
+        let local = shop.local(&client)?;
         let mut connection = Self {
             life: Life::new(from, local, place, shop, now),
             client,

@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::connection::{Connection, Fate, Shop, of_token};
 use super::means::Means;
 use crate::proxy::facts::{Ending, Facts};
+use crate::proxy::listeners::Listener;
 use crate::proxy::log;
 use crate::proxy::lot::{self, SLICE};
 use crate::proxy::options::{Options, PAUSE};
@@ -25,7 +26,9 @@ use crate::proxy::shared::Shared;
 use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::endpoint::{Endpoint, Peer};
 use crate::sys::tcp::{self, AcceptError, BACKLOG};
+use crate::sys::unix;
 use crate::sys::wake::Wake;
 
 // No connection's: these would be the last place of the last generation.
@@ -70,7 +73,7 @@ impl Worker {
     /// # Errors
     /// Out of file descriptors or memory.
     pub(in crate::proxy) fn new(
-        listener: std::net::TcpListener,
+        listener: Listener,
         rules: Arc<Rules>,
         resolver: Resolver,
         options: &Options,
@@ -78,14 +81,15 @@ impl Worker {
         wake: &Wake,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut listener = TcpListener::from_std(listener);
+        let Listener { socket, local } = listener;
+        let mut listener = TcpListener::from_std(socket);
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         let mut waker = SourceFd(&wake.as_fd().as_raw_fd());
         poll.registry()
             .register(&mut waker, WAKER, Interest::READABLE)?;
         let means = Means::new(poll.registry().try_clone()?, shared.capacity.pipes);
-        let shop = Shop::new(rules, shared, resolver, options, wake, means);
+        let shop = Shop::new(rules, local, shared, resolver, options, wake, means);
         Ok(Self {
             poll,
             listener: Some(listener),
@@ -308,8 +312,8 @@ impl Worker {
                 self.accept = false;
                 return Ok(());
             };
-            match listener.accept() {
-                Ok((stream, from)) => self.admit(stream, tcp::canonical(from), now),
+            match accept(listener, &self.shop.place) {
+                Ok((stream, from)) => self.admit(stream, from, now),
                 Err(error) => match AcceptError::of(&error) {
                     AcceptError::ClientGone => {}
                     AcceptError::WouldBlock => {
@@ -353,7 +357,7 @@ impl Worker {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream, from: std::net::SocketAddr, now: u64) {
+    fn admit(&mut self, stream: TcpStream, from: Peer, now: u64) {
         self.shop.tally.accepted();
         let place = self.shop.shared.connection();
         let extra = place.is_none();
@@ -406,5 +410,16 @@ impl Worker {
             }
         }
         Ok(self.connections.is_empty())
+    }
+}
+
+fn accept(listener: &TcpListener, place: &Endpoint) -> io::Result<(TcpStream, Peer)> {
+    match place {
+        Endpoint::Ip(_) => listener
+            .accept()
+            .map(|(stream, from)| (stream, Peer::Ip(tcp::canonical(from)))),
+        Endpoint::Unix(_) => {
+            unix::accept(listener).map(|stream| (TcpStream::from_std(stream), Peer::Unix))
+        }
     }
 }

@@ -36,7 +36,7 @@ fn local() -> SocketAddr {
 }
 
 fn handshake(rules: &Rules) -> (Handshake, Next) {
-    let mut handshake = Handshake::new(rules, peer(), local(), false);
+    let mut handshake = Handshake::new(rules, peer().into(), Some(local().into()), false);
     let next = handshake.begin(rules);
     (handshake, next)
 }
@@ -362,8 +362,8 @@ fn a_header_says_who_the_client_is_and_none_is_a_refusal() {
         for piece in [1, 4_096] {
             let (handshake, next, _) = hear(&rules, &bytes, piece);
             assert!(matches!(next, Next::Connect(_)));
-            assert_eq!(handshake.known.client, who);
-            assert_eq!(handshake.known.peer, peer());
+            assert_eq!(handshake.known.client, who.into());
+            assert_eq!(handshake.known.peer, peer().into());
         }
     }
     let (handshake, next, said) = hear(&rules, &envelope("127.0.0.1", 80), 1);
@@ -425,7 +425,7 @@ fn one_too_many_is_told_so_in_its_own_protocol() {
         (socks5(&[127, 0, 0, 1], 1, 80), &[5, 0, 5, 1]),
     ];
     for (request, words) in cases {
-        let mut handshake = Handshake::new(&rules, peer(), local(), true);
+        let mut handshake = Handshake::new(&rules, peer().into(), Some(local().into()), true);
         assert_eq!(handshake.begin(&rules), Next::Hear);
         assert_eq!(handshake.take(&request, &rules), Next::Refuse(Ending::Busy));
         assert!(handshake.take_said().starts_with(words));
@@ -602,7 +602,7 @@ fn an_allow_list_names_what_is_asked_for_and_a_blocklist_has_the_last_word() {
 #[test]
 fn a_client_over_the_limit_that_says_nothing_is_told_that_the_proxy_is_busy() {
     let rules = rules("");
-    let mut handshake = Handshake::new(&rules, peer(), local(), true);
+    let mut handshake = Handshake::new(&rules, peer().into(), Some(local().into()), true);
     handshake.begin(&rules);
     assert_eq!(handshake.request_timed_out(), Next::Refuse(Ending::Busy));
     assert!(handshake.take_said().starts_with(b"{\"error\": \"busy\""));

@@ -119,13 +119,18 @@ pub(super) mod tests {
     use crate::protocol::Kind;
     use crate::proxy::facts::{Ending, Known};
     use crate::proxy::relay::Counts;
+    use crate::sys::endpoint::Peer;
     use proptest::prelude::*;
     use serde_json::{Value, json};
+
+    fn address(text: &str) -> Peer {
+        Peer::Ip(text.parse().unwrap())
+    }
 
     /// Of one that was refused before it said anything.
     pub(in crate::proxy) fn least() -> Facts {
         Facts {
-            known: Known::of("127.0.0.1:40000".parse().unwrap()),
+            known: Known::of(address("127.0.0.1:40000")),
             accepted_at: 1_795_356_301_123_456_789,
             accepted: 5_000_000_000,
             connected: None,
@@ -144,7 +149,7 @@ pub(super) mod tests {
         };
         Facts {
             known: Known {
-                client: "[2001:db8::1]:5".parse().unwrap(),
+                client: address("[2001:db8::1]:5"),
                 user: Some("ann".to_owned()),
                 protocol: Some(Kind::Socks5),
                 asked: Some("example.com:443".parse().unwrap()),

@@ -18,7 +18,7 @@ const FAILURES: usize = 1_024;
 
 struct Lookup<W, T> {
     /// Whose connection asked first.
-    client: IpAddr,
+    client: Option<IpAddr>,
     begun: u64,
     waiters: Vec<W>,
     /// What is dropped to give the lookup up.
@@ -59,7 +59,7 @@ impl<W: PartialEq, T> Lookups<W, T> {
     pub(super) fn ask(
         &mut self,
         name: Name,
-        client: IpAddr,
+        client: Option<IpAddr>,
         waiter: W,
         now: u64,
         start: impl FnOnce(&Name) -> T,
@@ -125,7 +125,7 @@ impl<W: PartialEq, T> Lookups<W, T> {
 
     /// Gives up the oldest lookup of the client that has the most.
     fn displace(&mut self) -> Option<Vec<W>> {
-        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
         for lookup in self.running.values() {
             *counts.entry(lookup.client).or_default() += 1;
         }
@@ -174,8 +174,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn client(last: u8) -> IpAddr {
-        [192, 0, 2, last].into()
+    fn client(last: u8) -> Option<IpAddr> {
+        Some([192, 0, 2, last].into())
     }
 
     fn world(most: usize) -> (Lookups<u32, Task>, Log) {

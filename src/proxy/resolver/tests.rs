@@ -60,7 +60,8 @@ impl World {
     fn ask(&mut self, text: &str, client: u8) -> Key {
         let key = self.keys.insert(Ok::<_, ()>).unwrap();
         let client = Ipv4Addr::new(192, 0, 2, client).into();
-        self.resolver.ask(name(text), client, key, &self.inbox);
+        self.resolver
+            .ask(name(text), Some(client), key, &self.inbox);
         key
     }
 

@@ -21,6 +21,7 @@ use crate::proxy::shared::Permit;
 use crate::proxy::shop;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timers;
+use crate::sys::endpoint::Peer;
 use crate::sys::limit::is_exhausted;
 use crate::sys::tcp::{self, Unread};
 
@@ -59,17 +60,13 @@ impl Connection {
     /// The client is gone already.
     pub(super) fn new(
         client: TcpStream,
-        from: SocketAddr,
+        from: Peer,
         place: Option<Permit>,
         key: Key,
         shop: &mut Shop,
         now: u64,
     ) -> io::Result<(Self, Fate)> {
-        // Only a header for the server tells where the client connected to.
-        let local = match shop.rules.send_header {
-            Some(_) => tcp::canonical(client.local_addr()?),
-            None => from,
-        };
+        let local = shop.local(&client)?;
         let mut connection = Self {
             life: Life::new(from, local, place, shop, now),
             over: None,

@@ -19,6 +19,7 @@ use super::connection::{Connection, Fate, Shop};
 use super::means::{ACCEPT, Act, Means};
 use crate::engine::uring::ring::Completion;
 use crate::proxy::facts::{Ending, Facts};
+use crate::proxy::listeners::Listener;
 use crate::proxy::log;
 use crate::proxy::options::{Options, PAUSE};
 use crate::proxy::resolver::Resolver;
@@ -27,7 +28,9 @@ use crate::proxy::shared::Shared;
 use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::endpoint::{Endpoint, Peer};
 use crate::sys::tcp::{self, AcceptError, BACKLOG};
+use crate::sys::unix;
 use crate::sys::wake::Wake;
 
 /// Completions taken before time is looked after.
@@ -58,7 +61,7 @@ impl Worker {
     /// # Errors
     /// As io_uring_setup(2): not allowed, a kernel before 6.1; out of file descriptors or memory.
     pub(in crate::proxy) fn new(
-        listener: TcpListener,
+        listener: Listener,
         rules: Arc<Rules>,
         resolver: Resolver,
         options: &Options,
@@ -66,9 +69,13 @@ impl Worker {
         wake: &Wake,
     ) -> io::Result<Self> {
         // A request that goes on would end where nobody waits.
+        let Listener {
+            socket: listener,
+            local,
+        } = listener;
         listener.set_nonblocking(false)?;
         let means = Means::new(wake, shared.capacity.pipes)?;
-        let shop = Shop::new(rules, shared, resolver, options, wake, means);
+        let shop = Shop::new(rules, local, shared, resolver, options, wake, means);
         Ok(Self {
             listener: Some(listener),
             connections: Slab::new(),
@@ -327,7 +334,11 @@ impl Worker {
     fn admit(&mut self, stream: TcpStream, now: u64) {
         self.shop.tally.accepted();
         // A request that goes on accepting has no place for each one's address.
-        let Ok(from) = tcp::peer(&stream).map(tcp::canonical) else {
+        let from = match self.shop.place {
+            Endpoint::Ip(_) => tcp::peer(&stream).map(|from| Peer::Ip(tcp::canonical(from))),
+            Endpoint::Unix(_) => Ok(Peer::Unix),
+        };
+        let Ok(from) = from else {
             return self.shop.tally.ended(Ending::ClientReset);
         };
         let place = self.shop.shared.connection();
@@ -368,13 +379,18 @@ impl Worker {
             && let Some(listener) = self.listener.take()
         {
             listener.set_nonblocking(true)?;
+            let is_path = self.shop.place.ip().is_none();
             // Clients who go on coming do not make it longer.
             for _ in 0..BACKLOG {
                 if self.paused.is_some() || self.is_crowded(now) {
                     break;
                 }
-                match listener.accept() {
-                    Ok((stream, _)) => self.admit(stream, now),
+                let accepted = match is_path {
+                    true => unix::accept(&listener),
+                    false => listener.accept().map(|(stream, _)| stream),
+                };
+                match accepted {
+                    Ok(stream) => self.admit(stream, now),
                     Err(error) => match AcceptError::of(&error) {
                         AcceptError::ClientGone => {}
                         AcceptError::NoListener => return Err(error),

@@ -127,6 +127,8 @@ const COLUMNS: &[Column] = &[
     ("origin_user_s", |row| figure(row.run.cpu.origin_user_s)),
     ("origin_system_s", |row| figure(row.run.cpu.origin_system_s)),
     ("reason", |row| some(row.run.reason.as_ref())),
+    ("signed_in", |row| row.run.requested.signed_in.to_string()),
+    ("warnings", |row| row.run.warnings.join(" ")),
 ];
 
 fn some(value: Option<impl Display>) -> String {

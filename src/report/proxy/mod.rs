@@ -32,6 +32,9 @@ pub struct Record {
     pub totals: Vec<Total>,
     /// One entry a scenario and setting: the proxied path against the direct one.
     pub overhead: Vec<Overhead>,
+    /// The command was ended by a signal before all was measured.
+    #[serde(default)]
+    pub interrupted: bool,
 }
 
 /// One slice of measuring, or as much of it as was measured.
@@ -57,6 +60,9 @@ pub struct Run {
     pub complete: bool,
     /// A sentence on why not.
     pub reason: Option<String>,
+    /// It was ended by a signal, and its figures are of as much as was measured by then.
+    #[serde(default)]
+    pub interrupted: bool,
     /// What was asked for.
     pub requested: Requested,
     /// Requests answered rightly; of bulk, streams of which every byte arrived.
@@ -81,6 +87,9 @@ pub struct Run {
     pub lateness_ns: Option<Summary>,
     /// CPU time of all who took part.
     pub cpu: Cpu,
+    /// What the load generator, the answering server or this host may have added to these figures, a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// What was asked for.
@@ -90,6 +99,9 @@ pub struct Requested {
     pub via: Option<String>,
     /// The server, where it was running already.
     pub origin: Option<String>,
+    /// Clients sign in at the proxy, by user and password.
+    #[serde(default)]
+    pub signed_in: bool,
     /// Connections at once; of bulk, streams.
     pub connections: usize,
     /// Bytes of a message; null for bulk.
@@ -230,7 +242,7 @@ impl Run {
 }
 
 /// From this share of its time on the load generator may have been what limited a path.
-const BUSY: f64 = 0.95;
+pub(crate) const BUSY: f64 = 0.95;
 
 /// That, in a sentence.
 fn limited_by_load(path: &str, busy: f64) -> String {

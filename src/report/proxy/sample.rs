@@ -63,6 +63,7 @@ pub(in crate::report) fn of(all: &[Measured]) -> Record {
     all.iter().for_each(|measured| latencies.add(measured));
     let runs: Vec<Run> = all.iter().map(|measured| measured.run.clone()).collect();
     Record {
+        interrupted: false,
         totals: totals(&runs, &latencies),
         overhead: overhead(&runs),
         frame: record::Record {

@@ -59,6 +59,7 @@ impl Described for Settings {
             self.forwarding.clone(),
             self.protocol.clone(),
             self.proxy_threads.map(|count| counted(count, "thread")),
+            asked.signed_in.then(|| "signed in".to_owned()),
             (!is_bulk).then(|| counted(asked.connections, "connection")),
             is_bulk.then(|| counted(asked.connections, "stream")),
             asked.message.map(|bytes| format!("{bytes} B messages")),

@@ -116,6 +116,13 @@ fn the_table_fits_a_terminal_and_tells_costs_errors_and_doubts() {
     record.frame.runs[1].errors.timeout = 2;
     record.frame.runs[1].first_errors = vec!["timeout: no whole\x1b answer came".to_owned()];
     record.totals[0].load_busy = Some(0.99);
+    record.frame.runs[0].warnings = vec!["load generator busy: 99 %".to_owned()];
+    for run in &mut record.frame.runs[3..5] {
+        run.warnings = vec!["late starts: by much".to_owned()];
+    }
+    record.interrupted = true;
+    let last = record.frame.runs.last_mut().unwrap();
+    (last.complete, last.interrupted) = (false, true);
     let mut out = Vec::new();
     text::summary(&record, &mut out).unwrap();
     let told = String::from_utf8(out).unwrap();
@@ -132,7 +139,11 @@ fn the_table_fits_a_terminal_and_tells_costs_errors_and_doubts() {
         "uring against mio",
         "request-response proxied: 2 timeout: no whole? answer came",
         "busy 99 %",
+        "bulk proxied, 1 of 5 runs: late starts: by much",
+        "ended by a signal; 34 runs were measured to their end",
+        "blocked blocked, round 5: ",
     ] {
         assert!(told.contains(words), "no '{words}' in:\n{told}");
     }
+    assert!(!told.contains("load generator busy"), "told twice:\n{told}");
 }

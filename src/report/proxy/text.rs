@@ -1,14 +1,15 @@
 //! What a person reads of `bench proxy`: a block a scenario, with what the proxy adds and how far that can be trusted.
 
+mod doubts;
 mod pairs;
 
 use std::io::{self, Write};
 
-use super::{Added, BUSY, Compared, Overhead, Record, Run, Total, limited_by_load};
+use super::{Added, Compared, Overhead, Record, Run, Total};
 use crate::report::text::layout::{figure, list, sentence};
 use crate::stats::difference::Difference;
 use crate::stats::latency::Summary;
-use crate::stats::ratio::{FEWEST, Interval, Ratio};
+use crate::stats::ratio::{Interval, Ratio};
 use crate::units::{grouped, short_ns};
 
 pub use pairs::between;
@@ -33,7 +34,7 @@ pub fn summary(record: &Record, out: &mut impl Write) -> io::Result<()> {
         comparison(&record.frame.comparison, out)?;
     }
     errors(&record.frame.runs, out)?;
-    notes(record, out)
+    doubts::all(record, out)
 }
 
 fn scenarios(totals: &[Total]) -> Vec<&str> {
@@ -283,22 +284,6 @@ fn errors(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
             sentence(out, "errors", &line)?;
             told.push(key);
         }
-    }
-    Ok(())
-}
-
-/// What a reader must know to trust the figures.
-fn notes(record: &Record, out: &mut impl Write) -> io::Result<()> {
-    for total in &record.totals {
-        if let Some(busy) = total.load_busy.filter(|busy| *busy >= BUSY) {
-            let path = format!("{} {}", total.scenario, total.path);
-            sentence(out, "note", &limited_by_load(&path, busy))?;
-        }
-    }
-    let rounds = record.overhead.iter().map(|of| of.rounds).min();
-    if rounds.is_some_and(|rounds| rounds < FEWEST) {
-        let note = format!("intervals need {FEWEST} complete rounds (--repeat)");
-        sentence(out, "note", &note)?;
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ fuzz_target!(|bytes: &[u8]| {
         .map(|bits| Ipv6Addr::from(<[u8; 16]>::try_from(bits).unwrap()).to_canonical())
         .collect();
     let peer = SocketAddr::from(([203, 0, 113, 1], 4_000));
-    let mut handshake = Handshake::new(rules, peer, peer, false);
+    let mut handshake = Handshake::new(rules, peer.into(), None, false);
     let mut next = handshake.begin(rules);
     let mut pieces = wire.chunks(usize::from(*length) + 1);
     for _ in 0..bytes.len() + 20 {

@@ -1,0 +1,81 @@
+//! A user as whom a client signs in, and the password.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::credentials::MOST_WORD;
+
+/// Why there is no such user.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UserError {
+    /// A name that neither SOCKS5 nor Basic authentication can send.
+    #[error("a user has 1 to {MOST_WORD} bytes and no colon")]
+    Name,
+    /// A password that SOCKS5 cannot send.
+    #[error("a password has 1 to {MOST_WORD} bytes")]
+    Password,
+}
+
+/// A user and a password that both SOCKS5 (RFC 1929, section 2) and Basic authentication (RFC 7617, section 2) can send.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    name: String,
+    password: String,
+}
+
+impl User {
+    /// With this name and password.
+    ///
+    /// # Errors
+    /// [`UserError`]. It never says the password.
+    pub fn new(name: &str, password: &str) -> Result<Self, UserError> {
+        let fits = |word: &str| (1..=MOST_WORD).contains(&word.len());
+        if !fits(name) || name.contains(':') {
+            return Err(UserError::Name);
+        }
+        if !fits(password) {
+            return Err(UserError::Password);
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+
+    /// The name and the password.
+    pub fn pair(&self) -> (&str, &str) {
+        (&self.name, &self.password)
+    }
+}
+
+/// Without the password: it stays out of logs.
+impl fmt::Debug for User {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "User({})", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_both_protocols_can_send_is_a_user() {
+        let long = "x".repeat(MOST_WORD);
+        for (name, password, error) in [
+            ("ann", "a:b ü", None),
+            (&long, &long, None),
+            ("", "a", Some(UserError::Name)),
+            ("a:b", "a", Some(UserError::Name)),
+            (&format!("{long}x"), "a", Some(UserError::Name)),
+            ("ann", "", Some(UserError::Password)),
+            ("ann", &format!("{long}x"), Some(UserError::Password)),
+        ] {
+            assert_eq!(User::new(name, password).err(), error, "{name}");
+        }
+        let user = User::new("ann", "secret").unwrap();
+        assert_eq!(user.pair(), ("ann", "secret"));
+        assert_eq!(format!("{user:?}"), "User(ann)");
+    }
+}
