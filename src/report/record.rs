@@ -228,8 +228,10 @@ pub struct Effective {
     /// Both together: the UDP payload.
     pub datagram: usize,
     /// Most datagrams a send call.
+    #[serde(default, with = "counts::positive")]
     pub batch: usize,
     /// Datagrams a message with GSO; 1 without.
+    #[serde(default, with = "counts::positive")]
     pub segments: usize,
     /// Whether sends are segmented by the kernel, at the end of the run.
     pub gso: bool,
@@ -251,8 +253,10 @@ pub struct Effective {
     #[serde(default)]
     pub zerocopy: String,
     /// `SO_SNDBUF` as read back, in bytes.
+    #[serde(default, with = "counts::positive")]
     pub sndbuf: usize,
     /// `SO_RCVBUF` as read back, in bytes.
+    #[serde(default, with = "counts::positive")]
     pub rcvbuf: usize,
     /// Socket pairs.
     pub streams: usize,
@@ -362,10 +366,12 @@ pub struct Pacing {
 /// CPU seconds of the sending and the receiving threads.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Cpu {
-    /// Sender, user mode.
-    pub sender_user_s: f64,
+    /// Sender, user mode; null in a server's own record, which only the client could complete.
+    #[serde(default)]
+    pub sender_user_s: Option<f64>,
     /// Sender, kernel.
-    pub sender_system_s: f64,
+    #[serde(default)]
+    pub sender_system_s: Option<f64>,
     /// Receiver, user mode; null when the receiver could not tell any more.
     pub receiver_user_s: Option<f64>,
     /// Receiver, kernel.

@@ -202,8 +202,8 @@ fn lost() -> Lost {
 
 fn cpu() -> Cpu {
     Cpu {
-        sender_user_s: 0.004,
-        sender_system_s: 0.008,
+        sender_user_s: Some(0.004),
+        sender_system_s: Some(0.008),
         receiver_user_s: Some(0.003),
         receiver_system_s: Some(0.005),
         sender_s_per_million: Some(0.12),

@@ -6,8 +6,11 @@
 
 mod clock_flow;
 mod conversation;
+mod dial;
+mod error;
 mod gathered;
 mod opening;
+mod record;
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,15 +18,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
 use super::control::{
     Finish, Hello, PEER_TIMEOUT, ReceiverFacts, Reply, Request, SenderEffective, VERSION, Welcome,
 };
-use super::greeting::GreetingError;
 use super::key::Key;
 use super::link::LinkError;
-use super::outcome::{self, Ended, Facts};
+use super::outcome::Ended;
 use super::placement::{self, Cpus};
 use super::plan::{Amount, Mode, Plan};
 use super::receiver::{LONGEST_QUIET_NS, SHORTEST_QUIET_NS};
@@ -31,14 +31,14 @@ use super::receivers::upload::Upload;
 use super::receivers::{self, Prepared, Receivers};
 use super::sender::Sent;
 use super::senders::{self, Senders};
-use super::setup::{self, SetupError};
-use crate::report::dates;
-use crate::report::record::{Clock, Effective, Interval, Measured, Requested};
+use super::setup;
+use crate::report::record::{Interval, Measured, Requested};
 use crate::sys::clock::{WallClock, identity, monotonic_ns};
 use crate::sys::wake::Wake;
-use clock_flow::{ClockFlow, Verdict};
+use clock_flow::ClockFlow;
 pub use conversation::Lost;
 use conversation::{Conversation, Event};
+pub use error::RunError;
 use gathered::Gathered;
 use opening::Flow;
 
@@ -144,52 +144,6 @@ pub trait Observer {
     fn interval(&mut self, _row: &Interval) {}
     /// A datagram of `stream` was received: sequence, sent, received, in ns of the server's clock.
     fn packet(&mut self, _stream: usize, _row: (u64, u64, u64)) {}
-}
-
-/// Why a run measured nothing. One sentence, with the way out.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// No TCP connection to any of the addresses.
-    #[error("cannot reach a server at {}; is `bench serve` running there, on that port?", reasons(.0))]
-    Unreachable(Vec<(SocketAddr, io::Error)>),
-    /// The server refuses, or does not prove that it has the key.
-    #[error("the server at {0} {1}")]
-    Greeting(SocketAddr, GreetingError),
-    /// The server ended the session before the run began.
-    #[error("the server at {0} refuses the run: {1}")]
-    Refused(SocketAddr, String),
-    /// It sent something else than an answer, or nothing.
-    #[error(
-        "the server at {0} did not take part: {1}; is that a `bench serve` of the same version?"
-    )]
-    Control(SocketAddr, LinkError),
-    /// It was lost before the run began.
-    #[error("the server at {0} was lost before the run began: {1}")]
-    Lost(SocketAddr, Lost),
-    /// It welcomed another plan.
-    #[error("the server at {0} answered out of turn; is that a `bench serve` of the same version?")]
-    OutOfTurn(SocketAddr),
-    /// Nothing comes back over UDP.
-    #[error(
-        "the server's UDP port {0} does not answer; does a firewall between the two hosts drop UDP?"
-    )]
-    NoUdp(SocketAddr),
-    /// A socket.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// An event loop or a thread.
-    #[error("cannot start: {0}")]
-    Start(#[source] io::Error),
-    /// Cancelled before anything was sent.
-    #[error("interrupted before the first datagram was sent")]
-    Cancelled,
-}
-
-fn reasons(failed: &[(SocketAddr, io::Error)]) -> String {
-    let each = failed
-        .iter()
-        .map(|(server, error)| format!("{server}: {error}"));
-    each.collect::<Vec<_>>().join(", nor at ")
 }
 
 /// Does a run, and gives what was measured: all of it, or as much as there was when it ended early. One entry a direction, that of the
@@ -618,7 +572,7 @@ impl<O: Observer> Session<'_, O> {
             directions.ended = Ended::Failed(failure.to_owned());
         }
         let mut upload = Upload::new(receivers.into_outcome(), None);
-        while let Some(reply) = upload.next() {
+        while let Some(reply) = upload.next_reply() {
             directions.reverse.take(reply, self.observer);
         }
     }
@@ -701,154 +655,6 @@ impl<O: Observer> Session<'_, O> {
             }
         }
         self.take_receivers(directions);
-    }
-
-    /// Puts the figures of each direction together.
-    fn assemble(
-        &self,
-        directions: Directions,
-        wall: &WallClock,
-        verdict: Option<Verdict>,
-    ) -> Vec<Measured> {
-        let Directions {
-            forward,
-            reverse,
-            sent,
-            ended,
-            ..
-        } = directions;
-        let clock = self.clock_record(verdict);
-        let mut measured = Vec::new();
-        if self.plan.direction.client_sends() {
-            let senders = sent.unwrap_or_default();
-            let first = senders.iter().filter_map(|sent| sent.written.first).min();
-            let mut counted = senders::counts(&senders);
-            if forward.done.is_none() {
-                // The receivers are known only together, and so are the senders.
-                counted = vec![outcome::together(&counted)];
-            }
-            let receiver = self.welcome.receiver.clone().unwrap_or_default();
-            let effective = self.effective(&self.effective, &receiver, &self.setup.cpus, &clock);
-            let offset = verdict.map_or(0, |verdict| verdict.offset_ns);
-            measured.push(outcome::assemble(Facts {
-                direction: "forward",
-                effective,
-                sent: counted,
-                first_sent: first.map(|first| first.wrapping_add_signed(offset)),
-                first_sent_at: first.map(|first| dates::rfc3339(wall.at(first))),
-                senders,
-                client_ip: Some(self.welcome.client_ip.clone()),
-                ..self.facts(forward, ended.clone())
-            }));
-        }
-        if self.plan.direction.server_sends() {
-            let senders = reverse.sent();
-            let mut counted = senders::counts(&senders);
-            if reverse.senders_done.is_none() {
-                // What the server sent is not known; it was at least what the highest numbers say.
-                counted = outcome::at_least(self.plan, &reverse.received());
-            }
-            let sender = senders.first().map(|sent| sent.effective.clone());
-            // The record has the receiver's clock less the sender's.
-            let clock = Clock {
-                offset_ns: clock.offset_ns.map(i64::wrapping_neg),
-                drift_ns: clock.drift_ns.map(i64::wrapping_neg),
-                drift_ppm: clock.drift_ppm.map(|drift| -drift),
-                ..clock
-            };
-            let effective = self.effective(
-                &sender.unwrap_or_default(),
-                &self.local,
-                &self.welcome.sender_cpus,
-                &clock,
-            );
-            let first_sent_at = reverse.first_sent_wall().map(dates::rfc3339);
-            measured.push(outcome::assemble(Facts {
-                direction: "reverse",
-                effective,
-                sent: counted,
-                first_sent: senders.iter().filter_map(|sent| sent.written.first).min(),
-                first_sent_at,
-                senders,
-                client_ip: Some(self.welcome.client_ip.clone()),
-                ..self.facts(reverse, ended)
-            }));
-        }
-        measured
-    }
-
-    /// What a direction's result and the plan say.
-    fn facts(&self, gathered: Gathered, ended: Ended) -> Facts<'_> {
-        Facts {
-            plan: self.plan,
-            direction: "",
-            requested: self.setup.requested.clone(),
-            effective: Effective::default(),
-            ended,
-            sent: Vec::new(),
-            senders: Vec::new(),
-            first_sent: None,
-            first_sent_at: None,
-            received: gathered.received(),
-            last_received_at: gathered.last_received_wall().map(dates::rfc3339),
-            done: gathered.done,
-            client_ip: None,
-            latencies: gathered.latencies,
-            intervals: gathered.intervals,
-        }
-    }
-
-    fn clock_record(&self, verdict: Option<Verdict>) -> Clock {
-        match (self.clock, verdict) {
-            (ClockState::Same, _) => Clock {
-                source: "same".to_owned(),
-                offset_ns: Some(0),
-                error_ns: Some(0),
-                ..Clock::default()
-            },
-            (ClockState::Estimated, Some(verdict)) => Clock {
-                source: "estimated".to_owned(),
-                offset_ns: Some(verdict.offset_ns),
-                error_ns: Some(verdict.error_ns),
-                drift_ns: Some(verdict.drift_ns),
-                drift_ppm: verdict.drift_ppm,
-                ..Clock::default()
-            },
-            (ClockState::Estimated | ClockState::Unknown, _) => Clock {
-                source: "none".to_owned(),
-                note: Some(format!(
-                    "the server at {} answered no clock exchange, so the two hosts' clocks cannot be related",
-                    self.conversation.server
-                )),
-                ..Clock::default()
-            },
-        }
-    }
-
-    /// What was in force.
-    fn effective(
-        &self,
-        sender: &SenderEffective,
-        receiver: &ReceiverFacts,
-        sender_cpus: &Cpus,
-        clock: &Clock,
-    ) -> Effective {
-        Effective {
-            gso: sender.gso,
-            batch: sender.batch,
-            segments: sender.segments,
-            sndbuf: sender.send_buffer,
-            gro: receiver.gro,
-            rcvbuf: receiver.receive_buffer,
-            offload_note: sender.gso_note.clone().or(receiver.gro_note.clone()),
-            path_note: sender.path_note.clone(),
-            sender_cpus: sender_cpus.clone(),
-            receiver_cpus: receiver.cpus.clone(),
-            window: receiver.window,
-            spin: sender.spin && matches!(self.plan.mode, Mode::Paced(_)),
-            clock: clock.clone(),
-            ..outcome::effective(self.plan)
-        }
     }
 }
 

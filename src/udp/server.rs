@@ -7,6 +7,7 @@ mod clock;
 mod connection;
 mod ports;
 mod record;
+mod sending;
 mod session;
 
 use std::collections::HashMap;

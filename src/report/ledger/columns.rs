@@ -86,8 +86,8 @@ const COLUMNS: &[Column] = &[
     ("requested_rcvbuf", |row| some(row.run.requested.rcvbuf)),
     ("chunk", |row| row.run.effective.chunk.to_string()),
     ("datagram", |row| row.run.effective.datagram.to_string()),
-    ("batch", |row| row.run.effective.batch.to_string()),
-    ("segments", |row| row.run.effective.segments.to_string()),
+    ("batch", |row| positive(row.run.effective.batch)),
+    ("segments", |row| positive(row.run.effective.segments)),
     ("gso", |row| row.run.effective.gso.to_string()),
     ("gro", |row| row.run.effective.gro.to_string()),
     ("streams", |row| row.run.effective.streams.to_string()),
@@ -97,8 +97,8 @@ const COLUMNS: &[Column] = &[
     ("receiver_cpus", |row| {
         cpus(row.run.effective.receiver_cpus.as_deref())
     }),
-    ("sndbuf", |row| row.run.effective.sndbuf.to_string()),
-    ("rcvbuf", |row| row.run.effective.rcvbuf.to_string()),
+    ("sndbuf", |row| positive(row.run.effective.sndbuf)),
+    ("rcvbuf", |row| positive(row.run.effective.rcvbuf)),
     ("window", |row| some(row.run.effective.window)),
     ("sent_packets", |row| row.run.sent.packets.to_string()),
     ("sent_bytes", |row| row.run.sent.bytes.to_string()),
@@ -149,12 +149,8 @@ const COLUMNS: &[Column] = &[
     ("achieved_pps", |row| {
         figure(row.run.pacing.as_ref().and_then(|of| of.achieved_pps))
     }),
-    ("sender_user_s", |row| {
-        figure(Some(row.run.cpu.sender_user_s))
-    }),
-    ("sender_system_s", |row| {
-        figure(Some(row.run.cpu.sender_system_s))
-    }),
+    ("sender_user_s", |row| figure(row.run.cpu.sender_user_s)),
+    ("sender_system_s", |row| figure(row.run.cpu.sender_system_s)),
     ("receiver_user_s", |row| figure(row.run.cpu.receiver_user_s)),
     ("receiver_system_s", |row| {
         figure(row.run.cpu.receiver_system_s)
@@ -221,6 +217,10 @@ fn figure(value: Option<f64>) -> String {
 fn cpus(list: Option<&[usize]>) -> String {
     let list = list.unwrap_or_default().iter();
     list.map(usize::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn positive(value: usize) -> String {
+    some((value > 0).then_some(value))
 }
 
 fn received(row: &Row<'_>, of: impl Fn(&Received) -> u64) -> String {

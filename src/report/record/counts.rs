@@ -31,6 +31,24 @@ macro_rules! counts {
 counts!(Received: packets, bytes, unique, duplicates, reordered, late, foreign, foreign_token, foreign_short, foreign_malformed);
 counts!(Lost: packets, not_sent, receiver_socket, elsewhere);
 
+/// A setting that is never 0: null in the file where the side that had it did not report it.
+pub(super) mod positive {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in crate::report::record) fn serialize<S: Serializer>(
+        value: &usize,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        (*value > 0).then_some(*value).serialize(serializer)
+    }
+
+    pub(in crate::report::record) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<usize, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::report::record::{Lost, Received};

@@ -54,7 +54,7 @@ fn middle_and_tail(figures: &Summary) -> String {
 /// Writes the CPU time of each side.
 pub(super) fn cpu(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let cpu = run.cpu;
-    let sender = Some((cpu.sender_user_s, cpu.sender_system_s));
+    let sender = cpu.sender_user_s.zip(cpu.sender_system_s);
     let receiver = cpu.receiver_user_s.zip(cpu.receiver_system_s);
     let sides = [
         ("cpu", "sender", sender, cpu.sender_s_per_million),
@@ -84,6 +84,7 @@ pub(super) fn cpu(run: &Run, out: &mut impl Write) -> io::Result<()> {
 /// Writes what the I/O took, and what went wrong in it.
 pub(super) fn calls(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let stats = run.engine_stats;
+    let has_sender = run.effective.batch > 0;
     let mut send = vec![
         format!("send {}", grouped(stats.send_syscalls)),
         format!("messages {}", grouped(stats.send_messages)),
@@ -102,7 +103,9 @@ pub(super) fn calls(run: &Run, out: &mut impl Write) -> io::Result<()> {
         ("waits", stats.send_waits),
         ("credit probes", stats.credit_probes),
     ]));
-    list(out, "syscalls", send)?;
+    if has_sender {
+        list(out, "syscalls", send)?;
+    }
 
     let mut receive = vec![
         format!("receive {}", grouped(stats.receive_syscalls)),
@@ -119,7 +122,8 @@ pub(super) fn calls(run: &Run, out: &mut impl Write) -> io::Result<()> {
             stats.host_receive_buffer_errors.unwrap_or(0),
         ),
     ]));
-    list(out, &" ".repeat(11), receive)?;
+    let label = if has_sender { "" } else { "syscalls" };
+    list(out, &format!("{label:<11}"), receive)?;
     rings(run, out)?;
     zerocopy(run, out)
 }
@@ -171,6 +175,11 @@ fn zerocopy(run: &Run, out: &mut impl Write) -> io::Result<()> {
 /// Writes where the threads ran and how large the socket buffers were.
 pub(super) fn placement(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let (asked, set) = (&run.requested, &run.effective);
+    if set.batch == 0 {
+        // A server's own view: the sender's side is the client's to report.
+        let receive = format!("receive {}, as read back", size(set.rcvbuf, asked.rcvbuf));
+        return list(out, "buffers", [receive]);
+    }
     let placed = [
         format!("sender {}", cpus(set.sender_cpus.as_deref())),
         format!("receiver {}", cpus(set.receiver_cpus.as_deref())),

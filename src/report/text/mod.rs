@@ -61,13 +61,16 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let mut parts = vec![
         format!("udp {} over {}", run.mode, run.engine),
         format!("{} B data + {} B header", set.chunk, set.header),
-        format!("batch {}", set.batch),
-        match set.gso {
+    ];
+    // A server's own view lacks the sender's side.
+    if set.batch > 0 {
+        parts.push(format!("batch {}", set.batch));
+        parts.push(match set.gso {
             true => format!("GSO of {} segments", set.segments),
             false => "GSO off".to_owned(),
-        },
-        format!("GRO {}", if set.gro { "on" } else { "off" }),
-    ];
+        });
+    }
+    parts.push(format!("GRO {}", if set.gro { "on" } else { "off" }));
     match set.zerocopy.as_str() {
         "" | "off" => {}
         how => parts.push(format!("zero-copy {how}")),

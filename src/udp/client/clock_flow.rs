@@ -38,7 +38,7 @@ pub(super) struct Verdict {
     pub(super) error_ns: u64,
     /// How far the offset moved from the begin of the run to its end, in ns.
     pub(super) drift_ns: i64,
-    /// The same per second, in parts per million.
+    /// The same per second, in parts per million; of a run of a second at least.
     pub(super) drift_ppm: Option<f64>,
 }
 
@@ -229,7 +229,8 @@ impl ClockFlow {
             offset_ns,
             error_ns,
             drift_ns,
-            drift_ppm: (seconds > 0.0).then(|| drift_ns as f64 / 1e3 / seconds),
+            // A shorter time divides the error of both ends by next to nothing.
+            drift_ppm: (seconds >= 1.0).then(|| drift_ns as f64 / 1e3 / seconds),
         })
     }
 

@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use thiserror::Error;
 
 use super::clock_flow::ClockFlow;
+use super::dial::Dial;
 use super::{Cancel, RunError, Setup};
 use crate::report::record::Interval;
 use crate::sys::clock::monotonic_ns;
@@ -24,9 +25,8 @@ use crate::udp::greeting::{ClientGreeting, ClientStep, GreetingError};
 use crate::udp::link::{Link, LinkError};
 use crate::udp::receivers::{Notify, Receivers};
 use crate::udp::senders::{self, Senders};
-use crate::udp::setup::SetupError;
 
-const LINK: Token = Token(0);
+pub(super) const LINK: Token = Token(0);
 const ATTEMPT: Token = Token(1);
 const THREADS: Token = Token(2);
 const CANCEL: Token = Token(3);
@@ -36,12 +36,6 @@ pub(super) const FLOWS: usize = 5;
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
-
-/// How long one address may take to accept the connection.
-const CONNECT: Duration = Duration::from_secs(10);
-
-/// How long a server may take to answer a greeting, at least.
-const GREETING: Duration = Duration::from_secs(10);
 
 /// How long a new connection may take at least, before another one is tried.
 const ATTEMPT_TIME: Duration = Duration::from_secs(2);
@@ -483,124 +477,5 @@ impl Attempt {
             }
         }
         Ok(None)
-    }
-}
-
-/// What is wrong at this end, where that is what an error says.
-fn local(setup: &Setup, cause: io::Error) -> Result<RunError, io::Error> {
-    match (cause.raw_os_error(), setup.bind, &setup.bind_device) {
-        (Some(libc::EADDRNOTAVAIL), Some(local), _) => Ok(SetupError::Bind { local, cause }.into()),
-        (Some(libc::ENODEV | libc::EPERM), _, Some(device)) => Ok(SetupError::Device {
-            device: device.clone(),
-            cause,
-        }
-        .into()),
-        _ => Err(cause),
-    }
-}
-
-/// The first connection to one address.
-struct Dial<'a> {
-    poll: Poll,
-    server: SocketAddr,
-    setup: &'a Setup,
-    cancel: &'a Cancel,
-}
-
-impl Dial<'_> {
-    /// Sets a session up, and says how long the server took for its first answer.
-    fn welcome(&mut self, hello: &Hello) -> Result<(Link, Welcome, Duration), RunError> {
-        let server = self.server;
-        let unreachable = |error| RunError::Unreachable(vec![(server, error)]);
-        let lost = |error| RunError::Control(server, error);
-        let setup = self.setup;
-        let stream = small_tcp::connect(server, setup.bind, setup.bind_device.as_deref())
-            .map_err(|error| local(setup, error).unwrap_or_else(unreachable))?;
-        let mut link = Link::new(TcpStream::from_std(stream), self.poll.registry(), LINK)
-            .map_err(RunError::Start)?;
-        let mut greeting = ClientGreeting::new(setup.key.as_ref(), Request::Hello(hello.clone()))
-            .map_err(RunError::Start)?;
-        let mut events = Events::with_capacity(8);
-        let began = Instant::now();
-        self.connected(&link, &mut events, began)
-            .map_err(|error| match error {
-                Some(error) => unreachable(error),
-                None => RunError::Cancelled,
-            })?;
-        let handshake = began.elapsed();
-        link.send(&greeting.first()).map_err(lost)?;
-        let limit = setup.peer_timeout.min(GREETING.max(4 * handshake));
-        let asked = Instant::now();
-        loop {
-            if let Some(reply) = link.next_message::<Reply>().map_err(lost)? {
-                let step = greeting
-                    .receive(reply)
-                    .map_err(|error| RunError::Greeting(server, error))?;
-                match step {
-                    ClientStep::Send(requests) => {
-                        for request in requests {
-                            link.send(&request).map_err(lost)?;
-                        }
-                    }
-                    ClientStep::Wait => {}
-                    ClientStep::Over(Reply::Welcome(welcome)) => {
-                        return Ok((link, welcome, handshake.max(asked.elapsed())));
-                    }
-                    ClientStep::Over(_) => {
-                        return Err(RunError::Greeting(server, GreetingError::OutOfTurn));
-                    }
-                }
-                continue;
-            }
-            if self.cancel.is_cancelled() {
-                return Err(RunError::Cancelled);
-            }
-            if asked.elapsed() > limit {
-                return Err(lost(LinkError::Silent(limit)));
-            }
-            self.sleep(&mut events)?;
-            link.flush().map_err(lost)?;
-            link.fill().map_err(lost)?;
-        }
-    }
-
-    /// Waits until the connection is made. `None` stands for the user, who cancelled.
-    fn connected(
-        &mut self,
-        link: &Link,
-        events: &mut Events,
-        began: Instant,
-    ) -> Result<(), Option<io::Error>> {
-        let limit = self.setup.peer_timeout.min(CONNECT);
-        let Some(stream) = link.stream() else {
-            return Err(Some(ErrorKind::NotConnected.into()));
-        };
-        loop {
-            if let Some(error) = stream.take_error().map_err(Some)? {
-                return Err(Some(error));
-            }
-            match stream.peer_addr() {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::NotConnected => {}
-                Err(error) => return Err(Some(error)),
-            }
-            if self.cancel.is_cancelled() {
-                return Err(None);
-            }
-            if began.elapsed() > limit {
-                return Err(Some(ErrorKind::TimedOut.into()));
-            }
-            match self.poll.poll(events, Some(TICK)) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(Some(error)),
-                _ => {}
-            }
-        }
-    }
-
-    fn sleep(&mut self, events: &mut Events) -> Result<(), RunError> {
-        match self.poll.poll(events, Some(TICK)) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => Err(RunError::Start(error)),
-            _ => Ok(()),
-        }
     }
 }

@@ -26,11 +26,14 @@ pub(super) fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
         .max_by_key(|throttled| throttled.ns);
     let received = done.map(|done| (done.user_s, done.system_s + thread(done.stats.ring)));
     Cpu {
-        sender_user_s: user,
-        sender_system_s: system,
+        sender_user_s: (!senders.is_empty()).then_some(user),
+        sender_system_s: (!senders.is_empty()).then_some(system),
         receiver_user_s: received.map(|(user, _)| user),
         receiver_system_s: received.map(|(_, system)| system),
-        sender_s_per_million: per_million(user + system, run.sent.packets),
+        sender_s_per_million: match senders {
+            [] => None,
+            _ => per_million(user + system, run.sent.packets),
+        },
         receiver_s_per_million: received
             .and_then(|(user, system)| per_million(user + system, run.received.packets)),
         sender_preemptions: sum(senders.iter().map(|sender| sender.preemptions)),

@@ -12,20 +12,18 @@ use mio::{Registry, Token};
 use super::clock::ClockFlow;
 use super::ports::{Flow, Knock, Part, Ports};
 use super::record;
+use super::sending::{Sending, SendingState};
 use super::{Limits, SessionReport};
-use crate::stats::latency::Latency;
-use crate::sys::clock::{self, WallClock, monotonic_ns};
+use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::{affinity, shared_port};
-use crate::udp::control::{
-    Finish, Hello, Histogram, Reply, Request, SenderFacts, StreamOffer, Welcome,
-};
+use crate::udp::control::{Finish, Hello, Reply, Request, StreamOffer, Welcome};
 use crate::udp::header::{Header, Kind};
 use crate::udp::outcome::Ended;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::receivers::upload::{Upload, counts};
+use crate::udp::receivers::upload::Upload;
 use crate::udp::receivers::{self, Notify, Prepared, Receivers};
-use crate::udp::senders::{self, Event, Senders};
+use crate::udp::senders::{self, Senders};
 use crate::udp::setup;
 
 /// The longest round trip that a sender reckons with where it was not measured.
@@ -67,24 +65,6 @@ enum Receiving {
     Nothing,
     Running(Box<Receivers>),
     Uploading(Box<Upload>),
-}
-
-/// The streams that the server sends.
-struct Sending {
-    /// Sockets of streams; a stream that is not open is not connected.
-    sockets: Vec<(UdpSocket, bool)>,
-    state: SendingState,
-    /// Why it ended early.
-    reason: Option<String>,
-}
-
-enum SendingState {
-    Opening,
-    /// How many have not reported that they are ready.
-    Starting(Senders, usize),
-    /// How many have not sent everything.
-    Running(Senders, usize, WallClock),
-    Over,
 }
 
 impl Session {
@@ -448,7 +428,7 @@ impl Session {
         self.replies
             .pop_front()
             .or_else(|| match &mut self.receiving {
-                Receiving::Uploading(upload) => upload.next(),
+                Receiving::Uploading(upload) => upload.next_reply(),
                 _ => None,
             })
     }
@@ -500,121 +480,6 @@ impl Session {
             delivered,
         }
     }
-}
-
-impl Sending {
-    fn stop(&mut self) {
-        match &self.state {
-            SendingState::Starting(senders, _) | SendingState::Running(senders, ..) => {
-                senders.stop();
-            }
-            // Nothing was sent, and nothing will be.
-            SendingState::Opening => self.state = SendingState::Over,
-            SendingState::Over => {}
-        }
-    }
-
-    /// Takes in what the senders report; adds what the client has to know.
-    ///
-    /// # Errors
-    /// A sentence on a sender that failed. The others are stopped.
-    fn attend(&mut self, replies: &mut VecDeque<Reply>) -> Result<(), String> {
-        let mut failed = None;
-        loop {
-            self.state = match std::mem::replace(&mut self.state, SendingState::Over) {
-                SendingState::Starting(senders, 0) => {
-                    let running = senders.streams();
-                    senders.start(monotonic_ns());
-                    SendingState::Running(senders, running, WallClock::now())
-                }
-                SendingState::Running(senders, 0, wall) => {
-                    report(senders, &wall, self.reason.clone(), replies);
-                    SendingState::Over
-                }
-                SendingState::Starting(senders, missing) => match senders.event() {
-                    None => {
-                        self.state = SendingState::Starting(senders, missing);
-                        break;
-                    }
-                    Some(Event::Ready(_)) => SendingState::Starting(senders, missing - 1),
-                    Some(Event::Unable(error)) => {
-                        failed = Some(format!("the server {error}"));
-                        senders.stop();
-                        SendingState::Running(senders, 0, WallClock::now())
-                    }
-                    Some(Event::Sent(_)) => SendingState::Starting(senders, missing),
-                },
-                SendingState::Running(senders, missing, wall) => match senders.event() {
-                    None => {
-                        self.state = SendingState::Running(senders, missing, wall);
-                        break;
-                    }
-                    Some(Event::Sent(outcome)) => {
-                        if let Err(error) = outcome {
-                            failed.get_or_insert(format!("a sender failed at the server: {error}"));
-                            senders.stop();
-                        }
-                        SendingState::Running(senders, missing - 1, wall)
-                    }
-                    Some(Event::Ready(_) | Event::Unable(_)) => {
-                        SendingState::Running(senders, missing, wall)
-                    }
-                },
-                other => {
-                    self.state = other;
-                    break;
-                }
-            };
-            if let Some(reason) = &failed {
-                self.reason.get_or_insert(reason.clone());
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-}
-
-/// Tells the client what the senders did.
-fn report(
-    mut senders: Senders,
-    wall: &WallClock,
-    reason: Option<String>,
-    replies: &mut VecDeque<Reply>,
-) {
-    let sent = senders.join();
-    replies.push_back(Reply::Finish(Finish {
-        streams: senders::counts(&sent),
-        quiet_ns: 0,
-    }));
-    let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
-    for (stream, sent) in sent.into_iter().enumerate() {
-        lateness.merge(&sent.written.lateness);
-        gap_error.merge(&sent.written.gap_error);
-        replies.push_back(Reply::Sender(Box::new(SenderFacts {
-            stream,
-            sent: senders::counts(std::slice::from_ref(&sent))
-                .into_iter()
-                .next()
-                .unwrap_or_default(),
-            span: sent.written.first.map(|first| (first, sent.written.last)),
-            first_sent_wall: sent.written.first.map(|first| wall.at(first)),
-            probes: sent.probes,
-            cpu_s: (sent.cpu.user, sent.cpu.system),
-            stats: sent.stats,
-            too_long: sent.too_long,
-            segments: sent.segments,
-            path: sent.path.map(|path| (path.mtu, path.headers)),
-            spin: sent.spin,
-            why_no_spin: sent.why_no_spin,
-            preemptions: sent.preemptions,
-            throttled: sent
-                .throttled
-                .map(|throttled| (throttled.periods, throttled.ns)),
-            effective: sent.effective,
-        })));
-    }
-    replies.extend(counts(Histogram::Lateness, &lateness));
-    replies.extend(counts(Histogram::GapError, &gap_error));
-    replies.push_back(Reply::SendersDone { reason });
 }
 
 /// Answers the first datagram of a stream: the way is open.
