@@ -492,3 +492,54 @@ fn a_schedule_counts_from_when_requests_should_have_started() {
     let total = direct["requests"].as_u64().unwrap() + count(&direct, "total");
     assert!((199..=201).contains(&total), "{direct:#}");
 }
+
+/// In a network of its own, in which connections begin at one port: who connects to that connects to itself.
+#[track_caller]
+fn to_itself(options: &str) -> Option<Finished> {
+    let bench = env!("CARGO_BIN_EXE_bench");
+    let line = format!(
+        "ip link set lo up && echo 40000 40000 >/proc/sys/net/ipv4/ip_local_port_range || exit 77; exec {bench} {options}"
+    );
+    let mut shell = Command::new("unshare");
+    shell.args(["-n", "sh", "-c", &line]);
+    let finished = Running::new(shell).wait(PATIENCE);
+    if finished.stdout.is_empty() && matches!(finished.code, Some(1 | 77 | 127)) {
+        println!(
+            "skipped: no network namespace can be had: {}",
+            finished.stderr
+        );
+        return None;
+    }
+    Some(finished)
+}
+
+#[test]
+fn a_connection_to_itself_is_to_nobody() {
+    for scenario in ["connect", "request-response", "bulk"] {
+        let options = format!(
+            "proxy load --origin 127.0.0.1:40000 --scenario {scenario} --duration 100ms --warmup 0s --repeat 1 \
+             --connections 1 --json - --no-save"
+        );
+        let Some(finished) = to_itself(&options) else {
+            return;
+        };
+        let record: Value = serde_json::from_str(&finished.stdout).unwrap();
+        let run = only(&record, "direct");
+        assert_eq!(run["requests"], 0, "{run:#}");
+        assert!(count(&run, "connect_refused") > 0, "{run:#}");
+        assert_eq!(
+            count(&run, "connect_refused"),
+            count(&run, "total"),
+            "{run:#}"
+        );
+        finished.failed(3, &["connect_refused"]);
+    }
+}
+
+#[test]
+fn a_message_is_not_sent_to_itself() {
+    let options = "proxy send --proxy 127.0.0.1:40000 --server 127.0.0.1:9 ping; code=$?; echo sent; exit $code";
+    if let Some(finished) = to_itself(options) {
+        finished.failed(3, &["cannot connect", "refused"]);
+    }
+}

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::connect::refuse_itself;
 use crate::protocol::Destination;
 use crate::protocol::json::{self, ErrorLine, client::Client};
 use crate::sys::endpoint::Endpoint;
-use crate::sys::unix;
+use crate::sys::{tcp, unix};
 
 /// Bytes of an answer read at once.
 const READ: usize = 64 << 10;
@@ -88,7 +87,7 @@ fn connect(proxy: &Endpoint, limit: Duration) -> io::Result<TcpStream> {
     match proxy {
         Endpoint::Ip(address) => {
             let stream = TcpStream::connect_timeout(address, limit)?;
-            refuse_itself(stream.local_addr()?, *address)?;
+            tcp::connected_from(&stream, *address)?;
             Ok(stream)
         }
         Endpoint::Unix(path) => unix::connect(path, Some(limit)),
