@@ -358,7 +358,9 @@ impl<O: Observer> Session<'_, O> {
             notify: self.conversation.notify(),
         };
         let mut receivers = Receivers::new(settings, prepared);
-        for (stream, flow) in flows.iter().enumerate() {
+        for (stream, mut flow) in flows.into_iter().enumerate() {
+            // Answers to further knocks are none of the run's datagrams.
+            flow.attend();
             receivers
                 .launch(stream, flow.token)
                 .map_err(RunError::Start)?;

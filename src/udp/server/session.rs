@@ -19,7 +19,7 @@ use crate::sys::{affinity, shared_port};
 use crate::udp::control::{
     Finish, Hello, Histogram, Reply, Request, SenderFacts, StreamOffer, Welcome,
 };
-use crate::udp::header::{Header, Kind};
+use crate::udp::header::{HEADER, Header, Kind};
 use crate::udp::outcome::Ended;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
@@ -71,7 +71,7 @@ enum Receiving {
 
 /// The streams that the server sends.
 struct Sending {
-    /// Sockets of streams; a stream that is not open is not connected.
+    /// Sockets of streams, which the senders use too; a stream that is not open is not connected.
     sockets: Vec<(UdpSocket, bool)>,
     state: SendingState,
     /// Why it ended early.
@@ -249,12 +249,11 @@ impl Session {
             return Ok(());
         };
         if *is_open {
-            // The client has another address now: that of its address translator changed.
-            socket.connect(knock.peer)?;
-        } else {
-            shared_port::join(socket, knock.local, knock.peer)?;
-            *is_open = true;
+            // An address translator on the way gave the client another address. Its receiver expects no answer to that.
+            return socket.connect(knock.peer);
         }
+        shared_port::join(socket, knock.local, knock.peer)?;
+        *is_open = true;
         greet(socket, &knock.header, None);
         Ok(())
     }
@@ -319,9 +318,10 @@ impl Session {
             offset: Arc::new(AtomicI64::new(0)),
             notify: self.notify.clone(),
         });
-        for ((socket, _), offer) in sending.sockets.drain(..).zip(&self.welcome.reverse) {
-            senders
-                .launch(socket, offer.token, false)
+        for ((socket, _), offer) in sending.sockets.iter().zip(&self.welcome.reverse) {
+            socket
+                .try_clone()
+                .and_then(|socket| senders.launch(socket, offer.token, false))
                 .map_err(|error| format!("the server cannot start a sender: {error}"))?;
         }
         sending.state = SendingState::Starting(senders, self.plan.streams);
@@ -392,6 +392,7 @@ impl Session {
         let Some(sending) = &mut self.sending else {
             return;
         };
+        sending.answer_knocks();
         if let Err(reason) = sending.attend(&mut self.replies) {
             self.end(Ended::Failed(reason));
         }
@@ -511,6 +512,22 @@ impl Sending {
             // Nothing was sent, and nothing will be.
             SendingState::Opening => self.state = SendingState::Over,
             SendingState::Over => {}
+        }
+    }
+
+    /// Answers clients whose first answer was lost. Once senders have the sockets, they read what comes.
+    fn answer_knocks(&self) {
+        if !matches!(self.state, SendingState::Opening) {
+            return;
+        }
+        let mut bytes = [0; 2 * HEADER];
+        for (socket, is_open) in &self.sockets {
+            if *is_open
+                && let Ok(length) = socket.recv(&mut bytes)
+                && let Ok(header) = Header::decode(bytes.get(..length).unwrap_or_default())
+            {
+                greet(socket, &header, None);
+            }
         }
     }
 
