@@ -82,6 +82,7 @@ fn welcome(ports: Vec<u16>) -> Reply {
         }),
         sender_cpus: None,
         same_clock: true,
+        clock_ns: wirebench::sys::clock::monotonic_ns(),
         client_ip: "127.0.0.1".to_owned(),
     })
 }

@@ -45,14 +45,8 @@ use opening::Flow;
 /// Clock exchanges before the run, and after it.
 const BURST: u32 = 60;
 
-/// Clock exchanges that tell whether both sides really read one clock.
-const CHECK: u32 = 8;
-
 /// How long to wait for the first answer of the clock, on top of some round trips.
 const CLOCK_LIMIT: Duration = Duration::from_secs(2);
-
-/// The same where both sides are said to read one clock.
-const CHECK_LIMIT: Duration = Duration::from_millis(500);
 
 /// Ends a run from outside.
 #[derive(Debug, Clone)]
@@ -240,7 +234,6 @@ impl<O: Observer> Session<'_, O> {
             .enumerate()
             .map(|(number, offer)| Flow::new(server, self.setup, *offer, number == 0))
             .collect::<Result<_, _>>()?;
-        flows.push(Flow::new(server, self.setup, welcome.clock, false)?);
         if let Some(first) = flows.first() {
             let local = first.socket.local_addr().map_err(RunError::Start)?;
             self.observer.listening(local);
@@ -250,8 +243,8 @@ impl<O: Observer> Session<'_, O> {
         let mut flows = flows.into_iter();
         let forward: Vec<Flow> = flows.by_ref().take(sends).collect();
         let reverse: Vec<Flow> = flows.by_ref().take(receives).collect();
-        if let Some(clock) = flows.next() {
-            self.relate_clocks(clock)?;
+        if !welcome.same_clock {
+            self.relate_clocks(Flow::new(server, self.setup, welcome.clock, false)?)?;
         }
         if let Some(prepared) = prepared {
             self.launch_receivers(prepared, reverse)?;
@@ -312,7 +305,9 @@ impl<O: Observer> Session<'_, O> {
             notify: self.conversation.notify(),
         };
         let mut receivers = Receivers::new(settings, prepared);
-        for (stream, flow) in flows.iter().enumerate() {
+        for (stream, mut flow) in flows.into_iter().enumerate() {
+            // Answers to further knocks are none of the run's datagrams.
+            flow.attend();
             receivers
                 .launch(stream, flow.token)
                 .map_err(RunError::Start)?;
@@ -367,28 +362,21 @@ impl<O: Observer> Session<'_, O> {
 
     /// Finds out how the clocks are related.
     fn relate_clocks(&mut self, flow: Flow) -> Result<(), RunError> {
-        let claimed = self.welcome.same_clock;
         let mut clock = ClockFlow::new(flow.socket, flow.token, self.offset.clone());
-        clock.begin_burst(if claimed { CHECK } else { BURST });
+        clock.begin_burst(BURST);
         self.conversation
             .watch_clock(clock)
             .map_err(RunError::Start)?;
-        let wanted = if claimed { CHECK / 2 } else { BURST / 2 };
-        self.exchange(wanted as usize)
+        self.exchange(BURST as usize / 2)
             .map_err(|error| RunError::Lost(self.conversation.server, error))?;
         let Some(clock) = &mut self.conversation.clock else {
             return Ok(());
         };
-        // Two hosts may have the same name for their clocks, as copies of one machine do.
-        let is_same = claimed && clock.may_be_same() != Some(false);
-        self.clock = if is_same {
-            ClockState::Same
-        } else if clock.begin() {
-            ClockState::Estimated
-        } else {
-            ClockState::Unknown
+        self.clock = match clock.begin() {
+            true => ClockState::Estimated,
+            false => ClockState::Unknown,
         };
-        if self.clock != ClockState::Estimated
+        if self.clock == ClockState::Unknown
             && let Some(clock) = self.conversation.clock.take()
         {
             let _ = self.conversation.unwatch(clock.socket());
@@ -403,12 +391,7 @@ impl<O: Observer> Session<'_, O> {
         };
         let wanted = answers(&self.conversation) + wanted;
         let began = Instant::now();
-        let least = if self.welcome.same_clock {
-            CHECK_LIMIT
-        } else {
-            CLOCK_LIMIT
-        };
-        let mut limit = least + 3 * self.conversation.round_trip();
+        let mut limit = CLOCK_LIMIT + 3 * self.conversation.round_trip();
         let mut first = None;
         while answers(&self.conversation) < wanted && began.elapsed() < limit {
             if first.is_none() && answers(&self.conversation) > 0 {

@@ -227,8 +227,10 @@ pub struct Welcome {
     pub receiver: Option<ReceiverFacts>,
     /// The CPUs that the server's senders are kept on.
     pub sender_cpus: Option<Vec<usize>>,
-    /// Whether the client shares the server's clock.
+    /// Whether the client's clock has the name of the server's.
     pub same_clock: bool,
+    /// The server's clock as it answers, in ns: with one clock, it is between the question and the answer at the client.
+    pub clock_ns: u64,
     /// The client's address as the server sees it.
     pub client_ip: String,
 }

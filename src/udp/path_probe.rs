@@ -109,7 +109,10 @@ impl Probe<'_> {
             if !self.ask(2 * number + 1, datagram) {
                 judge.refused += 1;
             }
-            self.ask(2 * number, HEADER);
+            // Most often the first long one is answered, and no short one is needed.
+            if number > 0 {
+                self.ask(2 * number, HEADER);
+            }
             let until = Instant::now() + pause;
             while let Some(answer) = self.answer(until)? {
                 if let Some(reach) = judge.answered(answer) {

@@ -15,6 +15,7 @@ use intervals::{Intervals, Spare};
 
 use super::account::{Latencies, Tally};
 use super::control::{Finish, ReceiverFacts};
+use super::header::{Header, Kind as DatagramKind};
 use super::outcome::Rows;
 use super::placement::{self, Cpus};
 use super::plan::{Mode, Plan};
@@ -80,6 +81,7 @@ struct Handle {
     spares: Sender<Box<Latencies>>,
     /// The receiver's own socket, to connect it to another address.
     socket: UdpSocket,
+    token: u64,
     done: Option<Box<Received>>,
 }
 
@@ -275,6 +277,7 @@ impl Receivers {
                 wake,
                 spares: give,
                 socket,
+                token,
                 done: None,
             });
         }
@@ -290,6 +293,18 @@ impl Receivers {
         match self.handles.get(stream) {
             Some(Some(handle)) if handle.done.is_none() => handle.socket.connect(peer),
             _ => Ok(()),
+        }
+    }
+
+    /// Sends a datagram to the sender of every stream that is not over. An address translator on the way may forget a flow that it
+    /// sees no datagram of from this side (RFC 4787, section 4.3), and the sender learns of a new address by one.
+    pub fn keep_open(&self) {
+        for handle in self.handles.iter().flatten() {
+            if handle.done.is_none() {
+                let probe = Header::bare(DatagramKind::Probe, handle.token, 0).encode();
+                // The next one comes soon.
+                let _ = handle.socket.send(&probe);
+            }
         }
     }
 

@@ -27,6 +27,10 @@ use crate::sys::{affinity, schedule, socket, timer};
 /// What the message is made of: not all zero, and of no length that a chunk would be.
 const FILL: &[u8; 61] = b"wirebench measures what a datagram costs, sends and arrives. ";
 
+/// Bytes of an IP packet that every IPv6 link carries (RFC 8200, section 5), and practically every IPv4 link too: datagrams this
+/// short are not tried out beforehand.
+const SMALL_PACKET: usize = 1_280;
+
 /// What the senders of a session share.
 #[derive(Clone)]
 pub struct Settings {
@@ -227,7 +231,12 @@ impl Task {
             round_trip: settings.round_trip,
             stop: &self.remote.stop,
         };
-        let path_note = match probe.explore(datagram).map_err(SetupError::Options)? {
+        let fits_any_path = datagram + socket::headers(&socket) <= SMALL_PACKET;
+        let reach = match fits_any_path {
+            true => Reach::Fits,
+            false => probe.explore(datagram).map_err(SetupError::Options)?,
+        };
+        let path_note = match reach {
             Reach::BlackHole => Some(avoid(&settings.plan, &probe)?),
             Reach::Fits | Reach::TooLong | Reach::Unknown => None,
         };

@@ -180,12 +180,6 @@ impl ClockFlow {
         Model::fit(self.exchanges.get(from..)?)
     }
 
-    /// Whether the exchanges so far allow that both read one clock. `None` when there are none.
-    pub(super) fn may_be_same(&self) -> Option<bool> {
-        let offset = self.recent()?.at(self.exchanges.last()?.answered);
-        Some(offset.ns.unsigned_abs() <= offset.error_ns)
-    }
-
     /// Puts the offset in use for the first time; `false` when nothing is known.
     pub(super) fn begin(&mut self) -> bool {
         let now = monotonic_ns();
@@ -296,7 +290,6 @@ mod tests {
         assert_eq!((0..3).map(|_| answer(&server, ahead)).sum::<u64>(), 3);
         flow.attend();
         assert_eq!(flow.answers(), 3);
-        assert_eq!(flow.may_be_same(), Some(false));
         assert!(flow.begin());
         let used = flow.offset.load(Ordering::Relaxed);
         let verdict = flow.verdict(monotonic_ns()).unwrap();
@@ -311,10 +304,7 @@ mod tests {
         flow.attend();
         assert!(!flow.begin());
         assert!(flow.verdict(monotonic_ns()).is_none());
-        assert_eq!(
-            (flow.may_be_same(), flow.longest_round_trip()),
-            (None, None)
-        );
+        assert_eq!(flow.longest_round_trip(), None);
     }
 
     #[test]
@@ -323,7 +313,7 @@ mod tests {
         flow.ask();
         answer(&server, 0);
         flow.attend();
-        assert!(flow.begin() && flow.may_be_same() == Some(true));
+        assert!(flow.begin());
         // Half a second per exchange: no line is that steep, so it becomes a step.
         for step in 1..=4 {
             flow.ask();

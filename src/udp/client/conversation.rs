@@ -100,6 +100,7 @@ pub(super) struct Conversation<'a> {
     /// The connection that is being replaced: closing it would end the session.
     retired: Option<TcpStream>,
     alive_at: Instant,
+    kept_open_at: Instant,
     wake: Wake,
     flows_ready: bool,
     /// When the server last reported that it got on.
@@ -162,6 +163,7 @@ impl<'a> Conversation<'a> {
                         attempted: Instant::now(),
                         retired: None,
                         alive_at: Instant::now(),
+                        kept_open_at: Instant::now(),
                         wake,
                         flows_ready: false,
                         progress: Instant::now(),
@@ -298,6 +300,10 @@ impl<'a> Conversation<'a> {
 
     /// Sends what keeps the session alive, and ends it when the server has been silent for too long.
     fn check_alive(&mut self) -> Result<(), Lost> {
+        if self.kept_open_at.elapsed() > ALIVE {
+            self.kept_open_at = Instant::now();
+            self.receivers.iter().for_each(Receivers::keep_open);
+        }
         if self.alive_at.elapsed() > ALIVE || self.link.owes_acknowledgement() {
             self.alive_at = Instant::now();
             let alive = Request::Alive(Alive {

@@ -9,6 +9,7 @@ use mio::{Events, Poll};
 
 use super::conversation::LINK;
 use super::{Cancel, RunError, Setup};
+use crate::sys::clock::monotonic_ns;
 use crate::sys::small_tcp;
 use crate::udp::control::{Hello, Reply, Request, Welcome};
 use crate::udp::greeting::{ClientGreeting, ClientStep, GreetingError};
@@ -33,8 +34,10 @@ pub(super) struct Dial<'a> {
 }
 
 impl Dial<'_> {
-    /// Sets a session up, and says how long the server took for its first answer.
+    /// Sets a session up, and says how long the server took for its first answer. The welcome claims one clock only where its stamp
+    /// allows it: two hosts may have the same name for their clocks, as copies of one machine do.
     pub(super) fn welcome(&mut self, hello: &Hello) -> Result<(Link, Welcome, Duration), RunError> {
+        let began_ns = monotonic_ns();
         let server = self.server;
         let unreachable = |error| RunError::Unreachable(vec![(server, error)]);
         let lost = |error| RunError::Control(server, error);
@@ -68,7 +71,9 @@ impl Dial<'_> {
                         }
                     }
                     ClientStep::Wait => {}
-                    ClientStep::Over(Reply::Welcome(welcome)) => {
+                    ClientStep::Over(Reply::Welcome(mut welcome)) => {
+                        welcome.same_clock &=
+                            (began_ns..=monotonic_ns()).contains(&welcome.clock_ns);
                         return Ok((link, welcome, handshake.max(asked.elapsed())));
                     }
                     ClientStep::Over(_) => {

@@ -74,7 +74,7 @@ impl Flow {
     }
 
     /// Reads what has come.
-    fn attend(&mut self) {
+    pub(super) fn attend(&mut self) {
         let mut bytes = [0; 2 * HEADER];
         for _ in 0..MOST {
             match self.socket.recv(&mut bytes) {

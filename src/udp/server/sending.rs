@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 use std::net::UdpSocket;
 
+use super::session::greet;
 use crate::stats::latency::Latency;
 use crate::sys::clock::{WallClock, monotonic_ns};
 use crate::udp::control::{Finish, Histogram, Reply, SenderFacts};
+use crate::udp::header::{HEADER, Header};
 use crate::udp::receivers::upload::counts;
 use crate::udp::senders::{self, Event, Senders};
 
 /// The streams that the server sends.
 pub(super) struct Sending {
-    /// Sockets of streams; a stream that is not open is not connected.
+    /// Sockets of streams, which the senders use too; a stream that is not open is not connected.
     pub(super) sockets: Vec<(UdpSocket, bool)>,
     pub(super) state: SendingState,
     /// Why it ended early.
@@ -36,6 +38,22 @@ impl Sending {
             // Nothing was sent, and nothing will be.
             SendingState::Opening => self.state = SendingState::Over,
             SendingState::Over => {}
+        }
+    }
+
+    /// Answers clients whose first answer was lost. Once senders have the sockets, they read what comes.
+    pub(super) fn answer_knocks(&self) {
+        if !matches!(self.state, SendingState::Opening) {
+            return;
+        }
+        let mut bytes = [0; 2 * HEADER];
+        for (socket, is_open) in &self.sockets {
+            if *is_open
+                && let Ok(length) = socket.recv(&mut bytes)
+                && let Ok(header) = Header::decode(bytes.get(..length).unwrap_or_default())
+            {
+                greet(socket, &header, None);
+            }
         }
     }
 

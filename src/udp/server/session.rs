@@ -138,6 +138,7 @@ impl Session {
             receiver: prepared.as_ref().map(|prepared| prepared.facts().clone()),
             sender_cpus: if server_sends { cpus.clone() } else { None },
             same_clock,
+            clock_ns: monotonic_ns(),
             client_ip: client.to_canonical().to_string(),
         };
         let receiving = match prepared {
@@ -229,12 +230,11 @@ impl Session {
             return Ok(());
         };
         if *is_open {
-            // The client has another address now: that of its address translator changed.
-            socket.connect(knock.peer)?;
-        } else {
-            shared_port::join(socket, knock.local, knock.peer)?;
-            *is_open = true;
+            // An address translator on the way gave the client another address. Its receiver expects no answer to that.
+            return socket.connect(knock.peer);
         }
+        shared_port::join(socket, knock.local, knock.peer)?;
+        *is_open = true;
         greet(socket, &knock.header, None);
         Ok(())
     }
@@ -299,9 +299,10 @@ impl Session {
             offset: Arc::new(AtomicI64::new(0)),
             notify: self.notify.clone(),
         });
-        for ((socket, _), offer) in sending.sockets.drain(..).zip(&self.welcome.reverse) {
-            senders
-                .launch(socket, offer.token, false)
+        for ((socket, _), offer) in sending.sockets.iter().zip(&self.welcome.reverse) {
+            socket
+                .try_clone()
+                .and_then(|socket| senders.launch(socket, offer.token, false))
                 .map_err(|error| format!("the server cannot start a sender: {error}"))?;
         }
         sending.state = SendingState::Starting(senders, self.plan.streams);
@@ -372,6 +373,7 @@ impl Session {
         let Some(sending) = &mut self.sending else {
             return;
         };
+        sending.answer_knocks();
         if let Err(reason) = sending.attend(&mut self.replies) {
             self.end(Ended::Failed(reason));
         }
@@ -483,7 +485,7 @@ impl Session {
 }
 
 /// Answers the first datagram of a stream: the way is open.
-fn greet(socket: &UdpSocket, header: &Header, window: Option<u64>) {
+pub(super) fn greet(socket: &UdpSocket, header: &Header, window: Option<u64>) {
     if header.kind == Kind::Probe {
         let limit = window.unwrap_or(header.sequence);
         let credit = Header::bare(Kind::Credit, header.token, limit).encode();

@@ -1,0 +1,389 @@
+//! A path in user space: forwards one TCP and UDP port pair on loopback, as late and as lossy as a test wants.
+//!
+//! A policy decides on each datagram by its direction, number and bytes, so a test repeats. TCP loses nothing and keeps its order,
+//! as TCP does: its bytes are late by the policy's delay, and wait while the path is silent.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+/// How often the threads look whether the path is to end.
+const TICK: Duration = Duration::from_millis(20);
+
+/// From the client to the server, or from the server to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    There,
+    Back,
+}
+
+/// A datagram that a policy decides on.
+pub(crate) struct Datagram<'a> {
+    pub(crate) way: Way,
+    /// Counted from 0, each direction by itself.
+    pub(crate) number: u64,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// What becomes of a datagram: a delay for each copy that is forwarded. None at all is a loss.
+type Policy = dyn Fn(&Datagram<'_>) -> Vec<Duration> + Send + Sync;
+
+/// The path. Its threads end when it is dropped.
+pub(crate) struct Delay {
+    /// What a client connects to.
+    pub(crate) address: SocketAddr,
+    path: Arc<Path>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Path {
+    server: SocketAddr,
+    /// Of TCP: there and back.
+    delays: [Duration; 2],
+    policy: Box<Policy>,
+    numbers: [AtomicU64; 2],
+    stop: AtomicBool,
+    /// Nothing passes until then.
+    silent: Mutex<Option<Instant>>,
+    /// TCP connections that are open.
+    connections: Mutex<Vec<Arc<Connection>>>,
+    opened: AtomicU64,
+    /// The socket that stands for each client port at the server.
+    flows: Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>,
+    later: Mutex<Sender<Later>>,
+}
+
+/// A TCP connection of a client, and the one to the server that stands for it.
+struct Connection {
+    near: TcpStream,
+    far: TcpStream,
+    is_reset: AtomicBool,
+}
+
+/// A datagram on its way.
+struct Later {
+    due: Instant,
+    bytes: Vec<u8>,
+    from: Arc<UdpSocket>,
+    to: SocketAddr,
+}
+
+impl Delay {
+    /// A path to `server` with these one-way delays.
+    #[track_caller]
+    pub(crate) fn new(server: SocketAddr, there: Duration, back: Duration) -> Self {
+        Self::with(server, there, back, move |datagram| match datagram.way {
+            Way::There => vec![there],
+            Way::Back => vec![back],
+        })
+    }
+
+    /// A path with these delays for TCP, and `policy` for datagrams.
+    #[track_caller]
+    pub(crate) fn with(
+        server: SocketAddr,
+        there: Duration,
+        back: Duration,
+        policy: impl Fn(&Datagram<'_>) -> Vec<Duration> + Send + Sync + 'static,
+    ) -> Self {
+        let (listener, front) = both();
+        let address = listener.local_addr().unwrap();
+        let (later, queue) = mpsc::channel();
+        let path = Arc::new(Path {
+            server,
+            delays: [there, back],
+            policy: Box::new(policy),
+            numbers: [AtomicU64::new(0), AtomicU64::new(0)],
+            stop: AtomicBool::new(false),
+            silent: Mutex::new(None),
+            connections: Mutex::default(),
+            opened: AtomicU64::new(0),
+            flows: Mutex::default(),
+            later: Mutex::new(later),
+        });
+        let threads = [
+            spawn(&path, move |path| path.accept(&listener)),
+            spawn(&path, move |path| path.forward(front)),
+            spawn(&path, move |path| path.deliver(&queue)),
+        ];
+        Self {
+            address,
+            path,
+            threads: threads.into(),
+        }
+    }
+
+    /// Nothing passes for `time` from now on: datagrams are lost, and the bytes of TCP wait.
+    pub(crate) fn silence(&self, time: Duration) {
+        *self.path.silent.lock().unwrap() = Some(Instant::now() + time);
+    }
+
+    /// Resets every TCP connection; what is on its way is lost.
+    pub(crate) fn reset(&self) {
+        for connection in self.path.connections.lock().unwrap().drain(..) {
+            connection.reset();
+        }
+    }
+
+    /// Gives every UDP flow another port at the server's side, as an address translator that forgot the old one.
+    pub(crate) fn rebind(&self) {
+        self.path.flows.lock().unwrap().clear();
+    }
+
+    /// TCP connections so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.path.opened.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Delay {
+    fn drop(&mut self) {
+        self.path.stop.store(true, Ordering::Relaxed);
+        self.reset();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Path {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// How long the path is silent yet.
+    fn silence(&self) -> Duration {
+        let until = *self.silent.lock().unwrap();
+        until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
+    }
+
+    /// Takes TCP connections, and forwards each both ways.
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        listener.set_nonblocking(true).unwrap();
+        while !self.is_stopped() {
+            let near = match listener.accept() {
+                Ok((near, _)) => near,
+                Err(_) => {
+                    thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+            };
+            let Ok(far) = TcpStream::connect(self.server) else {
+                // As a host does that nothing listens at.
+                let _ = SockRef::from(&near).set_linger(Some(Duration::ZERO));
+                continue;
+            };
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            near.set_nonblocking(false).unwrap();
+            for stream in [&near, &far] {
+                stream.set_nodelay(true).unwrap();
+                stream.set_read_timeout(Some(TICK)).unwrap();
+            }
+            let connection = Arc::new(Connection {
+                near,
+                far,
+                is_reset: AtomicBool::new(false),
+            });
+            for (way, delay) in [Way::There, Way::Back].into_iter().zip(self.delays) {
+                let connection = Arc::clone(&connection);
+                spawn(self, move |path| path.carry(&connection, way, delay));
+            }
+            self.connections.lock().unwrap().push(connection);
+        }
+    }
+
+    /// Carries one direction of a TCP connection.
+    fn carry(self: &Arc<Self>, connection: &Arc<Connection>, way: Way, delay: Duration) {
+        let (sender, queue) = mpsc::channel::<(Instant, Vec<u8>)>();
+        let writes = Arc::clone(connection);
+        spawn(self, move |path| {
+            let mut to = writes.towards(way);
+            while let Ok((due, bytes)) = queue.recv() {
+                while let left = due
+                    .saturating_duration_since(Instant::now())
+                    .max(path.silence())
+                    && !left.is_zero()
+                    && !writes.is_over()
+                    && !path.is_stopped()
+                {
+                    thread::sleep(left.min(TICK));
+                }
+                if writes.is_over() || to.write_all(&bytes).is_err() {
+                    return;
+                }
+            }
+            if !writes.is_over() {
+                let _ = to.shutdown(Shutdown::Write);
+            }
+        });
+        let mut from = connection.from(way);
+        let mut bytes = [0; 1 << 14];
+        while !self.is_stopped() && !connection.is_over() {
+            match from.read(&mut bytes) {
+                Ok(0) => return,
+                Ok(count) => {
+                    let late = (Instant::now() + delay, bytes[..count].to_vec());
+                    if sender.send(late).is_err() {
+                        return;
+                    }
+                }
+                Err(error) if is_timeout(error.kind()) => {}
+                // The other end is to see it too.
+                Err(_) => return connection.reset(),
+            }
+        }
+    }
+
+    /// Takes what clients send.
+    fn forward(self: &Arc<Self>, front: UdpSocket) {
+        let front = Arc::new(front);
+        let mut bytes = [0; 1 << 16];
+        while !self.is_stopped() {
+            let Ok((count, client)) = front.recv_from(&mut bytes) else {
+                continue;
+            };
+            let known = self.flows.lock().unwrap().get(&client).cloned();
+            let flow = known.unwrap_or_else(|| self.open(client, &front));
+            self.pass(Way::There, &bytes[..count], &flow, self.server);
+        }
+    }
+
+    /// A socket for a client's port, and a thread that takes what comes to it.
+    fn open(self: &Arc<Self>, client: SocketAddr, front: &Arc<UdpSocket>) -> Arc<UdpSocket> {
+        let flow = Arc::new(large(UdpSocket::bind("127.0.0.1:0").unwrap()));
+        self.flows.lock().unwrap().insert(client, Arc::clone(&flow));
+        let (taken, front) = (Arc::clone(&flow), Arc::clone(front));
+        spawn(self, move |path| {
+            let mut bytes = [0; 1 << 16];
+            while !path.is_stopped() {
+                let Ok(count) = taken.recv(&mut bytes) else {
+                    continue;
+                };
+                // What is sent to a port that was given up gets nowhere.
+                let flows = path.flows.lock().unwrap();
+                let is_open = flows
+                    .get(&client)
+                    .is_some_and(|flow| Arc::ptr_eq(flow, &taken));
+                drop(flows);
+                if !is_open {
+                    return;
+                }
+                path.pass(Way::Back, &bytes[..count], &front, client);
+            }
+        });
+        flow
+    }
+
+    fn pass(&self, way: Way, bytes: &[u8], from: &Arc<UdpSocket>, to: SocketAddr) {
+        let number = self.numbers[way as usize].fetch_add(1, Ordering::Relaxed);
+        if !self.silence().is_zero() {
+            return;
+        }
+        let now = Instant::now();
+        for delay in (self.policy)(&Datagram { way, number, bytes }) {
+            let later = Later {
+                due: now + delay,
+                bytes: bytes.to_vec(),
+                from: Arc::clone(from),
+                to,
+            };
+            let _ = self.later.lock().unwrap().send(later);
+        }
+    }
+
+    /// Sends each datagram when it is due; those that are due at once, in the order they came in.
+    fn deliver(&self, queue: &Receiver<Later>) {
+        let mut waiting: BinaryHeap<Reverse<(Instant, u64)>> = BinaryHeap::new();
+        let mut kept: HashMap<u64, Later> = HashMap::new();
+        for number in 0.. {
+            if self.is_stopped() {
+                return;
+            }
+            let next = waiting.peek().map(|Reverse((due, _))| *due);
+            let wait = next.map_or(TICK, |due| due.saturating_duration_since(Instant::now()));
+            match queue.recv_timeout(wait.min(TICK)) {
+                Ok(later) => {
+                    waiting.push(Reverse((later.due, number)));
+                    kept.insert(number, later);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Some(Reverse((due, number))) = waiting.peek().copied()
+                && due <= Instant::now()
+            {
+                waiting.pop();
+                if let Some(later) = kept.remove(&number) {
+                    let _ = later.from.send_to(&later.bytes, later.to);
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn from(&self, way: Way) -> &TcpStream {
+        match way {
+            Way::There => &self.near,
+            Way::Back => &self.far,
+        }
+    }
+
+    fn towards(&self, way: Way) -> &TcpStream {
+        match way {
+            Way::There => &self.far,
+            Way::Back => &self.near,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_reset.load(Ordering::Relaxed)
+    }
+
+    /// The threads that use it end, and the last one closes both its ends: what lingers for no time is reset.
+    fn reset(&self) {
+        for stream in [&self.near, &self.far] {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        self.is_reset.store(true, Ordering::Relaxed);
+    }
+}
+
+fn spawn(path: &Arc<Path>, run: impl FnOnce(&Arc<Path>) + Send + 'static) -> JoinHandle<()> {
+    let path = Arc::clone(path);
+    thread::spawn(move || run(&path))
+}
+
+/// A port on loopback that is free for both protocols.
+fn both() -> (TcpListener, UdpSocket) {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()) {
+            return (listener, large(socket));
+        }
+    }
+}
+
+/// A socket that loses nothing by itself while its thread is waited for.
+fn large(socket: UdpSocket) -> UdpSocket {
+    let _ = SockRef::from(&socket).set_recv_buffer_size(4 << 20);
+    socket.set_read_timeout(Some(TICK)).unwrap();
+    socket
+}
+
+fn is_timeout(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
+}

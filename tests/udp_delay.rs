@@ -1,0 +1,369 @@
+//! `bench udp` over a path with delay, loss, silence and resets, to a server whose clocks are not the client's.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use common::delay::{Delay, Way};
+use common::engine::{Engine, available};
+use common::{
+    NOTICED, PATIENCE, Results, Running, assert_accounted, assert_identities, number, start, table,
+};
+use serde_json::Value;
+use wirebench::udp::header::{HEADER, Kind};
+
+/// How far the other server's clocks are ahead, in seconds.
+const AHEAD: &str = "10";
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A server with clocks of its own, or one that shares ours where those cannot be had.
+struct Server {
+    program: Running,
+    address: SocketAddr,
+    has_own_clocks: bool,
+}
+
+impl Server {
+    #[track_caller]
+    fn start() -> Self {
+        let clocks = [
+            "-T",
+            "--kill-child",
+            "--monotonic",
+            AHEAD,
+            "--boottime",
+            AHEAD,
+        ];
+        let has_own_clocks = Command::new("unshare")
+            .args(clocks)
+            .arg("true")
+            .output()
+            .is_ok_and(|output| output.status.success());
+        let serve = ["serve", "--bind", "127.0.0.1:0", "--no-save"];
+        let mut program = if has_own_clocks {
+            let mut command = Command::new("unshare");
+            command.args(clocks).arg(env!("CARGO_BIN_EXE_bench"));
+            command.args(serve);
+            Running::new(command)
+        } else {
+            println!("skipped: clocks of another host: no time namespace can be had here");
+            start(serve)
+        };
+        let address = program.listening();
+        Self {
+            program,
+            address,
+            has_own_clocks,
+        }
+    }
+
+    /// The way that clocks are related.
+    #[track_caller]
+    fn assert_clock(&self, run: &Value) {
+        let clock = &run["effective"]["clock"];
+        if self.has_own_clocks {
+            assert_eq!(clock["source"], "estimated", "{clock}");
+            let ahead = clock["offset_ns"].as_i64().unwrap().unsigned_abs();
+            let off = ahead.abs_diff(10_000_000_000);
+            assert!(off <= number(clock, "error_ns"), "{clock}");
+        }
+    }
+}
+
+/// Does `body` on both engines with each of `ways`, all at once: they mostly wait.
+fn each_way(ways: &[&str], body: impl Fn(Engine, &str) + Sync) {
+    let engines = ["", "--engine uring"].into_iter().filter_map(available);
+    let body = &body;
+    thread::scope(|scope| {
+        for engine in engines {
+            for way in ways {
+                scope.spawn(move || body(engine, way));
+            }
+        }
+    });
+}
+
+/// Starts a client that writes its record to a folder.
+fn client(path: &Delay, engine: Engine, options: &str) -> (Running, Results) {
+    let results = Results::new();
+    let (to, out) = (path.address.to_string(), results.arg());
+    let fixed = ["udp", "--to", &to, "--out", &out, "--clock", "estimate"];
+    let options = options.split_whitespace().chain(engine.options());
+    (start(fixed.into_iter().chain(options)), results)
+}
+
+/// Waits for a run that completes; its record, one of each direction.
+#[track_caller]
+fn done(running: Running, results: &Results) -> Vec<Value> {
+    running.wait(PATIENCE).done();
+    let runs = results.record()["runs"].as_array().unwrap().clone();
+    assert!(!runs.is_empty());
+    for run in &runs {
+        assert_eq!(
+            (&run["ended"], &run["complete"]),
+            (&"complete".into(), &true.into())
+        );
+        assert_accounted(run);
+    }
+    runs
+}
+
+#[track_caller]
+fn completed(path: &Delay, engine: Engine, options: &str) -> Vec<Value> {
+    let (running, results) = client(path, engine, options);
+    done(running, &results)
+}
+
+/// The truth is within the error bar: one-way latency `truth`, and the pace that was asked for.
+#[track_caller]
+fn assert_true(run: &Value, truth: Duration, round_trip: Duration) {
+    let error = number(run, "effective.clock.error_ns");
+    assert!(error >= round_trip.as_nanos() as u64 / 2, "{error}");
+    // A busy machine is late with what is due.
+    let late = 8_000_000;
+    let median = run["latency_ns"]["p50"].as_i64().unwrap();
+    let off = median.abs_diff(truth.as_nanos() as i64);
+    assert!(
+        off <= error + late,
+        "median {median}, error {error}: {run:#}"
+    );
+    let bytes = number(run, "received.bytes") as f64;
+    let seconds = bytes / 1e3 / run["kb_per_s"].as_f64().unwrap();
+    let paced = number(run, "sent.packets") as f64 / run["requested"]["pps"].as_f64().unwrap();
+    let off = (seconds - paced - truth.as_secs_f64()).abs();
+    let late = 0.05;
+    assert!(
+        off <= error as f64 / 1e9 + late,
+        "{seconds} s for {paced} s, error {error}"
+    );
+}
+
+#[test]
+fn rates_and_latencies_hold_their_error_bars_between_clocks_10_s_apart() {
+    each_way(&["", "--reverse", "--bidir"], |engine, way| {
+        let server = Server::start();
+        let path = Delay::new(server.address, 15 * MS, 15 * MS);
+        for run in completed(&path, engine, &format!("--pps 200 --duration 1s {way}")) {
+            assert_true(&run, 15 * MS, 30 * MS);
+            assert_eq!(number(&run, "lost.packets"), 0);
+            assert_eq!(number(&run, "received.foreign"), 0);
+            server.assert_clock(&run);
+        }
+        for run in completed(&path, engine, &format!("--mb 0.1 {way}")) {
+            assert_eq!(number(&run, "received.bytes"), 100_000);
+        }
+    });
+}
+
+#[test]
+fn an_uneven_path_is_within_the_error_bar() {
+    each_way(&["", "--reverse"], |engine, way| {
+        let server = Server::start();
+        for (there, back) in [(2 * MS, 40 * MS), (40 * MS, 2 * MS)] {
+            let path = Delay::new(server.address, there, back);
+            let truth = if way.is_empty() { there } else { back };
+            for run in completed(&path, engine, &format!("--pps 200 --duration 0.5s {way}")) {
+                assert_true(&run, truth, there + back);
+                server.assert_clock(&run);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_round_trip_of_a_second_is_only_slow() {
+    each_way(&["", "--reverse"], |engine, way| {
+        let server = Server::start();
+        let path = Delay::new(server.address, 500 * MS, 500 * MS);
+        for run in completed(&path, engine, &format!("--pps 100 --packets 50 {way}")) {
+            assert_true(&run, 500 * MS, 1_000 * MS);
+            assert_eq!(number(&run, "lost.packets"), 0);
+            assert_eq!(number(&run, "received.foreign"), 0);
+            server.assert_clock(&run);
+        }
+    });
+}
+
+#[test]
+fn silence_costs_what_is_lost_in_it() {
+    each_way(&["", "--reverse"], |engine, way| {
+        let server = Server::start();
+        let path = Delay::new(server.address, 2 * MS, 2 * MS);
+        let options = format!("--pps 200 --duration 4500ms --interval 100ms {way}");
+        let (mut running, results) = client(&path, engine, &options);
+        running.first_row();
+        path.silence(3_200 * MS);
+        for run in done(running, &results) {
+            // 640 datagrams were sent meanwhile.
+            let lost = number(&run, "lost.packets");
+            assert!((540..=680).contains(&lost), "{lost}");
+        }
+    });
+}
+
+#[test]
+fn a_reset_connection_is_replaced_and_nothing_is_counted_twice() {
+    each_way(&["", "--reverse", "--streams 2"], |engine, way| {
+        let server = Server::start();
+        // The result takes 100 ms to come, so that a reset finds it on its way.
+        let path = Delay::new(server.address, 2 * MS, 100 * MS);
+        let options = format!("--pps 300 --duration 1s --interval 100ms --packets-csv {way}");
+        let (mut running, results) = client(&path, engine, &options);
+        running.first_row();
+        let before = path.connections();
+        let runs = thread::scope(|scope| {
+            let over = scope.spawn(|| done(running, &results));
+            while !over.is_finished() {
+                // At any time, the end among them; a new connection has time for its greeting.
+                path.reset();
+                thread::sleep(900 * MS);
+            }
+            over.join().unwrap()
+        });
+        assert!(path.connections() > before, "never replaced");
+        for run in runs {
+            assert_eq!(number(&run, "lost.packets"), 0);
+            assert_eq!(number(&run, "received.duplicates"), 0);
+            let rows = table(&results.only().join("packets.csv"));
+            assert_eq!(rows.len() as u64 - 1, number(&run, "received.unique"));
+        }
+    });
+}
+
+#[test]
+fn loss_costs_datagrams_and_not_the_run() {
+    let ways = [
+        "--pps 300",
+        "--pps 300 --reverse",
+        "--gso off",
+        "--gso off --reverse",
+    ];
+    each_way(&ways, |engine, way| {
+        let server = Server::start();
+        let path = Delay::with(server.address, 2 * MS, 2 * MS, |datagram| {
+            // A number that looks like chance, and is the same each time.
+            let dice = datagram.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57;
+            match dice * 100 / 128 {
+                0..30 => vec![],
+                // Twice, and late.
+                30..33 => vec![2 * MS, 9 * MS],
+                33..36 => vec![20 * MS],
+                _ => vec![2 * MS],
+            }
+        });
+        for run in completed(&path, engine, &format!("--packets 400 {way}")) {
+            let lost = number(&run, "lost.packets");
+            assert!((60..=180).contains(&lost), "{lost}");
+            assert!(number(&run, "received.duplicates") > 0);
+            assert!(number(&run, "received.reordered") > 0);
+            server.assert_clock(&run);
+        }
+    });
+}
+
+#[test]
+fn a_new_address_on_the_way_costs_no_run() {
+    let ways = [
+        "--pps 200",
+        "--gso off",
+        "--pps 200 --reverse",
+        "--gso off --reverse",
+    ];
+    each_way(&ways, |engine, way| {
+        let server = Server::start();
+        let path = Delay::new(server.address, 2 * MS, 2 * MS);
+        let options = format!("--duration 2500ms --interval 100ms {way}");
+        let (mut running, results) = client(&path, engine, &options);
+        running.first_row();
+        path.rebind();
+        for run in done(running, &results) {
+            let rows = run["intervals"].as_array().unwrap();
+            let end = rows.last().unwrap()["start_s"].as_f64().unwrap();
+            assert!(end > 2.0, "{way}: {rows:#?}");
+            let late = rows
+                .iter()
+                .filter(|row| row["start_s"].as_f64().unwrap() > 2.0);
+            let packets: u64 = late.map(|row| number(row, "packets")).sum();
+            assert!(packets > 0, "{way}: {rows:#?}");
+        }
+    });
+}
+
+#[test]
+fn a_server_whose_clock_never_answers_leaves_latency_unknown() {
+    each_way(&["", "--reverse"], |engine, way| {
+        let server = Server::start();
+        let path = Delay::with(server.address, 2 * MS, 2 * MS, |datagram| {
+            // The kind of a datagram is its byte 24; a question of the clock has a header and no more.
+            let asks = datagram.bytes.len() == HEADER && datagram.bytes[24] == Kind::Ping as u8;
+            match datagram.way == Way::There && asks {
+                true => vec![],
+                false => vec![2 * MS],
+            }
+        });
+        let options = format!("--pps 200 --duration 1s {way}");
+        let (running, results) = client(&path, engine, &options);
+        running.wait(PATIENCE).done();
+        let run = results.run();
+        assert_identities(&run);
+        let clock = &run["effective"]["clock"];
+        assert_eq!(
+            (&clock["source"], &clock["offset_ns"]),
+            (&"none".into(), &Value::Null)
+        );
+        let note = clock["note"].as_str().unwrap();
+        assert!(note.contains("no clock exchange"), "{clock}");
+        assert!(run["latency_ns"].is_null(), "{run:#}");
+        assert!(run["latency_from_intended_ns"].is_null(), "{run:#}");
+        let kb = run["kb_per_s"].as_f64().unwrap();
+        assert!((180.0..220.0).contains(&kb), "{kb}");
+    });
+}
+
+#[test]
+fn a_flow_whose_first_answers_are_lost_is_opened_by_the_next() {
+    let server = Server::start();
+    for way in ["", "--reverse", "--bidir"] {
+        let path = Delay::with(server.address, 2 * MS, 2 * MS, |datagram| {
+            match datagram.way == Way::Back && datagram.number < 6 {
+                true => vec![],
+                false => vec![2 * MS],
+            }
+        });
+        let options = format!("--pps 200 --packets 40 --streams 2 {way}");
+        let (running, results) = client(&path, Engine(""), &options);
+        for run in done(running, &results) {
+            assert_eq!(number(&run, "lost.packets"), 0);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_behind_a_path_leaves_what_it_received_unknown() {
+    let server = Server::start();
+    let path = Delay::new(server.address, 15 * MS, 15 * MS);
+    let (mut running, results) = client(
+        &path,
+        Engine(""),
+        "--pps 200 --duration 30s --interval 100ms",
+    );
+    running.first_row();
+    drop(server.program);
+    running.wait(NOTICED).failed(3, &["was lost"]);
+    let run = results.run();
+    assert_eq!(run["ended"], "peer_lost");
+    assert!(
+        run["lost"]
+            .as_object()
+            .unwrap()
+            .values()
+            .all(Value::is_null),
+        "{run:#}"
+    );
+}
