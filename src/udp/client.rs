@@ -48,8 +48,8 @@ const BURST: u32 = 60;
 /// Clock exchanges that tell whether both sides really read one clock.
 const CHECK: u32 = 8;
 
-/// How long to wait for the first answer of the clock, on top of some round trips.
-const CLOCK_LIMIT: Duration = Duration::from_secs(2);
+/// How long to wait for the first answer of the clock, on top of some round trips: long enough to tell an outage.
+const CLOCK_LIMIT: Duration = Duration::from_secs(3);
 
 /// The same where both sides are said to read one clock.
 const CHECK_LIMIT: Duration = Duration::from_millis(500);
@@ -459,6 +459,10 @@ impl<O: Observer> Session<'_, O> {
         let mut limit = least + 3 * self.conversation.round_trip();
         let mut first = None;
         while answers(&self.conversation) < wanted && began.elapsed() < limit {
+            if self.conversation.is_silent() {
+                // An outage, which the peer timeout ends.
+                limit = began.elapsed() + least + 3 * self.conversation.round_trip();
+            }
             if first.is_none() && answers(&self.conversation) > 0 {
                 first = Some(began.elapsed());
                 // All of the burst is under way by now, but for what is lost.
@@ -573,16 +577,11 @@ impl<O: Observer> Session<'_, O> {
         directions.end = monotonic_ns();
         directions.sent = Some(sent);
         self.conversation.send(&Request::Finish(finish))?;
-        self.await_result();
+        self.conversation.await_result();
         if let Some(clock) = &mut self.conversation.clock {
             clock.begin_burst(BURST);
         }
         Ok(())
-    }
-
-    fn await_result(&mut self) {
-        let slack = self.plan.longest_gap().saturating_mul(2);
-        self.conversation.await_result(slack);
     }
 
     /// How long stragglers may take: as long as the slowest exchange so far.
@@ -620,7 +619,7 @@ impl<O: Observer> Session<'_, O> {
             directions.ended = Ended::Failed(failure.to_owned());
         }
         let mut upload = Upload::new(receivers.into_outcome(), None);
-        while let Some(reply) = upload.next() {
+        while let Some(reply) = upload.next_reply() {
             directions.reverse.take(reply, self.observer);
         }
     }
@@ -639,7 +638,7 @@ impl<O: Observer> Session<'_, O> {
                 {
                     self.stop(directions, Ended::Failed(reason));
                 }
-                self.await_result();
+                self.conversation.await_result();
                 Ok(())
             }
             reply @ (Reply::Sender(_)

@@ -107,7 +107,7 @@ impl Upload {
     }
 
     /// The next message to send; `None` after the last.
-    pub fn next(&mut self) -> Option<Reply> {
+    pub fn next_reply(&mut self) -> Option<Reply> {
         while let Some((stream, rows)) = self.rows.front_mut() {
             let stream = *stream;
             let part: Vec<(u64, u64, u64)> = rows

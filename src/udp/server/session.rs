@@ -449,7 +449,7 @@ impl Session {
         self.replies
             .pop_front()
             .or_else(|| match &mut self.receiving {
-                Receiving::Uploading(upload) => upload.next(),
+                Receiving::Uploading(upload) => upload.next_reply(),
                 _ => None,
             })
     }
