@@ -8,6 +8,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
+use std::time::Duration;
 
 use common::{Finished, NOTICED, Results, bench};
 use serde::Serialize;
@@ -174,47 +175,118 @@ fn the_reason_of_a_refusal_is_passed_on() {
 
 /// A server that lets the client send, then says `replies`.
 fn answering(options: &str, replies: Vec<Reply>) -> (Finished, Results) {
+    with_udp(options, welcome, move |mut stream| {
+        hear_out(&mut stream);
+        for reply in &replies {
+            say(&mut stream, reply);
+        }
+    })
+}
+
+/// A server whose UDP port answers as it should, with `welcome` for that port, and which does `play` over TCP.
+fn with_udp(
+    options: &str,
+    welcome: fn(Vec<u16>) -> Reply,
+    play: impl FnOnce(TcpStream) + Send,
+) -> (Finished, Results) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
     against(options, move |mut stream| {
         let udp = socket.try_clone().unwrap();
         say(&mut stream, &welcome(vec![port]));
-        let answer = thread::spawn(move || {
-            let mut bytes = [0; 2_048];
-            while let Ok((count, from)) = udp.recv_from(&mut bytes) {
-                match Header::decode(&bytes[..count]) {
-                    Ok(Header {
-                        kind: Kind::Probe, ..
-                    }) => {
-                        let credit = Header::bare(Kind::Credit, TOKEN, 1 << 20).encode();
-                        udp.send_to(&credit, from).unwrap();
-                    }
-                    Ok(Header {
-                        kind: Kind::Ping,
-                        sequence,
-                        ..
-                    }) => {
-                        let pong = Header::bare(Kind::Pong, TOKEN, sequence);
-                        let sent = wirebench::sys::clock::monotonic_ns();
-                        udp.send_to(&Header { sent, ..pong }.encode(), from)
-                            .unwrap();
-                    }
-                    // What is shorter than a header ends it.
-                    Err(_) if count < HEADER => return,
-                    _ => {}
-                }
-            }
-        });
-        hear_out(&mut stream);
-        for reply in &replies {
-            say(&mut stream, reply);
-        }
+        let answer = thread::spawn(move || answer(&udp));
+        play(stream.try_clone().unwrap());
         socket
             .send_to(b"over", socket.local_addr().unwrap())
             .unwrap();
         answer.join().unwrap();
         let _ = stream.read(&mut [0; 64]);
     })
+}
+
+/// Grants credit and gives the time, until what is shorter than a header ends it.
+fn answer(udp: &UdpSocket) {
+    let mut bytes = [0; 2_048];
+    while let Ok((count, from)) = udp.recv_from(&mut bytes) {
+        match Header::decode(&bytes[..count]) {
+            Ok(Header {
+                kind: Kind::Probe, ..
+            }) => {
+                let credit = Header::bare(Kind::Credit, TOKEN, 1 << 20).encode();
+                // The client may have gone.
+                let _ = udp.send_to(&credit, from);
+            }
+            Ok(Header {
+                kind: Kind::Ping,
+                sequence,
+                ..
+            }) => {
+                let pong = Header {
+                    sent: wirebench::sys::clock::monotonic_ns(),
+                    ..Header::bare(Kind::Pong, TOKEN, sequence)
+                };
+                let _ = udp.send_to(&pong.encode(), from);
+            }
+            Err(_) if count < HEADER => return,
+            _ => {}
+        }
+    }
+}
+
+/// Says `next` again and again, until the client hangs up.
+fn babble(mut stream: TcpStream, mut next: impl FnMut(u64) -> Reply) {
+    for number in 0.. {
+        let mut bytes = Vec::new();
+        frame::encode(&next(number), &mut bytes).unwrap();
+        if stream.write_all(&bytes).is_err() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_server_that_never_brings_its_result_is_given_up() {
+    // There all along, and with counts that come and go.
+    for change in [0, 1] {
+        let (finished, results) = with_udp("--quiet --peer-timeout 2s", welcome, |stream| {
+            babble(stream, |number| {
+                Reply::Alive(Alive {
+                    received: 0,
+                    datagrams: number % 2 * change,
+                })
+            });
+        });
+        let finished = finished.failed(3, &["incomplete", "no result for 2 s"]);
+        assert!(finished.took < NOTICED, "{:?}", finished.took);
+        let run = results.run();
+        assert_eq!(run["ended"], "peer_lost");
+        assert!(run["lost"]["packets"].is_null(), "{run:#}");
+    }
+}
+
+#[test]
+fn a_server_that_never_sends_its_data_is_given_up() {
+    let reverse = |ports: Vec<u16>| match welcome(ports) {
+        Reply::Welcome(mut welcome) => {
+            std::mem::swap(&mut welcome.forward, &mut welcome.reverse);
+            welcome.receiver = None;
+            Reply::Welcome(welcome)
+        }
+        other => other,
+    };
+    let options = "--quiet --reverse --peer-timeout 2s";
+    let (finished, results) = with_udp(options, reverse, |stream| {
+        babble(stream, |_| Reply::Alive(Alive::default()));
+    });
+    let finished = finished.failed(3, &["incomplete", "no datagram came for 2 s"]);
+    assert!(finished.took < NOTICED, "{:?}", finished.took);
+    let run = results.run();
+    assert_eq!(run["ended"], "peer_lost");
+    assert!(
+        run["sent"]["packets"].is_null() || run["sent"]["packets"] == 0,
+        "{run:#}"
+    );
 }
 
 #[test]

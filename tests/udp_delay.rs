@@ -13,6 +13,7 @@ use common::delay::{Delay, Way};
 use common::engine::{Engine, available};
 use common::{
     NOTICED, PATIENCE, Results, Running, assert_accounted, assert_identities, number, start, table,
+    until,
 };
 use serde_json::Value;
 use wirebench::udp::header::{HEADER, Kind};
@@ -204,6 +205,39 @@ fn silence_costs_what_is_lost_in_it() {
             let lost = number(&run, "lost.packets");
             assert!((540..=680).contains(&lost), "{lost}");
         }
+    });
+}
+
+#[test]
+fn silence_before_the_first_datagram_delays_the_run() {
+    // As the clocks are related: two knocks and a few questions come before.
+    each_way(&[""], |engine, _| {
+        let server = Server::start();
+        let path = Delay::new(server.address, 5 * MS, 5 * MS);
+        let (running, results) = client(&path, engine, "--pps 200 --packets 100");
+        until("the clocks are asked", || path.datagrams(Way::There) >= 3);
+        path.silence(4_000 * MS);
+        for run in done(running, &results) {
+            assert_eq!(number(&run, "lost.packets"), 0);
+            server.assert_clock(&run);
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_is_late_over_a_new_connection_ends_nothing() {
+    each_way(&["", "--reverse"], |engine, way| {
+        let server = Server::start();
+        let path = Delay::new(server.address, 2 * MS, 2 * MS);
+        let options = format!("--pps 200 --duration 8s --interval 100ms {way}");
+        let (mut running, results) = client(&path, engine, &options);
+        running.first_row();
+        // A connection is replaced after 3 s, and the new one is given 2 s, twice.
+        path.hold_answers(7_000 * MS);
+        for run in done(running, &results) {
+            assert_eq!(number(&run, "lost.packets"), 0);
+        }
+        assert!(path.connections() > 2);
     });
 }
 

@@ -45,8 +45,8 @@ use opening::Flow;
 /// Clock exchanges before the run, and after it.
 const BURST: u32 = 60;
 
-/// How long to wait for the first answer of the clock, on top of some round trips.
-const CLOCK_LIMIT: Duration = Duration::from_secs(2);
+/// How long to wait for the first answer of the clock, on top of some round trips: long enough to tell an outage.
+const CLOCK_LIMIT: Duration = Duration::from_secs(3);
 
 /// Ends a run from outside.
 #[derive(Debug, Clone)]
@@ -394,6 +394,10 @@ impl<O: Observer> Session<'_, O> {
         let mut limit = CLOCK_LIMIT + 3 * self.conversation.round_trip();
         let mut first = None;
         while answers(&self.conversation) < wanted && began.elapsed() < limit {
+            if self.conversation.is_silent() {
+                // An outage, which the peer timeout ends.
+                limit = began.elapsed() + CLOCK_LIMIT + 3 * self.conversation.round_trip();
+            }
             if first.is_none() && answers(&self.conversation) > 0 {
                 first = Some(began.elapsed());
                 // All of the burst is under way by now, but for what is lost.
@@ -508,16 +512,11 @@ impl<O: Observer> Session<'_, O> {
         directions.end = monotonic_ns();
         directions.sent = Some(sent);
         self.conversation.send(&Request::Finish(finish))?;
-        self.await_result();
+        self.conversation.await_result();
         if let Some(clock) = &mut self.conversation.clock {
             clock.begin_burst(BURST);
         }
         Ok(())
-    }
-
-    fn await_result(&mut self) {
-        let slack = self.plan.longest_gap().saturating_mul(2);
-        self.conversation.await_result(slack);
     }
 
     /// How long stragglers may take: as long as the slowest exchange so far.
@@ -574,7 +573,7 @@ impl<O: Observer> Session<'_, O> {
                 {
                     self.stop(directions, Ended::Failed(reason));
                 }
-                self.await_result();
+                self.conversation.await_result();
                 Ok(())
             }
             reply @ (Reply::Sender(_)

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use socket2::SockRef;
 use thiserror::Error;
 
 use super::channel::{BadCount, Message, Unacknowledged};
@@ -137,6 +138,15 @@ impl Link {
         }
         self.disconnect(registry);
         stream
+    }
+
+    /// Gives the stream up with a reset: the end of it would end the session, which another connection is to take up.
+    pub fn reset(&mut self, registry: &Registry) {
+        if let Some(stream) = &self.stream {
+            // Where it fails, the connection ends as any other.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        self.disconnect(registry);
     }
 
     /// Whether there is a stream.

@@ -78,6 +78,17 @@ pub enum PathError {
         /// Of the longest that arrives, in bytes.
         longest: usize,
     },
+    /// Long datagrams vanish on the way, whole or in fragments.
+    #[error(
+        "datagrams of {datagram} B do not arrive while short ones do, and neither do their fragments: a router on the path drops them and its ICMP report is lost; {}",
+        chunk_for(*.longest)
+    )]
+    NoWay {
+        /// UDP payload in bytes.
+        datagram: usize,
+        /// Of the longest that arrives, in bytes.
+        longest: usize,
+    },
     /// `--gso on`, and the path has become smaller.
     #[error("GSO was asked for (--gso on), but {too_long}; {way_out}", too_long = .0, way_out = .0.way_out("--gso auto or off"))]
     NoSegments(TooLong),
@@ -88,12 +99,22 @@ pub enum PathError {
     SegmentsRefused(std::io::Error),
 }
 
-/// The way out when datagrams of at most `longest` bytes arrive.
+/// Names the chunk that arrives, or what to do where `--df` is in the way.
 fn fitting(longest: usize) -> String {
-    match longest.checked_sub(HEADER) {
-        Some(chunk @ 1..) => format!("use --chunk {chunk} or less, or --df auto or off"),
-        _ => "use --df auto or off".to_owned(),
+    match chunk_in(longest) {
+        Some(chunk) => format!("use --chunk {chunk} or less, or --df auto or off"),
+        None => "use --df auto or off".to_owned(),
     }
+}
+
+/// Names the chunk that arrives.
+fn chunk_for(longest: usize) -> String {
+    let chunk = chunk_in(longest).unwrap_or(1);
+    format!("use --chunk {chunk} or less")
+}
+
+fn chunk_in(longest: usize) -> Option<usize> {
+    longest.checked_sub(HEADER).filter(|chunk| *chunk > 0)
 }
 
 #[cfg(test)]

@@ -30,6 +30,9 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// Questions of each size on the way to the longest that arrives.
 const TRIES: u32 = 4;
 
+/// Rounds of [`TRIES`] before fragments are taken for lost.
+const ROUNDS: u32 = 3;
+
 /// A payload that every IPv4 path carries whole (RFC 791: 576 bytes, less headers with options).
 const SHORTEST: usize = 508;
 
@@ -85,6 +88,23 @@ impl Probe<'_> {
                 }
             }
             Ok(arrives)
+        })
+    }
+
+    /// Whether datagrams of `datagram` bytes arrive, as the socket is set now. One that is stopped says yes: nothing is known against it.
+    ///
+    /// # Errors
+    /// As [`Self::explore`].
+    pub fn arrives(&self, datagram: usize) -> io::Result<bool> {
+        self.blocking(|| {
+            // Numbers that no question before had.
+            let mut number = 2 << 32;
+            for _ in 0..ROUNDS {
+                if self.is_answered(datagram, &mut number)? || self.stop.load(Ordering::Relaxed) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })
     }
 
@@ -257,6 +277,14 @@ mod tests {
             probed(1_272, false, |probe| probe.longest(1_432).unwrap()),
             1_272
         );
+    }
+
+    #[test]
+    fn what_arrives_is_known_to_and_what_does_not_is_asked_for_again() {
+        for (longest, expected) in [(1_432, true), (1_431, false)] {
+            let found = probed(longest, false, |probe| probe.arrives(1_432).unwrap());
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]

@@ -327,6 +327,10 @@ fn avoid(plan: &Plan, probe: &Probe<'_>) -> Result<String, SetupError> {
         return Err(PathError::BlackHole { datagram, longest }.into());
     }
     socket::fragment_at(probe.socket, longest).map_err(SetupError::Options)?;
+    // Fragments may be dropped too, and Linux cuts no IPv6 datagram that fits the MTU of its route (ip6_finish_output).
+    if !probe.arrives(datagram).map_err(SetupError::Options)? {
+        return Err(PathError::NoWay { datagram, longest }.into());
+    }
     Ok(format!(
         "datagrams of {datagram} B did not arrive while short ones did: a router on the path drops them and its ICMP report is lost (black hole); the longest that arrived has {longest} B, and longer ones are sent so that they may be fragmented (DF off)"
     ))

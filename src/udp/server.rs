@@ -41,6 +41,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long sessions have to bring back their results once the server is to stop.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// A connection that has not said hello for this long makes room for another one where there is none left.
+const SLOW: Duration = Duration::from_secs(3);
+
 /// Tries to find a port that is free for both TCP and UDP, where the kernel chooses it.
 const TRIES: usize = 32;
 
@@ -342,6 +345,9 @@ impl Server {
                 Ok((stream, client)) => self.admit(stream, client),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+                        && self.make_room() => {}
                 Err(_) => {
                     self.accept_again = true;
                     return;
@@ -350,9 +356,24 @@ impl Server {
         }
     }
 
+    /// Drops the connection that has been slow to say hello for the longest time, if there is one.
+    fn make_room(&mut self) -> bool {
+        let greetings = self.connections.iter();
+        let slowest = greetings
+            .filter_map(|(token, connection)| Some((connection.greets_for()?, *token)))
+            .max_by_key(|(time, _)| *time);
+        match slowest {
+            Some((time, token)) if time > SLOW => self.connections.remove(&token).is_some(),
+            _ => false,
+        }
+    }
+
     /// Takes a connection in, or drops it when there are too many: it costs nothing to try again.
     fn admit(&mut self, stream: TcpStream, client: SocketAddr) {
-        if self.connections.len() >= self.limits.connections || self.stop.load(Ordering::Relaxed) {
+        if self.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.connections.len() >= self.limits.connections && !self.make_room() {
             return;
         }
         let token = Token(self.next_token);

@@ -53,6 +53,8 @@ struct Path {
     stop: AtomicBool,
     /// Nothing passes until then.
     silent: Mutex<Option<Instant>>,
+    /// Nothing passes back over TCP until then.
+    held: Mutex<Option<Instant>>,
     /// TCP connections that are open.
     connections: Mutex<Vec<Arc<Connection>>>,
     opened: AtomicU64,
@@ -104,6 +106,7 @@ impl Delay {
             numbers: [AtomicU64::new(0), AtomicU64::new(0)],
             stop: AtomicBool::new(false),
             silent: Mutex::new(None),
+            held: Mutex::new(None),
             connections: Mutex::default(),
             opened: AtomicU64::new(0),
             flows: Mutex::default(),
@@ -138,6 +141,16 @@ impl Delay {
         self.path.flows.lock().unwrap().clear();
     }
 
+    /// The answers of the server over TCP wait for `time` from now on, and nothing else.
+    pub(crate) fn hold_answers(&self, time: Duration) {
+        *self.path.held.lock().unwrap() = Some(Instant::now() + time);
+    }
+
+    /// Datagrams of one direction so far.
+    pub(crate) fn datagrams(&self, way: Way) -> u64 {
+        self.path.numbers[way as usize].load(Ordering::Relaxed)
+    }
+
     /// TCP connections so far.
     pub(crate) fn connections(&self) -> u64 {
         self.path.opened.load(Ordering::Relaxed)
@@ -161,10 +174,15 @@ impl Path {
 
     /// How long the path is silent yet.
     fn silence(&self) -> Duration {
-        let until = *self.silent.lock().unwrap();
-        until.map_or(Duration::ZERO, |until| {
-            until.saturating_duration_since(Instant::now())
-        })
+        left(*self.silent.lock().unwrap())
+    }
+
+    /// How long TCP carries nothing this way yet.
+    fn pause(&self, way: Way) -> Duration {
+        match way {
+            Way::There => self.silence(),
+            Way::Back => self.silence().max(left(*self.held.lock().unwrap())),
+        }
     }
 
     /// Takes TCP connections, and forwards each both ways.
@@ -211,7 +229,7 @@ impl Path {
             while let Ok((due, bytes)) = queue.recv() {
                 while let left = due
                     .saturating_duration_since(Instant::now())
-                    .max(path.silence())
+                    .max(path.pause(way))
                     && !left.is_zero()
                     && !writes.is_over()
                     && !path.is_stopped()
@@ -357,6 +375,12 @@ impl Connection {
         }
         self.is_reset.store(true, Ordering::Relaxed);
     }
+}
+
+fn left(until: Option<Instant>) -> Duration {
+    until.map_or(Duration::ZERO, |until| {
+        until.saturating_duration_since(Instant::now())
+    })
 }
 
 fn spawn(path: &Arc<Path>, run: impl FnOnce(&Arc<Path>) + Send + 'static) -> JoinHandle<()> {

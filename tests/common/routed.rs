@@ -19,6 +19,11 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 impl Routed {
     /// With a `bench serve` of both families; or a printed reason and nothing.
     pub(crate) fn start() -> Option<Self> {
+        Self::serving("")
+    }
+
+    /// As [`Self::start`], with options for the server in words.
+    pub(crate) fn serving(options: &str) -> Option<Self> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut lab = Self {
             prefix: format!("wb{}n{number}", std::process::id()),
@@ -30,6 +35,7 @@ impl Routed {
         }
         let mut serve = lab.within('s', env!("CARGO_BIN_EXE_bench"));
         serve.args(["serve", "--no-save"]);
+        serve.args(options.split_whitespace());
         let mut server = Running::new(serve);
         server.listening();
         lab.server = Some(server);
@@ -78,6 +84,11 @@ impl Routed {
         run(&format!("ip netns exec {} {words}", self.name('r')))
     }
 
+    /// Does something at the server's host.
+    pub(crate) fn server(&self, words: &str) -> Result<(), String> {
+        run(&format!("ip netns exec {} {words}", self.name('s')))
+    }
+
     /// Does something at the client.
     pub(crate) fn client(&self, words: &str) -> Result<(), String> {
         run(&format!("ip netns exec {} {words}", self.name('c')))
@@ -92,6 +103,15 @@ impl Routed {
                 self.name(host)
             ))
             .unwrap();
+        }
+    }
+
+    /// Makes the first hop narrower, both its ends.
+    #[track_caller]
+    pub(crate) fn narrow_near_client(&self, mtu: u32) {
+        for (host, device) in [('r', "r0"), ('c', "c0")] {
+            let words = format!("ip -n {} link set {device} mtu {mtu}", self.name(host));
+            run(&words).unwrap();
         }
     }
 

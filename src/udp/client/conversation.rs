@@ -73,6 +73,9 @@ pub enum Lost {
     /// The server is there and its result does not come.
     #[error("no result for {} s (--peer-timeout)", .0.as_secs_f64())]
     NoResult(Duration),
+    /// The server is there and sends no data.
+    #[error("no datagram came for {} s (--peer-timeout)", .0.as_secs_f64())]
+    NoData(Duration),
     /// Another connection was answered, and refused.
     #[error("{0}")]
     Refused(GreetingError),
@@ -97,6 +100,8 @@ pub(super) struct Conversation<'a> {
     round_trip: Duration,
     attempt: Option<Attempt>,
     attempted: Instant,
+    /// When a new connection was last seen to be made, whether it is answered or not.
+    connected: Instant,
     /// The connection that is being replaced: closing it would end the session.
     retired: Option<TcpStream>,
     alive_at: Instant,
@@ -108,7 +113,7 @@ pub(super) struct Conversation<'a> {
     datagrams: u64,
     /// The wait for the result began.
     waiting: Option<Instant>,
-    /// How much longer than the peer timeout the result may take to come.
+    /// How much longer than the peer timeout data and the result may take to come.
     slack: Duration,
     cancel: &'a Cancel,
     cancelled: bool,
@@ -161,6 +166,7 @@ impl<'a> Conversation<'a> {
                         round_trip,
                         attempt: None,
                         attempted: Instant::now(),
+                        connected: Instant::now(),
                         retired: None,
                         alive_at: Instant::now(),
                         kept_open_at: Instant::now(),
@@ -169,7 +175,7 @@ impl<'a> Conversation<'a> {
                         progress: Instant::now(),
                         datagrams: 0,
                         waiting: None,
-                        slack: Duration::ZERO,
+                        slack: hello.plan.longest_gap().saturating_mul(2) + 2 * round_trip,
                         cancel,
                         cancelled: false,
                     };
@@ -223,10 +229,9 @@ impl<'a> Conversation<'a> {
         self.survive(sent)
     }
 
-    /// From now on the result is awaited, which must get on within the peer timeout and `slack`.
-    pub(super) fn await_result(&mut self, slack: Duration) {
+    /// From now on the result is awaited.
+    pub(super) fn await_result(&mut self) {
         self.waiting = Some(Instant::now());
-        self.slack = slack;
     }
 
     /// Waits for what happens next, until a time at most.
@@ -270,7 +275,7 @@ impl<'a> Conversation<'a> {
             match self.link.next_message::<Reply>() {
                 Ok(None) => return Ok(None),
                 Ok(Some(Reply::Alive(alive))) => {
-                    if alive.datagrams != self.datagrams {
+                    if alive.datagrams > self.datagrams {
                         self.datagrams = alive.datagrams;
                         self.progress = Instant::now();
                     }
@@ -316,13 +321,31 @@ impl<'a> Conversation<'a> {
         if self.link.heard().elapsed().min(self.heard()) > patience {
             return Err(Lost::Silent(patience));
         }
+        let most = patience.saturating_add(self.slack);
+        if self.waiting.is_none() && self.receivers.is_some() && self.data_heard() > most {
+            return Err(Lost::NoData(patience));
+        }
         let progress = self.progress.elapsed().min(self.data_heard());
         if let Some(waiting) = self.waiting
-            && waiting.elapsed().min(progress) > patience.saturating_add(self.slack)
+            && waiting.elapsed().min(progress) > most
         {
             return Err(Lost::NoResult(patience));
         }
         Ok(())
+    }
+
+    /// Whether the server has sent nothing over TCP for longer than it does on a path that works.
+    pub(super) fn is_silent(&self) -> bool {
+        self.link.heard().elapsed() > self.lull()
+    }
+
+    /// Whether the server's host has not even accepted a connection meanwhile.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.is_silent() && self.connected.elapsed() > self.lull()
+    }
+
+    fn lull(&self) -> Duration {
+        2 * ALIVE + 2 * self.round_trip
     }
 
     /// How long ago the server last showed itself over UDP.
@@ -390,9 +413,10 @@ impl<'a> Conversation<'a> {
         })
     }
 
+    /// The server may have taken the session up over this connection, with its answer still on the way.
     fn give_up_attempt(&mut self) {
         if let Some(mut attempt) = self.attempt.take() {
-            attempt.link.disconnect(self.poll.registry());
+            attempt.link.reset(self.poll.registry());
         }
     }
 
@@ -428,6 +452,9 @@ impl<'a> Conversation<'a> {
         let Some(attempt) = &mut self.attempt else {
             return Ok(());
         };
+        if attempt.is_connected() {
+            self.connected = Instant::now();
+        }
         match attempt.step() {
             Ok(None) => Ok(()),
             Ok(Some(count)) => {
@@ -466,6 +493,11 @@ impl From<LinkError> for Failed {
 }
 
 impl Attempt {
+    fn is_connected(&self) -> bool {
+        let stream = self.link.stream();
+        stream.is_some_and(|stream| stream.peer_addr().is_ok())
+    }
+
     /// Moves the greeting on. When it is over: how many messages the server received.
     fn step(&mut self) -> Result<Option<u64>, Failed> {
         self.link.flush()?;

@@ -16,6 +16,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long to knock, on top of some round trips.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// How long to knock after an outage at least, on top of some round trips.
+const AFTER_OUTAGE: Duration = Duration::from_secs(1);
+
 /// Answers read from one flow before others get their turn.
 const MOST: usize = 16;
 
@@ -103,13 +106,17 @@ pub(super) fn open(
             .map_err(RunError::Start)?;
         flow.knock();
     }
-    let limit = Instant::now() + LIMIT + 3 * conversation.round_trip();
+    let mut limit = Instant::now() + LIMIT + 3 * conversation.round_trip();
     let mut knock_at = Instant::now() + PAUSE;
     loop {
         flows.iter_mut().for_each(Flow::attend);
         let Some(closed) = flows.iter().find(|flow| !flow.is_open) else {
             break;
         };
+        if conversation.is_cut_off() {
+            // It is not UDP alone that does not arrive: that is an outage, which the peer timeout ends.
+            limit = limit.max(Instant::now() + AFTER_OUTAGE + 3 * conversation.round_trip());
+        }
         if Instant::now() >= limit {
             return Err(RunError::NoUdp(closed.to));
         }

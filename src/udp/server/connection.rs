@@ -91,6 +91,11 @@ impl Connection {
         }
     }
 
+    /// For how long its client has not said hello; `None` once it has.
+    pub(super) fn greets_for(&self) -> Option<Duration> {
+        matches!(self.phase, Phase::Greeting(_)).then(|| self.since.elapsed())
+    }
+
     /// The client's address.
     pub(super) fn client_ip(&self) -> IpAddr {
         self.client.ip().to_canonical()
