@@ -226,7 +226,8 @@ fn drive<T: Tx>(
             }
             if stream.credit() > before {
                 probe = Probe {
-                    low_water: stream.credit() / 2,
+                    // At 0 a sender whose last credit is used up would never look again.
+                    low_water: (stream.credit() / 2).max(1),
                     ..Probe::default()
                 };
                 continue;
@@ -483,5 +484,86 @@ mod tests {
         let (sent, ended) = run(&mut tx, 1, stream, manner, &remote);
         ended.unwrap();
         assert_eq!((sent.packets, sent.bytes, tx.tries), (0, 0, 3));
+    }
+
+    /// Sends everything, and grants one datagram more each time that it is asked.
+    struct OneByOne {
+        slot: [u8; 64],
+        queued: u64,
+        sent: u64,
+    }
+
+    impl Tx for OneByOne {
+        fn vacant(&mut self) -> Option<&mut [u8]> {
+            (self.queued == 0).then_some(&mut self.slot)
+        }
+
+        fn queue(&mut self, _length: usize, datagrams: u64) {
+            self.queued = datagrams;
+        }
+
+        fn submit(&mut self, _refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow> {
+            self.sent += std::mem::take(&mut self.queued);
+            Ok(Flow::Open)
+        }
+
+        fn say(&mut self, _datagram: &[u8]) {}
+
+        fn unresolved(&self) -> u64 {
+            0
+        }
+
+        fn answers(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+            each(&Header::bare(Kind::Credit, 1, self.sent + 1).encode());
+            Ok(())
+        }
+
+        fn wait(&mut self, _until: Until) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn stats(&self) -> SendStats {
+            SendStats::default()
+        }
+
+        fn segments(&self) -> usize {
+            1
+        }
+
+        fn path(&self) -> Path {
+            Path {
+                mtu: None,
+                headers: 28,
+            }
+        }
+    }
+
+    #[test]
+    fn credit_for_a_single_datagram_is_followed_by_a_look_for_more() {
+        let mut tx = OneByOne {
+            slot: [0; 64],
+            queued: 0,
+            sent: 0,
+        };
+        let quota = Quota {
+            packets: Some(5),
+            last_chunk: 8,
+            time: None,
+        };
+        let stream = Stream::new(1, 8, quota, None, true, 0);
+        let manner = Manner {
+            segments: 1,
+            batch: 1,
+            window: Some(1),
+            must_segment: false,
+            spin: false,
+            spin_choice: SpinChoice::Off,
+            streams: 1,
+            shared_cpu: false,
+            credit_timeout_ns: 1_000_000_000,
+        };
+        let (sent, ended) = run(&mut tx, 1, stream, manner, &Arc::default());
+        ended.unwrap();
+        assert_eq!(sent.packets, 5);
     }
 }
