@@ -425,3 +425,6 @@ impl Message for Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

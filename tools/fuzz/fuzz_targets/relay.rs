@@ -11,7 +11,9 @@ mod world;
 
 use libfuzzer_sys::fuzz_target;
 // What `world` finds above itself.
-use wirebench::proxy::relay::{Direction, Forwarding, Relay, Side, Step, Verdict, Via};
+use wirebench::proxy::relay::{
+    Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let [kind, to_server, to_client, script @ ..] = bytes else {
