@@ -10,7 +10,7 @@ use std::time::Duration;
 use std::net::TcpStream;
 use std::process::Command;
 
-use common::{Finished, NOTICED, Results, Running, Serve, assert_accounted, bench, start};
+use common::{Finished, NOTICED, Results, Running, Serve, assert_accounted, bench, start, until};
 
 /// Runs a client with these options to its end.
 fn client(server: &Serve, results: &Results, options: &str) -> Finished {
@@ -68,6 +68,20 @@ fn a_connection_too_many_is_hung_up_on() {
         .map(|_| TcpStream::connect(server.address).unwrap())
         .collect();
     assert_refused(&server, "--mb 0.1", &[&server.address.to_string()]);
+    drop(idle);
+    server.stop();
+}
+
+#[test]
+fn connections_that_say_nothing_make_room_for_others() {
+    let server = Serve::start(&["--max-connections", "3"]);
+    let idle: Vec<TcpStream> = (0..3)
+        .map(|_| TcpStream::connect(server.address).unwrap())
+        .collect();
+    until("one of them makes room", || {
+        let finished = client(&server, &Results::new(), "--mb 0.1");
+        finished.code == Some(0)
+    });
     drop(idle);
     server.stop();
 }

@@ -97,8 +97,8 @@ fn a_path_that_swallows_long_datagrams_is_recognised(engine: Engine) {
             return println!("skipped: no ICMP report can be dropped here: {reason}");
         }
     }
-    let whole = |to: &str, way: &str| {
-        let run = lab.run(to, &format!("{} --chunk 1400 {way}", engine.0));
+    let whole = |to: &str, chunk: usize, way: &str| {
+        let run = lab.run(to, &format!("{} --chunk {chunk} {way}", engine.0));
         assert_whole(&run);
         let note = run["effective"]["path_note"].as_str().unwrap();
         assert!(note.contains("black hole"), "{note}");
@@ -109,7 +109,7 @@ fn a_path_that_swallows_long_datagrams_is_recognised(engine: Engine) {
     for (to, fits) in [(V4, "1240"), (V6, "1220")] {
         for way in [paced, &format!("{paced} --gso off"), "--mb 0.2"] {
             if to == V4 {
-                whole(to, way);
+                whole(to, 1_400, way);
                 continue;
             }
             // Linux cuts no IPv6 datagram that fits the MTU of its route.
@@ -123,10 +123,11 @@ fn a_path_that_swallows_long_datagrams_is_recognised(engine: Engine) {
         finished.failed(3, &["--df on", &format!("--chunk {fits}")]);
         assert_whole(&lab.run(to, &format!("{options} {fits}")));
     }
+    whole(V6, 4_000, paced);
     lab.narrow(1_500);
     lab.narrow_near_client(1_300);
     for way in ["--mb 0.2 --reverse", &format!("{paced} --reverse")] {
-        whole(V4, way);
+        whole(V4, 1_400, way);
         let finished = lab.finish(V6, &format!("{} --chunk 1400 {way}", engine.0));
         finished.failed(3, &["do not arrive", "--chunk 1220 or less"]);
     }

@@ -427,3 +427,6 @@ impl Message for Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,12 +34,18 @@ pub enum KeyError {
         /// Why not.
         cause: io::Error,
     },
-    /// Too few bytes, or too many.
+    /// Too many bytes.
+    #[error(
+        "the key file {} holds more than {LONGEST} bytes, expected {SHORTEST} to {LONGEST}; make one with: head -c 32 /dev/urandom | base64 > FILE",
+        .0.display()
+    )]
+    Long(PathBuf),
+    /// Too few bytes.
     #[error(
         "the key file {} holds {bytes} bytes, expected {SHORTEST} to {LONGEST}; make one with: head -c 32 /dev/urandom | base64 > FILE",
         path.display()
     )]
-    Length {
+    Short {
         /// The file.
         path: PathBuf,
         /// How many it holds, white space at the end not counted.
@@ -87,8 +93,11 @@ impl Key {
             .read_to_end(&mut bytes)
             .map_err(refused)?;
         let key = bytes.trim_ascii_end();
-        if key.len() < SHORTEST || bytes.len() as u64 > LONGEST {
-            return Err(KeyError::Length {
+        if bytes.len() as u64 > LONGEST {
+            return Err(KeyError::Long(path.to_owned()));
+        }
+        if key.len() < SHORTEST {
+            return Err(KeyError::Short {
                 path: path.to_owned(),
                 bytes: key.len(),
             });
@@ -208,6 +217,10 @@ mod tests {
             let error = Key::read(&path).unwrap_err().to_string();
             assert!(error.contains("expected 16 to 4096"), "{error}");
         }
+        // The rest of a long file is not counted.
+        std::fs::write(&path, [7; 5_000]).unwrap();
+        let error = Key::read(&path).unwrap_err().to_string();
+        assert!(error.contains("holds more than 4096 bytes"), "{error}");
         let missing = Key::read(Path::new("/nowhere")).unwrap_err().to_string();
         assert!(missing.contains("/nowhere"), "{missing}");
     }

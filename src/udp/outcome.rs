@@ -64,8 +64,10 @@ pub struct Facts<'a> {
     pub effective: Effective,
     /// How it ended.
     pub ended: Ended,
-    /// What each stream's sender says it sent.
+    /// What each stream's sender says it sent, or what it sent at least.
     pub sent: Vec<StreamSent>,
+    /// Whether the senders were lost, so that it is not known what was sent last.
+    pub senders_lost: bool,
     /// What each sender thread did; empty where the senders are elsewhere.
     pub senders: Vec<Sent>,
     /// The first send stamp, in ns of the server's clock.
@@ -154,7 +156,7 @@ impl Rows {
 /// Puts the record together.
 pub fn assemble(mut facts: Facts<'_>) -> Measured {
     let done = facts.done.clone().unwrap_or_default();
-    let streams = streams(&facts);
+    let mut streams = streams(&facts);
     let mut run = Run {
         engine: facts.plan.engine.kind.name().to_owned(),
         mode: facts.plan.mode.name().to_owned(),
@@ -172,9 +174,11 @@ pub fn assemble(mut facts: Facts<'_>) -> Measured {
         packet_rows_omitted: done.rows_omitted,
         ..Run::default()
     };
-    for stream in &streams {
+    for stream in &mut streams {
         add(&mut run, stream);
+        stream.lost.is_unknown = facts.senders_lost;
     }
+    run.lost.is_unknown = facts.senders_lost;
     if facts.done.is_none() {
         // What the receiver saw after its last row is not known, nor what it missed.
         run.lost.is_unknown = true;
@@ -421,6 +425,7 @@ mod tests {
             effective: effective(plan),
             ended: Ended::Complete,
             sent: vec![sent],
+            senders_lost: false,
             senders: Vec::new(),
             first_sent: Some(1_000),
             first_sent_at: None,

@@ -54,7 +54,8 @@ impl<O: Observer> Session<'_, O> {
         if self.plan.direction.server_sends() {
             let senders = reverse.sent();
             let mut counted = senders::counts(&senders);
-            if reverse.senders_done.is_none() {
+            let senders_lost = reverse.senders_done.is_none();
+            if senders_lost {
                 // What the server sent is not known; it was at least what the highest numbers say.
                 counted = outcome::at_least(self.plan, &reverse.received());
             }
@@ -81,6 +82,7 @@ impl<O: Observer> Session<'_, O> {
                 first_sent_at,
                 senders,
                 client_ip: Some(self.welcome.client_ip.clone()),
+                senders_lost,
                 ..self.facts(reverse, ended)
             }));
         }
@@ -96,6 +98,7 @@ impl<O: Observer> Session<'_, O> {
             effective: Effective::default(),
             ended,
             sent: Vec::new(),
+            senders_lost: false,
             senders: Vec::new(),
             first_sent: None,
             first_sent_at: None,

@@ -44,6 +44,8 @@ pub(super) fn received(
         },
         ended,
         sent,
+        // The lowest count that the numbers allow, which is all that a server's record is of.
+        senders_lost: false,
         senders: Vec::new(),
         first_sent: first.filter_map(|stream| stream.first_sent).min(),
         first_sent_at: None,
