@@ -147,7 +147,8 @@ impl Handshake {
             .unwrap_or(Next::Refuse(Ending::Left))
     }
 
-    /// The answer to [`Next::Resolve`]. Every name that the requested one is an alias of is judged as that one was.
+    /// The answer to [`Next::Resolve`]. Every name that the requested one is an alias of is judged as that one was, unless
+    /// the requested one is excepted.
     pub fn resolved(&mut self, answer: Answer, rules: &Rules) -> Next {
         let Resolved { addresses, aliases } = match answer {
             Ok(resolved) => resolved,
@@ -156,8 +157,12 @@ impl Handshake {
                 return self.refuse(&Outcome::NameUnknown, Ending::Unreachable);
             }
         };
-        for alias in aliases {
-            match rules.decide_name(&alias, self.port()) {
+        let port = self.port();
+        let name = self.name.as_ref();
+        let is_excepted =
+            !aliases.is_empty() && name.is_some_and(|name| rules.excepts_name(name, port));
+        for alias in aliases.into_iter().filter(|_| !is_excepted) {
+            match rules.decide_name(&alias, port) {
                 blocked @ Decision::Blocked(_) => {
                     self.known.decision = blocked;
                     self.known.detail = Some(match &self.name {

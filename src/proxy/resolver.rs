@@ -193,15 +193,21 @@ impl Drop for Task {
 async fn serve(mut commands: UnboundedReceiver<Command>, mut system: System, most: usize) {
     let mut lookups: Lookups<Waiter, Task> = Lookups::new(most);
     let mut tasks = JoinSet::new();
+    let mut servers = system.servers();
     loop {
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Command::Ask { name, client, waiter }) => {
+                    let current = system.servers();
+                    if !Arc::ptr_eq(&current, &servers) {
+                        servers = current;
+                        lookups.forget_answers();
+                    }
                     let start = |name: &Name| {
-                        let (servers, name) = (system.servers(), name.clone());
+                        let (servers, name) = (Arc::clone(&servers), name.clone());
                         Task(tasks.spawn(async move {
-                            let answer = servers.look_up(&name).await;
-                            (name, answer)
+                            let (answer, ttl) = servers.look_up(&name).await;
+                            (name, answer, ttl)
                         }))
                     };
                     match lookups.ask(name, client, waiter, monotonic_ns(), start) {
@@ -215,8 +221,9 @@ async fn serve(mut commands: UnboundedReceiver<Command>, mut system: System, mos
             },
             Some(done) = tasks.join_next() => {
                 // One that was given up is an error, and nobody waits for it.
-                if let Ok((name, answer)) = done {
-                    deliver(lookups.finished(&name, &answer, monotonic_ns()), &answer);
+                if let Ok((name, answer, ttl)) = done {
+                    let waiters = lookups.finished(&name, &answer, ttl, monotonic_ns());
+                    deliver(waiters, &answer);
                 }
             }
         }

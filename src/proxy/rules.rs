@@ -67,6 +67,12 @@ impl Rules {
         self.by_policy(|policy| policy.decide_name(name, port))
     }
 
+    /// Whether an exception (`--except`) has the name, so that it is allowed at every address and by every alias.
+    pub fn excepts_name(&self, name: &Name, port: u16) -> bool {
+        let policy = self.policies.current();
+        matches!(policy.decide_name(name, port), Verdict::Excepted(_))
+    }
+
     fn by_policy(&self, decide: impl Fn(&Policy) -> Verdict<'_>) -> Decision {
         match decide(&self.policies.current()) {
             Verdict::Allowed | Verdict::Excepted(_) => Decision::Allowed,

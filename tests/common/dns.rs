@@ -13,7 +13,8 @@ pub(crate) enum Said {
     Nothing,
     /// There is no such name.
     NoSuchName,
-    /// The names that the asked one is an alias of, in their order, and the addresses of the last.
+    /// The names that the asked one is an alias of, in their order, and the addresses of the last. Without addresses the
+    /// last is to be asked for next.
     Records(Vec<&'static str>, Vec<IpAddr>),
 }
 

@@ -13,6 +13,13 @@ use crate::blocklist::entry::EntryError;
 /// How many lines are looked at.
 const SAMPLE: usize = 200;
 
+/// Formats whose lines begin like nothing else does, and how.
+const MARKED: [(Format, &[&str]); 3] = [
+    (Format::Adblock, &["||", "@@||"]),
+    (Format::Dnsmasq, &["address=/", "server=/", "local=/"]),
+    (Format::Unbound, &["local-zone:", "local-data:"]),
+];
+
 /// Content in a format that is not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
@@ -97,9 +104,15 @@ pub fn detect(content: &[u8]) -> Result<Option<Format>, Foreign> {
     if 2 * best.0 >= sample.len() {
         return Ok(format);
     }
-    // Lists for browsers have many rules that are refused, whose reasons are known to that format alone.
-    if sample.iter().any(|line| line.starts_with("||")) {
-        return Ok(Some(Format::Adblock));
+    // Configurations and lists for browsers have many lines that are refused, whose reasons are known to their format alone.
+    let looks_like = |starts: &[&str]| {
+        let is = |line: &&str| starts.iter().any(|start| line.starts_with(start));
+        sample.iter().any(is)
+    };
+    for (format, starts) in MARKED {
+        if looks_like(starts) {
+            return Ok(Some(format));
+        }
     }
     foreign(content, &sample).map_or(Ok(format), Err)
 }
@@ -139,8 +152,9 @@ fn foreign(content: &[u8], sample: &[&str]) -> Option<Foreign> {
         (Foreign::Iptables, any(is_iptables)),
         (Foreign::Nftables, any(is_nftables)),
         (Foreign::Rpz, any(is_zone)),
-        (Foreign::Urls, most(|line| line.contains("://"))),
+        // A table may have a column of URLs.
         (Foreign::Csv, most(is_csv)),
+        (Foreign::Urls, most(|line| line.contains("://"))),
         (Foreign::Binary, content.contains(&0)),
     ];
     kinds.into_iter().find_map(|(kind, is)| is.then_some(kind))

@@ -245,6 +245,35 @@ fn a_bad_first_line_does_not_hide_the_format() {
 }
 
 #[test]
+fn a_file_is_known_by_the_beginning_of_its_lines_where_all_are_bad() {
+    for (content, format, piece) in [
+        (
+            "server=/ok.example/8.8.8.8\n",
+            Format::Dnsmasq,
+            "mapped to 8.8.8.8",
+        ),
+        ("server=/ads.example/#\n", Format::Dnsmasq, "mapped to #"),
+        (
+            "local-data: \"ads.example. A 192.0.2.1\"\n",
+            Format::Unbound,
+            "mapped to 192.0.2.1",
+        ),
+        (
+            "local-zone: \"ok.example\" transparent\n",
+            Format::Unbound,
+            "the zone type",
+        ),
+        (
+            "@@||ads.example^$doc\n",
+            Format::Adblock,
+            "rule for browsers",
+        ),
+    ] {
+        bad(content, format, piece);
+    }
+}
+
+#[test]
 fn nothing_is_an_empty_list_and_rubbish_is_not() {
     for empty in ["", "\n", "\r\n\r\n", "# nothing\n ; here\n", "\u{feff}"] {
         assert_eq!(read_all(empty), (None, vec![], vec![]), "{empty:?}");
@@ -503,6 +532,10 @@ fn what_is_not_supported_is_refused_by_its_name() {
         (b"[\"192.0.2.1\",\"192.0.2.2\"]", Foreign::Json),
         (
             b"# feed\n\"first_seen_utc\",\"dst_ip\",\"dst_port\"\n\"2024-01-01\",\"192.0.2.1\",\"443\"\n",
+            Foreign::Csv,
+        ),
+        (
+            b"\"id\",\"url\"\n\"1\",\"http://evil.example/a\"\n\"2\",\"http://evil.example/b\"\n",
             Foreign::Csv,
         ),
         (b"ip,count\n192.0.2.1,7\n192.0.2.2,9\n", Foreign::Csv),

@@ -600,6 +600,39 @@ fn an_allow_list_names_what_is_asked_for_and_a_blocklist_has_the_last_word() {
 }
 
 #[test]
+fn an_excepted_name_may_be_an_alias_of_a_blocked_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let [block, except] = ["block", "except"].map(|name| folder.path().join(name));
+    fs::write(&block, "*.tracker.example\n203.0.113.0/24\n").unwrap();
+    fs::write(&except, "shop.example:443\nok.tracker.example\n").unwrap();
+    let sources = Sources {
+        block: vec![block],
+        except: vec![except],
+        ..Sources::default()
+    };
+    let rules = Rules::new(Settings::default(), Policies::load(sources).unwrap());
+    for (asked, port, alias, is_blocked) in [
+        ("shop.example", 443, "a.tracker.example", false),
+        ("shop.example", 80, "a.tracker.example", true),
+        ("other.example", 443, "a.tracker.example", true),
+        // An alias that is excepted is not blocked for its name, but the address is that of another name.
+        ("other.example", 443, "ok.tracker.example", true),
+        ("ok.tracker.example", 443, "a.tracker.example", false),
+    ] {
+        let (mut handshake, _, _) = hear(&rules, &socks5(asked.as_bytes(), 3, port), 4_096);
+        let answer = Ok(Resolved {
+            addresses: vec!["203.0.113.9".parse().unwrap()],
+            aliases: vec![alias.parse().unwrap()],
+        });
+        let next = match is_blocked {
+            true => Next::Refuse(Ending::Blocked),
+            false => Next::Connect(SocketAddr::new("203.0.113.9".parse().unwrap(), port)),
+        };
+        assert_eq!(handshake.resolved(answer, &rules), next, "{asked} {alias}");
+    }
+}
+
+#[test]
 fn a_client_over_the_limit_that_says_nothing_is_told_that_the_proxy_is_busy() {
     let rules = rules("");
     let mut handshake = Handshake::new(&rules, peer().into(), Some(local().into()), true);

@@ -11,10 +11,13 @@ use super::Answer;
 use crate::host::Name;
 
 /// How long a failure is remembered, in ns.
-const MEMORY: u64 = 2_000_000_000;
+const FAILURE_MEMORY: u64 = 2_000_000_000;
 
-/// Failures that are remembered at once.
-const FAILURES: usize = 1_024;
+/// The longest time that addresses are remembered, in ns, whatever their time to live.
+const LONGEST_MEMORY: u64 = 60_000_000_000;
+
+/// Answers that are remembered at once.
+const REMEMBERED: usize = 4_096;
 
 struct Lookup<W, T> {
     /// Whose connection asked first.
@@ -29,7 +32,7 @@ struct Lookup<W, T> {
 pub(super) enum Asked<W> {
     /// The answer comes by [`Lookups::finished`].
     Waits,
-    /// The name failed a moment ago.
+    /// The answer of a lookup before is valid still.
     Remembered(W, Answer),
     /// As [`Self::Waits`]; another lookup was given up for it, and these waited for that one.
     Displaced(Vec<W>, Answer),
@@ -38,7 +41,8 @@ pub(super) enum Asked<W> {
 /// The lookups of a proxy: `W` waits for one, a `T` carries it out.
 pub(super) struct Lookups<W, T> {
     running: HashMap<Name, Lookup<W, T>>,
-    failed: HashMap<Name, (u64, String)>,
+    /// Answers, and until when each is valid.
+    remembered: HashMap<Name, (u64, Answer)>,
     most: usize,
     /// Numbers the lookups, so that two of one moment are in order.
     begun: u64,
@@ -49,7 +53,7 @@ impl<W: PartialEq, T> Lookups<W, T> {
     pub(super) fn new(most: usize) -> Self {
         Self {
             running: HashMap::new(),
-            failed: HashMap::new(),
+            remembered: HashMap::new(),
             most: most.max(1),
             begun: 0,
         }
@@ -68,10 +72,10 @@ impl<W: PartialEq, T> Lookups<W, T> {
             lookup.waiters.push(waiter);
             return Asked::Waits;
         }
-        if let Some((until, reason)) = self.failed.get(&name)
+        if let Some((until, answer)) = self.remembered.get(&name)
             && now < *until
         {
-            return Asked::Remembered(waiter, Err(reason.clone()));
+            return Asked::Remembered(waiter, answer.clone());
         }
         let displaced = match self.running.len() < self.most {
             true => None,
@@ -104,23 +108,32 @@ impl<W: PartialEq, T> Lookups<W, T> {
         }
     }
 
-    /// A lookup has an answer. These waited for it.
-    pub(super) fn finished(&mut self, name: &Name, answer: &Answer, now: u64) -> Vec<W> {
-        if let Err(reason) = answer {
-            self.remember(name, reason, now);
+    /// A lookup has an answer, which is valid for `ttl` (in ns) if it is no failure. These waited for it.
+    pub(super) fn finished(&mut self, name: &Name, answer: &Answer, ttl: u64, now: u64) -> Vec<W> {
+        let valid = match answer {
+            Ok(_) => ttl.min(LONGEST_MEMORY),
+            Err(_) => FAILURE_MEMORY,
+        };
+        if valid > 0 {
+            self.remember(name, answer, now.saturating_add(valid), now);
         }
         let lookup = self.running.remove(name);
         lookup.map(|lookup| lookup.waiters).unwrap_or_default()
     }
 
-    fn remember(&mut self, name: &Name, reason: &str, now: u64) {
-        if self.failed.len() >= FAILURES {
-            self.failed.retain(|_, (until, _)| now < *until);
+    fn remember(&mut self, name: &Name, answer: &Answer, until: u64, now: u64) {
+        if self.remembered.len() >= REMEMBERED {
+            self.remembered.retain(|_, (until, _)| now < *until);
         }
-        if self.failed.len() < FAILURES {
-            let until = now.saturating_add(MEMORY);
-            self.failed.insert(name.clone(), (until, reason.to_owned()));
+        if self.remembered.len() < REMEMBERED {
+            let remembered = (until, answer.clone());
+            self.remembered.insert(name.clone(), remembered);
         }
+    }
+
+    /// Forgets all answers, as they are of a configuration that has changed.
+    pub(super) fn forget_answers(&mut self) {
+        self.remembered.clear();
     }
 
     /// Gives up the oldest lookup of the client that has the most.
@@ -192,7 +205,7 @@ mod tests {
         assert_eq!(log.names(), ["a.test"]);
         lookups.forget(&name("a.test"), &1);
         let answer = Ok(Resolved::default());
-        assert_eq!(lookups.finished(&name("a.test"), &answer, 0), [0, 2]);
+        assert_eq!(lookups.finished(&name("a.test"), &answer, 0, 0), [0, 2]);
         assert!(log.names().is_empty());
     }
 
@@ -212,21 +225,59 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_remembered_for_a_while_and_a_success_is_not() {
+    fn a_failure_is_remembered_for_a_while() {
         let (mut lookups, log) = world(4);
         lookups.ask(name("a.test"), client(1), 0, 0, |name| log.start(name));
         let failure = Err("no".to_owned());
-        assert_eq!(lookups.finished(&name("a.test"), &failure, 10), [0]);
-        let asked = lookups.ask(name("a.test"), client(2), 1, 10 + MEMORY - 1, |name| {
-            log.start(name)
-        });
+        assert_eq!(lookups.finished(&name("a.test"), &failure, 0, 10), [0]);
+        let asked = lookups.ask(
+            name("a.test"),
+            client(2),
+            1,
+            10 + FAILURE_MEMORY - 1,
+            |name| log.start(name),
+        );
         assert!(matches!(asked, Asked::Remembered(1, Err(reason)) if reason == "no"));
-        let asked = lookups.ask(name("a.test"), client(2), 1, 10 + MEMORY, |name| {
+        let asked = lookups.ask(name("a.test"), client(2), 1, 10 + FAILURE_MEMORY, |name| {
             log.start(name)
         });
         assert!(matches!(asked, Asked::Waits));
         let success = Ok(Resolved::default());
-        assert_eq!(lookups.finished(&name("a.test"), &success, 20), [1]);
+        assert_eq!(lookups.finished(&name("a.test"), &success, 0, 20), [1]);
+    }
+
+    #[test]
+    fn addresses_are_remembered_as_long_as_they_are_valid() {
+        let second = 1_000_000_000;
+        for (ttl, valid) in [
+            (0, 0),
+            (second, second),
+            (3_600 * second, LONGEST_MEMORY),
+            (u64::MAX, LONGEST_MEMORY),
+        ] {
+            let (mut lookups, log) = world(4);
+            lookups.ask(name("a.test"), client(1), 0, 0, |name| log.start(name));
+            lookups.finished(&name("a.test"), &Ok(Resolved::default()), ttl, 10);
+            if valid > 0 {
+                let last = 10 + valid - 1;
+                let asked = lookups.ask(name("a.test"), client(2), 1, last, |name| log.start(name));
+                assert!(matches!(asked, Asked::Remembered(1, Ok(_))), "{ttl}");
+            }
+            let asked = lookups.ask(name("a.test"), client(2), 1, 10 + valid, |name| {
+                log.start(name)
+            });
+            assert!(matches!(asked, Asked::Waits), "{ttl}");
+        }
+    }
+
+    #[test]
+    fn answers_are_forgotten_with_the_configuration_that_they_are_of() {
+        let (mut lookups, log) = world(4);
+        lookups.ask(name("a.test"), client(1), 0, 0, |name| log.start(name));
+        lookups.finished(&name("a.test"), &Ok(Resolved::default()), u64::MAX, 0);
+        lookups.forget_answers();
+        let asked = lookups.ask(name("a.test"), client(1), 0, 0, |name| log.start(name));
+        assert!(matches!(asked, Asked::Waits));
     }
 
     #[test]
@@ -246,15 +297,15 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_are_remembered_are_bounded() {
+    fn answers_that_are_remembered_are_bounded() {
         let (mut lookups, log) = world(1);
-        for number in 0..2 * FAILURES {
+        for number in 0..2 * REMEMBERED {
             let dead = name(&format!("dead{number}.test"));
             lookups.ask(dead.clone(), client(1), 0, 0, |name| log.start(name));
-            lookups.finished(&dead, &Err(String::new()), 0);
+            lookups.finished(&dead, &Err(String::new()), 0, 0);
         }
-        assert_eq!(lookups.failed.len(), FAILURES);
-        lookups.finished(&name("late.test"), &Err(String::new()), MEMORY);
-        assert_eq!(lookups.failed.len(), 1);
+        assert_eq!(lookups.remembered.len(), REMEMBERED);
+        lookups.finished(&name("late.test"), &Err(String::new()), 0, FAILURE_MEMORY);
+        assert_eq!(lookups.remembered.len(), 1);
     }
 }

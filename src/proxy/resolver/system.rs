@@ -90,7 +90,7 @@ fn stamps() -> [Stamp; 2] {
     })
 }
 
-/// One state of the configuration, with what the name servers have answered (by its time to live).
+/// One state of the configuration.
 pub(super) struct Servers {
     hosts: HashMap<Name, Vec<IpAddr>>,
     /// Or why there are none.
@@ -117,31 +117,35 @@ impl Servers {
         // A name of one family in hosts(5) is no question about the other one.
         in_force.use_hosts_file = ResolveHosts::Never;
         in_force.preserve_intermediates = true;
+        // In its cache the last name of a chain of aliases keeps the aliases of whoever asked for it first, and those of
+        // others are lost. So answers are remembered as a whole, by the name that was asked for (see `Lookups`).
+        in_force.cache_size = 0;
         Self {
             hosts: read_hosts(hosts),
             dns: builder.build().map_err(|error| error.to_string()),
         }
     }
 
-    /// Everything that is known of `name`.
-    pub(super) async fn look_up(&self, name: &Name) -> Answer {
+    /// Everything that is known of `name`, and how long a success is valid, in ns: 0 where no name server said so.
+    pub(super) async fn look_up(&self, name: &Name) -> (Answer, u64) {
         if let Some(addresses) = self.known(name) {
-            return Ok(Resolved {
-                addresses: ordered(addresses),
-                aliases: Vec::new(),
-            });
+            return (found(addresses), 0);
         }
         match self.ask(name).await {
-            Ok(resolved) => Ok(Resolved {
-                addresses: ordered(resolved.addresses),
-                ..resolved
-            }),
+            Ok(records) => {
+                let ttl = u64::from(records.ttl).saturating_mul(1_000_000_000);
+                let answer = Ok(Resolved {
+                    addresses: ordered(records.addresses),
+                    aliases: records.aliases,
+                });
+                (answer, ttl)
+            }
             Err(failure) if failure.is_final && is_local(name) => {
                 let text = name.to_string();
                 let blocking = tokio::task::spawn_blocking(move || getaddrinfo(&text));
-                blocking.await.unwrap_or(Err(failure.reason))
+                (blocking.await.unwrap_or(Err(failure.reason)), 0)
             }
-            Err(failure) => Err(failure.reason),
+            Err(failure) => (Err(failure.reason), 0),
         }
     }
 
@@ -156,7 +160,7 @@ impl Servers {
     }
 
     /// Asks the name servers for both families at once.
-    async fn ask(&self, name: &Name) -> Result<Resolved, Failure> {
+    async fn ask(&self, name: &Name) -> Result<Records, Failure> {
         let of = |kind| Box::pin(self.family(name, kind));
         let (mut ipv4, mut ipv6) = (of(RecordType::A), of(RecordType::AAAA));
         let (first, other): (_, Pin<_>) = tokio::select! {
@@ -174,7 +178,7 @@ impl Servers {
         }
     }
 
-    async fn family(&self, name: &Name, kind: RecordType) -> Result<Resolved, Failure> {
+    async fn family(&self, name: &Name, kind: RecordType) -> Result<Records, Failure> {
         let dns = self.dns.as_ref().map_err(|reason| Failure {
             is_final: true,
             reason: reason.clone(),
@@ -187,26 +191,45 @@ impl Servers {
             Ok(answer) => answer,
             // The name may have addresses of the other family.
             Err(error) if error.is_no_records_found() && !error.is_nx_domain() => {
-                return Ok(Resolved::default());
+                return Ok(Records::default());
             }
             Err(error) => return Err(Failure::of(&error)),
         };
-        let mut resolved = Resolved::default();
+        let mut records = Records::default();
         for record in answer.answers() {
             match &record.data {
-                RData::A(address) => resolved.addresses.push(address.0.into()),
-                RData::AAAA(address) => resolved.addresses.push(address.0.into()),
+                RData::A(address) => records.addresses.push(address.0.into()),
+                RData::AAAA(address) => records.addresses.push(address.0.into()),
                 // What cannot be a name of ours is on no list either.
-                RData::CNAME(alias) => resolved.aliases.extend(alias.0.to_ascii().parse::<Name>()),
-                _ => {}
+                RData::CNAME(alias) => records.aliases.extend(alias.0.to_ascii().parse::<Name>()),
+                _ => continue,
             }
+            records.ttl = records.ttl.min(record.ttl);
         }
-        Ok(resolved)
+        Ok(records)
     }
 }
 
-impl Resolved {
-    /// Both together, everything once.
+/// What the name servers answered, of one family or both.
+struct Records {
+    addresses: Vec<IpAddr>,
+    aliases: Vec<Name>,
+    /// Seconds for which all of it is valid.
+    ttl: u32,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            aliases: Vec::new(),
+            ttl: u32::MAX,
+        }
+    }
+}
+
+impl Records {
+    /// Both together, every alias once.
     fn and(mut self, other: Self) -> Self {
         self.addresses.extend(other.addresses);
         for alias in other.aliases {
@@ -214,6 +237,7 @@ impl Resolved {
                 self.aliases.push(alias);
             }
         }
+        self.ttl = self.ttl.min(other.ttl);
         self
     }
 
@@ -258,8 +282,13 @@ fn getaddrinfo(name: &str) -> Answer {
     let addresses = (name, 0)
         .to_socket_addrs()
         .map_err(|error| error.to_string())?;
+    found(addresses.map(|address| address.ip()).collect())
+}
+
+/// An answer of which no alias is known.
+fn found(addresses: Vec<IpAddr>) -> Answer {
     Ok(Resolved {
-        addresses: ordered(addresses.map(|address| address.ip()).collect()),
+        addresses: ordered(addresses),
         aliases: Vec::new(),
     })
 }

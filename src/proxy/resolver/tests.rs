@@ -166,6 +166,34 @@ fn every_name_of_a_chain_of_aliases_is_known() {
     assert_eq!(found, addresses(&["192.0.2.7", "2001:db8::7"]));
 }
 
+/// Name servers may answer with one link of a chain at a time, so that names of several chains are asked for one by one.
+#[test]
+fn chains_that_share_names_do_not_share_aliases() {
+    let answer = |name: &str| match name {
+        "metrics.shop.test" => Said::Records(vec!["tracker.test"], vec![]),
+        "tracker.test" | "www.shop.test" => Said::Records(vec!["cdn.test"], vec![]),
+        "cdn.test" => Said::Records(vec![], addresses(&["192.0.2.7"])),
+        _ => Said::NoSuchName,
+    };
+    let names = [
+        ("cdn.test", &[][..]),
+        ("metrics.shop.test", &["tracker.test", "cdn.test"]),
+        ("www.shop.test", &["cdn.test"]),
+        ("tracker.test", &["cdn.test"]),
+    ];
+    // Whichever is asked for first, and once more while answers are remembered.
+    for first in 0..names.len() {
+        let mut world = World::new(answer, "", 8);
+        for number in 0..2 * names.len() {
+            let (asked, aliases) = names[(first + number) % names.len()];
+            let resolved = world.look_up(asked).unwrap();
+            let expected: Vec<Name> = aliases.iter().map(|alias| name(alias)).collect();
+            assert_eq!(resolved.aliases, expected, "{asked}, from {first}");
+            assert_eq!(resolved.addresses, addresses(&["192.0.2.7"]));
+        }
+    }
+}
+
 #[test]
 fn live_names_are_answered_beside_dead_ones_of_the_same_client_too() {
     let answer = |name: &str| match name.ends_with("dead.test") {
