@@ -1,8 +1,8 @@
 //! The client's side of a session: agrees on a run with a server, sends, receives or both, and puts both sides' figures
 //! together. Whether that server is another host's or a thread of this process makes no difference.
 //!
-//! A run is: `dial` (connect and greet), `conversation` (the event loop from then on), `opening` (a UDP flow a stream), `clock_flow` (relate the clocks), the
-//! senders and receivers at work, and `gathered` (both sides' figures).
+//! A run is: `dial` (connect and greet), `conversation` (the event loop from then on), `opening` (a UDP flow a stream),
+//! `clock_flow` (relate the clocks), the senders and receivers at work, and `gathered` (both sides' figures).
 
 mod clock_flow;
 mod conversation;

@@ -1,7 +1,7 @@
 //! The receiving process: takes control connections and runs a session for each.
 //!
 //! One event loop serves every connection and opens every stream; the data of each stream has a thread of its own. A control
-//! connection (`connection`) is a greeting, a session (`session`) and the end. Streams are opened by datagrams at the ports (`ports`).
+//! connection (`connection`) is a greeting, a `session` and the end. Streams are opened by datagrams at the `ports`.
 
 mod clock;
 mod connection;

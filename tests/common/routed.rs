@@ -157,8 +157,9 @@ impl Routed {
         self.router("nft add table inet t")?;
         self.router("nft add chain inet t f { type filter hook forward priority 0 ; }")?;
         self.router("nft flush chain inet t f")?;
+        // Data has kind 1 in byte 24 of its header, behind 8 of UDP: what the opening asks is not of the run.
         self.router(&format!(
-            "nft add rule inet t f {to} meta l4proto udp meta length > 500 numgen random mod 100 < 1 counter reject with {error}"
+            "nft add rule inet t f {to} meta l4proto udp @th,256,8 1 numgen random mod 100 < 1 counter reject with {error}"
         ))
     }
 
