@@ -173,28 +173,41 @@ fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked(engine: Engine) {
         "a_name_that_is_an_alias_of_a_blocked_one_is_blocked",
         || {
             let folder = tempfile::tempdir().unwrap();
-            let [list, log] =
-                ["list", "log"].map(|name| folder.path().join(name).display().to_string());
+            let [list, except, log] = ["list", "except", "log"]
+                .map(|name| folder.path().join(name).display().to_string());
             fs::write(&list, "tracker.test\n*.tracker.test\n").unwrap();
+            fs::write(&except, "excepted.test\n").unwrap();
             let answer = |name: &str| {
                 let chain = match name {
+                    // One link at a time.
+                    "step.shop.test" => return Said::Records(vec!["y.tracker.test"], vec![]),
+                    "y.tracker.test" => return Said::Records(vec!["end.test"], vec![]),
+                    "good.shop.test" => return Said::Records(vec!["end.test"], vec![]),
+                    "end.test" => vec![],
+                    "excepted.test" => vec!["tracker.test"],
                     "metrics.shop.test" => vec!["tracker.test"],
                     "deep.shop.test" => vec!["one.test", "x.tracker.test", "cdn.test"],
                     _ => vec!["cdn.test"],
                 };
                 Said::Records(chain, vec![ip("127.0.0.1")])
             };
-            let world = World::start(engine, &["--blocklist", &list, "--log", &log], answer);
-            for (name, code) in [
+            let options = ["--blocklist", &list, "--except", &except, "--log", &log];
+            let world = World::start(engine, &options, answer);
+            let names = [
                 ("tracker.test", 2),
                 ("metrics.shop.test", 2),
                 ("deep.shop.test", 2),
                 ("www.shop.test", 0),
-            ] {
+                ("end.test", 0),
+                ("step.shop.test", 2),
+                ("good.shop.test", 0),
+                ("excepted.test", 0),
+            ];
+            for (name, code) in names {
                 assert_eq!(world.reply(name).0, code, "{name}");
             }
             let lines = || fs::read_to_string(&log).unwrap();
-            until("each has a line", || lines().lines().count() == 4);
+            until("each has a line", || lines().lines().count() == names.len());
             let detail = "\"detail\":\"metrics.shop.test is an alias of tracker.test\"";
             assert!(lines().contains(detail), "{}", lines());
             assert!(lines().contains("list:1 (tracker.test)"), "{}", lines());

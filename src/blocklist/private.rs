@@ -32,7 +32,8 @@ pub fn network(address: IpAddr) -> Option<&'static Private> {
 }
 
 impl Private {
-    fn has(&self, address: IpAddr) -> bool {
+    /// Whether an address is in it.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
         let beyond = |width: u8| u32::from(width.saturating_sub(self.length));
         match (self.first, address) {
             (IpAddr::V4(first), IpAddr::V4(address)) => (first.to_bits() ^ address.to_bits())

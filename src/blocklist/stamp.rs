@@ -1,4 +1,4 @@
-//! What tells one state of files from another, so that a change is noticed without reading them.
+//! The states of files, so that a change is noticed without reading them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

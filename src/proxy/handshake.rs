@@ -73,8 +73,9 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// With a client that came from `peer` to `local`, which only a header for the server tells, so it may be left out without one. One too many is `crowded`: it is told so as soon as it has said in which
-    /// protocol.
+    /// The handshake of a client that connected from `peer` to `local`. Only a PROXY header for the server contains `local`,
+    /// so it may be `None` where none is sent. A client that exceeds the limit is `crowded`: it is refused as soon as its
+    /// protocol is known.
     pub fn new(rules: &Rules, peer: Peer, local: Option<Endpoint>, crowded: bool) -> Self {
         let (local, carried) = match local {
             Some(Endpoint::Unix(path)) => (None, Carried::of_unix(path.as_os_str().as_bytes())),

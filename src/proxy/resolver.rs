@@ -220,7 +220,7 @@ async fn serve(mut commands: UnboundedReceiver<Command>, mut system: System, mos
                 Some(Command::Close) | None => return,
             },
             Some(done) = tasks.join_next() => {
-                // One that was given up is an error, and nobody waits for it.
+                // An aborted lookup is an error, and has no waiters.
                 if let Ok((name, answer, ttl)) = done {
                     let waiters = lookups.finished(&name, &answer, ttl, monotonic_ns());
                     deliver(waiters, &answer);

@@ -46,7 +46,7 @@ pub(super) struct System {
     looked: u64,
 }
 
-/// What tells one state of a file from another; `None` for a file that is not there.
+/// The state of a file; `None` if the file does not exist.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 impl System {

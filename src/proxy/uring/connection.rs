@@ -138,7 +138,7 @@ impl Connection {
                             return Fate::Over(ending);
                         }
                     }
-                    // One that is received from tells by itself.
+                    // Otherwise the receive under way fails by itself.
                     (Some(Until::Broken), _) if self.life.relay.to_server.is_shut() => {
                         self.life.relay.source_failed(Direction::ToServer);
                     }

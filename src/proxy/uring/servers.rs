@@ -128,7 +128,7 @@ impl Servers {
         // The kernel is done with it.
         drop(address);
         if given_up {
-            // It may be connected by now; nobody is to wait for what it says.
+            // It may be connected by now: a reset ends that at once.
             let _ = tcp::reset_on_close(&socket);
             return None;
         }
