@@ -22,8 +22,12 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long one address may take to accept the connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long a server may take to answer a greeting, at least.
+/// How long a server may take to answer a greeting, over all connections, at least.
 const GREETING: Duration = Duration::from_secs(10);
+
+/// How long the first connection may take to bring the answer, at least; each later one has twice the time of the one
+/// before. After losses TCP sends again so late that a new connection is faster.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
 /// The first connection to one address.
 pub(super) struct Dial<'a> {
@@ -34,9 +38,32 @@ pub(super) struct Dial<'a> {
 }
 
 impl Dial<'_> {
-    /// Sets a session up, and says how long a round trip took. The welcome claims one clock only where its stamp
-    /// allows it: two hosts may have the same name for their clocks, as copies of one machine do.
+    /// Sets a session up, and says how long a round trip took.
     pub(super) fn welcome(&mut self, hello: &Hello) -> Result<(Link, Welcome, Duration), RunError> {
+        let most = self.setup.peer_timeout.min(GREETING);
+        let (mut waited, mut patience) = (Duration::ZERO, FIRST_ANSWER);
+        loop {
+            match self.attempt(hello, patience.min(most.saturating_sub(waited))) {
+                Err(RunError::Control(server, LinkError::Silent(limit))) => {
+                    waited += limit;
+                    patience *= 2;
+                    if waited >= most {
+                        return Err(RunError::Control(server, LinkError::Silent(waited)));
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Does so over one connection, whose answer may take `patience`, or longer where the connection took long. The welcome
+    /// claims one clock only where its stamp allows it: two hosts may have the same name for their clocks, as copies of one
+    /// machine do.
+    fn attempt(
+        &mut self,
+        hello: &Hello,
+        patience: Duration,
+    ) -> Result<(Link, Welcome, Duration), RunError> {
         let began_ns = monotonic_ns();
         let server = self.server;
         let unreachable = |error| RunError::Unreachable(vec![(server, error)]);
@@ -57,7 +84,7 @@ impl Dial<'_> {
             })?;
         let handshake = began.elapsed();
         link.send(&greeting.first()).map_err(lost)?;
-        let limit = setup.peer_timeout.min(GREETING.max(4 * handshake));
+        let limit = setup.peer_timeout.min(patience.max(4 * handshake));
         let asked = Instant::now();
         loop {
             if let Some(reply) = link.next_message::<Reply>().map_err(lost)? {
