@@ -23,3 +23,19 @@ pub mod stats;
 pub mod sys;
 pub mod udp;
 pub mod units;
+
+mod api;
+pub use api::{
+    CompareError, LoadError, Origin, Proxy, ProxyComparison, ProxyLoad, Record, UdpComparison,
+    UdpError, UdpMeasurement, UdpServer,
+};
+pub use blocklist::policy::Sources as BlocklistSources;
+pub use blocklist::reload::Policies;
+pub use engine::choice::Kind as EngineKind;
+pub use load::plan::Scenario;
+pub use protocol::Kind as ProxyProtocol;
+pub use proxy::options::Options as ProxyOptions;
+pub use proxy::rules::Rules as ProxyRules;
+pub use report::proxy::Run as ProxyRun;
+pub use report::record::Run as UdpRun;
+pub use udp::plan::{Amount, Direction};
