@@ -13,6 +13,7 @@
 
 pub mod blocklist;
 pub mod cli;
+pub mod doctor;
 pub mod engine;
 pub mod host;
 pub mod load;
@@ -23,3 +24,4 @@ pub mod stats;
 pub mod sys;
 pub mod udp;
 pub mod units;
+pub mod uring;

@@ -22,14 +22,14 @@ use super::plan::{Mode, Plan};
 use super::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
 use super::setup::{ReceiverSocket, SetupError};
 use super::spool::Spool;
-use crate::engine::Rx;
-use crate::engine::choice::{Kind, UringReceive};
-use crate::engine::mio::MioRx;
-use crate::engine::uring::{MultishotRx, SingleRx};
+use crate::engine::{EngineKind, UringReceive};
 use crate::report::record::Interval;
 use crate::sys::clock::WallClock;
-use crate::sys::wake::Wake;
-use crate::sys::{affinity, host, schedule, shared_port, timer};
+use crate::sys::eventfd::EventFd;
+use crate::sys::{affinity, machine, sched_policy, shared_port, timer_slack};
+use crate::udp::engine::Rx;
+use crate::udp::engine::mio::MioRx;
+use crate::udp::engine::uring::{MultishotRx, SingleRx};
 
 /// Histograms that a stream has besides the one it records into: one on its way, one coming back.
 const SPARES: usize = 2;
@@ -77,7 +77,7 @@ pub struct Receivers {
 /// A stream's receiver as seen from outside.
 struct Handle {
     remote: Arc<Remote>,
-    wake: Wake,
+    wake: EventFd,
     spares: Sender<Box<Latencies>>,
     /// The receiver's own socket, to connect it to another address.
     socket: UdpSocket,
@@ -178,7 +178,7 @@ impl Receivers {
             sender,
             events,
             epoch: Arc::new(AtomicU64::new(UNKNOWN)),
-            buffer_errors: host::udp_receive_buffer_errors(),
+            buffer_errors: machine::udp_receive_buffer_errors(),
             wall: WallClock::now(),
             rows: Rows::default(),
             stopped: false,
@@ -218,7 +218,7 @@ impl Receivers {
             let _ = give.send(Box::default());
         }
         let remote = Arc::new(Remote::new());
-        let wake = Wake::new()?;
+        let wake = EventFd::new()?;
         let rows = self.settings.packet_rows / self.handles.len().max(1) as u64;
         let paced = matches!(plan.mode, Mode::Paced(_));
         let cpu = placement::of(&self.facts.cpus, stream);
@@ -255,18 +255,18 @@ impl Receivers {
                 }
                 if end.shared_cpu && job.window.is_some() {
                     // The sender shall fill its window in one turn; credit bounds what piles up meanwhile.
-                    let _ = schedule::do_not_preempt_others();
+                    let _ = sched_policy::set_batch();
                 }
                 // A sleep shall end when it was meant to.
-                let _ = timer::tighten_timer_slack();
+                let _ = timer_slack::tighten();
                 let ReceiverSocket { socket, layout, .. } = end;
                 let (uring, wake) = (&choice.uring, &thread_wake);
                 match (choice.kind, uring.receive) {
-                    (Kind::Mio, _) => line.receive(MioRx::new(socket, layout, wake), job),
-                    (Kind::Uring, UringReceive::Multishot) => {
+                    (EngineKind::Mio, _) => line.receive(MioRx::new(socket, layout, wake), job),
+                    (EngineKind::Uring, UringReceive::Multishot) => {
                         line.receive(MultishotRx::new(socket, layout, uring, wake), job);
                     }
-                    (Kind::Uring, UringReceive::Single) => {
+                    (EngineKind::Uring, UringReceive::Single) => {
                         line.receive(SingleRx::new(socket, layout, uring, wake), job);
                     }
                 }
@@ -452,7 +452,7 @@ impl Receivers {
 
     /// What there is to report, once every receiver has ended.
     pub fn into_outcome(mut self) -> Outcome {
-        let buffer_errors = host::udp_receive_buffer_errors().zip(self.buffer_errors);
+        let buffer_errors = machine::udp_receive_buffer_errors().zip(self.buffer_errors);
         let nothing = Intervals::new(self.settings.plan.interval, 0);
         let ended = self.handles.iter_mut().enumerate();
         Outcome {

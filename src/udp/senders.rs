@@ -17,12 +17,12 @@ use super::receivers::Notify;
 use super::sender::{self, Manner, Remote, Sent};
 use super::setup::{SenderSocket, SetupError};
 use super::stream::Stream;
-use crate::engine::Tx;
-use crate::engine::choice::{Kind, ZeroCopy};
-use crate::engine::mio::{Copying, MioTx, Pages, Pinned};
-use crate::engine::uring::UringTx;
-use crate::sys::wake::Wake;
-use crate::sys::{affinity, schedule, socket, timer};
+use crate::engine::{EngineKind, ZeroCopy};
+use crate::sys::eventfd::EventFd;
+use crate::sys::{affinity, sched_policy, socket, timer_slack};
+use crate::udp::engine::Tx;
+use crate::udp::engine::mio::{CopySend, MioTx, SpliceSend, ZeroCopySend};
+use crate::udp::engine::uring::UringTx;
 
 /// What the message is made of: not all zero, and of no length that a chunk would be.
 const FILL: &[u8; 61] = b"wirebench measures what a datagram costs, sends and arrives. ";
@@ -80,7 +80,7 @@ struct Thread {
     /// The time that the schedule starts at, in ns.
     start: Sender<u64>,
     remote: Arc<Remote>,
-    wake: Wake,
+    wake: EventFd,
 }
 
 impl Senders {
@@ -115,7 +115,7 @@ impl Senders {
         let number = self.threads.len();
         let (start, inbox) = mpsc::channel();
         let remote = Arc::new(Remote::new(self.settings.offset.clone()));
-        let wake = Wake::new()?;
+        let wake = EventFd::new()?;
         let task = Task {
             settings: self.settings.clone(),
             token,
@@ -195,7 +195,7 @@ struct Task {
     number: usize,
     shared_cpu: bool,
     remote: Arc<Remote>,
-    wake: Wake,
+    wake: EventFd,
     start: Receiver<u64>,
     events: Sender<Event>,
 }
@@ -265,22 +265,22 @@ impl Task {
         } = end;
         let choice = self.settings.plan.engine;
         match (choice.kind, choice.zerocopy) {
-            (Kind::Mio, ZeroCopy::Off) => {
-                let by = Copying::new(layout.messages);
+            (EngineKind::Mio, ZeroCopy::Off) => {
+                let by = CopySend::new(layout.messages);
                 let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
                 self.send(tx, manner, effective, sent)
             }
-            (Kind::Mio, ZeroCopy::Splice) => {
-                let by = Pages::new(layout.bytes, layout.messages)?;
+            (EngineKind::Mio, ZeroCopy::Splice) => {
+                let by = SpliceSend::new(layout.bytes, layout.messages)?;
                 let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
                 self.send(tx, manner, effective, sent)
             }
-            (Kind::Mio, ZeroCopy::Msg) => {
-                let by = Pinned::new(manner.batch as usize, layout.messages);
+            (EngineKind::Mio, ZeroCopy::Msg) => {
+                let by = ZeroCopySend::new(manner.batch as usize, layout.messages);
                 let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
                 self.send(tx, manner, effective, sent)
             }
-            (Kind::Uring, _) => {
+            (EngineKind::Uring, _) => {
                 let tx = UringTx::new(socket, layout, &choice, FILL, &self.wake)?;
                 self.send(tx, manner, effective, sent)
             }
@@ -295,12 +295,12 @@ impl Task {
         sent: &mut Sent,
     ) -> io::Result<()> {
         // Sleeps that end late are counted as lateness; the default slack would add 50 us to each.
-        let _ = timer::tighten_timer_slack();
+        let _ = timer_slack::tighten();
         let plan = &self.settings.plan;
         let lossless = plan.mode == Mode::Lossless;
         if lossless && manner.shared_cpu {
             // The receiver shall finish what it is at when it grants credit.
-            let _ = schedule::do_not_preempt_others();
+            let _ = sched_policy::set_batch();
         }
         self.report(Event::Ready(effective.clone()));
         // A session that ends before drops its end of the channel, which ends this thread too.
