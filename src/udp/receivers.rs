@@ -15,21 +15,20 @@ use intervals::{Intervals, Spare};
 
 use super::account::{Latencies, Tally};
 use super::control::{Finish, ReceiverFacts};
-use super::header::{Header, Kind as DatagramKind};
+use super::header::{Header, Kind};
 use super::outcome::Rows;
 use super::placement::{self, Cpus};
 use super::plan::{Mode, Plan};
 use super::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
 use super::setup::{ReceiverSocket, SetupError};
 use super::spool::Spool;
-use crate::engine::{EngineKind, UringReceive};
+use crate::engine::EngineChoice;
 use crate::report::record::Interval;
 use crate::sys::clock::WallClock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::{affinity, machine, sched_policy, shared_port, timer_slack};
 use crate::udp::engine::Rx;
-use crate::udp::engine::mio::MioRx;
-use crate::udp::engine::uring::{MultishotRx, SingleRx};
+use crate::udp::engine::open::{RxEndpoint, WithRx, open_rx};
 
 /// Histograms that a stream has besides the one it records into: one on its way, one coming back.
 const SPARES: usize = 2;
@@ -260,16 +259,12 @@ impl Receivers {
                 // A sleep shall end when it was meant to.
                 let _ = timer_slack::tighten();
                 let ReceiverSocket { socket, layout, .. } = end;
-                let (uring, wake) = (&choice.uring, &thread_wake);
-                match (choice.kind, uring.receive) {
-                    (EngineKind::Mio, _) => line.receive(MioRx::new(socket, layout, wake), job),
-                    (EngineKind::Uring, UringReceive::Multishot) => {
-                        line.receive(MultishotRx::new(socket, layout, uring, wake), job);
-                    }
-                    (EngineKind::Uring, UringReceive::Single) => {
-                        line.receive(SingleRx::new(socket, layout, uring, wake), job);
-                    }
-                }
+                let endpoint = RxEndpoint {
+                    socket,
+                    layout,
+                    wake: &thread_wake,
+                };
+                line.receive(&choice, endpoint, job);
             })?;
         if let Some(place) = self.handles.get_mut(stream) {
             *place = Some(Handle {
@@ -301,7 +296,7 @@ impl Receivers {
     pub fn keep_open(&self) {
         for handle in self.handles.iter().flatten() {
             if handle.done.is_none() {
-                let probe = Header::bare(DatagramKind::Probe, handle.token, 0).encode();
+                let probe = Header::bare(Kind::Probe, handle.token, 0).encode();
                 // The next one comes soon.
                 let _ = handle.socket.send(&probe);
             }
@@ -486,18 +481,29 @@ struct Line {
 }
 
 impl Line {
-    /// Does the receiver's job with the engine made for it.
-    fn receive<R: Rx>(&self, rx: io::Result<R>, job: Job) {
-        match rx {
-            Ok(rx) => receiver::run(rx, job, &self.events, || (self.notify)()),
-            Err(error) => {
-                let failed = Received {
-                    error: Some(error),
-                    ..Received::none(job.stream)
-                };
-                let _ = self.events.send(Event::Done(Box::new(failed)));
-                (self.notify)();
-            }
+    /// Opens the engine and runs the receiver on it.
+    fn receive(&self, choice: &EngineChoice, endpoint: RxEndpoint<'_>, job: Job) {
+        let stream = job.stream;
+        if let Err(error) = open_rx(choice, endpoint, Receiving { line: self, job }) {
+            let failed = Received {
+                error: Some(error),
+                ..Received::none(stream)
+            };
+            let _ = self.events.send(Event::Done(Box::new(failed)));
+            (self.notify)();
         }
+    }
+}
+
+/// A job with the place that its events go to.
+struct Receiving<'a> {
+    line: &'a Line,
+    job: Job,
+}
+
+impl WithRx for Receiving<'_> {
+    fn run(self, rx: impl Rx) {
+        let Line { events, notify } = self.line;
+        receiver::run(rx, self.job, events, || notify());
     }
 }

@@ -17,12 +17,10 @@ use super::receivers::Notify;
 use super::sender::{self, Manner, Remote, Sent};
 use super::setup::{SenderSocket, SetupError};
 use super::stream::Stream;
-use crate::engine::{EngineKind, ZeroCopy};
 use crate::sys::eventfd::EventFd;
 use crate::sys::{affinity, sched_policy, socket, timer_slack};
 use crate::udp::engine::Tx;
-use crate::udp::engine::mio::{CopySend, MioTx, SpliceSend, ZeroCopySend};
-use crate::udp::engine::uring::UringTx;
+use crate::udp::engine::open::{TxEndpoint, WithTx, open_tx};
 
 /// What the message is made of: not all zero, and of no length that a chunk would be.
 const FILL: &[u8; 61] = b"wirebench measures what a datagram costs, sends and arrives. ";
@@ -263,28 +261,20 @@ impl Task {
             manner,
             ..
         } = end;
-        let choice = self.settings.plan.engine;
-        match (choice.kind, choice.zerocopy) {
-            (EngineKind::Mio, ZeroCopy::Off) => {
-                let by = CopySend::new(layout.messages);
-                let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
-                self.send(tx, manner, effective, sent)
-            }
-            (EngineKind::Mio, ZeroCopy::Splice) => {
-                let by = SpliceSend::new(layout.bytes, layout.messages)?;
-                let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
-                self.send(tx, manner, effective, sent)
-            }
-            (EngineKind::Mio, ZeroCopy::Msg) => {
-                let by = ZeroCopySend::new(manner.batch as usize, layout.messages);
-                let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
-                self.send(tx, manner, effective, sent)
-            }
-            (EngineKind::Uring, _) => {
-                let tx = UringTx::new(socket, layout, &choice, FILL, &self.wake)?;
-                self.send(tx, manner, effective, sent)
-            }
-        }
+        let endpoint = TxEndpoint {
+            socket,
+            layout,
+            batch: manner.batch as usize,
+            fill: FILL,
+            wake: &self.wake,
+        };
+        let sending = Sending {
+            task: self,
+            manner,
+            effective,
+            sent,
+        };
+        open_tx(&self.settings.plan.engine, endpoint, sending)
     }
 
     fn send<T: Tx>(
@@ -316,6 +306,20 @@ impl Task {
         sent.effective = effective;
         self.report(Event::Sent(ended));
         Ok(())
+    }
+}
+
+/// A task with what it needs once its engine is open.
+struct Sending<'a> {
+    task: &'a Task,
+    manner: Manner,
+    effective: SenderEffective,
+    sent: &'a mut Sent,
+}
+
+impl WithTx for Sending<'_> {
+    fn run(self, tx: impl Tx) -> io::Result<()> {
+        self.task.send(tx, self.manner, self.effective, self.sent)
     }
 }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::control::SenderEffective;
 use super::credit::{Grantor, MOST_WINDOW};
 use super::engine::zerocopy::Unavailable;
-use super::engine::{Layout, Path, offload};
+use super::engine::{self, Layout, Path, offload};
 use super::header::{Header, Kind};
 use super::path::{PathError, TooLong};
 use super::plan::{Df, Mode, Offload, Plan};
@@ -18,7 +18,6 @@ use super::spin::SpinChoice;
 use crate::engine::{EngineKind, ZeroCopy};
 use crate::sys::socket::{self, Buffers};
 use crate::sys::zerocopy;
-use crate::uring;
 
 /// Asked for where nothing is said, in bytes: room for the largest window, and what the usual `rmem_max` allows at most.
 pub const DEFAULT_BUFFER: usize = 4 << 20;
@@ -83,10 +82,10 @@ pub enum SetupError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// The engine.
-    #[error("cannot do --engine uring: {0}")]
-    NoUring(#[from] uring::Unavailable),
+    #[error(transparent)]
+    NoEngine(#[from] engine::open::Unavailable),
     /// Of the sender.
-    #[error("cannot do --zerocopy: {0}")]
+    #[error("cannot use --zerocopy: {0}")]
     NoZeroCopy(#[from] Unavailable),
 }
 
@@ -95,10 +94,7 @@ pub enum SetupError {
 /// # Errors
 /// [`SetupError`]: what was asked for and is missing, with the reason and the way out.
 pub fn can_receive(plan: &Plan) -> Result<(), SetupError> {
-    match plan.engine.kind {
-        EngineKind::Mio => Ok(()),
-        EngineKind::Uring => Ok(uring::available(&plan.engine.uring)?),
-    }
+    Ok(engine::open::available(&plan.engine)?)
 }
 
 /// Whether this host can send as `plan` says, found out before anything is started.
@@ -107,7 +103,7 @@ pub fn can_receive(plan: &Plan) -> Result<(), SetupError> {
 /// As [`can_receive`].
 pub fn can_send(plan: &Plan) -> Result<(), SetupError> {
     can_receive(plan)?;
-    Ok(super::engine::zerocopy::available(&plan.engine)?)
+    Ok(engine::zerocopy::available(&plan.engine)?)
 }
 
 /// A receiver's socket, ready, with what it was granted.

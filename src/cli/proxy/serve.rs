@@ -146,7 +146,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
     };
     if options.engine == EngineKind::Uring {
         uring::available(&UringSettings::default())
-            .map_err(|reason| Failure::Undone(format!("cannot do --engine uring: {reason}")))?;
+            .map_err(|reason| Failure::Undone(format!("cannot use --engine uring: {reason}")))?;
     }
     Ok(options)
 }

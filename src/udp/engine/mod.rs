@@ -7,6 +7,7 @@
 mod errors;
 pub mod mio;
 pub mod offload;
+pub mod open;
 pub mod stats;
 pub mod uring;
 pub mod zerocopy;

@@ -9,12 +9,12 @@ use mio::{Events, Interest, Poll};
 
 use super::{SOCKET, WAKE, poll, receive_batch};
 use crate::sys::cmsg::Message;
-use crate::sys::eventfd::EventFd;
 use crate::sys::mmsg::ReceiveBatch;
 use crate::sys::{error_queue, socket};
+use crate::udp::engine::Rx;
 use crate::udp::engine::errors::PendingErrors;
+use crate::udp::engine::open::RxEndpoint;
 use crate::udp::engine::stats::ReceiveStats;
-use crate::udp::engine::{Layout, Rx};
 
 /// Most tries of a control send while ICMP errors are pending.
 const CONTROL_TRIES: u32 = 4;
@@ -30,11 +30,16 @@ pub struct MioRx {
 }
 
 impl MioRx {
-    /// Messages longer than `layout` allows are truncated and counted.
+    /// Opens a receiver.
     ///
     /// # Errors
     /// Out of file descriptors or memory.
-    pub fn new(socket: UdpSocket, layout: Layout, wake: &EventFd) -> io::Result<Self> {
+    pub fn new(endpoint: RxEndpoint<'_>) -> io::Result<Self> {
+        let RxEndpoint {
+            socket,
+            layout,
+            wake,
+        } = endpoint;
         let poll = Poll::new()?;
         // If the option is refused, ICMP errors are skipped without being counted.
         let _ = error_queue::enable(&socket);

@@ -9,15 +9,15 @@ use mio::{Events, Interest, Poll};
 
 use super::{SOCKET, TIMER, WAKE, poll, receive_batch};
 use crate::sys::error_queue;
-use crate::sys::eventfd::EventFd;
 use crate::sys::mmap::{Mmap, PAGE, Pages};
 use crate::sys::mmsg::ReceiveBatch;
 use crate::sys::timerfd::TimerFd;
 use crate::sys::zerocopy::Done;
 use crate::udp::engine::errors::{PendingErrors, Refusal, is_segmentation_errno};
 use crate::udp::engine::offload;
+use crate::udp::engine::open::TxEndpoint;
 use crate::udp::engine::stats::{SendStats, ZeroCopyStats};
-use crate::udp::engine::{Layout, Path, Submit, Tx, Until};
+use crate::udp::engine::{Path, Submit, Tx, Until};
 
 /// Control datagrams have 32 bytes. A longer datagram is truncated and thereby recognised as foreign.
 const CONTROL_BYTES: usize = 64;
@@ -119,17 +119,18 @@ struct Slot {
 const CONTROL_TRIES: u32 = 4;
 
 impl<H: SendMethod> MioTx<H> {
-    /// Allocates `layout.messages` slots and fills them with repetitions of `fill`.
+    /// Opens a sender and fills its slots.
     ///
     /// # Errors
     /// Out of file descriptors or memory.
-    pub fn new(
-        socket: UdpSocket,
-        layout: Layout,
-        method: H,
-        fill: &[u8],
-        wake: &EventFd,
-    ) -> io::Result<Self> {
+    pub fn new(endpoint: TxEndpoint<'_>, method: H) -> io::Result<Self> {
+        let TxEndpoint {
+            socket,
+            layout,
+            fill,
+            wake,
+            ..
+        } = endpoint;
         let poll = Poll::new()?;
         let timer = TimerFd::new()?;
         // If the option is refused, ICMP errors are skipped without being counted.

@@ -3,14 +3,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
 use std::ptr;
 
 use io_uring::opcode;
 
+use super::port::Port;
 use super::tag;
 use crate::sys::mmap::Mmap;
-use crate::udp::engine::errors::PendingErrors;
 use crate::uring::ring::{Ring, SOCKET};
 
 /// Most control sends in flight. They usually complete on submission, so this covers one batch.
@@ -99,12 +98,11 @@ impl ControlSends {
         ring: &mut Ring,
         number: usize,
         errno: Option<i32>,
-        socket: BorrowedFd<'_>,
-        errors: &mut PendingErrors,
+        port: &mut Port,
     ) {
         if let Some(errno) = errno
             && self.may_retry(number)
-            && errors.explain(socket, errno, |_| ())
+            && port.is_explained(errno)
         {
             return self.submit(ring, number);
         }

@@ -8,7 +8,9 @@
 
 mod control_sends;
 mod multishot;
+mod port;
 mod single;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod tx;

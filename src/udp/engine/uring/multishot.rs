@@ -5,21 +5,21 @@
 
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 use io_uring::opcode;
 
 use super::control_sends::ControlSends;
+use super::port::{Port, check_socket};
 use super::tag;
 use crate::engine::UringSettings;
 use crate::sys::cmsg::Message;
-use crate::sys::eventfd::EventFd;
 use crate::sys::mmap::Mmap;
-use crate::sys::{error_queue, socket};
-use crate::udp::engine::errors::PendingErrors;
+use crate::sys::socket;
+use crate::udp::engine::Rx;
+use crate::udp::engine::open::RxEndpoint;
 use crate::udp::engine::stats::ReceiveStats;
-use crate::udp::engine::{Layout, Rx};
 use crate::uring::buffers::{BufferRing, GROUP};
 use crate::uring::ring::{Completion, Leak, Ring, RingWithMemory, SOCKET};
 
@@ -37,11 +37,9 @@ const MIN_BUFFERS: usize = 4;
 /// A receiver on a bound socket.
 pub struct MultishotRx {
     uring: RingWithMemory<Memory>,
-    socket: UdpSocket,
-    _wake: EventFd,
+    port: Port,
     batch: usize,
     armed: bool,
-    errors: PendingErrors,
     stats: ReceiveStats,
 }
 
@@ -53,21 +51,15 @@ struct Memory {
 }
 
 impl MultishotRx {
-    /// Messages longer than `layout` allows are truncated and counted.
+    /// Opens a receiver.
     ///
     /// # Errors
     /// As io_uring_setup(2) and io_uring_register(2); out of file descriptors or memory.
-    pub fn new(
-        socket: UdpSocket,
-        layout: Layout,
-        settings: &UringSettings,
-        wake: &EventFd,
-    ) -> io::Result<Self> {
+    pub fn new(endpoint: RxEndpoint<'_>, settings: &UringSettings) -> io::Result<Self> {
+        let layout = endpoint.layout;
+        let port = Port::new(endpoint.socket, endpoint.wake);
         let count = layout.messages.max(MIN_BUFFERS);
-        // If the option is refused, ICMP errors are skipped without being counted.
-        let _ = error_queue::enable(&socket);
-        let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
-        let ring = Ring::new(settings, 64, 2 * count as u32 + 64, &files)?;
+        let ring = Ring::new(settings, 64, 2 * count as u32 + 64, &port.files())?;
         let stride = (BEFORE + layout.bytes).next_multiple_of(64);
         let buffers = BufferRing::new(&ring, count, stride)?;
         let shape = Mmap::new(size_of::<libc::msghdr>())?;
@@ -85,11 +77,9 @@ impl MultishotRx {
         };
         Ok(Self {
             uring: RingWithMemory::new(ring, memory),
-            socket,
-            _wake: wake.clone(),
+            port,
             batch: layout.messages,
             armed: false,
-            errors: PendingErrors::default(),
             stats: ReceiveStats::default(),
         })
     }
@@ -125,7 +115,7 @@ impl MultishotRx {
                     check_socket(errno)?;
                     // ENOBUFS means no free buffer, not a socket error.
                     if errno != libc::ENOBUFS {
-                        self.errors.collect(self.socket.as_fd(), |_| ());
+                        self.port.collect_errors();
                     }
                 } else if let Some(buffer) = completion.buffer() {
                     let length = completion.result as usize;
@@ -139,14 +129,12 @@ impl MultishotRx {
                 }
             }
             (tag::CONTROL, number) => {
-                let (socket, errors) = (self.socket.as_fd(), &mut self.errors);
-                let control_sends = &mut self.uring.memory.control_sends;
-                control_sends.sent(
+                let sends = &mut self.uring.memory.control_sends;
+                sends.sent(
                     &mut self.uring.ring,
                     number,
                     completion.errno(),
-                    socket,
-                    errors,
+                    &mut self.port,
                 );
             }
             _ => {}
@@ -193,17 +181,11 @@ impl Rx for MultishotRx {
     }
 
     fn drops(&self) -> u64 {
-        socket::drops(self.socket.as_fd()).map_or(0, u64::from)
+        socket::drops(self.port.socket.as_fd()).map_or(0, u64::from)
     }
 
     fn stats(&self) -> ReceiveStats {
-        let ring = self.uring.ring.stats();
-        ReceiveStats {
-            syscalls: ring.enters,
-            icmp: self.errors.icmp,
-            ring: Some(ring),
-            ..self.stats
-        }
+        self.port.receive_stats(self.stats, &self.uring.ring)
     }
 }
 
@@ -242,14 +224,4 @@ fn message(filled: &[u8]) -> Option<Message<'_>> {
     let control = filled.get(after_name..after_name + control.min(CONTROL_BYTES))?;
     let payload = filled.get(BEFORE..)?;
     Some(Message::new(payload, name, control, flags as libc::c_int))
-}
-
-/// Fails if the socket is unusable. Other errors concern earlier sends and are ignored.
-pub(super) fn check_socket(errno: i32) -> io::Result<()> {
-    match errno {
-        libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::ENOMEM | libc::EINVAL => {
-            Err(io::Error::from_raw_os_error(errno))
-        }
-        _ => Ok(()),
-    }
 }

@@ -5,20 +5,19 @@
 
 use std::io;
 use std::mem;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 use io_uring::opcode;
 
 use super::control_sends::ControlSends;
-use super::multishot::check_socket;
+use super::port::{Port, check_socket};
 use super::tag;
 use crate::engine::UringSettings;
 use crate::sys::cmsg::{CONTROL_BYTES, Message, NAME_BYTES};
-use crate::sys::eventfd::EventFd;
 use crate::sys::mmap::Mmap;
-use crate::sys::{error_queue, socket};
-use crate::udp::engine::errors::PendingErrors;
+use crate::sys::socket;
+use crate::udp::engine::open::RxEndpoint;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::engine::{Layout, Rx};
 use crate::uring::ring::{Leak, Ring, RingWithMemory, SOCKET};
@@ -26,13 +25,11 @@ use crate::uring::ring::{Leak, Ring, RingWithMemory, SOCKET};
 /// A receiver on a bound socket.
 pub struct SingleRx {
     uring: RingWithMemory<Memory>,
-    socket: UdpSocket,
-    _wake: EventFd,
+    port: Port,
     /// Requests of the next batch: twice the number of messages of the last, since a request without a message is
     /// wasted.
     depth: usize,
     socket_armed: bool,
-    errors: PendingErrors,
     stats: ReceiveStats,
 }
 
@@ -77,21 +74,15 @@ impl Memory {
 }
 
 impl SingleRx {
-    /// Messages longer than `layout` allows are truncated and counted.
+    /// Opens a receiver.
     ///
     /// # Errors
     /// As io_uring_setup(2) and io_uring_register(2); out of file descriptors or memory.
-    pub fn new(
-        socket: UdpSocket,
-        layout: Layout,
-        settings: &UringSettings,
-        wake: &EventFd,
-    ) -> io::Result<Self> {
-        // If the option is refused, ICMP errors are skipped without being counted.
-        let _ = error_queue::enable(&socket);
-        let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
+    pub fn new(endpoint: RxEndpoint<'_>, settings: &UringSettings) -> io::Result<Self> {
+        let layout = endpoint.layout;
+        let port = Port::new(endpoint.socket, endpoint.wake);
         let requests = layout.messages as u32 + 64;
-        let ring = Ring::new(settings, requests, 2 * requests, &files)?;
+        let ring = Ring::new(settings, requests, 2 * requests, &port.files())?;
         let memory = Memory {
             layout,
             places: Mmap::new(layout.messages * size_of::<Place>())?,
@@ -100,11 +91,9 @@ impl SingleRx {
         };
         Ok(Self {
             uring: RingWithMemory::new(ring, memory),
-            socket,
-            _wake: wake.clone(),
+            port,
             depth: 1,
             socket_armed: false,
-            errors: PendingErrors::default(),
             stats: ReceiveStats::default(),
         })
     }
@@ -171,19 +160,17 @@ impl Rx for SingleRx {
                         Some(libc::EAGAIN) => {}
                         Some(errno) => {
                             failed = check_socket(errno).err().or(failed);
-                            self.errors.collect(self.socket.as_fd(), |_| ());
+                            self.port.collect_errors();
                         }
                     }
                 }
                 (tag::CONTROL, number) => {
-                    let (socket, errors) = (self.socket.as_fd(), &mut self.errors);
-                    let control_sends = &mut self.uring.memory.control_sends;
-                    control_sends.sent(
+                    let sends = &mut self.uring.memory.control_sends;
+                    sends.sent(
                         &mut self.uring.ring,
                         number,
                         completion.errno(),
-                        socket,
-                        errors,
+                        &mut self.port,
                     );
                 }
                 _ => self.socket_armed = false,
@@ -220,17 +207,11 @@ impl Rx for SingleRx {
     }
 
     fn drops(&self) -> u64 {
-        socket::drops(self.socket.as_fd()).map_or(0, u64::from)
+        socket::drops(self.port.socket.as_fd()).map_or(0, u64::from)
     }
 
     fn stats(&self) -> ReceiveStats {
-        let ring = self.uring.ring.stats();
-        ReceiveStats {
-            syscalls: ring.enters,
-            icmp: self.errors.icmp,
-            ring: Some(ring),
-            ..self.stats
-        }
+        self.port.receive_stats(self.stats, &self.uring.ring)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::engine::{EngineChoice, EngineKind, UringSettings, ZeroCopy};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket;
+use crate::udp::engine::open::{RxEndpoint, TxEndpoint};
 use crate::udp::engine::{Layout, Rx, Submit, Tx, Until};
 
 const LAYOUT: Layout = Layout {
@@ -28,6 +29,29 @@ fn pair() -> (UdpSocket, UdpSocket) {
     sender.connect(receiver.local_addr().unwrap()).unwrap();
     receiver.connect(sender.local_addr().unwrap()).unwrap();
     (sender, receiver)
+}
+
+fn rx_endpoint(socket: UdpSocket, wake: &EventFd) -> RxEndpoint<'_> {
+    RxEndpoint {
+        socket,
+        layout: LAYOUT,
+        wake,
+    }
+}
+
+fn tx_endpoint<'a>(
+    socket: UdpSocket,
+    layout: Layout,
+    fill: &'a [u8],
+    wake: &'a EventFd,
+) -> TxEndpoint<'a> {
+    TxEndpoint {
+        socket,
+        layout,
+        batch: layout.messages,
+        fill,
+        wake,
+    }
 }
 
 /// The engine; `None` if this kernel lacks it.
@@ -74,7 +98,8 @@ fn dropped_multishot_receiver_consumes_nothing_and_writes_no_buffer() {
     let (sender, receiver) = pair();
     let (wake, settings) = (EventFd::new().unwrap(), UringSettings::default());
     let ours = receiver.try_clone().unwrap();
-    let Some(mut rx) = unless_unavailable(MultishotRx::new(receiver, LAYOUT, &settings, &wake))
+    let Some(mut rx) =
+        unless_unavailable(MultishotRx::new(rx_endpoint(receiver, &wake), &settings))
     else {
         return;
     };
@@ -93,7 +118,8 @@ fn dropped_single_receiver_consumes_nothing() {
     let (sender, receiver) = pair();
     let (wake, settings) = (EventFd::new().unwrap(), UringSettings::default());
     let ours = receiver.try_clone().unwrap();
-    let Some(mut rx) = unless_unavailable(SingleRx::new(receiver, LAYOUT, &settings, &wake)) else {
+    let Some(mut rx) = unless_unavailable(SingleRx::new(rx_endpoint(receiver, &wake), &settings))
+    else {
         return;
     };
     run_halfway(&mut rx, &sender);
@@ -142,8 +168,10 @@ fn sends_waiting_for_room_are_cancelled_on_drop() {
         zerocopy: ZeroCopy::Off,
         uring: UringSettings::default(),
     };
-    let Some(mut tx) = unless_unavailable(UringTx::new(sender, LAYOUT, &choice, b"x", &wake))
-    else {
+    let Some(mut tx) = unless_unavailable(UringTx::new(
+        tx_endpoint(sender, LAYOUT, b"x", &wake),
+        &choice,
+    )) else {
         return;
     };
     assert_eq!(fill(&mut tx, &Cell::new(0)), Submit::WouldBlock);
@@ -166,8 +194,10 @@ fn sent_count_of_a_blocked_sender_matches_arrivals() {
         kind: EngineKind::Uring,
         ..EngineChoice::default()
     };
-    let Some(mut tx) = unless_unavailable(UringTx::new(sender, LAYOUT, &choice, b"x", &wake))
-    else {
+    let Some(mut tx) = unless_unavailable(UringTx::new(
+        tx_endpoint(sender, LAYOUT, b"x", &wake),
+        &choice,
+    )) else {
         return;
     };
     let queued = Cell::new(0);
@@ -200,8 +230,10 @@ fn sends_that_waited_for_room_stay_in_order() {
         messages: 1,
         ..LAYOUT
     };
-    let Some(mut tx) = unless_unavailable(UringTx::new(sender, layout, &choice, &[0], &wake))
-    else {
+    let Some(mut tx) = unless_unavailable(UringTx::new(
+        tx_endpoint(sender, layout, &[0], &wake),
+        &choice,
+    )) else {
         return;
     };
     let (mut sent, mut got) = (0u32, 0u32);
@@ -240,11 +272,13 @@ fn ring_of_one_entry_transfers_all_datagrams() {
         zerocopy: ZeroCopy::Off,
         uring,
     };
-    let Some(mut tx) = unless_unavailable(UringTx::new(sender, LAYOUT, &choice, b"x", &wake))
-    else {
+    let Some(mut tx) = unless_unavailable(UringTx::new(
+        tx_endpoint(sender, LAYOUT, b"x", &wake),
+        &choice,
+    )) else {
         return;
     };
-    let mut rx = MultishotRx::new(receiver, LAYOUT, &uring, &wake).unwrap();
+    let mut rx = MultishotRx::new(rx_endpoint(receiver, &wake), &uring).unwrap();
     let (mut sent, mut received) = (0, 0);
     while received < 500 {
         while sent < 500

@@ -8,22 +8,22 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 use io_uring::opcode;
 
 use super::control_sends::ControlSends;
+use super::port::Port;
+use super::slots::SlotMemory;
 use super::tag;
 use crate::engine::{EngineChoice, ZeroCopy};
 use crate::sys::clock::monotonic_ns;
-use crate::sys::eventfd::EventFd;
-use crate::sys::mmap::Mmap;
-use crate::sys::{error_queue, socket};
-use crate::udp::engine::errors::{PendingErrors, Refusal, is_segmentation_errno};
+use crate::sys::socket;
+use crate::udp::engine::errors::{Refusal, is_segmentation_errno};
 use crate::udp::engine::offload;
+use crate::udp::engine::open::TxEndpoint;
 use crate::udp::engine::stats::{SendStats, ZeroCopyStats};
-use crate::udp::engine::{Layout, Path, Submit, Tx, Until};
+use crate::udp::engine::{Path, Submit, Tx, Until};
 use crate::uring::buffers::{BufferRing, GROUP};
 use crate::uring::ring::{COPIED, Completion, Leak, REPORT_USAGE, Ring, RingWithMemory, SOCKET};
 
@@ -44,8 +44,7 @@ const SERIAL_SENDS: u32 = 1_000;
 /// A sender on a connected socket.
 pub struct UringTx {
     uring: RingWithMemory<Memory>,
-    socket: UdpSocket,
-    _wake: EventFd,
+    port: Port,
     /// Bytes of a full datagram, and datagrams per slot.
     datagram: usize,
     segments: usize,
@@ -75,7 +74,6 @@ pub struct UringTx {
     /// Reaped control datagrams: buffer and length.
     control: VecDeque<(u16, usize)>,
     control_armed: bool,
-    errors: PendingErrors,
     no_memory: bool,
     /// Remaining sends to submit one at a time.
     serial: u32,
@@ -88,17 +86,9 @@ pub struct UringTx {
 }
 
 struct Memory {
-    payloads: Mmap,
-    /// A `msghdr` and its iovec per slot.
-    headers: Mmap,
+    slots: SlotMemory,
     control: BufferRing,
     control_sends: ControlSends,
-}
-
-#[repr(C)]
-struct Header {
-    message: libc::msghdr,
-    vector: libc::iovec,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -114,20 +104,14 @@ struct Slot {
 }
 
 impl UringTx {
-    /// Fills all slots with repetitions of `fill`.
+    /// Opens a sender and fills its slots.
     ///
     /// # Errors
     /// As io_uring_setup(2) and io_uring_register(2); out of file descriptors or memory.
-    pub fn new(
-        socket: UdpSocket,
-        layout: Layout,
-        choice: &EngineChoice,
-        fill: &[u8],
-        wake: &EventFd,
-    ) -> io::Result<Self> {
+    pub fn new(endpoint: TxEndpoint<'_>, choice: &EngineChoice) -> io::Result<Self> {
+        let layout = endpoint.layout;
+        let port = Port::new(endpoint.socket, endpoint.wake);
         let zerocopy = choice.zerocopy == ZeroCopy::Msg;
-        // If the option is refused, ICMP errors are skipped without being counted.
-        let _ = error_queue::enable(&socket);
         let (count, segments) = (layout.messages, layout.segments());
         let datagram = layout.bytes / segments;
         let depth = if segments > 1 {
@@ -135,29 +119,18 @@ impl UringTx {
         } else {
             count
         };
-        let files = [socket.as_raw_fd(), wake.as_fd().as_raw_fd()];
         let requests = depth as u32 + 8;
         let completions = 2 * depth + CONTROL_BUFFERS + 8;
-        let ring = Ring::new(&choice.uring, requests, completions as u32, &files)?;
+        let ring = Ring::new(&choice.uring, requests, completions as u32, &port.files())?;
         let control = BufferRing::new(&ring, CONTROL_BUFFERS, CONTROL_BYTES)?;
-        let mut payloads = Mmap::new(count * layout.bytes)?;
-        let message = fill.iter().copied().cycle();
-        if let Some(bytes) = payloads.part_mut(0, count * layout.bytes) {
-            bytes
-                .iter_mut()
-                .zip(message)
-                .for_each(|(byte, fill)| *byte = fill);
-        }
         let memory = Memory {
-            payloads,
-            headers: Mmap::new(count * segments * size_of::<Header>())?,
+            slots: SlotMemory::new(count, layout.bytes, segments, endpoint.fill)?,
             control,
             control_sends: ControlSends::new()?,
         };
         Ok(Self {
             uring: RingWithMemory::new(ring, memory),
-            socket,
-            _wake: wake.clone(),
+            port,
             datagram,
             segments,
             fragments: layout.fragments,
@@ -175,7 +148,6 @@ impl UringTx {
             sqpoll: choice.uring.sqpoll,
             control: VecDeque::with_capacity(CONTROL_BUFFERS),
             control_armed: false,
-            errors: PendingErrors::default(),
             no_memory: false,
             serial: 0,
             again: false,
@@ -204,39 +176,18 @@ impl UringTx {
     /// Queues the send of a slot.
     fn send(&mut self, number: usize) -> io::Result<()> {
         let Slot { length, .. } = self.slots[number];
-        // SAFETY: the mapping holds a header per datagram, hence per slot, aligned, and all-zero is valid. The kernel
+        let start = number * self.slot_bytes();
+        // SAFETY: there is a header per datagram, hence per slot, and `slot_bytes` bytes of payload per slot. The kernel
         // does not use this header, since the slot was free.
-        let header = unsafe {
-            &mut *self
-                .uring
-                .memory
-                .headers
-                .as_ptr()
-                .cast::<Header>()
-                .add(number)
-        };
-        // SAFETY: the mapping holds `slot_bytes` bytes per slot.
-        let payload = unsafe {
-            self.uring
-                .memory
-                .payloads
-                .as_ptr()
-                .add(number * self.segments * self.datagram)
-        };
-        header.vector.iov_base = payload.cast();
-        header.vector.iov_len = length;
-        header.message.msg_iov = &raw mut header.vector;
-        header.message.msg_iovlen = 1;
+        let header = unsafe { self.uring.memory.slots.header(number, start, length) };
         let flags = libc::MSG_NOSIGNAL as u32;
         let request = if self.zerocopy {
-            opcode::SendMsgZc::new(SOCKET, &raw const header.message)
+            opcode::SendMsgZc::new(SOCKET, header)
                 .ioprio(REPORT_USAGE)
                 .flags(flags)
                 .build()
         } else {
-            opcode::SendMsg::new(SOCKET, &raw const header.message)
-                .flags(flags)
-                .build()
+            opcode::SendMsg::new(SOCKET, header).flags(flags).build()
         };
         // SAFETY: header and payload are not accessed before the last completion frees the slot, and outlive the ring.
         unsafe {
@@ -261,7 +212,7 @@ impl UringTx {
         if self.free.len() + self.queued.len() < self.slots.len() {
             return Ok(());
         }
-        offload::disable_segments(&self.socket, self.fragments)?;
+        offload::disable_segments(&self.port.socket, self.fragments)?;
         self.refused_segments = None;
         self.stats.fallbacks += 1;
         self.stats.fallback_error = Some(errno);
@@ -315,7 +266,7 @@ impl UringTx {
             let charge = self.slots[number].charge;
             if self.room < charge {
                 // Submitted sends that the kernel has not processed are not in its figure.
-                let free = socket::send_room(self.socket.as_fd())?;
+                let free = socket::send_room(self.port.socket.as_fd())?;
                 self.room = free.saturating_sub(self.charged);
             }
             if self.room < charge && self.sending > 0 {
@@ -345,18 +296,16 @@ impl UringTx {
                         }
                         // No free buffer.
                         (None, None) | (Some(libc::ENOBUFS | libc::ECANCELED), _) => {}
-                        (Some(_), _) => self.errors.collect(self.socket.as_fd(), |_| ()),
+                        (Some(_), _) => self.port.collect_errors(),
                     }
                 }
                 (tag::CONTROL, number) => {
-                    let (socket, errors) = (self.socket.as_fd(), &mut self.errors);
-                    let control_sends = &mut self.uring.memory.control_sends;
-                    control_sends.sent(
+                    let sends = &mut self.uring.memory.control_sends;
+                    sends.sent(
                         &mut self.uring.ring,
                         number,
                         completion.errno(),
-                        socket,
-                        errors,
+                        &mut self.port,
                     );
                 }
                 _ => {}
@@ -404,7 +353,7 @@ impl UringTx {
             self.in_flight -= datagrams;
             self.stats.messages += 1;
             self.serial = self.serial.saturating_sub(1);
-            self.errors.resolved();
+            self.port.errors.resolved();
             return Ok(false);
         };
         // A cancelled send was never sent and stays in flight.
@@ -420,7 +369,7 @@ impl UringTx {
             }
             Refusal::WouldBlock | Refusal::Interrupted => Ok(true),
             Refusal::SocketUnusable => Err(io::Error::from_raw_os_error(errno)),
-            Refusal::Message if self.errors.explain(self.socket.as_fd(), errno, |_| ()) => {
+            Refusal::Message if self.port.is_explained(errno) => {
                 self.serial = SERIAL_SENDS;
                 self.again = true;
                 Ok(true)
@@ -431,7 +380,7 @@ impl UringTx {
                 Ok(true)
             }
             Refusal::Message => {
-                self.errors.resolved();
+                self.port.errors.resolved();
                 self.in_flight -= datagrams;
                 self.stats.errors += 1;
                 self.stats.last_error = Some(errno);
@@ -446,7 +395,7 @@ impl Tx for UringTx {
     fn next_slot(&mut self) -> Option<&mut [u8]> {
         let number = *self.free.last()?;
         let bytes = self.slot_bytes();
-        self.uring.memory.payloads.part_mut(number * bytes, bytes)
+        self.uring.memory.slots.payload_mut(number * bytes, bytes)
     }
 
     fn queue(&mut self, length: usize, datagrams: u64) {
@@ -517,7 +466,7 @@ impl Tx for UringTx {
             self.uring.ring.wait(deadline)?;
             self.reap()?;
         }
-        self.errors.collect(self.socket.as_fd(), |_| ());
+        self.port.collect_errors();
         Ok(())
     }
 
@@ -526,7 +475,7 @@ impl Tx for UringTx {
     }
 
     fn path(&self) -> Path {
-        Path::of(&self.socket)
+        Path::of(&self.port.socket)
     }
 
     fn in_flight(&self) -> u64 {
@@ -558,7 +507,7 @@ impl Tx for UringTx {
         let ring = self.uring.ring.stats();
         SendStats {
             syscalls: ring.enters,
-            icmp: self.errors.icmp,
+            icmp: self.port.errors.icmp,
             ring: Some(ring),
             ..self.stats
         }
@@ -567,8 +516,7 @@ impl Tx for UringTx {
 
 impl Leak for Memory {
     fn leak(self) {
-        self.payloads.leak();
-        self.headers.leak();
+        self.slots.leak();
         self.control.leak();
         self.control_sends.leak();
     }
