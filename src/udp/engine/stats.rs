@@ -59,6 +59,13 @@ pub struct ReceiveStats {
 }
 
 impl ReceiveStats {
+    /// Counts a batch of `messages` messages.
+    #[inline]
+    pub fn count_batch(&mut self, messages: usize) {
+        self.messages += messages as u64;
+        self.eagain += u64::from(messages == 0);
+    }
+
     /// Adds the counters of another receiver.
     pub fn add(&mut self, other: Self) {
         self.syscalls += other.syscalls;

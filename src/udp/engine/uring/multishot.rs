@@ -6,7 +6,6 @@
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 
 use io_uring::opcode;
 
@@ -16,7 +15,6 @@ use super::tag;
 use crate::engine::UringSettings;
 use crate::sys::cmsg::Message;
 use crate::sys::mmap::Mmap;
-use crate::sys::socket;
 use crate::udp::engine::Rx;
 use crate::udp::engine::open::RxEndpoint;
 use crate::udp::engine::stats::ReceiveStats;
@@ -161,17 +159,14 @@ impl Rx for MultishotRx {
                 break;
             }
         }
-        self.stats.messages += count as u64;
-        self.stats.eagain += u64::from(count == 0);
+        self.stats.count_batch(count);
         Ok(count)
     }
 
     fn send_control(&mut self, datagram: &[u8], to: SocketAddr) {
         self.stats.answers += 1;
-        self.uring
-            .memory
-            .control_sends
-            .send(&mut self.uring.ring, datagram, Some(to));
+        let sends = &mut self.uring.memory.control_sends;
+        sends.send(&mut self.uring.ring, datagram, Some(to));
     }
 
     fn wait(&mut self, deadline: u64) -> io::Result<()> {
@@ -181,7 +176,7 @@ impl Rx for MultishotRx {
     }
 
     fn drops(&self) -> u64 {
-        socket::drops(self.port.socket.as_fd()).map_or(0, u64::from)
+        self.port.drops()
     }
 
     fn stats(&self) -> ReceiveStats {

@@ -4,8 +4,8 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use crate::sys::error_queue;
 use crate::sys::eventfd::EventFd;
+use crate::sys::{error_queue, socket};
 use crate::udp::engine::errors::PendingErrors;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::uring::ring::Ring;
@@ -42,6 +42,11 @@ impl Port {
     /// Whether an ICMP error caused the failure with `errno`, so that the send should be retried.
     pub(super) fn is_explained(&mut self, errno: i32) -> bool {
         self.errors.explain(self.socket.as_fd(), errno, |_| ())
+    }
+
+    /// Datagrams dropped at the socket so far.
+    pub(super) fn drops(&self) -> u64 {
+        socket::drops(self.socket.as_fd()).map_or(0, u64::from)
     }
 
     /// Completes the counters of a receiver.
