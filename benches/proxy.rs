@@ -14,14 +14,14 @@ use std::thread::{self, JoinHandle};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wirebench::blocklist::policy::Sources;
 use wirebench::blocklist::reload::Policies;
-use wirebench::engine::choice::{Kind, UringSettings};
-use wirebench::engine::probe::uring;
+use wirebench::engine::{EngineKind, UringSettings};
 use wirebench::protocol::{FrontEnd, Settings, Step};
 use wirebench::proxy::handshake::{Handshake, Next};
 use wirebench::proxy::options::Options;
 use wirebench::proxy::relay::{Direction, Forwarding, Readable, Relay, Step as RelayStep};
 use wirebench::proxy::rules::Rules;
 use wirebench::proxy::server::{Server, Stopper};
+use wirebench::uring;
 
 const JSON: &[u8] = br#"{"server_ip": "192.0.2.1", "server_port": 9000, "message": "ping"}"#;
 const SOCKS5: &[u8] = &[5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0x23, 0x28];
@@ -36,19 +36,19 @@ const LOT: usize = 65_483;
 const BULK: usize = 64 * LOT;
 
 /// Engines and ways of forwarding that there are together.
-const WAYS: [(&str, Kind, Forwarding); 4] = [
-    ("mio, copy", Kind::Mio, Forwarding::Copy),
-    ("mio, splice", Kind::Mio, Forwarding::Splice),
-    ("uring, copy", Kind::Uring, Forwarding::Copy),
-    ("uring, splice", Kind::Uring, Forwarding::Splice),
+const WAYS: [(&str, EngineKind, Forwarding); 4] = [
+    ("mio, copy", EngineKind::Mio, Forwarding::Copy),
+    ("mio, splice", EngineKind::Mio, Forwarding::Splice),
+    ("uring, copy", EngineKind::Uring, Forwarding::Copy),
+    ("uring, splice", EngineKind::Uring, Forwarding::Splice),
 ];
 
 /// The ways that this kernel has; the others are named.
-fn ways() -> impl Iterator<Item = (&'static str, Kind, Forwarding)> {
+fn ways() -> impl Iterator<Item = (&'static str, EngineKind, Forwarding)> {
     WAYS.into_iter().filter(|(name, kind, _)| {
         let missing = match kind {
-            Kind::Mio => None,
-            Kind::Uring => uring::available(&UringSettings::default()).err(),
+            EngineKind::Mio => None,
+            EngineKind::Uring => uring::available(&UringSettings::default()).err(),
         };
         if let Some(reason) = &missing {
             println!("{name}: left out, {reason}");
@@ -124,7 +124,7 @@ struct Path {
 
 impl Path {
     fn start(
-        engine: Kind,
+        engine: EngineKind,
         forwarding: Forwarding,
         serve: impl FnOnce(TcpStream) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {

@@ -13,6 +13,7 @@
 
 pub mod blocklist;
 pub mod cli;
+pub mod doctor;
 pub mod engine;
 pub mod host;
 pub mod load;
@@ -23,6 +24,7 @@ pub mod stats;
 pub mod sys;
 pub mod udp;
 pub mod units;
+pub mod uring;
 
 mod api;
 pub use api::{
@@ -31,7 +33,7 @@ pub use api::{
 };
 pub use blocklist::policy::Sources as BlocklistSources;
 pub use blocklist::reload::Policies;
-pub use engine::choice::Kind as EngineKind;
+pub use engine::EngineKind;
 pub use load::plan::Scenario;
 pub use protocol::Kind as ProxyProtocol;
 pub use proxy::options::Options as ProxyOptions;

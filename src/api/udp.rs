@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::engine::choice::{EngineChoice, Kind};
+use crate::engine::{EngineChoice, EngineKind};
 use crate::report::record::Run;
 use crate::sys::affinity;
 use crate::udp::client::{self, Cancel, Observer, RunError, Setup};
@@ -115,7 +115,7 @@ impl UdpMeasurement {
 
     /// The engine at both ends.
     #[must_use]
-    pub fn engine(mut self, engine: Kind) -> Self {
+    pub fn engine(mut self, engine: EngineKind) -> Self {
         self.plan.engine.kind = engine;
         self
     }

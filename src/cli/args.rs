@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::list::{List, list};
 use super::proxy::args::Proxy;
-use crate::engine::choice;
+use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
 use crate::udp::plan::{Df, Offload};
 use crate::udp::spin::SpinChoice;
@@ -340,7 +340,7 @@ pub(super) enum Engine {
     Uring,
 }
 
-impl From<Engine> for choice::Kind {
+impl From<Engine> for EngineKind {
     fn from(engine: Engine) -> Self {
         match engine {
             Engine::Mio => Self::Mio,
@@ -359,7 +359,7 @@ pub(super) enum ZeroCopyArg {
     Msg,
 }
 
-impl From<ZeroCopyArg> for choice::ZeroCopy {
+impl From<ZeroCopyArg> for engine::ZeroCopy {
     fn from(zerocopy: ZeroCopyArg) -> Self {
         match zerocopy {
             ZeroCopyArg::Off => Self::Off,
@@ -377,7 +377,7 @@ pub(super) enum UringRecv {
     Single,
 }
 
-impl From<UringRecv> for choice::UringReceive {
+impl From<UringRecv> for engine::UringReceive {
     fn from(receive: UringRecv) -> Self {
         match receive {
             UringRecv::Multishot => Self::Multishot,

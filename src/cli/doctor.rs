@@ -6,7 +6,7 @@ use super::args::Doctor;
 use super::failure::Failure;
 use super::interrupt;
 use super::sink::Sink;
-use crate::engine::probe;
+use crate::doctor;
 use crate::report::findings::Findings;
 use crate::report::record::{Host, SCHEMA};
 use crate::report::{dates, json, text};
@@ -25,7 +25,7 @@ pub(super) fn run(args: &Doctor) -> Result<(), Failure> {
         started_at: dates::rfc3339(clock::realtime_ns()),
         command: super::command_line(),
         host: Host::here(),
-        checks: probe::checks(DEFAULT_BUFFER),
+        checks: doctor::checks(DEFAULT_BUFFER),
     };
     if !matches!(json, Some(Sink::Stdout)) {
         let mut out = io::stdout().lock();
@@ -35,6 +35,6 @@ pub(super) fn run(args: &Doctor) -> Result<(), Failure> {
     if let Some(sink) = json {
         sink.write(|out| json::write(&findings, out))?;
     }
-    probe::enough_for_mio(&findings.checks)
+    doctor::enough_for_mio(&findings.checks)
         .map_err(|reason| Failure::Undone(format!("nothing can be measured here: {reason}")))
 }

@@ -13,7 +13,7 @@ use crate::report::ledger::{self, columns::Row};
 use crate::report::record::{Measured, Record};
 use crate::report::store::Store;
 use crate::report::text;
-use crate::sys::{affinity, clock, limit};
+use crate::sys::{affinity, clock, rlimit};
 use crate::udp::key::Key;
 use crate::udp::placement::Choice;
 use crate::udp::server::{Limits, Options, Server, SessionReport};
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
         data_ports: args.data_ports.clone(),
     };
     // Connections and streams are files. Where the limit stays, those too many wait to be accepted.
-    let _ = limit::raise_open_files();
+    let _ = rlimit::raise_open_files();
     let server = bind(args.bind.as_deref(), limits, &options)?;
     let stopper = server.stopper();
     interrupt::on_signal_or_hangup(move || stopper.stop()).map_err(Failure::undone)?;

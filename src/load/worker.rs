@@ -18,7 +18,8 @@ use super::tally::{Tally, Times};
 use crate::proxy::timers::{Timer as Deadline, Timers};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::endpoint::Endpoint;
-use crate::sys::timer::{self, Timer};
+use crate::sys::timer_slack;
+use crate::sys::timerfd::TimerFd;
 
 const TIMER: Token = Token(usize::MAX);
 
@@ -53,7 +54,7 @@ pub struct Job {
 pub(super) struct Worker<'a> {
     job: &'a Job,
     poll: Poll,
-    timer: Timer,
+    timer: TimerFd,
     slots: Vec<Slot>,
     /// Of the slots, by their numbers.
     timers: Timers<usize>,
@@ -85,7 +86,7 @@ impl<'a> Worker<'a> {
     /// With so many connections, none of them begun, and messages from this number on.
     pub(super) fn new(job: &'a Job, connections: usize, number: u64) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let timer = Timer::new()?;
+        let timer = TimerFd::new()?;
         poll.registry().register(
             &mut SourceFd(&timer.as_fd().as_raw_fd()),
             TIMER,
@@ -118,7 +119,7 @@ impl<'a> Worker<'a> {
         cancel: &AtomicBool,
     ) -> io::Result<()> {
         if schedule.is_open() {
-            timer::tighten_timer_slack()?;
+            timer_slack::tighten()?;
         }
         let mut events = Events::with_capacity(EVENTS);
         let mut looked = monotonic_ns();

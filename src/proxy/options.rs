@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::log;
 use super::relay::Forwarding;
-use crate::engine::choice::Kind;
+use crate::engine::EngineKind;
 
 /// How long a client that is told something last has to hear it and hang up. Closing before would take the words back
 /// where it had sent more than was read.
@@ -36,7 +36,7 @@ pub(super) const PAUSE: u64 = 100_000_000;
 #[derive(Debug, Clone)]
 pub struct Options {
     /// What does the I/O.
-    pub engine: Kind,
+    pub engine: EngineKind,
     /// How bytes are brought from one end to the other.
     pub forwarding: Forwarding,
     /// Threads, each with a listener on the same port.
@@ -56,7 +56,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            engine: Kind::Mio,
+            engine: EngineKind::Mio,
             forwarding: Forwarding::Auto,
             threads: 1,
             connections: 10_000,

@@ -26,7 +26,7 @@ use self::system::System;
 use super::slab::Key;
 use crate::host::Name;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::wake::Wake;
+use crate::sys::eventfd::EventFd;
 
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,12 +44,12 @@ pub type Answer = Result<Resolved, String>;
 #[derive(Debug)]
 pub struct Inbox {
     answers: Mutex<Vec<(Key, Answer)>>,
-    wake: Wake,
+    wake: EventFd,
 }
 
 impl Inbox {
     /// The thread that takes the answers is woken by `wake`.
-    pub fn new(wake: Wake) -> Self {
+    pub fn new(wake: EventFd) -> Self {
         Self {
             answers: Mutex::default(),
             wake,

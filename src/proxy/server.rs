@@ -12,23 +12,23 @@ use super::rules::Rules;
 use super::shared::Shared;
 use super::tally::{Tally, Totals};
 use super::{epoll, uring};
-use crate::engine::choice::Kind;
+use crate::engine::EngineKind;
 use crate::sys::endpoint::Endpoint;
+use crate::sys::eventfd::EventFd;
 use crate::sys::unix::SocketFile;
-use crate::sys::wake::Wake;
 
 /// Ends a proxy from another thread.
 #[derive(Debug, Clone)]
 pub struct Stopper {
     shared: Arc<Shared>,
-    wakes: Arc<[Wake]>,
+    wakes: Arc<[EventFd]>,
 }
 
 impl Stopper {
     /// Nobody is accepted any more; [`Server::run`] returns once the last connection is over or the drain has had its time.
     pub fn stop(&self) {
         self.shared.stop();
-        self.wakes.iter().for_each(Wake::wake);
+        self.wakes.iter().for_each(EventFd::wake);
     }
 }
 
@@ -102,7 +102,7 @@ impl Server {
     ///
     /// # Errors
     /// Out of file descriptors or memory. With io_uring as io_uring_setup(2) too: see
-    /// [`crate::engine::probe::uring::available`].
+    /// [`crate::uring::available`].
     pub fn new(listeners: Listeners, mut rules: Rules, options: &Options) -> io::Result<Self> {
         // A thread for each listener.
         let options = &Options {
@@ -117,15 +117,15 @@ impl Server {
         let resolver = Resolver::new(shared.capacity.lookups);
         let (mut workers, mut wakes) = (Vec::new(), Vec::new());
         for listener in listeners.all {
-            let wake = Wake::new()?;
+            let wake = EventFd::new()?;
             let (rules, shared) = (Arc::clone(&rules), Arc::clone(&shared));
             let resolver = resolver.clone();
             workers.push(match options.engine {
-                Kind::Mio => {
+                EngineKind::Mio => {
                     epoll::worker::Worker::new(listener, rules, resolver, options, shared, &wake)
                         .map(|worker| Worker::Mio(Box::new(worker)))?
                 }
-                Kind::Uring => {
+                EngineKind::Uring => {
                     uring::worker::Worker::new(listener, rules, resolver, options, shared, &wake)
                         .map(|worker| Worker::Uring(Box::new(worker)))?
                 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::capacity::Capacity;
 use super::options::Options;
-use crate::sys::{limit, tcp};
+use crate::sys::{rlimit, tcp};
 
 /// What the threads share.
 #[derive(Debug)]
@@ -46,9 +46,9 @@ impl Shared {
     /// # Errors
     /// As getrlimit(2).
     pub(super) fn new(options: &Options) -> io::Result<Self> {
-        let files = limit::open_files()?.soft;
+        let files = rlimit::open_files()?.soft;
         // Without /proc: the standard streams and a few more.
-        let in_use = limit::files_in_use().unwrap_or(16);
+        let in_use = rlimit::files_in_use().unwrap_or(16);
         Ok(Self {
             stop: AtomicBool::new(false),
             open: Arc::default(),

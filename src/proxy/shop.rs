@@ -15,8 +15,8 @@ use super::slab::Key;
 use super::tally::Tally;
 use super::timers::Timers;
 use crate::sys::endpoint::Endpoint;
+use crate::sys::eventfd::EventFd;
 use crate::sys::tcp;
-use crate::sys::wake::Wake;
 
 /// That, with the `means` of one engine.
 pub(super) struct Shop<M> {
@@ -43,7 +43,7 @@ impl<M> Shop<M> {
         shared: Arc<Shared>,
         resolver: Resolver,
         options: &Options,
-        wake: &Wake,
+        wake: &EventFd,
         means: M,
     ) -> Self {
         Self {

@@ -8,9 +8,9 @@ mod counts;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::stats::latency::{Latency, Summary};
-use crate::sys::host;
+use crate::sys::machine;
+use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 
 pub use compared::{Compared, Ratios};
 
@@ -63,12 +63,12 @@ impl Host {
     /// The one this runs on.
     pub fn here() -> Self {
         Self {
-            kernel: host::kernel(),
-            cpu: host::cpu_model(),
-            cores: host::cores(),
-            governor: host::governor(),
-            rmem_max: host::rmem_max(),
-            wmem_max: host::wmem_max(),
+            kernel: machine::kernel(),
+            cpu: machine::cpu_model(),
+            cores: machine::cores(),
+            governor: machine::governor(),
+            rmem_max: machine::rmem_max(),
+            wmem_max: machine::wmem_max(),
         }
     }
 }

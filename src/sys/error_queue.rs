@@ -9,7 +9,7 @@ use std::mem;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use super::message::next_control;
+use super::cmsg::next_control;
 use super::socket::set_int;
 use super::zerocopy::Done;
 

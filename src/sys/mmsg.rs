@@ -8,8 +8,8 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::message::{CONTROL_BYTES, Message, NAME_BYTES};
-use super::region::Pages;
+use super::cmsg::{CONTROL_BYTES, Message, NAME_BYTES};
+use super::mmap::Pages;
 
 /// Header arrays for sending up to a fixed number of messages a call.
 pub struct SendBatch {

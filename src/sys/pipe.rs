@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use super::region::{PAGE, Pages};
+use super::mmap::{PAGE, Pages};
 
 /// A pipe before a socket.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ mod tests {
         let receiver = crate::sys::socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
         let sender = crate::sys::socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut pipe = Pipe::for_message(65_507).unwrap();
-        let mut memory = crate::sys::region::Region::new(65_507).unwrap();
+        let mut memory = crate::sys::mmap::Mmap::new(65_507).unwrap();
         let bytes = memory.part_mut(0, 65_507).unwrap();
         bytes
             .iter_mut()

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 
 use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::message::next_control;
+use super::cmsg::next_control;
 use super::socket::set_int;
 
 /// A non-blocking UDP socket of the family of `address`, not bound yet.

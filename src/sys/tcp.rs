@@ -121,7 +121,7 @@ impl AcceptError {
         match error.raw_os_error() {
             Some(libc::EAGAIN) => Self::WouldBlock,
             Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT) => Self::NoListener,
-            _ if super::limit::is_exhausted(error) => Self::Exhausted,
+            _ if super::rlimit::is_exhausted(error) => Self::Exhausted,
             // ECONNABORTED, EINTR, EPROTO, EPERM of a firewall, and the errors of the client's network.
             _ => Self::ClientGone,
         }

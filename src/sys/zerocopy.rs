@@ -34,8 +34,8 @@ pub fn enable(socket: BorrowedFd<'_>) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::sys::error_queue::{self, Entry};
+    use crate::sys::mmap::Mmap;
     use crate::sys::mmsg::SendBatch;
-    use crate::sys::region::Region;
     use crate::sys::socket;
     use std::os::fd::AsFd;
 
@@ -47,7 +47,7 @@ mod tests {
         if let Err(error) = enable(sender.as_fd()) {
             return println!("skipped: this kernel has no SO_ZEROCOPY for UDP: {error}");
         }
-        let memory = Region::new(15_000).unwrap();
+        let memory = Mmap::new(15_000).unwrap();
         let messages = [0, 5_000, 10_000].map(|start| memory.pages(start, 5_000).unwrap());
         let taken = SendBatch::new(3)
             .send_pinned(sender.as_fd(), messages.into_iter())

@@ -34,7 +34,7 @@ use super::senders::{self, Senders};
 use super::setup;
 use crate::report::record::{Interval, Measured, Requested};
 use crate::sys::clock::{WallClock, identity, monotonic_ns};
-use crate::sys::wake::Wake;
+use crate::sys::eventfd::EventFd;
 use clock_flow::ClockFlow;
 pub use conversation::Lost;
 use conversation::{Conversation, Event};
@@ -52,7 +52,7 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct Cancel {
     flag: Arc<AtomicBool>,
-    wake: Wake,
+    wake: EventFd,
 }
 
 impl Cancel {
@@ -63,7 +63,7 @@ impl Cancel {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             flag: Arc::default(),
-            wake: Wake::new()?,
+            wake: EventFd::new()?,
         })
     }
 

@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 use super::channel::Message;
 use super::plan::Plan;
 use super::spin::WhyNot;
-use crate::engine::stats::{ReceiveStats, SendStats};
 use crate::stats::latency::OutOfRange;
+use crate::udp::engine::stats::{ReceiveStats, SendStats};
 
 /// The version of these messages and of the datagram header. Both sides must have the same.
 pub const VERSION: u32 = 3;

@@ -12,6 +12,7 @@ pub mod client;
 pub mod clock_offset;
 pub mod control;
 pub mod credit;
+pub mod engine;
 pub mod frame;
 pub mod greeting;
 pub mod header;

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::header::HEADER;
-use crate::engine::Path;
+use crate::udp::engine::Path;
 
 /// A datagram is longer than the path takes whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::header::{HEADER, MOST_CHUNK, MOST_SHORT};
 use super::pacing::{FASTEST_PPS, SLOWEST_PPS};
 use super::spin::SpinChoice;
-use crate::engine::choice::{ChoiceError, EngineChoice, ZeroCopy};
+use crate::engine::{ChoiceError, EngineChoice, ZeroCopy};
 use crate::sys::socket::PathMtuDiscovery;
 
 /// Most streams of a run.

@@ -14,11 +14,11 @@ use super::credit::Grantor;
 use super::header::{Header, Kind};
 use super::nap::Nap;
 use super::spool::{Row, Spool};
-use crate::engine::Rx;
-use crate::engine::stats::ReceiveStats;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::message::Message;
+use crate::sys::cmsg::Message;
 use crate::sys::usage::CpuTime;
+use crate::udp::engine::Rx;
+use crate::udp::engine::stats::ReceiveStats;
 
 /// How long to wait for stragglers at least once nothing arrives any more, after the last datagram was announced, in ns.
 pub const SHORTEST_QUIET_NS: u64 = 250_000_000;
@@ -355,12 +355,12 @@ impl Desk {
             if header.kind == Kind::Pong {
                 header.lateness = server_ns(&self.offset).saturating_sub(header.sent);
             }
-            rx.answer(&header.encode(), peer);
+            rx.send_control(&header.encode(), peer);
         }
         if let (Some(grantor), Some(peer)) = (&mut self.grantor, self.peer)
             && let Some(limit) = grantor.due(self.account.next())
         {
-            rx.answer(
+            rx.send_control(
                 &Header::bare(Kind::Credit, self.token, limit).encode(),
                 peer,
             );
@@ -435,7 +435,7 @@ mod tests {
             Ok(0)
         }
 
-        fn answer(&mut self, _datagram: &[u8], _to: SocketAddr) {}
+        fn send_control(&mut self, _datagram: &[u8], _to: SocketAddr) {}
 
         fn wait(&mut self, deadline: u64) -> io::Result<()> {
             // It was in the future a moment ago.

@@ -15,21 +15,20 @@ use intervals::{Intervals, Spare};
 
 use super::account::{Latencies, Tally};
 use super::control::{Finish, ReceiverFacts};
-use super::header::{Header, Kind as DatagramKind};
+use super::header::{Header, Kind};
 use super::outcome::Rows;
 use super::placement::{self, Cpus};
 use super::plan::{Mode, Plan};
 use super::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
 use super::setup::{ReceiverSocket, SetupError};
 use super::spool::Spool;
-use crate::engine::Rx;
-use crate::engine::choice::{Kind, UringReceive};
-use crate::engine::mio::MioRx;
-use crate::engine::uring::{MultishotRx, SingleRx};
+use crate::engine::EngineChoice;
 use crate::report::record::Interval;
 use crate::sys::clock::WallClock;
-use crate::sys::wake::Wake;
-use crate::sys::{affinity, host, schedule, shared_port, timer};
+use crate::sys::eventfd::EventFd;
+use crate::sys::{affinity, machine, sched_policy, shared_port, timer_slack};
+use crate::udp::engine::Rx;
+use crate::udp::engine::open::{RxEndpoint, WithRx, open_rx};
 
 /// Histograms that a stream has besides the one it records into: one on its way, one coming back.
 const SPARES: usize = 2;
@@ -77,7 +76,7 @@ pub struct Receivers {
 /// A stream's receiver as seen from outside.
 struct Handle {
     remote: Arc<Remote>,
-    wake: Wake,
+    wake: EventFd,
     spares: Sender<Box<Latencies>>,
     /// The receiver's own socket, to connect it to another address.
     socket: UdpSocket,
@@ -178,7 +177,7 @@ impl Receivers {
             sender,
             events,
             epoch: Arc::new(AtomicU64::new(UNKNOWN)),
-            buffer_errors: host::udp_receive_buffer_errors(),
+            buffer_errors: machine::udp_receive_buffer_errors(),
             wall: WallClock::now(),
             rows: Rows::default(),
             stopped: false,
@@ -218,7 +217,7 @@ impl Receivers {
             let _ = give.send(Box::default());
         }
         let remote = Arc::new(Remote::new());
-        let wake = Wake::new()?;
+        let wake = EventFd::new()?;
         let rows = self.settings.packet_rows / self.handles.len().max(1) as u64;
         let paced = matches!(plan.mode, Mode::Paced(_));
         let cpu = placement::of(&self.facts.cpus, stream);
@@ -255,21 +254,17 @@ impl Receivers {
                 }
                 if end.shared_cpu && job.window.is_some() {
                     // The sender shall fill its window in one turn; credit bounds what piles up meanwhile.
-                    let _ = schedule::do_not_preempt_others();
+                    let _ = sched_policy::set_batch();
                 }
                 // A sleep shall end when it was meant to.
-                let _ = timer::tighten_timer_slack();
+                let _ = timer_slack::tighten();
                 let ReceiverSocket { socket, layout, .. } = end;
-                let (uring, wake) = (&choice.uring, &thread_wake);
-                match (choice.kind, uring.receive) {
-                    (Kind::Mio, _) => line.receive(MioRx::new(socket, layout, wake), job),
-                    (Kind::Uring, UringReceive::Multishot) => {
-                        line.receive(MultishotRx::new(socket, layout, uring, wake), job);
-                    }
-                    (Kind::Uring, UringReceive::Single) => {
-                        line.receive(SingleRx::new(socket, layout, uring, wake), job);
-                    }
-                }
+                let endpoint = RxEndpoint {
+                    socket,
+                    layout,
+                    wake: &thread_wake,
+                };
+                line.receive(&choice, endpoint, job);
             })?;
         if let Some(place) = self.handles.get_mut(stream) {
             *place = Some(Handle {
@@ -301,7 +296,7 @@ impl Receivers {
     pub fn keep_open(&self) {
         for handle in self.handles.iter().flatten() {
             if handle.done.is_none() {
-                let probe = Header::bare(DatagramKind::Probe, handle.token, 0).encode();
+                let probe = Header::bare(Kind::Probe, handle.token, 0).encode();
                 // The next one comes soon.
                 let _ = handle.socket.send(&probe);
             }
@@ -452,7 +447,7 @@ impl Receivers {
 
     /// What there is to report, once every receiver has ended.
     pub fn into_outcome(mut self) -> Outcome {
-        let buffer_errors = host::udp_receive_buffer_errors().zip(self.buffer_errors);
+        let buffer_errors = machine::udp_receive_buffer_errors().zip(self.buffer_errors);
         let nothing = Intervals::new(self.settings.plan.interval, 0);
         let ended = self.handles.iter_mut().enumerate();
         Outcome {
@@ -486,18 +481,29 @@ struct Line {
 }
 
 impl Line {
-    /// Does the receiver's job with the engine made for it.
-    fn receive<R: Rx>(&self, rx: io::Result<R>, job: Job) {
-        match rx {
-            Ok(rx) => receiver::run(rx, job, &self.events, || (self.notify)()),
-            Err(error) => {
-                let failed = Received {
-                    error: Some(error),
-                    ..Received::none(job.stream)
-                };
-                let _ = self.events.send(Event::Done(Box::new(failed)));
-                (self.notify)();
-            }
+    /// Opens the engine and runs the receiver on it.
+    fn receive(&self, choice: &EngineChoice, endpoint: RxEndpoint<'_>, job: Job) {
+        let stream = job.stream;
+        if let Err(error) = open_rx(choice, endpoint, Receiving { line: self, job }) {
+            let failed = Received {
+                error: Some(error),
+                ..Received::none(stream)
+            };
+            let _ = self.events.send(Event::Done(Box::new(failed)));
+            (self.notify)();
         }
+    }
+}
+
+/// A job with the place that its events go to.
+struct Receiving<'a> {
+    line: &'a Line,
+    job: Job,
+}
+
+impl WithRx for Receiving<'_> {
+    fn run(self, rx: impl Rx) {
+        let Line { events, notify } = self.line;
+        receiver::run(rx, self.job, events, || notify());
     }
 }

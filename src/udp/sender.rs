@@ -9,13 +9,13 @@ use super::header::{HEADER, Header, Kind};
 use super::path::{PathError, TooLong};
 use super::spin::{Spin, SpinChoice, WhyNot};
 use super::stream::{Idle, Stream, Written};
-use crate::engine::stats::SendStats;
-use crate::engine::{Flow, Path, Tx, Until};
-use crate::sys::burst::BurstClock;
 use crate::sys::cgroup::{CpuQuota, Throttled};
 use crate::sys::clock::monotonic_ns;
-use crate::sys::schedule;
+use crate::sys::sched_policy;
+use crate::sys::tsc_clock::TscClock;
 use crate::sys::usage::{self, CpuTime};
+use crate::udp::engine::stats::SendStats;
+use crate::udp::engine::{Path, Submit, Tx, Until};
 
 /// The turns on the CPU that a paced sender asks the scheduler for, in ns: it is woken for microseconds, and late where a
 /// thread with longer turns goes first.
@@ -137,14 +137,14 @@ pub fn run<T: Tx>(
     );
     if stream.is_paced() {
         // A kernel that does not know such turns is as late as it is.
-        let _ = schedule::ask_for_turns(TURN_NS);
+        let _ = sched_policy::request_time_slice(TURN_NS);
     }
     let (throttled, preemptions) = (quota.throttled(), usage::preemptions());
     let before = CpuTime::of_this_thread();
     let thread_before = tx.stats().ring.and_then(|ring| ring.thread_cpu_ns);
     let ended = drive(tx, token, &mut stream, manner, &mut spin, remote, &mut sent);
-    let ended = ended.and(tx.settle());
-    sent.packets = stream.next() - tx.unresolved();
+    let ended = ended.and(tx.cancel_pending());
+    sent.packets = stream.next() - tx.in_flight();
     sent.bytes = stream.bytes(sent.packets);
     sent.cpu = CpuTime::of_this_thread() - before;
     sent.preemptions = usage::preemptions() - preemptions;
@@ -180,9 +180,9 @@ fn drive<T: Tx>(
     let (mut short_since, mut short_at) = (None, 0);
     // A burst of one asks the kernel once in any case.
     let mut clock = if manner.batch == 1 || stream.is_paced() {
-        BurstClock::of_kernel()
+        TscClock::without_counter()
     } else {
-        BurstClock::calibrated()
+        TscClock::calibrated()
     };
     while !remote.stop.load(Ordering::Relaxed) {
         stream.set_offset(remote.offset.load(Ordering::Relaxed));
@@ -200,13 +200,15 @@ fn drive<T: Tx>(
             takes_it(tx, stream, manner, sent)?;
         }
         match flow {
-            Flow::Held if tx.unresolved() == 0 => {}
-            Flow::Open => {}
+            Submit::NoFreeSlot if tx.in_flight() == 0 => {}
+            Submit::Ready => {}
             // Something is under way, and ends the wait when it is done.
-            Flow::Full | Flow::Held => tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?,
-            Flow::Short => {
+            Submit::WouldBlock | Submit::NoFreeSlot => {
+                tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?
+            }
+            Submit::NoMemory => {
                 let now = monotonic_ns();
-                let resolved = stream.next() - tx.unresolved();
+                let resolved = stream.next() - tx.in_flight();
                 if resolved > short_at {
                     (short_since, short_at) = (None, resolved);
                 }
@@ -216,9 +218,9 @@ fn drive<T: Tx>(
                 tx.wait(Until::Exactly(now + SHORT_NS))?;
             }
         }
-        if stream.credit() < probe.low_water || flow == Flow::Held {
+        if stream.credit() < probe.low_water || flow == Submit::NoFreeSlot {
             let before = stream.credit();
-            tx.answers(|bytes| {
+            tx.poll_control(|bytes| {
                 take_credit(bytes, token, stream);
             })?;
             if let Some(window) = manner.window {
@@ -233,16 +235,16 @@ fn drive<T: Tx>(
                 continue;
             }
         }
-        if written > 0 || tx.unresolved() > 0 {
+        if written > 0 || tx.in_flight() > 0 {
             continue;
         }
         let now = monotonic_ns();
         match stream.idle(now) {
             // What frees a slot is the receiver's credit, or else word from the kernel.
-            Idle::No if flow == Flow::Held && manner.window.is_some() => {
+            Idle::No if flow == Submit::NoFreeSlot && manner.window.is_some() => {
                 await_credit(tx, token, stream, &mut probe, manner, sent, now)?
             }
-            Idle::No if flow == Flow::Held => tx.wait(Until::About(now + FULL_NS))?,
+            Idle::No if flow == Submit::NoFreeSlot => tx.wait(Until::About(now + FULL_NS))?,
             Idle::No => {}
             Idle::Done => break,
             Idle::Due(at) => rest(tx, at, now, spin)?,
@@ -269,7 +271,7 @@ fn await_credit<T: Tx>(
     if now < wake_at {
         return tx.wait(Until::About(wake_at));
     }
-    tx.say(&Header::bare(Kind::Probe, token, stream.next()).encode());
+    tx.send_control(&Header::bare(Kind::Probe, token, stream.next()).encode());
     sent.probes += 1;
     probe.back_off(now);
     Ok(())
@@ -287,11 +289,11 @@ fn no_credit(timeout_ns: u64) -> io::Error {
 
 /// Queues up to a batch of what may go now and says how many datagrams that is.
 #[inline]
-fn fill<T: Tx>(tx: &mut T, stream: &mut Stream, manner: Manner, clock: &mut BurstClock) -> u64 {
+fn fill<T: Tx>(tx: &mut T, stream: &mut Stream, manner: Manner, clock: &mut TscClock) -> u64 {
     let mut written = 0;
     clock.begin();
     while written < manner.batch {
-        let Some(slot) = tx.vacant() else { break };
+        let Some(slot) = tx.next_slot() else { break };
         let most = manner.segments.min(manner.batch - written);
         let (length, datagrams) = stream.fill(slot, most, || clock.now());
         if datagrams == 0 {
@@ -317,7 +319,7 @@ fn takes_it<T: Tx>(tx: &T, stream: &Stream, manner: Manner, sent: &Sent) -> io::
         };
         return Err(io::Error::other(error));
     }
-    let resolved = stream.next() - tx.unresolved();
+    let resolved = stream.next() - tx.in_flight();
     if sent.too_long > 0 && sent.too_long == resolved {
         let too_long = TooLong::of(datagram, tx.path());
         let error = too_long.map_or(PathError::Refused(datagram), PathError::NoFragments);
@@ -408,7 +410,7 @@ mod tests {
     }
 
     impl Tx for Short<'_> {
-        fn vacant(&mut self) -> Option<&mut [u8]> {
+        fn next_slot(&mut self) -> Option<&mut [u8]> {
             (self.queued == 0).then_some(&mut self.slot)
         }
 
@@ -416,15 +418,15 @@ mod tests {
             self.queued = datagrams;
         }
 
-        fn submit(&mut self, _refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow> {
+        fn submit(&mut self, _refused: impl FnMut(u64, &io::Error)) -> io::Result<Submit> {
             self.tries += 1;
             if self.tries == 3 {
                 self.remote.stop.store(true, Ordering::Relaxed);
             }
-            Ok(Flow::Short)
+            Ok(Submit::NoMemory)
         }
 
-        fn say(&mut self, _datagram: &[u8]) {}
+        fn send_control(&mut self, _datagram: &[u8]) {}
 
         fn segments(&self) -> usize {
             1
@@ -437,11 +439,11 @@ mod tests {
             }
         }
 
-        fn unresolved(&self) -> u64 {
+        fn in_flight(&self) -> u64 {
             self.queued
         }
 
-        fn answers(&mut self, _each: impl FnMut(&[u8])) -> io::Result<()> {
+        fn poll_control(&mut self, _each: impl FnMut(&[u8])) -> io::Result<()> {
             Ok(())
         }
 
@@ -494,7 +496,7 @@ mod tests {
     }
 
     impl Tx for OneByOne {
-        fn vacant(&mut self) -> Option<&mut [u8]> {
+        fn next_slot(&mut self) -> Option<&mut [u8]> {
             (self.queued == 0).then_some(&mut self.slot)
         }
 
@@ -502,18 +504,18 @@ mod tests {
             self.queued = datagrams;
         }
 
-        fn submit(&mut self, _refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow> {
+        fn submit(&mut self, _refused: impl FnMut(u64, &io::Error)) -> io::Result<Submit> {
             self.sent += std::mem::take(&mut self.queued);
-            Ok(Flow::Open)
+            Ok(Submit::Ready)
         }
 
-        fn say(&mut self, _datagram: &[u8]) {}
+        fn send_control(&mut self, _datagram: &[u8]) {}
 
-        fn unresolved(&self) -> u64 {
+        fn in_flight(&self) -> u64 {
             0
         }
 
-        fn answers(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        fn poll_control(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
             each(&Header::bare(Kind::Credit, 1, self.sent + 1).encode());
             Ok(())
         }

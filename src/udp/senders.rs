@@ -17,12 +17,10 @@ use super::receivers::Notify;
 use super::sender::{self, Manner, Remote, Sent};
 use super::setup::{SenderSocket, SetupError};
 use super::stream::Stream;
-use crate::engine::Tx;
-use crate::engine::choice::{Kind, ZeroCopy};
-use crate::engine::mio::{Copying, MioTx, Pages, Pinned};
-use crate::engine::uring::UringTx;
-use crate::sys::wake::Wake;
-use crate::sys::{affinity, schedule, socket, timer};
+use crate::sys::eventfd::EventFd;
+use crate::sys::{affinity, sched_policy, socket, timer_slack};
+use crate::udp::engine::Tx;
+use crate::udp::engine::open::{TxEndpoint, WithTx, open_tx};
 
 /// What the message is made of: not all zero, and of no length that a chunk would be.
 const FILL: &[u8; 61] = b"wirebench measures what a datagram costs, sends and arrives. ";
@@ -80,7 +78,7 @@ struct Thread {
     /// The time that the schedule starts at, in ns.
     start: Sender<u64>,
     remote: Arc<Remote>,
-    wake: Wake,
+    wake: EventFd,
 }
 
 impl Senders {
@@ -115,7 +113,7 @@ impl Senders {
         let number = self.threads.len();
         let (start, inbox) = mpsc::channel();
         let remote = Arc::new(Remote::new(self.settings.offset.clone()));
-        let wake = Wake::new()?;
+        let wake = EventFd::new()?;
         let task = Task {
             settings: self.settings.clone(),
             token,
@@ -195,7 +193,7 @@ struct Task {
     number: usize,
     shared_cpu: bool,
     remote: Arc<Remote>,
-    wake: Wake,
+    wake: EventFd,
     start: Receiver<u64>,
     events: Sender<Event>,
 }
@@ -263,28 +261,20 @@ impl Task {
             manner,
             ..
         } = end;
-        let choice = self.settings.plan.engine;
-        match (choice.kind, choice.zerocopy) {
-            (Kind::Mio, ZeroCopy::Off) => {
-                let by = Copying::new(layout.messages);
-                let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
-                self.send(tx, manner, effective, sent)
-            }
-            (Kind::Mio, ZeroCopy::Splice) => {
-                let by = Pages::new(layout.bytes, layout.messages)?;
-                let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
-                self.send(tx, manner, effective, sent)
-            }
-            (Kind::Mio, ZeroCopy::Msg) => {
-                let by = Pinned::new(manner.batch as usize, layout.messages);
-                let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
-                self.send(tx, manner, effective, sent)
-            }
-            (Kind::Uring, _) => {
-                let tx = UringTx::new(socket, layout, &choice, FILL, &self.wake)?;
-                self.send(tx, manner, effective, sent)
-            }
-        }
+        let endpoint = TxEndpoint {
+            socket,
+            layout,
+            batch: manner.batch as usize,
+            fill: FILL,
+            wake: &self.wake,
+        };
+        let sending = Sending {
+            task: self,
+            manner,
+            effective,
+            sent,
+        };
+        open_tx(&self.settings.plan.engine, endpoint, sending)
     }
 
     fn send<T: Tx>(
@@ -295,12 +285,12 @@ impl Task {
         sent: &mut Sent,
     ) -> io::Result<()> {
         // Sleeps that end late are counted as lateness; the default slack would add 50 us to each.
-        let _ = timer::tighten_timer_slack();
+        let _ = timer_slack::tighten();
         let plan = &self.settings.plan;
         let lossless = plan.mode == Mode::Lossless;
         if lossless && manner.shared_cpu {
             // The receiver shall finish what it is at when it grants credit.
-            let _ = schedule::do_not_preempt_others();
+            let _ = sched_policy::set_batch();
         }
         self.report(Event::Ready(effective.clone()));
         // A session that ends before drops its end of the channel, which ends this thread too.
@@ -316,6 +306,20 @@ impl Task {
         sent.effective = effective;
         self.report(Event::Sent(ended));
         Ok(())
+    }
+}
+
+/// A task with what it needs once its engine is open.
+struct Sending<'a> {
+    task: &'a Task,
+    manner: Manner,
+    effective: SenderEffective,
+    sent: &'a mut Sent,
+}
+
+impl WithTx for Sending<'_> {
+    fn run(self, tx: impl Tx) -> io::Result<()> {
+        self.task.send(tx, self.manner, self.effective, self.sent)
     }
 }
 

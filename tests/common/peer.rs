@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use wirebench::engine::choice::EngineChoice;
+use wirebench::engine::EngineChoice;
 use wirebench::udp::channel::Message;
 use wirebench::udp::control::{
     Alive, Done, Finish, Hello, Reply, Request, Resume, StreamReceived, StreamSent, VERSION,

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::args::{at_least_one, some_time};
 use crate::cli::list::{List, list};
-use crate::engine::choice::Kind;
+use crate::engine::EngineKind;
 use crate::load::plan::Scenario;
 use crate::protocol::request::MAX_REQUEST;
 use crate::protocol::{self, Destination};
@@ -321,7 +321,7 @@ pub(super) enum EngineArg {
     Uring,
 }
 
-impl From<EngineArg> for Kind {
+impl From<EngineArg> for EngineKind {
     fn from(engine: EngineArg) -> Self {
         match engine {
             EngineArg::Mio => Self::Mio,

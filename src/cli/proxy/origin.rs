@@ -7,10 +7,10 @@ use super::{cannot_listen, printable, say_listening};
 use crate::cli::failure::Failure;
 use crate::cli::interrupt;
 use crate::load::origin::Origin;
-use crate::sys::limit;
+use crate::sys::rlimit;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let _ = limit::raise_open_files();
+    let _ = rlimit::raise_open_files();
     let origin = Origin::bind(&args.listen)
         .map_err(|error| cannot_listen(&args.listen, "--listen", &error))?;
     let waker = origin.waker();

@@ -13,7 +13,7 @@ use crate::blocklist::stamp::{FileWatch, Stamps};
 use crate::cli::failure::Failure;
 use crate::protocol::Credentials;
 use crate::proxy::rules::Rules;
-use crate::sys::{local, schedule};
+use crate::sys::{local, sched_policy};
 
 /// How often files are looked at. One that has not changed between two looks is read.
 const LOOK: Duration = Duration::from_secs(1);
@@ -138,7 +138,7 @@ impl Files {
 fn background(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = thread::Builder::new().name(name.to_owned());
     thread.spawn(move || {
-        if let Err(error) = schedule::run_in_background() {
+        if let Err(error) = sched_policy::set_background() {
             say(&format!(
                 "lists are read at full priority, which may delay connections: {error}"
             ));

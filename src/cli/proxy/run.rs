@@ -21,7 +21,7 @@ use crate::protocol::{Destination, Host, Kind};
 use crate::report::partial::Partial;
 use crate::report::record::MOST_RUNS;
 use crate::sys::endpoint::Endpoint;
-use crate::sys::limit;
+use crate::sys::rlimit;
 
 /// What a proxy that is started here refuses: an address that only documents have (RFC 5737).
 const BLOCKED: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -170,7 +170,7 @@ pub(super) fn measure(
         )));
     }
     // A connection is a file.
-    let _ = limit::raise_open_files();
+    let _ = rlimit::raise_open_files();
     let cancel = Arc::new(AtomicBool::new(false));
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.store(true, Ordering::Relaxed))

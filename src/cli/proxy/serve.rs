@@ -11,8 +11,7 @@ use super::{cannot_listen, log, reload, say_listening, summary};
 use crate::blocklist::policy::Sources;
 use crate::blocklist::reload::Policies;
 use crate::cli::failure::Failure;
-use crate::engine::choice::{Kind, UringSettings};
-use crate::engine::probe::uring;
+use crate::engine::{EngineKind, UringSettings};
 use crate::protocol::{Accept, Host, Settings};
 use crate::proxy::listeners::{ListenError, Listeners};
 use crate::proxy::log::Log;
@@ -21,14 +20,15 @@ use crate::proxy::rules::{HeaderVersion, Rules};
 use crate::proxy::server::Server;
 use crate::sys::activation::{self, Passed};
 use crate::sys::endpoint::Endpoint;
-use crate::sys::limit;
+use crate::sys::rlimit;
+use crate::uring;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // While this program has no descriptors of its own.
     let passed = activation::take().map_err(Failure::undone)?;
     let signals = Signals::catch().map_err(Failure::undone)?;
     // A connection is two files, and may need a pipe. Where the limit stays, it limits the connections.
-    let _ = limit::raise_open_files();
+    let _ = rlimit::raise_open_files();
     let mut options = options(args)?;
     let mut rules = rules(args)?;
     reload::warn(rules.policies.current().files());
@@ -144,9 +144,9 @@ fn options(args: &Args) -> Result<Options, Failure> {
         drain: args.drain_timeout,
         ..defaults
     };
-    if options.engine == Kind::Uring {
+    if options.engine == EngineKind::Uring {
         uring::available(&UringSettings::default())
-            .map_err(|reason| Failure::Undone(format!("cannot do --engine uring: {reason}")))?;
+            .map_err(|reason| Failure::Undone(format!("cannot use --engine uring: {reason}")))?;
     }
     Ok(options)
 }

@@ -3,7 +3,7 @@
 use crate::cli::args::Udp;
 use crate::cli::failure::Failure;
 use crate::cli::list::List;
-use crate::engine::choice::{EngineChoice, Kind, UringReceive, UringSettings, ZeroCopy};
+use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
 use crate::udp::plan::{Df, Offload};
 use crate::udp::spin::SpinChoice;
 
@@ -75,7 +75,7 @@ impl Combination {
     }
 
     fn is_uring(&self) -> bool {
-        self.engine.kind == Kind::Uring
+        self.engine.kind == EngineKind::Uring
     }
 }
 
@@ -144,7 +144,7 @@ fn uring_is_there(args: &Udp) -> Result<(), Failure> {
     let is_there = args
         .engine
         .iter()
-        .any(|&engine| Kind::from(engine) == Kind::Uring);
+        .any(|&engine| EngineKind::from(engine) == EngineKind::Uring);
     match asked.iter().find(|(_, asked)| *asked) {
         Some((option, _)) if !is_there => Err(Failure::Usage(format!(
             "{option} means nothing to --engine mio; add --engine uring"

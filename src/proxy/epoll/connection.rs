@@ -23,7 +23,7 @@ use crate::proxy::shop;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timers;
 use crate::sys::endpoint::Peer;
-use crate::sys::limit::is_exhausted;
+use crate::sys::rlimit::is_exhausted;
 use crate::sys::tcp::{self, Unread};
 
 /// Lots of what a client says to nobody that are thrown away before others have their turn.

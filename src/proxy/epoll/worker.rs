@@ -27,9 +27,9 @@ use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::endpoint::{Endpoint, Peer};
+use crate::sys::eventfd::EventFd;
 use crate::sys::tcp::{self, AcceptError, BACKLOG};
 use crate::sys::unix;
-use crate::sys::wake::Wake;
 
 // No connection's: these would be the last place of the last generation.
 const LISTENER: Token = Token(usize::MAX);
@@ -78,7 +78,7 @@ impl Worker {
         resolver: Resolver,
         options: &Options,
         shared: Arc<Shared>,
-        wake: &Wake,
+        wake: &EventFd,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let Listener { socket, local } = listener;

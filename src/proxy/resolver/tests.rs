@@ -32,7 +32,7 @@ impl World {
     /// With a name server, what hosts(5) says, and so many lookups at once.
     fn new(answer: impl Fn(&str) -> Said + Send + 'static, hosts: &str, most: usize) -> Self {
         let poll = Poll::new().unwrap();
-        let wake = Wake::new().unwrap();
+        let wake = EventFd::new().unwrap();
         let mut source = SourceFd(&wake.as_fd().as_raw_fd());
         poll.registry()
             .register(&mut source, Token(0), Interest::READABLE)

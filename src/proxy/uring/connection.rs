@@ -9,7 +9,6 @@ use super::lane::{Heard, Lane};
 use super::means::{Act, Means};
 use super::servers::Servers;
 use super::watch::{Until, Watch};
-use crate::engine::uring::ring::Completion;
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::handshake::Next;
 use crate::proxy::life::{Lapse, Life, Outcome, Phase};
@@ -22,8 +21,9 @@ use crate::proxy::shop;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timers;
 use crate::sys::endpoint::Peer;
-use crate::sys::limit::is_exhausted;
+use crate::sys::rlimit::is_exhausted;
 use crate::sys::tcp::{self, Unread};
+use crate::uring::ring::Completion;
 
 /// What a thread's connections are served with.
 pub(super) type Shop = shop::Shop<Means>;
@@ -106,7 +106,7 @@ impl Connection {
             (Act::Receive(Direction::ToServer), Phase::Lingering { ending, .. }) => {
                 match self.to_server.heard(completion, key, means) {
                     // Nobody is there for that any more.
-                    Heard::Bytes(buffer, _) => means.kept.memory.put_down(buffer),
+                    Heard::Bytes(buffer, _) => means.uring.memory.put_down(buffer),
                     Heard::Nothing => {}
                     Heard::End => {
                         self.life.phase = Phase::Lingering {
@@ -155,7 +155,7 @@ impl Connection {
             Act::Receive(direction) => {
                 let heard = self.hands(direction).0.heard(completion, key, means);
                 if let Heard::Bytes(buffer, _) = heard {
-                    means.kept.memory.put_down(buffer);
+                    means.uring.memory.put_down(buffer);
                 }
             }
             Act::Send(direction) => {
@@ -319,9 +319,9 @@ impl Connection {
     fn heard(&mut self, completion: Completion, key: Key, shop: &mut Shop, now: u64) -> Fate {
         let next = match self.to_server.heard(completion, key, &mut shop.means) {
             Heard::Bytes(buffer, bytes) => {
-                let said = shop.means.kept.memory.filled(buffer, bytes);
+                let said = shop.means.uring.memory.filled(buffer, bytes);
                 let next = self.life.handshake.take(said, &shop.rules);
-                shop.means.kept.memory.put_down(buffer);
+                shop.means.uring.memory.put_down(buffer);
                 next
             }
             Heard::End => self.life.handshake.ended(&shop.rules),

@@ -21,12 +21,12 @@ use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
 use super::means::{Act, Means};
-use crate::engine::uring::buffers::GROUP;
-use crate::engine::uring::ring::Completion;
 use crate::proxy::lot::{SLICE, measured};
 use crate::proxy::relay::{Direction, Readable, Relay, Step, Via};
 use crate::proxy::slab::Key;
 use crate::sys::pipe::Pipe;
+use crate::uring::buffers::GROUP;
+use crate::uring::ring::Completion;
 
 /// Waits for the socket to be readable before the first attempt (`IORING_RECVSEND_POLL_FIRST`, io_uring_enter(2)).
 const POLL_FIRST: u16 = 1;
@@ -173,7 +173,7 @@ impl Lane {
             let bytes = mem::take(&mut self.later);
             self.hand = Hand::Own { bytes, gone: 0 };
         }
-        let pool = &means.kept.memory;
+        let pool = &means.uring.memory;
         // It waits for room, unless others need the buffer before there is any.
         let (bytes, gone, flags) = match &self.hand {
             Hand::Lent {
@@ -234,19 +234,19 @@ impl Lane {
         if mem::take(&mut self.polling) {
             return Heard::Nothing;
         }
-        self.likely = completion.leaves_some();
+        self.likely = completion.has_more_data();
         if let Some(buffer) = completion.buffer() {
-            means.kept.memory.taken();
+            means.uring.memory.taken();
             if completion.result > 0 {
                 return Heard::Bytes(buffer, completion.result as usize);
             }
-            means.kept.memory.put_down(buffer);
+            means.uring.memory.put_down(buffer);
         }
         match completion.errno() {
             None => Heard::End,
             Some(libc::ENOBUFS) => {
-                means.kept.ring.rearmed();
-                means.kept.memory.ran_dry();
+                means.uring.ring.count_rearm();
+                means.uring.memory.ran_dry();
                 means.dry.push(key);
                 (self.likely, self.held_back) = (true, true);
                 Heard::Nothing
@@ -306,9 +306,9 @@ impl Lane {
         } = self.hand
         {
             let mut rest = means.spares.take();
-            let lot = means.kept.memory.filled(buffer, bytes);
+            let lot = means.uring.memory.filled(buffer, bytes);
             rest.extend_from_slice(lot.get(gone..).unwrap_or_default());
-            means.kept.memory.put_down(buffer);
+            means.uring.memory.put_down(buffer);
             self.hand = Hand::Own {
                 bytes: rest,
                 gone: 0,
@@ -324,7 +324,7 @@ impl Lane {
         }
         match mem::take(&mut self.hand) {
             Hand::Nothing => {}
-            Hand::Lent { buffer, .. } => means.kept.memory.put_down(buffer),
+            Hand::Lent { buffer, .. } => means.uring.memory.put_down(buffer),
             Hand::Own { bytes, .. } => means.spares.give(bytes),
         }
     }

@@ -8,15 +8,15 @@ use io_uring::squeue;
 use super::pool::Pool;
 use super::turns::Turns;
 use super::watch::Waits;
-use crate::engine::choice::UringSettings;
-use crate::engine::uring::ring::{Kept, Ring};
+use crate::engine::UringSettings;
 use crate::proxy::handshake::TRIES;
 use crate::proxy::pipes;
 use crate::proxy::relay::Direction;
 use crate::proxy::slab::Key;
 use crate::proxy::spares::Spares;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::wake::Wake;
+use crate::sys::eventfd::EventFd;
+use crate::uring::ring::{Ring, RingWithMemory};
 
 /// Requests that are submitted at once.
 const REQUESTS: u32 = 1_024;
@@ -87,7 +87,7 @@ pub(super) const ACCEPT: u64 = (1 << ACT_BITS) - 1;
 
 /// The ring, and the memory that connections share.
 pub(super) struct Means {
-    pub(super) kept: Kept<Pool>,
+    pub(super) uring: RingWithMemory<Pool>,
     /// To splice through.
     pub(super) pipes: pipes::Pool,
     /// For what a sink did not take.
@@ -103,18 +103,18 @@ pub(super) struct Means {
 }
 
 impl Means {
-    /// With so many pipes at most, and a ring that `wake` wakes, of the thread that calls [`Ring::begin`].
+    /// With so many pipes at most, and a ring that `wake` wakes, of the thread that calls [`Ring::enable`].
     ///
     /// # Errors
     /// As io_uring_setup(2) and io_uring_register(2): not allowed, a kernel before 6.1, or too little memory.
-    pub(super) fn new(wake: &Wake, pipes: usize) -> io::Result<Self> {
+    pub(super) fn new(wake: &EventFd, pipes: usize) -> io::Result<Self> {
         // The first place is for a socket, and the listener may not have it: the ring would hold it open.
         let files = [-1, wake.as_fd().as_raw_fd()];
         let settings = UringSettings::default();
-        let ring = Ring::unowned(&settings, REQUESTS, COMPLETIONS, &files)?;
+        let ring = Ring::new_disabled(&settings, REQUESTS, COMPLETIONS, &files)?;
         let pool = Pool::new(&ring)?;
         Ok(Self {
-            kept: Kept::new(ring, pool),
+            uring: RingWithMemory::new(ring, pool),
             pipes: pipes::Pool::new(pipes),
             spares: Spares::default(),
             turns: Turns::default(),
@@ -130,14 +130,14 @@ impl Means {
     /// As [`Ring::push`].
     pub(super) unsafe fn ask(&mut self, request: &squeue::Entry) {
         // SAFETY: passed on to the caller.
-        if let Err(error) = unsafe { self.kept.ring.push(request) } {
+        if let Err(error) = unsafe { self.uring.ring.push(request) } {
             self.failure.get_or_insert(error);
         }
     }
 
     /// Has the kernel give this up.
     pub(super) fn cancel(&mut self, user_data: u64) {
-        if let Err(error) = self.kept.ring.cancel_one(user_data) {
+        if let Err(error) = self.uring.ring.cancel_one(user_data) {
             self.failure.get_or_insert(error);
         }
     }
@@ -150,11 +150,11 @@ impl Means {
         if let Some(error) = self.failure.take() {
             return Err(error);
         }
-        self.kept.memory.turn();
+        self.uring.memory.turn();
         // Whoever waits for their turn is not to wait for longer than what is done at once.
         let deadline = if self.turns.is_awaited() { 0 } else { deadline };
         let deadline = self.waits.turn(deadline, monotonic_ns);
-        self.kept.ring.wait(deadline)
+        self.uring.ring.wait(deadline)
     }
 }
 

@@ -11,9 +11,9 @@
 
 use std::io;
 
-use crate::engine::uring::buffers::Buffers;
-use crate::engine::uring::ring::{Abandon, Ring};
 use crate::proxy::lot::BUFFER;
+use crate::uring::buffers::BufferRing;
+use crate::uring::ring::{Leak, Ring};
 
 /// All there are: 4 MiB. As many receives can be done between two turns.
 const BUFFERS: u16 = 64;
@@ -24,11 +24,11 @@ const FEWEST: usize = 4;
 /// Turns after which one buffer less is offered.
 const PATIENCE: u32 = 256;
 
-/// Buffers that senders may keep until their sink has room. The others are for receives.
+/// BufferRing that senders may keep until their sink has room. The others are for receives.
 const KEPT: usize = BUFFERS as usize / 2;
 
 pub(super) struct Pool {
-    buffers: Buffers,
+    buffers: BufferRing,
     /// The one that was used last is on top.
     reserve: Vec<u16>,
     /// The kernel's to fill.
@@ -43,7 +43,7 @@ impl Pool {
     /// As io_uring_register(2), and out of memory.
     pub(super) fn new(ring: &Ring) -> io::Result<Self> {
         let mut pool = Self {
-            buffers: Buffers::withheld(ring, usize::from(BUFFERS), BUFFER)?,
+            buffers: BufferRing::new_empty(ring, usize::from(BUFFERS), BUFFER)?,
             reserve: (0..BUFFERS).rev().collect(),
             offered: 0,
             wanted: FEWEST,
@@ -95,14 +95,14 @@ impl Pool {
         while self.offered < self.wanted
             && let Some(buffer) = self.reserve.pop()
         {
-            self.buffers.give_back(buffer);
+            self.buffers.provide(buffer);
             self.offered += 1;
         }
     }
 }
 
-impl Abandon for Pool {
-    fn abandon(self) {
-        self.buffers.abandon();
+impl Leak for Pool {
+    fn leak(self) {
+        self.buffers.leak();
     }
 }

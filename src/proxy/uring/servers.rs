@@ -9,9 +9,9 @@ use io_uring::types::Fd;
 use socket2::SockAddr;
 
 use super::means::{Act, MOST_SLOTS, Means};
-use crate::engine::uring::ring::Completion;
 use crate::proxy::slab::Key;
 use crate::sys::tcp;
+use crate::uring::ring::Completion;
 
 /// A connect(2) that the kernel has not completed.
 struct Attempt {

@@ -7,8 +7,8 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 
 use super::means::{Act, Means};
-use crate::engine::uring::ring::Completion;
 use crate::proxy::slab::Key;
+use crate::uring::ring::Completion;
 
 /// How long a connection may wait for its server before its client is watched, in ns, where nothing else happens. A sleep
 /// that ends before the kernel's next tick has to program the CPU's timer, which is costly in a virtual machine.

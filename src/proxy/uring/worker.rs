@@ -17,7 +17,6 @@ use io_uring::types::Fd;
 
 use super::connection::{Connection, Fate, Shop};
 use super::means::{ACCEPT, Act, Means};
-use crate::engine::uring::ring::Completion;
 use crate::proxy::facts::{Ending, Facts};
 use crate::proxy::listeners::Listener;
 use crate::proxy::log;
@@ -29,9 +28,10 @@ use crate::proxy::slab::{Key, Slab};
 use crate::proxy::tally::Tally;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::endpoint::{Endpoint, Peer};
+use crate::sys::eventfd::EventFd;
 use crate::sys::tcp::{self, AcceptError, BACKLOG};
 use crate::sys::unix;
-use crate::sys::wake::Wake;
+use crate::uring::ring::Completion;
 
 /// Completions taken before time is looked after.
 const EVENTS: usize = 1_024;
@@ -66,7 +66,7 @@ impl Worker {
         resolver: Resolver,
         options: &Options,
         shared: Arc<Shared>,
-        wake: &Wake,
+        wake: &EventFd,
     ) -> io::Result<Self> {
         // A request that goes on would end where nobody waits.
         let Listener {
@@ -100,19 +100,19 @@ impl Worker {
     /// # Errors
     /// As io_uring_enter(2), and as listen(2) where the listener is none.
     pub(in crate::proxy) fn run(mut self) -> io::Result<()> {
-        self.shop.means.kept.ring.begin()?;
+        self.shop.means.uring.ring.enable()?;
         loop {
             self.accept();
-            self.shop.means.kept.ring.watch_wake()?;
+            self.shop.means.uring.ring.arm_wake()?;
             self.shop.means.wait(self.deadline())?;
             let now = monotonic_ns();
             for _ in 0..EVENTS {
-                let Some(completion) = self.shop.means.kept.ring.next() else {
+                let Some(completion) = self.shop.means.uring.ring.next() else {
                     break;
                 };
                 self.done(completion, now)?;
             }
-            if self.shop.means.kept.ring.was_woken() {
+            if self.shop.means.uring.ring.was_woken() {
                 self.resolved(now);
             }
             self.refill(now);
@@ -411,7 +411,7 @@ impl Worker {
 impl Drop for Worker {
     /// What requests point to goes after the kernel is done with it.
     fn drop(&mut self) {
-        if !self.shop.means.kept.ring.close() {
+        if !self.shop.means.uring.ring.close() {
             mem::forget(mem::take(&mut self.connections));
         }
     }

@@ -1,13 +1,13 @@
 //! What one direction's receivers and senders reported, put together message by message. Pure.
 
 use super::Observer;
-use crate::engine::Path;
 use crate::report::record::Interval;
 use crate::stats::latency::Latency;
 use crate::sys::cgroup::Throttled;
 use crate::sys::usage::CpuTime;
 use crate::udp::account::Latencies;
 use crate::udp::control::{Done, Histogram, Reply, SenderFacts, StreamReceived};
+use crate::udp::engine::Path;
 use crate::udp::outcome::Rows;
 use crate::udp::sender::Sent;
 use crate::udp::stream::Written;

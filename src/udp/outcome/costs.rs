@@ -1,9 +1,9 @@
 //! What a run cost both sides, and how well a schedule was kept: their threads' figures added up.
 
-use crate::engine::stats::{RingStats, ZeroCopyStats, add_some};
 use crate::report::record::{Cpu, EngineStats, Pacing, Run};
 use crate::stats::latency::Latency;
 use crate::udp::control::{Done, StreamReceived};
+use crate::udp::engine::stats::{RingStats, ZeroCopyStats, add_some};
 use crate::udp::plan::Mode;
 use crate::udp::sender::Sent;
 

@@ -1,6 +1,6 @@
 //! What was asked for and what was in force, as a record has it.
 
-use crate::engine::choice::Kind;
+use crate::engine::EngineKind;
 use crate::report::record::{Effective, Requested, UringRequested};
 use crate::udp::header::HEADER;
 use crate::udp::path::TooLong;
@@ -16,7 +16,7 @@ pub fn requested(plan: &Plan) -> Requested {
         df: plan.df.name().to_owned(),
         spin: plan.spin.name().to_owned(),
         zerocopy: plan.engine.zerocopy.name().to_owned(),
-        uring: (plan.engine.kind == Kind::Uring).then(|| UringRequested {
+        uring: (plan.engine.kind == EngineKind::Uring).then(|| UringRequested {
             sqpoll: plan.engine.uring.sqpoll,
             ring_size: plan.engine.uring.ring_size,
             receive: plan.engine.uring.receive.name().to_owned(),
