@@ -1,8 +1,5 @@
 //! The receiving side of a session, at whichever host: a thread a stream, and their intervals put together.
 
-mod intervals;
-pub mod upload;
-
 use std::io;
 use std::mem;
 use std::net::{SocketAddr, UdpSocket};
@@ -11,25 +8,25 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use intervals::{Intervals, Spare};
+use super::intervals::{Intervals, Spare};
 
-use super::account::{Latencies, Tally};
-use super::control::{Finish, ReceiverFacts};
-use super::header::{Header, Kind as DatagramKind};
-use super::outcome::Rows;
-use super::placement::{self, Cpus};
-use super::plan::{Mode, Plan};
-use super::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
-use super::setup::{ReceiverSocket, SetupError};
-use super::spool::Spool;
 use crate::engine::Rx;
 use crate::engine::choice::{Kind, UringReceive};
 use crate::engine::mio::MioRx;
 use crate::engine::uring::{MultishotRx, SingleRx};
-use crate::report::record::Interval;
 use crate::sys::clock::WallClock;
 use crate::sys::wake::Wake;
 use crate::sys::{affinity, host, schedule, shared_port, timer};
+use crate::udp::placement::{self, Cpus};
+use crate::udp::plan::{Mode, Plan};
+use crate::udp::receive::accounting::{Latencies, Tally};
+use crate::udp::receive::packet_log::Spool;
+use crate::udp::receive::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
+use crate::udp::result::Interval;
+use crate::udp::result::Rows;
+use crate::udp::setup::{ReceiverSocket, SetupError};
+use crate::udp::wire::control::{Finish, ReceiverFacts};
+use crate::udp::wire::header::{Header, Kind as DatagramKind};
 
 /// Histograms that a stream has besides the one it records into: one on its way, one coming back.
 const SPARES: usize = 2;
