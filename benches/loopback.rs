@@ -19,8 +19,8 @@ use wirebench::udp::client::{self, Cancel, Observer, Setup};
 use wirebench::udp::engine::offload;
 use wirebench::udp::placement::{self, Choice, Cpus};
 use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
+use wirebench::udp::send::spin::SpinChoice;
 use wirebench::udp::server::{Limits, Options, Server, Stopper};
-use wirebench::udp::spin::SpinChoice;
 
 /// Datagrams an iteration: few enough that the slowest case still fits several into a sample.
 const DATAGRAMS: u64 = 1_000;

@@ -7,12 +7,12 @@ use wirebench::stats::jitter::Jitter;
 use wirebench::stats::latency::Latency;
 use wirebench::sys::clock::monotonic_ns;
 use wirebench::sys::tsc_clock::TscClock;
-use wirebench::udp::account::Account;
-use wirebench::udp::header::{HEADER, Header, Kind};
-use wirebench::udp::pacing::Pacer;
 use wirebench::udp::plan::Quota;
-use wirebench::udp::sequence::SequenceWindow;
-use wirebench::udp::stream::Stream;
+use wirebench::udp::receive::accounting::Account;
+use wirebench::udp::receive::sequence::SequenceWindow;
+use wirebench::udp::send::pacing::Pacer;
+use wirebench::udp::send::stream::Stream;
+use wirebench::udp::wire::header::{HEADER, Header, Kind};
 
 /// Datagrams in a segmented message of the default chunk.
 const DATAGRAMS: usize = 63;

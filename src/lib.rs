@@ -13,6 +13,7 @@
 
 pub mod blocklist;
 pub mod cli;
+pub mod dates;
 pub mod doctor;
 pub mod engine;
 pub mod host;

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use common::{Finished, NOTICED, Results, bench};
 use serde::Serialize;
-use wirebench::udp::control::{
+use wirebench::udp::wire::control::{
     Alive, Done, Histogram, ReceiverFacts, Reply, Request, Row, StreamOffer, StreamReceived,
     Welcome,
 };
-use wirebench::udp::frame::{self, Decoder};
-use wirebench::udp::header::{HEADER, Header, Kind};
+use wirebench::udp::wire::framing::{self, Decoder};
+use wirebench::udp::wire::header::{HEADER, Header, Kind};
 
 const TOKEN: u64 = 42;
 
@@ -46,7 +46,7 @@ fn assert_undone((finished, results): (Finished, Results), words: &[&str]) {
 
 fn say(stream: &mut TcpStream, message: &impl Serialize) {
     let mut bytes = Vec::new();
-    frame::encode(message, &mut bytes).unwrap();
+    framing::encode(message, &mut bytes).unwrap();
     // The client may have gone.
     let _ = stream.write_all(&bytes);
 }
@@ -237,7 +237,7 @@ fn answer(udp: &UdpSocket) {
 fn babble(mut stream: TcpStream, mut next: impl FnMut(u64) -> Reply) {
     for number in 0.. {
         let mut bytes = Vec::new();
-        frame::encode(&next(number), &mut bytes).unwrap();
+        framing::encode(&next(number), &mut bytes).unwrap();
         if stream.write_all(&bytes).is_err() {
             return;
         }

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use common::NOTICED;
 use common::peer::{Control, Local, assert_serves, framed, hello, plan};
 use serde_json::json;
-use wirebench::udp::control::VERSION;
-use wirebench::udp::frame::MOST_MESSAGE;
-use wirebench::udp::header::{MOST_CHUNK, MOST_SHORT};
 use wirebench::udp::plan::{Amount, Mode, Plan};
 use wirebench::udp::server::Limits;
+use wirebench::udp::wire::control::VERSION;
+use wirebench::udp::wire::framing::MOST_MESSAGE;
+use wirebench::udp::wire::header::{MOST_CHUNK, MOST_SHORT};
 
 /// What a server says to these bytes, as the first it hears.
 #[track_caller]

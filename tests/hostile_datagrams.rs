@@ -10,10 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use common::peer::{CHUNK, Control, Local, Source, assert_serves, data, plan, token};
-use wirebench::udp::header::{HEADER, Header, Kind};
 use wirebench::udp::plan::{Mode, Offload, Plan};
-use wirebench::udp::sequence::REACH;
+use wirebench::udp::receive::sequence::REACH;
 use wirebench::udp::server::Limits;
+use wirebench::udp::wire::header::{HEADER, Header, Kind};
 
 /// How many of them the server is to find.
 #[derive(Debug, PartialEq)]

@@ -14,10 +14,10 @@ use common::peer::{
 };
 use common::{NOTICED, PATIENCE};
 use socket2::SockRef;
-use wirebench::udp::control::{Finish, Request, StreamSent};
-use wirebench::udp::header::{Header, Kind, MOST_CHUNK, MOST_SHORT};
 use wirebench::udp::plan::Plan;
 use wirebench::udp::server::Limits;
+use wirebench::udp::wire::control::{Finish, Request, StreamSent};
+use wirebench::udp::wire::header::{Header, Kind, MOST_CHUNK, MOST_SHORT};
 
 #[test]
 fn a_session_that_breaks_the_rules_ends_and_leaves_its_figures() {

@@ -16,7 +16,7 @@ use common::{
     until,
 };
 use serde_json::Value;
-use wirebench::udp::header::{HEADER, Kind};
+use wirebench::udp::wire::header::{HEADER, Kind};
 
 /// How far the other server's clocks are ahead, in seconds.
 const AHEAD: &str = "10";

@@ -11,9 +11,9 @@ use crate::engine::{EngineChoice, EngineKind};
 use crate::report::record::Run;
 use crate::sys::affinity;
 use crate::udp::client::{self, Cancel, Observer, RunError, Setup};
-use crate::udp::outcome;
 use crate::udp::placement::{self, Choice, Cpus};
 use crate::udp::plan::{Amount, Direction, Mode, Offload, Plan};
+use crate::udp::result;
 use crate::udp::server::{Limits, Options, Server, Stopper};
 
 /// Time between two rows of a run's intervals.
@@ -157,7 +157,7 @@ impl UdpMeasurement {
             servers: self.server.or(loopback).into_iter().collect(),
             cpus: here,
             spin,
-            requested: outcome::requested(&self.plan),
+            requested: result::requested(&self.plan),
             ..Setup::to(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         };
         let cancel = Cancel::new().map_err(UdpError::Server)?;

@@ -13,7 +13,7 @@ use super::proxy::args::Proxy;
 use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
 use crate::udp::plan::{Df, Offload};
-use crate::udp::spin::SpinChoice;
+use crate::udp::send::spin::SpinChoice;
 use crate::units::{parse_duration, parse_number, parse_whole};
 
 /// The port `bench serve` listens on, and `bench udp --to` goes to, where none is named.

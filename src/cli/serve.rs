@@ -14,7 +14,7 @@ use crate::report::record::{Measured, Record};
 use crate::report::store::Store;
 use crate::report::text;
 use crate::sys::{affinity, clock, rlimit};
-use crate::udp::key::Key;
+use crate::udp::control::key::Key;
 use crate::udp::placement::Choice;
 use crate::udp::server::{Limits, Options, Server, SessionReport};
 

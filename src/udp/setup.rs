@@ -6,18 +6,18 @@ use std::os::fd::AsFd;
 
 use thiserror::Error;
 
-use super::control::SenderEffective;
-use super::credit::{Grantor, MOST_WINDOW};
 use super::engine::zerocopy::Unavailable;
 use super::engine::{self, Layout, Path, offload};
-use super::header::{Header, Kind};
-use super::path::{PathError, TooLong};
-use super::plan::{Df, Mode, Offload, Plan};
-use super::sender::Manner;
-use super::spin::SpinChoice;
 use crate::engine::{EngineKind, ZeroCopy};
 use crate::sys::socket::{self, Buffers};
 use crate::sys::zerocopy;
+use crate::udp::credit::{Grantor, MOST_WINDOW};
+use crate::udp::plan::{Df, Mode, Offload, Plan};
+use crate::udp::send::path::{PathError, TooLong};
+use crate::udp::send::sender::Manner;
+use crate::udp::send::spin::SpinChoice;
+use crate::udp::wire::control::SenderEffective;
+use crate::udp::wire::header::{Header, Kind};
 
 /// Asked for where nothing is said, in bytes: room for the largest window, and what the usual `rmem_max` allows at most.
 pub const DEFAULT_BUFFER: usize = 4 << 20;

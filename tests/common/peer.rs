@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use wirebench::engine::EngineChoice;
-use wirebench::udp::channel::Message;
-use wirebench::udp::control::{
+use wirebench::udp::control::retransmission::Message;
+use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
+use wirebench::udp::send::spin::SpinChoice;
+use wirebench::udp::server::{Limits, Options, Server, SessionReport, Stopper};
+use wirebench::udp::wire::control::{
     Alive, Done, Finish, Hello, Reply, Request, Resume, StreamReceived, StreamSent, VERSION,
     Welcome,
 };
-use wirebench::udp::frame::{self, Decoder};
-use wirebench::udp::header::{Header, Kind};
-use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
-use wirebench::udp::server::{Limits, Options, Server, SessionReport, Stopper};
-use wirebench::udp::spin::SpinChoice;
+use wirebench::udp::wire::framing::{self, Decoder};
+use wirebench::udp::wire::header::{Header, Kind};
 
 use super::PATIENCE;
 
@@ -147,7 +147,7 @@ impl Control {
     #[track_caller]
     pub(crate) fn say(&mut self, message: &impl Serialize) {
         let mut bytes = Vec::new();
-        frame::encode(message, &mut bytes).unwrap();
+        framing::encode(message, &mut bytes).unwrap();
         self.stream.write_all(&bytes).unwrap();
     }
 
@@ -172,7 +172,7 @@ impl Control {
             received: self.received,
             datagrams: 0,
         };
-        frame::encode(&Request::Alive(alive), &mut message).unwrap();
+        framing::encode(&Request::Alive(alive), &mut message).unwrap();
         let _ = self.stream.write_all(&message);
     }
 

@@ -5,7 +5,7 @@ use crate::cli::failure::Failure;
 use crate::cli::list::List;
 use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
 use crate::udp::plan::{Df, Offload};
-use crate::udp::spin::SpinChoice;
+use crate::udp::send::spin::SpinChoice;
 
 /// Most settings of a comparison. More fit no screen, and each has a server and histograms of its own.
 const MOST_SETTINGS: usize = 64;

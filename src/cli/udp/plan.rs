@@ -13,10 +13,10 @@ use crate::report::comparison::settings::Settings;
 use crate::report::record::{MOST_RUNS, Requested};
 use crate::sys::affinity;
 use crate::udp::client::{ClockChoice, Setup};
-use crate::udp::key::Key;
-use crate::udp::outcome;
+use crate::udp::control::key::Key;
 use crate::udp::placement::{self, Choice, Cpus};
 use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan};
+use crate::udp::result;
 
 /// Message bytes where nothing is said.
 const DEFAULT_BYTES: u64 = 100_000_000;
@@ -188,7 +188,7 @@ fn requested(args: &Udp, of: &Combination, plan: &Plan) -> Requested {
             ),
         },
         to: args.to.clone(),
-        ..outcome::requested(plan)
+        ..result::requested(plan)
     }
 }
 
@@ -307,7 +307,9 @@ fn mode(args: &Udp, of: &Combination) -> Result<Mode, Failure> {
     match (of.rate, of.pps) {
         (Some(rate), _) => {
             let pps = rate / 8.0 / of.chunk.max(1) as f64;
-            if !(crate::udp::pacing::SLOWEST_PPS..=crate::udp::pacing::FASTEST_PPS).contains(&pps) {
+            if !(crate::udp::send::pacing::SLOWEST_PPS..=crate::udp::send::pacing::FASTEST_PPS)
+                .contains(&pps)
+            {
                 return Err(Failure::Usage(format!(
                     "--rate {rate} is {pps} datagrams of {} bytes a second, which cannot be paced; choose another rate or --chunk",
                     of.chunk

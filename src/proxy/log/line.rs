@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
+use crate::dates::rfc3339;
 use crate::proxy::facts::{Decision, Facts};
-use crate::report::dates::rfc3339;
 
 /// The keys of a line.
 #[derive(Serialize)]

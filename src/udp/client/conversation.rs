@@ -14,17 +14,17 @@ use thiserror::Error;
 use super::clock_flow::ClockFlow;
 use super::dial::Dial;
 use super::{Cancel, RunError, Setup};
-use crate::report::record::Interval;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::eventfd::EventFd;
 use crate::sys::small_tcp;
-use crate::udp::control::{
+use crate::udp::control::connection::{Link, LinkError};
+use crate::udp::control::greeting::{ClientGreeting, ClientStep, GreetingError};
+use crate::udp::receive::receivers::{Notify, Receivers};
+use crate::udp::result::Interval;
+use crate::udp::send::senders::{self, Senders};
+use crate::udp::wire::control::{
     ALIVE, Alive, Hello, RECONNECT, Reply, Request, Resume, VERSION, Welcome,
 };
-use crate::udp::greeting::{ClientGreeting, ClientStep, GreetingError};
-use crate::udp::link::{Link, LinkError};
-use crate::udp::receivers::{Notify, Receivers};
-use crate::udp::senders::{self, Senders};
 
 pub(super) const LINK: Token = Token(0);
 const ATTEMPT: Token = Token(1);

@@ -8,9 +8,9 @@
 use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
-use wirebench::udp::account::{Account, Seen, Tally};
-use wirebench::udp::header::{HEADER, Header, Kind, MOST_SHORT};
-use wirebench::udp::sequence::REACH;
+use wirebench::udp::receive::accounting::{Account, Seen, Tally};
+use wirebench::udp::wire::header::{HEADER, Header, Kind, MOST_SHORT};
+use wirebench::udp::receive::sequence::REACH;
 
 const TOKEN: u64 = 77;
 const CHUNK: usize = 10;

@@ -8,8 +8,8 @@
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wirebench::udp::control::{Preface, Reply, Request};
-use wirebench::udp::frame::{self, Decoder, FrameError, MOST_MESSAGE};
+use wirebench::udp::wire::control::{Preface, Reply, Request};
+use wirebench::udp::wire::framing::{self, Decoder, FrameError, MOST_MESSAGE};
 use wirebench::udp::plan::{Amount, Plan};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -57,7 +57,7 @@ fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
 fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
     let message: T = serde_json::from_slice(json).ok()?;
     let mut wire = Vec::new();
-    if let Err(error) = frame::encode(&message, &mut wire) {
+    if let Err(error) = framing::encode(&message, &mut wire) {
         assert!(matches!(error, FrameError::TooLong(_)), "{error}");
         return Some(message);
     }
@@ -68,7 +68,7 @@ fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
         other => panic!("encoded, and not decoded again: {:?}", other.err()),
     };
     let mut rewritten = Vec::new();
-    assert!(frame::encode(&second, &mut rewritten).is_ok());
+    assert!(framing::encode(&second, &mut rewritten).is_ok());
     assert_eq!(wire, rewritten);
     Some(message)
 }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wirebench::udp::header::{HEADER, Header, MOST_SHORT, NotOurs};
+use wirebench::udp::wire::header::{HEADER, Header, MOST_SHORT, NotOurs};
 
 fuzz_target!(|bytes: &[u8]| {
     match Header::decode(bytes) {

@@ -1,8 +1,5 @@
 //! The receiving side of a session, at whichever host: a thread a stream, and their intervals put together.
 
-mod intervals;
-pub mod upload;
-
 use std::io;
 use std::mem;
 use std::net::{SocketAddr, UdpSocket};
@@ -11,24 +8,24 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use intervals::{Intervals, Spare};
+use super::intervals::{Intervals, Spare};
 
-use super::account::{Latencies, Tally};
-use super::control::{Finish, ReceiverFacts};
-use super::header::{Header, Kind};
-use super::outcome::Rows;
-use super::placement::{self, Cpus};
-use super::plan::{Mode, Plan};
-use super::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
-use super::setup::{ReceiverSocket, SetupError};
-use super::spool::Spool;
 use crate::engine::EngineChoice;
-use crate::report::record::Interval;
 use crate::sys::clock::WallClock;
 use crate::sys::eventfd::EventFd;
 use crate::sys::{affinity, machine, sched_policy, shared_port, timer_slack};
 use crate::udp::engine::Rx;
 use crate::udp::engine::open::{RxEndpoint, WithRx, open_rx};
+use crate::udp::placement::{self, Cpus};
+use crate::udp::plan::{Mode, Plan};
+use crate::udp::receive::accounting::{Latencies, Tally};
+use crate::udp::receive::packet_log::Spool;
+use crate::udp::receive::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
+use crate::udp::result::Interval;
+use crate::udp::result::Rows;
+use crate::udp::setup::{ReceiverSocket, SetupError};
+use crate::udp::wire::control::{Finish, ReceiverFacts};
+use crate::udp::wire::header::{Header, Kind};
 
 /// Histograms that a stream has besides the one it records into: one on its way, one coming back.
 const SPARES: usize = 2;

@@ -6,10 +6,10 @@
 
 use std::mem;
 
-use super::header::{HEADER, Header, Kind, NotOurs};
-use super::sequence::{Arrival, SequenceWindow};
 use crate::stats::jitter::Jitter;
 use crate::stats::latency::Latency;
+use crate::udp::receive::sequence::{Arrival, SequenceWindow};
+use crate::udp::wire::header::{HEADER, Header, Kind, NotOurs};
 
 /// The latencies of a stretch of time. Boxed, because it changes hands between threads.
 #[derive(Debug, Clone, Default)]

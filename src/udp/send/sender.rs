@@ -4,11 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use super::control::SenderEffective;
-use super::header::{HEADER, Header, Kind};
-use super::path::{PathError, TooLong};
-use super::spin::{Spin, SpinChoice, WhyNot};
-use super::stream::{Idle, Stream, Written};
 use crate::sys::cgroup::{CpuQuota, Throttled};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::sched_policy;
@@ -16,6 +11,11 @@ use crate::sys::tsc_clock::TscClock;
 use crate::sys::usage::{self, CpuTime};
 use crate::udp::engine::stats::SendStats;
 use crate::udp::engine::{Path, Submit, Tx, Until};
+use crate::udp::send::path::{PathError, TooLong};
+use crate::udp::send::spin::{Spin, SpinChoice, WhyNot};
+use crate::udp::send::stream::{Idle, Stream, Written};
+use crate::udp::wire::control::SenderEffective;
+use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// The turns on the CPU that a paced sender asks the scheduler for, in ns: it is woken for microseconds, and late where a
 /// thread with longer turns goes first.

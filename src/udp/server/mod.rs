@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::control::Resume;
-use super::key::Key;
-use super::plan::Plan;
-use super::receivers::Notify;
-use crate::report::record::Measured;
 use crate::sys::small_tcp;
+use crate::udp::control::key::Key;
+use crate::udp::plan::Plan;
+use crate::udp::receive::receivers::Notify;
+use crate::udp::result::Measured;
+use crate::udp::wire::control::Resume;
 use connection::{Connection, Verdict};
 use ports::{Knock, Ports};
 use session::Place;
@@ -103,7 +103,7 @@ impl Limits {
 /// How a server is set up, beside its limits.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Where threads are kept; as [`super::placement::Choice::List`] for the only end here.
+    /// Where threads are kept; as [`crate::udp::placement::Choice::List`] for the only end here.
     pub cpus: Option<Vec<usize>>,
     /// The key that clients must have.
     pub key: Option<Key>,

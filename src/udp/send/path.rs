@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use super::header::HEADER;
 use crate::udp::engine::Path;
+use crate::udp::wire::header::HEADER;
 
 /// A datagram is longer than the path takes whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! Each rule is one function that returns a sentence or nothing; [`warnings`] lists them.
 
-use crate::report::record::{Pacing, Run};
+use crate::udp::result::{Pacing, Run};
 use crate::units::{grouped, short_ns};
 
 /// The sentences that apply to `run`, most important first.
@@ -127,8 +127,8 @@ fn receiver_socket(run: &Run) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::record::{Cpu, Effective, EngineStats, Lost, Traffic};
     use crate::stats::latency::Latency;
+    use crate::udp::result::{Cpu, Effective, EngineStats, Lost, Traffic};
 
     fn paced(pps: f64, late_ns: u64) -> Run {
         let mut lateness = Latency::new();

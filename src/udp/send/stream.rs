@@ -3,11 +3,11 @@
 //! The three compose: a lossless stream has credit and no schedule, a paced one a schedule and
 //! unlimited credit, blast neither. Time is an argument.
 
-use super::credit::Allowance;
-use super::header::{HEADER, Header, Kind};
-use super::pacing::Pacer;
-use super::plan::Quota;
 use crate::stats::latency::Latency;
+use crate::udp::credit::Allowance;
+use crate::udp::plan::Quota;
+use crate::udp::send::pacing::Pacer;
+use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Why nothing can be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! What a run cost both sides, and how well a schedule was kept: their threads' figures added up.
 
-use crate::report::record::{Cpu, EngineStats, Pacing, Run};
 use crate::stats::latency::Latency;
-use crate::udp::control::{Done, StreamReceived};
 use crate::udp::engine::stats::{RingStats, ZeroCopyStats, add_some};
 use crate::udp::plan::Mode;
-use crate::udp::sender::Sent;
+use crate::udp::result::{Cpu, EngineStats, Pacing, Run};
+use crate::udp::send::sender::Sent;
+use crate::udp::wire::control::{Done, StreamReceived};
 
 pub(super) fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
     let per_million =

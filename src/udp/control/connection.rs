@@ -1,7 +1,7 @@
 //! One end of a control connection: a non-blocking TCP stream that carries whole messages, and what outlives that stream.
 //!
 //! Numbered messages are kept until the other side acknowledges them, so that [`Link::adopt`] can go on over another stream
-//! ([`super::channel`]). A stream that is still being connected may be used: it sends once it is connected, and fails
+//! ([`crate::udp::control::retransmission`]). A stream that is still being connected may be used: it sends once it is connected, and fails
 //! as a connected one does.
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,8 +12,8 @@ use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 use thiserror::Error;
 
-use super::channel::{BadCount, Message, Unacknowledged};
-use super::frame::{Decoder, FrameError, encode};
+use crate::udp::control::retransmission::{BadCount, Message, Unacknowledged};
+use crate::udp::wire::framing::{Decoder, FrameError, encode};
 
 /// More bytes than this that the other side has not acknowledged: it does not read, and nothing more is added.
 const MOST_KEPT: usize = 8 << 20;

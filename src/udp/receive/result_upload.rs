@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::Outcome;
-use crate::report::record::Interval;
-use crate::udp::account::Latencies;
-use crate::udp::control::{Done, Histogram, MOST_ROWS, Reply, Row, StreamReceived};
-use crate::udp::outcome;
-use crate::udp::receiver::Received;
-use crate::udp::spool::Rows;
+use super::receivers::Outcome;
+use crate::udp::receive::accounting::Latencies;
+use crate::udp::receive::packet_log::Rows;
+use crate::udp::receive::receiver::Received;
+use crate::udp::result;
+use crate::udp::result::Interval;
+use crate::udp::wire::control::{Done, Histogram, MOST_ROWS, Reply, Row, StreamReceived};
 
 /// A result on its way.
 pub struct Upload {
@@ -19,7 +19,7 @@ pub struct Upload {
     /// All latencies.
     pub latencies: Latencies,
     /// All interval rows.
-    pub intervals: outcome::Rows,
+    pub intervals: result::Rows,
     /// Rows a packet that still have to be sent.
     rows: VecDeque<(usize, Rows)>,
     /// All other messages that still have to be.

@@ -9,16 +9,16 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use super::account::{Account, Latencies, Seen, Tally};
-use super::credit::Grantor;
-use super::header::{Header, Kind};
-use super::nap::Nap;
-use super::spool::{Row, Spool};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::cmsg::Message;
 use crate::sys::usage::CpuTime;
+use crate::udp::credit::Grantor;
 use crate::udp::engine::Rx;
 use crate::udp::engine::stats::ReceiveStats;
+use crate::udp::receive::accounting::{Account, Latencies, Seen, Tally};
+use crate::udp::receive::backoff::Nap;
+use crate::udp::receive::packet_log::{Row, Spool};
+use crate::udp::wire::header::{Header, Kind};
 
 /// How long to wait for stragglers at least once nothing arrives any more, after the last datagram was announced, in ns.
 pub const SHORTEST_QUIET_NS: u64 = 250_000_000;

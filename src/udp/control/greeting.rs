@@ -4,8 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
-use super::control::{Hello, Preface, Reply, Request, Resume, VERSION};
-use super::key::{Key, Nonce, Role};
+use crate::udp::control::key::{Key, Nonce, Role};
+use crate::udp::wire::control::{Hello, Preface, Reply, Request, Resume, VERSION};
 
 /// The client's side of a greeting.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The messages of the control connection, as JSON in frames ([`super::frame`]).
+//! The messages of the control connection, as JSON in frames ([`crate::udp::wire::framing`]).
 //!
 //! ```text
 //!   client                                  server
@@ -16,8 +16,8 @@
 //!
 //! Every message from `begin` and the first result on is *numbered*: each side counts those that it received, reports the
 //! count in [`Alive`], and keeps what is not reported yet. When the connection is lost, the client opens another one
-//! with [`Resume`], and both sides send again what the other has not counted ([`super::channel`]). A long answer is
-//! split into messages of at most [`super::frame::MOST_MESSAGE`] bytes.
+//! with [`Resume`], and both sides send again what the other has not counted ([`crate::udp::control::retransmission`]). A long answer is
+//! split into messages of at most [`crate::udp::wire::framing::MOST_MESSAGE`] bytes.
 //!
 //! Every type here is the wire's own: a field added to a record does not change it.
 
@@ -25,11 +25,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::channel::Message;
-use super::plan::Plan;
-use super::spin::WhyNot;
 use crate::stats::latency::OutOfRange;
+use crate::udp::control::retransmission::Message;
 use crate::udp::engine::stats::{ReceiveStats, SendStats};
+use crate::udp::plan::Plan;
+use crate::udp::send::spin::WhyNot;
 
 /// The version of these messages and of the datagram header. Both sides must have the same.
 pub const VERSION: u32 = 3;
@@ -61,7 +61,7 @@ pub enum Request {
     Greet {
         /// [`VERSION`].
         version: u32,
-        /// [`super::key::Nonce`] as hexadecimal digits.
+        /// [`crate::udp::control::key::Nonce`] as hexadecimal digits.
         nonce: String,
     },
     /// Answers a challenge.
@@ -145,7 +145,7 @@ pub struct StreamSent {
 pub enum Reply {
     /// The client must prove that it has the key.
     Challenge {
-        /// [`super::key::Nonce`] as hexadecimal digits.
+        /// [`crate::udp::control::key::Nonce`] as hexadecimal digits.
         nonce: String,
     },
     /// The client's proof holds, and this is the server's.

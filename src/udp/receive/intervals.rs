@@ -11,9 +11,9 @@ use std::collections::btree_map::Entry;
 use std::mem;
 use std::time::Duration;
 
-use crate::report::record::Interval;
-use crate::udp::account::{Latencies, Tally};
-use crate::udp::receiver::Cut;
+use crate::udp::receive::accounting::{Latencies, Tally};
+use crate::udp::receive::receiver::Cut;
+use crate::udp::result::Interval;
 
 /// Histograms that a stream may record into again, now empty.
 pub(super) type Spare = (usize, Box<Latencies>);

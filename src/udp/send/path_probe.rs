@@ -9,7 +9,7 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::header::{HEADER, Header, Kind};
+use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Time between two pairs of questions at first; later half of a round trip.
 const PAUSE: Duration = Duration::from_millis(20);

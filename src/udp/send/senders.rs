@@ -8,19 +8,19 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::control::{SenderEffective, StreamSent};
-use super::path::PathError;
-use super::path_probe::{Probe, Reach};
-use super::placement::{self, Cpus};
-use super::plan::{Df, Mode, Plan};
-use super::receivers::Notify;
-use super::sender::{self, Manner, Remote, Sent};
-use super::setup::{SenderSocket, SetupError};
-use super::stream::Stream;
 use crate::sys::eventfd::EventFd;
 use crate::sys::{affinity, sched_policy, socket, timer_slack};
 use crate::udp::engine::Tx;
 use crate::udp::engine::open::{TxEndpoint, WithTx, open_tx};
+use crate::udp::placement::{self, Cpus};
+use crate::udp::plan::{Df, Mode, Plan};
+use crate::udp::receive::receivers::Notify;
+use crate::udp::send::path::PathError;
+use crate::udp::send::path_probe::{Probe, Reach};
+use crate::udp::send::sender::{self, Manner, Remote, Sent};
+use crate::udp::send::stream::Stream;
+use crate::udp::setup::{SenderSocket, SetupError};
+use crate::udp::wire::control::{SenderEffective, StreamSent};
 
 /// What the message is made of: not all zero, and of no length that a chunk would be.
 const FILL: &[u8; 61] = b"wirebench measures what a datagram costs, sends and arrives. ";

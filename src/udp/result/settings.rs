@@ -1,11 +1,11 @@
 //! What was asked for and what was in force, as a record has it.
 
 use crate::engine::EngineKind;
-use crate::report::record::{Effective, Requested, UringRequested};
-use crate::udp::header::HEADER;
-use crate::udp::path::TooLong;
 use crate::udp::plan::{Amount, Mode, Plan};
-use crate::udp::sender::Sent;
+use crate::udp::result::{Effective, Requested, UringRequested};
+use crate::udp::send::path::TooLong;
+use crate::udp::send::sender::Sent;
+use crate::udp::wire::header::HEADER;
 
 /// What was asked for, as far as the plan holds it.
 pub fn requested(plan: &Plan) -> Requested {

@@ -10,14 +10,14 @@ macro_rules! counts {
             $($count: Option<u64>),+
         }
 
-        impl From<super::$name> for $name {
-            fn from(counts: super::$name) -> Self {
+        impl From<super::run::$name> for $name {
+            fn from(counts: super::run::$name) -> Self {
                 let known = |count| (!counts.is_unknown).then_some(count);
                 Self { $($count: known(counts.$count)),+ }
             }
         }
 
-        impl From<$name> for super::$name {
+        impl From<$name> for super::run::$name {
             fn from(counts: $name) -> Self {
                 Self {
                     is_unknown: [$(counts.$count),+].contains(&None),
@@ -35,14 +35,14 @@ counts!(Lost: packets, not_sent, receiver_socket, elsewhere);
 pub(super) mod positive {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(in crate::report::record) fn serialize<S: Serializer>(
+    pub(in crate::udp::result) fn serialize<S: Serializer>(
         value: &usize,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         (*value > 0).then_some(*value).serialize(serializer)
     }
 
-    pub(in crate::report::record) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::udp::result) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<usize, D::Error> {
         Ok(Option::deserialize(deserializer)?.unwrap_or(0))
@@ -51,7 +51,7 @@ pub(super) mod positive {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::record::{Lost, Received};
+    use crate::udp::result::{Lost, Received};
 
     #[test]
     fn what_is_not_known_is_null_and_read_back_so() {

@@ -18,23 +18,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::control::{
-    Finish, Hello, PEER_TIMEOUT, ReceiverFacts, Reply, Request, SenderEffective, VERSION, Welcome,
-};
-use super::key::Key;
-use super::link::LinkError;
-use super::outcome::Ended;
-use super::placement::{self, Cpus};
-use super::plan::{Amount, Mode, Plan};
-use super::receiver::{LONGEST_QUIET_NS, SHORTEST_QUIET_NS};
-use super::receivers::upload::Upload;
-use super::receivers::{self, Prepared, Receivers};
-use super::sender::Sent;
-use super::senders::{self, Senders};
-use super::setup;
-use crate::report::record::{Interval, Measured, Requested};
 use crate::sys::clock::{WallClock, identity, monotonic_ns};
 use crate::sys::eventfd::EventFd;
+use crate::udp::control::connection::LinkError;
+use crate::udp::control::key::Key;
+use crate::udp::placement::{self, Cpus};
+use crate::udp::plan::{Amount, Mode, Plan};
+use crate::udp::receive::receiver::{LONGEST_QUIET_NS, SHORTEST_QUIET_NS};
+use crate::udp::receive::receivers::{self, Prepared, Receivers};
+use crate::udp::receive::result_upload::Upload;
+use crate::udp::result::Ended;
+use crate::udp::result::{Interval, Measured, Requested};
+use crate::udp::send::sender::Sent;
+use crate::udp::send::senders::{self, Senders};
+use crate::udp::setup;
+use crate::udp::wire::control::{
+    Finish, Hello, PEER_TIMEOUT, ReceiverFacts, Reply, Request, SenderEffective, VERSION, Welcome,
+};
 use clock_flow::ClockFlow;
 pub use conversation::Lost;
 use conversation::{Conversation, Event};
@@ -579,7 +579,9 @@ impl<O: Observer> Session<'_, O> {
             reply @ (Reply::Sender(_)
             | Reply::SendersDone { .. }
             | Reply::Counts {
-                of: super::control::Histogram::Lateness | super::control::Histogram::GapError,
+                of:
+                    crate::udp::wire::control::Histogram::Lateness
+                    | crate::udp::wire::control::Histogram::GapError,
                 ..
             }) => {
                 directions.reverse.take(reply, self.observer);
