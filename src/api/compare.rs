@@ -38,7 +38,8 @@ pub enum CompareError {
 /// let before = Record::read("results/before")?;
 /// let after = Record::read("results/after")?;
 /// for row in before.compare_udp(&after)?.comparison {
-///     println!("{}: {:?} of the base's KB/s", row.setting, row.ratio.kb_per_s.map(|ratio| ratio.median));
+///     let ratio = row.ratios.and_then(|ratios| ratios.kb_per_s);
+///     println!("{}: KB/s are {ratio:?} of the base's", row.setting);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
