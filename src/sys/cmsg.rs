@@ -1,29 +1,29 @@
-//! One received message: its payload, and what the kernel says of it beside (recvmsg(2), cmsg(3)).
+//! A received message: payload, source address and control messages (recvmsg(2), cmsg(3)).
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// Room for the address of a sender: the larger of the two kinds, `sockaddr_in6`.
+/// Room for a source address: `sockaddr_in6` is the larger of the two types.
 pub const NAME_BYTES: usize = size_of::<libc::sockaddr_in6>();
 
-/// Room for one message's control data: `UDP_GRO` and `SO_RXQ_OVFL` take 24 bytes each.
+/// Room for the control messages of one message: `UDP_GRO` and `SO_RXQ_OVFL` take 24 bytes each.
 pub const CONTROL_BYTES: usize = 64;
 
-/// A datagram, or with GRO several of one sender, end to end.
+/// A datagram, or with GRO several datagrams of one sender, end to end.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    /// The payload, cut off at the size of the buffer.
+    /// The payload, truncated to the size of the buffer.
     pub bytes: &'a [u8],
-    /// Bytes of each datagram in it but the last, which may be shorter; all of it without GRO.
+    /// Bytes per datagram; the last may be shorter. Without GRO the length of the payload.
     pub segment: usize,
-    /// The message was longer than the buffer, and the rest of it is gone.
+    /// The message was longer than the buffer, and its end is lost.
     pub truncated: bool,
-    /// The socket's count of drops when this message was queued, once there are any.
+    /// The drop count of the socket when this message was queued; `None` before the first drop.
     pub drops: Option<u32>,
     name: &'a [u8],
 }
 
 impl<'a> Message<'a> {
-    /// Of what recvmsg(2) left: payload, `msg_name`, `msg_control` and `msg_flags`.
+    /// Parses the output of recvmsg(2): payload, `msg_name`, `msg_control` and `msg_flags`.
     #[inline]
     pub fn new(bytes: &'a [u8], name: &'a [u8], control: &[u8], flags: libc::c_int) -> Self {
         let mut message = Self {
@@ -47,7 +47,7 @@ impl<'a> Message<'a> {
         message
     }
 
-    /// Who sent it; `None` for an address family this program does not use.
+    /// The source address; `None` for an unsupported address family.
     pub fn source(&self) -> Option<SocketAddr> {
         let (family, rest) = self.name.split_first_chunk()?;
         let (port, rest) = rest.split_first_chunk()?;
@@ -62,20 +62,20 @@ impl<'a> Message<'a> {
                 let (address, rest): (&[u8; 16], _) = rest.split_first_chunk()?;
                 let scope = u32::from_ne_bytes(*rest.first_chunk()?);
                 let address = Ipv6Addr::from(*address);
-                // The flow label stays in network order, as everywhere in std.
+                // std keeps the flow label in network order.
                 Some(SocketAddrV6::new(address, port, u32::from_ne_bytes(*flow), scope).into())
             }
             _ => None,
         }
     }
 
-    /// The datagrams in the message, in the order they were sent.
+    /// The datagrams of the message in sending order.
     pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.bytes.chunks(self.segment.max(1))
     }
 }
 
-/// Splits the next `struct cmsghdr` with its data off: level, type, data. `None` when there is none, or it says nonsense.
+/// Splits off the next `struct cmsghdr` with its data: level, type, data. `None` at the end or if it is malformed.
 #[inline]
 pub(super) fn next_control<'a>(
     rest: &mut &'a [u8],
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn every_control_message_is_read_whatever_stands_before_it() {
+    fn all_control_messages_are_parsed() {
         let all = [
             control(libc::SOL_IP, libc::IP_TTL, 64),
             control(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 7),
@@ -123,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nonsense_is_passed_over(name in prop::collection::vec(any::<u8>(), 0..40), control in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn malformed_messages_are_ignored(name in prop::collection::vec(any::<u8>(), 0..40), control in prop::collection::vec(any::<u8>(), 0..80)) {
             let message = Message::new(b"payload", &name, &control, 0);
             message.source();
             prop_assert!(message.datagrams().map(<[u8]>::len).sum::<usize>() == 7);

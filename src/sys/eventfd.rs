@@ -1,23 +1,23 @@
-//! Waking a thread out of its event loop from another (eventfd(2)).
+//! Wakes a thread from its event loop (eventfd(2)).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
-/// A handle that can be cloned to whoever may wake the loop. Registered edge-triggered, each
-/// [`Self::wake`] is an event of its own, so nobody needs to read it empty.
+/// A clonable handle. With edge-triggered registration each [`Self::wake`] is a separate event, so the counter is never
+/// read.
 #[derive(Debug, Clone)]
 pub struct EventFd {
     fd: Arc<OwnedFd>,
 }
 
 impl EventFd {
-    /// A new event counter.
+    /// Creates an event counter.
     ///
     /// # Errors
     /// As eventfd(2): out of file descriptors or memory.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: takes no pointers; the answer is a new descriptor that nobody else owns.
+        // SAFETY: takes no pointers. The result is a new descriptor without another owner.
         let fd = unsafe {
             OwnedFd::from_raw_fd(syscall!(eventfd(
                 0,
@@ -27,11 +27,11 @@ impl EventFd {
         Ok(Self { fd: Arc::new(fd) })
     }
 
-    /// Wakes the loop that this is registered with. Never blocks.
+    /// Wakes the loop that polls this descriptor. Never blocks.
     pub fn wake(&self) {
         let one = 1u64.to_ne_bytes();
-        // SAFETY: eight readable bytes, as eventfd(2) asks. It fails only with the counter full, and
-        // then the loop has been woken often enough.
+        // SAFETY: eight readable bytes, as eventfd(2) requires. The write fails only if the counter is full, when
+        // wake-ups are already pending.
         unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 }

@@ -1,14 +1,14 @@
-//! Facts about this machine that a reader of a result needs to judge it.
+//! Properties of this machine that results are judged by.
 
 use std::fs;
 use std::thread;
 
-/// The kernel's release, as `uname -r` prints it; empty where /proc does not say.
+/// The kernel release as printed by `uname -r`; empty if /proc is unavailable.
 pub fn kernel() -> String {
     line("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
-/// The first CPU's model name; empty where /proc does not say.
+/// The model name of the first CPU; empty if unknown.
 pub fn cpu_model() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     info.lines()
@@ -17,17 +17,17 @@ pub fn cpu_model() -> String {
         .unwrap_or_default()
 }
 
-/// How many CPUs this process may use.
+/// The number of CPUs this process may use.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The first CPU's frequency governor, where the machine has one.
+/// The frequency governor of the first CPU, if any.
 pub fn governor() -> Option<String> {
     line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 }
 
-/// The frequency governors of these CPUs, each named once; none where the machine has no such thing.
+/// The distinct frequency governors of these CPUs; empty if there are none.
 pub fn governors(cpus: &[usize]) -> Vec<String> {
     let of = |cpu| {
         line(&format!(
@@ -40,12 +40,12 @@ pub fn governors(cpus: &[usize]) -> Vec<String> {
     names
 }
 
-/// The CPUs that this machine has, as the kernel lists them, like `0-3`.
+/// The CPUs of this machine in the kernel's list format, for example `0-3`.
 pub fn cpus_present() -> Option<String> {
     line("/sys/devices/system/cpu/present")
 }
 
-/// Whether a hypervisor runs this machine, as far as the CPU's flags say.
+/// Whether this is a virtual machine, according to the CPU flags.
 pub fn is_virtual() -> bool {
     flags_name_hypervisor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
 }
@@ -55,37 +55,37 @@ fn flags_name_hypervisor(cpuinfo: &str) -> bool {
     flags.is_some_and(|row| row.split_whitespace().any(|flag| flag == "hypervisor"))
 }
 
-/// What the kernel keeps time by.
+/// The current clock source of the kernel.
 pub fn clock_source() -> Option<String> {
     line("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 }
 
-/// What else it could keep time by.
+/// The available clock sources.
 pub fn clock_sources() -> Vec<String> {
     let names = line("/sys/devices/system/clocksource/clocksource0/available_clocksource");
     let names = names.unwrap_or_default();
     names.split_whitespace().map(str::to_owned).collect()
 }
 
-/// A number that sysctl(8) would print, like `net.core.rmem_max`; `None` where it does not exist or is no number.
+/// A numeric sysctl(8), for example `net.core.rmem_max`; `None` if it does not exist or is not a number.
 pub fn sysctl(name: &str) -> Option<u64> {
     line(&format!("/proc/sys/{}", name.replace('.', "/")))?
         .parse()
         .ok()
 }
 
-/// The largest receive buffer an unprivileged user may ask for, in bytes (socket(7)).
+/// The largest receive buffer for unprivileged users, in bytes (socket(7)).
 pub fn rmem_max() -> Option<u64> {
     sysctl("net.core.rmem_max")
 }
 
-/// The largest send buffer an unprivileged user may ask for, in bytes (socket(7)).
+/// The largest send buffer for unprivileged users, in bytes (socket(7)).
 pub fn wmem_max() -> Option<u64> {
     sysctl("net.core.wmem_max")
 }
 
-/// `UdpRcvbufErrors` of this network namespace so far (/proc/net/snmp), IPv4 and IPv6 together:
-/// datagrams dropped because some socket's receive buffer was full.
+/// `UdpRcvbufErrors` of this network namespace (/proc/net/snmp), IPv4 plus IPv6: datagrams dropped because the receive
+/// buffer of a socket was full.
 pub fn udp_receive_buffer_errors() -> Option<u64> {
     let v4 = snmp_udp(&fs::read_to_string("/proc/net/snmp").ok()?)?;
     let v6 = fs::read_to_string("/proc/net/snmp6")
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hypervisor_is_a_flag_of_its_own() {
+    fn hypervisor_is_a_whole_flag() {
         let info = |flags: &str| format!("model name\t: X\nflags\t\t: fpu {flags} sse\n");
         assert!(flags_name_hypervisor(&info("hypervisor")));
         assert!(!flags_name_hypervisor(&info("no_hypervisor_at_all")));

@@ -1,17 +1,17 @@
-//! The only place with system calls, and so the only one with `unsafe`.
+//! System calls. The only module besides the io_uring ones with `unsafe` code.
 //!
-//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] and [`unix`] ones, the [`endpoint`] of either and
-//! listeners by [`activation`], [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
-//! receives, [`cmsg`] received, the [`error_queue`] of a socket, [`clock`], [`tsc_clock`] stamps, [`timerfd`], [`affinity`], [`sched_policy`], [`eventfd`]
-//! between threads, [`rlimit`]s of a process and its [`privilege`], the kernel's own [`rx_timestamp`]s, [`usage`] (CPU
-//! time of a thread or a process), the [`cgroup`] quota of it, a [`child`], [`signal`]s, [`route`]s to this host itself and its
-//! [`local`] addresses, and [`machine`] facts.
-//! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
-//! Nothing in this module knows what wirebench measures.
+//! Each file covers one kernel interface: options of UDP [`socket`]s, [`tcp`] and [`unix`] stream sockets and their
+//! [`endpoint`], listeners by [`activation`], [`pipe`]s for splicing, [`mmsg`] batches, received messages with
+//! [`cmsg`], the [`error_queue`], [`clock`], [`tsc_clock`], [`timerfd`], [`timer_slack`], [`affinity`],
+//! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`usage`] (CPU time of a thread or
+//! process), the CPU quota of the [`cgroup`], [`child`] processes, [`signal`]s, [`route`]s, [`local`] addresses,
+//! [`loopback`] sockets and properties of the [`machine`].
+//! All exported functions are safe: obligations of the man pages are checked or met here. This module knows nothing of
+//! measurements.
 
 #![allow(unsafe_code)]
 
-/// Calls a libc function that answers -1 and sets `errno` on failure, as an [`std::io::Result`].
+/// Calls a libc function that returns -1 and sets `errno` on failure, as an [`std::io::Result`].
 macro_rules! syscall {
     ($name:ident($($argument:expr),* $(,)?)) => {{
         let answer = libc::$name($($argument),*);

@@ -1,20 +1,20 @@
-//! How much of something a process may have (getrlimit(2)).
+//! Resource limits (getrlimit(2)).
 
 use std::io;
 
-/// A limit in force, and how far the process may raise it by itself. `None` is no limit.
+/// Limit of one resource. `None` is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rlimit {
-    /// In force.
+    /// The limit in force.
     pub soft: Option<u64>,
-    /// Beyond this only a privileged process may go.
+    /// The ceiling that an unprivileged process may raise the limit to.
     pub hard: Option<u64>,
 }
 
 /// A shell command that lets the shell and its children lock any amount of memory.
 pub const UNLIMITED_MEMLOCK: &str = "sudo prlimit --pid $$ --memlock=unlimited:unlimited";
 
-/// Files open at once (`RLIMIT_NOFILE`).
+/// Open files (`RLIMIT_NOFILE`).
 ///
 /// # Errors
 /// As getrlimit(2).
@@ -22,7 +22,7 @@ pub fn open_files() -> io::Result<Rlimit> {
     read(libc::RLIMIT_NOFILE).map(limit)
 }
 
-/// Bytes of memory locked, for io_uring and zero-copy sends (`RLIMIT_MEMLOCK`).
+/// Bytes of locked memory, used by io_uring and zero-copy sends (`RLIMIT_MEMLOCK`).
 ///
 /// # Errors
 /// As getrlimit(2).
@@ -30,9 +30,9 @@ pub fn locked_memory() -> io::Result<Rlimit> {
     read(libc::RLIMIT_MEMLOCK).map(limit)
 }
 
-/// Raises the limit of open files as far as this process may by itself, and says what it is then.
+/// Raises the soft limit of open files to the hard limit, and returns it.
 ///
-/// Many systems begin with 1024, which select(2) cannot go beyond; nothing here uses that.
+/// Many systems start with 1024, the maximum of select(2), which this program does not use.
 ///
 /// # Errors
 /// As getrlimit(2) and setrlimit(2).
@@ -40,23 +40,23 @@ pub fn raise_open_files() -> io::Result<u64> {
     let mut limit = read(libc::RLIMIT_NOFILE)?;
     if limit.rlim_cur < limit.rlim_max {
         limit.rlim_cur = limit.rlim_max;
-        // SAFETY: `limit` is readable for the length of the call.
+        // SAFETY: `limit` is readable during the call.
         unsafe { syscall!(setrlimit(libc::RLIMIT_NOFILE, &raw const limit))? };
     }
     Ok(limit.rlim_cur)
 }
 
-/// File descriptors of this process that are open now (`/proc/self/fd`).
+/// Open file descriptors of this process (`/proc/self/fd`).
 ///
 /// # Errors
-/// As opendir(3), where /proc is not mounted.
+/// As opendir(3), if /proc is not mounted.
 pub fn files_in_use() -> io::Result<u64> {
-    // The folder that is read is open itself.
+    // The directory being read is open itself.
     Ok((std::fs::read_dir("/proc/self/fd")?.count() as u64).saturating_sub(1))
 }
 
-/// Whether a call failed for want of file descriptors, of the process (`EMFILE`) or the system (`ENFILE`), or of memory
-/// (`ENOBUFS`, `ENOMEM`): it may succeed later.
+/// Whether a call failed for lack of file descriptors of the process (`EMFILE`) or the system (`ENFILE`), or for lack
+/// of memory (`ENOBUFS`, `ENOMEM`), and may succeed later.
 pub fn is_exhausted(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -74,7 +74,7 @@ fn read(resource: Resource) -> io::Result<libc::rlimit> {
         rlim_cur: 0,
         rlim_max: 0,
     };
-    // SAFETY: `limit` is writable for the length of the call.
+    // SAFETY: `limit` is writable during the call.
     unsafe { syscall!(getrlimit(resource, &raw mut limit))? };
     Ok(limit)
 }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_raised_once_and_for_all() {
+    fn open_files_are_raised_to_the_hard_limit() {
         let limit = raise_open_files().unwrap();
         assert!(limit > 0);
         assert_eq!(raise_open_files().unwrap(), limit);

@@ -1,4 +1,4 @@
-//! When a datagram arrived, as the kernel stamps it (socket(7); Documentation/networking/timestamping.rst).
+//! Kernel timestamps of received datagrams (socket(7); Documentation/networking/timestamping.rst).
 
 use std::io;
 use std::mem;
@@ -7,20 +7,20 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use super::cmsg::next_control;
 use super::socket;
 
-/// Room for the control data: three timespecs behind a header of 16 bytes are the most. In words, because a
-/// cmsghdr must be aligned to one.
+/// Room for the control data: at most three timespecs after a header of 16 bytes. In words, since a cmsghdr is
+/// word-aligned.
 const CONTROL_WORDS: usize = 16;
 
-/// Which option asks for the stamps.
+/// The socket option that requests timestamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RxTimestamps {
     /// `SO_TIMESTAMPNS`.
     Nanoseconds,
-    /// `SO_TIMESTAMPING`, software stamps of what is received.
+    /// `SO_TIMESTAMPING` with software receive timestamps.
     Software,
 }
 
-/// From now on each datagram is stamped when the kernel takes it in.
+/// Requests a timestamp for each datagram the kernel receives.
 ///
 /// # Errors
 /// As setsockopt(2).
@@ -35,19 +35,19 @@ pub fn enable(socket: BorrowedFd<'_>, stamps: RxTimestamps) -> io::Result<()> {
     socket::set_int(socket, libc::SOL_SOCKET, name, value as libc::c_int)
 }
 
-/// Takes one datagram, without waiting, and returns its stamp in ns of wall time
-/// ([`super::clock::realtime_ns`]); `None` if it has none.
+/// Receives one datagram without waiting, and returns its timestamp in ns of wall time ([`super::clock::realtime_ns`]);
+/// `None` without a timestamp.
 ///
 /// # Errors
-/// As recvmsg(2); `WouldBlock` when there is nothing.
+/// As recvmsg(2); `WouldBlock` if no datagram is queued.
 pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     let mut control = [0u64; CONTROL_WORDS];
-    // SAFETY: plain integers and pointers, for which all zero is valid.
+    // SAFETY: plain integers and pointers, for which all-zero is valid.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = mem::size_of_val(&control) as _;
-    // SAFETY: the control buffer is writable and of the length stated; no name and no vector is given, so the
-    // datagram itself is cut off.
+    // SAFETY: the control buffer is writable and has the given length. Neither a name nor a vector is given, so the
+    // payload is discarded.
     unsafe {
         syscall!(recvmsg(
             socket.as_raw_fd(),
@@ -59,7 +59,7 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     let bytes: Vec<u8> = control.into_iter().flat_map(u64::to_ne_bytes).collect();
     let mut rest = bytes.get(..written).unwrap_or_default();
     while let Some((level, kind, content)) = next_control(&mut rest) {
-        // SCM_TIMESTAMPING carries three, of which the first is the software's.
+        // SCM_TIMESTAMPING has three timestamps. The first is the software timestamp.
         if level == libc::SOL_SOCKET
             && [libc::SCM_TIMESTAMPNS, libc::SCM_TIMESTAMPING].contains(&kind)
         {
@@ -69,7 +69,7 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// Of a timespec of two 64-bit words, as every kernel of 64 bits has it. All zero stands for no stamp.
+/// Parses a timespec of two 64-bit words, as on all 64-bit kernels. All-zero means no timestamp.
 fn nanoseconds(content: &[u8]) -> Option<u64> {
     let (seconds, rest) = content.split_first_chunk()?;
     let seconds = u64::from_ne_bytes(*seconds);
@@ -86,11 +86,12 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn a_datagram_is_stamped_between_sending_and_receiving() {
+    fn timestamp_lies_between_send_and_receive() {
         for stamps in [RxTimestamps::Nanoseconds, RxTimestamps::Software] {
             let receiver = socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
             enable(receiver.as_fd(), stamps).unwrap();
-            // The kernel begins to stamp a little after the first socket asks for it, on a busy machine after many ms.
+            // The kernel starts to take timestamps with a delay after the first request, which is many ms on a busy
+            // machine.
             let deadline = Instant::now() + Duration::from_secs(10);
             let (before, stamp) = loop {
                 assert!(Instant::now() < deadline, "no datagram is stamped");
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_or_zero_is_no_stamp() {
+    fn short_or_zero_timespec_is_no_timestamp() {
         assert_eq!(nanoseconds(&[0; 48]), None);
         assert_eq!(nanoseconds(&[1; 15]), None);
         assert_eq!(nanoseconds(&[0xff; 16]), None);

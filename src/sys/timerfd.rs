@@ -1,7 +1,7 @@
-//! A timer that wakes an event loop at an absolute time (timerfd_create(2)).
+//! Timer that wakes an event loop at an absolute time (timerfd_create(2)).
 //!
-//! epoll_wait(2) takes milliseconds and mio rounds up to them; a timerfd keeps nanoseconds, and an
-//! absolute deadline does not drift by the time it took to ask for it.
+//! epoll_wait(2) takes milliseconds, and mio rounds up to them. A timerfd takes nanoseconds, and an absolute deadline
+//! does not drift.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -18,7 +18,7 @@ impl TimerFd {
     /// # Errors
     /// As timerfd_create(2): out of file descriptors or memory.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: takes no pointers; the answer is a new descriptor that nobody else owns.
+        // SAFETY: takes no pointers. The result is a new descriptor without another owner.
         let fd = unsafe {
             let fd = syscall!(timerfd_create(
                 libc::CLOCK_MONOTONIC,
@@ -29,15 +29,15 @@ impl TimerFd {
         Ok(Self { fd })
     }
 
-    /// Arms the timer for `deadline`, in ns of [`super::clock::monotonic_ns`]; one that has passed
-    /// fires at once. Arming again clears an expiry that was not read, so no read is ever needed.
+    /// Arms the timer for `deadline`, in ns of [`super::clock::monotonic_ns`]. A past deadline expires at once. Arming
+    /// clears an unread expiry, so the descriptor is never read.
     ///
     /// # Errors
     /// As timerfd_settime(2).
     pub fn arm(&self, deadline: u64) -> io::Result<()> {
         let value = libc::timespec {
             tv_sec: (deadline / 1_000_000_000) as libc::time_t,
-            // An all-zero value would disarm it; time 0 has passed anyway, so 1 ns means the same.
+            // An all-zero value would disarm the timer. Time 0 has passed anyway, so 1 ns is equivalent.
             tv_nsec: (deadline % 1_000_000_000).max(1) as libc::c_long,
         };
         let once = libc::itimerspec {
@@ -73,7 +73,7 @@ mod tests {
     use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 
     #[test]
-    fn wakes_an_event_loop_at_its_deadline_and_not_before() {
+    fn event_loop_wakes_at_the_deadline_and_not_before() {
         let timer = TimerFd::new().unwrap();
         let mut poll = Poll::new().unwrap();
         poll.registry()

@@ -1,8 +1,9 @@
-//! A clock for stamping the datagrams of a burst one by one, at less than half the price of the kernel's.
+//! Clock for timestamps of the datagrams of a burst, at less than half the cost of the kernel's clock.
 //!
-//! The 17 to 33 ns of clock_gettime(2) are a sixth to a quarter of what a datagram costs a sender with GSO. This asks the kernel once a burst and adds what the CPU's time stamp counter says has
-//! passed since. A burst takes microseconds, so what the counter's rate is off by does not show;
-//! where the kernel itself does not keep time by the counter, each stamp is the kernel's.
+//! clock_gettime(2) takes 17 to 33 ns, a sixth to a quarter of the cost of a datagram with GSO. This clock reads the
+//! kernel's clock once per burst and adds the ticks of the CPU's time stamp counter since. A burst takes microseconds,
+//! so the error of the counter's rate is negligible. If the kernel does not use the counter as its clock source, each
+//! timestamp comes from the kernel.
 
 use std::fs;
 
@@ -11,18 +12,18 @@ use super::clock::monotonic_ns;
 /// Time in ns of [`monotonic_ns`], fast between two calls of [`Self::begin`].
 #[derive(Debug, Clone, Copy)]
 pub struct TscClock {
-    /// ns a tick, times 2^32; 0 where the counter is not to be trusted.
+    /// ns per tick, times 2^32; 0 if the counter is unreliable.
     scale: u64,
     anchor_ns: u64,
     anchor_ticks: u64,
 }
 
-/// How long the counter is held against the kernel's clock, in ns: a reading is off by some 20 ns, which
-/// makes the rate good to 1 in 5,000, and a stamp 10 µs into a burst to 2 ns.
+/// Duration of the calibration in ns. A reading has an error of about 20 ns, so the rate is accurate to 1 in 5,000, and
+/// a timestamp 10 µs into a burst to 2 ns.
 const CALIBRATION_NS: u64 = 100_000;
 
 impl TscClock {
-    /// The kernel's clock and nothing else.
+    /// A clock that always reads the kernel's clock.
     pub fn without_counter() -> Self {
         Self {
             scale: 0,
@@ -31,7 +32,7 @@ impl TscClock {
         }
     }
 
-    /// Finds out how fast the counter runs, which takes 0.1 ms.
+    /// Calibrates the counter, which takes 0.1 ms.
     pub fn calibrated() -> Self {
         let mut clock = Self::without_counter();
         if !kernel_trusts_counter() {
@@ -41,14 +42,14 @@ impl TscClock {
         while monotonic_ns() < began_ns + CALIBRATION_NS {}
         let (ended_ns, ended_ticks) = anchor();
         let (ns, passed) = (ended_ns - began_ns, ended_ticks.wrapping_sub(began_ticks));
-        // Between 0.1 and 100 GHz it is a counter of time; anything else is none of ours.
+        // A rate outside 0.1 to 100 GHz is implausible.
         if (ns / 10..=ns.saturating_mul(100)).contains(&passed) {
             clock.scale = (ns << 32) / passed;
         }
         clock
     }
 
-    /// Reads the kernel's clock, as each burst must.
+    /// Reads the kernel's clock. Call at the start of each burst.
     #[inline]
     pub fn begin(&mut self) {
         if self.scale != 0 {
@@ -60,7 +61,7 @@ impl TscClock {
     #[inline]
     pub fn now(&self) -> u64 {
         let passed = ticks().wrapping_sub(self.anchor_ticks);
-        // A burst that was interrupted for a second gets the kernel's time: its ticks would not fit.
+        // After an interruption of a second the ticks would overflow, so the kernel's clock is read.
         if self.scale == 0 || passed > u64::from(u32::MAX) {
             return monotonic_ns();
         }
@@ -68,8 +69,8 @@ impl TscClock {
     }
 }
 
-/// Both clocks at one moment. A thread that is interrupted between the two readings tries again: else
-/// every stamp of the burst would be off by as long as that took.
+/// Both clocks at one moment. Repeats if the thread was interrupted between the readings, which would shift every
+/// timestamp of the burst.
 #[inline]
 fn anchor() -> (u64, u64) {
     const TOGETHER: u64 = 2_000;
@@ -87,7 +88,8 @@ fn anchor() -> (u64, u64) {
     both
 }
 
-/// The kernel checks at boot and ever after that the counter runs evenly and alike on all CPUs.
+/// The kernel checks continuously that the counter runs evenly and synchronously on all CPUs before it uses it as clock
+/// source.
 fn kernel_trusts_counter() -> bool {
     let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
     cfg!(target_arch = "x86_64") && fs::read_to_string(path).is_ok_and(|name| name.trim() == "tsc")
@@ -96,7 +98,7 @@ fn kernel_trusts_counter() -> bool {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn ticks() -> u64 {
-    // SAFETY: RDTSC is part of x86-64 and reads nothing but the counter.
+    // SAFETY: RDTSC is part of x86-64 and reads only the counter.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
@@ -111,26 +113,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_agrees_with_the_kernel_during_a_burst() {
+    fn clock_agrees_with_the_kernel_during_a_burst() {
         let mut clock = TscClock::calibrated();
         for _ in 0..100 {
             clock.begin();
             for _ in 0..50 {
                 let before = monotonic_ns();
-                let told = clock.now();
+                let reading = clock.now();
                 let after = monotonic_ns();
-                // Within the precision of an anchor and the calibration, more when the test was interrupted meanwhile.
+                // The accuracy of anchor and calibration, which decreases if the test was interrupted.
                 let slack = 500 + (after - clock.anchor_ns) / 500;
                 assert!(
-                    told + slack >= before && told <= after + slack,
-                    "{before} {told} {after}"
+                    reading + slack >= before && reading <= after + slack,
+                    "{before} {reading} {after}"
                 );
             }
         }
     }
 
     #[test]
-    fn without_a_counter_it_is_the_kernels_clock() {
+    fn clock_without_counter_is_the_kernels() {
         let clock = TscClock::without_counter();
         let before = monotonic_ns();
         assert!(clock.now() >= before);

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::cli::failure::Failure;
-use crate::sys::child::tie;
+use crate::sys::child::end_with_parent;
 
 /// How long a role may take until it listens. It does so within milliseconds, unless the host is very busy.
 const START: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ impl Child {
             .stderr(Stdio::piped())
             // Ctrl-C is for the parent, which reports before it ends this one.
             .process_group(0);
-        let process = tie(&mut command).spawn().map_err(failed)?;
+        let process = end_with_parent(&mut command).spawn().map_err(failed)?;
         // From here on it is ended when it is dropped.
         let mut child = Self {
             process,

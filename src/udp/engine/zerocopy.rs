@@ -87,7 +87,7 @@ pub(crate) fn message() -> io::Result<String> {
     let (sender, receiver) = pair()?;
     zerocopy::enable(sender.as_fd())?;
     let memory = payload()?;
-    SendBatch::new(1).send_pinned(sender.as_fd(), pages(&memory))?;
+    SendBatch::new(1).send_zerocopy(sender.as_fd(), pages(&memory))?;
     let mut bytes = vec![0; 2 * MAX_PAYLOAD];
     let length = retry_for_50_ms(|| receiver.recv(&mut bytes))?;
     if bytes.get(..length) != Some(&PAYLOAD) {
@@ -126,7 +126,7 @@ pub(crate) fn splice() -> io::Result<String> {
     let (sender, receiver) = pair()?;
     let (memory, mut pipe) = (payload()?, Pipe::for_message(MAX_PAYLOAD)?);
     for message in pages(&memory) {
-        pipe.lend(message, sender.as_fd())?;
+        pipe.send_pages(message, sender.as_fd())?;
     }
     let mut bytes = vec![0; 2 * MAX_PAYLOAD];
     let length = retry_for_50_ms(|| receiver.recv(&mut bytes))?;

@@ -46,7 +46,7 @@ impl SendMethod for SpliceSend {
     ) -> io::Result<usize> {
         let mut taken = 0;
         for Filled { number, end, pages } in slots {
-            match self.pipe.lend(pages, socket) {
+            match self.pipe.send_pages(pages, socket) {
                 Ok(()) => {}
                 Err(error) if taken == 0 => return Err(error),
                 Err(_) => break,

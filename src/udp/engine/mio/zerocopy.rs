@@ -59,7 +59,7 @@ impl SendMethod for ZeroCopySend {
             offered.push(slot.number);
             slot.pages
         });
-        let taken = self.batch.send_pinned(socket, pages)?;
+        let taken = self.batch.send_zerocopy(socket, pages)?;
         self.sends
             .extend(self.offered.iter().take(taken).map(|&slot| Send {
                 slot: Some(slot),
