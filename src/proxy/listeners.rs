@@ -1,4 +1,4 @@
-//! The sockets that a proxy listens on: for every place as many as a place has threads.
+//! The sockets that a proxy listens on: for every endpoint as many as a endpoint has threads.
 //!
 //! On an address each thread has a socket of its own, among which the kernel spreads clients (`SO_REUSEPORT`). What is
 //! listened on by path, or was passed to this program, is one socket: its threads share that, and whoever is first takes the client.
@@ -14,12 +14,12 @@ use crate::sys::endpoint::Endpoint;
 use crate::sys::tcp;
 use crate::sys::unix::{self, SocketFile};
 
-/// A place cannot be listened on.
+/// A endpoint cannot be listened on.
 #[derive(Debug, Error)]
-#[error("cannot listen on {place}: {error}")]
+#[error("cannot listen on {endpoint}: {error}")]
 pub struct ListenError {
     /// Where.
-    pub place: Endpoint,
+    pub endpoint: Endpoint,
     /// As bind(2) and listen(2): in use, not of this host, not permitted; out of file descriptors or memory.
     #[source]
     pub error: io::Error,
@@ -36,44 +36,44 @@ pub(super) struct Listener {
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) all: Vec<Listener>,
-    places: Vec<Endpoint>,
+    endpoints: Vec<Endpoint>,
     threads: usize,
     files: Arc<Vec<SocketFile>>,
 }
 
 impl Listeners {
-    /// Listens on each of `places`, where port 0 lets the kernel choose, with `threads` each. The socket of a path gets the
+    /// Listens on each of `endpoints`, where port 0 lets the kernel choose, with `threads` each. The socket of a path gets the
     /// permission bits of `mode`, or else those that umask(2) leaves.
     ///
     /// # Errors
-    /// [`ListenError`], of the first place that fails.
+    /// [`ListenError`], of the first endpoint that fails.
     pub fn bind(
-        places: &[Endpoint],
+        endpoints: &[Endpoint],
         mode: Option<u32>,
         threads: usize,
     ) -> Result<Self, ListenError> {
         let mut bound = Self {
             all: Vec::new(),
-            places: Vec::new(),
+            endpoints: Vec::new(),
             threads: threads.max(1),
             files: Arc::default(),
         };
         let mut files = Vec::new();
-        for place in places {
+        for endpoint in endpoints {
             let failed = |error| ListenError {
-                place: place.clone(),
+                endpoint: endpoint.clone(),
                 error,
             };
-            match place {
+            match endpoint {
                 Endpoint::Ip(address) => {
-                    let only_v6 = has_v4(places, *address);
+                    let only_v6 = has_v4(endpoints, *address);
                     let sockets = on_address(*address, only_v6, bound.threads).map_err(failed)?;
                     bound.add_each(sockets).map_err(failed)?;
                 }
                 Endpoint::Unix(path) => {
                     let (socket, file) = unix::listen(path, mode).map_err(failed)?;
                     files.push(file);
-                    bound.add_shared(socket, place).map_err(failed)?;
+                    bound.add_shared(socket, endpoint).map_err(failed)?;
                 }
             }
         }
@@ -97,16 +97,16 @@ impl Listeners {
             prepared
                 .and_then(|()| self.add_shared(listener, &local))
                 .map_err(|error| ListenError {
-                    place: local,
+                    endpoint: local,
                     error,
                 })?;
         }
         Ok(())
     }
 
-    /// Where it listens, in the order of the places.
-    pub fn places(&self) -> &[Endpoint] {
-        &self.places
+    /// Where it listens, in the order of the endpoints.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
     }
 
     /// The files of its sockets, which are removed once nobody has them.
@@ -119,14 +119,14 @@ impl Listeners {
         for (number, socket) in sockets.into_iter().enumerate() {
             let local = Endpoint::Ip(socket.local_addr()?);
             if number == 0 {
-                self.places.push(local.clone());
+                self.endpoints.push(local.clone());
             }
             self.all.push(Listener { socket, local });
         }
         Ok(())
     }
 
-    /// One socket for all threads of a place.
+    /// One socket for all threads of a endpoint.
     fn add_shared(&mut self, socket: TcpListener, local: &Endpoint) -> io::Result<()> {
         for _ in 1..self.threads {
             self.all.push(Listener {
@@ -138,14 +138,14 @@ impl Listeners {
             socket,
             local: local.clone(),
         });
-        self.places.push(local.clone());
+        self.endpoints.push(local.clone());
         Ok(())
     }
 }
 
-/// Whether an IPv4 address with the same port is among the places: then an IPv6 socket leaves that to it.
-fn has_v4(places: &[Endpoint], address: SocketAddr) -> bool {
-    let mut addresses = places.iter().filter_map(Endpoint::ip);
+/// Whether an IPv4 address with the same port is among the endpoints: then an IPv6 socket leaves that to it.
+fn has_v4(endpoints: &[Endpoint], address: SocketAddr) -> bool {
+    let mut addresses = endpoints.iter().filter_map(Endpoint::ip);
     addresses.any(|other| other.is_ipv4() && other.port() == address.port() && other.port() != 0)
 }
 
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
     use std::io::ErrorKind;
 
-    fn places(texts: &[&str]) -> Vec<Endpoint> {
+    fn endpoints(texts: &[&str]) -> Vec<Endpoint> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
@@ -182,26 +182,26 @@ mod tests {
         let path = folder.path().join("s");
         let path = format!("unix:{}", path.display());
         let bound =
-            Listeners::bind(&places(&["127.0.0.1:0", &path, "127.0.0.1:0"]), None, 3).unwrap();
+            Listeners::bind(&endpoints(&["127.0.0.1:0", &path, "127.0.0.1:0"]), None, 3).unwrap();
         assert_eq!(bound.all.len(), 9);
-        assert_eq!(bound.places().len(), 3);
-        assert_eq!(bound.places()[1].to_string(), path);
-        let ports: Vec<_> = bound.places().iter().filter_map(Endpoint::ip).collect();
+        assert_eq!(bound.endpoints().len(), 3);
+        assert_eq!(bound.endpoints()[1].to_string(), path);
+        let ports: Vec<_> = bound.endpoints().iter().filter_map(Endpoint::ip).collect();
         assert!(ports.len() == 2 && ports[0] != ports[1] && ports[0].port() != 0);
-        for (place, sockets) in bound.places().iter().zip(bound.all.chunks(3)) {
-            assert!(sockets.iter().all(|of| of.local == *place), "{place}");
+        for (endpoint, sockets) in bound.endpoints().iter().zip(bound.all.chunks(3)) {
+            assert!(sockets.iter().all(|of| of.local == *endpoint), "{endpoint}");
         }
         assert_eq!(bound.files().len(), 1);
     }
 
     #[test]
     fn a_place_twice_is_in_use() {
-        let first = Listeners::bind(&places(&["127.0.0.1:0"]), None, 2).unwrap();
-        let place = first.places()[0].to_string();
+        let first = Listeners::bind(&endpoints(&["127.0.0.1:0"]), None, 2).unwrap();
+        let endpoint = first.endpoints()[0].to_string();
         for threads in [1, 2] {
-            let error = Listeners::bind(&places(&[&place]), None, threads).unwrap_err();
+            let error = Listeners::bind(&endpoints(&[&endpoint]), None, threads).unwrap_err();
             assert_eq!(error.error.kind(), ErrorKind::AddrInUse);
-            assert_eq!(error.place.to_string(), place);
+            assert_eq!(error.endpoint.to_string(), endpoint);
         }
     }
 
@@ -215,7 +215,7 @@ mod tests {
         drop(probe);
         for (first, second) in [("0.0.0.0", "[::]"), ("[::]", "0.0.0.0")] {
             let both = [format!("{first}:{port}"), format!("{second}:{port}")];
-            let bound = Listeners::bind(&places(&[&both[0], &both[1]]), None, 2).unwrap();
+            let bound = Listeners::bind(&endpoints(&[&both[0], &both[1]]), None, 2).unwrap();
             assert_eq!(bound.all.len(), 4);
         }
     }

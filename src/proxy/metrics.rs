@@ -5,11 +5,11 @@
 
 use std::fmt::{Display, Write};
 
-use super::facts::{Decision, Ending};
-use super::log::Handle;
+use super::access_log::Handle;
+use super::counters::Totals;
+use super::record::{CloseReason, Decision};
 use super::rules::Rules;
-use super::server::Watch;
-use super::tally::Totals;
+use super::server::StatsHandle;
 use crate::blocklist::load::Loaded;
 use crate::blocklist::reload::Reloads;
 use crate::protocol::Kind;
@@ -45,10 +45,10 @@ pub struct Lines {
 
 impl Snapshot {
     /// Of a proxy, as it is now.
-    pub fn take(watch: &Watch, rules: &Rules, log: Option<&Handle>, started_at: u64) -> Self {
+    pub fn take(stats: &StatsHandle, rules: &Rules, log: Option<&Handle>, started_at: u64) -> Self {
         Self {
-            totals: watch.totals(),
-            draining: watch.is_draining(),
+            totals: stats.totals(),
+            draining: stats.is_draining(),
             started_at,
             log: log.map(|log| Lines {
                 written: log.written(),
@@ -103,8 +103,8 @@ impl Snapshot {
             COUNTER,
             "Connections that are over, by how they ended.",
         );
-        for ending in Ending::ALL {
-            family.labelled("ending", ending.name(), totals.ended(ending));
+        for reason in CloseReason::ALL {
+            family.labelled("ending", reason.name(), totals.ended(reason));
         }
         let mut family = page.family(
             "requests_total",
@@ -256,7 +256,7 @@ mod tests {
         Snapshot {
             totals: Totals {
                 accepted: 50,
-                endings: std::array::from_fn(|n| n as u64 % 3),
+                closed: std::array::from_fn(|n| n as u64 % 3),
                 protocols: [1, 2, 3, 4],
                 decisions: [5, 6, 7, 8],
                 to_server: u64::MAX,

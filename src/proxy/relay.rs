@@ -1,8 +1,8 @@
 //! What one relayed connection does next: pure, it owns no socket, pipe or clock.
 //!
-//! A [`Flow`] is one direction. It takes a lot from its source, hands all of it to its sink, and only then takes the
+//! A [`Flow`] is one direction. It takes a chunk from its source, hands all of it to its sink, and only then takes the
 //! next, so "try again" from the source can only mean that the source is empty, never that a pipe is full. When the
-//! source has ended and the lot in hand is gone, the sink's write side is shut, once. Two of them make a [`Relay`].
+//! source has ended and the chunk in hand is gone, the sink's write side is shut, once. Two of them make a [`Relay`].
 //!
 //! ```text
 //!            filled           drained, all of it
@@ -13,6 +13,8 @@
 //! ```
 //!
 //! The caller asks [`Relay::step`], does that, and reports what came of it.
+
+use std::io::{self, ErrorKind};
 
 /// How bytes get from one socket to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,7 +70,7 @@ pub enum Step {
     Over,
 }
 
-/// What is known of a source that may have something.
+/// What is info of a source that may have something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readable {
     /// It may say more later.
@@ -83,7 +85,7 @@ pub enum Readable {
 /// What went through a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Bytes from the source, or put in hand by [`Flow::hold`].
+    /// Bytes from the source, or put in hand by [`Flow::queue`].
     pub filled: u64,
     /// Bytes the sink took. What was filled and not drained was lost with the connection.
     pub drained: u64,
@@ -118,18 +120,18 @@ pub struct Flow {
     /// A short read, unless it is doubtful, is the last one.
     last: bool,
     writable: bool,
-    /// The last fill was of a whole lot.
+    /// The last fill was of a whole chunk.
     full: bool,
     /// Lots copied since a pipe was last asked for.
     copies: u32,
-    lot: usize,
-    held: usize,
+    chunk: usize,
+    buffered: usize,
     counts: Counts,
 }
 
 impl Flow {
-    /// Takes `lot` bytes at a time, at least one. Nothing is ready yet.
-    pub fn new(forwarding: Forwarding, lot: usize) -> Self {
+    /// Takes `chunk` bytes at a time, at least one. Nothing is ready yet.
+    pub fn new(forwarding: Forwarding, chunk: usize) -> Self {
         Self {
             forwarding,
             via: match forwarding {
@@ -143,8 +145,8 @@ impl Flow {
             writable: false,
             full: false,
             copies: 0,
-            lot: lot.max(1),
-            held: 0,
+            chunk: chunk.max(1),
+            buffered: 0,
             counts: Counts::default(),
         }
     }
@@ -154,22 +156,27 @@ impl Flow {
         let via = self.via;
         match self.state {
             State::Shut | State::Broken => Step::Over,
-            state if self.held > 0 && self.writable => Step::Drain {
+            state if self.buffered > 0 && self.writable => Step::Drain {
                 via,
-                most: self.held,
+                most: self.buffered,
                 last: state == State::Ended,
             },
-            _ if self.held > 0 => Step::AwaitSink,
+            _ if self.buffered > 0 => Step::AwaitSink,
             State::Ended => Step::Shut,
             State::Open if self.readable => Step::Fill {
                 via,
-                most: self.lot,
+                most: self.chunk,
             },
             State::Open => Step::AwaitSource,
         }
     }
 
-    /// The source may have something.
+    /// Whether the source may have data.
+    pub fn is_readable(&self) -> bool {
+        self.readable
+    }
+
+    /// The source may have data.
     pub fn readable(&mut self, what: Readable) {
         self.readable = true;
         self.doubtful |= what == Readable::Doubtful;
@@ -186,10 +193,10 @@ impl Flow {
     /// A copy shorter than asked for has emptied the source (epoll(7)): that saves a read a message, and where nothing
     /// more can come it is the end. A pipe may have been short of slots instead.
     pub fn filled(&mut self, bytes: usize) {
-        self.held += bytes;
+        self.buffered += bytes;
         self.counts.filled += bytes as u64;
         self.counts.fills += 1;
-        self.full = bytes >= self.lot;
+        self.full = bytes >= self.chunk;
         self.copies = self.copies.saturating_add(1);
         if self.via == Via::Copy && !self.full && !self.doubtful {
             self.readable = false;
@@ -199,20 +206,20 @@ impl Flow {
         }
     }
 
-    /// Puts bytes in hand, in memory, that came from elsewhere: from a front end, before the first lot.
-    pub fn hold(&mut self, bytes: usize) {
+    /// Puts bytes in hand, in memory, that came from elsewhere: from a front end, before the first chunk.
+    pub fn queue(&mut self, bytes: usize) {
         if bytes == 0 {
             return;
         }
         self.via = Via::Copy;
         self.copies = COPIES;
-        self.held += bytes;
+        self.buffered += bytes;
         self.counts.filled += bytes as u64;
     }
 
     /// The source has nothing now, or nothing for a pipe: splice(2) stops before an urgent byte for good, which a copy takes.
     pub fn source_empty(&mut self) {
-        if self.via == Via::Pipe && self.doubtful && self.held == 0 {
+        if self.via == Via::Pipe && self.doubtful && self.buffered == 0 {
             return self.copy();
         }
         self.readable = false;
@@ -233,9 +240,9 @@ impl Flow {
         }
     }
 
-    /// No pipe can be had for [`Step::Fill`]: copies, and asks again after [`COPIES`] lots.
+    /// No pipe can be had for [`Step::Fill`]: copies, and asks again after [`COPIES`] chunks.
     pub fn no_pipe(&mut self) {
-        if self.held == 0 {
+        if self.buffered == 0 {
             self.copy();
             self.counts.no_pipe += 1;
         }
@@ -243,15 +250,29 @@ impl Flow {
 
     /// The sink took so many bytes of [`Step::Drain`].
     pub fn drained(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.held);
-        self.held -= bytes;
+        let bytes = bytes.min(self.buffered);
+        self.buffered -= bytes;
         self.counts.drained += bytes as u64;
         if self.via == Via::Pipe {
             self.counts.spliced += bytes as u64;
         }
-        if self.held == 0 {
+        if self.buffered == 0 {
             self.choose();
         }
+    }
+
+    /// Records the outcome of [`Step::Drain`]. The bytes that the sink accepted, if any.
+    pub fn on_drained(&mut self, outcome: io::Result<usize>) -> Option<usize> {
+        match outcome {
+            Ok(bytes) if bytes > 0 => {
+                self.drained(bytes);
+                return Some(bytes);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.sink_full(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            _ => self.broken(),
+        }
+        None
     }
 
     /// The sink takes nothing now.
@@ -269,7 +290,7 @@ impl Flow {
     /// The sink takes nothing any more: what is in hand is lost.
     pub fn broken(&mut self) {
         self.state = State::Broken;
-        self.held = 0;
+        self.buffered = 0;
     }
 
     /// The source gave as much as was asked for last time.
@@ -278,13 +299,13 @@ impl Flow {
     }
 
     /// From now on takes `bytes` at a time, at least one.
-    pub fn set_lot(&mut self, bytes: usize) {
-        self.lot = bytes.max(1);
+    pub fn set_chunk_size(&mut self, bytes: usize) {
+        self.chunk = bytes.max(1);
     }
 
     /// Bytes in hand.
-    pub fn held(&self) -> usize {
-        self.held
+    pub fn buffered(&self) -> usize {
+        self.buffered
     }
 
     /// What went through.
@@ -302,13 +323,13 @@ impl Flow {
         self.state == State::Shut
     }
 
-    /// Copies the next lots. Nothing may be in hand.
+    /// Copies the next chunks. Nothing may be in hand.
     fn copy(&mut self) {
         self.via = Via::Copy;
         self.copies = 0;
     }
 
-    /// Whether the next lot is copied or goes through a pipe. Nothing may be in hand.
+    /// Whether the next chunk is copied or goes through a pipe. Nothing may be in hand.
     fn choose(&mut self) {
         if self.forwarding == Forwarding::Splice && self.copies >= COPIES {
             self.via = Via::Pipe;
@@ -354,11 +375,11 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Nothing is ready yet, and lots are of `lot` bytes.
-    pub fn new(forwarding: Forwarding, lot: usize) -> Self {
+    /// Nothing is ready yet, and chunks are of `chunk` bytes.
+    pub fn new(forwarding: Forwarding, chunk: usize) -> Self {
         Self {
-            to_server: Flow::new(forwarding, lot),
-            to_client: Flow::new(forwarding, lot),
+            to_server: Flow::new(forwarding, chunk),
+            to_client: Flow::new(forwarding, chunk),
             gone: None,
         }
     }
@@ -417,6 +438,6 @@ impl Relay {
 }
 
 #[cfg(test)]
-mod tests;
+mod sim;
 #[cfg(test)]
-mod world;
+mod tests;

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::facts::Decision;
+use super::record::Decision;
 use crate::blocklist::policy::{Policy, Verdict};
 use crate::blocklist::readings::readings;
 use crate::blocklist::reload::Policies;

@@ -13,7 +13,7 @@ pub struct Timer {
     queued: Option<u64>,
 }
 
-/// The queue of deadlines of connections known by a `K`.
+/// The queue of deadlines of connections info by a `K`.
 #[derive(Debug)]
 pub struct Timers<K> {
     queue: BTreeSet<(u64, K)>,

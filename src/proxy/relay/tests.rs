@@ -1,14 +1,14 @@
 use proptest::prelude::*;
 
-use super::world::run;
+use super::sim::run;
 use super::*;
 
 fn any_forwarding() -> impl Strategy<Value = Forwarding> {
     prop::sample::select(vec![Forwarding::Auto, Forwarding::Copy, Forwarding::Splice])
 }
 
-/// Fills and drains a lot of `bytes`, and says how it went.
-fn lot(flow: &mut Flow, bytes: usize) -> Via {
+/// Fills and drains a chunk of `bytes`, and says how it went.
+fn chunk(flow: &mut Flow, bytes: usize) -> Via {
     flow.readable(Readable::Doubtful);
     flow.writable();
     let Step::Fill { via, .. } = flow.step() else {
@@ -49,7 +49,7 @@ fn nothing_goes_through_a_pipe_that_was_not_asked_for() {
     for forwarding in [Forwarding::Auto, Forwarding::Copy] {
         let mut flow = Flow::new(forwarding, 100);
         for _ in 0..3 * COPIES {
-            assert_eq!(lot(&mut flow, 100), Via::Copy);
+            assert_eq!(chunk(&mut flow, 100), Via::Copy);
         }
     }
 }
@@ -58,10 +58,10 @@ fn nothing_goes_through_a_pipe_that_was_not_asked_for() {
 fn without_a_pipe_it_copies_and_asks_again_later() {
     let mut flow = Flow::new(Forwarding::Splice, 100);
     for round in 1..4 {
-        assert_eq!(lot(&mut flow, 1), Via::Pipe);
+        assert_eq!(chunk(&mut flow, 1), Via::Pipe);
         flow.no_pipe();
         for _ in 0..COPIES {
-            assert_eq!(lot(&mut flow, 1), Via::Copy);
+            assert_eq!(chunk(&mut flow, 1), Via::Copy);
         }
         assert_eq!(flow.counts().no_pipe, round);
         assert_eq!(flow.counts().spliced, round);
@@ -71,7 +71,7 @@ fn without_a_pipe_it_copies_and_asks_again_later() {
 #[test]
 fn what_a_front_end_says_comes_first() {
     let mut flow = Flow::new(Forwarding::Splice, 100);
-    flow.hold(7);
+    flow.queue(7);
     assert_eq!(flow.step(), Step::AwaitSink);
     flow.writable();
     assert_eq!(
@@ -83,7 +83,7 @@ fn what_a_front_end_says_comes_first() {
         }
     );
     flow.drained(7);
-    assert_eq!(lot(&mut flow, 1), Via::Pipe);
+    assert_eq!(chunk(&mut flow, 1), Via::Pipe);
 }
 
 #[test]
@@ -114,9 +114,9 @@ fn what_no_pipe_takes_is_copied() {
     flow.source_empty();
     assert_eq!(flow.step(), Step::AwaitSource);
     for _ in 0..COPIES {
-        assert_eq!(lot(&mut flow, 1), Via::Copy);
+        assert_eq!(chunk(&mut flow, 1), Via::Copy);
     }
-    assert_eq!(lot(&mut flow, 1), Via::Pipe);
+    assert_eq!(chunk(&mut flow, 1), Via::Pipe);
     assert_eq!(flow.counts().no_pipe, 0);
 }
 
@@ -147,10 +147,10 @@ fn whoever_else_read_the_last_bytes_is_followed_by_a_read_that_says_so() {
 #[test]
 fn a_dead_server_may_still_have_its_say() {
     let mut relay = Relay::new(Forwarding::Copy, 100);
-    relay.to_server.hold(3);
+    relay.to_server.queue(3);
     relay.to_server.broken();
     assert_eq!(relay.verdict(), None);
-    assert_eq!(lot(&mut relay.to_client, 5), Via::Copy);
+    assert_eq!(chunk(&mut relay.to_client, 5), Via::Copy);
     assert_eq!(relay.verdict(), None);
     relay.to_client.ended();
     assert_eq!(relay.step(Direction::ToClient), Step::Over);

@@ -85,8 +85,13 @@ impl System {
 
 fn stamps() -> [Stamp; 2] {
     [HOSTS, RESOLV_CONF].map(|file| {
-        let facts = fs::metadata(file).ok()?;
-        Some((facts.ino(), facts.size(), facts.ctime(), facts.ctime_nsec()))
+        let record = fs::metadata(file).ok()?;
+        Some((
+            record.ino(),
+            record.size(),
+            record.ctime(),
+            record.ctime_nsec(),
+        ))
     })
 }
 
