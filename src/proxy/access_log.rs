@@ -1,7 +1,8 @@
-//! The access log: a JSON line for each connection that is over, written by a thread of its own.
+//! The access log: one JSON line for each closed connection, written by a separate thread.
 //!
-//! A connection's thread hands its [`ConnectionRecord`] over and goes on; it never formats, writes or waits. What the writer has no room
-//! for, and what cannot be written, is counted, and said in the log as soon as that can be: `{"time": ..., "dropped": N}`.
+//! A connection's thread sends a [`ConnectionRecord`] and continues. It never formats, writes or waits. Lines for which
+//! there is no room and lines that cannot be written are counted, and the log contains the count as soon as possible:
+//! `{"time": ..., "dropped": N}`.
 
 pub mod line;
 mod sink;
@@ -22,21 +23,21 @@ use super::record::ConnectionRecord;
 use crate::sys::clock::realtime_ns;
 use sink::Sink;
 
-/// Connections that may wait to be written: what ends in 100 ms at the highest rates seen. About 1 MiB.
-const WAITING: usize = 4_096;
+/// Records that may wait to be written: the connections of 100 ms at the highest rates measured, about 1 MiB.
+const QUEUE: usize = 4_096;
 
-/// How long lines are gathered, so that many are one write and one waking of the writer.
-const GATHER: Duration = Duration::from_millis(10);
+/// How long lines are collected, so that many need one write and one wake-up of the writer.
+const COLLECT: Duration = Duration::from_millis(10);
 
-/// Bytes of lines that are written at once.
+/// Bytes of one write.
 const BATCH: usize = 64 << 10;
 
-/// Where a log goes.
+/// The target of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// To standard output.
+    /// Standard output.
     Stdout,
-    /// To the end of a file, which is made where it is not there.
+    /// The end of a file, which is created if it does not exist.
     File(PathBuf),
 }
 
@@ -53,35 +54,35 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-/// What is wrong with a log. None of it stops the proxy.
+/// An error of a log. None of them stops the proxy.
 #[derive(Debug, Error)]
-pub enum Trouble {
-    /// Lines cannot be written. Told once, until it is [`Handle::reopen`]ed.
+pub enum LogError {
+    /// Lines cannot be written. Reported once, until [`Handle::reopen`].
     #[error(
-        "the access log cannot be written ({0}); connections go on, and lines that are lost are counted"
+        "the access log cannot be written ({0}); connections continue, and lost lines are counted"
     )]
     Write(#[source] io::Error),
-    /// The file cannot be opened anew.
-    #[error("cannot open {0} anew ({1}); the access log goes on where it was")]
+    /// The file cannot be reopened.
+    #[error("cannot reopen {0} ({1}); the access log continues in the old file")]
     Reopen(PathBuf, #[source] io::Error),
 }
 
-/// A log that is being written.
+/// An open log.
 #[derive(Debug)]
 pub struct Log {
     handle: Handle,
-    /// Nothing comes; it ends with the writer.
+    /// Disconnected when the writer has ended.
     over: Receiver<()>,
 }
 
-/// What is logged comes through this, from any thread.
+/// Sends records to the log from any thread.
 #[derive(Debug, Clone)]
 pub struct Handle {
     messages: SyncSender<Message>,
     shared: Arc<Shared>,
 }
 
-/// A connection that is over; nothing says to look at what is shared.
+/// A record, or `None` to look at the shared flags.
 type Message = Option<ConnectionRecord>;
 
 #[derive(Debug, Default)]
@@ -93,19 +94,22 @@ struct Shared {
 }
 
 impl Log {
-    /// Opens the log and begins to write it. `tell` is given what goes wrong, by the writer's thread.
+    /// Opens the log and starts its writer, which passes errors to `on_error`.
     ///
     /// # Errors
-    /// As open(2), or no thread could be had.
-    pub fn open(target: &Target, tell: impl FnMut(&Trouble) + Send + 'static) -> io::Result<Self> {
-        Self::begin(target.open()?, target.clone(), WAITING, tell)
+    /// As open(2) and pthread_create(3).
+    pub fn open(
+        target: &Target,
+        on_error: impl FnMut(&LogError) + Send + 'static,
+    ) -> io::Result<Self> {
+        Self::begin(target.open()?, target.clone(), QUEUE, on_error)
     }
 
     fn begin(
         file: File,
         target: Target,
         waiting: usize,
-        tell: impl FnMut(&Trouble) + Send + 'static,
+        on_error: impl FnMut(&LogError) + Send + 'static,
     ) -> io::Result<Self> {
         let (messages, receiver) = mpsc::sync_channel(waiting);
         let shared = Arc::new(Shared::default());
@@ -116,9 +120,9 @@ impl Log {
             sink: Sink::new(file),
             target,
             lines: Vec::new(),
-            said: 0,
-            silent: false,
-            tell,
+            reported: 0,
+            is_reported: false,
+            on_error,
         };
         thread::Builder::new()
             .name("log".to_owned())
@@ -132,13 +136,13 @@ impl Log {
         })
     }
 
-    /// What is logged comes through this.
+    /// A handle to send records.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Writes what has come so far and ends, within `patience`: whoever reads the log may have stopped reading. Whether all could be
-    /// tried.
+    /// Writes all records received so far and ends, within `patience`, as the reader of the log may have stopped reading.
+    /// Whether all were attempted.
     pub fn finish(self, patience: Duration) -> bool {
         self.handle.shared.stop.store(true, Ordering::SeqCst);
         self.handle.look();
@@ -147,30 +151,30 @@ impl Log {
 }
 
 impl Handle {
-    /// Logs a connection that is over. Never blocks.
+    /// Logs a closed connection. Never blocks.
     pub fn record(&self, record: ConnectionRecord) {
         if self.messages.try_send(Some(record)).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Goes on in a new file of the same name, for whoever has moved the old one away. Never blocks.
+    /// Reopens the file by its name, after it was renamed. Never blocks.
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::SeqCst);
         self.look();
     }
 
-    /// Lines that were written.
+    /// Lines written.
     pub fn written(&self) -> u64 {
         self.shared.written.load(Ordering::Relaxed)
     }
 
-    /// Connections that ought to have a line and have none.
+    /// Connections whose line is missing.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Where there is no room for it the writer looks anyway, once it has made some.
+    /// If there is no room for this message, the writer looks anyway once it has made room.
     fn look(&self) {
         let _ = self.messages.try_send(None);
     }
@@ -182,27 +186,27 @@ struct Writer<T> {
     sink: Sink<File>,
     target: Target,
     lines: Vec<u8>,
-    /// Of the dropped ones, how many the log says.
-    said: u64,
-    /// Trouble was told.
-    silent: bool,
-    tell: T,
+    /// Dropped lines that the log contains as a count.
+    reported: u64,
+    /// An error was reported.
+    is_reported: bool,
+    on_error: T,
 }
 
-impl<T: FnMut(&Trouble)> Writer<T> {
-    /// Until it is to stop, or nobody is left who could log.
+impl<T: FnMut(&LogError)> Writer<T> {
+    /// Until it is to stop, or no handle is left.
     fn run(&mut self) {
         while let Ok(first) = self.messages.recv() {
-            if !self.stops() {
-                thread::sleep(GATHER);
+            if !self.is_stopping() {
+                thread::sleep(COLLECT);
             }
             self.take(first);
             self.take_all();
-            // Looked at when nothing waits any more: who found no room to say so is seen to have asked.
+            // Read when no record waits, so that a request whose message found no room is noticed.
             if self.shared.reopen.swap(false, Ordering::SeqCst) {
                 self.reopen();
             }
-            if self.stops() {
+            if self.is_stopping() {
                 return self.take_all();
             }
         }
@@ -215,7 +219,7 @@ impl<T: FnMut(&Trouble)> Writer<T> {
         self.flush();
     }
 
-    fn stops(&self) -> bool {
+    fn is_stopping(&self) -> bool {
         self.shared.stop.load(Ordering::SeqCst)
     }
 
@@ -229,20 +233,20 @@ impl<T: FnMut(&Trouble)> Writer<T> {
     }
 
     fn flush(&mut self) {
-        let dropped = self.shared.dropped.load(Ordering::Relaxed) - self.said;
+        let dropped = self.shared.dropped.load(Ordering::Relaxed) - self.reported;
         if dropped > 0 {
             let mut line = Vec::new();
             line::write_dropped(realtime_ns(), dropped, &mut line);
             match self.sink.write(&line) {
-                Ok(()) => self.said += dropped,
-                Err(failed) => self.trouble(&Trouble::Write(failed.error)),
+                Ok(()) => self.reported += dropped,
+                Err(failed) => self.report(&LogError::Write(failed.error)),
             }
         }
         let lines = self.lines.iter().filter(|byte| **byte == b'\n').count() as u64;
         let lost = match self.sink.write(&self.lines) {
             Ok(()) => 0,
             Err(failed) => {
-                self.trouble(&Trouble::Write(failed.error));
+                self.report(&LogError::Write(failed.error));
                 failed.lines
             }
         };
@@ -260,16 +264,16 @@ impl<T: FnMut(&Trouble)> Writer<T> {
         match append(path) {
             Ok(file) => {
                 self.sink = Sink::new(file);
-                self.silent = false;
+                self.is_reported = false;
             }
-            Err(error) => (self.tell)(&Trouble::Reopen(path.clone(), error)),
+            Err(error) => (self.on_error)(&LogError::Reopen(path.clone(), error)),
         }
     }
 
-    fn trouble(&mut self, trouble: &Trouble) {
-        if !self.silent {
-            self.silent = true;
-            (self.tell)(trouble);
+    fn report(&mut self, error: &LogError) {
+        if !self.is_reported {
+            self.is_reported = true;
+            (self.on_error)(error);
         }
     }
 }

@@ -1,7 +1,8 @@
-//! A small HTTP server for those who look after a proxy: one thread, a page a connection, and no client that could queue up another.
+//! A small HTTP server for the administration of a proxy: one thread, one request a connection, and no client that delays
+//! another.
 //!
-//! A client has 5 s for all of it, and a head and a rest that are bounded. One too many pushes the one out that came
-//! first: who asks at once is answered also while others only sit there.
+//! A client has 5 s, and the sizes of its request head and of the rest are bounded. A new client over the limit replaces
+//! the oldest one, so a client that sends its request at once is answered although others are idle.
 
 pub mod http;
 
@@ -19,20 +20,20 @@ use crate::sys::clock::monotonic_ns;
 use crate::sys::tcp;
 use http::{Page, Request};
 
-/// Clients at once.
+/// Most clients.
 const CLIENTS: usize = 32;
 
-/// How long a client has from when it is accepted, in ns.
-const PATIENCE: u64 = 5_000_000_000;
+/// The longest time in ns from accept(2) to the close.
+const TIMEOUT: u64 = 5_000_000_000;
 
-/// Bytes that are read and forgotten behind a request. Closed with bytes unread, a connection would be reset, and the answer
-/// perhaps lost.
-const REST: usize = 64 << 10;
+/// Bytes that are discarded behind a request. A socket that is closed with unread bytes sends a reset, which may destroy
+/// the response.
+const MAX_REST: usize = 64 << 10;
 
-/// How long until accepting is tried again after it failed, for want of file descriptors perhaps, in ns.
+/// The delay in ns after accepting failed, perhaps for lack of file descriptors.
 const PAUSE: u64 = 100_000_000;
 
-// Tokens of no connection.
+// Tokens of no client.
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
@@ -43,9 +44,9 @@ pub struct AdminServer {
     local: SocketAddr,
     waker: Arc<Waker>,
     clients: Slab<Client>,
-    /// In ns; only tests have less.
-    patience: u64,
-    /// Who came when, and may be gone.
+    /// [`TIMEOUT`], except in tests.
+    timeout: u64,
+    /// Clients with the time of their arrival, the oldest first. They may be gone.
     arrivals: VecDeque<(u64, Key)>,
 }
 
@@ -55,17 +56,17 @@ struct Client {
 }
 
 enum Phase {
-    Asking(Request),
-    Told {
+    ReadingRequest(Request),
+    Writing {
         answer: Vec<u8>,
         written: usize,
     },
-    /// Until the client hangs up, or has said so many bytes more.
-    Leaving(usize),
+    /// Waits for the client to close, and discards up to so many bytes.
+    Draining(usize),
 }
 
 impl AdminServer {
-    /// Listens on `address`, where port 0 lets the kernel choose.
+    /// Listens on `address`; the kernel chooses if the port is 0.
     ///
     /// # Errors
     /// As bind(2) and listen(2): in use, not of this host, not permitted.
@@ -80,30 +81,30 @@ impl AdminServer {
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
             poll,
             clients: Slab::new(),
-            patience: PATIENCE,
+            timeout: TIMEOUT,
             arrivals: VecDeque::new(),
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn local(&self) -> SocketAddr {
         self.local
     }
 
-    /// What ends it, from another thread.
+    /// Ends the server from another thread.
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
     }
 
-    /// Answers until it is woken. `page` tells what is at a path.
+    /// Responds until it is woken. `page` returns the page of a path.
     ///
     /// # Errors
-    /// As epoll_wait(2). Whatever a client does is no error.
+    /// As epoll_wait(2). Failures of clients are no errors.
     pub fn run(mut self, page: impl Fn(&str) -> Option<Page>) -> io::Result<()> {
         let mut events = Events::with_capacity(2 * CLIENTS);
         let mut accept = None;
         loop {
-            let due = self.arrivals.front().map(|&(at, _)| at + self.patience);
+            let due = self.arrivals.front().map(|&(at, _)| at + self.timeout);
             let next = [due, accept];
             let wait = next.into_iter().flatten().min().map(|next| {
                 let ns = next.saturating_sub(monotonic_ns());
@@ -122,7 +123,7 @@ impl AdminServer {
                 }
             }
             while let Some(&(at, key)) = self.arrivals.front()
-                && at + self.patience <= now
+                && at + self.timeout <= now
             {
                 self.arrivals.pop_front();
                 drop(self.clients.remove(key));
@@ -142,11 +143,11 @@ impl AdminServer {
         }
     }
 
-    /// Takes some of those who wait; when to take others, if any are left.
+    /// Accepts some clients. Returns when to accept the next, if any are left.
     fn accept(&mut self, now: u64) -> Option<u64> {
         for _ in 0..CLIENTS {
             match self.listener.accept() {
-                // One that cannot be registered is dropped.
+                // A client that cannot be registered is dropped.
                 Ok((stream, _)) => drop(self.admit(stream, now)),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return None,
@@ -170,7 +171,7 @@ impl AdminServer {
             registry.register(&mut stream, Token(key.number()), interest)?;
             Ok::<_, io::Error>(Client {
                 stream,
-                phase: Phase::Asking(Request::default()),
+                phase: Phase::ReadingRequest(Request::default()),
             })
         })?;
         self.arrivals.push_back((now, key));
@@ -179,31 +180,31 @@ impl AdminServer {
 }
 
 impl Client {
-    /// Does what can be done; an error is its end, unless it has to wait.
+    /// Continues as far as possible. Any error but `WouldBlock` ends the client.
     fn turn(&mut self, page: &impl Fn(&str) -> Option<Page>) -> io::Result<()> {
         let mut buffer = [0; 4_096];
         loop {
             let turn = match &mut self.phase {
-                Phase::Asking(request) => match self.stream.read(&mut buffer) {
+                Phase::ReadingRequest(request) => match self.stream.read(&mut buffer) {
                     Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                     Ok(bytes) => {
-                        let said = buffer.get(..bytes).unwrap_or_default();
-                        if let Some(answer) = request.push(said, page) {
-                            self.phase = Phase::Told { answer, written: 0 };
+                        let bytes = buffer.get(..bytes).unwrap_or_default();
+                        if let Some(answer) = request.push(bytes, page) {
+                            self.phase = Phase::Writing { answer, written: 0 };
                         }
                         Ok(())
                     }
                     Err(error) => Err(error),
                 },
-                Phase::Told { answer, written } => match answer.get(*written..) {
+                Phase::Writing { answer, written } => match answer.get(*written..) {
                     Some(rest @ [_, ..]) => self.stream.write(rest).map(|bytes| *written += bytes),
                     _ => {
                         self.stream.shutdown(Shutdown::Write)?;
-                        self.phase = Phase::Leaving(REST);
+                        self.phase = Phase::Draining(MAX_REST);
                         Ok(())
                     }
                 },
-                Phase::Leaving(left) => match self.stream.read(&mut buffer) {
+                Phase::Draining(left) => match self.stream.read(&mut buffer) {
                     Ok(bytes) if bytes > 0 && bytes < *left => {
                         *left -= bytes;
                         Ok(())

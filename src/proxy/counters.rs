@@ -1,4 +1,4 @@
-//! What a proxy's threads count, to be read while they go on.
+//! The counters of a proxy's threads, which other threads may read at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use super::record::{CloseReason, ConnectionRecord, Decision};
 use super::relay::Counts;
 use crate::protocol::Kind;
 
-/// One thread's counters. It alone adds to them; anybody may read.
+/// The counters of one thread, its only writer.
 #[derive(Debug, Default)]
 pub struct Counters {
     accepted: AtomicU64,
@@ -22,7 +22,7 @@ pub struct Counters {
 }
 
 fn add(counter: &AtomicU64, some: u64) {
-    // One writer: no need for an atomic addition, which costs 20 times as much.
+    // With one writer, an atomic addition is not needed; it would cost 20 times as much.
     counter.store(
         counter.load(Ordering::Relaxed).wrapping_add(some),
         Ordering::Relaxed,
@@ -48,13 +48,13 @@ impl Counters {
         add(&self.pauses, 1);
     }
 
-    /// Bytes that were taken since this was last told, each way.
+    /// Counts relayed bytes of both directions.
     pub(super) fn relayed(&self, to_server: u64, to_client: u64) {
         add(&self.to_server, to_server);
         add(&self.to_client, to_client);
     }
 
-    /// One more is over; its bytes are counted already.
+    /// Counts a closed connection. Its bytes are counted already.
     pub(super) fn closed(&self, record: &ConnectionRecord) {
         count(&self.closed, record.reason.index());
         count(&self.decisions, record.info.decision.index());
@@ -70,16 +70,16 @@ impl Counters {
         }
     }
 
-    /// One more is over of which not even the address is info.
+    /// Counts a closed connection whose address is unknown.
     pub(super) fn closed_unknown(&self, reason: CloseReason) {
         count(&self.closed, reason.index());
         count(&self.decisions, Decision::Undecided.index());
     }
 
-    /// What it has counted so far.
+    /// The counts so far.
     pub fn totals(&self) -> Totals {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        // Before those that began: nobody is seen to have ended who was not seen to begin.
+        // Closed connections are read before accepted ones, so that no more appear closed than accepted.
         let closed = self.closed.each_ref().map(read);
         Totals {
             accepted: read(&self.accepted),
@@ -96,43 +96,43 @@ impl Counters {
     }
 }
 
-/// What was counted until a moment.
+/// Counts at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
-    /// Clients accepted.
+    /// Accepted clients.
     pub accepted: u64,
-    /// Connections that are over, by how they ended, in the order of [`CloseReason::ALL`].
+    /// Closed connections by reason, in the order of [`CloseReason::ALL`].
     pub closed: [u64; CloseReason::ALL.len()],
-    /// The same by how they asked, where that was heard, in the order of [`Kind::ALL`].
+    /// Closed connections by the protocol of the request, in the order of [`Kind::ALL`].
     pub protocols: [u64; Kind::ALL.len()],
-    /// The same by what was decided, in the order of [`Decision::NAMES`].
+    /// Closed connections by decision, in the order of [`Decision::NAMES`].
     pub decisions: [u64; Decision::KINDS],
-    /// Bytes that servers took.
+    /// Bytes sent to servers.
     pub to_server: u64,
-    /// Bytes that clients took.
+    /// Bytes sent to clients.
     pub to_client: u64,
-    /// Bytes of both that went through a pipe, of connections that are over.
+    /// Bytes in both directions that went through a pipe, of closed connections.
     pub spliced: u64,
-    /// Lots that were copied for want of a pipe, of connections that are over.
+    /// Chunks that were copied because no pipe was available, of closed connections.
     pub no_pipe: u64,
-    /// Times that accepting had to pause for want of file descriptors or memory.
+    /// Pauses in accepting for lack of file descriptors or memory.
     pub pauses: u64,
-    /// Names looked up.
+    /// Lookups of names.
     pub lookups: u64,
 }
 
 impl Totals {
-    /// Connections that are over and ended like that.
+    /// Connections that were closed for this reason.
     pub fn ended(&self, reason: CloseReason) -> u64 {
         self.closed.get(reason.index()).copied().unwrap_or(0)
     }
 
-    /// Connections that are not over.
+    /// Open connections.
     pub fn open(&self) -> u64 {
         self.accepted.saturating_sub(self.closed.iter().sum())
     }
 
-    /// Both together.
+    /// The sums of both.
     pub fn and(self, other: Self) -> Self {
         fn each<const N: usize>(mut one: [u64; N], other: [u64; N]) -> [u64; N] {
             one.iter_mut()

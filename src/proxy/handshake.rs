@@ -1,15 +1,15 @@
-//! From a client that was taken to a server that is there: pure, it owns no socket, clock or thread.
+//! The handshake, from an accepted client to a connected server: pure, it owns no socket, clock or thread.
 //!
 //! ```text
-//!  PROXY header -> request -> name looked up -> an address decided on -> connected
-//!       |             |             |             |  ^ the next one        |
-//!       +-------------+-------------+-------------+--+                     v
-//!                     | refused, in the client's own protocol       relayed from here on
+//!  PROXY header -> request -> name lookup -> decision on an address -> connected
+//!       |             |           |             |   ^ next address        |
+//!       +-------------+-----------+-------------+---+                     v
+//!                     | refused, in the client's protocol             relayed
 //! ```
 //!
-//! The caller does what [`Action`] says and reports what came of it. An address that [`Action::Connect`] gives is the very one
-//! that was decided on, and goes into connect(2) as it is. Several addresses of one name may be tried at once (RFC 8305,
-//! "Happy Eyeballs"): each is info by its address, the first that is connected wins, and the caller closes the others.
+//! The caller performs each [`Action`] and reports its outcome. The address of [`Action::Connect`] is exactly the one on
+//! which the rules decided, and is passed to connect(2) unchanged. Several addresses of one name may be tried at a time
+//! (RFC 8305, "Happy Eyeballs"). The first that is connected is used, and the caller closes the others.
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
@@ -25,57 +25,56 @@ use crate::protocol::proxy_header::{self, Carried, Decoded};
 use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
 use crate::sys::endpoint::{Endpoint, Peer};
 
-/// Addresses of one name that are tried, all at once where none answers: as many as are begun within 5 s.
+/// Most addresses of one name that are tried. If none answers, as many attempts start within 5 s.
 pub(super) const MAX_ATTEMPTS: usize = 20;
 
-/// What is to be done next. [`Handshake::take_reply`] goes to the client before that.
+/// What the caller does next, after it has sent [`Handshake::take_reply`] to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Hear more of the client, for [`Handshake::on_read`].
+    /// Read from the client, then call [`Handshake::on_read`].
     Read,
-    /// Look this name up, for [`Handshake::on_resolved`].
+    /// Look up this name, then call [`Handshake::on_resolved`].
     Resolve(Name),
-    /// Connect to this address, beside those that are tried already, for [`Handshake::on_connected`] or
+    /// Connect to this address, in parallel to attempts in progress, then call [`Handshake::on_connected`] or
     /// [`Handshake::on_connect_failed`].
     Connect(SocketAddr),
-    /// Nothing until one of the addresses that are tried answers or fails.
+    /// Wait for an attempt in progress.
     Wait,
-    /// Nothing comes of it: hang up once the client has heard what was said.
+    /// Send the reply and close the connection.
     Refuse(CloseReason),
 }
 
-/// One client's way to its server, and what is info of both from then on.
+/// The handshake of one client, and the information about it and its server.
 #[derive(Debug)]
 pub struct Handshake {
-    /// Gone once there is nothing more to say in the client's protocol.
+    /// `None` once nothing is left to reply in the client's protocol.
     front: Option<FrontEnd>,
-    /// The PROXY header as far as it came, while one is due.
+    /// The part of the PROXY header received so far, while one is expected.
     header: Option<Vec<u8>>,
     over_limit: bool,
     reply: Vec<u8>,
     preamble: Vec<u8>,
     is_complete: bool,
-    /// The request came with bytes for the server.
+    /// Bytes for the server arrived with the request.
     has_early_data: bool,
     name: Option<Name>,
-    /// What a dry run has against a name that the requested one is an alias of.
+    /// The decision of a dry run against a name of which the requested name is an alias.
     alias_decision: Option<Decision>,
     untried: vec::IntoIter<IpAddr>,
-    /// Addresses that are being connected to, and what was decided on each, from the first.
+    /// Addresses to which attempts are in progress, the oldest first, with the decision on each.
     attempts: Vec<(SocketAddr, Decision)>,
-    /// What became of the last address that failed, or else of the first that is blocked.
+    /// The failure of the last attempt, or else the decision on the first blocked address.
     failure: Option<(Outcome, CloseReason)>,
-    /// Where the client connected to, where a server is to be told and it has an address.
+    /// The address to which the client connected, if a header for the server contains it.
     local: Option<SocketAddr>,
-    /// What the client's PROXY header has for the server's, beside addresses.
+    /// The parts of the client's PROXY header that the server's repeats, apart from addresses.
     carried: Carried,
     pub(super) info: ConnectionInfo,
 }
 
 impl Handshake {
-    /// The handshake of a client that connected from `peer` to `local`. Only a PROXY header for the server contains `local`,
-    /// so it may be `None` where none is sent. A client that exceeds the limit is `over_limit`: it is refused as soon as its
-    /// protocol is info.
+    /// The handshake of a client that connected from `peer` to `local`. Only a PROXY header for the server contains
+    /// `local`, so it may be `None` if none is sent. A client `over_limit` is refused as soon as its protocol is known.
     pub fn new(rules: &Rules, peer: Peer, local: Option<Endpoint>, over_limit: bool) -> Self {
         let (local, carried) = match local {
             Some(Endpoint::Unix(path)) => (None, Carried::of_unix(path.as_os_str().as_bytes())),
@@ -100,7 +99,7 @@ impl Handshake {
         }
     }
 
-    /// Before the client says anything: where all are forwarded to one server, nothing needs to be said.
+    /// Called before any byte of the client. A proxy that forwards all clients to one server needs no request.
     pub fn begin(&mut self, rules: &Rules) -> Action {
         match self.header {
             Some(_) => Action::Read,
@@ -108,7 +107,7 @@ impl Handshake {
         }
     }
 
-    /// More of the client's bytes.
+    /// The client sent these bytes.
     pub fn on_read(&mut self, bytes: &[u8], rules: &Rules) -> Action {
         let Some(mut header) = self.header.take() else {
             return self.push(bytes, rules);
@@ -124,13 +123,13 @@ impl Handshake {
                     self.info.client = ends.source.into();
                     self.local = Some(ends.destination);
                 }
-                // Where the sender speaks for itself, the connection's own ends count.
+                // If the sender speaks on its own behalf (LOCAL), the addresses of the connection itself apply.
                 if found.addresses.is_some() || found.carried.has_paths() {
                     self.carried = found.carried;
                 }
                 self.push(header.get(found.consumed..).unwrap_or_default(), rules)
             }
-            // No client sent this, so there is none to be told.
+            // A sender of invalid headers is not a client that understands a reply.
             Decoded::Bad(detail) => {
                 self.info.detail = Some(detail);
                 Action::Refuse(CloseReason::Refused)
@@ -138,7 +137,7 @@ impl Handshake {
         }
     }
 
-    /// The client says nothing more.
+    /// The client ended its side of the connection.
     pub fn on_eof(&mut self, rules: &Rules) -> Action {
         let step = match &mut self.front {
             Some(front) if self.header.is_none() => front.eof(),
@@ -148,8 +147,8 @@ impl Handshake {
             .unwrap_or(Action::Refuse(CloseReason::Left))
     }
 
-    /// The answer to [`Action::Resolve`]. Every name that the requested one is an alias of is judged as that one was, unless
-    /// the requested one is excepted.
+    /// The answer to [`Action::Resolve`]. Every name of which the requested name is an alias is subject to the same rules,
+    /// unless the requested name is excepted.
     pub fn on_resolved(&mut self, answer: Answer, rules: &Rules) -> Action {
         let Resolved { addresses, aliases } = match answer {
             Ok(resolved) => resolved,
@@ -184,7 +183,8 @@ impl Handshake {
         self.try_next(rules)
     }
 
-    /// An address that was tried is connected, and the client is told so. `from` is the local address.
+    /// The attempt to connect to `address` succeeded, from the local address `from`. The reply says so, and other attempts
+    /// are forgotten.
     pub fn on_connected(&mut self, address: SocketAddr, from: SocketAddr) {
         if let Some(front) = self.front.take() {
             let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
@@ -201,7 +201,7 @@ impl Handshake {
         self.info.detail = None;
     }
 
-    /// An address that was tried failed; the next one is tried at once.
+    /// The attempt to connect to `address` failed. The next address is tried at once.
     pub fn on_connect_failed(
         &mut self,
         address: SocketAddr,
@@ -221,7 +221,7 @@ impl Handshake {
         self.try_next(rules)
     }
 
-    /// An address that was tried is given up for the next one, as there are no sockets for both.
+    /// The attempt to connect to `address` was given up in favour of the next address, as no parallel attempt is permitted.
     pub fn gave_up(&mut self, address: SocketAddr, rules: &Rules) -> Action {
         self.info.detail = Some(Outcome::TimedOut.detail());
         self.failure = Some((Outcome::TimedOut, CloseReason::ConnectTimeout));
@@ -229,22 +229,22 @@ impl Handshake {
         self.try_next(rules)
     }
 
-    /// None of the addresses that are tried has answered yet; the next one is tried beside them.
+    /// No attempt has completed yet. The next address is tried in parallel.
     pub fn try_in_parallel(&mut self, rules: &Rules) -> Action {
         self.try_next(rules)
     }
 
-    /// An address of the name was not tried yet.
+    /// Whether addresses of the name have not been tried yet.
     pub fn has_untried(&self) -> bool {
         !self.untried.as_slice().is_empty()
     }
 
-    /// The addresses that are being connected to, from the first.
+    /// The addresses to which attempts are in progress, the oldest first.
     pub fn attempts(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
         self.attempts.iter().map(|(address, _)| *address)
     }
 
-    /// The client has not said in time what it wants.
+    /// The client sent no complete request in time.
     pub fn on_request_timeout(&mut self) -> Action {
         match self.over_limit {
             true => self.refuse(&Outcome::Busy, CloseReason::Busy),
@@ -258,13 +258,13 @@ impl Handshake {
         self.refuse(&Outcome::TimedOut, CloseReason::ConnectTimeout)
     }
 
-    /// No server was connected in time, at any address.
+    /// No attempt succeeded in time.
     pub fn on_connect_timeout(&mut self) -> Action {
         self.info.detail = Some(Outcome::TimedOut.detail());
         self.refuse(&Outcome::TimedOut, CloseReason::ConnectTimeout)
     }
 
-    /// The client hung up before there was a server.
+    /// The client hung up before its server was connected.
     pub fn on_client_gone(&mut self, reason: CloseReason) {
         let what = match reason {
             CloseReason::ClientReset => {
@@ -275,27 +275,27 @@ impl Handshake {
         self.info.detail = Some(what.to_owned());
     }
 
-    /// What the client is told next.
+    /// Takes the bytes for the client.
     pub fn take_reply(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.reply)
     }
 
-    /// What the server is told first of all.
+    /// Takes the bytes that the server gets first.
     pub fn take_preamble(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.preamble)
     }
 
-    /// All that the client has for the server is in [`Self::take_preamble`]: what it may say later is not for anybody.
+    /// Whether [`Self::take_preamble`] is all that the client sends to the server. Later bytes are discarded.
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// The name that is looked up, or was.
+    /// The name of the request, if it has one.
     pub fn name(&self) -> Option<&Name> {
         self.name.as_ref()
     }
 
-    /// The request came with bytes for the server.
+    /// Whether bytes for the server arrived with the request.
     pub fn has_early_data(&self) -> bool {
         self.has_early_data
     }
@@ -311,21 +311,21 @@ impl Handshake {
                 let user = front.user().map(String::from_utf8_lossy);
                 self.info.user = user.map(Cow::into_owned);
             }
-            let said = matches!(step, Step::Say(_));
+            let has_reply = matches!(step, Step::Say(_));
             match self.on_step(step, rules) {
                 Some(action) => return action,
-                None if said => bytes = &[],
+                None if has_reply => bytes = &[],
                 None => return Action::Read,
             }
         }
     }
 
-    /// `None` where the request goes on.
+    /// `None` if the request is incomplete.
     fn on_step(&mut self, step: Step, rules: &Rules) -> Option<Action> {
         match step {
             Step::More => None,
-            Step::Say(said) => {
-                self.reply.extend(said);
+            Step::Say(reply) => {
+                self.reply.extend(reply);
                 None
             }
             Step::Ready(request) => Some(self.on_request(request, rules)),
@@ -381,7 +381,7 @@ impl Handshake {
         }
     }
 
-    /// The next address that may be connected to.
+    /// Starts an attempt to the next address that the rules allow.
     fn try_next(&mut self, rules: &Rules) -> Action {
         let port = self.port();
         while let Some(ip) = self.untried.next() {
@@ -417,7 +417,7 @@ impl Handshake {
         self.refuse(&outcome, reason)
     }
 
-    /// An address is not tried any more: what is info from now on is of this one, until the next is tried.
+    /// Removes an attempt. The record describes its address until the next attempt starts.
     fn remove_attempt(&mut self, address: SocketAddr) {
         let place = self.attempts().position(|tried| tried == address);
         if let Some(place) = place {
@@ -431,7 +431,7 @@ impl Handshake {
         self.info.asked.as_ref().map_or(0, |asked| asked.port)
     }
 
-    /// Which entry of which file it is, is for the log: clients are not told how the lists are kept.
+    /// The reply to a blocked request. The entry is in the log only: clients do not learn how the lists are organised.
     fn blocked(&self) -> Outcome {
         Outcome::Blocked(match &self.info.asked {
             Some(asked) => format!("{asked} is blocked by the proxy's policy"),
@@ -443,7 +443,7 @@ impl Handshake {
         if self.info.detail.is_none() {
             self.info.detail = Some(outcome.detail());
         }
-        // Where the PROXY header is still due, it is not the client who is there.
+        // While a PROXY header is expected, the peer is not a client that understands a reply.
         if let (Some(front), None) = (&self.front, &self.header) {
             self.info.protocol = front.kind();
             self.reply.extend(front.outcome(outcome.clone()));
@@ -452,7 +452,7 @@ impl Handshake {
     }
 }
 
-/// The same addresses, families in turn, the family of the first one first (RFC 8305, section 4).
+/// The addresses with alternating families, starting with that of the first one (RFC 8305, section 4).
 fn interleaved(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let first = addresses.first().is_some_and(IpAddr::is_ipv4);
     let (mut one, mut other): (Vec<_>, Vec<_>) = addresses

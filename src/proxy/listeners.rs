@@ -1,7 +1,7 @@
-//! The sockets that a proxy listens on: for every endpoint as many as a endpoint has threads.
+//! The listening sockets of a proxy: one for each endpoint and thread.
 //!
-//! On an address each thread has a socket of its own, among which the kernel spreads clients (`SO_REUSEPORT`). What is
-//! listened on by path, or was passed to this program, is one socket: its threads share that, and whoever is first takes the client.
+//! On an address each thread has its own socket, and the kernel distributes clients (`SO_REUSEPORT`). The socket of a path,
+//! and a socket that was passed to this program, is shared by its threads; the first to accept gets the client.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -14,25 +14,25 @@ use crate::sys::endpoint::Endpoint;
 use crate::sys::tcp;
 use crate::sys::unix::{self, SocketFile};
 
-/// A endpoint cannot be listened on.
+/// An endpoint on which the proxy cannot listen.
 #[derive(Debug, Error)]
 #[error("cannot listen on {endpoint}: {error}")]
 pub struct ListenError {
-    /// Where.
+    /// The endpoint.
     pub endpoint: Endpoint,
     /// As bind(2) and listen(2): in use, not of this host, not permitted; out of file descriptors or memory.
     #[source]
     pub error: io::Error,
 }
 
-/// A thread's socket.
+/// The socket of one thread.
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
     pub(super) local: Endpoint,
 }
 
-/// All of them.
+/// The sockets of all threads.
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) all: Vec<Listener>,
@@ -42,8 +42,8 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Listens on each of `endpoints`, where port 0 lets the kernel choose, with `threads` each. The socket of a path gets the
-    /// permission bits of `mode`, or else those that umask(2) leaves.
+    /// Listens on each of `endpoints` with `threads` sockets; the kernel chooses if a port is 0. The socket of a path gets
+    /// the permission bits of `mode`, or else those that umask(2) leaves.
     ///
     /// # Errors
     /// [`ListenError`], of the first endpoint that fails.
@@ -81,7 +81,7 @@ impl Listeners {
         Ok(bound)
     }
 
-    /// Takes sockets that were passed to this program too.
+    /// Adds sockets that were passed to this program.
     ///
     /// # Errors
     /// [`ListenError`]: out of file descriptors.
@@ -104,17 +104,17 @@ impl Listeners {
         Ok(())
     }
 
-    /// Where it listens, in the order of the endpoints.
+    /// The endpoints, in the order of [`Self::bind`].
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
     }
 
-    /// The files of its sockets, which are removed once nobody has them.
+    /// The files of sockets, removed when the last reference is dropped.
     pub fn files(&self) -> Arc<Vec<SocketFile>> {
         Arc::clone(&self.files)
     }
 
-    /// Sockets on one address, a thread's each.
+    /// Adds the sockets of one address, one for each thread.
     fn add_each(&mut self, sockets: Vec<TcpListener>) -> io::Result<()> {
         for (number, socket) in sockets.into_iter().enumerate() {
             let local = Endpoint::Ip(socket.local_addr()?);
@@ -126,7 +126,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// One socket for all threads of a endpoint.
+    /// Adds one socket for all threads of an endpoint.
     fn add_shared(&mut self, socket: TcpListener, local: &Endpoint) -> io::Result<()> {
         for _ in 1..self.threads {
             self.all.push(Listener {
@@ -143,7 +143,7 @@ impl Listeners {
     }
 }
 
-/// Whether an IPv4 address with the same port is among the endpoints: then an IPv6 socket leaves that to it.
+/// Whether the endpoints include an IPv4 address with the same port, which an IPv6 socket then leaves to it.
 fn has_v4(endpoints: &[Endpoint], address: SocketAddr) -> bool {
     let mut addresses = endpoints.iter().filter_map(Endpoint::ip);
     addresses.any(|other| other.is_ipv4() && other.port() == address.port() && other.port() != 0)
@@ -154,8 +154,8 @@ fn on_address(
     only_v6: bool,
     threads: usize,
 ) -> io::Result<Vec<TcpListener>> {
-    // Alone it is found out where somebody listens already; shared, the port would be shared with another proxy of
-    // ours too, in silence.
+    // A socket without `SO_REUSEPORT` finds out whether the port is in use. With it, another proxy of the same user would
+    // silently share the port.
     let alone = tcp::listen_on(address, false, only_v6)?;
     if threads <= 1 {
         return Ok(vec![alone]);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_has_a_socket_a_thread() {
+    fn every_endpoint_has_one_socket_for_each_thread() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let path = format!("unix:{}", path.display());
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_twice_is_in_use() {
+    fn an_endpoint_given_twice_is_in_use() {
         let first = Listeners::bind(&endpoints(&["127.0.0.1:0"]), None, 2).unwrap();
         let endpoint = first.endpoints()[0].to_string();
         for threads in [1, 2] {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn both_families_have_the_same_port_where_both_are_named() {
+    fn both_families_may_have_the_same_port() {
         let Ok(probe) = TcpListener::bind("[::1]:0") else {
             println!("skipped: this host has no IPv6");
             return;

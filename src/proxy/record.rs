@@ -1,4 +1,4 @@
-//! What is info of a connection when it is over.
+//! The record of a closed connection.
 
 use std::net::SocketAddr;
 
@@ -7,29 +7,29 @@ use crate::protocol::{Destination, Kind};
 use crate::sys::clock::realtime_ns;
 use crate::sys::endpoint::Peer;
 
-/// One connection, from the client's arrival to the end.
+/// One connection, from accept(2) to the close.
 #[derive(Debug, Clone)]
 pub struct ConnectionRecord {
-    /// What became info of it on the way.
+    /// Client, request, decision and server.
     pub info: ConnectionInfo,
     /// When it was accepted, in ns since 1970 (UTC).
     pub accepted_at: u64,
-    /// The same in ns of [`crate::sys::clock::monotonic_ns`].
+    /// When it was accepted, in ns of [`crate::sys::clock::monotonic_ns`].
     pub accepted: u64,
     /// When the server was connected.
     pub connected: Option<u64>,
-    /// When it was over.
+    /// When it was closed.
     pub closed: u64,
-    /// From the client to the server, and what the proxy itself said to it.
+    /// From the client to the server, including bytes of the proxy itself.
     pub to_server: Counts,
-    /// From the server to the client, and what the proxy itself said to it.
+    /// From the server to the client, including bytes of the proxy itself.
     pub to_client: Counts,
-    /// How it ended.
+    /// Why it was closed.
     pub reason: CloseReason,
 }
 
 impl ConnectionRecord {
-    /// Of a client that was hung up on as it came, at `now` of [`crate::sys::clock::monotonic_ns`].
+    /// The record of a client that was closed as it was accepted, at `now` of [`crate::sys::clock::monotonic_ns`].
     pub fn at_once(peer: Peer, now: u64, reason: CloseReason, detail: String) -> Self {
         Self {
             info: ConnectionInfo {
@@ -47,29 +47,29 @@ impl ConnectionRecord {
     }
 }
 
-/// What is info of a connection as it goes.
+/// Information about a connection, as far as it is available.
 #[derive(Debug, Clone)]
 pub struct ConnectionInfo {
-    /// Who connected.
+    /// The peer of the connection.
     pub peer: Peer,
-    /// The same, or who it came for by its PROXY header.
+    /// The peer, or the client that the peer's PROXY header names.
     pub client: Peer,
-    /// The user that it named, right or wrong.
+    /// The user that the client named, authenticated or not.
     pub user: Option<String>,
-    /// How it asked, as far as that was heard.
+    /// The protocol of the request.
     pub protocol: Option<Kind>,
-    /// Where it wanted to go.
+    /// The requested destination.
     pub asked: Option<Destination>,
-    /// Where it went last, as given to connect(2); `None` where it did not come to that.
+    /// The last address to which an attempt started, as passed to connect(2).
     pub server: Option<SocketAddr>,
-    /// What was decided on that.
+    /// The decision on that address.
     pub decision: Decision,
-    /// What went wrong, in words.
+    /// What failed, in words.
     pub detail: Option<String>,
 }
 
 impl ConnectionInfo {
-    /// That somebody connected.
+    /// The information about a client that has connected.
     pub fn of(peer: Peer) -> Self {
         let peer = match peer {
             Peer::Ip(address) => Peer::Ip(without_mapping(address)),
@@ -88,27 +88,27 @@ impl ConnectionInfo {
     }
 }
 
-/// An IPv4 client of a listener for both families is info by its IPv4 address.
+/// An IPv4 client of a dual-stack listener is recorded by its IPv4 address.
 pub(super) fn without_mapping(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// What the rules say of a destination.
+/// The decision of the rules on a destination.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Decision {
-    /// It did not come to one.
+    /// There was no decision.
     #[default]
     Undecided,
     /// Connect.
     Allowed,
-    /// Connect, because this is a dry run; the policy is against it, by this entry.
+    /// Connect, as this is a dry run; the policy blocks the destination by this entry.
     WouldBlock(String),
-    /// Do not; by this entry.
+    /// Do not connect; the policy blocks the destination by this entry.
     Blocked(String),
 }
 
 impl Decision {
-    /// How many kinds there are.
+    /// The number of kinds.
     pub const KINDS: usize = 4;
 
     /// Their names, by [`Self::index`].
@@ -124,7 +124,7 @@ impl Decision {
         }
     }
 
-    /// What blocks, or would.
+    /// The entry that blocks the destination, or would.
     pub fn entry(&self) -> Option<&str> {
         match self {
             Self::Undecided | Self::Allowed => None,
@@ -133,39 +133,39 @@ impl Decision {
     }
 }
 
-/// How a connection ended.
+/// Why a connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// Both ends said all they had to say.
+    /// Both sides ended after their last byte.
     Finished,
-    /// The client broke it.
+    /// The client reset the connection.
     ClientReset,
-    /// The server broke it.
+    /// The server reset the connection.
     ServerReset,
-    /// The client left before it asked for anything.
+    /// The client closed the connection before its request was complete.
     Left,
-    /// Its request was none, or not taken.
+    /// The request was invalid or not permitted.
     Refused,
-    /// By the policy.
+    /// The policy blocks the destination.
     Blocked,
-    /// It was one too many.
+    /// The client was over the limit.
     Busy,
-    /// The server could not be connected to, or its name not be looked up.
+    /// The server could not be connected, or its name not be looked up.
     Unreachable,
-    /// The client did not say in time what it wants.
+    /// The client sent no complete request in time.
     RequestTimeout,
-    /// The server did not answer connect(2) in time, or the lookup of its name took too long.
+    /// No server was connected in time, or the lookup of its name took too long.
     ConnectTimeout,
-    /// Neither end said or took anything for too long.
+    /// There was no traffic for too long.
     IdleTimeout,
-    /// The end that had not ended did not.
+    /// One side ended, and there was no traffic from the other for too long.
     HalfClosedTimeout,
-    /// The proxy was stopped.
+    /// The proxy stopped.
     Stopped,
 }
 
 impl CloseReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 13] = [
         Self::Finished,
         Self::ClientReset,
@@ -182,12 +182,12 @@ impl CloseReason {
         Self::Stopped,
     ];
 
-    /// Its place in [`Self::ALL`].
+    /// The index in [`Self::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Its name in logs and counters.
+    /// The name in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Finished => "finished",
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv4_client_of_a_dual_stack_listener_is_known_by_its_ipv4_address() {
+    fn an_ipv4_client_of_a_dual_stack_listener_is_recorded_by_its_ipv4_address() {
         for (peer, info) in [
             ("[::ffff:192.0.2.1]:7", "192.0.2.1:7"),
             ("192.0.2.1:7", "192.0.2.1:7"),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn every_ending_is_found_where_it_says() {
+    fn every_reason_has_its_index() {
         for (place, reason) in CloseReason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), place, "{}", reason.name());
         }

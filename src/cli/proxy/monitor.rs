@@ -90,8 +90,8 @@ impl Sight {
             log,
             started_at,
         } = self;
-        let page = |well, content_type, body| Page {
-            well,
+        let page = |is_ok, content_type, body| Page {
+            is_ok,
             content_type,
             body,
         };

@@ -1,7 +1,7 @@
-//! What the log says of a connection: one JSON object on one line, whatever its client wrote.
+//! The line of a connection: one JSON object on one line, whatever its client sent.
 //!
-//! Every key is in every line, `null` where there is nothing to say, always in this order. No control character of any kind is in a
-//! line but the newline at its end, so a line is safe to show on a terminal.
+//! Every line has all keys in this order, with `null` for missing values. A line has no control character but the newline
+//! at its end, so it is safe to show on a terminal.
 
 use std::fmt::Write as _;
 use std::io;
@@ -26,12 +26,12 @@ struct Line<'a> {
     server: Option<String>,
     decision: Option<&'static str>,
     entry: Option<&'a str>,
-    /// Bytes that ends took.
+    /// Bytes that the server and the client accepted.
     to_server: u64,
     to_client: u64,
-    /// From accepting to a connected server, with the request, the lookup and the decision.
+    /// From accept(2) to a connected server, including the request, the lookup and the decision.
     connect_seconds: Option<f64>,
-    /// From accepting to the end.
+    /// From accept(2) to the close.
     seconds: f64,
     ended: &'static str,
     detail: Option<&'a str>,
@@ -43,7 +43,7 @@ struct Dropped {
     dropped: u64,
 }
 
-/// Adds the line of a connection.
+/// Appends the line of a connection.
 pub fn write(record: &ConnectionRecord, lines: &mut Vec<u8>) {
     let since = |then: u64| then.saturating_sub(record.accepted) as f64 / 1e9;
     let info = &record.info;
@@ -70,7 +70,7 @@ pub fn write(record: &ConnectionRecord, lines: &mut Vec<u8>) {
     add(&line, lines);
 }
 
-/// Adds a line that so many connections have none.
+/// Appends a line that counts missing lines.
 pub fn write_dropped(now: u64, dropped: u64, lines: &mut Vec<u8>) {
     let time = rfc3339(now);
     add(&Dropped { time, dropped }, lines);
@@ -85,9 +85,8 @@ fn add(line: &impl Serialize, lines: &mut Vec<u8>) {
     }
 }
 
-/// JSON without a space, and with every control character as its code. JSON itself asks that only of those below 0x20
-/// (RFC 8259, section 7); a terminal may also obey DEL and those of 0x80 to 0x9f, and some readers end a line at
-/// U+2028 and U+2029.
+/// JSON without spaces, and with every control character escaped. JSON requires that only below 0x20 (RFC 8259, section 7);
+/// a terminal may also obey DEL and 0x80 to 0x9f, and some readers end a line at U+2028 and U+2029.
 struct Plain;
 
 impl Formatter for Plain {
@@ -96,17 +95,19 @@ impl Formatter for Plain {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let odd = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+        let odd = |character: char| {
+            character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+        };
         if !fragment.contains(odd) {
             return out.write_all(fragment.as_bytes());
         }
         let mut plain = String::with_capacity(fragment.len() + 16);
-        for letter in fragment.chars() {
-            if odd(letter) {
+        for character in fragment.chars() {
+            if odd(character) {
                 // Writing to a String cannot fail.
-                let _ = write!(plain, "\\u{:04x}", u32::from(letter));
+                let _ = write!(plain, "\\u{:04x}", u32::from(character));
             } else {
-                plain.push(letter);
+                plain.push(character);
             }
         }
         out.write_all(plain.as_bytes())
@@ -127,7 +128,7 @@ pub(super) mod tests {
         Peer::Ip(text.parse().unwrap())
     }
 
-    /// Of one that was refused before it said anything.
+    /// The record of a client that was refused before its request.
     pub(in crate::proxy) fn least() -> ConnectionRecord {
         ConnectionRecord {
             info: ConnectionInfo::of(address("127.0.0.1:40000")),
@@ -207,7 +208,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn lines_that_are_missing_are_a_line() {
+    fn missing_lines_are_counted_by_a_line() {
         let mut bytes = Vec::new();
         write_dropped(0, 7, &mut bytes);
         assert_eq!(
@@ -231,24 +232,24 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn control_characters_stay_in_their_line_and_do_nothing() {
+    fn control_characters_are_escaped() {
         let mut record = least();
         record.info.user = Some("eve\n\u{9b}".to_owned());
         record.info.decision =
             Decision::Blocked("a\nb\r\u{7f}\u{85}\u{9b}31m\u{2028}\u{2029}\"\\ü".to_owned());
-        let said = "a\\nb\\r\\u007f\\u0085\\u009b31m\\u2028\\u2029\\\"\\\\ü";
-        assert!(line(&record).contains(said), "{}", line(&record));
+        let shown = "a\\nb\\r\\u007f\\u0085\\u009b31m\\u2028\\u2029\\\"\\\\ü";
+        assert!(line(&record).contains(shown), "{}", line(&record));
         assert!(line(&record).contains("\"user\":\"eve\\n\\u009b\""));
     }
 
     proptest! {
         #[test]
-        fn whatever_is_in_it_a_line_is_one_line_and_reads_back(entry in any::<String>(), detail in any::<String>()) {
+        fn any_text_makes_one_line_that_reads_back(entry in any::<String>(), detail in any::<String>()) {
             let mut record = least();
             record.info.decision = Decision::Blocked(entry.clone());
             record.info.detail = Some(detail.clone());
             let line = line(&record);
-            prop_assert!(!line.trim_end_matches('\n').contains(|letter: char| letter.is_control()));
+            prop_assert!(!line.trim_end_matches('\n').contains(|character: char| character.is_control()));
             prop_assert!(line.ends_with('\n'));
             let read: Value = serde_json::from_str(&line).unwrap();
             prop_assert_eq!(&read["entry"], &json!(entry));

@@ -1,25 +1,25 @@
-//! Where lines are written to: either a line is there to its end, or a new one begins behind what there is of it.
+//! Writes lines. A line that was written in part is ended before the next.
 
 use std::io::{self, ErrorKind, Write};
 use std::thread;
 use std::time::Duration;
 
-/// How long until somebody who left no room for it is asked again. Only where another program has made our standard output
+/// The delay before another attempt if there is no room. Needed only if another program has made standard output
 /// non-blocking.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(super) struct Sink<W> {
     out: W,
-    /// It ends within a line.
+    /// The output ends within a line.
     torn: bool,
 }
 
-/// Not all was written.
+/// A write that failed in part.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) error: io::Error,
-    /// Lines that are not there to their end.
+    /// Lines that are incomplete or missing.
     pub(super) lines: u64,
 }
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_ended_before_the_next_begins() {
+    fn a_torn_line_is_ended_before_the_next() {
         for (room, lost, after) in [
             (0, 3, "four\n"),
             (1, 3, "o\nfour\n"),

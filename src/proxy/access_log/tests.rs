@@ -1,4 +1,4 @@
-//! The writer, before disks and readers that misbehave.
+//! The writer, with disks and readers that fail.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,7 +14,7 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One among many, known by its length.
+/// A record that its length identifies.
 fn record(number: u64) -> ConnectionRecord {
     ConnectionRecord {
         closed: least().accepted + number * 1_000_000_000,
@@ -27,14 +27,14 @@ fn number(line: &str) -> Option<u64> {
     line["seconds"].as_f64().map(|seconds| seconds as u64)
 }
 
-/// Trouble that was told.
+/// Errors that were reported.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+struct Errors(Arc<Mutex<Vec<String>>>);
 
-impl Told {
-    fn listener(&self) -> impl FnMut(&Trouble) + Send + 'static {
-        let told = self.clone();
-        move |trouble| told.0.lock().unwrap().push(trouble.to_string())
+impl Errors {
+    fn listener(&self) -> impl FnMut(&LogError) + Send + 'static {
+        let errors = self.clone();
+        move |error| errors.0.lock().unwrap().push(error.to_string())
     }
 
     fn all(&self) -> Vec<String> {
@@ -42,11 +42,11 @@ impl Told {
     }
 }
 
-/// A log into a pipe that nobody reads yet.
-fn piped(waiting: usize, told: &Told) -> (Log, PipeReader) {
+/// A log into a pipe that is not read yet.
+fn piped(waiting: usize, errors: &Errors) -> (Log, PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
     let file = File::from(OwnedFd::from(writer));
-    let log = Log::begin(file, Target::Stdout, waiting, told.listener()).unwrap();
+    let log = Log::begin(file, Target::Stdout, waiting, errors.listener()).unwrap();
     (log, reader)
 }
 
@@ -60,11 +60,11 @@ fn until(done: impl Fn() -> bool) {
 }
 
 #[test]
-fn each_connection_has_its_line_behind_what_there_was() {
+fn each_connection_has_its_line_behind_existing_ones() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     fs::write(&path, "before\n").unwrap();
-    let log = Log::open(&Target::File(path.clone()), |trouble| panic!("{trouble}")).unwrap();
+    let log = Log::open(&Target::File(path.clone()), |error| panic!("{error}")).unwrap();
     let threads: Vec<_> = (0..4)
         .map(|thread| {
             let handle = log.handle();
@@ -85,8 +85,8 @@ fn each_connection_has_its_line_behind_what_there_was() {
 }
 
 #[test]
-fn a_line_comes_without_another_one() {
-    let (log, reader) = piped(WAITING, &Told::default());
+fn a_single_line_is_written() {
+    let (log, reader) = piped(QUEUE, &Errors::default());
     for n in 0..3 {
         log.handle().record(record(n));
         let mut line = String::new();
@@ -99,10 +99,10 @@ fn a_line_comes_without_another_one() {
 }
 
 #[test]
-fn what_there_is_no_room_for_is_counted_and_said() {
+fn lines_without_room_are_counted_in_the_log() {
     const MANY: u64 = 5_000;
-    let told = Told::default();
-    let (log, reader) = piped(4, &told);
+    let errors = Errors::default();
+    let (log, reader) = piped(4, &errors);
     let handle = log.handle();
     let begin = Instant::now();
     (0..MANY).for_each(|n| handle.record(record(n)));
@@ -114,21 +114,21 @@ fn what_there_is_no_room_for_is_counted_and_said() {
     drop(handle);
     let lines: Vec<String> = hear.join().unwrap();
     let numbers = lines.iter().filter_map(|line| number(line)).count() as u64;
-    let said = lines.iter().map(|line| {
+    let shown = lines.iter().map(|line| {
         let line: Value = serde_json::from_str(line).unwrap();
         line["dropped"].as_u64().unwrap_or(0)
     });
     assert_eq!(numbers, written);
-    assert_eq!(said.sum::<u64>(), dropped);
+    assert_eq!(shown.sum::<u64>(), dropped);
     assert_eq!(written + dropped, MANY);
-    // Nothing is wrong with where it is written to.
-    assert_eq!(told.all(), [""; 0]);
+    // Writing itself has not failed.
+    assert_eq!(errors.all(), [""; 0]);
 }
 
 #[test]
-fn a_full_disk_is_told_once_and_its_lines_are_counted() {
-    let told = Told::default();
-    let log = Log::open(&Target::File("/dev/full".into()), told.listener()).unwrap();
+fn a_full_disk_is_reported_once_and_its_lines_are_counted() {
+    let errors = Errors::default();
+    let log = Log::open(&Target::File("/dev/full".into()), errors.listener()).unwrap();
     let handle = log.handle();
     for n in 1..=3 {
         handle.record(record(n));
@@ -136,39 +136,39 @@ fn a_full_disk_is_told_once_and_its_lines_are_counted() {
     }
     assert_eq!(handle.written(), 0);
     assert!(log.finish(PATIENCE));
-    let told = told.all();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("No space left"), "{told:?}");
+    let errors = errors.all();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("No space left"), "{errors:?}");
 }
 
 #[test]
-fn a_reader_that_left_is_told_once() {
-    let told = Told::default();
-    let (log, reader) = piped(WAITING, &told);
+fn a_reader_that_closed_the_pipe_is_reported_once() {
+    let errors = Errors::default();
+    let (log, reader) = piped(QUEUE, &errors);
     drop(reader);
     let handle = log.handle();
     (0..50).for_each(|n| handle.record(record(n)));
     assert!(log.finish(PATIENCE));
     assert_eq!(handle.dropped(), 50);
-    assert_eq!(told.all().len(), 1);
-    assert!(told.all()[0].contains("Broken pipe"));
+    assert_eq!(errors.all().len(), 1);
+    assert!(errors.all()[0].contains("Broken pipe"));
 }
 
 #[test]
-fn a_reader_that_stopped_reading_keeps_nobody() {
-    let (log, _reader) = piped(WAITING, &Told::default());
+fn a_reader_that_stopped_reading_delays_nothing() {
+    let (log, _reader) = piped(QUEUE, &Errors::default());
     let handle = log.handle();
-    // More than a pipe takes.
+    // More than a pipe contains.
     (0..1_000).for_each(|n| handle.record(record(n)));
     assert!(!log.finish(Duration::from_millis(100)));
 }
 
 #[test]
-fn a_log_that_was_moved_away_goes_on_in_a_new_file() {
+fn a_renamed_log_continues_in_a_new_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let moved = folder.path().join("access.log.1");
-    let log = Log::open(&Target::File(path.clone()), |trouble| panic!("{trouble}")).unwrap();
+    let log = Log::open(&Target::File(path.clone()), |error| panic!("{error}")).unwrap();
     let handle = log.handle();
     handle.record(record(1));
     until(|| handle.written() == 1);
@@ -176,7 +176,7 @@ fn a_log_that_was_moved_away_goes_on_in_a_new_file() {
     handle.record(record(2));
     until(|| handle.written() == 2);
     handle.reopen();
-    // Also while nothing is logged.
+    // Also without new records.
     until(|| path.exists());
     handle.record(record(3));
     assert!(log.finish(PATIENCE));
@@ -189,17 +189,17 @@ fn a_log_that_was_moved_away_goes_on_in_a_new_file() {
 }
 
 #[test]
-fn a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file() {
+fn a_log_that_cannot_be_reopened_continues_in_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
     let (inner, elsewhere) = (folder.path().join("a"), folder.path().join("b"));
     fs::create_dir(&inner).unwrap();
-    let told = Told::default();
+    let errors = Errors::default();
     let target = Target::File(inner.join("log"));
-    let log = Log::open(&target, told.listener()).unwrap();
+    let log = Log::open(&target, errors.listener()).unwrap();
     fs::rename(&inner, &elsewhere).unwrap();
     log.handle().reopen();
-    until(|| told.all().len() == 1);
-    assert!(told.all()[0].contains("a/log"), "{:?}", told.all());
+    until(|| errors.all().len() == 1);
+    assert!(errors.all()[0].contains("a/log"), "{:?}", errors.all());
     log.handle().record(record(1));
     assert!(log.finish(PATIENCE));
     assert_eq!(
@@ -212,7 +212,7 @@ fn a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file() {
 }
 
 #[test]
-fn a_place_that_cannot_be_opened_is_an_error_at_once() {
+fn a_target_that_cannot_be_opened_is_an_error_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("no/log");
     for path in [folder.path(), &missing] {

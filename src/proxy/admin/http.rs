@@ -1,26 +1,26 @@
-//! As much of HTTP/1 as tells a monitor how a proxy is: one GET or HEAD a connection, pure (RFC 9110, RFC 9112).
+//! The part of HTTP/1 that monitoring needs: one GET or HEAD request a connection, pure (RFC 9110, RFC 9112).
 
 use crate::protocol::connect::head::{Head, Progress};
 
-/// What is shown at a path.
+/// The page of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// All is as it should be; otherwise the answer is 503.
-    pub well: bool,
-    /// Its media type.
+    /// Whether the response is 200; otherwise it is 503.
+    pub is_ok: bool,
+    /// The media type.
     pub content_type: &'static str,
-    /// What it says.
+    /// The content.
     pub body: String,
 }
 
-/// Takes a request, until it can be answered.
+/// Parses a request and makes the response.
 #[derive(Debug, Default)]
 pub(super) struct Request {
     head: Head,
 }
 
 impl Request {
-    /// Takes the next bytes; the answer once there is one. `page` tells what is at a path.
+    /// Takes the next bytes. Returns the response when the request is complete. `page` returns the page of a path.
     pub(super) fn push(
         &mut self,
         bytes: &[u8],
@@ -35,7 +35,7 @@ impl Request {
     }
 }
 
-/// The answer to `METHOD TARGET HTTP/1.x`. A body, should there be one, is nobody's.
+/// The response to `METHOD TARGET HTTP/1.x`. A request body is ignored.
 fn answer(line: &[u8], page: impl FnOnce(&str) -> Option<Page>) -> Vec<u8> {
     let words = str::from_utf8(line).unwrap_or_default().split(' ');
     let [method, target, version] = words.collect::<Vec<_>>()[..] else {
@@ -45,7 +45,7 @@ fn answer(line: &[u8], page: impl FnOnce(&str) -> Option<Page>) -> Vec<u8> {
         );
     };
     if !matches!(version, "HTTP/1.0" | "HTTP/1.1") {
-        return plain("505 HTTP Version Not Supported", "this is HTTP/1");
+        return plain("505 HTTP Version Not Supported", "only HTTP/1 is supported");
     }
     if !target.starts_with('/') {
         return plain("400 Bad Request", "the target is not a path");
@@ -54,34 +54,34 @@ fn answer(line: &[u8], page: impl FnOnce(&str) -> Option<Page>) -> Vec<u8> {
         "GET" => true,
         "HEAD" => false,
         _ => {
-            let detail = "there is only GET and HEAD";
+            let detail = "only GET and HEAD are supported";
             return write(
                 "405 Method Not Allowed",
                 "Allow: GET, HEAD\r\n",
-                &words_of(detail),
+                &text_page(detail),
                 true,
             );
         }
     };
     let path = target.split('?').next().unwrap_or_default();
     let (status, page) = match page(path) {
-        Some(page) if page.well => ("200 OK", page),
+        Some(page) if page.is_ok => ("200 OK", page),
         Some(page) => ("503 Service Unavailable", page),
         None => (
             "404 Not Found",
-            words_of("there is only /metrics and /healthz"),
+            text_page("the paths are /metrics and /healthz"),
         ),
     };
     write(status, "", &page, with_body)
 }
 
 fn plain(status: &str, detail: &str) -> Vec<u8> {
-    write(status, "", &words_of(detail), true)
+    write(status, "", &text_page(detail), true)
 }
 
-fn words_of(detail: &str) -> Page {
+fn text_page(detail: &str) -> Page {
     Page {
-        well: true,
+        is_ok: true,
         content_type: "text/plain; charset=utf-8",
         body: format!("{detail}\n"),
     }
@@ -106,8 +106,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn page(path: &str) -> Option<Page> {
-        let page = |well, body: &str| Page {
-            well,
+        let page = |is_ok, body: &str| Page {
+            is_ok,
             content_type: "text/plain",
             body: body.to_owned(),
         };
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_shown_with_its_status() {
+    fn a_page_is_sent_with_its_status() {
         assert_eq!(
             asked(b"GET /well HTTP/1.1\r\nHost: x\r\n\r\n").unwrap(),
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\nConnection: close\r\n\r\nfine\n"
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_request_is_told_so() {
+    fn other_requests_get_an_error_response() {
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MOST_HEAD));
         for (request, status) in [
             ("GET / HTTP/1.1\r\n\r\n", "404"),
@@ -174,7 +174,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_get_one_answer_at_most_that_says_its_length(bytes in prop::collection::vec(any::<u8>(), 0..200), piece in 1usize..20) {
+        fn any_bytes_get_at_most_one_response_with_its_length(bytes in prop::collection::vec(any::<u8>(), 0..200), piece in 1usize..20) {
             let mut request = Request::default();
             let answer = bytes.chunks(piece).find_map(|bytes| request.push(bytes, page));
             if let Some(answer) = answer {

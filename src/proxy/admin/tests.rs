@@ -1,4 +1,4 @@
-//! The server, before clients that do not mean well.
+//! The server, with hostile clients.
 
 use std::net;
 use std::thread::{self, JoinHandle};
@@ -16,17 +16,17 @@ struct Running {
 
 impl Running {
     fn start(body: usize) -> Self {
-        Self::patient(body, PATIENCE)
+        Self::with_timeout(body, TIMEOUT)
     }
 
-    fn patient(body: usize, patience: u64) -> Self {
+    fn with_timeout(body: usize, timeout: u64) -> Self {
         let mut status = AdminServer::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        status.patience = patience;
+        status.timeout = timeout;
         let (address, waker) = (status.local(), status.waker());
         let thread = thread::spawn(move || {
             status.run(|path| {
                 (path == "/page").then(|| Page {
-                    well: true,
+                    is_ok: true,
                     content_type: "text/plain",
                     body: "x".repeat(body),
                 })
@@ -46,8 +46,8 @@ impl Running {
         stream
     }
 
-    /// All that it says to this.
-    fn told(&self, request: &[u8]) -> String {
+    /// The whole response to this request.
+    fn response_to(&self, request: &[u8]) -> String {
         let mut client = self.client();
         client.write_all(request).unwrap();
         let mut answer = String::new();
@@ -58,10 +58,10 @@ impl Running {
     #[track_caller]
     fn assert_serves(&self) {
         let begin = Instant::now();
-        let answer = self.told(b"GET /page HTTP/1.1\r\n\r\n");
+        let answer = self.response_to(b"GET /page HTTP/1.1\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-        // Nobody's patience was waited for.
-        assert!(begin.elapsed() < Duration::from_nanos(PATIENCE));
+        // No client had to time out.
+        assert!(begin.elapsed() < Duration::from_nanos(TIMEOUT));
     }
 
     fn stop(self) {
@@ -71,16 +71,16 @@ impl Running {
 }
 
 #[test]
-fn a_long_page_comes_whole() {
+fn a_long_page_is_sent_completely() {
     let server = Running::start(3_000_000);
-    let answer = server.told(b"GET /page HTTP/1.1\r\n\r\n");
+    let answer = server.response_to(b"GET /page HTTP/1.1\r\n\r\n");
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
     assert_eq!(body.len(), 3_000_000);
     server.stop();
 }
 
 #[test]
-fn a_request_may_come_a_byte_at_a_time() {
+fn a_request_may_arrive_byte_by_byte() {
     let server = Running::start(10);
     let mut client = server.client();
     client.set_nodelay(true).unwrap();
@@ -94,16 +94,16 @@ fn a_request_may_come_a_byte_at_a_time() {
 }
 
 #[test]
-fn who_only_sits_there_makes_room_for_who_asks() {
+fn an_idle_client_makes_room_for_a_request() {
     let server = Running::start(10);
     let mut idle: Vec<_> = (0..CLIENTS * 3).map(|_| server.client()).collect();
     for client in &mut idle {
-        // Those that were pushed out already may not take it.
+        // Clients that were replaced already may not accept it.
         let _ = client.write_all(b"GET /page HTTP/1.1\r\nX-Slow: ");
     }
     server.assert_serves();
     server.assert_serves();
-    // The first was pushed out.
+    // The first was replaced.
     let mut left = idle.swap_remove(0);
     let waits = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
     assert!(!left.read(&mut [0; 10]).is_err_and(|error| waits(&error)));
@@ -111,7 +111,7 @@ fn who_only_sits_there_makes_room_for_who_asks() {
 }
 
 #[test]
-fn who_does_not_read_its_page_holds_nobody_up() {
+fn a_client_that_does_not_read_delays_no_other() {
     let server = Running::start(10_000_000);
     let lazy: Vec<_> = (0..CLIENTS / 2)
         .map(|_| {
@@ -127,15 +127,15 @@ fn who_does_not_read_its_page_holds_nobody_up() {
 }
 
 #[test]
-fn an_answer_is_not_lost_for_what_follows_the_request() {
+fn a_response_is_not_lost_for_bytes_behind_the_request() {
     let server = Running::start(10);
-    let long = vec![b'x'; REST / 2];
+    let long = vec![b'x'; MAX_REST / 2];
     for _ in 0..20 {
         let request = [&b"POST /page HTTP/1.1\r\n\r\n"[..], &long].concat();
-        let answer = server.told(&request);
+        let answer = server.response_to(&request);
         assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
     }
-    // A flood is hung up on.
+    // A flood is cut off.
     let mut client = server.client();
     client.write_all(b"GET /page HTTP/1.1\r\n\r\n").unwrap();
     let begin = Instant::now();
@@ -147,7 +147,7 @@ fn an_answer_is_not_lost_for_what_follows_the_request() {
 }
 
 #[test]
-fn resets_and_ends_in_any_phase_are_borne() {
+fn resets_and_ends_in_any_phase_are_tolerated() {
     let server = Running::start(100_000);
     for round in 0..60 {
         let mut client = server.client();
@@ -166,13 +166,13 @@ fn resets_and_ends_in_any_phase_are_borne() {
 }
 
 #[test]
-fn who_asks_for_nothing_is_left_after_a_while() {
+fn a_client_without_a_request_times_out() {
     const SHORT: u64 = 200_000_000;
-    let server = Running::patient(10, SHORT);
+    let server = Running::with_timeout(10, SHORT);
     let begin = Instant::now();
-    for said in [&b""[..], b"GET /page"] {
+    for received in [&b""[..], b"GET /page"] {
         let mut client = server.client();
-        client.write_all(said).unwrap();
+        client.write_all(received).unwrap();
         assert_eq!(client.read(&mut [0; 10]).unwrap(), 0);
     }
     assert!(begin.elapsed() >= Duration::from_nanos(SHORT));

@@ -12,7 +12,7 @@ use crate::protocol::proxy_header::{encode_v1, encode_v2};
 use crate::protocol::{Credentials, Settings};
 use crate::proxy::rules::HeaderVersion;
 
-/// What blocks an address in every test that needs one.
+/// The entries that block addresses in these tests.
 const LIST: &str = "192.0.2.0/24\n2001:db8:bad::/48\n198.51.100.7:25\n*.blocked.example\n";
 
 fn rules(list: &str) -> Rules {
@@ -41,12 +41,12 @@ fn handshake(rules: &Rules) -> (Handshake, Action) {
     (handshake, action)
 }
 
-/// Where nobody looks.
+/// An address that does not matter.
 fn any_address() -> SocketAddr {
     "127.0.0.1:80".parse().unwrap()
 }
 
-/// The answer of a resolver that knows of no alias.
+/// The answer of a resolver without aliases.
 fn found(addresses: &[IpAddr]) -> Answer {
     Ok(Resolved {
         addresses: addresses.to_vec(),
@@ -58,26 +58,26 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// One whose name has these addresses, all at port 80.
+/// A handshake whose name has these addresses, all at port 80.
 fn resolved(rules: &Rules, addresses: &[&str]) -> (Handshake, Action) {
-    let (mut handshake, _, _) = hear(rules, &socks5(b"many.example", 3, 80), 4_096);
+    let (mut handshake, _, _) = read(rules, &socks5(b"many.example", 3, 80), 4_096);
     let addresses: Vec<IpAddr> = addresses.iter().map(|one| one.parse().unwrap()).collect();
     let action = handshake.on_resolved(found(&addresses), rules);
     (handshake, action)
 }
 
-/// Gives it all bytes, in pieces of so many.
-fn hear(rules: &Rules, bytes: &[u8], piece: usize) -> (Handshake, Action, Vec<u8>) {
+/// Passes all bytes to a handshake, in pieces of this length.
+fn read(rules: &Rules, bytes: &[u8], piece: usize) -> (Handshake, Action, Vec<u8>) {
     let (mut handshake, mut action) = handshake(rules);
-    let mut said = Vec::new();
+    let mut reply = Vec::new();
     for piece in bytes.chunks(piece) {
         if action != Action::Read {
             break;
         }
         action = handshake.on_read(piece, rules);
-        said.extend(handshake.take_reply());
+        reply.extend(handshake.take_reply());
     }
-    (handshake, action, said)
+    (handshake, action, reply)
 }
 
 fn socks5(host: &[u8], kind: u8, port: u16) -> Vec<u8> {
@@ -99,7 +99,7 @@ fn envelope(host: &str, port: u16) -> Vec<u8> {
         .into_bytes()
 }
 
-/// The request for an address or name, in each protocol that can say it.
+/// The request for an address or name, in each protocol that can express it.
 fn in_every_protocol(host: &str, port: u16) -> Vec<(&'static str, Vec<u8>)> {
     let mut requests = vec![("json", envelope(host, port))];
     let authority = match host.contains(':') {
@@ -116,16 +116,16 @@ fn in_every_protocol(host: &str, port: u16) -> Vec<(&'static str, Vec<u8>)> {
         }
         Err(_) => {}
     }
-    // Clients that look nothing up send addresses as names, too.
+    // Clients without a resolver send addresses as names, too.
     requests.push(("socks5 name", socks5(host.as_bytes(), 3, port)));
     requests
 }
 
-fn is_blocked_reply(protocol: &str, said: &[u8]) -> bool {
+fn is_blocked_reply(protocol: &str, reply: &[u8]) -> bool {
     match protocol {
-        "json" => said.starts_with(b"{\"error\": \"blocked\""),
-        "connect" => said.starts_with(b"HTTP/1.1 403 "),
-        _ => said.starts_with(&[5, 0, 5, 2]),
+        "json" => reply.starts_with(b"{\"error\": \"blocked\""),
+        "connect" => reply.starts_with(b"HTTP/1.1 403 "),
+        _ => reply.starts_with(&[5, 0, 5, 2]),
     }
 }
 
@@ -158,10 +158,10 @@ fn every_spelling_of_a_blocked_address_is_blocked_in_every_protocol() {
     ] {
         for (protocol, request) in in_every_protocol(host, port) {
             for piece in [1, 7, 4_096] {
-                let (handshake, action, said) = hear(&rules, &request, piece);
+                let (handshake, action, reply) = read(&rules, &request, piece);
                 let case = format!("{host}:{port} by {protocol} in pieces of {piece}");
                 assert_eq!(action, Action::Refuse(CloseReason::Blocked), "{case}");
-                assert!(is_blocked_reply(protocol, &said), "{case}: {said:?}");
+                assert!(is_blocked_reply(protocol, &reply), "{case}: {reply:?}");
                 let ConnectionInfo {
                     decision, server, ..
                 } = handshake.info;
@@ -173,7 +173,7 @@ fn every_spelling_of_a_blocked_address_is_blocked_in_every_protocol() {
 }
 
 #[test]
-fn what_is_spelled_like_no_standard_address_is_an_error_and_never_looked_up() {
+fn nonstandard_spellings_of_addresses_are_errors_and_never_looked_up() {
     let rules = rules(LIST);
     for host in [
         "0300.0.2.1",
@@ -195,36 +195,36 @@ fn what_is_spelled_like_no_standard_address_is_an_error_and_never_looked_up() {
         "",
     ] {
         let request = envelope(host, 80);
-        let (_, action, said) = hear(&rules, &request, 4_096);
+        let (_, action, reply) = read(&rules, &request, 4_096);
         assert_eq!(
             action,
             Action::Refuse(CloseReason::Refused),
             "{host:?} by json"
         );
         assert!(
-            said.starts_with(b"{\"error\": \"bad_request\""),
+            reply.starts_with(b"{\"error\": \"bad_request\""),
             "{host:?}: {}",
-            String::from_utf8_lossy(&said)
+            String::from_utf8_lossy(&reply)
         );
-        let (_, action, said) = hear(&rules, &socks5(host.as_bytes(), 3, 80), 4_096);
+        let (_, action, reply) = read(&rules, &socks5(host.as_bytes(), 3, 80), 4_096);
         assert_eq!(
             action,
             Action::Refuse(CloseReason::Refused),
             "{host:?} by socks5"
         );
-        assert_ne!(said.get(3), Some(&0), "{host:?} by socks5");
-        let (_, action, said) = hear(&rules, &connect_to(&format!("{host}:80")), 4_096);
+        assert_ne!(reply.get(3), Some(&0), "{host:?} by socks5");
+        let (_, action, reply) = read(&rules, &connect_to(&format!("{host}:80")), 4_096);
         assert_eq!(
             action,
             Action::Refuse(CloseReason::Refused),
             "{host:?} by connect"
         );
-        assert!(said.starts_with(b"HTTP/1.1 400 "), "{host:?} by connect");
+        assert!(reply.starts_with(b"HTTP/1.1 400 "), "{host:?} by connect");
     }
 }
 
 #[test]
-fn an_allowed_address_is_connected_to_as_it_was_decided_on() {
+fn an_allowed_address_is_connected_to_unchanged() {
     let rules = rules(LIST);
     for (host, port) in [
         ("192.0.3.1", 80),
@@ -233,7 +233,7 @@ fn an_allowed_address_is_connected_to_as_it_was_decided_on() {
         ("::ffff:192.0.3.1", 80),
     ] {
         for (protocol, request) in in_every_protocol(host, port) {
-            let (handshake, action, _) = hear(&rules, &request, 1);
+            let (handshake, action, _) = read(&rules, &request, 1);
             let address = SocketAddr::new(host.parse().unwrap(), port);
             assert_eq!(action, Action::Connect(address), "{host} by {protocol}");
             assert_eq!(handshake.info.decision, Decision::Allowed);
@@ -243,11 +243,11 @@ fn an_allowed_address_is_connected_to_as_it_was_decided_on() {
 }
 
 #[test]
-fn each_address_of_a_name_is_decided_on_for_itself() {
+fn each_address_of_a_name_is_decided_on_separately() {
     let rules = rules(LIST);
     let request = socks5(b"many.example", 3, 80);
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-    let (mut handshake, action, _) = hear(&rules, &request, 4_096);
+    let (mut handshake, action, _) = read(&rules, &request, 4_096);
     assert_eq!(
         action,
         Action::Resolve("many.example".parse::<Name>().unwrap())
@@ -271,12 +271,12 @@ fn each_address_of_a_name_is_decided_on_for_itself() {
     // TTL expired, RFC 1928.
     assert_eq!(handshake.take_reply()[..2], [5, 6]);
 
-    let (mut handshake, _, _) = hear(&rules, &request, 4_096);
+    let (mut handshake, _, _) = read(&rules, &request, 4_096);
     let action = handshake.on_resolved(found(&[ip("192.0.2.1"), ip("::192.0.2.1")]), &rules);
     assert_eq!(action, Action::Refuse(CloseReason::Blocked));
     assert_eq!(handshake.take_reply()[..2], [5, 2]);
 
-    let (mut handshake, _, _) = hear(&rules, &request, 4_096);
+    let (mut handshake, _, _) = read(&rules, &request, 4_096);
     let action = handshake.on_resolved(Err("no such name".to_owned()), &rules);
     assert_eq!(action, Action::Refuse(CloseReason::Unreachable));
     assert_eq!(handshake.info.detail.as_deref(), Some("no such name"));
@@ -284,13 +284,13 @@ fn each_address_of_a_name_is_decided_on_for_itself() {
 }
 
 #[test]
-fn a_dry_run_connects_and_remembers_what_would_have_been_blocked() {
+fn a_dry_run_connects_and_records_the_entry_that_would_block() {
     let mut rules = rules(LIST);
     rules.dry_run = true;
-    let (handshake, action, _) = hear(&rules, &envelope("192.0.2.1", 80), 4_096);
+    let (handshake, action, _) = read(&rules, &envelope("192.0.2.1", 80), 4_096);
     assert_eq!(action, Action::Connect("192.0.2.1:80".parse().unwrap()));
     assert!(matches!(handshake.info.decision, Decision::WouldBlock(_)));
-    let (mut handshake, action, _) = hear(&rules, &envelope("www.blocked.example", 80), 4_096);
+    let (mut handshake, action, _) = read(&rules, &envelope("www.blocked.example", 80), 4_096);
     assert!(matches!(action, Action::Resolve(_)));
     let answer = found(&["203.0.113.9".parse().unwrap()]);
     assert!(matches!(
@@ -301,7 +301,7 @@ fn a_dry_run_connects_and_remembers_what_would_have_been_blocked() {
 }
 
 #[test]
-fn early_data_is_the_servers_once_and_in_order() {
+fn early_data_reaches_the_server_once_and_in_order() {
     let rules = rules("");
     let early: Vec<u8> = (0..=255).collect();
     for request in [socks5(&[127, 0, 0, 1], 1, 80), connect_to("127.0.0.1:80")] {
@@ -326,7 +326,7 @@ fn early_data_is_the_servers_once_and_in_order() {
 }
 
 #[test]
-fn who_is_connected_hears_so_in_its_own_words_and_an_envelope_says_no_more() {
+fn a_connected_client_gets_a_reply_in_its_protocol_and_an_envelope_gets_none() {
     let rules = rules("");
     let from: SocketAddr = "127.0.0.1:5555".parse().unwrap();
     let cases = [
@@ -345,7 +345,7 @@ fn who_is_connected_hears_so_in_its_own_words_and_an_envelope_says_no_more() {
         ),
     ];
     for (request, words, to_server, whole) in cases {
-        let (mut handshake, _, _) = hear(&rules, &request, 4_096);
+        let (mut handshake, _, _) = read(&rules, &request, 4_096);
         handshake.on_connected(any_address(), from);
         assert_eq!(handshake.take_reply(), words);
         assert_eq!(handshake.take_preamble(), to_server);
@@ -367,7 +367,7 @@ fn connect_reply(rules: &Rules) -> Vec<u8> {
 }
 
 #[test]
-fn a_header_says_who_the_client_is_and_none_is_a_refusal() {
+fn a_header_names_the_client_and_a_missing_header_is_refused() {
     let mut rules = rules("");
     rules.accept_header = true;
     let who: SocketAddr = "198.51.100.1:1111".parse().unwrap();
@@ -375,15 +375,15 @@ fn a_header_says_who_the_client_is_and_none_is_a_refusal() {
     for header in [encode_v1(who, to), encode_v2(who, to)] {
         let bytes = [header, envelope("127.0.0.1", 80)].concat();
         for piece in [1, 4_096] {
-            let (handshake, action, _) = hear(&rules, &bytes, piece);
+            let (handshake, action, _) = read(&rules, &bytes, piece);
             assert!(matches!(action, Action::Connect(_)));
             assert_eq!(handshake.info.client, who.into());
             assert_eq!(handshake.info.peer, peer().into());
         }
     }
-    let (handshake, action, said) = hear(&rules, &envelope("127.0.0.1", 80), 1);
+    let (handshake, action, reply) = read(&rules, &envelope("127.0.0.1", 80), 1);
     assert_eq!(action, Action::Refuse(CloseReason::Refused));
-    assert!(handshake.info.detail.is_some() && said.is_empty());
+    assert!(handshake.info.detail.is_some() && reply.is_empty());
     let (mut handshake, _) = self::handshake(&rules);
     assert_eq!(
         handshake.on_request_timeout(),
@@ -393,21 +393,21 @@ fn a_header_says_who_the_client_is_and_none_is_a_refusal() {
 }
 
 #[test]
-fn a_server_is_told_who_the_client_is_before_anything_else() {
+fn the_header_for_a_server_precedes_other_data() {
     let mut rules = rules("");
     for (version, header) in [
         (HeaderVersion::V1, encode_v1(peer(), local())),
         (HeaderVersion::V2, encode_v2(peer(), local())),
     ] {
         rules.send_header = Some(version);
-        let (mut handshake, _, _) = hear(&rules, &envelope("127.0.0.1", 80), 4_096);
+        let (mut handshake, _, _) = read(&rules, &envelope("127.0.0.1", 80), 4_096);
         handshake.on_connected(any_address(), any_address());
         assert_eq!(handshake.take_preamble(), [&header[..], b"ping"].concat());
     }
 }
 
 #[test]
-fn a_forwarded_client_says_nothing_unless_a_header_is_due() {
+fn a_forwarded_client_sends_no_request_unless_a_header_is_expected() {
     let mut rules = rules("192.0.2.0/24");
     let forward = |to: &str| {
         let forward = Some(to.parse().unwrap());
@@ -435,7 +435,7 @@ fn a_forwarded_client_says_nothing_unless_a_header_is_due() {
 }
 
 #[test]
-fn one_too_many_is_told_so_in_its_own_protocol() {
+fn a_client_over_the_limit_is_refused_in_its_own_protocol() {
     let rules = rules("");
     let cases = [
         (envelope("127.0.0.1", 80), &b"{\"error\": \"busy\""[..]),
@@ -454,44 +454,44 @@ fn one_too_many_is_told_so_in_its_own_protocol() {
 }
 
 #[test]
-fn who_leaves_says_nothing_wrong_and_who_stops_halfway_does() {
+fn a_client_that_leaves_before_its_request_is_no_error_and_one_within_it_is() {
     let rules = rules("");
     let (mut handshake, _) = handshake(&rules);
     assert_eq!(handshake.on_eof(&rules), Action::Refuse(CloseReason::Left));
     assert!(handshake.take_reply().is_empty());
-    let (mut handshake, _, _) = hear(&rules, b"{\"server_ip\"", 4_096);
+    let (mut handshake, _, _) = read(&rules, b"{\"server_ip\"", 4_096);
     assert_eq!(
         handshake.on_eof(&rules),
         Action::Refuse(CloseReason::Refused)
     );
-    let said = handshake.take_reply();
-    let line = json::ErrorLine::read(&said).unwrap();
+    let reply = handshake.take_reply();
+    let line = json::ErrorLine::read(&reply).unwrap();
     assert_eq!(line.error.name(), "bad_request");
 }
 
 #[test]
-fn users_are_asked_where_there_are_any() {
+fn clients_authenticate_if_there_are_users() {
     let mut rules = rules("");
     rules.settings = Arc::new(Settings {
         credentials: Some(Arc::new(Credentials::parse("ann:secret").unwrap())),
         ..Settings::default()
     });
-    let (handshake, action, said) = hear(&rules, &envelope("127.0.0.1", 80), 4_096);
+    let (handshake, action, reply) = read(&rules, &envelope("127.0.0.1", 80), 4_096);
     assert_eq!(action, Action::Refuse(CloseReason::Refused));
-    assert!(said.starts_with(b"{\"error\""), "{said:?}");
+    assert!(reply.starts_with(b"{\"error\""), "{reply:?}");
     assert_eq!(handshake.info.server, None);
-    let (_, action, said) = hear(&rules, &socks5(&[127, 0, 0, 1], 1, 80), 4_096);
+    let (_, action, reply) = read(&rules, &socks5(&[127, 0, 0, 1], 1, 80), 4_096);
     assert_eq!(
-        (action, &said[..2]),
+        (action, &reply[..2]),
         (Action::Refuse(CloseReason::Refused), &[5, 0xff][..])
     );
-    let (_, action, said) = hear(&rules, &connect_to("127.0.0.1:80"), 4_096);
+    let (_, action, reply) = read(&rules, &connect_to("127.0.0.1:80"), 4_096);
     assert_eq!(action, Action::Refuse(CloseReason::Refused));
-    assert!(said.starts_with(b"HTTP/1.1 407 "));
+    assert!(reply.starts_with(b"HTTP/1.1 407 "));
 }
 
 #[test]
-fn families_are_tried_in_turn_and_the_first_that_answers_is_the_server() {
+fn families_alternate_and_the_first_connected_address_is_used() {
     let rules = rules("");
     let listed = ["2001:db8::1", "2001:db8::2", "203.0.113.1", "203.0.113.2"];
     let turn = [
@@ -515,7 +515,7 @@ fn families_are_tried_in_turn_and_the_first_that_answers_is_the_server() {
 }
 
 #[test]
-fn a_failure_brings_the_next_address_at_once_and_the_last_one_ends_it() {
+fn a_failed_attempt_starts_the_next_and_the_last_failure_is_final() {
     let rules = rules("");
     let refused = io::Error::from(ErrorKind::ConnectionRefused);
     let unreachable = io::Error::from(ErrorKind::NetworkUnreachable);
@@ -531,7 +531,7 @@ fn a_failure_brings_the_next_address_at_once_and_the_last_one_ends_it() {
         handshake.on_connect_failed(three, &refused, &rules),
         Action::Wait
     );
-    // What is info is of the one that failed last, and the client is told its failure.
+    // The record and the reply describe the last failure.
     let action = handshake.on_connect_failed(two, &unreachable, &rules);
     assert_eq!(action, Action::Refuse(CloseReason::Unreachable));
     assert_eq!(handshake.info.server, Some(two));
@@ -539,7 +539,7 @@ fn a_failure_brings_the_next_address_at_once_and_the_last_one_ends_it() {
 }
 
 #[test]
-fn an_address_can_give_way_to_the_next_and_all_of_them_have_one_deadline() {
+fn an_attempt_can_be_replaced_and_all_attempts_share_one_deadline() {
     let rules = rules("");
     let (mut handshake, _) = resolved(&rules, &["203.0.113.1", "203.0.113.2", "203.0.113.3"]);
     let action = handshake.gave_up(address("203.0.113.1:80"), &rules);
@@ -569,7 +569,7 @@ fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked() {
         (&["cdn.example", "edge.example"], false),
         (&["notblocked.example"], false),
     ] {
-        let (mut handshake, _, _) = hear(&rules, &request, 4_096);
+        let (mut handshake, _, _) = read(&rules, &request, 4_096);
         let action = handshake.on_resolved(aliases(chain), &rules);
         if !is_blocked {
             assert_eq!(
@@ -589,7 +589,7 @@ fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked() {
         assert!(entry.ends_with("list:4 (*.blocked.example)"), "{entry}");
     }
     rules.dry_run = true;
-    let (mut handshake, _, _) = hear(&rules, &request, 4_096);
+    let (mut handshake, _, _) = read(&rules, &request, 4_096);
     let action = handshake.on_resolved(aliases(&["www.blocked.example"]), &rules);
     assert_eq!(action, Action::Connect(address("203.0.113.9:80")));
     handshake.on_connected(address("203.0.113.9:80"), any_address());
@@ -597,7 +597,7 @@ fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked() {
 }
 
 #[test]
-fn an_allow_list_names_what_is_asked_for_and_a_blocklist_has_the_last_word() {
+fn an_allow_list_applies_to_the_requested_name_and_a_blocklist_to_aliases_too() {
     let folder = tempfile::tempdir().unwrap();
     let [allow, block] = ["allow", "block"].map(|name| folder.path().join(name));
     fs::write(&allow, "shop.example\n").unwrap();
@@ -615,10 +615,10 @@ fn an_allow_list_names_what_is_asked_for_and_a_blocklist_has_the_last_word() {
             "tracker.example",
             Some(CloseReason::Blocked),
         ),
-        // Whoever owns a name could make it an alias of an allowed one.
+        // Otherwise the owner of a name could make it an alias of an allowed one.
         ("other.example", "shop.example", Some(CloseReason::Blocked)),
     ] {
-        let (mut handshake, _, _) = hear(&rules, &socks5(asked.as_bytes(), 3, 80), 4_096);
+        let (mut handshake, _, _) = read(&rules, &socks5(asked.as_bytes(), 3, 80), 4_096);
         let answer = Ok(Resolved {
             addresses: vec!["203.0.113.9".parse().unwrap()],
             aliases: vec![alias.parse().unwrap()],
@@ -651,11 +651,11 @@ fn an_excepted_name_may_be_an_alias_of_a_blocked_one() {
         ("shop.example", 443, "a.tracker.example", false),
         ("shop.example", 80, "a.tracker.example", true),
         ("other.example", 443, "a.tracker.example", true),
-        // An alias that is excepted is not blocked for its name, but the address is that of another name.
+        // An excepted alias is not blocked for its name, but the address belongs to another name.
         ("other.example", 443, "ok.tracker.example", true),
         ("ok.tracker.example", 443, "a.tracker.example", false),
     ] {
-        let (mut handshake, _, _) = hear(&rules, &socks5(asked.as_bytes(), 3, port), 4_096);
+        let (mut handshake, _, _) = read(&rules, &socks5(asked.as_bytes(), 3, port), 4_096);
         let answer = Ok(Resolved {
             addresses: vec!["203.0.113.9".parse().unwrap()],
             aliases: vec![alias.parse().unwrap()],
@@ -673,7 +673,7 @@ fn an_excepted_name_may_be_an_alias_of_a_blocked_one() {
 }
 
 #[test]
-fn a_client_over_the_limit_that_says_nothing_is_told_that_the_proxy_is_busy() {
+fn a_silent_client_over_the_limit_is_refused_as_busy() {
     let rules = rules("");
     let mut handshake = Handshake::new(&rules, peer().into(), Some(local().into()), true);
     handshake.begin(&rules);

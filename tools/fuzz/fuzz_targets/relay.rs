@@ -6,7 +6,7 @@
 
 #![no_main]
 
-#[path = "../../../src/proxy/relay/world.rs"]
+#[path = "../../../src/proxy/relay/sim.rs"]
 mod sim;
 
 use libfuzzer_sys::fuzz_target;
@@ -24,11 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let amount = [to_server, to_client].map(|tens| u64::from(*tens) * 10);
     let faults = kind & 0x80 != 0;
-    let told = sim::run(forwarding, amount, script, faults);
-    assert!(told.verdict.is_some());
+    let outcome = sim::run(forwarding, amount, script, faults);
+    assert!(outcome.verdict.is_some());
     if !faults {
-        assert_eq!(told.verdict, Some(Verdict::Finished));
-        assert_eq!(told.arrived, amount);
+        assert_eq!(outcome.verdict, Some(Verdict::Finished));
+        assert_eq!(outcome.arrived, amount);
     }
-    assert!(forwarding != Forwarding::Copy || told.spliced == 0);
+    assert!(forwarding != Forwarding::Copy || outcome.spliced == 0);
 });
