@@ -13,11 +13,11 @@ use wirebench::blocklist::policy::Sources;
 use wirebench::blocklist::reload::Policies;
 use wirebench::engine::EngineKind;
 use wirebench::protocol::Settings;
+use wirebench::proxy::counters::Totals;
 use wirebench::proxy::options::Options;
 use wirebench::proxy::relay::Forwarding;
 use wirebench::proxy::rules::Rules;
 use wirebench::proxy::server::Server;
-use wirebench::proxy::tally::Totals;
 
 const CLIENTS: usize = 4;
 

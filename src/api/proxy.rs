@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
+use crate::proxy::counters::Totals;
 use crate::proxy::options::Options;
 use crate::proxy::rules::Rules;
-use crate::proxy::server::{Server, Stopper, Watch};
-use crate::proxy::tally::Totals;
+use crate::proxy::server::{Server, StatsHandle, Stopper};
 
 /// A TCP proxy that enforces blocklists, as `bench proxy serve` runs it. It drains and ends when it is dropped or stopped.
 ///
@@ -30,7 +30,7 @@ use crate::proxy::tally::Totals;
 pub struct Proxy {
     address: SocketAddr,
     stopper: Stopper,
-    watch: Watch,
+    stats: StatsHandle,
     thread: Option<JoinHandle<io::Result<Totals>>>,
 }
 
@@ -42,14 +42,14 @@ impl Proxy {
     pub fn start(address: SocketAddr, rules: Rules, options: &Options) -> io::Result<Self> {
         let server = Server::bind(address, rules, options)?;
         let local = server.local().unwrap_or(address);
-        let (stopper, watch) = (server.stopper(), server.watch());
+        let (stopper, stats) = (server.stopper(), server.stats());
         let thread = thread::Builder::new()
             .name("proxy".to_owned())
             .spawn(move || server.run())?;
         Ok(Self {
             address: local,
             stopper,
-            watch,
+            stats,
             thread: Some(thread),
         })
     }
@@ -61,7 +61,7 @@ impl Proxy {
 
     /// What it has counted so far.
     pub fn totals(&self) -> Totals {
-        self.watch.totals()
+        self.stats.totals()
     }
 
     /// Stops accepting, waits for the open connections as long as [`Options::drain`] allows, and returns the totals.
@@ -73,7 +73,7 @@ impl Proxy {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(outcome)) => outcome,
             Some(Err(_)) => Err(io::Error::other("the thread of the proxy panicked")),
-            None => Ok(self.watch.totals()),
+            None => Ok(self.stats.totals()),
         }
     }
 }

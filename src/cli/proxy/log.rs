@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::reload::say;
 use crate::cli::failure::Failure;
-use crate::proxy::log::{Log, Target};
+use crate::proxy::access_log::{Log, Target};
 use crate::units::grouped;
 
 /// The name of standard output.

@@ -9,20 +9,20 @@ use mio::Waker;
 
 use super::cannot_listen;
 use crate::cli::failure::Failure;
-use crate::proxy::log::Handle;
+use crate::proxy::access_log::Handle;
+use crate::proxy::admin::AdminServer;
+use crate::proxy::admin::http::Page;
 use crate::proxy::metrics::{CONTENT_TYPE, Snapshot};
 use crate::proxy::rules::Rules;
-use crate::proxy::server::{Server, Watch};
-use crate::proxy::status::Status;
-use crate::proxy::status::http::Page;
+use crate::proxy::server::{Server, StatsHandle};
 use crate::sys::clock::realtime_ns;
 
 /// A monitor that listens.
-pub(super) struct Monitor(Status);
+pub(super) struct Monitor(AdminServer);
 
 impl Monitor {
     pub(super) fn bind(address: SocketAddr) -> Result<Self, Failure> {
-        let status = Status::bind(address)
+        let status = AdminServer::bind(address)
             .map_err(|error| cannot_listen(&address.into(), "--metrics", &error))?;
         Ok(Self(status))
     }
@@ -39,7 +39,7 @@ impl Monitor {
         out: &mut impl Write,
     ) -> Result<Shown, Failure> {
         let sight = Sight {
-            watch: server.watch(),
+            stats: server.stats(),
             rules: server.rules(),
             log,
             started_at: realtime_ns(),
@@ -76,7 +76,7 @@ impl Drop for Shown {
 }
 
 struct Sight {
-    watch: Watch,
+    stats: StatsHandle,
     rules: Arc<Rules>,
     log: Option<Handle>,
     started_at: u64,
@@ -85,23 +85,23 @@ struct Sight {
 impl Sight {
     fn page(&self, path: &str) -> Option<Page> {
         let Self {
-            watch,
+            stats,
             rules,
             log,
             started_at,
         } = self;
-        let page = |well, content_type, body| Page {
-            well,
+        let page = |is_ok, content_type, body| Page {
+            is_ok,
             content_type,
             body,
         };
         match path {
             "/metrics" => {
-                let snapshot = Snapshot::take(watch, rules, log.as_ref(), *started_at);
+                let snapshot = Snapshot::take(stats, rules, log.as_ref(), *started_at);
                 Some(page(true, CONTENT_TYPE, snapshot.page()))
             }
             "/healthz" => {
-                let draining = watch.is_draining();
+                let draining = stats.is_draining();
                 let word = if draining { "draining\n" } else { "ok\n" };
                 Some(page(
                     !draining,

@@ -13,8 +13,8 @@ use crate::blocklist::reload::Policies;
 use crate::cli::failure::Failure;
 use crate::engine::{EngineKind, UringSettings};
 use crate::protocol::{Accept, Host, Settings};
+use crate::proxy::access_log::Log;
 use crate::proxy::listeners::{ListenError, Listeners};
-use crate::proxy::log::Log;
 use crate::proxy::options::{Options, Timeouts};
 use crate::proxy::rules::{HeaderVersion, Rules};
 use crate::proxy::server::Server;
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     rules.own.extend(monitor.as_ref().map(Monitor::local));
     options.log.clone_from(&handle);
     let listeners = listeners(args, passed)?;
-    refuse_itself(args, listeners.places())?;
+    refuse_itself(args, listeners.endpoints())?;
     let files = listeners.files();
     let server = Server::new(listeners, rules, &options)
         .map_err(|error| Failure::Undone(format!("cannot begin to serve: {error}")))?;
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .follow(args.watch, handle.is_some(), hangups)
         .map_err(Failure::undone)?;
     let mut out = voice(args);
-    for place in server.places() {
+    for place in server.endpoints() {
         say_listening(place, &mut out)?;
     }
     if let (Some(limit), false) = (server.limited(args.max_connections), args.quiet) {
@@ -158,7 +158,7 @@ fn listeners(args: &Args, passed: Vec<Passed>) -> Result<Listeners, Failure> {
             "there is nothing to listen on; name it with --listen ADDR:PORT or --listen unix:PATH",
         ));
     }
-    let failed = |ListenError { place, error }| cannot_listen(&place, "--listen", &error);
+    let failed = |ListenError { endpoint, error }| cannot_listen(&endpoint, "--listen", &error);
     let mut listeners =
         Listeners::bind(&args.listen, args.listen_mode, args.threads).map_err(failed)?;
     listeners.adopt(passed).map_err(failed)?;

@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals as Source;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::super::interrupt::end;
-use crate::proxy::log::Handle;
+use crate::proxy::access_log::Handle;
 use crate::sys::unix::SocketFile;
 
 /// Signals that are caught.
