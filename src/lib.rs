@@ -9,12 +9,12 @@
 //! - [`report`]: the record of a run and the forms it is given out in; [`engine`]: how datagrams get into
 //!   the kernel and out of it.
 //! - [`protocol`]: what the proxy's clients ask for, in bytes; [`blocklist`]: which destinations are refused; both read
-//!   them with [`host`]; [`stats`], [`sys`] (the only place with system calls), [`units`].
+//!   them with [`destination`]; [`stats`], [`sys`] (the only place with system calls), [`units`].
 
 pub mod blocklist;
 pub mod cli;
+pub mod destination;
 pub mod engine;
-pub mod host;
 pub mod load;
 pub mod protocol;
 pub mod proxy;

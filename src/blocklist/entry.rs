@@ -6,9 +6,9 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 use super::ports::Ports;
-use crate::host::destination::Authority;
-use crate::host::error::shown;
-use crate::host::{Host, HostError, Name};
+use crate::destination::authority::Authority;
+use crate::destination::error::quoted;
+use crate::destination::{Host, HostError, Name};
 
 /// Why a text is no entry.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Entry {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, EntryError> {
         if text.contains("://") {
-            return Err(EntryError::Url(shown(text)));
+            return Err(EntryError::Url(quoted(text)));
         }
         let authority = Authority::split(text)?;
         let subject = match addresses(authority.host)? {
@@ -156,7 +156,7 @@ fn names(authority: &Authority) -> Result<Subject, EntryError> {
         Host::Name(name) => Ok(Subject::Name(name)),
         // Whatever is an address has been taken for one.
         Host::Ip(address) => Subject::range(address, address)
-            .ok_or_else(|| EntryError::Backwards(shown(authority.host))),
+            .ok_or_else(|| EntryError::Backwards(quoted(authority.host))),
     }
 }
 
@@ -211,11 +211,11 @@ fn not_a_host(text: &str) -> Result<(), EntryError> {
         _ => "",
     };
     if all(number, u8::is_ascii_digit) {
-        Err(EntryError::AsNumber(shown(text)))
+        Err(EntryError::AsNumber(quoted(text)))
     } else if DIGESTS.contains(&text.len()) && all(text, u8::is_ascii_hexdigit) {
-        Err(EntryError::Hash(shown(text), text.len()))
+        Err(EntryError::Hash(quoted(text), text.len()))
     } else if text.contains('_') || TITLES.iter().any(|title| text.eq_ignore_ascii_case(title)) {
-        Err(EntryError::Title(shown(text)))
+        Err(EntryError::Title(quoted(text)))
     } else {
         Ok(())
     }
@@ -239,7 +239,7 @@ fn addresses(text: &str) -> Result<Option<Subject>, EntryError> {
     match ends {
         Some((Ok(first), Ok(last))) => Subject::range(first, last)
             .map(Some)
-            .ok_or_else(|| EntryError::Backwards(shown(text))),
+            .ok_or_else(|| EntryError::Backwards(quoted(text))),
         // A name may begin like this: 192.0.2.1-static.example.
         _ => Ok(None),
     }
@@ -261,11 +261,11 @@ pub fn network(text: &str) -> Result<Subject, EntryError> {
     };
     let no_address = || match address.parse::<Host>() {
         Err(error) => error,
-        Ok(_) => HostError::Ipv6(shown(text)),
+        Ok(_) => HostError::Ipv6(quoted(text)),
     };
     let address: IpAddr = address.parse().map_err(|_| no_address())?;
     let most = if address.is_ipv4() { 32 } else { 128 };
-    let wrong = || EntryError::Length(shown(text), most);
+    let wrong = || EntryError::Length(quoted(text), most);
     let length = match length {
         None => most,
         Some(length) => {
@@ -276,7 +276,7 @@ pub fn network(text: &str) -> Result<Subject, EntryError> {
     };
     let network = IpNet::new(address, length).map_err(|_| wrong())?;
     if network.addr() != network.network() {
-        return Err(EntryError::BeyondPrefix(shown(text), network.trunc()));
+        return Err(EntryError::BeyondPrefix(quoted(text), network.trunc()));
     }
     let (first, last) = match network {
         IpNet::V4(network) => (network.network().into(), network.broadcast().into()),

@@ -14,7 +14,7 @@ use super::chain::{Link, Others};
 use super::entry::{Entry, Subject};
 use super::networks::Networks;
 use super::ports::Ports;
-use crate::host::Name;
+use crate::destination::Name;
 
 /// Entries by what they are about. An entry is known by its number, in the order of insertion.
 #[derive(Debug, Default)]

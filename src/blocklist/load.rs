@@ -9,7 +9,7 @@ use super::format::detect::detect;
 use super::format::{self, Format, Item, LineError};
 use super::list::List;
 use super::problem::{FileError, LoadError, Problem};
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
 /// Of so many lines one may be skipped.
 const LINES_A_SKIPPED_ONE: usize = 100;
@@ -218,7 +218,7 @@ impl<'a> ListFile<'a> {
             }
             Item::Exception(text, entry) => match &mut exceptions {
                 Some(exceptions) => exceptions.add(line, text, entry),
-                None => bad.add(line, LineError::Exception(shown(text))),
+                None => bad.add(line, LineError::Exception(quoted(text))),
             },
             Item::Bad(error) => bad.add(line, error),
         });

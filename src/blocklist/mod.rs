@@ -3,7 +3,7 @@
 //! The decision that counts is [`policy::Policy::decide`], on the very socket address that connect(2) gets. An
 //! address has many spellings, and a name is only a promise of one, so nothing before that point can be relied on:
 //!
-//! - [`host`](crate::host) reads a destination strictly: what some resolver would take for an address, and no
+//! - [`destination`](crate::destination) reads a destination strictly: what some resolver would take for an address, and no
 //!   standard text form is, is refused and never handed to a resolver. It keeps names in one form.
 //! - [`readings`] tells every address that a socket address may reach: the IPv4 addresses within an IPv6
 //!   one, and what stands for "unspecified".

@@ -22,7 +22,7 @@ use super::private::{self, Private};
 use super::problem::{LoadError, Problem};
 use super::readings::{canonical, is_plain, readings};
 use super::target::Target;
-use crate::host::{Host, Name};
+use crate::destination::{Host, Name};
 
 /// Where a policy comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

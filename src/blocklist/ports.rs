@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::entry::EntryError;
-use crate::host::destination::parse_port;
-use crate::host::error::shown;
+use crate::destination::authority::parse_port;
+use crate::destination::error::quoted;
 
 /// Ports from a first to a last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,7 +38,7 @@ impl Ports {
         };
         let (first, last) = (parse_port(first)?, parse_port(last)?);
         if first > last {
-            return Err(EntryError::Ports(shown(text)));
+            return Err(EntryError::Ports(quoted(text)));
         }
         Ok(Self { first, last })
     }
@@ -67,7 +67,7 @@ impl fmt::Display for Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::HostError;
+    use crate::destination::HostError;
 
     #[test]
     fn ports_are_read_strictly() {

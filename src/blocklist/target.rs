@@ -3,8 +3,8 @@
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use crate::host::destination::{Authority, parse_port};
-use crate::host::{Host, HostError};
+use crate::destination::authority::{Authority, parse_port};
+use crate::destination::{Host, HostError};
 
 /// A host, and the port on it where one is named.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! A [`FrontEnd`] takes a connection's bytes as they come and ends in a [`Request`] or a [`Refusal`]. It
 //! tells the protocols apart by the first bytes: the [`json`] envelope, [`socks5`] and HTTP [`connect`];
 //! or it forwards everything to one place and reads nothing. Destinations are read strictly
-//! ([`host`](crate::host)), users by [`credentials`]. A [`proxy_header`] may come before all that. A load generator
+//! ([`destination`](crate::destination)), users by [`credentials`]. A [`proxy_header`] may come before all that. A load generator
 //! writes the requests with [`json::request`], [`socks5::client`] and [`connect::client`], and reads
 //! each [`answer`], or with [`json::client`] what comes instead of one.
 
@@ -19,7 +19,7 @@ mod socks4;
 pub mod socks5;
 pub mod user;
 
-pub use crate::host::{Destination, Host};
+pub use crate::destination::{Destination, Host};
 pub use answer::Answer;
 pub use credentials::Credentials;
 pub use front::FrontEnd;

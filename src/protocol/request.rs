@@ -7,7 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::credentials::Credentials;
-use crate::host::Destination;
+use crate::destination::Destination;
 
 /// Most bytes of a JSON request, unless told otherwise.
 pub const MAX_REQUEST: usize = 1 << 20;

@@ -20,7 +20,7 @@ use std::vec;
 use super::facts::{Decision, Ending, Known, without_mapping};
 use super::resolver::{Answer, Resolved};
 use super::rules::Rules;
-use crate::host::Name;
+use crate::destination::Name;
 use crate::protocol::proxy_header::{self, Carried, Decoded};
 use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
 use crate::sys::endpoint::{Endpoint, Peer};

@@ -23,7 +23,7 @@ use super::shop::Shop;
 use super::slab::Key;
 use super::tally::Tally;
 use super::timers::{Timer, Timers};
-use crate::host::Name;
+use crate::destination::Name;
 use crate::sys::clock::realtime_ns;
 use crate::sys::endpoint::{Endpoint, Peer};
 use crate::sys::tcp::Unread;

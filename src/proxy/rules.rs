@@ -10,7 +10,7 @@ use super::facts::Decision;
 use crate::blocklist::policy::{Policy, Verdict};
 use crate::blocklist::readings::readings;
 use crate::blocklist::reload::Policies;
-use crate::host::Name;
+use crate::destination::Name;
 use crate::protocol::Settings;
 use crate::protocol::proxy_header::{Addresses, Carried};
 use crate::sys::route::is_of_this_host;

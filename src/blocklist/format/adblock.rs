@@ -6,7 +6,7 @@
 
 use super::{Item, LineError};
 use crate::blocklist::entry::Entry;
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
 /// Whether it is the line that such a file begins with: `[Adblock Plus 2.0]`.
 pub(super) fn is_title(line: &str) -> bool {
@@ -21,7 +21,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
         Some(rule) => (rule, true),
         None => (line, false),
     };
-    let unsupported = || LineError::Rule(shown(line));
+    let unsupported = || LineError::Rule(quoted(line));
     let pattern = rule.strip_prefix("||").ok_or_else(unsupported)?;
     let pattern = pattern.strip_suffix('|').unwrap_or(pattern);
     let host = pattern.strip_suffix('^').ok_or_else(unsupported)?;

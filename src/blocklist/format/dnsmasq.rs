@@ -2,10 +2,10 @@
 //! `server=/name/` and `local=/name/`. Each is about the name and all below it.
 
 use super::{Item, LineError, leads_nowhere, names_of};
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
 pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
-    let option = LineError::Dnsmasq(shown(line));
+    let option = LineError::Dnsmasq(quoted(line));
     let Some((key, value)) = line.split_once('=') else {
         return Err(option);
     };
@@ -27,7 +27,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
         _ => return Err(option),
     };
     if !blocks {
-        return Err(LineError::Mapped(shown(domains), target.to_owned()));
+        return Err(LineError::Mapped(quoted(domains), target.to_owned()));
     }
     for (domain, name) in names_of(domains.split('/'))? {
         take(Item::Entry(domain, name.with_subdomains()));

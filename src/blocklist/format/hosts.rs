@@ -3,8 +3,8 @@
 use super::{Item, LineError, leads_nowhere, without_comment};
 use crate::blocklist::entry::{Entry, EntryError, Subject};
 use crate::blocklist::target::without_zone;
-use crate::host::Host;
-use crate::host::error::shown;
+use crate::destination::Host;
+use crate::destination::error::quoted;
 
 /// What such files keep from the hosts file they replace. It maps the host's own names, and blocks nothing.
 const OWN: [&str; 13] = [
@@ -28,11 +28,11 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     let address = words.next().unwrap_or_default();
     let parsed = match without_zone(address).parse() {
         Ok(Host::Ip(parsed)) => parsed,
-        Ok(Host::Name(_)) | Err(_) => return Err(LineError::HostsAddress(shown(address))),
+        Ok(Host::Name(_)) | Err(_) => return Err(LineError::HostsAddress(quoted(address))),
     };
     let mut words = words.peekable();
     if words.peek().is_none() {
-        return Err(LineError::HostsName(shown(address)));
+        return Err(LineError::HostsName(quoted(address)));
     }
     let is_own = |word: &&str| OWN.iter().any(|own| word.eq_ignore_ascii_case(own));
     let mut words = words.filter(|word| !is_own(word));
@@ -40,7 +40,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
         return match words.next() {
             // Systems give their own name an address like 127.0.1.1.
             Some(word) if !parsed.is_loopback() => {
-                Err(LineError::Mapped(shown(word), address.to_owned()))
+                Err(LineError::Mapped(quoted(word), address.to_owned()))
             }
             _ => Ok(()),
         };
@@ -60,6 +60,6 @@ fn entry(word: &str) -> Result<Entry, LineError> {
         Host::Name(name) => Some(Subject::Name(name)),
         Host::Ip(address) => Subject::range(address, address),
     };
-    let subject = subject.ok_or_else(|| LineError::HostsAddress(shown(word)))?;
+    let subject = subject.ok_or_else(|| LineError::HostsAddress(quoted(word)))?;
     Ok(subject.into())
 }

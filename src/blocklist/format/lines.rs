@@ -3,11 +3,11 @@
 
 use super::{Item, LineError, without_comment};
 use crate::blocklist::entry::Entry;
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
 pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     if is_cosmetic(line) {
-        return Err(LineError::Rule(shown(line)));
+        return Err(LineError::Rule(quoted(line)));
     }
     let line = without_comment(line);
     let text = match line.split_once('\t') {
@@ -15,7 +15,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
         Some((text, count)) => {
             let count = count.trim_ascii();
             if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(LineError::Count(shown(count)));
+                return Err(LineError::Count(quoted(count)));
             }
             text.trim_ascii()
         }

@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thiserror::Error;
 
 use super::entry::{Entry, EntryError, Subject, domain, network};
-use crate::host::Name;
+use crate::destination::Name;
 use detect::{Foreign, detect};
 
 /// Why a line is not valid in the format of its list.

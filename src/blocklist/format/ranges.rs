@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{Item, LineError};
 use crate::blocklist::entry::{EntryError, Subject};
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
 /// From this level on, a DAT file lets a range through.
 const LET_THROUGH: u8 = 128;
@@ -12,7 +12,7 @@ const LET_THROUGH: u8 = 128;
 /// `title:192.0.2.1-192.0.2.9`. The title may have colons in it.
 pub(super) fn read_p2p(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     let Some((_, range)) = line.rsplit_once(':') else {
-        return Err(LineError::Range(shown(line)));
+        return Err(LineError::Range(quoted(line)));
     };
     let range = range.trim_ascii();
     take(Item::Entry(range, parse(range, strict)?.into()));
@@ -27,7 +27,7 @@ pub(super) fn read_dat(line: &str, take: &mut impl FnMut(Item)) -> Result<(), Li
     let blocks = match columns.next() {
         None => true,
         Some(level) => {
-            let wrong = || LineError::Level(shown(level));
+            let wrong = || LineError::Level(quoted(level));
             let digits = level.bytes().all(|byte| byte.is_ascii_digit());
             level
                 .parse::<u8>()
@@ -48,10 +48,10 @@ fn parse(text: &str, address: fn(&str) -> Option<Ipv4Addr>) -> Result<Subject, L
         .split_once('-')
         .and_then(|(first, last)| address(first.trim_ascii()).zip(address(last.trim_ascii())));
     let Some((first, last)) = ends else {
-        return Err(LineError::Range(shown(text)));
+        return Err(LineError::Range(quoted(text)));
     };
     Subject::range(first.into(), last.into())
-        .ok_or_else(|| EntryError::Backwards(shown(text)).into())
+        .ok_or_else(|| EntryError::Backwards(quoted(text)).into())
 }
 
 fn strict(text: &str) -> Option<Ipv4Addr> {

@@ -3,7 +3,7 @@
 
 use super::{Item, LineError, leads_nowhere, names_of};
 use crate::blocklist::entry::Entry;
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
 /// The types of a zone whose names are not looked up elsewhere.
 const BLOCKING: [&str; 11] = [
@@ -22,7 +22,7 @@ const BLOCKING: [&str; 11] = [
 
 pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     let line = line.split('#').next().unwrap_or_default().trim_ascii();
-    let option = || LineError::Unbound(shown(line));
+    let option = || LineError::Unbound(quoted(line));
     let (key, value) = line.split_once(':').ok_or_else(option)?;
     let value = value.trim_ascii();
     let (text, entry) = match key {
@@ -41,7 +41,7 @@ fn zone(value: &str) -> Option<Result<(&str, Entry), LineError>> {
     let (name, kind) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     let (name, kind) = (unquoted(name), kind.trim_ascii());
     if !BLOCKING.contains(&kind) {
-        return Some(Err(LineError::Zone(shown(kind))));
+        return Some(Err(LineError::Zone(quoted(kind))));
     }
     let entry = one(name);
     Some(entry.map(|entry| (name, entry.with_subdomains())))
@@ -57,7 +57,7 @@ fn data(value: &str) -> Option<Result<(&str, Entry), LineError>> {
         return None;
     }
     if !leads_nowhere(target) {
-        return Some(Err(LineError::Mapped(shown(name), target.to_owned())));
+        return Some(Err(LineError::Mapped(quoted(name), target.to_owned())));
     }
     Some(one(name).map(|entry| (name, entry)))
 }
@@ -68,7 +68,7 @@ fn one(name: &str) -> Result<Entry, LineError> {
     names
         .pop()
         .map(|(_, entry)| entry)
-        .ok_or_else(|| LineError::Unbound(shown(name)))
+        .ok_or_else(|| LineError::Unbound(quoted(name)))
 }
 
 /// Without the quotes around it, which may be missing.

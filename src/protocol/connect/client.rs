@@ -3,7 +3,7 @@
 use super::super::answer::Answer;
 use super::basic;
 use super::head::{Head, MOST_HEAD, Progress};
-use crate::host::Destination;
+use crate::destination::Destination;
 
 /// The request for a connection to a destination, by a user with a password if the proxy wants them.
 pub fn request(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use super::super::request::{Kind, Refusal, Request, Settings, Step};
 use super::head::{Head, MOST_HEAD, Progress, field};
 use super::{METHODS, Status, basic};
-use crate::host::Destination;
+use crate::destination::Destination;
 
 /// Takes one request.
 #[derive(Debug)]

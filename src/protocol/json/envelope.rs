@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use crate::host::error::shown;
-use crate::host::{Destination, Host};
+use crate::destination::error::quoted;
+use crate::destination::{Destination, Host};
 
 /// The keys, as they are written.
 const HOST: &str = "server_ip";
@@ -62,7 +62,7 @@ impl<'de> Visitor<'de> for Keys {
                 PORT => port.is_some(),
                 MESSAGE => message.is_some(),
                 _ => {
-                    let key = shown(&key);
+                    let key = quoted(&key);
                     let known = format_args!("only {HOST}, {PORT} and {MESSAGE} are known");
                     return Err(Error::custom(format_args!(
                         "the key {key} is unknown, {known},"

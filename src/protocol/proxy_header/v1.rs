@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Addresses, Carried, Decoded, Header};
-use crate::host::destination::parse_port;
+use crate::destination::authority::parse_port;
 
 /// Most bytes of a line, with its CR LF.
 pub const MOST_V1: usize = 107;

@@ -5,7 +5,7 @@ use super::{
     CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, put_address, put_word,
     take, take_address,
 };
-use crate::host::Destination;
+use crate::destination::Destination;
 
 /// Which reply is due.
 #[derive(Debug, Clone, Copy)]

@@ -15,7 +15,7 @@ pub(super) mod reader;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::request::Outcome;
-use crate::host::{Destination, Host};
+use crate::destination::{Destination, Host};
 
 const VERSION: u8 = 5;
 const PASSWORD_VERSION: u8 = 1;

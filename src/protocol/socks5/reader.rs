@@ -5,7 +5,7 @@ use super::{
     Address, CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, destination,
     take, take_address, take_word,
 };
-use crate::host::Destination;
+use crate::destination::Destination;
 
 /// Which message is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

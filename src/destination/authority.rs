@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::error::{HostError, shown};
+use super::error::{HostError, quoted};
 use super::{Host, read_ipv6};
 
 /// Where a connection goes.
@@ -27,7 +27,7 @@ impl FromStr for Destination {
         let authority = Authority::split(text)?;
         let port = authority
             .port
-            .ok_or_else(|| HostError::NoPort(shown(text)))?;
+            .ok_or_else(|| HostError::NoPort(quoted(text)))?;
         Ok(Self {
             host: authority.host()?,
             port: parse_port(port)?,
@@ -72,7 +72,7 @@ impl<'a> Authority<'a> {
                 port,
             });
         };
-        let wrong = || HostError::Brackets(shown(text));
+        let wrong = || HostError::Brackets(quoted(text));
         let (host, after) = rest.split_once(']').ok_or_else(wrong)?;
         let port = match after {
             "" => None,
@@ -105,7 +105,7 @@ pub fn parse_port(text: &str) -> Result<u16, HostError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     match text.parse() {
         Ok(port) if plain => Ok(port),
-        _ => Err(HostError::Port(shown(text))),
+        _ => Err(HostError::Port(quoted(text))),
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use super::error::{HostError, shown};
+use super::error::{HostError, quoted};
 
 /// Most characters of a name, without the dot at its end (RFC 1035, section 2.3.4).
 pub(super) const MOST_NAME: usize = 253;
@@ -42,15 +42,15 @@ impl FromStr for Name {
         }
         let stranger = |c: &char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_');
         if let Some(stranger) = name.chars().find(stranger) {
-            return Err(HostError::Character(shown(text), stranger));
+            return Err(HostError::Character(quoted(text), stranger));
         }
         let label_fits = |label: &str| (1..=MOST_LABEL).contains(&label.len());
         if name.len() > MOST_NAME || !name.split('.').all(label_fits) {
-            return Err(HostError::Labels(shown(text)));
+            return Err(HostError::Labels(quoted(text)));
         }
         let name = name.to_ascii_lowercase();
         if name.rsplit('.').next().is_some_and(is_number) {
-            return Err(HostError::Number(shown(text)));
+            return Err(HostError::Number(quoted(text)));
         }
         Ok(Self(name.into()))
     }
@@ -82,19 +82,19 @@ impl fmt::Display for Name {
 
 fn to_ascii(text: &str) -> Result<Cow<'_, str>, HostError> {
     if text.len() > MOST_SPELLING {
-        return Err(HostError::Labels(shown(text)));
+        return Err(HostError::Labels(quoted(text)));
     }
     if text.is_ascii() {
         return Ok(text.into());
     }
     let foreign = |c: &char| !c.is_ascii() && c.is_numeric();
     if let Some(digit) = text.chars().find(foreign) {
-        return Err(HostError::Character(shown(text), digit));
+        return Err(HostError::Character(quoted(text), digit));
     }
     let mapped = idna::domain_to_ascii(text);
     mapped
         .map(Cow::Owned)
-        .map_err(|_| HostError::International(shown(text)))
+        .map_err(|_| HostError::International(quoted(text)))
 }
 
 /// Whether inet_aton(3) or the URL standard's IPv4 parser may take a label for a number: decimal, octal, or hex,

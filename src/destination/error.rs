@@ -45,7 +45,7 @@ pub enum HostError {
 }
 
 /// What somebody wrote, fit for a log: quoted, on one line, and not too much of it.
-pub fn shown(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     const MOST: usize = 60;
     let mut start: String = text.chars().take(MOST).collect();
     if start.len() < text.len() {
@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_short_and_on_one_line() {
-        assert_eq!(shown("a\0\"b"), r#""a\0\"b""#);
-        let shown = shown(&"a\n".repeat(500));
-        assert!(shown.len() < 200 && !shown.contains('\n'));
+        assert_eq!(quoted("a\0\"b"), r#""a\0\"b""#);
+        let quoted = quoted(&"a\n".repeat(500));
+        assert!(quoted.len() < 200 && !quoted.contains('\n'));
     }
 }

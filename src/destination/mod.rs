@@ -5,7 +5,7 @@
 //! end in a number, and whatever is neither is a [`HostError`]. Proxy requests and blocklists are read by this and
 //! nothing else, so that what is blocked is what is asked for. A [`Destination`] is a host and a port.
 
-pub mod destination;
+pub mod authority;
 pub mod error;
 pub mod name;
 
@@ -13,11 +13,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-pub use destination::Destination;
+pub use authority::Destination;
 pub use error::HostError;
 pub use name::Name;
 
-use error::shown;
+use error::quoted;
 
 /// A host by address or by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,8 +66,8 @@ fn read_ipv6(text: &str) -> Result<IpAddr, HostError> {
     let zoned = || matches!(text.split_once('%'), Some((address, _)) if read(address).is_ok());
     match read(text) {
         Ok(address) => Ok(address.into()),
-        Err(_) if zoned() => Err(HostError::Zone(shown(text))),
-        Err(_) => Err(HostError::Ipv6(shown(text))),
+        Err(_) if zoned() => Err(HostError::Zone(quoted(text))),
+        Err(_) => Err(HostError::Ipv6(quoted(text))),
     }
 }
 
