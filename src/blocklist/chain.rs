@@ -8,7 +8,7 @@ const NONE: u32 = u32::MAX;
 
 /// Of so many others about the same thing, it is looked whether one makes a new entry superfluous: all of them would
 /// make loading a list of nothing but ports quadratic.
-const LOOKED_AT: usize = 16;
+const MAX_COVER_CHECKS: usize = 16;
 
 /// An entry about some thing. `S` is its scope.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ impl<S: Copy> Others<S> {
     /// Adds an entry behind a first one, unless the scope of an earlier one covers its scope: then it can answer nothing.
     pub(super) fn add(&mut self, first: &mut Link<S>, new: Link<S>, covers: impl Fn(S, S) -> bool) {
         let covers = |link: &Link<S>| covers(link.scope, new.scope);
-        if covers(first) || self.back(first).take(LOOKED_AT).any(covers) {
+        if covers(first) || self.back(first).take(MAX_COVER_CHECKS).any(covers) {
             return;
         }
         let next = first.next;

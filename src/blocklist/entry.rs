@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use thiserror::Error;
 
-use super::ports::Ports;
+use super::ports::{Ports, PortsError};
 use crate::destination::authority::Authority;
 use crate::destination::error::quoted;
 use crate::destination::{Host, HostError, Name};
@@ -27,12 +27,9 @@ pub enum EntryError {
     /// The second address of a range is below the first, or not of its family.
     #[error("the range {0} ends before it begins; write the lower address first")]
     Backwards(String),
-    /// Not a range of two addresses.
-    #[error("{0} is not a range; write it like 192.0.2.1-192.0.2.9")]
-    NoRange(String),
-    /// A range of ports the wrong way round.
-    #[error("the ports {0} end before they begin; write the lower one first")]
-    Ports(String),
+    /// Not a port or a range of ports.
+    #[error(transparent)]
+    Ports(#[from] PortsError),
     /// The number of an autonomous system.
     #[error("{0} is the number of an autonomous system, not a host; write its networks")]
     AsNumber(String),
@@ -151,7 +148,7 @@ fn names(authority: &Authority) -> Result<Subject, EntryError> {
     {
         return Ok(Subject::Domain(domain.parse()?));
     }
-    not_a_host(authority.host)?;
+    reject_non_host(authority.host)?;
     match authority.host()? {
         Host::Name(name) => Ok(Subject::Name(name)),
         // Whatever is an address has been taken for one.
@@ -166,10 +163,10 @@ pub(super) fn domain(text: &str) -> Option<&str> {
 }
 
 /// Hexadecimal digits of the digests that lists of malware have: MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512.
-const DIGESTS: [usize; 6] = [32, 40, 56, 64, 96, 128];
+const DIGEST_LENGTHS: [usize; 6] = [32, 40, 56, 64, 96, 128];
 
 /// Titles of the column that a list of hosts may be cut from. Beside them every word with `_` in it is taken for one.
-const TITLES: [&str; 28] = [
+const COLUMN_TITLES: [&str; 28] = [
     "address",
     "addresses",
     "asn",
@@ -201,7 +198,7 @@ const TITLES: [&str; 28] = [
 ];
 
 /// Refuses a word that is a valid name of one label, and that lists have for other reasons.
-fn not_a_host(text: &str) -> Result<(), EntryError> {
+fn reject_non_host(text: &str) -> Result<(), EntryError> {
     if text.contains('.') {
         return Ok(());
     }
@@ -212,9 +209,13 @@ fn not_a_host(text: &str) -> Result<(), EntryError> {
     };
     if all(number, u8::is_ascii_digit) {
         Err(EntryError::AsNumber(quoted(text)))
-    } else if DIGESTS.contains(&text.len()) && all(text, u8::is_ascii_hexdigit) {
+    } else if DIGEST_LENGTHS.contains(&text.len()) && all(text, u8::is_ascii_hexdigit) {
         Err(EntryError::Hash(quoted(text), text.len()))
-    } else if text.contains('_') || TITLES.iter().any(|title| text.eq_ignore_ascii_case(title)) {
+    } else if text.contains('_')
+        || COLUMN_TITLES
+            .iter()
+            .any(|title| text.eq_ignore_ascii_case(title))
+    {
         Err(EntryError::Title(quoted(text)))
     } else {
         Ok(())

@@ -30,12 +30,12 @@ struct Place {
 /// An entry that decides. Where it stands is only looked up when it is asked for: that is a cache miss or two, and nearly no
 /// decision needs it.
 #[derive(Debug, Clone, Copy)]
-pub struct By<'a> {
+pub struct EntryRef<'a> {
     list: &'a List,
     entry: usize,
 }
 
-impl<'a> By<'a> {
+impl<'a> EntryRef<'a> {
     /// The file, as it was named.
     pub fn file(self) -> &'a Path {
         let file = self
@@ -67,16 +67,16 @@ impl<'a> By<'a> {
 }
 
 /// Whether it is the same entry of the same list.
-impl PartialEq for By<'_> {
+impl PartialEq for EntryRef<'_> {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self.list, other.list) && self.entry == other.entry
     }
 }
 
-impl Eq for By<'_> {}
+impl Eq for EntryRef<'_> {}
 
 /// `FILE:LINE (entry)`
-impl fmt::Display for By<'_> {
+impl fmt::Display for EntryRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (file, line, text) = (self.file().display(), self.line(), self.text());
         write!(f, "{file}:{line} ({text})")
@@ -102,7 +102,7 @@ impl List {
     }
 
     /// An entry, by its number in the index.
-    pub(super) fn entry(&self, entry: usize) -> By<'_> {
-        By { list: self, entry }
+    pub(super) fn entry(&self, entry: usize) -> EntryRef<'_> {
+        EntryRef { list: self, entry }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading the files of lists: what each turned out to be, or an account of what is wrong.
+//! Reading the files of lists: what each turned out to be, or an account of what is errors.
 
 use std::fmt;
 use std::fs;
@@ -12,7 +12,7 @@ use super::problem::{FileError, LoadError, Problem};
 use crate::destination::error::quoted;
 
 /// Of so many lines one may be skipped.
-const LINES_A_SKIPPED_ONE: usize = 100;
+const MIN_LINES_PER_BAD_LINE: usize = 100;
 
 /// How files are read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,7 +25,7 @@ pub(super) struct ReadOptions {
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadedFile {
     /// The file, as it was named.
     pub file: PathBuf,
     /// Its format; none where it has only comments, or nothing.
@@ -50,7 +50,7 @@ pub struct Skipped {
 }
 
 /// `FILE: 3 entries (hosts)`
-impl fmt::Display for Loaded {
+impl fmt::Display for LoadedFile {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let file = self.file.display();
         match self.format {
@@ -112,21 +112,21 @@ impl Blocklists {
         &mut self,
         file: &Path,
         options: ReadOptions,
-        wrong: &mut LoadError,
-    ) -> Loaded {
-        let Some(opened) = ListFile::open(file, wrong) else {
-            return Loaded::nothing(file);
+        errors: &mut LoadError,
+    ) -> LoadedFile {
+        let Some(opened) = ListFile::open(file, errors) else {
+            return LoadedFile::nothing(file);
         };
         if opened.format.is_some_and(Format::has_exceptions) {
             let (mut list, mut exceptions) = (List::default(), List::default());
-            let loaded = opened.read(&mut list, Some(&mut exceptions), options, wrong);
+            let loaded = opened.read(&mut list, Some(&mut exceptions), options, errors);
             let exceptions = Some(exceptions);
             self.0.push(Blocklist { list, exceptions });
             return loaded;
         }
         match self.0.first_mut() {
-            Some(shared) => opened.read(&mut shared.list, None, options, wrong),
-            None => Loaded::nothing(file),
+            Some(shared) => opened.read(&mut shared.list, None, options, errors),
+            None => LoadedFile::nothing(file),
         }
     }
 }
@@ -137,16 +137,16 @@ impl List {
         &mut self,
         file: &Path,
         options: ReadOptions,
-        wrong: &mut LoadError,
-    ) -> Loaded {
-        match ListFile::open(file, wrong) {
-            Some(opened) => opened.read(self, None, options, wrong),
-            None => Loaded::nothing(file),
+        errors: &mut LoadError,
+    ) -> LoadedFile {
+        match ListFile::open(file, errors) {
+            Some(opened) => opened.read(self, None, options, errors),
+            None => LoadedFile::nothing(file),
         }
     }
 }
 
-impl Loaded {
+impl LoadedFile {
     /// What may be a slip, a sentence each.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let empty = (self.entries == 0).then(|| self.to_string());
@@ -177,13 +177,13 @@ struct ListFile<'a> {
 
 impl<'a> ListFile<'a> {
     /// Reads it, and tells its format.
-    fn open(file: &'a Path, wrong: &mut LoadError) -> Option<Self> {
+    fn open(file: &'a Path, errors: &mut LoadError) -> Option<Self> {
         let content = fs::read(file).map_err(|error| {
             let file = file.to_owned();
-            wrong.add(Problem::Unreadable { file, error });
+            errors.add(Problem::Unreadable { file, error });
         });
         let content = content.ok()?;
-        let format = detect(&content).map_err(|foreign| wrong.file(file, foreign));
+        let format = detect(&content).map_err(|foreign| errors.file(file, foreign));
         Some(Self {
             file,
             format: format.ok()?,
@@ -197,8 +197,8 @@ impl<'a> ListFile<'a> {
         list: &mut List,
         mut exceptions: Option<&mut List>,
         options: ReadOptions,
-        wrong: &mut LoadError,
-    ) -> Loaded {
+        errors: &mut LoadError,
+    ) -> LoadedFile {
         let before = list.index.len();
         let mut bad = BadLines::default();
         let mut is_named = false;
@@ -225,13 +225,13 @@ impl<'a> ListFile<'a> {
         let entries = list.index.len() - before;
         let is_valid = bad.count == 0 || options.skip_bad_lines;
         if entries > 0 && !is_named && is_valid {
-            wrong.file(self.file, FileError::NoDots(entries));
+            errors.file(self.file, FileError::NoDots(entries));
         }
-        Loaded {
+        LoadedFile {
             file: self.file.to_owned(),
             format: self.format,
             entries,
-            skipped: bad.skipped(self, options, wrong),
+            skipped: bad.skipped(self, options, errors),
         }
     }
 }
@@ -265,27 +265,27 @@ impl BadLines {
         self,
         file: &ListFile,
         options: ReadOptions,
-        wrong: &mut LoadError,
+        errors: &mut LoadError,
     ) -> Option<Skipped> {
         if !options.skip_bad_lines {
             let more = self.count - self.first.len();
             for (line, error) in self.first {
-                wrong.line(file.file, line, error);
+                errors.line(file.file, line, error);
             }
-            wrong.more_lines(more);
+            errors.more_lines(more);
             return None;
         }
         let bad = self.count;
         let (line, error) = self.first.into_iter().next()?;
         let of = format::lines(&file.content).count();
-        if bad * LINES_A_SKIPPED_ONE > of {
+        if bad * MIN_LINES_PER_BAD_LINE > of {
             let error = FileError::BadLines {
                 bad,
                 of,
                 line,
                 error,
             };
-            wrong.file(file.file, error);
+            errors.file(file.file, error);
             return None;
         }
         Some(Skipped {

@@ -15,18 +15,18 @@
 //!   with them, [`reload`] swaps them while others decide, told by their [`stamp`] that they changed. [`target`] is what a dry run asks about.
 
 mod chain;
+pub mod embedded;
 pub mod entry;
+pub mod file_state;
 pub mod format;
 pub mod index;
 pub mod list;
 pub mod load;
+pub mod local_addresses;
 mod networks;
-pub mod own;
 pub mod policy;
 pub mod ports;
 pub mod private;
 pub mod problem;
-pub mod readings;
 pub mod reload;
-pub mod stamp;
 pub mod target;

@@ -14,13 +14,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::list::{By, List};
-use super::load::{Blocklists, Loaded, ReadOptions};
-use super::own::OwnAddresses;
+use super::embedded::{canonical, embeds_nothing, reachable};
+use super::list::{EntryRef, List};
+use super::load::{Blocklists, LoadedFile, ReadOptions};
+use super::local_addresses::LocalAddresses;
 use super::ports::Ports;
 use super::private::{self, Private};
 use super::problem::{LoadError, Problem};
-use super::readings::{canonical, is_plain, readings};
 use super::target::Target;
 use crate::destination::{Host, Name};
 
@@ -56,7 +56,7 @@ impl Sources {
 pub struct Policy {
     lists: Arc<Lists>,
     /// With `--deny-private`.
-    own: Option<OwnAddresses>,
+    local: Option<LocalAddresses>,
 }
 
 /// All that is listed.
@@ -65,7 +65,7 @@ struct Lists {
     block: Blocklists,
     allow: Option<List>,
     except: Option<List>,
-    files: Vec<Loaded>,
+    files: Vec<LoadedFile>,
 }
 
 /// What is decided on a destination.
@@ -74,7 +74,7 @@ pub enum Verdict<'a> {
     /// Connect to it.
     Allowed,
     /// Connect to it, whatever else is listed: by this entry of `--except`.
-    Excepted(By<'a>),
+    Excepted(EntryRef<'a>),
     /// Do not.
     Blocked(Reason<'a>),
 }
@@ -83,11 +83,11 @@ pub enum Verdict<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason<'a> {
     /// By this entry of a blocklist.
-    Listed(By<'a>),
+    Listed(EntryRef<'a>),
     /// It is in a network that is not public.
     Private(&'static Private),
     /// It is an address of this host.
-    Own(IpAddr),
+    Local(IpAddr),
     /// Only what is on the allow lists may be connected to, and this is not.
     NotAllowed,
 }
@@ -98,7 +98,9 @@ impl fmt::Display for Reason<'_> {
         match self {
             Self::Listed(by) => by.fmt(f),
             Self::Private(network) => write!(f, "--deny-private ({network})"),
-            Self::Own(address) => write!(f, "--deny-private ({address}, an address of this host)"),
+            Self::Local(address) => {
+                write!(f, "--deny-private ({address}, an address of this host)")
+            }
             Self::NotAllowed => write!(f, "--allow (not on the list)"),
         }
     }
@@ -111,7 +113,7 @@ impl Policy {
     /// Every file that cannot be read and the first bad lines. Then there is no policy at all: half a list
     /// would let through what the other half blocks.
     pub fn load(sources: &Sources) -> Result<Self, LoadError> {
-        let mut wrong = LoadError::default();
+        let mut errors = LoadError::default();
         let mut lists = Lists::default();
         let plain = ReadOptions {
             subdomains: false,
@@ -126,40 +128,40 @@ impl Policy {
             (&sources.block_subdomains, subdomains),
         ] {
             for file in files {
-                let loaded = lists.block.read(file, options, &mut wrong);
+                let loaded = lists.block.read(file, options, &mut errors);
                 lists.files.push(loaded);
             }
         }
         let mut read = |files: &[PathBuf]| {
             let mut list = List::default();
             for file in files {
-                lists.files.push(list.read(file, plain, &mut wrong));
+                lists.files.push(list.read(file, plain, &mut errors));
             }
             (!files.is_empty()).then_some(list)
         };
         lists.allow = read(&sources.allow);
         lists.except = read(&sources.except);
-        let own = sources.deny_private.then(OwnAddresses::read);
-        let own = own.transpose().unwrap_or_else(|error| {
-            wrong.add(Problem::OwnAddresses(error));
+        let local = sources.deny_private.then(LocalAddresses::read);
+        let local = local.transpose().unwrap_or_else(|error| {
+            errors.add(Problem::LocalAddresses(error));
             None
         });
-        wrong.or(Self {
+        errors.into_result(Self {
             lists: Arc::new(lists),
-            own,
+            local,
         })
     }
 
     /// The same lists, where these are the addresses of this host.
-    pub fn with_own_addresses(&self, own: OwnAddresses) -> Self {
+    pub fn with_local_addresses(&self, local: LocalAddresses) -> Self {
         Self {
             lists: Arc::clone(&self.lists),
-            own: Some(own),
+            local: Some(local),
         }
     }
 
     /// The files it was made from, in their order.
-    pub fn files(&self) -> &[Loaded] {
+    pub fn files(&self) -> &[LoadedFile] {
         &self.lists.files
     }
 
@@ -236,27 +238,27 @@ impl Policy {
         if let Some(by) = except.and_then(|list| permits(list, address, ports)) {
             return Some(Verdict::Excepted(by));
         }
-        let listed = |reading| {
+        let listed = |address| {
             self.lists.block.iter().find_map(|blocklist| {
                 let list = &blocklist.list;
-                let entry = list.index.address(reading, |own| own.overlaps(ports))?;
+                let entry = list.index.address(address, |own| own.overlaps(ports))?;
                 let exceptions = blocklist.exceptions.as_ref();
                 let excepted = exceptions.and_then(|list| permits(list, address, ports));
                 excepted.is_none().then(|| list.entry(entry))
             })
         };
-        let listed = |reading| listed(reading).map(Reason::Listed);
-        let private = |reading| {
-            let own = self.own.as_ref()?;
-            let network = private::network(reading).map(Reason::Private);
-            network.or_else(|| own.has(reading).then_some(Reason::Own(reading)))
+        let listed = |address| listed(address).map(Reason::Listed);
+        let private = |address| {
+            let local = self.local.as_ref()?;
+            let network = private::network(address).map(Reason::Private);
+            network.or_else(|| local.has(address).then_some(Reason::Local(address)))
         };
-        // Nearly every address has one reading: no need to go through all forms to find that out.
-        let reason = if is_plain(address) {
+        // Nearly every address has one address: no need to go through all forms to find that out.
+        let reason = if embeds_nothing(address) {
             listed(address).or_else(|| private(address))
         } else {
-            let found = readings(address).find_map(listed);
-            found.or_else(|| readings(address).find_map(private))
+            let found = reachable(address).find_map(listed);
+            found.or_else(|| reachable(address).find_map(private))
         };
         reason.map(Verdict::Blocked)
     }
@@ -264,14 +266,14 @@ impl Policy {
 
 /// The entry that permits an address. Here only the address itself counts, and all ports must be permitted: to carry a
 /// permitted address is no permission.
-fn permits(list: &List, address: IpAddr, ports: Ports) -> Option<By<'_>> {
+fn permits(list: &List, address: IpAddr, ports: Ports) -> Option<EntryRef<'_>> {
     let suit = |own: Ports| own.covers(ports);
     let entry = list.index.address(canonical(address), suit)?;
     Some(list.entry(entry))
 }
 
 /// The entry that permits a name.
-fn permits_name<'a>(list: &'a List, name: &Name, ports: Ports) -> Option<By<'a>> {
+fn permits_name<'a>(list: &'a List, name: &Name, ports: Ports) -> Option<EntryRef<'a>> {
     let entry = list.index.name(name, |own| own.covers(ports))?;
     Some(list.entry(entry))
 }

@@ -2,9 +2,22 @@
 
 use std::fmt;
 
-use super::entry::EntryError;
+use thiserror::Error;
+
+use crate::destination::HostError;
 use crate::destination::authority::parse_port;
 use crate::destination::error::quoted;
+
+/// Why a text is not a port or a range of ports.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum PortsError {
+    /// Not a port.
+    #[error(transparent)]
+    Port(#[from] HostError),
+    /// The last port is lower than the first.
+    #[error("the ports {0} end before they begin; write the lower one first")]
+    Backwards(String),
+}
 
 /// Ports from a first to a last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,14 +44,14 @@ impl Ports {
     /// Reads `443` or `8000-8099`.
     ///
     /// # Errors
-    /// [`EntryError::Host`] for what is no port, and [`EntryError::Ports`] for a range that ends before it begins.
-    pub fn parse(text: &str) -> Result<Self, EntryError> {
+    /// [`PortsError`].
+    pub fn parse(text: &str) -> Result<Self, PortsError> {
         let Some((first, last)) = text.split_once('-') else {
             return Ok(Self::one(parse_port(text)?));
         };
         let (first, last) = (parse_port(first)?, parse_port(last)?);
         if first > last {
-            return Err(EntryError::Ports(quoted(text)));
+            return Err(PortsError::Backwards(quoted(text)));
         }
         Ok(Self { first, last })
     }
@@ -67,7 +80,6 @@ impl fmt::Display for Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destination::HostError;
 
     #[test]
     fn ports_are_read_strictly() {
@@ -80,12 +92,12 @@ mod tests {
             assert!(
                 matches!(
                     Ports::parse(text),
-                    Err(EntryError::Host(HostError::Port(_)))
+                    Err(PortsError::Port(HostError::Port(_)))
                 ),
                 "{text}"
             );
         }
-        assert!(matches!(Ports::parse("9-8"), Err(EntryError::Ports(_))));
+        assert!(matches!(Ports::parse("9-8"), Err(PortsError::Backwards(_))));
     }
 
     #[test]

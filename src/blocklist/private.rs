@@ -22,7 +22,7 @@ impl fmt::Display for Private {
     }
 }
 
-/// The network an address is in, if that is not public. Ask for each of its [readings](super::readings).
+/// The network an address is in, if that is not public. Ask for each of its [readings](super::embedded).
 pub fn network(address: IpAddr) -> Option<&'static Private> {
     let networks: &[Private] = match address {
         IpAddr::V4(_) => &V4,
@@ -105,11 +105,11 @@ const V6: [Private; 14] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::readings::readings;
+    use super::super::embedded::reachable;
     use super::*;
 
     fn is_private(text: &str) -> bool {
-        readings(text.parse().unwrap()).any(|address| network(address).is_some())
+        reachable(text.parse().unwrap()).any(|address| network(address).is_some())
     }
 
     #[test]

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::format::LineError;
-use super::format::detect::Foreign;
+use super::format::detect::Unsupported;
 
 /// Why lists are not put in force.
 #[derive(Debug, Default)]
 pub struct LoadError {
     problems: Vec<Problem>,
     /// Bad lines beside those.
-    more: usize,
+    omitted: usize,
 }
 
-/// One thing that is wrong.
+/// One thing that is errors.
 #[derive(Debug, Error)]
 pub enum Problem {
     /// The file cannot be read.
@@ -35,7 +35,7 @@ pub enum Problem {
         file: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// What is errors.
         error: LineError,
     },
     /// The file as a whole.
@@ -43,14 +43,14 @@ pub enum Problem {
     File {
         /// The file, as it was named.
         file: PathBuf,
-        /// What is wrong.
+        /// What is errors.
         error: FileError,
     },
     /// The addresses of this host, which `--deny-private` is about too.
     #[error(
         "cannot read the addresses of this host, which --deny-private blocks too: {0}; allow sockets of AF_NETLINK"
     )]
-    OwnAddresses(io::Error),
+    LocalAddresses(io::Error),
 }
 
 /// What is wrong with a file as a whole.
@@ -58,7 +58,7 @@ pub enum Problem {
 pub enum FileError {
     /// A format that is not supported.
     #[error(transparent)]
-    Foreign(#[from] Foreign),
+    Unsupported(#[from] Unsupported),
     /// So many words that are probably no hosts.
     #[error(
         "none of its {0} names has a dot, so they are probably not host names; write NAME. for a host, or .NAME for a domain \
@@ -102,9 +102,9 @@ impl std::error::Error for LoadError {}
 /// The addresses of this host cannot be read.
 impl From<io::Error> for LoadError {
     fn from(error: io::Error) -> Self {
-        let mut wrong = Self::default();
-        wrong.add(Problem::OwnAddresses(error));
-        wrong
+        let mut errors = Self::default();
+        errors.add(Problem::LocalAddresses(error));
+        errors
     }
 }
 
@@ -115,7 +115,7 @@ impl fmt::Display for LoadError {
             write!(f, "{between}{problem}")?;
             between = "\n";
         }
-        match self.more {
+        match self.omitted {
             0 => Ok(()),
             1 => write!(f, "\nand 1 more bad line"),
             more => write!(f, "\nand {more} more bad lines"),
@@ -155,17 +155,17 @@ impl LoadError {
             let file = file.to_owned();
             self.add(Problem::Line { file, line, error });
         } else {
-            self.more += 1;
+            self.omitted += 1;
         }
     }
 
     /// So many bad lines more.
     pub(super) fn more_lines(&mut self, lines: usize) {
-        self.more += lines;
+        self.omitted += lines;
     }
 
-    /// Done, if nothing is wrong.
-    pub(super) fn or<T>(self, done: T) -> Result<T, Self> {
+    /// Done, if nothing is errors.
+    pub(super) fn into_result<T>(self, done: T) -> Result<T, Self> {
         if self.problems.is_empty() {
             Ok(done)
         } else {

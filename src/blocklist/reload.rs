@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::load::Loaded;
-use super::own::OwnAddresses;
+use super::file_state::{FileStates, FileWatch};
+use super::load::LoadedFile;
+use super::local_addresses::LocalAddresses;
 use super::policy::{Policy, Sources};
 use super::problem::{FileError, LoadError};
-use super::stamp::{FileWatch, Stamps};
 use crate::sys::clock::realtime_ns;
 
 /// How often files that change while they are read are read again, and how long after.
@@ -34,7 +34,7 @@ pub struct Policies {
     /// Held while the policy is replaced: of two at once the later one has read the addresses of this host later.
     replacing: Mutex<()>,
     /// What the files were when they were last read, well or not. Held while they are read.
-    seen: Mutex<Stamps>,
+    seen: Mutex<FileStates>,
     ok: AtomicU64,
     failed: AtomicU64,
     refused: AtomicU64,
@@ -60,10 +60,10 @@ impl Policies {
     /// # Errors
     /// As for [`Policy::load`], and [`FileError::Empty`] for each file without entries unless that is allowed.
     pub fn load(sources: Sources) -> Result<Self, LoadError> {
-        let seen = Mutex::new(stamps(&sources));
+        let seen = Mutex::new(file_states(&sources));
         let policy = Policy::load(&sources)?;
         if !sources.allow_empty {
-            refuse_empty(policy.files())?;
+            reject_empty(policy.files())?;
         }
         Ok(Self {
             sources,
@@ -87,7 +87,7 @@ impl Policies {
     /// # Errors
     /// As for [`Policy::load`]; and unless that is allowed, [`FileError::Empty`] and [`FileError::Shrunk`] for a file that has
     /// lost all or more than half of its entries, as a download that was cut short has. Then the old policy stays in force.
-    pub fn reload(&self) -> Result<Vec<Loaded>, LoadError> {
+    pub fn reload(&self) -> Result<Vec<LoadedFile>, LoadError> {
         let mut seen = lock(&self.seen);
         let reloaded = self.read(&mut seen).and_then(|policy| {
             let files = policy.files().to_vec();
@@ -110,15 +110,15 @@ impl Policies {
         reloaded
     }
 
-    fn read(&self, seen: &mut Stamps) -> Result<Policy, LoadError> {
+    fn read(&self, seen: &mut FileStates) -> Result<Policy, LoadError> {
         for _ in 0..ATTEMPTS {
-            *seen = stamps(&self.sources);
+            *seen = file_states(&self.sources);
             let policy = Policy::load(&self.sources);
-            if *seen == stamps(&self.sources) {
+            if *seen == file_states(&self.sources) {
                 let policy = policy?;
                 if !self.sources.allow_empty {
                     let current = self.current();
-                    refuse_shrunk(current.files(), policy.files())?;
+                    reject_shrunk(current.files(), policy.files())?;
                 }
                 return Ok(policy);
             }
@@ -129,16 +129,16 @@ impl Policies {
     }
 
     /// Whether a file has changed since it was last read, well or not, and no longer does.
-    pub fn look(&self, watch: &mut FileWatch) -> bool {
-        let now = stamps(&self.sources);
-        watch.look(now, &lock(&self.seen))
+    pub fn changed(&self, watch: &mut FileWatch) -> bool {
+        let now = file_states(&self.sources);
+        watch.changed(now, &lock(&self.seen))
     }
 
     /// Asks the kernel again for the addresses of this host, where the policy is about them.
     ///
     /// # Errors
-    /// As for [`OwnAddresses::read`]. Then those known before stay in force.
-    pub fn refresh_own_addresses(&self) -> io::Result<()> {
+    /// As for [`LocalAddresses::read`]. Then those known before stay in force.
+    pub fn refresh_local_addresses(&self) -> io::Result<()> {
         match self.sources.deny_private {
             true => self.replace(None),
             false => Ok(()),
@@ -146,7 +146,7 @@ impl Policies {
     }
 
     /// Whether the policy is about the addresses of this host.
-    pub fn has_own_addresses(&self) -> bool {
+    pub fn uses_local_addresses(&self) -> bool {
         self.sources.deny_private
     }
 
@@ -157,7 +157,7 @@ impl Policies {
             let _replacing = lock(&self.replacing);
             let policy = policy.map_or_else(|| self.current.load_full(), Arc::new);
             let policy = match self.sources.deny_private {
-                true => Arc::new(policy.with_own_addresses(OwnAddresses::read()?)),
+                true => Arc::new(policy.with_local_addresses(LocalAddresses::read()?)),
                 false => policy,
             };
             self.current.swap(policy)
@@ -186,23 +186,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn stamps(sources: &Sources) -> Stamps {
-    Stamps::of(sources.files().map(PathBuf::as_path))
+fn file_states(sources: &Sources) -> FileStates {
+    FileStates::of(sources.files().map(PathBuf::as_path))
 }
 
-fn refuse_empty(files: &[Loaded]) -> Result<(), LoadError> {
-    let mut wrong = LoadError::default();
+fn reject_empty(files: &[LoadedFile]) -> Result<(), LoadError> {
+    let mut errors = LoadError::default();
     for file in files.iter().filter(|file| file.entries == 0) {
-        wrong.file(&file.file, FileError::Empty);
+        errors.file(&file.file, FileError::Empty);
     }
-    wrong.or(())
+    errors.into_result(())
 }
 
 /// The files are those of before, in the same order.
-fn refuse_shrunk(before: &[Loaded], after: &[Loaded]) -> Result<(), LoadError> {
-    let mut wrong = LoadError::default();
+fn reject_shrunk(before: &[LoadedFile], after: &[LoadedFile]) -> Result<(), LoadError> {
+    let mut errors = LoadError::default();
     for (
-        Loaded {
+        LoadedFile {
             entries: before, ..
         },
         file,
@@ -210,22 +210,22 @@ fn refuse_shrunk(before: &[Loaded], after: &[Loaded]) -> Result<(), LoadError> {
     {
         let (before, after) = (*before, file.entries);
         if before > 0 && after == 0 {
-            wrong.file(&file.file, FileError::Empty);
+            errors.file(&file.file, FileError::Empty);
         } else if 2 * after < before {
-            wrong.file(&file.file, FileError::Shrunk { before, after });
+            errors.file(&file.file, FileError::Shrunk { before, after });
         }
     }
-    wrong.or(())
+    errors.into_result(())
 }
 
-fn changing(seen: &Stamps, sources: &Sources) -> LoadError {
-    let mut wrong = LoadError::default();
-    let differing: Vec<_> = seen.differing(&stamps(sources)).collect();
+fn changing(seen: &FileStates, sources: &Sources) -> LoadError {
+    let mut errors = LoadError::default();
+    let differing: Vec<_> = seen.differing(&file_states(sources)).collect();
     let files = sources.files().enumerate();
     for (_, file) in files.filter(|(number, _)| differing.contains(number)) {
-        wrong.file(file, FileError::Changing);
+        errors.file(file, FileError::Changing);
     }
-    wrong
+    errors
 }
 
 #[cfg(test)]

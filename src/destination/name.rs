@@ -8,14 +8,14 @@ use std::str::FromStr;
 use super::error::{HostError, quoted};
 
 /// Most characters of a name, without the dot at its end (RFC 1035, section 2.3.4).
-pub(super) const MOST_NAME: usize = 253;
+pub(super) const MAX_NAME: usize = 253;
 
 /// Most characters of a name's label (RFC 1035, section 2.3.4).
-const MOST_LABEL: usize = 63;
+const MAX_LABEL: usize = 63;
 
 /// Most bytes of a name in other scripts that are looked at: four for each character of the longest name. Mapping may
 /// shorten a text, so a longer one could in theory still be a name; nobody writes it.
-const MOST_SPELLING: usize = 4 * (MOST_NAME + 1);
+const MAX_SPELLING: usize = 4 * (MAX_NAME + 1);
 
 /// A host name in its canonical form. Resolve this, not the text it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,12 +40,12 @@ impl FromStr for Name {
         if name.is_empty() {
             return Err(HostError::Empty);
         }
-        let stranger = |c: &char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_');
-        if let Some(stranger) = name.chars().find(stranger) {
-            return Err(HostError::Character(quoted(text), stranger));
+        let invalid = |c: &char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_');
+        if let Some(invalid) = name.chars().find(invalid) {
+            return Err(HostError::Character(quoted(text), invalid));
         }
-        let label_fits = |label: &str| (1..=MOST_LABEL).contains(&label.len());
-        if name.len() > MOST_NAME || !name.split('.').all(label_fits) {
+        let label_fits = |label: &str| (1..=MAX_LABEL).contains(&label.len());
+        if name.len() > MAX_NAME || !name.split('.').all(label_fits) {
             return Err(HostError::Labels(quoted(text)));
         }
         let name = name.to_ascii_lowercase();
@@ -81,7 +81,7 @@ impl fmt::Display for Name {
 }
 
 fn to_ascii(text: &str) -> Result<Cow<'_, str>, HostError> {
-    if text.len() > MOST_SPELLING {
+    if text.len() > MAX_SPELLING {
         return Err(HostError::Labels(quoted(text)));
     }
     if text.is_ascii() {
@@ -159,15 +159,15 @@ mod tests {
 
     #[test]
     fn lengths_are_those_of_the_dns() {
-        let label = "a".repeat(MOST_LABEL);
-        let longest = [label.as_str(); 4].join(".")[..MOST_NAME].to_owned();
+        let label = "a".repeat(MAX_LABEL);
+        let longest = [label.as_str(); 4].join(".")[..MAX_NAME].to_owned();
         assert!(read(&longest).is_ok());
         assert!(read(&format!("{longest}.")).is_ok());
-        let long_foreign = "ü".repeat(MOST_SPELLING);
+        let long_foreign = "ü".repeat(MAX_SPELLING);
         for long in [
             format!("{longest}b"),
             format!("{label}a.example"),
-            "a.".repeat(MOST_SPELLING),
+            "a.".repeat(MAX_SPELLING),
             long_foreign,
         ] {
             assert!(matches!(read(&long), Err(HostError::Labels(_))), "{long}");

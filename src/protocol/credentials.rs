@@ -7,13 +7,13 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 
 /// Most bytes of a user and of a password (RFC 1929, section 2).
-pub const MOST_WORD: usize = 255;
+pub const MAX_CREDENTIAL: usize = 255;
 
 /// Why a text is no list of users. Never says a password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CredentialsError {
-    /// No colon, or nothing before it or after it, or more than [`MOST_WORD`] bytes of either.
-    #[error("line {0} is not USER:PASSWORD, with 1 to {MOST_WORD} bytes each")]
+    /// No colon, or nothing before it or after it, or more than [`MAX_CREDENTIAL`] bytes of either.
+    #[error("line {0} is not USER:PASSWORD, with 1 to {MAX_CREDENTIAL} bytes each")]
     Line(usize),
     /// A user that an earlier line has.
     #[error("line {0} names a user for the second time")]
@@ -46,7 +46,7 @@ impl Credentials {
             let (user, password) = line.split_once(':').ok_or(CredentialsError::Line(number))?;
             if ![user, password]
                 .iter()
-                .all(|word| (1..=MOST_WORD).contains(&word.len()))
+                .all(|word| (1..=MAX_CREDENTIAL).contains(&word.len()))
             {
                 return Err(CredentialsError::Line(number));
             }
@@ -98,7 +98,7 @@ impl fmt::Debug for Credentials {
 /// Whether two words are the same, in a time that depends on neither.
 fn same(known: &[u8], given: &[u8]) -> bool {
     let byte = |word: &[u8], at: usize| word.get(at).copied().unwrap_or(0);
-    let differ = (0..MOST_WORD).fold(0, |differ, at| {
+    let differ = (0..MAX_CREDENTIAL).fold(0, |differ, at| {
         black_box(differ | (byte(known, at) ^ byte(given, at)))
     });
     (differ == 0) & (known.len() == given.len())
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn bad_lines_are_told_by_number() {
-        let long = "x".repeat(MOST_WORD + 1);
+        let long = "x".repeat(MAX_CREDENTIAL + 1);
         for (text, error) in [
             ("ann:a\nbob", CredentialsError::Line(2)),
             (":a", CredentialsError::Line(1)),
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_longest_words_are_compared_to_the_end() {
-        let word = "x".repeat(MOST_WORD);
+        let word = "x".repeat(MAX_CREDENTIAL);
         let users = Credentials::parse(&format!("{word}:{word}")).unwrap();
         assert!(users.allow(word.as_bytes(), word.as_bytes()));
         let other = format!("{}y", &word[1..]);

@@ -1,8 +1,8 @@
-//! One connection's request, of whichever kind its first bytes say.
+//! One connection's request, of whichever kind its first bytes reply.
 
 use std::sync::Arc;
 
-use super::first_bytes::{Spoken, spoken};
+use super::detect::{Detected, detect};
 use super::json;
 use super::request::{Kind, Outcome, Refusal, Request, Settings, Step};
 use super::socks5;
@@ -46,8 +46,8 @@ impl Reader {
             Self::Socks5(reader) => reader.bad(detail),
             Self::Connect(_) => connect::reader::bad(detail),
             Self::Forward => Step::Refuse {
-                say: Vec::new(),
-                why: Refusal::BadRequest(detail.to_owned()),
+                reply: Vec::new(),
+                reason: Refusal::BadRequest(detail.to_owned()),
             },
         }
     }
@@ -115,8 +115,8 @@ impl FrontEnd {
         self.over = true;
         match &self.unclear {
             Some(unclear) if unclear.is_empty() => Step::Refuse {
-                say: Vec::new(),
-                why: Refusal::Closed,
+                reply: Vec::new(),
+                reason: Refusal::Closed,
             },
             _ => self
                 .reader
@@ -140,30 +140,30 @@ impl FrontEnd {
     /// A client is refused in the protocol that it speaks, also where the port does not take that. What no protocol
     /// begins with is refused in the form of the only kind that the port takes, or else in JSON.
     fn begin(&mut self, bytes: &[u8]) -> Step {
-        let kind = match spoken(bytes) {
-            Spoken::Unclear => {
+        let kind = match detect(bytes) {
+            Detected::Unclear => {
                 self.unclear = Some(bytes.to_vec());
                 return Step::More;
             }
-            Spoken::Socks4 => {
+            Detected::Socks4 => {
                 return socks4::refuse("this is SOCKS4, and of SOCKS only version 5 is taken");
             }
-            Spoken::Socks5 => Kind::Socks5,
-            Spoken::Http => Kind::Connect,
-            Spoken::ProxyHeader => {
+            Detected::Socks5 => Kind::Socks5,
+            Detected::Http => Kind::Connect,
+            Detected::ProxyHeader => {
                 let detail = "a PROXY header came, which is taken with --accept-proxy only";
                 return self.reader.bad(detail);
             }
             // The reader of its only kind knows what is wrong.
             _ if !matches!(self.reader, Reader::Unknown) => return self.read(bytes),
-            Spoken::Json => Kind::Json,
+            Detected::Json => Kind::Json,
             // curl, OpenSSL and browsers say "wrong version number" to any answer in the clear, which is known as the
             // sign of a port without TLS. An alert is shown as a fault of the TLS version or of the handshake.
-            Spoken::Tls => {
+            Detected::Tls => {
                 let detail = "this looks like TLS, and requests come in the clear";
                 return connect::reader::bad(detail);
             }
-            Spoken::Other(byte) => {
+            Detected::Other(byte) => {
                 let detail = format!("no request begins with the byte 0x{byte:02x}");
                 return self.reader.bad(&detail);
             }

@@ -7,10 +7,10 @@
 //! writes the requests with [`json::request`], [`socks5::client`] and [`connect::client`], and reads
 //! each [`answer`], or with [`json::client`] what comes instead of one.
 
-pub mod answer;
+pub mod client_step;
 pub mod connect;
 pub mod credentials;
-mod first_bytes;
+mod detect;
 pub mod front;
 pub mod json;
 pub mod proxy_header;
@@ -20,7 +20,7 @@ pub mod socks5;
 pub mod user;
 
 pub use crate::destination::{Destination, Host};
-pub use answer::Answer;
+pub use client_step::ClientStep;
 pub use credentials::Credentials;
 pub use front::FrontEnd;
 pub use request::{Accept, Kind, Outcome, Refusal, Request, Settings, Step};

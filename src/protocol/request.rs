@@ -45,7 +45,7 @@ impl Kind {
     }
 }
 
-/// Which kinds a port takes. Where all connections are forwarded, this has no say.
+/// Which kinds a port takes. Where all connections are forwarded, this has no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accept {
     /// JSON envelopes.
@@ -161,15 +161,15 @@ pub enum Step {
     More,
     /// The client is sent this and the request goes on; what is already here may be enough, so push again,
     /// nothing if there is nothing new.
-    Say(Vec<u8>),
+    Reply(Vec<u8>),
     /// The request is whole.
     Ready(Request),
     /// The client is sent this, if anything, and that is the end.
     Refuse {
         /// In the client's own protocol; empty where there is nobody to tell.
-        say: Vec<u8>,
+        reply: Vec<u8>,
         /// For the log.
-        why: Refusal,
+        reason: Refusal,
     },
 }
 

@@ -15,7 +15,7 @@ const REJECTED: u8 = 0x5B;
 /// The refusal of any request.
 pub(super) fn refuse(detail: &str) -> Step {
     Step::Refuse {
-        say: vec![0, REJECTED, 0, 0, 0, 0, 0, 0],
-        why: Refusal::BadRequest(detail.to_owned()),
+        reply: vec![0, REJECTED, 0, 0, 0, 0, 0, 0],
+        reason: Refusal::BadRequest(detail.to_owned()),
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn drive<'a>(
     let mut said = Vec::new();
     for piece in pieces {
         let mut step = front.push(piece);
-        while let Step::Say(bytes) = step {
+        while let Step::Reply(bytes) = step {
             said.extend(bytes);
             step = front.push(&[]);
         }
@@ -98,7 +98,7 @@ fn socks5_bytes(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8
     };
     for reply in replies {
         match client.push(reply) {
-            Answer::Say(more) => bytes.extend(more),
+            ClientStep::Send(more) => bytes.extend(more),
             other => panic!("{other:?}"),
         }
     }
@@ -170,8 +170,8 @@ proptest! {
         let short = &bytes[..at.index(bytes.len() - behind)];
         prop_assert_eq!(drive(&settings, [short]).1, None);
         let mut front = FrontEnd::new(&settings);
-        while let Step::Say(_) = front.push(short) {}
-        let closed = matches!(front.eof(), Step::Refuse { why: Refusal::Closed, .. });
+        while let Step::Reply(_) = front.push(short) {}
+        let closed = matches!(front.eof(), Step::Refuse { reason: Refusal::Closed, .. });
         prop_assert_eq!(closed, short.is_empty());
     }
 
@@ -192,7 +192,7 @@ proptest! {
             // What follows an envelope is only seen if it comes with it.
             (Some(Step::Refuse { .. }), Some(Step::Ready(two))) if two.whole => {}
             // The same holds where the envelope is wrong as well: which of the two is told depends on the cut.
-            (Some(Step::Refuse { .. }), Some(Step::Refuse { say, .. })) if say.starts_with(b"{") => {}
+            (Some(Step::Refuse { .. }), Some(Step::Refuse { reply, .. })) if reply.starts_with(b"{") => {}
             (one, two) => prop_assert_eq!(one, two),
         }
     }
@@ -201,7 +201,7 @@ proptest! {
     fn every_client_comes_to_an_end(byte in any::<u8>(), fill in any::<u8>()) {
         let settings = Arc::new(Settings { max_request: 1000, ..Settings::default() });
         let mut bytes = vec![byte];
-        bytes.resize(connect::MOST_HEAD + 1, fill);
+        bytes.resize(connect::MAX_HEAD + 1, fill);
         prop_assert!(drive(&settings, bytes.chunks(7)).1.is_some());
     }
 
@@ -221,7 +221,7 @@ proptest! {
 
 fn said(step: Option<Step>) -> String {
     match step {
-        Some(Step::Refuse { say, .. }) => String::from_utf8_lossy(&say).into_owned(),
+        Some(Step::Refuse { reply, .. }) => String::from_utf8_lossy(&reply).into_owned(),
         other => panic!("{other:?}"),
     }
 }
@@ -262,9 +262,9 @@ fn a_client_is_refused_in_the_protocol_that_it_speaks() {
             b"\x04\x01\0\x50\0\0\0\x01\0a.example\0",
         ] {
             match whole(settings, request).1 {
-                Some(Step::Refuse { say, why }) => {
-                    assert_eq!(say, socks4);
-                    assert!(why.to_string().contains("SOCKS4"), "{why}");
+                Some(Step::Refuse { reply, reason }) => {
+                    assert_eq!(reply, socks4);
+                    assert!(reason.to_string().contains("SOCKS4"), "{reason}");
                 }
                 other => panic!("{other:?}"),
             }
@@ -378,10 +378,10 @@ fn the_only_kind_taken_is_the_form_of_every_error() {
     for bytes in [&b"\x16"[..], b"\0", b"x"] {
         assert!(said(whole(&only(Kind::Json), bytes).1).starts_with("{\"error\""));
         assert_eq!(whole(&only(Kind::Socks5), bytes).1, {
-            let why = Refusal::BadRequest("the greeting is not SOCKS version 5".to_owned());
+            let reason = Refusal::BadRequest("the greeting is not SOCKS version 5".to_owned());
             Some(Step::Refuse {
-                say: vec![5, 0xFF],
-                why,
+                reply: vec![5, 0xFF],
+                reason,
             })
         });
     }

@@ -4,16 +4,16 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::credentials::MOST_WORD;
+use super::credentials::MAX_CREDENTIAL;
 
 /// Why there is no such user.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UserError {
     /// A name that neither SOCKS5 nor Basic authentication can send.
-    #[error("a user has 1 to {MOST_WORD} bytes and no colon")]
+    #[error("a user has 1 to {MAX_CREDENTIAL} bytes and no colon")]
     Name,
     /// A password that SOCKS5 cannot send.
-    #[error("a password has 1 to {MOST_WORD} bytes")]
+    #[error("a password has 1 to {MAX_CREDENTIAL} bytes")]
     Password,
 }
 
@@ -30,7 +30,7 @@ impl User {
     /// # Errors
     /// [`UserError`]. It never says the password.
     pub fn new(name: &str, password: &str) -> Result<Self, UserError> {
-        let fits = |word: &str| (1..=MOST_WORD).contains(&word.len());
+        let fits = |word: &str| (1..=MAX_CREDENTIAL).contains(&word.len());
         if !fits(name) || name.contains(':') {
             return Err(UserError::Name);
         }
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn only_what_both_protocols_can_send_is_a_user() {
-        let long = "x".repeat(MOST_WORD);
+        let long = "x".repeat(MAX_CREDENTIAL);
         for (name, password, error) in [
             ("ann", "a:b ü", None),
             (&long, &long, None),

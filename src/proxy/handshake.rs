@@ -311,7 +311,7 @@ impl Handshake {
                 let user = front.user().map(String::from_utf8_lossy);
                 self.known.user = user.map(Cow::into_owned);
             }
-            let said = matches!(step, Step::Say(_));
+            let said = matches!(step, Step::Reply(_));
             match self.follow(step, rules) {
                 Some(next) => return next,
                 None if said => bytes = &[],
@@ -324,16 +324,16 @@ impl Handshake {
     fn follow(&mut self, step: Step, rules: &Rules) -> Option<Next> {
         match step {
             Step::More => None,
-            Step::Say(said) => {
+            Step::Reply(said) => {
                 self.said.extend(said);
                 None
             }
             Step::Ready(request) => Some(self.asked(request, rules)),
-            Step::Refuse { say, why } => {
+            Step::Refuse { reply, reason } => {
                 self.known.protocol = self.front.as_ref().and_then(FrontEnd::kind);
-                self.said.extend(say);
-                self.known.detail = Some(why.to_string());
-                Some(Next::Refuse(match why {
+                self.said.extend(reply);
+                self.known.detail = Some(reason.to_string());
+                Some(Next::Refuse(match reason {
                     Refusal::Closed => Ending::Left,
                     _ => Ending::Refused,
                 }))

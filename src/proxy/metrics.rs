@@ -10,7 +10,7 @@ use super::log::Handle;
 use super::rules::Rules;
 use super::server::Watch;
 use super::tally::Totals;
-use crate::blocklist::load::Loaded;
+use crate::blocklist::load::LoadedFile;
 use crate::blocklist::reload::Reloads;
 use crate::protocol::Kind;
 
@@ -29,7 +29,7 @@ pub struct Snapshot {
     /// Of the access log, if there is one.
     pub log: Option<Lines>,
     /// The lists in force.
-    pub lists: Vec<Loaded>,
+    pub lists: Vec<LoadedFile>,
     /// How often they were read anew.
     pub reloads: Reloads,
 }
@@ -272,7 +272,7 @@ mod tests {
                 written: 17,
                 dropped: 18,
             }),
-            lists: vec![Loaded {
+            lists: vec![LoadedFile {
                 file: "a \"b\"\\c\nd/ü.txt".into(),
                 format: None,
                 entries: 19,

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::facts::Decision;
+use crate::blocklist::embedded::reachable;
 use crate::blocklist::policy::{Policy, Verdict};
-use crate::blocklist::readings::readings;
 use crate::blocklist::reload::Policies;
 use crate::destination::Name;
 use crate::protocol::Settings;
@@ -85,7 +85,7 @@ impl Rules {
     fn is_own(&self, address: SocketAddr) -> bool {
         let here = |own: SocketAddr| {
             own.port() == address.port()
-                && readings(address.ip()).any(|ip| {
+                && reachable(address.ip()).any(|ip| {
                     let same = ip == own.ip().to_canonical();
                     same || own.ip().is_unspecified() && is_of_this_host(ip)
                 })

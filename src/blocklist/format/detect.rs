@@ -22,7 +22,7 @@ const MARKED: [(Format, &[&str]); 3] = [
 
 /// Content in a format that is not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
+pub enum Unsupported {
     /// Compressed, or an archive, by this program.
     Compressed(&'static str),
     /// UTF-16, or UTF-32.
@@ -49,7 +49,7 @@ pub enum Foreign {
 const SUPPORTED: &str = "supported are an entry a line (addresses, networks, ranges, names), hosts, adblock (||name^), \
     dnsmasq, unbound, ipset save, DShield, P2P, DAT and Spamhaus JSON lines";
 
-impl fmt::Display for Foreign {
+impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let what = match self {
             Self::Compressed(by) => {
@@ -72,18 +72,18 @@ impl fmt::Display for Foreign {
     }
 }
 
-impl std::error::Error for Foreign {}
+impl std::error::Error for Unsupported {}
 
 /// The format of a list; none where no line is in any, or there are no lines.
 ///
 /// # Errors
-/// [`Foreign`], where few lines are in a supported format and it looks like another.
-pub fn detect(content: &[u8]) -> Result<Option<Format>, Foreign> {
+/// [`Unsupported`], where few lines are in a supported format and it looks like another.
+pub fn detect(content: &[u8]) -> Result<Option<Format>, Unsupported> {
     if let Some(by) = compressed(content) {
-        return Err(Foreign::Compressed(by));
+        return Err(Unsupported::Compressed(by));
     }
     if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
-        return Err(Foreign::Utf16);
+        return Err(Unsupported::Utf16);
     }
     let sample: Vec<_> = lines(content).take(SAMPLE).map(|(_, line)| line).collect();
     let sample: Vec<&str> = sample.iter().map(AsRef::as_ref).collect();
@@ -114,7 +114,7 @@ pub fn detect(content: &[u8]) -> Result<Option<Format>, Foreign> {
             return Ok(Some(format));
         }
     }
-    foreign(content, &sample).map_or(Ok(format), Err)
+    unsupported(content, &sample).map_or(Ok(format), Err)
 }
 
 /// Whether a line is in a format. One that names an autonomous system is, although nothing is blocked by it.
@@ -141,21 +141,21 @@ fn compressed(content: &[u8]) -> Option<&'static str> {
     found.map(|(_, by)| by)
 }
 
-fn foreign(content: &[u8], sample: &[&str]) -> Option<Foreign> {
+fn unsupported(content: &[u8], sample: &[&str]) -> Option<Unsupported> {
     let first = sample.first()?;
     let any = |is: fn(&str) -> bool| sample.iter().any(|line| is(line));
     let most =
         |is: fn(&str) -> bool| 2 * sample.iter().filter(|line| is(line)).count() >= sample.len();
     let kinds = [
-        (Foreign::Html, first.starts_with('<')),
-        (Foreign::Json, first.starts_with(['{', '['])),
-        (Foreign::Iptables, any(is_iptables)),
-        (Foreign::Nftables, any(is_nftables)),
-        (Foreign::Rpz, any(is_zone)),
+        (Unsupported::Html, first.starts_with('<')),
+        (Unsupported::Json, first.starts_with(['{', '['])),
+        (Unsupported::Iptables, any(is_iptables)),
+        (Unsupported::Nftables, any(is_nftables)),
+        (Unsupported::Rpz, any(is_zone)),
         // A table may have a column of URLs.
-        (Foreign::Csv, most(is_csv)),
-        (Foreign::Urls, most(|line| line.contains("://"))),
-        (Foreign::Binary, content.contains(&0)),
+        (Unsupported::Csv, most(is_csv)),
+        (Unsupported::Urls, most(|line| line.contains("://"))),
+        (Unsupported::Binary, content.contains(&0)),
     ];
     kinds.into_iter().find_map(|(kind, is)| is.then_some(kind))
 }

@@ -1,7 +1,7 @@
 //! Options of dnsmasq(8) that keep a domain from being resolved: `address=/name/`, `address=/name/0.0.0.0`, `address=/name/#`,
 //! `server=/name/` and `local=/name/`. Each is about the name and all below it.
 
-use super::{Item, LineError, leads_nowhere, names_of};
+use super::{Item, LineError, is_sinkhole, names_of};
 use crate::destination::error::quoted;
 
 pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
@@ -22,7 +22,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
         return Err(option);
     };
     let blocks = match key.trim_ascii() {
-        "address" => matches!(target, "" | "#") || leads_nowhere(target),
+        "address" => matches!(target, "" | "#") || is_sinkhole(target),
         "server" | "local" => target.is_empty(),
         _ => return Err(option),
     };

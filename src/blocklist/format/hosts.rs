@@ -1,6 +1,6 @@
 //! Hosts files (hosts(5)) that block names by mapping them to an address that leads nowhere: `0.0.0.0 ads.example`.
 
-use super::{Item, LineError, leads_nowhere, without_comment};
+use super::{Item, LineError, is_sinkhole, without_comment};
 use crate::blocklist::entry::{Entry, EntryError, Subject};
 use crate::blocklist::target::without_zone;
 use crate::destination::Host;
@@ -36,7 +36,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     }
     let is_own = |word: &&str| OWN.iter().any(|own| word.eq_ignore_ascii_case(own));
     let mut words = words.filter(|word| !is_own(word));
-    if !leads_nowhere(address) {
+    if !is_sinkhole(address) {
         return match words.next() {
             // Systems give their own name an address like 127.0.1.1.
             Some(word) if !parsed.is_loopback() => {

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::entry::{Entry, EntryError, Subject, domain, network};
 use crate::destination::Name;
-use detect::{Foreign, detect};
+use detect::{Unsupported, detect};
 
 /// Why a line is not valid in the format of its list.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -193,8 +193,8 @@ pub enum Item<'a> {
 /// has no format; one of which no line can be read has none either.
 ///
 /// # Errors
-/// [`Foreign`], for content in a format that is not supported.
-pub fn read(content: &[u8], take: impl FnMut(usize, Item)) -> Result<Option<Format>, Foreign> {
+/// [`Unsupported`], for content in a format that is not supported.
+pub fn read(content: &[u8], take: impl FnMut(usize, Item)) -> Result<Option<Format>, Unsupported> {
     let format = detect(content)?;
     read_as(format.unwrap_or(Format::Lines), content, take);
     Ok(format)
@@ -241,17 +241,17 @@ fn without_comment(line: &str) -> &str {
 }
 
 /// Addresses that names are mapped to so that they lead nowhere.
-const NOWHERE: [IpAddr; 4] = [
+const SINKHOLES: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     IpAddr::V4(Ipv4Addr::LOCALHOST),
     IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     IpAddr::V6(Ipv6Addr::LOCALHOST),
 ];
 
-fn leads_nowhere(address: &str) -> bool {
+fn is_sinkhole(address: &str) -> bool {
     address
         .parse()
-        .is_ok_and(|address| NOWHERE.contains(&address))
+        .is_ok_and(|address| SINKHOLES.contains(&address))
 }
 
 /// Names, or domains as `*.name` or `.name`, each with its text: all of them, or the first that is none.

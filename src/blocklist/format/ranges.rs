@@ -7,7 +7,7 @@ use crate::blocklist::entry::{EntryError, Subject};
 use crate::destination::error::quoted;
 
 /// From this level on, a DAT file lets a range through.
-const LET_THROUGH: u8 = 128;
+const ALLOW_LEVEL: u8 = 128;
 
 /// `title:192.0.2.1-192.0.2.9`. The title may have colons in it.
 pub(super) fn read_p2p(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
@@ -34,7 +34,7 @@ pub(super) fn read_dat(line: &str, take: &mut impl FnMut(Item)) -> Result<(), Li
                 .ok()
                 .filter(|_| digits)
                 .ok_or_else(wrong)?
-                < LET_THROUGH
+                < ALLOW_LEVEL
         }
     };
     if blocks {

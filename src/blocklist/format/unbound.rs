@@ -1,7 +1,7 @@
 //! Options of unbound.conf(5) that keep a domain from being resolved: `local-zone: "name" TYPE`, which is about the name and
 //! all below it, and `local-data: "name A 0.0.0.0"`, which is about the name.
 
-use super::{Item, LineError, leads_nowhere, names_of};
+use super::{Item, LineError, is_sinkhole, names_of};
 use crate::blocklist::entry::Entry;
 use crate::destination::error::quoted;
 
@@ -56,7 +56,7 @@ fn data(value: &str) -> Option<Result<(&str, Entry), LineError>> {
     if !matches!(kind, "A" | "AAAA") || words.next().is_some() {
         return None;
     }
-    if !leads_nowhere(target) {
+    if !is_sinkhole(target) {
         return Some(Err(LineError::Mapped(quoted(name), target.to_owned())));
     }
     Some(one(name).map(|entry| (name, entry)))

@@ -40,7 +40,7 @@ fn load_with(
 /// `block0:1 (entry)` without the folder, or nothing.
 fn why(policy: &Policy, address: &str, name: Option<&str>) -> String {
     let name = name.map(|name| name.parse::<Name>().unwrap());
-    let place = |by: By| {
+    let place = |by: EntryRef| {
         let file = by.file().file_name().unwrap().to_str().unwrap();
         format!("{file}:{} ({})", by.line(), by.text())
     };
@@ -423,7 +423,7 @@ fn the_addresses_of_this_host_are_private() {
         let address = SocketAddr::new(first, 80);
         assert_ne!(policy.decide(address, None), Verdict::Allowed, "{first}");
     }
-    let own = policy.with_own_addresses(OwnAddresses::default());
+    let own = policy.with_local_addresses(LocalAddresses::default());
     assert_eq!(
         why(&own, "127.0.0.1:80", None),
         "--deny-private (127.0.0.0/8, loopback)"

@@ -27,8 +27,8 @@ fn blocked(policies: &Policies) -> [bool; 2] {
 /// Whether a watch sees a change in as many looks as it takes.
 fn changed(policies: &Policies) -> bool {
     let mut watch = FileWatch::default();
-    policies.look(&mut watch);
-    policies.look(&mut watch)
+    policies.changed(&mut watch);
+    policies.changed(&mut watch)
 }
 
 #[test]

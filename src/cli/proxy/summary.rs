@@ -1,4 +1,4 @@
-//! What became of all connections of a proxy, for people.
+//! The summary of a proxy's connections on the terminal.
 
 use std::io::{self, Write};
 
@@ -6,9 +6,9 @@ use crate::proxy::facts::Ending;
 use crate::proxy::tally::Totals;
 use crate::units::grouped;
 
-/// What became of all connections. Kinds that did not occur are left out.
+/// Prints the counts of connections by outcome, without zero counts, and the bytes.
 pub(super) fn print(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
-    let told = |ending| match ending {
+    let name = |ending| match ending {
         Ending::Finished => "finished",
         Ending::ClientReset => "reset by the client",
         Ending::ServerReset => "reset by the server",
@@ -23,7 +23,7 @@ pub(super) fn print(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
         Ending::HalfClosedTimeout => "half-closed for too long",
         Ending::Stopped => "cut off",
     };
-    let endings = Ending::ALL.map(|ending| (told(ending), totals.ended(ending)));
+    let endings = Ending::ALL.map(|ending| (name(ending), totals.ended(ending)));
     let pauses = ("pauses for want of files", totals.pauses);
     let kinds = endings.into_iter().chain([pauses]);
     write!(out, "connections {}", grouped(totals.accepted))?;

@@ -2,7 +2,7 @@
 
 /// Most bytes of a head, its empty line included. Clients that sign in by tickets (Kerberos) send tens of thousands; squid
 /// takes as many.
-pub const MOST_HEAD: usize = 64 * 1024;
+pub const MAX_HEAD: usize = 64 * 1024;
 
 const NO_METHOD: &str =
     "the request does not start with a method; requests come in the clear, without TLS";
@@ -26,9 +26,9 @@ pub(crate) enum Progress<'a> {
     More,
     /// It is whole; this came behind it.
     Whole(&'a [u8]),
-    /// It is longer than [`MOST_HEAD`].
+    /// It is longer than [`MAX_HEAD`].
     TooLong,
-    /// A byte that has no place in a head; why.
+    /// A byte that has no place in a head; reason.
     Wrong(&'static str),
 }
 
@@ -52,7 +52,7 @@ impl Head {
         let mut start = 0;
         for (at, &byte) in bytes.iter().enumerate() {
             let length = self.bytes.len() + at - start;
-            if self.skipped + length >= MOST_HEAD {
+            if self.skipped + length >= MAX_HEAD {
                 return Progress::TooLong;
             }
             if self.is_request && length == 0 && byte != b'\r' && !is_token(byte) {

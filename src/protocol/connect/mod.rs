@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Read without mercy: two readers of one head who differ in where it ends are how requests are smuggled.
-//! Lines end in CR LF, a head has at most [`MOST_HEAD`] bytes, and there is no body: `Content-Length: 0`, which some clients
+//! Lines end in CR LF, a head has at most [`MAX_HEAD`] bytes, and there is no body: `Content-Length: 0`, which some clients
 //! send, says no more than that.
 
 mod basic;
@@ -16,7 +16,7 @@ pub mod client;
 pub(crate) mod head;
 pub(super) mod reader;
 
-pub use head::MOST_HEAD;
+pub use head::MAX_HEAD;
 
 use super::request::Outcome;
 
@@ -30,15 +30,15 @@ pub(super) const METHODS: [&str; 9] = [
 enum Status {
     BadRequest = 400,
     Forbidden = 403,
-    OnlyConnect = 405,
-    WhoAreYou = 407,
+    MethodNotAllowed = 405,
+    ProxyAuthenticationRequired = 407,
     RequestTimeout = 408,
-    HeadTooLarge = 431,
-    UnknownMethod = 501,
+    HeaderFieldsTooLarge = 431,
+    NotImplemented = 501,
     BadGateway = 502,
-    Busy = 503,
+    ServiceUnavailable = 503,
     GatewayTimeout = 504,
-    OtherVersion = 505,
+    VersionNotSupported = 505,
 }
 
 impl Status {
@@ -52,7 +52,7 @@ impl Status {
             | Outcome::NameUnknown
             | Outcome::General(_) => Self::BadGateway,
             Outcome::TimedOut => Self::GatewayTimeout,
-            Outcome::Busy => Self::Busy,
+            Outcome::Busy => Self::ServiceUnavailable,
             Outcome::RequestTimeout => Self::RequestTimeout,
         })
     }
@@ -61,23 +61,23 @@ impl Status {
         match self {
             Self::BadRequest => "Bad Request",
             Self::Forbidden => "Forbidden",
-            Self::OnlyConnect => "Method Not Allowed",
-            Self::WhoAreYou => "Proxy Authentication Required",
+            Self::MethodNotAllowed => "Method Not Allowed",
+            Self::ProxyAuthenticationRequired => "Proxy Authentication Required",
             Self::RequestTimeout => "Request Timeout",
-            Self::HeadTooLarge => "Request Header Fields Too Large",
-            Self::UnknownMethod => "Not Implemented",
+            Self::HeaderFieldsTooLarge => "Request Header Fields Too Large",
+            Self::NotImplemented => "Not Implemented",
             Self::BadGateway => "Bad Gateway",
-            Self::Busy => "Service Unavailable",
+            Self::ServiceUnavailable => "Service Unavailable",
             Self::GatewayTimeout => "Gateway Timeout",
-            Self::OtherVersion => "HTTP Version Not Supported",
+            Self::VersionNotSupported => "HTTP Version Not Supported",
         }
     }
 
     /// The field that goes with a status and no other.
     const fn field(self) -> &'static str {
         match self {
-            Self::OnlyConnect => "Allow: CONNECT\r\n",
-            Self::WhoAreYou => "Proxy-Authenticate: Basic realm=\"proxy\"\r\n",
+            Self::MethodNotAllowed => "Allow: CONNECT\r\n",
+            Self::ProxyAuthenticationRequired => "Proxy-Authenticate: Basic realm=\"proxy\"\r\n",
             _ => "",
         }
     }

@@ -1,7 +1,7 @@
 //! The server's side: one head, and then the connection is the server's.
 
 use super::super::request::{Kind, Refusal, Request, Settings, Step};
-use super::head::{Head, MOST_HEAD, Progress, field};
+use super::head::{Head, MAX_HEAD, Progress, field};
 use super::{METHODS, Status, basic};
 use crate::destination::Destination;
 
@@ -32,10 +32,10 @@ impl Reader {
         match self.head.push(bytes) {
             Progress::More => Step::More,
             Progress::TooLong => {
-                let detail = format!("the head has more than {MOST_HEAD} bytes");
+                let detail = format!("the head has more than {MAX_HEAD} bytes");
                 Step::Refuse {
-                    say: Status::HeadTooLarge.response(&detail),
-                    why: Refusal::TooLarge(detail),
+                    reply: Status::HeaderFieldsTooLarge.response(&detail),
+                    reason: Refusal::TooLarge(detail),
                 }
             }
             Progress::Wrong(detail) => bad(detail),
@@ -47,9 +47,9 @@ impl Reader {
                     whole: false,
                 }),
                 Err((status, detail)) => Step::Refuse {
-                    say: self.response(status, &detail, settings),
-                    why: match status {
-                        Status::WhoAreYou => Refusal::Unauthenticated(detail),
+                    reply: self.response(status, &detail, settings),
+                    reason: match status {
+                        Status::ProxyAuthenticationRequired => Refusal::Unauthenticated(detail),
                         _ => Refusal::BadRequest(detail),
                     },
                 },
@@ -60,7 +60,7 @@ impl Reader {
     /// The response to a whole head that asks for no tunnel. Who sends another method than CONNECT took the port for a web
     /// server, or for a proxy that forwards requests, and is told what to do instead.
     fn response(&self, status: Status, detail: &str, settings: &Settings) -> Vec<u8> {
-        if status != Status::OnlyConnect {
+        if status != Status::MethodNotAllowed {
             return status.response(detail);
         }
         let taken = settings.accept;
@@ -82,8 +82,8 @@ impl Reader {
 /// The refusal of what is no CONNECT.
 pub(in super::super) fn bad(detail: &str) -> Step {
     Step::Refuse {
-        say: Status::BadRequest.response(detail),
-        why: Refusal::BadRequest(detail.to_owned()),
+        reply: Status::BadRequest.response(detail),
+        reason: Refusal::BadRequest(detail.to_owned()),
     }
 }
 
@@ -132,7 +132,7 @@ fn asked(head: &Head, settings: &Settings, named: &mut Option<Vec<u8>>) -> Asked
                 None => "this proxy asks for a user and a password",
                 Some(_) => "the user is unknown or the password wrong",
             };
-            return Err((Status::WhoAreYou, detail.to_owned()));
+            return Err((Status::ProxyAuthenticationRequired, detail.to_owned()));
         }
     }
     Ok(destination)
@@ -164,7 +164,7 @@ fn request_line(line: &[u8]) -> Asked<(Destination, u8)> {
         ] => *minor,
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
             let detail = "only HTTP/1.1 and HTTP/1.0 are spoken here";
-            return Err((Status::OtherVersion, detail.to_owned()));
+            return Err((Status::VersionNotSupported, detail.to_owned()));
         }
         _ => return wrong("the request line is not CONNECT HOST:PORT HTTP/1.1"),
     };
@@ -187,7 +187,7 @@ fn other_method(method: &[u8]) -> (Status, String) {
     match METHODS.into_iter().find(known) {
         Some(known) if known.as_bytes() == method => {
             let detail = format!("{known} is not CONNECT, the only method here");
-            (Status::OnlyConnect, detail)
+            (Status::MethodNotAllowed, detail)
         }
         Some(known) => {
             let detail = format!("methods are case-sensitive; send {known} in capitals");
@@ -195,7 +195,7 @@ fn other_method(method: &[u8]) -> (Status, String) {
         }
         None => {
             let detail = "the method is unknown, and only CONNECT is taken here";
-            (Status::UnknownMethod, detail.to_owned())
+            (Status::NotImplemented, detail.to_owned())
         }
     }
 }

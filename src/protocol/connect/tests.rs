@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
 use super::super::tests::{locked, open, ready, whole};
-use super::super::{Accept, Answer, FrontEnd, Kind, Outcome, Refusal, Settings, Step};
+use super::super::{Accept, ClientStep, FrontEnd, Kind, Outcome, Refusal, Settings, Step};
 use super::*;
 
 /// The status a request is refused with, and the whole response.
 fn refused(settings: &Arc<Settings>, request: &[u8]) -> (u16, String) {
     match whole(settings, request).1 {
-        Some(Step::Refuse { say, .. }) => status_of(&say),
+        Some(Step::Refuse { reply, .. }) => status_of(&reply),
         other => panic!("{other:?} for {}", String::from_utf8_lossy(request)),
     }
 }
@@ -206,7 +206,7 @@ fn bad_requests_have_their_status() {
 fn the_response_to_head_is_a_head() {
     let of =
         |method: &str| match whole(&open(), format!("{method} / HTTP/1.1\r\n\r\n").as_bytes()).1 {
-            Some(Step::Refuse { say, .. }) => String::from_utf8(say).unwrap(),
+            Some(Step::Refuse { reply, .. }) => String::from_utf8(reply).unwrap(),
             other => panic!("{other:?}"),
         };
     let (get, head) = (of("GET"), of("HEAD"));
@@ -222,22 +222,22 @@ fn a_head_has_room_to_its_last_byte() {
     assert!(
         ready(&whole(
             &open(),
-            format!("{}behind", filled(MOST_HEAD)).as_bytes()
+            format!("{}behind", filled(MAX_HEAD)).as_bytes()
         ))
         .is_some()
     );
-    assert_eq!(refused(&open(), filled(MOST_HEAD + 1).as_bytes()).0, 431);
+    assert_eq!(refused(&open(), filled(MAX_HEAD + 1).as_bytes()).0, 431);
     // Empty lines before it take of the same room.
-    let crowded = format!("\r\n{}", filled(MOST_HEAD - 1));
+    let crowded = format!("\r\n{}", filled(MAX_HEAD - 1));
     assert_eq!(refused(&open(), crowded.as_bytes()).0, 431);
     let sole = Arc::new(Settings {
         accept: Accept::only(Kind::Connect),
         ..Settings::default()
     });
-    let endless = "\r\n".repeat(MOST_HEAD / 2 + 1);
+    let endless = "\r\n".repeat(MAX_HEAD / 2 + 1);
     assert_eq!(refused(&sole, endless.as_bytes()).0, 431);
-    match whole(&open(), filled(MOST_HEAD + 1).as_bytes()).1 {
-        Some(Step::Refuse { why, .. }) => assert!(matches!(why, Refusal::TooLarge(_))),
+    match whole(&open(), filled(MAX_HEAD + 1).as_bytes()).1 {
+        Some(Step::Refuse { reason, .. }) => assert!(matches!(reason, Refusal::TooLarge(_))),
         other => panic!("{other:?}"),
     }
 }
@@ -283,14 +283,16 @@ fn every_outcome_has_its_status() {
         assert_eq!(told, status);
         assert!(text.ends_with(&format!("\r\n\r\n{detail}\n")), "{text}");
         let mut client = client::Client::default();
-        assert!(matches!(client.push(&response), Answer::Refused { code, .. } if code == status));
+        assert!(
+            matches!(client.push(&response), ClientStep::Refused { code, .. } if code == status)
+        );
     }
     let open = front.outcome(Outcome::Connected(([127, 0, 0, 1], 1).into()));
     let mut client = client::Client::default();
     let early = [&open[..], b"hi"].concat();
     assert_eq!(
         client.push(&early),
-        Answer::Open {
+        ClientStep::Open {
             early: b"hi".to_vec()
         }
     );
@@ -302,10 +304,10 @@ fn a_client_takes_a_response_in_any_split_and_no_other() {
     let response = b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\n";
     for at in 0..response.len() {
         let mut client = client::Client::default();
-        assert_eq!(client.push(&response[..at]), Answer::More);
+        assert_eq!(client.push(&response[..at]), ClientStep::More);
         assert_eq!(
             client.push(&response[at..]),
-            Answer::Open { early: Vec::new() }
+            ClientStep::Open { early: Vec::new() }
         );
     }
     for response in [
@@ -319,13 +321,13 @@ fn a_client_takes_a_response_in_any_split_and_no_other() {
     ] {
         let mut client = client::Client::default();
         assert!(
-            matches!(client.push(response.as_bytes()), Answer::Bad(_)),
+            matches!(client.push(response.as_bytes()), ClientStep::Bad(_)),
             "{response}"
         );
     }
     let mut client = client::Client::default();
     assert!(matches!(
-        client.push(&[b'x'; MOST_HEAD + 1]),
-        Answer::Bad(_)
+        client.push(&[b'x'; MAX_HEAD + 1]),
+        ClientStep::Bad(_)
     ));
 }

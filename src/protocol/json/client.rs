@@ -7,7 +7,7 @@
 use super::ErrorLine;
 
 /// Most bytes of a line that a proxy refuses with. More are a server's, so that no answer has to be kept whole.
-const MOST_LINE: usize = 64 << 10;
+const MAX_LINE: usize = 64 << 10;
 
 /// Takes what comes back for a request.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ impl Client {
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(bytes);
         let refusal = self.held.first().is_none_or(|byte| *byte == b'{');
-        self.served |= !refusal || self.held.len() > MOST_LINE;
+        self.served |= !refusal || self.held.len() > MAX_LINE;
         if self.served {
             std::mem::take(&mut self.held)
         } else {
@@ -46,7 +46,7 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::json::{Fault, error_line};
+    use crate::protocol::json::{ErrorKind, error_line};
     use proptest::prelude::*;
 
     /// In pieces of so many bytes.
@@ -62,17 +62,17 @@ mod tests {
 
     #[test]
     fn a_refusal_is_all_that_comes() {
-        let line = error_line(Fault::Blocked, "10.0.0.0/8 in \"a\"");
+        let line = error_line(ErrorKind::Blocked, "10.0.0.0/8 in \"a\"");
         for piece in [1, 7, line.len()] {
             let refused = heard(&line, piece).unwrap_err();
-            assert_eq!(refused.error, Fault::Blocked);
+            assert_eq!(refused.error, ErrorKind::Blocked);
             assert_eq!(refused.detail, "10.0.0.0/8 in \"a\"");
         }
     }
 
     #[test]
     fn what_only_resembles_a_refusal_is_the_servers() {
-        let line = String::from_utf8(error_line(Fault::Busy, "no")).unwrap();
+        let line = String::from_utf8(error_line(ErrorKind::Busy, "no")).unwrap();
         for answer in [
             line.trim_end().to_owned(),
             format!("RESPONSE || {line}"),
@@ -97,8 +97,8 @@ mod tests {
         assert_eq!(client.push(b"{"), b"{");
         let mut long = Client::default();
         assert_eq!(long.push(b"{\"error\": "), b"");
-        let most = vec![b'x'; MOST_LINE];
-        assert_eq!(long.push(&most).len(), MOST_LINE + 10);
+        let most = vec![b'x'; MAX_LINE];
+        assert_eq!(long.push(&most).len(), MAX_LINE + 10);
         assert_eq!(long.push(b"\n"), b"\n");
         assert_eq!(long.end().unwrap(), b"");
     }

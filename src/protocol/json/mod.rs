@@ -21,7 +21,7 @@ use crate::destination::Destination;
 /// What went wrong, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fault {
+pub enum ErrorKind {
     /// Policy forbids the destination.
     Blocked,
     /// The request makes no sense.
@@ -36,7 +36,7 @@ pub enum Fault {
     Busy,
 }
 
-impl Fault {
+impl ErrorKind {
     /// The word.
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl Fault {
 #[serde(deny_unknown_fields)]
 pub struct ErrorLine {
     /// What went wrong.
-    pub error: Fault,
+    pub error: ErrorKind,
     /// The same in a sentence.
     pub detail: String,
 }
@@ -69,7 +69,7 @@ impl ErrorLine {
 }
 
 /// The bytes of an [`ErrorLine`].
-pub(super) fn error_line(error: Fault, detail: &str) -> Vec<u8> {
+pub(super) fn error_line(error: ErrorKind, detail: &str) -> Vec<u8> {
     let detail = Value::from(detail);
     format!(
         "{{\"error\": \"{}\", \"detail\": {detail}}}\n",
@@ -82,14 +82,14 @@ pub(super) fn error_line(error: Fault, detail: &str) -> Vec<u8> {
 pub(super) fn outcome(outcome: &Outcome) -> Vec<u8> {
     let fault = match outcome {
         Outcome::Connected(_) => return Vec::new(),
-        Outcome::Blocked(_) => Fault::Blocked,
-        Outcome::TimedOut | Outcome::RequestTimeout => Fault::Timeout,
-        Outcome::Busy => Fault::Busy,
+        Outcome::Blocked(_) => ErrorKind::Blocked,
+        Outcome::TimedOut | Outcome::RequestTimeout => ErrorKind::Timeout,
+        Outcome::Busy => ErrorKind::Busy,
         Outcome::Refused
         | Outcome::HostUnreachable
         | Outcome::NetworkUnreachable
         | Outcome::NameUnknown
-        | Outcome::General(_) => Fault::Unreachable,
+        | Outcome::General(_) => ErrorKind::Unreachable,
     };
     error_line(fault, &outcome.detail())
 }

@@ -4,7 +4,7 @@
 
 use super::super::request::{Kind, Refusal, Request, Settings, Step};
 use super::envelope::Envelope;
-use super::{Fault, error_line};
+use super::{ErrorKind, error_line};
 
 /// Where in the object the next byte falls.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,9 +31,9 @@ impl Reader {
             if self.bytes.len() + at >= settings.max_request {
                 let most = settings.max_request;
                 let detail = format!("the request has more than {most} bytes");
-                let say = error_line(Fault::TooLarge, &detail);
-                let why = Refusal::TooLarge(detail);
-                return Step::Refuse { say, why };
+                let reply = error_line(ErrorKind::TooLarge, &detail);
+                let reason = Refusal::TooLarge(detail);
+                return Step::Refuse { reply, reason };
             }
             self.place = match (self.place, byte) {
                 (Place::Before, space) if is_space(space) => Place::Before,
@@ -61,8 +61,8 @@ impl Reader {
             let detail =
                 "this proxy asks for a user and a password, and a JSON request has neither";
             return Step::Refuse {
-                say: error_line(Fault::BadRequest, detail),
-                why: Refusal::Unauthenticated(detail.to_owned()),
+                reply: error_line(ErrorKind::BadRequest, detail),
+                reason: Refusal::Unauthenticated(detail.to_owned()),
             };
         }
         match rest.iter().find(|byte| !is_space(**byte)) {
@@ -90,7 +90,7 @@ pub(in super::super) const fn is_space(byte: u8) -> bool {
 /// The refusal of what is no envelope.
 pub(in super::super) fn bad(detail: &str) -> Step {
     Step::Refuse {
-        say: error_line(Fault::BadRequest, detail),
-        why: Refusal::BadRequest(detail.to_owned()),
+        reply: error_line(ErrorKind::BadRequest, detail),
+        reason: Refusal::BadRequest(detail.to_owned()),
     }
 }

@@ -8,7 +8,7 @@ const GOOD: &str = r#"{"server_ip": "127.0.0.1", "server_port": 9000, "message":
 
 fn refused(request: &[u8]) -> ErrorLine {
     match whole(&open(), request).1 {
-        Some(Step::Refuse { say, .. }) => ErrorLine::read(&say).unwrap(),
+        Some(Step::Refuse { reply, .. }) => ErrorLine::read(&reply).unwrap(),
         other => panic!("{other:?} for {}", String::from_utf8_lossy(request)),
     }
 }
@@ -105,7 +105,7 @@ fn each_error_has_its_own_detail() {
         let request = GOOD.replacen(from, to, 1);
         assert_ne!(request, GOOD);
         let line = refused(request.as_bytes());
-        assert_eq!(line.error, Fault::BadRequest, "{request}");
+        assert_eq!(line.error, ErrorKind::BadRequest, "{request}");
         assert!(line.detail.contains(part), "{request}: {}", line.detail);
     }
     let mut bytes = GOOD.as_bytes().to_vec();
@@ -127,9 +127,9 @@ fn the_last_byte_allowed_still_counts_and_the_next_is_too_large() {
         ..Settings::default()
     };
     match whole(&less.into(), GOOD.as_bytes()).1 {
-        Some(Step::Refuse { say, why }) => {
-            assert_eq!(ErrorLine::read(&say).unwrap().error, Fault::TooLarge);
-            assert_eq!(why.name(), "too_large");
+        Some(Step::Refuse { reply, reason }) => {
+            assert_eq!(ErrorLine::read(&reply).unwrap().error, ErrorKind::TooLarge);
+            assert_eq!(reason.name(), "too_large");
         }
         other => panic!("{other:?}"),
     }
@@ -150,10 +150,13 @@ fn a_megabyte_a_byte_at_a_time_is_read_once() {
 fn where_passwords_are_asked_for_no_envelope_passes() {
     match whole(&locked(), GOOD.as_bytes()).1 {
         Some(Step::Refuse {
-            why: Refusal::Unauthenticated(_),
-            say,
+            reason: Refusal::Unauthenticated(_),
+            reply,
         }) => {
-            assert_eq!(ErrorLine::read(&say).unwrap().error, Fault::BadRequest);
+            assert_eq!(
+                ErrorLine::read(&reply).unwrap().error,
+                ErrorKind::BadRequest
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -170,16 +173,16 @@ fn every_outcome_has_its_word() {
     for (outcome, fault) in [
         (
             Outcome::Blocked("10.0.0.0/8 in \"a\nb\"".to_owned()),
-            Fault::Blocked,
+            ErrorKind::Blocked,
         ),
-        (Outcome::Refused, Fault::Unreachable),
-        (Outcome::HostUnreachable, Fault::Unreachable),
-        (Outcome::NetworkUnreachable, Fault::Unreachable),
-        (Outcome::NameUnknown, Fault::Unreachable),
-        (Outcome::General("odd".to_owned()), Fault::Unreachable),
-        (Outcome::TimedOut, Fault::Timeout),
-        (Outcome::RequestTimeout, Fault::Timeout),
-        (Outcome::Busy, Fault::Busy),
+        (Outcome::Refused, ErrorKind::Unreachable),
+        (Outcome::HostUnreachable, ErrorKind::Unreachable),
+        (Outcome::NetworkUnreachable, ErrorKind::Unreachable),
+        (Outcome::NameUnknown, ErrorKind::Unreachable),
+        (Outcome::General("odd".to_owned()), ErrorKind::Unreachable),
+        (Outcome::TimedOut, ErrorKind::Timeout),
+        (Outcome::RequestTimeout, ErrorKind::Timeout),
+        (Outcome::Busy, ErrorKind::Busy),
     ] {
         let line = front.outcome(outcome.clone());
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -188,7 +191,7 @@ fn every_outcome_has_its_word() {
         assert_eq!(read.error, fault);
     }
     assert_eq!(
-        error_line(Fault::Blocked, "no"),
+        error_line(ErrorKind::Blocked, "no"),
         b"{\"error\": \"blocked\", \"detail\": \"no\"}\n"
     );
 }

@@ -8,8 +8,8 @@ mod v2;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub use v1::{MOST_V1, encode_v1};
-pub use v2::{MOST_FIELDS, MOST_V2, encode_v2};
+pub use v1::{MAX_V1, encode_v1};
+pub use v2::{MAX_FIELDS, MAX_V2, encode_v2};
 
 /// What the bytes at the front of a connection are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Header {
 pub struct Carried {
     /// The paths of both sockets of an AF_UNIX connection, 108 bytes each.
     paths: Option<Box<[u8; v2::PATHS]>>,
-    /// Types, lengths and values; at most [`MOST_FIELDS`] bytes.
+    /// Types, lengths and values; at most [`MAX_FIELDS`] bytes.
     fields: Vec<u8>,
     /// The header had a checksum, so the next one has.
     checked: bool,
@@ -119,7 +119,7 @@ impl Addresses {
     }
 }
 
-/// Reads the header at the front of a connection's bytes. At most [`MOST_V2`] bytes are needed to tell.
+/// Reads the header at the front of a connection's bytes. At most [`MAX_V2`] bytes are needed to tell.
 pub fn decode(bytes: &[u8]) -> Decoded {
     match bytes.first() {
         None => Decoded::More,

@@ -59,7 +59,7 @@ proptest! {
                 prop_assert_eq!(decode(&bytes[..at]), Decoded::More, "at {}", at);
             }
             if version == 1 {
-                prop_assert!(consumed <= MOST_V1);
+                prop_assert!(consumed <= MAX_V1);
             }
         }
     }
@@ -190,15 +190,15 @@ fn without_any_ends_the_proxy_speaks_for_itself() {
 #[test]
 fn the_most_fields_fit_behind_the_longest_addresses() {
     let filled = |bytes: usize| encoded(&[(0xEA, vec![7; bytes - 3])]);
-    let most = filled(MOST_FIELDS);
+    let most = filled(MAX_FIELDS);
     let came = with_checksum(0x21, 0x31, &[&[0; 216][..], &most].concat());
-    assert_eq!(came.len(), MOST_V2);
+    assert_eq!(came.len(), MAX_V2);
     let end: SocketAddr = "127.0.0.1:1".parse().unwrap();
     assert_eq!(header(&came).carried.encode_v2(both(end, end)), came);
     let more = v2(
         0x21,
         0x11,
-        &[&[1; 12][..], &filled(MOST_FIELDS + 1)].concat(),
+        &[&[1; 12][..], &filled(MAX_FIELDS + 1)].concat(),
     );
     assert!(matches!(decode(&more), Decoded::Bad(_)));
 }
@@ -218,7 +218,7 @@ fn lines_are_as_the_standard_writes_them() {
     let longest = format!("PROXY UNKNOWN {widest} {widest} 65535 65535\r\n");
     assert_eq!(
         (longest.len(), header(longest.as_bytes()).consumed),
-        (MOST_V1, MOST_V1)
+        (MAX_V1, MAX_V1)
     );
 }
 
@@ -247,9 +247,9 @@ fn other_lines_are_refused() {
         assert!(matches!(decode(line.as_bytes()), Decoded::Bad(_)), "{line}");
     }
     let endless = [&b"PROXY UNKNOWN "[..], &[b'x'; 93]].concat();
-    assert_eq!(endless.len(), MOST_V1);
+    assert_eq!(endless.len(), MAX_V1);
     assert!(matches!(decode(&endless), Decoded::Bad(_)));
-    assert_eq!(decode(&endless[..MOST_V1 - 1]), Decoded::More);
+    assert_eq!(decode(&endless[..MAX_V1 - 1]), Decoded::More);
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn the_largest_header_is_taken() {
     let mut body = vec![0; usize::from(u16::MAX)];
     body[12..15].copy_from_slice(&[4, 0xFF, 0xF0]);
     let bytes = v2(0x21, 0x11, &body);
-    assert_eq!((bytes.len(), header(&bytes).consumed), (MOST_V2, MOST_V2));
+    assert_eq!((bytes.len(), header(&bytes).consumed), (MAX_V2, MAX_V2));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{Addresses, Carried, Decoded, Header};
 use crate::destination::authority::parse_port;
 
 /// Most bytes of a line, with its CR LF.
-pub const MOST_V1: usize = 107;
+pub const MAX_V1: usize = 107;
 
 const START: &[u8] = b"PROXY ";
 
@@ -16,9 +16,9 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
     if !bytes.iter().zip(START).all(|(byte, due)| byte == due) {
         return bad("does not start with PROXY and a space");
     }
-    let front = bytes.get(..MOST_V1).unwrap_or(bytes);
+    let front = bytes.get(..MAX_V1).unwrap_or(bytes);
     let Some(end) = front.windows(2).position(|two| two == b"\r\n") else {
-        return if bytes.len() < MOST_V1 {
+        return if bytes.len() < MAX_V1 {
             Decoded::More
         } else {
             bad("does not end within 107 bytes")

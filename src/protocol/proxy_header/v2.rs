@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Addresses, Carried, Decoded, Header};
 
 /// Most bytes of a header: its fixed 16, and what 16 bits of length can say.
-pub const MOST_V2: usize = FIXED + u16::MAX as usize;
+pub const MAX_V2: usize = FIXED + u16::MAX as usize;
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED: usize = 16;
@@ -41,7 +41,7 @@ const FIELD: usize = 3;
 const CHECKSUM: usize = FIELD + 4;
 
 /// Most bytes of fields that are passed on: what fits behind the longest addresses, with a checksum.
-pub const MOST_FIELDS: usize = u16::MAX as usize - PATHS - CHECKSUM;
+pub const MAX_FIELDS: usize = u16::MAX as usize - PATHS - CHECKSUM;
 
 /// Reads a header that does not begin with `P`.
 pub(super) fn decode(bytes: &[u8]) -> Decoded {
@@ -140,10 +140,10 @@ fn take_fields(header: &[u8], mut fields: &[u8], carried: &mut Carried) -> Resul
         }
         fields = rest;
     }
-    match carried.fields.len() <= MOST_FIELDS {
+    match carried.fields.len() <= MAX_FIELDS {
         true => Ok(()),
         false => Err(format!(
-            "the PROXY header has more than {MOST_FIELDS} bytes of fields"
+            "the PROXY header has more than {MAX_FIELDS} bytes of fields"
         )),
     }
 }
@@ -188,7 +188,7 @@ pub(super) fn encode(ends: Option<Addresses>, carried: &Carried) -> Vec<u8> {
     if carried.checked {
         body.extend([CRC32C, 0, 4, 0, 0, 0, 0]);
     }
-    // What is carried fits: its fields are at most MOST_FIELDS bytes.
+    // What is carried fits: its fields are at most MAX_FIELDS bytes.
     let length = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes();
     let mut header = SIGNATURE.to_vec();
     header.extend([command, family]);

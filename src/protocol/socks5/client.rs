@@ -1,6 +1,6 @@
 //! The client's side: the same three messages, and what the proxy says to each.
 
-use super::super::answer::Answer;
+use super::super::client_step::ClientStep;
 use super::{
     CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, put_address, put_word,
     take, take_address,
@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// Takes what the proxy sent.
-    pub fn push(&mut self, bytes: &[u8]) -> Answer {
+    pub fn push(&mut self, bytes: &[u8]) -> ClientStep {
         self.bytes.extend_from_slice(bytes);
         let bytes = std::mem::take(&mut self.bytes);
         let mut rest = &bytes[..];
@@ -72,64 +72,66 @@ impl Client {
             None => self.bytes = bytes,
             Some(_) => self.bytes = rest.to_vec(),
         }
-        answer.unwrap_or(Answer::More)
+        answer.unwrap_or(ClientStep::More)
     }
 
-    fn method(&mut self, rest: &mut &[u8]) -> Option<Answer> {
+    fn method(&mut self, rest: &mut &[u8]) -> Option<ClientStep> {
         if take(rest)? != VERSION {
-            return Some(Answer::Bad("this is no SOCKS5 proxy".to_owned()));
+            return Some(ClientStep::Bad("this is no SOCKS5 proxy".to_owned()));
         }
         Some(match (take(rest)?, self.password.take()) {
             (OPEN, _) => self.ask(),
             (PASSWORD, Some(password)) => {
                 self.phase = Phase::Password;
-                Answer::Say(password)
+                ClientStep::Send(password)
             }
-            (NO_METHOD, _) => Answer::Refused {
+            (NO_METHOD, _) => ClientStep::Refused {
                 code: NO_METHOD.into(),
                 detail: "no way to sign in that both sides have".to_owned(),
             },
-            (other, _) => Answer::Bad(format!(
+            (other, _) => ClientStep::Bad(format!(
                 "the proxy chose method {other}, which was not offered"
             )),
         })
     }
 
-    fn welcome(&mut self, rest: &mut &[u8]) -> Option<Answer> {
+    fn welcome(&mut self, rest: &mut &[u8]) -> Option<ClientStep> {
         if take(rest)? != PASSWORD_VERSION {
             let detail = "the reply to user and password has another version than 1";
-            return Some(Answer::Bad(detail.to_owned()));
+            return Some(ClientStep::Bad(detail.to_owned()));
         }
         Some(match take(rest)? {
             0 => self.ask(),
-            status => Answer::Refused {
+            status => ClientStep::Refused {
                 code: status.into(),
                 detail: "the user is unknown or the password wrong".to_owned(),
             },
         })
     }
 
-    fn ask(&mut self) -> Answer {
+    fn ask(&mut self) -> ClientStep {
         self.phase = Phase::Reply;
-        Answer::Say(std::mem::take(&mut self.request))
+        ClientStep::Send(std::mem::take(&mut self.request))
     }
 }
 
-fn reply(rest: &mut &[u8]) -> Option<Answer> {
+fn reply(rest: &mut &[u8]) -> Option<ClientStep> {
     if take(rest)? != VERSION {
-        return Some(Answer::Bad("the reply is not SOCKS version 5".to_owned()));
+        return Some(ClientStep::Bad(
+            "the reply is not SOCKS version 5".to_owned(),
+        ));
     }
     let (code, _reserved) = (take(rest)?, take(rest)?);
     if code != Reply::Succeeded as u8 {
         let detail = Reply::words(code).to_owned();
         let code = code.into();
-        return Some(Answer::Refused { code, detail });
+        return Some(ClientStep::Refused { code, detail });
     }
     Some(match take_address(rest)? {
         (super::Address::Other(kind), _) => {
-            Answer::Bad(format!("the reply has an address of unknown type {kind}"))
+            ClientStep::Bad(format!("the reply has an address of unknown type {kind}"))
         }
-        _ => Answer::Open {
+        _ => ClientStep::Open {
             early: std::mem::take(rest).to_vec(),
         },
     })

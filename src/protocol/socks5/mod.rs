@@ -156,7 +156,7 @@ fn take_word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// Where a message's address leads.
 ///
 /// # Errors
-/// The reply and a sentence why.
+/// The reply and a sentence reason.
 fn destination(address: Address, port: u16) -> Result<Destination, (Reply, String)> {
     let general = |detail: String| (Reply::General, detail);
     let host = match address {

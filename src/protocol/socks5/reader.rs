@@ -63,12 +63,12 @@ impl Reader {
                 }
                 _ => "the client offers no method but ones that this proxy has no use for",
             };
-            let why = Refusal::Unauthenticated(detail.to_owned());
-            let say = self.failure(Reply::General);
-            return Some(Step::Refuse { say, why });
+            let reason = Refusal::Unauthenticated(detail.to_owned());
+            let reply = self.failure(Reply::General);
+            return Some(Step::Refuse { reply, reason });
         }
         self.phase = phase;
-        Some(Step::Say(vec![VERSION, method]))
+        Some(Step::Reply(vec![VERSION, method]))
     }
 
     fn password(&mut self, rest: &mut &[u8], settings: &Settings) -> Option<Step> {
@@ -80,12 +80,12 @@ impl Reader {
         let credentials = settings.credentials.as_ref();
         if !credentials.is_some_and(|known| known.allow(user, password)) {
             let detail = "the user is unknown or the password wrong";
-            let why = Refusal::Unauthenticated(detail.to_owned());
-            let say = self.failure(Reply::General);
-            return Some(Step::Refuse { say, why });
+            let reason = Refusal::Unauthenticated(detail.to_owned());
+            let reply = self.failure(Reply::General);
+            return Some(Step::Refuse { reply, reason });
         }
         self.phase = Phase::Request;
-        Some(Step::Say(vec![PASSWORD_VERSION, 0]))
+        Some(Step::Reply(vec![PASSWORD_VERSION, 0]))
     }
 
     fn request(&mut self, rest: &mut &[u8]) -> Option<Step> {
@@ -104,8 +104,8 @@ impl Reader {
                 whole: false,
             }),
             Err((reply, detail)) => Step::Refuse {
-                say: self.failure(reply),
-                why: Refusal::BadRequest(detail),
+                reply: self.failure(reply),
+                reason: Refusal::BadRequest(detail),
             },
         })
     }
@@ -113,8 +113,8 @@ impl Reader {
     /// The refusal of what is no SOCKS5.
     pub(in super::super) fn bad(&self, detail: &str) -> Step {
         Step::Refuse {
-            say: self.failure(Reply::General),
-            why: Refusal::BadRequest(detail.to_owned()),
+            reply: self.failure(Reply::General),
+            reason: Refusal::BadRequest(detail.to_owned()),
         }
     }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::super::tests::{drive, locked, open, ready, whole};
-use super::super::{Answer, FrontEnd, Outcome, Refusal, Settings, Step};
+use super::super::{ClientStep, FrontEnd, Outcome, Refusal, Settings, Step};
 use super::*;
 
 const GREETING: &[u8] = &[5, 1, 0];
@@ -62,7 +62,7 @@ fn every_split_in_three_asks_for_the_same() {
 
 fn refusal(settings: &Arc<Settings>, bytes: &[u8]) -> (Vec<u8>, Refusal) {
     match whole(settings, bytes).1 {
-        Some(Step::Refuse { say, why }) => (say, why),
+        Some(Step::Refuse { reply, reason }) => (reply, reason),
         other => panic!("{other:?} for {bytes:?}"),
     }
 }
@@ -90,9 +90,9 @@ fn every_bad_request_has_its_reply() {
         (name(b"example.com", 0), 1),
         (name(&[b'a'; 255], 80), 1),
     ] {
-        let (say, why) = refusal(&open(), &[GREETING, &request].concat());
-        assert_eq!(say, [5, reply, 0, 1, 0, 0, 0, 0, 0, 0], "{request:?}");
-        assert_eq!(why.name(), "bad_request");
+        let (sent, reason) = refusal(&open(), &[GREETING, &request].concat());
+        assert_eq!(sent, [5, reply, 0, 1, 0, 0, 0, 0, 0, 0], "{request:?}");
+        assert_eq!(reason.name(), "bad_request");
     }
 }
 
@@ -109,18 +109,18 @@ fn nobody_gets_in_without_the_right_password() {
         b"\x00\x06secret",
         b"\x03ann\x00",
     ] {
-        let (say, why) = refusal(&locked(), &[&[5, 1, 2, 1], words].concat());
-        assert_eq!(say, [1, 1], "{words:?}");
-        assert!(matches!(why, Refusal::Unauthenticated(_)));
+        let (reply, reason) = refusal(&locked(), &[&[5, 1, 2, 1], words].concat());
+        assert_eq!(reply, [1, 1], "{words:?}");
+        assert!(matches!(reason, Refusal::Unauthenticated(_)));
     }
-    let (say, why) = refusal(&locked(), &[5, 1, 2, 5, 1]);
-    assert_eq!((say, why.name()), (vec![1, 1], "bad_request"));
+    let (reply, reason) = refusal(&locked(), &[5, 1, 2, 5, 1]);
+    assert_eq!((reply, reason.name()), (vec![1, 1], "bad_request"));
 }
 
 #[test]
 fn every_outcome_has_its_code() {
     let mut front = FrontEnd::new(&open());
-    assert_eq!(front.push(GREETING), Step::Say(vec![5, 0]));
+    assert_eq!(front.push(GREETING), Step::Reply(vec![5, 0]));
     for (outcome, code) in [
         (Outcome::Connected(([127, 0, 0, 1], 0x1234).into()), 0),
         (Outcome::General("odd".to_owned()), 1),
@@ -150,21 +150,21 @@ fn a_timeout_is_told_in_the_form_that_is_due() {
     let mut front = FrontEnd::new(&locked());
     assert_eq!(front.push(&[5]), Step::More);
     assert_eq!(front.outcome(Outcome::RequestTimeout), [5, 0xFF]);
-    assert_eq!(front.push(&[1, 2]), Step::Say(vec![5, 2]));
+    assert_eq!(front.push(&[1, 2]), Step::Reply(vec![5, 2]));
     assert_eq!(front.outcome(Outcome::RequestTimeout), [1, 1]);
 }
 
 /// Runs a client against the proxy's replies, a byte at a time.
-fn converse(client: &mut client::Client, replies: &[u8]) -> (Vec<u8>, Answer) {
+fn converse(client: &mut client::Client, replies: &[u8]) -> (Vec<u8>, ClientStep) {
     let mut sent = client.greeting();
     for reply in replies.chunks(1) {
         match client.push(reply) {
-            Answer::More => {}
-            Answer::Say(bytes) => sent.extend(bytes),
+            ClientStep::More => {}
+            ClientStep::Send(bytes) => sent.extend(bytes),
             other => return (sent, other),
         }
     }
-    (sent, Answer::More)
+    (sent, ClientStep::More)
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_client_gets_through_its_own_server() {
             let asked: Destination = text.parse().unwrap();
             let ok = [sign_in, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
             let (sent, answer) = converse(&mut client::Client::new(&asked, user), &ok);
-            assert_eq!(answer, Answer::Open { early: Vec::new() });
+            assert_eq!(answer, ClientStep::Open { early: Vec::new() });
             let end = whole(&settings, &sent);
             assert_eq!(end.0, sign_in);
             assert_eq!(ready(&end).unwrap().destination, asked);
@@ -195,7 +195,7 @@ fn a_client_understands_every_refusal() {
         let detail = Reply::words(code).to_owned();
         assert_eq!(
             answer,
-            Answer::Refused {
+            ClientStep::Refused {
                 code: code.into(),
                 detail
             }
@@ -205,7 +205,7 @@ fn a_client_understands_every_refusal() {
     for (replies, code) in [(&[5, 0xFF][..], 255), (&[5, 2, 1, 1], 1)] {
         let (_, answer) = converse(&mut client::Client::new(&destination, user), replies);
         assert!(
-            matches!(answer, Answer::Refused { code: told, .. } if told == code),
+            matches!(answer, ClientStep::Refused { code: told, .. } if told == code),
             "{answer:?}"
         );
     }
@@ -217,14 +217,17 @@ fn a_client_understands_every_refusal() {
         &[5, 0, 5, 0, 0, 9],
     ] {
         let (_, answer) = converse(&mut client::Client::new(&destination, None), replies);
-        assert!(matches!(answer, Answer::Bad(_)), "{replies:?}: {answer:?}");
+        assert!(
+            matches!(answer, ClientStep::Bad(_)),
+            "{replies:?}: {answer:?}"
+        );
     }
     let mut client = client::Client::new(&destination, None);
-    assert!(matches!(client.push(&[5, 0]), Answer::Say(_)));
+    assert!(matches!(client.push(&[5, 0]), ClientStep::Send(_)));
     let with_early = [&[5, 0, 0, 3, 1, b'x', 0, 1][..], b"hi"].concat();
     assert_eq!(
         client.push(&with_early),
-        Answer::Open {
+        ClientStep::Open {
             early: b"hi".to_vec()
         }
     );

@@ -16,7 +16,7 @@ pub fn canonical(address: IpAddr) -> IpAddr {
 }
 
 /// Every address to decide on: the one given, its canonical form, and the IPv4 addresses in it.
-pub fn readings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+pub fn reachable(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let canonical = canonical(address);
     let embedded = match address {
         IpAddr::V4(_) => None,
@@ -31,7 +31,7 @@ pub fn readings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
 
 /// Whether an address has no reading but itself, told by its first 32 bits and where ISATAP has its mark. For a few that
 /// have none either this is false.
-pub fn is_plain(address: IpAddr) -> bool {
+pub fn embeds_nothing(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !address.is_unspecified(),
         IpAddr::V6(address) => {
@@ -108,8 +108,8 @@ mod tests {
 
     use super::*;
 
-    fn readings_of(text: &str) -> Vec<String> {
-        let mut all: Vec<_> = readings(text.parse().unwrap())
+    fn reachable_from(text: &str) -> Vec<String> {
+        let mut all: Vec<_> = reachable(text.parse().unwrap())
             .map(|address| address.to_string())
             .collect();
         all.dedup();
@@ -145,7 +145,7 @@ mod tests {
             "2001:db8::200:5efe:c000:221",
             "fe80::5efe:192.0.2.33",
         ] {
-            let all = readings_of(form);
+            let all = reachable_from(form);
             assert!(all.contains(&"192.0.2.33".to_owned()), "{form}: {all:?}");
         }
     }
@@ -163,10 +163,10 @@ mod tests {
             "fe80::5efd:c000:221",
             "ff02::1",
         ] {
-            assert_eq!(readings_of(plain), [plain]);
+            assert_eq!(reachable_from(plain), [plain]);
         }
-        assert!(is_plain("2606:4700::1111".parse().unwrap()));
-        assert!(is_plain("1.1.1.1".parse().unwrap()));
+        assert!(embeds_nothing("2606:4700::1111".parse().unwrap()));
+        assert!(embeds_nothing("1.1.1.1".parse().unwrap()));
     }
 
     proptest! {
@@ -178,18 +178,18 @@ mod tests {
             let low = u128::MAX.checked_shr(kept).unwrap_or(0);
             let bits = forms[form as usize % forms.len()] & !low | bits & low;
             let addresses = [IpAddr::V6(bits.into()), IpAddr::V4((bits as u32).into())];
-            for address in addresses.into_iter().filter(|address| is_plain(*address)) {
-                prop_assert_eq!(readings(address).collect::<Vec<_>>(), [address]);
+            for address in addresses.into_iter().filter(|address| embeds_nothing(*address)) {
+                prop_assert_eq!(reachable(address).collect::<Vec<_>>(), [address]);
             }
         }
     }
 
     #[test]
     fn the_unspecified_address_is_this_host() {
-        assert_eq!(readings_of("0.0.0.0"), ["0.0.0.0", "127.0.0.1"]);
-        assert_eq!(readings_of("::"), ["::", "::1"]);
+        assert_eq!(reachable_from("0.0.0.0"), ["0.0.0.0", "127.0.0.1"]);
+        assert_eq!(reachable_from("::"), ["::", "::1"]);
         assert_eq!(
-            readings_of("::ffff:0.0.0.0"),
+            reachable_from("::ffff:0.0.0.0"),
             ["::ffff:0.0.0.0", "127.0.0.1", "0.0.0.0"]
         );
         assert_eq!(
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn zeros_are_not_read_as_an_address() {
         assert_eq!(
-            readings_of("64:ff9b:1::192.0.2.33"),
+            reachable_from("64:ff9b:1::192.0.2.33"),
             ["64:ff9b:1::c000:221", "192.0.2.33"]
         );
     }

@@ -3,11 +3,11 @@
 use super::connect::METHODS;
 
 /// White space that is looked past. A client that sends more is taken for a JSON client, whose reader bounds it.
-const MOST_BLANK: usize = 64;
+const MAX_BLANK: usize = 64;
 
 /// The verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spoken {
+pub(super) enum Detected {
     /// The bytes begin more than one protocol; ask again with the same bytes and more.
     Unclear,
     /// A JSON object, white space before it included.
@@ -27,29 +27,29 @@ pub(super) enum Spoken {
 }
 
 /// The protocol that `bytes`, all of a connection so far, begin.
-pub(super) fn spoken(bytes: &[u8]) -> Spoken {
+pub(super) fn detect(bytes: &[u8]) -> Detected {
     let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    let blanks = bytes.iter().take(MOST_BLANK).take_while(blank).count();
+    let blanks = bytes.iter().take(MAX_BLANK).take_while(blank).count();
     let (before, rest) = bytes.split_at(blanks);
     let Some(&first) = rest.first() else {
-        return Spoken::Unclear;
+        return Detected::Unclear;
     };
     match first {
-        _ if blanks == MOST_BLANK => Spoken::Json,
-        b'{' => Spoken::Json,
-        b'A'..=b'Z' => Spoken::Http,
+        _ if blanks == MAX_BLANK => Detected::Json,
+        b'{' => Detected::Json,
+        b'A'..=b'Z' => Detected::Http,
         b'a'..=b'z' => lower_case(rest),
-        0 if before == b"\r\n\r\n" => Spoken::ProxyHeader,
-        5 if blanks == 0 => Spoken::Socks5,
-        4 if blanks == 0 => Spoken::Socks4,
-        0x16 if blanks == 0 => Spoken::Tls,
-        other => Spoken::Other(other),
+        0 if before == b"\r\n\r\n" => Detected::ProxyHeader,
+        5 if blanks == 0 => Detected::Socks5,
+        4 if blanks == 0 => Detected::Socks4,
+        0x16 if blanks == 0 => Detected::Tls,
+        other => Detected::Other(other),
     }
 }
 
 /// HTTP where a known method and a space come first, in any case.
-fn lower_case(bytes: &[u8]) -> Spoken {
-    let mut verdict = Spoken::Other(bytes.first().copied().unwrap_or_default());
+fn lower_case(bytes: &[u8]) -> Detected {
+    let mut verdict = Detected::Other(bytes.first().copied().unwrap_or_default());
     for method in METHODS {
         let due = method.as_bytes().iter().chain(b" ");
         let same = bytes
@@ -58,10 +58,10 @@ fn lower_case(bytes: &[u8]) -> Spoken {
             .take_while(|(byte, due)| byte.eq_ignore_ascii_case(due))
             .count();
         if same > method.len() {
-            return Spoken::Http;
+            return Detected::Http;
         }
         if same == bytes.len() {
-            verdict = Spoken::Unclear;
+            verdict = Detected::Unclear;
         }
     }
     verdict
@@ -75,43 +75,43 @@ mod tests {
     #[test]
     fn each_protocol_is_recognised() {
         for (bytes, verdict) in [
-            (&b""[..], Spoken::Unclear),
-            (b" \r\n\t", Spoken::Unclear),
-            (b"{", Spoken::Json),
-            (b"\r\n\r\n {", Spoken::Json),
-            (&[b' '; MOST_BLANK], Spoken::Unclear),
-            (&[b' '; MOST_BLANK + 1], Spoken::Json),
-            (b"C", Spoken::Http),
-            (b"\r\nC", Spoken::Http),
-            (b"connect", Spoken::Unclear),
-            (b"connect ", Spoken::Http),
-            (b"\r\ngEt ", Spoken::Http),
-            (b"connecting", Spoken::Other(b'c')),
-            (b"hello", Spoken::Other(b'h')),
-            (b"\x05", Spoken::Socks5),
-            (b"\x04\x01", Spoken::Socks4),
-            (b"\x16\x03\x01", Spoken::Tls),
-            (b"\r\n\r\n\0\r\nQUIT\n", Spoken::ProxyHeader),
-            (b"\0", Spoken::Other(0)),
-            (b" \x05", Spoken::Other(5)),
-            (b"[1]", Spoken::Other(b'[')),
+            (&b""[..], Detected::Unclear),
+            (b" \r\n\t", Detected::Unclear),
+            (b"{", Detected::Json),
+            (b"\r\n\r\n {", Detected::Json),
+            (&[b' '; MAX_BLANK], Detected::Unclear),
+            (&[b' '; MAX_BLANK + 1], Detected::Json),
+            (b"C", Detected::Http),
+            (b"\r\nC", Detected::Http),
+            (b"connect", Detected::Unclear),
+            (b"connect ", Detected::Http),
+            (b"\r\ngEt ", Detected::Http),
+            (b"connecting", Detected::Other(b'c')),
+            (b"hello", Detected::Other(b'h')),
+            (b"\x05", Detected::Socks5),
+            (b"\x04\x01", Detected::Socks4),
+            (b"\x16\x03\x01", Detected::Tls),
+            (b"\r\n\r\n\0\r\nQUIT\n", Detected::ProxyHeader),
+            (b"\0", Detected::Other(0)),
+            (b" \x05", Detected::Other(5)),
+            (b"[1]", Detected::Other(b'[')),
         ] {
-            assert_eq!(spoken(bytes), verdict, "{bytes:?}");
+            assert_eq!(detect(bytes), verdict, "{bytes:?}");
         }
     }
 
     proptest! {
         #[test]
         fn a_verdict_stands_whatever_follows(bytes in "[ \r\n]{0,70}[a-zA-Z{ \0\x04\x05\x16]{0,9}", more: Vec<u8>) {
-            let verdict = spoken(bytes.as_bytes());
-            if verdict != Spoken::Unclear {
-                prop_assert_eq!(spoken(&[bytes.as_bytes(), &more].concat()), verdict);
+            let verdict = detect(bytes.as_bytes());
+            if verdict != Detected::Unclear {
+                prop_assert_eq!(detect(&[bytes.as_bytes(), &more].concat()), verdict);
             }
         }
 
         #[test]
         fn a_client_is_unclear_for_few_bytes(bytes in prop::collection::vec(any::<u8>(), 80)) {
-            prop_assert_ne!(spoken(&bytes), Spoken::Unclear);
+            prop_assert_ne!(detect(&bytes), Detected::Unclear);
         }
     }
 }

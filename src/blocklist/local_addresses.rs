@@ -12,9 +12,9 @@ use crate::sys::local;
 /// What the kernel delivers to this host itself, apart from networks that are private for everybody: those are decided on
 /// before, and a host that has no other address costs a decision no lookup.
 #[derive(Debug, Default)]
-pub struct OwnAddresses(Index);
+pub struct LocalAddresses(Index);
 
-impl OwnAddresses {
+impl LocalAddresses {
     /// Asks the kernel.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ mod tests {
     fn only_addresses_that_are_not_private_anyway_are_kept() {
         let networks = |list: &[(&str, &str)]| {
             let networks = list.iter().map(|(first, last)| (ip(first), ip(last)));
-            OwnAddresses::new(networks.collect())
+            LocalAddresses::new(networks.collect())
         };
         let inner = networks(&[
             ("127.0.0.0", "127.255.255.255"),

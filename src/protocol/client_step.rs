@@ -2,12 +2,12 @@
 
 /// What follows from the bytes so far, for a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum ClientStep {
     /// The reply goes on.
     More,
     /// The proxy is sent this and replies again; what is already here may be enough, so push again,
     /// nothing if there is nothing new.
-    Say(Vec<u8>),
+    Send(Vec<u8>),
     /// The connection is the server's now.
     Open {
         /// What the server has sent already.

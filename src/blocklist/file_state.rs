@@ -7,10 +7,10 @@ use std::path::Path;
 /// The states of some files, in their order; none for one that is not there. A file that was replaced is told by its inode, one
 /// that was written to by its size or time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stamps(Vec<Option<Stamp>>);
+pub struct FileStates(Vec<Option<FileState>>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
+struct FileState {
     device: u64,
     inode: u64,
     size: u64,
@@ -19,7 +19,7 @@ struct Stamp {
     written: (i64, i64),
 }
 
-impl Stamps {
+impl FileStates {
     /// As the files are now.
     pub fn of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Self {
         Self(files.into_iter().map(stamp).collect())
@@ -32,9 +32,9 @@ impl Stamps {
     }
 }
 
-fn stamp(file: &Path) -> Option<Stamp> {
+fn stamp(file: &Path) -> Option<FileState> {
     let facts = fs::metadata(file).ok()?;
-    Some(Stamp {
+    Some(FileState {
         device: facts.dev(),
         inode: facts.ino(),
         size: facts.size(),
@@ -46,13 +46,13 @@ fn stamp(file: &Path) -> Option<Stamp> {
 /// Files that are looked at now and then, to follow their changes.
 #[derive(Debug, Default)]
 pub struct FileWatch {
-    last: Stamps,
+    last: FileStates,
 }
 
 impl FileWatch {
     /// Whether the files are in another state than when they were `seen`, and in the one of the look before: what is still
     /// being written is not to be read yet.
-    pub fn look(&mut self, now: Stamps, seen: &Stamps) -> bool {
+    pub fn changed(&mut self, now: FileStates, seen: &FileStates) -> bool {
         let is_stable = now == self.last;
         self.last = now;
         is_stable && self.last != *seen
@@ -67,24 +67,24 @@ mod tests {
     fn a_change_counts_once_it_has_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list");
-        let now = || Stamps::of([file.as_path()]);
+        let now = || FileStates::of([file.as_path()]);
         fs::write(&file, "1\n").unwrap();
         let seen = now();
         let mut watch = FileWatch::default();
-        let mut look = || watch.look(now(), &seen);
-        assert!(!look() && !look());
+        let mut changed = || watch.changed(now(), &seen);
+        assert!(!changed() && !changed());
         // Truncated, and written slowly.
         for content in ["", "1\n", "1\n2\n", "1\n2\n3\n"] {
             fs::write(&file, content).unwrap();
-            assert!(!look(), "{content}");
+            assert!(!changed(), "{content}");
         }
-        assert!(look() && look());
+        assert!(changed() && changed());
         // Gone, and there again.
         fs::remove_file(&file).unwrap();
-        assert!(!look());
+        assert!(!changed());
         fs::write(folder.path().join("new"), "4\n").unwrap();
         fs::rename(folder.path().join("new"), &file).unwrap();
-        assert!(!look());
-        assert!(look());
+        assert!(!changed());
+        assert!(changed());
     }
 }
