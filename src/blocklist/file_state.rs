@@ -1,11 +1,10 @@
-//! The states of files, so that a change is noticed without reading them.
+//! Detection of changed files by their metadata.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The states of some files, in their order; none for one that is not there. A file that was replaced is told by its inode, one
-/// that was written to by its size or time.
+/// States of files, in order; `None` for a missing file. The inode shows a replaced file, size or time a written one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileStates(Vec<Option<FileState>>);
 
@@ -14,18 +13,18 @@ struct FileState {
     device: u64,
     inode: u64,
     size: u64,
-    /// Of the status and of the content, in seconds and ns. The first cannot be set back.
+    /// ctime and mtime, in seconds and ns. ctime cannot be set back.
     changed: (i64, i64),
     written: (i64, i64),
 }
 
 impl FileStates {
-    /// As the files are now.
+    /// The current states.
     pub fn of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Self {
         Self(files.into_iter().map(stamp).collect())
     }
 
-    /// Which files are in another state than in `other`, by their numbers.
+    /// Numbers of the files with another state in `other`.
     pub(super) fn differing(&self, other: &Self) -> impl Iterator<Item = usize> {
         let both = self.0.iter().zip(&other.0).enumerate();
         both.filter_map(|(number, (one, other))| (one != other).then_some(number))
@@ -43,15 +42,15 @@ fn stamp(file: &Path) -> Option<FileState> {
     })
 }
 
-/// Files that are looked at now and then, to follow their changes.
+/// Polls files for changes.
 #[derive(Debug, Default)]
 pub struct FileWatch {
     last: FileStates,
 }
 
 impl FileWatch {
-    /// Whether the files are in another state than when they were `seen`, and in the one of the look before: what is still
-    /// being written is not to be read yet.
+    /// Whether the states differ from `seen` and equal those of the previous poll: a file that is still being written is not
+    /// reported.
     pub fn changed(&mut self, now: FileStates, seen: &FileStates) -> bool {
         let is_stable = now == self.last;
         self.last = now;
@@ -64,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_counts_once_it_has_stopped() {
+    fn a_change_is_reported_once_it_has_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list");
         let now = || FileStates::of([file.as_path()]);
@@ -73,13 +72,13 @@ mod tests {
         let mut watch = FileWatch::default();
         let mut changed = || watch.changed(now(), &seen);
         assert!(!changed() && !changed());
-        // Truncated, and written slowly.
+        // Truncated and written slowly.
         for content in ["", "1\n", "1\n2\n", "1\n2\n3\n"] {
             fs::write(&file, content).unwrap();
             assert!(!changed(), "{content}");
         }
         assert!(changed() && changed());
-        // Gone, and there again.
+        // Removed and created again.
         fs::remove_file(&file).unwrap();
         assert!(!changed());
         fs::write(folder.path().join("new"), "4\n").unwrap();

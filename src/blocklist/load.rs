@@ -1,4 +1,4 @@
-//! Reading the files of lists: what each turned out to be, or an account of what is errors.
+//! Reads the files of lists and summarises each.
 
 use std::fmt;
 use std::fs;
@@ -11,41 +11,41 @@ use super::list::List;
 use super::problem::{FileError, LoadError, Problem};
 use crate::destination::error::quoted;
 
-/// Of so many lines one may be skipped.
+/// At most one line of this many may be skipped.
 const MIN_LINES_PER_BAD_LINE: usize = 100;
 
 /// How files are read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ReadOptions {
-    /// A plain name means the names below it too.
+    /// Plain names include their subdomains.
     pub(super) subdomains: bool,
-    /// Lines that are not valid are skipped, if they are few.
+    /// Skip invalid lines, up to the limit.
     pub(super) skip_bad_lines: bool,
 }
 
-/// What a file turned out to be.
+/// Summary of a loaded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadedFile {
-    /// The file, as it was named.
+    /// The file, as named by the user.
     pub file: PathBuf,
-    /// Its format; none where it has only comments, or nothing.
+    /// Its format; `None` if it has no entries.
     pub format: Option<Format>,
-    /// Entries in it, exceptions not counted.
+    /// Number of entries without exceptions.
     pub entries: usize,
-    /// Lines that were skipped because they are not valid.
+    /// Skipped invalid lines.
     pub skipped: Option<Skipped>,
 }
 
-/// Lines that were skipped.
+/// Skipped lines of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// How many.
+    /// Number of skipped lines.
     pub bad: usize,
-    /// Of how many, comments and blank lines not counted.
+    /// Number of lines without comments and blank lines.
     pub of: usize,
-    /// The first of them, counted from 1.
+    /// First skipped line, counted from 1.
     pub line: usize,
-    /// What is wrong with that.
+    /// Its error.
     pub error: LineError,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for LoadedFile {
     }
 }
 
-/// One sentence for a warning.
+/// As a warning.
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self {
@@ -83,12 +83,12 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// Lists of what is blocked. The first one has most files; one that has exceptions from its own entries is apart, since these
-/// lift nothing that another file blocks.
+/// Blocklists. The first one combines files without exceptions. Each file with exceptions is separate, because its exceptions
+/// apply to its own entries only.
 #[derive(Debug)]
 pub(super) struct Blocklists(Vec<Blocklist>);
 
-/// A list of what is blocked, and its exceptions, if it may have any.
+/// Blocked entries and exceptions from them.
 #[derive(Debug, Default)]
 pub(super) struct Blocklist {
     pub(super) list: List,
@@ -102,12 +102,12 @@ impl Default for Blocklists {
 }
 
 impl Blocklists {
-    /// All of them.
+    /// All blocklists.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Blocklist> {
         self.0.iter()
     }
 
-    /// Adds a file.
+    /// Reads a file.
     pub(super) fn read(
         &mut self,
         file: &Path,
@@ -132,7 +132,7 @@ impl Blocklists {
 }
 
 impl List {
-    /// Adds a file, which has no exceptions.
+    /// Reads a file without exceptions.
     pub(super) fn read(
         &mut self,
         file: &Path,
@@ -147,7 +147,7 @@ impl List {
 }
 
 impl LoadedFile {
-    /// What may be a slip, a sentence each.
+    /// Warnings about the file.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let empty = (self.entries == 0).then(|| self.to_string());
         let file = self.file.display();
@@ -168,7 +168,7 @@ impl LoadedFile {
     }
 }
 
-/// A file's content.
+/// An opened file.
 struct ListFile<'a> {
     file: &'a Path,
     content: Vec<u8>,
@@ -176,7 +176,7 @@ struct ListFile<'a> {
 }
 
 impl<'a> ListFile<'a> {
-    /// Reads it, and tells its format.
+    /// Reads the file and detects its format.
     fn open(file: &'a Path, errors: &mut LoadError) -> Option<Self> {
         let content = fs::read(file).map_err(|error| {
             let file = file.to_owned();
@@ -191,7 +191,7 @@ impl<'a> ListFile<'a> {
         })
     }
 
-    /// Adds its entries to a list, and what they except to another.
+    /// Adds its entries to a list and its exceptions to another.
     fn read(
         &self,
         list: &mut List,
@@ -236,7 +236,7 @@ impl<'a> ListFile<'a> {
     }
 }
 
-/// Whether it may be a word of any kind: neither a known name nor marked as a name by a dot.
+/// Whether an entry may be any word: a name without a dot that is not well known.
 fn is_word(text: &str, entry: &Entry) -> bool {
     match &entry.subject {
         Subject::Name(name) => !text.contains('.') && name.as_str() != "localhost",
@@ -244,11 +244,11 @@ fn is_word(text: &str, entry: &Entry) -> bool {
     }
 }
 
-/// The lines of a file that are not valid.
+/// Invalid lines of a file.
 #[derive(Default)]
 struct BadLines {
     count: usize,
-    /// The first of them: more are not reported.
+    /// The first lines, as many as are reported.
     first: Vec<(usize, LineError)>,
 }
 
@@ -260,7 +260,7 @@ impl BadLines {
         }
     }
 
-    /// Skips them, where they may be; else they go to `wrong`.
+    /// Skips the lines if allowed; otherwise adds them to `errors`.
     fn skipped(
         self,
         file: &ListFile,

@@ -19,7 +19,7 @@ pub enum PortsError {
     Backwards(String),
 }
 
-/// Ports from a first to a last one.
+/// A range of ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ports {
     first: u16,
@@ -27,13 +27,13 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Every port: what an entry without one is about.
+    /// Every port.
     pub const ALL: Self = Self {
         first: 0,
         last: u16::MAX,
     };
 
-    /// This port alone.
+    /// One port.
     pub fn one(port: u16) -> Self {
         Self {
             first: port,
@@ -41,7 +41,7 @@ impl Ports {
         }
     }
 
-    /// Reads `443` or `8000-8099`.
+    /// Parses `443` or `8000-8099`.
     ///
     /// # Errors
     /// [`PortsError`].
@@ -56,12 +56,12 @@ impl Ports {
         Ok(Self { first, last })
     }
 
-    /// Whether any port is in both.
+    /// Whether the ranges share a port.
     pub fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
     }
 
-    /// Whether every port of the other is in this.
+    /// Whether this range includes the other.
     pub fn covers(self, other: Self) -> bool {
         self.first <= other.first && other.last <= self.last
     }

@@ -1,5 +1,5 @@
-//! Options of dnsmasq(8) that keep a domain from being resolved: `address=/name/`, `address=/name/0.0.0.0`, `address=/name/#`,
-//! `server=/name/` and `local=/name/`. Each is about the name and all below it.
+//! dnsmasq(8) options that block a domain: `address=/name/`, `address=/name/0.0.0.0`, `address=/name/#`, `server=/name/` and
+//! `local=/name/`. All include subdomains.
 
 use super::{Item, LineError, is_sinkhole, names_of};
 use crate::destination::error::quoted;
@@ -9,7 +9,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     let Some((key, value)) = line.split_once('=') else {
         return Err(option);
     };
-    // A comment begins with # behind space; # alone is a target.
+    // A comment begins with # after space; # alone is a target.
     let mut words = value.split_ascii_whitespace();
     let value = words.next().unwrap_or_default();
     if words.next().is_some_and(|word| !word.starts_with('#')) {

@@ -1,4 +1,4 @@
-//! Hosts files (hosts(5)) that block names by mapping them to an address that leads nowhere: `0.0.0.0 ads.example`.
+//! Hosts files (hosts(5)) that block names by mapping them to a sinkhole address: `0.0.0.0 ads.example`.
 
 use super::{Item, LineError, is_sinkhole, without_comment};
 use crate::blocklist::entry::{Entry, EntryError, Subject};
@@ -6,7 +6,7 @@ use crate::blocklist::target::without_zone;
 use crate::destination::Host;
 use crate::destination::error::quoted;
 
-/// What such files keep from the hosts file they replace. It maps the host's own names, and blocks nothing.
+/// Names of the hosts file that such lists replace; they block nothing.
 const OWN: [&str; 13] = [
     "localhost",
     "localhost.localdomain",
@@ -38,14 +38,14 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     let mut words = words.filter(|word| !is_own(word));
     if !is_sinkhole(address) {
         return match words.next() {
-            // Systems give their own name an address like 127.0.1.1.
+            // Systems map their own name to an address like 127.0.1.1.
             Some(word) if !parsed.is_loopback() => {
                 Err(LineError::Mapped(quoted(word), address.to_owned()))
             }
             _ => Ok(()),
         };
     }
-    // A bad word spoils all of its line.
+    // One invalid word rejects the line.
     let entries = words.map(|word| Ok((word, entry(word)?)));
     let entries = entries.collect::<Result<Vec<_>, LineError>>()?;
     for (word, entry) in entries {
@@ -54,7 +54,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     Ok(())
 }
 
-/// Widely used lists also have addresses where names belong.
+/// Widely used lists have addresses in place of names too.
 fn entry(word: &str) -> Result<Entry, LineError> {
     let subject = match word.parse().map_err(EntryError::from)? {
         Host::Name(name) => Some(Subject::Name(name)),

@@ -1,4 +1,4 @@
-//! What `ipset save` prints (ipset(8)): `create SET TYPE ...`, and `add SET ADDRESS ...` for each member.
+//! Output of `ipset save` (ipset(8)): `create SET TYPE ...`, and `add SET ADDRESS ...` for each member.
 
 use super::{Item, LineError};
 use crate::blocklist::entry;
@@ -14,7 +14,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     let (Some(_set), Some(member)) = (words.next(), words.next()) else {
         return Err(LineError::Ipset(quoted(line)));
     };
-    // An exception from a wider member of the same set. The word may also be in a comment, which is quoted.
+    // `nomatch` excepts a member from a wider one. In quoted comments the word is allowed.
     let mut outside = line.split('"').step_by(2);
     if outside.any(|part| part.split_ascii_whitespace().any(|word| word == "nomatch")) {
         return Err(LineError::Nomatch(quoted(member)));

@@ -1,4 +1,4 @@
-//! The lists of file-sharing programs: ranges of IPv4 addresses with titles.
+//! Lists of file-sharing programs: titled ranges of IPv4 addresses.
 
 use std::net::Ipv4Addr;
 
@@ -6,10 +6,10 @@ use super::{Item, LineError};
 use crate::blocklist::entry::{EntryError, Subject};
 use crate::destination::error::quoted;
 
-/// From this level on, a DAT file lets a range through.
+/// Levels from this one on allow a range.
 const ALLOW_LEVEL: u8 = 128;
 
-/// `title:192.0.2.1-192.0.2.9`. The title may have colons in it.
+/// `title:192.0.2.1-192.0.2.9`. The title may contain colons.
 pub(super) fn read_p2p(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     let Some((_, range)) = line.rsplit_once(':') else {
         return Err(LineError::Range(quoted(line)));
@@ -19,7 +19,7 @@ pub(super) fn read_p2p(line: &str, take: &mut impl FnMut(Item)) -> Result<(), Li
     Ok(())
 }
 
-/// `192.000.002.001 - 192.000.002.009 , 100 , title`. Level and title may be missing.
+/// `192.000.002.001 - 192.000.002.009 , 100 , title`. Level and title are optional.
 pub(super) fn read_dat(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     let mut columns = line.splitn(3, ',').map(str::trim_ascii);
     let range = columns.next().unwrap_or_default();
@@ -58,7 +58,7 @@ fn strict(text: &str) -> Option<Ipv4Addr> {
     text.parse().ok()
 }
 
-/// Four numbers of up to three digits, always decimal: in this format zeros in front are padding.
+/// Four decimal numbers of up to three digits; leading zeros are padding in this format.
 fn padded(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];
     let mut parts = text.split('.');
