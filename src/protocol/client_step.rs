@@ -1,25 +1,25 @@
-//! What a client makes of a proxy's replies.
+//! The client's side of a handshake with a proxy.
 
-/// What follows from the bytes so far, for a client.
+/// Result of the bytes received so far, for a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientStep {
-    /// The reply goes on.
+    /// The reply is incomplete.
     More,
-    /// The proxy is sent this and replies again; what is already here may be enough, so push again,
-    /// nothing if there is nothing new.
+    /// Send these bytes; the proxy replies again. Bytes at hand may already contain that reply, so push again, with nothing if
+    /// there is nothing new.
     Send(Vec<u8>),
-    /// The connection is the server's now.
+    /// The connection leads to the server now.
     Open {
-        /// What the server has sent already.
+        /// Bytes of the server that already arrived.
         early: Vec<u8>,
     },
-    /// The proxy will not, or could not.
+    /// The proxy refused or failed.
     Refused {
-        /// The protocol's own number for it.
+        /// The protocol's reply code.
         code: u16,
-        /// The same in words.
+        /// The reason in words.
         detail: String,
     },
-    /// What came is no reply.
+    /// Not a valid reply; the reason.
     Bad(String),
 }

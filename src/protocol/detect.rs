@@ -1,32 +1,32 @@
-//! Which protocol a client speaks, by the first bytes of its connection. Pure: bytes in, a verdict out.
+//! Detection of a client's protocol by the first bytes of its connection. Pure.
 
 use super::connect::METHODS;
 
-/// White space that is looked past. A client that sends more is taken for a JSON client, whose reader bounds it.
+/// White space that is skipped. With more, the client is treated as JSON, whose reader limits it.
 const MAX_BLANK: usize = 64;
 
-/// The verdict.
+/// The detected protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Detected {
-    /// The bytes begin more than one protocol; ask again with the same bytes and more.
+    /// Several protocols are possible: retry with more bytes.
     Unclear,
-    /// A JSON object, white space before it included.
+    /// A JSON object, possibly after white space.
     Json,
     /// SOCKS version 5.
     Socks5,
     /// SOCKS version 4 or 4a.
     Socks4,
-    /// HTTP/1: a method in any case, empty lines before it included (RFC 9112, section 2.2).
+    /// HTTP/1: a method in any case, possibly after empty lines (RFC 9112, section 2.2).
     Http,
     /// A TLS record with a handshake message (RFC 8446, section 5.1).
     Tls,
-    /// The signature of a PROXY header, version 2.
+    /// The signature of a PROXY header of version 2.
     ProxyHeader,
     /// No protocol starts with this byte.
     Other(u8),
 }
 
-/// The protocol that `bytes`, all of a connection so far, begin.
+/// The protocol of a connection that begins with `bytes`.
 pub(super) fn detect(bytes: &[u8]) -> Detected {
     let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     let blanks = bytes.iter().take(MAX_BLANK).take_while(blank).count();
@@ -47,7 +47,7 @@ pub(super) fn detect(bytes: &[u8]) -> Detected {
     }
 }
 
-/// HTTP where a known method and a space come first, in any case.
+/// HTTP if a known method and a space come first, in any case.
 fn lower_case(bytes: &[u8]) -> Detected {
     let mut verdict = Detected::Other(bytes.first().copied().unwrap_or_default());
     for method in METHODS {
@@ -73,7 +73,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn each_protocol_is_recognised() {
+    fn protocols_are_detected() {
         for (bytes, verdict) in [
             (&b""[..], Detected::Unclear),
             (b" \r\n\t", Detected::Unclear),
@@ -102,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_verdict_stands_whatever_follows(bytes in "[ \r\n]{0,70}[a-zA-Z{ \0\x04\x05\x16]{0,9}", more: Vec<u8>) {
+        fn more_bytes_do_not_change_the_result(bytes in "[ \r\n]{0,70}[a-zA-Z{ \0\x04\x05\x16]{0,9}", more: Vec<u8>) {
             let verdict = detect(bytes.as_bytes());
             if verdict != Detected::Unclear {
                 prop_assert_eq!(detect(&[bytes.as_bytes(), &more].concat()), verdict);
@@ -110,7 +110,7 @@ mod tests {
         }
 
         #[test]
-        fn a_client_is_unclear_for_few_bytes(bytes in prop::collection::vec(any::<u8>(), 80)) {
+        fn few_bytes_are_enough(bytes in prop::collection::vec(any::<u8>(), 80)) {
             prop_assert_ne!(detect(&bytes), Detected::Unclear);
         }
     }

@@ -5,7 +5,7 @@ use super::basic;
 use super::head::{Head, MAX_HEAD, Progress};
 use crate::destination::Destination;
 
-/// The request for a connection to a destination, by a user with a password if the proxy wants them.
+/// A request for a connection to a destination, with credentials if the proxy requires them.
 pub fn request(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8> {
     let authorization = user.map_or_else(String::new, |(user, password)| {
         format!("Proxy-Authorization: {}\r\n", basic::encode(user, password))
@@ -14,14 +14,14 @@ pub fn request(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8>
         .into_bytes()
 }
 
-/// Takes the response.
+/// Reads the response.
 #[derive(Debug, Default)]
 pub struct Client {
     head: Head,
 }
 
 impl Client {
-    /// Takes what the proxy sent. A refusal is one as soon as its head is whole; its body is left out.
+    /// Takes bytes of the proxy. A refusal is complete with its head; its body is ignored.
     pub fn push(&mut self, bytes: &[u8]) -> ClientStep {
         match self.head.push(bytes) {
             Progress::More => ClientStep::More,

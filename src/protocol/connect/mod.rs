@@ -7,9 +7,8 @@
 //! HTTP/1.1 200 Connection established
 //! ```
 //!
-//! Read without mercy: two readers of one head who differ in where it ends are how requests are smuggled.
-//! Lines end in CR LF, a head has at most [`MAX_HEAD`] bytes, and there is no body: `Content-Length: 0`, which some clients
-//! send, says no more than that.
+//! Parsing is strict, because readers that disagree on the end of a head enable request smuggling. Lines end in CR LF, a head has
+//! at most [`MAX_HEAD`] bytes, and there is no body. `Content-Length: 0`, which some clients send, is accepted.
 
 mod basic;
 pub mod client;
@@ -20,12 +19,12 @@ pub use head::MAX_HEAD;
 
 use super::request::Outcome;
 
-/// The methods that clients know (RFC 9110, section 9.3; RFC 5789).
+/// Known methods (RFC 9110, section 9.3; RFC 5789).
 pub(super) const METHODS: [&str; 9] = [
     "CONNECT", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH",
 ];
 
-/// The statuses there are replies with (RFC 9110, section 15; RFC 6585, section 5).
+/// Statuses of replies (RFC 9110, section 15; RFC 6585, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     BadRequest = 400,
@@ -73,7 +72,7 @@ impl Status {
         }
     }
 
-    /// The field that goes with a status and no other.
+    /// The header field of a status, if it has one.
     const fn field(self) -> &'static str {
         match self {
             Self::MethodNotAllowed => "Allow: CONNECT\r\n",
@@ -82,14 +81,14 @@ impl Status {
         }
     }
 
-    /// A whole response with the reason as its body.
+    /// A complete response with the reason as its body.
     fn response(self, detail: &str) -> Vec<u8> {
         [self.head(detail), format!("{detail}\n")]
             .concat()
             .into_bytes()
     }
 
-    /// Its head: all of the response to a HEAD request (RFC 9110, 9.3.2).
+    /// The head, which is the complete response to a HEAD request (RFC 9110, 9.3.2).
     fn head(self, detail: &str) -> String {
         let (code, phrase, field) = (self as u16, self.phrase(), self.field());
         let length = detail.len() + 1;
@@ -100,7 +99,7 @@ impl Status {
     }
 }
 
-/// What a client is told. A 200 has no length: the server's bytes follow its head (RFC 9110, 9.3.6).
+/// The reply to the client. A 200 has no length: the server's bytes follow its head (RFC 9110, 9.3.6).
 pub(super) fn outcome(outcome: &Outcome) -> Vec<u8> {
     match Status::of(outcome) {
         None => b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec(),

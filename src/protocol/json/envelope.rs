@@ -1,4 +1,4 @@
-//! What is in the object: three keys, each with a value of its own type.
+//! The object of a request: three keys with typed values.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use serde_json::error::Category;
 use crate::destination::error::quoted;
 use crate::destination::{Destination, Host};
 
-/// The keys, as they are written.
+// The keys of a request.
 const HOST: &str = "server_ip";
 const PORT: &str = "server_port";
 const MESSAGE: &str = "message";
 
-/// A request as it is written.
+/// A parsed request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Envelope {
     pub(super) destination: Destination,
@@ -21,10 +21,10 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Reads one object.
+    /// Parses one object.
     ///
     /// # Errors
-    /// A sentence on the first thing wrong with it, with its place.
+    /// A sentence on the first error and its position.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let place = error.valid_up_to();
@@ -109,7 +109,7 @@ impl<'de> Visitor<'de> for Keys {
     }
 }
 
-/// A value that is neither object nor list.
+/// A value other than an object or a list.
 enum Scalar {
     Text(String),
     Whole(u64),

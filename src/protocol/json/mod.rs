@@ -1,12 +1,12 @@
-//! The JSON envelope: one flat object is the whole request, and an error comes back as one line.
+//! The JSON envelope: one flat object is the whole request, and one line is an error reply.
 //!
 //! ```json
 //! {"server_ip": "127.0.0.1", "server_port": 9000, "message": "ping"}
 //! {"error": "blocked", "detail": "10.0.0.0/8 in private.txt, line 3"}
 //! ```
 //!
-//! The three keys are all there, once each, and no other is. What follows the object may only be white space. [`client`] tells
-//! a server's answer from such a line.
+//! All three keys occur once, and no others. Only white space may follow the object. [`client`] distinguishes a server's answer
+//! from an error line.
 
 pub mod client;
 mod envelope;
@@ -18,26 +18,26 @@ use serde_json::Value;
 use super::request::Outcome;
 use crate::destination::Destination;
 
-/// What went wrong, in one word.
+/// The error of an error line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// Policy forbids the destination.
     Blocked,
-    /// The request makes no sense.
+    /// The request is invalid.
     BadRequest,
     /// The server cannot be connected to.
     Unreachable,
-    /// The request or the server took too long.
+    /// The request or the server timed out.
     Timeout,
-    /// The request has too many bytes.
+    /// The request is too large.
     TooLarge,
-    /// The proxy has as many connections as it may have.
+    /// The proxy is at its connection limit.
     Busy,
 }
 
 impl ErrorKind {
-    /// The word.
+    /// The value in the error line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Blocked => "blocked",
@@ -50,25 +50,24 @@ impl ErrorKind {
     }
 }
 
-/// The line that a client is sent instead of a server's answer.
+/// The line that a client receives instead of a server's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ErrorLine {
-    /// What went wrong.
+    /// The error.
     pub error: ErrorKind,
-    /// The same in a sentence.
+    /// The error in a sentence.
     pub detail: String,
 }
 
 impl ErrorLine {
-    /// Reads a whole answer as such a line. A server's answer is relayed as it is, so one that imitates the line
-    /// passes for it.
+    /// Parses a complete answer as an error line. A server's answer is relayed unchanged, so an imitation is mistaken for one.
     pub fn read(answer: &[u8]) -> Option<Self> {
         serde_json::from_slice(answer.strip_suffix(b"\n")?).ok()
     }
 }
 
-/// The bytes of an [`ErrorLine`].
+/// An encoded [`ErrorLine`].
 pub(super) fn error_line(error: ErrorKind, detail: &str) -> Vec<u8> {
     let detail = Value::from(detail);
     format!(
@@ -78,7 +77,7 @@ pub(super) fn error_line(error: ErrorKind, detail: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What a client is told; nothing on success, where the server's answer follows.
+/// The reply to the client; empty on success, where the server's answer follows.
 pub(super) fn outcome(outcome: &Outcome) -> Vec<u8> {
     let fault = match outcome {
         Outcome::Connected(_) => return Vec::new(),
@@ -94,7 +93,7 @@ pub(super) fn outcome(outcome: &Outcome) -> Vec<u8> {
     error_line(fault, &outcome.detail())
 }
 
-/// The request for a message to a destination, on one line.
+/// An encoded request, on one line.
 pub fn request(destination: &Destination, message: &str) -> Vec<u8> {
     let host = Value::from(destination.host.to_string());
     let port = destination.port;

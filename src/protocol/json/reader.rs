@@ -1,23 +1,23 @@
-//! Where the object ends. Each byte is looked at once as it comes, and the object is read once it is whole.
+//! Finds the end of the object, then parses it. Each byte is examined once.
 //!
-//! The object is flat, so its first brace outside a text ends it and any other opening one is an error.
+//! The object is flat: its first closing brace outside a string ends it, and any other opening brace is an error.
 
 use super::super::request::{Kind, Refusal, Request, Settings, Step};
 use super::envelope::Envelope;
 use super::{ErrorKind, error_line};
 
-/// Where in the object the next byte falls.
+/// Position of the next byte in the object.
 #[derive(Debug, Clone, Copy, Default)]
 enum Place {
     #[default]
     Before,
     Inside,
     Text,
-    /// Behind a backslash in a text.
+    /// After a backslash in a string.
     Escape,
 }
 
-/// Takes one envelope.
+/// Reads one envelope.
 #[derive(Debug, Default)]
 pub(in super::super) struct Reader {
     bytes: Vec<u8>,
@@ -59,7 +59,7 @@ impl Reader {
     fn whole(&self, rest: &[u8], settings: &Settings) -> Step {
         if settings.credentials.is_some() {
             let detail =
-                "this proxy asks for a user and a password, and a JSON request has neither";
+                "this proxy requires a user and a password, which a JSON request cannot carry";
             return Step::Refuse {
                 reply: error_line(ErrorKind::BadRequest, detail),
                 reason: Refusal::Unauthenticated(detail.to_owned()),
@@ -67,7 +67,7 @@ impl Reader {
         }
         match rest.iter().find(|byte| !is_space(**byte)) {
             None => {}
-            Some(b'{') => return bad("a second object follows, and a request is one"),
+            Some(b'{') => return bad("a second object follows; a connection carries one request"),
             _ => return bad("something follows the object, which is the whole request"),
         }
         match Envelope::read(&self.bytes) {
@@ -87,7 +87,7 @@ pub(in super::super) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// The refusal of what is no envelope.
+/// Refuses an invalid request.
 pub(in super::super) fn bad(detail: &str) -> Step {
     Step::Refuse {
         reply: error_line(ErrorKind::BadRequest, detail),

@@ -14,7 +14,7 @@ fn refused(request: &[u8]) -> ErrorLine {
 }
 
 #[test]
-fn the_envelope_is_taken_in_any_order_and_spacing() {
+fn the_envelope_is_accepted_in_any_order_and_spacing() {
     for text in [
         GOOD,
         " \r\n\t{\"message\":\"ping\",\"server_port\":9000,\"server_ip\":\"127.0.0.1\"}\r\n \t",
@@ -42,7 +42,7 @@ fn the_envelope_is_taken_in_any_order_and_spacing() {
 }
 
 #[test]
-fn each_error_has_its_own_detail() {
+fn errors_have_a_detail() {
     for (from, to, part) in [
         (
             "\"message\": \"ping\"",
@@ -115,7 +115,7 @@ fn each_error_has_its_own_detail() {
 }
 
 #[test]
-fn the_last_byte_allowed_still_counts_and_the_next_is_too_large() {
+fn the_size_limit_is_exact() {
     let exact = Settings {
         max_request: GOOD.len(),
         ..Settings::default()
@@ -136,18 +136,18 @@ fn the_last_byte_allowed_still_counts_and_the_next_is_too_large() {
 }
 
 #[test]
-fn a_megabyte_a_byte_at_a_time_is_read_once() {
+fn bytes_are_read_once() {
     let request = GOOD.replace("ping", &"x".repeat((1 << 20) - GOOD.len() + 4));
     assert_eq!(request.len(), 1 << 20);
     let start = std::time::Instant::now();
     let end = super::super::tests::drive(&open(), request.as_bytes().chunks(1));
     assert!(ready(&end).is_some());
-    // Read anew for each byte it would take hours.
+    // Rereading for each byte would take hours.
     assert!(start.elapsed().as_secs() < 20);
 }
 
 #[test]
-fn where_passwords_are_asked_for_no_envelope_passes() {
+fn envelopes_are_refused_if_passwords_are_required() {
     match whole(&locked(), GOOD.as_bytes()).1 {
         Some(Step::Refuse {
             reason: Refusal::Unauthenticated(_),
@@ -163,7 +163,7 @@ fn where_passwords_are_asked_for_no_envelope_passes() {
 }
 
 #[test]
-fn every_outcome_has_its_word() {
+fn outcomes_have_their_error() {
     let mut front = FrontEnd::new(&open());
     assert!(matches!(front.push(GOOD.as_bytes()), Step::Ready(_)));
     assert_eq!(
@@ -198,7 +198,7 @@ fn every_outcome_has_its_word() {
 
 proptest! {
     #[test]
-    fn what_a_client_writes_is_read(destination in destinations(), message in any::<String>()) {
+    fn a_request_is_read_as_written(destination in destinations(), message in any::<String>()) {
         let end = whole(&open(), &request(&destination, &message));
         let read = ready(&end).unwrap();
         prop_assert_eq!(&read.destination, &destination);

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::{Addresses, Carried, Decoded, Header};
 use crate::destination::authority::parse_port;
 
-/// Most bytes of a line, with its CR LF.
+/// Longest line in bytes, with CR LF.
 pub const MAX_V1: usize = 107;
 
 const START: &[u8] = b"PROXY ";
 
-/// Reads a line that begins with `P`.
+/// Decodes a line that begins with `P`.
 pub(super) fn decode(bytes: &[u8]) -> Decoded {
     let bad = |detail: &str| Decoded::Bad(format!("the PROXY line {detail}"));
     if !bytes.iter().zip(START).all(|(byte, due)| byte == due) {
@@ -36,7 +36,7 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
     let Ok(line) = str::from_utf8(line) else {
         return bad("is not text");
     };
-    // What follows UNKNOWN has no meaning that is fixed, and is skipped.
+    // Text after UNKNOWN is undefined and skipped.
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
         return header(None);
     }
@@ -69,7 +69,7 @@ fn addresses(line: &str) -> Option<Addresses> {
     })
 }
 
-/// The line for a connection whose ends have no address that it could say.
+/// The line for a connection without IP addresses.
 pub(super) const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 
 /// The line for a connection.

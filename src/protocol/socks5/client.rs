@@ -1,4 +1,4 @@
-//! The client's side: the same three messages, and what the proxy says to each.
+//! The client's side: sends three messages and reads the replies.
 
 use super::super::client_step::ClientStep;
 use super::{
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::destination::Destination;
 
-/// Which reply is due.
+/// The expected reply.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Method,
@@ -15,19 +15,18 @@ enum Phase {
     Reply,
 }
 
-/// Asks for one connection.
+/// Requests one connection.
 #[derive(Debug)]
 pub struct Client {
     phase: Phase,
-    /// The user and the password, once they are written.
+    /// The encoded user and password, until sent.
     password: Option<Vec<u8>>,
     request: Vec<u8>,
     bytes: Vec<u8>,
 }
 
 impl Client {
-    /// Asks for `destination`, with a user and a password of at most 255 bytes each if the proxy wants them; more
-    /// is cut off.
+    /// Requests `destination`, with a user and password if the proxy requires them; both are truncated to 255 bytes.
     pub fn new(destination: &Destination, user: Option<(&str, &str)>) -> Self {
         let mut request = vec![VERSION, CONNECT, 0];
         put_address(&mut request, &destination.host, destination.port);
@@ -45,7 +44,7 @@ impl Client {
         }
     }
 
-    /// What the proxy is sent first.
+    /// The first message.
     pub fn greeting(&self) -> Vec<u8> {
         match self.password {
             None => vec![VERSION, 1, OPEN],
@@ -53,12 +52,12 @@ impl Client {
         }
     }
 
-    /// Whether the proxy was asked for the connection: before that it speaks of the user.
+    /// Whether the connection was requested; earlier replies are about the user.
     pub const fn has_asked(&self) -> bool {
         matches!(self.phase, Phase::Reply)
     }
 
-    /// Takes what the proxy sent.
+    /// Takes bytes of the proxy.
     pub fn push(&mut self, bytes: &[u8]) -> ClientStep {
         self.bytes.extend_from_slice(bytes);
         let bytes = std::mem::take(&mut self.bytes);
@@ -77,7 +76,7 @@ impl Client {
 
     fn method(&mut self, rest: &mut &[u8]) -> Option<ClientStep> {
         if take(rest)? != VERSION {
-            return Some(ClientStep::Bad("this is no SOCKS5 proxy".to_owned()));
+            return Some(ClientStep::Bad("not a SOCKS5 proxy".to_owned()));
         }
         Some(match (take(rest)?, self.password.take()) {
             (OPEN, _) => self.ask(),
@@ -87,7 +86,7 @@ impl Client {
             }
             (NO_METHOD, _) => ClientStep::Refused {
                 code: NO_METHOD.into(),
-                detail: "no way to sign in that both sides have".to_owned(),
+                detail: "no common authentication method".to_owned(),
             },
             (other, _) => ClientStep::Bad(format!(
                 "the proxy chose method {other}, which was not offered"
@@ -97,14 +96,14 @@ impl Client {
 
     fn welcome(&mut self, rest: &mut &[u8]) -> Option<ClientStep> {
         if take(rest)? != PASSWORD_VERSION {
-            let detail = "the reply to user and password has another version than 1";
+            let detail = "the reply to user and password is not version 1";
             return Some(ClientStep::Bad(detail.to_owned()));
         }
         Some(match take(rest)? {
             0 => self.ask(),
             status => ClientStep::Refused {
                 code: status.into(),
-                detail: "the user is unknown or the password wrong".to_owned(),
+                detail: "unknown user or wrong password".to_owned(),
             },
         })
     }

@@ -6,7 +6,7 @@ use super::*;
 
 const GREETING: &[u8] = &[5, 1, 0];
 
-/// A request for each kind of address.
+/// A request for each address type.
 fn requests() -> [(Vec<u8>, &'static str); 5] {
     let name = [&[5, 1, 0, 3, 11][..], b"example.com", &[1, 187]].concat();
     let address_as_name = [&[5, 1, 0, 3, 8][..], b"10.1.2.3", &[0, 80]].concat();
@@ -26,7 +26,7 @@ fn requests() -> [(Vec<u8>, &'static str); 5] {
 }
 
 #[test]
-fn every_split_in_three_asks_for_the_same() {
+fn every_split_in_three_gives_the_same_request() {
     for (request, destination) in requests() {
         for (settings, sign_in, replies) in [
             (open(), GREETING.to_vec(), vec![5, 0]),
@@ -41,14 +41,14 @@ fn every_split_in_three_asks_for_the_same() {
             for first in 0..=bytes.len() {
                 for second in first..=bytes.len() {
                     let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
-                    let (said, step) = drive(&settings, pieces);
-                    assert_eq!(said, replies, "{first} {second}");
+                    let (sent, step) = drive(&settings, pieces);
+                    assert_eq!(sent, replies, "{first} {second}");
                     let Some(Step::Ready(request)) = step else {
                         panic!("{first} {second}: {step:?}");
                     };
                     assert_eq!(request.destination.to_string(), destination);
                     assert!(!request.whole);
-                    // What came with the request's last byte is early data; the rest is the caller's.
+                    // Bytes that arrived with the request's last byte are early data; the caller reads the rest.
                     let came = *[first, second, bytes.len()]
                         .iter()
                         .find(|at| **at >= end)
@@ -68,7 +68,7 @@ fn refusal(settings: &Arc<Settings>, bytes: &[u8]) -> (Vec<u8>, Refusal) {
 }
 
 #[test]
-fn every_bad_request_has_its_reply() {
+fn invalid_requests_have_their_reply() {
     let name = |name: &[u8], port: u8| {
         let length = u8::try_from(name.len()).unwrap();
         [&[5, 1, 0, 3, length][..], name, &[0, port]].concat()
@@ -97,7 +97,7 @@ fn every_bad_request_has_its_reply() {
 }
 
 #[test]
-fn nobody_gets_in_without_the_right_password() {
+fn sign_in_requires_the_right_password() {
     let none_will_do = vec![5, 0xFF];
     assert_eq!(refusal(&open(), &[5, 0]).0, none_will_do);
     assert_eq!(refusal(&open(), &[5, 2, 1, 2]).0, none_will_do);
@@ -118,7 +118,7 @@ fn nobody_gets_in_without_the_right_password() {
 }
 
 #[test]
-fn every_outcome_has_its_code() {
+fn outcomes_have_their_code() {
     let mut front = FrontEnd::new(&open());
     assert_eq!(front.push(GREETING), Step::Reply(vec![5, 0]));
     for (outcome, code) in [
@@ -146,7 +146,7 @@ fn every_outcome_has_its_code() {
 }
 
 #[test]
-fn a_timeout_is_told_in_the_form_that_is_due() {
+fn a_timeout_has_the_format_of_the_expected_reply() {
     let mut front = FrontEnd::new(&locked());
     assert_eq!(front.push(&[5]), Step::More);
     assert_eq!(front.outcome(Outcome::RequestTimeout), [5, 0xFF]);
@@ -154,7 +154,7 @@ fn a_timeout_is_told_in_the_form_that_is_due() {
     assert_eq!(front.outcome(Outcome::RequestTimeout), [1, 1]);
 }
 
-/// Runs a client against the proxy's replies, a byte at a time.
+/// Feeds the proxy's replies to a client, a byte at a time.
 fn converse(client: &mut client::Client, replies: &[u8]) -> (Vec<u8>, ClientStep) {
     let mut sent = client.greeting();
     for reply in replies.chunks(1) {
@@ -168,7 +168,7 @@ fn converse(client: &mut client::Client, replies: &[u8]) -> (Vec<u8>, ClientStep
 }
 
 #[test]
-fn a_client_gets_through_its_own_server() {
+fn a_client_passes_its_own_server() {
     for (user, settings, sign_in) in [
         (None, open(), &[5, 0][..]),
         (Some(("ann", "secret")), locked(), &[5, 2, 1, 0]),
@@ -187,7 +187,7 @@ fn a_client_gets_through_its_own_server() {
 }
 
 #[test]
-fn a_client_understands_every_refusal() {
+fn a_client_reads_every_refusal() {
     let destination: Destination = "localhost:1".parse().unwrap();
     for code in 1..=9 {
         let replies = [5, 0, 5, code, 0, 1, 0, 0, 0, 0, 0, 0];
@@ -205,7 +205,7 @@ fn a_client_understands_every_refusal() {
     for (replies, code) in [(&[5, 0xFF][..], 255), (&[5, 2, 1, 1], 1)] {
         let (_, answer) = converse(&mut client::Client::new(&destination, user), replies);
         assert!(
-            matches!(answer, ClientStep::Refused { code: told, .. } if told == code),
+            matches!(answer, ClientStep::Refused { code: received, .. } if received == code),
             "{answer:?}"
         );
     }
