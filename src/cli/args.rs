@@ -162,10 +162,10 @@ pub(super) struct Udp {
     /// Use IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = "Network")]
     pub(super) ipv4: bool,
-    /// Use IPv6 only
+    /// Use IPv6 only, also on loopback
     #[arg(short = '6', long, help_heading = "Network")]
     pub(super) ipv6: bool,
-    /// Set the DF bit: on rejects datagrams longer than the path MTU, off allows fragments at any hop, auto only at the sender
+    /// Set the DF bit: on rejects datagrams longer than the path MTU, off allows fragments at any hop, auto allows them at the sender only
     #[arg(long, value_name = "DF,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "Network")]
     pub(super) df: List<OnOffAuto>,
     /// File with the key of the server
@@ -174,7 +174,7 @@ pub(super) struct Udp {
     /// Fail after this long without an answer of the server
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "30s", help_heading = "Network")]
     pub(super) peer_timeout: Duration,
-    /// How the clocks of both ends are related
+    /// How to relate the clocks of both ends
     #[arg(long, value_enum, default_value_t = ClockArg::Auto, help_heading = "Network")]
     pub(super) clock: ClockArg,
     /// Runs of each setting

@@ -56,12 +56,12 @@ fn print_listening(local: &Endpoint, out: &mut impl Write) -> io::Result<()> {
 /// External bytes as one line without control characters.
 fn printable(message: &[u8]) -> String {
     let mut line = String::with_capacity(message.len());
-    for letter in String::from_utf8_lossy(message).chars() {
-        if letter.is_control() {
+    for character in String::from_utf8_lossy(message).chars() {
+        if character.is_control() {
             // Writing to a String does not fail.
-            let _ = write!(line, "{}", letter.escape_default());
+            let _ = write!(line, "{}", character.escape_default());
         } else {
-            line.push(letter);
+            line.push(character);
         }
     }
     line

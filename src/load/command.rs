@@ -1,7 +1,7 @@
 //! Commands of the load generator to the origin server, in the first bytes of a connection.
 //!
 //! A plain echo server cannot close a connection after one answer, nor take bulk data in one direction. So a connection may
-//! begin with sixteen bytes that no text begins with: `\0wbload`, a letter, and a big-endian number. Every other connection
+//! begin with sixteen bytes that no text begins with: `\0wbload`, a tag, and a big-endian number. Every other connection
 //! is echoed.
 //!
 //! ```text
@@ -43,13 +43,13 @@ pub enum Parsed {
 impl Command {
     /// The encoded command.
     pub fn encode(self) -> [u8; LENGTH] {
-        let (letter, number) = match self {
+        let (tag, number) = match self {
             Self::Once(bytes) => (b'O', bytes),
             Self::Sink(offset) => (b'S', offset),
         };
         let mut bytes = [0; LENGTH];
         bytes[..7].copy_from_slice(MARK);
-        bytes[7] = letter;
+        bytes[7] = tag;
         bytes[8..].copy_from_slice(&number.to_be_bytes());
         bytes
     }
@@ -63,10 +63,10 @@ impl Command {
                 false => Parsed::NotCommand,
             };
         };
-        let [mark @ .., letter, _, _, _, _, _, _, _, _] = head;
+        let [mark @ .., tag, _, _, _, _, _, _, _, _] = head;
         let [.., a, b, c, d, e, f, g, h] = *head;
         let number = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-        match (mark == MARK, letter) {
+        match (mark == MARK, tag) {
             (true, b'O') => Parsed::Command(Self::Once(number)),
             (true, b'S') => Parsed::Command(Self::Sink(number)),
             _ => Parsed::NotCommand,

@@ -34,7 +34,7 @@ fn changed(policies: &Policies) -> bool {
 #[test]
 fn an_invalid_list_leaves_the_previous_one_active() {
     let (_folder, file, policies) = policies("192.0.2.1\n", false);
-    let held = Arc::clone(&policies.current());
+    let first = Arc::clone(&policies.current());
     let one = "192.0.2.1:80".parse().unwrap();
     let first_read = policies.reloads().read_at;
     assert_eq!(blocked(&policies), [true, false]);
@@ -77,7 +77,7 @@ fn an_invalid_list_leaves_the_previous_one_active() {
     assert_eq!((reloads.ok, reloads.failed, reloads.refused), (1, 5, 0));
     assert!(reloads.read_at > first_read);
     // The first policy still decides for its holder.
-    assert_ne!(held.decide(one, None), Verdict::Allowed);
+    assert_ne!(first.decide(one, None), Verdict::Allowed);
 }
 
 #[test]

@@ -34,21 +34,21 @@ pub(in crate::cli) struct Proxy {
 /// Printed after the options of `bench proxy`.
 const AFTER: &str = "\
 Without a subcommand, bench proxy measures what a proxy costs. It starts an origin server, a proxy and a load generator as \
-processes on loopback; --via and --origin use running ones instead. Direct and proxied path are measured interleaved.
+processes on loopback; --via and --origin use running ones instead. It measures the direct and the proxied path interleaved.
 
-Options shown as <N,...> take several values, each of which is measured and compared with the first.";
+Options shown with ,... take several values. Each one is measured and compared with the first.";
 
 /// The proxy that is started for a measurement.
 #[derive(Debug, Args)]
 pub(super) struct ProxyArgs {
-    /// Event loop
-    #[arg(long, value_name = "ENGINE,...", value_parser = list(EnumValueParser::<EngineArg>::new()), default_value = "mio", conflicts_with = "via", help_heading = "Started proxy")]
+    /// Engine of the started proxy
+    #[arg(long, value_name = "ENGINE,...", value_parser = list(EnumValueParser::<EngineArg>::new()), default_value = "mio", conflicts_with = "via", help_heading = "I/O")]
     pub(super) engine: List<EngineArg>,
-    /// Forwarding method
-    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<ForwardingArg>::new()), default_value = "auto", conflicts_with = "via", help_heading = "Started proxy")]
+    /// Forwarding method of the started proxy
+    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<ForwardingArg>::new()), default_value = "auto", conflicts_with = "via", help_heading = "I/O")]
     pub(super) forwarding: List<ForwardingArg>,
-    /// Threads
-    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, conflicts_with = "via", help_heading = "Started proxy")]
+    /// Threads of the started proxy
+    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, conflicts_with = "via", help_heading = "I/O")]
     pub(super) threads: usize,
 }
 

@@ -39,7 +39,7 @@ pub(super) fn print(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
         grouped(totals.spliced)
     )?;
     if totals.no_pipe > 0 {
-        write!(out, ", {} lots without a pipe", grouped(totals.no_pipe))?;
+        write!(out, ", {} reads without a pipe", grouped(totals.no_pipe))?;
     }
     writeln!(out)?;
     out.flush()
