@@ -65,7 +65,7 @@ fn parsers(c: &mut Criterion) {
             b.iter(|| {
                 let mut front = FrontEnd::new(&settings);
                 let mut step = front.push(black_box(bytes));
-                while let Step::Say(_) = step {
+                while let Step::Reply(_) = step {
                     step = front.push(&[]);
                 }
                 assert!(matches!(step, Step::Ready(_)));

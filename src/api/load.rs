@@ -10,10 +10,10 @@ use std::time::Duration;
 use mio::Waker;
 use thiserror::Error;
 
+use crate::load::measurement::Extent;
 use crate::load::origin;
 use crate::load::plan::{self, Path, Plan, Scenario};
 use crate::load::session::{self, Observer};
-use crate::load::slice::Extent;
 use crate::protocol::{Destination, Kind};
 use crate::report::proxy::{Measured, Run};
 use crate::sys::endpoint::Endpoint;
@@ -194,11 +194,11 @@ struct Runs {
 impl Observer for Runs {
     type Error = LoadError;
 
-    fn begins(&mut self, scenario: Scenario, _: Path<'_>, _: usize) {
+    fn started(&mut self, scenario: Scenario, _: Path<'_>, _: usize) {
         self.scenario = scenario.name();
     }
 
-    fn over(&mut self, measured: Measured) -> Result<(), LoadError> {
+    fn finished(&mut self, measured: Measured) -> Result<(), LoadError> {
         self.all.push(measured.run);
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! `bench doctor`: what this kernel, user and machine allow, and what lifts what they do not.
+//! `bench doctor`: reports what this kernel, user and machine support, and how to lift limits.
 
 use std::io::{self, Write};
 
 use super::args::Doctor;
-use super::failure::Failure;
+use super::error::CliError;
 use super::interrupt;
 use super::sink::Sink;
 use crate::doctor;
@@ -13,9 +13,9 @@ use crate::report::{dates, json, text};
 use crate::sys::clock;
 use crate::udp::setup::DEFAULT_BUFFER;
 
-/// Shortfalls are no failure, as long as there is an engine to measure with.
-pub(super) fn run(args: &Doctor) -> Result<(), Failure> {
-    interrupt::tidily().map_err(Failure::undone)?;
+/// Findings are not errors while one engine can measure.
+pub(super) fn run(args: &Doctor) -> Result<(), CliError> {
+    interrupt::exit_on_signal().map_err(CliError::runtime)?;
     let json = args.json.as_deref();
     let json = json.map(|path| Sink::open(path, "--json")).transpose()?;
     let findings = Findings {
@@ -36,5 +36,5 @@ pub(super) fn run(args: &Doctor) -> Result<(), Failure> {
         sink.write(|out| json::write(&findings, out))?;
     }
     doctor::enough_for_mio(&findings.checks)
-        .map_err(|reason| Failure::Undone(format!("nothing can be measured here: {reason}")))
+        .map_err(|reason| CliError::Runtime(format!("cannot measure on this host: {reason}")))
 }

@@ -20,7 +20,7 @@ use std::vec;
 use super::record::{CloseReason, ConnectionInfo, Decision, without_mapping};
 use super::resolver::{Answer, Resolved};
 use super::rules::Rules;
-use crate::host::Name;
+use crate::destination::Name;
 use crate::protocol::proxy_header::{self, Carried, Decoded};
 use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
 use crate::sys::endpoint::{Endpoint, Peer};
@@ -311,7 +311,7 @@ impl Handshake {
                 let user = front.user().map(String::from_utf8_lossy);
                 self.info.user = user.map(Cow::into_owned);
             }
-            let has_reply = matches!(step, Step::Say(_));
+            let has_reply = matches!(step, Step::Reply(_));
             match self.on_step(step, rules) {
                 Some(action) => return action,
                 None if has_reply => bytes = &[],
@@ -324,16 +324,16 @@ impl Handshake {
     fn on_step(&mut self, step: Step, rules: &Rules) -> Option<Action> {
         match step {
             Step::More => None,
-            Step::Say(reply) => {
+            Step::Reply(reply) => {
                 self.reply.extend(reply);
                 None
             }
             Step::Ready(request) => Some(self.on_request(request, rules)),
-            Step::Refuse { say, why } => {
+            Step::Refuse { reply, reason } => {
                 self.info.protocol = self.front.as_ref().and_then(FrontEnd::kind);
-                self.reply.extend(say);
-                self.info.detail = Some(why.to_string());
-                Some(Action::Refuse(match why {
+                self.reply.extend(reply);
+                self.info.detail = Some(reason.to_string());
+                Some(Action::Refuse(match reason {
                     Refusal::Closed => CloseReason::Left,
                     _ => CloseReason::Refused,
                 }))

@@ -10,7 +10,7 @@ use super::counters::Totals;
 use super::record::{CloseReason, Decision};
 use super::rules::Rules;
 use super::server::StatsHandle;
-use crate::blocklist::load::Loaded;
+use crate::blocklist::load::LoadedFile;
 use crate::blocklist::reload::Reloads;
 use crate::protocol::Kind;
 
@@ -29,7 +29,7 @@ pub struct Snapshot {
     /// The access log, if there is one.
     pub log: Option<Lines>,
     /// The active lists.
-    pub lists: Vec<Loaded>,
+    pub lists: Vec<LoadedFile>,
     /// Reloads of the lists.
     pub reloads: Reloads,
 }
@@ -280,7 +280,7 @@ mod tests {
                 written: 17,
                 dropped: 18,
             }),
-            lists: vec![Loaded {
+            lists: vec![LoadedFile {
                 file: "a \"b\"\\c\nd/ü.txt".into(),
                 format: None,
                 entries: 19,

@@ -24,7 +24,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use self::lookups::{Asked, Lookups};
 use self::system::System;
 use super::slab::Key;
-use crate::host::Name;
+use crate::destination::Name;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::eventfd::EventFd;
 

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::record::Decision;
+use crate::blocklist::embedded::reachable;
 use crate::blocklist::policy::{Policy, Verdict};
-use crate::blocklist::readings::readings;
 use crate::blocklist::reload::Policies;
-use crate::host::Name;
+use crate::destination::Name;
 use crate::protocol::Settings;
 use crate::protocol::proxy_header::{Addresses, Carried};
 use crate::sys::route::is_of_this_host;
@@ -87,7 +87,7 @@ impl Rules {
     fn is_own(&self, address: SocketAddr) -> bool {
         let here = |own: SocketAddr| {
             own.port() == address.port()
-                && readings(address.ip()).any(|ip| {
+                && reachable(address.ip()).any(|ip| {
                     let same = ip == own.ip().to_canonical();
                     same || own.ip().is_unspecified() && is_of_this_host(ip)
                 })

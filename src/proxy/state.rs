@@ -26,7 +26,7 @@ use super::relay::{Counts, Relay, Side, Verdict};
 use super::shared::Permit;
 use super::slab::Key;
 use super::timers::{Timer, Timers};
-use crate::host::Name;
+use crate::destination::Name;
 use crate::sys::clock::realtime_ns;
 use crate::sys::endpoint::{Endpoint, Peer};
 use crate::sys::tcp::Unread;

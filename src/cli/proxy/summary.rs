@@ -1,4 +1,4 @@
-//! What became of all connections of a proxy, for people.
+//! The summary of a proxy's connections on the terminal.
 
 use std::io::{self, Write};
 
@@ -6,9 +6,9 @@ use crate::proxy::counters::Totals;
 use crate::proxy::record::CloseReason;
 use crate::units::grouped;
 
-/// What became of all connections. Kinds that did not occur are left out.
+/// Prints the counts of connections by outcome, without zero counts, and the bytes.
 pub(super) fn print(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
-    let told = |ending| match ending {
+    let name = |ending| match ending {
         CloseReason::Finished => "finished",
         CloseReason::ClientReset => "reset by the client",
         CloseReason::ServerReset => "reset by the server",
@@ -23,7 +23,7 @@ pub(super) fn print(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
         CloseReason::HalfClosedTimeout => "half-closed for too long",
         CloseReason::Stopped => "cut off",
     };
-    let endings = CloseReason::ALL.map(|ending| (told(ending), totals.ended(ending)));
+    let endings = CloseReason::ALL.map(|ending| (name(ending), totals.ended(ending)));
     let pauses = ("pauses for want of files", totals.pauses);
     let kinds = endings.into_iter().chain([pauses]);
     write!(out, "connections {}", grouped(totals.accepted))?;
@@ -39,7 +39,7 @@ pub(super) fn print(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
         grouped(totals.spliced)
     )?;
     if totals.no_pipe > 0 {
-        write!(out, ", {} lots without a pipe", grouped(totals.no_pipe))?;
+        write!(out, ", {} reads without a pipe", grouped(totals.no_pipe))?;
     }
     writeln!(out)?;
     out.flush()

@@ -102,7 +102,7 @@ fn write(status: &str, more: &str, page: &Page, with_body: bool) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::connect::MOST_HEAD;
+    use crate::protocol::connect::MAX_HEAD;
     use proptest::prelude::*;
 
     fn page(path: &str) -> Option<Page> {
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn other_requests_get_an_error_response() {
-        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MOST_HEAD));
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MAX_HEAD));
         for (request, status) in [
             ("GET / HTTP/1.1\r\n\r\n", "404"),
             ("GET /well/ HTTP/1.1\r\n\r\n", "404"),

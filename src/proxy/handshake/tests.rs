@@ -361,7 +361,7 @@ fn connect_reply(rules: &Rules) -> Vec<u8> {
     let mut client = connect::client::Client::default();
     assert!(matches!(
         client.push(&reply),
-        crate::protocol::Answer::Open { .. }
+        crate::protocol::ClientStep::Open { .. }
     ));
     reply
 }

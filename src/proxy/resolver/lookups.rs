@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::Answer;
-use crate::host::Name;
+use crate::destination::Name;
 
 /// How long a failure is cached, in ns.
 const FAILURE_MEMORY: u64 = 2_000_000_000;

@@ -23,7 +23,7 @@ use hickory_resolver::{Resolver, TokioResolver};
 use tokio::time::timeout;
 
 use super::{Answer, Resolved};
-use crate::host::Name;
+use crate::destination::Name;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::route::is_routed;
 

@@ -60,7 +60,7 @@ impl Told {
     fn take(&mut self, seen: Seen, datagram: &[u8], before: &Tally, after: &Tally) {
         let header = match seen {
             Seen::Data(header) => header,
-            Seen::Foreign => {
+            Seen::Unsupported => {
                 self.foreign += 1;
                 let foreign = after.foreign;
                 assert_eq!(*after, Tally { foreign, ..*before });

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use wirebench::blocklist::policy::Sources;
-use wirebench::blocklist::readings::readings;
+use wirebench::blocklist::embedded::reachable;
 use wirebench::blocklist::reload::Policies;
 use wirebench::protocol::Settings;
 use wirebench::proxy::handshake::{Handshake, Action};
@@ -36,7 +36,7 @@ static RULES: LazyLock<[Rules; 2]> = LazyLock::new(|| {
 });
 
 fn is_blocked(address: IpAddr) -> bool {
-    readings(address).any(|address| match address {
+    reachable(address).any(|address| match address {
         IpAddr::V4(address) => address.octets().starts_with(&[192, 0, 2]),
         IpAddr::V6(address) => address.segments().starts_with(&[0x2001, 0xdb8]),
     })

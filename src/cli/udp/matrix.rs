@@ -1,14 +1,14 @@
-//! Options that were given several values, and every combination of these.
+//! The comparison matrix: every combination of options with several values.
 
 use crate::cli::args::Udp;
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::cli::list::List;
 use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
 use crate::udp::plan::{Df, Offload};
 use crate::udp::send::spin::SpinChoice;
 
-/// Most settings of a comparison. More fit no screen, and each has a server and histograms of its own.
-const MOST_SETTINGS: usize = 64;
+/// Most settings of a comparison. More do not fit a screen, and each has a server and histograms.
+const MAX_SETTINGS: usize = 64;
 
 /// One value of each option that takes a list.
 #[derive(Debug, Clone)]
@@ -27,11 +27,11 @@ pub(super) struct Combination {
 }
 
 impl Combination {
-    /// All of them, in the order in which the values were given; the last option changes fastest.
-    pub(super) fn all(args: &Udp) -> Result<Vec<Self>, Failure> {
-        uring_is_there(args)?;
-        // Every field without an `Option` has a default that clap fills in.
-        let mut all = Product(vec![Self {
+    /// All combinations, in the order of the given values; the last option varies fastest.
+    pub(super) fn all(args: &Udp) -> Result<Vec<Self>, CliError> {
+        require_uring(args)?;
+        // Fields without an `Option` have defaults in clap.
+        let mut all = Matrix(vec![Self {
             engine: EngineChoice::default(),
             chunk: 0,
             batch: None,
@@ -79,36 +79,36 @@ impl Combination {
     }
 }
 
-/// The combinations of the options so far.
-struct Product(Vec<Combination>);
+/// The combinations of the options applied so far.
+struct Matrix(Vec<Combination>);
 
-impl Product {
-    /// Has each of them with every value.
+impl Matrix {
+    /// Combines each with every value.
     fn vary<T: Copy>(
         &mut self,
         values: Option<&List<T>>,
         set: impl Fn(&mut Combination, T),
-    ) -> Result<(), Failure> {
-        self.vary_those(|_| true, values, set)
+    ) -> Result<(), CliError> {
+        self.vary_where(|_| true, values, set)
     }
 
-    /// As [`Self::vary`], those on io_uring: to the others the option means nothing.
+    /// As [`Self::vary`], for combinations on io_uring only.
     fn vary_uring<T: Copy>(
         &mut self,
         values: Option<&List<T>>,
         set: impl Fn(&mut UringSettings, T),
-    ) -> Result<(), Failure> {
-        self.vary_those(Combination::is_uring, values, |to, value| {
+    ) -> Result<(), CliError> {
+        self.vary_where(Combination::is_uring, values, |to, value| {
             set(&mut to.engine.uring, value);
         })
     }
 
-    fn vary_those<T: Copy>(
+    fn vary_where<T: Copy>(
         &mut self,
         applies: impl Fn(&Combination) -> bool,
         values: Option<&List<T>>,
         set: impl Fn(&mut Combination, T),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         let Some(values) = values else {
             return Ok(());
         };
@@ -123,9 +123,9 @@ impl Product {
                 set(&mut with, value);
                 with
             }));
-            if varied.len() > MOST_SETTINGS {
-                return Err(Failure::Usage(format!(
-                    "these lists make more than {MOST_SETTINGS} combinations; leave out some values"
+            if varied.len() > MAX_SETTINGS {
+                return Err(CliError::Usage(format!(
+                    "these lists make more than {MAX_SETTINGS} combinations; leave out some values"
                 )));
             }
         }
@@ -134,8 +134,8 @@ impl Product {
     }
 }
 
-/// Refuses what only io_uring heeds where it is not among the engines.
-fn uring_is_there(args: &Udp) -> Result<(), Failure> {
+/// Rejects io_uring options if no engine is io_uring.
+fn require_uring(args: &Udp) -> Result<(), CliError> {
     let asked = [
         ("--uring-sqpoll", args.uring_sqpoll),
         ("--uring-ring-size", args.uring_ring_size.is_some()),
@@ -146,9 +146,9 @@ fn uring_is_there(args: &Udp) -> Result<(), Failure> {
         .iter()
         .any(|&engine| EngineKind::from(engine) == EngineKind::Uring);
     match asked.iter().find(|(_, asked)| *asked) {
-        Some((option, _)) if !is_there => Err(Failure::Usage(format!(
-            "{option} means nothing to --engine mio; add --engine uring"
-        ))),
+        Some((option, _)) if !is_there => {
+            Err(CliError::Usage(format!("{option} needs --engine uring")))
+        }
         _ => Ok(()),
     }
 }
@@ -159,7 +159,7 @@ mod tests {
     use crate::cli::args::{Bench, Command};
     use clap::Parser;
 
-    fn all(options: &str) -> Result<Vec<Combination>, Failure> {
+    fn all(options: &str) -> Result<Vec<Combination>, CliError> {
         let words = ["bench", "udp"]
             .into_iter()
             .chain(options.split_whitespace());
@@ -170,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn every_combination_is_there_once_in_the_order_given() {
+    fn combinations_are_complete_and_ordered() {
         let found = all("--batch 64,1 --gso off,auto --engine uring,mio").unwrap();
-        let told: Vec<_> = found
+        let combinations: Vec<_> = found
             .iter()
             .map(|one| {
                 (
@@ -183,7 +183,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            combinations,
             [
                 ("uring", 64, "off"),
                 ("uring", 64, "auto"),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_io_uring_heeds_varies_only_there() {
+    fn uring_options_vary_only_on_uring() {
         let found = all(
             "--engine mio,uring --uring-recv single,multishot --uring-ring-size 64 --uring-sqpoll",
         )
@@ -216,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn too_many_are_refused_before_they_fill_the_memory() {
+    fn too_many_combinations_are_rejected_early() {
         let list: Vec<_> = (1..=1_000).map(|value: u32| value.to_string()).collect();
         let list = list.join(",");
         for options in [
             format!("--batch {list} --chunk {list} --streams {list}"),
             "--batch 1,2,3,4,5 --chunk 1,2,3,4,5 --streams 1,2,3".to_owned(),
         ] {
-            assert!(matches!(all(&options), Err(Failure::Usage(_))));
+            assert!(matches!(all(&options), Err(CliError::Usage(_))));
         }
         assert_eq!(
             all("--batch 2,3,4,5 --chunk 1,2,3,4 --gso on,off --streams 1,2")

@@ -1,18 +1,18 @@
-//! A host and a port on it, as `HOST:PORT`.
+//! A host and a port, as `HOST:PORT`.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::error::{HostError, shown};
+use super::error::{HostError, quoted};
 use super::{Host, read_ipv6};
 
-/// Where a connection goes.
+/// The destination of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Destination {
-    /// To which host.
+    /// The host.
     pub host: Host,
-    /// To which port; never 0 when it was read from text or a request.
+    /// The port; never 0 if it was parsed from text or a request.
     pub port: u16,
 }
 
@@ -22,12 +22,12 @@ impl FromStr for Destination {
     /// Reads `HOST:PORT`, with IPv6 in brackets.
     ///
     /// # Errors
-    /// [`HostError`], for any other text.
+    /// [`HostError`] for any other text.
     fn from_str(text: &str) -> Result<Self, HostError> {
         let authority = Authority::split(text)?;
         let port = authority
             .port
-            .ok_or_else(|| HostError::NoPort(shown(text)))?;
+            .ok_or_else(|| HostError::NoPort(quoted(text)))?;
         Ok(Self {
             host: authority.host()?,
             port: parse_port(port)?,
@@ -44,19 +44,19 @@ impl fmt::Display for Destination {
     }
 }
 
-/// A text cut in two, and neither part read (RFC 3986, section 3.2).
+/// A text split into host and port, both unparsed (RFC 3986, section 3.2).
 #[derive(Debug)]
 pub struct Authority<'a> {
-    /// What names the host, without brackets.
+    /// The host, without brackets.
     pub host: &'a str,
-    /// Whether it was in brackets. Then it is IPv6.
+    /// Whether the host was in brackets, which means IPv6.
     pub bracketed: bool,
-    /// What is behind the colon that ends the host.
+    /// The text after the colon behind the host.
     pub port: Option<&'a str>,
 }
 
 impl<'a> Authority<'a> {
-    /// Cuts a port off the end. A colon is only taken for its own where no other is, or after brackets.
+    /// Splits a port off the end. A colon separates a port only if it is the only one, or follows brackets.
     ///
     /// # Errors
     /// [`HostError::Brackets`].
@@ -72,7 +72,7 @@ impl<'a> Authority<'a> {
                 port,
             });
         };
-        let wrong = || HostError::Brackets(shown(text));
+        let wrong = || HostError::Brackets(quoted(text));
         let (host, after) = rest.split_once(']').ok_or_else(wrong)?;
         let port = match after {
             "" => None,
@@ -85,10 +85,10 @@ impl<'a> Authority<'a> {
         })
     }
 
-    /// The host, read.
+    /// Parses the host.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`HostError`] for an invalid host.
     pub fn host(&self) -> Result<Host, HostError> {
         if self.bracketed {
             return read_ipv6(self.host).map(Host::from);
@@ -105,7 +105,7 @@ pub fn parse_port(text: &str) -> Result<u16, HostError> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     match text.parse() {
         Ok(port) if plain => Ok(port),
-        _ => Err(HostError::Port(shown(text))),
+        _ => Err(HostError::Port(quoted(text))),
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_written_the_same() {
+    fn display_is_the_parsed_form() {
         for text in ["127.0.0.1:1", "[::1]:65535", "localhost:9000"] {
             assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
         }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_destination_says_why() {
+    fn invalid_destinations_have_a_reason() {
         for (text, piece) in [
             ("", "not HOST:PORT"),
             (":", "is empty"),
@@ -161,7 +161,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_passes_is_written_as_it_is_read(text in "\\PC{0,20}(:[0-9]{1,5})?") {
+        fn display_parses_to_the_same_destination(text in "\\PC{0,20}(:[0-9]{1,5})?") {
             if let Ok(destination) = text.parse::<Destination>() {
                 prop_assert_eq!(destination.to_string().parse::<Destination>(), Ok(destination));
             }

@@ -1,5 +1,5 @@
-//! The addresses of this host, which `--deny-private` is about too: a service that listens on all of them is as private by a
-//! public one.
+//! Addresses of this host, which `--deny-private` blocks: a service that listens on all addresses is private at a public one
+//! too.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,13 +9,13 @@ use super::index::Index;
 use super::private;
 use crate::sys::local;
 
-/// What the kernel delivers to this host itself, apart from networks that are private for everybody: those are decided on
-/// before, and a host that has no other address costs a decision no lookup.
+/// Local addresses, without those in networks that are private anyway: those match earlier, and a host without other addresses
+/// needs no lookup.
 #[derive(Debug, Default)]
-pub struct OwnAddresses(Index);
+pub struct LocalAddresses(Index);
 
-impl OwnAddresses {
-    /// Asks the kernel.
+impl LocalAddresses {
+    /// Reads the addresses from the kernel.
     ///
     /// # Errors
     /// As [`local::networks`].
@@ -23,7 +23,7 @@ impl OwnAddresses {
         Ok(Self::new(local::networks()?))
     }
 
-    /// Of networks, each by its first and last address.
+    /// Networks are given by their first and last address.
     fn new(networks: Vec<(IpAddr, IpAddr)>) -> Self {
         let mut index = Index::default();
         for (first, last) in networks {
@@ -38,7 +38,7 @@ impl OwnAddresses {
         Self(index)
     }
 
-    /// Whether an address is among them.
+    /// Whether an address is local.
     pub fn has(&self, address: IpAddr) -> bool {
         !self.0.is_empty() && self.0.address(address, |_| true).is_some()
     }
@@ -53,10 +53,10 @@ mod tests {
     }
 
     #[test]
-    fn only_addresses_that_are_not_private_anyway_are_kept() {
+    fn only_public_addresses_are_kept() {
         let networks = |list: &[(&str, &str)]| {
             let networks = list.iter().map(|(first, last)| (ip(first), ip(last)));
-            OwnAddresses::new(networks.collect())
+            LocalAddresses::new(networks.collect())
         };
         let inner = networks(&[
             ("127.0.0.0", "127.255.255.255"),
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(public.0.len(), 2);
         assert!(public.has(ip("8.8.4.4")) && public.has(ip("2a00::5")));
         assert!(!public.has(ip("8.8.5.0")) && !public.has(ip("2a00::6")));
-        // Wider than any private network that it begins in.
+        // Wider than the private network around its first address.
         let wide = networks(&[
             ("10.0.0.0", "255.255.255.255"),
             ("0.0.0.0", "255.255.255.255"),

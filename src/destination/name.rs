@@ -1,56 +1,56 @@
-//! Host names in the one form they are compared in: lower case, without the trailing dot, international
-//! labels as A-labels (`xn--…`).
+//! Host names in canonical form for comparison: lower case, without a trailing dot, international labels as A-labels
+//! (`xn--…`).
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use super::error::{HostError, shown};
+use super::error::{HostError, quoted};
 
-/// Most characters of a name, without the dot at its end (RFC 1035, section 2.3.4).
-pub(super) const MOST_NAME: usize = 253;
+/// Longest name without the trailing dot (RFC 1035, section 2.3.4).
+pub(super) const MAX_NAME: usize = 253;
 
-/// Most characters of a name's label (RFC 1035, section 2.3.4).
-const MOST_LABEL: usize = 63;
+/// Longest label (RFC 1035, section 2.3.4).
+const MAX_LABEL: usize = 63;
 
-/// Most bytes of a name in other scripts that are looked at: four for each character of the longest name. Mapping may
-/// shorten a text, so a longer one could in theory still be a name; nobody writes it.
-const MOST_SPELLING: usize = 4 * (MOST_NAME + 1);
+/// Longest international name in bytes that is converted: four for each character of the longest name. Conversion may shorten
+/// a text, so a longer one could be valid, but none is in use.
+const MAX_SPELLING: usize = 4 * (MAX_NAME + 1);
 
-/// A host name in its canonical form. Resolve this, not the text it came from.
+/// A host name in canonical form, for comparison and lookup.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Box<str>);
 
 impl FromStr for Name {
     type Err = HostError;
 
-    /// Reads a name of letters, digits, hyphens and underscores, a dot between its labels. Names in other scripts
-    /// are turned into A-labels as a browser does (UTS #46), so that both spellings match.
+    /// Parses a name of letters, digits, hyphens and underscores in labels. International names are converted to A-labels as in
+    /// browsers (UTS #46), so that both spellings match.
     ///
-    /// A label may begin or end with a hyphen: RFC 1123 (2.1) gives no host such a name, but the DNS has them (RFC
-    /// 2181, section 11), and so have lists of blocked ones.
+    /// A label may begin or end with a hyphen: RFC 1123 (2.1) forbids such host names, but the DNS (RFC 2181, section 11) and
+    /// blocklists have them.
     ///
     /// # Errors
-    /// What is wrong with it. A name whose last label is a number is refused, as in the URL standard ("ends in a
-    /// number"): no such domain exists, and inet_aton(3) takes `127.1`, `0x7f000001` and `2130706433`
-    /// for addresses. Digits other than 0 to 9 are refused too: UTS #46 would turn them into those.
+    /// [`HostError`]. A name whose last label is a number is rejected, as in the URL standard ("ends in a number"): there is no
+    /// such domain, and inet_aton(3) reads `127.1`, `0x7f000001` and `2130706433` as addresses. Non-ASCII digits are rejected
+    /// because UTS #46 maps them to ASCII ones.
     fn from_str(text: &str) -> Result<Self, HostError> {
         let ascii = to_ascii(text)?;
         let name = ascii.strip_suffix('.').unwrap_or(&ascii);
         if name.is_empty() {
             return Err(HostError::Empty);
         }
-        let stranger = |c: &char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_');
-        if let Some(stranger) = name.chars().find(stranger) {
-            return Err(HostError::Character(shown(text), stranger));
+        let invalid = |c: &char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_');
+        if let Some(invalid) = name.chars().find(invalid) {
+            return Err(HostError::Character(quoted(text), invalid));
         }
-        let label_fits = |label: &str| (1..=MOST_LABEL).contains(&label.len());
-        if name.len() > MOST_NAME || !name.split('.').all(label_fits) {
-            return Err(HostError::Labels(shown(text)));
+        let label_fits = |label: &str| (1..=MAX_LABEL).contains(&label.len());
+        if name.len() > MAX_NAME || !name.split('.').all(label_fits) {
+            return Err(HostError::Labels(quoted(text)));
         }
         let name = name.to_ascii_lowercase();
         if name.rsplit('.').next().is_some_and(is_number) {
-            return Err(HostError::Number(shown(text)));
+            return Err(HostError::Number(quoted(text)));
         }
         Ok(Self(name.into()))
     }
@@ -62,13 +62,13 @@ impl Name {
         &self.0
     }
 
-    /// The domains it is in, from the nearest: `b.c` and `c` for `a.b.c`.
+    /// The domains of the name, the nearest first: `b.c` and `c` for `a.b.c`.
     pub fn domains(&self) -> impl Iterator<Item = &str> {
         let dots = (0..).zip(self.0.bytes()).filter(|(_, byte)| *byte == b'.');
         dots.filter_map(|(dot, _): (usize, u8)| self.0.get(dot + 1..))
     }
 
-    /// How many labels it has: 3 for `a.b.c`, and at most 127.
+    /// Number of labels: 3 for `a.b.c`, at most 127.
     pub fn labels(&self) -> usize {
         self.0.bytes().filter(|byte| *byte == b'.').count() + 1
     }
@@ -81,24 +81,24 @@ impl fmt::Display for Name {
 }
 
 fn to_ascii(text: &str) -> Result<Cow<'_, str>, HostError> {
-    if text.len() > MOST_SPELLING {
-        return Err(HostError::Labels(shown(text)));
+    if text.len() > MAX_SPELLING {
+        return Err(HostError::Labels(quoted(text)));
     }
     if text.is_ascii() {
         return Ok(text.into());
     }
     let foreign = |c: &char| !c.is_ascii() && c.is_numeric();
     if let Some(digit) = text.chars().find(foreign) {
-        return Err(HostError::Character(shown(text), digit));
+        return Err(HostError::Character(quoted(text), digit));
     }
     let mapped = idna::domain_to_ascii(text);
     mapped
         .map(Cow::Owned)
-        .map_err(|_| HostError::International(shown(text)))
+        .map_err(|_| HostError::International(quoted(text)))
 }
 
-/// Whether inet_aton(3) or the URL standard's IPv4 parser may take a label for a number: decimal, octal, or hex,
-/// which may have no digits.
+/// Whether inet_aton(3) or the URL standard's IPv4 parser may read a label as a number: decimal, octal, or hexadecimal, the
+/// latter possibly without digits.
 fn is_number(label: &str) -> bool {
     match label.strip_prefix("0x") {
         Some(hex) => hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_a_name_becomes_one() {
+    fn spellings_have_one_canonical_form() {
         for (spelling, canonical) in [
             ("example.com", "example.com"),
             ("EXAMPLE.Com.", "example.com"),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_in_use_are_names() {
+    fn names_in_use_are_accepted() {
         for text in [
             "localhost",
             "a",
@@ -140,7 +140,7 @@ mod tests {
             "0xg",
             "1.2.3.4.example",
             "a--b",
-            // On lists of real blocked names.
+            // On public blocklists.
             "-sso.anbtr.com",
             "a-.example",
         ] {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_in_every_domain_above_it() {
+    fn a_name_belongs_to_every_domain_above_it() {
         let name = read("a.b.example").unwrap();
         assert_eq!(name.domains().collect::<Vec<_>>(), ["b.example", "example"]);
         assert_eq!(name.labels(), 3);
@@ -158,16 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_those_of_the_dns() {
-        let label = "a".repeat(MOST_LABEL);
-        let longest = [label.as_str(); 4].join(".")[..MOST_NAME].to_owned();
+    fn lengths_are_limited_as_in_the_dns() {
+        let label = "a".repeat(MAX_LABEL);
+        let longest = [label.as_str(); 4].join(".")[..MAX_NAME].to_owned();
         assert!(read(&longest).is_ok());
         assert!(read(&format!("{longest}.")).is_ok());
-        let long_foreign = "ü".repeat(MOST_SPELLING);
+        let long_foreign = "ü".repeat(MAX_SPELLING);
         for long in [
             format!("{longest}b"),
             format!("{label}a.example"),
-            "a.".repeat(MOST_SPELLING),
+            "a.".repeat(MAX_SPELLING),
             long_foreign,
         ] {
             assert!(matches!(read(&long), Err(HostError::Labels(_))), "{long}");

@@ -1,10 +1,10 @@
-//! One slice of measuring: a path is loaded for a while, by some threads, and the CPU time of all who take part is read at both ends.
+//! One measurement: threads load a path for a while, and the CPU time of all participants is read at both ends.
 //!
 //! ```text
 //! every thread    warm up ─┐            ┌─ measure ── wait for the last answers ─┐
 //! this one                 └─ CPU time ─┘                                        └─ CPU time
 //! ```
-//! So the requests that are counted are exactly those that the CPU time was spent on.
+//! So the CPU time is spent on exactly the counted requests.
 
 use std::io;
 use std::ops::BitOr;
@@ -14,8 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::bulk::{self, Amount};
+use super::request_stats::RequestStats;
 use super::schedule::Schedule;
-use super::tally::Tally;
 use super::worker::{Job, Worker};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::usage::CpuTime;
@@ -23,18 +23,18 @@ use crate::sys::usage::CpuTime;
 /// How a path is loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
-    /// With requests, as many as come of it or at this rate a second.
+    /// Requests, back to back or at a rate.
     Requests {
-        /// Connections, over all threads.
+        /// Connections of all threads.
         connections: usize,
-        /// Requests a second; as many as can be where there is none.
+        /// Requests a second; `None` for back to back.
         rate: Option<f64>,
     },
-    /// With data in one direction.
+    /// Data in one direction.
     Bulk {
-        /// Connections, over all threads.
+        /// Connections of all threads.
         streams: usize,
-        /// Bytes, over all streams; as many as can be in the time where there are none.
+        /// Bytes of all streams; `None` for as many as fit in the duration.
         bytes: Option<u64>,
     },
 }
@@ -48,54 +48,54 @@ impl Load {
     }
 }
 
-/// How long, and by how many.
+/// Duration and threads of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
-    /// Time in which requests are started.
+    /// Time in which requests start.
     pub duration: Duration,
-    /// Time before that, of which nothing is counted.
+    /// Time of the uncounted warm-up before it.
     pub warmup: Duration,
-    /// Threads.
+    /// Threads of the load generator.
     pub threads: usize,
 }
 
-/// What a slice came to.
+/// The result of a measurement.
 #[derive(Debug, Clone)]
-pub struct Slice {
-    /// What became of the requests.
-    pub tally: Tally,
-    /// How long it took, in seconds: the time asked for, and longer where answers came later.
+pub struct Measurement {
+    /// Latencies and errors of the requests.
+    pub stats: RequestStats,
+    /// Duration in seconds: the requested one, or longer where answers came later.
     pub seconds: f64,
     /// CPU time of the load generator's threads.
     pub load: CpuTime,
-    /// Of those watched, in their order.
+    /// CPU time of the watched processes, in their order.
     pub watched: Vec<Option<CpuTime>>,
-    /// Nothing came of the warm-up, so the slice is that.
+    /// The warm-up had no answers, so its errors are the result and nothing else was measured.
     pub only_warmup: bool,
-    /// It was cancelled before its end.
-    pub cut: bool,
+    /// Whether it was cancelled.
+    pub interrupted: bool,
 }
 
-/// What a thread hands over.
+/// The result of one thread.
 #[derive(Default)]
-struct Part {
-    tally: Tally,
+struct ThreadResult {
+    stats: RequestStats,
     cpu: CpuTime,
 }
 
-/// Loads one path. `watch` tells what the processes that are watched have cost so far.
+/// Loads one path. `watch` returns the CPU time of the watched processes so far.
 ///
 /// # Errors
-/// Out of threads, file descriptors or memory, or as epoll_wait(2). What the other end does is no error.
+/// Out of threads, file descriptors or memory, or as epoll_wait(2). Errors of requests are part of the result.
 pub fn run(
     job: &Job,
     load: Load,
     extent: Extent,
     mut watch: impl FnMut() -> Vec<Option<CpuTime>>,
     cancel: &AtomicBool,
-) -> io::Result<Slice> {
+) -> io::Result<Measurement> {
     let threads = extent.threads.clamp(1, load.connections().max(1));
-    let workers = (0..threads).map(|number| Any::new(job, load, number, threads));
+    let workers = (0..threads).map(|number| AnyWorker::new(job, load, number, threads));
     let workers = workers.collect::<io::Result<Vec<_>>>()?;
     thread::scope(|scope| {
         let began = monotonic_ns();
@@ -103,25 +103,25 @@ pub fn run(
         let (warm, is_warm) = mpsc::channel();
         let mut started = Vec::new();
         for worker in workers {
-            let (go, gate) = mpsc::channel();
-            let signals = Signals {
+            let (go, opened) = mpsc::channel();
+            let gate = StartGate {
                 warm: warm.clone(),
-                gate,
+                opened,
                 cancel,
             };
             let thread = thread::Builder::new()
                 .name("load".to_owned())
                 .spawn_scoped(scope, move || match worker {
-                    Any::Requests(worker) => requests(worker, load, extent, threads, &signals),
-                    Any::Bulk(worker) => bulk(worker, load, extent, &signals),
+                    AnyWorker::Requests(worker) => requests(worker, load, extent, threads, &gate),
+                    AnyWorker::Bulk(worker) => bulk(worker, load, extent, &gate),
                 })?;
-            // Where the next cannot be had, these find their gates gone.
+            // If a later thread cannot be started, the earlier ones see their senders dropped and return.
             started.push((thread, go));
         }
         drop(warm);
-        // A thread that fails hangs up instead.
+        // A thread that failed drops its sender instead.
         let is_warm = is_warm.iter().take(threads).fold(false, BitOr::bitor);
-        // Without a warm-up nothing can have come of it.
+        // Without a warm-up there can be no answers in it.
         let only_warmup = !is_warm && !extent.warmup.is_zero();
         let (began, before) = match only_warmup {
             true => (began, before_warmup),
@@ -130,12 +130,12 @@ pub fn run(
         for (_, go) in &started {
             let _ = go.send(!only_warmup);
         }
-        let mut all = Part::default();
+        let mut all = ThreadResult::default();
         let mut outcome = Ok(());
         for (thread, _) in started {
             match thread.join() {
                 Ok(Ok(part)) => {
-                    all.tally.merge(&part.tally);
+                    all.stats.merge(&part.stats);
                     all.cpu += part.cpu;
                 }
                 Ok(Err(error)) => outcome = outcome.and(Err(error)),
@@ -144,45 +144,45 @@ pub fn run(
         }
         outcome?;
         let watched = before.into_iter().zip(watch());
-        let cut = cancel.load(Ordering::Relaxed);
-        let ended = match cut && matches!(load, Load::Requests { .. }) {
+        let interrupted = cancel.load(Ordering::Relaxed);
+        let ended = match interrupted && matches!(load, Load::Requests { .. }) {
             true => monotonic_ns(),
-            false => ended(&all.tally, load, extent, began),
+            false => ended(&all.stats, load, extent, began),
         };
-        Ok(Slice {
+        Ok(Measurement {
             seconds: ended.saturating_sub(began) as f64 / 1e9,
             load: all.cpu,
             watched: watched
                 .map(|(before, after)| Some(after? - before?))
                 .collect(),
-            tally: all.tally,
+            stats: all.stats,
             only_warmup,
-            cut,
+            interrupted,
         })
     })
 }
 
-/// When a slice that began then was over.
-fn ended(tally: &Tally, load: Load, extent: Extent, began: u64) -> u64 {
+/// The end of a measurement that began at `began`.
+fn ended(stats: &RequestStats, load: Load, extent: Extent, began: u64) -> u64 {
     match load {
-        _ if tally.last == 0 => monotonic_ns(),
-        Load::Bulk { .. } => tally.last,
-        // A proxy that died early does not look fast for that.
-        Load::Requests { .. } => tally.last.max(began + extent.duration.as_nanos() as u64),
+        _ if stats.last == 0 => monotonic_ns(),
+        Load::Bulk { .. } => stats.last,
+        // A proxy that stopped early must not shorten the time.
+        Load::Requests { .. } => stats.last.max(began + extent.duration.as_nanos() as u64),
     }
 }
 
-/// A thread's part of the work.
-enum Any<'a> {
+/// The worker of one thread.
+enum AnyWorker<'a> {
     Requests(Worker<'a>),
     Bulk(bulk::Worker<'a>),
 }
 
-impl<'a> Any<'a> {
+impl<'a> AnyWorker<'a> {
     fn new(job: &'a Job, load: Load, number: usize, threads: usize) -> io::Result<Self> {
         let all = load.connections();
         let share = all / threads + usize::from(number < all % threads);
-        // Far enough apart that no two threads send the same.
+        // Ranges do not overlap, so threads send different messages.
         let first = (number as u64) << 32;
         Ok(match load {
             Load::Requests { .. } => Self::Requests(Worker::new(job, share, first)?),
@@ -191,18 +191,18 @@ impl<'a> Any<'a> {
     }
 }
 
-/// How a thread agrees with the others on when to begin.
-struct Signals<'a> {
+/// Starts the measurement of all threads at once, after the last warm-up.
+struct StartGate<'a> {
     warm: Sender<bool>,
-    gate: Receiver<bool>,
+    opened: Receiver<bool>,
     cancel: &'a AtomicBool,
 }
 
-impl Signals<'_> {
-    /// Says that the warm-up is over and whether anything came of it; waits, and tells whether to measure.
-    fn meet(&self, answered: bool) -> bool {
+impl StartGate<'_> {
+    /// Reports the end of the warm-up and whether it had answers, then waits. Returns whether to measure.
+    fn wait(&self, answered: bool) -> bool {
         let _ = self.warm.send(answered);
-        self.gate.recv().unwrap_or(false)
+        self.opened.recv().unwrap_or(false)
     }
 }
 
@@ -211,15 +211,15 @@ fn requests(
     load: Load,
     extent: Extent,
     threads: usize,
-    signals: &Signals<'_>,
-) -> io::Result<Part> {
-    let mut tally = Tally::default();
+    gate: &StartGate<'_>,
+) -> io::Result<ThreadResult> {
+    let mut stats = RequestStats::default();
     let until = monotonic_ns() + extent.warmup.as_nanos() as u64;
-    worker.run(&mut Schedule::closed(until), &mut tally, signals.cancel)?;
+    worker.run(&mut Schedule::closed(until), &mut stats, gate.cancel)?;
     let mut before = CpuTime::default();
-    if signals.meet(tally.answered > 0) {
+    if gate.wait(stats.answered > 0) {
         before = CpuTime::of_this_thread();
-        tally = Tally::default();
+        stats = RequestStats::default();
         let now = monotonic_ns();
         let end = now + extent.duration.as_nanos() as u64;
         let mut schedule = match load {
@@ -228,10 +228,10 @@ fn requests(
             } => Schedule::open(now, end, rate / threads as f64),
             _ => Schedule::closed(end),
         };
-        worker.run(&mut schedule, &mut tally, signals.cancel)?;
+        worker.run(&mut schedule, &mut stats, gate.cancel)?;
     }
-    Ok(Part {
-        tally,
+    Ok(ThreadResult {
+        stats,
         cpu: CpuTime::of_this_thread() - before,
     })
 }
@@ -240,12 +240,12 @@ fn bulk(
     mut worker: bulk::Worker<'_>,
     load: Load,
     extent: Extent,
-    signals: &Signals<'_>,
-) -> io::Result<Part> {
-    let mut tally = Tally::default();
-    let open = worker.open(extent.warmup, &mut tally, signals.cancel)?;
+    gate: &StartGate<'_>,
+) -> io::Result<ThreadResult> {
+    let mut stats = RequestStats::default();
+    let open = worker.open(extent.warmup, &mut stats, gate.cancel)?;
     let mut before = CpuTime::default();
-    if signals.meet(open) && !signals.cancel.load(Ordering::Relaxed) {
+    if gate.wait(open) && !gate.cancel.load(Ordering::Relaxed) {
         before = CpuTime::of_this_thread();
         let amount = match load {
             Load::Bulk {
@@ -254,10 +254,10 @@ fn bulk(
             } => Amount::Bytes(bytes.div_ceil(streams.max(1) as u64)),
             _ => Amount::Until(monotonic_ns() + extent.duration.as_nanos() as u64),
         };
-        worker.run(amount, &mut tally, signals.cancel)?;
+        worker.run(amount, &mut stats, gate.cancel)?;
     }
-    Ok(Part {
-        tally,
+    Ok(ThreadResult {
+        stats,
         cpu: CpuTime::of_this_thread() - before,
     })
 }

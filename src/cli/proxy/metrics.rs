@@ -1,4 +1,4 @@
-//! `--metrics`: what a proxy shows to whoever looks after it.
+//! `--metrics`: the HTTP server for metrics and health of a proxy.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use mio::Waker;
 
 use super::cannot_listen;
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::proxy::access_log::Handle;
 use crate::proxy::admin::AdminServer;
 use crate::proxy::admin::http::Page;
@@ -17,28 +17,28 @@ use crate::proxy::rules::Rules;
 use crate::proxy::server::{Server, StatsHandle};
 use crate::sys::clock::realtime_ns;
 
-/// A monitor that listens.
-pub(super) struct Monitor(AdminServer);
+/// A bound metrics server.
+pub(super) struct MetricsServer(AdminServer);
 
-impl Monitor {
-    pub(super) fn bind(address: SocketAddr) -> Result<Self, Failure> {
-        let status = AdminServer::bind(address)
+impl MetricsServer {
+    pub(super) fn bind(address: SocketAddr) -> Result<Self, CliError> {
+        let server = AdminServer::bind(address)
             .map_err(|error| cannot_listen(&address.into(), "--metrics", &error))?;
-        Ok(Self(status))
+        Ok(Self(server))
     }
 
     pub(super) fn local(&self) -> SocketAddr {
         self.0.local()
     }
 
-    /// Shows a proxy, and says where, until what this gives is dropped.
+    /// Serves the metrics of a proxy until the returned handle is dropped.
     pub(super) fn begin(
         self,
         server: &Server,
         log: Option<Handle>,
         out: &mut impl Write,
-    ) -> Result<Shown, Failure> {
-        let sight = Sight {
+    ) -> Result<RunningMetricsServer, CliError> {
+        let source = MetricsSource {
             stats: server.stats(),
             rules: server.rules(),
             log,
@@ -47,42 +47,42 @@ impl Monitor {
         let (local, waker) = (self.0.local(), self.0.waker());
         let thread = thread::Builder::new()
             .name("metrics".to_owned())
-            .spawn(move || self.0.run(|path| sight.page(path)))
-            .map_err(Failure::undone)?;
+            .spawn(move || self.0.run(|path| source.page(path)))
+            .map_err(CliError::runtime)?;
         writeln!(out, "metrics on http://{local}/metrics")?;
         out.flush()?;
-        Ok(Shown {
+        Ok(RunningMetricsServer {
             waker,
             thread: Some(thread),
         })
     }
 }
 
-/// A monitor at work.
-pub(super) struct Shown {
+/// A running metrics server. Drop stops it.
+pub(super) struct RunningMetricsServer {
     waker: Arc<Waker>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-impl Drop for Shown {
+impl Drop for RunningMetricsServer {
     fn drop(&mut self) {
         if self.waker.wake().is_ok()
             && let Some(thread) = self.thread.take()
         {
-            // The proxy is over: nobody needs to know how this went.
+            // The proxy has stopped; errors no longer matter.
             let _ = thread.join();
         }
     }
 }
 
-struct Sight {
+struct MetricsSource {
     stats: StatsHandle,
     rules: Arc<Rules>,
     log: Option<Handle>,
     started_at: u64,
 }
 
-impl Sight {
+impl MetricsSource {
     fn page(&self, path: &str) -> Option<Page> {
         let Self {
             stats,

@@ -1,40 +1,39 @@
-//! The states of files, so that a change is noticed without reading them.
+//! Detection of changed files by their metadata.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The states of some files, in their order; none for one that is not there. A file that was replaced is told by its inode, one
-/// that was written to by its size or time.
+/// States of files, in order; `None` for a missing file. The inode shows a replaced file, size or time a written one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stamps(Vec<Option<Stamp>>);
+pub struct FileStates(Vec<Option<FileState>>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
+struct FileState {
     device: u64,
     inode: u64,
     size: u64,
-    /// Of the status and of the content, in seconds and ns. The first cannot be set back.
+    /// ctime and mtime, in seconds and ns. ctime cannot be set back.
     changed: (i64, i64),
     written: (i64, i64),
 }
 
-impl Stamps {
-    /// As the files are now.
+impl FileStates {
+    /// The current states.
     pub fn of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Self {
         Self(files.into_iter().map(stamp).collect())
     }
 
-    /// Which files are in another state than in `other`, by their numbers.
+    /// Numbers of the files with another state in `other`.
     pub(super) fn differing(&self, other: &Self) -> impl Iterator<Item = usize> {
         let both = self.0.iter().zip(&other.0).enumerate();
         both.filter_map(|(number, (one, other))| (one != other).then_some(number))
     }
 }
 
-fn stamp(file: &Path) -> Option<Stamp> {
+fn stamp(file: &Path) -> Option<FileState> {
     let facts = fs::metadata(file).ok()?;
-    Some(Stamp {
+    Some(FileState {
         device: facts.dev(),
         inode: facts.ino(),
         size: facts.size(),
@@ -43,16 +42,16 @@ fn stamp(file: &Path) -> Option<Stamp> {
     })
 }
 
-/// Files that are looked at now and then, to follow their changes.
+/// Polls files for changes.
 #[derive(Debug, Default)]
 pub struct FileWatch {
-    last: Stamps,
+    last: FileStates,
 }
 
 impl FileWatch {
-    /// Whether the files are in another state than when they were `seen`, and in the one of the look before: what is still
-    /// being written is not to be read yet.
-    pub fn look(&mut self, now: Stamps, seen: &Stamps) -> bool {
+    /// Whether the states differ from `seen` and equal those of the previous poll: a file that is still being written is not
+    /// reported.
+    pub fn changed(&mut self, now: FileStates, seen: &FileStates) -> bool {
         let is_stable = now == self.last;
         self.last = now;
         is_stable && self.last != *seen
@@ -64,27 +63,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_counts_once_it_has_stopped() {
+    fn a_change_is_reported_once_it_has_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list");
-        let now = || Stamps::of([file.as_path()]);
+        let now = || FileStates::of([file.as_path()]);
         fs::write(&file, "1\n").unwrap();
         let seen = now();
         let mut watch = FileWatch::default();
-        let mut look = || watch.look(now(), &seen);
-        assert!(!look() && !look());
-        // Truncated, and written slowly.
+        let mut changed = || watch.changed(now(), &seen);
+        assert!(!changed() && !changed());
+        // Truncated and written slowly.
         for content in ["", "1\n", "1\n2\n", "1\n2\n3\n"] {
             fs::write(&file, content).unwrap();
-            assert!(!look(), "{content}");
+            assert!(!changed(), "{content}");
         }
-        assert!(look() && look());
-        // Gone, and there again.
+        assert!(changed() && changed());
+        // Removed and created again.
         fs::remove_file(&file).unwrap();
-        assert!(!look());
+        assert!(!changed());
         fs::write(folder.path().join("new"), "4\n").unwrap();
         fs::rename(folder.path().join("new"), &file).unwrap();
-        assert!(!look());
-        assert!(look());
+        assert!(!changed());
+        assert!(changed());
     }
 }

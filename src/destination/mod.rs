@@ -1,11 +1,11 @@
-//! A host as text, read strictly: what looks like an address either is one or is refused.
+//! Strict parsing of destinations: a text that looks like an address is an address or an error.
 //!
-//! Resolvers read `0177.1`, `2130706433` and `0x7f.1` as 127.0.0.1. If such a text passed as a name, a list of blocked
-//! addresses would not see what the resolver makes of it. So an address has its standard form, a [`Name`] cannot
-//! end in a number, and whatever is neither is a [`HostError`]. Proxy requests and blocklists are read by this and
-//! nothing else, so that what is blocked is what is asked for. A [`Destination`] is a host and a port.
+//! Resolvers read `0177.1`, `2130706433` and `0x7f.1` as 127.0.0.1. If such a text passed as a name, a list of blocked addresses
+//! would not match what the resolver makes of it. So an address has its standard form, a [`Name`] cannot end in a number, and
+//! anything else is a [`HostError`]. Proxy requests and blocklists use this parser only, so that they agree. A [`Destination`] is
+//! a host and a port.
 
-pub mod destination;
+pub mod authority;
 pub mod error;
 pub mod name;
 
@@ -13,16 +13,16 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-pub use destination::Destination;
+pub use authority::Destination;
 pub use error::HostError;
 pub use name::Name;
 
-use error::shown;
+use error::quoted;
 
-/// A host by address or by name.
+/// A host, by address or name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
-    /// An address, as given: one that IPv6 wraps is not unwrapped here.
+    /// An address as given; IPv4-mapped addresses stay IPv6.
     Ip(IpAddr),
     /// A name for the resolver.
     Name(Name),
@@ -31,10 +31,10 @@ pub enum Host {
 impl FromStr for Host {
     type Err = HostError;
 
-    /// Reads an address as the standard library does, without brackets, or a name.
+    /// Parses an address as the standard library does, without brackets, or a name.
     ///
     /// # Errors
-    /// What is wrong with it, for what is neither.
+    /// [`HostError`] for any other text.
     fn from_str(text: &str) -> Result<Self, HostError> {
         if text.contains(':') {
             return read_ipv6(text).map(Self::from);
@@ -66,8 +66,8 @@ fn read_ipv6(text: &str) -> Result<IpAddr, HostError> {
     let zoned = || matches!(text.split_once('%'), Some((address, _)) if read(address).is_ok());
     match read(text) {
         Ok(address) => Ok(address.into()),
-        Err(_) if zoned() => Err(HostError::Zone(shown(text))),
-        Err(_) => Err(HostError::Ipv6(shown(text))),
+        Err(_) if zoned() => Err(HostError::Zone(quoted(text))),
+        Err(_) => Err(HostError::Ipv6(quoted(text))),
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_addresses() {
+    fn standard_addresses_are_accepted() {
         for text in [
             "127.0.0.1",
             "0.0.0.0",
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn deceptive_addresses_are_errors_and_no_names() {
+    fn nonstandard_addresses_are_errors() {
         for text in [
             "127.1",
             "127.0.1",
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_says_why() {
+    fn invalid_hosts_have_a_reason() {
         for (text, piece) in [
             ("", "is empty"),
             (".", "is empty"),
@@ -188,8 +188,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_c_takes_for_an_address_is_no_name(text in "((0[xX])?[0-9a-fA-F]{1,9}\\.){0,3}(0[xX])?[0-9a-fA-F]{1,9}\\.?") {
-            // Stricter than inet_aton, which also bounds the numbers' sizes.
+        fn an_address_of_inet_aton_is_never_a_name(text in "((0[xX])?[0-9a-fA-F]{1,9}\\.){0,3}(0[xX])?[0-9a-fA-F]{1,9}\\.?") {
+            // Stricter than inet_aton(3), which also limits the size of the numbers.
             let number = |part: &str| {
                 let digits = part.strip_prefix("0x").or_else(|| part.strip_prefix("0X"));
                 digits.is_some() || part.bytes().all(|byte| byte.is_ascii_digit())

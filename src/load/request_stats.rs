@@ -1,40 +1,40 @@
-//! What became of the requests: latencies of those that were answered rightly, errors by kind of all others.
+//! Statistics of requests: latencies of correctly answered ones, error counts of the others.
 
-use super::fault::{Errors, Failure, Fault};
+use super::error::{ErrorCounts, ErrorKind, RequestError};
 use crate::stats::latency::Latency;
 
-/// Counts, and the histograms.
+/// Counts and histograms.
 #[derive(Debug, Clone, Default)]
-pub struct Tally {
-    /// From the actual start to the whole answer, in ns.
+pub struct RequestStats {
+    /// From the actual start to the complete answer, in ns.
     pub latency: Latency,
-    /// The same from the time it should have started; empty where there is no schedule.
+    /// From the intended start to the complete answer, in ns; empty without a schedule.
     pub from_intended: Latency,
-    /// How late requests were started, in ns; empty where there is no schedule.
+    /// From the intended start to the actual one, in ns; empty without a schedule.
     pub lateness: Latency,
-    /// Answered rightly.
+    /// Correctly answered requests.
     pub answered: u64,
-    /// Message bytes of these, one way.
+    /// Message bytes of these requests, one way.
     pub bytes: u64,
-    /// What went wrong.
-    pub errors: Errors,
-    /// When the last right answer was complete, in ns.
+    /// Errors of the others.
+    pub errors: ErrorCounts,
+    /// When the last correct answer was complete, in ns.
     pub last: u64,
 }
 
-/// When a request was and should have been started and was answered, in ns of one clock.
+/// Times of a request, in ns of one clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Times {
-    /// Its time in the schedule.
+    /// The intended start.
     pub intended: u64,
-    /// Its start.
+    /// The actual start.
     pub started: u64,
-    /// The end of its answer.
+    /// The end of the answer.
     pub answered: u64,
 }
 
-impl Tally {
-    /// A request was answered rightly.
+impl RequestStats {
+    /// Counts a correctly answered request.
     #[inline]
     pub fn answered(&mut self, times: Times, bytes: usize, scheduled: bool) {
         self.answered += 1;
@@ -48,19 +48,19 @@ impl Tally {
         self.last = self.last.max(times.answered);
     }
 
-    /// A request was not.
-    pub fn failed(&mut self, failure: Failure) {
-        self.errors.add(failure);
+    /// Counts a failed request.
+    pub fn failed(&mut self, error: RequestError) {
+        self.errors.add(error);
     }
 
-    /// Requests of a schedule that nobody could start.
+    /// Counts requests of a schedule that were never started.
     pub fn not_started(&mut self, requests: u64) {
         if requests > 0 {
-            self.errors.add_many(Fault::NotStarted, requests);
+            self.errors.add_many(ErrorKind::NotStarted, requests);
         }
     }
 
-    /// Takes in what another thread counted.
+    /// Adds the statistics of another thread.
     pub fn merge(&mut self, other: &Self) {
         self.latency.merge(&other.latency);
         self.from_intended.merge(&other.from_intended);
