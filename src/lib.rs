@@ -1,15 +1,17 @@
-//! wirebench: how fast, how lossy and how late UDP and TCP proxying are on Linux.
+//! wirebench measures UDP and TCP proxying on Linux.
 //!
-//! The program `bench` is this library's [`cli`]. Floors, top to bottom, none of which imports upward:
+//! The program `bench` is [`cli`]. Layers from top to bottom; a module imports only modules below it:
 //!
-//! - [`cli`]: options become plans; what the terminal shows.
-//! - [`udp`]: the UDP workload, from the datagram header to two processes that agree on a run.
-//! - [`load`]: what a proxy is measured with: the answering server.
+//! - [`cli`]: options, terminal output and exit codes.
+//! - [`doctor`]: checks of what the machine supports.
+//! - [`udp`]: the UDP workload with its datagram engines.
+//! - [`load`]: load generator and origin server for proxy measurements.
 //! - [`proxy`]: the TCP proxy.
-//! - [`report`]: the record of a run and the forms it is given out in; [`engine`]: how datagrams get into
-//!   the kernel and out of it.
-//! - [`protocol`]: what the proxy's clients ask for, in bytes; [`blocklist`]: which destinations are refused; both read
-//!   them with [`host`]; [`stats`], [`sys`] (the only place with system calls), [`units`].
+//! - [`report`]: records of runs and their output formats.
+//! - [`protocol`]: proxy protocols on the wire; [`blocklist`]: refused destinations; [`host`]: destination names and
+//!   addresses.
+//! - [`uring`]: the io_uring of datagram engine and proxy; [`engine`]: selection of the I/O interface.
+//! - [`stats`], [`sys`] (system calls), [`units`].
 
 pub mod blocklist;
 pub mod cli;
