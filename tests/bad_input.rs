@@ -378,7 +378,7 @@ fn an_engine_is_not_asked_for_what_it_cannot_do() {
         ("--uring-recv single", &["--uring-recv", "--engine uring"]),
         (
             "--engine uring --uring-ring-size 0",
-            &["0 entries", "32768"],
+            &["--uring-ring-size 0", "32768"],
         ),
         ("--engine uring --uring-ring-size 32769", &["32769"]),
     ] {
