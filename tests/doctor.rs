@@ -1,4 +1,4 @@
-//! What `bench doctor` tells, and that what it calls missing is refused when it is asked for.
+//! Reports of `bench doctor`, and that features reported as missing are rejected.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,7 +11,7 @@ use common::filter::Forbidden;
 use common::{NOTICED, PATIENCE, Results, Running, bench};
 use serde_json::Value;
 
-/// Runs `bench` under a filter to its end.
+/// Runs `bench` under a seccomp filter.
 fn under(forbidden: Forbidden, args: &[&str]) -> common::Finished {
     Running::new(forbidden.bench(args)).wait(PATIENCE)
 }
@@ -36,7 +36,7 @@ fn proc(path: &str) -> String {
 }
 
 #[test]
-fn every_check_is_told_in_text_and_json_alike() {
+fn text_and_json_have_the_same_checks() {
     let results = Results::new();
     let path = results.folder.path().join("doctor.json");
     let finished = bench(["doctor", "--json", path.to_str().unwrap()]).done();
@@ -70,7 +70,7 @@ fn every_check_is_told_in_text_and_json_alike() {
 }
 
 #[test]
-fn what_it_tells_is_so() {
+fn reported_values_are_true() {
     let finished = bench(["doctor", "--json", "-"]).done();
     let checks = checks(&finished.stdout);
     for (name, path) in [
@@ -85,7 +85,7 @@ fn what_it_tells_is_so() {
     let clock = proc("/sys/devices/system/clocksource/clocksource0/current_clocksource");
     let found = named(&checks, "clock source")["found"].as_str().unwrap();
     assert!(found.starts_with(&clock), "{found}");
-    // What a run does in every test here.
+    // The other tests here run on mio.
     assert_eq!(named(&checks, "epoll, timerfd, sendmmsg")["state"], "ok");
     let gso = named(&checks, "GSO (UDP_SEGMENT)")["state"] == "ok";
     let args = [
@@ -102,7 +102,7 @@ fn what_it_tells_is_so() {
 }
 
 #[test]
-fn io_uring_that_a_filter_forbids_is_refused_with_the_reason() {
+fn forbidden_io_uring_is_rejected_with_the_reason() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         let forbidden = Forbidden::io_uring(errno);
         if !forbidden.can_be_had() {
@@ -132,7 +132,7 @@ fn io_uring_that_a_filter_forbids_is_refused_with_the_reason() {
 }
 
 #[test]
-fn io_uring_that_a_filter_forbids_is_called_missing_and_no_failure() {
+fn forbidden_io_uring_is_reported_as_missing_and_not_an_error() {
     let forbidden = Forbidden::io_uring(libc::EPERM);
     if !forbidden.can_be_had() {
         return;
@@ -161,7 +161,7 @@ fn io_uring_that_a_filter_forbids_is_called_missing_and_no_failure() {
 }
 
 #[test]
-fn a_server_without_io_uring_refuses_with_its_own_reason() {
+fn a_server_without_io_uring_rejects_with_its_own_reason() {
     let forbidden = Forbidden::io_uring(libc::EPERM);
     if !forbidden.can_be_had() {
         return;
@@ -187,7 +187,7 @@ fn a_server_without_io_uring_refuses_with_its_own_reason() {
 }
 
 #[test]
-fn zero_copy_that_is_missing_is_refused_with_the_reason() {
+fn missing_zero_copy_is_rejected_with_the_reason() {
     let forbidden = Forbidden {
         call: libc::SYS_setsockopt,
         argument: Some((2, libc::SO_ZEROCOPY as u32)),
@@ -205,7 +205,7 @@ fn zero_copy_that_is_missing_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_machine_that_cannot_measure_at_all_is_a_failure() {
+fn a_machine_without_an_engine_is_an_error() {
     let forbidden = Forbidden {
         call: libc::SYS_epoll_create1,
         argument: None,
@@ -220,11 +220,11 @@ fn a_machine_that_cannot_measure_at_all_is_a_failure() {
         named(&checks, "epoll, timerfd, sendmmsg")["state"],
         "missing"
     );
-    finished.failed(3, &["nothing can be measured here", "not implemented"]);
+    finished.failed(3, &["cannot measure on this host", "not implemented"]);
 }
 
 #[test]
-fn a_place_that_cannot_be_written_to_is_named() {
+fn an_unwritable_path_is_named() {
     bench(["doctor", "--json", "/nowhere/doctor.json"])
         .failed(3, &["/nowhere/doctor.json", "--json"]);
     bench(["doctor", "--mb", "1"]).failed(2, &["--mb"]);

@@ -1,7 +1,7 @@
-//! A path in user space: forwards one TCP and UDP port pair on loopback, as late and as lossy as a test wants.
+//! A network path in user space: forwards one TCP and UDP port pair on loopback, with delays and losses.
 //!
-//! A policy decides on each datagram by its direction, number and bytes, so a test repeats. TCP loses nothing and keeps its order,
-//! as TCP does: its bytes are late by the policy's delay, and wait while the path is silent.
+//! A policy decides on each datagram by direction, number and bytes, so tests are repeatable. TCP stays reliable and ordered: its
+//! bytes have the policy's delay and wait while the path is silent.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -15,30 +15,30 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-/// How often the threads look whether the path is to end.
+/// How often threads check for the end of the path.
 const TICK: Duration = Duration::from_millis(20);
 
-/// From the client to the server, or from the server to the client.
+/// The direction of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     There,
     Back,
 }
 
-/// A datagram that a policy decides on.
+/// A datagram for a policy.
 pub(crate) struct Datagram<'a> {
     pub(crate) way: Way,
-    /// Counted from 0, each direction by itself.
+    /// Number in its direction, from 0.
     pub(crate) number: u64,
     pub(crate) bytes: &'a [u8],
 }
 
-/// What becomes of a datagram: a delay for each copy that is forwarded. None at all is a loss.
+/// A delay for each forwarded copy of a datagram; without a copy it is lost.
 type Policy = dyn Fn(&Datagram<'_>) -> Vec<Duration> + Send + Sync;
 
-/// The path. Its threads end when it is dropped.
+/// The path. Drop ends its threads.
 pub(crate) struct Delay {
-    /// What a client connects to.
+    /// The address that clients connect to.
     pub(crate) address: SocketAddr,
     path: Arc<Path>,
     threads: Vec<JoinHandle<()>>,
@@ -46,31 +46,31 @@ pub(crate) struct Delay {
 
 struct Path {
     server: SocketAddr,
-    /// Of TCP: there and back.
+    /// TCP delays, there and back.
     delays: [Duration; 2],
     policy: Box<Policy>,
     numbers: [AtomicU64; 2],
     stop: AtomicBool,
-    /// Nothing passes until then.
+    /// End of a silence in both directions.
     silent: Mutex<Option<Instant>>,
-    /// Nothing passes back over TCP until then.
+    /// End of a silence of TCP from the server.
     held: Mutex<Option<Instant>>,
-    /// TCP connections that are open.
+    /// Open TCP connections.
     connections: Mutex<Vec<Arc<Connection>>>,
     opened: AtomicU64,
-    /// The socket that stands for each client port at the server.
+    /// The socket to the server for each client port.
     flows: Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>,
     later: Mutex<Sender<Later>>,
 }
 
-/// A TCP connection of a client, and the one to the server that stands for it.
+/// A TCP connection of a client and its counterpart to the server.
 struct Connection {
     near: TcpStream,
     far: TcpStream,
     is_reset: AtomicBool,
 }
 
-/// A datagram on its way.
+/// A datagram in flight.
 struct Later {
     due: Instant,
     bytes: Vec<u8>,
@@ -88,7 +88,7 @@ impl Delay {
         })
     }
 
-    /// A path with these delays for TCP, and `policy` for datagrams.
+    /// A path with these delays for TCP and `policy` for datagrams.
     #[track_caller]
     pub(crate) fn with(
         server: SocketAddr,
@@ -124,24 +124,24 @@ impl Delay {
         }
     }
 
-    /// Nothing passes for `time` from now on: datagrams are lost, and the bytes of TCP wait.
+    /// Silences the path for `time`: datagrams are lost, and bytes of TCP wait.
     pub(crate) fn silence(&self, time: Duration) {
         *self.path.silent.lock().unwrap() = Some(Instant::now() + time);
     }
 
-    /// Resets every TCP connection; what is on its way is lost.
+    /// Resets every TCP connection; bytes in flight are lost.
     pub(crate) fn reset(&self) {
         for connection in self.path.connections.lock().unwrap().drain(..) {
             connection.reset();
         }
     }
 
-    /// Gives every UDP flow another port at the server's side, as an address translator that forgot the old one.
+    /// Gives every UDP flow another port at the server's side, as NAT does after its entry expired.
     pub(crate) fn rebind(&self) {
         self.path.flows.lock().unwrap().clear();
     }
 
-    /// The answers of the server over TCP wait for `time` from now on, and nothing else.
+    /// Delays the server's TCP bytes for `time`, and nothing else.
     pub(crate) fn hold_answers(&self, time: Duration) {
         *self.path.held.lock().unwrap() = Some(Instant::now() + time);
     }
@@ -172,12 +172,12 @@ impl Path {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// How long the path is silent yet.
+    /// Remaining silence of the path.
     fn silence(&self) -> Duration {
         left(*self.silent.lock().unwrap())
     }
 
-    /// How long TCP carries nothing this way yet.
+    /// Remaining silence of TCP in this direction.
     fn pause(&self, way: Way) -> Duration {
         match way {
             Way::There => self.silence(),
@@ -185,7 +185,7 @@ impl Path {
         }
     }
 
-    /// Takes TCP connections, and forwards each both ways.
+    /// Accepts TCP connections and forwards each in both directions.
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
         listener.set_nonblocking(true).unwrap();
         while !self.is_stopped() {
@@ -197,7 +197,7 @@ impl Path {
                 }
             };
             let Ok(far) = TcpStream::connect(self.server) else {
-                // As a host does that nothing listens at.
+                // Connection refused, as by a host without a listener.
                 let _ = SockRef::from(&near).set_linger(Some(Duration::ZERO));
                 continue;
             };
@@ -220,7 +220,7 @@ impl Path {
         }
     }
 
-    /// Carries one direction of a TCP connection.
+    /// Forwards one direction of a TCP connection.
     fn carry(self: &Arc<Self>, connection: &Arc<Connection>, way: Way, delay: Duration) {
         let (sender, queue) = mpsc::channel::<(Instant, Vec<u8>)>();
         let writes = Arc::clone(connection);
@@ -256,13 +256,13 @@ impl Path {
                     }
                 }
                 Err(error) if is_timeout(error.kind()) => {}
-                // The other end is to see it too.
+                // The other end gets the close too.
                 Err(_) => return connection.reset(),
             }
         }
     }
 
-    /// Takes what clients send.
+    /// Receives datagrams of clients.
     fn forward(self: &Arc<Self>, front: UdpSocket) {
         let front = Arc::new(front);
         let mut bytes = [0; 1 << 16];
@@ -276,7 +276,7 @@ impl Path {
         }
     }
 
-    /// A socket for a client's port, and a thread that takes what comes to it.
+    /// A socket for a client's port, and a thread that receives its replies.
     fn open(self: &Arc<Self>, client: SocketAddr, front: &Arc<UdpSocket>) -> Arc<UdpSocket> {
         let flow = Arc::new(large(UdpSocket::bind("127.0.0.1:0").unwrap()));
         self.flows.lock().unwrap().insert(client, Arc::clone(&flow));
@@ -287,7 +287,7 @@ impl Path {
                 let Ok(count) = taken.recv(&mut bytes) else {
                     continue;
                 };
-                // What is sent to a port that was given up gets nowhere.
+                // Datagrams to an abandoned port are lost.
                 let flows = path.flows.lock().unwrap();
                 let is_open = flows
                     .get(&client)
@@ -319,7 +319,7 @@ impl Path {
         }
     }
 
-    /// Sends each datagram when it is due; those that are due at once, in the order they came in.
+    /// Sends each datagram when it is due; simultaneous ones in order of arrival.
     fn deliver(&self, queue: &Receiver<Later>) {
         let mut waiting: BinaryHeap<Reverse<(Instant, u64)>> = BinaryHeap::new();
         let mut kept: HashMap<u64, Later> = HashMap::new();
@@ -368,7 +368,7 @@ impl Connection {
         self.is_reset.load(Ordering::Relaxed)
     }
 
-    /// The threads that use it end, and the last one closes both its ends: what lingers for no time is reset.
+    /// Ends both threads; the last one closes both ends, with SO_LINGER 0, so by a reset.
     fn reset(&self) {
         for stream in [&self.near, &self.far] {
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
@@ -398,7 +398,7 @@ fn both() -> (TcpListener, UdpSocket) {
     }
 }
 
-/// A socket that loses nothing by itself while its thread is waited for.
+/// A socket with a buffer large enough to lose nothing while its thread is delayed.
 fn large(socket: UdpSocket) -> UdpSocket {
     let _ = SockRef::from(&socket).set_recv_buffer_size(4 << 20);
     socket.set_read_timeout(Some(TICK)).unwrap();

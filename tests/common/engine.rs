@@ -5,7 +5,7 @@ use std::thread;
 
 use io_uring::IoUring;
 
-/// What does the I/O, as options.
+/// The engine, as options.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Engine(pub(crate) &'static str);
 
@@ -20,14 +20,14 @@ impl Engine {
 }
 
 #[allow(dead_code, reason = "not every test program runs a proxy")]
-/// The ways that a proxy can be told to forward.
+/// Forwarding methods of a proxy.
 pub(crate) const FORWARDINGS: [&str; 3] = ["auto", "copy", "splice"];
 
 /// The engine, unless this kernel lacks it.
 pub(crate) fn available(options: &'static str) -> Option<Engine> {
     let engine = Engine(options);
-    // On a thread that ends with its ring: the kernel takes a ring down by interrupting whoever made it, and a test would have
-    // its next read fail by that.
+    // On a thread of its own: when the kernel tears down a ring it interrupts the creating thread, which would fail the next
+    // read of a test.
     if engine.is_uring()
         && let Err(reason) = thread::spawn(uring).join().unwrap()
     {
@@ -37,7 +37,7 @@ pub(crate) fn available(options: &'static str) -> Option<Engine> {
     Some(engine)
 }
 
-/// Why there is no io_uring here, if there is none.
+/// Why io_uring is unavailable, if it is.
 fn uring() -> Result<(), String> {
     let ring = || -> io::Result<IoUring> {
         IoUring::builder()
@@ -45,8 +45,8 @@ fn uring() -> Result<(), String> {
             .setup_defer_taskrun()
             .build(1)
     };
-    // In a thread that ends: what the kernel still has to do for a ring that is gone interrupts the thread that had it, and a
-    // read with a timeout is not begun again (signal(7)).
+    // On a thread of its own: deferred work of a closed ring interrupts its thread, and a read with a timeout is not restarted
+    // (signal(7)).
     std::thread::spawn(move || ring().map(drop))
         .join()
         .unwrap()
@@ -54,7 +54,7 @@ fn uring() -> Result<(), String> {
 }
 
 #[allow(unused_macros, reason = "not every test program runs on both")]
-/// Makes a test of each body on every engine that a proxy has.
+/// Generates a test of each body on every engine of a proxy.
 macro_rules! on_both_engines {
     ($($body:ident),* $(,)?) => {
         on_every_engine!(mio "--engine mio", $($body),*);
@@ -63,7 +63,7 @@ macro_rules! on_both_engines {
 }
 
 #[allow(unused_macros, reason = "not every test program runs on all")]
-/// Makes a test of each body on every engine.
+/// Generates a test of each body on every engine.
 macro_rules! on_every_engine {
     ($($body:ident),* $(,)?) => {
         on_every_engine!(mio "", $($body),*);

@@ -1,4 +1,4 @@
-//! Programs that a seccomp filter keeps from a system call, as containers do (seccomp(2)).
+//! Programs with a system call forbidden by seccomp(2), as in containers.
 
 #![allow(
     unsafe_code,
@@ -9,11 +9,11 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// A system call, told by its number and perhaps one of its arguments, that fails with an errno.
+/// A system call, possibly with one specific argument, that fails with an errno.
 #[derive(Clone, Copy)]
 pub(crate) struct Forbidden {
     pub(crate) call: libc::c_long,
-    /// The place of an argument, from 0, and the value that is forbidden.
+    /// Index of the argument, and the forbidden value.
     pub(crate) argument: Option<(u32, u32)>,
     pub(crate) errno: i32,
 }
@@ -28,7 +28,7 @@ impl Forbidden {
         }
     }
 
-    /// `bench` with this filter on it.
+    /// `bench` under this filter.
     pub(crate) fn bench(self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
         command.args(args);
@@ -36,7 +36,7 @@ impl Forbidden {
         command
     }
 
-    /// Whether filters can be had, which is told if not.
+    /// Whether filters are available; prints the reason if not.
     pub(crate) fn can_be_had(self) -> bool {
         let mut command = Command::new("true");
         self.on(&mut command);
@@ -56,16 +56,16 @@ impl Forbidden {
         unsafe { command.pre_exec(move || install(&mut filter)) };
     }
 
-    /// In the order of `struct seccomp_data`: the call's number at 0, and the arguments, 8 bytes each, from 16 on.
+    /// Offsets of `struct seccomp_data`: the number of the call at 0, the arguments, 8 bytes each, from 16 on.
     fn filter(self) -> Vec<libc::sock_filter> {
         let load = |offset| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset, 0);
-        // If equal go on, else skip to the last step, which allows the call.
+        // If equal continue, otherwise skip to the last step, which allows the call.
         let equal = |value, skip| step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, skip);
         let answer = |value| step(libc::BPF_RET | libc::BPF_K, value, 0);
         let mut steps = vec![load(0)];
         match self.argument {
             Some((place, value)) => {
-                // The low half of it, on a little-endian machine.
+                // The low half, on a little-endian machine.
                 steps.extend([equal(self.call as u32, 3), load(16 + 8 * place)]);
                 steps.push(equal(value, 1));
             }
@@ -86,7 +86,7 @@ fn step(code: u32, k: u32, jf: u8) -> libc::sock_filter {
     }
 }
 
-/// Puts the filter on this process and what it becomes. Without privilege that takes giving up any to come.
+/// Installs the filter in this process and its children. Without privilege this needs no_new_privs.
 fn install(filter: &mut [libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: filter.len() as libc::c_ushort,

@@ -1,4 +1,4 @@
-//! The other end of a session, played by hand: control messages over TCP, and whatever is wanted over UDP.
+//! A hand-written peer of a session: control messages over TCP, and any datagrams over UDP.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -21,10 +21,10 @@ use wirebench::udp::spin::SpinChoice;
 
 use super::PATIENCE;
 
-/// Message bytes of the plans here.
+/// Message bytes of datagrams.
 pub(crate) const CHUNK: usize = 100;
 
-/// `packets` small datagrams, as fast as they can be sent, each a message of its own.
+/// A plan of `packets` small datagrams, unpaced, one in each message.
 pub(crate) fn plan(packets: u64) -> Plan {
     Plan {
         amount: Amount::Packets(packets),
@@ -54,7 +54,7 @@ pub(crate) fn hello(plan: Plan) -> Request {
     })
 }
 
-/// A server in a thread of this process. Stopped when it is dropped.
+/// A server on a thread of this process. Drop stops it.
 pub(crate) struct Local {
     pub(crate) address: SocketAddr,
     pub(crate) reports: Receiver<SessionReport>,
@@ -80,7 +80,7 @@ impl Local {
         }
     }
 
-    /// What the next session to end has measured.
+    /// The results of the next session to end.
     #[track_caller]
     pub(crate) fn report(&self) -> SessionReport {
         self.reports.recv_timeout(PATIENCE).unwrap()
@@ -101,7 +101,7 @@ impl Drop for Local {
 pub(crate) struct Control {
     pub(crate) stream: TcpStream,
     decoder: Decoder,
-    /// Numbered messages received.
+    /// Number of received numbered messages.
     pub(crate) received: u64,
 }
 
@@ -119,7 +119,7 @@ impl Control {
         }
     }
 
-    /// Connects, and takes a session up again that `other` had.
+    /// Connects and resumes the session of `other`.
     #[track_caller]
     pub(crate) fn resume(server: SocketAddr, session: u64, received: u64) -> (Self, Option<Reply>) {
         let mut control = Self::connect(server);
@@ -133,7 +133,7 @@ impl Control {
         (control, reply)
     }
 
-    /// Connects and sets a run up.
+    /// Connects and sets up a run.
     #[track_caller]
     pub(crate) fn session(server: SocketAddr, plan: Plan) -> (Self, Welcome) {
         let mut control = Self::connect(server);
@@ -151,7 +151,7 @@ impl Control {
         self.stream.write_all(&bytes).unwrap();
     }
 
-    /// Says that everything was sent.
+    /// Reports that everything was sent.
     #[track_caller]
     pub(crate) fn finish(&mut self, packets: u64) {
         let sent = StreamSent {
@@ -165,7 +165,7 @@ impl Control {
         }));
     }
 
-    /// Says that it is there. The server may have hung up meanwhile: whoever reads next will know.
+    /// Sends a keep-alive. The server may have closed; the next read will show it.
     pub(crate) fn keep_alive(&mut self) {
         let mut message = Vec::new();
         let alive = Alive {
@@ -176,13 +176,13 @@ impl Control {
         let _ = self.stream.write_all(&message);
     }
 
-    /// The next message; `None` at the end of the connection. Says every now and then that it is alive.
+    /// The next message; `None` at the end of the connection. Sends keep-alives meanwhile.
     #[track_caller]
     pub(crate) fn hear(&mut self) -> Option<Reply> {
         self.listen(true)
     }
 
-    /// As [`Self::hear`], in silence.
+    /// As [`Self::hear`], without keep-alives.
     #[track_caller]
     pub(crate) fn hear_silently(&mut self) -> Option<Reply> {
         self.listen(false)
@@ -218,20 +218,20 @@ impl Control {
         }
     }
 
-    /// The sentence of a refusal, and that the connection ends with it.
+    /// The reason of a refusal, after which the connection ends.
     #[track_caller]
     pub(crate) fn refused(&mut self) -> String {
         let reason = match self.hear_silently() {
             Some(Reply::Refused { reason }) => reason,
             other => panic!("not refused but {other:?}"),
         };
-        // It leaves the last word to us, so that its own is read.
+        // The server waits for the client's close, so that its reason is read.
         self.stream.shutdown(Shutdown::Write).unwrap();
         assert!(self.hear_silently().is_none());
         reason
     }
 
-    /// The result. Hangs up once it is there, as the server waits for.
+    /// The result. Closes the connection afterwards, as the server expects.
     #[track_caller]
     pub(crate) fn result(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
@@ -250,7 +250,7 @@ impl Control {
                     break;
                 }
                 _ => {
-                    // What is not acknowledged holds up the rest.
+                    // Rows that are not acknowledged block the rest.
                     self.keep_alive();
                     assert!(Instant::now() < deadline, "no result");
                 }
@@ -260,7 +260,7 @@ impl Control {
     }
 }
 
-/// What a server says at the end of a session.
+/// The last message of a server.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) streams: Vec<StreamReceived>,
@@ -283,7 +283,7 @@ pub(crate) fn token(welcome: &Welcome) -> u64 {
     welcome.forward.first().unwrap().token
 }
 
-/// A UDP socket on loopback that counts what it sends and gets.
+/// A UDP socket on loopback that counts sent and received bytes.
 pub(crate) struct Source {
     pub(crate) socket: UdpSocket,
     pub(crate) to: SocketAddr,
@@ -304,7 +304,7 @@ impl Source {
         }
     }
 
-    /// The source of a session's first stream, which it opens.
+    /// The source of a session's first stream, opened.
     #[track_caller]
     pub(crate) fn open(server: SocketAddr, welcome: &Welcome) -> Self {
         let mut source = Self::new(server);
@@ -317,7 +317,7 @@ impl Source {
         self.sent += self.socket.send_to(datagram, self.to).unwrap();
     }
 
-    /// Bytes of all that has come back by now.
+    /// Bytes received so far.
     #[track_caller]
     pub(crate) fn came_back(&mut self) -> usize {
         let mut bytes = [0; 2_048];
@@ -328,7 +328,7 @@ impl Source {
         total
     }
 
-    /// Asks for credit once, and takes the answer if it comes within 100 ms.
+    /// Requests credit once, and returns the reply if it arrives within 100 ms.
     #[track_caller]
     pub(crate) fn probe_once(&mut self, token: u64) -> bool {
         let wait = |most| {
@@ -345,7 +345,7 @@ impl Source {
         answered
     }
 
-    /// Asks for credit until it is answered: then everything sent before has been taken in.
+    /// Requests credit until there is a reply; then everything sent before has been processed.
     #[track_caller]
     pub(crate) fn probe(&mut self, token: u64) {
         let deadline = Instant::now() + PATIENCE;
@@ -369,7 +369,7 @@ pub(crate) fn assert_serves(server: SocketAddr) {
     assert_eq!(outcome.done.unwrap().reason, None);
 }
 
-/// Bytes with their length in front, as every message has it.
+/// A message with its length prefix.
 pub(crate) fn framed(text: &[u8]) -> Vec<u8> {
     let length = u32::try_from(text.len()).unwrap();
     [&length.to_be_bytes(), text].concat()
