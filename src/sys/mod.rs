@@ -5,7 +5,7 @@
 //! receives, [`message`] received, the [`error_queue`] of a socket, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
 //! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
 //! time of a thread or a process), the [`cgroup`] quota of it, a [`child`], [`signal`]s, [`route`]s to this host itself and its
-//! [`local`] addresses, and [`destination`] facts.
+//! [`local`] addresses, and [`host`] facts.
 //! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
 //! Nothing in this module knows what wirebench measures.
 
