@@ -148,7 +148,7 @@ fn before_anything_was_measured_there_is_nothing_to_report() {
     program.signal("INT");
     program
         .wait(NOTICED)
-        .failed(3, &["ended before anything was measured"]);
+        .failed(3, &["interrupted before anything was measured"]);
     drop(client);
 }
 

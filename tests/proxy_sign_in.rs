@@ -109,7 +109,7 @@ fn the_wrong_password_is_a_refusal(engine: Engine) {
                 "{errors:#}"
             );
             assert_eq!(errors["refused_by_proxy"], errors["total"]);
-            finished.failed(3, &["answered rightly"]);
+            finished.failed(3, &["answered correctly"]);
         }
     }
 }

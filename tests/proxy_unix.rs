@@ -70,7 +70,7 @@ fn the_answering_server_listens_on_a_path_and_is_loaded_there() {
         "{}",
         finished.stdout
     );
-    finished.failed(3, &["answered rightly"]);
+    finished.failed(3, &["answered correctly"]);
 }
 
 #[test]

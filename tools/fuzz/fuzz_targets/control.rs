@@ -1,7 +1,7 @@
-//! The control connection: however bytes come, they are messages or refused, and what a message says is
-//! the same after another journey. A plan that passes has no surprises in what is derived from it.
+//! The control connection: bytes in any split are messages or errors, messages survive re-encoding, and a valid plan has
+//! consistent derived values.
 //!
-//! The first byte says how long the pieces are that the rest arrives in.
+//! The first byte is the length of the pieces.
 
 #![no_main]
 
@@ -25,14 +25,14 @@ fuzz_target!(|bytes: &[u8]| {
             plan(&hello.plan);
         }
     }
-    // What is no frame may still be JSON: most of the fuzzer's inputs get there faster this way.
+    // Input that is not a frame may be JSON, which most of the fuzzer's inputs reach faster.
     again::<Reply>(wire);
     if let Some(Request::Hello(hello)) = again::<Request>(wire) {
         plan(&hello.plan);
     }
 });
 
-/// Every whole message in `wire`, up to the first that is refused.
+/// Every complete message in `wire`, up to the first error.
 fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
     let mut decoder = Decoder::default();
     let mut messages = Vec::new();
@@ -53,7 +53,7 @@ fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
     messages
 }
 
-/// The message that `json` is, if it is one: then it comes through a frame as the same.
+/// If `json` is a message, it survives a frame.
 fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
     let message: T = serde_json::from_slice(json).ok()?;
     let mut wire = Vec::new();
@@ -73,7 +73,7 @@ fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
     Some(message)
 }
 
-/// What a server does with a client's plan: it asks whether it is valid, and then relies on it.
+/// As a server uses a client's plan: it checks the plan and then relies on it.
 fn plan(plan: &Plan) {
     if plan.validate().is_err() {
         return;

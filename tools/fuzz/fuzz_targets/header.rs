@@ -1,4 +1,4 @@
-//! Any bytes are a header that encodes to the same bytes again, or not ours for a reason that is true.
+//! Any bytes are a header that encodes to them, or are rejected for a true reason.
 
 #![no_main]
 
