@@ -183,7 +183,7 @@ impl Handshake {
         self.try_next(rules)
     }
 
-    /// The attempt to connect to `address` succeeded, from the local address `from`. The reply says so, and other attempts
+    /// The attempt to connect to `address` succeeded, from the local address `from`. The client gets a reply, and other attempts
     /// are forgotten.
     pub fn on_connected(&mut self, address: SocketAddr, from: SocketAddr) {
         if let Some(front) = self.front.take() {
@@ -329,9 +329,9 @@ impl Handshake {
                 None
             }
             Step::Ready(request) => Some(self.on_request(request, rules)),
-            Step::Refuse { say, why } => {
+            Step::Refuse { say: reply, why } => {
                 self.info.protocol = self.front.as_ref().and_then(FrontEnd::kind);
-                self.reply.extend(say);
+                self.reply.extend(reply);
                 self.info.detail = Some(why.to_string());
                 Some(Action::Refuse(match why {
                     Refusal::Closed => CloseReason::Left,

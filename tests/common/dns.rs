@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// What a name server says of a name.
-pub(crate) enum Said {
+pub(crate) enum DnsReply {
     /// Nothing at all.
     Nothing,
     /// There is no such name.
@@ -28,7 +28,7 @@ impl NameServer {
     /// Answers on `address` by `answer`, which is given the name in lower case.
     pub(crate) fn start(
         address: SocketAddr,
-        answer: impl Fn(&str) -> Said + Send + 'static,
+        answer: impl Fn(&str) -> DnsReply + Send + 'static,
     ) -> Self {
         let socket = UdpSocket::bind(address).unwrap();
         let address = socket.local_addr().unwrap();
@@ -67,11 +67,11 @@ fn name(question: &[u8]) -> (String, usize) {
 }
 
 /// RFC 1035, section 4.1: the question again, and a record for each alias and address.
-fn reply(question: &[u8], kind: u16, said: Said) -> Option<Vec<u8>> {
+fn reply(question: &[u8], kind: u16, said: DnsReply) -> Option<Vec<u8>> {
     let (code, aliases, addresses) = match said {
-        Said::Nothing => return None,
-        Said::NoSuchName => (3, Vec::new(), Vec::new()),
-        Said::Records(aliases, addresses) => (0, aliases, addresses),
+        DnsReply::Nothing => return None,
+        DnsReply::NoSuchName => (3, Vec::new(), Vec::new()),
+        DnsReply::Records(aliases, addresses) => (0, aliases, addresses),
     };
     let mut records = Vec::new();
     // Of the asked name, by a pointer to it.

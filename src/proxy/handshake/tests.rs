@@ -561,7 +561,7 @@ fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked() {
         })
     };
     let mut rules = rules(LIST);
-    let request = socks5(b"metrics.shop.example", 3, 80);
+    let request = socks5(b"metrics.store.example", 3, 80);
     for (chain, is_blocked) in [
         (&["www.blocked.example"][..], true),
         (&["www.blocked.example", "cdn.example"], true),
@@ -583,7 +583,7 @@ fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked() {
         assert_eq!(handshake.take_reply()[..2], [5, 2]);
         assert_eq!(
             handshake.info.detail.as_deref(),
-            Some("metrics.shop.example is an alias of www.blocked.example")
+            Some("metrics.store.example is an alias of www.blocked.example")
         );
         let entry = handshake.info.decision.entry().unwrap();
         assert!(entry.ends_with("list:4 (*.blocked.example)"), "{entry}");
@@ -600,7 +600,7 @@ fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked() {
 fn an_allow_list_applies_to_the_requested_name_and_a_blocklist_to_aliases_too() {
     let folder = tempfile::tempdir().unwrap();
     let [allow, block] = ["allow", "block"].map(|name| folder.path().join(name));
-    fs::write(&allow, "shop.example\n").unwrap();
+    fs::write(&allow, "store.example\n").unwrap();
     fs::write(&block, "tracker.example\n").unwrap();
     let sources = Sources {
         block: vec![block],
@@ -609,14 +609,14 @@ fn an_allow_list_applies_to_the_requested_name_and_a_blocklist_to_aliases_too() 
     };
     let rules = Rules::new(Settings::default(), Policies::load(sources).unwrap());
     for (asked, alias, expected) in [
-        ("shop.example", "cdn.example", None),
+        ("store.example", "cdn.example", None),
         (
-            "shop.example",
+            "store.example",
             "tracker.example",
             Some(CloseReason::Blocked),
         ),
         // Otherwise the owner of a name could make it an alias of an allowed one.
-        ("other.example", "shop.example", Some(CloseReason::Blocked)),
+        ("other.example", "store.example", Some(CloseReason::Blocked)),
     ] {
         let (mut handshake, _, _) = read(&rules, &socks5(asked.as_bytes(), 3, 80), 4_096);
         let answer = Ok(Resolved {
@@ -640,7 +640,7 @@ fn an_excepted_name_may_be_an_alias_of_a_blocked_one() {
     let folder = tempfile::tempdir().unwrap();
     let [block, except] = ["block", "except"].map(|name| folder.path().join(name));
     fs::write(&block, "*.tracker.example\n203.0.113.0/24\n").unwrap();
-    fs::write(&except, "shop.example:443\nok.tracker.example\n").unwrap();
+    fs::write(&except, "store.example:443\nok.tracker.example\n").unwrap();
     let sources = Sources {
         block: vec![block],
         except: vec![except],
@@ -648,8 +648,8 @@ fn an_excepted_name_may_be_an_alias_of_a_blocked_one() {
     };
     let rules = Rules::new(Settings::default(), Policies::load(sources).unwrap());
     for (asked, port, alias, is_blocked) in [
-        ("shop.example", 443, "a.tracker.example", false),
-        ("shop.example", 80, "a.tracker.example", true),
+        ("store.example", 443, "a.tracker.example", false),
+        ("store.example", 80, "a.tracker.example", true),
         ("other.example", 443, "a.tracker.example", true),
         // An excepted alias is not blocked for its name, but the address belongs to another name.
         ("other.example", 443, "ok.tracker.example", true),
