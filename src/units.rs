@@ -1,5 +1,7 @@
 //! Numbers as people write and read them: SI prefixes are powers of ten, always.
 
+pub mod dates;
+
 use std::str::FromStr;
 use std::time::Duration;
 

@@ -194,7 +194,10 @@ fn a_client_that_disconnects_before_the_answer_closes_the_server(engine: Engine)
         // The client sends before the server is connected, and receives an error.
         let deadline = Instant::now() + PATIENCE;
         while SockRef::from(&served).take_error().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "the server connection stays open");
+            assert!(
+                Instant::now() < deadline,
+                "the server connection stays open"
+            );
             std::thread::yield_now();
         }
     }

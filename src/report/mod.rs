@@ -10,7 +10,7 @@
 //! All that is of `bench udp`; what is different of `bench proxy` is in [`proxy`].
 
 pub mod comparison;
-pub mod dates;
+pub use crate::units::dates;
 pub mod findings;
 pub mod hgrm;
 pub mod intervals;

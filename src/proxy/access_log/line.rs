@@ -11,7 +11,7 @@ use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
 use crate::proxy::record::{ConnectionRecord, Decision};
-use crate::report::dates::rfc3339;
+use crate::units::dates::rfc3339;
 
 /// The keys of a line.
 #[derive(Serialize)]

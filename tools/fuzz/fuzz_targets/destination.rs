@@ -32,7 +32,8 @@ fuzz_target!(|bytes: &[u8]| {
         let target = target.as_ref().map(|target| (&target.host, target.port));
         assert_eq!(target, Ok((&destination.host, Some(destination.port))));
     }
-    // A socket address as the standard library writes it. It takes a port of 0 and zeros before it, and zones are of numbers.
+    // A socket address as the standard library writes it. It takes a port of 0 and zeros before it, and zones are of
+    // numbers.
     if let Ok(standard) = text.parse::<SocketAddr>()
         && let Ok(target) = &target
     {

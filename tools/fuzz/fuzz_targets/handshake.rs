@@ -1,7 +1,8 @@
-//! The way from a client's first byte to a server: whatever it says, and whatever its names turn out to be, no address that is
-//! blocked is connected to, in no spelling.
+//! The handshake, from a client's first byte to a server: for any request and any addresses of a name, no blocked address
+//! is connected to, in any spelling.
 //!
-//! The first byte chooses the rules and how many bytes of the rest are addresses of a name; the second how long pieces are.
+//! The first byte chooses the rules and how many of the following bytes are addresses of a name; the second is the length
+//! of pieces.
 
 #![no_main]
 

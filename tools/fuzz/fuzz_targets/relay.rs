@@ -1,8 +1,8 @@
-//! A relay between two ends that send, stall, end and break as the input says. What must queue is asserted in `sim.rs`,
-//! which the property tests use too.
+//! A relay between two ends that send, stall, end and fail as the input decides. `sim.rs`, which the property tests use
+//! too, asserts the invariants.
 //!
-//! The first byte chooses the forwarding and whether things may break, the next two how much each end sends (in tens of
-//! bytes); each of the rest is the luck of a step.
+//! The first byte chooses the forwarding and whether there are faults, the next two how much each end sends (in tens of
+//! bytes). Each further byte decides the outcome of a step.
 
 #![no_main]
 
@@ -10,7 +10,7 @@
 mod sim;
 
 use libfuzzer_sys::fuzz_target;
-// What `sim` finds above itself.
+// Imports that `sim` expects in its parent.
 use wirebench::proxy::relay::{Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via};
 
 fuzz_target!(|bytes: &[u8]| {
