@@ -179,7 +179,7 @@ fn a_server_without_io_uring_refuses_with_its_own_reason() {
     let to = server.listening().to_string();
     let client = ["udp", "--no-save", "--mb", "1", "--to", &to];
     let uring = [&client[..], &["--engine", "uring"]].concat();
-    let reason = "the server cannot do --engine uring: a seccomp filter";
+    let reason = "the server cannot use --engine uring: a seccomp filter";
     bench(uring).failed(3, &[&to, "refuses", reason]);
     bench(client).done();
     server.signal("INT");

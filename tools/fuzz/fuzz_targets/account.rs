@@ -1,14 +1,14 @@
-//! A receiver's account against a plain one kept beside it, over whatever arrives: arbitrary bytes, and valid
-//! datagrams with numbers near, far and wrong, some of them with a byte changed.
+//! A stream's accounting against a simple model of it, over arbitrary bytes and over valid datagrams with sequence numbers near, far
+//! and wrong, some of them with a changed byte.
 //!
-//! The input is a row of steps; see [`Network::next`] for what each takes.
+//! The input is a sequence of steps; see [`Network::next`].
 
 #![no_main]
 
 use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
-use wirebench::udp::receive::accounting::{Account, Seen, Tally};
+use wirebench::udp::receive::accounting::{StreamAccounting, Classified, StreamCounts};
 use wirebench::udp::wire::header::{HEADER, Header, Kind, MOST_SHORT};
 use wirebench::udp::receive::sequence::REACH;
 
@@ -16,39 +16,39 @@ const TOKEN: u64 = 77;
 const CHUNK: usize = 10;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut account = Account::new(TOKEN, CHUNK, true, Box::default());
+    let mut accounting = StreamAccounting::new(TOKEN, CHUNK, true, Box::default());
     let mut network = Network { bytes, at: 0 };
-    let mut told = Told::default();
+    let mut expected = Expected::default();
     let mut received = 1_000_000;
     while let Some(datagram) = network.next() {
         received += 100;
-        let before = account.tally();
-        let seen = account.datagram(&datagram, received);
-        told.take(seen, &datagram, &before, &account.tally());
+        let before = accounting.counts();
+        let classified = accounting.datagram(&datagram, received);
+        expected.take(classified, &datagram, &before, &accounting.counts());
     }
-    let (tally, latencies) = account.close();
-    let foreign = tally.foreign.token + tally.foreign.short + tally.foreign.malformed;
+    let (counts, latencies) = accounting.close();
+    let foreign = counts.foreign.token + counts.foreign.short + counts.foreign.malformed;
     assert_eq!(
-        tally.unique + tally.duplicates + tally.late + foreign,
-        told.data + told.foreign,
+        counts.unique + counts.duplicates + counts.late + foreign,
+        expected.data + expected.foreign,
         "every datagram is counted once"
     );
-    assert_eq!(foreign, told.foreign);
-    assert_eq!(tally.unique, told.numbers.len() as u64);
-    assert_eq!(tally.bytes, told.bytes);
-    assert!(tally.bytes <= tally.unique * CHUNK as u64);
-    assert!(tally.unique <= tally.next);
-    assert!(tally.reordered <= tally.unique);
+    assert_eq!(foreign, expected.foreign);
+    assert_eq!(counts.unique, expected.numbers.len() as u64);
+    assert_eq!(counts.bytes, expected.bytes);
+    assert!(counts.bytes <= counts.unique * CHUNK as u64);
+    assert!(counts.unique <= counts.next);
+    assert!(counts.reordered <= counts.unique);
     for latency in [&latencies.actual, &latencies.intended] {
         let outside = latency.out_of_range();
         let recorded = latency.count() + outside.negative + outside.too_long;
-        assert_eq!(recorded, tally.unique);
+        assert_eq!(recorded, counts.unique);
     }
 });
 
-/// What is true of the datagrams, by a set of numbers instead of a window.
+/// The model: a set of sequence numbers instead of a window.
 #[derive(Default)]
-struct Told {
+struct Expected {
     data: u64,
     foreign: u64,
     bytes: u64,
@@ -56,27 +56,27 @@ struct Told {
     next: u64,
 }
 
-impl Told {
-    fn take(&mut self, seen: Seen, datagram: &[u8], before: &Tally, after: &Tally) {
-        let header = match seen {
-            Seen::Data(header) => header,
-            Seen::Foreign => {
+impl Expected {
+    fn take(&mut self, classified: Classified, datagram: &[u8], before: &StreamCounts, after: &StreamCounts) {
+        let header = match classified {
+            Classified::Data(header) => header,
+            Classified::Foreign => {
                 self.foreign += 1;
                 let foreign = after.foreign;
-                assert_eq!(*after, Tally { foreign, ..*before });
+                assert_eq!(*after, StreamCounts { foreign, ..*before });
                 return;
             }
-            Seen::Probe(_) | Seen::Ping(_) => return assert_eq!(after, before),
-            Seen::Late => {
+            Classified::Probe(_) | Classified::Ping(_) => return assert_eq!(after, before),
+            Classified::Late => {
                 self.data += 1;
                 let number = Header::decode(datagram).map(|header| header.sequence);
                 assert!(
                     number.is_ok_and(|number| number + REACH < self.next),
-                    "given up too soon"
+                    "late within the window"
                 );
                 assert_eq!(
                     *after,
-                    Tally {
+                    StreamCounts {
                         late: before.late + 1,
                         ..*before
                     }
@@ -95,17 +95,17 @@ impl Told {
             self.bytes += (datagram.len() - HEADER) as u64;
         } else {
             assert_eq!(after.duplicates, before.duplicates + 1);
-            assert!(!new, "a first arrival taken for a duplicate");
+            assert!(!new, "a first arrival counted as a duplicate");
         }
         self.next = self.next.max(header.sequence + 1);
         assert_eq!(after.next, self.next);
     }
 }
 
-/// Makes datagrams of the fuzzer's bytes.
+/// Builds datagrams from the fuzzer's bytes.
 struct Network<'a> {
     bytes: &'a [u8],
-    /// The sequence number the sender is at.
+    /// The sequence number of the sender.
     at: u64,
 }
 
@@ -116,13 +116,13 @@ impl Network<'_> {
         Some(first)
     }
 
-    /// The next datagram. A first byte says what it is, and the next ones how far and which byte.
+    /// The next datagram: its first input byte selects a kind, the next ones a distance and a changed byte.
     fn next(&mut self) -> Option<Vec<u8>> {
         let step = self.byte()?;
         let far = u64::from(self.byte()?);
         let sequence = match step % 8 {
             0..=2 => self.at,
-            // Back or ahead by a little, by about the window, or by anything.
+            // Back or ahead by a little, by about the window, or by any distance.
             3 => self.at.saturating_sub(far),
             4 => self.at + far,
             5 => (self.at + REACH - 128).saturating_sub(far),
@@ -146,13 +146,13 @@ impl Network<'_> {
         };
         let mut datagram = [header.encode().as_slice(), &[0; CHUNK + 2][..length]].concat();
         match step >> 5 {
-            // One byte is another, or the end is missing.
+            // One byte is changed, or the end is missing.
             1 => {
                 let place = usize::from(self.byte()?) % datagram.len();
                 datagram[place] = self.byte()?;
             }
             2 => datagram.truncate(usize::from(self.byte()?)),
-            // Anything at all.
+            // Arbitrary bytes.
             3 => {
                 let length = self.bytes.len().min(usize::from(self.byte()? % 64));
                 datagram = self.bytes.iter().copied().take(length).collect();

@@ -1,7 +1,7 @@
-//! The control connection: however bytes come, they are messages or refused, and what a message says is
-//! the same after another journey. A plan that passes has no surprises in what is derived from it.
+//! The control connection: bytes decode to the same messages or errors however they are split, and a message that is encoded and
+//! decoded again is unchanged. The values derived from a valid plan are in range.
 //!
-//! The first byte says how long the pieces are that the rest arrives in.
+//! The first byte is the length of the pieces in which the rest arrives.
 
 #![no_main]
 
@@ -17,22 +17,22 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let in_pieces = messages(wire, usize::from(piece) + 1);
-    assert_eq!(in_pieces, messages(wire, usize::MAX), "the split matters");
+    assert_eq!(in_pieces, messages(wire, usize::MAX), "the split changes the messages");
     for json in in_pieces {
         let _ = serde_json::from_slice::<Preface>(&json);
         again::<Reply>(&json);
         if let Some(Request::Hello(hello)) = again::<Request>(&json) {
-            plan(&hello.plan);
+            plan(&Plan::from(hello.plan));
         }
     }
-    // What is no frame may still be JSON: most of the fuzzer's inputs get there faster this way.
+    // Most inputs reach the JSON decoder faster without a frame.
     again::<Reply>(wire);
     if let Some(Request::Hello(hello)) = again::<Request>(wire) {
-        plan(&hello.plan);
+        plan(&Plan::from(hello.plan));
     }
 });
 
-/// Every whole message in `wire`, up to the first that is refused.
+/// All complete messages in `wire`, up to the first error.
 fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
     let mut decoder = Decoder::default();
     let mut messages = Vec::new();
@@ -46,14 +46,14 @@ fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
                     assert!(length as usize > MOST_MESSAGE);
                     return messages;
                 }
-                Err(FrameError::Senseless(error)) => panic!("not read as JSON yet: {error}"),
+                Err(FrameError::Invalid(error)) => panic!("JSON is not decoded yet: {error}"),
             }
         }
     }
     messages
 }
 
-/// The message that `json` is, if it is one: then it comes through a frame as the same.
+/// The message in `json`, if there is one. Checks that the message survives a frame unchanged.
 fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
     let message: T = serde_json::from_slice(json).ok()?;
     let mut wire = Vec::new();
@@ -65,7 +65,7 @@ fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
     decoder.push(&wire);
     let second = match decoder.next_message::<T>() {
         Ok(Some(second)) => second,
-        other => panic!("encoded, and not decoded again: {:?}", other.err()),
+        other => panic!("encoded but not decoded: {:?}", other.err()),
     };
     let mut rewritten = Vec::new();
     assert!(framing::encode(&second, &mut rewritten).is_ok());
@@ -73,7 +73,7 @@ fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
     Some(message)
 }
 
-/// What a server does with a client's plan: it asks whether it is valid, and then relies on it.
+/// Checks the values that a server derives from a client's valid plan.
 fn plan(plan: &Plan) {
     if plan.validate().is_err() {
         return;
