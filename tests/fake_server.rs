@@ -132,6 +132,27 @@ fn whoever_is_no_server_is_named_in_time() {
     });
 }
 
+/// A server may reach its greeting limit before the client's first message arrives, as after lost SYNs.
+#[test]
+fn a_connection_closed_late_in_the_greeting_is_dialled_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap().to_string();
+    let finished = thread::scope(|scope| {
+        scope.spawn(|| {
+            let (first, _) = listener.accept().unwrap();
+            thread::sleep(Duration::from_millis(1_500));
+            drop(first);
+            let (mut second, _) = listener.accept().unwrap();
+            let reason = "second connection".to_owned();
+            say(&mut second, &Reply::Refused { reason });
+            hear_out(&mut second);
+        });
+        bench(["udp", "--packets", "5", "--to", &to, "--no-save", "--quiet"])
+    });
+    let finished = finished.failed(3, &["refuses the run", "second connection"]);
+    assert!(finished.took < NOTICED, "{:?}", finished.took);
+}
+
 /// A welcome that grants this many datagrams ahead.
 fn windowed(granted: Option<u64>) -> Reply {
     match welcome(vec![1]) {
