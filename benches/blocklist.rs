@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use tempfile::NamedTempFile;
 use wirebench::blocklist::entry::{Entry, Subject};
 use wirebench::blocklist::policy::{Policy, Sources, Verdict};
-use wirebench::host::Name;
+use wirebench::destination::Name;
 
 const SIZES: [u32; 3] = [1_000, 100_000, 1_000_000];
 

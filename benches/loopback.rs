@@ -13,10 +13,10 @@ use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group,
     criterion_main,
 };
-use wirebench::engine::choice::{EngineChoice, Kind, ZeroCopy};
-use wirebench::engine::offload;
+use wirebench::engine::{EngineChoice, EngineKind, ZeroCopy};
 use wirebench::sys::affinity;
 use wirebench::udp::client::{self, Cancel, Observer, Setup};
+use wirebench::udp::engine::offload;
 use wirebench::udp::placement::{self, Choice, Cpus};
 use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
 use wirebench::udp::send::spin::SpinChoice;
@@ -92,18 +92,18 @@ impl Bench {
 }
 
 /// Engine, zero-copy and a name: a line of the matrix, for each with and without GSO.
-const WAYS: [(Kind, ZeroCopy, &str); 5] = [
-    (Kind::Mio, ZeroCopy::Off, "mio"),
-    (Kind::Mio, ZeroCopy::Splice, "mio splice"),
-    (Kind::Mio, ZeroCopy::Msg, "mio MSG_ZEROCOPY"),
-    (Kind::Uring, ZeroCopy::Off, "uring"),
-    (Kind::Uring, ZeroCopy::Msg, "uring SENDMSG_ZC"),
+const WAYS: [(EngineKind, ZeroCopy, &str); 5] = [
+    (EngineKind::Mio, ZeroCopy::Off, "mio"),
+    (EngineKind::Mio, ZeroCopy::Splice, "mio splice"),
+    (EngineKind::Mio, ZeroCopy::Msg, "mio MSG_ZEROCOPY"),
+    (EngineKind::Uring, ZeroCopy::Off, "uring"),
+    (EngineKind::Uring, ZeroCopy::Msg, "uring SENDMSG_ZC"),
 ];
 
 /// With GSO and without, as far as this kernel goes.
 fn offloads() -> Vec<(Offload, &'static str)> {
     let mut offloads = vec![(Offload::Off, "")];
-    match offload::most_segments() {
+    match offload::max_segments() {
         Ok(_) => offloads.push((Offload::On, " GSO")),
         Err(error) => println!("GSO skipped: this kernel has no UDP_SEGMENT: {error}"),
     }

@@ -5,8 +5,8 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wirebench::stats::jitter::Jitter;
 use wirebench::stats::latency::Latency;
-use wirebench::sys::burst::BurstClock;
 use wirebench::sys::clock::monotonic_ns;
+use wirebench::sys::tsc_clock::TscClock;
 use wirebench::udp::plan::Quota;
 use wirebench::udp::receive::accounting::StreamAccounting;
 use wirebench::udp::receive::sequence::SequenceWindow;
@@ -90,7 +90,7 @@ fn clocks(c: &mut Criterion) {
     let mut group = c.benchmark_group("clock");
     group.throughput(Throughput::Elements(1));
     group.bench_function("kernel", |b| b.iter(monotonic_ns));
-    let mut clock = BurstClock::calibrated();
+    let mut clock = TscClock::calibrated();
     group.bench_function("burst", |b| {
         clock.begin();
         b.iter(|| clock.now());

@@ -1,21 +1,21 @@
-//! wirebench: how fast, how lossy and how late UDP and TCP proxying are on Linux.
+//! wirebench measures UDP throughput, loss and one-way latency, and the cost of a TCP proxy, on Linux.
 //!
-//! The program `bench` is this library's [`cli`]. Floors, top to bottom, none of which imports upward:
+//! The program `bench` is this library's [`cli`]. A layer imports only from layers below it:
 //!
-//! - [`cli`]: options become plans; what the terminal shows.
-//! - [`udp`]: the UDP workload, from the datagram header to two processes that agree on a run.
-//! - [`load`]: what a proxy is measured with: the answering server.
+//! - [`cli`]: options, plans, terminal output and exit codes.
+//! - [`udp`]: the UDP workload: wire format, sender, receiver, client and server.
+//! - [`load`]: the load generator and the origin server of the proxy benchmark.
 //! - [`proxy`]: the TCP proxy.
-//! - [`report`]: the record of a run and the forms it is given out in; [`engine`]: how datagrams get into
-//!   the kernel and out of it.
-//! - [`protocol`]: what the proxy's clients ask for, in bytes; [`blocklist`]: which destinations are refused; both read
-//!   them with [`host`]; [`stats`], [`sys`] (the only place with system calls), [`units`].
+//! - [`report`]: records of runs and their formats; [`engine`]: datagram I/O with mio and io_uring.
+//! - [`protocol`]: request protocols of the proxy; [`blocklist`]: refused destinations; both parse them with [`destination`];
+//!   [`stats`]; [`sys`], the only module with system calls; [`units`].
 
 pub mod blocklist;
 pub mod cli;
 pub mod dates;
+pub mod destination;
+pub mod doctor;
 pub mod engine;
-pub mod host;
 pub mod load;
 pub mod protocol;
 pub mod proxy;
@@ -24,3 +24,20 @@ pub mod stats;
 pub mod sys;
 pub mod udp;
 pub mod units;
+pub mod uring;
+
+mod api;
+pub use api::{
+    CompareError, LoadError, Origin, Proxy, ProxyComparison, ProxyLoad, Record, UdpComparison,
+    UdpError, UdpMeasurement, UdpServer,
+};
+pub use blocklist::policy::Sources as BlocklistSources;
+pub use blocklist::reload::Policies;
+pub use engine::EngineKind;
+pub use load::plan::Scenario;
+pub use protocol::Kind as ProxyProtocol;
+pub use proxy::options::Options as ProxyOptions;
+pub use proxy::rules::Rules as ProxyRules;
+pub use report::proxy::Run as ProxyRun;
+pub use report::record::Run as UdpRun;
+pub use udp::plan::{Amount, Direction};

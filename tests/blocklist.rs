@@ -296,7 +296,7 @@ fn where_the_addresses_of_this_host_cannot_be_read_nothing_is_decided() {
         argument: Some((0, libc::AF_NETLINK as u32)),
         errno: libc::EAFNOSUPPORT,
     };
-    if !netlink.can_be_had() {
+    if !netlink.is_supported() {
         return;
     }
     let under = |args: &[&str]| Running::new(netlink.bench(args)).wait(PATIENCE);

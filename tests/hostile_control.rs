@@ -172,7 +172,7 @@ fn a_plan_that_cannot_be_is_refused_by_its_value() {
         ),
     ] {
         let mut control = Control::connect(server.address);
-        control.say(&hello(plan));
+        control.send(&hello(plan));
         let reason = control.refused();
         assert!(reason.contains(named), "no '{named}' in: {reason}");
     }

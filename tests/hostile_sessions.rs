@@ -46,7 +46,7 @@ fn a_session_that_breaks_the_rules_ends_and_leaves_its_figures() {
         assert!(run.reason.unwrap().contains(reason));
     }
     let (mut control, _welcome) = Control::session(server.address, plan(5));
-    control.say(&hello(plan(5)));
+    control.send(&hello(plan(5)));
     let done = control.result().done.unwrap();
     assert!(done.reason.unwrap().contains("second hello"));
     assert!(server.report().delivered);
@@ -90,7 +90,7 @@ fn no_number_a_client_tells_upsets_the_server() {
         for offer in &welcome.forward {
             Source::new(server.address).probe(offer.token);
         }
-        control.say(&Request::Finish(Finish {
+        control.send(&Request::Finish(Finish {
             streams: vec![most; count],
             quiet_ns: u64::MAX,
         }));

@@ -330,13 +330,13 @@ fn one_that_changes_a_byte_of_a_million() {
         let mut server = TcpStream::connect(origin).unwrap();
         let (mut back, mut from) = (client.try_clone().unwrap(), server.try_clone().unwrap());
         let answers = thread::spawn(move || std::io::copy(&mut from, &mut back));
-        let (mut lot, mut passed) = (vec![0; 65_536], 0);
-        while let Ok(bytes @ 1..) = client.read(&mut lot) {
+        let (mut chunk, mut passed) = (vec![0; 65_536], 0);
+        while let Ok(bytes @ 1..) = client.read(&mut chunk) {
             if (passed..passed + bytes).contains(&1_000_000) {
-                lot[1_000_000 - passed] ^= 1;
+                chunk[1_000_000 - passed] ^= 1;
             }
             passed += bytes;
-            server.write_all(&lot[..bytes]).unwrap();
+            server.write_all(&chunk[..bytes]).unwrap();
         }
         let _ = server.shutdown(Shutdown::Write);
         let _ = answers.join();

@@ -182,7 +182,7 @@ fn who_never_reads_keeps_nobody_waiting_and_costs_a_buffer_at_most() {
     let origin = Origin::start(&["--quiet"]);
     origin.assert_serves();
     let before = origin.memory();
-    let lot = vec![b'x'; 1 << 20];
+    let chunk = vec![b'x'; 1 << 20];
     let mut greedy: Vec<TcpStream> = (0..GREEDY).map(|_| origin.client()).collect();
     for client in &mut greedy {
         client
@@ -190,7 +190,7 @@ fn who_never_reads_keeps_nobody_waiting_and_costs_a_buffer_at_most() {
             .unwrap();
         let mut said = 0;
         let held_up = loop {
-            match client.write(&lot) {
+            match client.write(&chunk) {
                 Ok(bytes) => said += bytes,
                 Err(error) => break error,
             }

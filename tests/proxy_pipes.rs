@@ -11,13 +11,13 @@ use std::thread;
 use common::engine::{Engine, on_both_engines, on_every_engine};
 use wirebench::blocklist::policy::Sources;
 use wirebench::blocklist::reload::Policies;
-use wirebench::engine::choice::Kind;
+use wirebench::engine::EngineKind;
 use wirebench::protocol::Settings;
+use wirebench::proxy::counters::Totals;
 use wirebench::proxy::options::Options;
 use wirebench::proxy::relay::Forwarding;
 use wirebench::proxy::rules::Rules;
 use wirebench::proxy::server::Server;
-use wirebench::proxy::tally::Totals;
 
 const CLIENTS: usize = 4;
 
@@ -51,9 +51,9 @@ fn echoed(engine: Engine, pipes: usize) -> Totals {
     let policies = Policies::load(Sources::default()).unwrap();
     let options = Options {
         engine: if engine.is_uring() {
-            Kind::Uring
+            EngineKind::Uring
         } else {
-            Kind::Mio
+            EngineKind::Mio
         },
         forwarding: Forwarding::Splice,
         pipes,

@@ -1,4 +1,4 @@
-//! `bench compare`: two saved runs side by side, and whether the new one is slower.
+//! `bench compare`: compares two saved runs and checks a threshold.
 
 use std::io::{self, StdoutLock, Write};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::Compare;
-use super::failure::Failure;
+use super::error::CliError;
 use super::interrupt;
 use super::sink::Sink;
 use crate::report::comparison::between::{Between, between};
@@ -17,8 +17,8 @@ use crate::report::record::Record;
 use crate::report::{proxy, text};
 use crate::stats::ratio::FEWEST;
 
-pub(super) fn run(args: &Compare) -> Result<(), Failure> {
-    interrupt::tidily().map_err(Failure::undone)?;
+pub(super) fn run(args: &Compare) -> Result<(), CliError> {
+    interrupt::exit_on_signal().map_err(CliError::runtime)?;
     let sink = args
         .json
         .as_deref()
@@ -27,14 +27,14 @@ pub(super) fn run(args: &Compare) -> Result<(), Failure> {
     match (read(&args.base)?, read(&args.new)?) {
         (Saved::Udp(base), Saved::Udp(new)) => {
             let found = found(args, &base, &new)?;
-            told(args, sink, &found, |out| text::between(&found, out))
+            report(args, sink, &found, |out| text::between(&found, out))
         }
         (Saved::Proxy(base), Saved::Proxy(new)) => {
             let found = found(args, &base.frame, &new.frame)?;
-            told(args, sink, &found, |out| proxy::text::between(&found, out))
+            report(args, sink, &found, |out| proxy::text::between(&found, out))
         }
-        (base, new) => Err(Failure::Undone(format!(
-            "nothing can be compared: {} is a record of kind '{}', {} of kind '{}'; give two of one kind",
+        (base, new) => Err(CliError::Runtime(format!(
+            "expected two records of one kind: {} is of kind '{}', {} of kind '{}'",
             args.base.display(),
             base.kind(),
             args.new.display(),
@@ -43,25 +43,25 @@ pub(super) fn run(args: &Compare) -> Result<(), Failure> {
     }
 }
 
-fn read(path: &Path) -> Result<Saved, Failure> {
-    json::read(path).map_err(Failure::undone)
+fn read(path: &Path) -> Result<Saved, CliError> {
+    json::read(path).map_err(CliError::runtime)
 }
 
 fn found<R: Comparable, C>(
     args: &Compare,
     base: &Record<R, C>,
     new: &Record<R, C>,
-) -> Result<Between<R::Row>, Failure> {
-    between((&args.base, base), (&args.new, new)).map_err(Failure::undone)
+) -> Result<Between<R::Row>, CliError> {
+    between((&args.base, base), (&args.new, new)).map_err(CliError::runtime)
 }
 
-/// Gives it out, and says what the threshold comes to.
-fn told<C: Row + Serialize>(
+/// Prints and writes the comparison, then checks the threshold.
+fn report<C: Row + Serialize>(
     args: &Compare,
     sink: Option<Sink>,
     found: &Between<C>,
     shown: impl FnOnce(&mut StdoutLock<'_>) -> io::Result<()>,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     if !matches!(sink, Some(Sink::Stdout)) {
         let mut out = io::stdout().lock();
         shown(&mut out)?;
@@ -71,13 +71,13 @@ fn told<C: Row + Serialize>(
         sink.write(|out| json::write(found, out))?;
     }
     match args.threshold {
-        Some(percent) => judged(&gate::judge(&found.comparison, percent / 100.0), percent),
+        Some(percent) => check(&gate::judge(&found.comparison, percent / 100.0), percent),
         None => Ok(()),
     }
 }
 
-/// What a gate comes to. One that cannot tell has not been passed, and has not failed either.
-fn judged(gate: &Gate, percent: f64) -> Result<(), Failure> {
+/// Too few runs to decide are an error, neither a pass nor a failed check.
+fn check(gate: &Gate, percent: f64) -> Result<(), CliError> {
     let mut failed = Vec::new();
     if !gate.regressed.is_empty() {
         failed.push(format!(
@@ -89,20 +89,20 @@ fn judged(gate: &Gate, percent: f64) -> Result<(), Failure> {
     if !failed.is_empty() {
         if !gate.controls.is_empty() {
             failed.push(format!(
-                "but {} is slower too, without a proxy, so the machine may be why: measure both again",
+                "but {} is slower too, without a proxy, so the machine may be the cause: measure both again",
                 gate.controls.join(" and ")
             ));
         }
-        return Err(Failure::Gate(failed.join("; ")));
+        return Err(CliError::CheckFailed(failed.join("; ")));
     }
     if gate.judged == 0 {
-        return Err(Failure::Undone(
-            "there is nothing to hold the threshold to: no path through a proxy is in both; compare runs of the same options".to_owned(),
+        return Err(CliError::Runtime(
+            "nothing to compare with the threshold: the records share no path through a proxy; measure both with the same options".to_owned(),
         ));
     }
     if !gate.undecided.is_empty() {
-        return Err(Failure::Undone(format!(
-            "too few runs to tell whether {} is slower by more than {percent} %; measure both with --repeat {FEWEST} or more",
+        return Err(CliError::Runtime(format!(
+            "too few runs to decide whether {} is slower by more than {percent} %; measure both with --repeat {FEWEST} or more",
             gate.undecided.join("; ")
         )));
     }

@@ -1,33 +1,33 @@
-//! Where `--json` and `--csv` go: a file that is opened before anything is done, or stdout.
+//! The destination of `--json` and `--csv`: stdout, or a file that is opened before the run.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::failure::Failure;
+use super::error::CliError;
 use crate::report::output::Output as File;
 
-/// Whether stdout has its document.
+/// Whether stdout has a document.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Takes stdout for a document; `false` where it has one. There is one standard output, and one document on it.
+/// Reserves stdout for a document; `false` if it already has one.
 pub(super) fn take_stdout() -> bool {
     !TAKEN.swap(true, Ordering::Relaxed)
 }
 
-/// Where `--json` or `--csv` goes.
+/// Destination of a document.
 pub(super) enum Sink {
     Stdout,
     File(File),
 }
 
 impl Sink {
-    pub(super) fn open(path: &Path, option: &str) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, option: &str) -> Result<Self, CliError> {
         if path.as_os_str() == "-" {
             return Ok(Self::Stdout);
         }
         let file = File::create(path).map_err(|error| {
-            Failure::Undone(format!("{error}; choose another path with {option}"))
+            CliError::Runtime(format!("{error}; choose another path with {option}"))
         })?;
         Ok(Self::File(file))
     }
@@ -35,7 +35,7 @@ impl Sink {
     pub(super) fn write(
         self,
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         match self {
             Self::Stdout => {
                 take_stdout();
@@ -44,8 +44,8 @@ impl Sink {
                 Ok(out.flush()?)
             }
             Self::File(mut file) => {
-                content(&mut file).map_err(Failure::undone)?;
-                file.finish().map_err(Failure::undone)
+                content(&mut file).map_err(CliError::runtime)?;
+                file.finish().map_err(CliError::runtime)
             }
         }
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::record::Host;
-use crate::engine::probe::Check;
+use crate::doctor::Check;
 
 /// The whole of it.
 #[derive(Debug, Clone, Serialize)]

@@ -125,7 +125,7 @@ fn each_key_of_a_comparison_is_explained() {
 
 #[test]
 fn each_key_of_what_two_records_say_of_each_other_is_explained() {
-    let text = section("What `bench compare BASE NEW` does with them");
+    let text = section("bench compare BASE NEW");
     let runs = [proxy::sample::measured(
         "connect", "proxied", None, 0, 1_000,
     )];

@@ -7,7 +7,7 @@ mod compared;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::host;
+use crate::sys::machine;
 
 pub use crate::udp::result::{
     Clock, Cpu, Effective, EngineStats, Interval, Lost, MOST_INTERVALS, Measured, Pacing, Received,
@@ -64,12 +64,12 @@ impl Host {
     /// The one this runs on.
     pub fn here() -> Self {
         Self {
-            kernel: host::kernel(),
-            cpu: host::cpu_model(),
-            cores: host::cores(),
-            governor: host::governor(),
-            rmem_max: host::rmem_max(),
-            wmem_max: host::wmem_max(),
+            kernel: machine::kernel(),
+            cpu: machine::cpu_model(),
+            cores: machine::cores(),
+            governor: machine::governor(),
+            rmem_max: machine::rmem_max(),
+            wmem_max: machine::wmem_max(),
         }
     }
 }

@@ -4,8 +4,8 @@ use super::record::{
     Clock, Cpu, Effective, EngineStats, Host, Interval, Lost, Measured, Pacing, Received, Record,
     Requested, Run, SCHEMA, Stream, Traffic, UringRequested,
 };
-use crate::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::stats::latency::Latency;
+use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 
 /// A paced run of two streams; no key of it is null and no list empty.
 pub(super) fn measured() -> Measured {

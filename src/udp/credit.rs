@@ -5,7 +5,7 @@
 //! either. When a whole window is lost, no credit follows; the sender then requests credit
 //! ([`Kind::Probe`](crate::udp::wire::header::Kind::Probe)), and continues from its own sequence number.
 
-use crate::engine::choice::ZeroCopy;
+use crate::engine::ZeroCopy;
 
 /// Largest window, in datagrams. A larger one gains nothing, and needs more of the receive buffer.
 pub const MOST_WINDOW: u64 = 4_096;

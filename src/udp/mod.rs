@@ -4,6 +4,7 @@ pub mod client;
 pub mod clock_offset;
 pub mod control;
 pub mod credit;
+pub mod engine;
 pub mod placement;
 pub mod plan;
 pub mod receive;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::engine::choice::{ChoiceError, EngineChoice, ZeroCopy};
+use crate::engine::{ChoiceError, EngineChoice, ZeroCopy};
 use crate::sys::socket::PathMtuDiscovery;
 use crate::udp::send::pacing::{FASTEST_PPS, SLOWEST_PPS};
 use crate::udp::send::spin::SpinChoice;

@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 
 use thiserror::Error;
 
-use crate::engine::choice::{self, ZeroCopy};
-use crate::engine::probe::{self, uring};
-use crate::engine::{Layout, Path, offload};
+use super::engine::zerocopy::Unavailable;
+use super::engine::{self, Layout, Path, offload};
+use crate::engine::{EngineKind, ZeroCopy};
 use crate::sys::socket::{self, Buffers};
 use crate::sys::zerocopy;
 use crate::udp::credit::{CreditIssuer, MOST_WINDOW};
@@ -81,12 +81,12 @@ pub enum SetupError {
     /// The datagrams do not fit the path.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// io_uring is unavailable.
-    #[error("cannot use --engine uring: {0}")]
-    NoUring(#[from] uring::Unavailable),
+    /// The engine is unavailable.
+    #[error(transparent)]
+    NoEngine(#[from] engine::open::Unavailable),
     /// Zero-copy sends are unavailable.
     #[error("cannot use --zerocopy: {0}")]
-    NoZeroCopy(#[from] probe::zerocopy::Unavailable),
+    NoZeroCopy(#[from] Unavailable),
 }
 
 /// Checks whether this host can receive as `plan` requires.
@@ -94,10 +94,7 @@ pub enum SetupError {
 /// # Errors
 /// [`SetupError`]: a required feature that is unavailable.
 pub fn can_receive(plan: &Plan) -> Result<(), SetupError> {
-    match plan.engine.kind {
-        choice::Kind::Mio => Ok(()),
-        choice::Kind::Uring => Ok(uring::available(&plan.engine.uring)?),
-    }
+    Ok(engine::open::available(&plan.engine)?)
 }
 
 /// Checks whether this host can send as `plan` requires.
@@ -106,7 +103,7 @@ pub fn can_receive(plan: &Plan) -> Result<(), SetupError> {
 /// As [`can_receive`].
 pub fn can_send(plan: &Plan) -> Result<(), SetupError> {
     can_receive(plan)?;
-    Ok(probe::zerocopy::available(&plan.engine)?)
+    Ok(engine::zerocopy::available(&plan.engine)?)
 }
 
 /// A receiver's socket with its options set, and the values granted.
@@ -219,8 +216,8 @@ impl SenderSocket {
         let send = Some(send_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, send, None, send_buffer.is_some())
             .map_err(SetupError::Options)?;
-        if (plan.engine.kind, plan.engine.zerocopy) == (choice::Kind::Mio, ZeroCopy::Msg) {
-            zerocopy::enable(socket.as_fd()).map_err(probe::zerocopy::Unavailable::Message)?;
+        if (plan.engine.kind, plan.engine.zerocopy) == (EngineKind::Mio, ZeroCopy::Msg) {
+            zerocopy::enable(socket.as_fd()).map_err(Unavailable::Message)?;
         }
         if plan.df == Df::On
             && let Some(too_long) = TooLong::of(plan.datagram(), Path::of(&socket))
@@ -301,7 +298,7 @@ fn segments(
         return Ok((1, None));
     }
     let probe = Header::bare(Kind::Probe, token, 0).encode();
-    let reason = match offload::most_segments() {
+    let reason = match offload::max_segments() {
         Err(error) => format!("this kernel has no UDP_SEGMENT: {error}"),
         Ok(most) => match offload::segments_for(datagram, most) {
             1 => format!("two datagrams of {datagram} B do not fit one send"),

@@ -3,7 +3,9 @@
 # contender once, and what is printed are medians over the rounds. Only ratios within one such run mean
 # anything: the same setting drifts by a fifth over minutes.
 #
-#   [ROUNDS=5] [SECONDS_EACH=2] [BENCH=path] [IPERF3_GSRO=path] tools/peers/udp.sh
+#   [ROUNDS=5] [SECONDS_EACH=2] [BENCH=path] [BASE=path] [IPERF3_GSRO=path] tools/peers/udp.sh
+#
+# BASE is another build of bench, measured beside the first ("base" in the tables).
 #
 # Needs bash, coreutils, util-linux (taskset) and python3; a peer that is not installed is left out by name.
 set -euo pipefail
@@ -30,6 +32,8 @@ figures() { python3 "$here/figures.py" "$@"; }
 
 bench=${BENCH:-${CARGO_TARGET_DIR:-$here/../../target}/release/bench}
 [[ -x $bench ]] || fail "no program at $bench; run cargo build --release, or set BENCH to one"
+base=${BASE:-}
+[[ -z $base || -x $base ]] || fail "no program at $base; set BASE to another build of bench, or leave it unset"
 
 work=$(mktemp -d)
 readonly work
@@ -81,8 +85,11 @@ settle() {
     stop_servers
 }
 
+# run_bench PROGRAM OPTION...
 run_bench() {
-    ask "$bench" udp --chunk $((datagram - header)) --duration "${each}s" --no-save --quiet --json - "$@"
+    local program=$1
+    shift
+    ask "$program" udp --chunk $((datagram - header)) --duration "${each}s" --no-save --quiet --json - "$@"
 }
 
 # run_iperf3 PROGRAM PIN OPTION...: PIN is a list of CPUs, or - for none.
@@ -207,42 +214,49 @@ b() { contend "$round" "$without" "$base_off" "$@"; }
 c() { contend "$round" "$framed" "$base_framed" "$@"; }
 d() { contend "$round" "$framed_without" bench "$@"; }
 base_framed=${segmenting:-bench}
+# ours TABLE SUFFIX OPTION...: bench with these options, then the other build of it where BASE names one.
+ours() {
+    local table=$1 suffix=$2
+    shift 2
+    "$table" "bench$suffix" bench run_bench "$bench" "$@"
+    [[ -z $base ]] || "$table" "base$suffix" bench run_bench "$base" "$@"
+}
 
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds" >&2
     datagram=1000
-    a "bench" bench run_bench --gso on
-    a "bench, splice" bench run_bench --gso on --zerocopy splice
-    [[ -z $uring ]] || a "bench, uring" bench run_bench --gso on --engine uring
-    a "bench, one core" bench run_bench --gso on --cpus 0
-    a "bench, splice, one core" bench run_bench --gso on --zerocopy splice --cpus 0
-    [[ -z $uring ]] || a "bench, uring, one core" bench run_bench --gso on --engine uring --cpus 0
+    ours a "" --gso on
+    ours a ", splice" --gso on --zerocopy splice
+    [[ -z $uring ]] || ours a ", uring" --gso on --engine uring
+    ours a ", one core" --gso on --cpus 0
+    ours a ", splice, one core" --gso on --zerocopy splice --cpus 0
+    [[ -z $uring ]] || ours a ", uring, one core" --gso on --engine uring --cpus 0
     if [[ -n $pairs ]]; then
-        a "bench, 2 streams on a core each" bench run_bench --gso on --streams 2 --cpus 0,0,1,1
-        a "bench, splice, 2 streams on a core each" bench run_bench --gso on --zerocopy splice --streams 2 --cpus 0,0,1,1
+        ours a ", 2 streams on a core each" --gso on --streams 2 --cpus 0,0,1,1
+        ours a ", splice, 2 streams on a core each" --gso on --zerocopy splice --streams 2 --cpus 0,0,1,1
         [[ -z $uring ]] ||
-            a "bench, uring, 2 streams on a core each" bench run_bench --gso on --engine uring --streams 2 --cpus 0,0,1,1
+            ours a ", uring, 2 streams on a core each" --gso on --engine uring --streams 2 --cpus 0,0,1,1
     fi
     [[ -z $gsro ]] || a "$segmenting" iperf3 run_iperf3 "$gsro" - --gsro
     [[ -z $gsro ]] || a "$segmenting, one core" iperf3 run_iperf3 "$gsro" 0 --gsro
     [[ -z $gsro ]] || a "$segmenting -P 2" iperf3 run_iperf3 "$gsro" - --gsro -P 2
     [[ -z $iperf3 ]] || a "$plain" iperf3 run_iperf3 "$iperf3" -
-    b "bench" bench run_bench --gso off
-    [[ -z $uring ]] || b "bench, uring" bench run_bench --gso off --engine uring
-    b "bench, one core" bench run_bench --gso off --cpus 0
-    [[ -z $uring ]] || b "bench, uring, one core" bench run_bench --gso off --engine uring --cpus 0
-    b "bench, 2 streams" bench run_bench --gso off --streams 2
+    ours b "" --gso off
+    [[ -z $uring ]] || ours b ", uring" --gso off --engine uring
+    ours b ", one core" --gso off --cpus 0
+    [[ -z $uring ]] || ours b ", uring, one core" --gso off --engine uring --cpus 0
+    ours b ", 2 streams" --gso off --streams 2
     [[ -z $iperf3 ]] || b "$plain" iperf3 run_iperf3 "$iperf3" -
     [[ -z $nuttcp ]] || b "nuttcp" nuttcp run_nuttcp
     [[ -z $sockperf ]] || b "sockperf" sockperf run_sockperf
     [[ -z $iperf2 ]] || b "iperf2" iperf2 run_iperf2
     datagram=$ethernet
-    c "bench" bench run_bench --gso on
-    c "bench, splice" bench run_bench --gso on --zerocopy splice
-    [[ -z $uring ]] || c "bench, uring" bench run_bench --gso on --engine uring
+    ours c "" --gso on
+    ours c ", splice" --gso on --zerocopy splice
+    [[ -z $uring ]] || ours c ", uring" --gso on --engine uring
     [[ -z $gsro ]] || c "$segmenting" iperf3 run_iperf3 "$gsro" - --gsro
-    d "bench" bench run_bench --gso off
-    [[ -z $uring ]] || d "bench, uring" bench run_bench --gso off --engine uring
+    ours d "" --gso off
+    [[ -z $uring ]] || ours d ", uring" --gso off --engine uring
 done
 
 cat >"$work/notes" <<END

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::layout::{INDENT, WIDTH, sentence};
-use crate::engine::probe::{Check, State};
+use crate::doctor::{Check, State};
 use crate::report::findings::Findings;
 
 /// Where what was found begins.
@@ -84,7 +84,7 @@ fn shell(out: &mut impl Write, label: &str, command: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::probe;
+    use crate::doctor;
     use crate::report::sample;
 
     fn told(checks: Vec<Check>) -> String {
@@ -148,7 +148,7 @@ limited    CPU governor                     powersave
 
     #[test]
     fn no_line_of_this_machine_is_too_long() {
-        for line in told(probe::checks(1 << 30)).lines() {
+        for line in told(doctor::checks(1 << 30)).lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
     }

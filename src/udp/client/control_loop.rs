@@ -16,7 +16,7 @@ use super::dial::Dial;
 use super::reconnect::Reconnect;
 use super::{Cancel, RunError, Setup};
 use crate::sys::clock::monotonic_ns;
-use crate::sys::wake::Wake;
+use crate::sys::eventfd::EventFd;
 use crate::udp::control::connection::{ConnectionError, ControlConnection};
 use crate::udp::control::greeting::GreetingError;
 use crate::udp::plan::Plan;
@@ -100,7 +100,7 @@ pub(super) struct ControlLoop<'a> {
     pub(super) retired: Option<TcpStream>,
     alive_at: Instant,
     keepalive_at: Instant,
-    wake: Wake,
+    wake: EventFd,
     flow_readable: bool,
     /// When the server last reported progress.
     last_progress: Instant,
@@ -123,7 +123,7 @@ impl<'a> ControlLoop<'a> {
         cancel: &'a Cancel,
     ) -> Result<(Self, Welcome), RunError> {
         let mut poll = Poll::new().map_err(RunError::Start)?;
-        let wake = Wake::new().map_err(RunError::Start)?;
+        let wake = EventFd::new().map_err(RunError::Start)?;
         for (wake, token) in [(&wake, THREADS), (&cancel.wake, CANCEL)] {
             let fd = wake.as_fd().as_raw_fd();
             poll.registry()

@@ -30,7 +30,7 @@ use super::setup;
 use super::wire::VERSION;
 use super::wire::control::{Hello, PEER_TIMEOUT};
 use crate::sys::clock::identity;
-use crate::sys::wake::Wake;
+use crate::sys::eventfd::EventFd;
 use control_loop::ControlLoop;
 pub use control_loop::SessionError;
 pub use error::RunError;
@@ -40,7 +40,7 @@ use session::Session;
 #[derive(Debug, Clone)]
 pub struct Cancel {
     flag: Arc<AtomicBool>,
-    wake: Wake,
+    wake: EventFd,
 }
 
 impl Cancel {
@@ -51,7 +51,7 @@ impl Cancel {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             flag: Arc::default(),
-            wake: Wake::new()?,
+            wake: EventFd::new()?,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Conversion of a plan to and from its message.
 
 use super::{Amount, Df, Direction, Mode, Offload, Plan};
-use crate::engine::choice::{self, EngineChoice, UringSettings};
+use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
 use crate::udp::send::spin::SpinChoice;
 use crate::udp::wire::plan as wire;
 
@@ -31,9 +31,9 @@ variants! {
     Offload = wire::Toggle { On, Off, Auto }
     Df = wire::Toggle { On, Off, Auto }
     SpinChoice = wire::Toggle { On, Off, Auto }
-    choice::Kind = wire::EngineKind { Mio, Uring }
-    choice::ZeroCopy = wire::ZeroCopy { Off, Splice, Msg }
-    choice::UringReceive = wire::UringReceive { Multishot, Single }
+    EngineKind = wire::EngineKind { Mio, Uring }
+    ZeroCopy = wire::ZeroCopy { Off, Splice, Msg }
+    UringReceive = wire::UringReceive { Multishot, Single }
 }
 
 impl From<&Plan> for wire::Plan {

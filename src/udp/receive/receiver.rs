@@ -9,12 +9,12 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use crate::engine::Rx;
-use crate::engine::stats::ReceiveStats;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::message::Message;
+use crate::sys::cmsg::Message;
 use crate::sys::usage::CpuTime;
 use crate::udp::credit::CreditIssuer;
+use crate::udp::engine::Rx;
+use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::receive::accounting::{Classified, Latencies, StreamAccounting, StreamCounts};
 use crate::udp::receive::backoff::Backoff;
 use crate::udp::receive::packet_log::{PacketLog, PacketRecord};
@@ -355,12 +355,12 @@ impl ReceiverState {
             if header.kind == Kind::Pong {
                 header.lateness = server_ns(&self.offset).saturating_sub(header.sent);
             }
-            rx.answer(&header.encode(), peer);
+            rx.send_control(&header.encode(), peer);
         }
         if let (Some(issuer), Some(peer)) = (&mut self.issuer, self.peer)
             && let Some(limit) = issuer.due(self.accounting.next())
         {
-            rx.answer(
+            rx.send_control(
                 &Header::bare(Kind::Credit, self.token, limit).encode(),
                 peer,
             );
@@ -435,7 +435,7 @@ mod tests {
             Ok(0)
         }
 
-        fn answer(&mut self, _datagram: &[u8], _to: SocketAddr) {}
+        fn send_control(&mut self, _datagram: &[u8], _to: SocketAddr) {}
 
         fn wait(&mut self, deadline: u64) -> io::Result<()> {
             // It was in the future a moment ago.

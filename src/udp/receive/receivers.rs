@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use crate::engine::Rx;
-use crate::engine::choice::{Kind, UringReceive};
-use crate::engine::mio::MioRx;
-use crate::engine::uring::{MultishotRx, SingleRx};
+use crate::engine::EngineChoice;
 use crate::sys::clock::WallClock;
-use crate::sys::wake::Wake;
-use crate::sys::{affinity, host, schedule, timer};
+use crate::sys::eventfd::EventFd;
+use crate::sys::{affinity, machine, sched_policy, timer_slack};
+use crate::udp::engine::Rx;
+use crate::udp::engine::open::{RxEndpoint, WithRx, open_rx};
 use crate::udp::placement;
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::accounting::{Latencies, StreamCounts};
@@ -27,7 +26,7 @@ use crate::udp::receive::receiver::{
 use crate::udp::result::{Interval, IntervalRows};
 use crate::udp::setup::ReceiverSocket;
 use crate::udp::wire::control::{Finish, ReceiverEffective};
-use crate::udp::wire::header::{Header, Kind as DatagramKind};
+use crate::udp::wire::header::{Header, Kind};
 
 /// Histograms of a stream besides the one that it records into: one on its way here, one on its way back.
 const EMPTIES: usize = 2;
@@ -70,7 +69,7 @@ pub struct Receivers {
 /// A running receiver.
 struct Handle {
     control: Arc<ReceiverControl>,
-    wake: Wake,
+    wake: EventFd,
     empties: Sender<Box<Latencies>>,
     /// The receiver's own socket, to connect it to another address.
     socket: UdpSocket,
@@ -108,7 +107,7 @@ impl Receivers {
             sender,
             events,
             epoch: Arc::new(AtomicU64::new(UNKNOWN)),
-            buffer_errors: host::udp_receive_buffer_errors(),
+            buffer_errors: machine::udp_receive_buffer_errors(),
             wall: WallClock::now(),
             rows: IntervalRows::default(),
             stopped: false,
@@ -148,7 +147,7 @@ impl Receivers {
             let _ = empties.send(Box::default());
         }
         let control = Arc::new(ReceiverControl::new());
-        let wake = Wake::new()?;
+        let wake = EventFd::new()?;
         let records = self.settings.packet_rows / self.handles.len().max(1) as u64;
         let paced = matches!(plan.mode, Mode::Paced(_));
         let cpu = placement::of(&self.effective.cpus, stream);
@@ -185,21 +184,17 @@ impl Receivers {
                 }
                 if end.shared_cpu && config.window.is_some() {
                     // The sender should fill its window in one time slice; credit bounds the queue meanwhile.
-                    let _ = schedule::do_not_preempt_others();
+                    let _ = sched_policy::set_batch();
                 }
                 // Sleeps must end on time.
-                let _ = timer::tighten_timer_slack();
+                let _ = timer_slack::tighten();
                 let ReceiverSocket { socket, layout, .. } = end;
-                let (uring, wake) = (&choice.uring, &thread_wake);
-                match (choice.kind, uring.receive) {
-                    (Kind::Mio, _) => sink.receive(MioRx::new(socket, layout, wake), config),
-                    (Kind::Uring, UringReceive::Multishot) => {
-                        sink.receive(MultishotRx::new(socket, layout, uring, wake), config);
-                    }
-                    (Kind::Uring, UringReceive::Single) => {
-                        sink.receive(SingleRx::new(socket, layout, uring, wake), config);
-                    }
-                }
+                let endpoint = RxEndpoint {
+                    socket,
+                    layout,
+                    wake: &thread_wake,
+                };
+                sink.receive(&choice, endpoint, config);
             })?;
         if let Some(place) = self.handles.get_mut(stream) {
             *place = Some(Handle {
@@ -230,7 +225,7 @@ impl Receivers {
     pub fn send_keepalives(&self) {
         for handle in self.handles.iter().flatten() {
             if handle.done.is_none() {
-                let probe = Header::bare(DatagramKind::Probe, handle.token, 0).encode();
+                let probe = Header::bare(Kind::Probe, handle.token, 0).encode();
                 // A failed keepalive is followed by the next one.
                 let _ = handle.socket.send(&probe);
             }
@@ -387,7 +382,7 @@ impl Receivers {
 
     /// The result, once every receiver has ended.
     pub fn into_outcome(mut self) -> ReceiversOutcome {
-        let buffer_errors = host::udp_receive_buffer_errors().zip(self.buffer_errors);
+        let buffer_errors = machine::udp_receive_buffer_errors().zip(self.buffer_errors);
         let nothing = Intervals::new(self.settings.plan.interval, 0);
         let handles = self.handles.iter_mut().enumerate();
         ReceiversOutcome {
@@ -421,18 +416,30 @@ struct EventSink {
 }
 
 impl EventSink {
-    /// Runs a receiver on an engine, or reports that the engine could not be created.
-    fn receive<R: Rx>(&self, rx: io::Result<R>, config: ReceiverConfig) {
-        match rx {
-            Ok(rx) => receiver::run(rx, config, &self.events, || (self.notify)()),
-            Err(error) => {
-                let failed = Received {
-                    error: Some(error),
-                    ..Received::none(config.stream)
-                };
-                let _ = self.events.send(Event::Done(Box::new(failed)));
-                (self.notify)();
-            }
+    /// Opens the engine and runs the receiver on it, or reports that the engine cannot be opened.
+    fn receive(&self, choice: &EngineChoice, endpoint: RxEndpoint<'_>, config: ReceiverConfig) {
+        let stream = config.stream;
+        let receiver = ConfiguredReceiver { sink: self, config };
+        if let Err(error) = open_rx(choice, endpoint, receiver) {
+            let failed = Received {
+                error: Some(error),
+                ..Received::none(stream)
+            };
+            let _ = self.events.send(Event::Done(Box::new(failed)));
+            (self.notify)();
         }
+    }
+}
+
+/// A receiver that waits for its engine.
+struct ConfiguredReceiver<'a> {
+    sink: &'a EventSink,
+    config: ReceiverConfig,
+}
+
+impl WithRx for ConfiguredReceiver<'_> {
+    fn run(self, rx: impl Rx) {
+        let EventSink { events, notify } = self.sink;
+        receiver::run(rx, self.config, events, || notify());
     }
 }

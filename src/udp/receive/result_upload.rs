@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use super::receivers::ReceiversOutcome;
-use crate::engine::stats::ReceiveStats;
 use crate::stats::latency::Latency;
+use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::receive::packet_log::PacketRecords;
 use crate::udp::receive::receiver::Received;

@@ -1,7 +1,7 @@
 //! The costs of a run and the accuracy of its pacing, summed over the threads of both sides.
 
-use crate::engine::stats::{RingStats, ZeroCopyStats, add_some};
 use crate::stats::latency::Latency;
+use crate::udp::engine::stats::{RingStats, ZeroCopyStats, add_some};
 use crate::udp::plan::Mode;
 use crate::udp::result::{Cpu, EngineStats, Pacing, Run};
 use crate::udp::send::outcome::SenderOutcome;

@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::counts;
-use crate::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::stats::latency::{Latency, Summary};
+use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 
 /// One run of `bench udp`, or as much of it as was measured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

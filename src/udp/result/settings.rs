@@ -1,6 +1,6 @@
 //! The requested and the effective settings of a record.
 
-use crate::engine::choice::Kind;
+use crate::engine::EngineKind;
 use crate::udp::plan::{Amount, Mode, Plan};
 use crate::udp::result::{Effective, Requested, UringRequested};
 use crate::udp::send::outcome::SenderOutcome;
@@ -16,7 +16,7 @@ pub fn requested(plan: &Plan) -> Requested {
         df: plan.df.name().to_owned(),
         spin: plan.spin.name().to_owned(),
         zerocopy: plan.engine.zerocopy.name().to_owned(),
-        uring: (plan.engine.kind == Kind::Uring).then(|| UringRequested {
+        uring: (plan.engine.kind == EngineKind::Uring).then(|| UringRequested {
             sqpoll: plan.engine.uring.sqpoll,
             ring_size: plan.engine.uring.ring_size,
             receive: plan.engine.uring.receive.name().to_owned(),

@@ -1,10 +1,10 @@
 //! The outcome of a stream's sender, and its message.
 
-use crate::engine::Path;
-use crate::engine::stats::SendStats;
 use crate::sys::cgroup::Throttled;
 use crate::sys::clock::WallClock;
 use crate::sys::usage::CpuTime;
+use crate::udp::engine::Path;
+use crate::udp::engine::stats::SendStats;
 use crate::udp::send::spin::NoSpin;
 use crate::udp::send::stream::SendTimes;
 use crate::udp::wire::control::StreamSent;

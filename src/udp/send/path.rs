@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::engine::Path;
+use crate::udp::engine::Path;
 use crate::udp::wire::header::HEADER;
 
 /// A datagram that exceeds the path MTU.

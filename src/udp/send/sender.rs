@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use crate::engine::{Flow, Tx, Until};
-use crate::sys::burst::BurstClock;
 use crate::sys::cgroup::CpuQuota;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::schedule;
+use crate::sys::sched_policy;
+use crate::sys::tsc_clock::TscClock;
 use crate::sys::usage::{self, CpuTime};
+use crate::udp::engine::{Submit, Tx, Until};
 use crate::udp::send::credit_request::CreditRequest;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::path::{PathError, TooLong};
@@ -96,7 +96,7 @@ pub fn run<T: Tx>(
     );
     if stream.is_paced() {
         // Older kernels do not support it, and wake the sender later.
-        let _ = schedule::ask_for_turns(TIME_SLICE_NS);
+        let _ = sched_policy::request_time_slice(TIME_SLICE_NS);
     }
     let (throttled, preemptions) = (quota.throttled(), usage::preemptions());
     let before = CpuTime::of_this_thread();
@@ -110,8 +110,8 @@ pub fn run<T: Tx>(
         control,
         &mut outcome,
     );
-    let ended = ended.and(tx.settle());
-    outcome.packets = stream.next() - tx.unresolved();
+    let ended = ended.and(tx.cancel_pending());
+    outcome.packets = stream.next() - tx.in_flight();
     outcome.bytes = stream.bytes(outcome.packets);
     outcome.cpu = CpuTime::of_this_thread() - before;
     outcome.preemptions = usage::preemptions() - preemptions;
@@ -147,9 +147,9 @@ fn drive<T: Tx>(
     let (mut no_memory_since, mut no_memory_at) = (None, 0);
     // With one datagram per batch, the kernel's clock is read once per datagram in any case.
     let mut clock = if policy.batch == 1 || stream.is_paced() {
-        BurstClock::of_kernel()
+        TscClock::without_counter()
     } else {
-        BurstClock::calibrated()
+        TscClock::calibrated()
     };
     while !control.stop.load(Ordering::Relaxed) {
         stream.set_offset(control.offset.load(Ordering::Relaxed));
@@ -157,7 +157,7 @@ fn drive<T: Tx>(
         if written > 0 {
             control.written.store(stream.next(), Ordering::Relaxed);
         }
-        let flow = tx.submit(|datagrams, error| {
+        let submitted = tx.submit(|datagrams, error| {
             outcome.not_sent += datagrams;
             if error.raw_os_error() == Some(libc::EMSGSIZE) {
                 outcome.too_long += datagrams;
@@ -166,14 +166,16 @@ fn drive<T: Tx>(
         if outcome.too_long > 0 || policy.must_segment {
             check_path(tx, stream, policy, outcome)?;
         }
-        match flow {
-            Flow::Held if tx.unresolved() == 0 => {}
-            Flow::Open => {}
+        match submitted {
+            Submit::NoFreeSlot if tx.in_flight() == 0 => {}
+            Submit::Ready => {}
             // An operation is in flight, and ends the wait when it completes.
-            Flow::Full | Flow::Held => tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?,
-            Flow::Short => {
+            Submit::WouldBlock | Submit::NoFreeSlot => {
+                tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?
+            }
+            Submit::NoMemory => {
                 let now = monotonic_ns();
-                let resolved = stream.next() - tx.unresolved();
+                let resolved = stream.next() - tx.in_flight();
                 if resolved > no_memory_at {
                     (no_memory_since, no_memory_at) = (None, resolved);
                 }
@@ -183,9 +185,9 @@ fn drive<T: Tx>(
                 tx.wait(Until::Exactly(now + NO_MEMORY_NS))?;
             }
         }
-        if stream.credit() < request.low_water || flow == Flow::Held {
+        if stream.credit() < request.low_water || submitted == Submit::NoFreeSlot {
             let before = stream.credit();
-            tx.answers(|bytes| read_credit(bytes, token, stream))?;
+            tx.poll_control(|bytes| read_credit(bytes, token, stream))?;
             if let Some(window) = policy.window {
                 tx.acknowledge(stream.acknowledged(window));
             }
@@ -194,16 +196,16 @@ fn drive<T: Tx>(
                 continue;
             }
         }
-        if written > 0 || tx.unresolved() > 0 {
+        if written > 0 || tx.in_flight() > 0 {
             continue;
         }
         let now = monotonic_ns();
         match stream.idle(now) {
             // A slot becomes free by the receiver's credit in lossless mode, else by a completion.
-            Idle::No if flow == Flow::Held && policy.window.is_some() => {
+            Idle::No if submitted == Submit::NoFreeSlot && policy.window.is_some() => {
                 await_credit(tx, token, stream, &mut request, policy, outcome, now)?
             }
-            Idle::No if flow == Flow::Held => tx.wait(Until::About(now + FULL_NS))?,
+            Idle::No if submitted == Submit::NoFreeSlot => tx.wait(Until::About(now + FULL_NS))?,
             Idle::No => {}
             Idle::Done => break,
             Idle::Due(at) => sleep_until(tx, at, now, spin)?,
@@ -230,7 +232,7 @@ fn await_credit<T: Tx>(
     if now < wake_at {
         return tx.wait(Until::About(wake_at));
     }
-    tx.say(&Header::bare(Kind::Probe, token, stream.next()).encode());
+    tx.send_control(&Header::bare(Kind::Probe, token, stream.next()).encode());
     outcome.probes += 1;
     request.back_off(now);
     Ok(())
@@ -248,16 +250,11 @@ fn no_credit(timeout_ns: u64) -> io::Error {
 
 /// Queues up to a batch of the datagrams that may be sent now, and returns their number.
 #[inline]
-fn fill<T: Tx>(
-    tx: &mut T,
-    stream: &mut Stream,
-    policy: BatchPolicy,
-    clock: &mut BurstClock,
-) -> u64 {
+fn fill<T: Tx>(tx: &mut T, stream: &mut Stream, policy: BatchPolicy, clock: &mut TscClock) -> u64 {
     let mut written = 0;
     clock.begin();
     while written < policy.batch {
-        let Some(slot) = tx.vacant() else { break };
+        let Some(slot) = tx.next_slot() else { break };
         let most = policy.segments.min(policy.batch - written);
         let (length, datagrams) = stream.fill(slot, most, || clock.now());
         if datagrams == 0 {
@@ -288,7 +285,7 @@ fn check_path<T: Tx>(
         };
         return Err(io::Error::other(error));
     }
-    let resolved = stream.next() - tx.unresolved();
+    let resolved = stream.next() - tx.in_flight();
     if outcome.too_long > 0 && outcome.too_long == resolved {
         let too_long = TooLong::of(datagram, tx.path());
         let error = too_long.map_or(PathError::Refused(datagram), PathError::NoFragments);

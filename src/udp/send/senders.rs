@@ -8,12 +8,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::engine::Tx;
-use crate::engine::choice::{Kind, ZeroCopy};
-use crate::engine::mio::{Copying, MioTx, Pages, Pinned};
-use crate::engine::uring::UringTx;
-use crate::sys::wake::Wake;
-use crate::sys::{affinity, schedule, socket, timer};
+use crate::sys::eventfd::EventFd;
+use crate::sys::{affinity, sched_policy, socket, timer_slack};
+use crate::udp::engine::Tx;
+use crate::udp::engine::open::{TxEndpoint, WithTx, open_tx};
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Df, Mode, Plan};
 use crate::udp::receive::receivers::Notify;
@@ -82,7 +80,7 @@ struct Thread {
     /// Takes the start of the schedule, in ns.
     start: Sender<u64>,
     control: Arc<SenderControl>,
-    wake: Wake,
+    wake: EventFd,
 }
 
 impl Senders {
@@ -117,7 +115,7 @@ impl Senders {
         let number = self.threads.len();
         let (start, started) = mpsc::channel();
         let control = Arc::new(SenderControl::new(self.settings.offset.clone()));
-        let wake = Wake::new()?;
+        let wake = EventFd::new()?;
         let task = Task {
             settings: self.settings.clone(),
             token,
@@ -192,7 +190,7 @@ struct Task {
     number: usize,
     shared_cpu: bool,
     control: Arc<SenderControl>,
-    wake: Wake,
+    wake: EventFd,
     start: Receiver<u64>,
     events: Sender<Event>,
 }
@@ -260,28 +258,20 @@ impl Task {
             policy,
             ..
         } = end;
-        let choice = self.settings.plan.engine;
-        match (choice.kind, choice.zerocopy) {
-            (Kind::Mio, ZeroCopy::Off) => {
-                let by = Copying::new(layout.messages);
-                let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
-                self.send(tx, policy, effective, outcome)
-            }
-            (Kind::Mio, ZeroCopy::Splice) => {
-                let by = Pages::new(layout.bytes, layout.messages)?;
-                let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
-                self.send(tx, policy, effective, outcome)
-            }
-            (Kind::Mio, ZeroCopy::Msg) => {
-                let by = Pinned::new(policy.batch as usize, layout.messages);
-                let tx = MioTx::new(socket, layout, by, FILL, &self.wake)?;
-                self.send(tx, policy, effective, outcome)
-            }
-            (Kind::Uring, _) => {
-                let tx = UringTx::new(socket, layout, &choice, FILL, &self.wake)?;
-                self.send(tx, policy, effective, outcome)
-            }
-        }
+        let endpoint = TxEndpoint {
+            socket,
+            layout,
+            batch: policy.batch as usize,
+            fill: FILL,
+            wake: &self.wake,
+        };
+        let sender = ConfiguredSender {
+            task: self,
+            policy,
+            effective,
+            outcome,
+        };
+        open_tx(&self.settings.plan.engine, endpoint, sender)
     }
 
     fn send<T: Tx>(
@@ -292,12 +282,12 @@ impl Task {
         outcome: &mut SenderOutcome,
     ) -> io::Result<()> {
         // A sleep that ends late is lateness; the default timer slack would add 50 us to each.
-        let _ = timer::tighten_timer_slack();
+        let _ = timer_slack::tighten();
         let plan = &self.settings.plan;
         let lossless = plan.mode == Mode::Lossless;
         if lossless && policy.shared_cpu {
             // The receiver should not be preempted when it grants credit.
-            let _ = schedule::do_not_preempt_others();
+            let _ = sched_policy::set_batch();
         }
         self.emit(Event::Ready(effective.clone()));
         // A session that ends before the start drops the channel, which ends this thread too.
@@ -313,6 +303,21 @@ impl Task {
         outcome.effective = effective;
         self.emit(Event::Ended(ended));
         Ok(())
+    }
+}
+
+/// A sender that waits for its engine.
+struct ConfiguredSender<'a> {
+    task: &'a Task,
+    policy: BatchPolicy,
+    effective: SenderEffective,
+    outcome: &'a mut SenderOutcome,
+}
+
+impl WithTx for ConfiguredSender<'_> {
+    fn run(self, tx: impl Tx) -> io::Result<()> {
+        self.task
+            .send(tx, self.policy, self.effective, self.outcome)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::stats;
 use crate::stats::latency;
+use crate::udp::engine::stats;
 
 /// Defines a message part with the fields of another struct, and the conversions both ways. A field converts as it is,
 /// `into` its counterpart, or as an `optional` counterpart.

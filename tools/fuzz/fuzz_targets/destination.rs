@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
 use wirebench::blocklist::target::Target;
-use wirebench::host::{Destination, Host, Name};
+use wirebench::destination::{Destination, Host, Name};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = str::from_utf8(bytes) else {

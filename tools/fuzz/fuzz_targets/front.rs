@@ -51,7 +51,7 @@ fuzz_target!(|bytes: &[u8]| {
         (Some(Err(whole)), Some(Err(split))) => {
             assert_eq!(whole.name(), split.name(), "the split matters");
         }
-        (None, None) => assert!(wire.len() <= connect::MOST_HEAD, "no end to it"),
+        (None, None) => assert!(wire.len() <= connect::MAX_HEAD, "no end to it"),
         (whole, split) => panic!("{whole:?} at once, {split:?} in pieces"),
     }
 });
@@ -81,17 +81,17 @@ fn drive<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
 ) -> (Vec<u8>, Option<Result<Request, Refusal>>) {
     let mut front = FrontEnd::new(settings);
-    let mut told = Vec::new();
+    let mut replies = Vec::new();
     for piece in pieces {
         let mut step = front.push(piece);
         loop {
             match step {
                 Step::More => break,
-                Step::Say(say) => told.extend(say),
-                Step::Ready(request) => return (told, Some(Ok(request))),
-                Step::Refuse { say, why } => {
-                    assert!(!say.is_empty(), "a client that spoke is told");
-                    return (told, Some(Err(why)));
+                Step::Reply(bytes) => replies.extend(bytes),
+                Step::Ready(request) => return (replies, Some(Ok(request))),
+                Step::Refuse { reply, reason } => {
+                    assert!(!reply.is_empty(), "a refusal has a reply");
+                    return (replies, Some(Err(reason)));
                 }
             }
             step = front.push(&[]);
@@ -99,7 +99,7 @@ fn drive<'a>(
     }
     assert!(!front.outcome(Outcome::RequestTimeout).is_empty());
     assert!(matches!(front.eof(), Step::Refuse { .. }));
-    (told, None)
+    (replies, None)
 }
 
 /// A destination that passed is written in a form that passes as the same.

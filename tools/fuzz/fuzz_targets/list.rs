@@ -11,7 +11,7 @@ use wirebench::blocklist::format::detect::detect;
 use wirebench::blocklist::format::{self, Item};
 use wirebench::blocklist::index::Index;
 use wirebench::blocklist::ports::Ports;
-use wirebench::blocklist::readings::readings;
+use wirebench::blocklist::embedded::reachable;
 
 /// Entries whose ends are looked up, each against a scan of all.
 const MOST: usize = 50;
@@ -55,7 +55,7 @@ fuzz_target!(|content: &[u8]| {
                     found(&index, &entries, (*address).into());
                     for form in forms(address.to_bits()) {
                         let listed = |reading| index.address(reading, |_| true).is_some();
-                        assert!(readings(form.into()).any(listed), "{form}");
+                        assert!(reachable(form.into()).any(listed), "{form}");
                     }
                 }
             }

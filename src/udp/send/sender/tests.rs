@@ -1,6 +1,6 @@
 use super::*;
-use crate::engine::Path;
-use crate::engine::stats::SendStats;
+use crate::udp::engine::Path;
+use crate::udp::engine::stats::SendStats;
 use crate::udp::plan::Quota;
 
 /// An engine that is always short of memory, and stops the sender at the third submit.
@@ -12,7 +12,7 @@ struct NoMemory<'a> {
 }
 
 impl Tx for NoMemory<'_> {
-    fn vacant(&mut self) -> Option<&mut [u8]> {
+    fn next_slot(&mut self) -> Option<&mut [u8]> {
         (self.queued == 0).then_some(&mut self.slot)
     }
 
@@ -20,15 +20,15 @@ impl Tx for NoMemory<'_> {
         self.queued = datagrams;
     }
 
-    fn submit(&mut self, _refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow> {
+    fn submit(&mut self, _refused: impl FnMut(u64, &io::Error)) -> io::Result<Submit> {
         self.tries += 1;
         if self.tries == 3 {
             self.control.stop.store(true, Ordering::Relaxed);
         }
-        Ok(Flow::Short)
+        Ok(Submit::NoMemory)
     }
 
-    fn say(&mut self, _datagram: &[u8]) {}
+    fn send_control(&mut self, _datagram: &[u8]) {}
 
     fn segments(&self) -> usize {
         1
@@ -41,11 +41,11 @@ impl Tx for NoMemory<'_> {
         }
     }
 
-    fn unresolved(&self) -> u64 {
+    fn in_flight(&self) -> u64 {
         self.queued
     }
 
-    fn answers(&mut self, _each: impl FnMut(&[u8])) -> io::Result<()> {
+    fn poll_control(&mut self, _each: impl FnMut(&[u8])) -> io::Result<()> {
         Ok(())
     }
 
@@ -98,7 +98,7 @@ struct OneByOne {
 }
 
 impl Tx for OneByOne {
-    fn vacant(&mut self) -> Option<&mut [u8]> {
+    fn next_slot(&mut self) -> Option<&mut [u8]> {
         (self.queued == 0).then_some(&mut self.slot)
     }
 
@@ -106,18 +106,18 @@ impl Tx for OneByOne {
         self.queued = datagrams;
     }
 
-    fn submit(&mut self, _refused: impl FnMut(u64, &io::Error)) -> io::Result<Flow> {
+    fn submit(&mut self, _refused: impl FnMut(u64, &io::Error)) -> io::Result<Submit> {
         self.sent += std::mem::take(&mut self.queued);
-        Ok(Flow::Open)
+        Ok(Submit::Ready)
     }
 
-    fn say(&mut self, _datagram: &[u8]) {}
+    fn send_control(&mut self, _datagram: &[u8]) {}
 
-    fn unresolved(&self) -> u64 {
+    fn in_flight(&self) -> u64 {
         0
     }
 
-    fn answers(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    fn poll_control(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
         each(&Header::bare(Kind::Credit, 1, self.sent + 1).encode());
         Ok(())
     }
