@@ -33,6 +33,8 @@ pub struct PacketRow {
     pub sent_ns: u64,
     /// When it was received.
     pub received_ns: u64,
+    /// Whether both stamps are in one clock. Otherwise the latency is unknown, and its column empty.
+    pub clocks_related: bool,
 }
 
 /// Writes the rows one by one. Without [`Self::finish`] the last ones are missing.
@@ -66,16 +68,19 @@ impl<W: Write> PacketsWriter<W> {
             sequence,
             sent_ns,
             received_ns,
+            clocks_related,
         } = packet;
         for number in [run as u64, stream as u64, sequence, sent_ns, received_ns] {
             push(&mut self.block, number);
             self.block.push(b',');
         }
-        // Below zero when the estimate of the clocks' offset is wrong by more than the way takes.
-        if received_ns < sent_ns {
-            self.block.push(b'-');
+        if clocks_related {
+            // Below zero when the estimate of the clocks' offset is wrong by more than the way takes.
+            if received_ns < sent_ns {
+                self.block.push(b'-');
+            }
+            push(&mut self.block, received_ns.abs_diff(sent_ns));
         }
-        push(&mut self.block, received_ns.abs_diff(sent_ns));
         self.block.push(b'\n');
         if self.block.len() < BLOCK {
             return Ok(());
@@ -137,6 +142,7 @@ mod tests {
             sequence,
             sent_ns,
             received_ns,
+            clocks_related: true,
         }
     }
 
@@ -151,6 +157,18 @@ mod tests {
              0,1,7,1000,1850,850\n\
              3,1,8,18446744073709551615,0,-18446744073709551615\n"
         );
+    }
+
+    #[test]
+    fn latency_is_empty_if_the_clocks_are_unrelated() {
+        let mut writer = PacketsWriter::new(Vec::new()).unwrap();
+        let unrelated = PacketRow {
+            clocks_related: false,
+            ..packet(7, 1_000, 1_850)
+        };
+        writer.row(0, &unrelated).unwrap();
+        let text = String::from_utf8(writer.finish().unwrap()).unwrap();
+        assert!(text.ends_with("\n0,1,7,1000,1850,\n"), "{text}");
     }
 
     #[test]

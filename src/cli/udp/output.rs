@@ -20,7 +20,7 @@ use crate::report::packets::{PacketRow, PacketsWriter};
 use crate::report::record::{Interval, Measured, Record};
 use crate::report::store::Store;
 use crate::report::{json, text};
-use crate::udp::client::Observer;
+use crate::udp::client::{Observer, Packet};
 
 /// Destinations of runs.
 pub(super) struct Output {
@@ -311,7 +311,7 @@ impl Observer for Output {
         self.progress.interval(row);
     }
 
-    fn packet(&mut self, stream: usize, (sequence, sent_ns, received_ns): (u64, u64, u64)) {
+    fn packet(&mut self, packet: &Packet) {
         let run = self.record.runs.len();
         if let Some(saving) = &mut self.saving
             && let Some(packets) = &mut saving.packets
@@ -319,10 +319,11 @@ impl Observer for Output {
             let written = packets.row(
                 run,
                 &PacketRow {
-                    stream,
-                    sequence,
-                    sent_ns,
-                    received_ns,
+                    stream: packet.stream,
+                    sequence: packet.sequence,
+                    sent_ns: packet.sent_ns,
+                    received_ns: packet.received_ns,
+                    clocks_related: packet.clocks_related,
                 },
             );
             saving.note(written);
