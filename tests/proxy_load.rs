@@ -330,13 +330,13 @@ fn proxy_that_changes_one_byte_in_a_million() {
         let mut server = TcpStream::connect(origin).unwrap();
         let (mut back, mut from) = (client.try_clone().unwrap(), server.try_clone().unwrap());
         let answers = thread::spawn(move || std::io::copy(&mut from, &mut back));
-        let (mut lot, mut passed) = (vec![0; 65_536], 0);
-        while let Ok(bytes @ 1..) = client.read(&mut lot) {
+        let (mut buffer, mut passed) = (vec![0; 65_536], 0);
+        while let Ok(bytes @ 1..) = client.read(&mut buffer) {
             if (passed..passed + bytes).contains(&1_000_000) {
-                lot[1_000_000 - passed] ^= 1;
+                buffer[1_000_000 - passed] ^= 1;
             }
             passed += bytes;
-            server.write_all(&lot[..bytes]).unwrap();
+            server.write_all(&buffer[..bytes]).unwrap();
         }
         let _ = server.shutdown(Shutdown::Write);
         let _ = answers.join();

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use common::engine::{Engine, on_both_engines, on_every_engine};
 use common::{PATIENCE, Running, start, until};
-use dns::{NameServer, Said};
+use dns::{DnsReply, NameServer};
 use socket2::SockRef;
 
 on_both_engines!(
@@ -101,7 +101,7 @@ impl World {
     fn start(
         engine: Engine,
         more: &[&str],
-        answer: impl Fn(&str) -> Said + Send + 'static,
+        answer: impl Fn(&str) -> DnsReply + Send + 'static,
     ) -> Self {
         let names = NameServer::start("127.0.0.1:53".parse().unwrap(), answer);
         let fixed = ["proxy", "serve", "--listen", "127.0.0.1:1080"];
@@ -163,8 +163,8 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn records(addresses: &[&str]) -> Said {
-    Said::Records(vec![], addresses.iter().map(|one| ip(one)).collect())
+fn records(addresses: &[&str]) -> DnsReply {
+    DnsReply::Records(vec![], addresses.iter().map(|one| ip(one)).collect())
 }
 
 fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked(engine: Engine) {
@@ -180,16 +180,16 @@ fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked(engine: Engine) {
             let answer = |name: &str| {
                 let chain = match name {
                     // One link at a time.
-                    "step.shop.test" => return Said::Records(vec!["y.tracker.test"], vec![]),
-                    "y.tracker.test" => return Said::Records(vec!["end.test"], vec![]),
-                    "good.shop.test" => return Said::Records(vec!["end.test"], vec![]),
+                    "step.shop.test" => return DnsReply::Records(vec!["y.tracker.test"], vec![]),
+                    "y.tracker.test" => return DnsReply::Records(vec!["end.test"], vec![]),
+                    "good.shop.test" => return DnsReply::Records(vec!["end.test"], vec![]),
                     "end.test" => vec![],
                     "excepted.test" => vec!["tracker.test"],
                     "metrics.shop.test" => vec!["tracker.test"],
                     "deep.shop.test" => vec!["one.test", "x.tracker.test", "cdn.test"],
                     _ => vec!["cdn.test"],
                 };
-                Said::Records(chain, vec![ip("127.0.0.1")])
+                DnsReply::Records(chain, vec![ip("127.0.0.1")])
             };
             let options = ["--blocklist", &list, "--except", &except, "--log", &log];
             let world = World::start(engine, &options, answer);
@@ -219,7 +219,7 @@ fn all_addresses_of_a_name_share_one_timeout(engine: Engine) {
     alone(engine, "all_addresses_of_a_name_share_one_timeout", || {
         let answer = |_: &str| {
             let addresses = (1..=8).map(|last| IpAddr::from([198, 51, 100, last]));
-            Said::Records(vec![], addresses.collect())
+            DnsReply::Records(vec![], addresses.collect())
         };
         let world = World::start(engine, &["--connect-timeout", "1s"], answer);
         let (code, took) = world.reply("eight.test");
@@ -276,7 +276,7 @@ fn a_live_name_is_not_held_up_by_dead_ones(engine: Engine) {
     alone(engine, "a_live_name_is_not_held_up_by_dead_ones", || {
         const LIVE: usize = 100;
         let answer = |name: &str| match name.ends_with("dead.test") {
-            true => Said::Nothing,
+            true => DnsReply::Nothing,
             false => records(&["127.0.0.1"]),
         };
         let world = World::start(engine, &["--connect-timeout", "60s"], answer);
@@ -316,7 +316,7 @@ fn clients_that_are_gone_leave_no_lookup_and_no_place(engine: Engine) {
         || {
             const PLACES: usize = 20;
             let answer = |name: &str| match name.ends_with("dead.test") {
-                true => Said::Nothing,
+                true => DnsReply::Nothing,
                 false => records(&["127.0.0.1"]),
             };
             let places = PLACES.to_string();

@@ -54,7 +54,7 @@ struct Path {
     /// End of a silence in both directions.
     silent: Mutex<Option<Instant>>,
     /// End of a silence of TCP from the server.
-    held: Mutex<Option<Instant>>,
+    back_silence: Mutex<Option<Instant>>,
     /// Open TCP connections.
     connections: Mutex<Vec<Arc<Connection>>>,
     opened: AtomicU64,
@@ -106,7 +106,7 @@ impl Delay {
             numbers: [AtomicU64::new(0), AtomicU64::new(0)],
             stop: AtomicBool::new(false),
             silent: Mutex::new(None),
-            held: Mutex::new(None),
+            back_silence: Mutex::new(None),
             connections: Mutex::default(),
             opened: AtomicU64::new(0),
             flows: Mutex::default(),
@@ -143,7 +143,7 @@ impl Delay {
 
     /// Delays the server's TCP bytes for `time`, and nothing else.
     pub(crate) fn hold_answers(&self, time: Duration) {
-        *self.path.held.lock().unwrap() = Some(Instant::now() + time);
+        *self.path.back_silence.lock().unwrap() = Some(Instant::now() + time);
     }
 
     /// Datagrams of one direction so far.
@@ -181,7 +181,7 @@ impl Path {
     fn pause(&self, way: Way) -> Duration {
         match way {
             Way::There => self.silence(),
-            Way::Back => self.silence().max(left(*self.held.lock().unwrap())),
+            Way::Back => self.silence().max(left(*self.back_silence.lock().unwrap())),
         }
     }
 

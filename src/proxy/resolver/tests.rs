@@ -15,7 +15,7 @@ use crate::proxy::slab::Slab;
 #[path = "../../../tests/common/dns.rs"]
 mod dns;
 
-use dns::{NameServer, Said};
+use dns::{DnsReply, NameServer};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -30,7 +30,7 @@ struct World {
 
 impl World {
     /// With a name server, what hosts(5) says, and so many lookups at once.
-    fn new(answer: impl Fn(&str) -> Said + Send + 'static, hosts: &str, most: usize) -> Self {
+    fn new(answer: impl Fn(&str) -> DnsReply + Send + 'static, hosts: &str, most: usize) -> Self {
         let poll = Poll::new().unwrap();
         let wake = Wake::new().unwrap();
         let mut source = SourceFd(&wake.as_fd().as_raw_fd());
@@ -113,7 +113,7 @@ fn addresses(texts: &[&str]) -> Vec<IpAddr> {
 
 #[test]
 fn many_names_are_looked_up_and_each_answer_goes_where_it_belongs() {
-    let answer = |_: &str| Said::Records(vec![], addresses(&["192.0.2.7"]));
+    let answer = |_: &str| DnsReply::Records(vec![], addresses(&["192.0.2.7"]));
     let mut world = World::new(answer, "", 8);
     let mut keys: Vec<Key> = (0..100)
         .map(|number| {
@@ -148,11 +148,11 @@ fn many_names_are_looked_up_and_each_answer_goes_where_it_belongs() {
 #[test]
 fn every_name_of_a_chain_of_aliases_is_known() {
     let answer = |name: &str| match name {
-        "metrics.shop.test" => Said::Records(
+        "metrics.shop.test" => DnsReply::Records(
             vec!["middle.test", "tracker.test"],
             addresses(&["192.0.2.7", "2001:db8::7"]),
         ),
-        _ => Said::NoSuchName,
+        _ => DnsReply::NoSuchName,
     };
     let resolved = World::new(answer, "", 8)
         .look_up("metrics.shop.test")
@@ -170,10 +170,10 @@ fn every_name_of_a_chain_of_aliases_is_known() {
 #[test]
 fn chains_that_share_names_do_not_share_aliases() {
     let answer = |name: &str| match name {
-        "metrics.shop.test" => Said::Records(vec!["tracker.test"], vec![]),
-        "tracker.test" | "www.shop.test" => Said::Records(vec!["cdn.test"], vec![]),
-        "cdn.test" => Said::Records(vec![], addresses(&["192.0.2.7"])),
-        _ => Said::NoSuchName,
+        "metrics.shop.test" => DnsReply::Records(vec!["tracker.test"], vec![]),
+        "tracker.test" | "www.shop.test" => DnsReply::Records(vec!["cdn.test"], vec![]),
+        "cdn.test" => DnsReply::Records(vec![], addresses(&["192.0.2.7"])),
+        _ => DnsReply::NoSuchName,
     };
     let names = [
         ("cdn.test", &[][..]),
@@ -197,8 +197,8 @@ fn chains_that_share_names_do_not_share_aliases() {
 #[test]
 fn live_names_are_answered_beside_dead_ones_of_the_same_client_too() {
     let answer = |name: &str| match name.ends_with("dead.test") {
-        true => Said::Nothing,
-        false => Said::Records(vec![], addresses(&["192.0.2.7"])),
+        true => DnsReply::Nothing,
+        false => DnsReply::Records(vec![], addresses(&["192.0.2.7"])),
     };
     let mut world = World::new(answer, "", 4);
     let begin = Instant::now();
@@ -215,7 +215,7 @@ fn live_names_are_answered_beside_dead_ones_of_the_same_client_too() {
 
 #[test]
 fn a_name_that_failed_is_not_asked_for_again_at_once() {
-    let mut world = World::new(|_| Said::NoSuchName, "", 4);
+    let mut world = World::new(|_| DnsReply::NoSuchName, "", 4);
     let first = world.look_up("none.test").unwrap_err();
     assert_eq!(first, "the name does not exist");
     let asked = world.server.asked();
@@ -225,7 +225,7 @@ fn a_name_that_failed_is_not_asked_for_again_at_once() {
 
 #[test]
 fn a_name_without_an_address_says_so() {
-    let mut world = World::new(|_| Said::Records(vec![], vec![]), "", 4);
+    let mut world = World::new(|_| DnsReply::Records(vec![], vec![]), "", 4);
     let reason = world.look_up("empty.test").unwrap_err();
     assert_eq!(reason, "the name has no address");
 }
@@ -234,7 +234,7 @@ fn a_name_without_an_address_says_so() {
 fn the_hosts_file_comes_first_and_says_all_of_a_name() {
     let hosts =
         "# none.test\n192.0.2.1 one.test ONE # two.test\nno address.test\n2001:db8::1\tone.test\n";
-    let mut world = World::new(|_| Said::NoSuchName, hosts, 4);
+    let mut world = World::new(|_| DnsReply::NoSuchName, hosts, 4);
     let mut found = world.look_up("one.test").unwrap().addresses;
     found.sort();
     assert_eq!(found, addresses(&["192.0.2.1", "2001:db8::1"]));
@@ -251,7 +251,7 @@ fn the_hosts_file_comes_first_and_says_all_of_a_name() {
 
 #[test]
 fn one_that_is_closed_says_so() {
-    let mut world = World::new(|_| Said::NoSuchName, "", 4);
+    let mut world = World::new(|_| DnsReply::NoSuchName, "", 4);
     world.resolver.close();
     // The question may still be taken before the thread is gone; then it is never answered, and its client times out.
     let reason = loop {
