@@ -82,8 +82,10 @@ impl<B: Backend> Connection<B> {
             Next::Schedule => Status::Ready,
             Next::Wait => Status::Waiting,
             Next::Continue => self.serve(turn),
-            Next::Received(Received::Bytes(chunk)) if self.is_closed() => {
-                turn.context.backend.release(chunk);
+            Next::Received(received) if self.is_closed() => {
+                if let Received::Bytes(chunk) = received {
+                    turn.context.backend.release(chunk);
+                }
                 Status::Waiting
             }
             Next::Received(received) => match self.on_received(received, turn) {
