@@ -538,7 +538,7 @@ fn files_that_cannot_be_compared_are_named() {
         ("keyless.json", |of| of["host"] = json!({}), "missing field"),
         ("typed.json", |of| of["runs"] = json!(7), "invalid type"),
         ("empty.json", |of| of["runs"] = json!([]), "no complete run"),
-        ("list.json", |of| *of = json!([]), "no saved run"),
+        ("list.json", |of| *of = json!([]), "is not a saved run"),
     ] {
         let path = saved.put(name, change);
         for (one, other) in [(&base, &path), (&path, &base)] {

@@ -8,6 +8,7 @@ use clap::builder::EnumValueParser;
 use clap::error::Error;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::exports::{ComparisonExports, RunExports};
 use super::list::{List, list};
 use super::proxy::args::Proxy;
 use crate::engine::choice;
@@ -193,12 +194,8 @@ pub(super) struct Udp {
     /// Time between rows; when given, rows are printed as they come [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "What comes out")]
     pub(super) interval: Option<Duration>,
-    /// Write the record as JSON; with - it is all that goes to stdout
-    #[arg(long, value_name = "PATH", help_heading = "What comes out")]
-    pub(super) json: Option<PathBuf>,
-    /// Write the runs as rows of the ledger; with - that is all that goes to stdout
-    #[arg(long, value_name = "PATH", help_heading = "What comes out")]
-    pub(super) csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) exports: RunExports,
     /// Folder for the ledger and a folder a run
     #[arg(
         long,
@@ -327,9 +324,8 @@ pub(super) struct Compare {
     /// errors through a proxy where BASE has none
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     pub(super) threshold: Option<f64>,
-    /// Write the comparison as JSON; with - it is all that goes to stdout
-    #[arg(long, value_name = "PATH")]
-    pub(super) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) exports: ComparisonExports,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]

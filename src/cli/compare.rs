@@ -1,37 +1,37 @@
-//! `bench compare`: two saved runs side by side, and whether the new one is slower.
+//! `bench compare`: compares two saved records, and checks whether the new one is slower.
 
-use std::io::{self, StdoutLock, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::args::Compare;
+use super::exports::Exports;
 use super::failure::Failure;
 use super::interrupt;
-use super::sink::Sink;
-use crate::report::comparison::between::{Between, between};
-use crate::report::comparison::gate::{self, Gate};
-use crate::report::comparison::{Comparable, Row};
-use crate::report::json::{self, Saved};
-use crate::report::record::Record;
-use crate::report::{proxy, text};
+use crate::report::compare::Compared;
+use crate::report::compare::gate::{self, Gate};
+use crate::report::compare::records::{SavedRuns, compare_records};
+use crate::report::export::text::Text;
+use crate::report::export::{Document, Exporter};
+use crate::report::store::saved::{self, Saved};
 use crate::stats::ratio::FEWEST;
 
 pub(super) fn run(args: &Compare) -> Result<(), Failure> {
     interrupt::tidily().map_err(Failure::undone)?;
-    let sink = args
-        .json
-        .as_deref()
-        .map(|path| Sink::open(path, "--json"))
-        .transpose()?;
+    let exports = args.exports.open()?;
     match (read(&args.base)?, read(&args.new)?) {
         (Saved::Udp(base), Saved::Udp(new)) => {
-            let found = found(args, &base, &new)?;
-            told(args, sink, &found, |out| text::between(&found, out))
+            let base = SavedRuns::new(&args.base, &base.meta, &base.runs);
+            let new = SavedRuns::new(&args.new, &new.meta, &new.runs);
+            let found = compare_records(&base, &new).map_err(Failure::undone)?;
+            write(exports, &Document::UdpComparison(&found))?;
+            check(args, &found.comparison)
         }
         (Saved::Proxy(base), Saved::Proxy(new)) => {
-            let found = found(args, &base.frame, &new.frame)?;
-            told(args, sink, &found, |out| proxy::text::between(&found, out))
+            let base = SavedRuns::new(&args.base, &base.meta, &base.runs);
+            let new = SavedRuns::new(&args.new, &new.meta, &new.runs);
+            let found = compare_records(&base, &new).map_err(Failure::undone)?;
+            write(exports, &Document::ProxyComparison(&found))?;
+            check(args, &found.comparison)
         }
         (base, new) => Err(Failure::Undone(format!(
             "nothing can be compared: {} is a record of kind '{}', {} of kind '{}'; give two of one kind",
@@ -44,34 +44,21 @@ pub(super) fn run(args: &Compare) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<Saved, Failure> {
-    json::read(path).map_err(Failure::undone)
+    saved::read(path).map_err(Failure::undone)
 }
 
-fn found<R: Comparable, C>(
-    args: &Compare,
-    base: &Record<R, C>,
-    new: &Record<R, C>,
-) -> Result<Between<R::Row>, Failure> {
-    between((&args.base, base), (&args.new, new)).map_err(Failure::undone)
-}
-
-/// Gives it out, and says what the threshold comes to.
-fn told<C: Row + Serialize>(
-    args: &Compare,
-    sink: Option<Sink>,
-    found: &Between<C>,
-    shown: impl FnOnce(&mut StdoutLock<'_>) -> io::Result<()>,
-) -> Result<(), Failure> {
-    if !matches!(sink, Some(Sink::Stdout)) {
+fn write(exports: Exports, document: &Document<'_>) -> Result<(), Failure> {
+    if !exports.uses_stdout() {
         let mut out = io::stdout().lock();
-        shown(&mut out)?;
+        Text.write(document, &mut out)?;
         out.flush()?;
     }
-    if let Some(sink) = sink {
-        sink.write(|out| json::write(found, out))?;
-    }
+    exports.write(document)
+}
+
+fn check(args: &Compare, settings: &[impl Compared]) -> Result<(), Failure> {
     match args.threshold {
-        Some(percent) => judged(&gate::judge(&found.comparison, percent / 100.0), percent),
+        Some(percent) => judged(&gate::judge(settings, percent / 100.0), percent),
         None => Ok(()),
     }
 }
@@ -85,7 +72,7 @@ fn judged(gate: &Gate, percent: f64) -> Result<(), Failure> {
             gate.regressed.join("; ")
         ));
     }
-    failed.extend(gate.broken.iter().cloned());
+    failed.extend(gate.faults.iter().cloned());
     if !failed.is_empty() {
         if !gate.controls.is_empty() {
             failed.push(format!(

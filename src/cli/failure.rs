@@ -10,8 +10,8 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 
 use super::sink;
-use crate::report::json;
-use crate::report::record::SCHEMA;
+use crate::report::export::json;
+use crate::report::model::SCHEMA;
 
 /// Why a command did not do all it was asked.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ mod blocklist;
 mod compare;
 mod doctor;
 mod endpoint;
+mod exports;
 mod failure;
 mod interrupt;
 mod list;

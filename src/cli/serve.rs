@@ -9,10 +9,11 @@ use super::endpoint::{self, Family};
 use super::failure::Failure;
 use super::interrupt;
 use super::udp::record;
-use crate::report::ledger::{self, columns::Row};
-use crate::report::record::{Measured, Record};
-use crate::report::store::Store;
-use crate::report::text;
+use crate::report::export::columns::LedgerRow;
+use crate::report::export::text;
+use crate::report::model::UdpRecord;
+use crate::report::record::Measured;
+use crate::report::store::{Ledger, RunFolder};
 use crate::sys::{affinity, clock, limit};
 use crate::udp::key::Key;
 use crate::udp::placement::Choice;
@@ -52,7 +53,7 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
     interrupt::on_signal_or_hangup(move || stopper.stop()).map_err(Failure::undone)?;
     if !args.no_save {
         // A place that cannot be written to is found now and not when a result is about to be lost.
-        Store::create(&args.out, "udp", clock::realtime_ns()).map_err(Failure::undone)?;
+        RunFolder::create(&args.out, "udp", clock::realtime_ns()).map_err(Failure::undone)?;
     }
     let mut out = io::stdout();
     writeln!(out, "listening on {}", server.local())?;
@@ -152,20 +153,24 @@ fn warn(sentence: &str) {
 
 fn save(measured: &Measured, out: &Path) -> Result<String, String> {
     let started = clock::realtime_ns();
-    let mut store = Store::create(out, "udp", started).map_err(|error| error.to_string())?;
+    let mut store = RunFolder::create(out, "udp", started).map_err(|error| error.to_string())?;
     let mut rows = store.intervals().map_err(|error| error.to_string())?;
     for row in &measured.run.intervals {
         rows.row(0, row).map_err(|error| error.to_string())?;
     }
     let rows = rows.finish().map_err(|error| error.to_string())?;
     rows.finish().map_err(|error| error.to_string())?;
-    let record = Record {
+    let record = UdpRecord {
         runs: vec![measured.run.clone()],
         ..record(started)
     };
     store
         .save(&record, measured)
         .map_err(|error| error.to_string())?;
-    ledger::append(out, &Row::all(&store.id(), &record)).map_err(|error| error.to_string())?;
+    let id = store.id();
+    if let Some(row) = LedgerRow::last(&id, &record.meta, &record.runs) {
+        let added = Ledger::new(out).append(&row);
+        added.map_err(|error| error.to_string())?;
+    }
     Ok(store.path().display().to_string())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::failure::Failure;
-use crate::report::output::Output as File;
+use crate::report::store::atomic_file::AtomicFile as File;
 
 /// Whether stdout has its document.
 static TAKEN: AtomicBool = AtomicBool::new(false);

@@ -15,6 +15,7 @@ pub mod order;
 pub mod origin;
 pub mod pattern;
 pub mod plan;
+pub mod result;
 pub mod schedule;
 pub mod send;
 pub mod session;

@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use super::fault::{Errors as Counted, Fault};
 use super::plan::{Path, Plan, Scenario};
+use super::result::{Cpu, Errors, Measured, Requested, Run};
 use super::slice::{self, Slice};
 use super::warnings;
-use crate::report::proxy::{Cpu, Errors, Measured, Requested, Run};
 use crate::stats::latency::Latency;
 use crate::sys::usage::{self, CpuTime};
 

@@ -8,6 +8,7 @@ use clap::builder::EnumValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::args::{at_least_one, some_time};
+use crate::cli::exports::RunExports;
 use crate::cli::list::{List, list};
 use crate::engine::choice::Kind;
 use crate::load::plan::Scenario;
@@ -133,12 +134,8 @@ pub(super) struct Load {
         help_heading = "Where"
     )]
     pub(super) blocked: Option<Destination>,
-    /// Write the record as JSON; with - it is all that goes to stdout
-    #[arg(long, value_name = "PATH", help_heading = "What comes out")]
-    pub(super) json: Option<PathBuf>,
-    /// Write the runs as rows of the ledger; with - that is all that goes to stdout
-    #[arg(long, value_name = "PATH", help_heading = "What comes out")]
-    pub(super) csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) exports: RunExports,
     /// Folder for the ledger and a folder a command
     #[arg(
         long,
