@@ -1,6 +1,7 @@
 //! Comparison of runs of `bench proxy`.
 
 mod judged;
+pub mod notes;
 mod overhead;
 mod settings;
 mod totals;
@@ -116,7 +117,7 @@ fn errors(group: &Group<'_, Run>) -> Errors {
 }
 
 /// A sentence on a load generator that was busy for the share `busy` of its time.
-pub(in crate::report) fn limited_by_load(path: &str, busy: f64) -> String {
+fn limited_by_load(path: &str, busy: f64) -> String {
     format!(
         "{path}: the load generator's threads were busy {:.0} % of the time and may limit the result; try more --load-threads",
         busy * 100.0

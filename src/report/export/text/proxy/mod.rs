@@ -1,12 +1,12 @@
 //! The summary of `bench proxy`: one block per scenario, the overhead of the proxy, errors and notes.
 
 mod comparison;
-mod notes;
 
 use std::io::{self, Write};
 
 use super::layout::{known, list, sentence, time};
 use crate::load::result::Run;
+use crate::report::compare::proxy::notes;
 use crate::report::model::ProxyRecord;
 use crate::report::model::proxy::{Added, Overhead, SettingRatios, Total};
 use crate::stats::difference::Difference;
@@ -32,8 +32,17 @@ pub(super) fn summary(record: &ProxyRecord, out: &mut impl Write) -> io::Result<
         writeln!(out)?;
         ratios(&record.comparison, out)?;
     }
-    errors(&record.runs, out)?;
-    notes::all(record, out)
+    let (errors, interruption) = (notes::errors(record), notes::interruption(record));
+    if !errors.is_empty() {
+        writeln!(out)?;
+    }
+    sentences("errors", errors, out)?;
+    sentences("note", notes::notes(record), out)?;
+    sentences("warning", notes::warnings(record), out)?;
+    if !interruption.is_empty() {
+        writeln!(out)?;
+    }
+    sentences("incomplete", interruption, out)
 }
 
 fn scenarios(totals: &[Total]) -> Vec<&str> {
@@ -255,33 +264,11 @@ fn ratios(settings: &[SettingRatios], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes each kind of error on each path with its count and its first message.
-fn errors(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
-    let mut written = Vec::new();
-    for run in runs {
-        for first in &run.first_errors {
-            let kind = first.split(':').next().unwrap_or_default();
-            let key = (&run.scenario, &run.path, &run.setting, kind.to_owned());
-            if written.contains(&key) {
-                continue;
-            }
-            let alike = runs.iter().filter(|of| {
-                (&of.scenario, &of.path, &of.setting) == (&run.scenario, &run.path, &run.setting)
-            });
-            let count: u64 = alike
-                .flat_map(|of| of.errors.kinds())
-                .filter(|(name, _)| *name == kind)
-                .map(|(_, count)| count)
-                .sum();
-            if written.is_empty() {
-                writeln!(out)?;
-            }
-            let line = format!("{} {}: {} {first}", run.scenario, run.path, grouped(count));
-            sentence(out, "errors", &line)?;
-            written.push(key);
-        }
-    }
-    Ok(())
+/// Writes `sentences`, each with `label`.
+fn sentences(label: &str, sentences: Vec<String>, out: &mut impl Write) -> io::Result<()> {
+    sentences
+        .iter()
+        .try_for_each(|text| sentence(out, label, text))
 }
 
 #[cfg(test)]
