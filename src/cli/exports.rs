@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::sink::Sink;
 use crate::report::export::csv::Csv;
 use crate::report::export::json::Json;
+use crate::report::export::markdown::Markdown;
 use crate::report::export::{Document, Exporter};
 
 /// Formats of a command's runs.
@@ -21,6 +22,9 @@ pub(super) struct RunExports {
     /// Write the runs as rows of the ledger; with - that is all that goes to stdout
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     csv: Option<PathBuf>,
+    /// Write the headline figures as a Markdown table; with - that is all that goes to stdout
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    markdown: Option<PathBuf>,
 }
 
 impl RunExports {
@@ -29,6 +33,7 @@ impl RunExports {
         Exports::open([
             ("--json", &self.json, &Json as &dyn Exporter),
             ("--csv", &self.csv, &Csv),
+            ("--markdown", &self.markdown, &Markdown),
         ])
     }
 }
@@ -39,12 +44,18 @@ pub(super) struct ComparisonExports {
     /// Write the comparison as JSON; with - it is all that goes to stdout
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
+    /// Write the comparison as a Markdown table; with - it is all that goes to stdout
+    #[arg(long, value_name = "PATH")]
+    markdown: Option<PathBuf>,
 }
 
 impl ComparisonExports {
     /// Opens the requested files.
     pub(super) fn open(&self) -> Result<Exports, Failure> {
-        Exports::open([("--json", &self.json, &Json as &dyn Exporter)])
+        Exports::open([
+            ("--json", &self.json, &Json as &dyn Exporter),
+            ("--markdown", &self.markdown, &Markdown),
+        ])
     }
 }
 
