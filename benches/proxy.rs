@@ -1,7 +1,7 @@
-//! The proxy: its pure pieces, and requests and bulk data all the way through it on loopback.
+//! The proxy: its pure parts, and requests and bulk data end to end on loopback.
 //!
-//! The end-to-end figures are of one connection and three threads (client, proxy, server) on however many CPUs there are; they
-//! compare ways of forwarding on one machine, and are no claim of speed. `bench proxy` is.
+//! End-to-end figures are for one connection and three threads (client, proxy, server) on any number of CPUs. They compare
+//! forwarding methods on one machine; `bench proxy` measures speed.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
@@ -14,41 +14,41 @@ use std::thread::{self, JoinHandle};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wirebench::blocklist::policy::Sources;
 use wirebench::blocklist::reload::Policies;
-use wirebench::engine::choice::{Kind, UringSettings};
-use wirebench::engine::probe::uring;
+use wirebench::engine::{EngineKind, UringSettings};
 use wirebench::protocol::{FrontEnd, Settings, Step};
-use wirebench::proxy::handshake::{Handshake, Next};
+use wirebench::proxy::handshake::{Action, Handshake};
 use wirebench::proxy::options::Options;
 use wirebench::proxy::relay::{Direction, Forwarding, Readable, Relay, Step as RelayStep};
 use wirebench::proxy::rules::Rules;
 use wirebench::proxy::server::{Server, Stopper};
+use wirebench::uring;
 
 const JSON: &[u8] = br#"{"server_ip": "192.0.2.1", "server_port": 9000, "message": "ping"}"#;
 const SOCKS5: &[u8] = &[5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0x23, 0x28];
 const CONNECT: &[u8] = b"CONNECT 192.0.2.1:9000 HTTP/1.1\r\nHost: 192.0.2.1:9000\r\n\r\n";
 const REQUESTS: [(&str, &[u8]); 3] = [("json", JSON), ("socks5", SOCKS5), ("connect", CONNECT)];
 
-/// Bytes of a message, and of a lot of bulk data: a whole segment of loopback.
+/// Bytes of a message, and of a read of bulk data: a segment of loopback.
 const MESSAGE: usize = 64;
-const LOT: usize = 65_483;
+const SEGMENT: usize = 65_483;
 
-/// Bytes of an iteration of bulk data.
-const BULK: usize = 64 * LOT;
+/// Bytes of bulk data of an iteration.
+const BULK: usize = 64 * SEGMENT;
 
-/// Engines and ways of forwarding that there are together.
-const WAYS: [(&str, Kind, Forwarding); 4] = [
-    ("mio, copy", Kind::Mio, Forwarding::Copy),
-    ("mio, splice", Kind::Mio, Forwarding::Splice),
-    ("uring, copy", Kind::Uring, Forwarding::Copy),
-    ("uring, splice", Kind::Uring, Forwarding::Splice),
+/// Combinations of engine and forwarding method.
+const WAYS: [(&str, EngineKind, Forwarding); 4] = [
+    ("mio, copy", EngineKind::Mio, Forwarding::Copy),
+    ("mio, splice", EngineKind::Mio, Forwarding::Splice),
+    ("uring, copy", EngineKind::Uring, Forwarding::Copy),
+    ("uring, splice", EngineKind::Uring, Forwarding::Splice),
 ];
 
-/// The ways that this kernel has; the others are named.
-fn ways() -> impl Iterator<Item = (&'static str, Kind, Forwarding)> {
+/// Combinations that this kernel supports; the others are named.
+fn ways() -> impl Iterator<Item = (&'static str, EngineKind, Forwarding)> {
     WAYS.into_iter().filter(|(name, kind, _)| {
         let missing = match kind {
-            Kind::Mio => None,
-            Kind::Uring => uring::available(&UringSettings::default()).err(),
+            EngineKind::Mio => None,
+            EngineKind::Uring => uring::available(&UringSettings::default()).err(),
         };
         if let Some(reason) = &missing {
             println!("{name}: left out, {reason}");
@@ -65,7 +65,7 @@ fn parsers(c: &mut Criterion) {
             b.iter(|| {
                 let mut front = FrontEnd::new(&settings);
                 let mut step = front.push(black_box(bytes));
-                while let Step::Say(_) = step {
+                while let Step::Reply(_) = step {
                     step = front.push(&[]);
                 }
                 assert!(matches!(step, Step::Ready(_)));
@@ -86,19 +86,19 @@ fn handshake(c: &mut Criterion) {
             b.iter(|| {
                 let mut handshake = Handshake::new(&rules, peer.into(), None, false);
                 handshake.begin(&rules);
-                let next = handshake.take(black_box(bytes), &rules);
-                assert!(matches!(next, Next::Connect(_)));
+                let action = handshake.on_read(black_box(bytes), &rules);
+                assert!(matches!(action, Action::Connect(_)));
             });
         });
     }
     group.finish();
 }
 
-/// What is decided for one lot that comes and goes whole.
+/// The decisions for one chunk that is received and sent completely.
 fn relay(c: &mut Criterion) {
     let mut group = c.benchmark_group("relay");
     group.throughput(Throughput::Elements(1));
-    let mut relay = Relay::new(Forwarding::Auto, LOT);
+    let mut relay = Relay::new(Forwarding::Auto, SEGMENT);
     relay.to_server.readable(Readable::Open);
     relay.to_server.writable();
     group.bench_function("a lot", |b| {
@@ -115,7 +115,7 @@ fn relay(c: &mut Criterion) {
     group.finish();
 }
 
-/// A proxy that forwards to a server of ours, and that server.
+/// A forwarding proxy and its server.
 struct Path {
     client: TcpStream,
     stopper: Stopper,
@@ -124,7 +124,7 @@ struct Path {
 
 impl Path {
     fn start(
-        engine: Kind,
+        engine: EngineKind,
         forwarding: Forwarding,
         serve: impl FnOnce(TcpStream) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
@@ -196,26 +196,26 @@ fn bulk(c: &mut Criterion) {
     let mut group = c.benchmark_group("bulk, one stream");
     group.throughput(Throughput::Bytes(BULK as u64));
     for (name, engine, forwarding) in ways() {
-        // Whoever has heard an iteration's bytes says so with one.
+        // The server acknowledges each iteration with one byte.
         let mut path = Path::start(engine, forwarding, |mut stream| {
-            let mut buffer = vec![0; 4 * LOT];
-            let mut heard = 0;
+            let mut buffer = vec![0; 4 * SEGMENT];
+            let mut received = 0;
             loop {
                 match stream.read(&mut buffer)? {
                     0 => return Ok(()),
-                    bytes => heard += bytes,
+                    bytes => received += bytes,
                 }
-                while heard >= BULK {
-                    heard -= BULK;
+                while received >= BULK {
+                    received -= BULK;
                     stream.write_all(&[1])?;
                 }
             }
         })
         .unwrap();
         group.bench_function(name, |b| {
-            let lots = vec![7; BULK];
+            let data = vec![7; BULK];
             b.iter(|| {
-                path.client.write_all(&lots).unwrap();
+                path.client.write_all(&data).unwrap();
                 path.client.read_exact(&mut [0]).unwrap();
             });
         });

@@ -1,20 +1,20 @@
-//! The pure pieces that run once a datagram: what each costs, with nothing of the kernel in it.
+//! The pure parts that run once a datagram, without the kernel.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wirebench::stats::jitter::Jitter;
 use wirebench::stats::latency::Latency;
-use wirebench::sys::burst::BurstClock;
 use wirebench::sys::clock::monotonic_ns;
-use wirebench::udp::account::Account;
-use wirebench::udp::header::{HEADER, Header, Kind};
-use wirebench::udp::pacing::Pacer;
+use wirebench::sys::tsc_clock::TscClock;
 use wirebench::udp::plan::Quota;
-use wirebench::udp::sequence::SequenceWindow;
-use wirebench::udp::stream::Stream;
+use wirebench::udp::receive::accounting::Account;
+use wirebench::udp::receive::sequence::SequenceWindow;
+use wirebench::udp::send::pacing::Pacer;
+use wirebench::udp::send::stream::Stream;
+use wirebench::udp::wire::header::{HEADER, Header, Kind};
 
-/// Datagrams in a segmented message of the default chunk.
+/// Datagrams of a segmented message of the default chunk.
 const DATAGRAMS: usize = 63;
 
 const CHUNK: usize = 1_000;
@@ -90,7 +90,7 @@ fn clocks(c: &mut Criterion) {
     let mut group = c.benchmark_group("clock");
     group.throughput(Throughput::Elements(1));
     group.bench_function("kernel", |b| b.iter(monotonic_ns));
-    let mut clock = BurstClock::calibrated();
+    let mut clock = TscClock::calibrated();
     group.bench_function("burst", |b| {
         clock.begin();
         b.iter(|| clock.now());
@@ -98,7 +98,7 @@ fn clocks(c: &mut Criterion) {
     group.finish();
 }
 
-/// A whole message through each side's pure part.
+/// A whole message through the pure part of each side.
 fn messages(c: &mut Criterion) {
     let mut group = c.benchmark_group("message of 63 datagrams");
     group.throughput(Throughput::Elements(DATAGRAMS as u64));

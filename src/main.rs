@@ -1,4 +1,4 @@
-//! The program `bench`. All of it is in the library; this hands over the exit code.
+//! The program `bench`: runs [`wirebench::cli`].
 
 use std::process::ExitCode;
 

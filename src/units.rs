@@ -1,31 +1,31 @@
-//! Numbers as people write and read them: SI prefixes are powers of ten, always.
+//! Parsing and formatting of quantities. SI prefixes are powers of ten.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use thiserror::Error;
 
-/// Why a text is not the quantity it should be. Says what was given and how to write it.
+/// Why a text is not a quantity, and how to write one.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum UnitError {
-    /// Not a number with a unit of a length of time.
-    #[error("'{0}' is not a length of time; write it like 500ms, 5s, 1.5m or 1h")]
+    /// Not a duration.
+    #[error("'{0}' is not a duration; write it like 500ms, 5s, 1.5m or 1h")]
     Duration(String),
     /// Not a number with an optional K, M or G.
-    #[error("'{0}' is not a number from 0 up; write it like 20000, 20k, 500M or 1.5G")]
+    #[error("'{0}' is not a number of 0 or more; write it like 20000, 20k, 500M or 1.5G")]
     Number(String),
     /// Not a whole number.
-    #[error("'{0}' is not a whole number from 0 up; write it like 20000")]
+    #[error("'{0}' is not a whole number of 0 or more; write it like 20000")]
     Whole(String),
-    /// More than its kind of number holds.
+    /// Out of range.
     #[error("'{0}' is too large; choose a smaller number")]
     TooLarge(String),
 }
 
-/// Reads a length of time: a number with `ns`, `us`, `ms`, `s`, `m` or `h`; a bare number is seconds.
+/// Parses a duration: a number with `ns`, `us`, `ms`, `s`, `m` or `h`; without a unit, seconds.
 ///
 /// # Errors
-/// [`UnitError::Duration`], also for what is negative, not finite or longer than 584 years.
+/// [`UnitError::Duration`], also for durations that are negative, not finite or longer than 584 years.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let wrong = || UnitError::Duration(text.to_owned());
     let digits = text
@@ -50,10 +50,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     }
 }
 
-/// Reads a number with an optional K, M or G (10^3, 10^6, 10^9; case does not matter).
+/// Parses a number with an optional K, M or G (10^3, 10^6, 10^9; case does not matter).
 ///
 /// # Errors
-/// [`UnitError::Number`], also for what is negative or not finite.
+/// [`UnitError::Number`], also for negative and non-finite numbers.
 pub fn parse_number(text: &str) -> Result<f64, UnitError> {
     let wrong = || UnitError::Number(text.to_owned());
     let (number, scale) = match text.char_indices().last() {
@@ -65,10 +65,10 @@ pub fn parse_number(text: &str) -> Result<f64, UnitError> {
     Ok(parse_plain(number).ok_or_else(wrong)? * scale)
 }
 
-/// Reads a whole number: digits, and nothing else.
+/// Parses a whole number of decimal digits.
 ///
 /// # Errors
-/// [`UnitError::Whole`], also for what is negative; [`UnitError::TooLarge`] for more than a `T` holds.
+/// [`UnitError::Whole`], also for negative numbers; [`UnitError::TooLarge`] if it does not fit a `T`.
 pub fn parse_whole<T: FromStr>(text: &str) -> Result<T, UnitError> {
     let is_whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_whole {
@@ -78,7 +78,7 @@ pub fn parse_whole<T: FromStr>(text: &str) -> Result<T, UnitError> {
         .map_err(|_| UnitError::TooLarge(text.to_owned()))
 }
 
-/// Digits with at most one decimal point; `f64::from_str` would also take `inf`, `nan` and `1e9`.
+/// Digits with at most one decimal point; `f64::from_str` would also accept `inf`, `nan` and `1e9`.
 fn parse_plain(text: &str) -> Option<f64> {
     let plain = text
         .bytes()
@@ -99,7 +99,7 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A number with the prefix that [`parse_number`] reads: `500M`, `20k`, `1.5G`, `64`.
+/// A number with a prefix of [`parse_number`]: `500M`, `20k`, `1.5G`, `64`.
 pub fn prefixed(number: f64) -> String {
     for (scale, prefix) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] {
         if number.abs() >= scale {
@@ -109,7 +109,7 @@ pub fn prefixed(number: f64) -> String {
     number.to_string()
 }
 
-/// A length of time in ns as a short text of three or so digits: `850 ns`, `12.3 us`, `4.56 ms`, `7.89 s`.
+/// A duration in ns with about three digits: `850 ns`, `12.3 us`, `4.56 ms`, `7.89 s`.
 pub fn short_ns(ns: f64) -> String {
     let (value, unit) = match ns.abs() {
         size if size < 1e3 => return format!("{ns:.0} ns"),
@@ -131,7 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn durations_take_every_unit() {
+    fn durations_have_every_unit() {
         for (text, ms) in [
             ("5s", 5_000),
             ("500ms", 500),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_quantity_is_named() {
+    fn errors_contain_the_invalid_text() {
         for text in [
             "",
             "s",
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_take_si_prefixes() {
+    fn numbers_have_si_prefixes() {
         assert_eq!(parse_number("1.5G").unwrap(), 1.5e9);
         assert_eq!(parse_number("20k").unwrap(), 20_000.0);
         assert_eq!(parse_number("7").unwrap(), 7.0);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_short_enough_to_read() {
+    fn figures_are_short() {
         assert_eq!(short_ns(850.0), "850 ns");
         assert_eq!(short_ns(12_345.0), "12.3 us");
         assert_eq!(short_ns(4_560_000.0), "4.56 ms");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_are_those_that_are_read() {
+    fn prefixed_numbers_parse_back() {
         for text in ["64", "999", "1k", "20k", "1.5G", "500M", "212.992k", "0.5"] {
             assert_eq!(prefixed(parse_number(text).unwrap()), text);
         }

@@ -401,7 +401,8 @@ fn proxy_records_with_few_common_settings_are_compared() {
             .retain(|run| run["path"] == "direct");
     });
     compare(&base, &direct, "").done();
-    compare(&base, &direct, "--threshold 5%").failed(3, &["no path through a proxy is in both"]);
+    compare(&base, &direct, "--threshold 5%")
+        .failed(3, &["the records share no path through a proxy"]);
     let others = saved.put("others.json", |record| {
         for run in record["runs"].as_array_mut().unwrap() {
             run["requested"]["connections"] = json!(64);

@@ -1,4 +1,4 @@
-//! What `bench doctor` tells, and that what it calls missing is refused when it is asked for.
+//! `bench doctor`: its output, and the refusal of features it reports as missing.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,7 +11,7 @@ use common::filter::Forbidden;
 use common::{NOTICED, PATIENCE, Results, Running, bench};
 use serde_json::Value;
 
-/// Runs `bench` under a filter to its end.
+/// Runs `bench` under a seccomp filter.
 fn under(forbidden: Forbidden, args: &[&str]) -> common::Finished {
     Running::new(forbidden.bench(args)).wait(PATIENCE)
 }
@@ -36,7 +36,7 @@ fn proc(path: &str) -> String {
 }
 
 #[test]
-fn every_check_is_told_in_text_and_json_alike() {
+fn text_and_json_have_the_same_checks() {
     let results = Results::new();
     let path = results.folder.path().join("doctor.json");
     let finished = bench(["doctor", "--json", path.to_str().unwrap()]).done();
@@ -70,7 +70,7 @@ fn every_check_is_told_in_text_and_json_alike() {
 }
 
 #[test]
-fn what_it_tells_is_so() {
+fn findings_match_the_system() {
     let finished = bench(["doctor", "--json", "-"]).done();
     let checks = checks(&finished.stdout);
     for (name, path) in [
@@ -85,7 +85,7 @@ fn what_it_tells_is_so() {
     let clock = proc("/sys/devices/system/clocksource/clocksource0/current_clocksource");
     let found = named(&checks, "clock source")["found"].as_str().unwrap();
     assert!(found.starts_with(&clock), "{found}");
-    // What a run does in every test here.
+    // Every other test relies on it.
     assert_eq!(named(&checks, "epoll, timerfd, sendmmsg")["state"], "ok");
     let gso = named(&checks, "GSO (UDP_SEGMENT)")["state"] == "ok";
     let args = [
@@ -102,10 +102,10 @@ fn what_it_tells_is_so() {
 }
 
 #[test]
-fn io_uring_that_a_filter_forbids_is_refused_with_the_reason() {
+fn io_uring_forbidden_by_a_filter_is_refused_with_the_reason() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         let forbidden = Forbidden::io_uring(errno);
-        if !forbidden.can_be_had() {
+        if !forbidden.is_supported() {
             return;
         }
         let results = Results::new();
@@ -132,9 +132,9 @@ fn io_uring_that_a_filter_forbids_is_refused_with_the_reason() {
 }
 
 #[test]
-fn io_uring_that_a_filter_forbids_is_called_missing_and_no_failure() {
+fn io_uring_forbidden_by_a_filter_is_reported_as_missing() {
     let forbidden = Forbidden::io_uring(libc::EPERM);
-    if !forbidden.can_be_had() {
+    if !forbidden.is_supported() {
         return;
     }
     let all = checks(&bench(["doctor", "--json", "-"]).done().stdout);
@@ -161,9 +161,9 @@ fn io_uring_that_a_filter_forbids_is_called_missing_and_no_failure() {
 }
 
 #[test]
-fn a_server_without_io_uring_refuses_with_its_own_reason() {
+fn server_without_io_uring_refuses_with_its_own_reason() {
     let forbidden = Forbidden::io_uring(libc::EPERM);
-    if !forbidden.can_be_had() {
+    if !forbidden.is_supported() {
         return;
     }
     let checks = checks(&bench(["doctor", "--json", "-"]).done().stdout);
@@ -171,7 +171,7 @@ fn a_server_without_io_uring_refuses_with_its_own_reason() {
         .iter()
         .any(|check| check["area"] == "io_uring" && check["state"] != "ok")
     {
-        println!("skipped: the client cannot have io_uring either");
+        println!("skipped: io_uring is unavailable to the client too");
         return;
     }
     let args = ["serve", "--bind", "127.0.0.1:0", "--no-save"];
@@ -179,7 +179,7 @@ fn a_server_without_io_uring_refuses_with_its_own_reason() {
     let to = server.listening().to_string();
     let client = ["udp", "--no-save", "--mb", "1", "--to", &to];
     let uring = [&client[..], &["--engine", "uring"]].concat();
-    let reason = "the server cannot do --engine uring: a seccomp filter";
+    let reason = "the server cannot use --engine uring: a seccomp filter";
     bench(uring).failed(3, &[&to, "refuses", reason]);
     bench(client).done();
     server.signal("INT");
@@ -187,13 +187,13 @@ fn a_server_without_io_uring_refuses_with_its_own_reason() {
 }
 
 #[test]
-fn zero_copy_that_is_missing_is_refused_with_the_reason() {
+fn missing_zero_copy_is_refused_with_the_reason() {
     let forbidden = Forbidden {
         call: libc::SYS_setsockopt,
         argument: Some((2, libc::SO_ZEROCOPY as u32)),
         errno: libc::ENOPROTOOPT,
     };
-    if !forbidden.can_be_had() {
+    if !forbidden.is_supported() {
         return;
     }
     let args = ["udp", "--no-save", "--mb", "1"];
@@ -205,13 +205,13 @@ fn zero_copy_that_is_missing_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_machine_that_cannot_measure_at_all_is_a_failure() {
+fn machine_without_epoll_fails() {
     let forbidden = Forbidden {
         call: libc::SYS_epoll_create1,
         argument: None,
         errno: libc::ENOSYS,
     };
-    if !forbidden.can_be_had() {
+    if !forbidden.is_supported() {
         return;
     }
     let finished = under(forbidden, &["doctor", "--json", "-"]);
@@ -220,11 +220,11 @@ fn a_machine_that_cannot_measure_at_all_is_a_failure() {
         named(&checks, "epoll, timerfd, sendmmsg")["state"],
         "missing"
     );
-    finished.failed(3, &["nothing can be measured here", "not implemented"]);
+    finished.failed(3, &["cannot measure on this host", "not implemented"]);
 }
 
 #[test]
-fn a_place_that_cannot_be_written_to_is_named() {
+fn unwritable_output_path_is_named() {
     bench(["doctor", "--json", "/nowhere/doctor.json"])
         .failed(3, &["/nowhere/doctor.json", "--json"]);
     bench(["doctor", "--mb", "1"]).failed(2, &["--mb"]);

@@ -16,7 +16,7 @@ use common::{
     until,
 };
 use serde_json::Value;
-use wirebench::udp::header::{HEADER, Kind};
+use wirebench::udp::wire::header::{HEADER, Kind};
 
 /// How far the other server's clocks are ahead, in seconds.
 const AHEAD: &str = "10";
@@ -395,5 +395,38 @@ fn a_server_that_is_killed_behind_a_path_leaves_unknown_what_it_knew() {
         let lost = run["lost"].as_object().unwrap();
         assert!(lost.values().all(Value::is_null), "{run:#}");
         assert!(number(&run, "received.unique") > 0);
+    });
+}
+
+#[test]
+fn the_readme_examples_of_two_hosts_run_over_a_delayed_path() {
+    let readme = include_str!("../README.md");
+    let (_, section) = readme.split_once("\n## Two hosts\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    // Options of an example without its comment, at a rate that the delay line carries and for a shorter time.
+    let examples: Vec<String> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("bench udp --to 192.0.2.7 "))
+        .map(|line| line.split('#').next().unwrap().replace("1G", "20M"))
+        .map(|line| {
+            let words = line.split_whitespace().scan("", |before, word| {
+                let short = if *before == "--duration" { "1s" } else { word };
+                *before = word;
+                Some(short.to_owned())
+            });
+            words.collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    assert!(examples.len() >= 3, "{examples:?}");
+    let examples: Vec<&str> = examples.iter().map(String::as_str).collect();
+    each_way(&examples, |engine, example| {
+        let server = Server::start();
+        let path = Delay::new(server.address, 20 * MS, 20 * MS);
+        for run in completed(&path, engine, example) {
+            let error = number(&run, "effective.clock.error_ns");
+            assert!(error >= 20_000_000, "{example}: {error}");
+            assert!(number(&run, "received.packets") > 0, "{example}");
+            server.assert_clock(&run);
+        }
     });
 }

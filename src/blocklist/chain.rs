@@ -1,26 +1,25 @@
-//! The entries about one thing, which differ in their scope: their ports, and for a name whether the names below it are meant.
+//! Entries with one subject and different scopes: their ports, and for names whether subdomains are included.
 //!
-//! The first one listed stands where the thing is found, and it leads to the last of the others, which lead back to the
-//! second. So nearly always there is one step to take, and adding one more is one step too.
+//! The index stores the first link. It points to the last of the other links, and each of those to the one before, back to the
+//! second. So a lookup nearly always takes one step, and an insertion takes one step.
 
-/// The end of a chain.
+/// End of a chain.
 const NONE: u32 = u32::MAX;
 
-/// Of so many others about the same thing, it is looked whether one makes a new entry superfluous: all of them would
-/// make loading a list of nothing but ports quadratic.
-const LOOKED_AT: usize = 16;
+/// Links that are checked for a scope that covers a new entry. Checking all would make loading a list of ports quadratic.
+const MAX_COVER_CHECKS: usize = 16;
 
-/// An entry about some thing. `S` is its scope.
+/// An entry in a chain. `S` is its scope.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link<S> {
     entry: u32,
     scope: S,
-    /// Where among the [`Others`] the one listed before is; from the first one, the last.
+    /// Index in [`Others`] of the previous link; for the first link, of the last one.
     next: u32,
 }
 
 impl<S> Link<S> {
-    /// An entry, the first about its thing. Entries are numbered below 2^32: that many would fill 100 GB before.
+    /// The first link of a subject. Entry numbers fit 32 bits: that many entries would take 100 GB.
     pub(super) fn new(entry: usize, scope: S) -> Self {
         Self {
             entry: u32::try_from(entry).unwrap_or(NONE),
@@ -41,10 +40,10 @@ impl<S> Default for Others<S> {
 }
 
 impl<S: Copy> Others<S> {
-    /// Adds an entry behind a first one, unless the scope of an earlier one covers its scope: then it can answer nothing.
+    /// Adds a link to a chain, unless an earlier scope covers its scope: then it could never match.
     pub(super) fn add(&mut self, first: &mut Link<S>, new: Link<S>, covers: impl Fn(S, S) -> bool) {
         let covers = |link: &Link<S>| covers(link.scope, new.scope);
-        if covers(first) || self.back(first).take(LOOKED_AT).any(covers) {
+        if covers(first) || self.back(first).take(MAX_COVER_CHECKS).any(covers) {
             return;
         }
         let next = first.next;
@@ -52,7 +51,7 @@ impl<S: Copy> Others<S> {
         self.0.push(Link { next, ..new });
     }
 
-    /// The earliest entry whose scope suits.
+    /// The earliest entry whose scope matches.
     pub(super) fn earliest(&self, first: &Link<S>, suit: impl Fn(S) -> bool) -> Option<usize> {
         let suits = |link: &&Link<S>| suit(link.scope);
         let found = Some(first).filter(suits);
@@ -60,7 +59,7 @@ impl<S: Copy> Others<S> {
         found.map(|link| link.entry as usize)
     }
 
-    /// The others behind a first one, from the last.
+    /// The other links of a chain, the last first.
     fn back(&self, first: &Link<S>) -> impl Iterator<Item = &Link<S>> {
         let at = |link: &Link<S>| self.0.get(link.next as usize);
         std::iter::successors(at(first), move |link| at(link))
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_that_suits_answers() {
+    fn the_earliest_match_wins() {
         let (first, others) = chain(&["80", "443", "400-500", "25"]);
         let at = |port| others.earliest(&first, |own| own.covers(Ports::one(port)));
         let all = [80, 443, 444, 25, 26].map(at);
@@ -92,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_already_is_not_kept() {
+    fn covered_entries_are_not_stored() {
         let again = ["80", "25", "400-500", "25", "80", "450-460"].repeat(1_000);
         assert_eq!(chain(&again).1.0.len(), 2);
         let mut all = vec!["1-65535", "25"];

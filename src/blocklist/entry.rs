@@ -1,45 +1,42 @@
-//! An entry: what one item of a list is about.
+//! Entries of lists.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use thiserror::Error;
 
-use super::ports::Ports;
-use crate::host::destination::Authority;
-use crate::host::error::shown;
-use crate::host::{Host, HostError, Name};
+use super::ports::{Ports, PortsError};
+use crate::destination::authority::Authority;
+use crate::destination::error::quoted;
+use crate::destination::{Host, HostError, Name};
 
-/// Why a text is no entry.
+/// Why a text is not an entry.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum EntryError {
-    /// Neither an address nor a name, or no port behind it.
+    /// Not a host.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// Not a number of bits that the address has.
-    #[error("{0} has no valid prefix length; choose 0 to {1}")]
+    /// Not a prefix length of the address family.
+    #[error("{0} has no valid prefix length; expected 0 to {1}")]
     Length(String, u8),
-    /// Says more than its prefix: is the length wrong, or the address?
+    /// Host bits are set.
     #[error(
         "{0} has bits beyond its prefix; write {1} for the network, or leave out the length for the address"
     )]
     BeyondPrefix(String, IpNet),
-    /// The second address of a range is below the first, or not of its family.
+    /// The second address of a range is lower than the first, or of another family.
     #[error("the range {0} ends before it begins; write the lower address first")]
     Backwards(String),
-    /// Not a range of two addresses.
-    #[error("{0} is not a range; write it like 192.0.2.1-192.0.2.9")]
-    NoRange(String),
-    /// A range of ports the wrong way round.
-    #[error("the ports {0} end before they begin; write the lower one first")]
-    Ports(String),
-    /// The number of an autonomous system.
+    /// Not a port or a range of ports.
+    #[error(transparent)]
+    Ports(#[from] PortsError),
+    /// An AS number.
     #[error("{0} is the number of an autonomous system, not a host; write its networks")]
     AsNumber(String),
-    /// A digest in hexadecimal.
+    /// A hexadecimal digest.
     #[error("{0} is a hash of {1} digits, not a host; remove the line")]
     Hash(String, usize),
-    /// A word that heads a column.
+    /// A column title.
     #[error("{0} is the title of a column, not a host; remove the line")]
     Title(String),
     /// A URL.
@@ -47,25 +44,25 @@ pub enum EntryError {
     Url(String),
 }
 
-/// What an entry names. Addresses are kept as a range, which a network is too.
+/// What an entry matches. Networks are stored as ranges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// IPv4 addresses, from the first to the last.
+    /// IPv4 addresses, first to last.
     V4(Ipv4Addr, Ipv4Addr),
-    /// IPv6 addresses, from the first to the last.
+    /// IPv6 addresses, first to last.
     V6(Ipv6Addr, Ipv6Addr),
     /// A name.
     Name(Name),
-    /// A domain's own name and all names below it, however deep.
+    /// A name and all its subdomains.
     Domain(Name),
 }
 
 impl Subject {
-    /// Addresses from a first to a last one, where they are of one family and in order. IPv4-mapped ones are IPv4.
+    /// The addresses from first to last, if they are of one family and in order. IPv4-mapped addresses become IPv4.
     pub fn range(first: IpAddr, last: IpAddr) -> Option<Self> {
         match (first.to_canonical(), last.to_canonical()) {
             (IpAddr::V4(first), IpAddr::V4(last)) if first <= last => Some(Self::V4(first, last)),
-            // One end may be mapped and the other not: then the range is of IPv6.
+            // A range with one IPv4-mapped end is an IPv6 range.
             _ => match (first, last) {
                 (IpAddr::V6(first), IpAddr::V6(last)) if first <= last => {
                     Some(Self::V6(first, last))
@@ -75,7 +72,7 @@ impl Subject {
         }
     }
 
-    /// Whether an address is in it.
+    /// Whether it includes an address.
     pub fn has(&self, address: IpAddr) -> bool {
         match (self, address) {
             (Self::V4(first, last), IpAddr::V4(address)) => (first..=last).contains(&&address),
@@ -84,7 +81,7 @@ impl Subject {
         }
     }
 
-    /// Whether a name is it, or in it.
+    /// Whether it matches a name.
     pub fn names(&self, name: &Name) -> bool {
         match self {
             Self::Name(own) => own == name,
@@ -96,27 +93,26 @@ impl Subject {
     }
 }
 
-/// One item of a list.
+/// An entry of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Who.
+    /// The matched addresses or names.
     pub subject: Subject,
-    /// On which ports; without a word about them, on all.
+    /// The matched ports; all if the entry has none.
     pub ports: Ports,
 }
 
 impl Entry {
-    /// Reads an address, a network, a range, a name, or a domain as `*.name` or `.name`, each with `:` and a port or a range
-    /// of ports if only those are meant. An IPv6 entry with ports is in brackets: `[2001:db8::/32]:25`.
+    /// Parses an address, a network, a range, a name, or a name with its subdomains as `*.name` or `.name`, optionally with `:`
+    /// and a port or a range of ports. An IPv6 entry with ports is in brackets: `[2001:db8::/32]:25`.
     ///
-    /// A word without any dot that is an AS number, a hash or the title of a column is refused. Such a name can be written
-    /// with a dot at its end.
+    /// AS numbers, hashes and column titles without a dot are rejected. A name like these is written with a trailing dot.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`EntryError`].
     pub fn parse(text: &str) -> Result<Self, EntryError> {
         if text.contains("://") {
-            return Err(EntryError::Url(shown(text)));
+            return Err(EntryError::Url(quoted(text)));
         }
         let authority = Authority::split(text)?;
         let subject = match addresses(authority.host)? {
@@ -127,7 +123,7 @@ impl Entry {
         Ok(Self { subject, ports })
     }
 
-    /// The same entry, with the names below it where it is a name.
+    /// The entry, with subdomains if it is a name.
     pub fn with_subdomains(self) -> Self {
         let subject = match self.subject {
             Subject::Name(name) => Subject::Domain(name),
@@ -137,7 +133,7 @@ impl Entry {
     }
 }
 
-/// Everything on all ports.
+/// Matches all ports.
 impl From<Subject> for Entry {
     fn from(subject: Subject) -> Self {
         let ports = Ports::ALL;
@@ -151,25 +147,25 @@ fn names(authority: &Authority) -> Result<Subject, EntryError> {
     {
         return Ok(Subject::Domain(domain.parse()?));
     }
-    not_a_host(authority.host)?;
+    reject_non_host(authority.host)?;
     match authority.host()? {
         Host::Name(name) => Ok(Subject::Name(name)),
-        // Whatever is an address has been taken for one.
+        // Addresses were handled above.
         Host::Ip(address) => Subject::range(address, address)
-            .ok_or_else(|| EntryError::Backwards(shown(authority.host))),
+            .ok_or_else(|| EntryError::Backwards(quoted(authority.host))),
     }
 }
 
-/// What follows `*.` or `.`.
+/// The domain of `*.domain` or `.domain`.
 pub(super) fn domain(text: &str) -> Option<&str> {
     text.strip_prefix("*.").or_else(|| text.strip_prefix('.'))
 }
 
-/// Hexadecimal digits of the digests that lists of malware have: MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512.
-const DIGESTS: [usize; 6] = [32, 40, 56, 64, 96, 128];
+/// Digits of hexadecimal digests in malware lists: MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512.
+const DIGEST_LENGTHS: [usize; 6] = [32, 40, 56, 64, 96, 128];
 
-/// Titles of the column that a list of hosts may be cut from. Beside them every word with `_` in it is taken for one.
-const TITLES: [&str; 28] = [
+/// Column titles of tables that lists are extracted from. Words with `_` are titles too.
+const COLUMN_TITLES: [&str; 28] = [
     "address",
     "addresses",
     "asn",
@@ -200,8 +196,8 @@ const TITLES: [&str; 28] = [
     "url",
 ];
 
-/// Refuses a word that is a valid name of one label, and that lists have for other reasons.
-fn not_a_host(text: &str) -> Result<(), EntryError> {
+/// Rejects words that are valid names but appear in lists for other reasons.
+fn reject_non_host(text: &str) -> Result<(), EntryError> {
     if text.contains('.') {
         return Ok(());
     }
@@ -211,20 +207,24 @@ fn not_a_host(text: &str) -> Result<(), EntryError> {
         _ => "",
     };
     if all(number, u8::is_ascii_digit) {
-        Err(EntryError::AsNumber(shown(text)))
-    } else if DIGESTS.contains(&text.len()) && all(text, u8::is_ascii_hexdigit) {
-        Err(EntryError::Hash(shown(text), text.len()))
-    } else if text.contains('_') || TITLES.iter().any(|title| text.eq_ignore_ascii_case(title)) {
-        Err(EntryError::Title(shown(text)))
+        Err(EntryError::AsNumber(quoted(text)))
+    } else if DIGEST_LENGTHS.contains(&text.len()) && all(text, u8::is_ascii_hexdigit) {
+        Err(EntryError::Hash(quoted(text), text.len()))
+    } else if text.contains('_')
+        || COLUMN_TITLES
+            .iter()
+            .any(|title| text.eq_ignore_ascii_case(title))
+    {
+        Err(EntryError::Title(quoted(text)))
     } else {
         Ok(())
     }
 }
 
-/// Addresses, if it is those.
+/// The addresses of a text; `None` if it is not an address, a network or a range.
 fn addresses(text: &str) -> Result<Option<Subject>, EntryError> {
     if let Some((address, _)) = text.split_once('/') {
-        // Anything else with a slash is no name either, and is refused as one.
+        // Other text with a slash is rejected as a name.
         return match address.parse::<IpAddr>() {
             Ok(_) => network(text).map(Some),
             Err(_) => Ok(None),
@@ -239,21 +239,21 @@ fn addresses(text: &str) -> Result<Option<Subject>, EntryError> {
     match ends {
         Some((Ok(first), Ok(last))) => Subject::range(first, last)
             .map(Some)
-            .ok_or_else(|| EntryError::Backwards(shown(text))),
-        // A name may begin like this: 192.0.2.1-static.example.
+            .ok_or_else(|| EntryError::Backwards(quoted(text))),
+        // Some names begin like a range: 192.0.2.1-static.example.
         _ => Ok(None),
     }
 }
 
-/// The addresses from a first to a last one; none where the two are not that.
+/// The addresses from first to last, if they form a range.
 pub fn range(first: &str, last: &str) -> Option<Subject> {
     Subject::range(first.parse().ok()?, last.parse().ok()?)
 }
 
-/// Reads an address or a network, and nothing else.
+/// Parses an address or a network.
 ///
 /// # Errors
-/// [`EntryError::Length`] and [`EntryError::BeyondPrefix`] for a wrong network, [`EntryError::Host`] for no address.
+/// [`EntryError::Length`] and [`EntryError::BeyondPrefix`] for an invalid network, [`EntryError::Host`] for an invalid address.
 pub fn network(text: &str) -> Result<Subject, EntryError> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
@@ -261,11 +261,11 @@ pub fn network(text: &str) -> Result<Subject, EntryError> {
     };
     let no_address = || match address.parse::<Host>() {
         Err(error) => error,
-        Ok(_) => HostError::Ipv6(shown(text)),
+        Ok(_) => HostError::Ipv6(quoted(text)),
     };
     let address: IpAddr = address.parse().map_err(|_| no_address())?;
     let most = if address.is_ipv4() { 32 } else { 128 };
-    let wrong = || EntryError::Length(shown(text), most);
+    let wrong = || EntryError::Length(quoted(text), most);
     let length = match length {
         None => most,
         Some(length) => {
@@ -276,7 +276,7 @@ pub fn network(text: &str) -> Result<Subject, EntryError> {
     };
     let network = IpNet::new(address, length).map_err(|_| wrong())?;
     if network.addr() != network.network() {
-        return Err(EntryError::BeyondPrefix(shown(text), network.trunc()));
+        return Err(EntryError::BeyondPrefix(quoted(text), network.trunc()));
     }
     let (first, last) = match network {
         IpNet::V4(network) => (network.network().into(), network.broadcast().into()),
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_read_in_every_form() {
+    fn entries_parse_in_every_form() {
         let name = |text: &str| text.parse::<Name>().unwrap();
         let one = |text: &str| range(text, text);
         for (text, subject, ports) in [
@@ -365,17 +365,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_says_why() {
+    fn invalid_entries_have_a_reason() {
         for (text, piece) in [
             ("", "is empty"),
             ("192.0.2.1/24", "write 192.0.2.0/24"),
             ("2001:db8::1/32", "write 2001:db8::/32"),
-            ("192.0.2.0/33", "choose 0 to 32"),
-            ("192.0.2.0/", "choose 0 to 32"),
-            ("192.0.2.0/024", "choose 0 to 32"),
-            ("192.0.2.0/+24", "choose 0 to 32"),
-            ("2001:db8::/129", "choose 0 to 128"),
-            ("192.0.2.0/24/24", "choose 0 to 32"),
+            ("192.0.2.0/33", "expected 0 to 32"),
+            ("192.0.2.0/", "expected 0 to 32"),
+            ("192.0.2.0/024", "expected 0 to 32"),
+            ("192.0.2.0/+24", "expected 0 to 32"),
+            ("2001:db8::/129", "expected 0 to 128"),
+            ("192.0.2.0/24/24", "expected 0 to 32"),
             ("192.0.2.2-192.0.2.1", "before it begins"),
             ("192.0.2.2-::1", "before it begins"),
             ("192.0.2.1-192.0.2", "number"),

@@ -1,8 +1,7 @@
-//! The entries of some lists, and which of them matches.
+//! Index of entries by subject.
 //!
-//! Ranges are cut into prefixes, for `networks`. Names are in a hash map, and every domain above a name
-//! is looked up in it for `*.domain`. Of several entries that match, the answer is the narrowest, and of those about the
-//! same, the first listed (`chain`). Looking up allocates nothing.
+//! Ranges are split into prefixes for `networks`. Names are in a hash map; the domains of a name are looked up in it too. The
+//! narrowest matching entry wins; among entries with one subject, the first one listed (`chain`). Lookups allocate nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,19 +13,19 @@ use super::chain::{Link, Others};
 use super::entry::{Entry, Subject};
 use super::networks::Networks;
 use super::ports::Ports;
-use crate::host::Name;
+use crate::destination::Name;
 
-/// Entries by what they are about. An entry is known by its number, in the order of insertion.
+/// Entries by subject. An entry is identified by its number, in the order of insertion.
 #[derive(Debug, Default)]
 pub struct Index {
     entries: usize,
     v4: Networks<u32, Link<Ports>>,
     v6: Networks<u128, Link<Ports>>,
     other_addresses: Others<Ports>,
-    /// Hashed with a random seed, so that no list can be written whose names collide.
+    /// Hashed with a random seed, so that no list can be crafted to collide.
     names: HashMap<Box<str>, Link<Named>, RandomState>,
     other_names: Others<Named>,
-    /// How many labels the domains have whose subdomains are meant: bit 2 stands for `*.example.com`.
+    /// Label counts of the domains whose subdomains match: bit 2 for `*.example.com`.
     depths: u128,
 }
 
@@ -34,7 +33,7 @@ pub struct Index {
 #[derive(Debug, Clone, Copy)]
 struct Named {
     ports: Ports,
-    /// The names below it are meant too.
+    /// Whether subdomains match.
     below: bool,
 }
 
@@ -45,7 +44,7 @@ impl Named {
 }
 
 impl Index {
-    /// Adds an entry, and gives its number.
+    /// Adds an entry and returns its number.
     pub fn insert(&mut self, entry: Entry) -> usize {
         let number = self.entries;
         self.entries += 1;
@@ -86,17 +85,17 @@ impl Index {
             .or_insert(new);
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.entries
     }
 
-    /// Whether there are none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
-    /// The entry about this address whose ports suit.
+    /// The entry that matches an address, with ports that `suit` accepts.
     pub fn address(&self, address: IpAddr, suit: impl Fn(Ports) -> bool) -> Option<usize> {
         let pick = |first: &Link<Ports>| self.other_addresses.earliest(first, &suit);
         match address {
@@ -105,9 +104,9 @@ impl Index {
         }
     }
 
-    /// The entry about this name, or the nearest domain it is in, whose ports suit.
+    /// The entry that matches a name or its nearest domain, with ports that `suit` accepts.
     ///
-    /// Only domains as deep as some that are listed are looked up: names of a hundred labels take no longer than others.
+    /// Only domains with a listed label count are looked up, so names with a hundred labels cost no more.
     pub fn name(&self, name: &Name, suit: impl Fn(Ports) -> bool) -> Option<usize> {
         let others = &self.other_names;
         let own = self.names.get(name.as_str());
@@ -125,7 +124,7 @@ impl Index {
     }
 }
 
-/// The bit of a number of labels. A name has at most 127.
+/// The bit of a label count. A name has at most 127 labels.
 fn depth(labels: usize) -> u128 {
     1 << labels.min(127)
 }
@@ -136,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// Few addresses, so that entries meet; the ends of the space among them.
+    /// Few addresses, so that entries overlap, including the ends of the address space.
     fn address() -> impl Strategy<Value = IpAddr> {
         prop_oneof![
             (0u32..64).prop_map(|low| IpAddr::V4((0xc000_0200 | low).into())),
@@ -179,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_lookup_finds_what_a_scan_of_the_list_finds(
+        fn lookup_agrees_with_a_scan(
             entries in prop::collection::vec((subject(), ports()), 0..40),
             addresses in prop::collection::vec(address(), 20),
             names in prop::collection::vec(name(), 20),
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_narrowest_entry_answers_and_of_the_same_the_first() {
+    fn the_narrowest_entry_wins_then_the_first() {
         let mut index = Index::default();
         for text in [
             "192.0.2.0/24",

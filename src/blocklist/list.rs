@@ -1,4 +1,4 @@
-//! Entries, and where each of them stands.
+//! Entries with their file and line.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,32 +11,30 @@ use super::index::Index;
 pub struct List {
     pub(super) index: Index,
     files: Vec<PathBuf>,
-    /// By the entry's number.
+    /// By entry number.
     places: Vec<Place>,
-    /// The texts of all entries, one behind the other. There are millions, and freeing an allocation for each would take longer
-    /// than all else.
+    /// Texts of all entries, concatenated: lists have millions of entries, and freeing an allocation for each would dominate.
     texts: String,
 }
 
 #[derive(Debug)]
 struct Place {
-    /// Among the files.
+    /// Index in `files`.
     file: u32,
     line: u32,
-    /// Where its text ends. It begins where the one before ends.
+    /// End of its text, which begins at the end of the previous one.
     end: usize,
 }
 
-/// An entry that decides. Where it stands is only looked up when it is asked for: that is a cache miss or two, and nearly no
-/// decision needs it.
+/// A deciding entry. Its file and line are looked up on demand: that costs cache misses, and most decisions do not need them.
 #[derive(Debug, Clone, Copy)]
-pub struct By<'a> {
+pub struct EntryRef<'a> {
     list: &'a List,
     entry: usize,
 }
 
-impl<'a> By<'a> {
-    /// The file, as it was named.
+impl<'a> EntryRef<'a> {
+    /// The file, as named by the user.
     pub fn file(self) -> &'a Path {
         let file = self
             .place()
@@ -44,12 +42,12 @@ impl<'a> By<'a> {
         file.map_or(Path::new(""), PathBuf::as_path)
     }
 
-    /// The line in it, counted from 1.
+    /// The line, counted from 1.
     pub fn line(self) -> usize {
         self.place().map_or(0, |place| place.line as usize)
     }
 
-    /// The entry's text.
+    /// The text of the entry.
     pub fn text(self) -> &'a str {
         let before = self.entry.checked_sub(1);
         let before = before.and_then(|before| self.list.places.get(before));
@@ -60,23 +58,23 @@ impl<'a> By<'a> {
         text.unwrap_or_default()
     }
 
-    /// There is one for each entry.
+    // Every entry has a place.
     fn place(self) -> Option<&'a Place> {
         self.list.places.get(self.entry)
     }
 }
 
-/// Whether it is the same entry of the same list.
-impl PartialEq for By<'_> {
+/// Equal if it is the same entry of the same list.
+impl PartialEq for EntryRef<'_> {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self.list, other.list) && self.entry == other.entry
     }
 }
 
-impl Eq for By<'_> {}
+impl Eq for EntryRef<'_> {}
 
 /// `FILE:LINE (entry)`
-impl fmt::Display for By<'_> {
+impl fmt::Display for EntryRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (file, line, text) = (self.file().display(), self.line(), self.text());
         write!(f, "{file}:{line} ({text})")
@@ -84,12 +82,12 @@ impl fmt::Display for By<'_> {
 }
 
 impl List {
-    /// The entries that are added from now on are in this file.
+    /// Starts a file: entries added next belong to it.
     pub(super) fn begin(&mut self, file: &Path) {
         self.files.push(file.to_owned());
     }
 
-    /// Adds an entry of the file that was begun last.
+    /// Adds an entry of the current file.
     pub(super) fn add(&mut self, line: usize, text: &str, entry: Entry) {
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         self.index.insert(entry);
@@ -101,8 +99,8 @@ impl List {
         });
     }
 
-    /// An entry, by its number in the index.
-    pub(super) fn entry(&self, entry: usize) -> By<'_> {
-        By { list: self, entry }
+    /// The entry with a number in the index.
+    pub(super) fn entry(&self, entry: usize) -> EntryRef<'_> {
+        EntryRef { list: self, entry }
     }
 }

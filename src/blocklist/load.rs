@@ -1,4 +1,4 @@
-//! Reading the files of lists: what each turned out to be, or an account of what is wrong.
+//! Reads the files of lists and summarises each.
 
 use std::fmt;
 use std::fs;
@@ -9,48 +9,48 @@ use super::format::detect::detect;
 use super::format::{self, Format, Item, LineError};
 use super::list::List;
 use super::problem::{FileError, LoadError, Problem};
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
-/// Of so many lines one may be skipped.
-const LINES_A_SKIPPED_ONE: usize = 100;
+/// At most one line of this many may be skipped.
+const MIN_LINES_PER_BAD_LINE: usize = 100;
 
 /// How files are read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ReadOptions {
-    /// A plain name means the names below it too.
+    /// Plain names include their subdomains.
     pub(super) subdomains: bool,
-    /// Lines that are not valid are skipped, if they are few.
+    /// Skip invalid lines, up to the limit.
     pub(super) skip_bad_lines: bool,
 }
 
-/// What a file turned out to be.
+/// Summary of a loaded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
-    /// The file, as it was named.
+pub struct LoadedFile {
+    /// The file, as named by the user.
     pub file: PathBuf,
-    /// Its format; none where it has only comments, or nothing.
+    /// Its format; `None` if it has no entries.
     pub format: Option<Format>,
-    /// Entries in it, exceptions not counted.
+    /// Number of entries without exceptions.
     pub entries: usize,
-    /// Lines that were skipped because they are not valid.
+    /// Skipped invalid lines.
     pub skipped: Option<Skipped>,
 }
 
-/// Lines that were skipped.
+/// Skipped lines of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// How many.
+    /// Number of skipped lines.
     pub bad: usize,
-    /// Of how many, comments and blank lines not counted.
+    /// Number of lines without comments and blank lines.
     pub of: usize,
-    /// The first of them, counted from 1.
+    /// First skipped line, counted from 1.
     pub line: usize,
-    /// What is wrong with that.
+    /// Its error.
     pub error: LineError,
 }
 
 /// `FILE: 3 entries (hosts)`
-impl fmt::Display for Loaded {
+impl fmt::Display for LoadedFile {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let file = self.file.display();
         match self.format {
@@ -67,7 +67,7 @@ impl fmt::Display for Loaded {
     }
 }
 
-/// One sentence for a warning.
+/// As a warning.
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self {
@@ -83,12 +83,12 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// Lists of what is blocked. The first one has most files; one that has exceptions from its own entries is apart, since these
-/// lift nothing that another file blocks.
+/// Blocklists. The first one combines files without exceptions. Each file with exceptions is separate, because its exceptions
+/// apply to its own entries only.
 #[derive(Debug)]
 pub(super) struct Blocklists(Vec<Blocklist>);
 
-/// A list of what is blocked, and its exceptions, if it may have any.
+/// Blocked entries and exceptions from them.
 #[derive(Debug, Default)]
 pub(super) struct Blocklist {
     pub(super) list: List,
@@ -102,52 +102,52 @@ impl Default for Blocklists {
 }
 
 impl Blocklists {
-    /// All of them.
+    /// All blocklists.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Blocklist> {
         self.0.iter()
     }
 
-    /// Adds a file.
+    /// Reads a file.
     pub(super) fn read(
         &mut self,
         file: &Path,
         options: ReadOptions,
-        wrong: &mut LoadError,
-    ) -> Loaded {
-        let Some(opened) = ListFile::open(file, wrong) else {
-            return Loaded::nothing(file);
+        errors: &mut LoadError,
+    ) -> LoadedFile {
+        let Some(opened) = ListFile::open(file, errors) else {
+            return LoadedFile::nothing(file);
         };
         if opened.format.is_some_and(Format::has_exceptions) {
             let (mut list, mut exceptions) = (List::default(), List::default());
-            let loaded = opened.read(&mut list, Some(&mut exceptions), options, wrong);
+            let loaded = opened.read(&mut list, Some(&mut exceptions), options, errors);
             let exceptions = Some(exceptions);
             self.0.push(Blocklist { list, exceptions });
             return loaded;
         }
         match self.0.first_mut() {
-            Some(shared) => opened.read(&mut shared.list, None, options, wrong),
-            None => Loaded::nothing(file),
+            Some(shared) => opened.read(&mut shared.list, None, options, errors),
+            None => LoadedFile::nothing(file),
         }
     }
 }
 
 impl List {
-    /// Adds a file, which has no exceptions.
+    /// Reads a file without exceptions.
     pub(super) fn read(
         &mut self,
         file: &Path,
         options: ReadOptions,
-        wrong: &mut LoadError,
-    ) -> Loaded {
-        match ListFile::open(file, wrong) {
-            Some(opened) => opened.read(self, None, options, wrong),
-            None => Loaded::nothing(file),
+        errors: &mut LoadError,
+    ) -> LoadedFile {
+        match ListFile::open(file, errors) {
+            Some(opened) => opened.read(self, None, options, errors),
+            None => LoadedFile::nothing(file),
         }
     }
 }
 
-impl Loaded {
-    /// What may be a slip, a sentence each.
+impl LoadedFile {
+    /// Warnings about the file.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let empty = (self.entries == 0).then(|| self.to_string());
         let file = self.file.display();
@@ -168,7 +168,7 @@ impl Loaded {
     }
 }
 
-/// A file's content.
+/// An opened file.
 struct ListFile<'a> {
     file: &'a Path,
     content: Vec<u8>,
@@ -176,14 +176,14 @@ struct ListFile<'a> {
 }
 
 impl<'a> ListFile<'a> {
-    /// Reads it, and tells its format.
-    fn open(file: &'a Path, wrong: &mut LoadError) -> Option<Self> {
+    /// Reads the file and detects its format.
+    fn open(file: &'a Path, errors: &mut LoadError) -> Option<Self> {
         let content = fs::read(file).map_err(|error| {
             let file = file.to_owned();
-            wrong.add(Problem::Unreadable { file, error });
+            errors.add(Problem::Unreadable { file, error });
         });
         let content = content.ok()?;
-        let format = detect(&content).map_err(|foreign| wrong.file(file, foreign));
+        let format = detect(&content).map_err(|foreign| errors.file(file, foreign));
         Some(Self {
             file,
             format: format.ok()?,
@@ -191,14 +191,14 @@ impl<'a> ListFile<'a> {
         })
     }
 
-    /// Adds its entries to a list, and what they except to another.
+    /// Adds its entries to a list and its exceptions to another.
     fn read(
         &self,
         list: &mut List,
         mut exceptions: Option<&mut List>,
         options: ReadOptions,
-        wrong: &mut LoadError,
-    ) -> Loaded {
+        errors: &mut LoadError,
+    ) -> LoadedFile {
         let before = list.index.len();
         let mut bad = BadLines::default();
         let mut is_named = false;
@@ -218,25 +218,25 @@ impl<'a> ListFile<'a> {
             }
             Item::Exception(text, entry) => match &mut exceptions {
                 Some(exceptions) => exceptions.add(line, text, entry),
-                None => bad.add(line, LineError::Exception(shown(text))),
+                None => bad.add(line, LineError::Exception(quoted(text))),
             },
             Item::Bad(error) => bad.add(line, error),
         });
         let entries = list.index.len() - before;
         let is_valid = bad.count == 0 || options.skip_bad_lines;
         if entries > 0 && !is_named && is_valid {
-            wrong.file(self.file, FileError::NoDots(entries));
+            errors.file(self.file, FileError::NoDots(entries));
         }
-        Loaded {
+        LoadedFile {
             file: self.file.to_owned(),
             format: self.format,
             entries,
-            skipped: bad.skipped(self, options, wrong),
+            skipped: bad.skipped(self, options, errors),
         }
     }
 }
 
-/// Whether it may be a word of any kind: neither a known name nor marked as a name by a dot.
+/// Whether an entry may be any word: a name without a dot that is not well known.
 fn is_word(text: &str, entry: &Entry) -> bool {
     match &entry.subject {
         Subject::Name(name) => !text.contains('.') && name.as_str() != "localhost",
@@ -244,11 +244,11 @@ fn is_word(text: &str, entry: &Entry) -> bool {
     }
 }
 
-/// The lines of a file that are not valid.
+/// Invalid lines of a file.
 #[derive(Default)]
 struct BadLines {
     count: usize,
-    /// The first of them: more are not reported.
+    /// The first lines, as many as are reported.
     first: Vec<(usize, LineError)>,
 }
 
@@ -260,32 +260,32 @@ impl BadLines {
         }
     }
 
-    /// Skips them, where they may be; else they go to `wrong`.
+    /// Skips the lines if allowed; otherwise adds them to `errors`.
     fn skipped(
         self,
         file: &ListFile,
         options: ReadOptions,
-        wrong: &mut LoadError,
+        errors: &mut LoadError,
     ) -> Option<Skipped> {
         if !options.skip_bad_lines {
             let more = self.count - self.first.len();
             for (line, error) in self.first {
-                wrong.line(file.file, line, error);
+                errors.line(file.file, line, error);
             }
-            wrong.more_lines(more);
+            errors.more_lines(more);
             return None;
         }
         let bad = self.count;
         let (line, error) = self.first.into_iter().next()?;
         let of = format::lines(&file.content).count();
-        if bad * LINES_A_SKIPPED_ONE > of {
+        if bad * MIN_LINES_PER_BAD_LINE > of {
             let error = FileError::BadLines {
                 bad,
                 of,
                 line,
                 error,
             };
-            wrong.file(file.file, error);
+            errors.file(file.file, error);
             return None;
         }
         Some(Skipped {

@@ -1,32 +1,30 @@
-//! Where the proxy must not go: lists of addresses and names, and the decision on one destination.
+//! Blocklists: which destinations the proxy refuses.
 //!
-//! The decision that counts is [`policy::Policy::decide`], on the very socket address that connect(2) gets. An
-//! address has many spellings, and a name is only a promise of one, so nothing before that point can be relied on:
+//! [`policy::Policy::decide`] decides on the socket address that is passed to connect(2). Earlier checks are not sufficient: an
+//! address has many spellings, and a name may resolve to any address.
 //!
-//! - [`host`](crate::host) reads a destination strictly: what some resolver would take for an address, and no
-//!   standard text form is, is refused and never handed to a resolver. It keeps names in one form.
-//! - [`readings`] tells every address that a socket address may reach: the IPv4 addresses within an IPv6
-//!   one, and what stands for "unspecified".
-//! - [`entry`] is a line's worth of a list, [`ports`] what part of a host it is about, [`format`](mod@format)
-//!   the file formats, each recognised by its content.
-//! - [`index`] finds the entries that match, with `networks` for addresses and `chain` for ports; [`list`] knows where each stands.
-//!   [`private`] are the networks of `--deny-private`, to which it adds this host's [`own`] addresses.
-//! - [`policy`] puts the lists together and says what wins over what, [`load`] reads their files, [`problem`] is what may be wrong
-//!   with them, [`reload`] swaps them while others decide, told by their [`stamp`] that they changed. [`target`] is what a dry run asks about.
+//! - [`destination`](crate::destination) parses destinations strictly: a text that some resolver would read as an address, and
+//!   that is not in standard form, is an error. Names have one canonical form.
+//! - [`embedded`] lists every address that a connection to an address may reach, such as an IPv4 address embedded in IPv6.
+//! - [`entry`] and [`ports`] define entries; [`format`](mod@format) reads list formats, detected by content.
+//! - [`index`] finds matching entries, with `networks` for addresses and `chain` for scopes; [`list`] adds their file and line.
+//!   [`private`] has the networks of `--deny-private`, [`local_addresses`] the addresses of this host.
+//! - [`policy`] combines the lists; [`load`] reads files and [`problem`] describes their errors. [`reload`] replaces the policy
+//!   of a running proxy, [`file_state`] detects changed files, and [`target`] parses the destinations of `bench blocklist check`.
 
 mod chain;
+pub mod embedded;
 pub mod entry;
+pub mod file_state;
 pub mod format;
 pub mod index;
 pub mod list;
 pub mod load;
+pub mod local_addresses;
 mod networks;
-pub mod own;
 pub mod policy;
 pub mod ports;
 pub mod private;
 pub mod problem;
-pub mod readings;
 pub mod reload;
-pub mod stamp;
 pub mod target;

@@ -1,9 +1,8 @@
-//! The networks of one address family, and the narrowest one that an address is in.
+//! Networks of one address family, with lookup of the narrowest network around an address.
 //!
-//! Most of what lists hold is single addresses. Those are in a hash map, one step away; wider networks are in a trie of 5
-//! bits a step (`prefix_trie`, after Eatherton, Dittia and Varghese, "Tree bitmap", 2004): a lookup reads at most 7
-//! nodes for IPv4 and 26 for IPv6, however long the list is. The deepest ones are a cache miss each, which is why
-//! single addresses are not among them.
+//! Most entries are single addresses. They are in a hash map: one step. Wider networks are in a trie of 5 bits a level
+//! (`prefix_trie`, after Eatherton, Dittia and Varghese, "Tree bitmap", 2004): a lookup reads at most 7 nodes for IPv4 and 26 for
+//! IPv6, whatever the length of the list. The deepest nodes cost a cache miss each, so single addresses are not among them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,13 +10,13 @@ use std::hash::Hash;
 use foldhash::fast::RandomState;
 use prefix_trie::{Prefix, PrefixMap};
 
-/// Values by network. `A` is an address's bits.
+/// Values by network. `A` is the integer type of addresses.
 #[derive(Debug)]
 pub(super) struct Networks<A, T>
 where
     (A, u8): Prefix,
 {
-    /// Hashed with a random seed: nobody can write a list whose addresses collide.
+    /// Hashed with a random seed, so that no list can be crafted to collide.
     addresses: HashMap<A, T, RandomState>,
     wider: PrefixMap<(A, u8), T>,
 }
@@ -38,10 +37,10 @@ impl<A: Copy + Eq + Hash, T> Networks<A, T>
 where
     (A, u8): Prefix<R = A>,
 {
-    /// How many bits an address has; 128 at most.
+    /// Bits of an address, at most 128.
     const BITS: u8 = (size_of::<A>() * 8) as u8;
 
-    /// Puts a value at a network, or changes what is there.
+    /// Inserts a value for a network, or changes the existing one.
     pub(super) fn put(&mut self, bits: A, length: u8, new: T, change: impl FnOnce(&mut T)) {
         if length == Self::BITS {
             let entry = self.addresses.entry(bits);
@@ -52,13 +51,12 @@ where
         }
     }
 
-    /// What `pick` makes of the narrowest network around an address where it makes anything.
+    /// The first result of `pick` for the networks around an address, the narrowest first.
     pub(super) fn narrowest<R>(&self, address: A, pick: impl Fn(&T) -> Option<R>) -> Option<R> {
         if let Some(picked) = self.addresses.get(&address).and_then(&pick) {
             return Some(picked);
         }
-        // The longest prefix nearly always decides, and walking over all of them takes four times as long: that is
-        // for where nothing is made of it.
+        // The longest prefix nearly always decides. Walking over all prefixes takes four times as long and is the fallback.
         let whole = (address, Self::BITS);
         let (_, longest) = self.wider.get_lpm(&whole)?;
         pick(longest).or_else(|| self.wider.cover_values(&whole).filter_map(pick).last())

@@ -1,12 +1,12 @@
-//! The decision on one destination.
+//! The decision on a destination.
 //!
-//! What wins over what, the first that applies:
+//! The first matching rule decides:
 //!
-//! 1. an exception (`--except`) for the name: the destination is allowed, at whichever address;
-//! 2. a blocklist that has the name: blocked;
-//! 3. an exception for the address: allowed;
-//! 4. a blocklist that has the address, or a network that `--deny-private` is about: blocked;
-//! 5. allow lists (`--allow`) that have neither the name nor the address: blocked;
+//! 1. `--except` has the name: allowed, at any address;
+//! 2. a blocklist has the name: blocked;
+//! 3. `--except` has the address: allowed;
+//! 4. a blocklist has the address, or `--deny-private` covers it: blocked;
+//! 5. `--allow` lists exist and have neither name nor address: blocked;
 //! 6. allowed.
 
 use std::fmt;
@@ -14,91 +14,93 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::list::{By, List};
-use super::load::{Blocklists, Loaded, ReadOptions};
-use super::own::OwnAddresses;
+use super::embedded::{canonical, embeds_nothing, reachable};
+use super::list::{EntryRef, List};
+use super::load::{Blocklists, LoadedFile, ReadOptions};
+use super::local_addresses::LocalAddresses;
 use super::ports::Ports;
 use super::private::{self, Private};
 use super::problem::{LoadError, Problem};
-use super::readings::{canonical, is_plain, readings};
 use super::target::Target;
-use crate::host::{Host, Name};
+use crate::destination::{Host, Name};
 
-/// Where a policy comes from.
+/// The files and options of a policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// Lists of what is refused.
+    /// Blocklists.
     pub block: Vec<PathBuf>,
-    /// The same, where a plain name means the names below it too.
+    /// Blocklists whose plain names include their subdomains.
     pub block_subdomains: Vec<PathBuf>,
-    /// Lists of the only things that are not. None: everything. They can be empty, and then nothing is allowed.
+    /// Allow lists. If there are any, everything else is blocked, even if they are empty.
     pub allow: Vec<PathBuf>,
-    /// Lists of what is allowed although any of the others, or `deny_private`, is against it.
+    /// Exceptions from the other lists and `deny_private`.
     pub except: Vec<PathBuf>,
-    /// Refuse everything that is not the public Internet, see [`private`], and the addresses of this host.
+    /// Block addresses outside the public Internet, see [`private`], and the addresses of this host.
     pub deny_private: bool,
-    /// Skip lines that are not valid, up to 1 % of a file.
+    /// Skip invalid lines, up to 1 % of a file.
     pub skip_bad_lines: bool,
-    /// A list may be empty, and lose most of its entries when it is read again. [`Policy::load`] does not ask for this.
+    /// Accept empty lists and lists that lost most of their entries. [`Policy::load`] ignores this.
     pub allow_empty: bool,
 }
 
 impl Sources {
-    /// All files, in the order they are read in.
+    /// All files, in the order of reading.
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let blocked = self.block.iter().chain(&self.block_subdomains);
         blocked.chain(&self.allow).chain(&self.except)
     }
 }
 
-/// What may be connected to. It does not change; [`reload`](super::reload) swaps it for another.
+/// An immutable policy; [`reload`](super::reload) replaces it as a whole.
 #[derive(Debug, Default)]
 pub struct Policy {
     lists: Arc<Lists>,
-    /// With `--deny-private`.
-    own: Option<OwnAddresses>,
+    /// With `deny_private`.
+    local: Option<LocalAddresses>,
 }
 
-/// All that is listed.
+/// All lists.
 #[derive(Debug, Default)]
 struct Lists {
     block: Blocklists,
     allow: Option<List>,
     except: Option<List>,
-    files: Vec<Loaded>,
+    files: Vec<LoadedFile>,
 }
 
-/// What is decided on a destination.
+/// The decision on a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict<'a> {
-    /// Connect to it.
+    /// Allowed.
     Allowed,
-    /// Connect to it, whatever else is listed: by this entry of `--except`.
-    Excepted(By<'a>),
-    /// Do not.
+    /// Allowed by this entry of `--except`.
+    Excepted(EntryRef<'a>),
+    /// Blocked.
     Blocked(Reason<'a>),
 }
 
 /// Why a destination is blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason<'a> {
-    /// By this entry of a blocklist.
-    Listed(By<'a>),
-    /// It is in a network that is not public.
+    /// A blocklist entry.
+    Listed(EntryRef<'a>),
+    /// A network outside the public Internet.
     Private(&'static Private),
-    /// It is an address of this host.
-    Own(IpAddr),
-    /// Only what is on the allow lists may be connected to, and this is not.
+    /// An address of this host.
+    Local(IpAddr),
+    /// Not on the allow lists.
     NotAllowed,
 }
 
-/// What stands after "blocked by".
+/// Follows "blocked by" in messages.
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Listed(by) => by.fmt(f),
             Self::Private(network) => write!(f, "--deny-private ({network})"),
-            Self::Own(address) => write!(f, "--deny-private ({address}, an address of this host)"),
+            Self::Local(address) => {
+                write!(f, "--deny-private ({address}, an address of this host)")
+            }
             Self::NotAllowed => write!(f, "--allow (not on the list)"),
         }
     }
@@ -108,10 +110,10 @@ impl Policy {
     /// Reads all lists.
     ///
     /// # Errors
-    /// Every file that cannot be read and the first bad lines. Then there is no policy at all: half a list
-    /// would let through what the other half blocks.
+    /// Every unreadable file and the first invalid lines. There is no partial policy: half a list would allow what the other
+    /// half blocks.
     pub fn load(sources: &Sources) -> Result<Self, LoadError> {
-        let mut wrong = LoadError::default();
+        let mut errors = LoadError::default();
         let mut lists = Lists::default();
         let plain = ReadOptions {
             subdomains: false,
@@ -126,58 +128,57 @@ impl Policy {
             (&sources.block_subdomains, subdomains),
         ] {
             for file in files {
-                let loaded = lists.block.read(file, options, &mut wrong);
+                let loaded = lists.block.read(file, options, &mut errors);
                 lists.files.push(loaded);
             }
         }
         let mut read = |files: &[PathBuf]| {
             let mut list = List::default();
             for file in files {
-                lists.files.push(list.read(file, plain, &mut wrong));
+                lists.files.push(list.read(file, plain, &mut errors));
             }
             (!files.is_empty()).then_some(list)
         };
         lists.allow = read(&sources.allow);
         lists.except = read(&sources.except);
-        let own = sources.deny_private.then(OwnAddresses::read);
-        let own = own.transpose().unwrap_or_else(|error| {
-            wrong.add(Problem::OwnAddresses(error));
+        let local = sources.deny_private.then(LocalAddresses::read);
+        let local = local.transpose().unwrap_or_else(|error| {
+            errors.add(Problem::LocalAddresses(error));
             None
         });
-        wrong.or(Self {
+        errors.into_result(Self {
             lists: Arc::new(lists),
-            own,
+            local,
         })
     }
 
-    /// The same lists, where these are the addresses of this host.
-    pub fn with_own_addresses(&self, own: OwnAddresses) -> Self {
+    /// The policy with other local addresses.
+    pub fn with_local_addresses(&self, local: LocalAddresses) -> Self {
         Self {
             lists: Arc::clone(&self.lists),
-            own: Some(own),
+            local: Some(local),
         }
     }
 
-    /// The files it was made from, in their order.
-    pub fn files(&self) -> &[Loaded] {
+    /// Summaries of the files, in order.
+    pub fn files(&self) -> &[LoadedFile] {
         &self.lists.files
     }
 
-    /// The decision that counts: on the very address that is about to be given to connect(2), and the name
-    /// it was resolved from. To be asked for each address that is tried. It allocates nothing.
+    /// Decides on the socket address that is passed to connect(2) and the name that it was resolved from. To be called for each
+    /// address that is tried. Allocates nothing.
     pub fn decide(&self, address: SocketAddr, name: Option<&Name>) -> Verdict<'_> {
         self.judge(Some(address.ip()), name, Ports::one(address.port()))
     }
 
-    /// What is certain of a name before it is resolved: whether a blocklist has it. Saves a query, and proves nothing
-    /// more; an allow list may have its addresses.
+    /// Decides on a name before its lookup, as far as the name alone decides. This saves queries and does not replace
+    /// [`Self::decide`]: allow lists may have the addresses.
     pub fn decide_name(&self, name: &Name, port: u16) -> Verdict<'_> {
         let ports = Ports::one(port);
         self.judge_name(name, ports).unwrap_or(Verdict::Allowed)
     }
 
-    /// What is decided on a destination as it is written, for a dry run: nothing is resolved. Without a port,
-    /// it is blocked where any of its ports is.
+    /// Decides on a destination as written, without a lookup. Without a port, it is blocked if any of its ports is.
     pub fn check(&self, target: &Target) -> Verdict<'_> {
         let judge = |ports| match &target.host {
             Host::Ip(address) => self.judge(Some(*address), None, ports),
@@ -185,7 +186,7 @@ impl Policy {
         };
         let Some(port) = target.port else {
             let all = judge(Ports::ALL);
-            // Each port that is blocked may be excepted by another entry.
+            // Exceptions may differ by port.
             let mut each = (1..=u16::MAX).map(|port| judge(Ports::one(port)));
             return match all {
                 Verdict::Blocked(_) => each
@@ -214,7 +215,7 @@ impl Policy {
         }
     }
 
-    /// What is decided by the name alone.
+    /// The decision by the name alone.
     fn judge_name(&self, name: &Name, ports: Ports) -> Option<Verdict<'_>> {
         let except = self.lists.except.as_ref();
         if let Some(by) = except.and_then(|list| permits_name(list, name, ports)) {
@@ -230,48 +231,48 @@ impl Policy {
         listed.map(Reason::Listed).map(Verdict::Blocked)
     }
 
-    /// What is decided by the address alone. Everything that it may reach counts.
+    /// The decision by the address alone, including every embedded address.
     fn judge_address(&self, address: IpAddr, ports: Ports) -> Option<Verdict<'_>> {
         let except = self.lists.except.as_ref();
         if let Some(by) = except.and_then(|list| permits(list, address, ports)) {
             return Some(Verdict::Excepted(by));
         }
-        let listed = |reading| {
+        let listed = |address| {
             self.lists.block.iter().find_map(|blocklist| {
                 let list = &blocklist.list;
-                let entry = list.index.address(reading, |own| own.overlaps(ports))?;
+                let entry = list.index.address(address, |own| own.overlaps(ports))?;
                 let exceptions = blocklist.exceptions.as_ref();
                 let excepted = exceptions.and_then(|list| permits(list, address, ports));
                 excepted.is_none().then(|| list.entry(entry))
             })
         };
-        let listed = |reading| listed(reading).map(Reason::Listed);
-        let private = |reading| {
-            let own = self.own.as_ref()?;
-            let network = private::network(reading).map(Reason::Private);
-            network.or_else(|| own.has(reading).then_some(Reason::Own(reading)))
+        let listed = |address| listed(address).map(Reason::Listed);
+        let private = |address| {
+            let local = self.local.as_ref()?;
+            let network = private::network(address).map(Reason::Private);
+            network.or_else(|| local.has(address).then_some(Reason::Local(address)))
         };
-        // Nearly every address has one reading: no need to go through all forms to find that out.
-        let reason = if is_plain(address) {
+        // Most addresses embed no other: a quick check avoids the search.
+        let reason = if embeds_nothing(address) {
             listed(address).or_else(|| private(address))
         } else {
-            let found = readings(address).find_map(listed);
-            found.or_else(|| readings(address).find_map(private))
+            let found = reachable(address).find_map(listed);
+            found.or_else(|| reachable(address).find_map(private))
         };
         reason.map(Verdict::Blocked)
     }
 }
 
-/// The entry that permits an address. Here only the address itself counts, and all ports must be permitted: to carry a
-/// permitted address is no permission.
-fn permits(list: &List, address: IpAddr, ports: Ports) -> Option<By<'_>> {
+/// The entry that permits an address. Unlike blocks, it must match the address itself and all ports: an embedded permitted
+/// address is not sufficient.
+fn permits(list: &List, address: IpAddr, ports: Ports) -> Option<EntryRef<'_>> {
     let suit = |own: Ports| own.covers(ports);
     let entry = list.index.address(canonical(address), suit)?;
     Some(list.entry(entry))
 }
 
 /// The entry that permits a name.
-fn permits_name<'a>(list: &'a List, name: &Name, ports: Ports) -> Option<By<'a>> {
+fn permits_name<'a>(list: &'a List, name: &Name, ports: Ports) -> Option<EntryRef<'a>> {
     let entry = list.index.name(name, |own| own.covers(ports))?;
     Some(list.entry(entry))
 }

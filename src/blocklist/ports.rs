@@ -2,11 +2,24 @@
 
 use std::fmt;
 
-use super::entry::EntryError;
-use crate::host::destination::parse_port;
-use crate::host::error::shown;
+use thiserror::Error;
 
-/// Ports from a first to a last one.
+use crate::destination::HostError;
+use crate::destination::authority::parse_port;
+use crate::destination::error::quoted;
+
+/// Why a text is not a port or a range of ports.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum PortsError {
+    /// Not a port.
+    #[error(transparent)]
+    Port(#[from] HostError),
+    /// The last port is lower than the first.
+    #[error("the ports {0} end before they begin; write the lower one first")]
+    Backwards(String),
+}
+
+/// A range of ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ports {
     first: u16,
@@ -14,13 +27,13 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Every port: what an entry without one is about.
+    /// Every port.
     pub const ALL: Self = Self {
         first: 0,
         last: u16::MAX,
     };
 
-    /// This port alone.
+    /// One port.
     pub fn one(port: u16) -> Self {
         Self {
             first: port,
@@ -28,27 +41,27 @@ impl Ports {
         }
     }
 
-    /// Reads `443` or `8000-8099`.
+    /// Parses `443` or `8000-8099`.
     ///
     /// # Errors
-    /// [`EntryError::Host`] for what is no port, and [`EntryError::Ports`] for a range that ends before it begins.
-    pub fn parse(text: &str) -> Result<Self, EntryError> {
+    /// [`PortsError`].
+    pub fn parse(text: &str) -> Result<Self, PortsError> {
         let Some((first, last)) = text.split_once('-') else {
             return Ok(Self::one(parse_port(text)?));
         };
         let (first, last) = (parse_port(first)?, parse_port(last)?);
         if first > last {
-            return Err(EntryError::Ports(shown(text)));
+            return Err(PortsError::Backwards(quoted(text)));
         }
         Ok(Self { first, last })
     }
 
-    /// Whether any port is in both.
+    /// Whether the ranges share a port.
     pub fn overlaps(self, other: Self) -> bool {
         self.first <= other.last && other.first <= self.last
     }
 
-    /// Whether every port of the other is in this.
+    /// Whether this range includes the other.
     pub fn covers(self, other: Self) -> bool {
         self.first <= other.first && other.last <= self.last
     }
@@ -67,7 +80,6 @@ impl fmt::Display for Ports {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::HostError;
 
     #[test]
     fn ports_are_read_strictly() {
@@ -80,12 +92,12 @@ mod tests {
             assert!(
                 matches!(
                     Ports::parse(text),
-                    Err(EntryError::Host(HostError::Port(_)))
+                    Err(PortsError::Port(HostError::Port(_)))
                 ),
                 "{text}"
             );
         }
-        assert!(matches!(Ports::parse("9-8"), Err(EntryError::Ports(_))));
+        assert!(matches!(Ports::parse("9-8"), Err(PortsError::Backwards(_))));
     }
 
     #[test]

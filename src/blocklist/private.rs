@@ -1,13 +1,13 @@
-//! What `--deny-private` means: every network that is not the public Internet.
+//! Networks of `--deny-private`: all that are not the public Internet.
 //!
-//! From the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890; what is not "globally reachable"
-//! there), multicast (RFC 5771, RFC 4291) and the site-local addresses that RFC 3879 took out of use. Forms
-//! that carry an IPv4 address, as 6to4 and Teredo do, are private where that address is.
+//! From the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890; entries that are not "globally reachable"),
+//! multicast (RFC 5771, RFC 4291) and the deprecated site-local addresses (RFC 3879). Forms that embed an IPv4 address, such as
+//! 6to4 and Teredo, are private where that address is.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A network that is not public.
+/// A private network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Private {
     first: IpAddr,
@@ -22,7 +22,7 @@ impl fmt::Display for Private {
     }
 }
 
-/// The network an address is in, if that is not public. Ask for each of its [readings](super::readings).
+/// The private network that includes an address. To be called for each [reachable](super::embedded::reachable) address.
 pub fn network(address: IpAddr) -> Option<&'static Private> {
     let networks: &[Private] = match address {
         IpAddr::V4(_) => &V4,
@@ -32,7 +32,7 @@ pub fn network(address: IpAddr) -> Option<&'static Private> {
 }
 
 impl Private {
-    /// Whether an address is in it.
+    /// Whether it includes an address.
     pub(super) fn has(&self, address: IpAddr) -> bool {
         let beyond = |width: u8| u32::from(width.saturating_sub(self.length));
         match (self.first, address) {
@@ -56,7 +56,7 @@ const fn v4(a: u8, b: u8, c: u8, length: u8, what: &'static str) -> Private {
 }
 
 const V4: [Private; 14] = [
-    // Before the multicast and reserved blocks, the order is that of the registry.
+    // In the order of the registry, followed by the multicast and reserved blocks.
     v4(0, 0, 0, 8, "this network"),
     v4(10, 0, 0, 8, "private"),
     v4(100, 64, 0, 10, "shared by a carrier's customers"),
@@ -105,15 +105,15 @@ const V6: [Private; 14] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::readings::readings;
+    use super::super::embedded::reachable;
     use super::*;
 
     fn is_private(text: &str) -> bool {
-        readings(text.parse().unwrap()).any(|address| network(address).is_some())
+        reachable(text.parse().unwrap()).any(|address| network(address).is_some())
     }
 
     #[test]
-    fn both_ends_of_every_network_are_in_it_and_their_neighbours_are_not() {
+    fn networks_include_both_ends_and_not_their_neighbours() {
         for (first, last) in [
             ("0.0.0.0", "0.255.255.255"),
             ("10.0.0.0", "10.255.255.255"),
@@ -151,7 +151,7 @@ mod tests {
             assert!(is_private(first) && is_private(last), "{first}");
             let bits = |text: &str| text.parse::<Ipv6Addr>().unwrap().to_bits();
             let private = |bits: u128| network(Ipv6Addr::from_bits(bits).into()).is_some();
-            // The neighbours of ::1, fe80::/9 and ff00::/8 are private for other reasons.
+            // The neighbours of ::1, fe80::/9 and ff00::/8 are in other private networks.
             if !["::1", "ff00::"].contains(&first) {
                 assert!(!private(bits(first) - 1), "{first}");
             }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_address_is_private_in_every_form() {
+    fn a_private_address_is_private_in_every_embedding() {
         for private in [
             "::",
             "::ffff:10.0.0.1",

@@ -1,4 +1,4 @@
-//! Why lists are not put in force: everything that is wrong with them, a line each.
+//! Why lists are rejected: all problems of all files, a line each.
 
 use std::fmt;
 use std::io;
@@ -7,92 +7,92 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::format::LineError;
-use super::format::detect::Foreign;
+use super::format::detect::Unsupported;
 
-/// Why lists are not put in force.
+/// Why lists are rejected.
 #[derive(Debug, Default)]
 pub struct LoadError {
     problems: Vec<Problem>,
-    /// Bad lines beside those.
-    more: usize,
+    /// Number of invalid lines that are not in `problems`.
+    omitted: usize,
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Error)]
 pub enum Problem {
     /// The file cannot be read.
     #[error("cannot read {}: {error}", file.display())]
     Unreadable {
-        /// The file, as it was named.
+        /// The file, as named by the user.
         file: PathBuf,
-        /// Why.
+        /// The I/O error.
         error: io::Error,
     },
-    /// A line that is not valid in the file's format.
+    /// A line is invalid in the file's format.
     #[error("{}:{line}: {error}", file.display())]
     Line {
-        /// The file, as it was named.
+        /// The file, as named by the user.
         file: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong.
+        /// Its error.
         error: LineError,
     },
-    /// The file as a whole.
+    /// The file is rejected as a whole.
     #[error("{}: {error}", file.display())]
     File {
-        /// The file, as it was named.
+        /// The file, as named by the user.
         file: PathBuf,
-        /// What is wrong.
+        /// Its error.
         error: FileError,
     },
-    /// The addresses of this host, which `--deny-private` is about too.
+    /// The addresses of this host, for `--deny-private`, cannot be read.
     #[error(
         "cannot read the addresses of this host, which --deny-private blocks too: {0}; allow sockets of AF_NETLINK"
     )]
-    OwnAddresses(io::Error),
+    LocalAddresses(io::Error),
 }
 
-/// What is wrong with a file as a whole.
+/// Why a file is rejected as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FileError {
-    /// A format that is not supported.
+    /// The format is not supported.
     #[error(transparent)]
-    Foreign(#[from] Foreign),
-    /// So many words that are probably no hosts.
+    Unsupported(#[from] Unsupported),
+    /// Only words that are probably not hosts; their number.
     #[error(
         "none of its {0} names has a dot, so they are probably not host names; write NAME. for a host, or .NAME for a domain \
          and all names below it"
     )]
     NoDots(usize),
-    /// More lines that are not valid than may be left out.
+    /// Too many invalid lines to skip.
     #[error(
         "{bad} of {of} lines are not valid, and --skip-bad-lines skips at most 1 %; the first is line {line}: {error}"
     )]
     BadLines {
-        /// How many.
+        /// Number of invalid lines.
         bad: usize,
-        /// Of how many.
+        /// Number of lines.
         of: usize,
-        /// The first, counted from 1.
+        /// First invalid line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Its error.
         error: LineError,
     },
-    /// Nothing is listed.
-    #[error("an empty list, it has no entries; with --allow-empty that is no error")]
+    /// The file has no entries.
+    #[error("an empty list, it has no entries; --allow-empty accepts it")]
     Empty,
-    /// Most of what was listed is not any more.
+    /// The file lost more than half of its entries.
     #[error(
-        "{after} of {before} entries are left; with --allow-empty a list may lose more than half of its entries"
+        "{after} of {before} entries are left; --allow-empty accepts a list that lost more than half of its entries"
     )]
     Shrunk {
-        /// Entries in force.
+        /// Entries of the active list.
         before: usize,
-        /// Entries that the file has now.
+        /// Entries of the file now.
         after: usize,
     },
-    /// Written to while it was read.
+    /// The file was written while it was read.
     #[error("it changed while it was read")]
     Changing,
 }
@@ -102,9 +102,9 @@ impl std::error::Error for LoadError {}
 /// The addresses of this host cannot be read.
 impl From<io::Error> for LoadError {
     fn from(error: io::Error) -> Self {
-        let mut wrong = Self::default();
-        wrong.add(Problem::OwnAddresses(error));
-        wrong
+        let mut errors = Self::default();
+        errors.add(Problem::LocalAddresses(error));
+        errors
     }
 }
 
@@ -115,7 +115,7 @@ impl fmt::Display for LoadError {
             write!(f, "{between}{problem}")?;
             between = "\n";
         }
-        match self.more {
+        match self.omitted {
             0 => Ok(()),
             1 => write!(f, "\nand 1 more bad line"),
             more => write!(f, "\nand {more} more bad lines"),
@@ -124,10 +124,10 @@ impl fmt::Display for LoadError {
 }
 
 impl LoadError {
-    /// Bad lines that are reported one by one.
+    /// Invalid lines that are listed one by one.
     pub(super) const REPORTED: usize = 10;
 
-    /// Whether the files are valid lists, but so empty that they are not put in force.
+    /// Whether all files are valid lists, rejected only because they are empty or lost most entries.
     pub fn is_refusal(&self) -> bool {
         let refused = |problem: &Problem| {
             matches!(
@@ -155,19 +155,19 @@ impl LoadError {
             let file = file.to_owned();
             self.add(Problem::Line { file, line, error });
         } else {
-            self.more += 1;
+            self.omitted += 1;
         }
     }
 
-    /// So many bad lines more.
+    /// Counts invalid lines that are not listed.
     pub(super) fn more_lines(&mut self, lines: usize) {
-        self.more += lines;
+        self.omitted += lines;
     }
 
-    /// Done, if nothing is wrong.
-    pub(super) fn or<T>(self, done: T) -> Result<T, Self> {
+    /// `result`, if there is no problem.
+    pub(super) fn into_result<T>(self, result: T) -> Result<T, Self> {
         if self.problems.is_empty() {
-            Ok(done)
+            Ok(result)
         } else {
             Err(self)
         }

@@ -1,4 +1,4 @@
-//! A policy that is read again while others decide by it.
+//! A policy that is reloaded while other threads use it.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,48 +9,48 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::load::Loaded;
-use super::own::OwnAddresses;
+use super::file_state::{FileStates, FileWatch};
+use super::load::LoadedFile;
+use super::local_addresses::LocalAddresses;
 use super::policy::{Policy, Sources};
 use super::problem::{FileError, LoadError};
-use super::stamp::{FileWatch, Stamps};
 use crate::sys::clock::realtime_ns;
 
-/// How often files that change while they are read are read again, and how long after.
+/// Attempts to read files that change meanwhile, and the delay between attempts.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long the last decision by an old policy is waited for. It takes microseconds.
+/// How long a replaced policy may stay in use. A decision takes microseconds.
 const LAST_DECISION: Duration = Duration::from_secs(1);
 
-/// The policy in force. Shared between threads; each decision is made by one whole policy, the old or the new.
+/// The active policy, shared between threads. A decision uses one whole policy, the old or the new one.
 ///
-/// Whoever decides takes no lock and never frees a policy: a million entries take a tenth of a second to free. Policies
-/// are made and freed by the thread that reloads them.
+/// Decisions take no lock and never free a policy, because freeing a million entries takes a tenth of a second. The reloading
+/// thread creates and frees policies.
 #[derive(Debug)]
 pub struct Policies {
     sources: Sources,
     current: ArcSwap<Policy>,
-    /// Held while the policy is replaced: of two at once the later one has read the addresses of this host later.
+    /// Locked while the policy is replaced, so that the last replacement has the newest local addresses.
     replacing: Mutex<()>,
-    /// What the files were when they were last read, well or not. Held while they are read.
-    seen: Mutex<Stamps>,
+    /// File states at the last read, successful or not. Locked while files are read.
+    seen: Mutex<FileStates>,
     ok: AtomicU64,
     failed: AtomicU64,
     refused: AtomicU64,
     read_at: AtomicU64,
 }
 
-/// How often lists were read again.
+/// Counts of reloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reloads {
-    /// Times that it went well.
+    /// Successful reloads.
     pub ok: u64,
-    /// Times that the old ones stayed in force because the new ones could not be read.
+    /// Reloads rejected because of invalid lists.
     pub failed: u64,
-    /// Times that the old ones stayed in force because a new one is empty, or lost most of its entries.
+    /// Reloads rejected because a list is empty or lost most of its entries.
     pub refused: u64,
-    /// When those in force were read, in ns since 1970.
+    /// When the active lists were read, in ns since 1970.
     pub read_at: u64,
 }
 
@@ -58,12 +58,12 @@ impl Policies {
     /// Reads all lists.
     ///
     /// # Errors
-    /// As for [`Policy::load`], and [`FileError::Empty`] for each file without entries unless that is allowed.
+    /// As [`Policy::load`], and [`FileError::Empty`] for each file without entries, unless allowed.
     pub fn load(sources: Sources) -> Result<Self, LoadError> {
-        let seen = Mutex::new(stamps(&sources));
+        let seen = Mutex::new(file_states(&sources));
         let policy = Policy::load(&sources)?;
         if !sources.allow_empty {
-            refuse_empty(policy.files())?;
+            reject_empty(policy.files())?;
         }
         Ok(Self {
             sources,
@@ -77,17 +77,17 @@ impl Policies {
         })
     }
 
-    /// The policy to decide by. To be asked for anew for every decision, and not kept.
+    /// The active policy. To be fetched for every decision and not kept.
     pub fn current(&self) -> Guard<Arc<Policy>> {
         self.current.load()
     }
 
-    /// Reads all lists again, and puts the new policy in force at once and as a whole. Returns what each file turned out to be.
+    /// Reloads all lists and replaces the policy as a whole. Returns a summary of each file.
     ///
     /// # Errors
-    /// As for [`Policy::load`]; and unless that is allowed, [`FileError::Empty`] and [`FileError::Shrunk`] for a file that has
-    /// lost all or more than half of its entries, as a download that was cut short has. Then the old policy stays in force.
-    pub fn reload(&self) -> Result<Vec<Loaded>, LoadError> {
+    /// As [`Policy::load`], and, unless allowed, [`FileError::Empty`] and [`FileError::Shrunk`] for a file that lost all or more
+    /// than half of its entries, as a truncated download has. The active policy then stays.
+    pub fn reload(&self) -> Result<Vec<LoadedFile>, LoadError> {
         let mut seen = lock(&self.seen);
         let reloaded = self.read(&mut seen).and_then(|policy| {
             let files = policy.files().to_vec();
@@ -110,54 +110,54 @@ impl Policies {
         reloaded
     }
 
-    fn read(&self, seen: &mut Stamps) -> Result<Policy, LoadError> {
+    fn read(&self, seen: &mut FileStates) -> Result<Policy, LoadError> {
         for _ in 0..ATTEMPTS {
-            *seen = stamps(&self.sources);
+            *seen = file_states(&self.sources);
             let policy = Policy::load(&self.sources);
-            if *seen == stamps(&self.sources) {
+            if *seen == file_states(&self.sources) {
                 let policy = policy?;
                 if !self.sources.allow_empty {
                     let current = self.current();
-                    refuse_shrunk(current.files(), policy.files())?;
+                    reject_shrunk(current.files(), policy.files())?;
                 }
                 return Ok(policy);
             }
             thread::sleep(PAUSE);
         }
-        // Seen as it was before it changed, so that who watches reads it again.
+        // `seen` keeps the state before the change, so that the watch reads the file again.
         Err(changing(seen, &self.sources))
     }
 
-    /// Whether a file has changed since it was last read, well or not, and no longer does.
-    pub fn look(&self, watch: &mut FileWatch) -> bool {
-        let now = stamps(&self.sources);
-        watch.look(now, &lock(&self.seen))
+    /// Whether a file has changed since the last read, and is no longer changing.
+    pub fn changed(&self, watch: &mut FileWatch) -> bool {
+        let now = file_states(&self.sources);
+        watch.changed(now, &lock(&self.seen))
     }
 
-    /// Asks the kernel again for the addresses of this host, where the policy is about them.
+    /// Reads the addresses of this host again, if the policy uses them.
     ///
     /// # Errors
-    /// As for [`OwnAddresses::read`]. Then those known before stay in force.
-    pub fn refresh_own_addresses(&self) -> io::Result<()> {
+    /// As [`LocalAddresses::read`]. The previous addresses then stay.
+    pub fn refresh_local_addresses(&self) -> io::Result<()> {
         match self.sources.deny_private {
             true => self.replace(None),
             false => Ok(()),
         }
     }
 
-    /// Whether the policy is about the addresses of this host.
-    pub fn has_own_addresses(&self) -> bool {
+    /// Whether the policy uses the addresses of this host.
+    pub fn uses_local_addresses(&self) -> bool {
         self.sources.deny_private
     }
 
-    /// Puts a policy in force, or the lists of the one before with the addresses that this host has now. Frees the one before
-    /// once the last decision by it is made.
+    /// Activates a policy, or the active lists with the current local addresses. Frees the replaced policy after the last decision
+    /// that uses it.
     fn replace(&self, policy: Option<Policy>) -> io::Result<()> {
         let old = {
             let _replacing = lock(&self.replacing);
             let policy = policy.map_or_else(|| self.current.load_full(), Arc::new);
             let policy = match self.sources.deny_private {
-                true => Arc::new(policy.with_own_addresses(OwnAddresses::read()?)),
+                true => Arc::new(policy.with_local_addresses(LocalAddresses::read()?)),
                 false => policy,
             };
             self.current.swap(policy)
@@ -169,7 +169,7 @@ impl Policies {
         Ok(())
     }
 
-    /// How often [`Self::reload`] was asked for.
+    /// Counts of [`Self::reload`].
     pub fn reloads(&self) -> Reloads {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Reloads {
@@ -181,28 +181,28 @@ impl Policies {
     }
 }
 
-/// A panic elsewhere leaves neither of the two half changed.
+/// No panic leaves the protected value half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn stamps(sources: &Sources) -> Stamps {
-    Stamps::of(sources.files().map(PathBuf::as_path))
+fn file_states(sources: &Sources) -> FileStates {
+    FileStates::of(sources.files().map(PathBuf::as_path))
 }
 
-fn refuse_empty(files: &[Loaded]) -> Result<(), LoadError> {
-    let mut wrong = LoadError::default();
+fn reject_empty(files: &[LoadedFile]) -> Result<(), LoadError> {
+    let mut errors = LoadError::default();
     for file in files.iter().filter(|file| file.entries == 0) {
-        wrong.file(&file.file, FileError::Empty);
+        errors.file(&file.file, FileError::Empty);
     }
-    wrong.or(())
+    errors.into_result(())
 }
 
-/// The files are those of before, in the same order.
-fn refuse_shrunk(before: &[Loaded], after: &[Loaded]) -> Result<(), LoadError> {
-    let mut wrong = LoadError::default();
+/// Both lists of files have the same order.
+fn reject_shrunk(before: &[LoadedFile], after: &[LoadedFile]) -> Result<(), LoadError> {
+    let mut errors = LoadError::default();
     for (
-        Loaded {
+        LoadedFile {
             entries: before, ..
         },
         file,
@@ -210,22 +210,22 @@ fn refuse_shrunk(before: &[Loaded], after: &[Loaded]) -> Result<(), LoadError> {
     {
         let (before, after) = (*before, file.entries);
         if before > 0 && after == 0 {
-            wrong.file(&file.file, FileError::Empty);
+            errors.file(&file.file, FileError::Empty);
         } else if 2 * after < before {
-            wrong.file(&file.file, FileError::Shrunk { before, after });
+            errors.file(&file.file, FileError::Shrunk { before, after });
         }
     }
-    wrong.or(())
+    errors.into_result(())
 }
 
-fn changing(seen: &Stamps, sources: &Sources) -> LoadError {
-    let mut wrong = LoadError::default();
-    let differing: Vec<_> = seen.differing(&stamps(sources)).collect();
+fn changing(seen: &FileStates, sources: &Sources) -> LoadError {
+    let mut errors = LoadError::default();
+    let differing: Vec<_> = seen.differing(&file_states(sources)).collect();
     let files = sources.files().enumerate();
     for (_, file) in files.filter(|(number, _)| differing.contains(number)) {
-        wrong.file(file, FileError::Changing);
+        errors.file(file, FileError::Changing);
     }
-    wrong
+    errors
 }
 
 #[cfg(test)]

@@ -1,27 +1,27 @@
-//! What a dry run is asked about: a destination that may leave out its port, and have a zone.
+//! Destinations of `bench blocklist check`, with optional port and zone.
 
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use crate::host::destination::{Authority, parse_port};
-use crate::host::{Host, HostError};
+use crate::destination::authority::{Authority, parse_port};
+use crate::destination::{Host, HostError};
 
-/// A host, and the port on it where one is named.
+/// A host and an optional port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Which host, without its zone: no list knows zones, so it is decided on as the address alone.
+    /// The host without its zone: lists have no zones, so the address decides.
     pub host: Host,
-    /// The port, if the text has one.
+    /// The port, if given.
     pub port: Option<u16>,
 }
 
 impl FromStr for Target {
     type Err = HostError;
 
-    /// Reads `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `NAME` or `NAME:PORT`; an IPv6 address may have a zone behind it.
+    /// Parses `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `NAME` or `NAME:PORT`; an IPv6 address may have a zone.
     ///
     /// # Errors
-    /// What is wrong with the host or the port.
+    /// [`HostError`] for an invalid host or port.
     fn from_str(text: &str) -> Result<Self, HostError> {
         let mut authority = Authority::split(text)?;
         authority.host = without_zone(authority.host);
@@ -32,10 +32,10 @@ impl FromStr for Target {
     }
 }
 
-/// Longest name of an interface: IFNAMSIZ, less the NUL at its end (netdevice(7)).
+/// Longest interface name: IFNAMSIZ without the NUL (netdevice(7)).
 const LONGEST_ZONE: usize = 15;
 
-/// An IPv6 address without the interface it is meant on (RFC 4007, section 11); any other text as it is.
+/// An IPv6 address without its zone (RFC 4007, section 11); any other text unchanged.
 pub(super) fn without_zone(text: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     let is_zone = |zone: &str| (1..=LONGEST_ZONE).contains(&zone.len()) && zone.bytes().all(plain);
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_read_in_every_form() {
+    fn targets_parse_in_every_form() {
         for (text, host, port) in [
             ("192.0.2.1", "192.0.2.1", None),
             ("192.0.2.1:80", "192.0.2.1", Some(80)),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_says_why() {
+    fn invalid_targets_have_a_reason() {
         for (text, piece) in [
             ("[::1", "bracketed"),
             ("[127.0.0.1]:80", "IPv6"),

@@ -1,4 +1,4 @@
-//! The options, as clap reads them. What they mean together is decided where they are turned into plans.
+//! Command-line options, as clap parses them. The modules of the commands validate combinations of options.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -10,22 +10,25 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::exports::{ComparisonExports, RunExports};
 use super::list::{List, list};
+use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
-use crate::engine::choice;
+use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
 use crate::udp::plan::{Df, Offload};
-use crate::udp::spin::SpinChoice;
+use crate::udp::send::spin::SpinChoice;
 use crate::units::{parse_duration, parse_number, parse_whole};
 
-/// The port `bench serve` listens on, and `bench udp --to` goes to, where none is named.
+/// The default port of `bench serve` and `bench udp --to`.
 pub(super) const DEFAULT_PORT: u16 = 5_210;
 
-/// Shown below the options of `bench udp`.
-const LISTS: &str = "\
-Options shown as <N,...> take several values, like --engine mio,uring or --batch 1,16,64: every combination \
-is run, taking turns in each of --repeat rounds, and compared with the first.";
+/// Printed after the options of `bench udp`.
+const AFTER: &str = "\
+Without --rate, --pps or --unpaced a run is lossless: the receiver grants credit, and the sender waits for it.
 
-/// Measures UDP on Linux, in numbers that survive scrutiny.
+Options shown as <N,...> take several values, like --engine mio,uring or --batch 1,16,64. Every combination is a setting; \
+settings run interleaved in each of --repeat rounds and are compared with the first.";
+
+/// Measures UDP throughput, loss and one-way latency, and the cost of a TCP proxy.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, max_term_width = 100)]
 pub(super) struct Bench {
@@ -33,19 +36,19 @@ pub(super) struct Bench {
     pub(super) command: Command,
 }
 
-/// Reads the command line.
+/// Parses the command line.
 ///
 /// # Errors
-/// What clap says of it, help and version among that.
+/// From clap; these include help and version.
 pub(super) fn parse() -> Result<Bench, Error> {
-    let mut command = takes_negatives(Bench::command());
+    let mut command = allow_hyphen_values(Bench::command());
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     Bench::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// What is behind an option for a quantity is its value, also where it begins with a hyphen: so `--mb -1` is refused for its
-/// value, and not for an option `-1` that there is none of.
-fn takes_negatives(command: clap::Command) -> clap::Command {
+/// Lets options for quantities take values that begin with a hyphen, so that `--mb -1` is rejected for its value and not for an
+/// unknown option `-1`.
+fn allow_hyphen_values(command: clap::Command) -> clap::Command {
     let quantities = ["N", "TIME", "BITS", "BYTES", "PERCENT", "PID"];
     let is_quantity = |arg: &clap::Arg| {
         let mut names = arg.get_value_names().into_iter().flatten();
@@ -55,274 +58,271 @@ fn takes_negatives(command: clap::Command) -> clap::Command {
         true => arg.allow_hyphen_values(true),
         false => arg,
     });
-    command.mut_subcommands(takes_negatives)
+    command.mut_subcommands(allow_hyphen_values)
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Measure UDP: sender and receiver here, or to a `bench serve` elsewhere (--to)
+    /// Measure UDP on loopback, or to a `bench serve` on another host (--to)
     Udp(Box<Udp>),
-    /// Receive for other hosts' `bench udp --to`, many at once
+    /// Run the receiver for `bench udp --to` on other hosts
     Serve(Serve),
-    /// The TCP proxy, its answering server and its client
+    /// Measure a TCP proxy, or run the proxy, the origin server or a client
     Proxy(Box<Proxy>),
-    /// Work with the lists of what the proxy refuses
+    /// Check blocklists of the proxy
     #[command(subcommand)]
     Blocklist(Blocklist),
-    /// Compare saved runs of `bench udp` or of `bench proxy`: how NEW stands to BASE, setting by setting
+    /// Compare two saved runs of `bench udp` or `bench proxy`
     Compare(Compare),
-    /// Tell what this kernel, user and machine allow, what each shortfall costs, and the command that lifts it
+    /// Report what this kernel, user and machine support, and how to lift each limit
     ///
-    /// Exit code 0 as long as the mio engine can measure, whatever else falls short; 3 when it cannot.
+    /// Exit code 0 if the mio engine can run, 3 if not.
     Doctor(Doctor),
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = LISTS)]
+#[command(after_help = AFTER)]
 pub(super) struct Udp {
-    /// Message bytes to send, in MB of 10^6 bytes; fractions allowed [default: 100]
-    #[arg(long, value_name = "N", value_parser = parse_number, group = "amount", help_heading = "How much")]
+    /// Message data to send, in MB of 10^6 bytes; fractions are allowed [default: 100]
+    #[arg(long, value_name = "N", value_parser = parse_number, group = "amount", help_heading = "Workload")]
     pub(super) mb: Option<f64>,
     /// Datagrams to send
-    #[arg(long, value_name = "N", value_parser = parse_whole::<u64>, group = "amount", help_heading = "How much")]
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u64>, group = "amount", help_heading = "Workload")]
     pub(super) packets: Option<u64>,
-    /// How long to send, like 5s or 500ms
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, group = "amount", help_heading = "How much")]
+    /// Time to send, like 5s or 500ms
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, group = "amount", help_heading = "Workload")]
     pub(super) duration: Option<Duration>,
-    /// Message bytes in each datagram, 1 to 65475; a header of 32 comes on top
-    #[arg(
-        long,
-        value_name = "BYTES,...",
-        value_parser = list(parse_whole::<usize>),
-        default_value = "1000",
-        help_heading = "How much"
-    )]
+    /// Message bytes of a datagram, 1 to 65475, without the header of 32 bytes
+    #[arg(long, value_name = "BYTES,...", value_parser = list(parse_whole::<usize>), default_value = "1000", help_heading = "Workload")]
     pub(super) chunk: List<usize>,
-    /// Pace by message bits a second, like 500M; all streams together
-    #[arg(long, value_name = "BITS,...", value_parser = list(parse_number), group = "pace", help_heading = "How fast (nothing: lossless, as fast as the receiver takes it)")]
-    pub(super) rate: Option<List<f64>>,
-    /// Pace by datagrams a second, like 20k; all streams together
-    #[arg(long, value_name = "N,...", value_parser = list(parse_number), group = "pace", help_heading = "How fast (nothing: lossless, as fast as the receiver takes it)")]
-    pub(super) pps: Option<List<f64>>,
-    /// As fast as the sender can; what is lost is reported
-    #[arg(
-        long,
-        group = "pace",
-        help_heading = "How fast (nothing: lossless, as fast as the receiver takes it)"
-    )]
-    pub(super) unpaced: bool,
-    /// How datagrams get into the kernel and out of it
-    #[arg(long, value_name = "ENGINE,...", value_parser = list(EnumValueParser::<Engine>::new()), default_value = "mio", help_heading = "How")]
-    pub(super) engine: List<Engine>,
-    /// Datagrams a send call at most [default: what fits one with GSO, else 64]
-    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<usize>), help_heading = "How")]
-    pub(super) batch: Option<List<usize>>,
-    /// Have the kernel cut sends into datagrams and join receives (UDP GSO and GRO)
-    #[arg(long, value_name = "GSO,...", value_parser = list(EnumValueParser::<Gso>::new()), default_value = "auto", help_heading = "How")]
-    pub(super) gso: List<Gso>,
-    /// Forbid fragments (the DF bit): on refuses a datagram longer than the path MTU, off fragments it anywhere, auto here only
-    #[arg(long, value_name = "DF,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "How")]
-    pub(super) df: List<OnOffAuto>,
-    /// Spin before each deadline of a paced run; auto stops when that makes the sender late
-    #[arg(long, value_name = "SPIN,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "How")]
-    pub(super) spin: List<OnOffAuto>,
-    /// Send without the kernel copying the data: splice lends it pages (lossless, mio), msg is MSG_ZEROCOPY or SENDMSG_ZC
-    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<ZeroCopyArg>::new()), default_value = "off", help_heading = "How")]
-    pub(super) zerocopy: List<ZeroCopyArg>,
-    /// Have a kernel thread take io_uring submissions (--engine uring)
-    #[arg(long, help_heading = "How")]
-    pub(super) uring_sqpoll: bool,
-    /// Entries of the io_uring submission rings [default: what a batch needs]
-    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<u32>), help_heading = "How")]
-    pub(super) uring_ring_size: Option<List<u32>>,
-    /// How io_uring receives: one request that goes on, or a request a message [default: multishot]
-    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<UringRecv>::new()), help_heading = "How")]
-    pub(super) uring_recv: Option<List<UringRecv>>,
     /// Socket pairs, each with a sender and a receiver thread
-    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<usize>), default_value = "1", help_heading = "How")]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<usize>), default_value = "1", help_heading = "Workload")]
     pub(super) streams: List<usize>,
-    /// Which CPU each thread is kept on: a list like 0,1 (sender, receiver, next sender, ...; from the front again), auto, or free
-    #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "auto", help_heading = "How")]
+    /// Let the server send and this host receive
+    #[arg(long, conflicts_with = "bidir", help_heading = "Workload")]
+    pub(super) reverse: bool,
+    /// Send in both directions at once
+    #[arg(long, help_heading = "Workload")]
+    pub(super) bidir: bool,
+    /// Message bits a second of all streams, like 500M
+    #[arg(long, value_name = "BITS,...", value_parser = list(parse_number), group = "pace", help_heading = "Rate")]
+    pub(super) rate: Option<List<f64>>,
+    /// Datagrams a second of all streams, like 20k
+    #[arg(long, value_name = "N,...", value_parser = list(parse_number), group = "pace", help_heading = "Rate")]
+    pub(super) pps: Option<List<f64>>,
+    /// Send as fast as possible and report losses
+    #[arg(long, group = "pace", help_heading = "Rate")]
+    pub(super) unpaced: bool,
+    /// Spin before each deadline of a paced run; auto stops spinning when it makes the sender late
+    #[arg(long, value_name = "SPIN,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "Rate")]
+    pub(super) spin: List<OnOffAuto>,
+    /// Engine for datagram I/O
+    #[arg(long, value_name = "ENGINE,...", value_parser = list(EnumValueParser::<Engine>::new()), default_value = "mio", help_heading = "I/O")]
+    pub(super) engine: List<Engine>,
+    /// Most datagrams of a send call [default: one GSO send, 64 without GSO]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<usize>), help_heading = "I/O")]
+    pub(super) batch: Option<List<usize>>,
+    /// Segment sends and coalesce receives in the kernel (UDP GSO and GRO)
+    #[arg(long, value_name = "GSO,...", value_parser = list(EnumValueParser::<Gso>::new()), default_value = "auto", help_heading = "I/O")]
+    pub(super) gso: List<Gso>,
+    /// Send without a copy in the kernel; splice needs lossless mode and --engine mio
+    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<ZeroCopyArg>::new()), default_value = "off", help_heading = "I/O")]
+    pub(super) zerocopy: List<ZeroCopyArg>,
+    /// Submit io_uring requests from a kernel thread (SQPOLL)
+    #[arg(long, help_heading = "I/O")]
+    pub(super) uring_sqpoll: bool,
+    /// Entries of the io_uring submission queue [default: sized for a batch]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<u32>), help_heading = "I/O")]
+    pub(super) uring_ring_size: Option<List<u32>>,
+    /// Receive method of io_uring [default: multishot]
+    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<UringRecv>::new()), help_heading = "I/O")]
+    pub(super) uring_recv: Option<List<UringRecv>>,
+    /// CPUs of the threads: a list like 0,1 (sender, receiver, next sender, ...; repeated if too short), auto, or free
+    #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "auto", help_heading = "I/O")]
     pub(super) cpus: Choice,
-    /// Send buffer to ask for [default: 4 MiB as far as wmem_max allows]
-    #[arg(long, value_name = "BYTES,...", value_parser = list(parse_bytes), help_heading = "How")]
+    /// Send buffer to request [default: 4 MiB, limited by wmem_max]
+    #[arg(long, value_name = "BYTES,...", value_parser = list(buffer_size), help_heading = "I/O")]
     pub(super) sndbuf: Option<List<usize>>,
-    /// Receive buffer to ask for [default: 4 MiB as far as rmem_max allows]
-    #[arg(long, value_name = "BYTES,...", value_parser = list(parse_bytes), help_heading = "How")]
+    /// Receive buffer to request [default: 4 MiB, limited by rmem_max]
+    #[arg(long, value_name = "BYTES,...", value_parser = list(buffer_size), help_heading = "I/O")]
     pub(super) rcvbuf: Option<List<usize>>,
-    /// The `bench serve` at the other end: a name or an address, port 5210 where none is given
-    #[arg(long, value_name = "HOST[:PORT]", help_heading = "Where")]
+    /// Server to measure against: a `bench serve`, by name or address [default port: 5210]
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = "Network")]
     pub(super) to: Option<String>,
-    /// The local address, with or without a port
+    /// Local address to send from
     #[arg(
         long,
         value_name = "ADDR[:PORT]",
         requires = "to",
-        help_heading = "Where"
+        help_heading = "Network"
     )]
     pub(super) bind: Option<String>,
-    /// The interface to send over (SO_BINDTODEVICE)
-    #[arg(long, value_name = "NAME", requires = "to", help_heading = "Where")]
+    /// Network interface to send from (SO_BINDTODEVICE)
+    #[arg(long, value_name = "NAME", requires = "to", help_heading = "Network")]
     pub(super) bind_dev: Option<String>,
     /// Use IPv4 only
-    #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = "Where")]
+    #[arg(short = '4', long, conflicts_with = "ipv6", help_heading = "Network")]
     pub(super) ipv4: bool,
-    /// Use IPv6 only; without --to, loopback is ::1
-    #[arg(short = '6', long, help_heading = "Where")]
+    /// Use IPv6 only, also on loopback
+    #[arg(short = '6', long, help_heading = "Network")]
     pub(super) ipv6: bool,
-    /// Let the server send and this side receive
-    #[arg(long, conflicts_with = "bidir", help_heading = "Where")]
-    pub(super) reverse: bool,
-    /// Send in both directions at once
-    #[arg(long, help_heading = "Where")]
-    pub(super) bidir: bool,
-    /// The file with the key that the server asks for
-    #[arg(long, value_name = "FILE", requires = "to", help_heading = "Where")]
+    /// Set the DF bit: on rejects datagrams longer than the path MTU, off allows fragments at any hop, auto allows them at the sender only
+    #[arg(long, value_name = "DF,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "Network")]
+    pub(super) df: List<OnOffAuto>,
+    /// File with the key of the server
+    #[arg(long, value_name = "FILE", requires = "to", help_heading = "Network")]
     pub(super) key_file: Option<PathBuf>,
-    /// Give the server up after this long without an answer
-    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s", help_heading = "Where")]
+    /// Fail after this long without an answer of the server
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "30s", help_heading = "Network")]
     pub(super) peer_timeout: Duration,
-    /// How the two clocks are related: auto estimates the offset only between two hosts
-    #[arg(long, value_enum, default_value_t = ClockArg::Auto, help_heading = "Where")]
+    /// How to relate the clocks of both ends
+    #[arg(long, value_enum, default_value_t = ClockArg::Auto, help_heading = "Network")]
     pub(super) clock: ClockArg,
-    /// Runs to do, each reported; of a comparison, rounds
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = repeats, help_heading = "How often")]
+    /// Runs of each setting
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = repeats, help_heading = "Repetition")]
     pub(super) repeat: u32,
-    /// Run this long beforehand, unreported [default: nothing, or 200ms with each setting compared]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "How often")]
+    /// Unreported run of each setting before the first round [default: 0, 200ms in comparisons]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Repetition")]
     pub(super) warmup: Option<Duration>,
-    /// Time between rows; when given, rows are printed as they come [default: 1s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "What comes out")]
+    /// Interval of rows in intervals.csv; if given, rows are also printed [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     pub(super) interval: Option<Duration>,
     #[command(flatten)]
     pub(super) exports: RunExports,
-    /// Folder for the ledger and a folder a run
+    /// Folder for the ledger and the run folders
     #[arg(
         long,
         value_name = "DIR",
         default_value = "results",
-        help_heading = "What comes out"
+        help_heading = "Output"
     )]
     pub(super) out: PathBuf,
     /// Save nothing
-    #[arg(long, conflicts_with = "out", help_heading = "What comes out")]
+    #[arg(long, conflicts_with = "out", help_heading = "Output")]
     pub(super) no_save: bool,
-    /// Also save a row a packet: sequence, sent, received, latency
-    #[arg(long, conflicts_with = "no_save", help_heading = "What comes out")]
+    /// Also save packets.csv: sequence, send time, receive time and latency of each datagram
+    #[arg(long, conflicts_with = "no_save", help_heading = "Output")]
     pub(super) packets_csv: bool,
     /// Print errors only
-    #[arg(long, short, help_heading = "What comes out")]
+    #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Where to listen; port 0 lets the kernel choose [default: all addresses, port 5210]
-    #[arg(long, value_name = "ADDR[:PORT]")]
+    /// Address to listen on; port 0 selects a free port [default: all addresses, port 5210]
+    #[arg(long, value_name = "ADDR[:PORT]", help_heading = "Network")]
     pub(super) bind: Option<String>,
-    /// UDP ports for the data, like 6000-6099 [default: the port of --bind]
-    #[arg(long, value_name = "A-B", value_parser = ports)]
+    /// UDP ports for data, like 6000-6099 [default: the port of --bind]
+    #[arg(long, value_name = "A-B", value_parser = ports, help_heading = "Network")]
     pub(super) data_ports: Option<RangeInclusive<u16>>,
-    /// The file with the key that clients must have, at least 16 bytes
-    #[arg(long, value_name = "FILE")]
+    /// File with a key of at least 16 bytes that clients must present
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub(super) key_file: Option<PathBuf>,
-    /// Which CPU each receiver thread is kept on: a list, used from the front again, or free
-    #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "free")]
+    /// CPUs of the receiver threads: a list, repeated if too short, or free
+    #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "free", help_heading = "I/O")]
     pub(super) cpus: Choice,
-    /// Sessions at once
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 64)]
+    /// Concurrent sessions
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 64, help_heading = "Limits")]
     pub(super) max_sessions: usize,
-    /// Sessions at once of one client address
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 32)]
+    /// Concurrent sessions of one client address
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 32, help_heading = "Limits")]
     pub(super) max_sessions_per_client: usize,
-    /// Streams at once, over all sessions
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 256)]
+    /// Concurrent streams of all sessions
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 256, help_heading = "Limits")]
     pub(super) max_streams: usize,
-    /// Control connections at once, those without a session among them
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1_024)]
+    /// Concurrent control connections, including those without a session
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1_024, help_heading = "Limits")]
     pub(super) max_connections: usize,
-    /// Longest session
-    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "1h")]
+    /// Longest duration of a session
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "1h", help_heading = "Limits")]
     pub(super) max_duration: Duration,
-    /// End a session after this long without a datagram, or without its client
-    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s")]
+    /// End a session after this long without datagrams or without its client
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "30s", help_heading = "Limits")]
     pub(super) idle_timeout: Duration,
-    /// Rows a packet that a session may keep on this disk until it is over, 24 bytes each
-    #[arg(long, value_name = "N", value_parser = parse_whole::<u64>, default_value_t = 50_000_000)]
+    /// Packet rows of a session that are kept on disk until it ends, 24 bytes each
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u64>, default_value_t = 50_000_000, help_heading = "Limits")]
     pub(super) max_packet_rows: u64,
-    /// Largest receive or send buffer that a client may ask for, a stream
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "64M")]
+    /// Largest receive or send buffer of a stream that a client may request
+    #[arg(long, value_name = "BYTES", value_parser = buffer_size, default_value = "64M", help_heading = "Limits")]
     pub(super) max_rcvbuf: usize,
-    /// Folder for sessions whose client was lost before it had its result
-    #[arg(long, value_name = "DIR", default_value = "results")]
+    /// Folder for results of sessions whose client was lost
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "results",
+        help_heading = "Output"
+    )]
     pub(super) out: PathBuf,
     /// Save nothing
-    #[arg(long, conflicts_with = "out")]
+    #[arg(long, conflicts_with = "out", help_heading = "Output")]
     pub(super) no_save: bool,
-    /// Print errors and the address only
-    #[arg(long, short)]
+    /// Print errors and the listening address only
+    #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Blocklist {
-    /// Print which entry, if any, blocks or excepts each DEST; exit with 1 if one is blocked
+    /// Print the entry that blocks or excepts each destination
     ///
-    /// The format of a file is told by its content: an entry a line with # or ; before comments (FireHOL, Spamhaus DROP, ipsum,
-    /// dnscrypt-proxy, Squid), Spamhaus JSON lines, hosts, adblock (||name^), dnsmasq, unbound local-zone, ipset save, DShield, P2P or
-    /// DAT ranges. Entries are addresses, networks, ranges, names, and *.name or .name for a name and all below it, each with
-    /// :PORT or :PORT-PORT if only those are meant.
+    /// Exit code 1 if a destination is blocked.
     ///
-    /// The first of these that applies decides: --except has the name; a blocklist has the name; --except has the address; a blocklist
-    /// or --deny-private has the address; --allow has neither.
+    /// List formats are detected by content: one entry a line with # or ; comments (FireHOL, Spamhaus DROP, ipsum, dnscrypt-proxy,
+    /// Squid), Spamhaus JSON lines, hosts, adblock (||name^), dnsmasq, unbound local-zone, ipset save, DShield, P2P and DAT ranges.
+    /// An entry is an address, a network, a range, a name, or *.name or .name for a name and its subdomains. :PORT or :PORT-PORT
+    /// limits an entry to these ports.
+    ///
+    /// The first matching rule decides: the name is in --except (allowed); the name is in a blocklist (blocked); the address is in
+    /// --except (allowed); the address is in a blocklist or covered by --deny-private (blocked); neither name nor address is in
+    /// --allow, if given (blocked).
     Check(Check),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Lists of what is blocked
+    /// Blocklists
     #[arg(value_name = "FILE", required_unless_present_any = ["blocklist_subdomains", "allow", "deny_private"])]
     pub(super) files: Vec<PathBuf>,
-    /// A blocklist in which a plain name also covers all names below it; may be given more than once
+    /// Blocklist whose plain names include their subdomains; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(super) blocklist_subdomains: Vec<PathBuf>,
-    /// Block everything that is on no such list; may be given more than once
+    /// Block everything that is not on an --allow list; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(super) allow: Vec<PathBuf>,
-    /// Block all that is not the public Internet (private, loopback, link-local, documentation, multicast, ...), and every
-    /// address of this host
+    /// Block addresses outside the public Internet (private, loopback, link-local, multicast, ...) and every address of this host
     #[arg(long)]
     pub(super) deny_private: bool,
-    /// A list of exceptions, which the others do not block; may be given more than once
+    /// List of exceptions from the other lists; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(super) except: Vec<PathBuf>,
-    /// Skip the lines of a list that are not valid, with a warning, unless they are more than 1 %
+    /// Skip invalid lines with a warning, up to 1 % of a list
     #[arg(long)]
     pub(super) skip_bad_lines: bool,
-    /// ADDR, ADDR:PORT, [V6]:PORT, NAME or NAME:PORT; names are not resolved, so their addresses are not looked at. Without
-    /// a port: blocked where any port is
+    /// Destination: ADDR, ADDR:PORT, [V6]:PORT, NAME or NAME:PORT. Names are not resolved. Without a port, a destination is
+    /// blocked if any of its ports is
     #[arg(value_name = "DEST", last = true, required = true)]
     pub(super) destinations: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
-    /// Also write it as JSON; with - that is all that goes to stdout
+    /// Write the report as JSON; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH")]
     pub(super) json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Compare {
-    /// What was measured before: a run's folder or its run.json
+    /// Saved run to compare with: its folder or run.json
     #[arg(value_name = "BASE")]
     pub(super) base: PathBuf,
-    /// What is to be compared with it
+    /// Saved run to compare
     #[arg(value_name = "NEW")]
     pub(super) new: PathBuf,
-    /// Exit with 1 where NEW is slower by more than this, like 5%, even at the lower bound of the slowdown, or has
-    /// errors through a proxy where BASE has none
-    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    /// Exit with 1 if NEW is slower than BASE by more than this, like 5%, at the lower bound of the interval, or has errors
+    /// through a proxy where BASE has none
+    #[arg(long, value_name = "PERCENT", value_parser = percentage)]
     pub(super) threshold: Option<f64>,
     #[command(flatten)]
     pub(super) exports: ComparisonExports,
@@ -330,13 +330,13 @@ pub(super) struct Compare {
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum Engine {
-    /// A mio (epoll) event loop with sendmmsg and recvmmsg
+    /// mio (epoll) with sendmmsg and recvmmsg
     Mio,
-    /// io_uring: sends and receives as requests in rings shared with the kernel (Linux 6.1 or newer)
+    /// io_uring (Linux 6.1 or newer)
     Uring,
 }
 
-impl From<Engine> for choice::Kind {
+impl From<Engine> for EngineKind {
     fn from(engine: Engine) -> Self {
         match engine {
             Engine::Mio => Self::Mio,
@@ -347,15 +347,15 @@ impl From<Engine> for choice::Kind {
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum ZeroCopyArg {
-    /// The kernel copies
+    /// Copy
     Off,
-    /// Pages go through a pipe into the socket
+    /// splice(2) from a pipe
     Splice,
-    /// MSG_ZEROCOPY (mio) or SENDMSG_ZC (uring); the kernel says whether it copied anyway
+    /// MSG_ZEROCOPY (mio) or SENDMSG_ZC (uring); the report says if the kernel copied anyway
     Msg,
 }
 
-impl From<ZeroCopyArg> for choice::ZeroCopy {
+impl From<ZeroCopyArg> for engine::ZeroCopy {
     fn from(zerocopy: ZeroCopyArg) -> Self {
         match zerocopy {
             ZeroCopyArg::Off => Self::Off,
@@ -367,13 +367,13 @@ impl From<ZeroCopyArg> for choice::ZeroCopy {
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum UringRecv {
-    /// One request fills buffer after buffer
+    /// One request receives many messages
     Multishot,
-    /// A request a message
+    /// One request a message
     Single,
 }
 
-impl From<UringRecv> for choice::UringReceive {
+impl From<UringRecv> for engine::UringReceive {
     fn from(receive: UringRecv) -> Self {
         match receive {
             UringRecv::Multishot => Self::Multishot,
@@ -384,11 +384,11 @@ impl From<UringRecv> for choice::UringReceive {
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum Gso {
-    /// Or the run is not done
+    /// Require GSO; fail if it is unavailable
     On,
-    /// Every datagram on its own
+    /// Send each datagram by itself
     Off,
-    /// Where the kernel and the path can
+    /// Use GSO where the kernel and the path support it
     Auto,
 }
 
@@ -431,74 +431,8 @@ impl From<OnOffAuto> for SpinChoice {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ClockArg {
-    /// The same clock where both ends read one, else an estimate
+    /// Read one clock on one host, estimate the offset between two
     Auto,
-    /// Always an estimate
+    /// Always estimate the offset
     Estimate,
-}
-
-/// A number of bytes that a socket option takes, K, M and G allowed.
-fn parse_bytes(text: &str) -> Result<usize, String> {
-    let bytes = parse_number(text).map_err(|error| error.to_string())?;
-    if !(1.0..=f64::from(i32::MAX)).contains(&bytes) {
-        return Err(format!(
-            "'{text}' is no size for a buffer; choose 1 to {}",
-            i32::MAX
-        ));
-    }
-    Ok(bytes as usize)
-}
-
-/// A share of less than all, in percent.
-fn parse_percent(text: &str) -> Result<f64, String> {
-    let percent = text
-        .strip_suffix('%')
-        .and_then(|number| parse_number(number).ok());
-    match percent {
-        Some(percent) if percent < 100.0 => Ok(percent),
-        _ => Err(format!(
-            "'{text}' is no percentage from 0% up to but not 100%; write it like 5%"
-        )),
-    }
-}
-
-/// Runs of a command: no more than a record holds.
-fn repeats(text: &str) -> Result<u32, String> {
-    match parse_whole(text) {
-        Ok(runs @ 1..=10_000) => Ok(runs),
-        Ok(runs) => Err(format!("{runs} is not in 1..=10000")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Reads a range of UDP ports like `6000-6099`, or a single one.
-fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
-    const MOST: u16 = 1_024;
-    let port = |text: &str| text.parse().ok().filter(|port: &u16| *port > 0);
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    match (port(first), port(last)) {
-        (Some(first), Some(last)) if first <= last && last - first < MOST => Ok(first..=last),
-        (Some(first), Some(last)) if first <= last => {
-            Err(format!("more than {MOST} ports; choose a smaller range"))
-        }
-        _ => Err("expected ports like 6000-6099".to_owned()),
-    }
-}
-
-/// A limit that lets anybody in at all.
-pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
-    match parse_whole(text) {
-        Ok(0) => Err("nobody could be served; choose 1 or more".to_owned()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// A limit that leaves any time at all.
-pub(super) fn some_time(text: &str) -> Result<Duration, String> {
-    match parse_duration(text) {
-        Ok(Duration::ZERO) => Err("that is no time at all; choose more, like 30s".to_owned()),
-        Ok(time) => Ok(time),
-        Err(error) => Err(error.to_string()),
-    }
 }

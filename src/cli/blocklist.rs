@@ -1,18 +1,18 @@
-//! `bench blocklist check`: what a list blocks, without a proxy.
+//! `bench blocklist check`: which entry of the lists decides on a destination.
 
 use std::io::{self, Write};
 
 use super::args::Check;
-use super::failure::Failure;
+use super::error::CliError;
 use crate::blocklist::policy::{Policy, Sources, Verdict};
 use crate::blocklist::target::Target;
 
-pub(super) fn check(args: &Check) -> Result<(), Failure> {
+pub(super) fn check(args: &Check) -> Result<(), CliError> {
     let destinations = args.destinations.iter().map(|text| {
-        let target: Target = text.parse().map_err(Failure::usage)?;
+        let target: Target = text.parse().map_err(CliError::usage)?;
         Ok((text, target))
     });
-    let destinations = destinations.collect::<Result<Vec<_>, Failure>>()?;
+    let destinations = destinations.collect::<Result<Vec<_>, CliError>>()?;
     let policy = Policy::load(&Sources {
         block: args.files.clone(),
         block_subdomains: args.blocklist_subdomains.clone(),
@@ -20,15 +20,15 @@ pub(super) fn check(args: &Check) -> Result<(), Failure> {
         except: args.except.clone(),
         deny_private: args.deny_private,
         skip_bad_lines: args.skip_bad_lines,
-        // Nothing is put in force here: an empty list is only said to be one.
+        // The check reports empty lists but accepts them.
         allow_empty: true,
     });
-    // Each problem is a line, and each line is ours.
+    // One line a problem, each with the program's prefix.
     let policy =
-        policy.map_err(|error| Failure::Undone(error.to_string().replace('\n', "\nbench: ")))?;
+        policy.map_err(|error| CliError::Runtime(error.to_string().replace('\n', "\nbench: ")))?;
     for file in policy.files() {
         for warning in file.warnings() {
-            // stderr may be closed, which is no reason to stop.
+            // A closed stderr is ignored.
             let _ = writeln!(io::stderr(), "bench: {warning}");
         }
     }
@@ -47,8 +47,10 @@ pub(super) fn check(args: &Check) -> Result<(), Failure> {
     out.flush()?;
     match (blocked, destinations.len()) {
         (0, _) => Ok(()),
-        (1, 1) => Err(Failure::Gate("the destination is blocked".to_owned())),
-        (blocked, all) => Err(Failure::Gate(format!(
+        (1, 1) => Err(CliError::CheckFailed(
+            "the destination is blocked".to_owned(),
+        )),
+        (blocked, all) => Err(CliError::CheckFailed(format!(
             "{blocked} of {all} destinations are blocked"
         ))),
     }

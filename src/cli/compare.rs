@@ -1,11 +1,11 @@
-//! `bench compare`: compares two saved records, and checks whether the new one is slower.
+//! `bench compare`: compares two saved records and checks a threshold.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use super::args::Compare;
+use super::error::CliError;
 use super::exports::Exports;
-use super::failure::Failure;
 use super::interrupt;
 use crate::report::compare::Compared;
 use crate::report::compare::gate::{self, Gate};
@@ -15,26 +15,26 @@ use crate::report::export::{Document, Exporter};
 use crate::report::store::saved::{self, Saved};
 use crate::stats::ratio::FEWEST;
 
-pub(super) fn run(args: &Compare) -> Result<(), Failure> {
-    interrupt::tidily().map_err(Failure::undone)?;
+pub(super) fn run(args: &Compare) -> Result<(), CliError> {
+    interrupt::exit_on_signal().map_err(CliError::runtime)?;
     let exports = args.exports.open()?;
     match (read(&args.base)?, read(&args.new)?) {
         (Saved::Udp(base), Saved::Udp(new)) => {
             let base = SavedRuns::new(&args.base, &base.meta, &base.runs);
             let new = SavedRuns::new(&args.new, &new.meta, &new.runs);
-            let found = compare_records(&base, &new).map_err(Failure::undone)?;
+            let found = compare_records(&base, &new).map_err(CliError::runtime)?;
             write(exports, &Document::UdpComparison(&found))?;
-            check(args, &found.comparison)
+            check_threshold(args, &found.comparison)
         }
         (Saved::Proxy(base), Saved::Proxy(new)) => {
             let base = SavedRuns::new(&args.base, &base.meta, &base.runs);
             let new = SavedRuns::new(&args.new, &new.meta, &new.runs);
-            let found = compare_records(&base, &new).map_err(Failure::undone)?;
+            let found = compare_records(&base, &new).map_err(CliError::runtime)?;
             write(exports, &Document::ProxyComparison(&found))?;
-            check(args, &found.comparison)
+            check_threshold(args, &found.comparison)
         }
-        (base, new) => Err(Failure::Undone(format!(
-            "nothing can be compared: {} is a record of kind '{}', {} of kind '{}'; give two of one kind",
+        (base, new) => Err(CliError::Runtime(format!(
+            "expected two records of one kind: {} is of kind '{}', {} of kind '{}'",
             args.base.display(),
             base.kind(),
             args.new.display(),
@@ -43,11 +43,11 @@ pub(super) fn run(args: &Compare) -> Result<(), Failure> {
     }
 }
 
-fn read(path: &Path) -> Result<Saved, Failure> {
-    saved::read(path).map_err(Failure::undone)
+fn read(path: &Path) -> Result<Saved, CliError> {
+    saved::read(path).map_err(CliError::runtime)
 }
 
-fn write(exports: Exports, document: &Document<'_>) -> Result<(), Failure> {
+fn write(exports: Exports, document: &Document<'_>) -> Result<(), CliError> {
     if !exports.uses_stdout() {
         let mut out = io::stdout().lock();
         Text.write(document, &mut out)?;
@@ -56,15 +56,15 @@ fn write(exports: Exports, document: &Document<'_>) -> Result<(), Failure> {
     exports.write(document)
 }
 
-fn check(args: &Compare, settings: &[impl Compared]) -> Result<(), Failure> {
+fn check_threshold(args: &Compare, settings: &[impl Compared]) -> Result<(), CliError> {
     match args.threshold {
-        Some(percent) => judged(&gate::judge(settings, percent / 100.0), percent),
+        Some(percent) => check(&gate::judge(settings, percent / 100.0), percent),
         None => Ok(()),
     }
 }
 
-/// What a gate comes to. One that cannot tell has not been passed, and has not failed either.
-fn judged(gate: &Gate, percent: f64) -> Result<(), Failure> {
+/// Too few runs to decide are an error, neither a pass nor a failed check.
+fn check(gate: &Gate, percent: f64) -> Result<(), CliError> {
     let mut failed = Vec::new();
     if !gate.regressed.is_empty() {
         failed.push(format!(
@@ -76,20 +76,20 @@ fn judged(gate: &Gate, percent: f64) -> Result<(), Failure> {
     if !failed.is_empty() {
         if !gate.controls.is_empty() {
             failed.push(format!(
-                "but {} is slower too, without a proxy, so the machine may be why: measure both again",
+                "but {} is slower too, without a proxy, so the machine may be the cause: measure both again",
                 gate.controls.join(" and ")
             ));
         }
-        return Err(Failure::Gate(failed.join("; ")));
+        return Err(CliError::CheckFailed(failed.join("; ")));
     }
     if gate.judged == 0 {
-        return Err(Failure::Undone(
-            "there is nothing to hold the threshold to: no path through a proxy is in both; compare runs of the same options".to_owned(),
+        return Err(CliError::Runtime(
+            "nothing to compare with the threshold: the records share no path through a proxy; measure both with the same options".to_owned(),
         ));
     }
     if !gate.undecided.is_empty() {
-        return Err(Failure::Undone(format!(
-            "too few runs to tell whether {} is slower by more than {percent} %; measure both with --repeat {FEWEST} or more",
+        return Err(CliError::Runtime(format!(
+            "too few runs to decide whether {} is slower by more than {percent} %; measure both with --repeat {FEWEST} or more",
             gate.undecided.join("; ")
         )));
     }

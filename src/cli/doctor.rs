@@ -1,25 +1,25 @@
-//! `bench doctor`: what this kernel, user and machine allow, and what lifts what they do not.
+//! `bench doctor`: reports what this kernel, user and machine support, and how to lift limits.
 
 use std::io::{self, Write};
 
 use super::args::Doctor;
-use super::failure::Failure;
+use super::error::CliError;
 use super::interrupt;
 use super::sink::Sink;
-use crate::engine::probe;
+use crate::doctor;
 use crate::report::export::{json, text};
 use crate::report::model::{DoctorReport, Meta};
 use crate::sys::clock;
 use crate::udp::setup::DEFAULT_BUFFER;
 
-/// Shortfalls are no failure, as long as there is an engine to measure with.
-pub(super) fn run(args: &Doctor) -> Result<(), Failure> {
-    interrupt::tidily().map_err(Failure::undone)?;
+/// Findings are not errors while one engine can measure.
+pub(super) fn run(args: &Doctor) -> Result<(), CliError> {
+    interrupt::exit_on_signal().map_err(CliError::runtime)?;
     let json = args.json.as_deref();
     let json = json.map(|path| Sink::open(path, "--json")).transpose()?;
     let report = DoctorReport {
         meta: Meta::here("doctor", clock::realtime_ns(), super::command_line()),
-        checks: probe::checks(DEFAULT_BUFFER),
+        checks: doctor::checks(DEFAULT_BUFFER),
     };
     if !matches!(json, Some(Sink::Stdout)) {
         let mut out = io::stdout().lock();
@@ -29,6 +29,6 @@ pub(super) fn run(args: &Doctor) -> Result<(), Failure> {
     if let Some(sink) = json {
         sink.write(|out| json::write(&report, out))?;
     }
-    probe::enough_for_mio(&report.checks)
-        .map_err(|reason| Failure::Undone(format!("nothing can be measured here: {reason}")))
+    doctor::enough_for_mio(&report.checks)
+        .map_err(|reason| CliError::Runtime(format!("cannot measure on this host: {reason}")))
 }

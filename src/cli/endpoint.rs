@@ -1,13 +1,13 @@
-//! Addresses as options name them: a host or an address, with or without a port, IPv6 in brackets with or without a zone.
+//! Addresses in options: a host or an address with an optional port; IPv6 in brackets, with an optional zone.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
-use super::failure::Failure;
+use super::error::CliError;
 
-/// Which address family is wanted.
+/// The requested address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
-    /// Whatever there is.
+    /// Any family.
     Any,
     /// `-4`.
     V4,
@@ -16,7 +16,7 @@ pub(super) enum Family {
 }
 
 impl Family {
-    /// Whether an address belongs to it.
+    /// Whether an address belongs to the family.
     pub(super) fn has(self, address: &SocketAddr) -> bool {
         match self {
             Self::Any => true,
@@ -52,38 +52,38 @@ fn split(text: &str) -> Result<(&str, Option<u16>), String> {
         };
     }
     match text.split_once(':') {
-        // Two colons or more are an IPv6 address.
+        // More than one colon: an IPv6 address.
         Some((_, rest)) if rest.contains(':') => Ok((text, None)),
         Some((host, number)) => Ok((host, port(number)?)),
         None => Ok((text, None)),
     }
 }
 
-/// All addresses that `text`, the value of `option`, stands for, of one family, in the resolver's order. `because` ends the
-/// sentence on an address of another family.
+/// The addresses of `text`, the value of `option`, in one family and in the resolver's order. `because` is appended to the error
+/// for an address of another family.
 ///
 /// # Errors
-/// A usage error for text that cannot be an address, or one of another family; a runtime error for a name that is not found.
+/// A usage error for an invalid address or another family; a runtime error for a name that does not resolve.
 pub(super) fn resolve(
     option: &str,
     text: &str,
     default_port: u16,
     family: Family,
     because: &str,
-) -> Result<Vec<SocketAddr>, Failure> {
+) -> Result<Vec<SocketAddr>, CliError> {
     let advice = format!(
         "write it like 192.0.2.7:{default_port}, [2001:db8::7]:{default_port}, [fe80::7%eth0]:{default_port} or host:{default_port}"
     );
     let (host, port) = split(text)
-        .map_err(|error| Failure::Usage(format!("{option} {text}: {error}; {advice}")))?;
+        .map_err(|error| CliError::Usage(format!("{option} {text}: {error}; {advice}")))?;
     if host.is_empty() {
-        return Err(Failure::Usage(format!(
+        return Err(CliError::Usage(format!(
             "{option} {text} names no host; {advice}"
         )));
     }
     let found = (host, port.unwrap_or(default_port)).to_socket_addrs();
     let found = found.map_err(|error| {
-        Failure::Undone(format!(
+        CliError::Runtime(format!(
             "{option} {text} cannot be resolved: {error}; {advice}"
         ))
     })?;
@@ -98,8 +98,8 @@ pub(super) fn resolve(
     }
     let sentence = format!("{option} {text} has no {}address{because}", family.name());
     match host.parse::<IpAddr>() {
-        Ok(_) => Err(Failure::Usage(sentence)),
-        Err(_) => Err(Failure::Undone(sentence)),
+        Ok(_) => Err(CliError::Usage(sentence)),
+        Err(_) => Err(CliError::Runtime(sentence)),
     }
 }
 
@@ -108,9 +108,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn sentence(failure: Failure) -> String {
+    fn sentence(failure: CliError) -> String {
         match failure {
-            Failure::Usage(sentence) | Failure::Undone(sentence) => sentence,
+            CliError::Usage(sentence) | CliError::Runtime(sentence) => sentence,
             other => panic!("{other:?}"),
         }
     }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_gets_the_port_it_lacks_and_keeps_its_zone() {
+    fn a_missing_port_is_added_and_the_zone_is_kept() {
         let one = |text: &str| resolve("--to", text, 5_210, Family::Any, "").unwrap()[0];
         assert_eq!(one("127.0.0.1").to_string(), "127.0.0.1:5210");
         assert_eq!(one("[::1]:7").to_string(), "[::1]:7");
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_named_with_its_option() {
+    fn errors_name_the_option() {
         for (text, family, words) in [
             ("", Family::Any, "names no host"),
             (":80", Family::Any, "names no host"),
@@ -155,8 +155,11 @@ mod tests {
             ("[::1]", Family::V4, "has no IPv4 address"),
             ("host:port", Family::Any, "'port' is not a port"),
         ] {
-            let told = sentence(resolve("--to", text, 5_210, family, "").unwrap_err());
-            assert!(told.starts_with("--to ") && told.contains(words), "{told}");
+            let error = sentence(resolve("--to", text, 5_210, family, "").unwrap_err());
+            assert!(
+                error.starts_with("--to ") && error.contains(words),
+                "{error}"
+            );
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::failure::Failure;
+use super::error::CliError;
 use super::sink::Sink;
 use crate::report::export::csv::Csv;
 use crate::report::export::json::Json;
@@ -16,20 +16,20 @@ use crate::report::export::{Document, Exporter};
 /// Formats of a command's runs.
 #[derive(Debug, Args)]
 pub(super) struct RunExports {
-    /// Write the record as JSON; with - it is all that goes to stdout
+    /// Write the record as JSON; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     json: Option<PathBuf>,
-    /// Write the runs as rows of the ledger; with - that is all that goes to stdout
+    /// Write the runs as CSV; - writes them to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     csv: Option<PathBuf>,
-    /// Write the headline figures as a Markdown table; with - that is all that goes to stdout
+    /// Write the headline figures as Markdown tables; - writes them to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     markdown: Option<PathBuf>,
 }
 
 impl RunExports {
     /// Opens the requested files.
-    pub(super) fn open(&self) -> Result<Exports, Failure> {
+    pub(super) fn open(&self) -> Result<Exports, CliError> {
         Exports::open([
             ("--json", &self.json, &Json as &dyn Exporter),
             ("--csv", &self.csv, &Csv),
@@ -41,17 +41,17 @@ impl RunExports {
 /// Formats of a comparison of two records.
 #[derive(Debug, Args)]
 pub(super) struct ComparisonExports {
-    /// Write the comparison as JSON; with - it is all that goes to stdout
+    /// Write the comparison as JSON; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
-    /// Write the comparison as a Markdown table; with - it is all that goes to stdout
+    /// Write the comparison as a Markdown table; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH")]
     markdown: Option<PathBuf>,
 }
 
 impl ComparisonExports {
     /// Opens the requested files.
-    pub(super) fn open(&self) -> Result<Exports, Failure> {
+    pub(super) fn open(&self) -> Result<Exports, CliError> {
         Exports::open([
             ("--json", &self.json, &Json as &dyn Exporter),
             ("--markdown", &self.markdown, &Markdown),
@@ -65,7 +65,7 @@ pub(super) struct Exports(Vec<(&'static dyn Exporter, Sink)>);
 impl Exports {
     fn open<const N: usize>(
         formats: [(&str, &Option<PathBuf>, &'static dyn Exporter); N],
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CliError> {
         let mut open = Vec::new();
         let mut on_stdout: Option<&str> = None;
         for (option, path, exporter) in formats {
@@ -73,7 +73,7 @@ impl Exports {
             if is_stdout(path)
                 && let Some(other) = on_stdout.replace(option)
             {
-                return Err(Failure::Usage(format!(
+                return Err(CliError::Usage(format!(
                     "{other} - and {option} - cannot share standard output; give one of them a path"
                 )));
             }
@@ -88,7 +88,7 @@ impl Exports {
     }
 
     /// Writes the document in all formats. An error of one format does not keep others from being written.
-    pub(super) fn write(self, document: &Document<'_>) -> Result<(), Failure> {
+    pub(super) fn write(self, document: &Document<'_>) -> Result<(), CliError> {
         let formats = self.0.into_iter();
         formats
             .map(|(exporter, sink)| sink.write(|out| exporter.write(document, out)))

@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first ends the run and still reports it, the second ends the program.
+//! SIGINT, SIGTERM and SIGHUP: the first signal ends the run and reports it, the second ends the program.
 
 use std::io;
 use std::thread;
@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::failure;
+use super::error;
 use crate::report::store::partial;
 use crate::sys::signal;
 
-/// Exit code of a program ended by the user, as shells know it: 128 + SIGINT.
+/// Exit code of a program ended by the user, by the convention of shells: 128 + SIGINT.
 const ENDED_BY_USER: i32 = 130;
 
-/// A terminal that closes sends SIGHUP more than once. So soon after the first signal another means nothing new.
+/// A closing terminal sends SIGHUP more than once. A SIGHUP this soon after the first signal is ignored.
 const SAME_HANGUP: Duration = Duration::from_secs(1);
 
-/// Calls `first` at the first SIGINT, SIGTERM, or SIGHUP unless that is ignored. At the second the program ends at once.
+/// Calls `first` at the first SIGINT, SIGTERM or SIGHUP (unless ignored). The second signal ends the program.
 ///
 /// # Errors
-/// No thread can be had for it.
+/// The signal thread cannot be started.
 pub(super) fn on_signal_or_hangup(first: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new(with_hangup())?;
     on_thread(move || {
@@ -38,16 +38,16 @@ pub(super) fn on_signal_or_hangup(first: impl Fn() + Send + 'static) -> io::Resu
     })
 }
 
-/// Has a program that measures nothing end at the first signal, with nothing half done left behind.
+/// Ends the program at the first signal and removes partial files. For commands that measure nothing.
 ///
 /// # Errors
 /// As [`on_signal_or_hangup`].
-pub(super) fn tidily() -> io::Result<()> {
+pub(super) fn exit_on_signal() -> io::Result<()> {
     let mut signals = Signals::new(with_hangup())?;
     on_thread(move || signals.forever().take(1).for_each(|_| end()))
 }
 
-/// Those that end a program; without SIGHUP where nohup(1) has it ignored.
+/// The handled signals, without SIGHUP if nohup(1) ignores it.
 fn with_hangup() -> &'static [i32] {
     match signal::is_ignored(SIGHUP) {
         true => &[SIGINT, SIGTERM],
@@ -60,9 +60,9 @@ fn on_thread(act: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread.spawn(act).map(drop)
 }
 
-/// Ends the program at once, with nothing half done left behind.
+/// Removes partial files and ends the program.
 pub(super) fn end() {
     partial::remove_all();
-    failure::ended(ENDED_BY_USER);
+    error::report_signal(ENDED_BY_USER);
     std::process::exit(ENDED_BY_USER);
 }

@@ -1,11 +1,11 @@
-//! Options that take a list: one value as ever, several with commas between to be compared.
+//! Options that take a comma-separated list of values to compare.
 
 use std::ffi::OsStr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Command, Error};
 
-/// The values of an option, each once; never none.
+/// The values of an option: at least one, each once.
 #[derive(Debug, Clone)]
 pub(super) struct List<T>(Vec<T>);
 
@@ -15,12 +15,12 @@ impl<T> List<T> {
     }
 }
 
-/// Reads a list of what `one` reads.
+/// Parses a list of the values that `one` parses.
 pub(super) fn list<P>(one: P) -> ListParser<P> {
     ListParser(one)
 }
 
-/// What [`list`] makes.
+/// Parser of [`list`].
 #[derive(Debug, Clone)]
 pub(super) struct ListParser<P>(P);
 
@@ -38,7 +38,7 @@ where
         value: &OsStr,
     ) -> Result<Self::Value, Error> {
         let mut values = Vec::new();
-        // Other than UTF-8 is for the parser of one value to refuse.
+        // The parser of one value rejects text that is not UTF-8.
         let items: Vec<&OsStr> = match value.to_str() {
             Some(text) => text.split(',').map(OsStr::new).collect(),
             None => vec![value],
@@ -51,7 +51,7 @@ where
             let read = self.0.parse_ref(command, arg, item)?;
             if values.contains(&read) {
                 let item = item.to_string_lossy();
-                let why = format!("{item} is in it twice; name each value once");
+                let why = format!("{item} occurs twice; name each value once");
                 return refuse(why, command, arg, value);
             }
             values.push(read);
@@ -64,7 +64,7 @@ where
     }
 }
 
-/// clap's own sentence on a value that is none, with `why` at its end. Only parsing makes it.
+/// clap's error for an invalid value, with `why` as the reason. clap builds it only while parsing.
 fn refuse<T: Clone + Send + Sync + 'static>(
     why: String,
     command: &Command,

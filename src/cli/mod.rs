@@ -1,32 +1,33 @@
-//! The command line: `args` are turned into validated plans, which `udp`, `serve`, `proxy`, `blocklist`,
-//! `compare` and `doctor` carry out and show. Nothing below this module prints or exits.
+//! The command line. `args` defines the options; each command turns them into a validated plan, runs it and prints the result.
+//! No other module prints or exits.
 
 mod args;
 mod blocklist;
 mod compare;
 mod doctor;
 mod endpoint;
+mod error;
 mod exports;
-mod failure;
 mod interrupt;
 mod list;
+mod parse;
 mod progress;
 mod proxy;
 mod serve;
 mod sink;
+mod stdout;
 mod udp;
 
 use std::process::ExitCode;
 
 use args::{Blocklist, Command};
 
-/// Does what the command line says, and tells how it went: 0 done, 1 a gate failed, 2 bad usage,
-/// 3 the run could not be done.
+/// Runs the command line. Returns exit code 0 (done), 1 (a check failed), 2 (bad usage) or 3 (the run could not be done).
 pub fn run() -> ExitCode {
-    failure::look_for_json(std::env::args_os());
+    error::detect_json_output(std::env::args_os());
     let bench = match args::parse() {
         Ok(bench) => bench,
-        Err(error) => return failure::of_clap(&error),
+        Err(error) => return error::report_clap(&error),
     };
     let outcome = match bench.command {
         Command::Udp(args) => udp::run(&args),
@@ -42,7 +43,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// The command line, for the record: without passwords, as records are given to others.
+/// The command line for records, without passwords.
 fn command_line() -> Vec<String> {
     without_passwords(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
 }
@@ -68,8 +69,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_in_no_record() {
-        for (line, told) in [
+    fn records_contain_no_password() {
+        for (line, recorded) in [
             (
                 "bench proxy --password x --quiet",
                 "bench proxy --password *** --quiet",
@@ -89,7 +90,7 @@ mod tests {
             ("bench proxy --password", "bench proxy --password"),
         ] {
             let words = line.split(' ').map(str::to_owned);
-            assert_eq!(without_passwords(words).join(" "), told);
+            assert_eq!(without_passwords(words).join(" "), recorded);
         }
     }
 }

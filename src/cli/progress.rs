@@ -1,11 +1,11 @@
-//! The progress line with the current KB/s: on a terminal only, and gone when the run is over.
+//! The progress line, on a terminal only; it is cleared after the run.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::report::record::Interval;
+use crate::udp::result::Interval;
 use crate::units::grouped;
 
-/// The line. Hidden where stderr is no terminal.
+/// The progress line. Hidden if stderr is not a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
 }
@@ -17,22 +17,22 @@ impl Progress {
         } else {
             ProgressBar::new_spinner()
         };
-        // The template is a constant that indicatif accepts; without it the default would do.
+        // The constant template is valid; otherwise the default style is used.
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
         Self { bar }
     }
 
-    /// Shows a sentence.
-    pub(super) fn say(&self, sentence: String) {
+    /// Shows a message.
+    pub(super) fn message(&self, sentence: String) {
         self.bar.set_message(sentence);
         self.bar.tick();
     }
 
-    /// Shows how fast it goes.
+    /// Shows the rates of an interval.
     pub(super) fn interval(&self, row: &Interval) {
-        self.say(format!(
+        self.message(format!(
             "{:>8.1} s  {:>12} KB/s  {:>11} packets/s",
             row.start_s + row.seconds,
             grouped(row.kb_per_s as u64),
@@ -40,7 +40,7 @@ impl Progress {
         ));
     }
 
-    /// Takes the line away while something else is printed.
+    /// Hides the line while `print` runs.
     pub(super) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }

@@ -1,10 +1,11 @@
-//! `bench proxy` ([`run`](mod@run)) and its roles, a file each.
+//! `bench proxy` ([`run`](mod@run)) and its subcommands, a file each.
 
 pub(super) mod args;
 mod child;
+mod credentials;
 mod load;
 mod log;
-mod monitor;
+mod metrics;
 mod origin;
 mod output;
 mod reload;
@@ -13,18 +14,17 @@ mod send;
 mod serve;
 mod signals;
 mod summary;
-mod user;
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 
-use super::failure::Failure;
+use super::error::CliError;
 use crate::sys::endpoint::Endpoint;
 use args::{Proxy, Role};
 
-pub(super) fn run(args: &Proxy) -> Result<(), Failure> {
+pub(super) fn run(args: &Proxy) -> Result<(), CliError> {
     match &args.role {
-        None => run::run(&args.own, &args.load),
+        None => run::run(&args.proxy, &args.load),
         Some(Role::Load(args)) => load::run(args),
         Some(Role::Serve(args)) => serve::run(args),
         Some(Role::Origin(args)) => origin::run(args),
@@ -32,11 +32,11 @@ pub(super) fn run(args: &Proxy) -> Result<(), Failure> {
     }
 }
 
-/// Why a listener could not be had, and the way out.
-fn cannot_listen(place: &Endpoint, option: &str, error: &io::Error) -> Failure {
+/// The error of a failed bind or listen, with advice.
+fn cannot_listen(place: &Endpoint, option: &str, error: &io::Error) -> CliError {
     let advice = match error.kind() {
         ErrorKind::AddrInUse if place.ip().is_none() => {
-            "; somebody listens there, or it is another kind of file; choose another path"
+            "; the path belongs to a running server or another kind of file; choose another path"
         }
         ErrorKind::AddrInUse => {
             &*format!("; choose another port with {option}, or 0 to let the kernel choose")
@@ -45,23 +45,23 @@ fn cannot_listen(place: &Endpoint, option: &str, error: &io::Error) -> Failure {
         ErrorKind::PermissionDenied if place.ip().is_some() => "; choose a port from 1024 up",
         _ => "",
     };
-    Failure::Undone(format!("cannot listen on {place}: {error}{advice}"))
+    CliError::Runtime(format!("cannot listen on {place}: {error}{advice}"))
 }
 
-fn say_listening(local: &Endpoint, out: &mut impl Write) -> io::Result<()> {
+fn print_listening(local: &Endpoint, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "listening on {local}")?;
     out.flush()
 }
 
-/// Words from outside as a line that does nothing to a terminal.
+/// External bytes as one line without control characters.
 fn printable(message: &[u8]) -> String {
     let mut line = String::with_capacity(message.len());
-    for letter in String::from_utf8_lossy(message).chars() {
-        if letter.is_control() {
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{}", letter.escape_default());
+    for character in String::from_utf8_lossy(message).chars() {
+        if character.is_control() {
+            // Writing to a String does not fail.
+            let _ = write!(line, "{}", character.escape_default());
         } else {
-            line.push(letter);
+            line.push(character);
         }
     }
     line
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_shown_on_a_line_whatever_is_in_it() {
+    fn control_characters_are_escaped() {
         assert_eq!(printable("grüß \"dich\"".as_bytes()), "grüß \"dich\"");
         assert_eq!(
             printable(b"a\r\nb\x1b[31m\x00"),

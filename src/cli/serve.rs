@@ -1,4 +1,4 @@
-//! `bench serve`: receives for other hosts, and prints what each session measured.
+//! `bench serve`: the receiver for other hosts. Prints what each session measured.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,25 +6,25 @@ use std::path::Path;
 
 use super::args::{DEFAULT_PORT, Serve};
 use super::endpoint::{self, Family};
-use super::failure::Failure;
+use super::error::{CliError, print_line};
 use super::interrupt;
 use super::udp::record;
 use crate::report::export::columns::LedgerRow;
 use crate::report::export::text;
 use crate::report::model::UdpRecord;
-use crate::report::record::Measured;
 use crate::report::store::{Ledger, RunFolder};
-use crate::sys::{affinity, clock, limit};
-use crate::udp::key::Key;
+use crate::sys::{affinity, clock, rlimit};
+use crate::udp::control::key::Key;
 use crate::udp::placement::Choice;
+use crate::udp::result::Measured;
 use crate::udp::server::{Limits, Options, Server, SessionReport};
 
-/// Sessions of lost clients that are saved at most, so that nobody can fill the disk from afar.
-const MOST_SAVED: usize = 1_000;
+/// Most sessions of lost clients that are saved, so that remote hosts cannot fill the disk.
+const MAX_SAVED: usize = 1_000;
 
-pub(super) fn run(args: &Serve) -> Result<(), Failure> {
-    let allowed = affinity::allowed().map_err(Failure::undone)?;
-    args.cpus.check(&allowed).map_err(Failure::usage)?;
+pub(super) fn run(args: &Serve) -> Result<(), CliError> {
+    let allowed = affinity::allowed().map_err(CliError::runtime)?;
+    args.cpus.check(&allowed).map_err(CliError::usage)?;
     let cpus = match &args.cpus {
         Choice::List(cpus) => Some(cpus.clone()),
         Choice::Auto | Choice::Free => None,
@@ -43,17 +43,17 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
     let key = args.key_file.as_deref().map(Key::read).transpose();
     let options = Options {
         cpus,
-        key: key.map_err(Failure::usage)?,
+        key: key.map_err(CliError::usage)?,
         data_ports: args.data_ports.clone(),
     };
-    // Connections and streams are files. Where the limit stays, those too many wait to be accepted.
-    let _ = limit::raise_open_files();
+    // Connections and streams use file descriptors. At the limit, further connections wait in the accept queue.
+    let _ = rlimit::raise_open_files();
     let server = bind(args.bind.as_deref(), limits, &options)?;
     let stopper = server.stopper();
-    interrupt::on_signal_or_hangup(move || stopper.stop()).map_err(Failure::undone)?;
+    interrupt::on_signal_or_hangup(move || stopper.stop()).map_err(CliError::runtime)?;
     if !args.no_save {
-        // A place that cannot be written to is found now and not when a result is about to be lost.
-        RunFolder::create(&args.out, "udp", clock::realtime_ns()).map_err(Failure::undone)?;
+        // An unwritable folder is an error now, not when a result is to be saved.
+        RunFolder::create(&args.out, "udp", clock::realtime_ns()).map_err(CliError::runtime)?;
     }
     let mut out = io::stdout();
     writeln!(out, "listening on {}", server.local())?;
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
     let mut saved = 0;
     server
         .run(|session| {
-            // Whoever reads our output may go; the sessions go on.
+            // A closed stdout does not end the server.
             if !args.quiet {
                 let _ = show(&session);
             }
@@ -74,10 +74,10 @@ pub(super) fn run(args: &Serve) -> Result<(), Failure> {
                 save_lost(measured, args, saved);
             }
         })
-        .map_err(|error| Failure::Undone(format!("the server's event loop failed: {error}")))
+        .map_err(|error| CliError::Runtime(format!("the server's event loop failed: {error}")))
 }
 
-fn bind(bind: Option<&str>, limits: Limits, options: &Options) -> Result<Server, Failure> {
+fn bind(bind: Option<&str>, limits: Limits, options: &Options) -> Result<Server, CliError> {
     let refuse = |(error, address): (io::Error, SocketAddr)| {
         let advice = match error.kind() {
             ErrorKind::AddrInUse => {
@@ -87,11 +87,11 @@ fn bind(bind: Option<&str>, limits: Limits, options: &Options) -> Result<Server,
             ErrorKind::PermissionDenied => "; choose a port from 1024 up",
             _ => "",
         };
-        Failure::Undone(format!("cannot listen on {address}: {error}{advice}"))
+        CliError::Runtime(format!("cannot listen on {address}: {error}{advice}"))
     };
     if let Some(text) = bind {
         let addresses = endpoint::resolve("--bind", text, DEFAULT_PORT, Family::Any, "")
-            .map_err(Failure::into_usage)?;
+            .map_err(CliError::into_usage)?;
         let mut bound = Err((
             ErrorKind::AddrNotAvailable.into(),
             SocketAddr::from(([0; 4], 0)),
@@ -127,28 +127,23 @@ fn show(session: &SessionReport) -> io::Result<()> {
 }
 
 fn save_lost(measured: &Measured, args: &Serve, number: usize) {
-    if number > MOST_SAVED {
-        if number == MOST_SAVED + 1 {
-            warn(&format!(
-                "{MOST_SAVED} sessions of lost clients are saved; further ones will not be"
+    if number > MAX_SAVED {
+        if number == MAX_SAVED + 1 {
+            print_line(&format!(
+                "{MAX_SAVED} sessions of lost clients are saved; no more will be saved"
             ));
         }
         return;
     }
     match save(measured, &args.out) {
-        // Whoever reads our output may be gone.
+        // A closed stdout is ignored.
         Ok(path) if !args.quiet => drop(writeln!(
             io::stdout(),
-            "saved in {path}, since the client was lost before it had its result"
+            "saved in {path}: the client was lost before it received the result"
         )),
         Ok(_) => {}
-        Err(error) => warn(&error),
+        Err(error) => print_line(&error),
     }
-}
-
-/// Tells of what went wrong and ends nothing, not even when nobody reads it.
-fn warn(sentence: &str) {
-    let _ = writeln!(io::stderr(), "bench: {sentence}");
 }
 
 fn save(measured: &Measured, out: &Path) -> Result<String, String> {

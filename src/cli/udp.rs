@@ -1,6 +1,6 @@
-//! `bench udp`: the plan, the runs and everything that comes out of them.
+//! `bench udp`: plans the settings, runs them and writes the results.
 
-mod combination;
+mod matrix;
 mod output;
 mod plan;
 
@@ -10,29 +10,28 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::args::Udp;
-use super::failure::Failure;
+use super::error::CliError;
 use super::interrupt;
 use crate::report::model::{Meta, UdpRecord};
-use crate::report::record::Measured;
 use crate::sys::clock;
 use crate::udp::client::{self, Cancel, RunError, Setup};
+use crate::udp::result::Measured;
 use crate::udp::server::{Limits, Options, Server, Stopper};
 use crate::udp::setup;
 use output::Output;
 use plan::Planned;
 
-/// A warm-up of each setting compared, where nothing else is said: enough for caches and clock rates, and for the
-/// kernel's first allocations.
+/// Default warm-up of each setting of a comparison: enough for caches, clock rates and the kernel's first allocations.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-pub(super) fn run(args: &Udp) -> Result<(), Failure> {
+pub(super) fn run(args: &Udp) -> Result<(), CliError> {
     let all = Planned::all(args)?;
     for planned in &all {
-        setup::can_send(&planned.plan).map_err(Failure::undone)?;
+        setup::can_send(&planned.plan).map_err(CliError::runtime)?;
     }
-    let cancel = Cancel::new().map_err(Failure::undone)?;
+    let cancel = Cancel::new().map_err(CliError::runtime)?;
     let on_signal = cancel.clone();
-    interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(Failure::undone)?;
+    interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(CliError::runtime)?;
     let mut output = Output::open(args, &all)?;
     let ready: Vec<Ready> = all
         .into_iter()
@@ -43,15 +42,15 @@ pub(super) fn run(args: &Udp) -> Result<(), Failure> {
     output.close(outcome)
 }
 
-/// Does the warm-ups and every round, each run given out as soon as it is over.
-fn runs(args: &Udp, ready: &[Ready], output: &mut Output, cancel: &Cancel) -> Result<(), Failure> {
+/// Runs warm-ups and rounds. Each run is written when it ends.
+fn runs(args: &Udp, ready: &[Ready], output: &mut Output, cancel: &Cancel) -> Result<(), CliError> {
     let settings = ready.iter().flat_map(|one| &one.planned.settings);
     let settings = settings.filter_map(Option::as_deref);
     output.comparing(settings, args.repeat)?;
     warm_up(args, ready, output, cancel)?;
     for round in 0..args.repeat as usize {
-        // Each round begins with the next setting, so that none has a place or a predecessor that
-        // always helps it: drift within a round then falls on all alike.
+        // Each round begins with the next setting, so that no setting always has the same position and predecessor: drift within
+        // a round affects all alike.
         for turn in 0..ready.len() {
             let one = &ready[(round + turn) % ready.len()];
             if output.has_runs() && cancel.is_cancelled() {
@@ -59,7 +58,7 @@ fn runs(args: &Udp, ready: &[Ready], output: &mut Output, cancel: &Cancel) -> Re
             }
             let directions = match client::run(&one.planned.plan, &one.setup, output, cancel) {
                 Err(RunError::Cancelled) if output.has_runs() => return Ok(()),
-                outcome => outcome.map_err(|error| one.undone(error))?,
+                outcome => outcome.map_err(|error| one.runtime(error))?,
             };
             let mut reason = None;
             for (mut measured, setting) in directions.into_iter().zip(&one.planned.settings) {
@@ -68,7 +67,7 @@ fn runs(args: &Udp, ready: &[Ready], output: &mut Output, cancel: &Cancel) -> Re
                 output.run(measured)?;
             }
             if let Some(reason) = reason {
-                return Err(one.undone(reason));
+                return Err(one.runtime(reason));
             }
         }
     }
@@ -80,7 +79,7 @@ fn warm_up(
     ready: &[Ready],
     output: &mut Output,
     cancel: &Cancel,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let by_itself = match ready.len() {
         1 => Duration::ZERO,
         _ => WARM_UP,
@@ -93,21 +92,21 @@ fn warm_up(
     for one in ready {
         let plan = client::warm_up(&one.planned.plan, time);
         client::run(&plan, &one.setup, &mut output.silent(), cancel)
-            .map_err(|error| one.undone(error))?;
+            .map_err(|error| one.runtime(error))?;
     }
     Ok(())
 }
 
-/// A setting that can be run at any time: its server is there.
+/// A setting with its server, ready to run.
 struct Ready {
     planned: Planned,
     setup: Setup,
-    /// Kept for as long as there are runs.
+    /// The local server, kept until the last run.
     _local: Option<Local>,
 }
 
 impl Ready {
-    fn new(ipv6: bool, planned: Planned) -> Result<Self, Failure> {
+    fn new(ipv6: bool, planned: Planned) -> Result<Self, CliError> {
         let (servers, local) = match &planned.servers {
             Some(servers) => (servers.clone(), None),
             None => {
@@ -122,12 +121,12 @@ impl Ready {
         })
     }
 
-    fn undone(&self, error: impl Display) -> Failure {
-        Failure::Undone(self.planned.wrong(error))
+    fn runtime(&self, error: impl Display) -> CliError {
+        CliError::Runtime(self.planned.wrong(error))
     }
 }
 
-/// Why the run counts as not done, although something was measured. One that the user ended is done.
+/// Why a measured run is an error. A run that the user interrupted is not.
 fn lost(measured: &Measured) -> Option<String> {
     let run = &measured.run;
     if run.complete || run.ended == "interrupted" {
@@ -139,7 +138,7 @@ fn lost(measured: &Measured) -> Option<String> {
     ))
 }
 
-/// What every record begins with.
+/// A record without runs.
 pub(super) fn record(started: u64) -> UdpRecord {
     UdpRecord {
         meta: Meta::here("udp", started, super::command_line()),
@@ -148,7 +147,7 @@ pub(super) fn record(started: u64) -> UdpRecord {
     }
 }
 
-/// The receiver in this process, on loopback: a server like any other, with no limits but our own.
+/// The receiver in this process on loopback, without limits.
 struct Local {
     address: SocketAddr,
     stopper: Stopper,
@@ -156,7 +155,7 @@ struct Local {
 }
 
 impl Local {
-    fn start(ipv6: bool, planned: &Planned) -> Result<Self, Failure> {
+    fn start(ipv6: bool, planned: &Planned) -> Result<Self, CliError> {
         let address = if ipv6 {
             SocketAddr::from((Ipv6Addr::LOCALHOST, 0))
         } else {
@@ -167,15 +166,15 @@ impl Local {
             ..Options::default()
         };
         let server = Server::bind(address, Limits::none(), options)
-            .map_err(|(error, at)| Failure::Undone(format!("cannot listen on {at}: {error}")))?;
+            .map_err(|(error, at)| CliError::Runtime(format!("cannot listen on {at}: {error}")))?;
         let (address, stopper) = (server.local(), server.stopper());
         let thread = thread::Builder::new()
             .name("serve".to_owned())
             .spawn(move || {
-                // If its event loop fails, the session at the other end notices and says so.
+                // The client reports a failed event loop.
                 let _ = server.run(|_| ());
             })
-            .map_err(Failure::undone)?;
+            .map_err(CliError::runtime)?;
         Ok(Self {
             address,
             stopper,
@@ -193,7 +192,6 @@ impl Drop for Local {
     }
 }
 
-// Kept with the command, so that the clock is read in one place.
 fn now() -> u64 {
     clock::realtime_ns()
 }

@@ -1,4 +1,4 @@
-//! How connections of the load generator begin.
+//! Connecting, for the load generator.
 
 use std::io;
 
@@ -7,11 +7,11 @@ use mio::net::TcpStream;
 use crate::sys::endpoint::Endpoint;
 use crate::sys::{tcp, unix};
 
-/// Begins to connect, without blocking.
+/// Starts a non-blocking connect.
 ///
 /// # Errors
-/// As socket(2) and connect(2). `ECONNREFUSED` also where the connection would be one to itself.
-pub(super) fn begin(to: &Endpoint) -> io::Result<TcpStream> {
+/// As socket(2) and connect(2), and `ECONNREFUSED` where the socket would connect to itself.
+pub(super) fn start(to: &Endpoint) -> io::Result<TcpStream> {
     match to {
         Endpoint::Ip(address) => {
             let stream = TcpStream::connect(*address)?;

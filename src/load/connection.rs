@@ -1,105 +1,102 @@
-//! A connection's hands: brings the [`Dialogue`] what comes, and sends what it says.
+//! A connection of the load generator: the socket of a [`RequestState`].
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::connect;
-use super::dialogue::{Dialogue, Script, Step};
-use super::fault::{Failure, Fault};
+use super::error::{ErrorKind, RequestError};
+use super::request::{RequestState, Step};
+use super::workload::Workload;
 use crate::sys::endpoint::Endpoint;
 
-/// A connection, which may not be there yet.
 pub(super) struct Connection {
     stream: TcpStream,
     token: Token,
-    pub(super) dialogue: Dialogue,
-    /// Anything came, or was taken: the connection is one.
+    pub(super) state: RequestState,
+    /// Whether bytes were sent or received.
     open: bool,
-    /// Something happened that was not looked at.
-    happened: bool,
-    /// There may be more to read than a read took: the other end has ended, or the connection broke.
-    more: bool,
-    /// And it is the end and nothing else.
-    ended: bool,
-    /// It is told when it can be written to.
-    told_writable: bool,
+    readable: bool,
+    /// Whether a short read may have left something: the peer closed, or the connection broke.
+    closing: bool,
+    /// Whether `closing` is a close without an error.
+    eof: bool,
+    /// Whether writability is polled.
+    polls_writable: bool,
 }
 
 impl Connection {
-    /// Begins to connect.
-    pub(super) fn begin(
+    /// Starts to connect.
+    pub(super) fn start(
         to: &Endpoint,
         registry: &Registry,
         token: Token,
-        dialogue: Dialogue,
-    ) -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::of_socket(&error, false);
-        let mut stream = connect::begin(to).map_err(failed)?;
+        state: RequestState,
+    ) -> Result<Self, RequestError> {
+        let failed = |error: io::Error| RequestError::from_io(&error, false);
+        let mut stream = connect::start(to).map_err(failed)?;
         if to.ip().is_some() {
             stream.set_nodelay(true).map_err(failed)?;
         }
-        // To be told that it can be written to is an event a connection, which on most never matters.
+        // Polling writability costs an event a connection, and most connections never need it.
         registry
             .register(&mut stream, token, Interest::READABLE)
             .map_err(failed)?;
         Ok(Self {
             stream,
             token,
-            dialogue,
+            state,
             open: false,
-            happened: false,
-            more: false,
-            ended: false,
-            told_writable: false,
+            readable: false,
+            closing: false,
+            eof: false,
+            polls_writable: false,
         })
     }
 
-    /// Something happened to it.
     #[inline]
-    pub(super) fn happened(&mut self, event: &Event) {
-        self.happened |= event.is_readable() || event.is_read_closed() || event.is_error();
-        // A read that is not filled has taken all there is, unless an end cut it short (epoll(7)).
-        self.more |= event.is_read_closed() || event.is_error();
-        self.ended = self.more && !event.is_error();
+    pub(super) fn on_event(&mut self, event: &Event) {
+        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        // A short read has emptied the socket, unless an end cut it short (epoll(7)).
+        self.closing |= event.is_read_closed() || event.is_error();
+        self.eof = self.closing && !event.is_error();
     }
 
-    /// Between requests: whether it can still be used. What came without being asked for stays where it is, and will be
-    /// no answer.
+    /// Whether the next request can use the connection. Unexpected bytes stay in the socket and fail that request.
     pub(super) fn is_usable(&mut self) -> bool {
-        !self.more
-            || matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        !self.closing
+            || matches!(self.stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Says and hears all that can be now.
+    /// Writes and reads until the socket blocks or the request is over.
     #[inline]
-    pub(super) fn turn(
+    pub(super) fn drive(
         &mut self,
-        script: &Script,
+        workload: &Workload,
         registry: &Registry,
         buffer: &mut [u8],
-    ) -> Result<Step, Failure> {
+    ) -> Result<Step, RequestError> {
         loop {
-            self.say(script, registry)?;
-            if !self.happened {
-                return Ok(Step::More);
+            self.write(workload, registry)?;
+            if !self.readable {
+                return Ok(Step::Incomplete);
             }
-            match self.hear(script, buffer)? {
-                Some(Step::More) => {}
-                Some(over) => return Ok(over),
-                None => return Ok(Step::More),
+            match self.read(workload, buffer)? {
+                Some(Step::Incomplete) => {}
+                Some(step) => return Ok(step),
+                None => return Ok(Step::Incomplete),
             }
         }
     }
 
     #[inline]
-    fn say(&mut self, script: &Script, registry: &Registry) -> Result<(), Failure> {
+    fn write(&mut self, workload: &Workload, registry: &Registry) -> Result<(), RequestError> {
         loop {
-            let pieces = self.dialogue.outgoing(script);
-            let mut some = pieces.iter().filter(|piece| !piece.is_empty());
-            let written = match (some.next(), some.next()) {
+            let pieces = self.state.outgoing(workload);
+            let mut nonempty = pieces.iter().filter(|piece| !piece.is_empty());
+            let written = match (nonempty.next(), nonempty.next()) {
                 (None, _) => return Ok(()),
                 (Some(piece), None) => self.stream.write(piece),
                 _ => self.stream.write_vectored(&pieces.map(io::IoSlice::new)),
@@ -107,64 +104,68 @@ impl Connection {
             match written {
                 Ok(bytes) => {
                     self.open = true;
-                    self.dialogue.sent(bytes);
+                    self.state.sent(bytes);
                 }
                 Err(error) => match error.kind() {
-                    // Not connected yet, or full.
-                    ErrorKind::WouldBlock | ErrorKind::NotConnected => {
-                        return self.tell_writable(registry);
+                    // Not connected yet, or the send buffer is full.
+                    io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected => {
+                        return self.poll_writable(registry);
                     }
-                    ErrorKind::Interrupted => {}
-                    _ => return Err(Failure::of_socket(&error, self.open)),
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(RequestError::from_io(&error, self.open)),
                 },
             }
         }
     }
 
-    fn tell_writable(&mut self, registry: &Registry) -> Result<(), Failure> {
-        if !self.told_writable {
-            self.told_writable = true;
+    fn poll_writable(&mut self, registry: &Registry) -> Result<(), RequestError> {
+        if !self.polls_writable {
+            self.polls_writable = true;
             let both = Interest::READABLE | Interest::WRITABLE;
             registry
                 .reregister(&mut self.stream, self.token, both)
-                .map_err(|error| Failure::of_socket(&error, self.open))?;
+                .map_err(|error| RequestError::from_io(&error, self.open))?;
         }
         Ok(())
     }
 
-    /// One read; nothing where there is nothing.
+    /// Reads once; `None` where the read would block.
     #[inline]
-    fn hear(&mut self, script: &Script, buffer: &mut [u8]) -> Result<Option<Step>, Failure> {
+    fn read(
+        &mut self,
+        workload: &Workload,
+        buffer: &mut [u8],
+    ) -> Result<Option<Step>, RequestError> {
         let bytes = match self.stream.read(buffer) {
             Ok(bytes) => bytes,
             Err(error) => match error.kind() {
-                ErrorKind::WouldBlock => {
-                    self.happened = false;
+                io::ErrorKind::WouldBlock => {
+                    self.readable = false;
                     return Ok(None);
                 }
-                ErrorKind::Interrupted => return Ok(Some(Step::More)),
-                _ => return Err(Failure::of_socket(&error, self.open)),
+                io::ErrorKind::Interrupted => return Ok(Some(Step::Incomplete)),
+                _ => return Err(RequestError::from_io(&error, self.open)),
             },
         };
         self.open = true;
-        self.happened = bytes == buffer.len() || self.more;
+        self.readable = bytes == buffer.len() || self.closing;
         let step = match buffer.get(..bytes) {
-            Some(said) if !said.is_empty() => self.dialogue.take(script, said)?,
-            _ => self.dialogue.end(script)?,
+            Some(received) if !received.is_empty() => self.state.receive(workload, received)?,
+            _ => self.state.on_eof(workload)?,
         };
-        // What ended and was read short has nothing but its end left.
-        if step == Step::Answered && self.ended && bytes < buffer.len() {
-            return self.dialogue.end(script).map(Some);
+        // After a short read of a closed connection only its end is left.
+        if step == Step::Answered && self.eof && bytes < buffer.len() {
+            return self.state.on_eof(workload).map(Some);
         }
         Ok(Some(step))
     }
 
-    /// Why nothing came of it in time.
-    pub(super) fn late(&self) -> Failure {
-        let what = match self.open {
-            true => "no whole answer came",
-            false => "the connection was not taken",
+    /// The error of a request that reached its timeout.
+    pub(super) fn timeout_error(&self) -> RequestError {
+        let detail = match self.open {
+            true => "the answer was not complete",
+            false => "the connection was not established",
         };
-        Failure::new(Fault::Timeout, what)
+        RequestError::new(ErrorKind::Timeout, detail)
     }
 }

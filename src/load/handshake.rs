@@ -1,47 +1,47 @@
-//! From a connection to a proxy to one through it to the server: what is said first, and what comes of the replies.
+//! The handshake with a proxy: from a connection to the proxy to one through it to the server.
 
-use super::fault::{Failure, Fault};
-use crate::protocol::{Answer, Destination, Kind, User, connect, socks5};
+use super::error::{ErrorKind, RequestError};
+use crate::protocol::{ClientStep, Destination, Kind, User, connect, socks5};
 
 /// How the server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// By a connection to it, or to a proxy that forwards to it without being asked.
-    Straight,
-    /// Through a proxy that is asked for this destination in this way, by this user if it wants one.
-    Asked(Kind, Destination, Option<User>),
+    /// By a connection to the server, or to a proxy with a fixed destination.
+    Direct,
+    /// By a request of this protocol to a proxy for this destination, signed in as this user if the proxy requires it.
+    Proxied(Kind, Destination, Option<User>),
 }
 
-/// A request for a connection that goes on.
+/// A handshake in progress.
 #[derive(Debug)]
 pub enum Handshake {
-    /// By SOCKS5.
+    /// SOCKS5.
     Socks5(Box<socks5::client::Client>),
-    /// By HTTP CONNECT.
+    /// HTTP CONNECT.
     Connect(connect::client::Client),
 }
 
-/// What a proxy's reply has come to.
+/// Result of a proxy's reply.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It goes on; this is to be said now, if anything.
+    /// The handshake continues; send these bytes, if any.
     More(Vec<u8>),
-    /// The connection is the server's. It said this already, if anything.
+    /// Connected. These bytes of the server have already arrived.
     Open(Vec<u8>),
-    /// The proxy refuses; whether by its policy.
+    /// The proxy refused.
     Refused {
-        /// Because the destination is forbidden.
+        /// Whether its policy forbids the destination.
         forbidden: bool,
-        /// The proxy's code and words.
+        /// The proxy's code and reason.
         detail: String,
     },
 }
 
 impl Handshake {
-    /// What is said first on `route`, and who takes the replies. `None` where nothing is to be said: the connection is the
-    /// server's at once, or the whole request is one JSON object.
-    pub fn begin(route: &Route) -> Option<(Self, Vec<u8>)> {
-        let Route::Asked(kind, destination, user) = route else {
+    /// The handshake of `route` and its first bytes. `None` where there is no handshake: the connection leads to the server at
+    /// once, or the whole request is one JSON object.
+    pub fn start(route: &Route) -> Option<(Self, Vec<u8>)> {
+        let Route::Proxied(kind, destination, user) = route else {
             return None;
         };
         let user = user.as_ref().map(User::pair);
@@ -59,34 +59,36 @@ impl Handshake {
         }
     }
 
-    /// Takes what the proxy said.
+    /// Takes bytes of the proxy.
     ///
     /// # Errors
-    /// [`Fault::BadReply`]: that is no reply.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<Progress, Failure> {
-        let mut say = Vec::new();
+    /// [`ErrorKind::BadReply`] for bytes that are not a reply.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<Progress, RequestError> {
+        let mut reply = Vec::new();
         let mut answer = self.push(bytes);
         loop {
             match answer {
-                Answer::More => return Ok(Progress::More(say)),
-                Answer::Say(more) => {
-                    say.extend(more);
-                    // What is here already may be enough for the next.
+                ClientStep::More => return Ok(Progress::More(reply)),
+                ClientStep::Send(more) => {
+                    reply.extend(more);
+                    // The bytes at hand may already contain the next reply.
                     answer = self.push(&[]);
                 }
-                Answer::Open { early } => return Ok(Progress::Open(early)),
-                Answer::Refused { code, detail } => {
+                ClientStep::Open { early } => return Ok(Progress::Open(early)),
+                ClientStep::Refused { code, detail } => {
                     return Ok(Progress::Refused {
                         forbidden: self.forbids(code),
                         detail: format!("{code} {detail}"),
                     });
                 }
-                Answer::Bad(detail) => return Err(Failure::new(Fault::BadReply, detail)),
+                ClientStep::Bad(detail) => {
+                    return Err(RequestError::new(ErrorKind::BadReply, detail));
+                }
             }
         }
     }
 
-    fn push(&mut self, bytes: &[u8]) -> Answer {
+    fn push(&mut self, bytes: &[u8]) -> ClientStep {
         match self {
             Self::Socks5(client) => client.push(bytes),
             Self::Connect(client) => client.push(bytes),
@@ -96,7 +98,7 @@ impl Handshake {
     /// RFC 1928, section 6: "connection not allowed by ruleset"; RFC 9110, 15.5.4: 403 Forbidden.
     fn forbids(&self, code: u16) -> bool {
         match self {
-            // A status of 2 would be one of the password's.
+            // Before the request, 2 is a status of the password exchange.
             Self::Socks5(client) => client.has_asked() && code == 2,
             Self::Connect(_) => code == 403,
         }

@@ -1,26 +1,27 @@
-//! What a proxy is measured with: the load generator, and the answering server, [`origin`]; and a client that [`send`]s it one message.
+//! The load generator of the proxy benchmark, the [`origin`] server that answers it, and the client that [`send`]s one message.
 //!
-//! Of the generator are pure: a [`dialogue`], which is one connection's, begins with a [`handshake`] or an [`order`], and compares what
-//! comes with the [`pattern`], as a [`sink`] does with bulk data; a [`schedule`], which says when requests start, a [`tally`] of
-//! what became of them, and a [`fault`]. `connection`, [`worker`] and [`bulk`] are their hands and loops, a
-//! [`slice`](mod@slice) is a stretch of measuring with all threads, and a [`session`] all of a [`plan`].
+//! Pure parts of the generator: a [`workload`] and the state machine of its [`request`]s, the [`handshake`] with a proxy, the
+//! [`command`] to the origin, the [`payload`], the [`sink`] that checks bulk data, the [`schedule`] of request starts,
+//! [`request_stats`] and [`error`]s. `connection`, [`worker`] and [`bulk`] do the I/O. A [`measurement`] loads one path with all
+//! threads; a [`session`] runs all measurements of a [`plan`].
 
 pub mod bulk;
+pub mod command;
 mod connect;
 mod connection;
-pub mod dialogue;
-pub mod fault;
+pub mod error;
 pub mod handshake;
-pub mod order;
+pub mod measurement;
 pub mod origin;
-pub mod pattern;
+pub mod payload;
 pub mod plan;
+pub mod request;
+pub mod request_stats;
 pub mod result;
 pub mod schedule;
 pub mod send;
 pub mod session;
 pub mod sink;
-pub mod slice;
-pub mod tally;
 mod warnings;
 pub mod worker;
+pub mod workload;

@@ -1,11 +1,11 @@
-//! The answering server: to each client it says `RESPONSE || ` and then all that the client says, be it nothing; unless the
-//! client begins with an [`order`](super::order).
+//! The origin server: answers each client `RESPONSE || ` and then everything that the client sends, unless the client begins
+//! with a [`command`](super::command).
 //!
-//! One thread and one event loop. What a client says is taken only when all before went back to it, so one that does not
-//! listen costs a buffer at most.
+//! One thread runs one event loop. The server reads from a client only when all earlier bytes are echoed, so a client that does
+//! not read costs one buffer at most.
 
 mod client;
-mod telling;
+mod utf8_chunker;
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -14,55 +14,55 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::pattern::Pattern;
+use super::payload::Payload;
 use crate::proxy::slab::{Key, Slab};
 use crate::sys::endpoint::{Endpoint, Peer};
 use crate::sys::unix::SocketFile;
 use crate::sys::{tcp, unix};
-use client::{Client, Fate, Means};
+use client::{Client, Resources, Status};
 
-/// What an answer begins with.
+/// The prefix of every answer.
 pub const PREFIX: &[u8] = b"RESPONSE || ";
 
-// Tokens of no connection.
+// Tokens that no connection has.
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
 
-/// Bytes taken at once: a whole segment of loopback.
+/// Bytes of one read: a segment of loopback.
 const READ: usize = 64 << 10;
 
-/// Clients accepted before others have their turn.
-const ACCEPTS: usize = 64;
+/// Clients accepted before connections have their turn.
+const ACCEPT_BATCH: usize = 64;
 
-/// How long until accepting is tried again after it failed, for want of file descriptors perhaps.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Delay before accept is retried after an error such as EMFILE.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// An answering server that listens.
+/// A listening origin server.
 pub struct Origin {
     poll: Poll,
     listener: TcpListener,
     local: Endpoint,
-    /// Removed at the end.
+    /// Removes the socket file on drop.
     _file: Option<SocketFile>,
     waker: Arc<Waker>,
     clients: Slab<Client>,
-    means: Means,
+    resources: Resources,
 }
 
-/// What has come of accepting.
+/// The accept queue, as far as known.
 #[derive(Clone, Copy, PartialEq)]
-enum Waiting {
-    Nobody,
-    Perhaps,
-    /// Somebody who cannot be taken now.
-    Somebody,
+enum Backlog {
+    Empty,
+    Unknown,
+    /// Not empty, but accept failed.
+    Stalled,
 }
 
 impl Origin {
-    /// Listens on `endpoint`, where port 0 lets the kernel choose.
+    /// Listens on `endpoint`; with port 0 the kernel chooses the port.
     ///
     /// # Errors
-    /// As bind(2) and listen(2): in use, not of this host, not permitted.
+    /// As bind(2) and listen(2).
     pub fn bind(endpoint: &Endpoint) -> io::Result<Self> {
         let (listener, file) = match endpoint {
             Endpoint::Ip(address) => (tcp::listen(*address, false)?, None),
@@ -88,38 +88,37 @@ impl Origin {
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
             poll,
             clients: Slab::new(),
-            means: Means {
+            resources: Resources {
                 buffer: buffer.into(),
-                pattern: Pattern::new(READ),
+                payload: Payload::new(READ),
             },
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn local(&self) -> &Endpoint {
         &self.local
     }
 
-    /// What ends it, from another thread.
+    /// Stops the server from another thread.
     pub fn waker(&self) -> Arc<Waker> {
         self.waker.clone()
     }
 
-    /// Answers until it is woken. `heard` is given what comes as it comes, and from whom: in such pieces as the network
-    /// makes of it, but no character of UTF-8 is cut in two.
+    /// Serves until it is woken. `on_message` gets each client's bytes as they arrive, never with a UTF-8 character split.
     ///
     /// # Errors
-    /// As epoll_wait(2). Whatever a client does is no error.
-    pub fn run(mut self, mut heard: impl FnMut(Peer, &[u8])) -> io::Result<()> {
+    /// As epoll_wait(2). Errors of clients only close their connections.
+    pub fn run(mut self, mut on_message: impl FnMut(Peer, &[u8])) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
-        let (mut ready, mut turns) = (Vec::new(), Vec::new());
-        let mut waiting = Waiting::Nobody;
+        let (mut ready, mut runnable) = (Vec::new(), Vec::new());
+        let mut backlog = Backlog::Empty;
         loop {
-            let wait = match waiting {
+            let wait = match backlog {
                 _ if !ready.is_empty() => Some(Duration::ZERO),
-                Waiting::Nobody => None,
-                Waiting::Perhaps => Some(Duration::ZERO),
-                Waiting::Somebody => Some(PAUSE),
+                Backlog::Empty => None,
+                Backlog::Unknown => Some(Duration::ZERO),
+                Backlog::Stalled => Some(ACCEPT_RETRY),
             };
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
@@ -128,35 +127,35 @@ impl Origin {
             for event in &events {
                 match event.token() {
                     WAKER => return Ok(()),
-                    LISTENER => waiting = Waiting::Perhaps,
+                    LISTENER => backlog = Backlog::Unknown,
                     token => {
                         let key = Key::from_number(token.0);
                         if let Some(client) = self.clients.get_mut(key) {
-                            client.happened(event);
+                            client.on_event(event);
                             ready.push(key);
                         }
                     }
                 }
             }
-            std::mem::swap(&mut ready, &mut turns);
-            for key in turns.drain(..) {
+            std::mem::swap(&mut ready, &mut runnable);
+            for key in runnable.drain(..) {
                 let Some(client) = self.clients.get_mut(key) else {
                     continue;
                 };
-                match client.serve(&mut self.means, &mut heard) {
-                    Fate::Waits => {}
-                    Fate::More => ready.push(key),
-                    Fate::Over => drop(self.clients.remove(key)),
+                match client.serve(&mut self.resources, &mut on_message) {
+                    Status::Blocked => {}
+                    Status::Ready => ready.push(key),
+                    Status::Closed => drop(self.clients.remove(key)),
                 }
             }
-            if waiting != Waiting::Nobody {
-                waiting = self.accept();
+            if backlog != Backlog::Empty {
+                backlog = self.accept();
             }
         }
     }
 
-    fn accept(&mut self) -> Waiting {
-        for _ in 0..ACCEPTS {
+    fn accept(&mut self) -> Backlog {
+        for _ in 0..ACCEPT_BATCH {
             let accepted = match self.local {
                 Endpoint::Ip(_) => self
                     .listener
@@ -166,16 +165,16 @@ impl Origin {
                     .map(|stream| (TcpStream::from_std(stream), Peer::Unix)),
             };
             match accepted {
-                // One that cannot be registered is dropped.
+                // A connection that cannot be registered is closed.
                 Ok((stream, from)) => drop(self.admit(stream, from)),
                 Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return Waiting::Nobody,
+                    ErrorKind::WouldBlock => return Backlog::Empty,
                     ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
-                    _ => return Waiting::Somebody,
+                    _ => return Backlog::Stalled,
                 },
             }
         }
-        Waiting::Perhaps
+        Backlog::Unknown
     }
 
     fn admit(&mut self, mut stream: TcpStream, from: Peer) -> io::Result<()> {

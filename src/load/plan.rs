@@ -1,29 +1,29 @@
-//! What is measured: scenarios, the paths that each has, and how long and how often.
+//! The plan of a benchmark: scenarios, their paths, duration and rounds.
 
 use std::time::Duration;
 
-use super::dialogue::{Exchange, Script};
 use super::handshake::Route;
-use super::slice::{Extent, Load};
+use super::measurement::{Extent, Load};
 use super::worker::Job;
+use super::workload::{RequestKind, Workload};
 use crate::protocol::{Destination, Host, Kind, User};
 use crate::sys::endpoint::Endpoint;
 
-/// What clients do.
+/// A pattern of client requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
-    /// Connect, make one request, and end.
+    /// One request on each connection.
     Connect,
-    /// Make request upon request on connections that are kept.
+    /// Many requests on kept connections.
     RequestResponse,
     /// Send data in one direction.
     Bulk,
-    /// Ask for what is refused.
+    /// Requests that the proxy refuses.
     Blocked,
 }
 
 impl Scenario {
-    /// All, in the order in which they are measured.
+    /// Every scenario, in the order of measurement.
     pub const ALL: [Self; 4] = [
         Self::Connect,
         Self::RequestResponse,
@@ -31,7 +31,7 @@ impl Scenario {
         Self::Blocked,
     ];
 
-    /// Its name in options and files.
+    /// The name in options and files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -41,94 +41,92 @@ impl Scenario {
         }
     }
 
-    /// Why there is no such thing with a proxy that is asked in this way, if so.
+    /// Why the scenario is impossible with a protocol; `None` where it is possible.
     pub const fn impossible(self, protocol: Kind) -> Option<&'static str> {
         match (self, protocol) {
             (Self::RequestResponse, Kind::Json) => {
-                Some("a JSON request is a whole connection, so none is kept")
+                Some("a JSON request takes a whole connection, which cannot be kept")
             }
             (Self::Bulk, Kind::Json) => {
-                Some("a JSON request is one message that the proxy keeps until it is whole")
+                Some("a JSON request is one message, which the proxy buffers until it is complete")
             }
-            (Self::Blocked, Kind::Forward) => {
-                Some("a forwarding proxy is not asked for any destination")
-            }
+            (Self::Blocked, Kind::Forward) => Some("a forwarding proxy has one fixed destination"),
             _ => None,
         }
     }
 }
 
-/// A proxy to be measured.
+/// A measured proxy.
 #[derive(Debug, Clone)]
 pub struct Proxy {
-    /// What tells it from the others; `None` where there are none.
+    /// The name of its setting; `None` where there is only one proxy.
     pub setting: Option<String>,
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: Endpoint,
-    /// How it is asked.
+    /// The protocol of requests.
     pub protocol: Kind,
-    /// Its processes, whose CPU time is told.
+    /// Its processes, for their CPU time.
     pub processes: Vec<u32>,
-    /// What is known of it, for the record.
+    /// The engine, if known.
     pub engine: Option<String>,
-    /// The same.
+    /// The forwarding method, if known.
     pub forwarding: Option<String>,
-    /// The same.
+    /// The number of threads, if known.
     pub threads: Option<usize>,
 }
 
-/// All there is to be measured.
+/// The plan of a benchmark.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What clients do.
+    /// The scenarios to measure.
     pub scenarios: Vec<Scenario>,
-    /// The answering server, as it is reached from here; by a path only where no proxy is asked for it.
+    /// The origin server as seen from here. A Unix socket only where no proxy is asked for it.
     pub origin: Endpoint,
-    /// Its process, where it was started for this.
+    /// Its process, where this program started it.
     pub origin_process: Option<u32>,
     /// Whether the direct path is measured.
     pub direct: bool,
-    /// The proxies; with none of them only the direct path is measured.
+    /// The proxies. If empty, only the direct path is measured.
     pub proxies: Vec<Proxy>,
-    /// What they are to refuse; `None`, and there is no such scenario.
+    /// A destination that the proxies refuse; `None` leaves the blocked scenario out.
     pub blocked: Option<Destination>,
-    /// As whom clients sign in at the proxies.
+    /// The user that clients sign in as.
     pub user: Option<User>,
-    /// Connections of requests.
+    /// Concurrent connections of requests.
     pub connections: usize,
-    /// Connections of bulk data.
+    /// Concurrent streams of bulk data.
     pub streams: usize,
     /// Bytes of a message.
     pub message: usize,
-    /// Requests a second.
+    /// Requests a second; `None` for back to back.
     pub rate: Option<f64>,
-    /// Bytes of bulk data a slice.
+    /// Bytes of bulk data of a measurement.
     pub bytes: Option<u64>,
-    /// Of each slice.
+    /// Duration and threads of each measurement.
     pub extent: Extent,
-    /// Longest time of a request.
+    /// Timeout of a request.
     pub timeout: Duration,
-    /// How often each path has its turn.
+    /// Measurements of each path.
     pub rounds: usize,
-    /// As the user named them, for the record.
+    /// `--via` as given, for the record.
     pub via: Option<String>,
-    /// The same.
+    /// `--origin` as given, for the record.
     pub origin_named: Option<String>,
 }
 
-/// Which way requests go.
+/// The path of requests.
 #[derive(Debug, Clone, Copy)]
 pub enum Path<'a> {
-    /// To the server.
+    /// Directly to the origin.
     Direct,
-    /// Through this proxy.
+    /// Through a proxy.
     Proxied(&'a Proxy),
-    /// To this proxy, which refuses.
+    /// To a proxy that refuses.
     Blocked(&'a Proxy),
 }
 
 impl<'a> Path<'a> {
-    /// Its name in the files.
+    /// The name in files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
@@ -137,7 +135,7 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// The proxy on it.
+    /// The proxy on the path.
     pub const fn proxy(self) -> Option<&'a Proxy> {
         match self {
             Self::Direct => None,
@@ -158,7 +156,7 @@ impl Plan {
             };
         }
         let proxied: Vec<_> = proxies.map(Path::Proxied).collect();
-        // Alone it would be compared with nothing.
+        // A direct path alone has nothing to be compared with.
         let direct = self.direct && (self.proxies.is_empty() || !proxied.is_empty());
         direct
             .then_some(Path::Direct)
@@ -167,7 +165,7 @@ impl Plan {
             .collect()
     }
 
-    /// What the workers of a path are to do.
+    /// The job of the workers on a path.
     pub(super) fn job(&self, scenario: Scenario, path: Path<'_>) -> Job {
         let destination = match (path, &self.blocked) {
             (Path::Blocked(_), Some(blocked)) => Some(blocked.clone()),
@@ -179,22 +177,22 @@ impl Plan {
         let to = path.proxy().map_or(&self.origin, |proxy| &proxy.address);
         let asked = path.proxy().map(|proxy| proxy.protocol);
         let route = match (asked, destination) {
-            (None | Some(Kind::Forward), _) | (_, None) => Route::Straight,
-            (Some(kind), Some(destination)) => Route::Asked(kind, destination, self.user.clone()),
+            (None | Some(Kind::Forward), _) | (_, None) => Route::Direct,
+            (Some(kind), Some(destination)) => Route::Proxied(kind, destination, self.user.clone()),
         };
-        let exchange = match scenario {
-            Scenario::Connect => Exchange::Once,
-            Scenario::RequestResponse | Scenario::Bulk => Exchange::Kept,
-            Scenario::Blocked => Exchange::Refusal,
+        let kind = match scenario {
+            Scenario::Connect => RequestKind::OneShot,
+            Scenario::RequestResponse | Scenario::Bulk => RequestKind::KeepAlive,
+            Scenario::Blocked => RequestKind::Refused,
         };
         Job {
             to: to.clone(),
-            script: Script::new(route, exchange, self.message),
+            workload: Workload::new(route, kind, self.message),
             timeout: self.timeout,
         }
     }
 
-    /// How a scenario loads its paths.
+    /// The load of a scenario.
     pub(super) fn load(&self, scenario: Scenario) -> Load {
         match scenario {
             Scenario::Bulk => Load::Bulk {
@@ -250,12 +248,11 @@ mod tests {
     }
 
     #[test]
-    fn each_protocol_has_the_paths_it_can_have() {
-        let told = |protocols: &[Kind]| {
+    fn protocols_have_their_possible_paths() {
+        let paths = |protocols: &[Kind]| {
             let plan = plan(protocols);
             Scenario::ALL.map(|scenario| {
-                let paths = plan.paths(scenario);
-                paths
+                plan.paths(scenario)
                     .iter()
                     .map(|path| path.name())
                     .collect::<Vec<_>>()
@@ -263,11 +260,11 @@ mod tests {
             })
         };
         let both = "direct proxied";
-        assert_eq!(told(&[]), ["direct", "direct", "direct", ""]);
-        assert_eq!(told(&[Kind::Socks5]), [both, both, both, "blocked"]);
-        assert_eq!(told(&[Kind::Forward]), [both, both, both, ""]);
-        assert_eq!(told(&[Kind::Json]), [both, "", "", "blocked"]);
-        let two = told(&[Kind::Json, Kind::Connect]);
+        assert_eq!(paths(&[]), ["direct", "direct", "direct", ""]);
+        assert_eq!(paths(&[Kind::Socks5]), [both, both, both, "blocked"]);
+        assert_eq!(paths(&[Kind::Forward]), [both, both, both, ""]);
+        assert_eq!(paths(&[Kind::Json]), [both, "", "", "blocked"]);
+        let two = paths(&[Kind::Json, Kind::Connect]);
         let three = "direct proxied proxied";
         assert_eq!(two, [three, both, both, "blocked blocked"]);
     }

@@ -1,14 +1,14 @@
-//! When requests are to start: pure, the time is an argument.
+//! The schedule of request starts. Pure: time is an argument.
 //!
-//! **Closed**: whoever is free starts the next one at once, so a slow answer slows the load down. **Open**: each has its time,
-//! whether or not those before it have been answered; one that finds no connection free starts late, and its
-//! latency counts from its time all the same (coordinated omission).
+//! **Closed loop**: an idle connection starts the next request at once, so slow answers reduce the load. **Open loop**: each
+//! request has its time, whether or not earlier ones are answered. Without an idle connection it starts late, and its latency
+//! still counts from its time (coordinated omission).
 
-/// How long after the end requests whose time was before it may still be started, in ns: as late as a thread may wake. What
-/// nobody could start by then is a backlog.
+/// How long after the end a due request may still start, in ns: threads wake this late. A request that is not started by then
+/// is backlog.
 const GRACE: u64 = 10_000_000;
 
-/// When requests are to start, of one thread. Times are in ns of any one clock.
+/// The request starts of one thread. Times are in ns of one clock.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     end: u64,
@@ -18,30 +18,30 @@ pub struct Schedule {
 #[derive(Debug, Clone)]
 struct Open {
     start: u64,
-    /// From one request to the next, in ns.
+    /// Time between requests, in ns.
     gap: f64,
-    /// How many have been started.
+    /// Requests started.
     count: u64,
 }
 
-/// What there is to do now.
+/// The next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// Start a request whose time was or is this.
+    /// Start a request with this intended time.
     Now(u64),
-    /// None before this time.
+    /// Nothing is due before this time.
     At(u64),
-    /// None any more.
+    /// The schedule is over.
     Never,
 }
 
 impl Schedule {
-    /// As many as can be until `end`.
+    /// A closed loop until `end`.
     pub fn closed(end: u64) -> Self {
         Self { end, open: None }
     }
 
-    /// `rate` a second from `start` until `end`, evenly.
+    /// An open loop of `rate` evenly spaced requests a second from `start` until `end`.
     pub fn open(start: u64, end: u64, rate: f64) -> Self {
         let open = Open {
             start,
@@ -54,12 +54,12 @@ impl Schedule {
         }
     }
 
-    /// Whether every request has its time.
+    /// Whether requests have intended times.
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// What to do at `now`, for one who is free. What is [`Due::Now`] counts as started.
+    /// The next action of an idle connection at `now`. [`Due::Now`] counts the request as started.
     #[inline]
     pub fn next(&mut self, now: u64) -> Due {
         if self.is_over(now) {
@@ -76,7 +76,7 @@ impl Schedule {
         Due::Now(at)
     }
 
-    /// Nothing is or will be due any more.
+    /// Whether no further request will be due.
     #[inline]
     pub fn is_over(&self, now: u64) -> bool {
         match &self.open {
@@ -85,7 +85,7 @@ impl Schedule {
         }
     }
 
-    /// How many had their time by `end` and were not started.
+    /// Requests that were due by `end` and not started.
     pub fn left(&self) -> u64 {
         let Some(open) = &self.open else {
             return 0;
@@ -98,7 +98,7 @@ impl Schedule {
 
 impl Open {
     fn time(&self) -> u64 {
-        // From the start each time: sums of gaps would drift.
+        // Computed from the start each time: summed gaps would drift.
         self.start + (self.count as f64 * self.gap) as u64
     }
 }
@@ -109,7 +109,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_closed_one_starts_whenever_somebody_is_free() {
+    fn closed_loop_starts_a_request_at_once() {
         let mut schedule = Schedule::closed(100);
         assert_eq!(schedule.next(0), Due::Now(0));
         assert_eq!(schedule.next(99), Due::Now(99));
@@ -118,11 +118,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_makes_requests_late_and_forgets_none() {
+    fn stall_delays_requests_and_skips_none() {
         let mut schedule = Schedule::open(1_000, 2_000, 1e7);
         assert_eq!(schedule.next(1_000), Due::Now(1_000));
         assert_eq!(schedule.next(1_050), Due::At(1_100));
-        // Nobody was free for a while.
+        // A stall.
         let late: Vec<_> = (0..4).map(|_| schedule.next(1_350)).collect();
         assert_eq!(
             late,
@@ -138,19 +138,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_just_before_the_end_is_still_started() {
+    fn requests_due_just_before_the_end_still_start() {
         let mut schedule = Schedule::open(0, 1_000, 1e7);
         let all: Vec<_> = (0..12).map(|_| schedule.next(1_001)).collect();
         let times = (0..10).map(|number| Due::Now(number * 100));
         assert!(times.chain([Due::Never, Due::Never]).eq(all));
         assert_eq!(schedule.left(), 0);
-        // A closed one has no backlog.
+        // A closed loop has no backlog.
         assert_eq!(Schedule::closed(1_000).next(1_000), Due::Never);
     }
 
     proptest! {
         #[test]
-        fn every_request_is_started_in_order_or_left(rate in 1.0..1e7f64, span in 1u64..10_000_000, steps in prop::collection::vec(0u64..100_000, 1..300)) {
+        fn every_request_starts_in_order_or_is_left(rate in 1.0..1e7f64, span in 1u64..10_000_000, steps in prop::collection::vec(0u64..100_000, 1..300)) {
             let (start, mut now, mut started, mut last) = (5, 5, 0u64, 0);
             let mut schedule = Schedule::open(start, start + span, rate);
             for step in steps {

@@ -1,4 +1,4 @@
-//! One message through a proxy, and the server's answer: the exercise's client, over the JSON envelope.
+//! Sends one message through a proxy in the JSON envelope and returns the server's answer.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -12,48 +12,48 @@ use crate::protocol::json::{self, ErrorLine, client::Client};
 use crate::sys::endpoint::Endpoint;
 use crate::sys::{tcp, unix};
 
-/// Bytes of an answer read at once.
+/// Bytes of one read.
 const READ: usize = 64 << 10;
 
-/// Why there is no whole answer. What came of it was given on.
+/// Why there is no complete answer. Bytes received before the error were passed on.
 #[derive(Debug, Error)]
 pub enum SendError {
-    /// The proxy cannot be connected to.
+    /// The proxy is unreachable.
     #[error("cannot connect to a proxy at {0}: {1}")]
     Connect(Endpoint, #[source] io::Error),
-    /// The proxy said no.
+    /// The proxy refused the request.
     #[error("the proxy at {proxy} refused {server}: {} ({})", .line.detail, .line.error.name())]
     Refused {
-        /// Who said it.
+        /// The proxy.
         proxy: Endpoint,
-        /// Where the message was to go.
+        /// The destination of the message.
         server: Destination,
-        /// What it said.
+        /// The error line of the proxy.
         line: ErrorLine,
     },
-    /// The connection ended, and nothing had come.
-    #[error(
-        "the proxy at {0} closed the connection without an answer; neither it nor the server said anything"
-    )]
-    Silent(Endpoint),
-    /// The connection broke after so many bytes of the answer.
+    /// The connection closed before any byte.
+    #[error("the proxy at {0} closed the connection without an answer or a refusal")]
+    NoAnswer(Endpoint),
+    /// The connection broke after this many bytes of the answer.
     #[error("the connection to the proxy at {0} broke after {1} bytes of an answer: {2}")]
     Broken(Endpoint, u64, #[source] io::Error),
-    /// The answer was not whole in time; so many bytes of it came.
-    #[error("the answer through the proxy at {0} did not end within {2:?}; {1} bytes of it came")]
+    /// The answer was incomplete at the timeout; this many bytes had arrived.
+    #[error(
+        "the answer through the proxy at {0} was not complete within {2:?}; {1} bytes had arrived"
+    )]
     TimedOut(Endpoint, u64, Duration),
-    /// What came could not be given on.
+    /// The answer could not be passed on.
     #[error(transparent)]
     Output(io::Error),
 }
 
-/// Sends `message` to `server` through the proxy, and gives the answer's bytes to `take` as they come, up to their end. All of it
-/// takes `limit` at most.
+/// Sends `message` to `server` through the proxy and passes the bytes of the answer to `take` as they arrive. `limit` bounds the
+/// whole exchange.
 ///
-/// A refusal is told apart from an answer as far as [`json::client`] can.
+/// A refusal is distinguished from an answer as [`json::client`] describes.
 ///
 /// # Errors
-/// [`SendError`], where there is no whole answer.
+/// [`SendError`], where there is no complete answer.
 pub fn send(
     proxy: &Endpoint,
     server: &Destination,
@@ -66,20 +66,20 @@ pub fn send(
     let request = json::request(server, message);
     thread::scope(|scope| {
         let mut writer = &stream;
-        // A refusal may come before all is sent. A request that cannot be sent shows in what comes back.
+        // A refusal may arrive before everything is sent. A failed write shows in the answer.
         thread::Builder::new()
             .spawn_scoped(scope, move || writer.write_all(&request))
             .map_err(|error| SendError::Broken(proxy.clone(), 0, error))?;
         let mut answer = Answer {
             proxy: proxy.clone(),
             client: Client::default(),
-            came: 0,
+            received: 0,
             take,
         };
-        let outcome = answer.hear(&stream, deadline, limit);
-        // Also the end of a writer to whom nobody listens.
+        let outcome = answer.read(&stream, deadline, limit);
+        // This also ends a blocked writer.
         let _ = stream.shutdown(Shutdown::Both);
-        answer.over(outcome, server)
+        answer.finish(outcome, server)
     })
 }
 
@@ -97,14 +97,14 @@ fn connect(proxy: &Endpoint, limit: Duration) -> io::Result<TcpStream> {
 struct Answer<T> {
     proxy: Endpoint,
     client: Client,
-    /// Bytes.
-    came: u64,
+    /// Bytes received.
+    received: u64,
     take: T,
 }
 
 impl<T: FnMut(&[u8]) -> io::Result<()>> Answer<T> {
-    /// Takes what comes, to its end.
-    fn hear(
+    /// Reads the answer to its end.
+    fn read(
         &mut self,
         mut stream: &TcpStream,
         deadline: Instant,
@@ -114,7 +114,11 @@ impl<T: FnMut(&[u8]) -> io::Result<()>> Answer<T> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(SendError::TimedOut(self.proxy.clone(), self.came, limit));
+                return Err(SendError::TimedOut(
+                    self.proxy.clone(),
+                    self.received,
+                    limit,
+                ));
             }
             let read = stream
                 .set_read_timeout(Some(left))
@@ -122,21 +126,21 @@ impl<T: FnMut(&[u8]) -> io::Result<()>> Answer<T> {
             match read {
                 Ok(0) => return Ok(()),
                 Ok(bytes) => {
-                    self.came += bytes as u64;
-                    let served = self.client.push(buffer.get(..bytes).unwrap_or_default());
-                    (self.take)(&served).map_err(SendError::Output)?;
+                    self.received += bytes as u64;
+                    let answer = self.client.push(buffer.get(..bytes).unwrap_or_default());
+                    (self.take)(&answer).map_err(SendError::Output)?;
                 }
                 Err(error) => match error.kind() {
-                    // The deadline, or a signal: looked at above.
+                    // A timeout or a signal: the loop checks the deadline.
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
-                    _ => return Err(SendError::Broken(self.proxy.clone(), self.came, error)),
+                    _ => return Err(SendError::Broken(self.proxy.clone(), self.received, error)),
                 },
             }
         }
     }
 
-    /// Gives on what was held back, unless it is a refusal.
-    fn over(
+    /// Passes on buffered bytes, unless they are a refusal.
+    fn finish(
         mut self,
         outcome: Result<(), SendError>,
         server: &Destination,
@@ -146,7 +150,7 @@ impl<T: FnMut(&[u8]) -> io::Result<()>> Answer<T> {
             return outcome;
         }
         match self.client.end() {
-            // Whole, and so it counts also where the proxy then broke the connection or did not hang up.
+            // A complete refusal counts even if the proxy then broke the connection or kept it open.
             Err(line) => Err(SendError::Refused {
                 proxy,
                 server: server.clone(),
@@ -155,7 +159,7 @@ impl<T: FnMut(&[u8]) -> io::Result<()>> Answer<T> {
             Ok(rest) => {
                 (self.take)(&rest).map_err(SendError::Output)?;
                 match outcome {
-                    Ok(()) if self.came == 0 => Err(SendError::Silent(proxy)),
+                    Ok(()) if self.received == 0 => Err(SendError::NoAnswer(proxy)),
                     outcome => outcome,
                 }
             }

@@ -1,70 +1,70 @@
-//! All of a plan: round upon round, in which every path of every scenario has its turn.
+//! Runs a plan: in each round, every path of every scenario is measured once.
 
 use std::io;
 use std::sync::atomic::AtomicBool;
 
-use super::fault::{Errors as Counted, Fault};
+use super::error::{ErrorCounts, ErrorKind};
+use super::measurement::{self, Measurement};
 use super::plan::{Path, Plan, Scenario};
 use super::result::{Cpu, Errors, Measured, Requested, Run};
-use super::slice::{self, Slice};
 use super::warnings;
 use crate::stats::latency::Latency;
 use crate::sys::usage::{self, CpuTime};
 
-/// Who looks on.
+/// Observes a session.
 pub trait Observer {
-    /// What ends the session early.
+    /// Ends the session early.
     type Error;
 
-    /// This is measured next.
-    fn begins(&mut self, scenario: Scenario, path: Path<'_>, round: usize);
+    /// A measurement starts.
+    fn started(&mut self, scenario: Scenario, path: Path<'_>, round: usize);
 
-    /// And this came of it.
+    /// A measurement is complete.
     ///
     /// # Errors
-    /// Where nothing more need be measured.
-    fn over(&mut self, measured: Measured) -> Result<(), Self::Error>;
+    /// Ends the session.
+    fn finished(&mut self, measured: Measured) -> Result<(), Self::Error>;
 
-    /// It could not be measured.
+    /// A measurement could not be done.
     fn failed(&mut self, error: io::Error) -> Self::Error;
 }
 
-/// Measures all there is in `plan`. A path of which nothing is answered in its turn has no further one. With `cancel` the run under
-/// way is cut short and is the last; it is told, as interrupted, if it has answers.
+/// Measures everything in `plan`. A path without an answer is not measured in later rounds. `cancel` ends the current
+/// measurement, which is reported as interrupted if it has answers.
 ///
 /// # Errors
-/// The observer's, also for what [`slice::run`] fails with.
+/// From the observer; an error of [`measurement::run`] goes through [`Observer::failed`].
 pub fn run<O: Observer>(
     plan: &Plan,
     cancel: &AtomicBool,
     observer: &mut O,
 ) -> Result<(), O::Error> {
-    let mut given_up = Vec::new();
+    let mut dropped = Vec::new();
     for round in 0..plan.rounds {
         for &scenario in &plan.scenarios {
             let paths = plan.paths(scenario);
             for turn in 0..paths.len() {
-                // Each round begins with the next path, so that none has a place or a predecessor that always helps it.
+                // Each round begins with the next path, so that no path always has the same position and predecessor.
                 let number = (round + turn) % paths.len();
                 let Some(&path) = paths.get(number) else {
                     continue;
                 };
-                if given_up.contains(&(scenario, number)) {
+                if dropped.contains(&(scenario, number)) {
                     continue;
                 }
-                observer.begins(scenario, path, round);
-                let slice = measure(plan, scenario, path, cancel);
-                let slice = slice.map_err(|error| observer.failed(error))?;
-                if slice.cut {
-                    if slice.tally.answered > 0 && !slice.only_warmup {
-                        observer.over(measured(plan, scenario, path, round, slice))?;
+                observer.started(scenario, path, round);
+                let measurement = measure(plan, scenario, path, cancel);
+                let measurement = measurement.map_err(|error| observer.failed(error))?;
+                if measurement.interrupted {
+                    if measurement.stats.answered > 0 && !measurement.only_warmup {
+                        observer.finished(measured(plan, scenario, path, round, measurement))?;
                     }
                     return Ok(());
                 }
-                if slice.tally.answered == 0 {
-                    given_up.push((scenario, number));
+                if measurement.stats.answered == 0 {
+                    dropped.push((scenario, number));
                 }
-                observer.over(measured(plan, scenario, path, round, slice))?;
+                observer.finished(measured(plan, scenario, path, round, measurement))?;
             }
         }
     }
@@ -76,7 +76,7 @@ fn measure(
     scenario: Scenario,
     path: Path<'_>,
     cancel: &AtomicBool,
-) -> io::Result<Slice> {
+) -> io::Result<Measurement> {
     let proxies = path.proxy().map_or(&[][..], |proxy| &proxy.processes);
     let watch = || {
         vec![
@@ -85,10 +85,10 @@ fn measure(
         ]
     };
     let job = plan.job(scenario, path);
-    slice::run(&job, plan.load(scenario), plan.extent, watch, cancel)
+    measurement::run(&job, plan.load(scenario), plan.extent, watch, cancel)
 }
 
-/// Of all these processes; `None` where there are none, or one is gone.
+/// CPU time of all processes; `None` where there are none or one has exited.
 fn cost(processes: &[u32]) -> Option<CpuTime> {
     let mut sum = CpuTime::default();
     for &process in processes {
@@ -102,14 +102,14 @@ fn measured(
     scenario: Scenario,
     path: Path<'_>,
     round: usize,
-    slice: Slice,
+    measurement: Measurement,
 ) -> Measured {
-    let Slice { tally, seconds, .. } = &slice;
+    let Measurement { stats, seconds, .. } = &measurement;
     let is_bulk = scenario == Scenario::Bulk;
     let proxy = path.proxy();
-    let answered = tally.answered > 0 && !slice.only_warmup;
-    let reason = match (answered, slice.cut) {
-        (false, _) => Some("nothing was answered rightly".to_owned()),
+    let answered = stats.answered > 0 && !measurement.only_warmup;
+    let reason = match (answered, measurement.interrupted) {
+        (false, _) => Some("no request was answered correctly".to_owned()),
         (true, true) => Some(format!("interrupted after {seconds:.2} s")),
         (true, false) => None,
     };
@@ -126,29 +126,29 @@ fn measured(
         round,
         complete: reason.is_none(),
         reason,
-        interrupted: slice.cut,
+        interrupted: measurement.interrupted,
         requested: requested(plan, scenario, path),
-        requests: tally.answered,
-        errors: errors(&tally.errors),
-        first_errors: first_errors(&tally.errors),
+        requests: stats.answered,
+        errors: errors(&stats.errors),
+        first_errors: first_errors(&stats.errors),
         bytes: match path {
             Path::Blocked(_) => 0,
-            _ => tally.bytes,
+            _ => stats.bytes,
         },
         seconds: Some(*seconds),
-        requests_per_s: per_second(tally.answered).filter(|_| !is_bulk),
-        bytes_per_s: per_second(tally.bytes).filter(|_| !matches!(path, Path::Blocked(_))),
-        latency_ns: summary(&tally.latency),
-        latency_from_intended_ns: summary(&tally.from_intended),
-        lateness_ns: summary(&tally.lateness),
-        cpu: cpu(plan, &slice, is_bulk),
+        requests_per_s: per_second(stats.answered).filter(|_| !is_bulk),
+        bytes_per_s: per_second(stats.bytes).filter(|_| !matches!(path, Path::Blocked(_))),
+        latency_ns: summary(&stats.latency),
+        latency_from_intended_ns: summary(&stats.from_intended),
+        lateness_ns: summary(&stats.lateness),
+        cpu: cpu(plan, &measurement, is_bulk),
         warnings: Vec::new(),
     };
     run.warnings = warnings::warnings(&run);
     Measured {
         run,
-        latency: slice.tally.latency,
-        latency_from_intended: slice.tally.from_intended,
+        latency: measurement.stats.latency,
+        latency_from_intended: measurement.stats.from_intended,
     }
 }
 
@@ -171,61 +171,61 @@ fn requested(plan: &Plan, scenario: Scenario, path: Path<'_>) -> Requested {
     }
 }
 
-fn cpu(plan: &Plan, slice: &Slice, is_bulk: bool) -> Cpu {
+fn cpu(plan: &Plan, measurement: &Measurement, is_bulk: bool) -> Cpu {
     let sides = |time: Option<CpuTime>| {
-        // The split is estimated anew each time, and may go back by a tick.
+        // The kernel estimates the split at each reading, so it may go back by a tick.
         (
             time.map(|time| time.user.max(0.0)),
             time.map(|time| time.system.max(0.0)),
         )
     };
-    let mut watched = slice.watched.iter().copied();
+    let mut watched = measurement.watched.iter().copied();
     let proxy = watched.next().flatten();
     let (proxy_user_s, proxy_system_s) = sides(proxy);
     let (origin_user_s, origin_system_s) = sides(watched.next().flatten());
-    let (load_user_s, load_system_s) = sides(Some(slice.load));
+    let (load_user_s, load_system_s) = sides(Some(measurement.load));
     let both = proxy.map(|time| time.user + time.system);
     let per = |parts: f64| both.filter(|_| parts > 0.0).map(|both| both / parts);
-    let had = slice.seconds * plan.extent.threads as f64;
-    let load = slice.load.user + slice.load.system;
+    let available = measurement.seconds * plan.extent.threads as f64;
+    let load = measurement.load.user + measurement.load.system;
     Cpu {
         proxy_user_s,
         proxy_system_s,
-        proxy_s_per_gb: per(slice.tally.bytes as f64 / 1e9).filter(|_| is_bulk),
-        proxy_s_per_10k: per(slice.tally.answered as f64 / 1e4).filter(|_| !is_bulk),
+        proxy_s_per_gb: per(measurement.stats.bytes as f64 / 1e9).filter(|_| is_bulk),
+        proxy_s_per_10k: per(measurement.stats.answered as f64 / 1e4).filter(|_| !is_bulk),
         load_user_s,
         load_system_s,
-        load_busy: (had > 0.0).then(|| load / had),
+        load_busy: (available > 0.0).then(|| load / available),
         origin_user_s,
         origin_system_s,
     }
 }
 
-fn errors(counted: &Counted) -> Errors {
-    let of = |fault| counted.count(fault);
+fn errors(counts: &ErrorCounts) -> Errors {
+    let of = |kind| counts.count(kind);
     Errors {
-        total: counted.total(),
-        connect_refused: of(Fault::ConnectRefused),
-        connect_failed: of(Fault::ConnectFailed),
-        local: of(Fault::Local),
-        refused_by_proxy: of(Fault::RefusedByProxy),
-        bad_reply: of(Fault::BadReply),
-        not_refused: of(Fault::NotRefused),
-        timeout: of(Fault::Timeout),
-        reset: of(Fault::Reset),
-        closed_early: of(Fault::ClosedEarly),
-        corrupt: of(Fault::Corrupt),
-        not_closed: of(Fault::NotClosed),
-        not_started: of(Fault::NotStarted),
+        total: counts.total(),
+        connect_refused: of(ErrorKind::ConnectRefused),
+        connect_failed: of(ErrorKind::ConnectFailed),
+        local: of(ErrorKind::Local),
+        refused_by_proxy: of(ErrorKind::RefusedByProxy),
+        bad_reply: of(ErrorKind::BadReply),
+        not_refused: of(ErrorKind::NotRefused),
+        timeout: of(ErrorKind::Timeout),
+        reset: of(ErrorKind::Reset),
+        closed_early: of(ErrorKind::ClosedEarly),
+        corrupt: of(ErrorKind::Corrupt),
+        not_closed: of(ErrorKind::NotClosed),
+        not_started: of(ErrorKind::NotStarted),
     }
 }
 
-fn first_errors(counted: &Counted) -> Vec<String> {
-    let kinds = counted.kinds();
+fn first_errors(counts: &ErrorCounts) -> Vec<String> {
+    let kinds = counts.kinds();
     kinds
-        .map(|(fault, _, detail)| match detail {
-            "" => fault.name().to_owned(),
-            detail => format!("{}: {detail}", fault.name()),
+        .map(|(kind, _, detail)| match detail {
+            "" => kind.name().to_owned(),
+            detail => format!("{}: {detail}", kind.name()),
         })
         .collect()
 }
@@ -235,16 +235,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_error_has_its_key() {
-        for fault in Fault::ALL {
-            let mut counted = Counted::default();
-            counted.add(fault.into());
-            let told: Vec<_> = errors(&counted)
+    fn every_error_kind_has_a_key() {
+        for kind in ErrorKind::ALL {
+            let mut counts = ErrorCounts::default();
+            counts.add(kind.into());
+            let counted: Vec<_> = errors(&counts)
                 .kinds()
                 .filter(|(_, count)| *count > 0)
                 .collect();
-            assert_eq!(told, [(fault.name(), 1)]);
-            assert_eq!(errors(&counted).total, 1);
+            assert_eq!(counted, [(kind.name(), 1)]);
+            assert_eq!(errors(&counts).total, 1);
         }
     }
 }

@@ -1,35 +1,35 @@
-//! What takes bulk data: pure, it counts, compares with the pattern, and knows the end.
+//! The receiver of bulk data: counts bytes, compares them with the payload and detects the end. Pure.
 
-use super::order::{END, Receipt};
-use super::pattern::{PERIOD, Pattern};
+use super::command::{END, Receipt};
+use super::payload::{PERIOD, Payload};
 
 /// The data of one connection.
 #[derive(Debug, Clone)]
 pub struct Sink {
-    /// Where in the pattern it begins.
-    place: u64,
-    /// Of all that came.
+    /// Offset of the data in the payload.
+    offset: u64,
+    /// Counts of the received bytes.
     receipt: Receipt,
-    /// The last bytes from the first one on that is not the pattern's.
+    /// The last bytes since the first wrong one.
     tail: [u8; END.len()],
 }
 
 impl Sink {
-    /// It should be the pattern from `place` on.
-    pub fn new(place: u64) -> Self {
+    /// Expects the payload from `offset` on.
+    pub fn new(offset: u64) -> Self {
         Self {
-            // Whoever ordered it may have named any number.
-            place: place % PERIOD as u64,
+            // The client may send any number.
+            offset: offset % PERIOD as u64,
             receipt: Receipt::default(),
             tail: [u8::MAX; END.len()],
         }
     }
 
-    /// Takes what came; the receipt when [`END`] is the last of it.
-    pub fn take(&mut self, pattern: &Pattern, mut bytes: &[u8]) -> Option<Receipt> {
+    /// Takes received bytes. Returns the receipt when they end in [`END`].
+    pub fn receive(&mut self, payload: &Payload, mut bytes: &[u8]) -> Option<Receipt> {
         if self.receipt.right == self.receipt.received {
-            let offset = self.place + self.receipt.received;
-            let right = pattern.agrees(offset, bytes);
+            let offset = self.offset + self.receipt.received;
+            let right = payload.matching_prefix(offset, bytes);
             self.receipt.right += right as u64;
             self.receipt.received += right as u64;
             bytes = bytes.get(right..).unwrap_or_default();
@@ -48,8 +48,8 @@ impl Sink {
         })
     }
 
-    /// The receipt, where the connection has ended.
-    pub fn ended(&self) -> Receipt {
+    /// The receipt of the bytes so far, for a connection that closed without [`END`].
+    pub fn receipt(&self) -> Receipt {
         self.receipt
     }
 }
@@ -59,55 +59,55 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn taken(place: u64, bytes: &[u8], cut: usize) -> (Option<Receipt>, Receipt) {
-        let pattern = Pattern::new(0);
-        let mut sink = Sink::new(place);
-        let mut told = None;
+    fn taken(offset: u64, bytes: &[u8], cut: usize) -> (Option<Receipt>, Receipt) {
+        let payload = Payload::new(0);
+        let mut sink = Sink::new(offset);
+        let mut receipt = None;
         for piece in bytes.chunks(cut) {
-            assert_eq!(told, None, "a receipt before the end");
-            told = sink.take(&pattern, piece);
+            assert_eq!(receipt, None, "a receipt before the end");
+            receipt = sink.receive(&payload, piece);
         }
-        (told, sink.ended())
+        (receipt, sink.receipt())
     }
 
-    fn text(place: u64, length: usize) -> Vec<u8> {
-        Pattern::new(100_000).from(place)[..length].to_vec()
+    fn text(offset: u64, length: usize) -> Vec<u8> {
+        Payload::new(100_000).from_offset(offset)[..length].to_vec()
     }
 
     proptest! {
         #[test]
-        fn the_end_is_found_however_it_is_cut(place in 0u64..60_000, length in 0usize..2_000, cut in 1usize..40) {
-            let bytes = [text(place, length), END.to_vec()].concat();
+        fn the_end_is_found_in_any_split(offset in 0u64..60_000, length in 0usize..2_000, cut in 1usize..40) {
+            let bytes = [text(offset, length), END.to_vec()].concat();
             let whole = Receipt { received: length as u64, right: length as u64 };
-            prop_assert_eq!(taken(place, &bytes, cut).0, Some(whole));
-            // And without it, the connection's end is the end.
-            prop_assert_eq!(taken(place, &bytes[..length], cut), (None, whole));
+            prop_assert_eq!(taken(offset, &bytes, cut).0, Some(whole));
+            // Without END, the close of the connection is the end.
+            prop_assert_eq!(taken(offset, &bytes[..length], cut), (None, whole));
         }
 
         #[test]
-        fn what_is_wrong_is_told_although_it_ends_well(place in 0u64..60_000, length in 1usize..2_000, wrong: prop::sample::Index, cut in 1usize..40) {
-            let mut bytes = [text(place, length), END.to_vec()].concat();
+        fn a_wrong_byte_is_counted_although_the_end_is_valid(offset in 0u64..60_000, length in 1usize..2_000, wrong: prop::sample::Index, cut in 1usize..40) {
+            let mut bytes = [text(offset, length), END.to_vec()].concat();
             let wrong = wrong.index(length);
             bytes[wrong] ^= 1;
-            let told = Receipt { received: length as u64, right: wrong as u64 };
-            prop_assert_eq!(taken(place, &bytes, cut).0, Some(told));
+            let receipt = Receipt { received: length as u64, right: wrong as u64 };
+            prop_assert_eq!(taken(offset, &bytes, cut).0, Some(receipt));
         }
 
         #[test]
-        fn no_bytes_are_worth_more_than_they_are(place: u64, bytes: Vec<u8>, cut in 1usize..40) {
-            let pattern = Pattern::new(0);
-            let mut sink = Sink::new(place);
+        fn correct_bytes_never_exceed_received_bytes(offset: u64, bytes: Vec<u8>, cut in 1usize..40) {
+            let payload = Payload::new(0);
+            let mut sink = Sink::new(offset);
             for piece in bytes.chunks(cut) {
-                sink.take(&pattern, piece);
+                sink.receive(&payload, piece);
             }
-            let Receipt { received, right } = sink.ended();
+            let Receipt { received, right } = sink.receipt();
             prop_assert_eq!(received, bytes.len() as u64);
             prop_assert!(right <= received);
         }
     }
 
     #[test]
-    fn the_pattern_never_looks_like_the_end() {
-        assert!(!Pattern::new(0).from(0).contains(&END[0]));
+    fn the_payload_never_contains_the_first_byte_of_the_end() {
+        assert!(!Payload::new(0).from_offset(0).contains(&END[0]));
     }
 }

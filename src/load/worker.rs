@@ -1,7 +1,7 @@
-//! A thread of the load generator: its connections, its event loop, and the requests it starts by a [`Schedule`].
+//! A thread of the load generator: its connections, its event loop and the requests that it starts on a [`Schedule`].
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,82 +10,83 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::connection::Connection;
-use super::dialogue::{Dialogue, Exchange, Script, Step};
-use super::fault::{Failure, Fault};
-use super::pattern::Pattern;
+use super::error::{ErrorKind, RequestError};
+use super::payload::Payload;
+use super::request::{RequestState, Step};
+use super::request_stats::{RequestStats, Times};
 use super::schedule::{Due, Schedule};
-use super::tally::{Tally, Times};
+use super::workload::{RequestKind, Workload};
 use crate::proxy::timers::{Timer as Deadline, Timers};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::endpoint::Endpoint;
-use crate::sys::timer::{self, Timer};
+use crate::sys::timer_slack;
+use crate::sys::timerfd::TimerFd;
 
 const TIMER: Token = Token(usize::MAX);
 
-/// Events taken at once.
+/// Events of one poll.
 const EVENTS: usize = 1_024;
 
-/// Bytes read at once: more than a whole segment of loopback.
+/// Bytes of one read: more than a segment of loopback.
 const READ: usize = 64 << 10;
 
-/// How often overdue requests are looked for: no timeout is that much too long.
+/// Interval of the timeout check, and so the largest error of a timeout.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How long who failed waits before the next request, in ns: a proxy that is not there is asked a hundred times a second by each
-/// connection, and not as often as errors can be had.
-const REST: u64 = 10_000_000;
+/// Delay of a slot after an error, in ns: an unreachable proxy gets at most 100 connects a second from each slot.
+const RETRY_DELAY: u64 = 10_000_000;
 
-/// How long an answered connection may take to end, in ns. The end follows the answer without another round trip.
-const ENDING: u64 = 1_000_000_000;
+/// How long a connection may take to close after the answer, in ns. The close takes no further round trip.
+const CLOSE_TIMEOUT: u64 = 1_000_000_000;
 
-/// What all workers of a path are to do.
+/// The work of all workers on a path.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Where to connect to.
+    /// The server or proxy to connect to.
     pub to: Endpoint,
-    /// What is said there.
-    pub script: Script,
+    /// The requests.
+    pub workload: Workload,
     /// Longest time of a request.
     pub timeout: Duration,
 }
 
-/// A thread's connections and what they stand on.
+/// A thread's connections and their event loop.
 pub(super) struct Worker<'a> {
     job: &'a Job,
     poll: Poll,
-    timer: Timer,
+    timer: TimerFd,
     slots: Vec<Slot>,
-    /// Of the slots, by their numbers.
+    /// Request deadlines, by slot number.
     timers: Timers<usize>,
-    /// Who is free, the longest first.
+    /// Idle slots, the longest idle first.
     free: VecDeque<usize>,
-    /// Who failed, and until when each rests.
-    resting: VecDeque<(u64, usize)>,
-    /// The next message.
+    /// Slots that wait after an error, and until when.
+    backing_off: VecDeque<(u64, usize)>,
+    /// Number of the next message.
     number: u64,
     buffer: Box<[u8]>,
 }
 
-/// A place for a connection, which has one request at a time.
+/// A connection and its current request.
 #[derive(Default)]
 struct Slot {
     connection: Option<Connection>,
-    request: Option<Request>,
-    /// By when the request is to be over.
+    request: Option<InFlight>,
+    /// The deadline of the request.
     deadline: Deadline,
 }
 
-struct Request {
+struct InFlight {
     times: Times,
-    /// The answer is whole, and only the end is waited for.
-    ending: bool,
+    /// The answer is complete and the connection is still to close.
+    closing: bool,
 }
 
 impl<'a> Worker<'a> {
-    /// With so many connections, none of them begun, and messages from this number on.
+    /// A worker of `connections` slots, with messages numbered from `number`.
     pub(super) fn new(job: &'a Job, connections: usize, number: u64) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let timer = Timer::new()?;
+        let timer = TimerFd::new()?;
         poll.registry().register(
             &mut SourceFd(&timer.as_fd().as_raw_fd()),
             TIMER,
@@ -100,37 +101,37 @@ impl<'a> Worker<'a> {
             slots,
             timers: Timers::new(),
             free: (0..connections).collect(),
-            resting: VecDeque::with_capacity(connections),
+            backing_off: VecDeque::with_capacity(connections),
             number,
             buffer: vec![0; READ].into(),
         })
     }
 
-    /// Starts requests as `schedule` says, and returns once each has been answered or has failed. With `cancel` none is
-    /// started any more, and those under way are given up.
+    /// Starts requests on `schedule` and returns when each is answered or failed. On `cancel` it returns at once and drops
+    /// requests in flight.
     ///
     /// # Errors
-    /// As epoll_wait(2) and timerfd_settime(2). What the other end does is no error.
+    /// As epoll_wait(2) and timerfd_settime(2). Errors of requests are counted in `stats`.
     pub(super) fn run(
         &mut self,
         schedule: &mut Schedule,
-        tally: &mut Tally,
+        stats: &mut RequestStats,
         cancel: &AtomicBool,
     ) -> io::Result<()> {
         if schedule.is_open() {
-            timer::tighten_timer_slack()?;
+            timer_slack::tighten()?;
         }
         let mut events = Events::with_capacity(EVENTS);
-        let mut looked = monotonic_ns();
+        let mut checked = monotonic_ns();
         loop {
             if cancel.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            if self.start(schedule, tally)? && self.is_idle() {
+            if self.start(schedule, stats)? && self.is_idle() {
                 break;
             }
             match self.poll.poll(&mut events, Some(TICK)) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             for event in &events {
@@ -142,39 +143,39 @@ impl<'a> Worker<'a> {
                     continue;
                 };
                 if let Some(connection) = &mut slot.connection {
-                    connection.happened(event);
+                    connection.on_event(event);
                     if slot.request.is_some() {
-                        self.turn(number, schedule, tally);
+                        self.drive(number, schedule, stats);
                     }
                 }
             }
             let now = monotonic_ns();
-            if now - looked >= TICK.as_nanos() as u64 {
-                looked = now;
-                self.give_up_overdue(now, schedule, tally);
+            if now - checked >= TICK.as_nanos() as u64 {
+                checked = now;
+                self.expire(now, schedule, stats);
             }
         }
-        tally.not_started(schedule.left());
+        stats.not_started(schedule.left());
         Ok(())
     }
 
     fn is_idle(&self) -> bool {
-        self.free.len() + self.resting.len() == self.slots.len()
+        self.free.len() + self.backing_off.len() == self.slots.len()
     }
 
-    /// Has those who are free start what is due; whether nothing will ever be due again.
-    fn start(&mut self, schedule: &mut Schedule, tally: &mut Tally) -> io::Result<bool> {
+    /// Starts due requests on idle slots. Returns whether the schedule is over.
+    fn start(&mut self, schedule: &mut Schedule, stats: &mut RequestStats) -> io::Result<bool> {
         let mut now = monotonic_ns();
-        while let Some(&(until, number)) = self.resting.front() {
+        while let Some(&(until, number)) = self.backing_off.front() {
             if until > now {
                 break;
             }
-            self.resting.pop_front();
+            self.backing_off.pop_front();
             self.free.push_back(number);
         }
         while let Some(number) = self.free.pop_front() {
             match schedule.next(now) {
-                Due::Now(intended) => self.request(number, intended, now, schedule, tally),
+                Due::Now(intended) => self.request(number, intended, now, schedule, stats),
                 idle => {
                     self.free.push_front(number);
                     if let Due::At(time) = idle {
@@ -195,55 +196,61 @@ impl<'a> Worker<'a> {
         intended: u64,
         now: u64,
         schedule: &mut Schedule,
-        tally: &mut Tally,
+        stats: &mut RequestStats,
     ) {
-        if self.prepare(number, intended, now, tally) {
-            self.turn(number, schedule, tally);
+        if self.prepare(number, intended, now, stats) {
+            self.drive(number, schedule, stats);
         }
     }
 
-    /// Makes the next request of a slot the one under way; false where it failed at once.
+    /// Prepares the next request of a slot. Returns false where it failed at once.
     #[inline]
-    fn prepare(&mut self, number: usize, intended: u64, now: u64, tally: &mut Tally) -> bool {
-        let place = Pattern::place(self.number);
+    fn prepare(
+        &mut self,
+        number: usize,
+        intended: u64,
+        now: u64,
+        stats: &mut RequestStats,
+    ) -> bool {
+        let offset = Payload::offset(self.number);
         self.number += 1;
         let Some(slot) = self.slots.get_mut(number) else {
             return false;
         };
-        slot.request = Some(Request {
+        slot.request = Some(InFlight {
             times: Times {
                 intended,
                 started: now,
                 answered: 0,
             },
-            ending: false,
+            closing: false,
         });
         let until = now.saturating_add(self.job.timeout.as_nanos() as u64);
         self.timers.set(number, &mut slot.deadline, until);
         if let Some(connection) = &mut slot.connection {
             if connection.is_usable() {
-                connection.dialogue.next(place);
+                connection.state.start_next(offset);
                 return true;
             }
             slot.connection = None;
         }
-        let dialogue = Dialogue::new(&self.job.script, place);
+        let state = RequestState::new(&self.job.workload, offset);
         let registry = self.poll.registry();
-        match Connection::begin(&self.job.to, registry, Token(number), dialogue) {
+        match Connection::start(&self.job.to, registry, Token(number), state) {
             Ok(connection) => {
                 slot.connection = Some(connection);
                 true
             }
-            Err(failure) => {
-                self.fail(number, failure, tally);
+            Err(error) => {
+                self.fail(number, error, stats);
                 false
             }
         }
     }
 
-    /// Goes on with a request, and with those that follow it on the same connection without a pause.
+    /// Drives a request, and the requests that follow it on its connection without a pause.
     #[inline]
-    fn turn(&mut self, number: usize, schedule: &mut Schedule, tally: &mut Tally) {
+    fn drive(&mut self, number: usize, schedule: &mut Schedule, stats: &mut RequestStats) {
         loop {
             let Some(slot) = self.slots.get_mut(number) else {
                 return;
@@ -252,72 +259,73 @@ impl<'a> Worker<'a> {
             else {
                 return;
             };
-            let script = &self.job.script;
-            let step = connection.turn(script, self.poll.registry(), &mut self.buffer);
+            let workload = &self.job.workload;
+            let step = connection.drive(workload, self.poll.registry(), &mut self.buffer);
             let now = match step {
-                Ok(Step::More) => return,
-                Ok(Step::Answered) if request.ending => continue,
+                Ok(Step::Incomplete) => return,
+                Ok(Step::Answered) if request.closing => continue,
                 Ok(Step::Answered) => {
                     let now = monotonic_ns();
                     request.times.answered = now;
-                    if !connection.dialogue.goes_on(script) {
-                        request.ending = true;
-                        let until = now.saturating_add(ENDING);
+                    if !connection.state.can_continue(workload) {
+                        request.closing = true;
+                        let until = now.saturating_add(CLOSE_TIMEOUT);
                         self.timers.set(number, &mut slot.deadline, until);
                         continue;
                     }
                     now
                 }
-                Ok(Step::Over) => {
+                Ok(Step::Closed) => {
                     let now = monotonic_ns();
-                    if !request.ending {
+                    if !request.closing {
                         request.times.answered = now;
                     }
                     slot.connection = None;
                     now
                 }
-                // It is answered, and that its connection ends in a reset is no fault of the answer.
-                Err(failure) if request.ending && failure.fault == Fault::Reset => {
+                // The answer was complete before the reset.
+                Err(error) if request.closing && error.kind == ErrorKind::Reset => {
                     slot.connection = None;
                     monotonic_ns()
                 }
-                Err(failure) => return self.fail(number, failure, tally),
+                Err(error) => return self.fail(number, error, stats),
             };
-            self.done(number, schedule, tally);
+            self.finish(number, schedule, stats);
             match schedule.next(now) {
-                Due::Now(intended) if self.prepare(number, intended, now, tally) => {}
+                Due::Now(intended) if self.prepare(number, intended, now, stats) => {}
                 Due::Now(_) => return,
                 Due::At(_) | Due::Never => return self.free.push_back(number),
             }
         }
     }
 
-    /// A request was answered rightly.
+    /// Counts a correctly answered request.
     #[inline]
-    fn done(&mut self, number: usize, schedule: &Schedule, tally: &mut Tally) {
+    fn finish(&mut self, number: usize, schedule: &Schedule, stats: &mut RequestStats) {
         let request = self
             .slots
             .get_mut(number)
             .and_then(|slot| slot.request.take());
         if let Some(request) = request {
-            let bytes = self.job.script.message();
-            tally.answered(request.times, bytes, schedule.is_open());
+            let bytes = self.job.workload.message();
+            stats.answered(request.times, bytes, schedule.is_open());
         }
     }
 
-    /// A request failed, and its connection with it.
-    fn fail(&mut self, number: usize, failure: Failure, tally: &mut Tally) {
+    /// Counts a failed request and closes its connection.
+    fn fail(&mut self, number: usize, error: RequestError, stats: &mut RequestStats) {
         if let Some(slot) = self.slots.get_mut(number) {
             slot.connection = None;
             slot.request = None;
         }
-        tally.failed(failure);
-        self.resting.push_back((monotonic_ns() + REST, number));
+        stats.failed(error);
+        self.backing_off
+            .push_back((monotonic_ns() + RETRY_DELAY, number));
     }
 
-    /// Gives up requests whose time is over. A timer that is up may be that of a request that was answered long ago: who is
-    /// answered in time leaves it as it is, and the next request puts it off.
-    fn give_up_overdue(&mut self, now: u64, schedule: &Schedule, tally: &mut Tally) {
+    /// Fails requests past their deadline. Timers are lazy: an answered request leaves its timer, and the next request of the
+    /// slot moves it, so an expired timer may belong to no request in flight.
+    fn expire(&mut self, now: u64, schedule: &Schedule, stats: &mut RequestStats) {
         while let Some(number) = self.timers.up(now) {
             let Some(slot) = self.slots.get_mut(number) else {
                 continue;
@@ -326,19 +334,19 @@ impl<'a> Worker<'a> {
             let Some(request) = slot.request.as_ref().filter(|_| is_due) else {
                 continue;
             };
-            let failure = match (&slot.connection, request.ending) {
-                (_, true) if self.job.script.exchange() == Exchange::Refusal => {
-                    // A proxy may keep the connection of a client that it refused.
+            let error = match (&slot.connection, request.closing) {
+                (_, true) if self.job.workload.request_kind() == RequestKind::Refused => {
+                    // A proxy may keep the connection open after a refusal.
                     slot.connection = None;
-                    self.done(number, schedule, tally);
+                    self.finish(number, schedule, stats);
                     self.free.push_back(number);
                     continue;
                 }
-                (_, true) => Failure::new(Fault::NotClosed, "the answer was right"),
-                (Some(connection), false) => connection.late(),
-                (None, false) => Fault::Timeout.into(),
+                (_, true) => RequestError::new(ErrorKind::NotClosed, "the answer was correct"),
+                (Some(connection), false) => connection.timeout_error(),
+                (None, false) => ErrorKind::Timeout.into(),
             };
-            self.fail(number, failure, tally);
+            self.fail(number, error, stats);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may use the proxy: users and passwords, compared without telling by the time it takes how much was right.
+//! Users of the proxy and their passwords, compared in constant time.
 
 use std::fmt;
 use std::hint::black_box;
@@ -6,37 +6,37 @@ use std::hint::black_box;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 
-/// Most bytes of a user and of a password (RFC 1929, section 2).
-pub const MOST_WORD: usize = 255;
+/// Longest user and longest password, in bytes (RFC 1929, section 2).
+pub const MAX_CREDENTIAL: usize = 255;
 
-/// Why a text is no list of users. Never says a password.
+/// Why a list of users is invalid. Contains no password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CredentialsError {
-    /// No colon, or nothing before it or after it, or more than [`MOST_WORD`] bytes of either.
-    #[error("line {0} is not USER:PASSWORD, with 1 to {MOST_WORD} bytes each")]
+    /// Not `USER:PASSWORD`, or a part of the wrong length.
+    #[error("line {0} is not USER:PASSWORD, with 1 to {MAX_CREDENTIAL} bytes each")]
     Line(usize),
-    /// A user that an earlier line has.
+    /// A repeated user.
     #[error("line {0} names a user for the second time")]
     Again(usize),
-    /// Nobody could use the proxy.
+    /// No users.
     #[error("there is no USER:PASSWORD line")]
     Empty,
 }
 
-/// Users and their passwords. They can be replaced while others look them up.
+/// Users and their passwords, replaceable while in use.
 pub struct Credentials {
     users: ArcSwap<Users>,
 }
 
-/// Each with the password.
+/// User and password.
 type Users = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl Credentials {
-    /// Reads a list of users: a line `USER:PASSWORD` each. A user has no colon, a password may; blank lines and
-    /// lines that start with `#` are left out, and space counts.
+    /// Parses one `USER:PASSWORD` a line. A password may contain colons. Blank lines and lines that start with `#` are skipped;
+    /// space is significant.
     ///
     /// # Errors
-    /// [`CredentialsError`], with the number of the line.
+    /// [`CredentialsError`] with the line number.
     pub fn parse(text: &str) -> Result<Self, CredentialsError> {
         let mut users = Users::new();
         for (line, number) in text.lines().zip(1..) {
@@ -46,7 +46,7 @@ impl Credentials {
             let (user, password) = line.split_once(':').ok_or(CredentialsError::Line(number))?;
             if ![user, password]
                 .iter()
-                .all(|word| (1..=MOST_WORD).contains(&word.len()))
+                .all(|word| (1..=MAX_CREDENTIAL).contains(&word.len()))
             {
                 return Err(CredentialsError::Line(number));
             }
@@ -63,22 +63,22 @@ impl Credentials {
         })
     }
 
-    /// From now on these are the users. One who is not among them is unknown, also in the middle of a request.
+    /// Replaces all users, for requests in progress too.
     pub fn replace(&self, new: Self) {
         self.users.store(new.users.into_inner());
     }
 
-    /// How many users there are.
+    /// Number of users.
     pub fn len(&self) -> usize {
         self.users.load().len()
     }
 
-    /// Whether there are none, which [`Self::parse`] refuses.
+    /// Whether there are no users, which [`Self::parse`] rejects.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether `user` has this `password`. Takes as long for any answer: every user is compared, to the last byte.
+    /// Whether `user` has this `password`. Constant time: every user is compared to the last byte.
     pub fn allow(&self, user: &[u8], password: &[u8]) -> bool {
         let mut found = false;
         for (known, secret) in self.users.load().iter() {
@@ -88,17 +88,17 @@ impl Credentials {
     }
 }
 
-/// Only how many: passwords stay out of logs.
+/// Prints the number only, so that passwords stay out of logs.
 impl fmt::Debug for Credentials {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Credentials({} users)", self.len())
     }
 }
 
-/// Whether two words are the same, in a time that depends on neither.
+/// Compares in a time that depends on neither argument.
 fn same(known: &[u8], given: &[u8]) -> bool {
     let byte = |word: &[u8], at: usize| word.get(at).copied().unwrap_or(0);
-    let differ = (0..MOST_WORD).fold(0, |differ, at| {
+    let differ = (0..MAX_CREDENTIAL).fold(0, |differ, at| {
         black_box(differ | (byte(known, at) ^ byte(given, at)))
     });
     (differ == 0) & (known.len() == given.len())
@@ -131,8 +131,8 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_told_by_number() {
-        let long = "x".repeat(MOST_WORD + 1);
+    fn invalid_lines_are_reported_by_number() {
+        let long = "x".repeat(MAX_CREDENTIAL + 1);
         for (text, error) in [
             ("ann:a\nbob", CredentialsError::Line(2)),
             (":a", CredentialsError::Line(1)),
@@ -148,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_words_are_compared_to_the_end() {
-        let word = "x".repeat(MOST_WORD);
+    fn the_longest_credentials_are_compared_to_the_end() {
+        let word = "x".repeat(MAX_CREDENTIAL);
         let users = Credentials::parse(&format!("{word}:{word}")).unwrap();
         assert!(users.allow(word.as_bytes(), word.as_bytes()));
         let other = format!("{}y", &word[1..]);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn no_password_is_in_the_debug_form() {
+    fn the_debug_form_has_no_password() {
         let users = Credentials::parse("ann:secret").unwrap();
         assert_eq!(format!("{users:?}"), "Credentials(1 users)");
     }

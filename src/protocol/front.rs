@@ -1,27 +1,27 @@
-//! One connection's request, of whichever kind its first bytes say.
+//! Reads one request of a connection, in the protocol that its first bytes show.
 
 use std::sync::Arc;
 
-use super::first_bytes::{Spoken, spoken};
+use super::detect::{Detected, detect};
 use super::json;
 use super::request::{Kind, Outcome, Refusal, Request, Settings, Step};
 use super::socks5;
 use super::{connect, socks4};
 
-/// Takes a connection's bytes as they come, until they are a request or cannot become one.
+/// Takes the bytes of a connection until they are a request or cannot become one.
 #[derive(Debug)]
 pub struct FrontEnd {
     settings: Arc<Settings>,
     reader: Reader,
-    /// The bytes that came while they could begin more than one protocol; `None` once it is clear which.
-    unclear: Option<Vec<u8>>,
-    /// The request is ready or refused.
-    over: bool,
+    /// Bytes so far while several protocols are possible; `None` once the protocol is known.
+    undetected: Option<Vec<u8>>,
+    /// Whether the request is ready or refused.
+    done: bool,
 }
 
 #[derive(Debug)]
 enum Reader {
-    /// Several kinds are taken and it is not clear which comes. Refusals are in JSON, which a person can read too.
+    /// The protocol is not yet known. Errors are JSON, which is readable for people too.
     Unknown,
     Json(json::reader::Reader),
     Socks5(socks5::reader::Reader),
@@ -39,15 +39,15 @@ impl Reader {
         }
     }
 
-    /// The refusal of a request that makes no sense, in the form of this kind.
+    /// Refuses an invalid request in this protocol.
     fn bad(&self, detail: &str) -> Step {
         match self {
             Self::Unknown | Self::Json(_) => json::reader::bad(detail),
             Self::Socks5(reader) => reader.bad(detail),
             Self::Connect(_) => connect::reader::bad(detail),
             Self::Forward => Step::Refuse {
-                say: Vec::new(),
-                why: Refusal::BadRequest(detail.to_owned()),
+                reply: Vec::new(),
+                reason: Refusal::BadRequest(detail.to_owned()),
             },
         }
     }
@@ -63,12 +63,12 @@ impl FrontEnd {
         Self {
             settings: Arc::clone(settings),
             reader: sole.map_or(Reader::Unknown, Reader::of),
-            unclear: settings.forward.is_none().then(Vec::new),
-            over: false,
+            undetected: settings.forward.is_none().then(Vec::new),
+            done: false,
         }
     }
 
-    /// How the client speaks, as far as its first bytes or the settings tell.
+    /// The protocol, as far as the first bytes or the settings determine it.
     pub const fn kind(&self) -> Option<Kind> {
         match self.reader {
             Reader::Unknown => None,
@@ -79,7 +79,7 @@ impl FrontEnd {
         }
     }
 
-    /// The user that the client named, right or wrong, as far as users are asked for.
+    /// The user that the client named, valid or not, if users are required.
     pub fn user(&self) -> Option<&[u8]> {
         match &self.reader {
             Reader::Socks5(reader) => reader.user(),
@@ -88,44 +88,42 @@ impl FrontEnd {
         }
     }
 
-    /// Takes the next bytes. Push nothing once at the start: a forwarded connection is ready before its client
-    /// says anything. After [`Step::Ready`] and [`Step::Refuse`] nothing more is taken, and the answer is
-    /// [`Step::More`].
+    /// Takes the next bytes. Call it once without bytes at the start: a forwarded connection is ready before its client sends
+    /// anything. After [`Step::Ready`] and [`Step::Refuse`] it ignores bytes and returns [`Step::More`].
     pub fn push(&mut self, bytes: &[u8]) -> Step {
-        if self.over {
+        if self.done {
             return Step::More;
         }
-        let step = match self.unclear.take() {
+        let step = match self.undetected.take() {
             None => self.read(bytes),
             Some(before) if before.is_empty() => self.begin(bytes),
             Some(before) => self.begin(&[&before, bytes].concat()),
         };
-        self.over = matches!(step, Step::Ready(_) | Step::Refuse { .. });
+        self.done = matches!(step, Step::Ready(_) | Step::Refuse { .. });
         step
     }
 
-    /// The client will send nothing more.
+    /// Handles the end of the client's data.
     pub fn eof(&mut self) -> Step {
-        if self.over {
+        if self.done {
             return Step::More;
         }
         if matches!(self.reader, Reader::Forward) {
             return self.push(&[]);
         }
-        self.over = true;
-        match &self.unclear {
-            Some(unclear) if unclear.is_empty() => Step::Refuse {
-                say: Vec::new(),
-                why: Refusal::Closed,
+        self.done = true;
+        match &self.undetected {
+            Some(undetected) if undetected.is_empty() => Step::Refuse {
+                reply: Vec::new(),
+                reason: Refusal::Closed,
             },
             _ => self
                 .reader
-                .bad("the connection ends before the request does"),
+                .bad("the connection ended before the request was complete"),
         }
     }
 
-    /// What the client is told once it is known what became of its request, in its own protocol; empty where the
-    /// server speaks for itself.
+    /// The reply to the client once the outcome is known, in its protocol; empty if the server's bytes are the reply.
     pub fn outcome(&self, outcome: Outcome) -> Vec<u8> {
         match &self.reader {
             Reader::Unknown | Reader::Json(_) => json::outcome(&outcome),
@@ -135,35 +133,35 @@ impl FrontEnd {
         }
     }
 
-    /// Chooses the reader by the first bytes, all that came so far, and gives them to it.
+    /// Selects the reader by the first bytes and passes them to it.
     ///
-    /// A client is refused in the protocol that it speaks, also where the port does not take that. What no protocol
-    /// begins with is refused in the form of the only kind that the port takes, or else in JSON.
+    /// A client is refused in its own protocol, even if the port does not accept that. Bytes of no protocol are refused in the
+    /// only protocol that the port accepts, or else in JSON.
     fn begin(&mut self, bytes: &[u8]) -> Step {
-        let kind = match spoken(bytes) {
-            Spoken::Unclear => {
-                self.unclear = Some(bytes.to_vec());
+        let kind = match detect(bytes) {
+            Detected::Unclear => {
+                self.undetected = Some(bytes.to_vec());
                 return Step::More;
             }
-            Spoken::Socks4 => {
-                return socks4::refuse("this is SOCKS4, and of SOCKS only version 5 is taken");
+            Detected::Socks4 => {
+                return socks4::refuse("SOCKS4 is not supported; use SOCKS5");
             }
-            Spoken::Socks5 => Kind::Socks5,
-            Spoken::Http => Kind::Connect,
-            Spoken::ProxyHeader => {
-                let detail = "a PROXY header came, which is taken with --accept-proxy only";
+            Detected::Socks5 => Kind::Socks5,
+            Detected::Http => Kind::Connect,
+            Detected::ProxyHeader => {
+                let detail = "received a PROXY header, which needs --accept-proxy";
                 return self.reader.bad(detail);
             }
-            // The reader of its only kind knows what is wrong.
+            // The only reader reports the error.
             _ if !matches!(self.reader, Reader::Unknown) => return self.read(bytes),
-            Spoken::Json => Kind::Json,
-            // curl, OpenSSL and browsers say "wrong version number" to any answer in the clear, which is known as the
-            // sign of a port without TLS. An alert is shown as a fault of the TLS version or of the handshake.
-            Spoken::Tls => {
-                let detail = "this looks like TLS, and requests come in the clear";
+            Detected::Json => Kind::Json,
+            // To a plain-text answer, curl, OpenSSL and browsers report "wrong version number", the well-known sign of a port
+            // without TLS. An alert would look like a TLS version or handshake problem.
+            Detected::Tls => {
+                let detail = "received TLS, but this port accepts plain-text requests only";
                 return connect::reader::bad(detail);
             }
-            Spoken::Other(byte) => {
+            Detected::Other(byte) => {
                 let detail = format!("no request begins with the byte 0x{byte:02x}");
                 return self.reader.bad(&detail);
             }
@@ -175,8 +173,9 @@ impl FrontEnd {
             return self.read(bytes);
         }
         let (name, taken) = (kind.name(), self.settings.accept);
-        self.reader
-            .bad(&format!("{name} is not taken on this port, only {taken}"))
+        self.reader.bad(&format!(
+            "{name} is not accepted on this port, only {taken}"
+        ))
     }
 
     fn read(&mut self, bytes: &[u8]) -> Step {

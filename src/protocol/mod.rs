@@ -1,16 +1,15 @@
-//! What a proxy's clients ask for and what they are told, both directions. Pure: bytes in, decisions out.
+//! Protocols between a proxy and its clients, both sides. Pure: bytes in, decisions out.
 //!
-//! A [`FrontEnd`] takes a connection's bytes as they come and ends in a [`Request`] or a [`Refusal`]. It
-//! tells the protocols apart by the first bytes: the [`json`] envelope, [`socks5`] and HTTP [`connect`];
-//! or it forwards everything to one place and reads nothing. Destinations are read strictly
-//! ([`host`](crate::host)), users by [`credentials`]. A [`proxy_header`] may come before all that. A load generator
-//! writes the requests with [`json::request`], [`socks5::client`] and [`connect::client`], and reads
-//! each [`answer`], or with [`json::client`] what comes instead of one.
+//! A [`FrontEnd`] reads a connection's bytes until they are a [`Request`] or a [`Refusal`]. It detects the protocol by the first
+//! bytes: the [`json`] envelope, [`socks5`] or HTTP [`connect`]. With a fixed destination it reads nothing. Destinations are
+//! parsed strictly ([`destination`](crate::destination)); [`credentials`] are the users. A [`proxy_header`] may precede everything.
+//! Clients write requests with [`json::request`], [`socks5::client`] and [`connect::client`], and read replies as
+//! [`client_step`]s or with [`json::client`].
 
-pub mod answer;
+pub mod client_step;
 pub mod connect;
 pub mod credentials;
-mod first_bytes;
+mod detect;
 pub mod front;
 pub mod json;
 pub mod proxy_header;
@@ -19,8 +18,8 @@ mod socks4;
 pub mod socks5;
 pub mod user;
 
-pub use crate::host::{Destination, Host};
-pub use answer::Answer;
+pub use crate::destination::{Destination, Host};
+pub use client_step::ClientStep;
 pub use credentials::Credentials;
 pub use front::FrontEnd;
 pub use request::{Accept, Kind, Outcome, Refusal, Request, Settings, Step};

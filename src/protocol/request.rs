@@ -1,4 +1,4 @@
-//! The vocabulary of the front ends: what is accepted, what was asked for, and what came of it.
+//! Types shared by all front ends: settings, requests, refusals and outcomes.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,34 +7,34 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::credentials::Credentials;
-use crate::host::Destination;
+use crate::destination::Destination;
 
-/// Most bytes of a JSON request, unless told otherwise.
+/// Default limit of a JSON request in bytes.
 pub const MAX_REQUEST: usize = 1 << 20;
 
-/// How a client speaks to the proxy.
+/// A request protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// One JSON object that is the whole request.
+    /// One JSON object is the whole request.
     Json,
     /// SOCKS version 5 (RFC 1928).
     Socks5,
     /// The CONNECT method of HTTP/1 (RFC 9110, 9.3.6).
     Connect,
-    /// Not at all: every connection goes to one place.
+    /// No request: every connection goes to one destination.
     Forward,
 }
 
 impl Kind {
-    /// All of them.
+    /// Every protocol.
     pub const ALL: [Self; 4] = [Self::Json, Self::Socks5, Self::Connect, Self::Forward];
 
-    /// Its place in [`Self::ALL`].
+    /// Index in [`Self::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Its name in logs and options.
+    /// The name in logs and options.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -45,7 +45,7 @@ impl Kind {
     }
 }
 
-/// Which kinds a port takes. Where all connections are forwarded, this has no say.
+/// The protocols that a port accepts. Ignored with a fixed destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accept {
     /// JSON envelopes.
@@ -57,14 +57,14 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Every kind, told apart by the first byte.
+    /// Every protocol, detected by the first bytes.
     pub const ALL: Self = Self {
         json: true,
         socks5: true,
         connect: true,
     };
 
-    /// One kind and no other.
+    /// One protocol.
     pub const fn only(kind: Kind) -> Self {
         Self {
             json: matches!(kind, Kind::Json),
@@ -73,7 +73,7 @@ impl Accept {
         }
     }
 
-    /// Whether `kind` is among them.
+    /// Whether `kind` is accepted.
     pub const fn has(self, kind: Kind) -> bool {
         match kind {
             Kind::Json => self.json,
@@ -83,7 +83,7 @@ impl Accept {
         }
     }
 
-    /// The kind there is, if there is no choice.
+    /// The protocol, if only one is accepted.
     pub(super) const fn sole(self) -> Option<Kind> {
         match (self.json, self.socks5, self.connect) {
             (true, false, false) => Some(Kind::Json),
@@ -94,7 +94,7 @@ impl Accept {
     }
 }
 
-/// The kinds in words, like `JSON and SOCKS5 requests`.
+/// The protocols in words, like `JSON and SOCKS5 requests`.
 impl fmt::Display for Accept {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = [
@@ -115,18 +115,16 @@ impl fmt::Display for Accept {
     }
 }
 
-/// What a port offers. Shared by all its connections.
+/// Settings of a port, shared by its connections.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The kinds it takes.
+    /// The accepted protocols.
     pub accept: Accept,
-    /// Most bytes of a JSON request.
+    /// Limit of a JSON request in bytes.
     pub max_request: usize,
-    /// Who may use it; nobody is asked where this is `None`. A JSON request has no place for a
-    /// password, so with credentials it is refused.
+    /// The users; `None` if no sign-in is required. JSON requests cannot carry a password, so with credentials they are refused.
     pub credentials: Option<Arc<Credentials>>,
-    /// Where every connection goes, whatever it says. [`Settings::accept`] and
-    /// [`Settings::credentials`] have no say then.
+    /// A fixed destination. [`Settings::accept`] and [`Settings::credentials`] are then ignored.
     pub forward: Option<Destination>,
 }
 
@@ -141,57 +139,57 @@ impl Default for Settings {
     }
 }
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// How it asked.
+    /// Its protocol.
     pub kind: Kind,
-    /// Where it wants to go.
+    /// The requested destination.
     pub destination: Destination,
-    /// What the server is sent first: the JSON message, or what came behind the request.
+    /// First bytes for the server: the JSON message, or bytes that followed the request.
     pub upstream: Vec<u8>,
-    /// Nothing the client sends after this is part of it (JSON), so nothing of that is relayed.
+    /// Whether the request is the client's whole data (JSON): later bytes are not relayed.
     pub whole: bool,
 }
 
-/// What follows from the bytes so far.
+/// Result of the bytes so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// The request goes on.
+    /// The request is incomplete.
     More,
-    /// The client is sent this and the request goes on; what is already here may be enough, so push again,
-    /// nothing if there is nothing new.
-    Say(Vec<u8>),
-    /// The request is whole.
+    /// Send these bytes; the request continues. Bytes at hand may already contain the rest, so push again, with nothing if there
+    /// is nothing new.
+    Reply(Vec<u8>),
+    /// The request is complete.
     Ready(Request),
-    /// The client is sent this, if anything, and that is the end.
+    /// Send this reply, if any, and close the connection.
     Refuse {
-        /// In the client's own protocol; empty where there is nobody to tell.
-        say: Vec<u8>,
-        /// For the log.
-        why: Refusal,
+        /// In the client's protocol; empty if the client is gone.
+        reply: Vec<u8>,
+        /// The reason, for the log.
+        reason: Refusal,
     },
 }
 
-/// Why a request goes no further than its own bytes.
+/// Why a request is refused before it is carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// Not a request of any kind that is taken.
+    /// Not a valid request of an accepted protocol.
     #[error("{0}")]
     BadRequest(String),
-    /// More bytes than a request may have.
+    /// The request is too large.
     #[error("{0}")]
     TooLarge(String),
-    /// No user, an unknown one, or the wrong password.
+    /// No user, an unknown user, or a wrong password.
     #[error("{0}")]
     Unauthenticated(String),
-    /// The client left before it asked for anything.
+    /// The client closed the connection before it sent a request.
     #[error("the client closed the connection before it sent a request")]
     Closed,
 }
 
 impl Refusal {
-    /// Its name in logs and counters.
+    /// The name in logs and counters.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
@@ -202,33 +200,33 @@ impl Refusal {
     }
 }
 
-/// What became of a request, or of a client that never finished one.
+/// The outcome of a request, or of a client that never completed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The server is reached, from this local address.
+    /// Connected to the server, from this local address.
     Connected(SocketAddr),
-    /// Policy forbids the destination; the detail says which entry does.
+    /// Policy forbids the destination; the detail names the entry.
     Blocked(String),
     /// The server's host refused the connection.
     Refused,
-    /// No route to the host.
+    /// No route to the server's host.
     HostUnreachable,
-    /// No route to its network.
+    /// No route to the server's network.
     NetworkUnreachable,
-    /// The name has no address, or none that could be found out.
+    /// The name has no address, or the lookup failed.
     NameUnknown,
     /// The server did not answer in time.
     TimedOut,
-    /// The proxy has as many connections as it may have.
+    /// The proxy is at its connection limit.
     Busy,
-    /// The client did not finish its request in time.
+    /// The client did not complete its request in time.
     RequestTimeout,
-    /// Anything else, in words.
+    /// Any other failure, in words.
     General(String),
 }
 
 impl Outcome {
-    /// One sentence without a full stop, for clients and logs.
+    /// A sentence without a full stop, for clients and logs.
     pub fn detail(&self) -> String {
         match self {
             Self::Connected(local) => format!("connected from {local}"),
@@ -238,7 +236,7 @@ impl Outcome {
             Self::NetworkUnreachable => "there is no route to the server's network".to_owned(),
             Self::NameUnknown => "the server's name could not be looked up".to_owned(),
             Self::TimedOut => "the server did not answer in time".to_owned(),
-            Self::Busy => "the proxy has all the connections it may have; try again".to_owned(),
+            Self::Busy => "the proxy is at its connection limit; try again".to_owned(),
             Self::RequestTimeout => "the request was not complete in time".to_owned(),
         }
     }

@@ -1,21 +1,21 @@
-//! SOCKS version 4 and 4a: recognised, and refused in their own form.
+//! SOCKS versions 4 and 4a: detected and refused in their own format.
 //!
 //! ```text
-//! client  04 command port(2) IPv4(4) user… 00     version 4a: a name and 00 more
+//! client  04 command port(2) IPv4(4) user… 00     version 4a: followed by a name and 00
 //! server  00 reply port(2) IPv4(4)                5a granted, 5b refused
 //! ```
 //!
-//! No RFC has it: Ying-Da Lee, "SOCKS: A protocol for TCP proxy across firewalls".
+//! Defined by Ying-Da Lee, "SOCKS: A protocol for TCP proxy across firewalls"; there is no RFC.
 
 use super::request::{Refusal, Step};
 
 /// "Request rejected or failed".
 const REJECTED: u8 = 0x5B;
 
-/// The refusal of any request.
+/// Refuses any request.
 pub(super) fn refuse(detail: &str) -> Step {
     Step::Refuse {
-        say: vec![0, REJECTED, 0, 0, 0, 0, 0, 0],
-        why: Refusal::BadRequest(detail.to_owned()),
+        reply: vec![0, REJECTED, 0, 0, 0, 0, 0, 0],
+        reason: Refusal::BadRequest(detail.to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! What holds for every front end: splits do not matter, early data is kept, no bytes do harm.
+//! Properties of every front end: splits do not matter, early data is kept, arbitrary bytes do not panic.
 
 use std::sync::Arc;
 
@@ -6,31 +6,31 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What was said on the way, and how it ended; `None` while more is due.
+/// The bytes sent so far and the last step; `None` while more bytes are needed.
 type End = (Vec<u8>, Option<Step>);
 
-/// Pushes the pieces in turn, as a proxy does: after something said, nothing once more.
+/// Pushes the pieces in turn, as a proxy does: after a reply, once more without bytes.
 pub(super) fn drive<'a>(
     settings: &Arc<Settings>,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> End {
     let mut front = FrontEnd::new(settings);
-    let mut said = Vec::new();
+    let mut sent = Vec::new();
     for piece in pieces {
         let mut step = front.push(piece);
-        while let Step::Say(bytes) = step {
-            said.extend(bytes);
+        while let Step::Reply(bytes) = step {
+            sent.extend(bytes);
             step = front.push(&[]);
         }
         if step != Step::More {
-            assert_eq!(front.push(b"more"), Step::More, "nothing is taken any more");
-            return (said, Some(step));
+            assert_eq!(front.push(b"more"), Step::More, "later bytes are ignored");
+            return (sent, Some(step));
         }
     }
-    (said, None)
+    (sent, None)
 }
 
-/// The whole at once.
+/// All bytes at once.
 pub(super) fn whole(settings: &Arc<Settings>, bytes: &[u8]) -> End {
     drive(settings, [bytes])
 }
@@ -62,7 +62,7 @@ pub(super) fn destinations() -> impl Strategy<Value = Destination> {
     (host, 1u16..).prop_map(|(host, port)| Destination { host, port })
 }
 
-/// The settings, a valid request as a client would send all of it, and what it asks for.
+/// Settings, a valid request as a client sends it, and the expected result.
 fn requests() -> impl Strategy<Value = (Arc<Settings>, Vec<u8>, Request)> {
     (destinations(), any::<bool>(), 0..3u8, ".{0,40}").prop_map(
         |(destination, lock, kind, text)| {
@@ -88,7 +88,7 @@ fn requests() -> impl Strategy<Value = (Arc<Settings>, Vec<u8>, Request)> {
     )
 }
 
-/// All that a SOCKS5 client sends, without waiting for a reply.
+/// The bytes of a SOCKS5 client that does not wait for replies.
 fn socks5_bytes(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8> {
     let mut client = socks5::client::Client::new(destination, user);
     let mut bytes = client.greeting();
@@ -98,14 +98,14 @@ fn socks5_bytes(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8
     };
     for reply in replies {
         match client.push(reply) {
-            Answer::Say(more) => bytes.extend(more),
+            ClientStep::Send(more) => bytes.extend(more),
             other => panic!("{other:?}"),
         }
     }
     bytes
 }
 
-/// Cuts bytes at the given places.
+/// Splits bytes at the given places.
 fn cut<'a>(bytes: &'a [u8], places: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     let mut places: Vec<usize> = places.iter().map(|at| at.index(bytes.len() + 1)).collect();
     places.extend([0, bytes.len()]);
@@ -116,7 +116,7 @@ fn cut<'a>(bytes: &'a [u8], places: &[prop::sample::Index]) -> Vec<&'a [u8]> {
         .collect()
 }
 
-/// Bytes that are often nearly a request.
+/// Bytes that are often almost a request.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let any_bytes = prop::collection::vec(any::<u8>(), 0..400);
     let changed = (
@@ -136,13 +136,13 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn any_split_asks_for_the_same(
+    fn any_split_gives_the_same_request(
         (settings, bytes, request) in requests(),
         places in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
         let at_once = whole(&settings, &bytes);
         prop_assert_eq!(ready(&at_once), Some(&request));
-        // What comes behind a request is early data only if it comes with it.
+        // Bytes after a request are early data only if they arrive with it.
         let mut end = drive(&settings, cut(&bytes, &places));
         let pushed_later = match &mut end.1 {
             Some(Step::Ready(split)) => {
@@ -159,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    fn every_shorter_request_waits_for_more(
+    fn every_prefix_of_a_request_waits_for_more(
         (settings, bytes, request) in requests(),
         at in any::<prop::sample::Index>(),
     ) {
@@ -170,8 +170,8 @@ proptest! {
         let short = &bytes[..at.index(bytes.len() - behind)];
         prop_assert_eq!(drive(&settings, [short]).1, None);
         let mut front = FrontEnd::new(&settings);
-        while let Step::Say(_) = front.push(short) {}
-        let closed = matches!(front.eof(), Step::Refuse { why: Refusal::Closed, .. });
+        while let Step::Reply(_) = front.push(short) {}
+        let closed = matches!(front.eof(), Step::Refuse { reason: Refusal::Closed, .. });
         prop_assert_eq!(closed, short.is_empty());
     }
 
@@ -189,24 +189,24 @@ proptest! {
                 prop_assert_eq!(&one.destination, &two.destination);
                 prop_assert!(one.upstream.starts_with(&two.upstream));
             }
-            // What follows an envelope is only seen if it comes with it.
+            // Bytes after an envelope are only seen if they arrive with it.
             (Some(Step::Refuse { .. }), Some(Step::Ready(two))) if two.whole => {}
-            // The same holds where the envelope is wrong as well: which of the two is told depends on the cut.
-            (Some(Step::Refuse { .. }), Some(Step::Refuse { say, .. })) if say.starts_with(b"{") => {}
+            // Likewise if the envelope is invalid too: the split determines which error is reported.
+            (Some(Step::Refuse { .. }), Some(Step::Refuse { reply, .. })) if reply.starts_with(b"{") => {}
             (one, two) => prop_assert_eq!(one, two),
         }
     }
 
     #[test]
-    fn every_client_comes_to_an_end(byte in any::<u8>(), fill in any::<u8>()) {
+    fn every_client_is_decided_within_the_limits(byte in any::<u8>(), fill in any::<u8>()) {
         let settings = Arc::new(Settings { max_request: 1000, ..Settings::default() });
         let mut bytes = vec![byte];
-        bytes.resize(connect::MOST_HEAD + 1, fill);
+        bytes.resize(connect::MAX_HEAD + 1, fill);
         prop_assert!(drive(&settings, bytes.chunks(7)).1.is_some());
     }
 
     #[test]
-    fn a_forwarded_connection_is_read_by_nobody(bytes in nearly()) {
+    fn a_forwarded_connection_is_not_read(bytes in nearly()) {
         let destination: Destination = "[::1]:9".parse().unwrap();
         let settings = Arc::new(Settings { forward: Some(destination.clone()), ..Settings::default() });
         let end = whole(&settings, &bytes);
@@ -219,15 +219,15 @@ proptest! {
     }
 }
 
-fn said(step: Option<Step>) -> String {
+fn reply_of(step: Option<Step>) -> String {
     match step {
-        Some(Step::Refuse { say, .. }) => String::from_utf8_lossy(&say).into_owned(),
+        Some(Step::Refuse { reply, .. }) => String::from_utf8_lossy(&reply).into_owned(),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_first_byte_that_begins_nothing_is_told_in_json() {
+fn an_unknown_first_byte_is_reported_in_json() {
     for (bytes, part) in [
         (&b"connecting"[..], "0x63"),
         (b"hello", "0x68"),
@@ -236,7 +236,7 @@ fn a_first_byte_that_begins_nothing_is_told_in_json() {
         (b"\r\n\r\n\0\r\nQUIT\n", "--accept-proxy"),
         (b"\xEF\xBB\xBF{}", "0xef"),
     ] {
-        let line = said(whole(&open(), bytes).1);
+        let line = reply_of(whole(&open(), bytes).1);
         assert!(
             line.starts_with("{\"error\": \"bad_request\"") && line.contains(part),
             "{line}"
@@ -245,7 +245,7 @@ fn a_first_byte_that_begins_nothing_is_told_in_json() {
 }
 
 #[test]
-fn a_client_is_refused_in_the_protocol_that_it_speaks() {
+fn a_client_is_refused_in_its_own_protocol() {
     let only = |kind| {
         Arc::new(Settings {
             accept: Accept::only(kind),
@@ -255,16 +255,16 @@ fn a_client_is_refused_in_the_protocol_that_it_speaks() {
     let socks4 = [0, 0x5b, 0, 0, 0, 0, 0, 0];
     let all = [Kind::Json, Kind::Socks5, Kind::Connect].map(only);
     for settings in all.iter().chain([&open(), &locked()]) {
-        // SOCKS4, and 4a with a name.
+        // SOCKS4, and SOCKS4a with a name.
         for request in [
             &b"\x04"[..],
             b"\x04\x01\0\x50\x7f\0\0\x01me\0",
             b"\x04\x01\0\x50\0\0\0\x01\0a.example\0",
         ] {
             match whole(settings, request).1 {
-                Some(Step::Refuse { say, why }) => {
-                    assert_eq!(say, socks4);
-                    assert!(why.to_string().contains("SOCKS4"), "{why}");
+                Some(Step::Refuse { reply, reason }) => {
+                    assert_eq!(reply, socks4);
+                    assert!(reason.to_string().contains("SOCKS4"), "{reason}");
                 }
                 other => panic!("{other:?}"),
             }
@@ -282,18 +282,18 @@ fn a_client_is_refused_in_the_protocol_that_it_speaks() {
                     settings,
                     request.as_bytes().chunks(piece.min(request.len())),
                 );
-                let response = said(end.1);
+                let response = reply_of(end.1);
                 assert!(response.starts_with("HTTP/1.1 40"), "{request}: {response}");
             }
         }
     }
-    // Of TLS clients those that show what comes are web clients.
-    let response = said(whole(&open(), b"\x16\x03\x01").1);
+    // TLS clients that display the answer are web clients.
+    let response = reply_of(whole(&open(), b"\x16\x03\x01").1);
     assert!(response.starts_with("HTTP/1.1 400 ") && response.contains("TLS"));
 }
 
 #[test]
-fn empty_lines_come_before_either_kind() {
+fn empty_lines_are_skipped_before_http_and_json() {
     for (request, kind) in [
         ("\r\nCONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", Kind::Connect),
         (
@@ -322,15 +322,15 @@ fn empty_lines_come_before_either_kind() {
             accept: Accept::only(Kind::Connect),
             ..Settings::default()
         });
-        let response = said(drive(&sole, pieces.iter().copied()).1);
+        let response = reply_of(drive(&sole, pieces.iter().copied()).1);
         assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
     }
-    // An empty line is CR LF, and nothing else may come before a request line.
+    // An empty line is CR LF; nothing else may precede a request line.
     for request in [
         " CONNECT a:1 HTTP/1.1\r\n\r\n",
         "\nCONNECT a:1 HTTP/1.1\r\n\r\n",
     ] {
-        let response = said(whole(&open(), request.as_bytes()).1);
+        let response = reply_of(whole(&open(), request.as_bytes()).1);
         assert!(
             response.starts_with("HTTP/1.1 400 "),
             "{request}: {response}"
@@ -339,7 +339,7 @@ fn empty_lines_come_before_either_kind() {
 }
 
 #[test]
-fn a_kind_that_is_not_taken_is_told_in_its_own_form() {
+fn a_protocol_that_is_not_accepted_is_refused_in_its_own_form() {
     let only = |accept| {
         Arc::new(Settings {
             accept,
@@ -351,24 +351,24 @@ fn a_kind_that_is_not_taken_is_told_in_its_own_form() {
         ..Accept::ALL
     });
     assert_eq!(
-        said(whole(&no_socks, &[5, 1, 0]).1).as_bytes(),
+        reply_of(whole(&no_socks, &[5, 1, 0]).1).as_bytes(),
         "\u{5}\u{fffd}".as_bytes()
     );
     let no_json = only(Accept {
         json: false,
         ..Accept::ALL
     });
-    let words = "json is not taken on this port, only HTTP CONNECT and SOCKS5 requests";
-    assert!(said(whole(&no_json, b"{").1).contains(words));
+    let words = "json is not accepted on this port, only HTTP CONNECT and SOCKS5 requests";
+    assert!(reply_of(whole(&no_json, b"{").1).contains(words));
     let no_connect = only(Accept {
         connect: false,
         ..Accept::ALL
     });
-    assert!(said(whole(&no_connect, b"C").1).starts_with("HTTP/1.1 400 "));
+    assert!(reply_of(whole(&no_connect, b"C").1).starts_with("HTTP/1.1 400 "));
 }
 
 #[test]
-fn the_only_kind_taken_is_the_form_of_every_error() {
+fn errors_take_the_form_of_the_only_protocol() {
     let only = |kind| {
         Arc::new(Settings {
             accept: Accept::only(kind),
@@ -376,16 +376,16 @@ fn the_only_kind_taken_is_the_form_of_every_error() {
         })
     };
     for bytes in [&b"\x16"[..], b"\0", b"x"] {
-        assert!(said(whole(&only(Kind::Json), bytes).1).starts_with("{\"error\""));
+        assert!(reply_of(whole(&only(Kind::Json), bytes).1).starts_with("{\"error\""));
         assert_eq!(whole(&only(Kind::Socks5), bytes).1, {
-            let why = Refusal::BadRequest("the greeting is not SOCKS version 5".to_owned());
+            let reason = Refusal::BadRequest("the greeting is not SOCKS version 5".to_owned());
             Some(Step::Refuse {
-                say: vec![5, 0xFF],
-                why,
+                reply: vec![5, 0xFF],
+                reason,
             })
         });
     }
-    assert!(said(whole(&only(Kind::Connect), b"\x16").1).starts_with("HTTP/1.1 400 "));
+    assert!(reply_of(whole(&only(Kind::Connect), b"\x16").1).starts_with("HTTP/1.1 400 "));
     let front = FrontEnd::new(&only(Kind::Connect));
     assert!(front.outcome(Outcome::Busy).starts_with(b"HTTP/1.1 503 "));
     assert_eq!(front.kind(), Some(Kind::Connect));

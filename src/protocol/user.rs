@@ -1,23 +1,23 @@
-//! A user as whom a client signs in, and the password.
+//! A user and password that a client signs in with.
 
 use std::fmt;
 
 use thiserror::Error;
 
-use super::credentials::MOST_WORD;
+use super::credentials::MAX_CREDENTIAL;
 
-/// Why there is no such user.
+/// Why a user is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UserError {
-    /// A name that neither SOCKS5 nor Basic authentication can send.
-    #[error("a user has 1 to {MOST_WORD} bytes and no colon")]
+    /// SOCKS5 or Basic authentication cannot carry the name.
+    #[error("a user has 1 to {MAX_CREDENTIAL} bytes and no colon")]
     Name,
-    /// A password that SOCKS5 cannot send.
-    #[error("a password has 1 to {MOST_WORD} bytes")]
+    /// SOCKS5 cannot carry the password.
+    #[error("a password has 1 to {MAX_CREDENTIAL} bytes")]
     Password,
 }
 
-/// A user and a password that both SOCKS5 (RFC 1929, section 2) and Basic authentication (RFC 7617, section 2) can send.
+/// A user and password that both SOCKS5 (RFC 1929, section 2) and Basic authentication (RFC 7617, section 2) can carry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     name: String,
@@ -25,12 +25,12 @@ pub struct User {
 }
 
 impl User {
-    /// With this name and password.
+    /// A user with this name and password.
     ///
     /// # Errors
-    /// [`UserError`]. It never says the password.
+    /// [`UserError`], which contains no password.
     pub fn new(name: &str, password: &str) -> Result<Self, UserError> {
-        let fits = |word: &str| (1..=MOST_WORD).contains(&word.len());
+        let fits = |word: &str| (1..=MAX_CREDENTIAL).contains(&word.len());
         if !fits(name) || name.contains(':') {
             return Err(UserError::Name);
         }
@@ -49,7 +49,7 @@ impl User {
     }
 }
 
-/// Without the password: it stays out of logs.
+/// Without the password, which stays out of logs.
 impl fmt::Debug for User {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "User({})", self.name)
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_both_protocols_can_send_is_a_user() {
-        let long = "x".repeat(MOST_WORD);
+    fn credentials_must_fit_both_protocols() {
+        let long = "x".repeat(MAX_CREDENTIAL);
         for (name, password, error) in [
             ("ann", "a:b ü", None),
             (&long, &long, None),

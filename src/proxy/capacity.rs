@@ -1,49 +1,48 @@
-//! How many connections, pipes and lookups the limit of open files (`RLIMIT_NOFILE`) has room for: pure.
+//! How many connections, pipes and lookups the limit of open files (`RLIMIT_NOFILE`) permits: pure.
 //!
-//! A connection is two files, its client and its server. A sixteenth of the files each is for clients that are told that
-//! the proxy is busy, for servers that are tried beside another one (RFC 8305) and, where bytes are spliced, for
-//! pipes; an eighth is for sockets to name servers.
+//! A connection is two files, its client and its server. A sixteenth of the files each is for clients over the limit, for
+//! parallel connection attempts (RFC 8305) and, if bytes are spliced, for pipes; an eighth is for sockets to name
+//! servers.
 
 use super::options::Options;
 use super::relay::Forwarding;
 
-/// Clients over the limit that are told so at once, over all threads.
+/// Most clients over the limit, over all threads.
 const REFUSALS: usize = 1_024;
 
-/// Servers that are tried beside another one at once, over all threads.
-const SPARES: usize = 1_024;
+/// Most parallel connection attempts, over all threads.
+const ATTEMPTS: usize = 1_024;
 
-/// Names that are looked up at once.
+/// Most concurrent lookups.
 const LOOKUPS: usize = 256;
 
 /// Sockets of a lookup: both families, of two name servers.
 const SOCKETS: usize = 4;
 
-/// Files of a thread: its epoll(7) or ring, twice, its eventfd and its listener, and room for as many again.
+/// Files of a thread: its epoll(7) or ring, twice, its eventfd and its listener, and as many again in reserve.
 const THREAD: u64 = 8;
 
-/// Files of the rest of the program: the log, the metrics server and its clients, lists that are read again, the
-/// resolver's own.
+/// Files of the rest of the program: the log, the metrics server and its clients, lists that are reloaded, those of the
+/// resolver.
 const PROGRAM: u64 = 16;
 
-/// What may be open at once.
+/// What may be open at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
     /// Connections, over all threads.
     pub connections: usize,
-    /// Clients over that limit that are told so, a thread.
+    /// Clients over that limit, a thread. Each gets a refusal in its own protocol.
     pub refusals: usize,
-    /// Servers that are tried beside another one, over all threads.
-    pub spares: usize,
+    /// Parallel connection attempts, over all threads.
+    pub attempts: usize,
     /// Pipes, a thread.
     pub pipes: usize,
-    /// Names that are looked up.
+    /// Lookups.
     pub lookups: usize,
 }
 
 impl Capacity {
-    /// What `options` ask for, as far as a limit of `files` leaves room where `in_use` are open already. `None` is no
-    /// limit.
+    /// The capacity that `options` request, as far as a limit of `files` permits it if `in_use` are already open.
     pub fn new(options: &Options, files: Option<u64>, in_use: u64) -> Self {
         let threads = options.threads.max(1);
         let taken = in_use + PROGRAM + THREAD * threads as u64;
@@ -51,7 +50,7 @@ impl Capacity {
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let sixteenth = room / 16;
         let refusals = (sixteenth / threads).clamp(1, REFUSALS.div_ceil(threads));
-        let spares = sixteenth.clamp(1, SPARES);
+        let attempts = sixteenth.clamp(1, ATTEMPTS);
         let lookups = (room / 8 / SOCKETS).clamp(1, LOOKUPS);
         let pipes = match options.forwarding {
             Forwarding::Splice => (sixteenth / 2 / threads).max(1).min(options.pipes),
@@ -61,11 +60,11 @@ impl Capacity {
             Forwarding::Splice => 2 * pipes * threads,
             Forwarding::Auto | Forwarding::Copy => 0,
         };
-        let others = refusals * threads + spares + lookups * SOCKETS + spliced;
+        let others = refusals * threads + attempts + lookups * SOCKETS + spliced;
         Self {
             connections: (room.saturating_sub(others) / 2).clamp(1, options.connections.max(1)),
             refusals,
-            spares,
+            attempts,
             pipes,
             lookups,
         }
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_it_is_what_was_asked_for() {
+    fn without_a_limit_capacity_is_as_requested() {
         let capacity = Capacity::new(&options(2, 10_000, Forwarding::Splice), None, 10);
         assert_eq!((capacity.connections, capacity.pipes), (10_000, 64));
         let none = Options {
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn few_files_are_few_connections() {
+    fn few_files_permit_few_connections() {
         let of = |files| Capacity::new(&options(1, 10_000, Forwarding::Auto), Some(files), 8);
         assert_eq!(of(128).connections, 36);
         assert_eq!(of(200).connections, 64);
@@ -110,15 +109,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn all_that_may_be_open_fits(files in 64u64..100_000, in_use in 3u64..20, threads in 1usize..4, splice: bool) {
+        fn capacity_fits_the_limit(files in 64u64..100_000, in_use in 3u64..20, threads in 1usize..4, splice: bool) {
             let forwarding = if splice { Forwarding::Splice } else { Forwarding::Copy };
             let options = options(threads, 1_000_000, forwarding);
             let capacity = Capacity::new(&options, Some(files), in_use);
             let pipes = if splice { capacity.pipes * 2 * threads } else { 0 };
-            let open = 2 * capacity.connections + capacity.refusals * threads + capacity.spares
+            let open = 2 * capacity.connections + capacity.refusals * threads + capacity.attempts
                 + capacity.lookups * SOCKETS + pipes;
             let room = files.saturating_sub(in_use + PROGRAM + THREAD * threads as u64) as usize;
-            // At least one of each is allowed, come what may.
+            // At least one of each is permitted in any case.
             prop_assert!(open <= room.max(2 + threads * 3 + 1 + SOCKETS));
         }
     }

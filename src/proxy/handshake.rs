@@ -1,15 +1,15 @@
-//! From a client that was taken to a server that is there: pure, it owns no socket, clock or thread.
+//! The handshake, from an accepted client to a connected server: pure, it owns no socket, clock or thread.
 //!
 //! ```text
-//!  PROXY header -> request -> name looked up -> an address decided on -> connected
-//!       |             |             |             |  ^ the next one        |
-//!       +-------------+-------------+-------------+--+                     v
-//!                     | refused, in the client's own protocol       relayed from here on
+//!  PROXY header -> request -> name lookup -> decision on an address -> connected
+//!       |             |           |             |   ^ next address        |
+//!       +-------------+-----------+-------------+---+                     v
+//!                     | refused, in the client's protocol             relayed
 //! ```
 //!
-//! The caller does what [`Next`] says and reports what came of it. An address that [`Next::Connect`] gives is the very one
-//! that was decided on, and goes into connect(2) as it is. Several addresses of one name may be tried at once (RFC 8305,
-//! "Happy Eyeballs"): each is known by its address, the first that is connected wins, and the caller closes the others.
+//! The caller performs each [`Action`] and reports its outcome. The address of [`Action::Connect`] is exactly the one on
+//! which the rules decided, and is passed to connect(2) unchanged. Several addresses of one name may be tried at a time
+//! (RFC 8305, "Happy Eyeballs"). The first that is connected is used, and the caller closes the others.
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
@@ -17,66 +17,65 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::vec;
 
-use super::facts::{Decision, Ending, Known, without_mapping};
+use super::record::{CloseReason, ConnectionInfo, Decision, without_mapping};
 use super::resolver::{Answer, Resolved};
 use super::rules::Rules;
-use crate::host::Name;
+use crate::destination::Name;
 use crate::protocol::proxy_header::{self, Carried, Decoded};
 use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
 use crate::sys::endpoint::{Endpoint, Peer};
 
-/// Addresses of one name that are tried, all at once where none answers: as many as are begun within 5 s.
-pub(super) const TRIES: usize = 20;
+/// Most addresses of one name that are tried. If none answers, as many attempts start within 5 s.
+pub(super) const MAX_ATTEMPTS: usize = 20;
 
-/// What is to be done next. [`Handshake::take_said`] goes to the client before that.
+/// What the caller does next, after it has sent [`Handshake::take_reply`] to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
-    /// Hear more of the client, for [`Handshake::take`].
-    Hear,
-    /// Look this name up, for [`Handshake::resolved`].
+pub enum Action {
+    /// Read from the client, then call [`Handshake::on_read`].
+    Read,
+    /// Look up this name, then call [`Handshake::on_resolved`].
     Resolve(Name),
-    /// Connect to this address, beside those that are tried already, for [`Handshake::connected`] or
-    /// [`Handshake::connect_failed`].
+    /// Connect to this address, in parallel to attempts in progress, then call [`Handshake::on_connected`] or
+    /// [`Handshake::on_connect_failed`].
     Connect(SocketAddr),
-    /// Nothing until one of the addresses that are tried answers or fails.
-    Await,
-    /// Nothing comes of it: hang up once the client has heard what was said.
-    Refuse(Ending),
+    /// Wait for an attempt in progress.
+    Wait,
+    /// Send the reply and close the connection.
+    Refuse(CloseReason),
 }
 
-/// One client's way to its server, and what is known of both from then on.
+/// The handshake of one client, and the information about it and its server.
 #[derive(Debug)]
 pub struct Handshake {
-    /// Gone once there is nothing more to say in the client's protocol.
+    /// `None` once nothing is left to reply in the client's protocol.
     front: Option<FrontEnd>,
-    /// The PROXY header as far as it came, while one is due.
+    /// The part of the PROXY header received so far, while one is expected.
     header: Option<Vec<u8>>,
-    crowded: bool,
-    said: Vec<u8>,
-    to_server: Vec<u8>,
-    whole: bool,
-    /// The request came with bytes for the server.
-    spoke: bool,
+    over_limit: bool,
+    reply: Vec<u8>,
+    preamble: Vec<u8>,
+    is_complete: bool,
+    /// Bytes for the server arrived with the request.
+    has_early_data: bool,
     name: Option<Name>,
-    /// What a dry run has against a name that the requested one is an alias of.
-    by_alias: Option<Decision>,
+    /// The decision of a dry run against a name of which the requested name is an alias.
+    alias_decision: Option<Decision>,
     untried: vec::IntoIter<IpAddr>,
-    /// Addresses that are being connected to, and what was decided on each, from the first.
-    tried: Vec<(SocketAddr, Decision)>,
-    /// What became of the last address that failed, or else of the first that is blocked.
-    failure: Option<(Outcome, Ending)>,
-    /// Where the client connected to, where a server is to be told and it has an address.
+    /// Addresses to which attempts are in progress, the oldest first, with the decision on each.
+    attempts: Vec<(SocketAddr, Decision)>,
+    /// The failure of the last attempt, or else the decision on the first blocked address.
+    failure: Option<(Outcome, CloseReason)>,
+    /// The address to which the client connected, if a header for the server contains it.
     local: Option<SocketAddr>,
-    /// What the client's PROXY header has for the server's, beside addresses.
+    /// The parts of the client's PROXY header that the server's repeats, apart from addresses.
     carried: Carried,
-    pub(super) known: Known,
+    pub(super) info: ConnectionInfo,
 }
 
 impl Handshake {
-    /// The handshake of a client that connected from `peer` to `local`. Only a PROXY header for the server contains `local`,
-    /// so it may be `None` where none is sent. A client that exceeds the limit is `crowded`: it is refused as soon as its
-    /// protocol is known.
-    pub fn new(rules: &Rules, peer: Peer, local: Option<Endpoint>, crowded: bool) -> Self {
+    /// The handshake of a client that connected from `peer` to `local`. Only a PROXY header for the server contains
+    /// `local`, so it may be `None` if none is sent. A client `over_limit` is refused as soon as its protocol is known.
+    pub fn new(rules: &Rules, peer: Peer, local: Option<Endpoint>, over_limit: bool) -> Self {
         let (local, carried) = match local {
             Some(Endpoint::Unix(path)) => (None, Carried::of_unix(path.as_os_str().as_bytes())),
             other => (other.as_ref().and_then(Endpoint::ip), Carried::default()),
@@ -84,32 +83,32 @@ impl Handshake {
         Self {
             front: Some(FrontEnd::new(&rules.settings)),
             header: rules.accept_header.then(Vec::new),
-            crowded,
-            said: Vec::new(),
-            to_server: Vec::new(),
-            whole: false,
-            spoke: false,
+            over_limit,
+            reply: Vec::new(),
+            preamble: Vec::new(),
+            is_complete: false,
+            has_early_data: false,
             name: None,
-            by_alias: None,
+            alias_decision: None,
             untried: Vec::new().into_iter(),
-            tried: Vec::new(),
+            attempts: Vec::new(),
             failure: None,
             local: local.map(without_mapping),
             carried,
-            known: Known::of(peer),
+            info: ConnectionInfo::of(peer),
         }
     }
 
-    /// Before the client says anything: where all are forwarded to one server, nothing needs to be said.
-    pub fn begin(&mut self, rules: &Rules) -> Next {
+    /// Called before any byte of the client. A proxy that forwards all clients to one server needs no request.
+    pub fn begin(&mut self, rules: &Rules) -> Action {
         match self.header {
-            Some(_) => Next::Hear,
+            Some(_) => Action::Read,
             None => self.push(&[], rules),
         }
     }
 
-    /// More of the client's bytes.
-    pub fn take(&mut self, bytes: &[u8], rules: &Rules) -> Next {
+    /// The client sent these bytes.
+    pub fn on_read(&mut self, bytes: &[u8], rules: &Rules) -> Action {
         let Some(mut header) = self.header.take() else {
             return self.push(bytes, rules);
         };
@@ -117,45 +116,45 @@ impl Handshake {
         match proxy_header::decode(&header) {
             Decoded::More => {
                 self.header = Some(header);
-                Next::Hear
+                Action::Read
             }
             Decoded::Header(found) => {
                 if let Some(ends) = found.addresses {
-                    self.known.client = ends.source.into();
+                    self.info.client = ends.source.into();
                     self.local = Some(ends.destination);
                 }
-                // Where the sender speaks for itself, the connection's own ends count.
+                // If the sender speaks on its own behalf (LOCAL), the addresses of the connection itself apply.
                 if found.addresses.is_some() || found.carried.has_paths() {
                     self.carried = found.carried;
                 }
                 self.push(header.get(found.consumed..).unwrap_or_default(), rules)
             }
-            // No client sent this, so there is none to be told.
+            // A sender of invalid headers is not a client that understands a reply.
             Decoded::Bad(detail) => {
-                self.known.detail = Some(detail);
-                Next::Refuse(Ending::Refused)
+                self.info.detail = Some(detail);
+                Action::Refuse(CloseReason::Refused)
             }
         }
     }
 
-    /// The client says nothing more.
-    pub fn ended(&mut self, rules: &Rules) -> Next {
+    /// The client ended its side of the connection.
+    pub fn on_eof(&mut self, rules: &Rules) -> Action {
         let step = match &mut self.front {
             Some(front) if self.header.is_none() => front.eof(),
-            _ => return Next::Refuse(Ending::Left),
+            _ => return Action::Refuse(CloseReason::Left),
         };
-        self.follow(step, rules)
-            .unwrap_or(Next::Refuse(Ending::Left))
+        self.on_step(step, rules)
+            .unwrap_or(Action::Refuse(CloseReason::Left))
     }
 
-    /// The answer to [`Next::Resolve`]. Every name that the requested one is an alias of is judged as that one was, unless
-    /// the requested one is excepted.
-    pub fn resolved(&mut self, answer: Answer, rules: &Rules) -> Next {
+    /// The answer to [`Action::Resolve`]. Every name of which the requested name is an alias is subject to the same rules,
+    /// unless the requested name is excepted.
+    pub fn on_resolved(&mut self, answer: Answer, rules: &Rules) -> Action {
         let Resolved { addresses, aliases } = match answer {
             Ok(resolved) => resolved,
             Err(error) => {
-                self.known.detail = Some(error.to_string());
-                return self.refuse(&Outcome::NameUnknown, Ending::Unreachable);
+                self.info.detail = Some(error.to_string());
+                return self.refuse(&Outcome::NameUnknown, CloseReason::Unreachable);
             }
         };
         let port = self.port();
@@ -165,49 +164,50 @@ impl Handshake {
         for alias in aliases.into_iter().filter(|_| !is_excepted) {
             match rules.decide_name(&alias, port) {
                 blocked @ Decision::Blocked(_) => {
-                    self.known.decision = blocked;
-                    self.known.detail = Some(match &self.name {
+                    self.info.decision = blocked;
+                    self.info.detail = Some(match &self.name {
                         Some(name) => format!("{name} is an alias of {alias}"),
                         None => format!("the name is an alias of {alias}"),
                     });
-                    return self.refuse(&self.blocked(), Ending::Blocked);
+                    return self.refuse(&self.blocked(), CloseReason::Blocked);
                 }
-                noted @ Decision::WouldBlock(_) => {
-                    self.by_alias.get_or_insert(noted);
+                decision @ Decision::WouldBlock(_) => {
+                    self.alias_decision.get_or_insert(decision);
                 }
                 Decision::Allowed | Decision::Undecided => {}
             }
         }
         let mut addresses = interleaved(addresses);
-        addresses.truncate(TRIES);
+        addresses.truncate(MAX_ATTEMPTS);
         self.untried = addresses.into_iter();
         self.try_next(rules)
     }
 
-    /// An address that was tried is connected, and the client is told so. `from` is the local address.
-    pub fn connected(&mut self, address: SocketAddr, from: SocketAddr) {
+    /// The attempt to connect to `address` succeeded, from the local address `from`. The client gets a reply, and other
+    /// attempts are forgotten.
+    pub fn on_connected(&mut self, address: SocketAddr, from: SocketAddr) {
         if let Some(front) = self.front.take() {
             let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-            let from = match self.known.protocol {
+            let from = match self.info.protocol {
                 Some(Kind::Socks5) => from,
                 _ => unknown,
             };
-            self.said.extend(front.outcome(Outcome::Connected(from)));
+            self.reply.extend(front.outcome(Outcome::Connected(from)));
         }
-        self.leave(address);
-        self.tried.clear();
+        self.remove_attempt(address);
+        self.attempts.clear();
         self.untried = Vec::new().into_iter();
         self.failure = None;
-        self.known.detail = None;
+        self.info.detail = None;
     }
 
-    /// An address that was tried failed; the next one is tried at once.
-    pub fn connect_failed(
+    /// The attempt to connect to `address` failed. The next address is tried at once.
+    pub fn on_connect_failed(
         &mut self,
         address: SocketAddr,
         error: &io::Error,
         rules: &Rules,
-    ) -> Next {
+    ) -> Action {
         let outcome = match error.kind() {
             ErrorKind::ConnectionRefused => Outcome::Refused,
             ErrorKind::HostUnreachable => Outcome::HostUnreachable,
@@ -215,244 +215,244 @@ impl Handshake {
             ErrorKind::TimedOut => Outcome::TimedOut,
             _ => Outcome::General(format!("the server cannot be connected to: {error}")),
         };
-        self.known.detail = Some(error.to_string());
-        self.failure = Some((outcome, Ending::Unreachable));
-        self.leave(address);
+        self.info.detail = Some(error.to_string());
+        self.failure = Some((outcome, CloseReason::Unreachable));
+        self.remove_attempt(address);
         self.try_next(rules)
     }
 
-    /// An address that was tried is given up for the next one, as there are no sockets for both.
-    pub fn gave_up(&mut self, address: SocketAddr, rules: &Rules) -> Next {
-        self.known.detail = Some(Outcome::TimedOut.detail());
-        self.failure = Some((Outcome::TimedOut, Ending::ConnectTimeout));
-        self.leave(address);
+    /// The attempt to connect to `address` was given up in favour of the next address, as no parallel attempt is permitted.
+    pub fn gave_up(&mut self, address: SocketAddr, rules: &Rules) -> Action {
+        self.info.detail = Some(Outcome::TimedOut.detail());
+        self.failure = Some((Outcome::TimedOut, CloseReason::ConnectTimeout));
+        self.remove_attempt(address);
         self.try_next(rules)
     }
 
-    /// None of the addresses that are tried has answered yet; the next one is tried beside them.
-    pub fn hurry(&mut self, rules: &Rules) -> Next {
+    /// No attempt has completed yet. The next address is tried in parallel.
+    pub fn try_in_parallel(&mut self, rules: &Rules) -> Action {
         self.try_next(rules)
     }
 
-    /// An address of the name was not tried yet.
-    pub fn has_more(&self) -> bool {
+    /// Whether addresses of the name have not been tried yet.
+    pub fn has_untried(&self) -> bool {
         !self.untried.as_slice().is_empty()
     }
 
-    /// The addresses that are being connected to, from the first.
-    pub fn tried(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
-        self.tried.iter().map(|(address, _)| *address)
+    /// The addresses to which attempts are in progress, the oldest first.
+    pub fn attempts(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
+        self.attempts.iter().map(|(address, _)| *address)
     }
 
-    /// The client has not said in time what it wants.
-    pub fn request_timed_out(&mut self) -> Next {
-        match self.crowded {
-            true => self.refuse(&Outcome::Busy, Ending::Busy),
-            false => self.refuse(&Outcome::RequestTimeout, Ending::RequestTimeout),
+    /// The client sent no complete request in time.
+    pub fn on_request_timeout(&mut self) -> Action {
+        match self.over_limit {
+            true => self.refuse(&Outcome::Busy, CloseReason::Busy),
+            false => self.refuse(&Outcome::RequestTimeout, CloseReason::RequestTimeout),
         }
     }
 
     /// The name was not looked up in time.
-    pub fn lookup_timed_out(&mut self) -> Next {
-        self.known.detail = Some("the name was not looked up in time".to_owned());
-        self.refuse(&Outcome::TimedOut, Ending::ConnectTimeout)
+    pub fn on_lookup_timeout(&mut self) -> Action {
+        self.info.detail = Some("the name was not looked up in time".to_owned());
+        self.refuse(&Outcome::TimedOut, CloseReason::ConnectTimeout)
     }
 
-    /// No server was connected in time, at any address.
-    pub fn connect_timed_out(&mut self) -> Next {
-        self.known.detail = Some(Outcome::TimedOut.detail());
-        self.refuse(&Outcome::TimedOut, Ending::ConnectTimeout)
+    /// No attempt succeeded in time.
+    pub fn on_connect_timeout(&mut self) -> Action {
+        self.info.detail = Some(Outcome::TimedOut.detail());
+        self.refuse(&Outcome::TimedOut, CloseReason::ConnectTimeout)
     }
 
-    /// The client hung up before there was a server.
-    pub fn hung_up(&mut self, ending: Ending) {
-        let what = match ending {
-            Ending::ClientReset => {
+    /// The client hung up before its server was connected.
+    pub fn on_client_gone(&mut self, reason: CloseReason) {
+        let what = match reason {
+            CloseReason::ClientReset => {
                 "the client reset the connection before its server was connected"
             }
             _ => "the client closed the connection before its server was connected",
         };
-        self.known.detail = Some(what.to_owned());
+        self.info.detail = Some(what.to_owned());
     }
 
-    /// What the client is told next.
-    pub fn take_said(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.said)
+    /// Takes the bytes for the client.
+    pub fn take_reply(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.reply)
     }
 
-    /// What the server is told first of all.
-    pub fn take_to_server(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.to_server)
+    /// Takes the bytes that the server gets first.
+    pub fn take_preamble(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.preamble)
     }
 
-    /// All that the client has for the server is in [`Self::take_to_server`]: what it may say later is not for anybody.
-    pub fn is_whole(&self) -> bool {
-        self.whole
+    /// Whether [`Self::take_preamble`] is all that the client sends to the server. Later bytes are discarded.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
-    /// The name that is looked up, or was.
+    /// The name of the request, if it has one.
     pub fn name(&self) -> Option<&Name> {
         self.name.as_ref()
     }
 
-    /// The request came with bytes for the server.
-    pub fn has_spoken(&self) -> bool {
-        self.spoke
+    /// Whether bytes for the server arrived with the request.
+    pub fn has_early_data(&self) -> bool {
+        self.has_early_data
     }
 
-    fn push(&mut self, bytes: &[u8], rules: &Rules) -> Next {
+    fn push(&mut self, bytes: &[u8], rules: &Rules) -> Action {
         let mut bytes = bytes;
         loop {
             let Some(front) = &mut self.front else {
-                return Next::Hear;
+                return Action::Read;
             };
             let step = front.push(bytes);
-            if self.known.user.is_none() {
+            if self.info.user.is_none() {
                 let user = front.user().map(String::from_utf8_lossy);
-                self.known.user = user.map(Cow::into_owned);
+                self.info.user = user.map(Cow::into_owned);
             }
-            let said = matches!(step, Step::Say(_));
-            match self.follow(step, rules) {
-                Some(next) => return next,
-                None if said => bytes = &[],
-                None => return Next::Hear,
+            let has_reply = matches!(step, Step::Reply(_));
+            match self.on_step(step, rules) {
+                Some(action) => return action,
+                None if has_reply => bytes = &[],
+                None => return Action::Read,
             }
         }
     }
 
-    /// `None` where the request goes on.
-    fn follow(&mut self, step: Step, rules: &Rules) -> Option<Next> {
+    /// `None` if the request is incomplete.
+    fn on_step(&mut self, step: Step, rules: &Rules) -> Option<Action> {
         match step {
             Step::More => None,
-            Step::Say(said) => {
-                self.said.extend(said);
+            Step::Reply(reply) => {
+                self.reply.extend(reply);
                 None
             }
-            Step::Ready(request) => Some(self.asked(request, rules)),
-            Step::Refuse { say, why } => {
-                self.known.protocol = self.front.as_ref().and_then(FrontEnd::kind);
-                self.said.extend(say);
-                self.known.detail = Some(why.to_string());
-                Some(Next::Refuse(match why {
-                    Refusal::Closed => Ending::Left,
-                    _ => Ending::Refused,
+            Step::Ready(request) => Some(self.on_request(request, rules)),
+            Step::Refuse { reply, reason } => {
+                self.info.protocol = self.front.as_ref().and_then(FrontEnd::kind);
+                self.reply.extend(reply);
+                self.info.detail = Some(reason.to_string());
+                Some(Action::Refuse(match reason {
+                    Refusal::Closed => CloseReason::Left,
+                    _ => CloseReason::Refused,
                 }))
             }
         }
     }
 
-    fn asked(&mut self, request: Request, rules: &Rules) -> Next {
+    fn on_request(&mut self, request: Request, rules: &Rules) -> Action {
         let Request {
             kind,
             destination,
             upstream,
-            whole,
+            whole: is_complete,
         } = request;
-        self.known.protocol = Some(kind);
+        self.info.protocol = Some(kind);
         let port = destination.port;
         let host = destination.host.clone();
-        self.known.asked = Some(destination);
-        if self.crowded {
-            return self.refuse(&Outcome::Busy, Ending::Busy);
+        self.info.asked = Some(destination);
+        if self.over_limit {
+            return self.refuse(&Outcome::Busy, CloseReason::Busy);
         }
-        self.to_server = rules.header(self.known.client.ip(), self.local, &self.carried);
-        self.spoke = !upstream.is_empty();
-        self.to_server.extend(upstream);
-        self.whole = whole;
+        self.preamble = rules.header(self.info.client.ip(), self.local, &self.carried);
+        self.has_early_data = !upstream.is_empty();
+        self.preamble.extend(upstream);
+        self.is_complete = is_complete;
         match host {
             Host::Ip(address) => {
                 self.untried = vec![address].into_iter();
                 self.try_next(rules)
             }
-            Host::Name(name) => self.named(name, port, rules),
+            Host::Name(name) => self.on_name(name, port, rules),
         }
     }
 
-    fn named(&mut self, name: Name, port: u16, rules: &Rules) -> Next {
+    fn on_name(&mut self, name: Name, port: u16, rules: &Rules) -> Action {
         match rules.decide_name(&name, port) {
             Decision::Blocked(entry) => {
-                self.known.decision = Decision::Blocked(entry);
-                self.refuse(&self.blocked(), Ending::Blocked)
+                self.info.decision = Decision::Blocked(entry);
+                self.refuse(&self.blocked(), CloseReason::Blocked)
             }
             _ => {
                 self.name = Some(name.clone());
-                Next::Resolve(name)
+                Action::Resolve(name)
             }
         }
     }
 
-    /// The next address that may be connected to.
-    fn try_next(&mut self, rules: &Rules) -> Next {
+    /// Starts an attempt to the next address that the rules allow.
+    fn try_next(&mut self, rules: &Rules) -> Action {
         let port = self.port();
         while let Some(ip) = self.untried.next() {
             let address = SocketAddr::new(ip, port);
             match rules.decide(address, self.name.as_ref()) {
                 decision @ Decision::Blocked(_) => {
                     if self.failure.is_none() {
-                        if self.tried.is_empty() {
-                            self.known.decision = decision;
+                        if self.attempts.is_empty() {
+                            self.info.decision = decision;
                         }
-                        self.failure = Some((self.blocked(), Ending::Blocked));
+                        self.failure = Some((self.blocked(), CloseReason::Blocked));
                     }
                 }
                 decision => {
-                    let decision = match (&self.by_alias, decision) {
-                        (Some(noted), Decision::Allowed) => noted.clone(),
+                    let decision = match (&self.alias_decision, decision) {
+                        (Some(decision), Decision::Allowed) => decision.clone(),
                         (_, decision) => decision,
                     };
-                    self.known.decision = decision.clone();
-                    self.known.server = Some(address);
-                    self.tried.push((address, decision));
-                    return Next::Connect(address);
+                    self.info.decision = decision.clone();
+                    self.info.server = Some(address);
+                    self.attempts.push((address, decision));
+                    return Action::Connect(address);
                 }
             }
         }
-        if !self.tried.is_empty() {
-            return Next::Await;
+        if !self.attempts.is_empty() {
+            return Action::Wait;
         }
-        let (outcome, ending) = self
+        let (outcome, reason) = self
             .failure
             .take()
-            .unwrap_or((Outcome::NameUnknown, Ending::Unreachable));
-        self.refuse(&outcome, ending)
+            .unwrap_or((Outcome::NameUnknown, CloseReason::Unreachable));
+        self.refuse(&outcome, reason)
     }
 
-    /// An address is not tried any more: what is known from now on is of this one, until the next is tried.
-    fn leave(&mut self, address: SocketAddr) {
-        let place = self.tried().position(|tried| tried == address);
+    /// Removes an attempt. The record describes its address until the next attempt starts.
+    fn remove_attempt(&mut self, address: SocketAddr) {
+        let place = self.attempts().position(|tried| tried == address);
         if let Some(place) = place {
-            let (address, decision) = self.tried.remove(place);
-            self.known.server = Some(address);
-            self.known.decision = decision;
+            let (address, decision) = self.attempts.remove(place);
+            self.info.server = Some(address);
+            self.info.decision = decision;
         }
     }
 
     fn port(&self) -> u16 {
-        self.known.asked.as_ref().map_or(0, |asked| asked.port)
+        self.info.asked.as_ref().map_or(0, |asked| asked.port)
     }
 
-    /// Which entry of which file it is, is for the log: clients are not told how the lists are kept.
+    /// The reply to a blocked request. The entry is in the log only: clients do not learn how the lists are organised.
     fn blocked(&self) -> Outcome {
-        Outcome::Blocked(match &self.known.asked {
+        Outcome::Blocked(match &self.info.asked {
             Some(asked) => format!("{asked} is blocked by the proxy's policy"),
             None => "the proxy's policy is against it".to_owned(),
         })
     }
 
-    fn refuse(&mut self, outcome: &Outcome, ending: Ending) -> Next {
-        if self.known.detail.is_none() {
-            self.known.detail = Some(outcome.detail());
+    fn refuse(&mut self, outcome: &Outcome, reason: CloseReason) -> Action {
+        if self.info.detail.is_none() {
+            self.info.detail = Some(outcome.detail());
         }
-        // Where the PROXY header is still due, it is not the client who is there.
+        // While a PROXY header is expected, the peer is not a client that understands a reply.
         if let (Some(front), None) = (&self.front, &self.header) {
-            self.known.protocol = front.kind();
-            self.said.extend(front.outcome(outcome.clone()));
+            self.info.protocol = front.kind();
+            self.reply.extend(front.outcome(outcome.clone()));
         }
-        Next::Refuse(ending)
+        Action::Refuse(reason)
     }
 }
 
-/// The same addresses, families in turn, the family of the first one first (RFC 8305, section 4).
+/// The addresses with alternating families, starting with that of the first one (RFC 8305, section 4).
 fn interleaved(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let first = addresses.first().is_some_and(IpAddr::is_ipv4);
     let (mut one, mut other): (Vec<_>, Vec<_>) = addresses

@@ -1,7 +1,7 @@
-//! The sockets that a proxy listens on: for every place as many as a place has threads.
+//! The listening sockets of a proxy: one for each endpoint and thread.
 //!
-//! On an address each thread has a socket of its own, among which the kernel spreads clients (`SO_REUSEPORT`). What is
-//! listened on by path, or was passed to this program, is one socket: its threads share that, and whoever is first takes the client.
+//! On an address each thread has its own socket, and the kernel distributes clients (`SO_REUSEPORT`). The socket of a path,
+//! and a socket that was passed to this program, is shared by its threads; the first to accept gets the client.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -14,66 +14,66 @@ use crate::sys::endpoint::Endpoint;
 use crate::sys::tcp;
 use crate::sys::unix::{self, SocketFile};
 
-/// A place cannot be listened on.
+/// An endpoint on which the proxy cannot listen.
 #[derive(Debug, Error)]
-#[error("cannot listen on {place}: {error}")]
+#[error("cannot listen on {endpoint}: {error}")]
 pub struct ListenError {
-    /// Where.
-    pub place: Endpoint,
+    /// The endpoint.
+    pub endpoint: Endpoint,
     /// As bind(2) and listen(2): in use, not of this host, not permitted; out of file descriptors or memory.
     #[source]
     pub error: io::Error,
 }
 
-/// A thread's socket.
+/// The socket of one thread.
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
     pub(super) local: Endpoint,
 }
 
-/// All of them.
+/// The sockets of all threads.
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) all: Vec<Listener>,
-    places: Vec<Endpoint>,
+    endpoints: Vec<Endpoint>,
     threads: usize,
     files: Arc<Vec<SocketFile>>,
 }
 
 impl Listeners {
-    /// Listens on each of `places`, where port 0 lets the kernel choose, with `threads` each. The socket of a path gets the
-    /// permission bits of `mode`, or else those that umask(2) leaves.
+    /// Listens on each of `endpoints` with `threads` sockets; the kernel chooses if a port is 0. The socket of a path gets
+    /// the permission bits of `mode`, or else those that umask(2) leaves.
     ///
     /// # Errors
-    /// [`ListenError`], of the first place that fails.
+    /// [`ListenError`], of the first endpoint that fails.
     pub fn bind(
-        places: &[Endpoint],
+        endpoints: &[Endpoint],
         mode: Option<u32>,
         threads: usize,
     ) -> Result<Self, ListenError> {
         let mut bound = Self {
             all: Vec::new(),
-            places: Vec::new(),
+            endpoints: Vec::new(),
             threads: threads.max(1),
             files: Arc::default(),
         };
         let mut files = Vec::new();
-        for place in places {
+        for endpoint in endpoints {
             let failed = |error| ListenError {
-                place: place.clone(),
+                endpoint: endpoint.clone(),
                 error,
             };
-            match place {
+            match endpoint {
                 Endpoint::Ip(address) => {
-                    let only_v6 = has_v4(places, *address);
+                    let only_v6 = has_v4(endpoints, *address);
                     let sockets = on_address(*address, only_v6, bound.threads).map_err(failed)?;
                     bound.add_each(sockets).map_err(failed)?;
                 }
                 Endpoint::Unix(path) => {
                     let (socket, file) = unix::listen(path, mode).map_err(failed)?;
                     files.push(file);
-                    bound.add_shared(socket, place).map_err(failed)?;
+                    bound.add_shared(socket, endpoint).map_err(failed)?;
                 }
             }
         }
@@ -81,7 +81,7 @@ impl Listeners {
         Ok(bound)
     }
 
-    /// Takes sockets that were passed to this program too.
+    /// Adds sockets that were passed to this program.
     ///
     /// # Errors
     /// [`ListenError`]: out of file descriptors.
@@ -97,36 +97,36 @@ impl Listeners {
             prepared
                 .and_then(|()| self.add_shared(listener, &local))
                 .map_err(|error| ListenError {
-                    place: local,
+                    endpoint: local,
                     error,
                 })?;
         }
         Ok(())
     }
 
-    /// Where it listens, in the order of the places.
-    pub fn places(&self) -> &[Endpoint] {
-        &self.places
+    /// The endpoints, in the order of [`Self::bind`].
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
     }
 
-    /// The files of its sockets, which are removed once nobody has them.
+    /// The files of sockets, removed when the last reference is dropped.
     pub fn files(&self) -> Arc<Vec<SocketFile>> {
         Arc::clone(&self.files)
     }
 
-    /// Sockets on one address, a thread's each.
+    /// Adds the sockets of one address, one for each thread.
     fn add_each(&mut self, sockets: Vec<TcpListener>) -> io::Result<()> {
         for (number, socket) in sockets.into_iter().enumerate() {
             let local = Endpoint::Ip(socket.local_addr()?);
             if number == 0 {
-                self.places.push(local.clone());
+                self.endpoints.push(local.clone());
             }
             self.all.push(Listener { socket, local });
         }
         Ok(())
     }
 
-    /// One socket for all threads of a place.
+    /// Adds one socket for all threads of an endpoint.
     fn add_shared(&mut self, socket: TcpListener, local: &Endpoint) -> io::Result<()> {
         for _ in 1..self.threads {
             self.all.push(Listener {
@@ -138,14 +138,14 @@ impl Listeners {
             socket,
             local: local.clone(),
         });
-        self.places.push(local.clone());
+        self.endpoints.push(local.clone());
         Ok(())
     }
 }
 
-/// Whether an IPv4 address with the same port is among the places: then an IPv6 socket leaves that to it.
-fn has_v4(places: &[Endpoint], address: SocketAddr) -> bool {
-    let mut addresses = places.iter().filter_map(Endpoint::ip);
+/// Whether the endpoints include an IPv4 address with the same port, which an IPv6 socket then leaves to it.
+fn has_v4(endpoints: &[Endpoint], address: SocketAddr) -> bool {
+    let mut addresses = endpoints.iter().filter_map(Endpoint::ip);
     addresses.any(|other| other.is_ipv4() && other.port() == address.port() && other.port() != 0)
 }
 
@@ -154,8 +154,8 @@ fn on_address(
     only_v6: bool,
     threads: usize,
 ) -> io::Result<Vec<TcpListener>> {
-    // Alone it is found out where somebody listens already; shared, the port would be shared with another proxy of
-    // ours too, in silence.
+    // A socket without `SO_REUSEPORT` finds out whether the port is in use. With it, another proxy of the same user would
+    // silently share the port.
     let alone = tcp::listen_on(address, false, only_v6)?;
     if threads <= 1 {
         return Ok(vec![alone]);
@@ -172,41 +172,41 @@ mod tests {
     use super::*;
     use std::io::ErrorKind;
 
-    fn places(texts: &[&str]) -> Vec<Endpoint> {
+    fn endpoints(texts: &[&str]) -> Vec<Endpoint> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
     #[test]
-    fn every_place_has_a_socket_a_thread() {
+    fn every_endpoint_has_one_socket_for_each_thread() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let path = format!("unix:{}", path.display());
         let bound =
-            Listeners::bind(&places(&["127.0.0.1:0", &path, "127.0.0.1:0"]), None, 3).unwrap();
+            Listeners::bind(&endpoints(&["127.0.0.1:0", &path, "127.0.0.1:0"]), None, 3).unwrap();
         assert_eq!(bound.all.len(), 9);
-        assert_eq!(bound.places().len(), 3);
-        assert_eq!(bound.places()[1].to_string(), path);
-        let ports: Vec<_> = bound.places().iter().filter_map(Endpoint::ip).collect();
+        assert_eq!(bound.endpoints().len(), 3);
+        assert_eq!(bound.endpoints()[1].to_string(), path);
+        let ports: Vec<_> = bound.endpoints().iter().filter_map(Endpoint::ip).collect();
         assert!(ports.len() == 2 && ports[0] != ports[1] && ports[0].port() != 0);
-        for (place, sockets) in bound.places().iter().zip(bound.all.chunks(3)) {
-            assert!(sockets.iter().all(|of| of.local == *place), "{place}");
+        for (endpoint, sockets) in bound.endpoints().iter().zip(bound.all.chunks(3)) {
+            assert!(sockets.iter().all(|of| of.local == *endpoint), "{endpoint}");
         }
         assert_eq!(bound.files().len(), 1);
     }
 
     #[test]
-    fn a_place_twice_is_in_use() {
-        let first = Listeners::bind(&places(&["127.0.0.1:0"]), None, 2).unwrap();
-        let place = first.places()[0].to_string();
+    fn an_endpoint_given_twice_is_in_use() {
+        let first = Listeners::bind(&endpoints(&["127.0.0.1:0"]), None, 2).unwrap();
+        let endpoint = first.endpoints()[0].to_string();
         for threads in [1, 2] {
-            let error = Listeners::bind(&places(&[&place]), None, threads).unwrap_err();
+            let error = Listeners::bind(&endpoints(&[&endpoint]), None, threads).unwrap_err();
             assert_eq!(error.error.kind(), ErrorKind::AddrInUse);
-            assert_eq!(error.place.to_string(), place);
+            assert_eq!(error.endpoint.to_string(), endpoint);
         }
     }
 
     #[test]
-    fn both_families_have_the_same_port_where_both_are_named() {
+    fn both_families_may_have_the_same_port() {
         let Ok(probe) = TcpListener::bind("[::1]:0") else {
             println!("skipped: this host has no IPv6");
             return;
@@ -215,7 +215,7 @@ mod tests {
         drop(probe);
         for (first, second) in [("0.0.0.0", "[::]"), ("[::]", "0.0.0.0")] {
             let both = [format!("{first}:{port}"), format!("{second}:{port}")];
-            let bound = Listeners::bind(&places(&[&both[0], &both[1]]), None, 2).unwrap();
+            let bound = Listeners::bind(&endpoints(&[&both[0], &both[1]]), None, 2).unwrap();
             assert_eq!(bound.all.len(), 4);
         }
     }

@@ -1,40 +1,40 @@
-//! What a proxy tells about itself, in the text format of Prometheus (version 0.0.4): pure, a [`Snapshot`] becomes a page.
+//! The metrics of a proxy in the text format of Prometheus (version 0.0.4): pure, a [`Snapshot`] becomes a page.
 //!
-//! Counters end in `_total`, sizes are bytes and times are seconds, as that format's conventions ask. Every series is there from the
-//! start, with 0, so that a rate of what has not happened yet is 0 and not missing.
+//! Counters end in `_total`, sizes are bytes and times are seconds, as that format's conventions ask. Every series exists
+//! from the start, with 0, so that a rate of events that have not occurred yet is 0 and not missing.
 
 use std::fmt::{Display, Write};
 
-use super::facts::{Decision, Ending};
-use super::log::Handle;
+use super::access_log::Handle;
+use super::counters::Totals;
+use super::record::{CloseReason, Decision};
 use super::rules::Rules;
-use super::server::Watch;
-use super::tally::Totals;
-use crate::blocklist::load::Loaded;
+use super::server::StatsHandle;
+use crate::blocklist::load::LoadedFile;
 use crate::blocklist::reload::Reloads;
 use crate::protocol::Kind;
 
-/// What the page is sent as.
+/// The media type of the page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What there is to tell at a moment.
+/// The state of a proxy at a moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// What the threads have counted.
+    /// The totals of all threads.
     pub totals: Totals,
-    /// Whether nobody is taken any more.
+    /// Whether the proxy stops, and accepts no more clients.
     pub draining: bool,
-    /// When the proxy began, in ns since 1970.
+    /// When the proxy started, in ns since 1970.
     pub started_at: u64,
-    /// Of the access log, if there is one.
+    /// The access log, if there is one.
     pub log: Option<Lines>,
-    /// The lists in force.
-    pub lists: Vec<Loaded>,
-    /// How often they were read anew.
+    /// The active lists.
+    pub lists: Vec<LoadedFile>,
+    /// Reloads of the lists.
     pub reloads: Reloads,
 }
 
-/// What became of an access log's lines.
+/// Lines of an access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lines {
     /// Written.
@@ -44,11 +44,11 @@ pub struct Lines {
 }
 
 impl Snapshot {
-    /// Of a proxy, as it is now.
-    pub fn take(watch: &Watch, rules: &Rules, log: Option<&Handle>, started_at: u64) -> Self {
+    /// The current state of a proxy.
+    pub fn take(stats: &StatsHandle, rules: &Rules, log: Option<&Handle>, started_at: u64) -> Self {
         Self {
-            totals: watch.totals(),
-            draining: watch.is_draining(),
+            totals: stats.totals(),
+            draining: stats.is_draining(),
             started_at,
             log: log.map(|log| Lines {
                 written: log.written(),
@@ -75,41 +75,45 @@ impl Snapshot {
             page.family(
                 "log_dropped_lines_total",
                 COUNTER,
-                "Connections that the access log lacks, for want of time, room or a reader.",
+                "Closed connections without a line in the access log, for lack of time, space or a reader.",
             )
             .value(dropped);
         }
-        page.family("draining", GAUGE, "Whether nobody is accepted any more.")
-            .value(u8::from(self.draining));
+        page.family(
+            "draining",
+            GAUGE,
+            "Whether the proxy stops, and accepts no more clients.",
+        )
+        .value(u8::from(self.draining));
         page.family(
             "start_time_seconds",
             GAUGE,
-            "When the proxy began, since 1970.",
+            "When the proxy started, since 1970.",
         )
         .value(seconds(self.started_at));
-        page.family("build_info", GAUGE, "Which program this is; always 1.")
+        page.family("build_info", GAUGE, "The version of the program; always 1.")
             .labelled("version", env!("CARGO_PKG_VERSION"), 1);
         page.text
     }
 
     fn connections(&self, page: &mut Page) {
         let totals = &self.totals;
-        page.family("connections_accepted_total", COUNTER, "Clients accepted.")
+        page.family("connections_accepted_total", COUNTER, "Accepted clients.")
             .value(totals.accepted);
-        page.family("connections_open", GAUGE, "Connections that are not over.")
+        page.family("connections_open", GAUGE, "Open connections.")
             .value(totals.open());
         let mut family = page.family(
             "connections_ended_total",
             COUNTER,
-            "Connections that are over, by how they ended.",
+            "Closed connections, by reason.",
         );
-        for ending in Ending::ALL {
-            family.labelled("ending", ending.name(), totals.ended(ending));
+        for reason in CloseReason::ALL {
+            family.labelled("ending", reason.name(), totals.ended(reason));
         }
         let mut family = page.family(
             "requests_total",
             COUNTER,
-            "Connections that are over, by how they asked for a server.",
+            "Closed connections, by the protocol of the request.",
         );
         for (kind, count) in Kind::ALL.iter().zip(totals.protocols) {
             family.labelled("protocol", kind.name(), count);
@@ -117,7 +121,7 @@ impl Snapshot {
         let mut family = page.family(
             "decisions_total",
             COUNTER,
-            "Connections that are over, by what was decided on their destination.",
+            "Closed connections, by the decision on their destination.",
         );
         for (name, count) in Decision::NAMES.iter().zip(totals.decisions) {
             family.labelled("decision", name, count);
@@ -129,34 +133,38 @@ impl Snapshot {
         page.family(
             "relayed_bytes_total",
             COUNTER,
-            "Bytes that servers and clients took.",
+            "Bytes sent to servers and clients.",
         )
         .labelled("to", "server", totals.to_server)
         .labelled("to", "client", totals.to_client);
         page.family(
             "spliced_bytes_total",
             COUNTER,
-            "Bytes of connections that are over that went through a pipe.",
+            "Bytes of closed connections that went through a pipe.",
         )
         .value(totals.spliced);
         page.family(
             "missing_pipes_total",
             COUNTER,
-            "Lots of connections that are over that were copied for want of a pipe.",
+            "Chunks of closed connections that were copied because no pipe was available.",
         )
         .value(totals.no_pipe);
         page.family(
             "accept_pauses_total",
             COUNTER,
-            "Times that nobody was accepted for want of file descriptors or memory.",
+            "Pauses in accepting for lack of file descriptors or memory.",
         )
         .value(totals.pauses);
-        page.family("lookups_total", COUNTER, "Names looked up.")
+        page.family("lookups_total", COUNTER, "Lookups of names.")
             .value(totals.lookups);
     }
 
     fn lists(&self, page: &mut Page) {
-        let mut family = page.family("list_entries", GAUGE, "Entries in force, by their file.");
+        let mut family = page.family(
+            "list_entries",
+            GAUGE,
+            "Entries of the active lists, by file.",
+        );
         for list in &self.lists {
             let file = list.file.to_string_lossy();
             family.labelled("file", &file, list.entries);
@@ -164,7 +172,7 @@ impl Snapshot {
         page.family(
             "list_reloads_total",
             COUNTER,
-            "Reloads of the lists. The old ones stay in force if new ones are invalid (failed), or empty or much smaller (refused).",
+            "Reloads of the lists. The previous lists stay active if the new ones are invalid (failed), or empty or much smaller (refused).",
         )
         .labelled("outcome", "ok", self.reloads.ok)
         .labelled("outcome", "failed", self.reloads.failed)
@@ -172,7 +180,7 @@ impl Snapshot {
         let mut family = page.family(
             "list_skipped_lines",
             GAUGE,
-            "Lines of the lists in force that are invalid and were skipped, by their file.",
+            "Invalid lines of the active lists that were skipped, by file.",
         );
         for list in &self.lists {
             let file = list.file.to_string_lossy();
@@ -182,13 +190,13 @@ impl Snapshot {
         page.family(
             "list_last_success_time_seconds",
             GAUGE,
-            "When the lists in force were read, since 1970.",
+            "When the active lists were read, since 1970.",
         )
         .value(seconds(self.reloads.read_at));
     }
 }
 
-/// Of ns.
+/// Seconds from ns.
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
@@ -201,7 +209,7 @@ struct Page {
     text: String,
 }
 
-/// A name with its help, its type and its values.
+/// A metric with its help, type and values.
 struct Family<'a> {
     text: &'a mut String,
     name: &'static str,
@@ -233,15 +241,15 @@ impl Family<'_> {
     }
 }
 
-/// Of the three characters that mean something in a label's value.
+/// Escapes the three special characters of a label's value.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
+    for character in text.chars() {
+        match character {
             '\\' => escaped.push_str("\\\\"),
             '"' => escaped.push_str("\\\""),
             '\n' => escaped.push_str("\\n"),
-            letter => escaped.push(letter),
+            character => escaped.push(character),
         }
     }
     escaped
@@ -256,7 +264,7 @@ mod tests {
         Snapshot {
             totals: Totals {
                 accepted: 50,
-                endings: std::array::from_fn(|n| n as u64 % 3),
+                closed: std::array::from_fn(|n| n as u64 % 3),
                 protocols: [1, 2, 3, 4],
                 decisions: [5, 6, 7, 8],
                 to_server: u64::MAX,
@@ -272,7 +280,7 @@ mod tests {
                 written: 17,
                 dropped: 18,
             }),
-            lists: vec![Loaded {
+            lists: vec![LoadedFile {
                 file: "a \"b\"\\c\nd/ü.txt".into(),
                 format: None,
                 entries: 19,
@@ -288,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn every_figure_is_there_under_its_name() {
+    fn every_metric_has_its_value() {
         let page = snapshot().page();
         for line in [
             "connections_accepted_total 50",
@@ -324,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_log_nothing_is_said_of_one() {
+    fn without_a_log_it_has_no_metrics() {
         let page = Snapshot {
             log: None,
             ..snapshot()
@@ -334,7 +342,7 @@ mod tests {
 
     /// The rules of the format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
     #[test]
-    fn the_page_keeps_the_rules_of_its_format() {
+    fn the_page_obeys_the_rules_of_its_format() {
         let page = snapshot().page();
         assert!(page.ends_with('\n'));
         let mut types: HashMap<&str, &str> = HashMap::new();
@@ -351,7 +359,7 @@ mod tests {
                 family = name;
             } else if let Some(kind) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = kind.split_once(' ').unwrap();
-                // Right behind its help, before its values.
+                // Directly behind its help, before its values.
                 assert_eq!(name, family);
                 assert!(types.insert(name, kind).is_none(), "{line}");
                 assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
@@ -361,8 +369,9 @@ mod tests {
                 let base = name.split('{').next().unwrap();
                 assert_eq!(base, family, "{line}");
                 assert!(types.contains_key(base), "{line}");
-                let letter = |letter: char| letter.is_ascii_lowercase() || letter == '_';
-                assert!(base.chars().all(letter), "{line}");
+                let character =
+                    |character: char| character.is_ascii_lowercase() || character == '_';
+                assert!(base.chars().all(character), "{line}");
                 let value: f64 = value.parse().unwrap();
                 assert!(value.is_finite() && value >= 0.0, "{line}");
             }

@@ -1,34 +1,50 @@
-//! The TCP proxy: takes a client, connects to a server for it, and brings each what the other says.
+//! The TCP proxy: accepts a client, connects to a server on its behalf, and relays bytes in both directions.
 //!
-//! A connection's life is decided by two pure state machines that own no socket: [`handshake`] from the client's first byte to a
-//! server that is connected, by the [`rules`] of the proxy, and [`relay`] from there on. `epoll` and `uring` are twins that
-//! carry them out: in each, `connection` is one client and its server, `lane` the relay's hands, and `worker` a thread's loop.
-//! [`server`] is all threads.
+//! Two pure state machines, which own no socket, decide what a connection does: [`handshake`] from the client's first byte
+//! to a connected server, following the [`rules`] of the proxy; then [`relay`].
 //!
-//! Around them: the [`resolver`] of names, the [`timers`], the [`slab`] and the `pipes` of a thread's connections, its [`tally`],
-//! the [`options`], and the [`facts`] that are left of a connection, which go into a [`log`]. What a proxy tells a monitor are
-//! its [`metrics`], over a [`status`] server.
+//! The way of one byte from a client to its server:
+//!
+//! ```text
+//!   listeners -> worker -> connection -> handshake -> relay     decide
+//!                   |           |                       |
+//!                backend: epoll or uring: accept, connect, receive, send, splice
+//! ```
+//!
+//! 1. A `worker`, one for each socket of [`listeners`], accepts the client and creates a `connection`, whose phase, deadline
+//!    and record are its `state`.
+//! 2. The `backend` reports that the client sent a byte. While the request is read, the byte goes to the [`handshake`]; the
+//!    [`resolver`] looks names up, and the backend connects to the server.
+//! 3. From then on the [`relay`] decides for each direction whether to receive, send, wait or shut down. A pump of the
+//!    backend receives the byte as part of a `chunk`, into one of the thread's buffers or `pipes`, and sends it.
+//! 4. When both directions have ended, the connection becomes a [`record`], which the [`counters`] count and the
+//!    [`access_log`] writes.
+//!
+//! The connections of a thread are in a [`slab`], their deadlines in [`timers`], and other resources in its `context`. All
+//! threads together are a [`server`], whose [`options`] and [`capacity`] are common to both backends. Its [`metrics`] are
+//! published by an [`admin`] server.
 
+pub mod access_log;
+pub mod admin;
+mod backend;
+mod buffers;
 pub mod capacity;
-mod epoll;
-pub mod facts;
+mod chunk;
+mod connection;
+mod context;
+pub mod counters;
 pub mod handshake;
-mod life;
 pub mod listeners;
-pub mod log;
-mod lot;
 pub mod metrics;
 pub mod options;
 mod pipes;
+pub mod record;
 pub mod relay;
 pub mod resolver;
 pub mod rules;
 pub mod server;
 mod shared;
-mod shop;
 pub mod slab;
-mod spares;
-pub mod status;
-pub mod tally;
+mod state;
 pub mod timers;
-mod uring;
+mod worker;

@@ -1,62 +1,61 @@
-//! What a proxy is to do, apart from its rules, and the limits that both engines keep.
+//! The options of a proxy apart from its rules, and the timing constants of its connections.
 
 use std::time::Duration;
 
-use super::log;
+use super::access_log;
 use super::relay::Forwarding;
-use crate::engine::choice::Kind;
+use crate::engine::EngineKind;
 
-/// How long a client that is told something last has to hear it and hang up. Closing before would take the words back
-/// where it had sent more than was read.
-pub(super) const LINGER: Duration = Duration::from_secs(2);
+/// The longest wait for a client to close after its last reply, and for a request of a client over the limit.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes of a request that are read at once.
-pub(super) const REQUEST: usize = 4_096;
+/// Bytes of a request that one read takes.
+pub(super) const REQUEST_CHUNK: usize = 4_096;
 
-/// How long a client over the limit has to say in which protocol it is to be told so, in ns, while others over the limit
-/// wait.
-pub(super) const REFUSAL: u64 = 1_000_000_000;
+/// How long a client over the limit may take to send its request, in ns, while other clients over the limit wait. The
+/// request determines the protocol of the refusal.
+pub(super) const REJECTION_TIME: u64 = 1_000_000_000;
 
-/// How long an address of a name is waited for before the next one is tried beside it, in ns: the "Connection Attempt
-/// Delay" of RFC 8305, section 5.
+/// The delay in ns before the next address of a name is tried in parallel: the "Connection Attempt Delay" of RFC 8305,
+/// section 5.
 pub(super) const ATTEMPT_DELAY: u64 = 250_000_000;
 
-/// How long an address is waited for, in ns, where there is no socket to try the next one beside it: a lost SYN is sent
-/// again after a second (RFC 6298).
-pub(super) const ATTEMPT_LEAST: u64 = 1_000_000_000;
+/// The least time in ns for one address if no parallel attempt is permitted: a lost SYN is sent again after a second (RFC
+/// 6298).
+pub(super) const MIN_ATTEMPT: u64 = 1_000_000_000;
 
-/// How long a client that ended and said nothing for a server is waited with for that server, in ns. Nearly all have hung
-/// up; one that only listens may end at once, and most servers are connected by then.
-pub(super) const ENDED_GRACE: u64 = 250_000_000;
+/// How long a server may still take to connect, in ns, after its client ended its side without data for it. Nearly all such
+/// clients have closed their socket; a client that only receives may end its side at once, and most servers connect faster.
+pub(super) const EOF_GRACE: u64 = 250_000_000;
 
-/// How long nothing is accepted after file descriptors or memory ran out, in ns, unless a connection ends before.
+/// The longest pause in accepting after file descriptors or memory ran out, in ns. A connection that closes ends the pause.
 pub(super) const PAUSE: u64 = 100_000_000;
 
-/// What a proxy is to do.
+/// The options of a proxy.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What does the I/O.
-    pub engine: Kind,
-    /// How bytes are brought from one end to the other.
+    /// The I/O backend.
+    pub engine: EngineKind,
+    /// How bytes are forwarded.
     pub forwarding: Forwarding,
     /// Threads, each with a listener on the same port.
     pub threads: usize,
-    /// Connections at once, over all threads. Clients beyond are told so and hung up on.
+    /// Most concurrent connections, over all threads. Further clients are refused.
     pub connections: usize,
-    /// Pipes at once, a thread: as many flows can have bytes in hand by splice(2).
+    /// Most pipes of a thread, and so of flows that splice(2) serves at a time.
     pub pipes: usize,
-    /// How long a connection may wait.
+    /// Timeouts of a connection.
     pub timeouts: Timeouts,
-    /// How long connections may go on once the proxy is to stop.
+    /// How long open connections may continue once the proxy stops.
     pub drain: Duration,
-    /// Where connections that are over are logged.
-    pub log: Option<log::Handle>,
+    /// The access log.
+    pub log: Option<access_log::Handle>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            engine: Kind::Mio,
+            engine: EngineKind::Mio,
             forwarding: Forwarding::Auto,
             threads: 1,
             connections: 10_000,
@@ -73,15 +72,15 @@ impl Default for Options {
     }
 }
 
-/// How long a connection may wait.
+/// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For the client to say what it wants, to the last byte.
+    /// From the start to the last byte of the request.
     pub request: Duration,
-    /// For a name to be looked up and for the server to answer connect(2), at whichever address.
+    /// For the lookup of a name and connect(2) to all its addresses.
     pub connect: Duration,
-    /// For either end to say anything.
+    /// Without traffic in either direction.
     pub idle: Duration,
-    /// For the other end to say or take anything, once one has ended.
+    /// Without traffic, once one side has ended.
     pub half_closed: Duration,
 }

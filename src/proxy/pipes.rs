@@ -1,94 +1,94 @@
-//! A thread's pipes. A flow has one only while bytes of its are in it, so few serve many connections.
+//! The pipes of a thread. A flow occupies a pipe only while it has bytes in it, so few pipes serve many connections.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::sys::pipe::Pipe;
 
-/// Room that is asked for, in bytes. A pipe is slots of a page, and one of 64 KiB is full after 16 pieces, however short; a
-/// lot of 64 KiB comes in up to 17 pieces a segment. More would count against the user's share of pipe pages
-/// (`pipe-user-pages-soft`, 64 MiB) for nothing.
-const ROOM: usize = 256 << 10;
+/// Requested capacity in bytes. A pipe consists of slots for one page each, so one of 64 KiB is full after 16 pieces,
+/// however short; a chunk of 64 KiB arrives in up to 17 pieces a segment. A larger capacity would only use up the user's
+/// share of pipe pages (`pipe-user-pages-soft`, 64 MiB).
+const CAPACITY: usize = 256 << 10;
 
-/// Less room than this, in bytes, is not worth a splice: what users over their share of pipe pages get (pipe(7)).
-const LEAST: usize = 64 << 10;
+/// The least capacity in bytes that makes splice(2) worthwhile. Users over their share of pipe pages get less (pipe(7)).
+const MIN_CAPACITY: usize = 64 << 10;
 
-/// Pipes for whoever has bytes to put in one.
+/// The pipes of a thread.
 #[derive(Debug)]
-pub(super) struct Pool {
-    free: Vec<Pipe>,
-    /// Free and lent.
-    alive: usize,
+pub(super) struct PipePool {
+    idle: Vec<Pipe>,
+    /// Idle pipes and those in use.
+    open: usize,
     most: usize,
 }
 
-impl Pool {
-    /// Up to `most` pipes, each made when it is first wanted.
+impl PipePool {
+    /// A pool of at most `most` pipes, each created at its first use.
     pub(super) fn new(most: usize) -> Self {
         Self {
-            free: Vec::new(),
-            alive: 0,
+            idle: Vec::new(),
+            open: 0,
             most,
         }
     }
 
-    /// Takes up to `most` bytes from a stream socket, into a pipe that goes back with [`Self::give`].
+    /// Splices up to `most` bytes from a stream socket into a pipe, which goes back by [`Self::release`].
     ///
     /// # Errors
     /// As [`Pipe::fill`].
-    pub(super) fn fill(&mut self, from: BorrowedFd<'_>, most: usize) -> io::Result<Lot> {
+    pub(super) fn fill(&mut self, from: BorrowedFd<'_>, most: usize) -> io::Result<PipeFill> {
         let Some(pipe) = self.take() else {
-            return Ok(Lot::NoPipe);
+            return Ok(PipeFill::NoPipe);
         };
         match pipe.fill(from, most) {
-            Ok(bytes) if bytes > 0 => Ok(Lot::Bytes(pipe, bytes)),
+            Ok(bytes) if bytes > 0 => Ok(PipeFill::Bytes(pipe, bytes)),
             nothing => {
-                self.give(pipe, 0);
-                nothing.map(|_| Lot::End)
+                self.release(pipe, 0);
+                nothing.map(|_| PipeFill::End)
             }
         }
     }
 
-    /// An empty pipe; `None` when all are lent, or the kernel gives no more or none of a useful size.
+    /// An empty pipe; `None` when all are in use, or the kernel grants no more or only small ones.
     fn take(&mut self) -> Option<Pipe> {
-        if let Some(pipe) = self.free.pop() {
+        if let Some(pipe) = self.idle.pop() {
             return Some(pipe);
         }
-        if self.alive >= self.most {
+        if self.open >= self.most {
             return None;
         }
-        let pipe = Pipe::new(ROOM).ok()?;
-        if pipe.size() < LEAST {
+        let pipe = Pipe::new(CAPACITY).ok()?;
+        if pipe.size() < MIN_CAPACITY {
             return None;
         }
-        self.alive += 1;
+        self.open += 1;
         Some(pipe)
     }
 
-    /// Takes a pipe back; one that still `holds` bytes is closed, or the next flow would say what is not its own.
-    pub(super) fn give(&mut self, pipe: Pipe, holds: usize) {
-        if holds == 0 {
-            self.free.push(pipe);
+    /// Returns a pipe to the pool. A pipe that still contains bytes is closed, as the next flow would send them.
+    pub(super) fn release(&mut self, pipe: Pipe, contained: usize) {
+        if contained == 0 {
+            self.idle.push(pipe);
         } else {
-            self.alive -= 1;
+            self.open -= 1;
         }
     }
 
-    /// Closes those not lent: two file descriptors each.
+    /// Closes the idle pipes, which occupy two file descriptors each.
     pub(super) fn shrink(&mut self) {
-        self.alive -= self.free.len();
-        self.free.clear();
+        self.open -= self.idle.len();
+        self.idle.clear();
     }
 }
 
-/// What there was to take.
+/// The outcome of [`PipePool::fill`].
 #[derive(Debug)]
-pub(super) enum Lot {
-    /// So many bytes, more than none, that are in this pipe.
+pub(super) enum PipeFill {
+    /// The pipe contains so many bytes, more than zero.
     Bytes(Pipe, usize),
     /// The source has ended.
     End,
-    /// None can be had.
+    /// No pipe is available.
     NoPipe,
 }
 
@@ -97,33 +97,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pipes_are_few_and_used_again() {
-        let mut pool = Pool::new(2);
+    fn idle_pipes_are_reused() {
+        let mut pool = PipePool::new(2);
         let (first, second) = (pool.take().unwrap(), pool.take().unwrap());
         assert!(pool.take().is_none());
-        pool.give(first, 0);
-        pool.give(second, 0);
-        assert_eq!(pool.free.len(), 2);
+        pool.release(first, 0);
+        pool.release(second, 0);
+        assert_eq!(pool.idle.len(), 2);
         pool.take().unwrap();
     }
 
     #[test]
-    fn a_pipe_with_bytes_in_it_is_not_lent_again() {
-        let mut pool = Pool::new(1);
+    fn a_pipe_that_contains_bytes_is_closed() {
+        let mut pool = PipePool::new(1);
         let pipe = pool.take().unwrap();
-        pool.give(pipe, 1);
-        assert_eq!((pool.free.len(), pool.alive), (0, 0));
+        pool.release(pipe, 1);
+        assert_eq!((pool.idle.len(), pool.open), (0, 0));
         assert!(pool.take().is_some());
     }
 
     #[test]
-    fn those_not_lent_can_be_let_go() {
-        let mut pool = Pool::new(2);
+    fn shrinking_closes_idle_pipes() {
+        let mut pool = PipePool::new(2);
         let (kept, other) = (pool.take().unwrap(), pool.take().unwrap());
-        pool.give(other, 0);
+        pool.release(other, 0);
         pool.shrink();
-        assert_eq!((pool.free.len(), pool.alive), (0, 1));
-        pool.give(kept, 0);
-        assert_eq!((pool.free.len(), pool.alive), (1, 1));
+        assert_eq!((pool.idle.len(), pool.open), (0, 1));
+        pool.release(kept, 0);
+        assert_eq!((pool.idle.len(), pool.open), (1, 1));
     }
 }

@@ -1,108 +1,110 @@
-//! What one relayed connection does next: pure, it owns no socket, pipe or clock.
+//! The next step of one relayed connection: pure, it owns no socket, pipe or clock.
 //!
-//! A [`Flow`] is one direction. It takes a lot from its source, hands all of it to its sink, and only then takes the
-//! next, so "try again" from the source can only mean that the source is empty, never that a pipe is full. When the
-//! source has ended and the lot in hand is gone, the sink's write side is shut, once. Two of them make a [`Relay`].
+//! A [`Flow`] is one direction. It takes a chunk from its source, passes all of it to its sink, and only then takes the
+//! next. So "try again" from the source always means that the source is empty, never that a pipe is full. When the source
+//! has ended and the chunk is sent, the sink's write side is shut down, once. A [`Relay`] consists of two flows.
 //!
 //! ```text
 //!            filled           drained, all of it
-//!   empty ----------> holding ------------------> empty
+//!   empty ----------> buffered -----------------> empty
 //!     | ended            | broken (the sink is gone)
 //!     v                  v
 //!   ended -- shut -->  over
 //! ```
 //!
-//! The caller asks [`Relay::step`], does that, and reports what came of it.
+//! The caller asks for [`Relay::step`], performs it, and reports the outcome.
+
+use std::io::{self, ErrorKind};
 
 /// How bytes get from one socket to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Forwarding {
-    /// The fastest: copying. Whole segments in long turns carry more than splice(2) does, with one stream or many: a
-    /// splice goes page by page, and saves a tenth of the CPU or so.
+    /// The faster way, which is copying: whole segments in long turns carry more than splice(2) does, with one stream or
+    /// many. A splice proceeds page by page, and saves about a tenth of the CPU.
     #[default]
     Auto,
-    /// Through a buffer of ours.
+    /// Through a buffer in memory.
     Copy,
-    /// Through a pipe with splice(2), unless none can be had.
+    /// Through a pipe with splice(2), or a buffer if no pipe is available.
     Splice,
 }
 
-/// What holds the bytes in hand.
+/// What contains the buffered bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
-    /// Memory of ours.
+    /// A buffer in memory.
     Copy,
     /// A pipe.
     Pipe,
 }
 
-/// Lots that are copied for want of a pipe before one is asked for again.
+/// Chunks that are copied after no pipe was available, before a pipe is requested again.
 pub const COPIES: u32 = 8;
 
-/// What a direction does next.
+/// The next step of a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Take up to `most` bytes from the source; nothing is in hand.
+    /// Take up to `most` bytes from the source. Nothing is buffered.
     Fill {
-        /// Where to.
+        /// Into what.
         via: Via,
         /// Bytes.
         most: usize,
     },
-    /// Hand what is in hand to the sink.
+    /// Pass the buffered bytes to the sink.
     Drain {
-        /// Where from.
+        /// From what.
         via: Via,
-        /// Bytes in hand.
+        /// Buffered bytes.
         most: usize,
-        /// Nothing comes after them but [`Step::Shut`].
+        /// Only [`Step::Shut`] follows.
         last: bool,
     },
-    /// Shut the sink's write side.
+    /// Shut down the sink's write side.
     Shut,
-    /// Nothing until the source is readable.
+    /// Wait until the source is readable.
     AwaitSource,
-    /// Nothing until the sink is writable.
+    /// Wait until the sink is writable.
     AwaitSink,
-    /// Nothing any more.
+    /// None: the direction is finished.
     Over,
 }
 
-/// What is known of a source that may have something.
+/// What is known of a readable source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readable {
-    /// It may say more later.
+    /// More may follow.
     Open,
-    /// It has said all it will, and what was not read yet is there.
+    /// It has ended, and the bytes not read yet are available.
     Last,
-    /// It holds urgent data or failed: a short read proves nothing, and it is read until it says so itself, by a copy in the
-    /// end.
+    /// It has urgent data or failed. A short read does not mean that it is empty, so it is read until it reports that or
+    /// the error, by copying in the end.
     Doubtful,
 }
 
-/// What went through a direction.
+/// Counts of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Bytes from the source, or put in hand by [`Flow::hold`].
+    /// Bytes taken from the source, or queued by [`Flow::queue`].
     pub filled: u64,
-    /// Bytes the sink took. What was filled and not drained was lost with the connection.
+    /// Bytes that the sink accepted. Bytes that were filled and not drained are lost when the connection closes.
     pub drained: u64,
-    /// Of these, through a pipe.
+    /// Drained bytes that went through a pipe.
     pub spliced: u64,
-    /// Lots taken from the source.
+    /// Chunks taken from the source.
     pub fills: u64,
-    /// Lots that were to go through a pipe when none could be had.
+    /// Times that no pipe was available.
     pub no_pipe: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// The source gives no more.
+    /// The source has ended.
     Ended,
-    /// The sink's write side is shut: all went well.
+    /// The sink's write side is shut down, after all bytes.
     Shut,
-    /// The sink takes no more.
+    /// The sink is gone.
     Broken,
 }
 
@@ -113,23 +115,23 @@ pub struct Flow {
     via: Via,
     state: State,
     readable: bool,
-    /// A short read is no proof of an empty source.
+    /// A short read does not mean that the source is empty.
     doubtful: bool,
-    /// A short read, unless it is doubtful, is the last one.
+    /// A short read that is not doubtful means that the source has ended.
     last: bool,
     writable: bool,
-    /// The last fill was of a whole lot.
+    /// The last chunk was as long as requested.
     full: bool,
-    /// Lots copied since a pipe was last asked for.
+    /// Chunks copied since a pipe was last requested.
     copies: u32,
-    lot: usize,
-    held: usize,
+    chunk: usize,
+    buffered: usize,
     counts: Counts,
 }
 
 impl Flow {
-    /// Takes `lot` bytes at a time, at least one. Nothing is ready yet.
-    pub fn new(forwarding: Forwarding, lot: usize) -> Self {
+    /// A flow in chunks of `chunk` bytes, at least one. Neither end is ready.
+    pub fn new(forwarding: Forwarding, chunk: usize) -> Self {
         Self {
             forwarding,
             via: match forwarding {
@@ -143,53 +145,58 @@ impl Flow {
             writable: false,
             full: false,
             copies: 0,
-            lot: lot.max(1),
-            held: 0,
+            chunk: chunk.max(1),
+            buffered: 0,
             counts: Counts::default(),
         }
     }
 
-    /// What to do next.
+    /// The next step.
     pub fn step(&self) -> Step {
         let via = self.via;
         match self.state {
             State::Shut | State::Broken => Step::Over,
-            state if self.held > 0 && self.writable => Step::Drain {
+            state if self.buffered > 0 && self.writable => Step::Drain {
                 via,
-                most: self.held,
+                most: self.buffered,
                 last: state == State::Ended,
             },
-            _ if self.held > 0 => Step::AwaitSink,
+            _ if self.buffered > 0 => Step::AwaitSink,
             State::Ended => Step::Shut,
             State::Open if self.readable => Step::Fill {
                 via,
-                most: self.lot,
+                most: self.chunk,
             },
             State::Open => Step::AwaitSource,
         }
     }
 
-    /// The source may have something.
+    /// Whether the source may have data.
+    pub fn is_readable(&self) -> bool {
+        self.readable
+    }
+
+    /// The source may have data.
     pub fn readable(&mut self, what: Readable) {
         self.readable = true;
         self.doubtful |= what == Readable::Doubtful;
         self.last |= what == Readable::Last;
     }
 
-    /// The sink may take something.
+    /// The sink may accept bytes.
     pub fn writable(&mut self) {
         self.writable = true;
     }
 
-    /// [`Step::Fill`] gave so many bytes, more than none.
+    /// [`Step::Fill`] gave so many bytes, more than zero.
     ///
-    /// A copy shorter than asked for has emptied the source (epoll(7)): that saves a read a message, and where nothing
-    /// more can come it is the end. A pipe may have been short of slots instead.
+    /// A copy shorter than requested has emptied the source (epoll(7)). This saves one read for each message, and is the
+    /// end if nothing can follow. A pipe, however, may have been short of slots.
     pub fn filled(&mut self, bytes: usize) {
-        self.held += bytes;
+        self.buffered += bytes;
         self.counts.filled += bytes as u64;
         self.counts.fills += 1;
-        self.full = bytes >= self.lot;
+        self.full = bytes >= self.chunk;
         self.copies = self.copies.saturating_add(1);
         if self.via == Via::Copy && !self.full && !self.doubtful {
             self.readable = false;
@@ -199,27 +206,27 @@ impl Flow {
         }
     }
 
-    /// Puts bytes in hand, in memory, that came from elsewhere: from a front end, before the first lot.
-    pub fn hold(&mut self, bytes: usize) {
+    /// Queues bytes in memory that do not come from the source, before the first chunk.
+    pub fn queue(&mut self, bytes: usize) {
         if bytes == 0 {
             return;
         }
         self.via = Via::Copy;
         self.copies = COPIES;
-        self.held += bytes;
+        self.buffered += bytes;
         self.counts.filled += bytes as u64;
     }
 
-    /// The source has nothing now, or nothing for a pipe: splice(2) stops before an urgent byte for good, which a copy takes.
+    /// The source has no data, or none for a pipe: splice(2) stops before an urgent byte forever, and a copy takes it.
     pub fn source_empty(&mut self) {
-        if self.via == Via::Pipe && self.doubtful && self.held == 0 {
+        if self.via == Via::Pipe && self.doubtful && self.buffered == 0 {
             return self.copy();
         }
         self.readable = false;
         self.doubtful = false;
     }
 
-    /// The source gave less than was asked for, to somebody else.
+    /// A read outside of the flow gave less than requested.
     pub fn source_drained(&mut self) {
         if !self.doubtful && !self.last {
             self.readable = false;
@@ -233,82 +240,96 @@ impl Flow {
         }
     }
 
-    /// No pipe can be had for [`Step::Fill`]: copies, and asks again after [`COPIES`] lots.
+    /// No pipe is available for [`Step::Fill`]: the next [`COPIES`] chunks are copied.
     pub fn no_pipe(&mut self) {
-        if self.held == 0 {
+        if self.buffered == 0 {
             self.copy();
             self.counts.no_pipe += 1;
         }
     }
 
-    /// The sink took so many bytes of [`Step::Drain`].
+    /// The sink accepted so many bytes of [`Step::Drain`].
     pub fn drained(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.held);
-        self.held -= bytes;
+        let bytes = bytes.min(self.buffered);
+        self.buffered -= bytes;
         self.counts.drained += bytes as u64;
         if self.via == Via::Pipe {
             self.counts.spliced += bytes as u64;
         }
-        if self.held == 0 {
+        if self.buffered == 0 {
             self.choose();
         }
     }
 
-    /// The sink takes nothing now.
+    /// Records the outcome of [`Step::Drain`]. The bytes that the sink accepted, if any.
+    pub fn on_drained(&mut self, outcome: io::Result<usize>) -> Option<usize> {
+        match outcome {
+            Ok(bytes) if bytes > 0 => {
+                self.drained(bytes);
+                return Some(bytes);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.sink_full(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            _ => self.broken(),
+        }
+        None
+    }
+
+    /// The sink has no room.
     pub fn sink_full(&mut self) {
         self.writable = false;
     }
 
-    /// The sink's write side is shut.
+    /// The sink's write side is shut down.
     pub fn shut(&mut self) {
         if self.state == State::Ended {
             self.state = State::Shut;
         }
     }
 
-    /// The sink takes nothing any more: what is in hand is lost.
+    /// The sink is gone, and the buffered bytes are lost.
     pub fn broken(&mut self) {
         self.state = State::Broken;
-        self.held = 0;
+        self.buffered = 0;
     }
 
-    /// The source gave as much as was asked for last time.
+    /// Whether the last chunk was as long as requested.
     pub fn is_full(&self) -> bool {
         self.full
     }
 
-    /// From now on takes `bytes` at a time, at least one.
-    pub fn set_lot(&mut self, bytes: usize) {
-        self.lot = bytes.max(1);
+    /// Sets the size of the next chunks, at least one byte.
+    pub fn set_chunk_size(&mut self, bytes: usize) {
+        self.chunk = bytes.max(1);
     }
 
-    /// Bytes in hand.
-    pub fn held(&self) -> usize {
-        self.held
+    /// Buffered bytes.
+    pub fn buffered(&self) -> usize {
+        self.buffered
     }
 
-    /// What went through.
+    /// The counts.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// The source may still give something.
+    /// Whether the source has not ended.
     pub fn is_open(&self) -> bool {
         self.state == State::Open
     }
 
-    /// All that the source gave went to the sink, whose write side is shut.
+    /// Whether all bytes of the source were passed on and the sink's write side is shut down.
     pub fn is_shut(&self) -> bool {
         self.state == State::Shut
     }
 
-    /// Copies the next lots. Nothing may be in hand.
+    /// The next chunks are copied. Nothing may be buffered.
     fn copy(&mut self) {
         self.via = Via::Copy;
         self.copies = 0;
     }
 
-    /// Whether the next lot is copied or goes through a pipe. Nothing may be in hand.
+    /// Chooses whether the next chunk is copied or spliced. Nothing may be buffered.
     fn choose(&mut self) {
         if self.forwarding == Forwarding::Splice && self.copies >= COPIES {
             self.via = Via::Pipe;
@@ -316,7 +337,7 @@ impl Flow {
     }
 }
 
-/// Which way.
+/// A direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the client.
@@ -328,18 +349,18 @@ pub enum Direction {
 /// One of the two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Who connected to us.
+    /// The client.
     Client,
-    /// Whom we connected to.
+    /// The server.
     Server,
 }
 
 /// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Both directions were shut after their last byte.
+    /// Both directions were shut down after their last byte.
     Finished,
-    /// This end went away. It is passed on as a reset, so that an answer cut short does not look whole.
+    /// This end is gone. The other end gets a reset, so that truncated data does not look complete.
     Reset(Side),
 }
 
@@ -354,16 +375,16 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Nothing is ready yet, and lots are of `lot` bytes.
-    pub fn new(forwarding: Forwarding, lot: usize) -> Self {
+    /// A relay in chunks of `chunk` bytes. No end is ready.
+    pub fn new(forwarding: Forwarding, chunk: usize) -> Self {
         Self {
-            to_server: Flow::new(forwarding, lot),
-            to_client: Flow::new(forwarding, lot),
+            to_server: Flow::new(forwarding, chunk),
+            to_client: Flow::new(forwarding, chunk),
             gone: None,
         }
     }
 
-    /// One of its directions.
+    /// The flow of one direction.
     pub fn flow(&mut self, direction: Direction) -> &mut Flow {
         match direction {
             Direction::ToServer => &mut self.to_server,
@@ -371,7 +392,7 @@ impl Relay {
         }
     }
 
-    /// What a direction does next. Where the other's sink broke, an end is not passed on as one.
+    /// The next step of a direction. If the sink of the other direction is gone, the end of this one is not passed on.
     pub fn step(&self, direction: Direction) -> Step {
         let (flow, other) = match direction {
             Direction::ToServer => (&self.to_server, &self.to_client),
@@ -384,7 +405,7 @@ impl Relay {
         }
     }
 
-    /// The source of a direction failed: the connection is over at once.
+    /// The source of a direction failed, which ends the relay.
     pub fn source_failed(&mut self, direction: Direction) {
         self.gone.get_or_insert(match direction {
             Direction::ToServer => Side::Client,
@@ -392,14 +413,14 @@ impl Relay {
         });
     }
 
-    /// One direction is over or about to be, the other goes on.
+    /// Whether a source has ended.
     pub fn is_half_closed(&self) -> bool {
         !(self.to_server.is_open() && self.to_client.is_open())
     }
 
-    /// How it ended; `None` while it goes on.
+    /// How the relay ended; `None` while it continues.
     ///
-    /// A sink that broke leaves the other direction to bring what its dead peer had still sent.
+    /// If a sink is gone, the other direction still passes on what that peer had sent.
     pub fn verdict(&self) -> Option<Verdict> {
         if let Some(side) = self.gone {
             return Some(Verdict::Reset(side));
@@ -417,6 +438,6 @@ impl Relay {
 }
 
 #[cfg(test)]
-mod tests;
+mod sim;
 #[cfg(test)]
-mod world;
+mod tests;

@@ -1,14 +1,14 @@
-//! Names to addresses, for all threads of a proxy: one thread of its own waits for all name servers at once.
+//! Looks names up for all threads of a proxy: one separate thread waits for all name servers.
 //!
 //! ```text
-//!   event loop -- ask, forget --> lookups: who waits for what (pure) --> system: hosts, name servers, getaddrinfo(3)
+//!   event loop -- ask, forget --> lookups: names and waiters (pure) --> system: hosts, name servers, getaddrinfo(3)
 //!        ^                              |
 //!        +---- inbox, eventfd ----------+
 //! ```
 //!
-//! A lookup is a few bytes and a UDP socket that is given up the moment the last client that waits for it is gone, so
-//! names whose servers are silent hold nothing that other names need. getaddrinfo(3) cannot be given up: each silent
-//! name would hold a thread for as long as resolv.conf(5) says, 10 s by default.
+//! A lookup is a few bytes and a UDP socket, and is cancelled when the last client that waits for it is gone. So names with
+//! silent servers occupy nothing that other names need. getaddrinfo(3) cannot be cancelled: each silent name would occupy a
+//! thread for as long as resolv.conf(5) allows, 10 s by default.
 
 mod lookups;
 mod system;
@@ -24,32 +24,32 @@ use tokio::task::{AbortHandle, JoinSet};
 use self::lookups::{Asked, Lookups};
 use self::system::System;
 use super::slab::Key;
-use crate::host::Name;
+use crate::destination::Name;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::wake::Wake;
+use crate::sys::eventfd::EventFd;
 
-/// What a name stands for.
+/// The addresses and aliases of a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resolved {
-    /// Each address once, in the order in which they are to be tried.
+    /// Each address once, in the order of attempts.
     pub addresses: Vec<IpAddr>,
-    /// The names that the requested one is an alias of (CNAME), as far as the name servers named them.
+    /// The names of which the requested one is an alias (CNAME), as far as the name servers returned them.
     pub aliases: Vec<Name>,
 }
 
-/// The outcome of a lookup, or a sentence that says why there is none.
+/// The outcome of a lookup, or the reason of its failure in words.
 pub type Answer = Result<Resolved, String>;
 
-/// Where one thread's answers arrive.
+/// The answers for one thread.
 #[derive(Debug)]
 pub struct Inbox {
     answers: Mutex<Vec<(Key, Answer)>>,
-    wake: Wake,
+    wake: EventFd,
 }
 
 impl Inbox {
-    /// The thread that takes the answers is woken by `wake`.
-    pub fn new(wake: Wake) -> Self {
+    /// An inbox whose thread `wake` wakes.
+    pub fn new(wake: EventFd) -> Self {
         Self {
             answers: Mutex::default(),
             wake,
@@ -61,18 +61,18 @@ impl Inbox {
         self.wake.wake();
     }
 
-    /// The answers that came since.
+    /// Takes the answers.
     pub fn take(&self) -> Vec<(Key, Answer)> {
         std::mem::take(&mut *locked(&self.answers))
     }
 }
 
-/// A thread that panicked left nothing half done.
+/// A thread that panicked left the data consistent.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Who waits for an answer.
+/// A connection that waits for an answer.
 #[derive(Debug, Clone)]
 struct Waiter {
     key: Key,
@@ -103,14 +103,14 @@ enum Command {
 pub struct Resolver(Arc<Shared>);
 
 struct Shared {
-    /// Lookups at once.
+    /// Most concurrent lookups.
     most: usize,
-    /// To the resolver's thread, which is started for the first name; the reason where that failed.
+    /// Commands to the resolver's thread, which starts with the first name; or the reason why it could not start.
     thread: OnceLock<Result<UnboundedSender<Command>, String>>,
 }
 
 impl Resolver {
-    /// A resolver that looks up to `most` names up at once.
+    /// A resolver with at most `most` concurrent lookups.
     pub fn new(most: usize) -> Self {
         Self(Arc::new(Shared {
             most,
@@ -118,7 +118,8 @@ impl Resolver {
         }))
     }
 
-    /// Looks `name` up for a connection of `client`; the answer comes by `to`. All who have no address are one client.
+    /// Looks `name` up for a connection of `client`. The answer arrives in `to`. All clients without an address count as
+    /// one.
     pub fn ask(&self, name: Name, client: Option<IpAddr>, key: Key, to: &Arc<Inbox>) {
         let waiter = Waiter {
             key,
@@ -143,11 +144,11 @@ impl Resolver {
         to.put(key, Err(refused));
     }
 
-    /// The connection `key` does not wait for `name` any more.
+    /// The connection `key` no longer waits for `name`.
     pub fn forget(&self, name: Name, key: Key, to: &Arc<Inbox>) {
         if let Some(Ok(thread)) = self.0.thread.get() {
             let to = Arc::clone(to);
-            // A thread that has ended waits for nothing.
+            // A thread that has ended has no waiters.
             let _ = thread.send(Command::Forget {
                 name,
                 waiter: Waiter { key, to },
@@ -155,7 +156,7 @@ impl Resolver {
         }
     }
 
-    /// Ends the resolver's thread; questions that come later are refused.
+    /// Ends the resolver's thread. Later questions are refused.
     pub fn close(&self) {
         if let Some(Ok(thread)) = self.0.thread.get() {
             let _ = thread.send(Command::Close);
@@ -175,13 +176,13 @@ fn start(most: usize, system: System) -> io::Result<UnboundedSender<Command>> {
         .name("resolver".to_owned())
         .spawn(move || {
             runtime.block_on(serve(receiver, system, most));
-            // A call of getaddrinfo(3) is not waited for.
+            // The shutdown does not wait for calls of getaddrinfo(3).
             runtime.shutdown_background();
         })?;
     Ok(sender)
 }
 
-/// A lookup that ends when it is dropped.
+/// A lookup that is cancelled when it is dropped.
 struct Task(AbortHandle);
 
 impl Drop for Task {
@@ -220,7 +221,7 @@ async fn serve(mut commands: UnboundedReceiver<Command>, mut system: System, mos
                 Some(Command::Close) | None => return,
             },
             Some(done) = tasks.join_next() => {
-                // An aborted lookup is an error, and has no waiters.
+                // A cancelled lookup is an error, and has no waiters.
                 if let Ok((name, answer, ttl)) = done {
                     let waiters = lookups.finished(&name, &answer, ttl, monotonic_ns());
                     deliver(waiters, &answer);

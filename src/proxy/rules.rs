@@ -1,16 +1,16 @@
-//! What a proxy's clients may do: how they ask, and where they may go.
+//! The rules for a proxy's clients: which requests are accepted, and which destinations are allowed.
 //!
-//! One set of rules serves all threads. The lists in it are read anew while connections go on: each decision is made by one
+//! One set of rules serves all threads. Its lists can be reloaded while connections are open: each decision follows one
 //! whole policy, the old or the new.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::facts::Decision;
+use super::record::Decision;
+use crate::blocklist::embedded::reachable;
 use crate::blocklist::policy::{Policy, Verdict};
-use crate::blocklist::readings::readings;
 use crate::blocklist::reload::Policies;
-use crate::host::Name;
+use crate::destination::Name;
 use crate::protocol::Settings;
 use crate::protocol::proxy_header::{Addresses, Carried};
 use crate::sys::route::is_of_this_host;
@@ -27,22 +27,23 @@ pub enum HeaderVersion {
 /// The rules of a proxy.
 #[derive(Debug)]
 pub struct Rules {
-    /// What requests are taken.
+    /// The requests that are accepted.
     pub settings: Arc<Settings>,
-    /// Where clients may go.
+    /// The destinations that are allowed.
     pub policies: Policies,
-    /// Where this program listens: nobody is connected to that, or one client could use up everything.
+    /// The addresses on which this program listens. Connections to them are refused, as one client could use up all
+    /// connections by a loop.
     pub own: Vec<SocketAddr>,
-    /// What the policy is against is noted, and done.
+    /// A destination that the policy blocks is recorded and connected.
     pub dry_run: bool,
-    /// Every client begins with a PROXY header that says who it is; one that does not is refused.
+    /// Every client must start with a PROXY header that names its source.
     pub accept_header: bool,
-    /// Every server is told first of all who the client is.
+    /// Every server gets a PROXY header with the client's address first.
     pub send_header: Option<HeaderVersion>,
 }
 
 impl Rules {
-    /// These requests are taken, these lists are obeyed, and nobody sends or gets PROXY headers.
+    /// These settings and policies, without PROXY headers.
     pub fn new(settings: Settings, policies: Policies) -> Self {
         Self {
             settings: Arc::new(settings),
@@ -54,7 +55,7 @@ impl Rules {
         }
     }
 
-    /// The decision that counts: on the address that is given to connect(2) next.
+    /// The decision on an address that is passed to connect(2) next.
     pub fn decide(&self, address: SocketAddr, name: Option<&Name>) -> Decision {
         if self.is_own(address) {
             return Decision::Blocked(format!("this proxy itself ({address})"));
@@ -62,12 +63,12 @@ impl Rules {
         self.by_policy(|policy| policy.decide(address, name))
     }
 
-    /// What is certain of a name before it is looked up.
+    /// The decision on a name before its lookup, as far as it is certain.
     pub fn decide_name(&self, name: &Name, port: u16) -> Decision {
         self.by_policy(|policy| policy.decide_name(name, port))
     }
 
-    /// Whether an exception (`--except`) has the name, so that it is allowed at every address and by every alias.
+    /// Whether an exception (`--except`) contains the name, which is then allowed at every address and by every alias.
     pub fn excepts_name(&self, name: &Name, port: u16) -> bool {
         let policy = self.policies.current();
         matches!(policy.decide_name(name, port), Verdict::Excepted(_))
@@ -81,11 +82,12 @@ impl Rules {
         }
     }
 
-    /// Whether connecting there would come back here. Where it listens on all addresses, every address of this host is its own.
+    /// Whether this address leads back to the proxy. If the proxy listens on all addresses, these include every address of
+    /// this host.
     fn is_own(&self, address: SocketAddr) -> bool {
         let here = |own: SocketAddr| {
             own.port() == address.port()
-                && readings(address.ip()).any(|ip| {
+                && reachable(address.ip()).any(|ip| {
                     let same = ip == own.ip().to_canonical();
                     same || own.ip().is_unspecified() && is_of_this_host(ip)
                 })
@@ -93,8 +95,8 @@ impl Rules {
         self.own.iter().copied().any(here)
     }
 
-    /// The header for a server, for a client that came from the one address to the other, with what is carried. Of a client
-    /// without an address the paths are carried.
+    /// The header for a server: the client's address, the address to which it connected, and the parts carried over from
+    /// its own header. For a client without an address these parts include the paths.
     pub(super) fn header(
         &self,
         from: Option<SocketAddr>,
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_connected_to_the_proxy_itself_however_its_address_is_written() {
+    fn the_proxy_refuses_connections_to_itself_in_every_spelling() {
         let cases = [
             ("127.0.0.1:1080", "127.0.0.1:1080", true),
             ("127.0.0.1:1080", "[::ffff:127.0.0.1]:1080", true),
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dry_run_lets_through_what_it_notes_but_no_loop() {
+    fn a_dry_run_allows_blocked_destinations_but_no_loop() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("list");
         std::fs::write(&file, "192.0.2.0/24\n*.example\n").unwrap();

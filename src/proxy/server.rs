@@ -1,89 +1,99 @@
-//! The proxy as a whole: its listeners, a thread for each, what they count, and how it is stopped.
+//! The proxy as a whole: its listeners, one thread for each, and how it stops.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
-use super::listeners::Listeners;
+use super::backend::Backend;
+use super::backend::epoll::Epoll;
+use super::backend::uring::Uring;
+use super::counters::{Counters, Totals};
+use super::listeners::{Listener, Listeners};
 use super::options::Options;
 use super::resolver::Resolver;
 use super::rules::Rules;
 use super::shared::Shared;
-use super::tally::{Tally, Totals};
-use super::{epoll, uring};
-use crate::engine::choice::Kind;
+use super::worker::Worker;
+use crate::engine::EngineKind;
 use crate::sys::endpoint::Endpoint;
+use crate::sys::eventfd::EventFd;
 use crate::sys::unix::SocketFile;
-use crate::sys::wake::Wake;
 
-/// Ends a proxy from another thread.
+/// Stops a proxy from another thread.
 #[derive(Debug, Clone)]
 pub struct Stopper {
     shared: Arc<Shared>,
-    wakes: Arc<[Wake]>,
+    wakes: Arc<[EventFd]>,
 }
 
 impl Stopper {
-    /// Nobody is accepted any more; [`Server::run`] returns once the last connection is over or the drain has had its time.
+    /// Stops accepting. [`Server::run`] returns once the last connection is closed or the drain time is over.
     pub fn stop(&self) {
         self.shared.stop();
-        self.wakes.iter().for_each(Wake::wake);
+        self.wakes.iter().for_each(EventFd::wake);
     }
 }
 
-/// What a proxy is doing, for other threads.
+/// The state of a running proxy, for other threads.
 #[derive(Debug, Clone)]
-pub struct Watch {
+pub struct StatsHandle {
     shared: Arc<Shared>,
-    tallies: Arc<[Arc<Tally>]>,
+    counters: Arc<[Arc<Counters>]>,
 }
 
-impl Watch {
-    /// What all its threads have counted so far.
+impl StatsHandle {
+    /// The totals over all threads.
     pub fn totals(&self) -> Totals {
-        let each = self.tallies.iter().map(|tally| tally.totals());
+        let each = self.counters.iter().map(|counters| counters.totals());
         each.fold(Totals::default(), Totals::and)
     }
 
-    /// It was told to stop, and takes nobody any more.
+    /// Whether the proxy stops, and accepts no more clients.
     pub fn is_draining(&self) -> bool {
         self.shared.is_stopping()
     }
 }
 
-/// A thread's loop, over either engine.
-enum Worker {
-    Mio(Box<epoll::worker::Worker>),
-    Uring(Box<uring::worker::Worker>),
+/// One thread, ready to run.
+struct Thread {
+    counters: Arc<Counters>,
+    run: Box<dyn FnOnce() -> io::Result<()> + Send>,
 }
 
-impl Worker {
-    fn tally(&self) -> Arc<Tally> {
-        match self {
-            Self::Mio(worker) => worker.tally(),
-            Self::Uring(worker) => worker.tally(),
-        }
-    }
-
-    fn run(self) -> io::Result<()> {
-        match self {
-            Self::Mio(worker) => worker.run(),
-            Self::Uring(worker) => worker.run(),
-        }
+impl Thread {
+    /// # Errors
+    /// As [`Worker::new`].
+    fn new<B: Backend>(
+        listener: Listener,
+        rules: Arc<Rules>,
+        resolver: Resolver,
+        options: &Options,
+        shared: Arc<Shared>,
+        wake: &EventFd,
+    ) -> io::Result<Self>
+    where
+        Worker<B>: Send + 'static,
+    {
+        let worker = Worker::<B>::new(listener, rules, resolver, options, shared, wake)?;
+        let worker = Box::new(worker);
+        Ok(Self {
+            counters: worker.counters(),
+            run: Box::new(move || worker.run()),
+        })
     }
 }
 
 /// A proxy that listens.
 pub struct Server {
-    workers: Vec<Worker>,
-    places: Vec<Endpoint>,
-    /// Removed at the end, whoever else has them.
+    threads: Vec<Thread>,
+    endpoints: Vec<Endpoint>,
+    /// Socket files, removed when the proxy has stopped.
     files: Arc<Vec<SocketFile>>,
     rules: Arc<Rules>,
     resolver: Resolver,
     stopper: Stopper,
-    watch: Watch,
+    stats: StatsHandle,
 }
 
 impl Server {
@@ -97,45 +107,40 @@ impl Server {
         Self::new(listeners, rules, options)
     }
 
-    /// Serves who comes to these listeners. Their own addresses are added to those that the rules have nobody connected
-    /// to.
+    /// A proxy with these listeners. Their addresses are added to [`Rules::own`].
     ///
     /// # Errors
-    /// Out of file descriptors or memory. With io_uring as io_uring_setup(2) too: see
-    /// [`crate::engine::probe::uring::available`].
+    /// Out of file descriptors or memory. With io_uring also as io_uring_setup(2): see
+    /// [`crate::uring::setup::available`].
     pub fn new(listeners: Listeners, mut rules: Rules, options: &Options) -> io::Result<Self> {
-        // A thread for each listener.
+        // One thread for each listener.
         let options = &Options {
             threads: listeners.all.len(),
             ..options.clone()
         };
         let shared = Arc::new(Shared::new(options)?);
-        let places = listeners.places().to_vec();
+        let endpoints = listeners.endpoints().to_vec();
         let files = listeners.files();
-        rules.own.extend(places.iter().filter_map(Endpoint::ip));
+        rules.own.extend(endpoints.iter().filter_map(Endpoint::ip));
         let rules = Arc::new(rules);
         let resolver = Resolver::new(shared.capacity.lookups);
-        let (mut workers, mut wakes) = (Vec::new(), Vec::new());
+        let (mut threads, mut wakes) = (Vec::new(), Vec::new());
         for listener in listeners.all {
-            let wake = Wake::new()?;
+            let wake = EventFd::new()?;
             let (rules, shared) = (Arc::clone(&rules), Arc::clone(&shared));
             let resolver = resolver.clone();
-            workers.push(match options.engine {
-                Kind::Mio => {
-                    epoll::worker::Worker::new(listener, rules, resolver, options, shared, &wake)
-                        .map(|worker| Worker::Mio(Box::new(worker)))?
-                }
-                Kind::Uring => {
-                    uring::worker::Worker::new(listener, rules, resolver, options, shared, &wake)
-                        .map(|worker| Worker::Uring(Box::new(worker)))?
-                }
-            });
+            let thread = match options.engine {
+                EngineKind::Mio => Thread::new::<Epoll>,
+                EngineKind::Uring => Thread::new::<Uring>,
+            };
+            threads.push(thread(listener, rules, resolver, options, shared, &wake)?);
             wakes.push(wake);
         }
-        let tallies = workers.iter().map(Worker::tally).collect();
+        let counters = threads.iter().map(|one| Arc::clone(&one.counters));
+        let counters = counters.collect();
         Ok(Self {
-            workers,
-            places,
+            threads,
+            endpoints,
             files,
             rules,
             resolver,
@@ -143,24 +148,24 @@ impl Server {
                 shared: Arc::clone(&shared),
                 wakes: wakes.into(),
             },
-            watch: Watch { shared, tallies },
+            stats: StatsHandle { shared, counters },
         })
     }
 
-    /// The rules it goes by.
+    /// The rules of the proxy.
     pub fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules)
     }
 
-    /// A sentence on how many connections the limit of open files has room for, where that is fewer than were `asked`
-    /// for; or, where no number was, less than half of the default, which is only a bound.
-    pub fn limited(&self, asked: Option<usize>) -> Option<String> {
+    /// A warning if the limit of open files permits fewer connections than `requested`; or, if no number was requested,
+    /// fewer than half of the default, which is only a bound.
+    pub fn limited(&self, requested: Option<usize>) -> Option<String> {
         let Shared {
             capacity, files, ..
-        } = &*self.watch.shared;
+        } = &*self.stats.shared;
         let (most, files) = (capacity.connections, (*files)?);
-        let instead = match asked {
-            Some(asked) if most < asked => format!(", and not {asked}"),
+        let instead = match requested {
+            Some(requested) if most < requested => format!(", and not {requested}"),
             None if most < Options::default().connections / 2 => String::new(),
             Some(_) | None => return None,
         };
@@ -169,53 +174,53 @@ impl Server {
         ))
     }
 
-    /// A handle that tells what it does.
-    pub fn watch(&self) -> Watch {
-        self.watch.clone()
+    /// A handle to the state of the proxy.
+    pub fn stats(&self) -> StatsHandle {
+        self.stats.clone()
     }
 
-    /// Where it listens.
-    pub fn places(&self) -> &[Endpoint] {
-        &self.places
+    /// The endpoints on which it listens.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
     }
 
-    /// The first address that it listens on; none where it listens on paths alone.
+    /// The first address on which it listens; `None` if it listens on paths only.
     pub fn local(&self) -> Option<SocketAddr> {
-        self.places.iter().find_map(Endpoint::ip)
+        self.endpoints.iter().find_map(Endpoint::ip)
     }
 
-    /// A handle that ends it.
+    /// A handle that stops the proxy.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Serves until it is stopped, and tells what became of all connections.
+    /// Serves until the proxy is stopped. Returns the totals.
     ///
     /// # Errors
-    /// As epoll_wait(2) or io_uring_enter(2), or a thread could not be had. Whatever a client or server does is no error.
+    /// As epoll_wait(2) or io_uring_enter(2), and pthread_create(3). Failures of clients and servers are no errors.
     pub fn run(self) -> io::Result<Totals> {
         let stopper = self.stopper;
         thread::scope(|scope| {
-            let mut threads = Vec::new();
+            let mut running = Vec::new();
             let mut outcome = Ok(());
-            for (number, worker) in self.workers.into_iter().enumerate() {
+            for (number, thread) in self.threads.into_iter().enumerate() {
                 let stopper = &stopper;
-                let thread = thread::Builder::new()
+                let spawned = thread::Builder::new()
                     .name(format!("proxy-{number}"))
                     .spawn_scoped(scope, move || {
-                        // One ends only when all do: also where it fails or panics.
-                        let _last = StopsAll(stopper);
-                        worker.run()
+                        // A thread that fails or panics stops the others.
+                        let _stop = StopOnDrop(stopper);
+                        (thread.run)()
                     });
-                match thread {
-                    Ok(thread) => threads.push(thread),
+                match spawned {
+                    Ok(thread) => running.push(thread),
                     Err(error) => {
                         stopper.stop();
                         outcome = Err(error);
                     }
                 }
             }
-            for thread in threads {
+            for thread in running {
                 let ended = thread
                     .join()
                     .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
@@ -223,15 +228,15 @@ impl Server {
             }
             self.files.iter().for_each(SocketFile::remove);
             self.resolver.close();
-            outcome.map(|()| self.watch.totals())
+            outcome.map(|()| self.stats.totals())
         })
     }
 }
 
 /// Stops the proxy when it is dropped.
-struct StopsAll<'a>(&'a Stopper);
+struct StopOnDrop<'a>(&'a Stopper);
 
-impl Drop for StopsAll<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.stop();
     }

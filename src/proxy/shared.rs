@@ -1,4 +1,4 @@
-//! What a proxy's threads share: how much may be open at once, and whether it is to stop.
+//! State that the threads of a proxy share: how many connections are open, and whether the proxy stops.
 
 use std::io;
 use std::sync::Arc;
@@ -6,30 +6,30 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::capacity::Capacity;
 use super::options::Options;
-use crate::sys::{limit, tcp};
+use crate::sys::{rlimit, tcp};
 
-/// What the threads share.
+/// State that the threads share.
 #[derive(Debug)]
 pub(super) struct Shared {
     stop: AtomicBool,
-    open: Arc<AtomicUsize>,
-    spares: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
+    attempts: Arc<AtomicUsize>,
     pub(super) capacity: Capacity,
-    /// Clients who may be taken unseen, over all threads: each has a listener of its own.
-    unseen: usize,
-    /// Files that may be open at once; `None` is no limit.
+    /// Clients that multishot accepting may add before the limit is checked again, over all threads: a whole backlog each.
+    unchecked: usize,
+    /// Most open files; `None` if there is no limit.
     pub(super) files: Option<u64>,
 }
 
-/// One of the connections that may be open at once, or one more server that may be tried. Dropping it makes room.
+/// Permission for one connection, or for one parallel connection attempt, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Permit {
-    /// One of `most`, unless all are taken.
+    /// One of `most` permits, unless all are taken.
     fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         let permit = Self(Arc::clone(taken));
-        // Counted first, so that two threads cannot take the last one both.
+        // Counted first, so that two threads cannot both take the last one.
         (taken.fetch_add(1, Ordering::Relaxed) < most).then_some(permit)
     }
 }
@@ -41,50 +41,50 @@ impl Drop for Permit {
 }
 
 impl Shared {
-    /// Nothing is open yet.
+    /// The state of a proxy without connections.
     ///
     /// # Errors
     /// As getrlimit(2).
     pub(super) fn new(options: &Options) -> io::Result<Self> {
-        let files = limit::open_files()?.soft;
+        let files = rlimit::open_files()?.soft;
         // Without /proc: the standard streams and a few more.
-        let in_use = limit::files_in_use().unwrap_or(16);
+        let in_use = rlimit::files_in_use().unwrap_or(16);
         Ok(Self {
             stop: AtomicBool::new(false),
-            open: Arc::default(),
-            spares: Arc::default(),
+            connections: Arc::default(),
+            attempts: Arc::default(),
             capacity: Capacity::new(options, files, in_use),
-            unseen: options.threads * tcp::BACKLOG as usize,
+            unchecked: options.threads * tcp::BACKLOG as usize,
             files,
         })
     }
 
-    /// A connection's permit, unless as many are open as may be.
+    /// A permit for a connection, unless the limit is reached.
     pub(super) fn connection(&self) -> Option<Permit> {
-        Permit::take(&self.open, self.capacity.connections)
+        Permit::take(&self.connections, self.capacity.connections)
     }
 
-    /// A permit for a server that is tried beside another one.
-    pub(super) fn spare(&self) -> Option<Permit> {
-        Permit::take(&self.spares, self.capacity.spares)
+    /// A permit for a parallel connection attempt.
+    pub(super) fn attempt(&self) -> Option<Permit> {
+        Permit::take(&self.attempts, self.capacity.attempts)
     }
 
-    /// As many connections are open as may be.
+    /// Whether the limit of connections is reached.
     pub(super) fn is_full(&self) -> bool {
-        self.open.load(Ordering::Relaxed) >= self.capacity.connections
+        self.connections.load(Ordering::Relaxed) >= self.capacity.connections
     }
 
-    /// Clients may be taken before anybody looks: there are files for all who may come, and for their servers.
+    /// Whether multishot accepting is safe: there are files for all clients that it may add and for their servers.
     pub(super) fn has_room(&self) -> bool {
-        let clients = self.open.load(Ordering::Relaxed) + self.unseen;
-        // Those of the program itself are few.
+        let clients = self.connections.load(Ordering::Relaxed) + self.unchecked;
+        // The rest of the program has few files.
         let fits = self
             .files
             .is_none_or(|files| 2 * clients as u64 + 64 <= files);
         fits && !self.is_full()
     }
 
-    /// The threads look at this when they are woken.
+    /// Stops the proxy. The threads notice when they are woken.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }

@@ -1,18 +1,18 @@
-//! Connections by a small number that an event carries, with a generation: an event of one that is gone finds nobody, also when its
-//! place was taken meanwhile.
+//! Connections by a small number that an event carries. The number includes a generation, so an event of a removed
+//! connection does not reach another connection in the same slot.
 
-/// Where something is, and which of those that were there.
+/// A slot and its generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     slot: u32,
     generation: u32,
 }
 
-/// Generations go round after so many.
+/// The generation wraps after so many.
 const GENERATIONS: u32 = 1 << 24;
 
 impl Key {
-    /// As a number below 2^56, for epoll or io_uring to carry with another byte.
+    /// As a number below 2^56, so that epoll or io_uring can carry another byte with it.
     pub fn number(self) -> usize {
         ((self.generation % GENERATIONS) as usize) << 32 | self.slot as usize
     }
@@ -26,7 +26,7 @@ impl Key {
     }
 }
 
-/// Things by their [`Key`].
+/// Values by their [`Key`].
 #[derive(Debug)]
 pub struct Slab<T> {
     slots: Vec<(u32, Option<T>)>,
@@ -34,7 +34,7 @@ pub struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// An empty one.
+    /// An empty slab.
     pub fn new() -> Self {
         Self {
             slots: Vec::new(),
@@ -42,17 +42,17 @@ impl<T> Slab<T> {
         }
     }
 
-    /// How many are in it.
+    /// The number of values.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// Nobody is in it.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Puts what `make` makes of its key in; nothing where it fails.
+    /// Inserts the value that `make` makes of its key. Nothing is inserted if `make` fails.
     ///
     /// # Errors
     /// As `make`.
@@ -80,7 +80,7 @@ impl<T> Slab<T> {
         Ok(key)
     }
 
-    /// Who has this key.
+    /// The value with this key.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         match self.slots.get_mut(key.slot as usize) {
             Some((generation, thing)) if *generation == key.generation => thing.as_mut(),
@@ -88,7 +88,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Takes who has this key out.
+    /// Removes the value with this key.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let (generation, thing) = self.slots.get_mut(key.slot as usize)?;
         if *generation != key.generation {
@@ -100,7 +100,7 @@ impl<T> Slab<T> {
         Some(thing)
     }
 
-    /// The keys of all.
+    /// The keys of all values.
     pub fn keys(&self) -> Vec<Key> {
         let slots = self.slots.iter().zip(0u32..);
         slots
@@ -124,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_finds_its_own_and_only_while_it_is_there(acts in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..200)) {
+        fn a_key_finds_its_value_until_it_is_removed(acts in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..200)) {
             let mut slab = Slab::new();
             let mut there: HashMap<usize, u32> = HashMap::new();
             let mut gone = Vec::new();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_could_not_be_made_takes_no_place() {
+    fn a_value_that_cannot_be_made_occupies_no_slot() {
         let mut slab: Slab<()> = Slab::new();
         assert_eq!(slab.insert(|_| Err("no")), Err("no"));
         assert!(slab.is_empty());

@@ -1,19 +1,19 @@
-//! Deadlines of many connections, most of which are put off again and again: pure, times are arguments.
+//! Deadlines of many connections, most of which are postponed again and again: pure, times are arguments.
 //!
-//! Putting a deadline off is a store in the connection's own [`Timer`]. Its place in the queue is looked at when it
-//! comes up, and only then moved to where it belongs.
+//! Postponing a deadline is a store in the connection's own [`Timer`]. Its entry in the queue moves only when it reaches
+//! the front.
 
 use std::collections::BTreeSet;
 
-/// A connection's deadline, in ns of any one clock.
+/// The deadline of a connection, in ns of any one clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Timer {
     due: Option<u64>,
-    /// Its place in the queue, never later than `due`.
+    /// The time of the entry in the queue, never later than `due`.
     queued: Option<u64>,
 }
 
-/// The queue of deadlines of connections known by a `K`.
+/// The queue of deadlines of connections with keys `K`.
 #[derive(Debug)]
 pub struct Timers<K> {
     queue: BTreeSet<(u64, K)>,
@@ -27,7 +27,7 @@ impl<K: Ord + Copy> Timers<K> {
         }
     }
 
-    /// Sets the deadline of `key`, whose timer this is.
+    /// Sets the deadline of `key`, to which `timer` belongs.
     pub fn set(&mut self, key: K, timer: &mut Timer, due: u64) {
         timer.due = Some(due);
         if let Some(queued) = timer.queued {
@@ -40,7 +40,7 @@ impl<K: Ord + Copy> Timers<K> {
         timer.queued = Some(due);
     }
 
-    /// `key` has no deadline any more. To be called before it goes.
+    /// Removes the deadline of `key`, to be called before the connection is removed.
     pub fn clear(&mut self, key: K, timer: &mut Timer) {
         if let Some(queued) = timer.queued.take() {
             self.queue.remove(&(queued, key));
@@ -48,12 +48,12 @@ impl<K: Ord + Copy> Timers<K> {
         timer.due = None;
     }
 
-    /// When to look for what is [`Self::up`]; perhaps for nothing.
+    /// When to call [`Self::up`], perhaps in vain.
     pub fn next(&self) -> Option<u64> {
         self.queue.first().map(|&(at, _)| at)
     }
 
-    /// Who is first in the queue and due by `now`. Its timer is to be given to [`Self::is_due`] next.
+    /// Takes the first connection whose entry is due at `now`. [`Self::is_due`] is to be called for it.
     pub fn up(&mut self, now: u64) -> Option<K> {
         let &(at, key) = self.queue.first()?;
         if at > now {
@@ -63,7 +63,7 @@ impl<K: Ord + Copy> Timers<K> {
         Some(key)
     }
 
-    /// Whether the deadline of a `key` that was [`Self::up`] has passed. If it was put off, it is queued again.
+    /// Whether the deadline of a connection that [`Self::up`] gave has passed. A postponed deadline is queued again.
     pub fn is_due(&mut self, key: K, timer: &mut Timer, now: u64) -> bool {
         timer.queued = None;
         match timer.due {
@@ -105,7 +105,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_comes_up_once_when_it_is_due_and_never_before(acts in prop::collection::vec(act(), 0..200)) {
+        fn each_deadline_comes_up_once_and_never_early(acts in prop::collection::vec(act(), 0..200)) {
             let mut timers = Timers::new();
             let mut each = [Timer::default(); 8];
             let mut due: [Option<u64>; 8] = [None; 8];

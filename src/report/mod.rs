@@ -6,12 +6,9 @@
 //! - [`store`]: the run folder, the ledger, and reading a record back.
 
 pub mod compare;
-pub mod dates;
 pub mod export;
 mod figures;
 pub mod model;
-pub mod proxy;
-pub mod record;
 pub mod store;
 
 #[cfg(test)]

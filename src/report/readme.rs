@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::compare::records::{SavedRuns, compare_records};
 use super::export::column::{Column, Heading};
 use super::export::columns::{INTERVAL, LedgerRow, PACKET, RUN_NUMBER, UDP_SETTING};
-use super::model::{proxy, udp};
-use super::{record, sample};
-use crate::load;
+use super::model::{proxy, udp as model};
+use super::sample;
 use crate::stats::{difference::Difference, ratio::Ratio, spread::Spread};
+use crate::{load, udp};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/README.md");
 const README: &str = include_str!("../../results/README.md");
@@ -25,7 +25,10 @@ fn tables() -> [(&'static str, Vec<Heading>); 5] {
     }
     let run = || [RUN_NUMBER.heading()].into_iter();
     [
-        ("udp.csv", LedgerRow::<record::Run>::headings().collect()),
+        (
+            "udp.csv",
+            LedgerRow::<udp::result::Run>::headings().collect(),
+        ),
         ("comparison.csv", headings(UDP_SETTING).collect()),
         ("intervals.csv", run().chain(headings(INTERVAL)).collect()),
         ("packets.csv", run().chain(headings(PACKET)).collect()),
@@ -157,8 +160,8 @@ fn each_key_of_a_comparison_is_explained() {
             assert_explained(text, &format!("{path}{key}"));
         }
     };
-    explained("comparison[].", json!(udp::ComparedSetting::default()));
-    explained("comparison[].ratios.", json!(udp::Ratios::default()));
+    explained("comparison[].", json!(model::ComparedSetting::default()));
+    explained("comparison[].ratios.", json!(model::Ratios::default()));
     explained("", json!(Spread::of([1.0])));
     let ratio = Ratio::paired(vec![(1.0, 1.0); 5]).unwrap();
     explained("", json!(ratio));
@@ -167,7 +170,7 @@ fn each_key_of_a_comparison_is_explained() {
 
 #[test]
 fn each_key_of_a_record_comparison_is_explained() {
-    let text = section("What `bench compare BASE NEW` does with them");
+    let text = section("bench compare BASE NEW");
     let run = sample::proxy::measured("connect", "proxied", None, 0, 1_000);
     let record = sample::proxy::of(&[run]);
     let saved = SavedRuns::new(Path::new("run.json"), &record.meta, &record.runs);

@@ -1,7 +1,8 @@
-//! Listeners that whoever started this program has opened for it: sd_listen_fds(3).
+//! Listeners passed by a service manager: sd_listen_fds(3).
 //!
-//! `LISTEN_FDS` says how many there are, from descriptor 3 on, `LISTEN_PID` whom they are for, and `LISTEN_FDNAMES` what they
-//! are called, with colons between. The variables stay set; a program started by this one is not the process that they name.
+//! `LISTEN_FDS` is their number, from descriptor 3 on, `LISTEN_PID` the process they are for, and `LISTEN_FDNAMES`
+//! their names, separated by colons. The variables stay set. A child process ignores them, since `LISTEN_PID` names
+//! another process.
 
 use std::env;
 use std::io;
@@ -19,21 +20,21 @@ use super::endpoint::Endpoint;
 /// The first descriptor (`SD_LISTEN_FDS_START`).
 const FIRST: RawFd = 3;
 
-/// More than any unit has; a number beyond is a slip.
+/// More than any unit has. A larger number is an error.
 const MOST: RawFd = 1_024;
 
-/// A listener that came so. It is non-blocking.
+/// A passed listener. It is non-blocking.
 #[derive(Debug)]
 pub struct Passed {
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// Where it listens.
+    /// The address it listens on.
     pub local: Endpoint,
-    /// The listener, of either family.
+    /// The listener, of any supported family.
     pub listener: TcpListener,
 }
 
-/// Why what came is of no use.
+/// Why a passed descriptor is unusable.
 #[derive(Debug, Error)]
 pub enum ActivationError {
     /// Not a number of descriptors.
@@ -42,12 +43,13 @@ pub enum ActivationError {
     /// A descriptor that is not open.
     #[error("file descriptor {0} of LISTEN_FDS cannot be used: {1}")]
     Descriptor(RawFd, #[source] io::Error),
-    /// A descriptor that nobody can connect to.
+    /// A descriptor that is not a listening stream socket.
     #[error("file descriptor {0} of LISTEN_FDS is not a listening stream socket of TCP or AF_UNIX")]
     NoListener(RawFd),
 }
 
-/// Takes them over; none where none came for this process. To be called once, before this program opens listeners of its own.
+/// Takes ownership of the listeners passed to this process; empty if none were passed. Must be called once, before this
+/// program opens listeners.
 ///
 /// # Errors
 /// [`ActivationError`].
@@ -81,17 +83,17 @@ pub fn take() -> Result<Vec<Passed>, ActivationError> {
 
 fn adopt(descriptor: RawFd) -> Result<(Endpoint, TcpListener), ActivationError> {
     let failed = |error| ActivationError::Descriptor(descriptor, error);
-    // SAFETY: it takes numbers alone. A descriptor that is not open fails.
+    // SAFETY: passes only numbers. A closed descriptor fails.
     let flags = unsafe { syscall!(fcntl(descriptor, libc::F_GETFD)) }.map_err(failed)?;
     // SAFETY: as above.
     unsafe { syscall!(fcntl(descriptor, libc::F_SETFD, flags | libc::FD_CLOEXEC)) }
         .map_err(failed)?;
-    // SAFETY: it was open just now, and is borrowed to be looked at only.
+    // SAFETY: the descriptor was open just now and is only borrowed for queries.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let Some(local) = local(&borrowed) else {
         return Err(ActivationError::NoListener(descriptor));
     };
-    // SAFETY: this program has opened no listener yet, so this one is what it was given, and nobody else owns it here.
+    // SAFETY: this program has opened no listener yet, so the descriptor was passed to it and has no other owner.
     let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
     SockRef::from(&owned)
         .set_nonblocking(true)
@@ -99,7 +101,7 @@ fn adopt(descriptor: RawFd) -> Result<(Endpoint, TcpListener), ActivationError> 
     Ok((local, owned.into()))
 }
 
-/// Where a socket listens; `None` where it is none that does.
+/// The address a socket listens on; `None` if it is not a listening stream socket.
 fn local(socket: &impl AsFd) -> Option<Endpoint> {
     let socket = SockRef::from(socket);
     let listens = socket.is_listener().ok()? && socket.r#type().ok()? == Type::STREAM;
@@ -111,7 +113,7 @@ fn local(socket: &impl AsFd) -> Option<Endpoint> {
         Domain::IPV4 | Domain::IPV6 => address.as_socket().map(Endpoint::Ip),
         Domain::UNIX => {
             let path = address.as_pathname().map(PathBuf::from);
-            // An abstract name (unix(7)) is written with @ by most.
+            // By convention an abstract name (unix(7)) is written with @.
             let name = || {
                 let name = std::ffi::OsStr::from_bytes(address.as_abstract_namespace()?);
                 Some(PathBuf::from(format!("@{}", name.to_string_lossy())))

@@ -1,4 +1,4 @@
-//! Which CPUs a thread may run on (sched_setaffinity(2)).
+//! CPU affinity of a thread (sched_setaffinity(2)).
 
 use std::io;
 use std::mem;
@@ -8,8 +8,7 @@ use std::mem;
 /// # Errors
 /// As sched_getaffinity(2).
 pub fn allowed() -> io::Result<Vec<usize>> {
-    // SAFETY: cpu_set_t is plain bits, for which all zero is valid; the kernel fills at most the
-    // size it is told.
+    // SAFETY: cpu_set_t is plain bits, for which all-zero is valid. The kernel writes at most the given size.
     let set = unsafe {
         let mut set: libc::cpu_set_t = mem::zeroed();
         syscall!(sched_getaffinity(
@@ -26,16 +25,16 @@ pub fn allowed() -> io::Result<Vec<usize>> {
         .collect())
 }
 
-/// Keeps the calling thread on one CPU.
+/// Pins the calling thread to one CPU.
 ///
 /// # Errors
-/// `InvalidInput` if that CPU does not exist or is outside this process's cpuset.
+/// `InvalidInput` if the CPU does not exist or is outside the cpuset of this process.
 pub fn pin(cpu: usize) -> io::Result<()> {
     if cpu >= 8 * size_of::<libc::cpu_set_t>() {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    // SAFETY: cpu_set_t is plain bits, for which all zero is valid; the index was checked against
-    // the size of the set, and the kernel only reads it.
+    // SAFETY: cpu_set_t is plain bits, for which all-zero is valid. The index was checked against the size of the set,
+    // and the kernel only reads the set.
     unsafe {
         let mut set: libc::cpu_set_t = mem::zeroed();
         libc::CPU_SET(cpu, &mut set);
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_pinned_to_an_allowed_cpu_is_allowed_only_there() {
+    fn pinned_thread_is_allowed_on_its_cpu_only() {
         let cpu = *allowed().unwrap().last().unwrap();
         std::thread::spawn(move || {
             pin(cpu).unwrap();
@@ -64,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_no_machine_has_is_refused() {
+    fn nonexistent_cpu_is_refused() {
         assert_eq!(
             pin(1_000_000).unwrap_err().kind(),
             io::ErrorKind::InvalidInput

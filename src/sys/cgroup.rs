@@ -1,31 +1,31 @@
-//! The CPU quota of the calling thread: of its control group and of that group's ancestors, the smallest (cgroups(7);
+//! CPU quota of the calling thread: the smallest quota of its control group and that group's ancestors (cgroups(7);
 //! Documentation/scheduler/sched-bwc.rst, Documentation/admin-guide/cgroup-v2.rst).
 //!
-//! A thread that has used the quota up is stopped until the period, 100 ms as a rule, is over.
+//! A thread whose group has used up the quota is stopped until the end of the period, usually 100 ms.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The groups with a quota that the calling thread is subject to.
+/// The groups with a quota that apply to the calling thread.
 #[derive(Debug, Clone, Default)]
 pub struct CpuQuota {
     groups: Vec<(PathBuf, f64)>,
 }
 
-/// How often threads of these groups were stopped for lack of quota, and for how long in ns of wall time.
+/// How often threads of these groups were stopped for lack of quota, and for how long.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Throttled {
     /// Periods in which the quota was used up.
     pub periods: u64,
-    /// Time stopped, added up over CPUs.
+    /// Stopped time in ns, summed over CPUs.
     pub ns: u64,
 }
 
 impl CpuQuota {
-    /// Of the calling thread; empty where there is no quota or the files cannot be seen.
+    /// Of the calling thread; empty without a quota or if the files are invisible.
     pub fn of_this_thread() -> Self {
         let groups = read("/proc/thread-self/cgroup");
-        // ip-netns(8) exec hides the control groups behind a new /sys; an ancestor outside of it still sees them.
+        // ip-netns(8) exec hides the control groups behind a new /sys. An ancestor process outside still sees them.
         let mut seen_by = std::process::id();
         for _ in 0..MOST_ANCESTORS {
             let root = PathBuf::from(format!("/proc/{seen_by}/root"));
@@ -58,12 +58,12 @@ impl CpuQuota {
         Self { groups }
     }
 
-    /// CPUs' worth of time that may be used, like 0.2; `None` without a quota.
+    /// The quota in CPUs, for example 0.2; `None` without a quota.
     pub fn cpus(&self) -> Option<f64> {
         self.groups.iter().map(|&(_, cpus)| cpus).reduce(f64::min)
     }
 
-    /// What the kernel counts so far; `None` without a quota.
+    /// The kernel's counters; `None` without a quota.
     pub fn throttled(&self) -> Option<Throttled> {
         let mut all = None;
         for (folder, _) in &self.groups {
@@ -87,17 +87,17 @@ impl std::ops::Sub for Throttled {
     }
 }
 
-/// Processes to ask for their mounts, upward.
+/// Most ancestor processes whose mounts are read.
 const MOST_ANCESTORS: usize = 32;
 
-/// Where a hierarchy is mounted, and the group within.
+/// The mount point of a hierarchy, and the group within it.
 #[derive(Debug, PartialEq)]
 struct Place {
     mount: PathBuf,
     group: PathBuf,
 }
 
-/// From /proc/PID/cgroup and /proc/PID/mountinfo (proc_pid_cgroup(5), proc_pid_mountinfo(5)): version 1 with the cpu
+/// Parses /proc/PID/cgroup and /proc/PID/mountinfo (proc_pid_cgroup(5), proc_pid_mountinfo(5)): version 1 with the cpu
 /// controller, and version 2.
 fn places(groups: &str, mounts: &str) -> Vec<Place> {
     let mut found = Vec::new();
@@ -128,7 +128,7 @@ fn places(groups: &str, mounts: &str) -> Vec<Place> {
     found
 }
 
-/// The path of the hierarchy whose controllers are as wanted.
+/// The path of the hierarchy with the wanted controllers.
 fn group(groups: &str, is: impl Fn(&str) -> bool) -> Option<&str> {
     groups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -137,7 +137,7 @@ fn group(groups: &str, is: impl Fn(&str) -> bool) -> Option<&str> {
     })
 }
 
-/// Of one group, in CPUs.
+/// Quota of one group in CPUs.
 fn quota(folder: &Path) -> Option<f64> {
     let read = |name: &str| read_at(&folder.join(name));
     let (quota, period) = match read("cpu.max") {
@@ -147,7 +147,7 @@ fn quota(folder: &Path) -> Option<f64> {
             (quota.to_owned(), period.to_owned())
         }
     };
-    // No quota is `max` in version 2 and -1 in version 1.
+    // Without a quota the value is `max` in version 2 and -1 in version 1.
     let number = |text: &str| text.trim().parse::<f64>().ok().filter(|us| *us > 0.0);
     Some(number(&quota)? / number(&period)?)
 }
@@ -165,7 +165,7 @@ fn stat(text: &str) -> Throttled {
     }
 }
 
-/// The fourth field of a stat file, behind a name that may have anything in it.
+/// The fourth field of a stat file. The name before it may contain any character.
 fn parent(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.split(' ').nth(1)?.parse().ok()
@@ -188,14 +188,14 @@ mod tests {
         33 31 0:30 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset\n";
 
     #[test]
-    fn a_group_is_found_below_its_mount_in_both_versions() {
+    fn group_is_found_below_its_mount_in_both_versions() {
         let groups = "3:cpuset:/\n2:cpu,cpuacct:/a/b\n0::/x\n";
         let place = Place {
             mount: "/sys/fs/cgroup/cpu,cpuacct".into(),
             group: "a/b".into(),
         };
         assert_eq!(places(groups, V1), [place]);
-        // In a container the mount's root is the container's own group.
+        // In a container the root of the mount is the group of the container.
         let v2 = "40 1 0:38 /docker/7 /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         let place = Place {
             mount: "/sys/fs/cgroup".into(),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_quota_of_a_group_and_its_ancestors_counts() {
+    fn smallest_quota_of_group_and_ancestors_applies() {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("m/a/b");
         fs::create_dir_all(&inner).unwrap();
@@ -232,13 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn counters_of_both_versions_are_ns() {
+    fn counters_of_both_versions_are_converted_to_ns() {
         assert_eq!(stat("nr_throttled 2\nthrottled_time 900\n").ns, 900);
         assert_eq!(stat("nr_throttled 2\nthrottled_usec 9\n").ns, 9_000);
     }
 
     #[test]
-    fn a_parent_is_found_behind_any_name() {
+    fn parent_is_found_after_any_name() {
         assert_eq!(parent("7 (a) b (c)) S 5 7 7"), Some(5));
         assert_eq!(parent(""), None);
     }

@@ -1,34 +1,34 @@
-//! Child processes that do not outlive this one.
+//! Child processes that end with their parent.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Command};
 
-/// Has the child ended (SIGTERM) when the thread that starts it is no more, whatever became of that (PR_SET_PDEATHSIG(2const)); and
-/// keeps a terminal's Ctrl-C from it, which is for whoever started it to act on.
-pub fn tie(command: &mut Command) -> &mut Command {
-    tie_to(command, process::id())
+/// Sends the child SIGTERM when the thread that started it ends (PR_SET_PDEATHSIG(2const)), and puts the child into its
+/// own process group, so that a terminal's Ctrl-C reaches only the parent.
+pub fn end_with_parent(command: &mut Command) -> &mut Command {
+    end_with(command, process::id())
 }
 
-fn tie_to(command: &mut Command, parent: u32) -> &mut Command {
+fn end_with(command: &mut Command, parent: u32) -> &mut Command {
     command.process_group(0);
-    let tie = move || {
-        // SAFETY: takes no pointers and concerns only the calling process.
+    let set_death_signal = move || {
+        // SAFETY: takes no pointers and affects only the calling process.
         unsafe {
             syscall!(prctl(
                 libc::PR_SET_PDEATHSIG,
                 libc::SIGTERM as libc::c_ulong
             ))?
         };
-        // A parent that was gone before that sends no signal any more: the child has another parent by now.
+        // If the parent ended before the prctl, no signal follows: the child already has another parent.
         if std::os::unix::process::parent_id() != parent {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         Ok(())
     };
-    // SAFETY: between fork and exec only what is async-signal-safe may be called; prctl(2) and getppid(2) are plain system calls, and
-    // neither reading errno nor making an error of a number allocates anything.
-    unsafe { command.pre_exec(tie) }
+    // SAFETY: only async-signal-safe functions may run between fork and exec. prctl(2) and getppid(2) are plain system
+    // calls, and reading errno or building an error from a number does not allocate.
+    unsafe { command.pre_exec(set_death_signal) }
 }
 
 #[cfg(test)]
@@ -36,11 +36,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_whose_parent_is_gone_runs_nothing() {
-        assert!(tie(&mut Command::new("true")).status().unwrap().success());
-        // The parent of this process is not that of its children, as is whoever takes in an orphan.
+    fn child_of_a_dead_parent_does_not_start() {
+        assert!(
+            end_with_parent(&mut Command::new("true"))
+                .status()
+                .unwrap()
+                .success()
+        );
+        // The parent of this process is not the parent of its children, as after reparenting.
         let gone = std::os::unix::process::parent_id();
-        let refused = tie_to(&mut Command::new("true"), gone).status();
+        let refused = end_with(&mut Command::new("true"), gone).status();
         assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::ESRCH));
     }
 }

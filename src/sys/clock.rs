@@ -1,9 +1,9 @@
-//! The two clocks: monotonic for every measurement, wall time only to print a date.
+//! Clocks: monotonic for measurements, wall time for dates.
 
 use std::fs;
 
-/// Nanoseconds of `CLOCK_MONOTONIC` (clock_gettime(2)): never steps, the same for every process on
-/// a host. Read through the vDSO, about 20 ns a call.
+/// Nanoseconds of `CLOCK_MONOTONIC` (clock_gettime(2)). The clock never steps and is common to all processes of a host.
+/// Read through the vDSO in about 20 ns.
 #[inline]
 pub fn monotonic_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC)
@@ -20,13 +20,13 @@ fn read(clock: libc::clockid_t) -> u64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is a valid, writable timespec for the length of the call. Both clocks exist on
-    // every Linux, so the only documented failures (EINVAL, EFAULT) cannot occur.
+    // SAFETY: `time` is a valid, writable timespec during the call. Both clocks exist on every Linux, so the documented
+    // errors (EINVAL, EFAULT) cannot occur.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Ties the monotonic clock to wall time, so that a monotonic stamp can be printed as a date.
+/// Relates the monotonic clock to wall time, to print monotonic timestamps as dates.
 #[derive(Debug, Clone, Copy)]
 pub struct WallClock {
     monotonic: u64,
@@ -34,7 +34,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// Reads both clocks now.
+    /// Reads both clocks.
     pub fn now() -> Self {
         let before = monotonic_ns();
         let realtime = realtime_ns();
@@ -45,7 +45,7 @@ impl WallClock {
         }
     }
 
-    /// The wall time, in ns since the epoch, of a stamp of this host's monotonic clock.
+    /// Wall time in ns since the epoch of a timestamp of this host's monotonic clock.
     pub fn at(&self, monotonic: u64) -> u64 {
         if monotonic >= self.monotonic {
             self.realtime.saturating_add(monotonic - self.monotonic)
@@ -55,11 +55,10 @@ impl WallClock {
     }
 }
 
-/// Names the monotonic clock this process reads: two processes with the same name share one clock,
-/// so their stamps can be subtracted without an estimate.
+/// Identifies the monotonic clock of this process. Processes with the same identity share one clock, so their
+/// timestamps can be subtracted without an estimate.
 ///
-/// It is the kernel's boot id with the time namespace (time_namespaces(7) shifts the clock), or
-/// `None` where /proc does not say.
+/// The kernel's boot id with the time namespace (time_namespaces(7) shifts the clock); `None` if /proc is unavailable.
 pub fn identity() -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let namespace = fs::read_link("/proc/self/ns/time")
@@ -73,13 +72,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn monotonic_never_goes_back() {
+    fn monotonic_clock_never_goes_back() {
         let first = monotonic_ns();
         assert!(monotonic_ns() >= first);
     }
 
     #[test]
-    fn a_stamp_before_the_anchor_is_dated_before_it() {
+    fn timestamp_before_the_anchor_has_an_earlier_date() {
         let wall = WallClock {
             monotonic: 1_000,
             realtime: 50_000,

@@ -1,4 +1,4 @@
-//! Where a stream socket listens or connects to: an IP address and port, or a path (unix(7)).
+//! Address of a stream socket: IP address and port, or path (unix(7)).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,13 +8,13 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Most bytes of a path: the field `sun_path` less its NUL (unix(7)).
+/// Longest path in bytes: the field `sun_path` without its NUL (unix(7)).
 pub const MOST_PATH: usize = 107;
 
-/// What a path begins with where an address may stand too.
+/// Prefix of a path where an IP address is also accepted.
 const SCHEME: &str = "unix:";
 
-/// The place.
+/// An address to listen on or connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// An IP address and a TCP port.
@@ -23,19 +23,19 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
-/// Why a text is no such place.
+/// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EndpointError {
     /// Neither an address nor a path.
     #[error("expected ADDR:PORT, [V6]:PORT or {SCHEME}PATH")]
     Neither,
-    /// A path that no socket can have.
-    #[error("the path of a socket has 1 to {MOST_PATH} bytes and no NUL")]
+    /// A path that is too long, empty or contains a NUL.
+    #[error("expected a socket path of 1 to {MOST_PATH} bytes without NUL")]
     Path,
 }
 
 impl Endpoint {
-    /// The address, if it is one.
+    /// The IP address and port, if any.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) => Some(*address),
@@ -79,17 +79,17 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Who connected to a stream socket.
+/// Address of a client of a stream socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// Somebody at this address and port.
+    /// A client at this address and port.
     Ip(SocketAddr),
-    /// A process of this host, by a path. Clients have no name of their own (unix(7)).
+    /// A process of this host. Clients of a path have no address (unix(7)).
     Unix,
 }
 
 impl Peer {
-    /// The address, if it has one.
+    /// The IP address and port, if any.
     pub fn ip(self) -> Option<SocketAddr> {
         match self {
             Self::Ip(address) => Some(address),
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_written_alike() {
+    fn parsed_addresses_are_written_alike() {
         let long = format!("unix:{}", "x".repeat(MOST_PATH));
         for text in [
             "127.0.0.1:80",
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_told_what_is_expected() {
+    fn other_texts_are_refused_with_the_expected_form() {
         let long = format!("unix:{}", "x".repeat(MOST_PATH + 1));
         for (text, error) in [
             ("", EndpointError::Neither),

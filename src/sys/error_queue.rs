@@ -1,22 +1,22 @@
 //! The error queue of a UDP socket: ICMP errors, the kernel's own path MTU errors and completions of `MSG_ZEROCOPY`
 //! (recvmsg(2) `MSG_ERRQUEUE`, ip(7) `IP_RECVERR`, ipv6(7) `IPV6_RECVERR`).
 //!
-//! An ICMP error is also the socket's pending error, which fails one later call that has nothing to do with it. Reading the
-//! queue clears the pending error. Unread entries are charged to the receive buffer and make every poll report `EPOLLERR`.
+//! An ICMP error is also the pending error of the socket and fails one later, unrelated call. Reading the queue clears
+//! the pending error. Unread entries are charged to the receive buffer and make every poll report `EPOLLERR`.
 
 use std::io;
 use std::mem;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use super::message::next_control;
+use super::cmsg::next_control;
 use super::socket::set_int;
 use super::zerocopy::Done;
 
-/// What an ICMP error reports (RFC 792, RFC 1812 5.2.7.1, RFC 4443).
+/// Meaning of an ICMP error (RFC 792, RFC 1812 5.2.7.1, RFC 4443).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IcmpKind {
-    /// No process has the port.
+    /// No socket is bound to the port.
     PortUnreachable,
     /// The last router cannot reach the host.
     HostUnreachable,
@@ -26,9 +26,9 @@ pub enum IcmpKind {
     AdminProhibited,
     /// The host has no UDP.
     ProtocolUnreachable,
-    /// The hop limit was reached, or the reassembly of fragments timed out.
+    /// The hop limit was reached, or fragment reassembly timed out.
     TimeExceeded,
-    /// The datagram is longer than the MTU of a hop (IPv6: packet too big).
+    /// The datagram exceeds the MTU of a hop (IPv6: packet too big).
     FragmentationNeeded,
     /// Any other type.
     Other,
@@ -37,50 +37,51 @@ pub enum IcmpKind {
 /// One entry of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
-    /// An ICMP error that came back.
+    /// A returned ICMP error.
     Icmp {
-        /// What it reports.
+        /// Its meaning.
         kind: IcmpKind,
-        /// The errno that a later call fails with.
+        /// The errno with which a later call fails.
         errno: i32,
     },
-    /// The kernel is done with sends that used `MSG_ZEROCOPY`.
+    /// The kernel has completed sends that used `MSG_ZEROCOPY`.
     ZeroCopy(Done),
-    /// The kernel refused a send itself, and the call has said so already.
+    /// The kernel refused a send locally. The call already reported the error.
     Local,
 }
 
-/// Has the kernel queue ICMP errors of `socket`, of both address families on an IPv6 socket.
+/// Queues ICMP errors of `socket`, of both address families on an IPv6 socket.
 ///
-/// Sends then also fail with `ENOBUFS` when the queue of the device is full; without this they are dropped in silence (udp(7)).
+/// Sends then also fail with `ENOBUFS` when the device queue is full. Otherwise the kernel drops such datagrams
+/// silently (udp(7)).
 ///
 /// # Errors
 /// As setsockopt(2).
 pub fn enable(socket: &UdpSocket) -> io::Result<()> {
     let v4 = set_int(socket.as_fd(), libc::SOL_IP, libc::IP_RECVERR, 1);
     match socket.local_addr()?.is_ipv6() {
-        // Of use only where the socket takes IPv4 too.
+        // Only effective if the socket also accepts IPv4.
         true => set_int(socket.as_fd(), libc::SOL_IPV6, libc::IPV6_RECVERR, 1),
         false => v4,
     }
 }
 
-/// Room for the control data of an entry: the extended error with the address of its sender, in each family, and a stamp.
-/// In words, since a cmsghdr is aligned to one.
+/// Room for the control data of an entry: the extended error with the address of its origin, for each family, and a
+/// timestamp. In words, since a cmsghdr is word-aligned.
 const CONTROL_WORDS: usize = 32;
 
-/// Takes all entries off the queue, without waiting.
+/// Reads all entries of the queue, without waiting.
 ///
 /// # Errors
-/// As recvmsg(2), when the socket is useless.
+/// As recvmsg(2), if the socket is unusable.
 pub fn read(socket: BorrowedFd<'_>, mut each: impl FnMut(Entry)) -> io::Result<()> {
     loop {
         let mut control = [0u64; CONTROL_WORDS];
-        // SAFETY: plain integers and pointers, for which all zero is valid.
+        // SAFETY: plain integers and pointers, for which all-zero is valid.
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = mem::size_of_val(&control) as _;
-        // SAFETY: the control buffer is writable and of the length stated; no name and no vector is given.
+        // SAFETY: the control buffer is writable and has the given length. Neither a name nor a vector is given.
         let outcome = unsafe {
             syscall!(recvmsg(
                 socket.as_raw_fd(),
@@ -103,14 +104,14 @@ pub fn read(socket: BorrowedFd<'_>, mut each: impl FnMut(Entry)) -> io::Result<(
     }
 }
 
-// From linux/errqueue.h.
+// Constants of linux/errqueue.h.
 const SO_EE_ORIGIN_LOCAL: u8 = 1;
 const SO_EE_ORIGIN_ICMP: u8 = 2;
 const SO_EE_ORIGIN_ICMP6: u8 = 3;
 const SO_EE_ORIGIN_ZEROCOPY: u8 = 5;
 const SO_EE_CODE_ZEROCOPY_COPIED: u8 = 1;
 
-/// The extended errors in the control data of one entry.
+/// The extended errors in the control data of an entry.
 fn entries(mut control: &[u8]) -> impl Iterator<Item = Entry> {
     std::iter::from_fn(move || next_control(&mut control)).filter_map(|(level, kind, data)| {
         let carries = [
@@ -124,7 +125,7 @@ fn entries(mut control: &[u8]) -> impl Iterator<Item = Entry> {
     })
 }
 
-/// Of a `struct sock_extended_err`: errno, origin, type, code, a byte of padding, info, data.
+/// Parses a `struct sock_extended_err`: errno, origin, type, code, a byte of padding, info, data.
 fn entry(data: &[u8]) -> Option<Entry> {
     let (errno, rest) = data.split_first_chunk()?;
     let (&[origin, kind, code, _], rest) = rest.split_first_chunk()?;
@@ -150,7 +151,7 @@ fn entry(data: &[u8]) -> Option<Entry> {
     }
 }
 
-/// RFC 792; codes 6 to 15 of type 3 are from RFC 1122 and RFC 1812.
+/// RFC 792. Codes 6 to 15 of type 3 are from RFC 1122 and RFC 1812.
 fn icmp(kind: u8, code: u8) -> IcmpKind {
     match (kind, code) {
         (3, 0 | 6 | 11) => IcmpKind::NetUnreachable,
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_port_is_reported_once_and_its_pending_error_is_cleared() {
+    fn closed_port_is_reported_once_and_the_pending_error_is_cleared() {
         for local in ["127.0.0.1:0", "[::1]:0"] {
             let closed = socket::bind_udp(local.parse().unwrap()).unwrap();
             let to = closed.local_addr().unwrap();
@@ -200,7 +201,7 @@ mod tests {
             enable(&sender).unwrap();
             sender.connect(to).unwrap();
             sender.send(b"anybody?").unwrap();
-            // Loopback answers within the call.
+            // Loopback returns the ICMP error during the call.
             let expected = Entry::Icmp {
                 kind: IcmpKind::PortUnreachable,
                 errno: libc::ECONNREFUSED,
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_those_of_the_rfcs() {
+    fn kinds_follow_the_rfcs() {
         assert_eq!(icmp(3, 10), IcmpKind::AdminProhibited);
         assert_eq!(icmp(3, 13), IcmpKind::AdminProhibited);
         assert_eq!(icmp(3, 1), IcmpKind::HostUnreachable);

@@ -1,7 +1,7 @@
-//! The addresses that the kernel delivers to this host, and when they change: rtnetlink(7).
+//! Addresses that the kernel delivers to this host, and notifications of changes: rtnetlink(7).
 //!
-//! They are the entries of the routing table `local` (ip-route(8)). Beside each address of an interface that has whole networks,
-//! like 127.0.0.0/8, and the addresses of the `AnyIP` routes that an interface's list of addresses lacks.
+//! These are the entries of the routing table `local` (ip-route(8)): addresses of interfaces, whole networks such as
+//! 127.0.0.0/8, and `AnyIP` routes, which the address lists of interfaces lack.
 
 use std::io::{self, Read};
 use std::mem::size_of;
@@ -11,20 +11,20 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// Larger than any message of a dump (`netlink_dump` in the kernel makes them of at most 32 KiB).
+/// Larger than any message of a dump (`netlink_dump` in the kernel limits messages to 32 KiB).
 const BUFFER: usize = 64 << 10;
 
-/// How long the kernel, which answers at once, may take.
+/// Longest wait for the kernel, which replies at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The size of a `struct nlmsghdr` and of a `struct rtmsg`.
+/// Sizes of `struct nlmsghdr` and `struct rtmsg`.
 const HEADER: usize = 16;
 const ROUTE: usize = 12;
 
-/// The networks of which the kernel delivers every address to this host, each by its first and last address.
+/// The networks whose addresses the kernel delivers to this host, each as first and last address.
 ///
 /// # Errors
-/// As socket(2), send(2) and recv(2), where AF_NETLINK may be forbidden; and what the kernel answers.
+/// As socket(2), where AF_NETLINK may be forbidden, send(2) and recv(2); errors in the kernel's reply.
 pub fn networks() -> io::Result<Vec<(IpAddr, IpAddr)>> {
     let mut networks = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
@@ -33,12 +33,12 @@ pub fn networks() -> io::Result<Vec<(IpAddr, IpAddr)>> {
     Ok(networks)
 }
 
-/// Tells when [`networks`] may have changed.
+/// Notifies when [`networks`] may have changed.
 #[derive(Debug)]
 pub struct Changes(Socket);
 
 impl Changes {
-    /// Counts from now on.
+    /// Subscribes to changes from now on.
     ///
     /// # Errors
     /// As socket(2) and bind(2).
@@ -66,7 +66,7 @@ impl Changes {
                         return Ok(());
                     }
                 }
-                // Some are lost: they may have been of this kind.
+                // Notifications were lost. One may have been of this type.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -83,13 +83,13 @@ fn open() -> io::Result<Socket> {
     )
 }
 
-/// That of a socket which is in these groups, and gets its number from the kernel.
+/// A socket subscribed to these groups, with a port number from the kernel.
 fn address(groups: u32) -> io::Result<SockAddr> {
-    // SAFETY: all zeros is a valid `sockaddr_nl`, which has integers only.
+    // SAFETY: all-zero is a valid `sockaddr_nl`, which contains only integers.
     let mut own: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
     own.nl_family = libc::AF_NETLINK as libc::sa_family_t;
     own.nl_groups = groups;
-    // SAFETY: the storage is writable and larger than any address, and the length told is that of what is written.
+    // SAFETY: the storage is writable and larger than any address, and the length is that of the written address.
     let ((), address) = unsafe {
         SockAddr::try_init(|storage, length| {
             storage.cast::<libc::sockaddr_nl>().write(own);
@@ -100,13 +100,13 @@ fn address(groups: u32) -> io::Result<SockAddr> {
     Ok(address)
 }
 
-/// Asks for one family's table `local`.
+/// Requests the table `local` of one family.
 fn dump(family: libc::c_int, networks: &mut Vec<(IpAddr, IpAddr)>) -> io::Result<()> {
     let mut socket = open()?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    // Without this the kernel sends all tables, which on a router are millions of routes.
+    // Without strict checking the kernel sends all tables, which are millions of routes on a router.
     let on: libc::c_int = 1;
-    // SAFETY: `on` is readable for the length told during the call.
+    // SAFETY: `on` is readable for the given length during the call.
     unsafe {
         syscall!(setsockopt(
             socket.as_raw_fd(),
@@ -125,15 +125,15 @@ fn dump(family: libc::c_int, networks: &mut Vec<(IpAddr, IpAddr)>) -> io::Result
         };
         for message in messages(buffer.get(..bytes).unwrap_or_default()) {
             match libc::c_int::from(message.kind) {
-                libc::NLMSG_DONE | libc::NLMSG_ERROR => return answer(&message),
+                libc::NLMSG_DONE | libc::NLMSG_ERROR => return dump_end(&message),
                 _ => networks.extend(network(&message)),
             }
         }
     }
 }
 
-/// The end of a dump. A family that is not there, or has no such table yet, has no addresses.
-fn answer(message: &Message) -> io::Result<()> {
+/// Handles the end of a dump. A missing family or table has no addresses.
+fn dump_end(message: &Message) -> io::Result<()> {
     let number = message
         .body
         .first_chunk()
@@ -144,7 +144,7 @@ fn answer(message: &Message) -> io::Result<()> {
     }
 }
 
-/// `RTM_GETROUTE` for a table of a family.
+/// Builds `RTM_GETROUTE` for a table of a family.
 fn request(family: libc::c_int) -> [u8; HEADER + ROUTE] {
     let mut bytes = [0; HEADER + ROUTE];
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
@@ -163,13 +163,13 @@ fn request(family: libc::c_int) -> [u8; HEADER + ROUTE] {
     bytes
 }
 
-/// A message without its header.
+/// A message and its header.
 struct Message<'a> {
     kind: u16,
     body: &'a [u8],
 }
 
-/// The messages of a datagram, up to the first that is cut short.
+/// The messages of a datagram, up to the first truncated one.
 fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     std::iter::from_fn(move || {
         let (length, rest) = bytes.split_first_chunk()?;
@@ -189,12 +189,12 @@ fn is_change(message: &Message) -> bool {
     }
 }
 
-/// Whether a route leads to this host: `rtm_type` is the eighth byte of a `struct rtmsg`.
+/// Whether a route leads to this host. `rtm_type` is the eighth byte of a `struct rtmsg`.
 fn is_local(route: &[u8]) -> bool {
     matches!(route.get(7), Some(&(libc::RTN_LOCAL | libc::RTN_ANYCAST)))
 }
 
-/// The first and last address of a route to this host.
+/// First and last address of a route to this host.
 fn network(message: &Message) -> Option<(IpAddr, IpAddr)> {
     if message.kind != libc::RTM_NEWROUTE || !is_local(message.body) {
         return None;
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_delivers_here_is_in_the_table_and_nothing_else() {
+    fn addresses_of_this_host_are_in_the_table_and_others_are_not() {
         let networks = networks().unwrap();
         let has = |address: &str| {
             let address: IpAddr = address.parse().unwrap();
@@ -249,7 +249,7 @@ mod tests {
             assert!(!has(address), "{address}");
         }
         for (first, last) in &networks {
-            // Link-local addresses are reached by naming their interface too.
+            // Link-local addresses need a scope.
             let has_scope = matches!(first, IpAddr::V6(first) if first.is_unicast_link_local());
             assert!(
                 first <= last && (has_scope || is_of_this_host(*first)),
@@ -259,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn changes_can_be_waited_for() {
+    fn waiting_for_a_change_ends_with_a_change() {
         assert!(Changes::new().is_ok());
     }
 
     #[test]
-    fn no_bytes_do_harm() {
+    fn arbitrary_bytes_are_parsed_without_panic() {
         let mut state = 1u64;
         for length in 0..400 {
             let bytes: Vec<u8> = (0..length)
@@ -272,7 +272,7 @@ mod tests {
                     state = state
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .wrapping_add(1);
-                    // Small numbers, so that lengths are met.
+                    // Small numbers make valid lengths likely.
                     (state >> 40) as u8 & 31
                 })
                 .collect();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_is_read_as_the_kernel_writes_it() {
+    fn route_is_parsed_in_the_kernels_format() {
         let mut bytes = request(libc::AF_INET).to_vec();
         let put = |bytes: &mut Vec<u8>, at: usize, value: &[u8]| {
             bytes[at..at + value.len()].copy_from_slice(value);

@@ -1,24 +1,24 @@
-//! Many datagrams in one system call: sendmmsg(2) and recvmmsg(2).
+//! Batched datagrams: sendmmsg(2) and recvmmsg(2).
 //!
-//! Both batches keep their header arrays between calls and fill in the pointers anew for each, so
-//! no pointer outlives the call it was made for.
+//! A batch keeps its header arrays between calls and sets their pointers for each call, so no pointer outlives its
+//! call.
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::message::{CONTROL_BYTES, Message, NAME_BYTES};
-use super::region::Pages;
+use super::cmsg::{CONTROL_BYTES, Message, NAME_BYTES};
+use super::mmap::Pages;
 
-/// Header arrays for sending up to a fixed number of messages a call.
+/// Header arrays for sends of up to a fixed number of messages.
 pub struct SendBatch {
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
 }
 
 impl SendBatch {
-    /// Room for `capacity` messages a call.
+    /// Room for `capacity` messages per call.
     pub fn new(capacity: usize) -> Self {
         Self {
             vectors: Vec::with_capacity(capacity),
@@ -26,12 +26,11 @@ impl SendBatch {
         }
     }
 
-    /// Sends the messages, in order, on a connected socket and returns how many the kernel took:
-    /// fewer than given when it had no room for more or refused one. Those past the capacity are
-    /// left for the next call.
+    /// Sends messages in order on a connected socket. Returns the number accepted, which is lower if the kernel had no
+    /// room or refused a message. Messages beyond the capacity are left for the next call.
     ///
     /// # Errors
-    /// As sendmmsg(2), and only when not even the first was taken.
+    /// As sendmmsg(2), only if the first message was refused.
     #[inline]
     pub fn send<'a>(
         &mut self,
@@ -41,12 +40,13 @@ impl SendBatch {
         self.send_with(socket, messages, 0)
     }
 
-    /// As [`Self::send`] with `MSG_ZEROCOPY`: the kernel may read the pages until it says on the error queue that it is done.
+    /// Like [`Self::send`] with `MSG_ZEROCOPY`: the kernel may read the pages until it reports the completion on the
+    /// error queue.
     ///
     /// # Errors
-    /// As [`Self::send`]; `ENOBUFS` when more pages would be locked than `RLIMIT_MEMLOCK` allows.
+    /// As [`Self::send`]; `ENOBUFS` if the locked pages would exceed `RLIMIT_MEMLOCK`.
     #[inline]
-    pub fn send_pinned<'a>(
+    pub fn send_zerocopy<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
         messages: impl Iterator<Item = Pages<'a>>,
@@ -54,9 +54,9 @@ impl SendBatch {
         self.send_with(socket, messages.map(Pages::bytes), libc::MSG_ZEROCOPY)
     }
 
-    /// Makes room for `capacity` messages a call.
+    /// Increases the room to `capacity` messages per call.
     pub fn grow(&mut self, capacity: usize) {
-        // Both are empty or about to be cleared: what is reserved counts from their length.
+        // `reserve` counts from the length, so the arrays are cleared first.
         self.vectors.clear();
         self.headers.clear();
         self.vectors.reserve(capacity);
@@ -84,9 +84,9 @@ impl SendBatch {
             header.msg_hdr.msg_iovlen = 1;
             self.headers.push(header);
         }
-        // SAFETY: each header points at one vector of `self.vectors`, which no longer grows, and
-        // each vector at a slice borrowed for 'a, so all are readable during the call; sendmmsg
-        // writes only `msg_len`. No address or control data is given: both pointers are null.
+        // SAFETY: each header points to one vector of `self.vectors`, which no longer grows, and each vector to a slice
+        // borrowed for 'a, so all are readable during the call. sendmmsg writes only `msg_len`. Address and control
+        // data are null.
         let taken = unsafe {
             syscall!(sendmmsg(
                 socket.as_raw_fd(),
@@ -99,10 +99,10 @@ impl SendBatch {
     }
 }
 
-/// Buffers and header arrays for receiving up to a fixed number of messages a call.
+/// Buffers and header arrays for receives of up to a fixed number of messages.
 pub struct ReceiveBatch {
     memory: Box<[u8]>,
-    /// Bytes of `memory` each message may fill.
+    /// Bytes of `memory` per message.
     stride: usize,
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
@@ -111,9 +111,9 @@ pub struct ReceiveBatch {
 }
 
 impl ReceiveBatch {
-    /// Room for `capacity` messages a call, of up to `stride` bytes each.
+    /// Room for `capacity` messages per call, of up to `stride` bytes each.
     pub fn new(capacity: usize, stride: usize) -> Self {
-        // SAFETY: a plain integer and a pointer, for which all zero is valid.
+        // SAFETY: a plain integer and a pointer, for which all-zero is valid.
         let vector = unsafe { mem::zeroed() };
         Self {
             memory: vec![0; capacity * stride].into_boxed_slice(),
@@ -125,16 +125,16 @@ impl ReceiveBatch {
         }
     }
 
-    /// How many messages one call can return.
+    /// Most messages of one call.
     pub fn capacity(&self) -> usize {
         self.headers.len()
     }
 
-    /// Takes what the socket has queued, without waiting, and returns how many messages that were;
-    /// fewer than the capacity means that the queue was empty at the end of the call.
+    /// Receives queued messages without waiting, and returns their number. Fewer than the capacity means that the queue
+    /// was empty.
     ///
     /// # Errors
-    /// As recvmmsg(2); `WouldBlock` when nothing was queued.
+    /// As recvmmsg(2); `WouldBlock` if no message is queued.
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         let rows = self
             .memory
@@ -155,9 +155,9 @@ impl ReceiveBatch {
             header.msg_hdr.msg_controllen = control.len() as _;
             header.msg_hdr.msg_flags = 0;
         }
-        // SAFETY: every header points at a vector, an address and a control buffer in this struct,
-        // each of the length stated, distinct and writable; `&mut self` keeps them so during the
-        // call. A null timeout is allowed and MSG_DONTWAIT makes the call return at once.
+        // SAFETY: every header points to a vector, an address and a control buffer in this struct, each of the given
+        // length, distinct and writable. `&mut self` keeps them so during the call. A null timeout is allowed, and
+        // MSG_DONTWAIT makes the call return at once.
         let count = unsafe {
             syscall!(recvmmsg(
                 socket.as_raw_fd(),
@@ -170,7 +170,7 @@ impl ReceiveBatch {
         Ok(count as usize)
     }
 
-    /// The messages of the last [`Self::receive`], of which `count` was the answer.
+    /// The first `count` messages of the last [`Self::receive`].
     pub fn messages(&self, count: usize) -> impl Iterator<Item = Message<'_>> {
         let rows = self
             .memory
@@ -180,22 +180,22 @@ impl ReceiveBatch {
             .zip(&self.controls);
         rows.take(count).map(|(((memory, header), name), control)| {
             let length = (header.msg_len as usize).min(memory.len());
-            let told = &header.msg_hdr;
-            // What the kernel says it wrote of each, which is never more than there is room for.
-            let name = name.get(..told.msg_namelen as usize).unwrap_or(name);
-            let control = control.get(..told.msg_controllen);
+            let received = &header.msg_hdr;
+            // The lengths written by the kernel never exceed the room.
+            let name = name.get(..received.msg_namelen as usize).unwrap_or(name);
+            let control = control.get(..received.msg_controllen);
             Message::new(
                 &memory[..length],
                 name,
                 control.unwrap_or_default(),
-                told.msg_flags,
+                received.msg_flags,
             )
         })
     }
 }
 
 fn empty_header() -> libc::mmsghdr {
-    // SAFETY: plain integers and pointers, for which all zero is valid.
+    // SAFETY: plain integers and pointers, for which all-zero is valid.
     unsafe { mem::zeroed() }
 }
 
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_arrives_in_order_with_its_source() {
+    fn batch_arrives_in_order_with_its_source() {
         for local in ["127.0.0.1:0", "[::1]:0"] {
             let (sender, receiver) = pair(local);
             let sent: Vec<Vec<u8>> = (0..5u8).map(|n| vec![n; 10 + usize::from(n)]).collect();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_longer_than_its_buffer_is_marked() {
+    fn message_longer_than_its_buffer_is_marked() {
         let (sender, receiver) = pair("127.0.0.1:0");
         sender.send(&[7; 300]).unwrap();
         let mut batch = ReceiveBatch::new(1, 100);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segmented_send_arrives_as_one_message_of_datagrams() {
+    fn segmented_send_arrives_as_one_message() {
         let (sender, receiver) = pair("127.0.0.1:0");
         if socket::set_segment_size(sender.as_fd(), 100).is_err()
             || socket::set_gro(receiver.as_fd(), true).is_err()

@@ -1,54 +1,56 @@
-//! The only place with system calls, and so the only one with `unsafe`.
+//! System calls. The only module besides the io_uring ones with `unsafe` code.
 //!
-//! Each file is one kernel concept: [`socket`] options of a UDP socket, [`tcp`] and [`unix`] ones, the [`endpoint`] of either and
-//! listeners by [`activation`], [`pipe`] from one or from memory into another, [`mmsg`] batched sends and
-//! receives, [`message`] received, the [`error_queue`] of a socket, [`clock`], [`burst`] stamps, [`timer`], [`affinity`], [`schedule`], [`wake`]
-//! between threads, [`limit`]s of a process and its [`privilege`], the kernel's own [`stamp`]s, [`usage`] (CPU
-//! time of a thread or a process), the [`cgroup`] quota of it, a [`child`], [`signal`]s, [`route`]s to this host itself and its
-//! [`local`] addresses, and [`host`] facts.
-//! Everything exported is safe: what the man page asks of the caller is checked or arranged here.
-//! Nothing in this module knows what wirebench measures.
+//! Each file covers one kernel interface: options of UDP [`socket`]s, [`tcp`] and [`unix`] stream sockets and their
+//! [`endpoint`], listeners by [`activation`], [`pipe`]s for splicing, [`mmsg`] batches, received messages with
+//! [`cmsg`], the [`error_queue`], [`clock`], [`tsc_clock`], [`timerfd`], [`timer_slack`], [`affinity`],
+//! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`usage`] (CPU time of a thread or
+//! process), the CPU quota of the [`cgroup`], [`child`] processes, [`signal`]s, [`route`]s, [`local`] addresses,
+//! [`loopback`] sockets and properties of the [`machine`].
+//! All exported functions are safe: obligations of the man pages are checked or met here. This module knows nothing of
+//! measurements.
 
 #![allow(unsafe_code)]
 
-/// Calls a libc function that answers -1 and sets `errno` on failure, as an [`std::io::Result`].
+/// Calls a libc function that returns -1 and sets `errno` on failure, as an [`std::io::Result`].
 macro_rules! syscall {
     ($name:ident($($argument:expr),* $(,)?)) => {{
-        let answer = libc::$name($($argument),*);
-        if answer == -1 {
+        let result = libc::$name($($argument),*);
+        if result == -1 {
             Err(std::io::Error::last_os_error())
         } else {
-            Ok(answer)
+            Ok(result)
         }
     }};
 }
 
 pub mod activation;
 pub mod affinity;
-pub mod burst;
 pub mod cgroup;
 pub mod child;
 pub mod clock;
+pub mod cmsg;
 pub mod endpoint;
 pub mod error_queue;
-pub mod host;
-pub mod limit;
+pub mod eventfd;
 pub mod local;
-pub mod message;
+pub mod loopback;
+pub mod machine;
+pub mod mmap;
 pub mod mmsg;
 pub mod pipe;
 pub mod privilege;
-pub mod region;
+pub mod rlimit;
 pub mod route;
-pub mod schedule;
+pub mod rx_timestamp;
+pub mod sched_policy;
 pub mod shared_port;
 pub mod signal;
 pub mod small_tcp;
 pub mod socket;
-pub mod stamp;
 pub mod tcp;
-pub mod timer;
+pub mod timer_slack;
+pub mod timerfd;
+pub mod tsc_clock;
 pub mod unix;
 pub mod usage;
-pub mod wake;
 pub mod zerocopy;

@@ -1,13 +1,13 @@
-//! Into a socket without a copy to or from user memory: by way of a pipe, from another socket (splice(2)) or from pages of
-//! our own (vmsplice(2)); pipe(7).
+//! Zero-copy transfer into a socket through a pipe: from another socket (splice(2)) or from memory (vmsplice(2));
+//! pipe(7).
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use super::region::{PAGE, Pages};
+use super::mmap::{PAGE, Pages};
 
-/// A pipe before a socket.
+/// A pipe in front of a socket.
 #[derive(Debug)]
 pub struct Pipe {
     read: OwnedFd,
@@ -16,7 +16,7 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Asks for room for `bytes` and takes what it gets: see [`Self::size`].
+    /// Creates a pipe with room for `bytes`, or less if the kernel refuses; see [`Self::size`].
     ///
     /// # Errors
     /// As pipe2(2): out of file descriptors or memory.
@@ -26,23 +26,22 @@ impl Pipe {
         unsafe {
             syscall!(pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC))?;
         }
-        // SAFETY: both are new descriptors that nobody else owns.
+        // SAFETY: both are new descriptors without another owner.
         let [read, write] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
         let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        // Refused to users over their share of pipe pages; the size read back tells.
-        // SAFETY: takes no pointers.
+        // Refused if the user has too many pipe pages. The size is read back below. SAFETY: takes no pointers.
         let _ = unsafe { syscall!(fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, wanted)) };
         // SAFETY: takes no pointers.
         let size = unsafe { syscall!(fcntl(write.as_raw_fd(), libc::F_GETPIPE_SZ))? } as usize;
         Ok(Self { read, write, size })
     }
 
-    /// With room for a message of `bytes`, wherever in a page it begins.
+    /// Creates a pipe with room for a message of `bytes` at any alignment.
     ///
     /// # Errors
-    /// As [`Self::new`], and `PermissionDenied` where the user's share of pipe pages leaves it smaller.
+    /// As [`Self::new`]; `PermissionDenied` if the user's limit of pipe pages makes it smaller.
     pub fn for_message(bytes: usize) -> io::Result<Self> {
-        // A pipe holds pages, however little of each is used, and a message may begin and end within one.
+        // A pipe counts pages, however little of each is used, and a message may start and end within a page.
         let wanted = (bytes.div_ceil(PAGE) + 1).next_power_of_two() * PAGE;
         let pipe = Self::new(wanted)?;
         if pipe.size < wanted {
@@ -51,41 +50,40 @@ impl Pipe {
         Ok(pipe)
     }
 
-    /// Room in bytes as the kernel has it (`F_GETPIPE_SZ`), if every page of it were full: a pipe holds pieces of pages,
-    /// one a page.
+    /// Capacity in bytes (`F_GETPIPE_SZ`) if every page is full. A pipe holds one piece of a page per page.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Takes up to `most` bytes from a stream socket. 0 is its end.
+    /// Moves up to `most` bytes from a stream socket into the pipe. 0 is the end of the stream.
     ///
     /// # Errors
-    /// `EAGAIN` when the socket has nothing or the pipe no room; else as recv(2).
+    /// `EAGAIN` if the socket has no data or the pipe is full; otherwise as recv(2).
     pub fn fill(&self, from: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
         splice(from, self.write.as_fd(), most)
     }
 
-    /// Hands up to `most` bytes to a socket.
+    /// Moves up to `most` bytes from the pipe to a socket.
     ///
     /// # Errors
-    /// `EAGAIN` when the socket has no room or the pipe nothing; else as send(2).
+    /// `EAGAIN` if the socket has no room or the pipe is empty; otherwise as send(2).
     pub fn drain(&self, to: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
         splice(self.read.as_fd(), to, most)
     }
 
-    /// Sends `pages` as one message of `socket`, which must be non-blocking, and leaves the pipe empty. The receiver reads the
-    /// memory itself: it reads what is written there until then.
+    /// Sends `pages` as one message of `socket`, which must be non-blocking, and leaves the pipe empty. The receiver
+    /// reads the memory itself, including later changes of it.
     ///
     /// # Errors
     /// As vmsplice(2), splice(2) and sendmsg(2); then nothing was sent.
-    pub fn lend(&mut self, pages: Pages<'_>, socket: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn send_pages(&mut self, pages: Pages<'_>, socket: BorrowedFd<'_>) -> io::Result<()> {
         let bytes = pages.bytes();
         let vector = libc::iovec {
             iov_base: bytes.as_ptr().cast_mut().cast(),
             iov_len: bytes.len(),
         };
-        // SAFETY: one vector over readable bytes. The pages stay alive by reference count, and belong to a region, so that
-        // the kernel finds nothing else in them later.
+        // SAFETY: one vector over readable bytes. The pages stay alive by reference count and belong to a mapping, so
+        // they never contain other data.
         let lent = unsafe {
             syscall!(vmsplice(
                 self.write.as_raw_fd(),
@@ -105,8 +103,8 @@ impl Pipe {
         sent
     }
 
-    /// A message of up to 16 pages is sent at once or not at all (`splice_to_socket` in fs/splice.c); what is
-    /// longer is held back by the kernel until its end has come.
+    /// A message of up to 16 pages is sent at once or not at all (`splice_to_socket` in fs/splice.c). The kernel delays
+    /// a longer one until its end.
     fn drain_all(&self, mut length: usize, socket: BorrowedFd<'_>) -> io::Result<()> {
         while length > 0 {
             match self.drain(socket, length)? {
@@ -127,9 +125,9 @@ impl Pipe {
     }
 }
 
-/// Never with `SPLICE_F_MORE`: the kernel would hold the end of a burst back for 200 ms.
+/// Without `SPLICE_F_MORE`, which would delay the end of a burst by 200 ms.
 fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
-    // SAFETY: null offsets are what pipes and sockets ask for; no memory of ours is touched.
+    // SAFETY: pipes and sockets require null offsets. No memory of this process is accessed.
     let moved = unsafe {
         syscall!(splice(
             from.as_raw_fd(),
@@ -156,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_go_from_socket_to_socket_and_an_end_is_told_from_nothing_yet() {
+    fn bytes_pass_from_socket_to_socket_and_the_end_differs_from_no_data() {
         let (mut client, inbound) = pair();
         let (outbound, mut server) = pair();
         inbound.set_nonblocking(true).unwrap();
@@ -177,11 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lent_arrives_as_one_datagram_and_a_refusal_leaves_nothing_behind() {
+    fn spliced_pages_arrive_as_one_datagram_and_a_refusal_leaves_the_pipe_empty() {
         let receiver = crate::sys::socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
         let sender = crate::sys::socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut pipe = Pipe::for_message(65_507).unwrap();
-        let mut memory = crate::sys::region::Region::new(65_507).unwrap();
+        let mut memory = crate::sys::mmap::Mmap::new(65_507).unwrap();
         let bytes = memory.part_mut(0, 65_507).unwrap();
         bytes
             .iter_mut()
@@ -189,10 +187,10 @@ mod tests {
             .for_each(|(byte, n)| *byte = n);
         let sent = |length| memory.pages(0, length).unwrap();
         // Not connected yet.
-        assert!(pipe.lend(sent(65_507), sender.as_fd()).is_err());
+        assert!(pipe.send_pages(sent(65_507), sender.as_fd()).is_err());
         sender.connect(receiver.local_addr().unwrap()).unwrap();
         for length in [1, 4_096, 65_507] {
-            pipe.lend(sent(length), sender.as_fd()).unwrap();
+            pipe.send_pages(sent(length), sender.as_fd()).unwrap();
             let mut got = vec![0; 70_000];
             assert_eq!(receiver.recv(&mut got).unwrap(), length);
             assert_eq!(&got[..length], sent(length).bytes());

@@ -1,32 +1,32 @@
-//! What the kernel lets this process do (/proc/self/status: capabilities(7), seccomp(2)).
+//! Privileges of this process (/proc/self/status: capabilities(7), seccomp(2)).
 
 use std::fs;
 
-/// `CAP_IPC_LOCK`: locks memory beyond `RLIMIT_MEMLOCK`.
+/// `CAP_IPC_LOCK`: lock memory beyond `RLIMIT_MEMLOCK`.
 pub const IPC_LOCK: u32 = 14;
 
 /// `CAP_SYS_ADMIN`.
 pub const SYS_ADMIN: u32 = 21;
 
-/// `CAP_SYS_RESOURCE`: exceeds the limits of pipes.
+/// `CAP_SYS_RESOURCE`: exceed the limits of pipes.
 pub const SYS_RESOURCE: u32 = 24;
 
-/// Of this process, as it was read.
+/// Privileges at the time of the call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Privilege {
-    /// A seccomp filter decides which system calls there are, as in containers.
+    /// A seccomp filter restricts system calls, as in containers.
     pub seccomp: bool,
-    /// Effective capabilities, a bit each.
+    /// Effective capabilities as a bit mask.
     pub capabilities: u64,
 }
 
 impl Privilege {
-    /// Of the calling thread's process; no capability and no filter where /proc does not say.
+    /// Of the calling thread's process; no capability and no filter if /proc is unavailable.
     pub fn now() -> Self {
         parse(&fs::read_to_string("/proc/self/status").unwrap_or_default())
     }
 
-    /// Whether it has the capability of this number. In a user namespace it may hold only there.
+    /// Whether the process has this capability. In a user namespace it may apply only there.
     pub fn has(self, capability: u32) -> bool {
         self.capabilities & (1 << capability) != 0
     }

@@ -1,7 +1,7 @@
-//! Several UDP sockets on one port, which the kernel tells apart by their peer (ip(7), udp(7)).
+//! Several UDP sockets on one port, distinguished by their peer (ip(7), udp(7)).
 //!
-//! A socket that is connected gets the datagrams of its peer; the one that is not gets all others (`compute_score` in
-//! net/ipv4/udp.c). All of them set `SO_REUSEADDR`, without which the second could not be bound.
+//! A connected socket receives the datagrams of its peer; an unconnected one receives all others (`compute_score` in
+//! net/ipv4/udp.c). All must set `SO_REUSEADDR`, without which the second bind fails.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,10 +10,10 @@ use std::os::fd::AsFd;
 
 use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::message::next_control;
+use super::cmsg::next_control;
 use super::socket::set_int;
 
-/// A non-blocking UDP socket of the family of `address`, not bound yet.
+/// Creates an unbound, non-blocking UDP socket of the family of `address`.
 ///
 /// # Errors
 /// As socket(2).
@@ -30,8 +30,8 @@ pub fn unbound(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// A socket on `local` that takes what no connected socket takes, IPv4 too where `local` is unspecified IPv6, and says which
-/// address each datagram came to.
+/// Creates a socket on `local` for datagrams that match no connected socket, including IPv4 if `local` is the
+/// unspecified IPv6 address. It reports the destination address of each datagram.
 ///
 /// # Errors
 /// As socket(2), setsockopt(2) and bind(2).
@@ -53,7 +53,7 @@ pub fn listen(local: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Binds an unbound socket to `local`, whose port others use too, and connects it to `peer`.
+/// Binds an unbound socket to `local`, whose port is shared, and connects it to `peer`.
 ///
 /// # Errors
 /// As bind(2) and connect(2).
@@ -64,18 +64,18 @@ pub fn join(socket: &UdpSocket, local: SocketAddr, peer: SocketAddr) -> io::Resu
     socket.connect(&peer.into())
 }
 
-/// A datagram at a socket of [`listen`].
+/// A datagram received on a socket of [`listen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// Bytes of it in the buffer.
+    /// Its length in the buffer.
     pub length: usize,
-    /// Where it came from; an IPv4 address as itself.
+    /// Source address; an IPv4 address is not mapped to IPv6.
     pub peer: SocketAddr,
-    /// The address that it came to, with the port of `local`.
+    /// Destination address, with the port of `local`.
     pub local: SocketAddr,
 }
 
-/// Takes one datagram, what is longer than `bytes` cut off. `None` when there is none.
+/// Receives one datagram, truncated to `bytes`. `None` if no datagram is queued.
 ///
 /// # Errors
 /// As recvmsg(2).
@@ -85,10 +85,11 @@ pub fn receive(
     bytes: &mut [u8],
 ) -> io::Result<Option<Arrival>> {
     let mut control = [MaybeUninit::<u8>::uninit(); 128];
-    // SAFETY: initialised bytes may be handed over as such that may not be, and recvmsg(2) writes only initialised ones.
+    // SAFETY: initialised bytes may be passed as possibly uninitialised ones, and recvmsg(2) writes only initialised
+    // bytes.
     let buffer = unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) };
     let mut buffers = [MaybeUninitSlice::new(buffer)];
-    // SAFETY: all zero is an address of no family.
+    // SAFETY: all-zero is an address of no family.
     let mut name =
         unsafe { SockAddr::new(std::mem::zeroed(), size_of::<libc::sockaddr_storage>() as _) };
     let mut header = MsgHdrMut::new()
@@ -106,13 +107,13 @@ pub fn receive(
     let mut to = local;
     while let Some((level, kind, data)) = next_control(&mut rest) {
         match (level, kind) {
-            // struct in_pktinfo: interface, local address, address in the header.
+            // struct in_pktinfo: interface, local address, destination address.
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 if let Some(address) = data.get(8..12).and_then(|rest| rest.first_chunk::<4>()) {
                     to.set_ip(Ipv4Addr::from(*address).into());
                 }
             }
-            // struct in6_pktinfo: address in the header, interface.
+            // struct in6_pktinfo: destination address, interface.
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 if let (Some(address), Some(interface)) = (
                     data.first_chunk::<16>(),
@@ -141,7 +142,7 @@ pub fn receive(
     }))
 }
 
-/// An IPv4 address as itself, also where an IPv6 socket gives it. What is truly IPv6 keeps its scope.
+/// Converts an IPv4-mapped IPv6 address to IPv4. Other IPv6 addresses keep their scope.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip if ip == address.ip() => address,
@@ -149,7 +150,7 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The unspecified address of the family of `of`, any port.
+/// The unspecified address of the family of `of`, with port 0.
 pub fn any(of: SocketAddr) -> SocketAddr {
     let ip: IpAddr = match of {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connected_socket_takes_its_peers_datagrams_and_the_listener_all_others() {
+    fn connected_socket_receives_from_its_peer_and_the_listener_the_rest() {
         for bind in ["127.0.0.1:0", "[::1]:0", "[::]:0", "0.0.0.0:0"] {
             let listener = listen(bind.parse().unwrap()).unwrap();
             let bound = listener.local_addr().unwrap();
@@ -194,7 +195,7 @@ mod tests {
             let arrival = receive(&listener, bound, &mut bytes).unwrap().unwrap();
             assert_eq!(&bytes[..arrival.length], b"more");
             assert!(receive(&listener, bound, &mut bytes).unwrap().is_none());
-            // The answer comes from the address that was asked.
+            // The reply has the requested address as its source.
             stream.send(b"hello").unwrap();
             assert_eq!(one.recv(&mut bytes).unwrap(), 5);
         }

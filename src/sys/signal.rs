@@ -1,9 +1,9 @@
-//! What this process does about signals.
+//! Signal dispositions of this process.
 
 use std::fs;
 
-/// Whether this process was started with `signal` ignored, as nohup(1) does with SIGHUP. By the mask `SigIgn` of
-/// proc_pid_status(5); `false` where that cannot be read.
+/// Whether `signal` was ignored when this process started, as nohup(1) does with SIGHUP. Read from the mask `SigIgn` of
+/// proc_pid_status(5); `false` if unreadable.
 pub fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored(&status, signal)

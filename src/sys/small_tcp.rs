@@ -1,7 +1,8 @@
-//! TCP sockets whose segments fit every path, for connections that need no speed.
+//! TCP sockets whose segments fit every path, for connections without a need for throughput.
 //!
-//! A router that drops long packets and whose ICMP reports are filtered stops a TCP connection for good. With segments of 1,200
-//! bytes (`TCP_MAXSEG`, tcp(7)) a packet stays within 1,280 bytes, which every IPv6 link carries (RFC 8200, section 5).
+//! A router that drops long packets and whose ICMP errors are filtered stalls a TCP connection permanently. With
+//! segments of 1,200 bytes (`TCP_MAXSEG`, tcp(7)) packets stay within 1,280 bytes, the minimum MTU of IPv6 (RFC 8200,
+//! section 5).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,26 +12,26 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Payload of a segment, in bytes.
 const SEGMENT: u32 = 1_200;
 
-/// Connections that may wait to be accepted.
+/// Most connections waiting to be accepted.
 const BACKLOG: i32 = 1_024;
 
-/// A non-blocking listener. An IPv6 one takes IPv4 too where its address is unspecified.
+/// A non-blocking listener. An unspecified IPv6 address also accepts IPv4.
 ///
 /// # Errors
 /// As socket(2), bind(2) and listen(2).
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = stream(address)?;
-    // The port may still be held by connections that ended lately.
+    // Recently closed connections may still occupy the port.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Begins to connect from the address of `local` and any port, over `device`, where they are given.
+/// Starts to connect, from the address of `local` with any port and over `device`, if given.
 ///
 /// # Errors
-/// As socket(2), bind(2) and connect(2), but for `EINPROGRESS`; `EPERM` or `ENODEV` for a device.
+/// As socket(2), bind(2) and connect(2), except `EINPROGRESS`; `EPERM` or `ENODEV` for a device.
 pub fn connect(
     to: SocketAddr,
     local: Option<SocketAddr>,
@@ -66,7 +67,7 @@ mod tests {
     use socket2::SockRef;
 
     #[test]
-    fn both_ends_keep_to_small_segments() {
+    fn both_ends_use_small_segments() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let near = connect(listener.local_addr().unwrap(), None, None).unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_not_there_is_an_error() {
+    fn missing_device_is_an_error() {
         let to = "127.0.0.1:9".parse().unwrap();
         assert!(connect(to, None, Some("no-such-device")).is_err());
     }

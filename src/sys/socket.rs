@@ -1,4 +1,4 @@
-//! Sockets and the options of them that wirebench sets or reads back: socket(7), udp(7), ip(7).
+//! Creation and options of UDP sockets: socket(7), udp(7), ip(7).
 
 use std::io;
 use std::mem;
@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Receive and send buffer sizes as the kernel has them, in bytes. It doubles what is asked for,
-/// to have room for its own bookkeeping, and clamps it first (socket(7)).
+/// Buffer sizes as the kernel reports them, in bytes. The kernel clamps the requested size and doubles it for its
+/// bookkeeping (socket(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffers {
     /// `SO_SNDBUF` as read back.
@@ -17,7 +17,7 @@ pub struct Buffers {
     pub receive: usize,
 }
 
-/// A non-blocking UDP socket bound to `local`. An IPv6 one takes no IPv4 traffic.
+/// A non-blocking UDP socket bound to `local`. An IPv6 socket receives no IPv4.
 ///
 /// # Errors
 /// As socket(2) and bind(2): address in use, not of this host, not permitted.
@@ -39,15 +39,15 @@ pub fn bind(socket: &UdpSocket, local: SocketAddr) -> io::Result<()> {
     socket2::SockRef::from(socket).bind(&local.into())
 }
 
-/// Keeps a socket to one interface (`SO_BINDTODEVICE`, socket(7)).
+/// Binds a socket to an interface (`SO_BINDTODEVICE`, socket(7)).
 ///
 /// # Errors
-/// `ENODEV` where there is no such interface; `EPERM` on kernels before 5.7 without `CAP_NET_RAW`.
+/// `ENODEV` if the interface does not exist; `EPERM` on kernels before 5.7 without `CAP_NET_RAW`.
 pub fn bind_device(socket: &UdpSocket, device: &str) -> io::Result<()> {
     socket2::SockRef::from(socket).bind_device(Some(device.as_bytes()))
 }
 
-/// A TCP socket bound to the address of `local` and any port, not connected yet.
+/// An unconnected TCP socket bound to the address of `local` with any port.
 ///
 /// # Errors
 /// As socket(2) and bind(2): not of this host.
@@ -62,13 +62,13 @@ pub fn bind_tcp(mut local: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Asks for buffer sizes in bytes (`None` leaves the system's default) and reads both back.
+/// Requests buffer sizes in bytes (`None` keeps the system's default) and reads both back.
 ///
-/// What exceeds `rmem_max` or `wmem_max` is asked for once more with the privileged
-/// `SO_RCVBUFFORCE` and `SO_SNDBUFFORCE` when `force` is set; without the right to, the clamped size stays.
+/// With `force`, a size above `rmem_max` or `wmem_max` is requested again with the privileged `SO_RCVBUFFORCE` or
+/// `SO_SNDBUFFORCE`. Without privilege the clamped size stays.
 ///
 /// # Errors
-/// As setsockopt(2) and getsockopt(2); a size that is clamped is not an error.
+/// As setsockopt(2) and getsockopt(2). A clamped size is not an error.
 pub fn set_buffers(
     socket: &UdpSocket,
     send: Option<usize>,
@@ -108,8 +108,7 @@ fn clamp(bytes: usize) -> libc::c_int {
     libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX)
 }
 
-/// From now on a send longer than `bytes` leaves as datagrams of `bytes` each, the last one shorter
-/// (udp(7), `UDP_SEGMENT`). 0 switches that off.
+/// Splits longer sends into datagrams of `bytes` each, the last shorter (udp(7), `UDP_SEGMENT`). 0 disables splitting.
 ///
 /// # Errors
 /// `ENOPROTOOPT` on kernels before 4.18.
@@ -117,7 +116,7 @@ pub fn set_segment_size(socket: BorrowedFd<'_>, bytes: u16) -> io::Result<()> {
     set_int(socket, libc::SOL_UDP, libc::UDP_SEGMENT, bytes.into())
 }
 
-/// Lets the kernel hand over several datagrams of one flow as one message (udp(7), `UDP_GRO`).
+/// Allows the kernel to deliver several datagrams of one flow as one message (udp(7), `UDP_GRO`).
 ///
 /// # Errors
 /// `ENOPROTOOPT` on kernels before 5.0.
@@ -125,10 +124,10 @@ pub fn set_gro(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     set_int(socket, libc::SOL_UDP, libc::UDP_GRO, on.into())
 }
 
-/// How many datagrams the kernel has dropped at this socket since it was made: `SK_MEMINFO_DROPS`
-/// of `SO_MEMINFO`, the counter that `SO_RXQ_OVFL` hands out too, readable at any time.
+/// Datagrams dropped at this socket since its creation: `SK_MEMINFO_DROPS` of `SO_MEMINFO`, the counter that
+/// `SO_RXQ_OVFL` reports, readable at any time.
 ///
-/// With GRO on, a dropped run of datagrams counts as one or as all of them, depending on the kernel.
+/// With GRO a dropped run of datagrams counts as one or as all of them, depending on the kernel.
 ///
 /// # Errors
 /// As getsockopt(2), on kernels before 4.12.
@@ -136,8 +135,8 @@ pub fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(memory_info(socket)?[SK_MEMINFO_DROPS])
 }
 
-/// Bytes of send buffer that are free now: `sk_sndbuf` less `sk_wmem_alloc` of `SO_MEMINFO`. Only the socket's own
-/// sends make it less.
+/// Free bytes of the send buffer: `sk_sndbuf` minus `sk_wmem_alloc` of `SO_MEMINFO`. Only sends of this socket reduce
+/// it.
 ///
 /// # Errors
 /// As getsockopt(2), on kernels before 4.12.
@@ -146,8 +145,8 @@ pub fn send_room(socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(info[SK_MEMINFO_SNDBUF].saturating_sub(info[SK_MEMINFO_WMEM_ALLOC]) as usize)
 }
 
-/// What a message of `bytes` takes of the send buffer at most (`skb->truesize`): memory comes in powers of
-/// two, and with it two descriptors. Where the pages themselves are sent, each that is touched counts in whole.
+/// Most bytes that a message of `bytes` charges to the send buffer (`skb->truesize`): memory is allocated in powers of
+/// two, plus two descriptors. If pages are sent, each touched page counts in full.
 pub fn send_charge(bytes: usize, pages: bool) -> usize {
     const PAGE: usize = 4_096;
     let data = if pages {
@@ -158,7 +157,7 @@ pub fn send_charge(bytes: usize, pages: bool) -> usize {
     data + 2_048
 }
 
-// Places in what `SO_MEMINFO` gives (linux/sock_diag.h).
+// Indices of `SO_MEMINFO` (linux/sock_diag.h).
 const SK_MEMINFO_WMEM_ALLOC: usize = 2;
 const SK_MEMINFO_SNDBUF: usize = 3;
 const SK_MEMINFO_DROPS: usize = 8;
@@ -167,7 +166,7 @@ const SK_MEMINFO_VARS: usize = 9;
 fn memory_info(socket: BorrowedFd<'_>) -> io::Result<[u32; SK_MEMINFO_VARS]> {
     let mut info = [0u32; SK_MEMINFO_VARS];
     let mut length = mem::size_of_val(&info) as libc::socklen_t;
-    // SAFETY: `info` has `length` writable bytes, and the kernel writes no more than that.
+    // SAFETY: `info` has `length` writable bytes, and the kernel writes no more.
     unsafe {
         syscall!(getsockopt(
             socket.as_raw_fd(),
@@ -180,7 +179,7 @@ fn memory_info(socket: BorrowedFd<'_>) -> io::Result<[u32; SK_MEMINFO_VARS]> {
     Ok(info)
 }
 
-/// Asks for `SO_RXQ_OVFL`: each message received carries the socket's count of drops so far.
+/// Requests `SO_RXQ_OVFL`: each received message carries the drop count of the socket.
 ///
 /// # Errors
 /// As setsockopt(2).
@@ -188,7 +187,7 @@ pub fn set_overflow_count(socket: BorrowedFd<'_>) -> io::Result<()> {
     set_int(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)
 }
 
-/// The path MTU a connected socket knows of, in bytes of IP packet (ip(7) `IP_MTU`, ipv6(7) `IPV6_MTU`).
+/// The path MTU known to a connected socket, in bytes of IP packet (ip(7) `IP_MTU`, ipv6(7) `IPV6_MTU`).
 ///
 /// # Errors
 /// `ENOTCONN` if the socket is not connected.
@@ -213,8 +212,8 @@ pub fn path_mtu(socket: &UdpSocket) -> io::Result<usize> {
     Ok(usize::try_from(mtu).unwrap_or(0))
 }
 
-/// Bytes that IP and UDP add to a datagram of a connected socket: 28 over IPv4, 48 over IPv6. Options and extension headers
-/// are not counted.
+/// Bytes of the IP and UDP headers of a connected socket's datagrams: 28 for IPv4, 48 for IPv6, without options and
+/// extension headers.
 pub fn headers(socket: &UdpSocket) -> usize {
     let peer = socket.peer_addr().or_else(|_| socket.local_addr());
     match peer.map(|peer| peer.ip().to_canonical()) {
@@ -223,18 +222,18 @@ pub fn headers(socket: &UdpSocket) -> usize {
     }
 }
 
-/// Whether datagrams may be fragmented on their way (ip(7) `IP_MTU_DISCOVER`, ipv6(7) `IPV6_MTU_DISCOVER`).
+/// Fragmentation policy (ip(7) `IP_MTU_DISCOVER`, ipv6(7) `IPV6_MTU_DISCOVER`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathMtuDiscovery {
-    /// Nowhere: the DF bit is set, and a datagram longer than the path MTU is refused with `EMSGSIZE`.
+    /// Never: DF is set, and a datagram longer than the path MTU is refused with `EMSGSIZE`.
     Do,
-    /// Here where the path MTU is known to be smaller, else nowhere: the DF bit is set on what fits.
+    /// On this host if the datagram exceeds the known path MTU. DF is set on datagrams that fit.
     Want,
-    /// Here and at every router (IPv4); here only (IPv6).
+    /// On this host and, for IPv4, at every router.
     Dont,
 }
 
-/// Sets the policy for both address families, so that it holds for IPv4 on an IPv6 socket too.
+/// Sets the policy for both address families, so that it also applies to IPv4 on an IPv6 socket.
 ///
 /// # Errors
 /// As setsockopt(2).
@@ -247,19 +246,19 @@ pub fn set_path_mtu_discovery(socket: &UdpSocket, policy: PathMtuDiscovery) -> i
     let fd = socket.as_fd();
     let of_v4 = set_int(fd, libc::SOL_IP, libc::IP_MTU_DISCOVER, v4);
     match socket.local_addr()?.is_ipv6() {
-        // Of use only where the socket takes IPv4 too.
+        // Only effective if the socket also accepts IPv4.
         true => set_int(fd, libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, v6),
         false => of_v4,
     }
 }
 
-/// Lets a connected socket's datagrams be fragmented where they carry more than `payload` bytes: at any router for IPv4, by
-/// this host for IPv6, whose routers do not (RFC 8200, section 5).
+/// Allows fragmentation of a connected socket's datagrams with more than `payload` bytes: at any router for IPv4, on
+/// this host for IPv6, whose routers do not fragment (RFC 8200, section 5).
 ///
 /// # Errors
 /// As setsockopt(2).
 pub fn fragment_at(socket: &UdpSocket, payload: usize) -> io::Result<()> {
-    /// What every IPv6 link carries.
+    /// The minimum MTU of IPv6.
     const LEAST: usize = 1_280;
     set_path_mtu_discovery(socket, PathMtuDiscovery::Dont)?;
     if !socket.local_addr()?.is_ipv6() {
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_are_read_back_as_the_kernel_has_them() {
+    fn buffers_are_reported_as_the_kernel_grants_them() {
         let socket = loopback();
         let buffers = set_buffers(&socket, Some(20_000), Some(30_000), false).unwrap();
         assert_eq!(
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overflows_a_small_buffer_is_counted_as_dropped() {
+    fn overflow_of_a_small_buffer_is_counted_as_drops() {
         let receiver = loopback();
         set_buffers(&receiver, None, Some(4_096), false).unwrap();
         let sender = loopback();
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn every_policy_is_taken_by_both_families() {
+    fn both_families_accept_every_policy() {
         for local in ["127.0.0.1:0", "[::1]:0"] {
             let socket = bind_udp(local.parse().unwrap()).unwrap();
             socket.connect(socket.local_addr().unwrap()).unwrap();
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_mtu_of_loopback_is_that_of_the_device() {
+    fn path_mtu_of_loopback_is_the_mtu_of_the_device() {
         let (a, b) = (loopback(), loopback());
         assert!(path_mtu(&a).is_err());
         a.connect(b.local_addr().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! TCP listeners, and the options of TCP sockets that a proxy sets or reads: tcp(7), socket(7).
+//! TCP listeners, and options of TCP sockets that a proxy sets or reads: tcp(7), socket(7).
 
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-/// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` at most (listen(2)).
+/// Most connections waiting to be accepted. The kernel limits the value to `net.core.somaxconn` (listen(2)).
 pub const BACKLOG: i32 = 4_096;
 
-/// A non-blocking listener, or with `shared` one of several on the same port, among which the kernel spreads
-/// connections (`SO_REUSEPORT`). An IPv6 one takes IPv4 too where its address is unspecified. What it accepts inherits the
-/// options of [`for_relaying`].
+/// A non-blocking listener. With `shared` several listeners share the port, and the kernel distributes connections
+/// among them (`SO_REUSEPORT`). An unspecified IPv6 address also accepts IPv4. Accepted sockets inherit the options of
+/// [`for_relaying`].
 ///
 /// # Errors
-/// As socket(2), bind(2) and listen(2). `EADDRINUSE` also where another listener is not `shared`.
+/// As socket(2), bind(2) and listen(2). `EADDRINUSE` also if another listener is not `shared`.
 pub fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     listen_on(address, shared, false)
 }
 
-/// The same; an IPv6 one with `only_v6` leaves IPv4 to others (`IPV6_V6ONLY`, ipv6(7)).
+/// Like [`listen`]. With `only_v6` an IPv6 listener leaves IPv4 to others (`IPV6_V6ONLY`, ipv6(7)).
 ///
 /// # Errors
 /// As [`listen`].
@@ -31,7 +31,7 @@ pub fn listen_on(address: SocketAddr, shared: bool, only_v6: bool) -> io::Result
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // The port may still be held by connections that ended lately.
+    // Recently closed connections may still occupy the port.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     if only_v6 && address.is_ipv6() {
@@ -44,7 +44,7 @@ pub fn listen_on(address: SocketAddr, shared: bool, only_v6: bool) -> io::Result
     Ok(socket.into())
 }
 
-/// A socket that is yet to be connected to an address like this one, with the options of [`for_relaying`].
+/// An unconnected socket of the family of `address`, with the options of [`for_relaying`].
 ///
 /// # Errors
 /// As socket(2) and setsockopt(2).
@@ -58,13 +58,13 @@ pub fn unconnected(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Begins to connect; the socket is writable when that is done, and has the options of [`for_relaying`]. Where it
-/// `speaks` first, the acknowledgement that ends the handshake waits for its first bytes and leaves with them: a packet
-/// fewer, and the server is woken once. The kernel sends it by itself after a while, and later ones at once
-/// (`TCP_QUICKACK`, tcp(7); `tcp_rcv_synsent_state_process`).
+/// Starts to connect. The socket becomes writable when connected and has the options of [`for_relaying`]. With
+/// `speaks`, the client sends first: the final acknowledgement of the handshake is delayed and leaves with the first
+/// data, which saves a packet and a wake-up of the server. The kernel sends it anyway after a while, and later ones at
+/// once (`TCP_QUICKACK`, tcp(7); `tcp_rcv_synsent_state_process`).
 ///
 /// # Errors
-/// As socket(2), setsockopt(2) and connect(2), but for `EINPROGRESS`.
+/// As socket(2), setsockopt(2) and connect(2), except `EINPROGRESS`.
 pub fn connect(address: SocketAddr, speaks: bool) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -81,17 +81,18 @@ pub fn connect(address: SocketAddr, speaks: bool) -> io::Result<TcpStream> {
     }
 }
 
-/// Whether a socket whose own end is `local` is or will be connected to itself by connecting to `to`. It happens where `to` has a
-/// port of `ip_local_port_range` that nobody listens on: connect(2) may pick that port for the near end, and the two ends
-/// open each other (RFC 9293, section 3.5, simultaneous open). Such a connection echoes, and keeps the port from a listener.
+/// Whether connecting a socket with the local address `local` to `to` connects it to itself. This happens if `to` has a
+/// port of `ip_local_port_range` without a listener: connect(2) may select that port as the local port, and the two
+/// ends open each other (RFC 9293, section 3.5, simultaneous open). Such a connection echoes, and blocks the port for a
+/// listener.
 pub fn is_to_itself(local: SocketAddr, to: SocketAddr) -> bool {
     let (here, there) = (local.ip().to_canonical(), to.ip().to_canonical());
-    // Connecting to no address goes to loopback.
+    // Connecting to the unspecified address connects to loopback.
     local.port() == to.port() && (here == there || there.is_unspecified() && here.is_loopback())
 }
 
-/// Sends small writes at once (`TCP_NODELAY`), leaves urgent data in line with the rest (`SO_OOBINLINE`), and probes a
-/// silent peer by the system's defaults (`SO_KEEPALIVE`; `net.ipv4.tcp_keepalive_time`, tcp(7)).
+/// Sends small writes at once (`TCP_NODELAY`), keeps urgent data in the stream (`SO_OOBINLINE`), and probes a silent
+/// peer with the system's defaults (`SO_KEEPALIVE`; `net.ipv4.tcp_keepalive_time`, tcp(7)).
 ///
 /// # Errors
 /// As setsockopt(2).
@@ -102,16 +103,16 @@ pub fn for_relaying(socket: &impl AsFd) -> io::Result<()> {
     socket.set_out_of_band_inline(true)
 }
 
-/// What a failed accept(2) means for the listener.
+/// Meaning of a failed accept(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcceptError {
-    /// No client waits.
+    /// No connection is waiting.
     WouldBlock,
-    /// File descriptors or memory ran out; the client stays in the backlog.
+    /// Out of file descriptors or memory. The connection stays in the backlog.
     Exhausted,
-    /// One client is gone; the next one can be accepted (accept(2), "Error handling").
+    /// One connection failed. The next can be accepted (accept(2), "Error handling").
     ClientGone,
-    /// The socket is no listener; accept(2) will fail again.
+    /// The socket is not a listener, so accept(2) will fail again.
     NoListener,
 }
 
@@ -121,14 +122,14 @@ impl AcceptError {
         match error.raw_os_error() {
             Some(libc::EAGAIN) => Self::WouldBlock,
             Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT) => Self::NoListener,
-            _ if super::limit::is_exhausted(error) => Self::Exhausted,
-            // ECONNABORTED, EINTR, EPROTO, EPERM of a firewall, and the errors of the client's network.
+            _ if super::rlimit::is_exhausted(error) => Self::Exhausted,
+            // ECONNABORTED, EINTR, EPROTO, EPERM of a firewall, and network errors of the client.
             _ => Self::ClientGone,
         }
     }
 }
 
-/// The peer of a socket, also after the peer has reset the connection: getpeername(2) fails then (`ENOTCONN`), and
+/// The address of the peer, even after the peer has reset the connection, when getpeername(2) fails (`ENOTCONN`) but
 /// `SO_PEERNAME` does not.
 ///
 /// # Errors
@@ -137,14 +138,14 @@ pub fn peer(socket: &impl AsFd) -> io::Result<SocketAddr> {
     if let Ok(address) = SockRef::from(socket).peer_addr() {
         return address.as_socket().ok_or(ErrorKind::Unsupported.into());
     }
-    // The kernel takes no room larger than the address (sk_getsockopt, net/core/sock.c).
+    // The kernel refuses room larger than the address (sk_getsockopt, net/core/sock.c).
     let lengths = [
         size_of::<libc::sockaddr_in6>(),
         size_of::<libc::sockaddr_in>(),
     ];
     let mut outcome = Err(ErrorKind::Unsupported.into());
     for room in lengths {
-        // SAFETY: `storage` has room for every address, and the kernel writes `room` bytes of one.
+        // SAFETY: `storage` has room for every address, and the kernel writes `room` bytes.
         let named = unsafe {
             SockAddr::try_init(|storage, length| {
                 *length = room as libc::socklen_t;
@@ -167,16 +168,16 @@ pub fn peer(socket: &impl AsFd) -> io::Result<SocketAddr> {
     outcome
 }
 
-/// An address as it is logged and compared: IPv4 that a dual-stack socket gives as IPv6 is IPv4 again.
+/// An address for logs and comparisons: IPv4-mapped IPv6 addresses of dual-stack sockets become IPv4.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The local address of a socket that connect(2) has connected to `peer`. The close of a socket that is connected to
-/// itself ([`is_to_itself`]) becomes a reset, so that its port is free at once.
+/// The local address of a socket connected to `peer`. If the socket is connected to itself ([`is_to_itself`]), its
+/// close becomes a reset, so that its port is free at once.
 ///
 /// # Errors
-/// `ECONNREFUSED` for a socket that is connected to itself; as getsockname(2).
+/// `ECONNREFUSED` if the socket is connected to itself; as getsockname(2).
 pub fn connected_from(socket: &impl AsFd, peer: SocketAddr) -> io::Result<SocketAddr> {
     let local = SockRef::from(socket).local_addr()?.as_socket();
     let local = local.ok_or_else(|| io::Error::from(ErrorKind::Unsupported))?;
@@ -187,20 +188,20 @@ pub fn connected_from(socket: &impl AsFd, peer: SocketAddr) -> io::Result<Socket
     Ok(local)
 }
 
-/// What a socket that nobody reads from has to say.
+/// State of unread input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unread {
-    /// Nothing yet.
+    /// No data yet.
     Nothing,
-    /// Bytes.
+    /// Data.
     Data,
-    /// The end of the stream, and no bytes before.
+    /// End of the stream, without data before it.
     End,
-    /// The connection is reset.
+    /// The connection was reset.
     Broken,
 }
 
-/// Looks at what the next read would give, without taking it (`MSG_PEEK`) and without waiting.
+/// Checks the result of the next read with `MSG_PEEK`, without waiting.
 pub fn unread(socket: &impl AsFd) -> Unread {
     let mut byte = [MaybeUninit::uninit()];
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
@@ -214,18 +215,18 @@ pub fn unread(socket: &impl AsFd) -> Unread {
     }
 }
 
-/// Sends what the socket has room for. With `more`, what does not fill a segment is kept back (`MSG_MORE`) to leave
-/// together with what follows at once: the end, when the socket is shut or closed next.
+/// Sends as much as the socket accepts. With `more`, an incomplete segment is delayed (`MSG_MORE`), to leave with data
+/// or a shutdown that follows at once.
 ///
 /// # Errors
 /// As send(2).
 pub fn send(socket: &impl AsFd, bytes: &[u8], more: bool) -> io::Result<usize> {
-    // Never a signal: socket2 asks for `MSG_NOSIGNAL` itself in its plain send alone.
+    // socket2 sets `MSG_NOSIGNAL` only in its plain send.
     let more = if more { libc::MSG_MORE } else { 0 };
     SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL | more)
 }
 
-/// Bytes of data in a full segment as it is sent now (`TCP_MAXSEG`). It grows once a connection has carried some.
+/// Payload bytes of a full segment at present (`TCP_MAXSEG`). It may grow after the first data of a connection.
 ///
 /// # Errors
 /// As getsockopt(2).
@@ -233,8 +234,8 @@ pub fn segment(socket: &impl AsFd) -> io::Result<usize> {
     SockRef::from(socket).tcp_mss().map(|bytes| bytes as usize)
 }
 
-/// Makes the close of this socket a reset: what was not sent yet is thrown away, and the other end is told that the
-/// connection broke (`SO_LINGER` of no time, socket(7)).
+/// Makes the close of this socket a reset: unsent data are discarded, and the peer sees a broken connection
+/// (`SO_LINGER` with time 0, socket(7)).
 ///
 /// # Errors
 /// As setsockopt(2).
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_shared_by_those_who_want_to() {
+    fn shared_listeners_share_a_port() {
         let first = listen(any_port(), true).unwrap();
         let address = first.local_addr().unwrap();
         listen(address, true).unwrap();
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_of_a_connection_is_known_and_small_writes_leave_at_once() {
+    fn segment_size_is_known_and_small_writes_leave_at_once() {
         let (near, _far) = pair();
         for_relaying(&near).unwrap();
         assert!(near.nodelay().unwrap());
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_back_leaves_with_the_end() {
+    fn delayed_data_leave_with_the_end() {
         let (near, mut far) = pair();
         far.set_nonblocking(true).unwrap();
         for_relaying(&near).unwrap();
@@ -284,27 +285,27 @@ mod tests {
         assert_eq!(early.kind(), ErrorKind::WouldBlock);
         near.shutdown(std::net::Shutdown::Write).unwrap();
         far.set_nonblocking(false).unwrap();
-        let mut heard = String::new();
-        far.read_to_string(&mut heard).unwrap();
-        assert_eq!(heard, "the last");
+        let mut bytes = String::new();
+        far.read_to_string(&mut bytes).unwrap();
+        assert_eq!(bytes, "the last");
     }
 
     #[test]
-    fn who_speaks_first_connects_as_others_do() {
+    fn client_that_sends_first_connects_like_others() {
         for speaks in [false, true] {
             let listener = TcpListener::bind(any_port()).unwrap();
             let near = connect(listener.local_addr().unwrap(), speaks).unwrap();
             near.set_nonblocking(false).unwrap();
             assert!(near.nodelay().unwrap());
             assert_eq!(send(&near, b"hello", false).unwrap(), 5);
-            let mut heard = [0; 5];
-            listener.accept().unwrap().0.read_exact(&mut heard).unwrap();
-            assert_eq!(&heard, b"hello");
+            let mut bytes = [0; 5];
+            listener.accept().unwrap().0.read_exact(&mut bytes).unwrap();
+            assert_eq!(&bytes, b"hello");
         }
     }
 
     #[test]
-    fn the_peer_of_a_reset_connection_is_known() {
+    fn peer_of_a_reset_connection_is_known() {
         let listener = TcpListener::bind(any_port()).unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let address = near.local_addr().unwrap();
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn data_the_end_and_nothing_are_told_apart_and_stay_unread() {
+    fn unread_input_is_classified_and_stays_unread() {
         let (mut near, mut far) = pair();
         assert_eq!(unread(&far), Unread::Nothing);
         near.write_all(b"a").unwrap();
@@ -332,8 +333,8 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_connected_to_itself_is_refused_and_lets_its_port_go() {
-        // Bound first, so that the crossing of both SYNs needs no luck.
+    fn connection_to_itself_is_refused_and_frees_its_port() {
+        // Binding first makes the simultaneous open certain.
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
         socket.bind(&any_port().into()).unwrap();
         let own = socket.local_addr().unwrap();
@@ -372,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_to_itself_is_told_from_others() {
+    fn connection_to_itself_is_detected() {
         for (local, to, itself) in [
             ("127.0.0.1:4000", "127.0.0.1:4000", true),
             ("127.0.0.1:4001", "127.0.0.1:4000", false),
@@ -388,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_no_end() {
+    fn reset_differs_from_the_end() {
         let (near, mut far) = pair();
         reset_on_close(&near).unwrap();
         drop(near);

@@ -1,7 +1,7 @@
 //! Listeners and connections of AF_UNIX stream sockets: unix(7).
 //!
-//! The sockets are those of [`std::net`] in type alone: what is read from, written to, shut and closed does not depend on the
-//! family. What does, like `TCP_NODELAY` and the address of a peer, is not asked of them.
+//! The sockets have the TCP types of [`std::net`]: reading, writing, shutdown and close do not depend on the family.
+//! Family-specific operations, such as `TCP_NODELAY` and peer addresses, are not used on them.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::tcp::BACKLOG;
 
-/// The file of a listener. Dropped, it is removed, unless another has taken its place.
+/// The file of a listener. Dropping removes it, unless another file has replaced it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -24,9 +24,9 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// Removes it now, for a program that ends without dropping anything.
+    /// Removes the file now, for a program that ends without dropping.
     pub fn remove(&self) {
-        // What cannot be removed is found stale by the next listener.
+        // The next listener recognises a leftover file as stale.
         if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
@@ -39,11 +39,11 @@ impl Drop for SocketFile {
     }
 }
 
-/// A non-blocking listener on `path`, and its file, which gets the permission bits of `mode` or else those that umask(2)
-/// leaves. A socket that is there already and that nobody listens on is replaced.
+/// A non-blocking listener on `path`, and its file, with the permission bits `mode` or by default those of umask(2). A
+/// socket at `path` without a listener is replaced.
 ///
 /// # Errors
-/// As bind(2), listen(2) and chmod(2). `EADDRINUSE` where somebody listens, or what is there is not a socket.
+/// As bind(2), listen(2) and chmod(2). `EADDRINUSE` if the socket has a listener, or `path` is not a socket.
 pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<(TcpListener, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let address = SockAddr::unix(path)?;
@@ -58,7 +58,7 @@ pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<(TcpListener, Socket
         path: path.to_owned(),
         inode: inode(path)?,
     };
-    // Nobody can connect before it listens, so nobody does with other permissions than these.
+    // Connections are possible only after listen, so no client connects with other permissions.
     if let Some(mode) = mode {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
@@ -66,8 +66,8 @@ pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<(TcpListener, Socket
     Ok((socket.into(), file))
 }
 
-/// Whether `path` is a socket that nobody listens on. Its owner may be about to: what bound it and does not listen yet is taken
-/// for gone.
+/// Whether `path` is a socket without a listener. A process that has bound it but does not listen yet is not
+/// recognised.
 fn is_stale(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     is_socket
@@ -80,14 +80,14 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     Ok((file.dev(), file.ino()))
 }
 
-/// A connection to the listener at `path`. With `limit` it waits that long for room among those who wait to be accepted;
-/// without, it does not wait at all and is non-blocking.
+/// Connects to the listener at `path`. With `limit` waits that long for room in its backlog; without, does not wait and
+/// is non-blocking.
 ///
 /// # Errors
-/// As connect(2): `ECONNREFUSED` where nobody listens, `EAGAIN` where there is no room.
+/// As connect(2): `ECONNREFUSED` without a listener, `EAGAIN` without room in the backlog.
 pub fn connect(path: &Path, limit: Option<Duration>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // connect(2) to such a socket waits as long as a send may (SO_SNDTIMEO, socket(7)).
+    // connect(2) to an AF_UNIX socket waits as long as a send may (SO_SNDTIMEO, socket(7)).
     match limit {
         Some(limit) => socket.set_write_timeout(Some(limit))?,
         None => socket.set_nonblocking(true)?,
@@ -97,7 +97,7 @@ pub fn connect(path: &Path, limit: Option<Duration>) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Accepts a connection, which is non-blocking.
+/// Accepts a connection, non-blocking.
 ///
 /// # Errors
 /// As accept(2).
@@ -113,7 +113,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn a_listener_takes_connections_and_its_file_goes_with_it() {
+    fn listener_accepts_and_its_file_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let (listener, file) = listen(&path, Some(0o620)).unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_socket_that_nobody_listens_on_is_replaced() {
+    fn only_a_socket_without_a_listener_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let first = UnixListener::bind(&path).unwrap();
@@ -138,7 +138,7 @@ mod tests {
             ErrorKind::AddrInUse
         );
         assert!(path.exists());
-        // The file of one that was killed.
+        // A leftover of a killed process.
         drop(first);
         assert_eq!(
             connect(&path, None).unwrap_err().kind(),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_another_has_replaced_stays() {
+    fn replaced_file_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let (_listener, file) = listen(&path, None).unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn who_finds_no_room_does_not_wait_for_ever() {
+    fn connecting_to_a_full_backlog_times_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
@@ -180,7 +180,7 @@ mod tests {
         let full = |limit| connect(&path, limit).unwrap_err().kind();
         assert_eq!(full(None), ErrorKind::WouldBlock);
         assert_eq!(full(Some(Duration::from_millis(20))), ErrorKind::WouldBlock);
-        // Nor is its socket taken for stale.
+        // A full backlog does not make the socket stale.
         assert_eq!(
             listen(&path, None).unwrap_err().kind(),
             ErrorKind::AddrInUse

@@ -1,21 +1,21 @@
-//! What a thread (getrusage(2), `RUSAGE_THREAD`) or a process has cost so far.
+//! Resource usage of a thread (getrusage(2), `RUSAGE_THREAD`) or a process.
 
 use std::collections::HashMap;
 use std::fs;
 use std::mem;
 use std::ops::{AddAssign, Sub};
 
-/// CPU seconds of one thread, split as the kernel splits them.
+/// CPU time in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CpuTime {
     /// Seconds in user mode.
     pub user: f64,
-    /// Seconds in the kernel on behalf of the thread.
+    /// Seconds in kernel mode.
     pub system: f64,
 }
 
 impl CpuTime {
-    /// The calling thread's CPU time since it began.
+    /// CPU time of the calling thread since its start.
     pub fn of_this_thread() -> Self {
         let usage = of_this_thread();
         let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
@@ -26,14 +26,14 @@ impl CpuTime {
     }
 }
 
-/// How often the scheduler took the CPU away from the calling thread to run another (`ru_nivcsw`).
+/// Involuntary context switches of the calling thread (`ru_nivcsw`).
 pub fn preemptions() -> u64 {
     u64::try_from(of_this_thread().ru_nivcsw).unwrap_or(0)
 }
 
 fn of_this_thread() -> libc::rusage {
-    // SAFETY: rusage is plain integers, for which all zero is valid; the kernel fills it. RUSAGE_THREAD exists since
-    // Linux 2.6.26, so the call cannot fail.
+    // SAFETY: rusage consists of plain integers, for which all-zero is valid, and the kernel fills it. RUSAGE_THREAD
+    // exists since Linux 2.6.26, so the call cannot fail.
     unsafe {
         let mut usage: libc::rusage = mem::zeroed();
         libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
@@ -41,18 +41,18 @@ fn of_this_thread() -> libc::rusage {
     }
 }
 
-/// The CPU time of a thread of this process in ns, which may be one of the kernel's: the first figure of its schedstat
-/// (proc(5)). `None` when there is no such thread, or the kernel keeps no such figures.
+/// CPU time in ns of a thread of this process, including kernel threads: the first figure of its schedstat (proc(5)).
+/// `None` if the thread does not exist or the kernel keeps no such figures.
 pub fn of_task(thread: u32) -> Option<u64> {
-    let told = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
-    told.split_whitespace().next()?.parse().ok()
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    stat.split_whitespace().next()?.parse().ok()
 }
 
-/// The CPU time of a process of this host with all its threads, of those that descend from it, and of its children that are gone and
-/// were waited for. `None` when there is no such process.
+/// CPU time of a process with all its threads, its descendants, and its children that ended and were waited for. `None`
+/// if the process does not exist.
 ///
-/// The sum is exact to the ns as far as the processes are there (clock_getcpuclockid(3)); which part of it was in user mode is known in
-/// ticks of 10 ms (proc_pid_stat(5)).
+/// The sum is exact to the ns for existing processes (clock_getcpuclockid(3)). The share of user mode is known in ticks
+/// of 10 ms (proc_pid_stat(5)).
 pub fn of_process(process: u32) -> Option<CpuTime> {
     let all = stats();
     all.get(&process)?;
@@ -80,10 +80,10 @@ pub fn of_process(process: u32) -> Option<CpuTime> {
     })
 }
 
-/// Ticks a second in /proc: USER_HZ, which is 100 on every architecture that Rust's Linux targets have (time(7)).
+/// Ticks per second in /proc: USER_HZ, which is 100 on every Linux architecture that Rust supports (time(7)).
 const TICKS: f64 = 100.0;
 
-/// What matters here of a process's stat file.
+/// Fields of a process's stat file.
 #[derive(Debug, PartialEq)]
 struct Stat {
     parent: u32,
@@ -94,7 +94,7 @@ struct Stat {
     gone_system: u64,
 }
 
-/// Of every process that can be seen.
+/// Stat files of all visible processes.
 fn stats() -> HashMap<u32, Stat> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -106,7 +106,7 @@ fn stats() -> HashMap<u32, Stat> {
 }
 
 fn stat(text: &str) -> Option<Stat> {
-    // The name in brackets may have anything in it, brackets too.
+    // The name in parentheses may contain any character, including parentheses.
     let (_, rest) = text.rsplit_once(')')?;
     // The first of these is the third field of proc_pid_stat(5).
     let fields: Vec<&str> = rest.split_whitespace().collect();
@@ -120,21 +120,21 @@ fn stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// Seconds of CPU time of a process's threads, those that ended among them.
+/// CPU time in seconds of a process's threads, including ended ones.
 fn process_clock(process: u32) -> Option<f64> {
     let process = libc::pid_t::try_from(process).ok()?;
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: both pointers lead to values that outlive the calls and are writable; the second call is given a clock that
-    // the first one, which answers 0 then, has filled in.
-    let told = unsafe {
+    // SAFETY: both pointers lead to writable values that outlive the calls. The second call uses the clock id that the
+    // first one wrote, which is valid if it returned 0.
+    let known = unsafe {
         let mut clock: libc::clockid_t = 0;
         libc::clock_getcpuclockid(process, &raw mut clock) == 0
             && libc::clock_gettime(clock, &raw mut time) == 0
     };
-    told.then_some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
+    known.then_some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
 }
 
 impl Sub for CpuTime {
@@ -161,7 +161,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn a_stat_file_is_read_whatever_the_process_is_called() {
+    fn stat_file_is_parsed_with_any_process_name() {
         let text = "7 (a) b (c)) S 5 7 7 0 -1 4194560 100 0 0 0 12 34 56 78 20 0 1 0 9 0 0\n";
         let read = Stat {
             parent: 5,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_the_cost_of_its_threads_and_children() {
+    fn process_includes_its_threads_and_children() {
         let sum = |time: CpuTime| time.user + time.system;
         let me = std::process::id();
         let before = of_process(me).unwrap();
@@ -188,7 +188,7 @@ mod tests {
         spent.join().unwrap();
         let after = of_process(me).unwrap();
         assert!(sum(after - before) >= 0.02);
-        // Cheap to start, and it costs something before it waits for its end.
+        // Cheap to start, with measurable cost before it waits.
         let mut child = Command::new("sh")
             .args([
                 "-c",
@@ -198,8 +198,8 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = [0; 5];
-        std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut told).unwrap();
+        let mut line = [0; 5];
+        std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut line).unwrap();
         let with_child = of_process(me).unwrap();
         let alone = of_process(child.id()).unwrap();
         assert!(sum(alone) > 0.0);

@@ -1,28 +1,28 @@
-//! `MSG_ZEROCOPY`: sends that pin pages (Documentation/networking/msg_zerocopy.rst). Their completions come on the
+//! `MSG_ZEROCOPY`: sends that pin pages (Documentation/networking/msg_zerocopy.rst). Completions arrive on the
 //! [`error_queue`](super::error_queue).
 
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
 
-/// Sends that the kernel is done with. It numbers them from 0, by socket, those with `MSG_ZEROCOPY` only.
+/// A range of completed sends. The kernel numbers the `MSG_ZEROCOPY` sends of each socket from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
     pub(super) first: u32,
     pub(super) last: u32,
-    /// The data was copied all the same.
+    /// The kernel copied the data.
     pub copied: bool,
 }
 
 impl Done {
-    /// Which sends, their numbers wrapping at 32 bits.
+    /// The numbers of the sends, modulo 2^32.
     pub fn numbers(self) -> impl Iterator<Item = u32> {
         let count: RangeInclusive<u32> = 0..=self.last.wrapping_sub(self.first);
         count.map(move |number| self.first.wrapping_add(number))
     }
 }
 
-/// Lets sends on `socket` use `MSG_ZEROCOPY`.
+/// Allows `MSG_ZEROCOPY` on `socket`.
 ///
 /// # Errors
 /// `ENOTSUPP` for UDP on kernels before 5.0.
@@ -34,23 +34,23 @@ pub fn enable(socket: BorrowedFd<'_>) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::sys::error_queue::{self, Entry};
+    use crate::sys::mmap::Mmap;
     use crate::sys::mmsg::SendBatch;
-    use crate::sys::region::Region;
     use crate::sys::socket;
     use std::os::fd::AsFd;
 
     #[test]
-    fn every_send_is_completed_once_and_on_loopback_as_copied() {
+    fn every_send_completes_once_and_is_copied_on_loopback() {
         let receiver = socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
         let sender = socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
         sender.connect(receiver.local_addr().unwrap()).unwrap();
         if let Err(error) = enable(sender.as_fd()) {
             return println!("skipped: this kernel has no SO_ZEROCOPY for UDP: {error}");
         }
-        let memory = Region::new(15_000).unwrap();
+        let memory = Mmap::new(15_000).unwrap();
         let messages = [0, 5_000, 10_000].map(|start| memory.pages(start, 5_000).unwrap());
         let taken = SendBatch::new(3)
-            .send_pinned(sender.as_fd(), messages.into_iter())
+            .send_zerocopy(sender.as_fd(), messages.into_iter())
             .unwrap();
         assert_eq!(taken, 3);
         let mut bytes = [0; 5_000];

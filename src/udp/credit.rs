@@ -3,9 +3,9 @@
 //! A credit is cumulative, "you may send up to number n", so a lost one costs nothing: the next says
 //! it all. The receiver counts from the highest number it has *seen*, not from how many arrived, so a lost datagram
 //! is not waited for either. When the whole window is lost, no credit comes; then the sender asks
-//! ([`Kind::Probe`](super::header::Kind::Probe)) and is told to go on from where it says it is.
+//! ([`Kind::Probe`](crate::udp::wire::header::Kind::Probe)) and is told to go on from where it says it is.
 
-use crate::engine::choice::ZeroCopy;
+use crate::engine::ZeroCopy;
 
 /// Most datagrams granted ahead. More gains nothing, and each needs room in the receiver's buffer.
 pub const MOST_WINDOW: u64 = 4_096;

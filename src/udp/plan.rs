@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::header::{HEADER, MOST_CHUNK, MOST_SHORT};
-use super::pacing::{FASTEST_PPS, SLOWEST_PPS};
-use super::spin::SpinChoice;
-use crate::engine::choice::{ChoiceError, EngineChoice, ZeroCopy};
+use crate::engine::{ChoiceError, EngineChoice, ZeroCopy};
 use crate::sys::socket::PathMtuDiscovery;
+use crate::udp::send::pacing::{FASTEST_PPS, SLOWEST_PPS};
+use crate::udp::send::spin::SpinChoice;
+use crate::udp::wire::header::{HEADER, MOST_CHUNK, MOST_SHORT};
 
 /// Most streams of a run.
 pub const MOST_STREAMS: usize = 128;

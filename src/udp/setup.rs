@@ -6,18 +6,18 @@ use std::os::fd::AsFd;
 
 use thiserror::Error;
 
-use super::control::SenderEffective;
-use super::credit::{Grantor, MOST_WINDOW};
-use super::header::{Header, Kind};
-use super::path::{PathError, TooLong};
-use super::plan::{Df, Mode, Offload, Plan};
-use super::sender::Manner;
-use super::spin::SpinChoice;
-use crate::engine::choice::{self, ZeroCopy};
-use crate::engine::probe::{self, uring};
-use crate::engine::{Layout, Path, offload};
+use super::engine::zerocopy::Unavailable;
+use super::engine::{self, Layout, Path, offload};
+use crate::engine::{EngineKind, ZeroCopy};
 use crate::sys::socket::{self, Buffers};
 use crate::sys::zerocopy;
+use crate::udp::credit::{Grantor, MOST_WINDOW};
+use crate::udp::plan::{Df, Mode, Offload, Plan};
+use crate::udp::send::path::{PathError, TooLong};
+use crate::udp::send::sender::Manner;
+use crate::udp::send::spin::SpinChoice;
+use crate::udp::wire::control::SenderEffective;
+use crate::udp::wire::header::{Header, Kind};
 
 /// Asked for where nothing is said, in bytes: room for the largest window, and what the usual `rmem_max` allows at most.
 pub const DEFAULT_BUFFER: usize = 4 << 20;
@@ -82,11 +82,11 @@ pub enum SetupError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// The engine.
-    #[error("cannot do --engine uring: {0}")]
-    NoUring(#[from] uring::Unavailable),
+    #[error(transparent)]
+    NoEngine(#[from] engine::open::Unavailable),
     /// Of the sender.
-    #[error("cannot do --zerocopy: {0}")]
-    NoZeroCopy(#[from] probe::zerocopy::Unavailable),
+    #[error("cannot use --zerocopy: {0}")]
+    NoZeroCopy(#[from] Unavailable),
 }
 
 /// Whether this host can receive as `plan` says, found out before anything is started.
@@ -94,10 +94,7 @@ pub enum SetupError {
 /// # Errors
 /// [`SetupError`]: what was asked for and is missing, with the reason and the way out.
 pub fn can_receive(plan: &Plan) -> Result<(), SetupError> {
-    match plan.engine.kind {
-        choice::Kind::Mio => Ok(()),
-        choice::Kind::Uring => Ok(uring::available(&plan.engine.uring)?),
-    }
+    Ok(engine::open::available(&plan.engine)?)
 }
 
 /// Whether this host can send as `plan` says, found out before anything is started.
@@ -106,7 +103,7 @@ pub fn can_receive(plan: &Plan) -> Result<(), SetupError> {
 /// As [`can_receive`].
 pub fn can_send(plan: &Plan) -> Result<(), SetupError> {
     can_receive(plan)?;
-    Ok(probe::zerocopy::available(&plan.engine)?)
+    Ok(engine::zerocopy::available(&plan.engine)?)
 }
 
 /// A receiver's socket, ready, with what it was granted.
@@ -220,8 +217,8 @@ impl SenderSocket {
         let send = Some(send_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, send, None, send_buffer.is_some())
             .map_err(SetupError::Options)?;
-        if (plan.engine.kind, plan.engine.zerocopy) == (choice::Kind::Mio, ZeroCopy::Msg) {
-            zerocopy::enable(socket.as_fd()).map_err(probe::zerocopy::Unavailable::Message)?;
+        if (plan.engine.kind, plan.engine.zerocopy) == (EngineKind::Mio, ZeroCopy::Msg) {
+            zerocopy::enable(socket.as_fd()).map_err(Unavailable::Message)?;
         }
         if plan.df == Df::On
             && let Some(too_long) = TooLong::of(plan.datagram(), Path::of(&socket))
@@ -302,7 +299,7 @@ fn segments(
         return Ok((1, None));
     }
     let knock = Header::bare(Kind::Probe, token, 0).encode();
-    let reason = match offload::most_segments() {
+    let reason = match offload::max_segments() {
         Err(error) => format!("this kernel has no UDP_SEGMENT: {error}"),
         Ok(most) => match offload::segments_for(datagram, most) {
             1 => format!("two datagrams of {datagram} B do not fit one send"),

@@ -1,7 +1,8 @@
-//! A path in user space: forwards one TCP and UDP port pair on loopback, as late and as lossy as a test wants.
+//! A network path in user space: forwards one TCP and UDP port pair on loopback with the delay and loss a test
+//! requests.
 //!
-//! A policy decides on each datagram by its direction, number and bytes, so a test repeats. TCP loses nothing and keeps its order,
-//! as TCP does: its bytes are late by the policy's delay, and wait while the path is silent.
+//! A policy decides on each datagram by its direction, number and bytes, so tests are repeatable. TCP stays reliable
+//! and in order: its bytes are delayed, and wait while the path is silent.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -15,30 +16,30 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-/// How often the threads look whether the path is to end.
+/// How often the threads check whether to stop.
 const TICK: Duration = Duration::from_millis(20);
 
-/// From the client to the server, or from the server to the client.
+/// The direction of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     There,
     Back,
 }
 
-/// A datagram that a policy decides on.
+/// A datagram for a policy to decide on.
 pub(crate) struct Datagram<'a> {
     pub(crate) way: Way,
-    /// Counted from 0, each direction by itself.
+    /// Counted from 0 per direction.
     pub(crate) number: u64,
     pub(crate) bytes: &'a [u8],
 }
 
-/// What becomes of a datagram: a delay for each copy that is forwarded. None at all is a loss.
+/// The fate of a datagram: a delay for each forwarded copy. None means a loss.
 type Policy = dyn Fn(&Datagram<'_>) -> Vec<Duration> + Send + Sync;
 
-/// The path. Its threads end when it is dropped.
+/// The path. Dropping it ends its threads.
 pub(crate) struct Delay {
-    /// What a client connects to.
+    /// The address clients connect to.
     pub(crate) address: SocketAddr,
     path: Arc<Path>,
     threads: Vec<JoinHandle<()>>,
@@ -46,31 +47,31 @@ pub(crate) struct Delay {
 
 struct Path {
     server: SocketAddr,
-    /// Of TCP: there and back.
+    /// TCP delays, to the server and to the client.
     delays: [Duration; 2],
     policy: Box<Policy>,
     numbers: [AtomicU64; 2],
     stop: AtomicBool,
-    /// Nothing passes until then.
+    /// End of a silence in both directions.
     silent: Mutex<Option<Instant>>,
-    /// Nothing passes back over TCP until then.
-    held: Mutex<Option<Instant>>,
-    /// TCP connections that are open.
+    /// No TCP bytes pass to the client until then.
+    paused: Mutex<Option<Instant>>,
+    /// Open TCP connections.
     connections: Mutex<Vec<Arc<Connection>>>,
     opened: AtomicU64,
-    /// The socket that stands for each client port at the server.
+    /// The socket towards the server for each client port.
     flows: Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>,
     later: Mutex<Sender<Later>>,
 }
 
-/// A TCP connection of a client, and the one to the server that stands for it.
+/// A TCP connection of a client, and the corresponding one to the server.
 struct Connection {
     near: TcpStream,
     far: TcpStream,
     is_reset: AtomicBool,
 }
 
-/// A datagram on its way.
+/// A delayed datagram.
 struct Later {
     due: Instant,
     bytes: Vec<u8>,
@@ -88,7 +89,7 @@ impl Delay {
         })
     }
 
-    /// A path with these delays for TCP, and `policy` for datagrams.
+    /// A path with these delays for TCP and `policy` for datagrams.
     #[track_caller]
     pub(crate) fn with(
         server: SocketAddr,
@@ -106,7 +107,7 @@ impl Delay {
             numbers: [AtomicU64::new(0), AtomicU64::new(0)],
             stop: AtomicBool::new(false),
             silent: Mutex::new(None),
-            held: Mutex::new(None),
+            paused: Mutex::new(None),
             connections: Mutex::default(),
             opened: AtomicU64::new(0),
             flows: Mutex::default(),
@@ -124,26 +125,26 @@ impl Delay {
         }
     }
 
-    /// Nothing passes for `time` from now on: datagrams are lost, and the bytes of TCP wait.
+    /// Silences the path for `time`: datagrams are lost, and TCP bytes wait.
     pub(crate) fn silence(&self, time: Duration) {
         *self.path.silent.lock().unwrap() = Some(Instant::now() + time);
     }
 
-    /// Resets every TCP connection; what is on its way is lost.
+    /// Resets every TCP connection. Bytes in transit are lost.
     pub(crate) fn reset(&self) {
         for connection in self.path.connections.lock().unwrap().drain(..) {
             connection.reset();
         }
     }
 
-    /// Gives every UDP flow another port at the server's side, as an address translator that forgot the old one.
+    /// Moves every UDP flow to another port towards the server, like an address translator that lost its mapping.
     pub(crate) fn rebind(&self) {
         self.path.flows.lock().unwrap().clear();
     }
 
-    /// The answers of the server over TCP wait for `time` from now on, and nothing else.
+    /// Delays only the TCP bytes from the server for `time`.
     pub(crate) fn hold_answers(&self, time: Duration) {
-        *self.path.held.lock().unwrap() = Some(Instant::now() + time);
+        *self.path.paused.lock().unwrap() = Some(Instant::now() + time);
     }
 
     /// Datagrams of one direction so far.
@@ -172,20 +173,20 @@ impl Path {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// How long the path is silent yet.
+    /// Remaining time of silence.
     fn silence(&self) -> Duration {
         left(*self.silent.lock().unwrap())
     }
 
-    /// How long TCP carries nothing this way yet.
+    /// Remaining time without TCP bytes in this direction.
     fn pause(&self, way: Way) -> Duration {
         match way {
             Way::There => self.silence(),
-            Way::Back => self.silence().max(left(*self.held.lock().unwrap())),
+            Way::Back => self.silence().max(left(*self.paused.lock().unwrap())),
         }
     }
 
-    /// Takes TCP connections, and forwards each both ways.
+    /// Accepts TCP connections and forwards each in both directions.
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
         listener.set_nonblocking(true).unwrap();
         while !self.is_stopped() {
@@ -197,7 +198,7 @@ impl Path {
                 }
             };
             let Ok(far) = TcpStream::connect(self.server) else {
-                // As a host does that nothing listens at.
+                // As a host without a listener does.
                 let _ = SockRef::from(&near).set_linger(Some(Duration::ZERO));
                 continue;
             };
@@ -220,7 +221,7 @@ impl Path {
         }
     }
 
-    /// Carries one direction of a TCP connection.
+    /// Forwards one direction of a TCP connection.
     fn carry(self: &Arc<Self>, connection: &Arc<Connection>, way: Way, delay: Duration) {
         let (sender, queue) = mpsc::channel::<(Instant, Vec<u8>)>();
         let writes = Arc::clone(connection);
@@ -256,13 +257,13 @@ impl Path {
                     }
                 }
                 Err(error) if is_timeout(error.kind()) => {}
-                // The other end is to see it too.
+                // Closes the other end too.
                 Err(_) => return connection.reset(),
             }
         }
     }
 
-    /// Takes what clients send.
+    /// Receives from clients.
     fn forward(self: &Arc<Self>, front: UdpSocket) {
         let front = Arc::new(front);
         let mut bytes = [0; 1 << 16];
@@ -276,7 +277,7 @@ impl Path {
         }
     }
 
-    /// A socket for a client's port, and a thread that takes what comes to it.
+    /// A socket for a client's port, and a thread that receives on it.
     fn open(self: &Arc<Self>, client: SocketAddr, front: &Arc<UdpSocket>) -> Arc<UdpSocket> {
         let flow = Arc::new(large(UdpSocket::bind("127.0.0.1:0").unwrap()));
         self.flows.lock().unwrap().insert(client, Arc::clone(&flow));
@@ -287,7 +288,7 @@ impl Path {
                 let Ok(count) = taken.recv(&mut bytes) else {
                     continue;
                 };
-                // What is sent to a port that was given up gets nowhere.
+                // Datagrams to an abandoned port are lost.
                 let flows = path.flows.lock().unwrap();
                 let is_open = flows
                     .get(&client)
@@ -319,7 +320,7 @@ impl Path {
         }
     }
 
-    /// Sends each datagram when it is due; those that are due at once, in the order they came in.
+    /// Sends each datagram when due. Datagrams due at the same time keep their order.
     fn deliver(&self, queue: &Receiver<Later>) {
         let mut waiting: BinaryHeap<Reverse<(Instant, u64)>> = BinaryHeap::new();
         let mut kept: HashMap<u64, Later> = HashMap::new();
@@ -368,7 +369,7 @@ impl Connection {
         self.is_reset.load(Ordering::Relaxed)
     }
 
-    /// The threads that use it end, and the last one closes both its ends: what lingers for no time is reset.
+    /// The threads of the connection end, and the last closes both ends. With a linger time of 0 the close is a reset.
     fn reset(&self) {
         for stream in [&self.near, &self.far] {
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
@@ -388,7 +389,7 @@ fn spawn(path: &Arc<Path>, run: impl FnOnce(&Arc<Path>) + Send + 'static) -> Joi
     thread::spawn(move || run(&path))
 }
 
-/// A port on loopback that is free for both protocols.
+/// A loopback port that is free for both protocols.
 fn both() -> (TcpListener, UdpSocket) {
     loop {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -398,7 +399,7 @@ fn both() -> (TcpListener, UdpSocket) {
     }
 }
 
-/// A socket that loses nothing by itself while its thread is waited for.
+/// A socket with buffers large enough for delays of its thread.
 fn large(socket: UdpSocket) -> UdpSocket {
     let _ = SockRef::from(&socket).set_recv_buffer_size(4 << 20);
     socket.set_read_timeout(Some(TICK)).unwrap();

@@ -1,4 +1,4 @@
-//! A name server for tests: answers over UDP as a function of the name and the type.
+//! A name server for tests: replies over UDP as a function of name and type.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
@@ -7,28 +7,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// What a name server says of a name.
-pub(crate) enum Said {
-    /// Nothing at all.
+/// The reply for a name.
+pub(crate) enum DnsReply {
+    /// No reply.
     Nothing,
-    /// There is no such name.
+    /// The name does not exist.
     NoSuchName,
-    /// The names that the asked one is an alias of, in their order, and the addresses of the last. Without addresses the
-    /// last is to be asked for next.
+    /// A chain of aliases in order, and the addresses of the last. Without addresses the resolver must query the last
+    /// alias.
     Records(Vec<&'static str>, Vec<IpAddr>),
 }
 
-/// A name server. Its thread ends with the test's process.
+/// A name server. Its thread ends with the test process.
 pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
     asked: Arc<AtomicUsize>,
 }
 
 impl NameServer {
-    /// Answers on `address` by `answer`, which is given the name in lower case.
+    /// Replies on `address` with `answer`, which gets the name in lower case.
     pub(crate) fn start(
         address: SocketAddr,
-        answer: impl Fn(&str) -> Said + Send + 'static,
+        answer: impl Fn(&str) -> DnsReply + Send + 'static,
     ) -> Self {
         let socket = UdpSocket::bind(address).unwrap();
         let address = socket.local_addr().unwrap();
@@ -48,13 +48,13 @@ impl NameServer {
         Self { address, asked }
     }
 
-    /// Questions that came so far, one for each family.
+    /// Queries so far, one per address family.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }
 
-/// The name that is asked for, and where it ends.
+/// The queried name, and its end.
 fn name(question: &[u8]) -> (String, usize) {
     let mut labels = Vec::new();
     let mut at = 12;
@@ -66,15 +66,15 @@ fn name(question: &[u8]) -> (String, usize) {
     (labels.join("."), at + 1)
 }
 
-/// RFC 1035, section 4.1: the question again, and a record for each alias and address.
-fn reply(question: &[u8], kind: u16, said: Said) -> Option<Vec<u8>> {
-    let (code, aliases, addresses) = match said {
-        Said::Nothing => return None,
-        Said::NoSuchName => (3, Vec::new(), Vec::new()),
-        Said::Records(aliases, addresses) => (0, aliases, addresses),
+/// RFC 1035, section 4.1: the question, and a record for each alias and address.
+fn reply(question: &[u8], kind: u16, reply: DnsReply) -> Option<Vec<u8>> {
+    let (code, aliases, addresses) = match reply {
+        DnsReply::Nothing => return None,
+        DnsReply::NoSuchName => (3, Vec::new(), Vec::new()),
+        DnsReply::Records(aliases, addresses) => (0, aliases, addresses),
     };
     let mut records = Vec::new();
-    // Of the asked name, by a pointer to it.
+    // Refers to the queried name by a pointer.
     let mut owner = vec![0xc0, 12];
     for alias in aliases {
         let target = encoded(alias);

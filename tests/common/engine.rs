@@ -1,11 +1,10 @@
-//! One test body for every engine.
+//! Runs a test body on every engine.
 
 use std::io;
-use std::thread;
 
 use io_uring::IoUring;
 
-/// What does the I/O, as options.
+/// Command line options that select an engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Engine(pub(crate) &'static str);
 
@@ -20,16 +19,14 @@ impl Engine {
 }
 
 #[allow(dead_code, reason = "not every test program runs a proxy")]
-/// The ways that a proxy can be told to forward.
+/// The values of the proxy's `--forwarding`.
 pub(crate) const FORWARDINGS: [&str; 3] = ["auto", "copy", "splice"];
 
-/// The engine, unless this kernel lacks it.
+/// The engine; `None` if this kernel lacks it.
 pub(crate) fn available(options: &'static str) -> Option<Engine> {
     let engine = Engine(options);
-    // On a thread that ends with its ring: the kernel takes a ring down by interrupting whoever made it, and a test would have
-    // its next read fail by that.
     if engine.is_uring()
-        && let Err(reason) = thread::spawn(uring).join().unwrap()
+        && let Err(reason) = try_uring()
     {
         println!("skipped: {reason}");
         return None;
@@ -37,24 +34,24 @@ pub(crate) fn available(options: &'static str) -> Option<Engine> {
     Some(engine)
 }
 
-/// Why there is no io_uring here, if there is none.
-fn uring() -> Result<(), String> {
+/// Why io_uring is unavailable, if it is.
+fn try_uring() -> Result<(), String> {
     let ring = || -> io::Result<IoUring> {
         IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .build(1)
     };
-    // In a thread that ends: what the kernel still has to do for a ring that is gone interrupts the thread that had it, and a
-    // read with a timeout is not begun again (signal(7)).
+    // The kernel tears a ring down by interrupting the thread that created it, which would end a read with a timeout of
+    // a test (signal(7)). So the ring is created in a thread that ends.
     std::thread::spawn(move || ring().map(drop))
         .join()
         .unwrap()
-        .map_err(|error| format!("no io_uring as this program needs it: {error}"))
+        .map_err(|error| format!("io_uring is unavailable: {error}"))
 }
 
 #[allow(unused_macros, reason = "not every test program runs on both")]
-/// Makes a test of each body on every engine that a proxy has.
+/// Runs each body as a test on every engine of the proxy.
 macro_rules! on_both_engines {
     ($($body:ident),* $(,)?) => {
         on_every_engine!(mio "--engine mio", $($body),*);
@@ -63,7 +60,7 @@ macro_rules! on_both_engines {
 }
 
 #[allow(unused_macros, reason = "not every test program runs on all")]
-/// Makes a test of each body on every engine.
+/// Runs each body as a test on every engine.
 macro_rules! on_every_engine {
     ($($body:ident),* $(,)?) => {
         on_every_engine!(mio "", $($body),*);

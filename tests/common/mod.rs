@@ -1,4 +1,4 @@
-//! What the tests share: running `bench` with a folder of its own, and reading what came out.
+//! Shared by all tests: running `bench` with its own result folder, and reading its output.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
@@ -20,13 +20,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Longer than anything here takes on a slow, busy machine.
+/// Longer than any step takes on a slow, busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A dead peer is noticed within 5 s. The rest is for a busy machine to start and end a process.
+/// A dead peer is detected within 5 s. The rest is for starting and ending a process on a busy machine.
 pub(crate) const NOTICED: Duration = Duration::from_secs(7);
 
-/// Looks until `is`, and fails when that takes too long. For what can only be looked at from outside.
+/// Polls until `is` returns true, and fails after [`PATIENCE`].
 #[track_caller]
 pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -36,16 +36,16 @@ pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// CPU time that a process has used, in hundredths of a second (proc_pid_stat(5)); none where it is over.
+/// CPU time of a process in hundredths of a second (proc_pid_stat(5)); 0 if it has ended.
 pub(crate) fn cpu_ticks(process: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // A program's name may hold anything.
+    // The name of a program may contain any character.
     let behind_name = stat.rsplit(") ").next().unwrap_or_default();
     let of_cpu = behind_name.split(' ').skip(11).take(2);
     of_cpu.map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum()
 }
 
-/// What a finished `bench` left.
+/// Output of a finished `bench`.
 pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -54,7 +54,7 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
-    /// It did all it was asked.
+    /// Asserts success without any error output.
     #[track_caller]
     pub(crate) fn done(self) -> Self {
         assert_eq!(
@@ -66,12 +66,12 @@ impl Finished {
         self
     }
 
-    /// It failed with `code`, and one sentence that names all of `words`.
+    /// Asserts failure with `code` and one sentence that contains all of `words`.
     #[track_caller]
     pub(crate) fn failed(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
         let sentence = self.stderr.trim_end();
-        // clap shows how to call it below its sentence.
+        // clap prints the usage below its sentence.
         let lines = sentence.lines().count();
         assert!(
             lines == 1
@@ -91,14 +91,14 @@ pub(crate) fn bench<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>
     start(args).wait(PATIENCE)
 }
 
-/// Starts `bench`, in a folder that is not the project's.
+/// Starts `bench` outside the project's folder.
 pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command.args(args);
     Running::new(command)
 }
 
-/// A started program, killed when it is dropped.
+/// A running program, killed on drop.
 pub(crate) struct Running {
     child: Child,
     started: Instant,
@@ -112,7 +112,7 @@ impl Running {
         Self::read_for(command, usize::MAX)
     }
 
-    /// Reads only so many lines of its output, then hangs up.
+    /// Reads only so many lines of its output, then closes the pipe.
     pub(crate) fn read_for(mut command: Command, lines: usize) -> Self {
         let mut child = command
             .current_dir(std::env::temp_dir())
@@ -125,7 +125,7 @@ impl Running {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
             for line in stdout.lines().take(lines).map_while(Result::ok) {
-                // Read on even when nobody listens any more, or a full pipe would stop the program.
+                // Continues to read if no test waits for lines, since a full pipe would block the program.
                 let _ = sender.send(line);
             }
         });
@@ -144,14 +144,14 @@ impl Running {
         }
     }
 
-    /// Waits for a line of its output that `wanted` likes.
+    /// Waits for a line of output that satisfies `wanted`.
     #[track_caller]
     pub(crate) fn line(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("the line never came; so far:\n{}", self.seen);
+                panic!("no such line; output so far:\n{}", self.seen);
             };
             self.seen.push_str(&line);
             self.seen.push('\n');
@@ -161,37 +161,37 @@ impl Running {
         }
     }
 
-    /// Waits until it says where it listens.
+    /// Waits for the line with the listening address.
     #[track_caller]
     pub(crate) fn listening(&mut self) -> SocketAddr {
         let line = self.line(|line| line.starts_with("listening on "));
         line["listening on ".len()..].parse().unwrap()
     }
 
-    /// Waits for the first row of figures of a `bench udp --interval`.
+    /// Waits for the first interval row of `bench udp --interval`.
     #[track_caller]
     pub(crate) fn first_row(&mut self) {
         self.line(|line| line.contains("KB/s") && line.contains("p99"));
         self.line(|_| true);
     }
 
-    /// Its process.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// As kill(1). The shell has it built in.
+    /// Sends a signal with kill(1), which is built into the shell.
     pub(crate) fn signal(&self, name: &str) {
         let command = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &command]).status().unwrap();
         assert!(status.success(), "{command}");
     }
 
-    /// Waits until it has ended by itself, for `most` from now.
+    /// Waits at most `most` for the program to end.
     #[track_caller]
     pub(crate) fn wait(mut self, most: Duration) -> Finished {
         let deadline = Instant::now() + most;
-        // The end of its output comes first.
+        // The output ends before the process does.
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
@@ -201,7 +201,10 @@ impl Running {
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    panic!("it did not end within {most:?}; so far:\n{}", self.seen)
+                    panic!(
+                        "the program did not end within {most:?}; output so far:\n{}",
+                        self.seen
+                    )
                 }
             }
         }
@@ -226,7 +229,7 @@ impl Drop for Running {
     }
 }
 
-/// A `bench serve` on loopback that saves to a folder of its own.
+/// A `bench serve` on loopback with its own result folder.
 pub(crate) struct Serve {
     pub(crate) program: Running,
     pub(crate) address: SocketAddr,
@@ -248,7 +251,7 @@ impl Serve {
         }
     }
 
-    /// Has it end, as Ctrl-C does.
+    /// Stops the server as Ctrl-C does.
     #[track_caller]
     pub(crate) fn stop(self) -> (Finished, Results) {
         self.program.signal("INT");
@@ -256,7 +259,7 @@ impl Serve {
     }
 }
 
-/// A folder of results, gone with the test.
+/// A result folder, removed after the test.
 pub(crate) struct Results {
     pub(crate) folder: TempDir,
 }
@@ -272,12 +275,12 @@ impl Results {
         self.folder.path().to_str().unwrap().to_owned()
     }
 
-    /// All that is in it, hidden names too, sorted.
+    /// All names in the folder, including hidden ones, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         names(self.folder.path())
     }
 
-    /// The folder of the only command that saved here.
+    /// The folder of the only command that saved results.
     #[track_caller]
     pub(crate) fn only(&self) -> PathBuf {
         let mut folders = self.names();
@@ -287,14 +290,14 @@ impl Results {
         self.folder.path().join(&folders[0])
     }
 
-    /// The `run.json` of that command.
+    /// The `run.json` of the only command.
     #[track_caller]
     pub(crate) fn record(&self) -> Value {
         let text = fs::read_to_string(self.only().join("run.json")).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Its only run.
+    /// The only run.
     #[track_caller]
     pub(crate) fn run(&self) -> Value {
         let record = self.record();
@@ -303,7 +306,7 @@ impl Results {
         runs[0].clone()
     }
 
-    /// The ledger's header and rows.
+    /// Header and rows of the ledger.
     #[track_caller]
     pub(crate) fn ledger(&self) -> Vec<csv::StringRecord> {
         table(&self.folder.path().join("udp.csv"))
@@ -320,7 +323,7 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A CSV file, its header first. All rows are of one length, or it panics.
+/// Rows of a CSV file, header first. Panics if their lengths differ.
 #[track_caller]
 pub(crate) fn table(path: &Path) -> Vec<csv::StringRecord> {
     let mut reader = csv::ReaderBuilder::new()
@@ -330,7 +333,7 @@ pub(crate) fn table(path: &Path) -> Vec<csv::StringRecord> {
     reader.records().map(Result::unwrap).collect()
 }
 
-/// The number at a path like `lost.packets` of a run.
+/// The number at a path such as `lost.packets` of a run.
 #[track_caller]
 pub(crate) fn number(run: &Value, path: &str) -> u64 {
     let value = path.split('.').fold(run, |value, key| &value[key]);
@@ -339,7 +342,7 @@ pub(crate) fn number(run: &Value, path: &str) -> u64 {
         .unwrap_or_else(|| panic!("{path} is {value}"))
 }
 
-/// What holds in every run.
+/// Asserts the identities of every run.
 #[track_caller]
 pub(crate) fn assert_identities(run: &Value) {
     let of = |path: &str| number(run, path);
@@ -359,7 +362,7 @@ pub(crate) fn assert_identities(run: &Value) {
     assert!(of("sent.bytes") >= of("received.bytes"));
 }
 
-/// And what holds as well when both sides' figures are there.
+/// Asserts the additional identities of runs with figures of both sides.
 #[track_caller]
 pub(crate) fn assert_accounted(run: &Value) {
     assert_identities(run);

@@ -1,4 +1,4 @@
-//! The other end of a session, played by hand: control messages over TCP, and whatever is wanted over UDP.
+//! The other end of a session, played by a test: control messages over TCP, and datagrams.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -7,24 +7,24 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use wirebench::engine::choice::EngineChoice;
-use wirebench::udp::channel::Message;
-use wirebench::udp::control::{
+use wirebench::engine::EngineChoice;
+use wirebench::udp::control::retransmission::Message;
+use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
+use wirebench::udp::send::spin::SpinChoice;
+use wirebench::udp::server::{Limits, Options, Server, SessionReport, Stopper};
+use wirebench::udp::wire::control::{
     Alive, Done, Finish, Hello, Reply, Request, Resume, StreamReceived, StreamSent, VERSION,
     Welcome,
 };
-use wirebench::udp::frame::{self, Decoder};
-use wirebench::udp::header::{Header, Kind};
-use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
-use wirebench::udp::server::{Limits, Options, Server, SessionReport, Stopper};
-use wirebench::udp::spin::SpinChoice;
+use wirebench::udp::wire::framing::{self, Decoder};
+use wirebench::udp::wire::header::{Header, Kind};
 
 use super::PATIENCE;
 
-/// Message bytes of the plans here.
+/// Payload bytes of the plans below.
 pub(crate) const CHUNK: usize = 100;
 
-/// `packets` small datagrams, as fast as they can be sent, each a message of its own.
+/// `packets` small datagrams, unpaced, one per message.
 pub(crate) fn plan(packets: u64) -> Plan {
     Plan {
         amount: Amount::Packets(packets),
@@ -44,7 +44,7 @@ pub(crate) fn plan(packets: u64) -> Plan {
     }
 }
 
-/// The first message for a plan.
+/// The first message of a session.
 pub(crate) fn hello(plan: Plan) -> Request {
     Request::Hello(Hello {
         version: VERSION,
@@ -54,7 +54,7 @@ pub(crate) fn hello(plan: Plan) -> Request {
     })
 }
 
-/// A server in a thread of this process. Stopped when it is dropped.
+/// A server in a thread of this process, stopped on drop.
 pub(crate) struct Local {
     pub(crate) address: SocketAddr,
     pub(crate) reports: Receiver<SessionReport>,
@@ -80,7 +80,7 @@ impl Local {
         }
     }
 
-    /// What the next session to end has measured.
+    /// The measurement of the next session that ends.
     #[track_caller]
     pub(crate) fn report(&self) -> SessionReport {
         self.reports.recv_timeout(PATIENCE).unwrap()
@@ -101,7 +101,7 @@ impl Drop for Local {
 pub(crate) struct Control {
     pub(crate) stream: TcpStream,
     decoder: Decoder,
-    /// Numbered messages received.
+    /// Received messages with a number.
     pub(crate) received: u64,
 }
 
@@ -119,39 +119,39 @@ impl Control {
         }
     }
 
-    /// Connects, and takes a session up again that `other` had.
+    /// Connects and resumes the session of `other`.
     #[track_caller]
     pub(crate) fn resume(server: SocketAddr, session: u64, received: u64) -> (Self, Option<Reply>) {
         let mut control = Self::connect(server);
         control.received = received;
-        control.say(&Request::Resume(Resume {
+        control.send(&Request::Resume(Resume {
             version: VERSION,
             session,
             received,
         }));
-        let reply = control.hear_silently();
+        let reply = control.receive_without_keep_alive();
         (control, reply)
     }
 
-    /// Connects and sets a run up.
+    /// Connects and opens a session.
     #[track_caller]
     pub(crate) fn session(server: SocketAddr, plan: Plan) -> (Self, Welcome) {
         let mut control = Self::connect(server);
-        control.say(&hello(plan));
-        match control.hear() {
+        control.send(&hello(plan));
+        match control.receive() {
             Some(Reply::Welcome(welcome)) => (control, welcome),
-            other => panic!("no welcome but {other:?}"),
+            other => panic!("expected a welcome, got {other:?}"),
         }
     }
 
     #[track_caller]
-    pub(crate) fn say(&mut self, message: &impl Serialize) {
+    pub(crate) fn send(&mut self, message: &impl Serialize) {
         let mut bytes = Vec::new();
-        frame::encode(message, &mut bytes).unwrap();
+        framing::encode(message, &mut bytes).unwrap();
         self.stream.write_all(&bytes).unwrap();
     }
 
-    /// Says that everything was sent.
+    /// Reports that everything was sent.
     #[track_caller]
     pub(crate) fn finish(&mut self, packets: u64) {
         let sent = StreamSent {
@@ -159,37 +159,37 @@ impl Control {
             bytes: packets.saturating_mul(CHUNK as u64),
             not_sent: 0,
         };
-        self.say(&Request::Finish(Finish {
+        self.send(&Request::Finish(Finish {
             streams: vec![sent],
             quiet_ns: 0,
         }));
     }
 
-    /// Says that it is there. The server may have hung up meanwhile: whoever reads next will know.
+    /// Sends a keep-alive. If the server has closed the connection, the next read fails.
     pub(crate) fn keep_alive(&mut self) {
         let mut message = Vec::new();
         let alive = Alive {
             received: self.received,
             datagrams: 0,
         };
-        frame::encode(&Request::Alive(alive), &mut message).unwrap();
+        framing::encode(&Request::Alive(alive), &mut message).unwrap();
         let _ = self.stream.write_all(&message);
     }
 
-    /// The next message; `None` at the end of the connection. Says every now and then that it is alive.
+    /// The next message; `None` at the end of the connection. Sends keep-alives meanwhile.
     #[track_caller]
-    pub(crate) fn hear(&mut self) -> Option<Reply> {
-        self.listen(true)
+    pub(crate) fn receive(&mut self) -> Option<Reply> {
+        self.next_reply(true)
     }
 
-    /// As [`Self::hear`], in silence.
+    /// Like [`Self::receive`], without keep-alives.
     #[track_caller]
-    pub(crate) fn hear_silently(&mut self) -> Option<Reply> {
-        self.listen(false)
+    pub(crate) fn receive_without_keep_alive(&mut self) -> Option<Reply> {
+        self.next_reply(false)
     }
 
     #[track_caller]
-    fn listen(&mut self, alive: bool) -> Option<Reply> {
+    fn next_reply(&mut self, alive: bool) -> Option<Reply> {
         let deadline = Instant::now() + PATIENCE;
         let mut bytes = [0; 4_096];
         loop {
@@ -202,7 +202,7 @@ impl Control {
             }
             assert!(
                 Instant::now() < deadline,
-                "the server neither answers nor hangs up"
+                "the server neither replies nor closes the connection"
             );
             match self.stream.read(&mut bytes) {
                 Ok(0) => return None,
@@ -218,25 +218,25 @@ impl Control {
         }
     }
 
-    /// The sentence of a refusal, and that the connection ends with it.
+    /// The reason of a refusal. Asserts that the connection ends after it.
     #[track_caller]
     pub(crate) fn refused(&mut self) -> String {
-        let reason = match self.hear_silently() {
+        let reason = match self.receive_without_keep_alive() {
             Some(Reply::Refused { reason }) => reason,
-            other => panic!("not refused but {other:?}"),
+            other => panic!("expected a refusal, got {other:?}"),
         };
-        // It leaves the last word to us, so that its own is read.
+        // The server closes after this end has closed, so that its message is read.
         self.stream.shutdown(Shutdown::Write).unwrap();
-        assert!(self.hear_silently().is_none());
+        assert!(self.receive_without_keep_alive().is_none());
         reason
     }
 
-    /// The result. Hangs up once it is there, as the server waits for.
+    /// The result. Closes the connection after it, as the server expects.
     #[track_caller]
     pub(crate) fn result(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
         let deadline = Instant::now() + PATIENCE;
-        while let Some(reply) = self.hear() {
+        while let Some(reply) = self.receive() {
             match reply {
                 Reply::Stream(stream) => outcome.streams.push(stream),
                 Reply::Rows { rows, .. } => {
@@ -250,7 +250,7 @@ impl Control {
                     break;
                 }
                 _ => {
-                    // What is not acknowledged holds up the rest.
+                    // Unacknowledged messages delay the following ones.
                     self.keep_alive();
                     assert!(Instant::now() < deadline, "no result");
                 }
@@ -260,7 +260,7 @@ impl Control {
     }
 }
 
-/// What a server says at the end of a session.
+/// The server's messages at the end of a session.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) streams: Vec<StreamReceived>,
@@ -268,7 +268,7 @@ pub(crate) struct Outcome {
     pub(crate) done: Option<Done>,
 }
 
-/// A full datagram of [`CHUNK`] message bytes.
+/// A full datagram of [`CHUNK`] payload bytes.
 pub(crate) fn data(token: u64, sequence: u64) -> Vec<u8> {
     let header = Header {
         sent: wirebench::sys::clock::monotonic_ns(),
@@ -277,13 +277,13 @@ pub(crate) fn data(token: u64, sequence: u64) -> Vec<u8> {
     [header.encode().as_slice(), &[7; CHUNK]].concat()
 }
 
-/// The token of a session's first stream.
+/// The token of the first stream of a session.
 #[track_caller]
 pub(crate) fn token(welcome: &Welcome) -> u64 {
     welcome.forward.first().unwrap().token
 }
 
-/// A UDP socket on loopback that counts what it sends and gets.
+/// A UDP socket on loopback that counts its datagrams.
 pub(crate) struct Source {
     pub(crate) socket: UdpSocket,
     pub(crate) to: SocketAddr,
@@ -304,7 +304,7 @@ impl Source {
         }
     }
 
-    /// The source of a session's first stream, which it opens.
+    /// The source of the first stream of a session, opened.
     #[track_caller]
     pub(crate) fn open(server: SocketAddr, welcome: &Welcome) -> Self {
         let mut source = Self::new(server);
@@ -317,7 +317,7 @@ impl Source {
         self.sent += self.socket.send_to(datagram, self.to).unwrap();
     }
 
-    /// Bytes of all that has come back by now.
+    /// Bytes of all datagrams received so far.
     #[track_caller]
     pub(crate) fn came_back(&mut self) -> usize {
         let mut bytes = [0; 2_048];
@@ -328,7 +328,7 @@ impl Source {
         total
     }
 
-    /// Asks for credit once, and takes the answer if it comes within 100 ms.
+    /// Requests credit once, and reads the reply if it arrives within 100 ms.
     #[track_caller]
     pub(crate) fn probe_once(&mut self, token: u64) -> bool {
         let wait = |most| {
@@ -340,17 +340,17 @@ impl Source {
             .socket
             .send_to(&Header::bare(Kind::Probe, token, 0).encode(), self.to)
             .unwrap();
-        let answered = self.socket.recv_from(&mut [0; 2_048]).is_ok();
+        let replied = self.socket.recv_from(&mut [0; 2_048]).is_ok();
         wait(1).unwrap();
-        answered
+        replied
     }
 
-    /// Asks for credit until it is answered: then everything sent before has been taken in.
+    /// Requests credit until a reply arrives. Then the server has received all earlier datagrams.
     #[track_caller]
     pub(crate) fn probe(&mut self, token: u64) {
         let deadline = Instant::now() + PATIENCE;
         while !self.probe_once(token) {
-            assert!(Instant::now() < deadline, "no answer");
+            assert!(Instant::now() < deadline, "no reply");
         }
     }
 }
@@ -369,7 +369,7 @@ pub(crate) fn assert_serves(server: SocketAddr) {
     assert_eq!(outcome.done.unwrap().reason, None);
 }
 
-/// Bytes with their length in front, as every message has it.
+/// A length-prefixed message.
 pub(crate) fn framed(text: &[u8]) -> Vec<u8> {
     let length = u32::try_from(text.len()).unwrap();
     [&length.to_be_bytes(), text].concat()

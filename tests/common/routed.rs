@@ -1,11 +1,11 @@
-//! Three hosts in network namespaces of their own: client, router, server. Both hops have IPv4 and IPv6.
+//! Three hosts in network namespaces: client, router and server. Both hops have IPv4 and IPv6.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Finished, PATIENCE, Running};
 
-/// The server's addresses.
+/// Addresses of the server.
 pub(crate) const V4: &str = "10.77.2.2";
 pub(crate) const V6: &str = "[fd77:2::2]";
 
@@ -17,12 +17,13 @@ pub(crate) struct Routed {
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Routed {
-    /// With a `bench serve` of both families; or a printed reason and nothing.
+    /// Starts the hosts with a `bench serve` on both families. Prints a reason and returns `None` if namespaces are
+    /// unavailable.
     pub(crate) fn start() -> Option<Self> {
         Self::serving("")
     }
 
-    /// As [`Self::start`], with options for the server in words.
+    /// Like [`Self::start`], with options for the server.
     pub(crate) fn serving(options: &str) -> Option<Self> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let mut lab = Self {
@@ -79,22 +80,22 @@ impl Routed {
         command
     }
 
-    /// Does something at the router.
+    /// Runs a command on the router.
     pub(crate) fn router(&self, words: &str) -> Result<(), String> {
         run(&format!("ip netns exec {} {words}", self.name('r')))
     }
 
-    /// Does something at the server's host.
+    /// Runs a command on the server's host.
     pub(crate) fn server(&self, words: &str) -> Result<(), String> {
         run(&format!("ip netns exec {} {words}", self.name('s')))
     }
 
-    /// Does something at the client.
+    /// Runs a command on the client's host.
     pub(crate) fn client(&self, words: &str) -> Result<(), String> {
         run(&format!("ip netns exec {} {words}", self.name('c')))
     }
 
-    /// Makes the second hop narrower, both its ends.
+    /// Sets the MTU of the second hop at both ends.
     #[track_caller]
     pub(crate) fn narrow(&self, mtu: u32) {
         for (host, device) in [('r', "r1"), ('s', "s0")] {
@@ -106,7 +107,7 @@ impl Routed {
         }
     }
 
-    /// Makes the first hop narrower, both its ends.
+    /// Sets the MTU of the first hop at both ends.
     #[track_caller]
     pub(crate) fn narrow_near_client(&self, mtu: u32) {
         for (host, device) in [('r', "r0"), ('c', "c0")] {
@@ -115,7 +116,7 @@ impl Routed {
         }
     }
 
-    /// Has the client forget what it learnt of the path.
+    /// Flushes the client's route cache, including learnt path MTUs.
     #[track_caller]
     pub(crate) fn forget(&self) {
         for family in ["-4", "-6"] {
@@ -124,7 +125,7 @@ impl Routed {
         }
     }
 
-    /// Starts a `bench udp` at the client, with `options` in words.
+    /// Starts a `bench udp` at the client.
     pub(crate) fn udp(&self, to: &str, options: &str) -> Running {
         let mut command = self.within('c', env!("CARGO_BIN_EXE_bench"));
         command
@@ -133,7 +134,7 @@ impl Routed {
         Running::new(command)
     }
 
-    /// One that writes its record to stdout, and what that says of its only run.
+    /// Runs a `bench udp` that writes its record to stdout, and returns its only run.
     #[track_caller]
     pub(crate) fn run(&self, to: &str, options: &str) -> serde_json::Value {
         let done = self.finish(to, options).done();
@@ -141,14 +142,14 @@ impl Routed {
         record["runs"][0].take()
     }
 
-    /// One that may fail.
+    /// Like [`Self::run`], but the command may fail.
     #[track_caller]
     pub(crate) fn finish(&self, to: &str, options: &str) -> Finished {
         self.udp(to, &format!("{options} --no-save --json -"))
             .wait(PATIENCE)
     }
 
-    /// Has the router answer one data packet of a hundred with an ICMP error, or says why that cannot be.
+    /// Makes the router reject one data packet in a hundred with an ICMP error. Returns the reason if it cannot.
     pub(crate) fn reject(&self, family: &str, error: &str) -> Result<(), String> {
         let to = match family {
             "ip" => "ip daddr 10.77.2.2",
@@ -157,13 +158,13 @@ impl Routed {
         self.router("nft add table inet t")?;
         self.router("nft add chain inet t f { type filter hook forward priority 0 ; }")?;
         self.router("nft flush chain inet t f")?;
-        // Data has kind 1 in byte 24 of its header, behind 8 of UDP: what the opening asks is not of the run.
+        // Data have kind 1 in byte 24 of the header, after 8 bytes of UDP. Datagrams of the opening do not count.
         self.router(&format!(
             "nft add rule inet t f {to} meta l4proto udp @th,256,8 1 numgen random mod 100 < 1 counter reject with {error}"
         ))
     }
 
-    /// How many packets that was.
+    /// Rejected packets.
     #[track_caller]
     pub(crate) fn rejected(&self) -> u64 {
         let mut list = self.within('r', "nft");
@@ -183,7 +184,7 @@ impl Drop for Routed {
     }
 }
 
-/// Runs a command of words without spaces in them.
+/// Runs a command whose words contain no spaces.
 fn run(words: &str) -> Result<(), String> {
     let mut parts = words.split_whitespace();
     let output = Command::new(parts.next().unwrap_or_default())

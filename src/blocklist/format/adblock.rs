@@ -1,14 +1,14 @@
-//! Filter lists of ad blockers, as far as they are about hosts: `||name^` blocks a name and all below it, `@@||name^` excepts
-//! it from the other rules of its file. `!` begins a comment.
+//! Adblock filter lists, host rules only: `||name^` blocks a name and its subdomains, `@@||name^` excepts it from the other
+//! rules of its file. `!` begins a comment.
 //!
-//! Rules about parts of pages and URLs are refused: a proxy sees neither.
+//! Rules about page elements and URLs are rejected, because a proxy sees neither.
 //! See <https://adguard-dns.io/kb/general/dns-filtering-syntax/>.
 
 use super::{Item, LineError};
 use crate::blocklist::entry::Entry;
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
-/// Whether it is the line that such a file begins with: `[Adblock Plus 2.0]`.
+/// Whether a line is the header of such a list: `[Adblock Plus 2.0]`.
 pub(super) fn is_title(line: &str) -> bool {
     line.starts_with("[Adblock") || line.starts_with("[AdGuard") || line.starts_with("[uBlock")
 }
@@ -21,11 +21,11 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
         Some(rule) => (rule, true),
         None => (line, false),
     };
-    let unsupported = || LineError::Rule(shown(line));
+    let unsupported = || LineError::Rule(quoted(line));
     let pattern = rule.strip_prefix("||").ok_or_else(unsupported)?;
     let pattern = pattern.strip_suffix('|').unwrap_or(pattern);
     let host = pattern.strip_suffix('^').ok_or_else(unsupported)?;
-    // A slash begins the path of a URL here, not a prefix length.
+    // A slash begins a URL path here, not a prefix length.
     if host.contains(['/', '$', '^', '|']) {
         return Err(unsupported());
     }

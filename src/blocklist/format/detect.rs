@@ -1,8 +1,8 @@
-//! Which format a list is in, told by its content: the one that reads most of its first lines, and of two that read as many
-//! the one that reads the earlier line.
+//! Detection of a list's format by content: the format that reads most of the first lines, or among equals the one that reads
+//! an earlier line.
 //!
-//! A file in a format that is known but not supported is refused as a whole, by one sentence that names the format. Without
-//! that its first line would be refused for a reason that misleads, or some of its lines would pass for names.
+//! A file in a known but unsupported format is rejected as a whole with the name of the format. Otherwise its first line would
+//! be rejected for a misleading reason, or some lines would pass as names.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -10,46 +10,46 @@ use std::fmt;
 use super::{FORMATS, Format, LineError, adblock, lines};
 use crate::blocklist::entry::EntryError;
 
-/// How many lines are looked at.
+/// Lines that are sampled.
 const SAMPLE: usize = 200;
 
-/// Formats whose lines begin like nothing else does, and how.
+/// Formats with unmistakable line prefixes.
 const MARKED: [(Format, &[&str]); 3] = [
     (Format::Adblock, &["||", "@@||"]),
     (Format::Dnsmasq, &["address=/", "server=/", "local=/"]),
     (Format::Unbound, &["local-zone:", "local-data:"]),
 ];
 
-/// Content in a format that is not supported.
+/// An unsupported format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
-    /// Compressed, or an archive, by this program.
+pub enum Unsupported {
+    /// Compressed or an archive, by this program.
     Compressed(&'static str),
-    /// UTF-16, or UTF-32.
+    /// UTF-16 or UTF-32.
     Utf16,
-    /// Bytes that are no text.
+    /// Not text.
     Binary,
-    /// A web page, or XML.
+    /// HTML or XML.
     Html,
-    /// A JSON document, or objects that are not of Spamhaus.
+    /// JSON other than Spamhaus JSON lines.
     Json,
-    /// Rows of values with commas between.
+    /// Comma-separated values.
     Csv,
-    /// A DNS response policy zone, or another zone file.
+    /// A DNS zone file, such as a response policy zone.
     Rpz,
-    /// The output of iptables-save.
+    /// Output of iptables-save.
     Iptables,
-    /// A ruleset of nft.
+    /// An nft ruleset.
     Nftables,
     /// URLs.
     Urls,
 }
 
-/// What is supported, for the sentence about what is not.
+/// The supported formats, for messages.
 const SUPPORTED: &str = "supported are an entry a line (addresses, networks, ranges, names), hosts, adblock (||name^), \
     dnsmasq, unbound, ipset save, DShield, P2P, DAT and Spamhaus JSON lines";
 
-impl fmt::Display for Foreign {
+impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let what = match self {
             Self::Compressed(by) => {
@@ -72,18 +72,18 @@ impl fmt::Display for Foreign {
     }
 }
 
-impl std::error::Error for Foreign {}
+impl std::error::Error for Unsupported {}
 
-/// The format of a list; none where no line is in any, or there are no lines.
+/// The format of a list; `None` if no line matches any format.
 ///
 /// # Errors
-/// [`Foreign`], where few lines are in a supported format and it looks like another.
-pub fn detect(content: &[u8]) -> Result<Option<Format>, Foreign> {
+/// [`Unsupported`], if few lines match a supported format and the content matches an unsupported one.
+pub fn detect(content: &[u8]) -> Result<Option<Format>, Unsupported> {
     if let Some(by) = compressed(content) {
-        return Err(Foreign::Compressed(by));
+        return Err(Unsupported::Compressed(by));
     }
     if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
-        return Err(Foreign::Utf16);
+        return Err(Unsupported::Utf16);
     }
     let sample: Vec<_> = lines(content).take(SAMPLE).map(|(_, line)| line).collect();
     let sample: Vec<&str> = sample.iter().map(AsRef::as_ref).collect();
@@ -104,7 +104,7 @@ pub fn detect(content: &[u8]) -> Result<Option<Format>, Foreign> {
     if 2 * best.0 >= sample.len() {
         return Ok(format);
     }
-    // Configurations and lists for browsers have many lines that are refused, whose reasons are known to their format alone.
+    // Configurations and browser lists have many unsupported lines, whose errors only their own format explains.
     let looks_like = |starts: &[&str]| {
         let is = |line: &&str| starts.iter().any(|start| line.starts_with(start));
         sample.iter().any(is)
@@ -114,10 +114,10 @@ pub fn detect(content: &[u8]) -> Result<Option<Format>, Foreign> {
             return Ok(Some(format));
         }
     }
-    foreign(content, &sample).map_or(Ok(format), Err)
+    unsupported(content, &sample).map_or(Ok(format), Err)
 }
 
-/// Whether a line is in a format. One that names an autonomous system is, although nothing is blocked by it.
+/// Whether a line is in a format. AS numbers count, although they block nothing.
 fn reads(format: Format, line: &str) -> bool {
     matches!(
         format.line(line, &mut |_| ()),
@@ -125,7 +125,7 @@ fn reads(format: Format, line: &str) -> bool {
     )
 }
 
-/// By the first bytes that each begins its files with.
+/// The compressing program, by magic number.
 fn compressed(content: &[u8]) -> Option<&'static str> {
     let kinds: [(&[u8], _); 6] = [
         (b"\x1f\x8b", "gzip"),
@@ -141,21 +141,21 @@ fn compressed(content: &[u8]) -> Option<&'static str> {
     found.map(|(_, by)| by)
 }
 
-fn foreign(content: &[u8], sample: &[&str]) -> Option<Foreign> {
+fn unsupported(content: &[u8], sample: &[&str]) -> Option<Unsupported> {
     let first = sample.first()?;
     let any = |is: fn(&str) -> bool| sample.iter().any(|line| is(line));
     let most =
         |is: fn(&str) -> bool| 2 * sample.iter().filter(|line| is(line)).count() >= sample.len();
     let kinds = [
-        (Foreign::Html, first.starts_with('<')),
-        (Foreign::Json, first.starts_with(['{', '['])),
-        (Foreign::Iptables, any(is_iptables)),
-        (Foreign::Nftables, any(is_nftables)),
-        (Foreign::Rpz, any(is_zone)),
-        // A table may have a column of URLs.
-        (Foreign::Csv, most(is_csv)),
-        (Foreign::Urls, most(|line| line.contains("://"))),
-        (Foreign::Binary, content.contains(&0)),
+        (Unsupported::Html, first.starts_with('<')),
+        (Unsupported::Json, first.starts_with(['{', '['])),
+        (Unsupported::Iptables, any(is_iptables)),
+        (Unsupported::Nftables, any(is_nftables)),
+        (Unsupported::Rpz, any(is_zone)),
+        // A table may have URLs, so it is checked first.
+        (Unsupported::Csv, most(is_csv)),
+        (Unsupported::Urls, most(|line| line.contains("://"))),
+        (Unsupported::Binary, content.contains(&0)),
     ];
     kinds.into_iter().find_map(|(kind, is)| is.then_some(kind))
 }
@@ -171,13 +171,13 @@ fn is_nftables(line: &str) -> bool {
         || line.starts_with("table ") && line.ends_with('{')
 }
 
-/// Whether a first value ends at a comma. Words before it are a sentence, or a rule of some program.
+/// Whether a line begins with a value and a comma. Words before the comma are a sentence or another format.
 fn is_csv(line: &str) -> bool {
     line.split_once(',')
         .is_some_and(|(first, _)| first.starts_with('"') || !first.contains(' '))
 }
 
-/// A directive of a master file, or a record: `NAME [TTL] [IN] TYPE DATA` (RFC 1035, section 5.1).
+/// A directive or record of a zone file: `NAME [TTL] [IN] TYPE DATA` (RFC 1035, section 5.1).
 fn is_zone(line: &str) -> bool {
     let mut kinds = line.split_ascii_whitespace().skip(1).take(3);
     line.starts_with("$TTL")

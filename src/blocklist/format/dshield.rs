@@ -1,4 +1,4 @@
-//! The block list of DShield: first address, last address, prefix length, and columns about them, with tabs between.
+//! The DShield block list: first address, last address, prefix length and further columns, separated by tabs.
 //!
 //! ```text
 //! Start        End            Netblock  Attacks  Name      Country  email
@@ -7,23 +7,23 @@
 
 use super::{Item, LineError};
 use crate::blocklist::entry;
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
 pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     let mut columns = line.split_ascii_whitespace();
     let columns = (columns.next(), columns.next(), columns.next());
     let (Some(first), Some(last), Some(length)) = columns else {
-        return Err(LineError::Netblock(shown(line)));
+        return Err(LineError::Netblock(quoted(line)));
     };
-    // The columns have titles, which are no comment.
+    // The header is not a comment.
     if (first, last, length) == ("Start", "End", "Netblock") {
         return Ok(());
     }
     let network = format!("{first}/{length}");
-    let subject = entry::network(&network).map_err(|_| LineError::Netblock(shown(line)))?;
-    // The three columns say the same twice: where they differ, one of them is wrong.
+    let subject = entry::network(&network).map_err(|_| LineError::Netblock(quoted(line)))?;
+    // The columns are redundant: if they differ, one is wrong.
     if entry::range(first, last) != Some(subject.clone()) {
-        return Err(LineError::Netblock(shown(line)));
+        return Err(LineError::Netblock(quoted(line)));
     }
     take(Item::Entry(&network, subject.into()));
     Ok(())

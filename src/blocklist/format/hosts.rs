@@ -1,12 +1,12 @@
-//! Hosts files (hosts(5)) that block names by mapping them to an address that leads nowhere: `0.0.0.0 ads.example`.
+//! Hosts files (hosts(5)) that block names by mapping them to a sinkhole address: `0.0.0.0 ads.example`.
 
-use super::{Item, LineError, leads_nowhere, without_comment};
+use super::{Item, LineError, is_sinkhole, without_comment};
 use crate::blocklist::entry::{Entry, EntryError, Subject};
 use crate::blocklist::target::without_zone;
-use crate::host::Host;
-use crate::host::error::shown;
+use crate::destination::Host;
+use crate::destination::error::quoted;
 
-/// What such files keep from the hosts file they replace. It maps the host's own names, and blocks nothing.
+/// Names of the hosts file that such lists replace; they block nothing.
 const OWN: [&str; 13] = [
     "localhost",
     "localhost.localdomain",
@@ -28,24 +28,24 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     let address = words.next().unwrap_or_default();
     let parsed = match without_zone(address).parse() {
         Ok(Host::Ip(parsed)) => parsed,
-        Ok(Host::Name(_)) | Err(_) => return Err(LineError::HostsAddress(shown(address))),
+        Ok(Host::Name(_)) | Err(_) => return Err(LineError::HostsAddress(quoted(address))),
     };
     let mut words = words.peekable();
     if words.peek().is_none() {
-        return Err(LineError::HostsName(shown(address)));
+        return Err(LineError::HostsName(quoted(address)));
     }
     let is_own = |word: &&str| OWN.iter().any(|own| word.eq_ignore_ascii_case(own));
     let mut words = words.filter(|word| !is_own(word));
-    if !leads_nowhere(address) {
+    if !is_sinkhole(address) {
         return match words.next() {
-            // Systems give their own name an address like 127.0.1.1.
+            // Systems map their own name to an address like 127.0.1.1.
             Some(word) if !parsed.is_loopback() => {
-                Err(LineError::Mapped(shown(word), address.to_owned()))
+                Err(LineError::Mapped(quoted(word), address.to_owned()))
             }
             _ => Ok(()),
         };
     }
-    // A bad word spoils all of its line.
+    // One invalid word rejects the line.
     let entries = words.map(|word| Ok((word, entry(word)?)));
     let entries = entries.collect::<Result<Vec<_>, LineError>>()?;
     for (word, entry) in entries {
@@ -54,12 +54,12 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     Ok(())
 }
 
-/// Widely used lists also have addresses where names belong.
+/// Widely used lists have addresses in place of names too.
 fn entry(word: &str) -> Result<Entry, LineError> {
     let subject = match word.parse().map_err(EntryError::from)? {
         Host::Name(name) => Some(Subject::Name(name)),
         Host::Ip(address) => Subject::range(address, address),
     };
-    let subject = subject.ok_or_else(|| LineError::HostsAddress(shown(word)))?;
+    let subject = subject.ok_or_else(|| LineError::HostsAddress(quoted(word)))?;
     Ok(subject.into())
 }

@@ -1,5 +1,5 @@
-//! A JSON object a line, as Spamhaus gives out DROP: `{"cidr":"192.0.2.0/24","sblid":"SBL1","rir":"ripencc"}`, and
-//! one of `"type":"metadata"` at the end.
+//! JSON lines of Spamhaus DROP: `{"cidr":"192.0.2.0/24","sblid":"SBL1","rir":"ripencc"}`, and one line of
+//! `"type":"metadata"` at the end.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ struct Row<'a> {
 }
 
 pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
-    // serde would also read an array as a row.
+    // serde would accept an array too.
     if !line.starts_with('{') {
         return Err(LineError::Json(1));
     }

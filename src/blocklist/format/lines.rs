@@ -1,13 +1,13 @@
-//! An entry a line: FireHOL's netsets, the text of Spamhaus DROP, lists of domains with or without `*.` or `.` (dnscrypt-proxy,
-//! Squid's dstdomain), and ipsum, which counts the lists an address is on.
+//! One entry a line: FireHOL netsets, Spamhaus DROP text, lists of domains with or without `*.` or `.` (dnscrypt-proxy, Squid's
+//! dstdomain), and ipsum with its counts.
 
 use super::{Item, LineError, without_comment};
 use crate::blocklist::entry::Entry;
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
 pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     if is_cosmetic(line) {
-        return Err(LineError::Rule(shown(line)));
+        return Err(LineError::Rule(quoted(line)));
     }
     let line = without_comment(line);
     let text = match line.split_once('\t') {
@@ -15,7 +15,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
         Some((text, count)) => {
             let count = count.trim_ascii();
             if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(LineError::Count(shown(count)));
+                return Err(LineError::Count(quoted(count)));
             }
             text.trim_ascii()
         }
@@ -24,7 +24,7 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     Ok(())
 }
 
-/// An ad blocker's rule about parts of a site's pages, like `name##.banner`. It is not a name and a comment.
+/// An adblock rule about page elements, like `name##.banner`, which is not a name with a comment.
 fn is_cosmetic(line: &str) -> bool {
     let Some((host, rest)) = line.split_once('#') else {
         return false;

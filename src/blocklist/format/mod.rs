@@ -1,4 +1,4 @@
-//! The formats that lists are published in, a file each. [`detect`](mod@detect) tells them apart by their content.
+//! List formats, a file each. [`detect`](mod@detect) distinguishes them by content.
 
 mod adblock;
 pub mod detect;
@@ -18,16 +18,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thiserror::Error;
 
 use super::entry::{Entry, EntryError, Subject, domain, network};
-use crate::host::Name;
-use detect::{Foreign, detect};
+use crate::destination::Name;
+use detect::{Unsupported, detect};
 
-/// Why a line is not valid in the format of its list.
+/// Why a line is invalid in the format of its list.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum LineError {
-    /// No entry.
+    /// Not an entry.
     #[error(transparent)]
     Entry(#[from] EntryError),
-    /// What comes after an entry is no count.
+    /// Text other than a count after the entry.
     #[error(
         "{0} comes after an entry and is not a number; write one entry a line, and # before a comment"
     )]
@@ -35,84 +35,84 @@ pub enum LineError {
     /// Not JSON, or not an object.
     #[error("it is not a JSON object, from column {0} on; write one object a line")]
     Json(usize),
-    /// JSON, but neither a network nor the metadata.
+    /// Neither a network nor metadata.
     #[error("the object has no \"cidr\"; write it like {{\"cidr\":\"192.0.2.0/24\"}}")]
     NoCidr,
-    /// No address before the names.
+    /// The line does not begin with an address.
     #[error("{0} is not an address; a hosts file has an address and then names")]
     HostsAddress(String),
-    /// An address alone.
+    /// An address without names.
     #[error("no name follows {0}; a hosts file has an address and then names")]
     HostsName(String),
-    /// A name that is sent somewhere: a hosts file or a configuration of another kind.
+    /// A name that is mapped to a host.
     #[error(
         "{0} is mapped to {1}, which blocks nothing; a blocklist maps names to 0.0.0.0, ::, 127.0.0.1 or ::1"
     )]
     Mapped(String, String),
-    /// No range where one must be.
+    /// Not a range.
     #[error("{0} is not a range of IPv4 addresses; write it like 192.0.2.1-192.0.2.9")]
     Range(String),
-    /// The second column of a DAT file.
+    /// Invalid level in a DAT file.
     #[error("the level {0} is not a number from 0 to 255")]
     Level(String),
-    /// The first three columns of DShield's list.
+    /// Invalid columns of a DShield list.
     #[error(
         "{0} does not begin with the first and last address of a network and its prefix length"
     )]
     Netblock(String),
-    /// An ad blocker's rule about more than a host.
+    /// An adblock rule about more than a host.
     #[error(
         "{0} is a rule for browsers; only ||name^ and @@||name^ are supported, without modifiers"
     )]
     Rule(String),
-    /// An option of dnsmasq that is not about blocking.
+    /// A dnsmasq option that blocks nothing.
     #[error(
         "{0} is not an option that blocks a domain; write it like address=/name/ or server=/name/"
     )]
     Dnsmasq(String),
-    /// An option of unbound that is not about blocking.
+    /// An unbound option that blocks nothing.
     #[error(
         "{0} is not an option that blocks a domain; write it like local-zone: \"name\" always_nxdomain"
     )]
     Unbound(String),
-    /// The type of an unbound zone.
+    /// An unbound zone type that blocks nothing.
     #[error(
         "the zone type {0} does not block; types that do are refuse, deny, static, redirect and always_nxdomain"
     )]
     Zone(String),
-    /// A line that `ipset save` does not print.
+    /// Not a line of `ipset save`.
     #[error("{0} is not a line of ipset save; write it like add SET 192.0.2.0/24")]
     Ipset(String),
-    /// A member of a set that is not addresses alone.
+    /// A member that is not only addresses.
     #[error(
         "the member {0} is not an address, a network or a range; only sets of those are supported"
     )]
     Member(String),
-    /// A member that is excepted.
+    /// An excepted member.
     #[error(
         "the member {0} is an exception (nomatch), which is not supported; name it with --except"
     )]
     Nomatch(String),
-    /// A rule that lifts others where there is nothing to lift.
-    #[error("{0} is an exception, which has a meaning in a blocklist only")]
+    /// An exception where there is nothing to except from.
+    #[error("{0} is an exception, which is valid in a blocklist only")]
     Exception(String),
 }
 
-/// A way of writing lists.
+/// A list format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// An entry a line, with `#` or `;` before comments, and perhaps a tab and a count: FireHOL, Spamhaus DROP, ipsum,
-    /// dnscrypt-proxy, Squid's dstdomain.
+    /// One entry a line, with `#` or `;` comments and an optional tab and count: FireHOL, Spamhaus DROP, ipsum, dnscrypt-proxy,
+    /// Squid's dstdomain.
     Lines,
-    /// A JSON object a line, with the network in `cidr`: Spamhaus DROP.
+    /// One JSON object a line, with the network in `cidr`: Spamhaus DROP.
     Json,
-    /// An address that leads nowhere and the names to send there.
+    /// A sinkhole address and the names that are mapped to it.
     Hosts,
-    /// A title, a colon and a range of IPv4 addresses: PeerGuardian's P2P.
+    /// A title, a colon and a range of IPv4 addresses: PeerGuardian P2P.
     P2p,
-    /// A range of zero-padded IPv4 addresses, a level and a title, with commas between: eMule's DAT.
+    /// A range of zero-padded IPv4 addresses, a level and a title, separated by commas: eMule DAT.
     Dat,
-    /// First and last address, prefix length and more columns: DShield's block list.
+    /// First and last address, prefix length and further columns: DShield.
     Dshield,
     /// `||name^` and `@@||name^`: Adblock Plus, AdGuard, uBlock Origin.
     Adblock,
@@ -124,7 +124,7 @@ pub enum Format {
     Ipset,
 }
 
-/// In the order of preference, where several read a line. No line that one reads means something else in another.
+/// In order of preference. If several formats read a line, they agree on its meaning.
 const FORMATS: [Format; 10] = [
     Format::Lines,
     Format::Json,
@@ -139,7 +139,7 @@ const FORMATS: [Format; 10] = [
 ];
 
 impl Format {
-    /// Hands over the items on a line, each with its text.
+    /// Passes on the items of a line.
     fn line(self, line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
         match self {
             Self::Lines => lines::read(line, take),
@@ -155,7 +155,7 @@ impl Format {
         }
     }
 
-    /// Whether a file of this format may have exceptions from its own entries.
+    /// Whether files of this format may have exceptions.
     pub fn has_exceptions(self) -> bool {
         matches!(self, Self::Adblock)
     }
@@ -178,29 +178,29 @@ impl fmt::Display for Format {
     }
 }
 
-/// What a line of a list holds.
+/// An item of a line.
 #[derive(Debug)]
 pub enum Item<'a> {
-    /// An entry, and its text.
+    /// An entry and its text.
     Entry(&'a str, Entry),
-    /// What the entries of this file do not block, and its text.
+    /// An exception from the entries of this file and its text.
     Exception(&'a str, Entry),
-    /// What is wrong with the line. Nothing else is handed over of it.
+    /// The error of an invalid line, which has no other items.
     Bad(LineError),
 }
 
-/// Reads a list, and hands over what is on each line, counted from 1. A list of comments and nothing else is empty, and
-/// has no format; one of which no line can be read has none either.
+/// Reads a list and passes on its items with line numbers from 1. Returns the format; `None` if the file has only comments, or
+/// if no line matches a format.
 ///
 /// # Errors
-/// [`Foreign`], for content in a format that is not supported.
-pub fn read(content: &[u8], take: impl FnMut(usize, Item)) -> Result<Option<Format>, Foreign> {
+/// [`Unsupported`] for an unsupported format.
+pub fn read(content: &[u8], take: impl FnMut(usize, Item)) -> Result<Option<Format>, Unsupported> {
     let format = detect(content)?;
     read_as(format.unwrap_or(Format::Lines), content, take);
     Ok(format)
 }
 
-/// Reads a list in a format that is known, as [`read`] does.
+/// Reads a list in a known format, as [`read`] does.
 pub fn read_as(format: Format, content: &[u8], mut take: impl FnMut(usize, Item)) {
     for (number, line) in lines(content) {
         if let Err(error) = format.line(&line, &mut |item| take(number, item)) {
@@ -209,8 +209,8 @@ pub fn read_as(format: Format, content: &[u8], mut take: impl FnMut(usize, Item)
     }
 }
 
-/// The lines with content, counted from 1 with the others, without space around them. Titles in P2P lists are in
-/// any encoding, so what is no UTF-8 becomes U+FFFD, which no entry has.
+/// Lines with content, trimmed, numbered from 1 with all others. P2P titles have any encoding, so invalid UTF-8 becomes U+FFFD,
+/// which no entry contains.
 pub(super) fn lines(content: &[u8]) -> impl Iterator<Item = (usize, Cow<'_, str>)> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let all = content.split(|&byte| byte == b'\n').zip(1..);
@@ -219,8 +219,8 @@ pub(super) fn lines(content: &[u8]) -> impl Iterator<Item = (usize, Cow<'_, str>
         .map(|(number, line)| (number, String::from_utf8_lossy(line)))
 }
 
-/// Whether a line has no content. `!` begins a comment in lists for ad blockers; in others it negates an address, and such
-/// a line is not passed over.
+/// Whether a line has no content. `!` begins a comment in adblock lists; in other lists it negates an address, and such a line
+/// is not ignored.
 fn is_comment(line: &[u8]) -> bool {
     match line.split_first() {
         None | Some((b'#' | b';', _)) => true,
@@ -232,7 +232,7 @@ fn is_comment(line: &[u8]) -> bool {
     }
 }
 
-/// Without the comment at its end.
+/// The line without a trailing comment.
 fn without_comment(line: &str) -> &str {
     line.find(['#', ';'])
         .and_then(|comment| line.get(..comment))
@@ -240,21 +240,21 @@ fn without_comment(line: &str) -> &str {
         .trim_ascii()
 }
 
-/// Addresses that names are mapped to so that they lead nowhere.
-const NOWHERE: [IpAddr; 4] = [
+/// Addresses that blocked names are mapped to.
+const SINKHOLES: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     IpAddr::V4(Ipv4Addr::LOCALHOST),
     IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     IpAddr::V6(Ipv6Addr::LOCALHOST),
 ];
 
-fn leads_nowhere(address: &str) -> bool {
+fn is_sinkhole(address: &str) -> bool {
     address
         .parse()
-        .is_ok_and(|address| NOWHERE.contains(&address))
+        .is_ok_and(|address| SINKHOLES.contains(&address))
 }
 
-/// Names, or domains as `*.name` or `.name`, each with its text: all of them, or the first that is none.
+/// Parses names, or domains as `*.name` or `.name`, each with its text.
 fn names_of<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<(&'a str, Entry)>, LineError> {
     let read = |word: &'a str| {
         let name: Name = domain(word)

@@ -1,9 +1,11 @@
-//! Every format, with lines that are right and lines that are not.
+//! Every format, with valid and invalid lines.
 
 use super::*;
-use detect::Foreign;
+use detect::Unsupported;
 
-/// The format, the entries as `line text`, and the errors as `line: what is wrong`.
+mod tools;
+
+/// The format, the entries as `line text`, and the errors as `line: error`.
 fn read_all(content: &str) -> (Option<Format>, Vec<String>, Vec<String>) {
     let (mut entries, mut errors) = (Vec::new(), Vec::new());
     let format = read(content.as_bytes(), |line, item| match item {
@@ -29,7 +31,7 @@ fn good(content: &str, format: Format, expected: &[&str]) {
     assert_eq!(entries, expected);
 }
 
-/// The last line is wrong, for this reason.
+/// The last line is invalid, for this reason.
 #[track_caller]
 fn bad(content: &str, format: Format, piece: &str) {
     let (found, _, errors) = read_all(content);
@@ -43,7 +45,7 @@ fn bad(content: &str, format: Format, piece: &str) {
 }
 
 #[test]
-fn lines_have_an_entry_each_and_comments() {
+fn lines_have_one_entry_each_and_comments() {
     let firehol = "#\n# firehol_level1\n#\n\n0.0.0.0/8\n5.9.253.173\n";
     good(firehol, Format::Lines, &["5 0.0.0.0/8", "6 5.9.253.173"]);
     let spamhaus = "; Spamhaus DROP List\r\n1.10.16.0/20 ; SBL256894\r\n2a12:2640::/29 \r\n";
@@ -65,7 +67,7 @@ fn lines_have_an_entry_each_and_comments() {
 }
 
 #[test]
-fn a_line_that_is_no_entry_is_refused() {
+fn invalid_lines_are_rejected() {
     for (line, piece) in [
         ("192.0.2.1\tten", "not a number"),
         ("192.0.2.1\t1\t2", "not a number"),
@@ -91,7 +93,7 @@ fn a_line_that_is_no_entry_is_refused() {
 }
 
 #[test]
-fn json_lines_have_a_network_each() {
+fn json_lines_have_one_network_each() {
     let spamhaus = concat!(
         "{\"cidr\":\"1.10.16.0/20\",\"sblid\":\"SBL256894\",\"rir\":\"apnic\"}\n",
         "{\"cidr\":\"2a12:2640::/29\"}\n",
@@ -124,12 +126,12 @@ fn json_lines_have_a_network_each() {
 }
 
 #[test]
-fn hosts_files_block_the_names_they_send_nowhere() {
+fn hosts_files_block_names_of_sinkhole_addresses() {
     let hosts = concat!(
         "# hosts\n127.0.0.1 localhost\n::1 ip6-localhost ip6-loopback\nfe80::1%lo0 localhost\n",
         "255.255.255.255 broadcasthost\nff02::1 ip6-allnodes\n0.0.0.0 0.0.0.0\n",
         "0.0.0.0 ads.example Tracker.example. # both\n127.0.0.1\tmore.example\n:: six.example\n",
-        // Widely used lists have these.
+        // In widely used lists.
         "0.0.0.0 198.51.100.53\n127.0.0.1 203.0.113.7 2001:db8::7\n127.0.1.1 myhost myhost.example\n::1 LOCALHOST\n",
         "127.0.0.53 resolver\n127.0.0.2 ads.example\n",
     );
@@ -191,7 +193,7 @@ fn p2p_lists_have_a_title_and_a_range() {
 }
 
 #[test]
-fn titles_may_be_in_any_encoding() {
+fn p2p_titles_may_have_any_encoding() {
     let mut entries = 0;
     let latin1 = b"Universit\xe4t:192.0.2.1-192.0.2.9\nCaf\xe9:192.0.2.10-192.0.2.11";
     let format = read(latin1, |_, item| {
@@ -238,14 +240,14 @@ fn dat_lists_have_padded_ranges_and_levels() {
 }
 
 #[test]
-fn a_bad_first_line_does_not_hide_the_format() {
+fn an_invalid_first_line_does_not_hide_the_format() {
     let (format, entries, errors) = read_all("192.0.2.1 nas!\n0.0.0.0 ads.example");
     assert_eq!((format, entries.len()), (Some(Format::Hosts), 1));
     assert_eq!(errors.len(), 1, "{errors:?}");
 }
 
 #[test]
-fn a_file_is_known_by_the_beginning_of_its_lines_where_all_are_bad() {
+fn a_format_is_detected_by_line_prefixes_if_all_lines_are_invalid() {
     for (content, format, piece) in [
         (
             "server=/ok.example/8.8.8.8\n",
@@ -274,7 +276,7 @@ fn a_file_is_known_by_the_beginning_of_its_lines_where_all_are_bad() {
 }
 
 #[test]
-fn nothing_is_an_empty_list_and_rubbish_is_not() {
+fn an_empty_file_is_an_empty_list_and_invalid_text_is_not() {
     for empty in ["", "\n", "\r\n\r\n", "# nothing\n ; here\n", "\u{feff}"] {
         assert_eq!(read_all(empty), (None, vec![], vec![]), "{empty:?}");
     }
@@ -283,7 +285,7 @@ fn nothing_is_an_empty_list_and_rubbish_is_not() {
 }
 
 #[test]
-fn lists_of_domains_may_cover_the_names_below() {
+fn lists_of_domains_may_include_subdomains() {
     let wildcard = "# dnscrypt-proxy, Squid's dstdomain\r\n*.ads.example\r\n.tracker.example\r\nplain.example # one\r\n\t*.zip\r\n";
     let entries = [
         "2 *.ads.example",
@@ -297,7 +299,7 @@ fn lists_of_domains_may_cover_the_names_below() {
 }
 
 #[test]
-fn words_that_are_no_hosts_are_refused_by_line() {
+fn words_that_are_not_hosts_are_rejected_by_line() {
     let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     for (content, piece) in [
         (
@@ -327,7 +329,7 @@ fn words_that_are_no_hosts_are_refused_by_line() {
 }
 
 #[test]
-fn adblock_lists_have_rules_for_hosts_and_exceptions_from_them() {
+fn adblock_lists_have_host_rules_and_exceptions() {
     let adblock = concat!(
         "[Adblock Plus 2.0]\n! Title: hosts only\n! Expires: 1 day\n||ads.example^\n||*.Tracker.example.^\n||192.0.2.1^\n",
         "@@||good.ads.example^\n@@||fine.example^|\n||[2001:db8::1]^\n||a.example:8080^\n",
@@ -365,204 +367,53 @@ fn adblock_lists_have_rules_for_hosts_and_exceptions_from_them() {
 }
 
 #[test]
-fn dnsmasq_options_block_a_domain() {
-    let dnsmasq = concat!(
-        "# dnsmasq\naddress=/ads.example/\naddress=/b.example/0.0.0.0\naddress=/c.example/#\naddress=/d.example/::\n",
-        "server=/e.example/\nlocal=/f.example/g.example/ # two\naddress=/.h.example/127.0.0.1\n",
-    );
-    let entries = [
-        "2 ads.example",
-        "3 b.example",
-        "4 c.example",
-        "5 d.example",
-        "6 e.example",
-        "7 f.example",
-        "7 g.example",
-        "8 .h.example",
-    ];
-    good(dnsmasq, Format::Dnsmasq, &entries);
-    for (line, piece) in [
-        (
-            "address=/nas.example/192.0.2.1",
-            "\"nas.example\" is mapped to 192.0.2.1",
-        ),
-        ("server=/corp.example/192.0.2.53", "is mapped to"),
-        ("server=/good.example/#", "is mapped to"),
-        ("address=/#/0.0.0.0", "'#' in it"),
-        ("address=//", "is empty"),
-        ("address=/a.example", "not an option that blocks"),
-        ("address=a.example", "not an option that blocks"),
-        ("cname=/a.example/", "not an option that blocks"),
-        ("log-queries", "not an option that blocks"),
-        ("address=/a.example/ b.example", "not an option that blocks"),
-        ("local=/a.example/127.1/", "number"),
-    ] {
-        bad(
-            &format!("address=/first.example/\n{line}"),
-            Format::Dnsmasq,
-            piece,
-        );
-    }
-}
-
-#[test]
-fn unbound_zones_block_a_domain() {
-    let unbound = concat!(
-        "server:\n  local-zone: \"ads.example\" refuse\n  local-zone: 'b.example.' always_nxdomain # comment\n",
-        "local-zone: c.example static\nlocal-zone: \"d.example\" redirect\nlocal-data: \"d.example A 0.0.0.0\"\n",
-        "local-data: \"e.example 60 IN AAAA ::\"\n",
-    );
-    let entries = [
-        "2 ads.example",
-        "3 b.example.",
-        "4 c.example",
-        "5 d.example",
-        "6 d.example",
-        "7 e.example",
-    ];
-    good(unbound, Format::Unbound, &entries);
-    for (line, piece) in [
-        (
-            "local-zone: \"a.example\" transparent",
-            "\"transparent\" does not block",
-        ),
-        ("local-zone: \"a.example\" nodefault", "does not block"),
-        (
-            "local-data: \"nas.example A 192.0.2.1\"",
-            "is mapped to 192.0.2.1",
-        ),
-        (
-            "local-data: \"a.example TXT x\"",
-            "not an option that blocks",
-        ),
-        ("local-zone: \"a.example\"", "not an option that blocks"),
-        ("local-zone: \"a b.example\" refuse", "not block"),
-        ("local-zone: \".\" refuse", "is empty"),
-        ("include: x.conf", "not an option that blocks"),
-    ] {
-        bad(
-            &format!("local-zone: \"first.example\" deny\n{line}"),
-            Format::Unbound,
-            piece,
-        );
-    }
-}
-
-#[test]
-fn ipset_save_lists_members() {
-    let ipset = concat!(
-        "create drop hash:net family inet hashsize 1024 maxelem 65536 bucketsize 12 initval 0x1\n",
-        "add drop 192.0.2.0/24\nadd drop 198.51.100.7 timeout 0\n",
-        "create drop6 hash:net family inet6 hashsize 1024 maxelem 65536\nadd drop6 2001:db8::/32 comment \"the nomatch # one\"\n",
-        "add drop 203.0.113.1-203.0.113.9 packets 0 bytes 0\n",
-    );
-    let entries = [
-        "2 192.0.2.0/24",
-        "3 198.51.100.7",
-        "5 2001:db8::/32",
-        "6 203.0.113.1-203.0.113.9",
-    ];
-    good(ipset, Format::Ipset, &entries);
-    for (line, piece) in [
-        ("add drop 192.0.2.7 nomatch", "is an exception (nomatch)"),
-        (
-            "add drop 192.0.2.7 comment \"x\" nomatch",
-            "is an exception (nomatch)",
-        ),
-        (
-            "add drop 192.0.2.7,tcp:80",
-            "not an address, a network or a range",
-        ),
-        ("add drop ads.example", "not an address"),
-        ("add drop 192.0.2.9-192.0.2.1", "not an address"),
-        ("add drop", "not a line of ipset save"),
-        ("del drop 192.0.2.1", "not a line of ipset save"),
-    ] {
-        bad(
-            &format!("create drop hash:ip\n{line}"),
-            Format::Ipset,
-            piece,
-        );
-    }
-}
-
-#[test]
-fn dshield_lists_have_a_network_in_three_columns() {
-    let dshield = concat!(
-        "#   DShield.org Recommended Block List\n#    Columns (tab delimited):\n",
-        "Start\tEnd\tNetblock\tAttacks\tName\tCountry\temail\n",
-        "192.0.2.0\t192.0.2.255\t24\t6286\tEXAMPLE No.31,Some-road Street\tCN\tabuse@example.net\n",
-        "198.51.100.0\t198.51.100.255\t24\t7\t\t\t\n",
-    );
-    good(
-        dshield,
-        Format::Dshield,
-        &["4 192.0.2.0/24", "5 198.51.100.0/24"],
-    );
-    for line in [
-        "192.0.2.0\t192.0.2.255\t25\t1\tx",
-        "192.0.2.0\t192.0.2.254\t24\t1\tx",
-        "192.0.2.1\t192.0.2.255\t24\t1\tx",
-        "192.0.2.0\t192.0.2.255\t33\t1\tx",
-        "192.0.2.0\t192.0.2.255",
-    ] {
-        let content = format!("203.0.113.0\t203.0.113.255\t24\n{line}");
-        bad(
-            &content,
-            Format::Dshield,
-            "first and last address of a network",
-        );
-    }
-}
-
-#[test]
-fn what_is_not_supported_is_refused_by_its_name() {
+fn unsupported_formats_are_named() {
     for (content, foreign) in [
-        (&b"\x1f\x8b\x08\0\0\0\0\0"[..], Foreign::Compressed("gzip")),
-        (b"PK\x03\x04x", Foreign::Compressed("zip")),
-        (b"\xff\xfea\0.\0b\0", Foreign::Utf16),
-        (b"a\0.\0b\0\n\0", Foreign::Binary),
-        (b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title>\nSorry\n", Foreign::Html),
-        (b"\n  <html>\n<body>", Foreign::Html),
+        (&b"\x1f\x8b\x08\0\0\0\0\0"[..], Unsupported::Compressed("gzip")),
+        (b"PK\x03\x04x", Unsupported::Compressed("zip")),
+        (b"\xff\xfea\0.\0b\0", Unsupported::Utf16),
+        (b"a\0.\0b\0\n\0", Unsupported::Binary),
+        (b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title>\nSorry\n", Unsupported::Html),
+        (b"\n  <html>\n<body>", Unsupported::Html),
         (
             b"{\n  \"syncToken\": \"1\",\n  \"prefixes\": [\n    {\n      \"ip_prefix\": \"192.0.2.0/24\"\n",
-            Foreign::Json,
+            Unsupported::Json,
         ),
-        (b"{\"prefixes\":[{\"ip_prefix\":\"192.0.2.0/24\"}]}", Foreign::Json),
-        (b"[\"192.0.2.1\",\"192.0.2.2\"]", Foreign::Json),
+        (b"{\"prefixes\":[{\"ip_prefix\":\"192.0.2.0/24\"}]}", Unsupported::Json),
+        (b"[\"192.0.2.1\",\"192.0.2.2\"]", Unsupported::Json),
         (
             b"# feed\n\"first_seen_utc\",\"dst_ip\",\"dst_port\"\n\"2024-01-01\",\"192.0.2.1\",\"443\"\n",
-            Foreign::Csv,
+            Unsupported::Csv,
         ),
         (
             b"\"id\",\"url\"\n\"1\",\"http://evil.example/a\"\n\"2\",\"http://evil.example/b\"\n",
-            Foreign::Csv,
+            Unsupported::Csv,
         ),
-        (b"ip,count\n192.0.2.1,7\n192.0.2.2,9\n", Foreign::Csv),
+        (b"ip,count\n192.0.2.1,7\n192.0.2.2,9\n", Unsupported::Csv),
         (
             b"$TTL 300\n@ SOA localhost. root.localhost. 1 2 3 4 5\n  NS localhost.\nads.example CNAME .\n*.ads.example CNAME .\n",
-            Foreign::Rpz,
+            Unsupported::Rpz,
         ),
-        (b"ads.example 60 IN CNAME .\n", Foreign::Rpz),
+        (b"ads.example 60 IN CNAME .\n", Unsupported::Rpz),
         (
             b"# Generated by iptables-save\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 192.0.2.1/32 -j DROP\nCOMMIT\n",
-            Foreign::Iptables,
+            Unsupported::Iptables,
         ),
-        (b"table inet x {\n  set s {\n    elements = { 192.0.2.1 }\n  }\n}\n", Foreign::Nftables),
-        (b"http://evil.example/a.exe\nhttps://192.0.2.1/b\n", Foreign::Urls),
+        (b"table inet x {\n  set s {\n    elements = { 192.0.2.1 }\n  }\n}\n", Unsupported::Nftables),
+        (b"http://evil.example/a.exe\nhttps://192.0.2.1/b\n", Unsupported::Urls),
     ] {
         let read = read(content, |_, item| panic!("{item:?}"));
         assert_eq!(read, Err(foreign), "{}", String::from_utf8_lossy(content));
         assert!(!foreign.to_string().contains('\n'));
     }
-    let sentence = Foreign::Rpz.to_string();
+    let sentence = Unsupported::Rpz.to_string();
     for words in ["response policy zone", "not supported", "hosts, adblock"] {
         assert!(sentence.contains(words), "{sentence}");
     }
 }
 
 #[test]
-fn spelling_and_space_do_not_matter() {
+fn case_and_space_are_ignored() {
     let odd = "\u{feff}\r\n \t Ads.Example. \r\nb\u{fc}cher.example\r\n\r\nXN--BCHER-KVA.example\t7\r\n! comment\r\n";
     good(
         odd,

@@ -1,11 +1,11 @@
-//! Options of unbound.conf(5) that keep a domain from being resolved: `local-zone: "name" TYPE`, which is about the name and
-//! all below it, and `local-data: "name A 0.0.0.0"`, which is about the name.
+//! unbound.conf(5) options that block a domain: `local-zone: "name" TYPE`, which includes subdomains, and
+//! `local-data: "name A 0.0.0.0"`, which does not.
 
-use super::{Item, LineError, leads_nowhere, names_of};
+use super::{Item, LineError, is_sinkhole, names_of};
 use crate::blocklist::entry::Entry;
-use crate::host::error::shown;
+use crate::destination::error::quoted;
 
-/// The types of a zone whose names are not looked up elsewhere.
+/// Zone types that are not resolved elsewhere.
 const BLOCKING: [&str; 11] = [
     "always_deny",
     "always_nodata",
@@ -22,11 +22,11 @@ const BLOCKING: [&str; 11] = [
 
 pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineError> {
     let line = line.split('#').next().unwrap_or_default().trim_ascii();
-    let option = || LineError::Unbound(shown(line));
+    let option = || LineError::Unbound(quoted(line));
     let (key, value) = line.split_once(':').ok_or_else(option)?;
     let value = value.trim_ascii();
     let (text, entry) = match key {
-        // Begins the section that zones are in.
+        // Begins the section of the zones.
         "server" if value.is_empty() => return Ok(()),
         "local-zone" => zone(value).ok_or_else(option)??,
         "local-data" => data(value).ok_or_else(option)??,
@@ -36,18 +36,18 @@ pub(super) fn read(line: &str, take: &mut impl FnMut(Item)) -> Result<(), LineEr
     Ok(())
 }
 
-/// `"name" TYPE`; none where it is not that.
+/// Parses `"name" TYPE`.
 fn zone(value: &str) -> Option<Result<(&str, Entry), LineError>> {
     let (name, kind) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     let (name, kind) = (unquoted(name), kind.trim_ascii());
     if !BLOCKING.contains(&kind) {
-        return Some(Err(LineError::Zone(shown(kind))));
+        return Some(Err(LineError::Zone(quoted(kind))));
     }
     let entry = one(name);
     Some(entry.map(|entry| (name, entry.with_subdomains())))
 }
 
-/// `"name [TTL] [IN] A ADDRESS"`; none where it is not that.
+/// Parses `"name [TTL] [IN] A ADDRESS"`.
 fn data(value: &str) -> Option<Result<(&str, Entry), LineError>> {
     let mut words = unquoted(value).split_ascii_whitespace();
     let name = words.next()?;
@@ -56,22 +56,22 @@ fn data(value: &str) -> Option<Result<(&str, Entry), LineError>> {
     if !matches!(kind, "A" | "AAAA") || words.next().is_some() {
         return None;
     }
-    if !leads_nowhere(target) {
-        return Some(Err(LineError::Mapped(shown(name), target.to_owned())));
+    if !is_sinkhole(target) {
+        return Some(Err(LineError::Mapped(quoted(name), target.to_owned())));
     }
     Some(one(name).map(|entry| (name, entry)))
 }
 
 fn one(name: &str) -> Result<Entry, LineError> {
     let mut names = names_of(std::iter::once(name))?;
-    // There is one for the one given.
+    // One name in, one entry out.
     names
         .pop()
         .map(|(_, entry)| entry)
-        .ok_or_else(|| LineError::Unbound(shown(name)))
+        .ok_or_else(|| LineError::Unbound(quoted(name)))
 }
 
-/// Without the quotes around it, which may be missing.
+/// Removes optional quotes.
 fn unquoted(text: &str) -> &str {
     ['"', '\'']
         .into_iter()

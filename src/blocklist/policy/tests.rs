@@ -1,10 +1,12 @@
-//! Every way to spell a blocked destination, and what rules say together.
+//! Decisions on every spelling of a destination, and precedence of the rules.
 
 use std::fs;
 
 use proptest::prelude::*;
 
 use super::*;
+
+mod every_format;
 
 fn load(block: &[&str], allow: &[&str], deny_private: bool) -> Policy {
     load_with(block, &[], allow, &[], deny_private)
@@ -37,10 +39,10 @@ fn load_with(
     Policy::load(&sources).unwrap()
 }
 
-/// `block0:1 (entry)` without the folder, or nothing.
+/// The deciding entry as `block0:1 (entry)`, without the folder; empty if allowed.
 fn why(policy: &Policy, address: &str, name: Option<&str>) -> String {
     let name = name.map(|name| name.parse::<Name>().unwrap());
-    let place = |by: By| {
+    let place = |by: EntryRef| {
         let file = by.file().file_name().unwrap().to_str().unwrap();
         format!("{file}:{} ({})", by.line(), by.text())
     };
@@ -93,7 +95,7 @@ fn a_zone_hides_nothing() {
 }
 
 #[test]
-fn the_unspecified_address_is_decided_on_as_this_host() {
+fn the_unspecified_address_is_this_host() {
     let policy = load(&["127.0.0.0/8\n::1"], &[], false);
     for address in [
         "0.0.0.0:80",
@@ -108,7 +110,7 @@ fn the_unspecified_address_is_decided_on_as_this_host() {
 }
 
 #[test]
-fn a_name_is_blocked_in_every_spelling_and_so_is_its_address() {
+fn a_name_is_blocked_in_every_spelling_and_by_its_address() {
     let policy = load(
         &["ads.example\n*.tracker.example\nbücher.example\n198.51.100.0/24"],
         &[],
@@ -150,13 +152,13 @@ fn entries_with_ports_block_those_ports() {
     assert_ne!(why(&policy, "192.0.2.1:89", None), "");
     assert_eq!(why(&policy, "203.0.113.7:26", Some("mail.example")), "");
     assert_ne!(why(&policy, "203.0.113.7:25", Some("mail.example")), "");
-    // Without a port, what any port is.
+    // Without a port, any blocked port counts.
     assert_ne!(check(&policy, "192.0.2.1"), Verdict::Allowed);
     assert_eq!(check(&policy, "192.0.2.1:1"), Verdict::Allowed);
 }
 
 #[test]
-fn with_an_allow_list_only_that_is_allowed() {
+fn an_allow_list_blocks_everything_else() {
     let policy = load(
         &["192.0.2.66"],
         &["192.0.2.0/24:443", "*.good.example"],
@@ -171,9 +173,9 @@ fn with_an_allow_list_only_that_is_allowed() {
         why(&policy, "203.0.113.7:443", Some("bad.example")),
         refused
     );
-    // To carry an allowed address is no permission.
+    // An embedded allowed address is not sufficient.
     assert_eq!(why(&policy, "[64:ff9b::192.0.2.1]:443", None), refused);
-    // A block has the last word.
+    // Blocklists take precedence.
     assert_eq!(
         why(&policy, "192.0.2.66:443", None),
         "block0:1 (192.0.2.66)"
@@ -188,7 +190,7 @@ fn with_an_allow_list_only_that_is_allowed() {
 }
 
 #[test]
-fn before_a_name_is_resolved_only_a_block_is_certain() {
+fn only_a_block_is_certain_before_the_lookup() {
     let policy = load(&["ads.example:80"], &["192.0.2.1"], false);
     let [ads, other] = ["ads.example", "other.example"].map(|name| name.parse::<Name>().unwrap());
     assert_ne!(policy.decide_name(&ads, 80), Verdict::Allowed);
@@ -198,7 +200,7 @@ fn before_a_name_is_resolved_only_a_block_is_certain() {
 }
 
 #[test]
-fn private_networks_are_denied_on_demand() {
+fn private_networks_are_denied_by_option() {
     let policy = load(&[], &[], true);
     let loopback = "--deny-private (127.0.0.0/8, loopback)";
     assert_eq!(why(&policy, "127.0.0.1:80", None), loopback);
@@ -208,7 +210,7 @@ fn private_networks_are_denied_on_demand() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_up_to_a_point() {
+fn errors_are_listed_up_to_a_limit() {
     let folder = tempfile::tempdir().unwrap();
     let [bad, absent] = ["bad", "absent"].map(|name| folder.path().join(name));
     fs::write(&bad, "192.0.2\n".repeat(13)).unwrap();
@@ -231,18 +233,18 @@ fn everything_that_is_wrong_is_told_up_to_a_point() {
 }
 
 #[test]
-fn a_file_says_what_it_turned_out_to_be() {
+fn a_file_has_a_summary() {
     let policy = load(
         &["192.0.2.1", "0.0.0.0 a.example b.example", "# none"],
         &[],
         false,
     );
-    let told: Vec<_> = policy.files().iter().map(ToString::to_string).collect();
-    assert!(told[0].ends_with("block0: 1 entry (lines)"), "{told:?}");
-    assert!(told[1].ends_with("block1: 2 entries (hosts)"), "{told:?}");
+    let files: Vec<_> = policy.files().iter().map(ToString::to_string).collect();
+    assert!(files[0].ends_with("block0: 1 entry (lines)"), "{files:?}");
+    assert!(files[1].ends_with("block1: 2 entries (hosts)"), "{files:?}");
     assert!(
-        told[2].ends_with("block2: an empty list, it has no entries"),
-        "{told:?}"
+        files[2].ends_with("block2: an empty list, it has no entries"),
+        "{files:?}"
     );
 }
 
@@ -271,7 +273,7 @@ proptest! {
 }
 
 #[test]
-fn names_cover_those_below_where_the_list_or_the_option_says_so() {
+fn subdomains_are_included_by_entry_or_option() {
     let policy = load_with(
         &["a.example\n.b.example"],
         &["c.example\n0.0.0.0", "0.0.0.0 d.example"],
@@ -299,7 +301,7 @@ fn names_cover_those_below_where_the_list_or_the_option_says_so() {
 }
 
 #[test]
-fn an_exception_wins_over_what_blocks_the_same() {
+fn exceptions_take_precedence_over_blocks() {
     let policy = load_with(
         &["192.0.2.0/24\n*.ads.example"],
         &[],
@@ -317,12 +319,12 @@ fn an_exception_wins_over_what_blocks_the_same() {
         ),
         ("10.0.0.7:80", None, private),
         ("10.0.0.8:443", None, private),
-        // To carry an excepted address is no exception.
+        // An embedded excepted address is not sufficient.
         ("[64:ff9b::10.0.0.7]:443", None, private),
         ("192.0.2.7:80", None, "excepted except0:2 (192.0.2.7)"),
         ("192.0.2.8:80", None, "block0:1 (192.0.2.0/24)"),
         ("[fd00::1]:80", None, "excepted except0:4 (fd00::/64)"),
-        // A name is excepted at whichever address, and an address only where its name is not blocked.
+        // An excepted name is allowed at any address, an excepted address only if its name is not blocked.
         (
             "10.0.0.9:80",
             Some("good.ads.example"),
@@ -354,7 +356,7 @@ fn an_exception_wins_over_what_blocks_the_same() {
 }
 
 #[test]
-fn an_exception_is_allowed_beside_an_allow_list_too() {
+fn exceptions_take_precedence_over_allow_lists() {
     let policy = load_with(&[], &[], &["198.51.100.1"], &["10.0.0.7"], true);
     assert_eq!(
         why(&policy, "10.0.0.7:80", None),
@@ -367,7 +369,7 @@ fn an_exception_is_allowed_beside_an_allow_list_too() {
 }
 
 #[test]
-fn without_a_port_each_port_is_judged() {
+fn without_a_port_each_port_is_checked() {
     let policy = load_with(
         &["192.0.2.1:25\n192.0.2.2:25-26"],
         &[],
@@ -386,7 +388,7 @@ fn without_a_port_each_port_is_judged() {
 }
 
 #[test]
-fn a_blocklist_excepts_from_itself_alone() {
+fn exceptions_of_a_blocklist_apply_to_itself_only() {
     let adblock = "||ads.example^\n||192.0.2.7^\n||narrow.fine.example^\n\
                    @@||good.ads.example^\n@@||192.0.2.7^\n@@||fine.example^\n";
     let policy = load(&[adblock, "x.good.ads.example\n"], &[], false);
@@ -416,14 +418,14 @@ fn a_blocklist_excepts_from_itself_alone() {
 }
 
 #[test]
-fn the_addresses_of_this_host_are_private() {
-    // Loopback networks are private anyway; whatever else is there is public or has a name of its own.
+fn local_addresses_are_private() {
+    // Loopback addresses are private anyway; all others are covered as local.
     let policy = load(&[], &[], true);
     for (first, _) in crate::sys::local::networks().unwrap() {
         let address = SocketAddr::new(first, 80);
         assert_ne!(policy.decide(address, None), Verdict::Allowed, "{first}");
     }
-    let own = policy.with_own_addresses(OwnAddresses::default());
+    let own = policy.with_local_addresses(LocalAddresses::default());
     assert_eq!(
         why(&own, "127.0.0.1:80", None),
         "--deny-private (127.0.0.0/8, loopback)"
@@ -431,7 +433,7 @@ fn the_addresses_of_this_host_are_private() {
 }
 
 #[test]
-fn bad_lines_are_skipped_up_to_one_in_a_hundred() {
+fn up_to_one_percent_of_invalid_lines_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("list");
     let load = |bad: usize, good: usize| {
@@ -457,7 +459,7 @@ fn bad_lines_are_skipped_up_to_one_in_a_hundred() {
 }
 
 #[test]
-fn a_list_of_words_without_any_dot_is_refused() {
+fn a_list_of_words_without_dots_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("list");
     let load = |content: &str| {
@@ -488,89 +490,5 @@ fn a_list_of_words_without_any_dot_is_refused() {
         "# nothing\n",
     ] {
         assert!(load(content).is_ok(), "{content}");
-    }
-}
-
-/// A list in a format, made of names: each with whether the names below it are meant.
-type Written = fn(&str) -> String;
-
-const WRITTEN: [(Written, bool); 12] = [
-    (|name| name.to_owned(), false),
-    (|name| format!("*.{name}"), true),
-    (|name| format!(".{}.", name.to_uppercase()), true),
-    (|name| format!("{name}\t3"), false),
-    (|name| format!("0.0.0.0 {name} # x"), false),
-    (|name| format!(":: localhost {name}"), false),
-    (|name| format!("||{name}^"), true),
-    (|name| format!("address=/{name}/#"), true),
-    (|name| format!("server=/{name}/"), true),
-    (
-        |name| format!("local-zone: \"{name}.\" always_nxdomain"),
-        true,
-    ),
-    (|name| format!("local-data: \"{name} A 0.0.0.0\""), false),
-    (|name| format!("address=/{name}/other.example/"), true),
-];
-
-proptest! {
-    /// Against a computation that knows nothing of labels, indexes or formats.
-    #[test]
-    fn every_format_blocks_the_names_it_lists_and_no_others(
-        listed in prop::collection::vec("([a-c]\\.){1,3}[a-c]", 1..12),
-        asked in prop::collection::vec("([a-c]\\.){0,4}[a-c]", 20),
-        format in 0..WRITTEN.len(),
-        subdomains: bool,
-    ) {
-        let (written, mut below) = WRITTEN[format];
-        let content: String = listed.iter().map(|name| written(name) + "\r\n").collect();
-        let policy = match subdomains {
-            false => load(&[&content], &[], false),
-            true => load_with(&[], &[&content], &[], &[], false),
-        };
-        below |= subdomains;
-        for name in asked {
-            let expected = listed.iter().any(|own| {
-                *own == name || below && name.ends_with(&format!(".{own}"))
-            });
-            let verdict = policy.decide_name(&name.parse().unwrap(), 80);
-            prop_assert_eq!(verdict != Verdict::Allowed, expected, "{} by {:?}", name, content);
-        }
-    }
-
-    #[test]
-    fn every_format_blocks_the_addresses_it_lists_and_no_others(
-        listed in prop::collection::vec((0u32..1 << 12, 20u32..=32), 1..8),
-        asked in prop::collection::vec(0u32..1 << 12, 20),
-        format in 0..7usize,
-    ) {
-        let address = |low: u32| std::net::Ipv4Addr::from_bits(0xc612_0000 | low);
-        let ranges: Vec<_> = listed.iter().map(|&(low, length)| {
-            let size = 1u32 << (32 - length);
-            (low / size * size, low / size * size + (size - 1), length)
-        }).collect();
-        let lines = ranges.iter().map(|&(first, last, length)| {
-            let (from, to) = (address(first), address(last));
-            match format {
-                0 => format!("{from}/{length}"),
-                1 => format!("{from}-{to}"),
-                2 => format!("{{\"cidr\":\"{from}/{length}\"}}"),
-                3 => format!("title, 1: {from}-{to}"),
-                4 => {
-                    let [a, b, c, d] = from.octets();
-                    let [e, f, g, h] = to.octets();
-                    format!("{a:03}.{b:03}.{c:03}.{d:03} - {e:03}.{f:03}.{g:03}.{h:03} , 000 , x")
-                }
-                5 => format!("{from}\t{to}\t{length}\t9\tx"),
-                _ => format!("add s {from}/{length}"),
-            }
-        });
-        let content: String = lines.map(|line| line + "\n").collect();
-        let policy = load(&[&content], &[], false);
-        let ends = ranges.iter().flat_map(|&(first, last, _)| [first, last, first.wrapping_sub(1), last + 1]);
-        for low in asked.into_iter().chain(ends).filter(|low| *low < 1 << 16) {
-            let expected = ranges.iter().any(|(first, last, _)| (first..=last).contains(&&low));
-            let verdict = policy.decide(SocketAddr::new(address(low).into(), 80), None);
-            prop_assert_eq!(verdict != Verdict::Allowed, expected, "{} by {:?}", low, content);
-        }
     }
 }

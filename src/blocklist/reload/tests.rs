@@ -1,4 +1,4 @@
-//! What a reload puts in force, and what it refuses.
+//! Which lists a reload activates, and which it rejects.
 
 use std::fs;
 use std::sync::atomic::AtomicBool;
@@ -24,17 +24,17 @@ fn blocked(policies: &Policies) -> [bool; 2] {
     addresses.map(|address| policy.decide(address, None) != Verdict::Allowed)
 }
 
-/// Whether a watch sees a change in as many looks as it takes.
+/// Whether a watch reports a change, after the two polls that it takes.
 fn changed(policies: &Policies) -> bool {
     let mut watch = FileWatch::default();
-    policies.look(&mut watch);
-    policies.look(&mut watch)
+    policies.changed(&mut watch);
+    policies.changed(&mut watch)
 }
 
 #[test]
-fn a_broken_list_leaves_the_old_one_in_force() {
+fn an_invalid_list_leaves_the_previous_one_active() {
     let (_folder, file, policies) = policies("192.0.2.1\n", false);
-    let held = Arc::clone(&policies.current());
+    let first = Arc::clone(&policies.current());
     let one = "192.0.2.1:80".parse().unwrap();
     let first_read = policies.reloads().read_at;
     assert_eq!(blocked(&policies), [true, false]);
@@ -76,12 +76,12 @@ fn a_broken_list_leaves_the_old_one_in_force() {
     let reloads = policies.reloads();
     assert_eq!((reloads.ok, reloads.failed, reloads.refused), (1, 5, 0));
     assert!(reloads.read_at > first_read);
-    // Who still holds the first policy decides by it.
-    assert_ne!(held.decide(one, None), Verdict::Allowed);
+    // The first policy still decides for its holder.
+    assert_ne!(first.decide(one, None), Verdict::Allowed);
 }
 
 #[test]
-fn a_list_that_lost_all_or_most_of_its_entries_is_refused() {
+fn a_list_without_most_of_its_entries_is_rejected() {
     let ten: Vec<_> = (1..=10).map(|low| format!("192.0.2.{low}\n")).collect();
     let (_folder, file, policies) = policies(&ten.concat(), false);
     let refused = |content: &str, words: &str| {
@@ -101,7 +101,7 @@ fn a_list_that_lost_all_or_most_of_its_entries_is_refused() {
 }
 
 #[test]
-fn with_leave_a_list_may_become_empty() {
+fn with_allow_empty_a_list_may_become_empty() {
     let (_folder, file, policies) = policies("192.0.2.1\n192.0.2.2\n192.0.2.3\n", true);
     fs::write(&file, "192.0.2.2\n").unwrap();
     assert_eq!(policies.reload().unwrap()[0].entries, 1);
@@ -111,7 +111,7 @@ fn with_leave_a_list_may_become_empty() {
 }
 
 #[test]
-fn an_empty_list_is_an_error_from_the_start() {
+fn an_empty_list_is_an_error_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("list");
     fs::write(&file, "# nothing\n").unwrap();
@@ -144,14 +144,14 @@ fn an_empty_list_is_an_error_from_the_start() {
 }
 
 #[test]
-fn an_old_policy_is_freed_by_who_replaces_it() {
+fn a_replaced_policy_is_freed_by_the_reloading_thread() {
     let (_folder, file, policies) = policies("192.0.2.1\n", false);
     let old = Arc::downgrade(&policies.current());
     let under_way = policies.current();
     let is_over = AtomicBool::new(false);
     fs::write(&file, "192.0.2.2\n").unwrap();
     thread::scope(|scope| {
-        // A decision that goes on until the new policy is in force: it is waited for.
+        // A decision that lasts until the new policy is active: the reload waits for it.
         scope.spawn(|| {
             let decision = under_way;
             while blocked(&policies) == [true, false] {

@@ -1,4 +1,4 @@
-//! The options of `bench proxy`, as clap reads them.
+//! Options of `bench proxy`, as clap parses them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,16 +7,19 @@ use std::time::Duration;
 use clap::builder::EnumValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::args::{at_least_one, some_time};
 use crate::cli::exports::RunExports;
 use crate::cli::list::{List, list};
-use crate::engine::choice::Kind;
+use crate::cli::parse::{
+    at_least_one, connections, megabytes, message_size, mode, nonzero_duration, rate, request_size,
+    rounds, threads,
+};
+use crate::engine::EngineKind;
 use crate::load::plan::Scenario;
 use crate::protocol::request::MAX_REQUEST;
 use crate::protocol::{self, Destination};
 use crate::proxy::relay::Forwarding;
 use crate::sys::endpoint::Endpoint;
-use crate::units::{parse_duration, parse_number, parse_whole};
+use crate::units::{parse_duration, parse_whole};
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, after_help = AFTER)]
@@ -24,301 +27,308 @@ pub(in crate::cli) struct Proxy {
     #[command(subcommand)]
     pub(super) role: Option<Role>,
     #[command(flatten)]
-    pub(super) own: Own,
-    #[command(flatten)]
     pub(super) load: Load,
+    #[command(flatten)]
+    pub(super) proxy: ProxyArgs,
 }
 
-/// Shown below the options of `bench proxy`.
+/// Printed after the options of `bench proxy`.
 const AFTER: &str = "\
-Without a command: measures what a proxy costs. The answering server, the proxy and the load generator are started here, as \
-processes of their own on loopback, unless --via or --origin names one that is running already; the direct path and the \
-proxied one take turns. Options shown as <X,...> take several values, each of which is measured and compared with the first.";
+Without a subcommand, bench proxy measures what a proxy costs. It starts an origin server, a proxy and a load generator as \
+processes on loopback; --via and --origin use running ones instead. It measures the direct and the proxied path interleaved.
+
+Options shown with ,... take several values. Each one is measured and compared with the first.";
 
 /// The proxy that is started for a measurement.
 #[derive(Debug, Args)]
-pub(super) struct Own {
-    /// The proxy's event loop
-    #[arg(long, value_name = "ENGINE,...", value_parser = list(EnumValueParser::<EngineArg>::new()), default_value = "mio", conflicts_with = "via", help_heading = "The proxy that is started")]
+pub(super) struct ProxyArgs {
+    /// Engine of the started proxy
+    #[arg(long, value_name = "ENGINE,...", value_parser = list(EnumValueParser::<EngineArg>::new()), default_value = "mio", conflicts_with = "via", help_heading = "I/O")]
     pub(super) engine: List<EngineArg>,
-    /// How it brings bytes from one end to the other
-    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<ForwardingArg>::new()), default_value = "auto", conflicts_with = "via", help_heading = "The proxy that is started")]
+    /// Forwarding method of the started proxy
+    #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<ForwardingArg>::new()), default_value = "auto", conflicts_with = "via", help_heading = "I/O")]
     pub(super) forwarding: List<ForwardingArg>,
-    /// Its threads
-    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, conflicts_with = "via", help_heading = "The proxy that is started")]
+    /// Threads of the started proxy
+    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, conflicts_with = "via", help_heading = "I/O")]
     pub(super) threads: usize,
 }
 
-/// What is measured and how, whoever started the proxy.
+/// The measurement, of a started or a running proxy.
 #[derive(Debug, Args)]
 pub(super) struct Load {
-    /// What clients do [default: all that the protocol has]
-    #[arg(long, value_name = "NAME,...", value_parser = list(EnumValueParser::<ScenarioArg>::new()), help_heading = "What")]
+    /// Scenarios [default: all that the protocol supports]
+    #[arg(long, value_name = "NAME,...", value_parser = list(EnumValueParser::<ScenarioArg>::new()), help_heading = "Workload")]
     pub(super) scenario: Option<List<ScenarioArg>>,
-    /// How the proxy is asked
-    #[arg(long, value_name = "KIND,...", value_parser = list(EnumValueParser::<AskedArg>::new()), default_value = "socks5", help_heading = "What")]
-    pub(super) protocol: List<AskedArg>,
-    /// Connections at once
-    #[arg(long, value_name = "N", value_parser = connections, default_value_t = 32, help_heading = "What")]
+    /// Protocol of requests to the proxy
+    #[arg(long, value_name = "KIND,...", value_parser = list(EnumValueParser::<RequestProtocolArg>::new()), default_value = "socks5", help_heading = "Workload")]
+    pub(super) protocol: List<RequestProtocolArg>,
+    /// Concurrent connections
+    #[arg(long, value_name = "N", value_parser = connections, default_value_t = 32, help_heading = "Workload")]
     pub(super) connections: usize,
     /// Bytes of a message
-    #[arg(long, value_name = "BYTES", value_parser = message, default_value_t = 64, help_heading = "What")]
+    #[arg(long, value_name = "BYTES", value_parser = message_size, default_value_t = 64, help_heading = "Workload")]
     pub(super) message: usize,
-    /// Streams of bulk data at once
-    #[arg(long, value_name = "N", value_parser = connections, default_value_t = 1, help_heading = "What")]
+    /// Concurrent streams of bulk data
+    #[arg(long, value_name = "N", value_parser = connections, default_value_t = 1, help_heading = "Workload")]
     pub(super) streams: usize,
-    /// Leave the direct path out: the origin may be one that only the proxy reaches. What the proxy adds is not known then
-    #[arg(long, help_heading = "What")]
-    pub(super) no_direct: bool,
-    /// Start so many requests a second, whether or not those before are answered [default: one at a time on each connection]
-    #[arg(long, value_name = "N", value_parser = rate, help_heading = "How much")]
-    pub(super) rate: Option<f64>,
-    /// Measure each path of each scenario for so long, over all rounds
-    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "2s", help_heading = "How much")]
+    /// Time to measure each path of each scenario, over all rounds
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "2s", help_heading = "Workload")]
     pub(super) duration: Duration,
-    /// Bulk data of a round, in MB of 10^6 bytes, instead of as much as goes in its time
-    #[arg(long, value_name = "N", value_parser = megabytes, help_heading = "How much")]
+    /// Bulk data of a round, in MB of 10^6 bytes [default: what fits in --duration]
+    #[arg(long, value_name = "N", value_parser = megabytes, help_heading = "Workload")]
     pub(super) mb: Option<u64>,
-    /// Rounds, in each of which every path has its turn
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = rounds, help_heading = "How much")]
-    pub(super) repeat: u32,
-    /// Load a path so long before each turn, uncounted
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "50ms", help_heading = "How much")]
-    pub(super) warmup: Duration,
-    /// Longest time of a request
-    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "5s", help_heading = "How much")]
+    /// Do not measure the direct path, for an origin that only the proxy reaches; added latency is then unknown
+    #[arg(long, help_heading = "Workload")]
+    pub(super) no_direct: bool,
+    /// Fail a request after this long
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "5s", help_heading = "Workload")]
     pub(super) timeout: Duration,
+    /// Requests a second, whether or not earlier ones are answered [default: one at a time on each connection]
+    #[arg(long, value_name = "N", value_parser = rate, help_heading = "Rate")]
+    pub(super) rate: Option<f64>,
     /// Threads of the load generator
-    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, help_heading = "How much")]
+    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, help_heading = "I/O")]
     pub(super) load_threads: usize,
-    /// A proxy that is running already
-    #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Where")]
+    /// Running proxy to measure
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Network")]
     pub(super) via: Option<Endpoint>,
-    /// Sign in at the proxy that is running as this user (SOCKS5 and CONNECT)
-    #[arg(
-        long,
-        value_name = "NAME",
-        requires_all = ["via", "secret"],
-        help_heading = "Where"
-    )]
+    /// User to sign in as at the running proxy (SOCKS5 and CONNECT)
+    #[arg(long, value_name = "NAME", requires_all = ["via", "secret"], help_heading = "Network")]
     pub(super) user: Option<String>,
-    /// The password; other users of this host can see it, unlike with --password-file
+    /// Password of the user; visible to other users of this host, unlike --password-file
     #[arg(
         long,
         value_name = "WORD",
         requires = "user",
         group = "secret",
-        help_heading = "Where"
+        help_heading = "Network"
     )]
     pub(super) password: Option<String>,
-    /// A file with the password as its first line
+    /// File with the password in its first line
     #[arg(
         long,
         value_name = "FILE",
         requires = "user",
         group = "secret",
-        help_heading = "Where"
+        help_heading = "Network"
     )]
     pub(super) password_file: Option<PathBuf>,
-    /// A `bench proxy origin` that is running already
-    #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Where")]
+    /// Running `bench proxy origin`
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Network")]
     pub(super) origin: Option<Endpoint>,
-    /// Processes of the proxy that is running, to tell their CPU time with that of their children
-    #[arg(long, value_name = "PID,...", value_parser = list(parse_whole::<u32>), requires = "via", help_heading = "Where")]
+    /// Processes of the running proxy, to report the CPU time of them and their children
+    #[arg(long, value_name = "PID,...", value_parser = list(parse_whole::<u32>), requires = "via", help_heading = "Network")]
     pub(super) server_pid: Option<List<u32>>,
-    /// What the proxy refuses, to measure how soon [default: nothing of a proxy that is running already]
+    /// Destination that the running proxy refuses, for scenario blocked
     #[arg(
         long,
         value_name = "HOST:PORT",
         requires = "via",
-        help_heading = "Where"
+        help_heading = "Network"
     )]
     pub(super) blocked: Option<Destination>,
+    /// Rounds; each measures every path once
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = rounds, help_heading = "Repetition")]
+    pub(super) repeat: u32,
+    /// Uncounted load before each measurement
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "50ms", help_heading = "Repetition")]
+    pub(super) warmup: Duration,
     #[command(flatten)]
     pub(super) exports: RunExports,
-    /// Folder for the ledger and a folder a command
+    /// Folder for the ledger and the run folders
     #[arg(
         long,
         value_name = "DIR",
         default_value = "results",
-        help_heading = "What comes out"
+        help_heading = "Output"
     )]
     pub(super) out: PathBuf,
     /// Save nothing
-    #[arg(long, conflicts_with = "out", help_heading = "What comes out")]
+    #[arg(long, conflicts_with = "out", help_heading = "Output")]
     pub(super) no_save: bool,
     /// Print errors only
-    #[arg(long, short, help_heading = "What comes out")]
+    #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Role {
-    /// Take clients and connect each to a server, until SIGINT or SIGTERM
+    /// Run the proxy until SIGINT or SIGTERM
     Serve(Box<Serve>),
-    /// Answer each client `RESPONSE || ` and what it says
+    /// Run the origin server, which answers `RESPONSE || ` and the received message
     ///
-    /// To clients that ask for it in a load generator's way it also ends a connection after one answer, or takes bulk data.
+    /// On request of the load generator it also closes a connection after one answer, or receives bulk data.
     Origin(Origin),
-    /// Load a `bench proxy origin` elsewhere, and a proxy before it (--via); nothing is started here
+    /// Run the load generator against a running `bench proxy origin`, directly and through a proxy (--via)
     Load(Box<Load>),
-    /// Send one message to a server through a proxy (JSON), and print the answer
+    /// Send one message to a server through a proxy (JSON) and print the answer
     ///
-    /// The answer is printed as it is; only on a terminal a newline is added where there is none at its end. A proxy's refusal is
-    /// told from an answer by being all that comes: a line {"error": ..., "detail": ...} of the proxy's own words. A server whose whole
-    /// answer is such a line passes for the proxy.
+    /// The answer is printed as received; on a terminal, a missing newline is added. The proxy refuses with one line
+    /// {"error": ..., "detail": ...} and nothing else; a server whose whole answer is such a line is mistaken for the proxy.
     ///
-    /// Exit code 0 with the whole answer, 1 when the proxy refused, 3 when there is no proxy or no whole answer.
+    /// Exit code 0 with the complete answer, 1 if the proxy refused, 3 without a proxy or a complete answer.
     Send(Send),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Where to listen; port 0 lets the kernel choose; may be given more than once
+    /// Address to listen on; port 0 selects a free port; may be repeated
     ///
-    /// Sockets that are passed to the program (LISTEN_FDS, as by systemd) are listened on too, and are enough by themselves.
-    #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
+    /// Sockets passed by systemd (LISTEN_FDS) are used too; with them --listen is optional.
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Network")]
     pub(super) listen: Vec<Endpoint>,
-    /// Permissions of the sockets of unix:PATH [default: what the umask leaves]
-    #[arg(long, value_name = "OCTAL", value_parser = mode)]
+    /// Permissions of Unix sockets [default: by umask]
+    #[arg(long, value_name = "OCTAL", value_parser = mode, help_heading = "Network")]
     pub(super) listen_mode: Option<u32>,
-    /// The server that every client is connected to, whatever it says
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["protocol", "auth_file", "max_request"])]
-    pub(super) forward: Option<Destination>,
-    /// Requests that are taken, told apart by their first byte
+    /// Accepted request protocols, detected by the first byte
     #[arg(
         long,
         value_name = "KIND,...",
         value_enum,
         value_delimiter = ',',
-        default_value = "json,socks5,connect"
+        default_value = "json,socks5,connect",
+        help_heading = "Network"
     )]
     pub(super) protocol: Vec<ProtocolArg>,
-    /// Users who may, a line USER:PASSWORD each; SOCKS5 and CONNECT only. Read again with the lists
-    #[arg(long, value_name = "FILE")]
-    pub(super) auth_file: Option<PathBuf>,
-    /// A list of destinations to block; may be given more than once
-    #[arg(long, value_name = "FILE")]
-    pub(super) blocklist: Vec<PathBuf>,
-    /// A blocklist in which a plain name also covers all names below it; may be given more than once
-    #[arg(long, value_name = "FILE")]
-    pub(super) blocklist_subdomains: Vec<PathBuf>,
-    /// Block everything that is on no such list; may be given more than once
-    #[arg(long, value_name = "FILE")]
-    pub(super) allow: Vec<PathBuf>,
-    /// Block all that is not the public Internet, and every address of this host
-    #[arg(long)]
-    pub(super) deny_private: bool,
-    /// A list of exceptions, which --blocklist, --deny-private and --allow do not block: names at every address, and addresses unless
-    /// their name is on a blocklist; may be given more than once
-    #[arg(long, value_name = "FILE")]
-    pub(super) except: Vec<PathBuf>,
-    /// Skip the lines of a list that are not valid, with a warning, unless they are more than 1 %
-    #[arg(long)]
-    pub(super) skip_bad_lines: bool,
-    /// Take a list without entries, and when lists are read again one that lost more than half of its entries
-    #[arg(long)]
-    pub(super) allow_empty: bool,
-    /// Refuse nothing for the lists' sake, but log what would be
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// Read the lists and users again once a file of theirs has changed, and not only on SIGHUP
-    #[arg(long)]
-    pub(super) watch: bool,
-    /// Take clients only with a PROXY header (v1 or v2) that says who they are
-    #[arg(long)]
+    /// Forward every connection to this server; no requests are read
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["protocol", "auth_file", "max_request"], help_heading = "Network")]
+    pub(super) forward: Option<Destination>,
+    /// Require a PROXY header (v1 or v2) from clients
+    #[arg(long, help_heading = "Network")]
     pub(super) accept_proxy: bool,
-    /// Tell servers who the client is, by a PROXY header
-    #[arg(long, value_name = "VERSION", value_enum)]
+    /// Send a PROXY header with the client's address to servers
+    #[arg(long, value_name = "VERSION", value_enum, help_heading = "Network")]
     pub(super) send_proxy: Option<HeaderArg>,
-    /// Log each connection once it is over, a JSON line at the end of FILE; - is standard output, and what else is said goes to
-    /// standard error. SIGHUP opens FILE anew
-    #[arg(long, value_name = "FILE")]
-    pub(super) log: Option<PathBuf>,
-    /// Where to show metrics for Prometheus (/metrics) and whether clients are taken (/healthz); whoever can reach it may look
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(super) metrics: Option<SocketAddr>,
-    /// What does the I/O
-    #[arg(long, value_name = "ENGINE", value_enum, default_value = "mio")]
+    /// File with one USER:PASSWORD a line; clients must sign in (SOCKS5 and CONNECT). Reloaded with the lists
+    #[arg(long, value_name = "FILE", help_heading = "Access control")]
+    pub(super) auth_file: Option<PathBuf>,
+    /// List of destinations to block; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "Access control")]
+    pub(super) blocklist: Vec<PathBuf>,
+    /// Blocklist whose plain names include their subdomains; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "Access control")]
+    pub(super) blocklist_subdomains: Vec<PathBuf>,
+    /// Block everything that is not on an --allow list; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "Access control")]
+    pub(super) allow: Vec<PathBuf>,
+    /// Block addresses outside the public Internet and every address of this host
+    #[arg(long, help_heading = "Access control")]
+    pub(super) deny_private: bool,
+    /// List of exceptions from the other lists: names at any address, and addresses unless a blocklist has their name; may be
+    /// repeated
+    #[arg(long, value_name = "FILE", help_heading = "Access control")]
+    pub(super) except: Vec<PathBuf>,
+    /// Skip invalid lines with a warning, up to 1 % of a list
+    #[arg(long, help_heading = "Access control")]
+    pub(super) skip_bad_lines: bool,
+    /// Accept lists without entries, and reloaded lists that lost more than half of their entries
+    #[arg(long, help_heading = "Access control")]
+    pub(super) allow_empty: bool,
+    /// Log what the lists would block, and block nothing
+    #[arg(long, help_heading = "Access control")]
+    pub(super) dry_run: bool,
+    /// Reload lists and users when their files change, in addition to SIGHUP
+    #[arg(long, help_heading = "Access control")]
+    pub(super) watch: bool,
+    /// Engine of the event loop
+    #[arg(
+        long,
+        value_name = "ENGINE",
+        value_enum,
+        default_value = "mio",
+        help_heading = "I/O"
+    )]
     pub(super) engine: EngineArg,
-    /// How bytes are brought from one end to the other
-    #[arg(long, value_name = "HOW", value_enum, default_value = "auto")]
+    /// Forwarding method
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value = "auto",
+        help_heading = "I/O"
+    )]
     pub(super) forwarding: ForwardingArg,
     /// Threads for each --listen
-    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1)]
+    #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, help_heading = "I/O")]
     pub(super) threads: usize,
-    /// Connections at once, as far as the limit of open files allows; clients beyond are told that the proxy is busy
-    /// [default: 10000]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    /// Concurrent connections, limited by open files; further clients get a "busy" error [default: 10000]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
     pub(super) max_connections: Option<usize>,
     /// Largest JSON request
-    #[arg(long, value_name = "BYTES", value_parser = request_size, default_value_t = MAX_REQUEST)]
+    #[arg(long, value_name = "BYTES", value_parser = request_size, default_value_t = MAX_REQUEST, help_heading = "Limits")]
     pub(super) max_request: usize,
-    /// Longest time until a request is complete
-    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "10s")]
+    /// Close a connection whose request is incomplete after this long
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "10s", help_heading = "Limits")]
     pub(super) request_timeout: Duration,
-    /// Longest time until the server is connected: the lookup of its name and all its addresses
-    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "5s")]
+    /// Give up connecting to a server after this long, including the lookup of its name and all its addresses
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "5s", help_heading = "Limits")]
     pub(super) connect_timeout: Duration,
-    /// Longest time in which neither end says or takes anything
-    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "5m")]
+    /// Close a connection after this long without traffic
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "5m", help_heading = "Limits")]
     pub(super) idle_timeout: Duration,
-    /// The same once one end has ended
-    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s")]
+    /// Close a half-closed connection after this long without traffic
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "30s", help_heading = "Limits")]
     pub(super) half_closed_timeout: Duration,
-    /// How long connections may go on after the first SIGINT or SIGTERM; the second ends all at once
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    /// Close remaining connections this long after the first SIGINT or SIGTERM; a second signal closes them at once
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s", help_heading = "Limits")]
     pub(super) drain_timeout: Duration,
-    /// Print errors and the address only
-    #[arg(long, short)]
+    /// Append a JSON line for each closed connection to FILE; - logs to stdout, and messages go to stderr. SIGHUP and SIGUSR1
+    /// reopen FILE
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(super) log: Option<PathBuf>,
+    /// Serve Prometheus metrics (/metrics) and health (/healthz) on this address, without authentication
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "Output")]
+    pub(super) metrics: Option<SocketAddr>,
+    /// Print errors and the listening address only
+    #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Origin {
-    /// Where to listen; port 0 lets the kernel choose
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
     pub(super) listen: Endpoint,
-    /// Print errors and the address only, and no messages
+    /// Print errors and the listening address only, no messages
     #[arg(long, short)]
     pub(super) quiet: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Send {
-    /// The proxy
+    /// Proxy to send through
     #[arg(long, value_name = "ADDR:PORT|unix:PATH")]
     pub(super) proxy: Endpoint,
-    /// The server that the proxy is to bring the message to, by address or by name
+    /// Destination of the message
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) server: Destination,
-    /// The message
+    /// Message
     #[arg(value_name = "TEXT")]
     pub(super) text: String,
-    /// Longest time for all of it, from connecting to the end of the answer
-    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "30s")]
+    /// Fail after this long without the complete answer
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "30s")]
     pub(super) timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum ForwardingArg {
-    /// The fastest, which is to copy
+    /// The fastest method: copy
     Auto,
-    /// Read and write
+    /// read(2) and write(2)
     Copy,
-    /// Through a pipe (splice), unless none can be had
+    /// splice(2) through a pipe; copy if no pipe is available
     Splice,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum EngineArg {
-    /// A mio (epoll) event loop a thread
+    /// mio (epoll)
     Mio,
-    /// An io_uring a thread (Linux 6.1 or newer)
+    /// io_uring (Linux 6.1 or newer)
     Uring,
 }
 
-impl From<EngineArg> for Kind {
+impl From<EngineArg> for EngineKind {
     fn from(engine: EngineArg) -> Self {
         match engine {
             EngineArg::Mio => Self::Mio,
@@ -338,37 +348,37 @@ pub(super) enum ProtocolArg {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-pub(super) enum AskedArg {
-    /// One JSON object with server_ip, server_port and message: scenarios connect and blocked only
+pub(super) enum RequestProtocolArg {
+    /// One JSON object with server_ip, server_port and message; scenarios connect and blocked only
     Json,
     /// SOCKS version 5
     Socks5,
     /// HTTP CONNECT
     Connect,
-    /// Not at all: it forwards everything to one server
+    /// No request: the proxy forwards everything to one server
     Forward,
 }
 
-impl From<AskedArg> for protocol::Kind {
-    fn from(asked: AskedArg) -> Self {
+impl From<RequestProtocolArg> for protocol::Kind {
+    fn from(asked: RequestProtocolArg) -> Self {
         match asked {
-            AskedArg::Json => Self::Json,
-            AskedArg::Socks5 => Self::Socks5,
-            AskedArg::Connect => Self::Connect,
-            AskedArg::Forward => Self::Forward,
+            RequestProtocolArg::Json => Self::Json,
+            RequestProtocolArg::Socks5 => Self::Socks5,
+            RequestProtocolArg::Connect => Self::Connect,
+            RequestProtocolArg::Forward => Self::Forward,
         }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum ScenarioArg {
-    /// Connect, make one request, end
+    /// One request on each connection
     Connect,
-    /// Request upon request on connections that are kept
+    /// Many requests on kept connections
     RequestResponse,
     /// Data in one direction
     Bulk,
-    /// Ask for what is refused
+    /// Requests that the proxy refuses
     Blocked,
 }
 
@@ -385,7 +395,7 @@ impl From<ScenarioArg> for Scenario {
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum HeaderArg {
-    /// A line of text
+    /// Text
     V1,
     /// Binary
     V2,
@@ -398,71 +408,5 @@ impl From<ForwardingArg> for Forwarding {
             ForwardingArg::Copy => Self::Copy,
             ForwardingArg::Splice => Self::Splice,
         }
-    }
-}
-
-/// A request is kept in memory until it is complete.
-fn request_size(text: &str) -> Result<usize, String> {
-    match parse_number(text) {
-        Ok(bytes) if (64.0..=1e9).contains(&bytes) => Ok(bytes as usize),
-        Ok(_) => Err("no request fits; choose 64 to 1G bytes".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// More threads than any host has CPUs are a slip of the hand.
-fn threads(text: &str) -> Result<usize, String> {
-    match parse_whole(text) {
-        Ok(threads @ 1..=1_024) => Ok(threads),
-        _ => Err("it is no number of threads; choose 1 to 1024".to_owned()),
-    }
-}
-
-/// Permission bits, as chmod(1) takes them.
-fn mode(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode @ 0..=0o777) => Ok(mode),
-        _ => Err(format!(
-            "'{text}' is not permissions in octal; choose some like 660"
-        )),
-    }
-}
-
-fn rounds(text: &str) -> Result<u32, String> {
-    match parse_whole(text) {
-        Ok(rounds @ 1..=1_000) => Ok(rounds),
-        _ => Err(format!("'{text}' is no number of rounds; choose 1 to 1000")),
-    }
-}
-
-fn connections(text: &str) -> Result<usize, String> {
-    match parse_whole(text) {
-        Ok(number @ 1..=100_000) => Ok(number),
-        _ => Err("it is no number of connections; choose 1 to 100000".to_owned()),
-    }
-}
-
-/// The proxy takes no larger JSON request, unless told otherwise.
-fn message(text: &str) -> Result<usize, String> {
-    match parse_whole(text) {
-        Ok(bytes @ 1..=1_000_000) => Ok(bytes),
-        _ => Err("it is no size of a message; choose 1 to 1000000 bytes".to_owned()),
-    }
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match parse_number(text) {
-        Ok(rate) if (1.0..=1e8).contains(&rate) => Ok(rate),
-        Ok(_) => Err("it is no rate that can be kept; choose 1 to 100M a second".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// In bytes.
-fn megabytes(text: &str) -> Result<u64, String> {
-    match parse_number(text).map(|number| number * 1e6) {
-        Ok(bytes) if (1.0..=1e15).contains(&bytes) => Ok(bytes as u64),
-        Ok(_) => Err("it is no amount of data; choose 0.000001 to 1G".to_owned()),
-        Err(error) => Err(error.to_string()),
     }
 }

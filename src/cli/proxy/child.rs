@@ -1,4 +1,4 @@
-//! The roles of `bench proxy` as child processes: each is this very program, and has its CPU time for itself.
+//! Subcommands of `bench proxy` as child processes of this program, so that each has its own CPU time.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -8,19 +8,19 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::cli::failure::Failure;
-use crate::sys::child::tie;
+use crate::cli::error::CliError;
+use crate::sys::child::end_with_parent;
 
-/// How long a role may take until it listens. It does so within milliseconds, unless the host is very busy.
+/// How long a child may take to listen. It takes milliseconds, unless the host is very busy.
 const START: Duration = Duration::from_secs(20);
 
-/// Bytes of a child's words of trouble that are kept: the first sentence is what counts.
-const KEPT: u64 = 4 << 10;
+/// Bytes of a child's stderr that are kept for its first line.
+const MAX_STDERR: u64 = 4 << 10;
 
-/// Bytes in which it must say where it listens.
-const GREETING: u64 = 64 << 10;
+/// Bytes of stdout in which a child must print its address.
+const MAX_GREETING: u64 = 64 << 10;
 
-/// A role that listens. Dropped, it is ended.
+/// A listening child process. Drop kills it.
 #[derive(Debug)]
 pub(super) struct Child {
     process: Process,
@@ -28,57 +28,57 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts `bench proxy` with these words, and waits until it listens.
-    pub(super) fn start(words: &[String]) -> Result<Self, Failure> {
-        let name = format!("bench proxy {}", words.join(" "));
+    /// Starts `bench proxy` with these arguments and waits until it listens.
+    pub(super) fn start(arguments: &[String]) -> Result<Self, CliError> {
+        let name = format!("bench proxy {}", arguments.join(" "));
         let program = std::env::current_exe()
-            .map_err(|error| Failure::Undone(format!("cannot start {name}: {error}")))?;
+            .map_err(|error| CliError::Runtime(format!("cannot start {name}: {error}")))?;
         let mut command = Command::new(program);
-        command.arg("proxy").args(words);
+        command.arg("proxy").args(arguments);
         Self::spawn(command, &name, START)
     }
 
-    fn spawn(mut command: Command, name: &str, limit: Duration) -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::Undone(format!("cannot start {name}: {error}"));
+    fn spawn(mut command: Command, name: &str, limit: Duration) -> Result<Self, CliError> {
+        let failed = |error: io::Error| CliError::Runtime(format!("cannot start {name}: {error}"));
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C is for the parent, which reports before it ends this one.
+            // Ctrl-C is handled by the parent, which reports before it ends the child.
             .process_group(0);
-        let process = tie(&mut command).spawn().map_err(failed)?;
-        // From here on it is ended when it is dropped.
+        let process = end_with_parent(&mut command).spawn().map_err(failed)?;
+        // From here on, drop kills the child.
         let mut child = Self {
             process,
             address: SocketAddr::from(([0; 4], 0)),
         };
         let (out, errors) = (child.process.stdout.take(), child.process.stderr.take());
-        let trouble = words_of(errors).map_err(failed)?;
-        let listening = greeting_of(out).map_err(failed)?.recv_timeout(limit);
+        let stderr = drain_stderr(errors).map_err(failed)?;
+        let listening = listening_address(out).map_err(failed)?.recv_timeout(limit);
         let why = match listening {
             Ok(address) => {
                 child.address = address;
                 return Ok(child);
             }
-            Err(RecvTimeoutError::Timeout) => format!("did not begin to listen within {limit:?}"),
-            Err(RecvTimeoutError::Disconnected) => "did not begin to listen".to_owned(),
+            Err(RecvTimeoutError::Timeout) => format!("did not start to listen within {limit:?}"),
+            Err(RecvTimeoutError::Disconnected) => "did not start to listen".to_owned(),
         };
-        // With its end, what it says ends.
+        // Ends the child's stderr.
         drop(child);
-        let told = trouble.join().unwrap_or_default();
-        let told = told.trim().trim_start_matches("bench: ");
-        Err(Failure::Undone(format!(
+        let stderr = stderr.join().unwrap_or_default();
+        let stderr = stderr.trim().trim_start_matches("bench: ");
+        Err(CliError::Runtime(format!(
             "{name} {why}: {}",
-            told.lines().next().unwrap_or("it said nothing")
+            stderr.lines().next().unwrap_or("no error message")
         )))
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process.
+    /// Its process id.
     pub(super) fn id(&self) -> u32 {
         self.process.id()
     }
@@ -91,33 +91,33 @@ impl Drop for Child {
     }
 }
 
-/// Reads all that a child says in trouble, so that a full pipe never stops it, and keeps the beginning.
-fn words_of(errors: Option<ChildStderr>) -> io::Result<JoinHandle<String>> {
+/// Reads all of a child's stderr, so that a full pipe never blocks it, and keeps the beginning.
+fn drain_stderr(errors: Option<ChildStderr>) -> io::Result<JoinHandle<String>> {
     thread::Builder::new()
         .name("child".to_owned())
         .spawn(move || {
             let mut kept = Vec::new();
             if let Some(mut errors) = errors {
-                let _ = errors.by_ref().take(KEPT).read_to_end(&mut kept);
+                let _ = errors.by_ref().take(MAX_STDERR).read_to_end(&mut kept);
                 let _ = io::copy(&mut errors, &mut io::sink());
             }
             String::from_utf8_lossy(&kept).into_owned()
         })
 }
 
-/// Where a role says that it listens; nothing where it ends, or says much else, without having said so.
-fn greeting_of(out: Option<ChildStdout>) -> io::Result<Receiver<SocketAddr>> {
+/// The address that a child prints. The channel closes if the child ends or prints too much without it.
+fn listening_address(out: Option<ChildStdout>) -> io::Result<Receiver<SocketAddr>> {
     let (sender, address) = mpsc::channel();
     thread::Builder::new()
         .name("child".to_owned())
         .spawn(move || {
             let Some(mut out) = out else { return };
-            let lines = BufReader::new(out.by_ref().take(GREETING)).lines();
+            let lines = BufReader::new(out.by_ref().take(MAX_GREETING)).lines();
             let found = lines
                 .map_while(Result::ok)
                 .find_map(|line| line.strip_prefix("listening on ")?.parse().ok());
             match found {
-                // Nobody waits any more where it took too long.
+                // After a timeout there is no receiver.
                 Some(address) => drop(sender.send(address)),
                 None => return,
             }
@@ -134,20 +134,20 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         Child::spawn(command, "bench proxy x", limit).map_err(|failure| match failure {
-            Failure::Undone(sentence) => sentence,
+            CliError::Runtime(sentence) => sentence,
             other => panic!("{other:?}"),
         })
     }
 
     #[test]
-    fn a_child_that_says_much_is_not_stopped_by_a_full_pipe() {
-        // More than any pipe holds, to both, before and after it listens.
+    fn child_with_much_output_is_not_blocked_by_a_full_pipe() {
+        // More than a pipe's capacity, to both, before and after it listens.
         let much = "head -c 3000000 /dev/zero";
         let script =
             format!("{much} >&2; echo listening on 127.0.0.1:7; {much}; {much} >&2; echo done >&3");
-        let (mut told, pipe) = io::pipe().unwrap();
+        let (mut done, pipe) = io::pipe().unwrap();
         let mut command = Command::new("sh");
-        // The script opens the pipe by its path, since no more than three files are passed on.
+        // The script opens the pipe by its path, since only three files are inherited.
         let path = format!(
             "/proc/{}/fd/{}",
             std::process::id(),
@@ -157,32 +157,32 @@ mod tests {
         let child = Child::spawn(command, "bench proxy x", START).unwrap();
         assert_eq!(child.address(), "127.0.0.1:7".parse().unwrap());
         let mut word = [0; 5];
-        told.read_exact(&mut word).unwrap();
+        done.read_exact(&mut word).unwrap();
         assert_eq!(&word, b"done\n");
     }
 
     #[test]
-    fn one_that_does_not_begin_to_listen_is_told_in_its_own_words() {
-        let told = started("echo bench: no such list >&2; echo more >&2; exit 3", START);
+    fn child_that_does_not_listen_is_reported_with_its_first_line() {
+        let child = started("echo bench: no such list >&2; echo more >&2; exit 3", START);
         assert_eq!(
-            told.unwrap_err(),
-            "bench proxy x did not begin to listen: no such list"
+            child.unwrap_err(),
+            "bench proxy x did not start to listen: no such list"
         );
-        let told = started("echo listening on nowhere", START);
+        let child = started("echo listening on nowhere", START);
         assert_eq!(
-            told.unwrap_err(),
-            "bench proxy x did not begin to listen: it said nothing"
+            child.unwrap_err(),
+            "bench proxy x did not start to listen: no error message"
         );
     }
 
     #[test]
-    fn one_that_hangs_is_waited_for_no_longer_than_the_limit() {
+    fn hanging_child_is_killed_at_the_limit() {
         let limit = Duration::from_millis(50);
-        let told = started("echo bench: it is slow >&2; exec sleep 600", limit);
-        let told = told.unwrap_err();
+        let child = started("echo bench: it is slow >&2; exec sleep 600", limit);
+        let error = child.unwrap_err();
         assert!(
-            told.starts_with("bench proxy x did not begin to listen within 50ms: "),
-            "{told}"
+            error.starts_with("bench proxy x did not start to listen within 50ms: "),
+            "{error}"
         );
     }
 }

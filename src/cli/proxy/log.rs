@@ -1,27 +1,26 @@
-//! `--log`: the proxy's access log, from the option to its end.
+//! `--log`: opens and closes the proxy's access log.
 
 use std::path::Path;
 use std::time::Duration;
 
-use super::reload::say;
-use crate::cli::failure::Failure;
-use crate::proxy::log::{Log, Target};
+use crate::cli::error::{CliError, print_line};
+use crate::proxy::access_log::{Log, Target};
 use crate::units::grouped;
 
-/// The name of standard output.
+/// `--log -`: standard output.
 pub(super) const STDOUT: &str = "-";
 
-/// How long whoever reads the log has to take its last lines.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the last lines may take to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) fn open(path: &Path) -> Result<Log, Failure> {
+pub(super) fn open(path: &Path) -> Result<Log, CliError> {
     let target = if path == Path::new(STDOUT) {
         Target::Stdout
     } else {
         Target::File(path.to_owned())
     };
-    Log::open(&target, |trouble| say(&trouble.to_string())).map_err(|error| {
-        Failure::Undone(format!(
+    Log::open(&target, |error| print_line(&error.to_string())).map_err(|error| {
+        CliError::Runtime(format!(
             "cannot open the access log {}: {error}; choose another file with --log",
             path.display()
         ))
@@ -30,13 +29,13 @@ pub(super) fn open(path: &Path) -> Result<Log, Failure> {
 
 pub(super) fn finish(log: Log) {
     let handle = log.handle();
-    if !log.finish(PATIENCE) {
-        say("nobody takes the access log any more; its last lines are lost");
+    if !log.finish(FLUSH_TIMEOUT) {
+        print_line("the access log is no longer read; its last lines are lost");
     }
     match handle.dropped() {
         0 => {}
-        1 => say("1 connection is missing in the access log"),
-        many => say(&format!(
+        1 => print_line("1 connection is missing in the access log"),
+        many => print_line(&format!(
             "{} connections are missing in the access log",
             grouped(many)
         )),

@@ -1,13 +1,13 @@
-//! Everything that comes out of `bench proxy`: the table on stdout, the progress line, the files.
+//! Output of `bench proxy`: the table on stdout, the progress line and the files.
 //!
-//! Every file is opened before anything is measured, and every run is saved as soon as it is over.
+//! Every file is opened before the first measurement, and every run is saved when it ends.
 
 use std::io::{self, Write};
 
 use super::args::Load;
 use crate::cli::command_line;
+use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
-use crate::cli::failure::Failure;
 use crate::cli::progress::Progress;
 use crate::load::plan::{Path, Scenario};
 use crate::load::result::{Measured, Run};
@@ -20,7 +20,7 @@ use crate::report::model::{Meta, ProxyRecord};
 use crate::report::store::{Ledger, RunFolder, histogram_name};
 use crate::sys::clock;
 
-/// Where runs go.
+/// Destinations of runs.
 pub(super) struct Output {
     record: ProxyRecord,
     latencies: Latencies,
@@ -28,22 +28,22 @@ pub(super) struct Output {
     saved: bool,
     exports: Option<Exports>,
     progress: Progress,
-    /// A person reads stdout.
+    /// Whether stdout shows text.
     shown: bool,
-    /// Runs there will be.
+    /// Number of planned runs.
     expected: usize,
 }
 
 impl Output {
-    /// Opens everything that will be written.
-    pub(super) fn open(args: &Load) -> Result<Self, Failure> {
+    /// Opens all destinations.
+    pub(super) fn open(args: &Load) -> Result<Self, CliError> {
         let started = clock::realtime_ns();
         let exports = args.exports.open()?;
         let store = match args.no_save {
             true => None,
             false => {
                 let store =
-                    RunFolder::create(&args.out, "proxy", started).map_err(Failure::undone)?;
+                    RunFolder::create(&args.out, "proxy", started).map_err(CliError::runtime)?;
                 Some((Ledger::new(&args.out), store))
             }
         };
@@ -59,8 +59,8 @@ impl Output {
         })
     }
 
-    /// Says what is left out, and learns how many runs there will be.
-    pub(super) fn expect(&mut self, runs: usize, left_out: Vec<String>) -> Result<(), Failure> {
+    /// Prints the omitted scenarios and sets the number of planned runs.
+    pub(super) fn expect(&mut self, runs: usize, left_out: Vec<String>) -> Result<(), CliError> {
         self.expected = runs;
         if self.shown {
             let mut out = io::stdout().lock();
@@ -72,33 +72,33 @@ impl Output {
         Ok(())
     }
 
-    /// Says what all runs come to and writes what is left, whatever the outcome was; `interrupted` by a signal, perhaps.
+    /// Prints and writes the results of all runs, whatever the outcome. `interrupted`: a signal came.
     pub(super) fn close(
         mut self,
-        outcome: Result<(), Failure>,
+        outcome: Result<(), CliError>,
         interrupted: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         self.progress.clear();
-        // A signal after the last run changes nothing.
+        // A signal after the last run has no effect.
         let runs = &self.record.runs;
         let cut = runs.iter().any(|run| run.interrupted);
         self.record.interrupted = interrupted && (cut || runs.len() < self.expected);
         if self.record.runs.is_empty() {
-            return outcome.and(Err(Failure::undone(
-                "it was ended before anything was measured",
+            return outcome.and(Err(CliError::runtime(
+                "interrupted before anything was measured",
             )));
         }
         let finished = self.finish();
-        // What went wrong first is what the user needs to know.
-        Failure::first(outcome, finished)?;
-        match unanswered(&self.record) {
-            // Who ends it early knows why there is nothing more.
-            Some(sentence) if !self.record.interrupted => Err(Failure::Undone(sentence)),
+        // The first error is the cause.
+        CliError::first(outcome, finished)?;
+        match path_without_answers(&self.record) {
+            // After an interruption missing results are expected.
+            Some(sentence) if !self.record.interrupted => Err(CliError::Runtime(sentence)),
             _ => Ok(()),
         }
     }
 
-    fn finish(&mut self) -> Result<(), Failure> {
+    fn finish(&mut self) -> Result<(), CliError> {
         let runs = &self.record.runs;
         let (all, added) = (totals(runs, &self.latencies), overhead(runs));
         self.record.comparison = within_command(runs);
@@ -116,13 +116,13 @@ impl Output {
         let id = &*id.unwrap_or_default();
         let document = Document::ProxyRuns { id, record };
         let exported = exports.map_or(Ok(()), |exports| exports.write(&document));
-        // Whoever does not read on still gets the files, and what went wrong with one is no reason to leave out another.
-        let saved = saved.map_err(Failure::undone);
+        // Every destination is written even if another one failed.
+        let saved = saved.map_err(CliError::runtime);
         saved.and(exported).and(shown)
     }
 
-    /// Shows what all runs come to, and where they are.
-    fn show(&self) -> Result<(), Failure> {
+    /// Prints the results and the folder.
+    fn show(&self) -> Result<(), CliError> {
         if !self.shown {
             return Ok(());
         }
@@ -137,10 +137,10 @@ impl Output {
 }
 
 impl Observer for Output {
-    type Error = Failure;
+    type Error = CliError;
 
-    fn begins(&mut self, scenario: Scenario, path: Path<'_>, round: usize) {
-        self.progress.say(format!(
+    fn started(&mut self, scenario: Scenario, path: Path<'_>, round: usize) {
+        self.progress.message(format!(
             "{} of {}: {} {}, round {}",
             self.record.runs.len() + 1,
             self.expected,
@@ -150,10 +150,10 @@ impl Observer for Output {
         ));
     }
 
-    fn over(&mut self, measured: Measured) -> Result<(), Failure> {
+    fn finished(&mut self, measured: Measured) -> Result<(), CliError> {
         self.latencies.add(&measured);
         let run = &measured.run;
-        let name = |name: &str| histogram_name(name, Some(&apart(run)));
+        let name = |name: &str| histogram_name(name, Some(&histogram_suffix(run)));
         let mut histograms = Vec::new();
         for (kind, latency) in [
             ("latency", &measured.latency),
@@ -169,42 +169,39 @@ impl Observer for Output {
         };
         store
             .save_with(&self.record, &self.record.runs, &histograms)
-            .map_err(Failure::undone)?;
+            .map_err(CliError::runtime)?;
         self.saved = true;
         let id = store.id();
         let row = LedgerRow::last(&id, &self.record.meta, &self.record.runs);
         let added = row.map_or(Ok(()), |row| ledger.append(&row));
-        added.map_err(Failure::undone)
+        added.map_err(CliError::runtime)
     }
 
-    fn failed(&mut self, error: io::Error) -> Failure {
-        Failure::Undone(format!("the load generator cannot go on: {error}"))
+    fn failed(&mut self, error: io::Error) -> CliError {
+        CliError::Runtime(format!("the load generator cannot go on: {error}"))
     }
 }
 
-/// What tells a run's histogram from others.
-fn apart(run: &Run) -> String {
+/// Suffix of a run's histogram files.
+fn histogram_suffix(run: &Run) -> String {
     let setting = run.setting.as_deref().unwrap_or_default();
     format!("{} {} {setting}", run.scenario, run.path)
 }
 
-/// A path of which nothing at all was measured, and why, as one sentence.
-fn unanswered(record: &ProxyRecord) -> Option<String> {
+/// A path without a complete run, as an error.
+fn path_without_answers(record: &ProxyRecord) -> Option<String> {
     let total = record.totals.iter().find(|total| total.runs == 0)?;
     let run = record.runs.iter().find(|run| {
         (&run.scenario, &run.path, &run.setting) == (&total.scenario, &total.path, &total.setting)
     })?;
-    let why = run
-        .first_errors
-        .first()
-        .map_or("nothing came back", |why| why);
+    let why = run.first_errors.first().map_or("no answer", |why| why);
     Some(format!(
-        "no {} request was answered rightly on the {} path: {why}",
+        "no {} request was answered correctly on the {} path: {why}",
         total.scenario, total.path
     ))
 }
 
-/// What the record begins with.
+/// A record without runs.
 fn record(started: u64) -> ProxyRecord {
     ProxyRecord {
         meta: Meta::here("proxy", started, command_line()),

@@ -1,4 +1,4 @@
-//! Lists and users that are read again while the proxy goes on: at SIGHUP, and with `--watch` when a file of theirs changes.
+//! Reloads lists and users of a running proxy: at SIGHUP, and with `--watch` when a file changes.
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::blocklist::load::Loaded;
-use crate::blocklist::stamp::{FileWatch, Stamps};
-use crate::cli::failure::Failure;
+use crate::blocklist::file_state::{FileStates, FileWatch};
+use crate::blocklist::load::LoadedFile;
+use crate::cli::error::{CliError, print_line};
 use crate::protocol::Credentials;
 use crate::proxy::rules::Rules;
-use crate::sys::{local, schedule};
+use crate::sys::{local, sched_policy};
 
-/// How often files are looked at. One that has not changed between two looks is read.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval of checks for changed files. A file is read once it is unchanged between two checks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is read again.
+/// The reloadable files.
 pub(super) struct Files {
     rules: Arc<Rules>,
     users: Option<Users>,
@@ -27,22 +27,21 @@ pub(super) struct Files {
 /// `--auth-file`.
 struct Users {
     file: PathBuf,
-    /// What the file was when it was last read, well or not.
-    seen: Mutex<Stamps>,
+    /// State of the file at the last read, successful or not.
+    seen: Mutex<FileStates>,
 }
 
 impl Files {
-    /// The lists of these rules, and the file that their users are from.
+    /// The lists of these rules and the file of their users.
     pub(super) fn new(rules: Arc<Rules>, users: Option<&Path>) -> Arc<Self> {
         let users = users.map(|file| Users {
             file: file.to_owned(),
-            seen: Mutex::new(Stamps::of([file])),
+            seen: Mutex::new(FileStates::of([file])),
         });
         Arc::new(Self { rules, users })
     }
 
-    /// From now on they are read again at each of the `hangups` (SIGHUP), and with `watch` when they change. Where the proxy is
-    /// `logged`, SIGHUP may have been meant for that alone.
+    /// Reloads at each of `hangups` (SIGHUP) and, with `watch`, at changes. With `logged`, SIGHUP may be meant for the log only.
     pub(super) fn follow(
         self: Arc<Self>,
         watch: bool,
@@ -59,17 +58,17 @@ impl Files {
             let files = Arc::clone(&self);
             background("watch", move || files.watch())?;
         }
-        if self.rules.policies.has_own_addresses() {
+        if self.rules.policies.uses_local_addresses() {
             let mut changes = local::Changes::new()?;
             let rules = Arc::clone(&self.rules);
             thread::Builder::new()
                 .name("addresses".to_owned())
-                .spawn(move || follow_own_addresses(&rules, &mut changes))?;
+                .spawn(move || follow_local_addresses(&rules, &mut changes))?;
         }
         Ok(())
     }
 
-    /// Where SIGHUP may have been meant `for_log` alone, it is not said that there is nothing to read.
+    /// With `for_log`, a SIGHUP without lists and users to reload is not reported.
     fn reload(&self, for_log: bool) {
         let has_lists = !self.rules.policies.current().files().is_empty();
         if has_lists {
@@ -78,21 +77,21 @@ impl Files {
         if let Some(users) = &self.users {
             self.reload_users(users);
         } else if !has_lists && !for_log {
-            say("there are no lists to read anew");
+            print_line("no lists to reload");
         }
     }
 
     fn watch(&self) {
         let (mut lists, mut auth_file) = (FileWatch::default(), FileWatch::default());
         loop {
-            thread::sleep(LOOK);
-            if self.rules.policies.look(&mut lists) {
+            thread::sleep(CHECK_INTERVAL);
+            if self.rules.policies.changed(&mut lists) {
                 self.reload_lists();
             }
             if let Some(users) = &self.users {
                 let changed = {
                     let seen = users.seen.lock().unwrap_or_else(PoisonError::into_inner);
-                    auth_file.look(Stamps::of([users.file.as_path()]), &seen)
+                    auth_file.changed(FileStates::of([users.file.as_path()]), &seen)
                 };
                 if changed {
                     self.reload_users(users);
@@ -105,41 +104,41 @@ impl Files {
         match self.rules.policies.reload() {
             Ok(files) => {
                 for file in files {
-                    say(&format!("now in force: {file}"));
+                    print_line(&format!("reloaded {file}"));
                     warn_of_skipped(&file);
                 }
             }
             Err(error) => {
                 let error = error.to_string().replace('\n', "\nbench: ");
-                say(&format!("{error}\nbench: the lists before stay in force"));
+                print_line(&format!("{error}\nbench: the previous lists stay active"));
             }
         }
     }
 
-    /// A user who was removed is refused from the next request on.
+    /// A removed user is refused from the next request on.
     fn reload_users(&self, users: &Users) {
         let mut seen = users.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = Stamps::of([users.file.as_path()]);
+        *seen = FileStates::of([users.file.as_path()]);
         let file = users.file.display();
         match (read_users(&users.file), &self.rules.settings.credentials) {
             (Ok(new), Some(credentials)) => {
-                say(&format!("now in force: {file}: {} users", new.len()));
+                print_line(&format!("reloaded {file}: {} users", new.len()));
                 credentials.replace(new);
             }
             (Err(error), _) => {
-                say(&format!("{error}\nbench: the users before stay in force"));
+                print_line(&format!("{error}\nbench: the previous users stay active"));
             }
             (Ok(_), None) => {}
         }
     }
 }
 
-/// Runs `work` for the rest of the program, beside threads that are to answer at once.
+/// Runs `work` on a low-priority thread, so that it does not delay connections.
 fn background(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let thread = thread::Builder::new().name(name.to_owned());
     thread.spawn(move || {
-        if let Err(error) = schedule::run_in_background() {
-            say(&format!(
+        if let Err(error) = sched_policy::set_background() {
+            print_line(&format!(
                 "lists are read at full priority, which may delay connections: {error}"
             ));
         }
@@ -148,20 +147,20 @@ fn background(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()
     Ok(())
 }
 
-fn follow_own_addresses(rules: &Rules, changes: &mut local::Changes) {
+fn follow_local_addresses(rules: &Rules, changes: &mut local::Changes) {
     loop {
-        // At first too: they may have changed since the policy was made.
-        let followed = rules.policies.refresh_own_addresses();
+        // Also at the start: addresses may have changed since the policy was loaded.
+        let followed = rules.policies.refresh_local_addresses();
         if let Err(error) = followed.and_then(|()| changes.wait()) {
-            say(&format!(
-                "the addresses of this host are not followed any more, only read with the lists: {error}"
+            print_line(&format!(
+                "the addresses of this host are no longer followed; they are read with the lists only: {error}"
             ));
             return;
         }
     }
 }
 
-/// The users in a file.
+/// Reads a file of users.
 pub(super) fn read_users(file: &Path) -> Result<Credentials, UsersError> {
     let text = fs::read_to_string(file).map_err(|error| {
         UsersError::Unreadable(format!("cannot read {}: {error}", file.display()))
@@ -170,12 +169,12 @@ pub(super) fn read_users(file: &Path) -> Result<Credentials, UsersError> {
         .map_err(|error| UsersError::Invalid(format!("{}: {error}", file.display())))
 }
 
-/// Why a file has no users, in a sentence.
+/// Why a file of users is rejected.
 #[derive(Debug)]
 pub(super) enum UsersError {
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable(String),
-    /// It is not a list of users.
+    /// The file is not a list of users.
     Invalid(String),
 }
 
@@ -186,16 +185,16 @@ impl std::fmt::Display for UsersError {
     }
 }
 
-impl From<UsersError> for Failure {
+impl From<UsersError> for CliError {
     fn from(error: UsersError) -> Self {
         match error {
-            UsersError::Unreadable(sentence) => Self::Undone(sentence),
+            UsersError::Unreadable(sentence) => Self::Runtime(sentence),
             UsersError::Invalid(sentence) => Self::Usage(sentence),
         }
     }
 }
 
-/// Prints what each list turned out to be.
+/// Prints the summary of each list.
 pub(super) fn print_lists(rules: &Rules, out: &mut impl Write) -> io::Result<()> {
     for file in rules.policies.current().files() {
         writeln!(out, "{file}")?;
@@ -203,21 +202,15 @@ pub(super) fn print_lists(rules: &Rules, out: &mut impl Write) -> io::Result<()>
     out.flush()
 }
 
-/// What may be a slip.
-pub(super) fn warn(files: &[Loaded]) {
-    for warning in files.iter().flat_map(Loaded::warnings) {
-        say(&warning);
+/// Prints warnings about lists.
+pub(super) fn warn(files: &[LoadedFile]) {
+    for warning in files.iter().flat_map(LoadedFile::warnings) {
+        print_line(&warning);
     }
 }
 
-fn warn_of_skipped(file: &Loaded) {
+fn warn_of_skipped(file: &LoadedFile) {
     if let Some(skipped) = &file.skipped {
-        say(&format!("{}: {skipped}", file.file.display()));
+        print_line(&format!("{}: {skipped}", file.file.display()));
     }
-}
-
-/// To stderr, which may be closed.
-pub(super) fn say(sentence: &str) {
-    // In one piece, since other threads write there too.
-    let _ = io::stderr().write_all(format!("bench: {sentence}\n").as_bytes());
 }

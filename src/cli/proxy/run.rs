@@ -1,4 +1,4 @@
-//! `bench proxy`: starts what is not running already, measures, and gives out what came of it.
+//! `bench proxy`: starts missing processes, measures and writes the results.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,41 +8,41 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::ValueEnum;
 use tempfile::NamedTempFile;
 
-use super::args::{AskedArg, EngineArg, ForwardingArg, Load, Own};
+use super::args::{EngineArg, ForwardingArg, Load, ProxyArgs, RequestProtocolArg};
 use super::child::Child;
+use super::credentials;
 use super::output::Output;
-use super::user;
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::cli::interrupt;
+use crate::load::measurement::Extent;
 use crate::load::plan::{Plan, Proxy, Scenario};
 use crate::load::session;
-use crate::load::slice::Extent;
 use crate::protocol::{Destination, Host, Kind};
 use crate::report::model::MOST_RUNS;
 use crate::report::store::partial::Partial;
 use crate::sys::endpoint::Endpoint;
-use crate::sys::limit;
+use crate::sys::rlimit;
 
-/// What a proxy that is started here refuses: an address that only documents have (RFC 5737).
+/// The destination that a started proxy refuses: a documentation address (RFC 5737).
 const BLOCKED: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const BLOCKED_PORT: u16 = 9;
 
-/// Most settings of a comparison: each is a process that waits for its turn.
-const MOST_SETTINGS: usize = 16;
+/// Most settings of a comparison: each is a running proxy.
+const MAX_SETTINGS: usize = 16;
 
-pub(super) fn run(own: &Own, args: &Load) -> Result<(), Failure> {
+pub(super) fn run(proxy: &ProxyArgs, args: &Load) -> Result<(), CliError> {
     if args.origin.is_none() && args.via.is_some() && asks(args, Kind::Forward) {
-        return Err(Failure::usage(
-            "a proxy that forwards has its server already; name that with --origin ADDR:PORT",
+        return Err(CliError::usage(
+            "a forwarding proxy has a fixed server; name it with --origin ADDR:PORT",
         ));
     }
-    let settings = settings(own, args)?;
+    let settings = settings(proxy, args)?;
     measure(args, true, || {
-        // Its own words of trouble come first, so it is started first.
+        // Errors of the origin should be reported first, so it starts first.
         let mut started = Started::default();
         if args.origin.is_none() {
-            let words = ["origin", "--listen", "127.0.0.1:0", "--quiet"];
-            started.origin = Some(Child::start(&words.map(str::to_owned))?);
+            let arguments = ["origin", "--listen", "127.0.0.1:0", "--quiet"];
+            started.origin = Some(Child::start(&arguments.map(str::to_owned))?);
         }
         if args.via.is_none() {
             let named = args.origin.as_ref().and_then(Endpoint::ip);
@@ -53,7 +53,7 @@ pub(super) fn run(own: &Own, args: &Load) -> Result<(), Failure> {
     })
 }
 
-/// What was started for a measurement, and ends with it.
+/// Processes started for a measurement; drop ends them.
 #[derive(Default)]
 pub(super) struct Started {
     origin: Option<Child>,
@@ -61,25 +61,25 @@ pub(super) struct Started {
     blocklist: Option<(NamedTempFile, Partial)>,
 }
 
-/// A way in which a proxy is started and asked.
+/// Options of a started proxy and the protocol of its requests.
 #[derive(Debug, Clone)]
 struct Setting {
     name: Option<String>,
     engine: EngineArg,
     forwarding: ForwardingArg,
     threads: usize,
-    protocol: AskedArg,
+    protocol: RequestProtocolArg,
 }
 
-/// Every combination, in the order in which the values were given; the last changes fastest.
-fn settings(own: &Own, args: &Load) -> Result<Vec<Setting>, Failure> {
+/// Every combination, in the order of the given values; the last option varies fastest.
+fn settings(proxy: &ProxyArgs, args: &Load) -> Result<Vec<Setting>, CliError> {
     let mut all = Vec::new();
-    for &engine in own.engine.iter() {
-        for &forwarding in own.forwarding.iter() {
+    for &engine in proxy.engine.iter() {
+        for &forwarding in proxy.forwarding.iter() {
             for &protocol in args.protocol.iter() {
                 let varied = [
-                    (own.engine.iter().count(), name(engine)),
-                    (own.forwarding.iter().count(), name(forwarding)),
+                    (proxy.engine.iter().count(), name(engine)),
+                    (proxy.forwarding.iter().count(), name(forwarding)),
                     (args.protocol.iter().count(), name(protocol)),
                 ];
                 let words = varied.into_iter().filter(|(count, _)| *count > 1);
@@ -88,21 +88,21 @@ fn settings(own: &Own, args: &Load) -> Result<Vec<Setting>, Failure> {
                     name: (!words.is_empty()).then(|| words.join(", ")),
                     engine,
                     forwarding,
-                    threads: own.threads,
+                    threads: proxy.threads,
                     protocol,
                 });
             }
         }
     }
-    if all.len() > MOST_SETTINGS {
-        return Err(Failure::Usage(format!(
-            "these lists make more than {MOST_SETTINGS} combinations; leave out some values"
+    if all.len() > MAX_SETTINGS {
+        return Err(CliError::Usage(format!(
+            "these lists make more than {MAX_SETTINGS} combinations; leave out some values"
         )));
     }
     Ok(all)
 }
 
-/// As on the command line.
+/// The value's name on the command line.
 fn name(value: impl ValueEnum) -> String {
     let value = value.to_possible_value();
     value.map_or_else(String::new, |value| value.get_name().to_owned())
@@ -113,14 +113,18 @@ fn asks(args: &Load, kind: Kind) -> bool {
 }
 
 impl Started {
-    fn proxies(&mut self, settings: &[Setting], origin: Option<SocketAddr>) -> Result<(), Failure> {
+    fn proxies(
+        &mut self,
+        settings: &[Setting],
+        origin: Option<SocketAddr>,
+    ) -> Result<(), CliError> {
         let list = Partial::file(|| {
             let list = NamedTempFile::new()?;
             let path = list.path().to_owned();
             io::Result::Ok((list, path))
         });
-        let (mut list, partial) = list.map_err(Failure::undone)?;
-        writeln!(list, "{BLOCKED}").map_err(Failure::undone)?;
+        let (mut list, partial) = list.map_err(CliError::runtime)?;
+        writeln!(list, "{BLOCKED}").map_err(CliError::runtime)?;
         let path = list.path().to_string_lossy().into_owned();
         self.blocklist = Some((list, partial));
         for setting in settings {
@@ -132,7 +136,7 @@ impl Started {
             words.extend(["--threads".to_owned(), setting.threads.to_string()]);
             words.extend(["--blocklist".to_owned(), path.clone()]);
             match (setting.protocol, origin) {
-                (AskedArg::Forward, Some(origin)) => {
+                (RequestProtocolArg::Forward, Some(origin)) => {
                     words.extend(["--forward".to_owned(), origin.to_string()]);
                 }
                 _ => words.extend(["--protocol".to_owned(), name(setting.protocol)]),
@@ -143,20 +147,21 @@ impl Started {
     }
 }
 
-/// Measures what `args` ask for, once `start` has started what is missing; only the direct path unless `proxied`.
+/// Measures as `args` request, after `start` started the missing processes. Without `proxied` only the direct path.
 pub(super) fn measure(
     args: &Load,
     proxied: bool,
-    start: impl FnOnce() -> Result<Started, Failure>,
-) -> Result<(), Failure> {
+    start: impl FnOnce() -> Result<Started, CliError>,
+) -> Result<(), CliError> {
     let (scenarios, left_out) = scenarios(args, proxied)?;
-    let user = user::of(args)?;
-    let is_asked = |asked: &AskedArg| *asked != AskedArg::Forward || args.via.is_none();
+    let user = credentials::user(args)?;
+    let is_asked =
+        |asked: &RequestProtocolArg| *asked != RequestProtocolArg::Forward || args.via.is_none();
     if let (true, Some(origin @ Endpoint::Unix(_))) = (proxied, &args.origin)
         && args.protocol.iter().any(is_asked)
     {
-        return Err(Failure::Usage(format!(
-            "no proxy can be asked for {origin}; name a server by ADDR:PORT, or a running proxy with --via and --protocol forward"
+        return Err(CliError::Usage(format!(
+            "a proxy cannot be asked for {origin}; name a server by ADDR:PORT, or a running proxy with --via and --protocol forward"
         )));
     }
     if let Some(process) = args
@@ -165,16 +170,16 @@ pub(super) fn measure(
         .flat_map(|list| list.iter())
         .find(|&&process| crate::sys::usage::of_process(process).is_none())
     {
-        return Err(Failure::usage(format!(
-            "there is no process {process} to tell the CPU time of; look it up with pidof and give it with --server-pid"
+        return Err(CliError::usage(format!(
+            "no process {process}; look up the proxy's with pidof and name it with --server-pid"
         )));
     }
-    // A connection is a file.
-    let _ = limit::raise_open_files();
+    // A connection is a file descriptor.
+    let _ = rlimit::raise_open_files();
     let cancel = Arc::new(AtomicBool::new(false));
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.store(true, Ordering::Relaxed))
-        .map_err(Failure::undone)?;
+        .map_err(CliError::runtime)?;
     let mut output = Output::open(args)?;
     // Kept until the end.
     let started = start()?;
@@ -188,8 +193,8 @@ pub(super) fn measure(
         .map(|&scenario| plan.paths(scenario).len());
     let runs = all.sum::<usize>() * plan.rounds;
     if runs > MOST_RUNS {
-        return Err(Failure::Usage(format!(
-            "these are {runs} runs, more than the {MOST_RUNS} that a record holds; choose a smaller --repeat or leave out some values"
+        return Err(CliError::Usage(format!(
+            "{runs} runs are more than the {MOST_RUNS} of a record; choose a smaller --repeat or leave out some values"
         )));
     }
     output.expect(runs, left_out)?;
@@ -197,8 +202,8 @@ pub(super) fn measure(
     output.close(outcome, cancel.load(Ordering::Relaxed))
 }
 
-/// What is measured, and sentences on what is left out of that.
-fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>), Failure> {
+/// The scenarios to measure, and messages about omitted ones.
+fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>), CliError> {
     let mut left_out = Vec::new();
     let mut scenarios = Vec::new();
     let asked: Vec<Scenario> = match &args.scenario {
@@ -206,8 +211,8 @@ fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>),
         None => Scenario::ALL.to_vec(),
     };
     if args.no_direct && !proxied {
-        return Err(Failure::usage(
-            "--no-direct leaves nothing to measure here: say with --via ADDR:PORT which proxy to load",
+        return Err(CliError::usage(
+            "--no-direct leaves nothing to measure; name a proxy with --via ADDR:PORT",
         ));
     }
     for scenario in asked {
@@ -224,29 +229,29 @@ fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>),
             })
             .collect();
         if scenario == Scenario::Blocked && args.via.is_some() && args.blocked.is_none() {
-            reasons = vec!["blocked is left out: what the proxy refuses is not known; say it with --blocked HOST:PORT".to_owned()];
+            reasons = vec!["blocked is left out: name a destination that the proxy refuses with --blocked HOST:PORT".to_owned()];
         } else if reasons.len() < args.protocol.iter().count() {
             scenarios.push(scenario);
         }
         if args.scenario.is_some() && !reasons.is_empty() && proxied {
-            return Err(Failure::usage(reasons.remove(0)));
+            return Err(CliError::usage(reasons.remove(0)));
         }
         left_out.extend(reasons);
     }
     Ok((scenarios, left_out))
 }
 
-fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan, Failure> {
+fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan, CliError> {
     let of_child = || started.origin.as_ref().map(Child::address);
     let origin = args.origin.clone().or_else(|| of_child().map(Endpoint::Ip));
     let Some(origin) = origin else {
-        return Err(Failure::undone("there is no answering server"));
+        return Err(CliError::runtime("no origin server"));
     };
     let blocked = Destination {
         host: Host::Ip(BLOCKED),
         port: BLOCKED_PORT,
     };
-    let own = started.proxies.iter().map(|(setting, child)| Proxy {
+    let started_proxies = started.proxies.iter().map(|(setting, child)| Proxy {
         setting: setting.name.clone(),
         address: child.address().into(),
         protocol: setting.protocol.into(),
@@ -281,7 +286,7 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
             Some(_) => args.blocked.clone(),
             None => (!started.proxies.is_empty()).then_some(blocked),
         },
-        proxies: own.chain(running).collect(),
+        proxies: started_proxies.chain(running).collect(),
         user: None,
         connections: args.connections,
         streams: args.streams,

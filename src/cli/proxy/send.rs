@@ -1,16 +1,16 @@
-//! `bench proxy send`: one message through a proxy, and the answer as it is.
+//! `bench proxy send`: sends one message through a proxy and prints the answer.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use super::args::Send as Args;
 use super::printable;
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::load::send::{SendError, send};
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &Args) -> Result<(), CliError> {
     if args.proxy.ip().is_some_and(|address| address.port() == 0) {
-        return Err(Failure::usage(format!(
-            "nobody can be reached at {}: its port is 0; name the proxy's with --proxy ADDR:PORT",
+        return Err(CliError::usage(format!(
+            "cannot connect to {}: port 0; name the proxy's port with --proxy ADDR:PORT",
             args.proxy
         )));
     }
@@ -27,14 +27,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             out.flush()
         },
     );
-    // So that the shell's prompt, or the sentence on what went wrong, gets a line of its own. A file or a pipe gets the answer.
+    // Gives the prompt or the error a line of its own. A file or pipe gets the exact answer.
     if last != b'\n' && out.is_terminal() {
         out.write_all(b"\n")?;
     }
     outcome.map_err(failure)
 }
 
-fn failure(error: SendError) -> Failure {
+fn failure(error: SendError) -> CliError {
     let advice = match &error {
         SendError::Output(_) => "",
         SendError::Connect(_, error) => match error.kind() {
@@ -45,13 +45,13 @@ fn failure(error: SendError) -> Failure {
             _ => "; name another with --proxy",
         },
         SendError::TimedOut(..) => "; give it longer with --timeout",
-        SendError::Refused { .. } | SendError::Silent(_) | SendError::Broken(..) => "",
+        SendError::Refused { .. } | SendError::NoAnswer(_) | SendError::Broken(..) => "",
     };
-    // The proxy's words are not ours: nothing in them is to reach a terminal as more than letters.
+    // The proxy's message is untrusted: control characters must not reach the terminal.
     let sentence = printable(format!("{error}{advice}").as_bytes());
     match error {
-        SendError::Refused { .. } => Failure::Gate(sentence),
+        SendError::Refused { .. } => CliError::CheckFailed(sentence),
         SendError::Output(error) => error.into(),
-        _ => Failure::Undone(sentence),
+        _ => CliError::Runtime(sentence),
     }
 }

@@ -1,10 +1,10 @@
-//! The signals of `bench proxy serve`, caught from its first moment on.
+//! Signals of `bench proxy serve`, handled from the start.
 //!
 //! | signal | while it starts | while it serves |
 //! |---|---|---|
 //! | SIGINT, SIGTERM | ends the program | the first stops the proxy, the second ends the program |
-//! | SIGHUP | is kept for later | reopens the log and reloads the lists |
-//! | SIGUSR1 | is kept for later | reopens the log |
+//! | SIGHUP | deferred | reopens the log and reloads the lists |
+//! | SIGUSR1 | deferred | reopens the log |
 
 use std::io;
 use std::sync::mpsc::{self, Receiver};
@@ -16,19 +16,19 @@ use signal_hook::iterator::Signals as Source;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::super::interrupt::end;
-use crate::proxy::log::Handle;
+use crate::proxy::access_log::Handle;
 use crate::sys::unix::SocketFile;
 
-/// Signals that are caught.
+/// Handled signals.
 pub(super) struct Signals {
     state: Arc<Mutex<State>>,
-    /// A message for each SIGHUP, of which those in a row are one.
+    /// A message for each SIGHUP; several in a row are one message.
     hangups: Receiver<()>,
 }
 
 enum State {
     Starting {
-        /// The log is to be reopened once there is one.
+        /// Whether to reopen the log once it is open.
         reopen: bool,
     },
     Serving {
@@ -40,10 +40,10 @@ enum State {
 }
 
 impl Signals {
-    /// Catches them from now on.
+    /// Installs the handlers.
     ///
     /// # Errors
-    /// As sigaction(2), or no thread could be had.
+    /// As sigaction(2), or the thread cannot be started.
     pub(super) fn catch() -> io::Result<Self> {
         let mut source = Source::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
         let state = Arc::new(Mutex::new(State::Starting { reopen: false }));
@@ -58,7 +58,7 @@ impl Signals {
                         .unwrap_or_else(PoisonError::into_inner)
                         .take(signal);
                     if signal == SIGHUP {
-                        // Where one waits already, the reload it asks for is yet to begin.
+                        // If a message is pending, its reload has not begun.
                         let _ = hangup.try_send(());
                     }
                 }
@@ -66,8 +66,8 @@ impl Signals {
         Ok(Self { state, hangups })
     }
 
-    /// The proxy serves from now on: `stop` ends it, `log` is its log, and `files` are removed where the program ends at once.
-    /// What was kept is done. Gives the messages of SIGHUP.
+    /// The proxy now serves: `stop` stops it, `log` is its log, and `files` are removed if the program is ended at once. Performs
+    /// deferred actions and returns the messages of SIGHUP.
     pub(super) fn serve(
         self,
         log: Option<Handle>,
@@ -93,7 +93,7 @@ impl State {
     fn take(&mut self, signal: i32) {
         let ends = signal == SIGINT || signal == SIGTERM;
         match self {
-            // As if it were not caught. Where that cannot be done, the program goes on and the next one tries again.
+            // Default action. If it cannot be done, the next signal tries again.
             Self::Starting { .. } if ends => drop(emulate_default_handler(signal)),
             Self::Starting { reopen } => *reopen = true,
             Self::Serving {

@@ -1,29 +1,29 @@
-//! What became of all connections of a proxy, for people.
+//! The summary of a proxy's connections on the terminal.
 
 use std::io::{self, Write};
 
-use crate::proxy::facts::Ending;
-use crate::proxy::tally::Totals;
+use crate::proxy::counters::Totals;
+use crate::proxy::record::CloseReason;
 use crate::units::grouped;
 
-/// What became of all connections. Kinds that did not occur are left out.
+/// Prints the counts of connections by outcome, without zero counts, and the bytes.
 pub(super) fn print(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
-    let told = |ending| match ending {
-        Ending::Finished => "finished",
-        Ending::ClientReset => "reset by the client",
-        Ending::ServerReset => "reset by the server",
-        Ending::Left => "left without a request",
-        Ending::Refused => "refused",
-        Ending::Blocked => "blocked",
-        Ending::Busy => "too many",
-        Ending::Unreachable => "without a server",
-        Ending::RequestTimeout => "without a request in time",
-        Ending::ConnectTimeout => "without a server in time",
-        Ending::IdleTimeout => "idle for too long",
-        Ending::HalfClosedTimeout => "half-closed for too long",
-        Ending::Stopped => "cut off",
+    let name = |ending| match ending {
+        CloseReason::Finished => "finished",
+        CloseReason::ClientReset => "reset by the client",
+        CloseReason::ServerReset => "reset by the server",
+        CloseReason::Left => "left without a request",
+        CloseReason::Refused => "refused",
+        CloseReason::Blocked => "blocked",
+        CloseReason::Busy => "too many",
+        CloseReason::Unreachable => "without a server",
+        CloseReason::RequestTimeout => "without a request in time",
+        CloseReason::ConnectTimeout => "without a server in time",
+        CloseReason::IdleTimeout => "idle for too long",
+        CloseReason::HalfClosedTimeout => "half-closed for too long",
+        CloseReason::Stopped => "cut off",
     };
-    let endings = Ending::ALL.map(|ending| (told(ending), totals.ended(ending)));
+    let endings = CloseReason::ALL.map(|ending| (name(ending), totals.ended(ending)));
     let pauses = ("pauses for want of files", totals.pauses);
     let kinds = endings.into_iter().chain([pauses]);
     write!(out, "connections {}", grouped(totals.accepted))?;
@@ -39,7 +39,7 @@ pub(super) fn print(totals: &Totals, out: &mut impl Write) -> io::Result<()> {
         grouped(totals.spliced)
     )?;
     if totals.no_pipe > 0 {
-        write!(out, ", {} lots without a pipe", grouped(totals.no_pipe))?;
+        write!(out, ", {} reads without a pipe", grouped(totals.no_pipe))?;
     }
     writeln!(out)?;
     out.flush()

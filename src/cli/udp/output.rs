@@ -1,7 +1,7 @@
-//! Everything that comes out of `bench udp`: rows and summaries on stdout, the progress line, the files.
+//! Output of `bench udp`: rows and summaries on stdout, the progress line and the files.
 //!
-//! Every file is opened before the first run, so that one that cannot be written is found then; every
-//! run is shown and saved as soon as it is over.
+//! Every file is opened before the first run, so that an unwritable file is an error then. Every run is shown and saved when it
+//! ends.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use super::plan::Planned;
 use super::{now, record};
 use crate::cli::args::Udp;
+use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
-use crate::cli::failure::Failure;
 use crate::cli::progress::Progress;
 use crate::report::compare::udp::{Latencies, within_command};
 use crate::report::export::columns::LedgerRow;
@@ -19,41 +19,41 @@ use crate::report::export::packets::{PacketRow, PacketsWriter};
 use crate::report::export::text::{self, Text};
 use crate::report::export::{Document, Exporter};
 use crate::report::model::UdpRecord;
-use crate::report::record::{Interval, Measured};
 use crate::report::store::atomic_file::AtomicFile as File;
 use crate::report::store::{Ledger, RunFolder};
 use crate::udp::client::Observer;
+use crate::udp::result::{Interval, Measured};
 
-/// Where runs go.
+/// Destinations of runs.
 pub(super) struct Output {
     record: UdpRecord,
-    /// Of each setting, where several are compared.
+    /// Latencies of each setting of a comparison.
     latencies: Option<Latencies>,
     saving: Option<Saving>,
     exports: Option<Exports>,
     progress: Progress,
-    /// A person reads stdout.
+    /// Whether stdout shows text.
     shown: bool,
-    /// Rows are printed as they come.
+    /// Whether interval rows are printed.
     rows: bool,
     header_printed: bool,
 }
 
-/// The run's folder, and the files in it that grow as the run goes.
+/// The run's folder and its growing files.
 struct Saving {
     ledger: Ledger,
     store: RunFolder,
     intervals: Option<IntervalsWriter<File>>,
     packets: Option<PacketsWriter<File>>,
-    /// Something is in the folder, and will stay there.
+    /// Whether the folder has a saved run.
     saved: bool,
-    /// What went wrong first while a run was going.
+    /// The first write error during a run.
     failed: Option<String>,
 }
 
 impl Output {
-    /// Opens everything that will be written of runs of `all`.
-    pub(super) fn open(args: &Udp, all: &[Planned]) -> Result<Self, Failure> {
+    /// Opens all destinations.
+    pub(super) fn open(args: &Udp, all: &[Planned]) -> Result<Self, CliError> {
         let started = now();
         let exports = args.exports.open()?;
         let saving = if args.no_save {
@@ -73,12 +73,12 @@ impl Output {
         })
     }
 
-    /// Says which settings are compared, if any are.
+    /// Prints the compared settings, if there are several.
     pub(super) fn comparing<'a>(
         &self,
         settings: impl Iterator<Item = &'a str>,
         rounds: u32,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         if self.shown && self.latencies.is_some() {
             let mut out = io::stdout().lock();
             text::comparing(settings, rounds, &mut out)?;
@@ -87,16 +87,16 @@ impl Output {
         Ok(())
     }
 
-    /// Whether anything was measured.
+    /// Whether a run was measured.
     pub(super) fn has_runs(&self) -> bool {
         !self.record.runs.is_empty()
     }
 
     pub(super) fn warming_up(&self) {
-        self.progress.say("warming up".to_owned());
+        self.progress.message("warming up".to_owned());
     }
 
-    /// An observer for a run that is not to be seen.
+    /// An observer for unreported runs.
     pub(super) fn silent(&self) -> impl Observer + use<> {
         struct Silent;
         impl Observer for Silent {}
@@ -104,7 +104,7 @@ impl Output {
     }
 
     /// Shows and saves a run.
-    pub(super) fn run(&mut self, measured: Measured) -> Result<(), Failure> {
+    pub(super) fn run(&mut self, measured: Measured) -> Result<(), CliError> {
         if let Some(row) = &measured.closing_row {
             self.interval(row);
         }
@@ -121,7 +121,7 @@ impl Output {
         saved.and(self.show(number, &measured))
     }
 
-    fn show(&self, number: usize, measured: &Measured) -> Result<(), Failure> {
+    fn show(&self, number: usize, measured: &Measured) -> Result<(), CliError> {
         if !self.shown {
             return Ok(());
         }
@@ -133,18 +133,18 @@ impl Output {
         Ok(out.flush()?)
     }
 
-    /// Says what all runs come to and writes what is left, whatever the outcome was.
-    pub(super) fn close(mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+    /// Prints and writes the results of all runs, whatever the outcome.
+    pub(super) fn close(mut self, outcome: Result<(), CliError>) -> Result<(), CliError> {
         self.progress.clear();
         if !self.has_runs() {
             return outcome;
         }
         let finished = self.finish();
-        // What went wrong first is what the user needs to know.
-        Failure::first(outcome, finished)
+        // The first error is the cause.
+        CliError::first(outcome, finished)
     }
 
-    fn finish(&mut self) -> Result<(), Failure> {
+    fn finish(&mut self) -> Result<(), CliError> {
         let id = self
             .saving
             .as_ref()
@@ -154,7 +154,7 @@ impl Output {
             self.record.comparison = within_command(&self.record.runs, latencies);
         }
         let record = &self.record;
-        // It is shown even where it cannot be saved.
+        // The comparison is shown even if it cannot be saved.
         let compared = match &mut self.saving {
             Some(saving) if self.latencies.is_some() => saving.store.save_comparison(record),
             Some(saving) => saving.store.finish(record),
@@ -166,13 +166,13 @@ impl Output {
         let record = &self.record;
         let document = Document::UdpRuns { id: &id, record };
         let exported = exports.map_or(Ok(()), |exports| exports.write(&document));
-        // Whoever does not read on still gets the files, and what went wrong with one is no reason to leave out another.
-        let compared = compared.map_err(Failure::undone);
+        // Every destination is written even if another one failed.
+        let compared = compared.map_err(CliError::runtime);
         tail.and(compared).and(exported).and(shown)
     }
 
-    /// Shows what all runs come to, and where they are.
-    fn show_all(&self) -> Result<(), Failure> {
+    /// Prints the results and the folder.
+    fn show_all(&self) -> Result<(), CliError> {
         if !self.shown {
             return Ok(());
         }
@@ -190,11 +190,11 @@ impl Output {
 }
 
 impl Saving {
-    fn open(args: &Udp, started: u64) -> Result<Self, Failure> {
-        let mut store = RunFolder::create(&args.out, "udp", started).map_err(Failure::undone)?;
-        let intervals = Some(store.intervals().map_err(Failure::undone)?);
+    fn open(args: &Udp, started: u64) -> Result<Self, CliError> {
+        let mut store = RunFolder::create(&args.out, "udp", started).map_err(CliError::runtime)?;
+        let intervals = Some(store.intervals().map_err(CliError::runtime)?);
         let packets = if args.packets_csv {
-            Some(store.packets().map_err(Failure::undone)?)
+            Some(store.packets().map_err(CliError::runtime)?)
         } else {
             None
         };
@@ -214,21 +214,23 @@ impl Saving {
         }
     }
 
-    fn save(&mut self, record: &UdpRecord, measured: &Measured) -> Result<(), Failure> {
+    fn save(&mut self, record: &UdpRecord, measured: &Measured) -> Result<(), CliError> {
         if let Some(packets) = &mut self.packets {
             let written = packets.flush();
             self.note(written);
         }
-        self.store.save(record, measured).map_err(Failure::undone)?;
+        self.store
+            .save(record, measured)
+            .map_err(CliError::runtime)?;
         self.saved = true;
         let id = self.store.id();
         let row = LedgerRow::last(&id, &record.meta, &record.runs);
         let added = row.map_or(Ok(()), |row| self.ledger.append(&row));
-        added.map_err(Failure::undone)
+        added.map_err(CliError::runtime)
     }
 
-    /// Ends the files that grew.
-    fn finish(&mut self) -> Result<(), Failure> {
+    /// Closes the growing files.
+    fn finish(&mut self) -> Result<(), CliError> {
         if let Some(intervals) = self.intervals.take() {
             let file = intervals
                 .finish()
@@ -242,7 +244,7 @@ impl Saving {
             self.note(file);
         }
         match self.failed.take() {
-            Some(error) => Err(Failure::Undone(error)),
+            Some(error) => Err(CliError::Runtime(error)),
             None => Ok(()),
         }
     }
@@ -250,7 +252,7 @@ impl Saving {
 
 impl Observer for Output {
     fn listening(&mut self, local: SocketAddr) {
-        // Of a comparison it would come before every line of figures.
+        // In a comparison, each run would print it.
         if self.shown && self.latencies.is_none() {
             let mut out = io::stdout().lock();
             let _ = writeln!(out, "listening on {local}");
@@ -259,7 +261,7 @@ impl Observer for Output {
     }
 
     fn begun(&mut self) {
-        self.progress.say("sending".to_owned());
+        self.progress.message("sending".to_owned());
     }
 
     fn interval(&mut self, row: &Interval) {

@@ -1,35 +1,35 @@
-//! From options to a validated plan: what cannot be is refused here, before anything is started.
+//! Turns options into validated plans, before anything is started.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::combination::Combination;
+use super::matrix::Combination;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
-use crate::cli::failure::Failure;
+use crate::cli::error::CliError;
 use crate::report::compare::labels::labels;
 use crate::report::compare::udp::Settings;
 use crate::report::model::MOST_RUNS;
-use crate::report::record::Requested;
 use crate::sys::affinity;
 use crate::udp::client::{ClockChoice, Setup};
-use crate::udp::key::Key;
-use crate::udp::outcome;
+use crate::udp::control::key::Key;
 use crate::udp::placement::{self, Choice, Cpus};
 use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan};
+use crate::udp::result;
+use crate::udp::result::Requested;
 
-/// Message bytes where nothing is said.
+/// Default message bytes.
 const DEFAULT_BYTES: u64 = 100_000_000;
 
-/// One setting that `bench udp` is to run.
+/// One setting to run.
 pub(super) struct Planned {
     pub(super) plan: Plan,
-    /// What each direction is called among several settings, the client's first; `None` when it is the only one.
+    /// Name of each direction in a comparison, the client's first; `None` without a comparison.
     pub(super) settings: Vec<Option<String>>,
-    /// The addresses of the server; `None` when it is to be here.
+    /// Addresses of the server; `None` for a local one.
     pub(super) servers: Option<Vec<SocketAddr>>,
-    /// Of the server's threads, when it is here.
+    /// CPUs of a local server's threads.
     pub(super) server_cpus: Cpus,
     bind: Option<SocketAddr>,
     bind_device: Option<String>,
@@ -42,12 +42,12 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    /// A setting for each combination of the values given, the base of a comparison first.
-    pub(super) fn all(args: &Udp) -> Result<Vec<Self>, Failure> {
+    /// A setting for each combination, the base of the comparison first.
+    pub(super) fn all(args: &Udp) -> Result<Vec<Self>, CliError> {
         let combinations = Combination::all(args)?;
         if combinations.len() * args.repeat as usize > MOST_RUNS {
-            return Err(Failure::Usage(format!(
-                "{} settings, --repeat {} are more than {MOST_RUNS} runs; choose fewer of either",
+            return Err(CliError::Usage(format!(
+                "{} settings with --repeat {} are more than {MOST_RUNS} runs; choose fewer of either",
                 combinations.len(),
                 args.repeat
             )));
@@ -59,23 +59,23 @@ impl Planned {
                 let requested = requested(args, one, &plan);
                 Ok((plan, requested))
             })
-            .collect::<Result<_, Failure>>()?;
+            .collect::<Result<_, CliError>>()?;
         let settings = settings(&plans);
         for ((plan, _), settings) in plans.iter().zip(&settings) {
             let setting = settings.first().and_then(Option::as_deref);
             plan.validate()
-                .map_err(|error| Failure::usage(impossible(setting, error)))?;
+                .map_err(|error| CliError::usage(impossible(setting, error)))?;
         }
         if let Some(time) = args.warmup
             && time > INTERVALS.1
         {
-            return Err(Failure::Usage(format!(
-                "a warm-up of {time:?} is too long; choose at most {:?}",
+            return Err(CliError::Usage(format!(
+                "--warmup {time:?} is too long; choose at most {:?}",
                 INTERVALS.1
             )));
         }
-        let allowed = affinity::allowed().map_err(Failure::undone)?;
-        args.cpus.check(&allowed).map_err(Failure::usage)?;
+        let allowed = affinity::allowed().map_err(CliError::runtime)?;
+        args.cpus.check(&allowed).map_err(CliError::usage)?;
         let ends = Ends::new(args)?;
         let placed = |((plan, requested), settings)| {
             Self::place(args, &ends, &allowed, plan, requested, settings)
@@ -83,13 +83,13 @@ impl Planned {
         Ok(plans.into_iter().zip(settings).map(placed).collect())
     }
 
-    /// The names of all settings.
+    /// Names of all settings.
     pub(super) fn settings(all: &[Self]) -> impl Iterator<Item = Option<&str>> {
         let settings = all.iter().flat_map(|planned| &planned.settings);
         settings.map(Option::as_deref)
     }
 
-    /// Finds the threads their CPUs.
+    /// Assigns CPUs to the threads.
     fn place(
         args: &Udp,
         ends: &Ends,
@@ -100,7 +100,7 @@ impl Planned {
     ) -> Self {
         let (sender_cpus, receiver_cpus) = match (&ends.servers, plan.direction) {
             (Some(_), _) => (placement::one(&args.cpus, plan.streams), None),
-            // Two threads at each end, which the kernel places better than a rule made for one.
+            // Two threads at each end: the kernel places them better than a rule for one.
             (None, Direction::Both) if args.cpus == Choice::Auto => (None, None),
             (None, _) => {
                 let paced = matches!(plan.mode, Mode::Paced(_));
@@ -131,7 +131,7 @@ impl Planned {
         }
     }
 
-    /// A sentence on what went wrong, with the setting where there are several.
+    /// Prefixes an error with the setting in a comparison.
     pub(super) fn wrong(&self, error: impl Display) -> String {
         match self.settings.first() {
             Some(Some(setting)) => format!("with {setting}: {error}"),
@@ -139,7 +139,7 @@ impl Planned {
         }
     }
 
-    /// How to run it against the server at one of these addresses.
+    /// The setup for a server at one of these addresses.
     pub(super) fn setup(&self, servers: Vec<SocketAddr>) -> Setup {
         Setup {
             servers,
@@ -155,7 +155,7 @@ impl Planned {
     }
 }
 
-fn plan(args: &Udp, of: &Combination) -> Result<Plan, Failure> {
+fn plan(args: &Udp, of: &Combination) -> Result<Plan, CliError> {
     Ok(Plan {
         amount: amount(args)?,
         mode: mode(args, of)?,
@@ -189,11 +189,11 @@ fn requested(args: &Udp, of: &Combination, plan: &Plan) -> Requested {
             ),
         },
         to: args.to.clone(),
-        ..outcome::requested(plan)
+        ..result::requested(plan)
     }
 }
 
-/// What each direction of each of `plans` is called; nothing when there is only one.
+/// Names of the directions of each plan; `None` if there is only one.
 fn settings(plans: &[(Plan, Requested)]) -> Vec<Vec<Option<String>>> {
     let directions = |plan: &Plan| match plan.direction {
         Direction::Forward => vec!["forward"],
@@ -226,7 +226,7 @@ fn direction(args: &Udp) -> Direction {
     }
 }
 
-/// Where both ends are, as the options name them.
+/// Addresses and key of both ends, from options.
 struct Ends {
     servers: Option<Vec<SocketAddr>>,
     bind: Option<SocketAddr>,
@@ -234,7 +234,7 @@ struct Ends {
 }
 
 impl Ends {
-    fn new(args: &Udp) -> Result<Self, Failure> {
+    fn new(args: &Udp) -> Result<Self, CliError> {
         let family = match (args.ipv4, args.ipv6) {
             (true, _) => Family::V4,
             (_, true) => Family::V6,
@@ -244,10 +244,10 @@ impl Ends {
             None => None,
             Some(text) => {
                 let found = endpoint::resolve("--bind", text, 0, family, "");
-                found.map_err(Failure::into_usage)?.first().copied()
+                found.map_err(CliError::into_usage)?.first().copied()
             }
         };
-        // The addresses of a name that --bind can reach.
+        // Only addresses of the family of --bind are reachable.
         let family = match bind {
             Some(SocketAddr::V4(_)) => Family::V4,
             Some(SocketAddr::V6(_)) => Family::V6,
@@ -265,7 +265,7 @@ impl Ends {
             }
         };
         if servers.iter().flatten().any(|server| server.port() == 0) {
-            return Err(Failure::Usage(format!(
+            return Err(CliError::Usage(format!(
                 "--to {} has port 0; name the port that `bench serve` prints",
                 args.to.as_deref().unwrap_or_default()
             )));
@@ -274,12 +274,12 @@ impl Ends {
         Ok(Self {
             servers,
             bind,
-            key: key.map_err(Failure::usage)?,
+            key: key.map_err(CliError::usage)?,
         })
     }
 }
 
-/// Why nothing is begun when one of several settings cannot be run.
+/// The error of a setting that cannot be run.
 fn impossible(setting: Option<&str>, error: impl Display) -> String {
     match setting {
         Some(setting) => format!("the setting '{setting}' cannot be run: {error}"),
@@ -287,12 +287,12 @@ fn impossible(setting: Option<&str>, error: impl Display) -> String {
     }
 }
 
-fn amount(args: &Udp) -> Result<Amount, Failure> {
+fn amount(args: &Udp) -> Result<Amount, CliError> {
     match (args.mb, args.packets, args.duration) {
         (Some(mb), ..) => {
             let bytes = (mb * 1e6).round();
             if !(1.0..=1e18).contains(&bytes) {
-                return Err(Failure::Usage(format!(
+                return Err(CliError::Usage(format!(
                     "--mb {mb} cannot be sent; choose 0.000001 (one byte) to 10^12"
                 )));
             }
@@ -304,12 +304,14 @@ fn amount(args: &Udp) -> Result<Amount, Failure> {
     }
 }
 
-fn mode(args: &Udp, of: &Combination) -> Result<Mode, Failure> {
+fn mode(args: &Udp, of: &Combination) -> Result<Mode, CliError> {
     match (of.rate, of.pps) {
         (Some(rate), _) => {
             let pps = rate / 8.0 / of.chunk.max(1) as f64;
-            if !(crate::udp::pacing::SLOWEST_PPS..=crate::udp::pacing::FASTEST_PPS).contains(&pps) {
-                return Err(Failure::Usage(format!(
+            if !(crate::udp::send::pacing::SLOWEST_PPS..=crate::udp::send::pacing::FASTEST_PPS)
+                .contains(&pps)
+            {
+                return Err(CliError::Usage(format!(
                     "--rate {rate} is {pps} datagrams of {} bytes a second, which cannot be paced; choose another rate or --chunk",
                     of.chunk
                 )));

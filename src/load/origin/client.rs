@@ -1,4 +1,4 @@
-//! One client of the answering server: what it says, and what it is answered.
+//! One client of the origin server.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -7,59 +7,59 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use super::PREFIX;
-use super::telling::Telling;
-use crate::load::order::{self, Beginning, Order, Receipt};
-use crate::load::pattern::Pattern;
+use super::utf8_chunker::Utf8Chunker;
+use crate::load::command::{self, Command, Parsed, Receipt};
+use crate::load::payload::Payload;
 use crate::load::sink::Sink;
 use crate::sys::endpoint::Peer;
 
-/// Lots of a client before others have their turn.
-const TURN: usize = 16;
+/// Reads and writes of a client before the next client has its turn.
+const QUANTUM: usize = 16;
 
-/// What a whole segment carries on loopback, over IPv4 and over IPv6. Reads of whole segments are up to half as fast again
-/// as those that leave a rest of each; one who only receives is not told how long they are (`TCP_MAXSEG`).
+/// Payload of a loopback segment over IPv4 and IPv6. Reads of whole segments are up to 1.5 times as fast as reads that leave
+/// part of one. A socket that only receives does not learn the segment size (`TCP_MAXSEG`).
 const SEGMENT: usize = 65_483;
 const SEGMENT_V6: usize = 65_464;
 
-/// A client.
+/// A connected client.
 pub(super) struct Client {
     stream: TcpStream,
     from: Peer,
-    /// Not taken by the client yet.
-    rest: Vec<u8>,
+    /// Echo bytes that the client has not yet accepted.
+    unsent: Vec<u8>,
     mode: Mode,
-    telling: Telling,
-    /// There may be more to read than the last read took.
+    chunker: Utf8Chunker,
+    /// Whether a short read may have left something.
     more: bool,
 }
 
-/// What a client is here for.
+/// What the server does with a client's bytes.
 enum Mode {
-    /// It said nothing yet, or only what may become an order.
+    /// Wait: these bytes may become a command.
     Unknown(Vec<u8>),
-    /// To be answered all it says.
-    Plain,
-    /// To be answered so many bytes more.
+    /// Echo everything.
+    Echo,
+    /// Echo this many more bytes, then close.
     Once(u64),
-    /// To be taken all it says from.
+    /// Compare with the payload.
     Sink(Sink),
 }
 
-/// What becomes of a client after its turn.
-pub(super) enum Fate {
-    /// There is nothing to do until something happens.
-    Waits,
-    /// There is more to do.
-    More,
-    /// It is gone.
-    Over,
+/// The state of a client after its turn.
+pub(super) enum Status {
+    /// Wait for an event.
+    Blocked,
+    /// Runnable.
+    Ready,
+    /// Close the connection.
+    Closed,
 }
 
-/// What serving takes, the same for all clients of a thread.
-pub(super) struct Means {
-    /// The prefix, and room for what is read behind it.
+/// Resources shared by all clients of a thread.
+pub(super) struct Resources {
+    /// The prefix, followed by the read buffer.
     pub(super) buffer: Box<[u8]>,
-    pub(super) pattern: Pattern,
+    pub(super) payload: Payload,
 }
 
 impl Client {
@@ -67,54 +67,61 @@ impl Client {
         Self {
             stream,
             from,
-            rest: Vec::new(),
+            unsent: Vec::new(),
             mode: Mode::Unknown(Vec::new()),
-            telling: Telling::default(),
+            chunker: Utf8Chunker::default(),
             more: false,
         }
     }
 
-    /// Something happened to it.
-    pub(super) fn happened(&mut self, event: &Event) {
-        // A read that is not filled has taken all there is, unless an end or urgent data cut it short (epoll(7)).
+    pub(super) fn on_event(&mut self, event: &Event) {
+        // A short read has emptied the socket, unless an end or urgent data cut it short (epoll(7)).
         self.more |= event.is_read_closed() || event.is_priority() || event.is_error();
     }
 
-    pub(super) fn serve(&mut self, means: &mut Means, heard: &mut impl FnMut(Peer, &[u8])) -> Fate {
-        for _ in 0..TURN {
-            match self.turn(means, heard) {
+    pub(super) fn serve(
+        &mut self,
+        resources: &mut Resources,
+        on_message: &mut impl FnMut(Peer, &[u8]),
+    ) -> Status {
+        for _ in 0..QUANTUM {
+            match self.step(resources, on_message) {
                 Ok(true) => {}
-                Ok(false) => return Fate::Waits,
+                Ok(false) => return Status::Blocked,
                 Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return Fate::Waits,
+                    ErrorKind::WouldBlock => return Status::Blocked,
                     ErrorKind::Interrupted => {}
-                    _ => return Fate::Over,
+                    _ => return Status::Closed,
                 },
             }
             if self.is_done() {
-                // All it said went back to it.
+                // Everything is echoed.
                 let _ = self.stream.shutdown(Shutdown::Write);
-                return Fate::Over;
+                return Status::Closed;
             }
         }
-        Fate::More
+        Status::Ready
     }
 
     fn is_done(&self) -> bool {
-        self.rest.is_empty() && matches!(self.mode, Mode::Once(0))
+        self.unsent.is_empty() && matches!(self.mode, Mode::Once(0))
     }
 
-    /// Gives back what is left, or else takes more and gives it back; false when that was all there is.
-    fn turn(&mut self, means: &mut Means, heard: &mut impl FnMut(Peer, &[u8])) -> io::Result<bool> {
-        if !self.rest.is_empty() {
-            let written = self.stream.write(&self.rest)?;
-            self.rest.drain(..written);
-            if self.rest.is_empty() {
-                self.rest = Vec::new();
+    /// Writes unsent bytes, or reads and echoes more. Returns false when the socket was emptied.
+    fn step(
+        &mut self,
+        resources: &mut Resources,
+        on_message: &mut impl FnMut(Peer, &[u8]),
+    ) -> io::Result<bool> {
+        if !self.unsent.is_empty() {
+            let written = self.stream.write(&self.unsent)?;
+            self.unsent.drain(..written);
+            if self.unsent.is_empty() {
+                self.unsent = Vec::new();
             }
             return Ok(true);
         }
-        let (prefix, room) = means.buffer.split_at_mut(PREFIX.len());
+        let (prefix, room) = resources.buffer.split_at_mut(PREFIX.len());
         let length = match self.mode {
             Mode::Sink(_) if matches!(self.from, Peer::Ip(SocketAddr::V6(_))) => SEGMENT_V6,
             Mode::Sink(_) => SEGMENT,
@@ -122,118 +129,118 @@ impl Client {
         };
         let room = room.get_mut(..length).unwrap_or_default();
         let bytes = self.stream.read(room)?;
-        let said = room.get(..bytes).unwrap_or_default();
-        if said.is_empty() {
-            self.ended(prefix, heard);
+        let data = room.get(..bytes).unwrap_or_default();
+        if data.is_empty() {
+            self.on_eof(prefix, on_message);
             return Ok(true);
         }
         let all = bytes < length && !self.more;
         match &mut self.mode {
-            Mode::Unknown(_) => self.begin(means, bytes, heard)?,
-            Mode::Plain => {
-                self.telling.tell(self.from, said, heard);
-                self.answer(means, PREFIX.len(), bytes)?;
+            Mode::Unknown(_) => self.read_command(resources, bytes, on_message)?,
+            Mode::Echo => {
+                self.chunker.push(self.from, data, on_message);
+                self.reply(resources, PREFIX.len(), bytes)?;
             }
             Mode::Once(left) => {
                 let due = bytes.min(usize::try_from(*left).unwrap_or(bytes));
                 *left -= due as u64;
-                self.telling.tell(self.from, said, heard);
-                self.answer(means, PREFIX.len(), due)?;
+                self.chunker.push(self.from, data, on_message);
+                self.reply(resources, PREFIX.len(), due)?;
             }
             Mode::Sink(sink) => {
-                if let Some(receipt) = sink.take(&means.pattern, said) {
-                    self.confirm(receipt);
+                if let Some(receipt) = sink.receive(&resources.payload, data) {
+                    self.send_receipt(receipt);
                 }
             }
         }
-        Ok(!all || !self.rest.is_empty())
+        Ok(!all || !self.unsent.is_empty())
     }
 
-    /// Sees what the client's first bytes are, of which so many came now.
-    fn begin(
+    /// Decodes the client's first bytes, `bytes` of which are new.
+    fn read_command(
         &mut self,
-        means: &mut Means,
+        resources: &mut Resources,
         bytes: usize,
-        heard: &mut impl FnMut(Peer, &[u8]),
+        on_message: &mut impl FnMut(Peer, &[u8]),
     ) -> io::Result<()> {
-        let said = means.buffer.get(PREFIX.len()..PREFIX.len() + bytes);
-        let said = said.unwrap_or_default();
+        let data = resources.buffer.get(PREFIX.len()..PREFIX.len() + bytes);
+        let data = data.unwrap_or_default();
         let Mode::Unknown(before) = &mut self.mode else {
             return Ok(());
         };
-        if before.is_empty() && Order::read(said) == Beginning::Plain {
-            self.telling.tell(self.from, said, heard);
-            self.mode = Mode::Plain;
-            return self.answer(means, 0, bytes);
+        if before.is_empty() && Command::read(data) == Parsed::NotCommand {
+            self.chunker.push(self.from, data, on_message);
+            self.mode = Mode::Echo;
+            return self.reply(resources, 0, bytes);
         }
-        // An order may come in pieces, and with what follows it.
-        before.extend_from_slice(said);
-        let order = match Order::read(before) {
-            Beginning::Unclear => return Ok(()),
-            Beginning::Plain => None,
-            Beginning::Order(order) => Some(order),
+        // A command may arrive in pieces, and with data behind it.
+        before.extend_from_slice(data);
+        let command = match Command::read(before) {
+            Parsed::Incomplete => return Ok(()),
+            Parsed::NotCommand => None,
+            Parsed::Command(command) => Some(command),
         };
         let all = std::mem::take(before);
-        let behind = match order {
-            Some(_) => all.get(order::LENGTH..).unwrap_or_default(),
+        let rest = match command {
+            Some(_) => all.get(command::LENGTH..).unwrap_or_default(),
             None => &all[..],
         };
-        match order {
-            Some(Order::Sink(place)) => {
-                let mut sink = Sink::new(place);
-                let receipt = sink.take(&means.pattern, behind);
+        match command {
+            Some(Command::Sink(offset)) => {
+                let mut sink = Sink::new(offset);
+                let receipt = sink.receive(&resources.payload, rest);
                 self.mode = Mode::Sink(sink);
                 if let Some(receipt) = receipt {
-                    self.confirm(receipt);
+                    self.send_receipt(receipt);
                 }
                 return Ok(());
             }
-            Some(Order::Once(number)) => {
-                let due = behind
+            Some(Command::Once(number)) => {
+                let due = rest
                     .len()
                     .min(usize::try_from(number).unwrap_or(usize::MAX));
                 self.mode = Mode::Once(number - due as u64);
-                self.rest = [PREFIX, behind.get(..due).unwrap_or_default()].concat();
+                self.unsent = [PREFIX, rest.get(..due).unwrap_or_default()].concat();
             }
             None => {
-                self.mode = Mode::Plain;
-                self.rest = [PREFIX, behind].concat();
+                self.mode = Mode::Echo;
+                self.unsent = [PREFIX, rest].concat();
             }
         }
-        self.telling.tell(self.from, behind, heard);
+        self.chunker.push(self.from, rest, on_message);
         Ok(())
     }
 
-    /// Answers so many bytes from `from` in the buffer, the prefix's end or before; keeps what the client does not take.
-    fn answer(&mut self, means: &mut Means, from: usize, bytes: usize) -> io::Result<()> {
-        let answer = means.buffer.get(from..PREFIX.len() + bytes);
+    /// Sends the buffer from `from`, the start or the end of the prefix, and keeps what the client does not accept.
+    fn reply(&mut self, resources: &mut Resources, from: usize, bytes: usize) -> io::Result<()> {
+        let answer = resources.buffer.get(from..PREFIX.len() + bytes);
         let answer = answer.unwrap_or_default();
         let written = match self.stream.write(answer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             written => written?,
         };
-        self.rest
+        self.unsent
             .extend_from_slice(answer.get(written..).unwrap_or_default());
         Ok(())
     }
 
-    /// All data has come: the receipt is the last that is said.
-    fn confirm(&mut self, receipt: Receipt) {
+    /// Answers complete bulk data with the receipt, then closes.
+    fn send_receipt(&mut self, receipt: Receipt) {
         self.mode = Mode::Once(0);
-        self.rest = receipt.encode().to_vec();
+        self.unsent = receipt.encode().to_vec();
     }
 
-    /// The client has said all it had to say.
-    fn ended(&mut self, prefix: &[u8], heard: &mut impl FnMut(Peer, &[u8])) {
+    /// Handles the end of the client's data.
+    fn on_eof(&mut self, prefix: &[u8], on_message: &mut impl FnMut(Peer, &[u8])) {
         let mode = std::mem::replace(&mut self.mode, Mode::Once(0));
         match mode {
-            Mode::Unknown(said) => {
-                self.telling.tell(self.from, &said, heard);
-                self.rest = [prefix, &said].concat();
+            Mode::Unknown(data) => {
+                self.chunker.push(self.from, &data, on_message);
+                self.unsent = [prefix, &data].concat();
             }
-            Mode::Sink(sink) => self.confirm(sink.ended()),
-            Mode::Plain | Mode::Once(_) => {}
+            Mode::Sink(sink) => self.send_receipt(sink.receipt()),
+            Mode::Echo | Mode::Once(_) => {}
         }
-        self.telling.tell(self.from, &[], heard);
+        self.chunker.push(self.from, &[], on_message);
     }
 }

@@ -2,7 +2,7 @@
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// The value of the field.
+/// The encoded header field value.
 pub(super) fn encode(user: &str, password: &str) -> String {
     let plain = format!("{user}:{password}");
     let mut value = "Basic ".to_owned();
@@ -10,9 +10,9 @@ pub(super) fn encode(user: &str, password: &str) -> String {
         let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for at in 0..4 {
-            let letter = ALPHABET.get((bits >> (18 - 6 * at) & 63) as usize);
-            value.push(match letter {
-                Some(letter) if at <= three.len() => char::from(*letter),
+            let symbol = ALPHABET.get((bits >> (18 - 6 * at) & 63) as usize);
+            value.push(match symbol {
+                Some(symbol) if at <= three.len() => char::from(*symbol),
                 _ => '=',
             });
         }
@@ -20,7 +20,7 @@ pub(super) fn encode(user: &str, password: &str) -> String {
     value
 }
 
-/// The user and the password in a field's value, if it has any.
+/// The user and password of a field value, if valid.
 pub(super) fn decode(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (scheme, rest) = value.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") {
@@ -31,28 +31,28 @@ pub(super) fn decode(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((words.next()?.to_vec(), words.next()?.to_vec()))
 }
 
-/// Whole groups of four, padded at the end alone, without stray bits: each text has one form.
+/// Accepts only canonical base64: groups of four, padding at the end, no stray bits.
 fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     let (groups, []) = text.as_chunks::<4>() else {
         return None;
     };
     let mut plain = Vec::with_capacity(groups.len() * 3);
     for (at, group) in groups.iter().enumerate() {
-        let letters = match group {
+        let symbols = match group {
             [_, _, b'=', b'='] => 2,
             [_, _, _, b'='] => 3,
             _ => 4,
         };
-        if letters < 4 && at + 1 < groups.len() {
+        if symbols < 4 && at + 1 < groups.len() {
             return None;
         }
         let mut bits = 0;
-        for letter in group.iter().take(letters) {
-            bits = bits << 6 | ALPHABET.iter().position(|known| known == letter)?;
+        for symbol in group.iter().take(symbols) {
+            bits = bits << 6 | ALPHABET.iter().position(|known| known == symbol)?;
         }
-        bits <<= 6 * (4 - letters);
+        bits <<= 6 * (4 - symbols);
         let [_, bytes @ ..] = u32::try_from(bits).ok()?.to_be_bytes();
-        let (kept, stray) = bytes.split_at_checked(letters - 1)?;
+        let (kept, stray) = bytes.split_at_checked(symbols - 1)?;
         if stray.iter().any(|byte| *byte != 0) {
             return None;
         }
@@ -68,7 +68,7 @@ mod tests {
 
     /// RFC 4648, section 10.
     #[test]
-    fn the_vectors_of_the_standard_come_out() {
+    fn rfc_vectors_are_encoded_and_decoded() {
         for (plain, text) in [
             ("", ""),
             ("f", "Zg=="),
@@ -102,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(user in "[^:]{0,20}", password in ".{0,20}") {
+        fn decoding_inverts_encoding(user in "[^:]{0,20}", password in ".{0,20}") {
             let value = encode(&user, &password);
             prop_assert_eq!(decode(value.as_bytes()), Some((user.into_bytes(), password.into_bytes())));
         }

@@ -1,11 +1,11 @@
 //! The client's side: the request, and the head of the response.
 
-use super::super::answer::Answer;
+use super::super::client_step::ClientStep;
 use super::basic;
-use super::head::{Head, MOST_HEAD, Progress};
-use crate::host::Destination;
+use super::head::{Head, MAX_HEAD, Progress};
+use crate::destination::Destination;
 
-/// The request for a connection to a destination, by a user with a password if the proxy wants them.
+/// A request for a connection to a destination, with credentials if the proxy requires them.
 pub fn request(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8> {
     let authorization = user.map_or_else(String::new, |(user, password)| {
         format!("Proxy-Authorization: {}\r\n", basic::encode(user, password))
@@ -14,27 +14,27 @@ pub fn request(destination: &Destination, user: Option<(&str, &str)>) -> Vec<u8>
         .into_bytes()
 }
 
-/// Takes the response.
+/// Reads the response.
 #[derive(Debug, Default)]
 pub struct Client {
     head: Head,
 }
 
 impl Client {
-    /// Takes what the proxy sent. A refusal is one as soon as its head is whole; its body is left out.
-    pub fn push(&mut self, bytes: &[u8]) -> Answer {
+    /// Takes bytes of the proxy. A refusal is complete with its head; its body is ignored.
+    pub fn push(&mut self, bytes: &[u8]) -> ClientStep {
         match self.head.push(bytes) {
-            Progress::More => Answer::More,
-            Progress::TooLong => Answer::Bad(format!(
-                "the response's head has more than {MOST_HEAD} bytes"
+            Progress::More => ClientStep::More,
+            Progress::TooLong => ClientStep::Bad(format!(
+                "the response's head has more than {MAX_HEAD} bytes"
             )),
-            Progress::Wrong(detail) => Answer::Bad(detail.to_owned()),
+            Progress::Wrong(detail) => ClientStep::Bad(detail.to_owned()),
             Progress::Whole(early) => match status(self.head.lines().0) {
-                Some((200..=299, _)) => Answer::Open {
+                Some((200..=299, _)) => ClientStep::Open {
                     early: early.to_vec(),
                 },
-                Some((code, detail)) => Answer::Refused { code, detail },
-                None => Answer::Bad("the response is not HTTP/1".to_owned()),
+                Some((code, detail)) => ClientStep::Refused { code, detail },
+                None => ClientStep::Bad("the response is not HTTP/1".to_owned()),
             },
         }
     }

@@ -1,41 +1,39 @@
-//! The head of a message: where it ends, and its lines. Each byte is looked at once as it comes.
+//! The head of an HTTP message: its end and its lines. Each byte is examined once.
 
-/// Most bytes of a head, its empty line included. Clients that sign in by tickets (Kerberos) send tens of thousands; squid
-/// takes as many.
-pub const MOST_HEAD: usize = 64 * 1024;
+/// Largest head in bytes, with its empty line. Kerberos clients send tens of thousands of bytes; squid has the same limit.
+pub const MAX_HEAD: usize = 64 * 1024;
 
 const NO_METHOD: &str =
-    "the request does not start with a method; requests come in the clear, without TLS";
+    "the request does not start with a method; this port accepts plain-text requests, not TLS";
 
-/// Collects a head.
+/// Reads a head.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     bytes: Vec<u8>,
-    /// How much of an ending's CR LF CR LF the last bytes are.
-    ending: u8,
-    /// A method comes first, perhaps behind empty lines.
+    /// How many of the final CR LF CR LF the last bytes match.
+    end_state: u8,
+    /// Whether it is a request, which begins with a method, possibly after empty lines.
     is_request: bool,
-    /// Bytes of empty lines that came.
+    /// Bytes of skipped empty lines.
     skipped: usize,
 }
 
-/// What follows from the bytes so far.
+/// Result of the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress<'a> {
-    /// The head goes on.
+    /// The head is incomplete.
     More,
-    /// It is whole; this came behind it.
+    /// The head is complete; these bytes followed it.
     Whole(&'a [u8]),
-    /// It is longer than [`MOST_HEAD`].
+    /// The head is longer than [`MAX_HEAD`].
     TooLong,
-    /// A byte that has no place in a head; why.
+    /// Invalid, for this reason.
     Wrong(&'static str),
 }
 
 impl Head {
-    /// The head of a request, before which empty lines are skipped: some clients send one behind the body of the request
-    /// before (RFC 9112, section 2.2). Of a client that speaks something else an end may never come, so the first byte is to be a
-    /// method's.
+    /// Reads the head of a request. Empty lines before it are skipped: some clients send one after a previous request body (RFC
+    /// 9112, section 2.2). The first byte must belong to a method, because other protocols may never send an end.
     pub(crate) fn of_request() -> Self {
         Self {
             is_request: true,
@@ -45,21 +43,21 @@ impl Head {
 
     /// Takes the next bytes, up to the empty line that ends the head.
     ///
-    /// A line feed without a carriage return is refused, though RFC 9112, 2.2, lets a recipient take it: what reads the
-    /// head next might not.
+    /// A line feed without a carriage return is rejected, although RFC 9112, 2.2, allows it: the next reader of the head might
+    /// not accept it.
     pub(crate) fn push<'a>(&mut self, bytes: &'a [u8]) -> Progress<'a> {
-        // Of these bytes, the first that belongs to the head.
+        // Index of the first byte that belongs to the head.
         let mut start = 0;
         for (at, &byte) in bytes.iter().enumerate() {
             let length = self.bytes.len() + at - start;
-            if self.skipped + length >= MOST_HEAD {
+            if self.skipped + length >= MAX_HEAD {
                 return Progress::TooLong;
             }
             if self.is_request && length == 0 && byte != b'\r' && !is_token(byte) {
                 return Progress::Wrong(NO_METHOD);
             }
-            self.ending = match (self.ending, byte) {
-                (1 | 3, b'\n') => self.ending + 1,
+            self.end_state = match (self.end_state, byte) {
+                (1 | 3, b'\n') => self.end_state + 1,
                 (1 | 3, _) => return Progress::Wrong("a carriage return ends no line"),
                 (_, b'\n') => return Progress::Wrong("a line ends in a bare line feed"),
                 (0, b'\r') => 1,
@@ -70,13 +68,13 @@ impl Head {
                 }
                 _ => 0,
             };
-            if self.is_request && (self.ending, length) == (2, 1) {
+            if self.is_request && (self.end_state, length) == (2, 1) {
                 self.bytes.clear();
-                self.ending = 0;
+                self.end_state = 0;
                 self.skipped += 2;
                 start = at + 1;
             }
-            if self.ending == 4 {
+            if self.end_state == 4 {
                 let (head, behind) = bytes.split_at(at + 1);
                 self.bytes
                     .extend_from_slice(head.get(start..).unwrap_or_default());
@@ -88,7 +86,7 @@ impl Head {
         Progress::More
     }
 
-    /// The first line, and then the others, of a head that is whole.
+    /// The first line and the other lines of a complete head.
     pub(crate) fn lines(&self) -> (&[u8], impl Iterator<Item = &[u8]>) {
         let mut lines = self
             .bytes

@@ -7,38 +7,37 @@
 //! HTTP/1.1 200 Connection established
 //! ```
 //!
-//! Read without mercy: two readers of one head who differ in where it ends are how requests are smuggled.
-//! Lines end in CR LF, a head has at most [`MOST_HEAD`] bytes, and there is no body: `Content-Length: 0`, which some clients
-//! send, says no more than that.
+//! Parsing is strict, because readers that disagree on the end of a head enable request smuggling. Lines end in CR LF, a head has
+//! at most [`MAX_HEAD`] bytes, and there is no body. `Content-Length: 0`, which some clients send, is accepted.
 
 mod basic;
 pub mod client;
 pub(crate) mod head;
 pub(super) mod reader;
 
-pub use head::MOST_HEAD;
+pub use head::MAX_HEAD;
 
 use super::request::Outcome;
 
-/// The methods that clients know (RFC 9110, section 9.3; RFC 5789).
+/// Known methods (RFC 9110, section 9.3; RFC 5789).
 pub(super) const METHODS: [&str; 9] = [
     "CONNECT", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH",
 ];
 
-/// The statuses there are replies with (RFC 9110, section 15; RFC 6585, section 5).
+/// Statuses of replies (RFC 9110, section 15; RFC 6585, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     BadRequest = 400,
     Forbidden = 403,
-    OnlyConnect = 405,
-    WhoAreYou = 407,
+    MethodNotAllowed = 405,
+    ProxyAuthenticationRequired = 407,
     RequestTimeout = 408,
-    HeadTooLarge = 431,
-    UnknownMethod = 501,
+    HeaderFieldsTooLarge = 431,
+    NotImplemented = 501,
     BadGateway = 502,
-    Busy = 503,
+    ServiceUnavailable = 503,
     GatewayTimeout = 504,
-    OtherVersion = 505,
+    VersionNotSupported = 505,
 }
 
 impl Status {
@@ -52,7 +51,7 @@ impl Status {
             | Outcome::NameUnknown
             | Outcome::General(_) => Self::BadGateway,
             Outcome::TimedOut => Self::GatewayTimeout,
-            Outcome::Busy => Self::Busy,
+            Outcome::Busy => Self::ServiceUnavailable,
             Outcome::RequestTimeout => Self::RequestTimeout,
         })
     }
@@ -61,35 +60,35 @@ impl Status {
         match self {
             Self::BadRequest => "Bad Request",
             Self::Forbidden => "Forbidden",
-            Self::OnlyConnect => "Method Not Allowed",
-            Self::WhoAreYou => "Proxy Authentication Required",
+            Self::MethodNotAllowed => "Method Not Allowed",
+            Self::ProxyAuthenticationRequired => "Proxy Authentication Required",
             Self::RequestTimeout => "Request Timeout",
-            Self::HeadTooLarge => "Request Header Fields Too Large",
-            Self::UnknownMethod => "Not Implemented",
+            Self::HeaderFieldsTooLarge => "Request Header Fields Too Large",
+            Self::NotImplemented => "Not Implemented",
             Self::BadGateway => "Bad Gateway",
-            Self::Busy => "Service Unavailable",
+            Self::ServiceUnavailable => "Service Unavailable",
             Self::GatewayTimeout => "Gateway Timeout",
-            Self::OtherVersion => "HTTP Version Not Supported",
+            Self::VersionNotSupported => "HTTP Version Not Supported",
         }
     }
 
-    /// The field that goes with a status and no other.
+    /// The header field of a status, if it has one.
     const fn field(self) -> &'static str {
         match self {
-            Self::OnlyConnect => "Allow: CONNECT\r\n",
-            Self::WhoAreYou => "Proxy-Authenticate: Basic realm=\"proxy\"\r\n",
+            Self::MethodNotAllowed => "Allow: CONNECT\r\n",
+            Self::ProxyAuthenticationRequired => "Proxy-Authenticate: Basic realm=\"proxy\"\r\n",
             _ => "",
         }
     }
 
-    /// A whole response with the reason as its body.
+    /// A complete response with the reason as its body.
     fn response(self, detail: &str) -> Vec<u8> {
         [self.head(detail), format!("{detail}\n")]
             .concat()
             .into_bytes()
     }
 
-    /// Its head: all of the response to a HEAD request (RFC 9110, 9.3.2).
+    /// The head, which is the complete response to a HEAD request (RFC 9110, 9.3.2).
     fn head(self, detail: &str) -> String {
         let (code, phrase, field) = (self as u16, self.phrase(), self.field());
         let length = detail.len() + 1;
@@ -100,7 +99,7 @@ impl Status {
     }
 }
 
-/// What a client is told. A 200 has no length: the server's bytes follow its head (RFC 9110, 9.3.6).
+/// The reply to the client. A 200 has no length: the server's bytes follow its head (RFC 9110, 9.3.6).
 pub(super) fn outcome(outcome: &Outcome) -> Vec<u8> {
     match Status::of(outcome) {
         None => b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec(),

@@ -1,11 +1,11 @@
-//! The server's side: one head, and then the connection is the server's.
+//! The server's side: reads one request head.
 
 use super::super::request::{Kind, Refusal, Request, Settings, Step};
-use super::head::{Head, MOST_HEAD, Progress, field};
+use super::head::{Head, MAX_HEAD, Progress, field};
 use super::{METHODS, Status, basic};
-use crate::host::Destination;
+use crate::destination::Destination;
 
-/// Takes one request.
+/// Reads one request.
 #[derive(Debug)]
 pub(in super::super) struct Reader {
     head: Head,
@@ -22,7 +22,7 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// The user that the client named, right or wrong, where users are asked for.
+    /// The user that the client named, valid or not, if users are required.
     pub(in super::super) fn user(&self) -> Option<&[u8]> {
         self.user.as_deref()
     }
@@ -32,10 +32,10 @@ impl Reader {
         match self.head.push(bytes) {
             Progress::More => Step::More,
             Progress::TooLong => {
-                let detail = format!("the head has more than {MOST_HEAD} bytes");
+                let detail = format!("the head has more than {MAX_HEAD} bytes");
                 Step::Refuse {
-                    say: Status::HeadTooLarge.response(&detail),
-                    why: Refusal::TooLarge(detail),
+                    reply: Status::HeaderFieldsTooLarge.response(&detail),
+                    reason: Refusal::TooLarge(detail),
                 }
             }
             Progress::Wrong(detail) => bad(detail),
@@ -47,9 +47,9 @@ impl Reader {
                     whole: false,
                 }),
                 Err((status, detail)) => Step::Refuse {
-                    say: self.response(status, &detail, settings),
-                    why: match status {
-                        Status::WhoAreYou => Refusal::Unauthenticated(detail),
+                    reply: self.response(status, &detail, settings),
+                    reason: match status {
+                        Status::ProxyAuthenticationRequired => Refusal::Unauthenticated(detail),
                         _ => Refusal::BadRequest(detail),
                     },
                 },
@@ -57,10 +57,10 @@ impl Reader {
         }
     }
 
-    /// The response to a whole head that asks for no tunnel. Who sends another method than CONNECT took the port for a web
-    /// server, or for a proxy that forwards requests, and is told what to do instead.
+    /// The response to a complete head that requests no tunnel. A client with another method expects a web server or a forwarding
+    /// HTTP proxy, so the response explains how to request a tunnel.
     fn response(&self, status: Status, detail: &str, settings: &Settings) -> Vec<u8> {
-        if status != Status::OnlyConnect {
+        if status != Status::MethodNotAllowed {
             return status.response(detail);
         }
         let taken = settings.accept;
@@ -79,11 +79,11 @@ impl Reader {
     }
 }
 
-/// The refusal of what is no CONNECT.
+/// Refuses an invalid request.
 pub(in super::super) fn bad(detail: &str) -> Step {
     Step::Refuse {
-        say: Status::BadRequest.response(detail),
-        why: Refusal::BadRequest(detail.to_owned()),
+        reply: Status::BadRequest.response(detail),
+        reason: Refusal::BadRequest(detail.to_owned()),
     }
 }
 
@@ -93,7 +93,7 @@ fn wrong<T>(detail: impl Into<String>) -> Asked<T> {
     Err((Status::BadRequest, detail.into()))
 }
 
-/// Where a whole head asks to go.
+/// The destination that a complete head requests.
 fn asked(head: &Head, settings: &Settings, named: &mut Option<Vec<u8>>) -> Asked<Destination> {
     let (line, lines) = head.lines();
     let (destination, minor) = request_line(line)?;
@@ -103,7 +103,7 @@ fn asked(head: &Head, settings: &Settings, named: &mut Option<Vec<u8>>) -> Asked
             return wrong("a header line is not NAME: VALUE");
         };
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        // RFC 9110, 9.3.6: content of a CONNECT request has no meaning, and where it ends readers may differ.
+        // RFC 9110, 9.3.6: the content of a CONNECT request is undefined, and readers may disagree on its end.
         if is("Transfer-Encoding") || is("Content-Length") && !is_zero(value) {
             return wrong("a CONNECT request has no body; a Content-Length can only be 0");
         }
@@ -117,9 +117,9 @@ fn asked(head: &Head, settings: &Settings, named: &mut Option<Vec<u8>>) -> Asked
             return wrong("there are two Proxy-Authorization fields");
         }
     }
-    // RFC 9112, 3.2. Where Host and the request line differ, the line counts.
+    // RFC 9112, 3.2. If Host and the request line differ, the line takes precedence.
     if hosts > 1 || (hosts == 0 && minor >= b'1') {
-        return wrong("the request has not one Host field");
+        return wrong("the request needs exactly one Host field");
     }
     if let Some(credentials) = &settings.credentials {
         let given = authorization.and_then(basic::decode);
@@ -129,10 +129,10 @@ fn asked(head: &Head, settings: &Settings, named: &mut Option<Vec<u8>>) -> Asked
         *named = given.map(|(user, _)| user);
         if !allowed {
             let detail = match authorization {
-                None => "this proxy asks for a user and a password",
-                Some(_) => "the user is unknown or the password wrong",
+                None => "this proxy requires a user and a password",
+                Some(_) => "unknown user or wrong password",
             };
-            return Err((Status::WhoAreYou, detail.to_owned()));
+            return Err((Status::ProxyAuthenticationRequired, detail.to_owned()));
         }
     }
     Ok(destination)
@@ -146,7 +146,7 @@ fn request_line(line: &[u8]) -> Asked<(Destination, u8)> {
     else {
         return match line {
             [b'P', b'R', b'O', b'X', b'Y', b' ', ..] => {
-                wrong("a PROXY header came, which is taken with --accept-proxy only")
+                wrong("received a PROXY header, which needs --accept-proxy")
             }
             _ => wrong("the request line is not CONNECT HOST:PORT HTTP/1.1"),
         };
@@ -163,8 +163,8 @@ fn request_line(line: &[u8]) -> Asked<(Destination, u8)> {
             minor @ b'0'..=b'9',
         ] => *minor,
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-            let detail = "only HTTP/1.1 and HTTP/1.0 are spoken here";
-            return Err((Status::OtherVersion, detail.to_owned()));
+            let detail = "only HTTP/1.1 and HTTP/1.0 are supported";
+            return Err((Status::VersionNotSupported, detail.to_owned()));
         }
         _ => return wrong("the request line is not CONNECT HOST:PORT HTTP/1.1"),
     };
@@ -180,22 +180,21 @@ fn request_line(line: &[u8]) -> Asked<(Destination, u8)> {
     }
 }
 
-/// The refusal of a method that is not CONNECT: 405 for one that is known and not allowed here, 501 for an unknown one
-/// (RFC 9110, 9.1).
+/// Refuses a method other than CONNECT: 405 if it is known, 501 if not (RFC 9110, 9.1).
 fn other_method(method: &[u8]) -> (Status, String) {
     let known = |known: &&str| known.as_bytes().eq_ignore_ascii_case(method);
     match METHODS.into_iter().find(known) {
         Some(known) if known.as_bytes() == method => {
-            let detail = format!("{known} is not CONNECT, the only method here");
-            (Status::OnlyConnect, detail)
+            let detail = format!("{known} is not allowed, only CONNECT");
+            (Status::MethodNotAllowed, detail)
         }
         Some(known) => {
             let detail = format!("methods are case-sensitive; send {known} in capitals");
             (Status::BadRequest, detail)
         }
         None => {
-            let detail = "the method is unknown, and only CONNECT is taken here";
-            (Status::UnknownMethod, detail.to_owned())
+            let detail = "unknown method; only CONNECT is supported";
+            (Status::NotImplemented, detail.to_owned())
         }
     }
 }

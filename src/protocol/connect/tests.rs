@@ -1,18 +1,18 @@
 use std::sync::Arc;
 
 use super::super::tests::{locked, open, ready, whole};
-use super::super::{Accept, Answer, FrontEnd, Kind, Outcome, Refusal, Settings, Step};
+use super::super::{Accept, ClientStep, FrontEnd, Kind, Outcome, Refusal, Settings, Step};
 use super::*;
 
-/// The status a request is refused with, and the whole response.
+/// Status and complete response of a refused request.
 fn refused(settings: &Arc<Settings>, request: &[u8]) -> (u16, String) {
     match whole(settings, request).1 {
-        Some(Step::Refuse { say, .. }) => status_of(&say),
+        Some(Step::Refuse { reply, .. }) => status_of(&reply),
         other => panic!("{other:?} for {}", String::from_utf8_lossy(request)),
     }
 }
 
-/// Checks a response's form on the way.
+/// Also checks the form of the response.
 fn status_of(response: &[u8]) -> (u16, String) {
     let text = String::from_utf8(response.to_vec()).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -44,7 +44,7 @@ fn good_requests_are_taken() {
             "10.0.0.1:1",
         ),
         ("CONNECT b:2 HTTP/1.0\r\n\r\n", "b:2"),
-        // What curl, python, Java and libraries for them were seen to send.
+        // As sent by curl, Python, Java and their libraries.
         (
             "CONNECT b:2 HTTP/1.0\r\nHost: b\r\nContent-Length: 0\r\nProxy-Connection: Keep-Alive\r\n\r\n",
             "b:2",
@@ -71,7 +71,7 @@ fn good_requests_are_taken() {
 }
 
 #[test]
-fn bad_requests_have_their_status() {
+fn invalid_requests_have_their_status() {
     let with = |lines: &str| format!("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n{lines}\r\n");
     for (request, status, part) in [
         (
@@ -196,17 +196,17 @@ fn bad_requests_have_their_status() {
             "Host field",
         ),
     ] {
-        let (told, response) = refused(&open(), request.as_bytes());
-        assert_eq!(told, status, "{request}: {response}");
+        let (code, response) = refused(&open(), request.as_bytes());
+        assert_eq!(code, status, "{request}: {response}");
         assert!(response.contains(part), "{request}: {response}");
     }
 }
 
 #[test]
-fn the_response_to_head_is_a_head() {
+fn the_response_to_head_has_no_body() {
     let of =
         |method: &str| match whole(&open(), format!("{method} / HTTP/1.1\r\n\r\n").as_bytes()).1 {
-            Some(Step::Refuse { say, .. }) => String::from_utf8(say).unwrap(),
+            Some(Step::Refuse { reply, .. }) => String::from_utf8(reply).unwrap(),
             other => panic!("{other:?}"),
         };
     let (get, head) = (of("GET"), of("HEAD"));
@@ -216,34 +216,34 @@ fn the_response_to_head_is_a_head() {
 }
 
 #[test]
-fn a_head_has_room_to_its_last_byte() {
+fn the_size_limit_is_exact() {
     let start = "CONNECT a:1 HTTP/1.1\r\nHost: a\r\nX: ";
     let filled = |length: usize| format!("{start}{}\r\n\r\n", "x".repeat(length - start.len() - 4));
     assert!(
         ready(&whole(
             &open(),
-            format!("{}behind", filled(MOST_HEAD)).as_bytes()
+            format!("{}behind", filled(MAX_HEAD)).as_bytes()
         ))
         .is_some()
     );
-    assert_eq!(refused(&open(), filled(MOST_HEAD + 1).as_bytes()).0, 431);
-    // Empty lines before it take of the same room.
-    let crowded = format!("\r\n{}", filled(MOST_HEAD - 1));
-    assert_eq!(refused(&open(), crowded.as_bytes()).0, 431);
+    assert_eq!(refused(&open(), filled(MAX_HEAD + 1).as_bytes()).0, 431);
+    // Empty lines before the head count too.
+    let preceded = format!("\r\n{}", filled(MAX_HEAD - 1));
+    assert_eq!(refused(&open(), preceded.as_bytes()).0, 431);
     let sole = Arc::new(Settings {
         accept: Accept::only(Kind::Connect),
         ..Settings::default()
     });
-    let endless = "\r\n".repeat(MOST_HEAD / 2 + 1);
+    let endless = "\r\n".repeat(MAX_HEAD / 2 + 1);
     assert_eq!(refused(&sole, endless.as_bytes()).0, 431);
-    match whole(&open(), filled(MOST_HEAD + 1).as_bytes()).1 {
-        Some(Step::Refuse { why, .. }) => assert!(matches!(why, Refusal::TooLarge(_))),
+    match whole(&open(), filled(MAX_HEAD + 1).as_bytes()).1 {
+        Some(Step::Refuse { reason, .. }) => assert!(matches!(reason, Refusal::TooLarge(_))),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn nobody_gets_in_without_the_right_password() {
+fn sign_in_requires_the_right_password() {
     let destination = "a:1".parse().unwrap();
     for user in [
         None,
@@ -263,7 +263,7 @@ fn nobody_gets_in_without_the_right_password() {
 }
 
 #[test]
-fn every_outcome_has_its_status() {
+fn outcomes_have_their_status() {
     let mut front = FrontEnd::new(&open());
     assert_eq!(front.push(b"CONNECT"), Step::More);
     for (outcome, status) in [
@@ -279,18 +279,20 @@ fn every_outcome_has_its_status() {
     ] {
         let detail = outcome.detail();
         let response = front.outcome(outcome);
-        let (told, text) = status_of(&response);
-        assert_eq!(told, status);
+        let (code, text) = status_of(&response);
+        assert_eq!(code, status);
         assert!(text.ends_with(&format!("\r\n\r\n{detail}\n")), "{text}");
         let mut client = client::Client::default();
-        assert!(matches!(client.push(&response), Answer::Refused { code, .. } if code == status));
+        assert!(
+            matches!(client.push(&response), ClientStep::Refused { code, .. } if code == status)
+        );
     }
     let open = front.outcome(Outcome::Connected(([127, 0, 0, 1], 1).into()));
     let mut client = client::Client::default();
     let early = [&open[..], b"hi"].concat();
     assert_eq!(
         client.push(&early),
-        Answer::Open {
+        ClientStep::Open {
             early: b"hi".to_vec()
         }
     );
@@ -298,14 +300,14 @@ fn every_outcome_has_its_status() {
 }
 
 #[test]
-fn a_client_takes_a_response_in_any_split_and_no_other() {
+fn a_client_reads_a_response_in_any_split_and_rejects_others() {
     let response = b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\n";
     for at in 0..response.len() {
         let mut client = client::Client::default();
-        assert_eq!(client.push(&response[..at]), Answer::More);
+        assert_eq!(client.push(&response[..at]), ClientStep::More);
         assert_eq!(
             client.push(&response[at..]),
-            Answer::Open { early: Vec::new() }
+            ClientStep::Open { early: Vec::new() }
         );
     }
     for response in [
@@ -319,13 +321,13 @@ fn a_client_takes_a_response_in_any_split_and_no_other() {
     ] {
         let mut client = client::Client::default();
         assert!(
-            matches!(client.push(response.as_bytes()), Answer::Bad(_)),
+            matches!(client.push(response.as_bytes()), ClientStep::Bad(_)),
             "{response}"
         );
     }
     let mut client = client::Client::default();
     assert!(matches!(
-        client.push(&[b'x'; MOST_HEAD + 1]),
-        Answer::Bad(_)
+        client.push(&[b'x'; MAX_HEAD + 1]),
+        ClientStep::Bad(_)
     ));
 }

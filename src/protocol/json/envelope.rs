@@ -1,19 +1,19 @@
-//! What is in the object: three keys, each with a value of its own type.
+//! The object of a request: three keys with typed values.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use crate::host::error::shown;
-use crate::host::{Destination, Host};
+use crate::destination::error::quoted;
+use crate::destination::{Destination, Host};
 
-/// The keys, as they are written.
+// The keys of a request.
 const HOST: &str = "server_ip";
 const PORT: &str = "server_port";
 const MESSAGE: &str = "message";
 
-/// A request as it is written.
+/// A parsed request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Envelope {
     pub(super) destination: Destination,
@@ -21,10 +21,10 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Reads one object.
+    /// Parses one object.
     ///
     /// # Errors
-    /// A sentence on the first thing wrong with it, with its place.
+    /// A sentence on the first error and its position.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let place = error.valid_up_to();
@@ -62,7 +62,7 @@ impl<'de> Visitor<'de> for Keys {
                 PORT => port.is_some(),
                 MESSAGE => message.is_some(),
                 _ => {
-                    let key = shown(&key);
+                    let key = quoted(&key);
                     let known = format_args!("only {HOST}, {PORT} and {MESSAGE} are known");
                     return Err(Error::custom(format_args!(
                         "the key {key} is unknown, {known},"
@@ -109,7 +109,7 @@ impl<'de> Visitor<'de> for Keys {
     }
 }
 
-/// A value that is neither object nor list.
+/// A value other than an object or a list.
 enum Scalar {
     Text(String),
     Whole(u64),

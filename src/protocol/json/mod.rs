@@ -1,12 +1,12 @@
-//! The JSON envelope: one flat object is the whole request, and an error comes back as one line.
+//! The JSON envelope: one flat object is the whole request, and one line is an error reply.
 //!
 //! ```json
 //! {"server_ip": "127.0.0.1", "server_port": 9000, "message": "ping"}
 //! {"error": "blocked", "detail": "10.0.0.0/8 in private.txt, line 3"}
 //! ```
 //!
-//! The three keys are all there, once each, and no other is. What follows the object may only be white space. [`client`] tells
-//! a server's answer from such a line.
+//! All three keys occur once, and no others. Only white space may follow the object. [`client`] distinguishes a server's answer
+//! from an error line.
 
 pub mod client;
 mod envelope;
@@ -16,28 +16,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::request::Outcome;
-use crate::host::Destination;
+use crate::destination::Destination;
 
-/// What went wrong, in one word.
+/// The error of an error line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fault {
+pub enum ErrorKind {
     /// Policy forbids the destination.
     Blocked,
-    /// The request makes no sense.
+    /// The request is invalid.
     BadRequest,
     /// The server cannot be connected to.
     Unreachable,
-    /// The request or the server took too long.
+    /// The request or the server timed out.
     Timeout,
-    /// The request has too many bytes.
+    /// The request is too large.
     TooLarge,
-    /// The proxy has as many connections as it may have.
+    /// The proxy is at its connection limit.
     Busy,
 }
 
-impl Fault {
-    /// The word.
+impl ErrorKind {
+    /// The value in the error line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Blocked => "blocked",
@@ -50,26 +50,25 @@ impl Fault {
     }
 }
 
-/// The line that a client is sent instead of a server's answer.
+/// The line that a client receives instead of a server's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ErrorLine {
-    /// What went wrong.
-    pub error: Fault,
-    /// The same in a sentence.
+    /// The error.
+    pub error: ErrorKind,
+    /// The error in a sentence.
     pub detail: String,
 }
 
 impl ErrorLine {
-    /// Reads a whole answer as such a line. A server's answer is relayed as it is, so one that imitates the line
-    /// passes for it.
+    /// Parses a complete answer as an error line. A server's answer is relayed unchanged, so an imitation is mistaken for one.
     pub fn read(answer: &[u8]) -> Option<Self> {
         serde_json::from_slice(answer.strip_suffix(b"\n")?).ok()
     }
 }
 
-/// The bytes of an [`ErrorLine`].
-pub(super) fn error_line(error: Fault, detail: &str) -> Vec<u8> {
+/// An encoded [`ErrorLine`].
+pub(super) fn error_line(error: ErrorKind, detail: &str) -> Vec<u8> {
     let detail = Value::from(detail);
     format!(
         "{{\"error\": \"{}\", \"detail\": {detail}}}\n",
@@ -78,23 +77,23 @@ pub(super) fn error_line(error: Fault, detail: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What a client is told; nothing on success, where the server's answer follows.
+/// The reply to the client; empty on success, where the server's answer follows.
 pub(super) fn outcome(outcome: &Outcome) -> Vec<u8> {
     let fault = match outcome {
         Outcome::Connected(_) => return Vec::new(),
-        Outcome::Blocked(_) => Fault::Blocked,
-        Outcome::TimedOut | Outcome::RequestTimeout => Fault::Timeout,
-        Outcome::Busy => Fault::Busy,
+        Outcome::Blocked(_) => ErrorKind::Blocked,
+        Outcome::TimedOut | Outcome::RequestTimeout => ErrorKind::Timeout,
+        Outcome::Busy => ErrorKind::Busy,
         Outcome::Refused
         | Outcome::HostUnreachable
         | Outcome::NetworkUnreachable
         | Outcome::NameUnknown
-        | Outcome::General(_) => Fault::Unreachable,
+        | Outcome::General(_) => ErrorKind::Unreachable,
     };
     error_line(fault, &outcome.detail())
 }
 
-/// The request for a message to a destination, on one line.
+/// An encoded request, on one line.
 pub fn request(destination: &Destination, message: &str) -> Vec<u8> {
     let host = Value::from(destination.host.to_string());
     let port = destination.port;

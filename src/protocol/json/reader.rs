@@ -1,23 +1,23 @@
-//! Where the object ends. Each byte is looked at once as it comes, and the object is read once it is whole.
+//! Finds the end of the object, then parses it. Each byte is examined once.
 //!
-//! The object is flat, so its first brace outside a text ends it and any other opening one is an error.
+//! The object is flat: its first closing brace outside a string ends it, and any other opening brace is an error.
 
 use super::super::request::{Kind, Refusal, Request, Settings, Step};
 use super::envelope::Envelope;
-use super::{Fault, error_line};
+use super::{ErrorKind, error_line};
 
-/// Where in the object the next byte falls.
+/// Position of the next byte in the object.
 #[derive(Debug, Clone, Copy, Default)]
 enum Place {
     #[default]
     Before,
     Inside,
     Text,
-    /// Behind a backslash in a text.
+    /// After a backslash in a string.
     Escape,
 }
 
-/// Takes one envelope.
+/// Reads one envelope.
 #[derive(Debug, Default)]
 pub(in super::super) struct Reader {
     bytes: Vec<u8>,
@@ -31,9 +31,9 @@ impl Reader {
             if self.bytes.len() + at >= settings.max_request {
                 let most = settings.max_request;
                 let detail = format!("the request has more than {most} bytes");
-                let say = error_line(Fault::TooLarge, &detail);
-                let why = Refusal::TooLarge(detail);
-                return Step::Refuse { say, why };
+                let reply = error_line(ErrorKind::TooLarge, &detail);
+                let reason = Refusal::TooLarge(detail);
+                return Step::Refuse { reply, reason };
             }
             self.place = match (self.place, byte) {
                 (Place::Before, space) if is_space(space) => Place::Before,
@@ -59,15 +59,15 @@ impl Reader {
     fn whole(&self, rest: &[u8], settings: &Settings) -> Step {
         if settings.credentials.is_some() {
             let detail =
-                "this proxy asks for a user and a password, and a JSON request has neither";
+                "this proxy requires a user and a password, which a JSON request cannot carry";
             return Step::Refuse {
-                say: error_line(Fault::BadRequest, detail),
-                why: Refusal::Unauthenticated(detail.to_owned()),
+                reply: error_line(ErrorKind::BadRequest, detail),
+                reason: Refusal::Unauthenticated(detail.to_owned()),
             };
         }
         match rest.iter().find(|byte| !is_space(**byte)) {
             None => {}
-            Some(b'{') => return bad("a second object follows, and a request is one"),
+            Some(b'{') => return bad("a second object follows; a connection carries one request"),
             _ => return bad("something follows the object, which is the whole request"),
         }
         match Envelope::read(&self.bytes) {
@@ -87,10 +87,10 @@ pub(in super::super) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// The refusal of what is no envelope.
+/// Refuses an invalid request.
 pub(in super::super) fn bad(detail: &str) -> Step {
     Step::Refuse {
-        say: error_line(Fault::BadRequest, detail),
-        why: Refusal::BadRequest(detail.to_owned()),
+        reply: error_line(ErrorKind::BadRequest, detail),
+        reason: Refusal::BadRequest(detail.to_owned()),
     }
 }

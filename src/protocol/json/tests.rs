@@ -8,13 +8,13 @@ const GOOD: &str = r#"{"server_ip": "127.0.0.1", "server_port": 9000, "message":
 
 fn refused(request: &[u8]) -> ErrorLine {
     match whole(&open(), request).1 {
-        Some(Step::Refuse { say, .. }) => ErrorLine::read(&say).unwrap(),
+        Some(Step::Refuse { reply, .. }) => ErrorLine::read(&reply).unwrap(),
         other => panic!("{other:?} for {}", String::from_utf8_lossy(request)),
     }
 }
 
 #[test]
-fn the_envelope_is_taken_in_any_order_and_spacing() {
+fn the_envelope_is_accepted_in_any_order_and_spacing() {
     for text in [
         GOOD,
         " \r\n\t{\"message\":\"ping\",\"server_port\":9000,\"server_ip\":\"127.0.0.1\"}\r\n \t",
@@ -42,7 +42,7 @@ fn the_envelope_is_taken_in_any_order_and_spacing() {
 }
 
 #[test]
-fn each_error_has_its_own_detail() {
+fn errors_have_a_detail() {
     for (from, to, part) in [
         (
             "\"message\": \"ping\"",
@@ -105,7 +105,7 @@ fn each_error_has_its_own_detail() {
         let request = GOOD.replacen(from, to, 1);
         assert_ne!(request, GOOD);
         let line = refused(request.as_bytes());
-        assert_eq!(line.error, Fault::BadRequest, "{request}");
+        assert_eq!(line.error, ErrorKind::BadRequest, "{request}");
         assert!(line.detail.contains(part), "{request}: {}", line.detail);
     }
     let mut bytes = GOOD.as_bytes().to_vec();
@@ -115,7 +115,7 @@ fn each_error_has_its_own_detail() {
 }
 
 #[test]
-fn the_last_byte_allowed_still_counts_and_the_next_is_too_large() {
+fn the_size_limit_is_exact() {
     let exact = Settings {
         max_request: GOOD.len(),
         ..Settings::default()
@@ -127,40 +127,43 @@ fn the_last_byte_allowed_still_counts_and_the_next_is_too_large() {
         ..Settings::default()
     };
     match whole(&less.into(), GOOD.as_bytes()).1 {
-        Some(Step::Refuse { say, why }) => {
-            assert_eq!(ErrorLine::read(&say).unwrap().error, Fault::TooLarge);
-            assert_eq!(why.name(), "too_large");
+        Some(Step::Refuse { reply, reason }) => {
+            assert_eq!(ErrorLine::read(&reply).unwrap().error, ErrorKind::TooLarge);
+            assert_eq!(reason.name(), "too_large");
         }
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_megabyte_a_byte_at_a_time_is_read_once() {
+fn bytes_are_read_once() {
     let request = GOOD.replace("ping", &"x".repeat((1 << 20) - GOOD.len() + 4));
     assert_eq!(request.len(), 1 << 20);
     let start = std::time::Instant::now();
     let end = super::super::tests::drive(&open(), request.as_bytes().chunks(1));
     assert!(ready(&end).is_some());
-    // Read anew for each byte it would take hours.
+    // Rereading for each byte would take hours.
     assert!(start.elapsed().as_secs() < 20);
 }
 
 #[test]
-fn where_passwords_are_asked_for_no_envelope_passes() {
+fn envelopes_are_refused_if_passwords_are_required() {
     match whole(&locked(), GOOD.as_bytes()).1 {
         Some(Step::Refuse {
-            why: Refusal::Unauthenticated(_),
-            say,
+            reason: Refusal::Unauthenticated(_),
+            reply,
         }) => {
-            assert_eq!(ErrorLine::read(&say).unwrap().error, Fault::BadRequest);
+            assert_eq!(
+                ErrorLine::read(&reply).unwrap().error,
+                ErrorKind::BadRequest
+            );
         }
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn every_outcome_has_its_word() {
+fn outcomes_have_their_error() {
     let mut front = FrontEnd::new(&open());
     assert!(matches!(front.push(GOOD.as_bytes()), Step::Ready(_)));
     assert_eq!(
@@ -170,16 +173,16 @@ fn every_outcome_has_its_word() {
     for (outcome, fault) in [
         (
             Outcome::Blocked("10.0.0.0/8 in \"a\nb\"".to_owned()),
-            Fault::Blocked,
+            ErrorKind::Blocked,
         ),
-        (Outcome::Refused, Fault::Unreachable),
-        (Outcome::HostUnreachable, Fault::Unreachable),
-        (Outcome::NetworkUnreachable, Fault::Unreachable),
-        (Outcome::NameUnknown, Fault::Unreachable),
-        (Outcome::General("odd".to_owned()), Fault::Unreachable),
-        (Outcome::TimedOut, Fault::Timeout),
-        (Outcome::RequestTimeout, Fault::Timeout),
-        (Outcome::Busy, Fault::Busy),
+        (Outcome::Refused, ErrorKind::Unreachable),
+        (Outcome::HostUnreachable, ErrorKind::Unreachable),
+        (Outcome::NetworkUnreachable, ErrorKind::Unreachable),
+        (Outcome::NameUnknown, ErrorKind::Unreachable),
+        (Outcome::General("odd".to_owned()), ErrorKind::Unreachable),
+        (Outcome::TimedOut, ErrorKind::Timeout),
+        (Outcome::RequestTimeout, ErrorKind::Timeout),
+        (Outcome::Busy, ErrorKind::Busy),
     ] {
         let line = front.outcome(outcome.clone());
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -188,14 +191,14 @@ fn every_outcome_has_its_word() {
         assert_eq!(read.error, fault);
     }
     assert_eq!(
-        error_line(Fault::Blocked, "no"),
+        error_line(ErrorKind::Blocked, "no"),
         b"{\"error\": \"blocked\", \"detail\": \"no\"}\n"
     );
 }
 
 proptest! {
     #[test]
-    fn what_a_client_writes_is_read(destination in destinations(), message in any::<String>()) {
+    fn a_request_is_read_as_written(destination in destinations(), message in any::<String>()) {
         let end = whole(&open(), &request(&destination, &message));
         let read = ready(&end).unwrap();
         prop_assert_eq!(&read.destination, &destination);

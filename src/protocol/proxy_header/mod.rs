@@ -1,24 +1,23 @@
-//! The PROXY protocol, versions 1 and 2: who the client is, as told by the proxy before this one
-//! (HAProxy, doc/proxy-protocol.txt).
+//! The PROXY protocol, versions 1 and 2: the client's address as reported by a previous proxy (HAProxy, doc/proxy-protocol.txt).
 //!
-//! A header comes before any other byte of a connection, and only from peers that are trusted to send one.
+//! A header precedes all other bytes of a connection and is only accepted from trusted peers.
 
 mod v1;
 mod v2;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub use v1::{MOST_V1, encode_v1};
-pub use v2::{MOST_FIELDS, MOST_V2, encode_v2};
+pub use v1::{MAX_V1, encode_v1};
+pub use v2::{MAX_FIELDS, MAX_V2, encode_v2};
 
-/// What the bytes at the front of a connection are.
+/// The first bytes of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
-    /// The beginning of a header; ask again with the same bytes and more.
+    /// Possibly an incomplete header: retry with more bytes.
     More,
-    /// A whole header.
+    /// A complete header.
     Header(Header),
-    /// No header; why.
+    /// Not a header; the reason.
     Bad(String),
 }
 
@@ -27,32 +26,31 @@ pub enum Decoded {
 pub struct Header {
     /// 1 or 2.
     pub version: u8,
-    /// Both ends of the connection that is proxied. `None` where the sender speaks for itself (LOCAL), does not
-    /// know (UNKNOWN, UNSPEC) or has no such address (UNIX): then the connection's own ends count.
+    /// Both ends of the proxied connection. `None` if the sender connects for itself (LOCAL), does not know them (UNKNOWN, UNSPEC)
+    /// or has no IP address (UNIX); then the ends of the connection itself apply.
     pub addresses: Option<Addresses>,
-    /// What else goes into the header for the next server.
+    /// Other parts, for the header to the next server.
     pub carried: Carried,
-    /// How many bytes it has; the connection's own follow.
+    /// Length of the header in bytes.
     pub consumed: usize,
 }
 
-/// What goes from a header that came into the one that is sent on, beside addresses.
+/// Parts of a received header that are passed on to the next server, besides addresses.
 ///
-/// Fields of version 2 (TLVs) are passed on as they came and in their order: a cloud's endpoint id, TLS details, the name
-/// that was asked for, ALPN. Padding (NOOP) is left out, and a checksum is made anew. Version 1 has no place for any of it, and
-/// for paths of sockets it says UNKNOWN. A header of version 1 carries nothing.
+/// Version 2 fields (TLVs) are passed on unchanged and in order: a cloud's endpoint id, TLS details, the requested name, ALPN.
+/// Padding (NOOP) is omitted, and a checksum is recomputed. Version 1 cannot carry fields and encodes Unix sockets as UNKNOWN.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Carried {
     /// The paths of both sockets of an AF_UNIX connection, 108 bytes each.
     paths: Option<Box<[u8; v2::PATHS]>>,
-    /// Types, lengths and values; at most [`MOST_FIELDS`] bytes.
+    /// Types, lengths and values, up to [`MAX_FIELDS`] bytes.
     fields: Vec<u8>,
-    /// The header had a checksum, so the next one has.
+    /// Whether the header had a checksum; then the next one has too.
     checked: bool,
 }
 
 impl Carried {
-    /// Of a client without a name, connected to the socket at `path`. What of that is longer than 108 bytes is left out.
+    /// For an unnamed client connected to the socket at `path`, of which up to 108 bytes are used.
     pub fn of_unix(path: &[u8]) -> Self {
         let mut paths = Box::new([0; v2::PATHS]);
         let room = paths.iter_mut().skip(v2::PATHS / 2);
@@ -63,17 +61,17 @@ impl Carried {
         }
     }
 
-    /// The fields: type, length in 16 bits, value, and the next.
+    /// The encoded fields: type, 16-bit length and value of each.
     pub fn fields(&self) -> &[u8] {
         &self.fields
     }
 
-    /// Paths are carried, which stand instead of addresses.
+    /// Whether there are paths, which replace addresses.
     pub fn has_paths(&self) -> bool {
         self.paths.is_some()
     }
 
-    /// The line for a connection between two addresses, or of unknown ends: where there are none, or paths.
+    /// A version 1 header; UNKNOWN for paths or without addresses.
     pub fn encode_v1(&self, ends: Option<Addresses>) -> Vec<u8> {
         match (ends, &self.paths) {
             (Some(ends), None) => encode_v1(ends.source, ends.destination),
@@ -81,8 +79,7 @@ impl Carried {
         }
     }
 
-    /// The header of version 2 for a connection between the paths, or else two addresses, with all fields. Without either the
-    /// sender speaks for itself (LOCAL).
+    /// A version 2 header with the paths, or else the addresses, and all fields; LOCAL without either.
     pub fn encode_v2(&self, ends: Option<Addresses>) -> Vec<u8> {
         v2::encode(ends, self)
     }
@@ -93,12 +90,12 @@ impl Carried {
 pub struct Addresses {
     /// The client.
     pub source: SocketAddr,
-    /// Where it connected to.
+    /// The address that it connected to.
     pub destination: SocketAddr,
 }
 
 impl Addresses {
-    /// Addresses of one family: IPv4 in IPv6 is unwrapped, and wrapped again only where the other end is IPv6.
+    /// Converts both to one family: IPv4-mapped addresses become IPv4, unless the other end is IPv6.
     fn alike(source: SocketAddr, destination: SocketAddr) -> Self {
         let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
         let (source, destination) = (plain(source), plain(destination));
@@ -119,7 +116,7 @@ impl Addresses {
     }
 }
 
-/// Reads the header at the front of a connection's bytes. At most [`MOST_V2`] bytes are needed to tell.
+/// Decodes a header at the start of a connection. [`MAX_V2`] bytes are always enough.
 pub fn decode(bytes: &[u8]) -> Decoded {
     match bytes.first() {
         None => Decoded::More,

@@ -11,7 +11,7 @@ fn ends() -> impl Strategy<Value = (SocketAddr, SocketAddr)> {
             any::<std::net::SocketAddrV4>()
         )
             .prop_map(|(a, b)| (a.into(), b.into())),
-        // Flow labels and scopes have no place in a header, so none are made here.
+        // A header has no flow label and no scope.
         (
             any::<[u8; 16]>(),
             any::<u16>(),
@@ -49,7 +49,7 @@ fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn what_is_encoded_is_decoded((source, destination) in ends(), tail in prop::collection::vec(any::<u8>(), 0..20)) {
+    fn decoding_inverts_encoding((source, destination) in ends(), tail in prop::collection::vec(any::<u8>(), 0..20)) {
         for (version, bytes) in [(1, encode_v1(source, destination)), (2, encode_v2(source, destination))] {
             let consumed = bytes.len();
             let expected = Header { version, addresses: Some(Addresses { source, destination }), carried: Carried::default(), consumed };
@@ -59,7 +59,7 @@ proptest! {
                 prop_assert_eq!(decode(&bytes[..at]), Decoded::More, "at {}", at);
             }
             if version == 1 {
-                prop_assert!(consumed <= MOST_V1);
+                prop_assert!(consumed <= MAX_V1);
             }
         }
     }
@@ -69,14 +69,14 @@ proptest! {
         for bytes in [bytes.clone(), v2(command, family, &bytes), [b"PROXY ", &bytes[..]].concat()] {
             if let Decoded::Header(header) = decode(&bytes) {
                 prop_assert!(header.consumed <= bytes.len());
-                // What follows a header changes nothing in it.
+                // Bytes after a header do not change it.
                 prop_assert_eq!(decode(&bytes[..header.consumed]), Decoded::Header(header));
             }
         }
     }
 
     #[test]
-    fn fields_fill_their_room_or_are_refused(fields in prop::collection::vec((4u8.., prop::collection::vec(any::<u8>(), 0..9)), 0..5), cut in 1usize..3) {
+    fn fields_must_fill_the_header_exactly(fields in prop::collection::vec((4u8.., prop::collection::vec(any::<u8>(), 0..9)), 0..5), cut in 1usize..3) {
         let mut body = vec![1; 12];
         for (kind, value) in &fields {
             body.extend([*kind, 0, u8::try_from(value.len()).unwrap()]);
@@ -92,7 +92,7 @@ proptest! {
     }
 }
 
-/// Fields as they are written.
+/// Encoded fields.
 fn encoded(fields: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (kind, value) in fields {
@@ -103,7 +103,7 @@ fn encoded(fields: &[(u8, Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
-/// A header with a right checksum as its last field.
+/// A header with a valid checksum as its last field.
 fn with_checksum(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = v2(command, family, &[body, &[3, 0, 4, 0, 0, 0, 0]].concat());
     let at = bytes.len() - 4;
@@ -114,7 +114,7 @@ fn with_checksum(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn fields_are_passed_on_as_they_came(
+    fn fields_are_passed_on_unchanged(
         (source, destination) in ends(),
         (from, to) in ends(),
         fields in prop::collection::vec((1u8.., prop::collection::vec(any::<u8>(), 0..40)), 0..6),
@@ -129,10 +129,10 @@ proptest! {
         };
         let first = header(&came);
         prop_assert_eq!(first.addresses, Some(Addresses { source, destination }));
-        // Padding is no news for anybody.
+        // Padding is omitted.
         let news: Vec<_> = fields.into_iter().filter(|(kind, _)| *kind != 4).collect();
         prop_assert_eq!(first.carried.fields(), encoded(&news));
-        // With other addresses, which may be longer; a checksum that is wrong is refused.
+        // With other addresses, which may be longer. A wrong checksum is rejected.
         let next = first.carried.encode_v2(both(from, to));
         let second = header(&next);
         prop_assert_eq!(second.carried, first.carried.clone());
@@ -146,7 +146,7 @@ proptest! {
 }
 
 #[test]
-fn paths_are_passed_on_and_have_no_line() {
+fn paths_are_passed_on_in_version_2_only() {
     let mut body = vec![0; 216];
     body[..5].copy_from_slice(b"/from");
     body[108..111].copy_from_slice(b"/to");
@@ -156,7 +156,7 @@ fn paths_are_passed_on_and_have_no_line() {
     let end: SocketAddr = "127.0.0.1:1".parse().unwrap();
     assert_eq!(carried.encode_v2(both(end, end)), came);
     assert_eq!(carried.encode_v1(both(end, end)), b"PROXY UNKNOWN\r\n");
-    // Of a listener of ours: a client has no path.
+    // A listener of this program: the client has no path.
     let own = Carried::of_unix(b"/to").encode_v2(None);
     assert_eq!(own[16..16 + 108], [0; 108]);
     assert_eq!(own[16 + 108..], body[108..]);
@@ -169,7 +169,7 @@ fn paths_are_passed_on_and_have_no_line() {
 }
 
 #[test]
-fn a_sender_that_speaks_for_itself_carries_nothing() {
+fn a_local_header_carries_nothing() {
     let fields = encoded(&[(0xEA, b"x".to_vec())]);
     for bytes in [
         v2(0x20, 0x11, &[&[1; 12][..], &fields].concat()),
@@ -181,30 +181,30 @@ fn a_sender_that_speaks_for_itself_carries_nothing() {
 }
 
 #[test]
-fn without_any_ends_the_proxy_speaks_for_itself() {
+fn without_addresses_the_header_is_local() {
     let carried = Carried::default();
     assert_eq!(carried.encode_v1(None), b"PROXY UNKNOWN\r\n");
     assert_eq!(carried.encode_v2(None), v2(0x20, 0x00, &[]));
 }
 
 #[test]
-fn the_most_fields_fit_behind_the_longest_addresses() {
+fn the_most_fields_fit_after_the_longest_addresses() {
     let filled = |bytes: usize| encoded(&[(0xEA, vec![7; bytes - 3])]);
-    let most = filled(MOST_FIELDS);
+    let most = filled(MAX_FIELDS);
     let came = with_checksum(0x21, 0x31, &[&[0; 216][..], &most].concat());
-    assert_eq!(came.len(), MOST_V2);
+    assert_eq!(came.len(), MAX_V2);
     let end: SocketAddr = "127.0.0.1:1".parse().unwrap();
     assert_eq!(header(&came).carried.encode_v2(both(end, end)), came);
     let more = v2(
         0x21,
         0x11,
-        &[&[1; 12][..], &filled(MOST_FIELDS + 1)].concat(),
+        &[&[1; 12][..], &filled(MAX_FIELDS + 1)].concat(),
     );
     assert!(matches!(decode(&more), Decoded::Bad(_)));
 }
 
 #[test]
-fn lines_are_as_the_standard_writes_them() {
+fn lines_match_the_specification() {
     let line = encode_v1(
         "192.168.0.1:56324".parse().unwrap(),
         "192.168.0.11:443".parse().unwrap(),
@@ -218,7 +218,7 @@ fn lines_are_as_the_standard_writes_them() {
     let longest = format!("PROXY UNKNOWN {widest} {widest} 65535 65535\r\n");
     assert_eq!(
         (longest.len(), header(longest.as_bytes()).consumed),
-        (MOST_V1, MOST_V1)
+        (MAX_V1, MAX_V1)
     );
 }
 
@@ -247,9 +247,9 @@ fn other_lines_are_refused() {
         assert!(matches!(decode(line.as_bytes()), Decoded::Bad(_)), "{line}");
     }
     let endless = [&b"PROXY UNKNOWN "[..], &[b'x'; 93]].concat();
-    assert_eq!(endless.len(), MOST_V1);
+    assert_eq!(endless.len(), MAX_V1);
     assert!(matches!(decode(&endless), Decoded::Bad(_)));
-    assert_eq!(decode(&endless[..MOST_V1 - 1]), Decoded::More);
+    assert_eq!(decode(&endless[..MAX_V1 - 1]), Decoded::More);
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn the_layout_of_version_2_is_the_standards() {
 }
 
 #[test]
-fn who_has_no_address_still_has_a_header() {
+fn a_client_without_an_address_has_a_header() {
     for (command, family, body) in [
         (0x20, 0x00, vec![]),
         (0x20, 0x77, vec![9; 40]),
@@ -292,8 +292,8 @@ fn who_has_no_address_still_has_a_header() {
 }
 
 #[test]
-fn a_checksum_is_checked_once() {
-    // The check value of CRC-32C for "123456789" is in every catalogue.
+fn a_checksum_is_verified_once() {
+    // The standard check value of CRC-32C.
     assert_eq!(v2::crc32c(b"123456789", 100), 0xE306_9283);
     let mut body = vec![1; 12];
     body.extend([3, 0, 4, 0, 0, 0, 0]);
@@ -312,11 +312,11 @@ fn a_checksum_is_checked_once() {
 }
 
 #[test]
-fn the_largest_header_is_taken() {
+fn the_largest_header_is_accepted() {
     let mut body = vec![0; usize::from(u16::MAX)];
     body[12..15].copy_from_slice(&[4, 0xFF, 0xF0]);
     let bytes = v2(0x21, 0x11, &body);
-    assert_eq!((bytes.len(), header(&bytes).consumed), (MOST_V2, MOST_V2));
+    assert_eq!((bytes.len(), header(&bytes).consumed), (MAX_V2, MAX_V2));
 }
 
 #[test]

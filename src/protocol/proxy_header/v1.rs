@@ -3,22 +3,22 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Addresses, Carried, Decoded, Header};
-use crate::host::destination::parse_port;
+use crate::destination::authority::parse_port;
 
-/// Most bytes of a line, with its CR LF.
-pub const MOST_V1: usize = 107;
+/// Longest line in bytes, with CR LF.
+pub const MAX_V1: usize = 107;
 
 const START: &[u8] = b"PROXY ";
 
-/// Reads a line that begins with `P`.
+/// Decodes a line that begins with `P`.
 pub(super) fn decode(bytes: &[u8]) -> Decoded {
     let bad = |detail: &str| Decoded::Bad(format!("the PROXY line {detail}"));
     if !bytes.iter().zip(START).all(|(byte, due)| byte == due) {
         return bad("does not start with PROXY and a space");
     }
-    let front = bytes.get(..MOST_V1).unwrap_or(bytes);
+    let front = bytes.get(..MAX_V1).unwrap_or(bytes);
     let Some(end) = front.windows(2).position(|two| two == b"\r\n") else {
-        return if bytes.len() < MOST_V1 {
+        return if bytes.len() < MAX_V1 {
             Decoded::More
         } else {
             bad("does not end within 107 bytes")
@@ -36,7 +36,7 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
     let Ok(line) = str::from_utf8(line) else {
         return bad("is not text");
     };
-    // What follows UNKNOWN has no meaning that is fixed, and is skipped.
+    // Text after UNKNOWN is undefined and skipped.
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
         return header(None);
     }
@@ -69,7 +69,7 @@ fn addresses(line: &str) -> Option<Addresses> {
     })
 }
 
-/// The line for a connection whose ends have no address that it could say.
+/// The line for a connection without IP addresses.
 pub(super) const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 
 /// The line for a connection.

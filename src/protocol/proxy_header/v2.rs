@@ -1,4 +1,4 @@
-//! Version 2: a signature, four bytes, addresses, and then fields of type, length and value.
+//! Version 2: a signature, four fixed bytes, addresses, and fields of type, length and value.
 //!
 //! ```text
 //!  0              12        13       14       16
@@ -11,42 +11,42 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Addresses, Carried, Decoded, Header};
 
-/// Most bytes of a header: its fixed 16, and what 16 bits of length can say.
-pub const MOST_V2: usize = FIXED + u16::MAX as usize;
+/// Largest header in bytes: 16 fixed bytes and a 16-bit length.
+pub const MAX_V2: usize = FIXED + u16::MAX as usize;
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED: usize = 16;
 
-/// Version 2, and who speaks: the sender for itself, or for a client.
+// Version and command: the sender connects for itself, or for a client.
 const LOCAL: u8 = 0x20;
 const PROXY: u8 = 0x21;
 
-/// Families and transports.
+// Families and transports.
 const UNSPEC: u8 = 0x00;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 const UNIX: u8 = 0x31;
 
-/// Bytes of two paths of sockets.
+/// Bytes of two socket paths.
 pub(super) const PATHS: usize = 2 * 108;
 
-/// The type of a field with a checksum of the header.
+/// Type of a checksum field.
 const CRC32C: u8 = 3;
 
-/// The type of a field that is padding.
+/// Type of a padding field.
 const NOOP: u8 = 4;
 
-/// Bytes of a field without its value, and of one with a checksum.
+// Bytes of a field without its value, and of a checksum field.
 const FIELD: usize = 3;
 const CHECKSUM: usize = FIELD + 4;
 
-/// Most bytes of fields that are passed on: what fits behind the longest addresses, with a checksum.
-pub const MOST_FIELDS: usize = u16::MAX as usize - PATHS - CHECKSUM;
+/// Most bytes of passed-on fields: what fits after the longest addresses, with a checksum.
+pub const MAX_FIELDS: usize = u16::MAX as usize - PATHS - CHECKSUM;
 
-/// Reads a header that does not begin with `P`.
+/// Decodes a header that does not begin with `P`.
 pub(super) fn decode(bytes: &[u8]) -> Decoded {
     if !bytes.iter().zip(&SIGNATURE).all(|(byte, due)| byte == due) {
-        return Decoded::Bad("no PROXY header comes first".to_owned());
+        return Decoded::Bad("the connection does not begin with a PROXY header".to_owned());
     }
     let Some((&fixed, rest)) = bytes.split_first_chunk::<FIXED>() else {
         return Decoded::More;
@@ -75,11 +75,11 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded {
 
 type Read = (Option<Addresses>, Carried);
 
-/// Reads what follows the fixed bytes.
+/// Decodes what follows the fixed bytes.
 fn read(header: &[u8], body: &[u8], command: u8, family: u8) -> Result<Read, String> {
     let short = || "the PROXY header is too short for its addresses".to_owned();
     let mut carried = Carried::default();
-    // The sender speaks for itself, or cannot say: then nothing of the body counts, nor for LOCAL the family.
+    // LOCAL and UNSPEC: the body is ignored, and for LOCAL the family too.
     if command == LOCAL || family == UNSPEC {
         return Ok((None, carried));
     }
@@ -100,7 +100,7 @@ fn read(header: &[u8], body: &[u8], command: u8, family: u8) -> Result<Read, Str
     Ok((addresses, carried))
 }
 
-/// Two addresses and two ports, and what is behind them.
+/// Two addresses and two ports, and the bytes after them.
 fn ends<const N: usize>(body: &[u8]) -> Option<(Option<Addresses>, &[u8])>
 where
     IpAddr: From<[u8; N]>,
@@ -115,11 +115,11 @@ where
     Some((Some(addresses), fields))
 }
 
-/// Takes the fields, which fill their room exactly. A checksum among them is right; other values are not looked at.
+/// Takes the fields, which must fill the header exactly. Only the value of a checksum is examined.
 fn take_fields(header: &[u8], mut fields: &[u8], carried: &mut Carried) -> Result<(), String> {
     while !fields.is_empty() {
         let place = header.len() - fields.len() + FIELD;
-        let overrun = || "a field of the PROXY header ends past it".to_owned();
+        let overrun = || "a field of the PROXY header exceeds it".to_owned();
         let (&[kind, high, low], rest) = fields.split_first_chunk().ok_or_else(overrun)?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         let (field, rest) = fields
@@ -128,7 +128,7 @@ fn take_fields(header: &[u8], mut fields: &[u8], carried: &mut Carried) -> Resul
             .ok_or_else(overrun)?;
         match kind {
             CRC32C => {
-                // One alone: thousands would have the whole header summed up for each.
+                // Only one: thousands would each sum up the whole header.
                 let value = field.get(FIELD..).unwrap_or_default();
                 if carried.checked || value != crc32c(header, place).to_be_bytes() {
                     return Err("the PROXY header's checksum is wrong, or there are two".to_owned());
@@ -140,15 +140,15 @@ fn take_fields(header: &[u8], mut fields: &[u8], carried: &mut Carried) -> Resul
         }
         fields = rest;
     }
-    match carried.fields.len() <= MOST_FIELDS {
+    match carried.fields.len() <= MAX_FIELDS {
         true => Ok(()),
         false => Err(format!(
-            "the PROXY header has more than {MOST_FIELDS} bytes of fields"
+            "the PROXY header has more than {MAX_FIELDS} bytes of fields"
         )),
     }
 }
 
-/// CRC-32C (RFC 3720, B.4) of the header with zeros for the four bytes of the checksum at `place`.
+/// CRC-32C (RFC 3720, B.4) of the header, with zeros for the four bytes of the checksum at `place`.
 pub(super) fn crc32c(header: &[u8], place: usize) -> u32 {
     let mut crc = u32::MAX;
     for (at, &byte) in header.iter().enumerate() {
@@ -161,7 +161,7 @@ pub(super) fn crc32c(header: &[u8], place: usize) -> u32 {
     !crc
 }
 
-/// The header for a connection from one address to the other.
+/// A header for a connection from one address to the other.
 pub fn encode_v2(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     let ends = Addresses {
         source,
@@ -170,7 +170,7 @@ pub fn encode_v2(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     encode(Some(ends), &Carried::default())
 }
 
-/// The same with what is carried: paths instead of addresses, fields, and a checksum.
+/// A header with passed-on parts: paths instead of addresses, fields, and a checksum.
 pub(super) fn encode(ends: Option<Addresses>, carried: &Carried) -> Vec<u8> {
     let mut body = Vec::with_capacity(36);
     let (command, family) = match (&carried.paths, ends) {
@@ -188,7 +188,7 @@ pub(super) fn encode(ends: Option<Addresses>, carried: &Carried) -> Vec<u8> {
     if carried.checked {
         body.extend([CRC32C, 0, 4, 0, 0, 0, 0]);
     }
-    // What is carried fits: its fields are at most MOST_FIELDS bytes.
+    // It fits: fields take at most MAX_FIELDS bytes.
     let length = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes();
     let mut header = SIGNATURE.to_vec();
     header.extend([command, family]);
@@ -203,7 +203,7 @@ pub(super) fn encode(ends: Option<Addresses>, carried: &Carried) -> Vec<u8> {
     header
 }
 
-/// Appends addresses and ports, and gives their family.
+/// Appends addresses and ports and returns their family.
 fn put_ends(body: &mut Vec<u8>, ends: &Addresses) -> u8 {
     for end in [ends.source, ends.destination] {
         match end.ip() {

@@ -1,13 +1,13 @@
-//! The client's side: the same three messages, and what the proxy says to each.
+//! The client's side: sends three messages and reads the replies.
 
-use super::super::answer::Answer;
+use super::super::client_step::ClientStep;
 use super::{
     CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, put_address, put_word,
     take, take_address,
 };
-use crate::host::Destination;
+use crate::destination::Destination;
 
-/// Which reply is due.
+/// The expected reply.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Method,
@@ -15,19 +15,18 @@ enum Phase {
     Reply,
 }
 
-/// Asks for one connection.
+/// Requests one connection.
 #[derive(Debug)]
 pub struct Client {
     phase: Phase,
-    /// The user and the password, once they are written.
+    /// The encoded user and password, until sent.
     password: Option<Vec<u8>>,
     request: Vec<u8>,
     bytes: Vec<u8>,
 }
 
 impl Client {
-    /// Asks for `destination`, with a user and a password of at most 255 bytes each if the proxy wants them; more
-    /// is cut off.
+    /// Requests `destination`, with a user and password if the proxy requires them; both are truncated to 255 bytes.
     pub fn new(destination: &Destination, user: Option<(&str, &str)>) -> Self {
         let mut request = vec![VERSION, CONNECT, 0];
         put_address(&mut request, &destination.host, destination.port);
@@ -45,7 +44,7 @@ impl Client {
         }
     }
 
-    /// What the proxy is sent first.
+    /// The first message.
     pub fn greeting(&self) -> Vec<u8> {
         match self.password {
             None => vec![VERSION, 1, OPEN],
@@ -53,13 +52,13 @@ impl Client {
         }
     }
 
-    /// Whether the proxy was asked for the connection: before that it speaks of the user.
+    /// Whether the connection was requested; earlier replies are about the user.
     pub const fn has_asked(&self) -> bool {
         matches!(self.phase, Phase::Reply)
     }
 
-    /// Takes what the proxy sent.
-    pub fn push(&mut self, bytes: &[u8]) -> Answer {
+    /// Takes bytes of the proxy.
+    pub fn push(&mut self, bytes: &[u8]) -> ClientStep {
         self.bytes.extend_from_slice(bytes);
         let bytes = std::mem::take(&mut self.bytes);
         let mut rest = &bytes[..];
@@ -72,64 +71,66 @@ impl Client {
             None => self.bytes = bytes,
             Some(_) => self.bytes = rest.to_vec(),
         }
-        answer.unwrap_or(Answer::More)
+        answer.unwrap_or(ClientStep::More)
     }
 
-    fn method(&mut self, rest: &mut &[u8]) -> Option<Answer> {
+    fn method(&mut self, rest: &mut &[u8]) -> Option<ClientStep> {
         if take(rest)? != VERSION {
-            return Some(Answer::Bad("this is no SOCKS5 proxy".to_owned()));
+            return Some(ClientStep::Bad("not a SOCKS5 proxy".to_owned()));
         }
         Some(match (take(rest)?, self.password.take()) {
             (OPEN, _) => self.ask(),
             (PASSWORD, Some(password)) => {
                 self.phase = Phase::Password;
-                Answer::Say(password)
+                ClientStep::Send(password)
             }
-            (NO_METHOD, _) => Answer::Refused {
+            (NO_METHOD, _) => ClientStep::Refused {
                 code: NO_METHOD.into(),
-                detail: "no way to sign in that both sides have".to_owned(),
+                detail: "no common authentication method".to_owned(),
             },
-            (other, _) => Answer::Bad(format!(
+            (other, _) => ClientStep::Bad(format!(
                 "the proxy chose method {other}, which was not offered"
             )),
         })
     }
 
-    fn welcome(&mut self, rest: &mut &[u8]) -> Option<Answer> {
+    fn welcome(&mut self, rest: &mut &[u8]) -> Option<ClientStep> {
         if take(rest)? != PASSWORD_VERSION {
-            let detail = "the reply to user and password has another version than 1";
-            return Some(Answer::Bad(detail.to_owned()));
+            let detail = "the reply to user and password is not version 1";
+            return Some(ClientStep::Bad(detail.to_owned()));
         }
         Some(match take(rest)? {
             0 => self.ask(),
-            status => Answer::Refused {
+            status => ClientStep::Refused {
                 code: status.into(),
-                detail: "the user is unknown or the password wrong".to_owned(),
+                detail: "unknown user or wrong password".to_owned(),
             },
         })
     }
 
-    fn ask(&mut self) -> Answer {
+    fn ask(&mut self) -> ClientStep {
         self.phase = Phase::Reply;
-        Answer::Say(std::mem::take(&mut self.request))
+        ClientStep::Send(std::mem::take(&mut self.request))
     }
 }
 
-fn reply(rest: &mut &[u8]) -> Option<Answer> {
+fn reply(rest: &mut &[u8]) -> Option<ClientStep> {
     if take(rest)? != VERSION {
-        return Some(Answer::Bad("the reply is not SOCKS version 5".to_owned()));
+        return Some(ClientStep::Bad(
+            "the reply is not SOCKS version 5".to_owned(),
+        ));
     }
     let (code, _reserved) = (take(rest)?, take(rest)?);
     if code != Reply::Succeeded as u8 {
         let detail = Reply::words(code).to_owned();
         let code = code.into();
-        return Some(Answer::Refused { code, detail });
+        return Some(ClientStep::Refused { code, detail });
     }
     Some(match take_address(rest)? {
         (super::Address::Other(kind), _) => {
-            Answer::Bad(format!("the reply has an address of unknown type {kind}"))
+            ClientStep::Bad(format!("the reply has an address of unknown type {kind}"))
         }
-        _ => Answer::Open {
+        _ => ClientStep::Open {
             early: std::mem::take(rest).to_vec(),
         },
     })

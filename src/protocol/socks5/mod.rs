@@ -1,10 +1,10 @@
-//! SOCKS version 5 (RFC 1928): CONNECT, for anybody or by user and password (RFC 1929).
+//! SOCKS version 5 (RFC 1928): CONNECT, without authentication or by user and password (RFC 1929).
 //!
 //! ```text
 //! client  05 count methods…                       greeting
-//! server  05 method                               00 nobody is asked, 02 user and password, FF none will do
+//! server  05 method                               00 no authentication, 02 user and password, FF none acceptable
 //! client  01 length user length password          with method 02 only
-//! server  01 status                               00 welcome
+//! server  01 status                               00 success
 //! client  05 01 00 kind address port              01 IPv4, 03 length and name, 04 IPv6
 //! server  05 reply 00 kind address port
 //! ```
@@ -15,7 +15,7 @@ pub(super) mod reader;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::request::Outcome;
-use crate::host::{Destination, Host};
+use crate::destination::{Destination, Host};
 
 const VERSION: u8 = 5;
 const PASSWORD_VERSION: u8 = 1;
@@ -26,18 +26,18 @@ const OPEN: u8 = 0;
 const PASSWORD: u8 = 2;
 const NO_METHOD: u8 = 0xFF;
 
-/// Kinds of address (RFC 1928, section 5).
+/// Address types (RFC 1928, section 5).
 const V4: u8 = 1;
 const NAME: u8 = 3;
 const V6: u8 = 4;
 
-/// What a server replies to a request (RFC 1928, section 6).
+/// Replies to a request (RFC 1928, section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Reply {
-    /// The server is reached.
+    /// Connected.
     Succeeded = 0,
-    /// Anything without a reply of its own: a request that makes no sense, a busy proxy.
+    /// Any other failure, such as an invalid request or a busy proxy.
     General = 1,
     /// Policy forbids the destination.
     NotAllowed = 2,
@@ -45,13 +45,13 @@ pub enum Reply {
     NetworkUnreachable = 3,
     /// No route to the host, or its name has no address.
     HostUnreachable = 4,
-    /// The server's host refused.
+    /// The server refused the connection.
     Refused = 5,
-    /// The server did not answer in time. RFC 1928 calls it "TTL expired", and has no other for a timeout.
+    /// The server did not answer in time. RFC 1928 names it "TTL expired" and has no other code for timeouts.
     TimedOut = 6,
-    /// Neither BIND nor UDP ASSOCIATE is served.
+    /// BIND and UDP ASSOCIATE are not supported.
     NoSuchCommand = 7,
-    /// A kind of address other than the three.
+    /// An unknown address type.
     NoSuchAddress = 8,
 }
 
@@ -68,7 +68,7 @@ impl Reply {
         }
     }
 
-    /// What a code says, in words.
+    /// The meaning of a code.
     pub const fn words(code: u8) -> &'static str {
         match code {
             0 => "succeeded",
@@ -84,7 +84,7 @@ impl Reply {
         }
     }
 
-    /// The reply's bytes; `bound` is the proxy's own end of the connection it made.
+    /// The encoded reply; `bound` is the proxy's end of its connection to the server.
     fn encode(self, bound: Option<SocketAddr>) -> Vec<u8> {
         let bound = bound.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
         let mut bytes = vec![VERSION, self as u8, 0];
@@ -111,7 +111,7 @@ fn put_address(bytes: &mut Vec<u8>, host: &Host, port: u16) {
     bytes.extend(port.to_be_bytes());
 }
 
-/// Appends a word with its length before it; past 255 bytes it is cut off.
+/// Appends a string with its length, truncated to 255 bytes.
 fn put_word(bytes: &mut Vec<u8>, word: &[u8]) {
     let length = u8::try_from(word.len()).unwrap_or(u8::MAX);
     bytes.push(length);
@@ -122,11 +122,11 @@ fn put_word(bytes: &mut Vec<u8>, word: &[u8]) {
 enum Address {
     Ip(IpAddr),
     Name(Vec<u8>),
-    /// Of this kind, which has no known length.
+    /// Of an unknown type, so of unknown length.
     Other(u8),
 }
 
-/// Takes an address and its port off the front of `rest`; `None` while it is not whole.
+/// Takes an address and its port from the front of `rest`; `None` if incomplete.
 fn take_address(rest: &mut &[u8]) -> Option<(Address, u16)> {
     let address = match take(rest)? {
         V4 => Address::Ip(take_many::<4>(rest)?.into()),
@@ -147,27 +147,27 @@ fn take_many<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*many)
 }
 
-/// Takes a word with its length before it.
+/// Takes a string with its length.
 fn take_word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = take(rest)?;
     rest.split_off(..usize::from(length))
 }
 
-/// Where a message's address leads.
+/// The destination of a message's address.
 ///
 /// # Errors
-/// The reply and a sentence why.
+/// The reply code and the reason.
 fn destination(address: Address, port: u16) -> Result<Destination, (Reply, String)> {
     let general = |detail: String| (Reply::General, detail);
     let host = match address {
         Address::Ip(address) => Host::Ip(address),
-        // Clients without a resolver send addresses as names; read as text, they are addresses all the same.
+        // Clients without a resolver send addresses as names, which parse as addresses.
         Address::Name(name) => str::from_utf8(&name)
             .map_err(|_| general("the name is not UTF-8".to_owned()))?
             .parse()
             .map_err(|error| general(format!("{error}")))?,
         Address::Other(kind) => {
-            let detail = format!("there is no address type {kind}; 1, 3 and 4 are taken");
+            let detail = format!("address type {kind} is not supported, only 1, 3 and 4");
             return Err((Reply::NoSuchAddress, detail));
         }
     };

@@ -1,13 +1,13 @@
-//! The server's side: greeting, password if one is asked for, request.
+//! The server's side: greeting, password if required, request.
 
 use super::super::request::{Kind, Outcome, Refusal, Request, Settings, Step};
 use super::{
     Address, CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, destination,
     take, take_address, take_word,
 };
-use crate::host::Destination;
+use crate::destination::Destination;
 
-/// Which message is due.
+/// The expected message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Phase {
     #[default]
@@ -16,7 +16,7 @@ enum Phase {
     Request,
 }
 
-/// Takes the messages of one client. None is longer than 513 bytes, and there are three.
+/// Reads the messages of one client: at most three, of at most 513 bytes each.
 #[derive(Debug, Default)]
 pub(in super::super) struct Reader {
     phase: Phase,
@@ -25,7 +25,7 @@ pub(in super::super) struct Reader {
 }
 
 impl Reader {
-    /// The user that the client named, right or wrong.
+    /// The user that the client named, valid or not.
     pub(in super::super) fn user(&self) -> Option<&[u8]> {
         self.user.as_deref()
     }
@@ -59,33 +59,33 @@ impl Reader {
         if !methods.contains(&method) {
             let detail = match phase {
                 Phase::Password => {
-                    "the client offers no user and password, which this proxy asks for"
+                    "the client does not offer user and password, which this proxy requires"
                 }
-                _ => "the client offers no method but ones that this proxy has no use for",
+                _ => "the client offers no supported authentication method",
             };
-            let why = Refusal::Unauthenticated(detail.to_owned());
-            let say = self.failure(Reply::General);
-            return Some(Step::Refuse { say, why });
+            let reason = Refusal::Unauthenticated(detail.to_owned());
+            let reply = self.failure(Reply::General);
+            return Some(Step::Refuse { reply, reason });
         }
         self.phase = phase;
-        Some(Step::Say(vec![VERSION, method]))
+        Some(Step::Reply(vec![VERSION, method]))
     }
 
     fn password(&mut self, rest: &mut &[u8], settings: &Settings) -> Option<Step> {
         if take(rest)? != PASSWORD_VERSION {
-            return Some(self.bad("the user and password are not in version 1 of their form"));
+            return Some(self.bad("the user and password message is not version 1"));
         }
         let (user, password) = (take_word(rest)?, take_word(rest)?);
         self.user = Some(user.to_vec());
         let credentials = settings.credentials.as_ref();
         if !credentials.is_some_and(|known| known.allow(user, password)) {
-            let detail = "the user is unknown or the password wrong";
-            let why = Refusal::Unauthenticated(detail.to_owned());
-            let say = self.failure(Reply::General);
-            return Some(Step::Refuse { say, why });
+            let detail = "unknown user or wrong password";
+            let reason = Refusal::Unauthenticated(detail.to_owned());
+            let reply = self.failure(Reply::General);
+            return Some(Step::Refuse { reply, reason });
         }
         self.phase = Phase::Request;
-        Some(Step::Say(vec![PASSWORD_VERSION, 0]))
+        Some(Step::Reply(vec![PASSWORD_VERSION, 0]))
     }
 
     fn request(&mut self, rest: &mut &[u8]) -> Option<Step> {
@@ -93,8 +93,7 @@ impl Reader {
             return Some(self.bad("the request is not SOCKS version 5"));
         }
         let (command, reserved) = (take(rest)?, take(rest)?);
-        // The whole message is taken before it is refused: bytes left unread would reset the connection
-        // and could take the reply with them.
+        // The whole message is read before it is refused: unread bytes would reset the connection and could discard the reply.
         let (address, port) = take_address(rest)?;
         Some(match asked(command, reserved, address, port) {
             Ok(destination) => Step::Ready(Request {
@@ -104,21 +103,21 @@ impl Reader {
                 whole: false,
             }),
             Err((reply, detail)) => Step::Refuse {
-                say: self.failure(reply),
-                why: Refusal::BadRequest(detail),
+                reply: self.failure(reply),
+                reason: Refusal::BadRequest(detail),
             },
         })
     }
 
-    /// The refusal of what is no SOCKS5.
+    /// Refuses an invalid message.
     pub(in super::super) fn bad(&self, detail: &str) -> Step {
         Step::Refuse {
-            say: self.failure(Reply::General),
-            why: Refusal::BadRequest(detail.to_owned()),
+            reply: self.failure(Reply::General),
+            reason: Refusal::BadRequest(detail.to_owned()),
         }
     }
 
-    /// What the client is told of its request.
+    /// The reply to the client.
     pub(in super::super) fn outcome(&self, outcome: &Outcome) -> Vec<u8> {
         match outcome {
             Outcome::Connected(local) => Reply::Succeeded.encode(Some(*local)),
@@ -126,7 +125,7 @@ impl Reader {
         }
     }
 
-    /// A failure in the form that the message due now is answered in. Only a request has room for a reason.
+    /// A failure in the format of the expected reply. Only the reply to a request has a code.
     fn failure(&self, reply: Reply) -> Vec<u8> {
         match self.phase {
             Phase::Greeting => vec![VERSION, NO_METHOD],
@@ -143,7 +142,7 @@ fn asked(
     port: u16,
 ) -> Result<Destination, (Reply, String)> {
     if command != CONNECT {
-        let detail = format!("there is no command {command} here, only 1, CONNECT");
+        let detail = format!("command {command} is not supported, only 1 (CONNECT)");
         return Err((Reply::NoSuchCommand, detail));
     }
     if reserved != 0 {

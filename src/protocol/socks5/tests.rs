@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use super::super::tests::{drive, locked, open, ready, whole};
-use super::super::{Answer, FrontEnd, Outcome, Refusal, Settings, Step};
+use super::super::{ClientStep, FrontEnd, Outcome, Refusal, Settings, Step};
 use super::*;
 
 const GREETING: &[u8] = &[5, 1, 0];
 
-/// A request for each kind of address.
+/// A request for each address type.
 fn requests() -> [(Vec<u8>, &'static str); 5] {
     let name = [&[5, 1, 0, 3, 11][..], b"example.com", &[1, 187]].concat();
     let address_as_name = [&[5, 1, 0, 3, 8][..], b"10.1.2.3", &[0, 80]].concat();
@@ -26,7 +26,7 @@ fn requests() -> [(Vec<u8>, &'static str); 5] {
 }
 
 #[test]
-fn every_split_in_three_asks_for_the_same() {
+fn every_split_in_three_gives_the_same_request() {
     for (request, destination) in requests() {
         for (settings, sign_in, replies) in [
             (open(), GREETING.to_vec(), vec![5, 0]),
@@ -41,14 +41,14 @@ fn every_split_in_three_asks_for_the_same() {
             for first in 0..=bytes.len() {
                 for second in first..=bytes.len() {
                     let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
-                    let (said, step) = drive(&settings, pieces);
-                    assert_eq!(said, replies, "{first} {second}");
+                    let (sent, step) = drive(&settings, pieces);
+                    assert_eq!(sent, replies, "{first} {second}");
                     let Some(Step::Ready(request)) = step else {
                         panic!("{first} {second}: {step:?}");
                     };
                     assert_eq!(request.destination.to_string(), destination);
                     assert!(!request.whole);
-                    // What came with the request's last byte is early data; the rest is the caller's.
+                    // Bytes that arrived with the request's last byte are early data; the caller reads the rest.
                     let came = *[first, second, bytes.len()]
                         .iter()
                         .find(|at| **at >= end)
@@ -62,13 +62,13 @@ fn every_split_in_three_asks_for_the_same() {
 
 fn refusal(settings: &Arc<Settings>, bytes: &[u8]) -> (Vec<u8>, Refusal) {
     match whole(settings, bytes).1 {
-        Some(Step::Refuse { say, why }) => (say, why),
+        Some(Step::Refuse { reply, reason }) => (reply, reason),
         other => panic!("{other:?} for {bytes:?}"),
     }
 }
 
 #[test]
-fn every_bad_request_has_its_reply() {
+fn invalid_requests_have_their_reply() {
     let name = |name: &[u8], port: u8| {
         let length = u8::try_from(name.len()).unwrap();
         [&[5, 1, 0, 3, length][..], name, &[0, port]].concat()
@@ -90,14 +90,14 @@ fn every_bad_request_has_its_reply() {
         (name(b"example.com", 0), 1),
         (name(&[b'a'; 255], 80), 1),
     ] {
-        let (say, why) = refusal(&open(), &[GREETING, &request].concat());
-        assert_eq!(say, [5, reply, 0, 1, 0, 0, 0, 0, 0, 0], "{request:?}");
-        assert_eq!(why.name(), "bad_request");
+        let (sent, reason) = refusal(&open(), &[GREETING, &request].concat());
+        assert_eq!(sent, [5, reply, 0, 1, 0, 0, 0, 0, 0, 0], "{request:?}");
+        assert_eq!(reason.name(), "bad_request");
     }
 }
 
 #[test]
-fn nobody_gets_in_without_the_right_password() {
+fn sign_in_requires_the_right_password() {
     let none_will_do = vec![5, 0xFF];
     assert_eq!(refusal(&open(), &[5, 0]).0, none_will_do);
     assert_eq!(refusal(&open(), &[5, 2, 1, 2]).0, none_will_do);
@@ -109,18 +109,18 @@ fn nobody_gets_in_without_the_right_password() {
         b"\x00\x06secret",
         b"\x03ann\x00",
     ] {
-        let (say, why) = refusal(&locked(), &[&[5, 1, 2, 1], words].concat());
-        assert_eq!(say, [1, 1], "{words:?}");
-        assert!(matches!(why, Refusal::Unauthenticated(_)));
+        let (reply, reason) = refusal(&locked(), &[&[5, 1, 2, 1], words].concat());
+        assert_eq!(reply, [1, 1], "{words:?}");
+        assert!(matches!(reason, Refusal::Unauthenticated(_)));
     }
-    let (say, why) = refusal(&locked(), &[5, 1, 2, 5, 1]);
-    assert_eq!((say, why.name()), (vec![1, 1], "bad_request"));
+    let (reply, reason) = refusal(&locked(), &[5, 1, 2, 5, 1]);
+    assert_eq!((reply, reason.name()), (vec![1, 1], "bad_request"));
 }
 
 #[test]
-fn every_outcome_has_its_code() {
+fn outcomes_have_their_code() {
     let mut front = FrontEnd::new(&open());
-    assert_eq!(front.push(GREETING), Step::Say(vec![5, 0]));
+    assert_eq!(front.push(GREETING), Step::Reply(vec![5, 0]));
     for (outcome, code) in [
         (Outcome::Connected(([127, 0, 0, 1], 0x1234).into()), 0),
         (Outcome::General("odd".to_owned()), 1),
@@ -146,29 +146,29 @@ fn every_outcome_has_its_code() {
 }
 
 #[test]
-fn a_timeout_is_told_in_the_form_that_is_due() {
+fn a_timeout_has_the_format_of_the_expected_reply() {
     let mut front = FrontEnd::new(&locked());
     assert_eq!(front.push(&[5]), Step::More);
     assert_eq!(front.outcome(Outcome::RequestTimeout), [5, 0xFF]);
-    assert_eq!(front.push(&[1, 2]), Step::Say(vec![5, 2]));
+    assert_eq!(front.push(&[1, 2]), Step::Reply(vec![5, 2]));
     assert_eq!(front.outcome(Outcome::RequestTimeout), [1, 1]);
 }
 
-/// Runs a client against the proxy's replies, a byte at a time.
-fn converse(client: &mut client::Client, replies: &[u8]) -> (Vec<u8>, Answer) {
+/// Feeds the proxy's replies to a client, a byte at a time.
+fn converse(client: &mut client::Client, replies: &[u8]) -> (Vec<u8>, ClientStep) {
     let mut sent = client.greeting();
     for reply in replies.chunks(1) {
         match client.push(reply) {
-            Answer::More => {}
-            Answer::Say(bytes) => sent.extend(bytes),
+            ClientStep::More => {}
+            ClientStep::Send(bytes) => sent.extend(bytes),
             other => return (sent, other),
         }
     }
-    (sent, Answer::More)
+    (sent, ClientStep::More)
 }
 
 #[test]
-fn a_client_gets_through_its_own_server() {
+fn a_client_passes_its_own_server() {
     for (user, settings, sign_in) in [
         (None, open(), &[5, 0][..]),
         (Some(("ann", "secret")), locked(), &[5, 2, 1, 0]),
@@ -178,7 +178,7 @@ fn a_client_gets_through_its_own_server() {
             let asked: Destination = text.parse().unwrap();
             let ok = [sign_in, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
             let (sent, answer) = converse(&mut client::Client::new(&asked, user), &ok);
-            assert_eq!(answer, Answer::Open { early: Vec::new() });
+            assert_eq!(answer, ClientStep::Open { early: Vec::new() });
             let end = whole(&settings, &sent);
             assert_eq!(end.0, sign_in);
             assert_eq!(ready(&end).unwrap().destination, asked);
@@ -187,7 +187,7 @@ fn a_client_gets_through_its_own_server() {
 }
 
 #[test]
-fn a_client_understands_every_refusal() {
+fn a_client_reads_every_refusal() {
     let destination: Destination = "localhost:1".parse().unwrap();
     for code in 1..=9 {
         let replies = [5, 0, 5, code, 0, 1, 0, 0, 0, 0, 0, 0];
@@ -195,7 +195,7 @@ fn a_client_understands_every_refusal() {
         let detail = Reply::words(code).to_owned();
         assert_eq!(
             answer,
-            Answer::Refused {
+            ClientStep::Refused {
                 code: code.into(),
                 detail
             }
@@ -205,7 +205,7 @@ fn a_client_understands_every_refusal() {
     for (replies, code) in [(&[5, 0xFF][..], 255), (&[5, 2, 1, 1], 1)] {
         let (_, answer) = converse(&mut client::Client::new(&destination, user), replies);
         assert!(
-            matches!(answer, Answer::Refused { code: told, .. } if told == code),
+            matches!(answer, ClientStep::Refused { code: received, .. } if received == code),
             "{answer:?}"
         );
     }
@@ -217,14 +217,17 @@ fn a_client_understands_every_refusal() {
         &[5, 0, 5, 0, 0, 9],
     ] {
         let (_, answer) = converse(&mut client::Client::new(&destination, None), replies);
-        assert!(matches!(answer, Answer::Bad(_)), "{replies:?}: {answer:?}");
+        assert!(
+            matches!(answer, ClientStep::Bad(_)),
+            "{replies:?}: {answer:?}"
+        );
     }
     let mut client = client::Client::new(&destination, None);
-    assert!(matches!(client.push(&[5, 0]), Answer::Say(_)));
+    assert!(matches!(client.push(&[5, 0]), ClientStep::Send(_)));
     let with_early = [&[5, 0, 0, 3, 1, b'x', 0, 1][..], b"hi"].concat();
     assert_eq!(
         client.push(&with_early),
-        Answer::Open {
+        ClientStep::Open {
             early: b"hi".to_vec()
         }
     );

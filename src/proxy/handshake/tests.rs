@@ -1,5 +1,7 @@
 //! Handshakes of every kind, without a socket.
 
+mod addresses;
+
 use std::fs;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use crate::protocol::proxy_header::{encode_v1, encode_v2};
 use crate::protocol::{Credentials, Settings};
 use crate::proxy::rules::HeaderVersion;
 
-/// What blocks an address in every test that needs one.
+/// The entries that block addresses in these tests.
 const LIST: &str = "192.0.2.0/24\n2001:db8:bad::/48\n198.51.100.7:25\n*.blocked.example\n";
 
 fn rules(list: &str) -> Rules {
@@ -35,18 +37,18 @@ fn local() -> SocketAddr {
     "203.0.113.1:1080".parse().unwrap()
 }
 
-fn handshake(rules: &Rules) -> (Handshake, Next) {
+fn handshake(rules: &Rules) -> (Handshake, Action) {
     let mut handshake = Handshake::new(rules, peer().into(), Some(local().into()), false);
-    let next = handshake.begin(rules);
-    (handshake, next)
+    let action = handshake.begin(rules);
+    (handshake, action)
 }
 
-/// Where nobody looks.
+/// An address that does not matter.
 fn any_address() -> SocketAddr {
     "127.0.0.1:80".parse().unwrap()
 }
 
-/// The answer of a resolver that knows of no alias.
+/// The answer of a resolver without aliases.
 fn found(addresses: &[IpAddr]) -> Answer {
     Ok(Resolved {
         addresses: addresses.to_vec(),
@@ -58,26 +60,26 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// One whose name has these addresses, all at port 80.
-fn resolved(rules: &Rules, addresses: &[&str]) -> (Handshake, Next) {
-    let (mut handshake, _, _) = hear(rules, &socks5(b"many.example", 3, 80), 4_096);
+/// A handshake whose name has these addresses, all at port 80.
+fn resolved(rules: &Rules, addresses: &[&str]) -> (Handshake, Action) {
+    let (mut handshake, _, _) = read(rules, &socks5(b"many.example", 3, 80), 4_096);
     let addresses: Vec<IpAddr> = addresses.iter().map(|one| one.parse().unwrap()).collect();
-    let next = handshake.resolved(found(&addresses), rules);
-    (handshake, next)
+    let action = handshake.on_resolved(found(&addresses), rules);
+    (handshake, action)
 }
 
-/// Gives it all bytes, in pieces of so many.
-fn hear(rules: &Rules, bytes: &[u8], piece: usize) -> (Handshake, Next, Vec<u8>) {
-    let (mut handshake, mut next) = handshake(rules);
-    let mut said = Vec::new();
+/// Passes all bytes to a handshake, in pieces of this length.
+fn read(rules: &Rules, bytes: &[u8], piece: usize) -> (Handshake, Action, Vec<u8>) {
+    let (mut handshake, mut action) = handshake(rules);
+    let mut reply = Vec::new();
     for piece in bytes.chunks(piece) {
-        if next != Next::Hear {
+        if action != Action::Read {
             break;
         }
-        next = handshake.take(piece, rules);
-        said.extend(handshake.take_said());
+        action = handshake.on_read(piece, rules);
+        reply.extend(handshake.take_reply());
     }
-    (handshake, next, said)
+    (handshake, action, reply)
 }
 
 fn socks5(host: &[u8], kind: u8, port: u16) -> Vec<u8> {
@@ -99,7 +101,7 @@ fn envelope(host: &str, port: u16) -> Vec<u8> {
         .into_bytes()
 }
 
-/// The request for an address or name, in each protocol that can say it.
+/// The request for an address or name, in each protocol that can express it.
 fn in_every_protocol(host: &str, port: u16) -> Vec<(&'static str, Vec<u8>)> {
     let mut requests = vec![("json", envelope(host, port))];
     let authority = match host.contains(':') {
@@ -116,16 +118,16 @@ fn in_every_protocol(host: &str, port: u16) -> Vec<(&'static str, Vec<u8>)> {
         }
         Err(_) => {}
     }
-    // Clients that look nothing up send addresses as names, too.
+    // Clients without a resolver send addresses as names, too.
     requests.push(("socks5 name", socks5(host.as_bytes(), 3, port)));
     requests
 }
 
-fn is_blocked_reply(protocol: &str, said: &[u8]) -> bool {
+fn is_blocked_reply(protocol: &str, reply: &[u8]) -> bool {
     match protocol {
-        "json" => said.starts_with(b"{\"error\": \"blocked\""),
-        "connect" => said.starts_with(b"HTTP/1.1 403 "),
-        _ => said.starts_with(&[5, 0, 5, 2]),
+        "json" => reply.starts_with(b"{\"error\": \"blocked\""),
+        "connect" => reply.starts_with(b"HTTP/1.1 403 "),
+        _ => reply.starts_with(&[5, 0, 5, 2]),
     }
 }
 
@@ -158,13 +160,13 @@ fn every_spelling_of_a_blocked_address_is_blocked_in_every_protocol() {
     ] {
         for (protocol, request) in in_every_protocol(host, port) {
             for piece in [1, 7, 4_096] {
-                let (handshake, next, said) = hear(&rules, &request, piece);
+                let (handshake, action, reply) = read(&rules, &request, piece);
                 let case = format!("{host}:{port} by {protocol} in pieces of {piece}");
-                assert_eq!(next, Next::Refuse(Ending::Blocked), "{case}");
-                assert!(is_blocked_reply(protocol, &said), "{case}: {said:?}");
-                let Known {
+                assert_eq!(action, Action::Refuse(CloseReason::Blocked), "{case}");
+                assert!(is_blocked_reply(protocol, &reply), "{case}: {reply:?}");
+                let ConnectionInfo {
                     decision, server, ..
-                } = handshake.known;
+                } = handshake.info;
                 assert!(decision.entry().unwrap().contains("list:"), "{case}");
                 assert_eq!(server, None, "{case}");
             }
@@ -173,7 +175,7 @@ fn every_spelling_of_a_blocked_address_is_blocked_in_every_protocol() {
 }
 
 #[test]
-fn what_is_spelled_like_no_standard_address_is_an_error_and_never_looked_up() {
+fn nonstandard_spellings_of_addresses_are_errors_and_never_looked_up() {
     let rules = rules(LIST);
     for host in [
         "0300.0.2.1",
@@ -195,24 +197,36 @@ fn what_is_spelled_like_no_standard_address_is_an_error_and_never_looked_up() {
         "",
     ] {
         let request = envelope(host, 80);
-        let (_, next, said) = hear(&rules, &request, 4_096);
-        assert_eq!(next, Next::Refuse(Ending::Refused), "{host:?} by json");
-        assert!(
-            said.starts_with(b"{\"error\": \"bad_request\""),
-            "{host:?}: {}",
-            String::from_utf8_lossy(&said)
+        let (_, action, reply) = read(&rules, &request, 4_096);
+        assert_eq!(
+            action,
+            Action::Refuse(CloseReason::Refused),
+            "{host:?} by json"
         );
-        let (_, next, said) = hear(&rules, &socks5(host.as_bytes(), 3, 80), 4_096);
-        assert_eq!(next, Next::Refuse(Ending::Refused), "{host:?} by socks5");
-        assert_ne!(said.get(3), Some(&0), "{host:?} by socks5");
-        let (_, next, said) = hear(&rules, &connect_to(&format!("{host}:80")), 4_096);
-        assert_eq!(next, Next::Refuse(Ending::Refused), "{host:?} by connect");
-        assert!(said.starts_with(b"HTTP/1.1 400 "), "{host:?} by connect");
+        assert!(
+            reply.starts_with(b"{\"error\": \"bad_request\""),
+            "{host:?}: {}",
+            String::from_utf8_lossy(&reply)
+        );
+        let (_, action, reply) = read(&rules, &socks5(host.as_bytes(), 3, 80), 4_096);
+        assert_eq!(
+            action,
+            Action::Refuse(CloseReason::Refused),
+            "{host:?} by socks5"
+        );
+        assert_ne!(reply.get(3), Some(&0), "{host:?} by socks5");
+        let (_, action, reply) = read(&rules, &connect_to(&format!("{host}:80")), 4_096);
+        assert_eq!(
+            action,
+            Action::Refuse(CloseReason::Refused),
+            "{host:?} by connect"
+        );
+        assert!(reply.starts_with(b"HTTP/1.1 400 "), "{host:?} by connect");
     }
 }
 
 #[test]
-fn an_allowed_address_is_connected_to_as_it_was_decided_on() {
+fn an_allowed_address_is_connected_to_unchanged() {
     let rules = rules(LIST);
     for (host, port) in [
         ("192.0.3.1", 80),
@@ -221,97 +235,59 @@ fn an_allowed_address_is_connected_to_as_it_was_decided_on() {
         ("::ffff:192.0.3.1", 80),
     ] {
         for (protocol, request) in in_every_protocol(host, port) {
-            let (handshake, next, _) = hear(&rules, &request, 1);
+            let (handshake, action, _) = read(&rules, &request, 1);
             let address = SocketAddr::new(host.parse().unwrap(), port);
-            assert_eq!(next, Next::Connect(address), "{host} by {protocol}");
-            assert_eq!(handshake.known.decision, Decision::Allowed);
-            assert_eq!(handshake.known.server, Some(address));
+            assert_eq!(action, Action::Connect(address), "{host} by {protocol}");
+            assert_eq!(handshake.info.decision, Decision::Allowed);
+            assert_eq!(handshake.info.server, Some(address));
         }
     }
 }
 
 #[test]
-fn each_address_of_a_name_is_decided_on_for_itself() {
-    let rules = rules(LIST);
-    let request = socks5(b"many.example", 3, 80);
-    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-    let (mut handshake, next, _) = hear(&rules, &request, 4_096);
-    assert_eq!(next, Next::Resolve("many.example".parse::<Name>().unwrap()));
-    let addresses = [
-        "192.0.2.1",
-        "203.0.113.9",
-        "::ffff:192.0.2.2",
-        "2001:db8::9",
-    ]
-    .map(ip);
-    let first = "203.0.113.9:80".parse().unwrap();
-    let second = "[2001:db8::9]:80".parse().unwrap();
-    let next = handshake.resolved(found(&addresses), &rules);
-    assert_eq!(next, Next::Connect(first));
-    let refused = io::Error::from(ErrorKind::ConnectionRefused);
-    let next = handshake.connect_failed(first, &refused, &rules);
-    assert_eq!(next, Next::Connect(second));
-    let next = handshake.connect_timed_out();
-    assert_eq!(next, Next::Refuse(Ending::ConnectTimeout));
-    // TTL expired, RFC 1928.
-    assert_eq!(handshake.take_said()[..2], [5, 6]);
-
-    let (mut handshake, _, _) = hear(&rules, &request, 4_096);
-    let next = handshake.resolved(found(&[ip("192.0.2.1"), ip("::192.0.2.1")]), &rules);
-    assert_eq!(next, Next::Refuse(Ending::Blocked));
-    assert_eq!(handshake.take_said()[..2], [5, 2]);
-
-    let (mut handshake, _, _) = hear(&rules, &request, 4_096);
-    let next = handshake.resolved(Err("no such name".to_owned()), &rules);
-    assert_eq!(next, Next::Refuse(Ending::Unreachable));
-    assert_eq!(handshake.known.detail.as_deref(), Some("no such name"));
-    assert_eq!(handshake.take_said()[..2], [5, 4]);
-}
-
-#[test]
-fn a_dry_run_connects_and_remembers_what_would_have_been_blocked() {
+fn a_dry_run_connects_and_records_the_entry_that_would_block() {
     let mut rules = rules(LIST);
     rules.dry_run = true;
-    let (handshake, next, _) = hear(&rules, &envelope("192.0.2.1", 80), 4_096);
-    assert_eq!(next, Next::Connect("192.0.2.1:80".parse().unwrap()));
-    assert!(matches!(handshake.known.decision, Decision::WouldBlock(_)));
-    let (mut handshake, next, _) = hear(&rules, &envelope("www.blocked.example", 80), 4_096);
-    assert!(matches!(next, Next::Resolve(_)));
+    let (handshake, action, _) = read(&rules, &envelope("192.0.2.1", 80), 4_096);
+    assert_eq!(action, Action::Connect("192.0.2.1:80".parse().unwrap()));
+    assert!(matches!(handshake.info.decision, Decision::WouldBlock(_)));
+    let (mut handshake, action, _) = read(&rules, &envelope("www.blocked.example", 80), 4_096);
+    assert!(matches!(action, Action::Resolve(_)));
     let answer = found(&["203.0.113.9".parse().unwrap()]);
     assert!(matches!(
-        handshake.resolved(answer, &rules),
-        Next::Connect(_)
+        handshake.on_resolved(answer, &rules),
+        Action::Connect(_)
     ));
-    assert!(matches!(handshake.known.decision, Decision::WouldBlock(_)));
+    assert!(matches!(handshake.info.decision, Decision::WouldBlock(_)));
 }
 
 #[test]
-fn early_data_is_the_servers_once_and_in_order() {
+fn early_data_reaches_the_server_once_and_in_order() {
     let rules = rules("");
     let early: Vec<u8> = (0..=255).collect();
     for request in [socks5(&[127, 0, 0, 1], 1, 80), connect_to("127.0.0.1:80")] {
         let whole = [&request[..], &early].concat();
         for split in 0..=whole.len() {
-            let (mut handshake, mut next) = handshake(&rules);
+            let (mut handshake, mut action) = handshake(&rules);
             let mut relayed = Vec::new();
             for piece in [&whole[..split], &whole[split..]] {
-                match next {
-                    Next::Hear if !piece.is_empty() => next = handshake.take(piece, &rules),
-                    Next::Hear => {}
+                match action {
+                    Action::Read if !piece.is_empty() => action = handshake.on_read(piece, &rules),
+                    Action::Read => {}
                     _ => relayed.extend_from_slice(piece),
                 }
             }
-            assert!(matches!(next, Next::Connect(_)), "{split}");
-            handshake.connected(any_address(), any_address());
-            let first = handshake.take_to_server();
+            assert!(matches!(action, Action::Connect(_)), "{split}");
+            handshake.on_connected(any_address(), any_address());
+            let first = handshake.take_preamble();
             assert_eq!([first, relayed].concat(), early, "{split}");
-            assert!(!handshake.is_whole());
+            assert!(!handshake.is_complete());
         }
     }
 }
 
 #[test]
-fn who_is_connected_hears_so_in_its_own_words_and_an_envelope_says_no_more() {
+fn a_connected_client_gets_a_reply_in_its_protocol_and_an_envelope_gets_none() {
     let rules = rules("");
     let from: SocketAddr = "127.0.0.1:5555".parse().unwrap();
     let cases = [
@@ -330,11 +306,11 @@ fn who_is_connected_hears_so_in_its_own_words_and_an_envelope_says_no_more() {
         ),
     ];
     for (request, words, to_server, whole) in cases {
-        let (mut handshake, _, _) = hear(&rules, &request, 4_096);
-        handshake.connected(any_address(), from);
-        assert_eq!(handshake.take_said(), words);
-        assert_eq!(handshake.take_to_server(), to_server);
-        assert_eq!(handshake.is_whole(), whole);
+        let (mut handshake, _, _) = read(&rules, &request, 4_096);
+        handshake.on_connected(any_address(), from);
+        assert_eq!(handshake.take_reply(), words);
+        assert_eq!(handshake.take_preamble(), to_server);
+        assert_eq!(handshake.is_complete(), whole);
     }
 }
 
@@ -346,13 +322,13 @@ fn connect_reply(rules: &Rules) -> Vec<u8> {
     let mut client = connect::client::Client::default();
     assert!(matches!(
         client.push(&reply),
-        crate::protocol::Answer::Open { .. }
+        crate::protocol::ClientStep::Open { .. }
     ));
     reply
 }
 
 #[test]
-fn a_header_says_who_the_client_is_and_none_is_a_refusal() {
+fn a_header_names_the_client_and_a_missing_header_is_refused() {
     let mut rules = rules("");
     rules.accept_header = true;
     let who: SocketAddr = "198.51.100.1:1111".parse().unwrap();
@@ -360,39 +336,39 @@ fn a_header_says_who_the_client_is_and_none_is_a_refusal() {
     for header in [encode_v1(who, to), encode_v2(who, to)] {
         let bytes = [header, envelope("127.0.0.1", 80)].concat();
         for piece in [1, 4_096] {
-            let (handshake, next, _) = hear(&rules, &bytes, piece);
-            assert!(matches!(next, Next::Connect(_)));
-            assert_eq!(handshake.known.client, who.into());
-            assert_eq!(handshake.known.peer, peer().into());
+            let (handshake, action, _) = read(&rules, &bytes, piece);
+            assert!(matches!(action, Action::Connect(_)));
+            assert_eq!(handshake.info.client, who.into());
+            assert_eq!(handshake.info.peer, peer().into());
         }
     }
-    let (handshake, next, said) = hear(&rules, &envelope("127.0.0.1", 80), 1);
-    assert_eq!(next, Next::Refuse(Ending::Refused));
-    assert!(handshake.known.detail.is_some() && said.is_empty());
+    let (handshake, action, reply) = read(&rules, &envelope("127.0.0.1", 80), 1);
+    assert_eq!(action, Action::Refuse(CloseReason::Refused));
+    assert!(handshake.info.detail.is_some() && reply.is_empty());
     let (mut handshake, _) = self::handshake(&rules);
     assert_eq!(
-        handshake.request_timed_out(),
-        Next::Refuse(Ending::RequestTimeout)
+        handshake.on_request_timeout(),
+        Action::Refuse(CloseReason::RequestTimeout)
     );
-    assert!(handshake.take_said().is_empty());
+    assert!(handshake.take_reply().is_empty());
 }
 
 #[test]
-fn a_server_is_told_who_the_client_is_before_anything_else() {
+fn the_header_for_a_server_precedes_other_data() {
     let mut rules = rules("");
     for (version, header) in [
         (HeaderVersion::V1, encode_v1(peer(), local())),
         (HeaderVersion::V2, encode_v2(peer(), local())),
     ] {
         rules.send_header = Some(version);
-        let (mut handshake, _, _) = hear(&rules, &envelope("127.0.0.1", 80), 4_096);
-        handshake.connected(any_address(), any_address());
-        assert_eq!(handshake.take_to_server(), [&header[..], b"ping"].concat());
+        let (mut handshake, _, _) = read(&rules, &envelope("127.0.0.1", 80), 4_096);
+        handshake.on_connected(any_address(), any_address());
+        assert_eq!(handshake.take_preamble(), [&header[..], b"ping"].concat());
     }
 }
 
 #[test]
-fn a_forwarded_client_says_nothing_unless_a_header_is_due() {
+fn a_forwarded_client_sends_no_request_unless_a_header_is_expected() {
     let mut rules = rules("192.0.2.0/24");
     let forward = |to: &str| {
         let forward = Some(to.parse().unwrap());
@@ -402,22 +378,25 @@ fn a_forwarded_client_says_nothing_unless_a_header_is_due() {
         })
     };
     rules.settings = forward("127.0.0.1:80");
-    let to = Next::Connect("127.0.0.1:80".parse().unwrap());
+    let to = Action::Connect("127.0.0.1:80".parse().unwrap());
     assert_eq!(handshake(&rules).1, to);
     rules.accept_header = true;
-    let (mut handshake, next) = handshake(&rules);
-    assert_eq!(next, Next::Hear);
+    let (mut handshake, action) = handshake(&rules);
+    assert_eq!(action, Action::Read);
     let bytes = [&encode_v1(peer(), local())[..], b"early"].concat();
-    assert_eq!(handshake.take(&bytes, &rules), to);
-    handshake.connected(any_address(), any_address());
-    assert_eq!(handshake.take_to_server(), b"early");
+    assert_eq!(handshake.on_read(&bytes, &rules), to);
+    handshake.on_connected(any_address(), any_address());
+    assert_eq!(handshake.take_preamble(), b"early");
     rules.accept_header = false;
     rules.settings = forward("192.0.2.1:80");
-    assert_eq!(self::handshake(&rules).1, Next::Refuse(Ending::Blocked));
+    assert_eq!(
+        self::handshake(&rules).1,
+        Action::Refuse(CloseReason::Blocked)
+    );
 }
 
 #[test]
-fn one_too_many_is_told_so_in_its_own_protocol() {
+fn a_client_over_the_limit_is_refused_in_its_own_protocol() {
     let rules = rules("");
     let cases = [
         (envelope("127.0.0.1", 80), &b"{\"error\": \"busy\""[..]),
@@ -426,217 +405,60 @@ fn one_too_many_is_told_so_in_its_own_protocol() {
     ];
     for (request, words) in cases {
         let mut handshake = Handshake::new(&rules, peer().into(), Some(local().into()), true);
-        assert_eq!(handshake.begin(&rules), Next::Hear);
-        assert_eq!(handshake.take(&request, &rules), Next::Refuse(Ending::Busy));
-        assert!(handshake.take_said().starts_with(words));
+        assert_eq!(handshake.begin(&rules), Action::Read);
+        assert_eq!(
+            handshake.on_read(&request, &rules),
+            Action::Refuse(CloseReason::Busy)
+        );
+        assert!(handshake.take_reply().starts_with(words));
     }
 }
 
 #[test]
-fn who_leaves_says_nothing_wrong_and_who_stops_halfway_does() {
+fn a_client_that_leaves_before_its_request_is_no_error_and_one_within_it_is() {
     let rules = rules("");
     let (mut handshake, _) = handshake(&rules);
-    assert_eq!(handshake.ended(&rules), Next::Refuse(Ending::Left));
-    assert!(handshake.take_said().is_empty());
-    let (mut handshake, _, _) = hear(&rules, b"{\"server_ip\"", 4_096);
-    assert_eq!(handshake.ended(&rules), Next::Refuse(Ending::Refused));
-    let said = handshake.take_said();
-    let line = json::ErrorLine::read(&said).unwrap();
+    assert_eq!(handshake.on_eof(&rules), Action::Refuse(CloseReason::Left));
+    assert!(handshake.take_reply().is_empty());
+    let (mut handshake, _, _) = read(&rules, b"{\"server_ip\"", 4_096);
+    assert_eq!(
+        handshake.on_eof(&rules),
+        Action::Refuse(CloseReason::Refused)
+    );
+    let reply = handshake.take_reply();
+    let line = json::ErrorLine::read(&reply).unwrap();
     assert_eq!(line.error.name(), "bad_request");
 }
 
 #[test]
-fn users_are_asked_where_there_are_any() {
+fn clients_authenticate_if_there_are_users() {
     let mut rules = rules("");
     rules.settings = Arc::new(Settings {
         credentials: Some(Arc::new(Credentials::parse("ann:secret").unwrap())),
         ..Settings::default()
     });
-    let (handshake, next, said) = hear(&rules, &envelope("127.0.0.1", 80), 4_096);
-    assert_eq!(next, Next::Refuse(Ending::Refused));
-    assert!(said.starts_with(b"{\"error\""), "{said:?}");
-    assert_eq!(handshake.known.server, None);
-    let (_, next, said) = hear(&rules, &socks5(&[127, 0, 0, 1], 1, 80), 4_096);
+    let (handshake, action, reply) = read(&rules, &envelope("127.0.0.1", 80), 4_096);
+    assert_eq!(action, Action::Refuse(CloseReason::Refused));
+    assert!(reply.starts_with(b"{\"error\""), "{reply:?}");
+    assert_eq!(handshake.info.server, None);
+    let (_, action, reply) = read(&rules, &socks5(&[127, 0, 0, 1], 1, 80), 4_096);
     assert_eq!(
-        (next, &said[..2]),
-        (Next::Refuse(Ending::Refused), &[5, 0xff][..])
+        (action, &reply[..2]),
+        (Action::Refuse(CloseReason::Refused), &[5, 0xff][..])
     );
-    let (_, next, said) = hear(&rules, &connect_to("127.0.0.1:80"), 4_096);
-    assert_eq!(next, Next::Refuse(Ending::Refused));
-    assert!(said.starts_with(b"HTTP/1.1 407 "));
+    let (_, action, reply) = read(&rules, &connect_to("127.0.0.1:80"), 4_096);
+    assert_eq!(action, Action::Refuse(CloseReason::Refused));
+    assert!(reply.starts_with(b"HTTP/1.1 407 "));
 }
 
 #[test]
-fn families_are_tried_in_turn_and_the_first_that_answers_is_the_server() {
-    let rules = rules("");
-    let listed = ["2001:db8::1", "2001:db8::2", "203.0.113.1", "203.0.113.2"];
-    let turn = [
-        "[2001:db8::1]:80",
-        "203.0.113.1:80",
-        "[2001:db8::2]:80",
-        "203.0.113.2:80",
-    ];
-    let (mut handshake, mut next) = resolved(&rules, &listed);
-    for tried in turn {
-        assert_eq!(next, Next::Connect(address(tried)));
-        next = handshake.hurry(&rules);
-    }
-    assert_eq!(next, Next::Await);
-    assert!(!handshake.has_more());
-    assert!(handshake.tried().eq(turn.map(address)));
-    handshake.connected(address(turn[1]), any_address());
-    assert_eq!(handshake.known.server, Some(address(turn[1])));
-    assert_eq!(handshake.known.detail, None);
-    assert_eq!(handshake.tried().len(), 0);
-}
-
-#[test]
-fn a_failure_brings_the_next_address_at_once_and_the_last_one_ends_it() {
-    let rules = rules("");
-    let refused = io::Error::from(ErrorKind::ConnectionRefused);
-    let unreachable = io::Error::from(ErrorKind::NetworkUnreachable);
-    let (mut handshake, next) = resolved(&rules, &["203.0.113.1", "203.0.113.2", "203.0.113.3"]);
-    let [one, two, three] = ["203.0.113.1:80", "203.0.113.2:80", "203.0.113.3:80"].map(address);
-    assert_eq!(next, Next::Connect(one));
-    assert_eq!(handshake.hurry(&rules), Next::Connect(two));
-    assert_eq!(
-        handshake.connect_failed(one, &refused, &rules),
-        Next::Connect(three)
-    );
-    assert_eq!(
-        handshake.connect_failed(three, &refused, &rules),
-        Next::Await
-    );
-    // What is known is of the one that failed last, and the client is told its failure.
-    let next = handshake.connect_failed(two, &unreachable, &rules);
-    assert_eq!(next, Next::Refuse(Ending::Unreachable));
-    assert_eq!(handshake.known.server, Some(two));
-    assert_eq!(handshake.take_said()[..2], [5, 3]);
-}
-
-#[test]
-fn an_address_can_give_way_to_the_next_and_all_of_them_have_one_deadline() {
-    let rules = rules("");
-    let (mut handshake, _) = resolved(&rules, &["203.0.113.1", "203.0.113.2", "203.0.113.3"]);
-    let next = handshake.gave_up(address("203.0.113.1:80"), &rules);
-    assert_eq!(next, Next::Connect(address("203.0.113.2:80")));
-    assert_eq!(handshake.tried().len(), 1);
-    assert_eq!(
-        handshake.connect_timed_out(),
-        Next::Refuse(Ending::ConnectTimeout)
-    );
-    assert_eq!(handshake.take_said()[..2], [5, 6]);
-}
-
-#[test]
-fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked() {
-    let aliases = |names: &[&str]| {
-        Ok(Resolved {
-            addresses: vec!["203.0.113.9".parse().unwrap()],
-            aliases: names.iter().map(|name| name.parse().unwrap()).collect(),
-        })
-    };
-    let mut rules = rules(LIST);
-    let request = socks5(b"metrics.shop.example", 3, 80);
-    for (chain, is_blocked) in [
-        (&["www.blocked.example"][..], true),
-        (&["www.blocked.example", "cdn.example"], true),
-        (&["cdn.example", "www.blocked.example"], true),
-        (&["cdn.example", "edge.example"], false),
-        (&["notblocked.example"], false),
-    ] {
-        let (mut handshake, _, _) = hear(&rules, &request, 4_096);
-        let next = handshake.resolved(aliases(chain), &rules);
-        if !is_blocked {
-            assert_eq!(next, Next::Connect(address("203.0.113.9:80")), "{chain:?}");
-            continue;
-        }
-        assert_eq!(next, Next::Refuse(Ending::Blocked), "{chain:?}");
-        assert_eq!(handshake.take_said()[..2], [5, 2]);
-        assert_eq!(
-            handshake.known.detail.as_deref(),
-            Some("metrics.shop.example is an alias of www.blocked.example")
-        );
-        let entry = handshake.known.decision.entry().unwrap();
-        assert!(entry.ends_with("list:4 (*.blocked.example)"), "{entry}");
-    }
-    rules.dry_run = true;
-    let (mut handshake, _, _) = hear(&rules, &request, 4_096);
-    let next = handshake.resolved(aliases(&["www.blocked.example"]), &rules);
-    assert_eq!(next, Next::Connect(address("203.0.113.9:80")));
-    handshake.connected(address("203.0.113.9:80"), any_address());
-    assert!(matches!(handshake.known.decision, Decision::WouldBlock(_)));
-}
-
-#[test]
-fn an_allow_list_names_what_is_asked_for_and_a_blocklist_has_the_last_word() {
-    let folder = tempfile::tempdir().unwrap();
-    let [allow, block] = ["allow", "block"].map(|name| folder.path().join(name));
-    fs::write(&allow, "shop.example\n").unwrap();
-    fs::write(&block, "tracker.example\n").unwrap();
-    let sources = Sources {
-        block: vec![block],
-        allow: vec![allow],
-        ..Sources::default()
-    };
-    let rules = Rules::new(Settings::default(), Policies::load(sources).unwrap());
-    for (asked, alias, expected) in [
-        ("shop.example", "cdn.example", None),
-        ("shop.example", "tracker.example", Some(Ending::Blocked)),
-        // Whoever owns a name could make it an alias of an allowed one.
-        ("other.example", "shop.example", Some(Ending::Blocked)),
-    ] {
-        let (mut handshake, _, _) = hear(&rules, &socks5(asked.as_bytes(), 3, 80), 4_096);
-        let answer = Ok(Resolved {
-            addresses: vec!["203.0.113.9".parse().unwrap()],
-            aliases: vec![alias.parse().unwrap()],
-        });
-        let next = match expected {
-            Some(ending) => Next::Refuse(ending),
-            None => Next::Connect(address("203.0.113.9:80")),
-        };
-        assert_eq!(handshake.resolved(answer, &rules), next, "{asked} {alias}");
-    }
-}
-
-#[test]
-fn an_excepted_name_may_be_an_alias_of_a_blocked_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let [block, except] = ["block", "except"].map(|name| folder.path().join(name));
-    fs::write(&block, "*.tracker.example\n203.0.113.0/24\n").unwrap();
-    fs::write(&except, "shop.example:443\nok.tracker.example\n").unwrap();
-    let sources = Sources {
-        block: vec![block],
-        except: vec![except],
-        ..Sources::default()
-    };
-    let rules = Rules::new(Settings::default(), Policies::load(sources).unwrap());
-    for (asked, port, alias, is_blocked) in [
-        ("shop.example", 443, "a.tracker.example", false),
-        ("shop.example", 80, "a.tracker.example", true),
-        ("other.example", 443, "a.tracker.example", true),
-        // An alias that is excepted is not blocked for its name, but the address is that of another name.
-        ("other.example", 443, "ok.tracker.example", true),
-        ("ok.tracker.example", 443, "a.tracker.example", false),
-    ] {
-        let (mut handshake, _, _) = hear(&rules, &socks5(asked.as_bytes(), 3, port), 4_096);
-        let answer = Ok(Resolved {
-            addresses: vec!["203.0.113.9".parse().unwrap()],
-            aliases: vec![alias.parse().unwrap()],
-        });
-        let next = match is_blocked {
-            true => Next::Refuse(Ending::Blocked),
-            false => Next::Connect(SocketAddr::new("203.0.113.9".parse().unwrap(), port)),
-        };
-        assert_eq!(handshake.resolved(answer, &rules), next, "{asked} {alias}");
-    }
-}
-
-#[test]
-fn a_client_over_the_limit_that_says_nothing_is_told_that_the_proxy_is_busy() {
+fn a_silent_client_over_the_limit_is_refused_as_busy() {
     let rules = rules("");
     let mut handshake = Handshake::new(&rules, peer().into(), Some(local().into()), true);
     handshake.begin(&rules);
-    assert_eq!(handshake.request_timed_out(), Next::Refuse(Ending::Busy));
-    assert!(handshake.take_said().starts_with(b"{\"error\": \"busy\""));
+    assert_eq!(
+        handshake.on_request_timeout(),
+        Action::Refuse(CloseReason::Busy)
+    );
+    assert!(handshake.take_reply().starts_with(b"{\"error\": \"busy\""));
 }

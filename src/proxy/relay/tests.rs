@@ -1,14 +1,14 @@
 use proptest::prelude::*;
 
-use super::world::run;
+use super::sim::run;
 use super::*;
 
 fn any_forwarding() -> impl Strategy<Value = Forwarding> {
     prop::sample::select(vec![Forwarding::Auto, Forwarding::Copy, Forwarding::Splice])
 }
 
-/// Fills and drains a lot of `bytes`, and says how it went.
-fn lot(flow: &mut Flow, bytes: usize) -> Via {
+/// Fills and drains a chunk of `bytes`. Returns what contained it.
+fn chunk(flow: &mut Flow, bytes: usize) -> Via {
     flow.readable(Readable::Doubtful);
     flow.writable();
     let Step::Fill { via, .. } = flow.step() else {
@@ -21,21 +21,21 @@ fn lot(flow: &mut Flow, bytes: usize) -> Via {
 
 proptest! {
     #[test]
-    fn everything_arrives_once_and_in_order_whatever_the_weather(
+    fn all_bytes_arrive_once_and_in_order(
         forwarding in any_forwarding(),
         amount in [0u64..2_000, 0u64..2_000],
         script in prop::collection::vec(any::<u8>(), 0..3_000),
     ) {
-        let told = run(forwarding, amount, &script, false);
-        prop_assert_eq!(told.verdict, Some(Verdict::Finished));
-        prop_assert_eq!(told.arrived, amount);
+        let outcome = run(forwarding, amount, &script, false);
+        prop_assert_eq!(outcome.verdict, Some(Verdict::Finished));
+        prop_assert_eq!(outcome.arrived, amount);
         if forwarding == Forwarding::Copy {
-            prop_assert_eq!(told.spliced, 0);
+            prop_assert_eq!(outcome.spliced, 0);
         }
     }
 
     #[test]
-    fn trouble_at_either_end_is_never_passed_on_as_an_end(
+    fn a_fault_at_either_end_is_never_passed_on_as_an_end(
         forwarding in any_forwarding(),
         amount in [0u64..2_000, 0u64..2_000],
         script in prop::collection::vec(any::<u8>(), 0..3_000),
@@ -45,23 +45,23 @@ proptest! {
 }
 
 #[test]
-fn nothing_goes_through_a_pipe_that_was_not_asked_for() {
+fn only_splicing_uses_pipes() {
     for forwarding in [Forwarding::Auto, Forwarding::Copy] {
         let mut flow = Flow::new(forwarding, 100);
         for _ in 0..3 * COPIES {
-            assert_eq!(lot(&mut flow, 100), Via::Copy);
+            assert_eq!(chunk(&mut flow, 100), Via::Copy);
         }
     }
 }
 
 #[test]
-fn without_a_pipe_it_copies_and_asks_again_later() {
+fn without_a_pipe_it_copies_and_retries_later() {
     let mut flow = Flow::new(Forwarding::Splice, 100);
     for round in 1..4 {
-        assert_eq!(lot(&mut flow, 1), Via::Pipe);
+        assert_eq!(chunk(&mut flow, 1), Via::Pipe);
         flow.no_pipe();
         for _ in 0..COPIES {
-            assert_eq!(lot(&mut flow, 1), Via::Copy);
+            assert_eq!(chunk(&mut flow, 1), Via::Copy);
         }
         assert_eq!(flow.counts().no_pipe, round);
         assert_eq!(flow.counts().spliced, round);
@@ -69,9 +69,9 @@ fn without_a_pipe_it_copies_and_asks_again_later() {
 }
 
 #[test]
-fn what_a_front_end_says_comes_first() {
+fn queued_bytes_precede_the_first_chunk() {
     let mut flow = Flow::new(Forwarding::Splice, 100);
-    flow.hold(7);
+    flow.queue(7);
     assert_eq!(flow.step(), Step::AwaitSink);
     flow.writable();
     assert_eq!(
@@ -83,7 +83,7 @@ fn what_a_front_end_says_comes_first() {
         }
     );
     flow.drained(7);
-    assert_eq!(lot(&mut flow, 1), Via::Pipe);
+    assert_eq!(chunk(&mut flow, 1), Via::Pipe);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_short_copy_saves_a_read() {
     flow.filled(99);
     flow.drained(99);
     assert_eq!(flow.step(), Step::AwaitSource);
-    // Urgent data in line stops a read short, and what is behind it is still to be read.
+    // Inline urgent data stops a read short, and bytes behind it remain to be read.
     flow.readable(Readable::Doubtful);
     flow.readable(Readable::Last);
     flow.filled(99);
@@ -103,7 +103,7 @@ fn a_short_copy_saves_a_read() {
 }
 
 #[test]
-fn what_no_pipe_takes_is_copied() {
+fn urgent_data_that_splice_refuses_is_copied() {
     let mut flow = Flow::new(Forwarding::Splice, 100);
     flow.writable();
     flow.readable(Readable::Doubtful);
@@ -114,14 +114,14 @@ fn what_no_pipe_takes_is_copied() {
     flow.source_empty();
     assert_eq!(flow.step(), Step::AwaitSource);
     for _ in 0..COPIES {
-        assert_eq!(lot(&mut flow, 1), Via::Copy);
+        assert_eq!(chunk(&mut flow, 1), Via::Copy);
     }
-    assert_eq!(lot(&mut flow, 1), Via::Pipe);
+    assert_eq!(chunk(&mut flow, 1), Via::Pipe);
     assert_eq!(flow.counts().no_pipe, 0);
 }
 
 #[test]
-fn the_last_short_copy_is_known_to_be_the_end() {
+fn the_last_short_copy_is_recognised_as_the_end() {
     let mut flow = Flow::new(Forwarding::Copy, 100);
     flow.writable();
     flow.readable(Readable::Last);
@@ -136,7 +136,7 @@ fn the_last_short_copy_is_known_to_be_the_end() {
 }
 
 #[test]
-fn whoever_else_read_the_last_bytes_is_followed_by_a_read_that_says_so() {
+fn a_read_outside_of_the_flow_does_not_end_it() {
     let mut flow = Flow::new(Forwarding::Copy, 100);
     flow.writable();
     flow.readable(Readable::Last);
@@ -145,12 +145,12 @@ fn whoever_else_read_the_last_bytes_is_followed_by_a_read_that_says_so() {
 }
 
 #[test]
-fn a_dead_server_may_still_have_its_say() {
+fn the_last_data_of_a_dead_server_is_passed_on() {
     let mut relay = Relay::new(Forwarding::Copy, 100);
-    relay.to_server.hold(3);
+    relay.to_server.queue(3);
     relay.to_server.broken();
     assert_eq!(relay.verdict(), None);
-    assert_eq!(lot(&mut relay.to_client, 5), Via::Copy);
+    assert_eq!(chunk(&mut relay.to_client, 5), Via::Copy);
     assert_eq!(relay.verdict(), None);
     relay.to_client.ended();
     assert_eq!(relay.step(Direction::ToClient), Step::Over);

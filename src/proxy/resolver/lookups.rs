@@ -1,55 +1,55 @@
-//! Which names are looked up, and who waits for each: pure, times are arguments.
+//! The lookups in progress and their waiters: pure, times are arguments.
 //!
-//! A name is looked up once, however many wait for it. Where there are as many lookups as there may be, a new one takes
-//! the place of the oldest one of the client with the most: a client that asks for many names whose servers are silent
-//! displaces its own lookups before those of others.
+//! A name is looked up once, however many connections wait for it. If the limit is reached, a new lookup replaces the
+//! oldest one of the client with the most. So a client that asks for many names with silent servers replaces its own
+//! lookups before those of others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::Answer;
-use crate::host::Name;
+use crate::destination::Name;
 
-/// How long a failure is remembered, in ns.
+/// How long a failure is cached, in ns.
 const FAILURE_MEMORY: u64 = 2_000_000_000;
 
-/// The longest time that addresses are remembered, in ns, whatever their time to live.
+/// How long addresses are cached at most, in ns, whatever their time to live.
 const LONGEST_MEMORY: u64 = 60_000_000_000;
 
-/// Answers that are remembered at once.
+/// Most cached answers.
 const REMEMBERED: usize = 4_096;
 
 struct Lookup<W, T> {
-    /// Whose connection asked first.
+    /// The client of the connection that asked first.
     client: Option<IpAddr>,
     begun: u64,
     waiters: Vec<W>,
-    /// What is dropped to give the lookup up.
+    /// Dropped to cancel the lookup.
     _task: T,
 }
 
-/// What follows from a question.
+/// The outcome of a question.
 pub(super) enum Asked<W> {
-    /// The answer comes by [`Lookups::finished`].
+    /// [`Lookups::finished`] will return the waiter.
     Waits,
-    /// The answer of a lookup before is valid still.
+    /// The answer is in the cache.
     Remembered(W, Answer),
-    /// As [`Self::Waits`]; another lookup was given up for it, and these waited for that one.
+    /// As [`Self::Waits`], and another lookup was cancelled, which had these waiters.
     Displaced(Vec<W>, Answer),
 }
 
-/// The lookups of a proxy: `W` waits for one, a `T` carries it out.
+/// The lookups of a proxy. `W` is a waiter, `T` performs a lookup.
 pub(super) struct Lookups<W, T> {
     running: HashMap<Name, Lookup<W, T>>,
-    /// Answers, and until when each is valid.
+    /// Cached answers, and until when each is valid.
     remembered: HashMap<Name, (u64, Answer)>,
     most: usize,
-    /// Numbers the lookups, so that two of one moment are in order.
+    /// A sequence number, which orders lookups.
     begun: u64,
 }
 
 impl<W: PartialEq, T> Lookups<W, T> {
-    /// No lookups, of at most `most` at once.
+    /// No lookups, of at most `most`.
     pub(super) fn new(most: usize) -> Self {
         Self {
             running: HashMap::new(),
@@ -59,7 +59,7 @@ impl<W: PartialEq, T> Lookups<W, T> {
         }
     }
 
-    /// `waiter`, of a connection of `client`, asks for `name`; `start` begins a lookup.
+    /// `waiter`, a connection of `client`, asks for `name`. `start` starts a lookup.
     pub(super) fn ask(
         &mut self,
         name: Name,
@@ -98,7 +98,7 @@ impl<W: PartialEq, T> Lookups<W, T> {
         }
     }
 
-    /// `waiter` does not wait for `name` any more. The last one takes the lookup along.
+    /// `waiter` no longer waits for `name`. A lookup without waiters is cancelled.
     pub(super) fn forget(&mut self, name: &Name, waiter: &W) {
         if let Some(lookup) = self.running.get_mut(name) {
             lookup.waiters.retain(|one| one != waiter);
@@ -108,7 +108,7 @@ impl<W: PartialEq, T> Lookups<W, T> {
         }
     }
 
-    /// A lookup has an answer, which is valid for `ttl` (in ns) if it is no failure. These waited for it.
+    /// A lookup has finished. Its answer, if it is no failure, is valid for `ttl` (in ns). Returns its waiters.
     pub(super) fn finished(&mut self, name: &Name, answer: &Answer, ttl: u64, now: u64) -> Vec<W> {
         let valid = match answer {
             Ok(_) => ttl.min(LONGEST_MEMORY),
@@ -131,12 +131,12 @@ impl<W: PartialEq, T> Lookups<W, T> {
         }
     }
 
-    /// Forgets all answers, as they are of a configuration that has changed.
+    /// Clears the cache, as the configuration has changed.
     pub(super) fn forget_answers(&mut self) {
         self.remembered.clear();
     }
 
-    /// Gives up the oldest lookup of the client that has the most.
+    /// Cancels the oldest lookup of the client with the most.
     fn displace(&mut self) -> Option<Vec<W>> {
         let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
         for lookup in self.running.values() {
@@ -159,7 +159,7 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    /// Names of lookups that go on.
+    /// Names of lookups in progress.
     #[derive(Clone, Default)]
     struct Log(Rc<RefCell<Vec<Name>>>);
 
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_looked_up_once_for_all_who_ask() {
+    fn a_name_is_looked_up_once_for_all_waiters() {
         let (mut lookups, log) = world(4);
         for waiter in 0..3 {
             let asked = lookups.ask(name("a.test"), client(1), waiter, 0, |name| log.start(name));
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_to_leave_takes_the_lookup_along() {
+    fn a_lookup_without_waiters_is_cancelled() {
         let (mut lookups, log) = world(4);
         for waiter in 0..2 {
             lookups.ask(name("a.test"), client(1), waiter, 0, |name| log.start(name));
@@ -219,13 +219,13 @@ mod tests {
         assert_eq!(log.names(), ["a.test"]);
         lookups.forget(&name("a.test"), &1);
         assert!(log.names().is_empty());
-        // Neither twice nor of a name that nobody asked for.
+        // Neither twice nor of a name without a lookup.
         lookups.forget(&name("a.test"), &1);
         lookups.forget(&name("b.test"), &1);
     }
 
     #[test]
-    fn a_failure_is_remembered_for_a_while() {
+    fn a_failure_is_cached_for_a_while() {
         let (mut lookups, log) = world(4);
         lookups.ask(name("a.test"), client(1), 0, 0, |name| log.start(name));
         let failure = Err("no".to_owned());
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_remembered_as_long_as_they_are_valid() {
+    fn addresses_are_cached_as_long_as_they_are_valid() {
         let second = 1_000_000_000;
         for (ttl, valid) in [
             (0, 0),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_forgotten_with_the_configuration_that_they_are_of() {
+    fn a_new_configuration_clears_the_cache() {
         let (mut lookups, log) = world(4);
         lookups.ask(name("a.test"), client(1), 0, 0, |name| log.start(name));
         lookups.finished(&name("a.test"), &Ok(Resolved::default()), u64::MAX, 0);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_for_most_gives_way_first() {
+    fn the_client_with_the_most_lookups_loses_one() {
         let (mut lookups, log) = world(4);
         lookups.ask(name("live.test"), client(2), 100, 0, |name| log.start(name));
         for number in 0..50 {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_are_remembered_are_bounded() {
+    fn the_cache_is_bounded() {
         let (mut lookups, log) = world(1);
         for number in 0..2 * REMEMBERED {
             let dead = name(&format!("dead{number}.test"));

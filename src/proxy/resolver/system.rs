@@ -1,9 +1,9 @@
-//! How this host looks names up: hosts(5), then the name servers of resolv.conf(5), then getaddrinfo(3) for names that
-//! no name server can know.
+//! The lookup order of this host: hosts(5), then the name servers of resolv.conf(5), then getaddrinfo(3) for names outside
+//! of the Domain Name System.
 //!
-//! getaddrinfo(3) alone would do all that nsswitch.conf(5) says, but it blocks, it cannot be given up, and it names no
-//! alias but the last. So it is asked only for names that the Domain Name System is not about: those without a dot,
-//! and those under `local.` (mDNS, RFC 6762).
+//! getaddrinfo(3) alone would do all that nsswitch.conf(5) configures, but it blocks, cannot be cancelled, and returns only
+//! the last alias. So it serves only names that the Domain Name System does not cover: those without a dot, and those under
+//! `local.` (mDNS, RFC 6762).
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,23 +23,23 @@ use hickory_resolver::{Resolver, TokioResolver};
 use tokio::time::timeout;
 
 use super::{Answer, Resolved};
-use crate::host::Name;
+use crate::destination::Name;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::route::is_routed;
 
-/// Calls of getaddrinfo(3) at once.
+/// Most concurrent calls of getaddrinfo(3).
 pub(super) const BLOCKING: usize = 8;
 
 /// How long the addresses of one family wait for those of the other (RFC 8305, section 3).
 const FAMILY_DELAY: Duration = Duration::from_millis(50);
 
-/// How often the files are looked at, in ns.
+/// The interval between two checks of the files, in ns.
 const LOOK: u64 = 1_000_000_000;
 
 const HOSTS: &str = "/etc/hosts";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// The host's configuration, read again when a file of it has changed.
+/// The host's configuration, reloaded when one of its files has changed.
 pub(super) struct System {
     servers: Arc<Servers>,
     stamps: [Stamp; 2],
@@ -58,7 +58,7 @@ impl System {
         }
     }
 
-    /// This configuration, whatever the files say.
+    /// This configuration, whatever the files contain.
     #[cfg(test)]
     pub(super) fn fixed(servers: Servers) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl System {
         }
     }
 
-    /// The configuration in force.
+    /// The current configuration.
     pub(super) fn servers(&mut self) -> Arc<Servers> {
         let now = monotonic_ns();
         if now.saturating_sub(self.looked) >= LOOK {
@@ -85,22 +85,27 @@ impl System {
 
 fn stamps() -> [Stamp; 2] {
     [HOSTS, RESOLV_CONF].map(|file| {
-        let facts = fs::metadata(file).ok()?;
-        Some((facts.ino(), facts.size(), facts.ctime(), facts.ctime_nsec()))
+        let record = fs::metadata(file).ok()?;
+        Some((
+            record.ino(),
+            record.size(),
+            record.ctime(),
+            record.ctime_nsec(),
+        ))
     })
 }
 
 /// One state of the configuration.
 pub(super) struct Servers {
     hosts: HashMap<Name, Vec<IpAddr>>,
-    /// Or why there are none.
+    /// Or the reason why there is none.
     dns: Result<TokioResolver, String>,
 }
 
 impl Servers {
     fn of_this_host() -> Self {
         let (config, options) = read_system_conf().unwrap_or_else(|_| {
-            // Without a name server it is the one on this host (resolv.conf(5)).
+            // Without a name server, the one on this host is used (resolv.conf(5)).
             let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
             let config = ResolverConfig::from_name_servers(vec![local]);
             (config, ResolverOpts::default())
@@ -114,11 +119,11 @@ impl Servers {
         let mut builder = Resolver::builder_with_config(config, provider);
         let in_force = builder.options_mut();
         *in_force = options;
-        // A name of one family in hosts(5) is no question about the other one.
+        // An entry of one family in hosts(5) would lead to a question for the other family.
         in_force.use_hosts_file = ResolveHosts::Never;
         in_force.preserve_intermediates = true;
-        // In its cache the last name of a chain of aliases keeps the aliases of whoever asked for it first, and those of
-        // others are lost. So answers are remembered as a whole, by the name that was asked for (see `Lookups`).
+        // In the library's cache the last name of a chain of aliases keeps the aliases of the first question, and those of
+        // others are lost. So `Lookups` caches whole answers by the requested name.
         in_force.cache_size = 0;
         Self {
             hosts: read_hosts(hosts),
@@ -126,7 +131,7 @@ impl Servers {
         }
     }
 
-    /// Everything that is known of `name`, and how long a success is valid, in ns: 0 where no name server said so.
+    /// The addresses and aliases of `name`, and how long they are valid, in ns: 0 if no name server returned them.
     pub(super) async fn look_up(&self, name: &Name) -> (Answer, u64) {
         if let Some(addresses) = self.known(name) {
             return (found(addresses), 0);
@@ -149,7 +154,7 @@ impl Servers {
         }
     }
 
-    /// What needs no name server: hosts(5), and `localhost` (RFC 6761, section 6.3).
+    /// Addresses without a name server: hosts(5), and `localhost` (RFC 6761, section 6.3).
     fn known(&self, name: &Name) -> Option<Vec<IpAddr>> {
         if let Some(addresses) = self.hosts.get(name) {
             return Some(addresses.clone());
@@ -159,7 +164,7 @@ impl Servers {
             .then(|| vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
     }
 
-    /// Asks the name servers for both families at once.
+    /// Asks the name servers for both families in parallel.
     async fn ask(&self, name: &Name) -> Result<Records, Failure> {
         let of = |kind| Box::pin(self.family(name, kind));
         let (mut ipv4, mut ipv6) = (of(RecordType::A), of(RecordType::AAAA));
@@ -200,7 +205,7 @@ impl Servers {
             match &record.data {
                 RData::A(address) => records.addresses.push(address.0.into()),
                 RData::AAAA(address) => records.addresses.push(address.0.into()),
-                // What cannot be a name of ours is on no list either.
+                // An alias that is no valid name is on no list either.
                 RData::CNAME(alias) => records.aliases.extend(alias.0.to_ascii().parse::<Name>()),
                 _ => continue,
             }
@@ -210,7 +215,7 @@ impl Servers {
     }
 }
 
-/// What the name servers answered, of one family or both.
+/// The answers of the name servers, of one family or both.
 struct Records {
     addresses: Vec<IpAddr>,
     aliases: Vec<Name>,
@@ -253,7 +258,7 @@ impl Records {
 }
 
 struct Failure {
-    /// A name server said so; none is merely silent.
+    /// A name server returned it; otherwise a name server was silent or failed.
     is_final: bool,
     reason: String,
 }
@@ -271,7 +276,7 @@ impl Failure {
     }
 }
 
-/// Whether other services than the Domain Name System may know the name.
+/// Whether services other than the Domain Name System may know the name.
 fn is_local(name: &Name) -> bool {
     name.labels() == 1 || name.as_str().ends_with(".local")
 }
@@ -285,7 +290,7 @@ fn getaddrinfo(name: &str) -> Answer {
     found(addresses.map(|address| address.ip()).collect())
 }
 
-/// An answer of which no alias is known.
+/// An answer without aliases.
 fn found(addresses: Vec<IpAddr>) -> Answer {
     Ok(Resolved {
         addresses: ordered(addresses),
@@ -293,7 +298,7 @@ fn found(addresses: Vec<IpAddr>) -> Answer {
     })
 }
 
-/// Each address once: IPv6 first, and last what this host has no route to (RFC 6724, rules 1 and 6).
+/// Each address once: IPv6 first, and addresses without a route last (RFC 6724, rules 1 and 6).
 fn ordered(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let mut all = Vec::with_capacity(addresses.len());
     for address in addresses.drain(..) {
@@ -307,7 +312,7 @@ fn ordered(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     all
 }
 
-/// The names of hosts(5); lines that are none are passed over, as the C library does.
+/// The names of hosts(5). Invalid lines are skipped, as the C library does.
 fn read_hosts(text: &str) -> HashMap<Name, Vec<IpAddr>> {
     let mut hosts: HashMap<Name, Vec<IpAddr>> = HashMap::new();
     for line in text.lines() {

@@ -1,4 +1,4 @@
-//! The resolver before name servers that tests play.
+//! The resolver, with simulated name servers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,11 +15,11 @@ use crate::proxy::slab::Slab;
 #[path = "../../../tests/common/dns.rs"]
 mod dns;
 
-use dns::{NameServer, Said};
+use dns::{DnsReply, NameServer};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A resolver, and who asks it.
+/// A resolver with a client and a name server.
 struct World {
     resolver: Resolver,
     inbox: Arc<Inbox>,
@@ -29,10 +29,10 @@ struct World {
 }
 
 impl World {
-    /// With a name server, what hosts(5) says, and so many lookups at once.
-    fn new(answer: impl Fn(&str) -> Said + Send + 'static, hosts: &str, most: usize) -> Self {
+    /// A resolver with a name server, the contents of hosts(5), and so many concurrent lookups.
+    fn new(answer: impl Fn(&str) -> DnsReply + Send + 'static, hosts: &str, most: usize) -> Self {
         let poll = Poll::new().unwrap();
-        let wake = Wake::new().unwrap();
+        let wake = EventFd::new().unwrap();
         let mut source = SourceFd(&wake.as_fd().as_raw_fd());
         poll.registry()
             .register(&mut source, Token(0), Interest::READABLE)
@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    /// The answer to this one; those that others get meanwhile are passed over.
+    /// The answer to this question; other answers are skipped.
     fn answer(&mut self, to: Key) -> Answer {
         loop {
             for (key, answer) in self.answers() {
@@ -112,8 +112,8 @@ fn addresses(texts: &[&str]) -> Vec<IpAddr> {
 }
 
 #[test]
-fn many_names_are_looked_up_and_each_answer_goes_where_it_belongs() {
-    let answer = |_: &str| Said::Records(vec![], addresses(&["192.0.2.7"]));
+fn each_of_many_answers_reaches_its_connection() {
+    let answer = |_: &str| DnsReply::Records(vec![], addresses(&["192.0.2.7"]));
     let mut world = World::new(answer, "", 8);
     let mut keys: Vec<Key> = (0..100)
         .map(|number| {
@@ -141,21 +141,21 @@ fn many_names_are_looked_up_and_each_answer_goes_where_it_belongs() {
     keys.sort();
     answered.sort();
     assert_eq!(answered, keys);
-    // One name, one lookup, one question a family; its answer is kept for as long as it says.
+    // One name, one lookup, one question for each family; the answer is cached for as long as it is valid.
     assert_eq!(world.server.asked(), 2);
 }
 
 #[test]
-fn every_name_of_a_chain_of_aliases_is_known() {
+fn every_name_of_a_chain_of_aliases_is_returned() {
     let answer = |name: &str| match name {
-        "metrics.shop.test" => Said::Records(
+        "metrics.store.test" => DnsReply::Records(
             vec!["middle.test", "tracker.test"],
             addresses(&["192.0.2.7", "2001:db8::7"]),
         ),
-        _ => Said::NoSuchName,
+        _ => DnsReply::NoSuchName,
     };
     let resolved = World::new(answer, "", 8)
-        .look_up("metrics.shop.test")
+        .look_up("metrics.store.test")
         .unwrap();
     assert_eq!(
         resolved.aliases,
@@ -166,22 +166,22 @@ fn every_name_of_a_chain_of_aliases_is_known() {
     assert_eq!(found, addresses(&["192.0.2.7", "2001:db8::7"]));
 }
 
-/// Name servers may answer with one link of a chain at a time, so that names of several chains are asked for one by one.
+/// Name servers may return one link of a chain at a time, so the names of several chains are asked for one by one.
 #[test]
 fn chains_that_share_names_do_not_share_aliases() {
     let answer = |name: &str| match name {
-        "metrics.shop.test" => Said::Records(vec!["tracker.test"], vec![]),
-        "tracker.test" | "www.shop.test" => Said::Records(vec!["cdn.test"], vec![]),
-        "cdn.test" => Said::Records(vec![], addresses(&["192.0.2.7"])),
-        _ => Said::NoSuchName,
+        "metrics.store.test" => DnsReply::Records(vec!["tracker.test"], vec![]),
+        "tracker.test" | "www.store.test" => DnsReply::Records(vec!["cdn.test"], vec![]),
+        "cdn.test" => DnsReply::Records(vec![], addresses(&["192.0.2.7"])),
+        _ => DnsReply::NoSuchName,
     };
     let names = [
         ("cdn.test", &[][..]),
-        ("metrics.shop.test", &["tracker.test", "cdn.test"]),
-        ("www.shop.test", &["cdn.test"]),
+        ("metrics.store.test", &["tracker.test", "cdn.test"]),
+        ("www.store.test", &["cdn.test"]),
         ("tracker.test", &["cdn.test"]),
     ];
-    // Whichever is asked for first, and once more while answers are remembered.
+    // In any order, and once more from the cache.
     for first in 0..names.len() {
         let mut world = World::new(answer, "", 8);
         for number in 0..2 * names.len() {
@@ -195,10 +195,10 @@ fn chains_that_share_names_do_not_share_aliases() {
 }
 
 #[test]
-fn live_names_are_answered_beside_dead_ones_of_the_same_client_too() {
+fn silent_names_do_not_delay_other_names_of_the_client() {
     let answer = |name: &str| match name.ends_with("dead.test") {
-        true => Said::Nothing,
-        false => Said::Records(vec![], addresses(&["192.0.2.7"])),
+        true => DnsReply::Nothing,
+        false => DnsReply::Records(vec![], addresses(&["192.0.2.7"])),
     };
     let mut world = World::new(answer, "", 4);
     let begin = Instant::now();
@@ -209,13 +209,13 @@ fn live_names_are_answered_beside_dead_ones_of_the_same_client_too() {
             assert_eq!(resolved.addresses, addresses(&["192.0.2.7"]));
         }
     }
-    // A silent name takes 10 s by itself.
+    // A silent name alone takes 10 s.
     assert!(begin.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
-fn a_name_that_failed_is_not_asked_for_again_at_once() {
-    let mut world = World::new(|_| Said::NoSuchName, "", 4);
+fn a_failed_name_is_not_asked_for_again_at_once() {
+    let mut world = World::new(|_| DnsReply::NoSuchName, "", 4);
     let first = world.look_up("none.test").unwrap_err();
     assert_eq!(first, "the name does not exist");
     let asked = world.server.asked();
@@ -224,17 +224,17 @@ fn a_name_that_failed_is_not_asked_for_again_at_once() {
 }
 
 #[test]
-fn a_name_without_an_address_says_so() {
-    let mut world = World::new(|_| Said::Records(vec![], vec![]), "", 4);
+fn a_name_without_an_address_is_an_error() {
+    let mut world = World::new(|_| DnsReply::Records(vec![], vec![]), "", 4);
     let reason = world.look_up("empty.test").unwrap_err();
     assert_eq!(reason, "the name has no address");
 }
 
 #[test]
-fn the_hosts_file_comes_first_and_says_all_of_a_name() {
+fn the_hosts_file_takes_precedence() {
     let hosts =
         "# none.test\n192.0.2.1 one.test ONE # two.test\nno address.test\n2001:db8::1\tone.test\n";
-    let mut world = World::new(|_| Said::NoSuchName, hosts, 4);
+    let mut world = World::new(|_| DnsReply::NoSuchName, hosts, 4);
     let mut found = world.look_up("one.test").unwrap().addresses;
     found.sort();
     assert_eq!(found, addresses(&["192.0.2.1", "2001:db8::1"]));
@@ -250,10 +250,10 @@ fn the_hosts_file_comes_first_and_says_all_of_a_name() {
 }
 
 #[test]
-fn one_that_is_closed_says_so() {
-    let mut world = World::new(|_| Said::NoSuchName, "", 4);
+fn a_closed_resolver_refuses_questions() {
+    let mut world = World::new(|_| DnsReply::NoSuchName, "", 4);
     world.resolver.close();
-    // The question may still be taken before the thread is gone; then it is never answered, and its client times out.
+    // The command may arrive before the thread ends. Then it is never answered, and its client times out.
     let reason = loop {
         let key = world.ask("late.test", 1);
         if let Some((_, answer)) = world.inbox.take().into_iter().find(|(one, _)| *one == key) {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use super::column::{Cell, Column};
 use super::columns::{INTERVAL, RUN_NUMBER};
-use crate::report::record::Interval;
+use crate::udp::result::Interval;
 
 /// Writes the rows one by one.
 #[derive(Debug)]

@@ -15,8 +15,8 @@ use crate::report::compare::proxy::notes;
 use crate::report::compare::records::RecordComparison;
 use crate::report::figures::{figure, percent, plain, times};
 use crate::report::model::{Meta, ProxyRecord, UdpRecord};
-use crate::report::record::Run;
 use crate::stats::spread::Spread;
+use crate::udp::result::Run;
 use crate::units::{grouped, short_ns};
 use Extra::{Error, Interval, Nothing, ShareOf, Words};
 

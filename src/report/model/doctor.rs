@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::meta::Meta;
-use crate::engine::probe::Check;
+use crate::doctor::Check;
 
 /// The checks of one machine.
 #[derive(Debug, Clone, Serialize)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::dates;
-use crate::sys::host;
+use crate::dates;
+use crate::sys::machine;
 
 /// Version of the keys in `run.json`.
 pub const SCHEMA: u32 = 1;
@@ -63,12 +63,12 @@ impl Host {
     /// This machine.
     pub fn here() -> Self {
         Self {
-            kernel: host::kernel(),
-            cpu: host::cpu_model(),
-            cores: host::cores(),
-            governor: host::governor(),
-            rmem_max: host::rmem_max(),
-            wmem_max: host::wmem_max(),
+            kernel: machine::kernel(),
+            cpu: machine::cpu_model(),
+            cores: machine::cores(),
+            governor: machine::governor(),
+            rmem_max: machine::rmem_max(),
+            wmem_max: machine::wmem_max(),
         }
     }
 }

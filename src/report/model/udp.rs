@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::meta::Meta;
-use crate::report::record::{Requested, Run};
 use crate::stats::ratio::Ratio;
 use crate::stats::spread::Spread;
+use crate::udp::result::{Requested, Run};
 
 /// A `run.json` of `bench udp`.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,12 +1,12 @@
 //! A UDP run with a value for every key.
 
-use crate::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::report::model::{Host, Meta, SCHEMA, UdpRecord};
-use crate::report::record::{
+use crate::stats::latency::Latency;
+use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
+use crate::udp::result::{
     Clock, Cpu, Effective, EngineStats, Interval, Lost, Measured, Pacing, Received, Requested, Run,
     Stream, Traffic, UringRequested,
 };
-use crate::stats::latency::Latency;
 
 /// A paced run of two streams, without null keys or empty lists.
 pub(in crate::report) fn measured() -> Measured {

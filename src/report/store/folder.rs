@@ -19,14 +19,14 @@ use thiserror::Error;
 use super::atomic_file::{self, AtomicFile, FileError};
 use super::journal::{self, Journal, RewriteSchedule};
 use super::partial::{self, Partial};
-use crate::report::dates;
+use crate::dates;
 use crate::report::export::columns::UDP_SETTING;
 use crate::report::export::intervals::IntervalsWriter;
 use crate::report::export::packets::PacketsWriter;
 use crate::report::export::{csv, hgrm, json};
 use crate::report::model::UdpRecord;
-use crate::report::record::Measured;
 use crate::stats::latency::Latency;
+use crate::udp::result::Measured;
 
 /// Number of ids to try. There are two thousand million ids a second, so a second collision has another cause.
 const TRIES: usize = 16;

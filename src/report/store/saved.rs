@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn unknown_values_are_null() {
-        let run = crate::report::record::Run::default();
+        let run = crate::udp::result::Run::default();
         let json = serde_json::to_value(&run).unwrap();
         for key in [
             "seconds",

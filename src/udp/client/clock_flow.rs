@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::sys::clock::monotonic_ns;
 use crate::udp::clock_offset::{Exchange, Model};
-use crate::udp::header::{HEADER, Header, Kind};
+use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Time between two exchanges in a burst, before and after the run.
 const BURST_PAUSE: Duration = Duration::from_millis(2);

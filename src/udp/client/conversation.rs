@@ -14,17 +14,17 @@ use thiserror::Error;
 use super::clock_flow::ClockFlow;
 use super::dial::Dial;
 use super::{Cancel, RunError, Setup};
-use crate::report::record::Interval;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::eventfd::EventFd;
 use crate::sys::small_tcp;
-use crate::sys::wake::Wake;
-use crate::udp::control::{
+use crate::udp::control::connection::{Link, LinkError};
+use crate::udp::control::greeting::{ClientGreeting, ClientStep, GreetingError};
+use crate::udp::receive::receivers::{Notify, Receivers};
+use crate::udp::result::Interval;
+use crate::udp::send::senders::{self, Senders};
+use crate::udp::wire::control::{
     ALIVE, Alive, Hello, RECONNECT, Reply, Request, Resume, VERSION, Welcome,
 };
-use crate::udp::greeting::{ClientGreeting, ClientStep, GreetingError};
-use crate::udp::link::{Link, LinkError};
-use crate::udp::receivers::{Notify, Receivers};
-use crate::udp::senders::{self, Senders};
 
 pub(super) const LINK: Token = Token(0);
 const ATTEMPT: Token = Token(1);
@@ -106,7 +106,7 @@ pub(super) struct Conversation<'a> {
     retired: Option<TcpStream>,
     alive_at: Instant,
     kept_open_at: Instant,
-    wake: Wake,
+    wake: EventFd,
     flows_ready: bool,
     /// When the server last reported that it got on.
     progress: Instant,
@@ -134,7 +134,7 @@ impl<'a> Conversation<'a> {
         cancel: &'a Cancel,
     ) -> Result<(Self, Welcome), RunError> {
         let mut poll = Poll::new().map_err(RunError::Start)?;
-        let wake = Wake::new().map_err(RunError::Start)?;
+        let wake = EventFd::new().map_err(RunError::Start)?;
         for (wake, token) in [(&wake, THREADS), (&cancel.wake, CANCEL)] {
             let fd = wake.as_fd().as_raw_fd();
             poll.registry()

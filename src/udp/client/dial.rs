@@ -11,10 +11,10 @@ use super::conversation::LINK;
 use super::{Cancel, RunError, Setup};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::small_tcp;
-use crate::udp::control::{Hello, Reply, Request, Welcome};
-use crate::udp::greeting::{ClientGreeting, ClientStep, GreetingError};
-use crate::udp::link::{Link, LinkError};
+use crate::udp::control::connection::{Link, LinkError};
+use crate::udp::control::greeting::{ClientGreeting, ClientStep, GreetingError};
 use crate::udp::setup::SetupError;
+use crate::udp::wire::control::{Hello, Reply, Request, Welcome};
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 use super::Lost;
-use crate::udp::greeting::GreetingError;
-use crate::udp::link::LinkError;
+use crate::udp::control::connection::LinkError;
+use crate::udp::control::greeting::GreetingError;
 use crate::udp::setup::SetupError;
 
 /// Why a run measured nothing. One sentence, with the way out.

@@ -1,16 +1,16 @@
 //! What one direction's receivers and senders reported, put together message by message. Pure.
 
 use super::Observer;
-use crate::engine::Path;
-use crate::report::record::Interval;
 use crate::stats::latency::Latency;
 use crate::sys::cgroup::Throttled;
 use crate::sys::usage::CpuTime;
-use crate::udp::account::Latencies;
-use crate::udp::control::{Done, Histogram, Reply, SenderFacts, StreamReceived};
-use crate::udp::outcome::Rows;
-use crate::udp::sender::Sent;
-use crate::udp::stream::Written;
+use crate::udp::engine::Path;
+use crate::udp::receive::accounting::Latencies;
+use crate::udp::result::Interval;
+use crate::udp::result::Rows;
+use crate::udp::send::sender::Sent;
+use crate::udp::send::stream::Written;
+use crate::udp::wire::control::{Done, Histogram, Reply, SenderFacts, StreamReceived};
 
 /// As much of a direction's result as there is yet.
 pub(super) struct Gathered {

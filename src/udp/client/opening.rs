@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::conversation::{Conversation, Event};
 use super::{RunError, Setup};
 use crate::sys::{shared_port, socket};
-use crate::udp::control::{Reply, StreamOffer};
-use crate::udp::header::{HEADER, Header, Kind};
 use crate::udp::setup::SetupError;
+use crate::udp::wire::control::{Reply, StreamOffer};
+use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Time between two knocks.
 const PAUSE: Duration = Duration::from_millis(100);

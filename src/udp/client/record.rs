@@ -3,14 +3,14 @@
 use super::clock_flow::Verdict;
 use super::gathered::Gathered;
 use super::{ClockState, Directions, Observer, Session};
-use crate::report::dates;
-use crate::report::record::{Clock, Effective, Measured};
+use crate::dates;
 use crate::sys::clock::WallClock;
-use crate::udp::control::{ReceiverFacts, SenderEffective};
-use crate::udp::outcome::{self, Ended, Facts};
 use crate::udp::placement::Cpus;
 use crate::udp::plan::Mode;
-use crate::udp::senders;
+use crate::udp::result::{self, Ended, Facts};
+use crate::udp::result::{Clock, Effective, Measured};
+use crate::udp::send::senders;
+use crate::udp::wire::control::{ReceiverFacts, SenderEffective};
 
 impl<O: Observer> Session<'_, O> {
     /// Puts the figures of each direction together.
@@ -35,12 +35,12 @@ impl<O: Observer> Session<'_, O> {
             let mut counted = senders::counts(&senders);
             if forward.done.is_none() {
                 // The receivers are known only together, and so are the senders.
-                counted = vec![outcome::together(&counted)];
+                counted = vec![result::together(&counted)];
             }
             let receiver = self.welcome.receiver.clone().unwrap_or_default();
             let effective = self.effective(&self.effective, &receiver, &self.setup.cpus, &clock);
             let offset = verdict.map_or(0, |verdict| verdict.offset_ns);
-            measured.push(outcome::assemble(Facts {
+            measured.push(result::assemble(Facts {
                 direction: "forward",
                 effective,
                 sent: counted,
@@ -57,7 +57,7 @@ impl<O: Observer> Session<'_, O> {
             let senders_lost = reverse.senders_done.is_none();
             if senders_lost {
                 // What the server sent is not known; it was at least what the highest numbers say.
-                counted = outcome::at_least(self.plan, &reverse.received());
+                counted = result::at_least(self.plan, &reverse.received());
             }
             let sender = senders.first().map(|sent| sent.effective.clone());
             // The record has the receiver's clock less the sender's.
@@ -74,7 +74,7 @@ impl<O: Observer> Session<'_, O> {
                 &clock,
             );
             let first_sent_at = reverse.first_sent_wall().map(dates::rfc3339);
-            measured.push(outcome::assemble(Facts {
+            measured.push(result::assemble(Facts {
                 direction: "reverse",
                 effective,
                 sent: counted,
@@ -160,7 +160,7 @@ impl<O: Observer> Session<'_, O> {
             window: receiver.window,
             spin: sender.spin && matches!(self.plan.mode, Mode::Paced(_)),
             clock: clock.clone(),
-            ..outcome::effective(self.plan)
+            ..result::effective(self.plan)
         }
     }
 }

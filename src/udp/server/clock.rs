@@ -9,7 +9,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::sys::clock::monotonic_ns;
 use crate::sys::shared_port;
-use crate::udp::header::{HEADER, Header, Kind};
+use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Questions answered before the rest of the server gets its turn.
 const MOST: usize = 64;

@@ -11,11 +11,11 @@ use super::ports::Knock;
 use super::session::{Place, Session};
 use super::{Room, SessionReport};
 use crate::sys::shared_port::canonical;
-use crate::udp::control::{ALIVE, Alive, Hello, Reply, Request, Resume};
-use crate::udp::greeting::{ServerGreeting, ServerStep};
-use crate::udp::key::Key;
-use crate::udp::link::{Link, LinkError};
-use crate::udp::outcome::Ended;
+use crate::udp::control::connection::{Link, LinkError};
+use crate::udp::control::greeting::{ServerGreeting, ServerStep};
+use crate::udp::control::key::Key;
+use crate::udp::result::Ended;
+use crate::udp::wire::control::{ALIVE, Alive, Hello, Reply, Request, Resume};
 
 /// How long a client may take to close a connection on which it was refused.
 const REFUSED: Duration = Duration::from_secs(2);

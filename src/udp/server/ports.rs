@@ -13,7 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use crate::sys::shared_port::{self, Arrival};
-use crate::udp::header::{Header, Kind};
+use crate::udp::wire::header::{Header, Kind};
 
 /// Datagrams taken from one port before the rest of the server gets its turn.
 const MOST: usize = 256;

@@ -1,11 +1,11 @@
 //! What the server itself can say of a session: its receivers' figures, and of the sender what the client reported.
 
-use crate::report::dates;
-use crate::report::record::{Clock, Effective, Measured};
-use crate::udp::control::{Finish, Welcome};
-use crate::udp::outcome::{self, Ended, Facts};
+use crate::dates;
 use crate::udp::plan::Plan;
-use crate::udp::receivers::upload::Upload;
+use crate::udp::receive::result_upload::Upload;
+use crate::udp::result::{self, Ended, Facts};
+use crate::udp::result::{Clock, Effective, Measured};
+use crate::udp::wire::control::{Finish, Welcome};
 
 /// The record of the streams that the client sent.
 pub(super) fn received(
@@ -18,7 +18,7 @@ pub(super) fn received(
     // Without the client's word, the highest number seen says how many there were at least.
     let sent = match finish {
         Some(finish) => finish.streams,
-        None => outcome::at_least(plan, &upload.received),
+        None => result::at_least(plan, &upload.received),
     };
     let source = if welcome.same_clock {
         "same"
@@ -27,10 +27,10 @@ pub(super) fn received(
     };
     let receiver = welcome.receiver.clone().unwrap_or_default();
     let first = upload.received.iter();
-    outcome::assemble(Facts {
+    result::assemble(Facts {
         plan,
         direction: "forward",
-        requested: outcome::requested(plan),
+        requested: result::requested(plan),
         effective: Effective {
             gro: receiver.gro,
             rcvbuf: receiver.receive_buffer,
@@ -40,7 +40,7 @@ pub(super) fn received(
                 source: source.to_owned(),
                 ..Clock::default()
             },
-            ..outcome::effective(plan)
+            ..result::effective(plan)
         },
         ended,
         sent,

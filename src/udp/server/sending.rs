@@ -6,10 +6,10 @@ use std::net::UdpSocket;
 use super::session::greet;
 use crate::stats::latency::Latency;
 use crate::sys::clock::{WallClock, monotonic_ns};
-use crate::udp::control::{Finish, Histogram, Reply, SenderFacts};
-use crate::udp::header::{HEADER, Header};
-use crate::udp::receivers::upload::counts;
-use crate::udp::senders::{self, Event, Senders};
+use crate::udp::receive::result_upload::counts;
+use crate::udp::send::senders::{self, Event, Senders};
+use crate::udp::wire::control::{Finish, Histogram, Reply, SenderFacts};
+use crate::udp::wire::header::{HEADER, Header};
 
 /// The streams that the server sends.
 pub(super) struct Sending {

@@ -16,15 +16,15 @@ use super::sending::{Sending, SendingState};
 use super::{Limits, SessionReport};
 use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::{affinity, shared_port};
-use crate::udp::control::{Finish, Hello, Reply, Request, StreamOffer, Welcome};
-use crate::udp::header::{Header, Kind};
-use crate::udp::outcome::Ended;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::receivers::upload::Upload;
-use crate::udp::receivers::{self, Notify, Prepared, Receivers};
-use crate::udp::senders::{self, Senders};
+use crate::udp::receive::receivers::{self, Notify, Prepared, Receivers};
+use crate::udp::receive::result_upload::Upload;
+use crate::udp::result::Ended;
+use crate::udp::send::senders::{self, Senders};
 use crate::udp::setup;
+use crate::udp::wire::control::{Finish, Hello, Reply, Request, StreamOffer, Welcome};
+use crate::udp::wire::header::{Header, Kind};
 
 /// The longest round trip that a sender reckons with where it was not measured.
 const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(10);

@@ -1,16 +1,16 @@
-//! A receiver's account against a plain one kept beside it, over whatever arrives: arbitrary bytes, and valid
-//! datagrams with numbers near, far and wrong, some of them with a byte changed.
+//! The receiver's accounting, compared with a set of numbers, over arbitrary bytes and valid datagrams with numbers near, far and
+//! wrong, some of them with a byte changed.
 //!
-//! The input is a row of steps; see [`Network::next`] for what each takes.
+//! The input is a sequence of steps; see [`Network::next`].
 
 #![no_main]
 
 use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
-use wirebench::udp::account::{Account, Seen, Tally};
-use wirebench::udp::header::{HEADER, Header, Kind, MOST_SHORT};
-use wirebench::udp::sequence::REACH;
+use wirebench::udp::receive::accounting::{Account, Seen, Tally};
+use wirebench::udp::wire::header::{HEADER, Header, Kind, MOST_SHORT};
+use wirebench::udp::receive::sequence::REACH;
 
 const TOKEN: u64 = 77;
 const CHUNK: usize = 10;
@@ -18,24 +18,24 @@ const CHUNK: usize = 10;
 fuzz_target!(|bytes: &[u8]| {
     let mut account = Account::new(TOKEN, CHUNK, true, Box::default());
     let mut network = Network { bytes, at: 0 };
-    let mut told = Told::default();
+    let mut expected = Expected::default();
     let mut received = 1_000_000;
     while let Some(datagram) = network.next() {
         received += 100;
         let before = account.tally();
         let seen = account.datagram(&datagram, received);
-        told.take(seen, &datagram, &before, &account.tally());
+        expected.take(seen, &datagram, &before, &account.tally());
     }
     let (tally, latencies) = account.close();
     let foreign = tally.foreign.token + tally.foreign.short + tally.foreign.malformed;
     assert_eq!(
         tally.unique + tally.duplicates + tally.late + foreign,
-        told.data + told.foreign,
+        expected.data + expected.foreign,
         "every datagram is counted once"
     );
-    assert_eq!(foreign, told.foreign);
-    assert_eq!(tally.unique, told.numbers.len() as u64);
-    assert_eq!(tally.bytes, told.bytes);
+    assert_eq!(foreign, expected.foreign);
+    assert_eq!(tally.unique, expected.numbers.len() as u64);
+    assert_eq!(tally.bytes, expected.bytes);
     assert!(tally.bytes <= tally.unique * CHUNK as u64);
     assert!(tally.unique <= tally.next);
     assert!(tally.reordered <= tally.unique);
@@ -46,9 +46,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// What is true of the datagrams, by a set of numbers instead of a window.
+/// The expected counts, from a set of numbers instead of a window.
 #[derive(Default)]
-struct Told {
+struct Expected {
     data: u64,
     foreign: u64,
     bytes: u64,
@@ -56,7 +56,7 @@ struct Told {
     next: u64,
 }
 
-impl Told {
+impl Expected {
     fn take(&mut self, seen: Seen, datagram: &[u8], before: &Tally, after: &Tally) {
         let header = match seen {
             Seen::Data(header) => header,
@@ -102,10 +102,10 @@ impl Told {
     }
 }
 
-/// Makes datagrams of the fuzzer's bytes.
+/// Makes datagrams from the fuzzer's bytes.
 struct Network<'a> {
     bytes: &'a [u8],
-    /// The sequence number the sender is at.
+    /// The sender's current sequence number.
     at: u64,
 }
 
@@ -116,13 +116,13 @@ impl Network<'_> {
         Some(first)
     }
 
-    /// The next datagram. A first byte says what it is, and the next ones how far and which byte.
+    /// The next datagram. The first byte selects its kind, the next ones the distance and the changed byte.
     fn next(&mut self) -> Option<Vec<u8>> {
         let step = self.byte()?;
         let far = u64::from(self.byte()?);
         let sequence = match step % 8 {
             0..=2 => self.at,
-            // Back or ahead by a little, by about the window, or by anything.
+            // Back or ahead by a little, by about the window, or by any distance.
             3 => self.at.saturating_sub(far),
             4 => self.at + far,
             5 => (self.at + REACH - 128).saturating_sub(far),
@@ -146,13 +146,13 @@ impl Network<'_> {
         };
         let mut datagram = [header.encode().as_slice(), &[0; CHUNK + 2][..length]].concat();
         match step >> 5 {
-            // One byte is another, or the end is missing.
+            // One byte is changed, or the end is missing.
             1 => {
                 let place = usize::from(self.byte()?) % datagram.len();
                 datagram[place] = self.byte()?;
             }
             2 => datagram.truncate(usize::from(self.byte()?)),
-            // Anything at all.
+            // Arbitrary bytes.
             3 => {
                 let length = self.bytes.len().min(usize::from(self.byte()? % 64));
                 datagram = self.bytes.iter().copied().take(length).collect();

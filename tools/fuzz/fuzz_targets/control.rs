@@ -1,15 +1,15 @@
-//! The control connection: however bytes come, they are messages or refused, and what a message says is
-//! the same after another journey. A plan that passes has no surprises in what is derived from it.
+//! The control connection: bytes in any split are messages or errors, messages survive re-encoding, and a valid plan has
+//! consistent derived values.
 //!
-//! The first byte says how long the pieces are that the rest arrives in.
+//! The first byte is the length of the pieces.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wirebench::udp::control::{Preface, Reply, Request};
-use wirebench::udp::frame::{self, Decoder, FrameError, MOST_MESSAGE};
+use wirebench::udp::wire::control::{Preface, Reply, Request};
+use wirebench::udp::wire::framing::{self, Decoder, FrameError, MOST_MESSAGE};
 use wirebench::udp::plan::{Amount, Plan};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -25,14 +25,14 @@ fuzz_target!(|bytes: &[u8]| {
             plan(&hello.plan);
         }
     }
-    // What is no frame may still be JSON: most of the fuzzer's inputs get there faster this way.
+    // Input that is not a frame may be JSON, which most of the fuzzer's inputs reach faster.
     again::<Reply>(wire);
     if let Some(Request::Hello(hello)) = again::<Request>(wire) {
         plan(&hello.plan);
     }
 });
 
-/// Every whole message in `wire`, up to the first that is refused.
+/// Every complete message in `wire`, up to the first error.
 fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
     let mut decoder = Decoder::default();
     let mut messages = Vec::new();
@@ -53,11 +53,11 @@ fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
     messages
 }
 
-/// The message that `json` is, if it is one: then it comes through a frame as the same.
+/// If `json` is a message, it survives a frame.
 fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
     let message: T = serde_json::from_slice(json).ok()?;
     let mut wire = Vec::new();
-    if let Err(error) = frame::encode(&message, &mut wire) {
+    if let Err(error) = framing::encode(&message, &mut wire) {
         assert!(matches!(error, FrameError::TooLong(_)), "{error}");
         return Some(message);
     }
@@ -68,12 +68,12 @@ fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
         other => panic!("encoded, and not decoded again: {:?}", other.err()),
     };
     let mut rewritten = Vec::new();
-    assert!(frame::encode(&second, &mut rewritten).is_ok());
+    assert!(framing::encode(&second, &mut rewritten).is_ok());
     assert_eq!(wire, rewritten);
     Some(message)
 }
 
-/// What a server does with a client's plan: it asks whether it is valid, and then relies on it.
+/// As a server uses a client's plan: it checks the plan and then relies on it.
 fn plan(plan: &Plan) {
     if plan.validate().is_err() {
         return;

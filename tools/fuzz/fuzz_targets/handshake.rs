@@ -1,7 +1,7 @@
-//! The way from a client's first byte to a server: whatever it says, and whatever its names turn out to be, no address that is
-//! blocked is connected to, in no spelling.
+//! From a client's first byte to a server: no blocked address is connected to, in any spelling, whatever a client sends and its
+//! names resolve to.
 //!
-//! The first byte chooses the rules and how many bytes of the rest are addresses of a name; the second how long pieces are.
+//! The first byte selects the rules and how many of the other bytes are addresses of a name; the second is the length of pieces.
 
 #![no_main]
 
@@ -12,14 +12,14 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use wirebench::blocklist::policy::Sources;
-use wirebench::blocklist::readings::readings;
+use wirebench::blocklist::embedded::reachable;
 use wirebench::blocklist::reload::Policies;
 use wirebench::protocol::Settings;
-use wirebench::proxy::handshake::{Handshake, Next};
+use wirebench::proxy::handshake::{Handshake, Action};
 use wirebench::proxy::resolver::Resolved;
 use wirebench::proxy::rules::Rules;
 
-/// With a PROXY header and without.
+// With and without a PROXY header.
 static RULES: LazyLock<[Rules; 2]> = LazyLock::new(|| {
     [false, true].map(|accept_header| {
         let file = std::env::temp_dir().join(format!("wirebench-fuzz-{}", std::process::id()));
@@ -36,7 +36,7 @@ static RULES: LazyLock<[Rules; 2]> = LazyLock::new(|| {
 });
 
 fn is_blocked(address: IpAddr) -> bool {
-    readings(address).any(|address| match address {
+    reachable(address).any(|address| match address {
         IpAddr::V4(address) => address.octets().starts_with(&[192, 0, 2]),
         IpAddr::V6(address) => address.segments().starts_with(&[0x2001, 0xdb8]),
     })
@@ -55,28 +55,28 @@ fuzz_target!(|bytes: &[u8]| {
         .collect();
     let peer = SocketAddr::from(([203, 0, 113, 1], 4_000));
     let mut handshake = Handshake::new(rules, peer.into(), None, false);
-    let mut next = handshake.begin(rules);
+    let mut action = handshake.begin(rules);
     let mut pieces = wire.chunks(usize::from(*length) + 1);
     for _ in 0..bytes.len() + 20 {
-        next = match next {
-            Next::Hear => match pieces.next() {
-                Some(piece) => handshake.take(piece, rules),
-                None => handshake.ended(rules),
+        action = match action {
+            Action::Read => match pieces.next() {
+                Some(piece) => handshake.on_read(piece, rules),
+                None => handshake.on_eof(rules),
             },
-            Next::Resolve(name) => {
+            Action::Resolve(name) => {
                 assert!(!name.as_str().ends_with(".blocked"), "{name} is looked up");
                 let resolved = Resolved {
                     addresses: addresses.clone(),
                     aliases: Vec::new(),
                 };
-                handshake.resolved(Ok(resolved), rules)
+                handshake.on_resolved(Ok(resolved), rules)
             }
-            Next::Connect(address) => {
+            Action::Connect(address) => {
                 assert!(!is_blocked(address.ip()), "{address} is connected to");
-                handshake.connect_failed(address, &Error::from(ErrorKind::ConnectionRefused), rules)
+                handshake.on_connect_failed(address, &Error::from(ErrorKind::ConnectionRefused), rules)
             }
-            Next::Await => panic!("nothing is tried"),
-            Next::Refuse(_) => return,
+            Action::Wait => panic!("nothing is tried"),
+            Action::Refuse(_) => return,
         };
     }
     panic!("there is no end to it");

@@ -1,9 +1,9 @@
-//! Any bytes are a header that encodes to the same bytes again, or not ours for a reason that is true.
+//! Any bytes are a header that encodes to them, or are rejected for a true reason.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wirebench::udp::header::{HEADER, Header, MOST_SHORT, NotOurs};
+use wirebench::udp::wire::header::{HEADER, Header, MOST_SHORT, NotOurs};
 
 fuzz_target!(|bytes: &[u8]| {
     match Header::decode(bytes) {

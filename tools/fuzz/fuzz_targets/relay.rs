@@ -1,16 +1,16 @@
-//! A relay between two ends that send, stall, end and break as the input says. What must hold is asserted in `world.rs`,
-//! which the property tests use too.
+//! A relay between two ends that send, stall, end and break as the input selects. The simulation asserts the invariants; the
+//! property tests use it too.
 //!
-//! The first byte chooses the forwarding and whether things may break, the next two how much each end sends (in tens of
-//! bytes); each of the rest is the luck of a step.
+//! The first byte selects the forwarding method and whether errors may occur, the next two the data of each end (in tens of
+//! bytes); each further byte is the outcome of a step.
 
 #![no_main]
 
-#[path = "../../../src/proxy/relay/world.rs"]
-mod world;
+#[path = "../../../src/proxy/relay/sim.rs"]
+mod sim;
 
 use libfuzzer_sys::fuzz_target;
-// What `world` finds above itself.
+// The simulation imports these from its parent.
 use wirebench::proxy::relay::{Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -23,12 +23,12 @@ fuzz_target!(|bytes: &[u8]| {
         _ => Forwarding::Splice,
     };
     let amount = [to_server, to_client].map(|tens| u64::from(*tens) * 10);
-    let trouble = kind & 0x80 != 0;
-    let told = world::run(forwarding, amount, script, trouble);
-    assert!(told.verdict.is_some());
-    if !trouble {
-        assert_eq!(told.verdict, Some(Verdict::Finished));
-        assert_eq!(told.arrived, amount);
+    let errors = kind & 0x80 != 0;
+    let outcome = sim::run(forwarding, amount, script, errors);
+    assert!(outcome.verdict.is_some());
+    if !errors {
+        assert_eq!(outcome.verdict, Some(Verdict::Finished));
+        assert_eq!(outcome.arrived, amount);
     }
-    assert!(forwarding != Forwarding::Copy || told.spliced == 0);
+    assert!(forwarding != Forwarding::Copy || outcome.spliced == 0);
 });

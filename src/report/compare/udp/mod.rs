@@ -5,9 +5,9 @@ mod settings;
 use super::group::{Comparable, Figure, Group, Pairing, against, group_by};
 use super::setting::{Compared, Judged};
 use crate::report::model::udp::{ComparedSetting, Ratios};
-use crate::report::record::{Measured, Run};
 use crate::stats::latency::{Latency, Summary};
 use crate::stats::ratio::{Interval, Ratio};
+use crate::udp::result::{Measured, Run};
 
 pub use settings::Settings;
 

@@ -1,7 +1,7 @@
 //! The options that make runs of `bench udp` comparable.
 
 use crate::report::compare::labels::Described;
-use crate::report::record::{Requested, Run};
+use crate::udp::result::{Requested, Run};
 use crate::units::prefixed;
 
 /// The requested options except the amount of data and the server's address.
@@ -91,7 +91,7 @@ fn chosen(name: &str, value: Option<String>) -> String {
 mod tests {
     use super::*;
     use crate::report::compare::labels::labels;
-    use crate::report::record::UringRequested;
+    use crate::udp::result::UringRequested;
 
     fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
         let mut settings = Settings::new("mio", "lossless", "forward", &Requested::default());

@@ -1,7 +1,7 @@
 //! The columns of `intervals.csv` after the number of the run.
 
 use crate::report::export::column::columns;
-use crate::report::record::Interval;
+use crate::udp::result::Interval;
 
 columns! {
     /// What the receiver counted in an interval.

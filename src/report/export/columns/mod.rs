@@ -8,9 +8,9 @@ mod proxy_comparison;
 mod udp;
 
 use super::column::{Cell, Column, Heading, columns};
-use crate::load;
+use crate::load::result::Run as ProxyRun;
 use crate::report::model::Meta;
-use crate::report::record;
+use crate::udp::result::Run as UdpRun;
 
 pub use comparison::UDP_SETTING;
 pub use interval::INTERVAL;
@@ -53,12 +53,12 @@ pub trait LedgerRun: Sized + 'static {
     const COLUMNS: &'static [Column<Self>];
 }
 
-impl LedgerRun for record::Run {
+impl LedgerRun for UdpRun {
     const LEDGER: &'static str = "udp.csv";
     const COLUMNS: &'static [Column<Self>] = UDP_RUN;
 }
 
-impl LedgerRun for load::result::Run {
+impl LedgerRun for ProxyRun {
     const LEDGER: &'static str = "proxy.csv";
     const COLUMNS: &'static [Column<Self>] = PROXY_RUN;
 }

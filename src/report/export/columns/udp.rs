@@ -1,8 +1,8 @@
 //! The columns of a UDP run in `udp.csv`.
 
 use crate::report::export::column::{Cell, columns};
-use crate::report::record::{Lost, Received, Run};
 use crate::stats::latency::Summary;
+use crate::udp::result::{Lost, Received, Run};
 
 columns! {
     /// A UDP run.

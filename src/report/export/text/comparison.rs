@@ -7,8 +7,8 @@ use super::repeats;
 use crate::report::compare::udp::compared_latency;
 use crate::report::figures::{figure, plain, ratio_with_interval, times};
 use crate::report::model::udp::{ComparedSetting, Ratios};
-use crate::report::record::Run;
 use crate::stats::ratio::{FEWEST, Interval, Ratio, Verdict};
+use crate::udp::result::Run;
 
 /// Width of a setting's name in the table; a longer name is on a line of its own.
 const NAME: usize = 12;

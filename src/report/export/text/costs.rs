@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use super::layout::{list, nonzero, sentence, time};
 use crate::report::figures::figure;
-use crate::report::record::Run;
 use crate::stats::latency::Summary;
+use crate::udp::result::Run;
 use crate::units::grouped;
 
 /// Writes how closely a paced run followed its schedule.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::layout::{INDENT, WIDTH, sentence};
-use crate::engine::probe::{Check, State};
+use crate::doctor::{Check, State};
 use crate::report::model::DoctorReport;
 
 /// Column of the finding.
@@ -84,7 +84,7 @@ fn shell(out: &mut impl Write, label: &str, command: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::probe;
+    use crate::doctor;
     use crate::report::sample;
 
     fn text(checks: Vec<Check>) -> String {
@@ -140,7 +140,7 @@ limited    CPU governor                     powersave
 
     #[test]
     fn lines_of_this_machine_fit() {
-        for line in text(probe::checks(1 << 30)).lines() {
+        for line in text(doctor::checks(1 << 30)).lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
     }

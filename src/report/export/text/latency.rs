@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use super::layout::{INDENT, fill, sentence};
 use crate::report::figures::figure;
-use crate::report::record::{Clock, Run};
 use crate::stats::latency::Summary;
+use crate::udp::result::{Clock, Run};
 use crate::units::{grouped, short_ns};
 
 /// Width of a value such as `12.3 us`.

@@ -2,7 +2,7 @@
 
 use super::layout::time;
 use crate::report::figures::figure;
-use crate::report::record::Interval;
+use crate::udp::result::Interval;
 use crate::units::grouped;
 
 /// Column names of [`interval`].

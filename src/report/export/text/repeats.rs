@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use super::layout::{known, list, sentence, time};
 use crate::report::figures::figure;
-use crate::report::record::Run;
 use crate::stats::spread::Spread;
+use crate::udp::result::Run;
 use crate::units::grouped;
 
 /// Writes a row for each of `runs`, numbered from 0 as in the files, and the spread of KB/s over the complete runs.

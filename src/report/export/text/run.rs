@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::layout::{self, fill, list, maybe, sentence};
 use super::{costs, latency};
 use crate::report::figures::{figure, percent};
-use crate::report::record::{Measured, Received, Run};
+use crate::udp::result::{Measured, Received, Run};
 use crate::units::{grouped, short_ns};
 
 /// Writes the summary of a run.

@@ -2,8 +2,8 @@ use super::*;
 use crate::report::export::csv::Csv;
 use crate::report::export::{Document, Exporter};
 use crate::report::model::UdpRecord;
-use crate::report::record::Run;
 use crate::report::sample::udp as sample;
+use crate::udp::result::Run;
 use proptest::prelude::*;
 use std::thread;
 

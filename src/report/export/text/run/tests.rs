@@ -1,8 +1,8 @@
 use super::*;
 use crate::report::export::text::layout;
-use crate::report::record::{Clock, Effective, Lost, Traffic};
 use crate::report::sample::udp as sample;
 use crate::stats::latency::{LONGEST_NS, Latency, OutOfRange, Summary};
+use crate::udp::result::{Clock, Effective, Lost, Traffic};
 
 fn shown(run: Run) -> String {
     let measured = Measured {

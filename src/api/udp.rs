@@ -1,0 +1,242 @@
+//! UDP measurements and the server at their other end.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::engine::{EngineChoice, EngineKind};
+use crate::sys::affinity;
+use crate::udp::client::{self, Cancel, Observer, RunError, Setup};
+use crate::udp::placement::{self, Choice, Cpus};
+use crate::udp::plan::{Amount, Direction, Mode, Offload, Plan};
+use crate::udp::result;
+use crate::udp::result::Run;
+use crate::udp::server::{Limits, Options, Server, Stopper};
+
+/// Time between two rows of a run's intervals.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why nothing was measured.
+#[derive(Debug, Error)]
+pub enum UdpError {
+    /// The setting is not valid. The text names the value and what is expected.
+    #[error(transparent)]
+    Plan(#[from] crate::udp::plan::PlanError),
+    /// The receiver of this process could not be started.
+    #[error("cannot start a server in this process: {0}")]
+    Server(#[source] io::Error),
+    /// The run did not begin.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// A measurement of UDP datagrams from a sender to a receiver, as `bench udp` does it.
+///
+/// The receiver is a server of this process on loopback, unless [`Self::to`] names another one. Without [`Self::pps`] or
+/// [`Self::unpaced`] the run is lossless: the receiver grants credit, so that its socket does not overflow.
+///
+/// ```
+/// use wirebench::{Amount, UdpMeasurement};
+///
+/// let runs = UdpMeasurement::new(Amount::Packets(1_000)).chunk(500).run()?;
+/// let run = &runs[0];
+/// assert!(run.complete);
+/// assert_eq!((run.received.unique, run.lost.packets), (1_000, 0));
+/// println!("{:?} KB/s, median latency {:?} ns", run.kb_per_s, run.latency_ns.as_ref().map(|all| all.p50));
+/// # Ok::<(), wirebench::UdpError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct UdpMeasurement {
+    plan: Plan,
+    server: Option<SocketAddr>,
+}
+
+impl UdpMeasurement {
+    /// Sends `amount` in datagrams of 1,000 message bytes, from this process, over epoll.
+    pub fn new(amount: Amount) -> Self {
+        Self {
+            plan: Plan {
+                amount,
+                mode: Mode::Lossless,
+                direction: Direction::Forward,
+                chunk: 1_000,
+                engine: EngineChoice::default(),
+                streams: 1,
+                batch: None,
+                offload: Offload::Auto,
+                df: Default::default(),
+                spin: Default::default(),
+                receive_buffer: None,
+                send_buffer: None,
+                interval: INTERVAL,
+                packet_rows: false,
+            },
+            server: None,
+        }
+    }
+
+    /// Measures to a server on another host, which is a [`UdpServer`] or `bench serve`.
+    #[must_use]
+    pub fn to(mut self, server: SocketAddr) -> Self {
+        self.server = Some(server);
+        self
+    }
+
+    /// Message bytes a datagram, 1 to 65,475.
+    #[must_use]
+    pub fn chunk(mut self, bytes: usize) -> Self {
+        self.plan.chunk = bytes;
+        self
+    }
+
+    /// Paces the sender at this many datagrams a second. Losses are counted.
+    #[must_use]
+    pub fn pps(mut self, rate: f64) -> Self {
+        self.plan.mode = Mode::Paced(rate);
+        self
+    }
+
+    /// Sends as fast as the socket accepts datagrams. Losses are counted.
+    #[must_use]
+    pub fn unpaced(mut self) -> Self {
+        self.plan.mode = Mode::Blast;
+        self
+    }
+
+    /// Which end sends.
+    #[must_use]
+    pub fn direction(mut self, direction: Direction) -> Self {
+        self.plan.direction = direction;
+        self
+    }
+
+    /// The engine at both ends.
+    #[must_use]
+    pub fn engine(mut self, engine: EngineKind) -> Self {
+        self.plan.engine.kind = engine;
+        self
+    }
+
+    /// Socket pairs, 1 to 256.
+    #[must_use]
+    pub fn streams(mut self, streams: usize) -> Self {
+        self.plan.streams = streams;
+        self
+    }
+
+    /// Does the run. The result has one entry for each direction, that of this end's sender first. A run that began and ended
+    /// early is a result too: see [`Run::complete`] and [`Run::reason`].
+    ///
+    /// # Errors
+    /// [`UdpError`] where nothing was measured.
+    pub fn run(&self) -> Result<Vec<Run>, UdpError> {
+        self.plan.validate()?;
+        let allowed = affinity::allowed().map_err(UdpError::Server)?;
+        let is_paced = matches!(self.plan.mode, Mode::Paced(_));
+        let (senders, receivers) = match (self.server, self.plan.direction) {
+            (None, Direction::Forward | Direction::Reverse) => {
+                placement::both(&Choice::Auto, self.plan.streams, &allowed, is_paced)
+            }
+            _ => (None, None),
+        };
+        let streams = self.plan.all_streams();
+        let spin = placement::may_spin(&senders, &receivers, streams, &allowed);
+        let (here, there) = match self.plan.direction {
+            Direction::Reverse => (receivers, senders),
+            Direction::Forward | Direction::Both => (senders, receivers),
+        };
+        let local = match self.server {
+            Some(_) => None,
+            None => Some(UdpServer::on_loopback(there).map_err(UdpError::Server)?),
+        };
+        let loopback = local.as_ref().map(UdpServer::address);
+        let setup = Setup {
+            servers: self.server.or(loopback).into_iter().collect(),
+            cpus: here,
+            spin,
+            requested: result::requested(&self.plan),
+            ..Setup::to(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        };
+        let cancel = Cancel::new().map_err(UdpError::Server)?;
+        let measured = client::run(&self.plan, &setup, &mut Silent, &cancel)?;
+        Ok(measured.into_iter().map(|one| one.run).collect())
+    }
+}
+
+/// Does nothing with what it observes.
+struct Silent;
+
+impl Observer for Silent {}
+
+/// A server for [`UdpMeasurement::to`] and `bench udp --to`, on a thread of this process. It ends when it is dropped.
+///
+/// ```
+/// use wirebench::{Amount, UdpMeasurement, UdpServer};
+///
+/// let server = UdpServer::start("127.0.0.1:0".parse()?)?;
+/// let runs = UdpMeasurement::new(Amount::Packets(100)).to(server.address()).pps(10_000.0).run()?;
+/// assert_eq!(runs[0].sent.packets, 100);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct UdpServer {
+    address: SocketAddr,
+    stopper: Stopper,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl UdpServer {
+    /// Listens on `address`, over TCP and UDP, with the default limits of `bench serve`. With port 0 a port is chosen.
+    ///
+    /// # Errors
+    /// As bind(2), listen(2) and pthread_create(3).
+    pub fn start(address: SocketAddr) -> io::Result<Self> {
+        Self::with(address, Limits::default(), Options::default()).map_err(|(error, _)| error)
+    }
+
+    /// For this process alone: without limits, with its threads on these CPUs.
+    pub(crate) fn on_loopback(cpus: Cpus) -> io::Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let options = Options {
+            cpus,
+            ..Options::default()
+        };
+        Self::with(address, Limits::none(), options).map_err(|(error, _)| error)
+    }
+
+    pub(crate) fn with(
+        address: SocketAddr,
+        limits: Limits,
+        options: Options,
+    ) -> Result<Self, (io::Error, SocketAddr)> {
+        let server = Server::bind(address, limits, options)?;
+        let (local, stopper) = (server.local(), server.stopper());
+        // If its event loop fails, the client of a session reports a lost server.
+        let thread = thread::Builder::new()
+            .name("serve".to_owned())
+            .spawn(move || server.run(|_| ()))
+            .map_err(|error| (error, address))?;
+        Ok(Self {
+            address: local,
+            stopper,
+            thread: Some(thread),
+        })
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for UdpServer {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

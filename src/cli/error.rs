@@ -1,0 +1,190 @@
+//! Errors of commands: one sentence on stderr, the exit code, and an object on stdout with `--json -`.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::error::ErrorKind;
+use serde::Serialize;
+
+use super::stdout;
+use crate::report::export::json;
+use crate::report::model::SCHEMA;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) enum CliError {
+    /// The command completed and a check failed: exit 1.
+    CheckFailed(String),
+    /// The command line is invalid: exit 2.
+    Usage(String),
+    /// The run could not be done, or not to its end: exit 3.
+    Runtime(String),
+    /// stdout was closed (EPIPE): exit 0.
+    BrokenPipe,
+}
+
+impl CliError {
+    pub(super) fn usage(error: impl ToString) -> Self {
+        Self::Usage(error.to_string())
+    }
+
+    pub(super) fn runtime(error: impl ToString) -> Self {
+        Self::Runtime(error.to_string())
+    }
+
+    /// Turns a runtime error into a usage error.
+    pub(super) fn into_usage(self) -> Self {
+        match self {
+            Self::Runtime(sentence) => Self::Usage(sentence),
+            other => other,
+        }
+    }
+
+    /// The result of two steps: the first error, but a closed stdout only if there is no other error.
+    pub(super) fn first(one: Result<(), Self>, other: Result<(), Self>) -> Result<(), Self> {
+        match one {
+            Err(Self::BrokenPipe) => other.and(Err(Self::BrokenPipe)),
+            one => one.and(other),
+        }
+    }
+
+    /// Prints the error and returns its exit code.
+    pub(super) fn report(self) -> ExitCode {
+        match self {
+            Self::CheckFailed(sentence) => print(&sentence, 1),
+            Self::Usage(sentence) => print(&sentence, 2),
+            Self::Runtime(sentence) => print(&sentence, 3),
+            Self::BrokenPipe => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// An error of a write to stdout.
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::BrokenPipe,
+            _ => Self::Runtime(format!("cannot write to standard output: {error}")),
+        }
+    }
+}
+
+/// Prints a line to stderr. A closed stderr is ignored.
+pub(super) fn print_line(sentence: &str) {
+    // One write, because other threads print too.
+    let _ = io::stderr().write_all(format!("bench: {sentence}\n").as_bytes());
+}
+
+fn print(sentence: &str, code: u8) -> ExitCode {
+    print_line(sentence);
+    print_json(sentence, i32::from(code));
+    ExitCode::from(code)
+}
+
+/// Prints the JSON error of a program that a signal ends with exit code `code`.
+pub(super) fn report_signal(code: i32) {
+    print_json("ended by a signal before the run was reported", code);
+}
+
+/// Prints help and version on stdout, and other messages of clap on stderr with exit 2.
+pub(super) fn report_clap(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    if !matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        print_json(&first_paragraph(&error.to_string()), i32::from(code));
+    }
+    ExitCode::from(code)
+}
+
+/// clap's message without its usage hints.
+fn first_paragraph(text: &str) -> String {
+    let paragraph = text.trim_start_matches("error: ").split("\n\n").next();
+    let words = paragraph.unwrap_or_default().split_whitespace();
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Whether errors are printed as JSON on stdout.
+static JSON_OUTPUT: AtomicBool = AtomicBool::new(false);
+
+/// Detects `--json -` before the arguments are parsed, because a parse error is reported as JSON too.
+pub(super) fn detect_json_output(words: impl Iterator<Item = OsString>) {
+    JSON_OUTPUT.store(wants_json(words), Ordering::Relaxed);
+}
+
+fn wants_json(words: impl Iterator<Item = OsString>) -> bool {
+    let mut words = words.take_while(|word| word != "--");
+    while let Some(word) = words.next() {
+        if word == "--json=-" || (word == "--json" && words.next().is_some_and(|path| path == "-"))
+        {
+            return true;
+        }
+    }
+    false
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    error: ErrorObject<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorObject<'a> {
+    exit: i32,
+    message: &'a str,
+}
+
+/// Prints the error document, unless stdout already has a document.
+fn print_json(message: &str, exit: i32) {
+    if !JSON_OUTPUT.load(Ordering::Relaxed) || !stdout::take() {
+        return;
+    }
+    let document = Document {
+        schema: SCHEMA,
+        error: ErrorObject { exit, message },
+    };
+    // A closed stdout is ignored.
+    let _ = json::write(&document, io::stdout().lock());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_on_stdout_is_detected_in_the_arguments() {
+        let wants = |line: &str| wants_json(line.split(' ').map(OsString::from));
+        for line in [
+            "bench udp --json -",
+            "bench udp --json=- --mb 0",
+            "x --mb -1 --json -",
+        ] {
+            assert!(wants(line), "{line}");
+        }
+        for line in [
+            "bench udp",
+            "bench udp --json",
+            "bench udp --json --json=x",
+            "bench udp --json a.json -",
+            "bench blocklist check a -- --json -",
+        ] {
+            assert!(!wants(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn claps_message_is_cut_before_its_usage_hint() {
+        assert_eq!(
+            first_paragraph(
+                "error: invalid value 'x' for '--mb <N>': 'x' is no\nnumber\n\nFor more information, try '--help'.\n"
+            ),
+            "invalid value 'x' for '--mb <N>': 'x' is no number"
+        );
+        assert_eq!(first_paragraph(""), "");
+    }
+}

@@ -1,0 +1,259 @@
+//! The line of a connection: one JSON object on one line, whatever its client sent.
+//!
+//! Every line has all keys in this order, with `null` for missing values. A line has no control character but the newline
+//! at its end, so it is safe to show on a terminal.
+
+use std::fmt::Write as _;
+use std::io;
+
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
+
+use crate::dates::rfc3339;
+use crate::proxy::record::{ConnectionRecord, Decision};
+
+/// The keys of a line.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// When it was accepted.
+    time: String,
+    client: String,
+    peer: String,
+    user: Option<&'a str>,
+    protocol: Option<&'static str>,
+    asked: Option<String>,
+    server: Option<String>,
+    decision: Option<&'static str>,
+    entry: Option<&'a str>,
+    /// Bytes that the server and the client accepted.
+    to_server: u64,
+    to_client: u64,
+    /// From accept(2) to a connected server, including the request, the lookup and the decision.
+    connect_seconds: Option<f64>,
+    /// From accept(2) to the close.
+    seconds: f64,
+    ended: &'static str,
+    detail: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Dropped {
+    time: String,
+    dropped: u64,
+}
+
+/// Appends the line of a connection.
+pub fn write(record: &ConnectionRecord, lines: &mut Vec<u8>) {
+    let since = |then: u64| then.saturating_sub(record.accepted) as f64 / 1e9;
+    let info = &record.info;
+    let line = Line {
+        time: rfc3339(record.accepted_at),
+        client: info.client.to_string(),
+        peer: info.peer.to_string(),
+        user: info.user.as_deref(),
+        protocol: info.protocol.map(|protocol| protocol.name()),
+        asked: info.asked.as_ref().map(ToString::to_string),
+        server: info.server.map(|server| server.to_string()),
+        decision: match &info.decision {
+            Decision::Undecided => None,
+            decision => Decision::NAMES.get(decision.index()).copied(),
+        },
+        entry: info.decision.entry(),
+        to_server: record.to_server.drained,
+        to_client: record.to_client.drained,
+        connect_seconds: record.connected.map(since),
+        seconds: since(record.closed),
+        ended: record.reason.name(),
+        detail: info.detail.as_deref(),
+    };
+    add(&line, lines);
+}
+
+/// Appends a line that counts missing lines.
+pub fn write_dropped(now: u64, dropped: u64, lines: &mut Vec<u8>) {
+    let time = rfc3339(now);
+    add(&Dropped { time, dropped }, lines);
+}
+
+fn add(line: &impl Serialize, lines: &mut Vec<u8>) {
+    let before = lines.len();
+    match line.serialize(&mut Serializer::with_formatter(&mut *lines, Plain)) {
+        Ok(()) => lines.push(b'\n'),
+        // Neither these types nor a Vec can fail.
+        Err(_) => lines.truncate(before),
+    }
+}
+
+/// JSON without spaces, and with every control character escaped. JSON requires that only below 0x20 (RFC 8259, section 7);
+/// a terminal may also obey DEL and 0x80 to 0x9f, and some readers end a line at U+2028 and U+2029.
+struct Plain;
+
+impl Formatter for Plain {
+    fn write_string_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let odd = |character: char| {
+            character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+        };
+        if !fragment.contains(odd) {
+            return out.write_all(fragment.as_bytes());
+        }
+        let mut plain = String::with_capacity(fragment.len() + 16);
+        for character in fragment.chars() {
+            if odd(character) {
+                // Writing to a String cannot fail.
+                let _ = write!(plain, "\\u{:04x}", u32::from(character));
+            } else {
+                plain.push(character);
+            }
+        }
+        out.write_all(plain.as_bytes())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::protocol::Kind;
+    use crate::proxy::record::{CloseReason, ConnectionInfo};
+    use crate::proxy::relay::Counts;
+    use crate::sys::endpoint::Peer;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn address(text: &str) -> Peer {
+        Peer::Ip(text.parse().unwrap())
+    }
+
+    /// The record of a client that was refused before its request.
+    pub(in crate::proxy) fn least() -> ConnectionRecord {
+        ConnectionRecord {
+            info: ConnectionInfo::of(address("127.0.0.1:40000")),
+            accepted_at: 1_795_356_301_123_456_789,
+            accepted: 5_000_000_000,
+            connected: None,
+            closed: 5_000_000_000,
+            to_server: Counts::default(),
+            to_client: Counts::default(),
+            reason: CloseReason::Refused,
+        }
+    }
+
+    fn most() -> ConnectionRecord {
+        let drained = |drained| Counts {
+            drained,
+            filled: drained + 1,
+            ..Counts::default()
+        };
+        ConnectionRecord {
+            info: ConnectionInfo {
+                client: address("[2001:db8::1]:5"),
+                user: Some("ann".to_owned()),
+                protocol: Some(Kind::Socks5),
+                asked: Some("example.com:443".parse().unwrap()),
+                server: Some("192.0.2.1:443".parse().unwrap()),
+                decision: Decision::WouldBlock("list.txt:3 (*.com)".to_owned()),
+                detail: Some("broken".to_owned()),
+                ..least().info
+            },
+            connected: Some(5_001_500_000),
+            closed: 6_000_000_001,
+            to_server: drained(10),
+            to_client: drained(u64::MAX - 1),
+            reason: CloseReason::ServerReset,
+            ..least()
+        }
+    }
+
+    fn line(record: &ConnectionRecord) -> String {
+        let mut bytes = Vec::new();
+        write(record, &mut bytes);
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_connection_is_a_line_with_all_keys() {
+        assert_eq!(
+            line(&most()),
+            "{\"time\":\"2026-11-22T14:05:01.123456789Z\",\"client\":\"[2001:db8::1]:5\",\"peer\":\"127.0.0.1:40000\",\
+             \"user\":\"ann\",\"protocol\":\"socks5\",\"asked\":\"example.com:443\",\"server\":\"192.0.2.1:443\",\"decision\":\"would_block\",\
+             \"entry\":\"list.txt:3 (*.com)\",\"to_server\":10,\"to_client\":18446744073709551614,\"connect_seconds\":0.0015,\
+             \"seconds\":1.000000001,\"ended\":\"server_reset\",\"detail\":\"broken\"}\n"
+        );
+        assert_eq!(
+            line(&least()),
+            "{\"time\":\"2026-11-22T14:05:01.123456789Z\",\"client\":\"127.0.0.1:40000\",\"peer\":\"127.0.0.1:40000\",\
+             \"user\":null,\"protocol\":null,\"asked\":null,\"server\":null,\"decision\":null,\"entry\":null,\"to_server\":0,\"to_client\":0,\
+             \"connect_seconds\":null,\"seconds\":0.0,\"ended\":\"refused\",\"detail\":null}\n"
+        );
+    }
+
+    #[test]
+    fn every_decision_has_its_name() {
+        for (decision, name) in [
+            (Decision::Undecided, json!(null)),
+            (Decision::Allowed, json!("allowed")),
+            (Decision::Blocked("x".to_owned()), json!("blocked")),
+            (Decision::WouldBlock("x".to_owned()), json!("would_block")),
+        ] {
+            let entry = decision.entry().map_or(json!(null), |entry| json!(entry));
+            let mut record = least();
+            record.info.decision = decision;
+            let read: Value = serde_json::from_str(&line(&record)).unwrap();
+            assert_eq!((&read["decision"], &read["entry"]), (&name, &entry));
+        }
+    }
+
+    #[test]
+    fn missing_lines_are_counted_by_a_line() {
+        let mut bytes = Vec::new();
+        write_dropped(0, 7, &mut bytes);
+        assert_eq!(
+            bytes,
+            b"{\"time\":\"1970-01-01T00:00:00.000000000Z\",\"dropped\":7}\n"
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_makes_no_negative_time() {
+        let record = ConnectionRecord {
+            connected: Some(1),
+            closed: 0,
+            ..most()
+        };
+        let read: Value = serde_json::from_str(&line(&record)).unwrap();
+        assert_eq!(
+            (&read["connect_seconds"], &read["seconds"]),
+            (&json!(0.0), &json!(0.0))
+        );
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let mut record = least();
+        record.info.user = Some("eve\n\u{9b}".to_owned());
+        record.info.decision =
+            Decision::Blocked("a\nb\r\u{7f}\u{85}\u{9b}31m\u{2028}\u{2029}\"\\ü".to_owned());
+        let shown = "a\\nb\\r\\u007f\\u0085\\u009b31m\\u2028\\u2029\\\"\\\\ü";
+        assert!(line(&record).contains(shown), "{}", line(&record));
+        assert!(line(&record).contains("\"user\":\"eve\\n\\u009b\""));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_makes_one_line_that_reads_back(entry in any::<String>(), detail in any::<String>()) {
+            let mut record = least();
+            record.info.decision = Decision::Blocked(entry.clone());
+            record.info.detail = Some(detail.clone());
+            let line = line(&record);
+            prop_assert!(!line.trim_end_matches('\n').contains(|character: char| character.is_control()));
+            prop_assert!(line.ends_with('\n'));
+            let read: Value = serde_json::from_str(&line).unwrap();
+            prop_assert_eq!(&read["entry"], &json!(entry));
+            prop_assert_eq!(&read["detail"], &json!(detail));
+        }
+    }
+}

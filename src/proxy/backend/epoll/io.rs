@@ -1,0 +1,219 @@
+//! The sockets of one connection over epoll(7).
+
+use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddr;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+
+use super::driver::{End, Epoll};
+use super::pump::Pump;
+use super::servers::Servers;
+use crate::proxy::backend::{ConnectionIo, Next, Received, close_all};
+use crate::proxy::relay::{Direction, Forwarding, Readable, Relay};
+use crate::proxy::slab::Key;
+use crate::sys::tcp::{self, Unread};
+
+/// The readiness of one socket.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::proxy) struct Ready {
+    pub(super) end: End,
+    pub(super) readable: Option<Readable>,
+    pub(super) is_writable: bool,
+    pub(super) is_error: bool,
+    pub(super) is_read_closed: bool,
+}
+
+impl Ready {
+    pub(super) fn new(end: End, event: &Event) -> Self {
+        let is_error = event.is_error();
+        Self {
+            end,
+            // The kernel reports urgent data and the end of the stream in every event as long as they last.
+            readable: match () {
+                () if event.is_priority() || is_error => Some(Readable::Doubtful),
+                () if event.is_read_closed() => Some(Readable::Last),
+                () if event.is_readable() => Some(Readable::Open),
+                () => None,
+            },
+            is_writable: event.is_writable(),
+            is_error,
+            is_read_closed: event.is_read_closed(),
+        }
+    }
+}
+
+/// The sockets of one connection.
+pub(in crate::proxy) struct EpollIo {
+    client: TcpStream,
+    /// An event that may mean that the client hung up.
+    hang_up: Option<Unread>,
+    servers: Servers,
+    to_server: Pump,
+    to_client: Pump,
+}
+
+impl ConnectionIo<Epoll> for EpollIo {
+    fn new(
+        mut client: TcpStream,
+        key: Key,
+        _relay: &mut Relay,
+        backend: &mut Epoll,
+    ) -> io::Result<Self> {
+        backend.register(&mut client, key, End::Client)?;
+        Ok(Self {
+            client,
+            hang_up: None,
+            servers: Servers::Connecting(Vec::new()),
+            to_server: Pump::default(),
+            to_client: Pump::default(),
+        })
+    }
+
+    fn on_event(
+        &mut self,
+        ready: Ready,
+        _relaying: bool,
+        relay: &mut Relay,
+        _key: Key,
+        _backend: &mut Epoll,
+    ) -> Next<usize> {
+        let (from, to) = match ready.end {
+            End::Client => (Direction::ToServer, Direction::ToClient),
+            End::Server(slot) if self.servers.on_ready(slot, ready) => {
+                (Direction::ToClient, Direction::ToServer)
+            }
+            End::Server(_) => return Next::Schedule,
+        };
+        if let Some(what) = ready.readable {
+            relay.flow(from).readable(what);
+        }
+        if ready.is_writable || ready.is_error {
+            relay.flow(to).writable();
+        }
+        if ready.end == End::Client && (ready.is_error || ready.is_read_closed) {
+            self.hang_up = Some(match ready.is_error {
+                true => Unread::Broken,
+                false => Unread::End,
+            });
+            // The client is no longer read from, and may disconnect before its answer is complete.
+            if ready.is_error && relay.to_server.is_shut() {
+                relay.source_failed(Direction::ToServer);
+            }
+        }
+        Next::Schedule
+    }
+
+    fn resume(&mut self) {}
+
+    fn receive(
+        &mut self,
+        most: usize,
+        relay: &mut Relay,
+        _key: Key,
+        backend: &mut Epoll,
+    ) -> Option<Received<usize>> {
+        let buffer = backend.buffer.get_mut(..most).unwrap_or_default();
+        while relay.to_server.is_readable() {
+            match self.client.read(buffer) {
+                Ok(0) => return Some(Received::End),
+                Ok(bytes) => {
+                    if bytes < buffer.len() {
+                        relay.to_server.source_drained();
+                    }
+                    return Some(Received::Bytes(bytes));
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => relay.to_server.source_empty(),
+                    ErrorKind::Interrupted => {}
+                    _ => return Some(Received::Failed),
+                },
+            }
+        }
+        None
+    }
+
+    fn queue(&mut self, direction: Direction, bytes: &[u8]) {
+        match direction {
+            Direction::ToServer => self.to_server.queue(bytes),
+            Direction::ToClient => self.to_client.queue(bytes),
+        }
+    }
+
+    fn pump(
+        &mut self,
+        direction: Direction,
+        relay: &mut Relay,
+        _key: Key,
+        backend: &mut Epoll,
+    ) -> bool {
+        let (client, server) = (Some(&self.client), self.servers.connected());
+        let (pump, ends) = match direction {
+            Direction::ToServer => (&mut self.to_server, (client, server)),
+            Direction::ToClient => (&mut self.to_client, (server, client)),
+        };
+        pump.run(relay, direction, ends, backend)
+    }
+
+    fn connect(
+        &mut self,
+        address: SocketAddr,
+        sends_first: bool,
+        key: Key,
+        backend: &mut Epoll,
+    ) -> io::Result<()> {
+        self.servers.connect(address, sends_first, key, backend)
+    }
+
+    fn is_connecting_to(&self, address: SocketAddr) -> bool {
+        self.servers.is_connecting_to(address)
+    }
+
+    fn give_up(&mut self, address: SocketAddr, _key: Key, _backend: &mut Epoll) {
+        self.servers.give_up(address);
+    }
+
+    fn next_connected(&mut self) -> Option<(SocketAddr, io::Result<SocketAddr>)> {
+        self.servers.next_connected()
+    }
+
+    fn start_relaying(
+        &mut self,
+        _forwarding: Forwarding,
+        relay: &mut Relay,
+        _key: Key,
+        _backend: &mut Epoll,
+    ) {
+        if let Some(what) = self.servers.readable() {
+            relay.to_client.readable(what);
+        }
+    }
+
+    fn close_server(&mut self, _relay: &mut Relay, _key: Key, _backend: &mut Epoll) {
+        self.servers = Servers::Closed;
+    }
+
+    fn hang_up(&mut self, _key: Key, _backend: &mut Epoll) -> Option<Unread> {
+        self.hang_up.take().map(|unread| match unread {
+            Unread::Broken => unread,
+            _ => tcp::unread(&self.client),
+        })
+    }
+
+    fn watch_reset(&mut self, _key: Key, _backend: &mut Epoll) {
+        // Every event of the client reports it.
+    }
+
+    fn cancel(&mut self, _key: Key, _backend: &mut Epoll) {}
+
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    fn close(mut self, reset: bool, [to_server, to_client]: [usize; 2], backend: &mut Epoll) {
+        self.to_server.release(to_server, backend);
+        self.to_client.release(to_client, backend);
+        let server = self.servers.into_connected();
+        close_all([Some(self.client), server].into_iter().flatten(), reset);
+    }
+}

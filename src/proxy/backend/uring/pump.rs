@@ -1,0 +1,324 @@
+//! Moves the bytes of one direction between its two sockets: the steps of a [`Relay`], through a buffer that the kernel
+//! picks.
+//!
+//! ```text
+//!   receive ----> a provided buffer ----> send ----> all sent: the buffer is released
+//!      ^                                    | the sink has no room, and few buffers are left
+//!      |                                    v
+//!      +---- all sent <---- send <---- memory of the direction
+//! ```
+//!
+//! A chunk is sent from the buffer into which it was received, and the next receive starts when all of it is sent. A receive
+//! that waits occupies no buffer. Splicing is in [`splice`].
+
+mod splice;
+
+use std::mem;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
+use std::ptr;
+
+use io_uring::types::Fd;
+use io_uring::{opcode, squeue};
+
+use super::buffers::GROUP;
+use super::driver::Uring;
+use super::operation::Operation;
+use super::provided_buffers::Filled;
+use super::ring::Completion;
+use crate::proxy::backend::{Backend, Received};
+use crate::proxy::chunk::{SLICE_QUANTUM, chunk_size};
+use crate::proxy::relay::{Direction, Readable, Relay, Step, Via};
+use crate::proxy::slab::Key;
+use crate::sys::pipe::Pipe;
+
+/// Waits for the socket to be readable before the first attempt (`IORING_RECVSEND_POLL_FIRST`, io_uring_enter(2)).
+const POLL_FIRST: u16 = 1;
+
+/// The bytes of one direction and its operations in flight.
+pub(super) struct Pump {
+    unsent: Unsent,
+    /// Bytes to send after `unsent`, which stays as it is while a send is in flight.
+    queued: Vec<u8>,
+    /// Contains bytes.
+    pipe: Option<Pipe>,
+    is_receiving: bool,
+    is_sending: bool,
+    /// The operation in flight is a poll.
+    is_polling: bool,
+    /// The sockets do not wait, so operations on them are preceded by a poll.
+    nonblocking: bool,
+    /// The source probably has data.
+    is_likely: bool,
+    /// Waits for a buffer, or for its turn among bulk transfers.
+    is_deferred: bool,
+}
+
+#[derive(Default)]
+enum Unsent {
+    #[default]
+    Nothing,
+    /// A provided buffer, with so many bytes already sent.
+    Provided { buffer: Filled, sent: usize },
+    /// Memory of the direction, with so many bytes already sent.
+    Owned { bytes: Vec<u8>, sent: usize },
+}
+
+impl Pump {
+    /// If `is_likely`, the source probably has data.
+    pub(super) fn new(is_likely: bool) -> Self {
+        Self {
+            unsent: Unsent::Nothing,
+            queued: Vec::new(),
+            pipe: None,
+            is_receiving: false,
+            is_sending: false,
+            is_polling: false,
+            nonblocking: false,
+            is_likely,
+            is_deferred: false,
+        }
+    }
+
+    /// Queues bytes that are sent first, as counted by [`crate::proxy::relay::Flow::queue`].
+    pub(super) fn queue(&mut self, bytes: &[u8]) {
+        self.queued.extend_from_slice(bytes);
+    }
+
+    /// A receive is in flight, or a poll before one.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.is_receiving
+    }
+
+    /// A send is in flight, or a poll before one.
+    pub(super) fn is_sending(&self) -> bool {
+        self.is_sending
+    }
+
+    /// Starts the next step of `direction`, unless an operation is in flight, as far as both sockets exist.
+    pub(super) fn run(
+        &mut self,
+        relay: &mut Relay,
+        (key, direction): (Key, Direction),
+        (source, sink): (Option<&TcpStream>, Option<&TcpStream>),
+        backend: &mut Uring,
+    ) {
+        let mut chunks = SLICE_QUANTUM;
+        while !(self.is_receiving || self.is_sending || self.is_deferred) {
+            match (relay.step(direction), source, sink) {
+                // The poll completes at once, but after events of other connections.
+                (Step::Fill { via: Via::Pipe, .. }, Some(source), _) if chunks == 0 => {
+                    self.await_source((key, direction), source, backend);
+                }
+                (Step::Fill { via, most }, Some(source), _) => {
+                    let is_bulk = relay.flow(direction).is_full() && self.is_likely;
+                    if via == Via::Copy && is_bulk && !backend.scheduler.admits((key, direction)) {
+                        self.is_deferred = true;
+                        return;
+                    }
+                    let most = chunk_size(relay, direction, sink, most);
+                    match via {
+                        Via::Copy => self.receive((key, direction), source, most, backend),
+                        Via::Pipe => {
+                            chunks -= 1;
+                            self.fill(relay, direction, source, most, backend);
+                        }
+                    }
+                }
+                (Step::Drain { via, most, .. }, _, Some(sink)) => match via {
+                    Via::Copy => self.send((key, direction), sink, backend),
+                    Via::Pipe => self.drain(relay, direction, sink, most, backend),
+                },
+                (Step::Shut, _, Some(sink)) => {
+                    // This fails only if the peer is gone, which the other direction finds out.
+                    let _ = sink.shutdown(Shutdown::Write);
+                    relay.flow(direction).shut();
+                }
+                (Step::AwaitSource, Some(source), _) if self.nonblocking => {
+                    self.await_source((key, direction), source, backend);
+                }
+                (Step::AwaitSink, _, Some(sink)) if self.nonblocking => {
+                    self.await_sink((key, direction), sink, backend);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Starts to receive up to `most` bytes, unless a receive is in flight.
+    pub(super) fn receive(
+        &mut self,
+        (key, direction): (Key, Direction),
+        source: &TcpStream,
+        most: usize,
+        backend: &mut Uring,
+    ) {
+        if self.is_receiving || self.is_deferred {
+            return;
+        }
+        let receive = opcode::Recv::new(Fd(source.as_raw_fd()), ptr::null_mut(), most as u32)
+            .buf_group(GROUP)
+            .ioprio(if self.is_likely { 0 } else { POLL_FIRST })
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT)
+            .user_data(Operation::Receive(direction).user_data(key));
+        self.is_receiving = true;
+        // SAFETY: it points to nothing; the kernel picks one of the buffers that are provided.
+        unsafe { backend.submit(&receive) };
+    }
+
+    /// Starts to send what is unsent.
+    fn send(&mut self, (key, direction): (Key, Direction), sink: &TcpStream, backend: &mut Uring) {
+        if let Unsent::Nothing = self.unsent {
+            let bytes = mem::take(&mut self.queued);
+            self.unsent = Unsent::Owned { bytes, sent: 0 };
+        }
+        // The send waits for room, unless other receives need the buffer.
+        let (bytes, sent, flags) = match &self.unsent {
+            Unsent::Provided { buffer, sent } => match backend.buffers().is_ample() {
+                true => (backend.bytes(buffer), *sent, 0),
+                false => (backend.bytes(buffer), *sent, libc::MSG_DONTWAIT),
+            },
+            Unsent::Owned { bytes, sent } => (bytes.as_slice(), *sent, 0),
+            Unsent::Nothing => return,
+        };
+        let rest = bytes.get(sent..).unwrap_or_default();
+        let send = opcode::Send::new(Fd(sink.as_raw_fd()), rest.as_ptr(), rest.len() as u32)
+            .flags(flags | libc::MSG_NOSIGNAL)
+            .build()
+            .user_data(Operation::Send(direction).user_data(key));
+        self.is_sending = true;
+        backend.scheduler.on_send((key, direction));
+        // SAFETY: a provided buffer is not released before the send completes, and outlives the ring. Owned bytes stay
+        // where they are until then: `queue` does not change them, and their connection is not removed before; at the end
+        // the ring is closed first.
+        unsafe { backend.submit(&send) };
+    }
+
+    /// Records the completion of a receive for the relay.
+    pub(super) fn on_relay_received(
+        &mut self,
+        completion: Completion,
+        relay: &mut Relay,
+        (key, direction): (Key, Direction),
+        backend: &mut Uring,
+    ) {
+        if mem::take(&mut self.is_polling) {
+            (self.is_receiving, self.is_likely) = (false, true);
+            return relay.flow(direction).readable(Readable::Open);
+        }
+        match self.on_received(completion, key, backend) {
+            Some(Received::Bytes(buffer)) => {
+                relay.flow(direction).filled(buffer.length());
+                self.unsent = Unsent::Provided { buffer, sent: 0 };
+            }
+            Some(Received::End) => relay.flow(direction).ended(),
+            Some(Received::Failed) => relay.source_failed(direction),
+            None if self.nonblocking => relay.flow(direction).source_empty(),
+            None => {}
+        }
+    }
+
+    /// The outcome of a receive; `None` if it is to be started again.
+    pub(super) fn on_received(
+        &mut self,
+        completion: Completion,
+        key: Key,
+        backend: &mut Uring,
+    ) -> Option<Received<Filled>> {
+        self.is_receiving = false;
+        if mem::take(&mut self.is_polling) {
+            return None;
+        }
+        self.is_likely = completion.has_more_data();
+        if let Some(buffer) = completion.buffer() {
+            let length = usize::try_from(completion.result).unwrap_or(0);
+            let buffer = backend.buffers_mut().take(buffer, length);
+            if length > 0 {
+                return Some(Received::Bytes(buffer));
+            }
+            backend.release(buffer);
+        }
+        match completion.errno() {
+            None => Some(Received::End),
+            Some(libc::ENOBUFS) => {
+                backend.on_no_buffer(key);
+                (self.is_likely, self.is_deferred) = (true, true);
+                None
+            }
+            // It was cancelled, or is to be tried again.
+            Some(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => None,
+            Some(_) => Some(Received::Failed),
+        }
+    }
+
+    /// A buffer may be available, or it is this direction's turn.
+    pub(super) fn resume(&mut self) {
+        self.is_deferred = false;
+    }
+
+    /// Records the completion of a send.
+    pub(super) fn on_sent(
+        &mut self,
+        completion: Completion,
+        relay: &mut Relay,
+        direction: Direction,
+        backend: &mut Uring,
+    ) {
+        self.is_sending = false;
+        if mem::take(&mut self.is_polling) {
+            return relay.flow(direction).writable();
+        }
+        let bytes_sent = match completion.errno() {
+            None if completion.result > 0 => completion.result as usize,
+            Some(libc::EAGAIN | libc::EINTR | libc::ECANCELED) => 0,
+            _ => {
+                relay.flow(direction).broken();
+                return self.release(0, backend);
+            }
+        };
+        relay.flow(direction).drained(bytes_sent);
+        match &mut self.unsent {
+            Unsent::Provided { buffer, sent } if *sent + bytes_sent < buffer.length() => {
+                *sent += bytes_sent;
+            }
+            Unsent::Owned { bytes, sent } if *sent + bytes_sent < bytes.len() => {
+                *sent += bytes_sent;
+            }
+            _ => self.release(0, backend),
+        }
+        // The send was not to wait, and there is no room.
+        if completion.errno() == Some(libc::EAGAIN) {
+            self.free_buffer(backend);
+            if self.nonblocking {
+                relay.flow(direction).sink_full();
+            }
+        }
+    }
+
+    /// Moves unsent bytes out of a buffer that other receives need.
+    fn free_buffer(&mut self, backend: &mut Uring) {
+        self.unsent = match mem::take(&mut self.unsent) {
+            Unsent::Provided { buffer, sent } => {
+                let mut bytes = backend.buffer_pool.take();
+                let rest = backend.bytes(&buffer).get(sent..);
+                bytes.extend_from_slice(rest.unwrap_or_default());
+                backend.release(buffer);
+                Unsent::Owned { bytes, sent: 0 }
+            }
+            unsent => unsent,
+        };
+    }
+
+    /// Returns the memory and the pipe of this direction, which contains `unsent` bytes. No send of them may be in flight.
+    pub(super) fn release(&mut self, unsent: usize, backend: &mut Uring) {
+        if let Some(pipe) = self.pipe.take() {
+            backend.pipes.release(pipe, unsent);
+        }
+        match mem::take(&mut self.unsent) {
+            Unsent::Nothing => {}
+            Unsent::Provided { buffer, .. } => backend.release(buffer),
+            Unsent::Owned { bytes, .. } => backend.buffer_pool.release(bytes),
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! The state of a connection without its sockets: phase, deadline, and the record that remains of it.
+//!
+//! ```text
+//!   ReadingRequest --> Resolving --> Connecting --> Relaying
+//!         |                |           |  ^ next address |
+//!         +----------------+-----------+--+--------------+--> Closing
+//! ```
+//!
+//! Resolving and connecting share one deadline, however many addresses a name has. While untried addresses are left, the
+//! next one is tried in parallel after [`ATTEMPT_DELAY`]. The first attempt of a connection needs no permit. Further
+//! parallel attempts need one; without a permit the oldest attempt is given up instead.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::backend::Backend;
+use super::chunk::CHUNK_SIZE;
+use super::context::{Turn, WorkerContext};
+use super::counters::Counters;
+use super::handshake::{Action, Handshake};
+use super::options::{
+    ATTEMPT_DELAY, CLOSE_TIMEOUT, EOF_GRACE, MIN_ATTEMPT, REJECTION_TIME, Timeouts,
+};
+use super::record::{CloseReason, ConnectionRecord};
+use super::relay::{Counts, Relay, Side, Verdict};
+use super::shared::Permit;
+use super::slab::Key;
+use super::timers::{Timer, Timers};
+use crate::destination::Name;
+use crate::sys::clock::realtime_ns;
+use crate::sys::endpoint::{Endpoint, Peer};
+use crate::sys::tcp::Unread;
+
+/// The phase of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Reading the client's request.
+    ReadingRequest,
+    /// Looking up a name.
+    Resolving,
+    /// Connecting to a server.
+    Connecting,
+    /// Relaying in both directions.
+    Relaying,
+    /// Sending the last reply, discarding input, and waiting for the client to close. A socket that is closed with unread
+    /// input sends a reset, which may destroy the reply.
+    Closing {
+        /// The reason to record.
+        reason: CloseReason,
+        /// The client has ended its side of the connection.
+        client_closed: bool,
+    },
+}
+
+/// The state of a connection. Times are in ns of [`crate::sys::clock::monotonic_ns`].
+#[derive(Debug)]
+pub(super) struct ConnectionState {
+    pub(super) phase: Phase,
+    pub(super) handshake: Box<Handshake>,
+    pub(super) relay: Relay,
+    timer: Timer,
+    /// `None` for a client over the connection limit.
+    permit: Option<Permit>,
+    accepted: u64,
+    connected: Option<u64>,
+    /// When the server has to be connected.
+    connect_deadline: u64,
+    /// When the last attempt started.
+    last_attempt: u64,
+    /// When to consider another attempt.
+    next_attempt: u64,
+    /// One for each parallel attempt after the first.
+    attempt_permits: Vec<Permit>,
+    /// The client ended its side before it sent data for the server, so [`EOF_GRACE`] applies.
+    client_ended: bool,
+    /// Bytes that are counted already, to the server and to the client.
+    counted: [u64; 2],
+    half_closed: bool,
+}
+
+/// What follows a deadline that has passed.
+pub(super) enum TimeoutAction {
+    /// Continue the handshake.
+    Handshake(Action),
+    /// Give up the attempt to this address, and call [`Handshake::gave_up`].
+    GiveUp(SocketAddr),
+    /// Nothing yet.
+    Wait,
+    /// Close the connection.
+    Close(CloseReason),
+}
+
+/// What follows a relay that has finished.
+pub(super) enum Finished {
+    /// Wait for the client to close.
+    Closing(CloseReason),
+    /// Close the connection.
+    Close(CloseReason),
+}
+
+impl ConnectionState {
+    /// The state of a client that connected from `peer` to `local`. A client without a `permit` is refused.
+    pub(super) fn new<B: Backend>(
+        peer: Peer,
+        local: Option<Endpoint>,
+        permit: Option<Permit>,
+        context: &WorkerContext<B>,
+        now: u64,
+    ) -> Self {
+        let handshake = Handshake::new(&context.rules, peer, local, permit.is_none());
+        Self {
+            phase: Phase::ReadingRequest,
+            handshake: Box::new(handshake),
+            relay: Relay::new(context.forwarding, CHUNK_SIZE),
+            timer: Timer::default(),
+            permit,
+            accepted: now,
+            connected: None,
+            connect_deadline: 0,
+            last_attempt: 0,
+            next_attempt: 0,
+            attempt_permits: Vec::new(),
+            client_ended: false,
+            counted: [0; 2],
+            half_closed: false,
+        }
+    }
+
+    /// Enters a phase and starts its deadline, which is returned.
+    pub(super) fn enter<B>(&mut self, phase: Phase, turn: &mut Turn<'_, B>) -> u64 {
+        self.phase = phase;
+        let until = later(turn.now, self.timeout(&turn.context.timeouts));
+        turn.context.timers.set(turn.key, &mut self.timer, until);
+        until
+    }
+
+    /// The longest duration of the phase; for [`Phase::Relaying`], the longest duration without progress.
+    fn timeout(&self, timeouts: &Timeouts) -> Duration {
+        match self.phase {
+            Phase::ReadingRequest if self.is_over_limit() => CLOSE_TIMEOUT,
+            Phase::ReadingRequest => timeouts.request,
+            Phase::Resolving | Phase::Connecting => timeouts.connect,
+            Phase::Relaying if self.is_half_closed() => timeouts.half_closed,
+            Phase::Relaying => timeouts.idle,
+            Phase::Closing { .. } => CLOSE_TIMEOUT,
+        }
+    }
+
+    /// Starts to look `name` up.
+    pub(super) fn resolve<B>(&mut self, name: Name, turn: &mut Turn<'_, B>) {
+        self.connect_deadline = self.enter(Phase::Resolving, turn);
+        let context = &*turn.context;
+        context.counters.lookup_started();
+        let client = self.handshake.info.client.ip().map(|client| client.ip());
+        context.resolver.ask(name, client, turn.key, &context.inbox);
+    }
+
+    /// Another attempt starts.
+    pub(super) fn start_attempt<B>(&mut self, turn: &mut Turn<'_, B>) {
+        if !matches!(self.phase, Phase::Resolving | Phase::Connecting) {
+            self.connect_deadline = later(turn.now, turn.context.timeouts.connect);
+        }
+        self.phase = Phase::Connecting;
+        self.last_attempt = turn.now;
+        self.next_attempt = turn.now.saturating_add(ATTEMPT_DELAY);
+        self.await_attempts(turn);
+    }
+
+    /// Sets the timer for the attempts in progress and for the next one. Returns permits that are no longer needed.
+    pub(super) fn await_attempts<B>(&mut self, turn: &mut Turn<'_, B>) {
+        let attempts = self.handshake.attempts().len();
+        self.attempt_permits.truncate(attempts.saturating_sub(1));
+        let until = match self.handshake.has_untried() {
+            true => self.connect_deadline.min(self.next_attempt),
+            false => self.connect_deadline,
+        };
+        turn.context.timers.set(turn.key, &mut self.timer, until);
+    }
+
+    /// No address has answered within [`ATTEMPT_DELAY`]: tries the next one in parallel, or instead of the oldest.
+    fn try_next_address<B>(&mut self, turn: &mut Turn<'_, B>) -> TimeoutAction {
+        let permit = turn.context.shared.attempt();
+        let action = match (self.handshake.has_untried(), permit) {
+            (true, Some(permit)) => {
+                self.attempt_permits.push(permit);
+                let action = self.handshake.try_in_parallel(&turn.context.rules);
+                return TimeoutAction::Handshake(action);
+            }
+            (true, None) if turn.now >= self.last_attempt.saturating_add(MIN_ATTEMPT) => {
+                let oldest = self.handshake.attempts().next();
+                oldest.map_or(TimeoutAction::Wait, TimeoutAction::GiveUp)
+            }
+            _ => TimeoutAction::Wait,
+        };
+        self.next_attempt = turn.now.saturating_add(ATTEMPT_DELAY);
+        self.await_attempts(turn);
+        action
+    }
+
+    /// The client may have hung up before its server is connected; `unread` is the state of its socket. A reset closes the
+    /// connection at once. A client that ended its side without data for the server has most likely closed its socket, so it
+    /// is given up unless the server is connected within [`EOF_GRACE`].
+    pub(super) fn on_hang_up<B>(
+        &mut self,
+        unread: Unread,
+        turn: &mut Turn<'_, B>,
+    ) -> Option<CloseReason> {
+        let has_data = self.handshake.has_early_data() || self.relay.to_server.counts().fills > 0;
+        match unread {
+            Unread::Broken => {
+                self.handshake.on_client_gone(CloseReason::ClientReset);
+                return Some(CloseReason::ClientReset);
+            }
+            // It may only receive from now on.
+            Unread::End if !has_data && !self.client_ended => {
+                self.client_ended = true;
+                let grace = turn.now.saturating_add(EOF_GRACE);
+                self.connect_deadline = self.connect_deadline.min(grace);
+                self.await_attempts(turn);
+            }
+            Unread::End | Unread::Data | Unread::Nothing => {}
+        }
+        None
+    }
+
+    /// The bytes that the handshake has for the client, queued in the relay.
+    pub(super) fn take_reply(&mut self) -> Vec<u8> {
+        let reply = self.handshake.take_reply();
+        self.relay.to_client.queue(reply.len());
+        reply
+    }
+
+    /// The bytes that the handshake has for the server, queued in the relay.
+    pub(super) fn take_preamble(&mut self) -> Vec<u8> {
+        let preamble = self.handshake.take_preamble();
+        self.relay.to_server.queue(preamble.len());
+        preamble
+    }
+
+    /// A server is connected: its address, and the local one.
+    pub(super) fn on_connected<B>(
+        &mut self,
+        server: SocketAddr,
+        local: SocketAddr,
+        turn: &mut Turn<'_, B>,
+    ) {
+        self.handshake.on_connected(server, local);
+        self.attempt_permits.clear();
+        if self.handshake.is_complete() {
+            self.relay.to_server.ended();
+        }
+        self.relay.to_server.writable();
+        self.connected = Some(turn.now);
+        self.enter(Phase::Relaying, turn);
+    }
+
+    /// What follows, if the relay has finished.
+    pub(super) fn finished(&self) -> Option<Finished> {
+        Some(match self.relay.verdict()? {
+            // Bytes behind a complete request were not read, so closing at once would send a reset.
+            Verdict::Finished if self.handshake.is_complete() => {
+                Finished::Closing(CloseReason::Finished)
+            }
+            Verdict::Finished => Finished::Close(CloseReason::Finished),
+            Verdict::Reset(Side::Client) => Finished::Close(CloseReason::ClientReset),
+            Verdict::Reset(Side::Server) => Finished::Close(CloseReason::ServerReset),
+        })
+    }
+
+    /// The relay had its turn: restarts its deadline if bytes moved.
+    pub(super) fn on_relayed<B>(&mut self, turn: &mut Turn<'_, B>) {
+        let half_closed = self.is_half_closed();
+        if self.count(&turn.context.counters) || half_closed != self.half_closed {
+            self.half_closed = half_closed;
+            self.enter(Phase::Relaying, turn);
+        }
+    }
+
+    /// The deadline has passed.
+    pub(super) fn on_timeout<B>(&mut self, turn: &mut Turn<'_, B>) -> TimeoutAction {
+        TimeoutAction::Handshake(match self.phase {
+            Phase::ReadingRequest => self.handshake.on_request_timeout(),
+            Phase::Resolving | Phase::Connecting
+                if self.client_ended && turn.now >= self.connect_deadline =>
+            {
+                self.handshake.on_client_gone(CloseReason::Left);
+                return TimeoutAction::Close(CloseReason::Left);
+            }
+            Phase::Resolving => {
+                self.cancel_lookup(turn);
+                self.handshake.on_lookup_timeout()
+            }
+            Phase::Connecting if turn.now < self.connect_deadline => {
+                return self.try_next_address(turn);
+            }
+            Phase::Connecting => self.handshake.on_connect_timeout(),
+            Phase::Relaying if self.is_half_closed() => {
+                return TimeoutAction::Close(CloseReason::HalfClosedTimeout);
+            }
+            Phase::Relaying => return TimeoutAction::Close(CloseReason::IdleTimeout),
+            Phase::Closing { reason, .. } => return TimeoutAction::Close(reason),
+        })
+    }
+
+    fn cancel_lookup<B>(&mut self, turn: &Turn<'_, B>) {
+        if let (Phase::Resolving, Some(name)) = (self.phase, self.handshake.name()) {
+            let context = &*turn.context;
+            context
+                .resolver
+                .forget(name.clone(), turn.key, &context.inbox);
+        }
+    }
+
+    /// As [`Timers::is_due`].
+    pub(super) fn is_due(&mut self, key: Key, timers: &mut Timers<Key>, now: u64) -> bool {
+        timers.is_due(key, &mut self.timer, now)
+    }
+
+    /// Cancels the lookup and the deadline.
+    pub(super) fn stop<B>(&mut self, turn: &mut Turn<'_, B>) {
+        self.cancel_lookup(turn);
+        turn.context.timers.clear(turn.key, &mut self.timer);
+    }
+
+    /// Whether a client over the limit may be closed in favour of another one: its reply was sent, or it did not send a
+    /// request within [`REJECTION_TIME`]. Otherwise when that time ends.
+    pub(super) fn may_evict(&self, now: u64) -> Result<(), u64> {
+        let until = self.accepted.saturating_add(REJECTION_TIME);
+        match self.phase {
+            Phase::Closing { .. } if self.relay.to_client.buffered() == 0 => Ok(()),
+            _ if until <= now => Ok(()),
+            _ => Err(until),
+        }
+    }
+
+    /// Whether the client exceeds the connection limit.
+    pub(super) fn is_over_limit(&self) -> bool {
+        self.permit.is_none()
+    }
+
+    /// Whether everything was sent when the connection closes for this `reason`. If not, it closes with a reset, so that
+    /// truncated data does not look complete.
+    pub(super) fn is_complete(&self, reason: CloseReason) -> bool {
+        reason == CloseReason::Finished || matches!(self.phase, Phase::Closing { .. })
+    }
+
+    /// Bytes that the pipes to the server and to the client still contain when the connection closes. A broken flow has
+    /// dropped its bytes from [`super::relay::Flow::buffered`].
+    pub(super) fn unsent(&self) -> [usize; 2] {
+        [&self.relay.to_server, &self.relay.to_client].map(|flow| {
+            let Counts {
+                filled, drained, ..
+            } = flow.counts();
+            usize::try_from(filled - drained).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// The record of the closed connection.
+    pub(super) fn into_record(
+        mut self,
+        reason: CloseReason,
+        counters: &Counters,
+        now: u64,
+    ) -> ConnectionRecord {
+        self.count(counters);
+        ConnectionRecord {
+            info: self.handshake.info,
+            accepted_at: realtime_ns().saturating_sub(now.saturating_sub(self.accepted)),
+            accepted: self.accepted,
+            connected: self.connected,
+            closed: now,
+            to_server: self.relay.to_server.counts(),
+            to_client: self.relay.to_client.counts(),
+            reason,
+        }
+    }
+
+    /// Counts the bytes that were relayed since the last call. Whether there were any.
+    fn count(&mut self, counters: &Counters) -> bool {
+        let drained =
+            [&self.relay.to_server, &self.relay.to_client].map(|flow| flow.counts().drained);
+        if drained == self.counted {
+            return false;
+        }
+        let [to_server, to_client] = drained;
+        let [counted_to_server, counted_to_client] = self.counted;
+        counters.relayed(to_server - counted_to_server, to_client - counted_to_client);
+        self.counted = drained;
+        true
+    }
+
+    /// Whether one side has ended and the other has not. The end of a complete request does not count.
+    fn is_half_closed(&self) -> bool {
+        match self.handshake.is_complete() {
+            true => !self.relay.to_client.is_open(),
+            false => self.relay.is_half_closed(),
+        }
+    }
+}
+
+/// The time `after` this one, in ns.
+fn later(now: u64, after: Duration) -> u64 {
+    now.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX))
+}

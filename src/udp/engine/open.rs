@@ -1,0 +1,123 @@
+//! Opens the engine of an [`EngineChoice`]. The only code of a UDP run that matches on the kind of engine.
+//!
+//! A new engine needs a folder beside this file, a module in `mod.rs`, an arm in each match below, a variant of
+//! [`EngineKind`], and a value of `--engine` in `cli::args`. `doctor` may check what it needs.
+
+use std::io;
+use std::net::UdpSocket;
+
+use thiserror::Error;
+
+use super::mio::{CopySend, MioRx, MioTx, SpliceSend, ZeroCopySend};
+use super::uring::{MultishotRx, SingleRx, UringTx};
+use super::{Layout, Rx, Tx};
+use crate::engine::{EngineChoice, EngineKind, UringReceive, ZeroCopy};
+use crate::sys::eventfd::EventFd;
+use crate::uring;
+
+/// The sending end of a stream.
+#[derive(Debug)]
+pub struct TxEndpoint<'a> {
+    /// Connected to the receiver.
+    pub socket: UdpSocket,
+    /// Message layout.
+    pub layout: Layout,
+    /// Most datagrams per [`Tx::submit`].
+    pub batch: usize,
+    /// Payload, repeated through all slots.
+    pub fill: &'a [u8],
+    /// Ends waits.
+    pub wake: &'a EventFd,
+}
+
+/// The receiving end of a stream.
+#[derive(Debug)]
+pub struct RxEndpoint<'a> {
+    /// Bound to the port.
+    pub socket: UdpSocket,
+    /// Message layout. Longer messages are truncated and counted.
+    pub layout: Layout,
+    /// Ends waits.
+    pub wake: &'a EventFd,
+}
+
+/// Code that runs on any sender.
+pub trait WithTx {
+    /// Runs on an open sender.
+    ///
+    /// # Errors
+    /// Those of the run.
+    fn run(self, tx: impl Tx) -> io::Result<()>;
+}
+
+/// Code that runs on any receiver.
+pub trait WithRx {
+    /// Runs on an open receiver.
+    fn run(self, rx: impl Rx);
+}
+
+/// Why an engine is unavailable.
+#[derive(Debug, Error)]
+pub enum Unavailable {
+    /// io_uring.
+    #[error("cannot use --engine uring: {0}")]
+    Uring(#[from] uring::Unavailable),
+}
+
+/// Whether this host supports the engine, found by trial.
+///
+/// # Errors
+/// [`Unavailable`], with the reason and a remedy.
+pub fn available(choice: &EngineChoice) -> Result<(), Unavailable> {
+    match choice.kind {
+        EngineKind::Mio => Ok(()),
+        EngineKind::Uring => Ok(uring::available(&choice.uring)?),
+    }
+}
+
+/// Opens a sender and runs `code` on it.
+///
+/// # Errors
+/// The engine cannot be set up; those of `code`.
+pub fn open_tx(
+    choice: &EngineChoice,
+    endpoint: TxEndpoint<'_>,
+    code: impl WithTx,
+) -> io::Result<()> {
+    let Layout {
+        messages, bytes, ..
+    } = endpoint.layout;
+    match (choice.kind, choice.zerocopy) {
+        (EngineKind::Mio, ZeroCopy::Off) => {
+            code.run(MioTx::new(endpoint, CopySend::new(messages))?)
+        }
+        (EngineKind::Mio, ZeroCopy::Splice) => {
+            code.run(MioTx::new(endpoint, SpliceSend::new(bytes, messages)?)?)
+        }
+        (EngineKind::Mio, ZeroCopy::Msg) => {
+            let method = ZeroCopySend::new(endpoint.batch, messages);
+            code.run(MioTx::new(endpoint, method)?)
+        }
+        (EngineKind::Uring, _) => code.run(UringTx::new(endpoint, choice)?),
+    }
+}
+
+/// Opens a receiver and runs `code` on it.
+///
+/// # Errors
+/// The engine cannot be set up.
+pub fn open_rx(
+    choice: &EngineChoice,
+    endpoint: RxEndpoint<'_>,
+    code: impl WithRx,
+) -> io::Result<()> {
+    let uring = &choice.uring;
+    match (choice.kind, uring.receive) {
+        (EngineKind::Mio, _) => code.run(MioRx::new(endpoint)?),
+        (EngineKind::Uring, UringReceive::Multishot) => {
+            code.run(MultishotRx::new(endpoint, uring)?);
+        }
+        (EngineKind::Uring, UringReceive::Single) => code.run(SingleRx::new(endpoint, uring)?),
+    }
+    Ok(())
+}

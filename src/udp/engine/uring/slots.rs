@@ -1,0 +1,79 @@
+//! Memory of a sender's slots: payloads, and a message header for each send.
+
+use std::io;
+
+use crate::sys::mmap::Mmap;
+
+/// Payloads of all slots, and a header per datagram, so that slots can be split.
+pub(super) struct SlotMemory {
+    payloads: Mmap,
+    headers: Mmap,
+}
+
+/// A `msghdr` and its iovec.
+#[repr(C)]
+struct Header {
+    message: libc::msghdr,
+    vector: libc::iovec,
+}
+
+impl SlotMemory {
+    /// Memory of `slots` slots of `bytes` bytes and up to `segments` datagrams, filled with repetitions of `fill`.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub(super) fn new(
+        slots: usize,
+        bytes: usize,
+        segments: usize,
+        fill: &[u8],
+    ) -> io::Result<Self> {
+        let mut payloads = Mmap::new(slots * bytes)?;
+        let message = fill.iter().copied().cycle();
+        if let Some(bytes) = payloads.part_mut(0, slots * bytes) {
+            bytes
+                .iter_mut()
+                .zip(message)
+                .for_each(|(byte, fill)| *byte = fill);
+        }
+        Ok(Self {
+            payloads,
+            headers: Mmap::new(slots * segments * size_of::<Header>())?,
+        })
+    }
+
+    /// `length` payload bytes from `start` on.
+    #[inline]
+    pub(super) fn payload_mut(&mut self, start: usize, length: usize) -> Option<&mut [u8]> {
+        self.payloads.part_mut(start, length)
+    }
+
+    /// Writes header `number` for the `length` payload bytes from `start` on.
+    ///
+    /// # Safety
+    /// `number` is less than slots times segments, the payload range lies in the slots, and the kernel does not use this
+    /// header.
+    #[inline]
+    pub(super) unsafe fn header(
+        &mut self,
+        number: usize,
+        start: usize,
+        length: usize,
+    ) -> *const libc::msghdr {
+        // SAFETY: the mapping holds this header, is aligned, and all-zero is valid. No other reference exists.
+        let header = unsafe { &mut *self.headers.as_ptr().cast::<Header>().add(number) };
+        // SAFETY: inside the mapping.
+        let payload = unsafe { self.payloads.as_ptr().add(start) };
+        header.vector.iov_base = payload.cast();
+        header.vector.iov_len = length;
+        header.message.msg_iov = &raw mut header.vector;
+        header.message.msg_iovlen = 1;
+        &raw const header.message
+    }
+
+    /// Leaks the memory, since the kernel may still use it.
+    pub(super) fn leak(self) {
+        self.payloads.leak();
+        self.headers.leak();
+    }
+}

@@ -1,0 +1,196 @@
+use super::*;
+use crate::udp::plan::tests::small_plan;
+use crate::udp::result::run::{Interval, MOST_INTERVALS};
+use crate::udp::result::{effective, requested};
+use proptest::prelude::*;
+
+fn facts<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> Facts<'a> {
+    Facts {
+        plan,
+        direction: "forward",
+        requested: requested(plan),
+        effective: effective(plan),
+        ended: Ended::Complete,
+        sent: vec![sent],
+        senders_lost: false,
+        senders: Vec::new(),
+        first_sent: Some(1_000),
+        first_sent_at: None,
+        received: vec![received],
+        done: Some(Done::default()),
+        last_received_at: None,
+        client_ip: None,
+        latencies: Latencies::default(),
+        intervals: Rows::default(),
+    }
+}
+
+#[test]
+fn speed_is_bytes_over_the_time_from_first_sent_to_last_received() {
+    let plan = small_plan();
+    let sent = StreamSent {
+        packets: 100,
+        bytes: 100_000,
+        not_sent: 0,
+    };
+    let received = StreamReceived {
+        unique: 100,
+        bytes: 100_000,
+        last_received: Some(1_000 + 500_000_000),
+        ..StreamReceived::default()
+    };
+    let run = assemble(facts(&plan, sent, received)).run;
+    assert_eq!(run.seconds, Some(0.5));
+    assert_eq!(run.kb_per_s, Some(200.0));
+    assert_eq!(run.packets_per_s, Some(200.0));
+    assert_eq!(run.gbit_per_s, Some(0.0016));
+}
+
+#[test]
+fn an_estimated_clock_gives_time_and_rate_an_error_bar() {
+    let plan = small_plan();
+    let sent = StreamSent {
+        packets: 100,
+        bytes: 100_000,
+        not_sent: 0,
+    };
+    let received = StreamReceived {
+        unique: 100,
+        bytes: 100_000,
+        last_received: Some(1_000 + 500_000_000),
+        ..StreamReceived::default()
+    };
+    let run = |source: &str, error_ns| {
+        let mut facts = facts(&plan, sent, received.clone());
+        facts.effective.clock.source = source.to_owned();
+        facts.effective.clock.error_ns = error_ns;
+        assemble(facts).run
+    };
+    let known = run("estimated", Some(100_000_000));
+    assert_eq!(known.seconds_error, Some(0.1));
+    // 100 KB in 0.5 s are 200 KB/s, and in 0.4 s they are 250.
+    assert!((known.kb_per_s_error.unwrap() - 50.0).abs() < 1e-9);
+    let (wide, unknown) = (run("estimated", Some(500_000_000)), run("estimated", None));
+    assert_eq!((wide.seconds_error, wide.kb_per_s_error), (Some(0.5), None));
+    assert_eq!(
+        (unknown.seconds_error, unknown.kb_per_s_error),
+        (None, None)
+    );
+    for source in ["same", "none"] {
+        let run = run(source, Some(0));
+        assert_eq!((run.seconds_error, run.kb_per_s_error), (None, None));
+    }
+}
+
+#[test]
+fn nothing_received_has_no_speed_and_no_latency() {
+    let plan = small_plan();
+    let sent = StreamSent {
+        packets: 5,
+        bytes: 5_000,
+        not_sent: 0,
+    };
+    let run = assemble(facts(&plan, sent, StreamReceived::default())).run;
+    assert_eq!(
+        (run.kb_per_s, run.seconds, run.latency_ns),
+        (None, None, None)
+    );
+    assert_eq!(run.lost.packets, 5);
+}
+
+proptest! {
+    #[test]
+    fn the_identities_hold_whatever_the_sides_say(
+        packets in 0u64..1_000, not_sent in 0u64..1_000, unique in 0u64..1_000,
+        duplicates in 0u64..1_000, drops in 0u64..1_000, token in 0u64..9, short in 0u64..9,
+    ) {
+        let plan = small_plan();
+        let sent = StreamSent { packets, bytes: packets * 1_000, not_sent };
+        let received = StreamReceived {
+            unique, duplicates, drops, foreign_token: token, foreign_short: short,
+            ..StreamReceived::default()
+        };
+        let run = assemble(facts(&plan, sent, received)).run;
+        prop_assert_eq!(run.sent.packets, run.received.unique + run.lost.packets);
+        prop_assert_eq!(run.received.packets, run.received.unique + run.received.duplicates);
+        prop_assert_eq!(run.lost.packets, run.lost.not_sent + run.lost.receiver_socket + run.lost.elsewhere);
+        prop_assert_eq!(run.received.foreign, token + short);
+    }
+
+    /// The rows of a run add up to it, the closing row with them, and past those that are kept.
+    #[test]
+    fn rows_add_up_to_the_run(
+        parts in prop::collection::vec((0u64..50, 0u64..5, 0u64..5, -3i64..9), 0..30),
+        tail in 0u64..100, more in 0u64..3, omitted in prop::bool::ANY, sending_ns in 1u64..90_000_000_000,
+    ) {
+        let plan = small_plan();
+        let mut rows = Rows::default();
+        for number in 0..if omitted { MOST_INTERVALS } else { 0 } {
+            rows.push(Interval { start_s: number as f64, seconds: 1.0, ..Interval::default() });
+        }
+        for &(unique, duplicates, reordered, missing) in &parts {
+            let row = Interval {
+                start_s: rows.end_s, seconds: 1.0, packets: unique + duplicates, bytes: unique * 10,
+                missing, duplicates, reordered, ..Interval::default()
+            };
+            rows.push(row);
+        }
+        let sum = |of: fn(&(u64, u64, u64, i64)) -> u64| parts.iter().map(of).sum::<u64>() + more;
+        let received = StreamReceived {
+            unique: sum(|part| part.0), bytes: sum(|part| part.0 * 10),
+            duplicates: sum(|part| part.1), reordered: sum(|part| part.2),
+            ..StreamReceived::default()
+        };
+        let sent = StreamSent { packets: received.unique + tail, bytes: 0, not_sent: 0 };
+        let mut sender = Sent::default();
+        sender.written.first = Some(1_000);
+        sender.written.last = 1_000 + sending_ns;
+        let before = rows.clone();
+        let measured = assemble(Facts {
+            intervals: rows, senders: vec![sender], ..facts(&plan, sent, received)
+        });
+        let run = &measured.run;
+        prop_assert_eq!(run.intervals_omitted + run.intervals.len() as u64,
+            before.omitted + before.kept.len() as u64 + u64::from(measured.closing_row.is_some()));
+        let closing = measured.closing_row.clone().unwrap_or_default();
+        prop_assert_eq!(before.total.unique + before.total.duplicates + closing.packets, run.received.packets);
+        prop_assert_eq!(before.total.bytes + closing.bytes, run.received.bytes);
+        prop_assert_eq!(before.total.duplicates + closing.duplicates, run.received.duplicates);
+        prop_assert_eq!(before.total.reordered + closing.reordered, run.received.reordered);
+        prop_assert_eq!(before.missing + closing.missing, i64::try_from(run.lost.packets).unwrap());
+        let end_s = sending_ns as f64 / 1e9;
+        prop_assert!(closing.seconds == 0.0 || (closing.start_s + closing.seconds - end_s).abs() < 1e-6);
+    }
+
+    /// What the other side says may be any number: none overflows, and the record can be written and read.
+    #[test]
+    fn no_number_of_a_peer_upsets_the_record(
+        sent: [u64; 3], received: [u64; 12], done: [u64; 4], row: [u64; 4], missing: i64, times: [f64; 2],
+    ) {
+        let plan = small_plan();
+        let [packets, bytes, not_sent] = sent;
+        let sent = StreamSent { packets, bytes, not_sent };
+        let [unique, bytes, duplicates, reordered, late, token, short, malformed, next, last, drops, window] = received;
+        let received = StreamReceived {
+            stream: 0, unique, bytes, duplicates, reordered, late, foreign_token: token, foreign_short: short,
+            foreign_malformed: malformed, next, last_received: Some(last), drops, window,
+            ..StreamReceived::default()
+        };
+        let mut whole = Done { rows_omitted: done[0], ..Done::default() };
+        whole.stats.messages = done[1];
+        whole.stats.syscalls = done[2];
+        let [start_s, seconds] = times.map(|time| if time.is_finite() { time } else { 0.0 });
+        let mut rows = Rows::default();
+        for _ in 0..2 {
+            let [packets, bytes, duplicates, reordered] = row;
+            rows.push(Interval { start_s, seconds, packets, bytes, missing, duplicates, reordered, ..Interval::default() });
+        }
+        let facts = Facts {
+            sent: vec![sent; 2], received: vec![received; 2], done: Some(whole), intervals: rows,
+            first_sent: Some(done[3]), ..facts(&plan, sent, StreamReceived::default())
+        };
+        let run = assemble(facts).run;
+        let text = serde_json::to_string(&run).unwrap();
+        prop_assert!(serde_json::from_str::<Run>(&text).is_ok(), "{}", text);
+    }
+}

@@ -1,0 +1,118 @@
+//! What a run cost both sides, and how well a schedule was kept: their threads' figures added up.
+
+use crate::stats::latency::Latency;
+use crate::udp::engine::stats::{RingStats, ZeroCopyStats, add_some};
+use crate::udp::plan::Mode;
+use crate::udp::result::{Cpu, EngineStats, Pacing, Run};
+use crate::udp::send::sender::Sent;
+use crate::udp::wire::control::{Done, StreamReceived};
+
+pub(super) fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
+    let per_million =
+        |seconds: f64, packets: u64| (packets > 0).then(|| seconds / packets as f64 * 1e6);
+    let user: f64 = senders.iter().map(|sender| sender.cpu.user).sum();
+    let thread = |ring: Option<RingStats>| {
+        let ns = ring.and_then(|ring| ring.thread_cpu_ns);
+        ns.unwrap_or(0) as f64 / 1e9
+    };
+    // What a submission thread of the kernel does is done for us too.
+    let system: f64 = senders
+        .iter()
+        .map(|sender| sender.cpu.system + thread(sender.stats.ring))
+        .sum();
+    let throttled = senders
+        .iter()
+        .filter_map(|sender| sender.throttled)
+        .max_by_key(|throttled| throttled.ns);
+    let received = done.map(|done| (done.user_s, done.system_s + thread(done.stats.ring)));
+    Cpu {
+        sender_user_s: (!senders.is_empty()).then_some(user),
+        sender_system_s: (!senders.is_empty()).then_some(system),
+        receiver_user_s: received.map(|(user, _)| user),
+        receiver_system_s: received.map(|(_, system)| system),
+        sender_s_per_million: match senders {
+            [] => None,
+            _ => per_million(user + system, run.sent.packets),
+        },
+        receiver_s_per_million: received
+            .and_then(|(user, system)| per_million(user + system, run.received.packets)),
+        sender_preemptions: sum(senders.iter().map(|sender| sender.preemptions)),
+        // Streams are threads of one group: each sees the same counters.
+        sender_throttled_periods: throttled.map(|throttled| throttled.periods),
+        sender_throttled_s: throttled.map(|throttled| throttled.ns as f64 / 1e9),
+    }
+}
+
+/// `None` of nothing.
+fn sum(counts: impl Iterator<Item = u64>) -> Option<u64> {
+    counts.reduce(u64::saturating_add)
+}
+
+pub(super) fn engine_stats(
+    senders: &[Sent],
+    received: &[StreamReceived],
+    done: &Done,
+) -> EngineStats {
+    let mut stats = EngineStats {
+        receive_syscalls: done.stats.syscalls,
+        receive_messages: done.stats.messages,
+        receive_eagain: done.stats.eagain,
+        receive_truncated: done.stats.truncated,
+        receive_waits: done.stats.waits,
+        receive_icmp: done.stats.icmp,
+        receive_ring: done.stats.ring,
+        credits: done.stats.answers,
+        receiver_socket_drops: received
+            .iter()
+            .fold(0, |sum, stream| stream.drops.saturating_add(sum)),
+        host_receive_buffer_errors: done.host_receive_buffer_errors,
+        ..EngineStats::default()
+    };
+    for sender in senders {
+        stats.send_syscalls += sender.stats.syscalls;
+        stats.send_messages += sender.stats.messages;
+        stats.send_partial += sender.stats.partial;
+        stats.send_eagain += sender.stats.eagain;
+        stats.send_enobufs += sender.stats.enobufs;
+        stats.send_errors += sender.stats.errors;
+        stats.last_send_error = sender.stats.last_error.or(stats.last_send_error);
+        stats.send_too_long += sender.too_long;
+        stats.gso_fallbacks += sender.stats.fallbacks;
+        stats.icmp.add(sender.stats.icmp);
+        stats.send_waits += sender.stats.waits;
+        add_some(&mut stats.send_ring, sender.stats.ring, RingStats::add);
+        add_some(
+            &mut stats.zerocopy,
+            sender.stats.zerocopy,
+            ZeroCopyStats::add,
+        );
+        stats.credit_probes += sender.probes;
+    }
+    stats
+}
+
+pub(super) fn pacing(mode: Mode, senders: &[Sent]) -> Option<Pacing> {
+    let Mode::Paced(target_pps) = mode else {
+        return None;
+    };
+    let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
+    let mut achieved_pps = 0.0;
+    for sender in senders {
+        lateness.merge(&sender.written.lateness);
+        gap_error.merge(&sender.written.gap_error);
+        // With fewer datagrams than streams, some have none to send.
+        let Some(first) = sender.written.first else {
+            continue;
+        };
+        let seconds = sender.written.last.saturating_sub(first) as f64 / 1e9;
+        if sender.packets > 1 && seconds > 0.0 {
+            achieved_pps += (sender.packets - 1) as f64 / seconds;
+        }
+    }
+    Some(Pacing {
+        target_pps,
+        achieved_pps: (achieved_pps > 0.0).then_some(achieved_pps),
+        lateness_ns: lateness.summary(),
+        gap_error_ns: gap_error.summary(),
+    })
+}

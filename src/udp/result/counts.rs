@@ -1,0 +1,80 @@
+//! Counts as they stand in the file: all of them null where they are not known.
+
+use serde::{Deserialize, Serialize};
+
+/// Makes the counterpart of a struct of counts, and the way there and back.
+macro_rules! counts {
+    ($name:ident: $($count:ident),+) => {
+        #[derive(Serialize, Deserialize)]
+        pub(super) struct $name {
+            $($count: Option<u64>),+
+        }
+
+        impl From<super::run::$name> for $name {
+            fn from(counts: super::run::$name) -> Self {
+                let known = |count| (!counts.is_unknown).then_some(count);
+                Self { $($count: known(counts.$count)),+ }
+            }
+        }
+
+        impl From<$name> for super::run::$name {
+            fn from(counts: $name) -> Self {
+                Self {
+                    is_unknown: [$(counts.$count),+].contains(&None),
+                    $($count: counts.$count.unwrap_or(0)),+
+                }
+            }
+        }
+    };
+}
+
+counts!(Received: packets, bytes, unique, duplicates, reordered, late, foreign, foreign_token, foreign_short, foreign_malformed);
+counts!(Lost: packets, not_sent, receiver_socket, elsewhere);
+
+/// A setting that is never 0: null in the file where the side that had it did not report it.
+pub(super) mod positive {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(in crate::udp::result) fn serialize<S: Serializer>(
+        value: &usize,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        (*value > 0).then_some(*value).serialize(serializer)
+    }
+
+    pub(in crate::udp::result) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<usize, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::udp::result::{Lost, Received};
+
+    #[test]
+    fn what_is_not_known_is_null_and_read_back_so() {
+        let lost = Lost {
+            is_unknown: true,
+            packets: 7,
+            ..Lost::default()
+        };
+        let json = serde_json::to_value(lost).unwrap();
+        assert!(
+            json.as_object()
+                .unwrap()
+                .values()
+                .all(serde_json::Value::is_null)
+        );
+        assert!(serde_json::from_value::<Lost>(json).unwrap().is_unknown);
+        let received = Received {
+            unique: 3,
+            ..Received::default()
+        };
+        let json = serde_json::to_value(received).unwrap();
+        assert_eq!((&json["unique"], &json["late"]), (&3.into(), &0.into()));
+        let read: Received = serde_json::from_value(json).unwrap();
+        assert_eq!((read.unique, read.is_unknown), (3, false));
+    }
+}

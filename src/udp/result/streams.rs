@@ -1,0 +1,127 @@
+//! The accounting of each stream: what was sent, received and lost, and where it was lost.
+
+use super::assemble::Facts;
+use super::run::{Lost, Received, Run, Stream, Traffic};
+use crate::udp::plan::Plan;
+use crate::udp::wire::control::{StreamReceived, StreamSent};
+
+/// What all streams sent, as one.
+pub fn together(streams: &[StreamSent]) -> StreamSent {
+    streams
+        .iter()
+        .fold(StreamSent::default(), |all, one| StreamSent {
+            packets: all.packets.saturating_add(one.packets),
+            bytes: all.bytes.saturating_add(one.bytes),
+            not_sent: all.not_sent.saturating_add(one.not_sent),
+        })
+}
+
+/// What each stream sent at least, by the highest number that its receiver saw.
+pub fn at_least(plan: &Plan, received: &[StreamReceived]) -> Vec<StreamSent> {
+    let chunk = plan.chunk as u64;
+    let seen = received.iter().map(|stream| StreamSent {
+        packets: stream.next,
+        bytes: stream.next.saturating_mul(chunk).max(stream.bytes),
+        not_sent: 0,
+    });
+    seen.collect()
+}
+
+/// Each stream's account, in which `sent = unique + lost` and `received = unique + duplicates`.
+pub(super) fn streams(facts: &Facts<'_>) -> Vec<Stream> {
+    let count = facts.sent.len().max(facts.received.len());
+    let a_message = datagrams_a_message(facts);
+    (0..count)
+        .map(|number| {
+            let sent = facts.sent.get(number).copied().unwrap_or_default();
+            let received = facts.received.get(number).cloned().unwrap_or_default();
+            // A sender that admits to fewer than arrived is wrong about it.
+            let packets = sent.packets.max(received.unique);
+            let foreign = received
+                .foreign_token
+                .saturating_add(received.foreign_short)
+                .saturating_add(received.foreign_malformed);
+            Stream {
+                stream: number,
+                sent: Traffic {
+                    packets,
+                    bytes: sent.bytes.max(received.bytes),
+                },
+                lost: lost(
+                    packets - received.unique,
+                    sent.not_sent,
+                    received.drops,
+                    a_message,
+                ),
+                received: Received {
+                    is_unknown: false,
+                    packets: received.unique.saturating_add(received.duplicates),
+                    bytes: received.bytes,
+                    unique: received.unique,
+                    duplicates: received.duplicates,
+                    reordered: received.reordered,
+                    late: received.late,
+                    foreign,
+                    foreign_token: received.foreign_token,
+                    foreign_short: received.foreign_short,
+                    foreign_malformed: received.foreign_malformed,
+                },
+                jitter_ns: received.jitter_ns,
+            }
+        })
+        .collect()
+}
+
+/// How many datagrams a received message held, as a rule.
+fn datagrams_a_message(facts: &Facts<'_>) -> u64 {
+    let messages = facts.done.as_ref().map_or(0, |done| done.stats.messages);
+    let datagrams = facts.received.iter().fold(0u64, |sum, stream| {
+        sum.saturating_add(stream.unique)
+            .saturating_add(stream.duplicates)
+    });
+    // To the nearest: the messages that open a run hold only one.
+    datagrams
+        .saturating_add(messages / 2)
+        .checked_div(messages)
+        .unwrap_or(1)
+        .max(1)
+}
+
+/// Splits losses by where they went. With GRO the kernel counts a dropped message once, however many datagrams it
+/// holds, so a drop stands for as many as there are in `a_message`; never for more than are missing.
+fn lost(packets: u64, not_sent: u64, drops: u64, a_message: u64) -> Lost {
+    let not_sent = not_sent.min(packets);
+    let receiver_socket = drops.saturating_mul(a_message).min(packets - not_sent);
+    Lost {
+        is_unknown: false,
+        packets,
+        not_sent,
+        receiver_socket,
+        elsewhere: packets - not_sent - receiver_socket,
+    }
+}
+
+/// Adds a stream's account to the run's. The numbers come from another process, so they may be anything.
+pub(super) fn add(run: &mut Run, stream: &Stream) {
+    let (of, to) = (&stream.received, &mut run.received);
+    for (sum, part) in [
+        (&mut run.sent.packets, stream.sent.packets),
+        (&mut run.sent.bytes, stream.sent.bytes),
+        (&mut to.packets, of.packets),
+        (&mut to.bytes, of.bytes),
+        (&mut to.unique, of.unique),
+        (&mut to.duplicates, of.duplicates),
+        (&mut to.reordered, of.reordered),
+        (&mut to.late, of.late),
+        (&mut to.foreign, of.foreign),
+        (&mut to.foreign_token, of.foreign_token),
+        (&mut to.foreign_short, of.foreign_short),
+        (&mut to.foreign_malformed, of.foreign_malformed),
+        (&mut run.lost.packets, stream.lost.packets),
+        (&mut run.lost.not_sent, stream.lost.not_sent),
+        (&mut run.lost.receiver_socket, stream.lost.receiver_socket),
+        (&mut run.lost.elsewhere, stream.lost.elsewhere),
+    ] {
+        *sum = sum.saturating_add(part);
+    }
+}

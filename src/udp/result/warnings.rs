@@ -1,0 +1,236 @@
+//! What a run's figures owe to the measuring program or its host rather than to the path. Pure: a record in, sentences out.
+//!
+//! Each rule is one function that returns a sentence or nothing; [`warnings`] lists them.
+
+use crate::udp::result::{Pacing, Run};
+use crate::units::{grouped, short_ns};
+
+/// The sentences that apply to `run`, most important first.
+pub(super) fn warnings(run: &Run) -> Vec<String> {
+    let rules: [fn(&Run) -> Option<String>; 6] = [
+        throttled,
+        late,
+        slow,
+        too_long,
+        segments_refused,
+        receiver_socket,
+    ];
+    rules.iter().filter_map(|rule| rule(run)).collect()
+}
+
+/// The sender was stopped for lack of CPU quota.
+fn throttled(run: &Run) -> Option<String> {
+    let periods = run.cpu.sender_throttled_periods.filter(|&n| n > 0)?;
+    let seconds = run.cpu.sender_throttled_s?;
+    Some(format!(
+        "The CPU quota of the sender's control group stopped its threads in {} periods, {seconds:.2} s in all: latency from the intended send, and bursts after each stop, are due to that; raise the quota, lower the rate, or use --spin off.",
+        grouped(periods),
+    ))
+}
+
+/// Datagrams were sent later than the gap between two of them, so that several went together.
+fn late(run: &Run) -> Option<String> {
+    let pacing = run.pacing.as_ref()?;
+    let p99 = pacing.lateness_ns.p99?;
+    let gap = gap_ns(pacing)?;
+    if p99 <= MOST_LATE_NS.max(gap) {
+        return None;
+    }
+    let preempted = match run.cpu.sender_preemptions {
+        Some(times) if times > 0 => format!(
+            " Other threads took its CPU {} times{}.",
+            grouped(times),
+            match run.effective.spin {
+                true => "; without spinning (--spin off) they give it back sooner",
+                false => "; it needs a CPU with less other work",
+            }
+        ),
+        _ => String::new(),
+    };
+    let loss = match run.lost.elsewhere {
+        0 => "",
+        _ => ", and a queue on the path may have lost some of them for that",
+    };
+    Some(format!(
+        "The sender was late: 1 % of the datagrams left {} or more after their time, where the gap between two is {}. Latency from the intended send includes this; late datagrams left closer together than planned{loss}.{preempted}",
+        short_ns(p99 as f64),
+        short_ns(gap as f64),
+    ))
+}
+
+/// Lateness that no machine without other work has at 99 %, in ns: at higher rates several datagrams go together in any case.
+const MOST_LATE_NS: u64 = 500_000;
+
+/// From one datagram of a stream to the next of any stream.
+fn gap_ns(pacing: &Pacing) -> Option<u64> {
+    (pacing.target_pps > 0.0).then(|| (1e9 / pacing.target_pps) as u64)
+}
+
+/// The schedule was not kept.
+fn slow(run: &Run) -> Option<String> {
+    let pacing = run.pacing.as_ref()?;
+    let achieved = pacing.achieved_pps?;
+    let share = achieved / pacing.target_pps;
+    // A handful of datagrams has no rate to speak of.
+    if share >= 0.98 || run.sent.packets < 1_000 {
+        return None;
+    }
+    let stats = &run.engine_stats;
+    let reason = match (stats.send_enobufs, stats.send_eagain) {
+        (0, 0) => "this host cannot send faster".to_owned(),
+        (0, full) => format!("its send buffer was full {} times", grouped(full)),
+        (full, _) => format!("the queue of its device was full {} times", grouped(full)),
+    };
+    Some(format!(
+        "The sender kept only {:.1} % of the pace asked for: {reason}, so the path saw less load than planned.",
+        share * 100.0
+    ))
+}
+
+/// Datagrams became too long for the path in mid-run.
+fn too_long(run: &Run) -> Option<String> {
+    let packets = run.engine_stats.send_too_long;
+    if packets == 0 {
+        return None;
+    }
+    let mtu = match run.effective.path_mtu {
+        Some(mtu) => format!("the path MTU of {mtu} B"),
+        None => "the path MTU".to_owned(),
+    };
+    Some(format!(
+        "{} datagrams of {} B were not sent since they exceed {mtu} and --df {} forbids fragments.",
+        grouped(packets),
+        run.effective.datagram,
+        run.effective.df,
+    ))
+}
+
+/// Segmented sends stopped in mid-run, so that the run has two parts.
+fn segments_refused(run: &Run) -> Option<String> {
+    (run.engine_stats.gso_fallbacks > 0).then(|| {
+        "The path stopped taking segmented sends in mid-run: throughput and CPU time are of a run with GSO at first and without it later.".to_owned()
+    })
+}
+
+/// The receiver was too slow, or its buffer too small.
+fn receiver_socket(run: &Run) -> Option<String> {
+    let lost = run.lost.receiver_socket;
+    (lost > 0).then(|| {
+        format!(
+            "{} datagrams were lost at the receiver's socket and not on the path: its buffer of {} B was full; use a larger --rcvbuf, a lower rate, or the lossless mode.",
+            grouped(lost),
+            grouped(run.effective.rcvbuf as u64),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::latency::Latency;
+    use crate::udp::result::{Cpu, Effective, EngineStats, Lost, Traffic};
+
+    fn paced(pps: f64, late_ns: u64) -> Run {
+        let mut lateness = Latency::new();
+        (0..1_000).for_each(|_| lateness.record(late_ns));
+        Run {
+            pacing: Some(Pacing {
+                target_pps: pps,
+                achieved_pps: Some(pps),
+                lateness_ns: lateness.summary(),
+                ..Pacing::default()
+            }),
+            sent: Traffic {
+                packets: 1_000,
+                bytes: 1_000_000,
+            },
+            ..Run::default()
+        }
+    }
+
+    #[test]
+    fn a_run_that_went_well_has_no_warnings() {
+        assert_eq!(warnings(&paced(1_000.0, 20_000)), [""; 0]);
+        assert_eq!(warnings(&Run::default()), [""; 0]);
+    }
+
+    #[test]
+    fn a_sender_that_is_late_by_more_than_its_gap_is_named_with_the_reason() {
+        let mut run = paced(1_000.0, 3_000_000);
+        run.cpu.sender_preemptions = Some(2_422);
+        let [warning] = &warnings(&run)[..] else {
+            panic!("{:?}", warnings(&run));
+        };
+        for word in ["late", "3.00 ms", "2,422"] {
+            assert!(warning.contains(word), "{warning}");
+        }
+        // Late by less than a gap, and by more than one that no host could keep.
+        assert_eq!(warnings(&paced(100.0, 3_000_000)), [""; 0]);
+        assert_eq!(warnings(&paced(100_000.0, 60_000)), [""; 0]);
+    }
+
+    #[test]
+    fn a_quota_that_stopped_the_sender_is_named_and_one_that_did_not_is_not() {
+        let of = |periods| Run {
+            cpu: Cpu {
+                sender_throttled_periods: Some(periods),
+                sender_throttled_s: Some(1.25),
+                ..Cpu::default()
+            },
+            ..Run::default()
+        };
+        assert!(warnings(&of(7))[0].contains("7 periods, 1.25 s"));
+        assert_eq!(warnings(&of(0)), [""; 0]);
+    }
+
+    #[test]
+    fn a_pace_that_was_not_kept_is_named() {
+        let mut run = paced(1_000.0, 0);
+        if let Some(pacing) = &mut run.pacing {
+            pacing.achieved_pps = Some(800.0);
+        }
+        assert!(warnings(&run)[0].contains("80.0 % of the pace asked for: this host"));
+        run.engine_stats.send_enobufs = 1_234;
+        assert!(warnings(&run)[0].contains("device was full 1,234 times"));
+    }
+
+    #[test]
+    fn what_was_too_long_is_counted_and_the_mtu_named() {
+        let run = Run {
+            effective: Effective {
+                datagram: 1_432,
+                path_mtu: Some(1_300),
+                df: "on".to_owned(),
+                ..Effective::default()
+            },
+            engine_stats: EngineStats {
+                send_too_long: 12,
+                ..EngineStats::default()
+            },
+            ..Run::default()
+        };
+        let warning = &warnings(&run)[0];
+        for word in ["12 datagrams of 1432 B", "1300 B", "--df on"] {
+            assert!(warning.contains(word), "{warning}");
+        }
+    }
+
+    #[test]
+    fn drops_at_the_receiver_and_a_change_in_mid_run_are_named() {
+        let run = Run {
+            lost: Lost {
+                packets: 5,
+                receiver_socket: 5,
+                ..Lost::default()
+            },
+            engine_stats: EngineStats {
+                gso_fallbacks: 1,
+                ..EngineStats::default()
+            },
+            ..Run::default()
+        };
+        let found = warnings(&run);
+        assert!(found[0].contains("segmented"));
+        assert!(found[1].contains("receiver's socket"));
+    }
+}

@@ -1,0 +1,161 @@
+//! What the MTU of a path leaves for a datagram, and how a run fails that asked for more. Pure.
+
+use thiserror::Error;
+
+use crate::udp::engine::Path;
+use crate::udp::wire::header::HEADER;
+
+/// A datagram is longer than the path takes whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong {
+    /// UDP payload in bytes.
+    pub datagram: usize,
+    /// Of the path.
+    pub mtu: usize,
+    /// Bytes of the IP and UDP headers.
+    pub headers: usize,
+}
+
+impl TooLong {
+    /// `None` when a datagram of `datagram` bytes fits, or the MTU is not known.
+    pub fn of(datagram: usize, path: Path) -> Option<Self> {
+        let mtu = path.mtu?;
+        (datagram + path.headers > mtu).then_some(Self {
+            datagram,
+            mtu,
+            headers: path.headers,
+        })
+    }
+
+    /// The largest chunk that fits; `None` when not even a header does.
+    pub fn chunk_that_fits(self) -> Option<usize> {
+        let chunk = self.mtu.checked_sub(self.headers + HEADER)?;
+        (chunk > 0).then_some(chunk)
+    }
+
+    /// `use --chunk N or less`, or what to do where none fits, and then `otherwise`.
+    pub fn way_out(self, otherwise: &str) -> String {
+        match self.chunk_that_fits() {
+            Some(chunk) => format!("use --chunk {chunk} or less, or {otherwise}"),
+            None => format!("use {otherwise}"),
+        }
+    }
+}
+
+impl std::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            datagram,
+            mtu,
+            headers,
+        } = self;
+        write!(
+            f,
+            "a datagram of {datagram} B with {headers} B of IP and UDP headers exceeds the path MTU of {mtu} B"
+        )
+    }
+}
+
+/// Why a sender gives up on its path.
+#[derive(Debug, Error)]
+pub enum PathError {
+    /// `--df on`.
+    #[error("{too_long}, and --df on forbids fragments; {way_out}", too_long = .0, way_out = .0.way_out("--df auto or off"))]
+    NoFragments(TooLong),
+    /// `--df on`, and the kernel refuses a datagram although it should fit the MTU that it names.
+    #[error(
+        "the kernel refuses a datagram of {0} B as too long for the path, and --df on forbids fragments; use a smaller --chunk, or --df auto or off"
+    )]
+    Refused(usize),
+    /// `--df on`, and long datagrams vanish on the way.
+    #[error(
+        "datagrams of {datagram} B do not arrive while short ones do: a router on the path drops them and its ICMP report is lost, and --df on forbids fragments; {}",
+        fitting(*.longest)
+    )]
+    BlackHole {
+        /// UDP payload in bytes.
+        datagram: usize,
+        /// Of the longest that arrives, in bytes.
+        longest: usize,
+    },
+    /// Long datagrams vanish on the way, whole or in fragments.
+    #[error(
+        "datagrams of {datagram} B do not arrive while short ones do, and neither do their fragments: a router on the path drops them and its ICMP report is lost; {}",
+        chunk_for(*.longest)
+    )]
+    NoWay {
+        /// UDP payload in bytes.
+        datagram: usize,
+        /// Of the longest that arrives, in bytes.
+        longest: usize,
+    },
+    /// `--gso on`, and the path has become smaller.
+    #[error("GSO was asked for (--gso on), but {too_long}; {way_out}", too_long = .0, way_out = .0.way_out("--gso auto or off"))]
+    NoSegments(TooLong),
+    /// `--gso on`, and segmented sends are refused for another reason.
+    #[error(
+        "GSO was asked for (--gso on), but the path refuses segmented sends: {0}; use --gso auto or off"
+    )]
+    SegmentsRefused(std::io::Error),
+}
+
+/// Names the chunk that arrives, or what to do where `--df` is in the way.
+fn fitting(longest: usize) -> String {
+    match chunk_in(longest) {
+        Some(chunk) => format!("use --chunk {chunk} or less, or --df auto or off"),
+        None => "use --df auto or off".to_owned(),
+    }
+}
+
+/// Names the chunk that arrives.
+fn chunk_for(longest: usize) -> String {
+    let chunk = chunk_in(longest).unwrap_or(1);
+    format!("use --chunk {chunk} or less")
+}
+
+fn chunk_in(longest: usize) -> Option<usize> {
+    longest.checked_sub(HEADER).filter(|chunk| *chunk > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(mtu: usize, headers: usize) -> Path {
+        Path {
+            mtu: Some(mtu),
+            headers,
+        }
+    }
+
+    #[test]
+    fn the_chunk_that_fits_is_the_mtu_less_all_headers() {
+        let v4 = TooLong::of(1_432, path(1_300, 28)).unwrap();
+        assert_eq!(v4.chunk_that_fits(), Some(1_240));
+        let v6 = TooLong::of(1_432, path(1_300, 48)).unwrap();
+        assert_eq!(v6.chunk_that_fits(), Some(1_220));
+        assert_eq!(TooLong::of(1_272, path(1_300, 28)), None);
+        assert!(TooLong::of(1_273, path(1_300, 28)).is_some());
+        let tiny = TooLong::of(100, path(60, 28)).unwrap();
+        assert_eq!(tiny.chunk_that_fits(), None);
+        let unknown = Path {
+            mtu: None,
+            headers: 28,
+        };
+        assert_eq!(TooLong::of(60_000, unknown), None);
+    }
+
+    #[test]
+    fn a_failure_names_the_mtu_and_the_way_out() {
+        let too_long = TooLong::of(1_432, path(1_300, 28)).unwrap();
+        for error in [
+            PathError::NoFragments(too_long),
+            PathError::NoSegments(too_long),
+        ] {
+            let sentence = error.to_string();
+            for word in ["1300 B", "--chunk 1240 or less"] {
+                assert!(sentence.contains(word), "{sentence}");
+            }
+        }
+    }
+}

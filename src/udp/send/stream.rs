@@ -1,0 +1,335 @@
+//! What one stream sends next: its quota, its schedule and its credit decide, and write the datagrams.
+//!
+//! The three compose: a lossless stream has credit and no schedule, a paced one a schedule and
+//! unlimited credit, blast neither. Time is an argument.
+
+use crate::stats::latency::Latency;
+use crate::udp::credit::Allowance;
+use crate::udp::plan::Quota;
+use crate::udp::send::pacing::Pacer;
+use crate::udp::wire::header::{HEADER, Header, Kind};
+
+/// Why nothing can be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// The quota is used up.
+    Done,
+    /// The next datagram is due at this time, in ns.
+    Due(u64),
+    /// The receiver has not granted more.
+    Credit,
+    /// Nothing is in the way.
+    No,
+}
+
+/// A stream between its first datagram and its last.
+#[derive(Debug)]
+pub struct Stream {
+    token: u64,
+    chunk: usize,
+    quota: Quota,
+    /// When to stop, in ns; the end of time when the count decides.
+    end: u64,
+    pacer: Option<Pacer>,
+    allowance: Option<Allowance>,
+    /// Added to a stamp to have it in the receiver's clock.
+    offset: i64,
+    next: u64,
+    sent: Written,
+}
+
+/// What has been written so far. Stamps are in ns of the sender's clock.
+#[derive(Debug, Clone, Default)]
+pub struct Written {
+    /// The first stamp.
+    pub first: Option<u64>,
+    /// The last stamp.
+    pub last: u64,
+    /// When that datagram was due.
+    last_intended: u64,
+    /// How long after it was due each datagram was stamped. Empty unless paced.
+    pub lateness: Latency,
+    /// How far each gap was from the scheduled one. Empty unless paced.
+    pub gap_error: Latency,
+}
+
+impl Stream {
+    /// A stream that starts at `start`, in ns. `pace` is datagrams a second and a shift of the schedule in ns;
+    /// `lossless` means that it waits for credit.
+    pub fn new(
+        token: u64,
+        chunk: usize,
+        quota: Quota,
+        pace: Option<(f64, u64)>,
+        lossless: bool,
+        start: u64,
+    ) -> Self {
+        let end = quota.time.map_or(u64::MAX, |time| {
+            start.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+        });
+        Self {
+            token,
+            chunk,
+            quota,
+            end,
+            pacer: pace.map(|(pps, shift)| Pacer::new(pps, start.saturating_add(shift))),
+            allowance: lossless.then(Allowance::default),
+            offset: 0,
+            next: 0,
+            sent: Written::default(),
+        }
+    }
+
+    /// Writes stamps in a clock that is `offset` ns ahead of the one that `now` reads.
+    pub fn set_offset(&mut self, offset: i64) {
+        self.offset = offset;
+    }
+
+    /// Takes in a credit. Means nothing to a stream that needs none.
+    pub fn grant(&mut self, limit: u64) {
+        if let Some(allowance) = &mut self.allowance {
+            allowance.grant(limit);
+        }
+    }
+
+    /// How many datagrams the credit is still good for.
+    #[inline]
+    pub fn credit(&self) -> u64 {
+        self.allowance
+            .as_ref()
+            .map_or(u64::MAX, |allowance| allowance.available(self.next))
+    }
+
+    /// When it ends at the latest, in ns; the end of time when the count decides.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether it keeps to a schedule.
+    pub fn is_paced(&self) -> bool {
+        self.pacer.is_some()
+    }
+
+    /// Bytes of a full datagram.
+    pub fn datagram(&self) -> usize {
+        self.chunk + HEADER
+    }
+
+    /// How many datagrams the receiver is done with at least, when it granted `window` ahead at first. It never grants
+    /// further ahead than that.
+    pub fn acknowledged(&self, window: u64) -> u64 {
+        self.allowance
+            .as_ref()
+            .map_or(0, |allowance| allowance.limit().saturating_sub(window))
+    }
+
+    /// Datagrams the quota still allows, time aside.
+    #[inline]
+    fn left(&self) -> u64 {
+        self.quota
+            .packets
+            .map_or(u64::MAX, |packets| packets.saturating_sub(self.next))
+    }
+
+    /// Fills `slot` with as many datagrams as may go now, at most `most`, each stamped as it is
+    /// written, and says how many bytes and datagrams that is.
+    #[inline]
+    pub fn fill(&mut self, slot: &mut [u8], most: u64, now: impl Fn() -> u64) -> (usize, u64) {
+        let most = most.min(self.credit()).min(self.left());
+        let (mut length, mut count) = (0, 0);
+        for place in slot.chunks_exact_mut(self.chunk + HEADER) {
+            if count == most {
+                break;
+            }
+            let stamp = now();
+            let Some(lateness) = self.take(stamp) else {
+                break;
+            };
+            let last = self.left() == 1;
+            let header = Header {
+                kind: Kind::Data,
+                last,
+                sequence: self.next,
+                token: self.token,
+                sent: stamp.wrapping_add_signed(self.offset),
+                lateness,
+            };
+            if let Some(front) = place.first_chunk_mut() {
+                *front = header.encode();
+            }
+            length += HEADER
+                + if last {
+                    self.quota.last_chunk
+                } else {
+                    self.chunk
+                };
+            self.next += 1;
+            count += 1;
+        }
+        (length, count)
+    }
+
+    /// Takes the next datagram off the schedule, if it may go at `stamp`, and says how late it is in ns.
+    #[inline]
+    fn take(&mut self, stamp: u64) -> Option<u64> {
+        if stamp >= self.end {
+            return None;
+        }
+        let lateness = match &mut self.pacer {
+            None => 0,
+            Some(pacer) => {
+                let intended = pacer.take(stamp)?;
+                self.sent.paced(intended, stamp);
+                stamp.saturating_sub(intended)
+            }
+        };
+        self.sent.first.get_or_insert(stamp);
+        self.sent.last = stamp;
+        Some(lateness)
+    }
+
+    /// What keeps the stream from sending at `now`.
+    pub fn idle(&self, now: u64) -> Idle {
+        if self.left() == 0 || now >= self.end {
+            return Idle::Done;
+        }
+        if self.credit() == 0 {
+            return Idle::Credit;
+        }
+        match &self.pacer {
+            Some(pacer) if pacer.ready_at() > now => Idle::Due(pacer.ready_at().min(self.end)),
+            _ => Idle::No,
+        }
+    }
+
+    /// The number of the next datagram: how many were written so far.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Message bytes in the first `packets` datagrams.
+    pub fn bytes(&self, packets: u64) -> u64 {
+        let full = packets.saturating_mul(self.chunk as u64);
+        match self.quota.packets {
+            Some(all) if all == packets && all > 0 => {
+                full - self.chunk as u64 + self.quota.last_chunk as u64
+            }
+            _ => full,
+        }
+    }
+
+    /// What has been written.
+    pub fn into_written(self) -> Written {
+        self.sent
+    }
+}
+
+impl Written {
+    #[inline]
+    fn paced(&mut self, intended: u64, stamp: u64) {
+        self.lateness.record_between(intended, stamp);
+        if self.first.is_some() {
+            // Two stamps of one burst may be a ns or two out of order.
+            let gap = stamp.saturating_sub(self.last);
+            let due = intended.saturating_sub(self.last_intended);
+            self.gap_error.record(gap.abs_diff(due));
+        }
+        self.last_intended = intended;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    const CHUNK: usize = 8;
+    const DATAGRAM: usize = CHUNK + HEADER;
+
+    fn counted(packets: u64, last_chunk: usize) -> Quota {
+        Quota {
+            packets: Some(packets),
+            last_chunk,
+            time: None,
+        }
+    }
+
+    #[test]
+    fn the_last_datagram_is_marked_and_may_be_short() {
+        let mut stream = Stream::new(9, CHUNK, counted(3, 5), None, false, 0);
+        let mut slot = [0; DATAGRAM * 8];
+        assert_eq!(stream.fill(&mut slot, 8, || 50), (3 * DATAGRAM - 3, 3));
+        let last: Vec<bool> = slot
+            .chunks(DATAGRAM)
+            .take(3)
+            .map(|bytes| Header::decode(bytes).unwrap().last)
+            .collect();
+        assert_eq!(last, [false, false, true]);
+        assert_eq!(stream.idle(50), Idle::Done);
+        assert_eq!((stream.bytes(3), stream.bytes(2)), (2 * 8 + 5, 16));
+    }
+
+    #[test]
+    fn a_lossless_stream_goes_as_far_as_its_credit() {
+        let mut stream = Stream::new(9, CHUNK, counted(100, CHUNK), None, true, 0);
+        let mut slot = [0; DATAGRAM * 8];
+        assert_eq!(stream.fill(&mut slot, 8, || 1), (0, 0));
+        assert_eq!(stream.idle(1), Idle::Credit);
+        stream.grant(3);
+        stream.grant(2);
+        assert_eq!(stream.fill(&mut slot, 8, || 1).1, 3);
+        assert_eq!(stream.credit(), 0);
+    }
+
+    #[test]
+    fn a_paced_stream_sends_what_is_due_and_says_how_late() {
+        let mut stream = Stream::new(
+            9,
+            CHUNK,
+            counted(100, CHUNK),
+            Some((1e6, 500)),
+            false,
+            1_000,
+        );
+        let mut slot = [0; DATAGRAM * 8];
+        assert_eq!(stream.idle(1_000), Idle::Due(1_500));
+        assert_eq!(stream.fill(&mut slot, 8, || 3_700).1, 3);
+        let lateness: Vec<u64> = slot
+            .chunks(DATAGRAM)
+            .take(3)
+            .map(|b| Header::decode(b).unwrap().lateness)
+            .collect();
+        assert_eq!(lateness, [2_200, 1_200, 200]);
+        assert_eq!(stream.idle(3_700), Idle::Due(4_500));
+        let written = stream.into_written();
+        assert_eq!(written.lateness.sum_ns(), 2_200 + 1_200 + 200);
+        assert_eq!(written.gap_error.count(), 2);
+    }
+
+    #[test]
+    fn time_ends_a_stream_in_the_middle_of_a_slot() {
+        let quota = Quota {
+            packets: None,
+            last_chunk: CHUNK,
+            time: Some(Duration::from_nanos(10)),
+        };
+        let mut stream = Stream::new(9, CHUNK, quota, None, false, 100);
+        let clock = Cell::new(104);
+        let mut slot = [0; DATAGRAM * 8];
+        let filled = stream.fill(&mut slot, 8, || clock.replace(clock.get() + 2));
+        assert_eq!(filled.1, 3);
+        assert_eq!(stream.idle(110), Idle::Done);
+        assert_eq!(stream.idle(109), Idle::No);
+    }
+
+    #[test]
+    fn stamps_are_written_in_the_receivers_clock() {
+        let mut stream = Stream::new(9, CHUNK, counted(1, CHUNK), None, false, 0);
+        stream.set_offset(-40);
+        let mut slot = [0; DATAGRAM];
+        stream.fill(&mut slot, 1, || 100);
+        assert_eq!(Header::decode(&slot).unwrap().sent, 60);
+        assert_eq!(stream.into_written().first, Some(100));
+    }
+}
