@@ -8,7 +8,7 @@ use wirebench::stats::latency::Latency;
 use wirebench::sys::clock::monotonic_ns;
 use wirebench::sys::tsc_clock::TscClock;
 use wirebench::udp::plan::Quota;
-use wirebench::udp::receive::accounting::Account;
+use wirebench::udp::receive::accounting::StreamAccounting;
 use wirebench::udp::receive::sequence::SequenceWindow;
 use wirebench::udp::send::pacing::Pacer;
 use wirebench::udp::send::stream::Stream;
@@ -115,7 +115,7 @@ fn messages(c: &mut Criterion) {
     group.bench_function("write, kernel clock", |b| {
         b.iter(|| stream.fill(black_box(&mut slot), DATAGRAMS as u64, monotonic_ns));
     });
-    let mut account = Account::new(TOKEN, CHUNK, false, Box::default());
+    let mut account = StreamAccounting::new(TOKEN, CHUNK, false, Box::default());
     let mut next = 0u64;
     group.bench_function("account", |b| {
         b.iter_batched_ref(

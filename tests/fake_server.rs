@@ -13,11 +13,11 @@ use std::time::Duration;
 use common::{Finished, NOTICED, Results, bench};
 use serde::Serialize;
 use wirebench::udp::wire::control::{
-    Alive, Done, Histogram, ReceiverFacts, Reply, Request, Row, StreamOffer, StreamReceived,
-    Welcome,
+    Alive, ReceiverEffective, Reply, Request, StreamOffer, Welcome,
 };
 use wirebench::udp::wire::framing::{self, Decoder};
 use wirebench::udp::wire::header::{HEADER, Header, Kind};
+use wirebench::udp::wire::results::{Done, Histogram, Interval, StreamReceived};
 
 const TOKEN: u64 = 42;
 
@@ -76,10 +76,10 @@ fn welcome(ports: Vec<u16>) -> Reply {
         clock: offer(ports.first().unwrap_or(&1)),
         forward: ports.iter().map(offer).collect(),
         reverse: Vec::new(),
-        receiver: Some(ReceiverFacts {
+        receiver: Some(ReceiverEffective {
             receive_buffer: 1 << 20,
             window: Some(1_024),
-            ..ReceiverFacts::default()
+            ..ReceiverEffective::default()
         }),
         sender_cpus: None,
         same_clock: true,
@@ -95,7 +95,7 @@ fn a_peer_that_is_not_a_server_is_reported_in_time() {
             against("--quiet --peer-timeout 2s", |mut stream| {
                 hear_out(&mut stream)
             }),
-            &["did not take part", "no answer for 2 s"],
+            &["opened no session", "no answer for 2 s"],
         )
     };
     let web = || {
@@ -106,10 +106,10 @@ fn a_peer_that_is_not_a_server_is_reported_in_time() {
                     .unwrap();
                 hear_out(&mut stream);
             }),
-            &["did not take part", "bytes was announced"],
+            &["opened no session", "bytes exceeds the limit"],
         )
     };
-    let closed = || assert_undone(against("--quiet", drop), &["did not take part"]);
+    let closed = || assert_undone(against("--quiet", drop), &["opened no session"]);
     let no_udp = || {
         let port = UdpSocket::bind("127.0.0.1:0").unwrap();
         let number = port.local_addr().unwrap().port();
@@ -132,7 +132,28 @@ fn a_peer_that_is_not_a_server_is_reported_in_time() {
     });
 }
 
-/// A welcome that grants credit for this many datagrams.
+/// A server may reach its greeting limit before the client's first message arrives, as after lost SYNs.
+#[test]
+fn a_connection_closed_late_in_the_greeting_is_dialled_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap().to_string();
+    let finished = thread::scope(|scope| {
+        scope.spawn(|| {
+            let (first, _) = listener.accept().unwrap();
+            thread::sleep(Duration::from_millis(1_500));
+            drop(first);
+            let (mut second, _) = listener.accept().unwrap();
+            let reason = "second connection".to_owned();
+            say(&mut second, &Reply::Refused { reason });
+            hear_out(&mut second);
+        });
+        bench(["udp", "--packets", "5", "--to", &to, "--no-save", "--quiet"])
+    });
+    let finished = finished.failed(3, &["refuses the run", "second connection"]);
+    assert!(finished.took < NOTICED, "{:?}", finished.took);
+}
+
+/// A welcome that grants this many datagrams ahead.
 fn windowed(granted: Option<u64>) -> Reply {
     match welcome(vec![1]) {
         Reply::Welcome(mut welcome) => {
@@ -158,7 +179,7 @@ fn a_message_out_of_order_is_not_a_welcome() {
             say(&mut stream, &reply);
             hear_out(&mut stream);
         });
-        assert_undone(outcome, &["out of turn"]);
+        assert_undone(outcome, &["unexpected message"]);
     }
 }
 
@@ -279,7 +300,7 @@ fn a_server_without_data_times_out() {
     let (finished, results) = with_udp(options, reverse, |stream| {
         babble(stream, |_| Reply::Alive(Alive::default()));
     });
-    let finished = finished.failed(3, &["incomplete", "no datagram came for 2 s"]);
+    let finished = finished.failed(3, &["incomplete", "no datagram for 2 s"]);
     assert!(finished.took < NOTICED, "{:?}", finished.took);
     let run = results.run();
     assert_eq!(run["ended"], "peer_lost");
@@ -343,12 +364,12 @@ fn no_number_of_a_server_breaks_the_client() {
         drops: u64::MAX,
         window: u64::MAX,
     };
-    let row = Row {
+    let row = Interval {
         start_s: f64::MAX,
         seconds: -1.0,
         packets: u64::MAX,
         missing: i64::MIN,
-        ..Row::default()
+        ..Interval::default()
     };
     let counts = vec![(0, u64::MAX), (u64::MAX, u64::MAX), (1, 1)];
     let done = Done {

@@ -15,7 +15,7 @@ use common::peer::{Control, Local, assert_serves, framed, hello, plan};
 use serde_json::json;
 use wirebench::udp::plan::{Amount, Mode, Plan};
 use wirebench::udp::server::Limits;
-use wirebench::udp::wire::control::VERSION;
+use wirebench::udp::wire::VERSION;
 use wirebench::udp::wire::framing::MOST_MESSAGE;
 use wirebench::udp::wire::header::{MOST_CHUNK, MOST_SHORT};
 
@@ -36,13 +36,13 @@ fn an_invalid_message_is_refused_with_a_reason() {
         (&b"GET / HTTP/1.1\r\n\r\n"[..], "1195725856 bytes"),
         (&too_long, "65537 bytes"),
         (&[0xff; 9], "4294967295 bytes"),
-        (&framed(b""), "no sense"),
-        (&framed(b"\0\xff\xfe not text"), "no sense"),
-        (&framed(&[b' '; MOST_MESSAGE]), "no sense"),
-        (&deep, "no sense"),
+        (&framed(b""), "is invalid"),
+        (&framed(b"\0\xff\xfe not text"), "is invalid"),
+        (&framed(&[b' '; MOST_MESSAGE]), "is invalid"),
+        (&deep, "is invalid"),
         (&framed(b"{}"), "version"),
-        (&framed(br#"{"version":"one"}"#), "no sense"),
-        (&framed(br#"{"version":3}"#), "no sense"),
+        (&framed(br#"{"version":"one"}"#), "is invalid"),
+        (&framed(br#"{"version":3}"#), "is invalid"),
         (
             &framed(br#"{"version":3,"type":"alive","received":0,"datagrams":0}"#),
             "must be a hello",
@@ -53,7 +53,7 @@ fn an_invalid_message_is_refused_with_a_reason() {
         ),
         (
             &framed(br#"{"version":3,"type":"hello","plan":{"chunk":-1}}"#),
-            "no sense",
+            "is invalid",
         ),
     ] {
         let reason = refusal(server.address, bytes);

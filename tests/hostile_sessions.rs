@@ -23,14 +23,14 @@ use wirebench::udp::wire::header::{Header, Kind, MOST_CHUNK, MOST_SHORT};
 fn a_session_that_violates_the_protocol_ends_and_keeps_its_figures() {
     let server = Local::start(Limits::default());
     let breaches: [(&[u8], &str); 3] = [
-        (&[0xff; 8], "bytes that are no message"),
+        (&[0xff; 8], "the client sent an invalid message"),
         (
             &framed(br#"{"type":"welcome"}"#),
-            "bytes that are no message",
+            "the client sent an invalid message",
         ),
         (
             &framed(br#"{"type":"refused","reason":""}"#),
-            "bytes that are no message",
+            "the client sent an invalid message",
         ),
     ];
     for (bytes, reason) in breaches {
@@ -48,7 +48,7 @@ fn a_session_that_violates_the_protocol_ends_and_keeps_its_figures() {
     let (mut control, _welcome) = Control::session(server.address, plan(5));
     control.send(&hello(plan(5)));
     let done = control.result().done.unwrap();
-    assert!(done.reason.unwrap().contains("hello twice"));
+    assert!(done.reason.unwrap().contains("second hello"));
     assert!(server.report().delivered);
     assert_serves(server.address);
 }

@@ -241,7 +241,7 @@ fn a_client_that_is_killed_leaves_the_server_with_what_it_knows(engine: Engine) 
     client.signal("KILL");
     server
         .program
-        .line(|line| line.starts_with("INCOMPLETE: the client is gone"));
+        .line(|line| line.starts_with("INCOMPLETE: the client is lost"));
     server.program.line(|line| line.starts_with("saved in "));
     assert_serves(server.address, "--mb 0.1");
     let run = server.results.run();

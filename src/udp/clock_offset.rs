@@ -1,4 +1,4 @@
-//! The offset between the clocks of two hosts over time, with bounds that hold the truth. Pure.
+//! The offset between the clocks of two hosts over time, with bounds that contain the truth. Pure.
 //!
 //! One exchange gives four stamps (RFC 5905, section 8):
 //!
@@ -7,46 +7,45 @@
 //!   server              \-> arrived  / left
 //! ```
 //!
-//! No datagram arrives before it was sent. So `arrived - asked` is never below the offset at `asked`, and `left - answered`
-//! is never above the offset at `answered`, whatever the path does. With a constant drift the offset is a straight line below all
-//! the first points and above all the second ones:
+//! No datagram arrives before it was sent. Therefore, on any path, `arrived - asked` is never below the offset at `asked`, and
+//! `left - answered` is never above the offset at `answered`. With a constant drift, the offset is a straight line below all points
+//! of the first kind and above all points of the second kind:
 //!
 //! ```text
 //!   offset   x       x      forward: offset + delay there
 //!      ^        x  x    x
-//!      |  ......--------..   every line between the clouds is possible; the bounds at a time are those of all such lines
+//!      |  ......--------..   every line between the clouds is possible; the bounds at a time are those of all these lines
 //!      |  --------
 //!      |     o    o   o     backward: offset - delay back
 //!      |   o        o
 //!      +------------------> time
 //! ```
 //!
-//! Only the hulls of the clouds matter, which are the exchanges with the least delay (Zhang, Liu and Xia, *Clock
-//! Synchronization Algorithms for Network Measurements*, INFOCOM 2002). Where no line fits, the clock was not steady, and each half of
-//! the time gets lines of its own. The estimate is the middle of the bounds, and its error half their distance, never less than half of the
-//! best round trip.
+//! Only the hulls of the clouds matter: the exchanges with the least delay (Zhang, Liu and Xia, *Clock Synchronization Algorithms for
+//! Network Measurements*, INFOCOM 2002). If no line fits, the drift was not constant, and each half of the time has its own lines.
+//! The estimate is the middle of the bounds, and its error half their distance, but at least half of the best round trip.
 
-/// The largest drift between two clocks that is believed, in ns a second: twice what the kernel corrects at most (adjtimex(2)).
+/// The largest drift between two clocks, in ns per second: twice the most that the kernel corrects (adjtimex(2)).
 const MOST_DRIFT: f64 = 1e6;
 
-/// Steps of each search over the drift. Each takes a third off the interval: far below 1 ns an hour.
+/// Steps of each search over the drift. Each step reduces the interval by a third: far below 1 ns per hour.
 const STEPS: usize = 80;
 
-/// The stamps of one exchange, in ns of the clock of the side that took them.
+/// The stamps of one exchange, each in ns of the clock of the side that took it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
-    /// Client, before it asked.
+    /// Client: when it sent the ping.
     pub asked: u64,
-    /// Server, when the question came.
+    /// Server: when the ping arrived.
     pub arrived: u64,
-    /// Server, when its answer left.
+    /// Server: when it sent the pong.
     pub left: u64,
-    /// Client, when the answer came.
+    /// Client: when the pong arrived.
     pub answered: u64,
 }
 
 impl Exchange {
-    /// Time on the way, both ways together, in ns; `None` for stamps that cannot be.
+    /// Time on the path in both directions, in ns; `None` if the stamps are impossible.
     fn round_trip(&self) -> Option<u64> {
         let total = self.answered.checked_sub(self.asked)?;
         total.checked_sub(self.left.checked_sub(self.arrived)?)
@@ -56,26 +55,26 @@ impl Exchange {
 /// An estimate of the offset.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offset {
-    /// The server's clock less the client's, in ns.
+    /// The server's clock minus the client's, in ns.
     pub ns: i64,
-    /// The truth is at most this far away, in ns.
+    /// Largest distance from the truth, in ns.
     pub error_ns: u64,
 }
 
-/// The offset over the time that exchanges were made in.
+/// The offset over the time of the exchanges.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// In the order of time; the last one has no end.
+    /// In order of time; the last piece has no end.
     pieces: Vec<Piece>,
     best_round_trip: u64,
 }
 
-/// What bounds the offset in a stretch of time. Times are in s from `start`, offsets in ns from `base`.
+/// The bounds of the offset in a part of the time. Times are in s from `start`, offsets in ns from `base`.
 #[derive(Debug, Clone)]
 struct Piece {
     start: u64,
     base: i128,
-    /// From here on the next piece holds, in ns of the client's clock.
+    /// Start of the next piece, in ns of the client's clock.
     end: u64,
     above: Vec<(f64, f64)>,
     below: Vec<(f64, f64)>,
@@ -84,7 +83,7 @@ struct Piece {
 }
 
 impl Model {
-    /// Fits lines to the exchanges, in whatever order they are given. `None` where none of them is possible.
+    /// Fits lines to the exchanges, in any order. `None` if no exchange is possible.
     pub fn fit(exchanges: &[Exchange]) -> Option<Self> {
         let mut possible: Vec<Exchange> = exchanges
             .iter()
@@ -104,7 +103,7 @@ impl Model {
         })
     }
 
-    /// The estimate for a time of the client's clock, in ns.
+    /// The estimate at a time of the client's clock, in ns.
     pub fn at(&self, client: u64) -> Offset {
         let (low, high) = self.bounds(client);
         let half = high.saturating_sub(low).max(0) as u64;
@@ -114,12 +113,12 @@ impl Model {
         }
     }
 
-    /// How far an offset of `ns` that was used at that time may be from the truth, in ns.
+    /// Largest distance from the truth of an offset of `ns` that was used at a time, in ns.
     pub fn error_of(&self, client: u64, ns: i64) -> u64 {
         let (low, high) = self.bounds(client);
         let error = ns.saturating_sub(low).max(high.saturating_sub(ns));
         let estimate = self.at(client);
-        // The middle of the bounds is the best that can be known; elsewhere the distance to it comes on top.
+        // The middle of the bounds has the least error; any other offset has its distance from the middle on top.
         (error.max(0) as u64).max(estimate.error_ns.saturating_add(ns.abs_diff(estimate.ns)))
     }
 
@@ -137,7 +136,7 @@ impl Model {
     }
 }
 
-/// Adds pieces for `exchanges`, which are in order: one where a line fits them all, else those of each half.
+/// Adds pieces for `exchanges`, which are in order: one piece if a line fits them all, else the pieces of each half.
 fn split(exchanges: &[Exchange], pieces: &mut Vec<Piece>) {
     let Some((first, rest)) = exchanges.split_first() else {
         return;
@@ -146,7 +145,7 @@ fn split(exchanges: &[Exchange], pieces: &mut Vec<Piece>) {
         return pieces.push(piece);
     }
     if rest.is_empty() {
-        // A possible exchange has room for a line by itself.
+        // A single possible exchange always has a line.
         return pieces.extend(Piece::new(&[*first]));
     }
     let (before, after) = exchanges.split_at(exchanges.len() / 2);
@@ -158,7 +157,7 @@ fn split(exchanges: &[Exchange], pieces: &mut Vec<Piece>) {
 }
 
 impl Piece {
-    /// The lines that fit all of `exchanges`; `None` where no line does.
+    /// The lines that fit all of `exchanges`; `None` if there is none.
     fn new(exchanges: &[Exchange]) -> Option<Self> {
         let best = exchanges
             .iter()
@@ -186,29 +185,29 @@ impl Piece {
             below: hull(backward, -1.0),
             drifts: (0.0, 0.0),
         };
-        // The room between the clouds along a drift is concave in the drift.
-        let room = |drift: f64| piece.ceiling(0.0, drift) - piece.floor(0.0, drift);
-        let widest = highest(-MOST_DRIFT, MOST_DRIFT, &room);
-        if room(widest) < 0.0 {
+        // The distance between the clouds along a drift is concave in the drift.
+        let distance = |drift: f64| piece.ceiling(0.0, drift) - piece.floor(0.0, drift);
+        let widest = highest(-MOST_DRIFT, MOST_DRIFT, &distance);
+        if distance(widest) < 0.0 {
             return None;
         }
         piece.drifts = (
-            edge(widest, -MOST_DRIFT, &room),
-            edge(widest, MOST_DRIFT, &room),
+            edge(widest, -MOST_DRIFT, &distance),
+            edge(widest, MOST_DRIFT, &distance),
         );
         Some(piece)
     }
 
-    /// How high a line with this drift can be at `seconds`.
+    /// The highest value at `seconds` of a line with this drift.
     fn ceiling(&self, seconds: f64, drift: f64) -> f64 {
-        let room = self.above.iter().map(|(x, y)| y + drift * (seconds - x));
-        room.fold(f64::INFINITY, f64::min)
+        let lines = self.above.iter().map(|(x, y)| y + drift * (seconds - x));
+        lines.fold(f64::INFINITY, f64::min)
     }
 
-    /// How low a line with this drift can be at `seconds`.
+    /// The lowest value at `seconds` of a line with this drift.
     fn floor(&self, seconds: f64, drift: f64) -> f64 {
-        let room = self.below.iter().map(|(x, y)| y + drift * (seconds - x));
-        room.fold(f64::NEG_INFINITY, f64::max)
+        let lines = self.below.iter().map(|(x, y)| y + drift * (seconds - x));
+        lines.fold(f64::NEG_INFINITY, f64::max)
     }
 
     fn bounds(&self, client: u64) -> (i64, i64) {
@@ -225,7 +224,7 @@ impl Piece {
     }
 }
 
-/// Where a concave function is highest between `low` and `high`.
+/// The maximum of a concave function between `low` and `high`.
 fn highest(mut low: f64, mut high: f64, of: &impl Fn(f64) -> f64) -> f64 {
     for _ in 0..STEPS {
         let third = (high - low) / 3.0;
@@ -238,7 +237,7 @@ fn highest(mut low: f64, mut high: f64, of: &impl Fn(f64) -> f64) -> f64 {
     (low + high) / 2.0
 }
 
-/// How far towards `outer` a concave function that is not negative at `inner` stays so.
+/// The point nearest to `outer` at which a concave function, which is not negative at `inner`, is not negative.
 fn edge(mut inner: f64, mut outer: f64, of: &impl Fn(f64) -> f64) -> f64 {
     if of(outer) >= 0.0 {
         return outer;
@@ -283,7 +282,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A clock that is `offset` ns ahead at time 0 and gains `drift` ns a second.
+    /// A clock that is `offset` ns ahead at time 0 and gains `drift` ns per second.
     #[derive(Debug, Clone, Copy)]
     struct Truth {
         offset: i64,
@@ -301,7 +300,7 @@ mod tests {
             client.wrapping_add_signed(self.at(client))
         }
 
-        /// An exchange begun `after` ns after the start, with these delays in ns.
+        /// An exchange that begins `after` ns after the start, with these delays in ns.
         fn exchange(self, after: u64, there: u64, back: u64) -> Exchange {
             let asked = START + after;
             Exchange {
@@ -314,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn no_possible_exchange_is_no_model() {
+    fn without_a_possible_exchange_there_is_no_model() {
         assert!(Model::fit(&[]).is_none());
         let backwards = Exchange {
             asked: 10,
@@ -341,13 +340,13 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_of_drift_is_taken_out() {
+    fn an_hour_of_drift_is_estimated() {
         for drift in [-200_000.0, 200_000.0] {
             let truth = Truth {
                 offset: -86_400_000_000_000,
                 drift,
             };
-            // Ten exchanges a second, each queued by up to 2 ms at random, both ways unevenly.
+            // Ten exchanges per second, each delayed by up to 2 ms at random, more in one direction than in the other.
             let mut noise = 12_345u64;
             let exchanges: Vec<_> = (0..36_000u64)
                 .map(|n| {
@@ -369,14 +368,14 @@ mod tests {
                     offset.ns.abs_diff(truth.at(client)) <= offset.error_ns,
                     "{offset:?}"
                 );
-                // Half the best round trip, and little more.
+                // Little more than half the best round trip.
                 assert!((250_000..290_000).contains(&offset.error_ns), "{offset:?}");
             }
         }
     }
 
     #[test]
-    fn a_clock_that_changes_its_pace_gets_more_than_one_line() {
+    fn a_clock_that_changes_its_drift_has_more_than_one_line() {
         let truths = [(0, 400_000.0), (10_000_000_000u64, -400_000.0)];
         let exchanges: Vec<_> = truths
             .iter()
@@ -406,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_that_was_used_carries_its_own_distance() {
+    fn the_error_of_a_used_offset_includes_its_distance_from_the_estimate() {
         let truth = Truth {
             offset: 1_000,
             drift: 0.0,
@@ -433,10 +432,10 @@ mod tests {
                 .collect();
             let model = Model::fit(&exchanges).unwrap();
             let client = START + (at * (delays.len() as u64 * gap) as f64) as u64;
-            let told = model.at(client);
-            // A ns for each stamp that is rounded to whole ns.
-            prop_assert!(told.ns.abs_diff(truth.at(client)) <= told.error_ns + 4, "{:?} {}", told, truth.at(client));
-            prop_assert!(told.error_ns >= model.best_round_trip() / 2);
+            let estimate = model.at(client);
+            // Each stamp is rounded to whole ns.
+            prop_assert!(estimate.ns.abs_diff(truth.at(client)) <= estimate.error_ns + 4, "{:?} {}", estimate, truth.at(client));
+            prop_assert!(estimate.error_ns >= model.best_round_trip() / 2);
         }
 
         #[test]

@@ -1,37 +1,39 @@
-//! Which CPU each sending and receiving thread is kept on. It changes the result by up to six times, so it is a setting.
+//! Placement: the CPU that each sending and receiving thread is pinned to. It changes the result by up to a factor of six, so it is
+//! a setting.
 
 use thiserror::Error;
 
-/// What was asked for.
+/// The setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// A CPU a thread, or else a CPU a stream, where both ends are here and busy; else the kernel chooses.
+    /// If both ends of a stream are in this process and the run is not paced: a CPU per thread if there are enough, else a CPU per
+    /// stream. In other cases the kernel chooses.
     Auto,
     /// The kernel chooses.
     Free,
-    /// One CPU a thread: sender, receiver, sender, receiver, and from the front again.
-    /// Where only one end is here, all are for it.
+    /// A CPU per thread: sender, receiver, sender, receiver, and again from the start. If only one end is in this process, all CPUs
+    /// are for that end.
     List(Vec<usize>),
 }
 
-/// Why a list of CPUs makes no sense.
+/// Why a list of CPUs is invalid.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CpusError {
     /// Not a list.
     #[error("'{0}' is not a list of CPUs; write it like 0,1 (sender, receiver), or auto or free")]
     Unreadable(String),
-    /// Not ours to use.
+    /// A CPU that this process may not run on.
     #[error("CPU {cpu} is not one this process may run on; those are {allowed:?}")]
     NotAllowed {
-        /// Asked for.
+        /// The CPU.
         cpu: usize,
-        /// To choose from.
+        /// The allowed CPUs.
         allowed: Vec<usize>,
     },
 }
 
 impl Choice {
-    /// Reads `auto`, `free` or a list like `0,1`.
+    /// Parses `auto`, `free` or a list like `0,1`.
     ///
     /// # Errors
     /// [`CpusError::Unreadable`].
@@ -50,7 +52,7 @@ impl Choice {
         }
     }
 
-    /// Whether every CPU named is among those allowed.
+    /// Checks that every CPU is allowed.
     ///
     /// # Errors
     /// [`CpusError::NotAllowed`].
@@ -68,13 +70,13 @@ impl Choice {
     }
 }
 
-/// One CPU a stream; `None` where the kernel chooses.
+/// One CPU per stream; `None` if the kernel chooses.
 pub type Cpus = Option<Vec<usize>>;
 
-/// The CPUs of the senders and of the receivers, both here.
+/// The CPUs of the senders and of the receivers, if both ends are in this process.
 pub fn both(choice: &Choice, streams: usize, allowed: &[usize], paced: bool) -> (Cpus, Cpus) {
     match choice {
-        // A thread that sleeps most of the time is woken soonest where nobody else is at work just then.
+        // A thread that sleeps most of the time wakes up soonest on an idle CPU, which the kernel finds.
         Choice::Auto if paced => (None, None),
         Choice::Auto => spread(streams, allowed),
         Choice::Free => (None, None),
@@ -89,7 +91,7 @@ pub fn both(choice: &Choice, streams: usize, allowed: &[usize], paced: bool) -> 
     }
 }
 
-/// The CPUs of the threads of the only end that is here.
+/// The CPUs of the threads of the only end in this process.
 pub fn one(choice: &Choice, streams: usize) -> Cpus {
     match choice {
         Choice::Auto | Choice::Free => None,
@@ -97,8 +99,7 @@ pub fn one(choice: &Choice, streams: usize) -> Cpus {
     }
 }
 
-/// A CPU for every thread while there are enough; else the two ends of a stream share one, since a
-/// pair crossed over two busy CPUs is slowest of all.
+/// A CPU for every thread if there are enough; else the two ends of a stream share one, since a pair across two busy CPUs is slowest.
 fn spread(streams: usize, allowed: &[usize]) -> (Cpus, Cpus) {
     if allowed.is_empty() {
         return (None, None);
@@ -113,18 +114,18 @@ fn spread(streams: usize, allowed: &[usize]) -> (Cpus, Cpus) {
     (Some(shared.clone()), Some(shared))
 }
 
-/// The CPU of a stream's thread, where it is kept on one.
+/// The CPU that a stream's thread is pinned to, if it is pinned.
 pub fn of(cpus: &Cpus, stream: usize) -> Option<usize> {
     cpus.as_ref()?.get(stream).copied()
 }
 
-/// Whether both ends of a stream, which are on one host, are kept on one CPU.
+/// Whether both ends of a stream, which are on one host, are pinned to one CPU.
 pub fn is_shared(senders: &Cpus, receivers: &Cpus, stream: usize) -> bool {
     let sender = of(senders, stream);
     sender.is_some() && sender == of(receivers, stream)
 }
 
-/// Whether a sender may spin: it has a CPU to itself as far as this process goes.
+/// Whether senders may spin: no other thread of this process is pinned to a sender's CPU.
 pub fn may_spin(senders: &Cpus, receivers: &Cpus, streams: usize, allowed: &[usize]) -> bool {
     match senders {
         Some(senders) => {
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_thread_has_its_cpu_while_there_are_enough() {
+    fn every_thread_has_its_own_cpu_if_there_are_enough() {
         assert_eq!(
             both(&Choice::Auto, 1, &[0, 1], false),
             (Some(vec![0]), Some(vec![1]))
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn else_a_pair_shares_one() {
+    fn the_ends_of_a_stream_share_a_cpu_if_there_are_too_few() {
         assert_eq!(
             both(&Choice::Auto, 2, &[0, 1], false),
             (Some(vec![0, 1]), Some(vec![0, 1]))
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_goes_sender_receiver_and_round() {
+    fn a_list_alternates_between_senders_and_receivers() {
         let list = Choice::parse("0,1").unwrap();
         assert_eq!(
             both(&list, 2, &[0, 1], false),
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn an_invalid_list_is_refused() {
         for text in ["", "x", "0,", "0-1", "-1", "0, 1"] {
             assert_eq!(
                 Choice::parse(text),
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_left_to_the_kernel_share_nothing_for_certain() {
+    fn only_threads_pinned_to_the_same_cpu_share_it() {
         assert!(is_shared(&Some(vec![0, 1]), &Some(vec![1, 1]), 1));
         assert!(!is_shared(&Some(vec![0, 1]), &Some(vec![1, 1]), 0));
         assert!(!is_shared(&None, &None, 0));
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_spins_on_a_shared_cpu() {
+    fn no_sender_spins_on_a_shared_cpu() {
         let allowed = [0, 1];
         assert!(may_spin(&Some(vec![0]), &Some(vec![1]), 1, &allowed));
         assert!(!may_spin(&Some(vec![0]), &Some(vec![0]), 1, &allowed));

@@ -1,8 +1,9 @@
-//! What a run is to do: validated, the same on both sides of the control connection.
+//! The plan of a run: what is sent, how fast, and how. The client sends it to the server, and each side validates it.
+
+mod wire;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::engine::{ChoiceError, EngineChoice, ZeroCopy};
@@ -17,27 +18,25 @@ pub const MOST_STREAMS: usize = 128;
 /// Shortest and longest interval between rows.
 pub const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3_600));
 
-/// How much is sent, all streams together.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// How much is sent, over all streams of a direction.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Amount {
     /// Message bytes; the last datagram may be short.
     Bytes(u64),
     /// Datagrams.
     Packets(u64),
-    /// As many as go in this time.
+    /// Sending time.
     Time(Duration),
 }
 
 /// How fast.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mode {
-    /// As far as the receiver's credit goes.
+    /// Limited by the receiver's credit.
     Lossless,
-    /// On a schedule, this many datagrams a second, all streams together.
+    /// On a schedule: datagrams per second over all streams of a direction.
     Paced(f64),
-    /// As fast as the sender can.
+    /// As fast as possible.
     Blast,
 }
 
@@ -53,8 +52,7 @@ impl Mode {
 }
 
 /// Who sends.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Direction {
     /// The client sends.
     #[default]
@@ -87,14 +85,13 @@ impl Direction {
 }
 
 /// Whether the kernel segments sends and coalesces receives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offload {
-    /// Or the run is not done.
+    /// Required: the run fails without it.
     On,
-    /// One datagram a message.
+    /// One datagram per message.
     Off,
-    /// Where the kernel and the path can.
+    /// If the kernel and the path support it.
     Auto,
 }
 
@@ -109,15 +106,14 @@ impl Offload {
     }
 }
 
-/// Whether datagrams may be fragmented on their way: the DF bit of IPv4, and the local counterpart of IPv6.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// Whether fragmentation is forbidden: the DF bit of IPv4, and its local counterpart of IPv6.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Df {
-    /// Never; a datagram longer than the path MTU is not sent.
+    /// Never fragment; a datagram that exceeds the path MTU is not sent.
     On,
-    /// Wherever a hop's MTU is smaller.
+    /// Fragment at any hop with a smaller MTU.
     Off,
-    /// By the sender once it knows that the path MTU is smaller, else not.
+    /// Fragment at the sender only, once it knows that the path MTU is smaller.
     #[default]
     Auto,
 }
@@ -132,7 +128,7 @@ impl Df {
         }
     }
 
-    /// What the kernel calls it.
+    /// The kernel's name of the setting.
     pub fn policy(self) -> PathMtuDiscovery {
         match self {
             Self::On => PathMtuDiscovery::Do,
@@ -142,42 +138,40 @@ impl Df {
     }
 }
 
-/// The part of a plan that both sides must know.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A run, as both sides must know it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// How much.
     pub amount: Amount,
     /// How fast.
     pub mode: Mode,
-    /// Who sends: the amount and the pace are those of each direction.
+    /// Who sends. Each direction has the amount and the pace.
     pub direction: Direction,
-    /// Message bytes a datagram, 1 to [`MOST_CHUNK`].
+    /// Message bytes per datagram, 1 to [`MOST_CHUNK`].
     pub chunk: usize,
-    /// What does the I/O, at both ends.
+    /// The I/O engine of both ends.
     pub engine: EngineChoice,
-    /// Socket pairs, 1 to [`MOST_STREAMS`].
+    /// Socket pairs per direction, 1 to [`MOST_STREAMS`].
     pub streams: usize,
-    /// Datagrams a system call, where not left to us.
+    /// Datagrams per system call; `None` leaves it to the program.
     pub batch: Option<usize>,
     /// GSO at the sender, GRO at the receiver.
     pub offload: Offload,
-    /// Whether datagrams may be fragmented.
-    #[serde(default)]
+    /// Whether fragmentation is forbidden.
     pub df: Df,
     /// Whether a paced sender spins.
-    #[serde(default)]
     pub spin: SpinChoice,
-    /// Receive buffer to ask for, in bytes.
+    /// Requested `SO_RCVBUF`, in bytes.
     pub receive_buffer: Option<usize>,
-    /// Send buffer to ask for, in bytes.
+    /// Requested `SO_SNDBUF`, in bytes.
     pub send_buffer: Option<usize>,
-    /// Time between interval rows.
+    /// Length of an interval.
     pub interval: Duration,
-    /// Whether the receiver keeps a row a packet.
+    /// Whether the receiver keeps a packet log.
     pub packet_rows: bool,
 }
 
-/// Why a plan cannot be run. One sentence that names the value.
+/// Why a plan is invalid: a sentence with the value.
 #[derive(Debug, Error, PartialEq)]
 pub enum PlanError {
     /// Outside 1 to [`MOST_CHUNK`].
@@ -186,44 +180,44 @@ pub enum PlanError {
     /// Outside 1 to [`MOST_STREAMS`].
     #[error("{0} streams cannot be run; choose 1 to {MOST_STREAMS}")]
     Streams(usize),
-    /// Outside [`SLOWEST_PPS`] and [`FASTEST_PPS`].
+    /// Outside [`SLOWEST_PPS`] to [`FASTEST_PPS`].
     #[error("{0} datagrams a second cannot be paced; choose {SLOWEST_PPS} to {FASTEST_PPS}")]
     Pace(f64),
-    /// Nothing to send, or more than sequence numbers last.
+    /// No datagram, or more datagrams than sequence numbers.
     #[error("{0} datagrams cannot be sent; choose 1 to {MOST_SHORT}")]
     Packets(u64),
-    /// No time.
+    /// A duration of 0.
     #[error("a duration of 0 measures nothing; choose more, like 5s")]
     Time,
     /// Outside [`INTERVALS`].
-    #[error("an interval of {0:?} cannot be kept; choose {shortest:?} to {longest:?}", shortest = INTERVALS.0, longest = INTERVALS.1)]
+    #[error("an interval of {0:?} is out of range; choose {shortest:?} to {longest:?}", shortest = INTERVALS.0, longest = INTERVALS.1)]
     Interval(Duration),
-    /// The engine cannot do that.
+    /// A setting that the engine does not support.
     #[error(transparent)]
     Engine(#[from] ChoiceError),
-    /// Pages may be used again only once the receiver has read them, and only its credit tells.
+    /// Pages may be reused only once the receiver has read them, and only its credit shows this.
     #[error(
-        "--zerocopy splice works in lossless mode only: the pages sent may be written to again only when the receiver's credit says that it has read them; leave out --rate, --pps and --unpaced, or choose --zerocopy msg or off"
+        "--zerocopy splice works in lossless mode only: the sender may reuse its pages only after the receiver has read them, as its credit shows; leave out --rate, --pps and --unpaced, or choose --zerocopy msg or off"
     )]
     SpliceNeedsCredit,
-    /// Nothing to segment.
+    /// GSO with one datagram per batch.
     #[error(
         "GSO (--gso on) cannot be used with a batch of one datagram; choose a --batch of 2 or more, or --gso off"
     )]
     NothingToSegment,
-    /// None, or more than any kernel takes.
+    /// Outside 1 to [`MOST_BATCH`].
     #[error("a batch of {0} cannot be sent; choose 1 to {MOST_BATCH}")]
     Batch(usize),
 }
 
-/// Most datagrams a system call: `UIO_MAXIOV`, beyond which sendmmsg(2) stops.
+/// Most datagrams per system call: `UIO_MAXIOV`, the limit of sendmmsg(2).
 pub const MOST_BATCH: usize = 1_024;
 
 impl Plan {
-    /// Whether it can be run. Both sides ask: the server does not believe a client.
+    /// Checks the plan. Both sides do: the server does not trust the client.
     ///
     /// # Errors
-    /// [`PlanError`], naming the first value that cannot be.
+    /// [`PlanError`], with the first invalid value.
     pub fn validate(&self) -> Result<(), PlanError> {
         if !(1..=MOST_CHUNK).contains(&self.chunk) {
             return Err(PlanError::Chunk(self.chunk));
@@ -265,7 +259,7 @@ impl Plan {
         self.chunk + HEADER
     }
 
-    /// Datagrams in all; `None` when time decides.
+    /// Datagrams in all; `None` if time limits the run.
     pub fn packets(&self) -> Option<u64> {
         match self.amount {
             Amount::Bytes(bytes) => Some(bytes.div_ceil(self.chunk.max(1) as u64)),
@@ -274,14 +268,14 @@ impl Plan {
         }
     }
 
-    /// What stream number `stream` of the plan is to send.
+    /// The share of stream number `stream`.
     pub fn quota(&self, stream: usize) -> Quota {
         let count = self.streams.max(1) as u64;
         let (packets, last_chunk) = match self.packets() {
             None => (None, self.chunk),
             Some(all) => {
                 let share = all / count + u64::from((stream as u64) < all % count);
-                // The one short datagram is the last of the last stream that sends any.
+                // The only short datagram is the last one of the last stream that sends.
                 let holder = all.min(count).saturating_sub(1) as usize;
                 let rest = match self.amount {
                     Amount::Bytes(bytes) => (bytes % self.chunk.max(1) as u64) as usize,
@@ -302,8 +296,8 @@ impl Plan {
         }
     }
 
-    /// The pace of one stream in datagrams a second, and how far its schedule is shifted, in ns,
-    /// so that the streams together are evenly spaced; `None` unless paced.
+    /// The pace of one stream in datagrams per second, and the shift of its schedule in ns, which spaces the datagrams of all streams
+    /// evenly; `None` unless paced.
     pub fn stream_pace(&self, stream: usize) -> Option<(f64, u64)> {
         let Mode::Paced(pps) = self.mode else {
             return None;
@@ -314,7 +308,7 @@ impl Plan {
         ))
     }
 
-    /// Streams of both directions together.
+    /// Streams of both directions.
     pub fn all_streams(&self) -> usize {
         let directions = [self.direction.client_sends(), self.direction.server_sends()];
         self.streams * directions.iter().filter(|sends| **sends).count()
@@ -330,7 +324,7 @@ impl Plan {
         }
     }
 
-    /// How long it takes at least, where that can be said beforehand.
+    /// How long the run takes at least, if the plan determines it.
     pub fn expected_time(&self) -> Option<Duration> {
         match (self.amount, self.mode, self.packets()) {
             (Amount::Time(time), ..) => Some(time),
@@ -345,11 +339,11 @@ impl Plan {
 /// One stream's share of the amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Datagrams; `None` when time decides.
+    /// Datagrams; `None` if time limits the run.
     pub packets: Option<u64>,
-    /// Message bytes of the last of them.
+    /// Message bytes of the last datagram.
     pub last_chunk: usize,
-    /// How long to send; `None` when the count decides.
+    /// Sending time; `None` if the count limits the run.
     pub time: Option<Duration>,
 }
 
@@ -379,7 +373,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn each_bad_value_is_named() {
+    fn each_invalid_value_has_its_error() {
         let plan = small_plan();
         assert_eq!(plan.validate(), Ok(()));
         let cases = [
@@ -468,7 +462,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn the_streams_together_send_the_bytes_exactly(bytes in 1u64..1_000_000, chunk in 1usize..3_000, streams in 1usize..9) {
+        fn all_streams_together_send_the_bytes_exactly(bytes in 1u64..1_000_000, chunk in 1usize..3_000, streams in 1usize..9) {
             let plan = Plan { amount: Amount::Bytes(bytes), chunk, streams, ..small_plan() };
             let total: u64 = (0..streams).map(|stream| {
                 let quota = plan.quota(stream);

@@ -1,4 +1,4 @@
-//! From a plan to sockets: what is asked of the kernel for each end of a stream, and what it grants.
+//! Sockets for a plan: the options that are requested from the kernel for each end of a stream, and the values that it grants.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -11,93 +11,93 @@ use super::engine::{self, Layout, Path, offload};
 use crate::engine::{EngineKind, ZeroCopy};
 use crate::sys::socket::{self, Buffers};
 use crate::sys::zerocopy;
-use crate::udp::credit::{Grantor, MOST_WINDOW};
+use crate::udp::credit::{CreditIssuer, MOST_WINDOW};
 use crate::udp::plan::{Df, Mode, Offload, Plan};
 use crate::udp::send::path::{PathError, TooLong};
-use crate::udp::send::sender::Manner;
+use crate::udp::send::sender::BatchPolicy;
 use crate::udp::send::spin::SpinChoice;
-use crate::udp::wire::control::SenderEffective;
 use crate::udp::wire::header::{Header, Kind};
+use crate::udp::wire::results::SenderEffective;
 
-/// Asked for where nothing is said, in bytes: room for the largest window, and what the usual `rmem_max` allows at most.
+/// Default socket buffers, in bytes: enough for the largest window, and the usual `rmem_max`.
 pub const DEFAULT_BUFFER: usize = 4 << 20;
 
-/// Messages a system call without offload, where nothing is said.
+/// Default batch without offload, in messages per system call.
 const DEFAULT_BATCH: usize = 64;
 
-/// Segmented messages of up to 64 KiB a send call, where nothing is said: two are 3 % faster than one, four no faster than two.
+/// Default batch with GSO, in messages of up to 64 KiB per send call: two are 3 % faster than one, four no faster than two.
 const MESSAGES: usize = 2;
 
-/// Messages that zero-copy sends may hold on to besides those of a call.
+/// Messages that zero-copy sends may keep in flight besides those of a call.
 const PINNED: usize = 64;
 
-/// Coalesced messages of 64 KiB a receive call: more would not stay in the cache.
+/// Coalesced messages of 64 KiB per receive call: more would exceed the cache.
 const COALESCED: usize = 4;
 
-/// Bytes that are received in a call at most: a client chooses the datagrams, and how many a batch has.
+/// Most bytes per receive call: the client chooses the size of a datagram and of a batch.
 const MOST_RECEIVE_BYTES: usize = 2 << 20;
 
-/// Bytes of buffer for a coalesced message; what is longer would be cut off (udp(7)).
+/// Buffer for a coalesced message, in bytes; a longer message would be truncated (udp(7)).
 const COALESCED_BYTES: usize = 65_536;
 
 /// Why an end of a stream cannot be set up.
 #[derive(Debug, Error)]
 pub enum SetupError {
-    /// Binding, or an option that must work.
+    /// The socket cannot be bound.
     #[error("cannot bind a UDP socket to {local}: {cause}")]
     Bind {
-        /// Where to.
+        /// The local address.
         local: SocketAddr,
-        /// Why not.
+        /// The error.
         cause: io::Error,
     },
-    /// An option that must work.
+    /// A required option cannot be set.
     #[error("cannot set up a UDP socket: {0}")]
     Options(io::Error),
-    /// The interface.
+    /// The interface cannot be used.
     #[error("cannot send over the interface {device}: {cause}")]
     Device {
-        /// Its name.
+        /// The interface.
         device: String,
-        /// Why not.
+        /// The error.
         cause: io::Error,
     },
-    /// The route to the receiver.
+    /// The other end has no route.
     #[error("cannot send UDP to {to}: {cause}")]
     Connect {
-        /// Where to.
+        /// The remote address.
         to: SocketAddr,
-        /// Why not.
+        /// The error.
         cause: io::Error,
     },
-    /// `--gso on` where it cannot be had.
-    #[error("GSO was asked for (--gso on) and cannot be had: {0}; use --gso off or auto{1}")]
+    /// `--gso on`, and GSO is unavailable.
+    #[error("GSO is required (--gso on) but unavailable: {0}; use --gso off or auto{1}")]
     NoGso(String, String),
-    /// `--gso on` on a kernel whose receiver cannot do GRO.
+    /// `--gso on`, and GRO is unavailable at the receiver.
     #[error(
-        "GRO was asked for (--gso on) and cannot be had at the receiver: {0}; use --gso off or auto"
+        "GRO is required (--gso on) but unavailable at the receiver: {0}; use --gso off or auto"
     )]
     NoGro(io::Error),
-    /// `--df on` where a datagram does not fit.
+    /// The datagrams do not fit the path.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// The engine.
+    /// The engine is unavailable.
     #[error(transparent)]
     NoEngine(#[from] engine::open::Unavailable),
-    /// Of the sender.
+    /// Zero-copy sends are unavailable.
     #[error("cannot use --zerocopy: {0}")]
     NoZeroCopy(#[from] Unavailable),
 }
 
-/// Whether this host can receive as `plan` says, found out before anything is started.
+/// Checks whether this host can receive as `plan` requires.
 ///
 /// # Errors
-/// [`SetupError`]: what was asked for and is missing, with the reason and the way out.
+/// [`SetupError`]: a required feature that is unavailable.
 pub fn can_receive(plan: &Plan) -> Result<(), SetupError> {
     Ok(engine::open::available(&plan.engine)?)
 }
 
-/// Whether this host can send as `plan` says, found out before anything is started.
+/// Checks whether this host can send as `plan` requires.
 ///
 /// # Errors
 /// As [`can_receive`].
@@ -106,30 +106,29 @@ pub fn can_send(plan: &Plan) -> Result<(), SetupError> {
     Ok(engine::zerocopy::available(&plan.engine)?)
 }
 
-/// A receiver's socket, ready, with what it was granted.
+/// A receiver's socket with its options set, and the values granted.
 #[derive(Debug)]
 pub struct ReceiverSocket {
-    /// As it was given.
+    /// The socket.
     pub socket: UdpSocket,
-    /// As read back.
+    /// Buffer sizes as read back.
     pub buffers: Buffers,
     /// Whether receives are coalesced.
     pub gro: bool,
-    /// Why not, when `auto` would have.
+    /// Why GRO is off although `auto` would use it.
     pub gro_note: Option<String>,
-    /// How messages are laid out.
+    /// Layout of messages.
     pub layout: Layout,
-    /// Whether the sender is kept on the same CPU.
+    /// Whether the sender is pinned to the same CPU.
     pub shared_cpu: bool,
-    /// Datagrams that may pile up unread.
-    pub room: u64,
-    /// Datagrams to grant ahead; `None` unless lossless.
+    /// Datagrams that the receive buffer holds.
+    pub capacity: u64,
+    /// Credit window in datagrams; `None` unless lossless.
     pub window: Option<u64>,
 }
 
 impl ReceiverSocket {
-    /// For one stream of `plan`, on a socket that may be bound already or later. `shared_cpu` says that
-    /// the sender is kept on the same CPU.
+    /// Sets a socket up for one stream of `plan`. `shared_cpu` is true if the sender is pinned to the same CPU.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -138,7 +137,7 @@ impl ReceiverSocket {
         let force = plan.receive_buffer.is_some();
         let receive = Some(plan.receive_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, None, receive, force).map_err(refuse)?;
-        // Without the option the losses at the socket are still read at the end.
+        // Without the option, drops are still read at the end of the run.
         let _ = socket::set_overflow_count(socket.as_fd());
         let coalesce = match plan.offload {
             Offload::Off => Ok(false),
@@ -167,8 +166,9 @@ impl ReceiverSocket {
             }
         };
         let zerocopy = plan.engine.zerocopy;
-        let room = Grantor::window_for(buffers.receive, plan.datagram(), zerocopy, shared_cpu);
-        let window = (plan.mode == Mode::Lossless).then_some(room);
+        let capacity =
+            CreditIssuer::window_for(buffers.receive, plan.datagram(), zerocopy, shared_cpu);
+        let window = (plan.mode == Mode::Lossless).then_some(capacity);
         Ok(Self {
             socket,
             buffers,
@@ -176,33 +176,32 @@ impl ReceiverSocket {
             gro_note,
             layout,
             shared_cpu,
-            room,
+            capacity,
             window,
         })
     }
 }
 
-/// A sender's socket, ready, with what it was granted.
+/// A sender's socket with its options set, and the values granted.
 #[derive(Debug)]
 pub struct SenderSocket {
-    /// Connected to the receiver's.
+    /// The socket, connected to the receiver's.
     pub socket: UdpSocket,
-    /// As read back.
+    /// Buffer sizes as read back.
     pub buffers: Buffers,
-    /// Why GSO is off, when `auto` would have had it.
+    /// Why GSO is off although `auto` would use it.
     pub gso_note: Option<String>,
-    /// What was found out about full-size datagrams, where they do not simply arrive.
+    /// The outcome of the path probe, if full-size datagrams do not simply arrive.
     pub path_note: Option<String>,
-    /// How messages are laid out.
+    /// Layout of messages.
     pub layout: Layout,
-    /// Datagrams a message and a submit.
-    pub manner: Manner,
+    /// Datagrams per message and per submit.
+    pub policy: BatchPolicy,
 }
 
 impl SenderSocket {
-    /// For one stream of `plan`, on a socket that is connected to the receiver's, which grants `window` datagrams ahead. Sends two datagrams
-    /// there to try GSO. `path_note` is what was found out about full-size datagrams,
-    /// where they do not simply arrive.
+    /// Sets a socket up for one stream of `plan`. The socket is connected to the receiver's, whose credit window is `window`. Sends
+    /// two datagrams to try GSO. `path_note` is the outcome of the path probe, if full-size datagrams do not simply arrive.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -226,35 +225,35 @@ impl SenderSocket {
             return Err(PathError::NoFragments(too_long).into());
         }
         let (segments, gso_note) = segments(&socket, plan, token)?;
-        // A path that swallows long datagrams has had DF taken off.
+        // DF is off already on a path that drops long datagrams.
         let fragments = plan.df == Df::Auto && path_note.is_none();
         if segments > 1 && fragments {
-            // With WANT the kernel leaves DF out of segmented sends, since each is longer than the MTU as a whole.
+            // With WANT the kernel omits DF in segmented sends, since each message is longer than the MTU.
             socket::set_path_mtu_discovery(&socket, Df::On.policy())
                 .map_err(SetupError::Options)?;
         }
-        let manner = Manner {
+        let policy = BatchPolicy {
             window,
             must_segment: plan.offload == Offload::On,
             spin_choice: plan.spin,
             streams: plan.streams,
-            ..manner(segments, plan.batch)
+            ..batch_policy(segments, plan.batch)
         };
-        let messages = manner.batch.div_ceil(manner.segments) as usize;
-        let bytes = manner.segments as usize * plan.datagram();
-        let held = match plan.engine.zerocopy {
-            // One batch is filled while the kernel's thread has the other.
+        let messages = policy.batch.div_ceil(policy.segments) as usize;
+        let bytes = policy.segments as usize * plan.datagram();
+        let in_flight = match plan.engine.zerocopy {
+            // One batch is filled while the kernel's thread sends the other.
             ZeroCopy::Off if plan.engine.uring.sqpoll => messages,
             ZeroCopy::Off => 0,
-            // All that may be unread. No more: the fewer there are, the sooner they are in the cache again.
+            // All datagrams that may be unread. With more slots, fewer would be in the cache.
             ZeroCopy::Splice => {
                 let unread = window.unwrap_or(MOST_WINDOW).min(MOST_WINDOW);
-                unread.div_ceil(manner.segments) as usize
+                unread.div_ceil(policy.segments) as usize
             }
             ZeroCopy::Msg => PINNED,
         };
         let layout = Layout {
-            messages: messages + held,
+            messages: messages + in_flight,
             bytes,
             datagram: plan.datagram(),
             fragments,
@@ -265,30 +264,30 @@ impl SenderSocket {
             gso_note,
             path_note,
             layout,
-            manner,
+            policy,
         })
     }
 
-    /// What is in force, as the other side is told.
+    /// The settings in force.
     pub fn effective(&self) -> SenderEffective {
         SenderEffective {
             gso: self.gso(),
-            segments: self.manner.segments as usize,
-            batch: self.manner.batch as usize,
+            segments: self.policy.segments as usize,
+            batch: self.policy.batch as usize,
             send_buffer: self.buffers.send,
             gso_note: self.gso_note.clone(),
             path_note: self.path_note.clone(),
-            spin: self.manner.spin,
+            spin: self.policy.spin,
         }
     }
 
     /// Whether sends are segmented.
     pub fn gso(&self) -> bool {
-        self.manner.segments > 1
+        self.policy.segments > 1
     }
 }
 
-/// Datagrams a message, and why it is only one when `auto` would have more.
+/// Datagrams per message, and why GSO is off although `auto` would use it.
 fn segments(
     socket: &UdpSocket,
     plan: &Plan,
@@ -298,12 +297,12 @@ fn segments(
     if plan.offload == Offload::Off || (plan.offload == Offload::Auto && plan.batch == Some(1)) {
         return Ok((1, None));
     }
-    let knock = Header::bare(Kind::Probe, token, 0).encode();
+    let probe = Header::bare(Kind::Probe, token, 0).encode();
     let reason = match offload::max_segments() {
         Err(error) => format!("this kernel has no UDP_SEGMENT: {error}"),
         Ok(most) => match offload::segments_for(datagram, most) {
             1 => format!("two datagrams of {datagram} B do not fit one send"),
-            segments => match offload::enable_segments(socket, datagram, [&knock, &knock]) {
+            segments => match offload::enable_segments(socket, datagram, [&probe, &probe]) {
                 Ok(()) => return Ok((segments, None)),
                 Err(error) => error.to_string(),
             },
@@ -319,16 +318,16 @@ fn segments(
     Ok((1, Some(reason)))
 }
 
-/// How many datagrams go in a message and in a call, when up to `segments` fit a message and `batch` are asked for a call.
-/// A batch of more than one message is cut to whole messages, since a rest would cost as much as a full one.
-fn manner(segments: usize, batch: Option<usize>) -> Manner {
+/// Datagrams per message and per call, when up to `segments` fit a message and `batch` are requested per call. A batch of more than
+/// one message is truncated to whole messages, since a short message costs as much as a full one.
+fn batch_policy(segments: usize, batch: Option<usize>) -> BatchPolicy {
     let (segments, batch) = match batch {
         Some(batch) if batch < segments => (batch, batch),
         Some(batch) => (segments, batch - batch % segments),
         None if segments > 1 => (segments, MESSAGES * segments),
         None => (1, DEFAULT_BATCH),
     };
-    Manner {
+    BatchPolicy {
         segments: segments as u64,
         batch: batch as u64,
         window: None,
@@ -347,10 +346,10 @@ mod tests {
     use crate::udp::plan::tests::small_plan;
 
     #[test]
-    fn a_batch_is_cut_to_whole_messages() {
+    fn a_batch_is_truncated_to_whole_messages() {
         let of = |segments, batch| {
-            let manner = manner(segments, batch);
-            (manner.segments, manner.batch)
+            let policy = batch_policy(segments, batch);
+            (policy.segments, policy.batch)
         };
         assert_eq!(of(63, None), (63, 126));
         assert_eq!(of(63, Some(64)), (63, 63));
@@ -361,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_asked_for_and_impossible_are_an_error_and_auto_says_why() {
+    fn unavailable_gso_is_an_error_if_required_and_a_note_under_auto() {
         let (receiver, sender) = pair();
         let plan = Plan {
             chunk: 40_000,
@@ -393,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn off_is_off_at_both_ends() {
+    fn offload_off_applies_to_both_ends() {
         let plan = Plan {
             offload: Offload::Off,
             ..small_plan()

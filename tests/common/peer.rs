@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use wirebench::engine::EngineChoice;
-use wirebench::udp::control::retransmission::Message;
 use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
 use wirebench::udp::send::spin::SpinChoice;
 use wirebench::udp::server::{Limits, Options, Server, SessionReport, Stopper};
+use wirebench::udp::wire::VERSION;
 use wirebench::udp::wire::control::{
-    Alive, Done, Finish, Hello, Reply, Request, Resume, StreamReceived, StreamSent, VERSION,
-    Welcome,
+    Alive, Finish, Hello, Message, Reply, Request, Resume, StreamSent, Welcome,
 };
 use wirebench::udp::wire::framing::{self, Decoder};
 use wirebench::udp::wire::header::{Header, Kind};
+use wirebench::udp::wire::results::{Done, StreamReceived};
 
 use super::PATIENCE;
 
@@ -48,7 +48,7 @@ pub(crate) fn plan(packets: u64) -> Plan {
 pub(crate) fn hello(plan: Plan) -> Request {
     Request::Hello(Hello {
         version: VERSION,
-        plan,
+        plan: (&plan).into(),
         clock: wirebench::sys::clock::identity(),
         cpus: None,
     })

@@ -21,7 +21,7 @@ use crate::report::export::{Document, Exporter};
 use crate::report::model::UdpRecord;
 use crate::report::store::atomic_file::AtomicFile as File;
 use crate::report::store::{Ledger, RunFolder};
-use crate::udp::client::Observer;
+use crate::udp::client::{Observer, Packet};
 use crate::udp::result::{Interval, Measured};
 
 /// Destinations of runs.
@@ -286,7 +286,7 @@ impl Observer for Output {
         self.progress.interval(row);
     }
 
-    fn packet(&mut self, stream: usize, (sequence, sent_ns, received_ns): (u64, u64, u64)) {
+    fn packet(&mut self, packet: &Packet) {
         let run = self.record.runs.len();
         if let Some(saving) = &mut self.saving
             && let Some(packets) = &mut saving.packets
@@ -294,10 +294,11 @@ impl Observer for Output {
             let written = packets.row(
                 run,
                 &PacketRow {
-                    stream,
-                    sequence,
-                    sent_ns,
-                    received_ns,
+                    stream: packet.stream,
+                    sequence: packet.sequence,
+                    sent_ns: packet.sent_ns,
+                    received_ns: packet.received_ns,
+                    clocks_related: packet.clocks_related,
                 },
             );
             saving.note(written);

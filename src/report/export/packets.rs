@@ -14,7 +14,7 @@ const BLOCK: usize = 64 << 10;
 /// Longest row: six numbers of at most 20 characters, a sign, commas and the end of the line.
 const LONGEST_ROW: usize = 6 * 20 + 1 + 6;
 
-/// A received datagram. Both stamps are in ns of one clock; with estimated clocks, of the receiver's.
+/// A received datagram. Stamps are in ns; with estimated clocks, both of the receiver's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketRow {
     /// Number of the socket pair, from 0.
@@ -25,6 +25,8 @@ pub struct PacketRow {
     pub sent_ns: u64,
     /// Time of the arrival.
     pub received_ns: u64,
+    /// Both stamps are of one clock; otherwise the latency is unknown.
+    pub clocks_related: bool,
 }
 
 /// Writes the rows one by one. Without [`Self::finish`] the last rows are missing.
@@ -61,15 +63,18 @@ impl<W: Write> PacketsWriter<W> {
             sequence,
             sent_ns,
             received_ns,
+            clocks_related,
         } = packet;
         for number in [run as u64, stream as u64, sequence, sent_ns, received_ns] {
             push(&mut self.block, number);
             self.block.push(b',');
         }
-        if received_ns < sent_ns {
-            self.block.push(b'-');
+        if clocks_related {
+            if received_ns < sent_ns {
+                self.block.push(b'-');
+            }
+            push(&mut self.block, received_ns.abs_diff(sent_ns));
         }
-        push(&mut self.block, received_ns.abs_diff(sent_ns));
         self.block.push(b'\n');
         if self.block.len() < BLOCK {
             return Ok(());
@@ -131,6 +136,7 @@ mod tests {
             sequence,
             sent_ns,
             received_ns,
+            clocks_related: true,
         }
     }
 
@@ -145,6 +151,18 @@ mod tests {
              0,1,7,1000,1850,850\n\
              3,1,8,18446744073709551615,0,-18446744073709551615\n"
         );
+    }
+
+    #[test]
+    fn latency_is_empty_if_the_clocks_are_unrelated() {
+        let mut writer = PacketsWriter::new(Vec::new()).unwrap();
+        let unrelated = PacketRow {
+            clocks_related: false,
+            ..packet(7, 1_000, 1_850)
+        };
+        writer.row(0, &unrelated).unwrap();
+        let text = String::from_utf8(writer.finish().unwrap()).unwrap();
+        assert!(text.ends_with("\n0,1,7,1000,1850,\n"), "{text}");
     }
 
     #[test]
@@ -173,8 +191,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_are_the_cells_of_the_columns(run: usize, stream: usize, sequence: u64, sent_ns: u64, received_ns: u64) {
-            let packet = PacketRow { stream, sequence, sent_ns, received_ns };
+        fn rows_are_the_cells_of_the_columns(run: usize, stream: usize, sequence: u64, sent_ns: u64, received_ns: u64, clocks_related: bool) {
+            let packet = PacketRow { stream, sequence, sent_ns, received_ns, clocks_related };
             let mut writer = PacketsWriter::new(Vec::new()).unwrap();
             writer.row(run, &packet).unwrap();
             let cells = PACKET.iter().map(|column| (column.get)(&packet).to_string());

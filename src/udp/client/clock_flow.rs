@@ -1,7 +1,7 @@
-//! The client's side of the clock exchanges: a UDP flow of its own on the path of the data, before, during and after the run.
+//! The client's side of the clock exchanges: a separate UDP flow on the path of the data, before, during and after the run.
 //!
-//! Several exchanges are under way at once and each is matched by its number, so a round trip may take as long as it likes.
-//! The offset in use is what the latest exchanges say; what it was when is kept, and judged at the end by all of them.
+//! Several exchanges are in flight at once and are matched by number, so a round trip may take any time. The offset in use follows
+//! the latest exchanges. All offsets that were in use are kept, and their error is computed at the end from all exchanges.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -20,48 +20,48 @@ const BURST_PAUSE: Duration = Duration::from_millis(2);
 /// Time between two exchanges during the run.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Exchanges that decide on the offset in use: those of the last quarter of a minute, and the burst before.
+/// Exchanges that determine the offset in use: those of the last 16 s.
 const RECENT: usize = 160;
 
-/// Exchanges kept at most, 32 bytes each. Beyond, of every two the one with the longer round trip is dropped.
+/// Most exchanges kept, 32 bytes each. With more, the one with the longer round trip of every two is dropped.
 const MOST: usize = 1 << 16;
 
-/// Questions without an answer that are remembered.
+/// Most pings in flight.
 const MOST_OPEN: usize = 4_096;
 
-/// What all exchanges of a run say.
+/// The estimate from all exchanges of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Verdict {
+pub(super) struct ClockEstimate {
     /// The offset in use when the run began, in ns.
     pub(super) offset_ns: i64,
-    /// How far any offset in use may have been from the truth, in ns.
+    /// Largest distance of any offset in use from the truth, in ns.
     pub(super) error_ns: u64,
-    /// How far the offset moved from the begin of the run to its end, in ns.
+    /// Change of the offset from the begin of the run to its end, in ns.
     pub(super) drift_ns: i64,
-    /// The same per second, in parts per million; of a run of a second at least.
+    /// Change of the offset per second, in parts per million; `None` for a run shorter than a second.
     pub(super) drift_ppm: Option<f64>,
 }
 
 pub(super) struct ClockFlow {
     socket: UdpSocket,
     token: u64,
-    /// The number of the next question.
+    /// The number of the next ping.
     next: u64,
-    /// When each question was asked that has no answer yet, by number.
+    /// Number and stamp of each ping in flight.
     open: VecDeque<(u64, u64)>,
     exchanges: Vec<Exchange>,
-    /// Questions left of a burst.
+    /// Pings left of a burst.
     burst: u32,
     due: Instant,
-    heard: Option<Instant>,
-    /// What others add to their clock.
+    last_pong: Option<Instant>,
+    /// The offset in use, which the threads add to their clock.
     offset: Arc<AtomicI64>,
-    /// Each offset in use, with the time that it was set at, in ns.
+    /// Each offset in use, with the time at which it was set, in ns.
     used: Vec<(u64, i64)>,
 }
 
 impl ClockFlow {
-    /// Over a socket that is connected to the server's.
+    /// Clock exchanges over a connected socket.
     pub(super) fn new(socket: UdpSocket, token: u64, offset: Arc<AtomicI64>) -> Self {
         Self {
             socket,
@@ -71,7 +71,7 @@ impl ClockFlow {
             exchanges: Vec::new(),
             burst: 0,
             due: Instant::now(),
-            heard: None,
+            last_pong: None,
             offset,
             used: Vec::new(),
         }
@@ -81,54 +81,54 @@ impl ClockFlow {
         &self.socket
     }
 
-    /// Asks `count` times in quick succession from now on.
+    /// Starts a burst of `count` pings.
     pub(super) fn begin_burst(&mut self, count: u32) {
         self.burst = count;
         self.due = Instant::now();
     }
 
-    /// When the next question is due.
+    /// When the next ping is due.
     pub(super) fn due(&self) -> Instant {
         self.due
     }
 
-    /// When an answer last came.
-    pub(super) fn heard(&self) -> Option<Instant> {
-        self.heard
+    /// When a pong last arrived.
+    pub(super) fn last_pong(&self) -> Option<Instant> {
+        self.last_pong
     }
 
-    /// How many questions were answered.
-    pub(super) fn answers(&self) -> usize {
+    /// Number of exchanges kept.
+    pub(super) fn exchanges(&self) -> usize {
         self.exchanges.len()
     }
 
-    /// Asks, if it is time.
+    /// Sends a ping, if it is due.
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
         if now < self.due {
             return;
         }
-        self.ask();
+        self.ping();
         self.burst = self.burst.saturating_sub(1);
         self.due = now + if self.burst > 0 { BURST_PAUSE } else { PAUSE };
     }
 
-    fn ask(&mut self) {
-        let question = Header::bare(Kind::Ping, self.token, self.next).encode();
+    fn ping(&mut self) {
+        let ping = Header::bare(Kind::Ping, self.token, self.next).encode();
         if self.open.len() >= MOST_OPEN {
             self.open.pop_front();
         }
         let asked = monotonic_ns();
-        if self.socket.send(&question).is_err() {
-            // A pending error of the socket is reported once instead of sending.
-            let _ = self.socket.send(&question);
+        if self.socket.send(&ping).is_err() {
+            // A send may report a pending error of the socket instead of sending.
+            let _ = self.socket.send(&ping);
         }
         self.open.push_back((self.next, asked));
         self.next += 1;
     }
 
-    /// Takes in the answers that have come, and uses what they say.
-    pub(super) fn attend(&mut self) {
+    /// Reads pongs, and updates the offset in use.
+    pub(super) fn read(&mut self) {
         let before = self.exchanges.len();
         let mut bytes = [0; 2 * HEADER];
         for _ in 0..64 {
@@ -144,7 +144,7 @@ impl ClockFlow {
             if let Some((header, answered)) = answered
                 && (header.kind, header.token) == (Kind::Pong, self.token)
             {
-                self.answered(&header, answered);
+                self.on_pong(&header, answered);
             }
         }
         if self.exchanges.len() > before && !self.used.is_empty() {
@@ -152,7 +152,7 @@ impl ClockFlow {
         }
     }
 
-    fn answered(&mut self, header: &Header, answered: u64) {
+    fn on_pong(&mut self, header: &Header, answered: u64) {
         let Ok(place) = self
             .open
             .binary_search_by_key(&header.sequence, |(number, _)| *number)
@@ -162,7 +162,7 @@ impl ClockFlow {
         let Some((_, asked)) = self.open.remove(place) else {
             return;
         };
-        self.heard = Some(Instant::now());
+        self.last_pong = Some(Instant::now());
         self.exchanges.push(Exchange {
             asked,
             arrived: header.sent,
@@ -174,13 +174,13 @@ impl ClockFlow {
         }
     }
 
-    /// The model of the latest exchanges.
+    /// The model of the recent exchanges.
     fn recent(&self) -> Option<Model> {
         let from = self.exchanges.len().saturating_sub(RECENT);
         Model::fit(self.exchanges.get(from..)?)
     }
 
-    /// Puts the offset in use for the first time; `false` when nothing is known.
+    /// Sets the first offset in use; `false` if there was no exchange.
     pub(super) fn begin(&mut self) -> bool {
         let now = monotonic_ns();
         let Some(model) = self.recent() else {
@@ -190,7 +190,7 @@ impl ClockFlow {
         true
     }
 
-    /// Follows the latest exchanges, unless the offset in use is well within what they allow.
+    /// Updates the offset in use, unless it is well within the error of the latest estimate.
     fn follow(&mut self) {
         let (Some(model), Some(last)) = (self.recent(), self.exchanges.last()) else {
             return;
@@ -207,8 +207,8 @@ impl ClockFlow {
         self.used.push((now, offset));
     }
 
-    /// What all exchanges say of the offsets that were in use until `end`, in ns. `None` when there were none.
-    pub(super) fn verdict(&self, end: u64) -> Option<Verdict> {
+    /// The estimate from all exchanges, with the error of the offsets that were in use until `end`, in ns. `None` without an exchange.
+    pub(super) fn estimate(&self, end: u64) -> Option<ClockEstimate> {
         let model = Model::fit(&self.exchanges)?;
         let (begun, offset_ns) = *self.used.first()?;
         let ends = self.used.iter().skip(1).map(|(set, _)| *set);
@@ -219,16 +219,16 @@ impl ClockFlow {
             .max()?;
         let drift_ns = model.at(end).ns.saturating_sub(model.at(begun).ns);
         let seconds = end.saturating_sub(begun) as f64 / 1e9;
-        Some(Verdict {
+        Some(ClockEstimate {
             offset_ns,
             error_ns,
             drift_ns,
-            // A shorter time divides the error of both ends by next to nothing.
+            // In a shorter run the error of the drift is too large.
             drift_ppm: (seconds >= 1.0).then(|| drift_ns as f64 / 1e3 / seconds),
         })
     }
 
-    /// The longest round trip so far, as long as it lasted.
+    /// The longest round trip so far, including the server's time.
     pub(super) fn longest_round_trip(&self) -> Option<Duration> {
         let trips = self
             .exchanges
@@ -238,7 +238,7 @@ impl ClockFlow {
     }
 }
 
-/// Of every two exchanges that follow each other, keeps the one with the shorter round trip.
+/// Keeps the exchange with the shorter round trip of every two consecutive ones.
 fn thin(exchanges: &mut Vec<Exchange>) {
     let trip = |exchange: &Exchange| exchange.answered.saturating_sub(exchange.asked);
     *exchanges = exchanges
@@ -260,27 +260,27 @@ mod tests {
         (ClockFlow::new(socket, 7, Arc::default()), server)
     }
 
-    /// Answers the next question as a clock would that is `offset` ns ahead.
+    /// Replies to the next ping with a clock that is `offset` ns ahead.
     fn answer(server: &UdpSocket, offset: i64) -> u64 {
         let mut bytes = [0; HEADER];
         server.recv(&mut bytes).unwrap();
-        let question = Header::decode(&bytes).unwrap();
+        let ping = Header::decode(&bytes).unwrap();
         let pong = Header {
             sent: monotonic_ns().wrapping_add_signed(offset),
-            ..Header::bare(Kind::Pong, 7, question.sequence)
+            ..Header::bare(Kind::Pong, 7, ping.sequence)
         };
         server.send(&pong.encode()).unwrap();
-        question.sequence
+        ping.sequence
     }
 
     #[test]
-    fn answers_are_matched_by_number_and_any_other_datagram_is_passed_over() {
+    fn pongs_are_matched_by_number_and_other_datagrams_are_ignored() {
         let (mut flow, server) = pair();
         let ahead = 3_600_000_000_000;
         for _ in 0..3 {
-            flow.ask();
+            flow.ping();
         }
-        server.send(b"not an answer").unwrap();
+        server.send(b"not a pong").unwrap();
         server
             .send(&Header::bare(Kind::Pong, 8, 0).encode())
             .unwrap();
@@ -288,47 +288,47 @@ mod tests {
             .send(&Header::bare(Kind::Pong, 7, 99).encode())
             .unwrap();
         assert_eq!((0..3).map(|_| answer(&server, ahead)).sum::<u64>(), 3);
-        flow.attend();
-        assert_eq!(flow.answers(), 3);
+        flow.read();
+        assert_eq!(flow.exchanges(), 3);
         assert!(flow.begin());
         let used = flow.offset.load(Ordering::Relaxed);
-        let verdict = flow.verdict(monotonic_ns()).unwrap();
-        assert_eq!(verdict.offset_ns, used);
-        assert!(used.abs_diff(ahead) <= verdict.error_ns, "{verdict:?}");
+        let estimate = flow.estimate(monotonic_ns()).unwrap();
+        assert_eq!(estimate.offset_ns, used);
+        assert!(used.abs_diff(ahead) <= estimate.error_ns, "{estimate:?}");
     }
 
     #[test]
-    fn nothing_known_is_no_offset() {
+    fn without_a_pong_there_is_no_offset() {
         let (mut flow, _server) = pair();
-        flow.ask();
-        flow.attend();
+        flow.ping();
+        flow.read();
         assert!(!flow.begin());
-        assert!(flow.verdict(monotonic_ns()).is_none());
+        assert!(flow.estimate(monotonic_ns()).is_none());
         assert_eq!(flow.longest_round_trip(), None);
     }
 
     #[test]
-    fn the_offset_in_use_follows_a_clock_that_drifts_and_the_error_holds_the_rest() {
+    fn the_offset_in_use_follows_a_drifting_clock_and_the_error_contains_the_rest() {
         let (mut flow, server) = pair();
-        flow.ask();
+        flow.ping();
         answer(&server, 0);
-        flow.attend();
+        flow.read();
         assert!(flow.begin());
-        // Half a second per exchange: no line is that steep, so it becomes a step.
+        // Half a second per exchange: no line is that steep, so the model has a step.
         for step in 1..=4 {
-            flow.ask();
+            flow.ping();
             answer(&server, step * 500_000_000);
-            flow.attend();
+            flow.read();
         }
         let used = flow.offset.load(Ordering::Relaxed);
         assert!(used.abs_diff(2_000_000_000) < 100_000_000, "{used}");
-        let verdict = flow.verdict(monotonic_ns()).unwrap();
-        assert!(verdict.error_ns >= 400_000_000, "{verdict:?}");
-        assert!(verdict.drift_ns > 1_000_000_000, "{verdict:?}");
+        let estimate = flow.estimate(monotonic_ns()).unwrap();
+        assert!(estimate.error_ns >= 400_000_000, "{estimate:?}");
+        assert!(estimate.drift_ns > 1_000_000_000, "{estimate:?}");
     }
 
     #[test]
-    fn of_too_many_exchanges_the_slower_ones_go() {
+    fn the_slower_exchanges_are_dropped_when_there_are_too_many() {
         let exchange = |asked: u64, trip: u64| Exchange {
             asked,
             arrived: asked,

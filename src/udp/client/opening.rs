@@ -1,25 +1,25 @@
-//! The client's end of every UDP flow: its socket, and the knocking that opens the flow at the server and on the way.
+//! The client's end of every UDP flow: its socket, and the probes that open the flow at the server and at firewalls on the path.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::conversation::{Conversation, Event};
+use super::control_loop::{ControlLoop, Event};
 use super::{RunError, Setup};
 use crate::sys::{shared_port, socket};
 use crate::udp::setup::SetupError;
 use crate::udp::wire::control::{Reply, StreamOffer};
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
-/// Time between two knocks.
+/// Time between two probes.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long to knock, on top of some round trips.
+/// Longest time to open a flow, on top of some round trips.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How long to knock after an outage at least, on top of some round trips.
+/// Time left to open a flow after an outage, on top of some round trips.
 const AFTER_OUTAGE: Duration = Duration::from_secs(1);
 
-/// Answers read from one flow before others get their turn.
+/// Responses read from one flow before the others are read.
 const MOST: usize = 16;
 
 /// A flow that is being opened.
@@ -31,7 +31,7 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// A connected socket for `offer`. Only the first of several flows has a port that was named.
+    /// A connected socket for `offer`. Only the first of several flows has the port of `setup.bind`.
     pub(super) fn new(
         server: SocketAddr,
         setup: &Setup,
@@ -68,16 +68,16 @@ impl Flow {
         })
     }
 
-    fn knock(&self) {
-        let knock = Header::bare(Kind::Probe, self.token, 0).encode();
-        if self.socket.send(&knock).is_err() {
-            // A pending error of the socket is reported once instead of sending.
-            let _ = self.socket.send(&knock);
+    fn send_probe(&self) {
+        let probe = Header::bare(Kind::Probe, self.token, 0).encode();
+        if self.socket.send(&probe).is_err() {
+            // A send may report a pending error of the socket instead of sending.
+            let _ = self.socket.send(&probe);
         }
     }
 
-    /// Reads what has come.
-    pub(super) fn attend(&mut self) {
+    /// Reads responses to probes.
+    pub(super) fn read(&mut self) {
         let mut bytes = [0; 2 * HEADER];
         for _ in 0..MOST {
             match self.socket.recv(&mut bytes) {
@@ -94,56 +94,53 @@ impl Flow {
     }
 }
 
-/// Knocks at every flow until the server has answered each.
-pub(super) fn open(
-    conversation: &mut Conversation<'_>,
-    flows: &mut [Flow],
-) -> Result<(), RunError> {
-    let server = conversation.server;
+/// Sends probes on every flow until the server has responded on each.
+pub(super) fn open(control_loop: &mut ControlLoop<'_>, flows: &mut [Flow]) -> Result<(), RunError> {
+    let server = control_loop.server;
     for (number, flow) in flows.iter().enumerate() {
-        conversation
+        control_loop
             .watch(&flow.socket, number)
             .map_err(RunError::Start)?;
-        flow.knock();
+        flow.send_probe();
     }
-    let mut limit = Instant::now() + LIMIT + 3 * conversation.round_trip();
-    let mut knock_at = Instant::now() + PAUSE;
+    let mut limit = Instant::now() + LIMIT + 3 * control_loop.round_trip();
+    let mut probe_at = Instant::now() + PAUSE;
     loop {
-        flows.iter_mut().for_each(Flow::attend);
+        flows.iter_mut().for_each(Flow::read);
         let Some(closed) = flows.iter().find(|flow| !flow.is_open) else {
             break;
         };
-        if conversation.is_cut_off() {
-            // It is not UDP alone that does not arrive: that is an outage, which the peer timeout ends.
-            limit = limit.max(Instant::now() + AFTER_OUTAGE + 3 * conversation.round_trip());
+        if control_loop.is_cut_off() {
+            // An outage of UDP and TCP, which the peer timeout limits.
+            limit = limit.max(Instant::now() + AFTER_OUTAGE + 3 * control_loop.round_trip());
         }
         if Instant::now() >= limit {
             return Err(RunError::NoUdp(closed.to));
         }
-        let event = conversation.next(Some(knock_at));
+        let event = control_loop.next(Some(probe_at));
         match event.map_err(|error| RunError::Lost(server, error))? {
-            Event::Time => {
-                knock_at = Instant::now() + PAUSE;
+            Event::Timeout => {
+                probe_at = Instant::now() + PAUSE;
                 flows
                     .iter()
                     .filter(|flow| !flow.is_open)
-                    .for_each(Flow::knock);
+                    .for_each(Flow::send_probe);
             }
             Event::Cancelled => return Err(RunError::Cancelled),
-            Event::Reply(reply) => refused(server, reply)?,
-            Event::Flows | Event::Rows(_) | Event::Sender(_) => {}
+            Event::Reply(reply) => check_refusal(server, reply)?,
+            Event::FlowReadable | Event::Intervals(_) | Event::Sender(_) => {}
         }
     }
     for flow in flows.iter() {
-        conversation
+        control_loop
             .unwatch(&flow.socket)
             .map_err(RunError::Start)?;
     }
     Ok(())
 }
 
-/// A server that ends the session before the run has begun refuses it.
-pub(super) fn refused(server: SocketAddr, reply: Reply) -> Result<(), RunError> {
+/// Fails if `reply` ends the session, which refuses the run before it has begun.
+pub(super) fn check_refusal(server: SocketAddr, reply: Reply) -> Result<(), RunError> {
     let reason = match reply {
         Reply::Refused { reason } => Some(reason),
         Reply::Done(done) => done.reason,

@@ -1,66 +1,67 @@
-//! Both sides' figures of each direction, put together into records.
+//! The record of each direction, from the results of both sides.
 
-use super::clock_flow::Verdict;
-use super::gathered::Gathered;
-use super::{ClockState, Directions, Observer, Session};
+use super::Observer;
+use super::clock_flow::ClockEstimate;
+use super::results::DirectionResults;
+use super::session::{ClockState, Directions, Session};
 use crate::dates;
 use crate::sys::clock::WallClock;
 use crate::udp::placement::Cpus;
 use crate::udp::plan::Mode;
-use crate::udp::result::{self, Ended, Facts};
-use crate::udp::result::{Clock, Effective, Measured};
+use crate::udp::result::{self, Clock, Effective, Ended, Measured, RunInputs};
 use crate::udp::send::senders;
-use crate::udp::wire::control::{ReceiverFacts, SenderEffective};
+use crate::udp::wire::control::ReceiverEffective;
+use crate::udp::wire::results::SenderEffective;
 
 impl<O: Observer> Session<'_, O> {
-    /// Puts the figures of each direction together.
+    /// Computes the record of each direction.
     pub(super) fn assemble(
         &self,
         directions: Directions,
         wall: &WallClock,
-        verdict: Option<Verdict>,
+        estimate: Option<ClockEstimate>,
     ) -> Vec<Measured> {
         let Directions {
             forward,
             reverse,
-            sent,
+            senders: local_senders,
             ended,
             ..
         } = directions;
-        let clock = self.clock_record(verdict);
+        let clock = self.clock_record(estimate);
         let mut measured = Vec::new();
         if self.plan.direction.client_sends() {
-            let senders = sent.unwrap_or_default();
-            let first = senders.iter().filter_map(|sent| sent.written.first).min();
-            let mut counted = senders::counts(&senders);
+            let senders = local_senders.unwrap_or_default();
+            let first = senders.iter().filter_map(|sent| sent.times.first).min();
+            let mut counts = senders::counts(&senders);
             if forward.done.is_none() {
-                // The receivers are known only together, and so are the senders.
-                counted = vec![result::together(&counted)];
+                // Only the totals of the receivers are known, so only the totals of the senders are used.
+                counts = vec![result::total_sent(&counts)];
             }
             let receiver = self.welcome.receiver.clone().unwrap_or_default();
             let effective = self.effective(&self.effective, &receiver, &self.setup.cpus, &clock);
-            let offset = verdict.map_or(0, |verdict| verdict.offset_ns);
-            measured.push(result::assemble(Facts {
+            let offset = estimate.map_or(0, |estimate| estimate.offset_ns);
+            measured.push(result::assemble(RunInputs {
                 direction: "forward",
                 effective,
-                sent: counted,
+                sent: counts,
                 first_sent: first.map(|first| first.wrapping_add_signed(offset)),
                 first_sent_at: first.map(|first| dates::rfc3339(wall.at(first))),
                 senders,
                 client_ip: Some(self.welcome.client_ip.clone()),
-                ..self.facts(forward, ended.clone())
+                ..self.inputs(forward, ended.clone())
             }));
         }
         if self.plan.direction.server_sends() {
-            let senders = reverse.sent();
-            let mut counted = senders::counts(&senders);
+            let senders = reverse.senders();
+            let mut counts = senders::counts(&senders);
             let senders_lost = reverse.senders_done.is_none();
             if senders_lost {
-                // What the server sent is not known; it was at least what the highest numbers say.
-                counted = result::at_least(self.plan, &reverse.received());
+                // The server's counts are unknown; the highest sequence numbers are lower bounds.
+                counts = result::sent_at_least(self.plan, &reverse.received());
             }
-            let sender = senders.first().map(|sent| sent.effective.clone());
-            // The record has the receiver's clock less the sender's.
+            let sender = senders.first().map(|sender| sender.effective.clone());
+            // The record has the receiver's clock minus the sender's.
             let clock = Clock {
                 offset_ns: clock.offset_ns.map(i64::wrapping_neg),
                 drift_ns: clock.drift_ns.map(i64::wrapping_neg),
@@ -74,24 +75,24 @@ impl<O: Observer> Session<'_, O> {
                 &clock,
             );
             let first_sent_at = reverse.first_sent_wall().map(dates::rfc3339);
-            measured.push(result::assemble(Facts {
+            measured.push(result::assemble(RunInputs {
                 direction: "reverse",
                 effective,
-                sent: counted,
-                first_sent: senders.iter().filter_map(|sent| sent.written.first).min(),
+                sent: counts,
+                first_sent: senders.iter().filter_map(|sent| sent.times.first).min(),
                 first_sent_at,
                 senders,
                 client_ip: Some(self.welcome.client_ip.clone()),
                 senders_lost,
-                ..self.facts(reverse, ended)
+                ..self.inputs(reverse, ended)
             }));
         }
         measured
     }
 
-    /// What a direction's result and the plan say.
-    fn facts(&self, gathered: Gathered, ended: Ended) -> Facts<'_> {
-        Facts {
+    /// The inputs that follow from the results of a direction and from the plan.
+    fn inputs(&self, results: DirectionResults, ended: Ended) -> RunInputs<'_> {
+        RunInputs {
             plan: self.plan,
             direction: "",
             requested: self.setup.requested.clone(),
@@ -102,47 +103,47 @@ impl<O: Observer> Session<'_, O> {
             senders: Vec::new(),
             first_sent: None,
             first_sent_at: None,
-            received: gathered.received(),
-            last_received_at: gathered.last_received_wall().map(dates::rfc3339),
-            done: gathered.done,
+            received: results.received(),
+            last_received_at: results.last_received_wall().map(dates::rfc3339),
+            done: results.done,
             client_ip: None,
-            latencies: gathered.latencies,
-            intervals: gathered.intervals,
+            latencies: results.latencies,
+            intervals: results.intervals,
         }
     }
 
-    fn clock_record(&self, verdict: Option<Verdict>) -> Clock {
-        match (self.clock, verdict) {
+    fn clock_record(&self, estimate: Option<ClockEstimate>) -> Clock {
+        match (self.clock, estimate) {
             (ClockState::Same, _) => Clock {
                 source: "same".to_owned(),
                 offset_ns: Some(0),
                 error_ns: Some(0),
                 ..Clock::default()
             },
-            (ClockState::Estimated, Some(verdict)) => Clock {
+            (ClockState::Estimated, Some(estimate)) => Clock {
                 source: "estimated".to_owned(),
-                offset_ns: Some(verdict.offset_ns),
-                error_ns: Some(verdict.error_ns),
-                drift_ns: Some(verdict.drift_ns),
-                drift_ppm: verdict.drift_ppm,
+                offset_ns: Some(estimate.offset_ns),
+                error_ns: Some(estimate.error_ns),
+                drift_ns: Some(estimate.drift_ns),
+                drift_ppm: estimate.drift_ppm,
                 ..Clock::default()
             },
             (ClockState::Estimated | ClockState::Unknown, _) => Clock {
                 source: "none".to_owned(),
                 note: Some(format!(
-                    "the server at {} answered no clock exchange, so the two hosts' clocks cannot be related",
-                    self.conversation.server
+                    "the server at {} answered no clock exchange, so the offset between the two hosts' clocks is unknown",
+                    self.control_loop.server
                 )),
                 ..Clock::default()
             },
         }
     }
 
-    /// What was in force.
+    /// The settings in force.
     fn effective(
         &self,
         sender: &SenderEffective,
-        receiver: &ReceiverFacts,
+        receiver: &ReceiverEffective,
         sender_cpus: &Cpus,
         clock: &Clock,
     ) -> Effective {

@@ -1,8 +1,7 @@
-//! One end of a control connection: a non-blocking TCP stream that carries whole messages, and what outlives that stream.
+//! One end of a control connection: messages over a non-blocking TCP stream, which can be replaced.
 //!
-//! Numbered messages are kept until the other side acknowledges them, so that [`Link::adopt`] can go on over another stream
-//! ([`crate::udp::control::retransmission`]). A stream that is still being connected may be used: it sends once it is connected, and fails
-//! as a connected one does.
+//! Numbered messages are kept until the peer acknowledges them, so that [`ControlConnection::continue_over`] can continue over
+//! another stream ([`super::retransmission`]). A stream that is still connecting can be used: it sends once it is connected.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -12,74 +11,75 @@ use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 use thiserror::Error;
 
-use crate::udp::control::retransmission::{BadCount, Message, Unacknowledged};
+use crate::udp::control::retransmission::{BadCount, Unacknowledged};
+use crate::udp::wire::control::Message;
 use crate::udp::wire::framing::{Decoder, FrameError, encode};
 
-/// More bytes than this that the other side has not acknowledged: it does not read, and nothing more is added.
+/// Most unacknowledged bytes. With more the peer does not read, and the connection fails.
 const MOST_KEPT: usize = 8 << 20;
 
-/// Bytes read from one connection before others get their turn.
+/// Most bytes read from one connection before the other connections are served.
 const MOST_READ: usize = 1 << 18;
 
-/// Numbered messages received before an acknowledgement is due at once.
+/// Numbered messages received after which an acknowledgement is due at once.
 const ACKNOWLEDGE_EVERY: u64 = 16;
 
-/// Why a connection is of no more use.
+/// Why a connection failed.
 #[derive(Debug, Error)]
-pub enum LinkError {
-    /// The other end closed it.
+pub enum ConnectionError {
+    /// The peer closed the connection.
     #[error("the connection was closed")]
     Closed,
-    /// TCP reports it.
+    /// A TCP error.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
-    /// Bytes that are no message.
+    /// An invalid message.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// A count that cannot be.
+    /// An invalid acknowledgement.
     #[error(transparent)]
     Count(#[from] BadCount),
     /// No message for too long.
     #[error("no answer for {} s", .0.as_secs_f64())]
     Silent(Duration),
-    /// Too much was sent that the other end does not read.
-    #[error("the other end does not read what it is sent")]
+    /// The peer does not read.
+    #[error("the peer does not read its messages")]
     Unread,
 }
 
-impl LinkError {
-    /// Whether another connection may succeed where this one failed.
+impl ConnectionError {
+    /// Whether another connection may succeed.
     pub fn is_resumable(&self) -> bool {
         matches!(self, Self::Io(_))
     }
 }
 
-/// The stream, and both directions of messages.
+/// A control connection.
 #[derive(Debug)]
-pub struct Link {
-    /// `None` between the loss of a connection and the next one.
+pub struct ControlConnection {
+    /// `None` between the loss of a stream and the next one.
     stream: Option<TcpStream>,
     decoder: Decoder,
     waiting: Vec<u8>,
     sent: Unacknowledged,
     /// Numbered messages received.
     received: u64,
-    /// How many of them the other side knows of.
+    /// Numbered messages that this side has acknowledged.
     reported: u64,
-    heard: Instant,
-    /// When the other side last took or acknowledged something, or had nothing to take.
-    taken: Instant,
+    last_received: Instant,
+    /// When the peer last read or acknowledged bytes, or none were waiting.
+    last_progress: Instant,
     closed: bool,
 }
 
-impl Link {
-    /// Around a stream, which it registers for reading and writing.
+impl ControlConnection {
+    /// Registers a stream for reading and writing.
     ///
     /// # Errors
     /// As epoll_ctl(2).
     pub fn new(mut stream: TcpStream, registry: &Registry, token: Token) -> io::Result<Self> {
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        // Each message is small and the other side waits for it.
+        // Messages are small, and the peer waits for each.
         let _ = stream.set_nodelay(true);
         Ok(Self {
             stream: Some(stream),
@@ -88,40 +88,40 @@ impl Link {
             sent: Unacknowledged::default(),
             received: 0,
             reported: 0,
-            heard: Instant::now(),
-            taken: Instant::now(),
+            last_received: Instant::now(),
+            last_progress: Instant::now(),
             closed: false,
         })
     }
 
-    /// Goes on over the stream of `other`, whose greeting is over, when the other side received `count` messages.
+    /// Continues over the stream of `other`, whose greeting is complete. The peer has received `count` numbered messages.
     ///
     /// # Errors
     /// [`BadCount`]; as epoll_ctl(2).
-    pub fn adopt(
+    pub fn continue_over(
         &mut self,
         other: Self,
         count: u64,
         registry: &Registry,
         token: Token,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), ConnectionError> {
         self.disconnect(registry);
         let mut waiting = other.waiting;
         for frame in self.sent.resend(count)? {
             waiting.extend_from_slice(frame);
         }
-        let mut stream = other.stream.ok_or(LinkError::Closed)?;
+        let mut stream = other.stream.ok_or(ConnectionError::Closed)?;
         registry.reregister(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         self.stream = Some(stream);
         self.decoder = other.decoder;
         self.waiting = waiting;
         self.closed = other.closed;
-        self.heard = Instant::now();
-        self.taken = Instant::now();
+        self.last_received = Instant::now();
+        self.last_progress = Instant::now();
         self.flush()
     }
 
-    /// Gives the stream up. What was not acknowledged is kept for the next one.
+    /// Drops the stream. Unacknowledged messages are kept for the next stream.
     pub fn disconnect(&mut self, registry: &Registry) {
         if let Some(mut stream) = self.stream.take() {
             let _ = registry.deregister(&mut stream);
@@ -130,7 +130,7 @@ impl Link {
         self.decoder = Decoder::default();
     }
 
-    /// As [`Self::disconnect`], and gives the stream, which is still open.
+    /// As [`Self::disconnect`], but returns the open stream.
     pub fn retire(&mut self, registry: &Registry) -> Option<TcpStream> {
         let mut stream = self.stream.take();
         if let Some(stream) = &mut stream {
@@ -140,10 +140,10 @@ impl Link {
         stream
     }
 
-    /// Gives the stream up with a reset: the end of it would end the session, which another connection is to take up.
+    /// Drops the stream with a reset. The end of the stream would end the session, which another connection is to resume.
     pub fn reset(&mut self, registry: &Registry) {
         if let Some(stream) = &self.stream {
-            // Where it fails, the connection ends as any other.
+            // If it fails, the stream is closed without a reset.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
         self.disconnect(registry);
@@ -154,13 +154,13 @@ impl Link {
         self.stream.is_some()
     }
 
-    /// Queues a message and sends what the socket takes.
+    /// Queues a message, and sends as many bytes as the socket accepts.
     ///
     /// # Errors
-    /// [`LinkError`]; also when the other end leaves too much unread.
-    pub fn send(&mut self, message: &impl Message) -> Result<(), LinkError> {
+    /// [`ConnectionError`]; [`ConnectionError::Unread`] if too many bytes are unacknowledged.
+    pub fn send(&mut self, message: &impl Message) -> Result<(), ConnectionError> {
         if self.waiting.is_empty() && self.sent.bytes() == 0 {
-            self.taken = Instant::now();
+            self.last_progress = Instant::now();
         }
         let mut frame = Vec::new();
         encode(message, &mut frame)?;
@@ -175,16 +175,16 @@ impl Link {
         }
         self.flush()?;
         if self.sent.bytes().max(self.waiting.len()) > MOST_KEPT {
-            return Err(LinkError::Unread);
+            return Err(ConnectionError::Unread);
         }
         Ok(())
     }
 
-    /// Sends what the socket takes of what is waiting.
+    /// Sends as many waiting bytes as the socket accepts.
     ///
     /// # Errors
     /// As send(2).
-    pub fn flush(&mut self) -> Result<(), LinkError> {
+    pub fn flush(&mut self) -> Result<(), ConnectionError> {
         let Some(stream) = &mut self.stream else {
             return Ok(());
         };
@@ -194,7 +194,7 @@ impl Link {
                 break Ok(());
             }
             match stream.write(&self.waiting[sent..]) {
-                Ok(0) => break Err(LinkError::Closed),
+                Ok(0) => break Err(ConnectionError::Closed),
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -202,36 +202,36 @@ impl Link {
             }
         };
         if sent > 0 {
-            self.taken = Instant::now();
+            self.last_progress = Instant::now();
         }
         self.waiting.drain(..sent);
         outcome
     }
 
-    /// Bytes that wait to be sent.
+    /// Bytes that are not sent yet.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Bytes that the other side has not acknowledged.
+    /// Bytes of the messages that the peer has not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         self.sent.bytes()
     }
 
-    /// For how long the other side has taken nothing of what it is sent.
+    /// How long the peer has read nothing although bytes are waiting.
     pub fn unread_for(&self) -> Duration {
         if self.waiting.is_empty() && self.sent.bytes() == 0 {
             Duration::ZERO
         } else {
-            self.taken.elapsed()
+            self.last_progress.elapsed()
         }
     }
 
-    /// Reads what has come. `true` when there may be more, which another call has to fetch.
+    /// Reads from the socket. `true` if there may be more bytes to read.
     ///
     /// # Errors
-    /// As recv(2). The end of the stream is not one here but in [`Self::next_message`], after all that came before it.
-    pub fn fill(&mut self) -> Result<bool, LinkError> {
+    /// As recv(2). The end of the stream is reported by [`Self::next_message`], after the last message.
+    pub fn fill(&mut self) -> Result<bool, ConnectionError> {
         let Some(stream) = &mut self.stream else {
             return Ok(false);
         };
@@ -244,7 +244,7 @@ impl Link {
                     return Ok(false);
                 }
                 Ok(count) => {
-                    self.heard = Instant::now();
+                    self.last_received = Instant::now();
                     self.decoder.push(&bytes[..count]);
                     total += count;
                 }
@@ -256,28 +256,27 @@ impl Link {
         Ok(true)
     }
 
-    /// Reads what has come and throws it away, as of a connection that is only waited for to close. `true` when
-    /// there may be more.
+    /// Reads from the socket and drops the bytes, until the peer closes the connection. `true` if there may be more bytes to read.
     ///
     /// # Errors
-    /// [`LinkError::Closed`] once it is.
-    pub fn discard(&mut self) -> Result<bool, LinkError> {
+    /// [`ConnectionError::Closed`] at the end of the stream.
+    pub fn discard(&mut self) -> Result<bool, ConnectionError> {
         let more = self.fill()?;
         self.decoder = Decoder::default();
         if self.closed || self.stream.is_none() {
-            Err(LinkError::Closed)
+            Err(ConnectionError::Closed)
         } else {
             Ok(more)
         }
     }
 
-    /// The next message that has come whole. What it acknowledges is dropped.
+    /// The next complete message. The messages that it acknowledges are dropped.
     ///
     /// # Errors
-    /// [`LinkError::Closed`] after the last, [`LinkError::Frame`] for bytes that are no message.
-    pub fn next_message<M: Message>(&mut self) -> Result<Option<M>, LinkError> {
+    /// [`ConnectionError::Closed`] after the last message, [`ConnectionError::Frame`] for an invalid one.
+    pub fn next_message<M: Message>(&mut self) -> Result<Option<M>, ConnectionError> {
         match self.decoder.next_message::<M>()? {
-            None if self.closed => Err(LinkError::Closed),
+            None if self.closed => Err(ConnectionError::Closed),
             None => Ok(None),
             Some(message) => {
                 self.received += u64::from(message.is_numbered());
@@ -285,7 +284,7 @@ impl Link {
                     let before = self.sent.bytes();
                     self.sent.acknowledge(count)?;
                     if self.sent.bytes() < before {
-                        self.taken = Instant::now();
+                        self.last_progress = Instant::now();
                     }
                 }
                 Ok(Some(message))
@@ -293,34 +292,34 @@ impl Link {
         }
     }
 
-    /// As [`Self::next_message`], the JSON itself, of a message before the first numbered one.
+    /// The JSON of the next complete message, which must be one before the first numbered message.
     ///
     /// # Errors
-    /// Likewise.
-    pub fn next_json(&mut self) -> Result<Option<&[u8]>, LinkError> {
+    /// As [`Self::next_message`].
+    pub fn next_json(&mut self) -> Result<Option<&[u8]>, ConnectionError> {
         let closed = self.closed;
         match self.decoder.next_json()? {
-            None if closed => Err(LinkError::Closed),
+            None if closed => Err(ConnectionError::Closed),
             json => Ok(json),
         }
     }
 
-    /// How many numbered messages were received.
+    /// Numbered messages received.
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// Whether so many messages are not acknowledged that the other side may be waiting for it.
+    /// Whether so many messages are unacknowledged that the peer may be waiting for an acknowledgement.
     pub fn owes_acknowledgement(&self) -> bool {
         self.received.saturating_sub(self.reported) >= ACKNOWLEDGE_EVERY
     }
 
-    /// When something last came.
-    pub fn heard(&self) -> Instant {
-        self.heard
+    /// When bytes last arrived.
+    pub fn last_received(&self) -> Instant {
+        self.last_received
     }
 
-    /// The TCP stream, while there is one.
+    /// The TCP stream, if there is one.
     pub fn stream(&self) -> Option<&TcpStream> {
         self.stream.as_ref()
     }

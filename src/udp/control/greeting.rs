@@ -1,60 +1,62 @@
-//! How a control connection begins: with a key, each side proves that it has it; then the client says what it wants. Pure.
+//! The greeting of a control connection: with a key, both sides prove that they have it; then the client opens or resumes a session.
+//! Pure.
 
 use std::io;
 
 use thiserror::Error;
 
 use crate::udp::control::key::{Key, Nonce, Role};
-use crate::udp::wire::control::{Hello, Preface, Reply, Request, Resume, VERSION};
+use crate::udp::wire::VERSION;
+use crate::udp::wire::control::{Hello, Preface, Reply, Request, Resume};
 
 /// The client's side of a greeting.
 #[derive(Debug)]
 pub struct ClientGreeting {
     key: Option<(Key, Nonce)>,
-    /// The message that the greeting leads to: [`Request::Hello`] or [`Request::Resume`].
+    /// The message after the proof: [`Request::Hello`] or [`Request::Resume`].
     opening: Request,
-    /// The server's nonce, once it has challenged.
+    /// The server's nonce, after its challenge.
     challenge: Option<Nonce>,
     /// Whether the server has proved that it has the key.
     proven: bool,
 }
 
-/// Why a greeting failed at the client. One sentence, from the server's name on.
+/// Why a greeting failed at the client: the predicate of a sentence about the server.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum GreetingError {
-    /// The server refused, and gave a reason.
+    /// The server refused the session.
     #[error("refuses the run: {0}")]
     Refused(String),
-    /// Its proof does not hold.
+    /// The server's proof is invalid.
     #[error("does not have the key in --key-file")]
     WrongKey,
-    /// It takes the session up without a proof.
+    /// The server opened the session without a proof.
     #[error("did not prove that it has the key in --key-file")]
     Unproven,
-    /// It wants a proof, and there is no key.
-    #[error("asks for a key; name the file that holds it with --key-file")]
+    /// The server requires a key, and the client has none.
+    #[error("requires a key; name the key file with --key-file")]
     NoKey,
-    /// A message that has no place here.
-    #[error("answered out of turn; is that a `bench serve` of the same version?")]
+    /// An unexpected message.
+    #[error("sent an unexpected message; is it a `bench serve` of the same version?")]
     OutOfTurn,
 }
 
-/// What a client does next.
+/// The next step of a client.
 #[derive(Debug)]
 pub enum ClientStep {
-    /// Send these.
+    /// Send these messages.
     Send(Vec<Request>),
     /// Wait for the next reply.
     Wait,
-    /// The greeting is over with this reply to the opening message.
+    /// The greeting ended with this reply to the opening message.
     Over(Reply),
 }
 
 impl ClientGreeting {
-    /// One that leads to `opening`.
+    /// A greeting that ends with `opening`.
     ///
     /// # Errors
-    /// When the system has no random numbers.
+    /// When no random numbers can be read.
     pub fn new(key: Option<&Key>, opening: Request) -> io::Result<Self> {
         let key = match key {
             Some(key) => Some((key.clone(), Nonce::random()?)),
@@ -79,10 +81,10 @@ impl ClientGreeting {
         }
     }
 
-    /// Takes the next reply in.
+    /// Processes the next reply.
     ///
     /// # Errors
-    /// [`GreetingError`]; then the connection is of no use.
+    /// [`GreetingError`]; the connection cannot be used any more.
     pub fn receive(&mut self, reply: Reply) -> Result<ClientStep, GreetingError> {
         match (reply, &self.key) {
             (Reply::Refused { reason }, _) => Err(GreetingError::Refused(reason)),
@@ -114,7 +116,7 @@ impl ClientGreeting {
     }
 }
 
-/// The server's side of a greeting. It reads no more of a client without a proof than its version and its nonce.
+/// The server's side of a greeting. Before the client's proof it reads the version and the nonce only.
 #[derive(Debug)]
 pub struct ServerGreeting {
     key: Option<Key>,
@@ -128,19 +130,19 @@ enum State {
     Proven,
 }
 
-/// What a client's message asks of the server.
+/// The next step of a server.
 #[derive(Debug)]
 pub enum ServerStep {
-    /// Send this and wait for the next message.
+    /// Send this message, and wait for the next request.
     Send(Reply),
-    /// Set a session up.
+    /// Open a session.
     Hello(Hello),
-    /// Take a session up again.
+    /// Resume a session.
     Resume(Resume),
 }
 
 impl ServerGreeting {
-    /// Of a server with this key, if it has one.
+    /// The greeting of a server with this key, if it has one.
     pub fn new(key: Option<Key>) -> Self {
         Self {
             key,
@@ -148,25 +150,25 @@ impl ServerGreeting {
         }
     }
 
-    /// Takes a message in.
+    /// Processes the next request.
     ///
     /// # Errors
-    /// A sentence for the client; the connection ends with it.
+    /// A sentence for the client, after which the connection ends.
     pub fn receive(&mut self, json: &[u8]) -> Result<ServerStep, String> {
         let malformed = |error| {
-            format!("this is a wirebench server, and the first message makes no sense: {error}")
+            format!("this is a wirebench server, and the first message is invalid: {error}")
         };
         if matches!(self.state, State::Start) {
             let preface: Preface = serde_json::from_slice(json).map_err(malformed)?;
             if preface.version != VERSION {
                 return Err(format!(
-                    "the client has protocol version {} and the server has version {VERSION}; install the same wirebench on both",
+                    "the client has protocol version {} and the server has version {VERSION}; install the same wirebench on both hosts",
                     preface.version
                 ));
             }
         }
         let needs_proof = self.key.is_some() && !matches!(self.state, State::Proven);
-        // Only the small messages of a proof are read before it.
+        // Only the short messages of a proof are read before it.
         if needs_proof && json.len() > 1_024 {
             return Err(needs_key());
         }
@@ -178,7 +180,7 @@ impl ServerGreeting {
                 let client = Nonce::from_hex(&nonce)
                     .ok_or("this is a wirebench server, and the nonce is malformed")?;
                 let server = Nonce::random()
-                    .map_err(|error| format!("the server has no random numbers: {error}"))?;
+                    .map_err(|error| format!("the server cannot read random numbers: {error}"))?;
                 self.state = State::Challenged { client, server };
                 Ok(ServerStep::Send(Reply::Challenge {
                     nonce: server.to_hex(),
@@ -191,7 +193,7 @@ impl ServerGreeting {
                         mac: key.prove(Role::Server, client, server),
                     }))
                 }
-                _ => Err("the key is not this server's; compare the files named with --key-file on both hosts".to_owned()),
+                _ => Err("the client's key differs from the server's; compare the files named with --key-file on both hosts".to_owned()),
             },
             (Request::Hello(_) | Request::Resume(_), _) if needs_proof => Err(needs_key()),
             (Request::Hello(hello), _) => Ok(ServerStep::Hello(hello)),
@@ -202,7 +204,7 @@ impl ServerGreeting {
 }
 
 fn needs_key() -> String {
-    "this server needs a key; name the file that holds it with --key-file".to_owned()
+    "this server requires a key; name the key file with --key-file".to_owned()
 }
 
 #[cfg(test)]
@@ -217,8 +219,8 @@ mod tests {
         })
     }
 
-    /// Plays both sides until one is done.
-    fn play(client: Option<&[u8]>, server: Option<&[u8]>) -> Result<Reply, GreetingError> {
+    /// Runs both sides of a greeting.
+    fn greet(client: Option<&[u8]>, server: Option<&[u8]>) -> Result<Reply, GreetingError> {
         let mut client = ClientGreeting::new(client.map(Key::new).as_ref(), resume()).unwrap();
         let mut server = ServerGreeting::new(server.map(Key::new));
         let mut requests = vec![client.first()];
@@ -246,31 +248,34 @@ mod tests {
     }
 
     #[test]
-    fn the_same_key_or_none_on_both_sides_is_let_in() {
+    fn equal_keys_or_none_on_both_sides_are_accepted() {
         for key in [None, Some(&b"0123456789abcdef"[..])] {
-            assert!(matches!(play(key, key), Ok(Reply::Resumed { received: 7 })));
+            assert!(matches!(
+                greet(key, key),
+                Ok(Reply::Resumed { received: 7 })
+            ));
         }
     }
 
     #[test]
-    fn any_other_pair_is_refused_by_name() {
+    fn any_other_pair_of_keys_is_refused_with_the_reason() {
         let key = Some(&b"0123456789abcdef"[..]);
         for (client, server, words) in [
             (key, Some(&b"another key 1234"[..]), "compare the files"),
             (key, None, "has no key"),
-            (None, key, "needs a key"),
+            (None, key, "requires a key"),
         ] {
-            let error = play(client, server).unwrap_err().to_string();
+            let error = greet(client, server).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
     }
 
     #[test]
-    fn a_server_without_the_key_is_found_out() {
+    fn a_server_without_the_key_is_refused() {
         let key = Key::new(b"0123456789abcdef");
         let server = Nonce::random().unwrap();
         let mut greeting = ClientGreeting::new(Some(&key), resume()).unwrap();
-        // It takes the client in without a proof.
+        // It accepts the client without a proof.
         let welcome = Reply::Resumed { received: 0 };
         assert_eq!(
             greeting.receive(welcome).unwrap_err(),
@@ -298,13 +303,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_read_before_the_proof() {
+    fn no_long_message_is_read_before_the_proof() {
         let mut server = ServerGreeting::new(Some(Key::new(b"0123456789abcdef")));
         let long = format!(
             r#"{{"version":{VERSION},"type":"greet","nonce":"{}"}}"#,
             "0".repeat(2_000)
         );
         let error = server.receive(long.as_bytes()).unwrap_err();
-        assert!(error.contains("needs a key"), "{error}");
+        assert!(error.contains("requires a key"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
-//! A key that client and server share, and the proof that the other side has it.
+//! A key that client and server share, and the proof that the peer has it.
 //!
-//! Challenge and response by HMAC-SHA-256 (RFC 2104, FIPS 180-4). Each side's proof covers both nonces and names its role, so
-//! that none can be replayed or reflected. The key protects the control connection's start; what follows is not encrypted.
+//! Challenge and response by HMAC-SHA-256 (RFC 2104, FIPS 180-4). Each side's proof covers both nonces and its role, so that it
+//! cannot be replayed or reflected. The key authenticates the start of the control connection; the messages are not encrypted.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,10 +23,10 @@ const NONCE: usize = 32;
 /// Bytes of an authentication code.
 const MAC: usize = 32;
 
-/// Why a file holds no key.
+/// Why a key cannot be read from a file.
 #[derive(Debug, Error)]
 pub enum KeyError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the key file {}: {cause}", path.display())]
     Read {
         /// The file.
@@ -48,17 +48,17 @@ pub enum KeyError {
     Short {
         /// The file.
         path: PathBuf,
-        /// How many it holds, white space at the end not counted.
+        /// Bytes in the file, without white space at the end.
         bytes: usize,
     },
 }
 
-/// Who proves.
+/// The side that proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The side that opened the connection.
     Client,
-    /// The side that accepted it.
+    /// The side that accepted the connection.
     Server,
 }
 
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// A number that is used once.
+/// A random number that is used once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nonce([u8; NONCE]);
 
@@ -105,17 +105,17 @@ impl Key {
         Ok(Self(key.to_vec()))
     }
 
-    /// A key of these bytes.
+    /// The key with these bytes.
     pub fn new(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
     }
 
-    /// The proof of `role`, as hexadecimal digits.
+    /// The proof of `role`, in hexadecimal.
     pub fn prove(&self, role: Role, client: Nonce, server: Nonce) -> String {
         hex(&self.mac(role, client, server).finalize().into_bytes())
     }
 
-    /// Whether `proof` is that of `role`. Takes the same time wherever a wrong one differs.
+    /// Whether `proof` is the proof of `role`. Runs in constant time.
     pub fn is_proof(&self, proof: &str, role: Role, client: Nonce, server: Nonce) -> bool {
         let Some(proof) = unhex::<MAC>(proof) else {
             return false;
@@ -124,7 +124,7 @@ impl Key {
     }
 
     fn mac(&self, role: Role, client: Nonce, server: Nonce) -> Hmac<Sha256> {
-        // HMAC takes a key of any length, which the crate's type cannot express.
+        // HMAC accepts a key of any length, which the crate's type cannot express.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0)
             .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
         mac.update(match role {
@@ -138,22 +138,22 @@ impl Key {
 }
 
 impl Nonce {
-    /// A new one.
+    /// A new nonce.
     ///
     /// # Errors
-    /// When the system has no random numbers.
+    /// When no random numbers can be read.
     pub fn random() -> io::Result<Self> {
         let mut bytes = [0; NONCE];
         File::open("/dev/urandom")?.read_exact(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// As hexadecimal digits.
+    /// The nonce in hexadecimal.
     pub fn to_hex(self) -> String {
         hex(&self.0)
     }
 
-    /// Reads what [`Self::to_hex`] wrote; `None` for anything else.
+    /// Parses a nonce in hexadecimal; `None` if it is malformed.
     pub fn from_hex(text: &str) -> Option<Self> {
         unhex(text).map(Self)
     }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_holds_for_its_role_key_and_nonces_only() {
+    fn a_proof_is_valid_for_its_role_key_and_nonces_only() {
         let key = Key::new(b"0123456789abcdef");
         let proof = key.prove(Role::Client, nonce(1), nonce(2));
         assert!(key.is_proof(&proof, Role::Client, nonce(1), nonce(2)));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_code_is_the_one_that_others_compute() {
+    fn the_authentication_code_equals_that_of_another_implementation() {
         // printf 'wirebench client' plus 32 bytes of 1 and of 2, through Python's hmac.new(b'0123456789abcdef', ..., sha256).
         let key = Key::new(b"0123456789abcdef");
         let proof = key.prove(Role::Client, nonce(1), nonce(2));
@@ -207,7 +207,7 @@ mod tests {
     const EXPECTED: &str = "78622cdfa4d8c374fc086276dff67872adf068ea2c792bec00436651b871bc8e";
 
     #[test]
-    fn a_file_is_read_without_its_last_newline_and_a_short_one_refused() {
+    fn a_key_file_is_read_without_its_last_newline_and_a_short_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         std::fs::write(&path, "0123456789abcdef\n").unwrap();
@@ -217,7 +217,7 @@ mod tests {
             let error = Key::read(&path).unwrap_err().to_string();
             assert!(error.contains("expected 16 to 4096"), "{error}");
         }
-        // The rest of a long file is not counted.
+        // A long file is not read to its end.
         std::fs::write(&path, [7; 5_000]).unwrap();
         let error = Key::read(&path).unwrap_err().to_string();
         assert!(error.contains("holds more than 4096 bytes"), "{error}");
@@ -227,7 +227,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn hexadecimal_digits_are_read_back(bytes: [u8; NONCE]) {
+        fn a_nonce_in_hexadecimal_parses_to_itself(bytes: [u8; NONCE]) {
             prop_assert_eq!(Nonce::from_hex(&Nonce(bytes).to_hex()), Some(Nonce(bytes)));
         }
 

@@ -1,48 +1,37 @@
-//! Messages that survive the loss of their connection. Pure: what was sent and not acknowledged is kept, and sent again.
+//! Retransmission of messages after the loss of a connection. Pure.
 //!
-//! TCP keeps the order within a connection, so a count is enough: the side that lost its connection says how many numbered
-//! messages it received, and the other sends those from there on.
+//! Each side keeps the numbered messages that the peer has not acknowledged. TCP keeps the order within a connection, so a count is
+//! enough: over a new connection, each side reports how many numbered messages it received, and the peer retransmits the rest.
 
 use std::collections::VecDeque;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// A message of the control connection.
-pub trait Message: Serialize + DeserializeOwned {
-    /// Whether it is counted, and sent again over a new connection.
-    fn is_numbered(&self) -> bool;
-
-    /// How many numbered messages the other side received, if this message reports it.
-    fn acknowledges(&self) -> Option<u64>;
-}
-
-/// A count that the other side cannot have reached, or had passed already.
+/// An acknowledgement of more messages than were sent, or of fewer than were acknowledged before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the peer acknowledged {0} messages, of which it cannot know")]
+#[error("the peer acknowledged {0} messages, which is not possible")]
 pub struct BadCount(pub u64);
 
-/// Encoded messages that the other side has not acknowledged.
+/// Encoded messages that the peer has not acknowledged.
 #[derive(Debug, Default)]
 pub struct Unacknowledged {
-    /// The number of the first one kept, counted from 0.
+    /// The number of the first message kept, counted from 0.
     first: u64,
     frames: VecDeque<Vec<u8>>,
     bytes: usize,
 }
 
 impl Unacknowledged {
-    /// Keeps the next message.
+    /// Adds the next message.
     pub fn push(&mut self, frame: Vec<u8>) {
         self.bytes += frame.len();
         self.frames.push_back(frame);
     }
 
-    /// Drops what the other side received: all below `count`.
+    /// Drops the first `count` messages, which the peer has received.
     ///
     /// # Errors
-    /// [`BadCount`] for more than was sent. A count that is smaller than an earlier one changes nothing.
+    /// [`BadCount`] for more messages than were sent. A smaller count than an earlier one has no effect.
     pub fn acknowledge(&mut self, count: u64) -> Result<(), BadCount> {
         let new = count.saturating_sub(self.first);
         if new > self.frames.len() as u64 {
@@ -55,10 +44,10 @@ impl Unacknowledged {
         Ok(())
     }
 
-    /// What the other side has to be sent again when it received `count` messages.
+    /// The messages to retransmit to a peer that has received `count` messages.
     ///
     /// # Errors
-    /// [`BadCount`], for more than was sent or less than it had acknowledged.
+    /// [`BadCount`] for more messages than were sent, or fewer than were acknowledged.
     pub fn resend(&mut self, count: u64) -> Result<impl Iterator<Item = &[u8]>, BadCount> {
         if count < self.first {
             return Err(BadCount(count));
@@ -79,7 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_count_beyond_what_was_sent_is_refused() {
+    fn an_acknowledgement_of_more_messages_than_were_sent_is_refused() {
         let mut sent = Unacknowledged::default();
         sent.push(vec![1]);
         sent.push(vec![2]);
@@ -96,7 +85,7 @@ mod tests {
     }
 
     proptest! {
-        /// A connection delivers any prefix of what was sent over it and breaks; the next begins where the receiver stands.
+        /// Each connection delivers a prefix of its messages and breaks; the next one continues at the receiver's count.
         #[test]
         fn each_message_arrives_once_and_in_order(steps in prop::collection::vec((0usize..20, 0usize..30, any::<bool>()), 1..50)) {
             let mut sender = Unacknowledged::default();
@@ -112,7 +101,7 @@ mod tests {
                 if acknowledged {
                     sender.acknowledge(received.len() as u64).unwrap();
                 }
-                // The connection breaks: what is on it is lost.
+                // The connection breaks, and loses the bytes in flight.
                 wire.clear();
                 for frame in sender.resend(received.len() as u64).unwrap() {
                     wire.extend(frame);

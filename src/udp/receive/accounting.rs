@@ -1,68 +1,68 @@
-//! What the receiver makes of each datagram: ours or foreign, new or not, how late.
+//! The accounting of one stream: classifies each datagram and counts it.
 //!
-//! Every datagram of every run goes through [`Account::datagram`]; it allocates nothing. Foreign ones
-//! are counted by kind and touch nothing else. Latency and jitter are those of first arrivals
-//! (RFC 5560 counts duplicates apart), so `latency.count` plus what was out of range is `unique`.
+//! Every datagram of every run goes through [`StreamAccounting::datagram`], which allocates nothing. Foreign datagrams are counted
+//! by kind and change nothing else. Latency and jitter are measured on first arrivals only (RFC 5560 counts duplicates apart), so
+//! `latency.count` plus the latencies out of range is `unique`.
 
 use std::mem;
 
 use crate::stats::jitter::Jitter;
 use crate::stats::latency::Latency;
 use crate::udp::receive::sequence::{Arrival, SequenceWindow};
-use crate::udp::wire::header::{HEADER, Header, Kind, NotOurs};
+use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
 
-/// The latencies of a stretch of time. Boxed, because it changes hands between threads.
+/// The latencies of an interval or of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Latencies {
     /// From the actual send.
     pub actual: Latency,
-    /// From the intended send; stays empty unless the run is paced.
+    /// From the intended send; empty unless the run is paced.
     pub intended: Latency,
 }
 
 impl Latencies {
-    /// Adds everything `other` recorded.
+    /// Adds the latencies of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.actual.merge(&other.actual);
         self.intended.merge(&other.intended);
     }
 
-    /// Empties both, keeping their memory.
+    /// Empties both histograms and keeps their memory.
     pub fn clear(&mut self) {
         self.actual.clear();
         self.intended.clear();
     }
 }
 
-/// Datagrams that belong to no stream of this run, by how they gave themselves away.
+/// Datagrams that belong to no stream of this run, by what is wrong with them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Foreign {
-    /// Another run's token.
+    /// Another token.
     pub token: u64,
     /// Shorter than a header.
     pub short: u64,
-    /// No header of ours, or one that the datagram's length or direction contradicts.
+    /// An invalid header, or a header that contradicts the datagram's length or direction.
     pub malformed: u64,
 }
 
-/// What a datagram was, as far as the receiver has something to do about it.
+/// The class of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// A piece of the message, accounted for.
+pub enum Classified {
+    /// A data datagram, new or duplicate.
     Data(Header),
-    /// One whose number was given up: counted as late and as nothing else.
+    /// A data datagram below the sequence window. Counted as late and as nothing else.
     Late,
-    /// The sender asks for credit, having sent this many.
+    /// A request for credit, with the number of datagrams sent so far.
     Probe(u64),
-    /// The sender asks for the time, with this number.
+    /// A clock exchange, with its number.
     Ping(u64),
-    /// Not ours: counted, and never answered.
+    /// A datagram of no stream of this run. Never answered.
     Foreign,
 }
 
-/// One stream's account.
+/// The accounting of one stream.
 #[derive(Debug)]
-pub struct Account {
+pub struct StreamAccounting {
     token: u64,
     /// Bytes of a full datagram.
     datagram: usize,
@@ -72,15 +72,15 @@ pub struct Account {
     latencies: Box<Latencies>,
     foreign: Foreign,
     bytes: u64,
-    /// The earliest stamp, or the largest number there is.
+    /// The earliest send stamp; `u64::MAX` before the first datagram.
     first_sent: u64,
     first_received: Option<u64>,
     last_received: Option<u64>,
 }
 
-impl Account {
-    /// Of the stream with this token and `chunk` message bytes a datagram. `paced` says whether
-    /// latency from the intended send means anything.
+impl StreamAccounting {
+    /// For the stream with this token and `chunk` message bytes per datagram. Only a `paced` stream has latency from the intended
+    /// send.
     pub fn new(token: u64, chunk: usize, paced: bool, latencies: Box<Latencies>) -> Self {
         Self {
             token,
@@ -97,54 +97,54 @@ impl Account {
         }
     }
 
-    /// Takes in a datagram received at `received`, in ns of the clock that the stamps are in.
+    /// Counts a datagram that arrived at `received`, in ns of the clock of the stamps.
     #[inline]
-    pub fn datagram(&mut self, bytes: &[u8], received: u64) -> Seen {
+    pub fn datagram(&mut self, bytes: &[u8], received: u64) -> Classified {
         let header = match Header::decode(bytes) {
             Ok(header) => header,
-            Err(NotOurs::Short) => {
+            Err(HeaderError::Short) => {
                 self.foreign.short += 1;
-                return Seen::Foreign;
+                return Classified::Foreign;
             }
-            Err(NotOurs::Malformed) => return self.malformed(),
+            Err(HeaderError::Malformed) => return self.malformed(),
         };
         if header.token != self.token {
             self.foreign.token += 1;
-            return Seen::Foreign;
+            return Classified::Foreign;
         }
         match header.kind {
             Kind::Data if self.fits(&header, bytes.len()) => {
                 self.data(&header, bytes.len(), received)
             }
-            Kind::Probe if bytes.len() == HEADER => Seen::Probe(header.sequence),
-            // A question may be as long as a datagram, to see whether that arrives.
-            Kind::Ping if bytes.len() <= self.datagram => Seen::Ping(header.sequence),
+            Kind::Probe if bytes.len() == HEADER => Classified::Probe(header.sequence),
+            // A path probe sends pings as long as a data datagram.
+            Kind::Ping if bytes.len() <= self.datagram => Classified::Ping(header.sequence),
             _ => self.malformed(),
         }
     }
 
-    /// Counts a message of which the kernel cut off the end.
+    /// Counts a message that the kernel truncated.
     pub fn truncated(&mut self) {
         self.foreign.malformed += 1;
     }
 
-    fn malformed(&mut self) -> Seen {
+    fn malformed(&mut self) -> Classified {
         self.foreign.malformed += 1;
-        Seen::Foreign
+        Classified::Foreign
     }
 
-    /// Only a stream's last datagram may be shorter than the others; none is empty.
+    /// Only the last datagram of a stream may be shorter than the others; no datagram is empty.
     #[inline]
     fn fits(&self, header: &Header, length: usize) -> bool {
         length == self.datagram || (header.last && length > HEADER && length < self.datagram)
     }
 
     #[inline]
-    fn data(&mut self, header: &Header, length: usize, received: u64) -> Seen {
+    fn data(&mut self, header: &Header, length: usize, received: u64) -> Classified {
         match self.window.record(header.sequence) {
             Arrival::InOrder | Arrival::Reordered => {}
-            Arrival::Duplicate => return Seen::Data(*header),
-            Arrival::Late => return Seen::Late,
+            Arrival::Duplicate => return Classified::Data(*header),
+            Arrival::Late => return Classified::Late,
         }
         self.bytes += (length - HEADER) as u64;
         self.first_sent = self.first_sent.min(header.sent);
@@ -156,17 +156,17 @@ impl Account {
             let intended = header.sent.wrapping_sub(header.lateness);
             self.latencies.intended.record_between(intended, received);
         }
-        Seen::Data(*header)
+        Classified::Data(*header)
     }
 
-    /// Takes the latencies recorded so far, and goes on recording into `empty`.
+    /// Returns the latencies recorded so far, and records into `empty` from now on.
     pub fn exchange_latencies(&mut self, empty: Box<Latencies>) -> Box<Latencies> {
         mem::replace(&mut self.latencies, empty)
     }
 
-    /// Everything counted so far. Cheap: plain numbers.
-    pub fn tally(&self) -> Tally {
-        Tally {
+    /// The counts so far.
+    pub fn counts(&self) -> StreamCounts {
+        StreamCounts {
             unique: self.window.unique(),
             duplicates: self.window.duplicates(),
             reordered: self.window.reordered(),
@@ -181,7 +181,7 @@ impl Account {
         }
     }
 
-    /// One above the highest sequence number seen.
+    /// One above the highest sequence number received.
     #[inline]
     pub fn next(&self) -> u64 {
         self.window.next()
@@ -193,36 +193,36 @@ impl Account {
         self.window.unique()
     }
 
-    /// The account at its end: the figures, and the latencies since they were last exchanged.
-    pub fn close(self) -> (Tally, Box<Latencies>) {
-        (self.tally(), self.latencies)
+    /// The counts, and the latencies since they were last exchanged.
+    pub fn close(self) -> (StreamCounts, Box<Latencies>) {
+        (self.counts(), self.latencies)
     }
 }
 
-/// A stream's figures, cumulative.
+/// The cumulative counts of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Tally {
+pub struct StreamCounts {
     /// First arrivals.
     pub unique: u64,
-    /// Further arrivals of the same number.
+    /// Further arrivals of a sequence number.
     pub duplicates: u64,
-    /// First arrivals after a higher number.
+    /// First arrivals after a higher sequence number.
     pub reordered: u64,
-    /// Arrivals after their number was given up.
+    /// Arrivals below the sequence window.
     pub late: u64,
-    /// What was not ours.
+    /// Foreign datagrams.
     pub foreign: Foreign,
     /// Message bytes of the first arrivals.
     pub bytes: u64,
-    /// One above the highest number seen.
+    /// One above the highest sequence number received.
     pub next: u64,
     /// RFC 3550 jitter, in ns.
     pub jitter_ns: Option<f64>,
-    /// The earliest send stamp seen, in ns.
+    /// The earliest send stamp received, in ns.
     pub first_sent: Option<u64>,
-    /// When the first first arrival came, in ns.
+    /// Receive stamp of the first datagram, in ns.
     pub first_received: Option<u64>,
-    /// When the last first arrival came, in ns.
+    /// Receive stamp of the last first arrival, in ns.
     pub last_received: Option<u64>,
 }
 
@@ -234,8 +234,8 @@ mod tests {
     const TOKEN: u64 = 77;
     const CHUNK: usize = 10;
 
-    fn account() -> Account {
-        Account::new(TOKEN, CHUNK, true, Box::default())
+    fn accounting() -> StreamAccounting {
+        StreamAccounting::new(TOKEN, CHUNK, true, Box::default())
     }
 
     fn data(sequence: u64, sent: u64) -> Vec<u8> {
@@ -247,10 +247,10 @@ mod tests {
     }
 
     #[test]
-    fn foreign_datagrams_are_counted_apart_and_touch_nothing_else() {
-        let mut account = account();
-        account.datagram(&data(0, 5), 9);
-        let before = account.tally();
+    fn foreign_datagrams_are_counted_apart_and_change_nothing_else() {
+        let mut accounting = accounting();
+        accounting.datagram(&data(0, 5), 9);
+        let before = accounting.counts();
         let other = Header::bare(Kind::Data, TOKEN + 1, 1).encode();
         let answer = Header::bare(Kind::Credit, TOKEN, 1).encode();
         let cut = &data(1, 5)[..HEADER + 3];
@@ -261,51 +261,54 @@ mod tests {
         .encode();
         let long = [data(1, 5), vec![0]].concat();
         for bytes in [&b"x"[..], &[0; 100], &other, &answer, cut, &empty, &long] {
-            assert_eq!(account.datagram(bytes, 10), Seen::Foreign);
+            assert_eq!(accounting.datagram(bytes, 10), Classified::Foreign);
         }
         let foreign = Foreign {
             token: 1,
             short: 1,
             malformed: 5,
         };
-        assert_eq!(account.tally(), Tally { foreign, ..before });
+        assert_eq!(accounting.counts(), StreamCounts { foreign, ..before });
     }
 
     #[test]
-    fn only_the_last_may_be_short_and_its_bytes_count_exactly() {
-        let mut account = account();
+    fn only_the_last_datagram_may_be_short_and_its_bytes_count_exactly() {
+        let mut accounting = accounting();
         let header = Header {
             last: true,
             ..Header::bare(Kind::Data, TOKEN, 0)
         };
         let short = [header.encode().as_slice(), &[0; 3]].concat();
-        assert!(matches!(account.datagram(&short, 1), Seen::Data(_)));
-        assert_eq!(account.tally().bytes, 3);
+        assert!(matches!(
+            accounting.datagram(&short, 1),
+            Classified::Data(_)
+        ));
+        assert_eq!(accounting.counts().bytes, 3);
     }
 
     #[test]
-    fn latency_is_taken_from_the_actual_and_the_intended_send() {
-        let mut account = account();
+    fn latency_is_measured_from_the_actual_and_the_intended_send() {
+        let mut accounting = accounting();
         let header = Header {
             sent: 1_000,
             lateness: 400,
             ..Header::bare(Kind::Data, TOKEN, 0)
         };
-        account.datagram(&[header.encode().as_slice(), &[0; CHUNK]].concat(), 1_100);
-        let (_, latencies) = account.close();
+        accounting.datagram(&[header.encode().as_slice(), &[0; CHUNK]].concat(), 1_100);
+        let (_, latencies) = accounting.close();
         assert_eq!(latencies.actual.summary().max, Some(100));
         assert_eq!(latencies.intended.summary().max, Some(500));
     }
 
     proptest! {
-        /// The identities of the report over a simulated network that loses, repeats and reorders.
+        /// The accounting identities over a simulated network that loses, duplicates and reorders datagrams.
         #[test]
         fn identities_hold_over_a_bad_network(
             fates in prop::collection::vec((0u8..4, 0usize..40), 1..500),
             foreign in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..20),
         ) {
             let sent = fates.len() as u64;
-            // Each datagram is lost, or arrives once to three times, each time up to 40 places late.
+            // Each datagram is lost, or arrives one to three times, each time up to 40 places late.
             let mut network: Vec<(usize, Vec<u8>)> = Vec::new();
             let mut lost = 0;
             for (sequence, &(copies, delay)) in fates.iter().enumerate() {
@@ -318,25 +321,25 @@ mod tests {
             let ours = network.len() as u64;
             network.extend(foreign.iter().cloned().enumerate());
             network.sort_by_key(|&(place, _)| place);
-            let mut account = account();
+            let mut accounting = accounting();
             for (place, bytes) in &network {
-                account.datagram(bytes, *place as u64 + 1_000);
+                accounting.datagram(bytes, *place as u64 + 1_000);
             }
-            let (tally, latencies) = account.close();
-            prop_assert_eq!(sent, tally.unique + lost);
-            prop_assert_eq!(ours, tally.unique + tally.duplicates);
-            prop_assert_eq!(tally.late, 0);
-            prop_assert_eq!(tally.bytes, tally.unique * CHUNK as u64);
-            prop_assert_eq!(latencies.actual.count(), tally.unique);
-            let told = tally.foreign;
-            prop_assert_eq!(told.short + told.malformed + told.token, foreign.len() as u64);
+            let (counts, latencies) = accounting.close();
+            prop_assert_eq!(sent, counts.unique + lost);
+            prop_assert_eq!(ours, counts.unique + counts.duplicates);
+            prop_assert_eq!(counts.late, 0);
+            prop_assert_eq!(counts.bytes, counts.unique * CHUNK as u64);
+            prop_assert_eq!(latencies.actual.count(), counts.unique);
+            let found = counts.foreign;
+            prop_assert_eq!(found.short + found.malformed + found.token, foreign.len() as u64);
         }
 
         #[test]
         fn no_bytes_panic(datagrams in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..50)) {
-            let mut account = account();
+            let mut accounting = accounting();
             for bytes in datagrams {
-                account.datagram(&bytes, 1);
+                accounting.datagram(&bytes, 1);
             }
         }
     }

@@ -1,22 +1,22 @@
-//! A session's streams put together, interval by interval. Pure: cuts in, rows out.
+//! The interval rows of a session, merged from the snapshots of its streams. Pure: snapshots in, rows out.
 //!
-//! Every stream ends its intervals at the same times, counted from the session's first datagram, but not at the same
-//! moment. So an interval stays open until every stream has ended it.
+//! The intervals of all streams have the same boundaries, counted from the session's first datagram, but each stream takes its
+//! snapshot at another moment. An interval therefore stays open until every stream has ended it.
 //!
-//! The rows add up to the session's figures. A datagram is missing in the row in which a later one arrived; what was sent
-//! after the last arrival is missing in the last row.
+//! The rows add up to the session's counts. A datagram is missing in the row in which a later datagram arrived; datagrams sent
+//! after the last arrival are missing in the last row.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::mem;
 use std::time::Duration;
 
-use crate::udp::receive::accounting::{Latencies, Tally};
-use crate::udp::receive::receiver::Cut;
+use crate::udp::receive::accounting::{Latencies, StreamCounts};
+use crate::udp::receive::receiver::IntervalSnapshot;
 use crate::udp::result::Interval;
 
-/// Histograms that a stream may record into again, now empty.
-pub(super) type Spare = (usize, Box<Latencies>);
+/// A stream, and emptied histograms for its receiver.
+pub(super) type Recycled = (usize, Box<Latencies>);
 
 pub(super) struct Intervals {
     length: Duration,
@@ -25,32 +25,32 @@ pub(super) struct Intervals {
     open: BTreeMap<u64, Open>,
     /// The interval after the last row.
     next: u64,
-    /// Of all rows so far.
+    /// Latencies of all completed intervals.
     latencies: Latencies,
 }
 
-/// How far a stream is.
+/// The progress of a stream.
 #[derive(Default)]
 struct Progress {
-    tally: Tally,
-    /// The interval it will end next; `None` once it is over.
+    counts: StreamCounts,
+    /// The interval that the stream ends next; `None` once the stream has ended.
     next: Option<u64>,
-    /// Datagrams that its sender sent, once that is known.
+    /// Datagrams that the stream's sender has sent, once the count is known.
     sent: Option<u64>,
 }
 
 impl Progress {
-    /// Datagrams that were sent after the highest number seen, and are missing too. Below 0 where the sender says that it
-    /// sent fewer than that; only first arrivals it cannot deny.
+    /// Datagrams sent after the highest sequence number received, which are missing too. Negative if the sender's count is below
+    /// that number; the count is taken to be at least the number of first arrivals.
     fn overdue(&self) -> i64 {
-        let sent = self.sent.map(|sent| sent.max(self.tally.unique));
+        let sent = self.sent.map(|sent| sent.max(self.counts.unique));
         sent.map_or(0, |sent| {
-            signed(sent).saturating_sub(signed(self.tally.next))
+            signed(sent).saturating_sub(signed(self.counts.next))
         })
     }
 }
 
-/// What the streams that have ended an interval saw in it.
+/// The counts of an interval, from the streams that have ended it.
 struct Open {
     packets: u64,
     bytes: u64,
@@ -58,7 +58,7 @@ struct Open {
     duplicates: u64,
     reordered: u64,
     latencies: Box<Latencies>,
-    /// The stream that the histograms go back to.
+    /// The stream that `latencies` is returned to.
     owner: usize,
 }
 
@@ -68,7 +68,7 @@ impl Intervals {
             length,
             streams: (0..streams)
                 .map(|_| Progress {
-                    tally: Tally::default(),
+                    counts: StreamCounts::default(),
                     next: Some(0),
                     sent: None,
                 })
@@ -79,33 +79,40 @@ impl Intervals {
         }
     }
 
-    /// Takes in what a stream saw in an interval, and gives back its histograms unless they are needed.
-    pub(super) fn cut(&mut self, cut: Cut) -> Option<Spare> {
-        let stream = self.streams.get_mut(cut.stream)?;
-        let before = mem::replace(&mut stream.tally, cut.tally);
-        stream.next = if cut.last { None } else { Some(cut.index + 1) };
-        let (open, spare) = match self.open.entry(cut.index) {
-            Entry::Vacant(place) => (place.insert(Open::new(cut.stream, cut.latencies)), None),
+    /// Adds a snapshot, and returns its histograms unless they are needed.
+    pub(super) fn add(&mut self, snapshot: IntervalSnapshot) -> Option<Recycled> {
+        let stream = self.streams.get_mut(snapshot.stream)?;
+        let before = mem::replace(&mut stream.counts, snapshot.counts);
+        stream.next = if snapshot.last {
+            None
+        } else {
+            Some(snapshot.index + 1)
+        };
+        let (open, recycled) = match self.open.entry(snapshot.index) {
+            Entry::Vacant(place) => (
+                place.insert(Open::new(snapshot.stream, snapshot.latencies)),
+                None,
+            ),
             Entry::Occupied(place) => {
                 let open = place.into_mut();
-                open.latencies.merge(&cut.latencies);
-                (open, Some(emptied(cut.stream, cut.latencies)))
+                open.latencies.merge(&snapshot.latencies);
+                (open, Some(emptied(snapshot.stream, snapshot.latencies)))
             }
         };
-        open.add(&before, &cut.tally);
-        spare
+        open.add(&before, &snapshot.counts);
+        recycled
     }
 
-    /// Takes in how many datagrams each stream's sender has sent in all.
-    pub(super) fn announce(&mut self, sent: impl IntoIterator<Item = u64>) {
+    /// Sets how many datagrams each stream's sender has sent in all.
+    pub(super) fn set_sent(&mut self, sent: impl IntoIterator<Item = u64>) {
         for (stream, sent) in self.streams.iter_mut().zip(sent) {
             stream.sent = Some(sent);
         }
     }
 
-    /// The next interval that every stream has ended, and histograms to give back. `first` is when the session's
-    /// first datagram was sent, in ns.
-    pub(super) fn complete(&mut self, first: u64) -> Option<(Option<Interval>, Spare)> {
+    /// The row of the next interval that every stream has ended, if the interval has one, and histograms to return. `first` is the
+    /// send stamp of the session's first datagram, in ns.
+    pub(super) fn next_row(&mut self, first: u64) -> Option<(Option<Interval>, Recycled)> {
         let ended = self.streams.iter().filter_map(|stream| stream.next).min();
         let entry = self.open.first_entry()?;
         if ended.is_some_and(|ended| *entry.key() >= ended) {
@@ -114,7 +121,8 @@ impl Intervals {
         let (index, open) = entry.remove_entry();
         self.latencies.merge(&open.latencies);
         let over = ended.is_none() && self.open.is_empty();
-        // Silence once everything is sent is the wait for stragglers: no row, and part of the next if one comes after all.
+        // An interval without a datagram after the end of sending is the wait for stragglers: no row of its own, but part of the
+        // next one.
         let waiting = open.packets == 0 && self.streams.iter().all(|stream| stream.sent.is_some());
         let row = match waiting {
             true => None,
@@ -126,11 +134,11 @@ impl Intervals {
         Some((row, emptied(open.owner, open.latencies)))
     }
 
-    /// The row of an interval. The last of a session, which began at `first`, ends with the last first arrival, and is
-    /// no row where nothing arrived in it.
+    /// The row of an interval. `first` is set for the last interval of a session, which ends with the last first arrival and has
+    /// no row if it has no datagram.
     fn row(&self, index: u64, open: &Open, first: Option<u64>) -> Option<Interval> {
         let one = self.length.as_secs_f64();
-        // An interval that no stream found the time to end is part of the next.
+        // An interval that no stream ended in time is part of the next one.
         let start_s = self.next.min(index) as f64 * one;
         let mut seconds = (index + 1) as f64 * one - start_s;
         let mut missing = open.missing;
@@ -141,10 +149,10 @@ impl Intervals {
             let last = self
                 .streams
                 .iter()
-                .filter_map(|stream| stream.tally.last_received)
+                .filter_map(|stream| stream.counts.last_received)
                 .max();
             let elapsed = last.map_or(0, |last| last.saturating_sub(first)) as f64 / 1e9;
-            // A row of duplicates alone keeps the whole interval.
+            // A row with duplicates only has the length of the whole interval.
             if elapsed > start_s {
                 seconds = elapsed - start_s;
             }
@@ -167,7 +175,7 @@ impl Intervals {
         })
     }
 
-    /// All latencies of the intervals that were complete.
+    /// The latencies of all completed intervals.
     pub(super) fn into_latencies(self) -> Latencies {
         self.latencies
     }
@@ -186,9 +194,9 @@ impl Open {
         }
     }
 
-    fn add(&mut self, before: &Tally, after: &Tally) {
-        let packets = |tally: &Tally| tally.unique + tally.duplicates;
-        let missing = |tally: &Tally| signed(tally.next) - signed(tally.unique);
+    fn add(&mut self, before: &StreamCounts, after: &StreamCounts) {
+        let packets = |counts: &StreamCounts| counts.unique + counts.duplicates;
+        let missing = |counts: &StreamCounts| signed(counts.next) - signed(counts.unique);
         self.packets += packets(after) - packets(before);
         self.bytes += after.bytes - before.bytes;
         self.missing += missing(after) - missing(before);
@@ -197,12 +205,12 @@ impl Open {
     }
 }
 
-/// A count that can be subtracted from; those of a receiver are far below the largest (sequence numbers have 48 bits).
+/// A count as a signed number. Counts of a receiver are far below the limit: sequence numbers have 48 bits.
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn emptied(stream: usize, mut latencies: Box<Latencies>) -> Spare {
+fn emptied(stream: usize, mut latencies: Box<Latencies>) -> Recycled {
     latencies.clear();
     (stream, latencies)
 }
@@ -214,39 +222,39 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn cut(stream: usize, index: u64, unique: u64, last: bool) -> Cut {
-        let tally = Tally {
+    fn snapshot(stream: usize, index: u64, unique: u64, last: bool) -> IntervalSnapshot {
+        let counts = StreamCounts {
             unique,
             bytes: unique * 10,
             next: unique,
             last_received: Some(index * SECOND + SECOND / 2),
-            ..Tally::default()
+            ..StreamCounts::default()
         };
         let mut latencies: Box<Latencies> = Box::default();
         latencies.actual.record(unique);
-        Cut {
+        IntervalSnapshot {
             stream,
             index,
-            tally,
+            counts,
             latencies,
             last,
         }
     }
 
     fn rows(intervals: &mut Intervals) -> Vec<Interval> {
-        std::iter::from_fn(|| intervals.complete(0))
+        std::iter::from_fn(|| intervals.next_row(0))
             .filter_map(|(row, _)| row)
             .collect()
     }
 
     #[test]
-    fn an_interval_is_complete_when_every_stream_has_ended_it() {
+    fn an_interval_completes_when_every_stream_has_ended_it() {
         let mut intervals = Intervals::new(Duration::from_secs(1), 2);
-        assert!(intervals.cut(cut(0, 0, 5, false)).is_none());
+        assert!(intervals.add(snapshot(0, 0, 5, false)).is_none());
         assert!(rows(&mut intervals).is_empty());
         assert!(
             intervals
-                .cut(cut(1, 0, 7, false))
+                .add(snapshot(1, 0, 7, false))
                 .is_some_and(|(stream, _)| stream == 1)
         );
         let row = rows(&mut intervals).remove(0);
@@ -258,10 +266,10 @@ mod tests {
     }
 
     #[test]
-    fn the_last_row_ends_with_the_last_datagram_and_holds_what_is_new() {
+    fn the_last_row_ends_with_the_last_datagram() {
         let mut intervals = Intervals::new(Duration::from_secs(1), 1);
-        intervals.cut(cut(0, 0, 5, false));
-        intervals.cut(cut(0, 1, 8, true));
+        intervals.add(snapshot(0, 0, 5, false));
+        intervals.add(snapshot(0, 1, 8, true));
         let rows = rows(&mut intervals);
         assert_eq!(rows.len(), 2);
         assert_eq!(
@@ -272,45 +280,45 @@ mod tests {
     }
 
     #[test]
-    fn what_was_ended_late_is_one_longer_row() {
+    fn intervals_ended_late_make_one_longer_row() {
         let mut intervals = Intervals::new(Duration::from_secs(1), 1);
-        intervals.cut(cut(0, 2, 9, false));
+        intervals.add(snapshot(0, 2, 9, false));
         let row = rows(&mut intervals).remove(0);
         assert_eq!((row.start_s, row.seconds, row.packets), (0.0, 3.0, 9));
     }
 
     #[test]
-    fn nothing_received_is_no_row() {
+    fn a_run_without_a_datagram_has_no_row() {
         let mut intervals = Intervals::new(Duration::from_secs(1), 1);
-        let nothing = Cut {
-            tally: Tally::default(),
-            ..cut(0, 0, 0, true)
+        let nothing = IntervalSnapshot {
+            counts: StreamCounts::default(),
+            ..snapshot(0, 0, 0, true)
         };
-        intervals.cut(nothing);
+        intervals.add(nothing);
         assert!(rows(&mut intervals).is_empty());
     }
 
     #[test]
-    fn what_was_sent_last_and_lost_is_missing_in_the_last_row() {
+    fn datagrams_lost_at_the_end_are_missing_in_the_last_row() {
         let mut intervals = Intervals::new(Duration::from_secs(1), 2);
-        intervals.cut(cut(0, 0, 5, false));
-        intervals.cut(cut(1, 0, 5, false));
-        intervals.announce([11, 5]);
-        intervals.cut(cut(0, 1, 8, true));
-        intervals.cut(cut(1, 1, 5, true));
+        intervals.add(snapshot(0, 0, 5, false));
+        intervals.add(snapshot(1, 0, 5, false));
+        intervals.set_sent([11, 5]);
+        intervals.add(snapshot(0, 1, 8, true));
+        intervals.add(snapshot(1, 1, 5, true));
         let missing: Vec<i64> = rows(&mut intervals).iter().map(|row| row.missing).collect();
         assert_eq!(missing, [0, 3]);
     }
 
     #[test]
-    fn an_interval_without_a_datagram_is_a_row_of_its_own_without_latencies() {
+    fn an_interval_without_a_datagram_has_a_row_without_latencies() {
         let mut intervals = Intervals::new(Duration::from_secs(1), 1);
         for index in 0..3 {
-            let mut silent = cut(0, index, 5, false);
+            let mut silent = snapshot(0, index, 5, false);
             if index > 0 {
                 silent.latencies = Box::default();
             }
-            intervals.cut(silent);
+            intervals.add(silent);
         }
         let rows = rows(&mut intervals);
         assert_eq!(rows.len(), 3);
@@ -321,14 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn silence_after_the_sender_has_finished_is_no_row() {
+    fn an_idle_interval_after_the_end_of_sending_has_no_row() {
         let mut intervals = Intervals::new(Duration::from_secs(1), 1);
-        intervals.announce([9]);
+        intervals.set_sent([9]);
         for index in 0..3 {
-            intervals.cut(cut(0, index, 5, false));
+            intervals.add(snapshot(0, index, 5, false));
         }
         assert_eq!(rows(&mut intervals).len(), 1);
-        intervals.cut(cut(0, 3, 6, true));
+        intervals.add(snapshot(0, 3, 6, true));
         let straggler = rows(&mut intervals).remove(0);
         assert_eq!(
             (straggler.start_s, straggler.seconds, straggler.missing),
@@ -339,22 +347,22 @@ mod tests {
     #[test]
     fn a_last_row_of_duplicates_is_kept() {
         let mut intervals = Intervals::new(Duration::from_secs(1), 1);
-        intervals.cut(cut(0, 0, 5, false));
-        let first = cut(0, 0, 5, true);
-        let tally = Tally {
+        intervals.add(snapshot(0, 0, 5, false));
+        let first = snapshot(0, 0, 5, true);
+        let counts = StreamCounts {
             duplicates: 2,
-            ..first.tally
+            ..first.counts
         };
-        intervals.cut(Cut {
+        intervals.add(IntervalSnapshot {
             index: 1,
-            tally,
+            counts,
             ..first
         });
         let rows = rows(&mut intervals);
         assert_eq!((rows[1].packets, rows[1].duplicates), (2, 2));
     }
 
-    /// What a stream does until a cut: intervals passed, lost, first arrivals, duplicates and reordered ones.
+    /// The progress of a stream from one snapshot to the next: intervals, losses, first arrivals, duplicates and reordered datagrams.
     type Stretch = (u64, u64, u64, u64, u64);
 
     fn stretches() -> impl Strategy<Value = Vec<Stretch>> {
@@ -362,61 +370,61 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the streams see and however late they cut, nothing is lost between the rows.
+        /// The rows add up for any progress of the streams and any delay of their snapshots.
         #[test]
         fn rows_add_up(
             streams in prop::collection::vec((stretches(), 0u64..20), 1..4),
             turns in prop::collection::vec(any::<prop::sample::Index>(), 80),
             announced_at in 0usize..80,
         ) {
-            let mut cuts: Vec<Vec<Cut>> = Vec::new();
+            let mut snapshots: Vec<Vec<IntervalSnapshot>> = Vec::new();
             for (stream, (stretches, _)) in streams.iter().enumerate() {
-                let (mut tally, mut index) = (Tally::default(), 0);
+                let (mut counts, mut index) = (StreamCounts::default(), 0);
                 let last = stretches.len() - 1;
                 let mut all = Vec::new();
                 for (number, &(passed, lost, unique, duplicates, reordered)) in stretches.iter().enumerate() {
                     index += passed;
-                    tally.unique += unique;
-                    // A number is known to be missing when a higher one arrives.
-                    tally.next += unique + if unique > 0 { lost } else { 0 };
-                    tally.bytes += unique * 7;
-                    tally.duplicates += duplicates;
-                    tally.reordered += reordered.min(unique);
+                    counts.unique += unique;
+                    // A datagram counts as missing when a higher sequence number arrives.
+                    counts.next += unique + if unique > 0 { lost } else { 0 };
+                    counts.bytes += unique * 7;
+                    counts.duplicates += duplicates;
+                    counts.reordered += reordered.min(unique);
                     if unique > 0 {
-                        tally.last_received = Some(index * SECOND + SECOND / 2);
+                        counts.last_received = Some(index * SECOND + SECOND / 2);
                     }
-                    all.push(Cut { stream, index, tally, latencies: Box::default(), last: number == last });
+                    all.push(IntervalSnapshot { stream, index, counts, latencies: Box::default(), last: number == last });
                     index += 1;
                 }
                 all.reverse();
-                cuts.push(all);
+                snapshots.push(all);
             }
-            let total = |of: fn(&Tally) -> u64| cuts.iter().map(|all| of(&all[0].tally)).sum::<u64>();
-            let unique = total(|tally| tally.unique);
-            let (bytes, duplicates) = (total(|tally| tally.bytes), total(|tally| tally.duplicates));
-            let (reordered, next) = (total(|tally| tally.reordered), total(|tally| tally.next));
-            let sent: Vec<u64> = cuts.iter().zip(&streams).map(|(all, (_, tail))| all[0].tally.next + tail).collect();
+            let total = |of: fn(&StreamCounts) -> u64| snapshots.iter().map(|all| of(&all[0].counts)).sum::<u64>();
+            let unique = total(|counts| counts.unique);
+            let (bytes, duplicates) = (total(|counts| counts.bytes), total(|counts| counts.duplicates));
+            let (reordered, next) = (total(|counts| counts.reordered), total(|counts| counts.next));
+            let sent: Vec<u64> = snapshots.iter().zip(&streams).map(|(all, (_, tail))| all[0].counts.next + tail).collect();
 
             let mut intervals = Intervals::new(Duration::from_secs(1), streams.len());
             let mut found = Vec::new();
             for (number, turn) in turns.into_iter().enumerate() {
                 if number == announced_at {
-                    intervals.announce(sent.iter().copied());
+                    intervals.set_sent(sent.iter().copied());
                 }
-                let left: Vec<usize> = (0..cuts.len()).filter(|&stream| !cuts[stream].is_empty()).collect();
+                let left: Vec<usize> = (0..snapshots.len()).filter(|&stream| !snapshots[stream].is_empty()).collect();
                 if left.is_empty() {
                     break;
                 }
                 let stream = left[turn.index(left.len())];
-                let next_cut = cuts[stream].pop().unwrap();
-                intervals.cut(next_cut);
+                let next_snapshot = snapshots[stream].pop().unwrap();
+                intervals.add(next_snapshot);
                 found.extend(rows(&mut intervals));
             }
             prop_assert_eq!(found.iter().map(|row| row.packets).sum::<u64>(), unique + duplicates);
             prop_assert_eq!(found.iter().map(|row| row.bytes).sum::<u64>(), bytes);
             prop_assert_eq!(found.iter().map(|row| row.duplicates).sum::<u64>(), duplicates);
             prop_assert_eq!(found.iter().map(|row| row.reordered).sum::<u64>(), reordered);
-            // Where nothing arrived in the last interval, the tail is for the row that closes the record.
+            // If the last interval has no datagram, the closing row of the record holds the tail.
             let missing: i64 = found.iter().map(|row| row.missing).sum();
             let tail = sent.iter().sum::<u64>() - next;
             let seen = i64::try_from(next - unique).unwrap();

@@ -1,114 +1,116 @@
-//! A row a packet, kept on disk until the run is over: 24 bytes each, in a temporary file without a name.
+//! The packet log: a record per datagram, kept on disk until the run is over. 24 bytes each, in an unnamed temporary file.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
-const ROW: usize = 24;
+/// Bytes of a record.
+const RECORD: usize = 24;
 
-/// When one datagram was sent and received, in ns of the receiver's clock.
+/// When a datagram was sent and received, in ns of the receiver's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// Its number in the stream.
+pub struct PacketRecord {
+    /// Sequence number in the stream.
     pub sequence: u64,
     /// The sender's stamp.
     pub sent: u64,
-    /// The receiver's.
+    /// The receiver's stamp.
     pub received: u64,
 }
 
-/// Rows being written.
+/// Records being written.
 #[derive(Debug)]
-pub struct Spool {
+pub struct PacketLog {
     file: BufWriter<File>,
-    rows: u64,
+    records: u64,
     most: u64,
-    /// Rows there was no room for.
+    /// Records beyond the limit, or that the disk had no space for.
     omitted: u64,
 }
 
-impl Spool {
-    /// Keeps at most `most` rows.
+impl PacketLog {
+    /// Keeps at most `most` records.
     ///
     /// # Errors
-    /// When there is no temporary file to be had.
+    /// When a temporary file cannot be created.
     pub fn new(most: u64) -> io::Result<Self> {
         let file = BufWriter::with_capacity(1 << 18, tempfile::tempfile()?);
         Ok(Self {
             file,
-            rows: 0,
+            records: 0,
             most,
             omitted: 0,
         })
     }
 
-    /// Adds a row. One that finds no room, in the limit or on the disk, is counted as omitted, and so are all after it.
+    /// Adds a record. A record beyond the limit, or that the disk has no space for, is counted as omitted, and so are all that follow.
     #[inline]
-    pub fn push(&mut self, row: Row) {
-        if self.omitted > 0 || self.rows >= self.most {
+    pub fn push(&mut self, record: PacketRecord) {
+        if self.omitted > 0 || self.records >= self.most {
             self.omitted += 1;
             return;
         }
-        let mut bytes = [0; ROW];
-        for (place, word) in bytes
-            .chunks_exact_mut(8)
-            .zip([row.sequence, row.sent, row.received])
+        let mut bytes = [0; RECORD];
+        for (place, word) in
+            bytes
+                .chunks_exact_mut(8)
+                .zip([record.sequence, record.sent, record.received])
         {
             place.copy_from_slice(&word.to_le_bytes());
         }
         match self.file.write_all(&bytes) {
-            Ok(()) => self.rows += 1,
+            Ok(()) => self.records += 1,
             Err(_) => self.omitted += 1,
         }
     }
 
-    /// The rows in the order they were pushed, as far as they can be read back, and how many were omitted.
+    /// The records in the order in which they were added, as far as they can be read back.
     ///
     /// # Errors
     /// When the file cannot be rewound.
-    pub fn into_rows(self) -> io::Result<Rows> {
+    pub fn into_records(self) -> io::Result<PacketRecords> {
         let (file, unwritten) = self.file.into_parts();
         let mut file = file;
-        // What the buffer still holds is written here, to know how much of it found room.
+        // The rest of the buffer is written here, so that records the disk has no space for are known.
         let rest = unwritten.unwrap_or_default();
         let kept = if file.write_all(&rest).is_ok() {
-            self.rows
+            self.records
         } else {
-            file.stream_position()? / ROW as u64
+            file.stream_position()? / RECORD as u64
         };
         file.seek(SeekFrom::Start(0))?;
-        let omitted = self.omitted + (self.rows - kept.min(self.rows));
-        Ok(Rows {
+        let omitted = self.omitted + (self.records - kept.min(self.records));
+        Ok(PacketRecords {
             file: BufReader::with_capacity(1 << 18, file),
-            left: kept.min(self.rows),
+            left: kept.min(self.records),
             omitted,
         })
     }
 }
 
-/// Rows being read back.
+/// Records being read back.
 #[derive(Debug)]
-pub struct Rows {
+pub struct PacketRecords {
     file: BufReader<File>,
     left: u64,
     omitted: u64,
 }
 
-impl Rows {
-    /// Rows there was no room for.
+impl PacketRecords {
+    /// Records that were not kept.
     pub fn omitted(&self) -> u64 {
         self.omitted
     }
 }
 
-impl Iterator for Rows {
-    type Item = Row;
+impl Iterator for PacketRecords {
+    type Item = PacketRecord;
 
-    fn next(&mut self) -> Option<Row> {
+    fn next(&mut self) -> Option<PacketRecord> {
         self.left = self.left.checked_sub(1)?;
         let mut bytes = [[0; 8]; 3];
         self.file.read_exact(bytes.as_flattened_mut()).ok()?;
         let [sequence, sent, received] = bytes.map(u64::from_le_bytes);
-        Some(Row {
+        Some(PacketRecord {
             sequence,
             sent,
             received,
@@ -121,16 +123,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_come_back_in_order_up_to_the_limit() {
-        let row = |n| Row {
+    fn records_up_to_the_limit_are_read_back_in_order() {
+        let record = |n| PacketRecord {
             sequence: n,
             sent: n * 2,
             received: n * 3,
         };
-        let mut spool = Spool::new(50_000).unwrap();
-        (0..50_003).for_each(|n| spool.push(row(n)));
-        let rows = spool.into_rows().unwrap();
-        assert_eq!(rows.omitted(), 3);
-        assert!(rows.eq((0..50_000).map(row)));
+        let mut packet_log = PacketLog::new(50_000).unwrap();
+        (0..50_003).for_each(|n| packet_log.push(record(n)));
+        let records = packet_log.into_records().unwrap();
+        assert_eq!(records.omitted(), 3);
+        assert!(records.eq((0..50_000).map(record)));
     }
 }

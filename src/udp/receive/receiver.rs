@@ -1,5 +1,5 @@
-//! The receiving side of one stream: the loop that empties an engine into the account, grants credit,
-//! answers pings and cuts the run into intervals.
+//! The receiving side of one stream: the loop that takes datagrams from an engine, counts them, grants credit, replies to pings
+//! and divides the run into intervals.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,112 +12,112 @@ use std::time::Duration;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::cmsg::Message;
 use crate::sys::usage::CpuTime;
-use crate::udp::credit::Grantor;
+use crate::udp::credit::CreditIssuer;
 use crate::udp::engine::Rx;
 use crate::udp::engine::stats::ReceiveStats;
-use crate::udp::receive::accounting::{Account, Latencies, Seen, Tally};
-use crate::udp::receive::backoff::Nap;
-use crate::udp::receive::packet_log::{Row, Spool};
+use crate::udp::receive::accounting::{Classified, Latencies, StreamAccounting, StreamCounts};
+use crate::udp::receive::backoff::Backoff;
+use crate::udp::receive::packet_log::{PacketLog, PacketRecord};
 use crate::udp::wire::header::{Header, Kind};
 
-/// How long to wait for stragglers at least once nothing arrives any more, after the last datagram was announced, in ns.
+/// Shortest wait for stragglers after the last arrival, in ns, once the sender's count is known.
 pub const SHORTEST_QUIET_NS: u64 = 250_000_000;
 
-/// How long to wait for stragglers at most, in ns.
+/// Longest wait for stragglers, in ns.
 pub const LONGEST_QUIET_NS: u64 = 10_000_000_000;
 
-/// When an interval is over and no empty histogram has come back, how long to wait before looking again, in ns.
-const SPARE_NS: u64 = 10_000_000;
+/// Wait for an empty histogram when an interval has ended and none has been returned, in ns.
+const EMPTY_NS: u64 = 10_000_000;
 
 /// Stands for a time or a count that is not known yet.
 pub const UNKNOWN: u64 = u64::MAX;
 
-/// Answers owed after one batch; more questions than this in one batch go unanswered.
-const MOST_ANSWERS: usize = 16;
+/// Most replies to one batch; further requests of the batch are dropped.
+const MOST_REPLIES: usize = 16;
 
-/// What others may tell a running receiver, and see of it.
+/// Controls a running receiver from another thread, and shows its progress.
 #[derive(Debug)]
-pub struct Remote {
-    /// Stop at once.
+pub struct ReceiverControl {
+    /// Stops the receiver.
     pub stop: AtomicBool,
-    /// How many datagrams the sender has sent in all; [`UNKNOWN`] until it says so.
+    /// Datagrams that the sender has sent in all; [`UNKNOWN`] until its count arrives.
     pub sent: AtomicU64,
     /// How long to wait for stragglers, in ns.
     pub quiet: AtomicU64,
-    /// When something of this run was last received, in ns.
-    pub heard: AtomicU64,
+    /// When a datagram of this stream last arrived, in ns.
+    pub last_arrival: AtomicU64,
 }
 
-impl Remote {
-    /// Of a stream that is set up now.
+impl ReceiverControl {
+    /// For a stream that is set up now.
     pub fn new() -> Self {
         Self {
             stop: AtomicBool::new(false),
             sent: AtomicU64::new(UNKNOWN),
             quiet: AtomicU64::new(SHORTEST_QUIET_NS),
-            heard: AtomicU64::new(monotonic_ns()),
+            last_arrival: AtomicU64::new(monotonic_ns()),
         }
     }
 }
 
-impl Default for Remote {
+impl Default for ReceiverControl {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// What a receiver tells whoever runs it.
+/// An event of a receiver.
 #[derive(Debug)]
 pub enum Event {
-    /// An interval is over.
-    Interval(Cut),
-    /// The stream is over: nothing comes after this.
+    /// An interval has ended.
+    Interval(IntervalSnapshot),
+    /// The stream has ended. The last event.
     Done(Box<Received>),
 }
 
-/// A stream's figures at the end of an interval.
+/// The counts of a stream at the end of an interval.
 #[derive(Debug)]
-pub struct Cut {
-    /// Which stream.
+pub struct IntervalSnapshot {
+    /// The stream, counted from 0.
     pub stream: usize,
-    /// Which interval, counted from the first datagram of the session.
+    /// The interval, counted from the session's first datagram.
     pub index: u64,
-    /// Cumulative.
-    pub tally: Tally,
-    /// Of what was received since the last cut.
+    /// Cumulative counts.
+    pub counts: StreamCounts,
+    /// Latencies since the last snapshot.
     pub latencies: Box<Latencies>,
-    /// The stream is over, and the interval with it.
+    /// Whether the stream ends with this interval.
     pub last: bool,
 }
 
-/// What a stream's receiver did.
+/// The result of a stream's receiver.
 #[derive(Debug)]
 pub struct Received {
-    /// Which stream.
+    /// The stream, counted from 0.
     pub stream: usize,
-    /// The figures.
-    pub tally: Tally,
-    /// A row a packet, if they were asked for.
-    pub spool: Option<Spool>,
+    /// The counts.
+    pub counts: StreamCounts,
+    /// The packet log, if the plan asks for one.
+    pub packet_log: Option<PacketLog>,
     /// Datagrams dropped at the socket, as the kernel counts them.
     pub drops: u64,
-    /// What the thread cost.
+    /// CPU time of the thread.
     pub cpu: CpuTime,
-    /// What the engine counted.
+    /// Counters of the engine.
     pub stats: ReceiveStats,
-    /// Datagrams granted ahead, at the end; 0 unless lossless.
+    /// Credit window at the end, in datagrams; 0 unless lossless.
     pub window: u64,
-    /// Why it ended early, if the socket failed.
+    /// Why the receiver ended early, if the socket failed.
     pub error: Option<io::Error>,
 }
 
 impl Received {
-    /// Of a stream that received nothing.
+    /// The result of a stream that received nothing.
     pub fn none(stream: usize) -> Self {
         Self {
             stream,
-            tally: Tally::default(),
-            spool: None,
+            counts: StreamCounts::default(),
+            packet_log: None,
             drops: 0,
             cpu: CpuTime::default(),
             stats: ReceiveStats::default(),
@@ -127,150 +127,150 @@ impl Received {
     }
 }
 
-/// What a receiver is to do.
-pub struct Job {
-    /// Which stream.
+/// Configuration of a receiver.
+pub struct ReceiverConfig {
+    /// The stream, counted from 0.
     pub stream: usize,
-    /// The run's.
+    /// The stream's token.
     pub token: u64,
-    /// Message bytes a datagram.
+    /// Message bytes per datagram.
     pub chunk: usize,
     /// Whether datagrams carry an intended time.
     pub paced: bool,
-    /// Datagrams to grant ahead; `None` unless lossless.
+    /// Credit window in datagrams; `None` unless lossless.
     pub window: Option<u64>,
-    /// Datagrams that may pile up unread; `None` where they shall not.
-    pub room: Option<u64>,
-    /// Time between cuts.
+    /// Datagrams that the receive buffer holds, for a receiver that may back off; `None` for one that may not.
+    pub capacity: Option<u64>,
+    /// Length of an interval.
     pub interval: Duration,
-    /// When the session's first datagram was sent, in ns; shared by its streams, [`UNKNOWN`] until then.
+    /// Send stamp of the session's first datagram, in ns; shared by its streams, [`UNKNOWN`] until then.
     pub epoch: Arc<AtomicU64>,
-    /// Added to this host's clock, it is the server's, in which all stamps are: in ns.
+    /// The server's clock minus this host's, in ns. All stamps are in the server's clock.
     pub offset: Arc<AtomicI64>,
-    /// Where rows go.
-    pub spool: Option<Spool>,
-    /// What others may tell it.
-    pub remote: Arc<Remote>,
-    /// Empty histograms to go on with after a cut. While there are none, no cut is made.
-    pub spares: Receiver<Box<Latencies>>,
+    /// The packet log to write.
+    pub packet_log: Option<PacketLog>,
+    /// Controls the receiver.
+    pub control: Arc<ReceiverControl>,
+    /// Empty histograms. Each snapshot takes one; without one no snapshot is taken.
+    pub empties: Receiver<Box<Latencies>>,
 }
 
-/// Receives until the stream is complete or quiet or is told to stop; then tells `events`, as it does of each interval.
-pub fn run<R: Rx>(mut rx: R, job: Job, events: &Sender<Event>, wake: impl Fn()) {
+/// Receives until the stream is complete, quiet or stopped. Sends a snapshot of each interval and then the result to `events`.
+pub fn run<R: Rx>(mut rx: R, config: ReceiverConfig, events: &Sender<Event>, wake: impl Fn()) {
     let before = CpuTime::of_this_thread();
-    let mut desk = Desk {
-        account: Account::new(job.token, job.chunk, job.paced, Box::default()),
-        token: job.token,
-        grantor: job.window.map(Grantor::new),
-        ours: false,
+    let mut state = ReceiverState {
+        accounting: StreamAccounting::new(config.token, config.chunk, config.paced, Box::default()),
+        token: config.token,
+        issuer: config.window.map(CreditIssuer::new),
+        is_active: false,
         peer: None,
-        owed: Vec::with_capacity(MOST_ANSWERS),
-        spool: job.spool,
+        replies: Vec::with_capacity(MOST_REPLIES),
+        packet_log: config.packet_log,
         drops: 0,
-        offset: job.offset.clone(),
+        offset: config.offset.clone(),
     };
-    let mut clock = Intervals {
-        epoch: job.epoch,
-        offset: job.offset,
-        length: u64::try_from(job.interval.as_nanos())
+    let mut clock = IntervalClock {
+        epoch: config.epoch,
+        offset: config.offset,
+        length: u64::try_from(config.interval.as_nanos())
             .unwrap_or(u64::MAX)
             .max(1),
         index: 0,
     };
-    let mut nap = job.room.map(Nap::new);
-    let tell = |event| {
-        // Nobody listening means that the session is being torn down; the stop flag says so too.
+    let mut backoff = config.capacity.map(Backoff::new);
+    let emit = |event| {
+        // Without a reader the session is being torn down, and the stop flag is set.
         let _ = events.send(event);
         wake();
     };
     let mut drive = || -> io::Result<()> {
         loop {
-            let count = rx.receive(|message| desk.take(&message))?;
+            let count = rx.receive(|message| state.take(&message))?;
             if count > 0 {
-                desk.reply(&mut rx);
+                state.reply(&mut rx);
                 let now = monotonic_ns();
-                // Strangers keep no run alive.
-                if std::mem::take(&mut desk.ours) {
-                    job.remote.heard.store(now, Ordering::Relaxed);
+                // Foreign datagrams do not reset the idle timer.
+                if std::mem::take(&mut state.is_active) {
+                    config.control.last_arrival.store(now, Ordering::Relaxed);
                 }
-                clock.begin(&desk.account);
+                clock.begin(&state.accounting);
             }
             if clock.is_over()
-                && let Ok(empty) = job.spares.try_recv()
+                && let Ok(empty) = config.empties.try_recv()
             {
-                let tally = desk.account.tally();
-                let latencies = desk.account.exchange_latencies(empty);
+                let counts = state.accounting.counts();
+                let latencies = state.accounting.exchange_latencies(empty);
                 let index = clock.advance();
-                tell(Event::Interval(Cut {
-                    stream: job.stream,
+                emit(Event::Interval(IntervalSnapshot {
+                    stream: config.stream,
                     index,
-                    tally,
+                    counts,
                     latencies,
                     last: false,
                 }));
             }
-            if job.remote.stop.load(Ordering::Relaxed) {
+            if config.control.stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let sent = job.remote.sent.load(Ordering::Relaxed);
-            let quiet = job.remote.quiet.load(Ordering::Relaxed);
+            let sent = config.control.sent.load(Ordering::Relaxed);
+            let quiet = config.control.quiet.load(Ordering::Relaxed);
             let quiet = quiet.clamp(SHORTEST_QUIET_NS, LONGEST_QUIET_NS);
-            let quiet_at = job.remote.heard.load(Ordering::Relaxed) + quiet;
-            if sent != UNKNOWN && (desk.account.unique() >= sent || monotonic_ns() >= quiet_at) {
+            let quiet_at = config.control.last_arrival.load(Ordering::Relaxed) + quiet;
+            if sent != UNKNOWN && (state.accounting.unique() >= sent || monotonic_ns() >= quiet_at)
+            {
                 return Ok(());
             }
             if count == 0 {
-                if let Some(nap) = &mut nap
-                    && let Some(ns) = nap.length(monotonic_ns(), desk.account.next())
+                if let Some(backoff) = &mut backoff
+                    && let Some(ns) = backoff.sleep_ns(monotonic_ns(), state.accounting.next())
                 {
                     thread::sleep(Duration::from_nanos(ns));
                     continue;
                 }
                 let limit = if sent == UNKNOWN { u64::MAX } else { quiet_at };
-                let cut_at = match clock.is_over() {
-                    true => monotonic_ns() + SPARE_NS,
+                let snapshot_at = match clock.is_over() {
+                    true => monotonic_ns() + EMPTY_NS,
                     false => clock.next_at(),
                 };
-                rx.wait(cut_at.min(limit))?;
+                rx.wait(snapshot_at.min(limit))?;
             }
         }
     };
     let error = drive().err();
-    let (tally, latencies) = desk.account.close();
-    let index = clock.index;
-    tell(Event::Interval(Cut {
-        stream: job.stream,
-        index,
-        tally,
+    let (counts, latencies) = state.accounting.close();
+    emit(Event::Interval(IntervalSnapshot {
+        stream: config.stream,
+        index: clock.index,
+        counts,
         latencies,
         last: true,
     }));
-    tell(Event::Done(Box::new(Received {
-        stream: job.stream,
-        tally,
-        spool: desk.spool,
+    emit(Event::Done(Box::new(Received {
+        stream: config.stream,
+        counts,
+        packet_log: state.packet_log,
         drops: rx.drops(),
         cpu: CpuTime::of_this_thread() - before,
         stats: rx.stats(),
-        window: desk.grantor.map_or(0, |grantor| grantor.window()),
+        window: state.issuer.map_or(0, |issuer| issuer.window()),
         error,
     })));
 }
 
-/// Where datagrams are taken in, and what is owed for them.
-struct Desk {
-    account: Account,
+/// Counts the datagrams of a stream, and collects the replies to them.
+struct ReceiverState {
+    accounting: StreamAccounting,
     token: u64,
-    grantor: Option<Grantor>,
-    /// Something of this run has come since it was last asked.
-    ours: bool,
-    /// Where the run's data comes from, and its credit goes to.
+    issuer: Option<CreditIssuer>,
+    /// Whether a datagram of this stream arrived since the flag was last taken.
+    is_active: bool,
+    /// Source of the data, and destination of the credit.
     peer: Option<SocketAddr>,
-    owed: Vec<(Header, SocketAddr)>,
-    spool: Option<Spool>,
-    /// Drops at the socket that the window has been shrunk for.
+    replies: Vec<(Header, SocketAddr)>,
+    packet_log: Option<PacketLog>,
+    /// Drops at the socket for which the window was halved.
     drops: u32,
-    /// Added to this host's clock, it is the server's: in ns.
+    /// The server's clock minus this host's, in ns.
     offset: Arc<AtomicI64>,
 }
 
@@ -280,60 +280,60 @@ fn server_ns(offset: &AtomicI64) -> u64 {
     monotonic_ns().wrapping_add_signed(offset.load(Ordering::Relaxed))
 }
 
-impl Desk {
+impl ReceiverState {
     #[inline]
     fn take(&mut self, message: &Message<'_>) {
         if message.truncated {
-            return self.account.truncated();
+            return self.accounting.truncated();
         }
         let received = server_ns(&self.offset);
         if message.bytes.is_empty() {
-            self.account.datagram(message.bytes, received);
+            self.accounting.datagram(message.bytes, received);
         }
         let mut data = false;
         for datagram in message.datagrams() {
-            let seen = self.account.datagram(datagram, received);
-            self.ours |= seen != Seen::Foreign;
-            match seen {
-                Seen::Data(header) => {
+            let classified = self.accounting.datagram(datagram, received);
+            self.is_active |= classified != Classified::Foreign;
+            match classified {
+                Classified::Data(header) => {
                     data = true;
-                    if let Some(spool) = &mut self.spool {
-                        spool.push(Row {
+                    if let Some(packet_log) = &mut self.packet_log {
+                        packet_log.push(PacketRecord {
                             sequence: header.sequence,
                             sent: header.sent,
                             received,
                         });
                     }
                 }
-                Seen::Probe(sent) => self.credit(sent, message),
-                Seen::Ping(number) => self.pong(number, received, message),
-                Seen::Late | Seen::Foreign => {}
+                Classified::Probe(sent) => self.credit(sent, message),
+                Classified::Ping(number) => self.pong(number, received, message),
+                Classified::Late | Classified::Foreign => {}
             }
         }
-        if data && self.grantor.is_some() {
+        if data && self.issuer.is_some() {
             self.peer = message.source();
         }
-        if let (Some(drops), Some(grantor)) = (message.drops, &mut self.grantor)
+        if let (Some(drops), Some(issuer)) = (message.drops, &mut self.issuer)
             && drops != self.drops
         {
             self.drops = drops;
-            grantor.shrink();
+            issuer.shrink();
         }
     }
 
     fn credit(&mut self, sent: u64, message: &Message<'_>) {
         let Some(peer) = message.source() else { return };
-        // A stream that needs no credit asks only to see whether we are here.
-        let limit = match &mut self.grantor {
-            Some(grantor) => grantor.answer(sent, self.account.next()),
+        // A stream that needs no credit sends probes only to see whether the receiver is up.
+        let limit = match &mut self.issuer {
+            Some(issuer) => issuer.on_probe(sent, self.accounting.next()),
             None => sent,
         };
-        self.owe(Header::bare(Kind::Credit, self.token, limit), peer);
+        self.queue_reply(Header::bare(Kind::Credit, self.token, limit), peer);
     }
 
     fn pong(&mut self, number: u64, received: u64, message: &Message<'_>) {
         let Some(peer) = message.source() else { return };
-        self.owe(
+        self.queue_reply(
             Header {
                 sent: received,
                 ..Header::bare(Kind::Pong, self.token, number)
@@ -342,23 +342,23 @@ impl Desk {
         );
     }
 
-    fn owe(&mut self, header: Header, peer: SocketAddr) {
-        if self.owed.len() < MOST_ANSWERS {
-            self.owed.push((header, peer));
+    fn queue_reply(&mut self, header: Header, peer: SocketAddr) {
+        if self.replies.len() < MOST_REPLIES {
+            self.replies.push((header, peer));
         }
     }
 
-    /// Sends what is owed: one datagram of 32 bytes for each that came, at most.
+    /// Sends the queued replies: at most one datagram of 32 bytes for each that arrived.
     #[inline]
     fn reply<R: Rx>(&mut self, rx: &mut R) {
-        for (mut header, peer) in self.owed.drain(..) {
+        for (mut header, peer) in self.replies.drain(..) {
             if header.kind == Kind::Pong {
                 header.lateness = server_ns(&self.offset).saturating_sub(header.sent);
             }
             rx.send_control(&header.encode(), peer);
         }
-        if let (Some(grantor), Some(peer)) = (&mut self.grantor, self.peer)
-            && let Some(limit) = grantor.due(self.account.next())
+        if let (Some(issuer), Some(peer)) = (&mut self.issuer, self.peer)
+            && let Some(limit) = issuer.due(self.accounting.next())
         {
             rx.send_control(
                 &Header::bare(Kind::Credit, self.token, limit).encode(),
@@ -368,20 +368,20 @@ impl Desk {
     }
 }
 
-/// When one interval ends and the next begins.
-struct Intervals {
+/// When an interval ends and the next one begins.
+struct IntervalClock {
     epoch: Arc<AtomicU64>,
     offset: Arc<AtomicI64>,
     length: u64,
     index: u64,
 }
 
-impl Intervals {
-    /// Starts the session's clock with the stamp of the first datagram of any stream.
+impl IntervalClock {
+    /// Sets the session's epoch to the send stamp of the first datagram of any stream.
     #[inline]
-    fn begin(&self, account: &Account) {
+    fn begin(&self, accounting: &StreamAccounting) {
         if self.epoch.load(Ordering::Relaxed) == UNKNOWN
-            && let Some(first) = account.tally().first_sent
+            && let Some(first) = accounting.counts().first_sent
         {
             let _ =
                 self.epoch
@@ -389,11 +389,11 @@ impl Intervals {
         }
     }
 
-    /// When the interval is over, in ns of this host's clock.
+    /// When the interval ends, in ns of this host's clock.
     #[inline]
     fn next_at(&self) -> u64 {
         let epoch = self.epoch.load(Ordering::Relaxed);
-        // A stream that has seen nothing yet may wait without a deadline: something will wake it.
+        // A stream without a datagram may wait without a deadline: its first datagram wakes it.
         if epoch == UNKNOWN {
             u64::MAX
         } else {
@@ -410,7 +410,7 @@ impl Intervals {
         next_at != u64::MAX && monotonic_ns() >= next_at
     }
 
-    /// Ends the interval and says which it was; those that passed unnoticed are part of it.
+    /// Ends the interval and returns its index. Intervals that ended unnoticed before are part of it.
     fn advance(&mut self) -> u64 {
         let elapsed = server_ns(&self.offset).saturating_sub(self.epoch.load(Ordering::Relaxed));
         let index = (elapsed / self.length).max(self.index + 1);
@@ -424,9 +424,9 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// A silent socket, that has the receiver stop at the fifth sleep.
+    /// An engine without datagrams that stops the receiver at the fifth sleep.
     struct Silent {
-        remote: Arc<Remote>,
+        control: Arc<ReceiverControl>,
         sleeps: u32,
     }
 
@@ -439,10 +439,10 @@ mod tests {
 
         fn wait(&mut self, deadline: u64) -> io::Result<()> {
             // It was in the future a moment ago.
-            assert!(deadline + SPARE_NS > monotonic_ns());
+            assert!(deadline + EMPTY_NS > monotonic_ns());
             self.sleeps += 1;
             if self.sleeps == 5 {
-                self.remote.stop.store(true, Ordering::Relaxed);
+                self.control.stop.store(true, Ordering::Relaxed);
             }
             Ok(())
         }
@@ -457,36 +457,39 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_without_a_spare_histogram_sleeps_when_an_interval_is_over() {
-        let remote = Arc::new(Remote::new());
+    fn a_receiver_without_an_empty_histogram_sleeps_when_an_interval_is_over() {
+        let control = Arc::new(ReceiverControl::new());
         let rx = Silent {
-            remote: remote.clone(),
+            control: control.clone(),
             sleeps: 0,
         };
-        let (_keeper, spares) = mpsc::channel();
-        let (events, told) = mpsc::channel();
-        let job = Job {
+        let (_keeper, empties) = mpsc::channel();
+        let (sender, events) = mpsc::channel();
+        let config = ReceiverConfig {
             stream: 0,
             token: 1,
             chunk: 8,
             paced: false,
             window: None,
-            room: None,
+            capacity: None,
             interval: Duration::from_millis(10),
             // The first interval has been over for 10 s.
             epoch: Arc::new(AtomicU64::new(
                 monotonic_ns().saturating_sub(10_000_000_000),
             )),
             offset: Arc::default(),
-            spool: None,
-            remote,
-            spares,
+            packet_log: None,
+            control,
+            empties,
         };
-        run(rx, job, &events, || ());
-        let cuts = told.iter().take(2).collect::<Vec<_>>();
+        run(rx, config, &sender, || ());
+        let snapshots = events.iter().take(2).collect::<Vec<_>>();
         assert!(matches!(
-            cuts[..],
-            [Event::Interval(Cut { last: true, .. }), Event::Done(_)]
+            snapshots[..],
+            [
+                Event::Interval(IntervalSnapshot { last: true, .. }),
+                Event::Done(_)
+            ]
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! The receiving side of a session, at whichever host: a thread a stream, and their intervals put together.
+//! The receivers of a session, at either host: a thread per stream, and the intervals of all streams together.
 
 use std::io;
 use std::mem;
@@ -8,54 +8,50 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use super::intervals::{Intervals, Spare};
-
 use crate::engine::EngineChoice;
 use crate::sys::clock::WallClock;
 use crate::sys::eventfd::EventFd;
-use crate::sys::{affinity, machine, sched_policy, shared_port, timer_slack};
+use crate::sys::{affinity, machine, sched_policy, timer_slack};
 use crate::udp::engine::Rx;
 use crate::udp::engine::open::{RxEndpoint, WithRx, open_rx};
-use crate::udp::placement::{self, Cpus};
+use crate::udp::placement;
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::receive::accounting::{Latencies, Tally};
-use crate::udp::receive::packet_log::Spool;
-use crate::udp::receive::receiver::{self, Cut, Event, Job, Received, Remote, UNKNOWN};
-use crate::udp::result::Interval;
-use crate::udp::result::Rows;
-use crate::udp::setup::{ReceiverSocket, SetupError};
-use crate::udp::wire::control::{Finish, ReceiverFacts};
+use crate::udp::receive::accounting::{Latencies, StreamCounts};
+use crate::udp::receive::intervals::{Intervals, Recycled};
+use crate::udp::receive::packet_log::PacketLog;
+use crate::udp::receive::prepared::PreparedReceivers;
+use crate::udp::receive::receiver::{
+    self, Event, IntervalSnapshot, Received, ReceiverConfig, ReceiverControl, UNKNOWN,
+};
+use crate::udp::result::{Interval, IntervalRows};
+use crate::udp::setup::ReceiverSocket;
+use crate::udp::wire::control::{Finish, ReceiverEffective};
 use crate::udp::wire::header::{Header, Kind};
 
-/// Histograms that a stream has besides the one it records into: one on its way, one coming back.
-const SPARES: usize = 2;
+/// Histograms of a stream besides the one that it records into: one on its way here, one on its way back.
+const EMPTIES: usize = 2;
 
-/// Wakes the loop that attends to the receivers.
+/// Wakes the loop that polls the receivers or the senders.
 pub type Notify = Arc<dyn Fn() + Send + Sync>;
 
-/// What the receivers of a session share.
+/// Settings that all receivers of a session share.
 pub struct Settings {
-    /// What is to be done.
+    /// The run.
     pub plan: Plan,
-    /// Rows a packet that all streams together may keep.
+    /// Most records in the packet logs of all streams together.
     pub packet_rows: u64,
-    /// Added to this host's clock, it is the server's: in ns.
+    /// The server's clock minus this host's, in ns.
     pub offset: Arc<AtomicI64>,
-    /// Wakes the loop that calls [`Receivers::attend`].
+    /// Wakes the loop that calls [`Receivers::poll`].
     pub notify: Notify,
-}
-
-/// Sockets with their options set, of which none is bound yet, and what the other side must know of them.
-pub struct Prepared {
-    ends: Vec<Option<ReceiverSocket>>,
-    facts: ReceiverFacts,
 }
 
 /// The receivers of a session.
 pub struct Receivers {
     settings: Settings,
-    ends: Vec<Option<ReceiverSocket>>,
-    facts: ReceiverFacts,
+    /// Sockets of the streams that are not launched.
+    sockets: Vec<Option<ReceiverSocket>>,
+    effective: ReceiverEffective,
     handles: Vec<Option<Handle>>,
     sender: Sender<Event>,
     events: Receiver<Event>,
@@ -63,180 +59,117 @@ pub struct Receivers {
     intervals: Intervals,
     buffer_errors: Option<u64>,
     wall: WallClock,
-    rows: Rows,
-    /// No stream that was not launched yet will be.
+    rows: IntervalRows,
+    /// Whether launching has ended.
     stopped: bool,
-    /// Why a receiver failed, the first of all.
+    /// The failure of the first receiver that failed.
     failure: Option<String>,
 }
 
-/// A stream's receiver as seen from outside.
+/// A running receiver.
 struct Handle {
-    remote: Arc<Remote>,
+    control: Arc<ReceiverControl>,
     wake: EventFd,
-    spares: Sender<Box<Latencies>>,
+    empties: Sender<Box<Latencies>>,
     /// The receiver's own socket, to connect it to another address.
     socket: UdpSocket,
     token: u64,
     done: Option<Box<Received>>,
 }
 
-/// All that is left when every receiver has ended.
-pub struct Outcome {
+/// The result of all receivers.
+pub struct ReceiversOutcome {
     /// Each stream.
     pub received: Vec<Received>,
     /// All latencies.
     pub latencies: Latencies,
     /// All interval rows.
-    pub intervals: Rows,
-    /// Ties stamps to wall time.
+    pub intervals: IntervalRows,
+    /// Converts stamps to wall time.
     pub wall: WallClock,
-    /// Added to this host's clock, it is the server's, at the end: in ns.
+    /// The server's clock minus this host's at the end, in ns.
     pub offset: i64,
-    /// How far `UdpRcvbufErrors` of this host rose meanwhile.
+    /// Increase of this host's `UdpRcvbufErrors` during the run.
     pub buffer_errors: Option<u64>,
 }
 
-impl Prepared {
-    /// Makes a socket of the family of `local` for each stream. `cpus` is where the receivers are kept, and `shared` says of which streams the sender is
-    /// kept on the same CPU.
-    ///
-    /// # Errors
-    /// [`SetupError`].
-    pub fn new(
-        plan: &Plan,
-        local: SocketAddr,
-        cpus: Cpus,
-        shared: impl Fn(usize) -> bool,
-    ) -> Result<Self, SetupError> {
-        let socket = || {
-            shared_port::unbound(local).map_err(|cause| SetupError::Bind {
-                local: shared_port::any(local),
-                cause,
-            })
-        };
-        let sockets: Vec<UdpSocket> = (0..plan.streams)
-            .map(|_| socket())
-            .collect::<Result<_, _>>()?;
-        Self::with(plan, sockets, cpus, shared)
-    }
-
-    /// As [`Self::new`], with sockets that are there already.
-    ///
-    /// # Errors
-    /// [`SetupError`].
-    pub fn with(
-        plan: &Plan,
-        sockets: Vec<UdpSocket>,
-        cpus: Cpus,
-        shared: impl Fn(usize) -> bool,
-    ) -> Result<Self, SetupError> {
-        let mut ends: Vec<ReceiverSocket> = sockets
-            .into_iter()
-            .enumerate()
-            .map(|(stream, socket)| ReceiverSocket::new(socket, plan, shared(stream)))
-            .collect::<Result<_, _>>()?;
-        // The sender knows one window, and takes its own pages back by it: it holds for every stream.
-        let window = ends.iter().filter_map(|end| end.window).min();
-        ends.iter_mut().for_each(|end| end.window = window);
-        let facts = ends
-            .first()
-            .map_or_else(ReceiverFacts::default, |first| ReceiverFacts {
-                receive_buffer: first.buffers.receive,
-                gro: first.gro,
-                gro_note: first.gro_note.clone(),
-                window,
-                cpus,
-            });
-        Ok(Self {
-            ends: ends.into_iter().map(Some).collect(),
-            facts,
-        })
-    }
-
-    /// What the sender must know.
-    pub fn facts(&self) -> &ReceiverFacts {
-        &self.facts
-    }
-}
-
 impl Receivers {
-    /// None of them is running yet.
-    pub fn new(settings: Settings, prepared: Prepared) -> Self {
+    /// None of the receivers is launched yet.
+    pub fn new(settings: Settings, prepared: PreparedReceivers) -> Self {
         let (sender, events) = mpsc::channel();
-        let streams = prepared.ends.len();
+        let streams = prepared.sockets.len();
         Self {
             intervals: Intervals::new(settings.plan.interval, streams),
             settings,
             handles: (0..streams).map(|_| None).collect(),
-            ends: prepared.ends,
-            facts: prepared.facts,
+            sockets: prepared.sockets,
+            effective: prepared.effective,
             sender,
             events,
             epoch: Arc::new(AtomicU64::new(UNKNOWN)),
             buffer_errors: machine::udp_receive_buffer_errors(),
             wall: WallClock::now(),
-            rows: Rows::default(),
+            rows: IntervalRows::default(),
             stopped: false,
             failure: None,
         }
     }
 
-    /// What the sender must know.
-    pub fn facts(&self) -> &ReceiverFacts {
-        &self.facts
+    /// The settings in force.
+    pub fn effective(&self) -> &ReceiverEffective {
+        &self.effective
     }
 
-    /// How many streams there are.
+    /// Number of streams.
     pub fn streams(&self) -> usize {
         self.handles.len()
     }
 
     /// The socket of a stream that is not launched yet.
     pub fn socket(&self, stream: usize) -> Option<&UdpSocket> {
-        self.ends.get(stream)?.as_ref().map(|end| &end.socket)
+        self.sockets.get(stream)?.as_ref().map(|end| &end.socket)
     }
 
-    /// Starts the receiver of a stream whose socket is connected. One that runs already goes on.
+    /// Starts the receiver of a stream whose socket is connected. Does nothing if the receiver runs already.
     ///
     /// # Errors
     /// Out of threads, files or memory.
     pub fn launch(&mut self, stream: usize, token: u64) -> io::Result<()> {
-        let Some(end) = self.ends.get_mut(stream).and_then(Option::take) else {
+        let Some(end) = self.sockets.get_mut(stream).and_then(Option::take) else {
             return Ok(());
         };
         if self.stopped {
             return Ok(());
         }
         let plan = &self.settings.plan;
-        let (give, take) = mpsc::channel();
-        for _ in 0..SPARES {
-            let _ = give.send(Box::default());
+        let (empties, receiver_empties) = mpsc::channel();
+        for _ in 0..EMPTIES {
+            let _ = empties.send(Box::default());
         }
-        let remote = Arc::new(Remote::new());
+        let control = Arc::new(ReceiverControl::new());
         let wake = EventFd::new()?;
-        let rows = self.settings.packet_rows / self.handles.len().max(1) as u64;
+        let records = self.settings.packet_rows / self.handles.len().max(1) as u64;
         let paced = matches!(plan.mode, Mode::Paced(_));
-        let cpu = placement::of(&self.facts.cpus, stream);
-        let job = Job {
+        let cpu = placement::of(&self.effective.cpus, stream);
+        let config = ReceiverConfig {
             stream,
             token,
             chunk: plan.chunk,
             paced,
             window: end.window,
-            room: (!paced && !end.shared_cpu).then_some(end.room),
+            capacity: (!paced && !end.shared_cpu).then_some(end.capacity),
             interval: plan.interval,
             epoch: self.epoch.clone(),
             offset: self.settings.offset.clone(),
-            spool: if plan.packet_rows {
-                Some(Spool::new(rows)?)
+            packet_log: if plan.packet_rows {
+                Some(PacketLog::new(records)?)
             } else {
                 None
             },
-            remote: remote.clone(),
-            spares: take,
+            control: control.clone(),
+            empties: receiver_empties,
         };
-        let line = Line {
+        let sink = EventSink {
             events: self.sender.clone(),
             notify: self.settings.notify.clone(),
         };
@@ -246,14 +179,14 @@ impl Receivers {
             .name(format!("receive-{stream}"))
             .spawn(move || {
                 if let Some(cpu) = cpu {
-                    // Checked when the option was read; a CPU that went away since leaves the thread where it is.
+                    // The option was checked; if the CPU is gone since, the thread stays where it is.
                     let _ = affinity::pin(cpu);
                 }
-                if end.shared_cpu && job.window.is_some() {
-                    // The sender shall fill its window in one turn; credit bounds what piles up meanwhile.
+                if end.shared_cpu && config.window.is_some() {
+                    // The sender should fill its window in one time slice; credit bounds the queue meanwhile.
                     let _ = sched_policy::set_batch();
                 }
-                // A sleep shall end when it was meant to.
+                // Sleeps must end on time.
                 let _ = timer_slack::tighten();
                 let ReceiverSocket { socket, layout, .. } = end;
                 let endpoint = RxEndpoint {
@@ -261,13 +194,13 @@ impl Receivers {
                     layout,
                     wake: &thread_wake,
                 };
-                line.receive(&choice, endpoint, job);
+                sink.receive(&choice, endpoint, config);
             })?;
         if let Some(place) = self.handles.get_mut(stream) {
             *place = Some(Handle {
-                remote,
+                control,
                 wake,
-                spares: give,
+                empties,
                 socket,
                 token,
                 done: None,
@@ -276,76 +209,79 @@ impl Receivers {
         Ok(())
     }
 
-    /// Connects the socket of a running receiver to another address of its sender, which an address translator on the way may
-    /// have changed.
+    /// Connects the socket of a running receiver to another address of its sender: a NAT on the path may have changed it.
     ///
     /// # Errors
     /// As connect(2).
-    pub fn rebind(&self, stream: usize, peer: SocketAddr) -> io::Result<()> {
+    pub fn reconnect(&self, stream: usize, peer: SocketAddr) -> io::Result<()> {
         match self.handles.get(stream) {
             Some(Some(handle)) if handle.done.is_none() => handle.socket.connect(peer),
             _ => Ok(()),
         }
     }
 
-    /// Sends a datagram to the sender of every stream that is not over. An address translator on the way may forget a flow that it
-    /// sees no datagram of from this side (RFC 4787, section 4.3), and the sender learns of a new address by one.
-    pub fn keep_open(&self) {
+    /// Sends a datagram to the sender of every open stream. A NAT on the path may drop a flow without datagrams from this side
+    /// (RFC 4787, section 4.3), and the sender detects a changed address by such a datagram.
+    pub fn send_keepalives(&self) {
         for handle in self.handles.iter().flatten() {
             if handle.done.is_none() {
                 let probe = Header::bare(Kind::Probe, handle.token, 0).encode();
-                // The next one comes soon.
+                // A failed keepalive is followed by the next one.
                 let _ = handle.socket.send(&probe);
             }
         }
     }
 
-    /// The senders have sent everything: the receivers may stop once they have it too.
+    /// Takes the senders' counts: each receiver stops when it has received as many datagrams, or when the stream is quiet.
     ///
     /// # Errors
-    /// When the other side finished another number of streams than there are; then all of them are stopped.
+    /// When the number of streams differs; all receivers are stopped then.
     pub fn finish(&mut self, finish: &Finish) -> Result<(), String> {
-        self.close_unlaunched();
+        self.end_launching();
         self.intervals
-            .announce(finish.streams.iter().map(|stream| stream.packets));
+            .set_sent(finish.streams.iter().map(|stream| stream.packets));
         for (handle, sent) in self.handles.iter().zip(&finish.streams) {
             let Some(handle) = handle else { continue };
-            // Whatever the number is, it is known from now on.
+            // Never the value that stands for an unknown count.
             let packets = sent.packets.saturating_sub(sent.not_sent).min(UNKNOWN - 1);
             handle
-                .remote
+                .control
                 .quiet
                 .store(finish.quiet_ns, Ordering::Relaxed);
-            handle.remote.sent.store(packets, Ordering::Relaxed);
+            handle.control.sent.store(packets, Ordering::Relaxed);
             handle.wake.wake();
         }
         if finish.streams.len() == self.handles.len() {
             return Ok(());
         }
         self.stop();
-        Err("the sender finished another number of streams than it began".to_owned())
+        Err(format!(
+            "the sender finished {} streams, and the run has {}",
+            finish.streams.len(),
+            self.handles.len()
+        ))
     }
 
-    /// Stops all of them at once.
+    /// Stops all receivers.
     pub fn stop(&mut self) {
-        self.close_unlaunched();
+        self.end_launching();
         for handle in self.handles.iter().flatten() {
-            handle.remote.stop.store(true, Ordering::Relaxed);
+            handle.control.stop.store(true, Ordering::Relaxed);
             handle.wake.wake();
         }
     }
 
-    /// No stream is launched from now on: those that were not have received nothing.
-    fn close_unlaunched(&mut self) {
-        if std::mem::replace(&mut self.stopped, true) {
+    /// Ends launching. Streams that were not launched received nothing.
+    fn end_launching(&mut self) {
+        if mem::replace(&mut self.stopped, true) {
             return;
         }
         for (stream, handle) in self.handles.iter().enumerate() {
             if handle.is_none() {
-                self.intervals.cut(Cut {
+                self.intervals.add(IntervalSnapshot {
                     stream,
                     index: 0,
-                    tally: Tally::default(),
+                    counts: StreamCounts::default(),
                     latencies: Box::default(),
                     last: true,
                 });
@@ -353,15 +289,15 @@ impl Receivers {
         }
     }
 
-    /// When a datagram of the session was last received by any of them, in ns of this host's clock; `None` before all.
-    pub fn heard(&self) -> Option<u64> {
-        let heard = self.handles.iter().flatten();
-        heard
-            .map(|handle| handle.remote.heard.load(Ordering::Relaxed))
+    /// When a datagram of the session last arrived, in ns of this host's clock; `None` if no receiver is launched.
+    pub fn last_arrival(&self) -> Option<u64> {
+        let handles = self.handles.iter().flatten();
+        handles
+            .map(|handle| handle.control.last_arrival.load(Ordering::Relaxed))
             .max()
     }
 
-    /// Datagrams received so far, of the intervals that are over.
+    /// Datagrams received in the intervals that have ended.
     pub fn datagrams(&self) -> u64 {
         self.rows
             .total
@@ -369,24 +305,24 @@ impl Receivers {
             .saturating_add(self.rows.total.duplicates)
     }
 
-    /// Takes in what the receivers report, and gives the rows that are complete.
-    pub fn attend(&mut self) -> Vec<Interval> {
+    /// Processes the receivers' events, and returns the rows of the intervals that have ended.
+    pub fn poll(&mut self) -> Vec<Interval> {
         while let Ok(event) = self.events.try_recv() {
-            self.take(event);
+            self.on_event(event);
         }
-        self.complete()
+        self.completed_rows()
     }
 
-    /// Why a receiver failed, if one did.
+    /// The failure of a receiver, if one failed.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
 
-    fn take(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) {
         match event {
-            Event::Interval(cut) => {
-                if let Some(spare) = self.intervals.cut(cut) {
-                    self.give_back(spare);
+            Event::Interval(snapshot) => {
+                if let Some(recycled) = self.intervals.add(snapshot) {
+                    self.recycle(recycled);
                 }
             }
             Event::Done(received) => {
@@ -402,18 +338,20 @@ impl Receivers {
         }
     }
 
-    fn give_back(&self, (stream, latencies): Spare) {
+    fn recycle(&self, (stream, latencies): Recycled) {
         if let Some(Some(handle)) = self.handles.get(stream) {
-            // A receiver that is done needs none.
-            let _ = handle.spares.send(latencies);
+            // A receiver that has ended needs no histogram.
+            let _ = handle.empties.send(latencies);
         }
     }
 
-    /// Rows of the intervals that every stream has ended by now.
-    fn complete(&mut self) -> Vec<Interval> {
+    /// The rows of the intervals that every stream has ended.
+    fn completed_rows(&mut self) -> Vec<Interval> {
         let mut rows = Vec::new();
-        while let Some((row, spare)) = self.intervals.complete(self.epoch.load(Ordering::Relaxed)) {
-            self.give_back(spare);
+        while let Some((row, recycled)) =
+            self.intervals.next_row(self.epoch.load(Ordering::Relaxed))
+        {
+            self.recycle(recycled);
             if let Some(row) = row {
                 self.rows.push(row.clone());
                 rows.push(row);
@@ -422,7 +360,7 @@ impl Receivers {
         rows
     }
 
-    /// Whether every receiver has ended. One that was never launched has, once the senders have.
+    /// Whether every receiver has ended. A stream that was not launched counts as ended once launching has ended.
     pub fn is_done(&self) -> bool {
         self.handles.iter().all(|handle| match handle {
             Some(handle) => handle.done.is_some(),
@@ -430,25 +368,25 @@ impl Receivers {
         })
     }
 
-    /// Stops all of them and waits for it, which takes no longer than waking them.
-    pub fn abandon(&mut self) {
+    /// Stops all receivers, waits until they have ended, and returns the last rows.
+    pub fn stop_and_wait(&mut self) -> Vec<Interval> {
         self.stop();
         while !self.is_done() {
             match self.events.recv() {
-                Ok(event) => self.take(event),
+                Ok(event) => self.on_event(event),
                 Err(_) => break,
             }
         }
-        self.complete();
+        self.completed_rows()
     }
 
-    /// What there is to report, once every receiver has ended.
-    pub fn into_outcome(mut self) -> Outcome {
+    /// The result, once every receiver has ended.
+    pub fn into_outcome(mut self) -> ReceiversOutcome {
         let buffer_errors = machine::udp_receive_buffer_errors().zip(self.buffer_errors);
         let nothing = Intervals::new(self.settings.plan.interval, 0);
-        let ended = self.handles.iter_mut().enumerate();
-        Outcome {
-            received: ended
+        let handles = self.handles.iter_mut().enumerate();
+        ReceiversOutcome {
+            received: handles
                 .map(|(stream, handle)| {
                     match handle.as_mut().and_then(|handle| handle.done.take()) {
                         Some(done) => *done,
@@ -471,17 +409,18 @@ impl Drop for Receivers {
     }
 }
 
-/// From a receiver to the loop that attends to it.
-struct Line {
+/// Where a receiver sends its events.
+struct EventSink {
     events: Sender<Event>,
     notify: Notify,
 }
 
-impl Line {
-    /// Opens the engine and runs the receiver on it.
-    fn receive(&self, choice: &EngineChoice, endpoint: RxEndpoint<'_>, job: Job) {
-        let stream = job.stream;
-        if let Err(error) = open_rx(choice, endpoint, Receiving { line: self, job }) {
+impl EventSink {
+    /// Opens the engine and runs the receiver on it, or reports that the engine cannot be opened.
+    fn receive(&self, choice: &EngineChoice, endpoint: RxEndpoint<'_>, config: ReceiverConfig) {
+        let stream = config.stream;
+        let receiver = ConfiguredReceiver { sink: self, config };
+        if let Err(error) = open_rx(choice, endpoint, receiver) {
             let failed = Received {
                 error: Some(error),
                 ..Received::none(stream)
@@ -492,15 +431,15 @@ impl Line {
     }
 }
 
-/// A job with the place that its events go to.
-struct Receiving<'a> {
-    line: &'a Line,
-    job: Job,
+/// A receiver that waits for its engine.
+struct ConfiguredReceiver<'a> {
+    sink: &'a EventSink,
+    config: ReceiverConfig,
 }
 
-impl WithRx for Receiving<'_> {
+impl WithRx for ConfiguredReceiver<'_> {
     fn run(self, rx: impl Rx) {
-        let Line { events, notify } = self.line;
-        receiver::run(rx, self.job, events, || notify());
+        let EventSink { events, notify } = self.sink;
+        receiver::run(rx, self.config, events, || notify());
     }
 }

@@ -1,41 +1,40 @@
-//! Which sequence numbers have arrived: a sliding bitmap, exact within its reach.
+//! The sequence window: which sequence numbers have arrived. A sliding bitmap, exact within its reach.
 //!
 //! ```text
 //!            floor                                   next
 //!              |<------------ up to 2^20 ------------->|
-//!   given up   | 1 1 1 0 1 1 1 1 1 0 0 1 1 1 1 1 1 0 1 | not seen yet
+//!   late       | 1 1 1 0 1 1 1 1 1 0 0 1 1 1 1 1 1 0 1 | not received yet
 //!              a 0 is missing; a datagram that fills it is *reordered*
 //! ```
 //!
-//! The highest number seen pulls the window along. What is still missing when the floor passes it is
-//! given up: if it comes after all it is *late*, and stays lost (the loss threshold of RFC 7680,
-//! section 2.8.2), since nobody could tell it from a duplicate any more. An old number never takes
-//! anything off the losses unless it was truly missing.
+//! The highest number received moves the window. A number that is missing when the floor passes it stays lost (the loss
+//! threshold of RFC 7680, section 2.8.2): a datagram with this number that arrives later counts as *late*, because it cannot be
+//! distinguished from a duplicate any more. An old number therefore reduces the losses only if it was missing.
 
-/// Sequence numbers the window reaches back: an eighth of a second at 8 million a second, 128 KiB.
+/// Sequence numbers that the window reaches back: an eighth of a second at 8 million per second, 128 KiB.
 pub const REACH: u64 = 1 << 20;
 
 const WORD: u64 = u64::BITS as u64;
 
-/// What an arrival is.
+/// The class of an arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// The highest so far.
+    /// The highest number so far.
     InOrder,
-    /// New, but a higher one came before it (RFC 4737, section 3.3).
+    /// A new number after a higher one (RFC 4737, section 3.3).
     Reordered,
-    /// Seen before.
+    /// A number that has arrived before.
     Duplicate,
-    /// Below the floor.
+    /// A number below the floor.
     Late,
 }
 
-/// The bitmap and what it has counted.
+/// The bitmap, and the counts of each class.
 #[derive(Debug, Clone)]
 pub struct SequenceWindow {
     /// Bit `n % 64` of word `n / 64 % len` stands for sequence number n.
     words: Box<[u64]>,
-    /// One above the highest number seen.
+    /// One above the highest number received.
     next: u64,
     /// First arrivals.
     unique: u64,
@@ -53,7 +52,7 @@ impl Default for SequenceWindow {
 impl SequenceWindow {
     /// An empty window that reaches back at least `reach` numbers.
     pub fn with_reach(reach: u64) -> Self {
-        // One word more than the reach needs: the newest is only partly filled.
+        // One word more than the reach needs: the newest word is only partly filled.
         let words = (reach.div_ceil(WORD) + 1).next_power_of_two();
         Self {
             words: vec![0; words as usize].into_boxed_slice(),
@@ -65,7 +64,7 @@ impl SequenceWindow {
         }
     }
 
-    /// Takes in an arrival.
+    /// Counts an arrival.
     #[inline]
     pub fn record(&mut self, sequence: u64) -> Arrival {
         if sequence >= self.next {
@@ -89,7 +88,7 @@ impl SequenceWindow {
         Arrival::Reordered
     }
 
-    /// Moves the head to `sequence`, emptying each word as the head enters it.
+    /// Moves the head to `sequence`, and empties each word that the head enters.
     #[inline]
     fn advance(&mut self, sequence: u64) {
         let bit = 1 << (sequence % WORD);
@@ -116,12 +115,12 @@ impl SequenceWindow {
         &mut self.words[place]
     }
 
-    /// The lowest number still told apart.
+    /// The lowest number in the window.
     pub fn floor(&self) -> u64 {
         (self.next.div_ceil(WORD)).saturating_sub(self.words.len() as u64) * WORD
     }
 
-    /// One above the highest number seen; 0 before the first.
+    /// One above the highest number received; 0 before the first.
     #[inline]
     pub fn next(&self) -> u64 {
         self.next
@@ -133,7 +132,7 @@ impl SequenceWindow {
         self.unique
     }
 
-    /// Arrivals of what had arrived.
+    /// Further arrivals of a number.
     pub fn duplicates(&self) -> u64 {
         self.duplicates
     }
@@ -155,8 +154,11 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashSet;
 
-    /// The same bookkeeping with a set that forgets nothing.
-    fn by_the_book(window: &mut SequenceWindow, arrivals: &[u64]) -> Result<(), TestCaseError> {
+    /// Compares the window with a set of all numbers that have arrived.
+    fn check_against_a_set(
+        window: &mut SequenceWindow,
+        arrivals: &[u64],
+    ) -> Result<(), TestCaseError> {
         let mut seen = HashSet::new();
         let mut next = 0;
         for &sequence in arrivals {
@@ -183,19 +185,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn near_arrivals_are_told_apart(arrivals in prop::collection::vec(0u64..600, 0..2_000)) {
-            by_the_book(&mut SequenceWindow::with_reach(128), &arrivals)?;
+        fn near_arrivals_are_classified_exactly(arrivals in prop::collection::vec(0u64..600, 0..2_000)) {
+            check_against_a_set(&mut SequenceWindow::with_reach(128), &arrivals)?;
         }
 
         #[test]
-        fn far_jumps_are_survived(arrivals in prop::collection::vec(
+        fn far_jumps_are_classified_exactly(arrivals in prop::collection::vec(
             prop_oneof![0u64..300, 10_000u64..10_300, any::<u64>().prop_map(|n| n >> 16)], 0..200,
         )) {
-            by_the_book(&mut SequenceWindow::with_reach(128), &arrivals)?;
+            check_against_a_set(&mut SequenceWindow::with_reach(128), &arrivals)?;
         }
 
         #[test]
-        fn at_least_the_reach_is_kept(start in 0u64..5_000, reach in 2u64..500) {
+        fn the_window_reaches_back_at_least_as_far_as_asked(start in 0u64..5_000, reach in 2u64..500) {
             let mut window = SequenceWindow::with_reach(reach);
             window.record(start + reach);
             prop_assert_eq!(window.record(start + 1), Arrival::Reordered);
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_never_makes_up_for_a_loss() {
+    fn a_duplicate_does_not_reduce_the_losses() {
         let mut window = SequenceWindow::default();
         for sequence in [0, 1, 3, 1, 1, 0] {
             window.record(sequence);

@@ -2,40 +2,41 @@
 
 use super::costs::{cpu, engine_stats, pacing};
 use super::ended::Ended;
-use super::interval_rows::Rows;
-use super::run::{Effective, Measured, Requested, Run};
+use super::interval_rows::IntervalRows;
+use super::run::{Effective, Interval, Measured, Requested, Run};
 use super::streams::{add, streams};
 use super::{settings, warnings};
 use crate::udp::plan::Plan;
 use crate::udp::receive::accounting::Latencies;
-use crate::udp::send::sender::Sent;
-use crate::udp::wire::control::{Done, StreamReceived, StreamSent};
+use crate::udp::send::outcome::SenderOutcome;
+use crate::udp::wire::control::StreamSent;
+use crate::udp::wire::results::{Done, StreamReceived};
 
-/// Everything known at the end of a run.
-pub struct Facts<'a> {
-    /// What was to be done.
+/// The data from which the record of a run is computed.
+pub struct RunInputs<'a> {
+    /// The plan.
     pub plan: &'a Plan,
     /// `forward` for the client's streams, `reverse` for the server's.
     pub direction: &'static str,
-    /// As given.
+    /// The settings as given.
     pub requested: Requested,
-    /// What was in force.
+    /// The settings in force.
     pub effective: Effective,
-    /// How it ended.
+    /// How the run ended.
     pub ended: Ended,
-    /// What each stream's sender says it sent, or what it sent at least.
+    /// The counts of each stream's sender, or lower bounds of them.
     pub sent: Vec<StreamSent>,
-    /// Whether the senders were lost, so that it is not known what was sent last.
+    /// Whether the senders were lost, so that `sent` is a lower bound.
     pub senders_lost: bool,
-    /// What each sender thread did; empty where the senders are elsewhere.
-    pub senders: Vec<Sent>,
+    /// The outcome of each sender thread; empty if the senders are at the other side.
+    pub senders: Vec<SenderOutcome>,
     /// The first send stamp, in ns of the server's clock.
     pub first_sent: Option<u64>,
-    /// Its wall time, RFC 3339.
+    /// Wall time of the first send stamp, RFC 3339.
     pub first_sent_at: Option<String>,
-    /// What each stream's receiver counted.
+    /// The counts of each stream's receiver.
     pub received: Vec<StreamReceived>,
-    /// The receiver's side as a whole; `None` when it was lost.
+    /// The totals of the receivers; `None` if they were lost.
     pub done: Option<Done>,
     /// Wall time of the last arrival, RFC 3339.
     pub last_received_at: Option<String>,
@@ -43,90 +44,92 @@ pub struct Facts<'a> {
     pub client_ip: Option<String>,
     /// All latencies.
     pub latencies: Latencies,
-    /// Interval rows.
-    pub intervals: Rows,
+    /// The interval rows.
+    pub intervals: IntervalRows,
 }
 
-/// Puts the record together.
-pub fn assemble(mut facts: Facts<'_>) -> Measured {
-    let done = facts.done.clone().unwrap_or_default();
-    let mut streams = streams(&facts);
+/// Computes the record of a run.
+pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
+    let done = inputs.done.clone().unwrap_or_default();
+    let mut streams = streams(&inputs);
     let mut run = Run {
-        engine: facts.plan.engine.kind.name().to_owned(),
-        mode: facts.plan.mode.name().to_owned(),
-        direction: facts.direction.to_owned(),
-        complete: facts.ended == Ended::Complete,
-        ended: facts.ended.name().to_owned(),
-        reason: facts.ended.reason(),
-        requested: facts.requested,
-        effective: facts.effective,
-        first_sent_at: facts.first_sent_at,
-        last_received_at: facts.last_received_at,
-        client_ip: facts.client_ip,
-        engine_stats: engine_stats(&facts.senders, &facts.received, &done),
-        pacing: pacing(facts.plan.mode, &facts.senders),
+        engine: inputs.plan.engine.kind.name().to_owned(),
+        mode: inputs.plan.mode.name().to_owned(),
+        direction: inputs.direction.to_owned(),
+        complete: inputs.ended == Ended::Complete,
+        ended: inputs.ended.name().to_owned(),
+        reason: inputs.ended.reason(),
+        requested: inputs.requested,
+        effective: inputs.effective,
+        first_sent_at: inputs.first_sent_at,
+        last_received_at: inputs.last_received_at,
+        client_ip: inputs.client_ip,
+        engine_stats: engine_stats(&inputs.senders, &inputs.received, &done),
+        pacing: pacing(inputs.plan.mode, &inputs.senders),
         packet_rows_omitted: done.rows_omitted,
         ..Run::default()
     };
     for stream in &mut streams {
         add(&mut run, stream);
-        stream.lost.is_unknown = facts.senders_lost;
+        stream.lost.is_unknown = inputs.senders_lost;
     }
-    run.lost.is_unknown = facts.senders_lost;
-    if facts.done.is_none() {
-        // What the receiver saw after its last row is not known, nor what it missed.
+    run.lost.is_unknown = inputs.senders_lost;
+    if inputs.done.is_none() {
+        // The receiver's counts after its last row are unknown.
         run.lost.is_unknown = true;
-        run.received.is_unknown = facts.intervals.total.unique == 0;
+        run.received.is_unknown = inputs.intervals.total.unique == 0;
     }
-    run.streams = match facts.done {
+    run.streams = match inputs.done {
         Some(_) => streams,
         None => Vec::new(),
     };
-    settings::at_the_end(&mut run.effective, &facts.senders);
-    run.jitter_ns = facts
+    settings::at_the_end(&mut run.effective, &inputs.senders);
+    run.jitter_ns = inputs
         .received
         .iter()
         .filter_map(|stream| stream.jitter_ns)
         .reduce(f64::max);
-    run.cpu = cpu(&facts.senders, facts.done.as_ref(), &run);
+    run.cpu = cpu(&inputs.senders, inputs.done.as_ref(), &run);
     if run.effective.window.is_some() {
-        run.effective.window = facts
+        run.effective.window = inputs
             .received
             .iter()
             .map(|stream| stream.window)
             .min()
             .or(run.effective.window);
     }
-    let last = facts
+    let last = inputs
         .received
         .iter()
         .filter_map(|stream| stream.last_received)
         .max();
-    // Stamps of two clocks that are not related say nothing of each other.
+    // Stamps of two unrelated clocks cannot be subtracted.
     let is_related = run.effective.clock.source != "none";
     if !is_related {
-        facts.latencies = Latencies::default();
-        for row in &mut run.intervals {
-            (row.latency_p50_ns, row.latency_p99_ns, row.latency_max_ns) = (None, None, None);
-        }
+        inputs.latencies = Latencies::default();
+        inputs
+            .intervals
+            .kept
+            .iter_mut()
+            .for_each(Interval::clear_latency);
     }
     let first = match is_related {
-        true => facts.first_sent,
+        true => inputs.first_sent,
         false => {
-            let first = facts.received.iter();
+            let first = inputs.received.iter();
             first.filter_map(|stream| stream.first_received).min()
         }
     };
-    let latency = &facts.latencies.actual;
+    let latency = &inputs.latencies.actual;
     if !latency.is_empty() {
         run.latency_ns = Some(latency.summary());
     }
-    if !facts.latencies.intended.is_empty() {
-        run.latency_from_intended_ns = Some(facts.latencies.intended.summary());
+    if !inputs.latencies.intended.is_empty() {
+        run.latency_from_intended_ns = Some(inputs.latencies.intended.summary());
     }
-    if facts.done.is_none() && facts.intervals.end_s > 0.0 {
-        // The result was lost, and with it the last stamp: up to the last row is what is known.
-        speeds(&mut run, facts.intervals.end_s);
+    if inputs.done.is_none() && inputs.intervals.end_s > 0.0 {
+        // The result was lost, and with it the last stamp. The end of the last row is known.
+        speeds(&mut run, inputs.intervals.end_s);
     } else if let (Some(first), Some(last)) = (first, last)
         && last > first
     {
@@ -136,10 +139,10 @@ pub fn assemble(mut facts: Facts<'_>) -> Measured {
         let transit = latency.sum_ns() as f64 / 1e9;
         run.transit_kb_per_s = Some(run.received.bytes as f64 / 1e3 / transit);
     }
-    let mut rows = facts.intervals;
-    // What a lost receiver saw after its last row is not known, and neither is what it missed.
-    let closing_row = match facts.done {
-        Some(_) => rows.closing(&run, sending_s(&facts.senders)),
+    let mut rows = inputs.intervals;
+    // The counts of a lost receiver after its last row are unknown.
+    let closing_row = match inputs.done {
+        Some(_) => rows.closing(&run, sending_s(&inputs.senders)),
         None => None,
     };
     closing_row
@@ -149,7 +152,7 @@ pub fn assemble(mut facts: Facts<'_>) -> Measured {
     run.intervals = rows.kept;
     run.intervals_omitted = rows.omitted;
     run.warnings = warnings::warnings(&run);
-    let Latencies { actual, intended } = facts.latencies;
+    let Latencies { actual, intended } = inputs.latencies;
     Measured {
         run,
         latency: actual,
@@ -158,11 +161,11 @@ pub fn assemble(mut facts: Facts<'_>) -> Measured {
     }
 }
 
-/// From the first stamp of any sender to the last, in seconds; `None` where they are elsewhere or sent nothing.
-fn sending_s(senders: &[Sent]) -> Option<f64> {
-    let written = senders.iter().map(|sent| &sent.written);
-    let first = written.clone().filter_map(|stamps| stamps.first).min()?;
-    let last = written.map(|stamps| stamps.last).max()?;
+/// From the first stamp of any sender to the last, in seconds; `None` if the senders are at the other side or sent nothing.
+fn sending_s(senders: &[SenderOutcome]) -> Option<f64> {
+    let times = senders.iter().map(|sent| &sent.times);
+    let first = times.clone().filter_map(|stamps| stamps.first).min()?;
+    let last = times.map(|stamps| stamps.last).max()?;
     Some(last.saturating_sub(first) as f64 / 1e9)
 }
 
@@ -173,7 +176,7 @@ fn speeds(run: &mut Run, seconds: f64) {
     let clock = &run.effective.clock;
     if clock.source == "estimated" {
         run.seconds_error = clock.error_ns.map(|ns| ns as f64 / 1e9);
-        // The shorter the time may be, the further the rate may be above: that side is the longer one.
+        // The error of the rate is larger towards the shorter time.
         let shortest = run.seconds_error.map(|error| seconds - error);
         let shortest = shortest.filter(|shortest| *shortest > 0.0);
         run.kb_per_s_error =

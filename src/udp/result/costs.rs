@@ -1,13 +1,13 @@
-//! What a run cost both sides, and how well a schedule was kept: their threads' figures added up.
+//! The costs of a run and the accuracy of its pacing, summed over the threads of both sides.
 
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::{RingStats, ZeroCopyStats, add_some};
 use crate::udp::plan::Mode;
 use crate::udp::result::{Cpu, EngineStats, Pacing, Run};
-use crate::udp::send::sender::Sent;
-use crate::udp::wire::control::{Done, StreamReceived};
+use crate::udp::send::outcome::SenderOutcome;
+use crate::udp::wire::results::{Done, StreamReceived};
 
-pub(super) fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
+pub(super) fn cpu(senders: &[SenderOutcome], done: Option<&Done>, run: &Run) -> Cpu {
     let per_million =
         |seconds: f64, packets: u64| (packets > 0).then(|| seconds / packets as f64 * 1e6);
     let user: f64 = senders.iter().map(|sender| sender.cpu.user).sum();
@@ -15,7 +15,7 @@ pub(super) fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
         let ns = ring.and_then(|ring| ring.thread_cpu_ns);
         ns.unwrap_or(0) as f64 / 1e9
     };
-    // What a submission thread of the kernel does is done for us too.
+    // The kernel's submission thread works for the sender too.
     let system: f64 = senders
         .iter()
         .map(|sender| sender.cpu.system + thread(sender.stats.ring))
@@ -24,7 +24,12 @@ pub(super) fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
         .iter()
         .filter_map(|sender| sender.throttled)
         .max_by_key(|throttled| throttled.ns);
-    let received = done.map(|done| (done.user_s, done.system_s + thread(done.stats.ring)));
+    let received = done.map(|done| {
+        (
+            done.user_s,
+            done.system_s + thread(done.stats.ring.map(Into::into)),
+        )
+    });
     Cpu {
         sender_user_s: (!senders.is_empty()).then_some(user),
         sender_system_s: (!senders.is_empty()).then_some(system),
@@ -37,19 +42,19 @@ pub(super) fn cpu(senders: &[Sent], done: Option<&Done>, run: &Run) -> Cpu {
         receiver_s_per_million: received
             .and_then(|(user, system)| per_million(user + system, run.received.packets)),
         sender_preemptions: sum(senders.iter().map(|sender| sender.preemptions)),
-        // Streams are threads of one group: each sees the same counters.
+        // The threads are in one control group, and read the same counters.
         sender_throttled_periods: throttled.map(|throttled| throttled.periods),
         sender_throttled_s: throttled.map(|throttled| throttled.ns as f64 / 1e9),
     }
 }
 
-/// `None` of nothing.
+/// The sum; `None` without a count.
 fn sum(counts: impl Iterator<Item = u64>) -> Option<u64> {
     counts.reduce(u64::saturating_add)
 }
 
 pub(super) fn engine_stats(
-    senders: &[Sent],
+    senders: &[SenderOutcome],
     received: &[StreamReceived],
     done: &Done,
 ) -> EngineStats {
@@ -59,8 +64,8 @@ pub(super) fn engine_stats(
         receive_eagain: done.stats.eagain,
         receive_truncated: done.stats.truncated,
         receive_waits: done.stats.waits,
-        receive_icmp: done.stats.icmp,
-        receive_ring: done.stats.ring,
+        receive_icmp: done.stats.icmp.into(),
+        receive_ring: done.stats.ring.map(Into::into),
         credits: done.stats.answers,
         receiver_socket_drops: received
             .iter()
@@ -91,20 +96,20 @@ pub(super) fn engine_stats(
     stats
 }
 
-pub(super) fn pacing(mode: Mode, senders: &[Sent]) -> Option<Pacing> {
+pub(super) fn pacing(mode: Mode, senders: &[SenderOutcome]) -> Option<Pacing> {
     let Mode::Paced(target_pps) = mode else {
         return None;
     };
     let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
     let mut achieved_pps = 0.0;
     for sender in senders {
-        lateness.merge(&sender.written.lateness);
-        gap_error.merge(&sender.written.gap_error);
-        // With fewer datagrams than streams, some have none to send.
-        let Some(first) = sender.written.first else {
+        lateness.merge(&sender.times.lateness);
+        gap_error.merge(&sender.times.gap_error);
+        // With fewer datagrams than streams, some streams send none.
+        let Some(first) = sender.times.first else {
             continue;
         };
-        let seconds = sender.written.last.saturating_sub(first) as f64 / 1e9;
+        let seconds = sender.times.last.saturating_sub(first) as f64 / 1e9;
         if sender.packets > 1 && seconds > 0.0 {
             achieved_pps += (sender.packets - 1) as f64 / seconds;
         }

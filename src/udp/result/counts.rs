@@ -1,8 +1,8 @@
-//! Counts as they stand in the file: all of them null where they are not known.
+//! Counts in the file: all of them are null if unknown.
 
 use serde::{Deserialize, Serialize};
 
-/// Makes the counterpart of a struct of counts, and the way there and back.
+/// Defines the serialised form of a struct of counts, and the conversions both ways.
 macro_rules! counts {
     ($name:ident: $($count:ident),+) => {
         #[derive(Serialize, Deserialize)]
@@ -31,7 +31,7 @@ macro_rules! counts {
 counts!(Received: packets, bytes, unique, duplicates, reordered, late, foreign, foreign_token, foreign_short, foreign_malformed);
 counts!(Lost: packets, not_sent, receiver_socket, elsewhere);
 
-/// A setting that is never 0: null in the file where the side that had it did not report it.
+/// A setting that is never 0: null in the file if it was not reported.
 pub(super) mod positive {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -54,7 +54,7 @@ mod tests {
     use crate::udp::result::{Lost, Received};
 
     #[test]
-    fn what_is_not_known_is_null_and_read_back_so() {
+    fn unknown_counts_are_null_and_read_back_as_unknown() {
         let lost = Lost {
             is_unknown: true,
             packets: 7,

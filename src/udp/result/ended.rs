@@ -5,13 +5,13 @@
 pub enum Ended {
     /// As planned.
     Complete,
-    /// Somebody here said stop: what was sent is all accounted for.
+    /// The user stopped the run; the datagrams sent are accounted for.
     Interrupted(String),
-    /// The other side ended it, and both sides' figures are here.
+    /// The peer stopped the run, and the results of both sides are known.
     Limited(String),
-    /// The other side is gone, and its last figures with it.
+    /// The peer is lost, and its result with it.
     PeerLost(String),
-    /// Something here failed.
+    /// This side failed.
     Failed(String),
 }
 

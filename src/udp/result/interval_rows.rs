@@ -1,24 +1,24 @@
 //! The interval rows of a run as they arrive, and their totals.
 
 use super::run::{Interval, MOST_INTERVALS, Run};
-use crate::udp::wire::control::StreamReceived;
+use crate::udp::wire::results::{self, StreamReceived};
 
-/// Interval rows as they come: the first [`MOST_INTERVALS`] are kept, all are added up.
+/// Interval rows: the first [`MOST_INTERVALS`] are kept, and all are added up.
 #[derive(Debug, Clone, Default)]
-pub struct Rows {
-    /// The first.
+pub struct IntervalRows {
+    /// The first rows.
     pub kept: Vec<Interval>,
-    /// How many more there were.
+    /// Number of further rows.
     pub omitted: u64,
-    /// What they say all together: all that is known when the result itself is lost.
+    /// Totals of all rows: all that is known if the result itself is lost.
     pub total: StreamReceived,
-    /// The sum of their `missing`.
+    /// The sum of `missing` of all rows.
     pub missing: i64,
-    /// When the last of them ended, in seconds from the first datagram.
+    /// End of the last row, in seconds from the first datagram.
     pub end_s: f64,
 }
 
-impl Rows {
+impl IntervalRows {
     /// Adds a row.
     pub fn push(&mut self, row: Interval) {
         let total = &mut self.total;
@@ -37,9 +37,9 @@ impl Rows {
         }
     }
 
-    /// The row that makes all rows add up to `run`: what was sent after the last arrival and lost, above all. `None`
-    /// where they do. It starts where the last row ended and lasts until `sending_s`, when the sender stopped, in seconds
-    /// from the first datagram; where that is not known or earlier, it has no length.
+    /// The row that makes all rows add up to `run`, mostly for datagrams sent after the last arrival and lost. `None` if the rows
+    /// add up without it. The row starts at the end of the last row and ends at `sending_s`, when the sender stopped, in seconds
+    /// from the first datagram; its length is 0 if that is unknown or earlier.
     pub(super) fn closing(&self, run: &Run, sending_s: Option<f64>) -> Option<Interval> {
         let (seen, all) = (&self.total, &run.received);
         let unique = all.unique.saturating_sub(seen.unique);
@@ -65,5 +65,43 @@ impl Rows {
         };
         let is_empty = row.packets == 0 && row.bytes == 0 && row.missing == 0 && row.reordered == 0;
         (!is_empty).then_some(row)
+    }
+}
+
+impl From<&Interval> for results::Interval {
+    fn from(row: &Interval) -> Self {
+        Self {
+            start_s: row.start_s,
+            seconds: row.seconds,
+            packets: row.packets,
+            bytes: row.bytes,
+            missing: row.missing,
+            duplicates: row.duplicates,
+            reordered: row.reordered,
+            latency_ns: [row.latency_p50_ns, row.latency_p99_ns, row.latency_max_ns],
+        }
+    }
+}
+
+impl From<results::Interval> for Interval {
+    fn from(row: results::Interval) -> Self {
+        let [latency_p50_ns, latency_p99_ns, latency_max_ns] = row.latency_ns;
+        Self {
+            start_s: row.start_s,
+            seconds: row.seconds,
+            packets: row.packets,
+            bytes: row.bytes,
+            kb_per_s: if row.seconds > 0.0 {
+                row.bytes as f64 / 1e3 / row.seconds
+            } else {
+                0.0
+            },
+            missing: row.missing,
+            duplicates: row.duplicates,
+            reordered: row.reordered,
+            latency_p50_ns,
+            latency_p99_ns,
+            latency_max_ns,
+        }
     }
 }

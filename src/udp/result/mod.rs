@@ -1,6 +1,6 @@
 //! The result of a run, computed from the counts of the sender and of the receiver. Pure: numbers in, numbers out.
 //!
-//! [`assemble`] takes [`Facts`] and returns a [`Measured`] run: the [`Run`] that `run.json` holds, and its histograms.
+//! [`assemble`] takes [`RunInputs`] and returns a [`Measured`] run: the [`Run`] that `run.json` holds, and its histograms.
 
 mod assemble;
 mod costs;
@@ -12,12 +12,12 @@ mod settings;
 mod streams;
 mod warnings;
 
-pub use assemble::{Facts, assemble};
+pub use assemble::{RunInputs, assemble};
 pub use ended::Ended;
-pub use interval_rows::Rows;
+pub use interval_rows::IntervalRows;
 pub use run::{
     Clock, Cpu, Effective, EngineStats, Interval, Lost, MOST_INTERVALS, Measured, Pacing, Received,
     Requested, Run, Stream, Traffic, UringRequested,
 };
 pub use settings::{effective, requested};
-pub use streams::{at_least, together};
+pub use streams::{sent_at_least, total_sent};

@@ -15,18 +15,18 @@ pub struct Run {
     pub engine: String,
     /// `lossless`, `paced` or `blast`.
     pub mode: String,
-    /// Who sent: `forward` is the client, `reverse` the server.
+    /// The sender: `forward` is the client, `reverse` the server.
     #[serde(default = "forward")]
     pub direction: String,
-    /// Whether the run reached its end and both sides' figures are here.
+    /// Whether the run reached its end and the results of both sides are known.
     pub complete: bool,
     /// How it ended: `complete`, `interrupted`, `peer_lost`, `limit` or `failed`.
     pub ended: String,
-    /// A sentence on why, when it is not `complete`.
+    /// Why the run is not `complete`: a sentence.
     pub reason: Option<String>,
-    /// What was asked for, as given; null where nothing was.
+    /// The settings as given; null for those not given.
     pub requested: Requested,
-    /// What was in force.
+    /// The settings in force.
     pub effective: Effective,
     /// The sender's wall clock at its stamp of the first datagram, RFC 3339.
     pub first_sent_at: Option<String>,
@@ -34,21 +34,20 @@ pub struct Run {
     pub last_received_at: Option<String>,
     /// The sender's address, as the receiver sees it.
     pub client_ip: Option<String>,
-    /// What was offered to the kernel, once each, `lost.not_sent` among it.
+    /// Datagrams offered to the kernel, once each, including `lost.not_sent`.
     pub sent: Traffic,
-    /// What arrived.
+    /// Datagrams that arrived.
     pub received: Received,
-    /// What did not: `sent.packets - received.unique`, split by where it went.
+    /// Datagrams that did not arrive: `sent.packets - received.unique`, split by where they were lost.
     pub lost: Lost,
     /// From the sender's stamp of the first datagram to the receiver's stamp of the last.
     pub seconds: Option<f64>,
-    /// Half-width of the error bar of `seconds`, which is that of the clocks' offset; null where one clock has both stamps.
+    /// Half-width of the error bar of `seconds`, equal to that of the clock offset; null if one clock has both stamps.
     #[serde(default)]
     pub seconds_error: Option<f64>,
     /// Unique message bytes / 1000 / seconds.
     pub kb_per_s: Option<f64>,
-    /// Half-width of the error bar of `kb_per_s`, to the side on which it is longer; null as `seconds_error`, and where
-    /// that is not below `seconds`.
+    /// Half-width of the error bar of `kb_per_s`, on its longer side; null if `seconds_error` is null or not below `seconds`.
     #[serde(default)]
     pub kb_per_s_error: Option<f64>,
     /// Unique message bytes / 1024 / seconds.
@@ -63,55 +62,54 @@ pub struct Run {
     pub latency_ns: Option<Summary>,
     /// One-way latency from the intended send; null unless paced.
     pub latency_from_intended_ns: Option<Summary>,
-    /// RFC 3550; of several streams the largest.
+    /// RFC 3550 jitter; the largest of several streams.
     pub jitter_ns: Option<f64>,
-    /// How well the schedule was held; null unless paced.
+    /// The accuracy of the schedule; null unless paced.
     pub pacing: Option<Pacing>,
     /// CPU time of the threads that send and receive.
     pub cpu: Cpu,
-    /// What the I/O cost, and what went wrong in it.
+    /// Counters of the engines.
     pub engine_stats: EngineStats,
-    /// One entry a stream.
+    /// One entry per stream.
     pub streams: Vec<Stream>,
-    /// Rows of `intervals.csv`; of a very long run only the first [`MOST_INTERVALS`].
+    /// IntervalRows of `intervals.csv`; of a very long run only the first [`MOST_INTERVALS`].
     pub intervals: Vec<Interval>,
-    /// How many rows `intervals.csv` has beyond those.
+    /// Further rows of `intervals.csv`.
     pub intervals_omitted: u64,
-    /// Datagrams that `packets.csv` has no row of, since the receiver had no room to keep it.
+    /// Datagrams without a row in `packets.csv`, since the receiver's packet log was full.
     pub packet_rows_omitted: u64,
-    /// Which of the settings compared it belongs to; null when there is only one. The n-th run of each
-    /// belongs to round n.
+    /// The compared setting that the run belongs to; null if there is only one. The n-th run of each setting belongs to round n.
     #[serde(default)]
     pub setting: Option<String>,
-    /// What the measuring program or its host may have added to these figures, a sentence each.
+    /// Effects of the measuring program or its host on the result, a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
 
-/// The direction of runs that were saved before there was another one.
+/// The direction of runs saved by versions that had only one.
 fn forward() -> String {
     "forward".to_owned()
 }
 
-/// How many interval rows `run.json` keeps, so that it stays readable and memory flat.
+/// Most interval rows in `run.json`, so that it stays readable and memory is bounded.
 pub const MOST_INTERVALS: usize = 4_096;
 
-/// What was asked for.
+/// The settings as given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Requested {
-    /// Message bytes in all.
+    /// Message bytes.
     pub bytes: Option<u64>,
-    /// Datagrams in all.
+    /// Datagrams.
     pub packets: Option<u64>,
-    /// Seconds of sending.
+    /// Sending time in seconds.
     pub duration_s: Option<f64>,
-    /// Message bytes a datagram.
+    /// Message bytes per datagram.
     pub chunk: usize,
-    /// Message bits a second.
+    /// Message bits per second.
     pub rate_bits_per_s: Option<f64>,
-    /// Datagrams a second.
+    /// Datagrams per second.
     pub pps: Option<f64>,
-    /// Datagrams a send call.
+    /// Datagrams per send call.
     pub batch: Option<usize>,
     /// `on`, `off` or `auto`.
     pub gso: String,
@@ -124,25 +122,25 @@ pub struct Requested {
     /// `off`, `splice` or `msg`.
     #[serde(default)]
     pub zerocopy: String,
-    /// What was asked of io_uring; null with other engines.
+    /// Settings of io_uring; null with other engines.
     #[serde(default)]
     pub uring: Option<UringRequested>,
     /// Socket pairs.
     pub streams: usize,
-    /// As given.
+    /// The CPU list.
     pub cpus: Option<String>,
     /// Bytes.
     pub sndbuf: Option<usize>,
     /// Bytes.
     pub rcvbuf: Option<usize>,
-    /// The server, when it is another process.
+    /// The server, if it is another process.
     pub to: Option<String>,
-    /// Who was to send: `forward`, `reverse` or `both`.
+    /// Who sends: `forward`, `reverse` or `both`.
     #[serde(default = "forward")]
     pub direction: String,
 }
 
-/// What was asked of io_uring.
+/// Settings of io_uring as given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct UringRequested {
     /// Whether a kernel thread takes submissions.
@@ -153,35 +151,34 @@ pub struct UringRequested {
     pub receive: String,
 }
 
-/// What was in force.
+/// The settings in force.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Effective {
-    /// Message bytes a datagram.
+    /// Message bytes per datagram.
     pub chunk: usize,
-    /// Header bytes a datagram.
+    /// Header bytes per datagram.
     pub header: usize,
-    /// Both together: the UDP payload.
+    /// UDP payload: `chunk` plus `header`.
     pub datagram: usize,
-    /// Most datagrams a send call.
+    /// Most datagrams per send call.
     #[serde(default, with = "counts::positive")]
     pub batch: usize,
-    /// Datagrams a message with GSO; 1 without.
+    /// Datagrams per message with GSO; 1 without.
     #[serde(default, with = "counts::positive")]
     pub segments: usize,
     /// Whether sends are segmented by the kernel, at the end of the run.
     pub gso: bool,
     /// Whether receives are coalesced by the kernel.
     pub gro: bool,
-    /// Why GSO or GRO is off although `auto` would have taken it.
+    /// Why GSO or GRO is off although `auto` would use it.
     pub offload_note: Option<String>,
-    /// What was found out about the path before the run, where full-size datagrams do not simply arrive.
+    /// The outcome of the path probe, if full-size datagrams do not simply arrive.
     #[serde(default)]
     pub path_note: Option<String>,
-    /// Whether datagrams might be fragmented: `on`, `off` or `auto`.
+    /// Whether fragmentation was forbidden: `on`, `off` or `auto`.
     #[serde(default)]
     pub df: String,
-    /// Path MTU in bytes of IP packet, as the sender's kernel knew it at the end of the run; of several streams the
-    /// smallest.
+    /// Path MTU at the end of the run, in bytes of IP packet, as the sender's kernel reports it; the smallest of several streams.
     #[serde(default)]
     pub path_mtu: Option<u64>,
     /// `off`, `splice` or `msg`.
@@ -195,39 +192,39 @@ pub struct Effective {
     pub rcvbuf: usize,
     /// Socket pairs.
     pub streams: usize,
-    /// The sender threads' CPUs; null where the kernel chooses.
+    /// The sender threads' CPUs; null if the kernel chooses.
     pub sender_cpus: Option<Vec<usize>>,
-    /// The receiver threads' CPUs; null where the kernel chooses.
+    /// The receiver threads' CPUs; null if the kernel chooses.
     pub receiver_cpus: Option<Vec<usize>>,
-    /// Datagrams the receiver grants ahead, a stream; null unless lossless.
+    /// Credit window of a stream, in datagrams; null unless lossless.
     pub window: Option<u64>,
-    /// Whether a paced sender spins for the last stretch before a deadline, at the end of the run.
+    /// Whether a paced sender spun before deadlines at the end of the run.
     pub spin: bool,
-    /// Why `auto` did not spin, or stopped to.
+    /// Why `auto` did not spin, or stopped spinning.
     #[serde(default)]
     pub spin_note: Option<String>,
-    /// How the two clocks were related.
+    /// The relation of the two clocks.
     pub clock: Clock,
 }
 
-/// How the sender's clock was related to the receiver's.
+/// The relation of the sender's clock to the receiver's.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Clock {
-    /// `same` (one kernel's monotonic clock), `estimated`, or `none` (the offset is not known).
+    /// `same` (one kernel's monotonic clock), `estimated`, or `none` (the offset is unknown).
     pub source: String,
-    /// The receiver's clock minus the sender's, in ns; null where it is not known.
+    /// The receiver's clock minus the sender's, in ns; null if unknown.
     #[serde(default)]
     pub offset_ns: Option<i64>,
-    /// Half-width of the offset's error bar, in ns: half the best round trip, and the drift; null where it is not known.
+    /// Half-width of the offset's error bar, in ns: half the best round trip, and the drift; null if unknown.
     #[serde(default)]
     pub error_ns: Option<u64>,
-    /// How far the estimate moved during the run, in ns.
+    /// Change of the estimate during the run, in ns.
     #[serde(default)]
     pub drift_ns: Option<i64>,
-    /// How much faster the receiver's clock ran than the sender's, in parts per million; null where it was not estimated.
+    /// How much faster the receiver's clock ran than the sender's, in parts per million; null if not estimated.
     #[serde(default)]
     pub drift_ppm: Option<f64>,
-    /// A sentence on why the offset is not known, or less well than usual; null where there is nothing to say.
+    /// Why the offset is unknown, or known less well than usual: a sentence, or null.
     #[serde(default)]
     pub note: Option<String>,
 }
@@ -237,83 +234,83 @@ pub struct Clock {
 pub struct Traffic {
     /// Datagrams.
     pub packets: u64,
-    /// Bytes of message in them, headers not counted.
+    /// Message bytes, without headers.
     pub bytes: u64,
 }
 
-/// What arrived at the receiver's sockets.
+/// The datagrams that arrived at the receiver's sockets.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(from = "counts::Received", into = "counts::Received")]
 pub struct Received {
-    /// The receiver was lost before it reported anything: all counts are null in the file.
+    /// Whether the receiver was lost before it reported a count. All counts are null in the file then.
     pub is_unknown: bool,
     /// `unique + duplicates`.
     pub packets: u64,
-    /// Message bytes of the unique ones.
+    /// Message bytes of the unique datagrams.
     pub bytes: u64,
     /// First arrivals.
     pub unique: u64,
-    /// Further arrivals of the same sequence number.
+    /// Further arrivals of a sequence number.
     pub duplicates: u64,
-    /// First arrivals with a lower sequence number than one seen before (RFC 4737).
+    /// First arrivals after a higher sequence number (RFC 4737).
     pub reordered: u64,
-    /// Arrivals so late that their place in the window was given up: lost (RFC 7680, 3.8.4), counted nowhere else.
+    /// Arrivals below the sequence window, which count as lost (RFC 7680, 3.8.4) and are counted nowhere else.
     pub late: u64,
-    /// Datagrams of no stream of this run: the sum of the three kinds below.
+    /// Datagrams of no stream of this run: the sum of the three counts below.
     pub foreign: u64,
-    /// Foreign: the token is another.
+    /// Foreign datagrams with another token.
     pub foreign_token: u64,
-    /// Foreign: shorter than a header.
+    /// Foreign datagrams shorter than a header.
     pub foreign_short: u64,
-    /// Foreign: no header of ours, or one that contradicts the datagram.
+    /// Foreign datagrams with an invalid header, or a header that contradicts the datagram.
     pub foreign_malformed: u64,
 }
 
-/// What did not arrive, by where it went as far as the kernel says.
+/// The datagrams that did not arrive, by where they were lost as far as the kernel reports it.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(from = "counts::Lost", into = "counts::Lost")]
 pub struct Lost {
-    /// The receiver was lost before the end: what it received of the rest is not known, and all counts are null in the file.
+    /// Whether a side was lost before the end, so that the losses are unknown. All counts are null in the file then.
     pub is_unknown: bool,
     /// `sent.packets - received.unique`: the sum of the three below.
     pub packets: u64,
-    /// The sender's kernel refused it for good.
+    /// Refused for good by the sender's kernel.
     pub not_sent: u64,
-    /// Dropped at the receiver's socket, its buffer full.
+    /// Dropped at the receiver's socket because its buffer was full.
     pub receiver_socket: u64,
-    /// Anywhere else.
+    /// Lost elsewhere.
     pub elsewhere: u64,
 }
 
-/// How well a paced sender held its schedule.
+/// The accuracy of a paced sender's schedule.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Pacing {
-    /// Datagrams a second asked for.
+    /// Requested datagrams per second.
     pub target_pps: f64,
-    /// Datagrams a second offered, from the first stamp to the last.
+    /// Datagrams per second from the first send stamp to the last.
     pub achieved_pps: Option<f64>,
-    /// How long after its intended time each datagram was stamped.
+    /// Time from the intended send of each datagram to its stamp.
     pub lateness_ns: Summary,
-    /// How far each gap between two datagrams was from the intended one.
+    /// Deviation of each gap between two datagrams from the intended gap.
     pub gap_error_ns: Summary,
 }
 
 /// CPU seconds of the sending and the receiving threads.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Cpu {
-    /// Sender, user mode; null in a server's own record, which only the client could complete.
+    /// Sender, user mode; null in a server's own record, which lacks the client's CPU time.
     #[serde(default)]
     pub sender_user_s: Option<f64>,
     /// Sender, kernel.
     #[serde(default)]
     pub sender_system_s: Option<f64>,
-    /// Receiver, user mode; null when the receiver could not tell any more.
+    /// Receiver, user mode; null if the receiver was lost.
     pub receiver_user_s: Option<f64>,
     /// Receiver, kernel.
     pub receiver_system_s: Option<f64>,
-    /// Sender, both, per million datagrams sent.
+    /// Sender, both modes, per million datagrams sent.
     pub sender_s_per_million: Option<f64>,
-    /// Receiver, both, per million datagrams received.
+    /// Receiver, both modes, per million datagrams received.
     pub receiver_s_per_million: Option<f64>,
     /// Times that the scheduler gave a sender thread's CPU to another thread.
     #[serde(default)]
@@ -321,48 +318,48 @@ pub struct Cpu {
     /// Periods in which the sender's control group used up its CPU quota; null without a quota.
     #[serde(default)]
     pub sender_throttled_periods: Option<u64>,
-    /// How long threads of that group were stopped for it, in seconds, added up over CPUs.
+    /// How long the group's threads were throttled by the quota, in seconds, added up over CPUs.
     #[serde(default)]
     pub sender_throttled_s: Option<f64>,
 }
 
-/// What the I/O cost and what went wrong in it, over all streams.
+/// Counters of the engines, over all streams.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct EngineStats {
-    /// Calls that send, those that failed among them.
+    /// Send calls, including those that failed.
     pub send_syscalls: u64,
-    /// Messages taken by the kernel (with GSO each holds several datagrams).
+    /// Messages accepted by the kernel (with GSO each holds several datagrams).
     pub send_messages: u64,
-    /// Send calls that took only some of the messages.
+    /// Send calls that accepted only some of the messages.
     pub send_partial: u64,
     /// Send calls that found the send buffer full.
     pub send_eagain: u64,
-    /// Send calls that found the kernel out of memory or the device's queue full; tried again.
+    /// Send calls that found the kernel out of memory or the device's queue full, and were repeated.
     pub send_enobufs: u64,
-    /// Sends refused for good.
+    /// Messages refused for good.
     pub send_errors: u64,
-    /// The last such refusal.
+    /// The errno of the last refusal.
     pub last_send_error: Option<i32>,
     /// Datagrams among `lost.not_sent` that were too long for the path (`EMSGSIZE`).
     #[serde(default)]
     pub send_too_long: u64,
-    /// Times that segmented sends were refused, so that every datagram went as a message of its own from then on.
+    /// Streams whose segmented sends were refused, and that sent a message per datagram from then on.
     #[serde(default)]
     pub gso_fallbacks: u64,
-    /// ICMP errors that came back to the senders' sockets.
+    /// ICMP errors at the senders' sockets.
     #[serde(default)]
     pub icmp: IcmpStats,
     /// Times the sender slept.
     pub send_waits: u64,
-    /// Times a lossless sender ran dry and asked for credit.
+    /// Requests for credit by lossless senders.
     pub credit_probes: u64,
     /// The senders' io_uring rings; null with other engines.
     #[serde(default)]
     pub send_ring: Option<RingStats>,
-    /// What became of sends without a copy; null where none were asked for.
+    /// Counters of zero-copy sends; null without them.
     #[serde(default)]
     pub zerocopy: Option<ZeroCopyStats>,
-    /// Calls that receive.
+    /// Receive calls.
     pub receive_syscalls: u64,
     /// Messages received (with GRO each may hold several datagrams).
     pub receive_messages: u64,
@@ -372,21 +369,21 @@ pub struct EngineStats {
     pub receive_truncated: u64,
     /// Times the receiver slept.
     pub receive_waits: u64,
-    /// ICMP errors that came back to the receivers' sockets, which send credits and clock answers.
+    /// ICMP errors at the receivers' sockets, which send credits and pongs.
     #[serde(default)]
     pub receive_icmp: IcmpStats,
     /// The receivers' io_uring rings; null with other engines.
     #[serde(default)]
     pub receive_ring: Option<RingStats>,
-    /// Credits the receiver sent.
+    /// Datagrams that the receivers sent: credits and pongs.
     pub credits: u64,
-    /// Drops at the receiver's sockets as the kernel counts them (with GRO perhaps one for a whole run of datagrams).
+    /// Drops at the receiver's sockets as the kernel counts them (with GRO, one drop may stand for several datagrams).
     pub receiver_socket_drops: u64,
-    /// How far `UdpRcvbufErrors` of the receiver's network namespace rose meanwhile, whoever's they were.
+    /// Increase of `UdpRcvbufErrors` in the receiver's network namespace during the run, from all of its sockets.
     pub host_receive_buffer_errors: Option<u64>,
 }
 
-/// One stream's share of the run.
+/// One stream of the run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Stream {
     /// Counted from 0.
@@ -401,24 +398,24 @@ pub struct Stream {
     pub jitter_ns: Option<f64>,
 }
 
-/// One row of `intervals.csv`: what the receiver saw in a stretch of time, all streams together.
+/// One row of `intervals.csv`: the counts of the receivers of all streams in an interval.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Seconds from the start of the run to the start of the interval.
+    /// Start of the interval, in seconds from the start of the run.
     pub start_s: f64,
-    /// Its length in seconds.
+    /// Length in seconds.
     pub seconds: f64,
-    /// Datagrams that arrived, duplicates among them.
+    /// Datagrams received, including duplicates.
     pub packets: u64,
-    /// Message bytes of the unique ones.
+    /// Message bytes of the unique datagrams.
     pub bytes: u64,
-    /// Those bytes / 1000 / seconds.
+    /// `bytes` / 1000 / `seconds`.
     pub kb_per_s: f64,
-    /// Datagrams missing at the end of the interval, less those missing at its start: negative when some came late.
+    /// Datagrams missing at the end of the interval minus those missing at its start; negative if missing datagrams arrived.
     pub missing: i64,
-    /// Duplicates in it.
+    /// Duplicates.
     pub duplicates: u64,
-    /// Reordered in it.
+    /// Reordered datagrams.
     pub reordered: u64,
     /// Median latency in ns.
     pub latency_p50_ns: Option<u64>,
@@ -428,15 +425,26 @@ pub struct Interval {
     pub latency_max_ns: Option<u64>,
 }
 
-/// A run with the histograms its summaries were taken from.
+impl Interval {
+    /// Removes the latencies, which are unknown if the clocks are unrelated.
+    pub(in crate::udp) fn clear_latency(&mut self) {
+        (
+            self.latency_p50_ns,
+            self.latency_p99_ns,
+            self.latency_max_ns,
+        ) = (None, None, None);
+    }
+}
+
+/// A run with its histograms.
 #[derive(Debug, Clone)]
 pub struct Measured {
-    /// The figures.
+    /// The record of the run.
     pub run: Run,
     /// One-way latency from the actual send, all streams merged.
     pub latency: Latency,
     /// One-way latency from the intended send; empty unless paced.
     pub latency_from_intended: Latency,
-    /// The row at the end of `run.intervals` that was only known with the sender's count; no observer has seen it.
+    /// The last row of `run.intervals`, if it was computed from the sender's counts after the run: no observer has received it.
     pub closing_row: Option<Interval>,
 }

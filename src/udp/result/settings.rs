@@ -1,13 +1,13 @@
-//! What was asked for and what was in force, as a record has it.
+//! The requested and the effective settings of a record.
 
 use crate::engine::EngineKind;
 use crate::udp::plan::{Amount, Mode, Plan};
 use crate::udp::result::{Effective, Requested, UringRequested};
+use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::path::TooLong;
-use crate::udp::send::sender::Sent;
 use crate::udp::wire::header::HEADER;
 
-/// What was asked for, as far as the plan holds it.
+/// The requested settings that the plan contains.
 pub fn requested(plan: &Plan) -> Requested {
     let mut requested = Requested {
         chunk: plan.chunk,
@@ -38,7 +38,7 @@ pub fn requested(plan: &Plan) -> Requested {
     requested
 }
 
-/// What is in force by the plan alone.
+/// The effective settings that follow from the plan alone.
 pub fn effective(plan: &Plan) -> Effective {
     Effective {
         chunk: plan.chunk,
@@ -52,8 +52,8 @@ pub fn effective(plan: &Plan) -> Effective {
     }
 }
 
-/// Brings `effective` up to what the senders ended with.
-pub(super) fn at_the_end(effective: &mut Effective, senders: &[Sent]) {
+/// Sets the effective settings at the end of the run, from the senders' outcomes.
+pub(super) fn at_the_end(effective: &mut Effective, senders: &[SenderOutcome]) {
     let paths = senders.iter().filter_map(|sender| sender.path);
     let smallest = paths.min_by_key(|path| path.mtu.unwrap_or(usize::MAX));
     effective.path_mtu = smallest.and_then(|path| path.mtu).map(|mtu| mtu as u64);
@@ -67,7 +67,7 @@ pub(super) fn at_the_end(effective: &mut Effective, senders: &[Sent]) {
             Some(too_long) => too_long.to_string(),
             None => std::io::Error::from_raw_os_error(errno).to_string(),
         };
-        effective.offload_note = Some(format!("GSO was given up in mid-run: {reason}"));
+        effective.offload_note = Some(format!("GSO was disabled during the run: {reason}"));
     }
     if let Some(spins) = senders
         .iter()

@@ -1,12 +1,13 @@
 //! The accounting of each stream: what was sent, received and lost, and where it was lost.
 
-use super::assemble::Facts;
+use super::assemble::RunInputs;
 use super::run::{Lost, Received, Run, Stream, Traffic};
 use crate::udp::plan::Plan;
-use crate::udp::wire::control::{StreamReceived, StreamSent};
+use crate::udp::wire::control::StreamSent;
+use crate::udp::wire::results::StreamReceived;
 
-/// What all streams sent, as one.
-pub fn together(streams: &[StreamSent]) -> StreamSent {
+/// The counts of all senders, added up.
+pub fn total_sent(streams: &[StreamSent]) -> StreamSent {
     streams
         .iter()
         .fold(StreamSent::default(), |all, one| StreamSent {
@@ -16,8 +17,8 @@ pub fn together(streams: &[StreamSent]) -> StreamSent {
         })
 }
 
-/// What each stream sent at least, by the highest number that its receiver saw.
-pub fn at_least(plan: &Plan, received: &[StreamReceived]) -> Vec<StreamSent> {
+/// Lower bounds of each sender's counts, from the highest sequence number received.
+pub fn sent_at_least(plan: &Plan, received: &[StreamReceived]) -> Vec<StreamSent> {
     let chunk = plan.chunk as u64;
     let seen = received.iter().map(|stream| StreamSent {
         packets: stream.next,
@@ -27,15 +28,15 @@ pub fn at_least(plan: &Plan, received: &[StreamReceived]) -> Vec<StreamSent> {
     seen.collect()
 }
 
-/// Each stream's account, in which `sent = unique + lost` and `received = unique + duplicates`.
-pub(super) fn streams(facts: &Facts<'_>) -> Vec<Stream> {
-    let count = facts.sent.len().max(facts.received.len());
-    let a_message = datagrams_a_message(facts);
+/// The accounting of each stream, in which `sent = unique + lost` and `received = unique + duplicates`.
+pub(super) fn streams(inputs: &RunInputs<'_>) -> Vec<Stream> {
+    let count = inputs.sent.len().max(inputs.received.len());
+    let per_message = datagrams_per_message(inputs);
     (0..count)
         .map(|number| {
-            let sent = facts.sent.get(number).copied().unwrap_or_default();
-            let received = facts.received.get(number).cloned().unwrap_or_default();
-            // A sender that admits to fewer than arrived is wrong about it.
+            let sent = inputs.sent.get(number).copied().unwrap_or_default();
+            let received = inputs.received.get(number).cloned().unwrap_or_default();
+            // A sender's count below the number of arrivals is wrong.
             let packets = sent.packets.max(received.unique);
             let foreign = received
                 .foreign_token
@@ -51,7 +52,7 @@ pub(super) fn streams(facts: &Facts<'_>) -> Vec<Stream> {
                     packets - received.unique,
                     sent.not_sent,
                     received.drops,
-                    a_message,
+                    per_message,
                 ),
                 received: Received {
                     is_unknown: false,
@@ -72,14 +73,14 @@ pub(super) fn streams(facts: &Facts<'_>) -> Vec<Stream> {
         .collect()
 }
 
-/// How many datagrams a received message held, as a rule.
-fn datagrams_a_message(facts: &Facts<'_>) -> u64 {
-    let messages = facts.done.as_ref().map_or(0, |done| done.stats.messages);
-    let datagrams = facts.received.iter().fold(0u64, |sum, stream| {
+/// Average number of datagrams per received message.
+fn datagrams_per_message(inputs: &RunInputs<'_>) -> u64 {
+    let messages = inputs.done.as_ref().map_or(0, |done| done.stats.messages);
+    let datagrams = inputs.received.iter().fold(0u64, |sum, stream| {
         sum.saturating_add(stream.unique)
             .saturating_add(stream.duplicates)
     });
-    // To the nearest: the messages that open a run hold only one.
+    // Rounded to the nearest: the first messages of a run have one datagram each.
     datagrams
         .saturating_add(messages / 2)
         .checked_div(messages)
@@ -87,11 +88,11 @@ fn datagrams_a_message(facts: &Facts<'_>) -> u64 {
         .max(1)
 }
 
-/// Splits losses by where they went. With GRO the kernel counts a dropped message once, however many datagrams it
-/// holds, so a drop stands for as many as there are in `a_message`; never for more than are missing.
-fn lost(packets: u64, not_sent: u64, drops: u64, a_message: u64) -> Lost {
+/// Splits losses by where they occurred. With GRO the kernel counts a dropped message once, so a drop stands for `per_message`
+/// datagrams, but never for more than are missing.
+fn lost(packets: u64, not_sent: u64, drops: u64, per_message: u64) -> Lost {
     let not_sent = not_sent.min(packets);
-    let receiver_socket = drops.saturating_mul(a_message).min(packets - not_sent);
+    let receiver_socket = drops.saturating_mul(per_message).min(packets - not_sent);
     Lost {
         is_unknown: false,
         packets,
@@ -101,7 +102,7 @@ fn lost(packets: u64, not_sent: u64, drops: u64, a_message: u64) -> Lost {
     }
 }
 
-/// Adds a stream's account to the run's. The numbers come from another process, so they may be anything.
+/// Adds a stream's counts to the run's. The numbers come from another process and may have any value.
 pub(super) fn add(run: &mut Run, stream: &Stream) {
     let (of, to) = (&stream.received, &mut run.received);
     for (sum, part) in [

@@ -1,6 +1,6 @@
-//! What a run's figures owe to the measuring program or its host rather than to the path. Pure: a record in, sentences out.
+//! Warnings: effects of the measuring program or its host on the result. Pure: a record in, sentences out.
 //!
-//! Each rule is one function that returns a sentence or nothing; [`warnings`] lists them.
+//! Each rule is a function that returns a sentence or nothing; [`warnings`] lists the rules.
 
 use crate::udp::result::{Pacing, Run};
 use crate::units::{grouped, short_ns};
@@ -18,17 +18,17 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
     rules.iter().filter_map(|rule| rule(run)).collect()
 }
 
-/// The sender was stopped for lack of CPU quota.
+/// The sender was throttled by its CPU quota.
 fn throttled(run: &Run) -> Option<String> {
     let periods = run.cpu.sender_throttled_periods.filter(|&n| n > 0)?;
     let seconds = run.cpu.sender_throttled_s?;
     Some(format!(
-        "The CPU quota of the sender's control group stopped its threads in {} periods, {seconds:.2} s in all: latency from the intended send, and bursts after each stop, are due to that; raise the quota, lower the rate, or use --spin off.",
+        "The CPU quota of the sender's control group stopped its threads in {} periods, {seconds:.2} s in all. This raises the latency from the intended send and causes a burst after each stop; raise the quota, lower the rate, or use --spin off.",
         grouped(periods),
     ))
 }
 
-/// Datagrams were sent later than the gap between two of them, so that several went together.
+/// Datagrams were late by more than the gap between two of them, so that several were sent at once.
 fn late(run: &Run) -> Option<String> {
     let pacing = run.pacing.as_ref()?;
     let p99 = pacing.lateness_ns.p99?;
@@ -38,10 +38,10 @@ fn late(run: &Run) -> Option<String> {
     }
     let preempted = match run.cpu.sender_preemptions {
         Some(times) if times > 0 => format!(
-            " Other threads took its CPU {} times{}.",
+            " Other threads preempted it {} times{}.",
             grouped(times),
             match run.effective.spin {
-                true => "; without spinning (--spin off) they give it back sooner",
+                true => "; without spinning (--spin off) it gets its CPU back sooner",
                 false => "; it needs a CPU with less other work",
             }
         ),
@@ -49,29 +49,29 @@ fn late(run: &Run) -> Option<String> {
     };
     let loss = match run.lost.elsewhere {
         0 => "",
-        _ => ", and a queue on the path may have lost some of them for that",
+        _ => ", and a queue on the path may have dropped some of them for that reason",
     };
     Some(format!(
-        "The sender was late: 1 % of the datagrams left {} or more after their time, where the gap between two is {}. Latency from the intended send includes this; late datagrams left closer together than planned{loss}.{preempted}",
+        "The sender was late: 1 % of the datagrams were sent {} or more after their time, with a gap of {} between two datagrams. Latency from the intended send includes this. Late datagrams were sent closer together than planned{loss}.{preempted}",
         short_ns(p99 as f64),
         short_ns(gap as f64),
     ))
 }
 
-/// Lateness that no machine without other work has at 99 %, in ns: at higher rates several datagrams go together in any case.
+/// Lateness that an idle machine does not reach at 99 %, in ns. At higher rates several datagrams are sent at once in any case.
 const MOST_LATE_NS: u64 = 500_000;
 
-/// From one datagram of a stream to the next of any stream.
+/// The gap from one datagram to the next, over all streams.
 fn gap_ns(pacing: &Pacing) -> Option<u64> {
     (pacing.target_pps > 0.0).then(|| (1e9 / pacing.target_pps) as u64)
 }
 
-/// The schedule was not kept.
+/// The sender did not reach its pace.
 fn slow(run: &Run) -> Option<String> {
     let pacing = run.pacing.as_ref()?;
     let achieved = pacing.achieved_pps?;
     let share = achieved / pacing.target_pps;
-    // A handful of datagrams has no rate to speak of.
+    // A few datagrams have no meaningful rate.
     if share >= 0.98 || run.sent.packets < 1_000 {
         return None;
     }
@@ -82,12 +82,12 @@ fn slow(run: &Run) -> Option<String> {
         (full, _) => format!("the queue of its device was full {} times", grouped(full)),
     };
     Some(format!(
-        "The sender kept only {:.1} % of the pace asked for: {reason}, so the path saw less load than planned.",
+        "The sender reached only {:.1} % of the requested pace: {reason}. The load on the path was lower than planned.",
         share * 100.0
     ))
 }
 
-/// Datagrams became too long for the path in mid-run.
+/// Datagrams became too long for the path during the run.
 fn too_long(run: &Run) -> Option<String> {
     let packets = run.engine_stats.send_too_long;
     if packets == 0 {
@@ -98,26 +98,26 @@ fn too_long(run: &Run) -> Option<String> {
         None => "the path MTU".to_owned(),
     };
     Some(format!(
-        "{} datagrams of {} B were not sent since they exceed {mtu} and --df {} forbids fragments.",
+        "{} datagrams of {} B were not sent because they exceed {mtu} and --df {} forbids fragments.",
         grouped(packets),
         run.effective.datagram,
         run.effective.df,
     ))
 }
 
-/// Segmented sends stopped in mid-run, so that the run has two parts.
+/// Segmented sends stopped during the run, so that the run has two parts.
 fn segments_refused(run: &Run) -> Option<String> {
     (run.engine_stats.gso_fallbacks > 0).then(|| {
-        "The path stopped taking segmented sends in mid-run: throughput and CPU time are of a run with GSO at first and without it later.".to_owned()
+        "The path refused segmented sends during the run: throughput and CPU time are those of a run with GSO at first and without it later.".to_owned()
     })
 }
 
-/// The receiver was too slow, or its buffer too small.
+/// The receive buffer overflowed.
 fn receiver_socket(run: &Run) -> Option<String> {
     let lost = run.lost.receiver_socket;
     (lost > 0).then(|| {
         format!(
-            "{} datagrams were lost at the receiver's socket and not on the path: its buffer of {} B was full; use a larger --rcvbuf, a lower rate, or the lossless mode.",
+            "{} datagrams were lost at the receiver's socket and not on the path, because its buffer of {} B was full; use a larger --rcvbuf, a lower rate, or the lossless mode.",
             grouped(lost),
             grouped(run.effective.rcvbuf as u64),
         )
@@ -149,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_went_well_has_no_warnings() {
+    fn a_run_without_trouble_has_no_warnings() {
         assert_eq!(warnings(&paced(1_000.0, 20_000)), [""; 0]);
         assert_eq!(warnings(&Run::default()), [""; 0]);
     }
 
     #[test]
-    fn a_sender_that_is_late_by_more_than_its_gap_is_named_with_the_reason() {
+    fn a_sender_late_by_more_than_its_gap_is_a_warning_with_the_reason() {
         let mut run = paced(1_000.0, 3_000_000);
         run.cpu.sender_preemptions = Some(2_422);
         let [warning] = &warnings(&run)[..] else {
@@ -164,13 +164,13 @@ mod tests {
         for word in ["late", "3.00 ms", "2,422"] {
             assert!(warning.contains(word), "{warning}");
         }
-        // Late by less than a gap, and by more than one that no host could keep.
+        // Late by less than a gap, and by more than a gap too small for any host.
         assert_eq!(warnings(&paced(100.0, 3_000_000)), [""; 0]);
         assert_eq!(warnings(&paced(100_000.0, 60_000)), [""; 0]);
     }
 
     #[test]
-    fn a_quota_that_stopped_the_sender_is_named_and_one_that_did_not_is_not() {
+    fn a_quota_is_a_warning_only_if_it_stopped_the_sender() {
         let of = |periods| Run {
             cpu: Cpu {
                 sender_throttled_periods: Some(periods),
@@ -184,18 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_that_was_not_kept_is_named() {
+    fn a_pace_that_is_not_reached_is_a_warning() {
         let mut run = paced(1_000.0, 0);
         if let Some(pacing) = &mut run.pacing {
             pacing.achieved_pps = Some(800.0);
         }
-        assert!(warnings(&run)[0].contains("80.0 % of the pace asked for: this host"));
+        assert!(warnings(&run)[0].contains("80.0 % of the requested pace: this host"));
         run.engine_stats.send_enobufs = 1_234;
         assert!(warnings(&run)[0].contains("device was full 1,234 times"));
     }
 
     #[test]
-    fn what_was_too_long_is_counted_and_the_mtu_named() {
+    fn datagrams_too_long_for_the_path_are_a_warning_with_the_mtu() {
         let run = Run {
             effective: Effective {
                 datagram: 1_432,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_at_the_receiver_and_a_change_in_mid_run_are_named() {
+    fn drops_at_the_receiver_and_lost_segmentation_are_warnings() {
         let run = Run {
             lost: Lost {
                 packets: 5,

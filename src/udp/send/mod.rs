@@ -1,9 +1,12 @@
 //! The sending side of a run.
 //!
-//! [`senders`] starts a thread a stream. Each thread explores its [`path`] with a [`path_probe`], and then runs a [`sender`]: the loop
-//! that takes the next datagram of a [`stream`] and submits it to an engine. The stream decides what may be sent, by its schedule
-//! ([`pacing`]) or by the receiver's credit. [`spin`] decides whether a paced sender spins before a deadline.
+//! [`senders`] starts a thread per stream. Each thread probes its [`path`] with a [`path_probe`], and then runs a [`sender`]: the
+//! loop that takes the next datagrams of a [`stream`] and submits them to an engine. The stream is limited by its schedule
+//! ([`pacing`]) or by the receiver's credit, which `credit_request` asks for when it is used up. [`spin`] decides whether a paced
+//! sender spins before a deadline. The thread ends with an [`outcome`].
 
+mod credit_request;
+pub mod outcome;
 pub mod pacing;
 pub mod path;
 pub mod path_probe;

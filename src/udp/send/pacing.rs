@@ -1,51 +1,52 @@
-//! Open-loop pacing: an absolute schedule, which a late sender catches up with.
+//! Open-loop pacing: an absolute schedule, and how a late sender catches up with it.
 //!
-//! Datagram k is due at `origin + k * interval`, whatever happened to those before it. None is forgotten after a stall, and
-//! each carries how late it was. That is what makes latency from the intended send honest (no coordinated omission).
+//! Datagram k is due at `origin + k * interval`, independent of the datagrams before it. After a stall every datagram is still
+//! sent, and carries its lateness, so that latency from the intended send has no coordinated omission.
 //!
-//! Of what fell due during a short stall half is sent at once and the rest at twice the pace: a longer burst at the speed of the
-//! sender's CPU overflows a queue on the way that holds the paced stream easily, and the loss would be the sender's. A sender that
-//! is woken late each time still keeps its pace, since more goes at once the later it is.
+//! After a short stall, half of the overdue datagrams are sent at once and the rest at twice the pace. A longer burst at the speed
+//! of the sender's CPU would overflow a queue on the path that holds the paced stream easily, and the sender would cause the loss.
+//! A sender that wakes up late each time still keeps its pace, since more datagrams are sent at once the later it is.
 //!
 //! ```text
 //!   due    |  |  |  |  |  |  |  |  |  |  |  |  |
-//!   sent   |  |    stall     ||| | | | |  |  |       each still with its own intended time
+//!   sent   |  |    stall     ||| | | | |  |  |       each with its own intended time
 //! ```
 
-/// Fractions of a ns the schedule is kept in: at 10 million a second it drifts by less than a ns an hour.
+/// Fractional bits of a ns in the schedule: at 10 million per second it drifts by less than a ns per hour.
 const FRACTION_BITS: u32 = 24;
 
-/// Slowest pace there is, in datagrams a second: one in about a quarter of an hour.
+/// Slowest pace, in datagrams per second: one in about a quarter of an hour.
 pub const SLOWEST_PPS: f64 = 0.001;
 
-/// Fastest pace that can be asked for, in datagrams a second.
+/// Fastest pace, in datagrams per second.
 pub const FASTEST_PPS: f64 = 1e9;
 
-/// Datagrams that are behind follow each other in this part of the interval.
+/// Overdue datagrams follow each other after the interval divided by this.
 const CATCH_UP: u128 = 2;
 
-/// What may go at once, as time at the pace of catching up: this part of how late it is, and at least so much in ns, which is
-/// longer than a sleep ends late on an idle machine.
+/// The datagrams sent at once after a stall, as time at the pace of catching up: the lateness divided by this.
 const AT_ONCE: u64 = 4;
+
+/// The least of that time, in ns: more than the lateness of a sleep on an idle machine.
 const AT_ONCE_NS: u64 = 100_000;
 
-/// Nothing that is later than this is held back, in ns.
+/// Datagrams later than this are not held back, in ns.
 const MOST_HELD_NS: u64 = 20_000_000;
 
 /// An absolute schedule.
 #[derive(Debug, Clone)]
 pub struct Pacer {
     origin: u64,
-    /// From the origin to the next datagram, in ns with the fraction.
+    /// From the origin to when the next datagram is due, in fractions of a ns.
     elapsed: u128,
     interval: u64,
-    /// From the origin to when the next datagram may follow the one before, in ns with the fraction.
+    /// From the origin to when the next datagram may follow the previous one, in fractions of a ns.
     follows: u128,
 }
 
 impl Pacer {
-    /// A schedule of `pps` datagrams a second (within [`SLOWEST_PPS`] and [`FASTEST_PPS`], else the nearer of the two),
-    /// the first due at `origin` in ns.
+    /// A schedule of `pps` datagrams per second, clamped to [`SLOWEST_PPS`] and [`FASTEST_PPS`]. The first datagram is due at
+    /// `origin`, in ns.
     pub fn new(pps: f64, origin: u64) -> Self {
         let pps = if pps.is_nan() {
             SLOWEST_PPS
@@ -67,7 +68,7 @@ impl Pacer {
         self.at(self.elapsed)
     }
 
-    /// When the next datagram may go, in ns: when it is due, or a little later while the stream catches up.
+    /// When the next datagram may be sent, in ns: when it is due, or a little later while the stream catches up.
     #[inline]
     pub fn ready_at(&self) -> u64 {
         let due = self.next_at();
@@ -75,7 +76,7 @@ impl Pacer {
         due.max(follows.min(due.saturating_add(MOST_HELD_NS)))
     }
 
-    /// Takes the next datagram off the schedule if it may go at `now`, and says when it was due.
+    /// Takes the next datagram off the schedule if it may be sent at `now`, and returns when it was due.
     #[inline]
     pub fn take(&mut self, now: u64) -> Option<u64> {
         (self.ready_at() <= now).then(|| {
@@ -102,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_first_is_due_at_the_origin_and_the_millionth_where_it_belongs() {
+    fn a_schedule_does_not_drift() {
         let mut pacer = Pacer::new(3.0, 100);
         assert_eq!(pacer.take(99), None);
         assert_eq!(pacer.take(100), Some(100));
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_paces_are_the_nearest_there_is() {
+    fn a_pace_out_of_range_is_clamped() {
         for pps in [f64::NAN, f64::INFINITY, -1.0, 0.0, f64::MAX] {
             let mut pacer = Pacer::new(pps, u64::MAX - 5);
             assert_eq!(pacer.take(u64::MAX), Some(u64::MAX - 5));
@@ -122,19 +123,19 @@ mod tests {
         }
     }
 
-    /// Takes all that may go at `now`.
+    /// Takes all datagrams that may be sent at `now`.
     fn take_all(pacer: &mut Pacer, now: u64) -> Vec<u64> {
         std::iter::from_fn(|| pacer.take(now)).collect()
     }
 
     #[test]
-    fn a_short_stall_is_caught_up_with_at_twice_the_pace_and_each_keeps_its_time() {
-        // One every 100 us, and 3 ms of nothing.
+    fn a_stream_catches_up_with_a_short_stall_at_twice_the_pace() {
+        // One every 100 us, and a stall of 3 ms.
         let mut pacer = Pacer::new(10_000.0, 0);
         assert_eq!(take_all(&mut pacer, 0), [0]);
         let mut now = 3_000_000;
         let mut sent = Vec::new();
-        // Until one is sent when it is due.
+        // Until a datagram is sent when it is due.
         while sent.last().is_none_or(|&(due, at)| at > due) && sent.len() < 200 {
             for due in take_all(&mut pacer, now) {
                 sent.push((due, now));
@@ -147,7 +148,7 @@ mod tests {
                 .copied()
                 .eq((1..).map(|n| n * 100_000).take(due.len()))
         );
-        // About half go at once, the others follow after half the interval.
+        // About half are sent at once, the others follow after half the interval each.
         assert!(sent.iter().filter(|&&(_, at)| at == 3_000_000).count() <= 17);
         assert!(
             sent.windows(2)
@@ -162,30 +163,30 @@ mod tests {
     }
 
     #[test]
-    fn a_long_stall_is_not_held_back() {
+    fn datagrams_of_a_long_stall_are_not_held_back() {
         let mut pacer = Pacer::new(1_000.0, 0);
-        // A second late: all but a part of the last 20 ms goes at once.
+        // A second late: all but a part of the last 20 ms are sent at once.
         let taken = take_all(&mut pacer, 1_000_000_000).len();
         assert!((980..=995).contains(&taken), "{taken}");
     }
 
     proptest! {
         #[test]
-        fn a_stalled_sender_forgets_nothing(pps in 1.0f64..1e7, stalls in prop::collection::vec(0u64..50_000_000, 1..50)) {
+        fn a_stalled_sender_skips_no_datagram(pps in 1.0f64..1e7, stalls in prop::collection::vec(0u64..50_000_000, 1..50)) {
             let mut pacer = Pacer::new(pps, 0);
             let (mut now, mut taken) = (0u64, 0u64);
             let due_by = |now: u64| (now as f64 * pps / 1e9) as u64 + 1;
             for stall in stalls {
                 now += stall;
-                // A real sender takes them one by one as well; bounded here to keep the test short.
+                // Bounded to keep the test short.
                 while taken < 200_000 && pacer.take(now).is_some() {
                     taken += 1;
                 }
-                // What is held back is at most 20 ms late, and nothing is early.
+                // A datagram that is held back is at most 20 ms late, and none is early.
                 let must = due_by(now.saturating_sub(MOST_HELD_NS)) - u64::from(now < MOST_HELD_NS);
                 prop_assert!(taken == 200_000 || (taken + 1 >= must && taken <= due_by(now) + 1), "{} of {}", taken, due_by(now));
             }
-            // Left alone it is back on its schedule.
+            // Without further stalls the sender is back on its schedule.
             while taken < 200_000 && pacer.next_at() <= now {
                 now = now.max(pacer.ready_at());
                 while taken < 200_000 && pacer.take(now).is_some() {

@@ -1,23 +1,23 @@
-//! What the MTU of a path leaves for a datagram, and how a run fails that asked for more. Pure.
+//! The MTU of a path, and the errors of a run whose datagrams exceed it. Pure.
 
 use thiserror::Error;
 
 use crate::udp::engine::Path;
 use crate::udp::wire::header::HEADER;
 
-/// A datagram is longer than the path takes whole.
+/// A datagram that exceeds the path MTU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong {
     /// UDP payload in bytes.
     pub datagram: usize,
-    /// Of the path.
+    /// Path MTU in bytes.
     pub mtu: usize,
     /// Bytes of the IP and UDP headers.
     pub headers: usize,
 }
 
 impl TooLong {
-    /// `None` when a datagram of `datagram` bytes fits, or the MTU is not known.
+    /// `None` if a datagram of `datagram` bytes fits, or the MTU is unknown.
     pub fn of(datagram: usize, path: Path) -> Option<Self> {
         let mtu = path.mtu?;
         (datagram + path.headers > mtu).then_some(Self {
@@ -27,13 +27,13 @@ impl TooLong {
         })
     }
 
-    /// The largest chunk that fits; `None` when not even a header does.
+    /// The largest chunk that fits; `None` if not even a header fits.
     pub fn chunk_that_fits(self) -> Option<usize> {
         let chunk = self.mtu.checked_sub(self.headers + HEADER)?;
         (chunk > 0).then_some(chunk)
     }
 
-    /// `use --chunk N or less`, or what to do where none fits, and then `otherwise`.
+    /// `use --chunk N or less, or `, if a chunk fits, and then `otherwise`.
     pub fn way_out(self, otherwise: &str) -> String {
         match self.chunk_that_fits() {
             Some(chunk) => format!("use --chunk {chunk} or less, or {otherwise}"),
@@ -56,50 +56,50 @@ impl std::fmt::Display for TooLong {
     }
 }
 
-/// Why a sender gives up on its path.
+/// Why a sender cannot use its path.
 #[derive(Debug, Error)]
 pub enum PathError {
     /// `--df on`.
     #[error("{too_long}, and --df on forbids fragments; {way_out}", too_long = .0, way_out = .0.way_out("--df auto or off"))]
     NoFragments(TooLong),
-    /// `--df on`, and the kernel refuses a datagram although it should fit the MTU that it names.
+    /// `--df on`, and the kernel refuses a datagram that fits the MTU it reports.
     #[error(
         "the kernel refuses a datagram of {0} B as too long for the path, and --df on forbids fragments; use a smaller --chunk, or --df auto or off"
     )]
     Refused(usize),
-    /// `--df on`, and long datagrams vanish on the way.
+    /// `--df on`, and the path drops long datagrams.
     #[error(
-        "datagrams of {datagram} B do not arrive while short ones do: a router on the path drops them and its ICMP report is lost, and --df on forbids fragments; {}",
+        "datagrams of {datagram} B do not arrive while short ones do: a router on the path drops them and its ICMP error is lost, and --df on forbids fragments; {}",
         fitting(*.longest)
     )]
     BlackHole {
         /// UDP payload in bytes.
         datagram: usize,
-        /// Of the longest that arrives, in bytes.
+        /// The longest UDP payload that arrives, in bytes.
         longest: usize,
     },
-    /// Long datagrams vanish on the way, whole or in fragments.
+    /// The path drops long datagrams, whole or in fragments.
     #[error(
-        "datagrams of {datagram} B do not arrive while short ones do, and neither do their fragments: a router on the path drops them and its ICMP report is lost; {}",
+        "datagrams of {datagram} B do not arrive while short ones do, and neither do their fragments: a router on the path drops them and its ICMP error is lost; {}",
         chunk_for(*.longest)
     )]
     NoWay {
         /// UDP payload in bytes.
         datagram: usize,
-        /// Of the longest that arrives, in bytes.
+        /// The longest UDP payload that arrives, in bytes.
         longest: usize,
     },
-    /// `--gso on`, and the path has become smaller.
-    #[error("GSO was asked for (--gso on), but {too_long}; {way_out}", too_long = .0, way_out = .0.way_out("--gso auto or off"))]
+    /// `--gso on`, and the path MTU has become smaller.
+    #[error("GSO is required (--gso on), but {too_long}; {way_out}", too_long = .0, way_out = .0.way_out("--gso auto or off"))]
     NoSegments(TooLong),
     /// `--gso on`, and segmented sends are refused for another reason.
     #[error(
-        "GSO was asked for (--gso on), but the path refuses segmented sends: {0}; use --gso auto or off"
+        "GSO is required (--gso on), but the path refuses segmented sends: {0}; use --gso auto or off"
     )]
     SegmentsRefused(std::io::Error),
 }
 
-/// Names the chunk that arrives, or what to do where `--df` is in the way.
+/// Advice: a chunk that arrives, or another `--df`.
 fn fitting(longest: usize) -> String {
     match chunk_in(longest) {
         Some(chunk) => format!("use --chunk {chunk} or less, or --df auto or off"),
@@ -107,7 +107,7 @@ fn fitting(longest: usize) -> String {
     }
 }
 
-/// Names the chunk that arrives.
+/// Advice: a chunk that arrives.
 fn chunk_for(longest: usize) -> String {
     let chunk = chunk_in(longest).unwrap_or(1);
     format!("use --chunk {chunk} or less")
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chunk_that_fits_is_the_mtu_less_all_headers() {
+    fn the_chunk_that_fits_is_the_mtu_minus_all_headers() {
         let v4 = TooLong::of(1_432, path(1_300, 28)).unwrap();
         assert_eq!(v4.chunk_that_fits(), Some(1_240));
         let v6 = TooLong::of(1_432, path(1_300, 48)).unwrap();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_the_mtu_and_the_way_out() {
+    fn an_error_contains_the_mtu_and_the_chunk_that_fits() {
         let too_long = TooLong::of(1_432, path(1_300, 28)).unwrap();
         for error in [
             PathError::NoFragments(too_long),

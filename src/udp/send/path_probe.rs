@@ -1,8 +1,8 @@
-//! Whether datagrams of full size reach the other end, found out before the run.
+//! Path probe: whether full-size datagrams reach the other end, before the run.
 //!
-//! A router that drops what is too long for the next link is to report it (RFC 1191, RFC 8201), and the kernel then fragments or
-//! refuses. Where that report is filtered, long datagrams vanish while short ones arrive: a black hole (RFC 2923). So the sender asks
-//! questions of both sizes, and compares what is answered.
+//! A router that drops a datagram as too long for the next link reports it by ICMP (RFC 1191, RFC 8201), and the kernel then
+//! fragments or refuses long datagrams. If that ICMP error is filtered, long datagrams are lost while short ones arrive: a black
+//! hole (RFC 2923). The sender therefore sends pings of both sizes and compares the pongs.
 
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
@@ -11,73 +11,73 @@ use std::time::{Duration, Instant};
 
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
-/// Time between two pairs of questions at first; later half of a round trip.
+/// Time between two pairs of pings at first; later half of a round trip.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest time between two pairs.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Short questions that are answered before long ones are taken for lost: with 30 % loss each way, one path in a thousand is
+/// Short pongs without a long one after which the path is a black hole: with 30 % loss each way, one path in a thousand is
 /// misjudged.
 const ENOUGH: u32 = 10;
 
-/// Long questions that the kernel refuses before it is believed: the first may be refused for an error that is pending.
+/// Long pings refused by the kernel after which the path MTU is too small. The first may be refused for a pending error.
 const REFUSALS: u32 = 3;
 
-/// How long to ask where nothing at all is answered, on top of some round trips.
+/// How long to probe without any pong, on top of some round trips.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Questions of each size on the way to the longest that arrives.
+/// Pings of each size in the search for the longest that arrives.
 const TRIES: u32 = 4;
 
-/// Rounds of [`TRIES`] before fragments are taken for lost.
+/// Rounds of [`TRIES`] without a pong after which fragments count as lost.
 const ROUNDS: u32 = 3;
 
-/// A payload that every IPv4 path carries whole (RFC 791: 576 bytes, less headers with options).
+/// A payload that every IPv4 path carries unfragmented (RFC 791: 576 bytes, minus headers with options).
 const SHORTEST: usize = 508;
 
-/// What became of full-size datagrams.
+/// The outcome of a path probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// They arrive.
+pub enum ProbeOutcome {
+    /// Full-size datagrams arrive.
     Fits,
-    /// The kernel refuses them: they exceed the path MTU.
+    /// The kernel refuses full-size datagrams: they exceed the path MTU.
     TooLong,
-    /// They vanish, while short ones arrive.
+    /// Full-size datagrams are lost, while short ones arrive.
     BlackHole,
-    /// Nothing was answered, so nothing is known.
+    /// No ping was answered.
     Unknown,
 }
 
-/// A connected socket whose other end answers questions.
-pub struct Probe<'a> {
-    /// Connected, and not used by another thread meanwhile.
+/// A connected socket whose other end replies to pings.
+pub struct PathProbe<'a> {
+    /// A connected socket that no other thread uses meanwhile.
     pub socket: &'a UdpSocket,
-    /// The stream's.
+    /// The stream's token.
     pub token: u64,
-    /// How long an answer took before.
+    /// Round trip of the path.
     pub round_trip: Duration,
-    /// Ends it early.
+    /// Ends the probe early.
     pub stop: &'a AtomicBool,
 }
 
-impl Probe<'_> {
-    /// Finds out what becomes of datagrams of `datagram` bytes.
+impl PathProbe<'_> {
+    /// Probes with datagrams of `datagram` bytes.
     ///
     /// # Errors
-    /// As setsockopt(2) and recv(2): only what makes the socket useless.
-    pub fn explore(&self, datagram: usize) -> io::Result<Reach> {
+    /// As setsockopt(2) and recv(2): errors that make the socket useless.
+    pub fn explore(&self, datagram: usize) -> io::Result<ProbeOutcome> {
         self.blocking(|| self.compare(datagram.max(HEADER)))
     }
 
-    /// The longest datagram that arrives, in bytes and below `datagram`, found by halving.
+    /// The longest datagram that arrives, in bytes and below `datagram`, by bisection.
     ///
     /// # Errors
     /// As [`Self::explore`].
     pub fn longest(&self, datagram: usize) -> io::Result<usize> {
         self.blocking(|| {
             let (mut arrives, mut vanishes) = (SHORTEST.min(datagram), datagram);
-            // Numbers that no question before had.
+            // Numbers that no earlier ping had.
             let mut number = 1 << 32;
             while vanishes - arrives > 1 && !self.stop.load(Ordering::Relaxed) {
                 let middle = arrives + (vanishes - arrives) / 2;
@@ -91,13 +91,13 @@ impl Probe<'_> {
         })
     }
 
-    /// Whether datagrams of `datagram` bytes arrive, as the socket is set now. One that is stopped says yes: nothing is known against it.
+    /// Whether datagrams of `datagram` bytes arrive with the socket's present options. `true` if the probe is stopped.
     ///
     /// # Errors
     /// As [`Self::explore`].
     pub fn arrives(&self, datagram: usize) -> io::Result<bool> {
         self.blocking(|| {
-            // Numbers that no question before had.
+            // Numbers that no earlier ping had.
             let mut number = 2 << 32;
             for _ in 0..ROUNDS {
                 if self.is_answered(datagram, &mut number)? || self.stop.load(Ordering::Relaxed) {
@@ -108,7 +108,7 @@ impl Probe<'_> {
         })
     }
 
-    /// Lets reads wait while `ask` runs.
+    /// Makes the socket blocking while `ask` runs.
     fn blocking<T>(&self, ask: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         self.socket.set_nonblocking(false)?;
         let found = ask();
@@ -117,37 +117,37 @@ impl Probe<'_> {
         found
     }
 
-    fn compare(&self, datagram: usize) -> io::Result<Reach> {
+    fn compare(&self, datagram: usize) -> io::Result<ProbeOutcome> {
         let limit = LIMIT + 4 * self.round_trip;
         let began = Instant::now();
         let mut asked: Vec<Instant> = Vec::new();
-        let mut judge = Judge::default();
+        let mut tally = Tally::default();
         let mut pause = PAUSE;
         while began.elapsed() < limit && !self.stop.load(Ordering::Relaxed) {
             let number = asked.len() as u64;
             asked.push(Instant::now());
-            if !self.ask(2 * number + 1, datagram) {
-                judge.refused += 1;
+            if !self.ping(2 * number + 1, datagram) {
+                tally.refused += 1;
             }
-            // Most often the first long one is answered, and no short one is needed.
+            // In most cases the first long ping is answered, and no short one is needed.
             if number > 0 {
-                self.ask(2 * number, HEADER);
+                self.ping(2 * number, HEADER);
             }
             let until = Instant::now() + pause;
-            while let Some(answer) = self.answer(until)? {
-                if let Some(reach) = judge.answered(answer) {
-                    return Ok(reach);
+            while let Some(number) = self.pong(until)? {
+                if let Some(outcome) = tally.on_pong(number) {
+                    return Ok(outcome);
                 }
-                let pair = usize::try_from(answer / 2).unwrap_or(usize::MAX);
+                let pair = usize::try_from(number / 2).unwrap_or(usize::MAX);
                 if let Some(asked) = asked.get(pair) {
                     pause = (asked.elapsed() / 2).clamp(PAUSE, LONGEST_PAUSE);
                 }
             }
-            if judge.refused >= REFUSALS {
-                return Ok(Reach::TooLong);
+            if tally.refused >= REFUSALS {
+                return Ok(ProbeOutcome::TooLong);
             }
         }
-        Ok(Reach::Unknown)
+        Ok(ProbeOutcome::Unknown)
     }
 
     /// Whether a datagram of this size arrives.
@@ -155,11 +155,11 @@ impl Probe<'_> {
         let first = *number;
         for _ in 0..TRIES {
             *number += 1;
-            self.ask(*number, length);
+            self.ping(*number, length);
             let until = Instant::now() + PAUSE.max(2 * self.round_trip);
-            while let Some(answer) = self.answer(until)? {
-                // The answer to an earlier try is as good.
-                if answer > first {
+            while let Some(pong) = self.pong(until)? {
+                // A late pong of an earlier try counts too.
+                if pong > first {
                     return Ok(true);
                 }
             }
@@ -167,26 +167,26 @@ impl Probe<'_> {
         Ok(false)
     }
 
-    /// Sends a question of `length` bytes; `false` when the kernel refuses it as too long.
-    fn ask(&self, number: u64, length: usize) -> bool {
-        let mut question = vec![0; length];
-        if let Some(front) = question.first_chunk_mut() {
+    /// Sends a ping of `length` bytes; `false` if the kernel refuses it as too long.
+    fn ping(&self, number: u64, length: usize) -> bool {
+        let mut ping = vec![0; length];
+        if let Some(front) = ping.first_chunk_mut() {
             *front = Header::bare(Kind::Ping, self.token, number).encode();
         }
-        match self.socket.send(&question) {
+        match self.socket.send(&ping) {
             Err(error) => error.raw_os_error() != Some(libc::EMSGSIZE),
             Ok(_) => true,
         }
     }
 
-    /// The number of the next question that is answered before `until`.
-    fn answer(&self, until: Instant) -> io::Result<Option<u64>> {
+    /// The number of the next pong that arrives before `until`.
+    fn pong(&self, until: Instant) -> io::Result<Option<u64>> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(None);
             }
-            // A timeout of 0 would be none.
+            // A timeout of 0 would mean no timeout.
             self.socket
                 .set_read_timeout(Some(left.max(Duration::from_micros(50))))?;
             let mut bytes = [0; 2 * HEADER];
@@ -201,30 +201,30 @@ impl Probe<'_> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.raw_os_error() == Some(libc::EBADF) => return Err(error),
-                // What became of an earlier question, as ICMP reports it.
+                // An ICMP error about an earlier ping.
                 Err(_) => {}
             }
         }
     }
 }
 
-/// What the answers so far come to.
+/// The counts of the probe so far.
 #[derive(Debug, Default)]
-struct Judge {
-    /// Short questions answered.
+struct Tally {
+    /// Short pongs.
     short: u32,
-    /// Long questions that the kernel refused to send.
+    /// Long pings that the kernel refused to send.
     refused: u32,
 }
 
-impl Judge {
-    /// Takes an answer in: that to question `number`, of which the odd ones are long.
-    fn answered(&mut self, number: u64) -> Option<Reach> {
+impl Tally {
+    /// Counts the pong with this number; odd numbers are long pings. Returns the outcome once it is known.
+    fn on_pong(&mut self, number: u64) -> Option<ProbeOutcome> {
         if number % 2 == 1 {
-            return Some(Reach::Fits);
+            return Some(ProbeOutcome::Fits);
         }
         self.short += 1;
-        (self.short >= ENOUGH && self.refused == 0).then_some(Reach::BlackHole)
+        (self.short >= ENOUGH && self.refused == 0).then_some(ProbeOutcome::BlackHole)
     }
 }
 
@@ -233,8 +233,8 @@ mod tests {
     use super::*;
     use std::thread;
 
-    /// Runs `with` a probe whose peer answers questions of at most `longest` bytes.
-    fn probed<T>(longest: usize, stop: bool, with: impl FnOnce(&Probe<'_>) -> T) -> T {
+    /// Runs `with` a probe whose peer replies to pings of at most `longest` bytes.
+    fn probed<T>(longest: usize, stop: bool, with: impl FnOnce(&PathProbe<'_>) -> T) -> T {
         let far = UdpSocket::bind("127.0.0.1:0").unwrap();
         let near = UdpSocket::bind("127.0.0.1:0").unwrap();
         near.connect(far.local_addr().unwrap()).unwrap();
@@ -252,7 +252,7 @@ mod tests {
             }
         });
         let stop = AtomicBool::new(stop);
-        let found = with(&Probe {
+        let outcome = with(&PathProbe {
             socket: &near,
             token: 7,
             round_trip: Duration::ZERO,
@@ -260,14 +260,17 @@ mod tests {
         });
         near.send(&[0]).unwrap();
         answers.join().unwrap();
-        found
+        outcome
     }
 
     #[test]
-    fn what_arrives_fits_and_what_alone_is_missing_has_vanished() {
-        for (longest, expected) in [(2_000, Reach::Fits), (1_000, Reach::BlackHole)] {
-            let found = probed(longest, false, |probe| probe.explore(1_432).unwrap());
-            assert_eq!(found, expected);
+    fn long_pings_arrive_or_reveal_a_black_hole() {
+        for (longest, expected) in [
+            (2_000, ProbeOutcome::Fits),
+            (1_000, ProbeOutcome::BlackHole),
+        ] {
+            let outcome = probed(longest, false, |probe| probe.explore(1_432).unwrap());
+            assert_eq!(outcome, expected);
         }
     }
 
@@ -280,16 +283,16 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_is_known_to_and_what_does_not_is_asked_for_again() {
+    fn a_size_arrives_or_does_not() {
         for (longest, expected) in [(1_432, true), (1_431, false)] {
-            let found = probed(longest, false, |probe| probe.arrives(1_432).unwrap());
-            assert_eq!(found, expected);
+            let outcome = probed(longest, false, |probe| probe.arrives(1_432).unwrap());
+            assert_eq!(outcome, expected);
         }
     }
 
     #[test]
-    fn a_stopped_probe_knows_nothing() {
-        let found = probed(0, true, |probe| probe.explore(100).unwrap());
-        assert_eq!(found, Reach::Unknown);
+    fn a_stopped_probe_has_an_unknown_outcome() {
+        let outcome = probed(0, true, |probe| probe.explore(100).unwrap());
+        assert_eq!(outcome, ProbeOutcome::Unknown);
     }
 }

@@ -1,4 +1,4 @@
-//! The sending side of a session, at whichever host: a thread a stream, and the events that they report.
+//! The senders of a session, at either host: a thread per stream, and its events.
 
 use std::io;
 use std::net::UdpSocket;
@@ -15,74 +15,76 @@ use crate::udp::engine::open::{TxEndpoint, WithTx, open_tx};
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Df, Mode, Plan};
 use crate::udp::receive::receivers::Notify;
+use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::path::PathError;
-use crate::udp::send::path_probe::{Probe, Reach};
-use crate::udp::send::sender::{self, Manner, Remote, Sent};
+use crate::udp::send::path_probe::{PathProbe, ProbeOutcome};
+use crate::udp::send::sender::{self, BatchPolicy, SenderControl};
 use crate::udp::send::stream::Stream;
 use crate::udp::setup::{SenderSocket, SetupError};
-use crate::udp::wire::control::{SenderEffective, StreamSent};
+use crate::udp::wire::control::StreamSent;
+use crate::udp::wire::results::SenderEffective;
 
-/// What the message is made of: not all zero, and of no length that a chunk would be.
+/// The text that fills the message: not all zero, and of a length that no chunk is likely to have.
 const FILL: &[u8; 61] = b"wirebench measures what a datagram costs, sends and arrives. ";
 
-/// Bytes of an IP packet that every IPv6 link carries (RFC 8200, section 5), and practically every IPv4 link too: datagrams this
-/// short are not tried out beforehand.
+/// Bytes of an IP packet that every IPv6 link carries (RFC 8200, section 5), and practically every IPv4 link too. The path is not
+/// probed for datagrams this short.
 const SMALL_PACKET: usize = 1_280;
 
-/// What the senders of a session share.
+/// Settings that all senders of a session share.
 #[derive(Clone)]
 pub struct Settings {
-    /// What is to be done.
+    /// The run.
     pub plan: Plan,
-    /// Send buffer to ask for, in bytes.
+    /// Requested `SO_SNDBUF`, in bytes.
     pub send_buffer: Option<usize>,
-    /// Where the sender threads are kept.
+    /// The CPUs that the threads are pinned to.
     pub cpus: Cpus,
     /// Whether a paced sender may spin.
     pub spin: bool,
-    /// Datagrams that the receiver grants ahead; `None` unless lossless.
+    /// The receiver's credit window, in datagrams; `None` unless lossless.
     pub window: Option<u64>,
-    /// How long the other side took to answer before.
+    /// Round trip to the other side.
     pub round_trip: Duration,
-    /// How long a sender waits for credit before it gives up.
+    /// Longest wait for credit.
     pub credit_timeout: Duration,
-    /// Added to this host's clock, it is the server's: in ns.
+    /// The server's clock minus this host's, in ns.
     pub offset: Arc<AtomicI64>,
     /// Wakes the loop that calls [`Senders::event`].
     pub notify: Notify,
 }
 
-/// From a sender to the loop that attends to it.
+/// An event of a sender.
 #[derive(Debug)]
 pub enum Event {
-    /// It can start, and has this in force.
+    /// The sender can start, with these settings in force.
     Ready(SenderEffective),
-    /// It cannot start.
-    Unable(SetupError),
-    /// Nothing more will be sent.
-    Sent(io::Result<()>),
+    /// The sender cannot be set up.
+    Failed(SetupError),
+    /// The sender has ended.
+    Ended(io::Result<()>),
 }
 
 /// The sender threads.
 pub struct Senders {
     settings: Settings,
     threads: Vec<Thread>,
-    /// What the threads that have ended did.
-    joined: Vec<Sent>,
+    /// Outcomes of the threads that have ended.
+    joined: Vec<SenderOutcome>,
     sender: Sender<Event>,
     events: Receiver<Event>,
 }
 
 struct Thread {
-    handle: JoinHandle<Sent>,
-    /// The time that the schedule starts at, in ns.
+    handle: JoinHandle<SenderOutcome>,
+    /// Takes the start of the schedule, in ns.
     start: Sender<u64>,
-    remote: Arc<Remote>,
+    control: Arc<SenderControl>,
     wake: EventFd,
 }
 
 impl Senders {
-    /// None of them is launched yet.
+    /// None of the senders is launched yet.
     pub fn new(settings: Settings) -> Self {
         let (sender, events) = mpsc::channel();
         Self {
@@ -94,34 +96,34 @@ impl Senders {
         }
     }
 
-    /// What the next of them reports, if any does.
+    /// The next event, if there is one.
     pub fn event(&self) -> Option<Event> {
         self.events.try_recv().ok()
     }
 
-    /// How many were launched.
+    /// Number of senders launched.
     pub fn streams(&self) -> usize {
         self.threads.len() + self.joined.len()
     }
 
-    /// Starts the thread of the next stream on a connected socket. It explores the path, sets the socket up and reports [`Event::Ready`].
-    /// `shared_cpu` says that the receiver is kept on the same CPU.
+    /// Starts the thread of the next stream on a connected socket. The thread probes the path, sets the socket up and emits
+    /// [`Event::Ready`]. `shared_cpu` is true if the receiver is pinned to the same CPU.
     ///
     /// # Errors
     /// Out of threads or files.
     pub fn launch(&mut self, socket: UdpSocket, token: u64, shared_cpu: bool) -> io::Result<()> {
         let number = self.threads.len();
-        let (start, inbox) = mpsc::channel();
-        let remote = Arc::new(Remote::new(self.settings.offset.clone()));
+        let (start, started) = mpsc::channel();
+        let control = Arc::new(SenderControl::new(self.settings.offset.clone()));
         let wake = EventFd::new()?;
         let task = Task {
             settings: self.settings.clone(),
             token,
             number,
             shared_cpu,
-            remote: remote.clone(),
+            control: control.clone(),
             wake: wake.clone(),
-            start: inbox,
+            start: started,
             events: self.sender.clone(),
         };
         let cpu = placement::of(&self.settings.cpus, number);
@@ -129,7 +131,7 @@ impl Senders {
             .name(format!("send-{number}"))
             .spawn(move || {
                 if let Some(cpu) = cpu {
-                    // Checked when the option was read; a CPU that went away since leaves the thread where it is.
+                    // The option was checked; if the CPU is gone since, the thread stays where it is.
                     let _ = affinity::pin(cpu);
                 }
                 task.run(socket)
@@ -137,7 +139,7 @@ impl Senders {
         self.threads.push(Thread {
             handle,
             start,
-            remote,
+            control,
             wake,
         });
         Ok(())
@@ -146,21 +148,21 @@ impl Senders {
     /// Starts sending, on schedules that begin at `start` in ns of this host's clock.
     pub fn start(&self, start: u64) {
         for thread in &self.threads {
-            // One that has ended sends nothing any more.
+            // Fails if the sender has ended.
             let _ = thread.start.send(start);
         }
     }
 
-    /// Stops all of them.
+    /// Stops all senders.
     pub fn stop(&self) {
         for thread in &self.threads {
-            thread.remote.stop.store(true, Ordering::Relaxed);
+            thread.control.stop.store(true, Ordering::Relaxed);
             thread.wake.wake();
         }
     }
 
-    /// Ends them, and gives what each did, in order.
-    pub fn join(&mut self) -> Vec<Sent> {
+    /// Stops all senders, waits until they have ended, and returns their outcomes in order of streams.
+    pub fn join(&mut self) -> Vec<SenderOutcome> {
         self.stop();
         for thread in self.threads.drain(..) {
             drop(thread.start);
@@ -176,67 +178,62 @@ impl Drop for Senders {
     }
 }
 
-/// What each sender counted.
-pub fn counts(senders: &[Sent]) -> Vec<StreamSent> {
-    let each = senders.iter().map(|sent| StreamSent {
-        packets: sent.packets,
-        bytes: sent.bytes,
-        not_sent: sent.not_sent,
-    });
-    each.collect()
+/// The counts of each sender.
+pub fn counts(senders: &[SenderOutcome]) -> Vec<StreamSent> {
+    senders.iter().map(SenderOutcome::sent).collect()
 }
 
-/// One sender's work, whatever the engine.
+/// The task of a sender thread.
 struct Task {
     settings: Settings,
     token: u64,
     number: usize,
     shared_cpu: bool,
-    remote: Arc<Remote>,
+    control: Arc<SenderControl>,
     wake: EventFd,
     start: Receiver<u64>,
     events: Sender<Event>,
 }
 
 impl Task {
-    fn run(self, socket: UdpSocket) -> Sent {
-        let mut sent = Sent::default();
+    fn run(self, socket: UdpSocket) -> SenderOutcome {
+        let mut outcome = SenderOutcome::default();
         match self.set_up(socket) {
-            Err(error) => self.report(Event::Unable(error)),
+            Err(error) => self.emit(Event::Failed(error)),
             Ok(end) => {
-                if let Err(error) = self.choose(end, &mut sent) {
-                    self.report(Event::Sent(Err(error)));
+                if let Err(error) = self.send_with_engine(end, &mut outcome) {
+                    self.emit(Event::Ended(Err(error)));
                 }
             }
         }
-        sent
+        outcome
     }
 
-    fn report(&self, event: Event) {
+    fn emit(&self, event: Event) {
         let _ = self.events.send(event);
         (self.settings.notify)();
     }
 
-    /// Explores the path and sets the socket up for it.
+    /// Probes the path and sets the socket up for it.
     fn set_up(&self, socket: UdpSocket) -> Result<SenderSocket, SetupError> {
         let settings = &self.settings;
         let datagram = settings.plan.datagram();
         let policy = settings.plan.df.policy();
         socket::set_path_mtu_discovery(&socket, policy).map_err(SetupError::Options)?;
-        let probe = Probe {
+        let probe = PathProbe {
             socket: &socket,
             token: self.token,
             round_trip: settings.round_trip,
-            stop: &self.remote.stop,
+            stop: &self.control.stop,
         };
         let fits_any_path = datagram + socket::headers(&socket) <= SMALL_PACKET;
-        let reach = match fits_any_path {
-            true => Reach::Fits,
+        let outcome = match fits_any_path {
+            true => ProbeOutcome::Fits,
             false => probe.explore(datagram).map_err(SetupError::Options)?,
         };
-        let path_note = match reach {
-            Reach::BlackHole => Some(avoid(&settings.plan, &probe)?),
-            Reach::Fits | Reach::TooLong | Reach::Unknown => None,
+        let path_note = match outcome {
+            ProbeOutcome::BlackHole => Some(avoid_black_hole(&settings.plan, &probe)?),
+            ProbeOutcome::Fits | ProbeOutcome::TooLong | ProbeOutcome::Unknown => None,
         };
         let mut end = SenderSocket::new(
             socket,
@@ -246,54 +243,54 @@ impl Task {
             settings.window,
             path_note,
         )?;
-        end.manner.spin = settings.spin;
-        end.manner.shared_cpu = self.shared_cpu;
-        end.manner.credit_timeout_ns =
+        end.policy.spin = settings.spin;
+        end.policy.shared_cpu = self.shared_cpu;
+        end.policy.credit_timeout_ns =
             u64::try_from(settings.credit_timeout.as_nanos()).unwrap_or(u64::MAX);
         Ok(end)
     }
 
-    fn choose(&self, end: SenderSocket, sent: &mut Sent) -> io::Result<()> {
+    fn send_with_engine(&self, end: SenderSocket, outcome: &mut SenderOutcome) -> io::Result<()> {
         let effective = end.effective();
         let SenderSocket {
             socket,
             layout,
-            manner,
+            policy,
             ..
         } = end;
         let endpoint = TxEndpoint {
             socket,
             layout,
-            batch: manner.batch as usize,
+            batch: policy.batch as usize,
             fill: FILL,
             wake: &self.wake,
         };
-        let sending = Sending {
+        let sender = ConfiguredSender {
             task: self,
-            manner,
+            policy,
             effective,
-            sent,
+            outcome,
         };
-        open_tx(&self.settings.plan.engine, endpoint, sending)
+        open_tx(&self.settings.plan.engine, endpoint, sender)
     }
 
     fn send<T: Tx>(
         &self,
         mut tx: T,
-        manner: Manner,
+        policy: BatchPolicy,
         effective: SenderEffective,
-        sent: &mut Sent,
+        outcome: &mut SenderOutcome,
     ) -> io::Result<()> {
-        // Sleeps that end late are counted as lateness; the default slack would add 50 us to each.
+        // A sleep that ends late is lateness; the default timer slack would add 50 us to each.
         let _ = timer_slack::tighten();
         let plan = &self.settings.plan;
         let lossless = plan.mode == Mode::Lossless;
-        if lossless && manner.shared_cpu {
-            // The receiver shall finish what it is at when it grants credit.
+        if lossless && policy.shared_cpu {
+            // The receiver should not be preempted when it grants credit.
             let _ = sched_policy::set_batch();
         }
-        self.report(Event::Ready(effective.clone()));
-        // A session that ends before drops its end of the channel, which ends this thread too.
+        self.emit(Event::Ready(effective.clone()));
+        // A session that ends before the start drops the channel, which ends this thread too.
         let Ok(start) = self.start.recv() else {
             return Ok(());
         };
@@ -302,40 +299,42 @@ impl Task {
         let mut stream = Stream::new(self.token, plan.chunk, quota, pace, lossless, start);
         stream.grant(self.settings.window.unwrap_or(0));
         let ended;
-        (*sent, ended) = sender::run(&mut tx, self.token, stream, manner, &self.remote);
-        sent.effective = effective;
-        self.report(Event::Sent(ended));
+        (*outcome, ended) = sender::run(&mut tx, self.token, stream, policy, &self.control);
+        outcome.effective = effective;
+        self.emit(Event::Ended(ended));
         Ok(())
     }
 }
 
-/// A task with what it needs once its engine is open.
-struct Sending<'a> {
+/// A sender that waits for its engine.
+struct ConfiguredSender<'a> {
     task: &'a Task,
-    manner: Manner,
+    policy: BatchPolicy,
     effective: SenderEffective,
-    sent: &'a mut Sent,
+    outcome: &'a mut SenderOutcome,
 }
 
-impl WithTx for Sending<'_> {
+impl WithTx for ConfiguredSender<'_> {
     fn run(self, tx: impl Tx) -> io::Result<()> {
-        self.task.send(tx, self.manner, self.effective, self.sent)
+        self.task
+            .send(tx, self.policy, self.effective, self.outcome)
     }
 }
 
-/// Has datagrams fragmented on a path that swallows long ones, and gives a sentence on it.
-fn avoid(plan: &Plan, probe: &Probe<'_>) -> Result<String, SetupError> {
+/// Lets the kernel fragment datagrams on a path that drops long ones, and returns a sentence about it.
+fn avoid_black_hole(plan: &Plan, probe: &PathProbe<'_>) -> Result<String, SetupError> {
     let datagram = plan.datagram();
     let longest = probe.longest(datagram).map_err(SetupError::Options)?;
     if plan.df == Df::On {
         return Err(PathError::BlackHole { datagram, longest }.into());
     }
     socket::fragment_at(probe.socket, longest).map_err(SetupError::Options)?;
-    // Fragments may be dropped too, and Linux cuts no IPv6 datagram that fits the MTU of its route (ip6_finish_output).
+    // Fragments may be dropped too, and Linux does not fragment an IPv6 datagram that fits the MTU of its route
+    // (ip6_finish_output).
     if !probe.arrives(datagram).map_err(SetupError::Options)? {
         return Err(PathError::NoWay { datagram, longest }.into());
     }
     Ok(format!(
-        "datagrams of {datagram} B did not arrive while short ones did: a router on the path drops them and its ICMP report is lost (black hole); the longest that arrived has {longest} B, and longer ones are sent so that they may be fragmented (DF off)"
+        "datagrams of {datagram} B did not arrive while short ones did: a router on the path drops them and its ICMP error is lost (black hole); the longest that arrived has {longest} B, and longer ones are sent with fragmentation allowed (DF off)"
     ))
 }

@@ -1,31 +1,29 @@
 //! Whether a paced sender spins for the last stretch before a deadline. Pure: times and counters in, a decision out.
 //!
-//! Spinning sends closer to the deadline than sleeping as long as the sender has its CPU. Where another thread wants the same
-//! CPU, the scheduler takes it away from a thread that never sleeps and gives it at once to one that was asleep; under a CPU
-//! quota the time spent spinning is what stops the sender. In both cases spinning makes the sender late.
+//! While the sender has its CPU, spinning sends closer to the deadline than sleeping. If another thread needs the CPU, the scheduler
+//! preempts a thread that never sleeps, and favours a thread that wakes up. Under a CPU quota, the spinning uses up the quota.
+//! In both cases spinning makes the sender late.
 
-use serde::{Deserialize, Serialize};
+use crate::udp::wire::results;
 
-/// A sender that spins sleeps until this long before a deadline, in ns. Waking up takes 16 to 50 µs on bare metal; on a virtual
-/// machine every hundredth time takes more than 100 µs. With 60 µs the 99 % gap error at 1,000 datagrams a second was above
-/// 100 µs, with this it is mostly below 25, for 0.3 of a CPU.
+/// How long before a deadline a spinning sender wakes up, in ns. A wake-up takes 16 to 50 µs on bare metal; on a virtual machine
+/// 1 % take more than 100 µs. With 60 µs, the 99 % gap error at 1,000 datagrams per second was above 100 µs; with this value it is
+/// mostly below 25 µs, at the cost of 0.3 CPUs.
 const LEAD_NS: u64 = 300_000;
 
-/// A spin that ends later than this, in ns, and in which another thread got the CPU, counts against spinning. A thread that
-/// sleeps is woken within this time.
+/// A preempted spin that ends later than this, in ns, is a late spin. A sleeping thread wakes up within this time.
 const LATE_NS: u64 = 200_000;
 
-/// So many of them end it.
+/// Late spins after which the sender stops spinning.
 const MOST_LATE: u32 = 3;
 
-/// Spins in time after which a late one is forgotten.
+/// Spins in time after which one late spin is no longer counted.
 const FORGIVEN_AFTER: u32 = 1_000;
 
-/// What is asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// The setting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SpinChoice {
-    /// As long as it does not make the sender late.
+    /// Spin unless it makes the sender late.
     #[default]
     Auto,
     /// Always.
@@ -45,19 +43,38 @@ impl SpinChoice {
     }
 }
 
-/// Why a sender that might spin does not.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhyNot {
-    /// Threads of this program share its CPU.
+/// Why a sender does not spin under `auto`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NoSpin {
+    /// Other threads of this program share its CPU.
     Shared,
-    /// The CPU time that its control group may use, in CPUs.
+    /// CPU quota of its control group, in CPUs.
     Quota(f64),
-    /// It was preempted this often while it spun.
+    /// Times that it was preempted while it spun.
     Preempted(u32),
 }
 
-impl std::fmt::Display for WhyNot {
+impl From<NoSpin> for results::NoSpin {
+    fn from(why: NoSpin) -> Self {
+        match why {
+            NoSpin::Shared => Self::Shared,
+            NoSpin::Quota(cpus) => Self::Quota(cpus),
+            NoSpin::Preempted(times) => Self::Preempted(times),
+        }
+    }
+}
+
+impl From<results::NoSpin> for NoSpin {
+    fn from(why: results::NoSpin) -> Self {
+        match why {
+            results::NoSpin::Shared => Self::Shared,
+            results::NoSpin::Quota(cpus) => Self::Quota(cpus),
+            results::NoSpin::Preempted(times) => Self::Preempted(times),
+        }
+    }
+}
+
+impl std::fmt::Display for NoSpin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Shared => write!(f, "it has no CPU to itself"),
@@ -70,20 +87,20 @@ impl std::fmt::Display for WhyNot {
     }
 }
 
-/// The decision of one sender.
+/// The decision for one sender.
 #[derive(Debug, Clone)]
 pub struct Spin {
     choice: SpinChoice,
-    why_not: Option<WhyNot>,
-    /// Preemptions when they were last looked at.
+    why_not: Option<NoSpin>,
+    /// Preemptions of the thread at the last late spin.
     preemptions: u64,
     late: u32,
     in_time: u32,
 }
 
 impl Spin {
-    /// Of a sender thread that was preempted `preemptions` times so far. `alone` says that no other thread of this program is
-    /// kept on its CPU, `quota` is what its control group may use, in CPUs, and `streams` how many senders there are.
+    /// For a sender thread that was preempted `preemptions` times so far. `alone` is true if no other thread of this program is
+    /// pinned to its CPU, `quota` is the CPU quota of its control group in CPUs, and `streams` is the number of senders.
     pub fn new(
         choice: SpinChoice,
         alone: bool,
@@ -91,11 +108,11 @@ impl Spin {
         streams: usize,
         preemptions: u64,
     ) -> Self {
-        // A sender that spins takes a CPU, and the rest of the program needs some time too.
+        // Each spinning sender uses one CPU, and the rest of the program needs some time too.
         let quota = quota.filter(|&cpus| cpus < streams as f64 + 1.0);
         let why_not = match (choice, alone, quota) {
-            (SpinChoice::Auto, _, Some(cpus)) => Some(WhyNot::Quota(cpus)),
-            (SpinChoice::Auto, false, None) => Some(WhyNot::Shared),
+            (SpinChoice::Auto, _, Some(cpus)) => Some(NoSpin::Quota(cpus)),
+            (SpinChoice::Auto, false, None) => Some(NoSpin::Shared),
             _ => None,
         };
         Self {
@@ -107,7 +124,7 @@ impl Spin {
         }
     }
 
-    /// How long before a deadline to stop sleeping, in ns; 0 where it does not spin.
+    /// How long before a deadline to stop sleeping, in ns; 0 if the sender does not spin.
     #[inline]
     pub fn lead_ns(&self) -> u64 {
         match self.is_on() {
@@ -116,7 +133,7 @@ impl Spin {
         }
     }
 
-    /// Takes note of a spin that ended `late` ns behind its deadline. `preemptions` counts those of the thread so far.
+    /// Records a spin that ended `late` ns after its deadline. `preemptions` returns the preemptions of the thread so far.
     #[inline]
     pub fn ended(&mut self, late: u64, preemptions: impl FnOnce() -> u64) {
         if self.choice != SpinChoice::Auto {
@@ -135,20 +152,20 @@ impl Spin {
             self.late += 1;
             self.in_time = 0;
             if self.late == MOST_LATE {
-                self.why_not = Some(WhyNot::Preempted(self.late));
+                self.why_not = Some(NoSpin::Preempted(self.late));
             }
         }
         self.preemptions = now;
     }
 
-    /// Whether it spins now.
+    /// Whether the sender spins now.
     #[inline]
     pub fn is_on(&self) -> bool {
         self.choice != SpinChoice::Off && self.why_not.is_none()
     }
 
-    /// Why `auto` does not spin, or has stopped to.
-    pub fn why_not(&self) -> Option<WhyNot> {
+    /// Why `auto` does not spin, or stopped spinning.
+    pub fn why_not(&self) -> Option<NoSpin> {
         self.why_not
     }
 }
@@ -162,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_gives_up_when_spins_are_preempted_and_not_when_the_machine_is_slow() {
+    fn auto_stops_spinning_after_preempted_spins_only() {
         let mut spin = auto();
         for _ in 0..100 {
             spin.ended(5_000_000, || 0);
@@ -173,11 +190,11 @@ mod tests {
             spin.ended(3_000_000, || preempted);
         }
         assert_eq!(spin.lead_ns(), 0);
-        assert_eq!(spin.why_not(), Some(WhyNot::Preempted(3)));
+        assert_eq!(spin.why_not(), Some(NoSpin::Preempted(3)));
     }
 
     #[test]
-    fn a_rare_disturbance_is_forgotten() {
+    fn rare_late_spins_are_forgiven() {
         let mut spin = auto();
         for preempted in 1..=20 {
             spin.ended(3_000_000, || preempted);
@@ -189,10 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_or_a_shared_cpu_is_reason_enough_for_auto_only() {
+    fn a_quota_or_a_shared_cpu_prevents_spinning_under_auto_only() {
         let of = |choice, alone, quota| Spin::new(choice, alone, quota, 1, 0);
         let by_quota = of(SpinChoice::Auto, true, Some(0.2));
-        assert_eq!(by_quota.why_not(), Some(WhyNot::Quota(0.2)));
+        assert_eq!(by_quota.why_not(), Some(NoSpin::Quota(0.2)));
         assert!(of(SpinChoice::Auto, true, Some(4.0)).is_on());
         assert!(!of(SpinChoice::Auto, false, None).is_on());
         let mut forced = of(SpinChoice::On, false, Some(0.2));

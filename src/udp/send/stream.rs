@@ -1,61 +1,61 @@
-//! What one stream sends next: its quota, its schedule and its credit decide, and write the datagrams.
+//! The datagrams of one stream, limited by its quota, its schedule and its credit.
 //!
-//! The three compose: a lossless stream has credit and no schedule, a paced one a schedule and
-//! unlimited credit, blast neither. Time is an argument.
+//! A lossless stream has credit and no schedule, a paced stream a schedule and unlimited credit, a blast stream neither. Time is
+//! an argument.
 
 use crate::stats::latency::Latency;
-use crate::udp::credit::Allowance;
+use crate::udp::credit::CreditBalance;
 use crate::udp::plan::Quota;
 use crate::udp::send::pacing::Pacer;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
-/// Why nothing can be sent now.
+/// Why a stream does not send now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Idle {
     /// The quota is used up.
     Done,
     /// The next datagram is due at this time, in ns.
     Due(u64),
-    /// The receiver has not granted more.
+    /// The credit is used up.
     Credit,
-    /// Nothing is in the way.
+    /// The stream can send.
     No,
 }
 
-/// A stream between its first datagram and its last.
+/// The sending state of a stream.
 #[derive(Debug)]
 pub struct Stream {
     token: u64,
     chunk: usize,
     quota: Quota,
-    /// When to stop, in ns; the end of time when the count decides.
+    /// When sending stops, in ns; `u64::MAX` if the count limits it.
     end: u64,
     pacer: Option<Pacer>,
-    allowance: Option<Allowance>,
-    /// Added to a stamp to have it in the receiver's clock.
+    balance: Option<CreditBalance>,
+    /// The receiver's clock minus the sender's, in ns.
     offset: i64,
     next: u64,
-    sent: Written,
+    times: SendTimes,
 }
 
-/// What has been written so far. Stamps are in ns of the sender's clock.
+/// The send times of a stream. Stamps are in ns of the sender's clock.
 #[derive(Debug, Clone, Default)]
-pub struct Written {
+pub struct SendTimes {
     /// The first stamp.
     pub first: Option<u64>,
     /// The last stamp.
     pub last: u64,
-    /// When that datagram was due.
+    /// When the datagram with the last stamp was due.
     last_intended: u64,
-    /// How long after it was due each datagram was stamped. Empty unless paced.
+    /// Time from when each datagram was due to its stamp. Empty unless paced.
     pub lateness: Latency,
-    /// How far each gap was from the scheduled one. Empty unless paced.
+    /// Deviation of each gap from the scheduled gap. Empty unless paced.
     pub gap_error: Latency,
 }
 
 impl Stream {
-    /// A stream that starts at `start`, in ns. `pace` is datagrams a second and a shift of the schedule in ns;
-    /// `lossless` means that it waits for credit.
+    /// A stream that starts at `start`, in ns. `pace` is datagrams per second and a shift of the schedule in ns; a `lossless`
+    /// stream needs credit.
     pub fn new(
         token: u64,
         chunk: usize,
@@ -73,39 +73,39 @@ impl Stream {
             quota,
             end,
             pacer: pace.map(|(pps, shift)| Pacer::new(pps, start.saturating_add(shift))),
-            allowance: lossless.then(Allowance::default),
+            balance: lossless.then(CreditBalance::default),
             offset: 0,
             next: 0,
-            sent: Written::default(),
+            times: SendTimes::default(),
         }
     }
 
-    /// Writes stamps in a clock that is `offset` ns ahead of the one that `now` reads.
+    /// Writes stamps in a clock that is `offset` ns ahead of the sender's.
     pub fn set_offset(&mut self, offset: i64) {
         self.offset = offset;
     }
 
-    /// Takes in a credit. Means nothing to a stream that needs none.
+    /// Adds a credit. Without effect on a stream that needs none.
     pub fn grant(&mut self, limit: u64) {
-        if let Some(allowance) = &mut self.allowance {
-            allowance.grant(limit);
+        if let Some(balance) = &mut self.balance {
+            balance.grant(limit);
         }
     }
 
-    /// How many datagrams the credit is still good for.
+    /// How many datagrams the credit still allows.
     #[inline]
     pub fn credit(&self) -> u64 {
-        self.allowance
+        self.balance
             .as_ref()
-            .map_or(u64::MAX, |allowance| allowance.available(self.next))
+            .map_or(u64::MAX, |balance| balance.available(self.next))
     }
 
-    /// When it ends at the latest, in ns; the end of time when the count decides.
+    /// When sending stops, in ns; `u64::MAX` if the count limits it.
     pub fn end(&self) -> u64 {
         self.end
     }
 
-    /// Whether it keeps to a schedule.
+    /// Whether the stream has a schedule.
     pub fn is_paced(&self) -> bool {
         self.pacer.is_some()
     }
@@ -115,15 +115,14 @@ impl Stream {
         self.chunk + HEADER
     }
 
-    /// How many datagrams the receiver is done with at least, when it granted `window` ahead at first. It never grants
-    /// further ahead than that.
+    /// How many datagrams the receiver has read at least, given its credit window at the start: it never grants more ahead.
     pub fn acknowledged(&self, window: u64) -> u64 {
-        self.allowance
+        self.balance
             .as_ref()
-            .map_or(0, |allowance| allowance.limit().saturating_sub(window))
+            .map_or(0, |balance| balance.limit().saturating_sub(window))
     }
 
-    /// Datagrams the quota still allows, time aside.
+    /// Datagrams that the quota's count still allows.
     #[inline]
     fn left(&self) -> u64 {
         self.quota
@@ -131,8 +130,8 @@ impl Stream {
             .map_or(u64::MAX, |packets| packets.saturating_sub(self.next))
     }
 
-    /// Fills `slot` with as many datagrams as may go now, at most `most`, each stamped as it is
-    /// written, and says how many bytes and datagrams that is.
+    /// Fills `slot` with the datagrams that may be sent now, at most `most`, each stamped as it is written. Returns the number of
+    /// bytes and of datagrams.
     #[inline]
     pub fn fill(&mut self, slot: &mut [u8], most: u64, now: impl Fn() -> u64) -> (usize, u64) {
         let most = most.min(self.credit()).min(self.left());
@@ -169,7 +168,7 @@ impl Stream {
         (length, count)
     }
 
-    /// Takes the next datagram off the schedule, if it may go at `stamp`, and says how late it is in ns.
+    /// Takes the next datagram off the schedule, if it may be sent at `stamp`, and returns its lateness in ns.
     #[inline]
     fn take(&mut self, stamp: u64) -> Option<u64> {
         if stamp >= self.end {
@@ -179,16 +178,16 @@ impl Stream {
             None => 0,
             Some(pacer) => {
                 let intended = pacer.take(stamp)?;
-                self.sent.paced(intended, stamp);
+                self.times.paced(intended, stamp);
                 stamp.saturating_sub(intended)
             }
         };
-        self.sent.first.get_or_insert(stamp);
-        self.sent.last = stamp;
+        self.times.first.get_or_insert(stamp);
+        self.times.last = stamp;
         Some(lateness)
     }
 
-    /// What keeps the stream from sending at `now`.
+    /// Why the stream does not send at `now`.
     pub fn idle(&self, now: u64) -> Idle {
         if self.left() == 0 || now >= self.end {
             return Idle::Done;
@@ -202,7 +201,7 @@ impl Stream {
         }
     }
 
-    /// The number of the next datagram: how many were written so far.
+    /// The sequence number of the next datagram: the number of datagrams written.
     pub fn next(&self) -> u64 {
         self.next
     }
@@ -218,18 +217,18 @@ impl Stream {
         }
     }
 
-    /// What has been written.
-    pub fn into_written(self) -> Written {
-        self.sent
+    /// The send times.
+    pub fn into_times(self) -> SendTimes {
+        self.times
     }
 }
 
-impl Written {
+impl SendTimes {
     #[inline]
     fn paced(&mut self, intended: u64, stamp: u64) {
         self.lateness.record_between(intended, stamp);
         if self.first.is_some() {
-            // Two stamps of one burst may be a ns or two out of order.
+            // Stamps of one burst may be out of order by a ns or two.
             let gap = stamp.saturating_sub(self.last);
             let due = intended.saturating_sub(self.last_intended);
             self.gap_error.record(gap.abs_diff(due));
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lossless_stream_goes_as_far_as_its_credit() {
+    fn a_lossless_stream_sends_as_far_as_its_credit() {
         let mut stream = Stream::new(9, CHUNK, counted(100, CHUNK), None, true, 0);
         let mut slot = [0; DATAGRAM * 8];
         assert_eq!(stream.fill(&mut slot, 8, || 1), (0, 0));
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paced_stream_sends_what_is_due_and_says_how_late() {
+    fn a_paced_stream_sends_due_datagrams_with_their_lateness() {
         let mut stream = Stream::new(
             9,
             CHUNK,
@@ -302,13 +301,13 @@ mod tests {
             .collect();
         assert_eq!(lateness, [2_200, 1_200, 200]);
         assert_eq!(stream.idle(3_700), Idle::Due(4_500));
-        let written = stream.into_written();
-        assert_eq!(written.lateness.sum_ns(), 2_200 + 1_200 + 200);
-        assert_eq!(written.gap_error.count(), 2);
+        let times = stream.into_times();
+        assert_eq!(times.lateness.sum_ns(), 2_200 + 1_200 + 200);
+        assert_eq!(times.gap_error.count(), 2);
     }
 
     #[test]
-    fn time_ends_a_stream_in_the_middle_of_a_slot() {
+    fn a_time_limit_ends_a_stream_within_a_slot() {
         let quota = Quota {
             packets: None,
             last_chunk: CHUNK,
@@ -330,6 +329,6 @@ mod tests {
         let mut slot = [0; DATAGRAM];
         stream.fill(&mut slot, 1, || 100);
         assert_eq!(Header::decode(&slot).unwrap().sent, 60);
-        assert_eq!(stream.into_written().first, Some(100));
+        assert_eq!(stream.into_times().first, Some(100));
     }
 }

@@ -1,4 +1,4 @@
-//! One control connection at the server: a greeting, a session and the end. A session outlives its connection.
+//! A control connection at the server: a greeting, a session and the close. A session outlives its connection.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -7,56 +7,59 @@ use std::{io, mem};
 use mio::net::TcpStream;
 use mio::{Registry, Token};
 
-use super::ports::Knock;
-use super::session::{Place, Session};
-use super::{Room, SessionReport};
+use super::capacity::Capacity;
+use super::ports::PortDatagram;
+use super::session::{Session, SessionContext};
+use super::{Limits, SessionReport};
 use crate::sys::shared_port::canonical;
-use crate::udp::control::connection::{Link, LinkError};
+use crate::udp::control::connection::{ConnectionError, ControlConnection};
 use crate::udp::control::greeting::{ServerGreeting, ServerStep};
 use crate::udp::control::key::Key;
+use crate::udp::plan::Plan;
 use crate::udp::result::Ended;
 use crate::udp::wire::control::{ALIVE, Alive, Hello, Reply, Request, Resume};
 
-/// How long a client may take to close a connection on which it was refused.
-const REFUSED: Duration = Duration::from_secs(2);
+/// Time for a client to close a connection after a refusal or the result.
+const CLOSE: Duration = Duration::from_secs(2);
 
-/// A client sends something every second; one that is silent for less than this is not gone.
-const LEAST_PATIENCE: Duration = Duration::from_secs(4);
+/// Least time after which a silent client counts as lost: a client sends a message every second.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A connection that was reset is most often that of a program that was killed. It is waited for no longer than this without a datagram.
+/// Longest wait for a new connection without a datagram, after a reset. In most cases the program was killed.
 const RESET: Duration = Duration::from_secs(10);
 
-/// More bytes than this unacknowledged: the result pauses until the client has read some.
+/// With more unacknowledged bytes than this, the upload of the result pauses.
 const WINDOW: usize = 1 << 20;
 
-/// Whether a connection goes on.
+/// The status of a connection after a poll.
 #[derive(Debug)]
-pub(super) enum Verdict {
-    Goes,
-    Over,
-    /// It takes another connection's session up again.
+pub(super) enum Status {
+    Open,
+    Closed,
+    /// The connection resumes the session of another connection.
     Resumes(Resume),
 }
 
 enum Phase {
     Greeting(ServerGreeting),
     Session(Box<Session>),
-    /// All is said: the client is to read it and close.
-    Parting,
-    Over,
+    /// The last message is sent; the client is to read it and close the connection.
+    Closing,
+    Closed,
 }
 
+/// A control connection, with its session if there is one.
 pub(super) struct Connection {
-    link: Link,
+    connection: ControlConnection,
     client: SocketAddr,
-    /// Where the client reached the server.
+    /// The server's address that the client connected to.
     local: SocketAddr,
     phase: Phase,
-    /// Since this phase began.
+    /// When the phase began.
     since: Instant,
     alive_at: Instant,
     readable: bool,
-    /// The client will not come back: the session is only waited for.
+    /// The client will not reconnect; the session's threads are ending.
     is_lost: bool,
     report: Option<SessionReport>,
 }
@@ -71,7 +74,7 @@ impl Connection {
     ) -> io::Result<Self> {
         let local = canonical(stream.local_addr()?);
         Ok(Self {
-            link: Link::new(stream, registry, token)?,
+            connection: ControlConnection::new(stream, registry, token)?,
             client,
             local,
             phase: Phase::Greeting(ServerGreeting::new(key)),
@@ -83,7 +86,7 @@ impl Connection {
         })
     }
 
-    /// Streams that this connection's session has.
+    /// Streams of the session; 0 without a session.
     pub(super) fn streams(&self) -> usize {
         match &self.phase {
             Phase::Session(session) => session.streams(),
@@ -91,8 +94,8 @@ impl Connection {
         }
     }
 
-    /// For how long its client has not said hello; `None` once it has.
-    pub(super) fn greets_for(&self) -> Option<Duration> {
+    /// Time since the greeting began; `None` after the greeting.
+    pub(super) fn greeting_age(&self) -> Option<Duration> {
         matches!(self.phase, Phase::Greeting(_)).then(|| self.since.elapsed())
     }
 
@@ -101,41 +104,41 @@ impl Connection {
         self.client.ip().to_canonical()
     }
 
-    /// Whether its session has this secret name.
+    /// Whether the session has this secret name.
     pub(super) fn is_session(&self, name: u64) -> bool {
         matches!(&self.phase, Phase::Session(session) if session.welcome().session == name)
     }
 
-    /// The socket has something, or room for something.
-    pub(super) fn ready(&mut self) {
+    /// The socket is readable or writable.
+    pub(super) fn set_ready(&mut self) {
         self.readable = true;
     }
 
-    /// A datagram came for a flow of its session.
-    pub(super) fn knock(&mut self, knock: &Knock, registry: &Registry) {
+    /// Processes a datagram of a flow of the session.
+    pub(super) fn on_datagram(&mut self, datagram: &PortDatagram, registry: &Registry) {
         if let Phase::Session(session) = &mut self.phase {
-            session.knock(knock, registry);
+            session.on_datagram(datagram, registry);
         }
     }
 
-    /// Ends whatever it is doing, for a reason.
+    /// Ends the session or the greeting.
     pub(super) fn stop(&mut self, reason: &str) {
         match &mut self.phase {
             Phase::Session(session) => session.end(Ended::Limited(reason.to_owned())),
-            Phase::Greeting(_) => self.part(),
-            Phase::Parting | Phase::Over => {}
+            Phase::Greeting(_) => self.begin_close(),
+            Phase::Closing | Phase::Closed => {}
         }
     }
 
-    /// The connection is over: what its session measured, if there was one.
+    /// The outcome of the session, if there was one, when the connection is removed.
     pub(super) fn close(mut self) -> Option<SessionReport> {
         match self.phase {
             Phase::Session(session) => Some(session.into_report(self.client, false)),
-            Phase::Greeting(_) | Phase::Parting | Phase::Over => self.report.take(),
+            Phase::Greeting(_) | Phase::Closing | Phase::Closed => self.report.take(),
         }
     }
 
-    /// Takes the session up again over the connection that `other` had, whose client received `count` messages.
+    /// Resumes the session over the connection of `other`, whose client received `count` numbered messages.
     pub(super) fn resume(
         &mut self,
         mut other: Self,
@@ -144,118 +147,126 @@ impl Connection {
         token: Token,
     ) {
         let resumed = Reply::Resumed {
-            received: self.link.received(),
+            received: self.connection.received(),
         };
         self.readable = true;
-        let outcome = other
-            .link
-            .send(&resumed)
-            .and_then(|()| self.link.adopt(other.link, count, registry, token));
+        let outcome = other.connection.send(&resumed).and_then(|()| {
+            self.connection
+                .continue_over(other.connection, count, registry, token)
+        });
         if let Err(error) = outcome {
-            self.lose(error, registry);
+            self.on_error(error, registry);
         }
     }
 
-    /// Tells a client that its session is not here.
+    /// Refuses to resume a session that this server does not have.
     pub(super) fn refuse_resume(&mut self) {
-        self.refuse("the session is over, or was never of this server".to_owned());
+        self.refuse("this server has no such session, or the session is over".to_owned());
     }
 
-    /// Does whatever can be done now.
-    pub(super) fn drive(
+    /// Reads, processes and writes messages.
+    pub(super) fn poll(
         &mut self,
-        room: &mut Room,
-        place: &mut Place<'_>,
+        capacity: &mut Capacity,
+        context: &mut SessionContext<'_>,
         registry: &Registry,
-    ) -> Verdict {
+    ) -> Status {
         if self.is_lost {
-            return self.wind_up();
+            return self.await_threads();
         }
-        match self.step(room, place) {
-            Ok(verdict) => verdict,
-            Err(error) => self.lose(error, registry),
+        match self.step(capacity, context) {
+            Ok(status) => status,
+            Err(error) => self.on_error(error, registry),
         }
     }
 
-    fn step(&mut self, room: &mut Room, place: &mut Place<'_>) -> Result<Verdict, LinkError> {
+    fn step(
+        &mut self,
+        capacity: &mut Capacity,
+        context: &mut SessionContext<'_>,
+    ) -> Result<Status, ConnectionError> {
         if self.readable {
             self.readable = match self.phase {
-                // Closing while the client's last messages lie unread would reset the connection, and
-                // take from it what it has not read yet. So they are read, and it is the client that closes.
-                Phase::Parting => self.link.discard()?,
-                _ => self.link.fill()?,
+                // Closing with unread messages would reset the connection, and drop the bytes that the client has not read yet.
+                // The messages are therefore read, and the client closes the connection.
+                Phase::Closing => self.connection.discard()?,
+                _ => self.connection.fill()?,
             };
-            self.link.flush()?;
+            self.connection.flush()?;
         }
-        if let Some(resume) = self.listen(room, place)? {
-            return Ok(Verdict::Resumes(resume));
+        if let Some(resume) = self.read_messages(capacity, context)? {
+            return Ok(Status::Resumes(resume));
         }
+        let limits = capacity.limits;
         match &mut self.phase {
-            Phase::Greeting(_) if self.since.elapsed() > room.limits.greeting => Ok(Verdict::Over),
-            Phase::Parting if self.since.elapsed() > REFUSED => Ok(Verdict::Over),
-            Phase::Greeting(_) | Phase::Parting => Ok(Verdict::Goes),
-            Phase::Over => Ok(Verdict::Over),
-            Phase::Session(_) => self.session(room),
+            Phase::Greeting(_) if self.since.elapsed() > limits.greeting => Ok(Status::Closed),
+            Phase::Closing if self.since.elapsed() > CLOSE => Ok(Status::Closed),
+            Phase::Greeting(_) | Phase::Closing => Ok(Status::Open),
+            Phase::Closed => Ok(Status::Closed),
+            Phase::Session(_) => self.poll_session(&limits),
         }
     }
 
-    fn session(&mut self, room: &Room) -> Result<Verdict, LinkError> {
+    fn poll_session(&mut self, limits: &Limits) -> Result<Status, ConnectionError> {
         let Phase::Session(session) = &mut self.phase else {
-            return Ok(Verdict::Over);
+            return Ok(Status::Closed);
         };
-        let mut patience = room.limits.idle.max(LEAST_PATIENCE);
-        if !self.link.is_connected() {
-            patience = patience.min(RESET);
+        let mut timeout = limits.idle.max(LEAST_TIMEOUT);
+        if !self.connection.is_connected() {
+            timeout = timeout.min(RESET);
         }
-        let mut silent = self.link.heard().elapsed();
+        let mut silence = self.connection.last_received().elapsed();
         if !session.is_done() {
-            silent = silent.min(session.heard());
+            silence = silence.min(session.udp_silence());
         }
-        if silent > patience {
-            return Err(LinkError::Silent(patience));
+        if silence > timeout {
+            return Err(ConnectionError::Silent(timeout));
         }
-        if self.link.unread_for() > patience {
-            return Err(LinkError::Unread);
+        if self.connection.unread_for() > timeout {
+            return Err(ConnectionError::Unread);
         }
-        session.attend(&room.limits);
-        while self.link.unacknowledged() < WINDOW
+        session.poll(limits);
+        while self.connection.unacknowledged() < WINDOW
             && let Some(reply) = session.next_reply()
         {
-            self.link.send(&reply)?;
+            self.connection.send(&reply)?;
         }
-        if session.is_over() && self.link.unacknowledged() == 0 && self.link.waiting() == 0 {
-            self.deliver();
-            return Ok(Verdict::Goes);
+        if session.is_over()
+            && self.connection.unacknowledged() == 0
+            && self.connection.waiting() == 0
+        {
+            self.on_delivered();
+            return Ok(Status::Open);
         }
-        if self.alive_at.elapsed() > ALIVE || self.link.owes_acknowledgement() {
+        if self.alive_at.elapsed() > ALIVE || self.connection.owes_acknowledgement() {
             self.alive_at = Instant::now();
             let alive = Alive {
-                received: self.link.received(),
+                received: self.connection.received(),
                 datagrams: session.datagrams(),
             };
-            self.link.send(&Reply::Alive(alive))?;
+            self.connection.send(&Reply::Alive(alive))?;
         }
-        Ok(Verdict::Goes)
+        Ok(Status::Open)
     }
 
-    /// Takes in the client's messages; gives the one that takes another connection's session up again.
-    fn listen(
+    /// Processes the client's messages. Returns the message that resumes the session of another connection.
+    fn read_messages(
         &mut self,
-        room: &mut Room,
-        place: &mut Place<'_>,
-    ) -> Result<Option<Resume>, LinkError> {
+        capacity: &mut Capacity,
+        context: &mut SessionContext<'_>,
+    ) -> Result<Option<Resume>, ConnectionError> {
         loop {
             match &mut self.phase {
                 Phase::Greeting(greeting) => {
-                    let Some(json) = self.link.next_json()? else {
+                    let Some(json) = self.connection.next_json()? else {
                         return Ok(None);
                     };
                     let outcome = match greeting.receive(json) {
                         Ok(ServerStep::Send(reply)) => {
-                            self.link.send(&reply)?;
+                            self.connection.send(&reply)?;
                             Ok(())
                         }
-                        Ok(ServerStep::Hello(hello)) => self.welcome(&hello, room, place),
+                        Ok(ServerStep::Hello(hello)) => self.welcome(&hello, capacity, context),
                         Ok(ServerStep::Resume(resume)) => return Ok(Some(resume)),
                         Err(reason) => Err(reason),
                     };
@@ -263,11 +274,11 @@ impl Connection {
                         self.refuse(reason);
                     }
                 }
-                Phase::Session(session) => match self.link.next_message::<Request>()? {
+                Phase::Session(session) => match self.connection.next_message::<Request>()? {
                     None => return Ok(None),
-                    Some(request) => session.receive(request),
+                    Some(request) => session.on_request(request),
                 },
-                Phase::Parting | Phase::Over => return Ok(None),
+                Phase::Closing | Phase::Closed => return Ok(None),
             }
         }
     }
@@ -275,20 +286,21 @@ impl Connection {
     fn welcome(
         &mut self,
         hello: &Hello,
-        room: &mut Room,
-        place: &mut Place<'_>,
+        capacity: &mut Capacity,
+        context: &mut SessionContext<'_>,
     ) -> Result<(), String> {
-        hello.plan.validate().map_err(|error| error.to_string())?;
-        room.allow(&hello.plan)?;
-        room.take(hello.plan.all_streams(), self.client_ip())?;
-        let session = match Session::start(hello, self.local, self.client.ip(), place) {
+        let plan = Plan::from(hello.plan.clone());
+        plan.validate().map_err(|error| error.to_string())?;
+        capacity.check(&plan)?;
+        capacity.take(plan.all_streams(), self.client_ip())?;
+        let session = match Session::start(hello, plan, self.local, self.client.ip(), context) {
             Ok(session) => session,
             Err(reason) => {
-                place.ports.withdraw(place.token);
+                context.ports.withdraw(context.token);
                 return Err(reason);
             }
         };
-        self.link
+        self.connection
             .send(&Reply::Welcome(session.welcome().clone()))
             .map_err(|error| error.to_string())?;
         self.phase = Phase::Session(Box::new(session));
@@ -296,76 +308,76 @@ impl Connection {
         Ok(())
     }
 
-    /// Says why not, and parts.
+    /// Sends a refusal, and closes the connection unless it has a session.
     fn refuse(&mut self, reason: String) {
-        let _ = self.link.send(&Reply::Refused { reason });
+        let _ = self.connection.send(&Reply::Refused { reason });
         if matches!(self.phase, Phase::Greeting(_)) {
-            self.part();
+            self.begin_close();
         }
     }
 
-    fn part(&mut self) {
-        self.phase = Phase::Parting;
+    fn begin_close(&mut self) {
+        self.phase = Phase::Closing;
         self.since = Instant::now();
     }
 
-    /// The client has everything.
-    fn deliver(&mut self) {
-        if let Phase::Session(session) = mem::replace(&mut self.phase, Phase::Over) {
+    /// The client has received all messages.
+    fn on_delivered(&mut self) {
+        if let Phase::Session(session) = mem::replace(&mut self.phase, Phase::Closed) {
             self.report = Some(session.into_report(self.client, true));
         }
-        self.part();
+        self.begin_close();
     }
 
-    /// The connection is of no more use. A greeting ends with it; a session waits for another connection, unless
-    /// the client closed this one, broke the rules or was silent for too long.
-    fn lose(&mut self, error: LinkError, registry: &Registry) -> Verdict {
+    /// Handles a failed connection. A greeting ends with its connection. A session waits for a new connection, unless the client closed
+    /// the connection, sent an invalid message or was silent for too long.
+    fn on_error(&mut self, error: ConnectionError, registry: &Registry) -> Status {
         let Phase::Session(session) = &mut self.phase else {
-            return self.refuse_bytes(&error);
+            return self.refuse_invalid(&error);
         };
-        let all_sent = session.is_over() && self.link.waiting() == 0;
+        let all_sent = session.is_over() && self.connection.waiting() == 0;
         if error.is_resumable() && !session.is_ending() {
-            self.link.disconnect(registry);
-            return Verdict::Goes;
+            self.connection.disconnect(registry);
+            return Status::Open;
         }
-        if matches!(error, LinkError::Closed) && all_sent {
-            // It has read all and hangs up: the last acknowledgement may not have come.
-            self.deliver();
-            return Verdict::Over;
+        if matches!(error, ConnectionError::Closed) && all_sent {
+            // The client has read all messages and closed the connection; its last acknowledgement may be lost.
+            self.on_delivered();
+            return Status::Closed;
         }
         let reason = match &error {
-            LinkError::Frame(cause) => {
+            ConnectionError::Frame(cause) => {
                 let reason = format!("this is a wirebench server, and {cause}");
-                let _ = self.link.send(&Reply::Refused { reason });
-                "the client sent bytes that are no message".to_owned()
+                let _ = self.connection.send(&Reply::Refused { reason });
+                "the client sent an invalid message".to_owned()
             }
-            error => format!("the client is gone: {error}"),
+            error => format!("the client is lost: {error}"),
         };
         session.end(Ended::PeerLost(reason));
-        self.link.disconnect(registry);
+        self.connection.disconnect(registry);
         self.is_lost = true;
-        self.wind_up()
+        self.await_threads()
     }
 
     /// Waits for the threads of a session whose client is lost.
-    fn wind_up(&mut self) -> Verdict {
+    fn await_threads(&mut self) -> Status {
         let Phase::Session(session) = &mut self.phase else {
-            return Verdict::Over;
+            return Status::Closed;
         };
-        session.attend(&super::Limits::none());
+        session.poll(&Limits::none());
         if session.is_done() {
-            Verdict::Over
+            Status::Closed
         } else {
-            Verdict::Goes
+            Status::Open
         }
     }
 
-    /// Bytes that are no message get an answer before there is a session.
-    fn refuse_bytes(&mut self, error: &LinkError) -> Verdict {
-        if let (LinkError::Frame(cause), Phase::Greeting(_)) = (error, &self.phase) {
+    /// Refuses an invalid message before there is a session.
+    fn refuse_invalid(&mut self, error: &ConnectionError) -> Status {
+        if let (ConnectionError::Frame(cause), Phase::Greeting(_)) = (error, &self.phase) {
             self.refuse(format!("this is a wirebench server, and {cause}"));
-            return Verdict::Goes;
+            return Status::Open;
         }
-        Verdict::Over
+        Status::Closed
     }
 }

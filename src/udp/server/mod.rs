@@ -1,18 +1,22 @@
-//! The receiving process: takes control connections and runs a session for each.
+//! The server: accepts control connections, and runs a session for each.
 //!
-//! One event loop serves every connection and opens every stream; the data of each stream has a thread of its own. A control
-//! connection (`connection`) is a greeting, a `session` and the end. Streams are opened by datagrams at the `ports`.
+//! One event loop serves all connections and opens all streams; the data of each stream has its own thread. A control connection
+//! (`connection`) consists of a greeting, a `session` within the server's `capacity`, and a close. Streams are opened by datagrams at
+//! the `ports`; a session has a `clock_flow`, receivers, and `senders`. Its result is sent to the client, and is the server's `record`
+//! if the client is lost.
 
-mod clock;
+mod capacity;
+mod clock_flow;
 mod connection;
 mod ports;
 mod record;
-mod sending;
+mod senders;
 mod session;
+mod welcome;
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,110 +25,58 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::control::key::Key;
+use super::receive::receivers::Notify;
+use super::result::Measured;
+use super::wire::control::Resume;
 use crate::sys::small_tcp;
-use crate::udp::control::key::Key;
-use crate::udp::plan::Plan;
-use crate::udp::receive::receivers::Notify;
-use crate::udp::result::Measured;
-use crate::udp::wire::control::Resume;
-use connection::{Connection, Verdict};
-use ports::{Knock, Ports};
-use session::Place;
+use capacity::Capacity;
+pub use capacity::Limits;
+use connection::{Connection, Status};
+use ports::{PortDatagram, Ports};
+use session::SessionContext;
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
 const FIRST_PORT: usize = 2;
 
-/// How often deadlines are looked at.
+/// How often deadlines are checked.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long sessions have to bring back their results once the server is to stop.
+/// How long sessions may send their results after the server was stopped.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// A connection that has not said hello for this long makes room for another one where there is none left.
+/// A connection without a hello for this long is closed if the limit of connections is reached.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// Tries to find a port that is free for both TCP and UDP, where the kernel chooses it.
+/// Attempts to find a port that is free for TCP and UDP, if the kernel chooses the port.
 const TRIES: usize = 32;
 
-/// What a server grants its clients at most.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Control connections at once, those without a session among them.
-    pub connections: usize,
-    /// Sessions at once.
-    pub sessions: usize,
-    /// Sessions at once of one client address.
-    pub sessions_per_client: usize,
-    /// Streams at once, over all sessions: each is a thread and about 2 MB.
-    pub streams: usize,
-    /// Of a client, from its connection to its plan.
-    pub greeting: Duration,
-    /// Of a session, from its first message to its result.
-    pub duration: Duration,
-    /// Without a datagram, from when the session is set up; and of a client without a message.
-    pub idle: Duration,
-    /// Rows a packet that a session may keep on this host's disk, 24 bytes each.
-    pub packet_rows: u64,
-    /// Receive or send buffer that a client may ask for, a stream, in bytes: it is this host's memory.
-    pub buffer: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 1_024,
-            sessions: 64,
-            sessions_per_client: 32,
-            streams: 256,
-            greeting: Duration::from_secs(15),
-            duration: Duration::from_secs(3_600),
-            idle: Duration::from_secs(30),
-            packet_rows: 50_000_000,
-            buffer: 64 << 20,
-        }
-    }
-}
-
-impl Limits {
-    /// No limit on time, space or numbers: of a server whose only client is its own process.
-    pub fn none() -> Self {
-        Self {
-            sessions_per_client: usize::MAX,
-            duration: Duration::MAX,
-            idle: Duration::MAX,
-            packet_rows: u64::MAX,
-            buffer: usize::MAX,
-            ..Self::default()
-        }
-    }
-}
-
-/// How a server is set up, beside its limits.
+/// The settings of a server besides its limits.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Where threads are kept; as [`crate::udp::placement::Choice::List`] for the only end here.
+    /// The CPUs that threads are pinned to; as [`Choice::List`](super::placement::Choice::List) for the only end in this process.
     pub cpus: Option<Vec<usize>>,
     /// The key that clients must have.
     pub key: Option<Key>,
-    /// UDP ports for the streams; `None` is the one that the control port has.
+    /// UDP ports of the streams; `None` is the control port.
     pub data_ports: Option<RangeInclusive<u16>>,
 }
 
-/// What a session measured, and whether the client has it.
+/// The outcome of a session.
 #[derive(Debug)]
 pub struct SessionReport {
     /// The client.
     pub client: SocketAddr,
-    /// What was received here; the sender's CPU and pacing are the client's to report. `None` when nothing was to be.
+    /// The result of the server's receivers, without the sender's CPU and pacing; `None` unless the client sends.
     pub measured: Option<Measured>,
     /// Whether the server has sent.
     pub sent: bool,
-    /// The result was brought back. Otherwise this is the only copy.
+    /// Whether the client has the result. Otherwise this is the only copy.
     pub delivered: bool,
 }
 
-/// Ends a server from another thread.
+/// Stops a server from another thread.
 #[derive(Debug, Clone)]
 pub struct Stopper {
     stop: Arc<AtomicBool>,
@@ -132,14 +84,14 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Ends it: sessions are ended and reported, then [`Server::run`] returns.
+    /// Stops the server: sessions are ended and reported, then [`Server::run`] returns.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = self.waker.wake();
     }
 }
 
-/// A server with its sockets bound.
+/// A server with bound sockets.
 pub struct Server {
     listener: TcpListener,
     local: SocketAddr,
@@ -151,25 +103,26 @@ pub struct Server {
     options: Options,
     connections: HashMap<Token, Connection>,
     next_token: usize,
-    /// Accepting failed, for want of descriptors perhaps: try again at the next tick.
+    /// Whether accepting failed, perhaps for lack of file descriptors, and is repeated at the next tick.
     accept_again: bool,
-    /// Ports with more datagrams than were taken.
+    /// Ports that may have more datagrams.
     unread: Vec<usize>,
-    swept: Instant,
+    /// When all connections were last polled.
+    polled_all: Instant,
 }
 
 impl Server {
-    /// Binds the control port and the UDP ports. With port 0, one that is free for both is chosen.
+    /// Binds the control port and the UDP ports. Port 0 selects a port that is free for TCP and UDP.
     ///
     /// # Errors
-    /// As bind(2) and listen(2), with the address that cannot be had.
+    /// As bind(2) and listen(2), with the address.
     pub fn bind(
         bind: SocketAddr,
         limits: Limits,
         options: Options,
     ) -> Result<Self, (io::Error, SocketAddr)> {
         let at = |error| (error, bind);
-        let (mut listener, ports) = both(bind, &options)?;
+        let (mut listener, ports) = bind_both(bind, &options)?;
         let local = listener.local_addr().map_err(at)?;
         let poll = Poll::new().map_err(at)?;
         poll.registry()
@@ -190,16 +143,16 @@ impl Server {
             connections: HashMap::new(),
             accept_again: false,
             unread: Vec::new(),
-            swept: Instant::now(),
+            polled_all: Instant::now(),
         })
     }
 
-    /// Where it listens.
+    /// The address of the control port.
     pub fn local(&self) -> SocketAddr {
         self.local
     }
 
-    /// A handle that ends it.
+    /// A handle that stops the server.
     pub fn stopper(&self) -> Stopper {
         Stopper {
             stop: self.stop.clone(),
@@ -207,13 +160,13 @@ impl Server {
         }
     }
 
-    /// Serves until it is stopped. `told` is given what each session has measured when it is over.
+    /// Serves until the server is stopped. `on_report` receives the outcome of each session.
     ///
     /// # Errors
-    /// As epoll_wait(2). Whatever a client does is no error.
-    pub fn run(mut self, mut told: impl FnMut(SessionReport)) -> io::Result<()> {
+    /// As epoll_wait(2). Errors of a client end its session only.
+    pub fn run(mut self, mut on_report: impl FnMut(SessionReport)) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
-        let mut stopping: Option<Instant> = None;
+        let mut deadline: Option<Instant> = None;
         loop {
             let wait = if !self.unread.is_empty() {
                 Some(Duration::ZERO)
@@ -229,40 +182,40 @@ impl Server {
             if self.accept_again || events.iter().any(|event| event.token() == LISTENER) {
                 self.accept();
             }
-            if stopping.is_none() && self.stop.load(Ordering::Relaxed) {
-                stopping = Some(Instant::now() + GRACE);
+            if deadline.is_none() && self.stop.load(Ordering::Relaxed) {
+                deadline = Some(Instant::now() + GRACE);
                 for connection in self.connections.values_mut() {
                     connection.stop("the server was stopped");
                 }
             }
             let ready: Vec<Token> = events.iter().map(|event| event.token()).collect();
-            self.open(&ready);
-            self.serve(&ready, &mut told);
-            if let Some(deadline) = stopping
+            self.read_ports(&ready);
+            self.poll_connections(&ready, &mut on_report);
+            if let Some(deadline) = deadline
                 && (self.connections.is_empty() || Instant::now() >= deadline)
             {
                 for (_, connection) in self.connections.drain() {
-                    connection.close().into_iter().for_each(&mut told);
+                    connection.close().into_iter().for_each(&mut on_report);
                 }
                 return Ok(());
             }
         }
     }
 
-    /// Takes the datagrams that came to the ports.
-    fn open(&mut self, ready: &[Token]) {
-        let first = FIRST_PORT..FIRST_PORT + self.ports.len();
+    /// Passes the datagrams at the ports to their sessions.
+    fn read_ports(&mut self, ready: &[Token]) {
+        let tokens = FIRST_PORT..FIRST_PORT + self.ports.len();
         let mut numbers = std::mem::take(&mut self.unread);
         for Token(token) in ready {
-            if first.contains(token) && !numbers.contains(&(token - FIRST_PORT)) {
+            if tokens.contains(token) && !numbers.contains(&(token - FIRST_PORT)) {
                 numbers.push(token - FIRST_PORT);
             }
         }
         for number in numbers {
             let (connections, registry) = (&mut self.connections, self.poll.registry());
-            let more = self.ports.receive(number, |knock: Knock| {
-                if let Some(connection) = connections.get_mut(&knock.flow.session) {
-                    connection.knock(&knock, registry);
+            let more = self.ports.receive(number, |datagram: PortDatagram| {
+                if let Some(connection) = connections.get_mut(&datagram.flow.session) {
+                    connection.on_datagram(&datagram, registry);
                 }
             });
             if more {
@@ -271,54 +224,58 @@ impl Server {
         }
     }
 
-    /// Lets every connection do what it can that has something to do, and takes out those that are over.
-    fn serve(&mut self, ready: &[Token], told: &mut impl FnMut(SessionReport)) {
-        let mut room = Room::new(self.limits, &self.connections);
-        // Threads wake the loop for any of the sessions, and deadlines are everywhere.
+    /// Polls the connections that are ready or due, and removes those that have ended.
+    fn poll_connections(&mut self, ready: &[Token], on_report: &mut impl FnMut(SessionReport)) {
+        let sessions = self.connections.values();
+        let sessions = sessions
+            .map(|connection| (connection.client_ip(), connection.streams()))
+            .filter(|(_, streams)| *streams > 0);
+        let mut capacity = Capacity::used_by(sessions, self.limits);
+        // A thread wakes the loop for any session, and any connection may have reached a deadline.
         let all = ready.contains(&WAKER)
-            || self.swept.elapsed() >= TICK
+            || self.polled_all.elapsed() >= TICK
             || self.stop.load(Ordering::Relaxed);
         let due: Vec<Token> = if all {
-            self.swept = Instant::now();
+            self.polled_all = Instant::now();
             self.connections.keys().copied().collect()
         } else {
             ready.to_vec()
         };
         let waker = self.waker.clone();
         let notify: Notify = Arc::new(move || drop(waker.wake()));
-        let (mut over, mut resumes) = (Vec::new(), Vec::new());
+        let (mut closed, mut resumes) = (Vec::new(), Vec::new());
         for token in due {
             let Some(connection) = self.connections.get_mut(&token) else {
                 continue;
             };
             if ready.contains(&token) {
-                connection.ready();
+                connection.set_ready();
             }
-            let mut place = Place {
+            let mut context = SessionContext {
                 ports: &mut self.ports,
                 limits: self.limits,
                 cpus: self.options.cpus.clone(),
                 notify: notify.clone(),
                 token,
             };
-            match connection.drive(&mut room, &mut place, self.poll.registry()) {
-                Verdict::Goes => {}
-                Verdict::Over => over.push(token),
-                Verdict::Resumes(resume) => resumes.push((token, resume)),
+            match connection.poll(&mut capacity, &mut context, self.poll.registry()) {
+                Status::Open => {}
+                Status::Closed => closed.push(token),
+                Status::Resumes(resume) => resumes.push((token, resume)),
             }
         }
         for (token, resume) in resumes {
             self.resume(token, &resume);
         }
-        for token in over {
+        for token in closed {
             self.ports.withdraw(token);
             if let Some(connection) = self.connections.remove(&token) {
-                connection.close().into_iter().for_each(&mut *told);
+                connection.close().into_iter().for_each(&mut *on_report);
             }
         }
     }
 
-    /// Gives a session the connection with this token in place of the one that it had.
+    /// Replaces the connection of a session by the connection with this token.
     fn resume(&mut self, token: Token, resume: &Resume) {
         let session = self
             .connections
@@ -342,12 +299,12 @@ impl Server {
         self.accept_again = false;
         loop {
             match self.listener.accept() {
-                Ok((stream, client)) => self.admit(stream, client),
+                Ok((stream, client)) => self.add_connection(stream, client),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error)
                     if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
-                        && self.make_room() => {}
+                        && self.close_slowest() => {}
                 Err(_) => {
                     self.accept_again = true;
                     return;
@@ -356,24 +313,24 @@ impl Server {
         }
     }
 
-    /// Drops the connection that has been slow to say hello for the longest time, if there is one.
-    fn make_room(&mut self) -> bool {
+    /// Closes the connection that has been without a hello for the longest time. `false` if there is none.
+    fn close_slowest(&mut self) -> bool {
         let greetings = self.connections.iter();
         let slowest = greetings
-            .filter_map(|(token, connection)| Some((connection.greets_for()?, *token)))
-            .max_by_key(|(time, _)| *time);
+            .filter_map(|(token, connection)| Some((connection.greeting_age()?, *token)))
+            .max_by_key(|(age, _)| *age);
         match slowest {
-            Some((time, token)) if time > SLOW => self.connections.remove(&token).is_some(),
+            Some((age, token)) if age > SLOW => self.connections.remove(&token).is_some(),
             _ => false,
         }
     }
 
-    /// Takes a connection in, or drops it when there are too many: it costs nothing to try again.
-    fn admit(&mut self, stream: TcpStream, client: SocketAddr) {
+    /// Adds a connection, or closes it if the limit of connections is reached.
+    fn add_connection(&mut self, stream: TcpStream, client: SocketAddr) {
         if self.stop.load(Ordering::Relaxed) {
             return;
         }
-        if self.connections.len() >= self.limits.connections && !self.make_room() {
+        if self.connections.len() >= self.limits.connections && !self.close_slowest() {
             return;
         }
         let token = Token(self.next_token);
@@ -385,8 +342,8 @@ impl Server {
     }
 }
 
-/// Binds the control port, and the UDP ports.
-fn both(
+/// Binds the control port and the UDP ports.
+fn bind_both(
     bind: SocketAddr,
     options: &Options,
 ) -> Result<(TcpListener, Ports), (io::Error, SocketAddr)> {
@@ -396,114 +353,16 @@ fn both(
         let local = listener.local_addr().map_err(|error| (error, bind))?;
         match Ports::bind(local, options.data_ports.clone()) {
             Ok(ports) => return Ok((TcpListener::from_std(listener), ports)),
-            // The kernel chose a port that only TCP has free.
-            Err((error, at))
+            // The kernel chose a port that is free for TCP only.
+            Err((error, _))
                 if bind.port() == 0
                     && options.data_ports.is_none()
                     && error.kind() == ErrorKind::AddrInUse
                     && tries < TRIES =>
             {
-                let _ = at;
                 tries += 1;
             }
             Err(failed) => return Err(failed),
         }
-    }
-}
-
-/// What is left of the limits.
-struct Room {
-    limits: Limits,
-    sessions: usize,
-    streams: usize,
-    clients: HashMap<IpAddr, usize>,
-}
-
-impl Room {
-    fn new(limits: Limits, connections: &HashMap<Token, Connection>) -> Self {
-        let mut room = Self {
-            limits,
-            sessions: 0,
-            streams: 0,
-            clients: HashMap::new(),
-        };
-        for connection in connections.values() {
-            let streams = connection.streams();
-            if streams > 0 {
-                room.sessions += 1;
-                room.streams += streams;
-                *room.clients.entry(connection.client_ip()).or_default() += 1;
-            }
-        }
-        room
-    }
-
-    /// Whether a plan asks for no more than any session gets.
-    ///
-    /// # Errors
-    /// A sentence on what is too much.
-    fn allow(&self, plan: &Plan) -> Result<(), String> {
-        for (name, short, bytes) in [
-            ("receive", "rcvbuf", plan.receive_buffer),
-            ("send", "sndbuf", plan.send_buffer),
-        ] {
-            let most = self.limits.buffer;
-            let here = match name {
-                "receive" => plan.direction.client_sends(),
-                _ => plan.direction.server_sends(),
-            };
-            if let Some(bytes) = bytes
-                && here
-                && bytes > most
-            {
-                return Err(format!(
-                    "a {name} buffer of {bytes} bytes is more than the {most} this server gives; ask for less with --{short}, or restart the server with --max-rcvbuf"
-                ));
-            }
-        }
-        if let Some(time) = plan.expected_time()
-            && time > self.limits.duration
-        {
-            let most = self.limits.duration.as_secs_f64();
-            return Err(format!(
-                "the run would take {:.0} s and this server allows {most:.0} s; shorten it, or restart the server with --max-duration",
-                time.as_secs_f64()
-            ));
-        }
-        Ok(())
-    }
-
-    /// Takes a place for a session of so many streams.
-    ///
-    /// # Errors
-    /// A sentence on which limit is in the way.
-    fn take(&mut self, streams: usize, client: IpAddr) -> Result<(), String> {
-        let Limits {
-            sessions,
-            sessions_per_client,
-            streams: most,
-            ..
-        } = self.limits;
-        if self.sessions >= sessions {
-            return Err(format!(
-                "the server is busy with {sessions} sessions, as many as it takes at once; try again later"
-            ));
-        }
-        let of_client = self.clients.entry(client).or_default();
-        if *of_client >= sessions_per_client {
-            return Err(format!(
-                "the server has {sessions_per_client} sessions of {client}, as many as it takes of one address; try again later, or restart it with --max-sessions-per-client"
-            ));
-        }
-        if self.streams + streams > most {
-            return Err(format!(
-                "the server takes {most} streams at once and has {}; use fewer with --streams or try again later",
-                self.streams
-            ));
-        }
-        *of_client += 1;
-        self.sessions += 1;
-        self.streams += streams;
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
-//! The server's UDP ports: where streams are opened, each by the first datagram that names it.
+//! The server's UDP ports, at which streams are opened, each by its first datagram.
 //!
-//! A stream gets a socket of its own on the port that it was opened at, connected to its peer. So one port serves every stream of
-//! every client, the kernel tells them apart, and an address translator on the way sees one flow a stream.
+//! A stream has its own socket on the port at which it was opened, connected to its peer. One port therefore serves all streams of
+//! all clients, the kernel demultiplexes them, and a NAT on the path sees one flow per stream.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,20 +15,20 @@ use mio::{Interest, Registry, Token};
 use crate::sys::shared_port::{self, Arrival};
 use crate::udp::wire::header::{Header, Kind};
 
-/// Datagrams taken from one port before the rest of the server gets its turn.
+/// Datagrams read from one port before the rest of the server is served.
 const MOST: usize = 256;
 
-/// What a token names.
+/// The flow that a token identifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flow {
-    /// The session, by the token of its connection in the event loop.
+    /// The token of the session's connection in the event loop.
     pub(super) session: Token,
-    pub(super) part: Part,
+    pub(super) kind: FlowKind,
 }
 
-/// Which of a session's flows.
+/// A flow of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum FlowKind {
     /// A stream that the client sends.
     Forward(usize),
     /// A stream that the server sends.
@@ -37,27 +37,28 @@ pub(super) enum Part {
     Clock,
 }
 
-/// A datagram of a flow that has no socket for its peer.
+/// A datagram of a flow that has no socket connected to the sender.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Knock {
+pub(super) struct PortDatagram {
     pub(super) flow: Flow,
     pub(super) header: Header,
     pub(super) peer: SocketAddr,
-    /// The address and port that it came to.
+    /// The local address and port of the datagram.
     pub(super) local: SocketAddr,
 }
 
+/// The UDP ports, and the flows that can be opened at them.
 pub(super) struct Ports {
     sockets: Vec<(UdpSocket, SocketAddr)>,
     flows: HashMap<u64, Flow>,
-    /// Where the next flow goes, of several ports.
+    /// The port of the next flow.
     next: usize,
-    /// Whether clients must be told a port that is not the control connection's.
-    are_apart: bool,
+    /// Whether clients need the port number, because it differs from the control port.
+    announced: bool,
 }
 
 impl Ports {
-    /// Binds the ports: those of `range`, or the one of `local`.
+    /// Binds the ports of `range`, or the port of `local`.
     ///
     /// # Errors
     /// As bind(2), with the address.
@@ -65,7 +66,7 @@ impl Ports {
         local: SocketAddr,
         range: Option<RangeInclusive<u16>>,
     ) -> Result<Self, (io::Error, SocketAddr)> {
-        let are_apart = range.is_some();
+        let announced = range.is_some();
         let ports = range.unwrap_or(local.port()..=local.port());
         let mut sockets = Vec::new();
         for port in ports {
@@ -78,11 +79,11 @@ impl Ports {
             sockets,
             flows: HashMap::new(),
             next: 0,
-            are_apart,
+            announced,
         })
     }
 
-    /// Watches all ports. The first gets the token `first`, and so on.
+    /// Watches all ports, with consecutive tokens from `first` on.
     ///
     /// # Errors
     /// As epoll_ctl(2).
@@ -98,31 +99,31 @@ impl Ports {
         Ok(())
     }
 
-    /// How many there are.
+    /// Number of ports.
     pub(super) fn len(&self) -> usize {
         self.sockets.len()
     }
 
-    /// Names a new flow, and the port where it is not the control connection's.
+    /// Adds a flow. Returns its port, if it differs from the control port.
     pub(super) fn offer(&mut self, token: u64, flow: Flow) -> Option<u16> {
         self.flows.insert(token, flow);
         let (_, local) = self.sockets.get(self.next % self.sockets.len().max(1))?;
         self.next = self.next.wrapping_add(1);
-        self.are_apart.then(|| local.port())
+        self.announced.then(|| local.port())
     }
 
-    /// Forgets the flows of a session.
+    /// Removes the flows of a session.
     pub(super) fn withdraw(&mut self, session: Token) {
         self.flows.retain(|_, flow| flow.session != session);
     }
 
-    /// Whether a token is taken.
-    pub(super) fn knows(&self, token: u64) -> bool {
+    /// Whether a flow has this token.
+    pub(super) fn is_taken(&self, token: u64) -> bool {
         self.flows.contains_key(&token)
     }
 
-    /// Hands over what has come to the port with this number, of flows that there are. `true` when there may be more.
-    pub(super) fn receive(&self, number: usize, mut each: impl FnMut(Knock)) -> bool {
+    /// Passes the datagrams at the port with this number to `each`, if they are of a known flow. `true` if there may be more.
+    pub(super) fn receive(&self, number: usize, mut each: impl FnMut(PortDatagram)) -> bool {
         let Some((socket, local)) = self.sockets.get(number) else {
             return false;
         };
@@ -130,25 +131,25 @@ impl Ports {
         for _ in 0..MOST {
             match shared_port::receive(socket, *local, &mut bytes) {
                 Ok(Some(arrival)) => {
-                    if let Some(knock) = self.knock(&bytes, arrival) {
-                        each(knock);
+                    if let Some(datagram) = self.datagram(&bytes, arrival) {
+                        each(datagram);
                     }
                 }
                 Ok(None) => return false,
-                // What became of an earlier datagram, as ICMP reports it.
+                // An ICMP error about an earlier datagram.
                 Err(_) => {}
             }
         }
         true
     }
 
-    /// What is not a datagram of a flow of ours is never answered.
-    fn knock(&self, bytes: &[u8], arrival: Arrival) -> Option<Knock> {
+    /// The datagram, if it is of a known flow. Other datagrams are never answered.
+    fn datagram(&self, bytes: &[u8], arrival: Arrival) -> Option<PortDatagram> {
         let header = Header::decode(bytes.get(..arrival.length.min(bytes.len()))?).ok()?;
         if !matches!(header.kind, Kind::Probe | Kind::Ping | Kind::Data) {
             return None;
         }
-        Some(Knock {
+        Some(PortDatagram {
             flow: *self.flows.get(&header.token)?,
             header,
             peer: arrival.peer,

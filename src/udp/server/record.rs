@@ -1,33 +1,40 @@
-//! What the server itself can say of a session: its receivers' figures, and of the sender what the client reported.
+//! The server's own record of a session: the result of its receivers, and the sender's counts if the client has sent them.
 
 use crate::dates;
 use crate::udp::plan::Plan;
-use crate::udp::receive::result_upload::Upload;
-use crate::udp::result::{self, Ended, Facts};
-use crate::udp::result::{Clock, Effective, Measured};
+use crate::udp::receive::result_upload::ResultUpload;
+use crate::udp::result::{self, Clock, Effective, Ended, Measured, RunInputs};
 use crate::udp::wire::control::{Finish, Welcome};
 
-/// The record of the streams that the client sent.
+/// A ping this long after the first datagram, in ns, shows that the client has an estimate of the clock offset: a client without one
+/// ends its clock exchanges before it sends data.
+const PING_DURING_RUN_NS: u64 = 10_000_000;
+
+/// The record of the streams that the client sent. `last_ping` is when a ping of the clock exchanges last arrived, in ns.
 pub(super) fn received(
     plan: &Plan,
     welcome: &Welcome,
     ended: Ended,
     finish: Option<Finish>,
-    upload: Upload,
+    last_ping: Option<u64>,
+    upload: ResultUpload,
 ) -> Measured {
-    // Without the client's word, the highest number seen says how many there were at least.
+    let first = upload.received.iter();
+    let first_received = first.filter_map(|stream| stream.first_received).min();
+    let clock = clock(
+        welcome.same_clock,
+        finish.is_some(),
+        first_received,
+        last_ping,
+    );
+    // Without the client's counts, the highest sequence numbers are lower bounds.
     let sent = match finish {
         Some(finish) => finish.streams,
-        None => result::at_least(plan, &upload.received),
-    };
-    let source = if welcome.same_clock {
-        "same"
-    } else {
-        "estimated"
+        None => result::sent_at_least(plan, &upload.received),
     };
     let receiver = welcome.receiver.clone().unwrap_or_default();
     let first = upload.received.iter();
-    result::assemble(Facts {
+    result::assemble(RunInputs {
         plan,
         direction: "forward",
         requested: result::requested(plan),
@@ -36,15 +43,12 @@ pub(super) fn received(
             rcvbuf: receiver.receive_buffer,
             receiver_cpus: receiver.cpus,
             window: receiver.window,
-            clock: Clock {
-                source: source.to_owned(),
-                ..Clock::default()
-            },
+            clock,
             ..result::effective(plan)
         },
         ended,
         sent,
-        // The lowest count that the numbers allow, which is all that a server's record is of.
+        // The record counts the lower bounds as sent.
         senders_lost: false,
         senders: Vec::new(),
         first_sent: first.filter_map(|stream| stream.first_sent).min(),
@@ -56,4 +60,72 @@ pub(super) fn received(
         latencies: upload.latencies,
         intervals: upload.intervals,
     })
+}
+
+/// The relation of the client's clock to the server's, as far as the server can determine it. The client's stamps are in the
+/// server's clock if the client has an estimate of the offset, but the estimate itself stays with the client.
+fn clock(
+    same_clock: bool,
+    finished: bool,
+    first_received: Option<u64>,
+    last_ping: Option<u64>,
+) -> Clock {
+    if same_clock {
+        return Clock {
+            source: "same".to_owned(),
+            ..Clock::default()
+        };
+    }
+    let is_estimated = first_received
+        .zip(last_ping)
+        .is_some_and(|(first, ping)| ping.saturating_sub(first) >= PING_DURING_RUN_NS);
+    let (source, note) = match (is_estimated, finished) {
+        (true, true) => ("estimated", None),
+        (true, false) => (
+            "estimated",
+            Some(
+                "the client was lost before it reported its estimate of the clock offset, so the error of the latency is unknown",
+            ),
+        ),
+        (false, _) => (
+            "none",
+            Some(
+                "no clock exchange arrived during the run, so the offset between the two hosts' clocks is unknown",
+            ),
+        ),
+    };
+    Clock {
+        source: source.to_owned(),
+        note: note.map(str::to_owned),
+        ..Clock::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_estimated_only_if_pings_arrive_during_the_run() {
+        let of = |last_ping| clock(false, false, Some(1_000_000_000), last_ping);
+        for last_ping in [None, Some(900_000_000), Some(1_005_000_000)] {
+            let clock = of(last_ping);
+            assert_eq!(clock.source, "none");
+            assert!(
+                clock
+                    .note
+                    .is_some_and(|note| note.contains("no clock exchange"))
+            );
+        }
+        let lost = of(Some(1_100_000_000));
+        assert_eq!((lost.source.as_str(), lost.error_ns), ("estimated", None));
+        assert!(lost.note.is_some_and(|note| note.contains("lost")));
+        let finished = clock(false, true, Some(1_000_000_000), Some(1_100_000_000));
+        assert_eq!(
+            (finished.source.as_str(), finished.note),
+            ("estimated", None)
+        );
+        assert_eq!(clock(false, true, None, Some(5)).source, "none");
+        assert_eq!(clock(true, false, None, None).source, "same");
+    }
 }

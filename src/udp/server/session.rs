@@ -1,4 +1,4 @@
-//! One session at the server: its receivers and its senders while they run, and what they bring back.
+//! A session at the server: its receivers and senders while they run, and their results.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,28 +9,27 @@ use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
-use super::clock::ClockFlow;
-use super::ports::{Flow, Knock, Part, Ports};
-use super::record;
-use super::sending::{Sending, SendingState};
-use super::{Limits, SessionReport};
-use crate::sys::clock::{self, monotonic_ns};
+use super::clock_flow::ClockFlow;
+use super::ports::{FlowKind, PortDatagram, Ports};
+use super::senders::{SendingState, SendingStreams};
+use super::welcome::{self, Opening};
+use super::{Limits, SessionReport, record};
+use crate::sys::clock::monotonic_ns;
 use crate::sys::{affinity, shared_port};
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::receive::receivers::{self, Notify, Prepared, Receivers};
-use crate::udp::receive::result_upload::Upload;
+use crate::udp::receive::receivers::{self, Notify, Receivers};
+use crate::udp::receive::result_upload::ResultUpload;
 use crate::udp::result::Ended;
 use crate::udp::send::senders::{self, Senders};
-use crate::udp::setup;
-use crate::udp::wire::control::{Finish, Hello, Reply, Request, StreamOffer, Welcome};
+use crate::udp::wire::control::{Finish, Hello, Reply, Request, Welcome};
 use crate::udp::wire::header::{Header, Kind};
 
-/// The longest round trip that a sender reckons with where it was not measured.
+/// The longest round trip that a sender assumes without a measurement.
 const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(10);
 
-/// What a session takes from the server that it runs at.
-pub(super) struct Place<'a> {
+/// The parts of the server that a new session uses.
+pub(super) struct SessionContext<'a> {
     pub(super) ports: &'a mut Ports,
     pub(super) limits: Limits,
     pub(super) cpus: Option<Vec<usize>>,
@@ -39,24 +38,25 @@ pub(super) struct Place<'a> {
     pub(super) token: Token,
 }
 
+/// A session.
 pub(super) struct Session {
     plan: Plan,
     token: Token,
     welcome: Welcome,
     clock: ClockFlow,
     receiving: Receiving,
-    sending: Option<Sending>,
-    /// Messages to the client that are ready.
+    sending: Option<SendingStreams>,
+    /// Messages for the client.
     replies: VecDeque<Reply>,
     started: Instant,
-    /// When a datagram of the session last came, but for those that receivers see.
-    knocked: Instant,
-    /// What the client says it sent.
+    /// When a datagram last arrived at the ports or the clock flow.
+    last_datagram: Instant,
+    /// The client's counts.
     finish: Option<Finish>,
     ended: Ended,
     notify: Notify,
     cpus: Cpus,
-    /// How long a sender waits for credit.
+    /// Longest wait of a sender for credit.
     idle: Duration,
 }
 
@@ -64,117 +64,63 @@ pub(super) struct Session {
 enum Receiving {
     Nothing,
     Running(Box<Receivers>),
-    Uploading(Box<Upload>),
+    Uploading(Box<ResultUpload>),
 }
 
 impl Session {
-    /// Makes the sockets of every stream and names the flows.
+    /// Opens a session.
     ///
     /// # Errors
     /// A sentence for the client.
     pub(super) fn start(
         hello: &Hello,
+        plan: Plan,
         local: SocketAddr,
         client: IpAddr,
-        place: &mut Place<'_>,
+        context: &mut SessionContext<'_>,
     ) -> Result<Self, String> {
-        let plan = hello.plan.clone();
-        let failed = |error: &dyn std::fmt::Display| format!("the server {error}");
-        let (client_sends, server_sends) =
-            (plan.direction.client_sends(), plan.direction.server_sends());
-        if client_sends {
-            setup::can_receive(&plan).map_err(|error| failed(&error))?;
-        }
-        if server_sends {
-            setup::can_send(&plan).map_err(|error| failed(&error))?;
-        }
-        let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
-        let cpus: Cpus = place
-            .cpus
-            .as_ref()
-            .filter(|cpus| !cpus.is_empty())
-            .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
-        let prepared = if client_sends {
-            let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
-            let prepared = Prepared::new(&plan, local, cpus.clone(), shared);
-            Some(prepared.map_err(|error| failed(&error))?)
-        } else {
-            None
-        };
-        let sockets: Vec<(UdpSocket, bool)> = if server_sends {
-            let socket = || shared_port::unbound(local).map(|socket| (socket, false));
-            let sockets: io::Result<_> = (0..plan.streams).map(|_| socket()).collect();
-            sockets.map_err(|error| format!("the server has no socket for a stream: {error}"))?
-        } else {
-            Vec::new()
-        };
-        let session = place.token;
-        let offers = |ports: &mut Ports, part: fn(usize) -> Part, count| {
-            (0..count)
-                .map(|stream| {
-                    offer(
-                        ports,
-                        Flow {
-                            session,
-                            part: part(stream),
-                        },
-                    )
-                })
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let count = |sends| if sends { plan.streams } else { 0 };
-        let clock = offer(
-            place.ports,
-            Flow {
-                session,
-                part: Part::Clock,
-            },
-        )?;
-        let welcome = Welcome {
-            session: random().map_err(no_random)?,
-            forward: offers(place.ports, Part::Forward, count(client_sends))?,
-            reverse: offers(place.ports, Part::Reverse, count(server_sends))?,
-            clock,
-            receiver: prepared.as_ref().map(|prepared| prepared.facts().clone()),
-            sender_cpus: if server_sends { cpus.clone() } else { None },
-            same_clock,
-            clock_ns: monotonic_ns(),
-            client_ip: client.to_canonical().to_string(),
-        };
-        let receiving = match prepared {
+        let Opening {
+            welcome,
+            receivers,
+            sockets,
+            cpus,
+        } = welcome::open(&plan, hello, local, client, context)?;
+        let receiving = match receivers {
             None => Receiving::Nothing,
             Some(prepared) => Receiving::Running(Box::new(Receivers::new(
                 receivers::Settings {
                     plan: plan.clone(),
-                    packet_rows: place.limits.packet_rows,
+                    packet_rows: context.limits.packet_rows,
                     offset: Arc::default(),
-                    notify: place.notify.clone(),
+                    notify: context.notify.clone(),
                 },
                 prepared,
             ))),
         };
+        let sending = plan.direction.server_sends().then(|| SendingStreams {
+            sockets: sockets.into_iter().map(|socket| (socket, false)).collect(),
+            state: SendingState::Opening,
+            reason: None,
+        });
         Ok(Self {
-            token: session,
+            token: context.token,
             clock: ClockFlow::new(welcome.clock.token),
             receiving,
-            sending: server_sends.then_some(Sending {
-                sockets,
-                state: SendingState::Opening,
-                reason: None,
-            }),
+            sending,
             replies: VecDeque::new(),
             started: Instant::now(),
-            knocked: Instant::now(),
+            last_datagram: Instant::now(),
             finish: None,
             ended: Ended::Complete,
-            notify: place.notify.clone(),
-            idle: place.limits.idle,
+            notify: context.notify.clone(),
+            idle: context.limits.idle,
             cpus,
             welcome,
             plan,
         })
     }
 
+    /// The welcome message.
     pub(super) fn welcome(&self) -> &Welcome {
         &self.welcome
     }
@@ -184,44 +130,49 @@ impl Session {
         self.plan.all_streams()
     }
 
-    /// A datagram came for a flow that has no socket for its peer.
-    pub(super) fn knock(&mut self, knock: &Knock, registry: &Registry) {
+    /// Processes a datagram of a flow that has no socket connected to the sender.
+    pub(super) fn on_datagram(&mut self, datagram: &PortDatagram, registry: &Registry) {
         let arrived = monotonic_ns();
-        self.knocked = Instant::now();
-        let outcome = match knock.flow.part {
-            Part::Clock => self.open_clock(knock, arrived, registry),
-            Part::Forward(stream) => self.open_forward(stream, knock),
-            Part::Reverse(stream) => self.open_reverse(stream, knock),
+        self.last_datagram = Instant::now();
+        let outcome = match datagram.flow.kind {
+            FlowKind::Clock => self.open_clock(datagram, arrived, registry),
+            FlowKind::Forward(stream) => self.open_forward(stream, datagram),
+            FlowKind::Reverse(stream) => self.open_reverse(stream, datagram),
         };
         if let Err(error) = outcome {
             self.end(Ended::Failed(format!(
                 "the server cannot open a stream on {}: {error}",
-                knock.local
+                datagram.local
             )));
         }
     }
 
-    fn open_clock(&mut self, knock: &Knock, arrived: u64, registry: &Registry) -> io::Result<()> {
+    fn open_clock(
+        &mut self,
+        datagram: &PortDatagram,
+        arrived: u64,
+        registry: &Registry,
+    ) -> io::Result<()> {
         self.clock
-            .open(knock.local, knock.peer, registry, self.token)?;
-        self.clock.answer(&knock.header, arrived);
+            .open(datagram.local, datagram.peer, registry, self.token)?;
+        self.clock.reply(&datagram.header, arrived);
         Ok(())
     }
 
-    fn open_forward(&mut self, stream: usize, knock: &Knock) -> io::Result<()> {
+    fn open_forward(&mut self, stream: usize, datagram: &PortDatagram) -> io::Result<()> {
         let Receiving::Running(receivers) = &mut self.receiving else {
             return Ok(());
         };
-        let window = receivers.facts().window;
+        let window = receivers.effective().window;
         let Some(socket) = receivers.socket(stream) else {
-            return receivers.rebind(stream, knock.peer);
+            return receivers.reconnect(stream, datagram.peer);
         };
-        shared_port::join(socket, knock.local, knock.peer)?;
-        greet(socket, &knock.header, window);
-        receivers.launch(stream, knock.header.token)
+        shared_port::join(socket, datagram.local, datagram.peer)?;
+        answer_probe(socket, &datagram.header, window);
+        receivers.launch(stream, datagram.header.token)
     }
 
-    fn open_reverse(&mut self, stream: usize, knock: &Knock) -> io::Result<()> {
+    fn open_reverse(&mut self, stream: usize, datagram: &PortDatagram) -> io::Result<()> {
         let Some((socket, is_open)) = self
             .sending
             .as_mut()
@@ -230,20 +181,20 @@ impl Session {
             return Ok(());
         };
         if *is_open {
-            // An address translator on the way gave the client another address. Its receiver expects no answer to that.
-            return socket.connect(knock.peer);
+            // A NAT on the path changed the client's address. The client's receiver expects no response.
+            return socket.connect(datagram.peer);
         }
-        shared_port::join(socket, knock.local, knock.peer)?;
+        shared_port::join(socket, datagram.local, datagram.peer)?;
         *is_open = true;
-        greet(socket, &knock.header, None);
+        answer_probe(socket, &datagram.header, None);
         Ok(())
     }
 
-    /// Takes a message of the client in.
-    pub(super) fn receive(&mut self, request: Request) {
+    /// Processes a message of the client.
+    pub(super) fn on_request(&mut self, request: Request) {
         match request {
             Request::Begin { receiver } => {
-                let window = receiver.and_then(|facts| facts.window);
+                let window = receiver.and_then(|effective| effective.window);
                 if let Err(reason) = self.begin(window) {
                     self.end(Ended::Failed(reason));
                 }
@@ -266,7 +217,7 @@ impl Session {
             | Request::Resume(_)
             | Request::Greet { .. }
             | Request::Proof { .. } => {
-                self.end(Ended::Failed("the client said hello twice".to_owned()));
+                self.end(Ended::Failed("the client sent a second hello".to_owned()));
             }
         }
     }
@@ -278,10 +229,10 @@ impl Session {
             return Ok(());
         };
         if !matches!(sending.state, SendingState::Opening) {
-            return Err("the client began twice".to_owned());
+            return Err("the client sent a second begin".to_owned());
         }
         if window.is_some_and(|window| window > 0) != lossless {
-            return Err("the client grants no credit, or some that is not used".to_owned());
+            return Err("the client's credit window does not fit the mode".to_owned());
         }
         if !sending.sockets.iter().all(|(_, is_open)| *is_open) {
             return Err("the client began before every stream was open".to_owned());
@@ -293,7 +244,7 @@ impl Session {
             spin: placement::may_spin(&self.cpus, &None, self.plan.streams, &cores),
             cpus: self.cpus.clone(),
             window,
-            // From the session's begin to here, the client has answered several times.
+            // The client has responded several times since the session began.
             round_trip: self.started.elapsed().min(LONGEST_ROUND_TRIP),
             credit_timeout: self.idle,
             offset: Arc::new(AtomicI64::new(0)),
@@ -309,12 +260,12 @@ impl Session {
         Ok(())
     }
 
-    /// Whether it was told to end already.
+    /// Whether the session was ended early.
     pub(super) fn is_ending(&self) -> bool {
         self.ended != Ended::Complete
     }
 
-    /// Stops everything. The first reason given stands.
+    /// Stops the session. The first reason is kept.
     pub(super) fn end(&mut self, ended: Ended) {
         if let Some(sending) = &mut self.sending {
             sending.reason = sending.reason.take().or(reason_of(&ended));
@@ -328,23 +279,23 @@ impl Session {
         }
     }
 
-    /// Does what is due: answers the clock, takes in what the threads report, and watches the limits.
-    pub(super) fn attend(&mut self, limits: &Limits) {
-        if self.clock.attend() {
-            self.knocked = Instant::now();
+    /// Replies to clock exchanges, processes the events of the threads, and enforces the limits.
+    pub(super) fn poll(&mut self, limits: &Limits) {
+        if self.clock.poll() {
+            self.last_datagram = Instant::now();
         }
-        self.attend_receivers();
-        self.attend_senders();
+        self.poll_receivers();
+        self.poll_senders();
         if self.ended == Ended::Complete {
-            self.watch(limits);
+            self.enforce(limits);
         }
     }
 
-    fn attend_receivers(&mut self) {
+    fn poll_receivers(&mut self) {
         let Receiving::Running(receivers) = &mut self.receiving else {
             return;
         };
-        let rows = receivers.attend();
+        let rows = receivers.poll();
         self.replies
             .extend(rows.iter().map(|row| Reply::Interval(row.into())));
         let failure = receivers.failure().map(str::to_owned);
@@ -364,57 +315,56 @@ impl Session {
         if let Receiving::Running(receivers) =
             std::mem::replace(&mut self.receiving, Receiving::Nothing)
         {
-            let upload = Upload::new(receivers.into_outcome(), reason_of(&self.ended));
+            let upload = ResultUpload::new(receivers.into_outcome(), reason_of(&self.ended));
             self.receiving = Receiving::Uploading(Box::new(upload));
         }
     }
 
-    fn attend_senders(&mut self) {
+    fn poll_senders(&mut self) {
         let Some(sending) = &mut self.sending else {
             return;
         };
-        sending.answer_knocks();
-        if let Err(reason) = sending.attend(&mut self.replies) {
+        sending.answer_probes();
+        if let Err(reason) = sending.poll(&mut self.replies) {
             self.end(Ended::Failed(reason));
         }
     }
 
-    fn watch(&mut self, limits: &Limits) {
+    fn enforce(&mut self, limits: &Limits) {
         if self.started.elapsed() > limits.duration {
             let most = limits.duration.as_secs_f64();
             return self.end(Ended::Limited(format!(
-                "the server allows {most} s a session (--max-duration)"
+                "the server's limit is {most} s per session (--max-duration)"
             )));
         }
         let Receiving::Running(receivers) = &self.receiving else {
             return;
         };
         if self.finish.is_some() {
-            // The receivers wait for stragglers, and not for long.
+            // The receivers wait for stragglers for a short time only.
             return;
         }
-        // A schedule may be slower than the limit.
+        // The gap of a slow schedule may exceed the limit.
         let most = limits.idle.max(self.plan.longest_gap().saturating_mul(2));
-        let quiet = receivers.heard().map_or(self.started.elapsed(), |heard| {
-            Duration::from_nanos(monotonic_ns().saturating_sub(heard))
-        });
-        if quiet.min(self.knocked.elapsed()) > most {
+        let quiet = receivers
+            .last_arrival()
+            .map_or(self.started.elapsed(), since);
+        if quiet.min(self.last_datagram.elapsed()) > most {
             self.end(Ended::Limited(format!(
-                "no datagram came for {} s (--idle-timeout at the server)",
+                "no datagram for {} s (--idle-timeout at the server)",
                 most.as_secs_f64()
             )));
         }
     }
 
-    /// When the client last showed itself over UDP.
-    pub(super) fn heard(&self) -> Duration {
+    /// Time since the client last sent over UDP.
+    pub(super) fn udp_silence(&self) -> Duration {
         let receivers = match &self.receiving {
-            Receiving::Running(receivers) => receivers.heard(),
+            Receiving::Running(receivers) => receivers.last_arrival(),
             _ => None,
         };
-        let data =
-            receivers.map(|heard| Duration::from_nanos(monotonic_ns().saturating_sub(heard)));
-        self.knocked.elapsed().min(data.unwrap_or(Duration::MAX))
+        let data = receivers.map_or(Duration::MAX, since);
+        self.last_datagram.elapsed().min(data)
     }
 
     /// Datagrams received so far.
@@ -425,7 +375,7 @@ impl Session {
         }
     }
 
-    /// The next message to the client that is ready.
+    /// The next message for the client.
     pub(super) fn next_reply(&mut self) -> Option<Reply> {
         self.replies
             .pop_front()
@@ -435,7 +385,7 @@ impl Session {
             })
     }
 
-    /// Whether every receiver and every sender has ended.
+    /// Whether all receivers and senders have ended.
     pub(super) fn is_done(&self) -> bool {
         !matches!(self.receiving, Receiving::Running(_))
             && self
@@ -444,7 +394,7 @@ impl Session {
                 .is_none_or(|sending| matches!(sending.state, SendingState::Over))
     }
 
-    /// Whether the client has been sent everything.
+    /// Whether all messages have been taken by [`Self::next_reply`].
     pub(super) fn is_over(&self) -> bool {
         let uploaded = match &self.receiving {
             Receiving::Uploading(upload) => upload.is_over(),
@@ -454,15 +404,16 @@ impl Session {
         uploaded && self.is_done() && self.replies.is_empty()
     }
 
-    /// What the session measured. Receivers and senders that still run are stopped and waited for.
+    /// The outcome of the session. Stops running receivers and senders, and waits for them.
     pub(super) fn into_report(mut self, client: SocketAddr, delivered: bool) -> SessionReport {
         if !self.is_done() {
             self.end(Ended::Failed(
-                "the server was stopped before the result was brought back".to_owned(),
+                "the server was stopped before it sent its result".to_owned(),
             ));
         }
         if let Receiving::Running(receivers) = &mut self.receiving {
-            receivers.abandon();
+            // The rows are part of the receivers' outcome too.
+            let _ = receivers.stop_and_wait();
         }
         self.upload_when_done();
         let measured = match self.receiving {
@@ -471,6 +422,7 @@ impl Session {
                 &self.welcome,
                 self.ended.clone(),
                 self.finish,
+                self.clock.last_ping(),
                 *upload,
             )),
             _ => None,
@@ -484,25 +436,19 @@ impl Session {
     }
 }
 
-/// Answers the first datagram of a stream: the way is open.
-pub(super) fn greet(socket: &UdpSocket, header: &Header, window: Option<u64>) {
+/// Responds to the probe that opens a stream.
+pub(super) fn answer_probe(socket: &UdpSocket, header: &Header, window: Option<u64>) {
     if header.kind == Kind::Probe {
         let limit = window.unwrap_or(header.sequence);
         let credit = Header::bare(Kind::Credit, header.token, limit).encode();
-        // If it is lost, the client asks again.
+        // If the response is lost, the client sends another probe.
         let _ = socket.send(&credit);
     }
 }
 
-fn offer(ports: &mut Ports, flow: Flow) -> Result<StreamOffer, String> {
-    let mut token = random().map_err(no_random)?;
-    while ports.knows(token) {
-        token = random().map_err(no_random)?;
-    }
-    Ok(StreamOffer {
-        token,
-        port: ports.offer(token, flow),
-    })
+/// Time since a stamp in ns.
+fn since(ns: u64) -> Duration {
+    Duration::from_nanos(monotonic_ns().saturating_sub(ns))
 }
 
 fn reason_of(ended: &Ended) -> Option<String> {
@@ -510,15 +456,4 @@ fn reason_of(ended: &Ended) -> Option<String> {
         Ended::Limited(reason) | Ended::Failed(reason) => Some(reason.clone()),
         Ended::Complete | Ended::Interrupted(_) | Ended::PeerLost(_) => None,
     }
-}
-
-fn no_random(error: io::Error) -> String {
-    format!("the server has no random numbers: {error}")
-}
-
-fn random() -> io::Result<u64> {
-    use std::io::Read;
-    let mut bytes = [0; 8];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
 }

@@ -1,26 +1,27 @@
-//! Messages on the control connection: four bytes of length, network byte order, then that much JSON.
+//! Framing of the control connection: a length of four bytes in network byte order, then JSON of that length.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// Most bytes of JSON in a message. What is longer is sent in several, so nobody has to buffer more.
+/// Most bytes of JSON in a message, and thus in a receive buffer. Longer results are split.
 pub const MOST_MESSAGE: usize = 64 * 1024;
 
+/// Bytes of the length prefix.
 const LENGTH: usize = 4;
 
-/// Why what came is not a message.
+/// Why bytes are not a message.
 #[derive(Debug, Error)]
 pub enum FrameError {
-    /// Announced as longer than [`MOST_MESSAGE`].
-    #[error("a message of {0} bytes was announced, and at most {MOST_MESSAGE} are taken")]
+    /// The length exceeds [`MOST_MESSAGE`].
+    #[error("a message of {0} bytes exceeds the limit of {MOST_MESSAGE}")]
     TooLong(u32),
-    /// Not the JSON of any message there is.
-    #[error("a message makes no sense: {0}")]
-    Senseless(#[from] serde_json::Error),
+    /// The JSON is not a message.
+    #[error("a message is invalid: {0}")]
+    Invalid(#[from] serde_json::Error),
 }
 
-/// Puts messages back together from however the bytes come.
+/// Decodes messages from a stream of bytes.
 #[derive(Debug, Default)]
 pub struct Decoder {
     bytes: Vec<u8>,
@@ -28,7 +29,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Adds bytes as they came.
+    /// Adds bytes from the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.taken > 0 {
             self.bytes.drain(..self.taken);
@@ -37,10 +38,10 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The JSON of the next message that is whole.
+    /// The JSON of the next complete message.
     ///
     /// # Errors
-    /// [`FrameError::TooLong`], as soon as the length says so and before the rest has come.
+    /// [`FrameError::TooLong`], as soon as the length is known.
     pub fn next_json(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let rest = &self.bytes[self.taken..];
         let Some((length, rest)) = rest.split_first_chunk::<LENGTH>() else {
@@ -57,10 +58,10 @@ impl Decoder {
         Ok(Some(json))
     }
 
-    /// The next message that is whole.
+    /// The next complete message.
     ///
     /// # Errors
-    /// [`FrameError`]; after one, nothing that follows can be trusted.
+    /// [`FrameError`]. Bytes after an invalid message are not decoded.
     pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let before = self.taken;
         let Some(json) = self.next_json()? else {
@@ -68,7 +69,7 @@ impl Decoder {
         };
         let message = serde_json::from_slice(json);
         if message.is_err() {
-            // It stays in the way of whatever follows.
+            // Keeps the invalid message first in the buffer.
             self.taken = before;
         }
         Ok(Some(message?))
@@ -78,7 +79,7 @@ impl Decoder {
 /// Appends a message to `out`.
 ///
 /// # Errors
-/// [`FrameError::TooLong`], with `out` as it was.
+/// [`FrameError::TooLong`], `out` is unchanged then.
 pub fn encode(message: &impl Serialize, out: &mut Vec<u8>) -> Result<(), FrameError> {
     let json = serde_json::to_vec(message)?;
     let length = u32::try_from(json.len()).unwrap_or(u32::MAX);
@@ -96,13 +97,20 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_oversized_message_is_refused_by_its_length_alone() {
+    fn an_oversized_message_is_refused_by_its_length() {
         let mut decoder = Decoder::default();
         decoder.push(&(MOST_MESSAGE as u32 + 1).to_be_bytes());
         assert!(matches!(decoder.next_json(), Err(FrameError::TooLong(_))));
         let mut out = vec![1];
         assert!(encode(&"x".repeat(MOST_MESSAGE), &mut out).is_err());
         assert_eq!(out, [1]);
+    }
+
+    #[test]
+    fn a_message_has_its_length_in_network_byte_order_before_its_json() {
+        let mut out = Vec::new();
+        encode(&"ab", &mut out).unwrap();
+        assert_eq!(out, b"\0\0\0\x04\"ab\"");
     }
 
     proptest! {
@@ -113,14 +121,14 @@ mod tests {
                 encode(message, &mut wire).unwrap();
             }
             let mut decoder = Decoder::default();
-            let mut told: Vec<String> = Vec::new();
+            let mut decoded: Vec<String> = Vec::new();
             for bytes in wire.chunks(step) {
                 decoder.push(bytes);
                 while let Some(message) = decoder.next_message().unwrap() {
-                    told.push(message);
+                    decoded.push(message);
                 }
             }
-            prop_assert_eq!(told, messages);
+            prop_assert_eq!(decoded, messages);
         }
 
         #[test]

@@ -1,4 +1,4 @@
-//! The 32 bytes at the head of every datagram, both ways.
+//! The header of every datagram: 32 bytes, in both directions.
 //!
 //! ```text
 //!  0        2                 8                16               24    25    26             32
@@ -8,17 +8,16 @@
 //!    16 bit   48 bit            64 bit           64 bit ns        8     8     48 bit ns
 //! ```
 //!
-//! Network byte order. All stamps are ns of the *receiver's* monotonic clock: a sender on another
-//! host adds the estimated offset before it writes them. Decoding is total: any bytes are either a
-//! header or a [`NotOurs`].
+//! Network byte order. All stamps are in ns of the *server's* monotonic clock: a client on another host adds the estimated offset.
+//! Decoding is total: any bytes are a header or a [`HeaderError`].
 
 /// Bytes of a header.
 pub const HEADER: usize = 32;
 
-/// Most message bytes a datagram holds: 65,535 less the IPv4, UDP and our own header (RFC 791, RFC 768).
+/// Most message bytes of a datagram: 65,535 minus the IPv4, UDP and this header (RFC 791, RFC 768).
 pub const MOST_CHUNK: usize = 65_535 - 20 - 8 - HEADER;
 
-/// Sequence numbers and latenesses have this many bits.
+/// Bits of a sequence number and of a lateness.
 const SHORT_BITS: u32 = 48;
 
 /// The largest sequence number and the largest lateness in ns (78 hours).
@@ -27,22 +26,22 @@ pub const MOST_SHORT: u64 = (1 << SHORT_BITS) - 1;
 /// `W` and the version of this layout.
 const MAGIC: u64 = 0x5701;
 
-/// Flag: the last datagram of its stream, which alone may be shorter than the others.
+/// Flag: the last datagram of its stream, the only one that may be shorter than the others.
 const LAST: u8 = 1;
 
-/// What a datagram is.
+/// The kind of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// A piece of the message; `sequence` counts from 0.
+    /// A part of the message; `sequence` counts from 0.
     Data = 1,
-    /// Sender to receiver: how far may I go? `sequence` is how many were sent so far.
+    /// Requests credit, or opens a flow; `sequence` is the number of datagrams sent so far.
     Probe = 2,
-    /// Receiver to sender: the first sequence number that may *not* be sent yet.
+    /// Response to a probe, and grant of credit: `sequence` is the first sequence number that may *not* be sent yet.
     Credit = 3,
-    /// Sender to receiver: what time is it? `sequence` numbers the question.
+    /// Request of a clock exchange or a path probe; `sequence` is its number.
     Ping = 4,
-    /// Receiver to sender: `sent` is when the ping arrived, `lateness` how long the answer took.
+    /// Response to a ping with the same `sequence`: `sent` is when the ping arrived, `lateness` the time from then to the response.
     Pong = 5,
 }
 
@@ -62,26 +61,26 @@ impl Kind {
 /// A decoded header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// What the datagram is.
+    /// The kind.
     pub kind: Kind,
-    /// Whether it is its stream's last.
+    /// Whether the datagram is the last of its stream.
     pub last: bool,
     /// At most [`MOST_SHORT`].
     pub sequence: u64,
-    /// The run it belongs to.
+    /// Identifies the flow.
     pub token: u64,
     /// Stamp of the actual send, in ns.
     pub sent: u64,
-    /// How long after the intended time that was, in ns; at most [`MOST_SHORT`].
+    /// Time from the intended to the actual send, in ns; at most [`MOST_SHORT`].
     pub lateness: u64,
 }
 
-/// Why bytes are not one of our headers.
+/// Why bytes are not a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotOurs {
-    /// Fewer bytes than a header has.
+pub enum HeaderError {
+    /// Fewer bytes than a header.
     Short,
-    /// Another magic number, kind or flag than any we send.
+    /// An unknown magic number, kind or flag.
     Malformed,
 }
 
@@ -98,7 +97,7 @@ impl Header {
         }
     }
 
-    /// The header as bytes. A sequence number or lateness past 48 bits is cut to the largest there is.
+    /// The header as bytes. Sequence number and lateness saturate at [`MOST_SHORT`].
     #[inline]
     pub fn encode(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
@@ -119,19 +118,19 @@ impl Header {
     /// Reads the header at the front of a datagram.
     ///
     /// # Errors
-    /// [`NotOurs`], for anything that [`Self::encode`] did not write.
+    /// [`HeaderError`], for bytes that [`Self::encode`] cannot write.
     #[inline]
-    pub fn decode(datagram: &[u8]) -> Result<Self, NotOurs> {
-        let bytes: &[u8; HEADER] = datagram.first_chunk().ok_or(NotOurs::Short)?;
+    pub fn decode(datagram: &[u8]) -> Result<Self, HeaderError> {
+        let bytes: &[u8; HEADER] = datagram.first_chunk().ok_or(HeaderError::Short)?;
         let ([first, token, sent, fourth], []) = bytes.as_chunks() else {
-            return Err(NotOurs::Short);
+            return Err(HeaderError::Short);
         };
         let [first, token, sent, fourth] =
             [first, token, sent, fourth].map(|word| u64::from_be_bytes(*word));
-        let kind = Kind::from_byte((fourth >> 56) as u8).ok_or(NotOurs::Malformed)?;
+        let kind = Kind::from_byte((fourth >> 56) as u8).ok_or(HeaderError::Malformed)?;
         let flags = (fourth >> SHORT_BITS) as u8;
         if first >> SHORT_BITS != MAGIC || flags & !LAST != 0 {
-            return Err(NotOurs::Malformed);
+            return Err(HeaderError::Malformed);
         }
         Ok(Self {
             kind,
@@ -147,6 +146,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::udp::wire::VERSION;
     use proptest::prelude::*;
 
     fn headers() -> impl Strategy<Value = Header> {
@@ -179,47 +179,61 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(header in headers(), tail in prop::collection::vec(any::<u8>(), 0..50)) {
+        fn an_encoded_header_decodes_to_itself(header in headers(), tail in prop::collection::vec(any::<u8>(), 0..50)) {
             let mut datagram = header.encode().to_vec();
             datagram.extend(tail);
             prop_assert_eq!(Header::decode(&datagram), Ok(header));
         }
 
         #[test]
-        fn any_bytes_are_a_header_that_encodes_to_them_or_not_ours(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn bytes_that_decode_encode_to_themselves(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(header) = Header::decode(&bytes) {
                 prop_assert_eq!(&header.encode()[..], &bytes[..HEADER]);
             }
         }
 
         #[test]
-        fn one_wrong_bit_in_magic_or_flags_is_noticed(header in headers(), bit in 0usize..16) {
+        fn a_wrong_bit_in_the_magic_number_is_malformed(header in headers(), bit in 0usize..16) {
             let mut datagram = header.encode();
             datagram[bit / 8] ^= 1 << (bit % 8);
-            prop_assert_eq!(Header::decode(&datagram), Err(NotOurs::Malformed));
+            prop_assert_eq!(Header::decode(&datagram), Err(HeaderError::Malformed));
+        }
+    }
+
+    /// The bytes of each kind of header. A change here is a change of the protocol, and needs a new version.
+    #[test]
+    fn every_kind_of_header_has_these_bytes() {
+        assert_eq!(VERSION, 3, "the bytes below are those of version 3");
+        for (kind, byte) in [
+            (Kind::Data, 1),
+            (Kind::Probe, 2),
+            (Kind::Credit, 3),
+            (Kind::Ping, 4),
+            (Kind::Pong, 5),
+        ] {
+            for last in [false, true] {
+                let header = Header {
+                    kind,
+                    last,
+                    sequence: 0x0102_0304_0506,
+                    token: 0x1112_1314_1516_1718,
+                    sent: 0x2122_2324_2526_2728,
+                    lateness: 0x3132_3334_3536,
+                };
+                let flags = u8::from(last);
+                let expected = [
+                    0x57, 0x01, 1, 2, 3, 4, 5, 6, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18,
+                    0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, byte, flags, 0x31, 0x32, 0x33,
+                    0x34, 0x35, 0x36,
+                ];
+                assert_eq!(header.encode(), expected);
+            }
         }
     }
 
     #[test]
-    fn the_layout_is_the_one_drawn_above() {
-        let header = Header {
-            kind: Kind::Data,
-            last: true,
-            sequence: 0x0102_0304_0506,
-            token: 0x1112_1314_1516_1718,
-            sent: 0x2122_2324_2526_2728,
-            lateness: 0x3132_3334_3536,
-        };
-        let expected = [
-            0x57, 0x01, 1, 2, 3, 4, 5, 6, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x21,
-            0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 1, 1, 0x31, 0x32, 0x33, 0x34, 0x35, 0x36,
-        ];
-        assert_eq!(header.encode(), expected);
-    }
-
-    #[test]
-    fn too_few_bytes_are_short() {
-        assert_eq!(Header::decode(&[0; HEADER - 1]), Err(NotOurs::Short));
+    fn fewer_bytes_than_a_header_are_short() {
+        assert_eq!(Header::decode(&[0; HEADER - 1]), Err(HeaderError::Short));
     }
 
     #[test]

@@ -1,8 +1,18 @@
 //! The wire protocol between a client and a server.
 //!
-//! [`header`] is the head of every datagram. [`control`] has the messages of the control connection, and [`framing`] their length
-//! prefix. These types are the protocol's own: a field added to a result or a report does not change a byte here.
+//! [`header`] is the head of every datagram. [`control`] has the messages of the control connection: [`plan`], [`results`] and
+//! [`stats`] are the parts that they carry, and [`framing`] is their length prefix.
+//!
+//! Every type here belongs to the protocol alone, and is converted from and to the types of the program. A field that is added
+//! to a plan, a result or a report therefore changes no message. Tests pin the bytes of every header and of every message; a
+//! change of these bytes needs a new [`VERSION`].
 
 pub mod control;
 pub mod framing;
 pub mod header;
+pub mod plan;
+pub mod results;
+pub mod stats;
+
+/// Version of the messages and of the datagram header. Client and server must have the same version.
+pub const VERSION: u32 = 3;

@@ -1,5 +1,5 @@
-//! The receiver's accounting, compared with a set of numbers, over arbitrary bytes and valid datagrams with numbers near, far and
-//! wrong, some of them with a byte changed.
+//! A stream's accounting against a simple model of it, over arbitrary bytes and over valid datagrams with sequence numbers near, far
+//! and wrong, some of them with a changed byte.
 //!
 //! The input is a sequence of steps; see [`Network::next`].
 
@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
-use wirebench::udp::receive::accounting::{Account, Seen, Tally};
+use wirebench::udp::receive::accounting::{StreamAccounting, Classified, StreamCounts};
 use wirebench::udp::wire::header::{HEADER, Header, Kind, MOST_SHORT};
 use wirebench::udp::receive::sequence::REACH;
 
@@ -16,37 +16,37 @@ const TOKEN: u64 = 77;
 const CHUNK: usize = 10;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut account = Account::new(TOKEN, CHUNK, true, Box::default());
+    let mut accounting = StreamAccounting::new(TOKEN, CHUNK, true, Box::default());
     let mut network = Network { bytes, at: 0 };
     let mut expected = Expected::default();
     let mut received = 1_000_000;
     while let Some(datagram) = network.next() {
         received += 100;
-        let before = account.tally();
-        let seen = account.datagram(&datagram, received);
-        expected.take(seen, &datagram, &before, &account.tally());
+        let before = accounting.counts();
+        let classified = accounting.datagram(&datagram, received);
+        expected.take(classified, &datagram, &before, &accounting.counts());
     }
-    let (tally, latencies) = account.close();
-    let foreign = tally.foreign.token + tally.foreign.short + tally.foreign.malformed;
+    let (counts, latencies) = accounting.close();
+    let foreign = counts.foreign.token + counts.foreign.short + counts.foreign.malformed;
     assert_eq!(
-        tally.unique + tally.duplicates + tally.late + foreign,
+        counts.unique + counts.duplicates + counts.late + foreign,
         expected.data + expected.foreign,
         "every datagram is counted once"
     );
     assert_eq!(foreign, expected.foreign);
-    assert_eq!(tally.unique, expected.numbers.len() as u64);
-    assert_eq!(tally.bytes, expected.bytes);
-    assert!(tally.bytes <= tally.unique * CHUNK as u64);
-    assert!(tally.unique <= tally.next);
-    assert!(tally.reordered <= tally.unique);
+    assert_eq!(counts.unique, expected.numbers.len() as u64);
+    assert_eq!(counts.bytes, expected.bytes);
+    assert!(counts.bytes <= counts.unique * CHUNK as u64);
+    assert!(counts.unique <= counts.next);
+    assert!(counts.reordered <= counts.unique);
     for latency in [&latencies.actual, &latencies.intended] {
         let outside = latency.out_of_range();
         let recorded = latency.count() + outside.negative + outside.too_long;
-        assert_eq!(recorded, tally.unique);
+        assert_eq!(recorded, counts.unique);
     }
 });
 
-/// The expected counts, from a set of numbers instead of a window.
+/// The model: a set of sequence numbers instead of a window.
 #[derive(Default)]
 struct Expected {
     data: u64,
@@ -57,26 +57,26 @@ struct Expected {
 }
 
 impl Expected {
-    fn take(&mut self, seen: Seen, datagram: &[u8], before: &Tally, after: &Tally) {
-        let header = match seen {
-            Seen::Data(header) => header,
-            Seen::Foreign => {
+    fn take(&mut self, classified: Classified, datagram: &[u8], before: &StreamCounts, after: &StreamCounts) {
+        let header = match classified {
+            Classified::Data(header) => header,
+            Classified::Foreign => {
                 self.foreign += 1;
                 let foreign = after.foreign;
-                assert_eq!(*after, Tally { foreign, ..*before });
+                assert_eq!(*after, StreamCounts { foreign, ..*before });
                 return;
             }
-            Seen::Probe(_) | Seen::Ping(_) => return assert_eq!(after, before),
-            Seen::Late => {
+            Classified::Probe(_) | Classified::Ping(_) => return assert_eq!(after, before),
+            Classified::Late => {
                 self.data += 1;
                 let number = Header::decode(datagram).map(|header| header.sequence);
                 assert!(
                     number.is_ok_and(|number| number + REACH < self.next),
-                    "given up too soon"
+                    "late within the window"
                 );
                 assert_eq!(
                     *after,
-                    Tally {
+                    StreamCounts {
                         late: before.late + 1,
                         ..*before
                     }
@@ -95,17 +95,17 @@ impl Expected {
             self.bytes += (datagram.len() - HEADER) as u64;
         } else {
             assert_eq!(after.duplicates, before.duplicates + 1);
-            assert!(!new, "a first arrival taken for a duplicate");
+            assert!(!new, "a first arrival counted as a duplicate");
         }
         self.next = self.next.max(header.sequence + 1);
         assert_eq!(after.next, self.next);
     }
 }
 
-/// Makes datagrams from the fuzzer's bytes.
+/// Builds datagrams from the fuzzer's bytes.
 struct Network<'a> {
     bytes: &'a [u8],
-    /// The sender's current sequence number.
+    /// The sequence number of the sender.
     at: u64,
 }
 
@@ -116,7 +116,7 @@ impl Network<'_> {
         Some(first)
     }
 
-    /// The next datagram. The first byte selects its kind, the next ones the distance and the changed byte.
+    /// The next datagram: its first input byte selects a kind, the next ones a distance and a changed byte.
     fn next(&mut self) -> Option<Vec<u8>> {
         let step = self.byte()?;
         let far = u64::from(self.byte()?);

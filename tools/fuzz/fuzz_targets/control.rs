@@ -1,7 +1,7 @@
-//! The control connection: bytes in any split are messages or errors, messages survive re-encoding, and a valid plan has
-//! consistent derived values.
+//! The control connection: bytes decode to the same messages or errors however they are split, and a message that is encoded and
+//! decoded again is unchanged. The values derived from a valid plan are in range.
 //!
-//! The first byte is the length of the pieces.
+//! The first byte is the length of the pieces in which the rest arrives.
 
 #![no_main]
 
@@ -17,22 +17,22 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let in_pieces = messages(wire, usize::from(piece) + 1);
-    assert_eq!(in_pieces, messages(wire, usize::MAX), "the split matters");
+    assert_eq!(in_pieces, messages(wire, usize::MAX), "the split changes the messages");
     for json in in_pieces {
         let _ = serde_json::from_slice::<Preface>(&json);
         again::<Reply>(&json);
         if let Some(Request::Hello(hello)) = again::<Request>(&json) {
-            plan(&hello.plan);
+            plan(&Plan::from(hello.plan));
         }
     }
-    // Input that is not a frame may be JSON, which most of the fuzzer's inputs reach faster.
+    // Most inputs reach the JSON decoder faster without a frame.
     again::<Reply>(wire);
     if let Some(Request::Hello(hello)) = again::<Request>(wire) {
-        plan(&hello.plan);
+        plan(&Plan::from(hello.plan));
     }
 });
 
-/// Every complete message in `wire`, up to the first error.
+/// All complete messages in `wire`, up to the first error.
 fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
     let mut decoder = Decoder::default();
     let mut messages = Vec::new();
@@ -46,14 +46,14 @@ fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
                     assert!(length as usize > MOST_MESSAGE);
                     return messages;
                 }
-                Err(FrameError::Senseless(error)) => panic!("not read as JSON yet: {error}"),
+                Err(FrameError::Invalid(error)) => panic!("JSON is not decoded yet: {error}"),
             }
         }
     }
     messages
 }
 
-/// If `json` is a message, it survives a frame.
+/// The message in `json`, if there is one. Checks that the message survives a frame unchanged.
 fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
     let message: T = serde_json::from_slice(json).ok()?;
     let mut wire = Vec::new();
@@ -65,7 +65,7 @@ fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
     decoder.push(&wire);
     let second = match decoder.next_message::<T>() {
         Ok(Some(second)) => second,
-        other => panic!("encoded, and not decoded again: {:?}", other.err()),
+        other => panic!("encoded but not decoded: {:?}", other.err()),
     };
     let mut rewritten = Vec::new();
     assert!(framing::encode(&second, &mut rewritten).is_ok());
@@ -73,7 +73,7 @@ fn again<T: Serialize + DeserializeOwned>(json: &[u8]) -> Option<T> {
     Some(message)
 }
 
-/// As a server uses a client's plan: it checks the plan and then relies on it.
+/// Checks the values that a server derives from a client's valid plan.
 fn plan(plan: &Plan) {
     if plan.validate().is_err() {
         return;

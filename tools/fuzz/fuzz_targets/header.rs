@@ -1,9 +1,9 @@
-//! Any bytes are a header that encodes to them, or are rejected for a true reason.
+//! Bytes that decode to a header encode to the same bytes; other bytes are refused with the right error.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wirebench::udp::wire::header::{HEADER, Header, MOST_SHORT, NotOurs};
+use wirebench::udp::wire::header::{HEADER, Header, MOST_SHORT, HeaderError};
 
 fuzz_target!(|bytes: &[u8]| {
     match Header::decode(bytes) {
@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(&header.encode()[..], &bytes[..HEADER]);
             assert!(header.sequence <= MOST_SHORT && header.lateness <= MOST_SHORT);
         }
-        Err(NotOurs::Short) => assert!(bytes.len() < HEADER),
-        Err(NotOurs::Malformed) => assert!(bytes.len() >= HEADER),
+        Err(HeaderError::Short) => assert!(bytes.len() < HEADER),
+        Err(HeaderError::Malformed) => assert!(bytes.len() >= HEADER),
     }
 });

@@ -10,7 +10,7 @@ columns! {
         "sequence" [""] "number of the datagram, from 0 in each stream" => row.sequence;
         "sent_ns" ["ns"] "time of the send on a monotonic clock without a date; with estimated clocks, the receiver's clock" => row.sent_ns;
         "received_ns" ["ns"] "time of the arrival on the same clock" => row.received_ns;
-        "latency_ns" ["ns"] "`received_ns` - `sent_ns`; negative if the error of the clocks' offset exceeds the one-way latency"
-            => i128::from(row.received_ns) - i128::from(row.sent_ns);
+        "latency_ns" ["ns"] "`received_ns` - `sent_ns`; negative if the error of the clocks' offset exceeds the one-way latency, empty if the offset is unknown"
+            => row.clocks_related.then(|| i128::from(row.received_ns) - i128::from(row.sent_ns));
     }
 }

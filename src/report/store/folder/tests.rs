@@ -60,6 +60,7 @@ fn saved_run_has_all_its_files() {
             sequence: 1,
             sent_ns: 2,
             received_ns: 3,
+            clocks_related: true,
         };
         packets.row(run, &row).unwrap();
         let runs = vec![measured.run.clone(); run + 1];

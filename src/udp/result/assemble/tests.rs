@@ -4,8 +4,8 @@ use crate::udp::result::run::{Interval, MOST_INTERVALS};
 use crate::udp::result::{effective, requested};
 use proptest::prelude::*;
 
-fn facts<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> Facts<'a> {
-    Facts {
+fn inputs<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> RunInputs<'a> {
+    RunInputs {
         plan,
         direction: "forward",
         requested: requested(plan),
@@ -21,12 +21,12 @@ fn facts<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> Fact
         last_received_at: None,
         client_ip: None,
         latencies: Latencies::default(),
-        intervals: Rows::default(),
+        intervals: IntervalRows::default(),
     }
 }
 
 #[test]
-fn speed_is_bytes_over_the_time_from_first_sent_to_last_received() {
+fn throughput_is_bytes_over_the_time_from_the_first_send_to_the_last_arrival() {
     let plan = small_plan();
     let sent = StreamSent {
         packets: 100,
@@ -39,7 +39,7 @@ fn speed_is_bytes_over_the_time_from_first_sent_to_last_received() {
         last_received: Some(1_000 + 500_000_000),
         ..StreamReceived::default()
     };
-    let run = assemble(facts(&plan, sent, received)).run;
+    let run = assemble(inputs(&plan, sent, received)).run;
     assert_eq!(run.seconds, Some(0.5));
     assert_eq!(run.kb_per_s, Some(200.0));
     assert_eq!(run.packets_per_s, Some(200.0));
@@ -47,7 +47,7 @@ fn speed_is_bytes_over_the_time_from_first_sent_to_last_received() {
 }
 
 #[test]
-fn an_estimated_clock_gives_time_and_rate_an_error_bar() {
+fn time_and_rate_have_an_error_bar_if_the_clock_is_estimated() {
     let plan = small_plan();
     let sent = StreamSent {
         packets: 100,
@@ -61,10 +61,10 @@ fn an_estimated_clock_gives_time_and_rate_an_error_bar() {
         ..StreamReceived::default()
     };
     let run = |source: &str, error_ns| {
-        let mut facts = facts(&plan, sent, received.clone());
-        facts.effective.clock.source = source.to_owned();
-        facts.effective.clock.error_ns = error_ns;
-        assemble(facts).run
+        let mut inputs = inputs(&plan, sent, received.clone());
+        inputs.effective.clock.source = source.to_owned();
+        inputs.effective.clock.error_ns = error_ns;
+        assemble(inputs).run
     };
     let known = run("estimated", Some(100_000_000));
     assert_eq!(known.seconds_error, Some(0.1));
@@ -83,14 +83,35 @@ fn an_estimated_clock_gives_time_and_rate_an_error_bar() {
 }
 
 #[test]
-fn nothing_received_has_no_speed_and_no_latency() {
+fn a_run_of_unrelated_clocks_has_no_latency_in_its_intervals() {
+    let plan = small_plan();
+    let mut intervals = IntervalRows::default();
+    intervals.push(Interval {
+        packets: 5,
+        latency_p50_ns: Some(1),
+        latency_p99_ns: Some(2),
+        latency_max_ns: Some(3),
+        ..Interval::default()
+    });
+    for (source, known) in [("same", true), ("none", false)] {
+        let mut inputs = inputs(&plan, StreamSent::default(), StreamReceived::default());
+        inputs.effective.clock.source = source.to_owned();
+        inputs.intervals = intervals.clone();
+        let row = &assemble(inputs).run.intervals[0];
+        let latencies = [row.latency_p50_ns, row.latency_p99_ns, row.latency_max_ns];
+        assert_eq!(latencies.map(|latency| latency.is_some()), [known; 3]);
+    }
+}
+
+#[test]
+fn a_run_without_an_arrival_has_no_throughput_and_no_latency() {
     let plan = small_plan();
     let sent = StreamSent {
         packets: 5,
         bytes: 5_000,
         not_sent: 0,
     };
-    let run = assemble(facts(&plan, sent, StreamReceived::default())).run;
+    let run = assemble(inputs(&plan, sent, StreamReceived::default())).run;
     assert_eq!(
         (run.kb_per_s, run.seconds, run.latency_ns),
         (None, None, None)
@@ -100,7 +121,7 @@ fn nothing_received_has_no_speed_and_no_latency() {
 
 proptest! {
     #[test]
-    fn the_identities_hold_whatever_the_sides_say(
+    fn the_accounting_identities_hold_for_any_counts(
         packets in 0u64..1_000, not_sent in 0u64..1_000, unique in 0u64..1_000,
         duplicates in 0u64..1_000, drops in 0u64..1_000, token in 0u64..9, short in 0u64..9,
     ) {
@@ -110,21 +131,21 @@ proptest! {
             unique, duplicates, drops, foreign_token: token, foreign_short: short,
             ..StreamReceived::default()
         };
-        let run = assemble(facts(&plan, sent, received)).run;
+        let run = assemble(inputs(&plan, sent, received)).run;
         prop_assert_eq!(run.sent.packets, run.received.unique + run.lost.packets);
         prop_assert_eq!(run.received.packets, run.received.unique + run.received.duplicates);
         prop_assert_eq!(run.lost.packets, run.lost.not_sent + run.lost.receiver_socket + run.lost.elsewhere);
         prop_assert_eq!(run.received.foreign, token + short);
     }
 
-    /// The rows of a run add up to it, the closing row with them, and past those that are kept.
+    /// The rows of a run add up to its counts, with the closing row and the rows that are not kept.
     #[test]
     fn rows_add_up_to_the_run(
         parts in prop::collection::vec((0u64..50, 0u64..5, 0u64..5, -3i64..9), 0..30),
         tail in 0u64..100, more in 0u64..3, omitted in prop::bool::ANY, sending_ns in 1u64..90_000_000_000,
     ) {
         let plan = small_plan();
-        let mut rows = Rows::default();
+        let mut rows = IntervalRows::default();
         for number in 0..if omitted { MOST_INTERVALS } else { 0 } {
             rows.push(Interval { start_s: number as f64, seconds: 1.0, ..Interval::default() });
         }
@@ -142,12 +163,12 @@ proptest! {
             ..StreamReceived::default()
         };
         let sent = StreamSent { packets: received.unique + tail, bytes: 0, not_sent: 0 };
-        let mut sender = Sent::default();
-        sender.written.first = Some(1_000);
-        sender.written.last = 1_000 + sending_ns;
+        let mut sender = SenderOutcome::default();
+        sender.times.first = Some(1_000);
+        sender.times.last = 1_000 + sending_ns;
         let before = rows.clone();
-        let measured = assemble(Facts {
-            intervals: rows, senders: vec![sender], ..facts(&plan, sent, received)
+        let measured = assemble(RunInputs {
+            intervals: rows, senders: vec![sender], ..inputs(&plan, sent, received)
         });
         let run = &measured.run;
         prop_assert_eq!(run.intervals_omitted + run.intervals.len() as u64,
@@ -162,9 +183,9 @@ proptest! {
         prop_assert!(closing.seconds == 0.0 || (closing.start_s + closing.seconds - end_s).abs() < 1e-6);
     }
 
-    /// What the other side says may be any number: none overflows, and the record can be written and read.
+    /// No number of the peer overflows, and the record can be written and read.
     #[test]
-    fn no_number_of_a_peer_upsets_the_record(
+    fn a_record_of_any_numbers_can_be_written_and_read(
         sent: [u64; 3], received: [u64; 12], done: [u64; 4], row: [u64; 4], missing: i64, times: [f64; 2],
     ) {
         let plan = small_plan();
@@ -180,16 +201,16 @@ proptest! {
         whole.stats.messages = done[1];
         whole.stats.syscalls = done[2];
         let [start_s, seconds] = times.map(|time| if time.is_finite() { time } else { 0.0 });
-        let mut rows = Rows::default();
+        let mut rows = IntervalRows::default();
         for _ in 0..2 {
             let [packets, bytes, duplicates, reordered] = row;
             rows.push(Interval { start_s, seconds, packets, bytes, missing, duplicates, reordered, ..Interval::default() });
         }
-        let facts = Facts {
+        let inputs = RunInputs {
             sent: vec![sent; 2], received: vec![received; 2], done: Some(whole), intervals: rows,
-            first_sent: Some(done[3]), ..facts(&plan, sent, StreamReceived::default())
+            first_sent: Some(done[3]), ..inputs(&plan, sent, StreamReceived::default())
         };
-        let run = assemble(facts).run;
+        let run = assemble(inputs).run;
         let text = serde_json::to_string(&run).unwrap();
         prop_assert!(serde_json::from_str::<Run>(&text).is_ok(), "{}", text);
     }

@@ -1,13 +1,14 @@
-//! The bytes of every message. A change here is a change of the protocol: raise [`VERSION`] with it.
+//! The bytes of every message. A change here is a change of the protocol, and needs a new [`VERSION`].
 
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::udp::wire::VERSION;
 
 const REQUESTS: &str = include_str!("requests.txt");
 const REPLIES: &str = include_str!("replies.txt");
 
-/// Each line is a message, and the message is written as that line. Gives the names of all.
+/// Checks that each line decodes to a message that encodes to the line. Returns the names of the messages.
 #[track_caller]
 fn names<M: Message>(lines: &str, name: fn(&M) -> &'static str) -> BTreeSet<&'static str> {
     let each = lines.lines().map(|line| {
@@ -24,7 +25,7 @@ fn names<M: Message>(lines: &str, name: fn(&M) -> &'static str) -> BTreeSet<&'st
 
 #[test]
 fn every_message_has_these_bytes() {
-    assert_eq!(VERSION, 3, "then the lines are those of another version");
+    assert_eq!(VERSION, 3, "the lines below are those of version 3");
     let requests = names(REQUESTS, |request| match request {
         Request::Greet { .. } => "greet",
         Request::Proof { .. } => "proof",
@@ -56,7 +57,7 @@ fn every_message_has_these_bytes() {
 }
 
 #[test]
-fn what_a_session_begins_with_is_not_numbered_and_all_that_matters_later_is() {
+fn the_messages_of_a_greeting_are_not_numbered_and_later_messages_are() {
     let numbered = |lines: &str, is: fn(&str) -> bool| -> BTreeSet<String> {
         let lines = lines.lines().filter(|line| is(line));
         lines

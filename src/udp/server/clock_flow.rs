@@ -1,4 +1,4 @@
-//! The server's side of the clock exchanges of one session.
+//! The server's side of the clock exchanges of a session.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -11,13 +11,15 @@ use crate::sys::clock::monotonic_ns;
 use crate::sys::shared_port;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
-/// Questions answered before the rest of the server gets its turn.
+/// Pings read before the rest of the server is served.
 const MOST: usize = 64;
 
-/// A socket on a shared port, connected to the client once its first question has come.
+/// A socket on a shared port, connected to the client once its first ping has arrived.
 pub(super) struct ClockFlow {
     token: u64,
     socket: Option<UdpSocket>,
+    /// When a ping last arrived, in ns.
+    last_ping: Option<u64>,
 }
 
 impl ClockFlow {
@@ -25,10 +27,16 @@ impl ClockFlow {
         Self {
             token,
             socket: None,
+            last_ping: None,
         }
     }
 
-    /// The first question came from `peer` to `local`, or another one from a new address of the client.
+    /// When a ping last arrived, in ns.
+    pub(super) fn last_ping(&self) -> Option<u64> {
+        self.last_ping
+    }
+
+    /// Opens the flow after the first ping from `peer` to `local`, or after a ping from a new address of the client.
     ///
     /// # Errors
     /// As socket(2), bind(2), connect(2) and epoll_ctl(2).
@@ -50,11 +58,14 @@ impl ClockFlow {
         Ok(())
     }
 
-    /// Answers a question that came at `arrived`, in ns.
-    pub(super) fn answer(&self, header: &Header, arrived: u64) {
+    /// Replies to a ping or a probe that arrived at `arrived`, in ns.
+    pub(super) fn reply(&mut self, header: &Header, arrived: u64) {
         let Some(socket) = &self.socket else { return };
         let kind = match header.kind {
-            Kind::Ping => Kind::Pong,
+            Kind::Ping => {
+                self.last_ping = Some(arrived);
+                Kind::Pong
+            }
             Kind::Probe => Kind::Credit,
             Kind::Data | Kind::Credit | Kind::Pong => return,
         };
@@ -64,19 +75,19 @@ impl ClockFlow {
             ..Header::bare(kind, self.token, header.sequence)
         };
         if socket.send(&pong.encode()).is_err() {
-            // A pending error of the socket is reported once instead of sending.
+            // A send may report a pending error of the socket instead of sending.
             let _ = socket.send(&pong.encode());
         }
     }
 
-    /// Answers all questions that have come, and says whether there were any.
-    pub(super) fn attend(&self) -> bool {
+    /// Replies to all pings that have arrived. `true` if there were any.
+    pub(super) fn poll(&mut self) -> bool {
         let mut any = false;
-        let Some(socket) = &self.socket else {
-            return false;
-        };
         let mut bytes = [0; 2 * HEADER];
         for _ in 0..MOST {
+            let Some(socket) = &self.socket else {
+                return false;
+            };
             match socket.recv(&mut bytes) {
                 Ok(length) => {
                     let arrived = monotonic_ns();
@@ -85,7 +96,7 @@ impl ClockFlow {
                         && length == HEADER
                     {
                         any = true;
-                        self.answer(&header, arrived);
+                        self.reply(&header, arrived);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

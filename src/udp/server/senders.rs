@@ -1,48 +1,53 @@
-//! The streams that the server sends: opened by the client, started when it says so, reported when all are done.
+//! The streams that the server sends: opened by the client, started at its request, reported when all of them have ended.
 
 use std::collections::VecDeque;
 use std::net::UdpSocket;
 
-use super::session::greet;
+use super::session::answer_probe;
 use crate::stats::latency::Latency;
 use crate::sys::clock::{WallClock, monotonic_ns};
-use crate::udp::receive::result_upload::counts;
+use crate::udp::receive::result_upload::histogram_messages;
 use crate::udp::send::senders::{self, Event, Senders};
-use crate::udp::wire::control::{Finish, Histogram, Reply, SenderFacts};
+use crate::udp::wire::control::{Finish, Reply};
 use crate::udp::wire::header::{HEADER, Header};
+use crate::udp::wire::results::Histogram;
 
 /// The streams that the server sends.
-pub(super) struct Sending {
-    /// Sockets of streams, which the senders use too; a stream that is not open is not connected.
+pub(super) struct SendingStreams {
+    /// The socket of each stream, and whether the stream is open; otherwise the socket is not connected.
     pub(super) sockets: Vec<(UdpSocket, bool)>,
     pub(super) state: SendingState,
-    /// Why it ended early.
+    /// Why sending ended early.
     pub(super) reason: Option<String>,
 }
 
+/// The state of all streams.
 pub(super) enum SendingState {
+    /// The client opens the streams.
     Opening,
-    /// How many have not reported that they are ready.
+    /// Some senders are not ready yet: their number.
     Starting(Senders, usize),
-    /// How many have not sent everything.
+    /// Some senders have not ended yet: their number.
     Running(Senders, usize, WallClock),
+    /// All senders have ended.
     Over,
 }
 
-impl Sending {
+impl SendingStreams {
+    /// Stops all senders.
     pub(super) fn stop(&mut self) {
         match &self.state {
             SendingState::Starting(senders, _) | SendingState::Running(senders, ..) => {
                 senders.stop();
             }
-            // Nothing was sent, and nothing will be.
+            // Nothing was sent.
             SendingState::Opening => self.state = SendingState::Over,
             SendingState::Over => {}
         }
     }
 
-    /// Answers clients whose first answer was lost. Once senders have the sockets, they read what comes.
-    pub(super) fn answer_knocks(&self) {
+    /// Responds to probes of a client that did not receive the first response. Later, the senders read the sockets.
+    pub(super) fn answer_probes(&self) {
         if !matches!(self.state, SendingState::Opening) {
             return;
         }
@@ -52,17 +57,17 @@ impl Sending {
                 && let Ok(length) = socket.recv(&mut bytes)
                 && let Ok(header) = Header::decode(bytes.get(..length).unwrap_or_default())
             {
-                greet(socket, &header, None);
+                answer_probe(socket, &header, None);
             }
         }
     }
 
-    /// Takes in what the senders report; adds what the client has to know.
+    /// Processes the senders' events, and adds messages for the client.
     ///
     /// # Errors
-    /// A sentence on a sender that failed. The others are stopped.
-    pub(super) fn attend(&mut self, replies: &mut VecDeque<Reply>) -> Result<(), String> {
-        let mut failed = None;
+    /// A sentence about a sender that failed. All senders are stopped then.
+    pub(super) fn poll(&mut self, replies: &mut VecDeque<Reply>) -> Result<(), String> {
+        let mut failure = None;
         loop {
             self.state = match std::mem::replace(&mut self.state, SendingState::Over) {
                 SendingState::Starting(senders, 0) => {
@@ -71,7 +76,7 @@ impl Sending {
                     SendingState::Running(senders, running, WallClock::now())
                 }
                 SendingState::Running(senders, 0, wall) => {
-                    report(senders, &wall, self.reason.clone(), replies);
+                    queue_results(senders, &wall, self.reason.clone(), replies);
                     SendingState::Over
                 }
                 SendingState::Starting(senders, missing) => match senders.event() {
@@ -80,26 +85,27 @@ impl Sending {
                         break;
                     }
                     Some(Event::Ready(_)) => SendingState::Starting(senders, missing - 1),
-                    Some(Event::Unable(error)) => {
-                        failed = Some(format!("the server {error}"));
+                    Some(Event::Failed(error)) => {
+                        failure = Some(format!("the server {error}"));
                         senders.stop();
                         SendingState::Running(senders, 0, WallClock::now())
                     }
-                    Some(Event::Sent(_)) => SendingState::Starting(senders, missing),
+                    Some(Event::Ended(_)) => SendingState::Starting(senders, missing),
                 },
                 SendingState::Running(senders, missing, wall) => match senders.event() {
                     None => {
                         self.state = SendingState::Running(senders, missing, wall);
                         break;
                     }
-                    Some(Event::Sent(outcome)) => {
-                        if let Err(error) = outcome {
-                            failed.get_or_insert(format!("a sender failed at the server: {error}"));
+                    Some(Event::Ended(ended)) => {
+                        if let Err(error) = ended {
+                            failure
+                                .get_or_insert(format!("a sender failed at the server: {error}"));
                             senders.stop();
                         }
                         SendingState::Running(senders, missing - 1, wall)
                     }
-                    Some(Event::Ready(_) | Event::Unable(_)) => {
+                    Some(Event::Ready(_) | Event::Failed(_)) => {
                         SendingState::Running(senders, missing, wall)
                     }
                 },
@@ -108,54 +114,34 @@ impl Sending {
                     break;
                 }
             };
-            if let Some(reason) = &failed {
+            if let Some(reason) = &failure {
                 self.reason.get_or_insert(reason.clone());
             }
         }
-        failed.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)
     }
 }
 
-/// Tells the client what the senders did.
-fn report(
+/// Queues the senders' results for the client.
+fn queue_results(
     mut senders: Senders,
     wall: &WallClock,
     reason: Option<String>,
     replies: &mut VecDeque<Reply>,
 ) {
-    let sent = senders.join();
+    let outcomes = senders.join();
     replies.push_back(Reply::Finish(Finish {
-        streams: senders::counts(&sent),
+        streams: senders::counts(&outcomes),
         quiet_ns: 0,
     }));
     let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
-    for (stream, sent) in sent.into_iter().enumerate() {
-        lateness.merge(&sent.written.lateness);
-        gap_error.merge(&sent.written.gap_error);
-        replies.push_back(Reply::Sender(Box::new(SenderFacts {
-            stream,
-            sent: senders::counts(std::slice::from_ref(&sent))
-                .into_iter()
-                .next()
-                .unwrap_or_default(),
-            span: sent.written.first.map(|first| (first, sent.written.last)),
-            first_sent_wall: sent.written.first.map(|first| wall.at(first)),
-            probes: sent.probes,
-            cpu_s: (sent.cpu.user, sent.cpu.system),
-            stats: sent.stats,
-            too_long: sent.too_long,
-            segments: sent.segments,
-            path: sent.path.map(|path| (path.mtu, path.headers)),
-            spin: sent.spin,
-            why_no_spin: sent.why_no_spin,
-            preemptions: sent.preemptions,
-            throttled: sent
-                .throttled
-                .map(|throttled| (throttled.periods, throttled.ns)),
-            effective: sent.effective,
-        })));
+    for (stream, outcome) in outcomes.into_iter().enumerate() {
+        lateness.merge(&outcome.times.lateness);
+        gap_error.merge(&outcome.times.gap_error);
+        let result = outcome.into_message(stream, wall);
+        replies.push_back(Reply::Sender(Box::new(result)));
     }
-    replies.extend(counts(Histogram::Lateness, &lateness));
-    replies.extend(counts(Histogram::GapError, &gap_error));
+    replies.extend(histogram_messages(Histogram::Lateness, &lateness));
+    replies.extend(histogram_messages(Histogram::GapError, &gap_error));
     replies.push_back(Reply::SendersDone { reason });
 }

@@ -1,0 +1,245 @@
+//! The measurement: from the start of the senders to the last result of both sides.
+
+use std::io;
+
+use super::Observer;
+use super::clock_flow::ClockFlow;
+use super::control_loop::{Event, SessionError};
+use super::results::DirectionResults;
+use super::session::{BURST, ClockState, Directions, Session};
+use crate::sys::clock::{WallClock, monotonic_ns};
+use crate::udp::control::connection::ConnectionError;
+use crate::udp::receive::receiver::{LONGEST_QUIET_NS, SHORTEST_QUIET_NS};
+use crate::udp::receive::receivers::Receivers;
+use crate::udp::receive::result_upload::ResultUpload;
+use crate::udp::result::{Ended, Interval, Measured};
+use crate::udp::send::senders;
+use crate::udp::wire::control::{Finish, Reply, Request};
+use crate::udp::wire::results::Histogram;
+
+impl<O: Observer> Session<'_, O> {
+    /// Sends and receives, waits for the results and computes the records.
+    pub(super) fn measure(mut self) -> Vec<Measured> {
+        let wall = WallClock::now();
+        self.observer.begun();
+        let clocks_related = self.clock != ClockState::Unknown;
+        let mut directions = Directions {
+            forward: DirectionResults::new(self.welcome.forward.len(), clocks_related),
+            reverse: DirectionResults::new(self.welcome.reverse.len(), clocks_related),
+            senders: None,
+            ended: Ended::Complete,
+            end: monotonic_ns(),
+        };
+        if let Err(error) = self.run_to_end(&mut directions) {
+            self.on_session_lost(&mut directions, &error);
+        }
+        if let Some(senders) = &mut self.control_loop.senders {
+            directions.senders.get_or_insert_with(|| senders.join());
+        }
+        let estimate = match &self.control_loop.clock {
+            Some(clock) => clock.estimate(directions.end),
+            None => None,
+        };
+        self.assemble(directions, &wall, estimate)
+    }
+
+    /// Runs until the last result has arrived.
+    fn run_to_end(&mut self, directions: &mut Directions) -> Result<(), SessionError> {
+        if self.plan.direction.server_sends() {
+            let receiver = Some(self.local.clone());
+            self.control_loop.send(&Request::Begin { receiver })?;
+        }
+        if let Some(senders) = &self.control_loop.senders {
+            senders.start(monotonic_ns());
+        }
+        let mut sending = self.welcome.forward.len();
+        if sending == 0 {
+            directions.senders = Some(Vec::new());
+        }
+        while !self.is_complete(directions) {
+            match self.control_loop.next(None)? {
+                Event::Sender(senders::Event::Ended(ended)) => {
+                    sending = sending.saturating_sub(1);
+                    if let Err(error) = ended {
+                        self.stop(
+                            directions,
+                            Ended::Failed(format!("a sender failed: {error}")),
+                        );
+                    }
+                    if sending == 0 {
+                        self.finish(directions)?;
+                    }
+                }
+                Event::Sender(_) | Event::FlowReadable | Event::Timeout => {}
+                Event::Intervals(rows) => self.add_intervals(rows, directions),
+                Event::Cancelled => {
+                    self.stop(directions, Ended::Interrupted("interrupted".to_owned()));
+                    if self.plan.direction.server_sends() {
+                        self.control_loop.send(&Request::Stop)?;
+                    }
+                }
+                Event::Reply(reply) => self.on_reply(reply, directions)?,
+            }
+        }
+        self.exchange_clocks_at_end(directions)
+    }
+
+    fn is_complete(&self, directions: &Directions) -> bool {
+        let direction = self.plan.direction;
+        let (forward, reverse) = (&directions.forward, &directions.reverse);
+        let forward_complete =
+            !direction.client_sends() || (directions.senders.is_some() && forward.done.is_some());
+        let reverse_complete =
+            !direction.server_sends() || (reverse.senders_done.is_some() && reverse.done.is_some());
+        forward_complete && reverse_complete
+    }
+
+    /// Stops the local senders. The first reason is kept.
+    fn stop(&mut self, directions: &mut Directions, ended: Ended) {
+        if directions.ended == Ended::Complete {
+            directions.ended = ended;
+        }
+        if let Some(senders) = &self.control_loop.senders {
+            senders.stop();
+        }
+    }
+
+    /// Sends the counts of the local senders, which have ended, to the server.
+    fn finish(&mut self, directions: &mut Directions) -> Result<(), SessionError> {
+        let outcomes = match &mut self.control_loop.senders {
+            Some(senders) => senders.join(),
+            None => Vec::new(),
+        };
+        let finish = Finish {
+            streams: senders::counts(&outcomes),
+            quiet_ns: self.quiet_ns(),
+        };
+        directions.end = monotonic_ns();
+        directions.senders = Some(outcomes);
+        self.control_loop.send(&Request::Finish(finish))?;
+        self.control_loop.await_result();
+        if let Some(clock) = &mut self.control_loop.clock {
+            clock.begin_burst(BURST);
+        }
+        Ok(())
+    }
+
+    /// How long receivers wait for stragglers: as long as the slowest exchange so far.
+    fn quiet_ns(&self) -> u64 {
+        let clock = self.control_loop.clock.as_ref();
+        let longest = clock
+            .and_then(ClockFlow::longest_round_trip)
+            .unwrap_or_default()
+            .max(self.control_loop.round_trip());
+        let ns = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        ns.clamp(SHORTEST_QUIET_NS, LONGEST_QUIET_NS)
+    }
+
+    fn add_intervals(&mut self, rows: Vec<Interval>, directions: &mut Directions) {
+        for row in rows {
+            directions.reverse.add_interval(row, self.observer);
+        }
+        if self
+            .control_loop
+            .receivers
+            .as_ref()
+            .is_some_and(Receivers::is_done)
+        {
+            self.add_local_result(directions);
+        }
+    }
+
+    /// Adds the result of the local receivers, which have ended, as if its messages came from the server.
+    fn add_local_result(&mut self, directions: &mut Directions) {
+        let Some(receivers) = self.control_loop.receivers.take() else {
+            return;
+        };
+        directions.end = directions.end.max(receivers.last_arrival().unwrap_or(0));
+        if let (Some(failure), Ended::Complete) = (receivers.failure(), &directions.ended) {
+            directions.ended = Ended::Failed(failure.to_owned());
+        }
+        let mut upload = ResultUpload::new(receivers.into_outcome(), None);
+        while let Some(reply) = upload.next_reply() {
+            directions.reverse.add(reply, self.observer);
+        }
+    }
+
+    /// Processes a message of the server.
+    fn on_reply(&mut self, reply: Reply, directions: &mut Directions) -> Result<(), SessionError> {
+        match reply {
+            Reply::Refused { reason } => Err(ConnectionError::Io(io::Error::other(reason)).into()),
+            Reply::Finish(finish) => {
+                let finish = Finish {
+                    quiet_ns: self.quiet_ns(),
+                    ..finish
+                };
+                if let Some(receivers) = &mut self.control_loop.receivers
+                    && let Err(reason) = receivers.finish(&finish)
+                {
+                    self.stop(directions, Ended::Failed(reason));
+                }
+                self.control_loop.await_result();
+                Ok(())
+            }
+            reply @ (Reply::Sender(_)
+            | Reply::SendersDone { .. }
+            | Reply::Counts {
+                of: Histogram::Lateness | Histogram::GapError,
+                ..
+            }) => {
+                directions.reverse.add(reply, self.observer);
+                if let Some(Some(reason)) = directions.reverse.senders_done.clone() {
+                    self.stop(directions, Ended::Limited(reason));
+                }
+                Ok(())
+            }
+            reply => {
+                directions.forward.add(reply, self.observer);
+                if let Some(done) = &directions.forward.done
+                    && let Some(reason) = done.reason.clone()
+                {
+                    self.stop(directions, Ended::Limited(reason));
+                } else if directions.forward.done.is_some() && directions.senders.is_none() {
+                    let reason = "the server ended the session".to_owned();
+                    self.stop(directions, Ended::Limited(reason));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Exchanges clocks once more, to measure the drift.
+    fn exchange_clocks_at_end(&mut self, directions: &Directions) -> Result<(), SessionError> {
+        let (Some(clock), Ended::Complete) = (&mut self.control_loop.clock, &directions.ended)
+        else {
+            return Ok(());
+        };
+        if !self.plan.direction.client_sends() {
+            clock.begin_burst(BURST);
+        }
+        // Most pongs of a burst that began at the end of sending have arrived by now.
+        self.exchange_clocks(BURST as usize / 2)
+    }
+
+    /// Ends the run after the session is lost.
+    fn on_session_lost(&mut self, directions: &mut Directions, error: &SessionError) {
+        let server = self.control_loop.server;
+        directions.end = directions.end.max(monotonic_ns());
+        if self.is_complete(directions) {
+            // Only the last clock exchanges are missing.
+            return;
+        }
+        let before = match directions.senders {
+            Some(_) => " before it sent its result",
+            None => "",
+        };
+        directions.ended =
+            Ended::PeerLost(format!("the server at {server} was lost{before}: {error}"));
+        if let Some(receivers) = &mut self.control_loop.receivers {
+            for row in receivers.stop_and_wait() {
+                directions.reverse.add_interval(row, self.observer);
+            }
+        }
+        self.add_local_result(directions);
+    }
+}

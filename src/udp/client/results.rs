@@ -1,0 +1,131 @@
+//! The results of one direction, collected message by message. Pure.
+
+use super::{Observer, Packet};
+use crate::stats::latency::Latency;
+use crate::udp::receive::accounting::Latencies;
+use crate::udp::result::{Interval, IntervalRows};
+use crate::udp::send::outcome::SenderOutcome;
+use crate::udp::wire::control::Reply;
+use crate::udp::wire::results::{Done, Histogram, SenderResult, StreamReceived};
+
+/// The results of a direction received so far.
+pub(super) struct DirectionResults {
+    pub(super) intervals: IntervalRows,
+    pub(super) latencies: Latencies,
+    /// The receivers' last message, once it has arrived.
+    pub(super) done: Option<Done>,
+    /// The reason in the senders' last message, once it has arrived.
+    pub(super) senders_done: Option<Option<String>>,
+    received: Vec<StreamReceived>,
+    senders: Vec<SenderResult>,
+    lateness: Latency,
+    gap_error: Latency,
+    /// Number of streams. Results of more streams are dropped.
+    streams: usize,
+    /// Whether the relation of the two clocks is known. Otherwise latencies are dropped.
+    clocks_related: bool,
+}
+
+impl DirectionResults {
+    /// The results of a direction with `streams` streams.
+    pub(super) fn new(streams: usize, clocks_related: bool) -> Self {
+        Self {
+            intervals: IntervalRows::default(),
+            latencies: Latencies::default(),
+            done: None,
+            senders_done: None,
+            received: Vec::new(),
+            senders: Vec::new(),
+            lateness: Latency::new(),
+            gap_error: Latency::new(),
+            streams,
+            clocks_related,
+        }
+    }
+
+    /// Adds an interval.
+    pub(super) fn add_interval(&mut self, mut row: Interval, observer: &mut impl Observer) {
+        if !self.clocks_related {
+            row.clear_latency();
+        }
+        observer.interval(&row);
+        self.intervals.push(row);
+    }
+
+    /// Adds a message. Packet records are passed to `observer` only.
+    pub(super) fn add(&mut self, reply: Reply, observer: &mut impl Observer) {
+        match reply {
+            Reply::Interval(row) => self.add_interval(row.into(), observer),
+            Reply::Counts { of, counts } => match of {
+                Histogram::Latency => self.latencies.actual.absorb(&counts),
+                Histogram::Intended => self.latencies.intended.absorb(&counts),
+                Histogram::Lateness => self.lateness.absorb(&counts),
+                Histogram::GapError => self.gap_error.absorb(&counts),
+            },
+            Reply::Rows { stream, rows } => {
+                for (sequence, sent_ns, received_ns) in rows {
+                    observer.packet(&Packet {
+                        stream,
+                        sequence,
+                        sent_ns,
+                        received_ns,
+                        clocks_related: self.clocks_related,
+                    });
+                }
+            }
+            Reply::Stream(stream) if self.received.len() < self.streams => {
+                self.received.push(stream);
+            }
+            Reply::Done(done) => {
+                let Latencies { actual, intended } = &mut self.latencies;
+                let totals = done.sums_ns.iter().zip(done.out_of_range);
+                for (latency, (sum, out_of_range)) in [actual, intended].into_iter().zip(totals) {
+                    latency.absorb_totals(sum.parse().unwrap_or(0), out_of_range.into());
+                }
+                self.done = Some(*done);
+            }
+            Reply::Sender(sender) if self.senders.len() < self.streams => {
+                self.senders.push(*sender);
+            }
+            Reply::SendersDone { reason } => self.senders_done = Some(reason),
+            _ => {}
+        }
+    }
+
+    /// The counts of each stream's receiver. If the receivers were lost: the totals of the interval rows, for all streams.
+    pub(super) fn received(&self) -> Vec<StreamReceived> {
+        if self.done.is_none() {
+            return vec![self.intervals.total.clone()];
+        }
+        let mut streams = self.received.clone();
+        streams.sort_by_key(|stream| stream.stream);
+        streams
+    }
+
+    /// Wall time of the last arrival, in ns since the epoch.
+    pub(super) fn last_received_wall(&self) -> Option<u64> {
+        self.done.as_ref().and_then(|done| done.last_received_wall)
+    }
+
+    /// Wall time of the first send, in ns since the epoch.
+    pub(super) fn first_sent_wall(&self) -> Option<u64> {
+        let walls = self
+            .senders
+            .iter()
+            .filter_map(|sender| sender.first_sent_wall);
+        walls.min()
+    }
+
+    /// The outcome of each of the server's senders. Their histograms are merged, and belong to the first outcome.
+    pub(super) fn senders(&self) -> Vec<SenderOutcome> {
+        let mut senders = self.senders.clone();
+        senders.sort_by_key(|sender| sender.stream);
+        let mut outcomes: Vec<SenderOutcome> =
+            senders.into_iter().map(SenderOutcome::from).collect();
+        if let Some(first) = outcomes.first_mut() {
+            first.times.lateness.merge(&self.lateness);
+            first.times.gap_error.merge(&self.gap_error);
+        }
+        outcomes
+    }
+}

@@ -1,0 +1,110 @@
+//! The outcome of a stream's sender, and its message.
+
+use crate::sys::cgroup::Throttled;
+use crate::sys::clock::WallClock;
+use crate::sys::usage::CpuTime;
+use crate::udp::engine::Path;
+use crate::udp::engine::stats::SendStats;
+use crate::udp::send::spin::NoSpin;
+use crate::udp::send::stream::SendTimes;
+use crate::udp::wire::control::StreamSent;
+use crate::udp::wire::results::{SenderEffective, SenderResult};
+
+/// The outcome of a stream's sender.
+#[derive(Debug, Clone, Default)]
+pub struct SenderOutcome {
+    /// Datagrams offered to the kernel, once each.
+    pub packets: u64,
+    /// Message bytes in these datagrams.
+    pub bytes: u64,
+    /// Datagrams among them that the kernel refused for good.
+    pub not_sent: u64,
+    /// Datagrams among `not_sent` that were too long for the path (`EMSGSIZE`).
+    pub too_long: u64,
+    /// Datagrams per kernel message at the end.
+    pub segments: usize,
+    /// The path at the end; `None` when nothing was sent.
+    pub path: Option<Path>,
+    /// Whether the sender spun until the end; `None` unless paced.
+    pub spin: Option<bool>,
+    /// Why the sender did not spin, or stopped spinning.
+    pub why_no_spin: Option<NoSpin>,
+    /// Times that the scheduler gave the thread's CPU to another thread.
+    pub preemptions: u64,
+    /// Throttling of the thread's control group; `None` without a CPU quota.
+    pub throttled: Option<Throttled>,
+    /// Send stamps, lateness and gaps.
+    pub times: SendTimes,
+    /// Requests for credit.
+    pub probes: u64,
+    /// CPU time of the thread from the first datagram to the last.
+    pub cpu: CpuTime,
+    /// Counters of the engine.
+    pub stats: SendStats,
+    /// The settings in force.
+    pub effective: SenderEffective,
+}
+
+impl SenderOutcome {
+    /// The datagrams and bytes sent.
+    pub fn sent(&self) -> StreamSent {
+        StreamSent {
+            packets: self.packets,
+            bytes: self.bytes,
+            not_sent: self.not_sent,
+        }
+    }
+
+    /// The message about stream number `stream`. The histograms of `times` are sent apart.
+    pub fn into_message(self, stream: usize, wall: &WallClock) -> SenderResult {
+        SenderResult {
+            stream,
+            sent: self.sent(),
+            span: self.times.first.map(|first| (first, self.times.last)),
+            first_sent_wall: self.times.first.map(|first| wall.at(first)),
+            probes: self.probes,
+            cpu_s: (self.cpu.user, self.cpu.system),
+            stats: self.stats.into(),
+            too_long: self.too_long,
+            segments: self.segments,
+            path: self.path.map(|path| (path.mtu, path.headers)),
+            spin: self.spin,
+            why_no_spin: self.why_no_spin.map(Into::into),
+            preemptions: self.preemptions,
+            throttled: self
+                .throttled
+                .map(|throttled| (throttled.periods, throttled.ns)),
+            effective: self.effective,
+        }
+    }
+}
+
+impl From<SenderResult> for SenderOutcome {
+    fn from(result: SenderResult) -> Self {
+        let mut times = SendTimes::default();
+        if let Some((first, last)) = result.span {
+            times.first = Some(first);
+            times.last = last;
+        }
+        let (user, system) = result.cpu_s;
+        Self {
+            packets: result.sent.packets,
+            bytes: result.sent.bytes,
+            not_sent: result.sent.not_sent,
+            too_long: result.too_long,
+            segments: result.segments,
+            path: result.path.map(|(mtu, headers)| Path { mtu, headers }),
+            spin: result.spin,
+            why_no_spin: result.why_no_spin.map(Into::into),
+            preemptions: result.preemptions,
+            throttled: result
+                .throttled
+                .map(|(periods, ns)| Throttled { periods, ns }),
+            times,
+            probes: result.probes,
+            cpu: CpuTime { user, system },
+            stats: result.stats.into(),
+            effective: result.effective,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The welcome of a session: the sockets and flows of its streams, and the message that offers them to the client.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use mio::Token;
+
+use super::ports::{Flow, FlowKind, Ports};
+use super::session::SessionContext;
+use crate::sys::clock::{self, monotonic_ns};
+use crate::sys::shared_port;
+use crate::udp::placement::{self, Cpus};
+use crate::udp::plan::Plan;
+use crate::udp::receive::prepared::PreparedReceivers;
+use crate::udp::setup;
+use crate::udp::wire::control::{Hello, StreamOffer, Welcome};
+
+/// The parts of a new session.
+pub(super) struct Opening {
+    pub(super) welcome: Welcome,
+    /// The server's receivers, if the client sends.
+    pub(super) receivers: Option<PreparedReceivers>,
+    /// The sockets of the server's senders.
+    pub(super) sockets: Vec<UdpSocket>,
+    pub(super) cpus: Cpus,
+}
+
+/// Creates the sockets of all streams, and offers their flows.
+///
+/// # Errors
+/// A sentence for the client.
+pub(super) fn open(
+    plan: &Plan,
+    hello: &Hello,
+    local: SocketAddr,
+    client: IpAddr,
+    context: &mut SessionContext<'_>,
+) -> Result<Opening, String> {
+    let (client_sends, server_sends) =
+        (plan.direction.client_sends(), plan.direction.server_sends());
+    if client_sends {
+        setup::can_receive(plan).map_err(at_server)?;
+    }
+    if server_sends {
+        setup::can_send(plan).map_err(at_server)?;
+    }
+    let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
+    let cpus: Cpus = context
+        .cpus
+        .as_ref()
+        .filter(|cpus| !cpus.is_empty())
+        .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
+    let receivers = if client_sends {
+        let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
+        let receivers = PreparedReceivers::new(plan, local, cpus.clone(), shared);
+        Some(receivers.map_err(at_server)?)
+    } else {
+        None
+    };
+    let sockets: Vec<UdpSocket> = if server_sends {
+        let sockets: io::Result<_> = (0..plan.streams)
+            .map(|_| shared_port::unbound(local))
+            .collect();
+        sockets.map_err(|error| format!("the server cannot create a socket: {error}"))?
+    } else {
+        Vec::new()
+    };
+    let session = context.token;
+    let mut offers = |kind: fn(usize) -> FlowKind, sends: bool| {
+        let count = if sends { plan.streams } else { 0 };
+        (0..count)
+            .map(|stream| offer(context.ports, session, kind(stream)))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let forward = offers(FlowKind::Forward, client_sends)?;
+    let reverse = offers(FlowKind::Reverse, server_sends)?;
+    let welcome = Welcome {
+        session: random()?,
+        forward,
+        reverse,
+        clock: offer(context.ports, session, FlowKind::Clock)?,
+        receiver: receivers
+            .as_ref()
+            .map(|receivers| receivers.effective().clone()),
+        sender_cpus: if server_sends { cpus.clone() } else { None },
+        same_clock,
+        clock_ns: monotonic_ns(),
+        client_ip: client.to_canonical().to_string(),
+    };
+    Ok(Opening {
+        welcome,
+        receivers,
+        sockets,
+        cpus,
+    })
+}
+
+fn at_server(error: impl Display) -> String {
+    format!("the server {error}")
+}
+
+/// Offers a flow with a random token.
+fn offer(ports: &mut Ports, session: Token, kind: FlowKind) -> Result<StreamOffer, String> {
+    let mut token = random()?;
+    while ports.is_taken(token) {
+        token = random()?;
+    }
+    Ok(StreamOffer {
+        token,
+        port: ports.offer(token, Flow { session, kind }),
+    })
+}
+
+fn random() -> Result<u64, String> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| format!("the server cannot read random numbers: {error}"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}

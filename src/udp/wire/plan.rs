@@ -1,0 +1,143 @@
+//! The plan of a run as it is sent. [`crate::udp::plan`] has the meaning of each field and the conversions.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// How much is sent.
+    pub amount: Amount,
+    /// How fast.
+    pub mode: Mode,
+    /// Who sends.
+    pub direction: Direction,
+    /// Message bytes per datagram.
+    pub chunk: usize,
+    /// The I/O engine.
+    pub engine: Engine,
+    /// Streams.
+    pub streams: usize,
+    /// Datagrams per system call.
+    pub batch: Option<usize>,
+    /// GSO at the sender, GRO at the receiver.
+    pub offload: Toggle,
+    /// Whether fragmentation is forbidden.
+    #[serde(default)]
+    pub df: Toggle,
+    /// Whether a paced sender spins.
+    #[serde(default)]
+    pub spin: Toggle,
+    /// `SO_RCVBUF` in bytes.
+    pub receive_buffer: Option<usize>,
+    /// `SO_SNDBUF` in bytes.
+    pub send_buffer: Option<usize>,
+    /// Length of an interval.
+    pub interval: Duration,
+    /// Whether the receiver keeps a packet log.
+    pub packet_rows: bool,
+}
+
+/// How much is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// Message bytes.
+    Bytes(u64),
+    /// Datagrams.
+    Packets(u64),
+    /// Sending time.
+    Time(Duration),
+}
+
+/// How fast.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Limited by the receiver's credit.
+    Lossless,
+    /// Datagrams per second.
+    Paced(f64),
+    /// Unlimited.
+    Blast,
+}
+
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The client.
+    Forward,
+    /// The server.
+    Reverse,
+    /// Both.
+    Both,
+}
+
+/// A setting that may be left to the program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Toggle {
+    /// Required.
+    On,
+    /// Forbidden.
+    Off,
+    /// Left to the program.
+    #[default]
+    Auto,
+}
+
+/// The I/O engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Engine {
+    /// Which engine.
+    pub kind: EngineKind,
+    /// How a sender avoids the copy into the kernel.
+    pub zerocopy: ZeroCopy,
+    /// Settings of the io_uring engine.
+    pub uring: Uring,
+}
+
+/// An I/O engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// epoll.
+    Mio,
+    /// io_uring.
+    Uring,
+}
+
+/// How a sender avoids the copy into the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZeroCopy {
+    /// It does not.
+    Off,
+    /// splice(2).
+    Splice,
+    /// `MSG_ZEROCOPY`.
+    Msg,
+}
+
+/// Settings of the io_uring engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uring {
+    /// Whether a kernel thread takes submissions.
+    pub sqpoll: bool,
+    /// Entries of the submission ring.
+    pub ring_size: Option<u32>,
+    /// How datagrams are received.
+    pub receive: UringReceive,
+}
+
+/// How the io_uring engine receives datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UringReceive {
+    /// Multishot receives.
+    Multishot,
+    /// One request per message.
+    Single,
+}
