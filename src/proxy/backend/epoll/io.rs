@@ -3,44 +3,14 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 
-use mio::event::Event;
 use mio::net::TcpStream;
 
-use super::driver::{End, Epoll};
 use super::pump::Pump;
+use super::resources::{End, Epoll, Ready};
 use super::servers::Servers;
 use crate::proxy::backend::{ConnectionIo, IoContext, Next, Received, close_all};
-use crate::proxy::relay::{Direction, Forwarding, Readable};
+use crate::proxy::relay::{Direction, Forwarding};
 use crate::sys::tcp::{self, Unread};
-
-/// The readiness of one socket.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::proxy) struct Ready {
-    pub(super) end: End,
-    pub(super) readable: Option<Readable>,
-    pub(super) is_writable: bool,
-    pub(super) is_error: bool,
-    pub(super) is_read_closed: bool,
-}
-
-impl Ready {
-    pub(super) fn new(end: End, event: &Event) -> Self {
-        let is_error = event.is_error();
-        Self {
-            end,
-            // The kernel reports urgent data and the end of the stream in every event as long as they last.
-            readable: match () {
-                () if event.is_priority() || is_error => Some(Readable::Doubtful),
-                () if event.is_read_closed() => Some(Readable::Last),
-                () if event.is_readable() => Some(Readable::Open),
-                () => None,
-            },
-            is_writable: event.is_writable(),
-            is_error,
-            is_read_closed: event.is_read_closed(),
-        }
-    }
-}
 
 /// The sockets of one connection.
 pub(in crate::proxy) struct EpollIo {

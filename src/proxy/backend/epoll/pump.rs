@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 
 use mio::net::TcpStream;
 
-use super::driver::Epoll;
+use super::resources::Epoll;
 use crate::proxy::backend::IoContext;
 use crate::proxy::chunk::{SLICE_QUANTUM, chunk_size};
 use crate::proxy::pipes::PipeFill;

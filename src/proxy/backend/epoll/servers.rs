@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
-use super::driver::{End, Epoll};
-use super::io::Ready;
+use super::resources::{End, Epoll, Ready};
 use crate::proxy::backend::IoContext;
 use crate::proxy::relay::Readable;
 use crate::sys::tcp;

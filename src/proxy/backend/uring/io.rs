@@ -3,19 +3,16 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 
-use super::driver::Uring;
 use super::hangup_poll::{HangUp, HangUpPoll};
 use super::operation::Operation;
 use super::provided_buffers::Filled;
 use super::pump::Pump;
+use super::resources::{Context, Uring};
 use super::ring::Completion;
 use super::servers::Servers;
-use crate::proxy::backend::{ConnectionIo, IoContext, Next, Received, close_all};
+use crate::proxy::backend::{ConnectionIo, Next, Received, close_all};
 use crate::proxy::relay::{Direction, Forwarding, Readable, Relay};
 use crate::sys::tcp::{self, Unread};
-
-/// The context of a call.
-pub(super) type Context<'a> = IoContext<'a, Uring>;
 
 /// Progress of one connection.
 #[derive(Debug, Clone, Copy)]

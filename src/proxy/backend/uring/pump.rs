@@ -22,10 +22,9 @@ use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
 use super::buffers::GROUP;
-use super::driver::Uring;
-use super::io::Context;
 use super::operation::Operation;
 use super::provided_buffers::Filled;
+use super::resources::{Context, Uring};
 use super::ring::Completion;
 use crate::proxy::backend::{Backend, Received};
 use crate::proxy::chunk::{SLICE_QUANTUM, chunk_size};

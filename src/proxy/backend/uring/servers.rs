@@ -8,8 +8,8 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 use socket2::SockAddr;
 
-use super::io::Context;
 use super::operation::{MAX_SLOTS, Operation};
+use super::resources::Context;
 use super::ring::Completion;
 use crate::sys::tcp;
 

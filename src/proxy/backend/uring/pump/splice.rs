@@ -17,8 +17,8 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 
 use super::Pump;
-use crate::proxy::backend::uring::io::Context;
 use crate::proxy::backend::uring::operation::Operation;
+use crate::proxy::backend::uring::resources::Context;
 use crate::proxy::pipes::PipeFill;
 use crate::proxy::relay::{Direction, Readable};
 
