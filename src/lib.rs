@@ -16,7 +16,7 @@
 //! let run = &runs[0];
 //! println!("{} of {} datagrams arrived", run.received.unique, run.sent.packets);
 //! if let Some(latency) = &run.latency_ns {
-//!     println!("latency: median {} ns, 99 % {} ns", latency.p50, latency.p99);
+//!     println!("latency in ns: median {:?}, 99 % {:?}", latency.p50, latency.p99);
 //! }
 //! # Ok::<(), wirebench::UdpError>(())
 //! ```
