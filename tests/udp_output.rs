@@ -240,7 +240,8 @@ fn json_and_csv_are_written_to_their_paths() {
     fs::write(path("a.json"), "what was there before").unwrap();
     let stdout = udp(&results, &options);
     assert!(stdout.contains("KB/s"));
-    let written: Value = serde_json::from_str(&fs::read_to_string(path("a.json")).unwrap()).unwrap();
+    let written: Value =
+        serde_json::from_str(&fs::read_to_string(path("a.json")).unwrap()).unwrap();
     assert_eq!(written, results.record());
     assert_eq!(table(&path("a.csv")), results.ledger());
     assert_eq!(names(elsewhere.path()), ["a.csv", "a.json"]);
