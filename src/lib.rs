@@ -105,4 +105,5 @@ pub use protocol::Kind as ProxyProtocol;
 pub use proxy::{options::Options as ProxyOptions, rules::Rules as ProxyRules};
 #[doc(inline)]
 pub use udp::plan::{Amount, Direction};
+#[doc(inline)]
 pub use udp::result::Run as UdpRun;
