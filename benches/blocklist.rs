@@ -1,5 +1,5 @@
-//! The blocklist: what the proxy asks of a policy, against a linear scan and a hash set of the same entries; and loading
-//! a file. The sizes are those of a list made by hand, of a large public one, and of many of them together.
+//! Decisions of a policy, compared with a linear scan and a hash set of the same entries, and loading of a file. The sizes are
+//! those of a hand-written list, a large public list, and many of them together.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
@@ -17,10 +17,10 @@ use wirebench::destination::Name;
 
 const SIZES: [u32; 3] = [1_000, 100_000, 1_000_000];
 
-/// Destinations that are asked for in turn, every other one listed. So many that the branches they take are not learnt.
+/// Destinations that are looked up in turn, half of them listed. Enough that branch predictors do not learn them.
 const ASKED: u32 = 4_096;
 
-/// Distinct numbers in no order: an odd factor shuffles those of 32 bits.
+/// Distinct numbers in no order: multiplication by an odd factor permutes 32-bit numbers.
 fn shuffled(number: u32) -> u32 {
     number.wrapping_mul(2_654_435_761)
 }
@@ -29,13 +29,13 @@ fn v4(number: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(shuffled(number))
 }
 
-/// A network of 48 bits in 2a00::/12, where a region's providers are.
+/// A network of 48 bits in 2a00::/12, the range of a region's providers.
 fn v6(number: u32) -> Ipv6Addr {
     let bits = 0x2a0 << 36 | u64::from(shuffled(number)) << 4;
     Ipv6Addr::from_bits(u128::from(bits) << 80)
 }
 
-/// Behind the well-known prefix of NAT64.
+/// An address with the well-known NAT64 prefix.
 fn carrying(number: u32) -> Ipv6Addr {
     Ipv6Addr::from_bits(0x64_ff9b << 96 | u128::from(shuffled(number)))
 }
@@ -44,7 +44,7 @@ fn domain(number: u32) -> String {
     format!("d{}.example", shuffled(number))
 }
 
-/// The numbers of the destinations: of entries, and of none.
+/// Numbers of the destinations: of entries, and of none.
 fn asked(entries: u32) -> impl Iterator<Item = u32> {
     let listed = move |turn: u32| shuffled(turn) % entries;
     (0..ASKED).map(move |turn| match turn % 2 {
@@ -53,7 +53,7 @@ fn asked(entries: u32) -> impl Iterator<Item = u32> {
     })
 }
 
-/// A file with an entry a line.
+/// A file with one entry a line.
 fn file(lines: impl Iterator<Item = impl Display>) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     fs::write(
@@ -73,7 +73,7 @@ fn policy(file: &NamedTempFile, deny_private: bool) -> Policy {
     Policy::load(&sources).unwrap()
 }
 
-/// Times one way to decide, on each destination in turn.
+/// Measures one kind of decision, on each destination in turn.
 fn time<D>(
     c: &mut Criterion,
     (kind, way, entries): (&str, &str, u32),
@@ -119,7 +119,7 @@ fn ipv4(c: &mut Criterion) {
     }
 }
 
-/// Networks of 48 bits; the hash set only knows networks of that length.
+/// Networks of 48 bits; the hash set supports only this length.
 fn ipv6(c: &mut Criterion) {
     for entries in SIZES {
         let host = |number| Ipv6Addr::from_bits(v6(number).to_bits() | 0xabcd << 64 | 1);
@@ -147,7 +147,7 @@ fn ipv6(c: &mut Criterion) {
     }
 }
 
-/// Asked for behind NAT64's prefix, where the list has IPv4. Neither a set nor a scan of it would know.
+/// Addresses with the NAT64 prefix, against a list of IPv4 addresses. A plain set or scan does not match them.
 fn ipv4_in_ipv6(c: &mut Criterion) {
     for entries in SIZES {
         let numbers: Vec<_> = asked(entries).collect();
@@ -160,7 +160,7 @@ fn ipv4_in_ipv6(c: &mut Criterion) {
     }
 }
 
-/// Half the entries are names, half the domains of names; each name that is asked for is in one or two domains.
+/// Half of the entries are names, half domains; each name that is looked up is in one or two domains.
 fn names(c: &mut Criterion) {
     for entries in SIZES {
         let asked: Vec<Name> = asked(entries)
@@ -204,7 +204,7 @@ fn names(c: &mut Criterion) {
     }
 }
 
-/// Addresses on no list, of which none is private.
+/// Addresses on no list, none of them private.
 fn deny_private(c: &mut Criterion) {
     let entries = 100_000;
     let policy = policy(&file((0..entries).map(v4)), true);

@@ -1,8 +1,7 @@
-//! Goodput of whole runs over loopback, by engine, zero-copy, offload, batch and chunk, through the library's own session and server.
+//! Goodput of whole runs over loopback by engine, zero-copy method, offload, batch and chunk, with the library's client and server.
 //!
-//! An iteration is [`DATAGRAMS`] datagrams, and a sample is one lossless session of as many iterations as
-//! criterion asks for. The time given to criterion is the session's own, from the first send stamp to
-//! the last receive stamp: sockets, threads and the control connection are set up outside of it.
+//! An iteration is [`DATAGRAMS`] datagrams; a sample is one lossless session of as many iterations as criterion requests. The
+//! measured time is that of the session, from the first send timestamp to the last receive timestamp, without its setup.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
@@ -22,23 +21,23 @@ use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
 use wirebench::udp::send::spin::SpinChoice;
 use wirebench::udp::server::{Limits, Options, Server, Stopper};
 
-/// Datagrams an iteration: few enough that the slowest case still fits several into a sample.
+/// Datagrams of an iteration: few enough that the slowest case fits several into a sample.
 const DATAGRAMS: u64 = 1_000;
 
-/// The usual one, in message bytes.
+/// The default, in message bytes.
 const CHUNK: usize = 1_000;
 
-/// Small, the usual one, and one of which only a few fit a segmented send.
+/// Small, the default, and a size of which only a few fit a segmented send.
 const CHUNKS: [usize; 3] = [200, CHUNK, 8_192];
 
-/// Datagrams a send call. The last two are what the library chooses without GSO and with it.
+/// Datagrams of a send call. The last two are the defaults without and with GSO.
 const BATCHES: [usize; 4] = [1, 16, 64, 126];
 
 struct Silent;
 
 impl Observer for Silent {}
 
-/// A server on loopback, and what a session with it needs.
+/// A server on loopback and the setup of its sessions.
 struct Bench {
     setup: Setup,
     cancel: Cancel,
@@ -65,7 +64,7 @@ impl Bench {
             cancel: Cancel::new()?,
             stopper: server.stopper(),
             server: thread::spawn(move || {
-                // If its event loop fails, the session at the other end notices and says so.
+                // The client reports a failed event loop.
                 let _ = server.run(|_| ());
             }),
         })
@@ -76,7 +75,7 @@ impl Bench {
         let _ = self.server.join();
     }
 
-    /// How long it takes to bring `plan` over, by the run's own stamps.
+    /// The duration of `plan` by the run's timestamps.
     fn time(&self, plan: &Plan) -> Duration {
         let measured = match client::run(plan, &self.setup, &mut Silent, &self.cancel) {
             Ok(mut directions) => directions.remove(0).run,
@@ -85,13 +84,13 @@ impl Bench {
         let (true, Some(seconds)) = (measured.complete, measured.seconds) else {
             panic!("the run is incomplete: {:?}", measured.reason);
         };
-        // Lossless brings all of it over. Should it not, what is missing must not count as goodput.
+        // Lossless delivers everything. If not, missing data must not count.
         let share = measured.sent.bytes as f64 / measured.received.bytes as f64;
         Duration::from_secs_f64(seconds * share)
     }
 }
 
-/// Engine, zero-copy and a name: a line of the matrix, for each with and without GSO.
+/// Engine, zero-copy method and name: a line of the matrix, each with and without GSO.
 const WAYS: [(EngineKind, ZeroCopy, &str); 5] = [
     (EngineKind::Mio, ZeroCopy::Off, "mio"),
     (EngineKind::Mio, ZeroCopy::Splice, "mio splice"),
@@ -100,7 +99,7 @@ const WAYS: [(EngineKind, ZeroCopy, &str); 5] = [
     (EngineKind::Uring, ZeroCopy::Msg, "uring SENDMSG_ZC"),
 ];
 
-/// With GSO and without, as far as this kernel goes.
+/// With and without GSO, as far as the kernel supports it.
 fn offloads() -> Vec<(Offload, &'static str)> {
     let mut offloads = vec![(Offload::Off, "")];
     match offload::max_segments() {
@@ -120,7 +119,7 @@ fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     group
 }
 
-/// The usual datagram by engine, zero-copy, GSO and batch: one report, a line a way over the size of the batch.
+/// The default datagram by engine, zero-copy method, GSO and batch: one report, with a line over the batch size.
 fn matrix(c: &mut Criterion) {
     let bench = match Bench::start() {
         Ok(bench) => bench,
@@ -151,7 +150,7 @@ fn matrix(c: &mut Criterion) {
     bench.stop();
 }
 
-/// Datagrams of other sizes, with everything else left to the library.
+/// Other datagram sizes, with all other defaults.
 fn sizes(c: &mut Criterion) {
     let bench = match Bench::start() {
         Ok(bench) => bench,

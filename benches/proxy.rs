@@ -1,7 +1,7 @@
-//! The proxy: its pure pieces, and requests and bulk data all the way through it on loopback.
+//! The proxy: its pure parts, and requests and bulk data end to end on loopback.
 //!
-//! The end-to-end figures are of one connection and three threads (client, proxy, server) on however many CPUs there are; they
-//! compare ways of forwarding on one machine, and are no claim of speed. `bench proxy` is.
+//! End-to-end figures are for one connection and three threads (client, proxy, server) on any number of CPUs. They compare
+//! forwarding methods on one machine; `bench proxy` measures speed.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
 
@@ -28,14 +28,14 @@ const SOCKS5: &[u8] = &[5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 1, 0x23, 0x28];
 const CONNECT: &[u8] = b"CONNECT 192.0.2.1:9000 HTTP/1.1\r\nHost: 192.0.2.1:9000\r\n\r\n";
 const REQUESTS: [(&str, &[u8]); 3] = [("json", JSON), ("socks5", SOCKS5), ("connect", CONNECT)];
 
-/// Bytes of a message, and of a chunk of bulk data: a whole segment of loopback.
+/// Bytes of a message, and of a read of bulk data: a segment of loopback.
 const MESSAGE: usize = 64;
-const CHUNK: usize = 65_483;
+const SEGMENT: usize = 65_483;
 
-/// Bytes of an iteration of bulk data.
-const BULK: usize = 64 * CHUNK;
+/// Bytes of bulk data of an iteration.
+const BULK: usize = 64 * SEGMENT;
 
-/// Engines and ways of forwarding that there are together.
+/// Combinations of engine and forwarding method.
 const WAYS: [(&str, EngineKind, Forwarding); 4] = [
     ("mio, copy", EngineKind::Mio, Forwarding::Copy),
     ("mio, splice", EngineKind::Mio, Forwarding::Splice),
@@ -43,7 +43,7 @@ const WAYS: [(&str, EngineKind, Forwarding); 4] = [
     ("uring, splice", EngineKind::Uring, Forwarding::Splice),
 ];
 
-/// The ways that this kernel has; the others are named.
+/// Combinations that this kernel supports; the others are named.
 fn ways() -> impl Iterator<Item = (&'static str, EngineKind, Forwarding)> {
     WAYS.into_iter().filter(|(name, kind, _)| {
         let missing = match kind {
@@ -94,11 +94,11 @@ fn handshake(c: &mut Criterion) {
     group.finish();
 }
 
-/// What is decided for one chunk that comes and goes whole.
+/// The decisions for one chunk that is received and sent completely.
 fn relay(c: &mut Criterion) {
     let mut group = c.benchmark_group("relay");
     group.throughput(Throughput::Elements(1));
-    let mut relay = Relay::new(Forwarding::Auto, CHUNK);
+    let mut relay = Relay::new(Forwarding::Auto, SEGMENT);
     relay.to_server.readable(Readable::Open);
     relay.to_server.writable();
     group.bench_function("a lot", |b| {
@@ -115,7 +115,7 @@ fn relay(c: &mut Criterion) {
     group.finish();
 }
 
-/// A proxy that forwards to a server of ours, and that server.
+/// A forwarding proxy and its server.
 struct Path {
     client: TcpStream,
     stopper: Stopper,
@@ -196,26 +196,26 @@ fn bulk(c: &mut Criterion) {
     let mut group = c.benchmark_group("bulk, one stream");
     group.throughput(Throughput::Bytes(BULK as u64));
     for (name, engine, forwarding) in ways() {
-        // Whoever has heard an iteration's bytes says so with one.
+        // The server acknowledges each iteration with one byte.
         let mut path = Path::start(engine, forwarding, |mut stream| {
-            let mut buffer = vec![0; 4 * CHUNK];
-            let mut heard = 0;
+            let mut buffer = vec![0; 4 * SEGMENT];
+            let mut received = 0;
             loop {
                 match stream.read(&mut buffer)? {
                     0 => return Ok(()),
-                    bytes => heard += bytes,
+                    bytes => received += bytes,
                 }
-                while heard >= BULK {
-                    heard -= BULK;
+                while received >= BULK {
+                    received -= BULK;
                     stream.write_all(&[1])?;
                 }
             }
         })
         .unwrap();
         group.bench_function(name, |b| {
-            let chunks = vec![7; BULK];
+            let data = vec![7; BULK];
             b.iter(|| {
-                path.client.write_all(&chunks).unwrap();
+                path.client.write_all(&data).unwrap();
                 path.client.read_exact(&mut [0]).unwrap();
             });
         });

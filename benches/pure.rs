@@ -1,4 +1,4 @@
-//! The pure pieces that run once a datagram: what each costs, with nothing of the kernel in it.
+//! The pure parts that run once a datagram, without the kernel.
 
 use std::hint::black_box;
 
@@ -14,7 +14,7 @@ use wirebench::udp::send::pacing::Pacer;
 use wirebench::udp::send::stream::Stream;
 use wirebench::udp::wire::header::{HEADER, Header, Kind};
 
-/// Datagrams in a segmented message of the default chunk.
+/// Datagrams of a segmented message of the default chunk.
 const DATAGRAMS: usize = 63;
 
 const CHUNK: usize = 1_000;
@@ -98,7 +98,7 @@ fn clocks(c: &mut Criterion) {
     group.finish();
 }
 
-/// A whole message through each side's pure part.
+/// A whole message through the pure part of each side.
 fn messages(c: &mut Criterion) {
     let mut group = c.benchmark_group("message of 63 datagrams");
     group.throughput(Throughput::Elements(DATAGRAMS as u64));

@@ -113,7 +113,7 @@ impl EngineChoice {
     /// # Errors
     /// [`ChoiceError`].
     pub fn validate(&self) -> Result<(), ChoiceError> {
-        if (self.kind, self.zerocopy) == (EngineKind::Uring, ZeroCopy::Splice) {
+        if self.zerocopy == ZeroCopy::Splice && self.kind != EngineKind::Mio {
             return Err(ChoiceError::SpliceOnUring);
         }
         match self.uring.ring_size {

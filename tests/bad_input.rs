@@ -1,5 +1,5 @@
-//! What cannot be is refused before anything is started: the right exit code, one sentence that names
-//! it, nothing on stdout and nothing left behind.
+//! Invalid requests are rejected before anything is started: the right exit code, one sentence that names the bad value, nothing
+//! on stdout and nothing left behind.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,7 +12,7 @@ use common::{Finished, Results, bench};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-/// Runs `bench udp` with these options and a folder to save to, which must stay empty.
+/// Runs `bench udp` with these options and an output folder, which must stay empty.
 #[track_caller]
 fn udp(options: &str) -> Finished {
     let results = Results::new();
@@ -24,7 +24,7 @@ fn udp(options: &str) -> Finished {
 }
 
 #[test]
-fn every_number_out_of_range_is_refused_by_its_value() {
+fn numbers_out_of_range_are_rejected_by_value() {
     for (options, named) in [
         ("--mb 0", "--mb 0 "),
         ("--mb 0.0000001", "0.0000001"),
@@ -66,7 +66,7 @@ fn every_number_out_of_range_is_refused_by_its_value() {
         ("--sndbuf 3G", "3G"),
         ("--rcvbuf 0", "'0'"),
         ("--rcvbuf 1KB", "1KB"),
-        ("--repeat 0", "0 is not in 1..=10000"),
+        ("--repeat 0", "expected 1 to 10000"),
         ("--repeat 10001", "10001"),
         ("--warmup never", "never"),
         ("--warmup 2h", "7200s"),
@@ -81,7 +81,7 @@ fn every_number_out_of_range_is_refused_by_its_value() {
 }
 
 #[test]
-fn what_contradicts_itself_is_refused() {
+fn conflicting_options_are_rejected() {
     for (options, named) in [
         ("--mb 1 --packets 5", "--packets"),
         ("--packets 5 --duration 1s", "--duration"),
@@ -115,7 +115,7 @@ fn what_contradicts_itself_is_refused() {
     bench(["sing"]).failed(2, &["sing"]);
 }
 
-/// The exit code and message of the one object on stdout.
+/// Exit code and message of the only JSON object on stdout.
 #[track_caller]
 fn error_object(finished: &Finished) -> (i64, String) {
     let object: Value = serde_json::from_str(&finished.stdout).unwrap();
@@ -127,7 +127,7 @@ fn error_object(finished: &Finished) -> (i64, String) {
 }
 
 #[test]
-fn each_option_for_a_quantity_is_named_when_its_value_is_none() {
+fn an_invalid_quantity_names_its_option() {
     let udp = "--mb --packets --duration --chunk --rate --pps --batch --uring-ring-size --streams --sndbuf --rcvbuf \
         --repeat --warmup --interval";
     let load = "--connections --message --streams --rate --duration --mb --repeat --warmup --timeout --load-threads";
@@ -159,7 +159,7 @@ fn each_option_for_a_quantity_is_named_when_its_value_is_none() {
 }
 
 #[test]
-fn with_json_on_stdout_a_failure_is_an_object_there() {
+fn with_json_on_stdout_an_error_is_an_object() {
     for (command, code) in [
         ("udp --no-save --to 127.0.0.1:9", 3),
         ("udp --no-save --packets 0", 2),
@@ -185,29 +185,29 @@ fn with_json_on_stdout_a_failure_is_an_object_there() {
                 "{command}"
             );
             assert!(!message.is_empty() && !message.contains('\n'), "{message}");
-            // It is the sentence on stderr.
-            let told = finished
+            // The object has the sentence of stderr.
+            let stderr = finished
                 .stderr
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(" ");
-            assert!(told.contains(&message), "{told}: {message}");
+            assert!(stderr.contains(&message), "{stderr}: {message}");
         }
     }
 }
 
 #[test]
-fn a_record_on_stdout_is_followed_by_nothing() {
+fn nothing_follows_a_record_on_stdout() {
     let json = |finished: &Finished| serde_json::from_str::<Value>(&finished.stdout).unwrap();
     let args = "proxy load --no-save --origin 127.0.0.1:9 --scenario connect --duration 50ms --repeat 1 --json -";
-    // Nobody answers there: the record says so, and the run counts as not done.
+    // There is no server: the record has the errors, and the run is a failure.
     let finished = bench(args.split(' '));
     assert!(json(&finished)["runs"].is_array(), "{}", finished.stdout);
-    finished.failed(3, &["no connect request was answered rightly"]);
+    finished.failed(3, &["no connect request was answered correctly"]);
 }
 
 #[test]
-fn a_failure_leaves_no_part_of_a_file() {
+fn a_failed_command_leaves_no_partial_file() {
     let folder = Results::new();
     let path = folder.folder.path().join("run.json");
     let to = path.to_str().unwrap();
@@ -221,8 +221,8 @@ fn a_failure_leaves_no_part_of_a_file() {
 }
 
 #[test]
-fn a_server_that_cannot_be_reached_is_named() {
-    // Bound but not listening: nobody else gets the port, and connecting to it is refused.
+fn an_unreachable_server_is_named() {
+    // Bound but not listening, so connects to it are refused.
     let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     taken.bind(&any.into()).unwrap();
@@ -240,7 +240,7 @@ fn a_server_that_cannot_be_reached_is_named() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_to_is_found_before_the_run() {
+fn an_unwritable_folder_is_an_error_before_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let file = path("file");
@@ -271,7 +271,7 @@ fn a_place_that_cannot_be_written_to_is_found_before_the_run() {
 }
 
 #[test]
-fn folders_made_for_a_run_that_is_not_done_are_gone_again() {
+fn folders_of_a_failed_run_are_removed() {
     let results = Results::new();
     let out = results.folder.path().join("a/b/c");
     let args = ["udp", "--to", "255.255.255.255:9", "--out"];
@@ -280,7 +280,7 @@ fn folders_made_for_a_run_that_is_not_done_are_gone_again() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_the_run_is_saved_where_there_is_room() {
+fn a_full_disk_is_reported_and_the_run_is_saved_elsewhere() {
     let results = Results::new();
     let out = results.arg();
     let finished = bench(["udp", "--mb", "0.1", "--out", &out, "--csv", "/dev/full"]);
@@ -290,7 +290,7 @@ fn a_full_disk_is_told_and_the_run_is_saved_where_there_is_room() {
 }
 
 #[test]
-fn a_ledger_that_is_none_is_left_alone() {
+fn a_file_that_is_not_a_ledger_is_not_changed() {
     let results = Results::new();
     let ledger = results.folder.path().join("udp.csv");
     fs::write(&ledger, "milk,eggs\n1,12\n").unwrap();
@@ -301,7 +301,7 @@ fn a_ledger_that_is_none_is_left_alone() {
 }
 
 #[test]
-fn a_server_is_refused_what_it_cannot_have() {
+fn invalid_server_options_are_rejected() {
     let serve = |options: &str| {
         let results = Results::new();
         let out = results.arg();
@@ -337,8 +337,8 @@ fn a_server_is_refused_what_it_cannot_have() {
 }
 
 #[test]
-fn what_was_asked_for_and_cannot_be_had_is_an_error() {
-    // Two of the largest datagrams fit no segmented send.
+fn unavailable_features_are_errors() {
+    // Two of the largest datagrams do not fit a segmented send.
     let results = Results::new();
     let out = results.arg();
     let args = [
@@ -357,7 +357,7 @@ fn what_was_asked_for_and_cannot_be_had_is_an_error() {
 }
 
 #[test]
-fn an_engine_is_not_asked_for_what_it_cannot_do() {
+fn an_engine_rejects_what_it_cannot_do() {
     for (options, words) in [
         (
             "--zerocopy splice --pps 1k",
@@ -378,7 +378,7 @@ fn an_engine_is_not_asked_for_what_it_cannot_do() {
         ("--uring-recv single", &["--uring-recv", "--engine uring"]),
         (
             "--engine uring --uring-ring-size 0",
-            &["0 entries", "32768"],
+            &["--uring-ring-size 0", "32768"],
         ),
         ("--engine uring --uring-ring-size 32769", &["32769"]),
     ] {

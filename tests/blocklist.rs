@@ -1,4 +1,4 @@
-//! `bench blocklist check` from outside: what it prints, its exit codes, and what it says of lists that are not right.
+//! `bench blocklist check`: its output, its exit codes and its errors about invalid lists.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,7 +12,7 @@ use common::filter::Forbidden;
 use common::{Finished, PATIENCE, Running, bench};
 use tempfile::TempDir;
 
-/// A folder with lists, which `bench` is told by their paths.
+/// A folder of lists, passed by path.
 struct Lists(TempDir);
 
 impl Lists {
@@ -24,7 +24,7 @@ impl Lists {
         Self(folder)
     }
 
-    /// What is printed has no paths, only names.
+    /// The output with names instead of paths.
     fn check(&self, words: &[&str]) -> Finished {
         let at = format!("{}/", self.0.path().display());
         let word = |word: &&str| word.replace('@', &at);
@@ -37,7 +37,7 @@ impl Lists {
 }
 
 #[test]
-fn each_destination_is_told_with_what_blocks_it() {
+fn destinations_are_printed_with_the_deciding_entry() {
     let lists = Lists::new(&[
         (
             "net",
@@ -81,7 +81,7 @@ fn each_destination_is_told_with_what_blocks_it() {
 }
 
 #[test]
-fn all_allowed_is_exit_code_0() {
+fn without_blocked_destinations_the_exit_code_is_0() {
     let lists = Lists::new(&[("list", "203.0.113.0/24\n")]);
     let finished = lists.check(&["@list", "--", "1.1.1.1", "example.com:443"]);
     let finished = finished.done();
@@ -92,7 +92,7 @@ fn all_allowed_is_exit_code_0() {
 }
 
 #[test]
-fn an_allow_list_and_private_networks_block_too() {
+fn allow_lists_and_private_networks_block_too() {
     let lists = Lists::new(&[("allow", "192.0.2.0/24\n1.1.1.1\n")]);
     let words = ["--allow", "@allow", "--", "1.1.1.1", "8.8.8.8"];
     let finished = lists.check(&words).failed(1, &["1 of 2"]);
@@ -105,7 +105,7 @@ fn an_allow_list_and_private_networks_block_too() {
 }
 
 #[test]
-fn an_empty_list_is_said_to_be_one() {
+fn an_empty_list_is_reported() {
     let lists = Lists::new(&[("empty", ""), ("comments", "# nothing\n")]);
     let finished = lists.check(&["@empty", "@comments", "--", "1.1.1.1"]);
     assert_eq!(
@@ -118,7 +118,7 @@ fn an_empty_list_is_said_to_be_one() {
 }
 
 #[test]
-fn a_bad_line_is_told_by_file_and_line() {
+fn an_invalid_line_is_reported_by_file_and_line() {
     let lists = Lists::new(&[("list", "192.0.2.1\n# two\n192.0.2\n")]);
     let finished = lists.check(&["@list", "--", "1.1.1.1"]);
     let finished = finished.failed(
@@ -135,7 +135,7 @@ fn a_bad_line_is_told_by_file_and_line() {
 }
 
 #[test]
-fn many_bad_lines_are_told_up_to_ten() {
+fn up_to_ten_invalid_lines_are_reported() {
     let lists = Lists::new(&[("list", &"127.1\n".repeat(25))]);
     let finished = lists.check(&["@list", "--", "1.1.1.1"]);
     let lines: Vec<_> = finished.stderr.lines().collect();
@@ -145,7 +145,7 @@ fn many_bad_lines_are_told_up_to_ten() {
 }
 
 #[test]
-fn a_destination_in_a_deceptive_form_is_bad_usage() {
+fn a_nonstandard_address_is_bad_usage() {
     let lists = Lists::new(&[("list", "")]);
     for (destination, named) in [
         ("127.1", "127.1"),
@@ -170,7 +170,7 @@ fn a_destination_in_a_deceptive_form_is_bad_usage() {
 }
 
 #[test]
-fn a_long_list_is_read_in_no_time() {
+fn a_long_list_is_read_quickly() {
     let mut content = String::new();
     for number in 0..120_000u32 {
         let address = std::net::Ipv4Addr::from_bits(number.wrapping_mul(2_654_435_761));
@@ -183,7 +183,7 @@ fn a_long_list_is_read_in_no_time() {
         finished.stdout,
         format!("{last} blocked by long:120000 ({last})\n")
     );
-    // Within 1 s when optimised; this may be a debug build on a busy machine.
+    // Within 1 s if optimised; this may be a debug build on a busy machine.
     assert!(
         finished.took < Duration::from_secs(10),
         "{:?}",
@@ -192,7 +192,7 @@ fn a_long_list_is_read_in_no_time() {
 }
 
 #[test]
-fn lists_are_taken_as_they_are_published() {
+fn published_lists_are_accepted() {
     let lists = Lists::new(&[
         ("wildcard", "*.ads.example\n"),
         ("squid", ".ads.example\n"),
@@ -243,7 +243,7 @@ fn lists_are_taken_as_they_are_published() {
 }
 
 #[test]
-fn a_list_in_another_format_is_refused_in_a_sentence() {
+fn an_unsupported_format_is_named() {
     let lists = Lists::new(&[
         (
             "rpz",
@@ -290,7 +290,7 @@ fn a_list_in_another_format_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn where_the_addresses_of_this_host_cannot_be_read_nothing_is_decided() {
+fn without_local_addresses_nothing_is_decided() {
     let netlink = Forbidden {
         call: libc::SYS_socket,
         argument: Some((0, libc::AF_NETLINK as u32)),

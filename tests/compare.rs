@@ -271,9 +271,9 @@ fn what_cannot_be_combined_is_refused_before_anything_is_run() {
         ("--batch 1,,64", "missing"),
         ("--batch 1,", "missing"),
         ("--batch ,", "missing"),
-        ("--engine mio,mio", "mio is in it twice"),
-        ("--chunk 200,1000,200", "200 is in it twice"),
-        ("--rcvbuf 1M,1000k", "1000k is in it twice"),
+        ("--engine mio,mio", "mio occurs twice"),
+        ("--chunk 200,1000,200", "200 occurs twice"),
+        ("--rcvbuf 1M,1000k", "1000k occurs twice"),
         ("--engine mio,turbo", "turbo"),
         ("--batch 1,many", "many"),
         ("--batch 1 --batch 2", "--batch"),
@@ -747,7 +747,8 @@ fn proxy_records_that_have_little_or_nothing_in_common_are_told() {
             .retain(|run| run["path"] == "direct");
     });
     compare(&base, &direct, "").done();
-    compare(&base, &direct, "--threshold 5%").failed(3, &["no path through a proxy is in both"]);
+    compare(&base, &direct, "--threshold 5%")
+        .failed(3, &["the records share no path through a proxy"]);
     let others = saved.put("others.json", |record| {
         for run in record["runs"].as_array_mut().unwrap() {
             run["requested"]["connections"] = json!(64);

@@ -11,7 +11,7 @@ use common::filter::Forbidden;
 use common::{NOTICED, PATIENCE, Results, Running, bench};
 use serde_json::Value;
 
-/// Runs `bench` under a filter to its end.
+/// Runs `bench` under a seccomp filter.
 fn under(forbidden: Forbidden, args: &[&str]) -> common::Finished {
     Running::new(forbidden.bench(args)).wait(PATIENCE)
 }
@@ -220,7 +220,7 @@ fn machine_without_epoll_fails() {
         named(&checks, "epoll, timerfd, sendmmsg")["state"],
         "missing"
     );
-    finished.failed(3, &["nothing can be measured here", "not implemented"]);
+    finished.failed(3, &["cannot measure on this host", "not implemented"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! `bench udp --to` and what may be at the other end: it says in one sentence, and in time, why there
-//! is no result, or what is wrong with it.
+//! `bench udp --to` against other servers: it reports in one sentence, and in time, why there is no result or what is wrong
+//! with it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -21,7 +21,7 @@ use wirebench::udp::wire::results::{Done, Histogram, Interval, StreamReceived};
 
 const TOKEN: u64 = 42;
 
-/// Runs a client against a server that does `play` with the first connection it gets.
+/// Runs a client against a server that runs `play` on its first connection.
 fn against(options: &str, play: impl FnOnce(TcpStream) + Send) -> (Finished, Results) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap().to_string();
@@ -35,7 +35,7 @@ fn against(options: &str, play: impl FnOnce(TcpStream) + Send) -> (Finished, Res
     (finished, results)
 }
 
-/// The run is not begun: exit 3 in time, and nothing saved.
+/// The run does not begin: exit 3 in time, and nothing saved.
 #[track_caller]
 fn assert_undone((finished, results): (Finished, Results), words: &[&str]) {
     let finished = finished.failed(3, words);
@@ -47,11 +47,11 @@ fn assert_undone((finished, results): (Finished, Results), words: &[&str]) {
 fn say(stream: &mut TcpStream, message: &impl Serialize) {
     let mut bytes = Vec::new();
     framing::encode(message, &mut bytes).unwrap();
-    // The client may have gone.
+    // The client may have closed.
     let _ = stream.write_all(&bytes);
 }
 
-/// Reads until the client hangs up, or has said that it is done.
+/// Reads until the client closes or has sent its last message.
 fn hear_out(stream: &mut TcpStream) {
     let mut decoder = Decoder::default();
     let mut bytes = [0; 4_096];
@@ -89,7 +89,7 @@ fn welcome(ports: Vec<u16>) -> Reply {
 }
 
 #[test]
-fn whoever_is_no_server_is_named_in_time() {
+fn a_peer_that_is_not_a_server_is_reported_in_time() {
     let silent = || {
         assert_undone(
             against("--quiet --peer-timeout 2s", |mut stream| {
@@ -113,7 +113,7 @@ fn whoever_is_no_server_is_named_in_time() {
     let no_udp = || {
         let port = UdpSocket::bind("127.0.0.1:0").unwrap();
         let number = port.local_addr().unwrap().port();
-        // A port that takes everything and says nothing.
+        // A port that accepts everything and sends nothing.
         let outcome = against("--quiet", |mut stream| {
             say(&mut stream, &welcome(vec![number]));
             hear_out(&mut stream);
@@ -165,12 +165,12 @@ fn windowed(granted: Option<u64>) -> Reply {
 }
 
 #[test]
-fn what_a_server_says_out_of_turn_is_no_welcome() {
+fn a_message_out_of_order_is_not_a_welcome() {
     for reply in [
         Reply::Alive(Alive::default()),
         welcome(vec![]),
         welcome(vec![1, 2]),
-        // Without a window, or with none to speak of, nothing may ever be sent, nor a lent page be written to again.
+        // With no or little credit, the client could never send, nor reuse a spliced page.
         windowed(None),
         windowed(Some(0)),
         Reply::Done(Box::default()),
@@ -188,13 +188,13 @@ fn the_reason_of_a_refusal_is_passed_on() {
     let outcome = against("--quiet", |mut stream| {
         let reason = "the client speaks version 1 and the server version 9".to_owned();
         say(&mut stream, &Reply::Refused { reason });
-        // Closing with the client's words unread would cut the connection off.
+        // A close with unread bytes would reset the connection.
         hear_out(&mut stream);
     });
     assert_undone(outcome, &["refuses the run", "version 9"]);
 }
 
-/// A server that lets the client send, then says `replies`.
+/// A server that lets the client send, then sends `replies`.
 fn answering(options: &str, replies: Vec<Reply>) -> (Finished, Results) {
     with_udp(options, welcome, move |mut stream| {
         hear_out(&mut stream);
@@ -204,7 +204,7 @@ fn answering(options: &str, replies: Vec<Reply>) -> (Finished, Results) {
     })
 }
 
-/// A server whose UDP port answers as it should, with `welcome` for that port, and which does `play` over TCP.
+/// A server with a valid UDP port, described by `welcome`, that runs `play` over TCP.
 fn with_udp(
     options: &str,
     welcome: fn(Vec<u16>) -> Reply,
@@ -225,7 +225,7 @@ fn with_udp(
     })
 }
 
-/// Grants credit and gives the time, until what is shorter than a header ends it.
+/// Grants credit and answers clock exchanges until a datagram shorter than a header arrives.
 fn answer(udp: &UdpSocket) {
     let mut bytes = [0; 2_048];
     while let Ok((count, from)) = udp.recv_from(&mut bytes) {
@@ -234,7 +234,7 @@ fn answer(udp: &UdpSocket) {
                 kind: Kind::Probe, ..
             }) => {
                 let credit = Header::bare(Kind::Credit, TOKEN, 1 << 20).encode();
-                // The client may have gone.
+                // The client may have closed.
                 let _ = udp.send_to(&credit, from);
             }
             Ok(Header {
@@ -254,7 +254,7 @@ fn answer(udp: &UdpSocket) {
     }
 }
 
-/// Says `next` again and again, until the client hangs up.
+/// Sends `next` repeatedly until the client closes.
 fn babble(mut stream: TcpStream, mut next: impl FnMut(u64) -> Reply) {
     for number in 0.. {
         let mut bytes = Vec::new();
@@ -267,8 +267,8 @@ fn babble(mut stream: TcpStream, mut next: impl FnMut(u64) -> Reply) {
 }
 
 #[test]
-fn a_server_that_never_brings_its_result_is_given_up() {
-    // There all along, and with counts that come and go.
+fn a_server_without_a_result_times_out() {
+    // Alive all the time, with changing counts.
     for change in [0, 1] {
         let (finished, results) = with_udp("--quiet --peer-timeout 2s", welcome, |stream| {
             babble(stream, |number| {
@@ -287,7 +287,7 @@ fn a_server_that_never_brings_its_result_is_given_up() {
 }
 
 #[test]
-fn a_server_that_never_sends_its_data_is_given_up() {
+fn a_server_without_data_times_out() {
     let reverse = |ports: Vec<u16>| match welcome(ports) {
         Reply::Welcome(mut welcome) => {
             std::mem::swap(&mut welcome.forward, &mut welcome.reverse);
@@ -328,7 +328,7 @@ fn a_server_that_ends_early_makes_the_run_incomplete() {
 }
 
 #[test]
-fn nonsense_in_place_of_a_result_makes_the_run_incomplete() {
+fn an_invalid_result_makes_the_run_incomplete() {
     let refused = Reply::Refused {
         reason: "no".to_owned(),
     };
@@ -345,7 +345,7 @@ fn nonsense_in_place_of_a_result_makes_the_run_incomplete() {
 }
 
 #[test]
-fn no_number_a_server_tells_upsets_the_client() {
+fn no_number_of_a_server_breaks_the_client() {
     let most = StreamReceived {
         stream: usize::MAX,
         unique: u64::MAX,

@@ -1,5 +1,5 @@
-//! A server and whatever may come over a control connection before there is a session: it says why it
-//! refuses, forgets whoever falls silent, and serves everybody else meanwhile.
+//! Control connections that start no session: the server names the reason, drops silent connections and continues to serve
+//! others.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -19,7 +19,7 @@ use wirebench::udp::wire::VERSION;
 use wirebench::udp::wire::framing::MOST_MESSAGE;
 use wirebench::udp::wire::header::{MOST_CHUNK, MOST_SHORT};
 
-/// What a server says to these bytes, as the first it hears.
+/// The server's reply to these first bytes.
 #[track_caller]
 fn refusal(server: SocketAddr, bytes: &[u8]) -> String {
     let mut control = Control::connect(server);
@@ -28,7 +28,7 @@ fn refusal(server: SocketAddr, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_is_no_message_is_refused_with_a_reason() {
+fn an_invalid_message_is_refused_with_a_reason() {
     let server = Local::start(Limits::default());
     let too_long = u32::try_from(MOST_MESSAGE + 1).unwrap().to_be_bytes();
     let deep = framed("[".repeat(5_000).as_bytes());
@@ -66,7 +66,7 @@ fn what_is_no_message_is_refused_with_a_reason() {
 }
 
 #[test]
-fn another_version_is_named_whatever_else_it_says() {
+fn another_version_is_named_in_any_message() {
     let server = Local::start(Limits::default());
     for version in [0, VERSION + 1, u32::MAX] {
         let hello = json!({"type": "hallo", "version": version, "plan": {"new": [1, 2]}});
@@ -77,7 +77,7 @@ fn another_version_is_named_whatever_else_it_says() {
 }
 
 #[test]
-fn a_plan_that_cannot_be_is_refused_by_its_value() {
+fn an_invalid_plan_is_refused_by_value() {
     let server = Local::start(Limits::default());
     let base = plan(5);
     let amount = |amount| Plan {
@@ -180,7 +180,7 @@ fn a_plan_that_cannot_be_is_refused_by_its_value() {
 }
 
 #[test]
-fn a_client_that_says_nothing_whole_is_hung_up_on() {
+fn a_client_without_a_complete_message_is_dropped() {
     let server = Local::start(Limits {
         greeting: Duration::from_secs(3),
         ..Limits::default()
@@ -200,7 +200,7 @@ fn a_client_that_says_nothing_whole_is_hung_up_on() {
     assert_serves(server.address);
 }
 
-/// The server hangs up on who says only `first`, also if a byte more comes every now and then.
+/// The server drops a client that sends only `first`, even if more bytes follow slowly.
 fn assert_hung_up(server: SocketAddr, first: &[u8], drip: bool) {
     let mut stream = TcpStream::connect(server).unwrap();
     stream
@@ -217,14 +217,14 @@ fn assert_hung_up(server: SocketAddr, first: &[u8], drip: bool) {
         }
         assert!(began.elapsed() < NOTICED, "still there: {first:?}, {drip}");
         if drip {
-            // It may have hung up since.
+            // The server may have closed.
             let _ = stream.write_all(b" ");
         }
     }
 }
 
 #[test]
-fn idle_connections_are_in_nobodys_way() {
+fn idle_connections_do_not_block_others() {
     let server = Local::start(Limits {
         connections: 1_024,
         ..Limits::default()
@@ -239,7 +239,7 @@ fn idle_connections_are_in_nobodys_way() {
     assert_serves(server.address);
 }
 
-/// How many files this process may have open.
+/// The limit of open files of this process.
 fn open_files() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let line = limits

@@ -1,5 +1,4 @@
-//! A session's UDP port and whatever may come to it: counted by kind, never answered beyond what is
-//! due, and without a trace in anything else.
+//! Invalid datagrams to a session's UDP port: counted by kind, not answered beyond the protocol, and without any other effect.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -15,7 +14,7 @@ use wirebench::udp::receive::sequence::REACH;
 use wirebench::udp::server::Limits;
 use wirebench::udp::wire::header::{HEADER, Header, Kind};
 
-/// How many of them the server is to find.
+/// The expected number of each kind.
 #[derive(Debug, PartialEq)]
 struct Foreign {
     token: u64,
@@ -24,7 +23,7 @@ struct Foreign {
 }
 
 #[test]
-fn what_is_foreign_is_counted_by_kind_and_touches_nothing() {
+fn foreign_datagrams_are_counted_by_kind_and_have_no_effect() {
     let server = Local::start(Limits::default());
     for offload in [Offload::Off, Offload::Auto] {
         let (mut control, welcome) = Control::session(
@@ -36,8 +35,8 @@ fn what_is_foreign_is_counted_by_kind_and_touches_nothing() {
         );
         let token = token(&welcome);
         let mut ours = Source::open(server.address, &welcome);
-        // What comes from another address never reaches the stream's socket.
-        let mut stranger = Source::new(server.address);
+        // The stream's connected socket does not receive from another address.
+        let mut foreign = Source::new(server.address);
         (0..5).for_each(|sequence| ours.send(&data(token, sequence)));
 
         let own = ours.socket.try_clone().unwrap();
@@ -48,7 +47,7 @@ fn what_is_foreign_is_counted_by_kind_and_touches_nothing() {
         };
         for short in [&b""[..], b"x", &data(token, 5)[..HEADER - 1]] {
             other.send(short);
-            stranger.send(short);
+            foreign.send(short);
         }
         for kind in [
             Kind::Data,
@@ -58,14 +57,14 @@ fn what_is_foreign_is_counted_by_kind_and_touches_nothing() {
             Kind::Pong,
         ] {
             other.send(&Header::bare(kind, token ^ 1, 5).encode());
-            stranger.send(&Header::bare(kind, token ^ 1, 5).encode());
+            foreign.send(&Header::bare(kind, token ^ 1, 5).encode());
         }
         other.send(&data(!token, 5));
-        stranger.send(&data(!token, 5));
+        foreign.send(&data(!token, 5));
         for kind in [Kind::Credit, Kind::Pong] {
             other.send(&Header::bare(kind, token, 5).encode());
         }
-        // A question may be as long as a datagram, and no longer.
+        // A clock request may be as long as a datagram.
         for (kind, length) in [(Kind::Probe, 4), (Kind::Ping, CHUNK + 1)] {
             let header = Header::bare(kind, token, 1 << 40).encode();
             other.send(&[&header[..], &vec![0; length]].concat());
@@ -77,18 +76,18 @@ fn what_is_foreign_is_counted_by_kind_and_touches_nothing() {
         other.send(&data(token, 6)[..HEADER]);
         other.send(&[data(token, 6), vec![0; 5_000]].concat());
         other.send(&[0; 60_000]);
-        stranger.send(&[0; 60_000]);
+        foreign.send(&[0; 60_000]);
 
         (5..10).for_each(|sequence| ours.send(&data(token, sequence)));
         ours.probe(token);
-        assert_eq!(other.came_back() + stranger.came_back(), 0);
+        assert_eq!(other.came_back() + foreign.came_back(), 0);
         control.finish(10);
         let outcome = control.result();
-        let told = &outcome.streams[0];
+        let counts = &outcome.streams[0];
         let foreign = Foreign {
-            token: told.foreign_token,
-            short: told.foreign_short,
-            malformed: told.foreign_malformed,
+            token: counts.foreign_token,
+            short: counts.foreign_short,
+            malformed: counts.foreign_malformed,
         };
         assert_eq!(
             foreign,
@@ -100,10 +99,15 @@ fn what_is_foreign_is_counted_by_kind_and_touches_nothing() {
             "{offload:?}"
         );
         assert_eq!(
-            (told.unique, told.duplicates, told.reordered, told.next),
+            (
+                counts.unique,
+                counts.duplicates,
+                counts.reordered,
+                counts.next
+            ),
             (10, 0, 0, 10)
         );
-        assert_eq!(told.bytes, 10 * CHUNK as u64);
+        assert_eq!(counts.bytes, 10 * CHUNK as u64);
         let run = server.report().measured.unwrap().run;
         assert_eq!(run.received.foreign, 18);
         assert_eq!((run.received.packets, run.lost.packets), (10, 0));
@@ -113,7 +117,7 @@ fn what_is_foreign_is_counted_by_kind_and_touches_nothing() {
 }
 
 #[test]
-fn another_sessions_datagrams_are_foreign() {
+fn datagrams_of_another_session_are_foreign() {
     let server = Local::start(Limits::default());
     let (mut first, one) = Control::session(server.address, plan(1));
     let (mut second, two) = Control::session(server.address, plan(1));
@@ -122,15 +126,15 @@ fn another_sessions_datagrams_are_foreign() {
     source.send(&data(token(&one), 0));
     source.send(&data(token(&two), 0));
     second.finish(1);
-    let told = &second.result().streams[0];
-    assert_eq!((told.unique, told.foreign_token), (1, 1));
+    let counts = &second.result().streams[0];
+    assert_eq!((counts.unique, counts.foreign_token), (1, 1));
     first.finish(0);
-    let told = &first.result().streams[0];
-    assert_eq!((told.unique, told.foreign_token), (0, 0));
+    let counts = &first.result().streams[0];
+    assert_eq!((counts.unique, counts.foreign_token), (0, 0));
 }
 
 #[test]
-fn repeated_reordered_and_missing_numbers_are_counted_exactly() {
+fn duplicates_reordering_and_gaps_are_counted_exactly() {
     let server = Local::start(Limits::default());
     let rows = Plan {
         packet_rows: true,
@@ -145,13 +149,13 @@ fn repeated_reordered_and_missing_numbers_are_counted_exactly() {
     source.probe(token(&welcome));
     control.finish(15);
     let outcome = control.result();
-    let told = &outcome.streams[0];
+    let counts = &outcome.streams[0];
     let counts = (
-        told.unique,
-        told.duplicates,
-        told.reordered,
-        told.late,
-        told.next,
+        counts.unique,
+        counts.duplicates,
+        counts.reordered,
+        counts.late,
+        counts.next,
     );
     assert_eq!(counts, (8, 3, 2, 0, 13));
     let sequences: Vec<u64> = outcome.rows.iter().map(|row| row.0).collect();
@@ -163,7 +167,7 @@ fn repeated_reordered_and_missing_numbers_are_counted_exactly() {
 }
 
 #[test]
-fn what_comes_after_its_number_was_given_up_is_lost_and_counted_nowhere_else() {
+fn a_datagram_behind_the_window_is_late_and_lost() {
     let server = Local::start(Limits::default());
     let rows = Plan {
         packet_rows: true,
@@ -177,9 +181,14 @@ fn what_comes_after_its_number_was_given_up_is_lost_and_counted_nowhere_else() {
     source.probe(token(&welcome));
     control.finish(4 * REACH);
     let outcome = control.result();
-    let told = &outcome.streams[0];
+    let counts = &outcome.streams[0];
     assert_eq!(
-        (told.unique, told.duplicates, told.reordered, told.late),
+        (
+            counts.unique,
+            counts.duplicates,
+            counts.reordered,
+            counts.late
+        ),
         (3, 0, 1, 2)
     );
     assert_eq!(outcome.rows.len(), 3);
@@ -190,7 +199,7 @@ fn what_comes_after_its_number_was_given_up_is_lost_and_counted_nowhere_else() {
 }
 
 #[test]
-fn no_address_is_sent_more_than_came_from_it() {
+fn no_address_is_sent_more_than_it_sent() {
     let server = Local::start(Limits::default());
     for receive_buffer in [None, Some(1)] {
         let lossless = Plan {
@@ -222,14 +231,14 @@ fn no_address_is_sent_more_than_came_from_it() {
 }
 
 #[test]
-fn a_stream_goes_where_its_sender_goes() {
+fn a_stream_follows_its_sender_to_a_new_port() {
     let server = Local::start(Limits::default());
     let (mut control, welcome) = Control::session(server.address, plan(6));
     let token = token(&welcome);
     let mut before = Source::open(server.address, &welcome);
     (0..3).for_each(|sequence| before.send(&data(token, sequence)));
     before.probe(token);
-    // An address translator on the way gives the stream another port: its first datagram may be lost by that.
+    // NAT gives the stream another port; the first datagram from it may be lost.
     let mut after = Source::open(server.address, &welcome);
     (3..6).for_each(|sequence| after.send(&data(token, sequence)));
     after.probe(token);
@@ -238,7 +247,7 @@ fn a_stream_goes_where_its_sender_goes() {
 }
 
 #[test]
-fn a_clock_is_answered_and_sends_no_more_than_it_got() {
+fn clock_replies_are_no_longer_than_requests() {
     let server = Local::start(Limits::default());
     let (_control, welcome) = Control::session(server.address, plan(6));
     let mut source = Source::new(server.address);
@@ -260,7 +269,7 @@ fn a_clock_is_answered_and_sends_no_more_than_it_got() {
             pong.sent > asked && pong.sent + pong.lateness <= wirebench::sys::clock::monotonic_ns()
         );
     }
-    // A long question, another kind and another token are not answered.
+    // A long request, another kind and another token are not answered.
     let long = [
         Header::bare(Kind::Ping, welcome.clock.token, 9)
             .encode()
@@ -280,7 +289,7 @@ fn a_clock_is_answered_and_sends_no_more_than_it_got() {
 }
 
 #[test]
-fn after_a_session_its_port_says_nothing() {
+fn the_port_of_an_ended_session_is_silent() {
     let server = Local::start(Limits::default());
     let (mut control, welcome) = Control::session(server.address, plan(1));
     let mut source = Source::open(server.address, &welcome);
@@ -295,7 +304,7 @@ fn after_a_session_its_port_says_nothing() {
     assert_eq!(source.came_back(), 0);
 }
 
-/// Sets the flag when it is dropped.
+/// Sets the flag on drop.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -304,31 +313,31 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Sends foreign datagrams to the port all the while.
+/// Sends foreign datagrams to the port continuously.
 fn flooded<T>(mut source: Source, while_it: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 source.send(b"not yours");
-                // One each ms: waiting for an answer that never comes is the clock.
+                // One a millisecond: the timeout of a receive is the clock.
                 source.came_back();
             }
         });
-        // Also when it panics, or this would wait for the thread for ever.
+        // On panic too, or this would wait for the thread forever.
         let _stop = Stop(&over);
         while_it()
     })
 }
 
 #[test]
-fn foreign_datagrams_do_not_keep_a_session_from_its_end() {
+fn foreign_datagrams_do_not_delay_the_end_of_a_session() {
     let limits = Limits {
         idle: Duration::from_millis(400),
         ..Limits::default()
     };
     let server = Local::start(limits);
-    // One datagram is missing, and is waited for only while something of the run comes.
+    // One datagram is missing; the server waits for it only while datagrams of the run arrive.
     let (mut control, welcome) = Control::session(server.address, plan(2));
     let mut source = Source::open(server.address, &welcome);
     source.send(&data(token(&welcome), 0));
@@ -336,7 +345,7 @@ fn foreign_datagrams_do_not_keep_a_session_from_its_end() {
     let outcome = flooded(source, || control.result());
     assert_eq!(outcome.done.unwrap().reason, None);
     assert!(outcome.streams[0].foreign_short > 0);
-    // And they are no sign of life.
+    // Foreign datagrams do not reset the idle timer.
     let (mut control, welcome) = Control::session(server.address, plan(2));
     let source = Source::open(server.address, &welcome);
     let outcome = flooded(source, || control.result());

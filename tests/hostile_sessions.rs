@@ -1,5 +1,5 @@
-//! A session whose client breaks the rules, lies, dawdles or never ends: the server ends it in time,
-//! keeps what was measured, and serves everybody else.
+//! Sessions of clients that violate the protocol, send false numbers, are slow or never end: the server ends them in time, keeps
+//! the measured data and continues to serve others.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -20,7 +20,7 @@ use wirebench::udp::wire::control::{Finish, Request, StreamSent};
 use wirebench::udp::wire::header::{Header, Kind, MOST_CHUNK, MOST_SHORT};
 
 #[test]
-fn a_session_that_breaks_the_rules_ends_and_leaves_its_figures() {
+fn a_session_that_violates_the_protocol_ends_and_keeps_its_figures() {
     let server = Local::start(Limits::default());
     let breaches: [(&[u8], &str); 3] = [
         (&[0xff; 8], "the client sent an invalid message"),
@@ -54,14 +54,14 @@ fn a_session_that_breaks_the_rules_ends_and_leaves_its_figures() {
 }
 
 #[test]
-fn no_number_a_client_tells_upsets_the_server() {
+fn no_number_of_a_client_breaks_the_server() {
     let server = Local::start(Limits::default());
     let two = Plan {
         streams: 2,
         chunk: MOST_CHUNK,
         ..plan(5)
     };
-    // The highest numbers there are, from clients that go away before they say what they sent.
+    // The largest numbers, from clients that close before they report what they sent.
     let (control, welcome) = Control::session(server.address, two.clone());
     for offer in &welcome.forward {
         let header = Header {
@@ -79,7 +79,7 @@ fn no_number_a_client_tells_upsets_the_server() {
     assert_eq!(run.sent.packets, 2 * (MOST_SHORT + 1));
     assert_eq!(run.sent.packets, run.received.unique + run.lost.packets);
 
-    // And such as say that they sent more than there are numbers for, for streams that there are not.
+    // Reports of more datagrams than there are numbers, and of streams that do not exist.
     let most = StreamSent {
         packets: u64::MAX - 1,
         bytes: u64::MAX,
@@ -105,7 +105,7 @@ fn no_number_a_client_tells_upsets_the_server() {
 }
 
 #[test]
-fn a_session_is_ended_at_its_longest_even_when_the_client_is_done() {
+fn a_session_ends_at_its_longest_duration() {
     let limits = Limits {
         duration: Duration::from_millis(600),
         ..Limits::default()
@@ -117,7 +117,7 @@ fn a_session_is_ended_at_its_longest_even_when_the_client_is_done() {
         if let Some(packets) = finished {
             control.finish(packets);
         }
-        // It goes on sending all the same.
+        // The client keeps sending.
         let began = Instant::now();
         thread::scope(|scope| {
             let result = scope.spawn(|| control.result());
@@ -152,8 +152,8 @@ fn a_session_without_datagrams_is_ended() {
 }
 
 #[test]
-fn a_client_that_does_not_fetch_its_result_is_given_up() {
-    // A row takes some 40 bytes: more than the kernel keeps for a sender (tcp(7)).
+fn a_client_that_does_not_read_its_result_is_dropped() {
+    // A row takes about 40 bytes: more than the kernel's send buffer (tcp(7)).
     let kept = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap();
     let kept: u64 = kept
         .split_whitespace()
@@ -183,7 +183,7 @@ fn a_client_that_does_not_fetch_its_result_is_given_up() {
     }
     control.finish(count);
     let began = Instant::now();
-    // It says that it is alive, and reads nothing of its result.
+    // The client sends keep-alives and does not read its result.
     let report = loop {
         if let Ok(report) = server.reports.recv_timeout(Duration::from_millis(100)) {
             break report;

@@ -1,4 +1,4 @@
-//! What a `bench serve` grants at most, and what its clients are told when that is reached.
+//! Limits of `bench serve`, and what clients get when one is reached.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,14 +12,14 @@ use std::process::Command;
 
 use common::{Finished, NOTICED, Results, Running, Serve, assert_accounted, bench, start, until};
 
-/// Runs a client with these options to its end.
+/// Runs a client with these options.
 fn client(server: &Serve, results: &Results, options: &str) -> Finished {
     let (to, out) = (server.address.to_string(), results.arg());
     let fixed = ["udp", "--quiet", "--to", &to, "--out", &out];
     bench(fixed.into_iter().chain(options.split(' ')))
 }
 
-/// A client that is told to come back later or with less, and leaves nothing behind.
+/// A client is refused with advice and leaves nothing behind.
 #[track_caller]
 fn assert_refused(server: &Serve, options: &str, words: &[&str]) {
     let results = Results::new();
@@ -29,7 +29,7 @@ fn assert_refused(server: &Serve, options: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_session_too_many_is_refused_until_there_is_room() {
+fn a_session_over_the_limit_is_refused_until_another_ends() {
     let server = Serve::start(&["--max-sessions", "1"]);
     let results = Results::new();
     let (to, out) = (server.address.to_string(), results.arg());
@@ -54,7 +54,7 @@ fn a_session_too_many_is_refused_until_there_is_room() {
 }
 
 #[test]
-fn streams_too_many_are_refused_by_their_number() {
+fn streams_over_the_limit_are_refused_by_number() {
     let server = Serve::start(&["--max-streams", "2"]);
     assert_refused(&server, "--mb 0.1 --streams 3", &["2 streams", "--streams"]);
     client(&server, &Results::new(), "--mb 0.1 --streams 2").done();
@@ -62,7 +62,7 @@ fn streams_too_many_are_refused_by_their_number() {
 }
 
 #[test]
-fn a_connection_too_many_is_hung_up_on() {
+fn a_connection_over_the_limit_is_closed() {
     let server = Serve::start(&["--max-connections", "3"]);
     let idle: Vec<TcpStream> = (0..3)
         .map(|_| TcpStream::connect(server.address).unwrap())
@@ -73,7 +73,7 @@ fn a_connection_too_many_is_hung_up_on() {
 }
 
 #[test]
-fn connections_that_say_nothing_make_room_for_others() {
+fn silent_connections_are_replaced_by_others() {
     let server = Serve::start(&["--max-connections", "3"]);
     let idle: Vec<TcpStream> = (0..3)
         .map(|_| TcpStream::connect(server.address).unwrap())
@@ -87,7 +87,7 @@ fn connections_that_say_nothing_make_room_for_others() {
 }
 
 #[test]
-fn a_run_that_is_known_to_take_too_long_is_not_begun() {
+fn a_run_longer_than_the_limit_does_not_begin() {
     let server = Serve::start(&["--max-duration", "2s"]);
     for options in ["--duration 3s", "--packets 300 --pps 100"] {
         assert_refused(&server, options, &["3 s", "2 s", "--max-duration"]);
@@ -96,7 +96,7 @@ fn a_run_that_is_known_to_take_too_long_is_not_begun() {
 }
 
 #[test]
-fn a_run_that_turns_out_to_take_too_long_is_ended_and_reported() {
+fn a_run_that_reaches_the_limit_is_ended_and_reported() {
     let server = Serve::start(&["--max-duration", "500ms"]);
     let results = Results::new();
     let finished = client(&server, &results, "--mb 10000000");
@@ -126,7 +126,7 @@ fn a_run_that_pauses_too_long_is_ended_and_reported() {
     );
     client.first_row();
     client.signal("STOP");
-    // The pause itself.
+    // The pause.
     thread::sleep(Duration::from_secs(1));
     client.signal("CONT");
     let finished = client.wait(NOTICED);
@@ -138,7 +138,7 @@ fn a_run_that_pauses_too_long_is_ended_and_reported() {
 }
 
 #[test]
-fn a_pace_slower_than_the_idle_timeout_stretches_it() {
+fn a_slow_pace_extends_the_idle_timeout() {
     let server = Serve::start(&["--idle-timeout", "200ms"]);
     let results = Results::new();
     // A datagram every half second.
@@ -175,7 +175,7 @@ fn a_low_limit_of_open_files_is_raised_for_idle_connections() {
 }
 
 #[test]
-fn a_receive_buffer_too_large_is_refused_and_a_smaller_one_taken() {
+fn a_receive_buffer_over_the_limit_is_refused() {
     let server = Serve::start(&["--max-rcvbuf", "100k"]);
     let words = ["receive buffer of 200000 bytes", "100000", "--max-rcvbuf"];
     assert_refused(&server, "--packets 10 --rcvbuf 200k", &words);

@@ -1,4 +1,4 @@
-//! `bench proxy`: everything started, measured and ended by one command, and what comes out of it.
+//! `bench proxy`: starts, measures and ends everything by one command, and its output.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,7 +11,7 @@ use std::process::Command;
 use common::{Finished, PATIENCE, Results, Running, bench, cpu_ticks, start, table, until};
 use serde_json::Value;
 
-/// Short, and with all there is.
+/// Short, with all scenarios and front ends.
 const SHORT: &str = "--duration 100ms --repeat 2 --warmup 10ms --connections 4";
 
 #[track_caller]
@@ -113,7 +113,7 @@ fn settings_take_turns_and_are_compared() {
         compared.iter().all(|of| of["rate"]["ratio"].is_number()),
         "{compared:#?}"
     );
-    // Each round begins with the next path.
+    // Each round starts with the next path.
     let firsts: Vec<_> = [0, 1]
         .map(|round| {
             let run = runs(&record).iter().find(|run| run["round"] == round);
@@ -124,7 +124,7 @@ fn settings_take_turns_and_are_compared() {
 }
 
 #[test]
-fn what_is_saved_is_what_is_printed() {
+fn the_saved_record_is_the_printed_one() {
     let results = Results::new();
     let csv = results.folder.path().join("own.csv");
     let line = format!(
@@ -194,7 +194,7 @@ fn what_is_saved_is_what_is_printed() {
         );
     }
     assert!(overhead["rate"]["interval"]["low"].is_number());
-    // A ledger that is there goes on.
+    // An existing ledger is continued.
     bench([
         "proxy",
         "--out",
@@ -214,7 +214,7 @@ fn what_is_saved_is_what_is_printed() {
 }
 
 #[test]
-fn a_proxy_and_an_origin_that_are_running_are_measured_with_their_cpu_time() {
+fn a_running_proxy_and_origin_are_measured_with_their_cpu_time() {
     let mut origin = start(["proxy", "origin", "--quiet", "--listen", "127.0.0.1:0"]);
     let to = origin.listening().to_string();
     let mut serve = start(["proxy", "serve", "--quiet", "--listen", "127.0.0.1:0"]);
@@ -243,7 +243,7 @@ fn a_proxy_and_an_origin_that_are_running_are_measured_with_their_cpu_time() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_in_a_sentence() {
+fn invalid_options_are_refused_in_one_sentence() {
     for (options, words) in [
         ("--protocol json --scenario bulk", &["json", "bulk"][..]),
         (
@@ -274,14 +274,14 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         finished.failed(2, words);
     }
     bench(["proxy", "load", "--no-save"]).failed(2, &["--origin"]);
-    // What goes wrong is JSON too where that was asked for.
+    // Errors are JSON too if requested.
     let both = bench("proxy --no-save --json - --csv -".split(' '));
     let object: Value = serde_json::from_str(&both.stdout).unwrap();
     assert_eq!(object["error"]["exit"], 2);
     both.failed(2, &["--json -", "--csv -"]);
 }
 
-/// The processes that a program has started; none where this kernel does not tell.
+/// The child processes of a program; `None` if this kernel does not list them.
 fn children(program: &Running) -> Option<Vec<u32>> {
     let id = program.id();
     let text = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
@@ -292,13 +292,12 @@ fn children(program: &Running) -> Option<Vec<u32>> {
     )
 }
 
-/// Waits until they are there and each has used this much CPU time, in hundredths of a second. None where this kernel
-/// does not tell.
+/// Waits until each child has used this much CPU time, in hundredths of a second. `None` if this kernel does not list them.
 #[track_caller]
 fn at_work(program: &Running, ticks: u64) -> Option<Vec<u32>> {
     let mut there = children(program);
     if there.is_none() {
-        println!("skipped: this kernel does not tell a process's children");
+        println!("skipped: this kernel does not list the children of a process");
     }
     until("an origin and a proxy are at work", || {
         there = children(program);
@@ -310,7 +309,7 @@ fn at_work(program: &Running, ticks: u64) -> Option<Vec<u32>> {
 }
 
 #[test]
-fn no_process_outlives_a_command_that_is_killed() {
+fn no_process_outlives_a_killed_command() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command.args("proxy --no-save --duration 1m --scenario request-response".split(' '));
     let program = Running::new(command);
@@ -320,7 +319,7 @@ fn no_process_outlives_a_command_that_is_killed() {
     program.signal("KILL");
     let is_there = |process: &u32| {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        // A zombie is one that nobody has looked after yet.
+        // A zombie has ended, and was not waited for yet.
         !stat.is_empty() && !stat.contains(") Z ")
     };
     until("the origin and the proxy end", || {
@@ -329,7 +328,7 @@ fn no_process_outlives_a_command_that_is_killed() {
 }
 
 #[test]
-fn a_signal_ends_it_with_what_was_measured() {
+fn a_signal_ends_it_with_the_runs_so_far() {
     let options = "--duration 20s --repeat 50 --warmup 20ms --scenario connect";
     let mut program = start(format!("proxy --no-save {options}").split(' '));
     // The proxy works only once the direct path has been measured, and for longer than it warms up.

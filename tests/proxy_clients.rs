@@ -1,5 +1,4 @@
-//! Clients that others wrote, through `bench proxy serve`: curl, and where they are installed ncat, proxychains and python's
-//! socks module.
+//! Third-party clients with `bench proxy serve`: curl, and if installed ncat, proxychains and python's socks module.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -15,7 +14,7 @@ use tempfile::NamedTempFile;
 
 const BODY: &str = "what was asked for\n";
 
-/// A web server that answers everything with [`BODY`], until the test is over.
+/// A web server that answers every request with [`BODY`], until the test ends.
 fn web() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -51,7 +50,7 @@ fn origin() -> (Running, SocketAddr) {
     (program, address)
 }
 
-/// What a program says to `input`; `None` where it is not installed.
+/// The output of a program for `input`; `None` if it is not installed.
 fn run(program: &str, args: &[&str], input: &str) -> Option<Output> {
     let child = Command::new(program)
         .args(args)
@@ -70,7 +69,7 @@ fn run(program: &str, args: &[&str], input: &str) -> Option<Output> {
     Some(child.wait_with_output().unwrap())
 }
 
-fn said(output: &Output) -> String {
+fn text_of(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr].concat();
     String::from_utf8_lossy(&text).into_owned()
 }
@@ -82,7 +81,7 @@ fn list(text: &str) -> NamedTempFile {
 }
 
 #[test]
-fn curl_gets_through_by_every_protocol_and_is_told_what_is_blocked() {
+fn curl_works_with_every_protocol_and_shows_refusals() {
     let port = web().port();
     let list = list("127.0.0.9\n*.blocked.example\n");
     let (program, address) = proxy(&["--blocklist", list.path().to_str().unwrap()]);
@@ -99,17 +98,21 @@ fn curl_gets_through_by_every_protocol_and_is_told_what_is_blocked() {
         };
         for host in ["127.0.0.1", "localhost"] {
             let Some(output) = curl(host) else { return };
-            assert_eq!(said(&output), BODY, "{way:?} {host}");
+            assert_eq!(text_of(&output), BODY, "{way:?} {host}");
         }
         let output = curl("127.0.0.9").unwrap();
         assert_eq!(output.status.code(), Some(code), "{way:?}");
-        assert!(said(&output).contains(words), "{way:?}: {}", said(&output));
+        assert!(
+            text_of(&output).contains(words),
+            "{way:?}: {}",
+            text_of(&output)
+        );
     }
-    // The proxy looks the name up, and refuses it before it does.
+    // The proxy resolves the name, and refuses it before the lookup.
     let (proxy, url) = (address.to_string(), "http://www.blocked.example/");
     let args = ["-sS", "-m", "15", "--socks5-hostname", &proxy, url];
     let output = run("curl", &args, "").unwrap();
-    assert!(said(&output).contains("(2)"), "{}", said(&output));
+    assert!(text_of(&output).contains("(2)"), "{}", text_of(&output));
     program.signal("TERM");
     let finished = program.wait(NOTICED).done();
     assert!(
@@ -120,7 +123,7 @@ fn curl_gets_through_by_every_protocol_and_is_told_what_is_blocked() {
 }
 
 #[test]
-fn curl_signs_in() {
+fn curl_authenticates() {
     let port = web().port();
     let users = list("ann:secret\n");
     let (_program, address) = proxy(&["--auth-file", users.path().to_str().unwrap()]);
@@ -132,7 +135,12 @@ fn curl_signs_in() {
             let Some(output) = run("curl", &args, "") else {
                 return;
             };
-            assert_eq!(said(&output) == BODY, through, "{proxy}: {}", said(&output));
+            assert_eq!(
+                text_of(&output) == BODY,
+                through,
+                "{proxy}: {}",
+                text_of(&output)
+            );
         }
     }
 }
@@ -145,22 +153,30 @@ fn curl_shows_why_a_plain_request_and_socks4_are_refused() {
     let Some(output) = run("curl", &["-sS", "-m", "15", "--proxy", &http, url], "") else {
         return;
     };
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(said(&output).contains("--proxytunnel"), "{}", said(&output));
-    // A HEAD request: were there a body, curl would say that there is too much.
+    assert!(output.status.success(), "{}", text_of(&output));
+    assert!(
+        text_of(&output).contains("--proxytunnel"),
+        "{}",
+        text_of(&output)
+    );
+    // A HEAD request: if there were a body, curl would report excess data.
     let output = run("curl", &["-sSI", "-m", "15", &http], "").unwrap();
     assert!(
-        said(&output).starts_with("HTTP/1.1 405 "),
+        text_of(&output).starts_with("HTTP/1.1 405 "),
         "{}",
-        said(&output)
+        text_of(&output)
     );
     for scheme in [&socks4, &socks4.replace("socks4", "socks4a")] {
         let output = run("curl", &["-sS", "-m", "15", "--proxy", scheme, url], "").unwrap();
-        assert!(said(&output).contains("rejected"), "{}", said(&output));
+        assert!(
+            text_of(&output).contains("rejected"),
+            "{}",
+            text_of(&output)
+        );
     }
     let https = format!("https://{address}/");
     let output = run("curl", &["-sSk", "-m", "15", &https], "").unwrap();
-    assert_eq!(output.status.code(), Some(35), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(35), "{}", text_of(&output));
 }
 
 #[test]
@@ -175,12 +191,12 @@ print(c.getresponse().read().decode(), end='')
     let (_program, address) = proxy(&[]);
     let ports = [address.port().to_string(), web().port().to_string()];
     if let Some(output) = run("python3", &["-c", script, &ports[0], &ports[1]], "") {
-        assert_eq!(said(&output), BODY);
+        assert_eq!(text_of(&output), BODY);
     }
 }
 
 #[test]
-fn curl_sends_a_proxy_header_that_is_taken() {
+fn curl_sends_a_proxy_header_that_is_accepted() {
     let web = web().to_string();
     let (_program, address) = proxy(&["--forward", &web, "--accept-proxy"]);
     let url = format!("http://{address}/");
@@ -188,13 +204,13 @@ fn curl_sends_a_proxy_header_that_is_taken() {
     let Some(output) = run("curl", &with, "") else {
         return;
     };
-    assert_eq!(said(&output), BODY);
+    assert_eq!(text_of(&output), BODY);
     let output = run("curl", &["-sS", "-m", "15", &url], "").unwrap();
     assert!(!output.status.success(), "a client without a header");
 }
 
 #[test]
-fn ncat_talks_through_by_socks5_and_connect() {
+fn ncat_works_with_socks5_and_connect() {
     let (_origin, to) = origin();
     let (_program, address) = proxy(&[]);
     let (address, port) = (address.to_string(), to.port().to_string());
@@ -210,19 +226,19 @@ fn ncat_talks_through_by_socks5_and_connect() {
         let Some(output) = run("ncat", &args, "ping\n") else {
             return;
         };
-        assert_eq!(said(&output), "RESPONSE || ping\n", "{kind}");
+        assert_eq!(text_of(&output), "RESPONSE || ping\n", "{kind}");
     }
-    // And the envelope, as anybody may type it.
+    // And the envelope, typed by hand.
     let envelope = format!(
         "{{\"server_ip\": \"127.0.0.1\", \"server_port\": {port}, \"message\": \"ping\"}}\n"
     );
     let (host, port) = address.split_once(':').unwrap();
     let output = run("ncat", &[host, port], &envelope).unwrap();
-    assert_eq!(said(&output), "RESPONSE || ping");
+    assert_eq!(text_of(&output), "RESPONSE || ping");
 }
 
 #[test]
-fn proxychains_leads_a_program_through() {
+fn proxychains_redirects_a_program() {
     let port = web().port();
     let (_program, address) = proxy(&[]);
     let url = format!("http://127.0.0.1:{port}/");
@@ -236,12 +252,12 @@ fn proxychains_leads_a_program_through() {
         let Some(output) = run("proxychains4", &args, "") else {
             return;
         };
-        assert_eq!(said(&output), BODY, "{kind}");
+        assert_eq!(text_of(&output), BODY, "{kind}");
     }
 }
 
 #[test]
-fn the_socks_module_of_python_gets_through() {
+fn the_socks_module_of_python_works() {
     let script = "
 import sys
 try:
@@ -269,7 +285,7 @@ for kind in socks.SOCKS5, socks.HTTP:
             println!("skipped: {python} has no module socks");
             continue;
         }
-        assert_eq!(said(&output), "RESPONSE || ping\n".repeat(4));
+        assert_eq!(text_of(&output), "RESPONSE || ping\n".repeat(4));
         return;
     }
 }

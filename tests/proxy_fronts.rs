@@ -1,4 +1,4 @@
-//! `bench proxy serve`: what clients of every protocol get, over real sockets.
+//! `bench proxy serve`: the replies to clients of every protocol, over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -15,28 +15,28 @@ use socket2::SockRef;
 use tempfile::NamedTempFile;
 
 on_both_engines!(
-    an_envelope_brings_its_message_and_the_whole_answer_back,
-    what_is_said_behind_an_envelope_does_not_spoil_its_answer,
-    who_leaves_before_the_answer_takes_the_server_along,
-    socks5_and_connect_open_a_way_for_any_bytes,
-    a_name_that_cannot_be_looked_up_and_a_port_where_nobody_is_are_told_apart_from_blocked,
-    refusals_arrive_however_much_is_said_behind_the_request,
-    who_does_not_finish_a_request_is_told_so,
-    a_request_that_is_too_large_is_told_so,
-    one_too_many_is_told_so_in_its_own_protocol_and_one_that_leaves_makes_room,
-    users_sign_in_by_socks5_and_connect_and_nobody_else_may,
-    a_protocol_that_is_not_taken_is_refused_in_its_own_words,
-    nobody_is_connected_to_the_proxy_itself,
-    lists_are_read_anew_and_a_broken_one_leaves_the_old_in_force,
-    a_change_of_a_list_is_seen_by_who_watches,
-    only_what_is_allowed_is_reached_and_private_networks_can_be_denied,
-    a_dry_run_lets_through,
-    proxies_in_a_row_tell_who_the_client_is,
-    a_client_that_never_hangs_up_is_left_after_a_while,
-    an_ipv6_server_and_client_are_served_alike,
+    an_envelope_delivers_its_message_and_returns_the_whole_answer,
+    bytes_behind_an_envelope_do_not_destroy_its_answer,
+    a_client_that_disconnects_before_the_answer_closes_the_server,
+    socks5_and_connect_open_a_tunnel_for_any_bytes,
+    unknown_names_and_closed_ports_are_distinct_from_blocked_destinations,
+    refusals_arrive_however_many_bytes_follow_the_request,
+    an_incomplete_request_is_refused,
+    a_request_that_is_too_large_is_refused,
+    a_client_over_the_limit_is_refused_in_its_own_protocol_until_another_leaves,
+    only_users_authenticate_by_socks5_and_connect,
+    a_disabled_protocol_is_refused_in_its_own_terms,
+    the_proxy_refuses_connections_to_itself,
+    lists_are_reloaded_and_an_invalid_one_leaves_the_previous_active,
+    a_watched_list_is_reloaded_when_it_changes,
+    allow_lists_restrict_destinations_and_private_networks_can_be_denied,
+    a_dry_run_blocks_nothing,
+    chained_proxies_pass_the_client_address_on,
+    a_client_that_never_closes_is_cut_off,
+    ipv6_clients_and_servers_are_served,
 );
 
-/// A proxy on loopback, and an answering server.
+/// A proxy on loopback, and an origin server.
 struct Proxy {
     program: Running,
     address: SocketAddr,
@@ -69,11 +69,11 @@ impl Proxy {
         stream
     }
 
-    /// Says it in pieces of so many bytes, and gives all that is said until the end.
+    /// Sends a request in pieces of this length. Returns the whole response.
     #[track_caller]
-    fn told(&self, said: &[u8], piece: usize) -> Vec<u8> {
+    fn response_to(&self, sent: &[u8], piece: usize) -> Vec<u8> {
         let mut client = self.client();
-        for piece in said.chunks(piece) {
+        for piece in sent.chunks(piece) {
             client.write_all(piece).unwrap();
         }
         rest(client)
@@ -119,13 +119,13 @@ fn path(file: &NamedTempFile) -> &str {
     file.path().to_str().unwrap()
 }
 
-/// Nobody listens there.
+/// An address without a listener.
 fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
 
-fn an_envelope_brings_its_message_and_the_whole_answer_back(engine: Engine) {
+fn an_envelope_delivers_its_message_and_returns_the_whole_answer(engine: Engine) {
     for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         let SocketAddr::V4(origin) = proxy.origin else {
@@ -137,7 +137,7 @@ fn an_envelope_brings_its_message_and_the_whole_answer_back(engine: Engine) {
             let plain: String = serde_json::from_str(&format!("\"{message}\"")).unwrap();
             let expected = format!("RESPONSE || {plain}");
             for piece in [if message.len() > 1_000 { 9_999 } else { 1 }, usize::MAX] {
-                let answer = String::from_utf8(proxy.told(&request, piece)).unwrap();
+                let answer = String::from_utf8(proxy.response_to(&request, piece)).unwrap();
                 assert!(answer == expected, "{} bytes by {piece}", answer.len());
             }
         }
@@ -150,7 +150,7 @@ fn an_envelope_brings_its_message_and_the_whole_answer_back(engine: Engine) {
     }
 }
 
-fn what_is_said_behind_an_envelope_does_not_spoil_its_answer(engine: Engine) {
+fn bytes_behind_an_envelope_do_not_destroy_its_answer(engine: Engine) {
     let proxy = Proxy::start(engine, &[]);
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = server.local_addr().unwrap();
@@ -159,10 +159,10 @@ fn what_is_said_behind_an_envelope_does_not_spoil_its_answer(engine: Engine) {
         .write_all(&envelope(to.ip(), to.port(), "ping"))
         .unwrap();
     let (mut served, _) = server.accept().unwrap();
-    let mut heard = Vec::new();
-    served.read_to_end(&mut heard).unwrap();
-    assert_eq!(heard, b"ping");
-    // Unread, this would turn the proxy's close into a reset that takes the answer back.
+    let mut received = Vec::new();
+    served.read_to_end(&mut received).unwrap();
+    assert_eq!(received, b"ping");
+    // Unread bytes would turn the proxy's close into a reset that destroys the answer.
     client.write_all(&[b'\n'; 10_000]).unwrap();
     served.write_all(&[b'a'; 100_000]).unwrap();
     drop(served);
@@ -170,7 +170,7 @@ fn what_is_said_behind_an_envelope_does_not_spoil_its_answer(engine: Engine) {
     proxy.stop().done();
 }
 
-fn who_leaves_before_the_answer_takes_the_server_along(engine: Engine) {
+fn a_client_that_disconnects_before_the_answer_closes_the_server(engine: Engine) {
     let proxy = Proxy::start(engine, &[]);
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = server.local_addr().unwrap();
@@ -184,17 +184,20 @@ fn who_leaves_before_the_answer_takes_the_server_along(engine: Engine) {
         }
         let (mut served, _) = server.accept().unwrap();
         served.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut heard = Vec::new();
-        served.read_to_end(&mut heard).unwrap();
-        assert_eq!(heard, b"ping");
+        let mut received = Vec::new();
+        served.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"ping");
         SockRef::from(&client)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
         drop(client);
-        // It has said nothing yet and goes on to, until it is told that nobody is there.
+        // The client sends before the server is connected, and receives an error.
         let deadline = Instant::now() + PATIENCE;
         while SockRef::from(&served).take_error().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "nobody tells the server");
+            assert!(
+                Instant::now() < deadline,
+                "the server connection stays open"
+            );
             std::thread::yield_now();
         }
     }
@@ -206,7 +209,7 @@ fn who_leaves_before_the_answer_takes_the_server_along(engine: Engine) {
     );
 }
 
-fn socks5_and_connect_open_a_way_for_any_bytes(engine: Engine) {
+fn socks5_and_connect_open_a_tunnel_for_any_bytes(engine: Engine) {
     let proxy = Proxy::start(engine, &[]);
     let requests = [
         (socks5(proxy.origin), 2 + 10),
@@ -220,12 +223,12 @@ fn socks5_and_connect_open_a_way_for_any_bytes(engine: Engine) {
         ),
     ];
     for (request, reply) in requests {
-        // Early data comes behind the request, at every cut of both.
-        let said = [&request[..], b"early "].concat();
-        for cut in (1..=said.len()).step_by(3) {
+        // Early data follows the request, with every split of both.
+        let sent = [&request[..], b"early "].concat();
+        for cut in (1..=sent.len()).step_by(3) {
             let mut client = proxy.client();
-            client.write_all(&said[..cut]).unwrap();
-            client.write_all(&said[cut..]).unwrap();
+            client.write_all(&sent[..cut]).unwrap();
+            client.write_all(&sent[cut..]).unwrap();
             client.write_all(b"late").unwrap();
             client.shutdown(Shutdown::Write).unwrap();
             let answer = rest(client);
@@ -236,22 +239,20 @@ fn socks5_and_connect_open_a_way_for_any_bytes(engine: Engine) {
     proxy.stop().done();
 }
 
-fn a_name_that_cannot_be_looked_up_and_a_port_where_nobody_is_are_told_apart_from_blocked(
-    engine: Engine,
-) {
+fn unknown_names_and_closed_ports_are_distinct_from_blocked_destinations(engine: Engine) {
     let blocked = list("127.0.0.9\n");
     let proxy = Proxy::start(engine, &["--blocklist", path(&blocked)]);
-    let nobody = closed_port();
-    let json = |to: &str, port| proxy.told(&envelope(to, port, "ping"), usize::MAX);
+    let closed = closed_port();
+    let json = |to: &str, port| proxy.response_to(&envelope(to, port, "ping"), usize::MAX);
     let line = |word: &str| format!("{{\"error\": \"{word}\", \"detail\": ");
     for (answer, word) in [
-        (json("127.0.0.1", nobody.port()), "unreachable"),
+        (json("127.0.0.1", closed.port()), "unreachable"),
         (json("no-such-name.invalid", 80), "unreachable"),
         (json("127.0.0.9", 80), "blocked"),
         (json("::ffff:127.0.0.9", 80), "blocked"),
         (json("0177.0.0.1", 80), "bad_request"),
-        (proxy.told(b"{}", 1), "bad_request"),
-        (proxy.told(b"hello?", 1), "bad_request"),
+        (proxy.response_to(b"{}", 1), "bad_request"),
+        (proxy.response_to(b"hello?", 1), "bad_request"),
     ] {
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.starts_with(&line(word)), "{answer}");
@@ -259,24 +260,24 @@ fn a_name_that_cannot_be_looked_up_and_a_port_where_nobody_is_are_told_apart_fro
         assert!(!answer.contains(path(&blocked)), "{answer}");
     }
     for (to, status) in [
-        (nobody.to_string(), 502),
+        (closed.to_string(), 502),
         ("127.0.0.9:80".to_owned(), 403),
         ("127.1:80".to_owned(), 400),
     ] {
-        let answer = String::from_utf8(proxy.told(&connect_to(&to), usize::MAX)).unwrap();
+        let answer = String::from_utf8(proxy.response_to(&connect_to(&to), usize::MAX)).unwrap();
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{to}: {answer}"
         );
     }
-    for (to, reply) in [(nobody, 5), ("127.0.0.9:80".parse().unwrap(), 2)] {
-        let answer = proxy.told(&socks5(to), usize::MAX);
+    for (to, reply) in [(closed, 5), ("127.0.0.9:80".parse().unwrap(), 2)] {
+        let answer = proxy.response_to(&socks5(to), usize::MAX);
         assert_eq!(answer[..4], [5, 0, 5, reply], "{to}");
     }
     proxy.stop().done();
 }
 
-fn refusals_arrive_however_much_is_said_behind_the_request(engine: Engine) {
+fn refusals_arrive_however_many_bytes_follow_the_request(engine: Engine) {
     let blocked = list("127.0.0.9\n");
     let proxy = Proxy::start(engine, &["--blocklist", path(&blocked)]);
     let more = vec![b'x'; 300_000];
@@ -287,7 +288,7 @@ fn refusals_arrive_however_much_is_said_behind_the_request(engine: Engine) {
     for request in requests {
         let mut client = proxy.client();
         client.write_all(&request).unwrap();
-        // It may be hung up on while it still talks.
+        // The proxy may close while the client still sends.
         let _ = client.write_all(&more);
         let _ = client.shutdown(Shutdown::Write);
         let answer = rest(client);
@@ -296,21 +297,21 @@ fn refusals_arrive_however_much_is_said_behind_the_request(engine: Engine) {
     proxy.stop().done();
 }
 
-fn who_does_not_finish_a_request_is_told_so(engine: Engine) {
+fn an_incomplete_request_is_refused(engine: Engine) {
     let proxy = Proxy::start(engine, &["--request-timeout", "200ms"]);
     let begin = Instant::now();
     assert!(
         proxy
-            .told(b"{\"server_ip\"", usize::MAX)
+            .response_to(b"{\"server_ip\"", usize::MAX)
             .starts_with(b"{\"error\": \"timeout\"")
     );
     assert!(begin.elapsed() >= Duration::from_millis(200));
     assert!(
         proxy
-            .told(b"CONNECT ", usize::MAX)
+            .response_to(b"CONNECT ", usize::MAX)
             .starts_with(b"HTTP/1.1 408 ")
     );
-    // A byte now and then does not put the end off.
+    // A byte now and then does not postpone the timeout.
     let mut client = proxy.client();
     let begin = Instant::now();
     while client.write_all(b" ").is_ok() {
@@ -325,12 +326,12 @@ fn who_does_not_finish_a_request_is_told_so(engine: Engine) {
     );
 }
 
-fn a_request_that_is_too_large_is_told_so(engine: Engine) {
+fn a_request_that_is_too_large_is_refused(engine: Engine) {
     let proxy = Proxy::start(engine, &["--max-request", "1k"]);
     let request = envelope("127.0.0.1", 9, &"x".repeat(1_000));
     assert!(
         proxy
-            .told(&request, 100)
+            .response_to(&request, 100)
             .starts_with(b"{\"error\": \"too_large\"")
     );
     let request = [&b"CONNECT a:1 HTTP/1.1\r\nX: "[..], &[b'x'; 100_000]].concat();
@@ -342,28 +343,31 @@ fn a_request_that_is_too_large_is_told_so(engine: Engine) {
     proxy.stop().done();
 }
 
-fn one_too_many_is_told_so_in_its_own_protocol_and_one_that_leaves_makes_room(engine: Engine) {
+fn a_client_over_the_limit_is_refused_in_its_own_protocol_until_another_leaves(engine: Engine) {
     let proxy = Proxy::start(engine, &["--max-connections", "1"]);
     let mut first = proxy.client();
     first.write_all(&socks5(proxy.origin)).unwrap();
     first.read_exact(&mut [0; 12]).unwrap();
-    let busy = proxy.told(&envelope("127.0.0.1", 9, ""), 1);
+    let busy = proxy.response_to(&envelope("127.0.0.1", 9, ""), 1);
     assert!(busy.starts_with(b"{\"error\": \"busy\""), "{busy:?}");
-    let busy = proxy.told(&connect_to("127.0.0.1:9"), usize::MAX);
+    let busy = proxy.response_to(&connect_to("127.0.0.1:9"), usize::MAX);
     assert!(busy.starts_with(b"HTTP/1.1 503 "), "{busy:?}");
-    assert_eq!(proxy.told(&socks5(proxy.origin), 1)[..4], [5, 0, 5, 1]);
+    assert_eq!(
+        proxy.response_to(&socks5(proxy.origin), 1)[..4],
+        [5, 0, 5, 1]
+    );
     drop(first);
     let SocketAddr::V4(origin) = proxy.origin else {
         panic!()
     };
     let deadline = Instant::now() + PATIENCE;
-    while proxy.told(&envelope(origin.ip(), origin.port(), "x"), 1_000) != b"RESPONSE || x" {
+    while proxy.response_to(&envelope(origin.ip(), origin.port(), "x"), 1_000) != b"RESPONSE || x" {
         assert!(Instant::now() < deadline, "no room");
     }
     proxy.stop().done();
 }
 
-fn users_sign_in_by_socks5_and_connect_and_nobody_else_may(engine: Engine) {
+fn only_users_authenticate_by_socks5_and_connect(engine: Engine) {
     let users = list("ann:secret\n");
     let proxy = Proxy::start(engine, &["--auth-file", path(&users)]);
     let to = &socks5(proxy.origin)[3..];
@@ -383,11 +387,14 @@ fn users_sign_in_by_socks5_and_connect_and_nobody_else_may(engine: Engine) {
     let answer = rest(client);
     assert_eq!(answer[..6], [5, 2, 1, 0, 5, 0]);
     assert!(answer.ends_with(b"RESPONSE || hi"));
-    let wrong = proxy.told(&sign_in(b"secreT"), usize::MAX);
+    let wrong = proxy.response_to(&sign_in(b"secreT"), usize::MAX);
     assert_eq!(wrong[..3], [5, 2, 1]);
     assert_ne!(wrong[3], 0);
-    assert_eq!(proxy.told(&socks5(proxy.origin), usize::MAX), [5, 0xff]);
-    let refused = proxy.told(&connect_to(proxy.origin), usize::MAX);
+    assert_eq!(
+        proxy.response_to(&socks5(proxy.origin), usize::MAX),
+        [5, 0xff]
+    );
+    let refused = proxy.response_to(&connect_to(proxy.origin), usize::MAX);
     assert!(refused.starts_with(b"HTTP/1.1 407 "));
     let to = proxy.origin;
     let basic = "YW5uOnNlY3JldA==";
@@ -398,14 +405,14 @@ fn users_sign_in_by_socks5_and_connect_and_nobody_else_may(engine: Engine) {
     client.write_all(head.as_bytes()).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert!(rest(client).ends_with(b"RESPONSE || hi"));
-    let error = proxy.told(&envelope("127.0.0.1", 9, ""), usize::MAX);
+    let error = proxy.response_to(&envelope("127.0.0.1", 9, ""), usize::MAX);
     assert!(error.starts_with(b"{\"error\""), "{error:?}");
     proxy.stop().done();
 }
 
-fn a_protocol_that_is_not_taken_is_refused_in_its_own_words(engine: Engine) {
+fn a_disabled_protocol_is_refused_in_its_own_terms(engine: Engine) {
     let proxy = Proxy::start(engine, &["--protocol", "socks5"]);
-    let refused = proxy.told(&envelope("127.0.0.1", 9, ""), 1);
+    let refused = proxy.response_to(&envelope("127.0.0.1", 9, ""), 1);
     assert_eq!(refused[..2], [5, 0xff], "{refused:?}");
     let mut client = proxy.client();
     client.write_all(&socks5(proxy.origin)).unwrap();
@@ -413,11 +420,11 @@ fn a_protocol_that_is_not_taken_is_refused_in_its_own_words(engine: Engine) {
     assert_eq!(rest(client)[..4], [5, 0, 5, 0]);
     proxy.stop().done();
     let proxy = Proxy::start(engine, &["--protocol", "json,connect"]);
-    assert_eq!(proxy.told(&socks5(proxy.origin), 1)[..1], [5]);
+    assert_eq!(proxy.response_to(&socks5(proxy.origin), 1)[..1], [5]);
     proxy.stop().done();
 }
 
-fn nobody_is_connected_to_the_proxy_itself(engine: Engine) {
+fn the_proxy_refuses_connections_to_itself(engine: Engine) {
     let proxy = Proxy::start(engine, &["--dry-run"]);
     let port = proxy.address.port();
     for host in [
@@ -426,7 +433,7 @@ fn nobody_is_connected_to_the_proxy_itself(engine: Engine) {
         "::ffff:127.0.0.1",
         "64:ff9b::127.0.0.1",
     ] {
-        let answer = proxy.told(&envelope(host, port, "ping"), usize::MAX);
+        let answer = proxy.response_to(&envelope(host, port, "ping"), usize::MAX);
         assert!(
             answer.starts_with(b"{\"error\": \"blocked\""),
             "{host}: {answer:?}"
@@ -440,17 +447,17 @@ fn nobody_is_connected_to_the_proxy_itself(engine: Engine) {
     );
 }
 
-fn lists_are_read_anew_and_a_broken_one_leaves_the_old_in_force(engine: Engine) {
+fn lists_are_reloaded_and_an_invalid_one_leaves_the_previous_active(engine: Engine) {
     let list = list("127.0.0.1\n");
     let proxy = Proxy::start(engine, &["--blocklist", path(&list)]);
     let port = proxy.origin.port();
-    let answer = |proxy: &Proxy| proxy.told(&envelope("127.0.0.1", port, "x"), usize::MAX);
+    let answer = |proxy: &Proxy| proxy.response_to(&envelope("127.0.0.1", port, "x"), usize::MAX);
     assert!(answer(&proxy).starts_with(b"{\"error\": \"blocked\""));
 
     fs::write(list.path(), "127.0.0.2\n").unwrap();
     proxy.program.signal("HUP");
     until(|| answer(&proxy) == b"RESPONSE || x");
-    // Under way before: not touched.
+    // An open connection is not affected.
     let mut kept = proxy.client();
     kept.write_all(&socks5(proxy.origin)).unwrap();
     kept.read_exact(&mut [0; 12]).unwrap();
@@ -461,19 +468,15 @@ fn lists_are_read_anew_and_a_broken_one_leaves_the_old_in_force(engine: Engine) 
     proxy.program.signal("HUP");
     until(|| answer(&proxy) != b"RESPONSE || x");
     kept.write_all(b"still").unwrap();
-    let mut heard = [0; 17];
-    kept.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"RESPONSE || still");
+    let mut received = [0; 17];
+    kept.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"RESPONSE || still");
     drop(kept);
 
     proxy.program.signal("TERM");
     let finished = proxy.program.wait(NOTICED);
     assert_eq!(finished.code, Some(0));
-    assert!(
-        finished.stderr.contains("now in force: "),
-        "{}",
-        finished.stderr
-    );
+    assert!(finished.stderr.contains("reloaded "), "{}", finished.stderr);
 }
 
 #[track_caller]
@@ -484,25 +487,26 @@ fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn a_change_of_a_list_is_seen_by_who_watches(engine: Engine) {
+fn a_watched_list_is_reloaded_when_it_changes(engine: Engine) {
     let list = list("127.0.0.1\n");
     let proxy = Proxy::start(engine, &["--blocklist", path(&list), "--watch"]);
     let request = envelope("127.0.0.1", proxy.origin.port(), "x");
     assert!(
         proxy
-            .told(&request, usize::MAX)
+            .response_to(&request, usize::MAX)
             .starts_with(b"{\"error\": \"blocked\"")
     );
     fs::write(list.path(), "127.0.0.2\n").unwrap();
-    until(|| proxy.told(&request, usize::MAX) == b"RESPONSE || x");
+    until(|| proxy.response_to(&request, usize::MAX) == b"RESPONSE || x");
     assert_eq!(proxy.stop().code, Some(0));
 }
 
-fn only_what_is_allowed_is_reached_and_private_networks_can_be_denied(engine: Engine) {
+fn allow_lists_restrict_destinations_and_private_networks_can_be_denied(engine: Engine) {
     let allow = list("127.0.0.1\n");
     let proxy = Proxy::start(engine, &["--allow", path(&allow)]);
     let port = proxy.origin.port();
-    let answer = |proxy: &Proxy, host: &str| proxy.told(&envelope(host, port, "x"), usize::MAX);
+    let answer =
+        |proxy: &Proxy, host: &str| proxy.response_to(&envelope(host, port, "x"), usize::MAX);
     assert_eq!(answer(&proxy, "127.0.0.1"), b"RESPONSE || x");
     assert_eq!(answer(&proxy, "::ffff:127.0.0.1"), b"RESPONSE || x");
     assert!(answer(&proxy, "127.0.0.2").starts_with(b"{\"error\": \"blocked\""));
@@ -526,19 +530,19 @@ fn only_what_is_allowed_is_reached_and_private_networks_can_be_denied(engine: En
     proxy.stop().done();
 }
 
-fn a_dry_run_lets_through(engine: Engine) {
+fn a_dry_run_blocks_nothing(engine: Engine) {
     let list = list("127.0.0.1\n");
     let proxy = Proxy::start(engine, &["--blocklist", path(&list), "--dry-run"]);
     let request = envelope("127.0.0.1", proxy.origin.port(), "x");
-    assert_eq!(proxy.told(&request, usize::MAX), b"RESPONSE || x");
+    assert_eq!(proxy.response_to(&request, usize::MAX), b"RESPONSE || x");
     proxy.stop().done();
 }
 
-fn proxies_in_a_row_tell_who_the_client_is(engine: Engine) {
+fn chained_proxies_pass_the_client_address_on(engine: Engine) {
     for version in ["v1", "v2"] {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = server.local_addr().unwrap().to_string();
-        // The second takes the header of the first, and passes the client on as it came.
+        // The second proxy accepts the header of the first, and passes the client's address on unchanged.
         let fixed = ["proxy", "serve", "--listen", "127.0.0.1:0"];
         let fixed = || fixed.into_iter().chain(engine.options());
         let mut second =
@@ -557,22 +561,22 @@ fn proxies_in_a_row_tell_who_the_client_is(engine: Engine) {
             front.port()
         );
         assert_eq!(String::from_utf8(rest(served)).unwrap(), expected);
-        // A client without a header is no proxy.
-        let mut stranger = TcpStream::connect(&middle).unwrap();
-        stranger.set_read_timeout(Some(PATIENCE)).unwrap();
-        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        let error = stranger.read(&mut [0]).unwrap_err();
+        // A client without a header is not trusted as a proxy.
+        let mut untrusted = TcpStream::connect(&middle).unwrap();
+        untrusted.set_read_timeout(Some(PATIENCE)).unwrap();
+        untrusted.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let error = untrusted.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
 }
 
-fn a_client_that_never_hangs_up_is_left_after_a_while(engine: Engine) {
+fn a_client_that_never_closes_is_cut_off(engine: Engine) {
     let proxy = Proxy::start(engine, &[]);
     let mut client = proxy.client();
     client.write_all(b"nonsense").unwrap();
-    let mut heard = String::new();
-    client.read_to_string(&mut heard).unwrap();
-    assert!(heard.starts_with("{\"error\": \"bad_request\""));
+    let mut received = String::new();
+    client.read_to_string(&mut received).unwrap();
+    assert!(received.starts_with("{\"error\": \"bad_request\""));
     let deadline = Instant::now() + PATIENCE;
     let error = loop {
         if let Err(error) = client.write_all(&[0; 1_000]) {
@@ -588,7 +592,7 @@ fn a_client_that_never_hangs_up_is_left_after_a_while(engine: Engine) {
     proxy.stop().done();
 }
 
-fn an_ipv6_server_and_client_are_served_alike(engine: Engine) {
+fn ipv6_clients_and_servers_are_served(engine: Engine) {
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
         println!("skipped: this host has no IPv6");
         return;
@@ -603,9 +607,9 @@ fn an_ipv6_server_and_client_are_served_alike(engine: Engine) {
     client.write_all(&connect_to(to)).unwrap();
     let (mut served, _) = listener.accept().unwrap();
     client.write_all(b"ping").unwrap();
-    let mut heard = [0; 4];
-    served.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"ping");
+    let mut received = [0; 4];
+    served.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"ping");
     drop(served);
     assert!(rest(client).starts_with(b"HTTP/1.1 200 "));
 }

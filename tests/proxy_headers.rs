@@ -1,4 +1,4 @@
-//! `bench proxy serve --accept-proxy --send-proxy`: what of the header that comes is in the header that the server gets.
+//! `bench proxy serve --accept-proxy --send-proxy`: the parts of a client's header that the server receives.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,16 +11,16 @@ use common::engine::{Engine, on_both_engines, on_every_engine};
 use common::{PATIENCE, Running, start};
 
 on_both_engines!(
-    fields_reach_the_server_however_they_come,
-    a_checksum_is_made_anew,
-    each_version_becomes_the_other,
-    paths_and_senders_that_speak_for_themselves,
-    a_header_that_is_wrong_gets_no_server,
+    fields_reach_the_server_in_any_pieces,
+    a_checksum_is_recomputed,
+    each_version_is_converted_to_the_other,
+    paths_and_local_headers_are_passed_on,
+    an_invalid_header_is_refused,
 );
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// An endpoint id as clouds send it, the name that TLS asked for, and padding.
+/// An endpoint id as clouds send it, the server name of TLS, and padding.
 const FIELDS: &[u8] = b"\xea\0\x0b\x01vpce-01234\x02\0\x09a.example\x04\0\x02xx\xe2\0\0";
 const WITHOUT_PADDING: &[u8] = b"\xea\0\x0b\x01vpce-01234\x02\0\x09a.example\xe2\0\0";
 /// 203.0.113.9:1234 to 203.0.113.1:443.
@@ -60,24 +60,24 @@ impl Proxy {
         }
     }
 
-    /// All that the server gets of a client that says this, in pieces of so many bytes, and the client's address.
+    /// Sends a request in pieces of this length. Returns all that the server receives, and the client's address.
     #[track_caller]
-    fn passes(&self, said: &[u8], piece: usize) -> (Vec<u8>, SocketAddr) {
+    fn passes(&self, sent: &[u8], piece: usize) -> (Vec<u8>, SocketAddr) {
         let mut client = TcpStream::connect(self.address).unwrap();
         client.set_nodelay(true).unwrap();
-        for piece in said.chunks(piece) {
+        for piece in sent.chunks(piece) {
             client.write_all(piece).unwrap();
         }
         client.shutdown(Shutdown::Write).unwrap();
         let (mut served, _) = self.server.accept().unwrap();
         served.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut heard = Vec::new();
-        served.read_to_end(&mut heard).unwrap();
-        (heard, client.local_addr().unwrap())
+        let mut received = Vec::new();
+        served.read_to_end(&mut received).unwrap();
+        (received, client.local_addr().unwrap())
     }
 }
 
-fn fields_reach_the_server_however_they_come(engine: Engine) {
+fn fields_reach_the_server_in_any_pieces(engine: Engine) {
     let proxy = Proxy::start(engine, "v2");
     let came = [&header(0x21, 0x11, &[ENDS, FIELDS])[..], b"hi"].concat();
     let expected = [&header(0x21, 0x11, &[ENDS, WITHOUT_PADDING])[..], b"hi"].concat();
@@ -89,7 +89,7 @@ fn fields_reach_the_server_however_they_come(engine: Engine) {
     assert!(proxy.passes(&came, 9_999).0 == came);
 }
 
-/// RFC 3720, B.4, a bit at a time.
+/// RFC 3720, B.4, bit by bit.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -98,7 +98,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
-fn a_checksum_is_made_anew(engine: Engine) {
+fn a_checksum_is_recomputed(engine: Engine) {
     let proxy = Proxy::start(engine, "v2");
     let sum = |fields: [&[u8]; 2]| {
         let [before, behind] = fields;
@@ -109,14 +109,14 @@ fn a_checksum_is_made_anew(engine: Engine) {
         bytes[at..at + 4].copy_from_slice(&sum);
         bytes
     };
-    // Wherever it was, it comes last.
+    // It comes last, wherever it was.
     for came in [sum([FIELDS, b""]), sum([b"", FIELDS])] {
-        let (heard, _) = proxy.passes(&came, usize::MAX);
-        assert_eq!(heard, sum([WITHOUT_PADDING, b""]));
+        let (received, _) = proxy.passes(&came, usize::MAX);
+        assert_eq!(received, sum([WITHOUT_PADDING, b""]));
     }
 }
 
-fn each_version_becomes_the_other(engine: Engine) {
+fn each_version_is_converted_to_the_other(engine: Engine) {
     let line = b"PROXY TCP4 203.0.113.9 203.0.113.1 1234 443\r\nhi";
     let plain = [&header(0x21, 0x11, &[ENDS])[..], b"hi"].concat();
     let second = Proxy::start(engine, "v2");
@@ -128,7 +128,7 @@ fn each_version_becomes_the_other(engine: Engine) {
     }
 }
 
-fn paths_and_senders_that_speak_for_themselves(engine: Engine) {
+fn paths_and_local_headers_are_passed_on(engine: Engine) {
     let mut paths = [0; 216];
     paths[108..120].copy_from_slice(b"/run/app.soc");
     let unix = [&header(0x21, 0x31, &[&paths, WITHOUT_PADDING])[..], b"hi"].concat();
@@ -136,7 +136,7 @@ fn paths_and_senders_that_speak_for_themselves(engine: Engine) {
     assert_eq!(second.passes(&unix, usize::MAX).0, unix);
     let first = Proxy::start(engine, "v1");
     assert_eq!(first.passes(&unix, usize::MAX).0, b"PROXY UNKNOWN\r\nhi");
-    // A health check: what its header says counts for nothing, and the sender is the client.
+    // A health check: the addresses of its header are ignored, and the sender is the client.
     for came in [
         header(0x20, 0x00, &[]),
         header(0x20, 0x11, &[ENDS, FIELDS]),
@@ -145,14 +145,14 @@ fn paths_and_senders_that_speak_for_themselves(engine: Engine) {
         b"PROXY UNKNOWN 1.2.3.4 5.6.7.8 1 2\r\n".to_vec(),
     ] {
         let came = [&came[..], b"hi"].concat();
-        let (heard, client) = first.passes(&came, usize::MAX);
+        let (received, client) = first.passes(&came, usize::MAX);
         let (from, to) = (client.port(), first.address.port());
         let line = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {from} {to}\r\nhi");
-        assert_eq!(String::from_utf8(heard).unwrap(), line);
+        assert_eq!(String::from_utf8(received).unwrap(), line);
     }
 }
 
-fn a_header_that_is_wrong_gets_no_server(engine: Engine) {
+fn an_invalid_header_is_refused(engine: Engine) {
     let proxy = Proxy::start(engine, "v2");
     proxy.server.set_nonblocking(true).unwrap();
     for came in [
@@ -166,10 +166,10 @@ fn a_header_that_is_wrong_gets_no_server(engine: Engine) {
         let mut client = TcpStream::connect(proxy.address).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         let _ = client.write_all(&came);
-        // Nobody is told anything: whoever it is, it is no proxy that is trusted.
-        let mut heard = Vec::new();
-        let _ = client.read_to_end(&mut heard);
-        assert_eq!(heard, b"");
+        // There is no reply: the peer is not a trusted proxy.
+        let mut received = Vec::new();
+        let _ = client.read_to_end(&mut received);
+        assert_eq!(received, b"");
     }
     assert!(proxy.server.accept().is_err(), "a server was asked");
 }

@@ -1,4 +1,5 @@
-//! `bench proxy serve` among clients that leave, say half of it, or come in crowds: it serves the others, and loses nothing.
+//! `bench proxy serve` with clients that disconnect, send half a request, or arrive in crowds: it serves the others, and
+//! leaks nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -18,20 +19,20 @@ use common::{NOTICED, PATIENCE, Running, start, until};
 use socket2::{Domain, SockRef, Socket, Type};
 
 on_both_engines!(
-    clients_that_are_gone_free_their_places_while_a_server_is_waited_for,
-    a_client_that_spoke_may_end_before_its_server_is_there,
+    clients_that_disconnect_free_their_permits_while_a_server_is_connected,
+    a_client_with_early_data_may_end_before_its_server_is_connected,
     a_method_reply_does_not_wait_for_the_server,
-    requests_cut_short_at_any_byte_leave_nothing_behind,
+    requests_truncated_at_any_byte_leak_nothing,
     a_client_that_resets_at_once_has_a_log_line,
     an_ipv4_client_of_an_ipv6_listener_is_logged_as_ipv4,
-    both_ends_are_probed_when_they_are_silent,
-    few_files_are_few_connections_and_the_others_are_told_so_at_once,
-    silent_clients_over_the_limit_make_way_for_each_other,
-    nine_thousand_hostile_clients_cost_no_file_and_no_memory,
-    clients_who_go_on_coming_do_not_keep_it_from_stopping,
+    both_ends_have_keepalive_probes,
+    few_files_permit_few_connections_and_other_clients_are_refused_at_once,
+    silent_clients_over_the_limit_replace_each_other,
+    nine_thousand_hostile_clients_leak_no_file_and_no_memory,
+    new_clients_do_not_delay_the_stop,
 );
 
-/// Time that is enough on a busy machine, and far less than any timeout of the proxy's here.
+/// Enough time on a busy machine, and far less than any timeout of the proxy here.
 const AT_ONCE: Duration = Duration::from_secs(4);
 
 /// A proxy on loopback whose timeouts are longer than any test.
@@ -49,7 +50,7 @@ impl Proxy {
         Self::of(start(all.chain(more.iter().copied())))
     }
 
-    /// One that may open so many files.
+    /// A proxy with this limit of open files.
     #[track_caller]
     fn limited(engine: Engine, files: u32, more: &str) -> Self {
         let mut command = Command::new("sh");
@@ -73,7 +74,7 @@ impl Proxy {
         patient(TcpStream::connect(self.address).unwrap())
     }
 
-    /// A client that asks for a server.
+    /// A client that requests a server.
     #[track_caller]
     fn asking(&self, server: SocketAddr) -> TcpStream {
         let mut client = self.client();
@@ -81,7 +82,7 @@ impl Proxy {
         client
     }
 
-    /// The code of the reply to a request: 0 is connected.
+    /// The code of the reply to a request; 0 means connected.
     #[track_caller]
     fn reply(&self, server: SocketAddr) -> u8 {
         reply(&self.asking(server))
@@ -114,7 +115,7 @@ fn patient(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// A SOCKS5 greeting and request, both at once.
+/// A SOCKS5 greeting and request in one.
 fn socks5(to: SocketAddr) -> Vec<u8> {
     let mut bytes = vec![5, 1, 0, 5, 1, 0];
     match to {
@@ -139,14 +140,14 @@ fn reply(mut client: &TcpStream) -> u8 {
     reply[3]
 }
 
-/// Ends a connection by a reset.
+/// Closes a connection by a reset.
 fn reset(client: TcpStream) {
     SockRef::from(&client)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
 }
 
-/// An address whose SYNs are dropped: its backlog is full, and nobody accepts.
+/// An address whose SYNs are dropped: its backlog is full, and it does not accept.
 struct BlackHole {
     address: SocketAddr,
     _held: (Socket, Vec<TcpStream>),
@@ -170,7 +171,7 @@ impl BlackHole {
     }
 }
 
-/// A server that takes everybody and hangs up when they do.
+/// A server that accepts all clients and closes when they do.
 fn origin() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -186,14 +187,14 @@ fn origin() -> SocketAddr {
     address
 }
 
-fn clients_that_are_gone_free_their_places_while_a_server_is_waited_for(engine: Engine) {
+fn clients_that_disconnect_free_their_permits_while_a_server_is_connected(engine: Engine) {
     const PLACES: usize = 8;
     let (hole, origin) = (BlackHole::new(), origin());
     let proxy = Proxy::start(engine, &["--max-connections", &PLACES.to_string()]);
     let before = proxy.files();
     for by_reset in [true, false] {
         let clients: Vec<TcpStream> = (0..PLACES).map(|_| proxy.asking(hole.address)).collect();
-        // The method reply says that the request was read, as it came with the greeting.
+        // The method reply means that the request was read, as it came with the greeting.
         for mut client in &clients {
             client.read_exact(&mut [0; 2]).unwrap();
         }
@@ -203,7 +204,7 @@ fn clients_that_are_gone_free_their_places_while_a_server_is_waited_for(engine: 
         for client in clients {
             match by_reset {
                 true => reset(client),
-                // Not closed, so that nothing but the end tells.
+                // Not closed, so the end of the stream is the only sign.
                 false => {
                     client.shutdown(Shutdown::Write).unwrap();
                     ended.push(client);
@@ -217,8 +218,8 @@ fn clients_that_are_gone_free_their_places_while_a_server_is_waited_for(engine: 
     }
 }
 
-fn a_client_that_spoke_may_end_before_its_server_is_there(engine: Engine) {
-    // Nobody accepts for a while, and the kernel tries again by itself.
+fn a_client_with_early_data_may_end_before_its_server_is_connected(engine: Engine) {
+    // The listener does not accept for a while, and the kernel retries.
     let hole = BlackHole::new();
     let proxy = Proxy::start(engine, &[]);
     let mut client = proxy.client();
@@ -227,7 +228,7 @@ fn a_client_that_spoke_may_end_before_its_server_is_there(engine: Engine) {
         .unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     client.read_exact(&mut [0; 2]).unwrap();
-    // Longer than a client that said nothing has.
+    // Longer than the time of a client without data.
     client
         .set_read_timeout(Some(Duration::from_millis(600)))
         .unwrap();
@@ -237,15 +238,15 @@ fn a_client_that_spoke_may_end_before_its_server_is_there(engine: Engine) {
     let (listener, waiting) = hole._held;
     listener.set_read_timeout(Some(PATIENCE)).unwrap();
     drop(waiting);
-    let heard = loop {
-        let mut heard = String::new();
+    let received = loop {
+        let mut received = String::new();
         let (server, _) = listener.accept().unwrap();
-        let _ = patient(server.into()).read_to_string(&mut heard);
-        if !heard.is_empty() {
-            break heard;
+        let _ = patient(server.into()).read_to_string(&mut received);
+        if !received.is_empty() {
+            break received;
         }
     };
-    assert_eq!(heard, "hello");
+    assert_eq!(received, "hello");
     let mut reply = [0; 10];
     client.read_exact(&mut reply).unwrap();
     assert_eq!(reply[..2], [5, 0]);
@@ -261,7 +262,7 @@ fn a_method_reply_does_not_wait_for_the_server(engine: Engine) {
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
 }
 
-fn requests_cut_short_at_any_byte_leave_nothing_behind(engine: Engine) {
+fn requests_truncated_at_any_byte_leak_nothing(engine: Engine) {
     let (hole, origin) = (BlackHole::new(), origin());
     let proxy = Proxy::start(engine, &[]);
     assert_eq!(proxy.reply(origin), 0);
@@ -278,7 +279,7 @@ fn requests_cut_short_at_any_byte_leave_nothing_behind(engine: Engine) {
                 let mut client = proxy.client();
                 client.set_nodelay(true).unwrap();
                 let (first, second) = request[..cut].split_at(cut / 2);
-                // The proxy may refuse before all of it is said.
+                // The proxy may refuse before all is sent.
                 let _ = client
                     .write_all(first)
                     .and_then(|()| client.write_all(second));
@@ -289,7 +290,7 @@ fn requests_cut_short_at_any_byte_leave_nothing_behind(engine: Engine) {
         }
     }
     assert_eq!(proxy.reply(origin), 0);
-    // An envelope whose client ended is whole: nobody can know that it does not wait for the answer.
+    // An envelope whose client ended its side is complete: the client may still wait for the answer.
     until("no file is lost", || proxy.files() <= before + 2);
 }
 
@@ -340,8 +341,8 @@ fn an_ipv4_client_of_an_ipv6_listener_is_logged_as_ipv4(engine: Engine) {
     assert!(lines().contains(&expected), "{}", lines());
 }
 
-/// Whether the keepalive timer of the connection between two IPv4 addresses runs, as /proc/net/tcp (proc_net_tcp.rst)
-/// has it.
+/// Whether the keepalive timer of the connection between two IPv4 addresses runs, according to /proc/net/tcp
+/// (proc_net_tcp.rst).
 fn is_probed(local: SocketAddr, peer: SocketAddr) -> bool {
     let hex = |address: SocketAddr| match address {
         SocketAddr::V4(it) => format!(
@@ -354,11 +355,11 @@ fn is_probed(local: SocketAddr, peer: SocketAddr) -> bool {
     let ends = format!(" {} {} ", hex(local), hex(peer));
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let line = table.lines().find(|line| line.contains(&ends));
-    // The timer stands behind the state and the queues; 2 is keepalive's.
+    // The timer follows the state and the queues; 2 is keepalive.
     line.and_then(|line| line.split_whitespace().nth(5)?.split(':').next()) == Some("02")
 }
 
-fn both_ends_are_probed_when_they_are_silent(engine: Engine) {
+fn both_ends_have_keepalive_probes(engine: Engine) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Proxy::start(engine, &[]);
     let client = proxy.asking(server.local_addr().unwrap());
@@ -370,11 +371,11 @@ fn both_ends_are_probed_when_they_are_silent(engine: Engine) {
     until("the server is probed", || {
         is_probed(from, accepted.local_addr().unwrap())
     });
-    // What nobody asked for is not: the test would see nothing else.
+    // Without the option there is no timer. Otherwise the test would prove nothing.
     assert!(!is_probed(client.local_addr().unwrap(), proxy.address));
 }
 
-fn few_files_are_few_connections_and_the_others_are_told_so_at_once(engine: Engine) {
+fn few_files_permit_few_connections_and_other_clients_are_refused_at_once(engine: Engine) {
     const MANY: usize = 150;
     let origin = origin();
     let mut proxy = Proxy::limited(engine, 128, "");
@@ -406,7 +407,7 @@ fn few_files_are_few_connections_and_the_others_are_told_so_at_once(engine: Engi
     assert!(sentence.contains(" and not 100: "), "{sentence}");
 }
 
-fn silent_clients_over_the_limit_make_way_for_each_other(engine: Engine) {
+fn silent_clients_over_the_limit_replace_each_other(engine: Engine) {
     let origin = origin();
     let proxy = Proxy::limited(engine, 128, "--max-connections 1");
     let first = proxy.asking(origin);
@@ -424,7 +425,7 @@ fn silent_clients_over_the_limit_make_way_for_each_other(engine: Engine) {
     until("there is room", || proxy.reply(origin) == 0);
 }
 
-fn nine_thousand_hostile_clients_cost_no_file_and_no_memory(engine: Engine) {
+fn nine_thousand_hostile_clients_leak_no_file_and_no_memory(engine: Engine) {
     const ROUNDS: usize = 90;
     const CROWD: usize = 100;
     let (hole, origin) = (BlackHole::new(), origin());
@@ -440,7 +441,7 @@ fn nine_thousand_hostile_clients_cost_no_file_and_no_memory(engine: Engine) {
                 1 => socks5(origin),
                 _ => b"CONNECT localhost:1 HTTP/1.1\r\nHost: ".to_vec(),
             };
-            // All of it, half of it or nothing, and byte by byte now and then.
+            // All of the request, half or none, some of it byte by byte.
             let some = &request[..request.len() * (client % 5).min(2) / 2];
             let _ = match number % 10 {
                 0 => some.chunks(1).try_for_each(|byte| stream.write_all(byte)),
@@ -458,7 +459,7 @@ fn nine_thousand_hostile_clients_cost_no_file_and_no_memory(engine: Engine) {
             }
         }
     };
-    // What is allocated once is there before it is measured.
+    // Allocations that happen once precede the measurement.
     (0..10).for_each(round);
     until("it serves", || proxy.reply(origin) == 0);
     let (files, memory) = (proxy.files(), proxy.memory());
@@ -469,7 +470,7 @@ fn nine_thousand_hostile_clients_cost_no_file_and_no_memory(engine: Engine) {
     assert!(grown < 2 << 20, "{grown} bytes");
 }
 
-fn clients_who_go_on_coming_do_not_keep_it_from_stopping(engine: Engine) {
+fn new_clients_do_not_delay_the_stop(engine: Engine) {
     let Proxy { program, address } = Proxy::start(engine, &["--drain-timeout", "100ms"]);
     let over = AtomicBool::new(false);
     let (over, come) = (&over, &AtomicUsize::new(0));
@@ -488,7 +489,7 @@ fn clients_who_go_on_coming_do_not_keep_it_from_stopping(engine: Engine) {
             program.signal("TERM");
             program.wait(NOTICED)
         }));
-        // Or the threads would not end, and nor would the test.
+        // Otherwise the threads would not end, nor would the test.
         over.store(true, Ordering::Relaxed);
         stopped.unwrap_or_else(|panic| panic::resume_unwind(panic))
     });

@@ -1,4 +1,4 @@
-//! `bench proxy serve`: what HTTP clients and those of other protocols are answered, in the protocol that they speak.
+//! `bench proxy serve`: the responses to HTTP clients and to those of other protocols, in their own protocol.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,10 +11,10 @@ use common::engine::{Engine, on_both_engines, on_every_engine};
 use common::{PATIENCE, Running, start};
 
 on_both_engines!(
-    connect_requests_as_real_clients_send_them_open_a_tunnel,
+    connect_requests_of_real_clients_open_a_tunnel,
     a_connect_request_with_a_body_is_refused,
-    other_methods_get_a_page_that_says_what_to_do,
-    who_speaks_another_protocol_is_refused_in_that,
+    other_methods_get_a_page_with_instructions,
+    clients_of_other_protocols_are_refused_in_them,
 );
 
 struct Proxy {
@@ -42,14 +42,14 @@ impl Proxy {
         }
     }
 
-    /// All that comes back to `said`, which comes in pieces of so many bytes, and the end.
+    /// Sends a request in pieces of this length. Returns the whole response.
     #[track_caller]
-    fn answer(&self, said: &[u8], piece: usize) -> Vec<u8> {
+    fn answer(&self, sent: &[u8], piece: usize) -> Vec<u8> {
         let mut client = TcpStream::connect(self.address).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         client.set_nodelay(true).unwrap();
-        for piece in said.chunks(piece) {
-            // It may be refused before all is said.
+        for piece in sent.chunks(piece) {
+            // It may be refused before all is sent.
             let _ = client.write_all(piece);
         }
         let _ = client.shutdown(Shutdown::Write);
@@ -58,10 +58,10 @@ impl Proxy {
         answer
     }
 
-    /// The same as text, of a response that has a whole head and as long a body as that says.
+    /// The response as text, which has a complete head and a body of the length in it.
     #[track_caller]
-    fn refusal(&self, said: &str) -> String {
-        let answer = String::from_utf8(self.answer(said.as_bytes(), usize::MAX)).unwrap();
+    fn refusal(&self, sent: &str) -> String {
+        let answer = String::from_utf8(self.answer(sent.as_bytes(), usize::MAX)).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("\r\nConnection: close"), "{answer}");
         assert!(
@@ -72,7 +72,7 @@ impl Proxy {
     }
 }
 
-fn connect_requests_as_real_clients_send_them_open_a_tunnel(engine: Engine) {
+fn connect_requests_of_real_clients_open_a_tunnel(engine: Engine) {
     let proxy = Proxy::start(engine, &[]);
     let to = proxy.origin;
     let long = "x".repeat(60_000);
@@ -116,7 +116,7 @@ fn a_connect_request_with_a_body_is_refused(engine: Engine) {
     }
 }
 
-fn other_methods_get_a_page_that_says_what_to_do(engine: Engine) {
+fn other_methods_get_a_page_with_instructions(engine: Engine) {
     let proxy = Proxy::start(engine, &["--protocol", "socks5,connect"]);
     for request in [
         "GET http://127.0.0.1/ HTTP/1.1\r\nHost: 127.0.0.1\r\nProxy-Connection: Keep-Alive\r\n\r\n",
@@ -150,7 +150,7 @@ fn other_methods_get_a_page_that_says_what_to_do(engine: Engine) {
     }
 }
 
-fn who_speaks_another_protocol_is_refused_in_that(engine: Engine) {
+fn clients_of_other_protocols_are_refused_in_them(engine: Engine) {
     for protocols in ["json,socks5,connect", "socks5", "json", "connect"] {
         let proxy = Proxy::start(engine, &["--protocol", protocols]);
         for request in [
@@ -165,7 +165,7 @@ fn who_speaks_another_protocol_is_refused_in_that(engine: Engine) {
         let answer = proxy.refusal("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 40"), "{protocols}: {answer}");
     }
-    // A client of TLS: what it shows is "wrong version number", and who reads along sees why.
+    // A TLS client shows "wrong version number", and a packet capture shows why.
     let proxy = Proxy::start(engine, &[]);
     let answer = proxy.answer(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", usize::MAX);
     let answer = String::from_utf8(answer).unwrap();

@@ -1,4 +1,4 @@
-//! `bench proxy` and Ctrl-C: what was measured is reported, saved and marked incomplete; a second one ends at once.
+//! `bench proxy` and Ctrl-C: the runs so far are reported, saved and marked incomplete; a second one ends at once.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -18,7 +18,8 @@ fn origin() -> (Running, SocketAddr) {
     (program, address)
 }
 
-/// Measures for a minute, with Ctrl-C once the server has worked for a while; gives the record that was printed, and saved.
+/// Measures for a minute, with Ctrl-C once the server has worked for a while. Returns the record that was printed and
+/// saved.
 #[track_caller]
 fn interrupted(options: &str) -> (Value, String) {
     let (server, to) = origin();
@@ -60,9 +61,9 @@ fn assert_cut_short(run: &Value) {
 }
 
 #[test]
-fn the_run_under_way_is_reported_as_far_as_it_came() {
+fn an_interrupted_run_is_reported_as_incomplete() {
     for scenario in ["connect", "request-response", "bulk --streams 3"] {
-        let (record, told) = interrupted(&format!("--scenario {scenario} --warmup 0s"));
+        let (record, report) = interrupted(&format!("--scenario {scenario} --warmup 0s"));
         assert_eq!(record["interrupted"], true);
         let runs = record["runs"].as_array().unwrap();
         assert_eq!(runs.len(), 1, "{record:#}");
@@ -76,7 +77,7 @@ fn the_run_under_way_is_reported_as_far_as_it_came() {
             "ended by a signal; 0 runs",
             "direct, round 1: ",
         ] {
-            assert!(told.contains(words), "no '{words}' in:\n{told}");
+            assert!(report.contains(words), "no '{words}' in:\n{report}");
         }
     }
 }
@@ -88,7 +89,7 @@ fn with_a_rate_requests_that_were_not_due_yet_are_no_errors() {
 }
 
 #[test]
-fn ctrl_c_in_a_terminal_leaves_the_proxy_and_the_server_to_the_end() {
+fn ctrl_c_in_a_terminal_leaves_the_proxy_and_the_server_running_to_the_end() {
     let results = Results::new();
     let out = results.arg();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
@@ -109,14 +110,14 @@ fn ctrl_c_in_a_terminal_leaves_the_proxy_and_the_server_to_the_end() {
             .map(|id| id.parse().unwrap())
             .collect::<Vec<u32>>()
     };
-    // The answering server, and the proxy.
+    // The origin server, and the proxy.
     let worked = |ids: &[u32]| ids.iter().map(|&id| cpu_ticks(id)).min();
     until("both are loaded", || {
         let ids = children();
         ids.len() == 2 && worked(&ids) >= Some(10)
     });
     let ids = children();
-    // As a terminal sends it: to all of the group.
+    // As a terminal sends it: to the whole process group.
     let sent = Command::new("sh")
         .args(["-c", &format!("kill -INT -{group}")])
         .status()
@@ -124,20 +125,20 @@ fn ctrl_c_in_a_terminal_leaves_the_proxy_and_the_server_to_the_end() {
     assert!(sent.success());
     program.wait(NOTICED).done();
     assert_cut_short(&results.record()["runs"][0]);
-    until("nobody is left behind", || {
+    until("all processes have ended", || {
         ids.iter().all(|id| !is_alive(*id))
     });
 }
 
-/// A process that has ended and not been waited for is not alive.
+/// A process that has ended and was not waited for is not alive.
 fn is_alive(id: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     !status.is_empty() && !status.contains("State:\tZ")
 }
 
 #[test]
-fn before_anything_was_measured_there_is_nothing_to_report() {
-    // Takes connections, and says nothing.
+fn before_the_first_measurement_there_is_nothing_to_report() {
+    // Accepts connections, and sends nothing.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap();
     let line = format!(
@@ -148,12 +149,12 @@ fn before_anything_was_measured_there_is_nothing_to_report() {
     program.signal("INT");
     program
         .wait(NOTICED)
-        .failed(3, &["ended before anything was measured"]);
+        .failed(3, &["interrupted before anything was measured"]);
     drop(client);
 }
 
 #[test]
-fn a_second_one_ends_at_once() {
+fn a_second_ctrl_c_ends_at_once() {
     // Bulk data waits a while for receipts, which do not come.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap();
@@ -177,7 +178,7 @@ fn a_second_one_ends_at_once() {
     );
     let program = start(line.split_whitespace());
     has_begun.recv_timeout(PATIENCE).unwrap().unwrap();
-    // Those that come before one was looked at are one with it. A first one alone would be waited for, and end it otherwise.
+    // Signals that arrive before one was handled count as one. The first alone would be waited for, and end it otherwise.
     until("it has ended", || {
         program.signal("INT");
         !is_alive(program.id())

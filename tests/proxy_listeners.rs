@@ -1,4 +1,4 @@
-//! `bench proxy serve`: several `--listen`, sockets by path, and sockets that whoever starts it has opened (LISTEN_FDS).
+//! `bench proxy serve`: several `--listen`, sockets by path, and sockets that the parent process has opened (LISTEN_FDS).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -19,12 +19,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 on_both_engines!(
-    every_place_is_served_by_every_thread,
-    a_socket_by_path_has_its_mode_and_goes_with_the_proxy,
-    clients_by_path_are_logged_and_told_to_servers_as_such,
+    every_endpoint_is_served_by_every_thread,
+    a_socket_by_path_has_its_mode_and_is_removed_with_the_proxy,
+    clients_by_path_are_logged_and_named_in_headers_as_such,
     a_path_carries_bulk_data_and_load,
-    sockets_that_were_passed_are_served,
-    a_passed_socket_that_is_none_is_named,
+    passed_sockets_are_served,
+    a_passed_descriptor_that_is_no_socket_is_named,
 );
 
 fn origin() -> (Running, SocketAddr) {
@@ -39,7 +39,7 @@ fn serve(engine: Engine, options: &[&str]) -> Running {
     start(fixed.chain(options.iter().copied()))
 }
 
-/// The next place that it says it listens on.
+/// The next endpoint that it prints.
 #[track_caller]
 fn place(program: &mut Running) -> String {
     let line = program.line(|line| line.starts_with("listening on "));
@@ -51,11 +51,11 @@ fn envelope(to: SocketAddr) -> Vec<u8> {
     format!(r#"{{"server_ip": "{ip}", "server_port": {port}, "message": "ping"}}"#).into()
 }
 
-/// All that comes back from a proxy there.
+/// The whole response of a proxy at this endpoint.
 #[track_caller]
-fn answer(place: &str, said: &[u8]) -> Vec<u8> {
-    fn talk<S: Read + Write>(mut stream: S, said: &[u8], end: impl Fn(&S)) -> Vec<u8> {
-        stream.write_all(said).unwrap();
+fn answer(place: &str, sent: &[u8]) -> Vec<u8> {
+    fn talk<S: Read + Write>(mut stream: S, sent: &[u8], end: impl Fn(&S)) -> Vec<u8> {
+        stream.write_all(sent).unwrap();
         end(&stream);
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
@@ -65,14 +65,14 @@ fn answer(place: &str, said: &[u8]) -> Vec<u8> {
         Some(path) => {
             let stream = UnixStream::connect(path).unwrap();
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            talk(stream, said, |stream| {
+            talk(stream, sent, |stream| {
                 stream.shutdown(Shutdown::Write).unwrap()
             })
         }
         None => {
             let stream = TcpStream::connect(place).unwrap();
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            talk(stream, said, |stream| {
+            talk(stream, sent, |stream| {
                 stream.shutdown(Shutdown::Write).unwrap()
             })
         }
@@ -95,7 +95,7 @@ impl Folder {
     }
 }
 
-fn every_place_is_served_by_every_thread(engine: Engine) {
+fn every_endpoint_is_served_by_every_thread(engine: Engine) {
     let (_origin, to) = origin();
     let folder = Folder::new();
     let (first, second) = (folder.place("a"), folder.place("b"));
@@ -118,13 +118,13 @@ fn every_place_is_served_by_every_thread(engine: Engine) {
         let places: Vec<String> = (0..4).map(|_| place(&mut program)).collect();
         assert_eq!([&places[1], &places[3]], [&first, &second]);
         assert_ne!(places[0], places[2]);
-        // More clients at once than there are threads.
+        // More clients than threads.
         thread::scope(|scope| {
             for place in places.iter().cycle().take(24) {
                 scope.spawn(move || assert_eq!(answer(place, &envelope(to)), b"RESPONSE || ping"));
             }
         });
-        // None of its own places is a server for its clients.
+        // Its own endpoints are no servers for its clients.
         for place in [&places[0], &places[2]] {
             let refused = answer(&first, &envelope(place.parse().unwrap()));
             assert!(
@@ -149,7 +149,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-fn a_socket_by_path_has_its_mode_and_goes_with_the_proxy(engine: Engine) {
+fn a_socket_by_path_has_its_mode_and_is_removed_with_the_proxy(engine: Engine) {
     let folder = Folder::new();
     let (name, socket) = (folder.place("s"), folder.path("s"));
     let options = ["--listen", &*name, "--listen-mode", "620"];
@@ -162,14 +162,14 @@ fn a_socket_by_path_has_its_mode_and_goes_with_the_proxy(engine: Engine) {
     first.signal("KILL");
     drop(first);
     assert!(socket.exists());
-    // The kernel takes a ring down after its process, and with it the listener.
-    until("nobody listens any more", || {
+    // The kernel removes a ring after its process, and the listener with it.
+    until("connections are refused", || {
         UnixStream::connect(&socket).is_err()
     });
     // So it is replaced.
     let mut second = serve(engine, &options);
     assert_eq!(place(&mut second), name);
-    // One who is there keeps it from ending; the second signal ends it, and its socket with it.
+    // An open connection delays the end; the second signal ends the proxy, and removes its socket.
     let mut client = UnixStream::connect(&socket).unwrap();
     client.write_all(b"{").unwrap();
     second.signal("TERM");
@@ -191,7 +191,7 @@ fn a_socket_by_path_has_its_mode_and_goes_with_the_proxy(engine: Engine) {
     }
 }
 
-fn clients_by_path_are_logged_and_told_to_servers_as_such(engine: Engine) {
+fn clients_by_path_are_logged_and_named_in_headers_as_such(engine: Engine) {
     let folder = Folder::new();
     let name = folder.place("s");
     for (version, expected) in [("v1", None), ("v2", Some(folder.path("s")))] {
@@ -215,20 +215,20 @@ fn clients_by_path_are_logged_and_told_to_servers_as_such(engine: Engine) {
         let served = thread::spawn(move || {
             let (mut served, _) = server.accept().unwrap();
             served.set_read_timeout(Some(PATIENCE)).unwrap();
-            let mut heard = Vec::new();
-            served.read_to_end(&mut heard).unwrap();
-            heard
+            let mut received = Vec::new();
+            served.read_to_end(&mut received).unwrap();
+            received
         });
         answer(&name, b"hi");
-        let heard = served.join().unwrap();
+        let received = served.join().unwrap();
         match expected {
-            None => assert_eq!(heard, b"PROXY UNKNOWN\r\nhi"),
+            None => assert_eq!(received, b"PROXY UNKNOWN\r\nhi"),
             Some(path) => {
                 let mut ends = [0; 216];
                 let path = path.to_str().unwrap().as_bytes();
                 ends[108..108 + path.len()].copy_from_slice(path);
                 let header = [b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8", &ends[..], b"hi"].concat();
-                assert!(heard == header, "{heard:?}");
+                assert!(received == header, "{received:?}");
             }
         }
         program.signal("TERM");
@@ -242,7 +242,7 @@ fn clients_by_path_are_logged_and_told_to_servers_as_such(engine: Engine) {
         );
         assert_eq!(line["ended"], "finished");
     }
-    // Whoever a header names is the client, and the sender speaks for itself where it names nobody.
+    // The client is the source that a header names, and the sender itself if it names none.
     let (_origin, to) = origin();
     let log = folder.path("log");
     let mut program = serve(
@@ -308,7 +308,7 @@ fn a_path_carries_bulk_data_and_load(engine: Engine) {
     }
 }
 
-/// Starts the proxy as systemd does: descriptors from 3 on, and variables that name them and this process. python3 opens
+/// Starts the proxy as systemd does: descriptors from 3 on, and variables with their names and this process. python3 opens
 /// them.
 fn activated(engine: Engine, script: &str, options: &[&str]) -> Option<Running> {
     let bench = env!("CARGO_BIN_EXE_bench");
@@ -343,7 +343,7 @@ def tcp():
     Some(Running::new(command))
 }
 
-fn sockets_that_were_passed_are_served(engine: Engine) {
+fn passed_sockets_are_served(engine: Engine) {
     let (_origin, to) = origin();
     let folder = Folder::new();
     let socket = folder.path("passed");
@@ -374,13 +374,13 @@ pass_on(tcp(), u, names='web:admin')
         }
         program.signal("TERM");
         program.wait(NOTICED).done();
-        // It is not the proxy's own, and stays for the next.
+        // The proxy does not own it, so it remains.
         assert!(socket.exists());
         fs::remove_file(&socket).unwrap();
     }
 }
 
-fn a_passed_socket_that_is_none_is_named(engine: Engine) {
+fn a_passed_descriptor_that_is_no_socket_is_named(engine: Engine) {
     for (script, words) in [
         (
             "pass_on(tcp(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM), names='')",
@@ -397,7 +397,7 @@ fn a_passed_socket_that_is_none_is_named(engine: Engine) {
         };
         program.wait(PATIENCE).failed(3, &[words]);
     }
-    // Meant for another process: as if there were none.
+    // Variables for another process are ignored.
     let script =
         "os.environ.update(LISTEN_FDS='1', LISTEN_PID='1'); os.execv(sys.argv[1], sys.argv[1:])";
     let bench = env!("CARGO_BIN_EXE_bench");

@@ -1,4 +1,5 @@
-//! `bench proxy serve` and its lists: what they block and except, and that the old ones stay while new ones are doubtful.
+//! `bench proxy serve` and its lists: what they block and except, and that previous lists stay active while new ones are
+//! doubtful.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -15,20 +16,20 @@ use common::{Finished, NOTICED, PATIENCE, Running, bench, start, until};
 use tempfile::TempDir;
 
 on_both_engines!(
-    a_list_that_is_cut_short_is_not_put_in_force,
-    a_watched_list_that_is_truncated_stays_in_force,
-    a_list_is_read_once_it_is_whole,
-    with_leave_a_list_may_lose_its_entries,
-    lists_are_named_at_the_start,
-    an_inner_host_can_be_excepted,
-    plain_names_cover_those_below_where_that_is_asked_for,
-    bad_lines_are_skipped_with_a_warning,
-    users_are_read_again_and_logged,
+    a_truncated_list_is_not_activated,
+    a_watched_list_that_is_truncated_stays_active,
+    a_list_is_read_once_it_is_complete,
+    a_list_may_become_empty_if_allowed,
+    lists_are_printed_at_the_start,
+    a_host_in_a_blocked_network_can_be_excepted,
+    plain_names_cover_subdomains_on_request,
+    invalid_lines_are_skipped_with_a_warning,
+    users_are_reloaded_and_logged,
     an_address_of_this_host_is_private,
     an_ipv4_client_of_a_dual_stack_listener_is_logged_as_such,
 );
 
-/// A proxy on loopback, an answering server, and a folder for files.
+/// A proxy on loopback, an origin server, and a folder for files.
 struct Proxy {
     program: Running,
     address: SocketAddr,
@@ -58,7 +59,7 @@ impl Proxy {
         }
     }
 
-    /// Whether a connection to the server is blocked, which it is or is not.
+    /// Checks whether a connection to the server is blocked.
     #[track_caller]
     fn blocks(&self) -> bool {
         self.blocks_host("127.0.0.1")
@@ -69,7 +70,7 @@ impl Proxy {
         let port = self.origin.port();
         let request =
             format!(r#"{{"server_ip": "{host}", "server_port": {port}, "message": "x"}}"#);
-        let answer = told(self.address, request.as_bytes());
+        let answer = response_to(self.address, request.as_bytes());
         if answer == b"RESPONSE || x" {
             return false;
         }
@@ -82,7 +83,7 @@ impl Proxy {
     fn wait_for(&self, series: &str, value: u64) {
         let line = format!("wirebench_proxy_{series} {value}");
         until(&line, || {
-            let page = told(self.metrics, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+            let page = response_to(self.metrics, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
             String::from_utf8_lossy(&page).lines().any(|is| is == line)
         });
     }
@@ -95,7 +96,7 @@ impl Proxy {
         );
     }
 
-    /// A reload is counted before it is reported: with one more the last has been.
+    /// A reload is counted before it is reported, so one more means that the last is complete.
     #[track_caller]
     fn reload_once_more(&self, outcome: &str, times: u64) {
         self.program.signal("HUP");
@@ -112,10 +113,10 @@ impl Proxy {
 }
 
 #[track_caller]
-fn told(to: SocketAddr, said: &[u8]) -> Vec<u8> {
+fn response_to(to: SocketAddr, sent: &[u8]) -> Vec<u8> {
     let mut client = TcpStream::connect(to).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.write_all(said).unwrap();
+    client.write_all(sent).unwrap();
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).unwrap();
     answer
@@ -151,7 +152,7 @@ fn loopback(entries: u32) -> String {
     addresses.map(|address| format!("{address}\n")).collect()
 }
 
-fn a_list_that_is_cut_short_is_not_put_in_force(engine: Engine) {
+fn a_truncated_list_is_not_activated(engine: Engine) {
     let files = Files::new(&[("list", &loopback(100))]);
     let proxy = Proxy::start(engine, &["--blocklist", &files.arg("list")]);
     let list = format!("list_entries{{file=\"{}\"}}", files.arg("list"));
@@ -161,7 +162,7 @@ fn a_list_that_is_cut_short_is_not_put_in_force(engine: Engine) {
         proxy.reloads(outcome, times);
         assert!(proxy.blocks());
     };
-    // As a download leaves it that has begun, or was cut off.
+    // As an incomplete download leaves it.
     for (content, times) in [("", 1), ("# nothing yet\n", 2), (&loopback(49), 3)] {
         files.write("list", content);
         read_again("refused", times);
@@ -186,14 +187,14 @@ fn a_list_that_is_cut_short_is_not_put_in_force(engine: Engine) {
     proxy.reload_once_more("ok", 2);
     let finished = proxy.stop();
     for words in [
-        "list: an empty list, it has no entries; with --allow-empty",
+        "list: an empty list, it has no entries; --allow-empty accepts it",
         "list: 49 of 100 entries are left",
         "list: it looks like a web page",
         "list: it looks like binary data",
         "list:2: \"127.0.0\"",
         "No such file",
-        "the lists before stay in force",
-        "now in force: ",
+        "the previous lists stay active",
+        "reloaded ",
         "list: 60 entries (lines)",
     ] {
         assert!(
@@ -204,14 +205,14 @@ fn a_list_that_is_cut_short_is_not_put_in_force(engine: Engine) {
     }
 }
 
-fn a_watched_list_that_is_truncated_stays_in_force(engine: Engine) {
+fn a_watched_list_that_is_truncated_stays_active(engine: Engine) {
     let files = Files::new(&[("list", "127.0.0.1\n")]);
     let proxy = Proxy::start(engine, &["--blocklist", &files.arg("list"), "--watch"]);
     assert!(proxy.blocks());
     files.write("list", "");
     proxy.reloads("refused", 1);
     assert!(proxy.blocks());
-    // Put in its place at once, as a careful program does.
+    // Renamed into place, as careful programs do.
     files.write("new", "127.0.0.9\n");
     fs::rename(files.path("new"), files.path("list")).unwrap();
     proxy.reloads("ok", 1);
@@ -219,10 +220,10 @@ fn a_watched_list_that_is_truncated_stays_in_force(engine: Engine) {
     proxy.stop();
 }
 
-fn a_list_is_read_once_it_is_whole(engine: Engine) {
+fn a_list_is_read_once_it_is_complete(engine: Engine) {
     let files = Files::new(&[("list", "127.0.0.1\n")]);
     let proxy = Proxy::start(engine, &["--blocklist", &files.arg("list"), "--watch"]);
-    // Written in pieces until the watch has looked several times. If it read one of them, it would be another reload.
+    // Written in pieces until the watch has looked several times. Reading one of them would be another reload.
     let mut file = fs::File::create(files.path("list")).unwrap();
     let begun = std::time::Instant::now();
     while begun.elapsed().as_millis() < 2_500 {
@@ -237,7 +238,7 @@ fn a_list_is_read_once_it_is_whole(engine: Engine) {
     proxy.stop();
 }
 
-fn with_leave_a_list_may_lose_its_entries(engine: Engine) {
+fn a_list_may_become_empty_if_allowed(engine: Engine) {
     let files = Files::new(&[("list", &loopback(9)), ("none", "# to be filled\n")]);
     let (list, none) = (files.arg("list"), files.arg("none"));
     let proxy = Proxy::start(
@@ -250,7 +251,7 @@ fn with_leave_a_list_may_lose_its_entries(engine: Engine) {
     until("nothing is blocked", || !proxy.blocks());
     proxy.reload_once_more("ok", 2);
     let finished = proxy.stop();
-    let (at_start, later) = ("none: an empty list, it has no entries", "now in force: ");
+    let (at_start, later) = ("none: an empty list, it has no entries", "reloaded ");
     assert!(
         finished.stderr.contains(at_start) && finished.stderr.contains(later),
         "{}",
@@ -282,7 +283,7 @@ fn an_empty_list_is_an_error_at_the_start() {
     finished.failed(3, &["words: none of its 2 names has a dot"]);
 }
 
-fn lists_are_named_at_the_start(engine: Engine) {
+fn lists_are_printed_at_the_start(engine: Engine) {
     let files = Files::new(&[
         ("lines", "192.0.2.1\n192.0.2.2\n"),
         ("hosts", "0.0.0.0 ads.example\n"),
@@ -323,7 +324,7 @@ fn lists_are_named_at_the_start(engine: Engine) {
     assert!(named.is_empty(), "{named:?}");
 }
 
-fn an_inner_host_can_be_excepted(engine: Engine) {
+fn a_host_in_a_blocked_network_can_be_excepted(engine: Engine) {
     let files = Files::new(&[
         ("inner", "127.0.0.1\n"),
         ("list", "127.0.0.0/8\nlocalhost\n"),
@@ -366,7 +367,7 @@ fn an_inner_host_can_be_excepted(engine: Engine) {
     assert_eq!((finished.code, finished.stdout), (Some(1), expected));
 }
 
-fn plain_names_cover_those_below_where_that_is_asked_for(engine: Engine) {
+fn plain_names_cover_subdomains_on_request(engine: Engine) {
     let files = Files::new(&[("list", "ads.example\nlocalhost\n.tracker.example\n")]);
     let list = files.arg("list");
     for (option, below) in [("--blocklist", false), ("--blocklist-subdomains", true)] {
@@ -380,7 +381,7 @@ fn plain_names_cover_those_below_where_that_is_asked_for(engine: Engine) {
         ] {
             assert_eq!(proxy.blocks_host(host), blocked, "{host} {option}");
         }
-        // What is not blocked would be looked up.
+        // Names that are not blocked would be looked up.
         let args = match below {
             true => vec!["blocklist", "check", option, &list, "--", "www.ads.example"],
             false => vec!["blocklist", "check", &list, "--", "www.ads.example"],
@@ -393,7 +394,7 @@ fn plain_names_cover_those_below_where_that_is_asked_for(engine: Engine) {
     }
 }
 
-fn bad_lines_are_skipped_with_a_warning(engine: Engine) {
+fn invalid_lines_are_skipped_with_a_warning(engine: Engine) {
     let list = loopback(199) + "half a li\n";
     let files = Files::new(&[("list", &list)]);
     let path = files.arg("list");
@@ -435,7 +436,7 @@ fn bad_lines_are_skipped_with_a_warning(engine: Engine) {
     }
 }
 
-/// The answer to a SOCKS5 client that signs in and leaves: 0 where it may go on.
+/// The reply to a SOCKS5 client that authenticates and closes: 0 if it may continue.
 #[track_caller]
 fn sign_in(to: SocketAddr, user: &str, password: &str) -> u8 {
     let mut client = TcpStream::connect(to).unwrap();
@@ -450,13 +451,13 @@ fn sign_in(to: SocketAddr, user: &str, password: &str) -> u8 {
     answer[1]
 }
 
-fn users_are_read_again_and_logged(engine: Engine) {
+fn users_are_reloaded_and_logged(engine: Engine) {
     let files = Files::new(&[("users", "ann:1\nbob:2\n")]);
     let (users, log) = (files.arg("users"), files.arg("log"));
     let proxy = Proxy::start(engine, &["--auth-file", &users, "--log", &log]);
     let may = |user: &str, password: &str| sign_in(proxy.address, user, password) == 0;
     assert!(may("ann", "1") && may("bob", "2") && !may("cat", "3"));
-    // One who has begun to sign in is judged by who is a user now.
+    // A client that has started to authenticate is checked against the current users.
     let mut begun = TcpStream::connect(proxy.address).unwrap();
     begun.set_read_timeout(Some(PATIENCE)).unwrap();
     begun.write_all(&[5, 1, 2]).unwrap();
@@ -469,7 +470,7 @@ fn users_are_read_again_and_logged(engine: Engine) {
     let mut answer = [0; 2];
     begun.read_exact(&mut answer).unwrap();
     assert_ne!(answer[1], 0);
-    // A broken file leaves the users as they are.
+    // An invalid file leaves the users unchanged.
     for broken in ["", "ann\n"] {
         files.write("users", broken);
         proxy.program.signal("HUP");
@@ -488,15 +489,15 @@ fn users_are_read_again_and_logged(engine: Engine) {
     let head = format!(
         "CONNECT {to} HTTP/1.1\r\nHost: {to}\r\nProxy-Authorization: Basic {basic}\r\n\r\n"
     );
-    assert!(told(proxy.address, head.as_bytes()).starts_with(b"HTTP/1.1 407 "));
+    assert!(response_to(proxy.address, head.as_bytes()).starts_with(b"HTTP/1.1 407 "));
     proxy.stop();
     let text = fs::read_to_string(files.path("log")).unwrap();
     for (user, detail) in [
-        ("ann", "the connection ends"),
-        ("bob", "the connection ends"),
-        ("bob", "the user is unknown"),
-        ("cat", "the connection ends"),
-        ("dan", "the connection ends"),
+        ("ann", "the connection ended"),
+        ("bob", "the connection ended"),
+        ("bob", "unknown user"),
+        ("cat", "the connection ended"),
+        ("dan", "the connection ended"),
     ] {
         let is = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -511,7 +512,7 @@ fn users_are_read_again_and_logged(engine: Engine) {
     assert_eq!((named, connects.next()), (Some(true), None), "{text}");
 }
 
-/// A program in a network of its own, where loopback is up; none where that cannot be had.
+/// A program in a separate network with loopback; `None` if that is not permitted.
 fn apart(args: &[&str]) -> Option<Running> {
     let trial = Command::new("unshare")
         .args(["--net", "ip", "link", "set", "lo", "up"])
@@ -564,7 +565,7 @@ fn an_address_of_this_host_is_private(engine: Engine) {
         let check = [bench, "blocklist", "check", "--deny-private", "--", host];
         beside(&program, &check)
     };
-    // Not of this host, and with no way there.
+    // Not of this host, and without a route.
     assert!(
         !answer("8.8.4.4:9").contains("blocked"),
         "{}",
@@ -609,7 +610,7 @@ fn an_ipv4_client_of_a_dual_stack_listener_is_logged_as_such(engine: Engine) {
     let fixed = ["proxy", "serve", "--listen", "[::]:0", "--log", &log];
     let mut program = start(fixed.into_iter().chain(engine.options()));
     let port = program.listening().port();
-    let answer = told((Ipv4Addr::LOCALHOST, port).into(), b"nonsense");
+    let answer = response_to((Ipv4Addr::LOCALHOST, port).into(), b"nonsense");
     assert!(answer.starts_with(b"{\"error\""));
     program.signal("TERM");
     program.wait(NOTICED).done();

@@ -1,4 +1,4 @@
-//! `bench proxy load` against proxies that do wrong: it ends in time, and counts what went wrong as what it is.
+//! `bench proxy load` with faulty proxies: it ends in time, and counts each fault as its kind.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -22,7 +22,7 @@ fn origin() -> (Running, SocketAddr) {
     (program, address)
 }
 
-/// A proxy that does this with each client, in a thread of its own.
+/// A proxy that does this with each client, in a separate thread.
 fn proxy(act: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -35,7 +35,7 @@ fn proxy(act: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     address
 }
 
-/// Loads the proxy at `via` with these options, and gives the record with how it ended.
+/// Loads the proxy at `via` with these options. Returns the record and the exit code.
 #[track_caller]
 fn load(via: SocketAddr, options: &str) -> (Value, Finished) {
     let (_origin, origin) = origin();
@@ -44,7 +44,7 @@ fn load(via: SocketAddr, options: &str) -> (Value, Finished) {
 
 #[track_caller]
 fn load_before(origin: SocketAddr, via: SocketAddr, options: &str) -> (Value, Finished) {
-    // Unless something else is asked for.
+    // Unless an option changes it.
     let warmup = if options.contains("--warmup") {
         ""
     } else {
@@ -74,7 +74,7 @@ fn count(run: &Value, kind: &str) -> u64 {
     run["errors"][kind].as_u64().unwrap()
 }
 
-/// Either path is without an error, and came to this.
+/// Both paths are without an error, and have this result.
 #[track_caller]
 fn assert_both(record: &Value, key: &str, count_of: u64) {
     for path in ["direct", "proxied"] {
@@ -84,7 +84,7 @@ fn assert_both(record: &Value, key: &str, count_of: u64) {
     }
 }
 
-/// Nothing got through `via`, and for this reason alone; the direct path is none the worse.
+/// All requests through `via` fail for this reason; the direct path is not affected.
 #[track_caller]
 fn assert_only(via: SocketAddr, options: &str, kind: &str) {
     let options = format!("{options} --duration 100ms --timeout 1s");
@@ -115,20 +115,20 @@ fn assert_only(via: SocketAddr, options: &str, kind: &str) {
         "{:?}",
         finished.took
     );
-    finished.failed(3, &["answered rightly", kind]);
+    finished.failed(3, &["answered correctly", kind]);
 }
 
-/// Takes a request of any kind, or the beginning of it.
-fn hear(client: &mut TcpStream) -> Vec<u8> {
-    let mut said = vec![0; 4_096];
-    let bytes = client.read(&mut said).unwrap_or(0);
-    said.truncate(bytes);
-    said
+/// Reads a request of any kind, or its beginning.
+fn read_request(client: &mut TcpStream) -> Vec<u8> {
+    let mut request = vec![0; 4_096];
+    let bytes = client.read(&mut request).unwrap_or(0);
+    request.truncate(bytes);
+    request
 }
 
 fn answer(answer: &'static [u8]) -> impl Fn(TcpStream) + Clone + Send + 'static {
     move |mut client| {
-        hear(&mut client);
+        read_request(&mut client);
         let _ = client.write_all(answer);
         let _ = client.shutdown(Shutdown::Write);
         let _ = client.read_to_end(&mut Vec::new());
@@ -138,10 +138,10 @@ fn answer(answer: &'static [u8]) -> impl Fn(TcpStream) + Clone + Send + 'static 
 const KEPT: &str = "--protocol forward --scenario request-response";
 
 #[test]
-fn nobody_there() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
+fn a_refused_connection_is_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
     assert_only(address, KEPT, "connect_refused");
     assert_only(
         address,
@@ -156,7 +156,7 @@ fn nobody_there() {
 }
 
 #[test]
-fn no_way_there() {
+fn a_destination_without_a_route_is_counted() {
     // connect(2) refuses a broadcast address at once (ip(7)).
     let nowhere = SocketAddr::from(([255, 255, 255, 255], 9));
     assert_only(nowhere, KEPT, "connect_failed");
@@ -168,10 +168,10 @@ fn no_way_there() {
 }
 
 #[test]
-fn no_files_for_all_streams() {
+fn streams_without_a_file_are_counted() {
     let (_origin, origin) = origin();
     let bench = env!("CARGO_BIN_EXE_bench");
-    // Those who get a file send; each that gets none is an error of this host's own.
+    // Streams with a file send; each stream without one is an error of this host.
     let line = format!(
         "ulimit -n 40 && exec {bench} proxy load --origin {origin} --scenario bulk --streams 60 --mb 6 --json - --no-save \
          --repeat 1 --warmup 0s"
@@ -193,7 +193,7 @@ fn no_files_for_all_streams() {
 }
 
 #[test]
-fn many_streams_share_an_amount() {
+fn streams_share_an_amount() {
     let (_origin, origin) = origin();
     let via = without_half_closes(origin);
     let options = "--protocol forward --scenario bulk --streams 64 --mb 6.4 --load-threads 2";
@@ -204,9 +204,9 @@ fn many_streams_share_an_amount() {
 }
 
 #[test]
-fn one_that_resets() {
+fn a_proxy_that_resets_is_counted() {
     let reset = |mut client: TcpStream| {
-        hear(&mut client);
+        read_request(&mut client);
         SockRef::from(&client)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
@@ -220,7 +220,7 @@ fn one_that_resets() {
 }
 
 #[test]
-fn one_that_stalls() {
+fn a_proxy_that_stalls_is_counted() {
     let stall = |mut client: TcpStream| {
         let _ = client.read_to_end(&mut Vec::new());
         thread::sleep(PATIENCE);
@@ -239,7 +239,7 @@ fn one_that_stalls() {
 }
 
 #[test]
-fn one_that_truncates() {
+fn a_proxy_that_truncates_is_counted() {
     assert_only(proxy(answer(b"RESPONSE ")), KEPT, "closed_early");
     assert_only(
         proxy(answer(b"")),
@@ -254,7 +254,7 @@ fn one_that_truncates() {
 }
 
 #[test]
-fn one_that_lies() {
+fn a_proxy_that_changes_answers_is_counted() {
     let garbage =
         b"RESPONSE || as you like it, and a good deal more than that, to be sure of it all....";
     assert_only(proxy(answer(garbage)), KEPT, "corrupt");
@@ -286,12 +286,12 @@ fn one_that_lies() {
 }
 
 #[test]
-fn one_that_answers_what_was_asked_before() {
+fn a_proxy_that_repeats_the_previous_answer_is_counted() {
     let stale = |mut client: TcpStream| {
-        let mut before = hear(&mut client);
+        let mut before = read_request(&mut client);
         let mut answer = [PREFIX, &before].concat();
         while client.write_all(&answer).is_ok() {
-            let now = hear(&mut client);
+            let now = read_request(&mut client);
             if now.is_empty() {
                 return;
             }
@@ -299,7 +299,7 @@ fn one_that_answers_what_was_asked_before() {
         }
     };
     let (record, finished) = load(proxy(stale), &format!("{KEPT} --duration 200ms"));
-    // The first of each connection is right.
+    // The first answer of each connection is right.
     let run = only(&record, "proxied");
     assert!(count(&run, "corrupt") > 0, "{run:#}");
     assert_eq!(count(&run, "corrupt"), count(&run, "total"));
@@ -309,10 +309,10 @@ fn one_that_answers_what_was_asked_before() {
 }
 
 #[test]
-fn one_that_does_not_pass_the_end_on() {
+fn a_proxy_that_does_not_pass_the_end_on_is_counted() {
     let open = |mut client: TcpStream| {
-        let said = hear(&mut client);
-        let message = said.get(16..).unwrap_or_default();
+        let request = read_request(&mut client);
+        let message = request.get(16..).unwrap_or_default();
         let _ = client.write_all(&[PREFIX, message].concat());
         let _ = client.read_to_end(&mut Vec::new());
     };
@@ -324,7 +324,7 @@ fn one_that_does_not_pass_the_end_on() {
 }
 
 #[test]
-fn one_that_changes_a_byte_of_a_million() {
+fn a_proxy_that_changes_one_byte_of_a_million_is_counted() {
     let (_origin, origin) = origin();
     let via = proxy(move |mut client| {
         let mut server = TcpStream::connect(origin).unwrap();
@@ -348,10 +348,10 @@ fn one_that_changes_a_byte_of_a_million() {
     assert_eq!(run["bytes"], 0);
     let direct = only(&record, "direct");
     assert_eq!(direct["bytes"], 4_000_000, "{direct:#}");
-    finished.failed(3, &["of them right"]);
+    finished.failed(3, &["of them correct"]);
 }
 
-/// Passes on what either says, and hangs up on both as soon as one has ended, as simple proxies do.
+/// Relays in both directions, and closes both connections as soon as one has ended, as simple proxies do.
 fn without_half_closes(origin: SocketAddr) -> SocketAddr {
     proxy(move |client| {
         let server = TcpStream::connect(origin).unwrap();
@@ -369,7 +369,7 @@ fn without_half_closes(origin: SocketAddr) -> SocketAddr {
 }
 
 #[test]
-fn bulk_through_one_that_passes_no_half_closes_on() {
+fn bulk_through_a_proxy_without_half_closes_is_measured() {
     let (_origin, origin) = origin();
     let via = without_half_closes(origin);
     let options = "--protocol forward --scenario bulk --mb 4";
@@ -379,7 +379,7 @@ fn bulk_through_one_that_passes_no_half_closes_on() {
 }
 
 #[test]
-fn a_schedule_that_is_kept_has_no_errors() {
+fn a_kept_schedule_has_no_errors() {
     let (_origin, origin) = origin();
     let via = without_half_closes(origin);
     let (record, finished) =
@@ -389,12 +389,12 @@ fn a_schedule_that_is_kept_has_no_errors() {
 }
 
 #[test]
-fn a_server_that_only_the_proxy_reaches_and_no_warmup() {
+fn a_server_that_only_the_proxy_reaches_needs_no_warmup() {
     let (_origin, origin) = origin();
     let via = without_half_closes(origin);
     let options = "--protocol forward --no-direct --warmup 0s --duration 100ms";
-    let nobody = SocketAddr::from(([192, 0, 2, 1], 9));
-    let (record, finished) = load_before(nobody, via, options);
+    let unroutable = SocketAddr::from(([192, 0, 2, 1], 9));
+    let (record, finished) = load_before(unroutable, via, options);
     let finished = finished.done();
     assert!(!finished.stderr.contains("direct"), "{}", finished.stderr);
     let runs = record["runs"].as_array().unwrap();
@@ -417,7 +417,7 @@ fn a_server_that_only_the_proxy_reaches_and_no_warmup() {
 }
 
 #[test]
-fn one_that_dies_while_it_is_loaded() {
+fn a_proxy_that_dies_under_load_is_counted() {
     let (_origin, origin) = origin();
     let to = origin.to_string();
     let mut serve = start([
@@ -435,8 +435,8 @@ fn one_that_dies_while_it_is_loaded() {
          --repeat 1 --warmup 20ms --duration 1500ms --connections 4"
     );
     let program = start(line.split(' '));
-    // More than it can come to before what is measured: the direct path is first and costs it nothing, and a warm-up is of
-    // 20 ms.
+    // More than it can use before the measurement: the direct path is first and costs it nothing, and a warm-up takes 20
+    // ms.
     let idle = cpu_ticks(serve.id());
     until("the proxy is loaded", || cpu_ticks(serve.id()) >= idle + 10);
     serve.signal("KILL");
@@ -445,29 +445,29 @@ fn one_that_dies_while_it_is_loaded() {
     let run = only(&record, "proxied");
     assert!(run["requests"].as_u64().unwrap() > 0, "{run:#}");
     assert!(count(&run, "connect_refused") > 0, "{run:#}");
-    // Those cut off, each once; unless all had just been answered.
+    // Each connection is cut off once, unless all had just been answered.
     let cut = count(&run, "reset") + count(&run, "closed_early");
     assert!(cut <= 4, "{run:#}");
-    // It does not look fast for having answered nothing any more.
+    // Requests that fail do not make it look fast.
     assert!(run["seconds"].as_f64().unwrap() >= 1.5, "{run:#}");
     assert_eq!(run["complete"], true);
     finished.done();
 }
 
 #[test]
-fn a_schedule_counts_from_when_requests_should_have_started() {
+fn latency_of_a_schedule_counts_from_the_scheduled_start() {
     let slow = |mut client: TcpStream| {
         let mut prefix = PREFIX;
         loop {
-            let said = hear(&mut client);
+            let request = read_request(&mut client);
             thread::sleep(Duration::from_millis(20));
-            if said.is_empty() || client.write_all(&[prefix, &said].concat()).is_err() {
+            if request.is_empty() || client.write_all(&[prefix, &request].concat()).is_err() {
                 return;
             }
             prefix = b"";
         }
     };
-    // Four connections can do 200 a second, so half of these wait longer and longer.
+    // Four connections can do 200 a second, so half of these requests wait longer and longer.
     let options = format!("{KEPT} --duration 500ms --rate 400");
     let (record, finished) = load(proxy(slow), &options);
     finished.done();
@@ -477,12 +477,12 @@ fn a_schedule_counts_from_when_requests_should_have_started() {
     let waited = figure("latency_from_intended_ns", "max");
     assert!(waited > 150_000_000, "{run:#}");
     assert!(figure("lateness_ns", "max") > 100_000_000, "{run:#}");
-    // All that were due are accounted for.
+    // All requests that were due are counted.
     let total = run["requests"].as_u64().unwrap() + count(&run, "total");
     assert!((199..=201).contains(&total), "{run:#}");
     assert!(count(&run, "not_started") > 50, "{run:#}");
     assert_eq!(count(&run, "not_started"), count(&run, "total"));
-    // Of the direct path none fails. A host that is busy elsewhere may start some too late, and then they count as that.
+    // The direct path has no failures. A busy host may start some requests too late, and they are counted as such.
     let direct = only(&record, "direct");
     assert_eq!(
         count(&direct, "total"),
@@ -493,7 +493,7 @@ fn a_schedule_counts_from_when_requests_should_have_started() {
     assert!((199..=201).contains(&total), "{direct:#}");
 }
 
-/// In a network of its own, in which connections begin at one port: who connects to that connects to itself.
+/// In a separate network, where all connections start at one port: a client that connects to that port connects to itself.
 #[track_caller]
 fn to_itself(options: &str) -> Option<Finished> {
     let bench = env!("CARGO_BIN_EXE_bench");
@@ -514,7 +514,7 @@ fn to_itself(options: &str) -> Option<Finished> {
 }
 
 #[test]
-fn a_connection_to_itself_is_to_nobody() {
+fn a_connection_to_itself_is_refused() {
     for scenario in ["connect", "request-response", "bulk"] {
         let options = format!(
             "proxy load --origin 127.0.0.1:40000 --scenario {scenario} --duration 100ms --warmup 0s --repeat 1 \

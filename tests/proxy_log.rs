@@ -1,4 +1,4 @@
-//! `bench proxy serve --log`: a line for every connection, whatever became of it.
+//! `bench proxy serve --log`: one line for every connection, however it was closed.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -19,12 +19,12 @@ use socket2::SockRef;
 use tempfile::TempDir;
 
 on_both_engines!(
-    every_end_of_a_connection_has_its_line,
-    connections_that_are_cut_off_are_in_the_log_when_it_ends,
-    one_too_many_has_its_line,
+    every_closed_connection_has_its_line,
+    connections_cut_off_at_the_end_are_logged,
+    a_client_over_the_limit_has_its_line,
 );
 
-/// A proxy with a log, and an answering server.
+/// A proxy with a log, and an origin server.
 struct Proxy {
     program: Running,
     address: SocketAddr,
@@ -46,7 +46,7 @@ impl Proxy {
         let mut server = start(["proxy", "origin", "--listen", "127.0.0.1:0", "--quiet"]);
         let origin = server.listening();
         let list = folder.path().join("list.txt");
-        fs::write(&list, "# nobody\n192.0.2.0/24\n").unwrap();
+        fs::write(&list, "# no name\n192.0.2.0/24\n").unwrap();
         let log = folder.path().join("access.log");
         let (log, list) = (log.to_str().unwrap(), list.to_str().unwrap());
         let fixed = ["proxy", "serve", "--listen", "127.0.0.1:0"];
@@ -82,12 +82,12 @@ impl Proxy {
         client
     }
 
-    /// Says it and hears all that comes back. The address it was said from.
+    /// Sends a request and reads the whole response. Returns the client's address.
     #[track_caller]
-    fn told(&self, said: &[u8]) -> SocketAddr {
+    fn exchange(&self, sent: &[u8]) -> SocketAddr {
         let mut client = self.client();
         let from = client.local_addr().unwrap();
-        client.write_all(said).unwrap();
+        client.write_all(sent).unwrap();
         let _ = client.read_to_end(&mut Vec::new());
         from
     }
@@ -98,7 +98,7 @@ impl Proxy {
 
     fn lines(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path()).unwrap_or_default();
-        // The last one may be on its way.
+        // The last line may be incomplete.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole
             .lines()
@@ -145,7 +145,7 @@ fn assert_has(line: &Value, expected: Value) {
     }
 }
 
-fn every_end_of_a_connection_has_its_line(engine: Engine) {
+fn every_closed_connection_has_its_line(engine: Engine) {
     {
         let proxy = Proxy::on(engine, &["--request-timeout", "300ms"]);
         let origin = proxy.origin;
@@ -162,7 +162,7 @@ fn every_end_of_a_connection_has_its_line(engine: Engine) {
             assert!(time.starts_with("20") && time.ends_with('Z'), "{time}");
             line
         };
-        let from = proxy.told(&envelope(origin.ip(), origin.port(), "ping"));
+        let from = proxy.exchange(&envelope(origin.ip(), origin.port(), "ping"));
         let finished = line(
             from,
             json!({
@@ -171,7 +171,7 @@ fn every_end_of_a_connection_has_its_line(engine: Engine) {
             }),
         );
         assert!(finished["connect_seconds"].as_f64() <= finished["seconds"].as_f64());
-        let from = proxy.told(&envelope("192.0.2.7", 80, "ping"));
+        let from = proxy.exchange(&envelope("192.0.2.7", 80, "ping"));
         line(
             from,
             json!({
@@ -180,7 +180,7 @@ fn every_end_of_a_connection_has_its_line(engine: Engine) {
                 "connect_seconds": null
             }),
         );
-        let from = proxy.told(b"\x7f\nHello\r\n\r\n");
+        let from = proxy.exchange(b"\x7f\nHello\r\n\r\n");
         let refused = line(
             from,
             json!({"protocol": null, "asked": null, "decision": null, "ended": "refused"}),
@@ -189,7 +189,7 @@ fn every_end_of_a_connection_has_its_line(engine: Engine) {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = closed.local_addr().unwrap();
         drop(closed);
-        let from = proxy.told(connect_to(to).as_bytes());
+        let from = proxy.exchange(connect_to(to).as_bytes());
         line(
             from,
             json!({
@@ -201,7 +201,7 @@ fn every_end_of_a_connection_has_its_line(engine: Engine) {
         let from = client.local_addr().unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         line(from, json!({"protocol": null, "ended": "left"}));
-        let from = proxy.told(b"CONNECT ");
+        let from = proxy.exchange(b"CONNECT ");
         let slow = line(from, json!({"ended": "request_timeout"}));
         assert!(slow["seconds"].as_f64().unwrap() >= 0.3, "{slow:#}");
         let client = proxy.open();
@@ -218,7 +218,7 @@ fn every_end_of_a_connection_has_its_line(engine: Engine) {
     }
 }
 
-fn connections_that_are_cut_off_are_in_the_log_when_it_ends(engine: Engine) {
+fn connections_cut_off_at_the_end_are_logged(engine: Engine) {
     let proxy = Proxy::on(engine, &["--drain-timeout", "100ms"]);
     let clients: Vec<_> = (0..20).map(|_| proxy.open()).collect();
     proxy.program.signal("TERM");
@@ -238,11 +238,11 @@ fn connections_that_are_cut_off_are_in_the_log_when_it_ends(engine: Engine) {
 }
 
 #[test]
-fn a_dry_run_says_what_would_be_blocked_and_a_header_who_the_client_is() {
+fn a_dry_run_logs_blocked_destinations_and_a_header_names_the_client() {
     let proxy = Proxy::start(&["--dry-run", "--accept-proxy", "--connect-timeout", "100ms"]);
-    let mut said = b"PROXY TCP4 198.51.100.7 203.0.113.1 1234 80\r\n".to_vec();
-    said.extend(envelope("192.0.2.7", 80, "ping"));
-    let peer = proxy.told(&said);
+    let mut sent = b"PROXY TCP4 198.51.100.7 203.0.113.1 1234 80\r\n".to_vec();
+    sent.extend(envelope("192.0.2.7", 80, "ping"));
+    let peer = proxy.exchange(&sent);
     let line = proxy.wait_for(1).pop().unwrap();
     assert_has(
         &line,
@@ -259,31 +259,31 @@ fn a_dry_run_says_what_would_be_blocked_and_a_header_who_the_client_is() {
     );
 }
 
-fn one_too_many_has_its_line(engine: Engine) {
+fn a_client_over_the_limit_has_its_line(engine: Engine) {
     let proxy = Proxy::on(engine, &["--max-connections", "1"]);
     let _first = proxy.open();
-    let from = proxy.told(connect_to(proxy.origin).as_bytes());
+    let from = proxy.exchange(connect_to(proxy.origin).as_bytes());
     let line = proxy.wait_for(1).pop().unwrap();
     assert_has(&line, json!({"ended": "busy", "peer": from.to_string()}));
 }
 
 #[test]
-fn a_log_that_was_moved_away_goes_on_under_its_name_at_sighup() {
+fn a_renamed_log_is_reopened_by_sighup() {
     let proxy = Proxy::start(&[]);
-    let ask = || proxy.told(&envelope(proxy.origin.ip(), proxy.origin.port(), "x"));
+    let ask = || proxy.exchange(&envelope(proxy.origin.ip(), proxy.origin.port(), "x"));
     ask();
     proxy.wait_for(1);
     let moved = proxy.folder.path().join("access.log.1");
     fs::rename(proxy.path(), &moved).unwrap();
     proxy.program.signal("HUP");
-    until("the log is opened anew", || proxy.path().exists());
+    until("the log is reopened", || proxy.path().exists());
     ask();
     ask();
     proxy.wait_for(2);
     assert_eq!(fs::read_to_string(moved).unwrap().lines().count(), 1);
 }
 
-/// A proxy that logs to a pipe, with where it listens as it said on standard error.
+/// A proxy that logs to a pipe, with the address that it printed on standard error.
 fn on_stdout(more: &[&str]) -> (Child, SocketAddr, BufReader<impl Read>) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_bench"))
         .args(["proxy", "serve", "--listen", "127.0.0.1:0", "--log", "-"])
@@ -312,7 +312,7 @@ fn end(program: &Child) {
 }
 
 #[test]
-fn on_standard_output_there_is_the_log_and_nothing_else() {
+fn standard_output_has_the_log_only() {
     let (mut program, address, mut errors) = on_stdout(&[]);
     for _ in 0..3 {
         let mut client = TcpStream::connect(address).unwrap();
@@ -343,38 +343,38 @@ fn on_standard_output_there_is_the_log_and_nothing_else() {
 }
 
 #[test]
-fn who_stops_reading_the_log_or_leaves_does_not_stop_the_proxy() {
+fn a_log_reader_that_stops_or_leaves_does_not_stop_the_proxy() {
     for leaves in [true, false] {
         let (mut program, address, mut errors) = on_stdout(&["--quiet"]);
         if leaves {
             drop(program.stdout.take());
         }
-        // More than a pipe takes.
+        // More than a pipe contains.
         let ask = || {
             let mut client = TcpStream::connect(address).unwrap();
             client.set_read_timeout(Some(PATIENCE)).unwrap();
             client.write_all(b"nonsense\n").unwrap();
-            let mut told = Vec::new();
-            let _ = client.read_to_end(&mut told);
-            assert!(told.starts_with(b"{\"error\": "), "{told:?}");
+            let mut reply = Vec::new();
+            let _ = client.read_to_end(&mut reply);
+            assert!(reply.starts_with(b"{\"error\": "), "{reply:?}");
         };
         (0..400).for_each(|_| ask());
         end(&program);
         assert!(program.wait().unwrap().success());
-        let mut said = String::new();
-        errors.read_to_string(&mut said).unwrap();
+        let mut text = String::new();
+        errors.read_to_string(&mut text).unwrap();
         if leaves {
-            assert!(said.contains("Broken pipe"), "{said}");
-            assert!(said.contains("400 connections are missing"), "{said}");
-            assert_eq!(said.lines().count(), 2, "{said}");
+            assert!(text.contains("Broken pipe"), "{text}");
+            assert!(text.contains("400 connections are missing"), "{text}");
+            assert_eq!(text.lines().count(), 2, "{text}");
         } else {
-            assert!(said.contains("nobody takes the access log"), "{said}");
+            assert!(text.contains("nobody takes the access log"), "{text}");
         }
     }
 }
 
 #[test]
-fn a_full_disk_is_told_once_and_counted() {
+fn a_full_disk_is_reported_once_and_lines_are_counted() {
     let fixed = [
         "proxy",
         "serve",
@@ -404,7 +404,7 @@ fn a_full_disk_is_told_once_and_counted() {
 }
 
 #[test]
-fn a_log_that_cannot_be_had_is_told_before_anybody_is_served() {
+fn a_log_that_cannot_be_opened_is_an_error_before_clients_are_served() {
     for path in ["/", "/no/such/folder/log"] {
         let args = ["proxy", "serve", "--listen", "127.0.0.1:0", "--log", path];
         let finished = bench(args).failed(3, &[path, "--log"]);

@@ -1,4 +1,4 @@
-//! `bench proxy serve --metrics`: what a monitor gets, from the program itself.
+//! `bench proxy serve --metrics`: the responses to a monitor, from the program itself.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -43,7 +43,7 @@ impl Proxy {
     /// Head and body.
     #[track_caller]
     fn page(&self, path: &str) -> (String, String) {
-        let answer = told(
+        let answer = response_to(
             self.metrics,
             format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(),
         );
@@ -84,9 +84,9 @@ fn connect(to: SocketAddr) -> TcpStream {
 }
 
 #[track_caller]
-fn told(to: SocketAddr, said: &[u8]) -> String {
+fn response_to(to: SocketAddr, sent: &[u8]) -> String {
     let mut client = connect(to);
-    client.write_all(said).unwrap();
+    client.write_all(sent).unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     answer
@@ -101,7 +101,7 @@ fn envelope(to: SocketAddr, message: &str) -> String {
 }
 
 #[test]
-fn what_passes_through_is_counted() {
+fn relayed_bytes_are_counted() {
     let mut server = start(["proxy", "origin", "--listen", "127.0.0.1:0", "--quiet"]);
     let origin = server.listening();
     let folder = tempfile::tempdir().unwrap();
@@ -142,12 +142,12 @@ fn what_passes_through_is_counted() {
     assert_eq!(proxy.value(&entries), 2.0);
     for _ in 0..3 {
         assert_eq!(
-            told(proxy.address, envelope(origin, "ping").as_bytes()),
+            response_to(proxy.address, envelope(origin, "ping").as_bytes()),
             "RESPONSE || ping"
         );
     }
     let blocked = "192.0.2.1:80".parse().unwrap();
-    assert!(told(proxy.address, envelope(blocked, "").as_bytes()).contains("blocked"));
+    assert!(response_to(proxy.address, envelope(blocked, "").as_bytes()).contains("blocked"));
     let mut open = connect(proxy.address);
     write!(open, "CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n").unwrap();
     let mut head = [0; 12];
@@ -172,7 +172,7 @@ fn what_passes_through_is_counted() {
 }
 
 #[test]
-fn lists_that_are_read_anew_are_counted() {
+fn reloads_of_lists_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("list");
     fs::write(&list, "192.0.2.1\n").unwrap();
@@ -208,7 +208,7 @@ fn health_is_good_until_the_proxy_drains() {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert_eq!(body, "ok\n");
     let client = connect(proxy.address);
-    let held = server.accept().unwrap();
+    let open = server.accept().unwrap();
     proxy.program.signal("TERM");
     let deadline = Instant::now() + PATIENCE;
     let (head, body) = loop {
@@ -216,17 +216,17 @@ fn health_is_good_until_the_proxy_drains() {
         if body != "ok\n" {
             break (head, body);
         }
-        assert!(Instant::now() < deadline, "it is not said to drain");
+        assert!(Instant::now() < deadline, "it is not reported as draining");
     };
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     assert_eq!(body, "draining\n");
     assert_eq!(proxy.value("draining"), 1.0);
-    drop((client, held));
+    drop((client, open));
     proxy.program.wait(NOTICED).done();
 }
 
 #[test]
-fn what_is_not_there_is_told_so_and_nobody_holds_it_up() {
+fn other_paths_are_not_found_and_idle_clients_delay_no_others() {
     let proxy = Proxy::start(&[]);
     let _idle: Vec<_> = (0..100).map(|_| connect(proxy.metrics)).collect();
     for (request, status) in [
@@ -236,7 +236,7 @@ fn what_is_not_there_is_told_so_and_nobody_holds_it_up() {
         ("nonsense\r\n\r\n", "400"),
         ("HEAD /healthz HTTP/1.0\r\n\r\n", "200"),
     ] {
-        let answer = told(proxy.metrics, request.as_bytes());
+        let answer = response_to(proxy.metrics, request.as_bytes());
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{answer}"
@@ -247,7 +247,7 @@ fn what_is_not_there_is_told_so_and_nobody_holds_it_up() {
 #[test]
 fn clients_of_the_proxy_are_not_connected_to_its_metrics() {
     let proxy = Proxy::start(&[]);
-    let answer = told(
+    let answer = response_to(
         proxy.address,
         envelope(proxy.metrics, "GET /metrics HTTP/1.1\\r\\n\\r\\n").as_bytes(),
     );
@@ -255,7 +255,7 @@ fn clients_of_the_proxy_are_not_connected_to_its_metrics() {
 }
 
 #[test]
-fn a_place_that_is_taken_is_named_with_its_option() {
+fn an_address_in_use_is_reported_with_its_option() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let serve = |listen: &str, metrics: &str| {

@@ -1,7 +1,8 @@
-//! `bench proxy serve` and the names of servers: aliases are judged, addresses are raced, dead names hold up nobody.
+//! `bench proxy serve` and the names of servers: aliases are checked, addresses are tried in parallel, and dead names delay
+//! no others.
 //!
-//! Each test runs itself again in network and mount namespaces of its own (unshare(1)), with a name server on
-//! 127.0.0.1 and addresses that swallow every packet. Without the right to make them it is skipped.
+//! Each test runs itself again in separate network and mount namespaces (unshare(1)), with a name server on 127.0.0.1 and
+//! addresses that drop every packet. Without permission to create them it is skipped.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -20,25 +21,25 @@ use std::time::{Duration, Instant};
 
 use common::engine::{Engine, on_both_engines, on_every_engine};
 use common::{PATIENCE, Running, start, until};
-use dns::{NameServer, Said};
+use dns::{DnsReply, NameServer};
 use socket2::SockRef;
 
 on_both_engines!(
     a_name_that_is_an_alias_of_a_blocked_one_is_blocked,
     all_addresses_of_a_name_share_one_timeout,
-    the_next_address_is_tried_beside_one_that_does_not_answer,
-    a_live_name_is_not_held_up_by_dead_ones,
-    clients_that_are_gone_leave_no_lookup_and_no_place,
-    a_port_that_nobody_listens_on_is_refused_and_stays_free,
+    the_next_address_is_tried_in_parallel_to_a_silent_one,
+    a_live_name_is_not_delayed_by_dead_ones,
+    clients_that_disconnect_leave_no_lookup_and_no_permit,
+    a_closed_port_is_refused_and_stays_free,
 );
 
 /// Set inside of the namespaces.
 const INSIDE: &str = "WIREBENCH_TEST_NAMESPACES";
 
-/// How the shell that sets the namespaces up says that it may not.
+/// The exit code of the shell that sets the namespaces up, if it lacks permission.
 const NOT_ALLOWED: i32 = 77;
 
-/// 198.51.100.1 to 198.51.100.40 and 2001:db8::1 swallow every packet; ports to connect from are 39990 to 40010.
+/// 198.51.100.1 to 198.51.100.40 and 2001:db8::1 drop every packet; local ports are 39990 to 40010.
 const SET_UP: &str = r#"
     set -e
     ip link set lo up
@@ -58,7 +59,7 @@ const SET_UP: &str = r#"
     fi
 "#;
 
-/// Runs `body` in namespaces of its own: here is where this test runs itself again, or where it was.
+/// Runs `body` in separate namespaces: starts this test again, or is inside already.
 #[track_caller]
 fn alone(engine: Engine, test: &str, body: impl FnOnce()) {
     if env::var_os(INSIDE).is_some() {
@@ -79,17 +80,18 @@ fn alone(engine: Engine, test: &str, body: impl FnOnce()) {
         Ok(output) => output,
         Err(error) => return println!("skipped: unshare(1) cannot be run: {error}"),
     };
-    let said = [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+    let output_text =
+        [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
     match output.status.code() {
-        Some(0) => assert!(said[0].contains("1 passed"), "{said:?}"),
-        // unshare(1) itself ends with 1 where it may not; a test that failed says so.
-        Some(NOT_ALLOWED) => println!("skipped: no namespaces of its own here: {}", said[1]),
-        _ if said[1].starts_with("unshare: ") => println!("skipped: {}", said[1]),
-        _ => panic!("{}\n{}", said[0], said[1]),
+        Some(0) => assert!(output_text[0].contains("1 passed"), "{output_text:?}"),
+        // unshare(1) itself exits with 1 without permission; a test that failed prints that it did.
+        Some(NOT_ALLOWED) => println!("skipped: no namespaces of its own here: {}", output_text[1]),
+        _ if output_text[1].starts_with("unshare: ") => println!("skipped: {}", output_text[1]),
+        _ => panic!("{}\n{}", output_text[0], output_text[1]),
     }
 }
 
-/// A proxy, and a name server for it.
+/// A proxy with a name server.
 struct World {
     proxy: Running,
     address: SocketAddr,
@@ -101,7 +103,7 @@ impl World {
     fn start(
         engine: Engine,
         more: &[&str],
-        answer: impl Fn(&str) -> Said + Send + 'static,
+        answer: impl Fn(&str) -> DnsReply + Send + 'static,
     ) -> Self {
         let names = NameServer::start("127.0.0.1:53".parse().unwrap(), answer);
         let fixed = ["proxy", "serve", "--listen", "127.0.0.1:1080"];
@@ -116,12 +118,12 @@ impl World {
         }
     }
 
-    /// A client that asks for a name at the port of the origin server.
+    /// A client that requests a name at the port of the origin server.
     fn asking(&self, name: &str) -> TcpStream {
         asking(self.address, name, self.origin.port())
     }
 
-    /// The code of the reply to that, and how long it took.
+    /// The code of the reply, and its delay.
     fn reply(&self, name: &str) -> (u8, Duration) {
         let begin = Instant::now();
         let code = reply(&self.asking(name));
@@ -129,7 +131,7 @@ impl World {
     }
 }
 
-/// A client of a proxy that asks for a server.
+/// A client of a proxy that requests a server.
 fn asking(proxy: SocketAddr, name: &str, port: u16) -> TcpStream {
     let mut client = TcpStream::connect(proxy).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -147,7 +149,7 @@ fn reply(mut client: &TcpStream) -> u8 {
     reply[3]
 }
 
-/// A server that takes everybody and hangs up when they do.
+/// A server that accepts all clients and closes when they do.
 fn origin(address: &str) -> SocketAddr {
     let listener = TcpListener::bind(address).unwrap();
     let address = listener.local_addr().unwrap();
@@ -163,8 +165,8 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn records(addresses: &[&str]) -> Said {
-    Said::Records(vec![], addresses.iter().map(|one| ip(one)).collect())
+fn records(addresses: &[&str]) -> DnsReply {
+    DnsReply::Records(vec![], addresses.iter().map(|one| ip(one)).collect())
 }
 
 fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked(engine: Engine) {
@@ -180,27 +182,27 @@ fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked(engine: Engine) {
             let answer = |name: &str| {
                 let chain = match name {
                     // One link at a time.
-                    "step.shop.test" => return Said::Records(vec!["y.tracker.test"], vec![]),
-                    "y.tracker.test" => return Said::Records(vec!["end.test"], vec![]),
-                    "good.shop.test" => return Said::Records(vec!["end.test"], vec![]),
+                    "step.store.test" => return DnsReply::Records(vec!["y.tracker.test"], vec![]),
+                    "y.tracker.test" => return DnsReply::Records(vec!["end.test"], vec![]),
+                    "good.store.test" => return DnsReply::Records(vec!["end.test"], vec![]),
                     "end.test" => vec![],
                     "excepted.test" => vec!["tracker.test"],
-                    "metrics.shop.test" => vec!["tracker.test"],
-                    "deep.shop.test" => vec!["one.test", "x.tracker.test", "cdn.test"],
+                    "metrics.store.test" => vec!["tracker.test"],
+                    "deep.store.test" => vec!["one.test", "x.tracker.test", "cdn.test"],
                     _ => vec!["cdn.test"],
                 };
-                Said::Records(chain, vec![ip("127.0.0.1")])
+                DnsReply::Records(chain, vec![ip("127.0.0.1")])
             };
             let options = ["--blocklist", &list, "--except", &except, "--log", &log];
             let world = World::start(engine, &options, answer);
             let names = [
                 ("tracker.test", 2),
-                ("metrics.shop.test", 2),
-                ("deep.shop.test", 2),
-                ("www.shop.test", 0),
+                ("metrics.store.test", 2),
+                ("deep.store.test", 2),
+                ("www.store.test", 0),
                 ("end.test", 0),
-                ("step.shop.test", 2),
-                ("good.shop.test", 0),
+                ("step.store.test", 2),
+                ("good.store.test", 0),
                 ("excepted.test", 0),
             ];
             for (name, code) in names {
@@ -208,7 +210,7 @@ fn a_name_that_is_an_alias_of_a_blocked_one_is_blocked(engine: Engine) {
             }
             let lines = || fs::read_to_string(&log).unwrap();
             until("each has a line", || lines().lines().count() == names.len());
-            let detail = "\"detail\":\"metrics.shop.test is an alias of tracker.test\"";
+            let detail = "\"detail\":\"metrics.store.test is an alias of tracker.test\"";
             assert!(lines().contains(detail), "{}", lines());
             assert!(lines().contains("list:1 (tracker.test)"), "{}", lines());
         },
@@ -219,7 +221,7 @@ fn all_addresses_of_a_name_share_one_timeout(engine: Engine) {
     alone(engine, "all_addresses_of_a_name_share_one_timeout", || {
         let answer = |_: &str| {
             let addresses = (1..=8).map(|last| IpAddr::from([198, 51, 100, last]));
-            Said::Records(vec![], addresses.collect())
+            DnsReply::Records(vec![], addresses.collect())
         };
         let world = World::start(engine, &["--connect-timeout", "1s"], answer);
         let (code, took) = world.reply("eight.test");
@@ -229,10 +231,10 @@ fn all_addresses_of_a_name_share_one_timeout(engine: Engine) {
     });
 }
 
-fn the_next_address_is_tried_beside_one_that_does_not_answer(engine: Engine) {
+fn the_next_address_is_tried_in_parallel_to_a_silent_one(engine: Engine) {
     alone(
         engine,
-        "the_next_address_is_tried_beside_one_that_does_not_answer",
+        "the_next_address_is_tried_in_parallel_to_a_silent_one",
         || {
             let answer = |name: &str| match name {
                 "second.test" => records(&["198.51.100.1", "127.0.0.1"]),
@@ -255,7 +257,7 @@ fn the_next_address_is_tried_beside_one_that_does_not_answer(engine: Engine) {
             assert_eq!(world.reply("one.test").0, 0);
             until("it is over", || files() < 20);
             let before = files();
-            // Each by 250 ms, but at once after a failure; a lost SYN alone takes a second.
+            // 250 ms for each address, but none after a failure; a lost SYN alone takes a second.
             for (name, least, most) in [
                 ("second.test", 200, 900),
                 ("fifth.test", 900, 3_000),
@@ -272,11 +274,11 @@ fn the_next_address_is_tried_beside_one_that_does_not_answer(engine: Engine) {
     );
 }
 
-fn a_live_name_is_not_held_up_by_dead_ones(engine: Engine) {
-    alone(engine, "a_live_name_is_not_held_up_by_dead_ones", || {
+fn a_live_name_is_not_delayed_by_dead_ones(engine: Engine) {
+    alone(engine, "a_live_name_is_not_delayed_by_dead_ones", || {
         const LIVE: usize = 100;
         let answer = |name: &str| match name.ends_with("dead.test") {
-            true => Said::Nothing,
+            true => DnsReply::Nothing,
             false => records(&["127.0.0.1"]),
         };
         let world = World::start(engine, &["--connect-timeout", "60s"], answer);
@@ -289,7 +291,7 @@ fn a_live_name_is_not_held_up_by_dead_ones(engine: Engine) {
                         break;
                     }
                     waiting.push(asking(address, &format!("x{number}.dead.test"), 80));
-                    // A hundred a second is the case itself.
+                    // A hundred a second is the case to be tested.
                     thread::sleep(Duration::from_millis(10));
                 }
             });
@@ -302,21 +304,21 @@ fn a_live_name_is_not_held_up_by_dead_ones(engine: Engine) {
             took
         });
         assert!(took.iter().all(|(code, _)| *code == 0), "{took:?}");
-        // 20 ms on a machine that does nothing else; far from the 10 s of a silent name on any.
+        // 20 ms on an idle machine, and far from the 10 s of a silent name on any.
         took.sort_by_key(|(_, took)| *took);
         assert!(took[LIVE / 2].1 < Duration::from_millis(100), "{took:?}");
         assert!(took[LIVE + 4].1 < Duration::from_secs(3), "{took:?}");
     });
 }
 
-fn clients_that_are_gone_leave_no_lookup_and_no_place(engine: Engine) {
+fn clients_that_disconnect_leave_no_lookup_and_no_permit(engine: Engine) {
     alone(
         engine,
-        "clients_that_are_gone_leave_no_lookup_and_no_place",
+        "clients_that_disconnect_leave_no_lookup_and_no_permit",
         || {
             const PLACES: usize = 20;
             let answer = |name: &str| match name.ends_with("dead.test") {
-                true => Said::Nothing,
+                true => DnsReply::Nothing,
                 false => records(&["127.0.0.1"]),
             };
             let places = PLACES.to_string();
@@ -353,31 +355,27 @@ fn clients_that_are_gone_leave_no_lookup_and_no_place(engine: Engine) {
                     "{:?}",
                     begin.elapsed()
                 );
-                // Those of name servers too.
+                // Including those to name servers.
                 until("no socket is left", || sockets() <= idle);
             }
         },
     );
 }
 
-fn a_port_that_nobody_listens_on_is_refused_and_stays_free(engine: Engine) {
-    alone(
-        engine,
-        "a_port_that_nobody_listens_on_is_refused_and_stays_free",
-        || {
-            fs::write("/proc/sys/net/ipv4/ip_local_port_range", "39990 40010").unwrap();
-            let world = World::start(engine, &[], |_| records(&["127.0.0.1"]));
-            for _ in 0..300 {
-                let client = asking(world.address, "localhost", 40_000);
-                assert_eq!(reply(&client), 5);
-                // Ports are few here, and each would be held for a minute.
-                SockRef::from(&client)
-                    .set_linger(Some(Duration::ZERO))
-                    .unwrap();
-            }
-            until("the port is free", || {
-                TcpListener::bind("127.0.0.1:40000").is_ok()
-            });
-        },
-    );
+fn a_closed_port_is_refused_and_stays_free(engine: Engine) {
+    alone(engine, "a_closed_port_is_refused_and_stays_free", || {
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "39990 40010").unwrap();
+        let world = World::start(engine, &[], |_| records(&["127.0.0.1"]));
+        for _ in 0..300 {
+            let client = asking(world.address, "localhost", 40_000);
+            assert_eq!(reply(&client), 5);
+            // There are few ports here, and each would be occupied for a minute.
+            SockRef::from(&client)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+        }
+        until("the port is free", || {
+            TcpListener::bind("127.0.0.1:40000").is_ok()
+        });
+    });
 }

@@ -1,4 +1,4 @@
-//! `bench proxy origin`: what it prints and answers, and that nobody keeps it from doing so.
+//! `bench proxy origin`: what it prints and answers, and that no client keeps it from doing so.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -42,18 +42,18 @@ impl Origin {
         stream
     }
 
-    /// Says something, stops talking, and gives the whole answer.
+    /// Sends a message, ends its side, and returns the whole response.
     #[track_caller]
-    fn ask(&self, said: &[u8]) -> Vec<u8> {
+    fn ask(&self, sent: &[u8]) -> Vec<u8> {
         let mut stream = self.client();
-        stream.write_all(said).unwrap();
+        stream.write_all(sent).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         answer
     }
 
-    /// It answers a newcomer.
+    /// A new client is answered.
     #[track_caller]
     fn assert_serves(&self) {
         assert_eq!(self.ask(b"still there?"), b"RESPONSE || still there?");
@@ -79,9 +79,9 @@ impl Origin {
 }
 
 #[test]
-fn a_message_is_printed_on_a_line_that_does_nothing_to_a_terminal() {
+fn a_message_is_printed_on_one_line_without_control_characters() {
     let mut origin = Origin::start(&[]);
-    for (said, shown) in [
+    for (sent, shown) in [
         (&b"ping"[..], "ping"),
         ("grüß 😀".as_bytes(), "grüß 😀"),
         (b"a\r\nb\tc", r"a\r\nb\tc"),
@@ -93,17 +93,17 @@ fn a_message_is_printed_on_a_line_that_does_nothing_to_a_terminal() {
         (b"\xff\xfe!", "\u{fffd}\u{fffd}!"),
         (b"cut \xf0\x9f", "cut "),
     ] {
-        assert_eq!(origin.ask(said), [PREFIX.as_bytes(), said].concat());
+        assert_eq!(origin.ask(sent), [PREFIX.as_bytes(), sent].concat());
         origin
             .program
             .line(|line| line.ends_with(&format!(": {shown}")));
     }
-    // Of the last one, the character that never was whole.
+    // The last message has a character that is incomplete.
     origin.program.line(|line| line.ends_with(": \u{fffd}"));
 }
 
 #[test]
-fn the_line_says_who_and_comes_with_the_message() {
+fn a_line_has_the_client_and_is_printed_when_the_message_arrives() {
     let mut origin = Origin::start(&[]);
     let mut client = origin.client();
     let from = client.local_addr().unwrap();
@@ -116,16 +116,16 @@ fn the_line_says_who_and_comes_with_the_message() {
 }
 
 #[test]
-fn the_prefix_comes_once_however_the_message_is_cut() {
+fn the_prefix_is_sent_once_however_the_message_is_split() {
     let origin = Origin::start(&[]);
     let mut client = origin.client();
     client.set_nodelay(true).unwrap();
-    let mut heard = vec![0; PREFIX.len()];
+    let mut received = vec![0; PREFIX.len()];
     for (number, byte) in "späße".bytes().enumerate() {
         client.write_all(&[byte]).unwrap();
         if number == 0 {
-            client.read_exact(&mut heard).unwrap();
-            assert_eq!(heard, PREFIX.as_bytes());
+            client.read_exact(&mut received).unwrap();
+            assert_eq!(received, PREFIX.as_bytes());
         }
         let mut back = [0];
         client.read_exact(&mut back).unwrap();
@@ -133,18 +133,18 @@ fn the_prefix_comes_once_however_the_message_is_cut() {
     }
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
-    let text: String = origin.stop().stdout.lines().skip(1).map(said).collect();
+    let text: String = origin.stop().stdout.lines().skip(1).map(sent).collect();
     assert_eq!(text, "späße");
 }
 
-/// What a line shows of a message.
+/// The message that a line shows.
 #[track_caller]
-fn said(line: &str) -> &str {
+fn sent(line: &str) -> &str {
     line.split_once(": ").unwrap().1
 }
 
 #[test]
-fn who_ends_at_once_has_said_nothing_and_is_answered_that() {
+fn a_client_that_sends_nothing_is_answered_with_the_prefix() {
     let origin = Origin::start(&[]);
     assert_eq!(origin.ask(b""), PREFIX.as_bytes());
     // As a port scanner would.
@@ -157,7 +157,7 @@ fn who_ends_at_once_has_said_nothing_and_is_answered_that() {
 }
 
 #[test]
-fn a_huge_message_comes_back_and_is_printed_whole() {
+fn a_huge_message_is_echoed_and_printed_completely() {
     let text = "späße 😀 ".repeat(300_000);
     let origin = Origin::start(&[]);
     let mut client = origin.client();
@@ -172,12 +172,12 @@ fn a_huge_message_comes_back_and_is_printed_whole() {
     });
     assert!(answer.strip_prefix(PREFIX) == Some(&text));
     // In pieces, none of which ends within a character.
-    let shown: String = origin.stop().stdout.lines().skip(1).map(said).collect();
+    let shown: String = origin.stop().stdout.lines().skip(1).map(sent).collect();
     assert!(shown == text);
 }
 
 #[test]
-fn who_never_reads_keeps_nobody_waiting_and_costs_a_buffer_at_most() {
+fn a_client_that_never_reads_delays_no_other_and_costs_one_buffer() {
     const GREEDY: usize = 8;
     let origin = Origin::start(&["--quiet"]);
     origin.assert_serves();
@@ -188,27 +188,27 @@ fn who_never_reads_keeps_nobody_waiting_and_costs_a_buffer_at_most() {
         client
             .set_write_timeout(Some(Duration::from_millis(100)))
             .unwrap();
-        let mut said = 0;
+        let mut sent = 0;
         let held_up = loop {
             match client.write(&chunk) {
-                Ok(bytes) => said += bytes,
+                Ok(bytes) => sent += bytes,
                 Err(error) => break error,
             }
-            assert!(said < 1 << 30, "nobody is held up");
+            assert!(sent < 1 << 30, "writes are never blocked");
         };
         assert_eq!(held_up.kind(), ErrorKind::WouldBlock);
     }
     origin.assert_serves();
     let grown = origin.memory().saturating_sub(before);
     assert!(grown < GREEDY * (256 << 10), "{grown} bytes");
-    // Also those who leave without having read, which is a reset.
+    // Also clients that close with unread bytes, which is a reset.
     drop(greedy);
     origin.assert_serves();
     origin.stop();
 }
 
 #[test]
-fn resets_in_any_phase_are_borne() {
+fn resets_in_any_phase_are_tolerated() {
     let origin = Origin::start(&["--quiet"]);
     for round in 0..60 {
         let mut client = origin.client();
@@ -228,7 +228,7 @@ fn resets_in_any_phase_are_borne() {
 }
 
 #[test]
-fn many_at_once_are_all_served() {
+fn many_clients_are_all_served() {
     const MANY: usize = 500;
     let origin = Origin::start(&["--quiet"]);
     let mut clients: Vec<TcpStream> = (0..MANY).map(|_| origin.client()).collect();
@@ -246,7 +246,7 @@ fn many_at_once_are_all_served() {
 }
 
 #[test]
-fn out_of_files_newcomers_wait_until_somebody_leaves() {
+fn out_of_files_new_clients_wait_until_one_leaves() {
     let mut command = Command::new("sh");
     let line = format!(
         "ulimit -n 20 && exec {} proxy origin --quiet --listen 127.0.0.1:0",
@@ -263,15 +263,15 @@ fn out_of_files_newcomers_wait_until_somebody_leaves() {
     assert_eq!(waits.kind(), ErrorKind::WouldBlock);
     idle.clear();
     late.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut heard = [0; 17];
-    late.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"RESPONSE || hello");
+    let mut received = [0; 17];
+    late.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"RESPONSE || hello");
     origin.assert_serves();
     origin.stop();
 }
 
 #[test]
-fn it_answers_on_when_nobody_reads_its_output_any_more() {
+fn it_answers_after_its_output_was_closed() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command.args(["proxy", "origin", "--listen", "127.0.0.1:0"]);
     let origin = Origin::of(Running::read_for(command, 1));

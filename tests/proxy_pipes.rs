@@ -1,4 +1,4 @@
-//! A proxy that is to splice and has few pipes or none: what has no pipe is copied, and arrives all the same.
+//! A proxy that splices with few pipes or none: chunks without a pipe are copied, and arrive.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -21,15 +21,15 @@ use wirebench::proxy::server::Server;
 
 const CLIENTS: usize = 4;
 
-/// Bytes of a client, each way.
+/// Bytes of a client, in each direction.
 const BYTES: usize = 5_000_000;
 
 on_both_engines!(
-    without_a_pipe_all_is_copied,
+    without_a_pipe_all_bytes_are_copied,
     one_pipe_serves_many_directions,
 );
 
-fn without_a_pipe_all_is_copied(engine: Engine) {
+fn without_a_pipe_all_bytes_are_copied(engine: Engine) {
     let totals = echoed(engine, 0);
     assert_eq!(totals.spliced, 0);
     assert!(totals.no_pipe >= 2 * CLIENTS as u64, "{totals:?}");
@@ -40,7 +40,7 @@ fn one_pipe_serves_many_directions(engine: Engine) {
     assert!(totals.spliced > 0, "{totals:?}");
 }
 
-/// What a proxy with so many pipes counted of clients that heard from a server what they said.
+/// The totals of a proxy with so many pipes, after clients whose server echoes.
 fn echoed(engine: Engine, pipes: usize) -> Totals {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = TcpListener::bind(any).unwrap();
@@ -84,19 +84,19 @@ fn echoed(engine: Engine, pipes: usize) -> Totals {
     totals
 }
 
-/// Says what no other client says, and hears it again.
+/// Sends bytes that no other client sends, and receives them.
 fn talk(proxy: SocketAddr, client: usize) {
-    let said: Vec<u8> = (0..BYTES)
+    let sent: Vec<u8> = (0..BYTES)
         .map(|at| ((at + 31 * client) % 251) as u8)
         .collect();
     let stream = TcpStream::connect(proxy).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
-            (&stream).write_all(&said).unwrap();
+            (&stream).write_all(&sent).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
         });
-        let mut heard = Vec::with_capacity(BYTES);
-        (&stream).read_to_end(&mut heard).unwrap();
-        assert!(heard == said, "{} bytes are others", heard.len());
+        let mut received = Vec::with_capacity(BYTES);
+        (&stream).read_to_end(&mut received).unwrap();
+        assert!(received == sent, "{} bytes are others", received.len());
     });
 }

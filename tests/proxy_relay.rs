@@ -1,4 +1,4 @@
-//! `bench proxy serve --forward`: what goes through arrives, what breaks is seen to break, and what is too much is borne.
+//! `bench proxy serve --forward`: bytes arrive, broken connections look broken, and overload is tolerated.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -17,24 +17,24 @@ use common::{Finished, NOTICED, PATIENCE, Running, bench, cpu_ticks, start};
 use socket2::{Domain, SockRef, Socket, Type};
 
 on_both_engines!(
-    bytes_are_exact_both_ways_in_every_forwarding,
-    either_end_may_stop_talking_and_go_on_listening,
-    no_round_trip_waits_for_a_timer_of_tcp,
-    urgent_bytes_go_in_line_and_hold_nothing_up,
-    who_does_not_read_holds_the_other_up_and_costs_no_memory,
-    bulk_transfers_hold_nobody_up,
-    connections_that_wait_cost_next_to_nothing,
-    a_server_that_is_not_there_is_a_reset_for_the_client,
+    bytes_are_exact_in_both_directions_with_every_forwarding,
+    either_end_may_close_its_side_and_still_receive,
+    no_round_trip_waits_for_a_tcp_timer,
+    urgent_bytes_are_relayed_in_line_without_delay,
+    an_end_that_does_not_read_blocks_the_other_and_costs_no_memory,
+    bulk_transfers_do_not_delay_other_connections,
+    idle_connections_cost_little_memory,
+    a_refused_server_resets_the_client,
     a_reset_of_either_end_reaches_the_other,
-    a_server_that_closes_early_is_heard_to_its_last_byte,
-    who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not,
-    half_a_connection_has_less_time,
-    a_server_that_does_not_answer_is_not_waited_for_long,
-    a_client_too_many_is_hung_up_on_until_there_is_room,
-    out_of_files_it_lets_clients_wait_without_spinning,
-    told_to_stop_it_takes_nobody_new_and_lets_the_others_finish,
-    those_who_do_not_finish_in_time_are_cut_off,
-    told_twice_it_ends_at_once,
+    the_last_bytes_of_a_server_that_closes_early_arrive,
+    idle_connections_are_cut_off_and_active_ones_are_not,
+    half_closed_connections_have_a_shorter_timeout,
+    a_silent_server_times_out,
+    a_client_over_the_limit_is_closed_until_there_is_room,
+    out_of_files_clients_wait_without_spinning,
+    a_stopping_proxy_refuses_new_clients_and_finishes_open_connections,
+    connections_are_cut_off_after_the_drain_time,
+    a_second_signal_ends_it_at_once,
 );
 
 macro_rules! splicing {
@@ -45,18 +45,18 @@ macro_rules! splicing {
 }
 
 splicing!(
-    bulk_transfers_hold_nobody_up,
-    connections_that_wait_cost_next_to_nothing,
-    a_server_that_closes_early_is_heard_to_its_last_byte,
-    who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not,
-    half_a_connection_has_less_time,
-    a_client_too_many_is_hung_up_on_until_there_is_room,
-    out_of_files_it_lets_clients_wait_without_spinning,
-    told_to_stop_it_takes_nobody_new_and_lets_the_others_finish,
-    those_who_do_not_finish_in_time_are_cut_off,
+    bulk_transfers_do_not_delay_other_connections,
+    idle_connections_cost_little_memory,
+    the_last_bytes_of_a_server_that_closes_early_arrive,
+    idle_connections_are_cut_off_and_active_ones_are_not,
+    half_closed_connections_have_a_shorter_timeout,
+    a_client_over_the_limit_is_closed_until_there_is_room,
+    out_of_files_clients_wait_without_spinning,
+    a_stopping_proxy_refuses_new_clients_and_finishes_open_connections,
+    connections_are_cut_off_after_the_drain_time,
 );
 
-/// A proxy on loopback, before a server that a test plays.
+/// A proxy on loopback in front of a server that the test plays.
 struct Proxy {
     program: Running,
     address: SocketAddr,
@@ -117,14 +117,14 @@ fn connect(to: SocketAddr) -> TcpStream {
     patient(TcpStream::connect(to).unwrap())
 }
 
-/// Says so many bytes and sees them arrive.
+/// Sends so many bytes and checks that they arrive.
 #[track_caller]
 fn assert_passes(mut from: &TcpStream, mut to: &TcpStream, bytes: usize) {
-    let said: Vec<u8> = (0..bytes).map(|n| (n % 253) as u8).collect();
-    from.write_all(&said).unwrap();
-    let mut heard = vec![0; bytes];
-    to.read_exact(&mut heard).unwrap();
-    assert!(heard == said);
+    let sent: Vec<u8> = (0..bytes).map(|n| (n % 253) as u8).collect();
+    from.write_all(&sent).unwrap();
+    let mut received = vec![0; bytes];
+    to.read_exact(&mut received).unwrap();
+    assert!(received == sent);
 }
 
 #[track_caller]
@@ -138,7 +138,7 @@ fn assert_ended(mut stream: &TcpStream) {
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
 
-/// The number before `word` in what it said at its end.
+/// The number before `word` in the summary.
 #[track_caller]
 fn count(finished: &Finished, word: &str) -> u64 {
     let text = &finished.stdout;
@@ -148,7 +148,7 @@ fn count(finished: &Finished, word: &str) -> u64 {
     number.replace(',', "").parse().unwrap()
 }
 
-/// Bytes that look alike nowhere near: a period that no power of two divides.
+/// Bytes with a period that no power of two divides.
 fn noise() -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = || {
@@ -160,30 +160,30 @@ fn noise() -> Vec<u8> {
     std::iter::repeat_with(next).take(999_983).collect()
 }
 
-/// Says `total` bytes of noise over and over, in pieces of lengths that go round in `pieces`, then ends.
-fn say(mut to: TcpStream, noise: &[u8], total: usize, pieces: &[usize]) {
-    let mut said = 0;
+/// Sends `total` bytes of noise, repeated, in pieces whose lengths cycle through `pieces`, then ends.
+fn send_noise(mut to: TcpStream, noise: &[u8], total: usize, pieces: &[usize]) {
+    let mut sent = 0;
     for &piece in pieces.iter().cycle() {
-        let at = said % noise.len();
-        let end = noise.len().min(at + piece.min(total - said));
+        let at = sent % noise.len();
+        let end = noise.len().min(at + piece.min(total - sent));
         to.write_all(&noise[at..end]).unwrap();
-        said += end - at;
-        if said == total {
+        sent += end - at;
+        if sent == total {
             break;
         }
     }
     to.shutdown(Shutdown::Write).unwrap();
 }
 
-/// Hears exactly that.
-fn hear(from: TcpStream, noise: &[u8], total: usize) {
-    assert_eq!(heard(from, noise), total);
+/// Receives exactly that.
+fn receive(from: TcpStream, noise: &[u8], total: usize) {
+    assert_eq!(received(from, noise), total);
 }
 
-/// Hears noise over and over to the end, and says how much it was.
-fn heard(mut from: TcpStream, noise: &[u8]) -> usize {
+/// Receives repeated noise to the end, and counts it.
+fn received(mut from: TcpStream, noise: &[u8]) -> usize {
     let mut buffer = vec![0; 100_000];
-    let mut heard = 0;
+    let mut received = 0;
     loop {
         let bytes = from.read(&mut buffer).unwrap();
         if bytes == 0 {
@@ -191,17 +191,20 @@ fn heard(mut from: TcpStream, noise: &[u8]) -> usize {
         }
         let mut rest = &buffer[..bytes];
         while !rest.is_empty() {
-            let at = heard % noise.len();
+            let at = received % noise.len();
             let some = rest.len().min(noise.len() - at);
-            assert!(rest[..some] == noise[at..at + some], "wrong after {heard}");
-            heard += some;
+            assert!(
+                rest[..some] == noise[at..at + some],
+                "wrong after {received}"
+            );
+            received += some;
             rest = &rest[some..];
         }
     }
-    heard
+    received
 }
 
-fn bytes_are_exact_both_ways_in_every_forwarding(engine: Engine) {
+fn bytes_are_exact_in_both_directions_with_every_forwarding(engine: Engine) {
     const BULK: usize = 50_000_000;
     const MIXED: usize = 3_000_000;
     let noise = noise();
@@ -211,16 +214,18 @@ fn bytes_are_exact_both_ways_in_every_forwarding(engine: Engine) {
         thread::scope(|scope| {
             let (to_server, to_client) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             let noise = &noise;
-            scope.spawn(move || say(to_server, noise, BULK, &[1 << 20]));
-            scope.spawn(move || say(to_client, noise, MIXED, &[1, 2, 70_000, 1, 65_483, 13, 900]));
-            scope.spawn(move || hear(server, noise, BULK));
-            scope.spawn(move || hear(client, noise, MIXED));
+            scope.spawn(move || send_noise(to_server, noise, BULK, &[1 << 20]));
+            scope.spawn(move || {
+                send_noise(to_client, noise, MIXED, &[1, 2, 70_000, 1, 65_483, 13, 900])
+            });
+            scope.spawn(move || receive(server, noise, BULK));
+            scope.spawn(move || receive(client, noise, MIXED));
         });
         let (client, server) = proxy.pair();
         thread::scope(|scope| {
             let noise = &noise;
-            scope.spawn(move || say(client, noise, 2_000, &[1]));
-            scope.spawn(move || hear(server, noise, 2_000));
+            scope.spawn(move || send_noise(client, noise, 2_000, &[1]));
+            scope.spawn(move || receive(server, noise, 2_000));
         });
         let finished = proxy.stop();
         assert_eq!(count(&finished, " to servers"), (BULK + 2_000) as u64);
@@ -234,7 +239,7 @@ fn bytes_are_exact_both_ways_in_every_forwarding(engine: Engine) {
     }
 }
 
-fn either_end_may_stop_talking_and_go_on_listening(engine: Engine) {
+fn either_end_may_close_its_side_and_still_receive(engine: Engine) {
     for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         for client_first in [true, false] {
@@ -255,7 +260,7 @@ fn either_end_may_stop_talking_and_go_on_listening(engine: Engine) {
     }
 }
 
-fn no_round_trip_waits_for_a_timer_of_tcp(engine: Engine) {
+fn no_round_trip_waits_for_a_tcp_timer(engine: Engine) {
     for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         let (client, server) = proxy.pair();
@@ -263,7 +268,7 @@ fn no_round_trip_waits_for_a_timer_of_tcp(engine: Engine) {
         server.set_nodelay(true).unwrap();
         let begin = Instant::now();
         for _ in 0..100 {
-            // A delayed acknowledgement is 40 ms, a corked rest 200 ms.
+            // A delayed acknowledgement takes 40 ms, a corked rest 200 ms.
             for bytes in [1, 1_000, 70_000] {
                 assert_passes(&client, &server, bytes);
                 assert_passes(&server, &client, bytes);
@@ -274,24 +279,24 @@ fn no_round_trip_waits_for_a_timer_of_tcp(engine: Engine) {
     }
 }
 
-fn urgent_bytes_go_in_line_and_hold_nothing_up(engine: Engine) {
+fn urgent_bytes_are_relayed_in_line_without_delay(engine: Engine) {
     for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         let (mut client, mut server) = proxy.pair();
         SockRef::from(&server).set_out_of_band_inline(true).unwrap();
-        let mut hears = |what: &[u8]| {
-            let mut heard = vec![0; what.len()];
-            server.read_exact(&mut heard).unwrap();
-            assert_eq!(heard, what, "{forwarding}");
+        let mut receiver = |what: &[u8]| {
+            let mut received = vec![0; what.len()];
+            server.read_exact(&mut received).unwrap();
+            assert_eq!(received, what, "{forwarding}");
         };
         client.write_all(b"before ").unwrap();
         SockRef::from(&client).send_out_of_band(b"!").unwrap();
         client.write_all(b" after").unwrap();
-        hears(b"before ! after");
+        receiver(b"before ! after");
         SockRef::from(&client).send_out_of_band(b"?").unwrap();
-        hears(b"?");
+        receiver(b"?");
         client.write_all(b"all").unwrap();
-        hears(b"all");
+        receiver(b"all");
     }
 }
 
@@ -307,33 +312,33 @@ fn memory(program: &Running) -> usize {
     kib << 10
 }
 
-fn who_does_not_read_holds_the_other_up_and_costs_no_memory(engine: Engine) {
+fn an_end_that_does_not_read_blocks_the_other_and_costs_no_memory(engine: Engine) {
     let noise = noise();
     for forwarding in FORWARDINGS {
         let proxy = Proxy::start(engine, &["--forwarding", forwarding]);
         let before = memory(&proxy.program);
         let (mut client, server) = proxy.pair();
-        // Nothing is taken any more for a while: all the kernel's buffers on the way are full.
+        // Writes are blocked for a while: all the kernel's buffers on the way are full.
         client
             .set_write_timeout(Some(Duration::from_millis(300)))
             .unwrap();
-        let mut said = 0;
+        let mut sent = 0;
         let held_up = loop {
-            match client.write(&noise[said % noise.len()..]) {
-                Ok(bytes) => said += bytes,
+            match client.write(&noise[sent % noise.len()..]) {
+                Ok(bytes) => sent += bytes,
                 Err(error) => break error,
             }
-            assert!(said < 1 << 30, "nobody is held up");
+            assert!(sent < 1 << 30, "writes are never blocked");
         };
         assert_eq!(held_up.kind(), ErrorKind::WouldBlock);
         let grown = memory(&proxy.program).saturating_sub(before);
-        assert!(grown < 2 << 20, "{forwarding}: {grown} bytes for {said}");
+        assert!(grown < 2 << 20, "{forwarding}: {grown} bytes for {sent}");
         client.shutdown(Shutdown::Write).unwrap();
-        hear(server, &noise, said);
+        receive(server, &noise, sent);
     }
 }
 
-/// What goes on until then ends although a test fails.
+/// Ends threads even if a test fails.
 struct EndsIt<'a>(&'a AtomicBool);
 
 impl Drop for EndsIt<'_> {
@@ -342,16 +347,16 @@ impl Drop for EndsIt<'_> {
     }
 }
 
-/// Of one thread: those that never end, one that nobody reads, and small ones beside them.
-fn bulk_transfers_hold_nobody_up(engine: Engine) {
+/// On one thread: endless transfers, a client that does not read, and small transfers in parallel.
+fn bulk_transfers_do_not_delay_other_connections(engine: Engine) {
     let (noise, proxy) = (&noise(), &Proxy::start(engine, &[]));
     let (mut stuck, unread) = proxy.pair();
     stuck
         .set_write_timeout(Some(Duration::from_millis(100)))
         .unwrap();
-    let mut said = 0;
-    while let Ok(bytes) = stuck.write(&noise[said % noise.len()..]) {
-        said += bytes;
+    let mut sent = 0;
+    while let Ok(bytes) = stuck.write(&noise[sent % noise.len()..]) {
+        sent += bytes;
     }
     let over = &AtomicBool::new(false);
     thread::scope(|scope| {
@@ -359,15 +364,15 @@ fn bulk_transfers_hold_nobody_up(engine: Engine) {
         let bulk: Vec<_> = (0..4)
             .map(|_| {
                 let (mut client, server) = proxy.pair();
-                let says = scope.spawn(move || {
-                    let mut said = 0;
+                let sender = scope.spawn(move || {
+                    let mut sent = 0;
                     while !over.load(Ordering::Relaxed) {
-                        said += client.write(&noise[said % noise.len()..]).unwrap();
+                        sent += client.write(&noise[sent % noise.len()..]).unwrap();
                     }
                     client.shutdown(Shutdown::Write).unwrap();
-                    said
+                    sent
                 });
-                (says, scope.spawn(move || heard(server, noise)))
+                (sender, scope.spawn(move || received(server, noise)))
             })
             .collect();
         for _ in 0..3 {
@@ -378,17 +383,17 @@ fn bulk_transfers_hold_nobody_up(engine: Engine) {
             }
         }
         drop(ends);
-        for (says, hears) in bulk {
-            let said = says.join().unwrap();
-            assert_eq!(hears.join().unwrap(), said);
-            assert!(said > 0);
+        for (sender, receiver) in bulk {
+            let sent = sender.join().unwrap();
+            assert_eq!(receiver.join().unwrap(), sent);
+            assert!(sent > 0);
         }
     });
     stuck.shutdown(Shutdown::Write).unwrap();
-    hear(unread, noise, said);
+    receive(unread, noise, sent);
 }
 
-fn connections_that_wait_cost_next_to_nothing(engine: Engine) {
+fn idle_connections_cost_little_memory(engine: Engine) {
     const MANY: usize = 400;
     let proxy = Proxy::start(engine, &[]);
     let used = |pair: &(TcpStream, TcpStream)| {
@@ -403,7 +408,7 @@ fn connections_that_wait_cost_next_to_nothing(engine: Engine) {
     assert!(grown < MANY * 4_096, "{grown} bytes for {MANY}");
 }
 
-fn a_server_that_is_not_there_is_a_reset_for_the_client(engine: Engine) {
+fn a_refused_server_resets_the_client(engine: Engine) {
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -440,26 +445,26 @@ fn a_reset_of_either_end_reaches_the_other(engine: Engine) {
     }
 }
 
-fn a_server_that_closes_early_is_heard_to_its_last_byte(engine: Engine) {
+fn the_last_bytes_of_a_server_that_closes_early_arrive(engine: Engine) {
     let proxy = Proxy::start(engine, &[]);
     let (mut client, mut server) = proxy.pair();
     assert_passes(&client, &server, 10);
     server.write_all(b"enough").unwrap();
     drop(server);
-    let mut heard = Vec::new();
-    client.read_to_end(&mut heard).unwrap();
-    assert_eq!(heard, b"enough");
-    // Nobody is left to take this: sooner or later it is refused.
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).unwrap();
+    assert_eq!(received, b"enough");
+    // The server is gone, so writes fail sooner or later.
     let deadline = Instant::now() + PATIENCE;
     while client.write_all(&[0; 10_000]).is_ok() {
         assert!(
             Instant::now() < deadline,
-            "it goes nowhere and nobody says so"
+            "the bytes are lost without an error"
         );
     }
 }
 
-fn who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not(engine: Engine) {
+fn idle_connections_are_cut_off_and_active_ones_are_not(engine: Engine) {
     let limit = Duration::from_secs(1);
     let proxy = Proxy::start(engine, &["--idle-timeout", "1s"]);
     let (client, server) = proxy.pair();
@@ -475,7 +480,7 @@ fn who_says_nothing_for_too_long_is_cut_off_and_who_talks_is_not(engine: Engine)
     assert_eq!(count(&proxy.stop(), " idle for too long"), 1);
 }
 
-fn half_a_connection_has_less_time(engine: Engine) {
+fn half_closed_connections_have_a_shorter_timeout(engine: Engine) {
     let proxy = Proxy::start(
         engine,
         &["--idle-timeout", "1h", "--half-closed-timeout", "300ms"],
@@ -490,8 +495,8 @@ fn half_a_connection_has_less_time(engine: Engine) {
     assert_eq!(count(&proxy.stop(), " half-closed for too long"), 1);
 }
 
-fn a_server_that_does_not_answer_is_not_waited_for_long(engine: Engine) {
-    // Nobody is accepted, and there is room for one or two to wait: the kernel ignores who comes then.
+fn a_silent_server_times_out(engine: Engine) {
+    // A listener that does not accept: once its backlog of one or two is full, the kernel ignores further SYNs.
     let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     silent.bind(&any.into()).unwrap();
@@ -510,11 +515,11 @@ fn a_server_that_does_not_answer_is_not_waited_for_long(engine: Engine) {
     assert_eq!(count(&finished, " without a server in time"), 1);
 }
 
-fn a_client_too_many_is_hung_up_on_until_there_is_room(engine: Engine) {
+fn a_client_over_the_limit_is_closed_until_there_is_room(engine: Engine) {
     let proxy = Proxy::start(engine, &["--max-connections", "2"]);
     let (first, second) = (proxy.pair(), proxy.pair());
     for _ in 0..3 {
-        // Nobody asked it anything, so there is no answer it would understand.
+        // The client sent no request, so there is no reply in its protocol.
         assert_reset(&connect(proxy.address));
     }
     assert_passes(&first.0, &first.1, 10);
@@ -524,7 +529,7 @@ fn a_client_too_many_is_hung_up_on_until_there_is_room(engine: Engine) {
     let deadline = Instant::now() + PATIENCE;
     let (client, server) = loop {
         let client = connect(proxy.address);
-        // It is reset where there was no room yet; where there was, a server is called.
+        // It is reset if there was no room yet; if there was, the proxy connects to a server.
         client
             .set_read_timeout(Some(Duration::from_millis(50)))
             .unwrap();
@@ -542,7 +547,7 @@ fn a_client_too_many_is_hung_up_on_until_there_is_room(engine: Engine) {
     assert!(count(&proxy.stop(), " too many") >= 3);
 }
 
-/// An answering server.
+/// An origin server.
 #[track_caller]
 fn origin(more: &[&str]) -> (Running, SocketAddr) {
     let fixed = ["proxy", "origin", "--listen", "127.0.0.1:0"];
@@ -551,7 +556,7 @@ fn origin(more: &[&str]) -> (Running, SocketAddr) {
     (program, address)
 }
 
-/// Says something, stops talking, and gives the whole answer.
+/// Sends a message, ends its side, and returns the whole response.
 #[track_caller]
 fn ask(mut stream: TcpStream, text: &str) -> String {
     stream.write_all(text.as_bytes()).unwrap();
@@ -561,7 +566,7 @@ fn ask(mut stream: TcpStream, text: &str) -> String {
     answer
 }
 
-/// Sets the limit of open files of a process that runs; the old one, or nothing where that cannot be done here.
+/// Sets the limit of open files of a running process. Returns the previous one, or `None` if that is not permitted.
 fn limit_files(process: u32, soft: u64) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{process}/limits")).ok()?;
     let line = limits
@@ -578,13 +583,13 @@ fn limit_files(process: u32, soft: u64) -> Option<u64> {
         .then_some(before)
 }
 
-/// The file descriptor that a process would be given next.
+/// The next file descriptor of a process.
 fn next_file(process: u32) -> u64 {
     let taken = |number: &u64| fs::symlink_metadata(format!("/proc/{process}/fd/{number}")).is_ok();
     (0..).find(|number| !taken(number)).unwrap()
 }
 
-fn out_of_files_it_lets_clients_wait_without_spinning(engine: Engine) {
+fn out_of_files_clients_wait_without_spinning(engine: Engine) {
     const MANY: usize = 60;
     let (_origin, to) = origin(&["--quiet"]);
     let (program, address) = proxy(engine, to, &["--threads", "1"]);
@@ -595,7 +600,7 @@ fn out_of_files_it_lets_clients_wait_without_spinning(engine: Engine) {
     let begin = Instant::now();
     let clients: Vec<TcpStream> = (0..MANY).map(|_| connect(address)).collect();
     let ticks = cpu_ticks(program.id());
-    // They wait for as long as this, which is what is tested.
+    // The test is that clients wait for this long.
     thread::sleep(Duration::from_millis(400));
     let used = cpu_ticks(program.id()) - ticks;
     assert!(
@@ -616,7 +621,7 @@ fn out_of_files_it_lets_clients_wait_without_spinning(engine: Engine) {
     assert!((2..=most).contains(&pauses), "{pauses} in {took:?}");
 }
 
-fn told_to_stop_it_takes_nobody_new_and_lets_the_others_finish(engine: Engine) {
+fn a_stopping_proxy_refuses_new_clients_and_finishes_open_connections(engine: Engine) {
     let proxy = Proxy::start(engine, &["--threads", "2"]);
     let (client, server) = proxy.pair();
     proxy.program.signal("TERM");
@@ -626,13 +631,13 @@ fn told_to_stop_it_takes_nobody_new_and_lets_the_others_finish(engine: Engine) {
     drop(client);
     assert_ended(&server);
     drop(server);
-    // Of those who came while it was still looked whether it listens.
+    // The clients of the checks whether it listens.
     drop(proxy.server);
     let finished = proxy.program.wait(NOTICED).done();
     assert!(count(&finished, " finished") >= 1);
 }
 
-/// Waits until nobody can connect there any more.
+/// Waits until connections are refused.
 #[track_caller]
 fn assert_listens_no_more(address: SocketAddr) {
     let deadline = Instant::now() + PATIENCE;
@@ -641,7 +646,7 @@ fn assert_listens_no_more(address: SocketAddr) {
     }
 }
 
-fn those_who_do_not_finish_in_time_are_cut_off(engine: Engine) {
+fn connections_are_cut_off_after_the_drain_time(engine: Engine) {
     let proxy = Proxy::start(engine, &["--drain-timeout", "200ms"]);
     let (client, server) = proxy.pair();
     proxy.program.signal("TERM");
@@ -651,7 +656,7 @@ fn those_who_do_not_finish_in_time_are_cut_off(engine: Engine) {
     assert_eq!(count(&finished, " cut off"), 1);
 }
 
-fn told_twice_it_ends_at_once(engine: Engine) {
+fn a_second_signal_ends_it_at_once(engine: Engine) {
     let proxy = Proxy::start(engine, &["--drain-timeout", "1h"]);
     let (_client, _server) = proxy.pair();
     proxy.program.signal("TERM");
@@ -661,7 +666,7 @@ fn told_twice_it_ends_at_once(engine: Engine) {
 }
 
 #[test]
-fn what_cannot_be_is_refused_by_its_name() {
+fn invalid_options_are_refused_by_name() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let serve = ["proxy", "serve", "--listen", &taken, "--forward"];
@@ -677,39 +682,39 @@ fn what_cannot_be_is_refused_by_its_name() {
 }
 
 #[test]
-fn the_origin_prints_what_it_is_told_and_answers_with_it() {
+fn the_origin_prints_messages_and_echoes_them() {
     let (mut program, address) = origin(&[]);
-    for (said, shown) in [("grüß dich", "grüß dich"), ("two\nlines", r"two\nlines")] {
-        assert_eq!(ask(connect(address), said), format!("RESPONSE || {said}"));
+    for (sent, shown) in [("grüß dich", "grüß dich"), ("two\nlines", r"two\nlines")] {
+        assert_eq!(ask(connect(address), sent), format!("RESPONSE || {sent}"));
         program.line(|line| line.ends_with(&format!(": {shown}")));
     }
     assert_eq!(ask(connect(address), ""), "RESPONSE || ");
-    // It answers as it hears, and not at the end.
+    // It answers while it receives, not at the end.
     let mut client = connect(address);
-    let mut heard = [0; 17];
+    let mut received = [0; 17];
     client.write_all(b"first").unwrap();
-    client.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"RESPONSE || first");
+    client.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"RESPONSE || first");
     client.write_all(b"again").unwrap();
-    client.read_exact(&mut heard[..5]).unwrap();
-    assert_eq!(&heard[..5], b"again");
+    client.read_exact(&mut received[..5]).unwrap();
+    assert_eq!(&received[..5], b"again");
     program.signal("TERM");
     program.wait(NOTICED).done();
 }
 
 #[test]
-fn the_origin_gives_back_any_amount_to_who_reads_late() {
+fn the_origin_echoes_any_amount_to_a_client_that_reads_late() {
     let (program, address) = origin(&["--quiet"]);
     let mut client = connect(address);
     let noise = noise();
     let sender = client.try_clone().unwrap();
     thread::scope(|scope| {
         let noise = &noise;
-        scope.spawn(move || say(sender, noise, 20_000_000, &[100_000]));
+        scope.spawn(move || send_noise(sender, noise, 20_000_000, &[100_000]));
         let mut prefix = [0; 12];
         client.read_exact(&mut prefix).unwrap();
         assert_eq!(&prefix, b"RESPONSE || ");
-        hear(client, noise, 20_000_000);
+        receive(client, noise, 20_000_000);
     });
     program.signal("TERM");
     let finished = program.wait(NOTICED).done();

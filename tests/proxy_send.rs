@@ -1,4 +1,4 @@
-//! `bench proxy send`, before proxies that a test plays: what it says to them, and what it makes of what they say.
+//! `bench proxy send` with proxies that a test plays: its requests, and its output for their responses.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -39,7 +39,7 @@ impl<T: Send + 'static> Played<T> {
     }
 }
 
-/// Reads the request, which ends with its line, and says this.
+/// Reads the request, which ends with its line, and sends this.
 fn answers(answer: &'static [u8]) -> Played<Value> {
     Played::new(move |mut stream| {
         let request = request(&mut stream);
@@ -66,16 +66,16 @@ fn command(proxy: SocketAddr, more: &[&str]) -> Command {
     command
 }
 
-/// Sends `ping` to where nobody looks.
+/// Sends `ping` to an address that does not matter.
 fn send(proxy: SocketAddr, more: &[&str]) -> Output {
     let fixed = ["--server", "127.0.0.1:9000", "ping"];
     let mut command = command(proxy, &fixed);
     command.args(more).output().unwrap()
 }
 
-/// Its exit code, its output, and the one sentence it may have said.
+/// The exit code, the output, and the error message if there is one.
 #[track_caller]
-fn said(output: &Output) -> (Option<i32>, &[u8], &str) {
+fn outcome_of(output: &Output) -> (Option<i32>, &[u8], &str) {
     let sentence = std::str::from_utf8(&output.stderr).unwrap();
     assert!(sentence.lines().count() <= 1, "{sentence}");
     (output.status.code(), &output.stdout, sentence.trim_end())
@@ -83,7 +83,7 @@ fn said(output: &Output) -> (Option<i32>, &[u8], &str) {
 
 #[track_caller]
 fn assert_fails(output: &Output, code: i32, stdout: &[u8], words: &[&str]) {
-    let (exit, printed, sentence) = said(output);
+    let (exit, printed, sentence) = outcome_of(output);
     assert_eq!((exit, printed), (Some(code), stdout), "{sentence}");
     for word in words {
         assert!(sentence.contains(word), "no '{word}' in: {sentence}");
@@ -91,7 +91,7 @@ fn assert_fails(output: &Output, code: i32, stdout: &[u8], words: &[&str]) {
 }
 
 #[test]
-fn the_answer_is_printed_as_it_is() {
+fn the_answer_is_printed_unchanged() {
     for answer in [
         &b"RESPONSE || ping"[..],
         b"line\n",
@@ -102,7 +102,7 @@ fn the_answer_is_printed_as_it_is() {
     ] {
         let proxy = answers(answer);
         let output = send(proxy.address, &[]);
-        assert_eq!(said(&output), (Some(0), answer, ""));
+        assert_eq!(outcome_of(&output), (Some(0), answer, ""));
         assert_eq!(
             proxy.over(),
             json!({"server_ip": "127.0.0.1", "server_port": 9000, "message": "ping"})
@@ -111,7 +111,7 @@ fn the_answer_is_printed_as_it_is() {
 }
 
 #[test]
-fn a_message_and_a_server_are_sent_as_they_were_given() {
+fn message_and_server_are_sent_as_given() {
     let long = "ß\"\\\n".repeat(20_000);
     for (server, ip, port, text) in [
         ("[::1]:1", "::1", 1, ""),
@@ -123,7 +123,7 @@ fn a_message_and_a_server_are_sent_as_they_were_given() {
         let output = command(proxy.address, &["--server", server, text])
             .output()
             .unwrap();
-        assert_eq!(said(&output), (Some(0), &b"ok"[..], ""));
+        assert_eq!(outcome_of(&output), (Some(0), &b"ok"[..], ""));
         assert_eq!(
             proxy.over(),
             json!({"server_ip": ip, "server_port": port, "message": text})
@@ -132,7 +132,7 @@ fn a_message_and_a_server_are_sent_as_they_were_given() {
 }
 
 #[test]
-fn a_long_answer_comes_whole() {
+fn a_long_answer_is_printed_completely() {
     let answer: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
     let (first, second) = (answer.clone(), [b"{", answer.as_slice()].concat());
     for expected in [first, second] {
@@ -149,7 +149,7 @@ fn a_long_answer_comes_whole() {
 }
 
 #[test]
-fn what_the_proxy_refuses_is_told_in_a_sentence() {
+fn a_refusal_by_the_proxy_is_one_sentence() {
     for (line, words) in [
         (
             &b"{\"error\": \"blocked\", \"detail\": \"127.0.0.0/8 in list.txt, line 3\"}\n"[..],
@@ -174,14 +174,14 @@ fn what_the_proxy_refuses_is_told_in_a_sentence() {
 }
 
 #[test]
-fn a_refusal_counts_though_the_proxy_reads_nothing_and_breaks_the_connection_or_holds_it() {
+fn a_refusal_is_shown_although_the_proxy_does_not_read_and_resets_or_stays_open() {
     const LINE: &[u8] = b"{\"error\": \"too_large\", \"detail\": \"enough\"}\n";
     let long = "\u{1}".repeat(120_000);
     for (hangs_up, limit) in [(true, "30s"), (false, "300ms")] {
         let proxy = Played::new(move |mut stream| {
             stream.write_all(LINE).unwrap();
             if !hangs_up {
-                // Until the client has had enough.
+                // Until the client gives up.
                 while stream.read(&mut [0; 4_096]).is_ok_and(|bytes| bytes > 0) {}
             }
         });
@@ -193,8 +193,8 @@ fn a_refusal_counts_though_the_proxy_reads_nothing_and_breaks_the_connection_or_
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_named() {
-    // Bound but not listening: nobody else gets the port, and connecting to it is refused.
+fn a_proxy_that_refuses_connections_is_named() {
+    // Bound but not listening: the port is taken, and connections to it are refused.
     let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     taken.bind(&any.into()).unwrap();
@@ -204,21 +204,21 @@ fn a_proxy_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_proxy_that_says_nothing_is_an_error() {
+fn a_silent_proxy_is_an_error() {
     let proxy = answers(b"");
     assert_fails(&send(proxy.address, &[]), 3, b"", &["without an answer"]);
     proxy.over();
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_shown_and_is_an_error() {
+fn a_truncated_answer_is_shown_and_is_an_error() {
     for part in [&b"RESPONSE || pi"[..], b"{\"error\": \"blo"] {
         let proxy = Played::new(move |mut stream| {
             request(&mut stream);
             SockRef::from(&stream)
                 .set_linger(Some(Duration::ZERO))
                 .unwrap();
-            // On loopback it is there before the reset is.
+            // On loopback it arrives before the reset.
             stream.write_all(part).unwrap();
         });
         let bytes = format!("{} bytes", part.len());
@@ -228,7 +228,7 @@ fn an_answer_that_breaks_off_is_shown_and_is_an_error() {
 }
 
 #[test]
-fn neither_silence_nor_a_trickle_is_waited_for_longer_than_told() {
+fn the_timeout_covers_silence_and_slow_answers() {
     let silent = Played::new(|mut stream| {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
@@ -239,7 +239,7 @@ fn neither_silence_nor_a_trickle_is_waited_for_longer_than_told() {
     assert_fails(&output, 3, b"", &["200ms", "0 bytes", "--timeout"]);
     silent.over();
     let trickle = Played::new(|mut stream| {
-        // Its wait is what makes it a trickle: a byte in each.
+        // Its delay makes it slow: one byte in each.
         stream
             .set_read_timeout(Some(Duration::from_millis(20)))
             .unwrap();
@@ -255,7 +255,7 @@ fn neither_silence_nor_a_trickle_is_waited_for_longer_than_told() {
         }
     });
     let output = send(trickle.address, &["--timeout", "500ms"]);
-    let (code, printed, sentence) = said(&output);
+    let (code, printed, sentence) = outcome_of(&output);
     assert_eq!(code, Some(3));
     assert!(!printed.is_empty() && printed.iter().all(|byte| *byte == b'.'));
     assert!(sentence.contains("500ms"), "{sentence}");
@@ -263,7 +263,7 @@ fn neither_silence_nor_a_trickle_is_waited_for_longer_than_told() {
 }
 
 #[test]
-fn output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none() {
+fn output_that_cannot_be_written_is_an_error_and_a_closed_pipe_is_none() {
     let proxy = answers(b"RESPONSE || ping");
     let mut full = command(proxy.address, &["--server", "127.0.0.1:9", "ping"]);
     full.stdout(File::options().write(true).open("/dev/full").unwrap());
@@ -275,12 +275,12 @@ fn output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none() {
     drop(reader);
     let mut gone = command(proxy.address, &["--server", "127.0.0.1:9", "ping"]);
     let output = gone.stdout(writer).output().unwrap();
-    assert_eq!(said(&output), (Some(0), &b""[..], ""));
+    assert_eq!(outcome_of(&output), (Some(0), &b""[..], ""));
     proxy.over();
 }
 
 #[test]
-fn a_terminal_gets_a_newline_where_the_answer_has_none() {
+fn a_terminal_gets_a_newline_if_the_answer_has_none() {
     if Command::new("script").arg("--version").output().is_err() {
         println!("skipped: there is no script(1) here, which would lend a terminal");
         return;
@@ -306,7 +306,7 @@ fn a_terminal_gets_a_newline_where_the_answer_has_none() {
 }
 
 #[test]
-fn through_a_proxy_of_ours_a_message_comes_back_or_is_refused() {
+fn through_bench_proxy_serve_a_message_is_answered_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("list.txt");
     std::fs::write(&list, "192.0.2.0/24\n").unwrap();
@@ -331,7 +331,10 @@ fn through_a_proxy_of_ours_a_message_comes_back_or_is_refused() {
     let by_name = format!("localhost:{}", origin.port());
     for (to, text) in [(&address, "ping"), (&by_name, "grüß\ndich"), (&address, "")] {
         let answer = format!("RESPONSE || {text}");
-        assert_eq!(said(&send(to, text)), (Some(0), answer.as_bytes(), ""));
+        assert_eq!(
+            outcome_of(&send(to, text)),
+            (Some(0), answer.as_bytes(), "")
+        );
     }
     server.line(|line| line.ends_with(": ping"));
     server.line(|line| line.ends_with(r": grüß\ndich"));
@@ -344,7 +347,7 @@ fn through_a_proxy_of_ours_a_message_comes_back_or_is_refused() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_by_its_name() {
+fn invalid_options_are_refused_by_name() {
     let with = |args: &[&str]| bench(["proxy", "send"].iter().chain(args));
     for (proxy, server, named) in [
         ("127.0.0.1:0", "127.0.0.1:9", "127.0.0.1:0"),

@@ -1,4 +1,4 @@
-//! `bench proxy load --user`: the load generator signs in at proxies that ask for it, by SOCKS5 and CONNECT.
+//! `bench proxy load --user`: the load generator authenticates at proxies, by SOCKS5 and CONNECT.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -14,8 +14,8 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 on_both_engines!(
-    every_scenario_is_measured_signed_in,
-    the_wrong_password_is_a_refusal
+    every_scenario_is_measured_with_authentication,
+    a_wrong_password_is_a_refusal
 );
 
 fn file(text: &str) -> NamedTempFile {
@@ -68,7 +68,7 @@ fn load(origin: SocketAddr, via: SocketAddr, options: &str) -> (Value, Finished)
     (record, finished)
 }
 
-fn every_scenario_is_measured_signed_in(engine: Engine) {
+fn every_scenario_is_measured_with_authentication(engine: Engine) {
     let both = Both::start(engine);
     let secret = file("se:cret\nanother line\n");
     let from_file = format!("--user ann --password-file {}", path(&secret));
@@ -92,7 +92,7 @@ fn every_scenario_is_measured_signed_in(engine: Engine) {
     }
 }
 
-fn the_wrong_password_is_a_refusal(engine: Engine) {
+fn a_wrong_password_is_a_refusal(engine: Engine) {
     let both = Both::start(engine);
     for protocol in ["socks5", "connect"] {
         for user in [
@@ -109,7 +109,7 @@ fn the_wrong_password_is_a_refusal(engine: Engine) {
                 "{errors:#}"
             );
             assert_eq!(errors["refused_by_proxy"], errors["total"]);
-            finished.failed(3, &["answered rightly"]);
+            finished.failed(3, &["answered correctly"]);
         }
     }
 }
@@ -141,7 +141,7 @@ fn a_refused_password_is_not_a_blocked_destination() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_refused_before_anything_is_measured() {
+fn credentials_that_cannot_be_sent_are_refused_before_the_measurement() {
     let long = "x".repeat(256);
     for (options, words) in [
         ("--user ann", "--password"),

@@ -1,4 +1,4 @@
-//! `bench proxy serve` and signals: from the first moment on none ends it that is not meant to.
+//! `bench proxy serve` and signals: from the start, only signals that are meant to end it do.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -15,13 +15,13 @@ use common::{NOTICED, PATIENCE, Running, start, until};
 use tempfile::TempDir;
 
 on_both_engines!(
-    signals_while_it_starts_are_kept,
-    a_program_that_starts_can_be_ended,
-    sigusr1_reopens_the_log_and_sighup_does_too,
+    signals_during_the_start_are_not_lost,
+    a_starting_program_can_be_ended,
+    sigusr1_and_sighup_reopen_the_log,
     sigusr1_without_a_log_does_nothing,
 );
 
-/// A proxy that reads a list which takes until the test has written it.
+/// A proxy that reads a list until the test has written it.
 struct Starting {
     folder: TempDir,
     list: File,
@@ -68,7 +68,7 @@ fn lines(path: &Path) -> usize {
     fs::read_to_string(path).map_or(0, |text| text.lines().count())
 }
 
-fn signals_while_it_starts_are_kept(engine: Engine) {
+fn signals_during_the_start_are_not_lost(engine: Engine) {
     let Starting {
         folder,
         mut list,
@@ -80,7 +80,7 @@ fn signals_while_it_starts_are_kept(engine: Engine) {
     list.write_all(b"192.0.2.1\n").unwrap();
     drop(list);
     knock(program.listening());
-    // What SIGHUP asked for follows: the list is read again.
+    // The reload that SIGHUP requests follows.
     let path = folder.path().join("list");
     let mut list = File::options().write(true).open(path).unwrap();
     list.write_all(b"192.0.2.1\n").unwrap();
@@ -89,7 +89,7 @@ fn signals_while_it_starts_are_kept(engine: Engine) {
     assert_eq!(program.wait(NOTICED).code, Some(0));
 }
 
-fn a_program_that_starts_can_be_ended(engine: Engine) {
+fn a_starting_program_can_be_ended(engine: Engine) {
     for name in ["INT", "TERM"] {
         let starting = Starting::new(engine, &[]);
         starting.program.signal(name);
@@ -99,7 +99,7 @@ fn a_program_that_starts_can_be_ended(engine: Engine) {
     }
 }
 
-fn sigusr1_reopens_the_log_and_sighup_does_too(engine: Engine) {
+fn sigusr1_and_sighup_reopen_the_log(engine: Engine) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let fixed = ["proxy", "serve", "--listen", "127.0.0.1:0", "--log"];

@@ -1,4 +1,4 @@
-//! Sockets by path: `unix:PATH` wherever a role of `bench proxy` listens or connects.
+//! Sockets by path: `unix:PATH` with every command of `bench proxy` that listens or connects.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -19,18 +19,18 @@ fn at(folder: &Path, name: &str) -> String {
     format!("unix:{}", folder.join(name).display())
 }
 
-/// Waits until a role says that it listens there.
+/// Waits until a command prints that it listens there.
 #[track_caller]
 fn listens(program: &mut Running, place: &str) {
     let line = format!("listening on {place}");
-    program.line(|told| told == line);
+    program.line(|text| text == line);
 }
 
 #[track_caller]
-fn answer(path: &Path, said: &[u8]) -> Vec<u8> {
+fn answer(path: &Path, sent: &[u8]) -> Vec<u8> {
     let mut client = UnixStream::connect(path).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.write_all(said).unwrap();
+    client.write_all(sent).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).unwrap();
@@ -38,7 +38,7 @@ fn answer(path: &Path, said: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_answering_server_listens_on_a_path_and_is_loaded_there() {
+fn the_origin_listens_on_a_path_and_is_loaded_there() {
     let folder = tempfile::tempdir().unwrap();
     let place = at(folder.path(), "origin");
     let mut origin = start(["proxy", "origin", "--listen", &place]);
@@ -63,18 +63,18 @@ fn the_answering_server_listens_on_a_path_and_is_loaded_there() {
     origin.signal("INT");
     origin.wait(NOTICED).done();
     assert!(!folder.path().join("origin").exists());
-    // Nobody is there any more.
+    // The server has stopped.
     let finished = start(line.split_whitespace()).wait(PATIENCE);
     assert!(
         finished.stdout.contains("connect_failed"),
         "{}",
         finished.stdout
     );
-    finished.failed(3, &["answered rightly"]);
+    finished.failed(3, &["answered correctly"]);
 }
 
 #[test]
-fn a_server_by_path_is_asked_of_no_proxy() {
+fn a_server_by_path_is_never_requested_of_a_proxy() {
     for options in [
         "load --origin unix:/nowhere --via 127.0.0.1:9",
         "load --origin unix:/nowhere --via unix:/nowhere --protocol forward,connect",
@@ -93,10 +93,10 @@ fn a_message_is_sent_to_a_proxy_by_path() {
     let listener = UnixListener::bind(folder.path().join("proxy")).unwrap();
     let proxy = thread::spawn(move || {
         let (mut client, _) = listener.accept().unwrap();
-        let mut said = vec![0; 1_000];
-        let bytes = client.read(&mut said).unwrap();
+        let mut sent = vec![0; 1_000];
+        let bytes = client.read(&mut sent).unwrap();
         client.write_all(b"an answer\n").unwrap();
-        String::from_utf8(said[..bytes].to_vec()).unwrap()
+        String::from_utf8(sent[..bytes].to_vec()).unwrap()
     });
     let send = |place: &str| {
         let args = [
@@ -118,7 +118,7 @@ fn a_message_is_sent_to_a_proxy_by_path() {
 }
 
 #[test]
-fn a_path_that_is_taken_is_not_taken_away() {
+fn a_path_in_use_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let place = at(folder.path(), "s");
     let origin = || start(["proxy", "origin", "--quiet", "--listen", &place]);
@@ -126,7 +126,7 @@ fn a_path_that_is_taken_is_not_taken_away() {
     listens(&mut first, &place);
     origin().wait(PATIENCE).failed(3, &[&place, "another path"]);
     assert_eq!(answer(&folder.path().join("s"), b""), b"RESPONSE || ");
-    // One that was killed leaves its socket behind.
+    // A killed process leaves its socket behind.
     first.signal("KILL");
     drop(first);
     assert!(folder.path().join("s").exists());

@@ -1,4 +1,4 @@
-//! The README tells nothing but what works: every option in its examples exists, and the short ones run.
+//! The README is correct: every option in its examples exists, and the short examples run.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn examples() -> Vec<Vec<&'static str>> {
 }
 
 #[test]
-fn every_example_is_understood() {
+fn every_example_is_valid() {
     let examples = examples();
     assert!(examples.len() >= 10, "{examples:?}");
     for example in examples {
@@ -35,7 +35,7 @@ fn every_example_is_understood() {
             .unwrap();
         assert!(help.status.success(), "{command:?} is no command");
         let help = String::from_utf8(help.stdout).unwrap();
-        // Behind a bare -- there are no options any more.
+        // No options follow a bare --.
         let options = example.iter().take_while(|word| **word != "--");
         for option in options.filter(|word| word.starts_with("--")) {
             assert!(
@@ -46,7 +46,7 @@ fn every_example_is_understood() {
     }
 }
 
-/// The words of an example that name a command: two where the first has roles of its own.
+/// The command of an example: two words if the first has subcommands.
 fn command<'a>(example: &'a [&'static str]) -> &'a [&'static str] {
     let roles = ["proxy", "blocklist"].contains(&example[0]);
     let role = roles && example.get(1).is_some_and(|word| !word.starts_with('-'));

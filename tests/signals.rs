@@ -1,4 +1,4 @@
-//! What signals leave behind: whatever was measured, whole, and no half of anything.
+//! Signals: whatever was measured is saved completely, and nothing partial is left.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -13,9 +13,9 @@ use std::process::Command;
 use common::engine::{Engine, on_both_engines, on_every_engine};
 use common::{NOTICED, Results, Running, Serve, assert_accounted, names, until};
 
-on_both_engines!(each_signal_ends_a_run_that_is_saved_whole);
+on_both_engines!(each_signal_ends_a_run_that_is_saved_completely);
 
-/// Starts `bench` with SIGHUP as a terminal leaves it: whoever runs the tests may have it ignored.
+/// Starts `bench` with the default action for SIGHUP, which the environment of the tests may ignore.
 fn start<'a>(args: impl IntoIterator<Item = &'a str>) -> Running {
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_bench")]);
@@ -25,7 +25,7 @@ fn start<'a>(args: impl IntoIterator<Item = &'a str>) -> Running {
 
 const SIGNALS: [&str; 3] = ["HUP", "INT", "TERM"];
 
-/// A `bench udp` of a minute against itself that prints rows, saving below `folder`.
+/// A `bench udp` of a minute on loopback that prints rows and saves below `folder`.
 fn long_run(folder: &Path, engine: Engine) -> Running {
     let out = folder.join("results").to_str().unwrap().to_owned();
     let args = ["udp", "--duration", "60s", "--interval", "50ms", "--out"];
@@ -38,7 +38,7 @@ fn long_run(folder: &Path, engine: Engine) -> Running {
     bench
 }
 
-fn each_signal_ends_a_run_that_is_saved_whole(engine: Engine) {
+fn each_signal_ends_a_run_that_is_saved_completely(engine: Engine) {
     for signal in SIGNALS {
         let results = Results::new();
         let bench = long_run(results.folder.path(), engine);
@@ -55,7 +55,7 @@ fn each_signal_ends_a_run_that_is_saved_whole(engine: Engine) {
     }
 }
 
-/// A server that takes a connection and says nothing.
+/// A server that accepts a connection and sends nothing.
 fn silent() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -63,13 +63,13 @@ fn silent() -> (TcpListener, String) {
 }
 
 #[test]
-fn nothing_is_left_of_a_run_that_measured_nothing() {
+fn a_run_without_data_leaves_nothing() {
     for signal in SIGNALS {
         let (listener, to) = silent();
         let results = Results::new();
         let out = results.arg() + "/made/for/it";
         let bench = start(["udp", "--to", &to, "--out", &out]);
-        // The folder is there, and the client waits for a welcome.
+        // The folder exists, and the client waits for a welcome.
         let _client = listener.accept().unwrap();
         bench.signal(signal);
         bench.wait(NOTICED).failed(3, &["interrupted"]);
@@ -77,14 +77,14 @@ fn nothing_is_left_of_a_run_that_measured_nothing() {
     }
 }
 
-/// Sends two signals, and gives the code it ends with.
+/// Sends two signals and returns the exit code.
 fn end_twice(bench: Running, signals: [&str; 2]) -> i32 {
     signals.iter().for_each(|name| bench.signal(name));
     bench.wait(NOTICED).code.unwrap()
 }
 
 #[test]
-fn the_second_signal_ends_it_at_once_and_leaves_no_half() {
+fn the_second_signal_ends_at_once_and_leaves_nothing_partial() {
     for second in ["INT", "TERM"] {
         let server = Serve::start(&[]);
         let results = Results::new();
@@ -101,7 +101,7 @@ fn the_second_signal_ends_it_at_once_and_leaves_no_half() {
         ];
         let mut bench = start(args.into_iter().chain(["--out", &out, "--json", &json]));
         bench.first_row();
-        // The result cannot be had any more, so the first signal is not the end.
+        // The result is unavailable, so the first signal does not end the program.
         server.program.signal("STOP");
         assert_eq!(end_twice(bench, ["HUP", second]), 130);
         assert_eq!(results.names(), [""; 0]);
@@ -109,7 +109,7 @@ fn the_second_signal_ends_it_at_once_and_leaves_no_half() {
 }
 
 #[test]
-fn the_second_signal_leaves_runs_that_are_over() {
+fn the_second_signal_keeps_complete_runs() {
     let server = Serve::start(&[]);
     let results = Results::new();
     let (to, out) = (server.address.to_string(), results.arg());
@@ -126,7 +126,7 @@ fn the_second_signal_leaves_runs_that_are_over() {
     ];
     let mut bench = start(args.into_iter().chain(["--out", &out]));
     bench.line(|line| line.starts_with("client IP"));
-    // The next run is under way.
+    // The next run has begun.
     bench.line(|line| line.starts_with("listening on "));
     bench.line(|line| line.starts_with("   0."));
     server.program.signal("STOP");
@@ -138,7 +138,7 @@ fn the_second_signal_leaves_runs_that_are_over() {
 }
 
 #[test]
-fn a_terminal_that_closes_hangs_up_more_than_once() {
+fn a_closing_terminal_may_send_sighup_more_than_once() {
     let results = Results::new();
     let bench = long_run(results.folder.path(), Engine(""));
     bench.signal("HUP");
@@ -147,7 +147,7 @@ fn a_terminal_that_closes_hangs_up_more_than_once() {
 }
 
 #[test]
-fn what_nohup_protects_goes_on() {
+fn an_ignored_sighup_does_not_end_a_run() {
     let results = Results::new();
     let mut command = Command::new("nohup");
     command.arg(env!("CARGO_BIN_EXE_bench"));
@@ -165,7 +165,7 @@ fn what_nohup_protects_goes_on() {
 }
 
 #[test]
-fn servers_end_at_a_hangup() {
+fn servers_end_at_sighup() {
     let results = Results::new();
     let out = results.arg();
     let mut server = start(["serve", "--bind", "127.0.0.1:0", "--out", &out]);
@@ -196,9 +196,9 @@ fn a_load_that_is_ended_before_it_measured_leaves_nothing() {
 }
 
 #[test]
-fn a_comparison_that_is_ended_leaves_no_half() {
+fn an_interrupted_comparison_leaves_nothing_partial() {
     let folder = Results::new();
-    // To open a pipe that nobody writes to takes for ever.
+    // Opening a pipe without a writer blocks forever.
     let pipe = folder.folder.path().join("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
@@ -221,7 +221,7 @@ fn a_comparison_that_is_ended_leaves_no_half() {
 }
 
 #[test]
-fn a_command_that_is_killed_leaves_every_run_that_is_over() {
+fn a_killed_command_leaves_every_complete_run() {
     let results = Results::new();
     let (out, ledger) = (results.arg(), results.folder.path().join("udp.csv"));
     let bench = start([
@@ -244,7 +244,7 @@ fn a_command_that_is_killed_leaves_every_run_that_is_over() {
     let folder = folder.to_str().unwrap();
     let compared = common::bench(["compare", folder, folder, "--json", "-"]).done();
     let found: serde_json::Value = serde_json::from_str(&compared.stdout).unwrap();
-    // A run has its row in the ledger once it is saved.
+    // A run is saved before its row is in the ledger.
     assert!(
         found["comparison"][0]["runs"].as_u64().unwrap() >= rows() as u64,
         "{found}"
@@ -252,7 +252,7 @@ fn a_command_that_is_killed_leaves_every_run_that_is_over() {
 }
 
 #[test]
-fn whoever_stops_reading_the_terminal_still_gets_the_files() {
+fn closing_stdout_does_not_prevent_the_files() {
     let results = Results::new();
     let json = results.arg() + "/run.json";
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
@@ -266,7 +266,7 @@ fn whoever_stops_reading_the_terminal_still_gets_the_files() {
         "--json",
         &json,
     ]);
-    // Standard output is closed after the first line, long before the summary.
+    // stdout is closed after the first line, long before the summary.
     let mut bench = Running::read_for(command, 1);
     bench.listening();
     assert_eq!(bench.wait(NOTICED).code, Some(0));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::error::ErrorKind;
 use serde::Serialize;
 
-use super::sink;
+use super::stdout;
 use crate::report::json;
 use crate::report::record::SCHEMA;
 
@@ -141,7 +141,7 @@ struct ErrorObject<'a> {
 
 /// Prints the error document, unless stdout already has a document.
 fn print_json(message: &str, exit: i32) {
-    if !JSON_OUTPUT.load(Ordering::Relaxed) || !sink::take_stdout() {
+    if !JSON_OUTPUT.load(Ordering::Relaxed) || !stdout::take() {
         return;
     }
     let document = Document {

@@ -14,6 +14,7 @@ mod progress;
 mod proxy;
 mod serve;
 mod sink;
+mod stdout;
 mod udp;
 
 use std::process::ExitCode;

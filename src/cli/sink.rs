@@ -2,18 +2,10 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::CliError;
+use super::stdout;
 use crate::report::output::Output as File;
-
-/// Whether stdout has a document.
-static TAKEN: AtomicBool = AtomicBool::new(false);
-
-/// Reserves stdout for a document; `false` if it already has one.
-pub(super) fn take_stdout() -> bool {
-    !TAKEN.swap(true, Ordering::Relaxed)
-}
 
 /// Destination of a document.
 pub(super) enum Sink {
@@ -38,7 +30,7 @@ impl Sink {
     ) -> Result<(), CliError> {
         match self {
             Self::Stdout => {
-                take_stdout();
+                stdout::take();
                 let mut out = io::stdout().lock();
                 content(&mut out)?;
                 Ok(out.flush()?)

@@ -64,8 +64,8 @@ fn bytes(name: &'static str, found: Option<u64>, wanted: u64, costs: &str) -> Ch
         Some(bytes) => {
             let found = format!("{} B, requested {}", grouped(bytes), grouped(wanted));
             Check::ok(AREA, name, found)
-                .short(State::Limited, costs)
-                .lifted_by(format!("sudo sysctl -w {name}={wanted}"))
+                .shortfall(State::Limited, costs)
+                .remedy(format!("sudo sysctl -w {name}={wanted}"))
         }
         // Some sysctls are invisible in a network namespace. Runs read back the granted sizes anyway.
         None => Check::ok(AREA, name, "not visible here"),
@@ -94,11 +94,11 @@ fn files(limit: Rlimit) -> Check {
         false => format!("sudo prlimit --pid $$ --nofile={FILES}:{FILES}"),
     };
     Check::ok(AREA, name, found(limit, ""))
-        .short(
+        .shortfall(
             State::Limited,
             "runs of many streams, and servers with many sessions, fail with 'too many open files'",
         )
-        .lifted_by(command)
+        .remedy(command)
 }
 
 fn locked(limit: Rlimit, privileged: bool) -> Check {
@@ -121,11 +121,11 @@ fn locked(limit: Rlimit, privileged: bool) -> Check {
         false => format!("sudo prlimit --pid $$ --memlock={LOCKED}:{LOCKED}"),
     };
     Check::ok(AREA, name, found(limit, " B"))
-        .short(
+        .shortfall(
             State::Limited,
             "larger zero-copy sends fail with ENOBUFS; io_uring rings, which count on many kernels, fail with ENOMEM",
         )
-        .lifted_by(command)
+        .remedy(command)
 }
 
 fn reaches(limit: Option<u64>, wanted: u64) -> bool {
@@ -150,8 +150,8 @@ fn pipe() -> Check {
     match Pipe::for_message(MAX_PAYLOAD) {
         Ok(_) => Check::ok(AREA, NAME, format!("{} B", grouped(most))),
         Err(error) => Check::ok(AREA, NAME, format!("{} B: {error}", grouped(most)))
-            .short(State::Limited, "--zerocopy splice is refused")
-            .lifted_by(format!("sudo sysctl -w fs.pipe-max-size={PIPE}")),
+            .shortfall(State::Limited, "--zerocopy splice is refused")
+            .remedy(format!("sudo sysctl -w fs.pipe-max-size={PIPE}")),
     }
 }
 
@@ -165,11 +165,11 @@ fn pipe_pages(privileged: bool) -> Check {
             Check::ok(AREA, NAME, found)
         }
         Some(pages) if pages < PIPE_PAGES => Check::ok(AREA, NAME, grouped(pages))
-            .short(
+            .shortfall(
                 State::Limited,
                 "when the pipes of a user exceed the limit, a new pipe gets 1 or 2 pages and --zerocopy splice is refused",
             )
-            .lifted_by(format!("sudo sysctl -w fs.pipe-user-pages-soft={PIPE_PAGES}")),
+            .remedy(format!("sudo sysctl -w fs.pipe-user-pages-soft={PIPE_PAGES}")),
         Some(pages) => Check::ok(AREA, NAME, grouped(pages)),
         None => Check::ok(AREA, NAME, "not visible here"),
     }

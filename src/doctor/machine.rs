@@ -46,13 +46,13 @@ fn allowed(cpus: usize, present: Option<&str>) -> Check {
     if cpus > 1 {
         return Check::ok(AREA, name, cpus.to_string());
     }
-    let check = Check::ok(AREA, name, "1").short(
+    let check = Check::ok(AREA, name, "1").shortfall(
         State::Limited,
         "sender and receiver share one CPU, and a paced sender cannot spin",
     );
     match present {
         None | Some("0") => check,
-        Some(all) => check.lifted_by(format!("sudo taskset -pc {all} $$")),
+        Some(all) => check.remedy(format!("sudo taskset -pc {all} $$")),
     }
 }
 
@@ -70,11 +70,11 @@ fn governor(names: &[String]) -> Check {
         return check;
     }
     check
-        .short(
+        .shortfall(
             State::Limited,
             "the frequency depends on the load: short and paced runs are slower and vary more",
         )
-        .lifted_by(format!(
+        .remedy(format!(
             "echo {STEADY} | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
         ))
 }
@@ -106,10 +106,10 @@ fn timer_slack() -> Check {
             );
             match now {
                 1 => check,
-                _ => check.short(State::Limited, costs),
+                _ => check.shortfall(State::Limited, costs),
             }
         }
-        Err(error) => Check::ok(AREA, name, error.to_string()).short(State::Missing, costs),
+        Err(error) => Check::ok(AREA, name, error.to_string()).shortfall(State::Missing, costs),
     }
 }
 
@@ -148,9 +148,9 @@ fn clock(source: &str, others: &[String], stamp: f64) -> Check {
             "each timestamp of a datagram is a system call, which slows the sender and adds latency"
         }
     };
-    let check = check.short(State::Limited, costs);
+    let check = check.shortfall(State::Limited, costs);
     match others.iter().any(|other| other == TSC) {
-        true => check.lifted_by(format!(
+        true => check.remedy(format!(
             "echo {TSC} | sudo tee /sys/bus/clocksource/devices/clocksource0/current_clocksource"
         )),
         false => check,
@@ -175,7 +175,7 @@ fn hypervisor(present: bool) -> Check {
     let name = "hypervisor";
     match present {
         false => Check::ok(AREA, name, "none"),
-        true => Check::ok(AREA, name, "virtual machine").short(
+        true => Check::ok(AREA, name, "virtual machine").shortfall(
             State::Limited,
             "the hypervisor can preempt CPUs at any time and adds latency to wake-ups: compare only interleaved runs, and treat high percentiles with caution",
         ),

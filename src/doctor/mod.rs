@@ -66,7 +66,7 @@ impl Check {
     }
 
     /// A check of a trial that may fail.
-    fn tried(
+    fn from_trial(
         area: &'static str,
         name: &'static str,
         outcome: io::Result<String>,
@@ -74,17 +74,17 @@ impl Check {
     ) -> Self {
         match outcome {
             Ok(found) => Self::ok(area, name, found),
-            Err(error) => Self::ok(area, name, error.to_string()).short(State::Missing, costs),
+            Err(error) => Self::ok(area, name, error.to_string()).shortfall(State::Missing, costs),
         }
     }
 
-    fn short(mut self, state: State, costs: impl Into<String>) -> Self {
+    fn shortfall(mut self, state: State, costs: impl Into<String>) -> Self {
         self.state = state;
         self.costs = Some(costs.into());
         self
     }
 
-    fn lifted_by(mut self, command: impl Into<String>) -> Self {
+    fn remedy(mut self, command: impl Into<String>) -> Self {
         self.lifts_with = Some(command.into());
         self
     }

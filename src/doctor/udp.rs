@@ -25,26 +25,26 @@ const AREA: &str = "udp";
 /// Runs all checks of UDP.
 pub fn checks() -> Vec<Check> {
     vec![
-        Check::tried(AREA, EVENT_LOOP, event_loop(), "no measurement is possible"),
-        Check::tried(
+        Check::from_trial(AREA, EVENT_LOOP, event_loop(), "no measurement is possible"),
+        Check::from_trial(
             AREA,
             "GSO (UDP_SEGMENT)",
             segments(),
             "the kernel processes each sent datagram separately, at several times the CPU time; requires Linux 4.18",
         ),
-        Check::tried(
+        Check::from_trial(
             AREA,
             "GRO (UDP_GRO)",
             coalesced(),
             "the kernel processes each received datagram separately, at several times the CPU time; requires Linux 5.0",
         ),
-        Check::tried(
+        Check::from_trial(
             AREA,
             "drops beside data (SO_RXQ_OVFL)",
             reported_drops(),
             "a lossless receiver does not notice an overflow with the next datagram and does not reduce its credit",
         ),
-        Check::tried(
+        Check::from_trial(
             AREA,
             "drops at any time (SO_MEMINFO)",
             queried_drops(),
@@ -163,7 +163,7 @@ fn stamps(name: &'static str, stamps: RxTimestamps) -> Check {
         ))
     };
     let costs = "none for current runs, which take timestamps on reading; the time a datagram spent in the socket stays unknown";
-    Check::tried(AREA, name, outcome(), costs)
+    Check::from_trial(AREA, name, outcome(), costs)
 }
 
 /// Requests more than `net.core.rmem_max`, as a privileged process may.
@@ -186,12 +186,12 @@ fn forced_buffers() -> Check {
             NAME,
             format!("not permitted, at most {} B", grouped(bytes as u64)),
         )
-        .short(
+        .shortfall(
             State::Limited,
             "--rcvbuf and --sndbuf are limited to net.core.rmem_max and wmem_max",
         )
-        .lifted_by("sudo setcap cap_net_admin+ep \"$(command -v bench)\""),
-        Err(error) => Check::ok(AREA, NAME, error.to_string()).short(
+        .remedy("sudo setcap cap_net_admin+ep \"$(command -v bench)\""),
+        Err(error) => Check::ok(AREA, NAME, error.to_string()).shortfall(
             State::Missing,
             "--rcvbuf and --sndbuf are limited to net.core.rmem_max and wmem_max",
         ),

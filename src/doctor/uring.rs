@@ -25,7 +25,7 @@ pub fn checks() -> Vec<Check> {
     checks.extend(FLAGS.iter().map(|flag| {
         let outcome = retry_while_out_of_memory(|| with_flag(flag)).map(|_| "works".to_owned());
         let costs = format!("{}; requires Linux {}", flag.costs, flag.since);
-        Check::tried(AREA, flag.name, outcome, &costs)
+        Check::from_trial(AREA, flag.name, outcome, &costs)
     }));
     checks.extend(operations::checks());
     checks
@@ -33,7 +33,7 @@ pub fn checks() -> Vec<Check> {
 
 /// All checks as missing, with the reason in the first.
 fn without_ring(reason: &Unavailable) -> Vec<Check> {
-    let mut first = Check::ok(AREA, RING, reason.to_string()).short(
+    let mut first = Check::ok(AREA, RING, reason.to_string()).shortfall(
         State::Missing,
         "--engine uring is refused; mio is not affected",
     );

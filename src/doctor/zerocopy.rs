@@ -11,19 +11,19 @@ pub fn checks() -> Vec<Check> {
     let name = "MSG_ZEROCOPY";
     let message = match message() {
         Err(error) if is_memory(&error) => Check::ok(AREA, name, error.to_string())
-            .short(
+            .shortfall(
                 State::Missing,
                 "--zerocopy msg is refused: a message is larger than the lockable memory",
             )
-            .lifted_by(UNLIMITED_MEMLOCK),
-        outcome => Check::tried(
+            .remedy(UNLIMITED_MEMLOCK),
+        outcome => Check::from_trial(
             AREA,
             name,
             outcome,
             "--zerocopy msg is refused; requires Linux 5.0",
         ),
     };
-    let splice = Check::tried(
+    let splice = Check::from_trial(
         AREA,
         "vmsplice, splice to UDP",
         splice(),

@@ -28,9 +28,9 @@ pub(super) fn turn_quantum(connections: usize) -> usize {
     (ROUND_QUANTUM / connections.max(1)).clamp(SLICE_QUANTUM, TURN_QUANTUM)
 }
 
-/// The size of the next chunk in bytes, at most `most` at first: whole segments of the sink. Segments grow once a connection has carried
-/// some bytes, so their size is read again after 1, 3, 7, 15, … chunks if the last one was full. Small messages never cause
-/// that system call.
+/// The size of the next chunk in bytes, at most `most` at first: whole segments of the sink. Segments grow once a connection
+/// has carried some bytes, so their size is read again after 1, 3, 7, 15, … chunks if the last one was full. Small messages
+/// never cause that system call.
 pub(super) fn chunk_size(
     relay: &mut Relay,
     direction: Direction,

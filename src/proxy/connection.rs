@@ -329,8 +329,8 @@ impl<B: Backend> Connection<B> {
         None
     }
 
-    /// Sends replies and looks whether the client hung up and whether an attempt has completed; `None` when the connection can
-    /// continue.
+    /// Sends replies and looks whether the client hung up and whether an attempt has completed; `None` when the connection
+    /// can continue.
     fn await_server(&mut self, turn: &mut Turn<'_, B>) -> Option<Status> {
         self.pump(Direction::ToClient, turn);
         let unread = self.io.hang_up(turn.key, &mut turn.context.backend);
@@ -430,7 +430,8 @@ impl<B: Backend> Connection<B> {
         Some(Status::Ready)
     }
 
-    /// A client that is forwarded without a request has often sent data already, which can leave with the server's TCP handshake.
+    /// A client that is forwarded without a request has often sent data already, which can leave with the server's TCP
+    /// handshake.
     fn read_early(&mut self, turn: &mut Turn<'_, B>) {
         self.send_preamble();
         self.state.relay.to_server.readable(Readable::Open);

@@ -183,8 +183,8 @@ impl Handshake {
         self.try_next(rules)
     }
 
-    /// The attempt to connect to `address` succeeded, from the local address `from`. The reply says so, and other attempts
-    /// are forgotten.
+    /// The attempt to connect to `address` succeeded, from the local address `from`. The client gets a reply, and other
+    /// attempts are forgotten.
     pub fn on_connected(&mut self, address: SocketAddr, from: SocketAddr) {
         if let Some(front) = self.front.take() {
             let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);

@@ -11,18 +11,18 @@
 //!                backend: epoll or uring: accept, connect, receive, send, splice
 //! ```
 //!
-//! 1. A `worker`, one for each socket of [`listeners`], accepts the client and creates a `connection`, whose phase, deadline and
-//!    record are its `state`.
+//! 1. A `worker`, one for each socket of [`listeners`], accepts the client and creates a `connection`, whose phase, deadline
+//!    and record are its `state`.
 //! 2. The `backend` reports that the client sent a byte. While the request is read, the byte goes to the [`handshake`]; the
 //!    [`resolver`] looks names up, and the backend connects to the server.
-//! 3. From then on the [`relay`] decides for each direction whether to receive, send, wait or shut down. A pump of the backend
-//!    receives the byte as part of a `chunk`, into one of the thread's buffers or `pipes`, and sends it.
+//! 3. From then on the [`relay`] decides for each direction whether to receive, send, wait or shut down. A pump of the
+//!    backend receives the byte as part of a `chunk`, into one of the thread's buffers or `pipes`, and sends it.
 //! 4. When both directions have ended, the connection becomes a [`record`], which the [`counters`] count and the
 //!    [`access_log`] writes.
 //!
-//! The connections of a thread are in a [`slab`], their deadlines in [`timers`], and other resources in its `context`. All threads
-//! together are a [`server`], whose [`options`] and [`capacity`] are common to both backends. Its [`metrics`] are published by an
-//! [`admin`] server.
+//! The connections of a thread are in a [`slab`], their deadlines in [`timers`], and other resources in its `context`. All
+//! threads together are a [`server`], whose [`options`] and [`capacity`] are common to both backends. Its [`metrics`] are
+//! published by an [`admin`] server.
 
 pub mod access_log;
 pub mod admin;

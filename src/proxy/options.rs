@@ -12,15 +12,16 @@ pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of a request that one read takes.
 pub(super) const REQUEST_CHUNK: usize = 4_096;
 
-/// How long a client over the limit may take to send its request, in ns, while other clients over the limit wait. The request
-/// determines the protocol of the refusal.
+/// How long a client over the limit may take to send its request, in ns, while other clients over the limit wait. The
+/// request determines the protocol of the refusal.
 pub(super) const REJECTION_TIME: u64 = 1_000_000_000;
 
 /// The delay in ns before the next address of a name is tried in parallel: the "Connection Attempt Delay" of RFC 8305,
 /// section 5.
 pub(super) const ATTEMPT_DELAY: u64 = 250_000_000;
 
-/// The least time in ns for one address if no parallel attempt is permitted: a lost SYN is sent again after a second (RFC 6298).
+/// The least time in ns for one address if no parallel attempt is permitted: a lost SYN is sent again after a second (RFC
+/// 6298).
 pub(super) const MIN_ATTEMPT: u64 = 1_000_000_000;
 
 /// How long a server may still take to connect, in ns, after its client ended its side without data for it. Nearly all such

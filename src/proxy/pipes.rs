@@ -5,9 +5,9 @@ use std::os::fd::BorrowedFd;
 
 use crate::sys::pipe::Pipe;
 
-/// Requested capacity in bytes. A pipe consists of slots for one page each, so one of 64 KiB is full after 16 pieces, however short; a
-/// chunk of 64 KiB arrives in up to 17 pieces a segment. A larger capacity would only use up the user's share of pipe pages
-/// (`pipe-user-pages-soft`, 64 MiB).
+/// Requested capacity in bytes. A pipe consists of slots for one page each, so one of 64 KiB is full after 16 pieces,
+/// however short; a chunk of 64 KiB arrives in up to 17 pieces a segment. A larger capacity would only use up the user's
+/// share of pipe pages (`pipe-user-pages-soft`, 64 MiB).
 const CAPACITY: usize = 256 << 10;
 
 /// The least capacity in bytes that makes splice(2) worthwhile. Users over their share of pipe pages get less (pipe(7)).

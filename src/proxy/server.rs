@@ -157,8 +157,8 @@ impl Server {
         Arc::clone(&self.rules)
     }
 
-    /// A warning if the limit of open files permits fewer connections than `requested`; or, if no number was requested, fewer than
-    /// half of the default, which is only a bound.
+    /// A warning if the limit of open files permits fewer connections than `requested`; or, if no number was requested,
+    /// fewer than half of the default, which is only a bound.
     pub fn limited(&self, requested: Option<usize>) -> Option<String> {
         let Shared {
             capacity, files, ..

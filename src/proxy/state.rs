@@ -6,9 +6,9 @@
 //!         +----------------+-----------+--+--------------+--> Closing
 //! ```
 //!
-//! Resolving and connecting share one deadline, however many addresses a name has. While untried addresses are left, the next one is tried
-//! in parallel after [`ATTEMPT_DELAY`]. The first attempt of a connection needs no permit. Further parallel attempts
-//! need one; without a permit the oldest attempt is given up instead.
+//! Resolving and connecting share one deadline, however many addresses a name has. While untried addresses are left, the
+//! next one is tried in parallel after [`ATTEMPT_DELAY`]. The first attempt of a connection needs no permit. Further
+//! parallel attempts need one; without a permit the oldest attempt is given up instead.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -178,7 +178,7 @@ impl ConnectionState {
     }
 
     /// No address has answered within [`ATTEMPT_DELAY`]: tries the next one in parallel, or instead of the oldest.
-    fn next_attempt<B>(&mut self, turn: &mut Turn<'_, B>) -> TimeoutAction {
+    fn try_next_address<B>(&mut self, turn: &mut Turn<'_, B>) -> TimeoutAction {
         let permit = turn.context.shared.attempt();
         let action = match (self.handshake.has_untried(), permit) {
             (true, Some(permit)) => {
@@ -197,9 +197,9 @@ impl ConnectionState {
         action
     }
 
-    /// The client may have hung up before its server is connected; `unread` is the state of its socket. A reset closes the connection
-    /// at once. A client that ended its side without data for the server has most likely closed its socket, so it is given up
-    /// unless the server is connected within [`EOF_GRACE`].
+    /// The client may have hung up before its server is connected; `unread` is the state of its socket. A reset closes the
+    /// connection at once. A client that ended its side without data for the server has most likely closed its socket, so it
+    /// is given up unless the server is connected within [`EOF_GRACE`].
     pub(super) fn on_hang_up<B>(
         &mut self,
         unread: Unread,
@@ -291,7 +291,7 @@ impl ConnectionState {
                 self.handshake.on_lookup_timeout()
             }
             Phase::Connecting if turn.now < self.connect_deadline => {
-                return self.next_attempt(turn);
+                return self.try_next_address(turn);
             }
             Phase::Connecting => self.handshake.on_connect_timeout(),
             Phase::Relaying if self.is_half_closed() => {
@@ -344,8 +344,8 @@ impl ConnectionState {
         reason == CloseReason::Finished || matches!(self.phase, Phase::Closing { .. })
     }
 
-    /// Bytes that the pipes to the server and to the client still contain when the connection closes. A broken flow has dropped
-    /// its bytes from [`super::relay::Flow::buffered`].
+    /// Bytes that the pipes to the server and to the client still contain when the connection closes. A broken flow has
+    /// dropped its bytes from [`super::relay::Flow::buffered`].
     pub(super) fn unsent(&self) -> [usize; 2] {
         [&self.relay.to_server, &self.relay.to_client].map(|flow| {
             let Counts {

@@ -125,7 +125,7 @@ fn dump(family: libc::c_int, networks: &mut Vec<(IpAddr, IpAddr)>) -> io::Result
         };
         for message in messages(buffer.get(..bytes).unwrap_or_default()) {
             match libc::c_int::from(message.kind) {
-                libc::NLMSG_DONE | libc::NLMSG_ERROR => return answer(&message),
+                libc::NLMSG_DONE | libc::NLMSG_ERROR => return dump_end(&message),
                 _ => networks.extend(network(&message)),
             }
         }
@@ -133,7 +133,7 @@ fn dump(family: libc::c_int, networks: &mut Vec<(IpAddr, IpAddr)>) -> io::Result
 }
 
 /// Handles the end of a dump. A missing family or table has no addresses.
-fn answer(message: &Message) -> io::Result<()> {
+fn dump_end(message: &Message) -> io::Result<()> {
     let number = message
         .body
         .first_chunk()

@@ -1,6 +1,6 @@
 //! Batched datagrams: sendmmsg(2) and recvmmsg(2).
 //!
-//! A batch keeps its header arrays between calls and sets their pointers anew for each call, so no pointer outlives its
+//! A batch keeps its header arrays between calls and sets their pointers for each call, so no pointer outlives its
 //! call.
 
 use std::io;
@@ -180,15 +180,15 @@ impl ReceiveBatch {
             .zip(&self.controls);
         rows.take(count).map(|(((memory, header), name), control)| {
             let length = (header.msg_len as usize).min(memory.len());
-            let told = &header.msg_hdr;
+            let received = &header.msg_hdr;
             // The lengths written by the kernel never exceed the room.
-            let name = name.get(..told.msg_namelen as usize).unwrap_or(name);
-            let control = control.get(..told.msg_controllen);
+            let name = name.get(..received.msg_namelen as usize).unwrap_or(name);
+            let control = control.get(..received.msg_controllen);
             Message::new(
                 &memory[..length],
                 name,
                 control.unwrap_or_default(),
-                told.msg_flags,
+                received.msg_flags,
             )
         })
     }

@@ -14,11 +14,11 @@
 /// Calls a libc function that returns -1 and sets `errno` on failure, as an [`std::io::Result`].
 macro_rules! syscall {
     ($name:ident($($argument:expr),* $(,)?)) => {{
-        let answer = libc::$name($($argument),*);
-        if answer == -1 {
+        let result = libc::$name($($argument),*);
+        if result == -1 {
             Err(std::io::Error::last_os_error())
         } else {
-            Ok(answer)
+            Ok(result)
         }
     }};
 }

@@ -285,9 +285,9 @@ mod tests {
         assert_eq!(early.kind(), ErrorKind::WouldBlock);
         near.shutdown(std::net::Shutdown::Write).unwrap();
         far.set_nonblocking(false).unwrap();
-        let mut heard = String::new();
-        far.read_to_string(&mut heard).unwrap();
-        assert_eq!(heard, "the last");
+        let mut bytes = String::new();
+        far.read_to_string(&mut bytes).unwrap();
+        assert_eq!(bytes, "the last");
     }
 
     #[test]
@@ -298,9 +298,9 @@ mod tests {
             near.set_nonblocking(false).unwrap();
             assert!(near.nodelay().unwrap());
             assert_eq!(send(&near, b"hello", false).unwrap(), 5);
-            let mut heard = [0; 5];
-            listener.accept().unwrap().0.read_exact(&mut heard).unwrap();
-            assert_eq!(&heard, b"hello");
+            let mut bytes = [0; 5];
+            listener.accept().unwrap().0.read_exact(&mut bytes).unwrap();
+            assert_eq!(&bytes, b"hello");
         }
     }
 

@@ -44,8 +44,8 @@ fn of_this_thread() -> libc::rusage {
 /// CPU time in ns of a thread of this process, including kernel threads: the first figure of its schedstat (proc(5)).
 /// `None` if the thread does not exist or the kernel keeps no such figures.
 pub fn of_task(thread: u32) -> Option<u64> {
-    let told = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
-    told.split_whitespace().next()?.parse().ok()
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    stat.split_whitespace().next()?.parse().ok()
 }
 
 /// CPU time of a process with all its threads, its descendants, and its children that ended and were waited for. `None`
@@ -129,12 +129,12 @@ fn process_clock(process: u32) -> Option<f64> {
     };
     // SAFETY: both pointers lead to writable values that outlive the calls. The second call uses the clock id that the
     // first one wrote, which is valid if it returned 0.
-    let told = unsafe {
+    let known = unsafe {
         let mut clock: libc::clockid_t = 0;
         libc::clock_getcpuclockid(process, &raw mut clock) == 0
             && libc::clock_gettime(clock, &raw mut time) == 0
     };
-    told.then_some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
+    known.then_some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
 }
 
 impl Sub for CpuTime {
@@ -198,8 +198,8 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = [0; 5];
-        std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut told).unwrap();
+        let mut line = [0; 5];
+        std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut line).unwrap();
         let with_child = of_process(me).unwrap();
         let alone = of_process(child.id()).unwrap();
         assert!(sum(alone) > 0.0);

@@ -99,7 +99,7 @@ impl Ring {
         completions: u32,
         files: &[RawFd],
     ) -> io::Result<Self> {
-        let ring = Self::built(builder(settings), settings, requests, completions, files)?;
+        let ring = Self::build(builder(settings), settings, requests, completions, files)?;
         ring.register_itself();
         Ok(ring)
     }
@@ -117,7 +117,7 @@ impl Ring {
     ) -> io::Result<Self> {
         let mut builder = builder(settings);
         builder.setup_r_disabled();
-        Self::built(builder, settings, requests, completions, files)
+        Self::build(builder, settings, requests, completions, files)
     }
 
     /// Enables a ring made by [`Self::new_disabled`]. The calling thread becomes its owner.
@@ -135,7 +135,7 @@ impl Ring {
         let _ = self.ring.submitter().register_ring_fd();
     }
 
-    fn built(
+    fn build(
         mut builder: Builder,
         settings: &UringSettings,
         requests: u32,
@@ -150,7 +150,7 @@ impl Ring {
             builder.setup_cqsize(completions.max(2 * size).next_power_of_two());
         }
         let (ring, thread) = if settings.sqpoll {
-            with_its_thread(|| builder.build(size).map_err(explain_build_error))?
+            build_with_thread(|| builder.build(size).map_err(explain_build_error))?
         } else {
             (builder.build(size).map_err(explain_build_error)?, None)
         };
@@ -392,7 +392,7 @@ impl<M: Leak> Drop for RingWithMemory<M> {
 
 /// Builds a ring and finds its submission thread. fdinfo of the ring reports the thread id in the initial PID
 /// namespace, which is wrong inside a container.
-fn with_its_thread<T>(build: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Option<u32>)> {
+fn build_with_thread<T>(build: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Option<u32>)> {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = submission_threads();
@@ -407,11 +407,11 @@ fn submission_threads() -> Vec<u32> {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };
-    let is_one = |task: &std::fs::DirEntry| {
+    let is_submission_thread = |task: &std::fs::DirEntry| {
         std::fs::read_to_string(task.path().join("comm"))
             .is_ok_and(|name| name.starts_with("iou-sqp-"))
     };
-    let ours = tasks.flatten().filter(is_one);
+    let ours = tasks.flatten().filter(is_submission_thread);
     ours.filter_map(|task| task.file_name().to_str()?.parse().ok())
         .collect()
 }

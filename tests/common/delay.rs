@@ -19,7 +19,7 @@ use socket2::SockRef;
 /// How often the threads check whether to stop.
 const TICK: Duration = Duration::from_millis(20);
 
-/// From the client to the server, or from the server to the client.
+/// The direction of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     There,
@@ -52,7 +52,7 @@ struct Path {
     policy: Box<Policy>,
     numbers: [AtomicU64; 2],
     stop: AtomicBool,
-    /// Nothing passes until then.
+    /// End of a silence in both directions.
     silent: Mutex<Option<Instant>>,
     /// No TCP bytes pass to the client until then.
     paused: Mutex<Option<Instant>>,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// The reply for a name.
-pub(crate) enum Said {
+pub(crate) enum DnsReply {
     /// No reply.
     Nothing,
     /// The name does not exist.
@@ -28,7 +28,7 @@ impl NameServer {
     /// Replies on `address` with `answer`, which gets the name in lower case.
     pub(crate) fn start(
         address: SocketAddr,
-        answer: impl Fn(&str) -> Said + Send + 'static,
+        answer: impl Fn(&str) -> DnsReply + Send + 'static,
     ) -> Self {
         let socket = UdpSocket::bind(address).unwrap();
         let address = socket.local_addr().unwrap();
@@ -67,11 +67,11 @@ fn name(question: &[u8]) -> (String, usize) {
 }
 
 /// RFC 1035, section 4.1: the question, and a record for each alias and address.
-fn reply(question: &[u8], kind: u16, said: Said) -> Option<Vec<u8>> {
-    let (code, aliases, addresses) = match said {
-        Said::Nothing => return None,
-        Said::NoSuchName => (3, Vec::new(), Vec::new()),
-        Said::Records(aliases, addresses) => (0, aliases, addresses),
+fn reply(question: &[u8], kind: u16, reply: DnsReply) -> Option<Vec<u8>> {
+    let (code, aliases, addresses) = match reply {
+        DnsReply::Nothing => return None,
+        DnsReply::NoSuchName => (3, Vec::new(), Vec::new()),
+        DnsReply::Records(aliases, addresses) => (0, aliases, addresses),
     };
     let mut records = Vec::new();
     // Refers to the queried name by a pointer.

@@ -340,9 +340,9 @@ impl Source {
             .socket
             .send_to(&Header::bare(Kind::Probe, token, 0).encode(), self.to)
             .unwrap();
-        let answered = self.socket.recv_from(&mut [0; 2_048]).is_ok();
+        let replied = self.socket.recv_from(&mut [0; 2_048]).is_ok();
         wait(1).unwrap();
-        answered
+        replied
     }
 
     /// Requests credit until a reply arrives. Then the server has received all earlier datagrams.
@@ -350,7 +350,7 @@ impl Source {
     pub(crate) fn probe(&mut self, token: u64) {
         let deadline = Instant::now() + PATIENCE;
         while !self.probe_once(token) {
-            assert!(Instant::now() < deadline, "no answer");
+            assert!(Instant::now() < deadline, "no reply");
         }
     }
 }

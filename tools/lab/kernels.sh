@@ -1,21 +1,20 @@
 #!/usr/bin/env bash
-# The main jobs of bench on other kernels, on each engine: Debian's cloud kernels under qemu, without KVM.
+# Runs the main jobs of bench on other kernels, on each engine: Debian's cloud kernels under qemu, without KVM.
 #
 #   [BENCH=path] [CACHE=folder] [PATIENCE=300] tools/lab/kernels.sh [6.1 6.12 ...]
 #
-# Each kernel boots with an initramfs of busybox, the program, ip and tc and the libraries of these; kernels/init is what runs there,
-# and kernels/verdict.py judges what it printed. Their modules have netem and fq, which many a development kernel lacks. Nothing is installed; the
-# kernels' packages are downloaded to CACHE, by default ~/.cache/wirebench-kernels, with the package mirror that apt has.
-# Prints a table with a line for each job. Exits with 1 when a job failed, with 3 when nothing could be run; a kernel that
-# cannot be had is skipped by name.
+# Each kernel boots with an initramfs of busybox, the program, ip and tc and their libraries. kernels/init runs there, and
+# kernels/verdict.py checks its output. These kernels have netem and fq, which many development kernels lack. Nothing is
+# installed; the kernel packages are downloaded to CACHE, by default ~/.cache/wirebench-kernels, from apt's mirror. Prints a line
+# for each job. Exits with 1 if a job failed, with 3 if nothing could be run; unavailable kernels are skipped and named.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 readonly cache=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wirebench-kernels}
-# Seconds that a machine may take; it needs about 40 on an idle host.
+# Timeout of a machine in seconds; it needs about 40 on an idle host.
 readonly patience=${PATIENCE:-300}
-# As modprobe would load them, those that others need first. What a kernel has built in is not there, and not needed.
+# Modules in dependency order. Built-in ones are absent and not needed.
 readonly modules="veth sch_netem sch_fq"
 
 fail() {
@@ -29,7 +28,7 @@ for tool in qemu-system-x86_64 busybox apt-get dpkg-deb ip tc python3 xz gzip; d
 done
 ldd "$(command -v busybox)" >/dev/null 2>&1 && fail "busybox must be static: apt-get install busybox-static"
 bench=${BENCH:-${CARGO_TARGET_DIR:-$here/../../target}/release/bench}
-[[ -x $bench ]] || fail "no program at $bench; run cargo build --release, or set BENCH to one"
+[[ -x $bench ]] || fail "no program at $bench; run cargo build --release or set BENCH"
 mkdir -p "$cache"
 work=$(mktemp -d)
 readonly work
@@ -41,7 +40,7 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT TERM
 
-# apt with lists of its own, which have the backports of this release too: the system's stay as they are.
+# apt with its own lists, which include backports; those of the system do not change.
 backports() {
     local state=$cache/apt mirror codename
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | head -1)
@@ -54,7 +53,7 @@ backports() {
     [[ -n $(ls "$state"/lists/*_Packages* 2>/dev/null) ]] || apt-get "${apt[@]}" update >/dev/null 2>&1
 }
 
-# Downloads the newest cloud kernel of a version, as `package_of 6.1`, and prints where its package is.
+# package_of VERSION: downloads its newest cloud kernel and prints the path of the package.
 package_of() {
     local version=${1//./\\.} name have
     have=$(find "$cache" -maxdepth 1 -name "linux-image-$1*-cloud-amd64_*.deb" | sort -V | tail -1)
@@ -73,7 +72,7 @@ package_of() {
     done
 }
 
-# Adds a program, and the libraries that it needs, to the root folder.
+# Adds a program and its libraries to the root folder.
 add() {
     local program library
     program=$(command -v "$1")
@@ -83,7 +82,7 @@ add() {
     done
 }
 
-# Puts the initramfs of an unpacked kernel together.
+# Builds the initramfs of an unpacked kernel.
 initramfs() {
     root=$work/root-$1
     mkdir -p "$root"/{bin,proc,sys,dev,tmp,run,root}
@@ -111,7 +110,7 @@ ran=0 failed=0
 for version in "${wanted[@]}"; do
     package=$(package_of "$version" || true)
     if [[ -z $package ]]; then
-        echo "SKIP  $version: no package linux-image-$version...-cloud-amd64 can be had; try apt-get update"
+        echo "SKIP  $version: no package linux-image-$version...-cloud-amd64; try apt-get update"
         continue
     fi
     mkdir -p "$work/$version"
@@ -123,7 +122,7 @@ for version in "${wanted[@]}"; do
         -net none -kernel "$kernel" -initrd "$work/initramfs-$version" \
         -append "console=ttyS0 quiet rdinit=/init panic=-1" </dev/null >"$work/console-$version" 2>&1 &
     qemu=$!
-    wait "$qemu" || echo "FAIL  the machine did not end by itself within $patience s"
+    wait "$qemu" || echo "FAIL  the machine did not power off within $patience s"
     qemu=''
     ran=$((ran + 1))
     python3 "$here/kernels/verdict.py" "$work/console-$version" || failed=$((failed + 1))

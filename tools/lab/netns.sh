@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# bench serve and bench udp --to between two network namespaces, on each engine, with the kernel as the witness: what it
-# drops, repeats or delays on the way by a counted rule must be what the report says, to the datagram.
+# Runs bench serve and bench udp --to in two network namespaces, on each engine, and compares the report with the kernel's
+# counters: what a rule drops, duplicates or delays must be reported exactly.
 #
 #   [PACKETS=50000] [BENCH=path] tools/lab/netns.sh
 #
-# Needs root, iproute2 (ip, tc), nftables and python3. Touches only the two namespaces it makes, and
-# removes them. Prints a PASS, FAIL or SKIP line for each check; exits with 1 when one failed.
+# Needs root, iproute2 (ip, tc), nftables and python3. Uses only the two namespaces that it creates, and removes them. Prints a
+# PASS, FAIL or SKIP line for each check; exits with 1 if one failed.
 set -euo pipefail
 
 readonly packets=${PACKETS:-50000}
@@ -13,7 +13,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 readonly from=10.77.0.1 to=10.77.0.2 port=5210
 readonly chunk=1000
-# The length field of a full data datagram: UDP header, ours and the chunk. All others are shorter.
+# The length field of a full data datagram: UDP header, header of bench and chunk. All others are shorter.
 readonly full=$((8 + 32 + chunk))
 
 fail() {
@@ -21,12 +21,12 @@ fail() {
     exit 3
 }
 
-((EUID == 0)) || fail "only root may make network namespaces; run it with sudo"
+((EUID == 0)) || fail "network namespaces need root; run it with sudo"
 for tool in ip nft tc python3; do
-    command -v "$tool" >/dev/null || fail "$tool is needed: apt-get install iproute2 nftables python3"
+    command -v "$tool" >/dev/null || fail "$tool is required: apt-get install iproute2 nftables python3"
 done
 bench=${BENCH:-${CARGO_TARGET_DIR:-$here/../../target}/release/bench}
-[[ -x $bench ]] || fail "no program at $bench; run cargo build --release, or set BENCH to one"
+[[ -x $bench ]] || fail "no program at $bench; run cargo build --release or set BENCH"
 
 readonly sender=wirebench-tx-$$ receiver=wirebench-rx-$$
 readonly near=wbtx far=wbrx
@@ -58,7 +58,7 @@ for each in "$sender lo" "$sender $near" "$receiver lo" "$receiver $far"; do
     ip -n "$namespace" link set "$device" up
 done
 
-# Sessions of one server, which stays up all the while.
+# One server for all sessions.
 : >"$work/serve"
 timeout --kill-after=5 600 ip netns exec "$receiver" \
     "$bench" serve --bind "$to:$port" --no-save --quiet >"$work/serve" 2>"$work/serve.err" &
@@ -72,15 +72,15 @@ until grep -q listening "$work/serve"; do
 done
 
 failures=0
-told() {
+report() {
     echo "$1"
     if [[ $1 == FAIL* ]]; then failures=$((failures + 1)); fi
 }
 
-# What the sender's end of the cable refused, because the receiver's input queue was full.
+# Drops of the sender's veth device, because the receiver's input queue was full.
 refused() { at_sender cat "/sys/class/net/$near/statistics/tx_dropped"; }
 
-# What the receiver's namespace has dropped at full sockets.
+# Drops of the receiver's namespace at full sockets.
 overflowed() {
     at_receiver cat /proc/net/snmp | python3 -c '
 import sys
@@ -89,7 +89,7 @@ print(dict(zip(names, values))["RcvbufErrors"])
 '
 }
 
-# counter NAMESPACE NAME: packets that a rule has counted; 0 without rules.
+# counter NAMESPACE NAME: packets counted by a rule; 0 without rules.
 counter() {
     ip netns exec "$1" nft -j list counters 2>/dev/null | python3 -c '
 import json, sys
@@ -98,9 +98,8 @@ print(sum(row["counter"]["packets"] for row in rows if row.get("counter", {}).ge
 ' "$2"
 }
 
-# check NAME KERNEL CONDITION OPTION...: a run, and whether a condition over its figures holds, in Python.
-# KERNEL is the namespace and name of a counter, whose rise during the run is `kernel` there, or -.
-# `cable` and `socket` are those of `refused` and `overflowed`.
+# check NAME KERNEL CONDITION OPTION...: one run and a condition over its figures, in Python. KERNEL is the namespace and name of a
+# counter, or -; `kernel` is its increase during the run. `cable` and `socket` are the increases of `refused` and `overflowed`.
 check() {
     local name="$engine, $1" kernel=$2 condition=$3 namespace='' rule='' before=0 after=0 cable socket
     shift 3
@@ -111,12 +110,12 @@ check() {
     cable=$(refused) socket=$(overflowed)
     if ! at_sender timeout --kill-after=5 60 "$bench" udp --to "$to:$port" --chunk "$chunk" --packets "$packets" \
         --engine "$engine" --no-save --quiet --json - "$@" >"$work/run" 2>"$work/run.err"; then
-        told "FAIL $name: bench udp $*: $(head -n 1 "$work/run.err")"
+        report "FAIL $name: bench udp $*: $(head -n 1 "$work/run.err")"
         return
     fi
     cable=$(($(refused) - cable)) socket=$(($(overflowed) - socket))
     if [[ $kernel != - ]]; then after=$(counter "$namespace" "$rule"); fi
-    told "$(python3 - "$work/run" "$name" "$condition" $((after - before)) "$cable" "$socket" <<'END'
+    report "$(python3 - "$work/run" "$name" "$condition" $((after - before)) "$cable" "$socket" <<'END'
 import json, sys
 
 path, name, condition, *witnesses = sys.argv[1:]
@@ -147,11 +146,11 @@ END
 )"
 }
 
-# The modes, each with what it is to show for itself.
+# Options of the modes.
 readonly paced=(--pps 25k)
 readonly plain=(--gso off)
 
-# Everything below, on one engine.
+# All checks of one engine.
 checks() {
     local clean exact refused twice swapped
     clean="lost['packets'] == 0 and received['duplicates'] == 0 and received['reordered'] == 0"
@@ -167,7 +166,7 @@ checks() {
     check "clean, blast" - "lost['elsewhere'] == cable and received['duplicates'] == 0" "${plain[@]}" --unpaced
     check "blast into a small buffer" - "lost['elsewhere'] == cable and socket > 0" "${plain[@]}" --unpaced --rcvbuf 8192
 
-    # One in a hundred is dropped at the receiver, before any socket; questions and trials too, counted apart.
+    # One in a hundred is dropped at the receiver, before any socket. Clock exchanges and path tests too; they are counted separately.
     at_receiver nft -f - <<END
 table inet wirebench {
     counter data {}
@@ -188,7 +187,7 @@ END
     check "1 % dropped, blast" "$receiver data" "lost['elsewhere'] == kernel + cable and kernel > 0" "${plain[@]}" --unpaced
     at_receiver nft delete table inet wirebench
 
-    # One in a hundred is refused as it is sent. sendmmsg hides some refusals, and those are tried again; zero-copy sends go on too.
+    # One in a hundred is rejected while it is sent. sendmmsg hides some errors, and those are retried; zero-copy sends continue too.
     at_sender nft -f - <<END
 table inet wirebench {
     counter data {}
@@ -204,7 +203,7 @@ END
     check "1 % refused at the sender, zero-copy sends" "$sender data" "$refused" "${plain[@]}" --zerocopy msg
     at_sender nft delete table inet wirebench
 
-    # One in fifty is sent twice. The mark keeps the copy, which comes by here too, from being counted again.
+    # One in fifty is sent twice. The mark keeps the copy from matching again.
     if at_sender nft -f - 2>/dev/null <<END; then
 table ip wirebench {
     counter data {}
@@ -220,10 +219,10 @@ END
         check "2 % sent twice, paced" "$sender data" "$twice" "${plain[@]}" "${paced[@]}"
         at_sender nft delete table ip wirebench
     else
-        told "SKIP duplicates: this kernel's nftables cannot send twice (CONFIG_NFT_DUP_IPV4)"
+        report "SKIP duplicates: this kernel's nftables cannot send twice (CONFIG_NFT_DUP_IPV4)"
     fi
 
-    # One in twenty takes a lane that is too narrow for them to come in a row, so others overtake it.
+    # One in twenty is delayed by a narrow htb class, so that others overtake it.
     if at_sender tc qdisc add dev "$near" root handle 1: htb default 10 r2q 10000 2>/dev/null; then
         at_sender tc class add dev "$near" parent 1: classid 1:10 htb rate 40gbit burst 1m cburst 1m quantum 60000
         at_sender tc class add dev "$near" parent 1: classid 1:20 htb rate 20mbit burst 1500 cburst 1500 quantum 1500
@@ -242,13 +241,13 @@ END
         at_sender nft delete table ip wirebench
         at_sender tc qdisc del dev "$near" root
     else
-        told "SKIP reordering: this kernel has no htb (CONFIG_NET_SCH_HTB)"
+        report "SKIP reordering: this kernel has no htb (CONFIG_NET_SCH_HTB)"
     fi
 }
 
 for engine in mio uring; do
     if ! reason=$("$bench" udp --engine "$engine" --packets 1 --no-save --quiet 2>&1); then
-        told "SKIP $engine: $reason"
+        report "SKIP $engine: $reason"
         continue
     fi
     checks

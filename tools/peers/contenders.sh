@@ -1,11 +1,11 @@
 # shellcheck shell=bash disable=SC2154
-# Who takes part in proxy.sh, which sources this, and how each of them is started.
+# The proxies that proxy.sh compares, and how to start each. Sourced by proxy.sh.
 #
-# A serve_ function starts one proxy that listens on $port, and leaves its process in $started. Its arguments are the name of its
-# files in $work, the protocol it is to speak, the port of the server it forwards to (forward only), and its threads; some take more.
-# What is assigned nowhere here is proxy.sh's.
+# A serve_ function starts one proxy that listens on $port and sets $started to its process. Arguments: the prefix of its files in
+# $work, its protocol, the port of the server it forwards to (forward only), and its threads; some functions take more. Other
+# variables are set by proxy.sh.
 
-# Nginx finds its modules there.
+# nginx finds its modules there.
 modules=${NGINX_MODULES:-/usr/lib/nginx/modules}
 
 run_nginx() {
@@ -19,7 +19,7 @@ run_nginx() {
     start "$whole" "$name" nginx -p "$work" -e stderr -c "$work/$name.conf"
 }
 
-# What wrk's requests go to.
+# The server for wrk.
 run_nginx_origin() {
     run_nginx nginx 1 "http { access_log off; keepalive_requests 1000000000; client_body_temp_path $work/t1;
         proxy_temp_path $work/t2; fastcgi_temp_path $work/t3; uwsgi_temp_path $work/t4; scgi_temp_path $work/t5;
@@ -57,12 +57,12 @@ serve_socat() {
         "TCP-LISTEN:$port,bind=127.0.0.1,reuseaddr,fork,backlog=1024,nodelay" "TCP:127.0.0.1:$3,nodelay"
 }
 
-# Its threads are Tokio's.
+# Tokio threads.
 serve_realm() {
     start "$whole" "$1" env TOKIO_WORKER_THREADS="$4" realm -l "127.0.0.1:$port" -r "127.0.0.1:$3"
 }
 
-# Its threads are Go's; unless told so it logs every connection.
+# Go threads. By default it logs every connection.
 serve_gost() {
     local as
     case $2 in
@@ -100,8 +100,8 @@ serve_tinyproxy() {
     start "$whole" "$1" tinyproxy -d -c "$work/$1.conf"
 }
 
-# enter_bench PROTOCOL THREADS JOBS: ours. What differs in how bytes are moved only is loaded with bulk data only, and lists with
-# requests only.
+# enter_bench PROTOCOL THREADS JOBS: enters bench. Variants of the forwarding method run bulk jobs only, blocklists request jobs
+# only.
 enter_bench() {
     local kind=$1 count=$2 with=$3
     contender 'bench mio' "$kind" "$count" "$with" bench "$bench"
@@ -115,7 +115,7 @@ enter_bench() {
 
 enter_nginx() {
     if [[ ! -e $modules/ngx_stream_module.so && $(nginx -V 2>&1) != *--with-stream' '* ]]; then
-        leave_out "nginx stream: no ngx_stream_module.so in $modules (set NGINX_MODULES)"
+        skip_peer "nginx stream: no ngx_stream_module.so in $modules (set NGINX_MODULES)"
         return
     fi
     each_count nginx forward all nginx 65483
@@ -129,8 +129,8 @@ each_count() {
     for count in "${threads[@]}"; do contender "$name" "$kind" "$count" "$@"; done
 }
 
-# Who cannot be told how many threads to have is there with 1 only. Bulk data after CONNECT is no other than after SOCKS5, so
-# it is left to that.
+# Proxies without a threads option are entered with 1 thread only. Bulk data over CONNECT equals that over SOCKS5 and is not
+# measured separately.
 enter_all() {
     local count
     for count in "${threads[@]}"; do

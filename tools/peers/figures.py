@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What the peers print, as figures; and the figures of several rounds, as a table.
+"""Reads the output of the tools, and prints the figures of several rounds as a table.
 
   figures.py ports N               N free ports in a row on loopback (TCP and UDP)
-  figures.py listening PROTO PORT  waits up to 3 s until somebody listens there
+  figures.py listening PROTO PORT  waits up to 3 s for a listener
   figures.py read TOOL FOLDER      one run's output -> "sent delivered seconds cpu_s", - for unknown
   figures.py table FILE NOTES      tab-separated: round section name baseline sent delivered seconds cpu_s
   figures.py pacing                reads run records from stdin, one a line
@@ -23,17 +23,17 @@ from pathlib import Path
 def ports(count):
     for _ in range(200):
         first = random.randint(20_000, 31_900)
-        held = []
+        sockets = []
         try:
             for port in range(first, first + count):
                 for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                    held.append(socket.socket(socket.AF_INET, kind))
-                    held[-1].bind(("127.0.0.1", port))
+                    sockets.append(socket.socket(socket.AF_INET, kind))
+                    sockets[-1].bind(("127.0.0.1", port))
             return first
         except OSError:
             continue
         finally:
-            for each in held:
+            for each in sockets:
                 each.close()
     sys.exit("no free ports between 20000 and 31999 on loopback")
 
@@ -48,7 +48,7 @@ def listening(protocol, port):
                 if int(fields[1].rsplit(":", 1)[1], 16) == port and fields[3] == state:
                     return
         time.sleep(0.01)
-    sys.exit(f"nobody listens on {protocol} port {port}")
+    sys.exit(f"no listener on {protocol} port {port}")
 
 
 def read_bench(folder):
@@ -63,8 +63,8 @@ def read_iperf3(folder):
     end = json.loads((folder / "client").read_text())["end"]
     total = end["sum"]
     percent = end["cpu_utilization_percent"]
-    # The receiver's own count where it is told apart (3.17 and later), which takes what is still
-    # under way at the end for neither sent nor lost.
+    # The receiver's count where it is separate (3.17 and later). It counts datagrams in flight at the end
+    # as neither sent nor lost.
     received = end.get("sum_received", total)
     delivered = received["packets"] - received["lost_packets"]
     seconds = received["seconds"]
@@ -74,11 +74,11 @@ def read_iperf3(folder):
 
 def read_nuttcp(folder):
     text = (folder / "client").read_text()
-    told = dict(pair.split("=", 1) for pair in text.split() if "=" in pair)
-    seconds = float(told["real_seconds"])
-    sent = int(told["pkt"])
-    cost = (float(told["tx_cpu"]) + float(told["rx_cpu"])) / 100 * seconds
-    return sent, sent - int(told["drop"]), seconds, cost
+    pairs = dict(pair.split("=", 1) for pair in text.split() if "=" in pair)
+    seconds = float(pairs["real_seconds"])
+    sent = int(pairs["pkt"])
+    cost = (float(pairs["tx_cpu"]) + float(pairs["rx_cpu"])) / 100 * seconds
+    return sent, sent - int(pairs["drop"]), seconds, cost
 
 
 def read_iperf2(folder):
@@ -90,7 +90,7 @@ def read_iperf2(folder):
 
 def read_sockperf(folder):
     sent, seconds = re.search(r"Total of (\d+) messages sent in ([\d.]+) sec", (folder / "client").read_text()).groups()
-    # The client knows only what it sent; what arrived is the server's last word.
+    # The client reports only what it sent; the server's last line has what arrived.
     handled = re.search(r"Total (\d+) messages received and handled", (folder / "server").read_text())
     return int(sent), int(handled.group(1)) if handled else None, float(seconds), None
 
@@ -149,12 +149,12 @@ def pacing():
         if not line.strip():
             continue
         run = json.loads(line)["runs"][0]
-        held, cpu = run["pacing"], run["cpu"]
-        gap = held["gap_error_ns"]
+        pacing, cpu = run["pacing"], run["cpu"]
+        gap = pacing["gap_error_ns"]
         share = (cpu["sender_user_s"] + cpu["sender_system_s"]) / run["seconds"]
         print(
-            f"{held['target_pps']:>10,.0f}  {held['achieved_pps']:>11,.1f}  {gap['p50']:>17,}  {gap['p90']:>8,}  {gap['p99']:>8,}"
-            f"  {gap['p99_9']:>9,}  {gap['max']:>11,}  {held['lateness_ns']['p99']:>11,}  {share:>10.0%}  {run['lost']['packets']:>5,}"
+            f"{pacing['target_pps']:>10,.0f}  {pacing['achieved_pps']:>11,.1f}  {gap['p50']:>17,}  {gap['p90']:>8,}  {gap['p99']:>8,}"
+            f"  {gap['p99_9']:>9,}  {gap['max']:>11,}  {pacing['lateness_ns']['p99']:>11,}  {share:>10.0%}  {run['lost']['packets']:>5,}"
         )
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How well bench udp holds a schedule, and what that costs: a row for each rate.
+# Measures how accurately bench udp paces, and its CPU cost: a row for each rate.
 #
 #   [RATES="1k 20k 100k"] [SECONDS_EACH=2] [BENCH=path] tools/peers/pacing.sh [OPTION of bench udp...]
 #
@@ -17,9 +17,9 @@ if [[ ! -x $bench ]]; then
 fi
 
 for rate in "${rates[@]}"; do
-    # The record is one line for the table, whatever way it is laid out.
+    # One line a record, for the table.
     timeout --kill-after=2 $((each + 10)) \
         "$bench" udp --pps "$rate" --duration "${each}s" --no-save --quiet --json - "$@" | tr '\n' ' '
     echo
 done | python3 "$here/figures.py" pacing
-echo "gap error: how far each gap between two datagrams was from the intended one; sender CPU: of one core"
+echo "gap error: deviation of each gap between two datagrams from the intended one; sender CPU: share of one core"

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""What bench proxy load, wrk and iperf3 say of a proxy, and the figures of several rounds as tables.
+"""Reads the output of bench proxy load, wrk and iperf3, and prints the figures of several rounds as tables.
 
   proxy.py blocklist N                         a blocklist of N networks, none of them on loopback
-  proxy.py cpu PID                             CPU s that a process and its children have taken
+  proxy.py cpu PID                             CPU s of a process and its children
   proxy.py read TARGET FILE BEFORE AFTER FAILED
                                                one load's output -> "rate cpu p99 errors", - for unknown; a second line is
                                                the direct path's
   proxy.py table FILE REFERENCE NOTES          tab-separated: round job protocol threads name rate cpu p99 errors
 
 TARGET is origin (bench proxy load --json), nginx (wrk --latency) or iperf3 (iperf3 -J).
-BEFORE and AFTER are what cpu told around the load, FAILED how often it failed before. Rates are GB/s or requests/s, CPU is in
+BEFORE and AFTER are the output of cpu around the job, FAILED the number of failed attempts. Rates are GB/s or requests/s, CPU is in
 s per GB or µs per request, p99 in ms; errors are "kind count, kind count".
 
 Needs Python 3.10 and nothing else.
@@ -24,12 +24,12 @@ import sys
 from pathlib import Path
 
 JOBS = {
-    "request-response": "bench proxy load, 32 connections that are kept",
-    "connect": "bench proxy load, 32 connections at once, a request each",
+    "request-response": "bench proxy load, 32 kept connections",
+    "connect": "bench proxy load, 32 connections, one request each",
     "bulk": "bench proxy load, streams: ",
     "beside": "bench proxy load, 500 requests a second beside streams: ",
-    "wrk-kept": "wrk, 32 connections that are kept",
-    "wrk-close": "wrk, 32 connections at once, a request each",
+    "wrk-kept": "wrk, 32 kept connections",
+    "wrk-close": "wrk, 32 connections, one request each",
     "iperf3": "iperf3, streams: ",
 }
 PROTOCOLS = {"forward": "forwarding", "socks5": "SOCKS5", "connect": "HTTP CONNECT"}
@@ -37,13 +37,13 @@ MILLI = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
 def blocklist(count):
-    """Single addresses that are no neighbours, so that nothing can be made of them but so many entries."""
+    """Single addresses without neighbours, which cannot be merged into networks."""
     for number in range(count):
         print(ipaddress.IPv4Address("11.0.0.0") + 331 * number)
 
 
 def cpu(process):
-    """Processes that ended count by their parent, which waited for them."""
+    """CPU time of ended processes is part of their parent's, which waited for them."""
     parents, ticks = {}, {}
     for entry in Path("/proc").iterdir():
         try:
@@ -94,7 +94,7 @@ def read_path(text, path):
 
 
 READERS = {
-    # Its record has the proxy's CPU time, less that of the warm-up.
+    # Its record has the proxy's CPU time without the warm-up.
     "origin": lambda text, _: [path for name in ("proxied", "direct") if (path := read_path(text, name))],
     "nginx": lambda text, taken: [read_nginx(text, taken)],
     "iperf3": lambda text, taken: [read_iperf3(text, taken)],
@@ -109,12 +109,12 @@ def read(target, path, before, after, failed):
         sys.exit(f"its output makes no sense: {error!r}")
     lines[0][-1]["failed"] = int(failed)
     for *figures, errors in lines:
-        told = ", ".join(f"{kind} {count}" for kind, count in errors.items() if count)
-        print(*("-" if figure is None else figure for figure in figures), told or "-", sep="\t")
+        counts = ", ".join(f"{kind} {count}" for kind, count in errors.items() if count)
+        print(*("-" if figure is None else figure for figure in figures), counts or "-", sep="\t")
 
 
 class Row:
-    """Of one name in one table: the figures of each round, and the errors of all."""
+    """One name in one table: figures by round, and all errors."""
 
     def __init__(self):
         self.rounds, self.errors = {}, {}
@@ -126,7 +126,7 @@ class Row:
             self.errors[kind] = self.errors.get(kind, 0) + int(count)
 
     def of(self, number, column):
-        """The direct path is measured beside each contender, and so several times a round."""
+        """The direct path is measured with each proxy, so several times a round."""
         known = [run[column] for run in self.rounds.get(number, []) if run[column] is not None]
         return statistics.median(known) if known else None
 
@@ -176,7 +176,7 @@ def table(path, reference, notes):
     jobs = list(dict.fromkeys(job for job, _, _ in sections))
     for job, protocol, threads in sorted(sections, key=lambda key: (jobs.index(key[0]), list(PROTOCOLS).index(key[1]), key[2])):
         rows = sections[job, protocol, threads]
-        # The server itself comes first, then the others as they were entered.
+        # The direct path first, then the proxies in their order.
         first = {"direct": rows.pop("direct")} if "direct" in rows else {}
         section(heading(job, protocol, threads, reference), first | rows, reference, job.startswith(("bulk", "iperf3")))
     print(f"\n{Path(notes).read_text().rstrip()}")

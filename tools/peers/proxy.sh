@@ -1,30 +1,30 @@
 #!/usr/bin/env bash
-# bench proxy serve beside HAProxy, nginx stream, socat, dante and others on loopback, interleaved: every round loads every
-# contender once with every job, one at a time, and what is printed are medians over the rounds, for each protocol apart. Only
-# ratios within one such run mean anything: the same setting drifts by a fifth over minutes.
+# Compares bench proxy serve with HAProxy, nginx stream, socat, dante and others on loopback, interleaved: every round runs every
+# job on every proxy once, one at a time. Prints medians over the rounds, a table for each protocol. Only ratios within one run
+# are comparable: a setting drifts by a fifth over minutes.
 #
 #   [ROUNDS=5] [SECONDS_EACH=1] [THREADS=1] [JOBS=...] [ONLY=regex] [REFERENCE='bench mio'] [BENCH=path] [BASE=path] \
 #       [NGINX_MODULES=folder] tools/peers/proxy.sh
 #
-# ROUNDS         how often everyone has a turn with each job
-# SECONDS_EACH   how long a turn is, in s; bench proxy load takes it twice, as it measures the direct path too
-# THREADS        numbers of threads, such as "1 2"; a peer that cannot be told how many is there with 1 only
-# JOBS           who loads with what; by default "request-response connect bulk bulk-4 beside-4 wrk-kept wrk-close iperf3-4", which
+# ROUNDS         rounds
+# SECONDS_EACH   seconds of a job; bench proxy load takes twice as long, because it also measures the direct path
+# THREADS        numbers of threads, such as "1 2"; a peer without a threads option takes part with 1 only
+# JOBS           load and generator; by default "request-response connect bulk bulk-4 beside-4 wrk-kept wrk-close iperf3-4", which
 #                take a quarter of an hour with ROUNDS=5 and all peers on an idle machine
-#     request-response, connect        bench proxy load, 32 connections: kept, or one for each request
+#     request-response, connect        bench proxy load, 32 connections: kept, or one request each
 #     bulk, bulk-N                     bench proxy load, one stream or N of data to the server
 #     beside-N                         bench proxy load, 500 requests a second over 4 connections, beside N such streams
-#     wrk-kept, wrk-close              wrk, 32 connections to nginx: kept, or one for each request
+#     wrk-kept, wrk-close              wrk, 32 connections to nginx: kept, or one request each
 #     iperf3-N                         iperf3, N streams to the server
-# ONLY           leaves out whose PROTOCOL/NAME it does not match (bash regex), as "socks5/|bench mio"
-# REFERENCE      the row that the others are compared with, in each table
-# BENCH, BASE    the bench that is measured, and that loads; another build of it, to be seen beside
-# NGINX_MODULES  where ngx_stream_module.so is
+# ONLY           bash regex of the PROTOCOL/NAME to run, such as "socks5/|bench mio"
+# REFERENCE      row that the others are compared with, in each table
+# BENCH, BASE    the bench to measure, which also generates load; another build of it to compare with
+# NGINX_MODULES  folder of ngx_stream_module.so
 #
-# wrk and iperf3 speak no SOCKS and no CONNECT, so they load proxies that forward only.
+# wrk and iperf3 support neither SOCKS nor CONNECT, so they load forwarding proxies only.
 #
 # Needs bash, coreutils, python3; iperf3, and nginx with wrk, for their jobs. Debian: haproxy, nginx with libnginx-mod-stream,
-# socat, dante-server, microsocks, tinyproxy. A peer that is not installed is left out by name.
+# socat, dante-server, microsocks, tinyproxy. Peers that are not installed are skipped and named.
 set -euo pipefail
 
 readonly rounds=${ROUNDS:-5}
@@ -34,9 +34,9 @@ read -ra threads <<<"${THREADS:-1}"
 readonly reference=${REFERENCE:-bench mio}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
-# Debian keeps servers where only root looks.
+# Debian installs servers outside the PATH of other users.
 PATH=$PATH:/usr/sbin:/sbin
-# One load may take so long, in s, with what it starts.
+# Timeout of one job in s.
 readonly limit=$((2 * each + 15))
 
 fail() {
@@ -45,23 +45,23 @@ fail() {
 }
 
 [[ $rounds =~ ^[1-9][0-9]*$ && $each =~ ^[1-9][0-9]*$ && ${threads[*]} =~ ^[1-9][0-9]*(' '[1-9][0-9]*)*$ ]] ||
-    fail "ROUNDS, SECONDS_EACH and THREADS are whole numbers from 1 on"
-command -v python3 >/dev/null || fail "python3 is needed to read what the tools print"
+    fail "ROUNDS, SECONDS_EACH and THREADS must be whole numbers of 1 or more"
+command -v python3 >/dev/null || fail "python3 is required to read the output of the tools"
 figures() { python3 "$here/figures.py" "$@"; }
-told() { python3 "$here/proxy.py" "$@"; }
-# cpu_of PROCESS: what told cpu prints.
-cpu_of() { if [[ $1 == - ]]; then echo -; else told cpu "$1"; fi; }
+proxy_py() { python3 "$here/proxy.py" "$@"; }
+# cpu_of PROCESS: prints its CPU time.
+cpu_of() { if [[ $1 == - ]]; then echo -; else proxy_py cpu "$1"; fi; }
 
 bench=${BENCH:-${CARGO_TARGET_DIR:-$here/../../target}/release/bench}
-[[ -x $bench ]] || fail "no program at $bench; run cargo build --release, or set BENCH to one"
+[[ -x $bench ]] || fail "no program at $bench; run cargo build --release or set BENCH"
 base=${BASE:-}
-[[ -z $base || -x $base ]] || fail "no program at $base; set BASE to another build of bench, or leave it"
+[[ -z $base || -x $base ]] || fail "no program at $base; set BASE to another build of bench or unset it"
 
 work=$(mktemp -d)
 readonly work
-# Workers of nginx and dante give up being root.
+# Workers of nginx and dante drop root privileges.
 chmod 755 "$work"
-# Process ids of the timeouts around whatever runs.
+# Process ids of the timeout commands around running processes.
 servers=()
 leave() {
     local server
@@ -76,12 +76,12 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT TERM
 
-leave_out() { echo "left out: $*"; }
+skip_peer() { echo "skipped: $*"; }
 
 # have PROGRAM [NAME]
 have() {
     command -v "$1" >/dev/null && return
-    leave_out "${2:-$1} is not installed"
+    skip_peer "${2:-$1} is not installed"
     return 1
 }
 
@@ -94,7 +94,7 @@ start() {
     servers+=("$started")
 }
 
-# Servers and proxies live as long as the whole run.
+# Servers and proxies run until the end of the script.
 readonly whole=$((rounds * limit * 1000))
 free=$(figures ports 200)
 take_port() {
@@ -102,7 +102,7 @@ take_port() {
     free=$((free + 1))
 }
 
-# target_of JOB: what the job's load goes to in the end, in $target.
+# target_of JOB: sets $target to the server of the job.
 target_of() {
     case $1 in
         iperf3-[1-9] | iperf3-[1-9][0-9]) target=iperf3 ;;
@@ -112,7 +112,7 @@ target_of() {
     esac
 }
 
-# Which targets there are, and their ports. Iperf3 is started for each load anew.
+# Ports of the servers. iperf3 is started for each job.
 declare -A targets=()
 open_targets() {
     local job
@@ -134,8 +134,8 @@ open_targets() {
     done
 }
 
-# contender NAME PROTOCOL THREADS JOBS SERVE ARGUMENT...: starts it once before each target; of where that is and of its process
-# the key is its place in names and the target. Its JOBS are all, requests or bulk.
+# contender NAME PROTOCOL THREADS JOBS SERVE ARGUMENT...: starts a proxy once for each server. Its port and process are stored
+# under its index in names and the server. JOBS: all, requests or bulk.
 names=() protocols=() counts=() kinds=()
 declare -A ports=() processes=()
 contender() {
@@ -149,7 +149,7 @@ contender() {
         take_port
         "serve_$serve" "$key" "$protocol" "${targets[$target]}" "$count" "$@"
         if ! figures listening tcp "$port" 2>/dev/null; then
-            leave_out "$name ($protocol) does not listen: $(head -c 300 "$work/$key.out")"
+            skip_peer "$name ($protocol) does not listen: $(head -c 300 "$work/$key.out")"
             kinds[place]=none
             return
         fi
@@ -158,7 +158,7 @@ contender() {
     done
 }
 
-# Bench proxy load measures the direct path by itself; the others are told to go there.
+# bench proxy load measures the direct path by itself; for the other generators it is an entry of its own.
 enter_direct() {
     local count target
     for count in "${threads[@]}"; do
@@ -170,17 +170,17 @@ enter_direct() {
     done
 }
 
-# ask COMMAND...: what it prints is in $work/told.
-ask() { timeout --kill-after=2 "$limit" "$@" >"$work/told" 2>"$work/told.err"; }
+# ask COMMAND...: writes its output to $work/output.
+ask() { timeout --kill-after=2 "$limit" "$@" >"$work/output" 2>"$work/output.err"; }
 
-# load JOB PLACE KEY: one run; its output is in $work/told.
+# load JOB PLACE KEY: one job; its output is in $work/output.
 load() {
     local job=$1 protocol=${protocols[$2]} to=127.0.0.1:${ports[$3]} process=${processes[$3]:-} streams=1 bulk failed=''
     if [[ $job == *-[1-9]* ]]; then streams=${job##*-}; fi
     case $job in
         iperf3-*)
             start "$limit" sink iperf3 -s -1 -p "${targets[iperf3]}"
-            figures listening tcp "${targets[iperf3]}" 2>"$work/told.err" || return
+            figures listening tcp "${targets[iperf3]}" 2>"$work/output.err" || return
             ask iperf3 -c 127.0.0.1 -p "${to#*:}" -l 1M -P "$streams" -t "$each" -J
             ;;
         wrk-kept) ask wrk -t1 -c32 "-d$each" --latency "http://$to/" ;;
@@ -191,38 +191,38 @@ load() {
             bulk=$!
             ask "$bench" proxy load --via "$to" --protocol "$protocol" --origin "127.0.0.1:${targets[origin]}" --no-direct \
                 --scenario request-response --connections 4 --rate 500 --duration "${each}s" --repeat 1 --no-save --quiet --json - ||
-                [[ -s $work/told ]] || failed=yes
+                [[ -s $work/output ]] || failed=yes
             kill -INT "$bulk" 2>/dev/null || true
             wait "$bulk" || true
             [[ -z $failed ]]
             ;;
         *)
-            # What went wrong is in its record, if it has come to that.
+            # The record has the errors, if there is one.
             ask "$bench" proxy load --via "$to" --protocol "$protocol" --origin "127.0.0.1:${targets[origin]}" --server-pid "$process" \
                 --scenario "${job%-[1-9]*}" --streams "$streams" --duration "${each}s" --repeat 1 --no-save --quiet --json - ||
-                [[ -s $work/told ]]
+                [[ -s $work/output ]]
             ;;
     esac
 }
 
-# note ROUND JOB PLACE NAME FIGURES: a line of $work/rows.
+# note ROUND JOB PLACE NAME FIGURES: adds a line to $work/rows.
 note() { printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "${protocols[$3]}" "${counts[$3]}" "$4" "$5" >>"$work/rows"; }
 
-# run ROUND JOB PLACE: one contender once, tried again once should there be no figures.
+# run ROUND JOB PLACE: one job on one proxy; a second attempt if there are no figures.
 run() {
     local round=$1 job=$2 place=$3 key=$3-$target process=- before after rows failed=0
-    # Bench proxy load tells the CPU time itself.
+    # bench proxy load reports the CPU time itself.
     if [[ $target != origin ]]; then process=${processes[$key]:--}; fi
     while ((failed < 2)); do
         before=$(cpu_of "$process")
         if load "$job" "$place" "$key" && after=$(cpu_of "$process") &&
-            rows=$(told read "$target" "$work/told" "$before" "$after" "$failed" 2>>"$work/told.err"); then
+            rows=$(proxy_py read "$target" "$work/output" "$before" "$after" "$failed" 2>>"$work/output.err"); then
             note "$round" "$job" "$place" "${names[place]}" "${rows%%$'\n'*}"
             [[ $rows != *$'\n'* ]] || note "$round" "$job" "$place" direct "${rows#*$'\n'}"
             return
         fi
         failed=$((failed + 1))
-        echo "round $round: $job through ${names[place]} (${protocols[place]}) failed: $(cat "$work/told.err" "$work/told" | head -c 300)" >&2
+        echo "round $round: $job through ${names[place]} (${protocols[place]}) failed: $(cat "$work/output.err" "$work/output" | head -c 300)" >&2
     done
     note "$round" "$job" "$place" "${names[place]}" "$(printf -- '-\t-\t-\tfailed %s' "$failed")"
 }
@@ -236,17 +236,17 @@ takes_part() {
 
 # shellcheck source=tools/peers/contenders.sh
 . "$here/contenders.sh"
-told blocklist 100000 >"$work/blocklist"
+proxy_py blocklist 100000 >"$work/blocklist"
 open_targets
 enter_direct
 enter_all
-((${#ports[@]} > 0)) || fail "JOBS and ONLY leave nobody to be loaded"
+((${#ports[@]} > 0)) || fail "JOBS and ONLY select nothing"
 
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds" >&2
     for job in "${jobs[@]}"; do
         target_of "$job"
-        # Nobody is always behind the same neighbour.
+        # Rotate the order, so that no proxy always has the same predecessor.
         for ((n = 0; n < ${#names[@]}; n++)); do
             place=$(((n * (round % 2 ? 1 : ${#names[@]} - 1) + round - 1) % ${#names[@]}))
             if takes_part "$job" "$place"; then run "$round" "$job" "$place"; fi
@@ -256,11 +256,11 @@ done
 
 cat >"$work/notes" <<END
 Medians over ROUNDS=$rounds of $each s each, interleaved; kernel $(uname -r), $(nproc) CPUs.
-Ratio: $reference against that row, the median of each round's and its range; for CPU and p99 less is better.
+Ratio: $reference to the row, median and range over the rounds; for CPU and p99 lower is better.
 CPU is the proxy's, user and system, of all its processes: s per GB, µs per request. Bulk is counted where it arrives.
-bench listed enforces a blocklist of 100,000 addresses. socat, dante, microsocks, 3proxy and tinyproxy have as many processes or threads
-as they like. bench proxy load waits for the end of a connection to come through; wrk ends it itself once it has the answer.
-errors: over all rounds; where a load failed as a whole it was tried again, and counts as failed.
+bench listed enforces a blocklist of 100,000 addresses. socat, dante, microsocks, 3proxy and tinyproxy choose their number of processes or threads themselves.
+bench proxy load waits for the end of the connection; wrk closes it after the answer.
+errors: over all rounds; a failed job was repeated and counts as failed.
 END
-[[ -s $work/rows ]] || fail "no contender could be run"
-told table "$work/rows" "$reference" "$work/notes"
+[[ -s $work/rows ]] || fail "no job produced figures"
+proxy_py table "$work/rows" "$reference" "$work/notes"

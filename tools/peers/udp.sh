@@ -1,23 +1,22 @@
 #!/usr/bin/env bash
-# bench udp beside iperf3, iperf2, nuttcp and sockperf on loopback, interleaved: every round runs every
-# contender once, and what is printed are medians over the rounds. Only ratios within one such run mean
-# anything: the same setting drifts by a fifth over minutes.
+# Compares bench udp with iperf3, iperf2, nuttcp and sockperf on loopback, interleaved: every round runs every tool once. Prints
+# medians over the rounds. Only ratios within one run are comparable: a setting drifts by a fifth over minutes.
 #
 #   [ROUNDS=5] [SECONDS_EACH=2] [BENCH=path] [BASE=path] [IPERF3_GSRO=path] tools/peers/udp.sh
 #
 # BASE is another build of bench, measured beside the first ("base" in the tables).
 #
-# Needs bash, coreutils, util-linux (taskset) and python3; a peer that is not installed is left out by name.
+# Needs bash, coreutils, util-linux (taskset) and python3. Peers that are not installed are skipped and named.
 set -euo pipefail
 
 readonly rounds=${ROUNDS:-5}
 readonly each=${SECONDS_EACH:-2}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
-# A datagram is as long for everyone: the peers count their headers within it, and ours takes 32.
+# UDP payloads have one length: the peers' headers are part of it, the header of bench is 32 bytes.
 readonly header=32
 datagram=1000
-# Nothing may take longer than this, in s, nor its server.
+# Timeout of a run and its server in s.
 readonly limit=$((each + 10))
 
 fail() {
@@ -26,8 +25,8 @@ fail() {
 }
 
 [[ $rounds =~ ^[1-9][0-9]*$ && $each =~ ^[1-9][0-9]*$ ]] ||
-    fail "ROUNDS and SECONDS_EACH are whole numbers from 1 on"
-command -v python3 >/dev/null || fail "python3 is needed to read what the tools print"
+    fail "ROUNDS and SECONDS_EACH must be whole numbers of 1 or more"
+command -v python3 >/dev/null || fail "python3 is required to read the output of the tools"
 figures() { python3 "$here/figures.py" "$@"; }
 
 bench=${BENCH:-${CARGO_TARGET_DIR:-$here/../../target}/release/bench}
@@ -37,7 +36,7 @@ base=${BASE:-}
 
 work=$(mktemp -d)
 readonly work
-# Process ids of the timeouts around the servers.
+# Process ids of the timeout commands around the servers.
 servers=()
 stop_servers() {
     local signal=${1:-TERM} server
@@ -56,7 +55,7 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT TERM
 
-# The same socket buffer for everyone who takes one: 4 MiB, as far as an unprivileged process gets it.
+# Socket buffer for every tool with such an option: 4 MiB, limited for unprivileged processes.
 buffer=$((4 << 20))
 for most in /proc/sys/net/core/{r,w}mem_max; do
     if [[ -r $most ]] && (($(<"$most") < buffer)); then
@@ -76,8 +75,8 @@ ask() {
     timeout --kill-after=2 "$limit" "$@" >"$work/client" 2>"$work/client.err"
 }
 
-# Gives a server that takes one client a second to end by itself, and then makes it.
-settle() {
+# Lets a server that serves one client end by itself for a second, then ends it.
+end_server() {
     local looks=100
     while ((looks-- > 0)) && kill -0 "${servers[0]}" 2>/dev/null; do
         sleep 0.01
@@ -101,7 +100,7 @@ run_iperf3() {
     serve "${pin[@]}" "$program" -s -1 -p "$port"
     figures listening tcp "$port" || return
     ask "${pin[@]}" "$program" -c 127.0.0.1 -p "$port" -u -b 0 -l "$datagram" -t "$each" -w "$buffer" -J "$@" || return
-    settle
+    end_server
 }
 
 run_iperf2() {
@@ -110,7 +109,7 @@ run_iperf2() {
     serve iperf -s -u -e -l "$datagram" -w "$buffer" -p "$port" -P 1
     figures listening udp "$port" || return
     ask iperf -c 127.0.0.1 -p "$port" -u -b 100g -l "$datagram" -w "$buffer" -t "$each" -e || return
-    settle
+    end_server
 }
 
 run_nuttcp() {
@@ -119,7 +118,7 @@ run_nuttcp() {
     serve nuttcp -1 --nofork -P "$port"
     figures listening tcp "$port" || return
     ask nuttcp -u -Ru "-l$datagram" "-T$each" -P "$port" -p $((port + 1)) "-w$((buffer >> 10))" -fparse 127.0.0.1 || return
-    settle
+    end_server
 }
 
 run_sockperf() {
@@ -128,19 +127,19 @@ run_sockperf() {
     serve sockperf server -i 127.0.0.1 -p "$port" --buffer-size "$buffer"
     figures listening udp "$port" || return
     ask sockperf throughput -i 127.0.0.1 -p "$port" -m "$datagram" -t "$each" --buffer-size "$buffer" || return
-    # Its server goes on until it is interrupted, and only then says what it got.
+    # Its server reports only when it is interrupted.
     sleep 0.2
     stop_servers INT
 }
 
-# contend ROUND SECTION BASELINE NAME TOOL RUN...: one run, tried again once on other ports should it fail.
+# contend ROUND SECTION BASELINE NAME TOOL RUN...: one run; a second attempt on other ports if it fails.
 contend() {
-    local round=$1 section=$2 baseline=$3 name=$4 tool=$5 try told
+    local round=$1 section=$2 baseline=$3 name=$4 tool=$5 try figures_line
     shift 5
     for try in 1 2; do
         rm -f "$work"/{client,server}{,.err}
-        if "$@" && told=$(figures read "$tool" "$work" 2>"$work/read.err"); then
-            printf '%s\t%s\t%s\t%s\t%s\n' "$round" "$section" "$name" "$baseline" "$told" >>"$work/rows"
+        if "$@" && figures_line=$(figures read "$tool" "$work" 2>"$work/read.err"); then
+            printf '%s\t%s\t%s\t%s\t%s\n' "$round" "$section" "$name" "$baseline" "$figures_line" >>"$work/rows"
             return
         fi
         stop_servers
@@ -155,7 +154,7 @@ have() {
 }
 
 has_gsro() {
-    # The help is taken whole: a reader that stops early would end the writer by SIGPIPE.
+    # The help is read to its end: a reader that stops early would end the writer with SIGPIPE.
     local help
     help=$("$1" --help 2>&1) || true
     [[ $help == *--gsro* ]]
@@ -163,12 +162,12 @@ has_gsro() {
 
 gsro=${IPERF3_GSRO:-}
 if [[ -n $gsro ]]; then
-    has_gsro "$gsro" || fail "IPERF3_GSRO=$gsro is no iperf3 with --gsro"
+    has_gsro "$gsro" || fail "IPERF3_GSRO=$gsro is not an iperf3 with --gsro"
 else
     gsro=$(command -v iperf3 || true)
     if [[ -n $gsro ]] && ! has_gsro "$gsro"; then gsro=''; fi
 fi
-[[ -n $gsro ]] || echo "skipped: iperf3 --gsro: no iperf3 that has it (set IPERF3_GSRO)"
+[[ -n $gsro ]] || echo "skipped: iperf3 --gsro: no iperf3 supports it (set IPERF3_GSRO)"
 iperf3='' iperf2='' nuttcp='' sockperf=''
 have iperf3 iperf3 && iperf3=$(command -v iperf3)
 have iperf iperf2 && iperf2=yes
@@ -183,17 +182,17 @@ case $cpus in
         ;;
 esac
 
-# What nPerf measures by default: datagrams that just fit an Ethernet frame.
+# The default of nPerf: datagrams that fit an Ethernet frame.
 readonly ethernet=1472
 readonly with="GSO on, $datagram B datagrams" without="GSO off, $datagram B datagrams"
 readonly framed="GSO on, $ethernet B datagrams" framed_without="GSO off, $ethernet B datagrams"
-# Not every kernel or container lets io_uring be used.
+# io_uring may be disabled in a kernel or container.
 uring=yes
 "$bench" udp --engine uring --packets 1 --no-save --quiet 2>"$work/uring" || {
     uring=''
     echo "skipped: bench, uring: $(cat "$work/uring")"
 }
-# The name of an iperf3 with its version, which is the second word it says.
+# The name of an iperf3 with its version, the second word of its output.
 name() {
     local version
     read -r _ version _ < <("$1" --version)
@@ -263,11 +262,11 @@ cat >"$work/notes" <<END
 Medians of $rounds rounds of $each s each, interleaved; kernel $(uname -r), $(nproc) CPUs.
 Delivered is what the receiver got: bench received.unique, iperf3 packets less lost, nuttcp pkt less drop, iperf2 the
 server's own line, sockperf the server's count at its end over the client's seconds (its client reports what it sent).
-bench is lossless unless told otherwise: its receiver grants credit. The peers are open loop and as fast as they can be.
-bench places its threads on CPUs by default; the peers run where the kernel puts them, unless it says one core.
-Socket buffers: $buffer bytes asked for by everyone.
+bench is lossless by default: its receiver grants credit. The peers are open loop and send as fast as possible.
+bench places its threads on CPUs by default; the kernel places the peers, unless a row says one core.
+Socket buffers: every tool requests $buffer bytes.
 CPU s/M: CPU seconds of both sides per million delivered; bench counts its sending and receiving threads, iperf3
-and nuttcp their processes. iperf2 and sockperf do not tell.
+and nuttcp their processes. iperf2 and sockperf do not report it.
 END
-[[ -s $work/rows ]] || fail "no contender could be run"
+[[ -s $work/rows ]] || fail "no run produced figures"
 figures table "$work/rows" "$work/notes"

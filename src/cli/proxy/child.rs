@@ -60,8 +60,8 @@ impl Child {
                 child.address = address;
                 return Ok(child);
             }
-            Err(RecvTimeoutError::Timeout) => format!("did not begin to listen within {limit:?}"),
-            Err(RecvTimeoutError::Disconnected) => "did not begin to listen".to_owned(),
+            Err(RecvTimeoutError::Timeout) => format!("did not start to listen within {limit:?}"),
+            Err(RecvTimeoutError::Disconnected) => "did not start to listen".to_owned(),
         };
         // Ends the child's stderr.
         drop(child);
@@ -166,12 +166,12 @@ mod tests {
         let child = started("echo bench: no such list >&2; echo more >&2; exit 3", START);
         assert_eq!(
             child.unwrap_err(),
-            "bench proxy x did not begin to listen: no such list"
+            "bench proxy x did not start to listen: no such list"
         );
         let child = started("echo listening on nowhere", START);
         assert_eq!(
             child.unwrap_err(),
-            "bench proxy x did not begin to listen: no error message"
+            "bench proxy x did not start to listen: no error message"
         );
     }
 
@@ -181,7 +181,7 @@ mod tests {
         let child = started("echo bench: it is slow >&2; exec sleep 600", limit);
         let error = child.unwrap_err();
         assert!(
-            error.starts_with("bench proxy x did not begin to listen within 50ms: "),
+            error.starts_with("bench proxy x did not start to listen within 50ms: "),
             "{error}"
         );
     }

@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     refuse_itself(args, listeners.endpoints())?;
     let files = listeners.files();
     let server = Server::new(listeners, rules, &options)
-        .map_err(|error| CliError::Runtime(format!("cannot begin to serve: {error}")))?;
+        .map_err(|error| CliError::Runtime(format!("cannot start the proxy: {error}")))?;
     let stopper = server.stopper();
     let hangups = signals.serve(handle.clone(), move || stopper.stop(), files);
     reload::Files::new(server.rules(), args.auth_file.as_deref())

@@ -63,7 +63,7 @@ fn check(name: &'static str, outcome: io::Result<String>) -> Check {
     let (state, costs) = match (name, &outcome) {
         (_, Err(error)) if error.raw_os_error() == Some(libc::ENOMEM) => {
             let costs = "too little lockable memory for --engine uring";
-            return Check::tried(AREA, name, outcome, costs).lifted_by(UNLIMITED_MEMLOCK);
+            return Check::from_trial(AREA, name, outcome, costs).remedy(UNLIMITED_MEMLOCK);
         }
         (REGISTERED_RING, _) => (
             State::Limited,
@@ -81,7 +81,7 @@ fn check(name: &'static str, outcome: io::Result<String>) -> Check {
     };
     match outcome {
         Ok(found) => Check::ok(AREA, name, found),
-        Err(error) => Check::ok(AREA, name, error.to_string()).short(state, costs),
+        Err(error) => Check::ok(AREA, name, error.to_string()).shortfall(state, costs),
     }
 }
 

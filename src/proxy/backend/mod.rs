@@ -1,11 +1,11 @@
 //! The I/O interface of the proxy: a worker thread runs its connections over one [`Backend`].
 //!
-//! The interface is shaped by completions. A call either completes at once or starts an operation whose completion arrives as an
-//! [`Event`]. `uring` starts operations. `epoll` attempts each operation when its socket is ready, so its operations
+//! The interface is shaped by completions. A call either completes at once or starts an operation whose completion arrives
+//! as an [`Event`]. `uring` starts operations. `epoll` attempts each operation when its socket is ready, so its operations
 //! complete at once.
 //!
-//! A backend owns the sockets, buffers and pipes, and decides the order of turns. [`super::connection`] decides what a connection
-//! does next; [`super::worker`] decides which clients are accepted.
+//! A backend owns the sockets, buffers and pipes, and decides the order of turns. [`super::connection`] decides what a
+//! connection does next; [`super::worker`] decides which clients are accepted.
 
 pub(super) mod epoll;
 pub(super) mod uring;
@@ -55,8 +55,8 @@ pub(super) trait Backend: Sized {
     /// As epoll_wait(2) or io_uring_enter(2).
     fn wait(&mut self, deadline: u64, events: &mut Vec<Event<Self>>) -> io::Result<()>;
 
-    /// Accepts a client, or starts to: then clients arrive by [`Event::Accepted`], all that connect if `multishot`, otherwise
-    /// one.
+    /// Accepts a client, or starts to: then clients arrive by [`Event::Accepted`], all that connect if `multishot`,
+    /// otherwise one.
     fn accept(&mut self, multishot: bool) -> Option<io::Result<Accepted<Self::Stream>>>;
 
     /// Stops accepting by events. Clients that were accepted before this takes effect still arrive.
@@ -65,7 +65,8 @@ pub(super) trait Backend: Sized {
     /// Whether clients may still arrive by events.
     fn is_accepting(&self) -> bool;
 
-    /// From now on [`Self::accept`] completes at once, without waiting for clients. Not to be called while [`Self::is_accepting`].
+    /// From now on [`Self::accept`] completes at once, without waiting for clients. Not to be called while
+    /// [`Self::is_accepting`].
     ///
     /// # Errors
     /// As fcntl(2).
@@ -129,8 +130,8 @@ pub(super) trait ConnectionIo<B: Backend<Io = Self>>: Sized {
     /// Queues bytes of the proxy itself in front of what is relayed, as counted by [`super::relay::Flow::queue`].
     fn queue(&mut self, direction: Direction, bytes: &[u8]);
 
-    /// Performs the steps of one direction of the relay, as far as it has both sockets. Whether it can continue at once after
-    /// other connections had a turn.
+    /// Performs the steps of one direction of the relay, as far as it has both sockets. Whether it can continue at once
+    /// after other connections had a turn.
     fn pump(&mut self, direction: Direction, relay: &mut Relay, key: Key, backend: &mut B) -> bool;
 
     /// Starts to connect to a server. `sends_first`: the first bytes for the server are already queued.
@@ -151,8 +152,8 @@ pub(super) trait ConnectionIo<B: Backend<Io = Self>>: Sized {
     /// Gives up the connection attempt to this address.
     fn give_up(&mut self, address: SocketAddr, key: Key, backend: &mut B);
 
-    /// The next completed connection attempt: the address of the server, and the local address if it succeeded. The socket that is
-    /// connected becomes the server.
+    /// The next completed connection attempt: the address of the server, and the local address if it succeeded. The socket
+    /// that is connected becomes the server.
     fn next_connected(&mut self) -> Option<(SocketAddr, io::Result<SocketAddr>)>;
 
     /// Gives up the other connection attempts and prepares both sockets for the relay.

@@ -51,7 +51,7 @@ pub(super) fn run(
     // Without faults, each turn moves at least a byte, or is one of a few that change a state.
     let most = 64 + script.len() + 8 * (amount[0] + amount[1]) as usize;
     for turn in 0.. {
-        assert!(turn < most, "it goes on for ever");
+        assert!(turn < most, "it never ends");
         let luck = script.next().unwrap_or_else(|| {
             is_calm = true;
             0xff

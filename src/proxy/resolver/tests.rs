@@ -15,7 +15,7 @@ use crate::proxy::slab::Slab;
 #[path = "../../../tests/common/dns.rs"]
 mod dns;
 
-use dns::{NameServer, Said};
+use dns::{DnsReply, NameServer};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -30,7 +30,7 @@ struct World {
 
 impl World {
     /// A resolver with a name server, the contents of hosts(5), and so many concurrent lookups.
-    fn new(answer: impl Fn(&str) -> Said + Send + 'static, hosts: &str, most: usize) -> Self {
+    fn new(answer: impl Fn(&str) -> DnsReply + Send + 'static, hosts: &str, most: usize) -> Self {
         let poll = Poll::new().unwrap();
         let wake = EventFd::new().unwrap();
         let mut source = SourceFd(&wake.as_fd().as_raw_fd());
@@ -113,7 +113,7 @@ fn addresses(texts: &[&str]) -> Vec<IpAddr> {
 
 #[test]
 fn each_of_many_answers_reaches_its_connection() {
-    let answer = |_: &str| Said::Records(vec![], addresses(&["192.0.2.7"]));
+    let answer = |_: &str| DnsReply::Records(vec![], addresses(&["192.0.2.7"]));
     let mut world = World::new(answer, "", 8);
     let mut keys: Vec<Key> = (0..100)
         .map(|number| {
@@ -148,14 +148,14 @@ fn each_of_many_answers_reaches_its_connection() {
 #[test]
 fn every_name_of_a_chain_of_aliases_is_returned() {
     let answer = |name: &str| match name {
-        "metrics.shop.test" => Said::Records(
+        "metrics.store.test" => DnsReply::Records(
             vec!["middle.test", "tracker.test"],
             addresses(&["192.0.2.7", "2001:db8::7"]),
         ),
-        _ => Said::NoSuchName,
+        _ => DnsReply::NoSuchName,
     };
     let resolved = World::new(answer, "", 8)
-        .look_up("metrics.shop.test")
+        .look_up("metrics.store.test")
         .unwrap();
     assert_eq!(
         resolved.aliases,
@@ -170,15 +170,15 @@ fn every_name_of_a_chain_of_aliases_is_returned() {
 #[test]
 fn chains_that_share_names_do_not_share_aliases() {
     let answer = |name: &str| match name {
-        "metrics.shop.test" => Said::Records(vec!["tracker.test"], vec![]),
-        "tracker.test" | "www.shop.test" => Said::Records(vec!["cdn.test"], vec![]),
-        "cdn.test" => Said::Records(vec![], addresses(&["192.0.2.7"])),
-        _ => Said::NoSuchName,
+        "metrics.store.test" => DnsReply::Records(vec!["tracker.test"], vec![]),
+        "tracker.test" | "www.store.test" => DnsReply::Records(vec!["cdn.test"], vec![]),
+        "cdn.test" => DnsReply::Records(vec![], addresses(&["192.0.2.7"])),
+        _ => DnsReply::NoSuchName,
     };
     let names = [
         ("cdn.test", &[][..]),
-        ("metrics.shop.test", &["tracker.test", "cdn.test"]),
-        ("www.shop.test", &["cdn.test"]),
+        ("metrics.store.test", &["tracker.test", "cdn.test"]),
+        ("www.store.test", &["cdn.test"]),
         ("tracker.test", &["cdn.test"]),
     ];
     // In any order, and once more from the cache.
@@ -197,8 +197,8 @@ fn chains_that_share_names_do_not_share_aliases() {
 #[test]
 fn silent_names_do_not_delay_other_names_of_the_client() {
     let answer = |name: &str| match name.ends_with("dead.test") {
-        true => Said::Nothing,
-        false => Said::Records(vec![], addresses(&["192.0.2.7"])),
+        true => DnsReply::Nothing,
+        false => DnsReply::Records(vec![], addresses(&["192.0.2.7"])),
     };
     let mut world = World::new(answer, "", 4);
     let begin = Instant::now();
@@ -215,7 +215,7 @@ fn silent_names_do_not_delay_other_names_of_the_client() {
 
 #[test]
 fn a_failed_name_is_not_asked_for_again_at_once() {
-    let mut world = World::new(|_| Said::NoSuchName, "", 4);
+    let mut world = World::new(|_| DnsReply::NoSuchName, "", 4);
     let first = world.look_up("none.test").unwrap_err();
     assert_eq!(first, "the name does not exist");
     let asked = world.server.asked();
@@ -225,7 +225,7 @@ fn a_failed_name_is_not_asked_for_again_at_once() {
 
 #[test]
 fn a_name_without_an_address_is_an_error() {
-    let mut world = World::new(|_| Said::Records(vec![], vec![]), "", 4);
+    let mut world = World::new(|_| DnsReply::Records(vec![], vec![]), "", 4);
     let reason = world.look_up("empty.test").unwrap_err();
     assert_eq!(reason, "the name has no address");
 }
@@ -234,7 +234,7 @@ fn a_name_without_an_address_is_an_error() {
 fn the_hosts_file_takes_precedence() {
     let hosts =
         "# none.test\n192.0.2.1 one.test ONE # two.test\nno address.test\n2001:db8::1\tone.test\n";
-    let mut world = World::new(|_| Said::NoSuchName, hosts, 4);
+    let mut world = World::new(|_| DnsReply::NoSuchName, hosts, 4);
     let mut found = world.look_up("one.test").unwrap().addresses;
     found.sort();
     assert_eq!(found, addresses(&["192.0.2.1", "2001:db8::1"]));
@@ -251,7 +251,7 @@ fn the_hosts_file_takes_precedence() {
 
 #[test]
 fn a_closed_resolver_refuses_questions() {
-    let mut world = World::new(|_| Said::NoSuchName, "", 4);
+    let mut world = World::new(|_| DnsReply::NoSuchName, "", 4);
     world.resolver.close();
     // The command may arrive before the thread ends. Then it is never answered, and its client times out.
     let reason = loop {

@@ -75,7 +75,7 @@ pub(super) struct PendingErrors {
     /// Retries since the last message that was accepted or refused.
     retries: u32,
     /// The retry without a queue entry was used since then.
-    forgiven: bool,
+    retried_unexplained: bool,
 }
 
 impl PendingErrors {
@@ -91,9 +91,9 @@ impl PendingErrors {
         if !is_icmp_errno(errno) || self.retries >= MOST_RETRIES {
             return false;
         }
-        if explained || !self.forgiven {
+        if explained || !self.retried_unexplained {
             self.retries += 1;
-            self.forgiven |= !explained;
+            self.retried_unexplained |= !explained;
             return true;
         }
         false
@@ -107,7 +107,7 @@ impl PendingErrors {
     /// Resets the retry limit after a message was accepted, or refused for its own reason.
     pub(super) fn resolved(&mut self) {
         self.retries = 0;
-        self.forgiven = false;
+        self.retried_unexplained = false;
     }
 
     fn read(
@@ -116,17 +116,17 @@ impl PendingErrors {
         errno: Option<i32>,
         mut done: impl FnMut(Done),
     ) -> bool {
-        let mut found = false;
+        let mut matched = false;
         // If the error queue is unreadable, the next call on the socket fails with the reason.
         let _ = error_queue::read(socket, |entry| match entry {
             Entry::Icmp { kind, errno: of } => {
                 self.icmp.count(kind);
-                found |= errno == Some(of);
+                matched |= errno == Some(of);
             }
             Entry::ZeroCopy(sends) => done(sends),
             Entry::Local => {}
         });
-        found
+        matched
     }
 }
 

@@ -51,17 +51,15 @@ pub enum Unavailable {
 /// # Errors
 /// [`Unavailable`].
 pub fn available(choice: &EngineChoice) -> Result<(), Unavailable> {
-    match (choice.zerocopy, choice.kind) {
-        (ZeroCopy::Off, _) => Ok(()),
-        (ZeroCopy::Msg, EngineKind::Mio) => {
-            message().map(drop).map_err(classify(Unavailable::Message))
-        }
-        // The ring's pages count against the same limit, and the trial on the ring uses a short message.
-        (ZeroCopy::Msg, EngineKind::Uring) => match message() {
+    match choice.zerocopy {
+        ZeroCopy::Off => Ok(()),
+        ZeroCopy::Splice => splice().map(drop).map_err(Unavailable::Splice),
+        ZeroCopy::Msg if choice.kind == EngineKind::Uring => match message() {
+            // The ring's pages count against the same limit, and the trial on the ring uses a short message.
             Err(error) if is_memory(&error) => Err(Unavailable::Memory(error)),
             _ => on_uring().map_err(classify(Unavailable::Uring)),
         },
-        (ZeroCopy::Splice, _) => splice().map(drop).map_err(Unavailable::Splice),
+        ZeroCopy::Msg => message().map(drop).map_err(classify(Unavailable::Message)),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Any text is a destination or refused: as an address exactly where the standard library takes it for one, and never as
-//! a name that inet_aton(3) would take for an address.
+//! A text is a destination or an error: an address exactly if the standard library parses it, and never a name that inet_aton(3)
+//! would read as an address.
 
 #![no_main]
 
@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
         let target = target.as_ref().map(|target| (&target.host, target.port));
         assert_eq!(target, Ok((&destination.host, Some(destination.port))));
     }
-    // A socket address as the standard library writes it. It takes a port of 0 and zeros before it, and zones are of numbers.
+    // A socket address of the standard library, which accepts port 0, leading zeros in ports, and numeric zones.
     if let Ok(standard) = text.parse::<SocketAddr>()
         && let Ok(target) = &target
     {
@@ -51,7 +51,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Canonical, and nothing that a resolver takes for a number.
+/// Canonical, and not a number for any resolver.
 fn harmless(name: &Name) {
     let text = name.as_str();
     assert_eq!(text.parse().as_ref(), Ok(name));

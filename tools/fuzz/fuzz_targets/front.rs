@@ -1,6 +1,6 @@
-//! The front ends: however bytes come, a request is the same request or refused, and nothing is lost or made up.
+//! The front ends: bytes in any split give the same request or refusal, and no byte is lost or invented.
 //!
-//! The first byte chooses the settings, the second the first cut, the third how long the pieces behind it are.
+//! The first byte selects the settings, the second the first split, the third the length of further pieces.
 
 #![no_main]
 
@@ -11,7 +11,7 @@ use wirebench::protocol::{
     Accept, Credentials, FrontEnd, Kind, Outcome, Refusal, Request, Settings, Step, connect, json,
 };
 
-/// Small enough for the fuzzer to pass it.
+/// Small enough for the fuzzer to exceed it.
 const MOST: usize = 512;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -23,11 +23,11 @@ fuzz_target!(|bytes: &[u8]| {
     let pieces = [start]
         .into_iter()
         .chain(rest.chunks(usize::from(*length) + 1));
-    let (said, whole) = drive(&settings, [wire].into_iter());
-    let (said_in_pieces, split) = drive(&settings, pieces);
+    let (replies, whole) = drive(&settings, [wire].into_iter());
+    let (replies_in_pieces, split) = drive(&settings, pieces);
     match (whole, split) {
         (Some(Ok(whole)), Some(Ok(split))) => {
-            assert_eq!(said, said_in_pieces);
+            assert_eq!(replies, replies_in_pieces);
             assert_eq!(
                 (whole.kind, &whole.destination),
                 (split.kind, &split.destination)
@@ -46,7 +46,7 @@ fuzz_target!(|bytes: &[u8]| {
             }
             again(&whole);
         }
-        // What follows an envelope is seen only if it comes with it.
+        // Bytes after an envelope are only seen if they arrive with it.
         (Some(Err(_)), Some(Ok(split))) => assert!(split.whole, "the split matters"),
         (Some(Err(whole)), Some(Err(split))) => {
             assert_eq!(whole.name(), split.name(), "the split matters");
@@ -75,7 +75,7 @@ fn settings(choice: u8) -> Settings {
     }
 }
 
-/// What the client was told on the way, and how it ended.
+/// The replies to the client, and the result.
 fn drive<'a>(
     settings: &Arc<Settings>,
     pieces: impl Iterator<Item = &'a [u8]>,
@@ -102,7 +102,7 @@ fn drive<'a>(
     (replies, None)
 }
 
-/// A destination that passed is written in a form that passes as the same.
+/// A parsed destination is written in a form that parses to it.
 fn again(request: &Request) {
     let text = request.destination.to_string();
     assert_eq!(text.parse().as_ref(), Ok(&request.destination));

@@ -1,7 +1,7 @@
-//! The way from a client's first byte to a server: whatever it says, and whatever its names turn out to be, no address that is
-//! blocked is connected to, in no spelling.
+//! From a client's first byte to a server: no blocked address is connected to, in any spelling, whatever a client sends and its
+//! names resolve to.
 //!
-//! The first byte chooses the rules and how many bytes of the rest are addresses of a name; the second how long pieces are.
+//! The first byte selects the rules and how many of the other bytes are addresses of a name; the second is the length of pieces.
 
 #![no_main]
 
@@ -19,7 +19,7 @@ use wirebench::proxy::handshake::{Handshake, Action};
 use wirebench::proxy::resolver::Resolved;
 use wirebench::proxy::rules::Rules;
 
-/// With a PROXY header and without.
+// With and without a PROXY header.
 static RULES: LazyLock<[Rules; 2]> = LazyLock::new(|| {
     [false, true].map(|accept_header| {
         let file = std::env::temp_dir().join(format!("wirebench-fuzz-{}", std::process::id()));

@@ -1,5 +1,5 @@
-//! Any bytes are a list of some format, or have bad lines, or are refused as a whole; an address that is listed is found in every spelling, and a
-//! lookup finds what a scan of the list finds.
+//! Any bytes are a list of some format, have invalid lines, or are rejected as a whole. A listed address is found in every spelling,
+//! and a lookup agrees with a scan.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ use wirebench::blocklist::index::Index;
 use wirebench::blocklist::ports::Ports;
 use wirebench::blocklist::embedded::reachable;
 
-/// Entries whose ends are looked up, each against a scan of all.
+/// Entries whose first and last address are looked up, each compared with a scan.
 const MOST: usize = 50;
 
 fuzz_target!(|content: &[u8]| {
@@ -86,7 +86,7 @@ fn found(index: &Index, entries: &[Entry], address: IpAddr) {
     }
 }
 
-/// IPv6 addresses that carry an IPv4 one.
+/// IPv6 addresses that embed an IPv4 address.
 fn forms(bits: u32) -> [Ipv6Addr; 6] {
     let low = u128::from(bits);
     [

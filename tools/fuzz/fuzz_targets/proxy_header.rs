@@ -1,5 +1,5 @@
-//! PROXY headers: any bytes are the beginning of a header, a header, or none; more bytes do not change a verdict, and
-//! addresses that were read are written as the same, and what is carried is passed on as it came.
+//! PROXY headers: any bytes are an incomplete header, a header, or neither; more bytes do not change the result, and addresses and
+//! passed-on fields survive re-encoding.
 
 #![no_main]
 
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
             let next = carried.encode_v2(header.addresses);
             match decode(&next) {
                 Decoded::Header(second) => {
-                    // Where the proxy speaks for itself nothing is carried.
+                    // A LOCAL header carries nothing.
                     let nothing = header.addresses.is_none() && !carried.has_paths();
                     assert!(second.carried == *carried || nothing, "{next:?}");
                     assert_eq!(second.consumed, next.len());

@@ -1,8 +1,8 @@
-//! A relay between two ends that send, stall, end and break as the input says. What must queue is asserted in `sim.rs`,
-//! which the property tests use too.
+//! A relay between two ends that send, stall, end and break as the input selects. The simulation asserts the invariants; the
+//! property tests use it too.
 //!
-//! The first byte chooses the forwarding and whether things may break, the next two how much each end sends (in tens of
-//! bytes); each of the rest is the luck of a step.
+//! The first byte selects the forwarding method and whether errors may occur, the next two the data of each end (in tens of
+//! bytes); each further byte is the outcome of a step.
 
 #![no_main]
 
@@ -10,7 +10,7 @@
 mod sim;
 
 use libfuzzer_sys::fuzz_target;
-// What `sim` finds above itself.
+// The simulation imports these from its parent.
 use wirebench::proxy::relay::{Direction, Forwarding, Readable, Relay, Side, Step, Verdict, Via};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -23,10 +23,10 @@ fuzz_target!(|bytes: &[u8]| {
         _ => Forwarding::Splice,
     };
     let amount = [to_server, to_client].map(|tens| u64::from(*tens) * 10);
-    let faults = kind & 0x80 != 0;
-    let outcome = sim::run(forwarding, amount, script, faults);
+    let errors = kind & 0x80 != 0;
+    let outcome = sim::run(forwarding, amount, script, errors);
     assert!(outcome.verdict.is_some());
-    if !faults {
+    if !errors {
         assert_eq!(outcome.verdict, Some(Verdict::Finished));
         assert_eq!(outcome.arrived, amount);
     }

@@ -1,4 +1,4 @@
-"""Judges what kernels/init printed on a machine's console: a line for each job, exit 1 when one did not hold."""
+"""Checks the console output of kernels/init: a line for each job, exit 1 if one failed."""
 
 import json
 import re
@@ -8,14 +8,14 @@ failed = 0
 ended = False
 
 
-def tell(verdict, name, detail):
+def report(verdict, name, detail):
     global failed
     failed += verdict == "FAIL"
     print(f"{verdict:<5} {name:<22} {detail}")
 
 
 def identities(run):
-    """Why a run does not add up; empty where it does."""
+    """Why the figures of a run are inconsistent; empty if they are not."""
     sent, received, lost = run["sent"], run["received"], run["lost"]
     if sent["packets"] != received["unique"] + lost["packets"]:
         return "sent is not unique + lost"
@@ -45,41 +45,41 @@ def udp(name, run):
     if job in ("lossless", "gso-off", "two-hosts", "fq-16mbit") and lost:
         wrong = "a lossless run lost some"
     if job == "delay-20ms":
-        # Both ends read one clock, so the offset is 0 in truth; what the queues of an emulated machine add to 20 ms is not known.
+        # Both ends read one clock, so the true offset is 0. The delay of the emulated queues beyond 20 ms is unknown.
         offset, error = clock["offset_ns"], clock["error_ns"]
         if clock["source"] != "estimated" or not error:
             wrong = "the clocks' offset was not estimated"
         else:
             detail += f" ± {error / 1e6:.2f} ms"
             if abs(offset) > error or latency["min"] + error < 20e6 or latency["min"] - error > 35e6:
-                wrong = "the error bar does not hold the truth"
+                wrong = "the error bar does not contain the true offset"
     if job.startswith("netem") and not (lost and received["duplicates"] and received["reordered"]):
         wrong = "netem loses, repeats and reorders, and the run shows none of one of these"
     if job == "fq-16mbit" and kb_per_s > 2_100:
         wrong = "a queue of 16 Mbit/s let through more"
-    tell("FAIL" if wrong else "PASS", name, f"{wrong}: {detail}" if wrong else detail)
+    report("FAIL" if wrong else "PASS", name, f"{wrong}: {detail}" if wrong else detail)
 
 
 def proxy(name, record):
     errors = sum(run["errors"]["total"] for run in record["runs"])
     done = sum(run["requests"] for run in record["runs"])
     whole = all(run["complete"] for run in record["runs"])
-    tell("PASS" if whole and not errors else "FAIL", name, f"{done} right answers, {errors} errors")
+    report("PASS" if whole and not errors else "FAIL", name, f"{done} right answers, {errors} errors")
 
 
-def judge(name, code, trouble, text):
+def judge(name, code, stderr, text):
     if name.startswith("send/"):
-        return tell("PASS" if code == 0 and text == "RESPONSE || hello" else "FAIL", name, text or trouble)
+        return report("PASS" if code == 0 and text == "RESPONSE || hello" else "FAIL", name, text or stderr)
     if name.startswith("blocked/"):
-        return tell("PASS" if code == 1 and "blocked" in trouble else "FAIL", name, trouble)
+        return report("PASS" if code == 1 and "blocked" in stderr else "FAIL", name, stderr)
     if code != 0:
-        return tell("FAIL", name, f"exit {code}: {trouble}")
+        return report("FAIL", name, f"exit {code}: {stderr}")
     record = json.loads(text)
     if name == "doctor":
         for check in record["checks"]:
             found = check.get("found") or check.get("value") or check.get("state") or ""
             print(f"      {check.get('name', '')}: {found}")
-        return tell("PASS", name, f"kernel {record['host']['kernel']}")
+        return report("PASS", name, f"kernel {record['host']['kernel']}")
     if name.startswith("proxy/"):
         return proxy(name, record)
     udp(name, record["runs"][0])
@@ -87,16 +87,16 @@ def judge(name, code, trouble, text):
 
 console = open(sys.argv[1], encoding="utf-8", errors="replace").read().replace("\r", "")
 for found in re.finditer(r"^@@ (\S+) (\S+) ?(.*)\n((?:(?!@@).*\n)*)", console, re.M):
-    name, code, trouble, text = found.groups()
+    name, code, stderr, text = found.groups()
     if name == "end":
         ended = True
     elif code == "skip":
-        tell("SKIP", name, trouble)
+        report("SKIP", name, stderr)
     else:
         try:
-            judge(name, int(code), trouble.strip(), text.strip())
+            judge(name, int(code), stderr.strip(), text.strip())
         except (ValueError, KeyError, TypeError) as error:
-            tell("FAIL", name, f"what it printed makes no sense: {error}")
+            report("FAIL", name, f"invalid output: {error}")
 if not ended:
-    tell("FAIL", "end", "the machine stopped before its last job: " + console[-300:].replace("\n", " "))
+    report("FAIL", "end", "the machine stopped before its last job: " + console[-300:].replace("\n", " "))
 sys.exit(failed > 0)

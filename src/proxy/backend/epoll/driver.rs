@@ -85,7 +85,7 @@ impl Epoll {
     /// # Errors
     /// As epoll_ctl(2).
     pub(super) fn register(&self, stream: &mut TcpStream, key: Key, end: End) -> io::Result<()> {
-        // Edge-triggered, and a stream is writable anew only after it was full: this interest costs nothing.
+        // Edge-triggered, and a stream becomes writable only after it was full: this interest costs nothing.
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         self.registry.register(stream, end.token(key), interest)
     }

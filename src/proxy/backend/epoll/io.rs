@@ -201,7 +201,7 @@ impl ConnectionIo<Epoll> for EpollIo {
     }
 
     fn watch_reset(&mut self, _key: Key, _backend: &mut Epoll) {
-        // Every event of the client says so.
+        // Every event of the client reports it.
     }
 
     fn cancel(&mut self, _key: Key, _backend: &mut Epoll) {}

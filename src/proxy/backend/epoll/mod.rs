@@ -1,7 +1,7 @@
 //! The proxy over epoll(7), by mio: an operation is attempted when its socket is ready.
 //!
-//! Readiness is edge-triggered, so the [`super::super::relay`] records it until an attempt fails for lack of it. [`driver`] is the
-//! backend of a thread with its listener, [`io`] the sockets of a connection, [`servers`] those of its server,
+//! Readiness is edge-triggered, so the [`super::super::relay`] records it until an attempt fails for lack of it. [`driver`]
+//! is the backend of a thread with its listener, [`io`] the sockets of a connection, [`servers`] those of its server,
 //! [`pump`] moves the bytes of one direction, and [`scheduler`] orders the turns.
 
 mod driver;

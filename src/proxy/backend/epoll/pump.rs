@@ -30,8 +30,8 @@ impl Pump {
         self.unsent.extend_from_slice(bytes);
     }
 
-    /// Performs the steps of `direction`, for a slice of chunks at most, as far as both sockets exist. Whether it could continue at
-    /// once.
+    /// Performs the steps of `direction`, for a slice of chunks at most, as far as both sockets exist. Whether it could
+    /// continue at once.
     pub(super) fn run(
         &mut self,
         relay: &mut Relay,

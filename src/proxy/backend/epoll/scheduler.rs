@@ -1,8 +1,8 @@
 //! The order in which connections get their turns: pure.
 //!
 //! A connection with an event gets a slice of chunks in the next round. Connections that can continue after their slice take
-//! turns of many slices, one connection at a time and one slice a round: long turns wake the ends of a bulk transfer seldom, and a
-//! connection with an event waits for one slice only.
+//! turns of many slices, one connection at a time and one slice a round: long turns wake the ends of a bulk transfer seldom,
+//! and a connection with an event waits for one slice only.
 
 use std::collections::VecDeque;
 use std::mem;

@@ -142,8 +142,8 @@ impl Servers {
         }
     }
 
-    /// The next completed attempt: its address, and the local address if it succeeded. The first that succeeds becomes the server, and
-    /// the other sockets are closed.
+    /// The next completed attempt: its address, and the local address if it succeeded. The first that succeeds becomes the
+    /// server, and the other sockets are closed.
     pub(super) fn next_connected(&mut self) -> Option<(SocketAddr, io::Result<SocketAddr>)> {
         let Self::Connecting(attempts) = self else {
             return None;

@@ -211,8 +211,8 @@ impl Backend for Uring {
         Ok(())
     }
 
-    /// By a multishot operation, unless it could use up all file descriptors: then by one operation a client, as each needs another
-    /// descriptor for its server.
+    /// By a multishot operation, unless it could use up all file descriptors: then by one operation a client, as each needs
+    /// another descriptor for its server.
     fn accept(&mut self, multishot: bool) -> Option<io::Result<Accepted<TcpStream>>> {
         match self.accepting {
             Accepting::InFlight => return None,

@@ -15,8 +15,8 @@ use crate::proxy::slab::Key;
 /// that ends before the kernel's next tick programs the CPU's timer, which is costly in a virtual machine.
 const GRACE: u64 = 20_000_000;
 
-/// Connections that wait for their server and whose client is not polled yet. A poll of each client would cost a tenth of a connection's
-/// CPU, so a connection whose server is there in the next pass of the loop has none.
+/// Connections that wait for their server and whose client is not polled yet. A poll of each client would cost a tenth of a
+/// connection's CPU, so a connection whose server is there in the next pass of the loop has none.
 #[derive(Debug, Default)]
 pub(super) struct WaitingConnections {
     /// Since this pass of the loop.

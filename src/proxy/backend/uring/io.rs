@@ -221,7 +221,7 @@ impl ConnectionIo<Uring> for UringIo {
         match forwarding {
             Forwarding::Splice => self.set_nonblocking(true, relay),
             // An operation waits in the kernel, so both sources count as readable. A short receive does not mean that its
-            // source is empty; its completion says so.
+            // source is empty; the flags of its completion do.
             Forwarding::Auto | Forwarding::Copy => {
                 relay.to_server.readable(Readable::Doubtful);
                 relay.to_client.readable(Readable::Doubtful);

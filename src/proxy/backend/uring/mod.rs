@@ -1,18 +1,19 @@
 //! The proxy over io_uring(7): an operation is submitted, and its completion is an event.
 //!
-//! Operations wait in the kernel until their socket is ready, so no attempt fails for lack of readiness. A receive picks its buffer
-//! only when there is data, and all operations of one pass of the loop are submitted by one call. [`driver`] is the backend of
-//! a thread, with its listener, ring and buffers; [`io`] are the sockets of a connection, [`servers`] those of its
-//! server; [`pump`] moves the bytes of one direction; [`scheduler`] orders bulk transfers; [`hangup_poll`] notices a client
-//! that hangs up while nothing is received from it.
+//! Operations wait in the kernel until their socket is ready, so no attempt fails for lack of readiness. A receive picks its
+//! buffer only when there is data, and all operations of one pass of the loop are submitted by one call. [`driver`] is the
+//! backend of a thread, with its listener, ring and buffers; [`io`] are the sockets of a connection, [`servers`] those of
+//! its server; [`pump`] moves the bytes of one direction; [`scheduler`] orders bulk transfers; [`hangup_poll`] notices a
+//! client that hangs up while nothing is received from it.
 //!
 //! Chunks are copied, unless splicing was requested: then the ring only polls the sockets, and the thread calls splice(2) as
 //! `epoll` does. io_uring's own splice always runs on a worker thread.
 //!
-//! Of several bulk transfers one runs for many chunks, then the next ([`scheduler`]): with four streams that carries 1.25 times
-//! the bytes at 0.66 of the CPU of all at once (medians of 11 interleaved rounds).
+//! Of several bulk transfers one runs for many chunks, then the next ([`scheduler`]): with four streams that carries 1.25
+//! times the bytes at 0.66 of the CPU of all at once (medians of 11 interleaved rounds).
 //!
-//! Alternatives that were measured and rejected, as ratios to the design of that time (loopback, 2 cores, Linux 6.18, medians of 7 to 8 interleaved rounds):
+//! Alternatives that were measured and rejected, as ratios to the design of that time (loopback, 2 cores, Linux 6.18,
+//! medians of 7 to 8 interleaved rounds):
 //!
 //! | instead | requests, 32 kept | bulk, 1 stream | bulk, 4 streams |
 //! |---|---|---|---|
@@ -23,8 +24,8 @@
 //! | all 64 buffers provided instead of a few | | 0.98 | 0.98 |
 //! | MSG_WAITALL: no progress is visible until a chunk is sent | | 1.00 | 1.06 |
 //!
-//! Splicing, as ratios to copying: of the throughput, and of the CPU per byte or request. Medians of 7 to 25 interleaved rounds
-//! on two shared cores, before there was a scheduler; the lowest and the highest median of several series.
+//! Splicing, as ratios to copying: of the throughput, and of the CPU per byte or request. Medians of 7 to 25 interleaved
+//! rounds on two shared cores, before there was a scheduler; the lowest and the highest median of several series.
 //!
 //! | splicing | requests, 32 kept | bulk, 1 stream | bulk, 4 streams |
 //! |---|---|---|---|
@@ -32,9 +33,10 @@
 //! | a poll, then IORING_OP_SPLICE in, then out | 0.65, CPU 1.98 | 0.71 to 0.89, CPU 0.91 to 1.30 | 0.86 to 1.20, CPU 1.06 to 1.28 |
 //! | a poll, then both in a chain (IOSQE_IO_HARDLINK) | 0.64, CPU 2.24 | 0.45 to 0.76, CPU 1.12 to 2.18 | 0.81 to 0.89, CPU 1.09 to 1.17 |
 //!
-//! Not tried, with the most that a profile promises: registered files, 2 % of a kept request (fget and fput), but two calls to register for
-//! each connection, and shutdown(2), which needs a descriptor, as io_uring leaves it to worker threads; a bundle, which fills several buffers by one
-//! receive, 11 % of a single bulk stream and 6 % of four (all that is neither TCP's nor sleep). A chunk is one buffer here.
+//! Not tried, with the most that a profile promises: registered files, 2 % of a kept request (fget and fput), but two calls
+//! to register for each connection, and shutdown(2), which needs a descriptor, as io_uring leaves it to worker threads; a
+//! bundle, which fills several buffers by one receive, 11 % of a single bulk stream and 6 % of four (all that is neither
+//! TCP's nor sleep). A chunk is one buffer here.
 
 #![allow(unsafe_code)]
 

@@ -5,8 +5,8 @@
 //!   (a stack)            (a queue)
 //! ```
 //!
-//! The kernel uses provided buffers in turn, so few are provided: then those of a bulk transfer stay in the cache. If more receives
-//! complete in one pass of the loop than there were buffers, more are provided, and fewer again after a while.
+//! The kernel uses provided buffers in turn, so few are provided: then those of a bulk transfer stay in the cache. If more
+//! receives complete in one pass of the loop than there were buffers, more are provided, and fewer again after a while.
 
 use std::io;
 

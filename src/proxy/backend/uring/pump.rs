@@ -1,4 +1,5 @@
-//! Moves the bytes of one direction between its two sockets: the steps of a [`Relay`], through a buffer that the kernel picks.
+//! Moves the bytes of one direction between its two sockets: the steps of a [`Relay`], through a buffer that the kernel
+//! picks.
 //!
 //! ```text
 //!   receive ----> a provided buffer ----> send ----> all sent: the buffer is released

@@ -1,7 +1,7 @@
 //! Which bulk transfer runs while the others wait: pure.
 //!
-//! If each of several transfers had a chunk in flight at all times, each chunk would wake its ends. So one transfer has a turn of many
-//! chunks, then the next. A source that had less than a whole chunk is no bulk transfer, and does not wait.
+//! If each of several transfers had a chunk in flight at all times, each chunk would wake its ends. So one transfer has a
+//! turn of many chunks, then the next. A source that had less than a whole chunk is no bulk transfer, and does not wait.
 
 use std::collections::VecDeque;
 
@@ -52,8 +52,8 @@ impl Scheduler {
         self.is_active |= self.current == Some(flow);
     }
 
-    /// Called after all events of a pass: the connection whose turn starts, unless the current turn continues. A transfer that
-    /// started no operation has ended its turn.
+    /// Called after all events of a pass: the connection whose turn starts, unless the current turn continues. A transfer
+    /// that started no operation has ended its turn.
     pub(super) fn next_turn(&mut self) -> Option<Key> {
         if !std::mem::take(&mut self.is_active) {
             self.current = None;

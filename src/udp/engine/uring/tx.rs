@@ -79,7 +79,7 @@ pub struct UringTx {
     /// Remaining sends to submit one at a time.
     serial: u32,
     /// A send failed for a reason that no longer applies, and is retried at once.
-    again: bool,
+    retry: bool,
     /// The errno of a refused segmented send. Sending pauses until the kernel has completed all slots, which are then
     /// split into single datagrams.
     refused_segments: Option<i32>,
@@ -101,7 +101,7 @@ struct Slot {
     /// Most bytes the slot charges to the send buffer.
     charge: usize,
     /// Failed temporarily. The slot is sent again when its memory is free.
-    again: bool,
+    retry: bool,
 }
 
 impl UringTx {
@@ -151,7 +151,7 @@ impl UringTx {
             control_armed: false,
             no_memory: false,
             serial: 0,
-            again: false,
+            retry: false,
             refused_segments: None,
             stats: SendStats {
                 zerocopy: zerocopy.then(ZeroCopyStats::default),
@@ -250,7 +250,7 @@ impl UringTx {
             datagrams,
             sequence,
             charge: socket::send_charge(length, self.zerocopy),
-            again: false,
+            retry: false,
         }
     }
 
@@ -307,7 +307,7 @@ impl Tx for UringTx {
         let mut fits;
         loop {
             self.split_when_done()?;
-            self.again = false;
+            self.retry = false;
             let before = self.queued.len();
             fits = self.send_what_fits()?;
             if self.uring.ring.has_work() {
@@ -315,7 +315,7 @@ impl Tx for UringTx {
             }
             self.reap()?;
             // Sends in flight make room when they complete. Temporary failures are retried by a later call.
-            let stuck = self.queued.len() >= before && !self.again;
+            let stuck = self.queued.len() >= before && !self.retry;
             if self.no_memory || self.sending > 0 || self.queued.is_empty() || stuck {
                 break;
             }

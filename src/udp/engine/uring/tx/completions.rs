@@ -52,16 +52,16 @@ impl UringTx {
         } else {
             self.sending -= 1;
             self.charged -= self.slots[number].charge;
-            self.slots[number].again = self.outcome(number, completion.errno())?;
+            self.slots[number].retry = self.outcome(number, completion.errno())?;
             // The memory of a zero-copy send is in use until the notification.
             if completion.more() {
                 return Ok(());
             }
         }
         let Slot {
-            again, sequence, ..
+            retry, sequence, ..
         } = self.slots[number];
-        if again {
+        if retry {
             // Keeps the order among slots that failed together.
             let slots = &self.slots;
             let place = self
@@ -99,12 +99,12 @@ impl UringTx {
             Refusal::SocketUnusable => Err(io::Error::from_raw_os_error(errno)),
             Refusal::Message if self.port.is_explained(errno) => {
                 self.serial = SERIAL_SENDS;
-                self.again = true;
+                self.retry = true;
                 Ok(true)
             }
             Refusal::Message if self.segments > 1 && is_segmentation_errno(errno) => {
                 self.refused_segments = Some(errno);
-                self.again = true;
+                self.retry = true;
                 Ok(true)
             }
             Refusal::Message => {
