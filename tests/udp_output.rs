@@ -174,7 +174,10 @@ fn the_ledger_has_one_header_and_a_row_per_run() {
     let ledger = results.ledger();
     assert_eq!(ledger.len(), 4);
     let column = |name: &str| {
-        let at = ledger[0].iter().position(|printed| printed == name).unwrap();
+        let at = ledger[0]
+            .iter()
+            .position(|printed| printed == name)
+            .unwrap();
         ledger[1..]
             .iter()
             .map(|row| row[at].to_owned())
@@ -240,7 +243,8 @@ fn json_and_csv_are_written_to_the_given_paths() {
     fs::write(path("a.json"), "what was there before").unwrap();
     let stdout = udp(&results, &options);
     assert!(stdout.contains("KB/s"));
-    let printed: Value = serde_json::from_str(&fs::read_to_string(path("a.json")).unwrap()).unwrap();
+    let printed: Value =
+        serde_json::from_str(&fs::read_to_string(path("a.json")).unwrap()).unwrap();
     assert_eq!(printed, results.record());
     assert_eq!(table(&path("a.csv")), results.ledger());
     assert_eq!(names(elsewhere.path()), ["a.csv", "a.json"]);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys::machine;
 
 pub use crate::udp::result::{
-    Clock, Cpu, Effective, EngineStats, Interval, Lost, MOST_INTERVALS, Measured, Pacing, Received,
+    Clock, Cpu, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Measured, Pacing, Received,
     Requested, Run, Stream, Traffic, UringRequested,
 };
 pub use compared::{Compared, Ratios};

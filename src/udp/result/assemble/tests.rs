@@ -1,6 +1,6 @@
 use super::*;
 use crate::udp::plan::tests::small_plan;
-use crate::udp::result::run::{Interval, MOST_INTERVALS};
+use crate::udp::result::run::{Interval, MAX_INTERVALS};
 use crate::udp::result::{effective, requested};
 use proptest::prelude::*;
 
@@ -142,7 +142,7 @@ proptest! {
     ) {
         let plan = small_plan();
         let mut rows = IntervalRows::default();
-        for number in 0..if omitted { MOST_INTERVALS } else { 0 } {
+        for number in 0..if omitted { MAX_INTERVALS } else { 0 } {
             rows.push(Interval { start_s: number as f64, seconds: 1.0, ..Interval::default() });
         }
         for &(unique, duplicates, reordered, missing) in &parts {
