@@ -16,8 +16,8 @@ use serde_json::json;
 use wirebench::udp::plan::{Amount, Mode, Plan};
 use wirebench::udp::server::Limits;
 use wirebench::udp::wire::VERSION;
-use wirebench::udp::wire::framing::MOST_MESSAGE;
-use wirebench::udp::wire::header::{MOST_CHUNK, MOST_SHORT};
+use wirebench::udp::wire::framing::MAX_MESSAGE;
+use wirebench::udp::wire::header::{MAX_48_BIT, MAX_CHUNK};
 
 /// The server's reply to these first bytes.
 #[track_caller]
@@ -30,7 +30,7 @@ fn refusal(server: SocketAddr, bytes: &[u8]) -> String {
 #[test]
 fn an_invalid_message_is_refused_with_a_reason() {
     let server = Local::start(Limits::default());
-    let too_long = u32::try_from(MOST_MESSAGE + 1).unwrap().to_be_bytes();
+    let too_long = u32::try_from(MAX_MESSAGE + 1).unwrap().to_be_bytes();
     let deep = framed("[".repeat(5_000).as_bytes());
     for (bytes, named) in [
         (&b"GET / HTTP/1.1\r\n\r\n"[..], "1195725856 bytes"),
@@ -38,7 +38,7 @@ fn an_invalid_message_is_refused_with_a_reason() {
         (&[0xff; 9], "4294967295 bytes"),
         (&framed(b""), "is invalid"),
         (&framed(b"\0\xff\xfe not text"), "is invalid"),
-        (&framed(&[b' '; MOST_MESSAGE]), "is invalid"),
+        (&framed(&[b' '; MAX_MESSAGE]), "is invalid"),
         (&deep, "is invalid"),
         (&framed(b"{}"), "version"),
         (&framed(br#"{"version":"one"}"#), "is invalid"),
@@ -98,7 +98,7 @@ fn an_invalid_plan_is_refused_by_value() {
         ),
         (
             Plan {
-                chunk: MOST_CHUNK + 1,
+                chunk: MAX_CHUNK + 1,
                 ..base.clone()
             },
             "65476",
@@ -165,7 +165,7 @@ fn an_invalid_plan_is_refused_by_value() {
         (pace(1e300), "datagrams a second"),
         (
             Plan {
-                amount: Amount::Packets(MOST_SHORT - 1),
+                amount: Amount::Packets(MAX_48_BIT - 1),
                 ..pace(0.001)
             },
             "--max-duration",

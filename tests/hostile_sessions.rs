@@ -17,7 +17,7 @@ use socket2::SockRef;
 use wirebench::udp::plan::Plan;
 use wirebench::udp::server::Limits;
 use wirebench::udp::wire::control::{Finish, Request, StreamSent};
-use wirebench::udp::wire::header::{Header, Kind, MOST_CHUNK, MOST_SHORT};
+use wirebench::udp::wire::header::{Header, Kind, MAX_48_BIT, MAX_CHUNK};
 
 #[test]
 fn a_session_that_violates_the_protocol_ends_and_keeps_its_figures() {
@@ -58,7 +58,7 @@ fn no_number_of_a_client_breaks_the_server() {
     let server = Local::start(Limits::default());
     let two = Plan {
         streams: 2,
-        chunk: MOST_CHUNK,
+        chunk: MAX_CHUNK,
         ..plan(5)
     };
     // The largest numbers, from clients that close before they report what they sent.
@@ -66,17 +66,17 @@ fn no_number_of_a_client_breaks_the_server() {
     for offer in &welcome.forward {
         let header = Header {
             sent: u64::MAX,
-            ..Header::bare(Kind::Data, offer.token, MOST_SHORT)
+            ..Header::bare(Kind::Data, offer.token, MAX_48_BIT)
         };
         let mut source = Source::new(server.address);
         source.probe(offer.token);
-        source.send(&[header.encode().as_slice(), &vec![0; MOST_CHUNK]].concat());
+        source.send(&[header.encode().as_slice(), &vec![0; MAX_CHUNK]].concat());
         source.probe(offer.token);
     }
     drop(control);
     let run = server.report().measured.unwrap().run;
     assert_eq!((run.ended.as_str(), run.received.unique), ("peer_lost", 2));
-    assert_eq!(run.sent.packets, 2 * (MOST_SHORT + 1));
+    assert_eq!(run.sent.packets, 2 * (MAX_48_BIT + 1));
     assert_eq!(run.sent.packets, run.received.unique + run.lost.packets);
 
     // Reports of more datagrams than there are numbers, and of streams that do not exist.

@@ -31,20 +31,8 @@ fn assert_refused(server: &Serve, options: &str, words: &[&str]) {
 #[test]
 fn a_session_over_the_limit_is_refused_until_another_ends() {
     let server = Serve::start(&["--max-sessions", "1"]);
-    let results = Results::new();
-    let (to, out) = (server.address.to_string(), results.arg());
-    let args = [
-        "udp",
-        "--to",
-        &to,
-        "--out",
-        &out,
-        "--duration",
-        "60s",
-        "--interval",
-        "100ms",
-    ];
-    let mut first = start(args);
+    let to = server.address.to_string();
+    let (mut first, _results) = server.client("--duration 60s --interval 100ms");
     first.first_row();
     assert_refused(
         &server,

@@ -111,20 +111,7 @@ fn the_second_signal_ends_at_once_and_leaves_nothing_partial() {
 #[test]
 fn the_second_signal_keeps_complete_runs() {
     let server = Serve::start(&[]);
-    let results = Results::new();
-    let (to, out) = (server.address.to_string(), results.arg());
-    let args = [
-        "udp",
-        "--to",
-        &to,
-        "--duration",
-        "1s",
-        "--interval",
-        "50ms",
-        "--repeat",
-        "1000",
-    ];
-    let mut bench = start(args.into_iter().chain(["--out", &out]));
+    let (mut bench, results) = server.client("--duration 1s --interval 50ms --repeat 1000");
     bench.line(|line| line.starts_with("client IP"));
     // The next run has begun.
     bench.line(|line| line.starts_with("listening on "));

@@ -1,4 +1,4 @@
-//! `bench udp` over a path with delay, loss, silence and resets, to a server whose clocks are not the client's.
+//! `bench udp` over a path with delay, loss, outages and resets, to a server with other clocks than the client.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -9,21 +9,21 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use common::delay::{Delay, Way};
+use common::delay::{Datagram, Delay, Way};
 use common::engine::{Engine, available};
 use common::{
-    NOTICED, PATIENCE, Results, Running, assert_accounted, assert_identities, number, start, table,
-    until,
+    NOTICED, PATIENCE, Results, Running, Serve, assert_accounted, assert_identities, number, start,
+    table, until,
 };
 use serde_json::Value;
 use wirebench::udp::wire::header::{HEADER, Kind};
 
-/// How far the other server's clocks are ahead, in seconds.
+/// How far the server's clocks are ahead, in seconds.
 const AHEAD: &str = "10";
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A server with clocks of its own, or one that shares ours where those cannot be had.
+/// A server with its own clocks, or with the clocks of this host if there are no time namespaces.
 struct Server {
     program: Running,
     address: SocketAddr,
@@ -53,7 +53,7 @@ impl Server {
             command.args(serve);
             Running::new(command)
         } else {
-            println!("skipped: clocks of another host: no time namespace can be had here");
+            println!("skipped: clocks of another host: no time namespaces");
             start(serve)
         };
         let address = program.listening();
@@ -64,7 +64,7 @@ impl Server {
         }
     }
 
-    /// The way that clocks are related.
+    /// Checks the relation of the clocks.
     #[track_caller]
     fn assert_clock(&self, run: &Value) {
         let clock = &run["effective"]["clock"];
@@ -77,7 +77,7 @@ impl Server {
     }
 }
 
-/// Does `body` on both engines with each of `ways`, all at once: they mostly wait.
+/// Runs `body` on both engines with each of `ways`, all at once, since they mostly wait.
 fn each_way(ways: &[&str], body: impl Fn(Engine, &str) + Sync) {
     let engines = ["", "--engine uring"].into_iter().filter_map(available);
     let body = &body;
@@ -90,7 +90,7 @@ fn each_way(ways: &[&str], body: impl Fn(Engine, &str) + Sync) {
     });
 }
 
-/// Starts a client that writes its record to a folder.
+/// Starts a client that saves its record.
 fn client(path: &Delay, engine: Engine, options: &str) -> (Running, Results) {
     let results = Results::new();
     let (to, out) = (path.address.to_string(), results.arg());
@@ -99,7 +99,7 @@ fn client(path: &Delay, engine: Engine, options: &str) -> (Running, Results) {
     (start(fixed.into_iter().chain(options)), results)
 }
 
-/// Waits for a run that completes; its record, one of each direction.
+/// Waits for a run that completes, and returns the record of each direction.
 #[track_caller]
 fn done(running: Running, results: &Results) -> Vec<Value> {
     running.wait(PATIENCE).done();
@@ -121,12 +121,12 @@ fn completed(path: &Delay, engine: Engine, options: &str) -> Vec<Value> {
     done(running, &results)
 }
 
-/// The truth is within the error bar: one-way latency `truth`, and the pace that was asked for.
+/// Checks that the truth is within the error bar: one-way latency `truth`, and the requested pace.
 #[track_caller]
 fn assert_true(run: &Value, truth: Duration, round_trip: Duration) {
     let error = number(run, "effective.clock.error_ns");
     assert!(error >= round_trip.as_nanos() as u64 / 2, "{error}");
-    // A busy machine is late with what is due.
+    // A busy machine sends late.
     let late = 8_000_000;
     let median = run["latency_ns"]["p50"].as_i64().unwrap();
     let off = median.abs_diff(truth.as_nanos() as i64);
@@ -138,7 +138,7 @@ fn assert_true(run: &Value, truth: Duration, round_trip: Duration) {
     let seconds = bytes / 1e3 / run["kb_per_s"].as_f64().unwrap();
     let paced = number(run, "sent.packets") as f64 / run["requested"]["pps"].as_f64().unwrap();
     let off = (seconds - paced - truth.as_secs_f64()).abs();
-    // The record has how late the sender was; the other end may be late as well.
+    // The record has the lateness of the sender; the receiver may be late too.
     let sender_late = number(run, "pacing.lateness_ns.max") as f64 / 1e9;
     let late = 0.05;
     assert!(
@@ -148,7 +148,7 @@ fn assert_true(run: &Value, truth: Duration, round_trip: Duration) {
 }
 
 #[test]
-fn rates_and_latencies_hold_their_error_bars_between_clocks_10_s_apart() {
+fn rates_and_latencies_are_within_their_error_bars_between_clocks_10_s_apart() {
     each_way(&["", "--reverse", "--bidir"], |engine, way| {
         let server = Server::start();
         let path = Delay::new(server.address, 15 * MS, 15 * MS);
@@ -180,7 +180,7 @@ fn an_uneven_path_is_within_the_error_bar() {
 }
 
 #[test]
-fn a_round_trip_of_a_second_is_only_slow() {
+fn a_round_trip_of_a_second_only_slows_the_run() {
     each_way(&["", "--reverse"], |engine, way| {
         let server = Server::start();
         let path = Delay::new(server.address, 500 * MS, 500 * MS);
@@ -194,7 +194,7 @@ fn a_round_trip_of_a_second_is_only_slow() {
 }
 
 #[test]
-fn silence_costs_what_is_lost_in_it() {
+fn an_outage_costs_only_its_datagrams() {
     each_way(&["", "--reverse"], |engine, way| {
         let server = Server::start();
         let path = Delay::new(server.address, 2 * MS, 2 * MS);
@@ -203,7 +203,7 @@ fn silence_costs_what_is_lost_in_it() {
         running.first_row();
         path.silence(3_200 * MS);
         for run in done(running, &results) {
-            // 640 datagrams were sent meanwhile.
+            // 640 datagrams are sent during the outage.
             let lost = number(&run, "lost.packets");
             assert!((540..=680).contains(&lost), "{lost}");
         }
@@ -211,8 +211,8 @@ fn silence_costs_what_is_lost_in_it() {
 }
 
 #[test]
-fn silence_before_the_first_datagram_delays_the_run() {
-    // As the clocks are related: two knocks and a few questions come before.
+fn an_outage_before_the_first_datagram_delays_the_run() {
+    // During the first clock exchanges: two probes and a few pings come before.
     each_way(&[""], |engine, _| {
         let server = Server::start();
         let path = Delay::new(server.address, 5 * MS, 5 * MS);
@@ -227,14 +227,14 @@ fn silence_before_the_first_datagram_delays_the_run() {
 }
 
 #[test]
-fn an_answer_that_is_late_over_a_new_connection_ends_nothing() {
+fn a_late_reply_over_a_new_connection_ends_no_run() {
     each_way(&["", "--reverse"], |engine, way| {
         let server = Server::start();
         let path = Delay::new(server.address, 2 * MS, 2 * MS);
         let options = format!("--pps 200 --duration 7s --interval 100ms {way}");
         let (mut running, results) = client(&path, engine, &options);
         running.first_row();
-        // A connection is replaced after 3 s, and the new one is given 2 s.
+        // A connection is replaced after 3 s, and the new one has 2 s.
         path.hold_answers(5_800 * MS);
         for run in done(running, &results) {
             assert_eq!(number(&run, "lost.packets"), 0);
@@ -244,10 +244,10 @@ fn an_answer_that_is_late_over_a_new_connection_ends_nothing() {
 }
 
 #[test]
-fn a_reset_connection_is_replaced_and_nothing_is_counted_twice() {
+fn a_reset_connection_is_replaced_and_no_message_is_counted_twice() {
     each_way(&["", "--reverse", "--streams 2"], |engine, way| {
         let server = Server::start();
-        // The result takes 100 ms to come, so that a reset finds it on its way.
+        // The result takes 100 ms on the path, so that a reset can occur meanwhile.
         let path = Delay::new(server.address, 2 * MS, 100 * MS);
         let options = format!("--pps 300 --duration 1s --interval 100ms --packets-csv {way}");
         let (mut running, results) = client(&path, engine, &options);
@@ -256,7 +256,7 @@ fn a_reset_connection_is_replaced_and_nothing_is_counted_twice() {
         let runs = thread::scope(|scope| {
             let over = scope.spawn(|| done(running, &results));
             while !over.is_finished() {
-                // At any time, the end among them; a new connection has time for its greeting.
+                // At any time, including the end; a new connection has time for its greeting.
                 path.reset();
                 thread::sleep(900 * MS);
             }
@@ -273,7 +273,7 @@ fn a_reset_connection_is_replaced_and_nothing_is_counted_twice() {
 }
 
 #[test]
-fn loss_costs_datagrams_and_not_the_run() {
+fn loss_ends_no_run() {
     let ways = [
         "--pps 300",
         "--pps 300 --reverse",
@@ -283,11 +283,11 @@ fn loss_costs_datagrams_and_not_the_run() {
     each_way(&ways, |engine, way| {
         let server = Server::start();
         let path = Delay::with(server.address, 2 * MS, 2 * MS, |datagram| {
-            // A number that looks like chance, and is the same each time.
+            // A pseudo-random number.
             let dice = datagram.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57;
             match dice * 100 / 128 {
                 0..30 => vec![],
-                // Twice, and late.
+                // Duplicated and late.
                 30..33 => vec![2 * MS, 9 * MS],
                 33..36 => vec![20 * MS],
                 _ => vec![2 * MS],
@@ -304,7 +304,7 @@ fn loss_costs_datagrams_and_not_the_run() {
 }
 
 #[test]
-fn a_new_address_on_the_way_costs_no_run() {
+fn a_new_address_of_the_client_ends_no_run() {
     let ways = [
         "--pps 200",
         "--gso off",
@@ -331,19 +331,27 @@ fn a_new_address_on_the_way_costs_no_run() {
     });
 }
 
+/// Whether a datagram is a ping of a clock exchange: its kind is byte 24, and it is a header only.
+fn is_clock_ping(datagram: &Datagram<'_>) -> bool {
+    datagram.way == Way::There
+        && datagram.bytes.len() == HEADER
+        && datagram.bytes[24] == Kind::Ping as u8
+}
+
 #[test]
-fn a_server_whose_clock_never_answers_leaves_latency_unknown() {
+fn without_clock_exchanges_the_latency_is_unknown() {
     each_way(&["", "--reverse"], |engine, way| {
         let server = Server::start();
-        let path = Delay::with(server.address, 2 * MS, 2 * MS, |datagram| {
-            // The kind of a datagram is its byte 24; a question of the clock has a header and no more.
-            let asks = datagram.bytes.len() == HEADER && datagram.bytes[24] == Kind::Ping as u8;
-            match datagram.way == Way::There && asks {
+        let path = Delay::with(
+            server.address,
+            2 * MS,
+            2 * MS,
+            |datagram| match is_clock_ping(datagram) {
                 true => vec![],
                 false => vec![2 * MS],
-            }
-        });
-        let options = format!("--pps 200 --duration 1s {way}");
+            },
+        );
+        let options = format!("--pps 200 --duration 1s --packets-csv {way}");
         let (running, results) = client(&path, engine, &options);
         running.wait(PATIENCE).done();
         let run = results.run();
@@ -360,11 +368,21 @@ fn a_server_whose_clock_never_answers_leaves_latency_unknown() {
         // 200 KB/s are sent; a busy machine may be late with them.
         let kb = run["kb_per_s"].as_f64().unwrap();
         assert!((50.0..220.0).contains(&kb), "{kb}");
+        for row in run["intervals"].as_array().unwrap() {
+            assert!(row["latency_p50_ns"].is_null(), "{row}");
+        }
+        for file in ["packets.csv", "intervals.csv"] {
+            let rows = table(&results.only().join(file));
+            let is_latency = |(_, name): &(usize, &str)| name.starts_with("latency");
+            let (column, _) = rows[0].iter().enumerate().find(is_latency).unwrap();
+            assert!(rows.len() > 1, "{file}");
+            assert!(rows[1..].iter().all(|row| row[column].is_empty()), "{file}");
+        }
     });
 }
 
 #[test]
-fn a_flow_whose_first_answers_are_lost_is_opened_by_the_next() {
+fn a_flow_whose_first_responses_are_lost_is_opened_by_a_later_one() {
     let server = Server::start();
     for way in ["", "--reverse", "--bidir"] {
         let path = Delay::with(server.address, 2 * MS, 2 * MS, |datagram| {
@@ -382,7 +400,7 @@ fn a_flow_whose_first_answers_are_lost_is_opened_by_the_next() {
 }
 
 #[test]
-fn a_server_that_is_killed_behind_a_path_leaves_unknown_what_it_knew() {
+fn the_losses_are_unknown_if_the_server_is_killed() {
     each_way(&["", "--reverse"], |engine, way| {
         let server = Server::start();
         let path = Delay::new(server.address, 15 * MS, 15 * MS);
@@ -399,12 +417,40 @@ fn a_server_that_is_killed_behind_a_path_leaves_unknown_what_it_knew() {
     });
 }
 
+/// The server cannot know the estimate of a client that is lost, but knows whether there were clock exchanges.
+#[test]
+fn the_record_of_a_lost_client_has_an_estimated_clock_only_with_clock_exchanges() {
+    for (exchanged, source, note) in [
+        (true, "estimated", "the client was lost"),
+        (false, "none", "no clock exchange"),
+    ] {
+        let mut server = Serve::start(&[]);
+        let path = Delay::with(server.address, 2 * MS, 2 * MS, move |datagram| {
+            match is_clock_ping(datagram) && !exchanged {
+                true => vec![],
+                false => vec![2 * MS],
+            }
+        });
+        let options = "--pps 200 --duration 30s --interval 200ms";
+        let (mut running, _results) = client(&path, Engine(""), options);
+        running.first_row();
+        running.signal("KILL");
+        server.program.line(|line| line.starts_with("saved in "));
+        let run = server.results.run();
+        assert_eq!(run["ended"], "peer_lost");
+        let clock = &run["effective"]["clock"];
+        assert_eq!(clock["source"], source, "{clock}");
+        assert!(clock["note"].as_str().unwrap().contains(note), "{clock}");
+        assert_eq!(run["latency_ns"].is_null(), !exchanged, "{run:#}");
+    }
+}
+
 #[test]
 fn the_readme_examples_of_two_hosts_run_over_a_delayed_path() {
     let readme = include_str!("../README.md");
     let (_, section) = readme.split_once("\n## Two hosts\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
-    // Options of an example without its comment, at a rate that the delay line carries and for a shorter time.
+    // The options of an example without its comment, at a rate that the delay line carries and for a shorter time.
     let examples: Vec<String> = section
         .lines()
         .filter_map(|line| line.strip_prefix("bench udp --to 192.0.2.7 "))

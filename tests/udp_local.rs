@@ -1,4 +1,4 @@
-//! `bench udp` with both ends in one process: how much, how fast and how it is sent.
+//! `bench udp` with both ends in one process: amount, pace and I/O options.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -8,13 +8,13 @@ use common::engine::{Engine, available, on_every_engine};
 use common::{Results, assert_accounted, bench, number};
 use serde_json::Value;
 
-/// Short runs with both ends in one process.
+/// Runs with both ends in one process.
 trait Local {
     fn udp(self, options: &str) -> Value;
 }
 
 impl Local for Engine {
-    /// The only run of `bench udp` with these options, after what holds for every complete run.
+    /// The record of a run with these options. Checks the properties of every complete run.
     #[track_caller]
     fn udp(self, options: &str) -> Value {
         let results = Results::new();
@@ -40,29 +40,29 @@ impl Local for Engine {
 
 on_every_engine!(
     lossless_loses_nothing,
-    paced_runs_also_tell_latency_from_the_intended_time,
+    paced_runs_have_latency_from_the_intended_send,
     a_rate_counts_bits_of_message,
-    unpaced_sends_everything_and_accounts_for_what_is_lost,
-    the_bytes_are_exact_however_they_are_cut,
-    the_smallest_and_the_largest_chunk_go_through,
-    ipv6_is_seen_by_the_server,
-    a_duration_ends_the_run_and_not_a_count,
-    streams_share_the_work,
-    a_stream_may_have_nothing_to_send,
-    segmentation_is_what_was_asked_for,
-    a_batch_bounds_what_goes_in_a_call,
-    threads_stay_where_they_are_put,
+    an_unpaced_run_sends_everything_and_accounts_for_losses,
+    the_bytes_are_exact_for_any_chunk,
+    the_smallest_and_the_largest_chunk_arrive,
+    the_server_sees_the_ipv6_address,
+    a_duration_ends_the_run,
+    streams_share_the_amount,
+    a_stream_may_have_no_datagram,
+    segmentation_is_as_requested,
+    a_batch_limits_the_datagrams_per_call,
+    threads_run_on_their_cpus,
     buffers_are_read_back,
 );
 
-/// What was sent, in datagrams and bytes.
+/// Checks the number of datagrams and bytes sent.
 #[track_caller]
 fn assert_sent(run: &Value, packets: u64, bytes: u64) {
     let sent = (number(run, "sent.packets"), number(run, "sent.bytes"));
     assert_eq!(sent, (packets, bytes));
 }
 
-/// As [`assert_sent`], and nothing of it was lost.
+/// As [`assert_sent`], without losses.
 #[track_caller]
 fn assert_delivered(run: &Value, packets: u64, bytes: u64) {
     assert_sent(run, packets, bytes);
@@ -80,14 +80,14 @@ fn lossless_loses_nothing(engine: Engine) {
     assert!(run["pacing"].is_null());
 }
 
-fn paced_runs_also_tell_latency_from_the_intended_time(engine: Engine) {
+fn paced_runs_have_latency_from_the_intended_send(engine: Engine) {
     let run = engine.udp("--packets 500 --pps 10k");
     assert_eq!(run["mode"], "paced");
     assert_sent(&run, 500, 500_000);
     assert_eq!(run["requested"]["pps"], 10_000.0);
     assert_eq!(run["pacing"]["target_pps"], 10_000.0);
     assert_eq!(number(&run, "pacing.lateness_ns.count"), 500);
-    // No stall can make the time from the intended send the shorter one.
+    // The time from the intended send is never shorter.
     let mean = |key: &str| run[key]["mean"].as_f64().unwrap();
     assert!(mean("latency_from_intended_ns") >= mean("latency_ns"));
     assert!(run["effective"]["window"].is_null());
@@ -101,7 +101,7 @@ fn a_rate_counts_bits_of_message(engine: Engine) {
     assert_eq!(run["requested"]["rate_bits_per_s"], 40e6);
 }
 
-fn unpaced_sends_everything_and_accounts_for_what_is_lost(engine: Engine) {
+fn an_unpaced_run_sends_everything_and_accounts_for_losses(engine: Engine) {
     let run = engine.udp("--packets 20000 --unpaced --rcvbuf 20k");
     assert_eq!(run["mode"], "blast");
     assert_sent(&run, 20_000, 20_000_000);
@@ -109,7 +109,7 @@ fn unpaced_sends_everything_and_accounts_for_what_is_lost(engine: Engine) {
     assert!(run["effective"]["window"].is_null());
 }
 
-fn the_bytes_are_exact_however_they_are_cut(engine: Engine) {
+fn the_bytes_are_exact_for_any_chunk(engine: Engine) {
     for (options, packets) in [
         ("--mb 0.012345", 13),
         ("--mb 0.000001", 1),
@@ -124,7 +124,7 @@ fn the_bytes_are_exact_however_they_are_cut(engine: Engine) {
     }
 }
 
-fn the_smallest_and_the_largest_chunk_go_through(engine: Engine) {
+fn the_smallest_and_the_largest_chunk_arrive(engine: Engine) {
     for options in [
         "--packets 2000 --chunk 1",
         "--packets 2000 --chunk 1 --gso off --ipv6",
@@ -140,18 +140,18 @@ fn the_smallest_and_the_largest_chunk_go_through(engine: Engine) {
         let run = engine.udp(options);
         assert_delivered(&run, 40, 40 * 65_475);
         assert_eq!(number(&run, "effective.datagram"), 65_507);
-        // Two such datagrams fit no send: auto goes without, and says so.
+        // Two of these datagrams do not fit one send: auto does without GSO, with a note.
         assert_eq!(run["effective"]["gso"], false);
         assert!(run["effective"]["offload_note"].is_string());
     }
 }
 
-fn ipv6_is_seen_by_the_server(engine: Engine) {
+fn the_server_sees_the_ipv6_address(engine: Engine) {
     assert_eq!(engine.udp("--mb 0.1 --ipv6")["client_ip"], "::1");
     assert_eq!(engine.udp("--mb 0.1")["client_ip"], "127.0.0.1");
 }
 
-fn a_duration_ends_the_run_and_not_a_count(engine: Engine) {
+fn a_duration_ends_the_run(engine: Engine) {
     for more in ["", " --pps 5k --streams 2", " --unpaced"] {
         let run = engine.udp(&format!("--duration 200ms{more}"));
         assert!(number(&run, "received.unique") > 0);
@@ -160,12 +160,12 @@ fn a_duration_ends_the_run_and_not_a_count(engine: Engine) {
         let packets = number(&run, "sent.packets");
         assert_eq!(number(&run, "sent.bytes"), packets * 1_000);
     }
-    // 5000 a second for 0.2 s: never more than are due, however fast the machine.
+    // 5000 per second for 0.2 s: never more than are due.
     let run = engine.udp("--duration 200ms --pps 5k");
     assert!(number(&run, "sent.packets") <= 1_000);
 }
 
-fn streams_share_the_work(engine: Engine) {
+fn streams_share_the_amount(engine: Engine) {
     for streams in [2u64, 3] {
         let run = engine.udp(&format!("--mb 1 --streams {streams}"));
         assert_delivered(&run, 1_000, 1_000_000);
@@ -185,13 +185,13 @@ fn streams_share_the_work(engine: Engine) {
     }
 }
 
-fn a_stream_may_have_nothing_to_send(engine: Engine) {
+fn a_stream_may_have_no_datagram(engine: Engine) {
     let run = engine.udp("--packets 2 --streams 3 --pps 1k");
     assert_delivered(&run, 2, 2_000);
     assert_eq!(number(&run, "pacing.lateness_ns.count"), 2);
 }
 
-fn segmentation_is_what_was_asked_for(engine: Engine) {
+fn segmentation_is_as_requested(engine: Engine) {
     let run = engine.udp("--mb 1 --gso on");
     assert_eq!(
         (&run["effective"]["gso"], &run["effective"]["gro"]),
@@ -211,13 +211,13 @@ fn segmentation_is_what_was_asked_for(engine: Engine) {
     assert!(run["effective"]["gso"] == true || run["effective"]["offload_note"].is_string());
 }
 
-fn a_batch_bounds_what_goes_in_a_call(engine: Engine) {
+fn a_batch_limits_the_datagrams_per_call(engine: Engine) {
     for batch in [1, 7, 64] {
         let run = engine.udp(&format!("--packets 2000 --gso off --batch {batch}"));
         assert_delivered(&run, 2_000, 2_000_000);
         assert_eq!(number(&run, "effective.batch"), batch);
         assert_eq!(number(&run, "requested.batch"), batch);
-        // A submission thread takes batches without any call.
+        // A submission thread takes batches without a system call.
         let calls = number(&run, "engine_stats.send_syscalls");
         assert!(calls >= 2_000 / batch || engine.0.contains("sqpoll"));
         let run = engine.udp(&format!("--packets 2000 --batch {batch}"));
@@ -226,7 +226,7 @@ fn a_batch_bounds_what_goes_in_a_call(engine: Engine) {
     }
 }
 
-fn threads_stay_where_they_are_put(engine: Engine) {
+fn threads_run_on_their_cpus(engine: Engine) {
     let run = engine.udp("--mb 0.1 --cpus 0 --streams 2");
     let cpus = serde_json::json!([0, 0]);
     assert_eq!(
@@ -252,7 +252,7 @@ fn buffers_are_read_back(engine: Engine) {
         ),
         (50_000, 60_000)
     );
-    // socket(7): the kernel doubles what is asked for.
+    // socket(7): the kernel doubles the requested size.
     assert_eq!(
         (
             number(&run, "effective.sndbuf"),
@@ -262,9 +262,9 @@ fn buffers_are_read_back(engine: Engine) {
     );
 }
 
-/// Lent pages may be written to again only when they have been read. Were they too early, numbers would come twice or be missing.
+/// A page may be reused only when the receiver has read it. Otherwise sequence numbers would be duplicate or missing.
 #[test]
-fn lent_pages_arrive_as_they_were_written() {
+fn spliced_pages_arrive_unchanged() {
     for options in [
         "--mb 20",
         "--mb 3 --chunk 1",
@@ -288,9 +288,9 @@ fn lent_pages_arrive_as_they_were_written() {
     }
 }
 
-/// Streams of one run may have different windows of their own. The sender goes by one.
+/// The streams of a run may have different windows. The senders use the smallest.
 #[test]
-fn pages_lent_by_streams_on_different_cpus_arrive_as_they_were_written() {
+fn spliced_pages_of_streams_on_different_cpus_arrive_unchanged() {
     if !wirebench::sys::affinity::allowed().is_ok_and(|cpus| cpus.starts_with(&[0, 1])) {
         return println!("skipped: CPUs 0 and 1 are not both to be had");
     }
@@ -300,7 +300,7 @@ fn pages_lent_by_streams_on_different_cpus_arrive_as_they_were_written() {
 }
 
 #[test]
-fn what_the_kernel_copied_anyway_is_told() {
+fn messages_that_the_kernel_copied_are_counted() {
     for engine in ["--zerocopy msg", "--engine uring --zerocopy msg"] {
         let Some(engine) = available(engine) else {
             continue;
@@ -315,7 +315,7 @@ fn what_the_kernel_copied_anyway_is_told() {
 }
 
 #[test]
-fn a_ring_is_as_large_as_asked_for() {
+fn a_ring_has_the_requested_size() {
     let Some(engine) = available("--engine uring") else {
         return;
     };

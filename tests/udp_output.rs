@@ -10,7 +10,7 @@ use std::fs;
 use common::{Results, assert_accounted, bench, names, number, table};
 use serde_json::Value;
 
-/// Runs `bench udp` with these options and returns its stdout.
+/// Runs `bench udp` with these options, saving to `results`, and returns its stdout.
 #[track_caller]
 fn udp(results: &Results, options: &str) -> String {
     let out = results.arg();
@@ -21,7 +21,7 @@ fn udp(results: &Results, options: &str) -> String {
 }
 
 #[test]
-fn record_has_the_stable_keys() {
+fn the_record_has_its_documented_keys() {
     let results = Results::new();
     udp(&results, "--mb 0.2 --pps 20k");
     let record = results.record();
@@ -99,7 +99,7 @@ fn assert_kind(value: &Value, path: &str, kind: &str) {
 }
 
 #[test]
-fn every_file_is_complete() {
+fn all_files_are_complete() {
     let results = Results::new();
     udp(
         &results,
@@ -145,8 +145,8 @@ fn every_file_is_complete() {
         .iter()
         .position(|name| name == "packets")
         .unwrap();
-    for (cells, row) in intervals[1..].iter().zip(rows) {
-        assert_eq!(cells[at].parse::<u64>().unwrap(), number(row, "packets"));
+    for (printed, row) in intervals[1..].iter().zip(rows) {
+        assert_eq!(printed[at].parse::<u64>().unwrap(), number(row, "packets"));
     }
     let histogram = fs::read_to_string(results.only().join("latency.hgrm")).unwrap();
     let count = number(&run, "latency_ns.count");
@@ -167,14 +167,17 @@ fn only_requested_files_are_saved() {
 }
 
 #[test]
-fn ledger_has_one_header_and_a_row_per_run() {
+fn the_ledger_has_one_header_and_a_row_per_run() {
     let results = Results::new();
     udp(&results, "--mb 0.1 --repeat 2");
     udp(&results, "--packets 7 --unpaced --warmup 20ms");
     let ledger = results.ledger();
     assert_eq!(ledger.len(), 4);
     let column = |name: &str| {
-        let at = ledger[0].iter().position(|column| column == name).unwrap();
+        let at = ledger[0]
+            .iter()
+            .position(|printed| printed == name)
+            .unwrap();
         ledger[1..]
             .iter()
             .map(|row| row[at].to_owned())
@@ -194,7 +197,7 @@ fn ledger_has_one_header_and_a_row_per_run() {
 }
 
 #[test]
-fn repeats_are_runs_of_one_record_without_the_warm_up() {
+fn repetitions_are_runs_of_one_record_without_the_warm_up() {
     let results = Results::new();
     let stdout = udp(
         &results,
@@ -214,7 +217,7 @@ fn repeats_are_runs_of_one_record_without_the_warm_up() {
 }
 
 #[test]
-fn json_and_csv_are_alone_on_standard_output() {
+fn stdout_has_nothing_but_json_or_csv_if_requested() {
     let results = Results::new();
     let record: Value =
         serde_json::from_str(&udp(&results, "--mb 0.1 --interval 10ms --json -")).unwrap();
@@ -228,7 +231,7 @@ fn json_and_csv_are_alone_on_standard_output() {
 }
 
 #[test]
-fn json_and_csv_are_written_to_their_paths() {
+fn json_and_csv_are_written_to_the_given_paths() {
     let results = Results::new();
     let elsewhere = tempfile::tempdir().unwrap();
     let path = |name: &str| elsewhere.path().join(name);
@@ -240,9 +243,9 @@ fn json_and_csv_are_written_to_their_paths() {
     fs::write(path("a.json"), "what was there before").unwrap();
     let stdout = udp(&results, &options);
     assert!(stdout.contains("KB/s"));
-    let written: Value =
+    let printed: Value =
         serde_json::from_str(&fs::read_to_string(path("a.json")).unwrap()).unwrap();
-    assert_eq!(written, results.record());
+    assert_eq!(printed, results.record());
     assert_eq!(table(&path("a.csv")), results.ledger());
     assert_eq!(names(elsewhere.path()), ["a.csv", "a.json"]);
 }
@@ -277,7 +280,7 @@ fn runs_are_saved_in_results_by_default() {
 }
 
 #[test]
-fn quiet_prints_nothing_and_saves_the_run() {
+fn quiet_prints_nothing_and_saves() {
     let results = Results::new();
     assert_eq!(
         udp(&results, "--mb 0.1 --quiet --repeat 2 --interval 10ms"),
@@ -287,7 +290,7 @@ fn quiet_prints_nothing_and_saves_the_run() {
 }
 
 #[test]
-fn summary_begins_with_the_throughput() {
+fn the_summary_begins_with_the_throughput() {
     let results = Results::new();
     let stdout = udp(&results, "--mb 0.2");
     let run = results.run();
@@ -313,7 +316,7 @@ fn summary_begins_with_the_throughput() {
         format!("saved       {}", results.only().display()),
     ] {
         assert!(
-            stdout.lines().any(|shown| shown == line),
+            stdout.lines().any(|printed| printed == line),
             "no '{line}':\n{stdout}"
         );
     }
@@ -328,7 +331,7 @@ fn summary_begins_with_the_throughput() {
 }
 
 #[test]
-fn rows_are_printed_during_the_run_with_an_interval() {
+fn interval_rows_are_printed_during_the_run_if_requested() {
     let results = Results::new();
     let stdout = udp(&results, "--packets 1500 --pps 10k --interval 50ms");
     let rows = results.run()["intervals"].as_array().unwrap().len();

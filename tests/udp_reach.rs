@@ -13,13 +13,13 @@ use common::{PATIENCE, assert_identities, number};
 use serde_json::Value;
 
 on_both_engines!(
-    one_port_is_all_that_a_server_needs,
-    a_published_port_is_as_good,
-    a_path_that_swallows_long_datagrams_is_recognised,
-    an_outage_as_the_run_is_set_up_delays_it,
+    a_server_needs_one_port_only,
+    a_server_behind_a_published_port_works,
+    a_path_that_drops_long_datagrams_is_detected,
+    an_outage_during_the_setup_delays_the_run,
 );
 
-/// A run over which nothing may be lost.
+/// Checks a run without losses.
 #[track_caller]
 fn assert_whole(run: &Value) {
     assert_identities(run);
@@ -28,10 +28,10 @@ fn assert_whole(run: &Value) {
     assert_eq!(number(run, "received.foreign"), 0, "{run:#}");
 }
 
-/// Has the server's host drop all but what these rules accept; `false` with a printed reason where it cannot.
+/// Lets the server's host drop all packets that these rules do not accept; `false` with a printed reason if it cannot.
 fn firewall(lab: &Routed, accepted: &[&str]) -> bool {
     let chain = "add chain inet fw i { type filter hook input priority 0 ; policy drop ; }";
-    // Without these no IPv6 neighbour is found.
+    // IPv6 neighbour discovery needs these.
     let neighbours = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }";
     let rules = [neighbours].into_iter().chain(accepted.iter().copied());
     let words = ["add table inet fw".to_owned(), chain.to_owned()]
@@ -46,7 +46,7 @@ fn firewall(lab: &Routed, accepted: &[&str]) -> bool {
     true
 }
 
-fn one_port_is_all_that_a_server_needs(engine: Engine) {
+fn a_server_needs_one_port_only(engine: Engine) {
     let Some(lab) = Routed::start() else { return };
     if !firewall(&lab, &["tcp dport 5210", "udp dport 5210"]) {
         return;
@@ -62,7 +62,7 @@ fn one_port_is_all_that_a_server_needs(engine: Engine) {
     }
 }
 
-fn a_published_port_is_as_good(engine: Engine) {
+fn a_server_behind_a_published_port_works(engine: Engine) {
     let Some(lab) = Routed::start() else { return };
     let chain = "nft add chain ip n p { type nat hook prerouting priority -100 ; }";
     for words in ["nft add table ip n", chain] {
@@ -85,7 +85,7 @@ fn a_published_port_is_as_good(engine: Engine) {
     }
 }
 
-fn a_path_that_swallows_long_datagrams_is_recognised(engine: Engine) {
+fn a_path_that_drops_long_datagrams_is_detected(engine: Engine) {
     let Some(lab) = Routed::start() else { return };
     for words in [
         "add table inet h",
@@ -94,7 +94,7 @@ fn a_path_that_swallows_long_datagrams_is_recognised(engine: Engine) {
         "add rule inet h o icmpv6 type packet-too-big drop",
     ] {
         if let Err(reason) = lab.router(&format!("nft {words}")) {
-            return println!("skipped: no ICMP report can be dropped here: {reason}");
+            return println!("skipped: no firewall that drops ICMP errors: {reason}");
         }
     }
     let whole = |to: &str, chunk: usize, way: &str| {
@@ -104,7 +104,7 @@ fn a_path_that_swallows_long_datagrams_is_recognised(engine: Engine) {
         assert!(note.contains("black hole"), "{note}");
     };
     let paced = "--pps 500 --packets 100";
-    // The narrow link is the receiver's, so that only the router knows of it.
+    // The narrow link is the receiver's, so that only the router knows its MTU.
     lab.narrow(1_300);
     for (to, fits) in [(V4, "1240"), (V6, "1220")] {
         for way in [paced, &format!("{paced} --gso off"), "--mb 0.2"] {
@@ -112,12 +112,12 @@ fn a_path_that_swallows_long_datagrams_is_recognised(engine: Engine) {
                 whole(to, 1_400, way);
                 continue;
             }
-            // Linux cuts no IPv6 datagram that fits the MTU of its route.
+            // Linux does not fragment an IPv6 datagram that fits the MTU of its route.
             let options = format!("{} --chunk 1400 {way}", engine.0);
             let finished = lab.finish(to, &options);
             finished.failed(3, &["do not arrive", &format!("--chunk {fits} or less")]);
         }
-        // Where fragments are forbidden, the error names the chunk that fits.
+        // If fragments are forbidden, the error contains the chunk that fits.
         let options = format!("{} {paced} --df on --chunk", engine.0);
         let finished = lab.finish(to, &format!("{options} 1400"));
         finished.failed(3, &["--df on", &format!("--chunk {fits}")]);
@@ -133,7 +133,7 @@ fn a_path_that_swallows_long_datagrams_is_recognised(engine: Engine) {
     }
 }
 
-fn an_outage_as_the_run_is_set_up_delays_it(engine: Engine) {
+fn an_outage_during_the_setup_delays_the_run(engine: Engine) {
     let Some(lab) = Routed::start() else { return };
     for words in [
         "add table inet o",
@@ -143,7 +143,7 @@ fn an_outage_as_the_run_is_set_up_delays_it(engine: Engine) {
             return println!("skipped: no outage can be made here: {reason}");
         }
     }
-    // Nothing is opened, so that the outage finds the client at that.
+    // No flow can be opened, so that the outage begins while the client opens flows.
     lab.router("nft add rule inet o f meta l4proto udp drop")
         .unwrap();
     let options = "--pps 500 --packets 100 --clock estimate --no-save --json";
@@ -152,7 +152,7 @@ fn an_outage_as_the_run_is_set_up_delays_it(engine: Engine) {
     let mut running = lab.udp(V4, &format!("{} {options} {path}", engine.0));
     running.listening();
     lab.router("nft add rule inet o f drop").unwrap();
-    // Longer than the opening takes at most where only UDP is dropped. The outage itself.
+    // Longer than the limit for opening flows if only UDP is dropped. Then the outage itself.
     thread::sleep(Duration::from_millis(6_500));
     lab.router("nft flush chain inet o f").unwrap();
     running.wait(PATIENCE).done();
@@ -163,7 +163,7 @@ fn an_outage_as_the_run_is_set_up_delays_it(engine: Engine) {
 }
 
 #[test]
-fn streams_go_to_the_ports_that_are_named() {
+fn streams_use_the_given_data_ports() {
     for options in ["", "--engine uring"] {
         let Some(engine) = available(options) else {
             continue;
@@ -185,11 +185,11 @@ fn streams_go_to_the_ports_that_are_named() {
 }
 
 #[test]
-fn the_interface_that_is_named_is_used() {
+fn the_given_interface_is_used() {
     let Some(lab) = Routed::start() else { return };
     assert_whole(&lab.run(V4, "--pps 500 --packets 100 --bind-dev c0"));
     assert_whole(&lab.run(V6, "--mb 0.2 --bind-dev c0 --reverse"));
-    // The server is not reached over loopback, and no such interface is there.
+    // The server is not reachable over loopback, nor over an interface that does not exist.
     let finished = lab.finish(V4, "--packets 10 --peer-timeout 2s --bind-dev lo");
     finished.failed(3, &["10.77.2.2:5210"]);
     let finished = lab.finish(V4, "--packets 10 --bind-dev c9");

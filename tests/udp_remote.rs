@@ -1,4 +1,4 @@
-//! `bench udp --to` and `bench serve` as two programs, and what becomes of one when the other goes away.
+//! `bench udp --to` and `bench serve` as two programs, and the outcome at one when the other is lost.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -15,36 +15,22 @@ use common::{
 use serde_json::Value;
 
 on_every_engine!(
-    ctrl_c_at_the_client_ends_the_run_and_reports_it,
-    ctrl_c_ends_a_run_with_both_ends_here_too,
-    ctrl_c_at_the_server_ends_its_sessions_with_their_results,
-    a_server_that_is_killed_leaves_the_client_with_what_it_knows,
-    a_client_that_is_killed_leaves_the_server_with_what_it_knows,
+    sigint_at_the_client_ends_the_run_with_its_results,
+    sigint_ends_a_run_in_one_process_with_its_results,
+    sigint_at_the_server_ends_its_sessions_with_their_results,
+    a_client_saves_its_results_if_the_server_is_killed,
+    a_server_saves_its_results_if_the_client_is_killed,
 );
 
-/// A client that would run for a minute, once its first row of figures is there.
+/// A client that runs for a minute, after its first interval row.
 fn long_run(server: &Serve, engine: Engine) -> (Running, Results) {
-    let results = Results::new();
-    let (to, out) = (server.address.to_string(), results.arg());
-    let fixed = [
-        "udp",
-        "--to",
-        &to,
-        "--out",
-        &out,
-        "--duration",
-        "60s",
-        "--pps",
-        "2k",
-        "--interval",
-        "100ms",
-    ];
-    let mut client = start(fixed.into_iter().chain(engine.options()));
+    let options = format!("--duration 60s --pps 2k --interval 100ms {}", engine.0);
+    let (mut client, results) = server.client(&options);
     client.first_row();
     (client, results)
 }
 
-/// A short lossless run against the server, all of which arrives.
+/// Checks that the server serves a short lossless run.
 #[track_caller]
 fn assert_serves(server: SocketAddr, options: &str) -> Value {
     let results = Results::new();
@@ -58,14 +44,14 @@ fn assert_serves(server: SocketAddr, options: &str) -> Value {
     run
 }
 
-/// Something was measured and kept, and it says that it is not all.
+/// Checks a saved record that is incomplete.
 #[track_caller]
 fn assert_incomplete(run: &Value, ended: &str) {
     assert_eq!(
         (&run["complete"], &run["ended"]),
         (&false.into(), &ended.into())
     );
-    // Of a receiver that was lost it is not known what it received last.
+    // The last counts of a lost receiver are unknown.
     match run["lost"]["packets"].is_null() {
         true => assert_eq!(ended, "peer_lost"),
         false => assert_identities(run),
@@ -77,7 +63,7 @@ fn assert_incomplete(run: &Value, ended: &str) {
 }
 
 #[test]
-fn a_server_takes_one_run_after_the_other_and_saves_none_of_them() {
+fn a_server_serves_consecutive_runs_and_saves_none() {
     let server = Serve::start(&[]);
     let run = assert_serves(server.address, "--mb 0.5");
     assert_eq!(number(&run, "received.bytes"), 500_000);
@@ -95,7 +81,7 @@ fn a_server_takes_one_run_after_the_other_and_saves_none_of_them() {
 }
 
 #[test]
-fn many_sessions_at_once_do_not_touch_each_other() {
+fn concurrent_sessions_are_independent() {
     let server = Serve::start(&[]);
     thread::scope(|scope| {
         for packets in [400u64, 500, 600, 700] {
@@ -130,22 +116,10 @@ fn an_estimated_clock_is_within_its_error_bar() {
 }
 
 #[test]
-fn a_client_sends_from_where_it_is_told() {
+fn a_client_sends_from_its_bind_address() {
     let server = Serve::start(&[]);
-    let results = Results::new();
-    let (to, out) = (server.address.to_string(), results.arg());
-    let args = [
-        "udp",
-        "--to",
-        &to,
-        "--out",
-        &out,
-        "--mb",
-        "0.1",
-        "--bind",
-        "127.0.0.2:0",
-    ];
-    let finished = bench(args).done();
+    let (client, results) = server.client("--mb 0.1 --bind 127.0.0.2:0");
+    let finished = client.wait(NOTICED).done();
     assert!(
         finished.stdout.starts_with("listening on 127.0.0.2:"),
         "{}",
@@ -154,7 +128,7 @@ fn a_client_sends_from_where_it_is_told() {
     assert_eq!(results.run()["client_ip"], "127.0.0.2");
 }
 
-fn ctrl_c_at_the_client_ends_the_run_and_reports_it(engine: Engine) {
+fn sigint_at_the_client_ends_the_run_with_its_results(engine: Engine) {
     let server = Serve::start(&[]);
     let (client, results) = long_run(&server, engine);
     client.signal("INT");
@@ -166,7 +140,7 @@ fn ctrl_c_at_the_client_ends_the_run_and_reports_it(engine: Engine) {
     );
     let run = results.run();
     assert_incomplete(&run, "interrupted");
-    // Both sides' figures are there all the same.
+    // The results of both sides are known.
     assert_accounted(&run);
     assert!(run["kb_per_s"].is_f64());
     assert_eq!(results.ledger().len(), 2);
@@ -174,7 +148,7 @@ fn ctrl_c_at_the_client_ends_the_run_and_reports_it(engine: Engine) {
     assert_eq!(saved.names(), [""; 0]);
 }
 
-fn ctrl_c_ends_a_run_with_both_ends_here_too(engine: Engine) {
+fn sigint_ends_a_run_in_one_process_with_its_results(engine: Engine) {
     let results = Results::new();
     let args = ["udp", "--duration", "60s", "--interval", "100ms", "--out"];
     let out = results.arg();
@@ -192,7 +166,7 @@ fn ctrl_c_ends_a_run_with_both_ends_here_too(engine: Engine) {
     assert_eq!(number(&run, "lost.packets"), 0);
 }
 
-fn ctrl_c_at_the_server_ends_its_sessions_with_their_results(engine: Engine) {
+fn sigint_at_the_server_ends_its_sessions_with_their_results(engine: Engine) {
     let server = Serve::start(&[]);
     let (client, results) = long_run(&server, engine);
     let (server, saved) = server.stop();
@@ -210,7 +184,7 @@ fn ctrl_c_at_the_server_ends_its_sessions_with_their_results(engine: Engine) {
     assert_eq!(saved.names(), [""; 0]);
 }
 
-fn a_server_that_is_killed_leaves_the_client_with_what_it_knows(engine: Engine) {
+fn a_client_saves_its_results_if_the_server_is_killed(engine: Engine) {
     let server = Serve::start(&[]);
     let (client, results) = long_run(&server, engine);
     server.program.signal("KILL");
@@ -235,7 +209,7 @@ fn a_server_that_is_killed_leaves_the_client_with_what_it_knows(engine: Engine) 
     assert_eq!((ledger.len(), &ledger[1][column.unwrap()][..]), (2, ""));
 }
 
-fn a_client_that_is_killed_leaves_the_server_with_what_it_knows(engine: Engine) {
+fn a_server_saves_its_results_if_the_client_is_killed(engine: Engine) {
     let mut server = Serve::start(&[]);
     let (client, _results) = long_run(&server, engine);
     client.signal("KILL");
@@ -253,12 +227,12 @@ fn a_client_that_is_killed_leaves_the_server_with_what_it_knows(engine: Engine) 
 }
 
 #[test]
-fn a_quiet_server_says_nothing_but_its_address() {
+fn a_quiet_server_prints_its_address_only() {
     let server = Serve::start(&["--quiet"]);
     let (client, _results) = long_run(&server, Engine(""));
     client.signal("KILL");
     drop(client);
-    // The server is done with the first before it ends, and it ends when it is told to.
+    // The server has finished the session, and ends at the signal.
     assert_serves(server.address, "--mb 0.1");
     server.program.signal("INT");
     let Serve {
@@ -270,11 +244,11 @@ fn a_quiet_server_says_nothing_but_its_address() {
 }
 
 #[test]
-fn a_server_whose_output_nobody_reads_goes_on_serving() {
+fn a_server_with_closed_stdout_continues_to_serve() {
     let results = Results::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command.args(["serve", "--bind", "127.0.0.1:0", "--out", &results.arg()]);
-    // Its standard output is closed once the address is known.
+    // Stdout is closed after the address is read.
     let mut program = Running::read_for(command, 1);
     let address = program.listening();
     let server = Serve {
@@ -292,7 +266,7 @@ fn a_server_whose_output_nobody_reads_goes_on_serving() {
 }
 
 #[test]
-fn a_peer_that_falls_silent_is_taken_for_dead() {
+fn a_silent_peer_counts_as_lost() {
     let stopped_client = || {
         let mut server = Serve::start(&["--idle-timeout", "4s"]);
         let (client, _results) = long_run(&server, Engine(""));

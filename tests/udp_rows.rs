@@ -1,4 +1,4 @@
-//! The interval rows of a run over a path that goes silent: they add up to the run on every engine, wherever the silence is.
+//! The interval rows of a run over a path with an outage: they add up to the run on every engine, for an outage at any time.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,16 +11,16 @@ use common::{NOTICED, Results, Running, number, table};
 use serde_json::Value;
 
 on_both_engines!(
-    what_is_sent_into_a_silence_at_the_end_is_missing_in_the_rows,
-    a_silence_in_the_middle_is_rows_without_a_datagram,
-    rows_of_a_run_that_loses_nothing_add_up,
+    datagrams_lost_in_an_outage_at_the_end_are_missing_in_the_rows,
+    an_outage_in_the_middle_has_rows_without_a_datagram,
+    the_rows_of_a_run_without_losses_add_up,
 );
 
-/// A network namespace of its own with a table of nftables in it, taken down when it is dropped.
+/// A network namespace with an nftables table, removed on drop.
 struct Namespace(String);
 
 impl Namespace {
-    /// `None` where none can be had, which is printed.
+    /// `None` with a printed reason if there are no network namespaces.
     fn new(name: &str) -> Option<Self> {
         let namespace = Self(format!("wbrows{}{name}", std::process::id()));
         let setup = [
@@ -56,7 +56,7 @@ impl Namespace {
         assert!(status.success(), "{rule}");
     }
 
-    /// From now on no datagram arrives.
+    /// Drops all datagrams from now on.
     fn silence(&self) {
         self.nft("add rule inet t in meta l4proto udp drop");
     }
@@ -84,7 +84,7 @@ fn sum(run: &Value, column: &str) -> i64 {
     rows.iter().map(|row| row[column].as_i64().unwrap()).sum()
 }
 
-/// Every column adds up to the run, in the record and in the table.
+/// Checks that every column adds up to the run, in the record and in the table.
 #[track_caller]
 fn assert_adds_up(results: &Results) -> Value {
     let run = results.run();
@@ -112,14 +112,14 @@ fn assert_adds_up(results: &Results) -> Value {
     run
 }
 
-/// A row of the terminal in which nothing arrived, not the first.
+/// A terminal row without a datagram, except the first row.
 fn is_silent(line: &str) -> bool {
     let mut cells = line.split_whitespace();
     let start = cells.next().and_then(|cell| cell.parse::<f64>().ok());
     start.is_some_and(|start| start > 0.0) && cells.nth(1) == Some("0")
 }
 
-fn what_is_sent_into_a_silence_at_the_end_is_missing_in_the_rows(engine: Engine) {
+fn datagrams_lost_in_an_outage_at_the_end_are_missing_in_the_rows(engine: Engine) {
     let Some(namespace) = Namespace::new("end") else {
         return;
     };
@@ -140,7 +140,7 @@ fn what_is_sent_into_a_silence_at_the_end_is_missing_in_the_rows(engine: Engine)
     );
 }
 
-fn a_silence_in_the_middle_is_rows_without_a_datagram(engine: Engine) {
+fn an_outage_in_the_middle_has_rows_without_a_datagram(engine: Engine) {
     let Some(namespace) = Namespace::new("mid") else {
         return;
     };
@@ -164,7 +164,7 @@ fn a_silence_in_the_middle_is_rows_without_a_datagram(engine: Engine) {
     );
 }
 
-fn rows_of_a_run_that_loses_nothing_add_up(engine: Engine) {
+fn the_rows_of_a_run_without_losses_add_up(engine: Engine) {
     let results = Results::new();
     let out = results.arg();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
@@ -176,7 +176,7 @@ fn rows_of_a_run_that_loses_nothing_add_up(engine: Engine) {
     Running::new(command).wait(NOTICED).done();
     let run = assert_adds_up(&results);
     let rows = run["intervals"].as_array().unwrap();
-    // Nothing is missing, so nothing need be closed: each row lasts.
+    // Nothing is missing, so there is no closing row: each row has a length.
     assert!(
         number(&run, "lost.packets") > 0
             || rows

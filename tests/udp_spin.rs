@@ -1,4 +1,4 @@
-//! Whether a paced sender spins, and what it does where spinning makes it late.
+//! Whether a paced sender spins, and whether it stops if spinning makes it late.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -17,9 +17,9 @@ use serde_json::Value;
 use wirebench::sys::affinity;
 
 on_both_engines!(
-    what_is_asked_for_is_done,
-    auto_gives_up_when_another_thread_wants_the_cpu,
-    auto_does_not_spin_under_a_quota_and_stops_of_the_sender_are_counted,
+    spin_on_and_off_are_obeyed,
+    auto_stops_spinning_when_another_thread_needs_the_cpu,
+    auto_does_not_spin_under_a_quota_and_throttled_periods_are_counted,
 );
 
 #[track_caller]
@@ -45,7 +45,7 @@ fn two_cpus() -> Option<[usize; 2]> {
     }
 }
 
-fn what_is_asked_for_is_done(engine: Engine) {
+fn spin_on_and_off_are_obeyed(engine: Engine) {
     for spin in ["on", "off"] {
         let run = udp(engine, &format!("--pps 2000 --packets 200 --spin {spin}"));
         assert_eq!(run["requested"]["spin"], spin);
@@ -56,7 +56,7 @@ fn what_is_asked_for_is_done(engine: Engine) {
     assert_eq!(lossless["effective"]["spin"], false);
 }
 
-fn auto_gives_up_when_another_thread_wants_the_cpu(engine: Engine) {
+fn auto_stops_spinning_when_another_thread_needs_the_cpu(engine: Engine) {
     let Some([one, two]) = two_cpus() else { return };
     let stop = Arc::new(AtomicBool::new(false));
     let hog = thread::spawn({
@@ -68,7 +68,7 @@ fn auto_gives_up_when_another_thread_wants_the_cpu(engine: Engine) {
             }
         }
     });
-    // The gap between two datagrams is a little shorter than the time that a sender spins, so that it never sleeps.
+    // The gap between two datagrams is a little shorter than the spinning time, so that the sender never sleeps.
     let options = format!("--pps 3400 --duration 700ms --cpus {one},{two}");
     let auto = udp(engine, &options);
     let on = udp(engine, &format!("{options} --spin on"));
@@ -87,7 +87,7 @@ fn auto_gives_up_when_another_thread_wants_the_cpu(engine: Engine) {
     assert_eq!(on["effective"]["spin"], true);
 }
 
-/// A control group with a fifth of a CPU, gone with the test.
+/// A control group with a fifth of a CPU, removed on drop.
 struct Quota {
     folder: PathBuf,
 }
@@ -117,7 +117,7 @@ impl Quota {
             .ok()
     }
 
-    /// Starts `bench` in it.
+    /// Starts `bench` in the group.
     fn bench(&self, options: &str) -> Running {
         let procs = self.folder.join("cgroup.procs");
         let mut command = Command::new("sh");
@@ -138,7 +138,7 @@ impl Drop for Quota {
     }
 }
 
-fn auto_does_not_spin_under_a_quota_and_stops_of_the_sender_are_counted(engine: Engine) {
+fn auto_does_not_spin_under_a_quota_and_throttled_periods_are_counted(engine: Engine) {
     let name = if engine.is_uring() { "uring" } else { "mio" };
     let Some(quota) = Quota::new(name) else {
         return;
@@ -148,7 +148,7 @@ fn auto_does_not_spin_under_a_quota_and_stops_of_the_sender_are_counted(engine: 
     assert_eq!(run["effective"]["spin"], false);
     let note = run["effective"]["spin_note"].as_str().unwrap();
     assert!(note.contains("quota of 0.2 CPUs"), "{note}");
-    // It needs a CPU, and gets a fifth of one.
+    // The sender needs a CPU, and has a fifth of one.
     let run = only_run(quota.bench(&format!("{options} --pps 2000 --spin on")));
     assert!(number(&run, "cpu.sender_throttled_periods") > 0, "{run:#}");
     let warnings = run["warnings"].to_string();

@@ -26,7 +26,7 @@
 //! The estimate is the middle of the bounds, and its error half their distance, but at least half of the best round trip.
 
 /// The largest drift between two clocks, in ns per second: twice the most that the kernel corrects (adjtimex(2)).
-const MOST_DRIFT: f64 = 1e6;
+const MAX_DRIFT: f64 = 1e6;
 
 /// Steps of each search over the drift. Each step reduces the interval by a third: far below 1 ns per hour.
 const STEPS: usize = 80;
@@ -187,13 +187,13 @@ impl Piece {
         };
         // The distance between the clouds along a drift is concave in the drift.
         let distance = |drift: f64| piece.ceiling(0.0, drift) - piece.floor(0.0, drift);
-        let widest = highest(-MOST_DRIFT, MOST_DRIFT, &distance);
+        let widest = highest(-MAX_DRIFT, MAX_DRIFT, &distance);
         if distance(widest) < 0.0 {
             return None;
         }
         piece.drifts = (
-            edge(widest, -MOST_DRIFT, &distance),
-            edge(widest, MOST_DRIFT, &distance),
+            edge(widest, -MAX_DRIFT, &distance),
+            edge(widest, MAX_DRIFT, &distance),
         );
         Some(piece)
     }

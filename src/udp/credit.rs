@@ -8,7 +8,7 @@
 use crate::engine::ZeroCopy;
 
 /// Largest window, in datagrams. A larger one gains nothing, and needs more of the receive buffer.
-pub const MOST_WINDOW: u64 = 4_096;
+pub const MAX_WINDOW: u64 = 4_096;
 
 /// Largest window, in bytes, if both ends share a CPU: the datagrams in flight then stay in its cache. Twice as much is 10 % slower.
 /// With a CPU for each end, more is faster.
@@ -55,7 +55,7 @@ impl CreditIssuer {
             ZeroCopy::Splice => PAGES,
             ZeroCopy::Off | ZeroCopy::Msg => usize::MAX,
         };
-        (fitting.min(most / datagram.max(1)) as u64).clamp(1, MOST_WINDOW)
+        (fitting.min(most / datagram.max(1)) as u64).clamp(1, MAX_WINDOW)
     }
 
     /// The present window, in datagrams.
@@ -145,7 +145,7 @@ mod tests {
         );
         assert_eq!(
             CreditIssuer::window_for(1 << 30, 33, ZeroCopy::Off, true),
-            MOST_WINDOW
+            MAX_WINDOW
         );
         assert_eq!(
             CreditIssuer::window_for(4_608, 65_507, ZeroCopy::Off, true),

@@ -1,4 +1,31 @@
-//! The UDP workload: datagrams from senders to receivers, every one of them accounted for.
+//! The UDP workload: datagrams from senders to receivers, all of them accounted for.
+//!
+//! One datagram takes this way from the plan to the record:
+//!
+//! ```text
+//!   plan ──> control ──────────────── hello, welcome ───────────────> control          TCP
+//!             │ client                                        server │
+//!   setup ─> send::senders     a thread per stream      receive::receivers <─ setup
+//!             │                                                      │
+//!            send::stream      next datagram, its stamp              │
+//!             │  ^ send::pacing, or credit <──────────── credit ─────┤
+//!            send::sender                              receive::receiver
+//!             │                                                      ^
+//!            engine (Tx) ───────── wire::header + chunk ───────> engine (Rx)           UDP
+//!                                                                    │
+//!                              receive::accounting, receive::sequence: new, duplicate, late or foreign
+//!                                                                    │
+//!                              receive::intervals, receive::packet_log, receive::result_upload
+//!                                                                    │
+//!   result <── client::results <──── wire::results ──────────────────┘                 TCP
+//! ```
+//!
+//! - [`plan`] is a run, validated; [`placement`] and [`setup`] are the CPUs and sockets for it.
+//! - [`client`] and [`server`] are the two ends of a session. In a reverse run the server has the sending side.
+//! - [`control`] is the control connection between them, [`wire`] the bytes of both TCP and UDP.
+//! - [`send`] and [`receive`] are the two sides of a stream; [`engine`] is their datagram I/O.
+//! - [`credit`] is the flow control of lossless runs, [`clock_offset`] the estimate of the offset between two hosts' clocks.
+//! - [`result`] is the record of a run, computed from the results of both sides.
 
 pub mod client;
 pub mod clock_offset;

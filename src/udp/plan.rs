@@ -8,12 +8,12 @@ use thiserror::Error;
 
 use crate::engine::{ChoiceError, EngineChoice, ZeroCopy};
 use crate::sys::socket::PathMtuDiscovery;
-use crate::udp::send::pacing::{FASTEST_PPS, SLOWEST_PPS};
+use crate::udp::send::pacing::{MAX_PPS, MIN_PPS};
 use crate::udp::send::spin::SpinChoice;
-use crate::udp::wire::header::{HEADER, MOST_CHUNK, MOST_SHORT};
+use crate::udp::wire::header::{HEADER, MAX_48_BIT, MAX_CHUNK};
 
 /// Most streams of a run.
-pub const MOST_STREAMS: usize = 128;
+pub const MAX_STREAMS: usize = 128;
 
 /// Shortest and longest interval between rows.
 pub const INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3_600));
@@ -147,11 +147,11 @@ pub struct Plan {
     pub mode: Mode,
     /// Who sends. Each direction has the amount and the pace.
     pub direction: Direction,
-    /// Message bytes per datagram, 1 to [`MOST_CHUNK`].
+    /// Message bytes per datagram, 1 to [`MAX_CHUNK`].
     pub chunk: usize,
     /// The I/O engine of both ends.
     pub engine: EngineChoice,
-    /// Socket pairs per direction, 1 to [`MOST_STREAMS`].
+    /// Socket pairs per direction, 1 to [`MAX_STREAMS`].
     pub streams: usize,
     /// Datagrams per system call; `None` leaves it to the program.
     pub batch: Option<usize>,
@@ -174,17 +174,17 @@ pub struct Plan {
 /// Why a plan is invalid: a sentence with the value.
 #[derive(Debug, Error, PartialEq)]
 pub enum PlanError {
-    /// Outside 1 to [`MOST_CHUNK`].
-    #[error("a chunk of {0} bytes does not fit; choose 1 to {MOST_CHUNK}")]
+    /// Outside 1 to [`MAX_CHUNK`].
+    #[error("a chunk of {0} bytes does not fit; choose 1 to {MAX_CHUNK}")]
     Chunk(usize),
-    /// Outside 1 to [`MOST_STREAMS`].
-    #[error("{0} streams cannot be run; choose 1 to {MOST_STREAMS}")]
+    /// Outside 1 to [`MAX_STREAMS`].
+    #[error("{0} streams cannot be run; choose 1 to {MAX_STREAMS}")]
     Streams(usize),
-    /// Outside [`SLOWEST_PPS`] to [`FASTEST_PPS`].
-    #[error("{0} datagrams a second cannot be paced; choose {SLOWEST_PPS} to {FASTEST_PPS}")]
+    /// Outside [`MIN_PPS`] to [`MAX_PPS`].
+    #[error("{0} datagrams a second cannot be paced; choose {MIN_PPS} to {MAX_PPS}")]
     Pace(f64),
     /// No datagram, or more datagrams than sequence numbers.
-    #[error("{0} datagrams cannot be sent; choose 1 to {MOST_SHORT}")]
+    #[error("{0} datagrams cannot be sent; choose 1 to {MAX_48_BIT}")]
     Packets(u64),
     /// A duration of 0.
     #[error("a duration of 0 measures nothing; choose more, like 5s")]
@@ -205,13 +205,13 @@ pub enum PlanError {
         "GSO (--gso on) cannot be used with a batch of one datagram; choose a --batch of 2 or more, or --gso off"
     )]
     NothingToSegment,
-    /// Outside 1 to [`MOST_BATCH`].
-    #[error("a batch of {0} cannot be sent; choose 1 to {MOST_BATCH}")]
+    /// Outside 1 to [`MAX_BATCH`].
+    #[error("a batch of {0} cannot be sent; choose 1 to {MAX_BATCH}")]
     Batch(usize),
 }
 
 /// Most datagrams per system call: `UIO_MAXIOV`, the limit of sendmmsg(2).
-pub const MOST_BATCH: usize = 1_024;
+pub const MAX_BATCH: usize = 1_024;
 
 impl Plan {
     /// Checks the plan. Both sides do: the server does not trust the client.
@@ -219,14 +219,14 @@ impl Plan {
     /// # Errors
     /// [`PlanError`], with the first invalid value.
     pub fn validate(&self) -> Result<(), PlanError> {
-        if !(1..=MOST_CHUNK).contains(&self.chunk) {
+        if !(1..=MAX_CHUNK).contains(&self.chunk) {
             return Err(PlanError::Chunk(self.chunk));
         }
-        if !(1..=MOST_STREAMS).contains(&self.streams) {
+        if !(1..=MAX_STREAMS).contains(&self.streams) {
             return Err(PlanError::Streams(self.streams));
         }
         if let Some(batch) = self.batch
-            && !(1..=MOST_BATCH).contains(&batch)
+            && !(1..=MAX_BATCH).contains(&batch)
         {
             return Err(PlanError::Batch(batch));
         }
@@ -238,7 +238,7 @@ impl Plan {
             return Err(PlanError::SpliceNeedsCredit);
         }
         if let Mode::Paced(pps) = self.mode
-            && !(SLOWEST_PPS..=FASTEST_PPS).contains(&pps)
+            && !(MIN_PPS..=MAX_PPS).contains(&pps)
         {
             return Err(PlanError::Pace(pps));
         }
@@ -247,7 +247,7 @@ impl Plan {
         }
         match (self.amount, self.packets()) {
             (Amount::Time(Duration::ZERO), _) => Err(PlanError::Time),
-            (_, Some(packets)) if !(1..MOST_SHORT).contains(&packets) => {
+            (_, Some(packets)) if !(1..MAX_48_BIT).contains(&packets) => {
                 Err(PlanError::Packets(packets))
             }
             _ => Ok(()),
@@ -386,10 +386,10 @@ pub(crate) mod tests {
             ),
             (
                 Plan {
-                    chunk: MOST_CHUNK + 1,
+                    chunk: MAX_CHUNK + 1,
                     ..plan.clone()
                 },
-                PlanError::Chunk(MOST_CHUNK + 1),
+                PlanError::Chunk(MAX_CHUNK + 1),
             ),
             (
                 Plan {

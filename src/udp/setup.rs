@@ -11,7 +11,7 @@ use super::engine::{self, Layout, Path, offload};
 use crate::engine::{EngineKind, ZeroCopy};
 use crate::sys::socket::{self, Buffers};
 use crate::sys::zerocopy;
-use crate::udp::credit::{CreditIssuer, MOST_WINDOW};
+use crate::udp::credit::{CreditIssuer, MAX_WINDOW};
 use crate::udp::plan::{Df, Mode, Offload, Plan};
 use crate::udp::send::path::{PathError, TooLong};
 use crate::udp::send::sender::BatchPolicy;
@@ -35,7 +35,7 @@ const PINNED: usize = 64;
 const COALESCED: usize = 4;
 
 /// Most bytes per receive call: the client chooses the size of a datagram and of a batch.
-const MOST_RECEIVE_BYTES: usize = 2 << 20;
+const MAX_RECEIVE_BYTES: usize = 2 << 20;
 
 /// Buffer for a coalesced message, in bytes; a longer message would be truncated (udp(7)).
 const COALESCED_BYTES: usize = 65_536;
@@ -159,7 +159,7 @@ impl ReceiverSocket {
             let bytes = plan.datagram().next_multiple_of(64);
             let messages = plan.batch.unwrap_or(DEFAULT_BATCH);
             Layout {
-                messages: messages.min(MOST_RECEIVE_BYTES / bytes).max(1),
+                messages: messages.min(MAX_RECEIVE_BYTES / bytes).max(1),
                 bytes,
                 datagram: plan.datagram(),
                 fragments: false,
@@ -247,7 +247,7 @@ impl SenderSocket {
             ZeroCopy::Off => 0,
             // All datagrams that may be unread. With more slots, fewer would be in the cache.
             ZeroCopy::Splice => {
-                let unread = window.unwrap_or(MOST_WINDOW).min(MOST_WINDOW);
+                let unread = window.unwrap_or(MAX_WINDOW).min(MAX_WINDOW);
                 unread.div_ceil(policy.segments) as usize
             }
             ZeroCopy::Msg => PINNED,

@@ -251,6 +251,18 @@ impl Serve {
         }
     }
 
+    /// Starts a client of this server that saves its record.
+    #[track_caller]
+    pub(crate) fn client(&self, options: &str) -> (Running, Results) {
+        let results = Results::new();
+        let (to, out) = (self.address.to_string(), results.arg());
+        let fixed = ["udp", "--to", &to, "--out", &out];
+        (
+            start(fixed.into_iter().chain(options.split_whitespace())),
+            results,
+        )
+    }
+
     /// Stops the server as Ctrl-C does.
     #[track_caller]
     pub(crate) fn stop(self) -> (Finished, Results) {

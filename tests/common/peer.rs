@@ -48,7 +48,7 @@ pub(crate) fn plan(packets: u64) -> Plan {
 pub(crate) fn hello(plan: Plan) -> Request {
     Request::Hello(Hello {
         version: VERSION,
-        plan: (&plan).into(),
+        plan: plan.into(),
         clock: wirebench::sys::clock::identity(),
         cpus: None,
     })

@@ -308,7 +308,7 @@ fn mode(args: &Udp, of: &Combination) -> Result<Mode, CliError> {
     match (of.rate, of.pps) {
         (Some(rate), _) => {
             let pps = rate / 8.0 / of.chunk.max(1) as f64;
-            if !(crate::udp::send::pacing::SLOWEST_PPS..=crate::udp::send::pacing::FASTEST_PPS)
+            if !(crate::udp::send::pacing::MIN_PPS..=crate::udp::send::pacing::MAX_PPS)
                 .contains(&pps)
             {
                 return Err(CliError::Usage(format!(

@@ -24,10 +24,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 const RECENT: usize = 160;
 
 /// Most exchanges kept, 32 bytes each. With more, the one with the longer round trip of every two is dropped.
-const MOST: usize = 1 << 16;
+const MAX_EXCHANGES: usize = 1 << 16;
 
 /// Most pings in flight.
-const MOST_OPEN: usize = 4_096;
+const MAX_OPEN: usize = 4_096;
 
 /// The estimate from all exchanges of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -115,7 +115,7 @@ impl ClockFlow {
 
     fn ping(&mut self) {
         let ping = Header::bare(Kind::Ping, self.token, self.next).encode();
-        if self.open.len() >= MOST_OPEN {
+        if self.open.len() >= MAX_OPEN {
             self.open.pop_front();
         }
         let asked = monotonic_ns();
@@ -169,7 +169,7 @@ impl ClockFlow {
             left: header.sent.saturating_add(header.lateness),
             answered,
         });
-        if self.exchanges.len() > MOST {
+        if self.exchanges.len() > MAX_EXCHANGES {
             thin(&mut self.exchanges);
         }
     }

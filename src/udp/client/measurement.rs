@@ -9,7 +9,7 @@ use super::results::DirectionResults;
 use super::session::{BURST, ClockState, Directions, Session};
 use crate::sys::clock::{WallClock, monotonic_ns};
 use crate::udp::control::connection::ConnectionError;
-use crate::udp::receive::receiver::{LONGEST_QUIET_NS, SHORTEST_QUIET_NS};
+use crate::udp::receive::receiver::{MAX_QUIET_NS, MIN_QUIET_NS};
 use crate::udp::receive::receivers::Receivers;
 use crate::udp::receive::result_upload::ResultUpload;
 use crate::udp::result::{Ended, Interval, Measured};
@@ -132,7 +132,7 @@ impl<O: Observer> Session<'_, O> {
             .unwrap_or_default()
             .max(self.control_loop.round_trip());
         let ns = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
-        ns.clamp(SHORTEST_QUIET_NS, LONGEST_QUIET_NS)
+        ns.clamp(MIN_QUIET_NS, MAX_QUIET_NS)
     }
 
     fn add_intervals(&mut self, rows: Vec<Interval>, directions: &mut Directions) {

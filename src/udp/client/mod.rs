@@ -166,7 +166,7 @@ pub fn run(
     };
     let hello = Hello {
         version: VERSION,
-        plan: plan.into(),
+        plan: plan.clone().into(),
         clock,
         cpus: setup.cpus.clone(),
     };

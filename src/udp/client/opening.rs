@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 const AFTER_OUTAGE: Duration = Duration::from_secs(1);
 
 /// Responses read from one flow before the others are read.
-const MOST: usize = 16;
+const MAX_RESPONSES: usize = 16;
 
 /// A flow that is being opened.
 pub(super) struct Flow {
@@ -79,7 +79,7 @@ impl Flow {
     /// Reads responses to probes.
     pub(super) fn read(&mut self) {
         let mut bytes = [0; 2 * HEADER];
-        for _ in 0..MOST {
+        for _ in 0..MAX_RESPONSES {
             match self.socket.recv(&mut bytes) {
                 Ok(length) => {
                     let header = Header::decode(bytes.get(..length).unwrap_or_default());

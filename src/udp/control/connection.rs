@@ -16,10 +16,10 @@ use crate::udp::wire::control::Message;
 use crate::udp::wire::framing::{Decoder, FrameError, encode};
 
 /// Most unacknowledged bytes. With more the peer does not read, and the connection fails.
-const MOST_KEPT: usize = 8 << 20;
+const MAX_KEPT: usize = 8 << 20;
 
 /// Most bytes read from one connection before the other connections are served.
-const MOST_READ: usize = 1 << 18;
+const MAX_READ: usize = 1 << 18;
 
 /// Numbered messages received after which an acknowledgement is due at once.
 const ACKNOWLEDGE_EVERY: u64 = 16;
@@ -174,7 +174,7 @@ impl ControlConnection {
             self.sent.push(frame);
         }
         self.flush()?;
-        if self.sent.bytes().max(self.waiting.len()) > MOST_KEPT {
+        if self.sent.bytes().max(self.waiting.len()) > MAX_KEPT {
             return Err(ConnectionError::Unread);
         }
         Ok(())
@@ -237,7 +237,7 @@ impl ControlConnection {
         };
         let mut bytes = [0; 1 << 14];
         let mut total = 0;
-        while total < MOST_READ {
+        while total < MAX_READ {
             match stream.read(&mut bytes) {
                 Ok(0) => {
                     self.closed = true;

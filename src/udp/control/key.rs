@@ -12,10 +12,10 @@ use sha2::Sha256;
 use thiserror::Error;
 
 /// Shortest key, in bytes.
-const SHORTEST: usize = 16;
+const MIN_BYTES: usize = 16;
 
 /// Longest key file, in bytes.
-const LONGEST: u64 = 4_096;
+const MAX_BYTES: u64 = 4_096;
 
 /// Bytes of a nonce.
 const NONCE: usize = 32;
@@ -36,13 +36,13 @@ pub enum KeyError {
     },
     /// Too many bytes.
     #[error(
-        "the key file {} holds more than {LONGEST} bytes, expected {SHORTEST} to {LONGEST}; make one with: head -c 32 /dev/urandom | base64 > FILE",
+        "the key file {} holds more than {MAX_BYTES} bytes, expected {MIN_BYTES} to {MAX_BYTES}; make one with: head -c 32 /dev/urandom | base64 > FILE",
         .0.display()
     )]
     Long(PathBuf),
     /// Too few bytes.
     #[error(
-        "the key file {} holds {bytes} bytes, expected {SHORTEST} to {LONGEST}; make one with: head -c 32 /dev/urandom | base64 > FILE",
+        "the key file {} holds {bytes} bytes, expected {MIN_BYTES} to {MAX_BYTES}; make one with: head -c 32 /dev/urandom | base64 > FILE",
         path.display()
     )]
     Short {
@@ -89,14 +89,14 @@ impl Key {
         };
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(refused)?;
-        file.take(LONGEST + 1)
+        file.take(MAX_BYTES + 1)
             .read_to_end(&mut bytes)
             .map_err(refused)?;
         let key = bytes.trim_ascii_end();
-        if bytes.len() as u64 > LONGEST {
+        if bytes.len() as u64 > MAX_BYTES {
             return Err(KeyError::Long(path.to_owned()));
         }
-        if key.len() < SHORTEST {
+        if key.len() < MIN_BYTES {
             return Err(KeyError::Short {
                 path: path.to_owned(),
                 bytes: key.len(),

@@ -36,70 +36,28 @@ variants! {
     UringReceive = wire::UringReceive { Multishot, Single }
 }
 
-impl From<&Plan> for wire::Plan {
-    fn from(plan: &Plan) -> Self {
-        let EngineChoice {
-            kind,
-            zerocopy,
-            uring,
-        } = plan.engine;
-        Self {
-            amount: plan.amount.into(),
-            mode: plan.mode.into(),
-            direction: plan.direction.into(),
-            chunk: plan.chunk,
-            engine: wire::Engine {
-                kind: kind.into(),
-                zerocopy: zerocopy.into(),
-                uring: wire::Uring {
-                    sqpoll: uring.sqpoll,
-                    ring_size: uring.ring_size,
-                    receive: uring.receive.into(),
-                },
-            },
-            streams: plan.streams,
-            batch: plan.batch,
-            offload: plan.offload.into(),
-            df: plan.df.into(),
-            spin: plan.spin.into(),
-            receive_buffer: plan.receive_buffer,
-            send_buffer: plan.send_buffer,
-            interval: plan.interval,
-            packet_rows: plan.packet_rows,
+/// Converts structs with the same fields both ways.
+macro_rules! fields {
+    ($($ours:ty = $theirs:ty { $($field:ident),+ $(,)? })+) => {$(
+        impl From<$ours> for $theirs {
+            fn from(ours: $ours) -> Self {
+                Self { $($field: ours.$field.into()),+ }
+            }
         }
-    }
+
+        impl From<$theirs> for $ours {
+            fn from(theirs: $theirs) -> Self {
+                Self { $($field: theirs.$field.into()),+ }
+            }
+        }
+    )+};
 }
 
-impl From<wire::Plan> for Plan {
-    fn from(plan: wire::Plan) -> Self {
-        let wire::Engine {
-            kind,
-            zerocopy,
-            uring,
-        } = plan.engine;
-        Self {
-            amount: plan.amount.into(),
-            mode: plan.mode.into(),
-            direction: plan.direction.into(),
-            chunk: plan.chunk,
-            engine: EngineChoice {
-                kind: kind.into(),
-                zerocopy: zerocopy.into(),
-                uring: UringSettings {
-                    sqpoll: uring.sqpoll,
-                    ring_size: uring.ring_size,
-                    receive: uring.receive.into(),
-                },
-            },
-            streams: plan.streams,
-            batch: plan.batch,
-            offload: plan.offload.into(),
-            df: plan.df.into(),
-            spin: plan.spin.into(),
-            receive_buffer: plan.receive_buffer,
-            send_buffer: plan.send_buffer,
-            interval: plan.interval,
-            packet_rows: plan.packet_rows,
-        }
+fields! {
+    UringSettings = wire::Uring { sqpoll, ring_size, receive }
+    EngineChoice = wire::Engine { kind, zerocopy, uring }
+    Plan = wire::Plan {
+        amount, mode, direction, chunk, engine, streams, batch, offload, df, spin, receive_buffer, send_buffer, interval,
+        packet_rows,
     }
 }

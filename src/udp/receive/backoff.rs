@@ -7,13 +7,13 @@
 //! own queue. Runs whose two ends share a CPU do without it too: there the CPU would be idle while the receiver sleeps.
 
 /// Longest sleep, in ns. The datagrams of this time are worth many system calls.
-const LONGEST_NS: u64 = 50_000;
+const MAX_NS: u64 = 50_000;
 
 /// Shortest sleep, in ns: going to sleep and waking up take as long.
-const SHORTEST_NS: u64 = 3_000;
+const MIN_NS: u64 = 3_000;
 
 /// Fewest arrivals that a sleep is worth.
-const FEWEST: u64 = 4;
+const MIN_ARRIVALS: u64 = 4;
 
 /// The rate of arrivals, from one sleep to the next.
 #[derive(Debug, Clone)]
@@ -44,9 +44,9 @@ impl Backoff {
             .limit
             .saturating_mul(elapsed)
             .checked_div(datagrams)?
-            .min(LONGEST_NS);
+            .min(MAX_NS);
         let expected = length.saturating_mul(datagrams) / elapsed.max(1);
-        (length >= SHORTEST_NS && expected >= FEWEST).then_some(length)
+        (length >= MIN_NS && expected >= MIN_ARRIVALS).then_some(length)
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
         // 8 million a second: 100 datagrams take 12.5 us.
         assert_eq!(backoff.sleep_ns(1_100_000, 800), Some(12_500));
         // 700,000 a second: more than 50 us.
-        assert_eq!(backoff.sleep_ns(1_200_000, 870), Some(LONGEST_NS));
+        assert_eq!(backoff.sleep_ns(1_200_000, 870), Some(MAX_NS));
         // 10,000 a second, and none at all.
         assert_eq!(backoff.sleep_ns(1_300_000, 871), None);
         assert_eq!(backoff.sleep_ns(1_400_000, 871), None);
@@ -84,7 +84,7 @@ mod tests {
                 now += elapsed;
                 arrived += datagrams;
                 if let Some(length) = backoff.sleep_ns(now, arrived) {
-                    prop_assert!(length <= LONGEST_NS);
+                    prop_assert!(length <= MAX_NS);
                     prop_assert!(length * datagrams <= elapsed * capacity / 8 + elapsed);
                 }
             }

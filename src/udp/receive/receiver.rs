@@ -21,10 +21,10 @@ use crate::udp::receive::packet_log::{PacketLog, PacketRecord};
 use crate::udp::wire::header::{Header, Kind};
 
 /// Shortest wait for stragglers after the last arrival, in ns, once the sender's count is known.
-pub const SHORTEST_QUIET_NS: u64 = 250_000_000;
+pub const MIN_QUIET_NS: u64 = 250_000_000;
 
 /// Longest wait for stragglers, in ns.
-pub const LONGEST_QUIET_NS: u64 = 10_000_000_000;
+pub const MAX_QUIET_NS: u64 = 10_000_000_000;
 
 /// Wait for an empty histogram when an interval has ended and none has been returned, in ns.
 const EMPTY_NS: u64 = 10_000_000;
@@ -33,7 +33,7 @@ const EMPTY_NS: u64 = 10_000_000;
 pub const UNKNOWN: u64 = u64::MAX;
 
 /// Most replies to one batch; further requests of the batch are dropped.
-const MOST_REPLIES: usize = 16;
+const MAX_REPLIES: usize = 16;
 
 /// Controls a running receiver from another thread, and shows its progress.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl ReceiverControl {
         Self {
             stop: AtomicBool::new(false),
             sent: AtomicU64::new(UNKNOWN),
-            quiet: AtomicU64::new(SHORTEST_QUIET_NS),
+            quiet: AtomicU64::new(MIN_QUIET_NS),
             last_arrival: AtomicU64::new(monotonic_ns()),
         }
     }
@@ -164,7 +164,7 @@ pub fn run<R: Rx>(mut rx: R, config: ReceiverConfig, events: &Sender<Event>, wak
         issuer: config.window.map(CreditIssuer::new),
         is_active: false,
         peer: None,
-        replies: Vec::with_capacity(MOST_REPLIES),
+        replies: Vec::with_capacity(MAX_REPLIES),
         packet_log: config.packet_log,
         drops: 0,
         offset: config.offset.clone(),
@@ -214,7 +214,7 @@ pub fn run<R: Rx>(mut rx: R, config: ReceiverConfig, events: &Sender<Event>, wak
             }
             let sent = config.control.sent.load(Ordering::Relaxed);
             let quiet = config.control.quiet.load(Ordering::Relaxed);
-            let quiet = quiet.clamp(SHORTEST_QUIET_NS, LONGEST_QUIET_NS);
+            let quiet = quiet.clamp(MIN_QUIET_NS, MAX_QUIET_NS);
             let quiet_at = config.control.last_arrival.load(Ordering::Relaxed) + quiet;
             if sent != UNKNOWN && (state.accounting.unique() >= sent || monotonic_ns() >= quiet_at)
             {
@@ -343,7 +343,7 @@ impl ReceiverState {
     }
 
     fn queue_reply(&mut self, header: Header, peer: SocketAddr) {
-        if self.replies.len() < MOST_REPLIES {
+        if self.replies.len() < MAX_REPLIES {
             self.replies.push((header, peer));
         }
     }

@@ -10,7 +10,7 @@ use crate::udp::receive::accounting::Latencies;
 use crate::udp::receive::packet_log::PacketRecords;
 use crate::udp::receive::receiver::Received;
 use crate::udp::result::IntervalRows;
-use crate::udp::wire::control::{MOST_ROWS, Reply};
+use crate::udp::wire::control::{MAX_ROWS, Reply};
 use crate::udp::wire::results::{Done, Histogram, StreamReceived};
 
 /// A result that is being sent.
@@ -116,7 +116,7 @@ impl ResultUpload {
         while let Some((stream, records)) = self.records.front_mut() {
             let stream = *stream;
             let part: Vec<(u64, u64, u64)> = records
-                .take(MOST_ROWS)
+                .take(MAX_ROWS)
                 .map(|record| (record.sequence, record.sent, record.received))
                 .collect();
             if !part.is_empty() {
@@ -136,7 +136,7 @@ impl ResultUpload {
 /// The messages that carry a histogram.
 pub fn histogram_messages(of: Histogram, latency: &Latency) -> impl Iterator<Item = Reply> {
     let counts: Vec<(u64, u64)> = latency.counts().collect();
-    let parts: Vec<Vec<(u64, u64)>> = counts.chunks(MOST_ROWS).map(<[_]>::to_vec).collect();
+    let parts: Vec<Vec<(u64, u64)>> = counts.chunks(MAX_ROWS).map(<[_]>::to_vec).collect();
     parts
         .into_iter()
         .map(move |counts| Reply::Counts { of, counts })

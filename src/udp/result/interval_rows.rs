@@ -1,9 +1,9 @@
 //! The interval rows of a run as they arrive, and their totals.
 
-use super::run::{Interval, MOST_INTERVALS, Run};
+use super::run::{Interval, MAX_INTERVALS, Run};
 use crate::udp::wire::results::{self, StreamReceived};
 
-/// Interval rows: the first [`MOST_INTERVALS`] are kept, and all are added up.
+/// Interval rows: the first [`MAX_INTERVALS`] are kept, and all are added up.
 #[derive(Debug, Clone, Default)]
 pub struct IntervalRows {
     /// The first rows.
@@ -30,7 +30,7 @@ impl IntervalRows {
         total.bytes = total.bytes.saturating_add(row.bytes);
         self.missing = self.missing.saturating_add(row.missing);
         self.end_s = self.end_s.max(row.start_s + row.seconds);
-        if self.kept.len() < MOST_INTERVALS {
+        if self.kept.len() < MAX_INTERVALS {
             self.kept.push(row);
         } else {
             self.omitted += 1;

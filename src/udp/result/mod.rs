@@ -16,7 +16,7 @@ pub use assemble::{RunInputs, assemble};
 pub use ended::Ended;
 pub use interval_rows::IntervalRows;
 pub use run::{
-    Clock, Cpu, Effective, EngineStats, Interval, Lost, MOST_INTERVALS, Measured, Pacing, Received,
+    Clock, Cpu, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Measured, Pacing, Received,
     Requested, Run, Stream, Traffic, UringRequested,
 };
 pub use settings::{effective, requested};

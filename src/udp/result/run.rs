@@ -72,7 +72,7 @@ pub struct Run {
     pub engine_stats: EngineStats,
     /// One entry per stream.
     pub streams: Vec<Stream>,
-    /// IntervalRows of `intervals.csv`; of a very long run only the first [`MOST_INTERVALS`].
+    /// IntervalRows of `intervals.csv`; of a very long run only the first [`MAX_INTERVALS`].
     pub intervals: Vec<Interval>,
     /// Further rows of `intervals.csv`.
     pub intervals_omitted: u64,
@@ -92,7 +92,7 @@ fn forward() -> String {
 }
 
 /// Most interval rows in `run.json`, so that it stays readable and memory is bounded.
-pub const MOST_INTERVALS: usize = 4_096;
+pub const MAX_INTERVALS: usize = 4_096;
 
 /// The settings as given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

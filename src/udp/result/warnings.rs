@@ -33,7 +33,7 @@ fn late(run: &Run) -> Option<String> {
     let pacing = run.pacing.as_ref()?;
     let p99 = pacing.lateness_ns.p99?;
     let gap = gap_ns(pacing)?;
-    if p99 <= MOST_LATE_NS.max(gap) {
+    if p99 <= MAX_LATE_NS.max(gap) {
         return None;
     }
     let preempted = match run.cpu.sender_preemptions {
@@ -59,7 +59,7 @@ fn late(run: &Run) -> Option<String> {
 }
 
 /// Lateness that an idle machine does not reach at 99 %, in ns. At higher rates several datagrams are sent at once in any case.
-const MOST_LATE_NS: u64 = 500_000;
+const MAX_LATE_NS: u64 = 500_000;
 
 /// The gap from one datagram to the next, over all streams.
 fn gap_ns(pacing: &Pacing) -> Option<u64> {

@@ -4,7 +4,7 @@
 const FIRST_NS: u64 = 10_000_000;
 
 /// Longest time between two requests, in ns.
-const LONGEST_NS: u64 = 640_000_000;
+const MAX_NS: u64 = 640_000_000;
 
 /// The timer of the requests.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ impl CreditRequest {
 
     /// Doubles the time to the next request.
     pub(super) fn back_off(&mut self, now: u64) {
-        self.pause = (self.pause * 2).min(LONGEST_NS);
+        self.pause = (self.pause * 2).min(MAX_NS);
         self.next = Some(now + self.pause);
     }
 }

@@ -16,10 +16,10 @@
 const FRACTION_BITS: u32 = 24;
 
 /// Slowest pace, in datagrams per second: one in about a quarter of an hour.
-pub const SLOWEST_PPS: f64 = 0.001;
+pub const MIN_PPS: f64 = 0.001;
 
 /// Fastest pace, in datagrams per second.
-pub const FASTEST_PPS: f64 = 1e9;
+pub const MAX_PPS: f64 = 1e9;
 
 /// Overdue datagrams follow each other after the interval divided by this.
 const CATCH_UP: u128 = 2;
@@ -31,7 +31,7 @@ const AT_ONCE: u64 = 4;
 const AT_ONCE_NS: u64 = 100_000;
 
 /// Datagrams later than this are not held back, in ns.
-const MOST_HELD_NS: u64 = 20_000_000;
+const MAX_HELD_NS: u64 = 20_000_000;
 
 /// An absolute schedule.
 #[derive(Debug, Clone)]
@@ -45,13 +45,13 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// A schedule of `pps` datagrams per second, clamped to [`SLOWEST_PPS`] and [`FASTEST_PPS`]. The first datagram is due at
+    /// A schedule of `pps` datagrams per second, clamped to [`MIN_PPS`] and [`MAX_PPS`]. The first datagram is due at
     /// `origin`, in ns.
     pub fn new(pps: f64, origin: u64) -> Self {
         let pps = if pps.is_nan() {
-            SLOWEST_PPS
+            MIN_PPS
         } else {
-            pps.clamp(SLOWEST_PPS, FASTEST_PPS)
+            pps.clamp(MIN_PPS, MAX_PPS)
         };
         let interval = (1e9 / pps * f64::from(1 << FRACTION_BITS)).round() as u64;
         Self {
@@ -73,7 +73,7 @@ impl Pacer {
     pub fn ready_at(&self) -> u64 {
         let due = self.next_at();
         let follows = self.at(self.follows);
-        due.max(follows.min(due.saturating_add(MOST_HELD_NS)))
+        due.max(follows.min(due.saturating_add(MAX_HELD_NS)))
     }
 
     /// Takes the next datagram off the schedule if it may be sent at `now`, and returns when it was due.
@@ -183,7 +183,7 @@ mod tests {
                     taken += 1;
                 }
                 // A datagram that is held back is at most 20 ms late, and none is early.
-                let must = due_by(now.saturating_sub(MOST_HELD_NS)) - u64::from(now < MOST_HELD_NS);
+                let must = due_by(now.saturating_sub(MAX_HELD_NS)) - u64::from(now < MAX_HELD_NS);
                 prop_assert!(taken == 200_000 || (taken + 1 >= must && taken <= due_by(now) + 1), "{} of {}", taken, due_by(now));
             }
             // Without further stalls the sender is back on its schedule.

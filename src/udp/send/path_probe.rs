@@ -15,7 +15,7 @@ use crate::udp::wire::header::{HEADER, Header, Kind};
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest time between two pairs.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// Short pongs without a long one after which the path is a black hole: with 30 % loss each way, one path in a thousand is
 /// misjudged.
@@ -34,7 +34,7 @@ const TRIES: u32 = 4;
 const ROUNDS: u32 = 3;
 
 /// A payload that every IPv4 path carries unfragmented (RFC 791: 576 bytes, minus headers with options).
-const SHORTEST: usize = 508;
+const MIN_BYTES: usize = 508;
 
 /// The outcome of a path probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl PathProbe<'_> {
     /// As [`Self::explore`].
     pub fn longest(&self, datagram: usize) -> io::Result<usize> {
         self.blocking(|| {
-            let (mut arrives, mut vanishes) = (SHORTEST.min(datagram), datagram);
+            let (mut arrives, mut vanishes) = (MIN_BYTES.min(datagram), datagram);
             // Numbers that no earlier ping had.
             let mut number = 1 << 32;
             while vanishes - arrives > 1 && !self.stop.load(Ordering::Relaxed) {
@@ -140,7 +140,7 @@ impl PathProbe<'_> {
                 }
                 let pair = usize::try_from(number / 2).unwrap_or(usize::MAX);
                 if let Some(asked) = asked.get(pair) {
-                    pause = (asked.elapsed() / 2).clamp(PAUSE, LONGEST_PAUSE);
+                    pause = (asked.elapsed() / 2).clamp(PAUSE, MAX_PAUSE);
                 }
             }
             if tally.refused >= REFUSALS {

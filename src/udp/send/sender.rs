@@ -25,7 +25,7 @@ const TIME_SLICE_NS: u64 = 100_000;
 const NO_MEMORY_NS: u64 = 100_000;
 
 /// The run fails when the kernel has been short of memory for this long and taken no message, in ns.
-const LONGEST_NO_MEMORY_NS: u64 = 5_000_000_000;
+const MAX_NO_MEMORY_NS: u64 = 5_000_000_000;
 
 /// Longest wait for a full send buffer, in ns.
 const FULL_NS: u64 = 100_000_000;
@@ -179,7 +179,7 @@ fn drive<T: Tx>(
                 if resolved > no_memory_at {
                     (no_memory_since, no_memory_at) = (None, resolved);
                 }
-                if now - *no_memory_since.get_or_insert(now) > LONGEST_NO_MEMORY_NS {
+                if now - *no_memory_since.get_or_insert(now) > MAX_NO_MEMORY_NS {
                     return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
                 }
                 tx.wait(Until::Exactly(now + NO_MEMORY_NS))?;

@@ -15,7 +15,7 @@ const LEAD_NS: u64 = 300_000;
 const LATE_NS: u64 = 200_000;
 
 /// Late spins after which the sender stops spinning.
-const MOST_LATE: u32 = 3;
+const MAX_LATE: u32 = 3;
 
 /// Spins in time after which one late spin is no longer counted.
 const FORGIVEN_AFTER: u32 = 1_000;
@@ -151,7 +151,7 @@ impl Spin {
         if now > self.preemptions {
             self.late += 1;
             self.in_time = 0;
-            if self.late == MOST_LATE {
+            if self.late == MAX_LATE {
                 self.why_not = Some(NoSpin::Preempted(self.late));
             }
         }

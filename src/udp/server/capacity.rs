@@ -132,13 +132,13 @@ impl Capacity {
         } = self.limits;
         if self.sessions >= sessions {
             return Err(format!(
-                "the server has reached its limit of {sessions} sessions; try again later"
+                "the server is busy: it has reached its session limit ({sessions}); try again later"
             ));
         }
         let of_client = self.clients.entry(client).or_default();
         if *of_client >= sessions_per_client {
             return Err(format!(
-                "the server has reached its limit of {sessions_per_client} sessions of {client}; try again later, or restart the server with a larger --max-sessions-per-client"
+                "the server has reached its session limit for {client} ({sessions_per_client}); try again later, or restart the server with a larger --max-sessions-per-client"
             ));
         }
         if self.streams + streams > most {

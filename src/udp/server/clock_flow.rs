@@ -12,7 +12,7 @@ use crate::sys::shared_port;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Pings read before the rest of the server is served.
-const MOST: usize = 64;
+const MAX_PINGS: usize = 64;
 
 /// A socket on a shared port, connected to the client once its first ping has arrived.
 pub(super) struct ClockFlow {
@@ -84,7 +84,7 @@ impl ClockFlow {
     pub(super) fn poll(&mut self) -> bool {
         let mut any = false;
         let mut bytes = [0; 2 * HEADER];
-        for _ in 0..MOST {
+        for _ in 0..MAX_PINGS {
             let Some(socket) = &self.socket else {
                 return false;
             };

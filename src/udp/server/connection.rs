@@ -23,7 +23,7 @@ use crate::udp::wire::control::{ALIVE, Alive, Hello, Reply, Request, Resume};
 const CLOSE: Duration = Duration::from_secs(2);
 
 /// Least time after which a silent client counts as lost: a client sends a message every second.
-const LEAST_TIMEOUT: Duration = Duration::from_secs(4);
+const MIN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Longest wait for a new connection without a datagram, after a reset. In most cases the program was killed.
 const RESET: Duration = Duration::from_secs(10);
@@ -211,7 +211,7 @@ impl Connection {
         let Phase::Session(session) = &mut self.phase else {
             return Ok(Status::Closed);
         };
-        let mut timeout = limits.idle.max(LEAST_TIMEOUT);
+        let mut timeout = limits.idle.max(MIN_TIMEOUT);
         if !self.connection.is_connected() {
             timeout = timeout.min(RESET);
         }

@@ -16,7 +16,7 @@ use crate::sys::shared_port::{self, Arrival};
 use crate::udp::wire::header::{Header, Kind};
 
 /// Datagrams read from one port before the rest of the server is served.
-const MOST: usize = 256;
+const MAX_DATAGRAMS: usize = 256;
 
 /// The flow that a token identifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Ports {
             return false;
         };
         let mut bytes = [0; 64];
-        for _ in 0..MOST {
+        for _ in 0..MAX_DATAGRAMS {
             match shared_port::receive(socket, *local, &mut bytes) {
                 Ok(Some(arrival)) => {
                     if let Some(datagram) = self.datagram(&bytes, arrival) {

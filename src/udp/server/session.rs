@@ -26,7 +26,7 @@ use crate::udp::wire::control::{Finish, Hello, Reply, Request, Welcome};
 use crate::udp::wire::header::{Header, Kind};
 
 /// The longest round trip that a sender assumes without a measurement.
-const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(10);
+const MAX_ROUND_TRIP: Duration = Duration::from_secs(10);
 
 /// The parts of the server that a new session uses.
 pub(super) struct SessionContext<'a> {
@@ -245,7 +245,7 @@ impl Session {
             cpus: self.cpus.clone(),
             window,
             // The client has responded several times since the session began.
-            round_trip: self.started.elapsed().min(LONGEST_ROUND_TRIP),
+            round_trip: self.started.elapsed().min(MAX_ROUND_TRIP),
             credit_timeout: self.idle,
             offset: Arc::new(AtomicI64::new(0)),
             notify: self.notify.clone(),

@@ -18,7 +18,7 @@
 //! reports the count in [`Alive`], and keeps the messages that the peer has not reported. When the connection is lost, the client
 //! opens a new one with [`Resume`], and both sides retransmit the messages that the peer has not counted
 //! ([`crate::udp::control::retransmission`]). A long result is split into messages of at most
-//! [`super::framing::MOST_MESSAGE`] bytes.
+//! [`super::framing::MAX_MESSAGE`] bytes.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub const RECONNECT: Duration = Duration::from_secs(3);
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Most counts or packet rows in one message, at most 66 bytes each.
-pub const MOST_ROWS: usize = 900;
+pub const MAX_ROWS: usize = 900;
 
 /// A message of the control connection.
 pub trait Message: Serialize + DeserializeOwned {

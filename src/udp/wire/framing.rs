@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 /// Most bytes of JSON in a message, and thus in a receive buffer. Longer results are split.
-pub const MOST_MESSAGE: usize = 64 * 1024;
+pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Bytes of the length prefix.
 const LENGTH: usize = 4;
@@ -13,8 +13,8 @@ const LENGTH: usize = 4;
 /// Why bytes are not a message.
 #[derive(Debug, Error)]
 pub enum FrameError {
-    /// The length exceeds [`MOST_MESSAGE`].
-    #[error("a message of {0} bytes exceeds the limit of {MOST_MESSAGE}")]
+    /// The length exceeds [`MAX_MESSAGE`].
+    #[error("a message of {0} bytes exceeds the limit of {MAX_MESSAGE}")]
     TooLong(u32),
     /// The JSON is not a message.
     #[error("a message is invalid: {0}")]
@@ -48,7 +48,7 @@ impl Decoder {
             return Ok(None);
         };
         let length = u32::from_be_bytes(*length);
-        if length as usize > MOST_MESSAGE {
+        if length as usize > MAX_MESSAGE {
             return Err(FrameError::TooLong(length));
         }
         let Some(json) = rest.get(..length as usize) else {
@@ -83,7 +83,7 @@ impl Decoder {
 pub fn encode(message: &impl Serialize, out: &mut Vec<u8>) -> Result<(), FrameError> {
     let json = serde_json::to_vec(message)?;
     let length = u32::try_from(json.len()).unwrap_or(u32::MAX);
-    if json.len() > MOST_MESSAGE {
+    if json.len() > MAX_MESSAGE {
         return Err(FrameError::TooLong(length));
     }
     out.extend_from_slice(&length.to_be_bytes());
@@ -99,10 +99,10 @@ mod tests {
     #[test]
     fn an_oversized_message_is_refused_by_its_length() {
         let mut decoder = Decoder::default();
-        decoder.push(&(MOST_MESSAGE as u32 + 1).to_be_bytes());
+        decoder.push(&(MAX_MESSAGE as u32 + 1).to_be_bytes());
         assert!(matches!(decoder.next_json(), Err(FrameError::TooLong(_))));
         let mut out = vec![1];
-        assert!(encode(&"x".repeat(MOST_MESSAGE), &mut out).is_err());
+        assert!(encode(&"x".repeat(MAX_MESSAGE), &mut out).is_err());
         assert_eq!(out, [1]);
     }
 

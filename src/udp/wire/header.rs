@@ -15,13 +15,13 @@
 pub const HEADER: usize = 32;
 
 /// Most message bytes of a datagram: 65,535 minus the IPv4, UDP and this header (RFC 791, RFC 768).
-pub const MOST_CHUNK: usize = 65_535 - 20 - 8 - HEADER;
+pub const MAX_CHUNK: usize = 65_535 - 20 - 8 - HEADER;
 
 /// Bits of a sequence number and of a lateness.
-const SHORT_BITS: u32 = 48;
+const FIELD_BITS: u32 = 48;
 
 /// The largest sequence number and the largest lateness in ns (78 hours).
-pub const MOST_SHORT: u64 = (1 << SHORT_BITS) - 1;
+pub const MAX_48_BIT: u64 = (1 << FIELD_BITS) - 1;
 
 /// `W` and the version of this layout.
 const MAGIC: u64 = 0x5701;
@@ -65,13 +65,13 @@ pub struct Header {
     pub kind: Kind,
     /// Whether the datagram is the last of its stream.
     pub last: bool,
-    /// At most [`MOST_SHORT`].
+    /// At most [`MAX_48_BIT`].
     pub sequence: u64,
     /// Identifies the flow.
     pub token: u64,
     /// Stamp of the actual send, in ns.
     pub sent: u64,
-    /// Time from the intended to the actual send, in ns; at most [`MOST_SHORT`].
+    /// Time from the intended to the actual send, in ns; at most [`MAX_48_BIT`].
     pub lateness: u64,
 }
 
@@ -97,17 +97,17 @@ impl Header {
         }
     }
 
-    /// The header as bytes. Sequence number and lateness saturate at [`MOST_SHORT`].
+    /// The header as bytes. Sequence number and lateness saturate at [`MAX_48_BIT`].
     #[inline]
     pub fn encode(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         let words = [
-            MAGIC << SHORT_BITS | self.sequence.min(MOST_SHORT),
+            MAGIC << FIELD_BITS | self.sequence.min(MAX_48_BIT),
             self.token,
             self.sent,
             (self.kind as u64) << 56
-                | u64::from(if self.last { LAST } else { 0 }) << SHORT_BITS
-                | self.lateness.min(MOST_SHORT),
+                | u64::from(if self.last { LAST } else { 0 }) << FIELD_BITS
+                | self.lateness.min(MAX_48_BIT),
         ];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_be_bytes());
@@ -128,17 +128,17 @@ impl Header {
         let [first, token, sent, fourth] =
             [first, token, sent, fourth].map(|word| u64::from_be_bytes(*word));
         let kind = Kind::from_byte((fourth >> 56) as u8).ok_or(HeaderError::Malformed)?;
-        let flags = (fourth >> SHORT_BITS) as u8;
-        if first >> SHORT_BITS != MAGIC || flags & !LAST != 0 {
+        let flags = (fourth >> FIELD_BITS) as u8;
+        if first >> FIELD_BITS != MAGIC || flags & !LAST != 0 {
             return Err(HeaderError::Malformed);
         }
         Ok(Self {
             kind,
             last: flags & LAST != 0,
-            sequence: first & MOST_SHORT,
+            sequence: first & MAX_48_BIT,
             token,
             sent,
-            lateness: fourth & MOST_SHORT,
+            lateness: fourth & MAX_48_BIT,
         })
     }
 }
@@ -160,10 +160,10 @@ mod tests {
         (
             0..5usize,
             any::<bool>(),
-            0..=MOST_SHORT,
+            0..=MAX_48_BIT,
             any::<u64>(),
             any::<u64>(),
-            0..=MOST_SHORT,
+            0..=MAX_48_BIT,
         )
             .prop_map(
                 move |(kind, last, sequence, token, sent, lateness)| Header {
@@ -238,6 +238,6 @@ mod tests {
 
     #[test]
     fn the_largest_chunk_fills_the_largest_datagram() {
-        assert_eq!(MOST_CHUNK, 65_475);
+        assert_eq!(MAX_CHUNK, 65_475);
     }
 }

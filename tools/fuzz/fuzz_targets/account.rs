@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
 use wirebench::udp::receive::accounting::{StreamAccounting, Classified, StreamCounts};
-use wirebench::udp::wire::header::{HEADER, Header, Kind, MOST_SHORT};
+use wirebench::udp::wire::header::{HEADER, Header, Kind, MAX_48_BIT};
 use wirebench::udp::receive::sequence::REACH;
 
 const TOKEN: u64 = 77;
@@ -129,9 +129,9 @@ impl Network<'_> {
             6 => (self.at + 128).saturating_sub(REACH + far),
             _ => self.at.rotate_left(far as u32 % 48) ^ far << (far % 41),
         };
-        let sequence = sequence & MOST_SHORT;
+        let sequence = sequence & MAX_48_BIT;
         if step & 8 == 0 {
-            self.at = (sequence + 1) & MOST_SHORT;
+            self.at = (sequence + 1) & MAX_48_BIT;
         }
         let header = Header {
             last: step & 16 != 0,

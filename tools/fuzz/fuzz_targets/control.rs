@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wirebench::udp::wire::control::{Preface, Reply, Request};
-use wirebench::udp::wire::framing::{self, Decoder, FrameError, MOST_MESSAGE};
+use wirebench::udp::wire::framing::{self, Decoder, FrameError, MAX_MESSAGE};
 use wirebench::udp::plan::{Amount, Plan};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -43,7 +43,7 @@ fn messages(wire: &[u8], piece: usize) -> Vec<Vec<u8>> {
                 Ok(Some(json)) => messages.push(json.to_vec()),
                 Ok(None) => break,
                 Err(FrameError::TooLong(length)) => {
-                    assert!(length as usize > MOST_MESSAGE);
+                    assert!(length as usize > MAX_MESSAGE);
                     return messages;
                 }
                 Err(FrameError::Invalid(error)) => panic!("JSON is not decoded yet: {error}"),

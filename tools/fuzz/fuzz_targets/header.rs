@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wirebench::udp::wire::header::{HEADER, Header, MOST_SHORT, HeaderError};
+use wirebench::udp::wire::header::{HEADER, Header, MAX_48_BIT, HeaderError};
 
 fuzz_target!(|bytes: &[u8]| {
     match Header::decode(bytes) {
         Ok(header) => {
             assert_eq!(&header.encode()[..], &bytes[..HEADER]);
-            assert!(header.sequence <= MOST_SHORT && header.lateness <= MOST_SHORT);
+            assert!(header.sequence <= MAX_48_BIT && header.lateness <= MAX_48_BIT);
         }
         Err(HeaderError::Short) => assert!(bytes.len() < HEADER),
         Err(HeaderError::Malformed) => assert!(bytes.len() >= HEADER),

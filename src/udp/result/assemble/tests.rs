@@ -1,6 +1,6 @@
 use super::*;
 use crate::udp::plan::tests::small_plan;
-use crate::udp::result::run::{Interval, MOST_INTERVALS};
+use crate::udp::result::run::{Interval, MAX_INTERVALS};
 use crate::udp::result::{effective, requested};
 use proptest::prelude::*;
 
@@ -25,9 +25,8 @@ fn inputs<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> Run
     }
 }
 
-#[test]
-fn throughput_is_bytes_over_the_time_from_the_first_send_to_the_last_arrival() {
-    let plan = small_plan();
+/// The counts of 100 datagrams of 1000 bytes, all of them received 0.5 s after the first send.
+fn delivered_in_half_a_second() -> (StreamSent, StreamReceived) {
     let sent = StreamSent {
         packets: 100,
         bytes: 100_000,
@@ -39,6 +38,13 @@ fn throughput_is_bytes_over_the_time_from_the_first_send_to_the_last_arrival() {
         last_received: Some(1_000 + 500_000_000),
         ..StreamReceived::default()
     };
+    (sent, received)
+}
+
+#[test]
+fn throughput_is_bytes_over_the_time_from_the_first_send_to_the_last_arrival() {
+    let plan = small_plan();
+    let (sent, received) = delivered_in_half_a_second();
     let run = assemble(inputs(&plan, sent, received)).run;
     assert_eq!(run.seconds, Some(0.5));
     assert_eq!(run.kb_per_s, Some(200.0));
@@ -49,17 +55,7 @@ fn throughput_is_bytes_over_the_time_from_the_first_send_to_the_last_arrival() {
 #[test]
 fn time_and_rate_have_an_error_bar_if_the_clock_is_estimated() {
     let plan = small_plan();
-    let sent = StreamSent {
-        packets: 100,
-        bytes: 100_000,
-        not_sent: 0,
-    };
-    let received = StreamReceived {
-        unique: 100,
-        bytes: 100_000,
-        last_received: Some(1_000 + 500_000_000),
-        ..StreamReceived::default()
-    };
+    let (sent, received) = delivered_in_half_a_second();
     let run = |source: &str, error_ns| {
         let mut inputs = inputs(&plan, sent, received.clone());
         inputs.effective.clock.source = source.to_owned();
@@ -146,7 +142,7 @@ proptest! {
     ) {
         let plan = small_plan();
         let mut rows = IntervalRows::default();
-        for number in 0..if omitted { MOST_INTERVALS } else { 0 } {
+        for number in 0..if omitted { MAX_INTERVALS } else { 0 } {
             rows.push(Interval { start_s: number as f64, seconds: 1.0, ..Interval::default() });
         }
         for &(unique, duplicates, reordered, missing) in &parts {
