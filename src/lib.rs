@@ -98,10 +98,11 @@ pub use engine::EngineKind;
 #[doc(inline)]
 pub use load::plan::Scenario;
 #[doc(inline)]
+pub use load::result::Run as ProxyRun;
+#[doc(inline)]
 pub use protocol::Kind as ProxyProtocol;
 #[doc(inline)]
 pub use proxy::{options::Options as ProxyOptions, rules::Rules as ProxyRules};
 #[doc(inline)]
-pub use report::{proxy::Run as ProxyRun, record::Run as UdpRun};
-#[doc(inline)]
 pub use udp::plan::{Amount, Direction};
+pub use udp::result::Run as UdpRun;

@@ -295,7 +295,7 @@ fn a_file_that_is_not_a_ledger_is_not_changed() {
     let ledger = results.folder.path().join("udp.csv");
     fs::write(&ledger, "milk,eggs\n1,12\n").unwrap();
     let finished = bench(["udp", "--mb", "0.1", "--out", &results.arg()]);
-    finished.failed(3, &["udp.csv", "no ledger of wirebench"]);
+    finished.failed(3, &["udp.csv", "not a ledger of wirebench"]);
     assert_eq!(fs::read_to_string(&ledger).unwrap(), "milk,eggs\n1,12\n");
     assert_eq!(results.run()["complete"], true);
 }

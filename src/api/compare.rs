@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::report::comparison::between::{Between, BetweenError, between};
-use crate::report::json::{self, ReadError, Saved};
-use crate::report::{proxy, record};
+use crate::load;
+use crate::report::compare::records::{self, RecordComparison, SavedRuns, compare_records};
+use crate::report::model::{proxy, udp as model};
+use crate::report::store::saved::{self, ReadError, Saved};
+use crate::udp;
 
 /// A comparison of two records of `bench udp`.
-pub type UdpComparison = Between<record::Compared>;
+pub type UdpComparison = RecordComparison<model::ComparedSetting>;
 
 /// A comparison of two records of `bench proxy`.
-pub type ProxyComparison = Between<proxy::side::Side>;
+pub type ProxyComparison = RecordComparison<proxy::ComparedSetting>;
 
 /// Why two records cannot be compared.
 #[derive(Debug, Error)]
@@ -27,7 +29,7 @@ pub enum CompareError {
     },
     /// They have no complete runs, or no setting in common.
     #[error(transparent)]
-    Runs(#[from] BetweenError),
+    Runs(#[from] records::CompareError),
 }
 
 /// A record that `bench udp` or `bench proxy` saved (`run.json`).
@@ -56,12 +58,12 @@ impl Record {
     /// [`ReadError`], which names the file and what is wrong with it.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ReadError> {
         let path = path.as_ref().to_owned();
-        let saved = json::read(&path)?;
+        let saved = saved::read(&path)?;
         Ok(Self { path, saved })
     }
 
     /// The runs, where the record is of `bench udp`.
-    pub fn udp(&self) -> Option<&[record::Run]> {
+    pub fn udp(&self) -> Option<&[udp::result::Run]> {
         match &self.saved {
             Saved::Udp(record) => Some(&record.runs),
             Saved::Proxy(_) => None,
@@ -69,10 +71,10 @@ impl Record {
     }
 
     /// The runs, where the record is of `bench proxy`.
-    pub fn proxy(&self) -> Option<&[proxy::Run]> {
+    pub fn proxy(&self) -> Option<&[load::result::Run]> {
         match &self.saved {
             Saved::Udp(_) => None,
-            Saved::Proxy(record) => Some(&record.frame.runs),
+            Saved::Proxy(record) => Some(&record.runs),
         }
     }
 
@@ -83,7 +85,9 @@ impl Record {
     pub fn compare_udp(&self, new: &Self) -> Result<UdpComparison, CompareError> {
         match (&self.saved, &new.saved) {
             (Saved::Udp(base), Saved::Udp(other)) => {
-                Ok(between((&self.path, base), (&new.path, other))?)
+                let base = SavedRuns::new(&self.path, &base.meta, &base.runs);
+                let new = SavedRuns::new(&new.path, &other.meta, &other.runs);
+                Ok(compare_records(&base, &new)?)
             }
             (Saved::Udp(_), Saved::Proxy(_)) => Err(new.kind()),
             (Saved::Proxy(_), _) => Err(self.kind()),
@@ -96,10 +100,11 @@ impl Record {
     /// [`CompareError`].
     pub fn compare_proxy(&self, new: &Self) -> Result<ProxyComparison, CompareError> {
         match (&self.saved, &new.saved) {
-            (Saved::Proxy(base), Saved::Proxy(other)) => Ok(between(
-                (&self.path, &base.frame),
-                (&new.path, &other.frame),
-            )?),
+            (Saved::Proxy(base), Saved::Proxy(other)) => {
+                let base = SavedRuns::new(&self.path, &base.meta, &base.runs);
+                let new = SavedRuns::new(&new.path, &other.meta, &other.runs);
+                Ok(compare_records(&base, &new)?)
+            }
             (Saved::Proxy(_), Saved::Udp(_)) => Err(new.kind()),
             (Saved::Udp(_), _) => Err(self.kind()),
         }

@@ -13,9 +13,9 @@ use thiserror::Error;
 use crate::load::measurement::Extent;
 use crate::load::origin;
 use crate::load::plan::{self, Path, Plan, Scenario};
+use crate::load::result::{Measured, Run};
 use crate::load::session::{self, Observer};
 use crate::protocol::{Destination, Kind};
-use crate::report::proxy::{Measured, Run};
 use crate::sys::endpoint::Endpoint;
 
 /// Why the load could not be measured.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::engine::{EngineChoice, EngineKind};
-use crate::report::record::Run;
 use crate::sys::affinity;
 use crate::udp::client::{self, Cancel, Observer, RunError, Setup};
 use crate::udp::placement::{self, Choice, Cpus};
 use crate::udp::plan::{Amount, Direction, Mode, Offload, Plan};
 use crate::udp::result;
+use crate::udp::result::Run;
 use crate::udp::server::{Limits, Options, Server, Stopper};
 
 /// Time between two rows of a run's intervals.

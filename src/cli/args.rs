@@ -8,6 +8,7 @@ use clap::builder::EnumValueParser;
 use clap::error::Error;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::exports::{ComparisonExports, RunExports};
 use super::list::{List, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
@@ -186,12 +187,8 @@ pub(super) struct Udp {
     /// Interval of rows in intervals.csv; if given, rows are also printed [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     pub(super) interval: Option<Duration>,
-    /// Write the record as JSON; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    pub(super) json: Option<PathBuf>,
-    /// Write the runs as CSV; - writes them to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    pub(super) csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) exports: RunExports,
     /// Folder for the ledger and the run folders
     #[arg(
         long,
@@ -327,9 +324,8 @@ pub(super) struct Compare {
     /// through a proxy where BASE has none
     #[arg(long, value_name = "PERCENT", value_parser = percentage)]
     pub(super) threshold: Option<f64>,
-    /// Write the comparison as JSON; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH")]
-    pub(super) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) exports: ComparisonExports,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]

@@ -1,37 +1,37 @@
-//! `bench compare`: compares two saved runs and checks a threshold.
+//! `bench compare`: compares two saved records and checks a threshold.
 
-use std::io::{self, StdoutLock, Write};
+use std::io::{self, Write};
 use std::path::Path;
-
-use serde::Serialize;
 
 use super::args::Compare;
 use super::error::CliError;
+use super::exports::Exports;
 use super::interrupt;
-use super::sink::Sink;
-use crate::report::comparison::between::{Between, between};
-use crate::report::comparison::gate::{self, Gate};
-use crate::report::comparison::{Comparable, Row};
-use crate::report::json::{self, Saved};
-use crate::report::record::Record;
-use crate::report::{proxy, text};
+use crate::report::compare::Compared;
+use crate::report::compare::gate::{self, Gate};
+use crate::report::compare::records::{SavedRuns, compare_records};
+use crate::report::export::text::Text;
+use crate::report::export::{Document, Exporter};
+use crate::report::store::saved::{self, Saved};
 use crate::stats::ratio::FEWEST;
 
 pub(super) fn run(args: &Compare) -> Result<(), CliError> {
     interrupt::exit_on_signal().map_err(CliError::runtime)?;
-    let sink = args
-        .json
-        .as_deref()
-        .map(|path| Sink::open(path, "--json"))
-        .transpose()?;
+    let exports = args.exports.open()?;
     match (read(&args.base)?, read(&args.new)?) {
         (Saved::Udp(base), Saved::Udp(new)) => {
-            let found = found(args, &base, &new)?;
-            report(args, sink, &found, |out| text::between(&found, out))
+            let base = SavedRuns::new(&args.base, &base.meta, &base.runs);
+            let new = SavedRuns::new(&args.new, &new.meta, &new.runs);
+            let found = compare_records(&base, &new).map_err(CliError::runtime)?;
+            write(exports, &Document::UdpComparison(&found))?;
+            check_threshold(args, &found.comparison)
         }
         (Saved::Proxy(base), Saved::Proxy(new)) => {
-            let found = found(args, &base.frame, &new.frame)?;
-            report(args, sink, &found, |out| proxy::text::between(&found, out))
+            let base = SavedRuns::new(&args.base, &base.meta, &base.runs);
+            let new = SavedRuns::new(&args.new, &new.meta, &new.runs);
+            let found = compare_records(&base, &new).map_err(CliError::runtime)?;
+            write(exports, &Document::ProxyComparison(&found))?;
+            check_threshold(args, &found.comparison)
         }
         (base, new) => Err(CliError::Runtime(format!(
             "expected two records of one kind: {} is of kind '{}', {} of kind '{}'",
@@ -44,34 +44,21 @@ pub(super) fn run(args: &Compare) -> Result<(), CliError> {
 }
 
 fn read(path: &Path) -> Result<Saved, CliError> {
-    json::read(path).map_err(CliError::runtime)
+    saved::read(path).map_err(CliError::runtime)
 }
 
-fn found<R: Comparable, C>(
-    args: &Compare,
-    base: &Record<R, C>,
-    new: &Record<R, C>,
-) -> Result<Between<R::Row>, CliError> {
-    between((&args.base, base), (&args.new, new)).map_err(CliError::runtime)
-}
-
-/// Prints and writes the comparison, then checks the threshold.
-fn report<C: Row + Serialize>(
-    args: &Compare,
-    sink: Option<Sink>,
-    found: &Between<C>,
-    shown: impl FnOnce(&mut StdoutLock<'_>) -> io::Result<()>,
-) -> Result<(), CliError> {
-    if !matches!(sink, Some(Sink::Stdout)) {
+fn write(exports: Exports, document: &Document<'_>) -> Result<(), CliError> {
+    if !exports.uses_stdout() {
         let mut out = io::stdout().lock();
-        shown(&mut out)?;
+        Text.write(document, &mut out)?;
         out.flush()?;
     }
-    if let Some(sink) = sink {
-        sink.write(|out| json::write(found, out))?;
-    }
+    exports.write(document)
+}
+
+fn check_threshold(args: &Compare, settings: &[impl Compared]) -> Result<(), CliError> {
     match args.threshold {
-        Some(percent) => check(&gate::judge(&found.comparison, percent / 100.0), percent),
+        Some(percent) => check(&gate::judge(settings, percent / 100.0), percent),
         None => Ok(()),
     }
 }
@@ -85,7 +72,7 @@ fn check(gate: &Gate, percent: f64) -> Result<(), CliError> {
             gate.regressed.join("; ")
         ));
     }
-    failed.extend(gate.broken.iter().cloned());
+    failed.extend(gate.faults.iter().cloned());
     if !failed.is_empty() {
         if !gate.controls.is_empty() {
             failed.push(format!(

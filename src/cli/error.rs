@@ -9,8 +9,8 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 
 use super::stdout;
-use crate::report::json;
-use crate::report::record::SCHEMA;
+use crate::report::export::json;
+use crate::report::model::SCHEMA;
 
 /// Why a command failed.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::error;
-use crate::report::partial;
+use crate::report::store::partial;
 use crate::sys::signal;
 
 /// Exit code of a program ended by the user, by the convention of shells: 128 + SIGINT.

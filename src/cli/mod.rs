@@ -7,6 +7,7 @@ mod compare;
 mod doctor;
 mod endpoint;
 mod error;
+mod exports;
 mod interrupt;
 mod list;
 mod parse;

@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::report::record::Interval;
+use crate::udp::result::Interval;
 use crate::units::grouped;
 
 /// The progress line. Hidden if stderr is not a terminal.

@@ -9,13 +9,14 @@ use super::endpoint::{self, Family};
 use super::error::{CliError, print_line};
 use super::interrupt;
 use super::udp::record;
-use crate::report::ledger::{self, columns::Row};
-use crate::report::record::{Measured, Record};
-use crate::report::store::Store;
-use crate::report::text;
+use crate::report::export::columns::LedgerRow;
+use crate::report::export::text;
+use crate::report::model::UdpRecord;
+use crate::report::store::{Ledger, RunFolder};
 use crate::sys::{affinity, clock, rlimit};
 use crate::udp::control::key::Key;
 use crate::udp::placement::Choice;
+use crate::udp::result::Measured;
 use crate::udp::server::{Limits, Options, Server, SessionReport};
 
 /// Most sessions of lost clients that are saved, so that remote hosts cannot fill the disk.
@@ -52,7 +53,7 @@ pub(super) fn run(args: &Serve) -> Result<(), CliError> {
     interrupt::on_signal_or_hangup(move || stopper.stop()).map_err(CliError::runtime)?;
     if !args.no_save {
         // An unwritable folder is an error now, not when a result is to be saved.
-        Store::create(&args.out, "udp", clock::realtime_ns()).map_err(CliError::runtime)?;
+        RunFolder::create(&args.out, "udp", clock::realtime_ns()).map_err(CliError::runtime)?;
     }
     let mut out = io::stdout();
     writeln!(out, "listening on {}", server.local())?;
@@ -147,20 +148,24 @@ fn save_lost(measured: &Measured, args: &Serve, number: usize) {
 
 fn save(measured: &Measured, out: &Path) -> Result<String, String> {
     let started = clock::realtime_ns();
-    let mut store = Store::create(out, "udp", started).map_err(|error| error.to_string())?;
+    let mut store = RunFolder::create(out, "udp", started).map_err(|error| error.to_string())?;
     let mut rows = store.intervals().map_err(|error| error.to_string())?;
     for row in &measured.run.intervals {
         rows.row(0, row).map_err(|error| error.to_string())?;
     }
     let rows = rows.finish().map_err(|error| error.to_string())?;
     rows.finish().map_err(|error| error.to_string())?;
-    let record = Record {
+    let record = UdpRecord {
         runs: vec![measured.run.clone()],
         ..record(started)
     };
     store
         .save(&record, measured)
         .map_err(|error| error.to_string())?;
-    ledger::append(out, &Row::all(&store.id(), &record)).map_err(|error| error.to_string())?;
+    let id = store.id();
+    if let Some(row) = LedgerRow::last(&id, &record.meta, &record.runs) {
+        let added = Ledger::new(out).append(&row);
+        added.map_err(|error| error.to_string())?;
+    }
     Ok(store.path().display().to_string())
 }

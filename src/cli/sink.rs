@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::error::CliError;
 use super::stdout;
-use crate::report::output::Output as File;
+use crate::report::store::atomic_file::AtomicFile as File;
 
 /// Destination of a document.
 pub(super) enum Sink {

@@ -12,10 +12,10 @@ use std::time::Duration;
 use super::args::Udp;
 use super::error::CliError;
 use super::interrupt;
-use crate::report::record::{Host, Record, SCHEMA};
-use crate::report::{dates, record::Measured};
+use crate::report::model::{Meta, UdpRecord};
 use crate::sys::clock;
 use crate::udp::client::{self, Cancel, RunError, Setup};
+use crate::udp::result::Measured;
 use crate::udp::server::{Limits, Options, Server, Stopper};
 use crate::udp::setup;
 use output::Output;
@@ -139,14 +139,9 @@ fn lost(measured: &Measured) -> Option<String> {
 }
 
 /// A record without runs.
-pub(super) fn record(started: u64) -> Record {
-    Record {
-        schema: SCHEMA,
-        kind: "udp".to_owned(),
-        wirebench: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at: dates::rfc3339(started),
-        command: super::command_line(),
-        host: Host::here(),
+pub(super) fn record(started: u64) -> UdpRecord {
+    UdpRecord {
+        meta: Meta::here("udp", started, super::command_line()),
         runs: Vec::new(),
         comparison: Vec::new(),
     }

@@ -17,6 +17,7 @@ pub mod payload;
 pub mod plan;
 pub mod request;
 pub mod request_stats;
+pub mod result;
 pub mod schedule;
 pub mod send;
 pub mod session;

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use super::error::{ErrorCounts, ErrorKind};
 use super::measurement::{self, Measurement};
 use super::plan::{Path, Plan, Scenario};
+use super::result::{Cpu, Errors, Measured, Requested, Run};
 use super::warnings;
-use crate::report::proxy::{Cpu, Errors, Measured, Requested, Run};
 use crate::stats::latency::Latency;
 use crate::sys::usage::{self, CpuTime};
 

@@ -4,7 +4,7 @@
 //! Each rule is a function that returns a sentence or nothing; [`warnings`] lists the rules. A sentence begins with the name of
 //! its rule and a colon.
 
-use crate::report::proxy::{BUSY, Run};
+use super::result::{BUSY, Run};
 
 /// Lateness of 1 % of the requests that is worth a warning, in ns. Threads may wake this late by themselves.
 const LATE: u64 = 1_000_000;
@@ -65,7 +65,7 @@ fn late(run: &Run) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::proxy::{Cpu, Errors, Requested};
+    use crate::load::result::{Cpu, Errors, Requested};
     use crate::stats::latency::Latency;
 
     #[test]

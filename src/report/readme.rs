@@ -1,18 +1,78 @@
-//! Holds `results/README.md` to the files it explains: no column and no key without a word on it.
+//! Compares `results/README.md` with the code: every column and key is explained.
+//!
+//! The tables of columns are generated; `UPDATE_README=1 cargo test --lib report::readme` rewrites them.
 
 use std::path::Path;
+use std::{env, fs};
 
 use serde_json::{Value, json};
 
-use super::comparison::between::between;
-use super::ledger::{self, Row};
-use super::record::{Compared, Ratios};
-use super::{comparison, intervals, packets, proxy, sample};
+use super::compare::records::{SavedRuns, compare_records};
+use super::export::column::{Column, Heading};
+use super::export::columns::{INTERVAL, LedgerRow, PACKET, RUN_NUMBER, UDP_SETTING};
+use super::model::{proxy, udp as model};
+use super::sample;
 use crate::stats::{difference::Difference, ratio::Ratio, spread::Spread};
+use crate::{load, udp};
 
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/README.md");
 const README: &str = include_str!("../../results/README.md");
 
-/// The part of the text under the heading `name`.
+/// Each section with a table of columns.
+fn tables() -> [(&'static str, Vec<Heading>); 5] {
+    fn headings<T>(columns: &[Column<T>]) -> impl Iterator<Item = Heading> {
+        columns.iter().map(Column::heading)
+    }
+    let run = || [RUN_NUMBER.heading()].into_iter();
+    [
+        (
+            "udp.csv",
+            LedgerRow::<udp::result::Run>::headings().collect(),
+        ),
+        ("comparison.csv", headings(UDP_SETTING).collect()),
+        ("intervals.csv", run().chain(headings(INTERVAL)).collect()),
+        ("packets.csv", run().chain(headings(PACKET)).collect()),
+        (
+            "proxy.csv",
+            LedgerRow::<load::result::Run>::headings().collect(),
+        ),
+    ]
+}
+
+/// A row for each column; adjacent columns of equal unit and meaning share a row.
+fn table(headings: &[Heading]) -> String {
+    let mut text = "| column | unit | meaning |\n|---|---|---|\n".to_owned();
+    for row in headings.chunk_by(|one, next| (one.unit, one.help) == (next.unit, next.help)) {
+        let names: Vec<_> = row.iter().map(|of| format!("`{}`", of.name)).collect();
+        let Heading { unit, help, .. } = row[0];
+        text += &format!("| {} | {unit} | {help} |\n", names.join(", "));
+    }
+    text
+}
+
+#[test]
+fn tables_of_columns_equal_the_code() {
+    let mut readme = README.to_owned();
+    for (name, headings) in tables() {
+        let start = README.find(section(name)).unwrap();
+        let start = start + section(name).find("| column |").unwrap();
+        let length = README[start..].find("\n\n").unwrap() + 1;
+        readme = readme.replace(&README[start..start + length], &table(&headings));
+    }
+    if env::var_os("UPDATE_README").is_some() {
+        fs::write(PATH, readme).unwrap();
+        return;
+    }
+    for (name, headings) in tables() {
+        let expected = table(&headings);
+        assert!(
+            section(name).contains(&expected),
+            "results/README.md, {name}: not the columns of the code; run `UPDATE_README=1 cargo test --lib report::readme`\n{expected}"
+        );
+    }
+}
+
+/// The section `name`.
 fn section(name: &str) -> &'static str {
     let start = README.find(&format!("\n## {name}\n"));
     let start = start.unwrap_or_else(|| panic!("there is no section {name}")) + 1;
@@ -25,7 +85,7 @@ fn assert_explained(section: &str, name: &str) {
     let name_in_first_cell = |line: &str| {
         let mut cells = line.strip_prefix("| ").unwrap_or_default().split(" | ");
         let mut names = cells.next().unwrap_or_default().split(", ");
-        names.any(|told| told.trim_matches('`') == name)
+        names.any(|of| of.trim_matches('`') == name)
     };
     assert!(
         section.lines().any(name_in_first_cell),
@@ -33,8 +93,8 @@ fn assert_explained(section: &str, name: &str) {
     );
 }
 
-/// Each key of `value` as a path from it. What occurs in several places is explained once: a summary
-/// by its own table, the counts of a stream by those of the run.
+/// Each key of `value` as a path. Repeated objects are explained once: a summary by its own table, the counts of a stream by those
+/// of the run.
 fn keys(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(map) if map.contains_key("out_of_range") => {}
@@ -64,24 +124,9 @@ fn keys_of(value: &impl serde::Serialize) -> Vec<String> {
 }
 
 #[test]
-fn each_column_is_explained() {
-    <ledger::columns::Row<'_> as Row>::names()
-        .for_each(|name| assert_explained(section("udp.csv"), name));
-    <proxy::columns::Row<'_> as Row>::names()
-        .for_each(|name| assert_explained(section("proxy.csv"), name));
-    comparison::columns::names().for_each(|name| assert_explained(section("comparison.csv"), name));
-    for name in intervals::COLUMNS {
-        assert_explained(section("intervals.csv"), name);
-    }
-    for name in packets::COLUMNS {
-        assert_explained(section("packets.csv"), name);
-    }
-}
-
-#[test]
 fn each_key_of_the_record_is_explained() {
     let json = section("run.json");
-    let mut run = sample::measured().run;
+    let mut run = sample::udp::measured().run;
     for key in keys_of(&run) {
         let of_interval = key.strip_prefix("intervals[].");
         match of_interval {
@@ -89,10 +134,10 @@ fn each_key_of_the_record_is_explained() {
             None => assert_explained(json, &key),
         }
     }
-    for key in keys_of(&sample::record(Vec::new())) {
+    for key in keys_of(&sample::udp::record(Vec::new())) {
         assert_explained(json, &key);
     }
-    // Serialized by itself, its keys are not passed over.
+    // `keys` skips summaries, so the summary is serialized alone.
     let summary = run.latency_ns.take().unwrap();
     let Value::Object(figures) = serde_json::to_value(summary).unwrap() else {
         panic!("a summary is an object");
@@ -115,8 +160,8 @@ fn each_key_of_a_comparison_is_explained() {
             assert_explained(text, &format!("{path}{key}"));
         }
     };
-    explained("comparison[].", json!(Compared::default()));
-    explained("comparison[].ratios.", json!(Ratios::default()));
+    explained("comparison[].", json!(model::ComparedSetting::default()));
+    explained("comparison[].ratios.", json!(model::Ratios::default()));
     explained("", json!(Spread::of([1.0])));
     let ratio = Ratio::paired(vec![(1.0, 1.0); 5]).unwrap();
     explained("", json!(ratio));
@@ -124,22 +169,20 @@ fn each_key_of_a_comparison_is_explained() {
 }
 
 #[test]
-fn each_key_of_what_two_records_say_of_each_other_is_explained() {
+fn each_key_of_a_record_comparison_is_explained() {
     let text = section("bench compare BASE NEW");
-    let runs = [proxy::sample::measured(
-        "connect", "proxied", None, 0, 1_000,
-    )];
-    let record = proxy::sample::of(&runs).frame;
-    let path = Path::new("run.json");
-    let found = between((path, &record), (path, &record)).unwrap();
+    let run = sample::proxy::measured("connect", "proxied", None, 0, 1_000);
+    let record = sample::proxy::of(&[run]);
+    let saved = SavedRuns::new(Path::new("run.json"), &record.meta, &record.runs);
+    let found = compare_records(&saved, &saved).unwrap();
     for key in keys_of(&found) {
-        // What is in a spread, in errors and in what was requested is told elsewhere.
+        // The keys of spreads, errors and requests are explained elsewhere.
         let of_row = key.strip_prefix("comparison[].");
         if !of_row.is_some_and(|key| key.contains('.')) {
             assert_explained(text, &key);
         }
     }
-    for key in keys_of(&proxy::side::Ratios::default()) {
+    for key in keys_of(&proxy::Ratios::default()) {
         assert_explained(text, &format!("comparison[].ratios.{key}"));
     }
 }
@@ -147,14 +190,11 @@ fn each_key_of_what_two_records_say_of_each_other_is_explained() {
 #[test]
 fn each_key_of_a_proxy_record_is_explained() {
     let text = section("run.json of bench proxy");
-    let run = proxy::Run {
-        requested: proxy::Requested::default(),
-        ..proxy::Run::default()
-    };
+    let run = load::result::Run::default();
     keys_of(&run)
         .iter()
         .for_each(|key| assert_explained(text, key));
-    let record = proxy::sample::record();
+    let record = sample::proxy::record();
     let Value::Object(record) = serde_json::to_value(&record).unwrap() else {
         panic!("a record is an object");
     };

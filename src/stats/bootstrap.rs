@@ -1,32 +1,32 @@
-//! The percentile bootstrap (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13): a figure is found anew from
-//! values drawn with replacement, some thousands of times, and the middle 95 % are kept.
+//! The percentile bootstrap (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13): the figure of values drawn
+//! with replacement is computed some thousands of times, and the middle 95 % are the interval.
 
 use serde::{Deserialize, Serialize};
 
-/// Fewest runs of each side that an interval is given for. The median of 5 lies between their extremes
-/// in 94 of 100 cases (1 - 2 / 2^5), of 4 only in 88: then not even the whole range is a 95 % interval.
+/// Fewest runs of each setting for an interval. The true median lies between the extremes of 5 runs in 94 of 100 cases
+/// (1 - 2 / 2^5), and of 4 runs in only 88: not even their whole range is a 95 % interval.
 pub const FEWEST: usize = 5;
 
-/// How often runs are drawn anew. Efron and Tibshirani ask for 1000 or more for percentiles.
+/// Number of resamples. Efron and Tibshirani recommend 1000 or more for percentiles.
 const RESAMPLES: usize = 5_000;
 
-/// How many of the figures lie outside on each side: 2.5 %.
+/// Number of resamples outside the interval on each side: 2.5 %.
 const OUTSIDE: usize = RESAMPLES / 40;
 
-/// Any number would do. A constant gives the same interval for the same runs, wherever it is computed.
+/// A constant seed gives equal intervals for equal runs on any machine.
 const SEED: u64 = 0x7769_7265_6265_6e63;
 
 /// A 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Its lower end.
+    /// Lower end.
     pub low: f64,
-    /// Its upper end.
+    /// Upper end.
     pub high: f64,
 }
 
 impl Interval {
-    /// That of 1 / the figure, which is above zero: of a speed, where this is of a time.
+    /// The interval of 1 / the figure, which must be above zero: of a speed, for the interval of a time.
     pub fn inverse(self) -> Self {
         Self {
             low: 1.0 / self.high,
@@ -35,8 +35,8 @@ impl Interval {
     }
 }
 
-/// The interval of a figure that is `estimate`: what `draw` finds, again and again. `None` where it finds none.
-pub(super) fn drawn(
+/// The interval of the figure `estimate`; `draw` computes the figure of one resample. `None` if a resample has no figure.
+pub(super) fn interval_of(
     estimate: f64,
     mut draw: impl FnMut(&mut SplitMix) -> Option<f64>,
 ) -> Option<Interval> {
@@ -47,14 +47,14 @@ pub(super) fn drawn(
     }
     found.sort_by(f64::total_cmp);
     Some(Interval {
-        // Two medians that come from different rounds may have a figure that hardly any draw has.
+        // The estimate divides medians of different rounds, so it may lie outside the resamples.
         low: found[OUTSIDE].min(estimate),
         high: found[RESAMPLES - 1 - OUTSIDE].max(estimate),
     })
 }
 
 /// A small generator of random numbers (Steele, Lea and Flood, "Fast splittable pseudorandom number
-/// generators", 2014), good enough to draw lots and the same everywhere.
+/// generators", 2014). Its quality suffices for resampling, and it is equal on all machines.
 pub(super) struct SplitMix(u64);
 
 impl SplitMix {
@@ -70,7 +70,7 @@ impl SplitMix {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`, each as likely as the next to within `end` / 2^64.
+    /// A number below `end`, uniform to within `end` / 2^64.
     pub(super) fn below(&mut self, end: usize) -> usize {
         ((u128::from(self.next()) * end as u128) >> 64) as usize
     }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_generator_is_the_published_one() {
+    fn generator_is_the_published_one() {
         // The first outputs of the authors' reference implementation for seed 1234567.
         let mut random = SplitMix(1_234_567);
         assert_eq!(random.next(), 6_457_827_717_110_365_317);

@@ -1,62 +1,60 @@
-//! Latencies in an HDR histogram that says what it could not hold.
+//! Latencies in an HDR histogram that also counts values out of its range.
 //!
-//! Percentiles cannot be averaged, so [`Latency`] keeps counts, can be merged with another without
-//! loss, and is summed up only at the end, by [`Latency::summary`].
+//! Percentiles cannot be averaged, so histograms are merged, and summarised at the end by [`Latency::summary`].
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// The longest latency the histogram holds, in ns: 60 s.
+/// Longest recorded latency, in ns: 60 s.
 pub const LONGEST_NS: u64 = 60_000_000_000;
 
-/// Significant decimal digits kept of every value.
+/// Significant decimal digits of every value.
 pub const DIGITS: u8 = 3;
 
-/// A histogram of latencies in ns, 1 ns to 60 s with 3 significant digits. About 220 KB, whatever
-/// it holds.
+/// A histogram of latencies from 1 ns to 60 s with 3 significant digits. Its size is always about 220 KB.
 #[derive(Debug, Clone)]
 pub struct Latency {
     histogram: Histogram<u64>,
-    /// Exact, unlike the histogram's own mean and extremes, which are those of buckets.
+    /// Exact sum. The mean and the extremes of the histogram itself are those of its buckets.
     sum_ns: u128,
     min_ns: u64,
     max_ns: u64,
     out_of_range: OutOfRange,
 }
 
-/// Values that are no latency the histogram holds: counted, never clamped in silence.
+/// Values out of the histogram's range: counted, never clamped silently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutOfRange {
-    /// Below zero: received before it was sent, so the clocks' offset is wrong by at least that.
+    /// Below zero: the error of the clocks' offset exceeds the latency.
     pub negative: u64,
     /// Above 60 s.
     pub too_long: u64,
 }
 
-/// The figures of one histogram, in ns. All but `count` and `out_of_range` are absent when nothing was recorded.
+/// The figures of a histogram, in ns. Without recorded values, all except `count` and `out_of_range` are absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Values recorded, those out of range not among them.
+    /// Recorded values, without those out of range.
     pub count: u64,
-    /// The smallest.
+    /// Minimum.
     pub min: Option<u64>,
     /// Arithmetic mean, from the exact sum.
     pub mean: Option<f64>,
     /// Standard deviation.
     pub stdev: Option<f64>,
-    /// Half of the values are at or below this.
+    /// 50 % of the values are at or below.
     pub p50: Option<u64>,
-    /// 90 % are.
+    /// 90 % of the values are at or below.
     pub p90: Option<u64>,
-    /// 99 % are.
+    /// 99 % of the values are at or below.
     pub p99: Option<u64>,
-    /// 99.9 % are.
+    /// 99.9 % of the values are at or below.
     pub p99_9: Option<u64>,
-    /// 99.99 % are.
+    /// 99.99 % of the values are at or below.
     pub p99_99: Option<u64>,
-    /// The largest.
+    /// Maximum.
     pub max: Option<u64>,
-    /// What could not be recorded.
+    /// Values out of range.
     pub out_of_range: OutOfRange,
 }
 
@@ -67,10 +65,9 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// An empty histogram, allocated once and for all.
+    /// An empty histogram. It never grows.
     pub fn new() -> Self {
-        // The bounds are constants that the crate accepts, which a test proves; its error type
-        // leaves no other way to say so.
+        // The crate accepts these constant bounds, as the tests show.
         let histogram = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS)
             .unwrap_or_else(|_| unreachable!("1 ns to 60 s with 3 digits are valid bounds"));
         Self {
@@ -106,7 +103,7 @@ impl Latency {
 
     /// Adds everything `other` recorded.
     pub fn merge(&mut self, other: &Self) {
-        // Cannot fail: both have the same bounds.
+        // Cannot fail: both histograms have equal bounds.
         let _ = self.histogram.add(&other.histogram);
         self.sum_ns += other.sum_ns;
         self.min_ns = self.min_ns.min(other.min_ns);
@@ -115,7 +112,7 @@ impl Latency {
         self.out_of_range.too_long += other.out_of_range.too_long;
     }
 
-    /// Empties it, keeping its memory.
+    /// Removes all values and keeps the memory.
     pub fn clear(&mut self) {
         self.histogram.reset();
         self.sum_ns = 0;
@@ -123,12 +120,12 @@ impl Latency {
         self.out_of_range = OutOfRange::default();
     }
 
-    /// Values recorded, those out of range not among them.
+    /// Recorded values, without those out of range.
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }
 
-    /// Whether nothing was seen at all, in range or out of it.
+    /// There is no value, in range or out of range.
     pub fn is_empty(&self) -> bool {
         self.count() == 0 && self.out_of_range == OutOfRange::default()
     }
@@ -138,11 +135,11 @@ impl Latency {
         self.sum_ns
     }
 
-    /// The value in ns at or below which `percent` of all lie; `None` when there are none. It is the end of a bucket, unless
-    /// that is above the largest value.
+    /// The value in ns at or below which `percent` of all values lie; `None` without values. The result is the end of a bucket, or
+    /// the maximum if that is smaller.
     ///
-    /// Values out of range have their place in the order: those below zero are the smallest, and count as 0; where those
-    /// above 60 s are reached, the value is not known.
+    /// Values out of range are part of the order: values below zero are the smallest and count as 0; the result is unknown if it
+    /// falls among the values above 60 s.
     pub fn percentile(&self, percent: f64) -> Option<u64> {
         let recorded = self.count();
         let OutOfRange { negative, too_long } = self.out_of_range;
@@ -162,7 +159,7 @@ impl Latency {
         }
     }
 
-    /// The largest value in ns, exactly; `None` when there is none.
+    /// The exact maximum in ns; `None` without values.
     pub fn max(&self) -> Option<u64> {
         (self.count() > 0).then_some(self.max_ns)
     }
@@ -197,13 +194,13 @@ impl Latency {
         }
     }
 
-    /// The HDR histogram itself, for exports.
+    /// The HDR histogram, for exports.
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.histogram
     }
 
-    /// Everything in it as plain numbers, to be carried somewhere else and rebuilt by [`Self::absorb`]:
-    /// each bucket's count with a value in it, ascending. The smallest and the largest value are among them.
+    /// The recorded values as plain numbers, for transfer to another process and [`Self::absorb`]: a value within each bucket and
+    /// the bucket's count, ascending. The minimum and the maximum are among them.
     pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.histogram.iter_recorded().flat_map(|step| {
             let (end, count) = (step.value_iterated_to(), step.count_at_value());
@@ -219,10 +216,10 @@ impl Latency {
         })
     }
 
-    /// Takes in counts that [`Self::counts`] gave elsewhere. Values beyond the range count as too long,
-    /// and no count overflows, since who gives them may not be honest.
+    /// Adds counts of [`Self::counts`] from another process. Values above the range count as too long. No count overflows, as the
+    /// other process is not trusted.
     pub fn absorb(&mut self, counts: &[(u64, u64)]) {
-        // More than any run has packets, and few enough for the histogram to add up.
+        // More than the packets of any run, and small enough for sums of counts.
         const MOST: u64 = 1 << 56;
         for &(value, count) in counts {
             let count = count.min(MOST.saturating_sub(self.histogram.len()));
@@ -234,7 +231,7 @@ impl Latency {
         }
     }
 
-    /// Takes in what does not show in the counts: the exact sum in ns, and the values out of range.
+    /// Adds the values that [`Self::counts`] lacks: the exact sum in ns, and the values out of range.
     pub fn absorb_totals(&mut self, sum_ns: u128, out_of_range: OutOfRange) {
         self.sum_ns = self.sum_ns.saturating_add(sum_ns);
         let OutOfRange { negative, too_long } = &mut self.out_of_range;
@@ -242,7 +239,7 @@ impl Latency {
         *too_long = too_long.saturating_add(out_of_range.too_long);
     }
 
-    /// What could not be recorded.
+    /// Values out of range.
     pub fn out_of_range(&self) -> OutOfRange {
         self.out_of_range
     }
@@ -254,14 +251,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_empty_histogram_has_no_figures() {
+    fn empty_histogram_has_no_figures() {
         let summary = Latency::new().summary();
         assert_eq!(summary, Summary::default());
         assert_eq!(summary.p50, None);
     }
 
     #[test]
-    fn what_is_out_of_range_is_counted_and_not_recorded() {
+    fn values_out_of_range_are_counted_and_not_recorded() {
         let mut latency = Latency::new();
         latency.record_between(10, 9);
         latency.record(LONGEST_NS);
@@ -278,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_zero_keeps_its_place_in_the_order() {
+    fn negative_values_are_the_smallest_in_the_order() {
         let mut latency = Latency::new();
         (0..98).for_each(|_| latency.record_between(10, 9));
         latency.record(5_000);
@@ -295,12 +292,12 @@ mod tests {
             values.iter().for_each(|&ns| latency.record(ns));
             values.sort_unstable();
             let median = values[values.len().div_ceil(2) - 1] as f64;
-            let told = latency.percentile(50.0).unwrap() as f64;
-            prop_assert!((told - median).abs() <= median / 1000.0 + 1.0, "{told} for {median}");
+            let found = latency.percentile(50.0).unwrap() as f64;
+            prop_assert!((found - median).abs() <= median / 1000.0 + 1.0, "{found} for {median}");
         }
 
         #[test]
-        fn carried_and_merged_is_as_recorded_in_one(
+        fn transferred_and_merged_histograms_equal_one_histogram(
             left in prop::collection::vec(0u64..2 * LONGEST_NS, 0..100),
             right in prop::collection::vec(0u64..2 * LONGEST_NS, 0..100),
         ) {
@@ -318,7 +315,7 @@ mod tests {
         }
 
         #[test]
-        fn the_extremes_are_those_seen_and_no_percentile_is_above(values in prop::collection::vec(0u64..=LONGEST_NS, 1..50)) {
+        fn extremes_are_exact_and_no_percentile_is_above(values in prop::collection::vec(0u64..=LONGEST_NS, 1..50)) {
             let mut latency = Latency::new();
             values.iter().for_each(|&ns| latency.record(ns));
             let summary = latency.summary();

@@ -1,5 +1,5 @@
-//! What is counted and how it is summed up: [`latency`] histograms, [`jitter`], the [`spread`] of
-//! repeated runs, and the [`ratio`] of one setting's to another's or their [`difference`]. Pure: values in, figures out.
+//! Statistics, free of I/O: [`latency`] histograms, [`jitter`], the [`spread`] of repeated runs, and the [`ratio`] or
+//! [`difference`] of two settings with a confidence interval.
 
 mod bootstrap;
 pub mod difference;

@@ -1,21 +1,19 @@
-//! How the runs of one setting stand to those of another: the ratio of their medians, and how far it can be trusted.
+//! The ratio of the medians of two settings, with a confidence interval.
 //!
-//! The interval is the percentile bootstrap's (Efron and Tibshirani, *An Introduction to the
-//! Bootstrap*, 1993, chapters 8 and 13): the runs are drawn anew with replacement, as many as there
-//! are, some thousands of times, and the middle 95 % of the ratios are kept. It assumes no
-//! distribution, which suits run times: these have a hard edge on one side and a long tail on the other.
+//! The interval is a percentile bootstrap (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapters 8 and 13): the
+//! runs are drawn with replacement some thousands of times, and the middle 95 % of the ratios are the interval. The bootstrap
+//! assumes no distribution, which suits run times: they have a hard limit on one side and a long tail on the other.
 //!
-//! What is drawn depends on how the runs were done. Where the settings took turns, whole **rounds** are
-//! drawn ([`Ratio::paired`]): what drifted from round to round then hits both medians alike and cancels. Runs of
-//! two commands share nothing, so each side is drawn by itself ([`Ratio::unpaired`]). In a simulation
-//! with noise of 1 to 3 % a run and a drift of 0 to 5 % a round, the paired interval held the true ratio
-//! in 92 to 99 of 100 comparisons from [`FEWEST`] rounds on, and was up to five times as narrow as the
-//! unpaired. The median of the rounds' own ratios would be narrower still, but with 7 rounds it held the true
-//! one in only 87 of 100, and it is not the quotient of the medians that a reader sees.
+//! If the settings took turns, whole **rounds** are drawn ([`Ratio::paired`]), so that drift from round to round affects both
+//! medians and cancels. Runs of two commands have nothing in common, so each setting is drawn alone ([`Ratio::unpaired`]). In a
+//! simulation with noise of 1 to 3 % per run and a drift of 0 to 5 % per round, the paired interval contained the true ratio in 92
+//! to 99 of 100 comparisons from [`FEWEST`] rounds on, and was up to five times as narrow as the unpaired interval. The median of the
+//! rounds' own ratios is narrower still, but with 7 rounds it contained the true ratio in only 87 of 100 comparisons, and it is not
+//! the quotient of the reported medians.
 
 use serde::{Deserialize, Serialize};
 
-use super::bootstrap::{SplitMix, drawn};
+use super::bootstrap::{SplitMix, interval_of};
 use super::spread::median;
 
 pub use super::bootstrap::{FEWEST, Interval};
@@ -23,25 +21,25 @@ pub use super::bootstrap::{FEWEST, Interval};
 /// One setting's figure as a multiple of another's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {
-    /// The median of the one divided by the median of the other.
+    /// The new setting's median divided by the base's.
     pub ratio: f64,
-    /// Where the true ratio lies, with 95 % confidence; null for fewer than [`FEWEST`] runs.
+    /// The 95 % interval; null for fewer than [`FEWEST`] runs.
     pub interval: Option<Interval>,
-    /// What that shows.
+    /// The conclusion from the interval.
     pub verdict: Verdict,
 }
 
-/// What a ratio and its interval show.
+/// The conclusion from an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// All of the interval is above 1.
+    /// The whole interval is above 1.
     Higher,
-    /// All of it is below 1.
+    /// The whole interval is below 1.
     Lower,
-    /// 1 is in it.
+    /// The interval contains 1.
     NoDifferenceShown,
-    /// There is none.
+    /// There is no interval.
     TooFewRuns,
 }
 
@@ -58,10 +56,10 @@ impl Verdict {
 }
 
 impl Ratio {
-    /// Of settings that took turns: each round's figures, the base's first. `None` when there are
-    /// no rounds, or figures that are not above zero.
+    /// The ratio of settings that took turns; `rounds` has each round's figures, the base's first. `None` without rounds, or if a
+    /// figure is not above zero.
     pub fn paired(mut rounds: Vec<(f64, f64)>) -> Option<Self> {
-        // Which round came first says nothing, so it must not change what is drawn.
+        // The order of the rounds has no meaning and must not affect the result.
         rounds.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let (base, new): (Vec<_>, Vec<_>) = rounds.iter().copied().unzip();
         Self::of(base, new, |random, base, new| {
@@ -71,7 +69,7 @@ impl Ratio {
         })
     }
 
-    /// Of runs that share nothing, such as those of two commands. `None` as in [`Self::paired`].
+    /// The ratio of runs of two commands. `None` as in [`Self::paired`].
     pub fn unpaired(mut base: Vec<f64>, mut new: Vec<f64>) -> Option<Self> {
         base.sort_by(f64::total_cmp);
         new.sort_by(f64::total_cmp);
@@ -82,7 +80,7 @@ impl Ratio {
         })
     }
 
-    /// `draw` fills both lists anew.
+    /// `draw` overwrites both lists with a resample.
     fn of(
         mut base: Vec<f64>,
         mut new: Vec<f64>,
@@ -96,12 +94,12 @@ impl Ratio {
         let ratio = median(&mut new)? / median(&mut base)?;
         let mut interval = None;
         if fewest >= FEWEST {
-            interval = Some(drawn(ratio, |random| {
+            interval = Some(interval_of(ratio, |random| {
                 draw(random, &mut base, &mut new);
                 Some(median(&mut new)? / median(&mut base)?)
             })?);
         }
-        // Figures far out of any reason may overflow when divided.
+        // The quotient of extreme figures may overflow.
         let ends = interval.map_or([ratio; 2], |interval| [interval.low, interval.high]);
         ends.iter().all(is_usable).then_some(Self {
             ratio,
@@ -134,18 +132,18 @@ mod tests {
     }
 
     #[test]
-    fn a_clear_difference_is_shown_and_a_lack_of_one_too() {
+    fn verdict_follows_from_the_interval() {
         let base = [100.0, 101.0, 99.0, 102.0, 98.0].to_vec();
         let by = |factor: f64| base.iter().map(|value| value * factor).collect::<Vec<_>>();
-        let told = |new| Ratio::unpaired(base.clone(), new).unwrap().verdict;
-        assert_eq!(told(by(1.5)), Verdict::Higher);
-        assert_eq!(told(by(0.5)), Verdict::Lower);
-        assert_eq!(told(by(1.001)), Verdict::NoDifferenceShown);
-        assert_eq!(told(by(1.5)[..4].to_vec()), Verdict::TooFewRuns);
+        let verdict = |new| Ratio::unpaired(base.clone(), new).unwrap().verdict;
+        assert_eq!(verdict(by(1.5)), Verdict::Higher);
+        assert_eq!(verdict(by(0.5)), Verdict::Lower);
+        assert_eq!(verdict(by(1.001)), Verdict::NoDifferenceShown);
+        assert_eq!(verdict(by(1.5)[..4].to_vec()), Verdict::TooFewRuns);
     }
 
     #[test]
-    fn drift_that_both_share_does_not_blur_a_paired_ratio() {
+    fn common_drift_does_not_widen_a_paired_interval() {
         let drifting = [100.0, 90.0, 80.0, 70.0, 60.0, 50.0];
         let rounds = drifting.map(|value| (value, value * 1.02)).to_vec();
         let (base, new) = rounds.iter().copied().unzip();
@@ -157,20 +155,20 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_holds_the_truth_about_as_often_as_it_says() {
+    fn interval_contains_the_true_ratio_in_about_95_percent() {
         let mut random = SplitMix::new(1);
         let mut noise = || 1.0 + random.below(1_000) as f64 / 10_000.0;
-        let mut held = 0;
+        let mut covered = 0;
         for _ in 0..200 {
             let rounds = (0..7).map(|_| (noise(), 1.25 * noise())).collect();
             let interval = Ratio::paired(rounds).unwrap().interval.unwrap();
-            held += u32::from((interval.low..=interval.high).contains(&1.25));
+            covered += u32::from((interval.low..=interval.high).contains(&1.25));
         }
-        assert!((176..200).contains(&held), "{held} of 200");
+        assert!((176..200).contains(&covered), "{covered} of 200");
     }
 
     #[test]
-    fn what_cannot_be_divided_has_no_ratio() {
+    fn figures_that_cannot_be_divided_have_no_ratio() {
         assert_eq!(Ratio::paired(Vec::new()), None);
         assert_eq!(Ratio::unpaired(vec![1.0], Vec::new()), None);
         for odd in [0.0, -1.0, f64::NAN, f64::INFINITY] {
@@ -185,24 +183,24 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
         #[test]
-        fn the_estimate_lies_in_its_interval(rounds in rounds(FEWEST..12), base in figures(FEWEST..12), new in figures(FEWEST..12)) {
-            for told in [Ratio::paired(rounds), Ratio::unpaired(base, new)] {
-                let told = told.unwrap();
-                let interval = told.interval.unwrap();
-                prop_assert!(interval.low <= told.ratio && told.ratio <= interval.high);
+        fn estimate_lies_in_its_interval(rounds in rounds(FEWEST..12), base in figures(FEWEST..12), new in figures(FEWEST..12)) {
+            for ratio in [Ratio::paired(rounds), Ratio::unpaired(base, new)] {
+                let ratio = ratio.unwrap();
+                let interval = ratio.interval.unwrap();
+                prop_assert!(interval.low <= ratio.ratio && ratio.ratio <= interval.high);
             }
         }
 
         #[test]
-        fn few_runs_have_a_ratio_and_no_interval(rounds in rounds(1..FEWEST), base in figures(1..FEWEST), new in figures(1..20)) {
-            for told in [Ratio::paired(rounds), Ratio::unpaired(base, new)] {
-                let told = told.unwrap();
-                prop_assert_eq!((told.interval, told.verdict), (None, Verdict::TooFewRuns));
+        fn few_runs_have_a_ratio_without_an_interval(rounds in rounds(1..FEWEST), base in figures(1..FEWEST), new in figures(1..20)) {
+            for ratio in [Ratio::paired(rounds), Ratio::unpaired(base, new)] {
+                let ratio = ratio.unwrap();
+                prop_assert_eq!((ratio.interval, ratio.verdict), (None, Verdict::TooFewRuns));
             }
         }
 
         #[test]
-        fn nothing_differs_from_itself(values in figures(FEWEST..12)) {
+        fn equal_runs_show_no_difference(values in figures(FEWEST..12)) {
             let unpaired = Ratio::unpaired(values.clone(), values.clone()).unwrap();
             prop_assert_eq!(unpaired.verdict, Verdict::NoDifferenceShown);
             let paired = Ratio::paired(values.iter().map(|&value| (value, value)).collect()).unwrap();
@@ -210,19 +208,19 @@ mod tests {
         }
 
         #[test]
-        fn the_order_of_the_runs_does_not_matter(mut rounds in rounds(FEWEST..12)) {
-            let told = Ratio::paired(rounds.clone());
+        fn order_of_the_runs_does_not_matter(mut rounds in rounds(FEWEST..12)) {
+            let ratio = Ratio::paired(rounds.clone());
             let (base, new): (Vec<_>, Vec<_>) = rounds.iter().copied().unzip();
             let apart = Ratio::unpaired(base.clone(), new.clone());
             rounds.reverse();
-            prop_assert_eq!(Ratio::paired(rounds), told);
+            prop_assert_eq!(Ratio::paired(rounds), ratio);
             let back = |values: Vec<f64>| values.into_iter().rev().collect();
             prop_assert_eq!(Ratio::unpaired(back(base), back(new)), apart);
         }
 
         #[test]
-        fn the_unit_does_not_matter(rounds in rounds(FEWEST..12)) {
-            // A power of two, so that not even the last digit changes.
+        fn unit_does_not_matter(rounds in rounds(FEWEST..12)) {
+            // A power of two changes no digit.
             let scaled = rounds.iter().map(|(base, new)| (base * 1_024.0, new * 1_024.0)).collect();
             prop_assert_eq!(Ratio::paired(scaled), Ratio::paired(rounds.clone()));
             let doubled = rounds.iter().map(|(base, new)| (*base, new * 2.0)).collect();

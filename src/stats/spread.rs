@@ -1,22 +1,22 @@
-//! What repeated runs of one setting say together.
+//! Median and extremes of repeated runs.
 
 use serde::{Deserialize, Serialize};
 
 /// Median and extremes of a figure over repeated runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// How many runs had the figure.
+    /// Number of runs with the figure.
     pub count: usize,
-    /// The smallest.
+    /// Minimum.
     pub min: f64,
-    /// The middle one, or the mean of the two in the middle.
+    /// Median; of an even number, the mean of the two middle values.
     pub median: f64,
-    /// The largest.
+    /// Maximum.
     pub max: f64,
 }
 
 impl Spread {
-    /// Of all values that are numbers; `None` when there are none.
+    /// The spread of all values that are not NaN; `None` without values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
         sorted.sort_by(f64::total_cmp);
@@ -30,8 +30,7 @@ impl Spread {
     }
 }
 
-/// The middle of `values`, or the mean of the two in the middle; `None` when there are none.
-/// Leaves them in another order.
+/// The median of `values`; `None` without values. Changes their order.
 pub(super) fn median(values: &mut [f64]) -> Option<f64> {
     if values.is_empty() {
         return None;
@@ -49,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_middle_and_nothing_has_none() {
+    fn median_is_the_middle_value() {
         let odd = Spread::of([3.0, 1.0, 2.0]).unwrap();
         assert_eq!(
             (odd.min, odd.median, odd.max, odd.count),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::EnumValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::exports::RunExports;
 use crate::cli::list::{List, list};
 use crate::cli::parse::{
     at_least_one, connections, megabytes, message_size, mode, nonzero_duration, rate, request_size,
@@ -132,12 +133,8 @@ pub(super) struct Load {
     /// Uncounted load before each measurement
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "50ms", help_heading = "Repetition")]
     pub(super) warmup: Duration,
-    /// Write the record as JSON; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    pub(super) json: Option<PathBuf>,
-    /// Write the runs as CSV; - writes them to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    pub(super) csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) exports: RunExports,
     /// Folder for the ledger and the run folders
     #[arg(
         long,

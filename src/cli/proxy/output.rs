@@ -3,33 +3,30 @@
 //! Every file is opened before the first measurement, and every run is saved when it ends.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use super::args::Load;
 use crate::cli::command_line;
 use crate::cli::error::CliError;
+use crate::cli::exports::Exports;
 use crate::cli::progress::Progress;
-use crate::cli::sink::Sink;
 use crate::load::plan::{Path, Scenario};
+use crate::load::result::{Measured, Run};
 use crate::load::session::Observer;
-use crate::report::ledger::{self, Ledger};
-use crate::report::proxy::columns::Row;
-use crate::report::proxy::overhead::{compared, overhead};
-use crate::report::proxy::totals::{Latencies, totals};
-use crate::report::proxy::{Measured, Record, Run, text};
-use crate::report::record::{self, Host, SCHEMA};
-use crate::report::store::{Store, histogram_name};
-use crate::report::{dates, json};
+use crate::report::compare::proxy::{Latencies, overhead, totals, within_command};
+use crate::report::export::columns::LedgerRow;
+use crate::report::export::text::Text;
+use crate::report::export::{Document, Exporter};
+use crate::report::model::{Meta, ProxyRecord};
+use crate::report::store::{Ledger, RunFolder, histogram_name};
 use crate::sys::clock;
 
 /// Destinations of runs.
 pub(super) struct Output {
-    record: Record,
+    record: ProxyRecord,
     latencies: Latencies,
-    store: Option<(Ledger, Store)>,
+    store: Option<(Ledger, RunFolder)>,
     saved: bool,
-    json: Option<Sink>,
-    csv: Option<Sink>,
+    exports: Option<Exports>,
     progress: Progress,
     /// Whether stdout shows text.
     shown: bool,
@@ -41,23 +38,12 @@ impl Output {
     /// Opens all destinations.
     pub(super) fn open(args: &Load) -> Result<Self, CliError> {
         let started = clock::realtime_ns();
-        let open = |path: &Option<PathBuf>, option| {
-            path.as_deref()
-                .map(|path| Sink::open(path, option))
-                .transpose()
-        };
-        let (json, csv) = (open(&args.json, "--json")?, open(&args.csv, "--csv")?);
-        let is_stdout = |sink: &Option<Sink>| matches!(sink, Some(Sink::Stdout));
-        if is_stdout(&json) && is_stdout(&csv) {
-            return Err(CliError::usage(
-                "--json - and --csv - cannot share standard output; give one of them a path",
-            ));
-        }
+        let exports = args.exports.open()?;
         let store = match args.no_save {
             true => None,
             false => {
                 let store =
-                    Store::create(&args.out, "proxy", started).map_err(CliError::runtime)?;
+                    RunFolder::create(&args.out, "proxy", started).map_err(CliError::runtime)?;
                 Some((Ledger::new(&args.out), store))
             }
         };
@@ -66,9 +52,8 @@ impl Output {
             latencies: Latencies::default(),
             store,
             saved: false,
-            shown: !args.quiet && !is_stdout(&json) && !is_stdout(&csv),
-            json,
-            csv,
+            shown: !args.quiet && !exports.uses_stdout(),
+            exports: Some(exports),
             progress: Progress::new(args.quiet),
             expected: 0,
         })
@@ -95,10 +80,10 @@ impl Output {
     ) -> Result<(), CliError> {
         self.progress.clear();
         // A signal after the last run has no effect.
-        let runs = &self.record.frame.runs;
+        let runs = &self.record.runs;
         let cut = runs.iter().any(|run| run.interrupted);
         self.record.interrupted = interrupted && (cut || runs.len() < self.expected);
-        if self.record.frame.runs.is_empty() {
+        if self.record.runs.is_empty() {
             return outcome.and(Err(CliError::runtime(
                 "interrupted before anything was measured",
             )));
@@ -114,9 +99,9 @@ impl Output {
     }
 
     fn finish(&mut self) -> Result<(), CliError> {
-        let runs = &self.record.frame.runs;
+        let runs = &self.record.runs;
         let (all, added) = (totals(runs, &self.latencies), overhead(runs));
-        self.record.frame.comparison = compared(runs);
+        self.record.comparison = within_command(runs);
         self.record.totals = all;
         self.record.overhead = added;
         let record = &self.record;
@@ -125,20 +110,15 @@ impl Output {
             _ => Ok(()),
         };
         let shown = self.show();
+        let exports = self.exports.take();
         let record = &self.record;
         let id = self.store.as_ref().map(|(_, store)| store.id());
-        let json = match self.json.take() {
-            Some(sink) => sink.write(|out| json::write(record, out)),
-            None => Ok(()),
-        };
-        let id = id.unwrap_or_default();
-        let csv = match self.csv.take() {
-            Some(sink) => sink.write(|out| ledger::write_fresh(out, &Row::all(&id, record))),
-            None => Ok(()),
-        };
+        let id = &*id.unwrap_or_default();
+        let document = Document::ProxyRuns { id, record };
+        let exported = exports.map_or(Ok(()), |exports| exports.write(&document));
         // Every destination is written even if another one failed.
         let saved = saved.map_err(CliError::runtime);
-        saved.and(json).and(csv).and(shown)
+        saved.and(exported).and(shown)
     }
 
     /// Prints the results and the folder.
@@ -147,7 +127,8 @@ impl Output {
             return Ok(());
         }
         let mut out = io::stdout().lock();
-        text::summary(&self.record, &mut out)?;
+        let record = &self.record;
+        Text.write(&Document::ProxyRuns { id: "", record }, &mut out)?;
         if let Some((_, store)) = self.store.as_ref().filter(|_| self.saved) {
             writeln!(out, "saved       {}", store.path().display())?;
         }
@@ -161,7 +142,7 @@ impl Observer for Output {
     fn started(&mut self, scenario: Scenario, path: Path<'_>, round: usize) {
         self.progress.message(format!(
             "{} of {}: {} {}, round {}",
-            self.record.frame.runs.len() + 1,
+            self.record.runs.len() + 1,
             self.expected,
             scenario.name(),
             path.name(),
@@ -182,17 +163,18 @@ impl Observer for Output {
                 histograms.push((name(kind), latency));
             }
         }
-        self.record.frame.runs.push(run.clone());
+        self.record.runs.push(run.clone());
         let Some((ledger, store)) = &mut self.store else {
             return Ok(());
         };
         store
-            .save_with(&self.record, &self.record.frame.runs, &histograms)
+            .save_with(&self.record, &self.record.runs, &histograms)
             .map_err(CliError::runtime)?;
         self.saved = true;
         let id = store.id();
-        let row = Row::last(&id, &self.record);
-        ledger.append(row.as_slice()).map_err(CliError::runtime)
+        let row = LedgerRow::last(&id, &self.record.meta, &self.record.runs);
+        let added = row.map_or(Ok(()), |row| ledger.append(&row));
+        added.map_err(CliError::runtime)
     }
 
     fn failed(&mut self, error: io::Error) -> CliError {
@@ -207,9 +189,9 @@ fn histogram_suffix(run: &Run) -> String {
 }
 
 /// A path without a complete run, as an error.
-fn path_without_answers(record: &Record) -> Option<String> {
+fn path_without_answers(record: &ProxyRecord) -> Option<String> {
     let total = record.totals.iter().find(|total| total.runs == 0)?;
-    let run = record.frame.runs.iter().find(|run| {
+    let run = record.runs.iter().find(|run| {
         (&run.scenario, &run.path, &run.setting) == (&total.scenario, &total.path, &total.setting)
     })?;
     let why = run.first_errors.first().map_or("no answer", |why| why);
@@ -220,18 +202,11 @@ fn path_without_answers(record: &Record) -> Option<String> {
 }
 
 /// A record without runs.
-fn record(started: u64) -> Record {
-    Record {
-        frame: record::Record {
-            schema: SCHEMA,
-            kind: "proxy".to_owned(),
-            wirebench: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: dates::rfc3339(started),
-            command: command_line(),
-            host: Host::here(),
-            runs: Vec::new(),
-            comparison: Vec::new(),
-        },
+fn record(started: u64) -> ProxyRecord {
+    ProxyRecord {
+        meta: Meta::here("proxy", started, command_line()),
+        runs: Vec::new(),
+        comparison: Vec::new(),
         totals: Vec::new(),
         overhead: Vec::new(),
         interrupted: false,

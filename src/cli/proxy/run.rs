@@ -18,8 +18,8 @@ use crate::load::measurement::Extent;
 use crate::load::plan::{Plan, Proxy, Scenario};
 use crate::load::session;
 use crate::protocol::{Destination, Host, Kind};
-use crate::report::partial::Partial;
-use crate::report::record::MOST_RUNS;
+use crate::report::model::MOST_RUNS;
+use crate::report::store::partial::Partial;
 use crate::sys::endpoint::Endpoint;
 use crate::sys::rlimit;
 

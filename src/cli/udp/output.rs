@@ -10,26 +10,27 @@ use super::plan::Planned;
 use super::{now, record};
 use crate::cli::args::Udp;
 use crate::cli::error::CliError;
+use crate::cli::exports::Exports;
 use crate::cli::progress::Progress;
-use crate::cli::sink::Sink;
-use crate::report::comparison::{self, Latencies};
-use crate::report::intervals::IntervalsWriter;
-use crate::report::ledger::{self, Ledger, columns::Row};
-use crate::report::output::Output as File;
-use crate::report::packets::{PacketRow, PacketsWriter};
-use crate::report::record::{Interval, Measured, Record};
-use crate::report::store::Store;
-use crate::report::{json, text};
+use crate::report::compare::udp::{Latencies, within_command};
+use crate::report::export::columns::LedgerRow;
+use crate::report::export::intervals::IntervalsWriter;
+use crate::report::export::packets::{PacketRow, PacketsWriter};
+use crate::report::export::text::{self, Text};
+use crate::report::export::{Document, Exporter};
+use crate::report::model::UdpRecord;
+use crate::report::store::atomic_file::AtomicFile as File;
+use crate::report::store::{Ledger, RunFolder};
 use crate::udp::client::{Observer, Packet};
+use crate::udp::result::{Interval, Measured};
 
 /// Destinations of runs.
 pub(super) struct Output {
-    record: Record,
+    record: UdpRecord,
     /// Latencies of each setting of a comparison.
     latencies: Option<Latencies>,
     saving: Option<Saving>,
-    json: Option<Sink>,
-    csv: Option<Sink>,
+    exports: Option<Exports>,
     progress: Progress,
     /// Whether stdout shows text.
     shown: bool,
@@ -41,7 +42,7 @@ pub(super) struct Output {
 /// The run's folder and its growing files.
 struct Saving {
     ledger: Ledger,
-    store: Store,
+    store: RunFolder,
     intervals: Option<IntervalsWriter<File>>,
     packets: Option<PacketsWriter<File>>,
     /// Whether the folder has a saved run.
@@ -54,26 +55,7 @@ impl Output {
     /// Opens all destinations.
     pub(super) fn open(args: &Udp, all: &[Planned]) -> Result<Self, CliError> {
         let started = now();
-        let json = args
-            .json
-            .as_deref()
-            .map(|path| Sink::open(path, "--json"))
-            .transpose()?;
-        let csv = args
-            .csv
-            .as_deref()
-            .map(|path| Sink::open(path, "--csv"))
-            .transpose()?;
-        let taken = [&json, &csv]
-            .into_iter()
-            .filter(|sink| matches!(sink, Some(Sink::Stdout)))
-            .count();
-        if taken > 1 {
-            return Err(CliError::Usage(
-                "--json - and --csv - cannot share standard output; give one of them a path"
-                    .to_owned(),
-            ));
-        }
+        let exports = args.exports.open()?;
         let saving = if args.no_save {
             None
         } else {
@@ -83,10 +65,9 @@ impl Output {
             record: record(started),
             latencies: (Planned::settings(all).count() > 1).then(Latencies::default),
             saving,
-            json,
-            csv,
+            shown: !exports.uses_stdout() && !args.quiet,
+            exports: Some(exports),
             progress: Progress::new(args.quiet),
-            shown: taken == 0 && !args.quiet,
             rows: args.interval.is_some(),
             header_printed: false,
         })
@@ -170,7 +151,7 @@ impl Output {
             .map(|saving| saving.store.id())
             .unwrap_or_default();
         if let Some(latencies) = &self.latencies {
-            self.record.comparison = comparison::within(&self.record.runs, latencies);
+            self.record.comparison = within_command(&self.record.runs, latencies);
         }
         let record = &self.record;
         // The comparison is shown even if it cannot be saved.
@@ -181,18 +162,13 @@ impl Output {
         };
         let shown = self.show_all();
         let tail = self.saving.as_mut().map_or(Ok(()), Saving::finish);
+        let exports = self.exports.take();
         let record = &self.record;
-        let json = match self.json.take() {
-            Some(sink) => sink.write(|out| json::to_writer(record, out)),
-            None => Ok(()),
-        };
-        let csv = match self.csv.take() {
-            Some(sink) => sink.write(|out| ledger::write_fresh(out, &Row::all(&id, record))),
-            None => Ok(()),
-        };
+        let document = Document::UdpRuns { id: &id, record };
+        let exported = exports.map_or(Ok(()), |exports| exports.write(&document));
         // Every destination is written even if another one failed.
         let compared = compared.map_err(CliError::runtime);
-        tail.and(compared).and(json).and(csv).and(shown)
+        tail.and(compared).and(exported).and(shown)
     }
 
     /// Prints the results and the folder.
@@ -203,10 +179,9 @@ impl Output {
         let mut out = io::stdout().lock();
         if self.latencies.is_some() {
             writeln!(out)?;
-            text::comparison(&self.record.comparison, &mut out)?;
-        } else if self.record.runs.len() > 1 {
-            text::repeats(&self.record.runs, &mut out)?;
         }
+        let record = &self.record;
+        Text.write(&Document::UdpRuns { id: "", record }, &mut out)?;
         if let Some(saving) = self.saving.as_ref().filter(|saving| saving.saved) {
             writeln!(out, "saved       {}", saving.store.path().display())?;
         }
@@ -216,7 +191,7 @@ impl Output {
 
 impl Saving {
     fn open(args: &Udp, started: u64) -> Result<Self, CliError> {
-        let mut store = Store::create(&args.out, "udp", started).map_err(CliError::runtime)?;
+        let mut store = RunFolder::create(&args.out, "udp", started).map_err(CliError::runtime)?;
         let intervals = Some(store.intervals().map_err(CliError::runtime)?);
         let packets = if args.packets_csv {
             Some(store.packets().map_err(CliError::runtime)?)
@@ -239,7 +214,7 @@ impl Saving {
         }
     }
 
-    fn save(&mut self, record: &Record, measured: &Measured) -> Result<(), CliError> {
+    fn save(&mut self, record: &UdpRecord, measured: &Measured) -> Result<(), CliError> {
         if let Some(packets) = &mut self.packets {
             let written = packets.flush();
             self.note(written);
@@ -249,8 +224,8 @@ impl Saving {
             .map_err(CliError::runtime)?;
         self.saved = true;
         let id = self.store.id();
-        let row = Row::last(&id, record);
-        let added = self.ledger.append(row.as_slice());
+        let row = LedgerRow::last(&id, &record.meta, &record.runs);
+        let added = row.map_or(Ok(()), |row| self.ledger.append(&row));
         added.map_err(CliError::runtime)
     }
 

@@ -8,15 +8,16 @@ use super::matrix::Combination;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
-use crate::report::comparison::labels::labels;
-use crate::report::comparison::settings::Settings;
-use crate::report::record::{MOST_RUNS, Requested};
+use crate::report::compare::labels::labels;
+use crate::report::compare::udp::Settings;
+use crate::report::model::MOST_RUNS;
 use crate::sys::affinity;
 use crate::udp::client::{ClockChoice, Setup};
 use crate::udp::control::key::Key;
 use crate::udp::placement::{self, Choice, Cpus};
 use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan};
 use crate::udp::result;
+use crate::udp::result::Requested;
 
 /// Default message bytes.
 const DEFAULT_BYTES: u64 = 100_000_000;

@@ -1,6 +1,6 @@
-//! `runs.jsonl`: the runs that `run.json` does not have yet, a line each, so that a program that is killed leaves them all.
+//! `runs.jsonl`: runs that `run.json` does not contain yet, one per line, so that a killed program loses none.
 //!
-//! A line is an array of the run's number and the run. The file is there only while `run.json` is behind.
+//! A line is an array of the run's number and the run. The file exists only while `run.json` is incomplete.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -13,38 +13,38 @@ use serde::de::DeserializeOwned;
 /// The file's name.
 pub(super) const NAME: &str = "runs.jsonl";
 
-/// So many runs are each saved at once, which costs little.
-const AT_ONCE: usize = 64;
+/// Up to this number of runs, `run.json` is rewritten after each run.
+const REWRITTEN: usize = 64;
 
-/// Of a command with more, writing everything takes at most one part in so many of the time.
+/// With more runs, rewriting takes at most one part in this many of the time.
 const SHARE: u32 = 20;
 
-/// When everything is written anew.
+/// When `run.json` and the histograms are rewritten.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
-    /// Not before then.
+pub(super) struct RewriteSchedule {
+    /// Earliest time of the next rewrite.
     next: Option<Instant>,
 }
 
-impl Turn {
-    /// Whether it has, with so many runs to write.
-    pub(super) fn has_come(&self, runs: usize, now: Instant) -> bool {
-        runs <= AT_ONCE || self.next.is_none_or(|next| now >= next)
+impl RewriteSchedule {
+    /// A rewrite is due for a record of `runs` runs.
+    pub(super) fn is_due(&self, runs: usize, now: Instant) -> bool {
+        runs <= REWRITTEN || self.next.is_none_or(|next| now >= next)
     }
 
-    /// All was written in this time.
-    pub(super) fn over(&mut self, began: Instant, ended: Instant) {
+    /// Records a rewrite.
+    pub(super) fn rewritten(&mut self, began: Instant, ended: Instant) {
         let took = ended.saturating_duration_since(began);
         self.next = ended.checked_add(took.checked_mul(SHARE).unwrap_or(Duration::MAX));
     }
 }
 
-/// The file while it is written.
+/// The file while it exists.
 #[derive(Debug, Default)]
 pub(super) struct Journal(Option<File>);
 
 impl Journal {
-    /// Adds a line. A crash may cut it short, and no other.
+    /// Adds a line. A crash may cut off this line only.
     pub(super) fn add(
         &mut self,
         folder: &Path,
@@ -64,7 +64,7 @@ impl Journal {
         self.0.is_some()
     }
 
-    /// `run.json` has them all.
+    /// Removes the file, after `run.json` was rewritten.
     pub(super) fn clear(&mut self, folder: &Path) -> io::Result<()> {
         match self.0.take() {
             Some(_) => fs::remove_file(folder.join(NAME)),
@@ -73,12 +73,8 @@ impl Journal {
     }
 }
 
-/// The runs from number `have` on that are in `folder` beside `run.json`, as far as they are whole. At most `longest` bytes are read.
-pub(in crate::report) fn read<R: DeserializeOwned>(
-    folder: &Path,
-    have: usize,
-    longest: u64,
-) -> Vec<R> {
+/// The complete runs in `folder` from number `have` on. At most `longest` bytes are read.
+pub(super) fn read<R: DeserializeOwned>(folder: &Path, have: usize, longest: u64) -> Vec<R> {
     let Ok(file) = File::open(folder.join(NAME)) else {
         return Vec::new();
     };
@@ -88,7 +84,7 @@ pub(in crate::report) fn read<R: DeserializeOwned>(
         let Ok((number, run)) = serde_json::from_str::<(usize, R)>(&line) else {
             break;
         };
-        // Those before are in run.json already: it was written last.
+        // Earlier runs are in run.json, if it was rewritten just before the end.
         if number == have + runs.len() {
             runs.push(run);
         }
@@ -101,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_journal_is_read_from_where_the_record_ends_to_where_a_crash_cut_it() {
+    fn journal_is_read_from_the_end_of_the_record_to_the_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let read = |have| read::<String>(path, have, 1 << 20);
@@ -114,7 +110,7 @@ mod tests {
         assert_eq!(read(3), ["run 3", "run 4", "run 5"]);
         assert_eq!(read(5), ["run 5"]);
         assert_eq!(read(6), [""; 0]);
-        // With one missing between, later ones would get the wrong number.
+        // With a gap, later runs would get a wrong number.
         assert_eq!(read(2), [""; 0]);
         let text = fs::read(path.join(NAME)).unwrap();
         fs::write(path.join(NAME), &text[..text.len() - 4]).unwrap();
@@ -124,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn writing_everything_takes_a_share_of_the_time() {
+    fn rewrites_take_a_limited_share_of_the_time() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut turn = Turn::default();
-        assert!(turn.has_come(1, start) && turn.has_come(1_000, start));
-        turn.over(at(0), at(10));
-        assert!(turn.has_come(AT_ONCE, at(10)));
-        assert!(!turn.has_come(AT_ONCE + 1, at(209)));
-        assert!(turn.has_come(AT_ONCE + 1, at(210)));
+        let mut schedule = RewriteSchedule::default();
+        assert!(schedule.is_due(1, start) && schedule.is_due(1_000, start));
+        schedule.rewritten(at(0), at(10));
+        assert!(schedule.is_due(REWRITTEN, at(10)));
+        assert!(!schedule.is_due(REWRITTEN + 1, at(209)));
+        assert!(schedule.is_due(REWRITTEN + 1, at(210)));
     }
 }

@@ -1,0 +1,202 @@
+//! The columns of a UDP run in `udp.csv`.
+
+use crate::report::export::column::{Cell, columns};
+use crate::stats::latency::Summary;
+use crate::udp::result::{Lost, Received, Run};
+
+columns! {
+    /// A UDP run.
+    pub UDP_RUN: Run = |run| {
+        "engine" [""] "`mio` or `uring`" => &run.engine;
+        "mode" [""] "`lossless`, `paced` or `blast`" => &run.mode;
+        "complete" [""] "`true` if the run reached its end and the figures of both sides are present" => run.complete;
+        "ended" [""] "`complete`, `interrupted`, `peer_lost`, `limit` or `failed`" => &run.ended;
+        "to" [""] "the server, if it was another process" => run.requested.to.as_ref();
+        "requested_bytes" ["bytes"] "requested amount of message data; one of these three is set" => run.requested.bytes;
+        "requested_packets" [""] "requested number of datagrams" => run.requested.packets;
+        "requested_duration_s" ["s"] "requested time of sending" => run.requested.duration_s;
+        "requested_rate_bits_per_s" ["bit/s"] "requested rate of message data" => run.requested.rate_bits_per_s;
+        "requested_pps" ["packets/s"] "requested rate of datagrams" => run.requested.pps;
+        "requested_gso" [""] "`on`, `off` or `auto`" => &run.requested.gso;
+        "requested_sndbuf" ["bytes"] "requested socket buffer; empty for the default" => run.requested.sndbuf;
+        "requested_rcvbuf" ["bytes"] "requested socket buffer; empty for the default" => run.requested.rcvbuf;
+        "chunk" ["bytes"] "message bytes per datagram" => run.effective.chunk;
+        "datagram" ["bytes"] "message and header per datagram: the UDP payload" => run.effective.datagram;
+        "batch" [""] "largest number of datagrams per send call" => positive(run.effective.batch);
+        "segments" [""] "datagrams per message with GSO; 1 without" => positive(run.effective.segments);
+        "gso" [""] "the kernel segmented sends" => run.effective.gso;
+        "gro" [""] "the kernel coalesced receives" => run.effective.gro;
+        "streams" [""] "socket pairs" => run.effective.streams;
+        "sender_cpus" [""] "CPUs of the threads, separated by spaces; empty if the kernel placed them" => cpus(run.effective.sender_cpus.as_deref());
+        "receiver_cpus" [""] "CPUs of the threads, separated by spaces; empty if the kernel placed them" => cpus(run.effective.receiver_cpus.as_deref());
+        "sndbuf" ["bytes"] "socket buffer as read back; the kernel doubles the requested size" => positive(run.effective.sndbuf);
+        "rcvbuf" ["bytes"] "socket buffer as read back; the kernel doubles the requested size" => positive(run.effective.rcvbuf);
+        "window" [""] "datagrams per stream that the receiver granted ahead; lossless only" => run.effective.window;
+        "sent_packets" [""] "datagrams offered to the kernel, each counted once" => run.sent.packets;
+        "sent_bytes" ["bytes"] "message bytes of these datagrams" => run.sent.bytes;
+        "received_packets" [""] "received datagrams of this run: `unique` + `duplicates`" => received(run, |of| of.packets);
+        "received_bytes" ["bytes"] "message bytes of the unique datagrams" => received(run, |of| of.bytes);
+        "unique" [""] "first arrivals" => received(run, |of| of.unique);
+        "duplicates" [""] "further arrivals of a sequence number" => received(run, |of| of.duplicates);
+        "reordered" [""] "first arrivals with a lower sequence number than an earlier one (RFC 4737)" => received(run, |of| of.reordered);
+        "late" [""] "arrivals behind the receive window: they count as lost, and nowhere else" => received(run, |of| of.late);
+        "foreign" [""] "datagrams that belong to no stream of this run" => received(run, |of| of.foreign);
+        "lost_packets" [""] "`sent_packets` - `unique`: the sum of the next three. Empty if the receiver was lost before its last report; the received counts are empty if it never reported" => lost(run, |of| of.packets);
+        "lost_not_sent" [""] "rejected for good by the sender's kernel" => lost(run, |of| of.not_sent);
+        "lost_receiver_socket" [""] "dropped at the receive socket because its buffer was full" => lost(run, |of| of.receiver_socket);
+        "lost_elsewhere" [""] "lost anywhere else" => lost(run, |of| of.elsewhere);
+        "seconds" ["s"] "from the sender's stamp of the first datagram to the receiver's stamp of the last; if `clock_source` is `none`, from the receiver's stamp of the first to that of the last" => run.seconds;
+        "kb_per_s" ["KB/s"] "`received_bytes` / 1000 / `seconds`" => run.kb_per_s;
+        "kib_per_s" ["KiB/s"] "`received_bytes` / 1024 / `seconds`" => run.kib_per_s;
+        "gbit_per_s" ["Gbit/s"] "`received_bytes` * 8 / 10^9 / `seconds`" => run.gbit_per_s;
+        "packets_per_s" ["packets/s"] "`unique` / `seconds`" => run.packets_per_s;
+        "transit_kb_per_s" ["KB/s"] "`received_bytes` / 1000 / the sum of all transit times; transit times overlap, so this is not the throughput" => run.transit_kb_per_s;
+        "latency_count" [""] "recorded latencies" => latency(run, |of| Some(of.count));
+        "latency_min_ns" ["ns"] "one-way latency from the actual send" => latency(run, |of| of.min);
+        "latency_mean_ns" ["ns"] "one-way latency from the actual send" => run.latency_ns.and_then(|of| of.mean);
+        "latency_stdev_ns" ["ns"] "one-way latency from the actual send" => run.latency_ns.and_then(|of| of.stdev);
+        "latency_p50_ns" ["ns"] "percentiles of that latency, to 3 digits" => latency(run, |of| of.p50);
+        "latency_p90_ns" ["ns"] "percentiles of that latency, to 3 digits" => latency(run, |of| of.p90);
+        "latency_p99_ns" ["ns"] "percentiles of that latency, to 3 digits" => latency(run, |of| of.p99);
+        "latency_p99_9_ns" ["ns"] "percentiles of that latency, to 3 digits" => latency(run, |of| of.p99_9);
+        "latency_p99_99_ns" ["ns"] "percentiles of that latency, to 3 digits" => latency(run, |of| of.p99_99);
+        "latency_max_ns" ["ns"] "the largest of these latencies" => latency(run, |of| of.max);
+        "latency_negative" [""] "latencies below zero by the estimated clocks: not recorded, 0 in the percentiles" => latency(run, |of| Some(of.out_of_range.negative));
+        "latency_too_long" [""] "latencies above 60 s: not recorded, above every given percentile" => latency(run, |of| Some(of.out_of_range.too_long));
+        "intended_p50_ns" ["ns"] "one-way latency from the intended send; paced only" => intended(run, |of| of.p50);
+        "intended_p99_ns" ["ns"] "one-way latency from the intended send; paced only" => intended(run, |of| of.p99);
+        "intended_p99_9_ns" ["ns"] "one-way latency from the intended send; paced only" => intended(run, |of| of.p99_9);
+        "intended_max_ns" ["ns"] "one-way latency from the intended send; paced only" => intended(run, |of| of.max);
+        "jitter_ns" ["ns"] "interarrival jitter (RFC 3550); the largest of several streams" => run.jitter_ns;
+        "achieved_pps" ["packets/s"] "offered rate of datagrams; paced only" => run.pacing.as_ref().and_then(|of| of.achieved_pps);
+        "sender_user_s" ["s"] "CPU time of the sending threads, in user mode and in the kernel" => run.cpu.sender_user_s;
+        "sender_system_s" ["s"] "CPU time of the sending threads, in user mode and in the kernel" => run.cpu.sender_system_s;
+        "receiver_user_s" ["s"] "CPU time of the receiving threads, in user mode and in the kernel" => run.cpu.receiver_user_s;
+        "receiver_system_s" ["s"] "CPU time of the receiving threads, in user mode and in the kernel" => run.cpu.receiver_system_s;
+        "sender_s_per_million" ["s/M packets"] "user and kernel CPU time per million datagrams sent" => run.cpu.sender_s_per_million;
+        "receiver_s_per_million" ["s/M packets"] "user and kernel CPU time per million datagrams received" => run.cpu.receiver_s_per_million;
+        "send_syscalls" [""] "system calls that send" => run.engine_stats.send_syscalls;
+        "receive_syscalls" [""] "system calls that receive" => run.engine_stats.receive_syscalls;
+        "clock_source" [""] "`same` (one kernel's monotonic clock), `estimated`, or `none` (the clocks' offset is unknown)" => &run.effective.clock.source;
+        "clock_offset_ns" ["ns"] "the receiver's clock minus the sender's; empty if unknown" => run.effective.clock.offset_ns;
+        "clock_error_ns" ["ns"] "half-width of the offset's error bar; empty if unknown" => run.effective.clock.error_ns;
+        "clock_drift_ns" ["ns"] "change of the offset during the run; empty if unknown" => run.effective.clock.drift_ns;
+        "first_sent_at" [""] "the sender's wall clock at the first datagram" => run.first_sent_at.as_ref();
+        "last_received_at" [""] "the receiver's wall clock at the last datagram" => run.last_received_at.as_ref();
+        "client_ip" [""] "the sender's address as the receiver sees it" => run.client_ip.as_ref();
+        "reason" [""] "a sentence on an incomplete run" => run.reason.as_ref();
+        "zerocopy" [""] "zero-copy sends: `off`, `splice` or `msg`" => &run.effective.zerocopy;
+        "setting" [""] "the compared setting, like `uring, batch 16`; empty without a comparison" => run.setting.as_ref();
+        "warnings" [""] "effects of the measuring program or its host on these figures, one sentence each" => run.warnings.join(" ");
+        "seconds_error" ["s"] "half-width of the error bar of `seconds`, from the clocks' offset; empty if one clock has both stamps, and if the error is unknown" => run.seconds_error;
+        "kb_per_s_error" ["KB/s"] "half-width of the error bar of `kb_per_s`, on its longer side; empty as `seconds_error` is" => run.kb_per_s_error;
+        "clock_drift_ppm" ["ppm"] "how much faster the receiver's clock ran than the sender's" => run.effective.clock.drift_ppm;
+        "clock_note" [""] "why the clocks' offset is unknown, or less certain than usual" => run.effective.clock.note.as_ref();
+        "direction" [""] "the sending side: `forward` is the client, `reverse` the server" => &run.direction;
+        "df" [""] "fragmentation: `on` none (DF set), `off` at any hop, `auto` at the sender for a known smaller path MTU" => &run.effective.df;
+        "path_mtu" ["bytes"] "path MTU of the IP packet, from the sender's kernel at the end; empty if unknown" => run.effective.path_mtu;
+        "gso_fallbacks" [""] "times that the path rejected segmented sends, after which every datagram was a message of its own" => run.engine_stats.gso_fallbacks;
+        "spin" [""] "a paced sender busy-waited before each deadline, at the end of the run" => run.effective.spin;
+        "icmp_errors" [""] "ICMP errors received by the senders' sockets" => run.engine_stats.icmp.total();
+    }
+}
+
+fn cpus(list: Option<&[usize]>) -> String {
+    let list = list.unwrap_or_default().iter();
+    list.map(usize::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// 0 stands for a setting of the other side that was not reported.
+fn positive(value: usize) -> Option<usize> {
+    (value > 0).then_some(value)
+}
+
+fn received(run: &Run, of: impl Fn(&Received) -> u64) -> Option<u64> {
+    (!run.received.is_unknown).then(|| of(&run.received))
+}
+
+fn lost(run: &Run, of: impl Fn(&Lost) -> u64) -> Option<u64> {
+    (!run.lost.is_unknown).then(|| of(&run.lost))
+}
+
+fn latency(run: &Run, of: impl Fn(&Summary) -> Option<u64>) -> Cell {
+    run.latency_ns.as_ref().and_then(of).into()
+}
+
+fn intended(run: &Run, of: impl Fn(&Summary) -> Option<u64>) -> Cell {
+    run.latency_from_intended_ns.as_ref().and_then(of).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::export::columns::LedgerRow;
+    use crate::report::sample::udp as sample;
+    use std::collections::{HashMap, HashSet};
+
+    fn cells(run: &Run) -> HashMap<&'static str, String> {
+        let record = sample::record(Vec::new());
+        let row = LedgerRow {
+            id: "20261122T140501Z-udp-abc123",
+            number: 0,
+            meta: &record.meta,
+            run,
+        };
+        let cells = row.cells().map(|cell| cell.to_string());
+        LedgerRow::<Run>::names().zip(cells).collect()
+    }
+
+    #[test]
+    fn column_names_are_unique_and_a_full_run_fills_all_columns() {
+        let names = LedgerRow::<Run>::names;
+        assert_eq!(names().collect::<HashSet<_>>().len(), names().count());
+        for (name, cell) in cells(&sample::measured().run) {
+            assert!(!cell.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn unknown_values_are_empty() {
+        let run = Run {
+            kb_per_s: Some(f64::NAN),
+            ..Run::default()
+        };
+        let cells = cells(&run);
+        for name in [
+            "seconds",
+            "kb_per_s",
+            "latency_count",
+            "latency_p50_ns",
+            "intended_max_ns",
+            "receiver_user_s",
+            "sender_cpus",
+            "seconds_error",
+            "kb_per_s_error",
+            "clock_offset_ns",
+            "clock_error_ns",
+            "clock_drift_ns",
+            "client_ip",
+        ] {
+            assert_eq!(cells[name], "", "{name}");
+        }
+    }
+
+    #[test]
+    fn cells_are_the_figures_of_the_run() {
+        let cells = cells(&sample::measured().run);
+        assert_eq!(cells["sender_cpus"], "0 2");
+        assert_eq!(cells["gbit_per_s"], "17.0765");
+        assert_eq!(cells["clock_offset_ns"], "-1234567");
+        assert_eq!(cells["seconds_error"], "0.00000085");
+        assert_eq!(
+            cells["latency_max_ns"],
+            sample::measured()
+                .run
+                .latency_ns
+                .unwrap()
+                .max
+                .unwrap()
+                .to_string()
+        );
+    }
+}

@@ -1,0 +1,13 @@
+//! The types behind the saved files: records of `bench udp` and `bench proxy`, and the result of `bench doctor`.
+//!
+//! The runs in a record are the results of [`udp`](crate::udp) and [`load`](crate::load).
+
+pub mod doctor;
+pub mod meta;
+pub mod proxy;
+pub mod udp;
+
+pub use doctor::DoctorReport;
+pub use meta::{Host, MOST_RUNS, Meta, SCHEMA};
+pub use proxy::ProxyRecord;
+pub use udp::UdpRecord;

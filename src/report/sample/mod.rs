@@ -1,0 +1,4 @@
+//! Records and runs with a value for every key, for tests.
+
+pub(super) mod proxy;
+pub(super) mod udp;
