@@ -46,7 +46,11 @@ fn a_session_over_the_limit_is_refused_until_another_ends() {
     ];
     let mut first = start(args);
     first.first_row();
-    assert_refused(&server, "--mb 0.1", &[&to, "limit of 1 sessions", "try again later"]);
+    assert_refused(
+        &server,
+        "--mb 0.1",
+        &[&to, "limit of 1 sessions", "try again later"],
+    );
     first.signal("INT");
     first.wait(NOTICED).done();
     client(&server, &Results::new(), "--mb 0.1").done();
