@@ -16,7 +16,7 @@
 //! let run = &runs[0];
 //! println!("{} of {} datagrams arrived", run.received.unique, run.sent.packets);
 //! if let Some(latency) = &run.latency_ns {
-//!     println!("latency: median {} ns, 99 % {} ns", latency.p50, latency.p99);
+//!     println!("latency in ns: median {:?}, 99 % {:?}", latency.p50, latency.p99);
 //! }
 //! # Ok::<(), wirebench::UdpError>(())
 //! ```
@@ -105,4 +105,5 @@ pub use protocol::Kind as ProxyProtocol;
 pub use proxy::{options::Options as ProxyOptions, rules::Rules as ProxyRules};
 #[doc(inline)]
 pub use udp::plan::{Amount, Direction};
+#[doc(inline)]
 pub use udp::result::Run as UdpRun;

@@ -37,7 +37,7 @@ fn against(options: &str, play: impl FnOnce(TcpStream) + Send) -> (Finished, Res
 
 /// The run does not begin: exit 3 in time, and nothing saved.
 #[track_caller]
-fn assert_undone((finished, results): (Finished, Results), words: &[&str]) {
+fn assert_failed((finished, results): (Finished, Results), words: &[&str]) {
     let finished = finished.failed(3, words);
     assert!(finished.took < NOTICED, "{:?}", finished.took);
     assert_eq!(finished.stdout, "");
@@ -91,7 +91,7 @@ fn welcome(ports: Vec<u16>) -> Reply {
 #[test]
 fn a_peer_that_is_not_a_server_is_reported_in_time() {
     let silent = || {
-        assert_undone(
+        assert_failed(
             against("--quiet --peer-timeout 2s", |mut stream| {
                 hear_out(&mut stream)
             }),
@@ -99,7 +99,7 @@ fn a_peer_that_is_not_a_server_is_reported_in_time() {
         )
     };
     let web = || {
-        assert_undone(
+        assert_failed(
             against("--quiet", |mut stream| {
                 stream
                     .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -109,7 +109,7 @@ fn a_peer_that_is_not_a_server_is_reported_in_time() {
             &["opened no session", "bytes exceeds the limit"],
         )
     };
-    let closed = || assert_undone(against("--quiet", drop), &["opened no session"]);
+    let closed = || assert_failed(against("--quiet", drop), &["opened no session"]);
     let no_udp = || {
         let port = UdpSocket::bind("127.0.0.1:0").unwrap();
         let number = port.local_addr().unwrap().port();
@@ -119,7 +119,7 @@ fn a_peer_that_is_not_a_server_is_reported_in_time() {
             hear_out(&mut stream);
             drop(port);
         });
-        assert_undone(
+        assert_failed(
             outcome,
             &[&format!("127.0.0.1:{number}"), "does not answer"],
         );
@@ -179,7 +179,7 @@ fn a_message_out_of_order_is_not_a_welcome() {
             say(&mut stream, &reply);
             hear_out(&mut stream);
         });
-        assert_undone(outcome, &["unexpected message"]);
+        assert_failed(outcome, &["unexpected message"]);
     }
 }
 
@@ -191,7 +191,7 @@ fn the_reason_of_a_refusal_is_passed_on() {
         // A close with unread bytes would reset the connection.
         hear_out(&mut stream);
     });
-    assert_undone(outcome, &["refuses the run", "version 9"]);
+    assert_failed(outcome, &["refuses the run", "version 9"]);
 }
 
 /// A server that lets the client send, then sends `replies`.

@@ -1,4 +1,4 @@
-//! What comes out of `bench udp`: the files, the tables, the terminal.
+//! The output of `bench udp`: files, tables and terminal.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -10,7 +10,7 @@ use std::fs;
 use common::{Results, assert_accounted, bench, names, number, table};
 use serde_json::Value;
 
-/// Runs `bench udp` with these options, saving to `results`, and gives its stdout.
+/// Runs `bench udp` with these options and returns its stdout.
 #[track_caller]
 fn udp(results: &Results, options: &str) -> String {
     let out = results.arg();
@@ -21,7 +21,7 @@ fn udp(results: &Results, options: &str) -> String {
 }
 
 #[test]
-fn the_record_has_the_keys_that_others_rely_on() {
+fn record_has_the_stable_keys() {
     let results = Results::new();
     udp(&results, "--mb 0.2 --pps 20k");
     let record = results.record();
@@ -99,7 +99,7 @@ fn assert_kind(value: &Value, path: &str, kind: &str) {
 }
 
 #[test]
-fn every_file_is_there_and_whole() {
+fn every_file_is_complete() {
     let results = Results::new();
     udp(
         &results,
@@ -145,8 +145,8 @@ fn every_file_is_there_and_whole() {
         .iter()
         .position(|name| name == "packets")
         .unwrap();
-    for (told, row) in intervals[1..].iter().zip(rows) {
-        assert_eq!(told[at].parse::<u64>().unwrap(), number(row, "packets"));
+    for (cells, row) in intervals[1..].iter().zip(rows) {
+        assert_eq!(cells[at].parse::<u64>().unwrap(), number(row, "packets"));
     }
     let histogram = fs::read_to_string(results.only().join("latency.hgrm")).unwrap();
     let count = number(&run, "latency_ns.count");
@@ -157,7 +157,7 @@ fn every_file_is_there_and_whole() {
 }
 
 #[test]
-fn only_what_was_asked_for_is_saved() {
+fn only_requested_files_are_saved() {
     let results = Results::new();
     udp(&results, "--mb 0.1");
     assert_eq!(
@@ -167,14 +167,14 @@ fn only_what_was_asked_for_is_saved() {
 }
 
 #[test]
-fn the_ledger_grows_by_a_row_a_run_under_one_header() {
+fn ledger_has_one_header_and_a_row_per_run() {
     let results = Results::new();
     udp(&results, "--mb 0.1 --repeat 2");
     udp(&results, "--packets 7 --unpaced --warmup 20ms");
     let ledger = results.ledger();
     assert_eq!(ledger.len(), 4);
     let column = |name: &str| {
-        let at = ledger[0].iter().position(|told| told == name).unwrap();
+        let at = ledger[0].iter().position(|column| column == name).unwrap();
         ledger[1..]
             .iter()
             .map(|row| row[at].to_owned())
@@ -194,7 +194,7 @@ fn the_ledger_grows_by_a_row_a_run_under_one_header() {
 }
 
 #[test]
-fn repeats_are_runs_of_one_record_and_a_warm_up_is_none() {
+fn repeats_are_runs_of_one_record_without_the_warm_up() {
     let results = Results::new();
     let stdout = udp(
         &results,
@@ -214,7 +214,7 @@ fn repeats_are_runs_of_one_record_and_a_warm_up_is_none() {
 }
 
 #[test]
-fn json_and_csv_have_standard_output_to_themselves() {
+fn json_and_csv_are_alone_on_standard_output() {
     let results = Results::new();
     let record: Value =
         serde_json::from_str(&udp(&results, "--mb 0.1 --interval 10ms --json -")).unwrap();
@@ -228,7 +228,7 @@ fn json_and_csv_have_standard_output_to_themselves() {
 }
 
 #[test]
-fn json_and_csv_go_where_they_are_told() {
+fn json_and_csv_are_written_to_their_paths() {
     let results = Results::new();
     let elsewhere = tempfile::tempdir().unwrap();
     let path = |name: &str| elsewhere.path().join(name);
@@ -240,14 +240,15 @@ fn json_and_csv_go_where_they_are_told() {
     fs::write(path("a.json"), "what was there before").unwrap();
     let stdout = udp(&results, &options);
     assert!(stdout.contains("KB/s"));
-    let told: Value = serde_json::from_str(&fs::read_to_string(path("a.json")).unwrap()).unwrap();
-    assert_eq!(told, results.record());
+    let written: Value =
+        serde_json::from_str(&fs::read_to_string(path("a.json")).unwrap()).unwrap();
+    assert_eq!(written, results.record());
     assert_eq!(table(&path("a.csv")), results.ledger());
     assert_eq!(names(elsewhere.path()), ["a.csv", "a.json"]);
 }
 
 #[test]
-fn nothing_is_left_where_nothing_is_to_be_saved() {
+fn no_save_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_bench"));
     command
@@ -259,7 +260,7 @@ fn nothing_is_left_where_nothing_is_to_be_saved() {
 }
 
 #[test]
-fn results_is_where_runs_go_by_themselves() {
+fn runs_are_saved_in_results_by_default() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_bench"));
     command
@@ -276,7 +277,7 @@ fn results_is_where_runs_go_by_themselves() {
 }
 
 #[test]
-fn quiet_prints_nothing_and_saves_all_the_same() {
+fn quiet_prints_nothing_and_saves_the_run() {
     let results = Results::new();
     assert_eq!(
         udp(&results, "--mb 0.1 --quiet --repeat 2 --interval 10ms"),
@@ -286,7 +287,7 @@ fn quiet_prints_nothing_and_saves_all_the_same() {
 }
 
 #[test]
-fn the_summary_says_the_throughput_before_any_other_figure() {
+fn summary_begins_with_the_throughput() {
     let results = Results::new();
     let stdout = udp(&results, "--mb 0.2");
     let run = results.run();
@@ -312,7 +313,7 @@ fn the_summary_says_the_throughput_before_any_other_figure() {
         format!("saved       {}", results.only().display()),
     ] {
         assert!(
-            stdout.lines().any(|told| told == line),
+            stdout.lines().any(|shown| shown == line),
             "no '{line}':\n{stdout}"
         );
     }
@@ -327,7 +328,7 @@ fn the_summary_says_the_throughput_before_any_other_figure() {
 }
 
 #[test]
-fn rows_are_printed_while_it_runs_when_an_interval_is_asked_for() {
+fn rows_are_printed_during_the_run_with_an_interval() {
     let results = Results::new();
     let stdout = udp(&results, "--packets 1500 --pps 10k --interval 50ms");
     let rows = results.run()["intervals"].as_array().unwrap().len();

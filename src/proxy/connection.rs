@@ -54,12 +54,7 @@ impl<B: Backend> Connection<B> {
     ) -> io::Result<(Self, Status)> {
         let local = turn.context.local(&client)?;
         let mut state = ConnectionState::new(peer, local, permit, turn.context, turn.now);
-        let io = B::Io::new(
-            client,
-            turn.key,
-            &mut state.relay,
-            &mut turn.context.backend,
-        )?;
+        let io = B::Io::new(client, &mut state.io_context(turn))?;
         state.enter(Phase::ReadingRequest, turn);
         let mut connection = Self {
             state,
@@ -80,19 +75,17 @@ impl<B: Backend> Connection<B> {
     /// Records progress, and continues as far as possible unless a turn is scheduled for that.
     pub(super) fn on_event(&mut self, progress: B::Progress, turn: &mut Turn<'_, B>) -> Status {
         let relaying = self.state.phase == Phase::Relaying && !self.is_closed();
-        let next = self.io.on_event(
-            progress,
-            relaying,
-            &mut self.state.relay,
-            turn.key,
-            &mut turn.context.backend,
-        );
+        let next = self
+            .io
+            .on_event(progress, relaying, &mut self.state.io_context(turn));
         match next {
             Next::Schedule => Status::Ready,
             Next::Wait => Status::Waiting,
             Next::Continue => self.serve(turn),
-            Next::Received(Received::Bytes(chunk)) if self.is_closed() => {
-                turn.context.backend.release(chunk);
+            Next::Received(received) if self.is_closed() => {
+                if let Received::Bytes(chunk) = received {
+                    turn.context.backend.release(chunk);
+                }
                 Status::Waiting
             }
             Next::Received(received) => match self.on_received(received, turn) {
@@ -129,8 +122,7 @@ impl<B: Backend> Connection<B> {
         let action = match self.state.on_timeout(turn) {
             TimeoutAction::Handshake(action) => action,
             TimeoutAction::GiveUp(address) => {
-                let backend = &mut turn.context.backend;
-                self.io.give_up(address, turn.key, backend);
+                self.io.give_up(address, &mut self.state.io_context(turn));
                 self.state.handshake.gave_up(address, &turn.context.rules)
             }
             TimeoutAction::Wait => return Status::Waiting,
@@ -154,7 +146,7 @@ impl<B: Backend> Connection<B> {
     pub(super) fn close(&mut self, reason: CloseReason, turn: &mut Turn<'_, B>) {
         self.closed = Some(reason);
         self.state.stop(turn);
-        self.io.cancel(turn.key, &mut turn.context.backend);
+        self.io.cancel(&mut self.state.io_context(turn));
     }
 
     /// Whether it was closed.
@@ -225,12 +217,7 @@ impl<B: Backend> Connection<B> {
 
     /// Receives from the client outside of the relay.
     fn receive(&mut self, most: usize, turn: &mut Turn<'_, B>) -> Option<Received<B::Chunk>> {
-        self.io.receive(
-            most,
-            &mut self.state.relay,
-            turn.key,
-            &mut turn.context.backend,
-        )
+        self.io.receive(most, &mut self.state.io_context(turn))
     }
 
     /// The client sent bytes, ended its side or is gone, outside of the relay. `None` when the connection can continue.
@@ -307,10 +294,9 @@ impl<B: Backend> Connection<B> {
             let is_new = |address: &SocketAddr| !io.is_connecting_to(*address);
             let address = self.state.handshake.attempts().find(is_new)?;
             let sends_first = self.state.relay.to_server.buffered() > 0;
+            let mut io_context = self.state.io_context(turn);
+            let started = self.io.connect(address, sends_first, &mut io_context);
             let context = &mut *turn.context;
-            let started = self
-                .io
-                .connect(address, sends_first, turn.key, &mut context.backend);
             match started {
                 Ok(()) => {}
                 Err(error)
@@ -333,7 +319,7 @@ impl<B: Backend> Connection<B> {
     /// can continue.
     fn await_server(&mut self, turn: &mut Turn<'_, B>) -> Option<Status> {
         self.pump(Direction::ToClient, turn);
-        let unread = self.io.hang_up(turn.key, &mut turn.context.backend);
+        let unread = self.io.hang_up(&mut self.state.io_context(turn));
         if let Some(reason) = unread.and_then(|unread| self.state.on_hang_up(unread, turn)) {
             return Some(Status::Close(reason));
         }
@@ -358,12 +344,9 @@ impl<B: Backend> Connection<B> {
     fn start_relaying(&mut self, server: SocketAddr, local: SocketAddr, turn: &mut Turn<'_, B>) {
         self.state.on_connected(server, local, turn);
         self.reply();
-        self.io.start_relaying(
-            turn.context.forwarding,
-            &mut self.state.relay,
-            turn.key,
-            &mut turn.context.backend,
-        );
+        let forwarding = turn.context.forwarding;
+        self.io
+            .start_relaying(forwarding, &mut self.state.io_context(turn));
     }
 
     /// Relays in both directions; `None` when only the client remains to be closed.
@@ -380,7 +363,7 @@ impl<B: Backend> Connection<B> {
         }
         // The client is no longer read from, and may disconnect before its answer is complete.
         if self.state.relay.to_server.is_shut() {
-            self.io.watch_reset(turn.key, &mut turn.context.backend);
+            self.io.watch_reset(&mut self.state.io_context(turn));
         }
         self.state.on_relayed(turn);
         Some(match can_continue.contains(&true) {
@@ -390,11 +373,9 @@ impl<B: Backend> Connection<B> {
     }
 
     fn start_closing(&mut self, reason: CloseReason, turn: &mut Turn<'_, B>) {
-        let relay = &mut self.state.relay;
-        self.io
-            .close_server(relay, turn.key, &mut turn.context.backend);
+        self.io.close_server(&mut self.state.io_context(turn));
         // The first attempt to receive finds out whether there is anything to discard.
-        relay.to_server.readable(Readable::Open);
+        self.state.relay.to_server.readable(Readable::Open);
         let client_closed = false;
         let phase = Phase::Closing {
             reason,
@@ -454,11 +435,6 @@ impl<B: Backend> Connection<B> {
 
     /// Whether the direction can continue at once.
     fn pump(&mut self, direction: Direction, turn: &mut Turn<'_, B>) -> bool {
-        self.io.pump(
-            direction,
-            &mut self.state.relay,
-            turn.key,
-            &mut turn.context.backend,
-        )
+        self.io.pump(direction, &mut self.state.io_context(turn))
     }
 }

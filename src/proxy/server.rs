@@ -9,7 +9,7 @@ use super::backend::Backend;
 use super::backend::epoll::Epoll;
 use super::backend::uring::Uring;
 use super::counters::{Counters, Totals};
-use super::listeners::{Listener, Listeners};
+use super::listeners::Listeners;
 use super::options::Options;
 use super::resolver::Resolver;
 use super::rules::Rules;
@@ -62,25 +62,15 @@ struct Thread {
 }
 
 impl Thread {
-    /// # Errors
-    /// As [`Worker::new`].
-    fn new<B: Backend>(
-        listener: Listener,
-        rules: Arc<Rules>,
-        resolver: Resolver,
-        options: &Options,
-        shared: Arc<Shared>,
-        wake: &EventFd,
-    ) -> io::Result<Self>
+    fn new<B: Backend>(worker: Worker<B>) -> Self
     where
         Worker<B>: Send + 'static,
     {
-        let worker = Worker::<B>::new(listener, rules, resolver, options, shared, wake)?;
         let worker = Box::new(worker);
-        Ok(Self {
+        Self {
             counters: worker.counters(),
             run: Box::new(move || worker.run()),
-        })
+        }
     }
 }
 
@@ -129,11 +119,16 @@ impl Server {
             let wake = EventFd::new()?;
             let (rules, shared) = (Arc::clone(&rules), Arc::clone(&shared));
             let resolver = resolver.clone();
-            let thread = match options.engine {
-                EngineKind::Mio => Thread::new::<Epoll>,
-                EngineKind::Uring => Thread::new::<Uring>,
-            };
-            threads.push(thread(listener, rules, resolver, options, shared, &wake)?);
+            threads.push(match options.engine {
+                EngineKind::Mio => {
+                    Worker::<Epoll>::new(listener, rules, resolver, options, shared, &wake)
+                        .map(Thread::new)?
+                }
+                EngineKind::Uring => {
+                    Worker::<Uring>::new(listener, rules, resolver, options, shared, &wake)
+                        .map(Thread::new)?
+                }
+            });
             wakes.push(wake);
         }
         let counters = threads.iter().map(|one| Arc::clone(&one.counters));

@@ -13,7 +13,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::backend::Backend;
+use super::backend::{Backend, IoContext};
 use super::chunk::CHUNK_SIZE;
 use super::context::{Turn, WorkerContext};
 use super::counters::Counters;
@@ -123,6 +123,15 @@ impl ConnectionState {
             client_ended: false,
             counted: [0; 2],
             half_closed: false,
+        }
+    }
+
+    /// The context of a call into the connection's I/O.
+    pub(super) fn io_context<'a, B>(&'a mut self, turn: &'a mut Turn<'_, B>) -> IoContext<'a, B> {
+        IoContext {
+            key: turn.key,
+            relay: &mut self.relay,
+            backend: &mut turn.context.backend,
         }
     }
 

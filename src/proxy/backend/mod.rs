@@ -103,16 +103,14 @@ pub(super) trait ConnectionIo<B: Backend<Io = Self>>: Sized {
     ///
     /// # Errors
     /// As epoll_ctl(2).
-    fn new(client: B::Stream, key: Key, relay: &mut Relay, backend: &mut B) -> io::Result<Self>;
+    fn new(client: B::Stream, context: &mut IoContext<'_, B>) -> io::Result<Self>;
 
-    /// Records progress. While the connection is `relaying`, received bytes belong to `relay`.
+    /// Records progress. While the connection is `relaying`, received bytes belong to the relay.
     fn on_event(
         &mut self,
         progress: B::Progress,
         relaying: bool,
-        relay: &mut Relay,
-        key: Key,
-        backend: &mut B,
+        context: &mut IoContext<'_, B>,
     ) -> Next<B::Chunk>;
 
     /// Called at the start of a turn that [`Backend::next_turn`] gave.
@@ -122,17 +120,15 @@ pub(super) trait ConnectionIo<B: Backend<Io = Self>>: Sized {
     fn receive(
         &mut self,
         most: usize,
-        relay: &mut Relay,
-        key: Key,
-        backend: &mut B,
+        context: &mut IoContext<'_, B>,
     ) -> Option<Received<B::Chunk>>;
 
     /// Queues bytes of the proxy itself in front of what is relayed, as counted by [`super::relay::Flow::queue`].
     fn queue(&mut self, direction: Direction, bytes: &[u8]);
 
-    /// Performs the steps of one direction of the relay, as far as it has both sockets. Whether it can continue at once
-    /// after other connections had a turn.
-    fn pump(&mut self, direction: Direction, relay: &mut Relay, key: Key, backend: &mut B) -> bool;
+    /// Performs the steps of one direction of the relay, if they have their sockets. Whether it can continue at once after
+    /// other connections had a turn.
+    fn pump(&mut self, direction: Direction, context: &mut IoContext<'_, B>) -> bool;
 
     /// Starts to connect to a server. `sends_first`: the first bytes for the server are already queued.
     ///
@@ -142,46 +138,46 @@ pub(super) trait ConnectionIo<B: Backend<Io = Self>>: Sized {
         &mut self,
         address: SocketAddr,
         sends_first: bool,
-        key: Key,
-        backend: &mut B,
+        context: &mut IoContext<'_, B>,
     ) -> io::Result<()>;
 
     /// Whether a connection attempt to this address is in progress.
     fn is_connecting_to(&self, address: SocketAddr) -> bool;
 
     /// Gives up the connection attempt to this address.
-    fn give_up(&mut self, address: SocketAddr, key: Key, backend: &mut B);
+    fn give_up(&mut self, address: SocketAddr, context: &mut IoContext<'_, B>);
 
     /// The next completed connection attempt: the address of the server, and the local address if it succeeded. The socket
     /// that is connected becomes the server.
     fn next_connected(&mut self) -> Option<(SocketAddr, io::Result<SocketAddr>)>;
 
     /// Gives up the other connection attempts and prepares both sockets for the relay.
-    fn start_relaying(
-        &mut self,
-        forwarding: Forwarding,
-        relay: &mut Relay,
-        key: Key,
-        backend: &mut B,
-    );
+    fn start_relaying(&mut self, forwarding: Forwarding, context: &mut IoContext<'_, B>);
 
     /// Gives up all connection attempts and closes the server.
-    fn close_server(&mut self, relay: &mut Relay, key: Key, backend: &mut B);
+    fn close_server(&mut self, context: &mut IoContext<'_, B>);
 
     /// Whether the client hung up while its server is not connected: the state of its socket, if that may have changed.
-    fn hang_up(&mut self, key: Key, backend: &mut B) -> Option<Unread>;
+    fn hang_up(&mut self, context: &mut IoContext<'_, B>) -> Option<Unread>;
 
     /// From now on a reset by the client, which is no longer received from, makes the relay fail.
-    fn watch_reset(&mut self, key: Key, backend: &mut B);
+    fn watch_reset(&mut self, context: &mut IoContext<'_, B>);
 
     /// Cancels all operations.
-    fn cancel(&mut self, key: Key, backend: &mut B);
+    fn cancel(&mut self, context: &mut IoContext<'_, B>);
 
     /// Whether an operation is still in flight, so that this must not be closed yet.
     fn is_busy(&self) -> bool;
 
     /// Closes the sockets, with a reset if `reset`. The pipes to the server and to the client contain `unsent` bytes.
     fn close(self, reset: bool, unsent: [usize; 2], backend: &mut B);
+}
+
+/// The connection for which a method of [`ConnectionIo`] is called, and the backend of its thread.
+pub(super) struct IoContext<'a, B> {
+    pub(super) key: Key,
+    pub(super) relay: &'a mut Relay,
+    pub(super) backend: &'a mut B,
 }
 
 /// An event of a worker thread.

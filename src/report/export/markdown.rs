@@ -18,7 +18,7 @@ use crate::report::model::{Meta, ProxyRecord, UdpRecord};
 use crate::stats::spread::Spread;
 use crate::udp::result::Run;
 use crate::units::{grouped, short_ns};
-use Extra::{Error, Interval, Nothing, ShareOf, Words};
+use Detail::{Error, Interval, Nothing, ShareOf, Words};
 
 /// Headline figures with units, error bars and intervals.
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +40,11 @@ impl Exporter for Markdown {
 }
 
 /// A figure of a table: its title, and the columns of its value; the first known value is shown.
-type Figure = (&'static str, &'static [(&'static str, Extra)]);
+type Figure = (&'static str, &'static [(&'static str, Detail)]);
 
 /// Text behind a value, from further columns.
 #[derive(Debug, Clone, Copy)]
-enum Extra {
+enum Detail {
     Nothing,
     /// A name with underscores, shown as words.
     Words,
@@ -56,10 +56,10 @@ enum Extra {
     ShareOf(&'static str),
 }
 
-/// Defines lists of figures, each as `title = column extra, ...;`.
+/// Defines lists of figures, each as `title = column detail, ...;`.
 macro_rules! figures {
-    ($($(#[$doc:meta])* $list:ident { $($title:literal = $($column:literal $extra:expr),+;)* })*) => {
-        $($(#[$doc])* const $list: &[Figure] = &[$(($title, &[$(($column, $extra)),+])),*];)*
+    ($($(#[$doc:meta])* $list:ident { $($title:literal = $($column:literal $detail:expr),+;)* })*) => {
+        $($(#[$doc])* const $list: &[Figure] = &[$(($title, &[$(($column, $detail)),+])),*];)*
     };
 }
 
@@ -353,24 +353,24 @@ impl<T> Row<'_, T> {
         (cell != Cell::Unknown).then_some((column.unit, cell))
     }
 
-    /// The first known value of `sources` with its unit and extra text; blank if all are unknown.
-    fn text(&self, sources: &[(&str, Extra)]) -> String {
-        let mut known = sources.iter().filter_map(|(name, extra)| {
+    /// The first known value of `sources` with its unit and detail; blank if all are unknown.
+    fn text(&self, sources: &[(&str, Detail)]) -> String {
+        let mut known = sources.iter().filter_map(|(name, detail)| {
             let (unit, cell) = self.cell(name)?;
             let (value, suffix) = (value(unit, &cell), suffix(unit));
-            Some(match self.extra(&cell, *extra) {
-                _ if matches!(extra, Words) => value.replace('_', " "),
-                Some((extra, Error(_))) => format!("{value}{extra}{suffix}"),
-                Some((extra, _)) => format!("{value}{suffix}{extra}"),
+            Some(match self.detail(&cell, *detail) {
+                _ if matches!(detail, Words) => value.replace('_', " "),
+                Some((detail, Error(_))) => format!("{value}{detail}{suffix}"),
+                Some((detail, _)) => format!("{value}{suffix}{detail}"),
                 None => format!("{value}{suffix}"),
             })
         });
         known.next().unwrap_or_default()
     }
 
-    fn extra(&self, of: &Cell, extra: Extra) -> Option<(String, Extra)> {
+    fn detail(&self, of: &Cell, detail: Detail) -> Option<(String, Detail)> {
         let other = |name| self.cell(name).map(|(unit, cell)| value(unit, &cell));
-        let text = match extra {
+        let text = match detail {
             Nothing | Words => return None,
             // One clock has both stamps.
             Error(name) if matches!(self.cell(name)?.1, Cell::Integer(0)) => return None,
@@ -383,7 +383,7 @@ impl<T> Row<'_, T> {
                 _ => return None,
             },
         };
-        Some((text, extra))
+        Some((text, detail))
     }
 }
 

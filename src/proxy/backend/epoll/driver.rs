@@ -1,4 +1,4 @@
-//! The backend of a thread over epoll(7): its listener, its events, and what its connections share.
+//! The backend of a thread over epoll(7): its listener and its events.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Interest, Poll, Token};
 
-use super::io::{EpollIo, Ready};
+use super::io::EpollIo;
+use super::resources::{End, Epoll, Ready};
 use super::scheduler::Scheduler;
 use crate::proxy::backend::{Accepted, Backend, Event};
 use crate::proxy::buffers::BufferPool;
 use crate::proxy::chunk::CHUNK_SIZE;
-use crate::proxy::handshake::MAX_ATTEMPTS;
 use crate::proxy::listeners::Listener;
 use crate::proxy::pipes::PipePool;
 use crate::proxy::slab::Key;
@@ -30,66 +30,7 @@ const WAKER: Token = Token(usize::MAX - 1);
 /// Most events of one call.
 const EVENTS: usize = 1_024;
 
-/// The sockets of one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Client,
-    /// The server or one that is being connected to, by its slot, which is less than [`MAX_SLOTS`].
-    Server(u8),
-}
-
-/// Most sockets of servers that tokens can distinguish.
-const MAX_SLOTS: usize = (1 << END_BITS) - 1;
-
-/// Bits of a token that identify the socket of a connection.
-const END_BITS: u32 = 8;
-
-const _: () = assert!(MAX_ATTEMPTS <= MAX_SLOTS);
-
-impl End {
-    fn token(self, key: Key) -> Token {
-        let end = match self {
-            Self::Client => 0,
-            Self::Server(slot) => usize::from(slot) + 1,
-        };
-        Token(key.number() << END_BITS | end & MAX_SLOTS)
-    }
-
-    fn from_token(token: Token) -> (Key, Self) {
-        let end = match token.0 & MAX_SLOTS {
-            0 => Self::Client,
-            server => Self::Server((server - 1) as u8),
-        };
-        (Key::from_number(token.0 >> END_BITS), end)
-    }
-}
-
-/// The backend of a thread.
-pub(in crate::proxy) struct Epoll {
-    poll: Poll,
-    registry: Registry,
-    events: Events,
-    /// `None` once it is closed.
-    listener: Option<TcpListener>,
-    listens_on_path: bool,
-    /// Clients may be waiting to be accepted.
-    has_clients: bool,
-    scheduler: Scheduler,
-    /// Received bytes of the connection that has its turn; unused between turns.
-    pub(super) buffer: Box<[u8]>,
-    pub(super) pipes: PipePool,
-    pub(super) buffers: BufferPool,
-}
-
 impl Epoll {
-    /// # Errors
-    /// As epoll_ctl(2).
-    pub(super) fn register(&self, stream: &mut TcpStream, key: Key, end: End) -> io::Result<()> {
-        // Edge-triggered, and a stream becomes writable only after it was full: this interest costs nothing.
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        self.registry.register(stream, end.token(key), interest)
-    }
-
     /// # Errors
     /// As accept(2).
     fn accept_from(&self, listener: &TcpListener) -> io::Result<Accepted<TcpStream>> {

@@ -3,45 +3,14 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 
-use mio::event::Event;
 use mio::net::TcpStream;
 
-use super::driver::{End, Epoll};
 use super::pump::Pump;
+use super::resources::{End, Epoll, Ready};
 use super::servers::Servers;
-use crate::proxy::backend::{ConnectionIo, Next, Received, close_all};
-use crate::proxy::relay::{Direction, Forwarding, Readable, Relay};
-use crate::proxy::slab::Key;
+use crate::proxy::backend::{ConnectionIo, IoContext, Next, Received, close_all};
+use crate::proxy::relay::{Direction, Forwarding};
 use crate::sys::tcp::{self, Unread};
-
-/// The readiness of one socket.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::proxy) struct Ready {
-    pub(super) end: End,
-    pub(super) readable: Option<Readable>,
-    pub(super) is_writable: bool,
-    pub(super) is_error: bool,
-    pub(super) is_read_closed: bool,
-}
-
-impl Ready {
-    pub(super) fn new(end: End, event: &Event) -> Self {
-        let is_error = event.is_error();
-        Self {
-            end,
-            // The kernel reports urgent data and the end of the stream in every event as long as they last.
-            readable: match () {
-                () if event.is_priority() || is_error => Some(Readable::Doubtful),
-                () if event.is_read_closed() => Some(Readable::Last),
-                () if event.is_readable() => Some(Readable::Open),
-                () => None,
-            },
-            is_writable: event.is_writable(),
-            is_error,
-            is_read_closed: event.is_read_closed(),
-        }
-    }
-}
 
 /// The sockets of one connection.
 pub(in crate::proxy) struct EpollIo {
@@ -54,13 +23,9 @@ pub(in crate::proxy) struct EpollIo {
 }
 
 impl ConnectionIo<Epoll> for EpollIo {
-    fn new(
-        mut client: TcpStream,
-        key: Key,
-        _relay: &mut Relay,
-        backend: &mut Epoll,
-    ) -> io::Result<Self> {
-        backend.register(&mut client, key, End::Client)?;
+    fn new(mut client: TcpStream, context: &mut IoContext<'_, Epoll>) -> io::Result<Self> {
+        let IoContext { key, backend, .. } = context;
+        backend.register(&mut client, *key, End::Client)?;
         Ok(Self {
             client,
             hang_up: None,
@@ -74,9 +39,7 @@ impl ConnectionIo<Epoll> for EpollIo {
         &mut self,
         ready: Ready,
         _relaying: bool,
-        relay: &mut Relay,
-        _key: Key,
-        _backend: &mut Epoll,
+        context: &mut IoContext<'_, Epoll>,
     ) -> Next<usize> {
         let (from, to) = match ready.end {
             End::Client => (Direction::ToServer, Direction::ToClient),
@@ -86,10 +49,10 @@ impl ConnectionIo<Epoll> for EpollIo {
             End::Server(_) => return Next::Schedule,
         };
         if let Some(what) = ready.readable {
-            relay.flow(from).readable(what);
+            context.relay.flow(from).readable(what);
         }
         if ready.is_writable || ready.is_error {
-            relay.flow(to).writable();
+            context.relay.flow(to).writable();
         }
         if ready.end == End::Client && (ready.is_error || ready.is_read_closed) {
             self.hang_up = Some(match ready.is_error {
@@ -97,8 +60,8 @@ impl ConnectionIo<Epoll> for EpollIo {
                 false => Unread::End,
             });
             // The client is no longer read from, and may disconnect before its answer is complete.
-            if ready.is_error && relay.to_server.is_shut() {
-                relay.source_failed(Direction::ToServer);
+            if ready.is_error && context.relay.to_server.is_shut() {
+                context.relay.source_failed(Direction::ToServer);
             }
         }
         Next::Schedule
@@ -109,10 +72,9 @@ impl ConnectionIo<Epoll> for EpollIo {
     fn receive(
         &mut self,
         most: usize,
-        relay: &mut Relay,
-        _key: Key,
-        backend: &mut Epoll,
+        context: &mut IoContext<'_, Epoll>,
     ) -> Option<Received<usize>> {
+        let IoContext { relay, backend, .. } = context;
         let buffer = backend.buffer.get_mut(..most).unwrap_or_default();
         while relay.to_server.is_readable() {
             match self.client.read(buffer) {
@@ -140,36 +102,29 @@ impl ConnectionIo<Epoll> for EpollIo {
         }
     }
 
-    fn pump(
-        &mut self,
-        direction: Direction,
-        relay: &mut Relay,
-        _key: Key,
-        backend: &mut Epoll,
-    ) -> bool {
+    fn pump(&mut self, direction: Direction, context: &mut IoContext<'_, Epoll>) -> bool {
         let (client, server) = (Some(&self.client), self.servers.connected());
         let (pump, ends) = match direction {
             Direction::ToServer => (&mut self.to_server, (client, server)),
             Direction::ToClient => (&mut self.to_client, (server, client)),
         };
-        pump.run(relay, direction, ends, backend)
+        pump.run(direction, ends, context)
     }
 
     fn connect(
         &mut self,
         address: SocketAddr,
         sends_first: bool,
-        key: Key,
-        backend: &mut Epoll,
+        context: &mut IoContext<'_, Epoll>,
     ) -> io::Result<()> {
-        self.servers.connect(address, sends_first, key, backend)
+        self.servers.connect(address, sends_first, context)
     }
 
     fn is_connecting_to(&self, address: SocketAddr) -> bool {
         self.servers.is_connecting_to(address)
     }
 
-    fn give_up(&mut self, address: SocketAddr, _key: Key, _backend: &mut Epoll) {
+    fn give_up(&mut self, address: SocketAddr, _context: &mut IoContext<'_, Epoll>) {
         self.servers.give_up(address);
     }
 
@@ -177,34 +132,28 @@ impl ConnectionIo<Epoll> for EpollIo {
         self.servers.next_connected()
     }
 
-    fn start_relaying(
-        &mut self,
-        _forwarding: Forwarding,
-        relay: &mut Relay,
-        _key: Key,
-        _backend: &mut Epoll,
-    ) {
+    fn start_relaying(&mut self, _forwarding: Forwarding, context: &mut IoContext<'_, Epoll>) {
         if let Some(what) = self.servers.readable() {
-            relay.to_client.readable(what);
+            context.relay.to_client.readable(what);
         }
     }
 
-    fn close_server(&mut self, _relay: &mut Relay, _key: Key, _backend: &mut Epoll) {
+    fn close_server(&mut self, _context: &mut IoContext<'_, Epoll>) {
         self.servers = Servers::Closed;
     }
 
-    fn hang_up(&mut self, _key: Key, _backend: &mut Epoll) -> Option<Unread> {
+    fn hang_up(&mut self, _context: &mut IoContext<'_, Epoll>) -> Option<Unread> {
         self.hang_up.take().map(|unread| match unread {
             Unread::Broken => unread,
             _ => tcp::unread(&self.client),
         })
     }
 
-    fn watch_reset(&mut self, _key: Key, _backend: &mut Epoll) {
+    fn watch_reset(&mut self, _context: &mut IoContext<'_, Epoll>) {
         // Every event of the client reports it.
     }
 
-    fn cancel(&mut self, _key: Key, _backend: &mut Epoll) {}
+    fn cancel(&mut self, _context: &mut IoContext<'_, Epoll>) {}
 
     fn is_busy(&self) -> bool {
         false

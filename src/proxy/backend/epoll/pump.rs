@@ -1,4 +1,5 @@
-//! Moves the bytes of one direction between its two sockets: the steps of a [`Relay`], by copying or through a pipe.
+//! Moves the bytes of one direction between its two sockets: the steps of a [`crate::proxy::relay::Relay`], by copying or
+//! through a pipe.
 //!
 //! A connection without a turn has memory of its own only for bytes that its sink did not accept.
 
@@ -8,10 +9,11 @@ use std::os::fd::AsFd;
 
 use mio::net::TcpStream;
 
-use super::driver::Epoll;
+use super::resources::Epoll;
+use crate::proxy::backend::IoContext;
 use crate::proxy::chunk::{SLICE_QUANTUM, chunk_size};
 use crate::proxy::pipes::PipeFill;
-use crate::proxy::relay::{Direction, Relay, Step, Via};
+use crate::proxy::relay::{Direction, Step, Via};
 use crate::sys::pipe::Pipe;
 use crate::sys::tcp;
 
@@ -34,11 +36,11 @@ impl Pump {
     /// continue at once.
     pub(super) fn run(
         &mut self,
-        relay: &mut Relay,
         direction: Direction,
         (source, sink): (Option<&TcpStream>, Option<&TcpStream>),
-        backend: &mut Epoll,
+        context: &mut IoContext<'_, Epoll>,
     ) -> bool {
+        let IoContext { relay, backend, .. } = context;
         let mut chunks = SLICE_QUANTUM;
         // Bytes of the shared buffer that are sent; used only while it holds this direction's bytes.
         let mut sent = 0;

@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
-use super::driver::{End, Epoll};
-use super::io::Ready;
+use super::resources::{End, Epoll, Ready};
+use crate::proxy::backend::IoContext;
 use crate::proxy::relay::Readable;
-use crate::proxy::slab::Key;
 use crate::sys::tcp;
 
 /// The progress of a connect(2).
@@ -95,8 +94,7 @@ impl Servers {
         &mut self,
         address: SocketAddr,
         sends_first: bool,
-        key: Key,
-        backend: &Epoll,
+        context: &IoContext<'_, Epoll>,
     ) -> io::Result<()> {
         let Self::Connecting(attempts) = self else {
             return Ok(());
@@ -105,7 +103,7 @@ impl Servers {
         let slot = free.unwrap_or(attempts.len());
         let end = End::Server(u8::try_from(slot).unwrap_or(u8::MAX));
         let mut stream = TcpStream::from_std(tcp::connect(address, sends_first)?);
-        backend.register(&mut stream, key, end)?;
+        context.backend.register(&mut stream, context.key, end)?;
         if free.is_none() {
             attempts.push(None);
         }

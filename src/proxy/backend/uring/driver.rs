@@ -1,20 +1,21 @@
-//! The backend of a thread over io_uring(7): its listener, its ring, and what its connections share.
+//! The backend of a thread over io_uring(7): its listener and its ring.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
+use io_uring::opcode;
 use io_uring::types::Fd;
-use io_uring::{opcode, squeue};
 
-use super::hangup_poll::WaitingConnections;
 use super::io::{Progress, UringIo};
 use super::operation::{ACCEPT, Operation};
 use super::provided_buffers::{Filled, ProvidedBuffers};
+use super::resources::{Accepting, Uring};
 use super::ring::{Completion, Ring, RingWithMemory};
 use super::scheduler::Scheduler;
+use super::waiting::WaitingConnections;
 use crate::engine::UringSettings;
 use crate::proxy::backend::{Accepted, Backend, Event};
 use crate::proxy::buffers::BufferPool;
@@ -36,71 +37,7 @@ const COMPLETIONS: u32 = 4_096;
 /// Most completions of one pass of the loop.
 const EVENTS: usize = 1_024;
 
-/// How clients are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accepting {
-    /// No operation is in flight.
-    Idle,
-    InFlight,
-    /// By attempts that do not wait.
-    BacklogOnly,
-}
-
-/// The backend of a thread.
-pub(in crate::proxy) struct Uring {
-    ring: RingWithMemory<ProvidedBuffers>,
-    /// `None` once it is closed.
-    listener: Option<TcpListener>,
-    listens_on_path: bool,
-    accepting: Accepting,
-    pub(super) scheduler: Scheduler,
-    pub(super) waiting: WaitingConnections,
-    /// Connections whose receive found no buffer.
-    without_buffer: VecDeque<Key>,
-    pub(super) pipes: PipePool,
-    pub(super) buffer_pool: BufferPool,
-    /// The error of an operation that could not be submitted. It ends the loop.
-    failure: Option<io::Error>,
-}
-
 impl Uring {
-    /// Queues an operation, which the next [`Backend::wait`] submits.
-    ///
-    /// # Safety
-    /// As [`Ring::push`].
-    pub(super) unsafe fn submit(&mut self, operation: &squeue::Entry) {
-        // SAFETY: passed on to the caller.
-        if let Err(error) = unsafe { self.ring.ring.push(operation) } {
-            self.failure.get_or_insert(error);
-        }
-    }
-
-    /// Cancels an operation of a connection.
-    pub(super) fn cancel(&mut self, operation: Operation, key: Key) {
-        self.cancel_one(operation.user_data(key));
-    }
-
-    fn cancel_one(&mut self, user_data: u64) {
-        if let Err(error) = self.ring.ring.cancel_one(user_data) {
-            self.failure.get_or_insert(error);
-        }
-    }
-
-    pub(super) fn buffers(&self) -> &ProvidedBuffers {
-        &self.ring.memory
-    }
-
-    pub(super) fn buffers_mut(&mut self) -> &mut ProvidedBuffers {
-        &mut self.ring.memory
-    }
-
-    /// A receive of this connection found no buffer. The connection gets a turn.
-    pub(super) fn on_no_buffer(&mut self, key: Key) {
-        self.ring.ring.count_rearm();
-        self.ring.memory.on_shortage();
-        self.without_buffer.push_back(key);
-    }
-
     fn event(&mut self, completion: Completion) -> Option<Event<Self>> {
         if completion.user_data == ACCEPT {
             if !completion.more() {

@@ -3,16 +3,15 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 
-use super::driver::Uring;
 use super::hangup_poll::{HangUp, HangUpPoll};
 use super::operation::Operation;
 use super::provided_buffers::Filled;
 use super::pump::Pump;
+use super::resources::{Context, Uring};
 use super::ring::Completion;
 use super::servers::Servers;
 use crate::proxy::backend::{ConnectionIo, Next, Received, close_all};
 use crate::proxy::relay::{Direction, Forwarding, Readable, Relay};
-use crate::proxy::slab::Key;
 use crate::sys::tcp::{self, Unread};
 
 /// Progress of one connection.
@@ -88,13 +87,8 @@ impl UringIo {
 }
 
 impl ConnectionIo<Uring> for UringIo {
-    fn new(
-        client: TcpStream,
-        _key: Key,
-        relay: &mut Relay,
-        _backend: &mut Uring,
-    ) -> io::Result<Self> {
-        relay.to_client.writable();
+    fn new(client: TcpStream, context: &mut Context<'_>) -> io::Result<Self> {
+        context.relay.to_client.writable();
         Ok(Self {
             client,
             servers: Servers::default(),
@@ -111,9 +105,7 @@ impl ConnectionIo<Uring> for UringIo {
         &mut self,
         progress: Progress,
         relaying: bool,
-        relay: &mut Relay,
-        key: Key,
-        backend: &mut Uring,
+        context: &mut Context<'_>,
     ) -> Next<Filled> {
         let (operation, completion) = match progress {
             Progress::Completed(operation, completion) => (operation, completion),
@@ -128,22 +120,22 @@ impl ConnectionIo<Uring> for UringIo {
         match operation {
             Operation::Receive(direction) if relaying => {
                 let pump = self.pump_of_mut(direction);
-                pump.on_relay_received(completion, relay, (key, direction), backend);
+                pump.on_relay_received(completion, direction, context);
             }
             Operation::Receive(direction) => {
                 let pump = self.pump_of_mut(direction);
-                if let Some(received) = pump.on_received(completion, key, backend) {
+                if let Some(received) = pump.on_received(completion, context) {
                     return Next::Received(received);
                 }
             }
             Operation::Send(direction) => {
                 let pump = self.pump_of_mut(direction);
-                pump.on_sent(completion, relay, direction, backend);
+                pump.on_sent(completion, direction, context);
             }
             Operation::Connect(slot) => self.servers.on_completed(slot, completion),
             Operation::HangUpPoll => {
                 if let Some(hang_up) = self.hang_up_poll.on_completed(completion) {
-                    self.on_hang_up(hang_up, relay);
+                    self.on_hang_up(hang_up, context.relay);
                 }
             }
         }
@@ -155,16 +147,9 @@ impl ConnectionIo<Uring> for UringIo {
         self.to_client.resume();
     }
 
-    fn receive(
-        &mut self,
-        most: usize,
-        _relay: &mut Relay,
-        key: Key,
-        backend: &mut Uring,
-    ) -> Option<Received<Filled>> {
-        let direction = (key, Direction::ToServer);
+    fn receive(&mut self, most: usize, context: &mut Context<'_>) -> Option<Received<Filled>> {
         self.to_server
-            .receive(direction, &self.client, most, backend);
+            .receive(Direction::ToServer, &self.client, most, context);
         None
     }
 
@@ -172,19 +157,13 @@ impl ConnectionIo<Uring> for UringIo {
         self.pump_of_mut(direction).queue(bytes);
     }
 
-    fn pump(
-        &mut self,
-        direction: Direction,
-        relay: &mut Relay,
-        key: Key,
-        backend: &mut Uring,
-    ) -> bool {
+    fn pump(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
         let (client, server) = (Some(&self.client), self.servers.connected());
         let (pump, ends) = match direction {
             Direction::ToServer => (&mut self.to_server, (client, server)),
             Direction::ToClient => (&mut self.to_client, (server, client)),
         };
-        pump.run(relay, (key, direction), ends, backend);
+        pump.run(direction, ends, context);
         false
     }
 
@@ -192,53 +171,46 @@ impl ConnectionIo<Uring> for UringIo {
         &mut self,
         address: SocketAddr,
         _sends_first: bool,
-        key: Key,
-        backend: &mut Uring,
+        context: &mut Context<'_>,
     ) -> io::Result<()> {
-        self.servers.connect(address, key, backend)
+        self.servers.connect(address, context)
     }
 
     fn is_connecting_to(&self, address: SocketAddr) -> bool {
         self.servers.is_connecting_to(address)
     }
 
-    fn give_up(&mut self, address: SocketAddr, key: Key, backend: &mut Uring) {
-        self.servers.give_up(address, key, backend);
+    fn give_up(&mut self, address: SocketAddr, context: &mut Context<'_>) {
+        self.servers.give_up(address, context);
     }
 
     fn next_connected(&mut self) -> Option<(SocketAddr, io::Result<SocketAddr>)> {
         self.servers.next_connected()
     }
 
-    fn start_relaying(
-        &mut self,
-        forwarding: Forwarding,
-        relay: &mut Relay,
-        key: Key,
-        backend: &mut Uring,
-    ) {
-        self.servers.give_up_all(key, backend);
+    fn start_relaying(&mut self, forwarding: Forwarding, context: &mut Context<'_>) {
+        self.servers.give_up_all(context);
         match forwarding {
-            Forwarding::Splice => self.set_nonblocking(true, relay),
+            Forwarding::Splice => self.set_nonblocking(true, context.relay),
             // An operation waits in the kernel, so both sources count as readable. A short receive does not mean that its
             // source is empty; the flags of its completion do.
             Forwarding::Auto | Forwarding::Copy => {
-                relay.to_server.readable(Readable::Doubtful);
-                relay.to_client.readable(Readable::Doubtful);
+                context.relay.to_server.readable(Readable::Doubtful);
+                context.relay.to_client.readable(Readable::Doubtful);
             }
         }
     }
 
-    fn close_server(&mut self, relay: &mut Relay, key: Key, backend: &mut Uring) {
-        self.servers.close(key, backend);
+    fn close_server(&mut self, context: &mut Context<'_>) {
+        self.servers.close(context);
         if self.to_client.is_nonblocking() {
-            self.set_nonblocking(false, relay);
+            self.set_nonblocking(false, context.relay);
         }
     }
 
-    fn hang_up(&mut self, key: Key, backend: &mut Uring) -> Option<Unread> {
+    fn hang_up(&mut self, context: &mut Context<'_>) -> Option<Unread> {
         if !self.is_slow {
-            backend.waiting.add(key);
+            context.backend.waiting.add(context.key);
             return None;
         }
         let unread = self.hang_up.take().map(|hang_up| match hang_up {
@@ -250,22 +222,22 @@ impl ConnectionIo<Uring> for UringIo {
             true => HangUp::Broken,
             false => HangUp::Ended,
         };
-        self.hang_up_poll.start(until, &self.client, key, backend);
+        self.hang_up_poll.start(until, &self.client, context);
         unread
     }
 
-    fn watch_reset(&mut self, key: Key, backend: &mut Uring) {
+    fn watch_reset(&mut self, context: &mut Context<'_>) {
         let until = HangUp::Broken;
-        self.hang_up_poll.start(until, &self.client, key, backend);
+        self.hang_up_poll.start(until, &self.client, context);
     }
 
-    fn cancel(&mut self, key: Key, backend: &mut Uring) {
+    fn cancel(&mut self, context: &mut Context<'_>) {
         for operation in Operation::OF_CLIENT {
             if self.is_in_flight(operation) {
-                backend.cancel(operation, key);
+                context.backend.cancel(operation, context.key);
             }
         }
-        self.servers.give_up_all(key, backend);
+        self.servers.give_up_all(context);
     }
 
     fn is_busy(&self) -> bool {

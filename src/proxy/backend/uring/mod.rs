@@ -1,7 +1,7 @@
 //! The proxy over io_uring(7): an operation is submitted, and its completion is an event.
 //!
 //! Operations wait in the kernel until their socket is ready, so no attempt fails for lack of readiness. A receive picks its
-//! buffer only when there is data, and all operations of one pass of the loop are submitted by one call. [`driver`] is the
+//! buffer only when there is data, and all operations of one pass of the loop are submitted by one call. [`driver`] (with [`resources`]) is the
 //! backend of a thread, with its listener, ring and buffers; [`io`] are the sockets of a connection, [`servers`] those of
 //! its server; [`pump`] moves the bytes of one direction; [`scheduler`] orders bulk transfers; [`hangup_poll`] notices a
 //! client that hangs up while nothing is received from it.
@@ -46,8 +46,10 @@ mod io;
 mod operation;
 mod provided_buffers;
 mod pump;
+mod resources;
 mod scheduler;
 mod servers;
+mod waiting;
 
 use crate::uring::{buffers, ring};
-pub(in crate::proxy) use driver::Uring;
+pub(in crate::proxy) use resources::Uring;

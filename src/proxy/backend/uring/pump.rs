@@ -1,5 +1,5 @@
-//! Moves the bytes of one direction between its two sockets: the steps of a [`Relay`], through a buffer that the kernel
-//! picks.
+//! Moves the bytes of one direction between its two sockets: the steps of a [`crate::proxy::relay::Relay`], through a buffer
+//! that the kernel picks.
 //!
 //! ```text
 //!   receive ----> a provided buffer ----> send ----> all sent: the buffer is released
@@ -22,14 +22,13 @@ use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
 use super::buffers::GROUP;
-use super::driver::Uring;
 use super::operation::Operation;
 use super::provided_buffers::Filled;
+use super::resources::{Context, Uring};
 use super::ring::Completion;
 use crate::proxy::backend::{Backend, Received};
 use crate::proxy::chunk::{SLICE_QUANTUM, chunk_size};
-use crate::proxy::relay::{Direction, Readable, Relay, Step, Via};
-use crate::proxy::slab::Key;
+use crate::proxy::relay::{Direction, Readable, Step, Via};
 use crate::sys::pipe::Pipe;
 
 /// Waits for the socket to be readable before the first attempt (`IORING_RECVSEND_POLL_FIRST`, io_uring_enter(2)).
@@ -98,47 +97,49 @@ impl Pump {
     /// Starts the next step of `direction`, unless an operation is in flight, as far as both sockets exist.
     pub(super) fn run(
         &mut self,
-        relay: &mut Relay,
-        (key, direction): (Key, Direction),
+        direction: Direction,
         (source, sink): (Option<&TcpStream>, Option<&TcpStream>),
-        backend: &mut Uring,
+        context: &mut Context<'_>,
     ) {
         let mut chunks = SLICE_QUANTUM;
         while !(self.is_receiving || self.is_sending || self.is_deferred) {
-            match (relay.step(direction), source, sink) {
+            match (context.relay.step(direction), source, sink) {
                 // The poll completes at once, but after events of other connections.
                 (Step::Fill { via: Via::Pipe, .. }, Some(source), _) if chunks == 0 => {
-                    self.await_source((key, direction), source, backend);
+                    self.poll(Operation::Receive(direction), source, context);
                 }
                 (Step::Fill { via, most }, Some(source), _) => {
-                    let is_bulk = relay.flow(direction).is_full() && self.is_likely;
-                    if via == Via::Copy && is_bulk && !backend.scheduler.admits((key, direction)) {
+                    let is_bulk = context.relay.flow(direction).is_full() && self.is_likely;
+                    if via == Via::Copy
+                        && is_bulk
+                        && !context.backend.scheduler.admits((context.key, direction))
+                    {
                         self.is_deferred = true;
                         return;
                     }
-                    let most = chunk_size(relay, direction, sink, most);
+                    let most = chunk_size(context.relay, direction, sink, most);
                     match via {
-                        Via::Copy => self.receive((key, direction), source, most, backend),
+                        Via::Copy => self.receive(direction, source, most, context),
                         Via::Pipe => {
                             chunks -= 1;
-                            self.fill(relay, direction, source, most, backend);
+                            self.fill(direction, source, most, context);
                         }
                     }
                 }
                 (Step::Drain { via, most, .. }, _, Some(sink)) => match via {
-                    Via::Copy => self.send((key, direction), sink, backend),
-                    Via::Pipe => self.drain(relay, direction, sink, most, backend),
+                    Via::Copy => self.send(direction, sink, context),
+                    Via::Pipe => self.drain(direction, sink, most, context),
                 },
                 (Step::Shut, _, Some(sink)) => {
                     // This fails only if the peer is gone, which the other direction finds out.
                     let _ = sink.shutdown(Shutdown::Write);
-                    relay.flow(direction).shut();
+                    context.relay.flow(direction).shut();
                 }
                 (Step::AwaitSource, Some(source), _) if self.nonblocking => {
-                    self.await_source((key, direction), source, backend);
+                    self.poll(Operation::Receive(direction), source, context);
                 }
                 (Step::AwaitSink, _, Some(sink)) if self.nonblocking => {
-                    self.await_sink((key, direction), sink, backend);
+                    self.poll(Operation::Send(direction), sink, context);
                 }
                 _ => return,
             }
@@ -148,10 +149,10 @@ impl Pump {
     /// Starts to receive up to `most` bytes, unless a receive is in flight.
     pub(super) fn receive(
         &mut self,
-        (key, direction): (Key, Direction),
+        direction: Direction,
         source: &TcpStream,
         most: usize,
-        backend: &mut Uring,
+        context: &mut Context<'_>,
     ) {
         if self.is_receiving || self.is_deferred {
             return;
@@ -161,23 +162,23 @@ impl Pump {
             .ioprio(if self.is_likely { 0 } else { POLL_FIRST })
             .build()
             .flags(squeue::Flags::BUFFER_SELECT)
-            .user_data(Operation::Receive(direction).user_data(key));
+            .user_data(Operation::Receive(direction).user_data(context.key));
         self.is_receiving = true;
         // SAFETY: it points to nothing; the kernel picks one of the buffers that are provided.
-        unsafe { backend.submit(&receive) };
+        unsafe { context.backend.submit(&receive) };
     }
 
     /// Starts to send what is unsent.
-    fn send(&mut self, (key, direction): (Key, Direction), sink: &TcpStream, backend: &mut Uring) {
+    fn send(&mut self, direction: Direction, sink: &TcpStream, context: &mut Context<'_>) {
         if let Unsent::Nothing = self.unsent {
             let bytes = mem::take(&mut self.queued);
             self.unsent = Unsent::Owned { bytes, sent: 0 };
         }
         // The send waits for room, unless other receives need the buffer.
         let (bytes, sent, flags) = match &self.unsent {
-            Unsent::Provided { buffer, sent } => match backend.buffers().is_ample() {
-                true => (backend.bytes(buffer), *sent, 0),
-                false => (backend.bytes(buffer), *sent, libc::MSG_DONTWAIT),
+            Unsent::Provided { buffer, sent } => match context.backend.buffers().is_ample() {
+                true => (context.backend.bytes(buffer), *sent, 0),
+                false => (context.backend.bytes(buffer), *sent, libc::MSG_DONTWAIT),
             },
             Unsent::Owned { bytes, sent } => (bytes.as_slice(), *sent, 0),
             Unsent::Nothing => return,
@@ -186,35 +187,34 @@ impl Pump {
         let send = opcode::Send::new(Fd(sink.as_raw_fd()), rest.as_ptr(), rest.len() as u32)
             .flags(flags | libc::MSG_NOSIGNAL)
             .build()
-            .user_data(Operation::Send(direction).user_data(key));
+            .user_data(Operation::Send(direction).user_data(context.key));
         self.is_sending = true;
-        backend.scheduler.on_send((key, direction));
+        context.backend.scheduler.on_send((context.key, direction));
         // SAFETY: a provided buffer is not released before the send completes, and outlives the ring. Owned bytes stay
         // where they are until then: `queue` does not change them, and their connection is not removed before; at the end
         // the ring is closed first.
-        unsafe { backend.submit(&send) };
+        unsafe { context.backend.submit(&send) };
     }
 
     /// Records the completion of a receive for the relay.
     pub(super) fn on_relay_received(
         &mut self,
         completion: Completion,
-        relay: &mut Relay,
-        (key, direction): (Key, Direction),
-        backend: &mut Uring,
+        direction: Direction,
+        context: &mut Context<'_>,
     ) {
         if mem::take(&mut self.is_polling) {
             (self.is_receiving, self.is_likely) = (false, true);
-            return relay.flow(direction).readable(Readable::Open);
+            return context.relay.flow(direction).readable(Readable::Open);
         }
-        match self.on_received(completion, key, backend) {
+        match self.on_received(completion, context) {
             Some(Received::Bytes(buffer)) => {
-                relay.flow(direction).filled(buffer.length());
+                context.relay.flow(direction).filled(buffer.length());
                 self.unsent = Unsent::Provided { buffer, sent: 0 };
             }
-            Some(Received::End) => relay.flow(direction).ended(),
-            Some(Received::Failed) => relay.source_failed(direction),
-            None if self.nonblocking => relay.flow(direction).source_empty(),
+            Some(Received::End) => context.relay.flow(direction).ended(),
+            Some(Received::Failed) => context.relay.source_failed(direction),
+            None if self.nonblocking => context.relay.flow(direction).source_empty(),
             None => {}
         }
     }
@@ -223,8 +223,7 @@ impl Pump {
     pub(super) fn on_received(
         &mut self,
         completion: Completion,
-        key: Key,
-        backend: &mut Uring,
+        context: &mut Context<'_>,
     ) -> Option<Received<Filled>> {
         self.is_receiving = false;
         if mem::take(&mut self.is_polling) {
@@ -233,16 +232,16 @@ impl Pump {
         self.is_likely = completion.has_more_data();
         if let Some(buffer) = completion.buffer() {
             let length = usize::try_from(completion.result).unwrap_or(0);
-            let buffer = backend.buffers_mut().take(buffer, length);
+            let buffer = context.backend.buffers_mut().take(buffer, length);
             if length > 0 {
                 return Some(Received::Bytes(buffer));
             }
-            backend.release(buffer);
+            context.backend.release(buffer);
         }
         match completion.errno() {
             None => Some(Received::End),
             Some(libc::ENOBUFS) => {
-                backend.on_no_buffer(key);
+                context.backend.on_no_buffer(context.key);
                 (self.is_likely, self.is_deferred) = (true, true);
                 None
             }
@@ -261,23 +260,22 @@ impl Pump {
     pub(super) fn on_sent(
         &mut self,
         completion: Completion,
-        relay: &mut Relay,
         direction: Direction,
-        backend: &mut Uring,
+        context: &mut Context<'_>,
     ) {
         self.is_sending = false;
         if mem::take(&mut self.is_polling) {
-            return relay.flow(direction).writable();
+            return context.relay.flow(direction).writable();
         }
         let bytes_sent = match completion.errno() {
             None if completion.result > 0 => completion.result as usize,
             Some(libc::EAGAIN | libc::EINTR | libc::ECANCELED) => 0,
             _ => {
-                relay.flow(direction).broken();
-                return self.release(0, backend);
+                context.relay.flow(direction).broken();
+                return self.release(0, context.backend);
             }
         };
-        relay.flow(direction).drained(bytes_sent);
+        context.relay.flow(direction).drained(bytes_sent);
         match &mut self.unsent {
             Unsent::Provided { buffer, sent } if *sent + bytes_sent < buffer.length() => {
                 *sent += bytes_sent;
@@ -285,13 +283,13 @@ impl Pump {
             Unsent::Owned { bytes, sent } if *sent + bytes_sent < bytes.len() => {
                 *sent += bytes_sent;
             }
-            _ => self.release(0, backend),
+            _ => self.release(0, context.backend),
         }
         // The send was not to wait, and there is no room.
         if completion.errno() == Some(libc::EAGAIN) {
-            self.free_buffer(backend);
+            self.free_buffer(context.backend);
             if self.nonblocking {
-                relay.flow(direction).sink_full();
+                context.relay.flow(direction).sink_full();
             }
         }
     }

@@ -8,10 +8,9 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 use socket2::SockAddr;
 
-use super::driver::Uring;
 use super::operation::{MAX_SLOTS, Operation};
+use super::resources::Context;
 use super::ring::Completion;
-use crate::proxy::slab::Key;
 use crate::sys::tcp;
 
 /// A connect(2) in flight.
@@ -60,12 +59,7 @@ impl Servers {
     ///
     /// # Errors
     /// As [`tcp::unconnected`]; `ENOBUFS` if too many attempts that were given up are still in flight.
-    pub(super) fn connect(
-        &mut self,
-        to: SocketAddr,
-        key: Key,
-        backend: &mut Uring,
-    ) -> io::Result<()> {
+    pub(super) fn connect(&mut self, to: SocketAddr, context: &mut Context<'_>) -> io::Result<()> {
         let free = self.attempts.iter().position(Option::is_none);
         let slot = free.unwrap_or(self.attempts.len());
         let operation = match u8::try_from(slot) {
@@ -80,7 +74,7 @@ impl Servers {
             address.len(),
         )
         .build()
-        .user_data(operation.user_data(key));
+        .user_data(operation.user_data(context.key));
         let attempt = Some(Attempt {
             socket,
             to,
@@ -92,34 +86,36 @@ impl Servers {
             None => self.attempts.push(attempt),
         }
         // SAFETY: the address is in a box of its own, which is freed with the completion or after it.
-        unsafe { backend.submit(&connect) };
+        unsafe { context.backend.submit(&connect) };
         Ok(())
     }
 
     /// Gives up the attempt to connect to this address.
-    pub(super) fn give_up(&mut self, to: SocketAddr, key: Key, backend: &mut Uring) {
-        self.give_up_where(|attempt| attempt.to == to, key, backend);
+    pub(super) fn give_up(&mut self, to: SocketAddr, context: &mut Context<'_>) {
+        self.give_up_where(|attempt| attempt.to == to, context);
     }
 
     /// Gives up all attempts.
-    pub(super) fn give_up_all(&mut self, key: Key, backend: &mut Uring) {
-        self.give_up_where(|_| true, key, backend);
+    pub(super) fn give_up_all(&mut self, context: &mut Context<'_>) {
+        self.give_up_where(|_| true, context);
     }
 
     /// Gives up all attempts and closes the server.
-    pub(super) fn close(&mut self, key: Key, backend: &mut Uring) {
-        self.give_up_all(key, backend);
+    pub(super) fn close(&mut self, context: &mut Context<'_>) {
+        self.give_up_all(context);
         self.connected = None;
     }
 
-    fn give_up_where(&mut self, which: impl Fn(&Attempt) -> bool, key: Key, backend: &mut Uring) {
+    fn give_up_where(&mut self, which: impl Fn(&Attempt) -> bool, context: &mut Context<'_>) {
         for (slot, attempt) in (0..).zip(&mut self.attempts) {
             if let Some(attempt) = attempt
                 && !attempt.is_given_up
                 && which(attempt)
             {
                 attempt.is_given_up = true;
-                backend.cancel(Operation::Connect(slot), key);
+                context
+                    .backend
+                    .cancel(Operation::Connect(slot), context.key);
             }
         }
     }

@@ -204,8 +204,8 @@ fn special_characters_are_escaped_and_stay_on_one_line() {
 #[test]
 fn figures_name_existing_columns() {
     fn check<T>(columns: &[Column<T>], figures: &[Figure]) {
-        for (name, extra) in figures.iter().flat_map(|(_, sources)| *sources) {
-            let others = match *extra {
+        for (name, detail) in figures.iter().flat_map(|(_, sources)| *sources) {
+            let others = match *detail {
                 Nothing | Words => [None, None],
                 Error(other) | ShareOf(other) => [Some(other), None],
                 Interval(low, high) => [Some(low), Some(high)],

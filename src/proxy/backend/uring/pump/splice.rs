@@ -17,11 +17,10 @@ use io_uring::opcode;
 use io_uring::types::Fd;
 
 use super::Pump;
-use crate::proxy::backend::uring::driver::Uring;
 use crate::proxy::backend::uring::operation::Operation;
+use crate::proxy::backend::uring::resources::Context;
 use crate::proxy::pipes::PipeFill;
-use crate::proxy::relay::{Direction, Readable, Relay};
-use crate::proxy::slab::Key;
+use crate::proxy::relay::{Direction, Readable};
 
 impl Pump {
     /// Whether operations are preceded by a poll from now on.
@@ -36,31 +35,30 @@ impl Pump {
     /// Fills a pipe from the source.
     pub(super) fn fill(
         &mut self,
-        relay: &mut Relay,
         direction: Direction,
         source: &TcpStream,
         most: usize,
-        backend: &mut Uring,
+        context: &mut Context<'_>,
     ) {
-        match backend.pipes.fill(source.as_fd(), most) {
+        match context.backend.pipes.fill(source.as_fd(), most) {
             Ok(PipeFill::Bytes(pipe, bytes)) => {
                 (self.pipe, self.is_likely) = (Some(pipe), false);
-                relay.flow(direction).filled(bytes);
+                context.relay.flow(direction).filled(bytes);
                 // Or the pipe was short of slots. A poll finds out, and costs no call of its own.
                 if bytes < most {
-                    relay.flow(direction).source_empty();
+                    context.relay.flow(direction).source_empty();
                 }
             }
-            Ok(PipeFill::End) => relay.flow(direction).ended(),
-            Ok(PipeFill::NoPipe) => relay.flow(direction).no_pipe(),
+            Ok(PipeFill::End) => context.relay.flow(direction).ended(),
+            Ok(PipeFill::NoPipe) => context.relay.flow(direction).no_pipe(),
             Err(error) => match error.kind() {
                 // A poll has just reported the opposite.
                 ErrorKind::WouldBlock if mem::take(&mut self.is_likely) => {
-                    relay.flow(direction).readable(Readable::Doubtful);
+                    context.relay.flow(direction).readable(Readable::Doubtful);
                 }
-                ErrorKind::WouldBlock => relay.flow(direction).source_empty(),
+                ErrorKind::WouldBlock => context.relay.flow(direction).source_empty(),
                 ErrorKind::Interrupted => {}
-                _ => relay.source_failed(direction),
+                _ => context.relay.source_failed(direction),
             },
         }
     }
@@ -68,60 +66,44 @@ impl Pump {
     /// Drains the pipe to the sink.
     pub(super) fn drain(
         &mut self,
-        relay: &mut Relay,
         direction: Direction,
         sink: &TcpStream,
         most: usize,
-        backend: &mut Uring,
+        context: &mut Context<'_>,
     ) {
         let drained = match &self.pipe {
             Some(pipe) => pipe.drain(sink.as_fd(), most),
             None => Err(ErrorKind::BrokenPipe.into()),
         };
-        if relay.flow(direction).on_drained(drained).is_some()
-            && relay.flow(direction).buffered() == 0
+        if context.relay.flow(direction).on_drained(drained).is_some()
+            && context.relay.flow(direction).buffered() == 0
         {
-            self.release(0, backend);
+            self.release(0, context.backend);
         }
     }
 
-    /// Starts a poll that completes when the source has data, has ended or failed.
-    pub(super) fn await_source(
-        &mut self,
-        (key, direction): (Key, Direction),
-        source: &TcpStream,
-        backend: &mut Uring,
-    ) {
-        self.is_receiving = true;
-        let operation = Operation::Receive(direction);
-        self.poll(operation, key, source, libc::POLLIN, backend);
-    }
-
-    /// Starts a poll that completes when the sink has room or is gone.
-    pub(super) fn await_sink(
-        &mut self,
-        (key, direction): (Key, Direction),
-        sink: &TcpStream,
-        backend: &mut Uring,
-    ) {
-        self.is_sending = true;
-        let operation = Operation::Send(direction);
-        self.poll(operation, key, sink, libc::POLLOUT, backend);
-    }
-
-    fn poll(
+    /// Starts a poll that completes when the socket is ready for `operation`, or has ended or failed.
+    pub(super) fn poll(
         &mut self,
         operation: Operation,
-        key: Key,
         socket: &TcpStream,
-        events: i16,
-        backend: &mut Uring,
+        context: &mut Context<'_>,
     ) {
+        let events = match operation {
+            Operation::Send(_) => {
+                self.is_sending = true;
+                libc::POLLOUT
+            }
+            _ => {
+                self.is_receiving = true;
+                libc::POLLIN
+            }
+        };
+        self.is_polling = true;
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events as u32)
             .build()
-            .user_data(operation.user_data(key));
-        self.is_polling = true;
+            .user_data(operation.user_data(context.key));
         // SAFETY: it points to nothing.
-        unsafe { backend.submit(&poll) };
+        unsafe { context.backend.submit(&poll) };
     }
 }
