@@ -125,4 +125,4 @@ fn limited_by_load(path: &str, busy: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::report) mod tests;

@@ -3,14 +3,12 @@ use std::path::Path;
 use super::*;
 use crate::report::compare::gate::{Gate, judge};
 use crate::report::compare::records::{RecordComparison, SavedRuns, compare_records};
-use crate::report::export::text::Text;
-use crate::report::export::{Document, Exporter};
 use crate::report::model::ProxyRecord;
 use crate::report::sample::proxy::{self as sample, measured};
 use crate::stats::ratio::Verdict;
 
 /// Rounds of every scenario with different figures.
-fn record(rounds: usize) -> ProxyRecord {
+pub(in crate::report) fn record(rounds: usize) -> ProxyRecord {
     let mut all = Vec::new();
     for round in 0..rounds {
         let ns = |ns| ns + 100 * round as u64;
@@ -37,14 +35,18 @@ fn record(rounds: usize) -> ProxyRecord {
 }
 
 /// Changes the runs with this label.
-fn changed(mut record: ProxyRecord, label: &str, change: impl Fn(&mut Run)) -> ProxyRecord {
+pub(in crate::report) fn changed(
+    mut record: ProxyRecord,
+    label: &str,
+    change: impl Fn(&mut Run),
+) -> ProxyRecord {
     let is = |run: &Run| label == run.path || label == format!("{} {}", run.scenario, run.path);
     let runs = record.runs.iter_mut().filter(|run| is(run));
     assert!(runs.map(change).count() > 0, "{label}");
     record
 }
 
-fn slower(run: &mut Run) {
+pub(in crate::report) fn slower(run: &mut Run) {
     run.requests_per_s = run.requests_per_s.map(|rate| rate * 0.8);
     run.bytes_per_s = run.bytes_per_s.map(|rate| rate * 0.8);
 }
@@ -54,14 +56,17 @@ fn later(run: &mut Run) {
     latency.p99 = latency.p99.map(|ns| ns * 2);
 }
 
-fn failing(resets: u64) -> impl Fn(&mut Run) {
+pub(in crate::report) fn failing(resets: u64) -> impl Fn(&mut Run) {
     move |run| {
         run.errors.total = resets;
         run.errors.reset = resets;
     }
 }
 
-fn compare(base: &ProxyRecord, new: &ProxyRecord) -> RecordComparison<ComparedSetting> {
+pub(in crate::report) fn compare(
+    base: &ProxyRecord,
+    new: &ProxyRecord,
+) -> RecordComparison<ComparedSetting> {
     fn saved<'a>(path: &'a str, record: &'a ProxyRecord) -> SavedRuns<'a, Run> {
         SavedRuns::new(Path::new(path), &record.meta, &record.runs)
     }
@@ -304,74 +309,4 @@ fn other_amounts_and_a_busy_load_generator_are_noted() {
         notes[0].starts_with("connect proxied, new: the load generator's threads were busy 99 %"),
         "{notes:?}"
     );
-}
-
-fn shown(found: &RecordComparison<ComparedSetting>) -> String {
-    let mut out = Vec::new();
-    let document = Document::ProxyComparison(found);
-    Text.write(&document, &mut out).unwrap();
-    let text = String::from_utf8(out).unwrap();
-    for line in text.lines() {
-        assert!(
-            line.chars().count() <= 80 && line == line.trim_end(),
-            "{line}"
-        );
-        assert!(!line.chars().any(char::is_control), "{line}");
-    }
-    text
-}
-
-#[test]
-fn text_has_both_figures_their_ratio_and_verdict() {
-    let mut new = changed(record(5), "connect proxied", slower);
-    new = changed(new, "connect proxied", failing(1));
-    new.runs
-        .retain(|run| run.scenario != "bulk" && run.path != "direct");
-    let text = shown(&compare(&record(5), &new));
-    assert!(
-        text.contains(
-            "
-                        base        new  ratio (95 % interval)
-connect proxied
-  requests/s           9,980      7,984  0.800 (0.798-0.802) lower
-  p50                 100 us     100 us  1.000 (0.997-1.003) no difference shown
-  p99                 100 us     100 us  1.000 (0.997-1.003) no difference shown
-  CPU s per 10k         3.00       3.00  1.000 (1.000-1.000) no difference shown
-  errors                   0          5
-  answered           100.0 %    99.01 %  0.990 (0.990-0.990) lower
-blocked
-"
-        ),
-        "{text}"
-    );
-    assert!(
-        text.contains("\nonly in base, not compared: connect direct; bulk direct; bulk proxied"),
-        "{text}"
-    );
-    assert!(text.contains("reset 5 (was 0)"), "{text}");
-}
-
-#[test]
-fn text_handles_few_runs_incomplete_runs_and_figures_of_any_size() {
-    let mut odd = changed(record(2), "connect proxied", |run| {
-        run.requests_per_s = Some(1e300);
-        run.cpu.proxy_s_per_10k = Some(1e-300);
-        run.errors.total = u64::MAX;
-        run.errors.timeout = u64::MAX;
-        run.requests = u64::MAX;
-        run.protocol = Some("\u{1b}[2J".into());
-        run.latency_ns.as_mut().unwrap().p99 = Some(u64::MAX);
-    });
-    let found = compare(&odd, &odd);
-    assert!(shown(&found).contains("too few runs for an interval; --repeat 5 or more"));
-    odd.runs[1].complete = false;
-    let text = shown(&compare(&odd, &odd));
-    assert!(
-        text.contains("  ! new: 1 of 2 runs incomplete and not counted"),
-        "{text}"
-    );
-    let plain = changed(record(5), "connect proxied", |run| {
-        run.protocol = Some("\u{1b}[2J".into())
-    });
-    shown(&compare(&plain, &odd));
 }

@@ -9,7 +9,7 @@ columns! {
     /// A setting of a UDP comparison.
     pub UDP_SETTING: ComparedSetting = |of| {
         "setting" [""] "the setting's name: the options that differ, like `uring, batch 16`" => &of.setting;
-        "base" [""] "the setting that the ratios refer to; empty in that setting's own row" => of.base.as_ref();
+        "base" [""] "setting that its ratios refer to; empty for the base itself" => of.base.as_ref();
         "engine" [""] "as in `udp.csv`" => &of.engine;
         "mode" [""] "as in `udp.csv`" => &of.mode;
         "chunk" ["bytes"] "requested message bytes per datagram" => of.requested.chunk;

@@ -23,7 +23,7 @@ pub use udp::UDP_RUN;
 const ID: Column<str> = Column {
     name: "id",
     unit: "",
-    help: "name of the command's folder beside this file; empty without a folder",
+    help: "name of the command's folder; empty if nothing else was saved",
     get: |id| Cell::from(id),
 };
 

@@ -11,11 +11,11 @@ columns! {
         "path" [""] "`direct`, `proxied` or `blocked`" => &run.path;
         "engine" [""] "the proxy's event loop, `mio` or `uring`; empty for a proxy that the command did not start, and on the direct path" => run.engine.as_ref();
         "protocol" [""] "proxy protocol: `json`, `socks5`, `connect` or `forward`; empty on the direct path" => run.protocol.as_ref();
-        "forwarding" [""] "requested way of forwarding: `auto`, `copy` or `splice`; empty as `engine` is" => run.forwarding.as_ref();
-        "proxy_threads" [""] "the proxy's threads; empty as `engine` is" => run.proxy_threads;
+        "forwarding" [""] "requested way of forwarding: `auto`, `copy` or `splice`; empty if `engine` is" => run.forwarding.as_ref();
+        "proxy_threads" [""] "the proxy's threads; empty if `engine` is" => run.proxy_threads;
         "setting" [""] "the compared setting, like `uring, copy`; empty without a comparison, and on the direct path" => run.setting.as_ref();
         "round" [""] "number of the round, from 0" => run.round;
-        "complete" [""] "`true` if the run lasted its full time and a request was answered correctly; a path without answers has no further round" => run.complete;
+        "complete" [""] "`true` if the run reached its end and had a correct answer; a path without one is not measured again" => run.complete;
         "via" [""] "the proxy, if it was already running" => run.requested.via.as_ref();
         "origin" [""] "the origin server, if it was already running" => run.requested.origin.as_ref();
         "connections" [""] "concurrent connections; for bulk, streams" => run.requested.connections;
@@ -53,9 +53,9 @@ columns! {
         "load_busy" [""] "CPU time of these threads as a share of their wall time; near 1 the load generator may limit the run" => run.cpu.load_busy;
         "origin_user_s" ["s"] "CPU time of the origin server, in user mode and in the kernel; empty if the command did not start it" => run.cpu.origin_user_s;
         "origin_system_s" ["s"] "CPU time of the origin server, in user mode and in the kernel; empty if the command did not start it" => run.cpu.origin_system_s;
-        "reason" [""] "a sentence on an incomplete run" => run.reason.as_ref();
-        "signed_in" [""] "clients authenticated at the proxy with user and password (`--user`)" => run.requested.signed_in;
-        "warnings" [""] "effects of the load generator, the origin server or this host on these figures, one sentence each" => run.warnings.join(" ");
+        "reason" [""] "why the run is incomplete" => run.reason.as_ref();
+        "signed_in" [""] "whether clients authenticated at the proxy (`--user`)" => run.requested.signed_in;
+        "warnings" [""] "possible effects of the load generator, the origin server or the host on these figures, a sentence each" => run.warnings.join(" ");
     }
 }
 

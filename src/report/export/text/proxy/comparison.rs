@@ -152,3 +152,84 @@ fn cost(of: Option<Spread>) -> Option<String> {
         other => figure(other),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::report::compare::proxy::tests::{changed, compare, failing, record, slower};
+    use crate::report::compare::records::RecordComparison;
+    use crate::report::export::text::Text;
+    use crate::report::export::{Document, Exporter};
+    use crate::report::model::proxy::ComparedSetting;
+
+    fn shown(found: &RecordComparison<ComparedSetting>) -> String {
+        let mut out = Vec::new();
+        let document = Document::ProxyComparison(found);
+        Text.write(&document, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for line in text.lines() {
+            assert!(
+                line.chars().count() <= 80 && line == line.trim_end(),
+                "{line}"
+            );
+            assert!(!line.chars().any(char::is_control), "{line}");
+        }
+        text
+    }
+
+    #[test]
+    fn text_has_both_figures_their_ratio_and_verdict() {
+        let mut new = changed(record(5), "connect proxied", slower);
+        new = changed(new, "connect proxied", failing(1));
+        new.runs
+            .retain(|run| run.scenario != "bulk" && run.path != "direct");
+        let text = shown(&compare(&record(5), &new));
+        assert!(
+            text.contains(
+                "
+                        base        new  ratio (95 % interval)
+connect proxied
+  requests/s           9,980      7,984  0.800 (0.798-0.802) lower
+  p50                 100 us     100 us  1.000 (0.997-1.003) no difference shown
+  p99                 100 us     100 us  1.000 (0.997-1.003) no difference shown
+  CPU s per 10k         3.00       3.00  1.000 (1.000-1.000) no difference shown
+  errors                   0          5
+  answered           100.0 %    99.01 %  0.990 (0.990-0.990) lower
+blocked
+"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "\nonly in base, not compared: connect direct; bulk direct; bulk proxied"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("reset 5 (was 0)"), "{text}");
+    }
+
+    #[test]
+    fn text_handles_few_runs_incomplete_runs_and_figures_of_any_size() {
+        let mut odd = changed(record(2), "connect proxied", |run| {
+            run.requests_per_s = Some(1e300);
+            run.cpu.proxy_s_per_10k = Some(1e-300);
+            run.errors.total = u64::MAX;
+            run.errors.timeout = u64::MAX;
+            run.requests = u64::MAX;
+            run.protocol = Some("\u{1b}[2J".into());
+            run.latency_ns.as_mut().unwrap().p99 = Some(u64::MAX);
+        });
+        let found = compare(&odd, &odd);
+        assert!(shown(&found).contains("too few runs for an interval; --repeat 5 or more"));
+        odd.runs[1].complete = false;
+        let text = shown(&compare(&odd, &odd));
+        assert!(
+            text.contains("  ! new: 1 of 2 runs incomplete and not counted"),
+            "{text}"
+        );
+        let plain = changed(record(5), "connect proxied", |run| {
+            run.protocol = Some("\u{1b}[2J".into())
+        });
+        shown(&compare(&plain, &odd));
+    }
+}
