@@ -3,7 +3,7 @@
 //! [`receivers`] starts a thread per stream on sockets that are [`prepared`]. Each thread runs a [`receiver`]: the loop that takes
 //! datagrams from an engine and counts them in its stream's [`accounting`], which detects duplicates with a [`sequence`] window.
 //! [`backoff`] decides how long the loop sleeps when its socket is empty, and [`packet_log`] keeps a record per datagram. The
-//! snapshots of all receivers are merged into [`intervals`], and their results become a [`result_upload`].
+//! snapshots of all receivers are merged into `intervals`, and their results become a [`result_upload`].
 
 pub mod accounting;
 pub mod backoff;

@@ -1,6 +1,6 @@
 //! The result of a run, computed from the counts of the sender and of the receiver. Pure: numbers in, numbers out.
 //!
-//! [`assemble`] takes [`RunInputs`] and returns a [`Measured`] run: the [`Run`] that `run.json` holds, and its histograms.
+//! `assemble` takes [`RunInputs`] and returns a [`Measured`] run: the [`Run`] that `run.json` holds, and its histograms.
 
 mod assemble;
 mod costs;
