@@ -16,8 +16,9 @@ use common::{NOTICED, PATIENCE};
 use socket2::SockRef;
 use wirebench::udp::plan::Plan;
 use wirebench::udp::server::Limits;
-use wirebench::udp::wire::control::{Finish, Request, StreamSent};
+use wirebench::udp::wire::control::{Finish, Request};
 use wirebench::udp::wire::header::{Header, Kind, MAX_48_BIT, MAX_CHUNK};
+use wirebench::udp::wire::results::StreamSent;
 
 #[test]
 fn a_session_that_violates_the_protocol_ends_and_keeps_its_figures() {

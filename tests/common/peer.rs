@@ -13,10 +13,11 @@ use wirebench::udp::send::spin::SpinChoice;
 use wirebench::udp::server::{Limits, Options, Server, SessionReport, Stopper};
 use wirebench::udp::wire::VERSION;
 use wirebench::udp::wire::control::{
-    Alive, Finish, Hello, Message, Reply, Request, Resume, StreamSent, Welcome,
+    Alive, Finish, Hello, Message, Reply, Request, Resume, Welcome,
 };
 use wirebench::udp::wire::framing::{self, Decoder};
 use wirebench::udp::wire::header::{Header, Kind};
+use wirebench::udp::wire::results::StreamSent;
 use wirebench::udp::wire::results::{Done, StreamReceived};
 
 use super::PATIENCE;

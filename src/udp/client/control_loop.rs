@@ -25,8 +25,6 @@ use crate::udp::result::Interval;
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::wire::control::{ALIVE, Alive, Hello, Reply, Request, Welcome};
 
-pub(super) const CONNECTION: Token = Token(0);
-pub(super) const RECONNECTION: Token = Token(1);
 const THREADS: Token = Token(2);
 const CANCEL: Token = Token(3);
 const CLOCK: Token = Token(4);

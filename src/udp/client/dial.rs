@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use mio::{Events, Poll};
+use mio::{Events, Poll, Token};
 
-use super::control_loop::CONNECTION;
 use super::{Cancel, RunError, Setup};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::small_tcp;
@@ -15,6 +14,9 @@ use crate::udp::control::connection::{ConnectionError, ControlConnection};
 use crate::udp::control::greeting::{ClientGreeting, ClientStep, GreetingError};
 use crate::udp::setup::SetupError;
 use crate::udp::wire::control::{Hello, Reply, Request, Welcome};
+
+/// The control connection in the event loop.
+pub(super) const CONNECTION: Token = Token(0);
 
 /// How often deadlines are checked.
 const TICK: Duration = Duration::from_millis(100);

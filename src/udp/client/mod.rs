@@ -13,6 +13,7 @@ mod measurement;
 mod opening;
 mod reconnect;
 mod record;
+mod replace;
 mod results;
 mod session;
 

@@ -1,35 +1,25 @@
-//! Replacement of a lost control connection: opens a new connection, and resumes the session over it.
+//! A new control connection that is being opened in place of a lost one.
 
-use std::io::{self, ErrorKind};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use mio::net::TcpStream;
+use mio::Token;
 
-use super::control_loop::{CONNECTION, ControlLoop, RECONNECTION, SessionError};
-use crate::sys::small_tcp;
 use crate::udp::control::connection::{ConnectionError, ControlConnection};
 use crate::udp::control::greeting::{ClientGreeting, ClientStep, GreetingError};
-use crate::udp::wire::VERSION;
-use crate::udp::wire::control::{RECONNECT, Reply, Request, Resume};
+use crate::udp::wire::control::Reply;
 
-/// Time for a new connection, at least, before another one is tried.
-const ATTEMPT_TIME: Duration = Duration::from_secs(2);
-
-/// Pause between two attempts.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(500);
-
-/// A server that refuses connections counts as gone after this long without a datagram.
-const REFUSED: Duration = Duration::from_secs(2);
+/// The new connection in the event loop.
+pub(super) const RECONNECTION: Token = Token(1);
 
 /// A new connection that is being opened.
 pub(super) struct Reconnect {
-    connection: ControlConnection,
-    greeting: ClientGreeting,
-    began: Instant,
+    pub(super) connection: ControlConnection,
+    pub(super) greeting: ClientGreeting,
+    pub(super) began: Instant,
 }
 
 /// Why a new connection failed.
-enum Failure {
+pub(super) enum Failure {
     Greeting(GreetingError),
     Connection(ConnectionError),
 }
@@ -41,13 +31,13 @@ impl From<ConnectionError> for Failure {
 }
 
 impl Reconnect {
-    fn is_connected(&self) -> bool {
+    pub(super) fn is_connected(&self) -> bool {
         let stream = self.connection.stream();
         stream.is_some_and(|stream| stream.peer_addr().is_ok())
     }
 
     /// Continues the greeting. At its end: how many numbered messages the server received.
-    fn poll(&mut self) -> Result<Option<u64>, Failure> {
+    pub(super) fn poll(&mut self) -> Result<Option<u64>, Failure> {
         self.connection.flush()?;
         self.connection.fill()?;
         while let Some(reply) = self.connection.next_message::<Reply>()? {
@@ -63,105 +53,5 @@ impl Reconnect {
             }
         }
         Ok(None)
-    }
-}
-
-impl ControlLoop<'_> {
-    /// Opens a new connection if the present one failed, or has been silent for too long.
-    pub(super) fn replace_connection(&mut self) -> Result<(), SessionError> {
-        if let Some(reconnect) = &self.reconnect {
-            let limit = ATTEMPT_TIME.max(4 * self.round_trip);
-            if reconnect.began.elapsed() > limit {
-                self.reset_reconnect();
-            }
-            return Ok(());
-        }
-        let limit = RECONNECT.max(2 * self.round_trip);
-        let is_broken = !self.connection.is_connected()
-            || self.tcp_silence() > limit
-            || self.connection.unread_for() > limit;
-        if !is_broken || self.reconnected_at.elapsed() < ATTEMPT_PAUSE {
-            return Ok(());
-        }
-        self.reconnected_at = Instant::now();
-        // Messages that arrive over the old connection from now on would be counted twice, so it is not read any more. It stays
-        // open, since its end would end the session.
-        if let Some(stream) = self.connection.retire(self.poll.registry()) {
-            self.retired = Some(stream);
-        }
-        let resume = Request::Resume(Resume {
-            version: VERSION,
-            session: self.session,
-            received: self.connection.received(),
-        });
-        // After a local error the next attempt may succeed.
-        if let Ok(reconnect) = self.open_reconnect(resume) {
-            self.reconnect = Some(reconnect);
-        }
-        Ok(())
-    }
-
-    fn open_reconnect(&self, resume: Request) -> io::Result<Reconnect> {
-        let setup = self.setup;
-        let stream = small_tcp::connect(self.server, setup.bind, setup.bind_device.as_deref())?;
-        let greeting = ClientGreeting::new(setup.key.as_ref(), resume)?;
-        let stream = TcpStream::from_std(stream);
-        let mut connection = ControlConnection::new(stream, self.poll.registry(), RECONNECTION)?;
-        connection
-            .send(&greeting.first())
-            .map_err(io::Error::other)?;
-        Ok(Reconnect {
-            connection,
-            greeting,
-            began: Instant::now(),
-        })
-    }
-
-    /// Resets the new connection: the server may have resumed the session over it, with its reply still in flight.
-    fn reset_reconnect(&mut self) {
-        if let Some(mut reconnect) = self.reconnect.take() {
-            reconnect.connection.reset(self.poll.registry());
-        }
-    }
-
-    /// Continues a new connection, and switches to it when the server has resumed the session.
-    pub(super) fn poll_reconnect(&mut self) -> Result<(), SessionError> {
-        let Some(reconnect) = &mut self.reconnect else {
-            return Ok(());
-        };
-        if reconnect.is_connected() {
-            self.connected_at = Instant::now();
-        }
-        match reconnect.poll() {
-            Ok(None) => Ok(()),
-            Ok(Some(count)) => {
-                let Some(Reconnect { connection, .. }) = self.reconnect.take() else {
-                    return Ok(());
-                };
-                self.connection.continue_over(
-                    connection,
-                    count,
-                    self.poll.registry(),
-                    CONNECTION,
-                )?;
-                self.retired = None;
-                Ok(())
-            }
-            Err(Failure::Greeting(error)) => Err(SessionError::Refused(error)),
-            Err(Failure::Connection(ConnectionError::Io(error))) => {
-                self.reset_reconnect();
-                let is_gone = error.kind() == ErrorKind::ConnectionRefused
-                    && self.udp_silence().min(self.tcp_silence()) > REFUSED;
-                if is_gone {
-                    Err(SessionError::Gone)
-                } else {
-                    Ok(())
-                }
-            }
-            Err(Failure::Connection(_)) => {
-                self.reset_reconnect();
-                Ok(())
-            }
-        }
     }
 }

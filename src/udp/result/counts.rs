@@ -1,24 +1,22 @@
 //! Counts in the file: all of them are null if unknown.
 
-use serde::{Deserialize, Serialize};
-
 /// Defines the serialised form of a struct of counts, and the conversions both ways.
-macro_rules! counts {
-    ($name:ident: $($count:ident),+) => {
+macro_rules! nullable_counts {
+    ($file:ident for $counts:ident: $($count:ident),+) => {
         #[derive(Serialize, Deserialize)]
-        pub(super) struct $name {
+        struct $file {
             $($count: Option<u64>),+
         }
 
-        impl From<super::run::$name> for $name {
-            fn from(counts: super::run::$name) -> Self {
+        impl From<$counts> for $file {
+            fn from(counts: $counts) -> Self {
                 let known = |count| (!counts.is_unknown).then_some(count);
                 Self { $($count: known(counts.$count)),+ }
             }
         }
 
-        impl From<$name> for super::run::$name {
-            fn from(counts: $name) -> Self {
+        impl From<$file> for $counts {
+            fn from(counts: $file) -> Self {
                 Self {
                     is_unknown: [$(counts.$count),+].contains(&None),
                     $($count: counts.$count.unwrap_or(0)),+
@@ -28,8 +26,7 @@ macro_rules! counts {
     };
 }
 
-counts!(Received: packets, bytes, unique, duplicates, reordered, late, foreign, foreign_token, foreign_short, foreign_malformed);
-counts!(Lost: packets, not_sent, receiver_socket, elsewhere);
+pub(super) use nullable_counts;
 
 /// A setting that is never 0: null in the file if it was not reported.
 pub(super) mod positive {

@@ -6,14 +6,16 @@ mod assemble;
 mod costs;
 mod counts;
 mod ended;
+mod inputs;
 mod interval_rows;
 mod run;
 mod settings;
 mod streams;
 mod warnings;
 
-pub use assemble::{RunInputs, assemble};
+pub use assemble::assemble;
 pub use ended::Ended;
+pub use inputs::RunInputs;
 pub use interval_rows::IntervalRows;
 pub use run::{
     Clock, Cpu, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Measured, Pacing, Received,

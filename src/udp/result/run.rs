@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::counts;
+use super::counts::{self, nullable_counts};
 use crate::stats::latency::{Latency, Summary};
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 
@@ -240,7 +240,7 @@ pub struct Traffic {
 
 /// The datagrams that arrived at the receiver's sockets.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(from = "counts::Received", into = "counts::Received")]
+#[serde(from = "ReceivedInFile", into = "ReceivedInFile")]
 pub struct Received {
     /// Whether the receiver was lost before it reported a count. All counts are null in the file then.
     pub is_unknown: bool,
@@ -266,9 +266,11 @@ pub struct Received {
     pub foreign_malformed: u64,
 }
 
+nullable_counts!(ReceivedInFile for Received: packets, bytes, unique, duplicates, reordered, late, foreign, foreign_token, foreign_short, foreign_malformed);
+
 /// The datagrams that did not arrive, by where they were lost as far as the kernel reports it.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-#[serde(from = "counts::Lost", into = "counts::Lost")]
+#[serde(from = "LostInFile", into = "LostInFile")]
 pub struct Lost {
     /// Whether a side was lost before the end, so that the losses are unknown. All counts are null in the file then.
     pub is_unknown: bool,
@@ -281,6 +283,8 @@ pub struct Lost {
     /// Lost elsewhere.
     pub elsewhere: u64,
 }
+
+nullable_counts!(LostInFile for Lost: packets, not_sent, receiver_socket, elsewhere);
 
 /// The accuracy of a paced sender's schedule.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! The accounting of each stream: what was sent, received and lost, and where it was lost.
 
-use super::assemble::RunInputs;
+use super::inputs::RunInputs;
 use super::run::{Lost, Received, Run, Stream, Traffic};
 use crate::udp::plan::Plan;
-use crate::udp::wire::control::StreamSent;
 use crate::udp::wire::results::StreamReceived;
+use crate::udp::wire::results::StreamSent;
 
 /// The counts of all senders, added up.
 pub fn total_sent(streams: &[StreamSent]) -> StreamSent {

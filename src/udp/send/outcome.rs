@@ -7,7 +7,7 @@ use crate::udp::engine::Path;
 use crate::udp::engine::stats::SendStats;
 use crate::udp::send::spin::NoSpin;
 use crate::udp::send::stream::SendTimes;
-use crate::udp::wire::control::StreamSent;
+use crate::udp::wire::results::StreamSent;
 use crate::udp::wire::results::{SenderEffective, SenderResult};
 
 /// The outcome of a stream's sender.

@@ -21,8 +21,8 @@ use crate::udp::send::path_probe::{PathProbe, ProbeOutcome};
 use crate::udp::send::sender::{self, BatchPolicy, SenderControl};
 use crate::udp::send::stream::Stream;
 use crate::udp::setup::{SenderSocket, SetupError};
-use crate::udp::wire::control::StreamSent;
 use crate::udp::wire::results::SenderEffective;
+use crate::udp::wire::results::StreamSent;
 
 /// The text that fills the message: not all zero, and of a length that no chunk is likely to have.
 const FILL: &[u8; 61] = b"wirebench measures what a datagram costs, sends and arrives. ";

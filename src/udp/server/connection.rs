@@ -9,7 +9,8 @@ use mio::{Registry, Token};
 
 use super::capacity::Capacity;
 use super::ports::PortDatagram;
-use super::session::{Session, SessionContext};
+use super::session::Session;
+use super::welcome::SessionContext;
 use super::{Limits, SessionReport};
 use crate::sys::shared_port::canonical;
 use crate::udp::control::connection::{ConnectionError, ControlConnection};

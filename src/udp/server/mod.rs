@@ -9,6 +9,7 @@ mod capacity;
 mod clock_flow;
 mod connection;
 mod ports;
+mod probe;
 mod record;
 mod senders;
 mod session;
@@ -34,7 +35,7 @@ use capacity::Capacity;
 pub use capacity::Limits;
 use connection::{Connection, Status};
 use ports::{PortDatagram, Ports};
-use session::SessionContext;
+use welcome::SessionContext;
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::UdpSocket;
 
-use super::session::answer_probe;
+use super::probe::answer_probe;
 use crate::stats::latency::Latency;
 use crate::sys::clock::{WallClock, monotonic_ns};
 use crate::udp::receive::result_upload::histogram_messages;

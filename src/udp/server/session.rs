@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use super::clock_flow::ClockFlow;
-use super::ports::{FlowKind, PortDatagram, Ports};
+use super::ports::{FlowKind, PortDatagram};
+use super::probe::answer_probe;
 use super::senders::{SendingState, SendingStreams};
-use super::welcome::{self, Opening};
+use super::welcome::{self, Opening, SessionContext};
 use super::{Limits, SessionReport, record};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::{affinity, shared_port};
@@ -23,20 +24,9 @@ use crate::udp::receive::result_upload::ResultUpload;
 use crate::udp::result::Ended;
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::wire::control::{Finish, Hello, Reply, Request, Welcome};
-use crate::udp::wire::header::{Header, Kind};
 
 /// The longest round trip that a sender assumes without a measurement.
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(10);
-
-/// The parts of the server that a new session uses.
-pub(super) struct SessionContext<'a> {
-    pub(super) ports: &'a mut Ports,
-    pub(super) limits: Limits,
-    pub(super) cpus: Option<Vec<usize>>,
-    pub(super) notify: Notify,
-    /// The session's connection in the event loop.
-    pub(super) token: Token,
-}
 
 /// A session.
 pub(super) struct Session {
@@ -433,16 +423,6 @@ impl Session {
             sent: self.sending.is_some(),
             delivered,
         }
-    }
-}
-
-/// Responds to the probe that opens a stream.
-pub(super) fn answer_probe(socket: &UdpSocket, header: &Header, window: Option<u64>) {
-    if header.kind == Kind::Probe {
-        let limit = window.unwrap_or(header.sequence);
-        let credit = Header::bare(Kind::Credit, header.token, limit).encode();
-        // If the response is lost, the client sends another probe.
-        let _ = socket.send(&credit);
     }
 }
 

@@ -7,15 +7,26 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use mio::Token;
 
+use super::Limits;
 use super::ports::{Flow, FlowKind, Ports};
-use super::session::SessionContext;
 use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::shared_port;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::Plan;
 use crate::udp::receive::prepared::PreparedReceivers;
+use crate::udp::receive::receivers::Notify;
 use crate::udp::setup;
 use crate::udp::wire::control::{Hello, StreamOffer, Welcome};
+
+/// The parts of the server that a new session uses.
+pub(super) struct SessionContext<'a> {
+    pub(super) ports: &'a mut Ports,
+    pub(super) limits: Limits,
+    pub(super) cpus: Option<Vec<usize>>,
+    pub(super) notify: Notify,
+    /// The session's connection in the event loop.
+    pub(super) token: Token,
+}
 
 /// The parts of a new session.
 pub(super) struct Opening {

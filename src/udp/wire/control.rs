@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
-use super::results::{Done, Histogram, Interval, SenderResult, StreamReceived};
+use super::results::{Done, Histogram, Interval, SenderResult, StreamReceived, StreamSent};
 
 /// Interval between two [`Alive`] messages of each side.
 pub const ALIVE: Duration = Duration::from_secs(1);
@@ -129,17 +129,6 @@ pub struct Finish {
     pub streams: Vec<StreamSent>,
     /// How long the receiver waits for stragglers after the last arrival, in ns.
     pub quiet_ns: u64,
-}
-
-/// The counts of a stream's sender.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StreamSent {
-    /// Datagrams offered to the kernel.
-    pub packets: u64,
-    /// Message bytes in these datagrams.
-    pub bytes: u64,
-    /// Datagrams that the kernel refused for good.
-    pub not_sent: u64,
 }
 
 /// A message of the server.

@@ -2,8 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::control::StreamSent;
 use super::stats::{OutOfRange, ReceiveStats, SendStats};
+
+/// The counts of a stream's sender.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamSent {
+    /// Datagrams offered to the kernel.
+    pub packets: u64,
+    /// Message bytes in these datagrams.
+    pub bytes: u64,
+    /// Datagrams that the kernel refused for good.
+    pub not_sent: u64,
+}
 
 /// A histogram of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,11 @@
 use super::*;
+use crate::udp::plan::Plan;
 use crate::udp::plan::tests::small_plan;
+use crate::udp::receive::accounting::Latencies;
+use crate::udp::result::interval_rows::IntervalRows;
 use crate::udp::result::run::{Interval, MAX_INTERVALS};
 use crate::udp::result::{effective, requested};
+use crate::udp::wire::results::{Done, StreamReceived, StreamSent};
 use proptest::prelude::*;
 
 fn inputs<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> RunInputs<'a> {
