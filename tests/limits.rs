@@ -37,7 +37,7 @@ fn a_session_over_the_limit_is_refused_until_another_ends() {
     assert_refused(
         &server,
         "--mb 0.1",
-        &[&to, "limit of 1 sessions", "try again later"],
+        &[&to, "session limit (1)", "try again later"],
     );
     first.signal("INT");
     first.wait(NOTICED).done();

@@ -351,7 +351,7 @@ pub(crate) fn number(run: &Value, path: &str) -> u64 {
     let value = path.split('.').fold(run, |value, key| &value[key]);
     value
         .as_u64()
-        .unwrap_or_else(|| panic!("{path} is {value}"))
+        .unwrap_or_else(|| panic!("{path} is {value}: {run:#}"))
 }
 
 /// Asserts the identities of every run.
