@@ -74,7 +74,7 @@ fn an_interrupted_run_is_reported_as_incomplete() {
         assert_eq!(record["totals"][0]["incomplete"], 1);
         for words in [
             "incomplete",
-            "ended by a signal; 0 runs",
+            "ended by a signal after 0 complete runs",
             "direct, round 1: ",
         ] {
             assert!(report.contains(words), "no '{words}' in:\n{report}");
