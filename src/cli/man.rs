@@ -42,14 +42,14 @@ pub(super) fn run(args: &Man) -> Result<(), CliError> {
 
 fn write(page: &Page, path: &Path) -> io::Result<()> {
     let mut file = AtomicFile::create(path).map_err(io::Error::other)?;
-    file.write_all(&page.content)?;
+    file.write_all(page.content.as_bytes())?;
     file.finish().map_err(io::Error::other)
 }
 
 /// A page in roff, and its file name.
 struct Page {
     name: String,
-    content: Vec<u8>,
+    content: String,
 }
 
 fn pages() -> Vec<Page> {
@@ -63,20 +63,33 @@ fn pages() -> Vec<Page> {
 
 /// Adds the page of `command`, then those of its subcommands.
 fn add(command: &Command, pages: &mut Vec<Page>) {
-    let page = clap_mangen::Man::new(command.clone())
-        .source(concat!("wirebench ", env!("CARGO_PKG_VERSION")))
-        .manual("User Commands");
-    let mut content = Vec::new();
+    let page = clap_mangen::Man::new(command.clone());
+    let mut rendered = Vec::new();
     // A write to memory does not fail.
-    let _ = page.render(&mut content);
-    content.extend_from_slice(EXIT_STATUS.as_bytes());
+    let _ = page.render(&mut rendered);
+    let content = edited(&String::from_utf8_lossy(&rendered));
     pages.push(Page {
         name: page.get_filename(),
-        content,
+        content: content + EXIT_STATUS,
     });
     for subcommand in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         add(subcommand, pages);
     }
+}
+
+/// Replaces clap_mangen's title, which omits an empty date and thereby shifts the fields behind it, and its name of the
+/// section for notes.
+fn edited(page: &str) -> String {
+    let lines = page.lines().map(|line| match line.strip_prefix(".TH ") {
+        Some(title) => {
+            let name = title.split(' ').next().unwrap_or_default();
+            let version = env!("CARGO_PKG_VERSION");
+            format!(".TH {name} 1 \"\" \"wirebench {version}\" \"User Commands\"\n")
+        }
+        None if line == ".SH EXTRA" => ".SH NOTES\n".to_owned(),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 #[cfg(test)]

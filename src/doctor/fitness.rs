@@ -15,7 +15,10 @@ pub struct Fitness {
 
 /// Collects the obstacles that `checks` found.
 pub fn fitness(checks: &[Check]) -> Fitness {
-    let reasons: Vec<_> = checks.iter().filter_map(|check| check.unfit.clone()).collect();
+    let reasons: Vec<_> = checks
+        .iter()
+        .filter_map(|check| check.unfit.clone())
+        .collect();
     Fitness {
         fit: reasons.is_empty(),
         reasons,
