@@ -70,6 +70,24 @@ fn text_and_json_have_the_same_checks() {
 }
 
 #[test]
+fn last_line_and_json_agree_on_fitness() {
+    let findings: Value =
+        serde_json::from_str(&bench(["doctor", "--json", "-"]).done().stdout).unwrap();
+    let comparing = &findings["comparing"];
+    let reasons = comparing["reasons"].as_array().unwrap();
+    assert_eq!(comparing["fit"], reasons.is_empty());
+    let text = bench(["doctor"]).done().stdout;
+    // The line is broken at 80 columns.
+    let text: Vec<_> = text.split_whitespace().collect();
+    let reasons: Vec<_> = reasons.iter().map(|why| why.as_str().unwrap()).collect();
+    let expected = match reasons.is_empty() {
+        true => " fit for comparing".to_owned(),
+        false => format!(" not fit for comparing: {}", reasons.join("; ")),
+    };
+    assert!(text.join(" ").ends_with(&expected), "{expected}");
+}
+
+#[test]
 fn findings_match_the_system() {
     let finished = bench(["doctor", "--json", "-"]).done();
     let checks = checks(&finished.stdout);

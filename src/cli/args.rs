@@ -78,6 +78,14 @@ pub(super) enum Command {
     ///
     /// Exit code 0 if the mio engine can run, 3 if not.
     Doctor(Doctor),
+    /// Print the completion script of a shell
+    ///
+    /// For bash: bench completions bash > ~/.local/share/bash-completion/completions/bench
+    Completions(Completions),
+    /// Write the manual pages, one for each command
+    ///
+    /// To read one: man -l DIR/bench-udp.1
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -310,6 +318,20 @@ pub(super) struct Doctor {
     /// Write the report as JSON; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH")]
     pub(super) json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// Shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// Folder for the pages, created if it does not exist
+    #[arg(value_name = "DIR")]
+    pub(super) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

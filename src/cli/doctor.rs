@@ -7,6 +7,7 @@ use super::error::CliError;
 use super::interrupt;
 use super::sink::Sink;
 use crate::doctor;
+use crate::doctor::fitness::fitness;
 use crate::report::export::{json, text};
 use crate::report::model::{DoctorReport, Meta};
 use crate::sys::clock;
@@ -17,9 +18,11 @@ pub(super) fn run(args: &Doctor) -> Result<(), CliError> {
     interrupt::exit_on_signal().map_err(CliError::runtime)?;
     let json = args.json.as_deref();
     let json = json.map(|path| Sink::open(path, "--json")).transpose()?;
+    let checks = doctor::checks(DEFAULT_BUFFER);
     let report = DoctorReport {
         meta: Meta::here("doctor", clock::realtime_ns(), super::command_line()),
-        checks: doctor::checks(DEFAULT_BUFFER),
+        comparing: fitness(&checks),
+        checks,
     };
     if !matches!(json, Some(Sink::Stdout)) {
         let mut out = io::stdout().lock();

@@ -4,12 +4,14 @@
 mod args;
 mod blocklist;
 mod compare;
+mod completions;
 mod doctor;
 mod endpoint;
 mod error;
 mod exports;
 mod interrupt;
 mod list;
+mod man;
 mod parse;
 mod progress;
 mod proxy;
@@ -36,6 +38,8 @@ pub fn run() -> ExitCode {
         Command::Blocklist(Blocklist::Check(args)) => blocklist::check(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,12 +34,12 @@ pub fn checks(buffer: usize) -> Vec<Check> {
     let buffer = buffer as u64;
     let privilege = Privilege::now();
     let mut checks = vec![
-        sysctl(
+        buffer_limit(
             "net.core.rmem_max",
             buffer,
             "the receive buffer is smaller: lossless runs use a smaller window and unpaced runs lose more",
         ),
-        sysctl(
+        buffer_limit(
             "net.core.wmem_max",
             buffer,
             "the send buffer is smaller and is full more often",
@@ -53,9 +53,17 @@ pub fn checks(buffer: usize) -> Vec<Check> {
     checks
 }
 
-/// Checks a sysctl in bytes.
-fn sysctl(name: &'static str, wanted: u64, costs: &str) -> Check {
-    bytes(name, machine::sysctl(name), wanted, costs)
+/// Checks the sysctl of a socket buffer.
+fn buffer_limit(name: &'static str, wanted: u64, costs: &str) -> Check {
+    buffer(name, machine::sysctl(name), wanted, costs)
+}
+
+fn buffer(name: &'static str, found: Option<u64>, wanted: u64, costs: &str) -> Check {
+    let check = bytes(name, found, wanted, costs);
+    match check.state {
+        State::Ok => check,
+        _ => check.unfit(format!("{name} is too low")),
+    }
 }
 
 fn bytes(name: &'static str, found: Option<u64>, wanted: u64, costs: &str) -> Check {
@@ -213,7 +221,7 @@ mod tests {
 
     #[test]
     fn buffer_limit_is_compared_to_the_requested_size() {
-        let of = |found| bytes("net.core.rmem_max", found, 4_194_304, "something");
+        let of = |found| buffer("net.core.rmem_max", found, 4_194_304, "something");
         assert_eq!(of(Some(4_194_304)).state, State::Ok);
         assert_eq!(of(None).state, State::Ok);
         let low = of(Some(212_992));
@@ -223,5 +231,8 @@ mod tests {
             low.lifts_with.unwrap(),
             "sudo sysctl -w net.core.rmem_max=4194304"
         );
+        assert_eq!(low.unfit.unwrap(), "net.core.rmem_max is too low");
+        assert_eq!(of(Some(4_194_304)).unfit, None);
+        assert_eq!(of(None).unfit, None);
     }
 }

@@ -11,6 +11,10 @@ use crate::units::{grouped, short_ns};
 
 const AREA: &str = "machine";
 
+/// Fewest CPUs for comparisons: the busy threads of `bench proxy`, which are origin, proxy and load generator. `bench udp`
+/// uses two, and one is left for the rest of the system.
+const ENOUGH: usize = 3;
+
 /// The governor with a constant frequency.
 const STEADY: &str = "performance";
 
@@ -43,13 +47,19 @@ pub fn checks() -> Vec<Check> {
 
 fn allowed(cpus: usize, present: Option<&str>) -> Check {
     let name = "CPUs allowed";
-    if cpus > 1 {
-        return Check::ok(AREA, name, cpus.to_string());
+    let check = Check::ok(AREA, name, cpus.max(1).to_string());
+    if cpus >= ENOUGH {
+        return check;
     }
-    let check = Check::ok(AREA, name, "1").shortfall(
-        State::Limited,
-        "sender and receiver share one CPU, and a paced sender cannot spin",
-    );
+    if cpus > 1 {
+        return check.unfit("2 CPUs for two or three busy threads");
+    }
+    let check = check
+        .shortfall(
+            State::Limited,
+            "sender and receiver share one CPU, and a paced sender cannot spin",
+        )
+        .unfit("1 CPU for two or three busy threads");
     match present {
         None | Some("0") => check,
         Some(all) => check.remedy(format!("sudo taskset -pc {all} $$")),
@@ -77,6 +87,7 @@ fn governor(names: &[String]) -> Check {
         .remedy(format!(
             "echo {STEADY} | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
         ))
+        .unfit("the CPU frequency depends on the load")
 }
 
 /// Lowers the timer slack on a separate thread, as a paced sender does, reads it back, and measures late sleeps.
@@ -148,7 +159,10 @@ fn clock(source: &str, others: &[String], stamp: f64) -> Check {
             "each timestamp of a datagram is a system call, which slows the sender and adds latency"
         }
     };
-    let check = check.shortfall(State::Limited, costs);
+    let mut check = check.shortfall(State::Limited, costs);
+    if !FAST.contains(&source) {
+        check = check.unfit(format!("the clock source {source} is slow"));
+    }
     match others.iter().any(|other| other == TSC) {
         true => check.remedy(format!(
             "echo {TSC} | sudo tee /sys/bus/clocksource/devices/clocksource0/current_clocksource"
@@ -178,7 +192,8 @@ fn hypervisor(present: bool) -> Check {
         true => Check::ok(AREA, name, "virtual machine").shortfall(
             State::Limited,
             "the hypervisor can preempt CPUs at any time and adds latency to wake-ups: compare only interleaved runs, and treat high percentiles with caution",
-        ),
+        )
+        .unfit("a virtual machine shares its CPUs"),
     }
 }
 
@@ -227,6 +242,34 @@ mod tests {
             (State::Ok, false)
         );
         assert_eq!(of("", &[]), (State::Ok, false));
+    }
+
+    #[test]
+    fn obstacles_to_comparing_are_named() {
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            allowed(1, None).unfit.unwrap(),
+            "1 CPU for two or three busy threads"
+        );
+        assert_eq!(
+            allowed(2, None).unfit.unwrap(),
+            "2 CPUs for two or three busy threads"
+        );
+        assert_eq!(allowed(3, None).unfit, None);
+        assert_eq!(governor(&owned(&["performance"])).unfit, None);
+        assert_eq!(
+            governor(&owned(&["powersave"])).unfit.unwrap(),
+            "the CPU frequency depends on the load"
+        );
+        let clock = |source| clock(source, &owned(&["tsc", "kvm-clock", "hpet"]), 20.0).unfit;
+        assert_eq!(clock("tsc"), None);
+        assert_eq!(clock("kvm-clock"), None);
+        assert_eq!(clock("hpet").unwrap(), "the clock source hpet is slow");
+        assert_eq!(hypervisor(false).unfit, None);
+        assert_eq!(
+            hypervisor(true).unfit.unwrap(),
+            "a virtual machine shares its CPUs"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! A probe never prints, changes no system setting and leaves nothing behind. [`checks`] runs all of them.
 
+pub mod fitness;
 pub mod limits;
 pub mod machine;
 pub mod udp;
@@ -50,6 +51,9 @@ pub struct Check {
     pub costs: Option<String>,
     /// A shell command that removes the shortfall, if one exists.
     pub lifts_with: Option<String>,
+    /// Why runs on this machine cannot be compared, in a few words. `None` if this check found no obstacle.
+    #[serde(skip)]
+    pub unfit: Option<String>,
 }
 
 impl Check {
@@ -62,6 +66,7 @@ impl Check {
             found: found.into(),
             costs: None,
             lifts_with: None,
+            unfit: None,
         }
     }
 
@@ -86,6 +91,11 @@ impl Check {
 
     fn remedy(mut self, command: impl Into<String>) -> Self {
         self.lifts_with = Some(command.into());
+        self
+    }
+
+    fn unfit(mut self, reason: impl Into<String>) -> Self {
+        self.unfit = Some(reason.into());
         self
     }
 }

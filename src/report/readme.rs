@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::compare::records::{SavedRuns, compare_records};
 use super::export::column::{Column, Heading};
 use super::export::columns::{INTERVAL, LedgerRow, PACKET, RUN_NUMBER, UDP_SETTING};
-use super::model::{proxy, udp as model};
+use super::model::{DoctorReport, proxy, udp as model};
 use super::sample;
 use crate::stats::{difference::Difference, ratio::Ratio, spread::Spread};
-use crate::{load, udp};
+use crate::{doctor, load, udp};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/README.md");
 const README: &str = include_str!("../../results/README.md");
@@ -146,6 +146,22 @@ fn each_key_of_the_record_is_explained() {
         assert_explained(json, key);
         let inner = inner.as_object().into_iter().flat_map(|inner| inner.keys());
         inner.for_each(|name| assert_explained(json, &format!("{key}.{name}")));
+    }
+}
+
+#[test]
+fn each_key_of_the_doctor_is_explained() {
+    let text = section("bench doctor --json");
+    let checks = doctor::checks(4 << 20);
+    let report = DoctorReport {
+        meta: sample::udp::record(Vec::new()).meta,
+        comparing: doctor::fitness::fitness(&checks),
+        checks,
+    };
+    for key in keys_of(&report) {
+        if !key.starts_with("host.") {
+            assert_explained(text, &key);
+        }
     }
 }
 

@@ -92,7 +92,8 @@ impl SendBatch {
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 self.headers.len() as libc::c_uint,
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | flags
+                // The types of flags and control lengths differ between glibc and musl.
+                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | flags) as _
             ))?
         };
         Ok(taken as usize)
@@ -163,7 +164,7 @@ impl ReceiveBatch {
                 socket.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 self.headers.len() as libc::c_uint,
-                libc::MSG_DONTWAIT,
+                libc::MSG_DONTWAIT as _,
                 ptr::null_mut()
             ))?
         };
@@ -183,7 +184,7 @@ impl ReceiveBatch {
             let received = &header.msg_hdr;
             // The lengths written by the kernel never exceed the room.
             let name = name.get(..received.msg_namelen as usize).unwrap_or(name);
-            let control = control.get(..received.msg_controllen);
+            let control = control.get(..received.msg_controllen as _);
             Message::new(
                 &memory[..length],
                 name,

@@ -10,7 +10,8 @@ use std::mem;
 /// # Errors
 /// As sched_setscheduler(2); no privilege is needed.
 pub fn set_batch() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `sched_param` consists of plain integers, for which all-zero is valid. The priority of `SCHED_BATCH` is 0.
+    let parameters: libc::sched_param = unsafe { mem::zeroed() };
     // SAFETY: `parameters` is readable during the call, which affects only the calling thread.
     unsafe {
         syscall!(sched_setscheduler(

@@ -36,7 +36,7 @@ impl TimerFd {
     /// As timerfd_settime(2).
     pub fn arm(&self, deadline: u64) -> io::Result<()> {
         let value = libc::timespec {
-            tv_sec: (deadline / 1_000_000_000) as libc::time_t,
+            tv_sec: (deadline / 1_000_000_000) as _,
             // An all-zero value would disarm the timer. Time 0 has passed anyway, so 1 ns is equivalent.
             tv_nsec: (deadline % 1_000_000_000).max(1) as libc::c_long,
         };

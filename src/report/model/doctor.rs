@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::meta::Meta;
 use crate::doctor::Check;
+use crate::doctor::fitness::Fitness;
 
 /// The checks of one machine.
 #[derive(Debug, Clone, Serialize)]
@@ -13,4 +14,6 @@ pub struct DoctorReport {
     pub meta: Meta,
     /// One entry per check, in a fixed order.
     pub checks: Vec<Check>,
+    /// Whether runs on this machine can be compared.
+    pub comparing: Fitness,
 }

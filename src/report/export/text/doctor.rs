@@ -9,7 +9,7 @@ use crate::report::model::DoctorReport;
 /// Column of the finding.
 const FOUND: usize = INDENT + 33;
 
-/// Writes all checks and their count by state.
+/// Writes all checks, their count by state, and whether runs on this machine can be compared.
 ///
 /// # Errors
 /// Those of `out`.
@@ -36,7 +36,14 @@ pub fn doctor(report: &DoctorReport, out: &mut impl Write) -> io::Result<()> {
         let count = count(state);
         format!("{count} {}", state.name())
     });
-    writeln!(out, "\n{}", parts.join(", "))
+    writeln!(out, "\n{}", parts.join(", "))?;
+    match report.comparing.fit {
+        true => writeln!(out, "fit for comparing"),
+        false => {
+            let reasons = report.comparing.reasons.join("; ");
+            sentence(out, "", &format!("not fit for comparing: {reasons}"))
+        }
+    }
 }
 
 fn line(check: &Check, out: &mut impl Write) -> io::Result<()> {
@@ -85,11 +92,16 @@ fn shell(out: &mut impl Write, label: &str, command: &str) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::doctor;
+    use crate::doctor::fitness::fitness;
     use crate::report::sample;
 
     fn text(checks: Vec<Check>) -> String {
         let meta = sample::udp::record(Vec::new()).meta;
-        let report = DoctorReport { meta, checks };
+        let report = DoctorReport {
+            meta,
+            comparing: fitness(&checks),
+            checks,
+        };
         let mut out = Vec::new();
         doctor(&report, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -106,6 +118,7 @@ mod tests {
                 "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
                     .to_owned(),
             ),
+            unfit: Some("the CPU frequency depends on the load".to_owned()),
         }
     }
 
@@ -119,9 +132,20 @@ limited    CPU governor                     powersave
                   /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor
 
 0 ok, 1 limited, 0 missing
+not fit for comparing: the CPU frequency depends on the load
 ";
         let text = text(vec![shortfall()]);
         assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
+    fn last_line_states_that_the_machine_is_fit() {
+        let check = Check {
+            unfit: None,
+            ..shortfall()
+        };
+        let text = text(vec![check]);
+        assert!(text.ends_with(" missing\nfit for comparing\n"), "{text}");
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Memory {
         Some(Message::new(
             payload,
             place.name.get(..header.msg_namelen as usize)?,
-            control.get(..header.msg_controllen)?,
+            control.get(..header.msg_controllen as _)?,
             header.msg_flags,
         ))
     }
