@@ -7,6 +7,7 @@
 pub mod column;
 pub mod columns;
 pub mod csv;
+mod headline;
 pub mod hgrm;
 pub mod intervals;
 pub mod json;
