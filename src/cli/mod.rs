@@ -13,6 +13,7 @@ mod list;
 mod parse;
 mod progress;
 mod proxy;
+mod report;
 mod serve;
 mod sink;
 mod stdout;
@@ -35,6 +36,7 @@ pub fn run() -> ExitCode {
         Command::Proxy(args) => proxy::run(&args),
         Command::Blocklist(Blocklist::Check(args)) => blocklist::check(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {

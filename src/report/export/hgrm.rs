@@ -204,7 +204,13 @@ mod tests {
             assert!((read.0 - known.0).abs() < 1e-11);
         }
         assert!(parse(&written(&Latency::new())).is_none());
-        for text in ["", "x\n", "Value x\na b c", "Value x\nnan 0.5 1", "Value x\n1 2 1"] {
+        for text in [
+            "",
+            "x\n",
+            "Value x\na b c",
+            "Value x\nnan 0.5 1",
+            "Value x\n1 2 1",
+        ] {
             assert!(parse(text).is_none(), "{text}");
         }
     }

@@ -56,7 +56,10 @@ fn proxy_runs(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<()> {
     }
     if !record.comparison.is_empty() {
         writeln!(out)?;
-        write_table(&table(PROXY_RATIOS, PROXY_COMPARED, &record.comparison), out)?;
+        write_table(
+            &table(PROXY_RATIOS, PROXY_COMPARED, &record.comparison),
+            out,
+        )?;
     }
     bullets(&proxy_notes(record), out)
 }

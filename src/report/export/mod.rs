@@ -9,6 +9,7 @@ pub mod columns;
 pub mod csv;
 mod headline;
 pub mod hgrm;
+pub mod html;
 pub mod intervals;
 pub mod json;
 pub mod markdown;
