@@ -231,7 +231,7 @@ fn ratio_bar((series, name, ratio): (Series, &str, Ratio)) -> Bar {
 }
 
 /// Characters that fit above a bar.
-const LABEL: usize = 66;
+const LABEL: usize = 60;
 
 /// A name and a value above a bar. A long name is shortened.
 pub(super) fn label(name: &str, value: &str) -> String {

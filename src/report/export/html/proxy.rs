@@ -118,6 +118,10 @@ fn charts(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<()> {
             scenarios.push(&total.scenario);
         }
     }
+    // A refused connection is an alternative to an accepted one.
+    if scenarios.contains(&"connect") {
+        scenarios.retain(|of| *of != "blocked");
+    }
     for scenario in scenarios {
         latency(record, &all, scenario, out)?;
     }
@@ -221,7 +225,10 @@ fn latency(
 ) -> io::Result<()> {
     let of: Vec<_> = all
         .iter()
-        .filter(|(_, total)| total.scenario == scenario)
+        .filter(|(_, total)| {
+            let is_beside = scenario == "connect" && total.scenario == "blocked";
+            total.scenario == scenario || is_beside
+        })
         .collect();
     let named: Vec<(String, Option<Curve>)> = of
         .iter()
@@ -241,7 +248,11 @@ fn latency(
         .map(|((series, _), _)| *series)
         .collect();
     let how = "Read up from a percentile: that share of the requests was answered within this time. Lower is better.";
-    let title = format!("Latency by percentile, {scenario}");
+    let beside = match of.iter().any(|(_, total)| total.scenario != scenario) {
+        true => " and blocked",
+        false => "",
+    };
+    let title = format!("Latency by percentile, {scenario}{beside}");
     let Some(mut lines) = percentiles(&title, how, "latency", named) else {
         return Ok(());
     };

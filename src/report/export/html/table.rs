@@ -8,11 +8,13 @@ use crate::report::export::headline::Table;
 /// Most rows of a table. A record may have thousands of runs.
 const MOST_ROWS: usize = 200;
 
-/// Writes the table; a single row as a list of figures, which fits a narrow screen.
+/// Writes the table without columns that are blank in all rows; a single row as a list of figures, which fits a narrow screen.
 pub(super) fn write(table: &Table, out: &mut dyn Write) -> io::Result<()> {
     if let [row] = &table.rows[..] {
         writeln!(out, "<dl class=\"figures\">")?;
-        for (title, value) in table.titles.iter().zip(row) {
+        let known = table.titles.iter().zip(row);
+        // A single setting has no name.
+        for (title, value) in known.filter(|(title, of)| **title != "setting" || !of.is_empty()) {
             let (title, value) = (Escaped(title), Escaped(value));
             writeln!(out, "<div><dt>{title}</dt><dd>{value}</dd></div>")?;
         }
@@ -26,14 +28,17 @@ pub(super) fn write(table: &Table, out: &mut dyn Write) -> io::Result<()> {
         out,
         "<div class=\"scroll\"><table class=\"wide\">\n<thead><tr>"
     )?;
-    for (at, title) in table.titles.iter().enumerate() {
+    let is_shown = |at: &usize| table.rows.iter().any(|row| !row[*at].is_empty());
+    let shown: Vec<usize> = (0..table.titles.len()).filter(is_shown).collect();
+    for &at in &shown {
+        let title = table.titles[at];
         write!(out, "<th{}>{}</th>", class(at), Escaped(title))?;
     }
     writeln!(out, "</tr></thead>\n<tbody>")?;
     for row in table.rows.iter().take(MOST_ROWS) {
         write!(out, "<tr>")?;
-        for (at, value) in row.iter().enumerate() {
-            write!(out, "<td{}>{}</td>", class(at), Escaped(value))?;
+        for &at in &shown {
+            write!(out, "<td{}>{}</td>", class(at), Escaped(&row[at]))?;
         }
         writeln!(out, "</tr>")?;
     }

@@ -101,6 +101,7 @@ fn repeats(runs: &[Run]) -> Lines {
             series: Series(0),
             name: "goodput".into(),
             points: steps.collect(),
+            is_envelope: false,
         }],
     }
 }
@@ -162,6 +163,7 @@ pub(super) fn percentiles<N: Into<String>>(
         series: *series,
         name: name.clone(),
         points: curve_points(curve),
+        is_envelope: false,
     });
     Some(Lines {
         title: title.to_owned(),
@@ -224,6 +226,7 @@ fn latency_over_time(run: &Run) -> Option<Lines> {
         series: Series(at),
         name: name.to_owned(),
         points,
+        is_envelope: at > 0,
     };
     Some(Lines {
         title: "Latency over time".into(),
@@ -282,6 +285,7 @@ fn goodput_over_time(run: &Run) -> Option<Lines> {
             points: steps(run, |row| {
                 Some(row.kb_per_s / scale).filter(|rate| rate.is_finite())
             }),
+            is_envelope: false,
         }],
     })
 }
@@ -298,12 +302,13 @@ fn missing_over_time(run: &Run) -> Option<Lines> {
             run,
         ),
         x: time_axis(run),
-        y: Axis::from_zero("missing", "datagrams an interval", missing),
+        y: Axis::of_counts("missing", "datagrams an interval", missing),
         bands: Vec::new(),
         lines: vec![Line {
             series: Series(1),
             name: "missing".into(),
             points: steps(run, |row| Some(row.missing as f64)),
+            is_envelope: false,
         }],
     })
 }
@@ -335,7 +340,7 @@ fn losses(run: &Run) -> Option<Bars> {
     Some(Bars {
         title: "Losses by cause".into(),
         how: "Not sent: refused by the sender's kernel. Receiver's socket: its buffer was full. Elsewhere: on the path.".into(),
-        x: Axis::from_zero("lost", "datagrams", causes.iter().map(|of| of.1 as f64)),
+        x: Axis::of_counts("lost", "datagrams", causes.iter().map(|of| of.1 as f64)),
         rows: "cause",
         origin: 0.0,
         bars: bars.collect(),

@@ -44,6 +44,20 @@ impl Axis {
         Self::linear(name, unit.into(), low, high)
     }
 
+    /// As [`Self::from_zero`], of counts: a tick is a whole number.
+    pub(in super::super) fn of_counts(
+        name: &'static str,
+        unit: &'static str,
+        values: impl Iterator<Item = f64>,
+    ) -> Self {
+        let mut axis = Self::from_zero(name, unit, values);
+        axis.ticks.retain(|(value, _)| value.fract() == 0.0);
+        for (value, label) in &mut axis.ticks {
+            *label = decimal(*value, 1.0);
+        }
+        axis
+    }
+
     /// A linear axis from `low` to at least `high`.
     pub(in super::super) fn linear(name: &'static str, unit: String, low: f64, high: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
@@ -91,7 +105,7 @@ impl Axis {
         let high = if high > low { high } else { low * 10.0 };
         let decades = (high / low).log10();
         let steps = match decades {
-            _ if decades <= 2.1 => &STEPS[..],
+            _ if decades <= 2.6 => &STEPS[..],
             _ => &STEPS[..1],
         };
         let mut ticks = Vec::new();
@@ -117,17 +131,13 @@ impl Axis {
     /// Percentiles by the logarithm of 1/(1-p), up to that of one in `count` values.
     pub(in super::super) fn percentile(count: u64) -> Self {
         let high = (count as f64).clamp(10.0, 1e12);
-        let mut ticks = vec![(1.0, "0 %".to_owned()), (2.0, "50 %".to_owned())];
+        let mut ticks = vec![(2.0, "50 %".to_owned())];
         for exponent in 1..12 {
             let value = 10_f64.powi(exponent);
             if value <= high * 1.001 {
-                let decimals = exponent.saturating_sub(2) as usize;
+                let decimals = (exponent - 2).max(0) as usize;
                 ticks.push((value, format!("{:.decimals$} %", 100.0 - 100.0 / value)));
             }
-        }
-        // Labels of many nines are long.
-        if ticks.len() > 6 {
-            ticks.remove(1);
         }
         Self {
             name: "percentile",
@@ -258,7 +268,7 @@ mod tests {
         let percentile = Axis::percentile(20_000);
         assert_eq!(
             labels(&percentile),
-            ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"]
+            ["50 %", "90 %", "99 %", "99.9 %", "99.99 %"]
         );
         assert_eq!(labels(&Axis::time(3_600.0)).last(), Some(&"60"));
     }

@@ -58,12 +58,13 @@ impl Bars {
         let axes = axes_label(&self.x, &y);
         let mut canvas = Canvas::of_rows(&mut svg, self.x, y, self.bars.len())?;
         let (left, _) = canvas.ends();
+        let labels_at = canvas.pixel(left, 0.0).0 + 8;
         for (row, bar) in self.bars.iter().enumerate() {
             let top = rows - row as f64;
             // The label has the upper part of the row, the bar the lower.
             let (label_at, high, low) = (top - 0.08, top - 0.50, top - 0.90);
-            let (x, y) = canvas.pixel(left, label_at);
-            canvas.text(&bar.label, (x + 8, y), HPos::Left, VPos::Top)?;
+            let (_, y) = canvas.pixel(left, label_at);
+            canvas.text(&bar.label, (labels_at, y), HPos::Left, VPos::Top)?;
             if let Some(value) = bar.value {
                 let (end, _) = canvas.at(value, 0.0);
                 let (start, _) = canvas.at(self.origin, 0.0);
@@ -75,6 +76,8 @@ impl Bars {
                     canvas.element(Rectangle::new(corners, colour.stroke_width(3)))?;
                 }
             }
+            let (start, _) = canvas.at(self.origin, 0.0);
+            canvas.rule(vec![(start, low - 0.04), (start, high + 0.04)], 4)?;
             if let Some(Whisker {
                 low: from,
                 high: to,
@@ -89,8 +92,6 @@ impl Bars {
                 }
             }
         }
-        let (start, _) = canvas.at(self.origin, 0.0);
-        canvas.rule(vec![(start, 0.0), (start, rows)], 3)?;
         canvas.finish()?;
         Ok(Chart {
             title: self.title,

@@ -21,13 +21,16 @@ pub(super) const WIDTH: u32 = 960;
 pub(super) const HEIGHT: u32 = 560;
 
 /// Height of a row of bars.
-const ROW: u32 = 86;
+const ROW: u32 = 92;
 
 /// Height of the labels below the horizontal axis.
-const BELOW: u32 = 92;
+const BELOW: u32 = 98;
 
 /// Text height. `plotters` divides it by 1.24.
-const TEXT: f64 = 33.0;
+const TEXT: f64 = 36.0;
+
+/// Width of most characters at that height.
+const CHAR: i32 = 15;
 
 /// The style sheet replaces this colour by that of the grid.
 pub(super) const GREY: RGBColor = RGBColor(136, 136, 136);
@@ -55,7 +58,7 @@ fn failed(error: impl std::fmt::Display) -> io::Error {
 impl<'b> Canvas<'_, 'b> {
     /// Draws the frame of a chart of lines.
     pub(super) fn of_lines(svg: &'b mut String, x: Axis, y: Axis) -> io::Result<Self> {
-        let mut canvas = Self::new(svg, x, y, HEIGHT, (132, 56))?;
+        let mut canvas = Self::new(svg, x, y, HEIGHT, (144, 60))?;
         canvas.vertical_axis()?;
         Ok(canvas)
     }
@@ -77,7 +80,7 @@ impl<'b> Canvas<'_, 'b> {
         let ((x_low, x_high), (y_low, y_high)) = (x.range(), y.range());
         let plane = ChartBuilder::on(&root)
             .margin_left(left)
-            .margin_right(40)
+            .margin_right(48)
             .margin_top(top)
             .margin_bottom(BELOW)
             .build_cartesian_2d(x_low..x_high, y_low..y_high)
@@ -91,14 +94,20 @@ impl<'b> Canvas<'_, 'b> {
         let ((x_low, x_high), (y_low, y_high)) = (self.x.range(), self.y.range());
         let grid = GREY.mix(0.35).stroke_width(2);
         let (_, bottom) = self.pixel(x_low, y_low);
+        let mut end = i32::MIN;
         for (value, label) in self.x.ticks.clone() {
             let x = self.x.position(value);
             self.element(PathElement::new(vec![(x, y_low), (x, y_high)], grid))?;
             let (at, _) = self.pixel(x, y_low);
-            self.text(&label, (at, bottom + 10), HPos::Center, VPos::Top)?;
+            let half = label.chars().count() as i32 * CHAR / 2;
+            // A label that would cover the one before it is left out.
+            if at - half > end {
+                self.text(&label, (at, bottom + 10), HPos::Center, VPos::Top)?;
+                end = at + half + CHAR;
+            }
         }
         let (right, _) = self.pixel(x_high, y_low);
-        let (title, below) = (self.x.short_title(), bottom + 50);
+        let (title, below) = (self.x.short_title(), bottom + 54);
         self.text(&title, (right, below), HPos::Right, VPos::Top)
     }
 

@@ -14,6 +14,8 @@ pub(in super::super) struct Line {
     pub(in super::super) series: Series,
     pub(in super::super) name: String,
     pub(in super::super) points: Vec<(f64, Option<f64>)>,
+    /// Of dense points, only the highest are drawn.
+    pub(in super::super) is_envelope: bool,
 }
 
 /// The area between two values. Unknown values interrupt it.
@@ -54,7 +56,12 @@ impl Lines {
         }
         for line in &self.lines {
             for part in parts(&line.points, |&(x, of)| of.map(|y| (x, y))) {
-                let part = thin::line(&part);
+                let all = part.len();
+                let part = match line.is_envelope {
+                    true => thin::highest(&part),
+                    false => thin::line(&part),
+                };
+                let width = if part.len() < all { thin::STROKE } else { 4 };
                 let mut points: Vec<_> = part.iter().map(|&(x, y)| canvas.at(x, y)).collect();
                 if let [(x, y)] = points[..] {
                     // A single point is as visible as a line.
@@ -62,7 +69,7 @@ impl Lines {
                     let half = (high - low) / 100.0;
                     points = vec![(x - half, y), (x + half, y)];
                 }
-                let style = line.series.colour().stroke_width(4);
+                let style = line.series.colour().stroke_width(width);
                 canvas.element(PathElement::new(points, style))?;
             }
         }
@@ -74,7 +81,11 @@ impl Lines {
             axes,
             svg,
             height: HEIGHT,
-            legend: self.lines.into_iter().map(named).collect(),
+            // The title names a single line.
+            legend: match self.lines.len() {
+                ..2 => Vec::new(),
+                2.. => self.lines.into_iter().map(named).collect(),
+            },
         })
     }
 }

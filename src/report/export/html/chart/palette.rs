@@ -74,10 +74,11 @@ pub(in super::super) fn rules() -> String {
             css,
             "svg [fill=\"{colour}\"]{{fill:var(--s{number})}}svg [stroke=\"{colour}\"]{{stroke:var(--s{number})}}"
         );
+        // Dashes make a dense line illegible; it is thinner.
         if !series.dashes().is_empty() {
             let _ = write!(
                 css,
-                "svg polyline[stroke=\"{colour}\"],.key [stroke=\"{colour}\"]{{stroke-dasharray:{}}}",
+                "svg polyline[stroke=\"{colour}\"]:not([stroke-width=\"2\"]),.key [stroke=\"{colour}\"]{{stroke-dasharray:{}}}",
                 series.dashes()
             );
         }

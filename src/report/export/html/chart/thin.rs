@@ -3,6 +3,20 @@
 /// Columns of a chart.
 const COLUMNS: usize = 360;
 
+/// Stroke width of a thinned line.
+pub(super) const STROKE: u32 = 2;
+
+/// The largest value of each column.
+pub(super) fn highest(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    by_column(
+        points,
+        |point| point.0,
+        |column, thin| {
+            thin.extend(column.iter().max_by(|one, other| one.1.total_cmp(&other.1)));
+        },
+    )
+}
+
 /// The smallest and the largest value of each column, in the order of their points.
 pub(super) fn line(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     by_column(
@@ -78,6 +92,7 @@ mod tests {
         assert!(thin.len() <= 2 * COLUMNS + 2, "{}", thin.len());
         assert!(thin.contains(&(1_234.0, 9.0)) && thin.contains(&(3_000.0, 0.0)));
         assert!(thin.is_sorted_by(|one, next| one.0 <= next.0));
+        assert!(highest(&points).contains(&(1_234.0, 9.0)));
         let bands: Vec<_> = points.iter().map(|&(x, y)| (x, y - 1.0, y + 1.0)).collect();
         let thin = band(&bands);
         assert!(thin.iter().any(|of| of.2 == 10.0) && thin.iter().any(|of| of.1 == -1.0));
