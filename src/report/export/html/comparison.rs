@@ -13,6 +13,9 @@ use crate::report::model::{Curve, proxy, udp};
 use crate::stats::ratio::{Ratio, Verdict};
 use crate::stats::spread::Spread;
 
+/// Name of each compared figure, and its ratio to the base.
+type Ratios = Vec<(&'static str, Option<Ratio>)>;
+
 /// A compared setting. Its place among the settings selects its colour in every chart.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
@@ -24,8 +27,8 @@ pub(super) struct Setting {
     rate_name: &'static str,
     /// `KB/s`, or `requests/s`.
     rate_unit: &'static str,
-    /// Name of each compared figure, and its ratio to the base; without a base, empty.
-    ratios: Vec<(&'static str, Option<Ratio>)>,
+    /// Without a base, empty.
+    ratios: Ratios,
     curve: Option<Curve>,
 }
 
@@ -130,7 +133,8 @@ fn rates(settings: &[(Series, &Setting)], suffix: &str) -> Bars {
         let text = rate.map(|rate| format!("{} {unit}", figure(rate)));
         Bar {
             series: *series,
-            label: label(&of.name, &text.unwrap_or_default()),
+            name: of.name.clone(),
+            text: text.unwrap_or_default(),
             value: rate,
             whisker: of.rate.filter(|rate| rate.count > 1).map(|rate| Whisker {
                 low: rate.min / scale,
@@ -162,10 +166,7 @@ fn curves(settings: &[(Series, &Setting)], suffix: &str) -> Option<super::chart:
 }
 
 /// A chart of each figure that has a ratio.
-pub(super) fn ratio_charts(
-    named: &[(Series, String, Vec<(&'static str, Option<Ratio>)>)],
-    suffix: &str,
-) -> Vec<Bars> {
+pub(super) fn ratio_charts(named: &[(Series, String, Ratios)], suffix: &str) -> Vec<Bars> {
     let mut figures: Vec<&'static str> = Vec::new();
     for (_, _, ratios) in named {
         for (figure, ratio) in ratios {
@@ -217,7 +218,8 @@ fn ratio_bar((series, name, ratio): (Series, &str, Ratio)) -> Bar {
     let text = format!("{}, {verdict}", ratio_with_interval(ratio));
     Bar {
         series,
-        label: label(name, &text),
+        name: name.to_owned(),
+        text,
         value: Some(ratio.ratio).filter(|ratio| ratio.is_finite()),
         whisker: ratio.interval.map(|of| Whisker {
             low: of.low,
@@ -228,22 +230,6 @@ fn ratio_bar((series, name, ratio): (Series, &str, Ratio)) -> Bar {
             Verdict::NoDifferenceShown | Verdict::TooFewRuns
         ),
     }
-}
-
-/// Characters that fit above a bar.
-const LABEL: usize = 60;
-
-/// A name and a value above a bar. A long name is shortened.
-pub(super) fn label(name: &str, value: &str) -> String {
-    let room = LABEL.saturating_sub(value.chars().count() + 2);
-    let name: String = match name.chars().count() {
-        length if length > room => {
-            let kept = name.chars().take(room.saturating_sub(1));
-            kept.chain(['…']).collect()
-        }
-        _ => name.to_owned(),
-    };
-    format!("{name}: {value}")
 }
 
 /// Writes the section of two records of `bench udp`.

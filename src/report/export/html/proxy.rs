@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::chart::{Axis, Bar, Bars, Series, Whisker};
-use super::comparison::{label, ratio_charts};
+use super::comparison::ratio_charts;
 use super::udp::percentiles;
 use super::{page, table};
 use crate::load::result::Run;
@@ -178,7 +178,8 @@ fn totals(
         let median = spread.median / scale;
         Some(Bar {
             series: *series,
-            label: label(&full_name(total), &format!("{} {unit}", figure(median))),
+            name: full_name(total),
+            text: format!("{} {unit}", figure(median)),
             value: Some(median),
             whisker: (spread.count > 1).then_some(Whisker {
                 low: spread.min / scale,
@@ -306,7 +307,8 @@ fn added(overhead: &Overhead, names: &[String], out: &mut dyn Write) -> io::Resu
         let text = format!("{}{interval}{verdict}", short_ns(of.difference));
         Some(Bar {
             series,
-            label: label(percentile, &text),
+            name: percentile.to_owned(),
+            text,
             value: Some(of.difference / scale),
             whisker: of.interval.map(|of| Whisker {
                 low: of.low / scale,

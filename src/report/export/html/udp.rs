@@ -331,7 +331,8 @@ fn losses(run: &Run) -> Option<Bars> {
         };
         Bar {
             series: Series(at),
-            label: format!("{cause}: {}{share}", grouped(count)),
+            name: cause.to_owned(),
+            text: format!("{}{share}", grouped(count)),
             value: Some(count as f64),
             whisker: None,
             is_hollow: false,
@@ -353,7 +354,8 @@ fn pace(requested: f64, achieved: Option<f64>) -> Bars {
         let text = rate.map(|rate| format!("{} packets/s", figure(rate)));
         Bar {
             series: Series(at),
-            label: format!("{name}: {}", text.unwrap_or_default()),
+            name: name.to_owned(),
+            text: text.unwrap_or_default(),
             value: rate,
             whisker: None,
             is_hollow: false,

@@ -6,15 +6,16 @@ use plotters::element::Rectangle;
 use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::height_of_rows;
+use super::canvas::{LINE, height_of_rows};
 use super::{Axis, Canvas, Chart, Series, axes_label};
 
 /// A bar.
 #[derive(Debug)]
 pub(in super::super) struct Bar {
     pub(in super::super) series: Series,
-    /// Name and value.
-    pub(in super::super) label: String,
+    pub(in super::super) name: String,
+    /// The value as text.
+    pub(in super::super) text: String,
     /// `None` draws no bar.
     pub(in super::super) value: Option<f64>,
     pub(in super::super) whisker: Option<Whisker>,
@@ -42,6 +43,27 @@ pub(in super::super) struct Bars {
     pub(in super::super) bars: Vec<Bar>,
 }
 
+/// Characters that fit above a bar.
+const FITTING: usize = 58;
+
+impl Bar {
+    /// Name and value, on one line if they fit for all bars. A very long name is shortened.
+    fn label(&self, on_one_line: bool) -> Vec<String> {
+        if on_one_line {
+            return vec![format!("{}: {}", self.name, self.text)];
+        }
+        let name = match self.name.chars().count() {
+            0..=FITTING => self.name.clone(),
+            _ => self.name.chars().take(FITTING - 1).chain(['…']).collect(),
+        };
+        vec![name, self.text.clone()]
+    }
+
+    fn length(&self) -> usize {
+        self.name.chars().count() + self.text.chars().count() + 2
+    }
+}
+
 /// Most bars of a chart.
 pub(in super::super) const MOST_BARS: usize = 12;
 
@@ -56,15 +78,23 @@ impl Bars {
         let rows = self.bars.len().max(1) as f64;
         let y = Axis::linear(self.rows, "a row each".to_owned(), 0.0, rows).cut(rows);
         let axes = axes_label(&self.x, &y);
-        let mut canvas = Canvas::of_rows(&mut svg, self.x, y, self.bars.len())?;
+        let on_one_line = self.bars.iter().all(|bar| bar.length() <= FITTING);
+        let height = height_of_rows(self.bars.len(), on_one_line);
+        let mut canvas = Canvas::of_rows(&mut svg, self.x, y, height)?;
         let (left, _) = canvas.ends();
         let labels_at = canvas.pixel(left, 0.0).0 + 8;
         for (row, bar) in self.bars.iter().enumerate() {
             let top = rows - row as f64;
             // The label has the upper part of the row, the bar the lower.
-            let (label_at, high, low) = (top - 0.08, top - 0.50, top - 0.90);
-            let (_, y) = canvas.pixel(left, label_at);
-            canvas.text(&bar.label, (labels_at, y), HPos::Left, VPos::Top)?;
+            let (high, low) = match on_one_line {
+                true => (top - 0.50, top - 0.90),
+                false => (top - 0.64, top - 0.93),
+            };
+            let mut y = canvas.pixel(left, top).1 + 8;
+            for line in bar.label(on_one_line) {
+                canvas.text(&line, (labels_at, y), HPos::Left, VPos::Top)?;
+                y += LINE;
+            }
             if let Some(value) = bar.value {
                 let (end, _) = canvas.at(value, 0.0);
                 let (start, _) = canvas.at(self.origin, 0.0);
@@ -98,7 +128,7 @@ impl Bars {
             how: self.how,
             axes,
             svg,
-            height: height_of_rows(self.bars.len()),
+            height,
             legend: Vec::new(),
         })
     }

@@ -20,7 +20,10 @@ pub(super) const WIDTH: u32 = 960;
 /// Height of a drawing of lines.
 pub(super) const HEIGHT: u32 = 560;
 
-/// Height of a row of bars.
+/// Height of a line of a label.
+pub(super) const LINE: i32 = 36;
+
+/// Height of a row: a label of one line, and a bar.
 const ROW: u32 = 92;
 
 /// Height of the labels below the horizontal axis.
@@ -45,9 +48,10 @@ pub(in super::super) struct Canvas<'a, 'b> {
     y: Axis,
 }
 
-/// Height of a drawing of `rows` rows.
-pub(super) fn height_of_rows(rows: usize) -> u32 {
-    8 + BELOW + ROW * u32::try_from(rows.max(1)).unwrap_or(1)
+/// Height of a drawing of `rows` rows with labels of one or two lines.
+pub(super) fn height_of_rows(rows: usize, on_one_line: bool) -> u32 {
+    let row = ROW + if on_one_line { 0 } else { LINE.unsigned_abs() };
+    8 + BELOW + row * u32::try_from(rows.max(1)).unwrap_or(1)
 }
 
 /// A failed drawing; a drawing into memory does not fail.
@@ -64,8 +68,7 @@ impl<'b> Canvas<'_, 'b> {
     }
 
     /// Draws the frame of a chart of rows, whose vertical axis has no ticks.
-    pub(super) fn of_rows(svg: &'b mut String, x: Axis, y: Axis, rows: usize) -> io::Result<Self> {
-        let height = height_of_rows(rows);
+    pub(super) fn of_rows(svg: &'b mut String, x: Axis, y: Axis, height: u32) -> io::Result<Self> {
         Self::new(svg, x, y, height, (24, 8))
     }
 

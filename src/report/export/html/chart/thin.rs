@@ -71,7 +71,8 @@ fn by_column<P: Copy>(
     if points.len() <= 2 * COLUMNS || width <= 0.0 {
         return points.to_vec();
     }
-    let column = |point: &P| ((x(point) - start) / width) as usize;
+    // The last point belongs to the last column.
+    let column = |point: &P| (((x(point) - start) / width) as usize).min(COLUMNS - 1);
     let mut thin = Vec::with_capacity(2 * COLUMNS);
     for points in points.chunk_by(|one, next| column(one) == column(next)) {
         each(points, &mut thin);
