@@ -74,6 +74,8 @@ pub(super) enum Command {
     Blocklist(Blocklist),
     /// Compare two saved runs of `bench udp` or `bench proxy`
     Compare(Compare),
+    /// Write saved runs of `bench udp` or `bench proxy` as one HTML page with charts
+    Report(Report),
     /// Report what this kernel, user and machine support, and how to lift each limit
     ///
     /// Exit code 0 if the mio engine can run, 3 if not.
@@ -348,6 +350,17 @@ pub(super) struct Compare {
     pub(super) threshold: Option<f64>,
     #[command(flatten)]
     pub(super) exports: ComparisonExports,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Report {
+    /// Saved runs: each a folder or its run.json. The page has a section for each of them. Records that have settings in common
+    /// with the first record are also compared with it
+    #[arg(value_name = "PATH", required = true)]
+    pub(super) paths: Vec<PathBuf>,
+    /// File to write; - writes the page to stdout [default: report.html in the folder of the first PATH]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(super) html: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]

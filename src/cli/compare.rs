@@ -20,15 +20,15 @@ pub(super) fn run(args: &Compare) -> Result<(), CliError> {
     let exports = args.exports.open()?;
     match (read(&args.base)?, read(&args.new)?) {
         (Saved::Udp(base), Saved::Udp(new)) => {
-            let base = SavedRuns::new(&args.base, &base.meta, &base.runs);
-            let new = SavedRuns::new(&args.new, &new.meta, &new.runs);
+            let base = SavedRuns::new(&args.base, &base.meta, &base.runs).with_curves(&base.curves);
+            let new = SavedRuns::new(&args.new, &new.meta, &new.runs).with_curves(&new.curves);
             let found = compare_records(&base, &new).map_err(CliError::runtime)?;
             write(exports, &Document::UdpComparison(&found))?;
             check_threshold(args, &found.comparison)
         }
         (Saved::Proxy(base), Saved::Proxy(new)) => {
-            let base = SavedRuns::new(&args.base, &base.meta, &base.runs);
-            let new = SavedRuns::new(&args.new, &new.meta, &new.runs);
+            let base = SavedRuns::new(&args.base, &base.meta, &base.runs).with_curves(&base.curves);
+            let new = SavedRuns::new(&args.new, &new.meta, &new.runs).with_curves(&new.curves);
             let found = compare_records(&base, &new).map_err(CliError::runtime)?;
             write(exports, &Document::ProxyComparison(&found))?;
             check_threshold(args, &found.comparison)

@@ -9,6 +9,7 @@ use clap::Args;
 use super::error::CliError;
 use super::sink::Sink;
 use crate::report::export::csv::Csv;
+use crate::report::export::html::Html;
 use crate::report::export::json::Json;
 use crate::report::export::markdown::Markdown;
 use crate::report::export::{Document, Exporter};
@@ -25,6 +26,9 @@ pub(super) struct RunExports {
     /// Write the headline figures as Markdown tables; - writes them to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     markdown: Option<PathBuf>,
+    /// Write a self-contained HTML page with charts; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    html: Option<PathBuf>,
 }
 
 impl RunExports {
@@ -34,6 +38,7 @@ impl RunExports {
             ("--json", &self.json, &Json as &dyn Exporter),
             ("--csv", &self.csv, &Csv),
             ("--markdown", &self.markdown, &Markdown),
+            ("--html", &self.html, &Html),
         ])
     }
 }
@@ -47,6 +52,9 @@ pub(super) struct ComparisonExports {
     /// Write the comparison as a Markdown table; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH")]
     markdown: Option<PathBuf>,
+    /// Write the comparison as a self-contained HTML page with charts; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH")]
+    html: Option<PathBuf>,
 }
 
 impl ComparisonExports {
@@ -55,6 +63,7 @@ impl ComparisonExports {
         Exports::open([
             ("--json", &self.json, &Json as &dyn Exporter),
             ("--markdown", &self.markdown, &Markdown),
+            ("--html", &self.html, &Html),
         ])
     }
 }

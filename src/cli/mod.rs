@@ -15,6 +15,7 @@ mod man;
 mod parse;
 mod progress;
 mod proxy;
+mod report;
 mod serve;
 mod sink;
 mod stdout;
@@ -37,6 +38,7 @@ pub fn run() -> ExitCode {
         Command::Proxy(args) => proxy::run(&args),
         Command::Blocklist(Blocklist::Check(args)) => blocklist::check(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::args::Udp;
 use super::error::CliError;
 use super::interrupt;
-use crate::report::model::{Meta, UdpRecord};
+use crate::report::model::{Curves, Meta, UdpRecord};
 use crate::sys::clock;
 use crate::udp::client::{self, Cancel, RunError, Setup};
 use crate::udp::result::Measured;
@@ -144,6 +144,7 @@ pub(super) fn record(started: u64) -> UdpRecord {
         meta: Meta::here("udp", started, super::command_line()),
         runs: Vec::new(),
         comparison: Vec::new(),
+        curves: Curves::default(),
     }
 }
 

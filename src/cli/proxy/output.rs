@@ -10,20 +10,23 @@ use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
 use crate::cli::progress::Progress;
 use crate::load::plan::{Path, Scenario};
-use crate::load::result::{Measured, Run};
+use crate::load::result::Measured;
 use crate::load::session::Observer;
 use crate::report::compare::proxy::{Latencies, overhead, totals, within_command};
 use crate::report::export::columns::LedgerRow;
+use crate::report::export::hgrm::Histograms;
 use crate::report::export::text::Text;
 use crate::report::export::{Document, Exporter};
-use crate::report::model::{Meta, ProxyRecord};
-use crate::report::store::{Ledger, RunFolder, histogram_name};
+use crate::report::model::{Curves, Distributed, Meta, ProxyRecord};
+use crate::report::store::{Ledger, RunFolder};
 use crate::sys::clock;
 
 /// Destinations of runs.
 pub(super) struct Output {
     record: ProxyRecord,
     latencies: Latencies,
+    /// For the formats that draw them.
+    histograms: Histograms,
     store: Option<(Ledger, RunFolder)>,
     saved: bool,
     exports: Option<Exports>,
@@ -50,6 +53,7 @@ impl Output {
         Ok(Self {
             record: record(started),
             latencies: Latencies::default(),
+            histograms: Histograms::default(),
             store,
             saved: false,
             shown: !args.quiet && !exports.uses_stdout(),
@@ -104,6 +108,7 @@ impl Output {
         self.record.comparison = within_command(runs);
         self.record.totals = all;
         self.record.overhead = added;
+        self.record.curves = self.histograms.curves();
         let record = &self.record;
         let saved = match &mut self.store {
             Some((_, store)) if self.saved => store.save_record(record),
@@ -153,15 +158,11 @@ impl Observer for Output {
     fn finished(&mut self, measured: Measured) -> Result<(), CliError> {
         self.latencies.add(&measured);
         let run = &measured.run;
-        let name = |name: &str| histogram_name(name, Some(&histogram_suffix(run)));
-        let mut histograms = Vec::new();
-        for (kind, latency) in [
-            ("latency", &measured.latency),
-            ("latency-intended", &measured.latency_from_intended),
-        ] {
-            if !latency.is_empty() {
-                histograms.push((name(kind), latency));
-            }
+        let both = [&measured.latency, &measured.latency_from_intended];
+        let named = run.histograms().into_iter().zip(both);
+        let histograms: Vec<_> = named.filter(|(_, latency)| !latency.is_empty()).collect();
+        for (name, latency) in &histograms {
+            self.histograms.add(name, latency);
         }
         self.record.runs.push(run.clone());
         let Some((ledger, store)) = &mut self.store else {
@@ -180,12 +181,6 @@ impl Observer for Output {
     fn failed(&mut self, error: io::Error) -> CliError {
         CliError::Runtime(format!("the load generator cannot go on: {error}"))
     }
-}
-
-/// Suffix of a run's histogram files.
-fn histogram_suffix(run: &Run) -> String {
-    let setting = run.setting.as_deref().unwrap_or_default();
-    format!("{} {} {setting}", run.scenario, run.path)
 }
 
 /// A path without a complete run, as an error.
@@ -210,5 +205,6 @@ fn record(started: u64) -> ProxyRecord {
         totals: Vec::new(),
         overhead: Vec::new(),
         interrupted: false,
+        curves: Curves::default(),
     }
 }

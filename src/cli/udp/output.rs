@@ -14,11 +14,12 @@ use crate::cli::exports::Exports;
 use crate::cli::progress::Progress;
 use crate::report::compare::udp::{Latencies, within_command};
 use crate::report::export::columns::LedgerRow;
+use crate::report::export::hgrm::Histograms;
 use crate::report::export::intervals::IntervalsWriter;
 use crate::report::export::packets::{PacketRow, PacketsWriter};
 use crate::report::export::text::{self, Text};
 use crate::report::export::{Document, Exporter};
-use crate::report::model::UdpRecord;
+use crate::report::model::{Distributed, UdpRecord};
 use crate::report::store::atomic_file::AtomicFile as File;
 use crate::report::store::{Ledger, RunFolder};
 use crate::udp::client::{Observer, Packet};
@@ -29,6 +30,8 @@ pub(super) struct Output {
     record: UdpRecord,
     /// Latencies of each setting of a comparison.
     latencies: Option<Latencies>,
+    /// For the formats that draw them.
+    histograms: Histograms,
     saving: Option<Saving>,
     exports: Option<Exports>,
     progress: Progress,
@@ -63,6 +66,7 @@ impl Output {
         };
         Ok(Self {
             record: record(started),
+            histograms: Histograms::default(),
             latencies: (Planned::settings(all).count() > 1).then(Latencies::default),
             saving,
             shown: !exports.uses_stdout() && !args.quiet,
@@ -118,6 +122,10 @@ impl Output {
         if let Some(latencies) = &mut self.latencies {
             latencies.add(&measured);
         }
+        let both = [&measured.latency, &measured.latency_from_intended];
+        for (name, latency) in measured.run.histograms().iter().zip(both) {
+            self.histograms.add(name, latency);
+        }
         saved.and(self.show(number, &measured))
     }
 
@@ -153,6 +161,7 @@ impl Output {
         if let Some(latencies) = &self.latencies {
             self.record.comparison = within_command(&self.record.runs, latencies);
         }
+        self.record.curves = self.histograms.curves();
         let record = &self.record;
         // The comparison is shown even if it cannot be saved.
         let compared = match &mut self.saving {

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::group::{Comparable, Group, Pairing, against, group_by};
 use super::labels::labels;
 use super::setting::Compared;
-use crate::report::model::{MOST_RUNS, Meta};
+use crate::report::model::{Curve, Curves, Distributed, MOST_RUNS, Meta};
 
 /// A record to compare.
 #[derive(Debug)]
@@ -19,12 +19,28 @@ pub struct SavedRuns<'a, R> {
     pub meta: &'a Meta,
     /// Its runs.
     pub runs: &'a [R],
+    /// Their latency distributions, where they are known.
+    pub curves: Option<&'a Curves>,
 }
 
 impl<'a, R> SavedRuns<'a, R> {
     /// The runs of the record that was read from `path`.
     pub fn new(path: &'a Path, meta: &'a Meta, runs: &'a [R]) -> Self {
-        Self { path, meta, runs }
+        Self {
+            path,
+            meta,
+            runs,
+            curves: None,
+        }
+    }
+
+    /// Adds the latency distributions of the runs.
+    #[must_use]
+    pub fn with_curves(self, curves: &'a Curves) -> Self {
+        Self {
+            curves: Some(curves),
+            ..self
+        }
     }
 }
 
@@ -45,6 +61,9 @@ pub struct RecordComparison<C> {
     pub only_in_new: Vec<String>,
     /// Kind of both records: `udp` or `proxy`.
     pub kind: String,
+    /// The latency by percentile of each of `comparison`.
+    #[serde(skip)]
+    pub curves: Vec<Option<Curve>>,
 }
 
 /// Origin of a compared record.
@@ -56,6 +75,9 @@ pub struct Source {
     pub started_at: String,
     /// As in the record.
     pub wirebench: String,
+    /// The record's command and machine.
+    #[serde(skip)]
+    pub meta: Meta,
 }
 
 /// Why two records cannot be compared.
@@ -95,7 +117,7 @@ pub enum CompareError {
 ///
 /// # Errors
 /// [`CompareError`].
-pub fn compare_records<R: Comparable>(
+pub fn compare_records<R: Comparable + Distributed>(
     base: &SavedRuns<'_, R>,
     new: &SavedRuns<'_, R>,
 ) -> Result<RecordComparison<R::Compared>, CompareError> {
@@ -107,12 +129,17 @@ pub fn compare_records<R: Comparable>(
         }
     }
 
-    let mut comparison = Vec::new();
+    let (mut comparison, mut curves) = (Vec::new(), Vec::new());
+    let none = Curves::default();
+    let [base_curves, new_curves] = [base, new].map(|of| of.curves.unwrap_or(&none));
     let (mut only_in_base, mut only_in_new) = (Vec::new(), Vec::new());
     let mut as_much = true;
     for (label, settings) in labels(&all).into_iter().zip(&all) {
         match (find(&base_groups, settings), find(&new_groups, settings)) {
             (Some(base), Some(new)) => {
+                for (group, known) in [(base, base_curves), (new, new_curves)] {
+                    curves.push(known.compared(&group.complete().collect::<Vec<_>>()));
+                }
                 let mut amounts = base.runs.iter().zip(&new.runs);
                 as_much &= amounts.all(|(base, new)| base.is_as_much_as(new));
                 let [base_name, name] = names(&label);
@@ -144,6 +171,7 @@ pub fn compare_records<R: Comparable>(
         only_in_base,
         only_in_new,
         kind: base.meta.kind.clone(),
+        curves,
     })
 }
 
@@ -183,6 +211,7 @@ fn source<R>(record: &SavedRuns<'_, R>) -> Source {
         path: record.path.to_owned(),
         started_at: record.meta.started_at.clone(),
         wirebench: record.meta.wirebench.clone(),
+        meta: record.meta.clone(),
     }
 }
 

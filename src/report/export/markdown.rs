@@ -1,24 +1,21 @@
 //! Markdown: tables of headline figures in GitHub's dialect, for pull requests and reports.
 //!
-//! A table selects [columns](super::columns) and adds their error bars and intervals. Unknown values are blank.
+//! The tables are those of [`headline`](super::headline).
 
-use std::collections::HashSet;
 use std::io::{self, Write};
 use std::slice;
 
-use super::column::{Cell, Column};
 use super::columns::{
-    PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL, RUN_NUMBER, UDP_RUN, UDP_SETTING,
+    PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL, UDP_RUN, UDP_SETTING,
+};
+use super::headline::{
+    PROXY_ADDED, PROXY_COMPARED, PROXY_SETTINGS, PROXY_TOTALS, Table, UDP_REPEATS, UDP_RUNS,
+    UDP_SETTINGS, comparison_notes, proxy_notes, table, udp_notes,
 };
 use super::{Document, Exporter};
-use crate::report::compare::proxy::notes;
 use crate::report::compare::records::RecordComparison;
-use crate::report::figures::{figure, percent, plain, times};
+use crate::report::figures::plain;
 use crate::report::model::{Meta, ProxyRecord, UdpRecord};
-use crate::stats::spread::Spread;
-use crate::udp::result::Run;
-use crate::units::{grouped, short_ns};
-use Detail::{Error, Interval, Nothing, ShareOf, Words};
 
 /// Headline figures with units, error bars and intervals.
 #[derive(Debug, Clone, Copy)]
@@ -39,201 +36,32 @@ impl Exporter for Markdown {
     }
 }
 
-/// A figure of a table: its title, and the columns of its value; the first known value is shown.
-type Figure = (&'static str, &'static [(&'static str, Detail)]);
-
-/// Text behind a value, from further columns.
-#[derive(Debug, Clone, Copy)]
-enum Detail {
-    Nothing,
-    /// A name with underscores, shown as words.
-    Words,
-    /// Half-width of an error bar.
-    Error(&'static str),
-    /// The ends of an interval or of a range.
-    Interval(&'static str, &'static str),
-    /// The value in percent of a total.
-    ShareOf(&'static str),
-}
-
-/// Defines lists of figures, each as `title = column detail, ...;`.
-macro_rules! figures {
-    ($($(#[$doc:meta])* $list:ident { $($title:literal = $($column:literal $detail:expr),+;)* })*) => {
-        $($(#[$doc])* const $list: &[Figure] = &[$(($title, &[$(($column, $detail)),+])),*];)*
-    };
-}
-
-figures! {
-    UDP_RUNS {
-        "setting" = "setting" Nothing;
-        "engine" = "engine" Nothing;
-        "mode" = "mode" Nothing;
-        "direction" = "direction" Nothing;
-        "complete" = "complete" Nothing;
-        "message per datagram" = "chunk" Nothing;
-        "batch" = "batch" Nothing;
-        "GSO" = "gso" Nothing;
-        "streams" = "streams" Nothing;
-        "goodput" = "kb_per_s" Error("kb_per_s_error");
-        "bit rate" = "gbit_per_s" Nothing;
-        "datagram rate" = "packets_per_s" Nothing;
-        "duration" = "seconds" Error("seconds_error");
-        "sent" = "sent_packets" Nothing;
-        "lost" = "lost_packets" ShareOf("sent_packets");
-        "duplicates" = "duplicates" Nothing;
-        "reordered" = "reordered" Nothing;
-        "latency p50" = "latency_p50_ns" Error("clock_error_ns");
-        "latency p90" = "latency_p90_ns" Error("clock_error_ns");
-        "latency p99" = "latency_p99_ns" Error("clock_error_ns");
-        "latency p99.9" = "latency_p99_9_ns" Error("clock_error_ns");
-        "latency max" = "latency_max_ns" Error("clock_error_ns");
-        "latency p99 from the intended send" = "intended_p99_ns" Error("clock_error_ns");
-        "jitter" = "jitter_ns" Nothing;
-        "sender CPU" = "sender_s_per_million" Nothing;
-        "receiver CPU" = "receiver_s_per_million" Nothing;
-    }
-
-    /// The figures of repeated runs, which have the other figures in common.
-    UDP_REPEATS {
-        "complete" = "complete" Nothing;
-        "goodput" = "kb_per_s" Error("kb_per_s_error");
-        "datagram rate" = "packets_per_s" Nothing;
-        "lost" = "lost_packets" ShareOf("sent_packets");
-        "latency p50" = "latency_p50_ns" Error("clock_error_ns");
-        "latency p99" = "latency_p99_ns" Error("clock_error_ns");
-        "latency p99.9" = "latency_p99_9_ns" Error("clock_error_ns");
-        "sender CPU" = "sender_s_per_million" Nothing;
-        "receiver CPU" = "receiver_s_per_million" Nothing;
-    }
-
-    UDP_SETTINGS {
-        "setting" = "setting" Nothing;
-        "runs" = "runs" Nothing;
-        "incomplete" = "incomplete" Nothing;
-        "goodput, median (min to max)" = "kb_per_s_median" Interval("kb_per_s_min", "kb_per_s_max");
-        "goodput ratio (95 % interval)" = "ratio" Interval("ratio_low", "ratio_high");
-        "verdict" = "verdict" Words;
-        "lost" = "lost_percent" Nothing;
-        "CPU" = "cpu_s_per_million_median" Nothing;
-        "CPU ratio (95 % interval)" = "cpu_ratio" Interval("cpu_ratio_low", "cpu_ratio_high");
-        "p50" = "latency_p50_ns" Nothing;
-        "p99" = "latency_p99_ns" Nothing;
-        "p99 ratio (95 % interval)" = "p99_ratio" Interval("p99_ratio_low", "p99_ratio_high");
-    }
-
-    PROXY_TOTALS {
-        "scenario" = "scenario" Nothing;
-        "path" = "path" Nothing;
-        "setting" = "setting" Nothing;
-        "runs" = "runs" Nothing;
-        "rate, median (min to max)" = "requests_per_s_median" Interval("requests_per_s_min", "requests_per_s_max"),
-            "bytes_per_s_median" Interval("bytes_per_s_min", "bytes_per_s_max");
-        "p50" = "latency_p50_ns" Nothing;
-        "p90" = "latency_p90_ns" Nothing;
-        "p99" = "latency_p99_ns" Nothing;
-        "p99.9" = "latency_p99_9_ns" Nothing;
-        "errors" = "errors" Nothing;
-        "proxy CPU" = "proxy_s_per_10k" Nothing, "proxy_s_per_gb" Nothing;
-    }
-
-    PROXY_ADDED {
-        "scenario" = "scenario" Nothing;
-        "setting" = "setting" Nothing;
-        "rounds" = "rounds" Nothing;
-        "rate, proxied to direct (95 % interval)" = "rate" Interval("rate_low", "rate_high");
-        "added p50 (95 % interval)" = "added_p50_ns" Interval("added_p50_low_ns", "added_p50_high_ns");
-        "added p90 (95 % interval)" = "added_p90_ns" Interval("added_p90_low_ns", "added_p90_high_ns");
-        "added p99 (95 % interval)" = "added_p99_ns" Interval("added_p99_low_ns", "added_p99_high_ns");
-        "added p99.9 (95 % interval)" = "added_p99_9_ns" Interval("added_p99_9_low_ns", "added_p99_9_high_ns");
-    }
-
-    PROXY_COMPARED {
-        "scenario" = "scenario" Nothing;
-        "setting" = "setting" Nothing;
-        "base" = "base" Nothing;
-        "rounds" = "rounds" Nothing;
-        "rate ratio (95 % interval)" = "rate" Interval("rate_low", "rate_high");
-        "p99 ratio (95 % interval)" = "p99_ratio" Interval("p99_ratio_low", "p99_ratio_high");
-        "CPU ratio (95 % interval)" = "cpu_ratio" Interval("cpu_ratio_low", "cpu_ratio_high");
-    }
-
-    PROXY_SETTINGS {
-        "setting" = "setting" Nothing;
-        "runs" = "runs" Nothing;
-        "incomplete" = "incomplete" Nothing;
-        "rate, median (min to max)" = "requests_per_s_median" Interval("requests_per_s_min", "requests_per_s_max"),
-            "bytes_per_s_median" Interval("bytes_per_s_min", "bytes_per_s_max");
-        "rate ratio (95 % interval)" = "ratio" Interval("ratio_low", "ratio_high");
-        "verdict" = "verdict" Words;
-        "p50" = "latency_p50_ns" Nothing;
-        "p99" = "latency_p99_ns" Nothing;
-        "p99 ratio (95 % interval)" = "p99_ratio" Interval("p99_ratio_low", "p99_ratio_high");
-        "proxy CPU" = "proxy_s_per_10k_median" Nothing, "proxy_s_per_gb_median" Nothing;
-        "CPU ratio (95 % interval)" = "cpu_ratio" Interval("cpu_ratio_low", "cpu_ratio_high");
-        "errors" = "errors" Nothing;
-    }
-}
-
 fn udp_runs(record: &UdpRecord, out: &mut dyn Write) -> io::Result<()> {
     heading(&record.meta, out)?;
-    let mut notes = Vec::new();
-    match (&record.comparison[..], &record.runs[..]) {
-        ([], [run]) => table(UDP_RUN, UDP_RUNS, slice::from_ref(run)).write(out)?,
-        ([], runs) => {
-            table(UDP_RUN, UDP_REPEATS, runs).numbered().write(out)?;
-            notes.extend(spread(runs));
-        }
-        (settings, _) => table(UDP_SETTING, UDP_SETTINGS, settings).write(out)?,
-    }
-    let mut seen = HashSet::new();
-    for (number, run) in record.runs.iter().enumerate() {
-        let setting = run.setting.as_ref().map(|setting| format!(", {setting}"));
-        let setting = setting.unwrap_or_default();
-        for note in run_notes(run) {
-            if seen.insert((&run.setting, note.clone())) {
-                notes.push(format!("run {number}{setting}: {note}"));
-            }
-        }
-    }
-    bullets(&notes, out)
-}
-
-fn spread(runs: &[Run]) -> Option<String> {
-    let complete = runs.iter().filter(|run| run.complete);
-    let spread = Spread::of(complete.filter_map(|run| run.kb_per_s))?;
-    Some(format!(
-        "goodput: median {} KB/s ({} to {}) of {} complete runs",
-        figure(spread.median),
-        figure(spread.min),
-        figure(spread.max),
-        spread.count
-    ))
-}
-
-fn run_notes(run: &Run) -> impl Iterator<Item = String> {
-    let why = run.reason.as_deref().unwrap_or(&run.ended);
-    let incomplete = (!run.complete).then(|| format!("incomplete: {why}"));
-    incomplete.into_iter().chain(run.warnings.iter().cloned())
+    let tables = match (&record.comparison[..], &record.runs[..]) {
+        ([], [run]) => table(UDP_RUN, UDP_RUNS, slice::from_ref(run)),
+        ([], runs) => table(UDP_RUN, UDP_REPEATS, runs).numbered(),
+        (settings, _) => table(UDP_SETTING, UDP_SETTINGS, settings),
+    };
+    write_table(&tables, out)?;
+    bullets(&udp_notes(record), out)
 }
 
 fn proxy_runs(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<()> {
     heading(&record.meta, out)?;
-    table(PROXY_TOTAL, PROXY_TOTALS, &record.totals).write(out)?;
+    write_table(&table(PROXY_TOTAL, PROXY_TOTALS, &record.totals), out)?;
     if !record.overhead.is_empty() {
         writeln!(out)?;
-        table(PROXY_OVERHEAD, PROXY_ADDED, &record.overhead).write(out)?;
+        write_table(&table(PROXY_OVERHEAD, PROXY_ADDED, &record.overhead), out)?;
     }
     if !record.comparison.is_empty() {
         writeln!(out)?;
-        table(PROXY_RATIOS, PROXY_COMPARED, &record.comparison).write(out)?;
+        write_table(
+            &table(PROXY_RATIOS, PROXY_COMPARED, &record.comparison),
+            out,
+        )?;
     }
-    let all = [
-        notes::errors(record),
-        notes::notes(record),
-        notes::warnings(record),
-        notes::interruption(record),
-    ];
-    bullets(&all.concat(), out)
+    bullets(&proxy_notes(record), out)
 }
 
 fn comparison<C>(
@@ -247,17 +75,8 @@ fn comparison<C>(
         writeln!(out, "- {name}: {path}, {started}, wirebench {version}")?;
     }
     writeln!(out)?;
-    table(&found.comparison).write(out)?;
-    let mut notes = found.notes.clone();
-    for (name, settings) in [("base", &found.only_in_base), ("new", &found.only_in_new)] {
-        if !settings.is_empty() {
-            notes.push(format!(
-                "only in {name}, not compared: {}",
-                settings.join("; ")
-            ));
-        }
-    }
-    bullets(&notes, out)
+    write_table(&table(&found.comparison), out)?;
+    bullets(&comparison_notes(found), out)
 }
 
 /// Writes the command and the machine.
@@ -289,132 +108,24 @@ fn bullets(sentences: &[String], out: &mut dyn Write) -> io::Result<()> {
     lines.try_for_each(|sentence| writeln!(out, "- {}", escaped(sentence)))
 }
 
-/// The texts of a table.
-struct Table {
-    titles: Vec<&'static str>,
-    /// The column has numbers, which are aligned to the right.
-    is_number: Vec<bool>,
-    rows: Vec<Vec<String>>,
-}
-
-fn table<T>(columns: &[Column<T>], figures: &[Figure], items: &[T]) -> Table {
-    let rows = || items.iter().map(|item| Row { columns, item });
-    let is_number = |(_, sources): &Figure| {
-        let mut cells = rows().filter_map(|row| Some(row.cell(sources.first()?.0)?.1));
-        !cells.any(|cell| matches!(cell, Cell::Text(_) | Cell::Flag(_)))
-    };
-    let texts = |row: Row<'_, T>| figures.iter().map(|(_, of)| row.text(of)).collect();
-    Table {
-        titles: figures.iter().map(|(title, _)| *title).collect(),
-        is_number: figures.iter().map(is_number).collect(),
-        rows: rows().map(texts).collect(),
+/// Writes the table; a single row as a list of figures, which is narrower.
+fn write_table(table: &Table, out: &mut dyn Write) -> io::Result<()> {
+    if let [row] = &table.rows[..] {
+        writeln!(out, "| figure | value |\n|---|---|")?;
+        let mut lines = table.titles.iter().zip(row);
+        return lines
+            .try_for_each(|(title, value)| writeln!(out, "| {title} | {} |", escaped(value)));
     }
-}
-
-impl Table {
-    /// Adds the number of the run to each row.
-    fn numbered(mut self) -> Self {
-        self.titles.insert(0, RUN_NUMBER.name);
-        self.is_number.insert(0, true);
-        for (number, row) in self.rows.iter_mut().enumerate() {
-            row.insert(0, number.to_string());
-        }
-        self
+    writeln!(out, "| {} |", table.titles.join(" | "))?;
+    for is_number in &table.is_number {
+        write!(out, "{}", if *is_number { "|---:" } else { "|---" })?;
     }
-
-    /// Writes the table; a single row as a list of figures, which is narrower.
-    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        if let [row] = &self.rows[..] {
-            writeln!(out, "| figure | value |\n|---|---|")?;
-            let mut lines = self.titles.iter().zip(row);
-            return lines.try_for_each(|(title, value)| writeln!(out, "| {title} | {value} |"));
-        }
-        writeln!(out, "| {} |", self.titles.join(" | "))?;
-        for is_number in &self.is_number {
-            write!(out, "{}", if *is_number { "|---:" } else { "|---" })?;
-        }
-        writeln!(out, "|")?;
-        let mut rows = self.rows.iter();
-        rows.try_for_each(|row| writeln!(out, "| {} |", row.join(" | ")))
-    }
-}
-
-/// An item, with the columns that its figures are taken from.
-struct Row<'a, T> {
-    columns: &'a [Column<T>],
-    item: &'a T,
-}
-
-impl<T> Row<'_, T> {
-    /// The unit and the value of a column; `None` if unknown.
-    fn cell(&self, name: &str) -> Option<(&'static str, Cell)> {
-        let column = self.columns.iter().find(|column| column.name == name)?;
-        let cell = (column.get)(self.item);
-        (cell != Cell::Unknown).then_some((column.unit, cell))
-    }
-
-    /// The first known value of `sources` with its unit and detail; blank if all are unknown.
-    fn text(&self, sources: &[(&str, Detail)]) -> String {
-        let mut known = sources.iter().filter_map(|(name, detail)| {
-            let (unit, cell) = self.cell(name)?;
-            let (value, suffix) = (value(unit, &cell), suffix(unit));
-            Some(match self.detail(&cell, *detail) {
-                _ if matches!(detail, Words) => value.replace('_', " "),
-                Some((detail, Error(_))) => format!("{value}{detail}{suffix}"),
-                Some((detail, _)) => format!("{value}{suffix}{detail}"),
-                None => format!("{value}{suffix}"),
-            })
-        });
-        known.next().unwrap_or_default()
-    }
-
-    fn detail(&self, of: &Cell, detail: Detail) -> Option<(String, Detail)> {
-        let other = |name| self.cell(name).map(|(unit, cell)| value(unit, &cell));
-        let text = match detail {
-            Nothing | Words => return None,
-            // One clock has both stamps.
-            Error(name) if matches!(self.cell(name)?.1, Cell::Integer(0)) => return None,
-            Error(name) => format!(" ± {}", other(name)?),
-            Interval(low, high) => format!(" ({} to {})", other(low)?, other(high)?),
-            ShareOf(total) => match (of, self.cell(total)?.1) {
-                (&Cell::Integer(part @ 1..), Cell::Integer(total)) => {
-                    format!(" ({})", percent(part as u64, total as u64))
-                }
-                _ => return None,
-            },
-        };
-        Some((text, detail))
-    }
-}
-
-/// A value for a reader, without the [`suffix`] of its unit.
-fn value(unit: &str, cell: &Cell) -> String {
-    let number = match cell {
-        Cell::Unknown => return String::new(),
-        Cell::Text(text) => return escaped(text),
-        Cell::Flag(true) => return "yes".to_owned(),
-        Cell::Flag(false) => return "no".to_owned(),
-        Cell::Integer(value) => *value as f64,
-        Cell::Number(value) => *value,
-    };
-    match (unit, cell) {
-        ("ns", _) => short_ns(number),
-        ("s", _) => short_ns(number * 1e9),
-        ("bytes/s", _) => figure(number / 1e9),
-        (_, Cell::Integer(value @ 0..)) => grouped(*value as u64),
-        ("", _) => times(number),
-        _ => figure(number),
-    }
-}
-
-/// The unit behind a value; [`short_ns`] writes its own.
-fn suffix(unit: &str) -> String {
-    match unit {
-        "" | "ns" | "s" => String::new(),
-        "bytes" => " B".to_owned(),
-        "bytes/s" => " GB/s".to_owned(),
-        unit => format!(" {unit}"),
-    }
+    writeln!(out, "|")?;
+    let mut rows = table.rows.iter();
+    rows.try_for_each(|row| {
+        let cells: Vec<String> = row.iter().map(|text| escaped(text)).collect();
+        writeln!(out, "| {} |", cells.join(" | "))
+    })
 }
 
 /// `text` on one line, with the characters that have a meaning in Markdown or HTML escaped.

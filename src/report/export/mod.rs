@@ -1,13 +1,15 @@
 //! The formats that results are written in, one module each.
 //!
 //! An [`Exporter`] writes any [`Document`]: [`text`] for a terminal, [`json`] for programs, [`csv`] for spreadsheets, [`markdown`]
-//! for pull requests. Tables take names, units and values from [`columns`], which also feed the ledger and the documentation. [`hgrm`], [`intervals`] and
+//! for pull requests, [`html`] as a page with charts. Tables take names, units and values from [`columns`], which also feed the ledger and the documentation. [`hgrm`], [`intervals`] and
 //! [`packets`] write files of the run folder.
 
 pub mod column;
 pub mod columns;
 pub mod csv;
+mod headline;
 pub mod hgrm;
+pub mod html;
 pub mod intervals;
 pub mod json;
 pub mod markdown;

@@ -2,11 +2,13 @@
 //!
 //! The runs in a record are the results of [`udp`](crate::udp) and [`load`](crate::load).
 
+pub mod curve;
 pub mod doctor;
 pub mod meta;
 pub mod proxy;
 pub mod udp;
 
+pub use curve::{Curve, Curves, Distributed, histogram_name};
 pub use doctor::DoctorReport;
 pub use meta::{Host, MOST_RUNS, Meta, SCHEMA};
 pub use proxy::ProxyRecord;

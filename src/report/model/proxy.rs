@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::curve::{Curves, Distributed, histogram_name};
 use super::meta::Meta;
 use crate::load::result::{Errors, Requested, Run};
 use crate::stats::difference::Difference;
@@ -29,6 +30,9 @@ pub struct ProxyRecord {
     /// A signal ended the command early.
     #[serde(default)]
     pub interrupted: bool,
+    /// Latency distributions of the runs, where they are known. They are in the histogram files, not in `run.json`.
+    #[serde(skip)]
+    pub curves: Curves,
 }
 
 /// The complete runs of one scenario on one path with one setting.
@@ -177,6 +181,25 @@ impl ComparedSetting {
     /// The scenario transfers bytes and does not count requests.
     pub fn is_bulk(&self) -> bool {
         self.scenario == "bulk"
+    }
+}
+
+impl Distributed for Run {
+    fn histograms(&self) -> [String; 2] {
+        let setting = self.setting.as_deref().unwrap_or_default();
+        let all = format!("{} {} {setting}", self.scenario, self.path);
+        ["latency", "latency-intended"].map(|name| histogram_name(name, Some(&all)))
+    }
+
+    fn summaries(&self) -> [Option<&Summary>; 2] {
+        [
+            self.latency_ns.as_ref(),
+            self.latency_from_intended_ns.as_ref(),
+        ]
+    }
+
+    fn is_from_intended(&self) -> bool {
+        self.requested.rate_per_s.is_some()
     }
 }
 

@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::curve::{Curves, Distributed, histogram_name};
 use super::meta::Meta;
+use crate::stats::latency::Summary;
 use crate::stats::ratio::Ratio;
 use crate::stats::spread::Spread;
 use crate::udp::result::{Requested, Run};
@@ -21,6 +23,9 @@ pub struct UdpRecord {
     /// One entry per setting, the base first; empty without a comparison.
     #[serde(default)]
     pub comparison: Vec<ComparedSetting>,
+    /// Latency distributions of the runs, where they are known. They are in the histogram files, not in `run.json`.
+    #[serde(skip)]
+    pub curves: Curves,
 }
 
 /// The complete runs of one setting.
@@ -74,4 +79,22 @@ pub struct Ratios {
     pub cpu_s_per_million: Option<Ratio>,
     /// Of the runs' own 99 % latencies.
     pub latency_p99_ns: Option<Ratio>,
+}
+
+impl Distributed for Run {
+    fn histograms(&self) -> [String; 2] {
+        let setting = self.setting.as_deref();
+        ["latency", "latency-intended"].map(|name| histogram_name(name, setting))
+    }
+
+    fn summaries(&self) -> [Option<&Summary>; 2] {
+        [
+            self.latency_ns.as_ref(),
+            self.latency_from_intended_ns.as_ref(),
+        ]
+    }
+
+    fn is_from_intended(&self) -> bool {
+        self.mode == "paced"
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::load::result::{Cpu, Errors, Measured, Requested, Run};
 use crate::report::compare::proxy::{Latencies, overhead, totals, within_command};
-use crate::report::model::{Meta, ProxyRecord};
+use crate::report::model::{Curves, Meta, ProxyRecord};
 use crate::stats::latency::Latency;
 
 /// A run in which each request takes `ns`.
@@ -63,6 +63,7 @@ pub(in crate::report) fn of(all: &[Measured]) -> ProxyRecord {
     let runs: Vec<Run> = all.iter().map(|measured| measured.run.clone()).collect();
     ProxyRecord {
         interrupted: false,
+        curves: Curves::default(),
         totals: totals(&runs, &latencies),
         overhead: overhead(&runs),
         meta: Meta::here("proxy", 0, vec!["bench".to_owned(), "proxy".to_owned()]),

@@ -1,6 +1,6 @@
 //! A UDP run with a value for every key.
 
-use crate::report::model::{Host, Meta, SCHEMA, UdpRecord};
+use crate::report::model::{Curves, Host, Meta, SCHEMA, UdpRecord};
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::{
@@ -91,6 +91,7 @@ pub(in crate::report) fn record(runs: Vec<Run>) -> UdpRecord {
         meta,
         runs,
         comparison: Vec::new(),
+        curves: Curves::default(),
     }
 }
 

@@ -21,10 +21,11 @@ use super::journal::{self, Journal, RewriteSchedule};
 use super::partial::{self, Partial};
 use crate::dates;
 use crate::report::export::columns::UDP_SETTING;
+use crate::report::export::hgrm::Histograms;
 use crate::report::export::intervals::IntervalsWriter;
 use crate::report::export::packets::PacketsWriter;
 use crate::report::export::{csv, hgrm, json};
-use crate::report::model::UdpRecord;
+use crate::report::model::{UdpRecord, histogram_name};
 use crate::stats::latency::Latency;
 use crate::udp::result::Measured;
 
@@ -68,7 +69,7 @@ pub struct RunFolder {
     /// Registration until the first save.
     partial: Option<Partial>,
     /// Histograms of all saved runs, by file name.
-    merged: Vec<(String, Latency)>,
+    merged: Histograms,
     /// Runs that `run.json` and the histograms do not contain yet.
     journal: Journal,
     /// When they are rewritten.
@@ -102,7 +103,7 @@ impl RunFolder {
             saved: false,
             parents,
             partial: Some(partial),
-            merged: Vec::new(),
+            merged: Histograms::default(),
             journal: Journal::default(),
             schedule: RewriteSchedule::default(),
         };
@@ -172,14 +173,7 @@ impl RunFolder {
         }
         let before = is_due.then(|| self.merged.clone());
         for (name, latency) in histograms {
-            let at = self.merged.iter().position(|(of, _)| of == name);
-            let at = at.unwrap_or_else(|| {
-                self.merged.push((name.clone(), Latency::new()));
-                self.merged.len() - 1
-            });
-            if let Some((_, all)) = self.merged.get_mut(at) {
-                all.merge(latency);
-            }
+            self.merged.add(name, latency);
         }
         let Some(before) = before else {
             return Ok(());
@@ -203,7 +197,7 @@ impl RunFolder {
     ) -> Result<(), StoreError> {
         self.put("run.json", |out| json::write(record, out))?;
         let is_behind = self.journal.has_runs();
-        for (name, all) in &self.merged {
+        for (name, all) in self.merged.iter() {
             if is_behind || changed(name) {
                 self.put(name, |out| hgrm::write(all, out))?;
             }
@@ -313,19 +307,6 @@ fn claim(out_dir: &Path, kind: &str, started_ns: u64) -> Result<(PathBuf, PathBu
         }
     }
     Err(cannot_create(out_dir, io::ErrorKind::AlreadyExists.into()))
-}
-
-/// File name of the histogram `name` of a setting: `latency-uring-batch-16.hgrm` for `uring, batch 16`.
-pub fn histogram_name(name: &str, setting: Option<&str>) -> String {
-    let words = setting.into_iter().flat_map(|setting| {
-        setting.split(|char: char| !char.is_ascii_alphanumeric() && char != '.')
-    });
-    let mut name = name.to_owned();
-    for word in words.filter(|word| !word.is_empty()) {
-        name.push('-');
-        name.push_str(&word.to_ascii_lowercase());
-    }
-    name + ".hgrm"
 }
 
 /// Six random digits of base 36.

@@ -9,5 +9,5 @@ pub mod ledger;
 pub mod partial;
 pub mod saved;
 
-pub use folder::{RunFolder, StoreError, histogram_name};
+pub use folder::{RunFolder, StoreError};
 pub use ledger::Ledger;

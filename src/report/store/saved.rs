@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::journal;
-use crate::report::model::{ProxyRecord, SCHEMA, UdpRecord};
+use crate::report::export::hgrm;
+use crate::report::model::{Curves, Distributed, ProxyRecord, SCHEMA, UdpRecord};
 
 /// Longest accepted file, in bytes. A record with thousands of runs is far smaller.
 const LONGEST: u64 = 256 << 20;
@@ -98,8 +99,14 @@ pub fn read(path: &Path) -> Result<Saved, ReadError> {
     let mut saved = parse(&text, path)?;
     if let Some(folder) = folder {
         match &mut saved {
-            Saved::Udp(record) => add_runs(&mut record.runs, &folder),
-            Saved::Proxy(record) => add_runs(&mut record.runs, &folder),
+            Saved::Udp(record) => {
+                add_runs(&mut record.runs, &folder);
+                record.curves = curves(&record.runs, &folder);
+            }
+            Saved::Proxy(record) => {
+                add_runs(&mut record.runs, &folder);
+                record.curves = curves(&record.runs, &folder);
+            }
         }
     }
     Ok(saved)
@@ -107,6 +114,18 @@ pub fn read(path: &Path) -> Result<Saved, ReadError> {
 
 fn add_runs<R: DeserializeOwned>(runs: &mut Vec<R>, folder: &Path) {
     runs.extend(journal::read(folder, runs.len(), LONGEST));
+}
+
+/// The curves of the histogram files in `folder`. A file that cannot be read has none.
+fn curves<R: Distributed>(runs: &[R], folder: &Path) -> Curves {
+    let mut names: Vec<String> = runs.iter().flat_map(Distributed::histograms).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut curves = Curves::default();
+    for name in names {
+        curves.add(name, |name| hgrm::read(&folder.join(name)));
+    }
+    curves
 }
 
 fn content(path: &Path) -> io::Result<Vec<u8>> {

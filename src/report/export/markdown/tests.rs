@@ -2,6 +2,7 @@ use super::*;
 use crate::report::compare::records::{SavedRuns, compare_records};
 use crate::report::compare::udp::tests::{compared, rounds};
 use crate::report::sample;
+use crate::udp::result::Run;
 use std::path::Path;
 
 fn written(document: &Document<'_>) -> String {
@@ -199,27 +200,4 @@ fn special_characters_are_escaped_and_stay_on_one_line() {
     run.setting = Some("x | y".into());
     let text = udp(&sample::udp::record(vec![run]));
     assert!(text.contains("\n| setting | x \\| y |\n"), "{text}");
-}
-
-#[test]
-fn figures_name_existing_columns() {
-    fn check<T>(columns: &[Column<T>], figures: &[Figure]) {
-        for (name, detail) in figures.iter().flat_map(|(_, sources)| *sources) {
-            let others = match *detail {
-                Nothing | Words => [None, None],
-                Error(other) | ShareOf(other) => [Some(other), None],
-                Interval(low, high) => [Some(low), Some(high)],
-            };
-            for name in [Some(*name)].into_iter().chain(others).flatten() {
-                assert!(columns.iter().any(|column| column.name == name), "{name}");
-            }
-        }
-    }
-    check(UDP_RUN, UDP_RUNS);
-    check(UDP_RUN, UDP_REPEATS);
-    check(UDP_SETTING, UDP_SETTINGS);
-    check(PROXY_TOTAL, PROXY_TOTALS);
-    check(PROXY_OVERHEAD, PROXY_ADDED);
-    check(PROXY_RATIOS, PROXY_COMPARED);
-    check(PROXY_SETTING, PROXY_SETTINGS);
 }

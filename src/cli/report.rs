@@ -1,0 +1,119 @@
+//! `bench report`: writes saved records as one HTML page.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::args::Report;
+use super::error::CliError;
+use super::interrupt;
+use super::sink::Sink;
+use crate::report::compare::records::{CompareError, RecordComparison, SavedRuns, compare_records};
+use crate::report::export::{Document, html};
+use crate::report::model::{proxy, udp};
+use crate::report::store::saved::{self, Saved};
+
+/// A comparison of two records of one kind.
+enum Comparison {
+    Udp(RecordComparison<udp::ComparedSetting>),
+    Proxy(RecordComparison<proxy::ComparedSetting>),
+}
+
+pub(super) fn run(args: &Report) -> Result<(), CliError> {
+    interrupt::exit_on_signal().map_err(CliError::runtime)?;
+    let records: Vec<(&Path, String, Saved)> = args
+        .paths
+        .iter()
+        .map(|path| Ok((path.as_path(), id(path), saved::read(path)?)))
+        .collect::<Result<_, _>>()
+        .map_err(|error: saved::ReadError| CliError::runtime(error))?;
+    let path = args
+        .html
+        .clone()
+        .unwrap_or_else(|| default_path(&args.paths));
+    let sink = Sink::open(&path, "--html")?;
+
+    let (comparisons, notes) = compare(&records);
+    let compared = comparisons.iter().map(|comparison| match comparison {
+        Comparison::Udp(found) => Document::UdpComparison(found),
+        Comparison::Proxy(found) => Document::ProxyComparison(found),
+    });
+    let runs = records.iter().map(|(_, id, saved)| match saved {
+        Saved::Udp(record) => Document::UdpRuns { id, record },
+        Saved::Proxy(record) => Document::ProxyRuns { id, record },
+    });
+    let documents: Vec<Document<'_>> = compared.chain(runs).collect();
+    let is_file = matches!(sink, Sink::File(_));
+    sink.write(|out| html::write_page(&documents, &notes, out))?;
+    if is_file {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", path.display())?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// Compares each record with the first of its kind. A record that cannot be compared has a note instead.
+fn compare(records: &[(&Path, String, Saved)]) -> (Vec<Comparison>, Vec<String>) {
+    let (mut comparisons, mut notes) = (Vec::new(), Vec::new());
+    let mut keep = |found: Result<Comparison, CompareError>| match found {
+        Ok(found) => comparisons.push(found),
+        Err(error) => notes.push(error.to_string()),
+    };
+    for (number, (path, _, saved)) in records.iter().enumerate() {
+        let mut earlier = records[..number].iter();
+        match saved {
+            Saved::Udp(new) => {
+                let base = earlier.find_map(|(path, _, saved)| match saved {
+                    Saved::Udp(base) => Some((path, base)),
+                    Saved::Proxy(_) => None,
+                });
+                let Some((base_path, base)) = base else {
+                    continue;
+                };
+                let base =
+                    SavedRuns::new(base_path, &base.meta, &base.runs).with_curves(&base.curves);
+                let new = SavedRuns::new(path, &new.meta, &new.runs).with_curves(&new.curves);
+                keep(compare_records(&base, &new).map(Comparison::Udp));
+            }
+            Saved::Proxy(new) => {
+                let base = earlier.find_map(|(path, _, saved)| match saved {
+                    Saved::Proxy(base) => Some((path, base)),
+                    Saved::Udp(_) => None,
+                });
+                let Some((base_path, base)) = base else {
+                    continue;
+                };
+                let base =
+                    SavedRuns::new(base_path, &base.meta, &base.runs).with_curves(&base.curves);
+                let new = SavedRuns::new(path, &new.meta, &new.runs).with_curves(&new.curves);
+                keep(compare_records(&base, &new).map(Comparison::Proxy));
+            }
+        }
+    }
+    (comparisons, notes)
+}
+
+/// The name of the record's folder, or of its file.
+fn id(path: &Path) -> String {
+    let folder = match path.file_name() {
+        Some(name) if name == "run.json" => path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty()),
+        _ => Some(path),
+    };
+    let named = folder.and_then(|folder| folder.canonicalize().ok());
+    let name = named.as_deref().and_then(Path::file_name);
+    name.map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn default_path(paths: &[PathBuf]) -> PathBuf {
+    let first = paths
+        .first()
+        .map(PathBuf::as_path)
+        .unwrap_or(Path::new("."));
+    match first.is_dir() {
+        true => first.join("report.html"),
+        false => first.with_file_name("report.html"),
+    }
+}

@@ -1,0 +1,272 @@
+//! Charts of compared settings, and the section of two compared records.
+
+use std::io::{self, Write};
+
+use super::chart::{Axis, Bar, Bars, MOST_SERIES, Series, Whisker};
+use super::udp::{percentiles, rate_unit};
+use super::{escape::Escaped, page, table};
+use crate::report::compare::records::RecordComparison;
+use crate::report::export::columns::{PROXY_SETTING, UDP_SETTING};
+use crate::report::export::headline::{self, PROXY_SETTINGS, UDP_SETTINGS, comparison_notes};
+use crate::report::figures::{figure, ratio_with_interval};
+use crate::report::model::{Curve, proxy, udp};
+use crate::stats::ratio::{Ratio, Verdict};
+use crate::stats::spread::Spread;
+
+/// Name of each compared figure, and its ratio to the base.
+type Ratios = Vec<(&'static str, Option<Ratio>)>;
+
+/// A compared setting. Its place among the settings selects its colour in every chart.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    name: String,
+    /// Settings with equal figures are in a group: a scenario, or none.
+    group: String,
+    /// The rate over the runs, in KB/s or requests per second.
+    rate: Option<Spread>,
+    rate_name: &'static str,
+    /// `KB/s`, or `requests/s`.
+    rate_unit: &'static str,
+    /// Without a base, empty.
+    ratios: Ratios,
+    curve: Option<Curve>,
+}
+
+impl Setting {
+    /// A setting of `bench udp`.
+    pub(super) fn of_udp(of: &udp::ComparedSetting, curve: Option<Curve>) -> Self {
+        let ratios = of.ratios.map(|ratios| {
+            vec![
+                ("Goodput", ratios.kb_per_s),
+                ("CPU time per datagram", ratios.cpu_s_per_million),
+                ("99 % latency", ratios.latency_p99_ns),
+            ]
+        });
+        Self {
+            name: of.setting.clone(),
+            group: String::new(),
+            rate: of.kb_per_s,
+            rate_name: "goodput",
+            rate_unit: "KB/s",
+            ratios: ratios.unwrap_or_default(),
+            curve,
+        }
+    }
+
+    /// A setting of `bench proxy`.
+    fn of_proxy(of: &proxy::ComparedSetting, curve: Option<Curve>) -> Self {
+        let ratios = of.ratios.map(|ratios| {
+            let rate = ("Rate", ratios.rate);
+            let latency = ("99 % latency", ratios.latency_p99_ns);
+            let cpu = ("Proxy CPU time", ratios.proxy_cpu);
+            match (of.is_bulk(), &of.path[..]) {
+                (_, "direct") => vec![rate, latency],
+                (true, _) => vec![rate, cpu],
+                (false, _) => vec![rate, latency, cpu],
+            }
+        });
+        let in_kb = |of: Spread| Spread {
+            min: of.min / 1e3,
+            median: of.median / 1e3,
+            max: of.max / 1e3,
+            ..of
+        };
+        Self {
+            name: of.setting.clone(),
+            group: of.scenario.clone(),
+            rate: match of.is_bulk() {
+                true => of.bytes_per_s.map(in_kb),
+                false => of.requests_per_s,
+            },
+            rate_name: "rate",
+            rate_unit: if of.is_bulk() { "KB/s" } else { "requests/s" },
+            ratios: ratios.unwrap_or_default(),
+            curve,
+        }
+    }
+}
+
+/// Writes the charts of `settings`.
+pub(super) fn charts(settings: &[Setting], out: &mut dyn Write) -> io::Result<()> {
+    let of_group = |one: &Setting, next: &Setting| one.group == next.group;
+    let mut start = 0;
+    for group in settings.chunk_by(of_group) {
+        let numbered: Vec<(Series, &Setting)> = group
+            .iter()
+            .enumerate()
+            .map(|(at, of)| (Series(start + at), of))
+            .collect();
+        start += group.len();
+        let suffix = match group.first() {
+            Some(first) if !first.group.is_empty() => format!(", {}", first.group),
+            _ => String::new(),
+        };
+        rates(&numbered, &suffix).draw()?.write(out)?;
+        if let Some(mut overlaid) = curves(&numbered, &suffix) {
+            for (line, (series, _)) in overlaid
+                .lines
+                .iter_mut()
+                .zip(numbered.iter().filter(|(_, of)| of.curve.is_some()))
+            {
+                line.series = *series;
+            }
+            overlaid.draw()?.write(out)?;
+        }
+        for chart in ratios(&numbered, &suffix) {
+            chart.draw()?.write(out)?;
+        }
+    }
+    Ok(())
+}
+
+fn rates(settings: &[(Series, &Setting)], suffix: &str) -> Bars {
+    let rates = || settings.iter().filter_map(|(_, of)| of.rate);
+    let (name, base_unit) = settings
+        .first()
+        .map_or(("rate", "KB/s"), |(_, of)| (of.rate_name, of.rate_unit));
+    let (unit, scale) = match base_unit {
+        "KB/s" => rate_unit(rates().map(|rate| rate.max)),
+        unit => (unit, 1.0),
+    };
+    let bars = settings.iter().map(|(series, of)| {
+        let rate = of.rate.map(|rate| rate.median / scale);
+        let text = rate.map(|rate| format!("{} {unit}", figure(rate)));
+        Bar {
+            series: *series,
+            name: of.name.clone(),
+            text: text.unwrap_or_default(),
+            value: rate,
+            whisker: of.rate.filter(|rate| rate.count > 1).map(|rate| Whisker {
+                low: rate.min / scale,
+                high: rate.max / scale,
+            }),
+            is_hollow: false,
+        }
+    });
+    Bars {
+        title: format!("Median {name}{suffix}"),
+        how: "Longer is faster. The whiskers reach from the slowest to the fastest run.".into(),
+        x: Axis::from_zero(name, unit, rates().map(|rate| rate.max / scale)),
+        rows: "setting",
+        origin: 0.0,
+        bars: bars.collect(),
+    }
+}
+
+fn curves(settings: &[(Series, &Setting)], suffix: &str) -> Option<super::chart::Lines> {
+    let known = settings.iter().take(MOST_SERIES);
+    let named = known.map(|(_, of)| (of.name.clone(), of.curve.clone()));
+    let how = "Read up from a percentile: that share took at most this long. Lower is better; a steep right end is a long tail.";
+    percentiles(
+        &format!("Latency by percentile{suffix}"),
+        how,
+        "latency",
+        named,
+    )
+}
+
+/// A chart of each figure that has a ratio.
+pub(super) fn ratio_charts(named: &[(Series, String, Ratios)], suffix: &str) -> Vec<Bars> {
+    let mut figures: Vec<&'static str> = Vec::new();
+    for (_, _, ratios) in named {
+        for (figure, ratio) in ratios {
+            if ratio.is_some() && !figures.contains(figure) {
+                figures.push(figure);
+            }
+        }
+    }
+    let chart = |figure: &'static str| {
+        let found: Vec<(Series, &str, Ratio)> = named
+            .iter()
+            .filter_map(|(series, name, ratios)| {
+                let (_, ratio) = ratios.iter().find(|(of, _)| *of == figure)?;
+                Some((*series, &name[..], (*ratio)?))
+            })
+            .collect();
+        let ends = found.iter().flat_map(|(.., ratio)| {
+            let interval = ratio.interval.map(|of| [of.low, of.high]);
+            interval.into_iter().flatten().chain([ratio.ratio])
+        });
+        let (low, high) = ends
+            .filter(|end| end.is_finite())
+            .fold((1.0_f64, 1.0_f64), |(low, high), end| {
+                (low.min(end), high.max(end))
+            });
+        let around = if low < high { (low, high) } else { (0.9, 1.1) };
+        Bars {
+            title: format!("{figure} as a multiple of the base's{suffix}"),
+            how: "Bars begin at 1, the base. The whiskers are the 95 % interval: if it contains 1, no difference is shown and the bar is hollow.".into(),
+            x: Axis::linear("ratio", "times the base's".into(), around.0, around.1),
+            rows: "setting",
+            origin: 1.0,
+            bars: found.into_iter().map(ratio_bar).collect(),
+        }
+    };
+    figures.into_iter().map(chart).collect()
+}
+
+fn ratios(settings: &[(Series, &Setting)], suffix: &str) -> Vec<Bars> {
+    let named: Vec<_> = settings
+        .iter()
+        .map(|(series, of)| (*series, of.name.clone(), of.ratios.clone()))
+        .collect();
+    ratio_charts(&named, suffix)
+}
+
+fn ratio_bar((series, name, ratio): (Series, &str, Ratio)) -> Bar {
+    let verdict = ratio.verdict.name().replace('_', " ");
+    let text = format!("{}, {verdict}", ratio_with_interval(ratio));
+    Bar {
+        series,
+        name: name.to_owned(),
+        text,
+        value: Some(ratio.ratio).filter(|ratio| ratio.is_finite()),
+        whisker: ratio.interval.map(|of| Whisker {
+            low: of.low,
+            high: of.high,
+        }),
+        is_hollow: matches!(
+            ratio.verdict,
+            Verdict::NoDifferenceShown | Verdict::TooFewRuns
+        ),
+    }
+}
+
+/// Writes the section of two records of `bench udp`.
+pub(super) fn udp_records(
+    found: &RecordComparison<udp::ComparedSetting>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let figures = headline::table(UDP_SETTING, UDP_SETTINGS, &found.comparison);
+    records(found, &figures, Setting::of_udp, out)
+}
+
+/// Writes the section of two records of `bench proxy`.
+pub(super) fn proxy_records(
+    found: &RecordComparison<proxy::ComparedSetting>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let figures = headline::table(PROXY_SETTING, PROXY_SETTINGS, &found.comparison);
+    records(found, &figures, Setting::of_proxy, out)
+}
+
+fn records<C>(
+    found: &RecordComparison<C>,
+    figures: &headline::Table,
+    setting: impl Fn(&C, Option<Curve>) -> Setting,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    page::notices(false, &comparison_notes(found), out)?;
+    for (name, source) in [("base", &found.base), ("new", &found.new)] {
+        let path = source.path.display().to_string();
+        writeln!(out, "<h3>{name}: {}</h3>", Escaped(&path))?;
+        page::environment(&source.meta, out)?;
+    }
+    table::write(figures, out)?;
+    let curves = found.curves.iter().cloned().chain(std::iter::repeat(None));
+    let settings = found.comparison.iter().zip(curves);
+    let settings: Vec<Setting> = settings.map(|(of, curve)| setting(of, curve)).collect();
+    writeln!(out, "<div class=\"charts\">")?;
+    charts(&settings, out)?;
+    writeln!(out, "</div>")
+}

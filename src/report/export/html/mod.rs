@@ -1,0 +1,76 @@
+//! A self-contained HTML page: headline figures, environment, warnings and charts. It needs no network and no script.
+
+mod chart;
+mod comparison;
+mod escape;
+mod page;
+mod proxy;
+mod table;
+mod udp;
+
+use std::io::{self, Write};
+
+use super::{Document, Exporter};
+use crate::report::compare::records::RecordComparison;
+use escape::Escaped;
+
+/// A page of one document.
+#[derive(Debug, Clone, Copy)]
+pub struct Html;
+
+impl Exporter for Html {
+    fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
+        write_page(std::slice::from_ref(document), &[], out)
+    }
+}
+
+/// Writes a page with a section for each of `documents`, and `notes` above them.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_page(
+    documents: &[Document<'_>],
+    notes: &[String],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let titles = documents.iter().map(title).enumerate();
+    let contents: Vec<_> = titles
+        .map(|(at, title)| (format!("s{at}"), title))
+        .collect();
+    page::begin(&contents, out)?;
+    page::notices(false, notes, out)?;
+    for ((anchor, title), document) in contents.iter().zip(documents) {
+        writeln!(out, "<section id=\"{anchor}\">")?;
+        if documents.len() > 1 {
+            writeln!(out, "<h2>{}</h2>", Escaped(title))?;
+        }
+        match document {
+            Document::UdpRuns { record, .. } => udp::section(record, out)?,
+            Document::ProxyRuns { record, .. } => proxy::section(record, out)?,
+            Document::UdpComparison(found) => comparison::udp_records(found, out)?,
+            Document::ProxyComparison(found) => comparison::proxy_records(found, out)?,
+        }
+        writeln!(out, "</section>")?;
+    }
+    page::end(out)
+}
+
+fn title(document: &Document<'_>) -> String {
+    fn records<C>(found: &RecordComparison<C>) -> String {
+        let [base, new] = [&found.base, &found.new].map(|of| of.path.display());
+        format!("{new} compared with {base}")
+    }
+    let runs = |command: &str, id: &str| match id {
+        "" => command.to_owned(),
+        id => format!("{command}: {id}"),
+    };
+    match document {
+        Document::UdpRuns { id, .. } => runs("bench udp", id),
+        Document::ProxyRuns { id, .. } => runs("bench proxy", id),
+        Document::UdpComparison(found) => records(found),
+        Document::ProxyComparison(found) => records(found),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The page around the sections: head, style sheet, table of contents.
+
+use std::io::{self, Write};
+
+use super::chart::palette;
+use super::escape::Escaped;
+use crate::report::model::Meta;
+
+const STYLE: &str = include_str!("style.css");
+
+/// Writes the part of the page before the sections. `contents` has the anchor and the title of each section.
+pub(super) fn begin(contents: &[(String, String)], out: &mut dyn Write) -> io::Result<()> {
+    let title = match contents {
+        [(_, only)] => only,
+        _ => "wirebench report",
+    };
+    writeln!(
+        out,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>\n{STYLE}:root{{{}}}\n\
+         @media screen and (prefers-color-scheme:dark){{:root{{--ground:#14181d;--text:#e6e9ed;--soft:#a3acb6;--edge:#3a424c;\
+         --panel:#1c2229;--bad:#ff8f9c;--note:#e0a93e;{}}}}}\n{}</style>\n</head>\n<body>\n<header>\n<h1>{}</h1>",
+        Escaped(title),
+        palette::variables(false),
+        palette::variables(true),
+        palette::rules(),
+        Escaped(title)
+    )?;
+    if contents.len() > 1 {
+        writeln!(out, "<nav><ul>")?;
+        for (anchor, title) in contents {
+            let (anchor, title) = (Escaped(anchor), Escaped(title));
+            writeln!(out, "<li><a href=\"#{anchor}\">{title}</a></li>")?;
+        }
+        writeln!(out, "</ul></nav>")?;
+    }
+    writeln!(out, "</header>\n<main>")
+}
+
+/// Writes the part of the page after the sections.
+pub(super) fn end(out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "</main>\n<footer><p>Written by wirebench {}. 1 KB is 1000 bytes of message. A blank value is unknown.</p></footer>\n</body>\n</html>",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// Writes sentences on what a reader must know first: `bad` ones in the colour of errors.
+pub(super) fn notices(bad: bool, sentences: &[String], out: &mut dyn Write) -> io::Result<()> {
+    let (class, word) = match bad {
+        true => ("notice bad", "incomplete"),
+        false => ("notice", "note"),
+    };
+    for sentence in sentences {
+        writeln!(
+            out,
+            "<p class=\"{class}\"><b>{word}</b> {}</p>",
+            Escaped(sentence)
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes the command and the machine.
+pub(super) fn environment(meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
+    let host = &meta.host;
+    writeln!(
+        out,
+        "<dl class=\"environment\">\n<dt>command</dt><dd><code>{}</code></dd>",
+        Escaped(&command_line(&meta.command))
+    )?;
+    let buffers = |max: Option<u64>| max.map(|bytes| format!("{bytes} B")).unwrap_or_default();
+    for (name, value) in [
+        ("started", meta.started_at.clone()),
+        ("wirebench", meta.wirebench.clone()),
+        ("kernel", format!("Linux {}", host.kernel)),
+        ("CPU", format!("{}, {} usable", host.cpu, host.cores)),
+        ("CPU governor", host.governor.clone().unwrap_or_default()),
+        ("rmem_max", buffers(host.rmem_max)),
+        ("wmem_max", buffers(host.wmem_max)),
+    ] {
+        writeln!(out, "<dt>{name}</dt><dd>{}</dd>", Escaped(&value))?;
+    }
+    writeln!(out, "</dl>")
+}
+
+/// The command line as a shell reads it.
+fn command_line(words: &[String]) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:,=%+@".contains(char);
+    let quoted = words.iter().map(|word| match word.chars().all(is_plain) {
+        true if !word.is_empty() => word.clone(),
+        _ => format!("'{}'", word.replace('\'', r"'\''")),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command_line;
+
+    #[test]
+    fn command_line_is_quoted_for_a_shell() {
+        let words = ["bench", "udp", "--out", "my results", "", "it's"];
+        let words: Vec<String> = words.map(str::to_owned).into();
+        assert_eq!(
+            command_line(&words),
+            r"bench udp --out 'my results' '' 'it'\''s'"
+        );
+    }
+}

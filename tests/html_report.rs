@@ -1,0 +1,185 @@
+//! `--html` and `bench report`: one page with charts.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{Results, bench, names};
+
+const PROXY: &str = "proxy --scenario connect,request-response,blocked --duration 100ms --warmup 5ms --connections 2 --repeat 1 --quiet";
+
+fn titles(page: &str) -> Vec<String> {
+    let figures = page.split("<figure>\n<h3>").skip(1);
+    figures
+        .map(|part| part.split_once("</h3>").unwrap().0.to_owned())
+        .collect()
+}
+
+#[test]
+fn page_of_a_run_is_written_by_the_run_and_from_its_folder() {
+    let results = Results::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.html");
+    let out = results.arg();
+    let run = "udp --pps 2000 --duration 300ms --interval 50ms --html";
+    let args = run
+        .split(' ')
+        .chain([path.to_str().unwrap(), "--out", &out]);
+    assert!(bench(args).done().stdout.contains("KB/s"));
+    let live = fs::read_to_string(&path).unwrap();
+    assert!(live.starts_with("<!DOCTYPE html>") && live.ends_with("</html>\n"));
+    assert_eq!(titles(&live).len(), 7, "{:?}", titles(&live));
+
+    let saved = results.only();
+    let before = names(&saved).len();
+    let printed = bench(["report", saved.to_str().unwrap()]).done().stdout;
+    let report = saved.join("report.html");
+    assert_eq!(printed, format!("{}\n", report.display()));
+    assert_eq!(names(&saved).len(), before + 1);
+    // The file has the distribution that the run had in memory.
+    assert_eq!(fs::read_to_string(&report).unwrap(), live);
+    let json = saved.join("run.json");
+    let shown = bench(["report", json.to_str().unwrap(), "--html", "-"]).done();
+    assert_eq!(shown.stdout, live);
+    // Without histograms, the summaries have fewer points.
+    fs::remove_file(saved.join("latency.hgrm")).unwrap();
+    let shown = bench(["report", saved.to_str().unwrap(), "--html", "-"]).done();
+    assert_eq!(titles(&shown.stdout), titles(&live));
+    assert!(shown.stdout.len() < live.len());
+}
+
+#[test]
+fn records_are_sections_of_one_page_and_compared_where_they_can_be() {
+    let (udp, proxy) = (Results::new(), Results::new());
+    let (udp_out, proxy_out) = (udp.arg(), proxy.arg());
+    let runs = "udp --packets 300 --batch 16,64 --repeat 2 --quiet --out";
+    bench(runs.split(' ').chain([&*udp_out])).done();
+    bench(PROXY.split(' ').chain(["--out", &proxy_out])).done();
+    let (udp, proxy) = (udp.only(), proxy.only());
+    let (udp, proxy) = (udp.to_str().unwrap(), proxy.to_str().unwrap());
+    let page = bench(["report", udp, proxy, udp, "--html", "-"])
+        .done()
+        .stdout;
+    assert_eq!(page.matches("<section ").count(), 4);
+    assert_eq!(page.matches("batch 16, new").count(), 5, "{page}");
+    for title in [
+        "Median goodput",
+        "Requests per second",
+        "Latency by percentile, connect and blocked",
+    ] {
+        assert!(titles(&page).iter().any(|of| of == title), "{title}");
+    }
+    let compared = bench(["compare", udp, udp, "--html", "-"]).done().stdout;
+    assert!(compared.contains("too few runs"), "{compared}");
+}
+
+#[test]
+fn errors_name_the_path_and_the_option() {
+    bench(["report"]).failed(2, &["<PATH>"]);
+    bench(["report", "/nowhere"]).failed(3, &["/nowhere", "run.json"]);
+    for command in ["udp", "proxy"] {
+        let failed = bench([command, "--no-save", "--html", "/nowhere/a.html"]);
+        failed.failed(3, &["/nowhere/a.html", "--html"]);
+    }
+    bench(["udp", "--no-save", "--json", "-", "--html", "-"]).failed(2, &["--json - and --html -"]);
+}
+
+/// A name of the installed Chromium.
+fn chromium() -> Option<&'static str> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    names.into_iter().find(|name| {
+        let mut version = Command::new(name);
+        version
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        version.status().is_ok_and(|status| status.success())
+    })
+}
+
+/// Text for the content of a quoted attribute.
+fn attribute(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;")
+}
+
+/// The page's content in a frame of each width, and what it measures there: a window cannot be as narrow as a phone's.
+fn frames(page: &str, folder: &Path, widths: &[u32]) -> String {
+    let mut outer = "<!DOCTYPE html><title>frames</title>".to_owned();
+    for width in widths {
+        outer += &format!(
+            "<iframe style=\"width:{width}px;height:900px;border:0\" srcdoc=\"{}\"></iframe>",
+            attribute(page)
+        );
+    }
+    outer += "<script>onload = () => {for (const frame of document.querySelectorAll('iframe')) {
+        const root = frame.contentDocument.documentElement;
+        const charts = [...root.querySelectorAll('figure > svg')];
+        const shown = charts.filter(chart => chart.getBoundingClientRect().height > 50);
+        frame.replaceWith(`[${root.clientWidth} ${root.scrollWidth} ${charts.length} ${shown.length}]`);
+    }}</script>";
+    let path = folder.join("frames.html");
+    fs::write(&path, outer).unwrap();
+    format!("file://{}", path.display())
+}
+
+#[test]
+fn browser_shows_the_page_without_errors_or_overflow() {
+    let Some(chromium) = chromium() else {
+        println!(
+            "skipped browser_shows_the_page_without_errors_or_overflow: chromium is not installed"
+        );
+        return;
+    };
+    let results = Results::new();
+    let out = results.arg();
+    let run = "udp --packets 300 --batch 16,64 --repeat 2 --quiet --out";
+    bench(run.split(' ').chain([&*out])).done();
+    let saved = results.only();
+    let saved = saved.to_str().unwrap();
+    let page = bench(["report", saved, saved, "--html", "-"]).done().stdout;
+    let folder = tempfile::tempdir().unwrap();
+    let address = frames(&page, folder.path(), &[360, 768, 1_400]);
+    let shown = Command::new("timeout")
+        .args([
+            "60",
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+        ])
+        .args([
+            "--enable-logging=stderr",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+        ])
+        .arg(format!(
+            "--user-data-dir={}",
+            folder.path().join("profile").display()
+        ))
+        .arg(address)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&shown.stderr);
+    assert!(!log.contains("CONSOLE"), "{log}");
+    let dom = String::from_utf8_lossy(&shown.stdout);
+    let charts = page.matches("<figure>").count();
+    let mut measured = 0;
+    for part in dom
+        .split('[')
+        .skip(1)
+        .filter_map(|part| part.split_once(']'))
+    {
+        let numbers: Vec<usize> = part.0.split(' ').filter_map(|of| of.parse().ok()).collect();
+        let [width, needed, all, visible] = numbers[..] else {
+            continue;
+        };
+        assert!(needed <= width, "{needed} px in {width}");
+        assert_eq!((all, visible), (charts, charts), "at {width} px");
+        measured += 1;
+    }
+    assert_eq!(measured, 3, "{dom}\n{log}");
+}
