@@ -354,8 +354,8 @@ pub(super) struct Compare {
 
 #[derive(Debug, Args)]
 pub(super) struct Report {
-    /// Saved runs: each a folder or its run.json. The page has a section for each of them. Records that have settings in common
-    /// with the first record are also compared with it
+    /// Saved runs, each a folder or its run.json. The page has a section for each run, and compares each run with the first of its
+    /// kind if they share a setting
     #[arg(value_name = "PATH", required = true)]
     pub(super) paths: Vec<PathBuf>,
     /// File to write; - writes the page to stdout [default: report.html in the folder of the first PATH]

@@ -1,4 +1,4 @@
-//! The destination of `--json` and `--csv`: stdout, or a file that is opened before the run.
+//! The destination of a format: stdout, or a file that is opened before the run.
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Markdown: tables of headline figures in GitHub's dialect, for pull requests and reports.
 //!
-//! The tables are those of [`headline`](super::headline).
+//! The tables are those of `headline`.
 
 use std::io::{self, Write};
 use std::slice;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::chart::{Axis, Bar, Bars, MOST_SERIES, Series, Whisker};
+use super::chart::{Axis, Bar, Bars, Series, Whisker};
 use super::udp::{percentiles, rate_unit};
 use super::{escape::Escaped, page, table};
 use crate::report::compare::records::RecordComparison;
@@ -154,8 +154,9 @@ fn rates(settings: &[(Series, &Setting)], suffix: &str) -> Bars {
 }
 
 fn curves(settings: &[(Series, &Setting)], suffix: &str) -> Option<super::chart::Lines> {
-    let known = settings.iter().take(MOST_SERIES);
-    let named = known.map(|(_, of)| (of.name.clone(), of.curve.clone()));
+    let named = settings
+        .iter()
+        .map(|(_, of)| (of.name.clone(), of.curve.clone()));
     let how = "Read up from a percentile: that share took at most this long. Lower is better; a steep right end is a long tail.";
     percentiles(
         &format!("Latency by percentile{suffix}"),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::slice;
 
-use super::chart::{Axis, Band, Bar, Bars, Chart, Line, Lines, Series};
+use super::chart::{Axis, Band, Bar, Bars, Chart, Line, Lines, MOST_SERIES, Series};
 use super::comparison::{self, Setting};
 use super::{page, table};
 use crate::report::export::columns::{UDP_RUN, UDP_SETTING};
@@ -154,9 +154,14 @@ pub(super) fn percentiles<N: Into<String>>(
     named: impl IntoIterator<Item = (N, Option<Curve>)>,
 ) -> Option<Lines> {
     let all = named.into_iter().enumerate();
-    let known: Vec<_> = all
+    let mut known: Vec<_> = all
         .filter_map(|(at, (name, curve))| Some((Series(at), name.into(), curve?)))
         .collect();
+    let mut how = how.to_owned();
+    if known.len() > MOST_SERIES {
+        known.truncate(MOST_SERIES);
+        how += &format!(" Only the first {MOST_SERIES} are drawn.");
+    }
     let most = known.iter().map(|(_, _, curve)| curve.count).max()?;
     let values = || known.iter().flat_map(|(_, _, curve)| &curve.points);
     let lines = known.iter().map(|(series, name, curve)| Line {
@@ -167,7 +172,7 @@ pub(super) fn percentiles<N: Into<String>>(
     });
     Some(Lines {
         title: title.to_owned(),
-        how: how.to_owned(),
+        how,
         x: Axis::percentile(most),
         y: Axis::latency(figure, values().map(|of| of.1)),
         bands: Vec::new(),

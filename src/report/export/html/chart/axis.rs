@@ -6,9 +6,9 @@ use crate::report::figures::figure;
 #[derive(Debug, Clone)]
 pub(in super::super) struct Axis {
     name: &'static str,
-    /// Shown behind the name; empty where every label has its unit.
+    /// Follows the name in the chart; empty where every label has its unit.
     unit: String,
-    /// What readers are told if the labels have units.
+    /// The units of the labels, in the description, where every label has its unit.
     kind: &'static str,
     scale: Scale,
     /// Ends of the axis, as values.
