@@ -166,7 +166,7 @@ fn unknown_values_are_blank_and_an_incomplete_run_is_marked() {
     };
     (run.lost.is_unknown, run.received.is_unknown) = (true, true);
     let page = udp(&sample::udp::record(vec![run]));
-    assert!(page.contains("<b>incomplete</b> run 0: incomplete: the receiver went away"));
+    assert!(page.contains("<b>incomplete</b> run 0: the receiver went away"));
     for figure in ["goodput", "lost", "latency p50", "sender CPU"] {
         assert!(
             page.contains(&format!("<dt>{figure}</dt><dd></dd>")),

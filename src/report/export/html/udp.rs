@@ -19,6 +19,11 @@ pub(super) fn section(record: &UdpRecord, out: &mut dyn Write) -> io::Result<()>
     let (bad, notes): (Vec<String>, _) = udp_notes(record)
         .into_iter()
         .partition(|note| note.contains("incomplete: "));
+    // The notice has the word already.
+    let bad: Vec<String> = bad
+        .iter()
+        .map(|note| note.replacen("incomplete: ", "", 1))
+        .collect();
     page::notices(true, &bad, out)?;
     page::notices(false, &notes, out)?;
     page::environment(&record.meta, out)?;
