@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::chart::{Axis, Bar, Bars, Series, Whisker};
-use super::udp::{percentiles, rate_unit};
+use super::percentiles::percentiles;
+use super::units::rate_unit;
 use super::{escape::Escaped, page, table};
 use crate::report::compare::records::RecordComparison;
 use crate::report::export::columns::{PROXY_SETTING, UDP_SETTING};

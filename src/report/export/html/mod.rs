@@ -4,9 +4,11 @@ mod chart;
 mod comparison;
 mod escape;
 mod page;
+mod percentiles;
 mod proxy;
 mod table;
 mod udp;
+mod units;
 
 use std::io::{self, Write};
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::chart::{Axis, Bar, Bars, Series, Whisker};
 use super::comparison::ratio_charts;
-use super::udp::percentiles;
+use super::percentiles::percentiles;
 use super::{page, table};
 use crate::load::result::Run;
 use crate::report::export::columns::{PROXY_OVERHEAD, PROXY_RATIOS, PROXY_TOTAL};

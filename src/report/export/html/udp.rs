@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 use std::slice;
 
-use super::chart::{Axis, Band, Bar, Bars, Chart, Line, Lines, MOST_SERIES, Series};
+use super::chart::{Axis, Band, Bar, Bars, Chart, Line, Lines, Series};
 use super::comparison::{self, Setting};
+use super::percentiles::percentiles;
+use super::units::rate_unit;
 use super::{page, table};
 use crate::report::export::columns::{UDP_RUN, UDP_SETTING};
 use crate::report::export::headline::{self, UDP_REPEATS, UDP_RUNS, UDP_SETTINGS, udp_notes};
@@ -151,49 +153,6 @@ fn run_charts(run: &Run, curves: [Option<Curve>; 2]) -> io::Result<Vec<Chart>> {
     Ok(charts)
 }
 
-/// A chart of the known curves among `named`; `None` if none is known.
-pub(super) fn percentiles<N: Into<String>>(
-    title: &str,
-    how: &str,
-    figure: &'static str,
-    named: impl IntoIterator<Item = (N, Option<Curve>)>,
-) -> Option<Lines> {
-    let all = named.into_iter().enumerate();
-    let mut known: Vec<_> = all
-        .filter_map(|(at, (name, curve))| Some((Series(at), name.into(), curve?)))
-        .collect();
-    let mut how = how.to_owned();
-    if known.len() > MOST_SERIES {
-        known.truncate(MOST_SERIES);
-        how += &format!(" Only the first {MOST_SERIES} are drawn.");
-    }
-    let most = known.iter().map(|(_, _, curve)| curve.count).max()?;
-    let values = || known.iter().flat_map(|(_, _, curve)| &curve.points);
-    let lines = known.iter().map(|(series, name, curve)| Line {
-        series: *series,
-        name: name.clone(),
-        points: curve_points(curve),
-        is_envelope: false,
-    });
-    Some(Lines {
-        title: title.to_owned(),
-        how,
-        x: Axis::percentile(most),
-        y: Axis::latency(figure, values().map(|of| of.1)),
-        bands: Vec::new(),
-        lines: lines.collect(),
-    })
-}
-
-/// A curve by 1/(1-p), which for the maximum is the number of values.
-fn curve_points(curve: &Curve) -> Vec<(f64, Option<f64>)> {
-    let end = curve.count as f64;
-    let points = curve.points.iter();
-    points
-        .map(|&(quantile, ns)| ((1.0 / (1.0 - quantile)).min(end), Some(ns)))
-        .collect()
-}
-
 /// The rows as steps.
 fn steps<V: Copy>(run: &Run, value: impl Fn(&Interval) -> V) -> Vec<(f64, V)> {
     let rows = run.intervals.iter().filter(|row| row.start_s.is_finite());
@@ -262,16 +221,6 @@ fn latency_over_time(run: &Run) -> Option<Lines> {
             line(0, "median", steps(run, p50)),
         ],
     })
-}
-
-/// A unit for rates in KB/s, and its size in KB/s.
-pub(super) fn rate_unit(rates: impl Iterator<Item = f64>) -> (&'static str, f64) {
-    let largest = rates.filter(|rate| rate.is_finite()).fold(0.0, f64::max);
-    match largest {
-        _ if largest >= 1e6 => ("GB/s", 1e6),
-        _ if largest >= 1e3 => ("MB/s", 1e3),
-        _ => ("KB/s", 1.0),
-    }
 }
 
 fn goodput_over_time(run: &Run) -> Option<Lines> {

@@ -1,0 +1,47 @@
+//! The chart of latencies by percentile.
+
+use super::chart::{Axis, Line, Lines, MOST_SERIES, Series};
+use crate::report::model::Curve;
+
+/// A chart of the known curves among `named`; `None` if none is known.
+pub(super) fn percentiles<N: Into<String>>(
+    title: &str,
+    how: &str,
+    figure: &'static str,
+    named: impl IntoIterator<Item = (N, Option<Curve>)>,
+) -> Option<Lines> {
+    let all = named.into_iter().enumerate();
+    let mut known: Vec<_> = all
+        .filter_map(|(at, (name, curve))| Some((Series(at), name.into(), curve?)))
+        .collect();
+    let mut how = how.to_owned();
+    if known.len() > MOST_SERIES {
+        known.truncate(MOST_SERIES);
+        how += &format!(" Only the first {MOST_SERIES} are drawn.");
+    }
+    let most = known.iter().map(|(_, _, curve)| curve.count).max()?;
+    let values = || known.iter().flat_map(|(_, _, curve)| &curve.points);
+    let lines = known.iter().map(|(series, name, curve)| Line {
+        series: *series,
+        name: name.clone(),
+        points: curve_points(curve),
+        is_envelope: false,
+    });
+    Some(Lines {
+        title: title.to_owned(),
+        how,
+        x: Axis::percentile(most),
+        y: Axis::latency(figure, values().map(|of| of.1)),
+        bands: Vec::new(),
+        lines: lines.collect(),
+    })
+}
+
+/// A curve by 1/(1-p), which for the maximum is the number of values.
+fn curve_points(curve: &Curve) -> Vec<(f64, Option<f64>)> {
+    let end = curve.count as f64;
+    let points = curve.points.iter();
+    points
+        .map(|&(quantile, ns)| ((1.0 / (1.0 - quantile)).min(end), Some(ns)))
+        .collect()
+}
