@@ -111,6 +111,7 @@ mod tests {
             "bench-blocklist.1",
             "bench-blocklist-check.1",
             "bench-compare.1",
+            "bench-report.1",
             "bench-doctor.1",
             "bench-completions.1",
             "bench-man.1",
