@@ -424,7 +424,8 @@ fn the_record_of_a_lost_client_has_an_estimated_clock_only_with_clock_exchanges(
         (true, "estimated", "the client was lost"),
         (false, "none", "no clock exchange"),
     ] {
-        let mut server = Serve::start(&[]);
+        // A killed client may end its connection by a reset, after which the server waits for another one.
+        let mut server = Serve::start(&["--idle-timeout", "2s"]);
         let path = Delay::with(server.address, 2 * MS, 2 * MS, move |datagram| {
             match is_clock_ping(datagram) && !exchanged {
                 true => vec![],
