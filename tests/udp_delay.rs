@@ -424,8 +424,9 @@ fn the_record_of_a_lost_client_has_an_estimated_clock_only_with_clock_exchanges(
         (true, "estimated", "the client was lost"),
         (false, "none", "no clock exchange"),
     ] {
-        // A killed client may end its connection by a reset, after which the server waits for another one.
-        let mut server = Serve::start(&["--idle-timeout", "2s"]);
+        // A killed client may end its connection by a reset, after which the server waits for another one. Opening a session
+        // without clock exchanges takes 3 s.
+        let mut server = Serve::start(&["--idle-timeout", "8s"]);
         let path = Delay::with(server.address, 2 * MS, 2 * MS, move |datagram| {
             match is_clock_ping(datagram) && !exchanged {
                 true => vec![],
