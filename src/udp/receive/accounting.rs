@@ -56,6 +56,8 @@ pub enum Classified {
     Probe(u64),
     /// A clock exchange, with its number.
     Ping(u64),
+    /// A response of this stream that is no longer awaited, such as the second one to a repeated probe.
+    Response,
     /// A datagram of no stream of this run. Never answered.
     Foreign,
 }
@@ -119,6 +121,7 @@ impl StreamAccounting {
             Kind::Probe if bytes.len() == HEADER => Classified::Probe(header.sequence),
             // A path probe sends pings as long as a data datagram.
             Kind::Ping if bytes.len() <= self.datagram => Classified::Ping(header.sequence),
+            Kind::Credit | Kind::Pong if bytes.len() == HEADER => Classified::Response,
             _ => self.malformed(),
         }
     }
@@ -252,7 +255,7 @@ mod tests {
         accounting.datagram(&data(0, 5), 9);
         let before = accounting.counts();
         let other = Header::bare(Kind::Data, TOKEN + 1, 1).encode();
-        let answer = Header::bare(Kind::Credit, TOKEN, 1).encode();
+        let long_answer = [&Header::bare(Kind::Credit, TOKEN, 1).encode()[..], &[0]].concat();
         let cut = &data(1, 5)[..HEADER + 3];
         let empty = Header {
             last: true,
@@ -260,7 +263,7 @@ mod tests {
         }
         .encode();
         let long = [data(1, 5), vec![0]].concat();
-        for bytes in [&b"x"[..], &[0; 100], &other, &answer, cut, &empty, &long] {
+        for bytes in [&b"x"[..], &[0; 100], &other, &long_answer, cut, &empty, &long] {
             assert_eq!(accounting.datagram(bytes, 10), Classified::Foreign);
         }
         let foreign = Foreign {
@@ -269,6 +272,17 @@ mod tests {
             malformed: 5,
         };
         assert_eq!(accounting.counts(), StreamCounts { foreign, ..before });
+    }
+
+    #[test]
+    fn a_second_response_of_the_stream_is_not_foreign() {
+        let mut accounting = accounting();
+        let before = accounting.counts();
+        for kind in [Kind::Credit, Kind::Pong] {
+            let response = Header::bare(kind, TOKEN, 1).encode();
+            assert_eq!(accounting.datagram(&response, 10), Classified::Response);
+        }
+        assert_eq!(accounting.counts(), before);
     }
 
     #[test]

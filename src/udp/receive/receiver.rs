@@ -307,7 +307,7 @@ impl ReceiverState {
                 }
                 Classified::Probe(sent) => self.credit(sent, message),
                 Classified::Ping(number) => self.pong(number, received, message),
-                Classified::Late | Classified::Foreign => {}
+                Classified::Late | Classified::Response | Classified::Foreign => {}
             }
         }
         if data && self.issuer.is_some() {
