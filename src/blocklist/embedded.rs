@@ -15,18 +15,17 @@ pub fn canonical(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Every address to check: the given one, its canonical form, and the IPv4 addresses embedded in it.
+/// Every address to check: the given one, its canonical form, and the other IPv4 addresses embedded in it.
 pub fn reachable(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let canonical = canonical(address);
     let embedded = match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => Some(embedded(address)),
+        IpAddr::V4(_) => [None; 7],
+        IpAddr::V6(address) => embedded(address),
     };
-    let embedded = embedded.into_iter().flatten();
     [Some(address), (canonical != address).then_some(canonical)]
         .into_iter()
+        .chain(embedded.map(|address| address.map(IpAddr::V4)))
         .flatten()
-        .chain(embedded.map(IpAddr::V4))
 }
 
 /// Whether an address certainly reaches only itself, by its first 32 bits and the ISATAP marker. False for a few other
@@ -52,39 +51,44 @@ fn loopback_if_unspecified(address: Ipv4Addr) -> Ipv4Addr {
     }
 }
 
-/// The IPv4 addresses embedded in an IPv6 address, for each form that it matches.
-pub fn embedded(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
-    let s = address.segments();
-    let of = |form: bool, high: u16, low: u16| {
-        let bits = u32::from(high) << 16 | u32::from(low);
-        form.then_some(Ipv4Addr::from_bits(bits))
-    };
-    let five_zeros = s.starts_with(&[0; 5]);
+/// The IPv4 addresses embedded in an IPv6 address, for each form that it matches, without its canonical form.
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 7] {
+    let bits = address.to_bits();
+    let of =
+        |form: bool, low_bit: u32| form.then_some(Ipv4Addr::from_bits((bits >> low_bit) as u32));
+    let first_96 = bits >> 32;
     // RFC 4291, section 2.5.5.1, deprecated. :: and ::1 match this form but have their own meaning.
-    let compatible = five_zeros && s[5] == 0 && address.to_bits() > 1;
-    // RFC 4291, section 2.5.5.2. With ffff one group further left: IPv4-translated, RFC 2765, section 2.1.
-    let mapped = five_zeros && s[5] == 0xffff;
-    let translated = s.starts_with(&[0, 0, 0, 0, 0xffff, 0]);
+    let compatible = first_96 == 0 && bits > 1;
+    // RFC 4291, section 2.5.5.2. The canonical form of ::ffff:0.0.0.0 is 127.0.0.1, that of others is the embedded address.
+    let mapped = bits == 0xffff << 32;
+    // IPv4-translated, RFC 2765, section 2.1.
+    let translated = first_96 == 0xffff << 16;
     // RFC 6052, section 2.1: the well-known prefix.
-    let nat64 = s.starts_with(&[0x64, 0xff9b, 0, 0, 0, 0]);
+    let nat64 = first_96 == 0x64_ff9b << 64;
     // RFC 8215: local use, with a prefix length that only the translator has.
-    let local = s.starts_with(&[0x64, 0xff9b, 1]);
+    let local = bits >> 80 == 0x64_ff9b_0001;
     // RFC 3056, section 2: the router of 2002::/16.
-    let six_to_four = s[0] == 0x2002;
+    let six_to_four = bits >> 112 == 0x2002;
     // RFC 4380, section 4: the server, and the client with inverted bits.
-    let teredo = s.starts_with(&[0x2001, 0]);
+    let teredo = bits >> 96 == 0x2001_0000;
     // RFC 5214, section 6.1: an interface identifier under any prefix.
-    let isatap = s[4] & !0x0200 == 0 && s[5] == 0x5efe;
-    let low = [compatible, mapped, translated, nat64, local, isatap].contains(&true);
-    let forms = [
-        of(low, s[6], s[7]),
-        of(six_to_four, s[1], s[2]),
-        of(teredo, s[2], s[3]),
-        of(teredo, !s[6], !s[7]),
-    ];
-    let [from_48, from_56, from_64] = short_nat64(address);
-    let short = [from_48, from_56, from_64].map(|found| found.filter(|_| local));
-    forms.into_iter().chain(short).flatten()
+    let isatap = (bits >> 32) as u32 & !0x0200_0000 == 0x5efe;
+    let low = compatible | mapped | translated | nat64 | local | isatap;
+    let inverted = of(teredo, 0).map(|address| Ipv4Addr::from_bits(!address.to_bits()));
+    let [from_48, from_56, from_64] = if local {
+        short_nat64(address)
+    } else {
+        [None; 3]
+    };
+    [
+        of(low, 0),
+        of(six_to_four, 80),
+        of(teredo, 64),
+        inverted,
+        from_48,
+        from_56,
+        from_64,
+    ]
 }
 
 /// The IPv4 address after a prefix of 48, 56 and 64 bits (RFC 6052, section 2.2): around byte 8, which is skipped. Translators

@@ -111,7 +111,7 @@ impl Entry {
     /// # Errors
     /// [`EntryError`].
     pub fn parse(text: &str) -> Result<Self, EntryError> {
-        if text.contains("://") {
+        if is_url(text) {
             return Err(EntryError::Url(quoted(text)));
         }
         let authority = Authority::split(text)?;
@@ -154,6 +154,12 @@ fn names(authority: &Authority) -> Result<Subject, EntryError> {
         Host::Ip(address) => Subject::range(address, address)
             .ok_or_else(|| EntryError::Backwards(quoted(authority.host))),
     }
+}
+
+/// Whether a text has `://`. Most entries have no colon, and searching for one character is several times faster than
+/// searching for a string.
+pub(super) fn is_url(text: &str) -> bool {
+    text.split(':').skip(1).any(|rest| rest.starts_with("//"))
 }
 
 /// The domain of `*.domain` or `.domain`.
@@ -291,6 +297,16 @@ mod tests {
 
     fn range(first: &str, last: &str) -> Subject {
         Subject::range(first.parse().unwrap(), last.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn urls_have_a_colon_and_two_slashes() {
+        for url in ["http://a.example/", "a:b://c", "://", "::://"] {
+            assert!(is_url(url), "{url}");
+        }
+        for other in ["", "a.example", "//", "a//b:1", "2001:db8::/32", ":/", "a:"] {
+            assert!(!is_url(other), "{other}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::{FORMATS, Format, LineError, adblock, lines};
-use crate::blocklist::entry::EntryError;
+use crate::blocklist::entry::{EntryError, is_url};
 
 /// Lines that are sampled.
 const SAMPLE: usize = 200;
@@ -154,7 +154,7 @@ fn unsupported(content: &[u8], sample: &[&str]) -> Option<Unsupported> {
         (Unsupported::Rpz, any(is_zone)),
         // A table may have URLs, so it is checked first.
         (Unsupported::Csv, most(is_csv)),
-        (Unsupported::Urls, most(|line| line.contains("://"))),
+        (Unsupported::Urls, most(is_url)),
         (Unsupported::Binary, content.contains(&0)),
     ];
     kinds.into_iter().find_map(|(kind, is)| is.then_some(kind))
