@@ -9,7 +9,7 @@ use super::ring::{Leak, Ring};
 use super::setup::explain_build_error;
 use crate::sys::mmap::Mmap;
 
-/// The only buffer group of a ring.
+/// The buffer group of a ring that has only one.
 pub(crate) const GROUP: u16 = 0;
 
 /// A ring of equal buffers. At any time each buffer belongs either to the kernel, to be filled, or to the program.
@@ -29,18 +29,23 @@ impl BufferRing {
     /// # Errors
     /// As io_uring_register(2), and out of memory.
     pub(crate) fn new(ring: &Ring, count: usize, stride: usize) -> io::Result<Self> {
-        let mut buffers = Self::new_empty(ring, count, stride)?;
+        let mut buffers = Self::new_empty(ring, GROUP, count, stride)?;
         for buffer in 0..buffers.count {
             buffers.provide(buffer);
         }
         Ok(buffers)
     }
 
-    /// Like [`Self::new`], but provides no buffer yet.
+    /// Like [`Self::new`], but for the buffer group `group`, and provides no buffer yet.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub(crate) fn new_empty(ring: &Ring, count: usize, stride: usize) -> io::Result<Self> {
+    pub(crate) fn new_empty(
+        ring: &Ring,
+        group: u16,
+        count: usize,
+        stride: usize,
+    ) -> io::Result<Self> {
         let count = count.clamp(1, 1 << 15).next_power_of_two() as u16;
         let entries = Mmap::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let memory = Mmap::new(usize::from(count) * stride)?;
@@ -48,7 +53,7 @@ impl BufferRing {
         // SAFETY: whole pages that stay mapped until the owner has closed the ring.
         unsafe {
             ring.submitter()
-                .register_buf_ring_with_flags(start, count, GROUP, 0)
+                .register_buf_ring_with_flags(start, count, group, 0)
                 .map_err(explain_build_error)?;
         }
         Ok(Self {

@@ -32,7 +32,7 @@ use crate::sys::unix;
 const SUBMISSIONS: u32 = 1_024;
 
 /// Completions for which the kernel has room.
-const COMPLETIONS: u32 = 4_096;
+const COMPLETIONS: u32 = 16_384;
 
 /// Most completions of one pass of the loop.
 const EVENTS: usize = 1_024;

@@ -21,9 +21,8 @@ use std::ptr;
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
-use super::buffers::GROUP;
 use super::operation::Operation;
-use super::provided_buffers::Filled;
+use super::provided_buffers::{Filled, Size};
 use super::resources::{Context, Uring};
 use super::ring::Completion;
 use crate::proxy::backend::{Backend, Received};
@@ -51,6 +50,8 @@ pub(super) struct Pump {
     is_likely: bool,
     /// Waits for a buffer, or for its turn among bulk transfers.
     is_deferred: bool,
+    /// The buffer of the next receive, or of the one in flight.
+    size: Size,
 }
 
 #[derive(Default)]
@@ -76,6 +77,7 @@ impl Pump {
             nonblocking: false,
             is_likely,
             is_deferred: false,
+            size: Size::Small,
         }
     }
 
@@ -158,7 +160,7 @@ impl Pump {
             return;
         }
         let receive = opcode::Recv::new(Fd(source.as_raw_fd()), ptr::null_mut(), most as u32)
-            .buf_group(GROUP)
+            .buf_group(self.size.group())
             .ioprio(if self.is_likely { 0 } else { POLL_FIRST })
             .build()
             .flags(squeue::Flags::BUFFER_SELECT)
@@ -176,7 +178,7 @@ impl Pump {
         }
         // The send waits for room, unless other receives need the buffer.
         let (bytes, sent, flags) = match &self.unsent {
-            Unsent::Provided { buffer, sent } => match context.backend.buffers().is_ample() {
+            Unsent::Provided { buffer, sent } => match context.backend.buffers().is_ample(buffer) {
                 true => (context.backend.bytes(buffer), *sent, 0),
                 false => (context.backend.bytes(buffer), *sent, libc::MSG_DONTWAIT),
             },
@@ -232,8 +234,12 @@ impl Pump {
         self.is_likely = completion.has_more_data();
         if let Some(buffer) = completion.buffer() {
             let length = usize::try_from(completion.result).unwrap_or(0);
-            let buffer = context.backend.buffers_mut().take(buffer, length);
+            let buffer = context
+                .backend
+                .buffers_mut()
+                .take(self.size, buffer, length);
             if length > 0 {
+                self.size = self.next_size(&buffer);
                 return Some(Received::Bytes(buffer));
             }
             context.backend.release(buffer);
@@ -241,13 +247,22 @@ impl Pump {
         match completion.errno() {
             None => Some(Received::End),
             Some(libc::ENOBUFS) => {
-                context.backend.on_no_buffer(context.key);
+                context.backend.on_no_buffer(context.key, self.size);
                 (self.is_likely, self.is_deferred) = (true, true);
                 None
             }
             // It was cancelled, or is to be tried again.
             Some(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => None,
             Some(_) => Some(Received::Failed),
+        }
+    }
+
+    /// More than a small buffer takes large ones from then on, until a small one would do.
+    fn next_size(&self, filled: &Filled) -> Size {
+        match self.size {
+            Size::Small if filled.is_full() && self.is_likely => Size::Large,
+            Size::Large if filled.length() <= Size::Small.bytes() => Size::Small,
+            size => size,
         }
     }
 

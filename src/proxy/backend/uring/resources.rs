@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use io_uring::squeue;
 
 use super::operation::Operation;
-use super::provided_buffers::ProvidedBuffers;
+use super::provided_buffers::{ProvidedBuffers, Size};
 use super::ring::RingWithMemory;
 use super::scheduler::Scheduler;
 use super::waiting::WaitingConnections;
@@ -78,9 +78,9 @@ impl Uring {
     }
 
     /// A receive of this connection found no buffer. The connection gets a turn.
-    pub(super) fn on_no_buffer(&mut self, key: Key) {
+    pub(super) fn on_no_buffer(&mut self, key: Key, size: Size) {
         self.ring.ring.count_rearm();
-        self.ring.memory.on_shortage();
+        self.ring.memory.on_shortage(size);
         self.without_buffer.push_back(key);
     }
 }
