@@ -170,6 +170,7 @@ impl<'a, O: Observer> Session<'a, O> {
         let settings = receivers::Settings {
             plan: self.plan.clone(),
             packet_rows: u64::MAX,
+            sent_probes: true,
             offset: self.offset.clone(),
             notify: self.control_loop.notify(),
         };

@@ -68,6 +68,8 @@ pub struct StreamAccounting {
     token: u64,
     /// Bytes of a full datagram.
     datagram: usize,
+    /// This end sent probes, so a response is not foreign.
+    expects_responses: bool,
     paced: bool,
     window: SequenceWindow,
     jitter: Jitter,
@@ -87,6 +89,7 @@ impl StreamAccounting {
         Self {
             token,
             datagram: chunk + HEADER,
+            expects_responses: false,
             paced,
             window: SequenceWindow::default(),
             jitter: Jitter::default(),
@@ -96,6 +99,14 @@ impl StreamAccounting {
             first_sent: u64::MAX,
             first_received: None,
             last_received: None,
+        }
+    }
+
+    /// Expects responses to probes and pings that this end sent.
+    pub fn with_responses(self, expects_responses: bool) -> Self {
+        Self {
+            expects_responses,
+            ..self
         }
     }
 
@@ -121,7 +132,9 @@ impl StreamAccounting {
             Kind::Probe if bytes.len() == HEADER => Classified::Probe(header.sequence),
             // A path probe sends pings as long as a data datagram.
             Kind::Ping if bytes.len() <= self.datagram => Classified::Ping(header.sequence),
-            Kind::Credit | Kind::Pong if bytes.len() == HEADER => Classified::Response,
+            Kind::Credit | Kind::Pong if self.expects_responses && bytes.len() == HEADER => {
+                Classified::Response
+            }
             _ => self.malformed(),
         }
     }
@@ -255,7 +268,7 @@ mod tests {
         accounting.datagram(&data(0, 5), 9);
         let before = accounting.counts();
         let other = Header::bare(Kind::Data, TOKEN + 1, 1).encode();
-        let long_answer = [&Header::bare(Kind::Credit, TOKEN, 1).encode()[..], &[0]].concat();
+        let response = Header::bare(Kind::Credit, TOKEN, 1).encode();
         let cut = &data(1, 5)[..HEADER + 3];
         let empty = Header {
             last: true,
@@ -263,15 +276,7 @@ mod tests {
         }
         .encode();
         let long = [data(1, 5), vec![0]].concat();
-        for bytes in [
-            &b"x"[..],
-            &[0; 100],
-            &other,
-            &long_answer,
-            cut,
-            &empty,
-            &long,
-        ] {
+        for bytes in [&b"x"[..], &[0; 100], &other, &response, cut, &empty, &long] {
             assert_eq!(accounting.datagram(bytes, 10), Classified::Foreign);
         }
         let foreign = Foreign {
@@ -284,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_second_response_of_the_stream_is_not_foreign() {
-        let mut accounting = accounting();
+        let mut accounting = accounting().with_responses(true);
         let before = accounting.counts();
         for kind in [Kind::Credit, Kind::Pong] {
             let response = Header::bare(kind, TOKEN, 1).encode();

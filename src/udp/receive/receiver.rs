@@ -137,6 +137,8 @@ pub struct ReceiverConfig {
     pub chunk: usize,
     /// Whether datagrams carry an intended time.
     pub paced: bool,
+    /// Whether this end opened the flow by probes: responses to them may still arrive.
+    pub sent_probes: bool,
     /// Credit window in datagrams; `None` unless lossless.
     pub window: Option<u64>,
     /// Datagrams that the receive buffer holds, for a receiver that may back off; `None` for one that may not.
@@ -159,7 +161,8 @@ pub struct ReceiverConfig {
 pub fn run<R: Rx>(mut rx: R, config: ReceiverConfig, events: &Sender<Event>, wake: impl Fn()) {
     let before = CpuTime::of_this_thread();
     let mut state = ReceiverState {
-        accounting: StreamAccounting::new(config.token, config.chunk, config.paced, Box::default()),
+        accounting: StreamAccounting::new(config.token, config.chunk, config.paced, Box::default())
+            .with_responses(config.sent_probes),
         token: config.token,
         issuer: config.window.map(CreditIssuer::new),
         is_active: false,
@@ -293,7 +296,7 @@ impl ReceiverState {
         let mut data = false;
         for datagram in message.datagrams() {
             let classified = self.accounting.datagram(datagram, received);
-            self.is_active |= classified != Classified::Foreign;
+            self.is_active |= !matches!(classified, Classified::Foreign | Classified::Response);
             match classified {
                 Classified::Data(header) => {
                     data = true;
@@ -470,6 +473,7 @@ mod tests {
             token: 1,
             chunk: 8,
             paced: false,
+            sent_probes: false,
             window: None,
             capacity: None,
             interval: Duration::from_millis(10),

@@ -40,6 +40,8 @@ pub struct Settings {
     pub plan: Plan,
     /// Most records in the packet logs of all streams together.
     pub packet_rows: u64,
+    /// Whether this end opens the flows, by probes.
+    pub sent_probes: bool,
     /// The server's clock minus this host's, in ns.
     pub offset: Arc<AtomicI64>,
     /// Wakes the loop that calls [`Receivers::poll`].
@@ -156,6 +158,7 @@ impl Receivers {
             token,
             chunk: plan.chunk,
             paced,
+            sent_probes: self.settings.sent_probes,
             window: end.window,
             capacity: (!paced && !end.shared_cpu).then_some(end.capacity),
             interval: plan.interval,

@@ -81,6 +81,7 @@ impl Session {
                 receivers::Settings {
                     plan: plan.clone(),
                     packet_rows: context.limits.packet_rows,
+                    sent_probes: false,
                     offset: Arc::default(),
                     notify: context.notify.clone(),
                 },
