@@ -3,8 +3,10 @@
 mod chart;
 mod comparison;
 mod escape;
+mod over_time;
 mod page;
 mod percentiles;
+mod picture;
 mod proxy;
 mod table;
 mod udp;
@@ -23,6 +25,31 @@ pub struct Html;
 impl Exporter for Html {
     fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
         write_page(std::slice::from_ref(document), &[], out)
+    }
+}
+
+/// The headline charts of one document as one SVG.
+#[derive(Debug, Clone, Copy)]
+pub struct Picture;
+
+impl Exporter for Picture {
+    fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let (meta, charts) = match document {
+            Document::UdpRuns { record, .. } => (&record.meta, udp::charts(record)?),
+            Document::ProxyRuns { record, .. } => (&record.meta, proxy::charts(record)?),
+            Document::UdpComparison(found) => (&found.new.meta, comparison::udp_charts(found)?),
+            Document::ProxyComparison(found) => (&found.new.meta, comparison::proxy_charts(found)?),
+        };
+        let heading = match document {
+            Document::UdpComparison(_) | Document::ProxyComparison(_) => title(document),
+            _ => page::command_line(&meta.command),
+        };
+        let host = &meta.host;
+        let machine = format!(
+            "wirebench {}, Linux {}, {}, {} CPUs, {}",
+            meta.wirebench, host.kernel, host.cpu, host.cores, meta.started_at
+        );
+        picture::write(&heading, &[machine], &charts, out)
     }
 }
 

@@ -8,11 +8,11 @@ pub(super) fn percentiles<N: Into<String>>(
     title: &str,
     how: &str,
     figure: &'static str,
-    named: impl IntoIterator<Item = (N, Option<Curve>)>,
+    named: impl IntoIterator<Item = (Series, N, Option<Curve>)>,
 ) -> Option<Lines> {
-    let all = named.into_iter().enumerate();
+    let all = named.into_iter();
     let mut known: Vec<_> = all
-        .filter_map(|(at, (name, curve))| Some((Series(at), name.into(), curve?)))
+        .filter_map(|(series, name, curve)| Some((series, name.into(), curve?)))
         .collect();
     let mut how = how.to_owned();
     if known.len() > MOST_SERIES {

@@ -109,7 +109,9 @@ impl Axis {
             _ => &STEPS[..1],
         };
         let mut ticks = Vec::new();
-        for exponent in 0..=12 {
+        // The longest latency of 64 bits is in the twentieth decade.
+        let every = if decades > 9.0 { 3 } else { 1 };
+        for exponent in (0..=19).step_by(every) {
             for step in steps {
                 let value = step * 10_f64.powi(exponent);
                 if value >= low * 0.999 && value <= high * 1.001 {
