@@ -16,6 +16,7 @@ use std::io::{self, Write};
 
 use super::{Document, Exporter};
 use crate::report::compare::records::RecordComparison;
+use crate::report::model::Meta;
 use escape::Escaped;
 
 /// A page of one document.
@@ -42,7 +43,7 @@ impl Exporter for Picture {
         };
         let heading = match document {
             Document::UdpComparison(_) | Document::ProxyComparison(_) => title(document),
-            _ => page::command_line(&meta.command),
+            _ => command(meta),
         };
         let host = &meta.host;
         let machine = format!(
@@ -70,9 +71,7 @@ pub fn write_page(
     page::notices(false, notes, out)?;
     for ((anchor, title), document) in contents.iter().zip(documents) {
         writeln!(out, "<section id=\"{anchor}\">")?;
-        if documents.len() > 1 {
-            writeln!(out, "<h2>{}</h2>", Escaped(title))?;
-        }
+        writeln!(out, "<h2>{}</h2>", Escaped(title))?;
         match document {
             Document::UdpRuns { record, .. } => udp::section(record, out)?,
             Document::ProxyRuns { record, .. } => proxy::section(record, out)?,
@@ -82,6 +81,17 @@ pub fn write_page(
         writeln!(out, "</section>")?;
     }
     page::end(out)
+}
+
+/// The command line, without the path of the program.
+fn command(meta: &Meta) -> String {
+    let mut words = meta.command.clone();
+    if let Some(program) = words.first_mut()
+        && let Some((_, name)) = program.rsplit_once('/')
+    {
+        *program = name.to_owned();
+    }
+    page::command_line(&words)
 }
 
 fn title(document: &Document<'_>) -> String {

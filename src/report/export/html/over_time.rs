@@ -15,6 +15,15 @@ fn steps<V: Copy>(rows: &[Interval], value: impl Fn(&Interval) -> V) -> Vec<(f64
     .collect()
 }
 
+/// The rows without those much shorter than the longest: a few datagrams at the end of a run are no rate.
+fn whole(rows: &[Interval]) -> Vec<Interval> {
+    let longest = rows.iter().map(|row| row.seconds).fold(0.0, f64::max);
+    let rows = rows.iter();
+    rows.filter(|row| row.seconds >= longest / 10.0)
+        .cloned()
+        .collect()
+}
+
 fn time_axis<'a>(rows: impl Iterator<Item = &'a Interval>) -> Axis {
     let ends = rows.map(|row| row.start_s + row.seconds);
     Axis::time(ends.filter(|end| end.is_finite()).fold(0.0, f64::max))
@@ -79,7 +88,8 @@ pub(super) fn goodput(run: &Run) -> Option<Lines> {
     if run.intervals.is_empty() {
         return None;
     }
-    let rates = || run.intervals.iter().map(|row| row.kb_per_s);
+    let rows = whole(&run.intervals);
+    let rates = || rows.iter().map(|row| row.kb_per_s);
     let (unit, scale) = rate_unit(rates());
     Some(Lines {
         title: "Goodput over time".into(),
@@ -93,7 +103,7 @@ pub(super) fn goodput(run: &Run) -> Option<Lines> {
         lines: vec![Line {
             series: Series(0),
             name: "goodput".into(),
-            points: steps(&run.intervals, |row| {
+            points: steps(&rows, |row| {
                 Some(row.kb_per_s / scale).filter(|rate| rate.is_finite())
             }),
             is_envelope: false,
@@ -130,7 +140,14 @@ pub(super) type Intervals<'a> = (Series, &'a str, &'a [Interval]);
 /// Goodput and 99 % latency of settings, a line each; none without a run of two intervals.
 pub(super) fn settings(all: &[Intervals<'_>]) -> Vec<Lines> {
     let known = all.iter().filter(|(.., rows)| !rows.is_empty());
-    let known: Vec<Intervals<'_>> = known.copied().take(MOST_SERIES).collect();
+    let mut known: Vec<(Series, &str, Vec<Interval>)> = known
+        .map(|(series, name, rows)| (*series, *name, whole(rows)))
+        .collect();
+    let further = match known.len() > MOST_SERIES {
+        true => format!(" Only the first {MOST_SERIES} are drawn."),
+        false => String::new(),
+    };
+    known.truncate(MOST_SERIES);
     if known.iter().all(|(.., rows)| rows.len() < 2) {
         return Vec::new();
     }
@@ -161,7 +178,7 @@ pub(super) fn settings(all: &[Intervals<'_>]) -> Vec<Lines> {
     if all_rows().any(|row| row.latency_p99_ns.is_some()) {
         charts.push(Lines {
             title: "99 % latency over time".into(),
-            how: "The 99 % latency of each interval, of the complete run with the median goodput. Lower is better.".into(),
+            how: format!("Of each setting, the complete run with the median goodput. Lower is better.{further}"),
             x: time_axis(all_rows()),
             y: Axis::latency("latency", all_rows().filter_map(p99)),
             bands: Vec::new(),

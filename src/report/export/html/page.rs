@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::chart::{Chart, palette};
 use super::escape::Escaped;
 use crate::report::model::Meta;
+use crate::units::grouped;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -15,7 +16,7 @@ pub(super) fn scheme() -> String {
          --note:#7d4e00;{}}}\n\
          @media screen and (prefers-color-scheme:dark){{:root{{--ground:#14181d;--text:#e6e9ed;--soft:#a3acb6;--edge:#3a424c;\
          --panel:#1c2229;--bad:#ff8f9c;--note:#e0a93e;{}}}}}\n\
-         svg text{{fill:var(--text);font-family:inherit;paint-order:stroke;stroke:var(--panel);stroke-width:5px}}\n\
+         svg text{{fill:var(--text);font-family:inherit;stroke:var(--panel);stroke-width:5px}}\n\
          svg [stroke=\"#000000\"]{{stroke:var(--text)}}\n{}",
         palette::variables(false),
         palette::variables(true),
@@ -25,18 +26,18 @@ pub(super) fn scheme() -> String {
 
 /// Writes the part of the page before the sections. `contents` has the anchor and the title of each section.
 pub(super) fn begin(contents: &[(String, String)], out: &mut dyn Write) -> io::Result<()> {
+    const HEADING: &str = "wirebench report";
     let title = match contents {
         [(_, only)] => only,
-        _ => "wirebench report",
+        _ => HEADING,
     };
     writeln!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{}</h1>",
+         <title>{}</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{HEADING}</h1>",
         Escaped(title),
         scheme(),
-        Escaped(title)
     )?;
     if contents.len() > 1 {
         writeln!(out, "<nav><ul>")?;
@@ -92,7 +93,10 @@ pub(super) fn environment(meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
         "<dl class=\"environment\">\n<dt>command</dt><dd><code>{}</code></dd>",
         Escaped(&command_line(&meta.command))
     )?;
-    let buffers = |max: Option<u64>| max.map(|bytes| format!("{bytes} B")).unwrap_or_default();
+    let buffers = |max: Option<u64>| {
+        max.map(|bytes| format!("{} B", grouped(bytes)))
+            .unwrap_or_default()
+    };
     for (name, value) in [
         ("started", meta.started_at.clone()),
         ("wirebench", meta.wirebench.clone()),

@@ -13,7 +13,7 @@ const MOST_CHARTS: usize = 4;
 const MARGIN: u32 = 28;
 
 /// Height of the heading of a chart.
-const HEADING: u32 = 44;
+const HEADING: u32 = 40;
 
 /// Height of an entry of the legend.
 const ENTRY: u32 = 34;
@@ -22,7 +22,10 @@ const ENTRY: u32 = 34;
 const SMALL: u32 = 30;
 
 /// Characters of small text that fit below a chart.
-const FITTING: usize = 64;
+const FITTING: usize = 57;
+
+/// Characters of a heading that fit above a chart.
+const FITTING_HEADING: usize = 38;
 
 /// Writes a picture of the first of `charts`, two side by side, below `heading` and lines of small text.
 pub(super) fn write(
@@ -36,7 +39,7 @@ pub(super) fn write(
     let panel = WIDTH + 2 * MARGIN;
     let width = panel * u32::try_from(columns).unwrap_or(1);
     let fitting = FITTING * columns;
-    let headings = wrapped(heading, fitting * 3 / 4);
+    let headings = wrapped(heading, FITTING_HEADING * columns);
     let small: Vec<String> = small
         .iter()
         .flat_map(|line| wrapped(line, fitting))
@@ -49,7 +52,7 @@ pub(super) fn write(
     let whole = above + heights.iter().sum::<u32>() + MARGIN / 2;
     writeln!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {whole}\" width=\"{}\" height=\"{}\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {whole}\" paint-order=\"stroke\" width=\"{}\" height=\"{}\">\n\
          <title>{}</title>\n<style>\n{}{STYLE}</style>\n\
          <rect class=\"panel\" x=\"1\" y=\"1\" width=\"{}\" height=\"{}\" rx=\"12\"/>",
         width / 2,
@@ -93,13 +96,16 @@ fn count(lines: &[String]) -> u32 {
 fn height(chart: &Chart) -> u32 {
     let legend = u32::try_from(chart.legend.len()).unwrap_or(0);
     let how = count(&wrapped(&chart.how, FITTING));
-    MARGIN + HEADING + chart.height + ENTRY * legend + SMALL * how
+    let title = count(&wrapped(&chart.title, FITTING_HEADING));
+    MARGIN + HEADING * title + chart.height + ENTRY * legend + SMALL * how
 }
 
 fn write_chart(chart: &Chart, (x, top): (u32, u32), out: &mut dyn Write) -> io::Result<()> {
     let mut y = top + MARGIN;
-    text("chart", (x, y + 24), &chart.title, out)?;
-    y += HEADING;
+    for line in wrapped(&chart.title, FITTING_HEADING) {
+        text("chart", (x, y + 24), &line, out)?;
+        y += HEADING;
+    }
     writeln!(
         out,
         "<svg x=\"{x}\" y=\"{y}\" width=\"{WIDTH}\" height=\"{0}\" viewBox=\"0 0 {WIDTH} {0}\" overflow=\"visible\">{1}",

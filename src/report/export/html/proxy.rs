@@ -176,7 +176,11 @@ fn totals(
         Some(Bar {
             series: *series,
             name: full_name(total),
-            text: format!("{} {unit}", figure(median)),
+            // The axis has the whole unit; `request-response proxied, uring` and its rate fit on one line.
+            text: match unit {
+                "requests/s" => format!("{}/s", figure(median)),
+                unit => format!("{} {unit}", figure(median)),
+            },
             value: Some(median),
             whisker: (spread.count > 1).then_some(Whisker {
                 low: spread.min / scale,

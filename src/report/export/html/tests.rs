@@ -339,7 +339,7 @@ fn long_comparison(settings: usize, intervals: u64) -> UdpRecord {
     let run = |at: usize| Run {
         setting: Some(name(at)),
         requested: crate::udp::result::Requested {
-            batch: 10 + at,
+            batch: Some(10 + at),
             ..first.requested.clone()
         },
         intervals: (0..if at == 1 { 0 } else { intervals })
@@ -362,7 +362,10 @@ fn long_comparison(settings: usize, intervals: u64) -> UdpRecord {
 fn settings_have_goodput_and_latency_over_time_in_one_colour_each() {
     let page = udp(&long_comparison(3, 30));
     let found = titles(&page);
-    assert!(found.ends_with(&["Goodput over time", "99 % latency over time"]), "{found:?}");
+    assert!(
+        found.ends_with(&["Goodput over time", "99 % latency over time"]),
+        "{found:?}"
+    );
     let (_, over_time) = page.split_once("<h3>Goodput over time</h3>").unwrap();
     let (chart, _) = over_time.split_once("</figure>").unwrap();
     let (drawing, legend) = chart.split_once("<ul class=\"legend\">").unwrap();
@@ -402,20 +405,35 @@ fn picture_is_small_and_has_the_headline_charts() {
     let runs = rounds(6);
     let mut record = sample::udp::record(runs.clone());
     record.comparison = compared(&runs);
-    let svg = picture(&Document::UdpRuns { id: "", record: &record });
+    let svg = picture(&Document::UdpRuns {
+        id: "",
+        record: &record,
+    });
     assert!(svg.len() < 30_000, "{}", svg.len());
     assert!(svg.contains("prefers-color-scheme:dark"));
-    for title in ["Median goodput", "99 % latency as a multiple of the base&#39;s"] {
+    for title in [
+        "Median goodput",
+        "99 % latency as a multiple of the base&#39;s",
+    ] {
         assert!(svg.contains(&format!(">{title}</text>")), "{title}");
     }
     assert!(!svg.contains("Latency by percentile"));
 
     let record = sample::udp::record(vec![sample::udp::measured().run]);
-    let svg = picture(&Document::UdpRuns { id: "", record: &record });
+    let svg = picture(&Document::UdpRuns {
+        id: "",
+        record: &record,
+    });
     assert!(svg.contains(">from the intended send</text>"), "{svg}");
     let record = sample::proxy::record();
-    let svg = picture(&Document::ProxyRuns { id: "", record: &record });
+    let svg = picture(&Document::ProxyRuns {
+        id: "",
+        record: &record,
+    });
     assert!(svg.contains(">Requests per second</text>"));
     // A record without runs has no chart.
-    picture(&Document::UdpRuns { id: "", record: &sample::udp::record(Vec::new()) });
+    picture(&Document::UdpRuns {
+        id: "",
+        record: &sample::udp::record(Vec::new()),
+    });
 }

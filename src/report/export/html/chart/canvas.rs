@@ -39,7 +39,7 @@ const TEXT: f64 = 34.0;
 const CHAR: u32 = 14;
 
 /// Space between the left edge and rows.
-const LEFT: u32 = 16;
+const LEFT: u32 = 28;
 
 /// Space between the plane and the right edge, for half of the last label.
 const RIGHT: u32 = 44;

@@ -46,7 +46,7 @@ impl Chart {
         writeln!(out, "<figure>\n<h3>{}</h3>", Escaped(title))?;
         writeln!(
             out,
-            "<svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"{}. {}\">{}",
+            "<svg viewBox=\"0 0 {WIDTH} {}\" paint-order=\"stroke\" role=\"img\" aria-label=\"{}. {}\">{}",
             self.height,
             Escaped(title),
             Escaped(axes),
