@@ -1,6 +1,6 @@
 //! Charts over time: of a run, and of compared settings.
 
-use super::chart::{Axis, Band, Line, Lines, MOST_SERIES, Series};
+use super::chart::{Axis, Band, Line, Lines, Series, keep_distinct};
 use super::units::rate_unit;
 use crate::udp::result::{Interval, Run};
 use crate::units::grouped;
@@ -143,11 +143,7 @@ pub(super) fn settings(all: &[Intervals<'_>]) -> Vec<Lines> {
     let mut known: Vec<(Series, &str, Vec<Interval>)> = known
         .map(|(series, name, rows)| (*series, *name, whole(rows)))
         .collect();
-    let further = match known.len() > MOST_SERIES {
-        true => format!(" Only the first {MOST_SERIES} are drawn."),
-        false => String::new(),
-    };
-    known.truncate(MOST_SERIES);
+    let further = keep_distinct(&mut known, |of| of.0);
     if known.iter().all(|(.., rows)| rows.len() < 2) {
         return Vec::new();
     }

@@ -81,7 +81,7 @@ fn full_name(total: &Total) -> String {
     }
 }
 
-/// The charts, the comparisons of settings last.
+/// The charts: rates, ratios of settings, then distributions and costs.
 pub(super) fn charts(record: &ProxyRecord) -> io::Result<Vec<Chart>> {
     let mut charts = Vec::new();
     // A path with its setting has one colour in all charts.
@@ -110,6 +110,9 @@ pub(super) fn charts(record: &ProxyRecord) -> io::Result<Vec<Chart>> {
         1e9,
     );
     charts.extend(bars("Bulk transfer", how, "rate", "GB/s", bulk)?);
+    for chart in ratio_charts(&compared(record, &names), "") {
+        charts.push(chart.draw()?);
+    }
 
     let mut scenarios: Vec<&str> = Vec::new();
     for total in &record.totals {
@@ -139,9 +142,6 @@ pub(super) fn charts(record: &ProxyRecord) -> io::Result<Vec<Chart>> {
     )?);
     let cpu = totals(&all, |of| one(of.proxy_s_per_gb), "s", 1.0);
     charts.extend(bars("Proxy CPU per GB", how, "CPU time", "s/GB", cpu)?);
-    for chart in ratio_charts(&compared(record, &names), "") {
-        charts.push(chart.draw()?);
-    }
     Ok(charts)
 }
 
@@ -284,7 +284,7 @@ fn added(overhead: &Overhead, names: &[String]) -> io::Result<Option<Chart>> {
         });
         let contains_0 = of.interval.is_none_or(|of| of.low <= 0.0 && of.high >= 0.0);
         let verdict = match of.interval {
-            Some(_) if contains_0 => ", no difference shown",
+            Some(_) if contains_0 => ", may be 0",
             _ => "",
         };
         let text = format!("{}{interval}{verdict}", short_ns(of.difference));
@@ -307,7 +307,7 @@ fn added(overhead: &Overhead, names: &[String]) -> io::Result<Option<Chart>> {
     let setting = overhead.setting.as_ref().map(|of| format!(", {of}"));
     let chart = Bars {
         title: format!("Latency added by the proxy, {}{}", overhead.scenario, setting.unwrap_or_default()),
-        how: "Proxied minus direct, at each percentile. The whiskers are the 95 % interval; a hollow bar shows no difference.".into(),
+        how: "Proxied minus direct, at each percentile. The whiskers are the 95 % interval; if it contains 0, no difference is shown and the bar is hollow.".into(),
         x: Axis::from_zero("added latency", unit, ends.iter().map(|end| end / scale)),
         rows: "percentile",
         origin: 0.0,

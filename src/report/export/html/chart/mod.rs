@@ -20,7 +20,8 @@ pub(super) use bars::{Bar, Bars, Whisker, wrapped};
 use canvas::Canvas;
 pub(super) use canvas::WIDTH;
 pub(super) use lines::{Band, Line, Lines};
-pub(super) use palette::{MOST_SERIES, Series};
+use palette::MOST_SERIES;
+pub(super) use palette::{Series, keep_distinct};
 
 /// A drawn chart.
 #[derive(Debug)]

@@ -127,6 +127,19 @@ impl Series {
     }
 }
 
+/// Removes what has no colour and marker of its own from `all`, and returns a sentence about that, or an empty text.
+pub(in super::super) fn keep_distinct<T>(
+    all: &mut Vec<T>,
+    series: impl Fn(&T) -> Series,
+) -> String {
+    let count = all.len();
+    all.retain(|of| series(of).0 < MOST_SERIES);
+    match all.len() == count {
+        true => String::new(),
+        false => format!(" Only the first {MOST_SERIES} are drawn."),
+    }
+}
+
 /// The colour of a marker's hole. The style sheet replaces it by that of the chart's ground.
 const HOLE: &str = "#FFFFFF";
 
