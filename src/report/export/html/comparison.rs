@@ -19,7 +19,7 @@ use crate::udp::result::Interval;
 /// Name of each compared figure, and its ratio to the base.
 pub(super) type Ratios = Vec<(&'static str, Option<Ratio>)>;
 
-/// A compared setting. Its place among the settings selects its colour in every chart.
+/// A compared setting. Its name selects its colour in every chart.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
     name: String,
@@ -85,8 +85,11 @@ impl Setting {
             max: of.max / 1e3,
             ..of
         };
+        // The title of a chart has the scenario.
+        let name = of.setting.strip_prefix(&of.scenario);
+        let name = name.and_then(|name| name.strip_prefix(' '));
         Self {
-            name: of.setting.clone(),
+            name: name.unwrap_or(&of.setting).to_owned(),
             group: of.scenario.clone(),
             rate: match of.is_bulk() {
                 true => of.bytes_per_s.map(in_kb),
@@ -105,14 +108,17 @@ impl Setting {
 pub(super) fn charts(settings: &[Setting]) -> io::Result<Vec<Chart>> {
     let mut charts = Vec::new();
     let of_group = |one: &Setting, next: &Setting| one.group == next.group;
-    let mut start = 0;
+    // A setting has one colour in all groups.
+    let mut names: Vec<&str> = Vec::new();
+    for setting in settings {
+        if !names.contains(&&setting.name[..]) {
+            names.push(&setting.name);
+        }
+    }
     for group in settings.chunk_by(of_group) {
-        let numbered: Vec<(Series, &Setting)> = group
-            .iter()
-            .enumerate()
-            .map(|(at, of)| (Series(start + at), of))
-            .collect();
-        start += group.len();
+        let series =
+            |of: &Setting| Series(names.iter().position(|name| *name == of.name).unwrap_or(0));
+        let numbered: Vec<(Series, &Setting)> = group.iter().map(|of| (series(of), of)).collect();
         let suffix = match group.first() {
             Some(first) if !first.group.is_empty() => format!(", {}", first.group),
             _ => String::new(),
@@ -204,16 +210,16 @@ pub(super) fn ratio_charts(named: &[(Series, String, Ratios)], suffix: &str) -> 
             let interval = ratio.interval.map(|of| [of.low, of.high]);
             interval.into_iter().flatten().chain([ratio.ratio])
         });
+        // A range of a tenth at least: a shorter axis would make noise look like a difference.
         let (low, high) = ends
             .filter(|end| end.is_finite())
-            .fold((1.0_f64, 1.0_f64), |(low, high), end| {
+            .fold((0.95_f64, 1.05_f64), |(low, high), end| {
                 (low.min(end), high.max(end))
             });
-        let around = if low < high { (low, high) } else { (0.9, 1.1) };
         Bars {
             title: format!("{figure} as a multiple of the base's{suffix}"),
             how: "Bars begin at 1, the base. The whiskers are the 95 % interval: if it contains 1, no difference is shown and the bar is hollow.".into(),
-            x: Axis::linear("ratio", "times the base's".into(), around.0, around.1),
+            x: Axis::linear("ratio", "times the base's".into(), low, high),
             rows: "setting",
             origin: 1.0,
             bars: found.into_iter().map(ratio_bar).collect(),
