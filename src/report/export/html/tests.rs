@@ -381,6 +381,18 @@ fn settings_have_goodput_and_latency_over_time_in_one_colour_each() {
 }
 
 #[test]
+fn compared_records_have_their_intervals_over_time() {
+    let record = long_comparison(1, 30);
+    let saved = |path: &'static str| SavedRuns::new(Path::new(path), &record.meta, &record.runs);
+    let found = compare_records(&saved("a"), &saved("b")).unwrap();
+    let page = written(&Document::UdpComparison(&found));
+    let (_, chart) = page.split_once("<h3>Goodput over time</h3>").unwrap();
+    let (chart, _) = chart.split_once("</figure>").unwrap();
+    assert!(chart.contains("</svg>base</li>"), "{chart}");
+    assert!(chart.contains("</svg>new</li>"), "{chart}");
+}
+
+#[test]
 fn hour_of_many_settings_is_a_page_below_a_megabyte() {
     let page = udp(&long_comparison(20, 3_600));
     assert!(page.len() < 1_000_000, "{}", page.len());
