@@ -2,12 +2,12 @@
 # Measures the examples in results/examples anew: one comparison of `bench udp` and one of `bench proxy`, each with its record,
 # page and picture. Needs a quiet machine and about three minutes after the build.
 #
-# ROUNDS (default 10) and SECONDS_EACH (default 2) make it longer or shorter; BENCH selects another `bench` than the release build.
+# ROUNDS (default 10) and SECONDS_EACH (default 1) make it longer or shorter; BENCH selects another `bench` than the release build.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 rounds=${ROUNDS:-10}
-seconds=${SECONDS_EACH:-2}
+seconds=${SECONDS_EACH:-1}
 examples=results/examples
 
 if [ -z "${BENCH:-}" ]; then
@@ -27,8 +27,8 @@ example() {
   local name=$1 folder
   shift
   printf '%s\n' "$*"
-  (cd "$work" && "$@" --repeat "$rounds" --out "$name" --quiet)
-  folder=$(find "$work/$name" -mindepth 1 -maxdepth 1 -type d)
+  (cd "$work" && "$@" --repeat "$rounds" >/dev/null)
+  folder=$(find "$work/results" -mindepth 1 -maxdepth 1 -type d -name "*-$name-*")
   rm -rf "${examples:?}/$name" "$examples/$name.svg"
   mkdir -p "$examples"
   cp -r "$folder" "$examples/$name"
