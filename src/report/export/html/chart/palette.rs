@@ -25,6 +25,9 @@ const DASHES: &str = "16 8";
 /// Distinguishable series of a chart.
 pub(in super::super) const MOST_SERIES: usize = 2 * SHADES.len();
 
+/// Corners of a polygon in units of the drawing.
+type Corners = Vec<(i32, i32)>;
+
 /// Radius of a marker in units of the drawing.
 const RADIUS: f64 = 10.0;
 
@@ -93,7 +96,7 @@ impl Series {
     }
 
     /// The corners of the marker at `centre`, and of its hole.
-    pub(super) fn marker(self, centre: (i32, i32)) -> (Vec<(i32, i32)>, Option<Vec<(i32, i32)>>) {
+    pub(super) fn marker(self, centre: (i32, i32)) -> (Corners, Option<Corners>) {
         let corners = |radius: f64| {
             let corner = |&(x, y): &(f64, f64)| {
                 let at = |centre: i32, by: f64| centre + (by * radius).round() as i32;
