@@ -148,12 +148,12 @@ pub(super) fn settings(all: &[Intervals<'_>]) -> Vec<Lines> {
         return Vec::new();
     }
     let all_rows = || known.iter().flat_map(|(.., rows)| rows.iter());
-    let lines = |value: &dyn Fn(&Interval) -> Option<f64>| {
+    let lines = |value: &dyn Fn(&Interval) -> Option<f64>, is_envelope| {
         let lines = known.iter().map(|(series, name, rows)| Line {
             series: *series,
             name: (*name).to_owned(),
             points: steps(rows, value),
-            is_envelope: false,
+            is_envelope,
         });
         lines.collect::<Vec<_>>()
     };
@@ -168,7 +168,7 @@ pub(super) fn settings(all: &[Intervals<'_>]) -> Vec<Lines> {
         x: time_axis(all_rows()),
         y: Axis::from_zero("goodput", unit, all_rows().filter_map(rate)),
         bands: Vec::new(),
-        lines: lines(&rate),
+        lines: lines(&rate, false),
     };
     let mut charts = vec![goodput];
     if all_rows().any(|row| row.latency_p99_ns.is_some()) {
@@ -178,7 +178,7 @@ pub(super) fn settings(all: &[Intervals<'_>]) -> Vec<Lines> {
             x: time_axis(all_rows()),
             y: Axis::latency("latency", all_rows().filter_map(p99)),
             bands: Vec::new(),
-            lines: lines(&p99),
+            lines: lines(&p99, true),
         });
     }
     charts

@@ -181,16 +181,15 @@ impl<'b> Canvas<'_, 'b> {
 
     /// The marker of a series at a position.
     pub(super) fn marker(&mut self, series: Series, (x, y): (f64, f64)) -> io::Result<()> {
-        let (outline, hole) = series.marker(self.pixel(x, y));
-        let style = series.colour().filled();
-        self.root
-            .draw(&Polygon::new(outline, style))
-            .map_err(failed)?;
-        match hole {
-            Some(hole) => self.root.draw(&Polygon::new(hole, WHITE.filled())),
-            None => Ok(()),
+        let ground = WHITE.filled();
+        let styles = [ground, series.colour().filled(), ground];
+        let layers = series.marker(self.pixel(x, y)).into_iter().zip(styles);
+        for (corners, style) in layers.filter_map(|(corners, style)| Some((corners?, style))) {
+            self.root
+                .draw(&Polygon::new(corners, style))
+                .map_err(failed)?;
         }
-        .map_err(failed)
+        Ok(())
     }
 
     pub(super) fn text(

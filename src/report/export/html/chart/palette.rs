@@ -95,8 +95,8 @@ impl Series {
         format!("#{red:02X}{green:02X}{blue:02X}")
     }
 
-    /// The corners of the marker at `centre`, and of its hole.
-    pub(super) fn marker(self, centre: (i32, i32)) -> (Corners, Option<Corners>) {
+    /// The corners of the marker at `centre`, in layers: the margin that a dense line needs, the marker, and its hole.
+    pub(super) fn marker(self, centre: (i32, i32)) -> [Option<Corners>; 3] {
         let corners = |radius: f64| {
             let corner = |&(x, y): &(f64, f64)| {
                 let at = |centre: i32, by: f64| centre + (by * radius).round() as i32;
@@ -109,22 +109,23 @@ impl Series {
             true => (1.3 * RADIUS, Some(corners(0.75 * RADIUS))),
             false => (RADIUS, None),
         };
-        (corners(size), hole)
+        [Some(corners(size + 4.0)), Some(corners(size)), hole]
     }
 
     /// A piece of the series' line with its marker, `80` wide and `28` high, for legends.
     pub(in super::super) fn sample(self) -> String {
         let colour = self.attribute();
-        let (outline, hole) = self.marker((40, 14));
+        let [_, outline, hole] = self.marker((40, 14));
         let polygon = |corners: &[(i32, i32)], fill: &str| {
             let points = corners.iter().map(|(x, y)| format!("{x},{y}"));
             let points = points.collect::<Vec<_>>().join(" ");
             format!("<polygon points=\"{points}\" fill=\"{fill}\"/>")
         };
+        let outline = outline.map(|outline| polygon(&outline, &colour));
         let hole = hole.map(|hole| polygon(&hole, HOLE));
         format!(
             "<polyline points=\"2,14 78,14\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"5\"/>{}{}",
-            polygon(&outline, &colour),
+            outline.unwrap_or_default(),
             hole.unwrap_or_default()
         )
     }
@@ -143,7 +144,7 @@ pub(in super::super) fn keep_distinct<T>(
     }
 }
 
-/// The colour of a marker's hole. The style sheet replaces it by that of the chart's ground.
+/// The colour of a marker's margin and hole. The style sheet replaces it by that of the chart's ground.
 const HOLE: &str = "#FFFFFF";
 
 /// The rules for all series: dashes, and `--s0` and so on as colours.
