@@ -1,4 +1,4 @@
-//! `--html` and `bench report`: one page with charts.
+//! `--html`, `--svg` and `bench report`: one page with charts, or a picture of them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -79,6 +79,38 @@ fn records_are_sections_of_one_page_and_compared_where_they_can_be() {
 }
 
 #[test]
+fn picture_is_written_with_a_page_or_without() {
+    let results = Results::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.svg");
+    let (path, out) = (path.to_str().unwrap(), results.arg());
+    let run = "udp --packets 300 --repeat 2 --batch 16,64 --svg";
+    let args = run.split(' ').chain([path, "--out", &out]);
+    assert!(bench(args).done().stdout.contains("KB/s"));
+    let live = fs::read_to_string(path).unwrap();
+    assert!(live.starts_with("<svg ") && live.contains(">Median goodput</text>"));
+    assert!(
+        live.contains(">bench udp --packets 300 --repeat 2 "),
+        "{live}"
+    );
+
+    let saved = results.only();
+    let record = saved.to_str().unwrap();
+    let shown = bench(["report", record, "--svg", "-"]).done().stdout;
+    assert_eq!(shown, live);
+    assert!(!saved.join("report.html").exists());
+    let again = folder.path().join("b.svg");
+    let page = folder.path().join("b.html");
+    let (again, page) = (again.to_str().unwrap(), page.to_str().unwrap());
+    let printed = bench(["report", record, "--svg", again, "--html", page]).done();
+    assert_eq!(printed.stdout, format!("{page}\n{again}\n"));
+    assert_eq!(fs::read_to_string(again).unwrap(), live);
+    let compared = bench(["compare", record, record, "--svg", "-"]).done();
+    assert!(compared.stdout.contains(" compared with "));
+    bench(["report", record, "--svg", "-", "--html", "-"]).failed(2, &["--html - and --svg -"]);
+}
+
+#[test]
 fn errors_name_the_path_and_the_option() {
     bench(["report"]).failed(2, &["<PATH>"]);
     bench(["report", "/nowhere"]).failed(3, &["/nowhere", "run.json"]);
@@ -120,7 +152,9 @@ fn frames(page: &str, folder: &Path, widths: &[u32]) -> String {
         const root = frame.contentDocument.documentElement;
         const charts = [...root.querySelectorAll('figure > svg')];
         const shown = charts.filter(chart => chart.getBoundingClientRect().height > 50);
-        frame.replaceWith(`[${root.clientWidth} ${root.scrollWidth} ${charts.length} ${shown.length}]`);
+        const texts = [...root.querySelectorAll('figure > svg text')];
+        const smallest = Math.min(...texts.map(text => text.getBoundingClientRect().height));
+        frame.replaceWith(`[${root.clientWidth} ${root.scrollWidth} ${charts.length} ${shown.length} ${Math.round(smallest)}]`);
     }}</script>";
     let path = folder.join("frames.html");
     fs::write(&path, outer).unwrap();
@@ -175,11 +209,13 @@ fn browser_shows_the_page_without_errors_or_overflow() {
         .filter_map(|part| part.split_once(']'))
     {
         let numbers: Vec<usize> = part.0.split(' ').filter_map(|of| of.parse().ok()).collect();
-        let [width, needed, all, visible] = numbers[..] else {
+        let [width, needed, all, visible, smallest] = numbers[..] else {
             continue;
         };
         assert!(needed <= width, "{needed} px in {width}");
         assert_eq!((all, visible), (charts, charts), "at {width} px");
+        // The height of a text is about 1.2 times its size.
+        assert!(smallest >= 13, "text of {smallest} px at {width} px");
         measured += 1;
     }
     assert_eq!(measured, 3, "{dom}\n{log}");

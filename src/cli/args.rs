@@ -361,6 +361,9 @@ pub(super) struct Report {
     /// File to write; - writes the page to stdout [default: report.html in the folder of the first PATH]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) html: Option<PathBuf>,
+    /// Write the headline charts of the first section as one SVG; - writes it to stdout. Without --html, no page is written
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(super) svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]

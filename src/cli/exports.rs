@@ -9,7 +9,7 @@ use clap::Args;
 use super::error::CliError;
 use super::sink::Sink;
 use crate::report::export::csv::Csv;
-use crate::report::export::html::Html;
+use crate::report::export::html::{Html, Picture};
 use crate::report::export::json::Json;
 use crate::report::export::markdown::Markdown;
 use crate::report::export::{Document, Exporter};
@@ -29,6 +29,9 @@ pub(super) struct RunExports {
     /// Write a self-contained HTML page with charts; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     html: Option<PathBuf>,
+    /// Write the headline charts as one SVG picture; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    svg: Option<PathBuf>,
 }
 
 impl RunExports {
@@ -39,6 +42,7 @@ impl RunExports {
             ("--csv", &self.csv, &Csv),
             ("--markdown", &self.markdown, &Markdown),
             ("--html", &self.html, &Html),
+            ("--svg", &self.svg, &Picture),
         ])
     }
 }
@@ -55,6 +59,9 @@ pub(super) struct ComparisonExports {
     /// Write the comparison as a self-contained HTML page with charts; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH")]
     html: Option<PathBuf>,
+    /// Write the headline charts of the comparison as one SVG picture; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH")]
+    svg: Option<PathBuf>,
 }
 
 impl ComparisonExports {
@@ -64,6 +71,7 @@ impl ComparisonExports {
             ("--json", &self.json, &Json as &dyn Exporter),
             ("--markdown", &self.markdown, &Markdown),
             ("--html", &self.html, &Html),
+            ("--svg", &self.svg, &Picture),
         ])
     }
 }
@@ -105,6 +113,6 @@ impl Exports {
     }
 }
 
-fn is_stdout(path: &Path) -> bool {
+pub(super) fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
 }

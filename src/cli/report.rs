@@ -1,14 +1,16 @@
-//! `bench report`: writes saved records as one HTML page.
+//! `bench report`: writes saved records as one HTML page, or their headline charts as a picture.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::args::Report;
 use super::error::CliError;
+use super::exports::is_stdout;
 use super::interrupt;
 use super::sink::Sink;
 use crate::report::compare::records::{CompareError, RecordComparison, SavedRuns, compare_records};
-use crate::report::export::{Document, html};
+use crate::report::export::html::{self, Picture};
+use crate::report::export::{Document, Exporter};
 use crate::report::model::{proxy, udp};
 use crate::report::store::saved::{self, Saved};
 
@@ -30,7 +32,18 @@ pub(super) fn run(args: &Report) -> Result<(), CliError> {
         .html
         .clone()
         .unwrap_or_else(|| default_path(&args.paths));
-    let sink = Sink::open(&path, "--html")?;
+    if is_stdout(&path) && args.svg.as_deref().is_some_and(is_stdout) {
+        return Err(CliError::Usage(
+            "--html - and --svg - cannot share standard output; give one of them a path".into(),
+        ));
+    }
+    // Only the picture is written if no page is requested.
+    let page = match (&args.html, &args.svg) {
+        (None, Some(_)) => None,
+        _ => Some(Sink::open(&path, "--html")?),
+    };
+    let picture = args.svg.as_ref();
+    let picture = picture.map(|path| Sink::open(path, "--svg")).transpose()?;
 
     let (comparisons, notes) = compare(&records);
     let compared = comparisons.iter().map(|comparison| match comparison {
@@ -42,14 +55,23 @@ pub(super) fn run(args: &Report) -> Result<(), CliError> {
         Saved::Proxy(record) => Document::ProxyRuns { id, record },
     });
     let documents: Vec<Document<'_>> = compared.chain(runs).collect();
-    let is_file = matches!(sink, Sink::File(_));
-    sink.write(|out| html::write_page(&documents, &notes, out))?;
-    if is_file {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{}", path.display())?;
-        out.flush()?;
+    let mut written = Vec::new();
+    if let Some(sink) = page {
+        written.extend(matches!(sink, Sink::File(_)).then_some(&path));
+        sink.write(|out| html::write_page(&documents, &notes, out))?;
     }
-    Ok(())
+    if let (Some(sink), Some(first)) = (picture, documents.first()) {
+        written.extend(args.svg.as_ref().filter(|_| matches!(sink, Sink::File(_))));
+        sink.write(|out| Picture.write(first, out))?;
+    }
+    if args.svg.as_deref().is_some_and(is_stdout) || is_stdout(&path) {
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    for path in written {
+        writeln!(out, "{}", path.display())?;
+    }
+    Ok(out.flush()?)
 }
 
 /// Compares each record with the first of its kind. A record that cannot be compared has a note instead.

@@ -8,7 +8,8 @@ use thiserror::Error;
 use super::group::{Comparable, Group, Pairing, against, group_by};
 use super::labels::labels;
 use super::setting::Compared;
-use crate::report::model::{Curve, Curves, Distributed, MOST_RUNS, Meta};
+use crate::report::model::{Curve, Curves, Distributed, MOST_RUNS, Meta, typical};
+use crate::udp::result::Interval;
 
 /// A record to compare.
 #[derive(Debug)]
@@ -64,6 +65,9 @@ pub struct RecordComparison<C> {
     /// The latency by percentile of each of `comparison`.
     #[serde(skip)]
     pub curves: Vec<Option<Curve>>,
+    /// The intervals of the typical run of each of `comparison`.
+    #[serde(skip)]
+    pub intervals: Vec<Vec<Interval>>,
 }
 
 /// Origin of a compared record.
@@ -129,7 +133,7 @@ pub fn compare_records<R: Comparable + Distributed>(
         }
     }
 
-    let (mut comparison, mut curves) = (Vec::new(), Vec::new());
+    let (mut comparison, mut curves, mut intervals) = (Vec::new(), Vec::new(), Vec::new());
     let none = Curves::default();
     let [base_curves, new_curves] = [base, new].map(|of| of.curves.unwrap_or(&none));
     let (mut only_in_base, mut only_in_new) = (Vec::new(), Vec::new());
@@ -138,7 +142,10 @@ pub fn compare_records<R: Comparable + Distributed>(
         match (find(&base_groups, settings), find(&new_groups, settings)) {
             (Some(base), Some(new)) => {
                 for (group, known) in [(base, base_curves), (new, new_curves)] {
-                    curves.push(known.compared(&group.complete().collect::<Vec<_>>()));
+                    let runs: Vec<&R> = group.complete().collect();
+                    curves.push(known.compared(&runs));
+                    let typical = typical(&runs).map(|(_, run)| run.intervals().to_vec());
+                    intervals.push(typical.unwrap_or_default());
                 }
                 let mut amounts = base.runs.iter().zip(&new.runs);
                 as_much &= amounts.all(|(base, new)| base.is_as_much_as(new));
@@ -172,6 +179,7 @@ pub fn compare_records<R: Comparable + Distributed>(
         only_in_new,
         kind: base.meta.kind.clone(),
         curves,
+        intervals,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Latency by percentile, for charts. A record in a folder has the distributions that are saved beside it.
 
 use crate::stats::latency::Summary;
+use crate::udp::result::Interval;
 
 /// A run with latency histograms.
 pub trait Distributed {
@@ -12,6 +13,24 @@ pub trait Distributed {
 
     /// The latency that settings are compared by is the one from the intended start.
     fn is_from_intended(&self) -> bool;
+
+    /// The rate that settings are compared by; `None` of an incomplete run.
+    fn known_rate(&self) -> Option<f64>;
+
+    /// Received data by interval; empty where it is not measured.
+    fn intervals(&self) -> &[Interval] {
+        &[]
+    }
+}
+
+/// The complete run with the median rate, and its place among `runs`.
+pub fn typical<'a, R: Distributed>(runs: &[&'a R]) -> Option<(usize, &'a R)> {
+    let runs = runs.iter().enumerate();
+    let mut known: Vec<_> = runs
+        .filter_map(|(at, run)| Some((run.known_rate()?, (at, *run))))
+        .collect();
+    known.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    known.get(known.len() / 2).map(|(_, run)| *run)
 }
 
 /// File name of the histogram `name` of a setting: `latency-uring-batch-16.hgrm` for `uring, batch 16`.

@@ -8,7 +8,7 @@ pub mod meta;
 pub mod proxy;
 pub mod udp;
 
-pub use curve::{Curve, Curves, Distributed, histogram_name};
+pub use curve::{Curve, Curves, Distributed, histogram_name, typical};
 pub use doctor::DoctorReport;
 pub use meta::{Host, MOST_RUNS, Meta, SCHEMA};
 pub use proxy::ProxyRecord;

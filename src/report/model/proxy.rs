@@ -201,6 +201,10 @@ impl Distributed for Run {
     fn is_from_intended(&self) -> bool {
         self.requested.rate_per_s.is_some()
     }
+
+    fn known_rate(&self) -> Option<f64> {
+        self.rate().filter(|_| self.complete)
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::meta::Meta;
 use crate::stats::latency::Summary;
 use crate::stats::ratio::Ratio;
 use crate::stats::spread::Spread;
-use crate::udp::result::{Requested, Run};
+use crate::udp::result::{Interval, Requested, Run};
 
 /// A `run.json` of `bench udp`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -96,5 +96,13 @@ impl Distributed for Run {
 
     fn is_from_intended(&self) -> bool {
         self.mode == "paced"
+    }
+
+    fn known_rate(&self) -> Option<f64> {
+        self.kb_per_s.filter(|_| self.complete)
+    }
+
+    fn intervals(&self) -> &[Interval] {
+        &self.intervals
     }
 }

@@ -1,11 +1,12 @@
 //! Charts of compared settings, and the section of two compared records.
 
 use std::io::{self, Write};
+use std::iter;
 
-use super::chart::{Axis, Bar, Bars, Series, Whisker};
+use super::chart::{Axis, Bar, Bars, Chart, Lines, Series, Whisker};
 use super::percentiles::percentiles;
 use super::units::rate_unit;
-use super::{escape::Escaped, page, table};
+use super::{escape::Escaped, over_time, page, table};
 use crate::report::compare::records::RecordComparison;
 use crate::report::export::columns::{PROXY_SETTING, UDP_SETTING};
 use crate::report::export::headline::{self, PROXY_SETTINGS, UDP_SETTINGS, comparison_notes};
@@ -13,11 +14,12 @@ use crate::report::figures::{figure, ratio_with_interval};
 use crate::report::model::{Curve, proxy, udp};
 use crate::stats::ratio::{Ratio, Verdict};
 use crate::stats::spread::Spread;
+use crate::udp::result::Interval;
 
 /// Name of each compared figure, and its ratio to the base.
-type Ratios = Vec<(&'static str, Option<Ratio>)>;
+pub(super) type Ratios = Vec<(&'static str, Option<Ratio>)>;
 
-/// A compared setting. Its place among the settings selects its colour in every chart.
+/// A compared setting. Its name selects its colour in every chart.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
     name: String,
@@ -31,11 +33,17 @@ pub(super) struct Setting {
     /// Without a base, empty.
     ratios: Ratios,
     curve: Option<Curve>,
+    /// Of its typical run.
+    intervals: Vec<Interval>,
 }
 
 impl Setting {
     /// A setting of `bench udp`.
-    pub(super) fn of_udp(of: &udp::ComparedSetting, curve: Option<Curve>) -> Self {
+    pub(super) fn of_udp(
+        of: &udp::ComparedSetting,
+        curve: Option<Curve>,
+        intervals: Vec<Interval>,
+    ) -> Self {
         let ratios = of.ratios.map(|ratios| {
             vec![
                 ("Goodput", ratios.kb_per_s),
@@ -51,11 +59,16 @@ impl Setting {
             rate_unit: "KB/s",
             ratios: ratios.unwrap_or_default(),
             curve,
+            intervals,
         }
     }
 
     /// A setting of `bench proxy`.
-    fn of_proxy(of: &proxy::ComparedSetting, curve: Option<Curve>) -> Self {
+    fn of_proxy(
+        of: &proxy::ComparedSetting,
+        curve: Option<Curve>,
+        intervals: Vec<Interval>,
+    ) -> Self {
         let ratios = of.ratios.map(|ratios| {
             let rate = ("Rate", ratios.rate);
             let latency = ("99 % latency", ratios.latency_p99_ns);
@@ -72,8 +85,11 @@ impl Setting {
             max: of.max / 1e3,
             ..of
         };
+        // The title of a chart has the scenario.
+        let name = of.setting.strip_prefix(&of.scenario);
+        let name = name.and_then(|name| name.strip_prefix(' '));
         Self {
-            name: of.setting.clone(),
+            name: name.unwrap_or(&of.setting).to_owned(),
             group: of.scenario.clone(),
             rate: match of.is_bulk() {
                 true => of.bytes_per_s.map(in_kb),
@@ -83,41 +99,46 @@ impl Setting {
             rate_unit: if of.is_bulk() { "KB/s" } else { "requests/s" },
             ratios: ratios.unwrap_or_default(),
             curve,
+            intervals,
         }
     }
 }
 
-/// Writes the charts of `settings`.
-pub(super) fn charts(settings: &[Setting], out: &mut dyn Write) -> io::Result<()> {
+/// The charts of `settings`: of each group the rates, the ratios, the curves and the lines over time.
+pub(super) fn charts(settings: &[Setting]) -> io::Result<Vec<Chart>> {
+    let mut charts = Vec::new();
     let of_group = |one: &Setting, next: &Setting| one.group == next.group;
-    let mut start = 0;
+    // A setting has one colour in all groups.
+    let mut names: Vec<&str> = Vec::new();
+    for setting in settings {
+        if !names.contains(&&setting.name[..]) {
+            names.push(&setting.name);
+        }
+    }
     for group in settings.chunk_by(of_group) {
-        let numbered: Vec<(Series, &Setting)> = group
-            .iter()
-            .enumerate()
-            .map(|(at, of)| (Series(start + at), of))
-            .collect();
-        start += group.len();
+        let series =
+            |of: &Setting| Series(names.iter().position(|name| *name == of.name).unwrap_or(0));
+        let numbered: Vec<(Series, &Setting)> = group.iter().map(|of| (series(of), of)).collect();
         let suffix = match group.first() {
             Some(first) if !first.group.is_empty() => format!(", {}", first.group),
             _ => String::new(),
         };
-        rates(&numbered, &suffix).draw()?.write(out)?;
-        if let Some(mut overlaid) = curves(&numbered, &suffix) {
-            for (line, (series, _)) in overlaid
-                .lines
-                .iter_mut()
-                .zip(numbered.iter().filter(|(_, of)| of.curve.is_some()))
-            {
-                line.series = *series;
-            }
-            overlaid.draw()?.write(out)?;
-        }
+        charts.push(rates(&numbered, &suffix).draw()?);
         for chart in ratios(&numbered, &suffix) {
-            chart.draw()?.write(out)?;
+            charts.push(chart.draw()?);
+        }
+        if let Some(overlaid) = curves(&numbered, &suffix) {
+            charts.push(overlaid.draw()?);
+        }
+        let rows = numbered.iter();
+        let rows: Vec<_> = rows
+            .map(|(series, of)| (*series, &of.name[..], &of.intervals[..]))
+            .collect();
+        for chart in over_time::settings(&rows) {
+            charts.push(chart.draw()?);
         }
     }
-    Ok(())
+    Ok(charts)
 }
 
 fn rates(settings: &[(Series, &Setting)], suffix: &str) -> Bars {
@@ -154,10 +175,10 @@ fn rates(settings: &[(Series, &Setting)], suffix: &str) -> Bars {
     }
 }
 
-fn curves(settings: &[(Series, &Setting)], suffix: &str) -> Option<super::chart::Lines> {
+fn curves(settings: &[(Series, &Setting)], suffix: &str) -> Option<Lines> {
     let named = settings
         .iter()
-        .map(|(_, of)| (of.name.clone(), of.curve.clone()));
+        .map(|(series, of)| (*series, of.name.clone(), of.curve.clone()));
     let how = "Read up from a percentile: that share took at most this long. Lower is better; a steep right end is a long tail.";
     percentiles(
         &format!("Latency by percentile{suffix}"),
@@ -189,16 +210,16 @@ pub(super) fn ratio_charts(named: &[(Series, String, Ratios)], suffix: &str) -> 
             let interval = ratio.interval.map(|of| [of.low, of.high]);
             interval.into_iter().flatten().chain([ratio.ratio])
         });
+        // A range of a tenth at least: a shorter axis would make noise look like a difference.
         let (low, high) = ends
             .filter(|end| end.is_finite())
-            .fold((1.0_f64, 1.0_f64), |(low, high), end| {
+            .fold((0.95_f64, 1.05_f64), |(low, high), end| {
                 (low.min(end), high.max(end))
             });
-        let around = if low < high { (low, high) } else { (0.9, 1.1) };
         Bars {
             title: format!("{figure} as a multiple of the base's{suffix}"),
             how: "Bars begin at 1, the base. The whiskers are the 95 % interval: if it contains 1, no difference is shown and the bar is hollow.".into(),
-            x: Axis::linear("ratio", "times the base's".into(), around.0, around.1),
+            x: Axis::linear("ratio", "times the base's".into(), low, high),
             rows: "setting",
             origin: 1.0,
             bars: found.into_iter().map(ratio_bar).collect(),
@@ -255,7 +276,7 @@ pub(super) fn proxy_records(
 fn records<C>(
     found: &RecordComparison<C>,
     figures: &headline::Table,
-    setting: impl Fn(&C, Option<Curve>) -> Setting,
+    setting: impl Fn(&C, Option<Curve>, Vec<Interval>) -> Setting,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     page::notices(false, &comparison_notes(found), out)?;
@@ -265,10 +286,30 @@ fn records<C>(
         page::environment(&source.meta, out)?;
     }
     table::write(figures, out)?;
-    let curves = found.curves.iter().cloned().chain(std::iter::repeat(None));
-    let settings = found.comparison.iter().zip(curves);
-    let settings: Vec<Setting> = settings.map(|(of, curve)| setting(of, curve)).collect();
-    writeln!(out, "<div class=\"charts\">")?;
-    charts(&settings, out)?;
-    writeln!(out, "</div>")
+    page::charts(&charts(&settings(found, setting))?, out)
+}
+
+fn settings<C>(
+    found: &RecordComparison<C>,
+    setting: impl Fn(&C, Option<Curve>, Vec<Interval>) -> Setting,
+) -> Vec<Setting> {
+    let curves = found.curves.iter().cloned().chain(iter::repeat(None));
+    let intervals = found.intervals.iter().cloned();
+    let drawn = curves.zip(intervals.chain(iter::repeat(Vec::new())));
+    let settings = found.comparison.iter().zip(drawn);
+    settings
+        .map(|(of, (curve, intervals))| setting(of, curve, intervals))
+        .collect()
+}
+
+/// The charts of two records of `bench udp`.
+pub(super) fn udp_charts(found: &RecordComparison<udp::ComparedSetting>) -> io::Result<Vec<Chart>> {
+    charts(&settings(found, Setting::of_udp))
+}
+
+/// The charts of two records of `bench proxy`.
+pub(super) fn proxy_charts(
+    found: &RecordComparison<proxy::ComparedSetting>,
+) -> io::Result<Vec<Chart>> {
+    charts(&settings(found, Setting::of_proxy))
 }

@@ -3,8 +3,10 @@
 mod chart;
 mod comparison;
 mod escape;
+mod over_time;
 mod page;
 mod percentiles;
+mod picture;
 mod proxy;
 mod table;
 mod udp;
@@ -14,6 +16,7 @@ use std::io::{self, Write};
 
 use super::{Document, Exporter};
 use crate::report::compare::records::RecordComparison;
+use crate::report::model::Meta;
 use escape::Escaped;
 
 /// A page of one document.
@@ -23,6 +26,31 @@ pub struct Html;
 impl Exporter for Html {
     fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
         write_page(std::slice::from_ref(document), &[], out)
+    }
+}
+
+/// The headline charts of one document as one SVG.
+#[derive(Debug, Clone, Copy)]
+pub struct Picture;
+
+impl Exporter for Picture {
+    fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let (meta, charts) = match document {
+            Document::UdpRuns { record, .. } => (&record.meta, udp::charts(record)?),
+            Document::ProxyRuns { record, .. } => (&record.meta, proxy::charts(record)?),
+            Document::UdpComparison(found) => (&found.new.meta, comparison::udp_charts(found)?),
+            Document::ProxyComparison(found) => (&found.new.meta, comparison::proxy_charts(found)?),
+        };
+        let heading = match document {
+            Document::UdpComparison(_) | Document::ProxyComparison(_) => title(document),
+            _ => command(meta),
+        };
+        let host = &meta.host;
+        let machine = format!(
+            "wirebench {}, Linux {}, {}, {} CPUs, {}",
+            meta.wirebench, host.kernel, host.cpu, host.cores, meta.started_at
+        );
+        picture::write(&heading, &[machine], &charts, out)
     }
 }
 
@@ -43,9 +71,7 @@ pub fn write_page(
     page::notices(false, notes, out)?;
     for ((anchor, title), document) in contents.iter().zip(documents) {
         writeln!(out, "<section id=\"{anchor}\">")?;
-        if documents.len() > 1 {
-            writeln!(out, "<h2>{}</h2>", Escaped(title))?;
-        }
+        writeln!(out, "<h2>{}</h2>", Escaped(title))?;
         match document {
             Document::UdpRuns { record, .. } => udp::section(record, out)?,
             Document::ProxyRuns { record, .. } => proxy::section(record, out)?,
@@ -55,6 +81,17 @@ pub fn write_page(
         writeln!(out, "</section>")?;
     }
     page::end(out)
+}
+
+/// The command line, without the path of the program.
+fn command(meta: &Meta) -> String {
+    let mut words = meta.command.clone();
+    if let Some(program) = words.first_mut()
+        && let Some((_, name)) = program.rsplit_once('/')
+    {
+        *program = name.to_owned();
+    }
+    page::command_line(&words)
 }
 
 fn title(document: &Document<'_>) -> String {

@@ -2,30 +2,42 @@
 
 use std::io::{self, Write};
 
-use super::chart::palette;
+use super::chart::{Chart, palette};
 use super::escape::Escaped;
 use crate::report::model::Meta;
+use crate::units::grouped;
 
 const STYLE: &str = include_str!("style.css");
 
+/// The style sheet's colours, light and dark, and the rules of the charts.
+pub(super) fn scheme() -> String {
+    format!(
+        ":root{{color-scheme:light dark;--ground:#fff;--text:#1b1f24;--soft:#57606a;--edge:#d0d7de;--panel:#f6f8fa;--bad:#a40e26;\
+         --note:#7d4e00;{}}}\n\
+         @media screen and (prefers-color-scheme:dark){{:root{{--ground:#14181d;--text:#e6e9ed;--soft:#a3acb6;--edge:#3a424c;\
+         --panel:#1c2229;--bad:#ff8f9c;--note:#e0a93e;{}}}}}\n\
+         svg text{{fill:var(--text);font-family:inherit;stroke:var(--panel);stroke-width:5px}}\n\
+         svg [stroke=\"#000000\"]{{stroke:var(--text)}}\n{}",
+        palette::variables(false),
+        palette::variables(true),
+        palette::rules()
+    )
+}
+
 /// Writes the part of the page before the sections. `contents` has the anchor and the title of each section.
 pub(super) fn begin(contents: &[(String, String)], out: &mut dyn Write) -> io::Result<()> {
+    const HEADING: &str = "wirebench report";
     let title = match contents {
         [(_, only)] => only,
-        _ => "wirebench report",
+        _ => HEADING,
     };
     writeln!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>\n{STYLE}:root{{{}}}\n\
-         @media screen and (prefers-color-scheme:dark){{:root{{--ground:#14181d;--text:#e6e9ed;--soft:#a3acb6;--edge:#3a424c;\
-         --panel:#1c2229;--bad:#ff8f9c;--note:#e0a93e;{}}}}}\n{}</style>\n</head>\n<body>\n<header>\n<h1>{}</h1>",
+         <title>{}</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{HEADING}</h1>",
         Escaped(title),
-        palette::variables(false),
-        palette::variables(true),
-        palette::rules(),
-        Escaped(title)
+        scheme(),
     )?;
     if contents.len() > 1 {
         writeln!(out, "<nav><ul>")?;
@@ -63,6 +75,16 @@ pub(super) fn notices(bad: bool, sentences: &[String], out: &mut dyn Write) -> i
     Ok(())
 }
 
+/// Writes the charts side by side.
+pub(super) fn charts(charts: &[Chart], out: &mut dyn Write) -> io::Result<()> {
+    if charts.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "<div class=\"charts\">")?;
+    charts.iter().try_for_each(|chart| chart.write(out))?;
+    writeln!(out, "</div>")
+}
+
 /// Writes the command and the machine.
 pub(super) fn environment(meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
     let host = &meta.host;
@@ -71,7 +93,10 @@ pub(super) fn environment(meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
         "<dl class=\"environment\">\n<dt>command</dt><dd><code>{}</code></dd>",
         Escaped(&command_line(&meta.command))
     )?;
-    let buffers = |max: Option<u64>| max.map(|bytes| format!("{bytes} B")).unwrap_or_default();
+    let buffers = |max: Option<u64>| {
+        max.map(|bytes| format!("{} B", grouped(bytes)))
+            .unwrap_or_default()
+    };
     for (name, value) in [
         ("started", meta.started_at.clone()),
         ("wirebench", meta.wirebench.clone()),
@@ -87,7 +112,7 @@ pub(super) fn environment(meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The command line as a shell reads it.
-fn command_line(words: &[String]) -> String {
+pub(super) fn command_line(words: &[String]) -> String {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:,=%+@".contains(char);
     let quoted = words.iter().map(|word| match word.chars().all(is_plain) {
         true if !word.is_empty() => word.clone(),

@@ -1,6 +1,6 @@
 //! The chart of latencies by percentile.
 
-use super::chart::{Axis, Line, Lines, MOST_SERIES, Series};
+use super::chart::{Axis, Line, Lines, Series, keep_distinct};
 use crate::report::model::Curve;
 
 /// A chart of the known curves among `named`; `None` if none is known.
@@ -8,17 +8,13 @@ pub(super) fn percentiles<N: Into<String>>(
     title: &str,
     how: &str,
     figure: &'static str,
-    named: impl IntoIterator<Item = (N, Option<Curve>)>,
+    named: impl IntoIterator<Item = (Series, N, Option<Curve>)>,
 ) -> Option<Lines> {
-    let all = named.into_iter().enumerate();
+    let all = named.into_iter();
     let mut known: Vec<_> = all
-        .filter_map(|(at, (name, curve))| Some((Series(at), name.into(), curve?)))
+        .filter_map(|(series, name, curve)| Some((series, name.into(), curve?)))
         .collect();
-    let mut how = how.to_owned();
-    if known.len() > MOST_SERIES {
-        known.truncate(MOST_SERIES);
-        how += &format!(" Only the first {MOST_SERIES} are drawn.");
-    }
+    let how = how.to_owned() + &keep_distinct(&mut known, |of| of.0);
     let most = known.iter().map(|(_, _, curve)| curve.count).max()?;
     let values = || known.iter().flat_map(|(_, _, curve)| &curve.points);
     let lines = known.iter().map(|(series, name, curve)| Line {

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::chart::{Axis, Bar, Bars, Series, Whisker};
-use super::comparison::ratio_charts;
+use super::chart::{Axis, Bar, Bars, Chart, Lines, Series, Whisker};
+use super::comparison::{Ratios, ratio_charts};
 use super::percentiles::percentiles;
 use super::{page, table};
 use crate::load::result::Run;
@@ -12,8 +12,8 @@ use crate::report::export::headline::{
     self, PROXY_ADDED, PROXY_COMPARED, PROXY_TOTALS, proxy_notes,
 };
 use crate::report::figures::figure;
+use crate::report::model::ProxyRecord;
 use crate::report::model::proxy::{Overhead, Total};
-use crate::report::model::{Curve, ProxyRecord};
 use crate::stats::difference::Difference;
 use crate::stats::spread::Spread;
 use crate::units::short_ns;
@@ -40,9 +40,7 @@ pub(super) fn section(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<(
             out,
         )?;
     }
-    writeln!(out, "<div class=\"charts\">")?;
-    charts(record, out)?;
-    writeln!(out, "</div>")
+    page::charts(&charts(record)?, out)
 }
 
 fn incomplete(record: &ProxyRecord) -> Vec<String> {
@@ -83,7 +81,9 @@ fn full_name(total: &Total) -> String {
     }
 }
 
-fn charts(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<()> {
+/// The charts: rates, ratios of settings, then distributions and costs.
+pub(super) fn charts(record: &ProxyRecord) -> io::Result<Vec<Chart>> {
+    let mut charts = Vec::new();
     // A path with its setting has one colour in all charts.
     let mut names: Vec<String> = Vec::new();
     for total in &record.totals {
@@ -96,21 +96,23 @@ fn charts(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<()> {
     let all: Vec<(Series, &Total)> = record.totals.iter().map(|of| (series(of), of)).collect();
     let how = "Longer is faster. The whiskers reach from the slowest to the fastest round.";
     let requests = totals(&all, |of| of.requests_per_s, "requests/s", 1.0);
-    bars(
+    charts.extend(bars(
         "Requests per second",
         how,
         "rate",
         "requests/s",
         requests,
-        out,
-    )?;
+    )?);
     let bulk = totals(
         &all,
         |of| of.bytes_per_s.filter(|_| of.scenario == "bulk"),
         "GB/s",
         1e9,
     );
-    bars("Bulk transfer", how, "rate", "GB/s", bulk, out)?;
+    charts.extend(bars("Bulk transfer", how, "rate", "GB/s", bulk)?);
+    for chart in ratio_charts(&compared(record, &names), "") {
+        charts.push(chart.draw()?);
+    }
 
     let mut scenarios: Vec<&str> = Vec::new();
     for total in &record.totals {
@@ -123,28 +125,30 @@ fn charts(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<()> {
         scenarios.retain(|of| *of != "blocked");
     }
     for scenario in scenarios {
-        latency(record, &all, scenario, out)?;
+        charts.extend(latency(record, &all, scenario)?);
     }
     for overhead in &record.overhead {
-        added(overhead, &names, out)?;
+        charts.extend(added(overhead, &names)?);
     }
     let how = "User and kernel time of the proxy's process. Shorter is cheaper. The direct path has no proxy.";
     let one = |value: Option<f64>| value.and_then(|value| Spread::of([value]));
     let cpu = totals(&all, |of| one(of.proxy_s_per_10k), "s", 1.0);
-    bars(
+    charts.extend(bars(
         "Proxy CPU per 10,000 requests",
         how,
         "CPU time",
         "s/10k requests",
         cpu,
-        out,
-    )?;
+    )?);
     let cpu = totals(&all, |of| one(of.proxy_s_per_gb), "s", 1.0);
-    bars("Proxy CPU per GB", how, "CPU time", "s/GB", cpu, out)?;
+    charts.extend(bars("Proxy CPU per GB", how, "CPU time", "s/GB", cpu)?);
+    Ok(charts)
+}
 
-    let named: Vec<_> = record
-        .comparison
-        .iter()
+/// The ratios of each setting, in the colour of its proxied path.
+fn compared(record: &ProxyRecord, names: &[String]) -> Vec<(Series, String, Ratios)> {
+    let settings = record.comparison.iter();
+    settings
         .map(|of| {
             let path = format!("proxied, {}", of.setting);
             let at = names.iter().position(|name| *name == path).unwrap_or(0);
@@ -153,17 +157,10 @@ fn charts(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<()> {
                 ("99 % latency", of.latency_p99_ns),
                 ("Proxy CPU time", of.proxy_cpu),
             ];
-            (
-                Series(at),
-                format!("{}, {}", of.scenario, of.setting),
-                ratios,
-            )
+            let name = format!("{}, {}", of.scenario, of.setting);
+            (Series(at), name, ratios)
         })
-        .collect();
-    for chart in ratio_charts(&named, "") {
-        chart.draw()?.write(out)?;
-    }
-    Ok(())
+        .collect()
 }
 
 /// A bar for each total with the figure.
@@ -179,7 +176,11 @@ fn totals(
         Some(Bar {
             series: *series,
             name: full_name(total),
-            text: format!("{} {unit}", figure(median)),
+            // The axis has the whole unit; `request-response proxied, uring` and its rate fit on one line.
+            text: match unit {
+                "requests/s" => format!("{}/s", figure(median)),
+                unit => format!("{} {unit}", figure(median)),
+            },
             value: Some(median),
             whisker: (spread.count > 1).then_some(Whisker {
                 low: spread.min / scale,
@@ -191,17 +192,16 @@ fn totals(
     known.collect()
 }
 
-/// Writes a chart of bars from 0, if there are any.
+/// A chart of bars from 0, if there are any.
 fn bars(
     title: &str,
     how: &str,
     figure: &'static str,
     unit: &str,
     bars: Vec<Bar>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+) -> io::Result<Option<Chart>> {
     if bars.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let ends = bars.iter().filter_map(|bar| {
         let whisker = bar.whisker.map(|of| of.high);
@@ -215,57 +215,40 @@ fn bars(
         origin: 0.0,
         bars,
     };
-    chart.draw()?.write(out)
+    chart.draw().map(Some)
 }
 
 fn latency(
     record: &ProxyRecord,
     all: &[(Series, &Total)],
     scenario: &str,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let of: Vec<_> = all
-        .iter()
-        .filter(|(_, total)| {
-            let is_beside = scenario == "connect" && total.scenario == "blocked";
-            total.scenario == scenario || is_beside
-        })
-        .collect();
-    let named: Vec<(String, Option<Curve>)> = of
-        .iter()
-        .map(|(_, total)| {
-            let runs = record
-                .runs
-                .iter()
-                .filter(|run| is_of(run, total) && run.complete);
-            let runs: Vec<&Run> = runs.collect();
-            (name(total), record.curves.compared(&runs))
-        })
-        .collect();
-    let known: Vec<Series> = of
-        .iter()
-        .zip(&named)
-        .filter(|(_, (_, curve))| curve.is_some())
-        .map(|((series, _), _)| *series)
-        .collect();
+) -> io::Result<Option<Chart>> {
+    let of = all.iter().filter(|(_, total)| {
+        let is_beside = scenario == "connect" && total.scenario == "blocked";
+        total.scenario == scenario || is_beside
+    });
+    let of: Vec<_> = of.collect();
+    let named = of.iter().map(|(series, total)| {
+        let runs = record
+            .runs
+            .iter()
+            .filter(|run| is_of(run, total) && run.complete);
+        let runs: Vec<&Run> = runs.collect();
+        (*series, name(total), record.curves.compared(&runs))
+    });
     let how = "Read up from a percentile: that share of the requests was answered within this time. Lower is better.";
     let beside = match of.iter().any(|(_, total)| total.scenario != scenario) {
         true => " and blocked",
         false => "",
     };
     let title = format!("Latency by percentile, {scenario}{beside}");
-    let Some(mut lines) = percentiles(&title, how, "latency", named) else {
-        return Ok(());
-    };
-    for (line, series) in lines.lines.iter_mut().zip(known) {
-        line.series = series;
-    }
-    lines.draw()?.write(out)
+    let lines = percentiles(&title, how, "latency", named);
+    lines.map(Lines::draw).transpose()
 }
 
-fn added(overhead: &Overhead, names: &[String], out: &mut dyn Write) -> io::Result<()> {
+fn added(overhead: &Overhead, names: &[String]) -> io::Result<Option<Chart>> {
     let Some(added) = overhead.added_ns else {
-        return Ok(());
+        return Ok(None);
     };
     let path = match &overhead.setting {
         Some(setting) => format!("proxied, {setting}"),
@@ -301,7 +284,7 @@ fn added(overhead: &Overhead, names: &[String], out: &mut dyn Write) -> io::Resu
         });
         let contains_0 = of.interval.is_none_or(|of| of.low <= 0.0 && of.high >= 0.0);
         let verdict = match of.interval {
-            Some(_) if contains_0 => ", no difference shown",
+            Some(_) if contains_0 => ", may be 0",
             _ => "",
         };
         let text = format!("{}{interval}{verdict}", short_ns(of.difference));
@@ -319,16 +302,16 @@ fn added(overhead: &Overhead, names: &[String], out: &mut dyn Write) -> io::Resu
     });
     let bars: Vec<Bar> = known.collect();
     if bars.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let setting = overhead.setting.as_ref().map(|of| format!(", {of}"));
     let chart = Bars {
         title: format!("Latency added by the proxy, {}{}", overhead.scenario, setting.unwrap_or_default()),
-        how: "Proxied minus direct, at each percentile. The whiskers are the 95 % interval; a hollow bar shows no difference.".into(),
+        how: "Proxied minus direct, at each percentile. The whiskers are the 95 % interval; if it contains 0, no difference is shown and the bar is hollow.".into(),
         x: Axis::from_zero("added latency", unit, ends.iter().map(|end| end / scale)),
         rows: "percentile",
         origin: 0.0,
         bars,
     };
-    chart.draw()?.write(out)
+    chart.draw().map(Some)
 }

@@ -220,10 +220,10 @@ fn settings_have_bars_with_intervals_and_overlaid_curves() {
         titles(&page),
         [
             "Median goodput",
-            "Latency by percentile",
             "Goodput as a multiple of the base&#39;s",
             "CPU time per datagram as a multiple of the base&#39;s",
             "99 % latency as a multiple of the base&#39;s",
+            "Latency by percentile",
         ]
     );
     assert!(
@@ -308,7 +308,7 @@ fn proxy_has_its_paths_side_by_side() {
 }
 
 #[test]
-fn long_name_has_a_line_of_its_own() {
+fn long_name_has_lines_of_its_own() {
     let suffix = ", multishot, ring 64, zerocopy msg, GSO off, DF auto, 4 streams, default CPUs";
     let mut runs = rounds(6);
     for run in &mut runs {
@@ -317,7 +317,137 @@ fn long_name_has_a_line_of_its_own() {
     let mut record = sample::udp::record(runs.clone());
     record.comparison = compared(&runs);
     let page = udp(&record);
-    let name: String = format!("batch 16{suffix}").chars().take(57).collect();
-    assert!(page.contains(&format!("\n{name}…\n")), "{page}");
-    assert!(page.contains("\n2.000 (2.000-2.000), higher\n"), "{page}");
+    let lines = [
+        "batch 16, multishot, ring 64, zerocopy msg, GSO",
+        "off, DF auto, 4 streams, default CPUs",
+    ];
+    for line in lines.into_iter().chain(["2.000 (2.000-2.000), higher"]) {
+        assert!(page.contains(&format!("\n{line}\n")), "{line}: {page}");
+    }
+    for run in &mut runs {
+        run.setting = run.setting.take().map(|name| name.repeat(4));
+    }
+    record = sample::udp::record(runs.clone());
+    record.comparison = compared(&runs);
+    assert!(udp(&record).contains("…\n"));
+}
+
+/// Runs of 20 settings with an hour of intervals each, and one without.
+fn long_comparison(settings: usize, intervals: u64) -> UdpRecord {
+    let first = rounds(2).remove(0);
+    let name = |at: usize| format!("batch {}", 10 + at);
+    let run = |at: usize| Run {
+        setting: Some(name(at)),
+        requested: crate::udp::result::Requested {
+            batch: Some(10 + at),
+            ..first.requested.clone()
+        },
+        intervals: (0..if at == 1 { 0 } else { intervals })
+            .map(|n| Interval {
+                start_s: n as f64,
+                kb_per_s: 700_000.0 + (n * 7_919 % 10_000) as f64 + 9_000.0 * at as f64,
+                latency_p99_ns: Some(40_000 + n * 7_919 % 9_973 + 30_000 * at as u64),
+                ..sample::udp::interval()
+            })
+            .collect(),
+        ..first.clone()
+    };
+    let runs: Vec<Run> = (0..settings).map(run).collect();
+    let mut record = sample::udp::record(runs.clone());
+    record.comparison = compared(&runs);
+    record
+}
+
+#[test]
+fn settings_have_goodput_and_latency_over_time_in_one_colour_each() {
+    let page = udp(&long_comparison(3, 30));
+    let found = titles(&page);
+    assert!(
+        found.ends_with(&["Goodput over time", "99 % latency over time"]),
+        "{found:?}"
+    );
+    let (_, over_time) = page.split_once("<h3>Goodput over time</h3>").unwrap();
+    let (chart, _) = over_time.split_once("</figure>").unwrap();
+    let (drawing, legend) = chart.split_once("<ul class=\"legend\">").unwrap();
+    // The second setting has no intervals; the third keeps its colour.
+    for (name, colour, is_drawn) in [
+        ("batch 10", "#0072B2", true),
+        ("batch 11", "#D55E00", false),
+        ("batch 12", "#009E73", true),
+    ] {
+        assert_eq!(drawing.contains(&format!("stroke=\"{colour}\"")), is_drawn);
+        assert_eq!(legend.contains(name) && legend.contains(colour), is_drawn);
+    }
+}
+
+#[test]
+fn compared_records_have_their_intervals_over_time() {
+    let record = long_comparison(1, 30);
+    let saved = |path: &'static str| SavedRuns::new(Path::new(path), &record.meta, &record.runs);
+    let found = compare_records(&saved("a"), &saved("b")).unwrap();
+    let page = written(&Document::UdpComparison(&found));
+    let (_, chart) = page.split_once("<h3>Goodput over time</h3>").unwrap();
+    let (chart, _) = chart.split_once("</figure>").unwrap();
+    assert!(chart.contains("</svg>base</li>"), "{chart}");
+    assert!(chart.contains("</svg>new</li>"), "{chart}");
+}
+
+#[test]
+fn hour_of_many_settings_is_a_page_below_a_megabyte() {
+    let page = udp(&long_comparison(20, 3_600));
+    assert!(page.len() < 1_000_000, "{}", page.len());
+    assert!(page.contains("Only the first 16 are drawn."));
+    assert!(page.contains("Of two lines of one colour"));
+    assert!(page.contains("batch 25</li>") && !page.contains("batch 26</li>"));
+}
+
+#[test]
+fn picture_is_small_and_has_the_headline_charts() {
+    fn picture(document: &Document<'_>) -> String {
+        let mut svg = Vec::new();
+        Picture.write(document, &mut svg).unwrap();
+        let svg = String::from_utf8(svg).unwrap();
+        assert!(svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n"));
+        assert_eq!(svg.matches("<svg ").count(), svg.matches("</svg>").count());
+        for needs in ["<script", "url(", "@import", "href", "NaN"] {
+            assert!(!svg.contains(needs), "{needs}");
+        }
+        svg
+    }
+    let runs = rounds(6);
+    let mut record = sample::udp::record(runs.clone());
+    record.comparison = compared(&runs);
+    let svg = picture(&Document::UdpRuns {
+        id: "",
+        record: &record,
+    });
+    assert!(svg.len() < 30_000, "{}", svg.len());
+    assert!(svg.contains("prefers-color-scheme:dark"));
+    // A long title has two lines.
+    for line in [
+        "Median goodput",
+        "Goodput as a multiple of the base&#39;s",
+        "99 % latency as a multiple of the",
+    ] {
+        assert!(svg.contains(&format!(">{line}</text>")), "{line}");
+    }
+    assert!(!svg.contains("Latency by percentile"));
+
+    let record = sample::udp::record(vec![sample::udp::measured().run]);
+    let svg = picture(&Document::UdpRuns {
+        id: "",
+        record: &record,
+    });
+    assert!(svg.contains(">from the intended send</text>"), "{svg}");
+    let record = sample::proxy::record();
+    let svg = picture(&Document::ProxyRuns {
+        id: "",
+        record: &record,
+    });
+    assert!(svg.contains(">Requests per second</text>"));
+    // A record without runs has no chart.
+    picture(&Document::UdpRuns {
+        id: "",
+        record: &sample::udp::record(Vec::new()),
+    });
 }

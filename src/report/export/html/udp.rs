@@ -3,17 +3,17 @@
 use std::io::{self, Write};
 use std::slice;
 
-use super::chart::{Axis, Band, Bar, Bars, Chart, Line, Lines, Series};
+use super::chart::{Axis, Bar, Bars, Chart, Line, Lines, Series};
 use super::comparison::{self, Setting};
 use super::percentiles::percentiles;
 use super::units::rate_unit;
-use super::{page, table};
+use super::{over_time, page, table};
 use crate::report::export::columns::{UDP_RUN, UDP_SETTING};
 use crate::report::export::headline::{self, UDP_REPEATS, UDP_RUNS, UDP_SETTINGS, udp_notes};
 use crate::report::figures::{figure, percent};
-use crate::report::model::{Curve, Distributed, UdpRecord};
+use crate::report::model::{Curve, Distributed, UdpRecord, typical};
 use crate::stats::latency::Summary;
-use crate::udp::result::{Interval, Run};
+use crate::udp::result::Run;
 use crate::units::grouped;
 
 /// Writes the section.
@@ -35,55 +35,47 @@ pub(super) fn section(record: &UdpRecord, out: &mut dyn Write) -> io::Result<()>
         (settings, _) => headline::table(UDP_SETTING, UDP_SETTINGS, settings),
     };
     table::write(&figures, out)?;
-    writeln!(out, "<div class=\"charts\">")?;
-    if record.comparison.is_empty() {
-        if record.runs.len() > 1 {
-            repeats(&record.runs).draw()?.write(out)?;
-        }
-        if let Some((number, run)) = typical(&record.runs) {
-            let curves = run
-                .histograms()
-                .map(|name| record.curves.get(&name).cloned());
-            for mut chart in run_charts(run, curves)? {
-                if record.runs.len() > 1 && !chart.title.starts_with("Latency by") {
-                    chart.title += &format!(", run {number}");
-                }
-                chart.write(out)?;
-            }
-        }
-    } else {
-        comparison::charts(&settings(record), out)?;
+    page::charts(&charts(record)?, out)
+}
+
+/// The charts, those of a typical run last.
+pub(super) fn charts(record: &UdpRecord) -> io::Result<Vec<Chart>> {
+    if !record.comparison.is_empty() {
+        return comparison::charts(&settings(record));
     }
-    writeln!(out, "</div>")
+    let mut charts = Vec::new();
+    let is_repeated = record.runs.len() > 1;
+    if is_repeated {
+        charts.push(repeats(&record.runs).draw()?);
+    }
+    let runs: Vec<&Run> = record.runs.iter().collect();
+    if let Some((number, run)) = typical(&runs).or_else(|| Some((0, *runs.first()?))) {
+        let curves = run
+            .histograms()
+            .map(|name| record.curves.get(&name).cloned());
+        for mut chart in run_charts(run, curves)? {
+            if is_repeated && !chart.title.starts_with("Latency by") {
+                chart.title += &format!(", run {number}");
+            }
+            charts.push(chart);
+        }
+    }
+    Ok(charts)
 }
 
 fn settings(record: &UdpRecord) -> Vec<Setting> {
-    let of = |name: &str| {
-        let runs = record.runs.iter();
-        let runs: Vec<&Run> = runs
-            .filter(|run| run.setting.as_deref() == Some(name) && run.complete)
-            .collect();
-        record.curves.compared(&runs)
-    };
     let settings = record.comparison.iter();
     settings
-        .map(|setting| Setting::of_udp(setting, of(&setting.setting)))
+        .map(|setting| {
+            let runs = record.runs.iter();
+            let runs: Vec<&Run> = runs
+                .filter(|run| run.setting.as_ref() == Some(&setting.setting) && run.complete)
+                .collect();
+            let intervals = typical(&runs).map(|(_, run)| run.intervals.clone());
+            let curve = record.curves.compared(&runs);
+            Setting::of_udp(setting, curve, intervals.unwrap_or_default())
+        })
         .collect()
-}
-
-/// The complete run with the median goodput, or else the first run, and its number.
-fn typical(runs: &[Run]) -> Option<(usize, &Run)> {
-    let mut known: Vec<_> = runs
-        .iter()
-        .enumerate()
-        .filter(|(_, run)| run.complete && run.kb_per_s.is_some())
-        .collect();
-    known.sort_by(|(_, one), (_, other)| {
-        let rate = |run: &Run| run.kb_per_s.unwrap_or_default();
-        rate(one).total_cmp(&rate(other))
-    });
-    let middle = known.get(known.len() / 2).copied();
-    middle.or_else(|| runs.iter().enumerate().next())
 }
 
 fn repeats(runs: &[Run]) -> Lines {
@@ -120,19 +112,21 @@ fn run_charts(run: &Run, curves: [Option<Curve>; 2]) -> io::Result<Vec<Chart>> {
     let of = |summary: &Option<Summary>| Curve::of_summary(summary.as_ref()?);
     let named = [
         (
+            Series(0),
             "from the actual send",
             actual.or_else(|| of(&run.latency_ns)),
         ),
         (
+            Series(1),
             "from the intended send",
             intended.or_else(|| of(&run.latency_from_intended_ns)),
         ),
     ];
     let how = "Read up from a percentile: that share of the datagrams took at most this long. A steep right end is a long tail.";
     charts.extend(percentiles("Latency by percentile", how, "latency", named));
-    charts.extend(latency_over_time(run));
-    charts.extend(goodput_over_time(run));
-    charts.extend(missing_over_time(run));
+    charts.extend(over_time::latency(run));
+    charts.extend(over_time::goodput(run));
+    charts.extend(over_time::missing(run));
     let mut charts: Vec<Chart> = charts
         .into_iter()
         .map(Lines::draw)
@@ -143,133 +137,18 @@ fn run_charts(run: &Run, curves: [Option<Curve>; 2]) -> io::Result<Vec<Chart>> {
     if let Some(pacing) = &run.pacing {
         charts.push(pace(pacing.target_pps, pacing.achieved_pps).draw()?);
         let named = [
-            ("late by", Curve::of_summary(&pacing.lateness_ns)),
-            ("gap off by", Curve::of_summary(&pacing.gap_error_ns)),
+            (Series(0), "late by", Curve::of_summary(&pacing.lateness_ns)),
+            (
+                Series(1),
+                "gap off by",
+                Curve::of_summary(&pacing.gap_error_ns),
+            ),
         ];
         let how = "Read up from a percentile: that share of the datagrams left at most this late, or this far off the intended gap.";
         let lines = percentiles("Accuracy of the schedule", how, "deviation", named);
         charts.extend(lines.map(Lines::draw).transpose()?);
     }
     Ok(charts)
-}
-
-/// The rows as steps.
-fn steps<V: Copy>(run: &Run, value: impl Fn(&Interval) -> V) -> Vec<(f64, V)> {
-    let rows = run.intervals.iter().filter(|row| row.start_s.is_finite());
-    rows.flat_map(|row| {
-        let value = value(row);
-        [(row.start_s, value), (row.start_s + row.seconds, value)]
-    })
-    .collect()
-}
-
-fn time_axis(run: &Run) -> Axis {
-    let ends = run.intervals.iter().map(|row| row.start_s + row.seconds);
-    Axis::time(ends.filter(|end| end.is_finite()).fold(0.0, f64::max))
-}
-
-/// `how`, and the intervals that are not in the record.
-fn over_time(how: &str, run: &Run) -> String {
-    match run.intervals_omitted {
-        0 => how.to_owned(),
-        omitted => format!(
-            "{how} The last {} intervals are only in intervals.csv.",
-            grouped(omitted)
-        ),
-    }
-}
-
-fn latency_over_time(run: &Run) -> Option<Lines> {
-    let p50 = |row: &Interval| row.latency_p50_ns.map(|ns| ns as f64);
-    let p99 = |row: &Interval| row.latency_p99_ns.map(|ns| ns as f64);
-    let max = |row: &Interval| row.latency_max_ns.map(|ns| ns as f64);
-    let values = run.intervals.iter();
-    let values: Vec<f64> = values
-        .flat_map(|row| [p50(row), max(row)])
-        .flatten()
-        .collect();
-    if values.is_empty() {
-        return None;
-    }
-    let line = |at, name: &str, points| Line {
-        series: Series(at),
-        name: name.to_owned(),
-        points,
-        is_envelope: at > 0,
-    };
-    Some(Lines {
-        title: "Latency over time".into(),
-        how: over_time(
-            "The darker band reaches from the median to the 99 % latency of each interval, the lighter one to the maximum.",
-            run,
-        ),
-        x: time_axis(run),
-        y: Axis::latency("latency", values.into_iter()),
-        bands: vec![
-            Band {
-                series: Series(0),
-                points: steps(run, |row| p50(row).zip(p99(row))),
-            },
-            Band {
-                series: Series(0),
-                points: steps(run, |row| p50(row).zip(max(row))),
-            },
-        ],
-        lines: vec![
-            line(1, "maximum", steps(run, max)),
-            line(2, "99 %", steps(run, p99)),
-            line(0, "median", steps(run, p50)),
-        ],
-    })
-}
-
-fn goodput_over_time(run: &Run) -> Option<Lines> {
-    if run.intervals.is_empty() {
-        return None;
-    }
-    let rates = || run.intervals.iter().map(|row| row.kb_per_s);
-    let (unit, scale) = rate_unit(rates());
-    Some(Lines {
-        title: "Goodput over time".into(),
-        how: over_time(
-            "Message bytes that arrived for the first time in each interval. A dip is a stall or a loss.",
-            run,
-        ),
-        x: time_axis(run),
-        y: Axis::from_zero("goodput", unit, rates().map(|rate| rate / scale)),
-        bands: Vec::new(),
-        lines: vec![Line {
-            series: Series(0),
-            name: "goodput".into(),
-            points: steps(run, |row| {
-                Some(row.kb_per_s / scale).filter(|rate| rate.is_finite())
-            }),
-            is_envelope: false,
-        }],
-    })
-}
-
-fn missing_over_time(run: &Run) -> Option<Lines> {
-    if run.intervals.is_empty() {
-        return None;
-    }
-    let missing = run.intervals.iter().map(|row| row.missing as f64);
-    Some(Lines {
-        title: "Loss over time".into(),
-        how: over_time(
-            "Datagrams that went missing in each interval; below zero, earlier ones arrived late.",
-            run,
-        ),
-        x: time_axis(run),
-        y: Axis::of_counts("missing", "datagrams an interval", missing),
-        bands: Vec::new(),
-        lines: vec![Line {
-            series: Series(1),
-            name: "missing".into(),
-            points: steps(run, |row| Some(row.missing as f64)),
-            is_envelope: false,
-        }],
-    })
 }
 
 /// Losses by cause; `None` if they are unknown.

@@ -27,6 +27,9 @@ enum Scale {
 /// Steps within a decade.
 const STEPS: [f64; 3] = [1.0, 2.0, 5.0];
 
+/// Steps within a part of a decade.
+const FINE_STEPS: [f64; 9] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+
 /// Most ticks on a linear axis.
 const MOST_TICKS: f64 = 6.0;
 
@@ -105,11 +108,14 @@ impl Axis {
         let high = if high > low { high } else { low * 10.0 };
         let decades = (high / low).log10();
         let steps = match decades {
+            _ if decades <= 0.75 => &FINE_STEPS[..],
             _ if decades <= 2.6 => &STEPS[..],
             _ => &STEPS[..1],
         };
         let mut ticks = Vec::new();
-        for exponent in 0..=12 {
+        // The longest latency of 64 bits is in the twentieth decade.
+        let every = if decades > 9.0 { 3 } else { 1 };
+        for exponent in (0..=19).step_by(every) {
             for step in steps {
                 let value = step * 10_f64.powi(exponent);
                 if value >= low * 0.999 && value <= high * 1.001 {
@@ -263,6 +269,8 @@ mod tests {
             labels(&latency),
             ["1 us", "2 us", "5 us", "10 us", "20 us", "50 us", "100 us"]
         );
+        let narrow = Axis::latency("latency", [2_100.0, 4_800.0].into_iter());
+        assert_eq!(labels(&narrow), ["2 us", "3 us", "4 us", "5 us"]);
         let wide = Axis::latency("latency", [700.0, 2e9].into_iter());
         assert_eq!(labels(&wide)[..2], ["1 us", "10 us"]);
         let percentile = Axis::percentile(20_000);

@@ -6,8 +6,8 @@ use plotters::element::Rectangle;
 use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{LINE, height_of_rows};
-use super::{Axis, Canvas, Chart, Series, axes_label};
+use super::canvas::{FITTING, LINE, height_of_row, height_of_rows};
+use super::{Axis, Canvas, Chart, MOST_SERIES, Series, axes_label};
 
 /// A bar.
 #[derive(Debug)]
@@ -43,29 +43,67 @@ pub(in super::super) struct Bars {
     pub(in super::super) bars: Vec<Bar>,
 }
 
-/// Characters that fit above a bar.
-const FITTING: usize = 58;
+/// Most lines of a bar's name. A longer name is shortened.
+const MOST_LINES: usize = 3;
 
 impl Bar {
-    /// Name and value, on one line if they fit for all bars. A very long name is shortened.
+    /// Name and value, on one line if they fit for all bars.
     fn label(&self, on_one_line: bool) -> Vec<String> {
         if on_one_line {
-            return vec![format!("{}: {}", self.name, self.text)];
+            return vec![match &self.text[..] {
+                "" => format!("{}: unknown", self.name),
+                text => format!("{}: {text}", self.name),
+            }];
         }
-        let name = match self.name.chars().count() {
-            0..=FITTING => self.name.clone(),
-            _ => self.name.chars().take(FITTING - 1).chain(['…']).collect(),
+        let mut lines = wrapped(&self.name, FITTING);
+        if lines.len() > MOST_LINES {
+            lines.truncate(MOST_LINES);
+            if let Some(last) = lines.last_mut() {
+                *last = last.chars().take(FITTING - 1).chain(['…']).collect();
+            }
+        }
+        let text = match &self.text[..] {
+            "" => "unknown",
+            text => text,
         };
-        vec![name, self.text.clone()]
+        lines.extend(wrapped(text, FITTING));
+        lines
     }
 
     fn length(&self) -> usize {
-        self.name.chars().count() + self.text.chars().count() + 2
+        self.name.chars().count() + self.text.chars().count().max("unknown".len()) + 2
     }
 }
 
+/// `text` in lines of at most `width` characters, broken at spaces where there are any.
+pub(in super::super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut rest: Vec<char> = word.chars().collect();
+        loop {
+            let line = lines.last_mut().map_or(0, |line| line.chars().count());
+            let space = usize::from(line > 0);
+            match lines.last_mut() {
+                Some(last) if line + space + rest.len() <= width => {
+                    if space > 0 {
+                        last.push(' ');
+                    }
+                    last.extend(rest);
+                    break;
+                }
+                Some(last) if line == 0 => {
+                    last.extend(rest.drain(..width.max(1)));
+                    lines.push(String::new());
+                }
+                _ => lines.push(String::new()),
+            }
+        }
+    }
+    lines
+}
+
 /// Most bars of a chart.
-pub(in super::super) const MOST_BARS: usize = 12;
+pub(in super::super) const MOST_BARS: usize = MOST_SERIES;
 
 impl Bars {
     /// Draws the chart.
@@ -75,25 +113,28 @@ impl Bars {
             self.how += &format!(" Only the first {MOST_BARS} are drawn.");
         }
         let mut svg = String::new();
-        let rows = self.bars.len().max(1) as f64;
+        let count = u32::try_from(self.bars.len().max(1)).unwrap_or(1);
+        let rows = f64::from(count);
         let y = Axis::linear(self.rows, "a row each".to_owned(), 0.0, rows).cut(rows);
         let axes = axes_label(&self.x, &y);
         let on_one_line = self.bars.iter().all(|bar| bar.length() <= FITTING);
-        let height = height_of_rows(self.bars.len(), on_one_line);
+        let labels: Vec<_> = self.bars.iter().map(|bar| bar.label(on_one_line)).collect();
+        let lines = labels.iter().map(Vec::len).max().unwrap_or(1);
+        let lines = u32::try_from(lines).unwrap_or(1);
+        let row_height = height_of_row(lines);
+        let height = height_of_rows(count, row_height);
         let mut canvas = Canvas::of_rows(&mut svg, self.x, y, height)?;
         let (left, _) = canvas.ends();
         let labels_at = canvas.pixel(left, 0.0).0 + 8;
-        for (row, bar) in self.bars.iter().enumerate() {
+        let share = |units: u32| f64::from(units) / f64::from(row_height);
+        for (row, (bar, label)) in self.bars.iter().zip(&labels).enumerate() {
             let top = rows - row as f64;
             // The label has the upper part of the row, the bar the lower.
-            let (high, low) = match on_one_line {
-                true => (top - 0.50, top - 0.90),
-                false => (top - 0.64, top - 0.93),
-            };
+            let (high, low) = (top - share(12 + LINE * lines), top - 1.0 + share(6));
             let mut y = canvas.pixel(left, top).1 + 8;
-            for line in bar.label(on_one_line) {
-                canvas.text(&line, (labels_at, y), HPos::Left, VPos::Top)?;
-                y += LINE;
+            for line in label {
+                canvas.text(line, (labels_at, y), HPos::Left, VPos::Top)?;
+                y += LINE as i32;
             }
             if let Some(value) = bar.value {
                 let (end, _) = canvas.at(value, 0.0);
@@ -107,7 +148,8 @@ impl Bars {
                 }
             }
             let (start, _) = canvas.at(self.origin, 0.0);
-            canvas.rule(vec![(start, low - 0.04), (start, high + 0.04)], 4)?;
+            let beyond = share(4);
+            canvas.rule(vec![(start, low - beyond), (start, high + beyond)], 4)?;
             if let Some(Whisker {
                 low: from,
                 high: to,
@@ -117,7 +159,7 @@ impl Bars {
                 let (to, _) = canvas.at(to, 0.0);
                 canvas.rule(vec![(from, middle), (to, middle)], 4)?;
                 for end in [from, to] {
-                    let (above, below) = (middle + 0.14, middle - 0.14);
+                    let (above, below) = (middle + share(11), middle - share(11));
                     canvas.rule(vec![(end, above), (end, below)], 4)?;
                 }
             }
@@ -131,5 +173,18 @@ impl Bars {
             height,
             legend: Vec::new(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_wrapped_at_spaces_and_long_words_are_cut() {
+        assert_eq!(wrapped("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrapped("0123456789", 4), ["0123", "4567", "89"]);
+        assert_eq!(wrapped("a 0123456", 4), ["a", "0123", "456"]);
+        assert_eq!(wrapped("", 4), [""]);
     }
 }

@@ -8,32 +8,44 @@ use plotters::coord::Shift;
 use plotters::coord::cartesian::Cartesian2d;
 use plotters::coord::types::RangedCoordf64;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
-use plotters::element::{Drawable, PathElement, PointCollection};
+use plotters::element::{Drawable, PathElement, PointCollection, Polygon};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{BLACK, Color, IntoFont, RGBColor, ShapeStyle, TextStyle};
+use plotters::style::{BLACK, Color, IntoFont, RGBColor, ShapeStyle, TextStyle, WHITE};
 
-use super::Axis;
+use super::{Axis, Series};
 
-/// Width of a drawing. Twice that on a screen, as `plotters` rounds to whole units.
-pub(super) const WIDTH: u32 = 960;
+/// Width of a drawing. A screen shows 330 pixels of a phone to 520 pixels, so the text has 12 to 20 pixels.
+pub(in super::super) const WIDTH: u32 = 720;
 
 /// Height of a drawing of lines.
-pub(super) const HEIGHT: u32 = 560;
+pub(super) const HEIGHT: u32 = 460;
 
 /// Height of a line of a label.
-pub(super) const LINE: i32 = 36;
+pub(super) const LINE: u32 = 34;
 
-/// Height of a row: a label of one line, and a bar.
-const ROW: u32 = 92;
+/// Height of a bar, with the space around it.
+const BAR: u32 = 48;
 
 /// Height of the labels below the horizontal axis.
-const BELOW: u32 = 98;
+const BELOW: u32 = 92;
+
+/// Height of the title above the vertical axis.
+const ABOVE: u32 = 58;
 
 /// Text height. `plotters` divides it by 1.24.
-const TEXT: f64 = 36.0;
+const TEXT: f64 = 34.0;
 
 /// Width of most characters at that height.
-const CHAR: i32 = 15;
+const CHAR: u32 = 14;
+
+/// Space between the left edge and rows.
+const LEFT: u32 = 28;
+
+/// Space between the plane and the right edge, for half of the last label.
+const RIGHT: u32 = 44;
+
+/// Characters of a line of a row's label.
+pub(super) const FITTING: usize = ((WIDTH - LEFT - 16) / CHAR) as usize;
 
 /// The style sheet replaces this colour by that of the grid.
 pub(super) const GREY: RGBColor = RGBColor(136, 136, 136);
@@ -48,10 +60,14 @@ pub(in super::super) struct Canvas<'a, 'b> {
     y: Axis,
 }
 
-/// Height of a drawing of `rows` rows with labels of one or two lines.
-pub(super) fn height_of_rows(rows: usize, on_one_line: bool) -> u32 {
-    let row = ROW + if on_one_line { 0 } else { LINE.unsigned_abs() };
-    8 + BELOW + row * u32::try_from(rows.max(1)).unwrap_or(1)
+/// Height of a row with a label of `lines` lines.
+pub(super) fn height_of_row(lines: u32) -> u32 {
+    8 + LINE * lines + BAR
+}
+
+/// Height of a drawing of `rows` rows.
+pub(super) fn height_of_rows(rows: u32, row: u32) -> u32 {
+    8 + BELOW + row * rows.max(1)
 }
 
 /// A failed drawing; a drawing into memory does not fail.
@@ -62,14 +78,17 @@ fn failed(error: impl std::fmt::Display) -> io::Error {
 impl<'b> Canvas<'_, 'b> {
     /// Draws the frame of a chart of lines.
     pub(super) fn of_lines(svg: &'b mut String, x: Axis, y: Axis) -> io::Result<Self> {
-        let mut canvas = Self::new(svg, x, y, HEIGHT, (144, 60))?;
+        let labels = y.ticks.iter().map(|(_, label)| label.chars().count());
+        let longest = u32::try_from(labels.max().unwrap_or(0)).unwrap_or(0);
+        let left = 20 + CHAR * longest.clamp(3, 16);
+        let mut canvas = Self::new(svg, x, y, HEIGHT, (left, ABOVE))?;
         canvas.vertical_axis()?;
         Ok(canvas)
     }
 
     /// Draws the frame of a chart of rows, whose vertical axis has no ticks.
     pub(super) fn of_rows(svg: &'b mut String, x: Axis, y: Axis, height: u32) -> io::Result<Self> {
-        Self::new(svg, x, y, height, (24, 8))
+        Self::new(svg, x, y, height, (LEFT, 8))
     }
 
     fn new(
@@ -83,7 +102,7 @@ impl<'b> Canvas<'_, 'b> {
         let ((x_low, x_high), (y_low, y_high)) = (x.range(), y.range());
         let plane = ChartBuilder::on(&root)
             .margin_left(left)
-            .margin_right(48)
+            .margin_right(RIGHT)
             .margin_top(top)
             .margin_bottom(BELOW)
             .build_cartesian_2d(x_low..x_high, y_low..y_high)
@@ -102,15 +121,15 @@ impl<'b> Canvas<'_, 'b> {
             let x = self.x.position(value);
             self.element(PathElement::new(vec![(x, y_low), (x, y_high)], grid))?;
             let (at, _) = self.pixel(x, y_low);
-            let half = label.chars().count() as i32 * CHAR / 2;
+            let half = label.chars().count() as i32 * CHAR as i32 / 2;
             // A label that would cover the one before it is left out.
             if at - half > end {
                 self.text(&label, (at, bottom + 10), HPos::Center, VPos::Top)?;
-                end = at + half + CHAR;
+                end = at + half + CHAR as i32;
             }
         }
         let (right, _) = self.pixel(x_high, y_low);
-        let (title, below) = (self.x.short_title(), bottom + 54);
+        let (title, below) = (self.x.short_title(), bottom + 50);
         self.text(&title, (right, below), HPos::Right, VPos::Top)
     }
 
@@ -125,7 +144,7 @@ impl<'b> Canvas<'_, 'b> {
             self.text(&label, (left - 12, at), HPos::Right, VPos::Center)?;
         }
         let title = self.y.short_title();
-        self.text(&title, (8, 6), HPos::Left, VPos::Top)
+        self.text(&title, (4, 4), HPos::Left, VPos::Top)
     }
 
     /// The position of a value pair.
@@ -158,6 +177,19 @@ impl<'b> Canvas<'_, 'b> {
     pub(super) fn rule(&mut self, points: Vec<(f64, f64)>, width: u32) -> io::Result<()> {
         let style: ShapeStyle = BLACK.stroke_width(width);
         self.element(PathElement::new(points, style))
+    }
+
+    /// The marker of a series at a position.
+    pub(super) fn marker(&mut self, series: Series, (x, y): (f64, f64)) -> io::Result<()> {
+        let ground = WHITE.filled();
+        let styles = [ground, series.colour().filled(), ground];
+        let layers = series.marker(self.pixel(x, y)).into_iter().zip(styles);
+        for (corners, style) in layers.filter_map(|(corners, style)| Some((corners?, style))) {
+            self.root
+                .draw(&Polygon::new(corners, style))
+                .map_err(failed)?;
+        }
+        Ok(())
     }
 
     pub(super) fn text(

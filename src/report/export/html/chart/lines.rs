@@ -36,9 +36,16 @@ pub(in super::super) struct Lines {
     pub(in super::super) lines: Vec<Line>,
 }
 
+/// Markers of a line.
+const MARKERS: usize = 6;
+
 impl Lines {
     /// Draws the chart.
-    pub(in super::super) fn draw(self) -> io::Result<Chart> {
+    pub(in super::super) fn draw(mut self) -> io::Result<Chart> {
+        if self.lines.iter().any(|line| line.series.is_hollow()) {
+            self.how +=
+                " Of two lines of one colour, one has filled markers, the other hollow ones.";
+        }
         let mut svg = String::new();
         let axes = axes_label(&self.x, &self.y);
         let mut canvas = Canvas::of_lines(&mut svg, self.x, self.y)?;
@@ -54,7 +61,9 @@ impl Lines {
                 canvas.element(Polygon::new(outline, fill))?;
             }
         }
+        let mut drawn = Vec::new();
         for line in &self.lines {
+            let mut of_line = Vec::new();
             for part in parts(&line.points, |&(x, of)| of.map(|y| (x, y))) {
                 let all = part.len();
                 let part = match line.is_envelope {
@@ -70,24 +79,55 @@ impl Lines {
                     points = vec![(x - half, y), (x + half, y)];
                 }
                 let style = line.series.colour().stroke_width(width);
-                canvas.element(PathElement::new(points, style))?;
+                canvas.element(PathElement::new(points.clone(), style))?;
+                of_line.push(points);
+            }
+            drawn.push(of_line);
+        }
+        // The title names a single line.
+        let has_legend = self.lines.len() > 1;
+        if has_legend {
+            for (number, (line, parts)) in self.lines.iter().zip(&drawn).enumerate() {
+                let offset = (number as f64 + 0.5) / drawn.len() as f64;
+                for at in marked(parts, canvas.ends(), offset) {
+                    canvas.marker(line.series, at)?;
+                }
             }
         }
         canvas.finish()?;
-        let named = |line: Line| (line.series, line.name);
+        let legend = self.lines.into_iter().filter(|_| has_legend);
         Ok(Chart {
             title: self.title,
             how: self.how,
             axes,
             svg,
             height: HEIGHT,
-            // The title names a single line.
-            legend: match self.lines.len() {
-                ..2 => Vec::new(),
-                2.. => self.lines.into_iter().map(named).collect(),
-            },
+            legend: legend.map(|line| (line.series, line.name)).collect(),
         })
     }
+}
+
+/// Points of a line at equal distances along the horizontal axis from `low` to `high`; `offset`, from 0 to 1, keeps the markers of
+/// different lines apart. A line too short for all of them has one in its middle.
+fn marked(parts: &[Vec<(f64, f64)>], (low, high): (f64, f64), offset: f64) -> Vec<(f64, f64)> {
+    let targets = (0..MARKERS).map(|n| low + (high - low) * (n as f64 + offset) / MARKERS as f64);
+    let found: Vec<_> = targets
+        .filter_map(|x| parts.iter().find_map(|part| on(part, x)))
+        .collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let longest = parts.iter().max_by_key(|part| part.len());
+    let middle = longest.and_then(|part| part.get(part.len() / 2));
+    middle.copied().into_iter().collect()
+}
+
+/// The point at `x` on a line whose points are sorted by `x`.
+fn on(part: &[(f64, f64)], x: f64) -> Option<(f64, f64)> {
+    let next = part.partition_point(|of| of.0 <= x);
+    let (from, to) = (part.get(next.checked_sub(1)?)?, part.get(next)?);
+    let share = (x - from.0) / (to.0 - from.0);
+    Some((x, from.1 + share * (to.1 - from.1)))
 }
 
 /// The uninterrupted parts of `points`.
@@ -96,4 +136,24 @@ fn parts<P, Q: Copy>(points: &[P], known: impl Fn(&P) -> Option<Q>) -> Vec<Vec<Q
     let parts = known.split(Option::is_none);
     let parts = parts.map(|part| part.iter().flatten().copied().collect::<Vec<Q>>());
     parts.filter(|part| !part.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_are_on_the_line_and_a_short_line_has_one() {
+        let parts = [
+            vec![(0.0, 0.0), (10.0, 20.0)],
+            vec![(30.0, 5.0), (60.0, 5.0)],
+        ];
+        assert_eq!(
+            marked(&parts, (0.0, 60.0), 0.5),
+            [(5.0, 10.0), (35.0, 5.0), (45.0, 5.0), (55.0, 5.0)]
+        );
+        let short = [vec![(1.0, 3.0), (2.0, 4.0)]];
+        assert_eq!(marked(&short, (0.0, 60.0), 0.5), [(2.0, 4.0)]);
+        assert!(marked(&[], (0.0, 60.0), 0.5).is_empty());
+    }
 }

@@ -1,8 +1,7 @@
 //! Charts as inline SVG, drawn by `plotters`.
 //!
 //! A [`Chart`] has a title, two axes with units and a sentence on how to read it. Colours are the presentation attributes that
-//! `plotters` writes; the style sheet replaces them for the dark scheme, and adds a dash pattern to each series' colour
-//! ([`palette`]).
+//! `plotters` writes; the style sheet replaces them for the dark scheme ([`palette`]).
 
 mod axis;
 mod bars;
@@ -17,10 +16,12 @@ use std::io;
 use super::escape::Escaped;
 
 pub(super) use axis::Axis;
-pub(super) use bars::{Bar, Bars, Whisker};
+pub(super) use bars::{Bar, Bars, Whisker, wrapped};
 use canvas::Canvas;
+pub(super) use canvas::WIDTH;
 pub(super) use lines::{Band, Line, Lines};
-pub(super) use palette::{MOST_SERIES, Series};
+use palette::MOST_SERIES;
+pub(super) use palette::{Series, keep_distinct};
 
 /// A drawn chart.
 #[derive(Debug)]
@@ -31,7 +32,8 @@ pub(super) struct Chart {
     /// Name and unit of each axis.
     pub(super) axes: String,
     svg: String,
-    height: u32,
+    /// Height of the drawing, which is [`WIDTH`] wide.
+    pub(super) height: u32,
     /// Series and their names.
     pub(super) legend: Vec<(Series, String)>,
 }
@@ -43,24 +45,33 @@ impl Chart {
             title, how, axes, ..
         } = self;
         writeln!(out, "<figure>\n<h3>{}</h3>", Escaped(title))?;
-        let (width, height) = (canvas::WIDTH, self.height);
-        // plotters' own tag has a fixed size.
-        let body = self.svg.split_once('>').map_or("", |(_, body)| body);
         writeln!(
             out,
-            "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}. {}\">{}",
+            "<svg viewBox=\"0 0 {WIDTH} {}\" paint-order=\"stroke\" role=\"img\" aria-label=\"{}. {}\">{}",
+            self.height,
             Escaped(title),
             Escaped(axes),
-            body.trim_end()
+            self.drawing()
         )?;
         if !self.legend.is_empty() {
             writeln!(out, "<ul class=\"legend\">")?;
             for (series, name) in &self.legend {
-                writeln!(out, "<li>{}{}</li>", series.key(), Escaped(name))?;
+                let (sample, name) = (series.sample(), Escaped(name));
+                writeln!(
+                    out,
+                    "<li><svg class=\"key\" viewBox=\"0 0 80 28\" aria-hidden=\"true\">{sample}</svg>{name}</li>"
+                )?;
             }
             writeln!(out, "</ul>")?;
         }
         writeln!(out, "<figcaption>{}</figcaption>\n</figure>", Escaped(how))
+    }
+
+    /// The content of an `svg` element, and its end tag.
+    pub(super) fn drawing(&self) -> &str {
+        // plotters' own tag has a fixed size.
+        let body = self.svg.split_once('>').map_or("", |(_, body)| body);
+        body.trim_end()
     }
 }
 
