@@ -171,6 +171,7 @@ fn plan(args: &Udp, of: &Combination) -> Result<Plan, CliError> {
         send_buffer: of.send_buffer,
         interval: args.interval.unwrap_or(Duration::from_secs(1)),
         packet_rows: args.packets_csv,
+        interval_histograms: false,
     })
 }
 
