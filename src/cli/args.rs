@@ -199,6 +199,9 @@ pub(super) struct Udp {
     pub(super) interval: Option<Duration>,
     #[command(flatten)]
     pub(super) exports: RunExports,
+    /// Write one test in the JSON layout of iperf3; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub(super) iperf3_json: Option<PathBuf>,
     /// Folder for the ledger and the run folders
     #[arg(
         long,
