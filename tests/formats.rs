@@ -192,7 +192,7 @@ fn older(server: SocketAddr) -> SocketAddr {
 fn interval_log_of_an_older_server_has_a_line_for_the_run() {
     let files = Files::new();
     // Data does not go through the relay.
-    let server = Serve::start(&["--data-ports", "47310-47319"]);
+    let server = Serve::start(&["--data-ports", "21310-21319"]);
     let (to, log, json) = (
         older(server.address).to_string(),
         files.path("a.hlog"),

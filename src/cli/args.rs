@@ -194,7 +194,7 @@ pub(super) struct Udp {
     /// Unreported run of each setting before the first round [default: 0, 200ms in comparisons]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Repetition")]
     pub(super) warmup: Option<Duration>,
-    /// Interval of rows in intervals.csv; if given, rows are also printed [default: 1s]
+    /// Interval of rows in intervals.csv; if given, rows are also printed, and --hlog has a line for each [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     pub(super) interval: Option<Duration>,
     #[command(flatten)]

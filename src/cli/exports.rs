@@ -37,7 +37,7 @@ pub(super) struct RunExports {
     /// Write the runs as Prometheus text, to a .prom file for the textfile collector; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     prometheus: Option<PathBuf>,
-    /// Write latency histograms as an HdrHistogram log, a line for each run; - writes it to stdout and nothing else
+    /// Write latency histograms as an HdrHistogram log; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     hlog: Option<PathBuf>,
     /// Write a JSON line for each event as it happens; - writes them to stdout and nothing else
