@@ -183,6 +183,7 @@ fn plan(chunk: usize, offload: Offload) -> Plan {
         send_buffer: None,
         interval: Duration::from_secs(1),
         packet_rows: false,
+        interval_histograms: false,
     }
 }
 

@@ -69,6 +69,8 @@ pub mod doctor;
 #[doc(hidden)]
 pub mod engine;
 #[doc(hidden)]
+pub mod exposition;
+#[doc(hidden)]
 pub mod load;
 #[doc(hidden)]
 pub mod protocol;

@@ -73,6 +73,7 @@ impl UdpMeasurement {
                 send_buffer: None,
                 interval: INTERVAL,
                 packet_rows: false,
+                interval_histograms: false,
             },
             server: None,
         }

@@ -194,11 +194,14 @@ pub(super) struct Udp {
     /// Unreported run of each setting before the first round [default: 0, 200ms in comparisons]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Repetition")]
     pub(super) warmup: Option<Duration>,
-    /// Interval of rows in intervals.csv; if given, rows are also printed [default: 1s]
+    /// Interval of rows in intervals.csv; if given, rows are also printed, and --hlog has a line for each [default: 1s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     pub(super) interval: Option<Duration>,
     #[command(flatten)]
     pub(super) exports: RunExports,
+    /// Write one test in the JSON layout of iperf3; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub(super) iperf3_json: Option<PathBuf>,
     /// Folder for the ledger and the run folders
     #[arg(
         long,

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::stdout;
 use crate::report::export::json;
+use crate::report::export::json_stream::Line;
 use crate::report::model::SCHEMA;
 
 /// Why a command failed.
@@ -83,6 +84,16 @@ fn print(sentence: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// The exit code and the sentence of an error; `None` for a closed stdout.
+pub(super) fn exit_and_message(error: &CliError) -> Option<(i32, &str)> {
+    match error {
+        CliError::CheckFailed(sentence) => Some((1, sentence)),
+        CliError::Usage(sentence) => Some((2, sentence)),
+        CliError::Runtime(sentence) => Some((3, sentence)),
+        CliError::BrokenPipe => None,
+    }
+}
+
 /// Prints the JSON error of a program that a signal ends with exit code `code`.
 pub(super) fn report_signal(code: i32) {
     print_json("ended by a signal before the run was reported", code);
@@ -111,16 +122,22 @@ fn first_paragraph(text: &str) -> String {
 /// Whether errors are printed as JSON on stdout.
 static JSON_OUTPUT: AtomicBool = AtomicBool::new(false);
 
-/// Detects `--json -` before the arguments are parsed, because a parse error is reported as JSON too.
+/// Whether errors are printed as JSON lines on stdout.
+static JSON_LINES: AtomicBool = AtomicBool::new(false);
+
+/// Detects `--json -` and `--json-stream -` before the arguments are parsed, because a parse error is reported as JSON too.
 pub(super) fn detect_json_output(words: impl Iterator<Item = OsString>) {
-    JSON_OUTPUT.store(wants_json(words), Ordering::Relaxed);
+    let words: Vec<OsString> = words.collect();
+    JSON_OUTPUT.store(wants(&words, "--json"), Ordering::Relaxed);
+    JSON_LINES.store(wants(&words, "--json-stream"), Ordering::Relaxed);
 }
 
-fn wants_json(words: impl Iterator<Item = OsString>) -> bool {
-    let mut words = words.take_while(|word| word != "--");
+/// Whether `option` names stdout.
+fn wants(words: &[OsString], option: &str) -> bool {
+    let mut words = words.iter().take_while(|word| *word != "--");
+    let joined = format!("{option}=-");
     while let Some(word) = words.next() {
-        if word == "--json=-" || (word == "--json" && words.next().is_some_and(|path| path == "-"))
-        {
+        if *word == *joined || (word == option && words.next().is_some_and(|path| path == "-")) {
             return true;
         }
     }
@@ -139,8 +156,13 @@ struct ErrorObject<'a> {
     message: &'a str,
 }
 
-/// Prints the error document, unless stdout already has a document.
+/// Prints the error as a line, or as a document unless stdout already has one.
 fn print_json(message: &str, exit: i32) {
+    if JSON_LINES.load(Ordering::Relaxed) {
+        // A closed stdout is ignored.
+        let _ = Line::Error { exit, message }.write(&mut io::stdout().lock());
+        return;
+    }
     if !JSON_OUTPUT.load(Ordering::Relaxed) || !stdout::take() {
         return;
     }
@@ -158,7 +180,8 @@ mod tests {
 
     #[test]
     fn json_on_stdout_is_detected_in_the_arguments() {
-        let wants = |line: &str| wants_json(line.split(' ').map(OsString::from));
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let wants = |line: &str| super::wants(&words(line), "--json");
         for line in [
             "bench udp --json -",
             "bench udp --json=- --mb 0",
@@ -172,9 +195,12 @@ mod tests {
             "bench udp --json --json=x",
             "bench udp --json a.json -",
             "bench blocklist check a -- --json -",
+            "bench udp --json-stream -",
         ] {
             assert!(!wants(line), "{line}");
         }
+        let line = words("bench udp --json-stream -");
+        assert!(super::wants(&line, "--json-stream"));
     }
 
     #[test]

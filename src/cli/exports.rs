@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::during::{Hlog, JsonStream};
 use super::error::CliError;
-use super::sink::Sink;
+use super::sink::{Sink, is_stdout};
 use crate::report::export::csv::Csv;
 use crate::report::export::html::{Html, Picture};
 use crate::report::export::json::Json;
 use crate::report::export::markdown::Markdown;
+use crate::report::export::metrics::{OpenMetrics, Prometheus};
 use crate::report::export::{Document, Exporter};
 
 /// Formats of a command's runs.
@@ -32,18 +34,58 @@ pub(super) struct RunExports {
     /// Write the headline charts as one SVG picture; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     svg: Option<PathBuf>,
+    /// Write the runs as OpenMetrics text; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    openmetrics: Option<PathBuf>,
+    /// Write the runs as Prometheus text, to a .prom file for the textfile collector; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    prometheus: Option<PathBuf>,
+    /// Write latency histograms as an HdrHistogram log; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    hlog: Option<PathBuf>,
+    /// Write a JSON line for each event as it happens; - writes them to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    json_stream: Option<PathBuf>,
 }
 
 impl RunExports {
-    /// Opens the requested files.
-    pub(super) fn open(&self) -> Result<Exports, CliError> {
-        Exports::open([
+    /// Opens the requested files. `more` is a format of one command only; `started` is the start of the command, in ns since the epoch.
+    pub(super) fn open(&self, more: Option<Format<'_>>, started: u64) -> Result<Exports, CliError> {
+        let formats = [
             ("--json", &self.json, &Json as &dyn Exporter),
             ("--csv", &self.csv, &Csv),
             ("--markdown", &self.markdown, &Markdown),
             ("--html", &self.html, &Html),
             ("--svg", &self.svg, &Picture),
-        ])
+            ("--openmetrics", &self.openmetrics, &OpenMetrics),
+            ("--prometheus", &self.prometheus, &Prometheus),
+        ];
+        let formats: Vec<Format<'_>> = formats.into_iter().chain(more).collect();
+        let during = [("--hlog", &self.hlog), ("--json-stream", &self.json_stream)];
+        check_stdout(
+            formats
+                .iter()
+                .map(|(option, path, _)| (*option, *path))
+                .chain(during),
+        )?;
+        check_prom(self.prometheus.as_deref())?;
+        let mut exports = Exports::open(&formats)?;
+        exports.uses_stdout |= during
+            .iter()
+            .any(|(_, path)| path.as_deref().is_some_and(is_stdout));
+        if let Some(path) = &self.hlog {
+            exports.hlog = Some(Hlog::open(Sink::open(path, "--hlog")?, started)?);
+        }
+        if let Some(path) = &self.json_stream {
+            let sink = Sink::follow(path, "--json-stream")?;
+            exports.stream = Some(JsonStream::new(sink));
+        }
+        Ok(exports)
+    }
+
+    /// Whether an interval log is requested.
+    pub(super) fn has_hlog(&self) -> bool {
+        self.hlog.is_some()
     }
 }
 
@@ -62,57 +104,100 @@ pub(super) struct ComparisonExports {
     /// Write the headline charts of the comparison as one SVG picture; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH")]
     svg: Option<PathBuf>,
+    /// Write the comparison as OpenMetrics text; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH")]
+    openmetrics: Option<PathBuf>,
+    /// Write the comparison as Prometheus text, to a .prom file for the textfile collector; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH")]
+    prometheus: Option<PathBuf>,
 }
 
 impl ComparisonExports {
     /// Opens the requested files.
     pub(super) fn open(&self) -> Result<Exports, CliError> {
-        Exports::open([
+        let formats = [
             ("--json", &self.json, &Json as &dyn Exporter),
             ("--markdown", &self.markdown, &Markdown),
             ("--html", &self.html, &Html),
             ("--svg", &self.svg, &Picture),
-        ])
+            ("--openmetrics", &self.openmetrics, &OpenMetrics),
+            ("--prometheus", &self.prometheus, &Prometheus),
+        ];
+        check_stdout(formats.iter().map(|(option, path, _)| (*option, *path)))?;
+        check_prom(self.prometheus.as_deref())?;
+        Exports::open(&formats)
     }
 }
 
+/// An option, its path, and the format that it selects.
+pub(super) type Format<'a> = (&'static str, &'a Option<PathBuf>, &'static dyn Exporter);
+
 /// Open files, each with its format.
-pub(super) struct Exports(Vec<(&'static dyn Exporter, Sink)>);
+pub(super) struct Exports {
+    documents: Vec<(&'static dyn Exporter, Sink)>,
+    uses_stdout: bool,
+    /// The interval log, if it is requested.
+    pub(super) hlog: Option<Hlog>,
+    /// The JSON lines, if they are requested.
+    pub(super) stream: Option<JsonStream>,
+}
 
 impl Exports {
-    fn open<const N: usize>(
-        formats: [(&str, &Option<PathBuf>, &'static dyn Exporter); N],
-    ) -> Result<Self, CliError> {
-        let mut open = Vec::new();
-        let mut on_stdout: Option<&str> = None;
+    fn open(formats: &[Format<'_>]) -> Result<Self, CliError> {
+        let mut documents = Vec::new();
         for (option, path, exporter) in formats {
-            let Some(path) = path else { continue };
-            if is_stdout(path)
-                && let Some(other) = on_stdout.replace(option)
-            {
-                return Err(CliError::Usage(format!(
-                    "{other} - and {option} - cannot share standard output; give one of them a path"
-                )));
+            if let Some(path) = path {
+                documents.push((*exporter, Sink::open(path, option)?));
             }
-            open.push((exporter, Sink::open(path, option)?));
         }
-        Ok(Self(open))
+        Ok(Self {
+            uses_stdout: documents
+                .iter()
+                .any(|(_, sink)| matches!(sink, Sink::Stdout)),
+            documents,
+            hlog: None,
+            stream: None,
+        })
     }
 
     /// A document goes to stdout, and no other output may.
     pub(super) fn uses_stdout(&self) -> bool {
-        self.0.iter().any(|(_, sink)| matches!(sink, Sink::Stdout))
+        self.uses_stdout
     }
 
     /// Writes the document in all formats. An error of one format does not keep others from being written.
     pub(super) fn write(self, document: &Document<'_>) -> Result<(), CliError> {
-        let formats = self.0.into_iter();
+        let formats = self.documents.into_iter();
         formats
             .map(|(exporter, sink)| sink.write(|out| exporter.write(document, out)))
             .fold(Ok(()), Result::and)
     }
 }
 
-pub(super) fn is_stdout(path: &Path) -> bool {
-    path.as_os_str() == "-"
+/// Checks that at most one option writes to stdout.
+fn check_stdout<'a>(
+    options: impl Iterator<Item = (&'static str, &'a Option<PathBuf>)>,
+) -> Result<(), CliError> {
+    let mut on_stdout = options
+        .filter(|(_, path)| path.as_deref().is_some_and(is_stdout))
+        .map(|(option, _)| option);
+    match (on_stdout.next(), on_stdout.next()) {
+        (Some(one), Some(other)) => Err(CliError::Usage(format!(
+            "{one} - and {other} - cannot share standard output; give one of them a path"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the file name: the textfile collector reads no other files.
+fn check_prom(path: Option<&Path>) -> Result<(), CliError> {
+    match path {
+        Some(path) if !is_stdout(path) && path.extension().is_none_or(|end| end != "prom") => {
+            Err(CliError::Usage(format!(
+                "the textfile collector reads files whose name ends in .prom: rename {} (--prometheus)",
+                path.display()
+            )))
+        }
+        _ => Ok(()),
+    }
 }

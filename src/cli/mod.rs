@@ -6,6 +6,7 @@ mod blocklist;
 mod compare;
 mod completions;
 mod doctor;
+mod during;
 mod endpoint;
 mod error;
 mod exports;

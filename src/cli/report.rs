@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::args::Report;
 use super::error::CliError;
-use super::exports::is_stdout;
 use super::interrupt;
 use super::sink::Sink;
+use super::sink::is_stdout;
 use crate::report::compare::records::{CompareError, RecordComparison, SavedRuns, compare_records};
 use crate::report::export::html::{self, Picture};
 use crate::report::export::{Document, Exporter};

@@ -1,5 +1,6 @@
 //! `bench udp`: plans the settings, runs them and writes the results.
 
+mod during;
 mod matrix;
 mod output;
 mod plan;
@@ -33,12 +34,11 @@ pub(super) fn run(args: &Udp) -> Result<(), CliError> {
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(CliError::runtime)?;
     let mut output = Output::open(args, &all)?;
-    let ready: Vec<Ready> = all
+    let ready: Result<Vec<Ready>, CliError> = all
         .into_iter()
         .map(|planned| Ready::new(args.ipv6, planned))
-        .collect::<Result<_, _>>()?;
-    let outcome = runs(args, &ready, &mut output, &cancel);
-    drop(ready);
+        .collect();
+    let outcome = ready.and_then(|ready| runs(args, &ready, &mut output, &cancel));
     output.close(outcome)
 }
 
@@ -56,6 +56,7 @@ fn runs(args: &Udp, ready: &[Ready], output: &mut Output, cancel: &Cancel) -> Re
             if output.has_runs() && cancel.is_cancelled() {
                 return Ok(());
             }
+            output.next(&one.planned.settings);
             let directions = match client::run(&one.planned.plan, &one.setup, output, cancel) {
                 Err(RunError::Cancelled) if output.has_runs() => return Ok(()),
                 outcome => outcome.map_err(|error| one.runtime(error))?,

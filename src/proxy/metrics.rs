@@ -3,8 +3,6 @@
 //! Counters end in `_total`, sizes are bytes and times are seconds, as that format's conventions ask. Every series exists
 //! from the start, with 0, so that a rate of events that have not occurred yet is 0 and not missing.
 
-use std::fmt::{Display, Write};
-
 use super::access_log::Handle;
 use super::counters::Totals;
 use super::record::{CloseReason, Decision};
@@ -12,10 +10,8 @@ use super::rules::Rules;
 use super::server::StatsHandle;
 use crate::blocklist::load::LoadedFile;
 use crate::blocklist::reload::Reloads;
-use crate::protocol::Kind;
-
-/// The media type of the page.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::exposition::{Format, Kind, Page};
+use crate::protocol;
 
 /// The state of a proxy at a moment.
 #[derive(Debug, Clone)]
@@ -61,50 +57,58 @@ impl Snapshot {
 
     /// The page.
     pub fn page(&self) -> String {
-        let mut page = Page::default();
+        let mut page = Page::new(Format::Prometheus, "wirebench_proxy_");
         self.connections(&mut page);
         self.work(&mut page);
         self.lists(&mut page);
         if let Some(Lines { written, dropped }) = self.log {
             page.family(
                 "log_lines_total",
-                COUNTER,
+                Kind::Counter,
                 "Lines of the access log written.",
             )
             .value(written);
             page.family(
                 "log_dropped_lines_total",
-                COUNTER,
+                Kind::Counter,
                 "Closed connections without a line in the access log, for lack of time, space or a reader.",
             )
             .value(dropped);
         }
         page.family(
             "draining",
-            GAUGE,
+            Kind::Gauge,
             "Whether the proxy stops, and accepts no more clients.",
         )
         .value(u8::from(self.draining));
         page.family(
             "start_time_seconds",
-            GAUGE,
+            Kind::Gauge,
             "When the proxy started, since 1970.",
         )
         .value(seconds(self.started_at));
-        page.family("build_info", GAUGE, "The version of the program; always 1.")
-            .labelled("version", env!("CARGO_PKG_VERSION"), 1);
-        page.text
+        page.family(
+            "build_info",
+            Kind::Info,
+            "The version of the program; always 1.",
+        )
+        .labelled("version", env!("CARGO_PKG_VERSION"), 1);
+        page.finish()
     }
 
     fn connections(&self, page: &mut Page) {
         let totals = &self.totals;
-        page.family("connections_accepted_total", COUNTER, "Accepted clients.")
-            .value(totals.accepted);
-        page.family("connections_open", GAUGE, "Open connections.")
+        page.family(
+            "connections_accepted_total",
+            Kind::Counter,
+            "Accepted clients.",
+        )
+        .value(totals.accepted);
+        page.family("connections_open", Kind::Gauge, "Open connections.")
             .value(totals.open());
         let mut family = page.family(
             "connections_ended_total",
-            COUNTER,
+            Kind::Counter,
             "Closed connections, by reason.",
         );
         for reason in CloseReason::ALL {
@@ -112,15 +116,15 @@ impl Snapshot {
         }
         let mut family = page.family(
             "requests_total",
-            COUNTER,
+            Kind::Counter,
             "Closed connections, by the protocol of the request.",
         );
-        for (kind, count) in Kind::ALL.iter().zip(totals.protocols) {
+        for (kind, count) in protocol::Kind::ALL.iter().zip(totals.protocols) {
             family.labelled("protocol", kind.name(), count);
         }
         let mut family = page.family(
             "decisions_total",
-            COUNTER,
+            Kind::Counter,
             "Closed connections, by the decision on their destination.",
         );
         for (name, count) in Decision::NAMES.iter().zip(totals.decisions) {
@@ -132,37 +136,37 @@ impl Snapshot {
         let totals = &self.totals;
         page.family(
             "relayed_bytes_total",
-            COUNTER,
+            Kind::Counter,
             "Bytes sent to servers and clients.",
         )
         .labelled("to", "server", totals.to_server)
         .labelled("to", "client", totals.to_client);
         page.family(
             "spliced_bytes_total",
-            COUNTER,
+            Kind::Counter,
             "Bytes of closed connections that went through a pipe.",
         )
         .value(totals.spliced);
         page.family(
             "missing_pipes_total",
-            COUNTER,
+            Kind::Counter,
             "Chunks of closed connections that were copied because no pipe was available.",
         )
         .value(totals.no_pipe);
         page.family(
             "accept_pauses_total",
-            COUNTER,
+            Kind::Counter,
             "Pauses in accepting for lack of file descriptors or memory.",
         )
         .value(totals.pauses);
-        page.family("lookups_total", COUNTER, "Lookups of names.")
+        page.family("lookups_total", Kind::Counter, "Lookups of names.")
             .value(totals.lookups);
     }
 
     fn lists(&self, page: &mut Page) {
         let mut family = page.family(
             "list_entries",
-            GAUGE,
+            Kind::Gauge,
             "Entries of the active lists, by file.",
         );
         for list in &self.lists {
@@ -171,7 +175,7 @@ impl Snapshot {
         }
         page.family(
             "list_reloads_total",
-            COUNTER,
+            Kind::Counter,
             "Reloads of the lists. The previous lists stay active if the new ones are invalid (failed), or empty or much smaller (refused).",
         )
         .labelled("outcome", "ok", self.reloads.ok)
@@ -179,7 +183,7 @@ impl Snapshot {
         .labelled("outcome", "refused", self.reloads.refused);
         let mut family = page.family(
             "list_skipped_lines",
-            GAUGE,
+            Kind::Gauge,
             "Invalid lines of the active lists that were skipped, by file.",
         );
         for list in &self.lists {
@@ -189,7 +193,7 @@ impl Snapshot {
         }
         page.family(
             "list_last_success_time_seconds",
-            GAUGE,
+            Kind::Gauge,
             "When the active lists were read, since 1970.",
         )
         .value(seconds(self.reloads.read_at));
@@ -199,60 +203,6 @@ impl Snapshot {
 /// Seconds from ns.
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
-}
-
-const COUNTER: &str = "counter";
-const GAUGE: &str = "gauge";
-
-#[derive(Debug, Default)]
-struct Page {
-    text: String,
-}
-
-/// A metric with its help, type and values.
-struct Family<'a> {
-    text: &'a mut String,
-    name: &'static str,
-}
-
-// Writing to a String cannot fail.
-impl Page {
-    fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
-        let text = &mut self.text;
-        let _ = writeln!(text, "# HELP wirebench_proxy_{name} {help}");
-        let _ = writeln!(text, "# TYPE wirebench_proxy_{name} {kind}");
-        Family { text, name }
-    }
-}
-
-impl Family<'_> {
-    fn value(&mut self, value: impl Display) {
-        let _ = writeln!(self.text, "wirebench_proxy_{} {value}", self.name);
-    }
-
-    fn labelled(&mut self, label: &str, text: &str, value: impl Display) -> &mut Self {
-        let text = escaped(text);
-        let _ = writeln!(
-            self.text,
-            "wirebench_proxy_{}{{{label}=\"{text}\"}} {value}",
-            self.name
-        );
-        self
-    }
-}
-
-/// Escapes the three special characters of a label's value.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\\' => escaped.push_str("\\\\"),
-            '"' => escaped.push_str("\\\""),
-            '\n' => escaped.push_str("\\n"),
-            character => escaped.push(character),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

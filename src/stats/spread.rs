@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bootstrap::{FEWEST, Interval, interval_of};
+
 /// Median and extremes of a figure over repeated runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
@@ -30,6 +32,22 @@ impl Spread {
     }
 }
 
+/// The 95 % interval of the median (percentile bootstrap); `None` for fewer than [`FEWEST`] values.
+pub fn interval_of_median(values: &[f64]) -> Option<Interval> {
+    if values.len() < FEWEST {
+        return None;
+    }
+    // The order must not affect the result.
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let estimate = median(&mut values.clone())?;
+    let mut drawn = values.clone();
+    interval_of(estimate, |random| {
+        drawn.fill_with(|| values[random.below(values.len())]);
+        median(&mut drawn)
+    })
+}
+
 /// The median of `values`; `None` without values. Changes their order.
 pub(super) fn median(values: &mut [f64]) -> Option<f64> {
     if values.is_empty() {
@@ -56,5 +74,12 @@ mod tests {
         );
         assert_eq!(Spread::of([4.0, 1.0]).unwrap().median, 2.5);
         assert_eq!(Spread::of([f64::NAN]), None);
+    }
+
+    #[test]
+    fn interval_of_a_median_needs_five_values_and_contains_it() {
+        assert!(interval_of_median(&[1.0, 2.0, 3.0, 4.0]).is_none());
+        let interval = interval_of_median(&[5.0, 1.0, 2.0, 3.0, 4.0]).unwrap();
+        assert!(interval.low >= 1.0 && interval.low <= 3.0 && interval.high >= 3.0);
     }
 }

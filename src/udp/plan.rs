@@ -169,6 +169,8 @@ pub struct Plan {
     pub interval: Duration,
     /// Whether the receiver keeps a packet log.
     pub packet_rows: bool,
+    /// Whether the receiver sends the latency histograms of each interval.
+    pub interval_histograms: bool,
 }
 
 /// Why a plan is invalid: a sentence with the value.
@@ -369,6 +371,7 @@ pub(crate) mod tests {
             send_buffer: None,
             interval: Duration::from_secs(1),
             packet_rows: false,
+            interval_histograms: false,
         }
     }
 

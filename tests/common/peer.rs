@@ -42,6 +42,7 @@ pub(crate) fn plan(packets: u64) -> Plan {
         send_buffer: None,
         interval: Duration::from_secs(1),
         packet_rows: false,
+        interval_histograms: false,
     }
 }
 

@@ -9,10 +9,11 @@ use mio::Waker;
 
 use super::cannot_listen;
 use crate::cli::error::CliError;
+use crate::exposition::CONTENT_TYPE;
 use crate::proxy::access_log::Handle;
 use crate::proxy::admin::AdminServer;
 use crate::proxy::admin::http::Page;
-use crate::proxy::metrics::{CONTENT_TYPE, Snapshot};
+use crate::proxy::metrics::Snapshot;
 use crate::proxy::rules::Rules;
 use crate::proxy::server::{Server, StatsHandle};
 use crate::sys::clock::realtime_ns;

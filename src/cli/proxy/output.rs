@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use super::args::Load;
 use crate::cli::command_line;
+use crate::cli::during::{Hlog, JsonStream};
 use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
 use crate::cli::progress::Progress;
@@ -15,6 +16,7 @@ use crate::load::session::Observer;
 use crate::report::compare::proxy::{Latencies, overhead, totals, within_command};
 use crate::report::export::columns::LedgerRow;
 use crate::report::export::hgrm::Histograms;
+use crate::report::export::json_stream::Line;
 use crate::report::export::text::Text;
 use crate::report::export::{Document, Exporter};
 use crate::report::model::{Curves, Distributed, Meta, ProxyRecord};
@@ -30,6 +32,8 @@ pub(super) struct Output {
     store: Option<(Ledger, RunFolder)>,
     saved: bool,
     exports: Option<Exports>,
+    hlog: Option<Hlog>,
+    stream: Option<JsonStream>,
     progress: Progress,
     /// Whether stdout shows text.
     shown: bool,
@@ -41,7 +45,7 @@ impl Output {
     /// Opens all destinations.
     pub(super) fn open(args: &Load) -> Result<Self, CliError> {
         let started = clock::realtime_ns();
-        let exports = args.exports.open()?;
+        let mut exports = args.exports.open(None, started)?;
         let store = match args.no_save {
             true => None,
             false => {
@@ -50,8 +54,15 @@ impl Output {
                 Some((Ledger::new(&args.out), store))
             }
         };
+        let record = record(started);
+        let mut stream = exports.stream.take();
+        if let Some(stream) = &mut stream {
+            stream.line(&Line::Start(&record.meta));
+        }
         Ok(Self {
-            record: record(started),
+            record,
+            hlog: exports.hlog.take(),
+            stream,
             latencies: Latencies::default(),
             histograms: Histograms::default(),
             store,
@@ -83,6 +94,22 @@ impl Output {
         interrupted: bool,
     ) -> Result<(), CliError> {
         self.progress.clear();
+        let mut stream = self.stream.take();
+        let outcome = self.results(outcome, interrupted, stream.as_mut());
+        let store = self.store.as_ref().filter(|_| self.saved);
+        let saved = store.map(|(_, store)| store.path().display().to_string());
+        match stream {
+            Some(stream) => stream.close(outcome, saved),
+            None => outcome,
+        }
+    }
+
+    fn results(
+        &mut self,
+        outcome: Result<(), CliError>,
+        interrupted: bool,
+        stream: Option<&mut JsonStream>,
+    ) -> Result<(), CliError> {
         // A signal after the last run has no effect.
         let runs = &self.record.runs;
         let cut = runs.iter().any(|run| run.interrupted);
@@ -93,6 +120,9 @@ impl Output {
             )));
         }
         let finished = self.finish();
+        if let Some(stream) = stream {
+            stream.line(&Line::proxy_result(&self.record));
+        }
         // The first error is the cause.
         CliError::first(outcome, finished)?;
         match path_without_answers(&self.record) {
@@ -114,6 +144,7 @@ impl Output {
             Some((_, store)) if self.saved => store.save_record(record),
             _ => Ok(()),
         };
+        let logged = self.hlog.take().map_or(Ok(()), Hlog::close);
         let shown = self.show();
         let exports = self.exports.take();
         let record = &self.record;
@@ -123,7 +154,7 @@ impl Output {
         let exported = exports.map_or(Ok(()), |exports| exports.write(&document));
         // Every destination is written even if another one failed.
         let saved = saved.map_err(CliError::runtime);
-        saved.and(exported).and(shown)
+        CliError::first(CliError::first(saved.and(exported), logged), shown)
     }
 
     /// Prints the results and the folder.
@@ -163,6 +194,23 @@ impl Observer for Output {
         let histograms: Vec<_> = named.filter(|(_, latency)| !latency.is_empty()).collect();
         for (name, latency) in &histograms {
             self.histograms.add(name, latency);
+        }
+        if let Some(stream) = &mut self.stream {
+            let number = self.record.runs.len();
+            stream.line(&Line::run(number, run));
+            for message in &run.warnings {
+                stream.line(&Line::Warning {
+                    run: number,
+                    message,
+                });
+            }
+        }
+        if let Some(log) = &mut self.hlog {
+            let seconds = run.seconds.unwrap_or_default();
+            let start_ns = clock::realtime_ns().saturating_sub((seconds * 1e9) as u64);
+            for (name, latency) in &histograms {
+                log.interval(name.trim_end_matches(".hgrm"), start_ns, seconds, latency);
+            }
         }
         self.record.runs.push(run.clone());
         let Some((ledger, store)) = &mut self.store else {

@@ -182,23 +182,27 @@ pub(super) fn measure(
         .map_err(CliError::runtime)?;
     let mut output = Output::open(args)?;
     // Kept until the end.
-    let started = start()?;
-    let plan = Plan {
-        user,
-        ..plan(args, scenarios, &started)?
+    let mut started = None;
+    let run = || {
+        let started = started.insert(start()?);
+        let plan = Plan {
+            user,
+            ..plan(args, scenarios, started)?
+        };
+        let all = plan
+            .scenarios
+            .iter()
+            .map(|&scenario| plan.paths(scenario).len());
+        let runs = all.sum::<usize>() * plan.rounds;
+        if runs > MOST_RUNS {
+            return Err(CliError::Usage(format!(
+                "{runs} runs are more than the {MOST_RUNS} of a record; choose a smaller --repeat or leave out some values"
+            )));
+        }
+        output.expect(runs, left_out)?;
+        session::run(&plan, &cancel, &mut output)
     };
-    let all = plan
-        .scenarios
-        .iter()
-        .map(|&scenario| plan.paths(scenario).len());
-    let runs = all.sum::<usize>() * plan.rounds;
-    if runs > MOST_RUNS {
-        return Err(CliError::Usage(format!(
-            "{runs} runs are more than the {MOST_RUNS} of a record; choose a smaller --repeat or leave out some values"
-        )));
-    }
-    output.expect(runs, left_out)?;
-    let outcome = session::run(&plan, &cancel, &mut output);
+    let outcome = run();
     output.close(outcome, cancel.load(Ordering::Relaxed))
 }
 

@@ -6,16 +6,18 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
+use super::during::During;
 use super::plan::Planned;
 use super::{now, record};
 use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
 use crate::cli::progress::Progress;
-use crate::report::compare::udp::{Latencies, within_command};
+use crate::report::compare::udp::{Latencies as SettingLatencies, within_command};
 use crate::report::export::columns::LedgerRow;
 use crate::report::export::hgrm::Histograms;
 use crate::report::export::intervals::IntervalsWriter;
+use crate::report::export::iperf3::Iperf3;
 use crate::report::export::packets::{PacketRow, PacketsWriter};
 use crate::report::export::text::{self, Text};
 use crate::report::export::{Document, Exporter};
@@ -23,17 +25,19 @@ use crate::report::model::{Distributed, UdpRecord};
 use crate::report::store::atomic_file::AtomicFile as File;
 use crate::report::store::{Ledger, RunFolder};
 use crate::udp::client::{Observer, Packet};
+use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::{Interval, Measured};
 
 /// Destinations of runs.
 pub(super) struct Output {
     record: UdpRecord,
     /// Latencies of each setting of a comparison.
-    latencies: Option<Latencies>,
+    latencies: Option<SettingLatencies>,
     /// For the formats that draw them.
     histograms: Histograms,
     saving: Option<Saving>,
     exports: Option<Exports>,
+    during: During,
     progress: Progress,
     /// Whether stdout shows text.
     shown: bool,
@@ -58,16 +62,24 @@ impl Output {
     /// Opens all destinations.
     pub(super) fn open(args: &Udp, all: &[Planned]) -> Result<Self, CliError> {
         let started = now();
-        let exports = args.exports.open()?;
+        let iperf3_json = ("--iperf3-json", &args.iperf3_json, &Iperf3 as &dyn Exporter);
+        if args.iperf3_json.is_some() && (all.len() > 1 || args.repeat > 1) {
+            return Err(CliError::usage(
+                "the layout of iperf3 has one test: with --iperf3-json, leave out --repeat and lists of values, or run the command once for each",
+            ));
+        }
+        let mut exports = args.exports.open(Some(iperf3_json), started)?;
         let saving = if args.no_save {
             None
         } else {
             Some(Saving::open(args, started)?)
         };
+        let record = record(started);
         Ok(Self {
-            record: record(started),
+            during: During::begin(&mut exports, &record.meta, args.interval.is_some()),
+            record,
             histograms: Histograms::default(),
-            latencies: (Planned::settings(all).count() > 1).then(Latencies::default),
+            latencies: (Planned::settings(all).count() > 1).then(SettingLatencies::default),
             saving,
             shown: !exports.uses_stdout() && !args.quiet,
             exports: Some(exports),
@@ -75,6 +87,11 @@ impl Output {
             rows: args.interval.is_some(),
             header_printed: false,
         })
+    }
+
+    /// A run of these settings, one a direction, is next.
+    pub(super) fn next(&mut self, settings: &[Option<String>]) {
+        self.during.next(settings);
     }
 
     /// Prints the compared settings, if there are several.
@@ -109,16 +126,18 @@ impl Output {
 
     /// Shows and saves a run.
     pub(super) fn run(&mut self, measured: Measured) -> Result<(), CliError> {
+        let number = self.record.runs.len();
         if let Some(row) = &measured.closing_row {
             self.interval(row);
+            self.during.closing_row(number, &measured.run, row);
         }
+        self.during.run(number, &measured);
         self.record.runs.push(measured.run.clone());
         self.progress.clear();
         let saved = match &mut self.saving {
             Some(saving) => saving.save(&self.record, &measured),
             None => Ok(()),
         };
-        let number = self.record.runs.len() - 1;
         if let Some(latencies) = &mut self.latencies {
             latencies.add(&measured);
         }
@@ -144,12 +163,14 @@ impl Output {
     /// Prints and writes the results of all runs, whatever the outcome.
     pub(super) fn close(mut self, outcome: Result<(), CliError>) -> Result<(), CliError> {
         self.progress.clear();
-        if !self.has_runs() {
-            return outcome;
-        }
-        let finished = self.finish();
-        // The first error is the cause.
-        CliError::first(outcome, finished)
+        let outcome = match self.has_runs() {
+            // The first error is the cause.
+            true => CliError::first(outcome, self.finish()),
+            false => outcome,
+        };
+        let saving = self.saving.as_ref().filter(|saving| saving.saved);
+        let saved = saving.map(|saving| saving.store.path().display().to_string());
+        self.during.close(outcome, saved)
     }
 
     fn finish(&mut self) -> Result<(), CliError> {
@@ -169,6 +190,7 @@ impl Output {
             Some(saving) => saving.store.finish(record),
             None => Ok(()),
         };
+        let logged = self.during.finish(&self.record);
         let shown = self.show_all();
         let tail = self.saving.as_mut().map_or(Ok(()), Saving::finish);
         let exports = self.exports.take();
@@ -177,7 +199,8 @@ impl Output {
         let exported = exports.map_or(Ok(()), |exports| exports.write(&document));
         // Every destination is written even if another one failed.
         let compared = compared.map_err(CliError::runtime);
-        tail.and(compared).and(exported).and(shown)
+        let written = tail.and(compared).and(exported);
+        CliError::first(CliError::first(written, logged), shown)
     }
 
     /// Prints the results and the folder.
@@ -270,6 +293,7 @@ impl Observer for Output {
     }
 
     fn begun(&mut self) {
+        self.during.begun(now());
         self.progress.message("sending".to_owned());
     }
 
@@ -293,6 +317,16 @@ impl Observer for Output {
             });
         }
         self.progress.interval(row);
+    }
+
+    fn interval_of(
+        &mut self,
+        direction: &'static str,
+        row: &Interval,
+        latencies: Option<&Latencies>,
+    ) {
+        let run = self.record.runs.len();
+        self.during.interval(run, direction, row, latencies);
     }
 
     fn packet(&mut self, packet: &Packet) {

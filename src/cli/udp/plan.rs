@@ -171,6 +171,8 @@ fn plan(args: &Udp, of: &Combination) -> Result<Plan, CliError> {
         send_buffer: of.send_buffer,
         interval: args.interval.unwrap_or(Duration::from_secs(1)),
         packet_rows: args.packets_csv,
+        // Without --interval the log has a line for the whole run.
+        interval_histograms: args.exports.has_hlog() && args.interval.is_some(),
     })
 }
 

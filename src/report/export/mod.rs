@@ -1,18 +1,23 @@
 //! The formats that results are written in, one module each.
 //!
 //! An [`Exporter`] writes any [`Document`]: [`text`] for a terminal, [`json`] for programs, [`csv`] for spreadsheets, [`markdown`]
-//! for pull requests, [`html`] as a page with charts. Tables take names, units and values from [`columns`], which also feed the ledger and the documentation. [`hgrm`], [`intervals`] and
-//! [`packets`] write files of the run folder.
+//! for pull requests, [`html`] as a page with charts, [`metrics`] for Prometheus and OpenMetrics, [`iperf3`] for its parsers. Tables
+//! take names, units and values from [`columns`], which also feed the ledger and the documentation. [`hgrm`], [`intervals`] and
+//! [`packets`] write files of the run folder. [`hlog`] and [`json_stream`] are written while a command runs.
 
 pub mod column;
 pub mod columns;
 pub mod csv;
 mod headline;
 pub mod hgrm;
+pub mod hlog;
 pub mod html;
 pub mod intervals;
+pub mod iperf3;
 pub mod json;
+pub mod json_stream;
 pub mod markdown;
+pub mod metrics;
 pub mod packets;
 pub mod text;
 

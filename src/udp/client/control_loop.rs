@@ -20,8 +20,8 @@ use crate::sys::eventfd::EventFd;
 use crate::udp::control::connection::{ConnectionError, ControlConnection};
 use crate::udp::control::greeting::GreetingError;
 use crate::udp::plan::Plan;
+use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::receive::receivers::{Notify, Receivers};
-use crate::udp::result::Interval;
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::wire::control::{ALIVE, Alive, Hello, Reply, Request, Welcome};
 
@@ -42,7 +42,7 @@ pub(super) enum Event {
     /// An event of a local sender.
     Sender(senders::Event),
     /// Rows of the local receivers; empty if the receivers have ended.
-    Intervals(Vec<Interval>),
+    Intervals(Vec<CompletedInterval>),
     /// A flow that is being opened is readable.
     FlowReadable,
     /// The user has cancelled the run. Occurs at most once.

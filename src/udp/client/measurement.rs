@@ -9,10 +9,11 @@ use super::results::DirectionResults;
 use super::session::{BURST, ClockState, Directions, Session};
 use crate::sys::clock::{WallClock, monotonic_ns};
 use crate::udp::control::connection::ConnectionError;
+use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::receive::receiver::{MAX_QUIET_NS, MIN_QUIET_NS};
 use crate::udp::receive::receivers::Receivers;
 use crate::udp::receive::result_upload::ResultUpload;
-use crate::udp::result::{Ended, Interval, Measured};
+use crate::udp::result::{Ended, Measured};
 use crate::udp::send::senders;
 use crate::udp::wire::control::{Finish, Reply, Request};
 use crate::udp::wire::results::Histogram;
@@ -24,8 +25,8 @@ impl<O: Observer> Session<'_, O> {
         self.observer.begun();
         let clocks_related = self.clock != ClockState::Unknown;
         let mut directions = Directions {
-            forward: DirectionResults::new(self.welcome.forward.len(), clocks_related),
-            reverse: DirectionResults::new(self.welcome.reverse.len(), clocks_related),
+            forward: DirectionResults::new("forward", self.welcome.forward.len(), clocks_related),
+            reverse: DirectionResults::new("reverse", self.welcome.reverse.len(), clocks_related),
             senders: None,
             ended: Ended::Complete,
             end: monotonic_ns(),
@@ -135,9 +136,11 @@ impl<O: Observer> Session<'_, O> {
         ns.clamp(MIN_QUIET_NS, MAX_QUIET_NS)
     }
 
-    fn add_intervals(&mut self, rows: Vec<Interval>, directions: &mut Directions) {
-        for row in rows {
-            directions.reverse.add_interval(row, self.observer);
+    fn add_intervals(&mut self, rows: Vec<CompletedInterval>, directions: &mut Directions) {
+        for CompletedInterval { row, latencies } in rows {
+            directions
+                .reverse
+                .add_interval(row, latencies, self.observer);
         }
         if self
             .control_loop
@@ -236,8 +239,10 @@ impl<O: Observer> Session<'_, O> {
         directions.ended =
             Ended::PeerLost(format!("the server at {server} was lost{before}: {error}"));
         if let Some(receivers) = &mut self.control_loop.receivers {
-            for row in receivers.stop_and_wait() {
-                directions.reverse.add_interval(row, self.observer);
+            for CompletedInterval { row, latencies } in receivers.stop_and_wait() {
+                directions
+                    .reverse
+                    .add_interval(row, latencies, self.observer);
             }
         }
         self.add_local_result(directions);

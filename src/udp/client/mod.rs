@@ -26,6 +26,7 @@ use std::time::Duration;
 use super::control::key::Key;
 use super::placement::Cpus;
 use super::plan::{Amount, Plan};
+use super::receive::accounting::Latencies;
 use super::result::{Interval, Measured, Requested};
 use super::setup;
 use super::wire::VERSION;
@@ -125,6 +126,15 @@ pub trait Observer {
     fn begun(&mut self) {}
     /// An interval has ended.
     fn interval(&mut self, _row: &Interval) {}
+    /// As [`Self::interval`], which is called first, with the direction (`forward` or `reverse`) and the interval's latencies. They
+    /// are known if the plan requests them, the server sends them, and the clocks are related.
+    fn interval_of(
+        &mut self,
+        _direction: &'static str,
+        _row: &Interval,
+        _latencies: Option<&Latencies>,
+    ) {
+    }
     /// A record of the packet log.
     fn packet(&mut self, _packet: &Packet) {}
 }
@@ -182,6 +192,7 @@ pub fn warm_up(plan: &Plan, time: Duration) -> Plan {
     Plan {
         amount: Amount::Time(time),
         packet_rows: false,
+        interval_histograms: false,
         ..plan.clone()
     }
 }

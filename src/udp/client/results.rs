@@ -20,6 +20,10 @@ pub(super) struct DirectionResults {
     senders: Vec<SenderResult>,
     lateness: Latency,
     gap_error: Latency,
+    /// Latencies of the interval whose row arrives next, if the server sends them.
+    interval_latencies: Option<Box<Latencies>>,
+    /// `forward` or `reverse`.
+    direction: &'static str,
     /// Number of streams. Results of more streams are dropped.
     streams: usize,
     /// Whether the relation of the two clocks is known. Otherwise latencies are dropped.
@@ -28,7 +32,7 @@ pub(super) struct DirectionResults {
 
 impl DirectionResults {
     /// The results of a direction with `streams` streams.
-    pub(super) fn new(streams: usize, clocks_related: bool) -> Self {
+    pub(super) fn new(direction: &'static str, streams: usize, clocks_related: bool) -> Self {
         Self {
             intervals: IntervalRows::default(),
             latencies: Latencies::default(),
@@ -38,24 +42,44 @@ impl DirectionResults {
             senders: Vec::new(),
             lateness: Latency::new(),
             gap_error: Latency::new(),
+            interval_latencies: None,
+            direction,
             streams,
             clocks_related,
         }
     }
 
-    /// Adds an interval.
-    pub(super) fn add_interval(&mut self, mut row: Interval, observer: &mut impl Observer) {
+    /// Adds an interval, with its latencies if they are known.
+    pub(super) fn add_interval(
+        &mut self,
+        mut row: Interval,
+        mut latencies: Option<Box<Latencies>>,
+        observer: &mut impl Observer,
+    ) {
         if !self.clocks_related {
             row.clear_latency();
+            latencies = None;
         }
         observer.interval(&row);
+        observer.interval_of(self.direction, &row, latencies.as_deref());
         self.intervals.push(row);
     }
 
     /// Adds a message. Packet records are passed to `observer` only.
     pub(super) fn add(&mut self, reply: Reply, observer: &mut impl Observer) {
         match reply {
-            Reply::Interval(row) => self.add_interval(row.into(), observer),
+            Reply::IntervalCounts { of, counts } => {
+                let latencies = self.interval_latencies.get_or_insert_default();
+                match of {
+                    Histogram::Latency => latencies.actual.absorb(&counts),
+                    Histogram::Intended => latencies.intended.absorb(&counts),
+                    Histogram::Lateness | Histogram::GapError => {}
+                }
+            }
+            Reply::Interval(row) => {
+                let latencies = self.interval_latencies.take();
+                self.add_interval(row.into(), latencies, observer);
+            }
             Reply::Counts { of, counts } => match of {
                 Histogram::Latency => self.latencies.actual.absorb(&counts),
                 Histogram::Intended => self.latencies.intended.absorb(&counts),

@@ -15,6 +15,15 @@ use crate::udp::receive::accounting::{Latencies, StreamCounts};
 use crate::udp::receive::receiver::IntervalSnapshot;
 use crate::udp::result::Interval;
 
+/// An interval that every stream has ended.
+#[derive(Debug)]
+pub struct CompletedInterval {
+    /// The counts.
+    pub row: Interval,
+    /// The latencies, if they are kept.
+    pub latencies: Option<Box<Latencies>>,
+}
+
 /// A stream, and emptied histograms for its receiver.
 pub(super) type Recycled = (usize, Box<Latencies>);
 
@@ -27,6 +36,8 @@ pub(super) struct Intervals {
     next: u64,
     /// Latencies of all completed intervals.
     latencies: Latencies,
+    /// Whether completed intervals have latencies of their own.
+    keeps_latencies: bool,
 }
 
 /// The progress of a stream.
@@ -63,7 +74,7 @@ struct Open {
 }
 
 impl Intervals {
-    pub(super) fn new(length: Duration, streams: usize) -> Self {
+    pub(super) fn new(length: Duration, streams: usize, keeps_latencies: bool) -> Self {
         Self {
             length,
             streams: (0..streams)
@@ -76,6 +87,7 @@ impl Intervals {
             open: BTreeMap::new(),
             next: 0,
             latencies: Latencies::default(),
+            keeps_latencies,
         }
     }
 
@@ -112,7 +124,7 @@ impl Intervals {
 
     /// The row of the next interval that every stream has ended, if the interval has one, and histograms to return. `first` is the
     /// send stamp of the session's first datagram, in ns.
-    pub(super) fn next_row(&mut self, first: u64) -> Option<(Option<Interval>, Recycled)> {
+    pub(super) fn next_row(&mut self, first: u64) -> Option<(Option<CompletedInterval>, Recycled)> {
         let ended = self.streams.iter().filter_map(|stream| stream.next).min();
         let entry = self.open.first_entry()?;
         if ended.is_some_and(|ended| *entry.key() >= ended) {
@@ -131,7 +143,11 @@ impl Intervals {
         if !waiting {
             self.next = index + 1;
         }
-        Some((row, emptied(open.owner, open.latencies)))
+        let completed = row.map(|row| CompletedInterval {
+            row,
+            latencies: self.keeps_latencies.then(|| open.latencies.clone()),
+        });
+        Some((completed, emptied(open.owner, open.latencies)))
     }
 
     /// The row of an interval. `first` is set for the last interval of a session, which ends with the last first arrival and has
@@ -243,13 +259,13 @@ mod tests {
 
     fn rows(intervals: &mut Intervals) -> Vec<Interval> {
         std::iter::from_fn(|| intervals.next_row(0))
-            .filter_map(|(row, _)| row)
+            .filter_map(|(completed, _)| completed.map(|completed| completed.row))
             .collect()
     }
 
     #[test]
     fn an_interval_completes_when_every_stream_has_ended_it() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 2);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 2, false);
         assert!(intervals.add(snapshot(0, 0, 5, false)).is_none());
         assert!(rows(&mut intervals).is_empty());
         assert!(
@@ -267,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_last_row_ends_with_the_last_datagram() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         intervals.add(snapshot(0, 0, 5, false));
         intervals.add(snapshot(0, 1, 8, true));
         let rows = rows(&mut intervals);
@@ -280,8 +296,32 @@ mod tests {
     }
 
     #[test]
+    fn kept_latencies_of_all_rows_are_those_of_the_run() {
+        let mut intervals = Intervals::new(Duration::from_secs(1), 2, true);
+        for (stream, index, unique, last) in [
+            (0, 0, 5, false),
+            (1, 0, 7, false),
+            (1, 2, 9, true),
+            (0, 3, 8, true),
+        ] {
+            intervals.add(snapshot(stream, index, unique, last));
+        }
+        let completed: Vec<_> = std::iter::from_fn(|| intervals.next_row(0))
+            .filter_map(|(completed, _)| completed)
+            .collect();
+        let counts: Vec<_> = completed
+            .iter()
+            .map(|of| of.latencies.as_ref().unwrap().actual.count())
+            .collect();
+        assert_eq!(counts, [2, 1, 1]);
+        let most = completed[0].latencies.as_ref().unwrap().actual.max();
+        assert_eq!(most, completed[0].row.latency_max_ns);
+        assert_eq!(intervals.into_latencies().actual.count(), 4);
+    }
+
+    #[test]
     fn intervals_ended_late_make_one_longer_row() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         intervals.add(snapshot(0, 2, 9, false));
         let row = rows(&mut intervals).remove(0);
         assert_eq!((row.start_s, row.seconds, row.packets), (0.0, 3.0, 9));
@@ -289,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_run_without_a_datagram_has_no_row() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         let nothing = IntervalSnapshot {
             counts: StreamCounts::default(),
             ..snapshot(0, 0, 0, true)
@@ -300,7 +340,7 @@ mod tests {
 
     #[test]
     fn datagrams_lost_at_the_end_are_missing_in_the_last_row() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 2);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 2, false);
         intervals.add(snapshot(0, 0, 5, false));
         intervals.add(snapshot(1, 0, 5, false));
         intervals.set_sent([11, 5]);
@@ -312,7 +352,7 @@ mod tests {
 
     #[test]
     fn an_interval_without_a_datagram_has_a_row_without_latencies() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         for index in 0..3 {
             let mut silent = snapshot(0, index, 5, false);
             if index > 0 {
@@ -330,7 +370,7 @@ mod tests {
 
     #[test]
     fn an_idle_interval_after_the_end_of_sending_has_no_row() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         intervals.set_sent([9]);
         for index in 0..3 {
             intervals.add(snapshot(0, index, 5, false));
@@ -346,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_last_row_of_duplicates_is_kept() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         intervals.add(snapshot(0, 0, 5, false));
         let first = snapshot(0, 0, 5, true);
         let counts = StreamCounts {
@@ -405,7 +445,7 @@ mod tests {
             let (reordered, next) = (total(|counts| counts.reordered), total(|counts| counts.next));
             let sent: Vec<u64> = snapshots.iter().zip(&streams).map(|(all, (_, tail))| all[0].counts.next + tail).collect();
 
-            let mut intervals = Intervals::new(Duration::from_secs(1), streams.len());
+            let mut intervals = Intervals::new(Duration::from_secs(1), streams.len(), false);
             let mut found = Vec::new();
             for (number, turn) in turns.into_iter().enumerate() {
                 if number == announced_at {

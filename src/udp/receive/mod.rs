@@ -7,7 +7,7 @@
 
 pub mod accounting;
 pub mod backoff;
-mod intervals;
+pub mod intervals;
 pub mod packet_log;
 pub mod prepared;
 pub mod receiver;

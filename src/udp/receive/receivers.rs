@@ -17,13 +17,13 @@ use crate::udp::engine::open::{RxEndpoint, WithRx, open_rx};
 use crate::udp::placement;
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::accounting::{Latencies, StreamCounts};
-use crate::udp::receive::intervals::{Intervals, Recycled};
+use crate::udp::receive::intervals::{CompletedInterval, Intervals, Recycled};
 use crate::udp::receive::packet_log::PacketLog;
 use crate::udp::receive::prepared::PreparedReceivers;
 use crate::udp::receive::receiver::{
     self, Event, IntervalSnapshot, Received, ReceiverConfig, ReceiverControl, UNKNOWN,
 };
-use crate::udp::result::{Interval, IntervalRows};
+use crate::udp::result::IntervalRows;
 use crate::udp::setup::ReceiverSocket;
 use crate::udp::wire::control::{Finish, ReceiverEffective};
 use crate::udp::wire::header::{Header, Kind};
@@ -101,7 +101,11 @@ impl Receivers {
         let (sender, events) = mpsc::channel();
         let streams = prepared.sockets.len();
         Self {
-            intervals: Intervals::new(settings.plan.interval, streams),
+            intervals: Intervals::new(
+                settings.plan.interval,
+                streams,
+                settings.plan.interval_histograms,
+            ),
             settings,
             handles: (0..streams).map(|_| None).collect(),
             sockets: prepared.sockets,
@@ -309,7 +313,7 @@ impl Receivers {
     }
 
     /// Processes the receivers' events, and returns the rows of the intervals that have ended.
-    pub fn poll(&mut self) -> Vec<Interval> {
+    pub fn poll(&mut self) -> Vec<CompletedInterval> {
         while let Ok(event) = self.events.try_recv() {
             self.on_event(event);
         }
@@ -349,15 +353,15 @@ impl Receivers {
     }
 
     /// The rows of the intervals that every stream has ended.
-    fn completed_rows(&mut self) -> Vec<Interval> {
+    fn completed_rows(&mut self) -> Vec<CompletedInterval> {
         let mut rows = Vec::new();
-        while let Some((row, recycled)) =
+        while let Some((completed, recycled)) =
             self.intervals.next_row(self.epoch.load(Ordering::Relaxed))
         {
             self.recycle(recycled);
-            if let Some(row) = row {
-                self.rows.push(row.clone());
-                rows.push(row);
+            if let Some(completed) = completed {
+                self.rows.push(completed.row.clone());
+                rows.push(completed);
             }
         }
         rows
@@ -372,7 +376,7 @@ impl Receivers {
     }
 
     /// Stops all receivers, waits until they have ended, and returns the last rows.
-    pub fn stop_and_wait(&mut self) -> Vec<Interval> {
+    pub fn stop_and_wait(&mut self) -> Vec<CompletedInterval> {
         self.stop();
         while !self.is_done() {
             match self.events.recv() {
@@ -386,7 +390,7 @@ impl Receivers {
     /// The result, once every receiver has ended.
     pub fn into_outcome(mut self) -> ReceiversOutcome {
         let buffer_errors = machine::udp_receive_buffer_errors().zip(self.buffer_errors);
-        let nothing = Intervals::new(self.settings.plan.interval, 0);
+        let nothing = Intervals::new(self.settings.plan.interval, 0, false);
         let handles = self.handles.iter_mut().enumerate();
         ReceiversOutcome {
             received: handles

@@ -135,9 +135,24 @@ impl ResultUpload {
 
 /// The messages that carry a histogram.
 pub fn histogram_messages(of: Histogram, latency: &Latency) -> impl Iterator<Item = Reply> {
+    parts(latency).map(move |counts| Reply::Counts { of, counts })
+}
+
+/// The messages that carry the latencies of an interval; they precede the interval.
+pub fn interval_messages(latencies: &Latencies) -> impl Iterator<Item = Reply> {
+    [
+        (Histogram::Latency, &latencies.actual),
+        (Histogram::Intended, &latencies.intended),
+    ]
+    .into_iter()
+    .flat_map(|(of, latency)| {
+        parts(latency).map(move |counts| Reply::IntervalCounts { of, counts })
+    })
+}
+
+/// The counts of a histogram, as many as fit a message.
+fn parts(latency: &Latency) -> impl Iterator<Item = Vec<(u64, u64)>> + use<> {
     let counts: Vec<(u64, u64)> = latency.counts().collect();
-    let parts: Vec<Vec<(u64, u64)>> = counts.chunks(MAX_ROWS).map(<[_]>::to_vec).collect();
-    parts
-        .into_iter()
-        .map(move |counts| Reply::Counts { of, counts })
+    let parts: Vec<_> = counts.chunks(MAX_ROWS).map(<[_]>::to_vec).collect();
+    parts.into_iter()
 }

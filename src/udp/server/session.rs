@@ -20,13 +20,16 @@ use crate::sys::{affinity, shared_port};
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::receivers::{self, Notify, Receivers};
-use crate::udp::receive::result_upload::ResultUpload;
+use crate::udp::receive::result_upload::{ResultUpload, interval_messages};
 use crate::udp::result::Ended;
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::wire::control::{Finish, Hello, Reply, Request, Welcome};
 
 /// The longest round trip that a sender assumes without a measurement.
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(10);
+
+/// Waiting messages above which an interval is sent without its histograms: the client reads too slowly, and memory is bounded.
+const MAX_WAITING: usize = 1_024;
 
 /// A session.
 pub(super) struct Session {
@@ -287,8 +290,15 @@ impl Session {
             return;
         };
         let rows = receivers.poll();
-        self.replies
-            .extend(rows.iter().map(|row| Reply::Interval(row.into())));
+        for completed in rows {
+            if let Some(latencies) = completed.latencies.as_deref()
+                && self.replies.len() < MAX_WAITING
+            {
+                self.replies.extend(interval_messages(latencies));
+            }
+            self.replies
+                .push_back(Reply::Interval((&completed.row).into()));
+        }
         let failure = receivers.failure().map(str::to_owned);
         if let (Some(failure), Ended::Complete) = (failure, &self.ended) {
             self.end(Ended::Failed(failure));

@@ -159,6 +159,13 @@ pub enum Reply {
     },
     /// Keeps the session alive.
     Alive(Alive),
+    /// A part of a latency histogram of the next [`Self::Interval`], if the plan requests them.
+    IntervalCounts {
+        /// The histogram.
+        of: Histogram,
+        /// Pairs of a value in ns and its count.
+        counts: Vec<(u64, u64)>,
+    },
     /// An interval has ended.
     Interval(Interval),
     /// A part of a histogram's counts.

@@ -37,6 +37,10 @@ pub struct Plan {
     pub interval: Duration,
     /// Whether the receiver keeps a packet log.
     pub packet_rows: bool,
+    /// Whether the receiver sends the latency histograms of each interval. Absent unless requested; a server that does not know the
+    /// field sends none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interval_histograms: bool,
 }
 
 /// How much is sent.

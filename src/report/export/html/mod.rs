@@ -9,6 +9,7 @@ mod percentiles;
 mod picture;
 mod proxy;
 mod table;
+mod trend;
 mod udp;
 mod units;
 
@@ -67,8 +68,18 @@ pub fn write_page(
     let contents: Vec<_> = titles
         .map(|(at, title)| (format!("s{at}"), title))
         .collect();
-    page::begin(&contents, out)?;
+    let trends = trend::Trends::of(documents);
+    let trend = trends
+        .iter()
+        .map(|_| ("trend".to_owned(), "Trend".to_owned()));
+    let listed: Vec<_> = trend.chain(contents.iter().cloned()).collect();
+    page::begin(&listed, out)?;
     page::notices(false, notes, out)?;
+    if let Some(trends) = trends {
+        writeln!(out, "<section id=\"trend\">\n<h2>Trend</h2>")?;
+        trends.section(out)?;
+        writeln!(out, "</section>")?;
+    }
     for ((anchor, title), document) in contents.iter().zip(documents) {
         writeln!(out, "<section id=\"{anchor}\">")?;
         writeln!(out, "<h2>{}</h2>", Escaped(title))?;

@@ -44,6 +44,7 @@ fn every_message_has_these_bytes() {
         Reply::Refused { .. } => "refused",
         Reply::Resumed { .. } => "resumed",
         Reply::Alive(_) => "alive",
+        Reply::IntervalCounts { .. } => "interval_counts",
         Reply::Interval(_) => "interval",
         Reply::Counts { .. } => "counts",
         Reply::Rows { .. } => "rows",
@@ -53,7 +54,7 @@ fn every_message_has_these_bytes() {
         Reply::Sender(_) => "sender",
         Reply::SendersDone { .. } => "senders_done",
     });
-    assert_eq!(replies.len(), 14, "{replies:?}");
+    assert_eq!(replies.len(), 15, "{replies:?}");
 }
 
 #[test]
