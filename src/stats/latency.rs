@@ -216,6 +216,25 @@ impl Latency {
         })
     }
 
+    /// As [`Self::counts`], in buckets that are at most 1/32 of their value wide. Values out of range are included: 0 stands for
+    /// those below zero, and `u64::MAX` for those that are too long. The largest value of a bucket represents it.
+    pub fn coarse_counts(&self) -> Vec<(u64, u64)> {
+        let OutOfRange { negative, too_long } = self.out_of_range;
+        let below = (negative > 0).then_some((0, negative));
+        let above = (too_long > 0).then_some((u64::MAX, too_long));
+        let mut coarse: Vec<(u64, u64)> = Vec::new();
+        for (value, count) in below.into_iter().chain(self.counts()).chain(above) {
+            match coarse.last_mut() {
+                Some((last, total)) if coarse_bucket(*last) == coarse_bucket(value) => {
+                    *last = value;
+                    *total = total.saturating_add(count);
+                }
+                _ => coarse.push((value, count)),
+            }
+        }
+        coarse
+    }
+
     /// Adds counts of [`Self::counts`] from another process. Values above the range count as too long. No count overflows, as the
     /// other process is not trusted.
     pub fn absorb(&mut self, counts: &[(u64, u64)]) {
@@ -243,6 +262,12 @@ impl Latency {
     pub fn out_of_range(&self) -> OutOfRange {
         self.out_of_range
     }
+}
+
+/// The bucket of [`Latency::coarse_counts`] with this value: its leading six bits, and their place.
+fn coarse_bucket(ns: u64) -> (u32, u64) {
+    let rest = ns.checked_ilog2().unwrap_or(0).saturating_sub(5);
+    (rest, ns >> rest)
 }
 
 #[cfg(test)]
@@ -275,6 +300,20 @@ mod tests {
     }
 
     #[test]
+    fn coarse_counts_are_few_and_include_values_out_of_range() {
+        let mut latency = Latency::new();
+        (1..1_000_000).for_each(|ns| latency.record(ns * 60_000));
+        latency.record_between(10, 9);
+        latency.record(LONGEST_NS + 1);
+        let counts = latency.coarse_counts();
+        assert!(counts.len() < 700, "{}", counts.len());
+        assert_eq!(counts.first(), Some(&(0, 1)));
+        let mut absorbed = Latency::new();
+        absorbed.absorb(&counts);
+        assert_eq!(absorbed.out_of_range().too_long, 1);
+    }
+
+    #[test]
     fn negative_values_are_the_smallest_in_the_order() {
         let mut latency = Latency::new();
         (0..98).for_each(|_| latency.record_between(10, 9));
@@ -286,6 +325,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn coarse_counts_move_percentiles_by_at_most_a_thirtieth(values in prop::collection::vec(1u64..=LONGEST_NS, 1..200)) {
+            let mut latency = Latency::new();
+            values.iter().for_each(|&ns| latency.record(ns));
+            let counts = latency.coarse_counts();
+            prop_assert_eq!(counts.iter().map(|&(_, count)| count).sum::<u64>(), values.len() as u64);
+            let mut coarse = Latency::new();
+            coarse.absorb(&counts);
+            prop_assert_eq!(coarse.max(), latency.max());
+            for percent in [50.0, 90.0, 99.0, 99.9] {
+                let (fine, found) = (latency.percentile(percent).unwrap(), coarse.percentile(percent).unwrap());
+                let error = (found as f64 - fine as f64).abs();
+                prop_assert!(error <= fine as f64 / 30.0 + 1.0, "{} for {}", found, fine);
+            }
+        }
+
         #[test]
         fn percentiles_keep_three_digits(mut values in prop::collection::vec(1u64..=LONGEST_NS, 1..200)) {
             let mut latency = Latency::new();

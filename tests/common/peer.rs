@@ -52,6 +52,7 @@ pub(crate) fn hello(plan: Plan) -> Request {
         plan: plan.into(),
         clock: wirebench::sys::clock::identity(),
         cpus: None,
+        latency_counts: false,
     })
 }
 

@@ -23,6 +23,7 @@ use crate::report::model::{Distributed, UdpRecord};
 use crate::report::store::atomic_file::AtomicFile as File;
 use crate::report::store::{Ledger, RunFolder};
 use crate::udp::client::{Observer, Packet};
+use crate::udp::plan::Direction;
 use crate::udp::result::{Interval, Measured};
 
 /// Destinations of runs.
@@ -110,7 +111,11 @@ impl Output {
     /// Shows and saves a run.
     pub(super) fn run(&mut self, measured: Measured) -> Result<(), CliError> {
         if let Some(row) = &measured.closing_row {
-            self.interval(row);
+            let direction = match measured.run.direction == Direction::Reverse.name() {
+                true => Direction::Reverse,
+                false => Direction::Forward,
+            };
+            self.interval(direction, row);
         }
         self.record.runs.push(measured.run.clone());
         self.progress.clear();
@@ -273,7 +278,7 @@ impl Observer for Output {
         self.progress.message("sending".to_owned());
     }
 
-    fn interval(&mut self, row: &Interval) {
+    fn interval(&mut self, _direction: Direction, row: &Interval) {
         let run = self.record.runs.len();
         if let Some(saving) = &mut self.saving
             && let Some(intervals) = &mut saving.intervals

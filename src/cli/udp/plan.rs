@@ -151,6 +151,7 @@ impl Planned {
             spin: self.spin,
             clock: self.clock,
             requested: self.requested.clone(),
+            latency_counts: false,
         }
     }
 }

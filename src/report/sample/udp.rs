@@ -109,6 +109,7 @@ pub(in crate::report) fn interval() -> Interval {
         latency_p50_ns: Some(12_345),
         latency_p99_ns: Some(4_560_000),
         latency_max_ns: Some(9_870_000),
+        latency_counts: Vec::new(),
     }
 }
 

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use super::control::key::Key;
 use super::placement::Cpus;
-use super::plan::{Amount, Plan};
+use super::plan::{Amount, Direction, Plan};
 use super::result::{Interval, Measured, Requested};
 use super::setup;
 use super::wire::VERSION;
@@ -98,6 +98,8 @@ pub struct Setup {
     pub clock: ClockChoice,
     /// The settings as given, for the record.
     pub requested: Requested,
+    /// Whether the observed rows have latency counts.
+    pub latency_counts: bool,
 }
 
 impl Setup {
@@ -113,6 +115,7 @@ impl Setup {
             spin: false,
             clock: ClockChoice::Auto,
             requested: Requested::default(),
+            latency_counts: false,
         }
     }
 }
@@ -123,8 +126,8 @@ pub trait Observer {
     fn listening(&mut self, _local: SocketAddr) {}
     /// The measurement begins.
     fn begun(&mut self) {}
-    /// An interval has ended.
-    fn interval(&mut self, _row: &Interval) {}
+    /// An interval of a direction has ended.
+    fn interval(&mut self, _direction: Direction, _row: &Interval) {}
     /// A record of the packet log.
     fn packet(&mut self, _packet: &Packet) {}
 }
@@ -170,6 +173,7 @@ pub fn run(
         plan: plan.clone().into(),
         clock,
         cpus: setup.cpus.clone(),
+        latency_counts: setup.latency_counts,
     };
     let (control_loop, welcome) = ControlLoop::begin(plan, setup, hello, cancel)?;
     let mut session = Session::new(plan, setup, observer, control_loop, welcome);

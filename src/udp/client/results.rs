@@ -2,6 +2,7 @@
 
 use super::{Observer, Packet};
 use crate::stats::latency::Latency;
+use crate::udp::plan::Direction;
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::{Interval, IntervalRows};
 use crate::udp::send::outcome::SenderOutcome;
@@ -10,6 +11,7 @@ use crate::udp::wire::results::{Done, Histogram, SenderResult, StreamReceived};
 
 /// The results of a direction received so far.
 pub(super) struct DirectionResults {
+    direction: Direction,
     pub(super) intervals: IntervalRows,
     pub(super) latencies: Latencies,
     /// The receivers' last message, once it has arrived.
@@ -28,8 +30,9 @@ pub(super) struct DirectionResults {
 
 impl DirectionResults {
     /// The results of a direction with `streams` streams.
-    pub(super) fn new(streams: usize, clocks_related: bool) -> Self {
+    pub(super) fn new(direction: Direction, streams: usize, clocks_related: bool) -> Self {
         Self {
+            direction,
             intervals: IntervalRows::default(),
             latencies: Latencies::default(),
             done: None,
@@ -48,7 +51,7 @@ impl DirectionResults {
         if !self.clocks_related {
             row.clear_latency();
         }
-        observer.interval(&row);
+        observer.interval(self.direction, &row);
         self.intervals.push(row);
     }
 

@@ -172,6 +172,7 @@ impl<'a, O: Observer> Session<'a, O> {
             packet_rows: u64::MAX,
             offset: self.offset.clone(),
             notify: self.control_loop.notify(),
+            latency_counts: self.setup.latency_counts,
         };
         let mut receivers = Receivers::new(settings, prepared);
         for (stream, mut flow) in flows.into_iter().enumerate() {

@@ -263,7 +263,15 @@ mod tests {
         }
         .encode();
         let long = [data(1, 5), vec![0]].concat();
-        for bytes in [&b"x"[..], &[0; 100], &other, &long_answer, cut, &empty, &long] {
+        for bytes in [
+            &b"x"[..],
+            &[0; 100],
+            &other,
+            &long_answer,
+            cut,
+            &empty,
+            &long,
+        ] {
             assert_eq!(accounting.datagram(bytes, 10), Classified::Foreign);
         }
         let foreign = Foreign {

@@ -27,6 +27,8 @@ pub(super) struct Intervals {
     next: u64,
     /// Latencies of all completed intervals.
     latencies: Latencies,
+    /// Whether rows have latency counts.
+    latency_counts: bool,
 }
 
 /// The progress of a stream.
@@ -63,7 +65,7 @@ struct Open {
 }
 
 impl Intervals {
-    pub(super) fn new(length: Duration, streams: usize) -> Self {
+    pub(super) fn new(length: Duration, streams: usize, latency_counts: bool) -> Self {
         Self {
             length,
             streams: (0..streams)
@@ -76,6 +78,7 @@ impl Intervals {
             open: BTreeMap::new(),
             next: 0,
             latencies: Latencies::default(),
+            latency_counts,
         }
     }
 
@@ -172,6 +175,13 @@ impl Intervals {
             latency_p50_ns: open.latencies.actual.percentile(50.0),
             latency_p99_ns: open.latencies.actual.percentile(99.0),
             latency_max_ns: open.latencies.actual.percentile(100.0),
+            latency_counts: match (self.latency_counts, &*open.latencies) {
+                (false, _) => Vec::new(),
+                (true, Latencies { actual, intended }) if intended.is_empty() => {
+                    actual.coarse_counts()
+                }
+                (true, Latencies { intended, .. }) => intended.coarse_counts(),
+            },
         })
     }
 
@@ -249,7 +259,7 @@ mod tests {
 
     #[test]
     fn an_interval_completes_when_every_stream_has_ended_it() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 2);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 2, false);
         assert!(intervals.add(snapshot(0, 0, 5, false)).is_none());
         assert!(rows(&mut intervals).is_empty());
         assert!(
@@ -266,8 +276,24 @@ mod tests {
     }
 
     #[test]
+    fn latency_counts_are_those_of_the_interval_and_only_on_request() {
+        let row = |requested: bool, intended: Option<u64>| {
+            let mut intervals = Intervals::new(Duration::from_secs(1), 1, requested);
+            let mut first = snapshot(0, 0, 5, false);
+            intended
+                .iter()
+                .for_each(|&ns| first.latencies.intended.record(ns));
+            intervals.add(first);
+            rows(&mut intervals).remove(0).latency_counts
+        };
+        assert_eq!(row(false, Some(9)), []);
+        assert_eq!(row(true, None), [(5, 1)]);
+        assert_eq!(row(true, Some(9)), [(9, 1)]);
+    }
+
+    #[test]
     fn the_last_row_ends_with_the_last_datagram() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         intervals.add(snapshot(0, 0, 5, false));
         intervals.add(snapshot(0, 1, 8, true));
         let rows = rows(&mut intervals);
@@ -281,7 +307,7 @@ mod tests {
 
     #[test]
     fn intervals_ended_late_make_one_longer_row() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         intervals.add(snapshot(0, 2, 9, false));
         let row = rows(&mut intervals).remove(0);
         assert_eq!((row.start_s, row.seconds, row.packets), (0.0, 3.0, 9));
@@ -289,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_run_without_a_datagram_has_no_row() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         let nothing = IntervalSnapshot {
             counts: StreamCounts::default(),
             ..snapshot(0, 0, 0, true)
@@ -300,7 +326,7 @@ mod tests {
 
     #[test]
     fn datagrams_lost_at_the_end_are_missing_in_the_last_row() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 2);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 2, false);
         intervals.add(snapshot(0, 0, 5, false));
         intervals.add(snapshot(1, 0, 5, false));
         intervals.set_sent([11, 5]);
@@ -312,7 +338,7 @@ mod tests {
 
     #[test]
     fn an_interval_without_a_datagram_has_a_row_without_latencies() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         for index in 0..3 {
             let mut silent = snapshot(0, index, 5, false);
             if index > 0 {
@@ -330,7 +356,7 @@ mod tests {
 
     #[test]
     fn an_idle_interval_after_the_end_of_sending_has_no_row() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         intervals.set_sent([9]);
         for index in 0..3 {
             intervals.add(snapshot(0, index, 5, false));
@@ -346,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_last_row_of_duplicates_is_kept() {
-        let mut intervals = Intervals::new(Duration::from_secs(1), 1);
+        let mut intervals = Intervals::new(Duration::from_secs(1), 1, false);
         intervals.add(snapshot(0, 0, 5, false));
         let first = snapshot(0, 0, 5, true);
         let counts = StreamCounts {
@@ -405,7 +431,7 @@ mod tests {
             let (reordered, next) = (total(|counts| counts.reordered), total(|counts| counts.next));
             let sent: Vec<u64> = snapshots.iter().zip(&streams).map(|(all, (_, tail))| all[0].counts.next + tail).collect();
 
-            let mut intervals = Intervals::new(Duration::from_secs(1), streams.len());
+            let mut intervals = Intervals::new(Duration::from_secs(1), streams.len(), false);
             let mut found = Vec::new();
             for (number, turn) in turns.into_iter().enumerate() {
                 if number == announced_at {

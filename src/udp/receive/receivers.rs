@@ -44,6 +44,8 @@ pub struct Settings {
     pub offset: Arc<AtomicI64>,
     /// Wakes the loop that calls [`Receivers::poll`].
     pub notify: Notify,
+    /// Whether rows have latency counts.
+    pub latency_counts: bool,
 }
 
 /// The receivers of a session.
@@ -99,7 +101,7 @@ impl Receivers {
         let (sender, events) = mpsc::channel();
         let streams = prepared.sockets.len();
         Self {
-            intervals: Intervals::new(settings.plan.interval, streams),
+            intervals: Intervals::new(settings.plan.interval, streams, settings.latency_counts),
             settings,
             handles: (0..streams).map(|_| None).collect(),
             sockets: prepared.sockets,
@@ -383,7 +385,7 @@ impl Receivers {
     /// The result, once every receiver has ended.
     pub fn into_outcome(mut self) -> ReceiversOutcome {
         let buffer_errors = machine::udp_receive_buffer_errors().zip(self.buffer_errors);
-        let nothing = Intervals::new(self.settings.plan.interval, 0);
+        let nothing = Intervals::new(self.settings.plan.interval, 0, false);
         let handles = self.handles.iter_mut().enumerate();
         ReceiversOutcome {
             received: handles

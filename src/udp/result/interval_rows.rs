@@ -19,8 +19,12 @@ pub struct IntervalRows {
 }
 
 impl IntervalRows {
-    /// Adds a row.
+    /// Adds a row, without its latency counts.
     pub fn push(&mut self, row: Interval) {
+        let row = Interval {
+            latency_counts: Vec::new(),
+            ..row
+        };
         let total = &mut self.total;
         total.unique = total
             .unique
@@ -79,6 +83,7 @@ impl From<&Interval> for results::Interval {
             duplicates: row.duplicates,
             reordered: row.reordered,
             latency_ns: [row.latency_p50_ns, row.latency_p99_ns, row.latency_max_ns],
+            latency_counts: row.latency_counts.clone(),
         }
     }
 }
@@ -102,6 +107,7 @@ impl From<results::Interval> for Interval {
             latency_p50_ns,
             latency_p99_ns,
             latency_max_ns,
+            latency_counts: row.latency_counts,
         }
     }
 }

@@ -427,11 +427,16 @@ pub struct Interval {
     pub latency_p99_ns: Option<u64>,
     /// Largest latency in ns.
     pub latency_max_ns: Option<u64>,
+    /// Latencies in coarse buckets, if they were requested: a value in ns and its count each. From the intended send if paced, from
+    /// the actual send otherwise. Neither kept nor saved.
+    #[serde(skip)]
+    pub latency_counts: Vec<(u64, u64)>,
 }
 
 impl Interval {
     /// Removes the latencies, which are unknown if the clocks are unrelated.
     pub(in crate::udp) fn clear_latency(&mut self) {
+        self.latency_counts = Vec::new();
         (
             self.latency_p50_ns,
             self.latency_p99_ns,

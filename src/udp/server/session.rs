@@ -83,6 +83,7 @@ impl Session {
                     packet_rows: context.limits.packet_rows,
                     offset: Arc::default(),
                     notify: context.notify.clone(),
+                    latency_counts: hello.latency_counts,
                 },
                 prepared,
             ))),

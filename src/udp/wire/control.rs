@@ -100,6 +100,9 @@ pub struct Hello {
     pub clock: Option<String>,
     /// The CPUs that the client's threads are pinned to, one per stream. Of use only on one host.
     pub cpus: Option<Vec<usize>>,
+    /// Whether intervals have [`Interval::latency_counts`]. A server of an earlier release ignores it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub latency_counts: bool,
 }
 
 /// Resumes a session.

@@ -5,7 +5,7 @@
 //!
 //! Every type here belongs to the protocol alone, and is converted from and to the types of the program. A field that is added
 //! to a plan, a result or a report therefore changes no message. Tests pin the bytes of every header and of every message; a
-//! change of these bytes needs a new [`VERSION`].
+//! change of these bytes needs a new [`VERSION`]. An optional field that is absent unless requested needs none.
 
 pub mod control;
 pub mod framing;

@@ -48,6 +48,10 @@ pub struct Interval {
     pub reordered: u64,
     /// Median, 99th percentile and maximum of the latency, in ns.
     pub latency_ns: [Option<u64>; 3],
+    /// Latencies in coarse buckets, a value in ns and its count each: from the intended send if paced, from the actual send
+    /// otherwise. Empty unless [`Hello`](super::control::Hello) requests them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latency_counts: Vec<(u64, u64)>,
 }
 
 /// The counts of a stream's receiver.
