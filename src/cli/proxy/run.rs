@@ -302,5 +302,6 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
         rounds,
         via: args.via.as_ref().map(Endpoint::to_string),
         origin_named: args.origin.as_ref().map(Endpoint::to_string),
+        progress: None,
     })
 }
