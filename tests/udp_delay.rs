@@ -403,12 +403,15 @@ fn a_flow_whose_first_responses_are_lost_is_opened_by_a_later_one() {
 fn a_repeated_response_to_the_opening_probe_is_not_foreign() {
     each_way(&["", "--reverse", "--bidir"], |engine, way| {
         let server = Server::start();
-        let path = Delay::with(server.address, 2 * MS, 2 * MS, |datagram| {
-            match Header::decode(datagram.bytes) {
+        let path = Delay::with(
+            server.address,
+            2 * MS,
+            2 * MS,
+            |datagram| match Header::decode(datagram.bytes) {
                 Ok(header) if header.kind == Kind::Credit => vec![2 * MS, 60 * MS],
                 _ => vec![2 * MS],
-            }
-        });
+            },
+        );
         for run in completed(&path, engine, &format!("--pps 200 --packets 60 {way}")) {
             assert_eq!(number(&run, "received.foreign"), 0);
             assert_eq!(number(&run, "received.unique"), 60);

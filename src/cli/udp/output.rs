@@ -11,7 +11,9 @@ use super::{now, record};
 use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
+use crate::cli::live::{self, Live};
 use crate::cli::progress::Progress;
+use crate::cli::stdout::TextOut;
 use crate::report::compare::udp::{Latencies, within_command};
 use crate::report::export::columns::LedgerRow;
 use crate::report::export::hgrm::Histograms;
@@ -36,8 +38,10 @@ pub(super) struct Output {
     saving: Option<Saving>,
     exports: Option<Exports>,
     progress: Progress,
+    live: Option<Live>,
     /// Whether stdout shows text.
     shown: bool,
+    text: TextOut,
     /// Whether interval rows are printed.
     rows: bool,
     header_printed: bool,
@@ -56,14 +60,18 @@ struct Saving {
 }
 
 impl Output {
-    /// Opens all destinations.
-    pub(super) fn open(args: &Udp, all: &[Planned]) -> Result<Self, CliError> {
+    /// Opens all destinations, and shows the live view if `live`.
+    pub(super) fn open(args: &Udp, all: &[Planned], live: bool) -> Result<Self, CliError> {
         let started = now();
         let exports = args.exports.open()?;
         let saving = if args.no_save {
             None
         } else {
             Some(Saving::open(args, started)?)
+        };
+        let live = match live {
+            true => Some(Live::start("bench udp", "lost")?),
+            false => None,
         };
         Ok(Self {
             record: record(started),
@@ -72,24 +80,32 @@ impl Output {
             saving,
             shown: !exports.uses_stdout() && !args.quiet,
             exports: Some(exports),
-            progress: Progress::new(args.quiet),
-            rows: args.interval.is_some(),
+            progress: Progress::new(args.quiet || live.is_some()),
+            text: TextOut::new(live.is_some()),
+            rows: args.interval.is_some() && live.is_none(),
+            live,
             header_printed: false,
         })
     }
 
     /// Prints the compared settings, if there are several.
     pub(super) fn comparing<'a>(
-        &self,
+        &mut self,
         settings: impl Iterator<Item = &'a str>,
         rounds: u32,
     ) -> Result<(), CliError> {
         if self.shown && self.latencies.is_some() {
-            let mut out = io::stdout().lock();
-            text::comparing(settings, rounds, &mut out)?;
-            out.flush()?;
+            self.text
+                .print(|mut out| text::comparing(settings, rounds, &mut out))?;
         }
         Ok(())
+    }
+
+    /// A run starts.
+    pub(super) fn starting(&self, start: &live::Start<'_>) {
+        if let Some(live) = &self.live {
+            live.udp_run(start);
+        }
     }
 
     /// Whether a run was measured.
@@ -99,6 +115,9 @@ impl Output {
 
     pub(super) fn warming_up(&self) {
         self.progress.message("warming up".to_owned());
+        if let Some(live) = &self.live {
+            live.warming_up();
+        }
     }
 
     /// An observer for unreported runs.
@@ -117,6 +136,9 @@ impl Output {
             };
             self.interval(direction, row);
         }
+        if let Some(live) = &self.live {
+            live.udp_finished(&measured);
+        }
         self.record.runs.push(measured.run.clone());
         self.progress.clear();
         let saved = match &mut self.saving {
@@ -134,25 +156,27 @@ impl Output {
         saved.and(self.show(number, &measured))
     }
 
-    fn show(&self, number: usize, measured: &Measured) -> Result<(), CliError> {
+    fn show(&mut self, number: usize, measured: &Measured) -> Result<(), CliError> {
         if !self.shown {
             return Ok(());
         }
-        let mut out = io::stdout().lock();
-        match self.latencies {
-            Some(_) => text::compared_run(number, &measured.run, &mut out)?,
-            None => text::summary(measured, &mut out)?,
-        }
-        Ok(out.flush()?)
+        let is_compared = self.latencies.is_some();
+        self.text.print(|mut out| match is_compared {
+            true => text::compared_run(number, &measured.run, &mut out),
+            false => text::summary(measured, &mut out),
+        })
     }
 
     /// Prints and writes the results of all runs, whatever the outcome.
     pub(super) fn close(mut self, outcome: Result<(), CliError>) -> Result<(), CliError> {
         self.progress.clear();
+        // Leaves the live view.
+        self.live = None;
+        let released = self.text.release();
         if !self.has_runs() {
             return outcome;
         }
-        let finished = self.finish();
+        let finished = self.finish().and(released);
         // The first error is the cause.
         CliError::first(outcome, finished)
     }
@@ -186,20 +210,23 @@ impl Output {
     }
 
     /// Prints the results and the folder.
-    fn show_all(&self) -> Result<(), CliError> {
+    fn show_all(&mut self) -> Result<(), CliError> {
         if !self.shown {
             return Ok(());
         }
-        let mut out = io::stdout().lock();
-        if self.latencies.is_some() {
-            writeln!(out)?;
-        }
         let record = &self.record;
-        Text.write(&Document::UdpRuns { id: "", record }, &mut out)?;
-        if let Some(saving) = self.saving.as_ref().filter(|saving| saving.saved) {
-            writeln!(out, "saved       {}", saving.store.path().display())?;
-        }
-        Ok(out.flush()?)
+        let is_compared = self.latencies.is_some();
+        let saving = self.saving.as_ref().filter(|saving| saving.saved);
+        self.text.print(|out| {
+            if is_compared {
+                writeln!(out)?;
+            }
+            Text.write(&Document::UdpRuns { id: "", record }, out)?;
+            if let Some(saving) = saving {
+                writeln!(out, "saved       {}", saving.store.path().display())?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -268,17 +295,18 @@ impl Observer for Output {
     fn listening(&mut self, local: SocketAddr) {
         // In a comparison, each run would print it.
         if self.shown && self.latencies.is_none() {
-            let mut out = io::stdout().lock();
-            let _ = writeln!(out, "listening on {local}");
-            let _ = out.flush();
+            let _ = self.text.print(|out| writeln!(out, "listening on {local}"));
         }
     }
 
     fn begun(&mut self) {
         self.progress.message("sending".to_owned());
+        if let Some(live) = &self.live {
+            live.begun();
+        }
     }
 
-    fn interval(&mut self, _direction: Direction, row: &Interval) {
+    fn interval(&mut self, direction: Direction, row: &Interval) {
         let run = self.record.runs.len();
         if let Some(saving) = &mut self.saving
             && let Some(intervals) = &mut saving.intervals
@@ -298,6 +326,9 @@ impl Observer for Output {
             });
         }
         self.progress.interval(row);
+        if let Some(live) = &self.live {
+            live.interval(direction, row);
+        }
     }
 
     fn packet(&mut self, packet: &Packet) {

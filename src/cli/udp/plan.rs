@@ -8,6 +8,7 @@ use super::matrix::Combination;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
+use crate::cli::live;
 use crate::report::compare::labels::labels;
 use crate::report::compare::udp::Settings;
 use crate::report::model::MOST_RUNS;
@@ -39,11 +40,13 @@ pub(super) struct Planned {
     spin: bool,
     clock: ClockChoice,
     requested: Requested,
+    /// Whether the live view needs the latencies of each interval.
+    latency_counts: bool,
 }
 
 impl Planned {
-    /// A setting for each combination, the base of the comparison first.
-    pub(super) fn all(args: &Udp) -> Result<Vec<Self>, CliError> {
+    /// A setting for each combination, the base of the comparison first. `live`: for the live view.
+    pub(super) fn all(args: &Udp, live: bool) -> Result<Vec<Self>, CliError> {
         let combinations = Combination::all(args)?;
         if combinations.len() * args.repeat as usize > MOST_RUNS {
             return Err(CliError::Usage(format!(
@@ -55,7 +58,7 @@ impl Planned {
         let plans: Vec<(Plan, Requested)> = combinations
             .iter()
             .map(|one| {
-                let plan = plan(args, one)?;
+                let plan = plan(args, one, live)?;
                 let requested = requested(args, one, &plan);
                 Ok((plan, requested))
             })
@@ -78,7 +81,11 @@ impl Planned {
         args.cpus.check(&allowed).map_err(CliError::usage)?;
         let ends = Ends::new(args)?;
         let placed = |((plan, requested), settings)| {
-            Self::place(args, &ends, &allowed, plan, requested, settings)
+            let planned = Self::place(args, &ends, &allowed, plan, requested, settings);
+            Self {
+                latency_counts: live,
+                ..planned
+            }
         };
         Ok(plans.into_iter().zip(settings).map(placed).collect())
     }
@@ -128,7 +135,14 @@ impl Planned {
                 ClockArg::Estimate => ClockChoice::Estimate,
             },
             requested,
+            latency_counts: false,
         }
+    }
+
+    /// The name of the setting in a comparison.
+    pub(super) fn name(&self) -> Option<String> {
+        let names: Vec<&str> = self.settings.iter().filter_map(Option::as_deref).collect();
+        (!names.is_empty()).then(|| names.join(" and "))
     }
 
     /// Prefixes an error with the setting in a comparison.
@@ -151,12 +165,12 @@ impl Planned {
             spin: self.spin,
             clock: self.clock,
             requested: self.requested.clone(),
-            latency_counts: false,
+            latency_counts: self.latency_counts,
         }
     }
 }
 
-fn plan(args: &Udp, of: &Combination) -> Result<Plan, CliError> {
+fn plan(args: &Udp, of: &Combination, live: bool) -> Result<Plan, CliError> {
     Ok(Plan {
         amount: amount(args)?,
         mode: mode(args, of)?,
@@ -170,7 +184,10 @@ fn plan(args: &Udp, of: &Combination) -> Result<Plan, CliError> {
         spin: of.spin,
         receive_buffer: of.receive_buffer,
         send_buffer: of.send_buffer,
-        interval: args.interval.unwrap_or(Duration::from_secs(1)),
+        interval: args.interval.unwrap_or(match live {
+            true => live::INTERVAL,
+            false => Duration::from_secs(1),
+        }),
         packet_rows: args.packets_csv,
     })
 }
