@@ -346,3 +346,19 @@ fn interval_rows_are_printed_during_the_run_if_requested() {
     });
     assert_eq!(shown.count(), rows, "{stdout}");
 }
+
+#[test]
+fn the_summary_draws_goodput_and_p99_over_the_intervals() {
+    let results = Results::new();
+    let stdout = udp(&results, "--packets 1500 --pps 5k --interval 50ms");
+    for (label, unit) in [("goodput    ", " KB/s"), ("p99        ", "s")] {
+        let line = stdout.lines().find(|line| line.starts_with(label));
+        let line = line.unwrap_or_else(|| panic!("no {label}: {stdout}"));
+        let bars = line.chars().filter(|bar| "▁▂▃▄▅▆▇█".contains(*bar));
+        assert!(bars.count() >= 5, "{line}");
+        assert!(line.contains(" to ") && line.ends_with(unit), "{line}");
+    }
+    // A run of one interval has nothing to draw.
+    let stdout = udp(&results, "--packets 10");
+    assert!(!stdout.contains("\ngoodput "), "{stdout}");
+}

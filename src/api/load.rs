@@ -117,6 +117,7 @@ impl ProxyLoad {
                 rounds: 1,
                 via: None,
                 origin_named: Some(origin.to_string()),
+                progress: None,
             },
         }
     }

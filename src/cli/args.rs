@@ -194,9 +194,13 @@ pub(super) struct Udp {
     /// Unreported run of each setting before the first round [default: 0, 200ms in comparisons]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Repetition")]
     pub(super) warmup: Option<Duration>,
-    /// Interval of rows in intervals.csv; if given, rows are also printed, and --hlog has a line for each [default: 1s]
+    /// Interval of rows in intervals.csv; if given, rows are also printed, except with --live, and --hlog has a line for each
+    /// [default: 1s, 250ms with --live]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     pub(super) interval: Option<Duration>,
+    /// Show the run on the full screen while it lasts: goodput, losses and latencies; q or Ctrl-C ends it and prints the summary
+    #[arg(long, conflicts_with = "quiet", help_heading = "Output")]
+    pub(super) live: bool,
     #[command(flatten)]
     pub(super) exports: RunExports,
     /// Write one test in the JSON layout of iperf3; - writes it to stdout and nothing else

@@ -87,6 +87,20 @@ impl RunExports {
     pub(super) fn has_hlog(&self) -> bool {
         self.hlog.is_some()
     }
+
+    /// The option that writes to stdout.
+    pub(super) fn stdout_option(&self) -> Option<&'static str> {
+        let options = [
+            ("--json", &self.json),
+            ("--csv", &self.csv),
+            ("--markdown", &self.markdown),
+            ("--html", &self.html),
+        ];
+        let mut on_stdout = options
+            .into_iter()
+            .filter(|(_, path)| path.as_deref().is_some_and(is_stdout));
+        on_stdout.next().map(|(option, _)| option)
+    }
 }
 
 /// Formats of a comparison of two records.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::error;
+use super::{error, live};
 use crate::report::store::partial;
 use crate::sys::signal;
 
@@ -60,8 +60,9 @@ fn on_thread(act: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread.spawn(act).map(drop)
 }
 
-/// Removes partial files and ends the program.
+/// Restores the terminal, removes partial files and ends the program.
 pub(super) fn end() {
+    live::restore();
     partial::remove_all();
     error::report_signal(ENDED_BY_USER);
     std::process::exit(ENDED_BY_USER);

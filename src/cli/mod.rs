@@ -12,6 +12,7 @@ mod error;
 mod exports;
 mod interrupt;
 mod list;
+mod live;
 mod man;
 mod parse;
 mod progress;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::args::Udp;
 use super::error::CliError;
-use super::interrupt;
+use super::{interrupt, live};
 use crate::report::model::{Curves, Meta, UdpRecord};
 use crate::sys::clock;
 use crate::udp::client::{self, Cancel, RunError, Setup};
@@ -26,14 +26,15 @@ use plan::Planned;
 const WARM_UP: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &Udp) -> Result<(), CliError> {
-    let all = Planned::all(args)?;
+    let live = live::is_possible(args.live, &args.exports)?;
+    let all = Planned::all(args, live)?;
     for planned in &all {
         setup::can_send(&planned.plan).map_err(CliError::runtime)?;
     }
     let cancel = Cancel::new().map_err(CliError::runtime)?;
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(CliError::runtime)?;
-    let mut output = Output::open(args, &all)?;
+    let mut output = Output::open(args, &all, live)?;
     let ready: Result<Vec<Ready>, CliError> = all
         .into_iter()
         .map(|planned| Ready::new(args.ipv6, planned))
@@ -52,11 +53,19 @@ fn runs(args: &Udp, ready: &[Ready], output: &mut Output, cancel: &Cancel) -> Re
         // Each round begins with the next setting, so that no setting always has the same position and predecessor: drift within
         // a round affects all alike.
         for turn in 0..ready.len() {
-            let one = &ready[(round + turn) % ready.len()];
+            let number = (round + turn) % ready.len();
+            let one = &ready[number];
             if output.has_runs() && cancel.is_cancelled() {
                 return Ok(());
             }
             output.next(&one.planned.settings);
+            output.starting(&live::Start {
+                plan: &one.planned.plan,
+                setting: one.planned.name(),
+                server: args.to.as_deref(),
+                of_settings: (number, ready.len()),
+                of_rounds: (round, args.repeat as usize),
+            });
             let directions = match client::run(&one.planned.plan, &one.setup, output, cancel) {
                 Err(RunError::Cancelled) if output.has_runs() => return Ok(()),
                 outcome => outcome.map_err(|error| one.runtime(error))?,

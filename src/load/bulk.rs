@@ -13,6 +13,7 @@ use mio::{Events, Poll};
 use super::command::Receipt;
 use super::error::{ErrorKind, RequestError};
 use super::payload::Payload;
+use super::progress::Publisher;
 use super::request_stats::RequestStats;
 use super::worker::Job;
 use crate::proxy::timers::Timers;
@@ -44,6 +45,7 @@ pub(super) struct Worker<'a> {
     runnable: Vec<usize>,
     /// Streams that have not reached the goal of [`Worker::drive`].
     pending: usize,
+    publisher: Option<Publisher>,
 }
 
 /// The state that [`Worker::drive`] brings every stream to.
@@ -84,7 +86,14 @@ impl<'a> Worker<'a> {
             streams: all,
             payload: Payload::new(WRITE),
             pending: 0,
+            publisher: None,
         })
+    }
+
+    /// Publishes the statistics of the next [`Self::run`], which counts from `now` on.
+    pub(super) fn publish_from(&mut self, now: u64) {
+        let progress = self.job.progress.as_ref();
+        self.publisher = progress.map(|progress| progress.publisher(now));
     }
 
     /// Opens all streams and sends on each for `warmup`, which is not counted. Returns whether any stream is left.
@@ -140,6 +149,12 @@ impl<'a> Worker<'a> {
                 self.turn(number, goal, now, stats);
             }
             self.expire(now, stats);
+            if let Some(publisher) = &mut self.publisher
+                && publisher.is_due(now)
+            {
+                let sent = self.streams.iter().map(Stream::counted_bytes).sum();
+                publisher.publish(now, stats, Some(sent));
+            }
             if goal.is_expired(now) {
                 for number in 0..self.streams.len() {
                     self.check_goal(number, goal, now);

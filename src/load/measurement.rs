@@ -94,6 +94,9 @@ pub fn run(
     mut watch: impl FnMut() -> Vec<Option<CpuTime>>,
     cancel: &AtomicBool,
 ) -> io::Result<Measurement> {
+    if let Some(progress) = &job.progress {
+        progress.reset();
+    }
     let threads = extent.threads.clamp(1, load.connections().max(1));
     let workers = (0..threads).map(|number| AnyWorker::new(job, load, number, threads));
     let workers = workers.collect::<io::Result<Vec<_>>>()?;
@@ -221,6 +224,7 @@ fn requests(
         before = CpuTime::of_this_thread();
         stats = RequestStats::default();
         let now = monotonic_ns();
+        worker.publish_from(now);
         let end = now + extent.duration.as_nanos() as u64;
         let mut schedule = match load {
             Load::Requests {
@@ -247,6 +251,7 @@ fn bulk(
     let mut before = CpuTime::default();
     if gate.wait(open) && !gate.cancel.load(Ordering::Relaxed) {
         before = CpuTime::of_this_thread();
+        worker.publish_from(monotonic_ns());
         let amount = match load {
             Load::Bulk {
                 bytes: Some(bytes),

@@ -3,7 +3,7 @@
 //! Pure parts of the generator: a [`workload`] and the state machine of its [`request`]s, the [`handshake`] with a proxy, the
 //! [`command`] to the origin, the [`payload`], the [`sink`] that checks bulk data, the [`schedule`] of request starts,
 //! [`request_stats`] and [`error`]s. `connection`, [`worker`] and [`bulk`] do the I/O. A [`measurement`] loads one path with all
-//! threads; a [`session`] runs all measurements of a [`plan`].
+//! threads, which publish their [`progress`]; a [`session`] runs all measurements of a [`plan`].
 
 pub mod bulk;
 pub mod command;
@@ -15,6 +15,7 @@ pub mod measurement;
 pub mod origin;
 pub mod payload;
 pub mod plan;
+pub mod progress;
 pub mod request;
 pub mod request_stats;
 pub mod result;

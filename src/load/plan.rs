@@ -1,9 +1,11 @@
 //! The plan of a benchmark: scenarios, their paths, duration and rounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::handshake::Route;
 use super::measurement::{Extent, Load};
+use super::progress::Progress;
 use super::worker::Job;
 use super::workload::{RequestKind, Workload};
 use crate::protocol::{Destination, Host, Kind, User};
@@ -112,6 +114,8 @@ pub struct Plan {
     pub via: Option<String>,
     /// `--origin` as given, for the record.
     pub origin_named: Option<String>,
+    /// Where the threads of each measurement publish their statistics.
+    pub progress: Option<Arc<Progress>>,
 }
 
 /// The path of requests.
@@ -189,6 +193,7 @@ impl Plan {
             to: to.clone(),
             workload: Workload::new(route, kind, self.message),
             timeout: self.timeout,
+            progress: self.progress.clone(),
         }
     }
 
@@ -244,6 +249,7 @@ mod tests {
             rounds: 1,
             via: None,
             origin_named: None,
+            progress: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::connection::Connection;
 use super::error::{ErrorKind, RequestError};
 use super::payload::Payload;
+use super::progress::{Progress, Publisher};
 use super::request::{RequestState, Step};
 use super::request_stats::{RequestStats, Times};
 use super::schedule::{Due, Schedule};
@@ -48,6 +50,8 @@ pub struct Job {
     pub workload: Workload,
     /// Longest time of a request.
     pub timeout: Duration,
+    /// Where the workers publish their statistics.
+    pub progress: Option<Arc<Progress>>,
 }
 
 /// A thread's connections and their event loop.
@@ -65,6 +69,7 @@ pub(super) struct Worker<'a> {
     /// Number of the next message.
     number: u64,
     buffer: Box<[u8]>,
+    publisher: Option<Publisher>,
 }
 
 /// A connection and its current request.
@@ -104,7 +109,14 @@ impl<'a> Worker<'a> {
             backing_off: VecDeque::with_capacity(connections),
             number,
             buffer: vec![0; READ].into(),
+            publisher: None,
         })
+    }
+
+    /// Publishes the statistics of the next [`Self::run`], which counts from `now` on.
+    pub(super) fn publish_from(&mut self, now: u64) {
+        let progress = self.job.progress.as_ref();
+        self.publisher = progress.map(|progress| progress.publisher(now));
     }
 
     /// Starts requests on `schedule` and returns when each is answered or failed. On `cancel` it returns at once and drops
@@ -153,6 +165,11 @@ impl<'a> Worker<'a> {
             if now - checked >= TICK.as_nanos() as u64 {
                 checked = now;
                 self.expire(now, schedule, stats);
+                if let Some(publisher) = &mut self.publisher
+                    && publisher.is_due(now)
+                {
+                    publisher.publish(now, stats, None);
+                }
             }
         }
         stats.not_started(schedule.left());

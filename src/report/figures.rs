@@ -4,7 +4,7 @@ use crate::stats::ratio::Ratio;
 use crate::units::grouped;
 
 /// `value` with about three digits, or with all digits before the point; `-` for NaN and infinities.
-pub(super) fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     let size = value.abs();
     match size {
         _ if !value.is_finite() => "-".to_owned(),
@@ -22,7 +22,7 @@ pub(super) fn figure(value: f64) -> String {
 }
 
 /// `part` of `whole` in percent; never rounded to 0 % or 100 %.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();
     }

@@ -7,7 +7,7 @@
 
 pub mod compare;
 pub mod export;
-mod figures;
+pub(crate) mod figures;
 pub mod model;
 pub mod store;
 

@@ -4,8 +4,8 @@
 //! [`endpoint`], listeners by [`activation`], [`pipe`]s for splicing, [`mmsg`] batches, received messages with
 //! [`cmsg`], the [`error_queue`], [`clock`], [`tsc_clock`], [`timerfd`], [`timer_slack`], [`affinity`],
 //! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`usage`] (CPU time of a thread or
-//! process), the CPU quota of the [`cgroup`], [`child`] processes, [`signal`]s, [`route`]s, [`local`] addresses,
-//! [`loopback`] sockets and properties of the [`machine`].
+//! process), the CPU quota of the [`cgroup`], [`child`] processes, [`signal`]s, the [`terminal`], [`route`]s, [`local`]
+//! addresses, [`loopback`] sockets and properties of the [`machine`].
 //! All exported functions are safe: obligations of the man pages are checked or met here. This module knows nothing of
 //! measurements.
 
@@ -48,6 +48,7 @@ pub mod signal;
 pub mod small_tcp;
 pub mod socket;
 pub mod tcp;
+pub mod terminal;
 pub mod timer_slack;
 pub mod timerfd;
 pub mod tsc_clock;

@@ -133,6 +133,10 @@ pub(super) struct Load {
     /// Uncounted load before each measurement
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "50ms", help_heading = "Repetition")]
     pub(super) warmup: Duration,
+    /// Show the measurement on the full screen while it lasts: rates, errors and latencies; q or Ctrl-C ends it and prints the
+    /// summary
+    #[arg(long, conflicts_with = "quiet", help_heading = "Output")]
+    pub(super) live: bool,
     #[command(flatten)]
     pub(super) exports: RunExports,
     /// Folder for the ledger and the run folders

@@ -2,14 +2,19 @@
 //!
 //! Every file is opened before the first measurement, and every run is saved when it ends.
 
-use std::io::{self, Write};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::args::Load;
 use crate::cli::command_line;
 use crate::cli::during::{Hlog, JsonStream};
 use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
+use crate::cli::live::{self, Live};
 use crate::cli::progress::Progress;
+use crate::cli::stdout::TextOut;
+use crate::load;
 use crate::load::plan::{Path, Scenario};
 use crate::load::result::Measured;
 use crate::load::session::Observer;
@@ -35,15 +40,25 @@ pub(super) struct Output {
     hlog: Option<Hlog>,
     stream: Option<JsonStream>,
     progress: Progress,
+    live: Option<LiveLoad>,
     /// Whether stdout shows text.
     shown: bool,
+    text: TextOut,
     /// Number of planned runs.
     expected: usize,
 }
 
+/// The live view, and what it shows of the load generator.
+struct LiveLoad {
+    live: Live,
+    progress: Arc<load::progress::Progress>,
+    /// Duration of a measurement.
+    duration: Duration,
+}
+
 impl Output {
-    /// Opens all destinations.
-    pub(super) fn open(args: &Load) -> Result<Self, CliError> {
+    /// Opens all destinations, and shows the live view if `live`.
+    pub(super) fn open(args: &Load, live: bool) -> Result<Self, CliError> {
         let started = clock::realtime_ns();
         let mut exports = args.exports.open(None, started)?;
         let store = match args.no_save {
@@ -59,6 +74,14 @@ impl Output {
         if let Some(stream) = &mut stream {
             stream.line(&Line::Start(&record.meta));
         }
+        let live = match live {
+            true => Some(LiveLoad {
+                live: Live::start("bench proxy", "errors")?,
+                progress: Arc::default(),
+                duration: args.duration / args.repeat,
+            }),
+            false => None,
+        };
         Ok(Self {
             record,
             hlog: exports.hlog.take(),
@@ -69,20 +92,28 @@ impl Output {
             saved: false,
             shown: !args.quiet && !exports.uses_stdout(),
             exports: Some(exports),
-            progress: Progress::new(args.quiet),
+            progress: Progress::new(args.quiet || live.is_some()),
+            text: TextOut::new(live.is_some()),
+            live,
             expected: 0,
         })
+    }
+
+    /// Where the load generator publishes its progress for the live view.
+    pub(super) fn progress(&self) -> Option<Arc<load::progress::Progress>> {
+        self.live.as_ref().map(|of| of.progress.clone())
     }
 
     /// Prints the omitted scenarios and sets the number of planned runs.
     pub(super) fn expect(&mut self, runs: usize, left_out: Vec<String>) -> Result<(), CliError> {
         self.expected = runs;
         if self.shown {
-            let mut out = io::stdout().lock();
-            for sentence in left_out {
-                writeln!(out, "{sentence}")?;
-            }
-            out.flush()?;
+            let lines = left_out.into_iter();
+            self.text.print(|out| {
+                lines
+                    .map(|sentence| writeln!(out, "{sentence}"))
+                    .fold(Ok(()), Result::and)
+            })?;
         }
         Ok(())
     }
@@ -94,6 +125,10 @@ impl Output {
         interrupted: bool,
     ) -> Result<(), CliError> {
         self.progress.clear();
+        // Leaves the live view.
+        self.live = None;
+        // The first error is the cause.
+        let outcome = CliError::first(outcome, self.text.release());
         let mut stream = self.stream.take();
         let outcome = self.results(outcome, interrupted, stream.as_mut());
         let store = self.store.as_ref().filter(|_| self.saved);
@@ -158,17 +193,19 @@ impl Output {
     }
 
     /// Prints the results and the folder.
-    fn show(&self) -> Result<(), CliError> {
+    fn show(&mut self) -> Result<(), CliError> {
         if !self.shown {
             return Ok(());
         }
-        let mut out = io::stdout().lock();
         let record = &self.record;
-        Text.write(&Document::ProxyRuns { id: "", record }, &mut out)?;
-        if let Some((_, store)) = self.store.as_ref().filter(|_| self.saved) {
-            writeln!(out, "saved       {}", store.path().display())?;
-        }
-        Ok(out.flush()?)
+        let store = self.store.as_ref().filter(|_| self.saved);
+        self.text.print(|out| {
+            Text.write(&Document::ProxyRuns { id: "", record }, out)?;
+            match store {
+                Some((_, store)) => writeln!(out, "saved       {}", store.path().display()),
+                None => Ok(()),
+            }
+        })
     }
 }
 
@@ -184,10 +221,25 @@ impl Observer for Output {
             path.name(),
             round + 1
         ));
+        if let Some(of) = &self.live {
+            let setting = path.proxy().and_then(|proxy| proxy.setting.as_deref());
+            let setting = setting.iter().flat_map(|name| [" ", name]);
+            of.live.measurement(&live::Measurement {
+                scenario,
+                path: std::iter::once(path.name()).chain(setting).collect(),
+                number: (self.record.runs.len() + 1, self.expected),
+                round: round + 1,
+                duration: of.duration,
+                progress: &of.progress,
+            });
+        }
     }
 
     fn finished(&mut self, measured: Measured) -> Result<(), CliError> {
         self.latencies.add(&measured);
+        if let Some(of) = &self.live {
+            of.live.measured(&measured);
+        }
         let run = &measured.run;
         let both = [&measured.latency, &measured.latency_from_intended];
         let named = run.histograms().into_iter().zip(both);

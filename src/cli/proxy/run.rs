@@ -13,7 +13,7 @@ use super::child::Child;
 use super::credentials;
 use super::output::Output;
 use crate::cli::error::CliError;
-use crate::cli::interrupt;
+use crate::cli::{interrupt, live};
 use crate::load::measurement::Extent;
 use crate::load::plan::{Plan, Proxy, Scenario};
 use crate::load::session;
@@ -180,13 +180,15 @@ pub(super) fn measure(
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.store(true, Ordering::Relaxed))
         .map_err(CliError::runtime)?;
-    let mut output = Output::open(args)?;
+    let live = live::is_possible(args.live, &args.exports)?;
+    let mut output = Output::open(args, live)?;
     // Kept until the end.
     let mut started = None;
     let run = || {
         let started = started.insert(start()?);
         let plan = Plan {
             user,
+            progress: output.progress(),
             ..plan(args, scenarios, started)?
         };
         let all = plan
@@ -306,5 +308,6 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
         rounds,
         via: args.via.as_ref().map(Endpoint::to_string),
         origin_named: args.origin.as_ref().map(Endpoint::to_string),
+        progress: None,
     })
 }

@@ -8,6 +8,7 @@ use crate::report::export::hlog;
 use crate::report::export::json_stream::Line;
 use crate::report::model::{Meta, UdpRecord};
 use crate::stats::latency::Latency;
+use crate::udp::plan::Direction;
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::{Interval, Measured, Run};
 
@@ -55,19 +56,19 @@ impl During {
     pub(super) fn interval(
         &mut self,
         run: usize,
-        direction: &str,
+        direction: Direction,
         row: &Interval,
         latencies: Option<&Latencies>,
     ) {
         let number = match direction {
-            "reverse" => self.settings.len().saturating_sub(1),
-            _ => 0,
+            Direction::Reverse => self.settings.len().saturating_sub(1),
+            Direction::Forward | Direction::Both => 0,
         };
         let setting = self.settings.get(number).cloned().flatten();
         if let Some(stream) = &mut self.stream {
             stream.line(&Line::Interval {
                 run: run + number,
-                direction,
+                direction: direction.name(),
                 setting: setting.as_deref(),
                 row,
             });

@@ -12,7 +12,9 @@ use super::{now, record};
 use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
+use crate::cli::live::{self, Live};
 use crate::cli::progress::Progress;
+use crate::cli::stdout::TextOut;
 use crate::report::compare::udp::{Latencies as SettingLatencies, within_command};
 use crate::report::export::columns::LedgerRow;
 use crate::report::export::hgrm::Histograms;
@@ -25,6 +27,7 @@ use crate::report::model::{Distributed, UdpRecord};
 use crate::report::store::atomic_file::AtomicFile as File;
 use crate::report::store::{Ledger, RunFolder};
 use crate::udp::client::{Observer, Packet};
+use crate::udp::plan::Direction;
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::{Interval, Measured};
 
@@ -39,8 +42,10 @@ pub(super) struct Output {
     exports: Option<Exports>,
     during: During,
     progress: Progress,
+    live: Option<Live>,
     /// Whether stdout shows text.
     shown: bool,
+    text: TextOut,
     /// Whether interval rows are printed.
     rows: bool,
     header_printed: bool,
@@ -59,8 +64,8 @@ struct Saving {
 }
 
 impl Output {
-    /// Opens all destinations.
-    pub(super) fn open(args: &Udp, all: &[Planned]) -> Result<Self, CliError> {
+    /// Opens all destinations, and shows the live view if `live`.
+    pub(super) fn open(args: &Udp, all: &[Planned], live: bool) -> Result<Self, CliError> {
         let started = now();
         let iperf3_json = ("--iperf3-json", &args.iperf3_json, &Iperf3 as &dyn Exporter);
         if args.iperf3_json.is_some() && (all.len() > 1 || args.repeat > 1) {
@@ -75,6 +80,10 @@ impl Output {
             Some(Saving::open(args, started)?)
         };
         let record = record(started);
+        let live = match live {
+            true => Some(Live::start("bench udp", "lost")?),
+            false => None,
+        };
         Ok(Self {
             during: During::begin(&mut exports, &record.meta, args.interval.is_some()),
             record,
@@ -83,8 +92,10 @@ impl Output {
             saving,
             shown: !exports.uses_stdout() && !args.quiet,
             exports: Some(exports),
-            progress: Progress::new(args.quiet),
-            rows: args.interval.is_some(),
+            progress: Progress::new(args.quiet || live.is_some()),
+            text: TextOut::new(live.is_some()),
+            rows: args.interval.is_some() && live.is_none(),
+            live,
             header_printed: false,
         })
     }
@@ -96,16 +107,22 @@ impl Output {
 
     /// Prints the compared settings, if there are several.
     pub(super) fn comparing<'a>(
-        &self,
+        &mut self,
         settings: impl Iterator<Item = &'a str>,
         rounds: u32,
     ) -> Result<(), CliError> {
         if self.shown && self.latencies.is_some() {
-            let mut out = io::stdout().lock();
-            text::comparing(settings, rounds, &mut out)?;
-            out.flush()?;
+            self.text
+                .print(|mut out| text::comparing(settings, rounds, &mut out))?;
         }
         Ok(())
+    }
+
+    /// A run starts.
+    pub(super) fn starting(&self, start: &live::Start<'_>) {
+        if let Some(live) = &self.live {
+            live.udp_run(start);
+        }
     }
 
     /// Whether a run was measured.
@@ -115,6 +132,9 @@ impl Output {
 
     pub(super) fn warming_up(&self) {
         self.progress.message("warming up".to_owned());
+        if let Some(live) = &self.live {
+            live.warming_up();
+        }
     }
 
     /// An observer for unreported runs.
@@ -128,8 +148,15 @@ impl Output {
     pub(super) fn run(&mut self, measured: Measured) -> Result<(), CliError> {
         let number = self.record.runs.len();
         if let Some(row) = &measured.closing_row {
-            self.interval(row);
+            let direction = match measured.run.direction == Direction::Reverse.name() {
+                true => Direction::Reverse,
+                false => Direction::Forward,
+            };
+            self.show_interval(direction, row, None);
             self.during.closing_row(number, &measured.run, row);
+        }
+        if let Some(live) = &self.live {
+            live.udp_finished(&measured);
         }
         self.during.run(number, &measured);
         self.record.runs.push(measured.run.clone());
@@ -148,29 +175,62 @@ impl Output {
         saved.and(self.show(number, &measured))
     }
 
-    fn show(&self, number: usize, measured: &Measured) -> Result<(), CliError> {
+    fn show(&mut self, number: usize, measured: &Measured) -> Result<(), CliError> {
         if !self.shown {
             return Ok(());
         }
-        let mut out = io::stdout().lock();
-        match self.latencies {
-            Some(_) => text::compared_run(number, &measured.run, &mut out)?,
-            None => text::summary(measured, &mut out)?,
-        }
-        Ok(out.flush()?)
+        let is_compared = self.latencies.is_some();
+        self.text.print(|mut out| match is_compared {
+            true => text::compared_run(number, &measured.run, &mut out),
+            false => text::summary(measured, &mut out),
+        })
     }
 
     /// Prints and writes the results of all runs, whatever the outcome.
     pub(super) fn close(mut self, outcome: Result<(), CliError>) -> Result<(), CliError> {
         self.progress.clear();
+        // Leaves the live view.
+        self.live = None;
+        // The first error is the cause.
+        let outcome = CliError::first(outcome, self.text.release());
         let outcome = match self.has_runs() {
-            // The first error is the cause.
             true => CliError::first(outcome, self.finish()),
             false => outcome,
         };
         let saving = self.saving.as_ref().filter(|saving| saving.saved);
         let saved = saving.map(|saving| saving.store.path().display().to_string());
         self.during.close(outcome, saved)
+    }
+
+    /// Shows and saves an interval of the current run.
+    fn show_interval(
+        &mut self,
+        direction: Direction,
+        row: &Interval,
+        latencies: Option<&Latencies>,
+    ) {
+        let run = self.record.runs.len();
+        if let Some(saving) = &mut self.saving
+            && let Some(intervals) = &mut saving.intervals
+        {
+            let written = intervals.row(run, row);
+            saving.note(written);
+        }
+        if self.shown && self.rows {
+            let first = !std::mem::replace(&mut self.header_printed, true);
+            self.progress.suspend(|| {
+                let mut out = io::stdout().lock();
+                if first {
+                    let _ = writeln!(out, "{}", text::interval_header());
+                }
+                let _ = writeln!(out, "{}", text::interval(row));
+                let _ = out.flush();
+            });
+        }
+        self.progress.interval(row);
+        if let Some(live) = &self.live {
+            live.interval(direction, row, latencies);
+        }
     }
 
     fn finish(&mut self) -> Result<(), CliError> {
@@ -204,20 +264,23 @@ impl Output {
     }
 
     /// Prints the results and the folder.
-    fn show_all(&self) -> Result<(), CliError> {
+    fn show_all(&mut self) -> Result<(), CliError> {
         if !self.shown {
             return Ok(());
         }
-        let mut out = io::stdout().lock();
-        if self.latencies.is_some() {
-            writeln!(out)?;
-        }
         let record = &self.record;
-        Text.write(&Document::UdpRuns { id: "", record }, &mut out)?;
-        if let Some(saving) = self.saving.as_ref().filter(|saving| saving.saved) {
-            writeln!(out, "saved       {}", saving.store.path().display())?;
-        }
-        Ok(out.flush()?)
+        let is_compared = self.latencies.is_some();
+        let saving = self.saving.as_ref().filter(|saving| saving.saved);
+        self.text.print(|out| {
+            if is_compared {
+                writeln!(out)?;
+            }
+            Text.write(&Document::UdpRuns { id: "", record }, out)?;
+            if let Some(saving) = saving {
+                writeln!(out, "saved       {}", saving.store.path().display())?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -286,45 +349,20 @@ impl Observer for Output {
     fn listening(&mut self, local: SocketAddr) {
         // In a comparison, each run would print it.
         if self.shown && self.latencies.is_none() {
-            let mut out = io::stdout().lock();
-            let _ = writeln!(out, "listening on {local}");
-            let _ = out.flush();
+            let _ = self.text.print(|out| writeln!(out, "listening on {local}"));
         }
     }
 
     fn begun(&mut self) {
         self.during.begun(now());
         self.progress.message("sending".to_owned());
+        if let Some(live) = &self.live {
+            live.begun();
+        }
     }
 
-    fn interval(&mut self, row: &Interval) {
-        let run = self.record.runs.len();
-        if let Some(saving) = &mut self.saving
-            && let Some(intervals) = &mut saving.intervals
-        {
-            let written = intervals.row(run, row);
-            saving.note(written);
-        }
-        if self.shown && self.rows {
-            let first = !std::mem::replace(&mut self.header_printed, true);
-            self.progress.suspend(|| {
-                let mut out = io::stdout().lock();
-                if first {
-                    let _ = writeln!(out, "{}", text::interval_header());
-                }
-                let _ = writeln!(out, "{}", text::interval(row));
-                let _ = out.flush();
-            });
-        }
-        self.progress.interval(row);
-    }
-
-    fn interval_of(
-        &mut self,
-        direction: &'static str,
-        row: &Interval,
-        latencies: Option<&Latencies>,
-    ) {
+    fn interval(&mut self, direction: Direction, row: &Interval, latencies: Option<&Latencies>) {
+        self.show_interval(direction, row, latencies);
         let run = self.record.runs.len();
         self.during.interval(run, direction, row, latencies);
     }

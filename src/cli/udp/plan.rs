@@ -8,6 +8,7 @@ use super::matrix::Combination;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
+use crate::cli::live;
 use crate::report::compare::labels::labels;
 use crate::report::compare::udp::Settings;
 use crate::report::model::MOST_RUNS;
@@ -42,8 +43,8 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    /// A setting for each combination, the base of the comparison first.
-    pub(super) fn all(args: &Udp) -> Result<Vec<Self>, CliError> {
+    /// A setting for each combination, the base of the comparison first. `live`: for the live view.
+    pub(super) fn all(args: &Udp, live: bool) -> Result<Vec<Self>, CliError> {
         let combinations = Combination::all(args)?;
         if combinations.len() * args.repeat as usize > MOST_RUNS {
             return Err(CliError::Usage(format!(
@@ -55,7 +56,7 @@ impl Planned {
         let plans: Vec<(Plan, Requested)> = combinations
             .iter()
             .map(|one| {
-                let plan = plan(args, one)?;
+                let plan = plan(args, one, live)?;
                 let requested = requested(args, one, &plan);
                 Ok((plan, requested))
             })
@@ -131,6 +132,12 @@ impl Planned {
         }
     }
 
+    /// The name of the setting in a comparison.
+    pub(super) fn name(&self) -> Option<String> {
+        let names: Vec<&str> = self.settings.iter().filter_map(Option::as_deref).collect();
+        (!names.is_empty()).then(|| names.join(" and "))
+    }
+
     /// Prefixes an error with the setting in a comparison.
     pub(super) fn wrong(&self, error: impl Display) -> String {
         match self.settings.first() {
@@ -155,7 +162,7 @@ impl Planned {
     }
 }
 
-fn plan(args: &Udp, of: &Combination) -> Result<Plan, CliError> {
+fn plan(args: &Udp, of: &Combination, live: bool) -> Result<Plan, CliError> {
     Ok(Plan {
         amount: amount(args)?,
         mode: mode(args, of)?,
@@ -169,10 +176,13 @@ fn plan(args: &Udp, of: &Combination) -> Result<Plan, CliError> {
         spin: of.spin,
         receive_buffer: of.receive_buffer,
         send_buffer: of.send_buffer,
-        interval: args.interval.unwrap_or(Duration::from_secs(1)),
+        interval: args.interval.unwrap_or(match live {
+            true => live::INTERVAL,
+            false => Duration::from_secs(1),
+        }),
         packet_rows: args.packets_csv,
         // Without --interval the log has a line for the whole run.
-        interval_histograms: args.exports.has_hlog() && args.interval.is_some(),
+        interval_histograms: live || (args.exports.has_hlog() && args.interval.is_some()),
     })
 }
 

@@ -101,6 +101,11 @@ impl Stream {
         self.warmup_bytes = self.sent;
     }
 
+    /// Bytes sent since the warm-up.
+    pub(super) fn counted_bytes(&self) -> u64 {
+        self.sent - self.warmup_bytes
+    }
+
     pub(super) fn close(&mut self) {
         self.stage = Stage::Closed;
         self.socket = Err(io::ErrorKind::NotConnected.into());

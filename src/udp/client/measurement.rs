@@ -9,6 +9,7 @@ use super::results::DirectionResults;
 use super::session::{BURST, ClockState, Directions, Session};
 use crate::sys::clock::{WallClock, monotonic_ns};
 use crate::udp::control::connection::ConnectionError;
+use crate::udp::plan::Direction;
 use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::receive::receiver::{MAX_QUIET_NS, MIN_QUIET_NS};
 use crate::udp::receive::receivers::Receivers;
@@ -25,8 +26,16 @@ impl<O: Observer> Session<'_, O> {
         self.observer.begun();
         let clocks_related = self.clock != ClockState::Unknown;
         let mut directions = Directions {
-            forward: DirectionResults::new("forward", self.welcome.forward.len(), clocks_related),
-            reverse: DirectionResults::new("reverse", self.welcome.reverse.len(), clocks_related),
+            forward: DirectionResults::new(
+                Direction::Forward,
+                self.welcome.forward.len(),
+                clocks_related,
+            ),
+            reverse: DirectionResults::new(
+                Direction::Reverse,
+                self.welcome.reverse.len(),
+                clocks_related,
+            ),
             senders: None,
             ended: Ended::Complete,
             end: monotonic_ns(),

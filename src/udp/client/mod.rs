@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use super::control::key::Key;
 use super::placement::Cpus;
-use super::plan::{Amount, Plan};
+use super::plan::{Amount, Direction, Plan};
 use super::receive::accounting::Latencies;
 use super::result::{Interval, Measured, Requested};
 use super::setup;
@@ -124,16 +124,9 @@ pub trait Observer {
     fn listening(&mut self, _local: SocketAddr) {}
     /// The measurement begins.
     fn begun(&mut self) {}
-    /// An interval has ended.
-    fn interval(&mut self, _row: &Interval) {}
-    /// As [`Self::interval`], which is called first, with the direction (`forward` or `reverse`) and the interval's latencies. They
-    /// are known if the plan requests them, the server sends them, and the clocks are related.
-    fn interval_of(
-        &mut self,
-        _direction: &'static str,
-        _row: &Interval,
-        _latencies: Option<&Latencies>,
-    ) {
+    /// An interval of a direction has ended. Its latencies are known if the plan requests them, the server sends them, and the clocks
+    /// are related.
+    fn interval(&mut self, _direction: Direction, _row: &Interval, _latencies: Option<&Latencies>) {
     }
     /// A record of the packet log.
     fn packet(&mut self, _packet: &Packet) {}

@@ -2,6 +2,7 @@
 
 use super::{Observer, Packet};
 use crate::stats::latency::Latency;
+use crate::udp::plan::Direction;
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::{Interval, IntervalRows};
 use crate::udp::send::outcome::SenderOutcome;
@@ -23,7 +24,7 @@ pub(super) struct DirectionResults {
     /// Latencies of the interval whose row arrives next, if the server sends them.
     interval_latencies: Option<Box<Latencies>>,
     /// `forward` or `reverse`.
-    direction: &'static str,
+    direction: Direction,
     /// Number of streams. Results of more streams are dropped.
     streams: usize,
     /// Whether the relation of the two clocks is known. Otherwise latencies are dropped.
@@ -32,7 +33,7 @@ pub(super) struct DirectionResults {
 
 impl DirectionResults {
     /// The results of a direction with `streams` streams.
-    pub(super) fn new(direction: &'static str, streams: usize, clocks_related: bool) -> Self {
+    pub(super) fn new(direction: Direction, streams: usize, clocks_related: bool) -> Self {
         Self {
             intervals: IntervalRows::default(),
             latencies: Latencies::default(),
@@ -60,8 +61,7 @@ impl DirectionResults {
             row.clear_latency();
             latencies = None;
         }
-        observer.interval(&row);
-        observer.interval_of(self.direction, &row, latencies.as_deref());
+        observer.interval(self.direction, &row, latencies.as_deref());
         self.intervals.push(row);
     }
 

@@ -12,6 +12,7 @@ mod proxy;
 mod records;
 mod repeats;
 mod run;
+mod sparkline;
 
 use std::io::{self, Write};
 
