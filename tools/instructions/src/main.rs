@@ -309,6 +309,9 @@ fn echo(mut stream: TcpStream) {
     while stream.read_exact(&mut message).is_ok() && stream.write_all(&message).is_ok() {}
 }
 
+/// Counts the instructions of an operation.
+type Count = Box<dyn Fn() -> f64>;
+
 /// All counts, in the order of the file.
 fn measure(filter: Option<&str>) -> Vec<(&'static str, f64)> {
     let own = std::env::current_exe().unwrap();
@@ -320,10 +323,10 @@ fn measure(filter: Option<&str>) -> Vec<(&'static str, f64)> {
                 |_, _| {},
             )
         };
-        let run: Box<dyn Fn() -> f64> = Box::new(move || per_operation(case.operations, run));
+        let run: Count = Box::new(move || per_operation(case.operations, run));
         (case.name, run)
     });
-    let whole: [(&'static str, Box<dyn Fn() -> f64>); 3] = [
+    let whole: [(&'static str, Count); 3] = [
         ("datagram of bench udp", Box::new(|| udp_datagram("on"))),
         (
             "datagram of bench udp without GSO",
