@@ -315,15 +315,16 @@ type Count = Box<dyn Fn() -> f64>;
 /// All counts, in the order of the file.
 fn measure(filter: Option<&str>) -> Vec<(&'static str, f64)> {
     let own = std::env::current_exe().unwrap();
-    let own = own.to_str().unwrap();
+    let own = own.to_str().unwrap().to_owned();
     let pure = CASES.iter().map(|case| {
+        let own = own.clone();
         let run = move |operations: u64| {
             count(
-                &[own, "--case", case.name, &operations.to_string()],
+                &[&own, "--case", case.name, &operations.to_string()],
                 |_, _| {},
             )
         };
-        let run: Count = Box::new(move || per_operation(case.operations, run));
+        let run: Count = Box::new(move || per_operation(case.operations, &run));
         (case.name, run)
     });
     let whole: [(&'static str, Count); 3] = [
