@@ -6,6 +6,20 @@
 //! its server; [`pump`] moves the bytes of one direction; [`scheduler`] orders bulk transfers; [`hangup_poll`] notices a
 //! client that hangs up while nothing is received from it.
 //!
+//! Messages are received into small buffers, of which there are thousands, and bulk data into few large ones
+//! ([`provided_buffers`]). One size of 64 KiB, 64 of them, ran dry with many active connections. Requests a second and CPU per
+//! request as ratios to `epoll` (64 B messages on kept connections, one thread, loopback, 2 cores, Linux 6.18, medians of 9
+//! interleaved rounds):
+//!
+//! | active connections | 32 | 2,000 | 8,000 |
+//! |---|---|---|---|
+//! | one size | 1.00, CPU 1.06 | 0.48, CPU 2.09 | 0.15, CPU 7.67 |
+//! | two sizes | 1.01, CPU 1.03 | 0.98, CPU 1.03 | 1.02, CPU 1.03 |
+//!
+//! A stride of a whole page, where the first bytes of all small buffers share a few sets of the cache, costs 2 to 10 % more CPU
+//! (6 rounds on a busy machine). Shorter passes of the loop, of 128 completions, with a submission after each made no
+//! difference; passes of 32 cost more CPU with 2,000 and 8,000 connections.
+//!
 //! Chunks are copied, unless splicing was requested: then the ring only polls the sockets, and the thread calls splice(2) as
 //! `epoll` does. io_uring's own splice always runs on a worker thread.
 //!
