@@ -1,7 +1,7 @@
 //! Instructions in user space, counted by callgrind: a guard that the noise of a machine cannot fool.
 //!
 //! ```text
-//! tools/instructions/check.sh             compares with budget.csv; exit 1 if a count rose by more than 3 %
+//! tools/instructions/check.sh             compares with budget.csv; exit 1 if a count rose by more than 3 %, or 10 % with two threads
 //! tools/instructions/check.sh --update    writes budget.csv
 //! ```
 //!
@@ -39,6 +39,12 @@ const BUDGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/budget.csv");
 
 /// Rise that fails, in percent.
 const TOLERANCE: f64 = 3.0;
+
+/// Rise that fails for the cases with two threads, [`UDP`]: their waits and polls vary, and so do their counts by 6 %.
+const TOLERANCE_OF_THREADS: f64 = 10.0;
+
+/// How the names of the cases with two threads begin.
+const UDP: &str = "datagram of bench udp";
 
 const TOKEN: u64 = 0x1234_5678_9abc_def0;
 const CHUNK: usize = 1_000;
@@ -365,6 +371,13 @@ fn budget() -> (String, BTreeMap<String, f64>) {
     (compiler.to_owned(), counts.collect())
 }
 
+fn tolerance(name: &str) -> f64 {
+    match name.starts_with(UDP) {
+        true => TOLERANCE_OF_THREADS,
+        false => TOLERANCE,
+    }
+}
+
 /// Prints a row for each count, and the names of those that rose.
 fn compare(counts: &[(&'static str, f64)], before: &BTreeMap<String, f64>) -> Vec<&'static str> {
     println!(
@@ -378,7 +391,7 @@ fn compare(counts: &[(&'static str, f64)], before: &BTreeMap<String, f64>) -> Ve
             Some(budget) => {
                 let change = (now / budget - 1.0) * 100.0;
                 println!("{name:40} {budget:12.1} {now:12.1} {change:+7.1} %");
-                if change > TOLERANCE {
+                if change > tolerance(name) {
                     rose.push(name);
                 }
             }
@@ -428,7 +441,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!(
-        "more than {TOLERANCE} % above the budget: {}; find the cause, or record the cost with `tools/instructions/check.sh --update`",
+        "more than {TOLERANCE} % above the budget ({TOLERANCE_OF_THREADS} % with two threads): {}; find the cause, or record the cost with `tools/instructions/check.sh --update`",
         rose.join(", ")
     );
     ExitCode::FAILURE
