@@ -38,7 +38,7 @@ where
         /// Their lengths, the longest first.
         lengths: Vec<u8>,
     },
-    Trie(PrefixMap<(A, u8), T>),
+    Trie(Box<PrefixMap<(A, u8), T>>),
 }
 
 impl<A, T> Default for Networks<A, T>
@@ -106,7 +106,8 @@ where
                 lengths.push(length);
                 lengths.sort_unstable_by(|one, other| other.cmp(one));
             } else {
-                *self = Self::Trie(mem::take(networks).into_iter().collect());
+                let networks = mem::take(networks).into_iter().collect();
+                *self = Self::Trie(Box::new(networks));
             }
         }
         match self {
