@@ -21,6 +21,7 @@ mod report;
 mod serve;
 mod sink;
 mod stdout;
+mod text_out;
 mod udp;
 
 use std::process::ExitCode;

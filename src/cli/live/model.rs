@@ -1,10 +1,10 @@
 //! What the live view shows. Commands update it; the drawing thread draws a copy.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::proxy::Sampler;
-use super::udp::Totals;
+use crate::load::progress::Progress;
 use crate::stats::latency::Latency;
 
 /// Rates that a chart has room for on any terminal.
@@ -159,6 +159,24 @@ impl Model {
         };
         share.is_finite().then(|| share.clamp(0.0, 1.0))
     }
+}
+
+/// The totals of a panel's rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Totals {
+    pub(super) packets: u64,
+    pub(super) missing: i64,
+    pub(super) duplicates: u64,
+    pub(super) reordered: u64,
+}
+
+/// Reads the progress of a measurement.
+#[derive(Debug, Clone)]
+pub(super) struct Sampler {
+    pub(super) progress: Arc<Progress>,
+    pub(super) is_bulk: bool,
+    /// The time of the last snapshot, in ns, and what the rate counts.
+    pub(super) before: Option<(u64, f64)>,
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Live;
-use super::model::{Count, Finished, Goal, Model, Panel, Phase, Unit};
+use super::model::{Count, Finished, Goal, Model, Panel, Phase, Sampler, Unit};
 use crate::load::plan::Scenario;
 use crate::load::progress::{PERIOD, Progress, Snapshot};
 use crate::load::result::Measured;
@@ -23,15 +23,6 @@ pub(in crate::cli) struct Measurement<'a> {
     /// How long it lasts.
     pub(in crate::cli) duration: Duration,
     pub(in crate::cli) progress: &'a Arc<Progress>,
-}
-
-/// Reads the progress of a measurement.
-#[derive(Debug, Clone)]
-pub(super) struct Sampler {
-    progress: Arc<Progress>,
-    is_bulk: bool,
-    /// The time of the last snapshot, in ns, and what the rate counts.
-    before: Option<(u64, f64)>,
 }
 
 impl Live {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Live;
-use super::model::{Count, Finished, Goal, Panel, Phase, Unit};
+use super::model::{Count, Finished, Goal, Panel, Phase, Totals, Unit};
 use crate::report::figures::{figure, percent};
 use crate::udp::plan::{Amount, Direction, Mode, Plan};
 use crate::udp::receive::accounting::Latencies;
@@ -91,15 +91,6 @@ impl Live {
         };
         self.update(|model| model.finished.push(row));
     }
-}
-
-/// The totals of a panel's rows.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Totals {
-    packets: u64,
-    missing: i64,
-    duplicates: u64,
-    reordered: u64,
 }
 
 impl Panel {

@@ -13,7 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
 use crate::cli::live::{self, Live};
 use crate::cli::progress::Progress;
-use crate::cli::stdout::TextOut;
+use crate::cli::text_out::TextOut;
 use crate::load;
 use crate::load::plan::{Path, Scenario};
 use crate::load::result::Measured;

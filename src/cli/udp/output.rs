@@ -14,7 +14,7 @@ use crate::cli::error::CliError;
 use crate::cli::exports::Exports;
 use crate::cli::live::{self, Live};
 use crate::cli::progress::Progress;
-use crate::cli::stdout::TextOut;
+use crate::cli::text_out::TextOut;
 use crate::report::compare::udp::{Latencies as SettingLatencies, within_command};
 use crate::report::export::columns::LedgerRow;
 use crate::report::export::hgrm::Histograms;
