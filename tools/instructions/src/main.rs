@@ -52,8 +52,10 @@ const CHUNK: usize = 1_000;
 /// Datagrams of a segmented message of this chunk.
 const DATAGRAMS: usize = 63;
 
-/// Entries of the list.
+/// Entries of the list that is read, and of the list that is looked up in. The hash maps have random seeds, so reading a list costs a
+/// little more in one process than in another: many lookups in a short list make that small.
 const ENTRIES: u32 = 10_000;
+const LOOKED_UP: u32 = 3_000;
 
 /// A case that this process runs.
 struct Case {
@@ -87,17 +89,17 @@ const CASES: [Case; 9] = [
     },
     Case {
         name: "IPv4 address looked up",
-        operations: 20_000,
+        operations: 200_000,
         run: |count| lookups(count, |number| format!("{}:443", v4(number))),
     },
     Case {
         name: "IPv4 address in IPv6 looked up",
-        operations: 20_000,
+        operations: 200_000,
         run: |count| lookups(count, |number| format!("[::ffff:{}]:443", v4(number))),
     },
     Case {
         name: "IPv6 address looked up",
-        operations: 20_000,
+        operations: 200_000,
         run: |count| lookups(count, |number| format!("[2a00:{number:x}::1]:443")),
     },
     Case {
@@ -181,9 +183,9 @@ fn entries(count: u64) {
 
 /// Half of the destinations are listed.
 fn lookups(count: u64, destination: fn(u32) -> String) {
-    let policy = policy(ENTRIES);
+    let policy = policy(LOOKED_UP);
     let asked: Vec<SocketAddr> = (0..512)
-        .map(|number| destination(number * 13).parse().unwrap())
+        .map(|number| destination(number * 4).parse().unwrap())
         .collect();
     for address in asked.iter().cycle().take(count as usize) {
         black_box(policy.decide(*address, None));
@@ -414,7 +416,10 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let update = arguments.iter().any(|argument| argument == "--update");
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    // The file has all cases.
+    let filter = arguments
+        .iter()
+        .find(|argument| !update && !argument.starts_with('-'));
     let counts = measure(filter.map(String::as_str));
     let compiler = output_of("rustc", "--version").unwrap_or_default();
     let (recorded, before) = budget();
