@@ -33,6 +33,9 @@ const FINE_STEPS: [f64; 9] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
 /// Most ticks on a linear axis.
 const MOST_TICKS: f64 = 6.0;
 
+/// The largest end of an axis. Lengths, steps and ends rounded up stay finite.
+const LARGEST: f64 = 1e300;
+
 impl Axis {
     /// A linear axis over `values` and 0.
     pub(in super::super) fn from_zero(
@@ -63,6 +66,7 @@ impl Axis {
 
     /// A linear axis from `low` to at least `high`.
     pub(in super::super) fn linear(name: &'static str, unit: String, low: f64, high: f64) -> Self {
+        let (low, high) = (low.max(-LARGEST), high.min(LARGEST));
         let high = if high > low { high } else { low + 1.0 };
         let step = step(high - low);
         let (first, last) = ((low / step).floor(), (high / step).ceil());
@@ -102,7 +106,7 @@ impl Axis {
     pub(in super::super) fn latency(name: &'static str, values: impl Iterator<Item = f64>) -> Self {
         let (mut low, mut high) = (f64::MAX, 1.0_f64);
         for value in values.filter(|value| value.is_finite()) {
-            (low, high) = (low.min(value.max(1.0)), high.max(value));
+            (low, high) = (low.min(value.max(1.0)), high.max(value.min(LARGEST)));
         }
         let (low, high) = (down(low.min(high)), up(high));
         let high = if high > low { high } else { low * 10.0 };
@@ -279,6 +283,22 @@ mod tests {
             ["50 %", "90 %", "99 %", "99.9 %", "99.99 %"]
         );
         assert_eq!(labels(&Axis::time(3_600.0)).last(), Some(&"60"));
+    }
+
+    #[test]
+    fn the_largest_values_have_an_axis() {
+        for values in [[f64::MIN, f64::MAX], [f64::MAX, f64::MAX], [f64::MIN, 0.0]] {
+            for axis in [
+                Axis::from_zero("a", "s", values.into_iter()),
+                Axis::latency("a", values.into_iter()),
+            ] {
+                let (low, high) = axis.range();
+                assert!(
+                    low.is_finite() && high.is_finite() && low < high,
+                    "{axis:?}"
+                );
+            }
+        }
     }
 
     proptest! {
