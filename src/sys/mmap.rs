@@ -35,6 +35,14 @@ impl Mmap {
         Ok(memory)
     }
 
+    /// Like [`Self::new`], but the kernel allocates each page when it is first used.
+    ///
+    /// # Errors
+    /// As mmap(2): out of memory.
+    pub fn on_demand(length: usize) -> io::Result<Self> {
+        Self::map(length.next_multiple_of(PAGE).max(PAGE))
+    }
+
     /// Like [`Self::new`], in huge pages if available (madvise(2), `MADV_HUGEPAGE`). The kernel counts references of a
     /// huge page once, and those of its 512 small pages each.
     ///

@@ -29,14 +29,14 @@ impl BufferRing {
     /// # Errors
     /// As io_uring_register(2), and out of memory.
     pub(crate) fn new(ring: &Ring, count: usize, stride: usize) -> io::Result<Self> {
-        let mut buffers = Self::new_empty(ring, GROUP, count, stride)?;
+        let mut buffers = Self::build(ring, GROUP, count, stride, Mmap::new)?;
         for buffer in 0..buffers.count {
             buffers.provide(buffer);
         }
         Ok(buffers)
     }
 
-    /// Like [`Self::new`], but for the buffer group `group`, and provides no buffer yet.
+    /// Like [`Self::new`], but for the buffer group `group`, and provides no buffer yet. Pages are allocated when they are first used.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -46,9 +46,19 @@ impl BufferRing {
         count: usize,
         stride: usize,
     ) -> io::Result<Self> {
+        Self::build(ring, group, count, stride, Mmap::on_demand)
+    }
+
+    fn build(
+        ring: &Ring,
+        group: u16,
+        count: usize,
+        stride: usize,
+        map: impl Fn(usize) -> io::Result<Mmap>,
+    ) -> io::Result<Self> {
         let count = count.clamp(1, 1 << 15).next_power_of_two() as u16;
         let entries = Mmap::new(usize::from(count) * size_of::<BufRingEntry>())?;
-        let memory = Mmap::new(usize::from(count) * stride)?;
+        let memory = map(usize::from(count) * stride)?;
         let start = entries.as_ptr() as u64;
         // SAFETY: whole pages that stay mapped until the owner has closed the ring.
         unsafe {
