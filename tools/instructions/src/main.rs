@@ -43,6 +43,10 @@ const TOLERANCE: f64 = 3.0;
 /// Rise that fails for the cases with two threads, [`UDP`]: their waits and polls vary, and so do their counts by 6 %.
 const TOLERANCE_OF_THREADS: f64 = 20.0;
 
+/// Counts that a case is given to come within its budget. The hash maps have random seeds: where two keys of a case collide, each of
+/// its lookups costs up to 6 % more, in one process of eight.
+const COUNTS: usize = 6;
+
 /// How the names of the cases with two threads begin.
 const UDP: &str = "datagram of bench udp";
 
@@ -52,8 +56,7 @@ const CHUNK: usize = 1_000;
 /// Datagrams of a segmented message of this chunk.
 const DATAGRAMS: usize = 63;
 
-/// Entries of the list that is read, and of the list that is looked up in. The hash maps have random seeds, so reading a list costs a
-/// little more in one process than in another: many lookups in a short list make that small.
+/// Entries of the list that is read, and of the list that is looked up in.
 const ENTRIES: u32 = 10_000;
 const LOOKED_UP: u32 = 3_000;
 
@@ -320,8 +323,20 @@ fn echo(mut stream: TcpStream) {
 /// Counts the instructions of an operation.
 type Count = Box<dyn Fn() -> f64>;
 
+/// The least of several counts, which ends with the first that is within the budget.
+fn least(name: &str, budget: Option<&f64>, count: Count) -> f64 {
+    let mut least = count();
+    for _ in 1..COUNTS {
+        if budget.is_some_and(|budget| change(least, *budget) <= tolerance(name)) {
+            break;
+        }
+        least = least.min(count());
+    }
+    least
+}
+
 /// All counts, in the order of the file.
-fn measure(filter: Option<&str>) -> Vec<(&'static str, f64)> {
+fn measure(filter: Option<&str>, budget: &BTreeMap<String, f64>) -> Vec<(&'static str, f64)> {
     let own = std::env::current_exe().unwrap();
     let own = own.to_str().unwrap().to_owned();
     let pure = CASES.iter().map(|case| {
@@ -348,7 +363,7 @@ fn measure(filter: Option<&str>) -> Vec<(&'static str, f64)> {
     ];
     pure.chain(whole)
         .filter(|(name, _)| filter.is_none_or(|filter| name.contains(filter)))
-        .map(|(name, run)| (name, run()))
+        .map(|(name, run)| (name, least(name, budget.get(name), run)))
         .collect()
 }
 
@@ -393,6 +408,11 @@ fn tolerance(name: &str) -> f64 {
     }
 }
 
+/// The change in percent.
+fn change(now: f64, budget: f64) -> f64 {
+    (now / budget - 1.0) * 100.0
+}
+
 /// Prints a row for each count, and the names of those that rose.
 fn compare(counts: &[(&'static str, f64)], before: &BTreeMap<String, f64>) -> Vec<&'static str> {
     println!(
@@ -404,7 +424,7 @@ fn compare(counts: &[(&'static str, f64)], before: &BTreeMap<String, f64>) -> Ve
         match before.get(name) {
             None => println!("{name:40} {:>12} {now:12.1}", "-"),
             Some(budget) => {
-                let change = (now / budget - 1.0) * 100.0;
+                let change = change(now, *budget);
                 println!("{name:40} {budget:12.1} {now:12.1} {change:+7.1} %");
                 if change > tolerance(name) {
                     rose.push(name);
@@ -433,9 +453,18 @@ fn main() -> ExitCode {
     let filter = arguments
         .iter()
         .find(|argument| !update && !argument.starts_with('-'));
-    let counts = measure(filter.map(String::as_str));
     let here = circumstances();
     let (recorded, before) = budget();
+    if !update && recorded != here {
+        println!("skipped: instruction counts: the budget is of {recorded}, and this is {here}");
+        return ExitCode::SUCCESS;
+    }
+    // An update takes the least of all counts.
+    let none = BTreeMap::new();
+    let counts = measure(
+        filter.map(String::as_str),
+        if update { &none } else { &before },
+    );
     let rose = compare(&counts, &before);
     if update {
         let rows = counts
@@ -444,12 +473,6 @@ fn main() -> ExitCode {
         let text = format!("# {here}\ncase,instructions\n{}", rows.collect::<String>());
         fs::write(Path::new(BUDGET), text).unwrap();
         println!("written: budget.csv");
-        return ExitCode::SUCCESS;
-    }
-    if recorded != here {
-        println!(
-            "skipped: comparison of instruction counts: the budget is of {recorded}, and this is {here}"
-        );
         return ExitCode::SUCCESS;
     }
     if rose.is_empty() {
