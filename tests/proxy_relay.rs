@@ -18,6 +18,9 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 on_both_engines!(
     bytes_are_exact_in_both_directions_with_every_forwarding,
+    bytes_are_exact_between_and_after_messages,
+    messages_to_an_end_that_does_not_read_cost_no_memory,
+    a_reset_and_an_end_after_messages_reach_the_other,
     either_end_may_close_its_side_and_still_receive,
     no_round_trip_waits_for_a_tcp_timer,
     urgent_bytes_are_relayed_in_line_without_delay,
@@ -82,6 +85,14 @@ impl Proxy {
         (client, patient(self.server.accept().unwrap().0))
     }
 
+    /// Like [`Self::pair`], after a conversation in small messages.
+    #[track_caller]
+    fn conversing_pair(&self) -> (TcpStream, TcpStream) {
+        let (client, server) = self.pair();
+        converse(&client, &server);
+        (client, server)
+    }
+
     #[track_caller]
     fn stop(self) -> Finished {
         self.program.signal("TERM");
@@ -125,6 +136,15 @@ fn assert_passes(mut from: &TcpStream, mut to: &TcpStream, bytes: usize) {
     let mut received = vec![0; bytes];
     to.read_exact(&mut received).unwrap();
     assert!(received == sent);
+}
+
+/// Enough small messages to and fro that more are expected.
+#[track_caller]
+fn converse(client: &TcpStream, server: &TcpStream) {
+    for message in 1..=20 {
+        assert_passes(client, server, message);
+        assert_passes(server, client, 10 * message);
+    }
 }
 
 #[track_caller]
@@ -237,6 +257,96 @@ fn bytes_are_exact_in_both_directions_with_every_forwarding(engine: Engine) {
             _ => assert_eq!(spliced, 0),
         }
     }
+}
+
+/// Small messages and bulk data in turn, both while the other end reads at once and while it is late.
+fn bytes_are_exact_between_and_after_messages(engine: Engine) {
+    let noise = noise();
+    let proxy = Proxy::start(engine, &[]);
+    let (client, server) = proxy.pair();
+    for bulk in [4_160, 100, 100_000, 4_159, 3_000_000, 1] {
+        converse(&client, &server);
+        for (mut from, mut to) in [(&server, &client), (&client, &server)] {
+            thread::scope(|scope| {
+                scope.spawn(|| from.write_all(&noise[..bulk % noise.len()]).unwrap());
+                let mut received = vec![0; bulk % noise.len()];
+                to.read_exact(&mut received).unwrap();
+                assert!(received == noise[..bulk % noise.len()], "{bulk}");
+            });
+        }
+    }
+    converse(&client, &server);
+    // Messages that nobody waits for.
+    thread::scope(|scope| {
+        let (to_server, to_client) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        let noise = &noise;
+        scope.spawn(move || send_noise(to_server, noise, 300_000, &[100, 1, 200]));
+        scope.spawn(move || send_noise(to_client, noise, 3_000_000, &[1_000, 9_000, 3]));
+        scope.spawn(move || receive(server, noise, 300_000));
+        scope.spawn(move || receive(client, noise, 3_000_000));
+    });
+}
+
+fn messages_to_an_end_that_does_not_read_cost_no_memory(engine: Engine) {
+    let noise = noise();
+    let proxy = Proxy::start(engine, &[]);
+    let before = memory(&proxy.program);
+    let pairs: Vec<_> = (0..20)
+        .map(|_| {
+            let (client, server) = proxy.conversing_pair();
+            client.set_nonblocking(true).unwrap();
+            let mut sent = 0;
+            // Until the buffers of the kernel on the way are full, a message at a time.
+            let full = loop {
+                let end = noise.len().min(sent % noise.len() + 1_000);
+                match (&client).write(&noise[sent % noise.len()..end]) {
+                    Ok(bytes) => sent += bytes,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(full.kind(), ErrorKind::WouldBlock);
+            client.shutdown(Shutdown::Write).unwrap();
+            (client, server, sent)
+        })
+        .collect();
+    let grown = memory(&proxy.program).saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes");
+    // Another connection is not held up.
+    proxy.conversing_pair();
+    for (_client, server, sent) in pairs {
+        receive(server, &noise, sent);
+    }
+}
+
+fn a_reset_and_an_end_after_messages_reach_the_other(engine: Engine) {
+    let proxy = Proxy::start(engine, &[]);
+    for client_breaks in [true, false] {
+        let (client, server) = proxy.conversing_pair();
+        let (breaks, stays) = if client_breaks {
+            (client, server)
+        } else {
+            (server, client)
+        };
+        SockRef::from(&breaks)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(breaks);
+        assert_reset(&stays);
+    }
+    // The end of a client that has conversed is passed on after its last message, and the answer to it arrives.
+    let (mut client, mut server) = proxy.conversing_pair();
+    client.write_all(b"last").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut text = String::new();
+    server.read_to_string(&mut text).unwrap();
+    server.write_all(&[7; 100_000]).unwrap();
+    drop(server);
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert_eq!((text.as_str(), answer.len()), ("last", 100_000));
+    let finished = proxy.stop();
+    assert_eq!(count(&finished, " reset by the client"), 1);
+    assert_eq!(count(&finished, " reset by the server"), 1);
 }
 
 fn either_end_may_close_its_side_and_still_receive(engine: Engine) {

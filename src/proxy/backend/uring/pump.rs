@@ -9,8 +9,10 @@
 //! ```
 //!
 //! A chunk is sent from the buffer into which it was received, and the next receive starts when all of it is sent. A receive
-//! that waits occupies no buffer. Splicing is in [`splice`].
+//! that waits occupies no buffer. A source of single messages has a receive that stays in flight: see [`messages`]. Splicing
+//! is in [`splice`].
 
+mod messages;
 mod splice;
 
 use std::mem;
@@ -21,6 +23,7 @@ use std::ptr;
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
+use self::messages::Messages;
 use super::operation::Operation;
 use super::provided_buffers::{Filled, Size};
 use super::resources::{Context, Uring};
@@ -40,7 +43,7 @@ pub(super) struct Pump {
     queued: Vec<u8>,
     /// Contains bytes.
     pipe: Option<Pipe>,
-    is_receiving: bool,
+    receiving: Receiving,
     is_sending: bool,
     /// The operation in flight is a poll.
     is_polling: bool,
@@ -52,6 +55,17 @@ pub(super) struct Pump {
     is_deferred: bool,
     /// The buffer of the next receive, or of the one in flight.
     size: Size,
+    messages: Messages,
+}
+
+/// The receive in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receiving {
+    No,
+    /// One receive, or a poll before one.
+    Once,
+    /// A multishot receive.
+    Repeatedly,
 }
 
 #[derive(Default)]
@@ -71,13 +85,14 @@ impl Pump {
             unsent: Unsent::Nothing,
             queued: Vec::new(),
             pipe: None,
-            is_receiving: false,
+            receiving: Receiving::No,
             is_sending: false,
             is_polling: false,
             nonblocking: false,
             is_likely,
             is_deferred: false,
             size: Size::Small,
+            messages: Messages::default(),
         }
     }
 
@@ -88,7 +103,7 @@ impl Pump {
 
     /// A receive is in flight, or a poll before one.
     pub(super) fn is_receiving(&self) -> bool {
-        self.is_receiving
+        self.receiving != Receiving::No
     }
 
     /// A send is in flight, or a poll before one.
@@ -96,7 +111,7 @@ impl Pump {
         self.is_sending
     }
 
-    /// Starts the next step of `direction`, unless an operation is in flight, as far as both sockets exist.
+    /// Starts the next step of `direction`, unless it waits for an operation in flight, as far as both sockets exist.
     pub(super) fn run(
         &mut self,
         direction: Direction,
@@ -104,8 +119,15 @@ impl Pump {
         context: &mut Context<'_>,
     ) {
         let mut chunks = SLICE_QUANTUM;
-        while !(self.is_receiving || self.is_sending || self.is_deferred) {
+        while !(self.receiving == Receiving::Once || self.is_sending || self.is_deferred) {
             match (context.relay.step(direction), source, sink) {
+                (Step::Fill { .. }, ..) if self.receiving == Receiving::Repeatedly => return,
+                (Step::Fill { .. }, ..) if self.messages.has_failed() => {
+                    context.relay.source_failed(direction);
+                }
+                (Step::Fill { via: Via::Copy, .. }, Some(source), _) if self.expects_messages() => {
+                    self.receive_messages(direction, source, context);
+                }
                 // The poll completes at once, but after events of other connections.
                 (Step::Fill { via: Via::Pipe, .. }, Some(source), _) if chunks == 0 => {
                     self.poll(Operation::Receive(direction), source, context);
@@ -156,7 +178,7 @@ impl Pump {
         most: usize,
         context: &mut Context<'_>,
     ) {
-        if self.is_receiving || self.is_deferred {
+        if self.is_receiving() || self.is_deferred {
             return;
         }
         let receive = opcode::Recv::new(Fd(source.as_raw_fd()), ptr::null_mut(), most as u32)
@@ -165,7 +187,7 @@ impl Pump {
             .build()
             .flags(squeue::Flags::BUFFER_SELECT)
             .user_data(Operation::Receive(direction).user_data(context.key));
-        self.is_receiving = true;
+        self.receiving = Receiving::Once;
         // SAFETY: it points to nothing; the kernel picks one of the buffers that are provided.
         unsafe { context.backend.submit(&receive) };
     }
@@ -206,10 +228,14 @@ impl Pump {
         context: &mut Context<'_>,
     ) {
         if mem::take(&mut self.is_polling) {
-            (self.is_receiving, self.is_likely) = (false, true);
+            (self.receiving, self.is_likely) = (Receiving::No, true);
             return context.relay.flow(direction).readable(Readable::Open);
         }
-        match self.on_received(completion, context) {
+        let received = self.on_received(completion, context);
+        if self.receiving == Receiving::Repeatedly || context.relay.flow(direction).buffered() > 0 {
+            return self.on_message(received, direction, context);
+        }
+        match received {
             Some(Received::Bytes(buffer)) => {
                 context.relay.flow(direction).filled(buffer.length());
                 self.unsent = Unsent::Provided { buffer, sent: 0 };
@@ -227,7 +253,10 @@ impl Pump {
         completion: Completion,
         context: &mut Context<'_>,
     ) -> Option<Received<Filled>> {
-        self.is_receiving = false;
+        self.receiving = match completion.more() {
+            true => Receiving::Repeatedly,
+            false => Receiving::No,
+        };
         if mem::take(&mut self.is_polling) {
             return None;
         }
@@ -239,7 +268,11 @@ impl Pump {
                 .buffers_mut()
                 .take(self.size, buffer, length);
             if length > 0 {
-                self.size = self.next_size(&buffer);
+                self.messages.on_received(&buffer);
+                // All buffers of a multishot receive are of one size.
+                if !completion.more() {
+                    self.size = self.next_size(&buffer);
+                }
                 return Some(Received::Bytes(buffer));
             }
             context.backend.release(buffer);

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use super::Pump;
+use super::{Pump, Receiving};
 use crate::proxy::backend::uring::operation::Operation;
 use crate::proxy::backend::uring::resources::Context;
 use crate::proxy::pipes::PipeFill;
@@ -95,7 +95,7 @@ impl Pump {
                 libc::POLLOUT
             }
             _ => {
-                self.is_receiving = true;
+                self.receiving = Receiving::Once;
                 libc::POLLIN
             }
         };
