@@ -6,7 +6,8 @@ mod common;
 
 use common::engine::{Engine, available, on_every_engine};
 use common::{Results, assert_accounted, bench, number};
-use serde_json::Value;
+use serde_json::{Value, json};
+use wirebench::sys::affinity;
 
 /// Runs with both ends in one process.
 trait Local {
@@ -52,6 +53,7 @@ on_every_engine!(
     segmentation_is_as_requested,
     a_batch_limits_the_datagrams_per_call,
     threads_run_on_their_cpus,
+    the_faster_placement_is_chosen_by_trials,
     buffers_are_read_back,
 );
 
@@ -241,6 +243,32 @@ fn threads_run_on_their_cpus(engine: Engine) {
         run["effective"]["sender_cpus"].is_null() && run["effective"]["receiver_cpus"].is_null()
     );
     assert_eq!(run["requested"]["cpus"], "free");
+}
+
+/// Without `--cpus`, two placements are tried if there are CPUs for both, and the record has the rates.
+fn the_faster_placement_is_chosen_by_trials(engine: Engine) {
+    let run = engine.udp("--mb 0.1");
+    let effective = &run["effective"];
+    let place = |of: &Value| (of["sender_cpus"].clone(), of["receiver_cpus"].clone());
+    match affinity::allowed().unwrap().as_slice() {
+        [first, second, ..] => {
+            let trials = effective["cpu_trials"].as_array().unwrap();
+            let places: Vec<_> = trials.iter().map(place).collect();
+            let (shared, apart) = (json!([first]), json!([second]));
+            assert_eq!(places, [(shared.clone(), shared.clone()), (shared, apart)]);
+            let rate = |trial: &Value| trial["packets_per_s"].as_f64().unwrap();
+            let best = trials.iter().map(rate).fold(0.0, f64::max);
+            assert!(best > 0.0);
+            let chosen = trials.iter().find(|trial| rate(trial) == best).unwrap();
+            assert_eq!(place(effective), place(chosen));
+        }
+        _ => assert!(effective["cpu_trials"].is_null()),
+    }
+    assert_delivered(&run, 100, 100_000);
+    for without_choice in ["--packets 10 --pps 1000", "--mb 0.1 --cpus 0"] {
+        let run = engine.udp(without_choice);
+        assert!(run["effective"]["cpu_trials"].is_null(), "{without_choice}");
+    }
 }
 
 fn buffers_are_read_back(engine: Engine) {

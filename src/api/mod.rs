@@ -4,8 +4,9 @@
 
 mod compare;
 mod load;
+pub(crate) mod local;
 mod proxy;
-mod udp;
+pub(crate) mod udp;
 
 pub use compare::{CompareError, ProxyComparison, Record, UdpComparison};
 pub use load::{LoadError, Origin, ProxyLoad};

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::local::{self, LocalError};
 use crate::engine::{EngineChoice, EngineKind};
 use crate::sys::affinity;
 use crate::udp::client::{self, Cancel, Observer, RunError, Setup};
-use crate::udp::placement::{self, Choice, Cpus};
+use crate::udp::placement::{self, Choice, Placement};
 use crate::udp::plan::{Amount, Direction, Mode, Offload, Plan};
 use crate::udp::result;
 use crate::udp::result::Run;
@@ -135,40 +136,41 @@ impl UdpMeasurement {
     /// [`UdpError`] where nothing was measured.
     pub fn run(&self) -> Result<Vec<Run>, UdpError> {
         self.plan.validate()?;
-        let allowed = affinity::allowed().map_err(UdpError::Server)?;
-        let is_paced = matches!(self.plan.mode, Mode::Paced(_));
-        let (senders, receivers) = match (self.server, self.plan.direction) {
-            (None, Direction::Forward | Direction::Reverse) => {
-                placement::both(&Choice::Auto, self.plan.streams, &allowed, is_paced)
-            }
-            _ => (None, None),
-        };
-        let streams = self.plan.all_streams();
-        let spin = placement::may_spin(&senders, &receivers, streams, &allowed);
-        let (here, there) = match self.plan.direction {
-            Direction::Reverse => (receivers, senders),
-            Direction::Forward | Direction::Both => (senders, receivers),
-        };
-        let local = match self.server {
-            Some(_) => None,
-            None => Some(UdpServer::on_loopback(there).map_err(UdpError::Server)?),
-        };
-        let loopback = local.as_ref().map(UdpServer::address);
-        let setup = Setup {
-            servers: self.server.or(loopback).into_iter().collect(),
-            cpus: here,
-            spin,
-            requested: result::requested(&self.plan),
-            ..Setup::to(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-        };
         let cancel = Cancel::new().map_err(UdpError::Server)?;
+        let (setup, _local) = self.setup(&cancel)?;
         let measured = client::run(&self.plan, &setup, &mut Silent, &cancel)?;
         Ok(measured.into_iter().map(|one| one.run).collect())
+    }
+
+    /// The setup for the server, and the server if it is of this process.
+    fn setup(&self, cancel: &Cancel) -> Result<(Setup, Option<UdpServer>), UdpError> {
+        let allowed = affinity::allowed().map_err(UdpError::Server)?;
+        let placements = match self.server {
+            Some(_) => vec![Placement::default()],
+            None => placement::both(&Choice::Auto, &self.plan, &allowed),
+        };
+        let loopback = Ipv4Addr::LOCALHOST.into();
+        let setup = Setup {
+            spin: placements
+                .iter()
+                .all(|one| one.may_spin(&self.plan, &allowed)),
+            requested: result::requested(&self.plan),
+            ..Setup::to(self.server.unwrap_or((loopback, 0).into()))
+        };
+        if self.server.is_some() {
+            return Ok((setup, None));
+        }
+        let (setup, server) = local::start(&self.plan, &setup, &placements, loopback, cancel)
+            .map_err(|error| match error {
+                LocalError::Listen(error, _) => UdpError::Server(error),
+                LocalError::Trial(error) => UdpError::Run(error),
+            })?;
+        Ok((setup, Some(server)))
     }
 }
 
 /// Does nothing with what it observes.
-struct Silent;
+pub(super) struct Silent;
 
 impl Observer for Silent {}
 
@@ -196,16 +198,6 @@ impl UdpServer {
     /// As bind(2), listen(2) and pthread_create(3).
     pub fn start(address: SocketAddr) -> io::Result<Self> {
         Self::with(address, Limits::default(), Options::default()).map_err(|(error, _)| error)
-    }
-
-    /// For this process alone: without limits, with its threads on these CPUs.
-    pub(crate) fn on_loopback(cpus: Cpus) -> io::Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let options = Options {
-            cpus,
-            ..Options::default()
-        };
-        Self::with(address, Limits::none(), options).map_err(|(error, _)| error)
     }
 
     pub(crate) fn with(

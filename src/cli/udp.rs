@@ -4,10 +4,8 @@ mod during;
 mod matrix;
 mod output;
 mod plan;
+mod ready;
 
-use std::fmt::Display;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::args::Udp;
@@ -15,12 +13,12 @@ use super::error::CliError;
 use super::{interrupt, live};
 use crate::report::model::{Curves, Meta, UdpRecord};
 use crate::sys::clock;
-use crate::udp::client::{self, Cancel, RunError, Setup};
+use crate::udp::client::{self, Cancel, RunError};
 use crate::udp::result::Measured;
-use crate::udp::server::{Limits, Options, Server, Stopper};
 use crate::udp::setup;
 use output::Output;
 use plan::Planned;
+use ready::Ready;
 
 /// Default warm-up of each setting of a comparison: enough for caches, clock rates and the kernel's first allocations.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -37,7 +35,7 @@ pub(super) fn run(args: &Udp) -> Result<(), CliError> {
     let mut output = Output::open(args, &all, live)?;
     let ready: Result<Vec<Ready>, CliError> = all
         .into_iter()
-        .map(|planned| Ready::new(args.ipv6, planned))
+        .map(|planned| Ready::new(args.ipv6, planned, &cancel))
         .collect();
     let outcome = ready.and_then(|ready| runs(args, &ready, &mut output, &cancel));
     output.close(outcome)
@@ -107,35 +105,6 @@ fn warm_up(
     Ok(())
 }
 
-/// A setting with its server, ready to run.
-struct Ready {
-    planned: Planned,
-    setup: Setup,
-    /// The local server, kept until the last run.
-    _local: Option<Local>,
-}
-
-impl Ready {
-    fn new(ipv6: bool, planned: Planned) -> Result<Self, CliError> {
-        let (servers, local) = match &planned.servers {
-            Some(servers) => (servers.clone(), None),
-            None => {
-                let local = Local::start(ipv6, &planned)?;
-                (vec![local.address], Some(local))
-            }
-        };
-        Ok(Self {
-            setup: planned.setup(servers),
-            planned,
-            _local: local,
-        })
-    }
-
-    fn runtime(&self, error: impl Display) -> CliError {
-        CliError::Runtime(self.planned.wrong(error))
-    }
-}
-
 /// Why a measured run is an error. A run that the user interrupted is not.
 fn lost(measured: &Measured) -> Option<String> {
     let run = &measured.run;
@@ -155,51 +124,6 @@ pub(super) fn record(started: u64) -> UdpRecord {
         runs: Vec::new(),
         comparison: Vec::new(),
         curves: Curves::default(),
-    }
-}
-
-/// The receiver in this process on loopback, without limits.
-struct Local {
-    address: SocketAddr,
-    stopper: Stopper,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Local {
-    fn start(ipv6: bool, planned: &Planned) -> Result<Self, CliError> {
-        let address = if ipv6 {
-            SocketAddr::from((Ipv6Addr::LOCALHOST, 0))
-        } else {
-            SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
-        };
-        let options = Options {
-            cpus: planned.server_cpus.clone(),
-            ..Options::default()
-        };
-        let server = Server::bind(address, Limits::none(), options)
-            .map_err(|(error, at)| CliError::Runtime(format!("cannot listen on {at}: {error}")))?;
-        let (address, stopper) = (server.local(), server.stopper());
-        let thread = thread::Builder::new()
-            .name("serve".to_owned())
-            .spawn(move || {
-                // The client reports a failed event loop.
-                let _ = server.run(|_| ());
-            })
-            .map_err(CliError::runtime)?;
-        Ok(Self {
-            address,
-            stopper,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        self.stopper.stop();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

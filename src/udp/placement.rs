@@ -1,13 +1,17 @@
 //! Placement: the CPU that each sending and receiving thread is pinned to. It changes the result by up to a factor of six, so it is
 //! a setting.
 
+use std::time::Duration;
+
 use thiserror::Error;
+
+use super::plan::{Direction, Mode, Plan};
 
 /// The setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// If both ends of a stream are in this process and the run is not paced: a CPU per thread if there are enough, else a CPU per
-    /// stream. In other cases the kernel chooses.
+    /// If both ends of a stream are in this process and the run is not paced: the faster of a CPU per thread and a CPU per stream by
+    /// short trials, or a CPU per stream if there are too few for the former. In other cases the kernel chooses.
     Auto,
     /// The kernel chooses.
     Free,
@@ -73,22 +77,64 @@ impl Choice {
 /// One CPU per stream; `None` if the kernel chooses.
 pub type Cpus = Option<Vec<usize>>;
 
-/// The CPUs of the senders and of the receivers, if both ends are in this process.
-pub fn both(choice: &Choice, streams: usize, allowed: &[usize], paced: bool) -> (Cpus, Cpus) {
-    match choice {
+/// The CPUs of the threads at both ends of a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Those of the client.
+    pub client: Cpus,
+    /// Those of the server; `None` too if the server is remote.
+    pub server: Cpus,
+}
+
+impl Placement {
+    /// From the CPUs of the senders and of the receivers of a run in this direction.
+    pub fn new(direction: Direction, (senders, receivers): (Cpus, Cpus)) -> Self {
+        let (client, server) = match direction {
+            Direction::Reverse => (receivers, senders),
+            Direction::Forward | Direction::Both => (senders, receivers),
+        };
+        Self { client, server }
+    }
+
+    /// The CPUs of the senders and of the receivers.
+    pub fn by_role(&self, direction: Direction) -> (Cpus, Cpus) {
+        let (client, server) = (self.client.clone(), self.server.clone());
+        match direction {
+            Direction::Reverse => (server, client),
+            Direction::Forward | Direction::Both => (client, server),
+        }
+    }
+
+    /// Whether a paced sender of this process may spin.
+    pub fn may_spin(&self, plan: &Plan, allowed: &[usize]) -> bool {
+        let (senders, receivers) = self.by_role(plan.direction);
+        may_spin(&senders, &receivers, plan.all_streams(), allowed)
+    }
+}
+
+/// The placement if both ends are in this process, or several of which trials choose the fastest.
+pub fn both(choice: &Choice, plan: &Plan, allowed: &[usize]) -> Vec<Placement> {
+    let streams = plan.streams;
+    let placements = match choice {
         // A thread that sleeps most of the time wakes up soonest on an idle CPU, which the kernel finds.
-        Choice::Auto if paced => (None, None),
-        Choice::Auto => spread(streams, allowed),
-        Choice::Free => (None, None),
+        Choice::Auto if matches!(plan.mode, Mode::Paced(_)) => vec![(None, None)],
+        // Two threads at each end: the kernel places them better than a rule for one.
+        Choice::Auto if plan.direction == Direction::Both => vec![(None, None)],
+        Choice::Auto => automatic(streams, allowed),
+        Choice::Free => vec![(None, None)],
         Choice::List(cpus) => {
             let at = |thread: usize| cpus.get(thread % cpus.len().max(1)).copied();
             let senders = (0..streams).filter_map(|stream| at(2 * stream)).collect();
             let receivers = (0..streams)
                 .filter_map(|stream| at(2 * stream + 1))
                 .collect();
-            (Some(senders), Some(receivers))
+            vec![(Some(senders), Some(receivers))]
         }
-    }
+    };
+    placements
+        .into_iter()
+        .map(|threads| Placement::new(plan.direction, threads))
+        .collect()
 }
 
 /// The CPUs of the threads of the only end in this process.
@@ -99,19 +145,62 @@ pub fn one(choice: &Choice, streams: usize) -> Cpus {
     }
 }
 
-/// A CPU for every thread if there are enough; else the two ends of a stream share one, since a pair across two busy CPUs is slowest.
-fn spread(streams: usize, allowed: &[usize]) -> (Cpus, Cpus) {
+/// A CPU for every thread if there are enough, and a CPU for every stream. Which is faster depends on the machine and on the hour: two
+/// CPUs work at a time, but datagrams move between their caches. A pair across two busy CPUs is slowest.
+fn automatic(streams: usize, allowed: &[usize]) -> Vec<(Cpus, Cpus)> {
     if allowed.is_empty() {
-        return (None, None);
+        return vec![(None, None)];
     }
     let cycle = allowed.iter().copied().cycle();
+    let shared: Vec<usize> = cycle.clone().take(streams).collect();
+    let mut placements = vec![(Some(shared.clone()), Some(shared))];
     if 2 * streams <= allowed.len() {
         let senders = cycle.clone().step_by(2).take(streams).collect();
         let receivers = cycle.skip(1).step_by(2).take(streams).collect();
-        return (Some(senders), Some(receivers));
+        placements.push((Some(senders), Some(receivers)));
     }
-    let shared: Vec<usize> = cycle.take(streams).collect();
-    (Some(shared.clone()), Some(shared))
+    placements
+}
+
+/// Time of one trial.
+pub const TRIAL: Duration = Duration::from_millis(10);
+
+/// Trials of each placement. They alternate, so that a change of the machine's speed affects all alike.
+const TRIALS: usize = 3;
+
+/// The rate of each of several placements, by the median of its trials: `rate` does one. Empty if there is nothing to choose.
+///
+/// # Errors
+/// Those of `rate`.
+pub fn rates<P, E>(
+    placements: &[P],
+    mut rate: impl FnMut(&P) -> Result<f64, E>,
+) -> Result<Vec<f64>, E> {
+    if placements.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let mut trials = vec![Vec::new(); placements.len()];
+    for _ in 0..TRIALS {
+        for (placement, trials) in placements.iter().zip(&mut trials) {
+            trials.push(rate(placement)?);
+        }
+    }
+    let medians = trials.into_iter().map(|mut trials| {
+        trials.sort_by(f64::total_cmp);
+        trials.get(TRIALS / 2).copied().unwrap_or_default()
+    });
+    Ok(medians.collect())
+}
+
+/// The index of the highest rate, the first of equal ones; 0 if there is none.
+pub fn fastest(rates: &[f64]) -> usize {
+    let mut best = 0;
+    for (number, rate) in rates.iter().enumerate() {
+        if *rate > rates[best] {
+            best = number;
+        }
+    }
+    best
 }
 
 /// The CPU that a stream's thread is pinned to, if it is pinned.
@@ -146,33 +235,92 @@ pub fn may_spin(senders: &Cpus, receivers: &Cpus, streams: usize, allowed: &[usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::udp::plan::tests::small_plan;
+
+    /// The CPUs of the senders and of the receivers of a lossless run.
+    fn threads(choice: &Choice, streams: usize, allowed: &[usize]) -> Vec<(Cpus, Cpus)> {
+        let plan = Plan {
+            streams,
+            ..small_plan()
+        };
+        let placements = both(choice, &plan, allowed);
+        let by_role = placements.iter().map(|one| one.by_role(plan.direction));
+        by_role.collect()
+    }
 
     #[test]
-    fn every_thread_has_its_own_cpu_if_there_are_enough() {
+    fn the_client_receives_in_a_reverse_run() {
+        let plan = Plan {
+            direction: Direction::Reverse,
+            ..small_plan()
+        };
+        let list = Choice::List(vec![0, 1]);
+        let placements = both(&list, &plan, &[0, 1]);
+        let expected = Placement {
+            client: Some(vec![1]),
+            server: Some(vec![0]),
+        };
+        assert_eq!(placements, [expected]);
+    }
+
+    #[test]
+    fn a_cpu_per_stream_and_a_cpu_per_thread_are_tried_if_there_are_enough() {
         assert_eq!(
-            both(&Choice::Auto, 1, &[0, 1], false),
-            (Some(vec![0]), Some(vec![1]))
+            threads(&Choice::Auto, 1, &[0, 1]),
+            [
+                (Some(vec![0]), Some(vec![0])),
+                (Some(vec![0]), Some(vec![1]))
+            ]
         );
         assert_eq!(
-            both(&Choice::Auto, 2, &[0, 1, 4, 5], false),
-            (Some(vec![0, 4]), Some(vec![1, 5]))
+            threads(&Choice::Auto, 2, &[0, 1, 4, 5]),
+            [
+                (Some(vec![0, 1]), Some(vec![0, 1])),
+                (Some(vec![0, 4]), Some(vec![1, 5]))
+            ]
         );
     }
 
     #[test]
+    fn trials_alternate_and_the_best_median_wins() {
+        let mut order = Vec::new();
+        // The first trial of `b` is an outlier.
+        let mut results = [5.0, 9.0, 6.0, 4.0, 5.0, 4.0].into_iter();
+        let found = rates(&["a", "b"], |&placement| {
+            order.push(placement);
+            results.next().ok_or(())
+        });
+        assert_eq!(found, Ok(vec![5.0, 4.0]));
+        assert_eq!(order, ["a", "b", "a", "b", "a", "b"]);
+        assert_eq!(fastest(&[5.0, 4.0]), 0);
+        assert_eq!(fastest(&[4.0, 5.0, 5.0]), 1);
+    }
+
+    #[test]
+    fn a_single_placement_is_not_tried() {
+        let found = rates(&["a"], |_| Err::<f64, _>("tried"));
+        assert_eq!(found, Ok(Vec::new()));
+        assert_eq!(fastest(&[]), 0);
+    }
+
+    #[test]
     fn a_paced_run_is_left_to_the_kernel() {
-        assert_eq!(both(&Choice::Auto, 1, &[0, 1], true), (None, None));
+        let plan = Plan {
+            mode: Mode::Paced(1_000.0),
+            ..small_plan()
+        };
+        assert_eq!(both(&Choice::Auto, &plan, &[0, 1]), [Placement::default()]);
     }
 
     #[test]
     fn the_ends_of_a_stream_share_a_cpu_if_there_are_too_few() {
         assert_eq!(
-            both(&Choice::Auto, 2, &[0, 1], false),
-            (Some(vec![0, 1]), Some(vec![0, 1]))
+            threads(&Choice::Auto, 2, &[0, 1]),
+            [(Some(vec![0, 1]), Some(vec![0, 1]))]
         );
         assert_eq!(
-            both(&Choice::Auto, 1, &[3], false),
-            (Some(vec![3]), Some(vec![3]))
+            threads(&Choice::Auto, 1, &[3]),
+            [(Some(vec![3]), Some(vec![3]))]
         );
     }
 
@@ -180,13 +328,13 @@ mod tests {
     fn a_list_alternates_between_senders_and_receivers() {
         let list = Choice::parse("0,1").unwrap();
         assert_eq!(
-            both(&list, 2, &[0, 1], false),
-            (Some(vec![0, 0]), Some(vec![1, 1]))
+            threads(&list, 2, &[0, 1]),
+            [(Some(vec![0, 0]), Some(vec![1, 1]))]
         );
         let pairs = Choice::parse("0,0,1,1").unwrap();
         assert_eq!(
-            both(&pairs, 2, &[0, 1], false),
-            (Some(vec![0, 1]), Some(vec![0, 1]))
+            threads(&pairs, 2, &[0, 1]),
+            [(Some(vec![0, 1]), Some(vec![0, 1]))]
         );
         assert_eq!(one(&list, 3), Some(vec![0, 1, 0]));
     }

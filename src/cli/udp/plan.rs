@@ -15,7 +15,7 @@ use crate::report::model::MOST_RUNS;
 use crate::sys::affinity;
 use crate::udp::client::{ClockChoice, Setup};
 use crate::udp::control::key::Key;
-use crate::udp::placement::{self, Choice, Cpus};
+use crate::udp::placement::{self, Choice, Placement};
 use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan};
 use crate::udp::result;
 use crate::udp::result::Requested;
@@ -28,15 +28,14 @@ pub(super) struct Planned {
     pub(super) plan: Plan,
     /// Name of each direction in a comparison, the client's first; `None` without a comparison.
     pub(super) settings: Vec<Option<String>>,
-    /// Addresses of the server; `None` for a local one.
-    pub(super) servers: Option<Vec<SocketAddr>>,
-    /// CPUs of a local server's threads.
-    pub(super) server_cpus: Cpus,
+    /// Placements of the threads, of which trials choose one.
+    pub(super) placements: Vec<Placement>,
+    /// Addresses of the server; none for a local one.
+    servers: Vec<SocketAddr>,
     bind: Option<SocketAddr>,
     bind_device: Option<String>,
     key: Option<Key>,
     peer_timeout: Duration,
-    client_cpus: Cpus,
     spin: bool,
     clock: ClockChoice,
     requested: Requested,
@@ -99,31 +98,24 @@ impl Planned {
         requested: Requested,
         settings: Vec<Option<String>>,
     ) -> Self {
-        let (sender_cpus, receiver_cpus) = match (&ends.servers, plan.direction) {
-            (Some(_), _) => (placement::one(&args.cpus, plan.streams), None),
-            // Two threads at each end: the kernel places them better than a rule for one.
-            (None, Direction::Both) if args.cpus == Choice::Auto => (None, None),
-            (None, _) => {
-                let paced = matches!(plan.mode, Mode::Paced(_));
-                placement::both(&args.cpus, plan.streams, allowed, paced)
-            }
+        let placements = match &ends.servers {
+            Some(_) => vec![Placement {
+                client: placement::one(&args.cpus, plan.streams),
+                server: None,
+            }],
+            None => placement::both(&args.cpus, &plan, allowed),
         };
-        let spin = placement::may_spin(&sender_cpus, &receiver_cpus, plan.all_streams(), allowed);
-        let (client_cpus, server_cpus) = match (&ends.servers, plan.direction) {
-            (None, Direction::Reverse) => (receiver_cpus, sender_cpus),
-            _ => (sender_cpus, receiver_cpus),
-        };
+        let spin = placements.iter().all(|one| one.may_spin(&plan, allowed));
         Self {
             spin,
             plan,
             settings,
-            servers: ends.servers.clone(),
-            server_cpus,
+            servers: ends.servers.clone().unwrap_or_default(),
+            placements,
             bind: ends.bind,
             bind_device: args.bind_dev.clone(),
             key: ends.key.clone(),
             peer_timeout: args.peer_timeout,
-            client_cpus,
             clock: match args.clock {
                 ClockArg::Auto => ClockChoice::Auto,
                 ClockArg::Estimate => ClockChoice::Estimate,
@@ -146,15 +138,16 @@ impl Planned {
         }
     }
 
-    /// The setup for a server at one of these addresses.
-    pub(super) fn setup(&self, servers: Vec<SocketAddr>) -> Setup {
+    /// The setup, with the first placement.
+    pub(super) fn setup(&self) -> Setup {
         Setup {
-            servers,
+            servers: self.servers.clone(),
             bind: self.bind,
             bind_device: self.bind_device.clone(),
             key: self.key.clone(),
             peer_timeout: self.peer_timeout,
-            cpus: self.client_cpus.clone(),
+            cpus: self.placements.first().and_then(|one| one.client.clone()),
+            cpu_trials: None,
             spin: self.spin,
             clock: self.clock,
             requested: self.requested.clone(),

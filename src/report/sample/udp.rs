@@ -4,8 +4,8 @@ use crate::report::model::{Curves, Host, Meta, SCHEMA, UdpRecord};
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::{
-    Clock, Cpu, Effective, EngineStats, Interval, Lost, Measured, Pacing, Received, Requested, Run,
-    Stream, Traffic, UringRequested,
+    Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, Measured, Pacing, Received,
+    Requested, Run, Stream, Traffic, UringRequested,
 };
 
 /// A paced run of two streams, without null keys or empty lists.
@@ -158,6 +158,18 @@ fn effective() -> Effective {
         streams: 2,
         sender_cpus: Some(vec![0, 2]),
         receiver_cpus: Some(vec![1, 3]),
+        cpu_trials: Some(vec![
+            CpuTrial {
+                sender_cpus: Some(vec![0, 1]),
+                receiver_cpus: Some(vec![0, 1]),
+                packets_per_s: 5_100_000.0,
+            },
+            CpuTrial {
+                sender_cpus: Some(vec![0, 2]),
+                receiver_cpus: Some(vec![1, 3]),
+                packets_per_s: 6_200_000.0,
+            },
+        ]),
         window: Some(4_096),
         spin: true,
         spin_note: Some("auto does not spin: it has no CPU to itself".into()),

@@ -27,7 +27,7 @@ use super::control::key::Key;
 use super::placement::Cpus;
 use super::plan::{Amount, Direction, Plan};
 use super::receive::accounting::Latencies;
-use super::result::{Interval, Measured, Requested};
+use super::result::{CpuTrial, Interval, Measured, Requested};
 use super::setup;
 use super::wire::VERSION;
 use super::wire::control::{Hello, PEER_TIMEOUT};
@@ -93,6 +93,8 @@ pub struct Setup {
     pub peer_timeout: Duration,
     /// The CPUs that the client's threads are pinned to: those of the senders, or of the receivers in a reverse run.
     pub cpus: Cpus,
+    /// The trials by which the CPUs of both ends were chosen, for the record.
+    pub cpu_trials: Option<Vec<CpuTrial>>,
     /// Whether a paced sender may spin.
     pub spin: bool,
     /// Whether the clock offset is estimated.
@@ -111,6 +113,7 @@ impl Setup {
             key: None,
             peer_timeout: PEER_TIMEOUT,
             cpus: None,
+            cpu_trials: None,
             spin: false,
             clock: ClockChoice::Auto,
             requested: Requested::default(),

@@ -158,6 +158,7 @@ impl<O: Observer> Session<'_, O> {
             path_note: sender.path_note.clone(),
             sender_cpus: sender_cpus.clone(),
             receiver_cpus: receiver.cpus.clone(),
+            cpu_trials: self.setup.cpu_trials.clone(),
             window: receiver.window,
             spin: sender.spin && matches!(self.plan.mode, Mode::Paced(_)),
             clock: clock.clone(),

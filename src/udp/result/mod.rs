@@ -18,8 +18,8 @@ pub use ended::Ended;
 pub use inputs::RunInputs;
 pub use interval_rows::IntervalRows;
 pub use run::{
-    Clock, Cpu, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Measured, Pacing, Received,
-    Requested, Run, Stream, Traffic, UringRequested,
+    Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Measured, Pacing,
+    Received, Requested, Run, Stream, Traffic, UringRequested,
 };
 pub use settings::{effective, requested};
 pub use streams::{sent_at_least, total_sent};

@@ -196,6 +196,9 @@ pub struct Effective {
     pub sender_cpus: Option<Vec<usize>>,
     /// The receiver threads' CPUs; null if the kernel chooses.
     pub receiver_cpus: Option<Vec<usize>>,
+    /// The trials by which these CPUs were chosen; null if there was no choice.
+    #[serde(default)]
+    pub cpu_trials: Option<Vec<CpuTrial>>,
     /// Credit window of a stream, in datagrams; null unless lossless.
     pub window: Option<u64>,
     /// Whether a paced sender spun before deadlines at the end of the run.
@@ -205,6 +208,17 @@ pub struct Effective {
     pub spin_note: Option<String>,
     /// The relation of the two clocks.
     pub clock: Clock,
+}
+
+/// Short runs with a placement of the threads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CpuTrial {
+    /// The sender threads' CPUs; null if the kernel chooses.
+    pub sender_cpus: Option<Vec<usize>>,
+    /// The receiver threads' CPUs; null if the kernel chooses.
+    pub receiver_cpus: Option<Vec<usize>>,
+    /// Datagrams received a second, the median of the trials.
+    pub packets_per_s: f64,
 }
 
 /// The relation of the sender's clock to the receiver's.

@@ -261,7 +261,16 @@ fn per_operation(operations: u64, run: impl Fn(u64) -> u64) -> f64 {
 fn udp_datagram(gso: &str) -> f64 {
     let run = |packets: u64| {
         let packets = packets.to_string();
-        let options = ["--packets", &packets, "--gso", gso, "--no-save", "--quiet"];
+        let options = [
+            "--packets",
+            &packets,
+            "--gso",
+            gso,
+            "--cpus",
+            "free",
+            "--no-save",
+            "--quiet",
+        ];
         let bench = bench();
         let command: Vec<&str> = [&*bench, "udp"].into_iter().chain(options).collect();
         (0..3).map(|_| count(&command, |_, _| {})).min().unwrap()

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::layout::{list, nonzero, sentence, time};
 use crate::report::figures::figure;
 use crate::stats::latency::Summary;
-use crate::udp::result::Run;
+use crate::udp::result::{CpuTrial, Run};
 use crate::units::grouped;
 
 /// Writes how closely a paced run followed its schedule.
@@ -180,10 +180,11 @@ pub(super) fn placement(run: &Run, out: &mut impl Write) -> io::Result<()> {
         let receive = format!("receive {}, as read back", size(set.rcvbuf, asked.rcvbuf));
         return list(out, "buffers", [receive]);
     }
-    let placed = [
+    let mut placed = vec![
         format!("sender {}", cpus(set.sender_cpus.as_deref())),
         format!("receiver {}", cpus(set.receiver_cpus.as_deref())),
     ];
+    placed.extend(set.cpu_trials.iter().flatten().map(tried));
     list(out, "placement", placed)?;
     let sizes = [
         format!("send {}", size(set.sndbuf, asked.sndbuf)),
@@ -191,6 +192,17 @@ pub(super) fn placement(run: &Run, out: &mut impl Write) -> io::Result<()> {
         "as read back".to_owned(),
     ];
     list(out, "buffers", sizes)
+}
+
+/// A placement that was tried, and its rate.
+fn tried(trial: &CpuTrial) -> String {
+    let (sender, receiver) = (trial.sender_cpus.as_deref(), trial.receiver_cpus.as_deref());
+    let place = match sender == receiver {
+        true => format!("both {}", cpus(sender)),
+        false => format!("{} and {}", cpus(sender), cpus(receiver)),
+    };
+    let rate = grouped(trial.packets_per_s.round() as u64);
+    format!("{place} {rate} packets/s in a trial")
 }
 
 fn cpus(list: Option<&[usize]>) -> String {
