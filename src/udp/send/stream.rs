@@ -154,7 +154,7 @@ impl Stream {
                 lateness,
             };
             if let Some(front) = place.first_chunk_mut() {
-                *front = header.encode();
+                header.write(front);
             }
             length += HEADER
                 + if last {

@@ -101,18 +101,21 @@ impl Header {
     #[inline]
     pub fn encode(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
-        let words = [
-            MAGIC << FIELD_BITS | self.sequence.min(MAX_48_BIT),
-            self.token,
-            self.sent,
-            (self.kind as u64) << 56
-                | u64::from(if self.last { LAST } else { 0 }) << FIELD_BITS
-                | self.lateness.min(MAX_48_BIT),
-        ];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_be_bytes());
-        }
+        self.write(&mut bytes);
         bytes
+    }
+
+    /// Writes [`Self::encode`] to `place`, by whole words: a copy of bytes that were written one word at a time would wait for them.
+    #[inline]
+    pub fn write(&self, place: &mut [u8; HEADER]) {
+        if let ([first, token, sent, fourth], []) = place.as_chunks_mut() {
+            *first = (MAGIC << FIELD_BITS | self.sequence.min(MAX_48_BIT)).to_be_bytes();
+            *token = self.token.to_be_bytes();
+            *sent = self.sent.to_be_bytes();
+            let flags = u64::from(if self.last { LAST } else { 0 });
+            let fourth_word = (self.kind as u64) << 56 | flags << FIELD_BITS;
+            *fourth = (fourth_word | self.lateness.min(MAX_48_BIT)).to_be_bytes();
+        }
     }
 
     /// Reads the header at the front of a datagram.
@@ -125,8 +128,7 @@ impl Header {
         let ([first, token, sent, fourth], []) = bytes.as_chunks() else {
             return Err(HeaderError::Short);
         };
-        let [first, token, sent, fourth] =
-            [first, token, sent, fourth].map(|word| u64::from_be_bytes(*word));
+        let (first, fourth) = (u64::from_be_bytes(*first), u64::from_be_bytes(*fourth));
         let kind = Kind::from_byte((fourth >> 56) as u8).ok_or(HeaderError::Malformed)?;
         let flags = (fourth >> FIELD_BITS) as u8;
         if first >> FIELD_BITS != MAGIC || flags & !LAST != 0 {
@@ -136,8 +138,8 @@ impl Header {
             kind,
             last: flags & LAST != 0,
             sequence: first & MAX_48_BIT,
-            token,
-            sent,
+            token: u64::from_be_bytes(*token),
+            sent: u64::from_be_bytes(*sent),
             lateness: fourth & MAX_48_BIT,
         })
     }
