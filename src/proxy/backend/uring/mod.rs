@@ -7,18 +7,26 @@
 //! client that hangs up while nothing is received from it.
 //!
 //! Messages are received into small buffers, of which there are thousands, and bulk data into few large ones
-//! ([`provided_buffers`]). One size of 64 KiB, 64 of them, ran dry with many active connections. Requests a second and CPU per
-//! request as ratios to `epoll` (64 B messages on kept connections, one thread, loopback, 2 cores, Linux 6.18, medians of 9
-//! interleaved rounds):
+//! ([`provided_buffers`]). One size of 64 KiB, 64 of them, ran dry with many active connections. A source of single messages
+//! has one multishot receive ([`pump`]). Requests a second and CPU per request as ratios to `epoll`, with 96 % intervals of
+//! the medians (64 B messages on kept connections, one thread, loopback, 2 cores, Linux 6.18, 9 interleaved rounds):
 //!
 //! | active connections | 32 | 2,000 | 8,000 |
 //! |---|---|---|---|
 //! | one size | 1.00, CPU 1.06 | 0.48, CPU 2.09 | 0.15, CPU 7.67 |
-//! | two sizes | 1.01, CPU 1.03 | 0.98, CPU 1.03 | 1.02, CPU 1.03 |
+//! | two sizes | 0.96 (0.92 to 1.04), CPU 1.05 (1.04 to 1.14) | 0.94 (0.93 to 1.00), CPU 1.06 (0.99 to 1.08) | 1.01 (0.96 to 1.03), CPU 1.03 (1.02 to 1.10) |
+//! | and multishot | 1.03 (0.98 to 1.10), CPU 0.97 (0.96 to 1.02) | 0.97 (0.87 to 1.02), CPU 1.00 (0.97 to 1.12) | 1.02 (1.00 to 1.03), CPU 1.00 (0.96 to 1.04) |
 //!
 //! A stride of a whole page, where the first bytes of all small buffers share a few sets of the cache, costs 2 to 10 % more CPU
 //! (6 rounds on a busy machine). Shorter passes of the loop, of 128 completions, with a submission after each made no
 //! difference; passes of 32 cost more CPU with 2,000 and 8,000 connections.
+//!
+//! Rejected, as ratios to the design with multishot receives (7 rounds):
+//!
+//! | active connections | 32 | 2,000 | 8,000 |
+//! |---|---|---|---|
+//! | small buffers of 320 B, as dense as messages in one buffer (IOU_PBUF_RING_INC) would be | 0.98, CPU 0.99 | 0.99, CPU 1.01 | 1.01, CPU 0.97 |
+//! | waits for 64 completions or 50 us (`min_wait_usec`) | 0.73, CPU 1.14 | 0.98, CPU 1.00 | 0.99, CPU 0.97 |
 //!
 //! Chunks are copied, unless splicing was requested: then the ring only polls the sockets, and the thread calls splice(2) as
 //! `epoll` does. io_uring's own splice always runs on a worker thread.
@@ -47,7 +55,7 @@
 //! | a poll, then IORING_OP_SPLICE in, then out | 0.65, CPU 1.98 | 0.71 to 0.89, CPU 0.91 to 1.30 | 0.86 to 1.20, CPU 1.06 to 1.28 |
 //! | a poll, then both in a chain (IOSQE_IO_HARDLINK) | 0.64, CPU 2.24 | 0.45 to 0.76, CPU 1.12 to 2.18 | 0.81 to 0.89, CPU 1.09 to 1.17 |
 //!
-//! Not tried, with the most that a profile promises: registered files, 2 % of a kept request (fget and fput), but two calls
+//! Not tried, with the most that a profile promises: registered files, 2 % of a kept request (fget of its sends), but two calls
 //! to register for each connection, and shutdown(2), which needs a descriptor, as io_uring leaves it to worker threads; a
 //! bundle, which fills several buffers by one receive, 11 % of a single bulk stream and 6 % of four (all that is neither
 //! TCP's nor sleep). A chunk is one buffer here.
