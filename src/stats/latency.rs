@@ -175,7 +175,11 @@ impl Latency {
         let rank = ((share * self.count as f64).ceil() as u64).max(1);
         let bucket = self.buckets.at_rank(rank);
         // The first value has no values below.
-        let value = if share == 0.0 { buckets::lowest } else { buckets::highest };
+        let value = if share == 0.0 {
+            buckets::lowest
+        } else {
+            buckets::highest
+        };
         bucket.map_or(0, value)
     }
 

@@ -168,6 +168,7 @@ impl<'a, O: Observer> Session<'a, O> {
     ) -> Result<(), RunError> {
         self.local = prepared.effective().clone();
         let settings = receivers::Settings {
+            loops: None,
             plan: self.plan.clone(),
             packet_rows: u64::MAX,
             sent_probes: true,

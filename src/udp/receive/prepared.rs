@@ -64,11 +64,17 @@ impl PreparedReceivers {
                 gro_note: first.gro_note.clone(),
                 window,
                 cpus,
+                thread_note: None,
             });
         Ok(Self {
             sockets: sockets.into_iter().map(Some).collect(),
             effective,
         })
+    }
+
+    /// Sets how the receivers share their threads.
+    pub fn set_thread_note(&mut self, note: Option<String>) {
+        self.effective.thread_note = note;
     }
 
     /// The settings in force.

@@ -43,6 +43,7 @@ pub(super) fn received(
             rcvbuf: receiver.receive_buffer,
             receiver_cpus: receiver.cpus,
             window: receiver.window,
+            receiver_note: receiver.thread_note,
             clock,
             ..result::effective(plan)
         },

@@ -77,7 +77,9 @@ impl Session {
             receivers,
             sockets,
             cpus,
+            shares_loops,
         } = welcome::open(&plan, hello, local, client, context)?;
+        let notify = context.wakeups.notify(context.token);
         let receiving = match receivers {
             None => Receiving::Nothing,
             Some(prepared) => Receiving::Running(Box::new(Receivers::new(
@@ -86,7 +88,8 @@ impl Session {
                     packet_rows: context.limits.packet_rows,
                     sent_probes: false,
                     offset: Arc::default(),
-                    notify: context.notify.clone(),
+                    notify: notify.clone(),
+                    loops: shares_loops.then(|| context.loops.clone()),
                 },
                 prepared,
             ))),
@@ -106,7 +109,7 @@ impl Session {
             last_datagram: Instant::now(),
             finish: None,
             ended: Ended::Complete,
-            notify: context.notify.clone(),
+            notify,
             idle: context.limits.idle,
             cpus,
             welcome,

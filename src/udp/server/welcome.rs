@@ -4,17 +4,19 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use mio::Token;
 
 use super::Limits;
 use super::ports::{Flow, FlowKind, Ports};
+use super::wakeups::Wakeups;
 use crate::sys::clock::{self, monotonic_ns};
-use crate::sys::shared_port;
+use crate::sys::{affinity, shared_port};
 use crate::udp::placement::{self, Cpus};
-use crate::udp::plan::Plan;
+use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::prepared::PreparedReceivers;
-use crate::udp::receive::receivers::Notify;
+use crate::udp::receive::shared_loops::SharedLoops;
 use crate::udp::setup;
 use crate::udp::wire::control::{Hello, StreamOffer, Welcome};
 
@@ -23,7 +25,11 @@ pub(super) struct SessionContext<'a> {
     pub(super) ports: &'a mut Ports,
     pub(super) limits: Limits,
     pub(super) cpus: Option<Vec<usize>>,
-    pub(super) notify: Notify,
+    pub(super) wakeups: &'a Arc<Wakeups>,
+    /// The loops of paced sessions.
+    pub(super) loops: &'a Arc<SharedLoops>,
+    /// Streams of all sessions, with those of this session.
+    pub(super) streams: usize,
     /// The session's connection in the event loop.
     pub(super) token: Token,
 }
@@ -36,7 +42,12 @@ pub(super) struct Opening {
     /// The sockets of the server's senders.
     pub(super) sockets: Vec<UdpSocket>,
     pub(super) cpus: Cpus,
+    /// Whether the receivers share event loops.
+    pub(super) shares_loops: bool,
 }
+
+/// Said of receivers on shared loops.
+const SHARED: &str = "the receiver shares its thread with other streams, since the server has more streams than CPUs; it receives by epoll, and its latencies may include the work for other streams";
 
 /// Creates the sockets of all streams, and offers their flows.
 ///
@@ -63,10 +74,15 @@ pub(super) fn open(
         .as_ref()
         .filter(|cpus| !cpus.is_empty())
         .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
+    let cores = affinity::allowed().map_or(1, |cores| cores.len());
+    // Streams without a pace are as fast as a thread can be.
+    let shares_loops = matches!(plan.mode, Mode::Paced(_)) && context.streams > cores;
     let receivers = if client_sends {
         let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
         let receivers = PreparedReceivers::new(plan, local, cpus.clone(), shared);
-        Some(receivers.map_err(at_server)?)
+        let mut receivers = receivers.map_err(at_server)?;
+        receivers.set_thread_note(shares_loops.then(|| SHARED.to_owned()));
+        Some(receivers)
     } else {
         None
     };
@@ -105,6 +121,7 @@ pub(super) fn open(
         receivers,
         sockets,
         cpus,
+        shares_loops,
     })
 }
 

@@ -1,0 +1,359 @@
+//! Many paced sessions on one `bench serve`, from one thread: refusals, losses, and the server's memory, threads and CPU.
+//!
+//! ```text
+//! sessions TO SERVER-PID SESSIONS PPS SECONDS [mio|uring]
+//! ```
+//!
+//! Exit code 1 if a session was refused or a datagram was lost.
+
+#![allow(clippy::unwrap_used, reason = "a tool that cannot go on fails")]
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use wirebench::engine::{EngineChoice, EngineKind};
+use wirebench::sys::clock::{identity, monotonic_ns};
+use wirebench::sys::{rlimit, timer_slack};
+use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
+use wirebench::udp::send::spin::SpinChoice;
+use wirebench::udp::wire::VERSION;
+use wirebench::udp::wire::control::{Alive, Finish, Hello, Message, Reply, Request, Welcome};
+use wirebench::udp::wire::framing::{self, Decoder};
+use wirebench::udp::wire::header::{Header, Kind};
+use wirebench::udp::wire::results::{StreamReceived, StreamSent};
+
+/// Message bytes of a datagram.
+const CHUNK: usize = 200;
+
+/// Longest wait for the server.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A session, from the client's side.
+struct Session {
+    stream: TcpStream,
+    decoder: Decoder,
+    /// Numbered messages received.
+    received: u64,
+    welcome: Option<Welcome>,
+    refused: Option<String>,
+    socket: UdpSocket,
+    sent: u64,
+    result: Option<StreamReceived>,
+    is_done: bool,
+}
+
+impl Session {
+    fn connect(server: SocketAddr, plan: &Plan) -> Self {
+        let stream = TcpStream::connect(server).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let socket = UdpSocket::bind((stream.local_addr().unwrap().ip(), 0)).unwrap();
+        socket.connect(server).unwrap();
+        let mut session = Self {
+            stream,
+            decoder: Decoder::default(),
+            received: 0,
+            welcome: None,
+            refused: None,
+            socket,
+            sent: 0,
+            result: None,
+            is_done: false,
+        };
+        session.send(&Request::Hello(Hello {
+            version: VERSION,
+            plan: plan.clone().into(),
+            clock: identity(),
+            cpus: None,
+        }));
+        session.stream.set_nonblocking(true).unwrap();
+        session.socket.set_nonblocking(true).unwrap();
+        session
+    }
+
+    fn send(&mut self, request: &Request) {
+        let mut bytes = Vec::new();
+        framing::encode(request, &mut bytes).unwrap();
+        // A few small messages fit the send buffer.
+        self.stream.write_all(&bytes).unwrap();
+    }
+
+    /// Processes the messages that have arrived.
+    fn read(&mut self) {
+        let mut bytes = [0; 16_384];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(count) => self.decoder.push(&bytes[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.refused.get_or_insert(error.to_string());
+                    break;
+                }
+            }
+        }
+        while let Some(reply) = self.decoder.next_message::<Reply>().unwrap() {
+            self.received += u64::from(reply.is_numbered());
+            match reply {
+                Reply::Welcome(welcome) => self.welcome = Some(welcome),
+                Reply::Refused { reason } => self.refused = Some(reason),
+                Reply::Stream(stream) => self.result = Some(stream),
+                Reply::Done(_) => self.is_done = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn keep_alive(&mut self) {
+        let alive = Alive {
+            received: self.received,
+            datagrams: 0,
+        };
+        self.send(&Request::Alive(alive));
+    }
+
+    fn token(&self) -> u64 {
+        self.welcome
+            .as_ref()
+            .unwrap()
+            .forward
+            .first()
+            .unwrap()
+            .token
+    }
+
+    /// Requests a response until one arrives, which opens the stream.
+    fn is_open(&self) -> bool {
+        if self.socket.recv(&mut [0; 64]).is_ok() {
+            return true;
+        }
+        let _ = self
+            .socket
+            .send(&Header::bare(Kind::Probe, self.token(), 0).encode());
+        false
+    }
+
+    /// Sends the next datagram, which is due at `due` in ns.
+    fn send_datagram(&mut self, due: u64, datagram: &mut [u8]) {
+        let now = monotonic_ns();
+        let header = Header {
+            sent: now,
+            lateness: now.saturating_sub(due),
+            ..Header::bare(Kind::Data, self.token(), self.sent)
+        };
+        *datagram.first_chunk_mut().unwrap() = header.encode();
+        // A full send buffer would be a loss, as the server counts it.
+        let _ = self.socket.send(datagram);
+        self.sent += 1;
+    }
+
+    fn finish(&mut self) {
+        let sent = StreamSent {
+            packets: self.sent,
+            bytes: self.sent * CHUNK as u64,
+            not_sent: 0,
+        };
+        self.send(&Request::Finish(Finish {
+            streams: vec![sent],
+            quiet_ns: 1_000_000_000,
+        }));
+    }
+}
+
+/// Calls `step` on the sessions until it is true of all.
+fn until(what: &str, sessions: &mut [Session], mut step: impl FnMut(&mut Session) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut missing: Vec<&mut Session> = sessions.iter_mut().collect();
+    loop {
+        missing.retain_mut(|session| !step(session));
+        if missing.is_empty() {
+            return;
+        }
+        if Instant::now() > deadline {
+            println!("{} sessions without {what}", missing.len());
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What the kernel shows of the server.
+#[derive(Clone, Copy)]
+struct Usage {
+    rss_kb: u64,
+    peak_kb: u64,
+    threads: u64,
+    files: usize,
+    /// User and kernel time in ticks of 10 ms.
+    ticks: [u64; 2],
+}
+
+impl Usage {
+    fn of(process: &str) -> Self {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        Self {
+            rss_kb: field("VmRSS:"),
+            peak_kb: field("VmHWM:"),
+            threads: field("Threads:"),
+            files: fs::read_dir(format!("/proc/{process}/fd")).unwrap().count(),
+            ticks: [11, 12].map(|number: usize| fields[number].parse().unwrap()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [server, process, count, pps, seconds, rest @ ..] = args.as_slice() else {
+        println!("sessions TO SERVER-PID SESSIONS PPS SECONDS [mio|uring]");
+        return ExitCode::from(2);
+    };
+    let server: SocketAddr = server.parse().unwrap();
+    let (count, pps): (usize, u64) = (count.parse().unwrap(), pps.parse().unwrap());
+    let seconds: u64 = seconds.parse().unwrap();
+    let kind = match rest.first().map(String::as_str) {
+        Some("uring") => EngineKind::Uring,
+        _ => EngineKind::Mio,
+    };
+    let _ = rlimit::raise_open_files();
+    let _ = timer_slack::tighten();
+    let plan = Plan {
+        amount: Amount::Time(Duration::from_secs(seconds)),
+        mode: Mode::Paced(pps as f64),
+        direction: Direction::Forward,
+        chunk: CHUNK,
+        engine: EngineChoice {
+            kind,
+            ..EngineChoice::default()
+        },
+        streams: 1,
+        batch: None,
+        offload: Offload::Auto,
+        df: Df::Auto,
+        spin: SpinChoice::Off,
+        receive_buffer: None,
+        send_buffer: None,
+        interval: Duration::from_secs(1),
+        packet_rows: false,
+        interval_histograms: false,
+    };
+
+    let idle = Usage::of(process);
+    let mut sessions: Vec<Session> = (0..count)
+        .map(|_| Session::connect(server, &plan))
+        .collect();
+    until("a welcome", &mut sessions, |session| {
+        session.read();
+        session.welcome.is_some() || session.refused.is_some()
+    });
+    let (mut open, refused): (Vec<_>, Vec<_>) = sessions
+        .into_iter()
+        .partition(|session| session.welcome.is_some());
+    let shares = |session: &&Session| {
+        let receiver = session
+            .welcome
+            .as_ref()
+            .and_then(|welcome| welcome.receiver.as_ref());
+        receiver.is_some_and(|receiver| receiver.thread_note.is_some())
+    };
+    let shared = open.iter().filter(shares).count();
+    until("an open stream", &mut open, |session| session.is_open());
+
+    // Session k sends its datagrams with a shift of k steps, so that the load is even.
+    let step = 1_000_000_000 / pps / open.len().max(1) as u64;
+    let total = seconds * pps * open.len() as u64;
+    let (before, began) = (Usage::of(process), Instant::now());
+    let mut datagram = vec![7; CHUNK + Header::bare(Kind::Data, 0, 0).encode().len()];
+    let start = monotonic_ns();
+    let (mut late, mut at_once) = (0, 0);
+    let mut usage = before;
+    let sessions_count = open.len() as u64;
+    for number in 0..total {
+        let due = start + number * step;
+        let now = monotonic_ns();
+        if now < due {
+            thread::sleep(Duration::from_nanos((due - now).max(50_000)));
+            at_once = 0;
+        } else {
+            late = late.max(now - due);
+            at_once += 1;
+        }
+        let place = (number % sessions_count) as usize;
+        let session = &mut open[place];
+        session.send_datagram(due, &mut datagram);
+        // Messages of the server are read, and acknowledged, once a second.
+        if session.sent.is_multiple_of(pps) {
+            session.read();
+            session.keep_alive();
+        }
+        if number == total / 2 || number + 1 == total {
+            usage = Usage::of(process);
+        }
+    }
+    let _ = at_once;
+    let elapsed = began.elapsed().as_secs_f64();
+    let ticks = [0, 1].map(|of| (usage.ticks[of] - before.ticks[of]) as f64 / 100.0);
+    open.iter_mut().for_each(Session::finish);
+    until("a result", &mut open, |session| {
+        session.read();
+        if session.is_done {
+            session.keep_alive();
+        }
+        session.is_done
+    });
+    let after = Usage::of(process);
+    let sent: u64 = open.iter().map(|session| session.sent).sum();
+    let results = || open.iter().filter_map(|session| session.result.as_ref());
+    let unique: u64 = results().map(|stream| stream.unique).sum();
+    let drops: u64 = results().map(|stream| stream.drops).sum();
+    let duplicates: u64 = results().map(|stream| stream.duplicates).sum();
+    let memory = |kb: u64| kb.saturating_sub(idle.rss_kb) / open.len().max(1) as u64;
+    println!(
+        "sessions             {} of {count}, {shared} on shared loops",
+        open.len()
+    );
+    println!("refused              {}", refused.len());
+    if let Some(reason) = refused.iter().find_map(|session| session.refused.as_ref()) {
+        println!("                     {reason}");
+    }
+    println!(
+        "sent                 {sent} in {elapsed:.1} s ({:.0}/s, late by at most {:.1} ms)",
+        sent as f64 / elapsed,
+        late as f64 / 1e6
+    );
+    println!("received             {unique}, {duplicates} duplicates");
+    println!(
+        "lost                 {} ({drops} at the sockets)",
+        sent - unique.min(sent)
+    );
+    println!(
+        "memory               {} KB a session in the run, {} KB at the peak",
+        memory(usage.rss_kb),
+        memory(after.peak_kb)
+    );
+    println!("threads              {}", usage.threads);
+    println!("files                {}", usage.files);
+    println!(
+        "CPU                  {:.2} of one ({:.1} s user, {:.1} s kernel)",
+        (ticks[0] + ticks[1]) / elapsed,
+        ticks[0],
+        ticks[1]
+    );
+    match refused.is_empty() && unique == sent {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
