@@ -136,7 +136,7 @@ fn sessions_on_shared_loops_have_exact_accounts() {
         }
         // A thread names itself when it starts.
         until("threads of the server", || {
-            threads("receive-") == cores && threads("receivers-") == cores
+            threads("receive-") == cores && threads("streams-") == cores
         });
 
         // The client of one session dies before the others have sent everything.

@@ -12,7 +12,7 @@ sessions=${1:-1000} pps=${2:-100} seconds=${3:-10}
 target=${CARGO_TARGET_DIR:-target}
 bench=${BENCH:-$target/release/bench}
 [ -x "$bench" ] || cargo build --locked --release
-cargo build --quiet --locked --release -p sessions
+[ -x "$target/release/sessions" ] || cargo build --quiet --locked --release -p sessions
 
 ulimit -n "$(ulimit -H -n)"
 out=$(mktemp)

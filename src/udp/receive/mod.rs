@@ -1,6 +1,6 @@
 //! The receiving side of a run.
 //!
-//! [`receivers`] starts a thread per stream on sockets that are [`prepared`], or adds the streams to [`shared_loops`]. Each stream has a
+//! [`receivers`] starts a thread per stream on sockets that are [`prepared`], or adds the streams to [shared loops](super::shared_loops). Each stream has a
 //! [`receiver`], which takes
 //! datagrams from an engine and counts them in its stream's [`accounting`], which detects duplicates with a [`sequence`] window.
 //! [`backoff`] decides how long the loop sleeps when its socket is empty, and [`packet_log`] keeps a record per datagram. The
@@ -17,5 +17,5 @@ pub mod receiver;
 pub mod receivers;
 pub mod result_upload;
 pub mod sequence;
-pub mod shared_loops;
+mod shared;
 mod thread;

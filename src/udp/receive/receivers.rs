@@ -19,10 +19,11 @@ use crate::udp::receive::prepared::PreparedReceivers;
 use crate::udp::receive::receiver::{
     Event, IntervalSnapshot, Received, ReceiverConfig, ReceiverControl, UNKNOWN,
 };
-use crate::udp::receive::shared_loops::{SharedLoops, SharedStream, SharedWake};
+use crate::udp::receive::shared::SharedReceiver;
 use crate::udp::receive::thread::{EventSink, start_thread};
 use crate::udp::result::IntervalRows;
 use crate::udp::setup::ReceiverSocket;
+use crate::udp::shared_loops::{SharedLoops, SharedPlace};
 use crate::udp::wire::control::{Finish, ReceiverEffective};
 use crate::udp::wire::header::{Header, Kind};
 
@@ -82,7 +83,7 @@ struct Handle {
 /// Wakes a receiver.
 enum Wake {
     Thread(EventFd),
-    Shared(SharedWake),
+    Shared(SharedPlace),
 }
 
 impl Wake {
@@ -201,13 +202,10 @@ impl Receivers {
         let (socket, wake) = match &self.settings.loops {
             Some(loops) => {
                 let socket = Arc::new(end.socket);
-                let stream = SharedStream {
-                    socket: socket.clone(),
-                    layout: end.layout,
-                    config,
-                    sink,
-                };
-                (socket, Wake::Shared(loops.add(cpu, stream)?))
+                let place = loops.place(cpu)?;
+                let receiver = SharedReceiver::new(socket.clone(), end.layout, config, sink);
+                place.add(Box::new(receiver));
+                (socket, Wake::Shared(place))
             }
             None => {
                 let socket = Arc::new(end.socket.try_clone()?);

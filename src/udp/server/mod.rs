@@ -28,8 +28,8 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::control::key::Key;
-use super::receive::shared_loops::SharedLoops;
 use super::result::Measured;
+use super::shared_loops::SharedLoops;
 use super::wire::control::Resume;
 use crate::sys::small_tcp;
 use capacity::Capacity;

@@ -12,12 +12,12 @@ use super::Limits;
 use super::ports::{Flow, FlowKind, Ports};
 use super::wakeups::Wakeups;
 use crate::sys::clock::{self, monotonic_ns};
-use crate::sys::{affinity, shared_port};
+use crate::sys::shared_port;
 use crate::udp::placement::{self, Cpus};
-use crate::udp::plan::{Mode, Plan};
+use crate::udp::plan::Plan;
 use crate::udp::receive::prepared::PreparedReceivers;
-use crate::udp::receive::shared_loops::SharedLoops;
 use crate::udp::setup;
+use crate::udp::shared_loops::{self, SharedLoops};
 use crate::udp::wire::control::{Hello, StreamOffer, Welcome};
 
 /// The parts of the server that a new session uses.
@@ -74,9 +74,7 @@ pub(super) fn open(
         .as_ref()
         .filter(|cpus| !cpus.is_empty())
         .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
-    let cores = affinity::allowed().map_or(1, |cores| cores.len());
-    // Streams without a pace are as fast as a thread can be.
-    let shares_loops = matches!(plan.mode, Mode::Paced(_)) && context.streams > cores;
+    let shares_loops = shared_loops::are_shared(plan, context.streams);
     let receivers = if client_sends {
         let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
         let receivers = PreparedReceivers::new(plan, local, cpus.clone(), shared);
