@@ -1,4 +1,4 @@
-//! Many sessions on one server: paced streams beyond the number of CPUs share event loops, and their accounting stays exact.
+//! Many sessions on one server: paced streams beyond a few per CPU share event loops, and their accounting stays exact.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -9,13 +9,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::engine::available;
 use common::peer::{CHUNK, Control, Local, Outcome, Source, data, plan, token};
-use common::until;
+use common::{Results, Serve, assert_accounted, bench, number, until};
 use wirebench::engine::{EngineChoice, EngineKind};
 use wirebench::sys::affinity;
-use wirebench::udp::plan::{Mode, Plan};
+use wirebench::udp::plan::{Amount, Direction, Mode, Plan};
 use wirebench::udp::server::Limits;
-use wirebench::udp::wire::control::{Finish, Request, Welcome};
-use wirebench::udp::wire::results::StreamSent;
+use wirebench::udp::shared_loops::THREADS_PER_CPU;
+use wirebench::udp::wire::control::{Finish, ReceiverEffective, Reply, Request, Welcome};
+use wirebench::udp::wire::header::{Header, Kind};
+use wirebench::udp::wire::results::{SenderResult, StreamSent};
 
 /// Sessions at once.
 const SESSIONS: usize = 200;
@@ -114,6 +116,70 @@ impl Client {
     }
 }
 
+/// A client that receives one stream.
+struct Receiver {
+    control: Control,
+    welcome: Welcome,
+    plan: Plan,
+    source: Source,
+}
+
+impl Receiver {
+    fn open(server: &Local, plan: Plan) -> Self {
+        let plan = Plan {
+            direction: Direction::Reverse,
+            ..plan
+        };
+        let (control, welcome) = Control::session(server.address, plan.clone());
+        let mut source = Source::new(server.address);
+        source.probe(welcome.reverse.first().unwrap().token);
+        Self {
+            control,
+            welcome,
+            plan,
+            source,
+        }
+    }
+
+    /// Starts the server's sender.
+    fn begin(&mut self) {
+        self.control.send(&Request::Begin {
+            receiver: Some(ReceiverEffective::default()),
+        });
+    }
+
+    /// The result of the server's sender, which has sent as many datagrams as have arrived.
+    fn result(mut self) -> SenderResult {
+        let mut result = None;
+        loop {
+            match self.control.receive() {
+                Some(Reply::Sender(sender)) => result = Some(*sender),
+                Some(Reply::SendersDone { reason }) => {
+                    assert_eq!(reason, None);
+                    break;
+                }
+                Some(_) => self.control.keep_alive(),
+                None => panic!("the server closed the connection"),
+            }
+        }
+        self.control.keep_alive();
+        let result = result.unwrap();
+        let token = self.welcome.reverse.first().unwrap().token;
+        let mut bytes = [0; 2_048];
+        let mut arrived = 0;
+        while arrived < result.sent.packets {
+            let length = self.source.socket.recv(&mut bytes).unwrap();
+            let header = Header::decode(&bytes[..length]).unwrap();
+            // Further responses to the opening probe may arrive too.
+            if header.kind == Kind::Data {
+                assert_eq!((header.token, header.sequence), (token, arrived));
+                arrived += 1;
+            }
+        }
+        result
+    }
+}
+
 #[test]
 fn sessions_on_shared_loops_have_exact_accounts() {
     let _alone = alone();
@@ -132,11 +198,15 @@ fn sessions_on_shared_loops_have_exact_accounts() {
             })
             .collect();
         for (number, client) in clients.iter().enumerate() {
-            assert_eq!(client.is_shared(), number >= cores, "session {number}");
+            assert_eq!(
+                client.is_shared(),
+                number >= THREADS_PER_CPU * cores,
+                "session {number}"
+            );
         }
         // A thread names itself when it starts.
         until("threads of the server", || {
-            threads("receive-") == cores && threads("streams-") == cores
+            threads("receive-") == THREADS_PER_CPU * cores && threads("streams-") == cores
         });
 
         // The client of one session dies before the others have sent everything.
@@ -193,4 +263,64 @@ fn unpaced_sessions_have_a_thread_per_stream() {
     for client in clients {
         assert_eq!(client.result().streams[0].unique, 3);
     }
+}
+
+#[test]
+fn reverse_sessions_share_loops_and_send_everything() {
+    let _alone = alone();
+    let cores = affinity::allowed().unwrap().len();
+    for engine in engines() {
+        let server = Local::start(many());
+        let mut receivers: Vec<Receiver> = (0..SESSIONS)
+            .map(|number| Receiver::open(&server, paced(engine, 5 + number as u64 % 7)))
+            .collect();
+        // One client dies; its senders end without harm to others.
+        drop(receivers.remove(SESSIONS / 2));
+        receivers.iter_mut().for_each(Receiver::begin);
+        until("threads of the server", || threads("streams-") == cores);
+        for (number, receiver) in receivers.into_iter().enumerate() {
+            let packets = receiver.plan.amount.clone();
+            let result = receiver.result();
+            assert_eq!(Amount::Packets(result.sent.packets), packets);
+            assert_eq!(result.sent.not_sent, 0);
+            let shared = number >= THREADS_PER_CPU * cores;
+            assert_eq!(
+                result.effective.thread_note.is_some(),
+                shared,
+                "session {number}"
+            );
+        }
+        until("the end of the senders' threads", || threads("send-") == 0);
+    }
+}
+
+#[test]
+fn many_paced_streams_of_a_client_share_loops() {
+    let serve = Serve::start(&["--max-streams", "1000"]);
+    for direction in ["", "--reverse", "--bidir"] {
+        for engine in ["", "--engine uring"] {
+            if available(engine).is_none() {
+                continue;
+            }
+            let results = Results::new();
+            let (to, out) = (serve.address.to_string(), results.arg());
+            let options = format!(
+                "udp --quiet --to {to} --out {out} --streams 100 --pps 10k --packets 2000 {direction} {engine}"
+            );
+            bench(options.split_whitespace()).done();
+            let record = results.record();
+            for run in record["runs"].as_array().unwrap() {
+                assert_accounted(run);
+                assert_eq!(number(run, "lost.packets"), 0);
+                assert_eq!(number(run, "received.unique"), 2_000);
+                for note in ["sender_note", "receiver_note"] {
+                    let note = run["effective"][note].as_str().unwrap();
+                    assert!(note.contains("shares its thread"), "{note}");
+                }
+                assert_eq!(run["effective"]["spin"], false);
+                assert_eq!(number(run, "pacing.lateness_ns.count"), 2_000);
+            }
+        }
+    }
+    serve.stop();
 }

@@ -3,6 +3,7 @@
 #
 #   tools/sessions.sh [SESSIONS [PPS [SECONDS]]]      default: 1000 sessions of 100 datagrams a second for 10 s
 #   ENGINE=uring tools/sessions.sh                    the engine that the sessions request
+#   DIRECTION=reverse tools/sessions.sh               the server sends
 #
 # Exit code 1 if a session was refused or a datagram was lost.
 set -euo pipefail
@@ -23,4 +24,4 @@ until address=$(sed -n 's/^listening on //p' "$out"); [ -n "$address" ]; do
     kill -0 "$server"
     sleep 0.05
 done
-"$target/release/sessions" "$address" "$server" "$sessions" "$pps" "$seconds" ${ENGINE:+"$ENGINE"}
+"$target/release/sessions" "$address" "$server" "$sessions" "$pps" "$seconds" "${ENGINE:-mio}" "${DIRECTION:-forward}"

@@ -17,6 +17,9 @@ pub struct SendBatch {
     headers: Vec<libc::mmsghdr>,
 }
 
+// SAFETY: the pointers in the header arrays are set before each call and not used after it.
+unsafe impl Send for SendBatch {}
+
 impl SendBatch {
     /// Room for `capacity` messages per call.
     pub fn new(capacity: usize) -> Self {
@@ -112,6 +115,9 @@ pub struct ReceiveBatch {
     names: Vec<[u8; NAME_BYTES]>,
     controls: Vec<[u8; CONTROL_BYTES]>,
 }
+
+// SAFETY: the pointers in the header arrays lead to the memory of the batch, which it owns, and are set before each call.
+unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {
     /// Room for `capacity` messages per call, of up to `stride` bytes each.

@@ -5,7 +5,8 @@
 //! ```text
 //!   plan ──> control ──────────────── hello, welcome ───────────────> control          TCP
 //!             │ client                                        server │
-//!   setup ─> send::senders     a thread per stream      receive::receivers <─ setup
+//!   setup ─> send::senders     a thread per stream,     receive::receivers <─ setup
+//!             │                or shared_loops                       │
 //!             │                                                      │
 //!            send::stream      next datagram, its stamp              │
 //!             │  ^ send::pacing, or credit <──────────── credit ─────┤

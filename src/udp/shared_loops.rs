@@ -1,4 +1,4 @@
-//! Event loops that many streams share: paced streams beyond the number of CPUs do not get a thread each.
+//! Event loops that many streams share: with more than a few streams per CPU, paced streams do not get a thread each.
 //!
 //! There is a loop per CPU, started with its first stream. A stream takes a turn when its socket is readable, when its deadline has
 //! passed, or when another thread wakes it. A turn reads or sends one batch, so that no stream delays the others for long. The loops
@@ -32,6 +32,9 @@ use crate::udp::send::spin::SpinChoice;
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
 
+/// Streams per CPU up to which each has a thread: the scheduler divides a CPU among so few threads well.
+pub const THREADS_PER_CPU: usize = 4;
+
 /// Readiness events per round.
 const EVENTS: usize = 256;
 
@@ -39,10 +42,16 @@ const EVENTS: usize = 256;
 /// slices.
 const TIME_SLICE_NS: u64 = 100_000;
 
+/// The note in a record about receivers that share loops.
+pub const RECEIVER_NOTE: &str = "the receiver shares its thread with other streams, since there are many streams per CPU; it receives with epoll, and its latencies may include the work for other streams";
+
+/// The note in a record about senders that share loops.
+pub const SENDER_NOTE: &str = "the sender shares its thread with other streams, since there are many streams per CPU; it sends with epoll, and may be late by the work for other streams";
+
 /// Whether the receivers of `plan` share loops, in a process with so many streams. Streams without a pace are as fast as a thread
 /// can be, and have one each.
 pub fn are_shared(plan: &Plan, streams: usize) -> bool {
-    matches!(plan.mode, Mode::Paced(_)) && streams > loops()
+    matches!(plan.mode, Mode::Paced(_)) && streams > THREADS_PER_CPU * loops()
 }
 
 /// As [`are_shared`], of the senders. A sender that spins or avoids copies has a thread.

@@ -155,6 +155,7 @@ impl<O: Observer> Session<'_, O> {
             gro: receiver.gro,
             rcvbuf: receiver.receive_buffer,
             offload_note: sender.gso_note.clone().or(receiver.gro_note.clone()),
+            sender_note: sender.thread_note.clone(),
             receiver_note: receiver.thread_note.clone(),
             path_note: sender.path_note.clone(),
             sender_cpus: sender_cpus.clone(),

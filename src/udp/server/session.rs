@@ -23,6 +23,7 @@ use crate::udp::receive::receivers::{self, Notify, Receivers};
 use crate::udp::receive::result_upload::{ResultUpload, interval_messages};
 use crate::udp::result::Ended;
 use crate::udp::send::senders::{self, Senders};
+use crate::udp::shared_loops::SharedLoops;
 use crate::udp::wire::control::{Finish, Hello, Reply, Request, Welcome};
 
 /// The longest round trip that a sender assumes without a measurement.
@@ -48,6 +49,8 @@ pub(super) struct Session {
     finish: Option<Finish>,
     ended: Ended,
     notify: Notify,
+    /// The loops of the senders; `None` for a thread per stream.
+    loops: Option<Arc<SharedLoops>>,
     cpus: Cpus,
     /// Longest wait of a sender for credit.
     idle: Duration,
@@ -77,7 +80,8 @@ impl Session {
             receivers,
             sockets,
             cpus,
-            shares_loops,
+            receivers_share,
+            senders_share,
         } = welcome::open(&plan, hello, local, client, context)?;
         let notify = context.wakeups.notify(context.token);
         let receiving = match receivers {
@@ -89,7 +93,7 @@ impl Session {
                     sent_probes: false,
                     offset: Arc::default(),
                     notify: notify.clone(),
-                    loops: shares_loops.then(|| context.loops.clone()),
+                    loops: receivers_share.then(|| context.loops.clone()),
                 },
                 prepared,
             ))),
@@ -110,6 +114,7 @@ impl Session {
             finish: None,
             ended: Ended::Complete,
             notify,
+            loops: senders_share.then(|| context.loops.clone()),
             idle: context.limits.idle,
             cpus,
             welcome,
@@ -246,6 +251,7 @@ impl Session {
             credit_timeout: self.idle,
             offset: Arc::new(AtomicI64::new(0)),
             notify: self.notify.clone(),
+            loops: self.loops.clone(),
         });
         for ((socket, _), offer) in sending.sockets.iter().zip(&self.welcome.reverse) {
             socket

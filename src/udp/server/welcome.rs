@@ -42,12 +42,10 @@ pub(super) struct Opening {
     /// The sockets of the server's senders.
     pub(super) sockets: Vec<UdpSocket>,
     pub(super) cpus: Cpus,
-    /// Whether the receivers share event loops.
-    pub(super) shares_loops: bool,
+    /// Whether the receivers share event loops, and the senders.
+    pub(super) receivers_share: bool,
+    pub(super) senders_share: bool,
 }
-
-/// Said of receivers on shared loops.
-const SHARED: &str = "the receiver shares its thread with other streams, since the server has more streams than CPUs; it receives by epoll, and its latencies may include the work for other streams";
 
 /// Creates the sockets of all streams, and offers their flows.
 ///
@@ -74,12 +72,12 @@ pub(super) fn open(
         .as_ref()
         .filter(|cpus| !cpus.is_empty())
         .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
-    let shares_loops = shared_loops::are_shared(plan, context.streams);
+    let receivers_share = shared_loops::are_shared(plan, context.streams);
     let receivers = if client_sends {
         let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
         let receivers = PreparedReceivers::new(plan, local, cpus.clone(), shared);
         let mut receivers = receivers.map_err(at_server)?;
-        receivers.set_thread_note(shares_loops.then(|| SHARED.to_owned()));
+        receivers.set_thread_note(receivers_share.then(|| shared_loops::RECEIVER_NOTE.to_owned()));
         Some(receivers)
     } else {
         None
@@ -119,7 +117,8 @@ pub(super) fn open(
         receivers,
         sockets,
         cpus,
-        shares_loops,
+        receivers_share,
+        senders_share: shared_loops::are_senders_shared(plan, context.streams),
     })
 }
 

@@ -1,8 +1,10 @@
 //! Many paced sessions on one `bench serve`, from one thread: refusals, losses, and the server's memory, threads and CPU.
 //!
 //! ```text
-//! sessions TO SERVER-PID SESSIONS PPS SECONDS [mio|uring]
+//! sessions TO SERVER-PID SESSIONS PPS SECONDS ENGINE DIRECTION
 //! ```
+//!
+//! The engine is `mio` or `uring`, the direction `forward` or `reverse`: in the latter the server sends.
 //!
 //! Exit code 1 if a session was refused or a datagram was lost.
 
@@ -21,7 +23,9 @@ use wirebench::sys::{rlimit, timer_slack};
 use wirebench::udp::plan::{Amount, Df, Direction, Mode, Offload, Plan};
 use wirebench::udp::send::spin::SpinChoice;
 use wirebench::udp::wire::VERSION;
-use wirebench::udp::wire::control::{Alive, Finish, Hello, Message, Reply, Request, Welcome};
+use wirebench::udp::wire::control::{
+    Alive, Finish, Hello, Message, ReceiverEffective, Reply, Request, Welcome,
+};
 use wirebench::udp::wire::framing::{self, Decoder};
 use wirebench::udp::wire::header::{Header, Kind};
 use wirebench::udp::wire::results::{StreamReceived, StreamSent};
@@ -42,8 +46,12 @@ struct Session {
     refused: Option<String>,
     socket: UdpSocket,
     sent: u64,
+    /// Datagrams received.
+    arrived: u64,
     result: Option<StreamReceived>,
     is_done: bool,
+    /// Whether the server's sender shares its thread.
+    is_sharing: bool,
 }
 
 impl Session {
@@ -60,8 +68,10 @@ impl Session {
             refused: None,
             socket,
             sent: 0,
+            arrived: 0,
             result: None,
             is_done: false,
+            is_sharing: false,
         };
         session.send(&Request::Hello(Hello {
             version: VERSION,
@@ -101,7 +111,11 @@ impl Session {
                 Reply::Welcome(welcome) => self.welcome = Some(welcome),
                 Reply::Refused { reason } => self.refused = Some(reason),
                 Reply::Stream(stream) => self.result = Some(stream),
-                Reply::Done(_) => self.is_done = true,
+                Reply::Sender(sender) => {
+                    self.sent = sender.sent.packets;
+                    self.is_sharing |= sender.effective.thread_note.is_some();
+                }
+                Reply::Done(_) | Reply::SendersDone { .. } => self.is_done = true,
                 _ => {}
             }
         }
@@ -116,13 +130,25 @@ impl Session {
     }
 
     fn token(&self) -> u64 {
-        self.welcome
-            .as_ref()
-            .unwrap()
-            .forward
-            .first()
-            .unwrap()
-            .token
+        let welcome = self.welcome.as_ref().unwrap();
+        let mut offers = welcome.forward.iter().chain(&welcome.reverse);
+        offers.next().unwrap().token
+    }
+
+    /// Whether the server's end shares its thread with other streams.
+    fn is_shared(&self) -> bool {
+        let welcome = self.welcome.as_ref();
+        let receiver = welcome.and_then(|welcome| welcome.receiver.as_ref());
+        self.is_sharing || receiver.is_some_and(|receiver| receiver.thread_note.is_some())
+    }
+
+    /// Counts the datagrams that have arrived.
+    fn take_datagrams(&mut self) {
+        let mut bytes = [0; 2_048];
+        while let Ok(length) = self.socket.recv(&mut bytes) {
+            let header = Header::decode(&bytes[..length]);
+            self.arrived += u64::from(header.is_ok_and(|header| header.kind == Kind::Data));
+        }
     }
 
     /// Requests a response until one arrives, which opens the stream.
@@ -215,35 +241,88 @@ impl Usage {
     }
 }
 
+/// Sends on a common schedule. Returns the server's use of resources at the end, and the greatest lateness in ns.
+fn send(sessions: &mut [Session], process: &str, pps: u64, seconds: u64) -> (Usage, u64) {
+    // Session k sends its datagrams with a shift of k steps, so that the load is even.
+    let count = sessions.len() as u64;
+    let step = 1_000_000_000 / pps / count.max(1);
+    let mut datagram = vec![7; CHUNK + Header::bare(Kind::Data, 0, 0).encode().len()];
+    let (start, mut late) = (monotonic_ns(), 0);
+    for number in 0..seconds * pps * count {
+        let due = start + number * step;
+        let now = monotonic_ns();
+        if now < due {
+            thread::sleep(Duration::from_nanos((due - now).max(50_000)));
+        }
+        late = late.max(now.saturating_sub(due));
+        let session = &mut sessions[(number % count) as usize];
+        session.send_datagram(due, &mut datagram);
+        // Messages of the server are read, and acknowledged, once a second.
+        if session.sent.is_multiple_of(pps) {
+            session.read();
+            session.keep_alive();
+        }
+    }
+    (Usage::of(process), late)
+}
+
+/// Receives for as long as the server sends. Returns the server's use of resources at the end.
+fn receive(sessions: &mut [Session], process: &str, seconds: u64) -> Usage {
+    for session in sessions.iter_mut() {
+        session.send(&Request::Begin {
+            receiver: Some(ReceiverEffective::default()),
+        });
+    }
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut alive_at = Instant::now();
+    let mut usage = Usage::of(process);
+    while Instant::now() < end {
+        sessions.iter_mut().for_each(Session::take_datagrams);
+        if alive_at.elapsed() > Duration::from_secs(1) {
+            alive_at = Instant::now();
+            for session in sessions.iter_mut() {
+                session.read();
+                session.keep_alive();
+            }
+            usage = Usage::of(process);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    usage
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [server, process, count, pps, seconds, rest @ ..] = args.as_slice() else {
-        println!("sessions TO SERVER-PID SESSIONS PPS SECONDS [mio|uring]");
+    let [server, process, count, pps, seconds, engine, direction] = args.as_slice() else {
+        println!("sessions TO SERVER-PID SESSIONS PPS SECONDS ENGINE DIRECTION");
         return ExitCode::from(2);
     };
     let server: SocketAddr = server.parse().unwrap();
     let (count, pps): (usize, u64) = (count.parse().unwrap(), pps.parse().unwrap());
     let seconds: u64 = seconds.parse().unwrap();
-    let kind = match rest.first().map(String::as_str) {
-        Some("uring") => EngineKind::Uring,
-        _ => EngineKind::Mio,
-    };
+    let is_reverse = direction == "reverse";
     let _ = rlimit::raise_open_files();
     let _ = timer_slack::tighten();
     let plan = Plan {
         amount: Amount::Time(Duration::from_secs(seconds)),
         mode: Mode::Paced(pps as f64),
-        direction: Direction::Forward,
+        direction: match is_reverse {
+            true => Direction::Reverse,
+            false => Direction::Forward,
+        },
         chunk: CHUNK,
         engine: EngineChoice {
-            kind,
+            kind: match engine.as_str() {
+                "uring" => EngineKind::Uring,
+                _ => EngineKind::Mio,
+            },
             ..EngineChoice::default()
         },
         streams: 1,
         batch: None,
         offload: Offload::Auto,
         df: Df::Auto,
-        spin: SpinChoice::Off,
+        spin: SpinChoice::Auto,
         receive_buffer: None,
         send_buffer: None,
         interval: Duration::from_secs(1),
@@ -262,53 +341,21 @@ fn main() -> ExitCode {
     let (mut open, refused): (Vec<_>, Vec<_>) = sessions
         .into_iter()
         .partition(|session| session.welcome.is_some());
-    let shares = |session: &&Session| {
-        let receiver = session
-            .welcome
-            .as_ref()
-            .and_then(|welcome| welcome.receiver.as_ref());
-        receiver.is_some_and(|receiver| receiver.thread_note.is_some())
-    };
-    let shared = open.iter().filter(shares).count();
     until("an open stream", &mut open, |session| session.is_open());
 
-    // Session k sends its datagrams with a shift of k steps, so that the load is even.
-    let step = 1_000_000_000 / pps / open.len().max(1) as u64;
-    let total = seconds * pps * open.len() as u64;
     let (before, began) = (Usage::of(process), Instant::now());
-    let mut datagram = vec![7; CHUNK + Header::bare(Kind::Data, 0, 0).encode().len()];
-    let start = monotonic_ns();
-    let (mut late, mut at_once) = (0, 0);
-    let mut usage = before;
-    let sessions_count = open.len() as u64;
-    for number in 0..total {
-        let due = start + number * step;
-        let now = monotonic_ns();
-        if now < due {
-            thread::sleep(Duration::from_nanos((due - now).max(50_000)));
-            at_once = 0;
-        } else {
-            late = late.max(now - due);
-            at_once += 1;
-        }
-        let place = (number % sessions_count) as usize;
-        let session = &mut open[place];
-        session.send_datagram(due, &mut datagram);
-        // Messages of the server are read, and acknowledged, once a second.
-        if session.sent.is_multiple_of(pps) {
-            session.read();
-            session.keep_alive();
-        }
-        if number == total / 2 || number + 1 == total {
-            usage = Usage::of(process);
-        }
-    }
-    let _ = at_once;
+    let (usage, late) = match is_reverse {
+        true => (receive(&mut open, process, seconds), 0),
+        false => send(&mut open, process, pps, seconds),
+    };
     let elapsed = began.elapsed().as_secs_f64();
     let ticks = [0, 1].map(|of| (usage.ticks[of] - before.ticks[of]) as f64 / 100.0);
-    open.iter_mut().for_each(Session::finish);
+    if !is_reverse {
+        open.iter_mut().for_each(Session::finish);
+    }
     until("a result", &mut open, |session| {
         session.read();
+        session.take_datagrams();
         if session.is_done {
             session.keep_alive();
         }
@@ -317,10 +364,13 @@ fn main() -> ExitCode {
     let after = Usage::of(process);
     let sent: u64 = open.iter().map(|session| session.sent).sum();
     let results = || open.iter().filter_map(|session| session.result.as_ref());
-    let unique: u64 = results().map(|stream| stream.unique).sum();
+    let unique: u64 = match is_reverse {
+        true => open.iter().map(|session| session.arrived).sum(),
+        false => results().map(|stream| stream.unique).sum(),
+    };
     let drops: u64 = results().map(|stream| stream.drops).sum();
-    let duplicates: u64 = results().map(|stream| stream.duplicates).sum();
     let memory = |kb: u64| kb.saturating_sub(idle.rss_kb) / open.len().max(1) as u64;
+    let shared = open.iter().filter(|session| session.is_shared()).count();
     println!(
         "sessions             {} of {count}, {shared} on shared loops",
         open.len()
@@ -334,7 +384,7 @@ fn main() -> ExitCode {
         sent as f64 / elapsed,
         late as f64 / 1e6
     );
-    println!("received             {unique}, {duplicates} duplicates");
+    println!("received             {unique}");
     println!(
         "lost                 {} ({drops} at the sockets)",
         sent - unique.min(sent)

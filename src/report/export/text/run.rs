@@ -69,10 +69,8 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     }
     parts.extend(asked.to.as_ref().map(|server| format!("to {server}")));
     list(out, "", parts)?;
-    for note in [&set.offload_note, &set.receiver_note]
-        .into_iter()
-        .flatten()
-    {
+    let notes = [&set.offload_note, &set.sender_note, &set.receiver_note];
+    for note in notes.into_iter().flatten() {
         sentence(out, "", note)?;
     }
     Ok(())
