@@ -289,7 +289,7 @@ impl SenderSocket {
             gso_note: self.gso_note.clone(),
             path_note: self.path_note.clone(),
             spin: self.policy.spin,
-            thread_note: None,
+            shares_loops: false,
         }
     }
 

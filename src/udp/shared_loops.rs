@@ -43,10 +43,16 @@ const EVENTS: usize = 256;
 const TIME_SLICE_NS: u64 = 100_000;
 
 /// The note in a record about receivers that share loops.
-pub const RECEIVER_NOTE: &str = "the receiver shares its thread with other streams, since there are many streams per CPU; it receives with epoll, and its latencies may include the work for other streams";
+pub fn receiver_note(are_shared: bool) -> Option<String> {
+    let note = "the receiver shares its thread with other streams, since there are many streams per CPU; it receives with epoll, and its latencies may include the work for other streams";
+    are_shared.then(|| note.to_owned())
+}
 
 /// The note in a record about senders that share loops.
-pub const SENDER_NOTE: &str = "the sender shares its thread with other streams, since there are many streams per CPU; it sends with epoll, and may be late by the work for other streams";
+pub fn sender_note(are_shared: bool) -> Option<String> {
+    let note = "the sender shares its thread with other streams, since there are many streams per CPU; it sends with epoll, and may be late by the work for other streams";
+    are_shared.then(|| note.to_owned())
+}
 
 /// Whether the receivers of `plan` share loops, in a process with so many streams. Streams without a pace are as fast as a thread
 /// can be, and have one each.

@@ -172,7 +172,7 @@ impl<'a, O: Observer> Session<'a, O> {
     ) -> Result<(), RunError> {
         let shares = shared_loops::are_shared(self.plan, self.plan.all_streams());
         self.local = prepared.effective().clone();
-        self.local.thread_note = shares.then(|| shared_loops::RECEIVER_NOTE.to_owned());
+        self.local.shares_loops = shares;
         let settings = receivers::Settings {
             loops: shares.then(|| self.loops.clone()),
             plan: self.plan.clone(),

@@ -64,7 +64,7 @@ impl PreparedReceivers {
                 gro_note: first.gro_note.clone(),
                 window,
                 cpus,
-                thread_note: None,
+                shares_loops: false,
             });
         Ok(Self {
             sockets: sockets.into_iter().map(Some).collect(),
@@ -72,9 +72,9 @@ impl PreparedReceivers {
         })
     }
 
-    /// Sets how the receivers share their threads.
-    pub fn set_thread_note(&mut self, note: Option<String>) {
-        self.effective.thread_note = note;
+    /// Sets whether the receivers share their threads.
+    pub fn set_shares_loops(&mut self, shares: bool) {
+        self.effective.shares_loops = shares;
     }
 
     /// The settings in force.

@@ -23,7 +23,7 @@ use crate::udp::send::sender::{self, BatchPolicy, SenderControl};
 use crate::udp::send::shared::SharedSender;
 use crate::udp::send::stream::Stream;
 use crate::udp::setup::{SenderSocket, SetupError};
-use crate::udp::shared_loops::{SENDER_NOTE, SharedLoops, SharedPlace};
+use crate::udp::shared_loops::{SharedLoops, SharedPlace};
 use crate::udp::wire::results::SenderEffective;
 use crate::udp::wire::results::StreamSent;
 
@@ -263,7 +263,7 @@ impl Task {
         };
         end.limit_slots();
         let effective = SenderEffective {
-            thread_note: Some(SENDER_NOTE.to_owned()),
+            shares_loops: true,
             ..end.effective()
         };
         let SenderSocket {

@@ -77,7 +77,7 @@ pub(super) fn open(
         let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
         let receivers = PreparedReceivers::new(plan, local, cpus.clone(), shared);
         let mut receivers = receivers.map_err(at_server)?;
-        receivers.set_thread_note(receivers_share.then(|| shared_loops::RECEIVER_NOTE.to_owned()));
+        receivers.set_shares_loops(receivers_share);
         Some(receivers)
     } else {
         None

@@ -174,7 +174,7 @@ pub struct SenderEffective {
     pub path_note: Option<String>,
     /// Whether the sender may spin before a deadline.
     pub spin: bool,
-    /// How the senders share their threads; `None` if each has its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thread_note: Option<String>,
+    /// Whether the senders share their threads with other streams.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_loops: bool,
 }

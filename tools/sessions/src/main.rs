@@ -113,7 +113,7 @@ impl Session {
                 Reply::Stream(stream) => self.result = Some(stream),
                 Reply::Sender(sender) => {
                     self.sent = sender.sent.packets;
-                    self.is_sharing |= sender.effective.thread_note.is_some();
+                    self.is_sharing |= sender.effective.shares_loops;
                 }
                 Reply::Done(_) | Reply::SendersDone { .. } => self.is_done = true,
                 _ => {}
@@ -139,7 +139,7 @@ impl Session {
     fn is_shared(&self) -> bool {
         let welcome = self.welcome.as_ref();
         let receiver = welcome.and_then(|welcome| welcome.receiver.as_ref());
-        self.is_sharing || receiver.is_some_and(|receiver| receiver.thread_note.is_some())
+        self.is_sharing || receiver.is_some_and(|receiver| receiver.shares_loops)
     }
 
     /// Counts the datagrams that have arrived.
