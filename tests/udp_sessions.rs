@@ -209,7 +209,7 @@ fn sessions_on_shared_loops_have_exact_accounts() {
             threads("receive-") == THREADS_PER_CPU * cores && threads("streams-") == cores
         });
 
-        // The client of one session dies before the others have sent everything.
+        // The client of one session is lost before the others have sent everything.
         let mut killed = clients.remove(SESSIONS / 2);
         killed.send(0..3);
         killed.source.probe(token(&killed.welcome));
@@ -275,7 +275,7 @@ fn reverse_sessions_share_loops_and_send_everything() {
         let mut receivers: Vec<Receiver> = (0..SESSIONS)
             .map(|number| Receiver::open(&server, paced(engine, 5 + number as u64 % 7)))
             .collect();
-        // One client dies; its senders end without harm to others.
+        // One client is lost; its sender ends without harm to others.
         drop(receivers.remove(SESSIONS / 2));
         receivers.iter_mut().for_each(Receiver::begin);
         until("threads of the server", || threads("streams-") == cores);

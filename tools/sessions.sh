@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Many sessions on one `bench serve`: refusals, losses, and the server's memory, threads and CPU.
 #
-#   tools/sessions.sh [SESSIONS [PPS [SECONDS]]]      default: 1000 sessions of 100 datagrams a second for 10 s
+#   tools/sessions.sh [SESSIONS [PPS [SECONDS]]]      1000 sessions of 100 datagrams a second for 10 s by default
 #   ENGINE=uring tools/sessions.sh                    the engine that the sessions request
 #   DIRECTION=reverse tools/sessions.sh               the server sends
 #
@@ -13,7 +13,7 @@ sessions=${1:-1000} pps=${2:-100} seconds=${3:-10}
 target=${CARGO_TARGET_DIR:-target}
 bench=${BENCH:-$target/release/bench}
 [ -x "$bench" ] || cargo build --locked --release
-[ -x "$target/release/sessions" ] || cargo build --quiet --locked --release -p sessions
+cargo build --quiet --locked --release -p sessions
 
 ulimit -n "$(ulimit -H -n)"
 out=$(mktemp)

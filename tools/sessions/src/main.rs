@@ -206,7 +206,7 @@ fn until(what: &str, sessions: &mut [Session], mut step: impl FnMut(&mut Session
     }
 }
 
-/// What the kernel shows of the server.
+/// The server's use of resources, as the kernel shows it.
 #[derive(Clone, Copy)]
 struct Usage {
     rss_kb: u64,
@@ -380,10 +380,12 @@ fn main() -> ExitCode {
         println!("                     {reason}");
     }
     println!(
-        "sent                 {sent} in {elapsed:.1} s ({:.0}/s, late by at most {:.1} ms)",
-        sent as f64 / elapsed,
-        late as f64 / 1e6
+        "sent                 {sent} in {elapsed:.1} s, {:.0} a second",
+        sent as f64 / elapsed
     );
+    if !is_reverse {
+        println!("late by at most      {:.1} ms", late as f64 / 1e6);
+    }
     println!("received             {unique}");
     println!(
         "lost                 {} ({drops} at the sockets)",
