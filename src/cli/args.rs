@@ -243,15 +243,15 @@ pub(super) struct Serve {
     /// Concurrent sessions
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 64, help_heading = "Limits")]
     pub(super) max_sessions: usize,
-    /// Concurrent sessions of one client address
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 32, help_heading = "Limits")]
-    pub(super) max_sessions_per_client: usize,
-    /// Concurrent streams of all sessions
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 256, help_heading = "Limits")]
-    pub(super) max_streams: usize,
-    /// Concurrent control connections, including those without a session
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1_024, help_heading = "Limits")]
-    pub(super) max_connections: usize,
+    /// Concurrent sessions of one client address [default: 32, or half of --max-sessions if that is more]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
+    pub(super) max_sessions_per_client: Option<usize>,
+    /// Concurrent streams of all sessions [default: 256, or 4 for each of --max-sessions if that is more]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
+    pub(super) max_streams: Option<usize>,
+    /// Concurrent control connections, including those without a session [default: 1024, or twice --max-sessions if that is more]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
+    pub(super) max_connections: Option<usize>,
     /// Longest duration of a session
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "1h", help_heading = "Limits")]
     pub(super) max_duration: Duration,

@@ -29,16 +29,29 @@ pub(super) fn run(args: &Serve) -> Result<(), CliError> {
         Choice::List(cpus) => Some(cpus.clone()),
         Choice::Auto | Choice::Free => None,
     };
+    let sessions = args.max_sessions;
+    let or_more = |given: Option<usize>, least: usize, of_sessions: usize| {
+        given.unwrap_or(least.max(of_sessions))
+    };
+    let usual = Limits::default();
     let limits = Limits {
-        connections: args.max_connections,
-        sessions: args.max_sessions,
-        streams: args.max_streams,
+        connections: or_more(
+            args.max_connections,
+            usual.connections,
+            sessions.saturating_mul(2),
+        ),
+        sessions,
+        streams: or_more(args.max_streams, usual.streams, sessions.saturating_mul(4)),
         duration: args.max_duration,
-        sessions_per_client: args.max_sessions_per_client,
+        sessions_per_client: or_more(
+            args.max_sessions_per_client,
+            usual.sessions_per_client,
+            sessions / 2,
+        ),
         idle: args.idle_timeout,
         packet_rows: args.max_packet_rows,
         buffer: args.max_rcvbuf,
-        ..Limits::default()
+        ..usual
     };
     let key = args.key_file.as_deref().map(Key::read).transpose();
     let options = Options {

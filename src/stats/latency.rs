@@ -5,17 +5,20 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::buckets::{self, Buckets};
+
 /// Longest recorded latency, in ns: 60 s.
 pub const LONGEST_NS: u64 = 60_000_000_000;
 
 /// Significant decimal digits of every value.
 pub const DIGITS: u8 = 3;
 
-/// A histogram of latencies from 1 ns to 60 s with 3 significant digits. Its size is always about 220 KB.
+/// A histogram of latencies from 1 ns to 60 s with 3 significant digits.
 #[derive(Debug, Clone)]
 pub struct Latency {
-    histogram: Histogram<u64>,
-    /// Exact sum. The mean and the extremes of the histogram itself are those of its buckets.
+    buckets: Buckets,
+    count: u64,
+    /// Exact sum. The mean and the extremes of the buckets are less exact.
     sum_ns: u128,
     min_ns: u64,
     max_ns: u64,
@@ -65,13 +68,20 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// An empty histogram. It never grows.
+    /// An empty histogram of about 220 KB, which records fastest.
     pub fn new() -> Self {
-        // The crate accepts these constant bounds, as the tests show.
-        let histogram = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS)
-            .unwrap_or_else(|_| unreachable!("1 ns to 60 s with 3 digits are valid bounds"));
+        Self::with(Buckets::dense())
+    }
+
+    /// An empty histogram that grows with the number of its distinct values, up to the size of [`Self::new`].
+    pub fn small() -> Self {
+        Self::with(Buckets::sparse())
+    }
+
+    fn with(buckets: Buckets) -> Self {
         Self {
-            histogram,
+            buckets,
+            count: 0,
             sum_ns: 0,
             min_ns: u64::MAX,
             max_ns: 0,
@@ -92,8 +102,8 @@ impl Latency {
     #[inline]
     pub fn record(&mut self, ns: u64) {
         if ns <= LONGEST_NS {
-            // Cannot fail: the value is within the bounds the histogram was made with.
-            let _ = self.histogram.record(ns);
+            self.buckets.record(ns);
+            self.count += 1;
             self.sum_ns += u128::from(ns);
             self.extend_to(ns);
         } else {
@@ -103,8 +113,8 @@ impl Latency {
 
     /// Adds everything `other` recorded.
     pub fn merge(&mut self, other: &Self) {
-        // Cannot fail: both histograms have equal bounds.
-        let _ = self.histogram.add(&other.histogram);
+        self.buckets.merge(&other.buckets);
+        self.count = self.count.saturating_add(other.count);
         self.sum_ns += other.sum_ns;
         self.min_ns = self.min_ns.min(other.min_ns);
         self.max_ns = self.max_ns.max(other.max_ns);
@@ -114,15 +124,15 @@ impl Latency {
 
     /// Removes all values and keeps the memory.
     pub fn clear(&mut self) {
-        self.histogram.reset();
-        self.sum_ns = 0;
+        self.buckets.clear();
+        (self.count, self.sum_ns) = (0, 0);
         (self.min_ns, self.max_ns) = (u64::MAX, 0);
         self.out_of_range = OutOfRange::default();
     }
 
     /// Recorded values, without those out of range.
     pub fn count(&self) -> u64 {
-        self.histogram.len()
+        self.count
     }
 
     /// There is no value, in range or out of range.
@@ -143,7 +153,7 @@ impl Latency {
     pub fn percentile(&self, percent: f64) -> Option<u64> {
         let recorded = self.count();
         let OutOfRange { negative, too_long } = self.out_of_range;
-        let end = |percent| self.histogram.value_at_percentile(percent).min(self.max_ns);
+        let end = |percent| self.value_at_percentile(percent).min(self.max_ns);
         if recorded == 0 {
             return None;
         }
@@ -157,6 +167,32 @@ impl Latency {
             Some(rank) if rank > recorded => None,
             Some(rank) => Some(end(rank as f64 / recorded as f64 * 100.0)),
         }
+    }
+
+    /// As [`Self::percentile`], of the values in range, of which there is at least one.
+    fn value_at_percentile(&self, percent: f64) -> u64 {
+        let share = (percent / 100.0).min(1.0);
+        let rank = ((share * self.count as f64).ceil() as u64).max(1);
+        let bucket = self.buckets.at_rank(rank);
+        // The first value has no values below.
+        let value = if share == 0.0 {
+            buckets::lowest
+        } else {
+            buckets::highest
+        };
+        bucket.map_or(0, value)
+    }
+
+    /// The standard deviation, of the values in the middle of the buckets.
+    fn stdev(&self) -> f64 {
+        let count = self.count as f64;
+        let middles = || {
+            let buckets = self.buckets.iter();
+            buckets.map(|(bucket, count)| (buckets::middle(bucket) as f64, count as f64))
+        };
+        let mean: f64 = middles().map(|(value, of)| value * of / count).sum();
+        let squares = middles().map(|(value, of)| (value - mean) * (value - mean) * of);
+        (squares.sum::<f64>() / count).sqrt()
     }
 
     /// The exact maximum in ns; `None` without values.
@@ -183,7 +219,7 @@ impl Latency {
             count,
             min: Some(self.min_ns),
             mean: Some(self.sum_ns as f64 / count as f64),
-            stdev: Some(self.histogram.stdev()),
+            stdev: Some(self.stdev()),
             p50: self.percentile(50.0),
             p90: self.percentile(90.0),
             p99: self.percentile(99.0),
@@ -195,17 +231,24 @@ impl Latency {
     }
 
     /// The HDR histogram, for exports.
-    pub fn histogram(&self) -> &Histogram<u64> {
-        &self.histogram
+    pub fn histogram(&self) -> Histogram<u64> {
+        // The crate accepts these constant bounds, as the tests show.
+        let mut histogram = Histogram::new_with_bounds(1, LONGEST_NS, DIGITS)
+            .unwrap_or_else(|_| unreachable!("1 ns to 60 s with 3 digits are valid bounds"));
+        for (bucket, count) in self.buckets.iter() {
+            // Cannot fail: the buckets are those of the bounds.
+            let _ = histogram.record_n(buckets::highest(bucket), count);
+        }
+        histogram
     }
 
     /// The recorded values as plain numbers, for transfer to another process and [`Self::absorb`]: a value within each bucket and
     /// the bucket's count, ascending. The minimum and the maximum are among them.
     pub fn counts(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.histogram.iter_recorded().flat_map(|step| {
-            let (end, count) = (step.value_iterated_to(), step.count_at_value());
+        self.buckets.iter().flat_map(|(bucket, count)| {
+            let end = buckets::highest(bucket);
             let (min, max) = (self.min_ns, self.max_ns);
-            let has = |ns| self.histogram.equivalent(ns, end);
+            let has = |ns| Buckets::is_same(ns, end);
             let (first, second) = match (has(min), has(max)) {
                 (true, true) if min < max => ((min, 1), Some((max, count - 1))),
                 (true, _) => ((min, count), None),
@@ -222,10 +265,11 @@ impl Latency {
         // More than the packets of any run, and small enough for sums of counts.
         const MOST: u64 = 1 << 56;
         for &(value, count) in counts {
-            let count = count.min(MOST.saturating_sub(self.histogram.len()));
-            if self.histogram.record_n(value, count).is_err() {
+            let count = count.min(MOST.saturating_sub(self.count));
+            if !self.buckets.record_n(value, count) {
                 self.out_of_range.too_long = self.out_of_range.too_long.saturating_add(count);
             } else if count > 0 {
+                self.count += count;
                 self.extend_to(value);
             }
         }
@@ -294,6 +338,24 @@ mod tests {
             let median = values[values.len().div_ceil(2) - 1] as f64;
             let found = latency.percentile(50.0).unwrap() as f64;
             prop_assert!((found - median).abs() <= median / 1000.0 + 1.0, "{found} for {median}");
+        }
+
+        #[test]
+        fn small_histograms_and_those_of_the_crate_have_equal_figures(
+            values in prop::collection::vec((0u64..=LONGEST_NS, 0u32..36), 1..100),
+        ) {
+            let (mut dense, mut small) = (Latency::new(), Latency::small());
+            let mut of_crate = Histogram::<u64>::new_with_bounds(1, LONGEST_NS, DIGITS).unwrap();
+            for &(value, shift) in &values {
+                dense.record(value >> shift);
+                small.record(value >> shift);
+                of_crate.record(value >> shift).unwrap();
+            }
+            prop_assert_eq!(small.summary(), dense.summary());
+            prop_assert_eq!(small.summary().stdev, Some(of_crate.stdev()));
+            prop_assert_eq!(small.histogram(), of_crate.clone());
+            prop_assert_eq!((small.histogram().min(), small.histogram().max()), (of_crate.min(), of_crate.max()));
+            prop_assert!(small.counts().eq(dense.counts()));
         }
 
         #[test]

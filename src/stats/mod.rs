@@ -2,6 +2,7 @@
 //! [`difference`] of two settings with a confidence interval, and the [`change`] of a level over many records.
 
 mod bootstrap;
+mod buckets;
 pub mod change;
 pub mod difference;
 pub mod jitter;

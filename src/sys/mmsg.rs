@@ -17,6 +17,9 @@ pub struct SendBatch {
     headers: Vec<libc::mmsghdr>,
 }
 
+// SAFETY: the pointers in the header arrays are set before each call and not used after it.
+unsafe impl Send for SendBatch {}
+
 impl SendBatch {
     /// Room for `capacity` messages per call.
     pub fn new(capacity: usize) -> Self {
@@ -105,11 +108,16 @@ pub struct ReceiveBatch {
     memory: Box<[u8]>,
     /// Bytes of `memory` per message.
     stride: usize,
+    /// Most bytes of a message, at most `stride`.
+    length: usize,
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
     names: Vec<[u8; NAME_BYTES]>,
     controls: Vec<[u8; CONTROL_BYTES]>,
 }
+
+// SAFETY: the pointers in the header arrays lead to the memory of the batch, which it owns, and are set before each call.
+unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {
     /// Room for `capacity` messages per call, of up to `stride` bytes each.
@@ -119,6 +127,7 @@ impl ReceiveBatch {
         Self {
             memory: vec![0; capacity * stride].into_boxed_slice(),
             stride,
+            length: stride,
             vectors: vec![vector; capacity],
             headers: vec![empty_header(); capacity],
             names: vec![[0; NAME_BYTES]; capacity],
@@ -129,6 +138,11 @@ impl ReceiveBatch {
     /// Most messages of one call.
     pub fn capacity(&self) -> usize {
         self.headers.len()
+    }
+
+    /// Truncates messages longer than `length` bytes, as a batch with room for so many would.
+    pub fn set_length(&mut self, length: usize) {
+        self.length = length.min(self.stride);
     }
 
     /// Receives queued messages without waiting, and returns their number. Fewer than the capacity means that the queue
@@ -147,7 +161,7 @@ impl ReceiveBatch {
             .zip(&mut self.controls);
         for ((((bytes, vector), header), name), control) in rows {
             vector.iov_base = bytes.as_mut_ptr().cast();
-            vector.iov_len = bytes.len();
+            vector.iov_len = self.length;
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_name = name.as_mut_ptr().cast();

@@ -5,7 +5,8 @@
 //! ```text
 //!   plan ──> control ──────────────── hello, welcome ───────────────> control          TCP
 //!             │ client                                        server │
-//!   setup ─> send::senders     a thread per stream      receive::receivers <─ setup
+//!   setup ─> send::senders     a thread per stream,     receive::receivers <─ setup
+//!             │                or shared_loops                       │
 //!             │                                                      │
 //!            send::stream      next datagram, its stamp              │
 //!             │  ^ send::pacing, or credit <──────────── credit ─────┤
@@ -24,6 +25,7 @@
 //! - [`client`] and [`server`] are the two ends of a session. In a reverse run the server has the sending side.
 //! - [`control`] is the control connection between them, [`wire`] the bytes of both TCP and UDP.
 //! - [`send`] and [`receive`] are the two sides of a stream; [`engine`] is their datagram I/O.
+//! - [`shared_loops`] are the threads of paced streams that have none of their own.
 //! - [`credit`] is the flow control of lossless runs, [`clock_offset`] the estimate of the offset between two hosts' clocks.
 //! - [`result`] is the record of a run, computed from the results of both sides.
 
@@ -39,4 +41,5 @@ pub mod result;
 pub mod send;
 pub mod server;
 pub mod setup;
+pub mod shared_loops;
 pub mod wire;

@@ -28,6 +28,9 @@ const DEFAULT_BATCH: usize = 64;
 /// Default batch with GSO, in messages of up to 64 KiB per send call: two are 3 % faster than one, four no faster than two.
 const MESSAGES: usize = 2;
 
+/// Most datagrams per send call of a sender in a shared loop, unless they fit one message.
+const SHARED_BATCH: u64 = 16;
+
 /// Messages that zero-copy sends may keep in flight besides those of a call.
 const PINNED: usize = 64;
 
@@ -268,6 +271,14 @@ impl SenderSocket {
         })
     }
 
+    /// Limits the slots to those that a sender in a shared loop needs: one message, or a few short ones.
+    pub fn limit_slots(&mut self) {
+        let policy = &mut self.policy;
+        policy.batch = policy.batch.min(policy.segments.max(SHARED_BATCH));
+        policy.spin = false;
+        self.layout.messages = policy.batch.div_ceil(policy.segments) as usize;
+    }
+
     /// The settings in force.
     pub fn effective(&self) -> SenderEffective {
         SenderEffective {
@@ -278,6 +289,7 @@ impl SenderSocket {
             gso_note: self.gso_note.clone(),
             path_note: self.path_note.clone(),
             spin: self.policy.spin,
+            shares_loops: false,
         }
     }
 

@@ -76,14 +76,16 @@ fn rows(latency: &Latency, out: &mut impl Write) -> io::Result<()> {
 /// Value in ns, quantile and number of values up to it, for each row.
 fn distribution(latency: &Latency) -> impl Iterator<Item = (u64, f64, u64)> {
     let mut total: u64 = 0;
-    let steps = latency.histogram().iter_quantiles(TICKS_PER_HALF_DISTANCE);
-    steps.map(move |step| {
+    let histogram = latency.histogram();
+    let steps = histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE);
+    let rows = steps.map(move |step| {
         total = total.saturating_add(step.count_since_last_iteration());
         // The last bucket may end above the largest value.
         let end = latency.max().unwrap_or(u64::MAX);
         let value = step.value_iterated_to().min(end);
         (value, step.quantile_iterated_to(), total)
-    })
+    });
+    rows.collect::<Vec<_>>().into_iter()
 }
 
 /// The curve that [`write`] writes for `latency`; `None` without values.

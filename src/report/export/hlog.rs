@@ -70,7 +70,7 @@ impl<W: Write> HlogWriter<W> {
         // Without a header: the line alone.
         IntervalLogWriterBuilder::new()
             .begin_log_with(&mut line, &mut self.serializer)?
-            .write_histogram(latency.histogram(), start, length, tag)
+            .write_histogram(&latency.histogram(), start, length, tag)
             .map_err(|error| match error {
                 IntervalLogWriterError::IoError(error) => error,
                 IntervalLogWriterError::SerializeError(error) => io::Error::other(error),

@@ -142,6 +142,8 @@ fn requested() -> Requested {
 fn effective() -> Effective {
     Effective {
         path_note: Some("Long datagrams do not arrive.".into()),
+        sender_note: Some("the sender shares its thread".into()),
+        receiver_note: Some("the receiver shares its thread".into()),
         chunk: 1_000,
         header: 32,
         datagram: 1_032,

@@ -10,6 +10,7 @@ use crate::udp::placement::Cpus;
 use crate::udp::plan::Mode;
 use crate::udp::result::{self, Clock, Effective, Ended, Measured, RunInputs};
 use crate::udp::send::senders;
+use crate::udp::shared_loops;
 use crate::udp::wire::control::ReceiverEffective;
 use crate::udp::wire::results::SenderEffective;
 
@@ -155,6 +156,8 @@ impl<O: Observer> Session<'_, O> {
             gro: receiver.gro,
             rcvbuf: receiver.receive_buffer,
             offload_note: sender.gso_note.clone().or(receiver.gro_note.clone()),
+            sender_note: shared_loops::sender_note(sender.shares_loops),
+            receiver_note: shared_loops::receiver_note(receiver.shares_loops),
             path_note: sender.path_note.clone(),
             sender_cpus: sender_cpus.clone(),
             receiver_cpus: receiver.cpus.clone(),

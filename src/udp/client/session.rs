@@ -17,6 +17,7 @@ use crate::udp::receive::receivers::{self, Receivers};
 use crate::udp::result::Ended;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::senders::{self, Senders};
+use crate::udp::shared_loops::{self, SharedLoops};
 use crate::udp::wire::control::{ReceiverEffective, Reply, Welcome};
 use crate::udp::wire::results::SenderEffective;
 
@@ -35,6 +36,8 @@ pub(super) struct Session<'a, O: Observer> {
     pub(super) welcome: Welcome,
     /// The server's clock minus this host's, in ns.
     offset: Arc<AtomicI64>,
+    /// The loops of this host's streams, if they share loops.
+    loops: Arc<SharedLoops>,
     pub(super) clock: ClockState,
     /// Settings of the local senders.
     pub(super) effective: SenderEffective,
@@ -80,6 +83,7 @@ impl<'a, O: Observer> Session<'a, O> {
             control_loop,
             welcome,
             offset: Arc::default(),
+            loops: Arc::default(),
             clock: ClockState::Same,
             effective: SenderEffective::default(),
             local: ReceiverEffective::default(),
@@ -166,8 +170,11 @@ impl<'a, O: Observer> Session<'a, O> {
         prepared: PreparedReceivers,
         flows: Vec<Flow>,
     ) -> Result<(), RunError> {
+        let shares = shared_loops::are_shared(self.plan, self.plan.all_streams());
         self.local = prepared.effective().clone();
+        self.local.shares_loops = shares;
         let settings = receivers::Settings {
+            loops: shares.then(|| self.loops.clone()),
             plan: self.plan.clone(),
             packet_rows: u64::MAX,
             sent_probes: true,
@@ -190,6 +197,7 @@ impl<'a, O: Observer> Session<'a, O> {
     fn launch_senders(&mut self, flows: Vec<Flow>) -> Result<(), RunError> {
         let server = self.control_loop.server;
         let receiver = self.welcome.receiver.clone().unwrap_or_default();
+        let shares = shared_loops::are_senders_shared(self.plan, self.plan.all_streams());
         let mut senders = Senders::new(senders::Settings {
             plan: self.plan.clone(),
             send_buffer: self.plan.send_buffer,
@@ -200,6 +208,7 @@ impl<'a, O: Observer> Session<'a, O> {
             credit_timeout: self.setup.peer_timeout,
             offset: self.offset.clone(),
             notify: self.control_loop.notify(),
+            loops: shares.then(|| self.loops.clone()),
         });
         let mut waiting = flows.len();
         for (stream, flow) in flows.into_iter().enumerate() {

@@ -21,6 +21,14 @@ pub struct Latencies {
 }
 
 impl Latencies {
+    /// Empty histograms that grow with the number of their distinct values.
+    pub fn small() -> Self {
+        Self {
+            actual: Latency::small(),
+            intended: Latency::small(),
+        }
+    }
+
     /// Adds the latencies of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.actual.merge(&other.actual);

@@ -86,7 +86,7 @@ impl Intervals {
                 .collect(),
             open: BTreeMap::new(),
             next: 0,
-            latencies: Latencies::default(),
+            latencies: Latencies::small(),
             keeps_latencies,
         }
     }

@@ -1,12 +1,15 @@
 //! The receiving side of a run.
 //!
-//! [`receivers`] starts a thread per stream on sockets that are [`prepared`]. Each thread runs a [`receiver`]: the loop that takes
+//! [`receivers`] starts a thread per stream on sockets that are [`prepared`], or adds the streams to [shared loops](super::shared_loops). Each stream has a
+//! [`receiver`], which takes
 //! datagrams from an engine and counts them in its stream's [`accounting`], which detects duplicates with a [`sequence`] window.
 //! [`backoff`] decides how long the loop sleeps when its socket is empty, and [`packet_log`] keeps a record per datagram. The
 //! snapshots of all receivers are merged into `intervals`, and their results become a [`result_upload`].
 
 pub mod accounting;
+mod arrivals;
 pub mod backoff;
+mod interval_clock;
 pub mod intervals;
 pub mod packet_log;
 pub mod prepared;
@@ -14,3 +17,5 @@ pub mod receiver;
 pub mod receivers;
 pub mod result_upload;
 pub mod sequence;
+mod shared;
+mod thread;

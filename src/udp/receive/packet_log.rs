@@ -6,6 +6,12 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 /// Bytes of a record.
 const RECORD: usize = 24;
 
+/// Buffer of a log, in bytes.
+pub const BUFFER: usize = 1 << 18;
+
+/// Buffer of a log that is one of very many, in bytes.
+pub const SMALL_BUFFER: usize = 1 << 14;
+
 /// When a datagram was sent and received, in ns of the receiver's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketRecord {
@@ -21,6 +27,7 @@ pub struct PacketRecord {
 #[derive(Debug)]
 pub struct PacketLog {
     file: BufWriter<File>,
+    buffer: usize,
     records: u64,
     most: u64,
     /// Records beyond the limit, or that the disk had no space for.
@@ -28,14 +35,15 @@ pub struct PacketLog {
 }
 
 impl PacketLog {
-    /// Keeps at most `most` records.
+    /// Keeps at most `most` records, and writes them in blocks of `buffer` bytes.
     ///
     /// # Errors
     /// When a temporary file cannot be created.
-    pub fn new(most: u64) -> io::Result<Self> {
-        let file = BufWriter::with_capacity(1 << 18, tempfile::tempfile()?);
+    pub fn new(most: u64, buffer: usize) -> io::Result<Self> {
+        let file = BufWriter::with_capacity(buffer, tempfile::tempfile()?);
         Ok(Self {
             file,
+            buffer,
             records: 0,
             most,
             omitted: 0,
@@ -70,6 +78,7 @@ impl PacketLog {
     pub fn into_records(self) -> io::Result<PacketRecords> {
         let (file, unwritten) = self.file.into_parts();
         let mut file = file;
+        let buffer = self.buffer;
         // The rest of the buffer is written here, so that records the disk has no space for are known.
         let rest = unwritten.unwrap_or_default();
         let kept = if file.write_all(&rest).is_ok() {
@@ -80,7 +89,7 @@ impl PacketLog {
         file.seek(SeekFrom::Start(0))?;
         let omitted = self.omitted + (self.records - kept.min(self.records));
         Ok(PacketRecords {
-            file: BufReader::with_capacity(1 << 18, file),
+            file: BufReader::with_capacity(buffer, file),
             left: kept.min(self.records),
             omitted,
         })
@@ -129,7 +138,7 @@ mod tests {
             sent: n * 2,
             received: n * 3,
         };
-        let mut packet_log = PacketLog::new(50_000).unwrap();
+        let mut packet_log = PacketLog::new(50_000, BUFFER).unwrap();
         (0..50_003).for_each(|n| packet_log.push(record(n)));
         let records = packet_log.into_records().unwrap();
         assert_eq!(records.omitted(), 3);

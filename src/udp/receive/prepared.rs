@@ -64,11 +64,17 @@ impl PreparedReceivers {
                 gro_note: first.gro_note.clone(),
                 window,
                 cpus,
+                shares_loops: false,
             });
         Ok(Self {
             sockets: sockets.into_iter().map(Some).collect(),
             effective,
         })
+    }
+
+    /// Sets whether the receivers share their threads.
+    pub fn set_shares_loops(&mut self, shares: bool) {
+        self.effective.shares_loops = shares;
     }
 
     /// The settings in force.

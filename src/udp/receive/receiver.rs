@@ -2,7 +2,7 @@
 //! and divides the run into intervals.
 
 use std::io;
-use std::net::SocketAddr;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
@@ -10,15 +10,15 @@ use std::thread;
 use std::time::Duration;
 
 use crate::sys::clock::monotonic_ns;
-use crate::sys::cmsg::Message;
 use crate::sys::usage::CpuTime;
 use crate::udp::credit::CreditIssuer;
 use crate::udp::engine::Rx;
 use crate::udp::engine::stats::ReceiveStats;
-use crate::udp::receive::accounting::{Classified, Latencies, StreamAccounting, StreamCounts};
+use crate::udp::receive::accounting::{Latencies, StreamAccounting, StreamCounts};
+use crate::udp::receive::arrivals::Arrivals;
 use crate::udp::receive::backoff::Backoff;
-use crate::udp::receive::packet_log::{PacketLog, PacketRecord};
-use crate::udp::wire::header::{Header, Kind};
+use crate::udp::receive::interval_clock::IntervalClock;
+use crate::udp::receive::packet_log::PacketLog;
 
 /// Shortest wait for stragglers after the last arrival, in ns, once the sender's count is known.
 pub const MIN_QUIET_NS: u64 = 250_000_000;
@@ -31,9 +31,6 @@ const EMPTY_NS: u64 = 10_000_000;
 
 /// Stands for a time or a count that is not known yet.
 pub const UNKNOWN: u64 = u64::MAX;
-
-/// Most replies to one batch; further requests of the batch are dropped.
-const MAX_REPLIES: usize = 16;
 
 /// Controls a running receiver from another thread, and shows its progress.
 #[derive(Debug)]
@@ -153,279 +150,200 @@ pub struct ReceiverConfig {
     pub packet_log: Option<PacketLog>,
     /// Controls the receiver.
     pub control: Arc<ReceiverControl>,
-    /// Empty histograms. Each snapshot takes one; without one no snapshot is taken.
+    /// Empty histograms. The receiver takes the first, and each snapshot another one; without one no snapshot is taken.
     pub empties: Receiver<Box<Latencies>>,
 }
 
 /// Receives until the stream is complete, quiet or stopped. Sends a snapshot of each interval and then the result to `events`.
 pub fn run<R: Rx>(mut rx: R, config: ReceiverConfig, events: &Sender<Event>, wake: impl Fn()) {
     let before = CpuTime::of_this_thread();
-    let mut state = ReceiverState {
-        accounting: StreamAccounting::new(config.token, config.chunk, config.paced, Box::default())
-            .with_responses(config.sent_probes),
-        token: config.token,
-        issuer: config.window.map(CreditIssuer::new),
-        is_active: false,
-        peer: None,
-        replies: Vec::with_capacity(MAX_REPLIES),
-        packet_log: config.packet_log,
-        drops: 0,
-        offset: config.offset.clone(),
-    };
-    let mut clock = IntervalClock {
-        epoch: config.epoch,
-        offset: config.offset,
-        length: u64::try_from(config.interval.as_nanos())
-            .unwrap_or(u64::MAX)
-            .max(1),
-        index: 0,
-    };
-    let mut backoff = config.capacity.map(Backoff::new);
     let emit = |event| {
         // Without a reader the session is being torn down, and the stop flag is set.
         let _ = events.send(event);
         wake();
     };
+    let mut backoff = config.capacity.map(Backoff::new);
+    let mut receiver = StreamReceiver::new(config);
     let mut drive = || -> io::Result<()> {
         loop {
-            let count = rx.receive(|message| state.take(&message))?;
-            if count > 0 {
-                state.reply(&mut rx);
-                let now = monotonic_ns();
-                // Foreign datagrams do not reset the idle timer.
-                if std::mem::take(&mut state.is_active) {
-                    config.control.last_arrival.store(now, Ordering::Relaxed);
+            match receiver.turn(&mut rx, emit)? {
+                Turn::Ended => return Ok(()),
+                Turn::Received => {}
+                Turn::Empty => {
+                    if let Some(backoff) = &mut backoff
+                        && let Some(ns) = backoff.sleep_ns(monotonic_ns(), receiver.next())
+                    {
+                        thread::sleep(Duration::from_nanos(ns));
+                        continue;
+                    }
+                    rx.wait(receiver.deadline())?;
                 }
-                clock.begin(&state.accounting);
-            }
-            if clock.is_over()
-                && let Ok(empty) = config.empties.try_recv()
-            {
-                let counts = state.accounting.counts();
-                let latencies = state.accounting.exchange_latencies(empty);
-                let index = clock.advance();
-                emit(Event::Interval(IntervalSnapshot {
-                    stream: config.stream,
-                    index,
-                    counts,
-                    latencies,
-                    last: false,
-                }));
-            }
-            if config.control.stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            let sent = config.control.sent.load(Ordering::Relaxed);
-            let quiet = config.control.quiet.load(Ordering::Relaxed);
-            let quiet = quiet.clamp(MIN_QUIET_NS, MAX_QUIET_NS);
-            let quiet_at = config.control.last_arrival.load(Ordering::Relaxed) + quiet;
-            if sent != UNKNOWN && (state.accounting.unique() >= sent || monotonic_ns() >= quiet_at)
-            {
-                return Ok(());
-            }
-            if count == 0 {
-                if let Some(backoff) = &mut backoff
-                    && let Some(ns) = backoff.sleep_ns(monotonic_ns(), state.accounting.next())
-                {
-                    thread::sleep(Duration::from_nanos(ns));
-                    continue;
-                }
-                let limit = if sent == UNKNOWN { u64::MAX } else { quiet_at };
-                let snapshot_at = match clock.is_over() {
-                    true => monotonic_ns() + EMPTY_NS,
-                    false => clock.next_at(),
-                };
-                rx.wait(snapshot_at.min(limit))?;
             }
         }
     };
     let error = drive().err();
-    let (counts, latencies) = state.accounting.close();
-    emit(Event::Interval(IntervalSnapshot {
-        stream: config.stream,
-        index: clock.index,
-        counts,
-        latencies,
-        last: true,
-    }));
-    emit(Event::Done(Box::new(Received {
-        stream: config.stream,
-        counts,
-        packet_log: state.packet_log,
-        drops: rx.drops(),
-        cpu: CpuTime::of_this_thread() - before,
-        stats: rx.stats(),
-        window: state.issuer.map_or(0, |issuer| issuer.window()),
-        error,
-    })));
+    receiver.end(&rx, CpuTime::of_this_thread() - before, error, emit);
 }
 
-/// Counts the datagrams of a stream, and collects the replies to them.
-struct ReceiverState {
-    accounting: StreamAccounting,
-    token: u64,
-    issuer: Option<CreditIssuer>,
-    /// Whether a datagram of this stream arrived since the flag was last taken.
-    is_active: bool,
-    /// Source of the data, and destination of the credit.
-    peer: Option<SocketAddr>,
-    replies: Vec<(Header, SocketAddr)>,
-    packet_log: Option<PacketLog>,
-    /// Drops at the socket for which the window was halved.
-    drops: u32,
-    /// The server's clock minus this host's, in ns.
-    offset: Arc<AtomicI64>,
+/// The outcome of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Datagrams were received; more may be queued.
+    Received,
+    /// No datagram was queued.
+    Empty,
+    /// The stream is complete, quiet or stopped.
+    Ended,
 }
 
-/// The server's clock now, in ns.
-#[inline]
-fn server_ns(offset: &AtomicI64) -> u64 {
-    monotonic_ns().wrapping_add_signed(offset.load(Ordering::Relaxed))
+/// The receiver of a stream, without its thread and its engine.
+pub struct StreamReceiver {
+    stream: usize,
+    control: Arc<ReceiverControl>,
+    empties: Receiver<Box<Latencies>>,
+    arrivals: Arrivals,
+    clock: IntervalClock,
 }
 
-impl ReceiverState {
-    #[inline]
-    fn take(&mut self, message: &Message<'_>) {
-        if message.truncated {
-            return self.accounting.truncated();
-        }
-        let received = server_ns(&self.offset);
-        if message.bytes.is_empty() {
-            self.accounting.datagram(message.bytes, received);
-        }
-        let mut data = false;
-        for datagram in message.datagrams() {
-            let classified = self.accounting.datagram(datagram, received);
-            self.is_active |= !matches!(classified, Classified::Foreign | Classified::Response);
-            match classified {
-                Classified::Data(header) => {
-                    data = true;
-                    if let Some(packet_log) = &mut self.packet_log {
-                        packet_log.push(PacketRecord {
-                            sequence: header.sequence,
-                            sent: header.sent,
-                            received,
-                        });
-                    }
-                }
-                Classified::Probe(sent) => self.credit(sent, message),
-                Classified::Ping(number) => self.pong(number, received, message),
-                Classified::Late | Classified::Response | Classified::Foreign => {}
-            }
-        }
-        if data && self.issuer.is_some() {
-            self.peer = message.source();
-        }
-        if let (Some(drops), Some(issuer)) = (message.drops, &mut self.issuer)
-            && drops != self.drops
-        {
-            self.drops = drops;
-            issuer.shrink();
-        }
-    }
-
-    fn credit(&mut self, sent: u64, message: &Message<'_>) {
-        let Some(peer) = message.source() else { return };
-        // A stream that needs no credit sends probes only to see whether the receiver is up.
-        let limit = match &mut self.issuer {
-            Some(issuer) => issuer.on_probe(sent, self.accounting.next()),
-            None => sent,
-        };
-        self.queue_reply(Header::bare(Kind::Credit, self.token, limit), peer);
-    }
-
-    fn pong(&mut self, number: u64, received: u64, message: &Message<'_>) {
-        let Some(peer) = message.source() else { return };
-        self.queue_reply(
-            Header {
-                sent: received,
-                ..Header::bare(Kind::Pong, self.token, number)
+impl StreamReceiver {
+    /// Nothing is received yet. The first of the empty histograms is taken.
+    pub fn new(config: ReceiverConfig) -> Self {
+        let latencies = config.empties.try_recv().unwrap_or_default();
+        Self {
+            stream: config.stream,
+            control: config.control,
+            empties: config.empties,
+            arrivals: Arrivals {
+                accounting: StreamAccounting::new(
+                    config.token,
+                    config.chunk,
+                    config.paced,
+                    latencies,
+                )
+                .with_responses(config.sent_probes),
+                token: config.token,
+                issuer: config.window.map(CreditIssuer::new),
+                is_active: false,
+                peer: None,
+                replies: Vec::new(),
+                packet_log: config.packet_log,
+                drops: 0,
+                offset: config.offset.clone(),
             },
-            peer,
-        );
-    }
-
-    fn queue_reply(&mut self, header: Header, peer: SocketAddr) {
-        if self.replies.len() < MAX_REPLIES {
-            self.replies.push((header, peer));
+            clock: IntervalClock {
+                epoch: config.epoch,
+                offset: config.offset,
+                length: u64::try_from(config.interval.as_nanos())
+                    .unwrap_or(u64::MAX)
+                    .max(1),
+                index: 0,
+            },
         }
     }
 
-    /// Sends the queued replies: at most one datagram of 32 bytes for each that arrived.
+    /// Receives one batch, and ends the interval and the stream if they are over.
+    ///
+    /// # Errors
+    /// As [`Rx::receive`].
     #[inline]
-    fn reply<R: Rx>(&mut self, rx: &mut R) {
-        for (mut header, peer) in self.replies.drain(..) {
-            if header.kind == Kind::Pong {
-                header.lateness = server_ns(&self.offset).saturating_sub(header.sent);
+    pub fn turn<R: Rx>(&mut self, rx: &mut R, emit: impl Fn(Event)) -> io::Result<Turn> {
+        let arrivals = &mut self.arrivals;
+        let count = rx.receive(|message| arrivals.take(&message))?;
+        if count > 0 {
+            arrivals.reply(rx);
+            let now = monotonic_ns();
+            // Foreign datagrams do not reset the idle timer.
+            if mem::take(&mut arrivals.is_active) {
+                self.control.last_arrival.store(now, Ordering::Relaxed);
             }
-            rx.send_control(&header.encode(), peer);
+            self.clock.begin(&arrivals.accounting);
         }
-        if let (Some(issuer), Some(peer)) = (&mut self.issuer, self.peer)
-            && let Some(limit) = issuer.due(self.accounting.next())
+        if self.clock.is_over()
+            && let Ok(empty) = self.empties.try_recv()
         {
-            rx.send_control(
-                &Header::bare(Kind::Credit, self.token, limit).encode(),
-                peer,
-            );
+            let counts = arrivals.accounting.counts();
+            let latencies = arrivals.accounting.exchange_latencies(empty);
+            let index = self.clock.advance();
+            emit(Event::Interval(IntervalSnapshot {
+                stream: self.stream,
+                index,
+                counts,
+                latencies,
+                last: false,
+            }));
         }
-    }
-}
-
-/// When an interval ends and the next one begins.
-struct IntervalClock {
-    epoch: Arc<AtomicU64>,
-    offset: Arc<AtomicI64>,
-    length: u64,
-    index: u64,
-}
-
-impl IntervalClock {
-    /// Sets the session's epoch to the send stamp of the first datagram of any stream.
-    #[inline]
-    fn begin(&self, accounting: &StreamAccounting) {
-        if self.epoch.load(Ordering::Relaxed) == UNKNOWN
-            && let Some(first) = accounting.counts().first_sent
+        if self.control.stop.load(Ordering::Relaxed) {
+            return Ok(Turn::Ended);
+        }
+        let sent = self.control.sent.load(Ordering::Relaxed);
+        if sent != UNKNOWN
+            && (self.arrivals.accounting.unique() >= sent || monotonic_ns() >= self.quiet_at())
         {
-            let _ =
-                self.epoch
-                    .compare_exchange(UNKNOWN, first, Ordering::Relaxed, Ordering::Relaxed);
+            return Ok(Turn::Ended);
         }
+        Ok(match count {
+            0 => Turn::Empty,
+            _ => Turn::Received,
+        })
     }
 
-    /// When the interval ends, in ns of this host's clock.
+    /// When the wait for stragglers ends, in ns.
     #[inline]
-    fn next_at(&self) -> u64 {
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        // A stream without a datagram may wait without a deadline: its first datagram wakes it.
-        if epoch == UNKNOWN {
-            u64::MAX
-        } else {
-            let offset = self.offset.load(Ordering::Relaxed);
-            epoch
-                .saturating_add(self.length.saturating_mul(self.index + 1))
-                .wrapping_add_signed(offset.wrapping_neg())
-        }
+    fn quiet_at(&self) -> u64 {
+        let quiet = self.control.quiet.load(Ordering::Relaxed);
+        let quiet = quiet.clamp(MIN_QUIET_NS, MAX_QUIET_NS);
+        self.control.last_arrival.load(Ordering::Relaxed) + quiet
     }
 
-    #[inline]
-    fn is_over(&self) -> bool {
-        let next_at = self.next_at();
-        next_at != u64::MAX && monotonic_ns() >= next_at
+    /// When the next turn is due without a datagram, in ns.
+    pub fn deadline(&self) -> u64 {
+        let limit = match self.control.sent.load(Ordering::Relaxed) {
+            UNKNOWN => u64::MAX,
+            _ => self.quiet_at(),
+        };
+        let snapshot_at = match self.clock.is_over() {
+            true => monotonic_ns() + EMPTY_NS,
+            false => self.clock.next_at(),
+        };
+        snapshot_at.min(limit)
     }
 
-    /// Ends the interval and returns its index. Intervals that ended unnoticed before are part of it.
-    fn advance(&mut self) -> u64 {
-        let elapsed = server_ns(&self.offset).saturating_sub(self.epoch.load(Ordering::Relaxed));
-        let index = (elapsed / self.length).max(self.index + 1);
-        self.index = index;
-        index - 1
+    /// One above the highest sequence number received.
+    fn next(&self) -> u64 {
+        self.arrivals.accounting.next()
+    }
+
+    /// Sends the last snapshot and the result. `cpu` is the CPU time of the receiver.
+    pub fn end<R: Rx>(self, rx: &R, cpu: CpuTime, error: Option<io::Error>, emit: impl Fn(Event)) {
+        let arrivals = self.arrivals;
+        let (counts, latencies) = arrivals.accounting.close();
+        emit(Event::Interval(IntervalSnapshot {
+            stream: self.stream,
+            index: self.clock.index,
+            counts,
+            latencies,
+            last: true,
+        }));
+        emit(Event::Done(Box::new(Received {
+            stream: self.stream,
+            counts,
+            packet_log: arrivals.packet_log,
+            drops: rx.drops(),
+            cpu,
+            stats: rx.stats(),
+            window: arrivals.issuer.map_or(0, |issuer| issuer.window()),
+            error,
+        })));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
     use std::sync::mpsc;
+
+    use crate::sys::cmsg::Message;
 
     /// An engine without datagrams that stops the receiver at the fifth sleep.
     struct Silent {

@@ -1,4 +1,4 @@
-//! The receivers of a session, at either host: a thread per stream, and the intervals of all streams together.
+//! The receivers of a session, at either host: a thread per stream or shared loops, and the intervals of all streams together.
 
 use std::io;
 use std::mem;
@@ -6,30 +6,29 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 
-use crate::engine::EngineChoice;
 use crate::sys::clock::WallClock;
 use crate::sys::eventfd::EventFd;
-use crate::sys::{affinity, machine, sched_policy, timer_slack};
-use crate::udp::engine::Rx;
-use crate::udp::engine::open::{RxEndpoint, WithRx, open_rx};
+use crate::sys::machine;
 use crate::udp::placement;
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::accounting::{Latencies, StreamCounts};
 use crate::udp::receive::intervals::{CompletedInterval, Intervals, Recycled};
-use crate::udp::receive::packet_log::PacketLog;
+use crate::udp::receive::packet_log::{self, PacketLog};
 use crate::udp::receive::prepared::PreparedReceivers;
 use crate::udp::receive::receiver::{
-    self, Event, IntervalSnapshot, Received, ReceiverConfig, ReceiverControl, UNKNOWN,
+    Event, IntervalSnapshot, Received, ReceiverConfig, ReceiverControl, UNKNOWN,
 };
+use crate::udp::receive::shared::SharedReceiver;
+use crate::udp::receive::thread::{EventSink, start_thread};
 use crate::udp::result::IntervalRows;
 use crate::udp::setup::ReceiverSocket;
+use crate::udp::shared_loops::{SharedLoops, SharedPlace};
 use crate::udp::wire::control::{Finish, ReceiverEffective};
 use crate::udp::wire::header::{Header, Kind};
 
-/// Histograms of a stream besides the one that it records into: one on its way here, one on its way back.
-const EMPTIES: usize = 2;
+/// Histograms of a stream: one that it records into, one on its way here, one on its way back.
+const EMPTIES: usize = 3;
 
 /// Wakes the loop that polls the receivers or the senders.
 pub type Notify = Arc<dyn Fn() + Send + Sync>;
@@ -46,6 +45,8 @@ pub struct Settings {
     pub offset: Arc<AtomicI64>,
     /// Wakes the loop that calls [`Receivers::poll`].
     pub notify: Notify,
+    /// The loops that receive the streams; `None` for a thread per stream.
+    pub loops: Option<Arc<SharedLoops>>,
 }
 
 /// The receivers of a session.
@@ -71,12 +72,27 @@ pub struct Receivers {
 /// A running receiver.
 struct Handle {
     control: Arc<ReceiverControl>,
-    wake: EventFd,
+    wake: Wake,
     empties: Sender<Box<Latencies>>,
     /// The receiver's own socket, to connect it to another address.
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     token: u64,
     done: Option<Box<Received>>,
+}
+
+/// Wakes a receiver.
+enum Wake {
+    Thread(EventFd),
+    Shared(SharedPlace),
+}
+
+impl Wake {
+    fn wake(&self) {
+        match self {
+            Self::Thread(event) => event.wake(),
+            Self::Shared(shared) => shared.wake(),
+        }
+    }
 }
 
 /// The result of all receivers.
@@ -150,10 +166,9 @@ impl Receivers {
         let plan = &self.settings.plan;
         let (empties, receiver_empties) = mpsc::channel();
         for _ in 0..EMPTIES {
-            let _ = empties.send(Box::default());
+            let _ = empties.send(Box::new(empty_latencies(self.settings.loops.is_some())));
         }
         let control = Arc::new(ReceiverControl::new());
-        let wake = EventFd::new()?;
         let records = self.settings.packet_rows / self.handles.len().max(1) as u64;
         let paced = matches!(plan.mode, Mode::Paced(_));
         let cpu = placement::of(&self.effective.cpus, stream);
@@ -169,7 +184,11 @@ impl Receivers {
             epoch: self.epoch.clone(),
             offset: self.settings.offset.clone(),
             packet_log: if plan.packet_rows {
-                Some(PacketLog::new(records)?)
+                let buffer = match self.settings.loops {
+                    Some(_) => packet_log::SMALL_BUFFER,
+                    None => packet_log::BUFFER,
+                };
+                Some(PacketLog::new(records, buffer)?)
             } else {
                 None
             },
@@ -180,29 +199,21 @@ impl Receivers {
             events: self.sender.clone(),
             notify: self.settings.notify.clone(),
         };
-        let (choice, thread_wake) = (plan.engine, wake.clone());
-        let socket = end.socket.try_clone()?;
-        thread::Builder::new()
-            .name(format!("receive-{stream}"))
-            .spawn(move || {
-                if let Some(cpu) = cpu {
-                    // The option was checked; if the CPU is gone since, the thread stays where it is.
-                    let _ = affinity::pin(cpu);
-                }
-                if end.shared_cpu && config.window.is_some() {
-                    // The sender should fill its window in one time slice; credit bounds the queue meanwhile.
-                    let _ = sched_policy::set_batch();
-                }
-                // Sleeps must end on time.
-                let _ = timer_slack::tighten();
-                let ReceiverSocket { socket, layout, .. } = end;
-                let endpoint = RxEndpoint {
-                    socket,
-                    layout,
-                    wake: &thread_wake,
-                };
-                sink.receive(&choice, endpoint, config);
-            })?;
+        let (socket, wake) = match &self.settings.loops {
+            Some(loops) => {
+                let socket = Arc::new(end.socket);
+                let place = loops.place(cpu)?;
+                let receiver = SharedReceiver::new(socket.clone(), end.layout, config, sink);
+                place.add(Box::new(receiver));
+                (socket, Wake::Shared(place))
+            }
+            None => {
+                let socket = Arc::new(end.socket.try_clone()?);
+                let wake = EventFd::new()?;
+                start_thread(plan.engine, cpu, end, wake.clone(), config, sink)?;
+                (socket, Wake::Thread(wake))
+            }
+        };
         if let Some(place) = self.handles.get_mut(stream) {
             *place = Some(Handle {
                 control,
@@ -289,7 +300,7 @@ impl Receivers {
                     stream,
                     index: 0,
                     counts: StreamCounts::default(),
-                    latencies: Box::default(),
+                    latencies: Box::new(Latencies::small()),
                     last: true,
                 });
             }
@@ -416,37 +427,10 @@ impl Drop for Receivers {
     }
 }
 
-/// Where a receiver sends its events.
-struct EventSink {
-    events: Sender<Event>,
-    notify: Notify,
-}
-
-impl EventSink {
-    /// Opens the engine and runs the receiver on it, or reports that the engine cannot be opened.
-    fn receive(&self, choice: &EngineChoice, endpoint: RxEndpoint<'_>, config: ReceiverConfig) {
-        let stream = config.stream;
-        let receiver = ConfiguredReceiver { sink: self, config };
-        if let Err(error) = open_rx(choice, endpoint, receiver) {
-            let failed = Received {
-                error: Some(error),
-                ..Received::none(stream)
-            };
-            let _ = self.events.send(Event::Done(Box::new(failed)));
-            (self.notify)();
-        }
-    }
-}
-
-/// A receiver that waits for its engine.
-struct ConfiguredReceiver<'a> {
-    sink: &'a EventSink,
-    config: ReceiverConfig,
-}
-
-impl WithRx for ConfiguredReceiver<'_> {
-    fn run(self, rx: impl Rx) {
-        let EventSink { events, notify } = self.sink;
-        receiver::run(rx, self.config, events, || notify());
+/// Empty histograms of a stream, which grow if there are many streams.
+fn empty_latencies(are_many: bool) -> Latencies {
+    match are_many {
+        true => Latencies::small(),
+        false => Latencies::default(),
     }
 }

@@ -29,11 +29,17 @@ pub enum Arrival {
     Late,
 }
 
+/// Words of a new window: 1 KiB, which is enough for 8,192 datagrams.
+const FIRST_WORDS: usize = 128;
+
 /// The bitmap, and the counts of each class.
 #[derive(Debug, Clone)]
 pub struct SequenceWindow {
-    /// Bit `n % 64` of word `n / 64 % len` stands for sequence number n.
+    /// Bit `n % 64` of word `n / 64 % len` stands for sequence number n. The bitmap grows with the numbers, up to `most` words; until
+    /// then no two numbers have the same bit.
     words: Box<[u64]>,
+    /// Words of the largest bitmap, a power of two.
+    most: usize,
     /// One above the highest number received.
     next: u64,
     /// First arrivals.
@@ -53,9 +59,10 @@ impl SequenceWindow {
     /// An empty window that reaches back at least `reach` numbers.
     pub fn with_reach(reach: u64) -> Self {
         // One word more than the reach needs: the newest word is only partly filled.
-        let words = (reach.div_ceil(WORD) + 1).next_power_of_two();
+        let most = (reach.div_ceil(WORD) + 1).next_power_of_two() as usize;
         Self {
-            words: vec![0; words as usize].into_boxed_slice(),
+            words: vec![0; most.min(FIRST_WORDS)].into_boxed_slice(),
+            most,
             next: 0,
             unique: 0,
             duplicates: 0,
@@ -98,6 +105,9 @@ impl SequenceWindow {
         if target < entered {
             *self.word(target) |= bit;
         } else {
+            if target >= self.words.len() as u64 && self.words.len() < self.most {
+                self.grow(target);
+            }
             // A jump past the whole window empties each word once.
             let oldest = target.saturating_sub(self.words.len() as u64 - 1);
             for index in entered.max(oldest)..target {
@@ -106,6 +116,18 @@ impl SequenceWindow {
             *self.word(target) = bit;
         }
         self.next = sequence + 1;
+    }
+
+    /// Makes room for the word with this index, as far as the largest bitmap goes. The words so far keep their places.
+    #[cold]
+    fn grow(&mut self, index: u64) {
+        let needed = (index + 1).next_power_of_two();
+        let length = usize::try_from(needed).map_or(self.most, |needed| needed.min(self.most));
+        let mut words = vec![0; length];
+        for (word, old) in words.iter_mut().zip(&self.words) {
+            *word = *old;
+        }
+        self.words = words.into_boxed_slice();
     }
 
     #[inline]
@@ -117,7 +139,7 @@ impl SequenceWindow {
 
     /// The lowest number in the window.
     pub fn floor(&self) -> u64 {
-        (self.next.div_ceil(WORD)).saturating_sub(self.words.len() as u64) * WORD
+        (self.next.div_ceil(WORD)).saturating_sub(self.most as u64) * WORD
     }
 
     /// One above the highest number received; 0 before the first.
@@ -194,6 +216,13 @@ mod tests {
             prop_oneof![0u64..300, 10_000u64..10_300, any::<u64>().prop_map(|n| n >> 16)], 0..200,
         )) {
             check_against_a_set(&mut SequenceWindow::with_reach(128), &arrivals)?;
+        }
+
+        #[test]
+        fn a_window_that_grows_classifies_exactly(arrivals in prop::collection::vec(
+            prop_oneof![0u64..300, 8_000u64..8_400, 16_000u64..16_500, 40_000u64..40_100, any::<u64>().prop_map(|n| n >> 40)], 0..500,
+        )) {
+            check_against_a_set(&mut SequenceWindow::with_reach(1 << 14), &arrivals)?;
         }
 
         #[test]

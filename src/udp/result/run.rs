@@ -175,6 +175,12 @@ pub struct Effective {
     /// The outcome of the path probe, if full-size datagrams do not simply arrive.
     #[serde(default)]
     pub path_note: Option<String>,
+    /// How the senders shared their threads; absent if each had its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_note: Option<String>,
+    /// How the receivers shared their threads; absent if each had its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver_note: Option<String>,
     /// Whether fragmentation was forbidden: `on`, `off` or `auto`.
     #[serde(default)]
     pub df: String,

@@ -12,5 +12,6 @@ pub mod path;
 pub mod path_probe;
 pub mod sender;
 pub mod senders;
+mod shared;
 pub mod spin;
 pub mod stream;

@@ -3,10 +3,10 @@
 use crate::sys::cgroup::Throttled;
 use crate::sys::clock::WallClock;
 use crate::sys::usage::CpuTime;
-use crate::udp::engine::Path;
 use crate::udp::engine::stats::SendStats;
+use crate::udp::engine::{Path, Tx};
 use crate::udp::send::spin::NoSpin;
-use crate::udp::send::stream::SendTimes;
+use crate::udp::send::stream::{SendTimes, Stream};
 use crate::udp::wire::results::StreamSent;
 use crate::udp::wire::results::{SenderEffective, SenderResult};
 
@@ -46,6 +46,16 @@ pub struct SenderOutcome {
 }
 
 impl SenderOutcome {
+    /// Adds the figures of a stream that has ended, and of its engine.
+    pub fn close<T: Tx>(&mut self, tx: &T, stream: Stream) {
+        self.packets = stream.next() - tx.in_flight();
+        self.bytes = stream.bytes(self.packets);
+        self.segments = tx.segments();
+        self.path = Some(tx.path());
+        self.stats = tx.stats();
+        self.times = stream.into_times();
+    }
+
     /// The datagrams and bytes sent.
     pub fn sent(&self) -> StreamSent {
         StreamSent {

@@ -22,10 +22,10 @@ use crate::udp::wire::header::{HEADER, Header, Kind};
 const TIME_SLICE_NS: u64 = 100_000;
 
 /// Pause when the kernel is short of memory, in ns.
-const NO_MEMORY_NS: u64 = 100_000;
+pub(super) const NO_MEMORY_NS: u64 = 100_000;
 
 /// The run fails when the kernel has been short of memory for this long and taken no message, in ns.
-const MAX_NO_MEMORY_NS: u64 = 5_000_000_000;
+pub(super) const MAX_NO_MEMORY_NS: u64 = 5_000_000_000;
 
 /// Longest wait for a full send buffer, in ns.
 const FULL_NS: u64 = 100_000_000;
@@ -111,26 +111,21 @@ pub fn run<T: Tx>(
         &mut outcome,
     );
     let ended = ended.and(tx.cancel_pending());
-    outcome.packets = stream.next() - tx.in_flight();
-    outcome.bytes = stream.bytes(outcome.packets);
     outcome.cpu = CpuTime::of_this_thread() - before;
     outcome.preemptions = usage::preemptions() - preemptions;
     outcome.throttled = quota
         .throttled()
         .zip(throttled)
         .map(|(now, before)| now - before);
-    outcome.segments = tx.segments();
-    outcome.path = Some(tx.path());
     if stream.is_paced() {
         outcome.spin = Some(spin.is_on());
         outcome.why_no_spin = spin.why_not();
     }
-    outcome.stats = tx.stats();
+    outcome.close(tx, stream);
     if let Some(ring) = &mut outcome.stats.ring {
         let (now, before) = (ring.thread_cpu_ns, thread_before);
         ring.thread_cpu_ns = now.map(|now| now.saturating_sub(before.unwrap_or(0)));
     }
-    outcome.times = stream.into_times();
     (outcome, ended)
 }
 
@@ -250,7 +245,12 @@ fn no_credit(timeout_ns: u64) -> io::Error {
 
 /// Queues up to a batch of the datagrams that may be sent now, and returns their number.
 #[inline]
-fn fill<T: Tx>(tx: &mut T, stream: &mut Stream, policy: BatchPolicy, clock: &mut TscClock) -> u64 {
+pub(super) fn fill<T: Tx>(
+    tx: &mut T,
+    stream: &mut Stream,
+    policy: BatchPolicy,
+    clock: &mut TscClock,
+) -> u64 {
     let mut written = 0;
     clock.begin();
     while written < policy.batch {
@@ -268,7 +268,7 @@ fn fill<T: Tx>(tx: &mut T, stream: &mut Stream, policy: BatchPolicy, clock: &mut
 
 /// Fails if the path refuses the required segmented sends (`--gso on`), or all datagrams so far. Datagrams that become too long
 /// for the path later are counted, and the stream continues.
-fn check_path<T: Tx>(
+pub(super) fn check_path<T: Tx>(
     tx: &T,
     stream: &Stream,
     policy: BatchPolicy,

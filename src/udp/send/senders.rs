@@ -1,4 +1,4 @@
-//! The senders of a session, at either host: a thread per stream, and its events.
+//! The senders of a session, at either host: a thread per stream or shared loops, and the events of the streams.
 
 use std::io;
 use std::net::UdpSocket;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::sys::eventfd::EventFd;
 use crate::sys::{affinity, sched_policy, socket, timer_slack};
 use crate::udp::engine::Tx;
+use crate::udp::engine::mio::{CopySend, MioTx};
 use crate::udp::engine::open::{TxEndpoint, WithTx, open_tx};
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Df, Mode, Plan};
@@ -19,8 +20,10 @@ use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::path::PathError;
 use crate::udp::send::path_probe::{PathProbe, ProbeOutcome};
 use crate::udp::send::sender::{self, BatchPolicy, SenderControl};
+use crate::udp::send::shared::SharedSender;
 use crate::udp::send::stream::Stream;
 use crate::udp::setup::{SenderSocket, SetupError};
+use crate::udp::shared_loops::{SharedLoops, SharedPlace};
 use crate::udp::wire::results::SenderEffective;
 use crate::udp::wire::results::StreamSent;
 
@@ -52,6 +55,8 @@ pub struct Settings {
     pub offset: Arc<AtomicI64>,
     /// Wakes the loop that calls [`Senders::event`].
     pub notify: Notify,
+    /// The loops that send the streams; `None` for a thread per stream.
+    pub loops: Option<Arc<SharedLoops>>,
 }
 
 /// An event of a sender.
@@ -65,22 +70,44 @@ pub enum Event {
     Ended(io::Result<()>),
 }
 
-/// The sender threads.
+/// The senders.
 pub struct Senders {
     settings: Settings,
-    threads: Vec<Thread>,
-    /// Outcomes of the threads that have ended.
+    running: Vec<Running>,
+    /// Outcomes of the senders that have ended.
     joined: Vec<SenderOutcome>,
     sender: Sender<Event>,
     events: Receiver<Event>,
 }
 
-struct Thread {
-    handle: JoinHandle<SenderOutcome>,
+struct Running {
+    ending: Ending,
     /// Takes the start of the schedule, in ns.
     start: Sender<u64>,
     control: Arc<SenderControl>,
-    wake: EventFd,
+    wake: Wake,
+}
+
+/// Where the outcome of a sender comes from.
+enum Ending {
+    Thread(JoinHandle<SenderOutcome>),
+    Shared(Receiver<SenderOutcome>),
+}
+
+/// Wakes a sender.
+#[derive(Clone)]
+enum Wake {
+    Thread(EventFd),
+    Shared(SharedPlace),
+}
+
+impl Wake {
+    fn wake(&self) {
+        match self {
+            Self::Thread(event) => event.wake(),
+            Self::Shared(place) => place.wake(),
+        }
+    }
 }
 
 impl Senders {
@@ -89,7 +116,7 @@ impl Senders {
         let (sender, events) = mpsc::channel();
         Self {
             settings,
-            threads: Vec::new(),
+            running: Vec::new(),
             joined: Vec::new(),
             sender,
             events,
@@ -103,41 +130,51 @@ impl Senders {
 
     /// Number of senders launched.
     pub fn streams(&self) -> usize {
-        self.threads.len() + self.joined.len()
+        self.running.len() + self.joined.len()
     }
 
-    /// Starts the thread of the next stream on a connected socket. The thread probes the path, sets the socket up and emits
-    /// [`Event::Ready`]. `shared_cpu` is true if the receiver is pinned to the same CPU.
+    /// Launches the next stream on a connected socket. A thread probes the path, sets the socket up and emits [`Event::Ready`]; then
+    /// it sends, or ends if the senders share loops. `shared_cpu` is true if the receiver is pinned to the same CPU.
     ///
     /// # Errors
     /// Out of threads or files.
     pub fn launch(&mut self, socket: UdpSocket, token: u64, shared_cpu: bool) -> io::Result<()> {
-        let number = self.threads.len();
+        let number = self.running.len();
         let (start, started) = mpsc::channel();
         let control = Arc::new(SenderControl::new(self.settings.offset.clone()));
-        let wake = EventFd::new()?;
+        let cpu = placement::of(&self.settings.cpus, number);
         let task = Task {
             settings: self.settings.clone(),
             token,
             number,
             shared_cpu,
             control: control.clone(),
-            wake: wake.clone(),
-            start: started,
             events: self.sender.clone(),
         };
-        let cpu = placement::of(&self.settings.cpus, number);
-        let handle = thread::Builder::new()
-            .name(format!("send-{number}"))
-            .spawn(move || {
-                if let Some(cpu) = cpu {
-                    // The option was checked; if the CPU is gone since, the thread stays where it is.
-                    let _ = affinity::pin(cpu);
-                }
-                task.run(socket)
-            })?;
-        self.threads.push(Thread {
-            handle,
+        let thread = thread::Builder::new().name(format!("send-{number}"));
+        let (ending, wake) = match &self.settings.loops {
+            Some(loops) => {
+                let place = loops.place(cpu)?;
+                let (outcomes, outcome) = mpsc::channel();
+                let wake = Wake::Shared(place.clone());
+                thread.spawn(move || task.hand_over(socket, started, &place, outcomes))?;
+                (Ending::Shared(outcome), wake)
+            }
+            None => {
+                let wake = EventFd::new()?;
+                let of_thread = wake.clone();
+                let handle = thread.spawn(move || {
+                    if let Some(cpu) = cpu {
+                        // The option was checked; if the CPU is gone since, the thread stays where it is.
+                        let _ = affinity::pin(cpu);
+                    }
+                    task.run(socket, &started, &of_thread)
+                })?;
+                (Ending::Thread(handle), Wake::Thread(wake))
+            }
+        };
+        self.running.push(Running {
+            ending,
             start,
             control,
             wake,
@@ -147,26 +184,31 @@ impl Senders {
 
     /// Starts sending, on schedules that begin at `start` in ns of this host's clock.
     pub fn start(&self, start: u64) {
-        for thread in &self.threads {
+        for sender in &self.running {
             // Fails if the sender has ended.
-            let _ = thread.start.send(start);
+            let _ = sender.start.send(start);
+            sender.wake.wake();
         }
     }
 
     /// Stops all senders.
     pub fn stop(&self) {
-        for thread in &self.threads {
-            thread.control.stop.store(true, Ordering::Relaxed);
-            thread.wake.wake();
+        for sender in &self.running {
+            sender.control.stop.store(true, Ordering::Relaxed);
+            sender.wake.wake();
         }
     }
 
     /// Stops all senders, waits until they have ended, and returns their outcomes in order of streams.
     pub fn join(&mut self) -> Vec<SenderOutcome> {
         self.stop();
-        for thread in self.threads.drain(..) {
-            drop(thread.start);
-            self.joined.push(thread.handle.join().unwrap_or_default());
+        for sender in self.running.drain(..) {
+            drop(sender.start);
+            self.joined.push(match sender.ending {
+                Ending::Thread(thread) => thread.join().unwrap_or_default(),
+                // Without an outcome the sender was not set up.
+                Ending::Shared(outcome) => outcome.recv().unwrap_or_default(),
+            });
         }
         self.joined.clone()
     }
@@ -183,25 +225,23 @@ pub fn counts(senders: &[SenderOutcome]) -> Vec<StreamSent> {
     senders.iter().map(SenderOutcome::sent).collect()
 }
 
-/// The task of a sender thread.
-struct Task {
+/// The task of a sender.
+pub(super) struct Task {
     settings: Settings,
     token: u64,
     number: usize,
     shared_cpu: bool,
-    control: Arc<SenderControl>,
-    wake: EventFd,
-    start: Receiver<u64>,
+    pub(super) control: Arc<SenderControl>,
     events: Sender<Event>,
 }
 
 impl Task {
-    fn run(self, socket: UdpSocket) -> SenderOutcome {
+    fn run(self, socket: UdpSocket, start: &Receiver<u64>, wake: &EventFd) -> SenderOutcome {
         let mut outcome = SenderOutcome::default();
         match self.set_up(socket) {
             Err(error) => self.emit(Event::Failed(error)),
             Ok(end) => {
-                if let Err(error) = self.send_with_engine(end, &mut outcome) {
+                if let Err(error) = self.send_with_engine(end, start, wake, &mut outcome) {
                     self.emit(Event::Ended(Err(error)));
                 }
             }
@@ -209,7 +249,43 @@ impl Task {
         outcome
     }
 
-    fn emit(&self, event: Event) {
+    /// Sets the socket up, and puts the sender into its place in a loop. Setting up may wait for responses.
+    fn hand_over(
+        self,
+        socket: UdpSocket,
+        start: Receiver<u64>,
+        place: &SharedPlace,
+        outcomes: Sender<SenderOutcome>,
+    ) {
+        let mut end = match self.set_up(socket) {
+            Ok(end) => end,
+            Err(error) => return self.emit(Event::Failed(error)),
+        };
+        end.limit_slots();
+        let effective = SenderEffective {
+            shares_loops: true,
+            ..end.effective()
+        };
+        let SenderSocket {
+            socket,
+            layout,
+            policy,
+            ..
+        } = end;
+        let method = CopySend::new(layout.messages);
+        let tx = match MioTx::shared(socket, layout, FILL, method) {
+            Ok(tx) => tx,
+            Err(error) => return self.emit(Event::Ended(Err(error))),
+        };
+        let ready = Event::Ready(effective.clone());
+        let (events, notify) = (self.events.clone(), self.settings.notify.clone());
+        let sender = SharedSender::new(self, tx, policy, effective, start, outcomes);
+        place.add(Box::new(sender));
+        let _ = events.send(ready);
+        notify();
+    }
+
+    pub(super) fn emit(&self, event: Event) {
         let _ = self.events.send(event);
         (self.settings.notify)();
     }
@@ -250,7 +326,13 @@ impl Task {
         Ok(end)
     }
 
-    fn send_with_engine(&self, end: SenderSocket, outcome: &mut SenderOutcome) -> io::Result<()> {
+    fn send_with_engine(
+        &self,
+        end: SenderSocket,
+        start: &Receiver<u64>,
+        wake: &EventFd,
+        outcome: &mut SenderOutcome,
+    ) -> io::Result<()> {
         let effective = end.effective();
         let SenderSocket {
             socket,
@@ -263,10 +345,11 @@ impl Task {
             layout,
             batch: policy.batch as usize,
             fill: FILL,
-            wake: &self.wake,
+            wake,
         };
         let sender = ConfiguredSender {
             task: self,
+            start,
             policy,
             effective,
             outcome,
@@ -274,29 +357,36 @@ impl Task {
         open_tx(&self.settings.plan.engine, endpoint, sender)
     }
 
+    /// The stream, with a schedule that begins at `start` in ns.
+    pub(super) fn stream(&self, start: u64) -> Stream {
+        let plan = &self.settings.plan;
+        let quota = plan.quota(self.number);
+        let pace = plan.stream_pace(self.number);
+        let lossless = plan.mode == Mode::Lossless;
+        Stream::new(self.token, plan.chunk, quota, pace, lossless, start)
+    }
+
     fn send<T: Tx>(
         &self,
         mut tx: T,
+        start: &Receiver<u64>,
         policy: BatchPolicy,
         effective: SenderEffective,
         outcome: &mut SenderOutcome,
     ) -> io::Result<()> {
         // A sleep that ends late is lateness; the default timer slack would add 50 us to each.
         let _ = timer_slack::tighten();
-        let plan = &self.settings.plan;
-        let lossless = plan.mode == Mode::Lossless;
+        let lossless = self.settings.plan.mode == Mode::Lossless;
         if lossless && policy.shared_cpu {
             // The receiver should not be preempted when it grants credit.
             let _ = sched_policy::set_batch();
         }
         self.emit(Event::Ready(effective.clone()));
         // A session that ends before the start drops the channel, which ends this thread too.
-        let Ok(start) = self.start.recv() else {
+        let Ok(start) = start.recv() else {
             return Ok(());
         };
-        let quota = plan.quota(self.number);
-        let pace = plan.stream_pace(self.number);
-        let mut stream = Stream::new(self.token, plan.chunk, quota, pace, lossless, start);
+        let mut stream = self.stream(start);
         stream.grant(self.settings.window.unwrap_or(0));
         let ended;
         (*outcome, ended) = sender::run(&mut tx, self.token, stream, policy, &self.control);
@@ -309,6 +399,7 @@ impl Task {
 /// A sender that waits for its engine.
 struct ConfiguredSender<'a> {
     task: &'a Task,
+    start: &'a Receiver<u64>,
     policy: BatchPolicy,
     effective: SenderEffective,
     outcome: &'a mut SenderOutcome,
@@ -317,7 +408,7 @@ struct ConfiguredSender<'a> {
 impl WithTx for ConfiguredSender<'_> {
     fn run(self, tx: impl Tx) -> io::Result<()> {
         self.task
-            .send(tx, self.policy, self.effective, self.outcome)
+            .send(tx, self.start, self.policy, self.effective, self.outcome)
     }
 }
 

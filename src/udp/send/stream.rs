@@ -39,7 +39,7 @@ pub struct Stream {
 }
 
 /// The send times of a stream. Stamps are in ns of the sender's clock.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct SendTimes {
     /// The first stamp.
     pub first: Option<u64>,
@@ -51,6 +51,18 @@ pub struct SendTimes {
     pub lateness: Latency,
     /// Deviation of each gap from the scheduled gap. Empty unless paced.
     pub gap_error: Latency,
+}
+
+impl Default for SendTimes {
+    fn default() -> Self {
+        Self {
+            first: None,
+            last: 0,
+            last_intended: 0,
+            lateness: Latency::small(),
+            gap_error: Latency::small(),
+        }
+    }
 }
 
 impl Stream {
@@ -76,7 +88,19 @@ impl Stream {
             balance: lossless.then(CreditBalance::default),
             offset: 0,
             next: 0,
+            times: SendTimes {
+                lateness: Latency::new(),
+                gap_error: Latency::new(),
+                ..SendTimes::default()
+            },
+        }
+    }
+
+    /// With histograms that grow with the number of their distinct values.
+    pub fn with_small_histograms(self) -> Self {
+        Self {
             times: SendTimes::default(),
+            ..self
         }
     }
 

@@ -15,7 +15,7 @@ pub struct Limits {
     pub sessions: usize,
     /// Sessions of one client address.
     pub sessions_per_client: usize,
-    /// Streams of all sessions: each is a thread and about 2 MB.
+    /// Streams of all sessions. A stream that does not share an event loop is a thread and about 2 MB.
     pub streams: usize,
     /// Time of a client from its connection to its plan.
     pub greeting: Duration,
@@ -82,6 +82,11 @@ impl Capacity {
             *capacity.clients.entry(client).or_default() += 1;
         }
         capacity
+    }
+
+    /// Streams of all sessions.
+    pub(super) fn streams(&self) -> usize {
+        self.streams
     }
 
     /// Checks a plan against the limits of a session.

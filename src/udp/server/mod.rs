@@ -13,9 +13,10 @@ mod probe;
 mod record;
 mod senders;
 mod session;
+mod wakeups;
 mod welcome;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -27,14 +28,15 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::control::key::Key;
-use super::receive::receivers::Notify;
 use super::result::Measured;
+use super::shared_loops::SharedLoops;
 use super::wire::control::Resume;
 use crate::sys::small_tcp;
 use capacity::Capacity;
 pub use capacity::Limits;
 use connection::{Connection, Status};
 use ports::{PortDatagram, Ports};
+use wakeups::Wakeups;
 use welcome::SessionContext;
 
 const LISTENER: Token = Token(0);
@@ -99,6 +101,9 @@ pub struct Server {
     ports: Ports,
     poll: Poll,
     waker: Arc<Waker>,
+    wakeups: Arc<Wakeups>,
+    /// The loops of paced sessions.
+    loops: Arc<SharedLoops>,
     stop: Arc<AtomicBool>,
     limits: Limits,
     options: Options,
@@ -137,7 +142,9 @@ impl Server {
             next_token: FIRST_PORT + ports.len(),
             ports,
             poll,
+            wakeups: Arc::new(Wakeups::new(waker.clone())),
             waker,
+            loops: Arc::default(),
             stop: Arc::default(),
             limits,
             options,
@@ -191,7 +198,9 @@ impl Server {
             }
             let ready: Vec<Token> = events.iter().map(|event| event.token()).collect();
             self.read_ports(&ready);
-            self.poll_connections(&ready, &mut on_report);
+            // After the wait, as the loop is woken for the first of them only.
+            let woken = self.wakeups.take();
+            self.poll_connections(&ready, woken, &mut on_report);
             if let Some(deadline) = deadline
                 && (self.connections.is_empty() || Instant::now() >= deadline)
             {
@@ -226,24 +235,25 @@ impl Server {
     }
 
     /// Polls the connections that are ready or due, and removes those that have ended.
-    fn poll_connections(&mut self, ready: &[Token], on_report: &mut impl FnMut(SessionReport)) {
-        let sessions = self.connections.values();
-        let sessions = sessions
-            .map(|connection| (connection.client_ip(), connection.streams()))
-            .filter(|(_, streams)| *streams > 0);
-        let mut capacity = Capacity::used_by(sessions, self.limits);
-        // A thread wakes the loop for any session, and any connection may have reached a deadline.
-        let all = ready.contains(&WAKER)
-            || self.polled_all.elapsed() >= TICK
-            || self.stop.load(Ordering::Relaxed);
-        let due: Vec<Token> = if all {
+    fn poll_connections(
+        &mut self,
+        ready: &[Token],
+        woken: Vec<Token>,
+        on_report: &mut impl FnMut(SessionReport),
+    ) {
+        // Any connection may have reached a deadline.
+        let all = self.polled_all.elapsed() >= TICK || self.stop.load(Ordering::Relaxed);
+        let mut due = woken;
+        if all {
             self.polled_all = Instant::now();
-            self.connections.keys().copied().collect()
+            due = self.connections.keys().copied().collect();
         } else {
-            ready.to_vec()
-        };
-        let waker = self.waker.clone();
-        let notify: Notify = Arc::new(move || drop(waker.wake()));
+            due.extend(ready);
+            due.sort_unstable();
+            due.dedup();
+        }
+        let mut capacity = self.capacity(&due);
+        let ready: HashSet<Token> = ready.iter().copied().collect();
         let (mut closed, mut resumes) = (Vec::new(), Vec::new());
         for token in due {
             let Some(connection) = self.connections.get_mut(&token) else {
@@ -256,7 +266,9 @@ impl Server {
                 ports: &mut self.ports,
                 limits: self.limits,
                 cpus: self.options.cpus.clone(),
-                notify: notify.clone(),
+                wakeups: &self.wakeups,
+                loops: &self.loops,
+                streams: 0,
                 token,
             };
             match connection.poll(&mut capacity, &mut context, self.poll.registry()) {
@@ -274,6 +286,18 @@ impl Server {
                 connection.close().into_iter().for_each(&mut *on_report);
             }
         }
+    }
+
+    /// The capacity in use, if one of the connections may open a session. Otherwise it is not needed.
+    fn capacity(&self, due: &[Token]) -> Capacity {
+        let mut connections = due.iter().filter_map(|token| self.connections.get(token));
+        let is_needed = connections.any(|connection| connection.greeting_age().is_some());
+        let sessions = self.connections.values();
+        let sessions = sessions
+            .filter(|_| is_needed)
+            .map(|connection| (connection.client_ip(), connection.streams()))
+            .filter(|(_, streams)| *streams > 0);
+        Capacity::used_by(sessions, self.limits)
     }
 
     /// Replaces the connection of a session by the connection with this token.

@@ -4,6 +4,7 @@ use crate::dates;
 use crate::udp::plan::Plan;
 use crate::udp::receive::result_upload::ResultUpload;
 use crate::udp::result::{self, Clock, Effective, Ended, Measured, RunInputs};
+use crate::udp::shared_loops;
 use crate::udp::wire::control::{Finish, Welcome};
 
 /// A ping this long after the first datagram, in ns, shows that the client has an estimate of the clock offset: a client without one
@@ -43,6 +44,7 @@ pub(super) fn received(
             rcvbuf: receiver.receive_buffer,
             receiver_cpus: receiver.cpus,
             window: receiver.window,
+            receiver_note: shared_loops::receiver_note(receiver.shares_loops),
             clock,
             ..result::effective(plan)
         },

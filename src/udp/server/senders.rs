@@ -134,7 +134,7 @@ fn queue_results(
         streams: senders::counts(&outcomes),
         quiet_ns: 0,
     }));
-    let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
+    let (mut lateness, mut gap_error) = (Latency::small(), Latency::small());
     for (stream, outcome) in outcomes.into_iter().enumerate() {
         lateness.merge(&outcome.times.lateness);
         gap_error.merge(&outcome.times.gap_error);

@@ -23,6 +23,7 @@ use crate::udp::receive::receivers::{self, Notify, Receivers};
 use crate::udp::receive::result_upload::{ResultUpload, interval_messages};
 use crate::udp::result::Ended;
 use crate::udp::send::senders::{self, Senders};
+use crate::udp::shared_loops::SharedLoops;
 use crate::udp::wire::control::{Finish, Hello, Reply, Request, Welcome};
 
 /// The longest round trip that a sender assumes without a measurement.
@@ -48,6 +49,8 @@ pub(super) struct Session {
     finish: Option<Finish>,
     ended: Ended,
     notify: Notify,
+    /// The loops of the senders; `None` for a thread per stream.
+    loops: Option<Arc<SharedLoops>>,
     cpus: Cpus,
     /// Longest wait of a sender for credit.
     idle: Duration,
@@ -77,7 +80,10 @@ impl Session {
             receivers,
             sockets,
             cpus,
+            receivers_share,
+            senders_share,
         } = welcome::open(&plan, hello, local, client, context)?;
+        let notify = context.wakeups.notify(context.token);
         let receiving = match receivers {
             None => Receiving::Nothing,
             Some(prepared) => Receiving::Running(Box::new(Receivers::new(
@@ -86,7 +92,8 @@ impl Session {
                     packet_rows: context.limits.packet_rows,
                     sent_probes: false,
                     offset: Arc::default(),
-                    notify: context.notify.clone(),
+                    notify: notify.clone(),
+                    loops: receivers_share.then(|| context.loops.clone()),
                 },
                 prepared,
             ))),
@@ -106,7 +113,8 @@ impl Session {
             last_datagram: Instant::now(),
             finish: None,
             ended: Ended::Complete,
-            notify: context.notify.clone(),
+            notify,
+            loops: senders_share.then(|| context.loops.clone()),
             idle: context.limits.idle,
             cpus,
             welcome,
@@ -243,6 +251,7 @@ impl Session {
             credit_timeout: self.idle,
             offset: Arc::new(AtomicI64::new(0)),
             notify: self.notify.clone(),
+            loops: self.loops.clone(),
         });
         for ((socket, _), offer) in sending.sockets.iter().zip(&self.welcome.reverse) {
             socket

@@ -4,18 +4,20 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use mio::Token;
 
 use super::Limits;
 use super::ports::{Flow, FlowKind, Ports};
+use super::wakeups::Wakeups;
 use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::shared_port;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::Plan;
 use crate::udp::receive::prepared::PreparedReceivers;
-use crate::udp::receive::receivers::Notify;
 use crate::udp::setup;
+use crate::udp::shared_loops::{self, SharedLoops};
 use crate::udp::wire::control::{Hello, StreamOffer, Welcome};
 
 /// The parts of the server that a new session uses.
@@ -23,7 +25,11 @@ pub(super) struct SessionContext<'a> {
     pub(super) ports: &'a mut Ports,
     pub(super) limits: Limits,
     pub(super) cpus: Option<Vec<usize>>,
-    pub(super) notify: Notify,
+    pub(super) wakeups: &'a Arc<Wakeups>,
+    /// The loops of paced sessions.
+    pub(super) loops: &'a Arc<SharedLoops>,
+    /// Streams of all sessions, with those of this session.
+    pub(super) streams: usize,
     /// The session's connection in the event loop.
     pub(super) token: Token,
 }
@@ -36,6 +42,9 @@ pub(super) struct Opening {
     /// The sockets of the server's senders.
     pub(super) sockets: Vec<UdpSocket>,
     pub(super) cpus: Cpus,
+    /// Whether the receivers share event loops, and the senders.
+    pub(super) receivers_share: bool,
+    pub(super) senders_share: bool,
 }
 
 /// Creates the sockets of all streams, and offers their flows.
@@ -63,10 +72,13 @@ pub(super) fn open(
         .as_ref()
         .filter(|cpus| !cpus.is_empty())
         .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
+    let receivers_share = shared_loops::are_shared(plan, context.streams);
     let receivers = if client_sends {
         let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
         let receivers = PreparedReceivers::new(plan, local, cpus.clone(), shared);
-        Some(receivers.map_err(at_server)?)
+        let mut receivers = receivers.map_err(at_server)?;
+        receivers.set_shares_loops(receivers_share);
+        Some(receivers)
     } else {
         None
     };
@@ -105,6 +117,8 @@ pub(super) fn open(
         receivers,
         sockets,
         cpus,
+        receivers_share,
+        senders_share: shared_loops::are_senders_shared(plan, context.streams),
     })
 }
 

@@ -243,6 +243,9 @@ pub struct ReceiverEffective {
     pub window: Option<u64>,
     /// The CPUs that the receivers are pinned to.
     pub cpus: Option<Vec<usize>>,
+    /// Whether the receivers share their threads with other streams.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_loops: bool,
 }
 
 impl Message for Request {

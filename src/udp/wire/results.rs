@@ -174,4 +174,7 @@ pub struct SenderEffective {
     pub path_note: Option<String>,
     /// Whether the sender may spin before a deadline.
     pub spin: bool,
+    /// Whether the senders share their threads with other streams.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_loops: bool,
 }

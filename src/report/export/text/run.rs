@@ -69,10 +69,11 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     }
     parts.extend(asked.to.as_ref().map(|server| format!("to {server}")));
     list(out, "", parts)?;
-    match &set.offload_note {
-        Some(note) => sentence(out, "", note),
-        None => Ok(()),
+    let notes = [&set.offload_note, &set.sender_note, &set.receiver_note];
+    for note in notes.into_iter().flatten() {
+        sentence(out, "", note)?;
     }
+    Ok(())
 }
 
 fn throughput(run: &Run, out: &mut impl Write) -> io::Result<()> {

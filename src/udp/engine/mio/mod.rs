@@ -4,17 +4,19 @@
 //! ms, so exact deadlines use a timerfd. Interest in writability is registered only while the send buffer is full;
 //! permanent interest would cause a wake-up per datagram.
 //!
-//! [`MioRx`] receives and [`MioTx`] sends. A [`SendMethod`] passes slots to the socket and frees them: [`CopySend`],
+//! [`MioRx`] receives and [`MioTx`] sends; a [`SharedSocket`] receives on an event loop with other sockets. A [`SendMethod`] passes slots to the socket and frees them: [`CopySend`],
 //! [`SpliceSend`] or [`ZeroCopySend`] (`MSG_ZEROCOPY`).
 
 mod copy;
 mod rx;
+mod shared;
 mod splice;
 mod tx;
 mod zerocopy;
 
 pub use copy::CopySend;
 pub use rx::MioRx;
+pub use shared::{SharedSocket, shared_batch};
 pub use splice::SpliceSend;
 pub use tx::{Filled, MioTx, SendMethod};
 pub use zerocopy::ZeroCopySend;

@@ -78,16 +78,7 @@ impl Rx for MioRx {
 
     fn send_control(&mut self, datagram: &[u8], to: SocketAddr) {
         self.stats.answers += 1;
-        for _ in 0..CONTROL_TRIES {
-            let Err(error) = self.socket.send_to(datagram, to) else {
-                break;
-            };
-            let errno = error.raw_os_error().unwrap_or(0);
-            if !self.errors.explain(self.socket.as_fd(), errno, |_| ()) {
-                break;
-            }
-        }
-        self.errors.resolved();
+        send_control(&self.socket, &mut self.errors, datagram, to);
     }
 
     fn wait(&mut self, deadline: u64) -> io::Result<()> {
@@ -105,4 +96,23 @@ impl Rx for MioRx {
             ..self.stats
         }
     }
+}
+
+/// Sends one datagram. If there is no room the datagram is lost, as on the path.
+pub(super) fn send_control(
+    socket: &UdpSocket,
+    errors: &mut PendingErrors,
+    datagram: &[u8],
+    to: SocketAddr,
+) {
+    for _ in 0..CONTROL_TRIES {
+        let Err(error) = socket.send_to(datagram, to) else {
+            break;
+        };
+        let errno = error.raw_os_error().unwrap_or(0);
+        if !errors.explain(socket.as_fd(), errno, |_| ()) {
+            break;
+        }
+    }
+    errors.resolved();
 }

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
 use super::{SOCKET, TIMER, WAKE, poll, receive_batch};
 use crate::sys::error_queue;
+use crate::sys::eventfd::EventFd;
 use crate::sys::mmap::{Mmap, PAGE, Pages};
 use crate::sys::mmsg::ReceiveBatch;
 use crate::sys::timerfd::TimerFd;
@@ -17,7 +18,7 @@ use crate::udp::engine::errors::{PendingErrors, Refusal, is_segmentation_errno};
 use crate::udp::engine::offload;
 use crate::udp::engine::open::TxEndpoint;
 use crate::udp::engine::stats::{SendStats, ZeroCopyStats};
-use crate::udp::engine::{Path, Submit, Tx, Until};
+use crate::udp::engine::{Layout, Path, Submit, Tx, Until};
 
 /// Control datagrams have 32 bytes. A longer datagram is truncated and thereby recognised as foreign.
 const CONTROL_BYTES: usize = 64;
@@ -80,9 +81,8 @@ pub trait SendMethod {
 /// A sender on a connected socket.
 pub struct MioTx<H> {
     socket: UdpSocket,
-    poll: Poll,
-    events: Events,
-    timer: TimerFd,
+    /// `None` if an event loop waits for this sender.
+    waits: Option<Waits>,
     method: H,
     memory: Mmap,
     slots: Box<[Slot]>,
@@ -105,6 +105,13 @@ pub struct MioTx<H> {
     control: ReceiveBatch,
     errors: PendingErrors,
     stats: SendStats,
+}
+
+/// How the sender waits.
+struct Waits {
+    poll: Poll,
+    events: Events,
+    timer: TimerFd,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -131,17 +138,27 @@ impl<H: SendMethod> MioTx<H> {
             wake,
             ..
         } = endpoint;
-        let poll = Poll::new()?;
-        let timer = TimerFd::new()?;
+        let waits = Waits::new(&socket, wake)?;
+        Self::with(socket, layout, fill, Some(waits), method)
+    }
+
+    /// Opens a sender that never waits, for an event loop.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn shared(socket: UdpSocket, layout: Layout, fill: &[u8], method: H) -> io::Result<Self> {
+        Self::with(socket, layout, fill, None, method)
+    }
+
+    fn with(
+        socket: UdpSocket,
+        layout: Layout,
+        fill: &[u8],
+        waits: Option<Waits>,
+        method: H,
+    ) -> io::Result<Self> {
         // If the option is refused, ICMP errors are skipped without being counted.
         let _ = error_queue::enable(&socket);
-        let register = |fd, token| {
-            poll.registry()
-                .register(&mut SourceFd(&fd), token, Interest::READABLE)
-        };
-        register(socket.as_raw_fd(), SOCKET)?;
-        register(timer.as_fd().as_raw_fd(), TIMER)?;
-        register(wake.as_fd().as_raw_fd(), WAKE)?;
         let (mut memory, stride) = if H::BY_PAGE {
             let stride = layout.bytes.next_multiple_of(PAGE);
             (Mmap::huge(layout.messages * stride)?, stride)
@@ -159,9 +176,7 @@ impl<H: SendMethod> MioTx<H> {
         }
         Ok(Self {
             socket,
-            poll,
-            events: Events::with_capacity(4),
-            timer,
+            waits,
             method,
             memory,
             slots: vec![Slot::default(); layout.messages.max(1)].into_boxed_slice(),
@@ -392,7 +407,40 @@ impl<H: SendMethod> Tx for MioTx<H> {
 
     fn wait(&mut self, until: Until) -> io::Result<()> {
         self.stats.waits += 1;
-        let fd = self.socket.as_raw_fd();
+        match &mut self.waits {
+            Some(waits) => waits.wait(self.socket.as_raw_fd(), until),
+            None => Ok(()),
+        }
+    }
+
+    fn stats(&self) -> SendStats {
+        SendStats {
+            zerocopy: self.method.stats(),
+            icmp: self.errors.icmp,
+            ..self.stats
+        }
+    }
+}
+
+impl Waits {
+    fn new(socket: &UdpSocket, wake: &EventFd) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let timer = TimerFd::new()?;
+        let register = |fd, token| {
+            poll.registry()
+                .register(&mut SourceFd(&fd), token, Interest::READABLE)
+        };
+        register(socket.as_raw_fd(), SOCKET)?;
+        register(timer.as_fd().as_raw_fd(), TIMER)?;
+        register(wake.as_fd().as_raw_fd(), WAKE)?;
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(4),
+            timer,
+        })
+    }
+
+    fn wait(&mut self, fd: RawFd, until: Until) -> io::Result<()> {
         match until {
             Until::About(deadline) => poll(&mut self.poll, &mut self.events, Some(deadline)),
             Until::Exactly(deadline) => {
@@ -410,14 +458,6 @@ impl<H: SendMethod> Tx for MioTx<H> {
                     .reregister(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
                 waited
             }
-        }
-    }
-
-    fn stats(&self) -> SendStats {
-        SendStats {
-            zerocopy: self.method.stats(),
-            icmp: self.errors.icmp,
-            ..self.stats
         }
     }
 }

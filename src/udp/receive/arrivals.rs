@@ -1,0 +1,121 @@
+//! The arrivals of a stream, and the replies to them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use crate::sys::cmsg::Message;
+use crate::udp::credit::CreditIssuer;
+use crate::udp::engine::Rx;
+use crate::udp::receive::accounting::{Classified, StreamAccounting};
+use crate::udp::receive::interval_clock::server_ns;
+use crate::udp::receive::packet_log::{PacketLog, PacketRecord};
+use crate::udp::wire::header::{Header, Kind};
+
+/// Most replies to one batch; further requests of the batch are dropped.
+pub(super) const MAX_REPLIES: usize = 16;
+
+/// Counts the datagrams of a stream, and collects the replies to them.
+pub(super) struct Arrivals {
+    pub(super) accounting: StreamAccounting,
+    pub(super) token: u64,
+    pub(super) issuer: Option<CreditIssuer>,
+    /// Whether a datagram of this stream arrived since the flag was last taken.
+    pub(super) is_active: bool,
+    /// Source of the data, and destination of the credit.
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) replies: Vec<(Header, SocketAddr)>,
+    pub(super) packet_log: Option<PacketLog>,
+    /// Drops at the socket for which the window was halved.
+    pub(super) drops: u32,
+    /// The server's clock minus this host's, in ns.
+    pub(super) offset: Arc<AtomicI64>,
+}
+
+impl Arrivals {
+    #[inline]
+    pub(super) fn take(&mut self, message: &Message<'_>) {
+        if message.truncated {
+            return self.accounting.truncated();
+        }
+        let received = server_ns(&self.offset);
+        if message.bytes.is_empty() {
+            self.accounting.datagram(message.bytes, received);
+        }
+        let mut data = false;
+        for datagram in message.datagrams() {
+            let classified = self.accounting.datagram(datagram, received);
+            self.is_active |= !matches!(classified, Classified::Foreign | Classified::Response);
+            match classified {
+                Classified::Data(header) => {
+                    data = true;
+                    if let Some(packet_log) = &mut self.packet_log {
+                        packet_log.push(PacketRecord {
+                            sequence: header.sequence,
+                            sent: header.sent,
+                            received,
+                        });
+                    }
+                }
+                Classified::Probe(sent) => self.credit(sent, message),
+                Classified::Ping(number) => self.pong(number, received, message),
+                Classified::Late | Classified::Response | Classified::Foreign => {}
+            }
+        }
+        if data && self.issuer.is_some() {
+            self.peer = message.source();
+        }
+        if let (Some(drops), Some(issuer)) = (message.drops, &mut self.issuer)
+            && drops != self.drops
+        {
+            self.drops = drops;
+            issuer.shrink();
+        }
+    }
+
+    fn credit(&mut self, sent: u64, message: &Message<'_>) {
+        let Some(peer) = message.source() else { return };
+        // A stream that needs no credit sends probes only to see whether the receiver is up.
+        let limit = match &mut self.issuer {
+            Some(issuer) => issuer.on_probe(sent, self.accounting.next()),
+            None => sent,
+        };
+        self.queue_reply(Header::bare(Kind::Credit, self.token, limit), peer);
+    }
+
+    fn pong(&mut self, number: u64, received: u64, message: &Message<'_>) {
+        let Some(peer) = message.source() else { return };
+        self.queue_reply(
+            Header {
+                sent: received,
+                ..Header::bare(Kind::Pong, self.token, number)
+            },
+            peer,
+        );
+    }
+
+    fn queue_reply(&mut self, header: Header, peer: SocketAddr) {
+        if self.replies.len() < MAX_REPLIES {
+            self.replies.push((header, peer));
+        }
+    }
+
+    /// Sends the queued replies: at most one datagram of 32 bytes for each that arrived.
+    #[inline]
+    pub(super) fn reply<R: Rx>(&mut self, rx: &mut R) {
+        for (mut header, peer) in self.replies.drain(..) {
+            if header.kind == Kind::Pong {
+                header.lateness = server_ns(&self.offset).saturating_sub(header.sent);
+            }
+            rx.send_control(&header.encode(), peer);
+        }
+        if let (Some(issuer), Some(peer)) = (&mut self.issuer, self.peer)
+            && let Some(limit) = issuer.due(self.accounting.next())
+        {
+            rx.send_control(
+                &Header::bare(Kind::Credit, self.token, limit).encode(),
+                peer,
+            );
+        }
+    }
+}

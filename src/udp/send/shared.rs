@@ -1,0 +1,180 @@
+//! A paced sender in a shared event loop. It neither spins nor needs credit.
+
+use std::io;
+use std::mem;
+use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+
+use crate::sys::cgroup::{CpuQuota, Throttled};
+use crate::sys::clock::monotonic_ns;
+use crate::sys::mmsg::ReceiveBatch;
+use crate::sys::tsc_clock::TscClock;
+use crate::udp::engine::{Submit, Tx};
+use crate::udp::send::outcome::SenderOutcome;
+use crate::udp::send::sender::{BatchPolicy, MAX_NO_MEMORY_NS, NO_MEMORY_NS, check_path, fill};
+use crate::udp::send::senders::{Event, Task};
+use crate::udp::send::spin::NoSpin;
+use crate::udp::send::stream::{Idle, Stream};
+use crate::udp::shared_loops::{Cost, Member, Next};
+use crate::udp::wire::results::SenderEffective;
+
+/// Pause after which a full send buffer is tried again, in ns. Another thread would wait for the socket.
+const FULL_NS: u64 = 1_000_000;
+
+/// Most batches of a late stream in one turn.
+const BATCHES: usize = 4;
+
+/// The sender of a stream, without its thread.
+pub(super) struct SharedSender<T> {
+    task: Task,
+    tx: T,
+    policy: BatchPolicy,
+    /// Takes the start of the schedule, in ns.
+    start: Receiver<u64>,
+    /// `None` until the start.
+    stream: Option<Stream>,
+    outcome: SenderOutcome,
+    outcomes: Sender<SenderOutcome>,
+    quota: CpuQuota,
+    throttled: Option<Throttled>,
+    /// Since when the kernel has been short of memory, and the number of datagrams that were resolved then.
+    no_memory: Option<(u64, u64)>,
+}
+
+impl<T: Tx> SharedSender<T> {
+    /// The outcome is sent to `outcomes`.
+    pub(super) fn new(
+        task: Task,
+        tx: T,
+        policy: BatchPolicy,
+        effective: SenderEffective,
+        start: Receiver<u64>,
+        outcomes: Sender<SenderOutcome>,
+    ) -> Self {
+        let quota = CpuQuota::of_this_thread();
+        Self {
+            throttled: quota.throttled(),
+            quota,
+            task,
+            tx,
+            policy,
+            start,
+            stream: None,
+            outcome: SenderOutcome {
+                effective,
+                ..SenderOutcome::default()
+            },
+            outcomes,
+            no_memory: None,
+        }
+    }
+
+    /// Whether the schedule has begun, or why not.
+    fn begin(&mut self) -> Option<Next> {
+        if self.stream.is_some() {
+            return None;
+        }
+        match self.start.try_recv() {
+            Ok(start) => {
+                self.stream = Some(self.task.stream(start).with_small_histograms());
+                None
+            }
+            Err(TryRecvError::Empty) => Some(Next::At(u64::MAX)),
+            // The session ended before the start.
+            Err(TryRecvError::Disconnected) => Some(Next::Ended),
+        }
+    }
+
+    /// Sends a batch. `None` if another batch may be due.
+    fn send_batch(&mut self) -> io::Result<Option<Next>> {
+        let Self {
+            tx,
+            policy,
+            outcome,
+            task,
+            ..
+        } = self;
+        let Some(stream) = &mut self.stream else {
+            return Ok(Some(Next::Ended));
+        };
+        let control = &task.control;
+        stream.set_offset(control.offset.load(Ordering::Relaxed));
+        let mut clock = TscClock::without_counter();
+        let written = fill(tx, stream, *policy, &mut clock);
+        if written > 0 {
+            control.written.store(stream.next(), Ordering::Relaxed);
+        }
+        let submitted = tx.submit(|datagrams, error| {
+            outcome.not_sent += datagrams;
+            if error.raw_os_error() == Some(libc::EMSGSIZE) {
+                outcome.too_long += datagrams;
+            }
+        })?;
+        if outcome.too_long > 0 || policy.must_segment {
+            check_path(tx, stream, *policy, outcome)?;
+        }
+        let now = monotonic_ns();
+        if submitted == Submit::NoMemory {
+            let resolved = stream.next() - tx.in_flight();
+            let (since, at) = *self.no_memory.get_or_insert((now, resolved));
+            if resolved > at {
+                self.no_memory = Some((now, resolved));
+            } else if now - since > MAX_NO_MEMORY_NS {
+                return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+            }
+            return Ok(Some(Next::At(now + NO_MEMORY_NS)));
+        }
+        if tx.in_flight() > 0 {
+            return Ok(Some(Next::At(now + FULL_NS)));
+        }
+        Ok(match stream.idle(now) {
+            Idle::Done => Some(Next::Ended),
+            Idle::Due(at) => Some(Next::At(at)),
+            // A stream that shares a loop needs no credit.
+            Idle::No | Idle::Credit => None,
+        })
+    }
+}
+
+impl<T: Tx + Send> Member for SharedSender<T> {
+    fn socket(&self) -> Option<RawFd> {
+        // Datagrams from the receiver are of no use to a stream without credit.
+        None
+    }
+
+    fn turn(&mut self, _batch: &mut ReceiveBatch) -> io::Result<Next> {
+        if let Some(next) = self.begin() {
+            let is_stopped = self.task.control.stop.load(Ordering::Relaxed);
+            return Ok(if is_stopped { Next::Ended } else { next });
+        }
+        for _ in 0..BATCHES {
+            if self.task.control.stop.load(Ordering::Relaxed) {
+                return Ok(Next::Ended);
+            }
+            if let Some(next) = self.send_batch()? {
+                return Ok(next);
+            }
+        }
+        Ok(Next::Soon)
+    }
+
+    fn end(self: Box<Self>, _batch: &mut ReceiveBatch, cost: Cost, error: Option<io::Error>) {
+        let mut this = *self;
+        let cancelled = this.tx.cancel_pending();
+        let ended = error.map_or(Ok(()), Err).and(cancelled);
+        let mut outcome = mem::take(&mut this.outcome);
+        if let Some(stream) = this.stream {
+            outcome.spin = Some(false);
+            outcome.why_no_spin = Some(NoSpin::Shared);
+            outcome.close(&this.tx, stream);
+            outcome.cpu = cost.cpu;
+            outcome.preemptions = cost.preemptions;
+            let throttled = this.quota.throttled().zip(this.throttled);
+            outcome.throttled = throttled.map(|(now, before)| now - before);
+        }
+        // Without a reader the session is being torn down.
+        let _ = this.outcomes.send(outcome);
+        this.task.emit(Event::Ended(ended));
+    }
+}
