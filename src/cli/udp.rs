@@ -101,7 +101,11 @@ fn warm_up(
     output.warming_up();
     for one in ready {
         let plan = client::warm_up(&one.planned.plan, time);
-        client::run(&plan, &one.setup, &mut output.silent(), cancel)
+        let setup = Setup {
+            explain: false,
+            ..one.setup.clone()
+        };
+        client::run(&plan, &setup, &mut output.silent(), cancel)
             .map_err(|error| one.runtime(error))?;
     }
     Ok(())

@@ -39,6 +39,7 @@ pub(super) struct Planned {
     client_cpus: Cpus,
     spin: bool,
     clock: ClockChoice,
+    explain: bool,
     requested: Requested,
 }
 
@@ -128,6 +129,7 @@ impl Planned {
                 ClockArg::Auto => ClockChoice::Auto,
                 ClockArg::Estimate => ClockChoice::Estimate,
             },
+            explain: args.explain,
             requested,
         }
     }
@@ -157,6 +159,7 @@ impl Planned {
             cpus: self.client_cpus.clone(),
             spin: self.spin,
             clock: self.clock,
+            explain: self.explain,
             requested: self.requested.clone(),
         }
     }

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::control::key::Key;
+use super::explain::Explainer;
 use super::placement::Cpus;
 use super::plan::{Amount, Direction, Plan};
 use super::receive::accounting::Latencies;
@@ -97,6 +98,8 @@ pub struct Setup {
     pub spin: bool,
     /// Whether the clock offset is estimated.
     pub clock: ClockChoice,
+    /// Whether both hosts explain losses.
+    pub explain: bool,
     /// The settings as given, for the record.
     pub requested: Requested,
 }
@@ -113,6 +116,7 @@ impl Setup {
             cpus: None,
             spin: false,
             clock: ClockChoice::Auto,
+            explain: false,
             requested: Requested::default(),
         }
     }
@@ -168,14 +172,17 @@ pub fn run(
         ClockChoice::Auto => identity(),
         ClockChoice::Estimate => None,
     };
+    let explainer = setup.explain.then(Explainer::start);
     let hello = Hello {
         version: VERSION,
         plan: plan.clone().into(),
         clock,
         cpus: setup.cpus.clone(),
+        explain: explainer.as_ref().map(Explainer::request),
     };
     let (control_loop, welcome) = ControlLoop::begin(plan, setup, hello, cancel)?;
     let mut session = Session::new(plan, setup, observer, control_loop, welcome);
+    session.explainer = explainer;
     session.open()?;
     Ok(session.measure())
 }

@@ -294,7 +294,7 @@ impl Connection {
         plan.validate().map_err(|error| error.to_string())?;
         capacity.check(&plan)?;
         capacity.take(plan.all_streams(), self.client_ip())?;
-        let session = match Session::start(hello, plan, self.local, self.client.ip(), context) {
+        let session = match Session::start(hello, plan, self.local, self.client, context) {
             Ok(session) => session,
             Err(reason) => {
                 context.ports.withdraw(context.token);
