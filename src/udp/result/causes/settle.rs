@@ -44,13 +44,11 @@ pub(super) fn settle(lost: u64, ranges: &[(u64, u64)]) -> Settled {
     }
 }
 
-/// `more * seen / widths`, rounded down. `more` is below 2^64 and `seen` below 2^72.
+/// `more * seen / widths`, rounded down, for `more` below 2^64. Widths that no real run has lose their lowest bits, so that the product
+/// does not overflow.
 fn scaled(more: u128, seen: u128, widths: u128) -> u128 {
-    match more.checked_mul(seen) {
-        Some(product) => product / widths,
-        // Beyond any real count; the result is at most `more`.
-        None => more / widths * seen,
-    }
+    let bits = if widths >> 60 == 0 { 0 } else { 8 };
+    more * (seen >> bits) / (widths >> bits)
 }
 
 #[cfg(test)]
