@@ -17,7 +17,7 @@ on_both_engines!(
     drops_of_a_firewall_equal_its_counter,
     drops_at_a_full_socket_equal_its_counter,
     datagrams_to_a_closed_port_equal_the_counter,
-    two_causes_at_once_are_told_apart,
+    two_causes_at_once_are_distinguished,
     a_route_that_rejects_explains_what_was_not_sent,
     drops_of_a_qdisc_are_losses_only_if_they_were_not_sent_again,
 );
@@ -157,7 +157,7 @@ fn datagrams_to_a_closed_port_equal_the_counter(engine: Engine) {
     assert_reason(&run, "receiver_no_port", "NO_SOCKET");
 }
 
-fn two_causes_at_once_are_told_apart(engine: Engine) {
+fn two_causes_at_once_are_distinguished(engine: Engine) {
     let Some(lab) = Routed::start() else { return };
     let rules = [
         ('s', "prerouting", format!("{TENTH} udp dport set 9")),
@@ -188,7 +188,7 @@ fn two_causes_at_once_are_told_apart(engine: Engine) {
             .iter()
             .map(|cause| (cause["cause"].as_str().unwrap(), number(cause, "datagrams")))
             .collect();
-        // The forward chain of the router sees both directions.
+        // The rule of the router applies to both directions.
         let [(firewall, dropped), (port, closed)] = found[..] else {
             panic!("{run:#}");
         };
@@ -269,7 +269,7 @@ fn drops_of_a_qdisc_are_losses_only_if_they_were_not_sent_again(engine: Engine) 
             .contains("sent them again"),
         "{run:#}"
     );
-    // The queue drops its oldest packet, of which no sender learns.
+    // The queue drops its oldest packet, without an error for the sender.
     if is_possible(lab.client("tc qdisc add dev c0 parent 1:1 pfifo_head_drop limit 10")) {
         let run = lab.run(V4, &options);
         let lost = number(&run, "lost.packets");

@@ -1,6 +1,6 @@
 //! The kernel's reasons of drops (include/net/dropreason-core.h), and the lines of the tracepoint `skb:kfree_skb`. Pure.
 
-/// What a reason says about a datagram.
+/// The kind of cause that a reason belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// A route, or the check of the source address.
@@ -25,7 +25,7 @@ pub enum Class {
     NoPort,
     /// A full socket.
     Socket,
-    /// No counter has it.
+    /// A reason without a counter.
     Other,
 }
 

@@ -6,11 +6,11 @@
 //!
 //! **Numbers are those of the counters; reasons and places are those of the trace.** The counters of /proc/net/snmp, of a device
 //! and of its qdiscs belong to a network namespace, and nothing is lost from them. The tracepoint sees the whole machine: it has
-//! neither addresses nor ports nor the namespace, and its buffer may overflow. So a traced drop names the cause of drops that a
+//! no addresses, ports or namespace, and its buffer may overflow. So a traced drop names the cause of drops that a
 //! counter has, and counts for nothing by itself. Netfilter has no counter of its drops; the packets that IP received and did not
 //! deliver, less those that other counters have, are its number.
 //!
-//! Counters cover other traffic in the namespace too. If the causes sum to more than was lost, the record says by how much.
+//! Counters cover other traffic in the namespace too. If the sum of the causes exceeds the losses, the record has the difference.
 //!
 //! A counter counts packets. With GSO or GRO a packet may be a run of datagrams, so that a number of drops is a range of
 //! datagrams.

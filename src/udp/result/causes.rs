@@ -1,17 +1,17 @@
 //! The causes of the losses of a run, from the drops on both hosts. Pure.
 //!
 //! Each cause claims a range of datagrams. The number of its drops is known, but with GSO or GRO a drop may be a run of datagrams,
-//! and a qdisc's drop may have been sent again. [`settle`] chooses a number in each range, so that they sum to the losses if
+//! and a qdisc's drop may have been sent again. `apportion` chooses a number in each range, so that they sum to the losses if
 //! possible.
 
+mod apportion;
 mod claims;
-mod settle;
 
 use super::explained::{Explained, HostDrops, Increase, LossCause, Reason};
 use crate::udp::explain::{NO_REASONS, drops};
 use crate::udp::wire::explain::{HostReport, TracedDrops};
+use apportion::apportion;
 use claims::Claim;
-use settle::settle;
 
 /// Most entries of a list that another host sent, and most characters of a name.
 const MOST_ENTRIES: usize = 200;
@@ -62,14 +62,14 @@ pub fn explain(mut inputs: LossInputs) -> Explained {
         _ => claims::all(&inputs),
     };
     let ranges: Vec<(u64, u64)> = claims.iter().map(|claim| (claim.low, claim.high)).collect();
-    let settled = settle(inputs.lost, &ranges);
+    let apportioned = apportion(inputs.lost, &ranges);
     let both = inputs.sender.is_some() && inputs.receiver.is_some();
     match both {
-        true => explained.between = Some(settled.rest),
-        false => explained.unexplained = Some(settled.rest),
+        true => explained.between = Some(apportioned.rest),
+        false => explained.unexplained = Some(apportioned.rest),
     }
-    explained.surplus = settled.surplus;
-    if let Some(note) = surplus_note(&inputs, settled.surplus) {
+    explained.surplus = apportioned.surplus;
+    if let Some(note) = surplus_note(&inputs, apportioned.surplus) {
         explained.notes.push(note);
     }
     let repeated = claims
@@ -84,11 +84,11 @@ pub fn explain(mut inputs: LossInputs) -> Explained {
     }
     explained.causes = claims
         .into_iter()
-        .zip(settled.counts)
+        .zip(apportioned.counts)
         .filter(|(_, datagrams)| *datagrams > 0)
         .map(|(claim, datagrams)| cause(claim, datagrams, &inputs))
         .collect();
-    if explained.causes.iter().any(has_strangers) {
+    if explained.causes.iter().any(has_other_drops) {
         explained.notes.push(
             "The trace covers the whole machine, and has drops of other programs or network namespaces.".to_owned(),
         );
@@ -97,7 +97,7 @@ pub fn explain(mut inputs: LossInputs) -> Explained {
 }
 
 /// Whether the trace has more drops of a cause than its counters.
-fn has_strangers(cause: &LossCause) -> bool {
+fn has_other_drops(cause: &LossCause) -> bool {
     let traced = cause.reasons.iter().map(|reason| reason.drops);
     traced.fold(0, u64::saturating_add) > cause.drops
 }
@@ -162,7 +162,7 @@ fn host(report: &HostReport) -> HostDrops {
     }
 }
 
-/// What the hosts say is missing.
+/// What the reports lack.
 fn notes(inputs: &LossInputs) -> Vec<String> {
     let mut notes = Vec::new();
     for (side, report) in [("sender", &inputs.sender), ("receiver", &inputs.receiver)] {

@@ -120,8 +120,8 @@ fn sender(inputs: &LossInputs) -> Vec<Claim> {
     let drops = of("qdisc_drops");
     let mut qdisc =
         Claim::new(SENDER_QDISC, &[Class::Qdisc], drops, 1).with(report, &["qdisc_drops"]);
-    // The sender learns of a drop at its own device and sends the message again, except if the qdisc drops another message, or
-    // a part of this one. How many of a segmented message were dropped is unknown.
+    // A send fails if the qdisc of the sender's device drops its message, and is repeated; it succeeds if the qdisc drops an older
+    // message or a part of this one. The number of datagrams dropped of a segmented message is unknown.
     let segments = inputs.segments.max(1);
     let repeated = inputs
         .repeats

@@ -43,7 +43,7 @@ fn counts(explained: &Explained) -> Vec<(&str, u64)> {
 }
 
 #[test]
-fn a_firewall_and_a_full_socket_are_told_apart() {
+fn drops_of_a_firewall_and_of_a_full_socket_are_distinguished() {
     let mut receiver = host_with(&[
         ("InReceives", 1_000),
         ("InDelivers", 993),

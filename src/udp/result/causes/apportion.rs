@@ -2,7 +2,7 @@
 
 /// The datagrams of each cause.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Settled {
+pub(super) struct Apportioned {
     /// Of each range, a number within it.
     pub(super) counts: Vec<u64>,
     /// Losses beyond the sum of the counts.
@@ -13,7 +13,7 @@ pub(super) struct Settled {
 
 /// Chooses a number in each range, lowest and highest, so that they sum to `lost` if possible. What the lowest numbers leave is
 /// divided in proportion to the widths of the ranges.
-pub(super) fn settle(lost: u64, ranges: &[(u64, u64)]) -> Settled {
+pub(super) fn apportion(lost: u64, ranges: &[(u64, u64)]) -> Apportioned {
     let width = |range: &(u64, u64)| u128::from(range.1.saturating_sub(range.0));
     let lows: u128 = ranges.iter().map(|range| u128::from(range.0)).sum();
     let widths: u128 = ranges.iter().map(width).sum();
@@ -37,7 +37,7 @@ pub(super) fn settle(lost: u64, ranges: &[(u64, u64)]) -> Settled {
     }
     let sum = lows + more;
     let number = |of: u128| u64::try_from(of).unwrap_or(u64::MAX);
-    Settled {
+    Apportioned {
         counts,
         rest: number(lost.saturating_sub(sum)),
         surplus: number(sum.saturating_sub(lost)),
@@ -58,24 +58,24 @@ mod tests {
 
     #[test]
     fn known_numbers_are_kept_and_the_rest_is_between() {
-        let settled = settle(54, &[(47, 47), (7, 7)]);
+        let apportioned = apportion(54, &[(47, 47), (7, 7)]);
         assert_eq!(
-            (settled.counts, settled.rest, settled.surplus),
+            (apportioned.counts, apportioned.rest, apportioned.surplus),
             (vec![47, 7], 0, 0)
         );
-        let settled = settle(60, &[(47, 47), (7, 7)]);
-        assert_eq!((settled.rest, settled.surplus), (6, 0));
-        let settled = settle(50, &[(47, 47), (7, 7)]);
-        assert_eq!((settled.rest, settled.surplus), (0, 4));
+        let apportioned = apportion(60, &[(47, 47), (7, 7)]);
+        assert_eq!((apportioned.rest, apportioned.surplus), (6, 0));
+        let apportioned = apportion(50, &[(47, 47), (7, 7)]);
+        assert_eq!((apportioned.rest, apportioned.surplus), (0, 4));
     }
 
     #[test]
     fn runs_of_datagrams_sum_to_the_losses() {
         // Two drops of up to 64 datagrams each, and three of one.
-        let settled = settle(103, &[(2, 128), (3, 3)]);
-        assert_eq!((settled.counts, settled.rest), (vec![100, 3], 0));
-        let settled = settle(u64::MAX, &[(0, u64::MAX), (0, u64::MAX)]);
-        assert_eq!((settled.rest, settled.surplus), (0, 0));
+        let apportioned = apportion(103, &[(2, 128), (3, 3)]);
+        assert_eq!((apportioned.counts, apportioned.rest), (vec![100, 3], 0));
+        let apportioned = apportion(u64::MAX, &[(0, u64::MAX), (0, u64::MAX)]);
+        assert_eq!((apportioned.rest, apportioned.surplus), (0, 0));
     }
 
     proptest! {
@@ -85,22 +85,22 @@ mod tests {
             ranges in proptest::collection::vec((any::<u16>(), any::<u16>()), 0..13),
         ) {
             let ranges: Vec<(u64, u64)> = ranges.into_iter().map(|(low, width)| (low.into(), u64::from(low) + u64::from(width))).collect();
-            let settled = settle(lost.into(), &ranges);
-            for (count, (low, high)) in settled.counts.iter().zip(&ranges) {
+            let apportioned = apportion(lost.into(), &ranges);
+            for (count, (low, high)) in apportioned.counts.iter().zip(&ranges) {
                 prop_assert!((low..=high).contains(&count));
             }
-            let sum: u64 = settled.counts.iter().sum();
-            prop_assert_eq!(sum + settled.rest, u64::from(lost) + settled.surplus);
-            prop_assert!(settled.rest == 0 || settled.surplus == 0);
+            let sum: u64 = apportioned.counts.iter().sum();
+            prop_assert_eq!(sum + apportioned.rest, u64::from(lost) + apportioned.surplus);
+            prop_assert!(apportioned.rest == 0 || apportioned.surplus == 0);
         }
 
         #[test]
-        fn any_numbers_are_settled_without_overflow(
+        fn any_numbers_are_apportioned_without_overflow(
             lost in any::<u64>(),
             ranges in proptest::collection::vec((any::<u64>(), any::<u64>()), 0..13),
         ) {
-            let settled = settle(lost, &ranges);
-            prop_assert_eq!(settled.counts.len(), ranges.len());
+            let apportioned = apportion(lost, &ranges);
+            prop_assert_eq!(apportioned.counts.len(), ranges.len());
         }
     }
 }
