@@ -88,6 +88,12 @@ pub fn explain(mut inputs: LossInputs) -> Explained {
         .filter(|(_, datagrams)| *datagrams > 0)
         .map(|(claim, datagrams)| cause(claim, datagrams, &inputs))
         .collect();
+    let is_run = inputs.segments > 1 || inputs.coalesced > 1;
+    if is_run && explained.causes.iter().any(|cause| cause.estimated) {
+        explained.notes.push(
+            "With GSO or GRO a drop is a run of datagrams, so their number is an estimate; --gso off makes it exact.".to_owned(),
+        );
+    }
     if explained.causes.iter().any(has_other_drops) {
         explained.notes.push(
             "The trace covers the whole machine, and has drops of other programs or network namespaces.".to_owned(),

@@ -209,6 +209,7 @@ fn a_segmented_drop_is_a_run_of_datagrams() {
         [("receiver_firewall", 128), ("receiver_no_port", 64)]
     );
     assert!(explained.causes.iter().all(|cause| cause.estimated));
+    assert!(explained.notes[0].contains("--gso off"), "{explained:?}");
 }
 
 #[test]
