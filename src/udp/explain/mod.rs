@@ -22,6 +22,7 @@ mod trace;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::thread;
 
 use crate::sys::device::Device;
 use crate::udp::wire::explain::{ExplainRequest, HostReport};
@@ -91,6 +92,16 @@ impl Explainer {
             before: Snapshot::now(ipv6, device.as_ref().ok()),
             device,
         });
+    }
+
+    /// Removes the trace in a thread of its own: the kernel takes some 50 ms, which an event loop does not have.
+    pub fn end_in_background(self) {
+        if self.trace.is_ok() {
+            // Without a thread, it is removed here.
+            let _ = thread::Builder::new()
+                .name("explain-end".to_owned())
+                .spawn(move || drop(self));
+        }
     }
 
     /// The drops since [`Self::begin`], with the datagrams that the kernel refused by errno.

@@ -440,6 +440,9 @@ impl Session {
             let _ = receivers.stop_and_wait();
         }
         self.upload_when_done();
+        if let Some(explainer) = self.explainer.take() {
+            explainer.end_in_background();
+        }
         let measured = match self.receiving {
             Receiving::Uploading(upload) => Some(record::received(
                 &self.plan,
