@@ -15,6 +15,7 @@ use serde::Serialize;
 use wirebench::udp::wire::control::{
     Alive, ReceiverEffective, Reply, Request, StreamOffer, Welcome,
 };
+use wirebench::udp::wire::explain::{HostReport, TracedDrops};
 use wirebench::udp::wire::framing::{self, Decoder};
 use wirebench::udp::wire::header::{HEADER, Header, Kind};
 use wirebench::udp::wire::results::{Done, Histogram, Interval, StreamReceived};
@@ -405,4 +406,59 @@ fn no_number_of_a_server_breaks_the_client() {
         finished.stderr
     );
     assert!(results.only().join("run.json").exists());
+}
+
+/// 2 of the 5 datagrams arrived.
+fn two_arrived() -> Vec<Reply> {
+    let stream = StreamReceived {
+        unique: 2,
+        bytes: 2_000,
+        next: 5,
+        ..StreamReceived::default()
+    };
+    vec![Reply::Stream(stream), Reply::Done(Box::default())]
+}
+
+#[test]
+fn losses_that_a_server_does_not_explain_are_unexplained() {
+    let (finished, results) = answering("--explain", two_arrived());
+    assert!(finished.done().stdout.contains("unexplained 3"));
+    let explained = &results.run()["explained"];
+    assert_eq!(explained["unexplained"], 3, "{explained:#}");
+    assert!(explained["between"].is_null() && explained["receiver"].is_null());
+    let notes = explained["notes"].to_string();
+    assert!(notes.contains("receiver's host did not explain"), "{notes}");
+}
+
+#[test]
+fn no_explanation_of_a_server_breaks_the_client() {
+    let evil = "\u{1b}[2J<script>\n".repeat(100);
+    let drop = TracedDrops {
+        reason: evil.clone(),
+        place: evil.clone(),
+        drops: u64::MAX,
+    };
+    let names = ["NoPorts", "InReceives", "InCsumErrors", "rx_dropped", &evil];
+    let report = HostReport {
+        kernel: Some(evil.clone()),
+        device: Some(evil.clone()),
+        counters: names.map(|name| (name.to_owned(), u64::MAX)).into(),
+        refused: vec![(i32::MIN, u64::MAX); 3],
+        traced: true,
+        drops: vec![drop; 3],
+        notes: vec![evil; 2],
+        ..HostReport::default()
+    };
+    for options in ["--explain", "--explain --quiet --html -"] {
+        let mut replies = vec![Reply::Explained(Box::new(report.clone()))];
+        replies.extend(two_arrived());
+        let (finished, results) = answering(options, replies);
+        let stdout = finished.done().stdout;
+        assert!(!stdout.contains('\u{1b}'), "{options}");
+        assert!(!options.contains("--html") || !stdout.contains("<script"));
+        let run = results.run();
+        let sum = |key: &str| run["explained"][key].as_u64().unwrap();
+        assert!(sum("surplus") > 0, "{run:#}");
+        assert_eq!(sum("between"), 0);
+    }
 }

@@ -33,9 +33,9 @@ pub(crate) fn start(
     loopback: IpAddr,
     cancel: &Cancel,
 ) -> Result<(Setup, UdpServer), LocalError> {
-    let trial = client::warm_up(plan, placement::TRIAL);
     let rates = placement::rates(placements, |placement| {
         let (setup, _server) = end(setup, placement, loopback)?;
+        let (trial, setup) = client::unrecorded(plan, &setup, placement::TRIAL);
         let runs = client::run(&trial, &setup, &mut Silent, cancel)?;
         let rates = runs
             .iter()

@@ -202,6 +202,9 @@ pub(super) struct Udp {
     /// Show the run on the full screen while it lasts: goodput, losses and latencies; q or Ctrl-C ends it and prints the summary
     #[arg(long, conflicts_with = "quiet", help_heading = "Output")]
     pub(super) live: bool,
+    /// Explain losses: each lost datagram by its cause on either host, with the kernel's reasons where this runs as root
+    #[arg(long, help_heading = "Output")]
+    pub(super) explain: bool,
     #[command(flatten)]
     pub(super) exports: RunExports,
     /// Write one test in the JSON layout of iperf3; - writes it to stdout and nothing else

@@ -98,8 +98,8 @@ fn warm_up(
     }
     output.warming_up();
     for one in ready {
-        let plan = client::warm_up(&one.planned.plan, time);
-        client::run(&plan, &one.setup, &mut output.silent(), cancel)
+        let (plan, setup) = client::unrecorded(&one.planned.plan, &one.setup, time);
+        client::run(&plan, &setup, &mut output.silent(), cancel)
             .map_err(|error| one.runtime(error))?;
     }
     Ok(())

@@ -6,19 +6,12 @@
 use std::io::{self, Read};
 use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
-use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket};
 
-/// Larger than any message of a dump (`netlink_dump` in the kernel limits messages to 32 KiB).
-const BUFFER: usize = 64 << 10;
+use super::netlink::{BUFFER, Message, ask, attributes, messages, open};
 
-/// Longest wait for the kernel, which replies at once.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Sizes of `struct nlmsghdr` and `struct rtmsg`.
-const HEADER: usize = 16;
+/// Size of `struct rtmsg`.
 const ROUTE: usize = 12;
 
 /// The networks whose addresses the kernel delivers to this host, each as first and last address.
@@ -75,14 +68,6 @@ impl Changes {
     }
 }
 
-fn open() -> io::Result<Socket> {
-    Socket::new(
-        Domain::from(libc::AF_NETLINK),
-        Type::RAW,
-        Some(Protocol::from(libc::NETLINK_ROUTE)),
-    )
-}
-
 /// A socket subscribed to these groups, with a port number from the kernel.
 fn address(groups: u32) -> io::Result<SockAddr> {
     // SAFETY: all-zero is a valid `sockaddr_nl`, which contains only integers.
@@ -100,85 +85,25 @@ fn address(groups: u32) -> io::Result<SockAddr> {
     Ok(address)
 }
 
-/// Requests the table `local` of one family.
+/// Requests the table `local` of one family. A missing family or table has no addresses.
 fn dump(family: libc::c_int, networks: &mut Vec<(IpAddr, IpAddr)>) -> io::Result<()> {
-    let mut socket = open()?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    // Without strict checking the kernel sends all tables, which are millions of routes on a router.
-    let on: libc::c_int = 1;
-    // SAFETY: `on` is readable for the given length during the call.
-    unsafe {
-        syscall!(setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_NETLINK,
-            libc::NETLINK_GET_STRICT_CHK,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        ))?
-    };
-    socket.send(&request(family))?;
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let bytes = match socket.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        for message in messages(buffer.get(..bytes).unwrap_or_default()) {
-            match libc::c_int::from(message.kind) {
-                libc::NLMSG_DONE | libc::NLMSG_ERROR => return dump_end(&message),
-                _ => networks.extend(network(&message)),
-            }
+    let mut table = [0; ROUTE];
+    table[0] = family as u8;
+    table[4] = libc::RT_TABLE_LOCAL;
+    let asked = ask(libc::RTM_GETROUTE, true, &table, |message| {
+        networks.extend(network(message));
+    });
+    match asked {
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EAFNOSUPPORT)
+            ) =>
+        {
+            Ok(())
         }
+        asked => asked,
     }
-}
-
-/// Handles the end of a dump. A missing family or table has no addresses.
-fn dump_end(message: &Message) -> io::Result<()> {
-    let number = message
-        .body
-        .first_chunk()
-        .map_or(0, |bytes| i32::from_ne_bytes(*bytes));
-    match -number {
-        0 | libc::ENOENT | libc::EOPNOTSUPP | libc::EAFNOSUPPORT => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
-    }
-}
-
-/// Builds `RTM_GETROUTE` for a table of a family.
-fn request(family: libc::c_int) -> [u8; HEADER + ROUTE] {
-    let mut bytes = [0; HEADER + ROUTE];
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
-    let fields = [
-        (0, &((HEADER + ROUTE) as u32).to_ne_bytes()[..]),
-        (4, &libc::RTM_GETROUTE.to_ne_bytes()[..]),
-        (6, &flags.to_ne_bytes()[..]),
-        (HEADER, &[family as u8][..]),
-        (HEADER + 4, &[libc::RT_TABLE_LOCAL][..]),
-    ];
-    for (at, value) in fields {
-        if let Some(place) = bytes.get_mut(at..at + value.len()) {
-            place.copy_from_slice(value);
-        }
-    }
-    bytes
-}
-
-/// A message and its header.
-struct Message<'a> {
-    kind: u16,
-    body: &'a [u8],
-}
-
-/// The messages of a datagram, up to the first truncated one.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    std::iter::from_fn(move || {
-        let (length, rest) = bytes.split_first_chunk()?;
-        let length = u32::from_ne_bytes(*length) as usize;
-        let kind = u16::from_ne_bytes(*rest.first_chunk()?);
-        let body = bytes.get(HEADER..length)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message { kind, body })
-    })
 }
 
 fn is_change(message: &Message) -> bool {
@@ -200,15 +125,9 @@ fn network(message: &Message) -> Option<(IpAddr, IpAddr)> {
         return None;
     }
     let [_family, length] = *message.body.first_chunk()?;
-    let mut attributes = message.body.get(ROUTE..)?;
-    while let Some((size, rest)) = attributes.split_first_chunk() {
-        let size = usize::from(u16::from_ne_bytes(*size));
-        if u16::from_ne_bytes(*rest.first_chunk()?) == libc::RTA_DST {
-            return ends(attributes.get(4..size)?, length);
-        }
-        attributes = attributes.get(size.max(4).next_multiple_of(4)..)?;
-    }
-    None
+    let mut all = attributes(message.body.get(ROUTE..)?);
+    let (_, address) = all.find(|(kind, _)| *kind == libc::RTA_DST)?;
+    ends(address, length)
 }
 
 fn ends(address: &[u8], length: u8) -> Option<(IpAddr, IpAddr)> {
@@ -230,6 +149,8 @@ fn ends(address: &[u8], length: u8) -> Option<(IpAddr, IpAddr)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::netlink::tests::noise;
+    use super::super::netlink::{HEADER, attribute, request};
     use super::super::route::is_of_this_host;
     use super::*;
 
@@ -265,17 +186,7 @@ mod tests {
 
     #[test]
     fn arbitrary_bytes_are_parsed_without_panic() {
-        let mut state = 1u64;
-        for length in 0..400 {
-            let bytes: Vec<u8> = (0..length)
-                .map(|_| {
-                    state = state
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1);
-                    // Small numbers make valid lengths likely.
-                    (state >> 40) as u8 & 31
-                })
-                .collect();
+        for bytes in noise() {
             for message in messages(&bytes) {
                 let _ = (is_change(&message), network(&message));
             }
@@ -284,27 +195,21 @@ mod tests {
 
     #[test]
     fn route_is_parsed_in_the_kernels_format() {
-        let mut bytes = request(libc::AF_INET).to_vec();
-        let put = |bytes: &mut Vec<u8>, at: usize, value: &[u8]| {
-            bytes[at..at + value.len()].copy_from_slice(value);
-        };
-        put(&mut bytes, 4, &libc::RTM_NEWROUTE.to_ne_bytes());
-        put(&mut bytes, HEADER + 1, &[8]);
-        put(&mut bytes, HEADER + 7, &[libc::RTN_LOCAL]);
+        let mut route = [0; ROUTE];
+        (route[0], route[1], route[7]) = (libc::AF_INET as u8, 8, libc::RTN_LOCAL);
         // RTA_TABLE comes first, then RTA_DST.
-        for (kind, value) in [(15u16, [255, 0, 0, 0]), (libc::RTA_DST, [127, 0, 0, 0])] {
-            bytes.extend(8u16.to_ne_bytes());
-            bytes.extend(kind.to_ne_bytes());
-            bytes.extend(value);
-        }
-        let length = u32::try_from(bytes.len()).unwrap();
-        put(&mut bytes, 0, &length.to_ne_bytes());
+        let body = [
+            route.to_vec(),
+            attribute(15, &[255, 0, 0, 0]),
+            attribute(libc::RTA_DST, &[127, 0, 0, 0]),
+        ];
+        let mut bytes = request(libc::RTM_NEWROUTE, false, &body.concat());
         let read: Vec<_> = messages(&bytes)
             .filter_map(|message| network(&message))
             .collect();
         let ends = ["127.0.0.0", "127.255.255.255"].map(|text| text.parse::<IpAddr>().unwrap());
         assert_eq!(read, [ends.into()]);
-        put(&mut bytes, HEADER + 7, &[libc::RTN_UNICAST]);
+        bytes[HEADER + 7] = libc::RTN_UNICAST;
         assert_eq!(
             messages(&bytes)
                 .filter_map(|message| network(&message))

@@ -5,7 +5,8 @@
 //! [`cmsg`], the [`error_queue`], [`clock`], [`tsc_clock`], [`timerfd`], [`timer_slack`], [`affinity`],
 //! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`usage`] (CPU time of a thread or
 //! process), the CPU quota of the [`cgroup`], [`child`] processes, [`signal`]s, the [`terminal`], [`route`]s, [`local`]
-//! addresses, [`loopback`] sockets and properties of the [`machine`].
+//! addresses, [`loopback`] sockets, drops of a [`device`] and of the network stack ([`net_counters`]), the trace buffer in
+//! [`tracefs`], and properties of the [`machine`].
 //! All exported functions are safe: obligations of the man pages are checked or met here. This module knows nothing of
 //! measurements.
 
@@ -29,6 +30,7 @@ pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod cmsg;
+pub mod device;
 pub mod endpoint;
 pub mod error_queue;
 pub mod eventfd;
@@ -37,6 +39,8 @@ pub mod loopback;
 pub mod machine;
 pub mod mmap;
 pub mod mmsg;
+pub mod net_counters;
+mod netlink;
 pub mod pipe;
 pub mod privilege;
 pub mod rlimit;
@@ -51,6 +55,7 @@ pub mod tcp;
 pub mod terminal;
 pub mod timer_slack;
 pub mod timerfd;
+pub mod tracefs;
 pub mod tsc_clock;
 pub mod unix;
 pub mod usage;

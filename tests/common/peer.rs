@@ -53,6 +53,7 @@ pub(crate) fn hello(plan: Plan) -> Request {
         plan: plan.into(),
         clock: wirebench::sys::clock::identity(),
         cpus: None,
+        explain: None,
     })
 }
 

@@ -167,11 +167,45 @@ impl Routed {
     /// Rejected packets.
     #[track_caller]
     pub(crate) fn rejected(&self) -> u64 {
-        let mut list = self.within('r', "nft");
-        let output = list.args(["list", "chain", "inet", "t", "f"]).output();
-        let text = String::from_utf8(output.unwrap().stdout).unwrap();
-        let (_, behind) = text.split_once("counter packets ").unwrap();
-        behind.split(' ').next().unwrap().parse().unwrap()
+        self.counted('r')[0]
+    }
+
+    /// Adds a rule for data packets to the server to the table of a host, in a chain at a hook of IP. Returns the reason if it
+    /// cannot.
+    pub(crate) fn rule(&self, host: char, hook: &str, rule: &str) -> Result<(), String> {
+        let nft = |words: String| run(&format!("ip netns exec {} nft {words}", self.name(host)));
+        let priority = if hook == "prerouting" { "-150" } else { "0" };
+        nft("add table inet t".to_owned())?;
+        nft(format!(
+            "add chain inet t {hook} {{ type filter hook {hook} priority {priority} ; }}"
+        ))?;
+        // Data have kind 1 in byte 24 of the header, after 8 bytes of UDP.
+        nft(format!(
+            "add rule inet t {hook} meta l4proto udp @th,256,8 1 {rule}"
+        ))
+    }
+
+    /// Packets of each rule with a counter on a host, in the order of the chains.
+    #[track_caller]
+    pub(crate) fn counted(&self, host: char) -> Vec<u64> {
+        let text = self.output(host, "nft list table inet t");
+        let counters = text.split("counter packets ").skip(1);
+        counters
+            .map(|behind| behind.split(' ').next().unwrap().parse().unwrap())
+            .collect()
+    }
+
+    /// The output of a command on a host.
+    #[track_caller]
+    pub(crate) fn output(&self, host: char, words: &str) -> String {
+        let mut parts = words.split_whitespace();
+        let mut command = self.within(host, parts.next().unwrap());
+        String::from_utf8(command.args(parts).output().unwrap().stdout).unwrap()
+    }
+
+    /// The process of the server.
+    pub(crate) fn serving_process(&self) -> &Running {
+        self.server.as_ref().unwrap()
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) struct Planned {
     peer_timeout: Duration,
     spin: bool,
     clock: ClockChoice,
+    explain: bool,
     requested: Requested,
 }
 
@@ -120,6 +121,7 @@ impl Planned {
                 ClockArg::Auto => ClockChoice::Auto,
                 ClockArg::Estimate => ClockChoice::Estimate,
             },
+            explain: args.explain,
             requested,
         }
     }
@@ -150,6 +152,7 @@ impl Planned {
             cpu_trials: None,
             spin: self.spin,
             clock: self.clock,
+            explain: self.explain,
             requested: self.requested.clone(),
         }
     }

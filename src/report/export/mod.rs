@@ -16,6 +16,7 @@ pub mod intervals;
 pub mod iperf3;
 pub mod json;
 pub mod json_stream;
+mod losses;
 pub mod markdown;
 pub mod metrics;
 pub mod packets;

@@ -4,8 +4,9 @@ use crate::report::model::{Curves, Host, Meta, SCHEMA, UdpRecord};
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::{
-    Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, Measured, Pacing, Received,
-    Requested, Run, Stream, Traffic, UringRequested,
+    Clock, Cpu, CpuTrial, Effective, EngineStats, Explained, HostDrops, Increase, Interval,
+    LossCause, Lost, Measured, Pacing, Reason, Received, Requested, Run, Stream, Traffic,
+    UringRequested,
 };
 
 /// A paced run of two streams, without null keys or empty lists.
@@ -61,6 +62,7 @@ pub(in crate::report) fn measured() -> Measured {
         packet_rows_omitted: 0,
         setting: Some("mio".into()),
         warnings: vec!["The sender was late by more than one gap.".into()],
+        explained: Some(explained()),
     };
     Measured {
         run,
@@ -216,6 +218,47 @@ fn lost() -> Lost {
         not_sent: 2,
         receiver_socket: 5,
         elsewhere: 3,
+    }
+}
+
+fn explained() -> Explained {
+    let increase = |name: &str, increase| Increase {
+        name: name.into(),
+        increase,
+    };
+    let reasons = |reason: &str, drops| {
+        vec![Reason {
+            reason: reason.into(),
+            place: "udp_queue_rcv_one_skb".into(),
+            drops,
+        }]
+    };
+    let cause = |cause: &str, datagrams, counter, reason: &str| LossCause {
+        cause: cause.into(),
+        datagrams,
+        estimated: false,
+        drops: datagrams,
+        counters: vec![increase(counter, datagrams)],
+        reasons: reasons(reason, datagrams),
+    };
+    let host = |device: &str| HostDrops {
+        device: Some(device.into()),
+        qdisc: Some("tbf".into()),
+        traced: true,
+        counters: vec![increase("RcvbufErrors", 5)],
+        reasons: reasons("SOCKET_RCVBUFF", 5),
+    };
+    Explained {
+        causes: vec![
+            cause("sender_firewall", 2, "EPERM", "NETFILTER_DROP"),
+            cause("receiver_socket", 5, "RcvbufErrors", "SOCKET_RCVBUFF"),
+        ],
+        between: Some(3),
+        unexplained: None,
+        surplus: 0,
+        notes: vec!["At the sender: The trace of drops lost 1 events.".into()],
+        sender: Some(host("eth0")),
+        receiver: Some(host("eth1")),
     }
 }
 

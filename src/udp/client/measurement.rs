@@ -15,13 +15,17 @@ use crate::udp::receive::receiver::{MAX_QUIET_NS, MIN_QUIET_NS};
 use crate::udp::receive::receivers::Receivers;
 use crate::udp::receive::result_upload::ResultUpload;
 use crate::udp::result::{Ended, Measured};
-use crate::udp::send::senders;
+use crate::udp::send::{outcome, senders};
 use crate::udp::wire::control::{Finish, Reply, Request};
 use crate::udp::wire::results::Histogram;
 
 impl<O: Observer> Session<'_, O> {
     /// Sends and receives, waits for the results and computes the records.
     pub(super) fn measure(mut self) -> Vec<Measured> {
+        if let Some(explainer) = &mut self.explainer {
+            let device = self.setup.bind_device.as_deref();
+            explainer.begin(self.control_loop.server, device);
+        }
         let wall = WallClock::now();
         self.observer.begun();
         let clocks_related = self.clock != ClockState::Unknown;
@@ -38,6 +42,8 @@ impl<O: Observer> Session<'_, O> {
             ),
             senders: None,
             ended: Ended::Complete,
+            server: None,
+            client: None,
             end: monotonic_ns(),
         };
         if let Err(error) = self.run_to_end(&mut directions) {
@@ -45,6 +51,10 @@ impl<O: Observer> Session<'_, O> {
         }
         if let Some(senders) = &mut self.control_loop.senders {
             directions.senders.get_or_insert_with(|| senders.join());
+        }
+        if let Some(explainer) = &self.explainer {
+            let outcomes = directions.senders.as_deref().unwrap_or_default();
+            directions.client = Some(explainer.report(&outcome::refused(outcomes)));
         }
         let estimate = match &self.control_loop.clock {
             Some(clock) => clock.estimate(directions.end),
@@ -203,6 +213,10 @@ impl<O: Observer> Session<'_, O> {
                 if let Some(Some(reason)) = directions.reverse.senders_done.clone() {
                     self.stop(directions, Ended::Limited(reason));
                 }
+                Ok(())
+            }
+            Reply::Explained(report) => {
+                directions.server = Some(*report);
                 Ok(())
             }
             reply => {

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::control::key::Key;
+use super::explain::Explainer;
 use super::placement::Cpus;
 use super::plan::{Amount, Direction, Plan};
 use super::receive::accounting::Latencies;
@@ -99,6 +100,8 @@ pub struct Setup {
     pub spin: bool,
     /// Whether the clock offset is estimated.
     pub clock: ClockChoice,
+    /// Whether both hosts explain losses.
+    pub explain: bool,
     /// The settings as given, for the record.
     pub requested: Requested,
 }
@@ -116,6 +119,7 @@ impl Setup {
             cpu_trials: None,
             spin: false,
             clock: ClockChoice::Auto,
+            explain: false,
             requested: Requested::default(),
         }
     }
@@ -171,24 +175,32 @@ pub fn run(
         ClockChoice::Auto => identity(),
         ClockChoice::Estimate => None,
     };
+    let explainer = setup.explain.then(Explainer::start);
     let hello = Hello {
         version: VERSION,
         plan: plan.clone().into(),
         clock,
         cpus: setup.cpus.clone(),
+        explain: explainer.as_ref().map(Explainer::request),
     };
     let (control_loop, welcome) = ControlLoop::begin(plan, setup, hello, cancel)?;
     let mut session = Session::new(plan, setup, observer, control_loop, welcome);
+    session.explainer = explainer;
     session.open()?;
     Ok(session.measure())
 }
 
-/// The plan of a warm-up of `time`: equal to `plan` except for the amount, and without a packet log.
-pub fn warm_up(plan: &Plan, time: Duration) -> Plan {
-    Plan {
+/// The plan and the setup of a run of `time` that is not recorded, a warm-up or a trial: without a packet log and an explanation.
+pub fn unrecorded(plan: &Plan, setup: &Setup, time: Duration) -> (Plan, Setup) {
+    let plan = Plan {
         amount: Amount::Time(time),
         packet_rows: false,
         interval_histograms: false,
         ..plan.clone()
-    }
+    };
+    let setup = Setup {
+        explain: false,
+        ..setup.clone()
+    };
+    (plan, setup)
 }

@@ -8,10 +8,11 @@ use crate::dates;
 use crate::sys::clock::WallClock;
 use crate::udp::placement::Cpus;
 use crate::udp::plan::Mode;
-use crate::udp::result::{self, Clock, Effective, Ended, Measured, RunInputs};
+use crate::udp::result::{self, Clock, Effective, Ended, Hosts, Measured, RunInputs};
 use crate::udp::send::senders;
 use crate::udp::shared_loops;
 use crate::udp::wire::control::ReceiverEffective;
+use crate::udp::wire::explain::HostReport;
 use crate::udp::wire::results::SenderEffective;
 
 impl<O: Observer> Session<'_, O> {
@@ -27,8 +28,16 @@ impl<O: Observer> Session<'_, O> {
             reverse,
             senders: local_senders,
             ended,
+            server,
+            client,
             ..
         } = directions;
+        let hosts = |sender: &Option<HostReport>, receiver: &Option<HostReport>| {
+            self.explainer.as_ref().map(|_| Hosts {
+                sender: sender.clone(),
+                receiver: receiver.clone(),
+            })
+        };
         let clock = self.clock_record(estimate);
         let mut measured = Vec::new();
         if self.plan.direction.client_sends() {
@@ -50,6 +59,7 @@ impl<O: Observer> Session<'_, O> {
                 first_sent_at: first.map(|first| dates::rfc3339(wall.at(first))),
                 senders,
                 client_ip: Some(self.welcome.client_ip.clone()),
+                hosts: hosts(&client, &server),
                 ..self.inputs(forward, ended.clone())
             }));
         }
@@ -85,6 +95,7 @@ impl<O: Observer> Session<'_, O> {
                 senders,
                 client_ip: Some(self.welcome.client_ip.clone()),
                 senders_lost,
+                hosts: hosts(&server, &client),
                 ..self.inputs(reverse, ended)
             }));
         }
@@ -108,6 +119,7 @@ impl<O: Observer> Session<'_, O> {
             last_received_at: results.last_received_wall().map(dates::rfc3339),
             done: results.done,
             client_ip: None,
+            hosts: None,
             latencies: results.latencies,
             intervals: results.intervals,
         }

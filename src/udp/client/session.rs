@@ -10,6 +10,7 @@ use super::control_loop::{ControlLoop, Event, SessionError};
 use super::opening::{self, Flow};
 use super::results::DirectionResults;
 use super::{Observer, RunError, Setup};
+use crate::udp::explain::Explainer;
 use crate::udp::placement;
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::prepared::PreparedReceivers;
@@ -19,6 +20,7 @@ use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::shared_loops::{self, SharedLoops};
 use crate::udp::wire::control::{ReceiverEffective, Reply, Welcome};
+use crate::udp::wire::explain::HostReport;
 use crate::udp::wire::results::SenderEffective;
 
 /// Clock exchanges of a burst before or after the run.
@@ -43,6 +45,8 @@ pub(super) struct Session<'a, O: Observer> {
     pub(super) effective: SenderEffective,
     /// Settings of the local receivers.
     pub(super) local: ReceiverEffective,
+    /// Explains the losses on this host, if requested.
+    pub(super) explainer: Option<Explainer>,
 }
 
 /// The relation of the two clocks.
@@ -63,6 +67,10 @@ pub(super) struct Directions {
     /// Outcomes of the local senders, once they have ended.
     pub(super) senders: Option<Vec<SenderOutcome>>,
     pub(super) ended: Ended,
+    /// The drops on the server's host, if it explains its side.
+    pub(super) server: Option<HostReport>,
+    /// The drops on this host, if losses are to be explained.
+    pub(super) client: Option<HostReport>,
     /// When the last local sender ended or the last datagram arrived, in ns of this host's clock.
     pub(super) end: u64,
 }
@@ -87,6 +95,7 @@ impl<'a, O: Observer> Session<'a, O> {
             clock: ClockState::Same,
             effective: SenderEffective::default(),
             local: ReceiverEffective::default(),
+            explainer: None,
         }
     }
 

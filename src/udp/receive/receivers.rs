@@ -147,6 +147,11 @@ impl Receivers {
         self.handles.len()
     }
 
+    /// Number of streams that are not launched yet.
+    pub fn unlaunched(&self) -> usize {
+        self.sockets.iter().flatten().count()
+    }
+
     /// The socket of a stream that is not launched yet.
     pub fn socket(&self, stream: usize) -> Option<&UdpSocket> {
         self.sockets.get(stream)?.as_ref().map(|end| &end.socket)

@@ -1,11 +1,14 @@
 //! The record of a run, computed from the counts of both sides.
 
+use super::causes::{LossInputs, explain};
 use super::costs::{cpu, engine_stats, pacing};
 use super::ended::Ended;
-use super::inputs::RunInputs;
+use super::explained::Explained;
+use super::inputs::{Hosts, RunInputs};
 use super::run::{Interval, Measured, Run};
 use super::streams::{add, streams};
 use super::{settings, warnings};
+use crate::udp::plan::Direction;
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::send::outcome::SenderOutcome;
 
@@ -113,6 +116,10 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
     run.intervals = rows.kept;
     run.intervals_omitted = rows.omitted;
     run.warnings = warnings::warnings(&run);
+    let both_directions = inputs.plan.direction == Direction::Both;
+    run.explained = inputs
+        .hosts
+        .and_then(|hosts| explained(&run, hosts, both_directions));
     let Latencies { actual, intended } = inputs.latencies;
     Measured {
         run,
@@ -120,6 +127,39 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         latency_from_intended: intended,
         closing_row,
     }
+}
+
+/// Longest UDP payload over IPv4, to which GRO joins datagrams.
+const MAX_PAYLOAD: usize = 65_507;
+
+/// The losses by cause; `None` if they are unknown.
+fn explained(run: &Run, hosts: Hosts, both_directions: bool) -> Option<Explained> {
+    if run.lost.is_unknown {
+        return None;
+    }
+    let (set, stats) = (&run.effective, &run.engine_stats);
+    let most = MAX_PAYLOAD / set.datagram.max(1);
+    let segments = match stats.gso_fallbacks {
+        0 => set.segments,
+        _ => most,
+    };
+    let coalesced = if set.gro {
+        segments.max(most)
+    } else {
+        segments
+    };
+    Some(explain(LossInputs {
+        lost: run.lost.packets,
+        not_sent: run.lost.not_sent,
+        socket_drops: stats.receiver_socket_drops,
+        repeats: stats.send_enobufs,
+        partial_sends: stats.send_partial,
+        segments: segments.max(1) as u64,
+        coalesced: coalesced.max(1) as u64,
+        both_directions,
+        sender: hosts.sender,
+        receiver: hosts.receiver,
+    }))
 }
 
 /// From the first stamp of any sender to the last, in seconds; `None` if the senders are at the other side or sent nothing.

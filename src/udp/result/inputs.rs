@@ -6,6 +6,7 @@ use super::run::{Effective, Requested};
 use crate::udp::plan::Plan;
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::send::outcome::SenderOutcome;
+use crate::udp::wire::explain::HostReport;
 use crate::udp::wire::results::{Done, StreamReceived, StreamSent};
 
 /// The data from which the record of a run is computed.
@@ -42,4 +43,15 @@ pub struct RunInputs<'a> {
     pub latencies: Latencies,
     /// The interval rows.
     pub intervals: IntervalRows,
+    /// The drops on both hosts; `None` unless losses are to be explained.
+    pub hosts: Option<Hosts>,
+}
+
+/// The drops on both hosts.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts {
+    /// The sender's host, if it explains its side.
+    pub sender: Option<HostReport>,
+    /// The receiver's host, if it explains its side.
+    pub receiver: Option<HostReport>,
 }

@@ -3,9 +3,11 @@
 //! `assemble` takes [`RunInputs`] and returns a [`Measured`] run: the [`Run`] that `run.json` holds, and its histograms.
 
 mod assemble;
+pub mod causes;
 mod costs;
 mod counts;
 mod ended;
+mod explained;
 mod inputs;
 mod interval_rows;
 mod run;
@@ -15,7 +17,8 @@ mod warnings;
 
 pub use assemble::assemble;
 pub use ended::Ended;
-pub use inputs::RunInputs;
+pub use explained::{Explained, HostDrops, Increase, LossCause, Reason};
+pub use inputs::{Hosts, RunInputs};
 pub use interval_rows::IntervalRows;
 pub use run::{
     Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Measured, Pacing,

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::counts::{self, nullable_counts};
+use super::explained::Explained;
 use crate::stats::latency::{Latency, Summary};
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 
@@ -84,6 +85,9 @@ pub struct Run {
     /// Effects of the measuring program or its host on the result, a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The losses by cause; null unless requested, or if the losses are unknown.
+    #[serde(default)]
+    pub explained: Option<Explained>,
 }
 
 /// The direction of runs saved by versions that had only one.

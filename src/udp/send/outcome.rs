@@ -1,5 +1,7 @@
 //! The outcome of a stream's sender, and its message.
 
+use std::collections::BTreeMap;
+
 use crate::sys::cgroup::Throttled;
 use crate::sys::clock::WallClock;
 use crate::sys::usage::CpuTime;
@@ -21,6 +23,8 @@ pub struct SenderOutcome {
     pub not_sent: u64,
     /// Datagrams among `not_sent` that were too long for the path (`EMSGSIZE`).
     pub too_long: u64,
+    /// The datagrams of `not_sent` by errno; empty for the server's senders, whose host reports them.
+    pub refused: BTreeMap<i32, u64>,
     /// Datagrams per kernel message at the end.
     pub segments: usize,
     /// The path at the end; `None` when nothing was sent.
@@ -89,6 +93,15 @@ impl SenderOutcome {
     }
 }
 
+/// The refused datagrams of all senders by errno.
+pub fn refused(outcomes: &[SenderOutcome]) -> BTreeMap<i32, u64> {
+    let mut all = BTreeMap::new();
+    for (errno, datagrams) in outcomes.iter().flat_map(|outcome| &outcome.refused) {
+        *all.entry(*errno).or_default() += datagrams;
+    }
+    all
+}
+
 impl From<SenderResult> for SenderOutcome {
     fn from(result: SenderResult) -> Self {
         let mut times = SendTimes::default();
@@ -102,6 +115,7 @@ impl From<SenderResult> for SenderOutcome {
             bytes: result.sent.bytes,
             not_sent: result.sent.not_sent,
             too_long: result.too_long,
+            refused: BTreeMap::new(),
             segments: result.segments,
             path: result.path.map(|(mtu, headers)| Path { mtu, headers }),
             spin: result.spin,

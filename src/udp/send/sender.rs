@@ -154,7 +154,9 @@ fn drive<T: Tx>(
         }
         let submitted = tx.submit(|datagrams, error| {
             outcome.not_sent += datagrams;
-            if error.raw_os_error() == Some(libc::EMSGSIZE) {
+            let errno = error.raw_os_error().unwrap_or(0);
+            *outcome.refused.entry(errno).or_default() += datagrams;
+            if errno == libc::EMSGSIZE {
                 outcome.too_long += datagrams;
             }
         })?;

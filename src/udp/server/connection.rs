@@ -295,7 +295,7 @@ impl Connection {
         capacity.check(&plan)?;
         capacity.take(plan.all_streams(), self.client_ip())?;
         context.streams = capacity.streams();
-        let session = match Session::start(hello, plan, self.local, self.client.ip(), context) {
+        let session = match Session::start(hello, plan, self.local, self.client, context) {
             Ok(session) => session,
             Err(reason) => {
                 context.ports.withdraw(context.token);

@@ -61,6 +61,7 @@ pub(super) fn received(
         client_ip: Some(welcome.client_ip.clone()),
         latencies: upload.latencies,
         intervals: upload.intervals,
+        hosts: None,
     })
 }
 

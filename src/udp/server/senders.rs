@@ -1,12 +1,14 @@
 //! The streams that the server sends: opened by the client, started at its request, reported when all of them have ended.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::UdpSocket;
 
 use super::probe::answer_probe;
 use crate::stats::latency::Latency;
 use crate::sys::clock::{WallClock, monotonic_ns};
+use crate::udp::explain::Explainer;
 use crate::udp::receive::result_upload::histogram_messages;
+use crate::udp::send::outcome;
 use crate::udp::send::senders::{self, Event, Senders};
 use crate::udp::wire::control::{Finish, Reply};
 use crate::udp::wire::header::{HEADER, Header};
@@ -19,6 +21,8 @@ pub(super) struct SendingStreams {
     pub(super) state: SendingState,
     /// Why sending ended early.
     pub(super) reason: Option<String>,
+    /// Datagrams that the kernel refused for good, by errno.
+    pub(super) refused: BTreeMap<i32, u64>,
 }
 
 /// The state of all streams.
@@ -62,11 +66,15 @@ impl SendingStreams {
         }
     }
 
-    /// Processes the senders' events, and adds messages for the client.
+    /// Processes the senders' events, and adds messages for the client, with the drops on this host if they are to be explained.
     ///
     /// # Errors
     /// A sentence about a sender that failed. All senders are stopped then.
-    pub(super) fn poll(&mut self, replies: &mut VecDeque<Reply>) -> Result<(), String> {
+    pub(super) fn poll(
+        &mut self,
+        replies: &mut VecDeque<Reply>,
+        explainer: Option<&Explainer>,
+    ) -> Result<(), String> {
         let mut failure = None;
         loop {
             self.state = match std::mem::replace(&mut self.state, SendingState::Over) {
@@ -76,7 +84,11 @@ impl SendingStreams {
                     SendingState::Running(senders, running, WallClock::now())
                 }
                 SendingState::Running(senders, 0, wall) => {
-                    queue_results(senders, &wall, self.reason.clone(), replies);
+                    self.refused = queue_results(senders, &wall, replies);
+                    replies.extend(explained(explainer, &self.refused));
+                    replies.push_back(Reply::SendersDone {
+                        reason: self.reason.clone(),
+                    });
                     SendingState::Over
                 }
                 SendingState::Starting(senders, missing) => match senders.event() {
@@ -122,14 +134,23 @@ impl SendingStreams {
     }
 }
 
-/// Queues the senders' results for the client.
+/// The drops on this host so far.
+pub(super) fn explained(
+    explainer: Option<&Explainer>,
+    refused: &BTreeMap<i32, u64>,
+) -> Option<Reply> {
+    let report = explainer?.report(refused);
+    Some(Reply::Explained(Box::new(report)))
+}
+
+/// Queues the senders' results for the client, and returns the refused datagrams by errno.
 fn queue_results(
     mut senders: Senders,
     wall: &WallClock,
-    reason: Option<String>,
     replies: &mut VecDeque<Reply>,
-) {
+) -> BTreeMap<i32, u64> {
     let outcomes = senders.join();
+    let refused = outcome::refused(&outcomes);
     replies.push_back(Reply::Finish(Finish {
         streams: senders::counts(&outcomes),
         quiet_ns: 0,
@@ -143,5 +164,5 @@ fn queue_results(
     }
     replies.extend(histogram_messages(Histogram::Lateness, &lateness));
     replies.extend(histogram_messages(Histogram::GapError, &gap_error));
-    replies.push_back(Reply::SendersDone { reason });
+    refused
 }

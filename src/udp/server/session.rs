@@ -1,8 +1,8 @@
 //! A session at the server: its receivers and senders while they run, and their results.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
@@ -12,11 +12,12 @@ use mio::{Registry, Token};
 use super::clock_flow::ClockFlow;
 use super::ports::{FlowKind, PortDatagram};
 use super::probe::answer_probe;
-use super::senders::{SendingState, SendingStreams};
+use super::senders::{SendingState, SendingStreams, explained};
 use super::welcome::{self, Opening, SessionContext};
 use super::{Limits, SessionReport, record};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::{affinity, shared_port};
+use crate::udp::explain::Explainer;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::receivers::{self, Notify, Receivers};
@@ -54,6 +55,9 @@ pub(super) struct Session {
     cpus: Cpus,
     /// Longest wait of a sender for credit.
     idle: Duration,
+    /// Explains the losses on this host, if the client requests it.
+    explainer: Option<Explainer>,
+    client: SocketAddr,
 }
 
 /// The streams that the client sends.
@@ -72,7 +76,7 @@ impl Session {
         hello: &Hello,
         plan: Plan,
         local: SocketAddr,
-        client: IpAddr,
+        client: SocketAddr,
         context: &mut SessionContext<'_>,
     ) -> Result<Self, String> {
         let Opening {
@@ -82,7 +86,7 @@ impl Session {
             cpus,
             receivers_share,
             senders_share,
-        } = welcome::open(&plan, hello, local, client, context)?;
+        } = welcome::open(&plan, hello, local, client.ip(), context)?;
         let notify = context.wakeups.notify(context.token);
         let receiving = match receivers {
             None => Receiving::Nothing,
@@ -102,7 +106,12 @@ impl Session {
             sockets: sockets.into_iter().map(|socket| (socket, false)).collect(),
             state: SendingState::Opening,
             reason: None,
+            refused: BTreeMap::new(),
         });
+        let mut explainer = hello.explain.as_ref().map(Explainer::requested);
+        if let Some(explainer) = &mut explainer {
+            explainer.begin(client, None);
+        }
         Ok(Self {
             token: context.token,
             clock: ClockFlow::new(welcome.clock.token),
@@ -116,6 +125,8 @@ impl Session {
             notify,
             loops: senders_share.then(|| context.loops.clone()),
             idle: context.limits.idle,
+            explainer,
+            client,
             cpus,
             welcome,
             plan,
@@ -166,10 +177,17 @@ impl Session {
             return Ok(());
         };
         let window = receivers.effective().window;
+        let last = receivers.unlaunched() == 1;
         let Some(socket) = receivers.socket(stream) else {
             return receivers.reconnect(stream, datagram.peer);
         };
         shared_port::join(socket, datagram.local, datagram.peer)?;
+        if let Some(explainer) = &mut self.explainer
+            && last
+        {
+            // No data are sent until all streams are open: drops so far are none of the run.
+            explainer.begin(self.client, None);
+        }
         answer_probe(socket, &datagram.header, window);
         receivers.launch(stream, datagram.header.token)
     }
@@ -325,6 +343,11 @@ impl Session {
         if let Receiving::Running(receivers) =
             std::mem::replace(&mut self.receiving, Receiving::Nothing)
         {
+            let refused = self.sending.as_ref().map(|sending| sending.refused.clone());
+            self.replies.extend(explained(
+                self.explainer.as_ref(),
+                &refused.unwrap_or_default(),
+            ));
             let upload = ResultUpload::new(receivers.into_outcome(), reason_of(&self.ended));
             self.receiving = Receiving::Uploading(Box::new(upload));
         }
@@ -335,7 +358,7 @@ impl Session {
             return;
         };
         sending.answer_probes();
-        if let Err(reason) = sending.poll(&mut self.replies) {
+        if let Err(reason) = sending.poll(&mut self.replies, self.explainer.as_ref()) {
             self.end(Ended::Failed(reason));
         }
     }
@@ -426,6 +449,9 @@ impl Session {
             let _ = receivers.stop_and_wait();
         }
         self.upload_when_done();
+        if let Some(explainer) = self.explainer.take() {
+            explainer.end_in_background();
+        }
         let measured = match self.receiving {
             Receiving::Uploading(upload) => Some(record::received(
                 &self.plan,

@@ -25,6 +25,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::explain::{ExplainRequest, HostReport};
 use super::plan::Plan;
 use super::results::{Done, Histogram, Interval, SenderResult, StreamReceived, StreamSent};
 
@@ -100,6 +101,9 @@ pub struct Hello {
     pub clock: Option<String>,
     /// The CPUs that the client's threads are pinned to, one per stream. Of use only on one host.
     pub cpus: Option<Vec<usize>>,
+    /// Requests that the server explains losses. Absent unless requested; a server that does not know the field explains none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<ExplainRequest>,
 }
 
 /// Resumes a session.
@@ -185,6 +189,9 @@ pub enum Reply {
     },
     /// The counts of one stream's receiver.
     Stream(StreamReceived),
+    /// The drops on the server's host so far, if the client requests them. Precedes the last message of the receivers and that of the
+    /// senders; the last one counts.
+    Explained(Box<HostReport>),
     /// The receivers' last message.
     Done(Box<Done>),
     /// The server's senders are done.

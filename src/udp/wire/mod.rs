@@ -1,7 +1,7 @@
 //! The wire protocol between a client and a server.
 //!
-//! [`header`] is the head of every datagram. [`control`] has the messages of the control connection: [`plan`], [`results`] and
-//! [`stats`] are the parts that they carry, and [`framing`] is their length prefix.
+//! [`header`] is the head of every datagram. [`control`] has the messages of the control connection: [`plan`], [`results`],
+//! [`stats`] and [`explain`] are the parts that they carry, and [`framing`] is their length prefix.
 //!
 //! Every type here belongs to the protocol alone, and is converted from and to the types of the program. A field that is added
 //! to a plan, a result or a report therefore changes no message. Tests pin the bytes of every header and of every message; a
@@ -9,6 +9,7 @@
 //! that does not know the request ignores it.
 
 pub mod control;
+pub mod explain;
 pub mod framing;
 pub mod header;
 pub mod plan;

@@ -78,6 +78,7 @@ impl Session {
             plan: plan.clone().into(),
             clock: identity(),
             cpus: None,
+            explain: None,
         }));
         session.stream.set_nonblocking(true).unwrap();
         session.socket.set_nonblocking(true).unwrap();

@@ -1,6 +1,7 @@
 //! The columns of a UDP run in `udp.csv`.
 
 use crate::report::export::column::{Cell, columns};
+use crate::report::export::losses;
 use crate::stats::latency::Summary;
 use crate::udp::result::{Lost, Received, Run};
 
@@ -98,6 +99,9 @@ columns! {
         "gso_fallbacks" [""] "times that the path rejected segmented sends, so that later datagrams were sent one by one" => run.engine_stats.gso_fallbacks;
         "spin" [""] "whether a paced sender busy-waited before deadlines at the end of the run" => run.effective.spin;
         "icmp_errors" [""] "ICMP errors received by the senders' sockets" => run.engine_stats.icmp.total();
+        "lost_causes" [""] "causes of losses on either host and their datagrams, as in `explained.causes[]` of `run.json`; with `--explain` only" => run.explained.as_ref().map(|of| losses::cell(&of.causes));
+        "lost_between" [""] "datagrams lost between the two hosts; with `--explain` only, and empty if a host did not explain its side" => run.explained.as_ref().and_then(|of| of.between);
+        "lost_surplus" [""] "by how much the causes exceed the losses; with `--explain` only" => run.explained.as_ref().map(|of| of.surplus);
     }
 }
 

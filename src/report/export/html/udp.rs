@@ -10,10 +10,11 @@ use super::units::rate_unit;
 use super::{over_time, page, table};
 use crate::report::export::columns::{UDP_RUN, UDP_SETTING};
 use crate::report::export::headline::{self, UDP_REPEATS, UDP_RUNS, UDP_SETTINGS, udp_notes};
+use crate::report::export::losses as loss_causes;
 use crate::report::figures::{figure, percent};
 use crate::report::model::{Curve, Distributed, UdpRecord, typical};
 use crate::stats::latency::Summary;
-use crate::udp::result::Run;
+use crate::udp::result::{Explained, Run};
 use crate::units::grouped;
 
 /// Writes the section.
@@ -157,11 +158,18 @@ fn losses(run: &Run) -> Option<Bars> {
     if lost.is_unknown {
         return None;
     }
-    let causes = [
-        ("not sent", lost.not_sent),
-        ("receiver's socket", lost.receiver_socket),
-        ("elsewhere", lost.elsewhere),
-    ];
+    let (causes, how) = match &run.explained {
+        Some(explained) => explained_causes(explained),
+        None => (
+            vec![
+                ("not sent".to_owned(), lost.not_sent),
+                ("receiver's socket".to_owned(), lost.receiver_socket),
+                ("elsewhere".to_owned(), lost.elsewhere),
+            ],
+            "Not sent: refused by the sender's kernel. Receiver's socket: its buffer was full. Elsewhere: on the path.".to_owned(),
+        ),
+    };
+    let axis = Axis::of_counts("lost", "datagrams", causes.iter().map(|of| of.1 as f64));
     let bars = causes.into_iter().enumerate().map(|(at, (cause, count))| {
         let share = match count {
             0 => String::new(),
@@ -169,7 +177,7 @@ fn losses(run: &Run) -> Option<Bars> {
         };
         Bar {
             series: Series(at),
-            name: cause.to_owned(),
+            name: cause,
             text: format!("{}{share}", grouped(count)),
             value: Some(count as f64),
             whisker: None,
@@ -178,12 +186,45 @@ fn losses(run: &Run) -> Option<Bars> {
     });
     Some(Bars {
         title: "Losses by cause".into(),
-        how: "Not sent: refused by the sender's kernel. Receiver's socket: its buffer was full. Elsewhere: on the path.".into(),
-        x: Axis::of_counts("lost", "datagrams", causes.iter().map(|of| of.1 as f64)),
+        how,
+        x: axis,
         rows: "cause",
         origin: 0.0,
         bars: bars.collect(),
     })
+}
+
+/// Each cause with its datagrams, those without a cause last, and the kernel's reasons and the notes as text.
+fn explained_causes(explained: &Explained) -> (Vec<(String, u64)>, String) {
+    let causes = explained.causes.iter();
+    let named = causes
+        .clone()
+        .map(|cause| (loss_causes::name(cause).to_owned(), cause.datagrams));
+    let rest = [
+        ("on the way between", explained.between),
+        ("unexplained", explained.unexplained),
+    ];
+    let rest = rest
+        .into_iter()
+        .filter_map(|(name, datagrams)| Some((name.to_owned(), datagrams?)));
+    let reasons = causes.filter_map(|cause| {
+        let reasons = cause.reasons.iter();
+        let reasons: Vec<String> = reasons
+            .map(|of| format!("{} in {} ({})", of.reason, of.place, grouped(of.drops)))
+            .collect();
+        let name = loss_causes::name(cause);
+        (!reasons.is_empty()).then(|| format!("{name}: {}.", reasons.join(", ")))
+    });
+    let how = [
+        "Causes on either host, as its kernel counts them; the rest was lost between the hosts."
+            .to_owned(),
+    ];
+    let how: Vec<String> = how
+        .into_iter()
+        .chain(reasons)
+        .chain(explained.notes.iter().cloned())
+        .collect();
+    (named.chain(rest).collect(), how.join(" "))
 }
 
 fn pace(requested: f64, achieved: Option<f64>) -> Bars {

@@ -5,6 +5,7 @@
 mod comparison;
 mod costs;
 mod doctor;
+mod explained;
 mod latency;
 mod layout;
 mod live;

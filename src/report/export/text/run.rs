@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::layout::{self, fill, list, maybe, sentence};
-use super::{costs, latency, sparkline};
+use super::{costs, explained, latency, sparkline};
 use crate::report::figures::{figure, percent};
 use crate::udp::result::{Measured, Received, Run};
 use crate::units::{grouped, short_ns};
@@ -24,6 +24,7 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)?;
     packets(run, out)?;
     loss(run, out)?;
+    explained::explained(run, out)?;
     warnings(run, out)?;
     latency::latency(run, out)?;
     latency::clocks(run, out)?;

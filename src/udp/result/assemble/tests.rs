@@ -26,6 +26,7 @@ fn inputs<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> Run
         client_ip: None,
         latencies: Latencies::default(),
         intervals: IntervalRows::default(),
+        hosts: None,
     }
 }
 

@@ -49,12 +49,13 @@ fn every_message_has_these_bytes() {
         Reply::Counts { .. } => "counts",
         Reply::Rows { .. } => "rows",
         Reply::Stream(_) => "stream",
+        Reply::Explained(_) => "explained",
         Reply::Done(_) => "done",
         Reply::Finish(_) => "finish",
         Reply::Sender(_) => "sender",
         Reply::SendersDone { .. } => "senders_done",
     });
-    assert_eq!(replies.len(), 15, "{replies:?}");
+    assert_eq!(replies.len(), 16, "{replies:?}");
 }
 
 #[test]
