@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use socket2::{SockAddr, Socket};
 
-use super::netlink::{BUFFER, Message, ask, attributes, messages, open};
+use super::netlink::{AskError, BUFFER, Message, ask, attributes, messages, open};
 
 /// Size of `struct rtmsg`.
 const ROUTE: usize = 12;
@@ -94,7 +94,7 @@ fn dump(family: libc::c_int, networks: &mut Vec<(IpAddr, IpAddr)>) -> io::Result
         networks.extend(network(message));
     });
     match asked {
-        Err(error)
+        Err(AskError::Reply(error))
             if matches!(
                 error.raw_os_error(),
                 Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EAFNOSUPPORT)
@@ -102,7 +102,7 @@ fn dump(family: libc::c_int, networks: &mut Vec<(IpAddr, IpAddr)>) -> io::Result
         {
             Ok(())
         }
-        asked => asked,
+        asked => Ok(asked?),
     }
 }
 

@@ -64,16 +64,39 @@ pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     parts.concat()
 }
 
+/// Why a request failed. The difference matters: without a socket nothing is known, while the kernel's reply may be that a thing does
+/// not exist.
+pub(super) enum AskError {
+    /// The request could not be made, as socket(2), where AF_NETLINK may be forbidden, send(2) and recv(2).
+    Io(io::Error),
+    /// The error in the kernel's reply.
+    Reply(io::Error),
+}
+
+impl From<io::Error> for AskError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<AskError> for io::Error {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Io(error) | AskError::Reply(error) => error,
+        }
+    }
+}
+
 /// Sends a request, and passes each message of the reply to `each`. A dump is a reply of many messages.
 ///
 /// # Errors
-/// As socket(2), where AF_NETLINK may be forbidden, send(2) and recv(2); errors in the kernel's reply.
+/// [`AskError`].
 pub(super) fn ask(
     kind: u16,
     is_dump: bool,
     body: &[u8],
     mut each: impl FnMut(&Message<'_>),
-) -> io::Result<()> {
+) -> Result<(), AskError> {
     let mut socket = open()?;
     socket.set_read_timeout(Some(PATIENCE))?;
     // Without strict checking the kernel ignores the fields that restrict a dump: it sends all tables, which are millions of
@@ -98,7 +121,9 @@ pub(super) fn ask(
         };
         for message in messages(buffer.get(..bytes).unwrap_or_default()) {
             match libc::c_int::from(message.kind) {
-                libc::NLMSG_DONE | libc::NLMSG_ERROR => return end(&message),
+                libc::NLMSG_DONE | libc::NLMSG_ERROR => {
+                    return end(&message).map_err(AskError::Reply);
+                }
                 _ => each(&message),
             }
             if !is_dump {
