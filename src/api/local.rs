@@ -3,45 +3,36 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use thiserror::Error;
-
 use super::udp::{Silent, UdpServer};
-use crate::udp::client::{self, Cancel, RunError, Setup};
+use crate::udp::client::{self, Cancel, Setup};
 use crate::udp::placement::{self, Placement};
 use crate::udp::plan::Plan;
 use crate::udp::result::CpuTrial;
 use crate::udp::server::{Limits, Options};
 
-/// Why a local server is not ready.
-#[derive(Debug, Error)]
-pub(crate) enum LocalError {
-    #[error("cannot listen on {1}: {0}")]
-    Listen(#[source] io::Error, SocketAddr),
-    #[error(transparent)]
-    Trial(#[from] RunError),
-}
-
 /// Starts a server without limits for this process alone, at a free port of the address `loopback`. If there are several placements
-/// of the threads, the one with the most datagrams a second in short trials is chosen. The setup is `setup` for the server.
+/// of the threads, the one with the most datagrams a second in short trials is chosen, or the first one if a trial fails: the measured
+/// run then reports the failure. The setup is `setup` for the server.
 ///
 /// # Errors
-/// [`LocalError`].
+/// Those of [`UdpServer::with`].
 pub(crate) fn start(
     plan: &Plan,
     setup: &Setup,
     placements: &[Placement],
     loopback: IpAddr,
     cancel: &Cancel,
-) -> Result<(Setup, UdpServer), LocalError> {
+) -> Result<(Setup, UdpServer), (io::Error, SocketAddr)> {
     let rates = placement::rates(placements, |placement| {
-        let (setup, _server) = end(setup, placement, loopback)?;
+        let (setup, _server) = end(setup, placement, loopback).ok()?;
         let (trial, setup) = client::unrecorded(plan, &setup, placement::TRIAL);
-        let runs = client::run(&trial, &setup, &mut Silent, cancel)?;
+        let runs = client::run(&trial, &setup, &mut Silent, cancel).ok()?;
         let rates = runs
             .iter()
             .filter_map(|measured| measured.run.packets_per_s);
-        Ok::<_, LocalError>(rates.sum())
-    })?;
+        Some(rates.sum())
+    })
+    .unwrap_or_default();
     let chosen = placements.get(placement::fastest(&rates));
     let (setup, server) = end(setup, chosen.unwrap_or(&Placement::default()), loopback)?;
     let setup = Setup {
@@ -56,14 +47,13 @@ fn end(
     setup: &Setup,
     placement: &Placement,
     loopback: IpAddr,
-) -> Result<(Setup, UdpServer), LocalError> {
+) -> Result<(Setup, UdpServer), (io::Error, SocketAddr)> {
     let options = Options {
         cpus: placement.server.clone(),
         ..Options::default()
     };
     let address = SocketAddr::new(loopback, 0);
-    let server = UdpServer::with(address, Limits::none(), options)
-        .map_err(|(error, at)| LocalError::Listen(error, at))?;
+    let server = UdpServer::with(address, Limits::none(), options)?;
     let setup = Setup {
         servers: vec![server.address()],
         cpus: placement.client.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::local::{self, LocalError};
+use super::local;
 use crate::engine::{EngineChoice, EngineKind};
 use crate::sys::affinity;
 use crate::udp::client::{self, Cancel, Observer, RunError, Setup};
@@ -161,10 +161,7 @@ impl UdpMeasurement {
             return Ok((setup, None));
         }
         let (setup, server) = local::start(&self.plan, &setup, &placements, loopback, cancel)
-            .map_err(|error| match error {
-                LocalError::Listen(error, _) => UdpError::Server(error),
-                LocalError::Trial(error) => UdpError::Run(error),
-            })?;
+            .map_err(|(error, _)| UdpError::Server(error))?;
         Ok((setup, Some(server)))
     }
 }

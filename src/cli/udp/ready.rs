@@ -34,7 +34,7 @@ impl Ready {
         };
         let (plan, placements) = (&planned.plan, &planned.placements);
         let (setup, server) = local::start(plan, &setup, placements, loopback, cancel)
-            .map_err(|error| CliError::Runtime(planned.wrong(error)))?;
+            .map_err(|(error, at)| CliError::Runtime(format!("cannot listen on {at}: {error}")))?;
         Ok(Self {
             setup,
             planned,
