@@ -34,7 +34,8 @@ impl PipePool {
         }
     }
 
-    /// How often the kernel granted no pipe, or only a small one, or did not support splice(2) from a socket.
+    /// How often the kernel granted no pipe, or only a small one, or did not support splice(2) from a socket, or the limit of
+    /// open files permitted no pipe at all.
     pub(super) fn refusals(&self) -> u64 {
         self.refusals
     }
@@ -67,6 +68,7 @@ impl PipePool {
             return Some(pipe);
         }
         if self.open >= self.most {
+            self.refusals += u64::from(self.most == 0);
             return None;
         }
         let pipe = Pipe::new(CAPACITY).ok();
@@ -147,6 +149,13 @@ mod tests {
         let filled = pool.fill(source.as_fd(), 1);
         assert!(matches!(filled, Ok(PipeFill::NoPipe)), "{filled:?}");
         assert_eq!((pool.refusals(), pool.idle.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_pool_without_pipes_refuses_each() {
+        let mut pool = PipePool::new(0);
+        assert!(pool.take().is_none() && pool.take().is_none());
+        assert_eq!(pool.refusals(), 2);
     }
 
     #[test]
