@@ -27,6 +27,17 @@ impl<S> Link<S> {
             next: NONE,
         }
     }
+
+    /// The number of the entry.
+    pub(super) fn entry(&self) -> usize {
+        self.entry as usize
+    }
+}
+
+impl<S: Copy> Link<S> {
+    pub(super) fn scope(&self) -> S {
+        self.scope
+    }
 }
 
 /// All links but the first ones.
@@ -56,7 +67,7 @@ impl<S: Copy> Others<S> {
         let suits = |link: &&Link<S>| suit(link.scope);
         let found = Some(first).filter(suits);
         let found = found.or_else(|| self.back(first).filter(suits).last());
-        found.map(|link| link.entry as usize)
+        found.map(Link::entry)
     }
 
     /// The other links of a chain, the last first.

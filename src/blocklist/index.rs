@@ -1,53 +1,34 @@
 //! Index of entries by subject.
 //!
-//! Ranges are split into prefixes for `networks`. Names are in a hash map; the domains of a name are looked up in it too. The
-//! narrowest matching entry wins; among entries with one subject, the first one listed (`chain`). Lookups allocate nothing.
+//! Ranges are split into prefixes for `networks`; names are in `names`. The narrowest matching entry wins; among entries with
+//! one subject, the first one listed (`chain`). Lookups allocate nothing.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
-use foldhash::fast::RandomState;
 use ipnet::{Ipv4Subnets, Ipv6Subnets};
 
 use super::chain::{Link, Others};
 use super::entry::{Entry, Subject};
+use super::names::Names;
 use super::networks::Networks;
 use super::ports::Ports;
+use super::texts::Texts;
 use crate::destination::Name;
 
 /// Entries by subject. An entry is identified by its number, in the order of insertion.
 #[derive(Debug, Default)]
 pub struct Index {
-    entries: usize,
+    texts: Texts,
     v4: Networks<u32, Link<Ports>>,
     v6: Networks<u128, Link<Ports>>,
     other_addresses: Others<Ports>,
-    /// Hashed with a random seed, so that no list can be crafted to collide.
-    names: HashMap<Box<str>, Link<Named>, RandomState>,
-    other_names: Others<Named>,
-    /// Label counts of the domains whose subdomains match: bit 2 for `*.example.com`.
-    depths: u128,
-}
-
-/// The scope of a name's entry.
-#[derive(Debug, Clone, Copy)]
-struct Named {
-    ports: Ports,
-    /// Whether subdomains match.
-    below: bool,
-}
-
-impl Named {
-    fn covers(self, other: Self) -> bool {
-        (self.below || !other.below) && self.ports.covers(other.ports)
-    }
+    names: Names,
 }
 
 impl Index {
-    /// Adds an entry and returns its number.
-    pub fn insert(&mut self, entry: Entry) -> usize {
-        let number = self.entries;
-        self.entries += 1;
+    /// Adds an entry with its text and returns its number.
+    pub fn insert(&mut self, text: &str, entry: Entry) -> usize {
+        let number = self.texts.push(text);
         let new = Link::new(number, entry.ports);
         let others = &mut self.other_addresses;
         match entry.subject {
@@ -67,32 +48,31 @@ impl Index {
                     });
                 }
             }
-            Subject::Name(name) => self.insert_name(number, &name, entry.ports, false),
+            Subject::Name(name) => {
+                self.names
+                    .insert(&self.texts, number, &name, entry.ports, false);
+            }
             Subject::Domain(name) => {
-                self.depths |= depth(name.labels());
-                self.insert_name(number, &name, entry.ports, true);
+                self.names
+                    .insert(&self.texts, number, &name, entry.ports, true);
             }
         }
         number
     }
 
-    fn insert_name(&mut self, number: usize, name: &Name, ports: Ports, below: bool) {
-        let new = Link::new(number, Named { ports, below });
-        let others = &mut self.other_names;
-        let entry = self.names.entry(name.as_str().into());
-        entry
-            .and_modify(|first| others.add(first, new, Named::covers))
-            .or_insert(new);
-    }
-
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.entries
+        self.texts.len()
     }
 
     /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
-        self.entries == 0
+        self.len() == 0
+    }
+
+    /// The text of an entry; empty if there is none with this number.
+    pub fn text(&self, entry: usize) -> &str {
+        self.texts.get(entry)
     }
 
     /// The entry that matches an address, with ports that `suit` accepts.
@@ -105,28 +85,9 @@ impl Index {
     }
 
     /// The entry that matches a name or its nearest domain, with ports that `suit` accepts.
-    ///
-    /// Only domains with a listed label count are looked up, so names with a hundred labels cost no more.
     pub fn name(&self, name: &Name, suit: impl Fn(Ports) -> bool) -> Option<usize> {
-        let others = &self.other_names;
-        let own = self.names.get(name.as_str());
-        let own = own.and_then(|first| others.earliest(first, |own| suit(own.ports)));
-        if own.is_some() || self.depths == 0 {
-            return own;
-        }
-        let above =
-            |first: &Link<Named>| others.earliest(first, |above| above.below && suit(above.ports));
-        let labels = (1..name.labels()).rev();
-        let mut domains = labels
-            .zip(name.domains())
-            .filter(|(labels, _)| self.depths & depth(*labels) != 0);
-        domains.find_map(|(_, domain)| self.names.get(domain).and_then(above))
+        self.names.find(&self.texts, name, suit)
     }
-}
-
-/// The bit of a label count. A name has at most 127 labels.
-fn depth(labels: usize) -> u128 {
-    1 << labels.min(127)
 }
 
 #[cfg(test)]
@@ -162,6 +123,18 @@ mod tests {
         ]
     }
 
+    /// A text of an entry in one of the spellings of its name.
+    fn text(subject: &Subject, ports: Ports) -> String {
+        match subject {
+            Subject::Name(name) if ports == Ports::ALL => format!("{name}."),
+            Subject::Name(name) => format!("{}:{ports}", name.as_str().to_uppercase()),
+            Subject::Domain(name) if name.labels() == 1 => format!("||{name}^"),
+            Subject::Domain(name) if name.labels() == 2 => format!("*.{name}"),
+            Subject::Domain(name) => name.to_string(),
+            Subject::V4(..) | Subject::V6(..) => String::new(),
+        }
+    }
+
     fn name() -> impl Strategy<Value = Name> {
         "([ab]\\.){0,3}[ab]".prop_map(|text| text.parse().unwrap())
     }
@@ -186,7 +159,8 @@ mod tests {
         ) {
             let mut index = Index::default();
             for (subject, ports) in entries.clone() {
-                index.insert(Entry { subject, ports });
+                let text = text(&subject, ports);
+                index.insert(&text, Entry { subject, ports });
             }
             for suit in [|own: Ports, asked| own.overlaps(asked), |own: Ports, asked| own.covers(asked)] {
                 for &address in &addresses {
@@ -217,7 +191,7 @@ mod tests {
             "*.b.example",
             "a.b.example:80",
         ] {
-            index.insert(Entry::parse(text).unwrap());
+            index.insert(text, Entry::parse(text).unwrap());
         }
         let at = |address: &str, port| {
             let address = address.parse().unwrap();

@@ -10,20 +10,26 @@ use super::index::Index;
 #[derive(Debug, Default)]
 pub struct List {
     pub(super) index: Index,
-    files: Vec<PathBuf>,
-    /// By entry number.
-    places: Vec<Place>,
-    /// Texts of all entries, concatenated: lists have millions of entries, and freeing an allocation for each would dominate.
-    texts: String,
+    files: Vec<ListedFile>,
+    runs: Vec<Run>,
+    /// The line after that of the last entry.
+    next_line: usize,
+}
+
+/// Entries of consecutive lines.
+#[derive(Debug)]
+struct Run {
+    /// The number of the first entry.
+    first: u32,
+    /// Its line.
+    line: u32,
 }
 
 #[derive(Debug)]
-struct Place {
-    /// Index in `files`.
-    file: u32,
-    line: u32,
-    /// End of its text, which begins at the end of the previous one.
-    end: usize,
+struct ListedFile {
+    path: PathBuf,
+    /// The number of its first entry.
+    first: usize,
 }
 
 /// A deciding entry. Its file and line are looked up on demand: that costs cache misses, and most decisions do not need them.
@@ -36,31 +42,23 @@ pub struct EntryRef<'a> {
 impl<'a> EntryRef<'a> {
     /// The file, as named by the user.
     pub fn file(self) -> &'a Path {
-        let file = self
-            .place()
-            .and_then(|place| self.list.files.get(place.file as usize));
-        file.map_or(Path::new(""), PathBuf::as_path)
+        let files = &self.list.files;
+        let after = files.partition_point(|file| file.first <= self.entry);
+        let file = after.checked_sub(1).and_then(|file| files.get(file));
+        file.map_or(Path::new(""), |file| &file.path)
     }
 
     /// The line, counted from 1.
     pub fn line(self) -> usize {
-        self.place().map_or(0, |place| place.line as usize)
+        let runs = &self.list.runs;
+        let after = runs.partition_point(|run| run.first as usize <= self.entry);
+        let run = after.checked_sub(1).and_then(|run| runs.get(run));
+        run.map_or(0, |run| run.line as usize + self.entry - run.first as usize)
     }
 
     /// The text of the entry.
     pub fn text(self) -> &'a str {
-        let before = self.entry.checked_sub(1);
-        let before = before.and_then(|before| self.list.places.get(before));
-        let start = before.map_or(0, |before| before.end);
-        let text = self
-            .place()
-            .and_then(|place| self.list.texts.get(start..place.end));
-        text.unwrap_or_default()
-    }
-
-    // Every entry has a place.
-    fn place(self) -> Option<&'a Place> {
-        self.list.places.get(self.entry)
+        self.list.index.text(self.entry)
     }
 }
 
@@ -84,19 +82,23 @@ impl fmt::Display for EntryRef<'_> {
 impl List {
     /// Starts a file: entries added next belong to it.
     pub(super) fn begin(&mut self, file: &Path) {
-        self.files.push(file.to_owned());
+        self.files.push(ListedFile {
+            path: file.to_owned(),
+            first: self.index.len(),
+        });
+        self.next_line = 0;
     }
 
     /// Adds an entry of the current file.
     pub(super) fn add(&mut self, line: usize, text: &str, entry: Entry) {
-        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        self.index.insert(entry);
-        self.texts.push_str(text);
-        self.places.push(Place {
-            file: number(self.files.len().saturating_sub(1)),
-            line: number(line),
-            end: self.texts.len(),
-        });
+        let entry = self.index.insert(text, entry);
+        let next = self.next_line;
+        self.next_line = line + 1;
+        if next != line {
+            let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+            let (first, line) = (number(entry), number(line));
+            self.runs.push(Run { first, line });
+        }
     }
 
     /// The entry with a number in the index.

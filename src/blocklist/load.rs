@@ -1,15 +1,22 @@
 //! Reads the files of lists and summarises each.
 
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::entry::{Entry, Subject};
-use super::format::detect::detect;
+use super::format::detect::{Unsupported, detect, detect_start};
 use super::format::{self, Format, Item, LineError};
 use super::list::List;
 use super::problem::{FileError, LoadError, Problem};
 use crate::destination::error::quoted;
+
+/// Bytes that are read before the format is known.
+const START: usize = 256 << 10;
+
+/// Bytes of one read of the rest.
+const READ: usize = 64 << 10;
 
 /// At most one line of this many may be skipped.
 const MIN_LINES_PER_BAD_LINE: usize = 100;
@@ -168,32 +175,57 @@ impl LoadedFile {
     }
 }
 
-/// An opened file.
+/// An opened file. A large one is read as its entries are added, so that its content is not in memory beside them.
 struct ListFile<'a> {
     file: &'a Path,
-    content: Vec<u8>,
+    start: Vec<u8>,
+    /// `None` if the start is all of the content.
+    rest: Option<File>,
     format: Option<Format>,
 }
 
 impl<'a> ListFile<'a> {
-    /// Reads the file and detects its format.
+    /// Opens the file and detects its format.
     fn open(file: &'a Path, errors: &mut LoadError) -> Option<Self> {
-        let content = fs::read(file).map_err(|error| {
-            let file = file.to_owned();
-            errors.add(Problem::Unreadable { file, error });
-        });
-        let content = content.ok()?;
-        let format = detect(&content).map_err(|foreign| errors.file(file, foreign));
-        Some(Self {
+        let unreadable = |error| Problem::Unreadable {
+            file: file.to_owned(),
+            error,
+        };
+        let opened = Self::read_start(file).map_err(|error| errors.add(unreadable(error)));
+        opened
+            .ok()?
+            .map_err(|foreign| errors.file(file, foreign))
+            .ok()
+    }
+
+    /// # Errors
+    /// As open(2) and read(2).
+    fn read_start(file: &'a Path) -> io::Result<Result<Self, Unsupported>> {
+        let mut source = File::open(file)?;
+        let mut start = Vec::new();
+        (&mut source).take(START as u64).read_to_end(&mut start)?;
+        if start.len() == START {
+            if let Some(format) = detect_start(&start) {
+                return Ok(Ok(Self {
+                    file,
+                    start,
+                    rest: Some(source),
+                    format: Some(format),
+                }));
+            }
+            source.read_to_end(&mut start)?;
+        }
+        Ok(detect(&start).map(|format| Self {
             file,
-            format: format.ok()?,
-            content,
-        })
+            start,
+            rest: None,
+            format,
+        }))
     }
 
     /// Adds its entries to a list and its exceptions to another.
     fn read(
-        &self,
+        self,
         list: &mut List,
         mut exceptions: Option<&mut List>,
         options: ReadOptions,
@@ -207,7 +239,12 @@ impl<'a> ListFile<'a> {
             exceptions.begin(self.file);
         }
         let format = self.format.unwrap_or(Format::Lines);
-        format::read_as(format, &self.content, |line, item| match item {
+        let rest: Box<dyn BufRead> = match self.rest {
+            Some(rest) => Box::new(BufReader::with_capacity(READ, rest)),
+            None => Box::new(io::empty()),
+        };
+        let content = self.start.as_slice().chain(rest);
+        let lines = format::read_as(format, content, |line, item| match item {
             Item::Entry(text, entry) => {
                 is_named |= !is_word(text, &entry);
                 let entry = match options.subdomains {
@@ -222,6 +259,14 @@ impl<'a> ListFile<'a> {
             },
             Item::Bad(error) => bad.add(line, error),
         });
+        let lines = match lines {
+            Ok(lines) => lines,
+            Err(error) => {
+                let file = self.file.to_owned();
+                errors.add(Problem::Unreadable { file, error });
+                return LoadedFile::nothing(self.file);
+            }
+        };
         let entries = list.index.len() - before;
         let is_valid = bad.count == 0 || options.skip_bad_lines;
         if entries > 0 && !is_named && is_valid {
@@ -231,7 +276,7 @@ impl<'a> ListFile<'a> {
             file: self.file.to_owned(),
             format: self.format,
             entries,
-            skipped: bad.skipped(self, options, errors),
+            skipped: bad.skipped(self.file, lines, options, errors),
         }
     }
 }
@@ -260,24 +305,24 @@ impl BadLines {
         }
     }
 
-    /// Skips the lines if allowed; otherwise adds them to `errors`.
+    /// Skips the lines, of so many, if allowed; otherwise adds them to `errors`.
     fn skipped(
         self,
-        file: &ListFile,
+        file: &Path,
+        of: usize,
         options: ReadOptions,
         errors: &mut LoadError,
     ) -> Option<Skipped> {
         if !options.skip_bad_lines {
             let more = self.count - self.first.len();
             for (line, error) in self.first {
-                errors.line(file.file, line, error);
+                errors.line(file, line, error);
             }
             errors.more_lines(more);
             return None;
         }
         let bad = self.count;
         let (line, error) = self.first.into_iter().next()?;
-        let of = format::lines(&file.content).count();
         if bad * MIN_LINES_PER_BAD_LINE > of {
             let error = FileError::BadLines {
                 bad,
@@ -285,7 +330,7 @@ impl BadLines {
                 line,
                 error,
             };
-            errors.file(file.file, error);
+            errors.file(file, error);
             return None;
         }
         Some(Skipped {
@@ -294,5 +339,64 @@ impl BadLines {
             line,
             error,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    use tempfile::NamedTempFile;
+
+    /// The list of a file with this content, and its summary or its problems.
+    fn load(content: &str) -> (List, Result<LoadedFile, String>) {
+        let file = NamedTempFile::new().unwrap();
+        fs::write(file.path(), content).unwrap();
+        let (mut list, mut errors) = (List::default(), LoadError::default());
+        let loaded = list.read(file.path(), ReadOptions::default(), &mut errors);
+        let loaded = errors.into_result(loaded).map_err(|e| e.to_string());
+        (list, loaded)
+    }
+
+    /// So many lines with an entry each.
+    fn lines(most: usize) -> String {
+        (0..most).map(|n| format!("d{n}.example\r\n")).collect()
+    }
+
+    #[test]
+    fn a_large_file_is_read_to_its_end() {
+        let content = format!("\u{feff}# comment\n{}last.example", lines(2 * START / 16));
+        assert!(content.len() > START + READ);
+        let (list, loaded) = load(&content);
+        let loaded = loaded.unwrap();
+        assert_eq!(loaded.format, Some(Format::Lines));
+        assert_eq!(loaded.entries, content.lines().count() - 1);
+        for (number, line) in content.lines().skip(1).enumerate() {
+            let entry = list.entry(number);
+            assert_eq!((entry.line(), entry.text()), (number + 2, line));
+            let found = list.index.name(&line.parse().unwrap(), |_| true);
+            assert_eq!(found, Some(number));
+        }
+    }
+
+    #[test]
+    fn an_invalid_line_of_a_large_file_has_its_number() {
+        let before = lines(2 * START / 16);
+        let (_, loaded) = load(&format!("{before}not a name\n"));
+        let number = before.lines().count() + 1;
+        let error = loaded.unwrap_err();
+        assert!(error.contains(&format!(":{number}: ")), "{error}");
+    }
+
+    #[test]
+    fn the_format_of_a_large_file_may_depend_on_its_end() {
+        let comments = "# nothing\n".repeat(START / 8);
+        let (_, loaded) = load(&format!("{comments}0.0.0.0 ads.example\n"));
+        assert_eq!(loaded.unwrap().format, Some(Format::Hosts));
+        let words = "neither, one\n nor the other\n".repeat(START / 16);
+        let (_, loaded) = load(&format!("{words}\0"));
+        let error = loaded.unwrap_err();
+        assert_eq!(error.lines().count(), 1, "{error}");
     }
 }

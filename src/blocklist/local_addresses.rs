@@ -32,7 +32,7 @@ impl LocalAddresses {
                 continue;
             }
             if let Some(subject) = Subject::range(first, last) {
-                index.insert(Entry::from(subject));
+                index.insert("", Entry::from(subject));
             }
         }
         Self(index)

@@ -54,7 +54,9 @@ impl Capacity {
         let lookups = (room / 8 / SOCKETS).clamp(1, LOOKUPS);
         let pipes = match options.forwarding {
             Forwarding::Splice => (sixteenth / 2 / threads).max(1).min(options.pipes),
-            Forwarding::Auto | Forwarding::Copy => options.pipes,
+            // Optional: without one, a chunk is copied. They take no more files than parallel attempts may, which are rare.
+            Forwarding::Auto => (sixteenth / 2 / threads).min(options.pipes),
+            Forwarding::Copy => 0,
         };
         let spliced = match options.forwarding {
             Forwarding::Splice => 2 * pipes * threads,

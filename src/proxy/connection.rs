@@ -351,6 +351,7 @@ impl<B: Backend> Connection<B> {
 
     /// Relays in both directions; `None` when only the client remains to be closed.
     fn relay(&mut self, turn: &mut Turn<'_, B>) -> Option<Status> {
+        self.state.relay.set_bulk_method(turn.context.bulk_method());
         let can_continue =
             [Direction::ToServer, Direction::ToClient].map(|direction| self.pump(direction, turn));
         match self.state.finished() {

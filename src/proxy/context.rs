@@ -8,13 +8,15 @@ use socket2::SockRef;
 
 use super::backend::Backend;
 use super::counters::Counters;
+use super::forwarding::{Clocks, Learner, Traffic};
 use super::options::{Options, Timeouts};
-use super::relay::Forwarding;
+use super::relay::{Forwarding, Via};
 use super::resolver::{Inbox, Resolver};
 use super::rules::Rules;
 use super::shared::Shared;
 use super::slab::Key;
 use super::timers::Timers;
+use crate::sys::clock::{monotonic_ns, thread_cpu_ns};
 use crate::sys::endpoint::Endpoint;
 use crate::sys::eventfd::EventFd;
 use crate::sys::tcp;
@@ -31,6 +33,11 @@ pub(super) struct WorkerContext<B> {
     pub(super) timers: Timers<Key>,
     pub(super) timeouts: Timeouts,
     pub(super) forwarding: Forwarding,
+    /// `None` unless the method of bulk transfers is learnt.
+    learner: Option<Learner>,
+    pub(super) traffic: Traffic,
+    /// [`super::pipes::PipePool::refusals`] that are handled.
+    refusals: u64,
     pub(super) backend: B,
     /// Connections whose server socket could not be created for lack of file descriptors or memory.
     pub(super) waiting_for_fd: Vec<Key>,
@@ -55,18 +62,53 @@ impl<B: Backend> WorkerContext<B> {
         wake: &EventFd,
         backend: B,
     ) -> Self {
+        let learner = match options.forwarding {
+            Forwarding::Auto if B::CHANGES_METHOD => Some(Learner::default()),
+            _ => None,
+        };
+        let counters = Arc::new(Counters::default());
+        counters.chose(options.forwarding, learner.as_ref());
         Self {
             rules,
             endpoint,
             shared,
             resolver,
             inbox: Arc::new(Inbox::new(wake.clone())),
-            counters: Arc::default(),
+            counters,
             timers: Timers::new(),
             timeouts: options.timeouts,
             forwarding: options.forwarding,
+            learner,
+            traffic: Traffic::default(),
+            refusals: 0,
             backend,
             waiting_for_fd: Vec::new(),
+        }
+    }
+
+    /// How [`Forwarding::Auto`] forwards bulk now.
+    pub(super) fn bulk_method(&self) -> Via {
+        self.learner.as_ref().map_or(Via::Copy, Learner::method)
+    }
+
+    /// Learns from what was forwarded; called after each pass of the loop.
+    pub(super) fn learn(&mut self) {
+        let Some(learner) = &mut self.learner else {
+            return;
+        };
+        let refusals = self.backend.pipes().refusals();
+        let is_changed = if self.refusals == refusals {
+            learner.advance(self.traffic, || Clocks {
+                cpu: thread_cpu_ns(),
+                time: monotonic_ns(),
+            })
+        } else {
+            self.refusals = refusals;
+            learner.unavailable(self.traffic);
+            true
+        };
+        if is_changed {
+            self.counters.chose(self.forwarding, Some(learner));
         }
     }
 

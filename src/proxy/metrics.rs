@@ -144,9 +144,42 @@ impl Snapshot {
         page.family(
             "spliced_bytes_total",
             Kind::Counter,
-            "Bytes of closed connections that went through a pipe.",
+            "Bytes that went through a pipe.",
         )
         .value(totals.spliced);
+        let all = totals.to_server.saturating_add(totals.to_client);
+        page.family(
+            "forwarded_bytes_total",
+            Kind::Counter,
+            "Bytes sent to servers and clients, by method.",
+        )
+        .labelled("method", "copy", all.saturating_sub(totals.spliced))
+        .labelled("method", "splice", totals.spliced);
+        let methods = &totals.methods;
+        let [copying, splicing] = methods.threads;
+        page.family(
+            "forwarding_threads",
+            Kind::Gauge,
+            "Threads by the method that their bulk transfers use.",
+        )
+        .labelled("method", "copy", copying)
+        .labelled("method", "splice", splicing);
+        let [copy, splice] = methods.cpu_seconds_per_gb().unwrap_or_default();
+        page.family(
+            "forwarding_cpu_seconds_per_byte",
+            Kind::Gauge,
+            "CPU time of bulk transfers by method, as measured by --forwarding auto; 0 before that.",
+        )
+        .labelled("method", "copy", copy / 1e9)
+        .labelled("method", "splice", splice / 1e9);
+        let [copy, splice] = methods.rate;
+        page.family(
+            "forwarding_bytes_per_second",
+            Kind::Gauge,
+            "Rate of bulk transfers by method, as measured by --forwarding auto; 0 before that.",
+        )
+        .labelled("method", "copy", copy)
+        .labelled("method", "splice", splice);
         page.family(
             "missing_pipes_total",
             Kind::Counter,
@@ -208,6 +241,7 @@ fn seconds(ns: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::counters::Methods;
     use std::collections::{HashMap, HashSet};
 
     fn snapshot() -> Snapshot {
@@ -223,6 +257,14 @@ mod tests {
                 no_pipe: 14,
                 pauses: 15,
                 lookups: 16,
+                methods: Methods {
+                    threads: [1, 3],
+                    auto: 4,
+                    unavailable: 0,
+                    measured: 2,
+                    cpu: [800, 500],
+                    rate: [24, 25],
+                },
             },
             draining: true,
             started_at: 1_795_356_301_500_000_000,
@@ -261,6 +303,14 @@ mod tests {
             "relayed_bytes_total{to=\"server\"} 18446744073709551615",
             "relayed_bytes_total{to=\"client\"} 12",
             "spliced_bytes_total 13",
+            "forwarded_bytes_total{method=\"copy\"} 18446744073709551602",
+            "forwarded_bytes_total{method=\"splice\"} 13",
+            "forwarding_threads{method=\"copy\"} 1",
+            "forwarding_threads{method=\"splice\"} 3",
+            "forwarding_cpu_seconds_per_byte{method=\"copy\"} 0.0000000004",
+            "forwarding_cpu_seconds_per_byte{method=\"splice\"} 0.00000000025",
+            "forwarding_bytes_per_second{method=\"copy\"} 24",
+            "forwarding_bytes_per_second{method=\"splice\"} 25",
             "missing_pipes_total 14",
             "accept_pauses_total 15",
             "lookups_total 16",

@@ -16,7 +16,8 @@
 //! 2. The `backend` reports that the client sent a byte. While the request is read, the byte goes to the [`handshake`]; the
 //!    [`resolver`] looks names up, and the backend connects to the server.
 //! 3. From then on the [`relay`] decides for each direction whether to receive, send, wait or shut down. A pump of the
-//!    backend receives the byte as part of a `chunk`, into one of the thread's buffers or `pipes`, and sends it.
+//!    backend receives the byte as part of a `chunk`, into one of the thread's buffers or `pipes`, and sends it. Which of
+//!    the two a bulk transfer uses is learnt by [`forwarding`].
 //! 4. When both directions have ended, the connection becomes a [`record`], which the [`counters`] count and the
 //!    [`access_log`] writes.
 //!
@@ -33,6 +34,7 @@ mod chunk;
 mod connection;
 mod context;
 pub mod counters;
+pub mod forwarding;
 pub mod handshake;
 pub mod listeners;
 pub mod metrics;

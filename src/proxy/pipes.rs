@@ -1,6 +1,6 @@
 //! The pipes of a thread. A flow occupies a pipe only while it has bytes in it, so few pipes serve many connections.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 
 use crate::sys::pipe::Pipe;
@@ -20,6 +20,7 @@ pub(super) struct PipePool {
     /// Idle pipes and those in use.
     open: usize,
     most: usize,
+    refusals: u64,
 }
 
 impl PipePool {
@@ -29,7 +30,14 @@ impl PipePool {
             idle: Vec::new(),
             open: 0,
             most,
+            refusals: 0,
         }
+    }
+
+    /// How often the kernel granted no pipe, or only a small one, or did not support splice(2) from a socket, or the limit of
+    /// open files permitted no pipe at all.
+    pub(super) fn refusals(&self) -> u64 {
+        self.refusals
     }
 
     /// Splices up to `most` bytes from a stream socket into a pipe, which goes back by [`Self::release`].
@@ -42,6 +50,11 @@ impl PipePool {
         };
         match pipe.fill(from, most) {
             Ok(bytes) if bytes > 0 => Ok(PipeFill::Bytes(pipe, bytes)),
+            Err(error) if is_unsupported(&error) => {
+                self.release(pipe, 0);
+                self.refusals += 1;
+                Ok(PipeFill::NoPipe)
+            }
             nothing => {
                 self.release(pipe, 0);
                 nothing.map(|_| PipeFill::End)
@@ -55,14 +68,16 @@ impl PipePool {
             return Some(pipe);
         }
         if self.open >= self.most {
+            self.refusals += u64::from(self.most == 0);
             return None;
         }
-        let pipe = Pipe::new(CAPACITY).ok()?;
-        if pipe.size() < MIN_CAPACITY {
-            return None;
+        let pipe = Pipe::new(CAPACITY).ok();
+        let pipe = pipe.filter(|pipe| pipe.size() >= MIN_CAPACITY);
+        match pipe {
+            Some(_) => self.open += 1,
+            None => self.refusals += 1,
         }
-        self.open += 1;
-        Some(pipe)
+        pipe
     }
 
     /// Returns a pipe to the pool. A pipe that still contains bytes is closed, as the next flow would send them.
@@ -81,6 +96,15 @@ impl PipePool {
     }
 }
 
+/// Whether splice(2) does not support the socket, or a filter of system calls denies it (seccomp(2)). A receive has none of
+/// these errors.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::PermissionDenied
+    )
+}
+
 /// The outcome of [`PipePool::fill`].
 #[derive(Debug)]
 pub(super) enum PipeFill {
@@ -95,6 +119,8 @@ pub(super) enum PipeFill {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::eventfd::EventFd;
+    use std::os::fd::AsFd;
 
     #[test]
     fn idle_pipes_are_reused() {
@@ -114,6 +140,22 @@ mod tests {
         pool.release(pipe, 1);
         assert_eq!((pool.idle.len(), pool.open), (0, 0));
         assert!(pool.take().is_some());
+    }
+
+    #[test]
+    fn a_source_that_splice_does_not_support_counts_as_a_refusal() {
+        let mut pool = PipePool::new(1);
+        let source = EventFd::new().unwrap();
+        let filled = pool.fill(source.as_fd(), 1);
+        assert!(matches!(filled, Ok(PipeFill::NoPipe)), "{filled:?}");
+        assert_eq!((pool.refusals(), pool.idle.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_pool_without_pipes_refuses_each() {
+        let mut pool = PipePool::new(0);
+        assert!(pool.take().is_none() && pool.take().is_none());
+        assert_eq!(pool.refusals(), 2);
     }
 
     #[test]

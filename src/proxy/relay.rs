@@ -19,8 +19,7 @@ use std::io::{self, ErrorKind};
 /// How bytes get from one socket to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Forwarding {
-    /// The faster way, which is copying: whole segments in long turns carry more than splice(2) does, with one stream or
-    /// many. A splice proceeds page by page, and saves about a tenth of the CPU.
+    /// Bulk transfers by the method that [`super::forwarding`] has found to be the cheaper one, all else by copying.
     #[default]
     Auto,
     /// Through a buffer in memory.
@@ -40,6 +39,9 @@ pub enum Via {
 
 /// Chunks that are copied after no pipe was available, before a pipe is requested again.
 pub const COPIES: u32 = 8;
+
+/// Full chunks that make a direction a bulk transfer.
+pub const BULK_CHUNKS: u8 = 8;
 
 /// The next step of a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +124,10 @@ pub struct Flow {
     writable: bool,
     /// The last chunk was as long as requested.
     full: bool,
+    /// Full chunks in a row, at most twice [`BULK_CHUNKS`]. A short one halves the number.
+    streak: u8,
+    /// How bulk is forwarded by [`Forwarding::Auto`].
+    bulk_method: Via,
     /// Chunks copied since a pipe was last requested.
     copies: u32,
     chunk: usize,
@@ -144,6 +150,8 @@ impl Flow {
             last: false,
             writable: false,
             full: false,
+            streak: 0,
+            bulk_method: Via::Copy,
             copies: 0,
             chunk: chunk.max(1),
             buffered: 0,
@@ -197,6 +205,10 @@ impl Flow {
         self.counts.filled += bytes as u64;
         self.counts.fills += 1;
         self.full = bytes >= self.chunk;
+        self.streak = match self.full {
+            true => (self.streak + 1).min(2 * BULK_CHUNKS),
+            false => self.streak / 2,
+        };
         self.copies = self.copies.saturating_add(1);
         if self.via == Via::Copy && !self.full && !self.doubtful {
             self.readable = false;
@@ -298,6 +310,12 @@ impl Flow {
         self.full
     }
 
+    /// Whether the direction is in bulk transfer: [`BULK_CHUNKS`] chunks in a row were as long as requested. A single short
+    /// chunk among twice as many does not end it.
+    pub fn is_bulk(&self) -> bool {
+        self.streak >= BULK_CHUNKS
+    }
+
     /// Sets the size of the next chunks, at least one byte.
     pub fn set_chunk_size(&mut self, bytes: usize) {
         self.chunk = bytes.max(1);
@@ -331,8 +349,13 @@ impl Flow {
 
     /// Chooses whether the next chunk is copied or spliced. Nothing may be buffered.
     fn choose(&mut self) {
-        if self.forwarding == Forwarding::Splice && self.copies >= COPIES {
-            self.via = Via::Pipe;
+        match self.forwarding {
+            Forwarding::Splice if self.copies >= COPIES => self.via = Via::Pipe,
+            Forwarding::Auto if self.is_bulk() && self.copies >= COPIES => {
+                self.via = self.bulk_method;
+            }
+            Forwarding::Auto => self.via = Via::Copy,
+            Forwarding::Copy | Forwarding::Splice => {}
         }
     }
 }
@@ -382,6 +405,12 @@ impl Relay {
             to_client: Flow::new(forwarding, chunk),
             gone: None,
         }
+    }
+
+    /// Sets how bulk is forwarded by [`Forwarding::Auto`], from the next chunk on.
+    pub fn set_bulk_method(&mut self, method: Via) {
+        self.to_server.bulk_method = method;
+        self.to_client.bulk_method = method;
     }
 
     /// The flow of one direction.

@@ -17,6 +17,7 @@ use super::backend::{Backend, IoContext};
 use super::chunk::CHUNK_SIZE;
 use super::context::{Turn, WorkerContext};
 use super::counters::Counters;
+use super::forwarding::Traffic;
 use super::handshake::{Action, Handshake};
 use super::options::{
     ATTEMPT_DELAY, CLOSE_TIMEOUT, EOF_GRACE, MIN_ATTEMPT, REJECTION_TIME, Timeouts,
@@ -73,8 +74,9 @@ pub(super) struct ConnectionState {
     attempt_permits: Vec<Permit>,
     /// The client ended its side before it sent data for the server, so [`EOF_GRACE`] applies.
     client_ended: bool,
-    /// Bytes that are counted already, to the server and to the client.
+    /// Bytes that are counted already, to the server and to the client, and those of them that were spliced.
     counted: [u64; 2],
+    counted_spliced: u64,
     half_closed: bool,
 }
 
@@ -122,6 +124,7 @@ impl ConnectionState {
             attempt_permits: Vec::new(),
             client_ended: false,
             counted: [0; 2],
+            counted_spliced: 0,
             half_closed: false,
         }
     }
@@ -279,7 +282,8 @@ impl ConnectionState {
     /// The relay had its turn: restarts its deadline if bytes moved.
     pub(super) fn on_relayed<B>(&mut self, turn: &mut Turn<'_, B>) {
         let half_closed = self.is_half_closed();
-        if self.count(&turn.context.counters) || half_closed != self.half_closed {
+        let context = &mut *turn.context;
+        if self.count(&context.counters, &mut context.traffic) || half_closed != self.half_closed {
             self.half_closed = half_closed;
             self.enter(Phase::Relaying, turn);
         }
@@ -371,7 +375,7 @@ impl ConnectionState {
         counters: &Counters,
         now: u64,
     ) -> ConnectionRecord {
-        self.count(counters);
+        self.count(counters, &mut Traffic::default());
         ConnectionRecord {
             info: self.handshake.info,
             accepted_at: realtime_ns().saturating_sub(now.saturating_sub(self.accepted)),
@@ -385,16 +389,21 @@ impl ConnectionState {
     }
 
     /// Counts the bytes that were relayed since the last call. Whether there were any.
-    fn count(&mut self, counters: &Counters) -> bool {
-        let drained =
-            [&self.relay.to_server, &self.relay.to_client].map(|flow| flow.counts().drained);
+    fn count(&mut self, counters: &Counters, traffic: &mut Traffic) -> bool {
+        let flows = [&self.relay.to_server, &self.relay.to_client];
+        let drained = flows.map(|flow| flow.counts().drained);
         if drained == self.counted {
             return false;
         }
         let [to_server, to_client] = drained;
         let [counted_to_server, counted_to_client] = self.counted;
-        counters.relayed(to_server - counted_to_server, to_client - counted_to_client);
-        self.counted = drained;
+        let relayed = [to_server - counted_to_server, to_client - counted_to_client];
+        for (flow, bytes) in flows.iter().zip(relayed) {
+            traffic.add(bytes, flow.is_bulk());
+        }
+        let spliced = flows.iter().map(|flow| flow.counts().spliced).sum();
+        counters.relayed(relayed, spliced - self.counted_spliced);
+        (self.counted, self.counted_spliced) = (drained, spliced);
         true
     }
 

@@ -96,6 +96,7 @@ impl<B: Backend> Worker<B> {
                 self.on_event(event, now)?;
             }
             self.run_turns(now);
+            self.context.learn();
             self.run_timers(now);
             self.end_pause(now);
         }

@@ -9,6 +9,11 @@ pub fn monotonic_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
+/// Nanoseconds of CPU time of the calling thread (`CLOCK_THREAD_CPUTIME_ID`). A system call, of about 200 ns.
+pub fn thread_cpu_ns() -> u64 {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// Nanoseconds of wall time since 1970-01-01T00:00:00Z (`CLOCK_REALTIME`).
 pub fn realtime_ns() -> u64 {
     read(libc::CLOCK_REALTIME)
@@ -20,7 +25,7 @@ fn read(clock: libc::clockid_t) -> u64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is a valid, writable timespec during the call. Both clocks exist on every Linux, so the documented
+    // SAFETY: `time` is a valid, writable timespec during the call. The clocks exist on every Linux, so the documented
     // errors (EINVAL, EFAULT) cannot occur.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

@@ -82,11 +82,46 @@ pub fn detect(content: &[u8]) -> Result<Option<Format>, Unsupported> {
     if let Some(by) = compressed(content) {
         return Err(Unsupported::Compressed(by));
     }
-    if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
+    if is_utf16(content) {
         return Err(Unsupported::Utf16);
     }
-    let sample: Vec<_> = lines(content).take(SAMPLE).map(|(_, line)| line).collect();
+    let sample: Vec<_> = lines(content).take(SAMPLE).collect();
     let sample: Vec<&str> = sample.iter().map(AsRef::as_ref).collect();
+    let format = match best(&sample) {
+        Ok(format) => return Ok(format),
+        Err(format) => format,
+    };
+    // Configurations and browser lists have many unsupported lines, whose errors only their own format explains.
+    let looks_like = |starts: &[&str]| {
+        let is = |line: &&str| starts.iter().any(|start| line.starts_with(start));
+        sample.iter().any(is)
+    };
+    for (format, starts) in MARKED {
+        if looks_like(starts) {
+            return Ok(Some(format));
+        }
+    }
+    unsupported(content, &sample).map_or(Ok(format), Err)
+}
+
+/// The format of a list that starts with `start`, if the start determines it as [`detect`] does for the whole content.
+pub(in crate::blocklist) fn detect_start(start: &[u8]) -> Option<Format> {
+    // The last line may be incomplete.
+    let end = start.iter().rposition(|&byte| byte == b'\n')?;
+    let start = start.get(..end)?;
+    if compressed(start).is_some() || is_utf16(start) {
+        return None;
+    }
+    let sample: Vec<_> = lines(start).take(SAMPLE).collect();
+    if sample.len() < SAMPLE {
+        return None;
+    }
+    let sample: Vec<&str> = sample.iter().map(AsRef::as_ref).collect();
+    best(&sample).ok().flatten()
+}
+
+/// The format that reads most lines of a sample; an error if it reads less than half of them.
+fn best(sample: &[&str]) -> Result<Option<Format>, Option<Format>> {
     if sample.first().is_some_and(|line| adblock::is_title(line)) {
         return Ok(Some(Format::Adblock));
     }
@@ -101,20 +136,14 @@ pub fn detect(content: &[u8]) -> Result<Option<Format>, Unsupported> {
             (best, format) = (rank, Some(candidate));
         }
     }
-    if 2 * best.0 >= sample.len() {
-        return Ok(format);
+    match 2 * best.0 >= sample.len() {
+        true => Ok(format),
+        false => Err(format),
     }
-    // Configurations and browser lists have many unsupported lines, whose errors only their own format explains.
-    let looks_like = |starts: &[&str]| {
-        let is = |line: &&str| starts.iter().any(|start| line.starts_with(start));
-        sample.iter().any(is)
-    };
-    for (format, starts) in MARKED {
-        if looks_like(starts) {
-            return Ok(Some(format));
-        }
-    }
-    unsupported(content, &sample).map_or(Ok(format), Err)
+}
+
+fn is_utf16(content: &[u8]) -> bool {
+    content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff")
 }
 
 /// Whether a line is in a format. AS numbers count, although they block nothing.

@@ -13,6 +13,7 @@ mod unbound;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
@@ -196,27 +197,50 @@ pub enum Item<'a> {
 /// [`Unsupported`] for an unsupported format.
 pub fn read(content: &[u8], take: impl FnMut(usize, Item)) -> Result<Option<Format>, Unsupported> {
     let format = detect(content)?;
-    read_as(format.unwrap_or(Format::Lines), content, take);
+    // A slice is always readable.
+    let _ = read_as(format.unwrap_or(Format::Lines), content, take);
     Ok(format)
 }
 
-/// Reads a list in a known format, as [`read`] does.
-pub fn read_as(format: Format, content: &[u8], mut take: impl FnMut(usize, Item)) {
-    for (number, line) in lines(content) {
-        if let Err(error) = format.line(&line, &mut |item| take(number, item)) {
-            take(number, Item::Bad(error));
+/// Reads a list in a known format, as [`read`] does, a line at a time. Returns the number of lines with content.
+///
+/// # Errors
+/// As read(2).
+pub fn read_as(
+    format: Format,
+    mut content: impl BufRead,
+    mut take: impl FnMut(usize, Item),
+) -> io::Result<usize> {
+    let (mut number, mut count) = (0, 0);
+    let mut bytes = Vec::new();
+    while content.read_until(b'\n', &mut bytes)? > 0 {
+        number += 1;
+        if let Some(line) = content_of(&bytes, number) {
+            count += 1;
+            if let Err(error) = format.line(&line, &mut |item| take(number, item)) {
+                take(number, Item::Bad(error));
+            }
         }
+        bytes.clear();
     }
+    Ok(count)
 }
 
-/// Lines with content, trimmed, numbered from 1 with all others. P2P titles have any encoding, so invalid UTF-8 becomes U+FFFD,
-/// which no entry contains.
-pub(super) fn lines(content: &[u8]) -> impl Iterator<Item = (usize, Cow<'_, str>)> {
-    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+/// Lines with content.
+fn lines(content: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     let all = content.split(|&byte| byte == b'\n').zip(1..);
-    all.map(|(line, number)| (number, line.trim_ascii()))
-        .filter(|(_, line)| !is_comment(line))
-        .map(|(number, line)| (number, String::from_utf8_lossy(line)))
+    all.filter_map(|(line, number)| content_of(line, number))
+}
+
+/// A line, trimmed, if it has content; `number` counts from 1. P2P titles have any encoding, so invalid UTF-8 becomes U+FFFD,
+/// which no entry contains.
+fn content_of(line: &[u8], number: usize) -> Option<Cow<'_, str>> {
+    let line = match number {
+        1 => line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line),
+        _ => line,
+    };
+    let line = line.trim_ascii();
+    (!is_comment(line)).then(|| String::from_utf8_lossy(line))
 }
 
 /// Whether a line has no content. `!` begins a comment in adblock lists; in other lists it negates an address, and such a line

@@ -61,6 +61,10 @@ pub(super) fn run(
         } else {
             Direction::ToClient
         };
+        relay.set_bulk_method(match luck & 0x20 {
+            0 => Via::Copy,
+            _ => Via::Pipe,
+        });
         let path = &mut paths[turn % 2];
         if luck & 1 == 1 {
             let what = match luck & 0x12 {

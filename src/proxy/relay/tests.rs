@@ -55,6 +55,43 @@ fn only_splicing_uses_pipes() {
 }
 
 #[test]
+fn automatic_forwarding_splices_bulk_only() {
+    let mut relay = Relay::new(Forwarding::Auto, 100);
+    relay.set_bulk_method(Via::Pipe);
+    let flow = &mut relay.to_server;
+    for _ in 0..BULK_CHUNKS {
+        assert!(!flow.is_bulk());
+        assert_eq!(chunk(flow, 100), Via::Copy);
+    }
+    for _ in 0..2 * BULK_CHUNKS {
+        assert!(flow.is_bulk());
+        assert_eq!(chunk(flow, 100), Via::Pipe);
+    }
+    // One short chunk is no end of a bulk transfer, two are.
+    assert_eq!(chunk(flow, 99), Via::Pipe);
+    assert_eq!(chunk(flow, 99), Via::Pipe);
+    assert_eq!(chunk(flow, 100), Via::Copy);
+    for _ in 0..3 * BULK_CHUNKS {
+        chunk(flow, 100);
+    }
+    assert_eq!(chunk(flow, 100), Via::Pipe);
+    relay.set_bulk_method(Via::Copy);
+    chunk(&mut relay.to_server, 100);
+    assert_eq!(chunk(&mut relay.to_server, 100), Via::Copy);
+}
+
+#[test]
+fn short_messages_are_never_bulk() {
+    let mut relay = Relay::new(Forwarding::Auto, 100);
+    relay.set_bulk_method(Via::Pipe);
+    for _ in 0..100 {
+        for bytes in [100, 100, 1] {
+            assert_eq!(chunk(&mut relay.to_client, bytes), Via::Copy);
+        }
+    }
+}
+
+#[test]
 fn without_a_pipe_it_copies_and_retries_later() {
     let mut flow = Flow::new(Forwarding::Splice, 100);
     for round in 1..4 {

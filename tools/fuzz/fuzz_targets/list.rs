@@ -27,7 +27,7 @@ fuzz_target!(|content: &[u8]| {
         match item {
             Item::Entry(text, entry) => {
                 assert!(!text.is_empty() && text.trim() == text);
-                assert_eq!(index.insert(entry.clone()), entries.len());
+                assert_eq!(index.insert(text, entry.clone()), entries.len());
                 entries.push(entry);
             }
             Item::Exception(text, _) => {
