@@ -211,6 +211,16 @@ impl Distributed for Run {
 mod tests {
     use super::*;
     use crate::report::sample;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A rounded figure of a saved record equals that of the run.
+        #[test]
+        fn a_figure_survives_a_round_trip(figure in any::<f64>().prop_filter("JSON has no other numbers", |f| f.is_finite())) {
+            let text = serde_json::to_string(&figure).unwrap();
+            prop_assert_eq!(serde_json::from_str::<f64>(&text).unwrap(), figure);
+        }
+    }
 
     #[test]
     fn record_survives_a_round_trip() {
