@@ -17,7 +17,7 @@ cargo build --quiet --locked --release -p sessions
 
 ulimit -n "$(ulimit -H -n)"
 out=$(mktemp)
-"$bench" serve --bind 127.0.0.1:0 --no-save --quiet --max-sessions "$sessions" --max-sessions-per-client "$sessions" >"$out" &
+"$bench" serve --bind 127.0.0.1:0 --no-save --quiet --max-sessions "$sessions" >"$out" &
 server=$!
 trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null; rm -f "$out"' EXIT
 until address=$(sed -n 's/^listening on //p' "$out"); [ -n "$address" ]; do

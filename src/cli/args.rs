@@ -246,7 +246,7 @@ pub(super) struct Serve {
     /// Concurrent sessions
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 64, help_heading = "Limits")]
     pub(super) max_sessions: usize,
-    /// Concurrent sessions of one client address [default: 32, or half of --max-sessions if that is more]
+    /// Concurrent sessions of one client address [default: 32, or --max-sessions if that is more than 64]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Limits")]
     pub(super) max_sessions_per_client: Option<usize>,
     /// Concurrent streams of all sessions [default: 256, or 4 for each of --max-sessions if that is more]

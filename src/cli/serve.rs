@@ -43,10 +43,14 @@ pub(super) fn run(args: &Serve) -> Result<(), CliError> {
         sessions,
         streams: or_more(args.max_streams, usual.streams, sessions.saturating_mul(4)),
         duration: args.max_duration,
+        // An operator who asks for more sessions than usual gets them from any client, one host with many included.
         sessions_per_client: or_more(
             args.max_sessions_per_client,
             usual.sessions_per_client,
-            sessions / 2,
+            match sessions > usual.sessions {
+                true => sessions,
+                false => 0,
+            },
         ),
         idle: args.idle_timeout,
         packet_rows: args.max_packet_rows,
