@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wirebench::blocklist::policy::Sources;
@@ -224,5 +225,13 @@ fn bulk(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parsers, handshake, relay, requests, bulk);
+criterion_group! {
+    name = benches;
+    // Drawing the distribution of 100,000 resamples takes longer than a quick measurement.
+    config = Criterion::default()
+        .nresamples(10_000)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = parsers, handshake, relay, requests, bulk
+}
 criterion_main!(benches);

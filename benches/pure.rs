@@ -1,6 +1,7 @@
 //! The pure parts that run once a datagram, without the kernel.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wirebench::stats::jitter::Jitter;
@@ -142,7 +143,13 @@ fn messages(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(
-    benches, header, sequence, pacer, statistics, clocks, messages
-);
+criterion_group! {
+    name = benches;
+    // Drawing the distribution of 100,000 resamples takes longer than a quick measurement.
+    config = Criterion::default()
+        .nresamples(10_000)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = header, sequence, pacer, statistics, clocks, messages
+}
 criterion_main!(benches);
