@@ -19,9 +19,16 @@ use crate::udp::placement::{self, Choice, Placement};
 use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan};
 use crate::udp::result;
 use crate::udp::result::Requested;
+use crate::udp::send::spin::SpinChoice;
 
 /// Default message bytes.
 const DEFAULT_BYTES: u64 = 100_000_000;
+
+/// Default time of round trips.
+const ROUND_TRIPS: Duration = Duration::from_secs(5);
+
+/// Port of the echo protocol (RFC 862).
+const ECHO_PORT: u16 = 7;
 
 /// One setting to run.
 pub(super) struct Planned {
@@ -39,6 +46,7 @@ pub(super) struct Planned {
     spin: bool,
     clock: ClockChoice,
     explain: bool,
+    is_echo: bool,
     requested: Requested,
 }
 
@@ -122,6 +130,7 @@ impl Planned {
                 ClockArg::Estimate => ClockChoice::Estimate,
             },
             explain: args.explain,
+            is_echo: args.echo.is_some(),
             requested,
         }
     }
@@ -153,6 +162,7 @@ impl Planned {
             spin: self.spin,
             clock: self.clock,
             explain: self.explain,
+            is_echo: self.is_echo,
             requested: self.requested.clone(),
         }
     }
@@ -169,7 +179,11 @@ fn plan(args: &Udp, of: &Combination, live: bool) -> Result<Plan, CliError> {
         batch: of.batch,
         offload: of.offload,
         df: of.df,
-        spin: of.spin,
+        spin: match (args.round_trip, args.busy_poll) {
+            (false, _) => of.spin,
+            (true, true) => SpinChoice::On,
+            (true, false) => SpinChoice::Off,
+        },
         receive_buffer: of.receive_buffer,
         send_buffer: of.send_buffer,
         interval: args.interval.unwrap_or(match live {
@@ -196,7 +210,7 @@ fn requested(args: &Udp, of: &Combination, plan: &Plan) -> Requested {
                     .join(","),
             ),
         },
-        to: args.to.clone(),
+        to: args.to.clone().or_else(|| args.echo.clone()),
         ..result::requested(plan)
     }
 }
@@ -261,22 +275,29 @@ impl Ends {
             Some(SocketAddr::V6(_)) => Family::V6,
             None => family,
         };
-        let servers = match &args.to {
+        let end = match &args.echo {
+            Some(text) => Some(("--echo", text, ECHO_PORT)),
+            None => args.to.as_ref().map(|text| ("--to", text, DEFAULT_PORT)),
+        };
+        let servers = match end {
             None => None,
-            Some(text) => {
+            Some((option, text, port)) => {
                 let because = match &args.bind {
                     Some(bind) => format!(", which --bind {bind} needs"),
                     None => String::new(),
                 };
-                let found = endpoint::resolve("--to", text, DEFAULT_PORT, family, &because);
+                let found = endpoint::resolve(option, text, port, family, &because);
                 Some(found?)
             }
         };
         if servers.iter().flatten().any(|server| server.port() == 0) {
-            return Err(CliError::Usage(format!(
-                "--to {} has port 0; name the port that `bench serve` prints",
-                args.to.as_deref().unwrap_or_default()
-            )));
+            return Err(CliError::Usage(match &args.echo {
+                Some(echo) => format!("--echo {echo} has port 0; name the port of the echo server"),
+                None => format!(
+                    "--to {} has port 0; name the port that `bench serve` prints",
+                    args.to.as_deref().unwrap_or_default()
+                ),
+            }));
         }
         let key = args.key_file.as_deref().map(Key::read).transpose();
         Ok(Self {
@@ -308,12 +329,14 @@ fn amount(args: &Udp) -> Result<Amount, CliError> {
         }
         (None, Some(packets), _) => Ok(Amount::Packets(packets)),
         (None, None, Some(time)) => Ok(Amount::Time(time)),
+        (None, None, None) if args.round_trip => Ok(Amount::Time(ROUND_TRIPS)),
         (None, None, None) => Ok(Amount::Bytes(DEFAULT_BYTES)),
     }
 }
 
 fn mode(args: &Udp, of: &Combination) -> Result<Mode, CliError> {
     match (of.rate, of.pps) {
+        (_, pps) if args.round_trip => Ok(Mode::RoundTrip(pps)),
         (Some(rate), _) => {
             let pps = rate / 8.0 / of.chunk.max(1) as f64;
             if !(crate::udp::send::pacing::MIN_PPS..=crate::udp::send::pacing::MAX_PPS)

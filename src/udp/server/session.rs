@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::receivers::{self, Notify, Receivers};
 use crate::udp::receive::result_upload::{ResultUpload, interval_messages};
 use crate::udp::result::Ended;
+use crate::udp::round_trip::responder::Responder;
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::shared_loops::SharedLoops;
 use crate::udp::wire::control::{Finish, Hello, Reply, Request, Welcome};
@@ -64,6 +65,8 @@ pub(super) struct Session {
 enum Receiving {
     Nothing,
     Running(Box<Receivers>),
+    /// The datagrams are requests, which are sent back.
+    Responding(Box<Responder>),
     Uploading(Box<ResultUpload>),
 }
 
@@ -88,7 +91,11 @@ impl Session {
             senders_share,
         } = welcome::open(&plan, hello, local, client.ip(), context)?;
         let notify = context.wakeups.notify(context.token);
+        let mut sockets = sockets;
         let receiving = match receivers {
+            None if matches!(plan.mode, Mode::RoundTrip(_)) => {
+                responder(&plan, &mut sockets, &cpus)?
+            }
             None => Receiving::Nothing,
             Some(prepared) => Receiving::Running(Box::new(Receivers::new(
                 receivers::Settings {
@@ -173,6 +180,9 @@ impl Session {
     }
 
     fn open_forward(&mut self, stream: usize, datagram: &PortDatagram) -> io::Result<()> {
+        if let Receiving::Responding(responder) = &mut self.receiving {
+            return responder.open(&datagram.header, datagram.local, datagram.peer);
+        }
         let Receiving::Running(receivers) = &mut self.receiving else {
             return Ok(());
         };
@@ -226,6 +236,7 @@ impl Session {
                     self.end(Ended::Failed(reason));
                 }
                 self.finish = Some(finish);
+                self.stop_responding();
             }
             Request::Stop => {
                 if let Some(sending) = &mut self.sending {
@@ -297,6 +308,21 @@ impl Session {
         }
         if self.ended == Ended::Complete {
             self.ended = ended;
+        }
+        self.stop_responding();
+    }
+
+    /// Stops the responder, and sends its counts.
+    fn stop_responding(&mut self) {
+        if !matches!(self.receiving, Receiving::Responding(_)) {
+            return;
+        }
+        if let Receiving::Responding(responder) =
+            std::mem::replace(&mut self.receiving, Receiving::Nothing)
+        {
+            let (received, done) = responder.stop(reason_of(&self.ended));
+            self.replies.push_back(Reply::Stream(received));
+            self.replies.push_back(Reply::Done(Box::new(done)));
         }
     }
 
@@ -420,11 +446,13 @@ impl Session {
 
     /// Whether all receivers and senders have ended.
     pub(super) fn is_done(&self) -> bool {
-        !matches!(self.receiving, Receiving::Running(_))
-            && self
-                .sending
-                .as_ref()
-                .is_none_or(|sending| matches!(sending.state, SendingState::Over))
+        !matches!(
+            self.receiving,
+            Receiving::Running(_) | Receiving::Responding(_)
+        ) && self
+            .sending
+            .as_ref()
+            .is_none_or(|sending| matches!(sending.state, SendingState::Over))
     }
 
     /// Whether all messages have been taken by [`Self::next_reply`].
@@ -432,7 +460,7 @@ impl Session {
         let uploaded = match &self.receiving {
             Receiving::Uploading(upload) => upload.is_over(),
             Receiving::Nothing => true,
-            Receiving::Running(_) => false,
+            Receiving::Running(_) | Receiving::Responding(_) => false,
         };
         uploaded && self.is_done() && self.replies.is_empty()
     }
@@ -475,6 +503,15 @@ impl Session {
 /// Time since a stamp in ns.
 fn since(ns: u64) -> Duration {
     Duration::from_nanos(monotonic_ns().saturating_sub(ns))
+}
+
+/// The responder of a round-trip session.
+fn responder(plan: &Plan, sockets: &mut Vec<UdpSocket>, cpus: &Cpus) -> Result<Receiving, String> {
+    let Some(socket) = sockets.pop() else {
+        return Ok(Receiving::Nothing);
+    };
+    let responder = Responder::new(plan, socket, cpus).map_err(|error| error.to_string())?;
+    Ok(Receiving::Responding(Box::new(responder)))
 }
 
 fn reason_of(ended: &Ended) -> Option<String> {
