@@ -12,6 +12,7 @@ use super::exports::{ComparisonExports, RunExports};
 use super::list::{List, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
+use super::udp::round_trip::RoundTripArgs;
 use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
 use crate::udp::plan::{Df, Offload};
@@ -114,14 +115,8 @@ pub(super) struct Udp {
     /// Send in both directions at once
     #[arg(long, help_heading = "Workload")]
     pub(super) bidir: bool,
-    /// Measure round trips: each datagram is a request that the server sends back, minus the server's own time. One request is in flight,
-    /// or with --pps as many a second as given, whether or not responses arrive [default amount: 5s]
-    #[arg(long, conflicts_with_all = ["mb", "reverse", "bidir", "rate", "unpaced", "spin", "batch", "gso", "zerocopy", "uring_sqpoll",
-        "uring_ring_size", "uring_recv", "clock", "explain", "packets_csv", "iperf3_json"], help_heading = "Workload")]
-    pub(super) round_trip: bool,
-    /// Spin for the next datagram at both ends of a round trip, instead of sleeping
-    #[arg(long, requires = "round_trip", help_heading = "Rate")]
-    pub(super) busy_poll: bool,
+    #[command(flatten)]
+    pub(super) round_trip: RoundTripArgs,
     /// Message bits a second of all streams, like 500M
     #[arg(long, value_name = "BITS,...", value_parser = list(parse_number), group = "pace", help_heading = "Rate")]
     pub(super) rate: Option<List<f64>>,
@@ -168,15 +163,6 @@ pub(super) struct Udp {
     /// Server to measure against: a `bench serve`, by name or address [default port: 5210]
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Network")]
     pub(super) to: Option<String>,
-    /// UDP echo server (RFC 862) to measure round trips to, by name or address. Its own time is part of the latency [default port: 7]
-    #[arg(
-        long,
-        value_name = "ADDR[:PORT]",
-        requires = "round_trip",
-        conflicts_with = "to",
-        help_heading = "Network"
-    )]
-    pub(super) echo: Option<String>,
     /// Local address to send from
     #[arg(
         long,

@@ -5,6 +5,7 @@ mod matrix;
 mod output;
 mod plan;
 mod ready;
+pub(super) mod round_trip;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::matrix::Combination;
+use super::round_trip::ECHO_PORT;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
@@ -26,9 +27,6 @@ const DEFAULT_BYTES: u64 = 100_000_000;
 
 /// Default time of round trips.
 const ROUND_TRIPS: Duration = Duration::from_secs(5);
-
-/// Port of the echo protocol (RFC 862).
-const ECHO_PORT: u16 = 7;
 
 /// One setting to run.
 pub(super) struct Planned {
@@ -130,7 +128,7 @@ impl Planned {
                 ClockArg::Estimate => ClockChoice::Estimate,
             },
             explain: args.explain,
-            is_echo: args.echo.is_some(),
+            is_echo: args.round_trip.echo.is_some(),
             requested,
         }
     }
@@ -179,7 +177,7 @@ fn plan(args: &Udp, of: &Combination, live: bool) -> Result<Plan, CliError> {
         batch: of.batch,
         offload: of.offload,
         df: of.df,
-        spin: match (args.round_trip, args.busy_poll) {
+        spin: match (args.round_trip.round_trip, args.round_trip.busy_poll) {
             (false, _) => of.spin,
             (true, true) => SpinChoice::On,
             (true, false) => SpinChoice::Off,
@@ -210,7 +208,7 @@ fn requested(args: &Udp, of: &Combination, plan: &Plan) -> Requested {
                     .join(","),
             ),
         },
-        to: args.to.clone().or_else(|| args.echo.clone()),
+        to: args.to.clone().or_else(|| args.round_trip.echo.clone()),
         ..result::requested(plan)
     }
 }
@@ -275,7 +273,7 @@ impl Ends {
             Some(SocketAddr::V6(_)) => Family::V6,
             None => family,
         };
-        let end = match &args.echo {
+        let end = match &args.round_trip.echo {
             Some(text) => Some(("--echo", text, ECHO_PORT)),
             None => args.to.as_ref().map(|text| ("--to", text, DEFAULT_PORT)),
         };
@@ -291,7 +289,7 @@ impl Ends {
             }
         };
         if servers.iter().flatten().any(|server| server.port() == 0) {
-            return Err(CliError::Usage(match &args.echo {
+            return Err(CliError::Usage(match &args.round_trip.echo {
                 Some(echo) => format!("--echo {echo} has port 0; name the port of the echo server"),
                 None => format!(
                     "--to {} has port 0; name the port that `bench serve` prints",
@@ -329,14 +327,14 @@ fn amount(args: &Udp) -> Result<Amount, CliError> {
         }
         (None, Some(packets), _) => Ok(Amount::Packets(packets)),
         (None, None, Some(time)) => Ok(Amount::Time(time)),
-        (None, None, None) if args.round_trip => Ok(Amount::Time(ROUND_TRIPS)),
+        (None, None, None) if args.round_trip.round_trip => Ok(Amount::Time(ROUND_TRIPS)),
         (None, None, None) => Ok(Amount::Bytes(DEFAULT_BYTES)),
     }
 }
 
 fn mode(args: &Udp, of: &Combination) -> Result<Mode, CliError> {
     match (of.rate, of.pps) {
-        (_, pps) if args.round_trip => Ok(Mode::RoundTrip(pps)),
+        (_, pps) if args.round_trip.round_trip => Ok(Mode::RoundTrip(pps)),
         (Some(rate), _) => {
             let pps = rate / 8.0 / of.chunk.max(1) as f64;
             if !(crate::udp::send::pacing::MIN_PPS..=crate::udp::send::pacing::MAX_PPS)

@@ -15,5 +15,6 @@ pub mod exchanges;
 pub mod record;
 pub mod requester;
 pub mod responder;
+mod rows;
 pub mod schedule;
 mod socket;

@@ -5,10 +5,10 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use super::socket::{receive, set_sleeping, set_spinning, wake};
+use super::socket::{receive, set_sleeping, set_spinning, sleep, wake};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::usage::CpuTime;
 use crate::sys::{affinity, shared_port, timer_slack};
@@ -20,13 +20,24 @@ use crate::udp::setup::SetupError;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 use crate::udp::wire::results::{Done, StreamReceived};
 
+/// Longest spin without a datagram, in ns. A client that sends nothing must not occupy a CPU.
+const MAX_SPIN_NS: u64 = 2_000_000_000;
+
 /// The responder of a session.
 pub struct Responder {
     plan: Plan,
     cpu: Option<usize>,
     socket: UdpSocket,
-    stop: Arc<AtomicBool>,
+    control: Arc<Control>,
     thread: Option<JoinHandle<Outcome>>,
+}
+
+/// What the thread shares with the session.
+#[derive(Debug, Default)]
+struct Control {
+    stop: AtomicBool,
+    /// When a datagram last arrived, in ns; 0 before the thread has started.
+    last_arrival: AtomicU64,
 }
 
 /// The outcome of a responder.
@@ -49,7 +60,7 @@ impl Responder {
             cpu: placement::of(cpus, 0),
             plan: plan.clone(),
             socket,
-            stop: Arc::default(),
+            control: Arc::default(),
             thread: None,
         })
     }
@@ -74,7 +85,10 @@ impl Responder {
             false => set_sleeping(&self.socket)?,
         }
         let socket = self.socket.try_clone()?;
-        let (stop, cpu, datagram) = (self.stop.clone(), self.cpu, self.plan.datagram());
+        let (control, cpu, datagram) = (self.control.clone(), self.cpu, self.plan.datagram());
+        control
+            .last_arrival
+            .store(monotonic_ns(), Ordering::Relaxed);
         let thread = thread::Builder::new().name("respond".to_owned());
         self.thread = Some(thread.spawn(move || {
             if let Some(cpu) = cpu {
@@ -82,9 +96,15 @@ impl Responder {
                 let _ = affinity::pin(cpu);
             }
             let _ = timer_slack::tighten();
-            respond(&socket, token, datagram, &stop)
+            respond(&socket, token, datagram, spins, &control)
         })?);
         Ok(())
+    }
+
+    /// When a datagram last arrived, in ns; `None` if the flow is not open.
+    pub fn last_arrival(&self) -> Option<u64> {
+        let last = self.control.last_arrival.load(Ordering::Relaxed);
+        (last > 0).then_some(last)
     }
 
     /// Stops the thread, and returns its counts and its costs.
@@ -108,7 +128,7 @@ impl Responder {
     }
 
     fn join(&mut self) -> Outcome {
-        self.stop.store(true, Ordering::Relaxed);
+        self.control.stop.store(true, Ordering::Relaxed);
         let Some(thread) = self.thread.take() else {
             return Outcome::default();
         };
@@ -124,19 +144,31 @@ impl Drop for Responder {
 }
 
 /// Answers requests until stopped.
-fn respond(socket: &UdpSocket, token: u64, datagram: usize, stop: &AtomicBool) -> Outcome {
+fn respond(
+    socket: &UdpSocket,
+    token: u64,
+    datagram: usize,
+    spins: bool,
+    control: &Control,
+) -> Outcome {
     let mut outcome = Outcome::default();
     // A longer datagram is no request.
     let mut bytes = vec![0; datagram.max(HEADER) + 1];
-    while !stop.load(Ordering::Relaxed) {
+    while !control.stop.load(Ordering::Relaxed) {
         outcome.stats.syscalls += 1;
         let Ok(Some(length)) = receive(socket, &mut bytes) else {
             // Nothing, or an ICMP error about an earlier response.
             outcome.stats.eagain += 1;
+            let last = control.last_arrival.load(Ordering::Relaxed);
+            if spins && monotonic_ns().saturating_sub(last) > MAX_SPIN_NS {
+                outcome.stats.waits += 1;
+                sleep(socket, MAX_SPIN_NS);
+            }
             continue;
         };
         let arrived = monotonic_ns();
         outcome.stats.messages += 1;
+        control.last_arrival.store(arrived, Ordering::Relaxed);
         let Some(message) = bytes.get_mut(..length) else {
             continue;
         };

@@ -1,22 +1,21 @@
 //! A session at the server: its receivers and senders while they run, and their results.
 
+mod flows;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
-use mio::{Registry, Token};
+use mio::Token;
 
 use super::clock_flow::ClockFlow;
-use super::ports::{FlowKind, PortDatagram};
-use super::probe::answer_probe;
 use super::senders::{SendingState, SendingStreams, explained};
 use super::welcome::{self, Opening, SessionContext};
 use super::{Limits, SessionReport, record};
+use crate::sys::affinity;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::{affinity, shared_port};
 use crate::udp::explain::Explainer;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
@@ -148,76 +147,6 @@ impl Session {
     /// Streams of both directions.
     pub(super) fn streams(&self) -> usize {
         self.plan.all_streams()
-    }
-
-    /// Processes a datagram of a flow that has no socket connected to the sender.
-    pub(super) fn on_datagram(&mut self, datagram: &PortDatagram, registry: &Registry) {
-        let arrived = monotonic_ns();
-        self.last_datagram = Instant::now();
-        let outcome = match datagram.flow.kind {
-            FlowKind::Clock => self.open_clock(datagram, arrived, registry),
-            FlowKind::Forward(stream) => self.open_forward(stream, datagram),
-            FlowKind::Reverse(stream) => self.open_reverse(stream, datagram),
-        };
-        if let Err(error) = outcome {
-            self.end(Ended::Failed(format!(
-                "the server cannot open a stream on {}: {error}",
-                datagram.local
-            )));
-        }
-    }
-
-    fn open_clock(
-        &mut self,
-        datagram: &PortDatagram,
-        arrived: u64,
-        registry: &Registry,
-    ) -> io::Result<()> {
-        self.clock
-            .open(datagram.local, datagram.peer, registry, self.token)?;
-        self.clock.reply(&datagram.header, arrived);
-        Ok(())
-    }
-
-    fn open_forward(&mut self, stream: usize, datagram: &PortDatagram) -> io::Result<()> {
-        if let Receiving::Responding(responder) = &mut self.receiving {
-            return responder.open(&datagram.header, datagram.local, datagram.peer);
-        }
-        let Receiving::Running(receivers) = &mut self.receiving else {
-            return Ok(());
-        };
-        let window = receivers.effective().window;
-        let last = receivers.unlaunched() == 1;
-        let Some(socket) = receivers.socket(stream) else {
-            return receivers.reconnect(stream, datagram.peer);
-        };
-        shared_port::join(socket, datagram.local, datagram.peer)?;
-        if let Some(explainer) = &mut self.explainer
-            && last
-        {
-            // No data are sent until all streams are open: drops so far are none of the run.
-            explainer.begin(self.client, None);
-        }
-        answer_probe(socket, &datagram.header, window);
-        receivers.launch(stream, datagram.header.token)
-    }
-
-    fn open_reverse(&mut self, stream: usize, datagram: &PortDatagram) -> io::Result<()> {
-        let Some((socket, is_open)) = self
-            .sending
-            .as_mut()
-            .and_then(|sending| sending.sockets.get_mut(stream))
-        else {
-            return Ok(());
-        };
-        if *is_open {
-            // A NAT on the path changed the client's address. The client's receiver expects no response.
-            return socket.connect(datagram.peer);
-        }
-        shared_port::join(socket, datagram.local, datagram.peer)?;
-        *is_open = true;
-        answer_probe(socket, &datagram.header, None);
-        Ok(())
     }
 
     /// Processes a message of the client.
@@ -396,18 +325,16 @@ impl Session {
                 "the server's limit is {most} s per session (--max-duration)"
             )));
         }
-        let Receiving::Running(receivers) = &self.receiving else {
+        if matches!(self.receiving, Receiving::Nothing | Receiving::Uploading(_)) {
             return;
-        };
+        }
         if self.finish.is_some() {
             // The receivers wait for stragglers for a short time only.
             return;
         }
         // The gap of a slow schedule may exceed the limit.
         let most = limits.idle.max(self.plan.longest_gap().saturating_mul(2));
-        let quiet = receivers
-            .last_arrival()
-            .map_or(self.started.elapsed(), since);
+        let quiet = self.last_arrival().map_or(self.started.elapsed(), since);
         if quiet.min(self.last_datagram.elapsed()) > most {
             self.end(Ended::Limited(format!(
                 "no datagram for {} s (--idle-timeout at the server)",
@@ -416,13 +343,18 @@ impl Session {
         }
     }
 
+    /// When a datagram of the client's streams last arrived, in ns; `None` if no stream is open.
+    fn last_arrival(&self) -> Option<u64> {
+        match &self.receiving {
+            Receiving::Running(receivers) => receivers.last_arrival(),
+            Receiving::Responding(responder) => responder.last_arrival(),
+            Receiving::Nothing | Receiving::Uploading(_) => None,
+        }
+    }
+
     /// Time since the client last sent over UDP.
     pub(super) fn udp_silence(&self) -> Duration {
-        let receivers = match &self.receiving {
-            Receiving::Running(receivers) => receivers.last_arrival(),
-            _ => None,
-        };
-        let data = receivers.map_or(Duration::MAX, since);
+        let data = self.last_arrival().map_or(Duration::MAX, since);
         self.last_datagram.elapsed().min(data)
     }
 
