@@ -9,8 +9,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
+use common::delay::{Delay, Way};
 use common::{Finished, NOTICED, Results, Serve, bench, number, start};
 use serde_json::Value;
+use wirebench::udp::wire::header::{Header, Kind};
+
+const MS: Duration = Duration::from_millis(1);
 
 /// Runs round trips with `options`, and returns their record.
 #[track_caller]
@@ -118,7 +122,14 @@ fn a_server_answers_round_trips_between_other_runs() {
     let (to, out) = (to.to_string(), results.arg());
     bench(["udp", "--quiet", "--to", &to, "--mb", "0.1", "--out", &out]).done();
     assert_eq!(number(&results.run(), "lost.packets"), 0);
-    let (_, saved) = server.stop();
+    let (shown, saved) = server.stop();
+    let answered = "answered 100 requests of the client";
+    assert_eq!(
+        shown.stdout.matches(answered).count(),
+        2,
+        "{}",
+        shown.stdout
+    );
     assert!(saved.names().is_empty(), "{:?}", saved.names());
 }
 
@@ -236,6 +247,88 @@ fn a_lost_server_ends_a_run_with_the_exchanges_so_far() {
     assert_eq!(run["ended"], "peer_lost");
     assert_round_trips(&run, "open");
     assert!(number(&run, "received.unique") > 0);
+}
+
+#[test]
+fn several_requests_are_in_flight_on_a_long_path() {
+    let server = Serve::start(&[]);
+    let path = Delay::new(server.address, 10 * MS, 15 * MS);
+    let options = format!("--to {} --packets 60 --pps 200", path.address);
+    let run = round_trips(&options);
+    assert_round_trips(&run, "open");
+    assert_eq!(number(&run, "received.unique"), 60);
+    assert!(number(&run, "latency_ns.min") >= 25_000_000);
+    assert!(number(&run, "round_trip.server_time_ns.p50") < 10_000_000);
+    // In a closed loop this takes 60 round trips.
+    assert!(run["seconds"].as_f64().unwrap() < 60.0 * 0.025);
+}
+
+#[test]
+fn losses_of_either_way_are_counted_exactly() {
+    let server = Serve::start(&[]);
+    let path = Delay::with(server.address, MS, MS, |datagram| {
+        let is_dropped = Header::decode(datagram.bytes).is_ok_and(|header| {
+            let digit = header.sequence % 10;
+            match datagram.way {
+                Way::There => header.kind == Kind::Ping && digit == 3,
+                Way::Back => header.kind == Kind::Pong && [6, 9].contains(&digit),
+            }
+        });
+        if is_dropped { vec![] } else { vec![MS] }
+    });
+    let options = format!("--to {} --packets 100 --pps 500", path.address);
+    let run = round_trips(&options);
+    assert_round_trips(&run, "open");
+    assert_eq!(number(&run, "lost.packets"), 30);
+    assert_eq!(number(&run, "round_trip.requests_received"), 90);
+}
+
+#[test]
+fn a_client_whose_address_changes_is_answered_again() {
+    let server = Serve::start(&[]);
+    let path = Delay::new(server.address, MS, MS);
+    let results = Results::new();
+    let (to, out) = (path.address.to_string(), results.arg());
+    let mut client = start([
+        "udp",
+        "--round-trip",
+        "--to",
+        &to,
+        "--out",
+        &out,
+        "--pps",
+        "200",
+        "--duration",
+        "2s",
+        "--interval",
+        "100ms",
+    ]);
+    client.first_row();
+    path.rebind();
+    let finished = client.wait(common::PATIENCE);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let run = results.run();
+    assert_round_trips(&run, "open");
+    let rows = run["intervals"].as_array().unwrap();
+    assert!(
+        rows.iter()
+            .rev()
+            .take(3)
+            .any(|row| row["packets"].as_u64() > Some(0))
+    );
+    assert!(number(&run, "received.unique") > 200, "{run:#}");
+}
+
+#[test]
+fn a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far() {
+    let server = Serve::start(&["--max-duration", "1s"]);
+    let (client, results) = server.client("--round-trip --duration 60s --pps 100");
+    let finished = client.wait(NOTICED);
+    finished.failed(3, &["the server's limit is 1 s per session"]);
+    let run = results.run();
+    assert_eq!(run["ended"], "limit");
+    assert_round_trips(&run, "open");
+    assert!(number(&run, "round_trip.requests_received") > 0);
 }
 
 #[test]

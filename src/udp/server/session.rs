@@ -57,6 +57,8 @@ pub(super) struct Session {
     idle: Duration,
     /// Explains the losses on this host, if the client requests it.
     explainer: Option<Explainer>,
+    /// Requests of round trips, once the responder has ended.
+    answered: Option<u64>,
     client: SocketAddr,
 }
 
@@ -132,6 +134,7 @@ impl Session {
             loops: senders_share.then(|| context.loops.clone()),
             idle: context.limits.idle,
             explainer,
+            answered: None,
             client,
             cpus,
             welcome,
@@ -250,6 +253,7 @@ impl Session {
             std::mem::replace(&mut self.receiving, Receiving::Nothing)
         {
             let (received, done) = responder.stop(reason_of(&self.ended));
+            self.answered = Some(received.unique);
             self.replies.push_back(Reply::Stream(received));
             self.replies.push_back(Reply::Done(Box::new(done)));
         }
@@ -427,6 +431,7 @@ impl Session {
             client,
             measured,
             sent: self.sending.is_some(),
+            answered: self.answered,
             delivered,
         }
     }
