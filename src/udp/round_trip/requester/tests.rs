@@ -73,12 +73,12 @@ fn the_servers_own_time_is_taken_out() {
 
 #[test]
 fn late_duplicate_and_foreign_datagrams_are_counted_apart() {
-    let mut held = None;
+    let mut kept = None;
     let outcome = outcome(4, None, move |server, request| match request.sequence {
         // Answered while the next request is in flight, after its own timeout.
-        0 => held = Some(request),
+        0 => kept = Some(request),
         1 => {
-            respond(server, held.take().unwrap(), 0);
+            respond(server, kept.take().unwrap(), 0);
             respond(server, request, 0);
             respond(server, request, 0);
         }
@@ -111,12 +111,12 @@ fn late_duplicate_and_foreign_datagrams_are_counted_apart() {
 
 #[test]
 fn an_open_loop_has_several_requests_in_flight() {
-    let mut held = Vec::new();
+    let mut kept = Vec::new();
     let outcome = outcome(30, Some(2_000.0), move |server, request| {
-        held.push(request);
-        if held.len() == 10 {
+        kept.push(request);
+        if kept.len() == 10 {
             // In reverse order.
-            while let Some(request) = held.pop() {
+            while let Some(request) = kept.pop() {
                 respond(server, request, 0);
             }
         }
