@@ -332,6 +332,54 @@ fn a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far() {
 }
 
 #[test]
+fn idle_and_loaded_round_trips_are_compared_side_by_side() {
+    for (load, server) in [("lossless", None), ("2k", Some(Serve::start(&[])))] {
+        let results = Results::new();
+        let out = results.arg();
+        let to = server.as_ref().map(|server| server.address.to_string());
+        let mut args = vec![
+            "udp",
+            "--round-trip",
+            "--under-load",
+            load,
+            "--duration",
+            "300ms",
+            "--pps",
+            "200",
+            "--warmup",
+            "0s",
+            "--repeat",
+            "2",
+            "--out",
+            &out,
+        ];
+        args.extend(to.iter().flat_map(|to| ["--to", to]));
+        let text = bench(args).done();
+        assert!(text.stdout.contains("under load"), "{}", text.stdout);
+        let record = results.record();
+        let runs = record["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), 4);
+        for run in runs {
+            assert_round_trips(run, "open");
+            assert_eq!(number(run, "sent.packets"), 60);
+            let is_loaded = run["requested"]["under_load"].is_string();
+            assert_eq!(run["round_trip"]["load_kb_per_s"].is_number(), is_loaded);
+            let warnings = run["warnings"].to_string();
+            assert!(!warnings.contains("load ended"), "{warnings}");
+        }
+        let settings = record["comparison"].as_array().unwrap();
+        assert_eq!(settings[0]["setting"], "idle");
+        let loaded = settings[1]["setting"].as_str().unwrap();
+        assert!(loaded.starts_with("under load "), "{loaded}");
+        assert!(settings[1]["ratios"]["latency_p99_ns"]["ratio"].is_number());
+    }
+    fails("--round-trip --under-load x").failed(2, &["--under-load", "lossless"]);
+    fails("--under-load lossless").failed(2, &["--round-trip"]);
+    fails("--round-trip --under-load lossless --echo 127.0.0.1").failed(2, &["--echo"]);
+    fails("--round-trip --under-load 0").failed(2, &["cannot be paced"]);
+}
+
+#[test]
 fn a_comparison_and_its_formats_show_round_trips() {
     let results = Results::new();
     let out = results.arg();

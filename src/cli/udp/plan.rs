@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::matrix::Combination;
-use super::round_trip::ECHO_PORT;
+use super::round_trip::{ECHO_PORT, Load};
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
@@ -31,6 +31,8 @@ const ROUND_TRIPS: Duration = Duration::from_secs(5);
 /// One setting to run.
 pub(super) struct Planned {
     pub(super) plan: Plan,
+    /// The stream beside round trips.
+    pub(super) load: Option<Plan>,
     /// Name of each direction in a comparison, the client's first; `None` without a comparison.
     pub(super) settings: Vec<Option<String>>,
     /// Placements of the threads, of which trials choose one.
@@ -59,6 +61,7 @@ impl Planned {
                 args.repeat
             )));
         }
+        let loads: Vec<Option<Load>> = combinations.iter().map(|one| one.load).collect();
         let plans: Vec<(Plan, Requested)> = combinations
             .iter()
             .map(|one| {
@@ -84,10 +87,16 @@ impl Planned {
         let allowed = affinity::allowed().map_err(CliError::runtime)?;
         args.cpus.check(&allowed).map_err(CliError::usage)?;
         let ends = Ends::new(args)?;
-        let placed = |((plan, requested), settings)| {
-            Self::place(args, &ends, &allowed, plan, requested, settings)
+        let placed = |((plan, requested), (settings, load)): (_, (_, Option<Load>))| {
+            let load = load.map(|load| load.plan(&plan));
+            if let Some(load) = &load {
+                load.validate().map_err(CliError::usage)?;
+            }
+            let planned = Self::place(args, &ends, &allowed, plan, requested, settings);
+            Ok(Self { load, ..planned })
         };
-        Ok(plans.into_iter().zip(settings).map(placed).collect())
+        let settings = settings.into_iter().zip(loads);
+        plans.into_iter().zip(settings).map(placed).collect()
     }
 
     /// Names of all settings.
@@ -115,6 +124,7 @@ impl Planned {
         let spin = placements.iter().all(|one| one.may_spin(&plan, allowed));
         Self {
             spin,
+            load: None,
             plan,
             settings,
             servers: ends.servers.clone().unwrap_or_default(),
@@ -208,6 +218,7 @@ fn requested(args: &Udp, of: &Combination, plan: &Plan) -> Requested {
                     .join(","),
             ),
         },
+        under_load: of.load.map(Load::name),
         to: args.to.clone().or_else(|| args.round_trip.echo.clone()),
         ..result::requested(plan)
     }

@@ -78,6 +78,10 @@ pub(in crate::report) fn round_trips() -> Run {
     let run = measured().run;
     Run {
         mode: "round-trip".into(),
+        requested: Requested {
+            under_load: Some("lossless".into()),
+            ..requested()
+        },
         kb_per_s: None,
         kb_per_s_error: None,
         kib_per_s: None,
@@ -90,6 +94,7 @@ pub(in crate::report) fn round_trips() -> Run {
             timeout_s: 1.0,
             requests_received: Some(100_001),
             server_time_ns: run.latency_ns,
+            load_kb_per_s: Some(1_234_567.0),
         }),
         ..run
     }
@@ -160,6 +165,7 @@ fn requested() -> Requested {
         cpus: Some("0,1".into()),
         sndbuf: Some(4_194_304),
         rcvbuf: Some(212_992),
+        under_load: None,
         to: Some("10.0.0.2:5201".into()),
     }
 }

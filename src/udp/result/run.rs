@@ -141,6 +141,9 @@ pub struct Requested {
     pub sndbuf: Option<usize>,
     /// Bytes.
     pub rcvbuf: Option<usize>,
+    /// The stream beside round trips, `lossless` or its pace; absent on an idle path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_load: Option<String>,
     /// The server, if it is another process.
     pub to: Option<String>,
     /// Who sends: `forward`, `reverse` or `both`.

@@ -29,6 +29,9 @@ pub struct RoundTrip {
     pub requests_received: Option<u64>,
     /// The server's own time of each exchange, which no latency includes; null with an echo server.
     pub server_time_ns: Option<Summary>,
+    /// Goodput of the stream beside the round trips, in 1000 bytes per second; null on an idle path.
+    #[serde(default)]
+    pub load_kb_per_s: Option<f64>,
 }
 
 /// The other end.
@@ -86,6 +89,7 @@ pub fn record(
         timeout_s: TIMEOUT.as_secs_f64(),
         requests_received: other.received.map(|received| received.unique),
         server_time_ns: (!outcome.server_time.is_empty()).then(|| outcome.server_time.summary()),
+        load_kb_per_s: None,
     };
     let server_cpu = other.done.as_ref().map(|done| (done.user_s, done.system_s));
     let server_cpus = other.welcome.and_then(|welcome| welcome.receiver?.cpus);

@@ -41,11 +41,16 @@ pub fn compared_run(number: usize, run: &Run, out: &mut impl Write) -> io::Resul
     let latency = compared_latency(run).unwrap_or_default();
     let mut parts = vec![
         run.setting.clone().unwrap_or_default(),
-        format!("{} KB/s", known(run.kb_per_s)),
+        match run.round_trip {
+            Some(_) => format!("{} trips/s", known(run.packets_per_s)),
+            None => format!("{} KB/s", known(run.kb_per_s)),
+        },
         format!("lost {}", repeats::lost(run)),
         format!("p50 {}", time(latency.p50)),
         format!("p99 {}", time(latency.p99)),
     ];
+    let load = run.round_trip.as_ref().and_then(|of| of.load_kb_per_s);
+    parts.extend(load.map(|rate| format!("load {} KB/s", figure(rate))));
     if !run.complete {
         let why = run.reason.as_deref().unwrap_or(&run.ended);
         parts.push(format!("INCOMPLETE: {why}"));

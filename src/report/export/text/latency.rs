@@ -63,6 +63,10 @@ fn round_trip(run: &Run, out: &mut impl Write) -> io::Result<()> {
         None => "with the own time of the echo server, which is unknown".to_owned(),
     };
     sentence(out, &margin(), &note)?;
+    if let (Some(load), Some(rate)) = (&run.requested.under_load, round_trip.load_kb_per_s) {
+        let beside = format!("beside a stream ({load}) of {} KB/s", figure(rate));
+        sentence(out, &margin(), &beside)?;
+    }
     let lost = run.lost.packets;
     match round_trip.requests_received {
         Some(requests) if lost > 0 => {

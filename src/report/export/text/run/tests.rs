@@ -185,11 +185,12 @@ fn round_trips_show_their_rate_and_whose_time_they_include() {
         "\n  2,134,567 round trips/s over 47.0 ms\n",
         "round trip, from the actual send",
         "without the server's own time, p50 500 us p99 990 us",
+        "beside a stream (lossless) of 1,234,567 KB/s",
         "100,001 requests arrived at the server",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    for part in ["KB/s", "GSO", "one way", "goodput"] {
+    for part in ["KB/s   =", "GSO", "one way", "goodput"] {
         assert!(!text.contains(part), "{part}: {text}");
     }
     let echo = Run {
