@@ -108,6 +108,23 @@ impl UdpMeasurement {
         self
     }
 
+    /// Measures round trips instead: each datagram is a request that the server sends back. With `pps` there are as many requests a
+    /// second, whether or not responses arrive; without, one is in flight. The server's own time is not part of the latency.
+    ///
+    /// ```
+    /// use wirebench::{Amount, UdpMeasurement};
+    ///
+    /// let runs = UdpMeasurement::new(Amount::Packets(50)).round_trips(None).run()?;
+    /// assert_eq!(runs[0].received.unique, 50);
+    /// println!("median round trip {:?} ns", runs[0].latency_ns.as_ref().map(|all| all.p50));
+    /// # Ok::<(), wirebench::UdpError>(())
+    /// ```
+    #[must_use]
+    pub fn round_trips(mut self, pps: Option<f64>) -> Self {
+        self.plan.mode = Mode::RoundTrip(pps);
+        self
+    }
+
     /// Which end sends.
     #[must_use]
     pub fn direction(mut self, direction: Direction) -> Self {

@@ -12,6 +12,7 @@ use super::exports::{ComparisonExports, RunExports};
 use super::list::{List, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
+use super::udp::round_trip::RoundTripArgs;
 use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
 use crate::udp::plan::{Df, Offload};
@@ -114,6 +115,8 @@ pub(super) struct Udp {
     /// Send in both directions at once
     #[arg(long, help_heading = "Workload")]
     pub(super) bidir: bool,
+    #[command(flatten)]
+    pub(super) round_trip: RoundTripArgs,
     /// Message bits a second of all streams, like 500M
     #[arg(long, value_name = "BITS,...", value_parser = list(parse_number), group = "pace", help_heading = "Rate")]
     pub(super) rate: Option<List<f64>>,

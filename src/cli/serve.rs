@@ -18,6 +18,7 @@ use crate::udp::control::key::Key;
 use crate::udp::placement::Choice;
 use crate::udp::result::Measured;
 use crate::udp::server::{Limits, Options, Server, SessionReport};
+use crate::units::grouped;
 
 /// Most sessions of lost clients that are saved, so that remote hosts cannot fill the disk.
 const MAX_SAVED: usize = 1_000;
@@ -139,6 +140,13 @@ fn show(session: &SessionReport) -> io::Result<()> {
     }
     if session.sent {
         writeln!(out, "sent to the client, which has the figures")?;
+    }
+    if let Some(requests) = session.answered {
+        let requests = grouped(requests);
+        writeln!(
+            out,
+            "answered {requests} requests of the client, which has the figures"
+        )?;
     }
     out.flush()
 }

@@ -5,6 +5,7 @@ mod matrix;
 mod output;
 mod plan;
 mod ready;
+pub(super) mod round_trip;
 
 use std::time::Duration;
 
@@ -14,11 +15,12 @@ use super::{interrupt, live};
 use crate::report::model::{Curves, Meta, UdpRecord};
 use crate::sys::clock;
 use crate::udp::client::{self, Cancel, RunError};
-use crate::udp::result::Measured;
+use crate::udp::result::{Measured, Run};
 use crate::udp::setup;
 use output::Output;
 use plan::Planned;
 use ready::Ready;
+use round_trip::RunningLoad;
 
 /// Default warm-up of each setting of a comparison: enough for caches, clock rates and the kernel's first allocations.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -64,13 +66,21 @@ fn runs(args: &Udp, ready: &[Ready], output: &mut Output, cancel: &Cancel) -> Re
                 of_settings: (number, ready.len()),
                 of_rounds: (round, args.repeat as usize),
             });
+            let load = match &one.planned.load {
+                Some(plan) => Some(RunningLoad::start(plan.clone(), &one.setup)?),
+                None => None,
+            };
             let directions = match client::run(&one.planned.plan, &one.setup, output, cancel) {
                 Err(RunError::Cancelled) if output.has_runs() => return Ok(()),
                 outcome => outcome.map_err(|error| one.runtime(error))?,
             };
+            let load = load.map(RunningLoad::end);
             let mut reason = None;
             for (mut measured, setting) in directions.into_iter().zip(&one.planned.settings) {
                 measured.run.setting = setting.clone();
+                if let Some(load) = &load {
+                    add_load(&mut measured.run, load);
+                }
                 reason = reason.or(lost(&measured));
                 output.run(measured)?;
             }
@@ -103,6 +113,20 @@ fn warm_up(
             .map_err(|error| one.runtime(error))?;
     }
     Ok(())
+}
+
+/// Adds the outcome of the stream beside round trips.
+fn add_load(run: &mut Run, load: &Result<Option<f64>, String>) {
+    match load {
+        Ok(rate) => {
+            if let Some(round_trip) = &mut run.round_trip {
+                round_trip.load_kb_per_s = *rate;
+            }
+        }
+        Err(reason) => run.warnings.push(format!(
+            "The load ended before the round trips, so that the path was idle for a part of them: {reason}."
+        )),
+    }
 }
 
 /// Why a measured run is an error. A run that the user interrupted is not.

@@ -127,7 +127,8 @@ fn keys_of(value: &impl serde::Serialize) -> Vec<String> {
 fn each_key_of_the_record_is_explained() {
     let json = section("run.json");
     let mut run = sample::udp::measured().run;
-    for key in keys_of(&run) {
+    let round_trips = keys_of(&sample::udp::round_trips());
+    for key in keys_of(&run).into_iter().chain(round_trips) {
         let of_interval = key.strip_prefix("intervals[].");
         match of_interval {
             Some(column) => assert_explained(section("intervals.csv"), column),

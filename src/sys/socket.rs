@@ -4,6 +4,7 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -106,6 +107,29 @@ pub fn set_buffers(
 
 fn clamp(bytes: usize) -> libc::c_int {
     libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX)
+}
+
+/// Sleeps until the socket is readable, at most `limit`. May return early.
+pub fn await_readable(socket: &UdpSocket, limit: Duration) {
+    let mut polled = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let timeout = libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    // SAFETY: ppoll(2) reads and writes one pollfd, reads the timespec, and changes no signal mask.
+    unsafe { libc::ppoll(&raw mut polled, 1, &raw const timeout, std::ptr::null()) };
+}
+
+/// Polls the device's queue for up to `us` in a receive that finds no datagram (socket(7), `SO_BUSY_POLL`).
+///
+/// # Errors
+/// `EPERM` if the value is raised without `CAP_NET_ADMIN`.
+pub fn set_busy_poll(socket: &UdpSocket, us: libc::c_int) -> io::Result<()> {
+    set_int(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BUSY_POLL, us)
 }
 
 /// Splits longer sends into datagrams of `bytes` each, the last shorter (udp(7), `UDP_SEGMENT`). 0 disables splitting.

@@ -27,6 +27,7 @@
 //! - [`send`] and [`receive`] are the two sides of a stream; [`engine`] is their datagram I/O.
 //! - [`shared_loops`] are the threads of paced streams that have none of their own.
 //! - [`credit`] is the flow control of lossless runs, [`clock_offset`] the estimate of the offset between two hosts' clocks.
+//! - [`round_trip`] is the other workload: requests that are sent back.
 //! - [`explain`] finds the drops of both hosts behind the losses, if requested.
 //! - [`result`] is the record of a run, computed from the results of both sides.
 
@@ -40,6 +41,7 @@ pub mod placement;
 pub mod plan;
 pub mod receive;
 pub mod result;
+pub mod round_trip;
 pub mod send;
 pub mod server;
 pub mod setup;

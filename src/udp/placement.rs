@@ -117,7 +117,9 @@ pub fn both(choice: &Choice, plan: &Plan, allowed: &[usize]) -> Vec<Placement> {
     let streams = plan.streams;
     let placements = match choice {
         // A thread that sleeps most of the time wakes up soonest on an idle CPU, which the kernel finds.
-        Choice::Auto if matches!(plan.mode, Mode::Paced(_)) => vec![(None, None)],
+        Choice::Auto if matches!(plan.mode, Mode::Paced(_) | Mode::RoundTrip(_)) => {
+            vec![(None, None)]
+        }
         // Two threads at each end: the kernel places them better than a rule for one.
         Choice::Auto if plan.direction == Direction::Both => vec![(None, None)],
         Choice::Auto => automatic(streams, allowed),

@@ -38,6 +38,8 @@ pub enum Mode {
     Paced(f64),
     /// As fast as possible.
     Blast,
+    /// Requests that are sent back, and the time until then: as many a second, or one after the other.
+    RoundTrip(Option<f64>),
 }
 
 impl Mode {
@@ -47,6 +49,7 @@ impl Mode {
             Self::Lossless => "lossless",
             Self::Paced(_) => "paced",
             Self::Blast => "blast",
+            Self::RoundTrip(_) => "round-trip",
         }
     }
 }
@@ -207,6 +210,11 @@ pub enum PlanError {
         "GSO (--gso on) cannot be used with a batch of one datagram; choose a --batch of 2 or more, or --gso off"
     )]
     NothingToSegment,
+    /// An option without a meaning for round trips.
+    #[error(
+        "--round-trip measures one datagram at a time between two sockets, over mio; leave out {0}"
+    )]
+    RoundTrip(&'static str),
     /// Outside 1 to [`MAX_BATCH`].
     #[error("a batch of {0} cannot be sent; choose 1 to {MAX_BATCH}")]
     Batch(usize),
@@ -239,7 +247,10 @@ impl Plan {
         if self.engine.zerocopy == ZeroCopy::Splice && self.mode != Mode::Lossless {
             return Err(PlanError::SpliceNeedsCredit);
         }
-        if let Mode::Paced(pps) = self.mode
+        if matches!(self.mode, Mode::RoundTrip(_)) {
+            self.validate_round_trip()?;
+        }
+        if let Mode::Paced(pps) | Mode::RoundTrip(Some(pps)) = self.mode
             && !(MIN_PPS..=MAX_PPS).contains(&pps)
         {
             return Err(PlanError::Pace(pps));
@@ -253,6 +264,29 @@ impl Plan {
                 Err(PlanError::Packets(packets))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A round trip has one socket at each end, and one datagram a system call.
+    fn validate_round_trip(&self) -> Result<(), PlanError> {
+        let refused = [
+            (self.streams != 1, "--streams"),
+            (
+                self.direction != Direction::Forward,
+                "--reverse and --bidir",
+            ),
+            (
+                self.engine != EngineChoice::default(),
+                "--engine uring and --zerocopy",
+            ),
+            (self.batch.is_some_and(|batch| batch != 1), "--batch"),
+            (self.offload == Offload::On, "--gso on"),
+            (self.packet_rows, "--packets-csv"),
+            (matches!(self.amount, Amount::Bytes(_)), "--mb"),
+        ];
+        match refused.iter().find(|(is_set, _)| *is_set) {
+            Some((_, option)) => Err(PlanError::RoundTrip(option)),
+            None => Ok(()),
         }
     }
 
@@ -322,7 +356,10 @@ impl Plan {
             Mode::Paced(pps) => {
                 Duration::try_from_secs_f64(self.streams as f64 / pps).unwrap_or(Duration::MAX)
             }
-            Mode::Lossless | Mode::Blast => Duration::ZERO,
+            Mode::RoundTrip(Some(pps)) => {
+                Duration::try_from_secs_f64(1.0 / pps).unwrap_or(Duration::MAX)
+            }
+            Mode::Lossless | Mode::Blast | Mode::RoundTrip(None) => Duration::ZERO,
         }
     }
 
@@ -330,7 +367,7 @@ impl Plan {
     pub fn expected_time(&self) -> Option<Duration> {
         match (self.amount, self.mode, self.packets()) {
             (Amount::Time(time), ..) => Some(time),
-            (_, Mode::Paced(pps), Some(packets)) => {
+            (_, Mode::Paced(pps) | Mode::RoundTrip(Some(pps)), Some(packets)) => {
                 Duration::try_from_secs_f64(packets as f64 / pps).ok()
             }
             _ => None,
@@ -350,131 +387,4 @@ pub struct Quota {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// 100 datagrams of 1000 bytes, lossless.
-    pub(crate) fn small_plan() -> Plan {
-        Plan {
-            amount: Amount::Packets(100),
-            mode: Mode::Lossless,
-            direction: Direction::Forward,
-            chunk: 1_000,
-            engine: EngineChoice::default(),
-            streams: 1,
-            batch: None,
-            offload: Offload::Auto,
-            df: Df::Auto,
-            spin: SpinChoice::Auto,
-            receive_buffer: None,
-            send_buffer: None,
-            interval: Duration::from_secs(1),
-            packet_rows: false,
-            interval_histograms: false,
-        }
-    }
-
-    #[test]
-    fn each_invalid_value_has_its_error() {
-        let plan = small_plan();
-        assert_eq!(plan.validate(), Ok(()));
-        let cases = [
-            (
-                Plan {
-                    chunk: 0,
-                    ..plan.clone()
-                },
-                PlanError::Chunk(0),
-            ),
-            (
-                Plan {
-                    chunk: MAX_CHUNK + 1,
-                    ..plan.clone()
-                },
-                PlanError::Chunk(MAX_CHUNK + 1),
-            ),
-            (
-                Plan {
-                    streams: 0,
-                    ..plan.clone()
-                },
-                PlanError::Streams(0),
-            ),
-            (
-                Plan {
-                    batch: Some(0),
-                    ..plan.clone()
-                },
-                PlanError::Batch(0),
-            ),
-            (
-                Plan {
-                    mode: Mode::Paced(0.0),
-                    ..plan.clone()
-                },
-                PlanError::Pace(0.0),
-            ),
-            (
-                Plan {
-                    amount: Amount::Bytes(0),
-                    ..plan.clone()
-                },
-                PlanError::Packets(0),
-            ),
-            (
-                Plan {
-                    amount: Amount::Packets(u64::MAX),
-                    ..plan.clone()
-                },
-                PlanError::Packets(u64::MAX),
-            ),
-            (
-                Plan {
-                    amount: Amount::Time(Duration::ZERO),
-                    ..plan.clone()
-                },
-                PlanError::Time,
-            ),
-            (
-                Plan {
-                    interval: Duration::ZERO,
-                    ..plan.clone()
-                },
-                PlanError::Interval(Duration::ZERO),
-            ),
-        ];
-        for (plan, error) in cases {
-            assert_eq!(plan.validate(), Err(error));
-        }
-        let one = Plan {
-            offload: Offload::On,
-            batch: Some(1),
-            ..plan.clone()
-        };
-        assert_eq!(one.validate(), Err(PlanError::NothingToSegment));
-        assert!(
-            Plan {
-                mode: Mode::Paced(f64::NAN),
-                ..plan
-            }
-            .validate()
-            .is_err()
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn all_streams_together_send_the_bytes_exactly(bytes in 1u64..1_000_000, chunk in 1usize..3_000, streams in 1usize..9) {
-            let plan = Plan { amount: Amount::Bytes(bytes), chunk, streams, ..small_plan() };
-            let total: u64 = (0..streams).map(|stream| {
-                let quota = plan.quota(stream);
-                match quota.packets.unwrap() {
-                    0 => 0,
-                    packets => (packets - 1) * chunk as u64 + quota.last_chunk as u64,
-                }
-            }).sum();
-            prop_assert_eq!(total, bytes);
-        }
-    }
-}
+pub(crate) mod tests;

@@ -33,7 +33,8 @@ impl Live {
         let interval = plan.interval.as_secs_f64();
         let panel = |title| Panel {
             latency_title: match plan.mode {
-                Mode::Paced(_) => "latency from the intended send",
+                Mode::Paced(_) | Mode::RoundTrip(Some(_)) => "latency from the intended send",
+                Mode::RoundTrip(None) => "round trip",
                 Mode::Lossless | Mode::Blast => "latency from the actual send",
             },
             ..Panel::new(title, Unit::Kilobytes, interval)

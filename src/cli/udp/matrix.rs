@@ -1,5 +1,6 @@
 //! The comparison matrix: every combination of options with several values.
 
+use super::round_trip::Load;
 use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::list::List;
@@ -24,6 +25,8 @@ pub(super) struct Combination {
     pub(super) receive_buffer: Option<usize>,
     pub(super) rate: Option<f64>,
     pub(super) pps: Option<f64>,
+    /// The stream beside round trips; `None` on an idle path.
+    pub(super) load: Option<Load>,
 }
 
 impl Combination {
@@ -43,6 +46,7 @@ impl Combination {
             receive_buffer: None,
             rate: None,
             pps: None,
+            load: None,
         }]);
         all.vary(Some(&args.engine), |to, engine| {
             to.engine.kind = engine.into()
@@ -68,6 +72,17 @@ impl Combination {
         })?;
         all.vary(args.rate.as_ref(), |to, rate| to.rate = Some(rate))?;
         all.vary(args.pps.as_ref(), |to, pps| to.pps = Some(pps))?;
+        if let Some(load) = args.round_trip.under_load {
+            let loads = [None, Some(load)];
+            let both = |one: Self| {
+                loads.map(|load| Self {
+                    load,
+                    ..one.clone()
+                })
+            };
+            all.0 = all.0.into_iter().flat_map(both).collect();
+            Matrix::check_count(all.0.len())?;
+        }
         for one in &mut all.0 {
             one.engine.uring.sqpoll = args.uring_sqpoll && one.is_uring();
         }
@@ -123,14 +138,19 @@ impl Matrix {
                 set(&mut with, value);
                 with
             }));
-            if varied.len() > MAX_SETTINGS {
-                return Err(CliError::Usage(format!(
-                    "these lists make more than {MAX_SETTINGS} combinations; leave out some values"
-                )));
-            }
+            Self::check_count(varied.len())?;
         }
         self.0 = varied;
         Ok(())
+    }
+
+    fn check_count(count: usize) -> Result<(), CliError> {
+        if count <= MAX_SETTINGS {
+            return Ok(());
+        }
+        Err(CliError::Usage(format!(
+            "these lists make more than {MAX_SETTINGS} combinations; leave out some values"
+        )))
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::matrix::Combination;
+use super::round_trip::{ECHO_PORT, Load};
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
@@ -19,13 +20,19 @@ use crate::udp::placement::{self, Choice, Placement};
 use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan};
 use crate::udp::result;
 use crate::udp::result::Requested;
+use crate::udp::send::spin::SpinChoice;
 
 /// Default message bytes.
 const DEFAULT_BYTES: u64 = 100_000_000;
 
+/// Default time of round trips.
+const ROUND_TRIPS: Duration = Duration::from_secs(5);
+
 /// One setting to run.
 pub(super) struct Planned {
     pub(super) plan: Plan,
+    /// The stream beside round trips.
+    pub(super) load: Option<Plan>,
     /// Name of each direction in a comparison, the client's first; `None` without a comparison.
     pub(super) settings: Vec<Option<String>>,
     /// Placements of the threads, of which trials choose one.
@@ -39,6 +46,7 @@ pub(super) struct Planned {
     spin: bool,
     clock: ClockChoice,
     explain: bool,
+    is_echo: bool,
     requested: Requested,
 }
 
@@ -53,6 +61,7 @@ impl Planned {
                 args.repeat
             )));
         }
+        let loads: Vec<Option<Load>> = combinations.iter().map(|one| one.load).collect();
         let plans: Vec<(Plan, Requested)> = combinations
             .iter()
             .map(|one| {
@@ -78,10 +87,16 @@ impl Planned {
         let allowed = affinity::allowed().map_err(CliError::runtime)?;
         args.cpus.check(&allowed).map_err(CliError::usage)?;
         let ends = Ends::new(args)?;
-        let placed = |((plan, requested), settings)| {
-            Self::place(args, &ends, &allowed, plan, requested, settings)
+        let placed = |((plan, requested), (settings, load)): (_, (_, Option<Load>))| {
+            let load = load.map(|load| load.plan(&plan));
+            if let Some(load) = &load {
+                load.validate().map_err(CliError::usage)?;
+            }
+            let planned = Self::place(args, &ends, &allowed, plan, requested, settings);
+            Ok(Self { load, ..planned })
         };
-        Ok(plans.into_iter().zip(settings).map(placed).collect())
+        let settings = settings.into_iter().zip(loads);
+        plans.into_iter().zip(settings).map(placed).collect()
     }
 
     /// Names of all settings.
@@ -109,6 +124,7 @@ impl Planned {
         let spin = placements.iter().all(|one| one.may_spin(&plan, allowed));
         Self {
             spin,
+            load: None,
             plan,
             settings,
             servers: ends.servers.clone().unwrap_or_default(),
@@ -122,6 +138,7 @@ impl Planned {
                 ClockArg::Estimate => ClockChoice::Estimate,
             },
             explain: args.explain,
+            is_echo: args.round_trip.echo.is_some(),
             requested,
         }
     }
@@ -153,6 +170,7 @@ impl Planned {
             spin: self.spin,
             clock: self.clock,
             explain: self.explain,
+            is_echo: self.is_echo,
             requested: self.requested.clone(),
         }
     }
@@ -169,7 +187,11 @@ fn plan(args: &Udp, of: &Combination, live: bool) -> Result<Plan, CliError> {
         batch: of.batch,
         offload: of.offload,
         df: of.df,
-        spin: of.spin,
+        spin: match (args.round_trip.round_trip, args.round_trip.busy_poll) {
+            (false, _) => of.spin,
+            (true, true) => SpinChoice::On,
+            (true, false) => SpinChoice::Off,
+        },
         receive_buffer: of.receive_buffer,
         send_buffer: of.send_buffer,
         interval: args.interval.unwrap_or(match live {
@@ -196,7 +218,8 @@ fn requested(args: &Udp, of: &Combination, plan: &Plan) -> Requested {
                     .join(","),
             ),
         },
-        to: args.to.clone(),
+        under_load: of.load.map(Load::name),
+        to: args.to.clone().or_else(|| args.round_trip.echo.clone()),
         ..result::requested(plan)
     }
 }
@@ -261,22 +284,29 @@ impl Ends {
             Some(SocketAddr::V6(_)) => Family::V6,
             None => family,
         };
-        let servers = match &args.to {
+        let end = match &args.round_trip.echo {
+            Some(text) => Some(("--echo", text, ECHO_PORT)),
+            None => args.to.as_ref().map(|text| ("--to", text, DEFAULT_PORT)),
+        };
+        let servers = match end {
             None => None,
-            Some(text) => {
+            Some((option, text, port)) => {
                 let because = match &args.bind {
                     Some(bind) => format!(", which --bind {bind} needs"),
                     None => String::new(),
                 };
-                let found = endpoint::resolve("--to", text, DEFAULT_PORT, family, &because);
+                let found = endpoint::resolve(option, text, port, family, &because);
                 Some(found?)
             }
         };
         if servers.iter().flatten().any(|server| server.port() == 0) {
-            return Err(CliError::Usage(format!(
-                "--to {} has port 0; name the port that `bench serve` prints",
-                args.to.as_deref().unwrap_or_default()
-            )));
+            return Err(CliError::Usage(match &args.round_trip.echo {
+                Some(echo) => format!("--echo {echo} has port 0; name the port of the echo server"),
+                None => format!(
+                    "--to {} has port 0; name the port that `bench serve` prints",
+                    args.to.as_deref().unwrap_or_default()
+                ),
+            }));
         }
         let key = args.key_file.as_deref().map(Key::read).transpose();
         Ok(Self {
@@ -308,12 +338,14 @@ fn amount(args: &Udp) -> Result<Amount, CliError> {
         }
         (None, Some(packets), _) => Ok(Amount::Packets(packets)),
         (None, None, Some(time)) => Ok(Amount::Time(time)),
+        (None, None, None) if args.round_trip.round_trip => Ok(Amount::Time(ROUND_TRIPS)),
         (None, None, None) => Ok(Amount::Bytes(DEFAULT_BYTES)),
     }
 }
 
 fn mode(args: &Udp, of: &Combination) -> Result<Mode, CliError> {
     match (of.rate, of.pps) {
+        (_, pps) if args.round_trip.round_trip => Ok(Mode::RoundTrip(pps)),
         (Some(rate), _) => {
             let pps = rate / 8.0 / of.chunk.max(1) as f64;
             if !(crate::udp::send::pacing::MIN_PPS..=crate::udp::send::pacing::MAX_PPS)

@@ -87,9 +87,11 @@ figures! {
         "setting" = "setting" Nothing;
         "runs" = "runs" Nothing;
         "incomplete" = "incomplete" Nothing;
-        "goodput, median (min to max)" = "kb_per_s_median" Interval("kb_per_s_min", "kb_per_s_max");
-        "goodput ratio (95 % interval)" = "ratio" Interval("ratio_low", "ratio_high");
-        "verdict" = "verdict" Words;
+        "goodput, median (min to max)" = "kb_per_s_median" Interval("kb_per_s_min", "kb_per_s_max"),
+            "packets_per_s_median" Interval("packets_per_s_min", "packets_per_s_max");
+        "goodput ratio (95 % interval)" = "ratio" Interval("ratio_low", "ratio_high"),
+            "packets_ratio" Interval("packets_ratio_low", "packets_ratio_high");
+        "verdict" = "verdict" Words, "packets_verdict" Words;
         "lost" = "lost_percent" Nothing;
         "CPU" = "cpu_s_per_million_median" Nothing;
         "CPU ratio (95 % interval)" = "cpu_ratio" Interval("cpu_ratio_low", "cpu_ratio_high");

@@ -95,11 +95,19 @@ impl Distributed for Run {
     }
 
     fn is_from_intended(&self) -> bool {
-        self.mode == "paced"
+        match self.mode.as_str() {
+            "round-trip" => self.latency_from_intended_ns.is_some(),
+            mode => mode == "paced",
+        }
     }
 
     fn known_rate(&self) -> Option<f64> {
-        self.kb_per_s.filter(|_| self.complete)
+        // Round trips have no goodput.
+        let rate = self.kb_per_s.or_else(|| {
+            self.round_trip.as_ref()?;
+            self.packets_per_s
+        });
+        rate.filter(|_| self.complete)
     }
 
     fn intervals(&self) -> &[Interval] {

@@ -5,8 +5,8 @@ use crate::stats::latency::Latency;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::{
     Clock, Cpu, CpuTrial, Effective, EngineStats, Explained, HostDrops, Increase, Interval,
-    LossCause, Lost, Measured, Pacing, Reason, Received, Requested, Run, Stream, Traffic,
-    UringRequested,
+    LossCause, Lost, Measured, Pacing, Reason, Received, Requested, RoundTrip, Run, Stream,
+    Traffic, UringRequested,
 };
 
 /// A paced run of two streams, without null keys or empty lists.
@@ -62,6 +62,7 @@ pub(in crate::report) fn measured() -> Measured {
         packet_rows_omitted: 0,
         setting: Some("mio".into()),
         warnings: vec!["The sender was late by more than one gap.".into()],
+        round_trip: None,
         explained: Some(explained()),
     };
     Measured {
@@ -69,6 +70,33 @@ pub(in crate::report) fn measured() -> Measured {
         latency,
         latency_from_intended: late,
         closing_row: None,
+    }
+}
+
+/// The same run as an open loop of round trips.
+pub(in crate::report) fn round_trips() -> Run {
+    let run = measured().run;
+    Run {
+        mode: "round-trip".into(),
+        requested: Requested {
+            under_load: Some("lossless".into()),
+            ..requested()
+        },
+        kb_per_s: None,
+        kb_per_s_error: None,
+        kib_per_s: None,
+        gbit_per_s: None,
+        transit_kb_per_s: None,
+        jitter_ns: None,
+        round_trip: Some(RoundTrip {
+            kind: "open".into(),
+            echo: false,
+            timeout_s: 1.0,
+            requests_received: Some(100_001),
+            server_time_ns: run.latency_ns,
+            load_kb_per_s: Some(1_234_567.0),
+        }),
+        ..run
     }
 }
 
@@ -137,6 +165,7 @@ fn requested() -> Requested {
         cpus: Some("0,1".into()),
         sndbuf: Some(4_194_304),
         rcvbuf: Some(212_992),
+        under_load: None,
         to: Some("10.0.0.2:5201".into()),
     }
 }

@@ -22,6 +22,7 @@ use crate::udp::control::greeting::GreetingError;
 use crate::udp::plan::Plan;
 use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::receive::receivers::{Notify, Receivers};
+use crate::udp::round_trip::requester::{self, Requester};
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::wire::control::{ALIVE, Alive, Hello, Reply, Request, Welcome};
 
@@ -43,6 +44,8 @@ pub(super) enum Event {
     Sender(senders::Event),
     /// Rows of the local receivers; empty if the receivers have ended.
     Intervals(Vec<CompletedInterval>),
+    /// An event of the local requester.
+    RoundTrip(requester::Event),
     /// A flow that is being opened is readable.
     FlowReadable,
     /// The user has cancelled the run. Occurs at most once.
@@ -78,6 +81,7 @@ pub enum SessionError {
 pub(super) struct ControlLoop<'a> {
     pub(super) senders: Option<Senders>,
     pub(super) receivers: Option<Receivers>,
+    pub(super) requester: Option<Requester>,
     pub(super) clock: Option<ClockFlow>,
     /// The address of the server that answered.
     pub(super) server: SocketAddr,
@@ -143,6 +147,7 @@ impl<'a> ControlLoop<'a> {
                     let control_loop = Self {
                         senders: None,
                         receivers: None,
+                        requester: None,
                         clock: None,
                         server,
                         setup,
@@ -253,6 +258,9 @@ impl<'a> ControlLoop<'a> {
             if !rows.is_empty() || receivers.is_done() {
                 return Some(Event::Intervals(rows));
             }
+        }
+        if let Some(event) = self.requester.as_ref().and_then(Requester::event) {
+            return Some(Event::RoundTrip(event));
         }
         std::mem::take(&mut self.flow_readable).then_some(Event::FlowReadable)
     }

@@ -90,7 +90,7 @@ impl<O: Observer> Session<'_, O> {
                         self.finish(directions)?;
                     }
                 }
-                Event::Sender(_) | Event::FlowReadable | Event::Timeout => {}
+                Event::Sender(_) | Event::FlowReadable | Event::Timeout | Event::RoundTrip(_) => {}
                 Event::Intervals(rows) => self.add_intervals(rows, directions),
                 Event::Cancelled => {
                     self.stop(directions, Ended::Interrupted("interrupted".to_owned()));

@@ -15,6 +15,7 @@ mod reconnect;
 mod record;
 mod replace;
 mod results;
+mod round_trip;
 mod session;
 
 use std::io;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use super::control::key::Key;
 use super::explain::Explainer;
 use super::placement::Cpus;
-use super::plan::{Amount, Direction, Plan};
+use super::plan::{Amount, Direction, Mode, Plan};
 use super::receive::accounting::Latencies;
 use super::result::{CpuTrial, Interval, Measured, Requested};
 use super::setup;
@@ -102,6 +103,8 @@ pub struct Setup {
     pub clock: ClockChoice,
     /// Whether both hosts explain losses.
     pub explain: bool,
+    /// Whether the servers are echo servers (RFC 862), which have no control port. For round trips.
+    pub is_echo: bool,
     /// The settings as given, for the record.
     pub requested: Requested,
 }
@@ -120,6 +123,7 @@ impl Setup {
             spin: false,
             clock: ClockChoice::Auto,
             explain: false,
+            is_echo: false,
             requested: Requested::default(),
         }
     }
@@ -171,6 +175,9 @@ pub fn run(
     if plan.direction.server_sends() {
         setup::can_receive(plan)?;
     }
+    if setup.is_echo {
+        return round_trip::echo(plan, setup, observer, cancel);
+    }
     let clock = match setup.clock {
         ClockChoice::Auto => identity(),
         ClockChoice::Estimate => None,
@@ -185,6 +192,9 @@ pub fn run(
     };
     let (control_loop, welcome) = ControlLoop::begin(plan, setup, hello, cancel)?;
     let mut session = Session::new(plan, setup, observer, control_loop, welcome);
+    if matches!(plan.mode, Mode::RoundTrip(_)) {
+        return session.round_trips();
+    }
     session.explainer = explainer;
     session.open()?;
     Ok(session.measure())

@@ -128,7 +128,7 @@ pub(super) fn open(control_loop: &mut ControlLoop<'_>, flows: &mut [Flow]) -> Re
             }
             Event::Cancelled => return Err(RunError::Cancelled),
             Event::Reply(reply) => check_refusal(server, reply)?,
-            Event::FlowReadable | Event::Intervals(_) | Event::Sender(_) => {}
+            Event::FlowReadable | Event::Intervals(_) | Event::Sender(_) | Event::RoundTrip(_) => {}
         }
     }
     for flow in flows.iter() {

@@ -134,7 +134,7 @@ impl<'a, O: Observer> Session<'a, O> {
     }
 
     /// Whether the welcome fits the plan: it has a flow per stream, and a credit window if the client sends losslessly.
-    fn is_welcome_valid(&self) -> bool {
+    pub(super) fn is_welcome_valid(&self) -> bool {
         let plan = self.plan;
         let count = |sends| if sends { plan.streams } else { 0 };
         let direction = plan.direction;
@@ -242,7 +242,10 @@ impl<'a, O: Observer> Session<'a, O> {
                 }
                 Event::Cancelled => return Err(RunError::Cancelled),
                 Event::Reply(reply) => opening::check_refusal(server, reply)?,
-                Event::Intervals(_) | Event::FlowReadable | Event::Timeout => {}
+                Event::Intervals(_)
+                | Event::FlowReadable
+                | Event::Timeout
+                | Event::RoundTrip(_) => {}
             }
         }
         Ok(())

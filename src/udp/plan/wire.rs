@@ -26,7 +26,7 @@ macro_rules! variants {
 
 variants! {
     Amount = wire::Amount { Bytes(bytes), Packets(packets), Time(time) }
-    Mode = wire::Mode { Lossless, Paced(pps), Blast }
+    Mode = wire::Mode { Lossless, Paced(pps), Blast, RoundTrip(pps) }
     Direction = wire::Direction { Forward, Reverse, Both }
     Offload = wire::Toggle { On, Off, Auto }
     Df = wire::Toggle { On, Off, Auto }

@@ -97,7 +97,7 @@ pub(super) fn engine_stats(
 }
 
 pub(super) fn pacing(mode: Mode, senders: &[SenderOutcome]) -> Option<Pacing> {
-    let Mode::Paced(target_pps) = mode else {
+    let (Mode::Paced(target_pps) | Mode::RoundTrip(Some(target_pps))) = mode else {
         return None;
     };
     let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());

@@ -15,6 +15,7 @@ mod settings;
 mod streams;
 mod warnings;
 
+pub use crate::udp::round_trip::record::RoundTrip;
 pub use assemble::assemble;
 pub use ended::Ended;
 pub use explained::{Explained, HostDrops, Increase, LossCause, Reason};

@@ -8,13 +8,14 @@ use super::counts::{self, nullable_counts};
 use super::explained::Explained;
 use crate::stats::latency::{Latency, Summary};
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
+use crate::udp::round_trip::record::RoundTrip;
 
 /// One run of `bench udp`, or as much of it as was measured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Run {
     /// `mio` or `uring`.
     pub engine: String,
-    /// `lossless`, `paced` or `blast`.
+    /// `lossless`, `paced`, `blast` or `round-trip`.
     pub mode: String,
     /// The sender: `forward` is the client, `reverse` the server.
     #[serde(default = "forward")]
@@ -85,6 +86,9 @@ pub struct Run {
     /// Effects of the measuring program or its host on the result, a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What only round trips have; absent in other runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip: Option<RoundTrip>,
     /// The losses by cause; null unless requested, or if the losses are unknown.
     #[serde(default)]
     pub explained: Option<Explained>,
@@ -137,6 +141,9 @@ pub struct Requested {
     pub sndbuf: Option<usize>,
     /// Bytes.
     pub rcvbuf: Option<usize>,
+    /// The stream beside round trips, `lossless` or its pace; absent on an idle path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under_load: Option<String>,
     /// The server, if it is another process.
     pub to: Option<String>,
     /// Who sends: `forward`, `reverse` or `both`.

@@ -32,7 +32,7 @@ pub fn requested(plan: &Plan) -> Requested {
         Amount::Packets(packets) => requested.packets = Some(packets),
         Amount::Time(time) => requested.duration_s = Some(time.as_secs_f64()),
     }
-    if let Mode::Paced(pps) = plan.mode {
+    if let Mode::Paced(pps) | Mode::RoundTrip(Some(pps)) = plan.mode {
         requested.pps = Some(pps);
     }
     requested

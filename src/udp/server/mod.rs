@@ -75,6 +75,8 @@ pub struct SessionReport {
     pub measured: Option<Measured>,
     /// Whether the server has sent.
     pub sent: bool,
+    /// Requests of round trips that the server has answered; `None` in other sessions.
+    pub answered: Option<u64>,
     /// Whether the client has the result. Otherwise this is the only copy.
     pub delivered: bool,
 }

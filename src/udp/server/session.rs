@@ -1,28 +1,28 @@
 //! A session at the server: its receivers and senders while they run, and their results.
 
+mod flows;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
-use mio::{Registry, Token};
+use mio::Token;
 
 use super::clock_flow::ClockFlow;
-use super::ports::{FlowKind, PortDatagram};
-use super::probe::answer_probe;
 use super::senders::{SendingState, SendingStreams, explained};
 use super::welcome::{self, Opening, SessionContext};
 use super::{Limits, SessionReport, record};
+use crate::sys::affinity;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::{affinity, shared_port};
 use crate::udp::explain::Explainer;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::receivers::{self, Notify, Receivers};
 use crate::udp::receive::result_upload::{ResultUpload, interval_messages};
 use crate::udp::result::Ended;
+use crate::udp::round_trip::responder::Responder;
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::shared_loops::SharedLoops;
 use crate::udp::wire::control::{Finish, Hello, Reply, Request, Welcome};
@@ -57,6 +57,8 @@ pub(super) struct Session {
     idle: Duration,
     /// Explains the losses on this host, if the client requests it.
     explainer: Option<Explainer>,
+    /// Requests of round trips, once the responder has ended.
+    answered: Option<u64>,
     client: SocketAddr,
 }
 
@@ -64,6 +66,8 @@ pub(super) struct Session {
 enum Receiving {
     Nothing,
     Running(Box<Receivers>),
+    /// The datagrams are requests, which are sent back.
+    Responding(Box<Responder>),
     Uploading(Box<ResultUpload>),
 }
 
@@ -88,7 +92,11 @@ impl Session {
             senders_share,
         } = welcome::open(&plan, hello, local, client.ip(), context)?;
         let notify = context.wakeups.notify(context.token);
+        let mut sockets = sockets;
         let receiving = match receivers {
+            None if matches!(plan.mode, Mode::RoundTrip(_)) => {
+                responder(&plan, &mut sockets, &cpus)?
+            }
             None => Receiving::Nothing,
             Some(prepared) => Receiving::Running(Box::new(Receivers::new(
                 receivers::Settings {
@@ -126,6 +134,7 @@ impl Session {
             loops: senders_share.then(|| context.loops.clone()),
             idle: context.limits.idle,
             explainer,
+            answered: None,
             client,
             cpus,
             welcome,
@@ -141,73 +150,6 @@ impl Session {
     /// Streams of both directions.
     pub(super) fn streams(&self) -> usize {
         self.plan.all_streams()
-    }
-
-    /// Processes a datagram of a flow that has no socket connected to the sender.
-    pub(super) fn on_datagram(&mut self, datagram: &PortDatagram, registry: &Registry) {
-        let arrived = monotonic_ns();
-        self.last_datagram = Instant::now();
-        let outcome = match datagram.flow.kind {
-            FlowKind::Clock => self.open_clock(datagram, arrived, registry),
-            FlowKind::Forward(stream) => self.open_forward(stream, datagram),
-            FlowKind::Reverse(stream) => self.open_reverse(stream, datagram),
-        };
-        if let Err(error) = outcome {
-            self.end(Ended::Failed(format!(
-                "the server cannot open a stream on {}: {error}",
-                datagram.local
-            )));
-        }
-    }
-
-    fn open_clock(
-        &mut self,
-        datagram: &PortDatagram,
-        arrived: u64,
-        registry: &Registry,
-    ) -> io::Result<()> {
-        self.clock
-            .open(datagram.local, datagram.peer, registry, self.token)?;
-        self.clock.reply(&datagram.header, arrived);
-        Ok(())
-    }
-
-    fn open_forward(&mut self, stream: usize, datagram: &PortDatagram) -> io::Result<()> {
-        let Receiving::Running(receivers) = &mut self.receiving else {
-            return Ok(());
-        };
-        let window = receivers.effective().window;
-        let last = receivers.unlaunched() == 1;
-        let Some(socket) = receivers.socket(stream) else {
-            return receivers.reconnect(stream, datagram.peer);
-        };
-        shared_port::join(socket, datagram.local, datagram.peer)?;
-        if let Some(explainer) = &mut self.explainer
-            && last
-        {
-            // No data are sent until all streams are open: drops so far are none of the run.
-            explainer.begin(self.client, None);
-        }
-        answer_probe(socket, &datagram.header, window);
-        receivers.launch(stream, datagram.header.token)
-    }
-
-    fn open_reverse(&mut self, stream: usize, datagram: &PortDatagram) -> io::Result<()> {
-        let Some((socket, is_open)) = self
-            .sending
-            .as_mut()
-            .and_then(|sending| sending.sockets.get_mut(stream))
-        else {
-            return Ok(());
-        };
-        if *is_open {
-            // A NAT on the path changed the client's address. The client's receiver expects no response.
-            return socket.connect(datagram.peer);
-        }
-        shared_port::join(socket, datagram.local, datagram.peer)?;
-        *is_open = true;
-        answer_probe(socket, &datagram.header, None);
-        Ok(())
     }
 
     /// Processes a message of the client.
@@ -226,6 +168,7 @@ impl Session {
                     self.end(Ended::Failed(reason));
                 }
                 self.finish = Some(finish);
+                self.stop_responding();
             }
             Request::Stop => {
                 if let Some(sending) = &mut self.sending {
@@ -297,6 +240,22 @@ impl Session {
         }
         if self.ended == Ended::Complete {
             self.ended = ended;
+        }
+        self.stop_responding();
+    }
+
+    /// Stops the responder, and sends its counts.
+    fn stop_responding(&mut self) {
+        if !matches!(self.receiving, Receiving::Responding(_)) {
+            return;
+        }
+        if let Receiving::Responding(responder) =
+            std::mem::replace(&mut self.receiving, Receiving::Nothing)
+        {
+            let (received, done) = responder.stop(reason_of(&self.ended));
+            self.answered = Some(received.unique);
+            self.replies.push_back(Reply::Stream(received));
+            self.replies.push_back(Reply::Done(Box::new(done)));
         }
     }
 
@@ -370,18 +329,16 @@ impl Session {
                 "the server's limit is {most} s per session (--max-duration)"
             )));
         }
-        let Receiving::Running(receivers) = &self.receiving else {
+        if matches!(self.receiving, Receiving::Nothing | Receiving::Uploading(_)) {
             return;
-        };
+        }
         if self.finish.is_some() {
             // The receivers wait for stragglers for a short time only.
             return;
         }
         // The gap of a slow schedule may exceed the limit.
         let most = limits.idle.max(self.plan.longest_gap().saturating_mul(2));
-        let quiet = receivers
-            .last_arrival()
-            .map_or(self.started.elapsed(), since);
+        let quiet = self.last_arrival().map_or(self.started.elapsed(), since);
         if quiet.min(self.last_datagram.elapsed()) > most {
             self.end(Ended::Limited(format!(
                 "no datagram for {} s (--idle-timeout at the server)",
@@ -390,13 +347,18 @@ impl Session {
         }
     }
 
+    /// When a datagram of the client's streams last arrived, in ns; `None` if no stream is open.
+    fn last_arrival(&self) -> Option<u64> {
+        match &self.receiving {
+            Receiving::Running(receivers) => receivers.last_arrival(),
+            Receiving::Responding(responder) => responder.last_arrival(),
+            Receiving::Nothing | Receiving::Uploading(_) => None,
+        }
+    }
+
     /// Time since the client last sent over UDP.
     pub(super) fn udp_silence(&self) -> Duration {
-        let receivers = match &self.receiving {
-            Receiving::Running(receivers) => receivers.last_arrival(),
-            _ => None,
-        };
-        let data = receivers.map_or(Duration::MAX, since);
+        let data = self.last_arrival().map_or(Duration::MAX, since);
         self.last_datagram.elapsed().min(data)
     }
 
@@ -420,11 +382,13 @@ impl Session {
 
     /// Whether all receivers and senders have ended.
     pub(super) fn is_done(&self) -> bool {
-        !matches!(self.receiving, Receiving::Running(_))
-            && self
-                .sending
-                .as_ref()
-                .is_none_or(|sending| matches!(sending.state, SendingState::Over))
+        !matches!(
+            self.receiving,
+            Receiving::Running(_) | Receiving::Responding(_)
+        ) && self
+            .sending
+            .as_ref()
+            .is_none_or(|sending| matches!(sending.state, SendingState::Over))
     }
 
     /// Whether all messages have been taken by [`Self::next_reply`].
@@ -432,7 +396,7 @@ impl Session {
         let uploaded = match &self.receiving {
             Receiving::Uploading(upload) => upload.is_over(),
             Receiving::Nothing => true,
-            Receiving::Running(_) => false,
+            Receiving::Running(_) | Receiving::Responding(_) => false,
         };
         uploaded && self.is_done() && self.replies.is_empty()
     }
@@ -467,6 +431,7 @@ impl Session {
             client,
             measured,
             sent: self.sending.is_some(),
+            answered: self.answered,
             delivered,
         }
     }
@@ -475,6 +440,15 @@ impl Session {
 /// Time since a stamp in ns.
 fn since(ns: u64) -> Duration {
     Duration::from_nanos(monotonic_ns().saturating_sub(ns))
+}
+
+/// The responder of a round-trip session.
+fn responder(plan: &Plan, sockets: &mut Vec<UdpSocket>, cpus: &Cpus) -> Result<Receiving, String> {
+    let Some(socket) = sockets.pop() else {
+        return Ok(Receiving::Nothing);
+    };
+    let responder = Responder::new(plan, socket, cpus).map_err(|error| error.to_string())?;
+    Ok(Receiving::Responding(Box::new(responder)))
 }
 
 fn reason_of(ended: &Ended) -> Option<String> {

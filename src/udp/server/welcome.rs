@@ -14,11 +14,11 @@ use super::wakeups::Wakeups;
 use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::shared_port;
 use crate::udp::placement::{self, Cpus};
-use crate::udp::plan::Plan;
+use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::prepared::PreparedReceivers;
 use crate::udp::setup;
 use crate::udp::shared_loops::{self, SharedLoops};
-use crate::udp::wire::control::{Hello, StreamOffer, Welcome};
+use crate::udp::wire::control::{Hello, ReceiverEffective, StreamOffer, Welcome};
 
 /// The parts of the server that a new session uses.
 pub(super) struct SessionContext<'a> {
@@ -39,7 +39,7 @@ pub(super) struct Opening {
     pub(super) welcome: Welcome,
     /// The server's receivers, if the client sends.
     pub(super) receivers: Option<PreparedReceivers>,
-    /// The sockets of the server's senders.
+    /// The sockets of the server's senders, or of the responder.
     pub(super) sockets: Vec<UdpSocket>,
     pub(super) cpus: Cpus,
     /// Whether the receivers share event loops, and the senders.
@@ -73,7 +73,8 @@ pub(super) fn open(
         .filter(|cpus| !cpus.is_empty())
         .map(|cpus| cpus.iter().copied().cycle().take(plan.streams).collect());
     let receivers_share = shared_loops::are_shared(plan, context.streams);
-    let receivers = if client_sends {
+    let answers = matches!(plan.mode, Mode::RoundTrip(_));
+    let receivers = if client_sends && !answers {
         let shared = |stream| same_clock && placement::is_shared(&hello.cpus, &cpus, stream);
         let receivers = PreparedReceivers::new(plan, local, cpus.clone(), shared);
         let mut receivers = receivers.map_err(at_server)?;
@@ -82,7 +83,7 @@ pub(super) fn open(
     } else {
         None
     };
-    let sockets: Vec<UdpSocket> = if server_sends {
+    let sockets: Vec<UdpSocket> = if server_sends || answers {
         let sockets: io::Result<_> = (0..plan.streams)
             .map(|_| shared_port::unbound(local))
             .collect();
@@ -104,9 +105,14 @@ pub(super) fn open(
         forward,
         reverse,
         clock: offer(context.ports, session, FlowKind::Clock)?,
-        receiver: receivers
-            .as_ref()
-            .map(|receivers| receivers.effective().clone()),
+        receiver: match &receivers {
+            Some(receivers) => Some(receivers.effective().clone()),
+            None if answers => Some(ReceiverEffective {
+                cpus: cpus.clone(),
+                ..ReceiverEffective::default()
+            }),
+            None => None,
+        },
         sender_cpus: if server_sends { cpus.clone() } else { None },
         same_clock,
         clock_ns: monotonic_ns(),

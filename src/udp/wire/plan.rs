@@ -65,6 +65,9 @@ pub enum Mode {
     Paced(f64),
     /// Unlimited.
     Blast,
+    /// Requests that the server sends back: as many a second, or one after the other. A server that does not know the variant refuses
+    /// the session as an invalid message.
+    RoundTrip(Option<f64>),
 }
 
 /// Who sends.

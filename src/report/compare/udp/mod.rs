@@ -4,6 +4,7 @@ mod settings;
 
 use super::group::{Comparable, Figure, Group, Pairing, against, group_by};
 use super::setting::{Compared, Judged};
+use crate::report::model::Distributed;
 use crate::report::model::udp::{ComparedSetting, Ratios};
 use crate::stats::latency::{Latency, Summary};
 use crate::stats::ratio::{Interval, Ratio};
@@ -19,11 +20,11 @@ const CPU: Figure<Run> = |run| Some(SENDER_CPU(run)? + RECEIVER_CPU(run)?);
 const P50: Figure<Run> = |run| compared_latency(run)?.p50.map(|ns| ns as f64);
 const P99: Figure<Run> = |run| compared_latency(run)?.p99.map(|ns| ns as f64);
 
-/// The latency that settings are compared by: when paced, from the intended send, which includes the sender's stalls.
+/// The latency that settings are compared by: on a schedule, from the intended send, which includes the sender's stalls.
 pub fn compared_latency(run: &Run) -> Option<Summary> {
-    match run.mode.as_str() {
-        "paced" => run.latency_from_intended_ns,
-        _ => run.latency_ns,
+    match run.is_from_intended() {
+        true => run.latency_from_intended_ns,
+        false => run.latency_ns,
     }
 }
 
@@ -38,9 +39,9 @@ impl Latencies {
         if !run.complete {
             return;
         }
-        let latency = match run.mode.as_str() {
-            "paced" => &measured.latency_from_intended,
-            _ => &measured.latency,
+        let latency = match run.is_from_intended() {
+            true => &measured.latency_from_intended,
+            false => &measured.latency,
         };
         match self.0.iter_mut().find(|(of, _)| *of == run.setting) {
             Some((_, merged)) => merged.merge(latency),
@@ -147,12 +148,12 @@ impl Compared for ComparedSetting {
         &self.setting
     }
 
-    /// Goodput; when paced, the 99 % latency from the intended send, as the schedule determines the goodput.
+    /// Goodput; when paced, the 99 % latency from the intended send, as the schedule determines the goodput; the 99 % round trip.
     fn judged(&self) -> Vec<Judged> {
         let ratios = self.ratios.unwrap_or_default();
         let interval = |ratio: Option<Ratio>| ratio?.interval;
         vec![match self.mode.as_str() {
-            "paced" => {
+            "paced" | "round-trip" => {
                 let longer = interval(ratios.latency_p99_ns);
                 Judged::speed("99 % latency", longer.map(Interval::inverse))
             }

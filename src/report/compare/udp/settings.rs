@@ -57,6 +57,10 @@ impl Described for Settings {
             Some(format!("GSO {}", asked.gso)),
             Some(format!("DF {}", asked.df)),
             Some(format!("spin {}", asked.spin)),
+            Some(match &asked.under_load {
+                Some(load) => format!("under load {load}"),
+                None => "idle".to_owned(),
+            }),
             Some(match asked.streams {
                 1 => "1 stream".to_owned(),
                 streams => format!("{streams} streams"),

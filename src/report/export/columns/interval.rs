@@ -14,8 +14,8 @@ columns! {
         "missing" [""] "missing datagrams at its end minus those at its start; negative if some arrived late" => row.missing;
         "duplicates" [""] "as in `udp.csv`" => row.duplicates;
         "reordered" [""] "as in `udp.csv`" => row.reordered;
-        "latency_p50_ns" ["ns"] "one-way latency from the actual send; empty without arrivals" => row.latency_p50_ns;
-        "latency_p99_ns" ["ns"] "one-way latency from the actual send; empty without arrivals" => row.latency_p99_ns;
-        "latency_max_ns" ["ns"] "one-way latency from the actual send; empty without arrivals" => row.latency_max_ns;
+        "latency_p50_ns" ["ns"] "latency from the actual send, one way or of the round trip; empty without arrivals" => row.latency_p50_ns;
+        "latency_p99_ns" ["ns"] "latency from the actual send, one way or of the round trip; empty without arrivals" => row.latency_p99_ns;
+        "latency_max_ns" ["ns"] "latency from the actual send, one way or of the round trip; empty without arrivals" => row.latency_max_ns;
     }
 }

@@ -9,7 +9,7 @@ columns! {
     /// A UDP run.
     pub UDP_RUN: Run = |run| {
         "engine" [""] "`mio` or `uring`" => &run.engine;
-        "mode" [""] "`lossless`, `paced` or `blast`" => &run.mode;
+        "mode" [""] "`lossless`, `paced`, `blast` or `round-trip`" => &run.mode;
         "complete" [""] "`true` if the run reached its end and both sides reported" => run.complete;
         "ended" [""] "`complete`, `interrupted`, `peer_lost`, `limit` or `failed`" => &run.ended;
         "to" [""] "the server, if it was another process" => run.requested.to.as_ref();
@@ -53,9 +53,9 @@ columns! {
         "packets_per_s" ["packets/s"] "`unique` / `seconds`" => run.packets_per_s;
         "transit_kb_per_s" ["KB/s"] "`received_bytes` / 1000 / the sum of all transit times; transit times overlap, so this is not the throughput" => run.transit_kb_per_s;
         "latency_count" [""] "recorded latencies" => latency(run, |of| Some(of.count));
-        "latency_min_ns" ["ns"] "one-way latency from the actual send" => latency(run, |of| of.min);
-        "latency_mean_ns" ["ns"] "one-way latency from the actual send" => run.latency_ns.and_then(|of| of.mean);
-        "latency_stdev_ns" ["ns"] "one-way latency from the actual send" => run.latency_ns.and_then(|of| of.stdev);
+        "latency_min_ns" ["ns"] "latency from the actual send, one way or of the round trip" => latency(run, |of| of.min);
+        "latency_mean_ns" ["ns"] "latency from the actual send, one way or of the round trip" => run.latency_ns.and_then(|of| of.mean);
+        "latency_stdev_ns" ["ns"] "latency from the actual send, one way or of the round trip" => run.latency_ns.and_then(|of| of.stdev);
         "latency_p50_ns" ["ns"] "percentiles of that latency, to 3 digits" => latency(run, |of| of.p50);
         "latency_p90_ns" ["ns"] "percentiles of that latency, to 3 digits" => latency(run, |of| of.p90);
         "latency_p99_ns" ["ns"] "percentiles of that latency, to 3 digits" => latency(run, |of| of.p99);
@@ -64,10 +64,10 @@ columns! {
         "latency_max_ns" ["ns"] "the largest of these latencies" => latency(run, |of| of.max);
         "latency_negative" [""] "latencies below zero by the estimated clocks: not recorded, 0 in the percentiles" => latency(run, |of| Some(of.out_of_range.negative));
         "latency_too_long" [""] "latencies above 60 s: not recorded, above every given percentile" => latency(run, |of| Some(of.out_of_range.too_long));
-        "intended_p50_ns" ["ns"] "one-way latency from the intended send; paced only" => intended(run, |of| of.p50);
-        "intended_p99_ns" ["ns"] "one-way latency from the intended send; paced only" => intended(run, |of| of.p99);
-        "intended_p99_9_ns" ["ns"] "one-way latency from the intended send; paced only" => intended(run, |of| of.p99_9);
-        "intended_max_ns" ["ns"] "one-way latency from the intended send; paced only" => intended(run, |of| of.max);
+        "intended_p50_ns" ["ns"] "latency from the intended send, one way or of the round trip; paced and open loop only" => intended(run, |of| of.p50);
+        "intended_p99_ns" ["ns"] "latency from the intended send, one way or of the round trip; paced and open loop only" => intended(run, |of| of.p99);
+        "intended_p99_9_ns" ["ns"] "latency from the intended send, one way or of the round trip; paced and open loop only" => intended(run, |of| of.p99_9);
+        "intended_max_ns" ["ns"] "latency from the intended send, one way or of the round trip; paced and open loop only" => intended(run, |of| of.max);
         "jitter_ns" ["ns"] "interarrival jitter (RFC 3550); the largest of several streams" => run.jitter_ns;
         "achieved_pps" ["packets/s"] "sent datagrams per second; paced only" => run.pacing.as_ref().and_then(|of| of.achieved_pps);
         "sender_user_s" ["s"] "CPU time of the sending threads, in user mode and in the kernel" => run.cpu.sender_user_s;

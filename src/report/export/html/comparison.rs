@@ -44,9 +44,13 @@ impl Setting {
         curve: Option<Curve>,
         intervals: Vec<Interval>,
     ) -> Self {
+        let trips = of.mode == "round-trip";
         let ratios = of.ratios.map(|ratios| {
             vec![
-                ("Goodput", ratios.kb_per_s),
+                match trips {
+                    true => ("Round trips", ratios.packets_per_s),
+                    false => ("Goodput", ratios.kb_per_s),
+                },
                 ("CPU time per datagram", ratios.cpu_s_per_million),
                 ("99 % latency", ratios.latency_p99_ns),
             ]
@@ -54,9 +58,9 @@ impl Setting {
         Self {
             name: of.setting.clone(),
             group: String::new(),
-            rate: of.kb_per_s,
-            rate_name: "goodput",
-            rate_unit: "KB/s",
+            rate: if trips { of.packets_per_s } else { of.kb_per_s },
+            rate_name: if trips { "round trips" } else { "goodput" },
+            rate_unit: if trips { "packets/s" } else { "KB/s" },
             ratios: ratios.unwrap_or_default(),
             curve,
             intervals,

@@ -80,8 +80,24 @@ fn settings(record: &UdpRecord) -> Vec<Setting> {
 }
 
 fn repeats(runs: &[Run]) -> Lines {
-    let (unit, scale) = rate_unit(runs.iter().filter_map(|run| run.kb_per_s));
-    let known = |run: &Run| run.kb_per_s.map(|rate| rate / scale);
+    // Round trips have no goodput.
+    let trips = runs.iter().all(|run| run.round_trip.is_some());
+    let (name, title) = match trips {
+        true => ("round trips", "Round trips of each run"),
+        false => ("goodput", "Goodput of each run"),
+    };
+    let (unit, scale) = match trips {
+        true => ("packets/s", 1.0),
+        false => rate_unit(runs.iter().filter_map(|run| run.kb_per_s)),
+    };
+    let rate = |run: &Run| {
+        if trips {
+            run.packets_per_s
+        } else {
+            run.kb_per_s
+        }
+    };
+    let known = |run: &Run| rate(run).map(|rate| rate / scale);
     let steps = runs.iter().enumerate().flat_map(|(number, run)| {
         let at = number as f64;
         [
@@ -92,14 +108,14 @@ fn repeats(runs: &[Run]) -> Lines {
     });
     let last = runs.len().saturating_sub(1) as f64;
     Lines {
-        title: "Goodput of each run".into(),
+        title: title.into(),
         how: "A level line means that the runs agree; a slope is drift. An incomplete run may be missing.".into(),
         x: Axis::linear("run", "number".into(), 0.0, last).widened(0.5),
-        y: Axis::from_zero("goodput", unit, runs.iter().filter_map(known)),
+        y: Axis::from_zero(name, unit, runs.iter().filter_map(known)),
         bands: Vec::new(),
         lines: vec![Line {
             series: Series(0),
-            name: "goodput".into(),
+            name: name.into(),
             points: steps.collect(),
             is_envelope: false,
         }],
@@ -126,7 +142,9 @@ fn run_charts(run: &Run, curves: [Option<Curve>; 2]) -> io::Result<Vec<Chart>> {
     let how = "Read up from a percentile: that share of the datagrams took at most this long. A steep right end is a long tail.";
     charts.extend(percentiles("Latency by percentile", how, "latency", named));
     charts.extend(over_time::latency(run));
-    charts.extend(over_time::goodput(run));
+    if run.round_trip.is_none() {
+        charts.extend(over_time::goodput(run));
+    }
     charts.extend(over_time::missing(run));
     let mut charts: Vec<Chart> = charts
         .into_iter()

@@ -41,11 +41,16 @@ pub fn compared_run(number: usize, run: &Run, out: &mut impl Write) -> io::Resul
     let latency = compared_latency(run).unwrap_or_default();
     let mut parts = vec![
         run.setting.clone().unwrap_or_default(),
-        format!("{} KB/s", known(run.kb_per_s)),
+        match run.round_trip {
+            Some(_) => format!("{} trips/s", known(run.packets_per_s)),
+            None => format!("{} KB/s", known(run.kb_per_s)),
+        },
         format!("lost {}", repeats::lost(run)),
         format!("p50 {}", time(latency.p50)),
         format!("p99 {}", time(latency.p99)),
     ];
+    let load = run.round_trip.as_ref().and_then(|of| of.load_kb_per_s);
+    parts.extend(load.map(|rate| format!("load {} KB/s", figure(rate))));
     if !run.complete {
         let why = run.reason.as_deref().unwrap_or(&run.ended);
         parts.push(format!("INCOMPLETE: {why}"));
@@ -70,7 +75,11 @@ pub(super) fn comparison(settings: &[ComparedSetting], out: &mut impl Write) -> 
         out,
         [
             "setting",
-            "KB/s",
+            if is_round_trip(settings) {
+                "trips/s"
+            } else {
+                "KB/s"
+            },
             "%",
             "(95 % interval)",
             "%",
@@ -91,9 +100,17 @@ fn setting(compared: &ComparedSetting, out: &mut impl Write) -> io::Result<()> {
         sentence(out, "", &name)?;
         name.clear();
     }
-    let spread = compared.kb_per_s;
+    let trips = compared.mode == "round-trip";
+    let spread = match trips {
+        true => compared.packets_per_s,
+        false => compared.kb_per_s,
+    };
+    let ratio_of = |of: Ratios| match trips {
+        true => of.packets_per_s,
+        false => of.kb_per_s,
+    };
     let width = spread.map(|of| (of.max - of.min) / of.median * 100.0);
-    let ratio = match (&compared.base, compared.ratios.and_then(|of| of.kb_per_s)) {
+    let ratio = match (&compared.base, compared.ratios.and_then(ratio_of)) {
         (None, _) => "base".to_owned(),
         (Some(_), Some(ratio)) => ratio_with_interval(ratio),
         (Some(_), None) => "-".to_owned(),
@@ -122,6 +139,11 @@ fn setting(compared: &ComparedSetting, out: &mut impl Write) -> io::Result<()> {
     sentence(out, "  ! ", &incomplete)
 }
 
+/// Whether the settings are of round trips, which have no KB/s.
+fn is_round_trip(settings: &[ComparedSetting]) -> bool {
+    settings.iter().all(|of| of.mode == "round-trip")
+}
+
 fn line(out: &mut impl Write, cells: [&str; 8]) -> io::Result<()> {
     let [name, rate, spread, ratio, lost, cpu, p50, p99] = cells;
     let row =
@@ -138,7 +160,9 @@ fn verdicts(settings: &[ComparedSetting], out: &mut impl Write) -> io::Result<()
         ("p99 a run", |of| of.latency_p99_ns),
     ];
     let chunk = settings.first().map(|of| of.requested.chunk);
-    if settings.iter().any(|of| Some(of.requested.chunk) != chunk) {
+    if is_round_trip(settings) {
+        figures[0] = ("trips/s", |of| of.packets_per_s);
+    } else if settings.iter().any(|of| Some(of.requested.chunk) != chunk) {
         figures.insert(1, ("packets/s", |of| of.packets_per_s));
     }
     let mut too_few = false;

@@ -25,7 +25,12 @@ pub(super) fn latency(run: &Run, out: &mut impl Write) -> io::Result<()> {
         .latency_from_intended_ns
         .filter(|figures| figures.count > 0);
     let error = error_bar(&run.effective.clock);
-    table(&actual, intended.as_ref(), error.as_deref(), out)?;
+    let what = match run.round_trip {
+        Some(_) => "round trip, from the actual send",
+        None => "one way, from the actual send",
+    };
+    table(what, &actual, intended.as_ref(), error.as_deref(), out)?;
+    round_trip(run, out)?;
     if run.effective.batch > 1 {
         let batch = format!(
             "each datagram is stamped as it is written, up to {} of them before the call that sends them",
@@ -39,6 +44,38 @@ pub(super) fn latency(run: &Run, out: &mut impl Write) -> io::Result<()> {
         sentence(out, &margin(), queue)?;
     }
     out_of_range(run, out)
+}
+
+/// Writes whose time the round trips include.
+fn round_trip(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let Some(round_trip) = &run.round_trip else {
+        return Ok(());
+    };
+    let note = match round_trip.server_time_ns {
+        Some(own) => {
+            let time = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| short_ns(ns as f64));
+            format!(
+                "without the server's own time, p50 {} p99 {}",
+                time(own.p50),
+                time(own.p99)
+            )
+        }
+        None => "with the own time of the echo server, which is unknown".to_owned(),
+    };
+    sentence(out, &margin(), &note)?;
+    if let (Some(load), Some(rate)) = (&run.requested.under_load, round_trip.load_kb_per_s) {
+        let beside = format!("beside a stream ({load}) of {} KB/s", figure(rate));
+        sentence(out, &margin(), &beside)?;
+    }
+    let lost = run.lost.packets;
+    match round_trip.requests_received {
+        Some(requests) if lost > 0 => {
+            let requests = grouped(requests);
+            let arrived = format!("{requests} requests arrived at the server");
+            sentence(out, &margin(), &arrived)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes the offset of the two hosts' clocks.
@@ -94,6 +131,7 @@ pub(super) fn jitter(run: &Run, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn table(
+    what: &str,
     actual: &Summary,
     intended: Option<&Summary>,
     error: Option<&str>,
@@ -102,8 +140,8 @@ fn table(
     let scale = Scale::of([Some(actual), intended].into_iter().flatten(), error);
     let names = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
     let Some(intended) = intended else {
-        let heading = "one way, from the actual send (bars: log scale)";
-        fill(out, "latency", [heading.to_owned()])?;
+        let heading = format!("{what} (bars: log scale)");
+        fill(out, "latency", [heading])?;
         for (name, ns) in names.into_iter().zip(values(actual)) {
             let row = format!("  {name:<8} {}", scale.cell(ns, BAR));
             writeln!(out, "{}", row.trim_end())?;
@@ -114,7 +152,7 @@ fn table(
     writeln!(
         out,
         "{:<INDENT$}{:<column$}from the intended send",
-        "latency", "one way, from the actual send"
+        "latency", what
     )?;
     let pairs = values(actual).into_iter().zip(values(intended));
     for (name, (left, right)) in names.into_iter().zip(pairs) {

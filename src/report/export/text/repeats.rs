@@ -14,15 +14,32 @@ pub(super) fn repeats(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
         out,
         "                                                     CPU s per million packets"
     )?;
+    let rate = if is_round_trip(runs) {
+        "trips/s"
+    } else {
+        "KB/s"
+    };
     writeln!(
         out,
         "{:>3}  {:<6} {:>13} {:>11} {:>9} {:>9} {:>10} {:>10}",
-        "run", "engine", "KB/s", "lost", "p50", "p99", "sender", "receiver"
+        "run", "engine", rate, "lost", "p50", "p99", "sender", "receiver"
     )?;
     for (number, run) in runs.iter().enumerate() {
         row(number, run, out)?;
     }
     spread(runs, out)
+}
+
+/// Whether the runs are of round trips, which have no KB/s.
+fn is_round_trip(runs: &[Run]) -> bool {
+    runs.iter().all(|run| run.round_trip.is_some())
+}
+
+fn rate_of(run: &Run) -> Option<f64> {
+    match run.round_trip {
+        Some(_) => run.packets_per_s,
+        None => run.kb_per_s,
+    }
 }
 
 fn row(number: usize, run: &Run, out: &mut impl Write) -> io::Result<()> {
@@ -31,7 +48,7 @@ fn row(number: usize, run: &Run, out: &mut impl Write) -> io::Result<()> {
         out,
         "{number:>3}  {:<6} {:>13} {:>11} {:>9} {:>9} {:>10} {:>10}{}",
         run.engine,
-        known(run.kb_per_s),
+        known(rate_of(run)),
         lost(run),
         time(figures.p50),
         time(figures.p99),
@@ -56,9 +73,14 @@ pub(super) fn lost(run: &Run) -> String {
 
 fn spread(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
     let engine = runs.first().map_or("", |run| &run.engine);
+    let rate = if is_round_trip(runs) {
+        "trips/s"
+    } else {
+        "KB/s"
+    };
     let complete = runs.iter().filter(|run| run.complete);
-    let Some(spread) = Spread::of(complete.filter_map(|run| run.kb_per_s)) else {
-        return writeln!(out, "KB/s {engine}: -, no run is complete");
+    let Some(spread) = Spread::of(complete.filter_map(rate_of)) else {
+        return writeln!(out, "{rate} {engine}: -, no run is complete");
     };
     let parts = [
         format!("median {}", figure(spread.median)),
@@ -66,7 +88,7 @@ fn spread(runs: &[Run], out: &mut impl Write) -> io::Result<()> {
         format!("max {}", figure(spread.max)),
         format!("of {} complete", spread.count),
     ];
-    list(out, &format!("KB/s {engine}: "), parts)
+    list(out, &format!("{rate} {engine}: "), parts)
 }
 
 #[cfg(test)]

@@ -46,15 +46,20 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
         format!("udp {} over {}", run.mode, run.engine),
         format!("{} B data + {} B header", set.chunk, set.header),
     ];
-    // A server's own record has no options of the sender.
-    if set.batch > 0 {
+    if let Some(round_trip) = &run.round_trip {
+        parts.push(format!("{} loop", round_trip.kind));
+        parts.push(if set.spin { "spinning" } else { "sleeping" }.to_owned());
+    } else if set.batch > 0 {
+        // A server's own record has no options of the sender.
         parts.push(format!("batch {}", set.batch));
         parts.push(match set.gso {
             true => format!("GSO of {} segments", set.segments),
             false => "GSO off".to_owned(),
         });
     }
-    parts.push(format!("GRO {}", if set.gro { "on" } else { "off" }));
+    if run.round_trip.is_none() {
+        parts.push(format!("GRO {}", if set.gro { "on" } else { "off" }));
+    }
     match set.zerocopy.as_str() {
         "" | "off" => {}
         how => parts.push(format!("zero-copy {how}")),
@@ -68,7 +73,9 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     if set.streams > 1 {
         parts.push(format!("{} streams", set.streams));
     }
-    parts.extend(asked.to.as_ref().map(|server| format!("to {server}")));
+    let is_echo = run.round_trip.as_ref().is_some_and(|of| of.echo);
+    let what = if is_echo { "echo server " } else { "" };
+    parts.extend(asked.to.as_ref().map(|server| format!("to {what}{server}")));
     list(out, "", parts)?;
     let notes = [&set.offload_note, &set.sender_note, &set.receiver_note];
     for note in notes.into_iter().flatten() {
@@ -78,6 +85,9 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn throughput(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    if run.round_trip.is_some() {
+        return round_trips(run, out);
+    }
     let Some(rate) = run.kb_per_s.filter(|rate| rate.is_finite()) else {
         return writeln!(out, "  - KB/s");
     };
@@ -100,6 +110,14 @@ fn throughput(run: &Run, out: &mut impl Write) -> io::Result<()> {
     );
     let label = format!("  {}{rate_error} KB/s   = ", figure(rate));
     list(out, &label, parts)
+}
+
+/// The rate of the loop, not of the path.
+fn round_trips(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    let rate = run.packets_per_s.map_or("-".to_owned(), figure);
+    let over = run.seconds.map(|seconds| short_ns(seconds * 1e9));
+    let over = over.map_or(String::new(), |over| format!(" over {over}"));
+    writeln!(out, "  {rate} round trips/s{over}")
 }
 
 fn packets(run: &Run, out: &mut impl Write) -> io::Result<()> {

@@ -28,7 +28,9 @@ pub(super) fn sparklines(run: &Run, out: &mut impl Write) -> io::Result<()> {
         .collect();
     let rate = |row: &Interval| Some(row.kb_per_s).filter(|rate| rate.is_finite());
     let rate_text = |least: f64, most: f64| format!("{} to {} KB/s", figure(least), figure(most));
-    line("goodput", &rows, rate, mean, rate_text, out)?;
+    if run.round_trip.is_none() {
+        line("goodput", &rows, rate, mean, rate_text, out)?;
+    }
     let p99 = |row: &Interval| row.latency_p99_ns.map(|ns| ns as f64);
     let p99_text = |least: f64, most: f64| {
         let ns = |value: f64| time(Some(value as u64));

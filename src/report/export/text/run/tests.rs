@@ -2,7 +2,7 @@ use super::*;
 use crate::report::export::text::layout;
 use crate::report::sample::udp as sample;
 use crate::stats::latency::{LONGEST_NS, Latency, OutOfRange, Summary};
-use crate::udp::result::{Clock, Effective, Lost, Traffic};
+use crate::udp::result::{Clock, Effective, Lost, RoundTrip, Traffic};
 
 fn shown(run: Run) -> String {
     let measured = Measured {
@@ -174,4 +174,35 @@ fn figures_of_any_size_fit() {
         ..sample::measured().run
     });
     assert!(text.contains("18,446,744,073,709,551,615 are below zero"));
+}
+
+#[test]
+fn round_trips_show_their_rate_and_whose_time_they_include() {
+    let run = sample::round_trips();
+    let text = shown(run.clone());
+    for part in [
+        "udp round-trip over mio, 1000 B data + 32 B header, open loop, spinning,",
+        "\n  2,134,567 round trips/s over 47.0 ms\n",
+        "round trip, from the actual send",
+        "without the server's own time, p50 500 us p99 990 us",
+        "beside a stream (lossless) of 1,234,567 KB/s",
+        "100,001 requests arrived at the server",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    for part in ["KB/s   =", "GSO", "one way", "goodput"] {
+        assert!(!text.contains(part), "{part}: {text}");
+    }
+    let echo = Run {
+        round_trip: run.round_trip.map(|of| RoundTrip {
+            echo: true,
+            requests_received: None,
+            server_time_ns: None,
+            ..of
+        }),
+        ..sample::round_trips()
+    };
+    let text = shown(echo);
+    assert!(text.contains("to echo server 10.0.0.2:5201"), "{text}");
+    assert!(text.contains("with the own time of the echo server, which is unknown"));
 }

@@ -1,0 +1,20 @@
+//! The round-trip workload: requests, their responses, and the time between the two at one clock.
+//!
+//! ```text
+//!   client                                                server, or any echo
+//!   schedule ──> requester ── Ping: sequence, chunk ─────> responder     a thread that only receives and sends
+//!                    │      <─ Pong: the same bytes, ────────┘
+//!                    v         the server's own time
+//!                exchanges    answered, duplicate, late or lost
+//! ```
+//!
+//! [`schedule`] and [`exchanges`] are pure. [`requester`] and [`responder`] are the threads around them. [`record`] turns the outcome
+//! into the record of a run.
+
+pub mod exchanges;
+pub mod record;
+pub mod requester;
+pub mod responder;
+mod rows;
+pub mod schedule;
+mod socket;

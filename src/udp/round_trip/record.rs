@@ -1,0 +1,177 @@
+//! The record of a round-trip run, computed from the outcome of the requester and of the responder.
+
+use serde::{Deserialize, Serialize};
+
+use super::requester::{Outcome, TIMEOUT};
+use crate::dates;
+use crate::stats::latency::Summary;
+use crate::sys::clock::WallClock;
+use crate::sys::socket::Buffers;
+use crate::udp::client::Setup;
+use crate::udp::plan::{Mode, Plan};
+use crate::udp::result::{self, Clock, Effective, Ended, IntervalRows, Measured, RunInputs};
+use crate::udp::send::outcome::SenderOutcome;
+use crate::udp::send::spin::SpinChoice;
+use crate::udp::wire::control::Welcome;
+use crate::udp::wire::results::{Done, StreamReceived, StreamSent};
+
+/// What only round trips have.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrip {
+    /// `closed` (one request in flight) or `open` (requests at intended times).
+    #[serde(rename = "loop")]
+    pub kind: String,
+    /// Whether the other end is an echo server (RFC 862), whose own time is unknown and part of the latency.
+    pub echo: bool,
+    /// Time after which a request without a response is lost, in seconds.
+    pub timeout_s: f64,
+    /// Requests that arrived at the server; null with an echo server, or if the server was lost.
+    pub requests_received: Option<u64>,
+    /// The server's own time of each exchange, which no latency includes; null with an echo server.
+    pub server_time_ns: Option<Summary>,
+    /// Goodput of the stream beside the round trips, in 1000 bytes per second; null on an idle path.
+    #[serde(default)]
+    pub load_kb_per_s: Option<f64>,
+}
+
+/// The other end.
+#[derive(Debug, Default)]
+pub struct OtherEnd {
+    /// Its last message; `None` if it is an echo server or was lost.
+    pub done: Option<Done>,
+    /// Its counts.
+    pub received: Option<StreamReceived>,
+    /// Its welcome; `None` if it is an echo server.
+    pub welcome: Option<Welcome>,
+    /// This host's address, as the other end sees it.
+    pub client_ip: Option<String>,
+}
+
+/// The record of a run.
+pub fn record(
+    (plan, setup): (&Plan, &Setup),
+    wall: &WallClock,
+    (outcome, buffers): (Outcome, Buffers),
+    intervals: IntervalRows,
+    ended: Ended,
+    other: OtherEnd,
+) -> Measured {
+    let counts = outcome.counts;
+    let chunk = plan.chunk as u64;
+    let at = |stamp: u64| dates::rfc3339(wall.at(stamp));
+    let received = StreamReceived {
+        unique: counts.answered,
+        bytes: counts.answered.saturating_mul(chunk),
+        duplicates: counts.duplicates,
+        reordered: counts.reordered,
+        late: counts.late,
+        foreign_token: outcome.foreign.token,
+        foreign_short: outcome.foreign.short,
+        foreign_malformed: outcome.foreign.malformed,
+        next: counts.sent,
+        first_sent: outcome.sent.map(|(first, _)| first),
+        first_received: outcome.answered.map(|(first, _)| first),
+        last_received: outcome.answered.map(|(_, last)| last),
+        drops: outcome.drops,
+        ..StreamReceived::default()
+    };
+    let sent = StreamSent {
+        packets: counts.sent,
+        bytes: counts.sent.saturating_mul(chunk),
+        not_sent: outcome.not_sent,
+    };
+    let round_trip = RoundTrip {
+        kind: match plan.mode {
+            Mode::RoundTrip(Some(_)) => "open".to_owned(),
+            _ => "closed".to_owned(),
+        },
+        echo: setup.is_echo,
+        timeout_s: TIMEOUT.as_secs_f64(),
+        requests_received: other.received.map(|received| received.unique),
+        server_time_ns: (!outcome.server_time.is_empty()).then(|| outcome.server_time.summary()),
+        load_kb_per_s: None,
+    };
+    let server_cpu = other.done.as_ref().map(|done| (done.user_s, done.system_s));
+    let server_cpus = other.welcome.and_then(|welcome| welcome.receiver?.cpus);
+    let mut measured = result::assemble(RunInputs {
+        plan,
+        direction: "forward",
+        requested: setup.requested.clone(),
+        effective: effective(plan, setup, buffers, server_cpus),
+        ended,
+        sent: vec![sent],
+        senders_lost: false,
+        first_sent: received.first_sent,
+        first_sent_at: received.first_sent.map(at),
+        last_received_at: received.last_received.map(at),
+        received: vec![received],
+        // The counts of both requests and responses are this host's.
+        done: Some(Done {
+            user_s: server_cpu.map_or(0.0, |(user, _)| user),
+            system_s: server_cpu.map_or(0.0, |(_, system)| system),
+            stats: outcome.receive.into(),
+            ..Done::default()
+        }),
+        client_ip: other.client_ip,
+        hosts: None,
+        latencies: outcome.latencies.clone(),
+        intervals,
+        senders: vec![sender(outcome, sent)],
+    });
+    let run = &mut measured.run;
+    // The same bytes travel twice, and their rate is that of the loop, not of the path.
+    (run.kb_per_s, run.kib_per_s, run.gbit_per_s) = (None, None, None);
+    run.transit_kb_per_s = None;
+    if server_cpu.is_none() {
+        let cpu = &mut run.cpu;
+        (cpu.receiver_user_s, cpu.receiver_system_s) = (None, None);
+        cpu.receiver_s_per_million = None;
+    }
+    run.round_trip = Some(round_trip);
+    measured
+}
+
+fn sender(outcome: Outcome, sent: StreamSent) -> SenderOutcome {
+    let mut sender = SenderOutcome {
+        packets: sent.packets,
+        bytes: sent.bytes,
+        not_sent: sent.not_sent,
+        too_long: outcome.too_long,
+        segments: 1,
+        preemptions: outcome.preemptions,
+        cpu: outcome.cpu,
+        stats: outcome.send,
+        ..SenderOutcome::default()
+    };
+    if let Some((first, last)) = outcome.sent {
+        sender.times.first = Some(first);
+        sender.times.last = last;
+    }
+    sender.times.lateness = outcome.lateness;
+    sender.times.gap_error = outcome.gap_error;
+    sender
+}
+
+fn effective(
+    plan: &Plan,
+    setup: &Setup,
+    buffers: Buffers,
+    server_cpus: Option<Vec<usize>>,
+) -> Effective {
+    Effective {
+        batch: 1,
+        sndbuf: buffers.send,
+        rcvbuf: buffers.receive,
+        sender_cpus: setup.cpus.clone(),
+        receiver_cpus: server_cpus,
+        spin: plan.spin == SpinChoice::On,
+        // Both stamps are this host's.
+        clock: Clock {
+            source: "same".to_owned(),
+            offset_ns: Some(0),
+            error_ns: Some(0),
+            ..Clock::default()
+        },
+        ..result::effective(plan)
+    }
+}

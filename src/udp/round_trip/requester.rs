@@ -1,0 +1,411 @@
+//! The client's side: a thread that sends requests on schedule and receives their responses.
+
+use std::io::{self, ErrorKind};
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::exchanges::{Counts, Exchanges, Response};
+use super::rows::Rows;
+use super::schedule::{Schedule, Step};
+use super::socket::{TICK, receive, set_sleeping, set_spinning, sleep};
+use crate::stats::latency::Latency;
+use crate::sys::clock::monotonic_ns;
+use crate::sys::usage::{self, CpuTime};
+use crate::sys::{affinity, socket, timer_slack};
+use crate::udp::engine::stats::{ReceiveStats, SendStats};
+use crate::udp::plan::Plan;
+use crate::udp::receive::accounting::{Foreign, Latencies};
+use crate::udp::receive::intervals::CompletedInterval;
+use crate::udp::receive::receivers::Notify;
+use crate::udp::send::spin::SpinChoice;
+use crate::udp::setup::SetupError;
+use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
+
+/// Time after which a request without a response is lost.
+pub const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest spin without a look at the clock of the intervals and at the stop flag, in ns.
+const SPIN_NS: u64 = 1_000_000;
+
+/// Applies the buffers and the DF policy of `plan` to a socket of either end.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_up(socket: &UdpSocket, plan: &Plan) -> Result<socket::Buffers, SetupError> {
+    let (send, receive) = (plan.send_buffer, plan.receive_buffer);
+    socket::set_path_mtu_discovery(socket, plan.df.policy())
+        .and_then(|()| socket::set_buffers(socket, send, receive, true))
+        .map_err(SetupError::Options)
+}
+
+/// The configuration of a requester.
+pub struct Config {
+    /// The run.
+    pub plan: Plan,
+    /// Requests a second; `None` for a closed loop.
+    pub pps: Option<f64>,
+    /// Identifies the flow.
+    pub token: u64,
+    /// Whether the other end is an echo server, which sends requests back unchanged.
+    pub is_echo: bool,
+    /// The CPU that the thread is pinned to.
+    pub cpu: Option<usize>,
+}
+
+/// An event of a requester.
+#[derive(Debug)]
+pub enum Event {
+    /// An interval has ended.
+    Row(CompletedInterval),
+    /// The requester has ended. The last event.
+    Ended(Box<Outcome>),
+}
+
+/// The outcome of a requester.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Requests and responses.
+    pub counts: Counts,
+    /// Requests that the kernel refused, all of them lost.
+    pub not_sent: u64,
+    /// Those among them that were too long for the path.
+    pub too_long: u64,
+    /// Datagrams that are no response.
+    pub foreign: Foreign,
+    /// Datagrams dropped at the socket, as the kernel counts them.
+    pub drops: u64,
+    /// Stamps of the first and the last request, in ns.
+    pub sent: Option<(u64, u64)>,
+    /// Stamps of the first and the last answer, in ns.
+    pub answered: Option<(u64, u64)>,
+    /// Round trips without the server's time.
+    pub latencies: Latencies,
+    /// The server's own time of each exchange; empty with an echo server.
+    pub server_time: Latency,
+    /// Time from when each request was due to its stamp; empty in a closed loop.
+    pub lateness: Latency,
+    /// Deviation of each gap between two requests from the intended gap; empty in a closed loop.
+    pub gap_error: Latency,
+    /// Counters of the sends.
+    pub send: SendStats,
+    /// Counters of the receives.
+    pub receive: ReceiveStats,
+    /// CPU time of the thread.
+    pub cpu: CpuTime,
+    /// Times that the scheduler gave the thread's CPU to another thread.
+    pub preemptions: u64,
+}
+
+/// A running requester.
+pub struct Requester {
+    events: Receiver<Event>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Requester {
+    /// Starts the thread on a connected socket.
+    ///
+    /// # Errors
+    /// As setsockopt(2) and pthread_create(3).
+    pub fn start(config: Config, socket: UdpSocket, notify: Notify) -> io::Result<Self> {
+        // An open loop must wake for its next request too, at a time that a timeout of the socket is too coarse for.
+        let sleeps = config.plan.spin != SpinChoice::On;
+        match (sleeps, config.pps) {
+            (true, None) => set_sleeping(&socket)?,
+            (true, Some(_)) => socket.set_nonblocking(true)?,
+            (false, _) => set_spinning(&socket)?,
+        }
+        let (events, receiver) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::Builder::new().name("round-trip".to_owned());
+        let thread = {
+            let stop = stop.clone();
+            thread.spawn(move || {
+                if let Some(cpu) = config.cpu {
+                    // The option was checked; if the CPU is gone since, the thread stays where it is.
+                    let _ = affinity::pin(cpu);
+                }
+                let _ = timer_slack::tighten();
+                let emit = Emit { events, notify };
+                let outcome = Run::new(&config, &socket, sleeps).run(&stop, &emit);
+                emit.emit(Event::Ended(Box::new(outcome)));
+            })?
+        };
+        Ok(Self {
+            events: receiver,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// The next event, if there is one.
+    pub fn event(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// Waits for the next event, at most a tick.
+    pub fn wait(&self) -> Option<Event> {
+        self.events.recv_timeout(TICK).ok()
+    }
+
+    /// Whether the thread has ended, so that no event follows those that wait.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Sends no further request.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Requester {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Emit {
+    events: Sender<Event>,
+    notify: Notify,
+}
+
+impl Emit {
+    fn emit(&self, event: Event) {
+        // Without a reader the session is being torn down, and the stop flag is set.
+        let _ = self.events.send(event);
+        (self.notify)();
+    }
+}
+
+/// The state of the thread.
+struct Run<'a> {
+    config: &'a Config,
+    socket: &'a UdpSocket,
+    sleeps: bool,
+    exchanges: Exchanges,
+    request: Vec<u8>,
+    response: Vec<u8>,
+    outcome: Outcome,
+    /// When the last request was due, in ns.
+    last_due: u64,
+    rows: Rows,
+}
+
+impl<'a> Run<'a> {
+    fn new(config: &'a Config, socket: &'a UdpSocket, sleeps: bool) -> Self {
+        let timeout = u64::try_from(TIMEOUT.as_nanos()).unwrap_or(u64::MAX);
+        let datagram = config.plan.datagram();
+        Self {
+            exchanges: Exchanges::new(timeout, config.pps.unwrap_or(0.0)),
+            request: vec![0; datagram],
+            // A longer datagram is no response.
+            response: vec![0; datagram + 1],
+            outcome: Outcome::default(),
+            last_due: 0,
+            rows: Rows::new(&config.plan, monotonic_ns()),
+            config,
+            socket,
+            sleeps,
+        }
+    }
+
+    fn run(mut self, stop: &AtomicBool, emit: &Emit) -> Outcome {
+        let mut schedule = Schedule::new(&self.config.plan, self.config.pps, self.rows.start);
+        loop {
+            let now = monotonic_ns();
+            match schedule.step(&mut self.exchanges, now) {
+                Step::Done => break,
+                Step::Send(due) => {
+                    self.send(due);
+                    if self.config.pps.is_some() {
+                        // Responses must be stamped even while the requests are behind their schedule.
+                        while self.receive() {}
+                    }
+                }
+                Step::Wait(until) => self.wait(now, until),
+            }
+            if now >= self.rows.ends_at {
+                let counts = self.exchanges.counts();
+                emit.emit(Event::Row(self.rows.end(counts, now)));
+            }
+            if stop.load(Ordering::Relaxed) {
+                schedule.stop();
+            }
+        }
+        self.exchanges.close();
+        self.close(emit)
+    }
+
+    fn close(mut self, emit: &Emit) -> Outcome {
+        let counts = self.exchanges.counts();
+        let end = self.outcome.answered.map_or(0, |(_, last)| last);
+        let end = match end > self.rows.begins_at {
+            true => end,
+            false => monotonic_ns(),
+        };
+        if self.rows.differ(counts) {
+            emit.emit(Event::Row(self.rows.end(counts, end)));
+        }
+        Outcome {
+            counts,
+            drops: socket::drops(self.socket.as_fd()).unwrap_or(0).into(),
+            latencies: self.rows.total,
+            cpu: CpuTime::of_this_thread(),
+            preemptions: usage::preemptions(),
+            ..self.outcome
+        }
+    }
+
+    fn send(&mut self, due: u64) {
+        let is_open = self.config.pps.is_some();
+        let sent = monotonic_ns();
+        let sequence = self.exchanges.send(due, sent);
+        let header = Header {
+            sent,
+            lateness: sent.saturating_sub(due),
+            ..Header::bare(Kind::Ping, self.config.token, sequence)
+        };
+        if let Some(place) = self.request.first_chunk_mut() {
+            header.write(place);
+        }
+        self.outcome.send.syscalls += 1;
+        let mut result = self.socket.send(&self.request);
+        if result
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+        {
+            // A send may report a pending error of the socket instead of sending.
+            self.outcome.send.icmp.port_unreachable += 1;
+            self.outcome.send.syscalls += 1;
+            result = self.socket.send(&self.request);
+        }
+        match result {
+            Ok(_) => self.outcome.send.messages += 1,
+            Err(error) => self.on_refusal(&error),
+        }
+        if is_open {
+            self.outcome.lateness.record(sent.saturating_sub(due));
+            if let Some((_, last)) = self.outcome.sent {
+                let (gap, planned) = (sent.saturating_sub(last), due - self.last_due);
+                self.outcome.gap_error.record(gap.abs_diff(planned));
+            }
+            self.last_due = due;
+        }
+        let first = self.outcome.sent.map_or(sent, |(first, _)| first);
+        self.outcome.sent = Some((first, sent));
+    }
+
+    /// Counts a request that the kernel refused. It has no response, and is lost after the timeout as others are.
+    fn on_refusal(&mut self, error: &io::Error) {
+        let stats = &mut self.outcome.send;
+        self.outcome.not_sent += 1;
+        stats.errors += 1;
+        stats.last_error = error.raw_os_error();
+        match error.raw_os_error() {
+            Some(libc::EMSGSIZE) => self.outcome.too_long += 1,
+            Some(libc::ENOBUFS) => stats.enobufs += 1,
+            Some(libc::EAGAIN) => stats.eagain += 1,
+            _ => {}
+        }
+    }
+
+    /// Waits for responses, at most until a time, in ns.
+    fn wait(&mut self, now: u64, until: u64) {
+        if !self.sleeps {
+            let until = until.min(now + SPIN_NS);
+            while !self.receive() && monotonic_ns() < until {}
+            return;
+        }
+        if self.config.pps.is_some() {
+            self.outcome.receive.waits += 1;
+            let until = until.min(self.rows.ends_at);
+            sleep(self.socket, until.saturating_sub(monotonic_ns()));
+            while self.receive() {}
+            return;
+        }
+        self.outcome.receive.waits += 1;
+        self.receive();
+    }
+
+    /// Receives a datagram. `false` if there was none.
+    fn receive(&mut self) -> bool {
+        let stats = &mut self.outcome.receive;
+        stats.syscalls += 1;
+        match receive(self.socket, &mut self.response) {
+            Ok(Some(length)) => {
+                let received = monotonic_ns();
+                stats.messages += 1;
+                self.on_datagram(length, received);
+                true
+            }
+            Ok(None) => {
+                stats.eagain += 1;
+                false
+            }
+            Err(error) => {
+                if error.kind() == ErrorKind::ConnectionRefused {
+                    self.outcome.send.icmp.port_unreachable += 1;
+                }
+                false
+            }
+        }
+    }
+
+    fn on_datagram(&mut self, length: usize, received: u64) {
+        let foreign = &mut self.outcome.foreign;
+        let bytes = self.response.get(..length).unwrap_or_default();
+        let header = match Header::decode(bytes) {
+            Ok(header) => header,
+            Err(HeaderError::Short) => return foreign.short += 1,
+            Err(HeaderError::Malformed) => return foreign.malformed += 1,
+        };
+        if header.token != self.config.token {
+            return foreign.token += 1;
+        }
+        let kind = match self.config.is_echo {
+            true => Kind::Ping,
+            false => Kind::Pong,
+        };
+        if header.kind == Kind::Credit && length == HEADER {
+            // The response to an opening probe.
+            return;
+        }
+        if header.kind != kind || length != self.request.len() {
+            return foreign.malformed += 1;
+        }
+        match self.exchanges.receive(header.sequence, received) {
+            Response::Answer { intended, sent } => {
+                // An echo server changes nothing: its datagram has the lateness of the request.
+                let own = match self.config.is_echo {
+                    true => 0,
+                    false => header.lateness,
+                };
+                let stamp = received.saturating_sub(own);
+                self.rows.latencies.actual.record_between(sent, stamp);
+                if self.config.pps.is_some() {
+                    self.rows.latencies.intended.record_between(intended, stamp);
+                }
+                if !self.config.is_echo {
+                    self.outcome.server_time.record(own);
+                }
+                let first = self.outcome.answered.map_or(received, |(first, _)| first);
+                self.outcome.answered = Some((first, received));
+            }
+            Response::Duplicate | Response::Late => {}
+            Response::Unknown => foreign.malformed += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! The server's side: a thread that sends each request back with the server's own time.
+//!
+//! A response has the length of its request, so that the server never sends more than it received.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use super::socket::{receive, set_sleeping, set_spinning, sleep, wake};
+use crate::sys::clock::monotonic_ns;
+use crate::sys::usage::CpuTime;
+use crate::sys::{affinity, shared_port, timer_slack};
+use crate::udp::engine::stats::ReceiveStats;
+use crate::udp::placement::{self, Cpus};
+use crate::udp::plan::Plan;
+use crate::udp::send::spin::SpinChoice;
+use crate::udp::setup::SetupError;
+use crate::udp::wire::header::{HEADER, Header, Kind};
+use crate::udp::wire::results::{Done, StreamReceived};
+
+/// Longest spin without a datagram, in ns. A client that sends nothing must not occupy a CPU.
+const MAX_SPIN_NS: u64 = 2_000_000_000;
+
+/// The responder of a session.
+pub struct Responder {
+    plan: Plan,
+    cpu: Option<usize>,
+    socket: UdpSocket,
+    control: Arc<Control>,
+    thread: Option<JoinHandle<Outcome>>,
+}
+
+/// What the thread shares with the session.
+#[derive(Debug, Default)]
+struct Control {
+    stop: AtomicBool,
+    /// When a datagram last arrived, in ns; 0 before the thread has started.
+    last_arrival: AtomicU64,
+}
+
+/// The outcome of a responder.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// Requests answered, and duplicates of them.
+    requests: u64,
+    cpu: CpuTime,
+    stats: ReceiveStats,
+}
+
+impl Responder {
+    /// A responder on an unbound socket.
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    pub fn new(plan: &Plan, socket: UdpSocket, cpus: &Cpus) -> Result<Self, SetupError> {
+        super::requester::set_up(&socket, plan)?;
+        Ok(Self {
+            cpu: placement::of(cpus, 0),
+            plan: plan.clone(),
+            socket,
+            control: Arc::default(),
+            thread: None,
+        })
+    }
+
+    /// Binds and connects the socket, and starts the thread. A running responder is connected to the client's new address.
+    ///
+    /// # Errors
+    /// As bind(2), connect(2) and pthread_create(3).
+    pub fn open(&mut self, probe: &Header, local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
+        if self.thread.is_some() {
+            return self.socket.connect(peer);
+        }
+        shared_port::join(&self.socket, local, peer)?;
+        if let Some(credit) = response(&probe.encode(), probe.token, usize::MAX) {
+            // If the response is lost, the client sends another probe.
+            let _ = self.socket.send(&credit.encode());
+        }
+        let token = probe.token;
+        let spins = self.plan.spin == SpinChoice::On;
+        match spins {
+            true => set_spinning(&self.socket)?,
+            false => set_sleeping(&self.socket)?,
+        }
+        let socket = self.socket.try_clone()?;
+        let (control, cpu, datagram) = (self.control.clone(), self.cpu, self.plan.datagram());
+        control
+            .last_arrival
+            .store(monotonic_ns(), Ordering::Relaxed);
+        let thread = thread::Builder::new().name("respond".to_owned());
+        self.thread = Some(thread.spawn(move || {
+            if let Some(cpu) = cpu {
+                // The option was checked; if the CPU is gone since, the thread stays where it is.
+                let _ = affinity::pin(cpu);
+            }
+            let _ = timer_slack::tighten();
+            respond(&socket, token, datagram, spins, &control)
+        })?);
+        Ok(())
+    }
+
+    /// When a datagram last arrived, in ns; `None` if the flow is not open.
+    pub fn last_arrival(&self) -> Option<u64> {
+        let last = self.control.last_arrival.load(Ordering::Relaxed);
+        (last > 0).then_some(last)
+    }
+
+    /// Stops the thread, and returns its counts and its costs.
+    pub fn stop(mut self, reason: Option<String>) -> (StreamReceived, Done) {
+        let outcome = self.join();
+        let chunk = self.plan.chunk as u64;
+        let received = StreamReceived {
+            unique: outcome.requests,
+            bytes: outcome.requests.saturating_mul(chunk),
+            ..StreamReceived::default()
+        };
+        let done = Done {
+            reason,
+            user_s: outcome.cpu.user,
+            system_s: outcome.cpu.system,
+            stats: outcome.stats.into(),
+            sums_ns: ["0".to_owned(), "0".to_owned()],
+            ..Done::default()
+        };
+        (received, done)
+    }
+
+    fn join(&mut self) -> Outcome {
+        self.control.stop.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else {
+            return Outcome::default();
+        };
+        wake(&self.socket);
+        thread.join().unwrap_or_default()
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// Answers requests until stopped.
+fn respond(
+    socket: &UdpSocket,
+    token: u64,
+    datagram: usize,
+    spins: bool,
+    control: &Control,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    // A longer datagram is no request.
+    let mut bytes = vec![0; datagram.max(HEADER) + 1];
+    while !control.stop.load(Ordering::Relaxed) {
+        outcome.stats.syscalls += 1;
+        let Ok(Some(length)) = receive(socket, &mut bytes) else {
+            // Nothing, or an ICMP error about an earlier response.
+            outcome.stats.eagain += 1;
+            let last = control.last_arrival.load(Ordering::Relaxed);
+            if spins && monotonic_ns().saturating_sub(last) > MAX_SPIN_NS {
+                outcome.stats.waits += 1;
+                sleep(socket, MAX_SPIN_NS);
+            }
+            continue;
+        };
+        let arrived = monotonic_ns();
+        outcome.stats.messages += 1;
+        control.last_arrival.store(arrived, Ordering::Relaxed);
+        let Some(message) = bytes.get_mut(..length) else {
+            continue;
+        };
+        let Some(response) = response(message, token, datagram) else {
+            continue;
+        };
+        outcome.requests += u64::from(response.kind == Kind::Pong);
+        outcome.stats.answers += 1;
+        if let Some(place) = message.first_chunk_mut() {
+            let lateness = monotonic_ns().saturating_sub(arrived);
+            let header = Header {
+                sent: arrived,
+                lateness,
+                ..response
+            };
+            header.write(place);
+        }
+        if socket.send(message).is_err() {
+            // A send may report a pending error of the socket instead of sending.
+            let _ = socket.send(message);
+        }
+    }
+    outcome.cpu = CpuTime::of_this_thread();
+    outcome
+}
+
+/// The header of the response to a message; `None` if it is not answered.
+fn response(message: &[u8], token: u64, datagram: usize) -> Option<Header> {
+    let header = Header::decode(message).ok()?;
+    if header.token != token {
+        return None;
+    }
+    match header.kind {
+        Kind::Ping if message.len() == datagram => {
+            Some(Header::bare(Kind::Pong, token, header.sequence))
+        }
+        // Opens the flow; the response to an earlier probe was lost.
+        Kind::Probe if message.len() == HEADER => {
+            Some(Header::bare(Kind::Credit, token, header.sequence))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_requests_and_probes_of_the_flow_are_answered() {
+        let message = |kind, token, length: usize| {
+            let mut bytes = vec![7; length];
+            Header::bare(kind, token, 3).write(bytes.first_chunk_mut().unwrap());
+            bytes
+        };
+        let answer = |bytes: &[u8]| response(bytes, 9, 100).map(|header| header.kind);
+        assert_eq!(answer(&message(Kind::Ping, 9, 100)), Some(Kind::Pong));
+        assert_eq!(answer(&message(Kind::Probe, 9, HEADER)), Some(Kind::Credit));
+        for bytes in [
+            message(Kind::Ping, 8, 100),
+            message(Kind::Ping, 9, 101),
+            message(Kind::Pong, 9, 100),
+            message(Kind::Data, 9, 100),
+            message(Kind::Probe, 9, 100),
+            vec![0; 10],
+        ] {
+            assert_eq!(answer(&bytes), None);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The first datagrams of a session's flows, which open them.
+
+use std::io;
+use std::time::Instant;
+
+use mio::Registry;
+
+use super::{Receiving, Session};
+use crate::sys::clock::monotonic_ns;
+use crate::sys::shared_port;
+use crate::udp::result::Ended;
+use crate::udp::server::ports::{FlowKind, PortDatagram};
+use crate::udp::server::probe::answer_probe;
+
+impl Session {
+    /// Processes a datagram of a flow that has no socket connected to the sender.
+    pub(in crate::udp::server) fn on_datagram(
+        &mut self,
+        datagram: &PortDatagram,
+        registry: &Registry,
+    ) {
+        let arrived = monotonic_ns();
+        self.last_datagram = Instant::now();
+        let outcome = match datagram.flow.kind {
+            FlowKind::Clock => self.open_clock(datagram, arrived, registry),
+            FlowKind::Forward(stream) => self.open_forward(stream, datagram),
+            FlowKind::Reverse(stream) => self.open_reverse(stream, datagram),
+        };
+        if let Err(error) = outcome {
+            self.end(Ended::Failed(format!(
+                "the server cannot open a stream on {}: {error}",
+                datagram.local
+            )));
+        }
+    }
+
+    fn open_clock(
+        &mut self,
+        datagram: &PortDatagram,
+        arrived: u64,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        self.clock
+            .open(datagram.local, datagram.peer, registry, self.token)?;
+        self.clock.reply(&datagram.header, arrived);
+        Ok(())
+    }
+
+    fn open_forward(&mut self, stream: usize, datagram: &PortDatagram) -> io::Result<()> {
+        if let Receiving::Responding(responder) = &mut self.receiving {
+            return responder.open(&datagram.header, datagram.local, datagram.peer);
+        }
+        let Receiving::Running(receivers) = &mut self.receiving else {
+            return Ok(());
+        };
+        let window = receivers.effective().window;
+        let last = receivers.unlaunched() == 1;
+        let Some(socket) = receivers.socket(stream) else {
+            return receivers.reconnect(stream, datagram.peer);
+        };
+        shared_port::join(socket, datagram.local, datagram.peer)?;
+        if let Some(explainer) = &mut self.explainer
+            && last
+        {
+            // No data are sent until all streams are open: drops so far are none of the run.
+            explainer.begin(self.client, None);
+        }
+        answer_probe(socket, &datagram.header, window);
+        receivers.launch(stream, datagram.header.token)
+    }
+
+    fn open_reverse(&mut self, stream: usize, datagram: &PortDatagram) -> io::Result<()> {
+        let Some((socket, is_open)) = self
+            .sending
+            .as_mut()
+            .and_then(|sending| sending.sockets.get_mut(stream))
+        else {
+            return Ok(());
+        };
+        if *is_open {
+            // A NAT on the path changed the client's address. The client's receiver expects no response.
+            return socket.connect(datagram.peer);
+        }
+        shared_port::join(socket, datagram.local, datagram.peer)?;
+        *is_open = true;
+        answer_probe(socket, &datagram.header, None);
+        Ok(())
+    }
+}

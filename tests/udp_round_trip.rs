@@ -1,0 +1,457 @@
+//! `bench udp --round-trip`: against the local server, `bench serve`, and echo servers (RFC 862) that this test runs.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use common::delay::{Delay, Way};
+use common::{Finished, NOTICED, Results, Serve, bench, number, start};
+use serde_json::Value;
+use wirebench::udp::wire::header::{Header, Kind};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Runs round trips with `options`, and returns their record.
+#[track_caller]
+fn round_trips(options: &str) -> Value {
+    let results = Results::new();
+    let out = results.arg();
+    let fixed = ["udp", "--round-trip", "--quiet", "--out", &out];
+    bench(fixed.into_iter().chain(options.split_whitespace())).done();
+    results.run()
+}
+
+fn fails(options: &str) -> Finished {
+    let fixed = ["udp", "--no-save"];
+    bench(fixed.into_iter().chain(options.split_whitespace()))
+}
+
+/// An echo server that sends the n-th datagram back as often as `copies` says.
+fn echo(copies: fn(u64) -> usize) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut bytes = [0; 65_536];
+        for number in 0.. {
+            let (length, peer) = socket.recv_from(&mut bytes).unwrap();
+            for _ in 0..copies(number) {
+                socket.send_to(&bytes[..length], peer).unwrap();
+            }
+        }
+    });
+    address
+}
+
+/// Checks what every record of round trips has.
+#[track_caller]
+fn assert_round_trips(run: &Value, kind: &str) {
+    assert_eq!(run["mode"], "round-trip");
+    assert_eq!(run["round_trip"]["loop"], kind);
+    assert!(run["kb_per_s"].is_null() && run["transit_kb_per_s"].is_null());
+    assert!(run["packets_per_s"].as_f64().unwrap() > 0.0);
+    let (sent, lost) = (number(run, "sent.packets"), number(run, "lost.packets"));
+    let answered = number(run, "received.unique");
+    assert_eq!(sent, answered + lost);
+    assert_eq!(number(run, "latency_ns.count"), answered);
+    let rows = run["intervals"].as_array().unwrap();
+    let sum = |key: &str| -> i64 { rows.iter().map(|row| row[key].as_i64().unwrap()).sum() };
+    let duplicates = number(run, "received.duplicates");
+    assert_eq!(
+        sum("packets"),
+        i64::try_from(answered + duplicates).unwrap()
+    );
+    assert_eq!(sum("missing"), i64::try_from(lost).unwrap());
+    match kind {
+        "open" => {
+            assert_eq!(number(run, "latency_from_intended_ns.count"), answered);
+            assert!(run["pacing"]["target_pps"].is_number());
+        }
+        _ => assert!(run["latency_from_intended_ns"].is_null() && run["pacing"].is_null()),
+    }
+}
+
+#[test]
+fn a_closed_loop_answers_every_request_of_the_local_server() {
+    let run = round_trips("--packets 300 --chunk 100 --interval 10ms");
+    assert_round_trips(&run, "closed");
+    assert_eq!(number(&run, "sent.packets"), 300);
+    assert_eq!(number(&run, "lost.packets"), 0);
+    assert_eq!(number(&run, "received.bytes"), 30_000);
+    assert_eq!(number(&run, "round_trip.requests_received"), 300);
+    assert_eq!(number(&run, "round_trip.server_time_ns.count"), 300);
+    assert_eq!(run["effective"]["clock"]["source"], "same");
+}
+
+#[test]
+fn an_open_loop_sends_at_its_rate_and_has_both_latencies() {
+    let run = round_trips("--duration 500ms --pps 400");
+    assert_round_trips(&run, "open");
+    assert_eq!(number(&run, "sent.packets"), 200);
+    let actual = number(&run, "latency_ns.p50");
+    assert!(number(&run, "latency_from_intended_ns.p50") >= actual);
+}
+
+#[test]
+fn both_ends_may_spin() {
+    let run = round_trips("--packets 50 --busy-poll");
+    assert_round_trips(&run, "closed");
+    assert_eq!(run["effective"]["spin"], true);
+    let run = round_trips("--packets 50 --busy-poll --pps 1000");
+    assert_round_trips(&run, "open");
+    assert_eq!(number(&run, "received.unique"), 50);
+}
+
+#[test]
+fn a_server_answers_round_trips_between_other_runs() {
+    let server = Serve::start(&[]);
+    let to = server.address;
+    for kind in ["closed", "open"] {
+        let pace = if kind == "open" { "--pps 1k" } else { "" };
+        let run = round_trips(&format!("--to {to} --packets 100 {pace}"));
+        assert_round_trips(&run, kind);
+        assert_eq!(number(&run, "received.unique"), 100);
+        assert_eq!(number(&run, "round_trip.requests_received"), 100);
+        assert_eq!(run["requested"]["to"], to.to_string());
+    }
+    let results = Results::new();
+    let (to, out) = (to.to_string(), results.arg());
+    bench(["udp", "--quiet", "--to", &to, "--mb", "0.1", "--out", &out]).done();
+    assert_eq!(number(&results.run(), "lost.packets"), 0);
+    let (shown, saved) = server.stop();
+    let answered = "answered 100 requests of the client";
+    assert_eq!(
+        shown.stdout.matches(answered).count(),
+        2,
+        "{}",
+        shown.stdout
+    );
+    assert!(saved.names().is_empty(), "{:?}", saved.names());
+}
+
+#[test]
+fn an_echo_server_needs_no_control_connection() {
+    let to = echo(|_| 1);
+    let run = round_trips(&format!("--echo {to} --packets 100"));
+    assert_round_trips(&run, "closed");
+    assert_eq!(number(&run, "received.unique"), 100);
+    assert_eq!(run["round_trip"]["echo"], true);
+    for unknown in ["requests_received", "server_time_ns"] {
+        assert!(run["round_trip"][unknown].is_null(), "{unknown}");
+    }
+    assert!(run["cpu"]["receiver_user_s"].is_null());
+    assert_eq!(run["requested"]["to"], to.to_string());
+    let text = bench([
+        "udp",
+        "--round-trip",
+        "--echo",
+        &to.to_string(),
+        "--packets",
+        "10",
+        "--no-save",
+    ])
+    .done();
+    for words in [
+        "round trips/s",
+        "round trip, from the actual send",
+        "echo server, which is unknown",
+    ] {
+        assert!(text.stdout.contains(words), "{}", text.stdout);
+    }
+}
+
+#[test]
+fn losses_and_duplicates_of_an_echo_server_are_counted_exactly() {
+    // The last datagram is dropped too: all other responses have arrived when its timeout ends.
+    let to = echo(|number| match number {
+        _ if number % 10 == 9 => 0,
+        _ if number % 7 == 3 => 2,
+        _ => 1,
+    });
+    let run = round_trips(&format!("--echo {to} --packets 200 --pps 2k"));
+    assert_round_trips(&run, "open");
+    let duplicates = (0..200u64).filter(|n| n % 10 != 9 && n % 7 == 3).count();
+    assert_eq!(number(&run, "lost.packets"), 20);
+    assert_eq!(number(&run, "received.unique"), 180);
+    assert_eq!(number(&run, "received.duplicates"), duplicates as u64);
+    assert_eq!(number(&run, "lost.elsewhere"), 20);
+}
+
+#[test]
+fn a_lost_exchange_does_not_stop_a_closed_loop() {
+    let to = echo(|number| usize::from(number != 3));
+    let run = round_trips(&format!("--echo {to} --packets 20"));
+    assert_round_trips(&run, "closed");
+    assert_eq!(number(&run, "lost.packets"), 1);
+    assert_eq!(number(&run, "received.unique"), 19);
+    assert!(number(&run, "latency_ns.max") < 1_000_000_000);
+    assert!(run["seconds"].as_f64().unwrap() > 1.0);
+}
+
+#[test]
+fn a_port_without_a_server_loses_every_request() {
+    let free = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let run = round_trips(&format!("--echo {free} --packets 20 --pps 1k"));
+    assert_eq!(number(&run, "lost.packets"), 20);
+    assert!(run["latency_ns"].is_null());
+    assert!(number(&run, "engine_stats.icmp.port_unreachable") > 0);
+}
+
+#[test]
+fn sigint_ends_a_run_with_the_exchanges_so_far() {
+    for other in ["", "echo"] {
+        let results = Results::new();
+        let (out, to) = (results.arg(), echo(|_| 1).to_string());
+        let mut args = vec![
+            "udp",
+            "--round-trip",
+            "--duration",
+            "60s",
+            "--interval",
+            "50ms",
+            "--out",
+            &out,
+        ];
+        if other == "echo" {
+            args.extend(["--echo", &to]);
+        }
+        let mut client = start(args);
+        client.first_row();
+        client.signal("INT");
+        let finished = client.wait(NOTICED);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        let run = results.run();
+        assert_eq!(run["ended"], "interrupted");
+        assert_round_trips(&run, "closed");
+        assert_eq!(number(&run, "lost.packets"), 0);
+    }
+}
+
+#[test]
+fn a_lost_server_ends_a_run_with_the_exchanges_so_far() {
+    let server = Serve::start(&[]);
+    let (mut client, results) =
+        server.client("--round-trip --duration 60s --interval 50ms --peer-timeout 2s --pps 200");
+    client.first_row();
+    drop(server);
+    let finished = client.wait(Duration::from_secs(20));
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+    let run = results.run();
+    assert_eq!(run["ended"], "peer_lost");
+    assert_round_trips(&run, "open");
+    assert!(number(&run, "received.unique") > 0);
+}
+
+#[test]
+fn several_requests_are_in_flight_on_a_long_path() {
+    let server = Serve::start(&[]);
+    let path = Delay::new(server.address, 10 * MS, 15 * MS);
+    let options = format!("--to {} --packets 60 --pps 200", path.address);
+    let run = round_trips(&options);
+    assert_round_trips(&run, "open");
+    assert_eq!(number(&run, "received.unique"), 60);
+    assert!(number(&run, "latency_ns.min") >= 25_000_000);
+    assert!(number(&run, "round_trip.server_time_ns.p50") < 10_000_000);
+    // In a closed loop this takes 60 round trips.
+    assert!(run["seconds"].as_f64().unwrap() < 60.0 * 0.025);
+}
+
+#[test]
+fn losses_of_either_way_are_counted_exactly() {
+    let server = Serve::start(&[]);
+    let path = Delay::with(server.address, MS, MS, |datagram| {
+        let is_dropped = Header::decode(datagram.bytes).is_ok_and(|header| {
+            let digit = header.sequence % 10;
+            match datagram.way {
+                Way::There => header.kind == Kind::Ping && digit == 3,
+                Way::Back => header.kind == Kind::Pong && [6, 9].contains(&digit),
+            }
+        });
+        if is_dropped { vec![] } else { vec![MS] }
+    });
+    let options = format!("--to {} --packets 100 --pps 500", path.address);
+    let run = round_trips(&options);
+    assert_round_trips(&run, "open");
+    assert_eq!(number(&run, "lost.packets"), 30);
+    assert_eq!(number(&run, "round_trip.requests_received"), 90);
+}
+
+#[test]
+fn a_client_whose_address_changes_is_answered_again() {
+    let server = Serve::start(&[]);
+    let path = Delay::new(server.address, MS, MS);
+    let results = Results::new();
+    let (to, out) = (path.address.to_string(), results.arg());
+    let mut client = start([
+        "udp",
+        "--round-trip",
+        "--to",
+        &to,
+        "--out",
+        &out,
+        "--pps",
+        "200",
+        "--duration",
+        "2s",
+        "--interval",
+        "100ms",
+    ]);
+    client.first_row();
+    path.rebind();
+    let finished = client.wait(common::PATIENCE);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let run = results.run();
+    assert_round_trips(&run, "open");
+    let rows = run["intervals"].as_array().unwrap();
+    assert!(
+        rows.iter()
+            .rev()
+            .take(3)
+            .any(|row| row["packets"].as_u64() > Some(0))
+    );
+    assert!(number(&run, "received.unique") > 200, "{run:#}");
+}
+
+#[test]
+fn a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far() {
+    let server = Serve::start(&["--max-duration", "1s"]);
+    let (client, results) = server.client("--round-trip --packets 1000000000");
+    let finished = client.wait(NOTICED);
+    finished.failed(3, &["the server's limit is 1 s per session"]);
+    let run = results.run();
+    assert_eq!(run["ended"], "limit");
+    assert_round_trips(&run, "closed");
+    assert!(number(&run, "round_trip.requests_received") > 0);
+}
+
+#[test]
+fn idle_and_loaded_round_trips_are_compared_side_by_side() {
+    for (load, server) in [("lossless", None), ("2k", Some(Serve::start(&[])))] {
+        let results = Results::new();
+        let out = results.arg();
+        let to = server.as_ref().map(|server| server.address.to_string());
+        let mut args = vec![
+            "udp",
+            "--round-trip",
+            "--under-load",
+            load,
+            "--duration",
+            "300ms",
+            "--pps",
+            "200",
+            "--warmup",
+            "0s",
+            "--repeat",
+            "2",
+            "--out",
+            &out,
+        ];
+        args.extend(to.iter().flat_map(|to| ["--to", to]));
+        let text = bench(args).done();
+        assert!(text.stdout.contains("under load"), "{}", text.stdout);
+        let record = results.record();
+        let runs = record["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), 4);
+        for run in runs {
+            assert_round_trips(run, "open");
+            assert_eq!(number(run, "sent.packets"), 60);
+            let is_loaded = run["requested"]["under_load"].is_string();
+            assert_eq!(run["round_trip"]["load_kb_per_s"].is_number(), is_loaded);
+            let warnings = run["warnings"].to_string();
+            assert!(!warnings.contains("load ended"), "{warnings}");
+        }
+        let settings = record["comparison"].as_array().unwrap();
+        assert_eq!(settings[0]["setting"], "idle");
+        let loaded = settings[1]["setting"].as_str().unwrap();
+        assert!(loaded.starts_with("under load "), "{loaded}");
+        assert!(settings[1]["ratios"]["latency_p99_ns"]["ratio"].is_number());
+    }
+    fails("--round-trip --under-load x").failed(2, &["--under-load", "lossless"]);
+    fails("--under-load lossless").failed(2, &["--round-trip"]);
+    fails("--round-trip --under-load lossless --echo 127.0.0.1").failed(2, &["--echo"]);
+    fails("--round-trip --under-load 0").failed(2, &["cannot be paced"]);
+}
+
+#[test]
+fn a_comparison_and_its_formats_show_round_trips() {
+    let results = Results::new();
+    let out = results.arg();
+    let (html, markdown) = (format!("{out}.html"), format!("{out}.md"));
+    let text = bench([
+        "udp",
+        "--round-trip",
+        "--packets",
+        "50",
+        "--chunk",
+        "10,1000",
+        "--repeat",
+        "5",
+        "--warmup",
+        "0s",
+        "--out",
+        &out,
+        "--html",
+        &html,
+        "--markdown",
+        &markdown,
+    ])
+    .done();
+    assert!(text.stdout.contains("trips/s"), "{}", text.stdout);
+    let record = results.record();
+    assert_eq!(record["runs"].as_array().unwrap().len(), 10);
+    let compared = &record["comparison"][1];
+    assert!(compared["ratios"]["packets_per_s"]["ratio"].is_number());
+    assert!(compared["ratios"]["latency_p99_ns"]["ratio"].is_number());
+    assert!(fs::read_to_string(&html).unwrap().contains("round trips"));
+    assert!(
+        fs::read_to_string(&markdown)
+            .unwrap()
+            .contains("round-trip")
+    );
+    let rows = results.ledger();
+    let modes = rows.iter().skip(1).map(|row| &row[8]);
+    assert_eq!(modes.collect::<Vec<_>>(), ["round-trip"; 10]);
+    let folder = results.only();
+    let folder = folder.to_str().unwrap();
+    let text = bench(["compare", folder, folder, "--threshold", "5%"]).done();
+    assert!(text.stdout.contains("trips/s"), "{}", text.stdout);
+}
+
+#[test]
+fn options_without_a_meaning_for_round_trips_are_refused() {
+    for option in [
+        "--mb 1",
+        "--reverse",
+        "--bidir",
+        "--rate 1M",
+        "--unpaced",
+        "--spin on",
+        "--batch 4",
+        "--gso on",
+        "--zerocopy msg",
+        "--clock estimate",
+        "--explain",
+        "--packets-csv",
+    ] {
+        let name = option.split(' ').next().unwrap();
+        let command = match name {
+            "--packets-csv" => continue,
+            _ => format!("--round-trip {option}"),
+        };
+        fails(&command).failed(2, &["--round-trip", "cannot be used with", name]);
+    }
+    fails("--round-trip --streams 2").failed(2, &["leave out --streams"]);
+    fails("--round-trip --engine uring").failed(2, &["leave out --engine uring"]);
+    fails("--round-trip --pps 0").failed(2, &["cannot be paced"]);
+    fails("--round-trip --echo 127.0.0.1:0").failed(2, &["--echo 127.0.0.1:0 has port 0"]);
+    fails("--round-trip --echo 127.0.0.1 --to 127.0.0.1").failed(2, &["--echo", "--to"]);
+    fails("--echo 127.0.0.1").failed(2, &["--round-trip"]);
+    fails("--busy-poll").failed(2, &["--round-trip"]);
+}
