@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::udp::{Silent, UdpServer};
-use crate::udp::client::{self, Cancel, Setup};
+use super::udp_server::UdpServer;
+use crate::udp::client::{self, Cancel, Observer, Setup};
 use crate::udp::placement::{self, Placement};
 use crate::udp::plan::Plan;
 use crate::udp::result::CpuTrial;
@@ -73,3 +73,8 @@ fn record(plan: &Plan, placements: &[Placement], rates: &[f64]) -> Option<Vec<Cp
     });
     (!rates.is_empty()).then(|| trials.collect())
 }
+
+/// Does nothing with what it observes.
+pub(super) struct Silent;
+
+impl Observer for Silent {}

@@ -6,9 +6,11 @@ mod compare;
 mod load;
 pub(crate) mod local;
 mod proxy;
-pub(crate) mod udp;
+mod udp;
+pub(crate) mod udp_server;
 
 pub use compare::{CompareError, ProxyComparison, Record, UdpComparison};
 pub use load::{LoadError, Origin, ProxyLoad};
 pub use proxy::Proxy;
-pub use udp::{UdpError, UdpMeasurement, UdpServer};
+pub use udp::{UdpError, UdpMeasurement};
+pub use udp_server::UdpServer;

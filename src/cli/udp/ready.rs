@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::plan::Planned;
 use crate::api::local;
-use crate::api::udp::UdpServer;
+use crate::api::udp_server::UdpServer;
 use crate::cli::error::CliError;
 use crate::udp::client::{Cancel, Setup};
 

@@ -17,6 +17,7 @@ mod replace;
 mod results;
 mod round_trip;
 mod session;
+pub(crate) mod settings;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,21 +25,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::control::key::Key;
 use super::explain::Explainer;
-use super::placement::Cpus;
 use super::plan::{Amount, Direction, Mode, Plan};
 use super::receive::accounting::Latencies;
-use super::result::{CpuTrial, Interval, Measured, Requested};
+use super::result::{Interval, Measured};
 use super::setup;
 use super::wire::VERSION;
-use super::wire::control::{Hello, PEER_TIMEOUT};
+use super::wire::control::Hello;
 use crate::sys::clock::identity;
 use crate::sys::eventfd::EventFd;
 use control_loop::ControlLoop;
 pub use control_loop::SessionError;
 pub use error::RunError;
 use session::Session;
+pub use settings::{ClockChoice, Setup};
 
 /// Cancels a run from another thread.
 #[derive(Debug, Clone)]
@@ -68,64 +68,6 @@ impl Cancel {
     /// Whether the run is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.flag.load(Ordering::Relaxed)
-    }
-}
-
-/// Whether the offset between the clocks of client and server is estimated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClockChoice {
-    /// Unless both sides read one clock.
-    Auto,
-    /// In any case.
-    Estimate,
-}
-
-/// The settings of a client besides the plan.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Addresses of the server's control port, in the order in which they are tried.
-    pub servers: Vec<SocketAddr>,
-    /// Local address; the kernel chooses unspecified parts.
-    pub bind: Option<SocketAddr>,
-    /// The interface to send over.
-    pub bind_device: Option<String>,
-    /// The key that the server must have.
-    pub key: Option<Key>,
-    /// Time after which a silent server counts as lost.
-    pub peer_timeout: Duration,
-    /// The CPUs that the client's threads are pinned to: those of the senders, or of the receivers in a reverse run.
-    pub cpus: Cpus,
-    /// The trials by which the CPUs of both ends were chosen, for the record.
-    pub cpu_trials: Option<Vec<CpuTrial>>,
-    /// Whether a paced sender may spin.
-    pub spin: bool,
-    /// Whether the clock offset is estimated.
-    pub clock: ClockChoice,
-    /// Whether both hosts explain losses.
-    pub explain: bool,
-    /// Whether the servers are echo servers (RFC 862), which have no control port. For round trips.
-    pub is_echo: bool,
-    /// The settings as given, for the record.
-    pub requested: Requested,
-}
-
-impl Setup {
-    /// Default settings for a server.
-    pub fn to(server: SocketAddr) -> Self {
-        Self {
-            servers: vec![server],
-            bind: None,
-            bind_device: None,
-            key: None,
-            peer_timeout: PEER_TIMEOUT,
-            cpus: None,
-            cpu_trials: None,
-            spin: false,
-            clock: ClockChoice::Auto,
-            explain: false,
-            is_echo: false,
-            requested: Requested::default(),
-        }
     }
 }
 

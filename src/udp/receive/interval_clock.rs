@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::sys::clock::monotonic_ns;
+use crate::udp::receive::UNKNOWN;
 use crate::udp::receive::accounting::StreamAccounting;
-use crate::udp::receive::receiver::UNKNOWN;
 
 /// The server's clock now, in ns.
 #[inline]

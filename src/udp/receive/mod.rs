@@ -19,3 +19,11 @@ pub mod result_upload;
 pub mod sequence;
 mod shared;
 mod thread;
+
+use std::sync::Arc;
+
+/// Wakes the loop that polls the receivers or the senders.
+pub type Notify = Arc<dyn Fn() + Send + Sync>;
+
+/// Stands for a time or a count that is not known yet.
+pub(crate) const UNKNOWN: u64 = u64::MAX;

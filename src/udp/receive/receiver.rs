@@ -14,6 +14,7 @@ use crate::sys::usage::CpuTime;
 use crate::udp::credit::CreditIssuer;
 use crate::udp::engine::Rx;
 use crate::udp::engine::stats::ReceiveStats;
+use crate::udp::receive::UNKNOWN;
 use crate::udp::receive::accounting::{Latencies, StreamAccounting, StreamCounts};
 use crate::udp::receive::arrivals::Arrivals;
 use crate::udp::receive::backoff::Backoff;
@@ -28,9 +29,6 @@ pub const MAX_QUIET_NS: u64 = 10_000_000_000;
 
 /// Wait for an empty histogram when an interval has ended and none has been returned, in ns.
 const EMPTY_NS: u64 = 10_000_000;
-
-/// Stands for a time or a count that is not known yet.
-pub const UNKNOWN: u64 = u64::MAX;
 
 /// Controls a running receiver from another thread, and shows its progress.
 #[derive(Debug)]

@@ -17,10 +17,11 @@ use crate::udp::receive::intervals::{CompletedInterval, Intervals, Recycled};
 use crate::udp::receive::packet_log::{self, PacketLog};
 use crate::udp::receive::prepared::PreparedReceivers;
 use crate::udp::receive::receiver::{
-    Event, IntervalSnapshot, Received, ReceiverConfig, ReceiverControl, UNKNOWN,
+    Event, IntervalSnapshot, Received, ReceiverConfig, ReceiverControl,
 };
 use crate::udp::receive::shared::SharedReceiver;
 use crate::udp::receive::thread::{EventSink, start_thread};
+use crate::udp::receive::{Notify, UNKNOWN};
 use crate::udp::result::IntervalRows;
 use crate::udp::setup::ReceiverSocket;
 use crate::udp::shared_loops::{SharedLoops, SharedPlace};
@@ -29,9 +30,6 @@ use crate::udp::wire::header::{Header, Kind};
 
 /// Histograms of a stream: one that it records into, one on its way here, one on its way back.
 const EMPTIES: usize = 3;
-
-/// Wakes the loop that polls the receivers or the senders.
-pub type Notify = Arc<dyn Fn() + Send + Sync>;
 
 /// Settings that all receivers of a session share.
 pub struct Settings {

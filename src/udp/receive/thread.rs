@@ -9,8 +9,8 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::{affinity, sched_policy, timer_slack};
 use crate::udp::engine::Rx;
 use crate::udp::engine::open::{RxEndpoint, WithRx, open_rx};
+use crate::udp::receive::Notify;
 use crate::udp::receive::receiver::{self, Event, Received, ReceiverConfig};
-use crate::udp::receive::receivers::Notify;
 use crate::udp::setup::ReceiverSocket;
 
 /// Starts the thread of a receiver.

@@ -10,17 +10,18 @@ mod ended;
 mod explained;
 mod inputs;
 mod interval_rows;
+mod round_trip;
 mod run;
 mod settings;
 mod streams;
 mod warnings;
 
-pub use crate::udp::round_trip::record::RoundTrip;
 pub use assemble::assemble;
 pub use ended::Ended;
 pub use explained::{Explained, HostDrops, Increase, LossCause, Reason};
 pub use inputs::{Hosts, RunInputs};
 pub use interval_rows::IntervalRows;
+pub use round_trip::RoundTrip;
 pub use run::{
     Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Measured, Pacing,
     Received, Requested, Run, Stream, Traffic, UringRequested,

@@ -8,7 +8,7 @@ use super::counts::{self, nullable_counts};
 use super::explained::Explained;
 use crate::stats::latency::{Latency, Summary};
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
-use crate::udp::round_trip::record::RoundTrip;
+use crate::udp::result::round_trip::RoundTrip;
 
 /// One run of `bench udp`, or as much of it as was measured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -1,38 +1,17 @@
 //! The record of a round-trip run, computed from the outcome of the requester and of the responder.
 
-use serde::{Deserialize, Serialize};
-
 use super::requester::{Outcome, TIMEOUT};
 use crate::dates;
-use crate::stats::latency::Summary;
 use crate::sys::clock::WallClock;
 use crate::sys::socket::Buffers;
-use crate::udp::client::Setup;
+use crate::udp::client::settings::Setup;
 use crate::udp::plan::{Mode, Plan};
+use crate::udp::result::RoundTrip;
 use crate::udp::result::{self, Clock, Effective, Ended, IntervalRows, Measured, RunInputs};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::spin::SpinChoice;
 use crate::udp::wire::control::Welcome;
 use crate::udp::wire::results::{Done, StreamReceived, StreamSent};
-
-/// What only round trips have.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct RoundTrip {
-    /// `closed` (one request in flight) or `open` (requests at intended times).
-    #[serde(rename = "loop")]
-    pub kind: String,
-    /// Whether the other end is an echo server (RFC 862), whose own time is unknown and part of the latency.
-    pub echo: bool,
-    /// Time after which a request without a response is lost, in seconds.
-    pub timeout_s: f64,
-    /// Requests that arrived at the server; null with an echo server, or if the server was lost.
-    pub requests_received: Option<u64>,
-    /// The server's own time of each exchange, which no latency includes; null with an echo server.
-    pub server_time_ns: Option<Summary>,
-    /// Goodput of the stream beside the round trips, in 1000 bytes per second; null on an idle path.
-    #[serde(default)]
-    pub load_kb_per_s: Option<f64>,
-}
 
 /// The other end.
 #[derive(Debug, Default)]

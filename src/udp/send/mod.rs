@@ -1,6 +1,6 @@
 //! The sending side of a run.
 //!
-//! [`senders`] starts a thread per stream. Each thread probes its [`path`] with a [`path_probe`], and then runs a [`sender`]: the
+//! [`senders`] starts a `task` per stream, on a thread or on `shared` loops. Each task probes its [`path`] with a [`path_probe`], and then runs a [`sender`]: the
 //! loop that takes the next datagrams of a [`stream`] and submits them to an engine. The stream is limited by its schedule
 //! ([`pacing`]) or by the receiver's credit, which `credit_request` asks for when it is used up. [`spin`] decides whether a paced
 //! sender spins before a deadline. The thread ends with an [`outcome`].
@@ -15,3 +15,4 @@ pub mod senders;
 mod shared;
 pub mod spin;
 pub mod stream;
+mod task;

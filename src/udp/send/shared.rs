@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::net::UdpSocket;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
@@ -10,13 +11,15 @@ use crate::sys::cgroup::{CpuQuota, Throttled};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::mmsg::ReceiveBatch;
 use crate::sys::tsc_clock::TscClock;
+use crate::udp::engine::mio::{CopySend, MioTx};
 use crate::udp::engine::{Submit, Tx};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::sender::{BatchPolicy, MAX_NO_MEMORY_NS, NO_MEMORY_NS, check_path, fill};
-use crate::udp::send::senders::{Event, Task};
 use crate::udp::send::spin::NoSpin;
 use crate::udp::send::stream::{Idle, Stream};
-use crate::udp::shared_loops::{Cost, Member, Next};
+use crate::udp::send::task::{Event, FILL, Task};
+use crate::udp::setup::SenderSocket;
+use crate::udp::shared_loops::{Cost, Member, Next, SharedPlace};
 use crate::udp::wire::results::SenderEffective;
 
 /// Pause after which a full send buffer is tried again, in ns. Another thread would wait for the socket.
@@ -24,6 +27,44 @@ const FULL_NS: u64 = 1_000_000;
 
 /// Most batches of a late stream in one turn.
 const BATCHES: usize = 4;
+
+impl Task {
+    /// Sets the socket up, and puts the sender into its place in a loop. Setting up may wait for responses.
+    pub(super) fn hand_over(
+        self,
+        socket: UdpSocket,
+        start: Receiver<u64>,
+        place: &SharedPlace,
+        outcomes: Sender<SenderOutcome>,
+    ) {
+        let mut end = match self.set_up(socket) {
+            Ok(end) => end,
+            Err(error) => return self.emit(Event::Failed(error)),
+        };
+        end.limit_slots();
+        let effective = SenderEffective {
+            shares_loops: true,
+            ..end.effective()
+        };
+        let SenderSocket {
+            socket,
+            layout,
+            policy,
+            ..
+        } = end;
+        let method = CopySend::new(layout.messages);
+        let tx = match MioTx::shared(socket, layout, FILL, method) {
+            Ok(tx) => tx,
+            Err(error) => return self.emit(Event::Ended(Err(error))),
+        };
+        let ready = Event::Ready(effective.clone());
+        let (events, notify) = (self.events.clone(), self.settings.notify.clone());
+        let sender = SharedSender::new(self, tx, policy, effective, start, outcomes);
+        place.add(Box::new(sender));
+        let _ = events.send(ready);
+        notify();
+    }
+}
 
 /// The sender of a stream, without its thread.
 pub(super) struct SharedSender<T> {
