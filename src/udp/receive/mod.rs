@@ -26,4 +26,4 @@ use std::sync::Arc;
 pub type Notify = Arc<dyn Fn() + Send + Sync>;
 
 /// Stands for a time or a count that is not known yet.
-pub(crate) const UNKNOWN: u64 = u64::MAX;
+pub const UNKNOWN: u64 = u64::MAX;
