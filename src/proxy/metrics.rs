@@ -164,22 +164,26 @@ impl Snapshot {
         )
         .labelled("method", "copy", copying)
         .labelled("method", "splice", splicing);
-        let [copy, splice] = methods.cpu_seconds_per_gb().unwrap_or_default();
-        page.family(
+        let costs = methods.cpu_seconds_per_gb();
+        let mut cpu = page.family(
             "forwarding_cpu_seconds_per_byte",
             Kind::Gauge,
-            "CPU time of bulk transfers by method, as measured by --forwarding auto; 0 before that.",
-        )
-        .labelled("method", "copy", copy / 1e9)
-        .labelled("method", "splice", splice / 1e9);
-        let [copy, splice] = methods.rate;
-        page.family(
+            "CPU time of bulk transfers by method, as measured by --forwarding auto; absent before that.",
+        );
+        if let Some([copy, splice]) = costs {
+            cpu.labelled("method", "copy", copy / 1e9)
+                .labelled("method", "splice", splice / 1e9);
+        }
+        let mut rate = page.family(
             "forwarding_bytes_per_second",
             Kind::Gauge,
-            "Rate of bulk transfers by method, as measured by --forwarding auto; 0 before that.",
-        )
-        .labelled("method", "copy", copy)
-        .labelled("method", "splice", splice);
+            "Rate of bulk transfers by method, as measured by --forwarding auto; absent before that.",
+        );
+        if costs.is_some() {
+            let [copy, splice] = methods.rate;
+            rate.labelled("method", "copy", copy)
+                .labelled("method", "splice", splice);
+        }
         page.family(
             "missing_pipes_total",
             Kind::Counter,
@@ -284,6 +288,20 @@ mod tests {
                 refused: 23,
                 read_at: 22_000_000_000,
             },
+        }
+    }
+
+    #[test]
+    fn costs_that_are_not_measured_are_absent() {
+        let mut snapshot = snapshot();
+        snapshot.totals.methods.measured = 0;
+        let page = snapshot.page();
+        assert!(page.contains("# TYPE") && page.contains("forwarding_threads{"));
+        for metric in [
+            "forwarding_cpu_seconds_per_byte{",
+            "forwarding_bytes_per_second{",
+        ] {
+            assert!(!page.contains(metric), "{page}");
         }
     }
 

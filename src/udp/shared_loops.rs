@@ -21,6 +21,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::engine::ZeroCopy;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::eventfd::EventFd;
 use crate::sys::mmsg::ReceiveBatch;
 use crate::sys::timerfd::TimerFd;
 use crate::sys::usage::{self, CpuTime};
@@ -120,6 +121,24 @@ enum LoopKey {
     Pinned(usize),
     /// One of the loops whose CPU the kernel chooses.
     Free(usize),
+}
+
+/// Wakes the sender or the receiver of a stream.
+#[derive(Clone)]
+pub(super) enum Wake {
+    /// A thread of its own.
+    Thread(EventFd),
+    /// A place in a shared loop.
+    Shared(SharedPlace),
+}
+
+impl Wake {
+    pub(super) fn wake(&self) {
+        match self {
+            Self::Thread(event) => event.wake(),
+            Self::Shared(place) => place.wake(),
+        }
+    }
 }
 
 /// The place of a stream in a loop.

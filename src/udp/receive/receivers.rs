@@ -24,7 +24,7 @@ use crate::udp::receive::thread::{EventSink, start_thread};
 use crate::udp::receive::{Notify, UNKNOWN};
 use crate::udp::result::IntervalRows;
 use crate::udp::setup::ReceiverSocket;
-use crate::udp::shared_loops::{SharedLoops, SharedPlace};
+use crate::udp::shared_loops::{SharedLoops, Wake};
 use crate::udp::wire::control::{Finish, ReceiverEffective};
 use crate::udp::wire::header::{Header, Kind};
 
@@ -76,21 +76,6 @@ struct Handle {
     socket: Arc<UdpSocket>,
     token: u64,
     done: Option<Box<Received>>,
-}
-
-/// Wakes a receiver.
-enum Wake {
-    Thread(EventFd),
-    Shared(SharedPlace),
-}
-
-impl Wake {
-    fn wake(&self) {
-        match self {
-            Self::Thread(event) => event.wake(),
-            Self::Shared(shared) => shared.wake(),
-        }
-    }
 }
 
 /// The result of all receivers.

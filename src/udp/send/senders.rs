@@ -14,7 +14,7 @@ use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::sender::SenderControl;
 use crate::udp::send::task::Task;
 pub use crate::udp::send::task::{Event, Settings};
-use crate::udp::shared_loops::SharedPlace;
+use crate::udp::shared_loops::Wake;
 use crate::udp::wire::results::StreamSent;
 
 /// The senders.
@@ -39,22 +39,6 @@ struct Running {
 enum Ending {
     Thread(JoinHandle<SenderOutcome>),
     Shared(Receiver<SenderOutcome>),
-}
-
-/// Wakes a sender.
-#[derive(Clone)]
-enum Wake {
-    Thread(EventFd),
-    Shared(SharedPlace),
-}
-
-impl Wake {
-    fn wake(&self) {
-        match self {
-            Self::Thread(event) => event.wake(),
-            Self::Shared(place) => place.wake(),
-        }
-    }
 }
 
 impl Senders {
