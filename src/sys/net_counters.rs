@@ -90,13 +90,13 @@ pub fn parse_v6(text: &str) -> Vec<Counter> {
         .collect()
 }
 
-/// Parses /proc/net/softnet_stat: a row for each CPU, in which the second hexadecimal number counts drops.
+/// Parses /proc/net/softnet_stat: a row for each CPU, in which the second hexadecimal number counts drops. A sum beyond 64 bits is
+/// not known.
 pub fn parse_softnet(text: &str) -> Option<u64> {
-    let drops = text.lines().map(|row| {
+    text.lines().try_fold(0, |sum: u64, row| {
         let word = row.split_whitespace().nth(1)?;
-        u64::from_str_radix(word, 16).ok()
-    });
-    drops.sum()
+        sum.checked_add(u64::from_str_radix(word, 16).ok()?)
+    })
 }
 
 #[cfg(test)]
@@ -144,5 +144,6 @@ mod tests {
             Some(11)
         );
         assert_eq!(parse_softnet("1\n"), None);
+        assert_eq!(parse_softnet("0 ffffffffffffffff\n0 1\n"), None);
     }
 }

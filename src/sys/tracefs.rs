@@ -110,7 +110,9 @@ impl Instance {
         };
         let of_cpus =
             cpus.filter_map(|cpu| fs::read_to_string(cpu.ok()?.path().join("stats")).ok());
-        of_cpus.map(|stats| parse_lost(&stats)).sum()
+        of_cpus
+            .map(|stats| parse_lost(&stats))
+            .fold(0, u64::saturating_add)
     }
 }
 
