@@ -63,7 +63,7 @@ impl<B: Backend> WorkerContext<B> {
         backend: B,
     ) -> Self {
         let learner = match options.forwarding {
-            Forwarding::Auto if B::CHANGES_METHOD => Some(Learner::default()),
+            Forwarding::Auto => Some(Learner::default()),
             _ => None,
         };
         let counters = Arc::new(Counters::default());

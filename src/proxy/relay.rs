@@ -191,6 +191,18 @@ impl Flow {
         self.last |= what == Readable::Last;
     }
 
+    /// A poll found that the source has data or has ended. Copies may wait for more data in the kernel, so that only a failed
+    /// one means that there is none.
+    pub fn polled(&mut self) {
+        self.readable = true;
+        self.doubtful = self.via == Via::Copy;
+    }
+
+    /// Whether the next chunk is spliced.
+    pub fn is_spliced(&self) -> bool {
+        self.via == Via::Pipe
+    }
+
     /// The sink may accept bytes.
     pub fn writable(&mut self) {
         self.writable = true;

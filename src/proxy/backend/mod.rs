@@ -37,9 +37,6 @@ pub(super) trait Backend: Sized {
     /// can leave together with the TCP handshake of its server.
     const READS_AT_ONCE: bool;
 
-    /// Whether a direction may be copied now and spliced later, so that a worker can compare both methods.
-    const CHANGES_METHOD: bool;
-
     /// The backend of a thread that accepts from `listener` and that `wake` wakes, with at most `pipes` pipes.
     ///
     /// # Errors

@@ -54,7 +54,6 @@ impl Backend for Epoll {
     type Chunk = usize;
 
     const READS_AT_ONCE: bool = true;
-    const CHANGES_METHOD: bool = true;
 
     fn new(listener: Listener, wake: &EventFd, pipes: usize) -> io::Result<Self> {
         let Listener { socket, local } = listener;

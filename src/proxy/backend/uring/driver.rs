@@ -91,7 +91,6 @@ impl Backend for Uring {
     type Chunk = Filled;
 
     const READS_AT_ONCE: bool = false;
-    const CHANGES_METHOD: bool = false;
 
     fn new(listener: Listener, wake: &EventFd, pipes: usize) -> io::Result<Self> {
         let Listener { socket, local } = listener;

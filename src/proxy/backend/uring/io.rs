@@ -158,6 +158,11 @@ impl ConnectionIo<Uring> for UringIo {
     }
 
     fn pump(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
+        let is_spliced = self.servers.connected().is_some()
+            && context.relay.flow(direction).is_spliced();
+        if is_spliced && !self.to_client.is_nonblocking() {
+            self.set_nonblocking(true, context.relay);
+        }
         let (client, server) = (Some(&self.client), self.servers.connected());
         let (pump, ends) = match direction {
             Direction::ToServer => (&mut self.to_server, (client, server)),
@@ -191,9 +196,9 @@ impl ConnectionIo<Uring> for UringIo {
     fn start_relaying(&mut self, forwarding: Forwarding, context: &mut Context<'_>) {
         self.servers.give_up_all(context);
         match forwarding {
-            Forwarding::Splice => self.set_nonblocking(true, context.relay),
-            // An operation waits in the kernel, so both sources count as readable. A short receive does not mean that its
-            // source is empty; the flags of its completion do.
+            Forwarding::Splice => {}
+            // A receive waits in the kernel, so both sources count as readable. A short receive does not mean that its source is
+            // empty; the flags of its completion do.
             Forwarding::Auto | Forwarding::Copy => {
                 context.relay.to_server.readable(Readable::Doubtful);
                 context.relay.to_client.readable(Readable::Doubtful);

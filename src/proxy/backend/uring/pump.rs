@@ -30,7 +30,7 @@ use super::resources::{Context, Uring};
 use super::ring::Completion;
 use crate::proxy::backend::{Backend, Received};
 use crate::proxy::chunk::{SLICE_QUANTUM, chunk_size};
-use crate::proxy::relay::{Direction, Readable, Step, Via};
+use crate::proxy::relay::{Direction, Step, Via};
 use crate::sys::pipe::Pipe;
 
 /// Waits for the socket to be readable before the first attempt (`IORING_RECVSEND_POLL_FIRST`, io_uring_enter(2)).
@@ -44,11 +44,11 @@ pub(super) struct Pump {
     /// Contains bytes.
     pipe: Option<Pipe>,
     receiving: Receiving,
-    is_sending: bool,
-    /// The operation in flight is a poll.
-    is_polling: bool,
-    /// The sockets do not wait, so operations on them are preceded by a poll.
+    sending: Sending,
+    /// System calls on the sockets do not wait, as splice(2) on this thread requires.
     nonblocking: bool,
+    /// The last chunk was spliced, or the next one is.
+    is_splicing: bool,
     /// The source probably has data.
     is_likely: bool,
     /// Waits for a buffer, or for its turn among bulk transfers.
@@ -58,14 +58,26 @@ pub(super) struct Pump {
     messages: Messages,
 }
 
-/// The receive in flight.
+/// The operation in flight on the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Receiving {
     No,
-    /// One receive, or a poll before one.
+    /// A poll.
+    Polling,
+    /// One receive.
     Once,
     /// A multishot receive.
     Repeatedly,
+}
+
+/// The operation in flight on the sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    No,
+    /// A poll.
+    Polling,
+    /// A send.
+    Once,
 }
 
 #[derive(Default)]
@@ -86,9 +98,9 @@ impl Pump {
             queued: Vec::new(),
             pipe: None,
             receiving: Receiving::No,
-            is_sending: false,
-            is_polling: false,
+            sending: Sending::No,
             nonblocking: false,
+            is_splicing: false,
             is_likely,
             is_deferred: false,
             size: Size::Small,
@@ -101,14 +113,14 @@ impl Pump {
         self.queued.extend_from_slice(bytes);
     }
 
-    /// A receive is in flight, or a poll before one.
+    /// A receive is in flight, or a poll of the source.
     pub(super) fn is_receiving(&self) -> bool {
         self.receiving != Receiving::No
     }
 
-    /// A send is in flight, or a poll before one.
+    /// A send is in flight, or a poll of the sink.
     pub(super) fn is_sending(&self) -> bool {
-        self.is_sending
+        self.sending != Sending::No
     }
 
     /// Starts the next step of `direction`, unless it waits for an operation in flight, as far as both sockets exist.
@@ -119,7 +131,7 @@ impl Pump {
         context: &mut Context<'_>,
     ) {
         let mut chunks = SLICE_QUANTUM;
-        while !(self.receiving == Receiving::Once || self.is_sending || self.is_deferred) {
+        while !(self.is_awaiting_source() || self.is_sending() || self.is_deferred) {
             match (context.relay.step(direction), source, sink) {
                 (Step::Fill { .. }, ..) if self.receiving == Receiving::Repeatedly => return,
                 (Step::Fill { .. }, ..) if self.messages.has_failed() => {
@@ -128,8 +140,12 @@ impl Pump {
                 (Step::Fill { via: Via::Copy, .. }, Some(source), _) if self.expects_messages() => {
                     self.receive_messages(direction, source, context);
                 }
-                // The poll completes at once, but after events of other connections.
-                (Step::Fill { via: Via::Pipe, .. }, Some(source), _) if chunks == 0 => {
+                // The poll completes at once, but after events of other connections. The one before the first chunk finds out
+                // whether the source has data, which a copy does not.
+                (Step::Fill { via: Via::Pipe, .. }, Some(source), _)
+                    if chunks == 0 || !self.is_splicing =>
+                {
+                    self.is_splicing = true;
                     self.poll(Operation::Receive(direction), source, context);
                 }
                 (Step::Fill { via, most }, Some(source), _) => {
@@ -143,7 +159,10 @@ impl Pump {
                     }
                     let most = chunk_size(context.relay, direction, sink, most);
                     match via {
-                        Via::Copy => self.receive(direction, source, most, context),
+                        Via::Copy => {
+                            self.is_splicing = false;
+                            self.receive(direction, source, most, context);
+                        }
                         Via::Pipe => {
                             chunks -= 1;
                             self.fill(direction, source, most, context);
@@ -168,6 +187,10 @@ impl Pump {
                 _ => return,
             }
         }
+    }
+
+    fn is_awaiting_source(&self) -> bool {
+        matches!(self.receiving, Receiving::Once | Receiving::Polling)
     }
 
     /// Starts to receive up to `most` bytes, unless a receive is in flight.
@@ -212,7 +235,7 @@ impl Pump {
             .flags(flags | libc::MSG_NOSIGNAL)
             .build()
             .user_data(Operation::Send(direction).user_data(context.key));
-        self.is_sending = true;
+        self.sending = Sending::Once;
         context.backend.scheduler.on_send((context.key, direction));
         // SAFETY: a provided buffer is not released before the send completes, and outlives the ring. Owned bytes stay
         // where they are until then: `queue` does not change them, and their connection is not removed before; at the end
@@ -227,9 +250,9 @@ impl Pump {
         direction: Direction,
         context: &mut Context<'_>,
     ) {
-        if mem::take(&mut self.is_polling) {
+        if self.receiving == Receiving::Polling {
             (self.receiving, self.is_likely) = (Receiving::No, true);
-            return context.relay.flow(direction).readable(Readable::Open);
+            return context.relay.flow(direction).polled();
         }
         let received = self.on_received(completion, context);
         if self.receiving == Receiving::Repeatedly || context.relay.flow(direction).buffered() > 0 {
@@ -253,11 +276,13 @@ impl Pump {
         completion: Completion,
         context: &mut Context<'_>,
     ) -> Option<Received<Filled>> {
+        let before = self.receiving;
         self.receiving = match completion.more() {
             true => Receiving::Repeatedly,
             false => Receiving::No,
         };
-        if mem::take(&mut self.is_polling) {
+        // A poll of a server that is closed now.
+        if before == Receiving::Polling {
             return None;
         }
         self.is_likely = completion.has_more_data();
@@ -311,8 +336,7 @@ impl Pump {
         direction: Direction,
         context: &mut Context<'_>,
     ) {
-        self.is_sending = false;
-        if mem::take(&mut self.is_polling) {
+        if mem::replace(&mut self.sending, Sending::No) == Sending::Polling {
             return context.relay.flow(direction).writable();
         }
         let bytes_sent = match completion.errno() {
@@ -335,10 +359,10 @@ impl Pump {
         }
         // The send was not to wait, and there is no room.
         if completion.errno() == Some(libc::EAGAIN) {
-            self.free_buffer(context.backend);
-            if self.nonblocking {
+            if self.nonblocking && matches!(self.unsent, Unsent::Owned { .. }) {
                 context.relay.flow(direction).sink_full();
             }
+            self.free_buffer(context.backend);
         }
     }
 

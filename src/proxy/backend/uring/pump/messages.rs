@@ -60,7 +60,7 @@ impl Messages {
 impl Pump {
     /// Whether the source sends single messages, which are copied.
     pub(super) fn expects_messages(&self) -> bool {
-        self.messages.in_a_row == EXPECTED && self.size == Size::Small && !self.nonblocking
+        self.messages.in_a_row == EXPECTED && self.size == Size::Small
     }
 
     /// Starts a multishot receive. None may be in flight.

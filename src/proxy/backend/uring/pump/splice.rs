@@ -16,14 +16,14 @@ use std::os::fd::{AsFd, AsRawFd};
 use io_uring::opcode;
 use io_uring::types::Fd;
 
-use super::{Pump, Receiving};
+use super::{Pump, Receiving, Sending};
 use crate::proxy::backend::uring::operation::Operation;
 use crate::proxy::backend::uring::resources::Context;
 use crate::proxy::pipes::PipeFill;
 use crate::proxy::relay::{Direction, Readable};
 
 impl Pump {
-    /// Whether operations are preceded by a poll from now on.
+    /// Whether system calls on the sockets do not wait from now on.
     pub(in crate::proxy::backend::uring) fn set_nonblocking(&mut self, nonblocking: bool) {
         self.nonblocking = nonblocking;
     }
@@ -91,15 +91,14 @@ impl Pump {
     ) {
         let events = match operation {
             Operation::Send(_) => {
-                self.is_sending = true;
+                self.sending = Sending::Polling;
                 libc::POLLOUT
             }
             _ => {
-                self.receiving = Receiving::Once;
+                self.receiving = Receiving::Polling;
                 libc::POLLIN
             }
         };
-        self.is_polling = true;
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events as u32)
             .build()
             .user_data(operation.user_data(context.key));
