@@ -388,6 +388,20 @@ fn no_round_trip_waits_for_a_tcp_timer(engine: Engine) {
         }
         let took = begin.elapsed();
         assert!(took < Duration::from_secs(4), "{forwarding}: {took:?}");
+        // A server that waits for acknowledgements between small writes, in its first answer.
+        let begin = Instant::now();
+        for _ in 0..50 {
+            let mut client = TcpStream::connect(proxy.address).unwrap();
+            client.write_all(b"?").unwrap();
+            let mut server = proxy.server.accept().unwrap().0;
+            server.read_exact(&mut [0]).unwrap();
+            for part in ["first", "second", "third"] {
+                server.write_all(part.as_bytes()).unwrap();
+            }
+            client.read_exact(&mut [0; 16]).unwrap();
+        }
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(2), "{forwarding}: {took:?}");
     }
 }
 

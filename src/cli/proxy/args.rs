@@ -316,7 +316,7 @@ pub(super) struct Send {
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum ForwardingArg {
-    /// The cheaper method for bulk data, found by measuring both; copy for other data, and with --engine uring
+    /// The cheaper method for bulk data, found by measuring both; copy for other data
     Auto,
     /// read(2) and write(2)
     Copy,

@@ -18,6 +18,8 @@ pub(in crate::proxy) struct EpollIo {
     /// An event that may mean that the client hung up.
     hang_up: Option<Unread>,
     servers: Servers,
+    /// Acknowledgements to the server are delayed.
+    is_ack_delayed: bool,
     to_server: Pump,
     to_client: Pump,
 }
@@ -30,6 +32,7 @@ impl ConnectionIo<Epoll> for EpollIo {
             client,
             hang_up: None,
             servers: Servers::Connecting(Vec::new()),
+            is_ack_delayed: false,
             to_server: Pump::default(),
             to_client: Pump::default(),
         })
@@ -108,7 +111,15 @@ impl ConnectionIo<Epoll> for EpollIo {
             Direction::ToServer => (&mut self.to_server, (client, server)),
             Direction::ToClient => (&mut self.to_client, (server, client)),
         };
-        pump.run(direction, ends, context)
+        let can_continue = pump.run(direction, ends, context);
+        if self.is_ack_delayed && context.relay.to_server.counts().drained > 0 {
+            self.is_ack_delayed = false;
+            if let Some(server) = server {
+                // This fails only if the server is gone, which its next read finds out.
+                let _ = tcp::acknowledge_at_once(server);
+            }
+        }
+        can_continue
     }
 
     fn connect(
@@ -117,6 +128,7 @@ impl ConnectionIo<Epoll> for EpollIo {
         sends_first: bool,
         context: &mut IoContext<'_, Epoll>,
     ) -> io::Result<()> {
+        self.is_ack_delayed |= sends_first;
         self.servers.connect(address, sends_first, context)
     }
 

@@ -158,8 +158,8 @@ impl ConnectionIo<Uring> for UringIo {
     }
 
     fn pump(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
-        let is_spliced = self.servers.connected().is_some()
-            && context.relay.flow(direction).is_spliced();
+        let is_spliced =
+            self.servers.connected().is_some() && context.relay.flow(direction).is_spliced();
         if is_spliced && !self.to_client.is_nonblocking() {
             self.set_nonblocking(true, context.relay);
         }

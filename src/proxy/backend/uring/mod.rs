@@ -28,11 +28,15 @@
 //! | small buffers of 320 B, as dense as messages in one buffer (IOU_PBUF_RING_INC) would be | 0.98, CPU 0.99 | 0.99, CPU 1.01 | 1.01, CPU 0.97 |
 //! | waits for 64 completions or 50 us (`min_wait_usec`) | 0.73, CPU 1.14 | 0.98, CPU 1.00 | 0.99, CPU 0.97 |
 //!
-//! Chunks are copied, unless splicing was requested: then the ring only polls the sockets, and the thread calls splice(2) as
-//! `epoll` does. io_uring's own splice always runs on a worker thread.
+//! To splice a chunk, the ring only polls the sockets, and the thread calls splice(2) as `epoll` does. io_uring's own splice
+//! always runs on a worker thread. Splicing requires sockets that do not wait; operations of the ring wait on them all the
+//! same, so a direction changes its method for one poll. `--forwarding auto` as a ratio to `epoll`, which also learns: one
+//! stream 1.00 (0.70 to 1.30) at 0.95 (0.76 to 1.43) of the CPU, four 1.08 (0.85 to 1.12) at 0.79 (0.76 to 1.02). Copying
+//! only: one stream 0.81 at 1.68, four 0.94 at 1.37 (7 and 9 interleaved rounds of 2 s).
 //!
 //! Of several bulk transfers one runs for many chunks, then the next ([`scheduler`]): with four streams that carries 1.25
-//! times the bytes at 0.66 of the CPU of all at once (medians of 11 interleaved rounds).
+//! times the bytes at 0.66 of the CPU of all at once when copying, and 1.12 times at 0.62 when splicing (medians of 11 and 9
+//! interleaved rounds).
 //!
 //! Alternatives that were measured and rejected, as ratios to the design of that time (loopback, 2 cores, Linux 6.18,
 //! medians of 7 to 8 interleaved rounds):

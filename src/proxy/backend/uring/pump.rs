@@ -149,11 +149,12 @@ impl Pump {
                     self.poll(Operation::Receive(direction), source, context);
                 }
                 (Step::Fill { via, most }, Some(source), _) => {
-                    let is_bulk = context.relay.flow(direction).is_full() && self.is_likely;
-                    if via == Via::Copy
-                        && is_bulk
-                        && !context.backend.scheduler.admits((context.key, direction))
-                    {
+                    let flow = context.relay.flow(direction);
+                    let is_bulk = match via {
+                        Via::Copy => flow.is_full() && self.is_likely,
+                        Via::Pipe => flow.is_bulk(),
+                    };
+                    if is_bulk && !context.backend.scheduler.admits((context.key, direction)) {
                         self.is_deferred = true;
                         return;
                     }
