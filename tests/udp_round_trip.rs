@@ -10,20 +10,43 @@ use std::thread;
 use std::time::Duration;
 
 use common::delay::{Delay, Way};
+use common::engine::{Engine, on_both_engines, on_every_engine};
 use common::{Finished, NOTICED, Results, Serve, bench, number, start};
 use serde_json::Value;
 use wirebench::udp::wire::header::{Header, Kind};
 
 const MS: Duration = Duration::from_millis(1);
 
+on_both_engines!(
+    a_closed_loop_answers_every_request_of_the_local_server,
+    an_open_loop_sends_at_its_rate_and_has_both_latencies,
+    both_ends_may_spin,
+    a_server_answers_round_trips_between_other_runs,
+    an_echo_server_needs_no_control_connection,
+    losses_and_duplicates_of_an_echo_server_are_counted_exactly,
+    a_lost_exchange_does_not_stop_a_closed_loop,
+    a_port_without_a_server_loses_every_request,
+    sigint_ends_a_run_with_the_exchanges_so_far,
+    a_lost_server_ends_a_run_with_the_exchanges_so_far,
+    several_requests_are_in_flight_on_a_long_path,
+    losses_of_either_way_are_counted_exactly,
+    a_client_whose_address_changes_is_answered_again,
+    a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far,
+    idle_and_loaded_round_trips_are_compared_side_by_side,
+);
+
 /// Runs round trips with `options`, and returns their record.
 #[track_caller]
-fn round_trips(options: &str) -> Value {
+fn round_trips(engine: Engine, options: &str) -> Value {
     let results = Results::new();
     let out = results.arg();
     let fixed = ["udp", "--round-trip", "--quiet", "--out", &out];
-    bench(fixed.into_iter().chain(options.split_whitespace())).done();
-    results.run()
+    let options = engine.options().chain(options.split_whitespace());
+    bench(fixed.into_iter().chain(options)).done();
+    let run = results.run();
+    let name = if engine.is_uring() { "uring" } else { "mio" };
+    assert_eq!(run["engine"], name);
+    run
 }
 
 fn fails(options: &str) -> Finished {
@@ -75,9 +98,8 @@ fn assert_round_trips(run: &Value, kind: &str) {
     }
 }
 
-#[test]
-fn a_closed_loop_answers_every_request_of_the_local_server() {
-    let run = round_trips("--packets 300 --chunk 100 --interval 10ms");
+fn a_closed_loop_answers_every_request_of_the_local_server(engine: Engine) {
+    let run = round_trips(engine, "--packets 300 --chunk 100 --interval 10ms");
     assert_round_trips(&run, "closed");
     assert_eq!(number(&run, "sent.packets"), 300);
     assert_eq!(number(&run, "lost.packets"), 0);
@@ -87,32 +109,29 @@ fn a_closed_loop_answers_every_request_of_the_local_server() {
     assert_eq!(run["effective"]["clock"]["source"], "same");
 }
 
-#[test]
-fn an_open_loop_sends_at_its_rate_and_has_both_latencies() {
-    let run = round_trips("--duration 500ms --pps 400");
+fn an_open_loop_sends_at_its_rate_and_has_both_latencies(engine: Engine) {
+    let run = round_trips(engine, "--duration 500ms --pps 400");
     assert_round_trips(&run, "open");
     assert_eq!(number(&run, "sent.packets"), 200);
     let actual = number(&run, "latency_ns.p50");
     assert!(number(&run, "latency_from_intended_ns.p50") >= actual);
 }
 
-#[test]
-fn both_ends_may_spin() {
-    let run = round_trips("--packets 50 --busy-poll");
+fn both_ends_may_spin(engine: Engine) {
+    let run = round_trips(engine, "--packets 50 --busy-poll");
     assert_round_trips(&run, "closed");
     assert_eq!(run["effective"]["spin"], true);
-    let run = round_trips("--packets 50 --busy-poll --pps 1000");
+    let run = round_trips(engine, "--packets 50 --busy-poll --pps 1000");
     assert_round_trips(&run, "open");
     assert_eq!(number(&run, "received.unique"), 50);
 }
 
-#[test]
-fn a_server_answers_round_trips_between_other_runs() {
+fn a_server_answers_round_trips_between_other_runs(engine: Engine) {
     let server = Serve::start(&[]);
     let to = server.address;
     for kind in ["closed", "open"] {
         let pace = if kind == "open" { "--pps 1k" } else { "" };
-        let run = round_trips(&format!("--to {to} --packets 100 {pace}"));
+        let run = round_trips(engine, &format!("--to {to} --packets 100 {pace}"));
         assert_round_trips(&run, kind);
         assert_eq!(number(&run, "received.unique"), 100);
         assert_eq!(number(&run, "round_trip.requests_received"), 100);
@@ -133,10 +152,9 @@ fn a_server_answers_round_trips_between_other_runs() {
     assert!(saved.names().is_empty(), "{:?}", saved.names());
 }
 
-#[test]
-fn an_echo_server_needs_no_control_connection() {
+fn an_echo_server_needs_no_control_connection(engine: Engine) {
     let to = echo(|_| 1);
-    let run = round_trips(&format!("--echo {to} --packets 100"));
+    let run = round_trips(engine, &format!("--echo {to} --packets 100"));
     assert_round_trips(&run, "closed");
     assert_eq!(number(&run, "received.unique"), 100);
     assert_eq!(run["round_trip"]["echo"], true);
@@ -145,16 +163,10 @@ fn an_echo_server_needs_no_control_connection() {
     }
     assert!(run["cpu"]["receiver_user_s"].is_null());
     assert_eq!(run["requested"]["to"], to.to_string());
-    let text = bench([
-        "udp",
-        "--round-trip",
-        "--echo",
-        &to.to_string(),
-        "--packets",
-        "10",
-        "--no-save",
-    ])
-    .done();
+    let to = to.to_string();
+    let fixed = ["udp", "--round-trip", "--echo", &to, "--packets", "10"];
+    let options = engine.options().chain(["--no-save"]);
+    let text = bench(fixed.into_iter().chain(options)).done();
     for words in [
         "round trips/s",
         "round trip, from the actual send",
@@ -164,15 +176,14 @@ fn an_echo_server_needs_no_control_connection() {
     }
 }
 
-#[test]
-fn losses_and_duplicates_of_an_echo_server_are_counted_exactly() {
+fn losses_and_duplicates_of_an_echo_server_are_counted_exactly(engine: Engine) {
     // The last datagram is dropped too: all other responses have arrived when its timeout ends.
     let to = echo(|number| match number {
         _ if number % 10 == 9 => 0,
         _ if number % 7 == 3 => 2,
         _ => 1,
     });
-    let run = round_trips(&format!("--echo {to} --packets 200 --pps 2k"));
+    let run = round_trips(engine, &format!("--echo {to} --packets 200 --pps 2k"));
     assert_round_trips(&run, "open");
     let duplicates = (0..200u64).filter(|n| n % 10 != 9 && n % 7 == 3).count();
     assert_eq!(number(&run, "lost.packets"), 20);
@@ -181,10 +192,9 @@ fn losses_and_duplicates_of_an_echo_server_are_counted_exactly() {
     assert_eq!(number(&run, "lost.elsewhere"), 20);
 }
 
-#[test]
-fn a_lost_exchange_does_not_stop_a_closed_loop() {
+fn a_lost_exchange_does_not_stop_a_closed_loop(engine: Engine) {
     let to = echo(|number| usize::from(number != 3));
-    let run = round_trips(&format!("--echo {to} --packets 20"));
+    let run = round_trips(engine, &format!("--echo {to} --packets 20"));
     assert_round_trips(&run, "closed");
     assert_eq!(number(&run, "lost.packets"), 1);
     assert_eq!(number(&run, "received.unique"), 19);
@@ -192,20 +202,18 @@ fn a_lost_exchange_does_not_stop_a_closed_loop() {
     assert!(run["seconds"].as_f64().unwrap() > 1.0);
 }
 
-#[test]
-fn a_port_without_a_server_loses_every_request() {
+fn a_port_without_a_server_loses_every_request(engine: Engine) {
     let free = UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let run = round_trips(&format!("--echo {free} --packets 20 --pps 1k"));
+    let run = round_trips(engine, &format!("--echo {free} --packets 20 --pps 1k"));
     assert_eq!(number(&run, "lost.packets"), 20);
     assert!(run["latency_ns"].is_null());
     assert!(number(&run, "engine_stats.icmp.port_unreachable") > 0);
 }
 
-#[test]
-fn sigint_ends_a_run_with_the_exchanges_so_far() {
+fn sigint_ends_a_run_with_the_exchanges_so_far(engine: Engine) {
     for other in ["", "echo"] {
         let results = Results::new();
         let (out, to) = (results.arg(), echo(|_| 1).to_string());
@@ -222,6 +230,7 @@ fn sigint_ends_a_run_with_the_exchanges_so_far() {
         if other == "echo" {
             args.extend(["--echo", &to]);
         }
+        args.extend(engine.options());
         let mut client = start(args);
         client.first_row();
         client.signal("INT");
@@ -234,11 +243,10 @@ fn sigint_ends_a_run_with_the_exchanges_so_far() {
     }
 }
 
-#[test]
-fn a_lost_server_ends_a_run_with_the_exchanges_so_far() {
+fn a_lost_server_ends_a_run_with_the_exchanges_so_far(engine: Engine) {
     let server = Serve::start(&[]);
-    let (mut client, results) =
-        server.client("--round-trip --duration 60s --interval 50ms --peer-timeout 2s --pps 200");
+    let options = "--round-trip --duration 60s --interval 50ms --peer-timeout 2s --pps 200";
+    let (mut client, results) = server.client(&format!("{options} {}", engine.0));
     client.first_row();
     drop(server);
     let finished = client.wait(Duration::from_secs(20));
@@ -249,12 +257,11 @@ fn a_lost_server_ends_a_run_with_the_exchanges_so_far() {
     assert!(number(&run, "received.unique") > 0);
 }
 
-#[test]
-fn several_requests_are_in_flight_on_a_long_path() {
+fn several_requests_are_in_flight_on_a_long_path(engine: Engine) {
     let server = Serve::start(&[]);
     let path = Delay::new(server.address, 10 * MS, 15 * MS);
     let options = format!("--to {} --packets 60 --pps 200", path.address);
-    let run = round_trips(&options);
+    let run = round_trips(engine, &options);
     assert_round_trips(&run, "open");
     assert_eq!(number(&run, "received.unique"), 60);
     assert!(number(&run, "latency_ns.min") >= 25_000_000);
@@ -263,8 +270,7 @@ fn several_requests_are_in_flight_on_a_long_path() {
     assert!(run["seconds"].as_f64().unwrap() < 60.0 * 0.025);
 }
 
-#[test]
-fn losses_of_either_way_are_counted_exactly() {
+fn losses_of_either_way_are_counted_exactly(engine: Engine) {
     let server = Serve::start(&[]);
     let path = Delay::with(server.address, MS, MS, |datagram| {
         let is_dropped = Header::decode(datagram.bytes).is_ok_and(|header| {
@@ -277,32 +283,21 @@ fn losses_of_either_way_are_counted_exactly() {
         if is_dropped { vec![] } else { vec![MS] }
     });
     let options = format!("--to {} --packets 100 --pps 500", path.address);
-    let run = round_trips(&options);
+    let run = round_trips(engine, &options);
     assert_round_trips(&run, "open");
     assert_eq!(number(&run, "lost.packets"), 30);
     assert_eq!(number(&run, "round_trip.requests_received"), 90);
 }
 
-#[test]
-fn a_client_whose_address_changes_is_answered_again() {
+fn a_client_whose_address_changes_is_answered_again(engine: Engine) {
     let server = Serve::start(&[]);
     let path = Delay::new(server.address, MS, MS);
     let results = Results::new();
     let (to, out) = (path.address.to_string(), results.arg());
-    let mut client = start([
-        "udp",
-        "--round-trip",
-        "--to",
-        &to,
-        "--out",
-        &out,
-        "--pps",
-        "200",
-        "--duration",
-        "2s",
-        "--interval",
-        "100ms",
-    ]);
+    let fixed = ["udp", "--round-trip", "--to", &to, "--out", &out];
+    let options = "--pps 200 --duration 2s --interval 100ms";
+    let options = options.split_whitespace().chain(engine.options());
+    let mut client = start(fixed.into_iter().chain(options));
     client.first_row();
     path.rebind();
     let finished = client.wait(common::PATIENCE);
@@ -319,10 +314,10 @@ fn a_client_whose_address_changes_is_answered_again() {
     assert!(number(&run, "received.unique") > 200, "{run:#}");
 }
 
-#[test]
-fn a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far() {
+fn a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far(engine: Engine) {
     let server = Serve::start(&["--max-duration", "1s"]);
-    let (client, results) = server.client("--round-trip --packets 1000000000");
+    let options = format!("--round-trip --packets 1000000000 {}", engine.0);
+    let (client, results) = server.client(&options);
     let finished = client.wait(NOTICED);
     finished.failed(3, &["the server's limit is 1 s per session"]);
     let run = results.run();
@@ -331,8 +326,7 @@ fn a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far() {
     assert!(number(&run, "round_trip.requests_received") > 0);
 }
 
-#[test]
-fn idle_and_loaded_round_trips_are_compared_side_by_side() {
+fn idle_and_loaded_round_trips_are_compared_side_by_side(engine: Engine) {
     for (load, server) in [("lossless", None), ("2k", Some(Serve::start(&[])))] {
         let results = Results::new();
         let out = results.arg();
@@ -354,6 +348,7 @@ fn idle_and_loaded_round_trips_are_compared_side_by_side() {
             &out,
         ];
         args.extend(to.iter().flat_map(|to| ["--to", to]));
+        args.extend(engine.options());
         let text = bench(args).done();
         assert!(text.stdout.contains("under load"), "{}", text.stdout);
         let record = results.record();
@@ -448,7 +443,6 @@ fn options_without_a_meaning_for_round_trips_are_refused() {
         fails(&command).failed(2, &["--round-trip", "cannot be used with", name]);
     }
     fails("--round-trip --streams 2").failed(2, &["leave out --streams"]);
-    fails("--round-trip --engine uring").failed(2, &["leave out --engine uring"]);
     fails("--round-trip --pps 0").failed(2, &["cannot be paced"]);
     fails("--round-trip --echo 127.0.0.1:0").failed(2, &["--echo 127.0.0.1:0 has port 0"]);
     fails("--round-trip --echo 127.0.0.1 --to 127.0.0.1").failed(2, &["--echo", "--to"]);

@@ -243,16 +243,24 @@ impl Ring {
         if !self.ring.completion().is_empty() {
             return Ok(());
         }
-        self.count(true);
         if deadline == u64::MAX {
+            self.count(true);
             return ignore_early_return(self.ring.submit_and_wait(1));
         }
-        let ns = deadline.saturating_sub(monotonic_ns());
+        self.submit_and_wait(1, deadline.saturating_sub(monotonic_ns()))
+    }
+
+    /// Submits queued requests, and waits until this many completions can be reaped, at most a time in ns.
+    ///
+    /// # Errors
+    /// As io_uring_enter(2).
+    pub(crate) fn submit_and_wait(&mut self, completions: usize, ns: u64) -> io::Result<()> {
+        self.count(true);
         let time = Timespec::new()
             .sec(ns / 1_000_000_000)
             .nsec((ns % 1_000_000_000) as u32);
         let until = SubmitArgs::new().timespec(&time);
-        ignore_early_return(self.ring.submitter().submit_with_args(1, &until))
+        ignore_early_return(self.ring.submitter().submit_with_args(completions, &until))
     }
 
     /// Reaps the next completion.
