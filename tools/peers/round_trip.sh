@@ -52,7 +52,8 @@ leave() {
     rm -rf "$work"
 }
 trap leave EXIT
-trap 'exit 130' INT TERM
+# The table has the rounds so far.
+trap 'report; exit 130' INT TERM
 
 # serve COMMAND...: starts a server on its CPU.
 serve() {
@@ -125,6 +126,18 @@ measure() {
     esac
 }
 
+report() {
+    cat >"$work/notes" <<END
+Medians of up to $rounds rounds of $each s each, in a random order; kernel $(uname -r), client on CPU $near, server on CPU $far.
+UDP payload of every tool: $datagram bytes. Closed loop: one exchange in flight. Ratio: median of the ratios to sockperf in the same
+round, with its 95 % interval by rank.
+bench subtracts the server's time between receive and send; sockperf does not, and reports the whole round trip (--full-rtt).
+sleeping: blocking receives at both ends. spinning: bench --busy-poll, sockperf --nonblocked, at both ends.
+END
+    [[ -s $work/rows ]] || fail "no run produced figures"
+    figures trips "$work/rows" "$work/notes"
+}
+
 runs=()
 for section in sleeping spinning; do
     runs+=("$section:bench" "$section:sockperf")
@@ -140,12 +153,4 @@ for ((round = 1; round <= rounds; round++)); do
     done < <(printf '%s\n' "${runs[@]}" | shuf)
 done
 
-cat >"$work/notes" <<END
-Medians of $rounds rounds of $each s each, in a random order; kernel $(uname -r), client on CPU $near, server on CPU $far.
-UDP payload of every tool: $datagram bytes. Closed loop: one exchange in flight. Ratio: median of the ratios to sockperf in the same
-round, with its 95 % interval by rank.
-bench subtracts the server's time between receive and send; sockperf does not, and reports the whole round trip (--full-rtt).
-sleeping: blocking receives at both ends. spinning: bench --busy-poll, sockperf --nonblocked, at both ends.
-END
-[[ -s $work/rows ]] || fail "no run produced figures"
-figures trips "$work/rows" "$work/notes"
+report
