@@ -5,7 +5,8 @@
 mod common;
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -217,16 +218,8 @@ fn sigint_ends_a_run_with_the_exchanges_so_far(engine: Engine) {
     for other in ["", "echo"] {
         let results = Results::new();
         let (out, to) = (results.arg(), echo(|_| 1).to_string());
-        let mut args = vec![
-            "udp",
-            "--round-trip",
-            "--duration",
-            "60s",
-            "--interval",
-            "50ms",
-            "--out",
-            &out,
-        ];
+        let options = "udp --round-trip --duration 60s --interval 50ms --out";
+        let mut args: Vec<&str> = options.split_whitespace().chain([&out[..]]).collect();
         if other == "echo" {
             args.extend(["--echo", &to]);
         }
@@ -331,22 +324,12 @@ fn idle_and_loaded_round_trips_are_compared_side_by_side(engine: Engine) {
         let results = Results::new();
         let out = results.arg();
         let to = server.as_ref().map(|server| server.address.to_string());
-        let mut args = vec![
-            "udp",
-            "--round-trip",
-            "--under-load",
-            load,
-            "--duration",
-            "300ms",
-            "--pps",
-            "200",
-            "--warmup",
-            "0s",
-            "--repeat",
-            "2",
-            "--out",
-            &out,
-        ];
+        let fixed = ["udp", "--round-trip", "--out", &out, "--under-load", load];
+        let options = "--duration 300ms --pps 200 --warmup 0s --repeat 2";
+        let mut args: Vec<&str> = fixed
+            .into_iter()
+            .chain(options.split_whitespace())
+            .collect();
         args.extend(to.iter().flat_map(|to| ["--to", to]));
         args.extend(engine.options());
         let text = bench(args).done();
@@ -379,25 +362,10 @@ fn a_comparison_and_its_formats_show_round_trips() {
     let results = Results::new();
     let out = results.arg();
     let (html, markdown) = (format!("{out}.html"), format!("{out}.md"));
-    let text = bench([
-        "udp",
-        "--round-trip",
-        "--packets",
-        "50",
-        "--chunk",
-        "10,1000",
-        "--repeat",
-        "5",
-        "--warmup",
-        "0s",
-        "--out",
-        &out,
-        "--html",
-        &html,
-        "--markdown",
-        &markdown,
-    ])
-    .done();
+    let fixed = ["udp", "--round-trip", "--out", &out, "--html", &html];
+    let options = "--packets 50 --chunk 10,1000 --repeat 5 --warmup 0s --markdown";
+    let options = options.split_whitespace().chain([&markdown[..]]);
+    let text = bench(fixed.into_iter().chain(options)).done();
     assert!(text.stdout.contains("trips/s"), "{}", text.stdout);
     let record = results.record();
     assert_eq!(record["runs"].as_array().unwrap().len(), 10);
@@ -417,6 +385,66 @@ fn a_comparison_and_its_formats_show_round_trips() {
     let folder = folder.to_str().unwrap();
     let text = bench(["compare", folder, folder, "--threshold", "5%"]).done();
     assert!(text.stdout.contains("trips/s"), "{}", text.stdout);
+}
+
+#[test]
+fn an_older_server_is_named_as_such() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4_096]).unwrap();
+        let reason = "this is a wirebench server, and the first message is invalid: unknown variant `round_trip`, expected one of \
+            `lossless`, `paced`, `blast` at line 1 column 95";
+        let json = format!(r#"{{"type":"refused","reason":"{reason}"}}"#);
+        stream
+            .write_all(&u32::to_be_bytes(json.len() as u32))
+            .unwrap();
+        stream.write_all(json.as_bytes()).unwrap();
+        // The client closes the connection.
+        let _ = stream.read(&mut [0; 16]);
+    });
+    fails(&format!("--round-trip --to {to}")).failed(3, &["is older", "--echo"]);
+    server.join().unwrap();
+}
+
+#[test]
+fn the_titles_of_tables_and_charts_are_those_of_round_trips() {
+    let results = Results::new();
+    let out = results.arg();
+    let (html, markdown) = (format!("{out}.html"), format!("{out}.md"));
+    for (more, words) in [
+        ("", "| round trip p99 |"),
+        ("--repeat 2", "| round trips |"),
+        (
+            "--repeat 2 --chunk 10,100",
+            "round trips, median (min to max)",
+        ),
+    ] {
+        let fixed = [
+            "udp",
+            "--round-trip",
+            "--duration",
+            "60ms",
+            "--interval",
+            "10ms",
+        ];
+        let files = ["--no-save", "--html", &html, "--markdown", &markdown];
+        let options = more.split_whitespace();
+        bench(fixed.into_iter().chain(files).chain(options)).done();
+        let text = fs::read_to_string(&markdown).unwrap();
+        assert!(text.contains(words), "{text}");
+        assert!(text.contains("round trips/s"), "{text}");
+        let page = fs::read_to_string(&html).unwrap();
+        assert!(page.contains("Round trips over time"));
+        for text in [&text, &page] {
+            for other in ["oodput", "KB/s", "packets/s"] {
+                assert!(!text.contains(other), "{other}: {text}");
+            }
+        }
+        fs::remove_file(&html).unwrap();
+        fs::remove_file(&markdown).unwrap();
+    }
 }
 
 #[test]
