@@ -287,8 +287,8 @@ impl<'a, C: Channel> Run<'a, C> {
 
     fn send(&mut self, due: u64) {
         let is_open = self.config.pps.is_some();
+        let sequence = self.exchanges.counts().sent;
         let sent = monotonic_ns();
-        let sequence = self.exchanges.send(due, sent);
         let header = Header {
             sent,
             lateness: sent.saturating_sub(due),
@@ -298,6 +298,8 @@ impl<'a, C: Channel> Run<'a, C> {
             header.write(place);
         }
         let mut result = self.channel.send(self.datagram);
+        // After the send, as a new slot is seldom in the cache.
+        self.exchanges.send(due, sent);
         if result
             .as_ref()
             .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
