@@ -243,19 +243,25 @@ impl Ring {
         if !self.ring.completion().is_empty() {
             return Ok(());
         }
-        if deadline == u64::MAX {
-            self.count(true);
-            return ignore_early_return(self.ring.submit_and_wait(1));
-        }
-        self.submit_and_wait(1, deadline.saturating_sub(monotonic_ns()))
+        self.submit_and_wait(
+            1,
+            match deadline {
+                u64::MAX => u64::MAX,
+                _ => deadline.saturating_sub(monotonic_ns()),
+            },
+        )
     }
 
-    /// Submits queued requests, and waits until this many completions can be reaped, at most a time in ns.
+    /// Submits queued requests, and waits until this many completions can be reaped, at most a time in ns; with `u64::MAX` without a
+    /// timer.
     ///
     /// # Errors
     /// As io_uring_enter(2).
     pub(crate) fn submit_and_wait(&mut self, completions: usize, ns: u64) -> io::Result<()> {
         self.count(true);
+        if ns == u64::MAX {
+            return ignore_early_return(self.ring.submit_and_wait(completions));
+        }
         let time = Timespec::new()
             .sec(ns / 1_000_000_000)
             .nsec((ns % 1_000_000_000) as u32);

@@ -2,7 +2,7 @@
 # Compares the round trips of bench udp --round-trip with sockperf ping-pong, interleaved: every round runs every tool once, in a
 # random order. Prints medians over the rounds. Only ratios within one run are comparable.
 #
-#   [ROUNDS=15] [SECONDS_EACH=1] [CPUS=0,1] [BENCH=path] [BASE=path] tools/peers/round_trip.sh
+#   [ROUNDS=15] [SECONDS_EACH=1] [CPUS=0,1] [WAITS="sleeping spinning"] [BENCH=path] [BASE=path] tools/peers/round_trip.sh
 #
 # CPUS are the CPU of the client and the CPU of the server, of every tool. BASE is another build of bench, measured beside the first
 # ("base" in the tables).
@@ -13,8 +13,9 @@ set -euo pipefail
 readonly rounds=${ROUNDS:-15}
 readonly each=${SECONDS_EACH:-1}
 cpus=${CPUS:-0,1}
+read -ra waits <<<"${WAITS:-sleeping spinning}"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-readonly here cpus
+readonly here cpus waits
 # UDP payload of every tool in bytes; the header of bench is 32 bytes of it.
 readonly datagram=64 header=32
 # Timeout of a run and its server in s.
@@ -27,6 +28,9 @@ fail() {
 
 [[ $rounds =~ ^[1-9][0-9]*$ && $each =~ ^[1-9][0-9]*$ ]] ||
     fail "ROUNDS and SECONDS_EACH must be whole numbers of 1 or more"
+for wait in "${waits[@]}"; do
+    [[ $wait == sleeping || $wait == spinning ]] || fail "WAITS must be sleeping, spinning or both"
+done
 [[ $cpus =~ ^([0-9]+),([0-9]+)$ ]] || fail "CPUS must be two CPUs, like 0,1"
 readonly near=${BASH_REMATCH[1]} far=${BASH_REMATCH[2]}
 command -v python3 >/dev/null || fail "python3 is required to read the output of the tools"
@@ -139,7 +143,7 @@ END
 }
 
 runs=()
-for section in sleeping spinning; do
+for section in "${waits[@]}"; do
     runs+=("$section:bench" "$section:sockperf")
     [[ -z $uring ]] || runs+=("$section:bench-uring")
     [[ -z $base ]] || runs+=("$section:base")
