@@ -108,6 +108,14 @@ fn a_closed_loop_answers_every_request_of_the_local_server(engine: Engine) {
     assert_eq!(number(&run, "round_trip.requests_received"), 300);
     assert_eq!(number(&run, "round_trip.server_time_ns.count"), 300);
     assert_eq!(run["effective"]["clock"]["source"], "same");
+    // A send and a receive; over io_uring one call for both. Ticks and interrupted sleeps add a few.
+    let calls = |key: &str| number(&run, &format!("engine_stats.{key}_syscalls"));
+    assert_eq!(calls("send"), if engine.is_uring() { 0 } else { 300 });
+    assert!(
+        (300..350).contains(&calls("receive")),
+        "{}",
+        calls("receive")
+    );
 }
 
 fn an_open_loop_sends_at_its_rate_and_has_both_latencies(engine: Engine) {
