@@ -55,6 +55,7 @@ on_every_engine!(
     threads_run_on_their_cpus,
     the_faster_placement_is_chosen_by_trials,
     buffers_are_read_back,
+    the_last_credit_finds_an_open_port,
 );
 
 /// Checks the number of datagrams and bytes sent.
@@ -80,6 +81,16 @@ fn lossless_loses_nothing(engine: Engine) {
     assert!(number(&run, "effective.window") >= 1);
     assert!(run["latency_from_intended_ns"].is_null());
     assert!(run["pacing"].is_null());
+}
+
+fn the_last_credit_finds_an_open_port(engine: Engine) {
+    for _ in 0..5 {
+        let run = engine.udp("--packets 3000");
+        assert_eq!(
+            number(&run, "engine_stats.receive_icmp.port_unreachable"),
+            0
+        );
+    }
 }
 
 fn paced_runs_have_latency_from_the_intended_send(engine: Engine) {

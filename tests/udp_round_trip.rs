@@ -5,25 +5,49 @@
 mod common;
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
 use common::delay::{Delay, Way};
+use common::engine::{Engine, on_both_engines, on_every_engine};
 use common::{Finished, NOTICED, Results, Serve, bench, number, start};
 use serde_json::Value;
 use wirebench::udp::wire::header::{Header, Kind};
 
 const MS: Duration = Duration::from_millis(1);
 
+on_both_engines!(
+    a_closed_loop_answers_every_request_of_the_local_server,
+    an_open_loop_sends_at_its_rate_and_has_both_latencies,
+    both_ends_may_spin,
+    a_server_answers_round_trips_between_other_runs,
+    an_echo_server_needs_no_control_connection,
+    losses_and_duplicates_of_an_echo_server_are_counted_exactly,
+    a_lost_exchange_does_not_stop_a_closed_loop,
+    a_port_without_a_server_loses_every_request,
+    sigint_ends_a_run_with_the_exchanges_so_far,
+    a_lost_server_ends_a_run_with_the_exchanges_so_far,
+    several_requests_are_in_flight_on_a_long_path,
+    losses_of_either_way_are_counted_exactly,
+    a_client_whose_address_changes_is_answered_again,
+    a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far,
+    idle_and_loaded_round_trips_are_compared_side_by_side,
+);
+
 /// Runs round trips with `options`, and returns their record.
 #[track_caller]
-fn round_trips(options: &str) -> Value {
+fn round_trips(engine: Engine, options: &str) -> Value {
     let results = Results::new();
     let out = results.arg();
     let fixed = ["udp", "--round-trip", "--quiet", "--out", &out];
-    bench(fixed.into_iter().chain(options.split_whitespace())).done();
-    results.run()
+    let options = engine.options().chain(options.split_whitespace());
+    bench(fixed.into_iter().chain(options)).done();
+    let run = results.run();
+    let name = if engine.is_uring() { "uring" } else { "mio" };
+    assert_eq!(run["engine"], name);
+    run
 }
 
 fn fails(options: &str) -> Finished {
@@ -75,9 +99,8 @@ fn assert_round_trips(run: &Value, kind: &str) {
     }
 }
 
-#[test]
-fn a_closed_loop_answers_every_request_of_the_local_server() {
-    let run = round_trips("--packets 300 --chunk 100 --interval 10ms");
+fn a_closed_loop_answers_every_request_of_the_local_server(engine: Engine) {
+    let run = round_trips(engine, "--packets 300 --chunk 100 --interval 10ms");
     assert_round_trips(&run, "closed");
     assert_eq!(number(&run, "sent.packets"), 300);
     assert_eq!(number(&run, "lost.packets"), 0);
@@ -85,34 +108,39 @@ fn a_closed_loop_answers_every_request_of_the_local_server() {
     assert_eq!(number(&run, "round_trip.requests_received"), 300);
     assert_eq!(number(&run, "round_trip.server_time_ns.count"), 300);
     assert_eq!(run["effective"]["clock"]["source"], "same");
+    // A send and a receive; over io_uring one call for both. Ticks and interrupted sleeps add a few.
+    let calls = |key: &str| number(&run, &format!("engine_stats.{key}_syscalls"));
+    assert_eq!(calls("send"), if engine.is_uring() { 0 } else { 300 });
+    assert!(
+        (300..350).contains(&calls("receive")),
+        "{}",
+        calls("receive")
+    );
 }
 
-#[test]
-fn an_open_loop_sends_at_its_rate_and_has_both_latencies() {
-    let run = round_trips("--duration 500ms --pps 400");
+fn an_open_loop_sends_at_its_rate_and_has_both_latencies(engine: Engine) {
+    let run = round_trips(engine, "--duration 500ms --pps 400");
     assert_round_trips(&run, "open");
     assert_eq!(number(&run, "sent.packets"), 200);
     let actual = number(&run, "latency_ns.p50");
     assert!(number(&run, "latency_from_intended_ns.p50") >= actual);
 }
 
-#[test]
-fn both_ends_may_spin() {
-    let run = round_trips("--packets 50 --busy-poll");
+fn both_ends_may_spin(engine: Engine) {
+    let run = round_trips(engine, "--packets 50 --busy-poll");
     assert_round_trips(&run, "closed");
     assert_eq!(run["effective"]["spin"], true);
-    let run = round_trips("--packets 50 --busy-poll --pps 1000");
+    let run = round_trips(engine, "--packets 50 --busy-poll --pps 1000");
     assert_round_trips(&run, "open");
     assert_eq!(number(&run, "received.unique"), 50);
 }
 
-#[test]
-fn a_server_answers_round_trips_between_other_runs() {
+fn a_server_answers_round_trips_between_other_runs(engine: Engine) {
     let server = Serve::start(&[]);
     let to = server.address;
     for kind in ["closed", "open"] {
         let pace = if kind == "open" { "--pps 1k" } else { "" };
-        let run = round_trips(&format!("--to {to} --packets 100 {pace}"));
+        let run = round_trips(engine, &format!("--to {to} --packets 100 {pace}"));
         assert_round_trips(&run, kind);
         assert_eq!(number(&run, "received.unique"), 100);
         assert_eq!(number(&run, "round_trip.requests_received"), 100);
@@ -133,10 +161,9 @@ fn a_server_answers_round_trips_between_other_runs() {
     assert!(saved.names().is_empty(), "{:?}", saved.names());
 }
 
-#[test]
-fn an_echo_server_needs_no_control_connection() {
+fn an_echo_server_needs_no_control_connection(engine: Engine) {
     let to = echo(|_| 1);
-    let run = round_trips(&format!("--echo {to} --packets 100"));
+    let run = round_trips(engine, &format!("--echo {to} --packets 100"));
     assert_round_trips(&run, "closed");
     assert_eq!(number(&run, "received.unique"), 100);
     assert_eq!(run["round_trip"]["echo"], true);
@@ -145,16 +172,10 @@ fn an_echo_server_needs_no_control_connection() {
     }
     assert!(run["cpu"]["receiver_user_s"].is_null());
     assert_eq!(run["requested"]["to"], to.to_string());
-    let text = bench([
-        "udp",
-        "--round-trip",
-        "--echo",
-        &to.to_string(),
-        "--packets",
-        "10",
-        "--no-save",
-    ])
-    .done();
+    let to = to.to_string();
+    let fixed = ["udp", "--round-trip", "--echo", &to, "--packets", "10"];
+    let options = engine.options().chain(["--no-save"]);
+    let text = bench(fixed.into_iter().chain(options)).done();
     for words in [
         "round trips/s",
         "round trip, from the actual send",
@@ -164,15 +185,14 @@ fn an_echo_server_needs_no_control_connection() {
     }
 }
 
-#[test]
-fn losses_and_duplicates_of_an_echo_server_are_counted_exactly() {
+fn losses_and_duplicates_of_an_echo_server_are_counted_exactly(engine: Engine) {
     // The last datagram is dropped too: all other responses have arrived when its timeout ends.
     let to = echo(|number| match number {
         _ if number % 10 == 9 => 0,
         _ if number % 7 == 3 => 2,
         _ => 1,
     });
-    let run = round_trips(&format!("--echo {to} --packets 200 --pps 2k"));
+    let run = round_trips(engine, &format!("--echo {to} --packets 200 --pps 2k"));
     assert_round_trips(&run, "open");
     let duplicates = (0..200u64).filter(|n| n % 10 != 9 && n % 7 == 3).count();
     assert_eq!(number(&run, "lost.packets"), 20);
@@ -181,10 +201,9 @@ fn losses_and_duplicates_of_an_echo_server_are_counted_exactly() {
     assert_eq!(number(&run, "lost.elsewhere"), 20);
 }
 
-#[test]
-fn a_lost_exchange_does_not_stop_a_closed_loop() {
+fn a_lost_exchange_does_not_stop_a_closed_loop(engine: Engine) {
     let to = echo(|number| usize::from(number != 3));
-    let run = round_trips(&format!("--echo {to} --packets 20"));
+    let run = round_trips(engine, &format!("--echo {to} --packets 20"));
     assert_round_trips(&run, "closed");
     assert_eq!(number(&run, "lost.packets"), 1);
     assert_eq!(number(&run, "received.unique"), 19);
@@ -192,36 +211,27 @@ fn a_lost_exchange_does_not_stop_a_closed_loop() {
     assert!(run["seconds"].as_f64().unwrap() > 1.0);
 }
 
-#[test]
-fn a_port_without_a_server_loses_every_request() {
+fn a_port_without_a_server_loses_every_request(engine: Engine) {
     let free = UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let run = round_trips(&format!("--echo {free} --packets 20 --pps 1k"));
+    let run = round_trips(engine, &format!("--echo {free} --packets 20 --pps 1k"));
     assert_eq!(number(&run, "lost.packets"), 20);
     assert!(run["latency_ns"].is_null());
     assert!(number(&run, "engine_stats.icmp.port_unreachable") > 0);
 }
 
-#[test]
-fn sigint_ends_a_run_with_the_exchanges_so_far() {
+fn sigint_ends_a_run_with_the_exchanges_so_far(engine: Engine) {
     for other in ["", "echo"] {
         let results = Results::new();
         let (out, to) = (results.arg(), echo(|_| 1).to_string());
-        let mut args = vec![
-            "udp",
-            "--round-trip",
-            "--duration",
-            "60s",
-            "--interval",
-            "50ms",
-            "--out",
-            &out,
-        ];
+        let options = "udp --round-trip --duration 60s --interval 50ms --out";
+        let mut args: Vec<&str> = options.split_whitespace().chain([&out[..]]).collect();
         if other == "echo" {
             args.extend(["--echo", &to]);
         }
+        args.extend(engine.options());
         let mut client = start(args);
         client.first_row();
         client.signal("INT");
@@ -234,11 +244,10 @@ fn sigint_ends_a_run_with_the_exchanges_so_far() {
     }
 }
 
-#[test]
-fn a_lost_server_ends_a_run_with_the_exchanges_so_far() {
+fn a_lost_server_ends_a_run_with_the_exchanges_so_far(engine: Engine) {
     let server = Serve::start(&[]);
-    let (mut client, results) =
-        server.client("--round-trip --duration 60s --interval 50ms --peer-timeout 2s --pps 200");
+    let options = "--round-trip --duration 60s --interval 50ms --peer-timeout 2s --pps 200";
+    let (mut client, results) = server.client(&format!("{options} {}", engine.0));
     client.first_row();
     drop(server);
     let finished = client.wait(Duration::from_secs(20));
@@ -249,12 +258,11 @@ fn a_lost_server_ends_a_run_with_the_exchanges_so_far() {
     assert!(number(&run, "received.unique") > 0);
 }
 
-#[test]
-fn several_requests_are_in_flight_on_a_long_path() {
+fn several_requests_are_in_flight_on_a_long_path(engine: Engine) {
     let server = Serve::start(&[]);
     let path = Delay::new(server.address, 10 * MS, 15 * MS);
     let options = format!("--to {} --packets 60 --pps 200", path.address);
-    let run = round_trips(&options);
+    let run = round_trips(engine, &options);
     assert_round_trips(&run, "open");
     assert_eq!(number(&run, "received.unique"), 60);
     assert!(number(&run, "latency_ns.min") >= 25_000_000);
@@ -263,8 +271,7 @@ fn several_requests_are_in_flight_on_a_long_path() {
     assert!(run["seconds"].as_f64().unwrap() < 60.0 * 0.025);
 }
 
-#[test]
-fn losses_of_either_way_are_counted_exactly() {
+fn losses_of_either_way_are_counted_exactly(engine: Engine) {
     let server = Serve::start(&[]);
     let path = Delay::with(server.address, MS, MS, |datagram| {
         let is_dropped = Header::decode(datagram.bytes).is_ok_and(|header| {
@@ -277,32 +284,21 @@ fn losses_of_either_way_are_counted_exactly() {
         if is_dropped { vec![] } else { vec![MS] }
     });
     let options = format!("--to {} --packets 100 --pps 500", path.address);
-    let run = round_trips(&options);
+    let run = round_trips(engine, &options);
     assert_round_trips(&run, "open");
     assert_eq!(number(&run, "lost.packets"), 30);
     assert_eq!(number(&run, "round_trip.requests_received"), 90);
 }
 
-#[test]
-fn a_client_whose_address_changes_is_answered_again() {
+fn a_client_whose_address_changes_is_answered_again(engine: Engine) {
     let server = Serve::start(&[]);
     let path = Delay::new(server.address, MS, MS);
     let results = Results::new();
     let (to, out) = (path.address.to_string(), results.arg());
-    let mut client = start([
-        "udp",
-        "--round-trip",
-        "--to",
-        &to,
-        "--out",
-        &out,
-        "--pps",
-        "200",
-        "--duration",
-        "2s",
-        "--interval",
-        "100ms",
-    ]);
+    let fixed = ["udp", "--round-trip", "--to", &to, "--out", &out];
+    let options = "--pps 200 --duration 2s --interval 100ms";
+    let options = options.split_whitespace().chain(engine.options());
+    let mut client = start(fixed.into_iter().chain(options));
     client.first_row();
     path.rebind();
     let finished = client.wait(common::PATIENCE);
@@ -319,10 +315,10 @@ fn a_client_whose_address_changes_is_answered_again() {
     assert!(number(&run, "received.unique") > 200, "{run:#}");
 }
 
-#[test]
-fn a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far() {
+fn a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far(engine: Engine) {
     let server = Serve::start(&["--max-duration", "1s"]);
-    let (client, results) = server.client("--round-trip --packets 1000000000");
+    let options = format!("--round-trip --packets 1000000000 {}", engine.0);
+    let (client, results) = server.client(&options);
     let finished = client.wait(NOTICED);
     finished.failed(3, &["the server's limit is 1 s per session"]);
     let run = results.run();
@@ -331,29 +327,19 @@ fn a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far() {
     assert!(number(&run, "round_trip.requests_received") > 0);
 }
 
-#[test]
-fn idle_and_loaded_round_trips_are_compared_side_by_side() {
+fn idle_and_loaded_round_trips_are_compared_side_by_side(engine: Engine) {
     for (load, server) in [("lossless", None), ("2k", Some(Serve::start(&[])))] {
         let results = Results::new();
         let out = results.arg();
         let to = server.as_ref().map(|server| server.address.to_string());
-        let mut args = vec![
-            "udp",
-            "--round-trip",
-            "--under-load",
-            load,
-            "--duration",
-            "300ms",
-            "--pps",
-            "200",
-            "--warmup",
-            "0s",
-            "--repeat",
-            "2",
-            "--out",
-            &out,
-        ];
+        let fixed = ["udp", "--round-trip", "--out", &out, "--under-load", load];
+        let options = "--duration 300ms --pps 200 --warmup 0s --repeat 2";
+        let mut args: Vec<&str> = fixed
+            .into_iter()
+            .chain(options.split_whitespace())
+            .collect();
         args.extend(to.iter().flat_map(|to| ["--to", to]));
+        args.extend(engine.options());
         let text = bench(args).done();
         assert!(text.stdout.contains("under load"), "{}", text.stdout);
         let record = results.record();
@@ -384,25 +370,10 @@ fn a_comparison_and_its_formats_show_round_trips() {
     let results = Results::new();
     let out = results.arg();
     let (html, markdown) = (format!("{out}.html"), format!("{out}.md"));
-    let text = bench([
-        "udp",
-        "--round-trip",
-        "--packets",
-        "50",
-        "--chunk",
-        "10,1000",
-        "--repeat",
-        "5",
-        "--warmup",
-        "0s",
-        "--out",
-        &out,
-        "--html",
-        &html,
-        "--markdown",
-        &markdown,
-    ])
-    .done();
+    let fixed = ["udp", "--round-trip", "--out", &out, "--html", &html];
+    let options = "--packets 50 --chunk 10,1000 --repeat 5 --warmup 0s --markdown";
+    let options = options.split_whitespace().chain([&markdown[..]]);
+    let text = bench(fixed.into_iter().chain(options)).done();
     assert!(text.stdout.contains("trips/s"), "{}", text.stdout);
     let record = results.record();
     assert_eq!(record["runs"].as_array().unwrap().len(), 10);
@@ -422,6 +393,66 @@ fn a_comparison_and_its_formats_show_round_trips() {
     let folder = folder.to_str().unwrap();
     let text = bench(["compare", folder, folder, "--threshold", "5%"]).done();
     assert!(text.stdout.contains("trips/s"), "{}", text.stdout);
+}
+
+#[test]
+fn an_older_server_is_named_as_such() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4_096]).unwrap();
+        let reason = "this is a wirebench server, and the first message is invalid: unknown variant `round_trip`, expected one of \
+            `lossless`, `paced`, `blast` at line 1 column 95";
+        let json = format!(r#"{{"type":"refused","reason":"{reason}"}}"#);
+        stream
+            .write_all(&u32::to_be_bytes(json.len() as u32))
+            .unwrap();
+        stream.write_all(json.as_bytes()).unwrap();
+        // The client closes the connection.
+        let _ = stream.read(&mut [0; 16]);
+    });
+    fails(&format!("--round-trip --to {to}")).failed(3, &["is older", "--echo"]);
+    server.join().unwrap();
+}
+
+#[test]
+fn the_titles_of_tables_and_charts_are_those_of_round_trips() {
+    let results = Results::new();
+    let out = results.arg();
+    let (html, markdown) = (format!("{out}.html"), format!("{out}.md"));
+    for (more, words) in [
+        ("", "| round trip p99 |"),
+        ("--repeat 2", "| round trips |"),
+        (
+            "--repeat 2 --chunk 10,100",
+            "round trips, median (min to max)",
+        ),
+    ] {
+        let fixed = [
+            "udp",
+            "--round-trip",
+            "--duration",
+            "60ms",
+            "--interval",
+            "10ms",
+        ];
+        let files = ["--no-save", "--html", &html, "--markdown", &markdown];
+        let options = more.split_whitespace();
+        bench(fixed.into_iter().chain(files).chain(options)).done();
+        let text = fs::read_to_string(&markdown).unwrap();
+        assert!(text.contains(words), "{text}");
+        assert!(text.contains("round trips/s"), "{text}");
+        let page = fs::read_to_string(&html).unwrap();
+        assert!(page.contains("Round trips over time"));
+        for text in [&text, &page] {
+            for other in ["oodput", "KB/s", "packets/s"] {
+                assert!(!text.contains(other), "{other}: {text}");
+            }
+        }
+        fs::remove_file(&html).unwrap();
+        fs::remove_file(&markdown).unwrap();
+    }
 }
 
 #[test]
@@ -448,7 +479,6 @@ fn options_without_a_meaning_for_round_trips_are_refused() {
         fails(&command).failed(2, &["--round-trip", "cannot be used with", name]);
     }
     fails("--round-trip --streams 2").failed(2, &["leave out --streams"]);
-    fails("--round-trip --engine uring").failed(2, &["leave out --engine uring"]);
     fails("--round-trip --pps 0").failed(2, &["cannot be paced"]);
     fails("--round-trip --echo 127.0.0.1:0").failed(2, &["--echo 127.0.0.1:0 has port 0"]);
     fails("--round-trip --echo 127.0.0.1 --to 127.0.0.1").failed(2, &["--echo", "--to"]);

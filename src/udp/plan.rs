@@ -211,9 +211,7 @@ pub enum PlanError {
     )]
     NothingToSegment,
     /// An option without a meaning for round trips.
-    #[error(
-        "--round-trip measures one datagram at a time between two sockets, over mio; leave out {0}"
-    )]
+    #[error("--round-trip measures one datagram at a time between two sockets; leave out {0}")]
     RoundTrip(&'static str),
     /// Outside 1 to [`MAX_BATCH`].
     #[error("a batch of {0} cannot be sent; choose 1 to {MAX_BATCH}")]
@@ -269,6 +267,10 @@ impl Plan {
 
     /// A round trip has one socket at each end, and one datagram a system call.
     fn validate_round_trip(&self) -> Result<(), PlanError> {
+        let plain_engine = EngineChoice {
+            kind: self.engine.kind,
+            ..EngineChoice::default()
+        };
         let refused = [
             (self.streams != 1, "--streams"),
             (
@@ -276,8 +278,8 @@ impl Plan {
                 "--reverse and --bidir",
             ),
             (
-                self.engine != EngineChoice::default(),
-                "--engine uring and --zerocopy",
+                self.engine != plain_engine,
+                "--zerocopy and the options of io_uring",
             ),
             (self.batch.is_some_and(|batch| batch != 1), "--batch"),
             (self.offload == Offload::On, "--gso on"),

@@ -243,16 +243,30 @@ impl Ring {
         if !self.ring.completion().is_empty() {
             return Ok(());
         }
+        self.submit_and_wait(
+            1,
+            match deadline {
+                u64::MAX => u64::MAX,
+                _ => deadline.saturating_sub(monotonic_ns()),
+            },
+        )
+    }
+
+    /// Submits queued requests, and waits until this many completions can be reaped, at most a time in ns; with `u64::MAX` without a
+    /// timer.
+    ///
+    /// # Errors
+    /// As io_uring_enter(2).
+    pub(crate) fn submit_and_wait(&mut self, completions: usize, ns: u64) -> io::Result<()> {
         self.count(true);
-        if deadline == u64::MAX {
-            return ignore_early_return(self.ring.submit_and_wait(1));
+        if ns == u64::MAX {
+            return ignore_early_return(self.ring.submit_and_wait(completions));
         }
-        let ns = deadline.saturating_sub(monotonic_ns());
         let time = Timespec::new()
             .sec(ns / 1_000_000_000)
             .nsec((ns % 1_000_000_000) as u32);
         let until = SubmitArgs::new().timespec(&time);
-        ignore_early_return(self.ring.submitter().submit_with_args(1, &until))
+        ignore_early_return(self.ring.submitter().submit_with_args(completions, &until))
     }
 
     /// Reaps the next completion.

@@ -6,6 +6,8 @@
   figures.py read TOOL FOLDER      one run's output -> "sent delivered seconds cpu_s", - for unknown
   figures.py table FILE NOTES      tab-separated: round section name baseline sent delivered seconds cpu_s
   figures.py pacing                reads run records from stdin, one a line
+  figures.py read trips_TOOL FOLDER  one run's output -> "p50 p99 exchanges", in ns
+  figures.py trips FILE NOTES      tab-separated: round section name p50 p99 exchanges
 
 Needs Python 3.10 and nothing else.
 """
@@ -95,6 +97,18 @@ def read_sockperf(folder):
     return int(sent), int(handled.group(1)) if handled else None, float(seconds), None
 
 
+def read_trips_bench(folder):
+    run = json.loads((folder / "client").read_text())["runs"][0]
+    return run["latency_ns"]["p50"], run["latency_ns"]["p99"], run["received"]["unique"]
+
+
+def read_trips_sockperf(folder):
+    text = (folder / "client").read_text()
+    percentile = dict(re.findall(r"percentile ([\d.]+) = +([\d.]+)", text))
+    count = re.search(r"Total (\d+) observations", text).group(1)
+    return float(percentile["50.000"]) * 1e3, float(percentile["99.000"]) * 1e3, int(count)
+
+
 def read(tool, folder):
     try:
         figures = globals()[f"read_{tool}"](Path(folder))
@@ -143,6 +157,50 @@ def table(path, notes):
     print(f"\n{Path(notes).read_text().rstrip()}")
 
 
+def interval(values):
+    """The 95 % confidence interval of the median, by rank; all values where they are too few for it."""
+    values = sorted(values)
+    count, beyond = len(values), 0
+    # The rank with at most 2.5 % of a binomial distribution below it.
+    share = 0.5**count
+    cumulated = share
+    while cumulated <= 0.025:
+        beyond += 1
+        share = share * (count - beyond + 1) / beyond
+        cumulated += share
+    low = max(beyond - 1, 0)
+    return values[low], values[count - 1 - low]
+
+
+def trips(path, notes):
+    rounds, sections = {}, {}
+    for line in Path(path).read_text().splitlines():
+        number, section, name, p50, p99, count = line.split("\t")
+        names = sections.setdefault(section, set())
+        names.add(name)
+        rounds[section, name, number] = {"p50": float(p50), "p99": float(p99), "count": float(count)}
+    for section, names in sorted(sections.items()):
+        print(f"\n{section}; ratio to sockperf\n")
+        width = max(map(len, names))
+        print(f"{'':{width}}  {'p50 us':>8}  {'ratio (95 % interval)':24}  {'p99 us':>8}  {'ratio (95 % interval)':24}  {'exchanges':>9}  rounds")
+        for name in sorted(names):
+            runs = {number: figures for (where, who, number), figures in rounds.items() if (where, who) == (section, name)}
+            row = f"{name:{width}}"
+            for key in ("p50", "p99"):
+                ratios = [
+                    figures[key] / rounds[section, "sockperf", number][key]
+                    for number, figures in runs.items()
+                    if (section, "sockperf", number) in rounds
+                ]
+                text = ""
+                if ratios:
+                    low, high = interval(ratios)
+                    text = f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
+                row += f"  {median([run[key] for run in runs.values()], '{:8.2f}', 1e-3)}  {text:24}"
+            print(f"{row}  {median([run['count'] for run in runs.values()], '{:9.0f}')}  {len(runs):>6}")
+    print(f"\n{Path(notes).read_text().rstrip()}")
+
+
 def pacing():
     print(f"{'target pps':>10}  {'achieved':>11}  {'gap error ns: p50':>17}  {'p90':>8}  {'p99':>8}  {'p99.9':>9}  {'max':>11}  {'late p99 ns':>11}  {'sender CPU':>10}  {'lost':>5}")
     for line in sys.stdin:
@@ -168,6 +226,8 @@ def main():
             print(read(tool, folder))
         case ["table", path, notes]:
             table(path, notes)
+        case ["trips", path, notes]:
+            trips(path, notes)
         case ["pacing"]:
             pacing()
         case _:

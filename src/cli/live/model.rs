@@ -83,6 +83,7 @@ pub(super) enum Unit {
     /// Message bytes / 10^9 a second.
     Gigabytes,
     Requests,
+    RoundTrips,
 }
 
 impl Unit {
@@ -91,6 +92,7 @@ impl Unit {
             Self::Kilobytes => "KB/s",
             Self::Gigabytes => "GB/s",
             Self::Requests => "requests/s",
+            Self::RoundTrips => "round trips/s",
         }
     }
 }

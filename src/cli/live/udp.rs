@@ -31,15 +31,21 @@ impl Live {
     pub(in crate::cli) fn udp_run(&self, start: &Start<'_>) {
         let plan = start.plan;
         let interval = plan.interval.as_secs_f64();
+        let unit = match plan.mode {
+            Mode::RoundTrip(_) => Unit::RoundTrips,
+            _ => Unit::Kilobytes,
+        };
         let panel = |title| Panel {
             latency_title: match plan.mode {
-                Mode::Paced(_) | Mode::RoundTrip(Some(_)) => "latency from the intended send",
+                Mode::Paced(_) => "latency from the intended send",
+                Mode::RoundTrip(Some(_)) => "round trip from the intended send",
                 Mode::RoundTrip(None) => "round trip",
                 Mode::Lossless | Mode::Blast => "latency from the actual send",
             },
-            ..Panel::new(title, Unit::Kilobytes, interval)
+            ..Panel::new(title, unit, interval)
         };
         let panels = match plan.direction {
+            _ if unit == Unit::RoundTrips => vec![panel("round trips")],
             Direction::Forward => vec![panel("forward: goodput")],
             Direction::Reverse => vec![panel("reverse: goodput")],
             Direction::Both => vec![panel("forward: goodput"), panel("reverse: goodput")],
@@ -79,10 +85,14 @@ impl Live {
         let run = &measured.run;
         let latency = run.latency_from_intended_ns.or(run.latency_ns);
         let latency = latency.unwrap_or_default();
-        let rate = run.kb_per_s.filter(|rate| rate.is_finite());
+        let (rate, unit) = match run.round_trip {
+            Some(_) => (run.packets_per_s, "trips/s"),
+            None => (run.kb_per_s, "KB/s"),
+        };
+        let rate = rate.filter(|rate| rate.is_finite());
         let row = Finished {
             name: run.setting.clone().unwrap_or(run.direction.clone()),
-            rate: rate.map_or("-".to_owned(), |rate| format!("{} KB/s", figure(rate))),
+            rate: rate.map_or("-".to_owned(), |rate| format!("{} {unit}", figure(rate))),
             failures: match run.lost.is_unknown {
                 true => "-".to_owned(),
                 false => share(run.lost.packets, run.sent.packets),
@@ -96,7 +106,12 @@ impl Live {
 
 impl Panel {
     fn add_row(&mut self, row: &Interval, latencies: Option<&Latencies>) {
-        self.add_rate(row.kb_per_s, row.seconds);
+        let rate = match self.unit {
+            Unit::RoundTrips if row.seconds > 0.0 => row.packets as f64 / row.seconds,
+            Unit::RoundTrips => 0.0,
+            _ => row.kb_per_s,
+        };
+        self.add_rate(rate, row.seconds);
         let totals = &mut self.totals;
         totals.packets = totals.packets.saturating_add(row.packets);
         totals.missing = totals.missing.saturating_add(row.missing);
@@ -117,7 +132,14 @@ impl Panel {
             is_failure,
         };
         self.counts = vec![
-            count("packets", grouped(packets), false),
+            count(
+                match self.unit {
+                    Unit::RoundTrips => "responses",
+                    _ => "packets",
+                },
+                grouped(packets),
+                false,
+            ),
             count("lost", loss(lost, self.packets), lost > 0),
             count("duplicates", grouped(duplicates), false),
             count("reordered", grouped(reordered), false),
@@ -242,6 +264,17 @@ mod tests {
         assert_eq!((panel.packets, panel.latency.count()), (202, 200));
         assert_eq!(panel.latency.max(), Some(100_000));
         assert_eq!(panel.no_latency, "");
+    }
+
+    #[test]
+    fn round_trips_are_counted_not_weighed() {
+        let mut panel = Panel::new("", Unit::RoundTrips, 0.25);
+        panel.add_row(&row(), Some(&latencies()));
+        assert_eq!(panel.rates, [404.0]);
+        assert_eq!(panel.counts[0].name, "responses");
+        panel.add_row(&Interval::default(), None);
+        assert_eq!(panel.rates.len(), 2);
+        assert_eq!(panel.rates[1], 0.0);
     }
 
     #[test]

@@ -6,15 +6,16 @@
 use std::collections::HashSet;
 
 use super::column::{Cell, Column};
-use super::columns::RUN_NUMBER;
+use super::columns::{RUN_NUMBER, UDP_RUN, UDP_SETTING};
 use crate::report::compare::proxy::notes;
 use crate::report::compare::records::RecordComparison;
 use crate::report::figures::{figure, percent, times};
+use crate::report::model::udp::ComparedSetting;
 use crate::report::model::{ProxyRecord, UdpRecord};
 use crate::stats::spread::Spread;
 use crate::udp::result::Run;
 use crate::units::{grouped, short_ns};
-use Detail::{Error, Interval, Nothing, ShareOf, Words};
+use Detail::{Error, Interval, Nothing, ShareOf, Trips, TripsBetween, Words};
 
 /// A figure of a table: its title, and the columns of its value; the first known value is shown.
 pub(super) type Figure = (&'static str, &'static [(&'static str, Detail)]);
@@ -31,6 +32,20 @@ pub(super) enum Detail {
     Interval(&'static str, &'static str),
     /// The value in percent of a total.
     ShareOf(&'static str),
+    /// A number of round trips a second.
+    Trips,
+    /// [`Self::Trips`] and [`Self::Interval`].
+    TripsBetween(&'static str, &'static str),
+}
+
+impl Detail {
+    /// The unit of a value whose column has `unit`.
+    fn unit(self, unit: &'static str) -> &'static str {
+        match self {
+            Trips | TripsBetween(..) => "round trips/s",
+            _ => unit,
+        }
+    }
 }
 
 /// Defines lists of figures, each as `title = column detail, ...;`.
@@ -87,11 +102,57 @@ figures! {
         "setting" = "setting" Nothing;
         "runs" = "runs" Nothing;
         "incomplete" = "incomplete" Nothing;
-        "goodput, median (min to max)" = "kb_per_s_median" Interval("kb_per_s_min", "kb_per_s_max"),
-            "packets_per_s_median" Interval("packets_per_s_min", "packets_per_s_max");
-        "goodput ratio (95 % interval)" = "ratio" Interval("ratio_low", "ratio_high"),
-            "packets_ratio" Interval("packets_ratio_low", "packets_ratio_high");
-        "verdict" = "verdict" Words, "packets_verdict" Words;
+        "goodput, median (min to max)" = "kb_per_s_median" Interval("kb_per_s_min", "kb_per_s_max");
+        "goodput ratio (95 % interval)" = "ratio" Interval("ratio_low", "ratio_high");
+        "verdict" = "verdict" Words;
+        "lost" = "lost_percent" Nothing;
+        "CPU" = "cpu_s_per_million_median" Nothing;
+        "CPU ratio (95 % interval)" = "cpu_ratio" Interval("cpu_ratio_low", "cpu_ratio_high");
+        "p50" = "latency_p50_ns" Nothing;
+        "p99" = "latency_p99_ns" Nothing;
+        "p99 ratio (95 % interval)" = "p99_ratio" Interval("p99_ratio_low", "p99_ratio_high");
+    }
+
+    TRIP_RUNS {
+        "setting" = "setting" Nothing;
+        "engine" = "engine" Nothing;
+        "mode" = "mode" Nothing;
+        "complete" = "complete" Nothing;
+        "message per datagram" = "chunk" Nothing;
+        "round trips" = "packets_per_s" Trips;
+        "duration" = "seconds" Error("seconds_error");
+        "requests" = "sent_packets" Nothing;
+        "lost" = "lost_packets" ShareOf("sent_packets");
+        "duplicates" = "duplicates" Nothing;
+        "reordered" = "reordered" Nothing;
+        "round trip p50" = "latency_p50_ns" Nothing;
+        "round trip p90" = "latency_p90_ns" Nothing;
+        "round trip p99" = "latency_p99_ns" Nothing;
+        "round trip p99.9" = "latency_p99_9_ns" Nothing;
+        "round trip max" = "latency_max_ns" Nothing;
+        "round trip p99 from the intended send" = "intended_p99_ns" Nothing;
+        "client CPU" = "sender_s_per_million" Nothing;
+        "server CPU" = "receiver_s_per_million" Nothing;
+    }
+
+    TRIP_REPEATS {
+        "complete" = "complete" Nothing;
+        "round trips" = "packets_per_s" Trips;
+        "lost" = "lost_packets" ShareOf("sent_packets");
+        "round trip p50" = "latency_p50_ns" Nothing;
+        "round trip p99" = "latency_p99_ns" Nothing;
+        "round trip p99.9" = "latency_p99_9_ns" Nothing;
+        "client CPU" = "sender_s_per_million" Nothing;
+        "server CPU" = "receiver_s_per_million" Nothing;
+    }
+
+    TRIP_SETTINGS {
+        "setting" = "setting" Nothing;
+        "runs" = "runs" Nothing;
+        "incomplete" = "incomplete" Nothing;
+        "round trips, median (min to max)" = "packets_per_s_median" TripsBetween("packets_per_s_min", "packets_per_s_max");
+        "ratio of round trips (95 % interval)" = "packets_ratio" Interval("packets_ratio_low", "packets_ratio_high");
+        "verdict" = "packets_verdict" Words;
         "lost" = "lost_percent" Nothing;
         "CPU" = "cpu_s_per_million_median" Nothing;
         "CPU ratio (95 % interval)" = "cpu_ratio" Interval("cpu_ratio_low", "cpu_ratio_high");
@@ -153,6 +214,41 @@ figures! {
     }
 }
 
+/// The table of a record: of its settings, or of its runs.
+pub(super) fn udp_table(record: &UdpRecord) -> Table {
+    match (&record.comparison[..], &record.runs[..]) {
+        ([], [run]) => {
+            let figures = if is_round_trips(&record.runs) {
+                TRIP_RUNS
+            } else {
+                UDP_RUNS
+            };
+            table(UDP_RUN, figures, std::slice::from_ref(run))
+        }
+        ([], runs) => {
+            let figures = if is_round_trips(runs) {
+                TRIP_REPEATS
+            } else {
+                UDP_REPEATS
+            };
+            table(UDP_RUN, figures, runs).numbered()
+        }
+        (settings, _) => udp_settings(settings),
+    }
+}
+
+/// The table of compared settings.
+pub(super) fn udp_settings(settings: &[ComparedSetting]) -> Table {
+    let trips = !settings.is_empty() && settings.iter().all(|of| of.mode == "round-trip");
+    let figures = if trips { TRIP_SETTINGS } else { UDP_SETTINGS };
+    table(UDP_SETTING, figures, settings)
+}
+
+/// Whether there are only round trips, which have no goodput.
+fn is_round_trips(runs: &[Run]) -> bool {
+    !runs.is_empty() && runs.iter().all(|run| run.round_trip.is_some())
+}
+
 /// The notes on the runs of a record, each once for its setting.
 pub(super) fn udp_notes(record: &UdpRecord) -> Vec<String> {
     let mut notes = Vec::new();
@@ -199,9 +295,17 @@ pub(super) fn comparison_notes<C>(found: &RecordComparison<C>) -> Vec<String> {
 
 fn spread(runs: &[Run]) -> Option<String> {
     let complete = runs.iter().filter(|run| run.complete);
-    let spread = Spread::of(complete.filter_map(|run| run.kb_per_s))?;
+    let (name, unit) = match is_round_trips(runs) {
+        true => ("round trips", "round trips/s"),
+        false => ("goodput", "KB/s"),
+    };
+    let rates = complete.filter_map(|run| match run.round_trip {
+        Some(_) => run.packets_per_s,
+        None => run.kb_per_s,
+    });
+    let spread = Spread::of(rates)?;
     Some(format!(
-        "goodput: median {} KB/s ({} to {}) of {} complete runs",
+        "{name}: median {} {unit} ({} to {}) of {} complete runs",
         figure(spread.median),
         figure(spread.min),
         figure(spread.max),
@@ -268,6 +372,7 @@ impl<T> Row<'_, T> {
     fn text(&self, sources: &[(&str, Detail)]) -> String {
         let mut known = sources.iter().filter_map(|(name, detail)| {
             let (unit, cell) = self.cell(name)?;
+            let unit = detail.unit(unit);
             let (value, suffix) = (value(unit, &cell), suffix(unit));
             Some(match self.detail(&cell, *detail) {
                 _ if matches!(detail, Words) => value.replace('_', " "),
@@ -282,11 +387,13 @@ impl<T> Row<'_, T> {
     fn detail(&self, of: &Cell, detail: Detail) -> Option<(String, Detail)> {
         let other = |name| self.cell(name).map(|(unit, cell)| value(unit, &cell));
         let text = match detail {
-            Nothing | Words => return None,
+            Nothing | Words | Trips => return None,
             // One clock has both stamps.
             Error(name) if matches!(self.cell(name)?.1, Cell::Integer(0)) => return None,
             Error(name) => format!(" ± {}", other(name)?),
-            Interval(low, high) => format!(" ({} to {})", other(low)?, other(high)?),
+            Interval(low, high) | TripsBetween(low, high) => {
+                format!(" ({} to {})", other(low)?, other(high)?)
+            }
             ShareOf(total) => match (of, self.cell(total)?.1) {
                 (&Cell::Integer(part @ 1..), Cell::Integer(total)) => {
                     format!(" ({})", percent(part as u64, total as u64))
@@ -330,9 +437,7 @@ fn suffix(unit: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::columns::{
-        PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL, UDP_RUN, UDP_SETTING,
-    };
+    use super::super::columns::{PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL};
     use super::*;
 
     #[test]
@@ -340,9 +445,9 @@ mod tests {
         fn check<T>(columns: &[Column<T>], figures: &[Figure]) {
             for (name, detail) in figures.iter().flat_map(|(_, sources)| *sources) {
                 let others = match *detail {
-                    Nothing | Words => [None, None],
+                    Nothing | Words | Trips => [None, None],
                     Error(other) | ShareOf(other) => [Some(other), None],
-                    Interval(low, high) => [Some(low), Some(high)],
+                    Interval(low, high) | TripsBetween(low, high) => [Some(low), Some(high)],
                 };
                 for name in [Some(*name)].into_iter().chain(others).flatten() {
                     assert!(columns.iter().any(|column| column.name == name), "{name}");
@@ -352,6 +457,9 @@ mod tests {
         check(UDP_RUN, UDP_RUNS);
         check(UDP_RUN, UDP_REPEATS);
         check(UDP_SETTING, UDP_SETTINGS);
+        check(UDP_RUN, TRIP_RUNS);
+        check(UDP_RUN, TRIP_REPEATS);
+        check(UDP_SETTING, TRIP_SETTINGS);
         check(PROXY_TOTAL, PROXY_TOTALS);
         check(PROXY_OVERHEAD, PROXY_ADDED);
         check(PROXY_RATIOS, PROXY_COMPARED);

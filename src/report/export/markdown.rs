@@ -3,14 +3,11 @@
 //! The tables are those of `headline`.
 
 use std::io::{self, Write};
-use std::slice;
 
-use super::columns::{
-    PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL, UDP_RUN, UDP_SETTING,
-};
+use super::columns::{PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL};
 use super::headline::{
-    PROXY_ADDED, PROXY_COMPARED, PROXY_SETTINGS, PROXY_TOTALS, Table, UDP_REPEATS, UDP_RUNS,
-    UDP_SETTINGS, comparison_notes, proxy_notes, table, udp_notes,
+    PROXY_ADDED, PROXY_COMPARED, PROXY_SETTINGS, PROXY_TOTALS, Table, comparison_notes,
+    proxy_notes, table, udp_notes, udp_settings, udp_table,
 };
 use super::{Document, Exporter};
 use crate::report::compare::records::RecordComparison;
@@ -26,9 +23,7 @@ impl Exporter for Markdown {
         match document {
             Document::UdpRuns { record, .. } => udp_runs(record, out),
             Document::ProxyRuns { record, .. } => proxy_runs(record, out),
-            Document::UdpComparison(found) => comparison(found, out, |settings| {
-                table(UDP_SETTING, UDP_SETTINGS, settings)
-            }),
+            Document::UdpComparison(found) => comparison(found, out, udp_settings),
             Document::ProxyComparison(found) => comparison(found, out, |settings| {
                 table(PROXY_SETTING, PROXY_SETTINGS, settings)
             }),
@@ -38,12 +33,7 @@ impl Exporter for Markdown {
 
 fn udp_runs(record: &UdpRecord, out: &mut dyn Write) -> io::Result<()> {
     heading(&record.meta, out)?;
-    let tables = match (&record.comparison[..], &record.runs[..]) {
-        ([], [run]) => table(UDP_RUN, UDP_RUNS, slice::from_ref(run)),
-        ([], runs) => table(UDP_RUN, UDP_REPEATS, runs).numbered(),
-        (settings, _) => table(UDP_SETTING, UDP_SETTINGS, settings),
-    };
-    write_table(&tables, out)?;
+    write_table(&udp_table(record), out)?;
     bullets(&udp_notes(record), out)
 }
 

@@ -22,6 +22,11 @@ pub enum RunError {
     /// The server ended the session before the run began.
     #[error("the server at {0} refuses the run: {1}")]
     Refused(SocketAddr, String),
+    /// The server refuses the session as a message that it does not know.
+    #[error(
+        "the server at {0} is older and has no round trips; install this wirebench there, or run an echo server there and use --echo"
+    )]
+    NoRoundTrips(SocketAddr),
     /// The connection failed before the session was open.
     #[error("the server at {0} opened no session: {1}; is it a `bench serve` of the same version?")]
     Control(SocketAddr, ConnectionError),
@@ -47,6 +52,20 @@ pub enum RunError {
     /// The user cancelled the run before the first datagram.
     #[error("interrupted before the first datagram was sent")]
     Cancelled,
+}
+
+impl RunError {
+    /// The error of a session with round trips, of which an older server knows no more than the name in its refusal.
+    pub(super) fn of_round_trips(self) -> Self {
+        match self {
+            Self::Greeting(server, GreetingError::Refused(reason))
+                if reason.contains("unknown variant `round_trip`") =>
+            {
+                Self::NoRoundTrips(server)
+            }
+            error => error,
+        }
+    }
 }
 
 fn reasons(failed: &[(SocketAddr, io::Error)]) -> String {

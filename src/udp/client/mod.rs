@@ -132,11 +132,13 @@ pub fn run(
         cpus: setup.cpus.clone(),
         explain: explainer.as_ref().map(Explainer::request),
     };
-    let (control_loop, welcome) = ControlLoop::begin(plan, setup, hello, cancel)?;
-    let mut session = Session::new(plan, setup, observer, control_loop, welcome);
+    let begun = ControlLoop::begin(plan, setup, hello, cancel);
     if matches!(plan.mode, Mode::RoundTrip(_)) {
-        return session.round_trips();
+        let (control_loop, welcome) = begun.map_err(RunError::of_round_trips)?;
+        return Session::new(plan, setup, observer, control_loop, welcome).round_trips();
     }
+    let (control_loop, welcome) = begun?;
+    let mut session = Session::new(plan, setup, observer, control_loop, welcome);
     session.explainer = explainer;
     session.open()?;
     Ok(session.measure())

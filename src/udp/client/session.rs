@@ -1,6 +1,7 @@
 //! The setup of a session: opens all flows, estimates the clock offset, and launches the threads.
 
 use std::io;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
@@ -47,6 +48,9 @@ pub(super) struct Session<'a, O: Observer> {
     pub(super) local: ReceiverEffective,
     /// Explains the losses on this host, if requested.
     pub(super) explainer: Option<Explainer>,
+    /// Keeps the ports of the senders open until the session ends: the last credits arrive after the last datagram was sent, and a
+    /// closed port would answer them with ICMP errors.
+    ports: Vec<UdpSocket>,
 }
 
 /// The relation of the two clocks.
@@ -96,6 +100,7 @@ impl<'a, O: Observer> Session<'a, O> {
             effective: SenderEffective::default(),
             local: ReceiverEffective::default(),
             explainer: None,
+            ports: Vec::new(),
         }
     }
 
@@ -223,6 +228,10 @@ impl<'a, O: Observer> Session<'a, O> {
         for (stream, flow) in flows.into_iter().enumerate() {
             let shared = self.welcome.same_clock
                 && placement::is_shared(&self.setup.cpus, &receiver.cpus, stream);
+            if receiver.window.is_some() {
+                // Out of file descriptors, the errors are only counted.
+                self.ports.extend(flow.socket.try_clone());
+            }
             senders
                 .launch(flow.socket, flow.token, shared)
                 .map_err(RunError::Start)?;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::EngineKind;
 use proptest::prelude::*;
 
 /// 100 datagrams of 1000 bytes, lossless.
@@ -144,6 +145,11 @@ fn a_round_trip_is_one_datagram_at_a_time_between_two_sockets() {
         ..plan.clone()
     };
     refused(bytes, "--mb");
+    let mut uring = plan.clone();
+    uring.engine.kind = EngineKind::Uring;
+    assert_eq!(uring.validate(), Ok(()));
+    uring.engine.uring.sqpoll = true;
+    refused(uring, "--zerocopy and the options of io_uring");
     let mode = Mode::RoundTrip(Some(0.0));
     assert_eq!(Plan { mode, ..plan }.validate(), Err(PlanError::Pace(0.0)));
 }

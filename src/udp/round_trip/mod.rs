@@ -8,13 +8,15 @@
 //!                exchanges    answered, duplicate, late or lost
 //! ```
 //!
-//! [`schedule`] and [`exchanges`] are pure. [`requester`] and [`responder`] are the threads around them. [`record`] turns the outcome
-//! into the record of a run.
+//! [`schedule`] and [`exchanges`] are pure. [`requester`] and [`responder`] are the threads around them, over a channel of either engine.
+//! [`record`] turns the outcome into the record of a run.
 
+mod channel;
 pub mod exchanges;
 pub mod record;
 pub mod requester;
 pub mod responder;
+mod ring;
 mod rows;
 pub mod schedule;
 mod socket;

@@ -6,17 +6,17 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::channel::{self, Channel, Received, TICK, Waiting, WithChannel};
 use super::exchanges::{Counts, Exchanges, Response};
 use super::rows::Rows;
 use super::schedule::{Schedule, Step};
-use super::socket::{TICK, receive, set_sleeping, set_spinning, sleep};
 use crate::stats::latency::Latency;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::socket;
 use crate::sys::usage::{self, CpuTime};
-use crate::sys::{affinity, socket, timer_slack};
 use crate::udp::engine::stats::{ReceiveStats, SendStats};
 use crate::udp::plan::Plan;
 use crate::udp::receive::Notify;
@@ -105,38 +105,37 @@ pub struct Outcome {
 pub struct Requester {
     events: Receiver<Event>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Option<()>>>,
 }
 
 impl Requester {
     /// Starts the thread on a connected socket.
     ///
     /// # Errors
-    /// As setsockopt(2) and pthread_create(3).
+    /// As setsockopt(2), pthread_create(3) and io_uring_setup(2).
     pub fn start(config: Config, socket: UdpSocket, notify: Notify) -> io::Result<Self> {
         // An open loop must wake for its next request too, at a time that a timeout of the socket is too coarse for.
-        let sleeps = config.plan.spin != SpinChoice::On;
-        match (sleeps, config.pps) {
-            (true, None) => set_sleeping(&socket)?,
-            (true, Some(_)) => socket.set_nonblocking(true)?,
-            (false, _) => set_spinning(&socket)?,
-        }
+        let waiting = match (config.plan.spin, config.pps) {
+            (SpinChoice::On, _) => Waiting::Spinning,
+            (_, None) => Waiting::Asleep,
+            (_, Some(_)) => Waiting::AsleepUntil,
+        };
+        let settings = channel::Settings {
+            name: "round-trip",
+            engine: config.plan.engine,
+            waiting,
+            datagram: config.plan.datagram(),
+            cpu: config.cpu,
+        };
         let (events, receiver) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let thread = thread::Builder::new().name("round-trip".to_owned());
-        let thread = {
-            let stop = stop.clone();
-            thread.spawn(move || {
-                if let Some(cpu) = config.cpu {
-                    // The option was checked; if the CPU is gone since, the thread stays where it is.
-                    let _ = affinity::pin(cpu);
-                }
-                let _ = timer_slack::tighten();
-                let emit = Emit { events, notify };
-                let outcome = Run::new(&config, &socket, sleeps).run(&stop, &emit);
-                emit.emit(Event::Ended(Box::new(outcome)));
-            })?
+        let code = Code {
+            config,
+            waiting,
+            stop: stop.clone(),
+            emit: Emit { events, notify },
         };
+        let thread = channel::spawn(settings, socket, code)?;
         Ok(Self {
             events: receiver,
             stop,
@@ -187,35 +186,50 @@ impl Emit {
     }
 }
 
+/// The thread.
+struct Code {
+    config: Config,
+    waiting: Waiting,
+    stop: Arc<AtomicBool>,
+    emit: Emit,
+}
+
+impl WithChannel for Code {
+    type Output = ();
+
+    fn run(self, channel: impl Channel) {
+        let run = Run::new(&self.config, channel, self.waiting);
+        let outcome = run.run(&self.stop, &self.emit);
+        self.emit.emit(Event::Ended(Box::new(outcome)));
+    }
+}
+
 /// The state of the thread.
-struct Run<'a> {
+struct Run<'a, C> {
     config: &'a Config,
-    socket: &'a UdpSocket,
-    sleeps: bool,
+    channel: C,
+    waiting: Waiting,
     exchanges: Exchanges,
-    request: Vec<u8>,
-    response: Vec<u8>,
+    /// Bytes of a datagram.
+    datagram: usize,
     outcome: Outcome,
     /// When the last request was due, in ns.
     last_due: u64,
     rows: Rows,
 }
 
-impl<'a> Run<'a> {
-    fn new(config: &'a Config, socket: &'a UdpSocket, sleeps: bool) -> Self {
+impl<'a, C: Channel> Run<'a, C> {
+    fn new(config: &'a Config, channel: C, waiting: Waiting) -> Self {
         let timeout = u64::try_from(TIMEOUT.as_nanos()).unwrap_or(u64::MAX);
-        let datagram = config.plan.datagram();
         Self {
             exchanges: Exchanges::new(timeout, config.pps.unwrap_or(0.0)),
-            request: vec![0; datagram],
-            // A longer datagram is no response.
-            response: vec![0; datagram + 1],
+            datagram: config.plan.datagram(),
             outcome: Outcome::default(),
             last_due: 0,
             rows: Rows::new(&config.plan, monotonic_ns()),
             config,
-            socket,
-            sleeps,
+            channel,
+            waiting,
         }
     }
 
@@ -256,9 +270,14 @@ impl<'a> Run<'a> {
         if self.rows.differ(counts) {
             emit.emit(Event::Row(self.rows.end(counts, end)));
         }
+        let calls = self.channel.calls();
+        let (send, receive) = (&mut self.outcome.send, &mut self.outcome.receive);
+        (send.syscalls, receive.syscalls) = (calls.sends, calls.receives);
+        receive.ring = calls.ring;
+        let drops = socket::drops(self.channel.socket().as_fd());
         Outcome {
             counts,
-            drops: socket::drops(self.socket.as_fd()).unwrap_or(0).into(),
+            drops: drops.unwrap_or(0).into(),
             latencies: self.rows.total,
             cpu: CpuTime::of_this_thread(),
             preemptions: usage::preemptions(),
@@ -268,30 +287,30 @@ impl<'a> Run<'a> {
 
     fn send(&mut self, due: u64) {
         let is_open = self.config.pps.is_some();
+        let sequence = self.exchanges.counts().sent;
         let sent = monotonic_ns();
-        let sequence = self.exchanges.send(due, sent);
         let header = Header {
             sent,
             lateness: sent.saturating_sub(due),
             ..Header::bare(Kind::Ping, self.config.token, sequence)
         };
-        if let Some(place) = self.request.first_chunk_mut() {
+        if let Some(place) = self.channel.outgoing().first_chunk_mut() {
             header.write(place);
         }
-        self.outcome.send.syscalls += 1;
-        let mut result = self.socket.send(&self.request);
+        let mut result = self.channel.send(self.datagram);
+        // After the send, as a new slot is seldom in the cache.
+        self.exchanges.send(due, sent);
         if result
             .as_ref()
             .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
         {
             // A send may report a pending error of the socket instead of sending.
             self.outcome.send.icmp.port_unreachable += 1;
-            self.outcome.send.syscalls += 1;
-            result = self.socket.send(&self.request);
+            result = self.channel.send(self.datagram);
         }
-        match result {
-            Ok(_) => self.outcome.send.messages += 1,
-            Err(error) => self.on_refusal(&error),
+        self.outcome.send.messages += 1;
+        if let Err(error) = result {
+            self.on_refusal(&error);
         }
         if is_open {
             self.outcome.lateness.record(sent.saturating_sub(due));
@@ -309,6 +328,7 @@ impl<'a> Run<'a> {
     fn on_refusal(&mut self, error: &io::Error) {
         let stats = &mut self.outcome.send;
         self.outcome.not_sent += 1;
+        stats.messages = stats.messages.saturating_sub(1);
         stats.errors += 1;
         stats.last_error = error.raw_os_error();
         match error.raw_os_error() {
@@ -321,50 +341,57 @@ impl<'a> Run<'a> {
 
     /// Waits for responses, at most until a time, in ns.
     fn wait(&mut self, now: u64, until: u64) {
-        if !self.sleeps {
+        if self.waiting == Waiting::Spinning {
             let until = until.min(now + SPIN_NS);
             while !self.receive() && monotonic_ns() < until {}
             return;
         }
-        if self.config.pps.is_some() {
-            self.outcome.receive.waits += 1;
-            let until = until.min(self.rows.ends_at);
-            sleep(self.socket, until.saturating_sub(monotonic_ns()));
-            while self.receive() {}
+        self.outcome.receive.waits += 1;
+        if self.waiting == Waiting::Asleep {
+            self.channel.sleep(until.saturating_sub(now));
+            self.receive();
             return;
         }
-        self.outcome.receive.waits += 1;
-        self.receive();
+        let until = until.min(self.rows.ends_at);
+        self.channel.sleep(until.saturating_sub(monotonic_ns()));
+        while self.receive() {}
     }
 
     /// Receives a datagram. `false` if there was none.
     fn receive(&mut self) -> bool {
-        let stats = &mut self.outcome.receive;
-        stats.syscalls += 1;
-        match receive(self.socket, &mut self.response) {
-            Ok(Some(length)) => {
+        match self.channel.receive() {
+            Received::Datagram(length) => {
                 let received = monotonic_ns();
-                stats.messages += 1;
+                self.outcome.receive.messages += 1;
                 self.on_datagram(length, received);
                 true
             }
-            Ok(None) => {
-                stats.eagain += 1;
+            Received::Nothing => {
+                self.outcome.receive.eagain += 1;
                 false
             }
-            Err(error) => {
-                if error.kind() == ErrorKind::ConnectionRefused {
-                    self.outcome.send.icmp.port_unreachable += 1;
-                }
+            Received::Failed(error) => {
+                self.on_error(&error);
                 false
             }
+            Received::NotSent(error) => {
+                self.on_error(&error);
+                self.on_refusal(&error);
+                false
+            }
+        }
+    }
+
+    fn on_error(&mut self, error: &io::Error) {
+        if error.kind() == ErrorKind::ConnectionRefused {
+            self.outcome.send.icmp.port_unreachable += 1;
         }
     }
 
     fn on_datagram(&mut self, length: usize, received: u64) {
         let foreign = &mut self.outcome.foreign;
-        let bytes = self.response.get(..length).unwrap_or_default();
-        let header = match Header::decode(bytes) {
+        let bytes = self.channel.incoming().get(..length);
+        let header = match Header::decode(bytes.unwrap_or_default()) {
             Ok(header) => header,
             Err(HeaderError::Short) => return foreign.short += 1,
             Err(HeaderError::Malformed) => return foreign.malformed += 1,
@@ -380,7 +407,7 @@ impl<'a> Run<'a> {
             // The response to an opening probe.
             return;
         }
-        if header.kind != kind || length != self.request.len() {
+        if header.kind != kind || length != self.datagram {
             return foreign.malformed += 1;
         }
         match self.exchanges.receive(header.sequence, received) {

@@ -6,12 +6,13 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
-use super::socket::{receive, set_sleeping, set_spinning, sleep, wake};
+use super::channel::{self, Channel, Received, TICK, Waiting, WithChannel};
+use super::socket::wake;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::shared_port;
 use crate::sys::usage::CpuTime;
-use crate::sys::{affinity, shared_port, timer_slack};
 use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::Plan;
@@ -29,7 +30,7 @@ pub struct Responder {
     cpu: Option<usize>,
     socket: UdpSocket,
     control: Arc<Control>,
-    thread: Option<JoinHandle<Outcome>>,
+    thread: Option<JoinHandle<Option<Outcome>>>,
 }
 
 /// What the thread shares with the session.
@@ -68,7 +69,7 @@ impl Responder {
     /// Binds and connects the socket, and starts the thread. A running responder is connected to the client's new address.
     ///
     /// # Errors
-    /// As bind(2), connect(2) and pthread_create(3).
+    /// As bind(2), connect(2), pthread_create(3) and io_uring_setup(2).
     pub fn open(&mut self, probe: &Header, local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
         if self.thread.is_some() {
             return self.socket.connect(peer);
@@ -79,25 +80,29 @@ impl Responder {
             let _ = self.socket.send(&credit.encode());
         }
         let token = probe.token;
-        let spins = self.plan.spin == SpinChoice::On;
-        match spins {
-            true => set_spinning(&self.socket)?,
-            false => set_sleeping(&self.socket)?,
-        }
-        let socket = self.socket.try_clone()?;
-        let (control, cpu, datagram) = (self.control.clone(), self.cpu, self.plan.datagram());
+        let waiting = match self.plan.spin {
+            SpinChoice::On => Waiting::Spinning,
+            SpinChoice::Auto | SpinChoice::Off => Waiting::Asleep,
+        };
+        let datagram = self.plan.datagram();
+        let settings = channel::Settings {
+            name: "respond",
+            engine: self.plan.engine,
+            waiting,
+            datagram: datagram.max(HEADER),
+            cpu: self.cpu,
+        };
+        let control = self.control.clone();
         control
             .last_arrival
             .store(monotonic_ns(), Ordering::Relaxed);
-        let thread = thread::Builder::new().name("respond".to_owned());
-        self.thread = Some(thread.spawn(move || {
-            if let Some(cpu) = cpu {
-                // The option was checked; if the CPU is gone since, the thread stays where it is.
-                let _ = affinity::pin(cpu);
-            }
-            let _ = timer_slack::tighten();
-            respond(&socket, token, datagram, spins, &control)
-        })?);
+        let code = Code {
+            token,
+            datagram,
+            waiting,
+            control,
+        };
+        self.thread = Some(channel::spawn(settings, self.socket.try_clone()?, code)?);
         Ok(())
     }
 
@@ -133,7 +138,7 @@ impl Responder {
             return Outcome::default();
         };
         wake(&self.socket);
-        thread.join().unwrap_or_default()
+        thread.join().ok().flatten().unwrap_or_default()
     }
 }
 
@@ -143,56 +148,68 @@ impl Drop for Responder {
     }
 }
 
-/// Answers requests until stopped.
-fn respond(
-    socket: &UdpSocket,
+/// The thread.
+struct Code {
     token: u64,
     datagram: usize,
-    spins: bool,
-    control: &Control,
-) -> Outcome {
-    let mut outcome = Outcome::default();
-    // A longer datagram is no request.
-    let mut bytes = vec![0; datagram.max(HEADER) + 1];
-    while !control.stop.load(Ordering::Relaxed) {
-        outcome.stats.syscalls += 1;
-        let Ok(Some(length)) = receive(socket, &mut bytes) else {
-            // Nothing, or an ICMP error about an earlier response.
-            outcome.stats.eagain += 1;
-            let last = control.last_arrival.load(Ordering::Relaxed);
-            if spins && monotonic_ns().saturating_sub(last) > MAX_SPIN_NS {
-                outcome.stats.waits += 1;
-                sleep(socket, MAX_SPIN_NS);
+    waiting: Waiting,
+    control: Arc<Control>,
+}
+
+impl WithChannel for Code {
+    type Output = Outcome;
+
+    /// Answers requests until stopped.
+    fn run(self, mut channel: impl Channel) -> Outcome {
+        let mut outcome = Outcome::default();
+        let control = &self.control;
+        while !control.stop.load(Ordering::Relaxed) {
+            if self.waiting != Waiting::Spinning {
+                channel.sleep(TICK.as_nanos() as u64);
             }
-            continue;
-        };
-        let arrived = monotonic_ns();
-        outcome.stats.messages += 1;
-        control.last_arrival.store(arrived, Ordering::Relaxed);
-        let Some(message) = bytes.get_mut(..length) else {
-            continue;
-        };
-        let Some(response) = response(message, token, datagram) else {
-            continue;
-        };
-        outcome.requests += u64::from(response.kind == Kind::Pong);
-        outcome.stats.answers += 1;
-        if let Some(place) = message.first_chunk_mut() {
-            let lateness = monotonic_ns().saturating_sub(arrived);
-            let header = Header {
-                sent: arrived,
-                lateness,
-                ..response
+            let Received::Datagram(length) = channel.receive() else {
+                // Nothing, or an ICMP error about an earlier response.
+                outcome.stats.eagain += 1;
+                let last = control.last_arrival.load(Ordering::Relaxed);
+                if self.waiting == Waiting::Spinning
+                    && monotonic_ns().saturating_sub(last) > MAX_SPIN_NS
+                {
+                    outcome.stats.waits += 1;
+                    channel.sleep(MAX_SPIN_NS);
+                }
+                continue;
             };
-            header.write(place);
+            let arrived = monotonic_ns();
+            outcome.stats.messages += 1;
+            control.last_arrival.store(arrived, Ordering::Relaxed);
+            let Some(message) = channel.incoming().get_mut(..length) else {
+                continue;
+            };
+            let Some(response) = response(message, self.token, self.datagram) else {
+                continue;
+            };
+            outcome.requests += u64::from(response.kind == Kind::Pong);
+            outcome.stats.answers += 1;
+            if let Some(place) = message.first_chunk_mut() {
+                let lateness = monotonic_ns().saturating_sub(arrived);
+                let header = Header {
+                    sent: arrived,
+                    lateness,
+                    ..response
+                };
+                header.write(place);
+            }
+            if channel.reply(length).is_err() {
+                // A send may report a pending error of the socket instead of sending.
+                let _ = channel.reply(length);
+            }
         }
-        if socket.send(message).is_err() {
-            // A send may report a pending error of the socket instead of sending.
-            let _ = socket.send(message);
-        }
+        outcome.cpu = CpuTime::of_this_thread();
+        let calls = channel.calls();
+        outcome.stats.syscalls = calls.receives;
+        outcome.stats.ring = calls.ring;
+        outcome
     }
-    outcome.cpu = CpuTime::of_this_thread();
-    outcome
 }
 
 /// The header of the response to a message; `None` if it is not answered.

@@ -66,7 +66,7 @@ pub enum Mode {
     /// Unlimited.
     Blast,
     /// Requests that the server sends back: as many a second, or one after the other. A server that does not know the variant refuses
-    /// the session as an invalid message.
+    /// the session as an invalid message, which the client explains.
     RoundTrip(Option<f64>),
 }
 

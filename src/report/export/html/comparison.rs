@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::iter;
 
 use super::chart::{Axis, Bar, Bars, Chart, Lines, Series, Whisker};
+use super::over_time::Rate;
 use super::percentiles::percentiles;
 use super::units::rate_unit;
 use super::{escape::Escaped, over_time, page, table};
 use crate::report::compare::records::RecordComparison;
-use crate::report::export::columns::{PROXY_SETTING, UDP_SETTING};
-use crate::report::export::headline::{self, PROXY_SETTINGS, UDP_SETTINGS, comparison_notes};
+use crate::report::export::columns::PROXY_SETTING;
+use crate::report::export::headline::{self, PROXY_SETTINGS, comparison_notes};
 use crate::report::figures::{figure, ratio_with_interval};
 use crate::report::model::{Curve, proxy, udp};
 use crate::stats::ratio::{Ratio, Verdict};
@@ -28,13 +29,15 @@ pub(super) struct Setting {
     /// The rate over the runs, in KB/s or requests per second.
     rate: Option<Spread>,
     rate_name: &'static str,
-    /// `KB/s`, or `requests/s`.
+    /// `KB/s`, `requests/s` or `round trips/s`.
     rate_unit: &'static str,
     /// Without a base, empty.
     ratios: Ratios,
     curve: Option<Curve>,
     /// Of its typical run.
     intervals: Vec<Interval>,
+    /// The rate of the intervals.
+    interval_rate: Rate,
 }
 
 impl Setting {
@@ -60,10 +63,11 @@ impl Setting {
             group: String::new(),
             rate: if trips { of.packets_per_s } else { of.kb_per_s },
             rate_name: if trips { "round trips" } else { "goodput" },
-            rate_unit: if trips { "packets/s" } else { "KB/s" },
+            rate_unit: if trips { "round trips/s" } else { "KB/s" },
             ratios: ratios.unwrap_or_default(),
             curve,
             intervals,
+            interval_rate: Rate::of(trips),
         }
     }
 
@@ -104,6 +108,7 @@ impl Setting {
             ratios: ratios.unwrap_or_default(),
             curve,
             intervals,
+            interval_rate: Rate::Goodput,
         }
     }
 }
@@ -138,7 +143,8 @@ pub(super) fn charts(settings: &[Setting]) -> io::Result<Vec<Chart>> {
         let rows: Vec<_> = rows
             .map(|(series, of)| (*series, &of.name[..], &of.intervals[..]))
             .collect();
-        for chart in over_time::settings(&rows) {
+        let rate = group.first().map_or(Rate::Goodput, |of| of.interval_rate);
+        for chart in over_time::settings(rate, &rows) {
             charts.push(chart.draw()?);
         }
     }
@@ -264,7 +270,7 @@ pub(super) fn udp_records(
     found: &RecordComparison<udp::ComparedSetting>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let figures = headline::table(UDP_SETTING, UDP_SETTINGS, &found.comparison);
+    let figures = headline::udp_settings(&found.comparison);
     records(found, &figures, Setting::of_udp, out)
 }
 

@@ -5,6 +5,64 @@ use super::units::rate_unit;
 use crate::udp::result::{Interval, Run};
 use crate::units::grouped;
 
+/// The rate of an interval.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rate {
+    Goodput,
+    RoundTrips,
+}
+
+impl Rate {
+    /// The rate of round trips, or of other runs.
+    pub(super) fn of(trips: bool) -> Self {
+        match trips {
+            true => Self::RoundTrips,
+            false => Self::Goodput,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Goodput => "goodput",
+            Self::RoundTrips => "round trips",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Goodput => "Goodput over time",
+            Self::RoundTrips => "Round trips over time",
+        }
+    }
+
+    fn how(self) -> &'static str {
+        match self {
+            Self::Goodput => {
+                "Message bytes that arrived for the first time in each interval. A dip is a stall or a loss."
+            }
+            Self::RoundTrips => {
+                "Responses that arrived in each interval. A dip is a stall or a loss."
+            }
+        }
+    }
+
+    /// KB, or responses, a second.
+    fn value(self, row: &Interval) -> f64 {
+        match self {
+            Self::Goodput => row.kb_per_s,
+            Self::RoundTrips => row.packets as f64 / row.seconds,
+        }
+    }
+
+    /// The unit of an axis, and its size.
+    fn unit(self, rates: impl Iterator<Item = f64>) -> (&'static str, f64) {
+        match self {
+            Self::Goodput => rate_unit(rates),
+            Self::RoundTrips => ("round trips/s", 1.0),
+        }
+    }
+}
+
 /// The rows as steps.
 fn steps<V: Copy>(rows: &[Interval], value: impl Fn(&Interval) -> V) -> Vec<(f64, V)> {
     let rows = rows.iter().filter(|row| row.start_s.is_finite());
@@ -84,27 +142,26 @@ pub(super) fn latency(run: &Run) -> Option<Lines> {
     })
 }
 
-pub(super) fn goodput(run: &Run) -> Option<Lines> {
+/// Goodput, or round trips.
+pub(super) fn rate(run: &Run) -> Option<Lines> {
     if run.intervals.is_empty() {
         return None;
     }
+    let rate = Rate::of(run.round_trip.is_some());
     let rows = whole(&run.intervals);
-    let rates = || rows.iter().map(|row| row.kb_per_s);
-    let (unit, scale) = rate_unit(rates());
+    let rates = || rows.iter().map(|row| rate.value(row));
+    let (unit, scale) = rate.unit(rates());
     Some(Lines {
-        title: "Goodput over time".into(),
-        how: over_time(
-            "Message bytes that arrived for the first time in each interval. A dip is a stall or a loss.",
-            run,
-        ),
+        title: rate.title().into(),
+        how: over_time(rate.how(), run),
         x: time_axis(run.intervals.iter()),
-        y: Axis::from_zero("goodput", unit, rates().map(|rate| rate / scale)),
+        y: Axis::from_zero(rate.name(), unit, rates().map(|rate| rate / scale)),
         bands: Vec::new(),
         lines: vec![Line {
             series: Series(0),
-            name: "goodput".into(),
+            name: rate.name().into(),
             points: steps(&rows, |row| {
-                Some(row.kb_per_s / scale).filter(|rate| rate.is_finite())
+                Some(rate.value(row) / scale).filter(|rate| rate.is_finite())
             }),
             is_envelope: false,
         }],
@@ -137,8 +194,8 @@ pub(super) fn missing(run: &Run) -> Option<Lines> {
 /// A compared setting: its colour, its name and the intervals of its typical run.
 pub(super) type Intervals<'a> = (Series, &'a str, &'a [Interval]);
 
-/// Goodput and 99 % latency of settings, a line each; none without a run of two intervals.
-pub(super) fn settings(all: &[Intervals<'_>]) -> Vec<Lines> {
+/// The rate and 99 % latency of settings, a line each; none without a run of two intervals.
+pub(super) fn settings(rate: Rate, all: &[Intervals<'_>]) -> Vec<Lines> {
     let known = all.iter().filter(|(.., rows)| !rows.is_empty());
     let mut known: Vec<(Series, &str, Vec<Interval>)> = known
         .map(|(series, name, rows)| (*series, *name, whole(rows)))
@@ -157,24 +214,26 @@ pub(super) fn settings(all: &[Intervals<'_>]) -> Vec<Lines> {
         });
         lines.collect::<Vec<_>>()
     };
-    let (unit, scale) = rate_unit(all_rows().map(|row| row.kb_per_s));
-    let rate = |row: &Interval| Some(row.kb_per_s / scale).filter(|rate| rate.is_finite());
+    let (unit, scale) = rate.unit(all_rows().map(|row| rate.value(row)));
+    let value = |row: &Interval| Some(rate.value(row) / scale).filter(|rate| rate.is_finite());
+    let which = format!(
+        "Of each setting, the complete run with the median {}.",
+        rate.name()
+    );
     let p99 = |row: &Interval| row.latency_p99_ns.map(|ns| ns as f64);
-    let goodput = Lines {
-        title: "Goodput over time".into(),
-        how:
-            "Of each setting, the complete run with the median goodput. A dip is a stall or a loss."
-                .into(),
+    let rates = Lines {
+        title: rate.title().into(),
+        how: format!("{which} A dip is a stall or a loss."),
         x: time_axis(all_rows()),
-        y: Axis::from_zero("goodput", unit, all_rows().filter_map(rate)),
+        y: Axis::from_zero(rate.name(), unit, all_rows().filter_map(value)),
         bands: Vec::new(),
-        lines: lines(&rate, false),
+        lines: lines(&value, false),
     };
-    let mut charts = vec![goodput];
+    let mut charts = vec![rates];
     if all_rows().any(|row| row.latency_p99_ns.is_some()) {
         charts.push(Lines {
             title: "99 % latency over time".into(),
-            how: format!("Of each setting, the complete run with the median goodput. Lower is better.{further}"),
+            how: format!("{which} Lower is better.{further}"),
             x: time_axis(all_rows()),
             y: Axis::latency("latency", all_rows().filter_map(p99)),
             bands: Vec::new(),

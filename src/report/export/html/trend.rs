@@ -33,6 +33,8 @@ struct Trend {
 enum Figure {
     /// KB/s.
     Goodput,
+    /// Round trips per second.
+    RoundTrips,
     /// Requests per second.
     Requests,
     /// ns.
@@ -61,7 +63,11 @@ impl Trends {
                     let runs = record.runs.iter().filter(|run| run.complete);
                     let values = runs.map(|run| {
                         let name = run.setting.clone().unwrap_or_default();
-                        (name, Figure::Goodput, run.kb_per_s, p99(run))
+                        let (figure, rate) = match run.round_trip {
+                            Some(_) => (Figure::RoundTrips, run.packets_per_s),
+                            None => (Figure::Goodput, run.kb_per_s),
+                        };
+                        (name, figure, rate, p99(run))
                     });
                     add(&mut trends, "udp", &record.meta, values.collect());
                 }
@@ -233,6 +239,7 @@ impl Trend {
     fn title(&self) -> String {
         let figure = match self.figure {
             Figure::Goodput => "Goodput",
+            Figure::RoundTrips => "Round trips per second",
             Figure::Requests => "Requests per second",
             Figure::Latency => "99 % latency",
         };
@@ -245,6 +252,7 @@ impl Trend {
     fn sentence(&self, change: &Change) -> String {
         let value = |value: f64| match self.figure {
             Figure::Goodput => format!("{} KB/s", figure(value)),
+            Figure::RoundTrips => format!("{} round trips/s", figure(value)),
             Figure::Requests => format!("{} requests/s", figure(value)),
             Figure::Latency => short_ns(value),
         };
@@ -295,6 +303,7 @@ impl Trend {
                 let scaled = values().map(|value| value / scale);
                 (Axis::from_zero("goodput", unit, scaled), scale)
             }
+            Figure::RoundTrips => (Axis::from_zero("round trips", "1/s", values()), 1.0),
             Figure::Requests => (Axis::from_zero("requests", "1/s", values()), 1.0),
             Figure::Latency => (Axis::latency("99 % latency", values()), 1.0),
         };

@@ -1,15 +1,13 @@
 //! The section of a record of `bench udp`.
 
 use std::io::{self, Write};
-use std::slice;
 
 use super::chart::{Axis, Bar, Bars, Chart, Line, Lines, Series};
 use super::comparison::{self, Setting};
 use super::percentiles::percentiles;
 use super::units::rate_unit;
 use super::{over_time, page, table};
-use crate::report::export::columns::{UDP_RUN, UDP_SETTING};
-use crate::report::export::headline::{self, UDP_REPEATS, UDP_RUNS, UDP_SETTINGS, udp_notes};
+use crate::report::export::headline::{self, udp_notes};
 use crate::report::export::losses as loss_causes;
 use crate::report::figures::{figure, percent};
 use crate::report::model::{Curve, Distributed, UdpRecord, typical};
@@ -30,12 +28,7 @@ pub(super) fn section(record: &UdpRecord, out: &mut dyn Write) -> io::Result<()>
     page::notices(true, &bad, out)?;
     page::notices(false, &notes, out)?;
     page::environment(&record.meta, out)?;
-    let figures = match (&record.comparison[..], &record.runs[..]) {
-        ([], [run]) => headline::table(UDP_RUN, UDP_RUNS, slice::from_ref(run)),
-        ([], runs) => headline::table(UDP_RUN, UDP_REPEATS, runs).numbered(),
-        (settings, _) => headline::table(UDP_SETTING, UDP_SETTINGS, settings),
-    };
-    table::write(&figures, out)?;
+    table::write(&headline::udp_table(record), out)?;
     page::charts(&charts(record)?, out)
 }
 
@@ -87,7 +80,7 @@ fn repeats(runs: &[Run]) -> Lines {
         false => ("goodput", "Goodput of each run"),
     };
     let (unit, scale) = match trips {
-        true => ("packets/s", 1.0),
+        true => ("round trips/s", 1.0),
         false => rate_unit(runs.iter().filter_map(|run| run.kb_per_s)),
     };
     let rate = |run: &Run| {
@@ -142,9 +135,7 @@ fn run_charts(run: &Run, curves: [Option<Curve>; 2]) -> io::Result<Vec<Chart>> {
     let how = "Read up from a percentile: that share of the datagrams took at most this long. A steep right end is a long tail.";
     charts.extend(percentiles("Latency by percentile", how, "latency", named));
     charts.extend(over_time::latency(run));
-    if run.round_trip.is_none() {
-        charts.extend(over_time::goodput(run));
-    }
+    charts.extend(over_time::rate(run));
     charts.extend(over_time::missing(run));
     let mut charts: Vec<Chart> = charts
         .into_iter()

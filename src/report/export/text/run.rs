@@ -64,7 +64,8 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
         "" | "off" => {}
         how => parts.push(format!("zero-copy {how}")),
     }
-    if let Some(uring) = &asked.uring {
+    // Round trips receive one datagram with each request of the ring.
+    if let (Some(uring), None) = (&asked.uring, &run.round_trip) {
         parts.push(format!("{} receives", uring.receive));
         if uring.sqpoll {
             parts.push("SQPOLL".to_owned());

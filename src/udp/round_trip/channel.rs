@@ -1,0 +1,147 @@
+//! The datagrams of either end, over a connected socket of either engine.
+
+use std::io;
+use std::net::UdpSocket;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::ring::RingChannel;
+use super::socket::SocketChannel;
+use crate::engine::{EngineChoice, EngineKind};
+use crate::sys::{affinity, timer_slack};
+use crate::udp::engine::stats::RingStats;
+
+/// Longest sleep without a datagram, after which a thread checks whether it is stopped.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// How a thread waits for a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// Asleep, in [`Channel::receive`] where that saves a system call. Times are as exact as a tick.
+    Asleep,
+    /// Asleep in [`Channel::sleep`], until an exact time.
+    AsleepUntil,
+    /// Spinning.
+    Spinning,
+}
+
+/// What [`Channel::receive`] found.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// Nothing.
+    Nothing,
+    /// A datagram of this length.
+    Datagram(usize),
+    /// An error of the socket.
+    Failed(io::Error),
+    /// The kernel refused an earlier send.
+    NotSent(io::Error),
+}
+
+/// Counters of a channel.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Calls {
+    /// System calls that only send.
+    pub(super) sends: u64,
+    /// The other system calls.
+    pub(super) receives: u64,
+    /// Counters of the ring.
+    pub(super) ring: Option<RingStats>,
+}
+
+/// A connected socket with a datagram to send and a received datagram.
+pub(super) trait Channel {
+    /// The datagram to send.
+    fn outgoing(&mut self) -> &mut [u8];
+
+    /// Sends the first bytes of the datagram to send.
+    fn send(&mut self, length: usize) -> io::Result<()>;
+
+    /// The received datagram.
+    fn incoming(&mut self) -> &mut [u8];
+
+    /// Sends the first bytes of the received datagram back.
+    fn reply(&mut self, length: usize) -> io::Result<()>;
+
+    /// Receives a datagram. With [`Waiting::Asleep`] it may sleep for a tick.
+    fn receive(&mut self) -> Received;
+
+    /// Submits what is queued, and sleeps until there may be something to receive, at most this time in ns, and a tick. Returns at once
+    /// if [`Self::receive`] sleeps.
+    fn sleep(&mut self, ns: u64);
+
+    /// The socket.
+    fn socket(&self) -> &UdpSocket;
+
+    /// The counters so far.
+    fn calls(&self) -> Calls;
+}
+
+/// Code that runs on any channel.
+pub(super) trait WithChannel: Send + 'static {
+    /// Its result.
+    type Output: Send + 'static;
+
+    /// Runs.
+    fn run(self, channel: impl Channel) -> Self::Output;
+}
+
+/// The thread of an end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) name: &'static str,
+    pub(super) engine: EngineChoice,
+    pub(super) waiting: Waiting,
+    /// Bytes of a datagram.
+    pub(super) datagram: usize,
+    /// The CPU that the thread is pinned to.
+    pub(super) cpu: Option<usize>,
+}
+
+/// Starts a thread with `code` on a connected socket, and returns once its channel is open. The thread has no result if that fails.
+///
+/// # Errors
+/// As pthread_create(3), setsockopt(2) and io_uring_setup(2).
+pub(super) fn spawn<C: WithChannel>(
+    settings: Settings,
+    socket: UdpSocket,
+    code: C,
+) -> io::Result<JoinHandle<Option<C::Output>>> {
+    let (opened, is_open) = mpsc::channel();
+    let thread = thread::Builder::new().name(settings.name.to_owned());
+    let thread = thread.spawn(move || {
+        if let Some(cpu) = settings.cpu {
+            // The option was checked; if the CPU is gone since, the thread stays where it is.
+            let _ = affinity::pin(cpu);
+        }
+        let _ = timer_slack::tighten();
+        // A ring belongs to the thread that creates it.
+        match settings.engine.kind {
+            EngineKind::Mio => begin(SocketChannel::new(socket, &settings), code, &opened),
+            EngineKind::Uring => begin(RingChannel::new(socket, &settings), code, &opened),
+        }
+    })?;
+    match is_open.recv() {
+        Ok(result) => result.map(|()| thread),
+        Err(_) => Err(io::Error::other("its thread failed")),
+    }
+}
+
+fn begin<C: WithChannel>(
+    channel: io::Result<impl Channel>,
+    code: C,
+    opened: &mpsc::Sender<io::Result<()>>,
+) -> Option<C::Output> {
+    // The starting thread waits for this message.
+    match channel {
+        Ok(channel) => {
+            let _ = opened.send(Ok(()));
+            Some(code.run(channel))
+        }
+        Err(error) => {
+            let _ = opened.send(Err(error));
+            None
+        }
+    }
+}
