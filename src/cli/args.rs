@@ -13,6 +13,7 @@ use super::list::{List, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
 use super::udp::round_trip::RoundTripArgs;
+use super::udp::traffic::TrafficArgs;
 use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
 use crate::udp::plan::{Df, Offload};
@@ -183,6 +184,8 @@ pub(super) struct Udp {
     /// Set the DF bit: on rejects datagrams longer than the path MTU, off allows fragments at any hop, auto allows them at the sender only
     #[arg(long, value_name = "DF,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "Network")]
     pub(super) df: List<OnOffAuto>,
+    #[command(flatten)]
+    pub(super) traffic: TrafficArgs,
     /// File with the key of the server
     #[arg(long, value_name = "FILE", requires = "to", help_heading = "Network")]
     pub(super) key_file: Option<PathBuf>,

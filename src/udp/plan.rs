@@ -1,5 +1,6 @@
 //! The plan of a run: what is sent, how fast, and how. The client sends it to the server, and each side validates it.
 
+pub mod traffic;
 mod wire;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::sys::socket::PathMtuDiscovery;
 use crate::udp::send::pacing::{MAX_PPS, MIN_PPS};
 use crate::udp::send::spin::SpinChoice;
 use crate::udp::wire::header::{HEADER, MAX_48_BIT, MAX_CHUNK};
+use traffic::{TrafficError, TrafficOptions};
 
 /// Most streams of a run.
 pub const MAX_STREAMS: usize = 128;
@@ -174,6 +176,8 @@ pub struct Plan {
     pub packet_rows: bool,
     /// Whether the receiver sends the latency histograms of each interval.
     pub interval_histograms: bool,
+    /// Options of the datagrams.
+    pub traffic: TrafficOptions,
 }
 
 /// Why a plan is invalid: a sentence with the value.
@@ -197,6 +201,9 @@ pub enum PlanError {
     /// Outside [`INTERVALS`].
     #[error("an interval of {0:?} is out of range; choose {shortest:?} to {longest:?}", shortest = INTERVALS.0, longest = INTERVALS.1)]
     Interval(Duration),
+    /// An invalid option of the datagrams.
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
     /// A setting that the engine does not support.
     #[error(transparent)]
     Engine(#[from] ChoiceError),
@@ -244,6 +251,7 @@ impl Plan {
             return Err(PlanError::NothingToSegment);
         }
         self.engine.validate()?;
+        self.traffic.validate()?;
         if self.engine.zerocopy == ZeroCopy::Splice && self.mode != Mode::Lossless {
             return Err(PlanError::SpliceNeedsCredit);
         }

@@ -5,6 +5,7 @@ use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::list::List;
 use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
+use crate::udp::plan::traffic::{Ecn, TrafficOptions};
 use crate::udp::plan::{Df, Offload};
 use crate::udp::send::spin::SpinChoice;
 
@@ -25,6 +26,7 @@ pub(super) struct Combination {
     pub(super) receive_buffer: Option<usize>,
     pub(super) rate: Option<f64>,
     pub(super) pps: Option<f64>,
+    pub(super) traffic: TrafficOptions,
     /// The stream beside round trips; `None` on an idle path.
     pub(super) load: Option<Load>,
 }
@@ -46,6 +48,7 @@ impl Combination {
             receive_buffer: None,
             rate: None,
             pps: None,
+            traffic: TrafficOptions::default(),
             load: None,
         }]);
         all.vary(Some(&args.engine), |to, engine| {
@@ -72,6 +75,13 @@ impl Combination {
         })?;
         all.vary(args.rate.as_ref(), |to, rate| to.rate = Some(rate))?;
         all.vary(args.pps.as_ref(), |to, pps| to.pps = Some(pps))?;
+        let traffic = &args.traffic;
+        all.vary(traffic.dscp.as_ref(), |to, dscp| {
+            to.traffic.ip.dscp = Some(dscp);
+        })?;
+        all.vary(traffic.ecn.as_ref(), |to, ecn| {
+            to.traffic.ip.ecn = Some(Ecn::from(ecn));
+        })?;
         if let Some(load) = args.round_trip.under_load {
             let loads = [None, Some(load)];
             let both = |one: Self| {
@@ -85,6 +95,7 @@ impl Combination {
         }
         for one in &mut all.0 {
             one.engine.uring.sqpoll = args.uring_sqpoll && one.is_uring();
+            one.traffic.ip.ttl = traffic.ttl;
         }
         Ok(all.0)
     }

@@ -201,6 +201,7 @@ fn plan(args: &Udp, of: &Combination, live: bool) -> Result<Plan, CliError> {
         packet_rows: args.packets_csv,
         // Without --interval the log has a line for the whole run.
         interval_histograms: live || (args.exports.has_hlog() && args.interval.is_some()),
+        traffic: of.traffic.clone(),
     })
 }
 

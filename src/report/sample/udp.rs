@@ -4,9 +4,9 @@ use crate::report::model::{Curves, Host, Meta, SCHEMA, UdpRecord};
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::{
-    Clock, Cpu, CpuTrial, Effective, EngineStats, Explained, HostDrops, Increase, Interval,
-    LossCause, Lost, Measured, Pacing, Reason, Received, Requested, RoundTrip, Run, Stream,
-    Traffic, UringRequested,
+    Clock, Cpu, CpuTrial, DscpCount, Effective, EngineStats, Explained, HostDrops, Increase,
+    Interval, LossCause, Lost, Marks, Measured, Pacing, Reason, Received, Requested, RoundTrip,
+    Run, Stream, Traffic, UringRequested,
 };
 
 /// A paced run of two streams, without null keys or empty lists.
@@ -31,6 +31,7 @@ pub(in crate::report) fn measured() -> Measured {
         sent: traffic(100_010),
         received: received(),
         lost: lost(),
+        marks: Some(marks()),
         seconds: Some(0.047),
         seconds_error: Some(850e-9),
         kb_per_s: Some(2_134_567.4),
@@ -161,6 +162,9 @@ fn requested() -> Requested {
             ring_size: Some(64),
             receive: "multishot".into(),
         }),
+        dscp: Some(46),
+        ecn: Some("ect0".into()),
+        ttl: Some(3),
         streams: 2,
         cpus: Some("0,1".into()),
         sndbuf: Some(4_194_304),
@@ -247,6 +251,18 @@ fn lost() -> Lost {
         not_sent: 2,
         receiver_socket: 5,
         elsewhere: 3,
+    }
+}
+
+fn marks() -> Marks {
+    let count = |dscp, packets| DscpCount { dscp, packets };
+    Marks {
+        not_ect: 5,
+        ect0: 99_000,
+        ect1: 0,
+        ce: 1_000,
+        dscp_changed: 5,
+        dscp: vec![count(0, 5), count(46, 100_000)],
     }
 }
 

@@ -133,6 +133,9 @@ pub fn run(
         explain: explainer.as_ref().map(Explainer::request),
     };
     let (control_loop, welcome) = ControlLoop::begin(plan, setup, hello, cancel)?;
+    if plan.traffic.is_any() && !welcome.traffic {
+        return Err(RunError::Older(control_loop.server));
+    }
     let mut session = Session::new(plan, setup, observer, control_loop, welcome);
     if matches!(plan.mode, Mode::RoundTrip(_)) {
         return session.round_trips();

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::control_loop::{ControlLoop, Event};
 use super::{RunError, Setup};
 use crate::sys::{shared_port, socket};
-use crate::udp::setup::SetupError;
+use crate::udp::plan::traffic::IpFields;
+use crate::udp::setup::{SetupError, set_ip_fields};
 use crate::udp::wire::control::{Reply, StreamOffer};
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
@@ -31,10 +32,12 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// A connected socket for `offer`. Only the first of several flows has the port of `setup.bind`.
+    /// A connected socket for `offer`, whose datagrams have the fields `ip`. Only the first of several flows has the port of
+    /// `setup.bind`.
     pub(super) fn new(
         server: SocketAddr,
         setup: &Setup,
+        ip: IpFields,
         offer: StreamOffer,
         is_first: bool,
     ) -> Result<Self, RunError> {
@@ -48,6 +51,7 @@ impl Flow {
         }
         let bind = |cause| SetupError::Bind { local, cause };
         let socket = shared_port::unbound(server).map_err(bind)?;
+        set_ip_fields(&socket, ip)?;
         if let Some(device) = &setup.bind_device {
             socket::bind_device(&socket, device).map_err(|cause| SetupError::Device {
                 device: device.clone(),

@@ -19,6 +19,7 @@ pub(crate) fn small_plan() -> Plan {
         interval: Duration::from_secs(1),
         packet_rows: false,
         interval_histograms: false,
+        traffic: TrafficOptions::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Conversion of a plan to and from its message.
 
+use super::traffic::{Ecn, IpFields, TrafficOptions};
 use super::{Amount, Df, Direction, Mode, Offload, Plan};
 use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
 use crate::udp::send::spin::SpinChoice;
@@ -34,6 +35,7 @@ variants! {
     EngineKind = wire::EngineKind { Mio, Uring }
     ZeroCopy = wire::ZeroCopy { Off, Splice, Msg }
     UringReceive = wire::UringReceive { Multishot, Single }
+    Ecn = wire::Ecn { NotEct, Ect0, Ect1, Ce }
 }
 
 /// Converts structs with the same fields both ways.
@@ -58,6 +60,30 @@ fields! {
     EngineChoice = wire::Engine { kind, zerocopy, uring }
     Plan = wire::Plan {
         amount, mode, direction, chunk, engine, streams, batch, offload, df, spin, receive_buffer, send_buffer, interval,
-        packet_rows, interval_histograms,
+        packet_rows, interval_histograms, traffic,
+    }
+}
+
+/// Absent unless an option is set, so that a server that does not know the options runs all other plans.
+impl From<TrafficOptions> for Option<wire::Traffic> {
+    fn from(options: TrafficOptions) -> Self {
+        options.is_any().then(|| wire::Traffic {
+            dscp: options.ip.dscp,
+            ecn: options.ip.ecn.map(Into::into),
+            ttl: options.ip.ttl,
+        })
+    }
+}
+
+impl From<Option<wire::Traffic>> for TrafficOptions {
+    fn from(message: Option<wire::Traffic>) -> Self {
+        let message = message.unwrap_or_default();
+        Self {
+            ip: IpFields {
+                dscp: message.dscp,
+                ecn: message.ecn.map(Into::into),
+                ttl: message.ttl,
+            },
+        }
     }
 }

@@ -217,6 +217,11 @@ impl StreamAccounting {
         self.window.unique()
     }
 
+    /// First and further arrivals so far.
+    pub fn received(&self) -> u64 {
+        self.window.unique() + self.window.duplicates()
+    }
+
     /// The counts, and the latencies since they were last exchanged.
     pub fn close(self) -> (StreamCounts, Box<Latencies>) {
         (self.counts(), self.latencies)

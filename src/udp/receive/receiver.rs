@@ -19,6 +19,7 @@ use crate::udp::receive::accounting::{Latencies, StreamAccounting, StreamCounts}
 use crate::udp::receive::arrivals::Arrivals;
 use crate::udp::receive::backoff::Backoff;
 use crate::udp::receive::interval_clock::IntervalClock;
+use crate::udp::receive::marks::MarkCounts;
 use crate::udp::receive::packet_log::PacketLog;
 
 /// Shortest wait for stragglers after the last arrival, in ns, once the sender's count is known.
@@ -94,6 +95,8 @@ pub struct Received {
     pub counts: StreamCounts,
     /// The packet log, if the plan asks for one.
     pub packet_log: Option<PacketLog>,
+    /// The marks of the datagrams, if the plan asks for them.
+    pub marks: Option<MarkCounts>,
     /// Datagrams dropped at the socket, as the kernel counts them.
     pub drops: u64,
     /// CPU time of the thread.
@@ -113,6 +116,7 @@ impl Received {
             stream,
             counts: StreamCounts::default(),
             packet_log: None,
+            marks: None,
             drops: 0,
             cpu: CpuTime::default(),
             stats: ReceiveStats::default(),
@@ -146,6 +150,8 @@ pub struct ReceiverConfig {
     pub offset: Arc<AtomicI64>,
     /// The packet log to write.
     pub packet_log: Option<PacketLog>,
+    /// Whether the marks of the datagrams are counted.
+    pub count_marks: bool,
     /// Controls the receiver.
     pub control: Arc<ReceiverControl>,
     /// Empty histograms. The receiver takes the first, and each snapshot another one; without one no snapshot is taken.
@@ -225,6 +231,7 @@ impl StreamReceiver {
                 peer: None,
                 replies: Vec::new(),
                 packet_log: config.packet_log,
+                marks: config.count_marks.then(MarkCounts::default),
                 drops: 0,
                 offset: config.offset.clone(),
             },
@@ -246,7 +253,10 @@ impl StreamReceiver {
     #[inline]
     pub fn turn<R: Rx>(&mut self, rx: &mut R, emit: impl Fn(Event)) -> io::Result<Turn> {
         let arrivals = &mut self.arrivals;
-        let count = rx.receive(|message| arrivals.take(&message))?;
+        let count = match arrivals.marks {
+            None => rx.receive(|message| arrivals.take(&message))?,
+            Some(_) => rx.receive(|message| arrivals.take_marked(&message))?,
+        };
         if count > 0 {
             arrivals.reply(rx);
             let now = monotonic_ns();
@@ -326,6 +336,7 @@ impl StreamReceiver {
             stream: self.stream,
             counts,
             packet_log: arrivals.packet_log,
+            marks: arrivals.marks,
             drops: rx.drops(),
             cpu,
             stats: rx.stats(),
@@ -399,6 +410,7 @@ mod tests {
             )),
             offset: Arc::default(),
             packet_log: None,
+            count_marks: false,
             control,
             empties,
         };

@@ -180,6 +180,7 @@ impl Receivers {
             } else {
                 None
             },
+            count_marks: plan.traffic.ip.tos().is_some(),
             control: control.clone(),
             empties: receiver_empties,
         };

@@ -5,6 +5,7 @@ use super::costs::{cpu, engine_stats, pacing};
 use super::ended::Ended;
 use super::explained::Explained;
 use super::inputs::{Hosts, RunInputs};
+use super::marks::Marks;
 use super::run::{Interval, Measured, Run};
 use super::streams::{add, streams};
 use super::{settings, warnings};
@@ -30,6 +31,7 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         client_ip: inputs.client_ip,
         engine_stats: engine_stats(&inputs.senders, &inputs.received, &done),
         pacing: pacing(inputs.plan.mode, &inputs.senders),
+        marks: Marks::of(inputs.plan.traffic.ip, &inputs.received),
         packet_rows_omitted: done.rows_omitted,
         ..Run::default()
     };

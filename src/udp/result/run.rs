@@ -8,6 +8,7 @@ use super::counts::{self, nullable_counts};
 use super::explained::Explained;
 use crate::stats::latency::{Latency, Summary};
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
+use crate::udp::result::marks::Marks;
 use crate::udp::result::round_trip::RoundTrip;
 
 /// One run of `bench udp`, or as much of it as was measured.
@@ -42,6 +43,9 @@ pub struct Run {
     pub received: Received,
     /// Datagrams that did not arrive: `sent.packets - received.unique`, split by where they were lost.
     pub lost: Lost,
+    /// The marks of the received datagrams; absent unless the DSCP or the ECN field was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Marks>,
     /// From the sender's stamp of the first datagram to the receiver's stamp of the last.
     pub seconds: Option<f64>,
     /// Half-width of the error bar of `seconds`, equal to that of the clock offset; null if one clock has both stamps.
@@ -133,6 +137,15 @@ pub struct Requested {
     /// Settings of io_uring; null with other engines.
     #[serde(default)]
     pub uring: Option<UringRequested>,
+    /// Differentiated services code point; absent if it was left to the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<u8>,
+    /// `not-ect`, `ect0`, `ect1` or `ce`; absent if it was left to the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecn: Option<String>,
+    /// TTL or hop limit; absent if it was left to the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u8>,
     /// Socket pairs.
     pub streams: usize,
     /// The CPU list.

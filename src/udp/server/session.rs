@@ -123,7 +123,7 @@ impl Session {
         }
         Ok(Self {
             token: context.token,
-            clock: ClockFlow::new(welcome.clock.token),
+            clock: ClockFlow::new(welcome.clock.token, plan.traffic.ip),
             receiving,
             sending,
             replies: VecDeque::new(),

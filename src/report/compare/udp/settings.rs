@@ -1,6 +1,7 @@
 //! The options that make runs of `bench udp` comparable.
 
 use crate::report::compare::labels::Described;
+use crate::udp::plan::traffic::dscp_name;
 use crate::udp::result::{Requested, Run};
 use crate::units::prefixed;
 
@@ -57,6 +58,9 @@ impl Described for Settings {
             Some(format!("GSO {}", asked.gso)),
             Some(format!("DF {}", asked.df)),
             Some(format!("spin {}", asked.spin)),
+            Some(chosen("DSCP", asked.dscp.map(dscp_name))),
+            Some(chosen("ECN", asked.ecn.clone())),
+            Some(chosen("TTL", asked.ttl.map(|hops| hops.to_string()))),
             Some(match &asked.under_load {
                 Some(load) => format!("under load {load}"),
                 None => "idle".to_owned(),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::layout::{self, fill, list, maybe, sentence};
-use super::{costs, explained, latency, sparkline};
+use super::{costs, explained, latency, sparkline, traffic};
 use crate::report::figures::{figure, percent};
 use crate::udp::result::{Measured, Received, Run};
 use crate::units::{grouped, short_ns};
@@ -24,6 +24,7 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)?;
     packets(run, out)?;
     loss(run, out)?;
+    traffic::marks(run, out)?;
     explained::explained(run, out)?;
     warnings(run, out)?;
     latency::latency(run, out)?;
@@ -73,6 +74,7 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     if set.streams > 1 {
         parts.push(format!("{} streams", set.streams));
     }
+    parts.extend(traffic::options(asked));
     let is_echo = run.round_trip.as_ref().is_some_and(|of| of.echo);
     let what = if is_echo { "echo server " } else { "" };
     parts.extend(asked.to.as_ref().map(|server| format!("to {what}{server}")));

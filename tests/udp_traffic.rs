@@ -1,0 +1,151 @@
+//! The options of the datagrams: fields of the IP header and the marks that arrive.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::engine::{Engine, on_both_engines, on_every_engine};
+use common::routed::{Routed, V4, V6};
+use common::{assert_accounted, assert_identities, bench, number};
+use serde_json::Value;
+
+on_both_engines!(
+    both_ends_send_the_fields_and_count_them,
+    a_router_that_marks_ce_is_counted,
+    a_router_that_rewrites_the_dscp_is_counted,
+    datagrams_end_at_a_router_that_their_ttl_reaches,
+);
+
+on_every_engine!(mio_splice "--zerocopy splice", both_ends_send_the_fields_and_count_them);
+on_every_engine!(uring_single "--engine uring --uring-recv single", both_ends_send_the_fields_and_count_them);
+
+/// The runs of a `bench udp` in one process.
+#[track_caller]
+fn local(options: &str) -> Vec<Value> {
+    let fixed = "udp --no-save --json -".split(' ');
+    let done = bench(fixed.chain(options.split_whitespace())).done();
+    let mut record: Value = serde_json::from_str(&done.stdout).unwrap();
+    let runs = record["runs"].take();
+    runs.as_array().unwrap().clone()
+}
+
+/// The marks of a run by ECN field: Not-ECT, ECT(0), ECT(1), CE.
+fn ecn(run: &Value) -> [u64; 4] {
+    ["not_ect", "ect0", "ect1", "ce"].map(|field| number(run, &format!("marks.{field}")))
+}
+
+fn both_ends_send_the_fields_and_count_them(engine: Engine) {
+    for (options, dscp, fields) in [
+        ("--dscp EF", 46, [1, 0, 0, 0]),
+        ("--dscp 10 --ecn ect0", 10, [0, 1, 0, 0]),
+        ("--ecn ect1 -6", 0, [0, 0, 1, 0]),
+        ("--ecn ce --bidir", 0, [0, 0, 0, 1]),
+        ("--dscp cs5 --ecn not-ect --reverse -6", 40, [1, 0, 0, 0]),
+    ] {
+        let options = format!("{} {options} --packets 2000", engine.0);
+        for run in local(&options) {
+            assert_accounted(&run);
+            assert_eq!(number(&run, "lost.packets"), 0, "{options}");
+            assert_eq!(ecn(&run), fields.map(|field| field * 2_000), "{options}");
+            assert_eq!(number(&run, "marks.dscp_changed"), 0, "{options}");
+            let seen = serde_json::json!([{ "dscp": dscp, "packets": 2_000 }]);
+            assert_eq!(run["marks"]["dscp"], seen, "{options}");
+        }
+    }
+    let plain = &local(&format!("{} --ttl 9 --packets 100", engine.0))[0];
+    assert_eq!(plain["requested"]["ttl"], 9);
+    assert!(plain.get("marks").is_none(), "{plain:#}");
+}
+
+#[test]
+fn settings_of_several_fields_are_compared() {
+    let runs = local("--dscp CS0,EF --ecn ect0,ect1 --packets 100");
+    let settings: Vec<_> = runs
+        .iter()
+        .map(|run| run["setting"].as_str().unwrap())
+        .collect();
+    assert_eq!(settings[1], "DSCP CS0, ECN ect1");
+    assert_eq!(settings[2], "DSCP EF, ECN ect0");
+}
+
+#[test]
+fn many_paced_streams_count_marks_in_shared_loops() {
+    let run = &local("--streams 40 --pps 4000 --packets 2000 --ecn ect1")[0];
+    assert_accounted(run);
+    assert_eq!(ecn(run), [0, 0, 2_000, 0]);
+}
+
+#[test]
+fn round_trips_have_the_fields() {
+    let run = &local("--round-trip --packets 50 --dscp EF --ttl 5")[0];
+    assert_eq!(number(run, "received.unique"), 50);
+    assert_eq!(run["requested"]["dscp"], 46);
+}
+
+#[test]
+fn a_value_out_of_range_is_a_usage_error() {
+    for (options, word) in [
+        ("--dscp 64", "0 to 63"),
+        ("--dscp AF14", "AF41"),
+        ("--ttl 0", "1 to 255"),
+        ("--ttl 256", "1 to 255"),
+        ("--ecn ect2", "ect1"),
+    ] {
+        bench(["udp"].into_iter().chain(options.split(' '))).failed(2, &[word]);
+    }
+}
+
+/// Prints the reason if a step of the lab is impossible.
+fn is_possible(step: Result<(), String>) -> bool {
+    step.inspect_err(|reason| println!("skipped: {reason}"))
+        .is_ok()
+}
+
+/// A packet for each datagram, so that a rule of the router changes one datagram.
+const SINGLE: &str = "--gso off --pps 20000 --packets 4000";
+
+fn a_router_that_marks_ce_is_counted(engine: Engine) {
+    let Some(lab) = Routed::start() else { return };
+    for (to, family) in [(V4, "ip"), (V6, "ip6")] {
+        let _ = lab.router("nft delete table inet t");
+        let rule = format!("numgen inc mod 10 0 counter {family} ecn set ce");
+        if !is_possible(lab.rule('r', "forward", &rule)) {
+            return;
+        }
+        let run = lab.run(to, &format!("{} {SINGLE} --ecn ect0", engine.0));
+        assert_identities(&run);
+        assert_eq!(number(&run, "lost.packets"), 0);
+        assert_eq!(lab.counted('r'), [400]);
+        assert_eq!(ecn(&run), [0, 3_600, 0, 400], "{to}");
+        assert_eq!(number(&run, "marks.dscp_changed"), 0);
+        // The router also sees the data of the server.
+        let run = lab.run(to, &format!("{} {SINGLE} --ecn ect1 --reverse", engine.0));
+        assert_eq!(ecn(&run), [0, 0, 3_600, 400], "{to}");
+    }
+}
+
+fn a_router_that_rewrites_the_dscp_is_counted(engine: Engine) {
+    let Some(lab) = Routed::start() else { return };
+    if !is_possible(lab.rule('r', "forward", "numgen inc mod 4 0 counter ip dscp set cs1")) {
+        return;
+    }
+    let run = lab.run(V4, &format!("{} {SINGLE} --dscp AF41 --ecn ect0", engine.0));
+    assert_identities(&run);
+    assert_eq!(lab.counted('r'), [1_000]);
+    assert_eq!(number(&run, "marks.dscp_changed"), 1_000);
+    let seen =
+        serde_json::json!([{ "dscp": 8, "packets": 1_000 }, { "dscp": 34, "packets": 3_000 }]);
+    assert_eq!(run["marks"]["dscp"], seen);
+    // The rule keeps the ECN field.
+    assert_eq!(ecn(&run), [0, 4_000, 0, 0]);
+}
+
+fn datagrams_end_at_a_router_that_their_ttl_reaches(engine: Engine) {
+    let Some(lab) = Routed::start() else { return };
+    for to in [V4, V6] {
+        let run = lab.run(to, &format!("{} --ttl 2 --packets 200", engine.0));
+        assert_eq!(number(&run, "received.unique"), 200);
+        let run = lab.finish(to, &format!("{} --ttl 1 --packets 200", engine.0));
+        run.failed(3, &["does not answer"]);
+    }
+}
