@@ -1,4 +1,4 @@
-//! The options of the datagrams: fields of the IP header and the marks that arrive.
+//! The options of the datagrams: their schedule, the fields of the IP header and the marks that arrive.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -6,7 +6,7 @@ mod common;
 
 use common::engine::{Engine, on_both_engines, on_every_engine};
 use common::routed::{Routed, V4, V6};
-use common::{assert_accounted, assert_identities, bench, number};
+use common::{Results, assert_accounted, assert_identities, bench, number, table};
 use serde_json::Value;
 
 on_both_engines!(
@@ -14,6 +14,8 @@ on_both_engines!(
     a_router_that_marks_ce_is_counted,
     a_router_that_rewrites_the_dscp_is_counted,
     datagrams_end_at_a_router_that_their_ttl_reaches,
+    a_burst_is_sent_at_once_and_the_mean_pace_is_kept,
+    a_seed_has_one_schedule,
 );
 
 on_every_engine!(mio_splice "--zerocopy splice", both_ends_send_the_fields_and_count_them);
@@ -93,6 +95,89 @@ fn a_value_out_of_range_is_a_usage_error() {
     ] {
         bench(["udp"].into_iter().chain(options.split(' '))).failed(2, &[word]);
     }
+}
+
+/// The send times of a paced run from its first datagram on, in ms, and the run.
+#[track_caller]
+fn send_times(options: &str) -> (Vec<f64>, Value) {
+    let results = Results::new();
+    let out = results.arg();
+    let fixed = ["udp", "--packets-csv", "--quiet", "--out", &out];
+    bench(fixed.into_iter().chain(options.split_whitespace())).done();
+    let rows = table(&results.only().join("packets.csv"));
+    let sent = rows[0].iter().position(|name| name == "sent_ns").unwrap();
+    let sent: Vec<u64> = rows[1..]
+        .iter()
+        .map(|row| row[sent].parse().unwrap())
+        .collect();
+    let since = sent.iter().map(|ns| (ns - sent[0]) as f64 / 1e6);
+    (since.collect(), results.run())
+}
+
+fn a_burst_is_sent_at_once_and_the_mean_pace_is_kept(engine: Engine) {
+    for gso in ["on", "off"] {
+        // A burst each 20 ms.
+        let options = "--pps 500 --burst 10 --packets 205 --spin off";
+        let (times, run) = send_times(&format!("{} {options} --gso {gso}", engine.0));
+        assert_accounted(&run);
+        assert_eq!(times.len(), 205);
+        let gaps = times
+            .windows(2)
+            .filter(|pair| pair[1] - pair[0] > 10.0)
+            .count();
+        // The bursts of a machine that stalls follow each other closely.
+        assert!((17..=20).contains(&gaps), "{gaps} gaps: {times:?}");
+        let achieved = run["pacing"]["achieved_pps"].as_f64().unwrap();
+        assert!((achieved / 500.0 - 1.0).abs() < 0.05, "{achieved}");
+        assert_eq!(run["requested"]["burst"], 10);
+    }
+}
+
+fn a_seed_has_one_schedule(engine: Engine) {
+    let times = |seed: u32| {
+        let options = "--pps 200 --gap poisson --packets 120 --spin off --seed";
+        let (times, run) = send_times(&format!("{} {options} {seed}", engine.0));
+        assert_accounted(&run);
+        let asked = &run["requested"];
+        assert_eq!(
+            (&asked["gap"], &asked["seed"]),
+            (&"poisson".into(), &seed.into())
+        );
+        times
+    };
+    /// The median difference.
+    fn distance(one: &[f64], other: &[f64]) -> f64 {
+        let both = one.iter().zip(other);
+        let mut all: Vec<f64> = both.map(|(one, other)| (one - other).abs()).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    }
+    let (one, again, other) = (times(7), times(7), times(8));
+    assert!(distance(&one, &again) < 2.0, "{one:?} {again:?}");
+    assert!(distance(&one, &other) > 5.0, "{one:?} {other:?}");
+}
+
+#[test]
+fn both_directions_and_shared_loops_have_bursts() {
+    let runs = local("--bidir --streams 20 --pps 8000 --burst 20 --gap poisson --packets 2000");
+    assert_eq!(runs.len(), 2);
+    for run in &runs {
+        assert_accounted(run);
+        assert_eq!(number(run, "received.unique"), 2_000);
+        assert!(run["requested"]["seed"].is_u64(), "{run:#}");
+    }
+}
+
+#[test]
+fn a_schedule_needs_a_pace() {
+    let usage = |options: &str, word| {
+        bench(["udp"].into_iter().chain(options.split(' '))).failed(2, &[word]);
+    };
+    usage("--burst 8", "--pps");
+    usage("--burst 8 --unpaced", "--pps");
+    usage("--gap poisson --unpaced", "--pps");
+    usage("--burst 0 --pps 100", "1 to 65536");
+    usage("--pps 100 --seed 7", "--gap");
 }
 
 /// Prints the reason if a step of the lab is impossible.

@@ -12,7 +12,7 @@ use crate::sys::socket::PathMtuDiscovery;
 use crate::udp::send::pacing::{MAX_PPS, MIN_PPS};
 use crate::udp::send::spin::SpinChoice;
 use crate::udp::wire::header::{HEADER, MAX_48_BIT, MAX_CHUNK};
-use traffic::{TrafficError, TrafficOptions};
+use traffic::{Schedule, TrafficError, TrafficOptions};
 
 /// Most streams of a run.
 pub const MAX_STREAMS: usize = 128;
@@ -252,6 +252,9 @@ impl Plan {
         }
         self.engine.validate()?;
         self.traffic.validate()?;
+        if self.traffic.schedule != Schedule::default() && !matches!(self.mode, Mode::Paced(_)) {
+            return Err(TrafficError::NeedsPace.into());
+        }
         if self.engine.zerocopy == ZeroCopy::Splice && self.mode != Mode::Lossless {
             return Err(PlanError::SpliceNeedsCredit);
         }
@@ -341,14 +344,15 @@ impl Plan {
     }
 
     /// The pace of one stream in datagrams per second, and the shift of its schedule in ns, which spaces the datagrams of all streams
-    /// evenly; `None` unless paced.
+    /// or their bursts evenly; `None` unless paced.
     pub fn stream_pace(&self, stream: usize) -> Option<(f64, u64)> {
         let Mode::Paced(pps) = self.mode else {
             return None;
         };
+        let burst = f64::from(self.traffic.schedule.burst);
         Some((
             pps / self.streams.max(1) as f64,
-            (1e9 / pps * stream as f64) as u64,
+            (1e9 / pps * burst * stream as f64) as u64,
         ))
     }
 
@@ -362,7 +366,8 @@ impl Plan {
     pub fn longest_gap(&self) -> Duration {
         match self.mode {
             Mode::Paced(pps) => {
-                Duration::try_from_secs_f64(self.streams as f64 / pps).unwrap_or(Duration::MAX)
+                let gap = self.traffic.schedule.longest_gap() * self.streams as f64 / pps;
+                Duration::try_from_secs_f64(gap).unwrap_or(Duration::MAX)
             }
             Mode::RoundTrip(Some(pps)) => {
                 Duration::try_from_secs_f64(1.0 / pps).unwrap_or(Duration::MAX)

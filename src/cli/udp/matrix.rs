@@ -1,6 +1,7 @@
 //! The comparison matrix: every combination of options with several values.
 
 use super::round_trip::Load;
+use super::traffic::draw_seed;
 use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::list::List;
@@ -76,6 +77,13 @@ impl Combination {
         all.vary(args.rate.as_ref(), |to, rate| to.rate = Some(rate))?;
         all.vary(args.pps.as_ref(), |to, pps| to.pps = Some(pps))?;
         let traffic = &args.traffic;
+        let drawn = draw_seed();
+        all.vary(traffic.burst.as_ref(), |to, burst| {
+            to.traffic.schedule.burst = burst;
+        })?;
+        all.vary(traffic.gap.as_ref(), |to, gap| {
+            to.traffic.schedule.gap = traffic.gap(gap, drawn);
+        })?;
         all.vary(traffic.dscp.as_ref(), |to, dscp| {
             to.traffic.ip.dscp = Some(dscp);
         })?;

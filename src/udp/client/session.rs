@@ -218,6 +218,7 @@ impl<'a, O: Observer> Session<'a, O> {
             credit_timeout: self.setup.peer_timeout,
             offset: self.offset.clone(),
             notify: self.control_loop.notify(),
+            is_reverse: false,
             loops: shares.then(|| self.loops.clone()),
         });
         let mut waiting = flows.len();

@@ -1,4 +1,4 @@
-//! The datagrams of a run where they differ from the default: the fields of their IP header.
+//! The datagrams of a run where they differ from the default: their schedule, and the fields of their IP header.
 
 use thiserror::Error;
 
@@ -7,6 +7,8 @@ use thiserror::Error;
 pub struct TrafficOptions {
     /// Fields of the IP header.
     pub ip: IpFields,
+    /// The schedule of a paced run.
+    pub schedule: Schedule,
 }
 
 impl TrafficOptions {
@@ -20,6 +22,9 @@ impl TrafficOptions {
     /// # Errors
     /// [`TrafficError`], with the first invalid value.
     pub fn validate(&self) -> Result<(), TrafficError> {
+        if !(1..=MAX_BURST).contains(&self.schedule.burst) {
+            return Err(TrafficError::Burst(self.schedule.burst));
+        }
         self.ip.validate()
     }
 }
@@ -33,6 +38,60 @@ pub enum TrafficError {
     /// 0: the kernel would not send the datagrams.
     #[error("datagrams with a TTL of 0 are not sent; choose 1 to 255")]
     Ttl,
+    /// Outside 1 to [`MAX_BURST`].
+    #[error("a burst of {0} datagrams cannot be sent; choose 1 to {MAX_BURST}")]
+    Burst(u32),
+    /// A schedule without a pace.
+    #[error("--burst and --gap divide the time of a paced run; add --rate or --pps")]
+    NeedsPace,
+}
+
+/// Most datagrams of a burst.
+pub const MAX_BURST: u32 = 65_536;
+
+/// The longest exponential gap as a multiple of the mean: 53 ln 2.
+pub const LONGEST_GAP: f64 = 37.0;
+
+/// When the datagrams of a paced run are due. The mean pace is that of the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// Datagrams that are due at the same time, 1 to [`MAX_BURST`].
+    pub burst: u32,
+    /// The gaps between bursts.
+    pub gap: Gap,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self {
+            burst: 1,
+            gap: Gap::Fixed,
+        }
+    }
+}
+
+impl Schedule {
+    /// The longest gap between two datagrams, as a multiple of the mean.
+    pub fn longest_gap(self) -> f64 {
+        let gap = match self.gap {
+            Gap::Fixed => 1.0,
+            Gap::Poisson { .. } => LONGEST_GAP,
+        };
+        gap * f64::from(self.burst)
+    }
+}
+
+/// The gaps between bursts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Gap {
+    /// Equal.
+    #[default]
+    Fixed,
+    /// Exponentially distributed: a Poisson process. A seed has one schedule.
+    Poisson {
+        /// The seed.
+        seed: u32,
+    },
 }
 
 /// The largest differentiated services code point, of 6 bits.
@@ -196,10 +255,24 @@ mod tests {
                 ecn: None,
                 ttl,
             };
-            TrafficOptions { ip }.validate()
+            TrafficOptions {
+                ip,
+                ..TrafficOptions::default()
+            }
+            .validate()
         };
         assert_eq!(with(Some(63), Some(1)), Ok(()));
         assert_eq!(with(Some(64), None), Err(TrafficError::Dscp(64)));
         assert_eq!(with(None, Some(0)), Err(TrafficError::Ttl));
+        for burst in [0, MAX_BURST + 1] {
+            let options = TrafficOptions {
+                schedule: Schedule {
+                    burst,
+                    ..Schedule::default()
+                },
+                ..TrafficOptions::default()
+            };
+            assert_eq!(options.validate(), Err(TrafficError::Burst(burst)));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Conversion of a plan to and from its message.
 
-use super::traffic::{Ecn, IpFields, TrafficOptions};
+use super::traffic::{Ecn, Gap, IpFields, Schedule, TrafficOptions};
 use super::{Amount, Df, Direction, Mode, Offload, Plan};
 use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
 use crate::udp::send::spin::SpinChoice;
@@ -71,6 +71,11 @@ impl From<TrafficOptions> for Option<wire::Traffic> {
             dscp: options.ip.dscp,
             ecn: options.ip.ecn.map(Into::into),
             ttl: options.ip.ttl,
+            burst: (options.schedule.burst != 1).then_some(options.schedule.burst),
+            poisson: match options.schedule.gap {
+                Gap::Fixed => None,
+                Gap::Poisson { seed } => Some(seed),
+            },
         })
     }
 }
@@ -83,6 +88,13 @@ impl From<Option<wire::Traffic>> for TrafficOptions {
                 dscp: message.dscp,
                 ecn: message.ecn.map(Into::into),
                 ttl: message.ttl,
+            },
+            schedule: Schedule {
+                burst: message.burst.unwrap_or(1),
+                gap: match message.poisson {
+                    None => Gap::Fixed,
+                    Some(seed) => Gap::Poisson { seed },
+                },
             },
         }
     }

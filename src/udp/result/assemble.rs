@@ -30,7 +30,7 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         last_received_at: inputs.last_received_at,
         client_ip: inputs.client_ip,
         engine_stats: engine_stats(&inputs.senders, &inputs.received, &done),
-        pacing: pacing(inputs.plan.mode, &inputs.senders),
+        pacing: pacing(inputs.plan, &inputs.senders),
         marks: Marks::of(inputs.plan.traffic.ip, &inputs.received),
         packet_rows_omitted: done.rows_omitted,
         ..Run::default()

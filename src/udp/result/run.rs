@@ -137,6 +137,15 @@ pub struct Requested {
     /// Settings of io_uring; null with other engines.
     #[serde(default)]
     pub uring: Option<UringRequested>,
+    /// Datagrams of a burst; absent without bursts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// `poisson`; absent if the gaps are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
+    /// Seed of random gaps; absent if the gaps are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
     /// Differentiated services code point; absent if it was left to the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dscp: Option<u8>,

@@ -1,6 +1,7 @@
 //! The requested and the effective settings of a record.
 
 use crate::engine::EngineKind;
+use crate::udp::plan::traffic::Gap;
 use crate::udp::plan::{Amount, Mode, Plan};
 use crate::udp::result::{Effective, Requested, UringRequested};
 use crate::udp::send::outcome::SenderOutcome;
@@ -30,6 +31,14 @@ pub fn requested(plan: &Plan) -> Requested {
         direction: plan.direction.name().to_owned(),
         ..Requested::default()
     };
+    let schedule = plan.traffic.schedule;
+    if schedule.burst != 1 {
+        requested.burst = Some(schedule.burst);
+    }
+    if let Gap::Poisson { seed } = schedule.gap {
+        requested.gap = Some("poisson".to_owned());
+        requested.seed = Some(seed);
+    }
     match plan.amount {
         Amount::Bytes(bytes) => requested.bytes = Some(bytes),
         Amount::Packets(packets) => requested.packets = Some(packets),

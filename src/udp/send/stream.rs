@@ -6,7 +6,9 @@
 use crate::stats::latency::Latency;
 use crate::udp::credit::CreditBalance;
 use crate::udp::plan::Quota;
+use crate::udp::plan::traffic::Schedule;
 use crate::udp::send::pacing::Pacer;
+use crate::udp::send::steps::Steps;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Why a stream does not send now.
@@ -31,6 +33,8 @@ pub struct Stream {
     /// When sending stops, in ns; `u64::MAX` if the count limits it.
     end: u64,
     pacer: Option<Pacer>,
+    /// Bursts and random gaps of the pacer's schedule.
+    steps: Option<Steps>,
     balance: Option<CreditBalance>,
     /// The receiver's clock minus the sender's, in ns.
     offset: i64,
@@ -85,6 +89,7 @@ impl Stream {
             quota,
             end,
             pacer: pace.map(|(pps, shift)| Pacer::new(pps, start.saturating_add(shift))),
+            steps: None,
             balance: lossless.then(CreditBalance::default),
             offset: 0,
             next: 0,
@@ -94,6 +99,18 @@ impl Stream {
                 ..SendTimes::default()
             },
         }
+    }
+
+    /// As stream number `stream` of a run with this schedule. Without effect on a stream without a pace.
+    pub fn with_schedule(mut self, schedule: Schedule, stream: usize, is_reverse: bool) -> Self {
+        self.steps = self
+            .pacer
+            .as_ref()
+            .and_then(|pacer| Steps::new(schedule, pacer.interval(), stream, is_reverse));
+        if self.steps.is_some() {
+            self.pacer = self.pacer.map(Pacer::by_steps);
+        }
+        self
     }
 
     /// With histograms that grow with the number of their distinct values.
@@ -188,6 +205,29 @@ impl Stream {
                 };
             self.next += 1;
             count += 1;
+        }
+        (length, count)
+    }
+
+    /// Whether [`Self::fill_varied`] fills the slots.
+    pub fn is_varied(&self) -> bool {
+        self.steps.is_some()
+    }
+
+    /// As [`Self::fill`], of a stream whose gaps vary: up to the end of a burst.
+    pub fn fill_varied(
+        &mut self,
+        slot: &mut [u8],
+        most: u64,
+        now: impl Fn() -> u64,
+    ) -> (usize, u64) {
+        let burst = self.steps.as_ref().map_or(u64::MAX, Steps::left);
+        let (length, count) = self.fill(slot, most.min(burst), now);
+        if count > 0
+            && let (Some(steps), Some(pacer)) = (&mut self.steps, &mut self.pacer)
+            && let Some(gap) = steps.take(count)
+        {
+            pacer.step(gap);
         }
         (length, count)
     }
@@ -328,6 +368,29 @@ mod tests {
         let times = stream.into_times();
         assert_eq!(times.lateness.sum_ns(), 2_200 + 1_200 + 200);
         assert_eq!(times.gap_error.count(), 2);
+    }
+
+    #[test]
+    fn a_slot_ends_with_a_burst() {
+        let pace = Some((1e6, 0));
+        let schedule = Schedule {
+            burst: 5,
+            ..Schedule::default()
+        };
+        let mut stream = Stream::new(9, CHUNK, counted(100, CHUNK), pace, false, 0)
+            .with_schedule(schedule, 0, false);
+        assert!(stream.is_varied());
+        let mut slot = [0; DATAGRAM * 8];
+        assert_eq!(stream.fill_varied(&mut slot, 3, || 0).1, 3);
+        assert_eq!(stream.fill_varied(&mut slot, 8, || 0).1, 2);
+        assert_eq!(stream.idle(0), Idle::Due(5_000));
+        assert_eq!(stream.fill_varied(&mut slot, 8, || 4_999).1, 0);
+        assert_eq!(stream.fill_varied(&mut slot, 8, || 5_100).1, 5);
+        let lateness = Header::decode(&slot).unwrap().lateness;
+        assert_eq!(lateness, 100);
+        assert_eq!(stream.idle(5_100), Idle::Due(10_000));
+        let plain = Stream::new(9, CHUNK, counted(100, CHUNK), None, false, 0);
+        assert!(!plain.with_schedule(schedule, 0, false).is_varied());
     }
 
     #[test]

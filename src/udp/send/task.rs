@@ -51,6 +51,8 @@ pub struct Settings {
     pub offset: Arc<AtomicI64>,
     /// Wakes the loop that calls [`Senders::event`](super::senders::Senders::event).
     pub notify: Notify,
+    /// Whether the senders are the server's.
+    pub is_reverse: bool,
     /// The loops that send the streams; `None` for a thread per stream.
     pub loops: Option<Arc<SharedLoops>>,
 }
@@ -173,7 +175,11 @@ impl Task {
         let quota = plan.quota(self.number);
         let pace = plan.stream_pace(self.number);
         let lossless = plan.mode == Mode::Lossless;
-        Stream::new(self.token, plan.chunk, quota, pace, lossless, start)
+        Stream::new(self.token, plan.chunk, quota, pace, lossless, start).with_schedule(
+            plan.traffic.schedule,
+            self.number,
+            self.settings.is_reverse,
+        )
     }
 
     fn send<T: Tx>(

@@ -60,6 +60,12 @@ pub struct Traffic {
     /// TTL or hop limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u8>,
+    /// Datagrams of a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// Seed of exponential gaps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poisson: Option<u32>,
 }
 
 /// The ECN field.

@@ -26,6 +26,8 @@ impl Settings {
                 packets: None,
                 duration_s: None,
                 to: None,
+                // A seed is one sample of the same schedule.
+                seed: None,
                 zerocopy: or(&requested.zerocopy, "off"),
                 df: or(&requested.df, "auto"),
                 spin: or(&requested.spin, "auto"),
@@ -58,6 +60,8 @@ impl Described for Settings {
             Some(format!("GSO {}", asked.gso)),
             Some(format!("DF {}", asked.df)),
             Some(format!("spin {}", asked.spin)),
+            Some(format!("burst {}", asked.burst.unwrap_or(1))),
+            Some(format!("{} gaps", asked.gap.as_deref().unwrap_or("fixed"))),
             Some(chosen("DSCP", asked.dscp.map(dscp_name))),
             Some(chosen("ECN", asked.ecn.clone())),
             Some(chosen("TTL", asked.ttl.map(|hops| hops.to_string()))),
@@ -157,6 +161,7 @@ mod tests {
             packets: Some(2),
             duration_s: Some(3.0),
             to: Some("host".into()),
+            seed: Some(9),
             zerocopy: "off".into(),
             ..Requested::default()
         };

@@ -103,6 +103,9 @@ columns! {
         "lost_causes" [""] "causes of losses on either host and their datagrams, as in `explained.causes[]` of `run.json`; with `--explain` only" => run.explained.as_ref().map(|of| losses::cell(&of.causes));
         "lost_between" [""] "datagrams lost between the two hosts; with `--explain` only, and empty if a host did not explain its side" => run.explained.as_ref().and_then(|of| of.between);
         "lost_surplus" [""] "by how much the causes exceed the losses; with `--explain` only" => run.explained.as_ref().map(|of| of.surplus);
+        "burst" [""] "requested datagrams of a burst; empty without bursts" => run.requested.burst.map(u64::from);
+        "gap" [""] "`poisson`: exponential gaps between datagrams or bursts; empty if the gaps are equal" => run.requested.gap.as_ref();
+        "seed" [""] "seed of these gaps; empty if the gaps are equal" => run.requested.seed;
         "dscp" [""] "requested DSCP, by name or number; empty for the default" => run.requested.dscp.map(dscp_name);
         "ecn" [""] "requested ECN field: `not-ect`, `ect0`, `ect1` or `ce`; empty for the default" => run.requested.ecn.as_ref();
         "ttl" [""] "requested TTL or hop limit; empty for the default" => run.requested.ttl.map(u64::from);

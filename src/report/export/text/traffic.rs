@@ -10,7 +10,10 @@ use crate::units::grouped;
 
 /// The options that were given.
 pub(super) fn options(asked: &Requested) -> impl Iterator<Item = String> {
+    let seed = asked.seed;
     let options = [
+        asked.burst.map(|burst| format!("bursts of {burst}")),
+        seed.map(|seed| format!("Poisson gaps (seed {seed})")),
         asked.dscp.map(|dscp| format!("DSCP {}", dscp_name(dscp))),
         asked.ecn.as_ref().map(|ecn| format!("ECN {ecn}")),
         asked.ttl.map(|hops| format!("TTL {hops}")),
