@@ -1,4 +1,4 @@
-//! The options of the datagrams: their schedule, the fields of the IP header and the marks that arrive.
+//! The options of the datagrams: their sizes, their schedule, the fields of the IP header and the marks that arrive.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -16,10 +16,17 @@ on_both_engines!(
     datagrams_end_at_a_router_that_their_ttl_reaches,
     a_burst_is_sent_at_once_and_the_mean_pace_is_kept,
     a_seed_has_one_schedule,
+    sizes_over_a_path_are_exact_and_imix_fits_it,
+    datagrams_of_several_sizes_are_counted_exactly,
 );
 
-on_every_engine!(mio_splice "--zerocopy splice", both_ends_send_the_fields_and_count_them);
-on_every_engine!(uring_single "--engine uring --uring-recv single", both_ends_send_the_fields_and_count_them);
+on_every_engine!(mio_splice "--zerocopy splice",
+    both_ends_send_the_fields_and_count_them, datagrams_of_several_sizes_are_counted_exactly);
+on_every_engine!(mio_msg "--zerocopy msg", datagrams_of_several_sizes_are_counted_exactly);
+on_every_engine!(uring_single "--engine uring --uring-recv single",
+    both_ends_send_the_fields_and_count_them, datagrams_of_several_sizes_are_counted_exactly);
+on_every_engine!(uring_msg "--engine uring --zerocopy msg", datagrams_of_several_sizes_are_counted_exactly);
+on_every_engine!(uring_sqpoll "--engine uring --uring-sqpoll --uring-ring-size 2", datagrams_of_several_sizes_are_counted_exactly);
 
 /// The runs of a `bench udp` in one process.
 #[track_caller]
@@ -92,6 +99,73 @@ fn a_value_out_of_range_is_a_usage_error() {
         ("--ttl 0", "1 to 255"),
         ("--ttl 256", "1 to 255"),
         ("--ecn ect2", "ect1"),
+    ] {
+        bench(["udp"].into_iter().chain(options.split(' '))).failed(2, &[word]);
+    }
+}
+
+fn datagrams_of_several_sizes_are_counted_exactly(engine: Engine) {
+    for (options, bytes) in [
+        ("--chunk 100:7,500:4,1400:1 --packets 1200", 410_000),
+        ("--chunk 100:7,500:4,1400:1 --packets 1200 --bidir", 410_000),
+        ("--chunk imix --packets 1200 -6", 341_100),
+        ("--chunk imix --mb 1.234567 --streams 3", 1_234_567),
+        ("--chunk 64-1400 --mb 0.7 --reverse", 700_000),
+        ("--chunk 1-9000 --mb 9.000001 --batch 1", 9_000_001),
+    ] {
+        let options = format!("{} {options}", engine.0);
+        for run in local(&options) {
+            assert_accounted(&run);
+            assert_eq!(number(&run, "lost.packets"), 0, "{options}");
+            assert_eq!(number(&run, "received.foreign"), 0, "{options}");
+            assert_eq!(number(&run, "received.bytes"), bytes, "{options}");
+            assert_eq!(run["effective"]["gso"], false, "{options}");
+        }
+    }
+}
+
+fn sizes_over_a_path_are_exact_and_imix_fits_it(engine: Engine) {
+    let Some(lab) = Routed::start() else { return };
+    for (to, largest, bytes) in [(V4, 1_440, 351_100), (V6, 1_420, 341_100)] {
+        // The frames are of the MTU of 1500, and DF forbids larger ones.
+        let options = "--chunk imix --df on --rate 2M --packets 1200";
+        let run = lab.run(to, &format!("{} {options}", engine.0));
+        assert_identities(&run);
+        assert_eq!(number(&run, "lost.packets"), 0);
+        assert_eq!(number(&run, "effective.chunk"), largest);
+        assert_eq!(number(&run, "received.bytes"), bytes);
+        let target = run["pacing"]["target_pps"].as_f64().unwrap();
+        let mean = bytes as f64 / 1_200.0;
+        assert!((target - 2e6 / 8.0 / mean).abs() < 1e-6, "{target}");
+        let options = "--chunk 64-1400 --pps 20000 --burst 40 --packets 4000 --reverse";
+        let run = lab.run(to, &format!("{} {options}", engine.0));
+        assert_identities(&run);
+        assert_eq!(number(&run, "received.foreign"), 0);
+        assert_eq!(number(&run, "received.unique"), 4_000);
+    }
+}
+
+#[test]
+fn mixes_and_sizes_are_compared() {
+    let runs = local("--chunk imix,100:1,900:1,1000 --packets 60");
+    let settings: Vec<_> = runs
+        .iter()
+        .map(|run| run["setting"].as_str().unwrap())
+        .collect();
+    assert_eq!(settings, ["chunk imix", "chunk 100:1,900:1", "chunk 1000"]);
+    assert_eq!(runs[1]["effective"]["mean_chunk"], 500.0);
+}
+
+#[test]
+fn sizes_that_cannot_be_sent_are_a_usage_error() {
+    for (options, word) in [
+        ("--chunk 1400-64", "smaller size first"),
+        ("--chunk 0-64", "65475"),
+        ("--chunk 100:0", "1 or more"),
+        ("--chunk 100:", "whole number"),
+        ("--chunk imix,imix", "occurs twice"),
+        ("--chunk imix --gso on", "--gso off or auto"),
+        ("--chunk imix --round-trip", "several sizes"),
     ] {
         bench(["udp"].into_iter().chain(options.split(' '))).failed(2, &[word]);
     }

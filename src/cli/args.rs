@@ -9,11 +9,11 @@ use clap::error::Error;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::exports::{ComparisonExports, RunExports};
-use super::list::{List, list};
+use super::list::{List, joined_list, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
 use super::udp::round_trip::RoundTripArgs;
-use super::udp::traffic::TrafficArgs;
+use super::udp::traffic::{Chunk, TrafficArgs, is_weighted};
 use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
 use crate::udp::plan::{Df, Offload};
@@ -104,9 +104,10 @@ pub(super) struct Udp {
     /// Time to send, like 5s or 500ms
     #[arg(long, value_name = "TIME", value_parser = parse_duration, group = "amount", help_heading = "Workload")]
     pub(super) duration: Option<Duration>,
-    /// Message bytes of a datagram, 1 to 65475, without the header of 32 bytes
-    #[arg(long, value_name = "BYTES,...", value_parser = list(parse_whole::<usize>), default_value = "1000", help_heading = "Workload")]
-    pub(super) chunk: List<usize>,
+    /// Message bytes of a datagram, 1 to 65475, without the header of 32 bytes; 64-1400 for all sizes of a range, 100:7,1400:1 for sizes
+    /// with weights, or imix for frames of 64, 594 and 1518 bytes (7:4:1)
+    #[arg(long, value_name = "BYTES,...", value_parser = joined_list(Chunk::parse, is_weighted), default_value = "1000", help_heading = "Workload")]
+    pub(super) chunk: List<Chunk>,
     /// Socket pairs, each with a sender and a receiver thread
     #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<usize>), default_value = "1", help_heading = "Workload")]
     pub(super) streams: List<usize>,

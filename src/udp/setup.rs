@@ -328,6 +328,12 @@ fn segments(
     if plan.offload == Offload::Off || (plan.offload == Offload::Auto && plan.batch == Some(1)) {
         return Ok((1, None));
     }
+    if plan.traffic.sizes.is_some() {
+        return Ok((
+            1,
+            Some("datagrams of several sizes are sent one by one".to_owned()),
+        ));
+    }
     let probe = Header::bare(Kind::Probe, token, 0).encode();
     let reason = match offload::max_segments() {
         Err(error) => format!("this kernel has no UDP_SEGMENT: {error}"),

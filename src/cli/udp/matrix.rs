@@ -1,7 +1,7 @@
 //! The comparison matrix: every combination of options with several values.
 
 use super::round_trip::Load;
-use super::traffic::draw_seed;
+use super::traffic::{Chunk, draw_seed};
 use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::list::List;
@@ -17,7 +17,7 @@ const MAX_SETTINGS: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Combination {
     pub(super) engine: EngineChoice,
-    pub(super) chunk: usize,
+    pub(super) chunk: Chunk,
     pub(super) batch: Option<usize>,
     pub(super) offload: Offload,
     pub(super) df: Df,
@@ -39,7 +39,7 @@ impl Combination {
         // Fields without an `Option` have defaults in clap.
         let mut all = Matrix(vec![Self {
             engine: EngineChoice::default(),
-            chunk: 0,
+            chunk: Chunk::Bytes(0),
             batch: None,
             offload: Offload::Auto,
             df: Df::Auto,
@@ -118,7 +118,7 @@ struct Matrix(Vec<Combination>);
 
 impl Matrix {
     /// Combines each with every value.
-    fn vary<T: Copy>(
+    fn vary<T: Clone>(
         &mut self,
         values: Option<&List<T>>,
         set: impl Fn(&mut Combination, T),
@@ -127,7 +127,7 @@ impl Matrix {
     }
 
     /// As [`Self::vary`], for combinations on io_uring only.
-    fn vary_uring<T: Copy>(
+    fn vary_uring<T: Clone>(
         &mut self,
         values: Option<&List<T>>,
         set: impl Fn(&mut UringSettings, T),
@@ -137,7 +137,7 @@ impl Matrix {
         })
     }
 
-    fn vary_where<T: Copy>(
+    fn vary_where<T: Clone>(
         &mut self,
         applies: impl Fn(&Combination) -> bool,
         values: Option<&List<T>>,
@@ -152,9 +152,9 @@ impl Matrix {
                 varied.push(one);
                 continue;
             }
-            varied.extend(values.iter().map(|&value| {
+            varied.extend(values.iter().map(|value| {
                 let mut with = one.clone();
-                set(&mut with, value);
+                set(&mut with, value.clone());
                 with
             }));
             Self::check_count(varied.len())?;

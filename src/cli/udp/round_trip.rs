@@ -9,6 +9,7 @@ use clap::Args;
 use crate::cli::error::CliError;
 use crate::engine::EngineChoice;
 use crate::udp::client::{self, Cancel, Observer, RunError, Setup};
+use crate::udp::plan::traffic::TrafficOptions;
 use crate::udp::plan::{Amount, Direction, Mode, Offload, Plan};
 use crate::udp::result::{Measured, Requested};
 use crate::units::parse_number;
@@ -94,6 +95,10 @@ impl Load {
             offload: Offload::Auto,
             interval: Duration::from_secs(1),
             interval_histograms: false,
+            traffic: TrafficOptions {
+                ip: plan.traffic.ip,
+                ..TrafficOptions::default()
+            },
             ..plan.clone()
         }
     }

@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::list::{List, list};
 use crate::sys::clock;
+use crate::udp::plan::sizes::Sizes;
 use crate::udp::plan::traffic::{Ecn, Gap, MAX_DSCP, parse_dscp};
 use crate::units::parse_whole;
 
@@ -39,6 +40,52 @@ impl TrafficArgs {
                 seed: self.seed.unwrap_or(drawn),
             },
         }
+    }
+}
+
+/// A value of `--chunk`.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::cli) enum Chunk {
+    /// One size.
+    Bytes(usize),
+    Several(Sizes),
+    /// The simple Internet mix, whose sizes depend on the address family.
+    Imix,
+}
+
+/// Whether a value of `--chunk` is a size with a weight; successive ones are one mix.
+pub(in crate::cli) fn is_weighted(text: &str) -> bool {
+    text.contains(':')
+}
+
+impl Chunk {
+    pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
+        let whole = |text: &str| parse_whole::<usize>(text).map_err(|error| error.to_string());
+        let sizes = match text.split_once('-') {
+            _ if text == "imix" => return Ok(Self::Imix),
+            Some((first, last)) if !first.is_empty() => Sizes::Range(whole(first)?, whole(last)?),
+            _ if is_weighted(text) => {
+                let weighted = text.split(',').map(|item| {
+                    let (size, weight) = item.split_once(':').unwrap_or((item, ""));
+                    let weight = parse_whole(weight).map_err(|error| error.to_string())?;
+                    Ok((whole(size)?, weight))
+                });
+                Sizes::Mix(weighted.collect::<Result<_, String>>()?)
+            }
+            _ => return Ok(Self::Bytes(whole(text)?)),
+        };
+        sizes.validate().map_err(|error| error.to_string())?;
+        Ok(Self::Several(sizes))
+    }
+
+    /// The largest size, and all sizes if there are several.
+    pub(super) fn sizes(&self, is_v6: bool) -> (usize, Option<Sizes>) {
+        let sizes = match self {
+            Self::Bytes(bytes) => return (*bytes, None),
+            Self::Several(sizes) => sizes.clone(),
+            Self::Imix => Sizes::imix(is_v6),
+        };
+        (sizes.bounds().1, Some(sizes))
     }
 }
 
@@ -86,5 +133,27 @@ impl From<EcnArg> for Ecn {
             EcnArg::Ect1 => Self::Ect1,
             EcnArg::Ce => Self::Ce,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_a_size_a_range_a_mix_or_imix() {
+        let several = |sizes| Ok(Chunk::Several(sizes));
+        assert_eq!(Chunk::parse("1000"), Ok(Chunk::Bytes(1_000)));
+        assert_eq!(Chunk::parse("imix"), Ok(Chunk::Imix));
+        assert_eq!(Chunk::parse("64-1400"), several(Sizes::Range(64, 1_400)));
+        let mix = Sizes::Mix(vec![(100, 7), (500, 4), (1_400, 1)]);
+        assert_eq!(Chunk::parse("100:7,500:4,1400:1"), several(mix));
+        for wrong in [
+            "-1", "", "1.5", "64-", "1400-64", "0-9", "100:", ":7", "100:0", "100:-1", "1:2:3",
+            "mix",
+        ] {
+            assert!(Chunk::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Chunk::Imix.sizes(true), (1_420, Some(Sizes::imix(true))));
     }
 }

@@ -76,7 +76,9 @@ fn start(record: &UdpRecord, run: &Run, bidir: bool) -> Value {
     let streams = run.effective.streams.max(1) as f64;
     // iperf3's rate is that of a stream, payload included; 0 is unlimited.
     let rate = run.pacing.as_ref().map_or(0.0, |pacing| {
-        pacing.target_pps * run.effective.datagram as f64 * 8.0 / streams
+        let set = &run.effective;
+        let chunk = set.mean_chunk.unwrap_or(set.chunk as f64);
+        pacing.target_pps * (chunk + set.header as f64) * 8.0 / streams
     });
     json!({
         "connected": connected.collect::<Vec<_>>(),

@@ -81,8 +81,17 @@ pub(in crate::report) fn round_trips() -> Run {
         mode: "round-trip".into(),
         requested: Requested {
             under_load: Some("lossless".into()),
+            sizes: None,
+            burst: None,
+            gap: None,
+            seed: None,
             ..requested()
         },
+        effective: Effective {
+            mean_chunk: None,
+            ..effective()
+        },
+        marks: None,
         kb_per_s: None,
         kb_per_s_error: None,
         kib_per_s: None,
@@ -162,6 +171,7 @@ fn requested() -> Requested {
             ring_size: Some(64),
             receive: "multishot".into(),
         }),
+        sizes: Some("100:3,1000:1".into()),
         burst: Some(8),
         gap: Some("poisson".into()),
         seed: Some(7),
@@ -183,6 +193,7 @@ fn effective() -> Effective {
         sender_note: Some("the sender shares its thread".into()),
         receiver_note: Some("the receiver shares its thread".into()),
         chunk: 1_000,
+        mean_chunk: Some(325.0),
         header: 32,
         datagram: 1_032,
         batch: 64,

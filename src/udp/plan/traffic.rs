@@ -1,6 +1,8 @@
-//! The datagrams of a run where they differ from the default: their schedule, and the fields of their IP header.
+//! The datagrams of a run where they differ from the default: their sizes, their schedule, and the fields of their IP header.
 
 use thiserror::Error;
+
+use super::sizes::{Sizes, SizesError};
 
 /// The options of a run's datagrams.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -9,6 +11,8 @@ pub struct TrafficOptions {
     pub ip: IpFields,
     /// The schedule of a paced run.
     pub schedule: Schedule,
+    /// Message bytes of datagrams that differ in size; `None` if all but the last are as long as the plan's chunk.
+    pub sizes: Option<Sizes>,
 }
 
 impl TrafficOptions {
@@ -24,6 +28,9 @@ impl TrafficOptions {
     pub fn validate(&self) -> Result<(), TrafficError> {
         if !(1..=MAX_BURST).contains(&self.schedule.burst) {
             return Err(TrafficError::Burst(self.schedule.burst));
+        }
+        if let Some(sizes) = &self.sizes {
+            sizes.validate()?;
         }
         self.ip.validate()
     }
@@ -41,6 +48,17 @@ pub enum TrafficError {
     /// Outside 1 to [`MAX_BURST`].
     #[error("a burst of {0} datagrams cannot be sent; choose 1 to {MAX_BURST}")]
     Burst(u32),
+    /// Invalid sizes.
+    #[error(transparent)]
+    Sizes(#[from] SizesError),
+    /// The plan's chunk is not its largest size.
+    #[error("a chunk of {0} bytes is not the largest size of the mix")]
+    Chunk(usize),
+    /// GSO splits a message into datagrams of one size.
+    #[error(
+        "GSO (--gso on) sends datagrams of one size; choose one --chunk, or --gso off or auto, which send datagrams of several sizes one by one"
+    )]
+    Segments,
     /// A schedule without a pace.
     #[error("--burst and --gap divide the time of a paced run; add --rate or --pps")]
     NeedsPace,

@@ -1,5 +1,6 @@
 //! Conversion of a plan to and from its message.
 
+use super::sizes::Sizes;
 use super::traffic::{Ecn, Gap, IpFields, Schedule, TrafficOptions};
 use super::{Amount, Df, Direction, Mode, Offload, Plan};
 use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
@@ -8,18 +9,18 @@ use crate::udp::wire::plan as wire;
 
 /// Converts enums with the same variants both ways.
 macro_rules! variants {
-    ($($ours:ty = $theirs:ty { $($variant:ident $(($value:ident))?),+ })+) => {$(
+    ($($ours:ty = $theirs:ty { $($variant:ident $(($($value:ident),+))?),+ })+) => {$(
         impl From<$ours> for $theirs {
             fn from(choice: $ours) -> Self {
                 type Ours = $ours;
-                match choice { $(Ours::$variant $(($value))? => Self::$variant $(($value))?),+ }
+                match choice { $(Ours::$variant $(($($value),+))? => Self::$variant $(($($value),+))?),+ }
             }
         }
 
         impl From<$theirs> for $ours {
             fn from(choice: $theirs) -> Self {
                 type Theirs = $theirs;
-                match choice { $(Theirs::$variant $(($value))? => Self::$variant $(($value))?),+ }
+                match choice { $(Theirs::$variant $(($($value),+))? => Self::$variant $(($($value),+))?),+ }
             }
         }
     )+};
@@ -36,6 +37,7 @@ variants! {
     ZeroCopy = wire::ZeroCopy { Off, Splice, Msg }
     UringReceive = wire::UringReceive { Multishot, Single }
     Ecn = wire::Ecn { NotEct, Ect0, Ect1, Ce }
+    Sizes = wire::Sizes { Mix(mix), Range(first, last) }
 }
 
 /// Converts structs with the same fields both ways.
@@ -76,6 +78,7 @@ impl From<TrafficOptions> for Option<wire::Traffic> {
                 Gap::Fixed => None,
                 Gap::Poisson { seed } => Some(seed),
             },
+            sizes: options.sizes.map(Into::into),
         })
     }
 }
@@ -96,6 +99,7 @@ impl From<Option<wire::Traffic>> for TrafficOptions {
                     Some(seed) => Gap::Poisson { seed },
                 },
             },
+            sizes: message.sizes.map(Into::into),
         }
     }
 }

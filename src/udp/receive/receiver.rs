@@ -14,6 +14,7 @@ use crate::sys::usage::CpuTime;
 use crate::udp::credit::CreditIssuer;
 use crate::udp::engine::Rx;
 use crate::udp::engine::stats::ReceiveStats;
+use crate::udp::plan::sizes::SizePattern;
 use crate::udp::receive::UNKNOWN;
 use crate::udp::receive::accounting::{Latencies, StreamAccounting, StreamCounts};
 use crate::udp::receive::arrivals::Arrivals;
@@ -132,8 +133,10 @@ pub struct ReceiverConfig {
     pub stream: usize,
     /// The stream's token.
     pub token: u64,
-    /// Message bytes per datagram.
+    /// Message bytes per datagram, the largest of several sizes.
     pub chunk: usize,
+    /// Sizes of the datagrams; `None` if all have `chunk`.
+    pub sizes: Option<SizePattern>,
     /// Whether datagrams carry an intended time.
     pub paced: bool,
     /// Whether this end opened the flow by probes: responses to them may still arrive.
@@ -224,7 +227,8 @@ impl StreamReceiver {
                     config.paced,
                     latencies,
                 )
-                .with_responses(config.sent_probes),
+                .with_responses(config.sent_probes)
+                .with_sizes(config.sizes),
                 token: config.token,
                 issuer: config.window.map(CreditIssuer::new),
                 is_active: false,
@@ -399,6 +403,7 @@ mod tests {
             stream: 0,
             token: 1,
             chunk: 8,
+            sizes: None,
             paced: false,
             sent_probes: false,
             window: None,

@@ -164,6 +164,7 @@ impl Receivers {
             stream,
             token,
             chunk: plan.chunk,
+            sizes: plan.pattern(),
             paced,
             sent_probes: self.settings.sent_probes,
             window: end.window,

@@ -115,8 +115,11 @@ pub struct Requested {
     pub packets: Option<u64>,
     /// Sending time in seconds.
     pub duration_s: Option<f64>,
-    /// Message bytes per datagram.
+    /// Message bytes per datagram, the largest of several sizes.
     pub chunk: usize,
+    /// Sizes of the datagrams: `imix`, sizes with weights, or a range; absent if all have `chunk`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<String>,
     /// Message bits per second.
     pub rate_bits_per_s: Option<f64>,
     /// Datagrams per second.
@@ -187,8 +190,11 @@ pub struct UringRequested {
 /// The settings in force.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Effective {
-    /// Message bytes per datagram.
+    /// Message bytes per datagram, the largest of several sizes.
     pub chunk: usize,
+    /// Mean of the message bytes of a datagram; absent if all have `chunk`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_chunk: Option<f64>,
     /// Header bytes per datagram.
     pub header: usize,
     /// UDP payload: `chunk` plus `header`.

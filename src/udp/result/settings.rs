@@ -12,6 +12,7 @@ use crate::udp::wire::header::HEADER;
 pub fn requested(plan: &Plan) -> Requested {
     let mut requested = Requested {
         chunk: plan.chunk,
+        sizes: plan.traffic.sizes.as_ref().map(ToString::to_string),
         batch: plan.batch,
         gso: plan.offload.name().to_owned(),
         df: plan.df.name().to_owned(),
@@ -54,6 +55,7 @@ pub fn requested(plan: &Plan) -> Requested {
 pub fn effective(plan: &Plan) -> Effective {
     Effective {
         chunk: plan.chunk,
+        mean_chunk: plan.pattern().map(|pattern| pattern.mean()),
         header: HEADER,
         datagram: plan.datagram(),
         streams: plan.streams,

@@ -109,8 +109,12 @@ fn too_long(run: &Run) -> Option<String> {
         None => "the path MTU".to_owned(),
     };
     Some(format!(
-        "{} datagrams of {} B were not sent because they exceed {mtu} and --df {} forbids fragments.",
+        "{} datagrams of {}{} B were not sent because they exceed {mtu} and --df {} forbids fragments.",
         grouped(packets),
+        match run.requested.sizes {
+            Some(_) => "up to ",
+            None => "",
+        },
         run.effective.datagram,
         run.effective.df,
     ))

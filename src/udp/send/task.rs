@@ -175,11 +175,9 @@ impl Task {
         let quota = plan.quota(self.number);
         let pace = plan.stream_pace(self.number);
         let lossless = plan.mode == Mode::Lossless;
-        Stream::new(self.token, plan.chunk, quota, pace, lossless, start).with_schedule(
-            plan.traffic.schedule,
-            self.number,
-            self.settings.is_reverse,
-        )
+        Stream::new(self.token, plan.chunk, quota, pace, lossless, start)
+            .with_schedule(plan.traffic.schedule, self.number, self.settings.is_reverse)
+            .with_sizes(plan.pattern())
     }
 
     fn send<T: Tx>(

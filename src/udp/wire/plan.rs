@@ -66,6 +66,19 @@ pub struct Traffic {
     /// Seed of exponential gaps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poisson: Option<u32>,
+    /// Message bytes of datagrams that differ in size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<Sizes>,
+}
+
+/// Sizes of datagrams. [`SizePattern`](crate::udp::plan::sizes::SizePattern) has their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sizes {
+    /// Sizes and weights.
+    Mix(Vec<(usize, u32)>),
+    /// First and last size.
+    Range(usize, usize),
 }
 
 /// The ECN field.

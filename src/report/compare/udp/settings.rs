@@ -55,7 +55,10 @@ impl Described for Settings {
             uring.map(|uring| uring.receive.clone()),
             uring.map(|uring| chosen("ring", uring.ring_size.map(|size| size.to_string()))),
             uring.map(|uring| if uring.sqpoll { "SQPOLL" } else { "no SQPOLL" }.to_owned()),
-            Some(format!("chunk {}", asked.chunk)),
+            Some(match &asked.sizes {
+                Some(sizes) => format!("chunk {sizes}"),
+                None => format!("chunk {}", asked.chunk),
+            }),
             Some(chosen("batch", asked.batch.map(|batch| batch.to_string()))),
             Some(format!("GSO {}", asked.gso)),
             Some(format!("DF {}", asked.df)),

@@ -22,7 +22,7 @@ columns! {
         "requested_gso" [""] "`on`, `off` or `auto`" => &run.requested.gso;
         "requested_sndbuf" ["bytes"] "requested socket buffer; empty for the default" => run.requested.sndbuf;
         "requested_rcvbuf" ["bytes"] "requested socket buffer; empty for the default" => run.requested.rcvbuf;
-        "chunk" ["bytes"] "message bytes per datagram" => run.effective.chunk;
+        "chunk" ["bytes"] "message bytes per datagram; of several sizes, the largest" => run.effective.chunk;
         "datagram" ["bytes"] "message and header per datagram: the UDP payload" => run.effective.datagram;
         "batch" [""] "largest number of datagrams per send call" => positive(run.effective.batch);
         "segments" [""] "datagrams per message with GSO; 1 without" => positive(run.effective.segments);
@@ -103,6 +103,8 @@ columns! {
         "lost_causes" [""] "causes of losses on either host and their datagrams, as in `explained.causes[]` of `run.json`; with `--explain` only" => run.explained.as_ref().map(|of| losses::cell(&of.causes));
         "lost_between" [""] "datagrams lost between the two hosts; with `--explain` only, and empty if a host did not explain its side" => run.explained.as_ref().and_then(|of| of.between);
         "lost_surplus" [""] "by how much the causes exceed the losses; with `--explain` only" => run.explained.as_ref().map(|of| of.surplus);
+        "sizes" [""] "requested sizes of message bytes: `imix`, sizes with weights, or a range; empty if all datagrams have `chunk`" => run.requested.sizes.as_ref();
+        "mean_chunk" ["bytes"] "mean of these sizes; empty if all datagrams have `chunk`" => run.effective.mean_chunk;
         "burst" [""] "requested datagrams of a burst; empty without bursts" => run.requested.burst.map(u64::from);
         "gap" [""] "`poisson`: exponential gaps between datagrams or bursts; empty if the gaps are equal" => run.requested.gap.as_ref();
         "seed" [""] "seed of these gaps; empty if the gaps are equal" => run.requested.seed;

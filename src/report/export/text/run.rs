@@ -43,10 +43,12 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
 /// Mode, engine and effective options.
 fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let (asked, set) = (&run.requested, &run.effective);
-    let mut parts = vec![
-        format!("udp {} over {}", run.mode, run.engine),
-        format!("{} B data + {} B header", set.chunk, set.header),
-    ];
+    let mut parts = vec![format!("udp {} over {}", run.mode, run.engine)];
+    parts.extend(asked.sizes.as_ref().map(|sizes| format!("chunk {sizes}")));
+    parts.push(match set.mean_chunk {
+        Some(mean) => format!("mean {} B data + {} B header", figure(mean), set.header),
+        None => format!("{} B data + {} B header", set.chunk, set.header),
+    });
     if let Some(round_trip) = &run.round_trip {
         parts.push(format!("{} loop", round_trip.kind));
         parts.push(if set.spin { "spinning" } else { "sleeping" }.to_owned());

@@ -27,7 +27,7 @@ fn paced_run_shows_all_figures() {
     let mut lines = text.lines();
     assert_eq!(
         lines.next().unwrap(),
-        "udp paced over mio, 1000 B data + 32 B header, batch 64, GSO of 32 segments,"
+        "udp paced over mio, chunk 100:3,1000:1, mean 325.0 B data + 32 B header,"
     );
     assert!(text.contains("\n  2,134,567 ± 38.60 KB/s   = 17.08 Gbit/s, 2,134,567 packets/s, "));
     for part in [
