@@ -1,11 +1,12 @@
-//! The options of the datagrams: their sizes, their schedule, the fields of the IP header and the marks that arrive.
+//! The options of the datagrams: their sizes, their schedule, the fields of the IP header, the marks that arrive, and
+//! multicast groups.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
 use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::routed::{Routed, V4, V6};
+use common::routed::{NEAR_V4, NEAR_V6, Routed, V4, V6};
 use common::{Results, assert_accounted, assert_identities, bench, number, table};
 use serde_json::Value;
 
@@ -16,6 +17,8 @@ on_both_engines!(
     datagrams_end_at_a_router_that_their_ttl_reaches,
     a_burst_is_sent_at_once_and_the_mean_pace_is_kept,
     a_seed_has_one_schedule,
+    a_group_on_the_network_receives_the_data,
+    a_group_on_loopback_receives_the_data,
     sizes_over_a_path_are_exact_and_imix_fits_it,
     datagrams_of_several_sizes_are_counted_exactly,
 );
@@ -166,6 +169,76 @@ fn sizes_that_cannot_be_sent_are_a_usage_error() {
         ("--chunk imix,imix", "occurs twice"),
         ("--chunk imix --gso on", "--gso off or auto"),
         ("--chunk imix --round-trip", "several sizes"),
+    ] {
+        bench(["udp"].into_iter().chain(options.split(' '))).failed(2, &[word]);
+    }
+}
+
+fn a_group_on_the_network_receives_the_data(engine: Engine) {
+    let Some(lab) = Routed::start() else { return };
+    let _near = lab.serving_near();
+    for (to, group) in [
+        (NEAR_V4, "239.77.1.1"),
+        (NEAR_V6, "ff15::77"),
+        (NEAR_V6, "ff02::77"),
+    ] {
+        for more in [
+            "--pps 20000 --packets 4000",
+            "--unpaced --packets 300 --gso off --streams 3",
+        ] {
+            let options = format!("{} --multicast {group} {more} --ecn ect0", engine.0);
+            let run = lab.run(to, &options);
+            assert_identities(&run);
+            assert_eq!(number(&run, "lost.elsewhere"), 0, "{options}: {run:#}");
+            let received = number(&run, "received.packets");
+            assert_eq!(ecn(&run), [0, received, 0, 0]);
+            assert_eq!(number(&run, "received.duplicates"), 0);
+            assert_eq!(number(&run, "engine_stats.icmp.port_unreachable"), 0);
+            assert_eq!(
+                number(&run, "engine_stats.receive_icmp.port_unreachable"),
+                0
+            );
+            assert_eq!(run["requested"]["multicast"], group);
+        }
+    }
+    // No router forwards the group.
+    let run = lab.run(
+        V4,
+        &format!(
+            "{} --multicast 239.77.1.1 --pps 1000 --packets 50 --ttl 3",
+            engine.0
+        ),
+    );
+    assert_eq!(number(&run, "lost.elsewhere"), 50);
+    assert!(
+        run["warnings"].to_string().contains("239.77.1.1"),
+        "{}",
+        run["warnings"]
+    );
+    let options = format!("{} --multicast ff15::1 --pps 1000 --packets 50", engine.0);
+    lab.finish(V4, &options).failed(3, &["different families"]);
+}
+
+fn a_group_on_loopback_receives_the_data(engine: Engine) {
+    for options in [
+        "--multicast 239.77.1.1 --pps 5000 --packets 1000",
+        "--multicast 239.77.1.1 --pps 5000 --packets 1000 --chunk imix --burst 5",
+        "--multicast 239.77.1.1 --pps 4000 --packets 1000 --streams 20",
+    ] {
+        let run = &local(&format!("{} {options}", engine.0))[0];
+        assert_accounted(run);
+        assert_eq!(number(run, "received.unique"), 1_000, "{options}");
+    }
+}
+
+#[test]
+fn a_group_that_makes_no_sense_is_a_usage_error() {
+    for (options, word) in [
+        ("--multicast 10.0.0.1 --pps 5", "239.1.2.3"),
+        ("--multicast 239.1.1.1", "--pps"),
+        ("--multicast 239.1.1.1 --pps 5 --reverse", "--reverse"),
+        ("--multicast 239.1.1.1 --pps 5 --bidir", "--bidir"),
+        ("--multicast 239.1.1.1 --pps 5 --round-trip", "--round-trip"),
     ] {
         bench(["udp"].into_iter().chain(options.split(' '))).failed(2, &[word]);
     }

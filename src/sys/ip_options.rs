@@ -1,10 +1,12 @@
-//! Fields of the IP header of a UDP socket's datagrams: ip(7), ipv6(7).
+//! Fields of the IP header of a UDP socket's datagrams, and multicast groups: ip(7), ipv6(7).
 //!
 //! An IPv6 socket has the options of IPv6 only: its datagrams to IPv4 addresses are not affected.
 
 use std::io;
-use std::net::UdpSocket;
-use std::os::fd::AsFd;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+
+use socket2::{InterfaceIndexOrAddress, SockRef};
 
 use super::socket::set_int;
 
@@ -52,6 +54,72 @@ pub fn receive_tos(socket: &UdpSocket) -> io::Result<()> {
     set(socket, options, 1)
 }
 
+/// Sends datagrams to multicast groups over the network interface with this index.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn send_groups_over(socket: &UdpSocket, interface: u32) -> io::Result<()> {
+    if socket.local_addr()?.is_ipv6() {
+        return SockRef::from(socket).set_multicast_if_v6(interface);
+    }
+    let index = libc::c_int::try_from(interface).map_err(io::Error::other)?;
+    let any = libc::in_addr { s_addr: 0 };
+    let request = libc::ip_mreqn {
+        imr_multiaddr: any,
+        imr_address: any,
+        imr_ifindex: index,
+    };
+    // SAFETY: `request` is readable for the length of the call.
+    unsafe {
+        syscall!(setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_IP,
+            libc::IP_MULTICAST_IF,
+            (&raw const request).cast(),
+            size_of::<libc::ip_mreqn>() as libc::socklen_t
+        ))?;
+    }
+    Ok(())
+}
+
+/// Joins a multicast group on the network interface with this index, until the socket is closed.
+///
+/// # Errors
+/// As setsockopt(2): `ENODEV` if the interface has no multicast, `ENOBUFS` with too many groups.
+pub fn join_group(socket: &UdpSocket, group: IpAddr, interface: u32) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    match group {
+        IpAddr::V4(group) => {
+            socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(interface))
+        }
+        IpAddr::V6(group) => socket.join_multicast_v6(&group, interface),
+    }
+}
+
+/// A socket on an unspecified address receives datagrams to no groups but its own. Linux would add those that other sockets join.
+///
+/// # Errors
+/// As setsockopt(2), of IPv6 on kernels before 4.20.
+pub fn exclude_other_groups(socket: &UdpSocket) -> io::Result<()> {
+    /// Of linux/in6.h.
+    const IPV6_MULTICAST_ALL: libc::c_int = 29;
+    let of_v4 = set_int(socket.as_fd(), libc::SOL_IP, libc::IP_MULTICAST_ALL, 0);
+    match socket.local_addr()?.is_ipv6() {
+        true => set_int(socket.as_fd(), libc::SOL_IPV6, IPV6_MULTICAST_ALL, 0),
+        false => of_v4,
+    }
+}
+
+/// The address of a port in a multicast group. A group of one link or interface needs the index of the interface.
+pub fn group_address(group: IpAddr, port: u16, interface: u32) -> SocketAddr {
+    match group {
+        IpAddr::V6(group) if matches!(group.segments()[0] & 0xf, 1 | 2) => {
+            SocketAddrV6::new(group, port, 0, interface).into()
+        }
+        group => SocketAddr::new(group, port),
+    }
+}
+
 /// Sets an option of the socket's family: of IPv4 the first, of IPv6 the second.
 fn set(
     socket: &UdpSocket,
@@ -70,6 +138,34 @@ mod tests {
     use super::*;
     use crate::sys::mmsg::ReceiveBatch;
     use crate::sys::socket;
+
+    #[test]
+    fn a_group_has_its_member_and_no_other_socket() {
+        let group = "239.77.1.1".parse().unwrap();
+        // The index of the loopback interface in every network namespace.
+        let interface = 1;
+        let bind = |local: &str| {
+            let socket = crate::sys::shared_port::listen(local.parse().unwrap()).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            (socket, port)
+        };
+        let (other, port) = bind("0.0.0.0:0");
+        let (member, _) = bind(&format!("239.77.1.1:{port}"));
+        join_group(&member, group, interface).unwrap();
+        let (sender, _) = bind("127.0.0.1:0");
+        send_groups_over(&sender, interface).unwrap();
+        sender
+            .connect(group_address(group, port, interface))
+            .unwrap();
+        sender.send(b"to the group").unwrap();
+        let mut bytes = [0; 20];
+        assert_eq!(member.recv(&mut bytes).unwrap(), 12);
+        assert!(other.recv(&mut bytes).is_err());
+        let link = group_address("ff02::77".parse().unwrap(), 9, 3);
+        assert_eq!(link, "[ff02::77%3]:9".parse().unwrap());
+        let site = group_address("ff15::77".parse().unwrap(), 9, 3);
+        assert_eq!(site, "[ff15::77]:9".parse().unwrap());
+    }
 
     #[test]
     fn a_received_message_has_the_tos_byte_of_its_sender() {

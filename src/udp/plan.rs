@@ -257,6 +257,14 @@ impl Plan {
         if self.traffic.schedule != Schedule::default() && !matches!(self.mode, Mode::Paced(_)) {
             return Err(TrafficError::NeedsPace.into());
         }
+        if self.traffic.group.is_some() {
+            if self.direction != Direction::Forward {
+                return Err(TrafficError::GroupDirection.into());
+            }
+            if !matches!(self.mode, Mode::Paced(_) | Mode::Blast) {
+                return Err(TrafficError::GroupCredit.into());
+            }
+        }
         if let Some(sizes) = &self.traffic.sizes {
             if sizes.bounds().1 != self.chunk {
                 return Err(TrafficError::Chunk(self.chunk).into());

@@ -335,11 +335,13 @@ fn segments(
         ));
     }
     let probe = Header::bare(Kind::Probe, token, 0).encode();
+    // The receiver would respond to a probe, and a sender to a group cannot receive the response.
+    let trial = plan.traffic.group.is_none().then_some([&probe, &probe]);
     let reason = match offload::max_segments() {
         Err(error) => format!("this kernel has no UDP_SEGMENT: {error}"),
         Ok(most) => match offload::segments_for(datagram, most) {
             1 => format!("two datagrams of {datagram} B do not fit one send"),
-            segments => match offload::enable_segments(socket, datagram, [&probe, &probe]) {
+            segments => match offload::enable_segments(socket, datagram, trial) {
                 Ok(()) => return Ok((segments, None)),
                 Err(error) => error.to_string(),
             },

@@ -104,6 +104,7 @@ impl Combination {
         for one in &mut all.0 {
             one.engine.uring.sqpoll = args.uring_sqpoll && one.is_uring();
             one.traffic.ip.ttl = traffic.ttl;
+            one.traffic.group = traffic.multicast;
         }
         Ok(all.0)
     }

@@ -1,5 +1,7 @@
 //! The options of the datagrams.
 
+use std::net::IpAddr;
+
 use clap::builder::EnumValueParser;
 use clap::{Args, ValueEnum};
 
@@ -20,6 +22,10 @@ pub(in crate::cli) struct TrafficArgs {
     /// Seed of --gap poisson: the same seed gives the same schedule [default: a random one, which the report has]
     #[arg(long, value_name = "N", value_parser = parse_whole::<u32>, requires = "gap", help_heading = "Rate")]
     pub(in crate::cli) seed: Option<u32>,
+    /// Multicast group to send the data to; the server joins it on the interface of its route to this host. The port is that of the
+    /// server, and the group ends at the first router unless --ttl is given
+    #[arg(long, value_name = "GROUP", value_parser = group, requires = "pace", conflicts_with_all = ["reverse", "bidir", "round_trip"], help_heading = "Network")]
+    pub(in crate::cli) multicast: Option<IpAddr>,
     /// DSCP of the datagrams of both ends, by number or name (EF, AF41, CS5, LE); the receiver counts those that arrive with another one
     #[arg(long, value_name = "DSCP,...", value_parser = list(dscp), help_heading = "Network")]
     pub(in crate::cli) dscp: Option<List<u8>>,
@@ -99,6 +105,13 @@ pub(super) fn draw_seed() -> u32 {
 pub(in crate::cli) enum GapArg {
     Fixed,
     Poisson,
+}
+
+fn group(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(group) if group.is_multicast() => Ok(group),
+        _ => Err("expected a multicast address, like 239.1.2.3 or ff15::1".to_owned()),
+    }
 }
 
 fn dscp(text: &str) -> Result<u8, String> {

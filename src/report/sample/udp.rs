@@ -82,6 +82,7 @@ pub(in crate::report) fn round_trips() -> Run {
         requested: Requested {
             under_load: Some("lossless".into()),
             sizes: None,
+            multicast: None,
             burst: None,
             gap: None,
             seed: None,
@@ -172,6 +173,7 @@ fn requested() -> Requested {
             receive: "multishot".into(),
         }),
         sizes: Some("100:3,1000:1".into()),
+        multicast: Some("239.1.2.3".into()),
         burst: Some(8),
         gap: Some("poisson".into()),
         seed: Some(7),

@@ -1,11 +1,12 @@
 //! The client's end of every UDP flow: its socket, and the probes that open the flow at the server and at firewalls on the path.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::control_loop::{ControlLoop, Event};
 use super::{RunError, Setup};
-use crate::sys::{shared_port, socket};
+use crate::sys::device::Device;
+use crate::sys::{ip_options, shared_port, socket};
 use crate::udp::plan::traffic::IpFields;
 use crate::udp::setup::{SetupError, set_ip_fields};
 use crate::udp::wire::control::{Reply, StreamOffer};
@@ -70,6 +71,25 @@ impl Flow {
             to,
             is_open: false,
         })
+    }
+
+    /// Sends all later datagrams to a multicast group, over the interface of the route to the server or that of `setup`. The socket
+    /// receives nothing any more.
+    pub(super) fn direct_to(&self, group: IpAddr, setup: &Setup) -> Result<(), RunError> {
+        let connect = |cause| SetupError::Connect {
+            to: SocketAddr::new(group, self.to.port()),
+            cause,
+        };
+        let device = match &setup.bind_device {
+            Some(name) => Device::named(name),
+            None => Device::towards(self.to),
+        };
+        let interface = device.map_err(connect)?.index();
+        ip_options::send_groups_over(&self.socket, interface).map_err(connect)?;
+        self.socket
+            .connect(ip_options::group_address(group, self.to.port(), interface))
+            .map_err(connect)?;
+        Ok(())
     }
 
     fn send_probe(&self) {

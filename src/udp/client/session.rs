@@ -119,6 +119,11 @@ impl<'a, O: Observer> Session<'a, O> {
         }
         let prepared = self.prepare(flows.get(sends..sends + receives).unwrap_or_default())?;
         opening::open(&mut self.control_loop, &mut flows)?;
+        if let Some(group) = self.plan.traffic.group {
+            flows
+                .iter()
+                .try_for_each(|flow| flow.direct_to(group, self.setup))?;
+        }
         let mut flows = flows.into_iter();
         let forward: Vec<Flow> = flows.by_ref().take(sends).collect();
         let reverse: Vec<Flow> = flows.by_ref().take(receives).collect();

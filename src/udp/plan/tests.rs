@@ -151,6 +151,36 @@ fn a_round_trip_is_one_datagram_at_a_time_between_two_sockets() {
 }
 
 #[test]
+fn a_group_receives_from_the_client_and_grants_no_credit() {
+    let to = |group: &str, mode, direction| {
+        let plan = Plan {
+            mode,
+            direction,
+            traffic: TrafficOptions {
+                group: Some(group.parse().unwrap()),
+                ..TrafficOptions::default()
+            },
+            ..small_plan()
+        };
+        plan.validate()
+    };
+    let forward = Direction::Forward;
+    for group in ["239.1.2.3", "ff15::1"] {
+        assert_eq!(to(group, Mode::Blast, forward), Ok(()));
+        assert_eq!(to(group, Mode::Paced(5.0), forward), Ok(()));
+    }
+    let error = TrafficError::Group("10.0.0.1".parse().unwrap());
+    assert_eq!(to("10.0.0.1", Mode::Blast, forward), Err(error.into()));
+    for mode in [Mode::Lossless, Mode::RoundTrip(None)] {
+        assert!(to("ff15::1", mode, forward).is_err());
+    }
+    for direction in [Direction::Reverse, Direction::Both] {
+        let error = TrafficError::GroupDirection;
+        assert_eq!(to("ff15::1", Mode::Blast, direction), Err(error.into()));
+    }
+}
+
+#[test]
 fn sizes_fit_the_chunk_and_no_segments() {
     let plan = Plan {
         chunk: 1_440,

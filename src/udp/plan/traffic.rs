@@ -1,4 +1,7 @@
-//! The datagrams of a run where they differ from the default: their sizes, their schedule, and the fields of their IP header.
+//! The datagrams of a run where they differ from the default: their sizes, their schedule, the fields of their IP header, and a multicast
+//! group as their destination.
+
+use std::net::IpAddr;
 
 use thiserror::Error;
 
@@ -13,6 +16,11 @@ pub struct TrafficOptions {
     pub schedule: Schedule,
     /// Message bytes of datagrams that differ in size; `None` if all but the last are as long as the plan's chunk.
     pub sizes: Option<Sizes>,
+    /// The multicast group that the data go to, and that the receiver joins; `None` sends them to the receiver's address.
+    ///
+    /// The port is that of the flow. The receiver joins the group on the interface of its route to the client, and the client sends over
+    /// that of its route to the server. All but the data is unicast.
+    pub group: Option<IpAddr>,
 }
 
 impl TrafficOptions {
@@ -31,6 +39,11 @@ impl TrafficOptions {
         }
         if let Some(sizes) = &self.sizes {
             sizes.validate()?;
+        }
+        if let Some(group) = self.group
+            && !group.is_multicast()
+        {
+            return Err(TrafficError::Group(group));
         }
         self.ip.validate()
     }
@@ -59,6 +72,21 @@ pub enum TrafficError {
         "GSO (--gso on) sends datagrams of one size; choose one --chunk, or --gso off or auto, which send datagrams of several sizes one by one"
     )]
     Segments,
+    /// Not a multicast address.
+    #[error(
+        "{0} is no multicast address; choose one of 224.0.0.0/4 or ff00::/8, like 239.1.2.3 or ff15::1"
+    )]
+    Group(IpAddr),
+    /// Credit, and responses of the receiver, would not arrive at a socket that is connected to a group.
+    #[error(
+        "--multicast needs a sender that waits for no receiver; add --rate, --pps or --unpaced, and leave out --round-trip"
+    )]
+    GroupCredit,
+    /// The server sends to the client's address.
+    #[error(
+        "--multicast is for data of the client, which the server receives; leave out --reverse and --bidir"
+    )]
+    GroupDirection,
     /// A schedule without a pace.
     #[error("--burst and --gap divide the time of a paced run; add --rate or --pps")]
     NeedsPace,

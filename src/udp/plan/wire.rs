@@ -79,6 +79,7 @@ impl From<TrafficOptions> for Option<wire::Traffic> {
                 Gap::Poisson { seed } => Some(seed),
             },
             sizes: options.sizes.map(Into::into),
+            group: options.group,
         })
     }
 }
@@ -100,6 +101,7 @@ impl From<Option<wire::Traffic>> for TrafficOptions {
                 },
             },
             sizes: message.sizes.map(Into::into),
+            group: message.group,
         }
     }
 }

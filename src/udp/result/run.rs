@@ -140,6 +140,9 @@ pub struct Requested {
     /// Settings of io_uring; null with other engines.
     #[serde(default)]
     pub uring: Option<UringRequested>,
+    /// Multicast group of the data; absent if they were sent to the receiver's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multicast: Option<String>,
     /// Datagrams of a burst; absent without bursts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,

@@ -23,6 +23,7 @@ pub fn requested(plan: &Plan) -> Requested {
             ring_size: plan.engine.uring.ring_size,
             receive: plan.engine.uring.receive.name().to_owned(),
         }),
+        multicast: plan.traffic.group.map(|group| group.to_string()),
         dscp: plan.traffic.ip.dscp,
         ecn: plan.traffic.ip.ecn.map(|ecn| ecn.name().to_owned()),
         ttl: plan.traffic.ip.ttl,

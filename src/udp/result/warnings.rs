@@ -7,7 +7,8 @@ use crate::units::{grouped, short_ns};
 
 /// The sentences that apply to `run`, most important first.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
-    let rules: [fn(&Run) -> Option<String>; 6] = [
+    let rules: [fn(&Run) -> Option<String>; 7] = [
+        silent_group,
         throttled,
         late,
         slow,
@@ -16,6 +17,21 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
         receiver_socket,
     ];
     rules.iter().filter_map(|rule| rule(run)).collect()
+}
+
+/// Nothing arrived from a multicast group.
+fn silent_group(run: &Run) -> Option<String> {
+    let group = run.requested.multicast.as_ref()?;
+    let is_silent = run.sent.packets > 0 && run.received.unique == 0 && !run.received.is_unknown;
+    let hops = match run.requested.ttl {
+        Some(_) => "",
+        None => "; a router needs a --ttl of 2 or more",
+    };
+    is_silent.then(|| {
+        format!(
+            "No datagram to the group {group} arrived. Switches and routers forward a group only to ports where they have seen its members (IGMP, MLD){hops}."
+        )
+    })
 }
 
 /// The sender was throttled by its CPU quota.
@@ -202,6 +218,24 @@ mod tests {
         assert_eq!(with(Some(100), None, 1.0), [""; 0]);
         assert_eq!(with(Some(100), None, 0.9).len(), 1);
         assert_eq!(with(Some(100), Some(1), 0.9), [""; 0]);
+    }
+
+    #[test]
+    fn a_group_from_which_nothing_arrived_is_a_warning() {
+        let mut run = Run {
+            requested: Requested {
+                multicast: Some("239.1.2.3".to_owned()),
+                ..Requested::default()
+            },
+            sent: Traffic {
+                packets: 5,
+                bytes: 5,
+            },
+            ..Run::default()
+        };
+        assert!(warnings(&run)[0].contains("group 239.1.2.3"));
+        run.received.unique = 1;
+        assert_eq!(warnings(&run), [""; 0]);
     }
 
     #[test]

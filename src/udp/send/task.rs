@@ -114,7 +114,9 @@ impl Task {
             round_trip: settings.round_trip,
             stop: &self.control.stop,
         };
-        let fits_any_path = datagram + socket::headers(&socket) <= SMALL_PACKET;
+        // A group sends no response.
+        let is_multicast = settings.plan.traffic.group.is_some();
+        let fits_any_path = is_multicast || datagram + socket::headers(&socket) <= SMALL_PACKET;
         let outcome = match fits_any_path {
             true => ProbeOutcome::Fits,
             false => probe.explore(datagram).map_err(SetupError::Options)?,

@@ -66,6 +66,14 @@ pub(super) fn open(
     if server_sends {
         setup::can_send(plan).map_err(at_server)?;
     }
+    if let Some(group) = plan.traffic.group
+        && group.is_ipv6() != local.is_ipv6()
+    {
+        return Err(format!(
+            "the multicast group {group} and the server's address {} have different families; choose a group or an address of the other family",
+            local.ip()
+        ));
+    }
     let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
     let cpus: Cpus = context
         .cpus

@@ -1,5 +1,6 @@
 //! The plan of a run as it is sent. [`crate::udp::plan`] has the meaning of each field and the conversions.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,9 @@ pub struct Traffic {
     /// Message bytes of datagrams that differ in size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizes: Option<Sizes>,
+    /// Multicast group of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<IpAddr>,
 }
 
 /// Sizes of datagrams. [`SizePattern`](crate::udp::plan::sizes::SizePattern) has their order.

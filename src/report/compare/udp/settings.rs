@@ -63,6 +63,10 @@ impl Described for Settings {
             Some(format!("GSO {}", asked.gso)),
             Some(format!("DF {}", asked.df)),
             Some(format!("spin {}", asked.spin)),
+            Some(match &asked.multicast {
+                Some(group) => format!("to the group {group}"),
+                None => "unicast".to_owned(),
+            }),
             Some(format!("burst {}", asked.burst.unwrap_or(1))),
             Some(format!("{} gaps", asked.gap.as_deref().unwrap_or("fixed"))),
             Some(chosen("DSCP", asked.dscp.map(dscp_name))),

@@ -103,6 +103,7 @@ columns! {
         "lost_causes" [""] "causes of losses on either host and their datagrams, as in `explained.causes[]` of `run.json`; with `--explain` only" => run.explained.as_ref().map(|of| losses::cell(&of.causes));
         "lost_between" [""] "datagrams lost between the two hosts; with `--explain` only, and empty if a host did not explain its side" => run.explained.as_ref().and_then(|of| of.between);
         "lost_surplus" [""] "by how much the causes exceed the losses; with `--explain` only" => run.explained.as_ref().map(|of| of.surplus);
+        "multicast" [""] "multicast group of the data; empty if they were sent to the receiver's address" => run.requested.multicast.as_ref();
         "sizes" [""] "requested sizes of message bytes: `imix`, sizes with weights, or a range; empty if all datagrams have `chunk`" => run.requested.sizes.as_ref();
         "mean_chunk" ["bytes"] "mean of these sizes; empty if all datagrams have `chunk`" => run.effective.mean_chunk;
         "burst" [""] "requested datagrams of a burst; empty without bursts" => run.requested.burst.map(u64::from);

@@ -12,6 +12,10 @@ use crate::units::grouped;
 pub(super) fn options(asked: &Requested) -> impl Iterator<Item = String> {
     let seed = asked.seed;
     let options = [
+        asked
+            .multicast
+            .as_ref()
+            .map(|group| format!("group {group}")),
         asked.burst.map(|burst| format!("bursts of {burst}")),
         seed.map(|seed| format!("Poisson gaps (seed {seed})")),
         asked.dscp.map(|dscp| format!("DSCP {}", dscp_name(dscp))),
