@@ -105,7 +105,8 @@ pub(super) struct Udp {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, group = "amount", help_heading = "Workload")]
     pub(super) duration: Option<Duration>,
     /// Message bytes of a datagram, 1 to 65475, without the header of 32 bytes; 64-1400 for all sizes of a range, 100:7,1400:1 for sizes
-    /// with weights, or imix for frames of 64, 594 and 1518 bytes (7:4:1)
+    /// with weights, or imix for 7 Ethernet frames of 64 bytes, 4 of 594 and 1 of 1518; the header makes those of 64 longer, 79 bytes over
+    /// IPv4 and 99 over IPv6
     #[arg(long, value_name = "BYTES,...", value_parser = joined_list(Chunk::parse, is_weighted), default_value = "1000", help_heading = "Workload")]
     pub(super) chunk: List<Chunk>,
     /// Socket pairs, each with a sender and a receiver thread
