@@ -376,6 +376,7 @@ fn no_number_of_a_server_breaks_the_client() {
         last_received: Some(u64::MAX),
         drops: u64::MAX,
         window: u64::MAX,
+        marks: (0..=255).map(|tos| (tos, u64::MAX)).collect(),
     };
     let row = Interval {
         start_s: f64::MAX,
