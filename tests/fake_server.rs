@@ -86,6 +86,7 @@ fn welcome(ports: Vec<u16>) -> Reply {
         same_clock: true,
         clock_ns: wirebench::sys::clock::monotonic_ns(),
         client_ip: "127.0.0.1".to_owned(),
+        traffic: false,
     })
 }
 
@@ -181,6 +182,17 @@ fn a_message_out_of_order_is_not_a_welcome() {
             hear_out(&mut stream);
         });
         assert_failed(outcome, &["unexpected message"]);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_confirm_options_of_the_datagrams_is_older() {
+    for options in ["--dscp EF", "--chunk imix", "--pps 10 --burst 2"] {
+        let outcome = against(options, |mut stream| {
+            say(&mut stream, &welcome(vec![1]));
+            hear_out(&mut stream);
+        });
+        assert_failed(outcome, &["older version", "install the same wirebench"]);
     }
 }
 
@@ -364,6 +376,7 @@ fn no_number_of_a_server_breaks_the_client() {
         last_received: Some(u64::MAX),
         drops: u64::MAX,
         window: u64::MAX,
+        marks: (0..=255).map(|tos| (tos, u64::MAX)).collect(),
     };
     let row = Interval {
         start_s: f64::MAX,

@@ -74,6 +74,7 @@ impl UdpMeasurement {
                 interval: INTERVAL,
                 packet_rows: false,
                 interval_histograms: false,
+                traffic: Default::default(),
             },
             server: None,
         }

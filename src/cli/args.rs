@@ -9,10 +9,11 @@ use clap::error::Error;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::exports::{ComparisonExports, RunExports};
-use super::list::{List, list};
+use super::list::{List, joined_list, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
 use super::udp::round_trip::RoundTripArgs;
+use super::udp::traffic::{Chunk, TrafficArgs, is_weighted};
 use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
 use crate::udp::plan::{Df, Offload};
@@ -103,9 +104,11 @@ pub(super) struct Udp {
     /// Time to send, like 5s or 500ms
     #[arg(long, value_name = "TIME", value_parser = parse_duration, group = "amount", help_heading = "Workload")]
     pub(super) duration: Option<Duration>,
-    /// Message bytes of a datagram, 1 to 65475, without the header of 32 bytes
-    #[arg(long, value_name = "BYTES,...", value_parser = list(parse_whole::<usize>), default_value = "1000", help_heading = "Workload")]
-    pub(super) chunk: List<usize>,
+    /// Message bytes of a datagram, 1 to 65475, without the header of 32 bytes; 64-1400 for all sizes of a range, 100:7,1400:1 for sizes
+    /// with weights, or imix for 7 Ethernet frames of 64 bytes, 4 of 594 and 1 of 1518; the header makes those of 64 longer, 79 bytes over
+    /// IPv4 and 99 over IPv6
+    #[arg(long, value_name = "BYTES,...", value_parser = joined_list(Chunk::parse, is_weighted), default_value = "1000", help_heading = "Workload")]
+    pub(super) chunk: List<Chunk>,
     /// Socket pairs, each with a sender and a receiver thread
     #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<usize>), default_value = "1", help_heading = "Workload")]
     pub(super) streams: List<usize>,
@@ -183,6 +186,8 @@ pub(super) struct Udp {
     /// Set the DF bit: on rejects datagrams longer than the path MTU, off allows fragments at any hop, auto allows them at the sender only
     #[arg(long, value_name = "DF,...", value_parser = list(EnumValueParser::<OnOffAuto>::new()), default_value = "auto", help_heading = "Network")]
     pub(super) df: List<OnOffAuto>,
+    #[command(flatten)]
+    pub(super) traffic: TrafficArgs,
     /// File with the key of the server
     #[arg(long, value_name = "FILE", requires = "to", help_heading = "Network")]
     pub(super) key_file: Option<PathBuf>,

@@ -131,7 +131,7 @@ fn tail(t: f64, freedom: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::bootstrap::SplitMix;
+    use crate::stats::random::SplitMix;
     use proptest::prelude::*;
 
     #[test]

@@ -1,5 +1,5 @@
 //! Statistics, free of I/O: [`latency`] histograms, [`jitter`], the [`spread`] of repeated runs, the [`ratio`] or
-//! [`difference`] of two settings with a confidence interval, and the [`change`] of a level over many records.
+//! [`difference`] of two settings with a confidence interval, the [`change`] of a level over many records, and random numbers.
 
 mod bootstrap;
 mod buckets;
@@ -7,5 +7,6 @@ pub mod change;
 pub mod difference;
 pub mod jitter;
 pub mod latency;
+pub(crate) mod random;
 pub mod ratio;
 pub mod spread;

@@ -13,7 +13,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bootstrap::{SplitMix, interval_of};
+use super::bootstrap::interval_of;
+use super::random::SplitMix;
 use super::spread::median;
 
 pub use super::bootstrap::{FEWEST, Interval};

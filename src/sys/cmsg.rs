@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 /// Room for a source address: `sockaddr_in6` is the larger of the two types.
 pub const NAME_BYTES: usize = size_of::<libc::sockaddr_in6>();
 
-/// Room for the control messages of one message: `UDP_GRO` and `SO_RXQ_OVFL` take 24 bytes each.
-pub const CONTROL_BYTES: usize = 64;
+/// Room for the control messages of one message: `UDP_GRO`, `SO_RXQ_OVFL`, and `IP_TOS` or `IPV6_TCLASS` take 24 bytes each.
+pub const CONTROL_BYTES: usize = 80;
 
 /// A datagram, or with GRO several datagrams of one sender, end to end.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub struct Message<'a> {
     pub truncated: bool,
     /// The drop count of the socket when this message was queued; `None` before the first drop.
     pub drops: Option<u32>,
+    /// The TOS byte or traffic class of its IP packets; `None` unless the socket requests it.
+    pub tos: Option<u8>,
     name: &'a [u8],
 }
 
@@ -31,16 +33,22 @@ impl<'a> Message<'a> {
             segment: bytes.len(),
             truncated: flags & libc::MSG_TRUNC != 0,
             drops: None,
+            tos: None,
             name,
         };
         let mut rest = control;
         while let Some((level, kind, data)) = next_control(&mut rest) {
             let Some(value) = data.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) else {
+                // The only control message of one byte.
+                if (level, kind) == (libc::SOL_IP, libc::IP_TOS) {
+                    message.tos = data.first().copied();
+                }
                 continue;
             };
             match (level, kind) {
                 (libc::SOL_UDP, libc::UDP_GRO) => message.segment = value as usize,
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => message.drops = Some(value),
+                (libc::SOL_IPV6, libc::IPV6_TCLASS) => message.tos = Some(value as u8),
                 _ => {}
             }
         }

@@ -75,6 +75,11 @@ impl Device {
         }
     }
 
+    /// Its index, by which the kernel identifies it.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
     fn of_index(index: u32) -> io::Result<Self> {
         let mut name = [0u8; libc::IF_NAMESIZE];
         // SAFETY: `name` has the documented size.

@@ -1,6 +1,6 @@
 //! System calls. The only module besides the io_uring ones with `unsafe` code.
 //!
-//! Each file covers one kernel interface: options of UDP [`socket`]s, [`tcp`] and [`unix`] stream sockets and their
+//! Each file covers one kernel interface: options of UDP [`socket`]s and of their [IP headers](ip_options), [`tcp`] and [`unix`] stream sockets and their
 //! [`endpoint`], listeners by [`activation`], [`pipe`]s for splicing, [`mmsg`] batches, received messages with
 //! [`cmsg`], the [`error_queue`], [`clock`], [`tsc_clock`], [`timerfd`], [`timer_slack`], [`affinity`],
 //! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`usage`] (CPU time of a thread or
@@ -34,6 +34,7 @@ pub mod device;
 pub mod endpoint;
 pub mod error_queue;
 pub mod eventfd;
+pub mod ip_options;
 pub mod local;
 pub mod loopback;
 pub mod machine;

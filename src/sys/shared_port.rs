@@ -11,7 +11,8 @@ use std::os::fd::AsFd;
 use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::cmsg::next_control;
-use super::socket::set_int;
+use super::ip_options::exclude_other_groups;
+use super::socket::{bind, set_int};
 
 /// Creates an unbound, non-blocking UDP socket of the family of `address`.
 ///
@@ -49,8 +50,11 @@ pub fn listen(local: SocketAddr) -> io::Result<UdpSocket> {
     } else {
         set_int(socket.as_fd(), libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
     }
-    socket.bind(&local.into())?;
-    Ok(socket.into())
+    let socket = UdpSocket::from(socket);
+    // Older kernels deliver datagrams of groups to this socket too, where they are of no flow.
+    let _ = exclude_other_groups(&socket);
+    bind(&socket, local)?;
+    Ok(socket)
 }
 
 /// Binds an unbound socket to `local`, whose port is shared, and connects it to `peer`.

@@ -1,5 +1,7 @@
 //! The plan of a run: what is sent, how fast, and how. The client sends it to the server, and each side validates it.
 
+pub mod sizes;
+pub mod traffic;
 mod wire;
 
 use std::time::Duration;
@@ -11,6 +13,8 @@ use crate::sys::socket::PathMtuDiscovery;
 use crate::udp::send::pacing::{MAX_PPS, MIN_PPS};
 use crate::udp::send::spin::SpinChoice;
 use crate::udp::wire::header::{HEADER, MAX_48_BIT, MAX_CHUNK};
+use sizes::SizePattern;
+use traffic::{Schedule, TrafficError, TrafficOptions};
 
 /// Most streams of a run.
 pub const MAX_STREAMS: usize = 128;
@@ -150,7 +154,7 @@ pub struct Plan {
     pub mode: Mode,
     /// Who sends. Each direction has the amount and the pace.
     pub direction: Direction,
-    /// Message bytes per datagram, 1 to [`MAX_CHUNK`].
+    /// Message bytes per datagram, 1 to [`MAX_CHUNK`]; of datagrams of several sizes, the largest.
     pub chunk: usize,
     /// The I/O engine of both ends.
     pub engine: EngineChoice,
@@ -174,6 +178,8 @@ pub struct Plan {
     pub packet_rows: bool,
     /// Whether the receiver sends the latency histograms of each interval.
     pub interval_histograms: bool,
+    /// Options of the datagrams.
+    pub traffic: TrafficOptions,
 }
 
 /// Why a plan is invalid: a sentence with the value.
@@ -197,6 +203,9 @@ pub enum PlanError {
     /// Outside [`INTERVALS`].
     #[error("an interval of {0:?} is out of range; choose {shortest:?} to {longest:?}", shortest = INTERVALS.0, longest = INTERVALS.1)]
     Interval(Duration),
+    /// An invalid option of the datagrams.
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
     /// A setting that the engine does not support.
     #[error(transparent)]
     Engine(#[from] ChoiceError),
@@ -242,6 +251,26 @@ impl Plan {
             return Err(PlanError::NothingToSegment);
         }
         self.engine.validate()?;
+        self.traffic.validate()?;
+        if self.traffic.schedule != Schedule::default() && !matches!(self.mode, Mode::Paced(_)) {
+            return Err(TrafficError::NeedsPace.into());
+        }
+        if self.traffic.group.is_some() {
+            if self.direction != Direction::Forward {
+                return Err(TrafficError::GroupDirection.into());
+            }
+            if !matches!(self.mode, Mode::Paced(_) | Mode::Blast) {
+                return Err(TrafficError::GroupCredit.into());
+            }
+        }
+        if let Some(sizes) = &self.traffic.sizes {
+            if sizes.bounds().1 != self.chunk {
+                return Err(TrafficError::Chunk(self.chunk).into());
+            }
+            if self.offload == Offload::On {
+                return Err(TrafficError::Segments.into());
+            }
+        }
         if self.engine.zerocopy == ZeroCopy::Splice && self.mode != Mode::Lossless {
             return Err(PlanError::SpliceNeedsCredit);
         }
@@ -285,6 +314,7 @@ impl Plan {
             (self.offload == Offload::On, "--gso on"),
             (self.packet_rows, "--packets-csv"),
             (matches!(self.amount, Amount::Bytes(_)), "--mb"),
+            (self.traffic.sizes.is_some(), "--chunk with several sizes"),
         ];
         match refused.iter().find(|(is_set, _)| *is_set) {
             Some((_, option)) => Err(PlanError::RoundTrip(option)),
@@ -292,22 +322,60 @@ impl Plan {
         }
     }
 
-    /// Bytes of a full datagram.
+    /// Bytes of a full datagram, the largest of several sizes.
     pub fn datagram(&self) -> usize {
         self.chunk + HEADER
     }
 
+    /// Bytes of the smallest datagram, without the last of a stream.
+    pub fn smallest_datagram(&self) -> usize {
+        let sizes = self.traffic.sizes.as_ref();
+        sizes.map_or(self.chunk, |sizes| sizes.bounds().0) + HEADER
+    }
+
+    /// The sizes of each stream's datagrams; `None` if all have the plan's chunk.
+    pub fn pattern(&self) -> Option<SizePattern> {
+        self.traffic.sizes.as_ref().map(SizePattern::new)
+    }
+
+    /// Mean of the message bytes of a datagram.
+    pub fn mean_chunk(&self) -> f64 {
+        let pattern = self.pattern();
+        pattern.map_or(self.chunk as f64, |pattern| pattern.mean())
+    }
+
+    /// A stream's share of `bytes` message bytes in datagrams of several sizes.
+    fn share(&self, bytes: u64, stream: usize) -> u64 {
+        let count = self.streams.max(1) as u64;
+        bytes / count + u64::from((stream as u64) < bytes % count)
+    }
+
     /// Datagrams in all; `None` if time limits the run.
     pub fn packets(&self) -> Option<u64> {
-        match self.amount {
-            Amount::Bytes(bytes) => Some(bytes.div_ceil(self.chunk.max(1) as u64)),
-            Amount::Packets(packets) => Some(packets),
-            Amount::Time(_) => None,
+        match (self.amount, &self.traffic.sizes) {
+            (Amount::Bytes(bytes), Some(sizes)) => {
+                let pattern = SizePattern::new(sizes);
+                let shares = (0..self.streams).map(|stream| self.share(bytes, stream));
+                Some(shares.fold(0, |sum, share| pattern.datagrams(share).saturating_add(sum)))
+            }
+            (Amount::Bytes(bytes), None) => Some(bytes.div_ceil(self.chunk.max(1) as u64)),
+            (Amount::Packets(packets), _) => Some(packets),
+            (Amount::Time(_), _) => None,
         }
     }
 
     /// The share of stream number `stream`.
     pub fn quota(&self, stream: usize) -> Quota {
+        if let (Amount::Bytes(bytes), Some(pattern)) = (self.amount, self.pattern()) {
+            let bytes = self.share(bytes, stream);
+            let packets = pattern.datagrams(bytes);
+            let rest = bytes - pattern.bytes(packets.saturating_sub(1));
+            return Quota {
+                packets: Some(packets),
+                last_chunk: (rest as usize).clamp(1, self.chunk),
+                time: None,
+            };
+        }
         let count = self.streams.max(1) as u64;
         let (packets, last_chunk) = match self.packets() {
             None => (None, self.chunk),
@@ -320,7 +388,11 @@ impl Plan {
                     _ => 0,
                 };
                 let short = rest > 0 && stream == holder;
-                (Some(share), if short { rest } else { self.chunk })
+                let full = match self.pattern() {
+                    Some(pattern) => pattern.size(share.saturating_sub(1)),
+                    None => self.chunk,
+                };
+                (Some(share), if short { rest } else { full })
             }
         };
         let time = match self.amount {
@@ -335,14 +407,15 @@ impl Plan {
     }
 
     /// The pace of one stream in datagrams per second, and the shift of its schedule in ns, which spaces the datagrams of all streams
-    /// evenly; `None` unless paced.
+    /// or their bursts evenly; `None` unless paced.
     pub fn stream_pace(&self, stream: usize) -> Option<(f64, u64)> {
         let Mode::Paced(pps) = self.mode else {
             return None;
         };
+        let burst = f64::from(self.traffic.schedule.burst);
         Some((
             pps / self.streams.max(1) as f64,
-            (1e9 / pps * stream as f64) as u64,
+            (1e9 / pps * burst * stream as f64) as u64,
         ))
     }
 
@@ -356,7 +429,8 @@ impl Plan {
     pub fn longest_gap(&self) -> Duration {
         match self.mode {
             Mode::Paced(pps) => {
-                Duration::try_from_secs_f64(self.streams as f64 / pps).unwrap_or(Duration::MAX)
+                let gap = self.traffic.schedule.longest_gap() * self.streams as f64 / pps;
+                Duration::try_from_secs_f64(gap).unwrap_or(Duration::MAX)
             }
             Mode::RoundTrip(Some(pps)) => {
                 Duration::try_from_secs_f64(1.0 / pps).unwrap_or(Duration::MAX)

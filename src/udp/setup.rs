@@ -10,8 +10,9 @@ use super::engine::zerocopy::Unavailable;
 use super::engine::{self, Layout, Path, offload};
 use crate::engine::{EngineKind, ZeroCopy};
 use crate::sys::socket::{self, Buffers};
-use crate::sys::zerocopy;
+use crate::sys::{ip_options, zerocopy};
 use crate::udp::credit::{CreditIssuer, MAX_WINDOW};
+use crate::udp::plan::traffic::IpFields;
 use crate::udp::plan::{Df, Mode, Offload, Plan};
 use crate::udp::send::path::{PathError, TooLong};
 use crate::udp::send::sender::BatchPolicy;
@@ -109,6 +110,20 @@ pub fn can_send(plan: &Plan) -> Result<(), SetupError> {
     Ok(engine::zerocopy::available(&plan.engine)?)
 }
 
+/// Sets the fields of the IP header of a socket's datagrams, as far as they are requested.
+///
+/// # Errors
+/// [`SetupError::Options`].
+pub fn set_ip_fields(socket: &UdpSocket, ip: IpFields) -> Result<(), SetupError> {
+    if let Some(tos) = ip.tos() {
+        ip_options::set_tos(socket, tos).map_err(SetupError::Options)?;
+    }
+    if let Some(hops) = ip.ttl {
+        ip_options::set_hop_limit(socket, hops).map_err(SetupError::Options)?;
+    }
+    Ok(())
+}
+
 /// A receiver's socket with its options set, and the values granted.
 #[derive(Debug)]
 pub struct ReceiverSocket {
@@ -137,6 +152,10 @@ impl ReceiverSocket {
     /// [`SetupError`].
     pub fn new(socket: UdpSocket, plan: &Plan, shared_cpu: bool) -> Result<Self, SetupError> {
         let refuse = SetupError::Options;
+        set_ip_fields(&socket, plan.traffic.ip)?;
+        if plan.traffic.ip.tos().is_some() {
+            ip_options::receive_tos(&socket).map_err(refuse)?;
+        }
         let force = plan.receive_buffer.is_some();
         let receive = Some(plan.receive_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, None, receive, force).map_err(refuse)?;
@@ -309,12 +328,20 @@ fn segments(
     if plan.offload == Offload::Off || (plan.offload == Offload::Auto && plan.batch == Some(1)) {
         return Ok((1, None));
     }
+    if plan.traffic.sizes.is_some() {
+        return Ok((
+            1,
+            Some("datagrams of several sizes are sent one by one".to_owned()),
+        ));
+    }
     let probe = Header::bare(Kind::Probe, token, 0).encode();
+    // The receiver would respond to a probe, and a sender to a group cannot receive the response.
+    let trial = plan.traffic.group.is_none().then_some([&probe, &probe]);
     let reason = match offload::max_segments() {
         Err(error) => format!("this kernel has no UDP_SEGMENT: {error}"),
         Ok(most) => match offload::segments_for(datagram, most) {
             1 => format!("two datagrams of {datagram} B do not fit one send"),
-            segments => match offload::enable_segments(socket, datagram, [&probe, &probe]) {
+            segments => match offload::enable_segments(socket, datagram, trial) {
                 Ok(()) => return Ok((segments, None)),
                 Err(error) => error.to_string(),
             },

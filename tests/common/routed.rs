@@ -9,6 +9,10 @@ use super::{Finished, PATIENCE, Running};
 pub(crate) const V4: &str = "10.77.2.2";
 pub(crate) const V6: &str = "[fd77:2::2]";
 
+/// Addresses of the router on the network of the client.
+pub(crate) const NEAR_V4: &str = "10.77.1.1";
+pub(crate) const NEAR_V6: &str = "[fd77:1::1]";
+
 pub(crate) struct Routed {
     prefix: String,
     server: Option<Running>,
@@ -132,6 +136,16 @@ impl Routed {
             .args(["udp", "--to", &format!("{to}:5210")])
             .args(options.split_whitespace());
         Running::new(command)
+    }
+
+    /// Starts a `bench serve` on the router, on the network of the client. Its addresses are [`NEAR_V4`] and [`NEAR_V6`].
+    #[track_caller]
+    pub(crate) fn serving_near(&self) -> Running {
+        let mut serve = self.within('r', env!("CARGO_BIN_EXE_bench"));
+        serve.args(["serve", "--no-save"]);
+        let mut server = Running::new(serve);
+        server.listening();
+        server
     }
 
     /// Runs a `bench udp` that writes its record to stdout, and returns its only run.

@@ -178,7 +178,11 @@ fn share(lost: u64, all: u64) -> String {
 fn subject(start: &Start<'_>) -> String {
     let plan = start.plan;
     let (engine, mode) = (plan.engine.kind.name(), plan.mode.name());
-    let mut text = format!("{mode} over {engine}, {} B data", plan.chunk);
+    let chunk = match &plan.traffic.sizes {
+        Some(sizes) => format!("chunk {sizes}"),
+        None => format!("{} B data", plan.chunk),
+    };
+    let mut text = format!("{mode} over {engine}, {chunk}");
     if plan.streams > 1 {
         text += &format!(", {} streams", plan.streams);
     }

@@ -1,10 +1,12 @@
 //! The comparison matrix: every combination of options with several values.
 
 use super::round_trip::Load;
+use super::traffic::{Chunk, draw_seed};
 use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::list::List;
 use crate::engine::{EngineChoice, EngineKind, UringReceive, UringSettings, ZeroCopy};
+use crate::udp::plan::traffic::{Ecn, TrafficOptions};
 use crate::udp::plan::{Df, Offload};
 use crate::udp::send::spin::SpinChoice;
 
@@ -15,7 +17,7 @@ const MAX_SETTINGS: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Combination {
     pub(super) engine: EngineChoice,
-    pub(super) chunk: usize,
+    pub(super) chunk: Chunk,
     pub(super) batch: Option<usize>,
     pub(super) offload: Offload,
     pub(super) df: Df,
@@ -25,6 +27,7 @@ pub(super) struct Combination {
     pub(super) receive_buffer: Option<usize>,
     pub(super) rate: Option<f64>,
     pub(super) pps: Option<f64>,
+    pub(super) traffic: TrafficOptions,
     /// The stream beside round trips; `None` on an idle path.
     pub(super) load: Option<Load>,
 }
@@ -36,7 +39,7 @@ impl Combination {
         // Fields without an `Option` have defaults in clap.
         let mut all = Matrix(vec![Self {
             engine: EngineChoice::default(),
-            chunk: 0,
+            chunk: Chunk::Bytes(0),
             batch: None,
             offload: Offload::Auto,
             df: Df::Auto,
@@ -46,6 +49,7 @@ impl Combination {
             receive_buffer: None,
             rate: None,
             pps: None,
+            traffic: TrafficOptions::default(),
             load: None,
         }]);
         all.vary(Some(&args.engine), |to, engine| {
@@ -72,6 +76,20 @@ impl Combination {
         })?;
         all.vary(args.rate.as_ref(), |to, rate| to.rate = Some(rate))?;
         all.vary(args.pps.as_ref(), |to, pps| to.pps = Some(pps))?;
+        let traffic = &args.traffic;
+        let drawn = draw_seed();
+        all.vary(traffic.burst.as_ref(), |to, burst| {
+            to.traffic.schedule.burst = burst;
+        })?;
+        all.vary(traffic.gap.as_ref(), |to, gap| {
+            to.traffic.schedule.gap = traffic.gap(gap, drawn);
+        })?;
+        all.vary(traffic.dscp.as_ref(), |to, dscp| {
+            to.traffic.ip.dscp = Some(dscp);
+        })?;
+        all.vary(traffic.ecn.as_ref(), |to, ecn| {
+            to.traffic.ip.ecn = Some(Ecn::from(ecn));
+        })?;
         if let Some(load) = args.round_trip.under_load {
             let loads = [None, Some(load)];
             let both = |one: Self| {
@@ -85,6 +103,8 @@ impl Combination {
         }
         for one in &mut all.0 {
             one.engine.uring.sqpoll = args.uring_sqpoll && one.is_uring();
+            one.traffic.ip.ttl = traffic.ttl;
+            one.traffic.group = traffic.multicast;
         }
         Ok(all.0)
     }
@@ -99,7 +119,7 @@ struct Matrix(Vec<Combination>);
 
 impl Matrix {
     /// Combines each with every value.
-    fn vary<T: Copy>(
+    fn vary<T: Clone>(
         &mut self,
         values: Option<&List<T>>,
         set: impl Fn(&mut Combination, T),
@@ -108,7 +128,7 @@ impl Matrix {
     }
 
     /// As [`Self::vary`], for combinations on io_uring only.
-    fn vary_uring<T: Copy>(
+    fn vary_uring<T: Clone>(
         &mut self,
         values: Option<&List<T>>,
         set: impl Fn(&mut UringSettings, T),
@@ -118,7 +138,7 @@ impl Matrix {
         })
     }
 
-    fn vary_where<T: Copy>(
+    fn vary_where<T: Clone>(
         &mut self,
         applies: impl Fn(&Combination) -> bool,
         values: Option<&List<T>>,
@@ -133,9 +153,9 @@ impl Matrix {
                 varied.push(one);
                 continue;
             }
-            varied.extend(values.iter().map(|&value| {
+            varied.extend(values.iter().map(|value| {
                 let mut with = one.clone();
-                set(&mut with, value);
+                set(&mut with, value.clone());
                 with
             }));
             Self::check_count(varied.len())?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::matrix::Combination;
 use super::round_trip::{ECHO_PORT, Load};
+use super::traffic::Chunk;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
@@ -17,6 +18,8 @@ use crate::sys::affinity;
 use crate::udp::client::{ClockChoice, Setup};
 use crate::udp::control::key::Key;
 use crate::udp::placement::{self, Choice, Placement};
+use crate::udp::plan::sizes::SizePattern;
+use crate::udp::plan::traffic::TrafficOptions;
 use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan};
 use crate::udp::result;
 use crate::udp::result::Requested;
@@ -62,10 +65,14 @@ impl Planned {
             )));
         }
         let loads: Vec<Option<Load>> = combinations.iter().map(|one| one.load).collect();
+        // The sizes of imix depend on the address family.
+        let has_imix = args.chunk.iter().any(|chunk| *chunk == Chunk::Imix);
+        let early = has_imix.then(|| Ends::new(args)).transpose()?;
+        let is_v6 = early.as_ref().map_or(args.ipv6, |ends| ends.is_v6(args));
         let plans: Vec<(Plan, Requested)> = combinations
             .iter()
             .map(|one| {
-                let plan = plan(args, one, live)?;
+                let plan = plan(args, one, live, is_v6)?;
                 let requested = requested(args, one, &plan);
                 Ok((plan, requested))
             })
@@ -86,7 +93,10 @@ impl Planned {
         }
         let allowed = affinity::allowed().map_err(CliError::runtime)?;
         args.cpus.check(&allowed).map_err(CliError::usage)?;
-        let ends = Ends::new(args)?;
+        let ends = match early {
+            Some(ends) => ends,
+            None => Ends::new(args)?,
+        };
         let placed = |((plan, requested), (settings, load)): (_, (_, Option<Load>))| {
             let load = load.map(|load| load.plan(&plan));
             if let Some(load) = &load {
@@ -176,12 +186,17 @@ impl Planned {
     }
 }
 
-fn plan(args: &Udp, of: &Combination, live: bool) -> Result<Plan, CliError> {
+fn plan(args: &Udp, of: &Combination, live: bool, is_v6: bool) -> Result<Plan, CliError> {
+    let (chunk, sizes) = of.chunk.sizes(is_v6);
+    let mean = match &sizes {
+        Some(sizes) => SizePattern::new(sizes).mean(),
+        None => chunk.max(1) as f64,
+    };
     Ok(Plan {
         amount: amount(args)?,
-        mode: mode(args, of)?,
+        mode: mode(args, of, mean)?,
         direction: direction(args),
-        chunk: of.chunk,
+        chunk,
         engine: of.engine,
         streams: of.streams,
         batch: of.batch,
@@ -201,6 +216,10 @@ fn plan(args: &Udp, of: &Combination, live: bool) -> Result<Plan, CliError> {
         packet_rows: args.packets_csv,
         // Without --interval the log has a line for the whole run.
         interval_histograms: live || (args.exports.has_hlog() && args.interval.is_some()),
+        traffic: TrafficOptions {
+            sizes,
+            ..of.traffic.clone()
+        },
     })
 }
 
@@ -265,6 +284,12 @@ struct Ends {
 }
 
 impl Ends {
+    /// Whether the first address to try is of IPv6.
+    fn is_v6(&self, args: &Udp) -> bool {
+        let first = self.servers.as_ref().and_then(|servers| servers.first());
+        first.map_or(args.ipv6, SocketAddr::is_ipv6)
+    }
+
     fn new(args: &Udp) -> Result<Self, CliError> {
         let family = match (args.ipv4, args.ipv6) {
             (true, _) => Family::V4,
@@ -343,17 +368,17 @@ fn amount(args: &Udp) -> Result<Amount, CliError> {
     }
 }
 
-fn mode(args: &Udp, of: &Combination) -> Result<Mode, CliError> {
+/// `chunk` is the mean of the message bytes of a datagram.
+fn mode(args: &Udp, of: &Combination, chunk: f64) -> Result<Mode, CliError> {
     match (of.rate, of.pps) {
         (_, pps) if args.round_trip.round_trip => Ok(Mode::RoundTrip(pps)),
         (Some(rate), _) => {
-            let pps = rate / 8.0 / of.chunk.max(1) as f64;
+            let pps = rate / 8.0 / chunk;
             if !(crate::udp::send::pacing::MIN_PPS..=crate::udp::send::pacing::MAX_PPS)
                 .contains(&pps)
             {
                 return Err(CliError::Usage(format!(
-                    "--rate {rate} is {pps} datagrams of {} bytes a second, which cannot be paced; choose another rate or --chunk",
-                    of.chunk
+                    "--rate {rate} is {pps} datagrams of {chunk} bytes a second, which cannot be paced; choose another rate or --chunk"
                 )));
             }
             Ok(Mode::Paced(pps))

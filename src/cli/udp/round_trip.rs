@@ -9,6 +9,7 @@ use clap::Args;
 use crate::cli::error::CliError;
 use crate::engine::EngineChoice;
 use crate::udp::client::{self, Cancel, Observer, RunError, Setup};
+use crate::udp::plan::traffic::TrafficOptions;
 use crate::udp::plan::{Amount, Direction, Mode, Offload, Plan};
 use crate::udp::result::{Measured, Requested};
 use crate::units::parse_number;
@@ -20,7 +21,7 @@ pub(in crate::cli) const ECHO_PORT: u16 = 7;
 pub(in crate::cli) struct RoundTripArgs {
     /// Measure round trips: each datagram is a request that the server sends back, minus the server's own time. One request is in flight,
     /// or with --pps as many a second as given, whether or not responses arrive [default amount: 5s]
-    #[arg(long, conflicts_with_all = ["mb", "reverse", "bidir", "rate", "unpaced", "spin", "batch", "gso", "zerocopy", "uring_sqpoll",
+    #[arg(long, conflicts_with_all = ["mb", "reverse", "bidir", "rate", "unpaced", "spin", "burst", "gap", "batch", "gso", "zerocopy", "uring_sqpoll",
         "uring_ring_size", "uring_recv", "clock", "explain", "packets_csv", "iperf3_json"], help_heading = "Workload")]
     pub(in crate::cli) round_trip: bool,
     /// Spin for the next datagram at both ends of a round trip, instead of sleeping
@@ -94,6 +95,10 @@ impl Load {
             offload: Offload::Auto,
             interval: Duration::from_secs(1),
             interval_histograms: false,
+            traffic: TrafficOptions {
+                ip: plan.traffic.ip,
+                ..TrafficOptions::default()
+            },
             ..plan.clone()
         }
     }

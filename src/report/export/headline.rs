@@ -62,7 +62,7 @@ figures! {
         "mode" = "mode" Nothing;
         "direction" = "direction" Nothing;
         "complete" = "complete" Nothing;
-        "message per datagram" = "chunk" Nothing;
+        "message per datagram" = "sizes" Nothing, "chunk" Nothing;
         "batch" = "batch" Nothing;
         "GSO" = "gso" Nothing;
         "streams" = "streams" Nothing;
@@ -316,7 +316,24 @@ fn spread(runs: &[Run]) -> Option<String> {
 fn run_notes(run: &Run) -> impl Iterator<Item = String> {
     let why = run.reason.as_deref().unwrap_or(&run.ended);
     let incomplete = (!run.complete).then(|| format!("incomplete: {why}"));
-    incomplete.into_iter().chain(run.warnings.iter().cloned())
+    incomplete
+        .into_iter()
+        .chain(run.warnings.iter().cloned())
+        .chain(marks(run))
+}
+
+/// The datagrams whose marks changed on the path.
+fn marks(run: &Run) -> Option<String> {
+    let marks = run.marks.as_ref()?;
+    let all = run.received.packets;
+    let is_sent_ce = run.requested.ecn.as_deref() == Some("ce");
+    let ce = if is_sent_ce { 0 } else { marks.ce };
+    let kinds = [(ce, "a CE mark"), (marks.dscp_changed, "another DSCP")];
+    let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
+    let kinds: Vec<_> = kinds
+        .map(|(count, kind)| format!("{} ({}) with {kind}", grouped(count), percent(count, all)))
+        .collect();
+    (!kinds.is_empty()).then(|| format!("datagrams that arrived: {}", kinds.join(", ")))
 }
 
 /// The texts of a table.

@@ -76,7 +76,9 @@ fn start(record: &UdpRecord, run: &Run, bidir: bool) -> Value {
     let streams = run.effective.streams.max(1) as f64;
     // iperf3's rate is that of a stream, payload included; 0 is unlimited.
     let rate = run.pacing.as_ref().map_or(0.0, |pacing| {
-        pacing.target_pps * run.effective.datagram as f64 * 8.0 / streams
+        let set = &run.effective;
+        let chunk = set.mean_chunk.unwrap_or(set.chunk as f64);
+        pacing.target_pps * (chunk + set.header as f64) * 8.0 / streams
     });
     json!({
         "connected": connected.collect::<Vec<_>>(),
@@ -103,12 +105,23 @@ fn start(record: &UdpRecord, run: &Run, bidir: bool) -> Value {
             "bytes": asked.bytes.unwrap_or(0),
             "blocks": asked.packets.unwrap_or(0),
             "reverse": u8::from(run.direction == "reverse"),
-            "tos": 0,
+            "tos": tos(run),
             "target_bitrate": rate.round() as u64,
             "bidir": u8::from(bidir),
             "fqrate": 0,
         },
     })
+}
+
+/// The TOS byte of sent datagrams.
+fn tos(run: &Run) -> u8 {
+    let ecn = match run.requested.ecn.as_deref() {
+        Some("ect1") => 1,
+        Some("ect0") => 2,
+        Some("ce") => 3,
+        _ => 0,
+    };
+    (run.requested.dscp.unwrap_or(0) << 2) | ecn
 }
 
 /// Host and port of the server; of the server in this process, whose port is not recorded, the loopback address.

@@ -4,9 +4,9 @@ use crate::report::model::{Curves, Host, Meta, SCHEMA, UdpRecord};
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::{
-    Clock, Cpu, CpuTrial, Effective, EngineStats, Explained, HostDrops, Increase, Interval,
-    LossCause, Lost, Measured, Pacing, Reason, Received, Requested, RoundTrip, Run, Stream,
-    Traffic, UringRequested,
+    Clock, Cpu, CpuTrial, DscpCount, Effective, EngineStats, Explained, HostDrops, Increase,
+    Interval, LossCause, Lost, Marks, Measured, Pacing, Reason, Received, Requested, RoundTrip,
+    Run, Stream, Traffic, UringRequested,
 };
 
 /// A paced run of two streams, without null keys or empty lists.
@@ -31,6 +31,7 @@ pub(in crate::report) fn measured() -> Measured {
         sent: traffic(100_010),
         received: received(),
         lost: lost(),
+        marks: Some(marks()),
         seconds: Some(0.047),
         seconds_error: Some(850e-9),
         kb_per_s: Some(2_134_567.4),
@@ -80,8 +81,18 @@ pub(in crate::report) fn round_trips() -> Run {
         mode: "round-trip".into(),
         requested: Requested {
             under_load: Some("lossless".into()),
+            sizes: None,
+            multicast: None,
+            burst: None,
+            gap: None,
+            seed: None,
             ..requested()
         },
+        effective: Effective {
+            mean_chunk: None,
+            ..effective()
+        },
+        marks: None,
         kb_per_s: None,
         kb_per_s_error: None,
         kib_per_s: None,
@@ -161,6 +172,14 @@ fn requested() -> Requested {
             ring_size: Some(64),
             receive: "multishot".into(),
         }),
+        sizes: Some("100:3,1000:1".into()),
+        multicast: Some("239.1.2.3".into()),
+        burst: Some(8),
+        gap: Some("poisson".into()),
+        seed: Some(7),
+        dscp: Some(46),
+        ecn: Some("ect0".into()),
+        ttl: Some(3),
         streams: 2,
         cpus: Some("0,1".into()),
         sndbuf: Some(4_194_304),
@@ -176,6 +195,7 @@ fn effective() -> Effective {
         sender_note: Some("the sender shares its thread".into()),
         receiver_note: Some("the receiver shares its thread".into()),
         chunk: 1_000,
+        mean_chunk: Some(325.0),
         header: 32,
         datagram: 1_032,
         batch: 64,
@@ -247,6 +267,18 @@ fn lost() -> Lost {
         not_sent: 2,
         receiver_socket: 5,
         elsewhere: 3,
+    }
+}
+
+fn marks() -> Marks {
+    let count = |dscp, packets| DscpCount { dscp, packets };
+    Marks {
+        not_ect: 5,
+        ect0: 99_000,
+        ect1: 0,
+        ce: 1_000,
+        dscp_changed: 5,
+        dscp: vec![count(0, 5), count(46, 100_000)],
     }
 }
 

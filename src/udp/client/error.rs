@@ -38,6 +38,11 @@ pub enum RunError {
         "the server at {0} sent an unexpected message; is it a `bench serve` of the same version?"
     )]
     OutOfTurn(SocketAddr),
+    /// The server ignores options of the datagrams.
+    #[error(
+        "the server at {0} is an older version, without options of the datagrams such as --dscp; install the same wirebench on both hosts"
+    )]
+    Older(SocketAddr),
     /// The server does not answer over UDP.
     #[error(
         "the server's UDP port {0} does not answer; does a firewall between the two hosts drop UDP?"

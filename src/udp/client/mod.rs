@@ -132,13 +132,19 @@ pub fn run(
         cpus: setup.cpus.clone(),
         explain: explainer.as_ref().map(Explainer::request),
     };
-    let begun = ControlLoop::begin(plan, setup, hello, cancel);
-    if matches!(plan.mode, Mode::RoundTrip(_)) {
-        let (control_loop, welcome) = begun.map_err(RunError::of_round_trips)?;
-        return Session::new(plan, setup, observer, control_loop, welcome).round_trips();
+    let (control_loop, welcome) = match plan.mode {
+        Mode::RoundTrip(_) => {
+            ControlLoop::begin(plan, setup, hello, cancel).map_err(RunError::of_round_trips)?
+        }
+        _ => ControlLoop::begin(plan, setup, hello, cancel)?,
+    };
+    if plan.traffic.is_any() && !welcome.traffic {
+        return Err(RunError::Older(control_loop.server));
     }
-    let (control_loop, welcome) = begun?;
     let mut session = Session::new(plan, setup, observer, control_loop, welcome);
+    if matches!(plan.mode, Mode::RoundTrip(_)) {
+        return session.round_trips();
+    }
     session.explainer = explainer;
     session.open()?;
     Ok(session.measure())

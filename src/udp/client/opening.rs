@@ -1,12 +1,14 @@
 //! The client's end of every UDP flow: its socket, and the probes that open the flow at the server and at firewalls on the path.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::control_loop::{ControlLoop, Event};
 use super::{RunError, Setup};
-use crate::sys::{shared_port, socket};
-use crate::udp::setup::SetupError;
+use crate::sys::device::Device;
+use crate::sys::{ip_options, shared_port, socket};
+use crate::udp::plan::traffic::IpFields;
+use crate::udp::setup::{SetupError, set_ip_fields};
 use crate::udp::wire::control::{Reply, StreamOffer};
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
@@ -31,10 +33,12 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// A connected socket for `offer`. Only the first of several flows has the port of `setup.bind`.
+    /// A connected socket for `offer`, whose datagrams have the fields `ip`. Only the first of several flows has the port of
+    /// `setup.bind`.
     pub(super) fn new(
         server: SocketAddr,
         setup: &Setup,
+        ip: IpFields,
         offer: StreamOffer,
         is_first: bool,
     ) -> Result<Self, RunError> {
@@ -48,6 +52,7 @@ impl Flow {
         }
         let bind = |cause| SetupError::Bind { local, cause };
         let socket = shared_port::unbound(server).map_err(bind)?;
+        set_ip_fields(&socket, ip)?;
         if let Some(device) = &setup.bind_device {
             socket::bind_device(&socket, device).map_err(|cause| SetupError::Device {
                 device: device.clone(),
@@ -66,6 +71,25 @@ impl Flow {
             to,
             is_open: false,
         })
+    }
+
+    /// Sends all later datagrams to a multicast group, over the interface of the route to the server or that of `setup`. The socket
+    /// receives nothing any more.
+    pub(super) fn direct_to(&self, group: IpAddr, setup: &Setup) -> Result<(), RunError> {
+        let connect = |cause| SetupError::Connect {
+            to: SocketAddr::new(group, self.to.port()),
+            cause,
+        };
+        let device = match &setup.bind_device {
+            Some(name) => Device::named(name),
+            None => Device::towards(self.to),
+        };
+        let interface = device.map_err(connect)?.index();
+        ip_options::send_groups_over(&self.socket, interface).map_err(connect)?;
+        self.socket
+            .connect(ip_options::group_address(group, self.to.port(), interface))
+            .map_err(connect)?;
+        Ok(())
     }
 
     fn send_probe(&self) {

@@ -12,6 +12,7 @@ use super::{Cancel, Observer, RunError, Setup};
 use crate::sys::clock::WallClock;
 use crate::udp::control::connection::ConnectionError;
 use crate::udp::placement;
+use crate::udp::plan::traffic::IpFields;
 use crate::udp::plan::{Direction, Mode, Plan};
 use crate::udp::result::{Ended, IntervalRows, Measured};
 use crate::udp::round_trip::record::{OtherEnd, record};
@@ -80,7 +81,7 @@ pub(super) fn echo(
 ) -> Result<Vec<Measured>, RunError> {
     let mut tried = Err(RunError::Cancelled);
     for &server in &setup.servers {
-        tried = echo_flow(server, setup);
+        tried = echo_flow(server, setup, plan.traffic.ip);
         if tried.is_ok() {
             break;
         }
@@ -123,7 +124,7 @@ pub(super) fn echo(
 }
 
 /// A flow with a random token, by which datagrams of others are recognised.
-fn echo_flow(server: SocketAddr, setup: &Setup) -> Result<Flow, RunError> {
+fn echo_flow(server: SocketAddr, setup: &Setup, ip: IpFields) -> Result<Flow, RunError> {
     let mut token = [0; 8];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut token))
@@ -132,7 +133,7 @@ fn echo_flow(server: SocketAddr, setup: &Setup) -> Result<Flow, RunError> {
         token: u64::from_ne_bytes(token),
         port: None,
     };
-    Flow::new(server, setup, offer, true)
+    Flow::new(server, setup, ip, offer, true)
 }
 
 impl<O: Observer> Session<'_, O> {
@@ -143,7 +144,13 @@ impl<O: Observer> Session<'_, O> {
         let offer = offer
             .filter(|_| self.is_welcome_valid())
             .ok_or(RunError::OutOfTurn(server))?;
-        let mut flows = [Flow::new(server, self.setup, offer, true)?];
+        let mut flows = [Flow::new(
+            server,
+            self.setup,
+            self.plan.traffic.ip,
+            offer,
+            true,
+        )?];
         let [flow] = &flows;
         let local = flow.socket.local_addr().map_err(RunError::Start)?;
         self.observer.listening(local);

@@ -113,9 +113,10 @@ impl<'a, O: Observer> Session<'a, O> {
         let welcome = self.welcome.clone();
         let (sends, receives) = (welcome.forward.len(), welcome.reverse.len());
         let offers = welcome.forward.iter().chain(&welcome.reverse);
+        let ip = self.plan.traffic.ip;
         let mut flows: Vec<Flow> = offers
             .enumerate()
-            .map(|(number, offer)| Flow::new(server, self.setup, *offer, number == 0))
+            .map(|(number, offer)| Flow::new(server, self.setup, ip, *offer, number == 0))
             .collect::<Result<_, _>>()?;
         if let Some(first) = flows.first() {
             let local = first.socket.local_addr().map_err(RunError::Start)?;
@@ -123,11 +124,16 @@ impl<'a, O: Observer> Session<'a, O> {
         }
         let prepared = self.prepare(flows.get(sends..sends + receives).unwrap_or_default())?;
         opening::open(&mut self.control_loop, &mut flows)?;
+        if let Some(group) = self.plan.traffic.group {
+            flows
+                .iter()
+                .try_for_each(|flow| flow.direct_to(group, self.setup))?;
+        }
         let mut flows = flows.into_iter();
         let forward: Vec<Flow> = flows.by_ref().take(sends).collect();
         let reverse: Vec<Flow> = flows.by_ref().take(receives).collect();
         if !welcome.same_clock {
-            self.estimate_offset(Flow::new(server, self.setup, welcome.clock, false)?)?;
+            self.estimate_offset(Flow::new(server, self.setup, ip, welcome.clock, false)?)?;
         }
         if let Some(prepared) = prepared {
             self.launch_receivers(prepared, reverse)?;
@@ -222,6 +228,7 @@ impl<'a, O: Observer> Session<'a, O> {
             credit_timeout: self.setup.peer_timeout,
             offset: self.offset.clone(),
             notify: self.control_loop.notify(),
+            is_reverse: false,
             loops: shares.then(|| self.loops.clone()),
         });
         let mut waiting = flows.len();

@@ -64,15 +64,15 @@ pub enum NoSegments {
     Path(io::Error),
 }
 
-/// Enables segmented sends of `datagram` bytes each on a connected socket. First sends the two datagrams of `trial` as
-/// one segmented send.
+/// Enables segmented sends of `datagram` bytes each on a connected socket. First sends the two datagrams of `trial`, if there
+/// is one, as one segmented send.
 ///
 /// # Errors
 /// [`NoSegments`]; then the socket still sends one datagram per message.
 pub fn enable_segments(
     socket: &UdpSocket,
     datagram: usize,
-    trial: [&[u8; TRIAL]; 2],
+    trial: Option<[&[u8; TRIAL]; 2]>,
 ) -> Result<(), NoSegments> {
     let headers = socket::headers(socket);
     let mtu = socket::path_mtu(socket).map_err(NoSegments::Path)?;
@@ -86,6 +86,9 @@ pub fn enable_segments(
     let size = |bytes: usize| {
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
         socket::set_segment_size(socket.as_fd(), bytes).map_err(NoSegments::Kernel)
+    };
+    let Some(trial) = trial else {
+        return size(datagram);
     };
     size(TRIAL)?;
     let sent = SendBatch::new(1).send(

@@ -1,3 +1,4 @@
+use super::sizes::Sizes;
 use super::*;
 use crate::engine::EngineKind;
 use proptest::prelude::*;
@@ -20,6 +21,7 @@ pub(crate) fn small_plan() -> Plan {
         interval: Duration::from_secs(1),
         packet_rows: false,
         interval_histograms: false,
+        traffic: TrafficOptions::default(),
     }
 }
 
@@ -154,7 +156,86 @@ fn a_round_trip_is_one_datagram_at_a_time_between_two_sockets() {
     assert_eq!(Plan { mode, ..plan }.validate(), Err(PlanError::Pace(0.0)));
 }
 
+#[test]
+fn a_group_receives_from_the_client_and_grants_no_credit() {
+    let to = |group: &str, mode, direction| {
+        let plan = Plan {
+            mode,
+            direction,
+            traffic: TrafficOptions {
+                group: Some(group.parse().unwrap()),
+                ..TrafficOptions::default()
+            },
+            ..small_plan()
+        };
+        plan.validate()
+    };
+    let forward = Direction::Forward;
+    for group in ["239.1.2.3", "ff15::1"] {
+        assert_eq!(to(group, Mode::Blast, forward), Ok(()));
+        assert_eq!(to(group, Mode::Paced(5.0), forward), Ok(()));
+    }
+    let error = TrafficError::Group("10.0.0.1".parse().unwrap());
+    assert_eq!(to("10.0.0.1", Mode::Blast, forward), Err(error.into()));
+    for mode in [Mode::Lossless, Mode::RoundTrip(None)] {
+        assert!(to("ff15::1", mode, forward).is_err());
+    }
+    for direction in [Direction::Reverse, Direction::Both] {
+        let error = TrafficError::GroupDirection;
+        assert_eq!(to("ff15::1", Mode::Blast, direction), Err(error.into()));
+    }
+}
+
+#[test]
+fn sizes_fit_the_chunk_and_no_segments() {
+    let plan = Plan {
+        chunk: 1_440,
+        traffic: TrafficOptions {
+            sizes: Some(Sizes::imix(false)),
+            ..TrafficOptions::default()
+        },
+        ..small_plan()
+    };
+    assert_eq!(plan.validate(), Ok(()));
+    assert_eq!((plan.smallest_datagram(), plan.datagram()), (33, 1_472));
+    assert_eq!(plan.mean_chunk(), (7.0 + 4.0 * 516.0 + 1_440.0) / 12.0);
+    let chunk = Plan {
+        chunk: 1_400,
+        ..plan.clone()
+    };
+    assert_eq!(chunk.validate(), Err(TrafficError::Chunk(1_400).into()));
+    let segments = Plan {
+        offload: Offload::On,
+        ..plan.clone()
+    };
+    assert_eq!(segments.validate(), Err(TrafficError::Segments.into()));
+    let round_trip = Plan {
+        mode: Mode::RoundTrip(None),
+        ..plan
+    };
+    assert!(round_trip.validate().is_err());
+}
+
 proptest! {
+    #[test]
+    fn all_streams_together_send_the_bytes_exactly_in_several_sizes(bytes in 1u64..1_000_000, first in 1usize..900, more in 1usize..900, streams in 1usize..9) {
+        let sizes = Sizes::Range(first, first + more);
+        let traffic = TrafficOptions { sizes: Some(sizes.clone()), ..TrafficOptions::default() };
+        let plan = Plan { amount: Amount::Bytes(bytes), chunk: first + more, streams, traffic, ..small_plan() };
+        let pattern = SizePattern::new(&sizes);
+        let quotas: Vec<Quota> = (0..streams).map(|stream| plan.quota(stream)).collect();
+        let total: u64 = quotas.iter().map(|quota| match quota.packets.unwrap() {
+            0 => 0,
+            packets => pattern.bytes(packets - 1) + quota.last_chunk as u64,
+        }).sum();
+        prop_assert_eq!(total, bytes);
+        let packets: u64 = quotas.iter().filter_map(|quota| quota.packets).sum();
+        prop_assert_eq!(plan.packets(), Some(packets));
+        for quota in quotas.iter().filter(|quota| quota.packets != Some(0)) {
+            prop_assert!(quota.last_chunk <= pattern.size(quota.packets.unwrap() - 1));
+        }
+    }
+
     #[test]
     fn all_streams_together_send_the_bytes_exactly(bytes in 1u64..1_000_000, chunk in 1usize..3_000, streams in 1usize..9) {
         let plan = Plan { amount: Amount::Bytes(bytes), chunk, streams, ..small_plan() };

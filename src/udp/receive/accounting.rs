@@ -8,6 +8,7 @@ use std::mem;
 
 use crate::stats::jitter::Jitter;
 use crate::stats::latency::Latency;
+use crate::udp::plan::sizes::SizePattern;
 use crate::udp::receive::sequence::{Arrival, SequenceWindow};
 use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
 
@@ -74,8 +75,12 @@ pub enum Classified {
 #[derive(Debug)]
 pub struct StreamAccounting {
     token: u64,
-    /// Bytes of a full datagram.
+    /// Bytes of a full datagram; no datagram is as long as this if sizes differ.
     datagram: usize,
+    /// Bytes of the largest datagram.
+    largest: usize,
+    /// Sizes of the datagrams; `None` if all are full.
+    sizes: Option<SizePattern>,
     /// This end sent probes, so a response is not foreign.
     expects_responses: bool,
     paced: bool,
@@ -97,6 +102,8 @@ impl StreamAccounting {
         Self {
             token,
             datagram: chunk + HEADER,
+            largest: chunk + HEADER,
+            sizes: None,
             expects_responses: false,
             paced,
             window: SequenceWindow::default(),
@@ -114,6 +121,18 @@ impl StreamAccounting {
     pub fn with_responses(self, expects_responses: bool) -> Self {
         Self {
             expects_responses,
+            ..self
+        }
+    }
+
+    /// Expects datagrams of these sizes, the largest of which is the chunk.
+    pub fn with_sizes(self, sizes: Option<SizePattern>) -> Self {
+        Self {
+            datagram: match sizes {
+                Some(_) => usize::MAX,
+                None => self.datagram,
+            },
+            sizes,
             ..self
         }
     }
@@ -139,7 +158,7 @@ impl StreamAccounting {
             }
             Kind::Probe if bytes.len() == HEADER => Classified::Probe(header.sequence),
             // A path probe sends pings as long as a data datagram.
-            Kind::Ping if bytes.len() <= self.datagram => Classified::Ping(header.sequence),
+            Kind::Ping if bytes.len() <= self.largest => Classified::Ping(header.sequence),
             Kind::Credit | Kind::Pong if self.expects_responses && bytes.len() == HEADER => {
                 Classified::Response
             }
@@ -157,10 +176,19 @@ impl StreamAccounting {
         Classified::Foreign
     }
 
-    /// Only the last datagram of a stream may be shorter than the others; no datagram is empty.
+    /// Only the last datagram of a stream may be shorter than its sequence number says; no datagram is empty.
     #[inline]
     fn fits(&self, header: &Header, length: usize) -> bool {
-        length == self.datagram || (header.last && length > HEADER && length < self.datagram)
+        length == self.datagram || self.has_size(header, length)
+    }
+
+    /// Whether a datagram that is not full has its size, or is a short last one.
+    fn has_size(&self, header: &Header, length: usize) -> bool {
+        let full = match &self.sizes {
+            Some(sizes) => sizes.size(header.sequence) + HEADER,
+            None => self.datagram,
+        };
+        length == full || (header.last && length > HEADER && length < full)
     }
 
     #[inline]
@@ -217,6 +245,11 @@ impl StreamAccounting {
         self.window.unique()
     }
 
+    /// First and further arrivals so far.
+    pub fn received(&self) -> u64 {
+        self.window.unique() + self.window.duplicates()
+    }
+
     /// The counts, and the latencies since they were last exchanged.
     pub fn close(self) -> (StreamCounts, Box<Latencies>) {
         (self.counts(), self.latencies)
@@ -253,6 +286,7 @@ pub struct StreamCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::udp::plan::sizes::Sizes;
     use proptest::prelude::*;
 
     const TOKEN: u64 = 77;
@@ -319,6 +353,30 @@ mod tests {
             Classified::Data(_)
         ));
         assert_eq!(accounting.counts().bytes, 3);
+    }
+
+    #[test]
+    fn each_datagram_has_the_size_of_its_sequence_number() {
+        let sizes = SizePattern::new(&Sizes::Range(3, CHUNK));
+        let mut accounting = accounting().with_sizes(Some(sizes.clone()));
+        let of = |sequence, length| [&data(sequence, 5)[..HEADER], &vec![0; length][..]].concat();
+        for sequence in 0..20 {
+            let size = sizes.size(sequence);
+            for wrong in [size - 1, size + 1, CHUNK + 1] {
+                let classified = accounting.datagram(&of(sequence, wrong), 9);
+                assert_eq!(classified, Classified::Foreign, "{sequence}: {wrong}");
+            }
+            assert!(matches!(
+                accounting.datagram(&of(sequence, size), 9),
+                Classified::Data(_)
+            ));
+        }
+        let counts = accounting.counts();
+        assert_eq!((counts.unique, counts.bytes), (20, sizes.bytes(20)));
+        assert_eq!(counts.foreign.malformed, 60);
+        let ping = Header::bare(Kind::Ping, TOKEN, 1).encode();
+        let long = [&ping[..], &[0; CHUNK][..]].concat();
+        assert_eq!(accounting.datagram(&long, 9), Classified::Ping(1));
     }
 
     #[test]

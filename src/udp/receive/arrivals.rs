@@ -9,6 +9,7 @@ use crate::udp::credit::CreditIssuer;
 use crate::udp::engine::Rx;
 use crate::udp::receive::accounting::{Classified, StreamAccounting};
 use crate::udp::receive::interval_clock::server_ns;
+use crate::udp::receive::marks::MarkCounts;
 use crate::udp::receive::packet_log::{PacketLog, PacketRecord};
 use crate::udp::wire::header::{Header, Kind};
 
@@ -26,6 +27,8 @@ pub(super) struct Arrivals {
     pub(super) peer: Option<SocketAddr>,
     pub(super) replies: Vec<(Header, SocketAddr)>,
     pub(super) packet_log: Option<PacketLog>,
+    /// The marks of the data, if they are counted.
+    pub(super) marks: Option<MarkCounts>,
     /// Drops at the socket for which the window was halved.
     pub(super) drops: u32,
     /// The server's clock minus this host's, in ns.
@@ -70,6 +73,15 @@ impl Arrivals {
         {
             self.drops = drops;
             issuer.shrink();
+        }
+    }
+
+    /// As [`Self::take`], and counts the marks of the data.
+    pub(super) fn take_marked(&mut self, message: &Message<'_>) {
+        let before = self.accounting.received();
+        self.take(message);
+        if let (Some(marks), Some(tos)) = (&mut self.marks, message.tos) {
+            marks.add(tos, self.accounting.received() - before);
         }
     }
 

@@ -11,6 +11,7 @@ mod arrivals;
 pub mod backoff;
 mod interval_clock;
 pub mod intervals;
+pub mod marks;
 pub mod packet_log;
 pub mod prepared;
 pub mod receiver;

@@ -14,11 +14,13 @@ use crate::sys::usage::CpuTime;
 use crate::udp::credit::CreditIssuer;
 use crate::udp::engine::Rx;
 use crate::udp::engine::stats::ReceiveStats;
+use crate::udp::plan::sizes::SizePattern;
 use crate::udp::receive::UNKNOWN;
 use crate::udp::receive::accounting::{Latencies, StreamAccounting, StreamCounts};
 use crate::udp::receive::arrivals::Arrivals;
 use crate::udp::receive::backoff::Backoff;
 use crate::udp::receive::interval_clock::IntervalClock;
+use crate::udp::receive::marks::MarkCounts;
 use crate::udp::receive::packet_log::PacketLog;
 
 /// Shortest wait for stragglers after the last arrival, in ns, once the sender's count is known.
@@ -94,6 +96,8 @@ pub struct Received {
     pub counts: StreamCounts,
     /// The packet log, if the plan asks for one.
     pub packet_log: Option<PacketLog>,
+    /// The marks of the datagrams, if the plan asks for them.
+    pub marks: Option<MarkCounts>,
     /// Datagrams dropped at the socket, as the kernel counts them.
     pub drops: u64,
     /// CPU time of the thread.
@@ -113,6 +117,7 @@ impl Received {
             stream,
             counts: StreamCounts::default(),
             packet_log: None,
+            marks: None,
             drops: 0,
             cpu: CpuTime::default(),
             stats: ReceiveStats::default(),
@@ -128,8 +133,10 @@ pub struct ReceiverConfig {
     pub stream: usize,
     /// The stream's token.
     pub token: u64,
-    /// Message bytes per datagram.
+    /// Message bytes per datagram, the largest of several sizes.
     pub chunk: usize,
+    /// Sizes of the datagrams; `None` if all have `chunk`.
+    pub sizes: Option<SizePattern>,
     /// Whether datagrams carry an intended time.
     pub paced: bool,
     /// Whether this end opened the flow by probes: responses to them may still arrive.
@@ -146,6 +153,8 @@ pub struct ReceiverConfig {
     pub offset: Arc<AtomicI64>,
     /// The packet log to write.
     pub packet_log: Option<PacketLog>,
+    /// Whether the marks of the datagrams are counted.
+    pub count_marks: bool,
     /// Controls the receiver.
     pub control: Arc<ReceiverControl>,
     /// Empty histograms. The receiver takes the first, and each snapshot another one; without one no snapshot is taken.
@@ -218,13 +227,15 @@ impl StreamReceiver {
                     config.paced,
                     latencies,
                 )
-                .with_responses(config.sent_probes),
+                .with_responses(config.sent_probes)
+                .with_sizes(config.sizes),
                 token: config.token,
                 issuer: config.window.map(CreditIssuer::new),
                 is_active: false,
                 peer: None,
                 replies: Vec::new(),
                 packet_log: config.packet_log,
+                marks: config.count_marks.then(MarkCounts::default),
                 drops: 0,
                 offset: config.offset.clone(),
             },
@@ -246,7 +257,10 @@ impl StreamReceiver {
     #[inline]
     pub fn turn<R: Rx>(&mut self, rx: &mut R, emit: impl Fn(Event)) -> io::Result<Turn> {
         let arrivals = &mut self.arrivals;
-        let count = rx.receive(|message| arrivals.take(&message))?;
+        let count = match arrivals.marks {
+            None => rx.receive(|message| arrivals.take(&message))?,
+            Some(_) => rx.receive(|message| arrivals.take_marked(&message))?,
+        };
         if count > 0 {
             arrivals.reply(rx);
             let now = monotonic_ns();
@@ -326,6 +340,7 @@ impl StreamReceiver {
             stream: self.stream,
             counts,
             packet_log: arrivals.packet_log,
+            marks: arrivals.marks,
             drops: rx.drops(),
             cpu,
             stats: rx.stats(),
@@ -388,6 +403,7 @@ mod tests {
             stream: 0,
             token: 1,
             chunk: 8,
+            sizes: None,
             paced: false,
             sent_probes: false,
             window: None,
@@ -399,6 +415,7 @@ mod tests {
             )),
             offset: Arc::default(),
             packet_log: None,
+            count_marks: false,
             control,
             empties,
         };

@@ -164,6 +164,7 @@ impl Receivers {
             stream,
             token,
             chunk: plan.chunk,
+            sizes: plan.pattern(),
             paced,
             sent_probes: self.settings.sent_probes,
             window: end.window,
@@ -180,6 +181,7 @@ impl Receivers {
             } else {
                 None
             },
+            count_marks: plan.traffic.ip.tos().is_some(),
             control: control.clone(),
             empties: receiver_empties,
         };

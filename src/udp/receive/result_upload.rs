@@ -82,6 +82,10 @@ impl ResultUpload {
             last_received: counts.last_received,
             drops: stream.drops,
             window: stream.window,
+            marks: stream
+                .marks
+                .map(|marks| marks.counts().collect())
+                .unwrap_or_default(),
         });
         self.done.user_s += stream.cpu.user;
         self.done.system_s += stream.cpu.system;

@@ -5,10 +5,11 @@ use super::costs::{cpu, engine_stats, pacing};
 use super::ended::Ended;
 use super::explained::Explained;
 use super::inputs::{Hosts, RunInputs};
+use super::marks::Marks;
 use super::run::{Interval, Measured, Run};
 use super::streams::{add, streams};
 use super::{settings, warnings};
-use crate::udp::plan::Direction;
+use crate::udp::plan::{Direction, Plan};
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::send::outcome::SenderOutcome;
 
@@ -29,7 +30,8 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         last_received_at: inputs.last_received_at,
         client_ip: inputs.client_ip,
         engine_stats: engine_stats(&inputs.senders, &inputs.received, &done),
-        pacing: pacing(inputs.plan.mode, &inputs.senders),
+        pacing: pacing(inputs.plan, &inputs.senders),
+        marks: Marks::of(inputs.plan.traffic.ip, &inputs.received),
         packet_rows_omitted: done.rows_omitted,
         ..Run::default()
     };
@@ -116,10 +118,8 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
     run.intervals = rows.kept;
     run.intervals_omitted = rows.omitted;
     run.warnings = warnings::warnings(&run);
-    let both_directions = inputs.plan.direction == Direction::Both;
-    run.explained = inputs
-        .hosts
-        .and_then(|hosts| explained(&run, hosts, both_directions));
+    let plan = inputs.plan;
+    run.explained = inputs.hosts.and_then(|hosts| explained(&run, hosts, plan));
     let Latencies { actual, intended } = inputs.latencies;
     Measured {
         run,
@@ -133,12 +133,12 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
 const MAX_PAYLOAD: usize = 65_507;
 
 /// The losses by cause; `None` if they are unknown.
-fn explained(run: &Run, hosts: Hosts, both_directions: bool) -> Option<Explained> {
+fn explained(run: &Run, hosts: Hosts, plan: &Plan) -> Option<Explained> {
     if run.lost.is_unknown {
         return None;
     }
     let (set, stats) = (&run.effective, &run.engine_stats);
-    let most = MAX_PAYLOAD / set.datagram.max(1);
+    let most = MAX_PAYLOAD / plan.smallest_datagram();
     let segments = match stats.gso_fallbacks {
         0 => set.segments,
         _ => most,
@@ -156,7 +156,7 @@ fn explained(run: &Run, hosts: Hosts, both_directions: bool) -> Option<Explained
         partial_sends: stats.send_partial,
         segments: segments.max(1) as u64,
         coalesced: coalesced.max(1) as u64,
-        both_directions,
+        both_directions: plan.direction == Direction::Both,
         sender: hosts.sender,
         receiver: hosts.receiver,
     }))

@@ -2,7 +2,7 @@
 
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::{RingStats, ZeroCopyStats, add_some};
-use crate::udp::plan::Mode;
+use crate::udp::plan::{Mode, Plan};
 use crate::udp::result::{Cpu, EngineStats, Pacing, Run};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::wire::results::{Done, StreamReceived};
@@ -96,10 +96,11 @@ pub(super) fn engine_stats(
     stats
 }
 
-pub(super) fn pacing(mode: Mode, senders: &[SenderOutcome]) -> Option<Pacing> {
-    let (Mode::Paced(target_pps) | Mode::RoundTrip(Some(target_pps))) = mode else {
+pub(super) fn pacing(plan: &Plan, senders: &[SenderOutcome]) -> Option<Pacing> {
+    let (Mode::Paced(target_pps) | Mode::RoundTrip(Some(target_pps))) = plan.mode else {
         return None;
     };
+    let burst = u64::from(plan.traffic.schedule.burst.max(1));
     let (mut lateness, mut gap_error) = (Latency::new(), Latency::new());
     let mut achieved_pps = 0.0;
     for sender in senders {
@@ -110,8 +111,10 @@ pub(super) fn pacing(mode: Mode, senders: &[SenderOutcome]) -> Option<Pacing> {
             continue;
         };
         let seconds = sender.times.last.saturating_sub(first) as f64 / 1e9;
-        if sender.packets > 1 && seconds > 0.0 {
-            achieved_pps += (sender.packets - 1) as f64 / seconds;
+        // The datagrams before the last burst were sent in this time.
+        let before = sender.packets.saturating_sub(1) / burst * burst;
+        if before > 0 && seconds > 0.0 {
+            achieved_pps += before as f64 / seconds;
         }
     }
     Some(Pacing {

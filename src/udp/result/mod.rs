@@ -10,6 +10,7 @@ mod ended;
 mod explained;
 mod inputs;
 mod interval_rows;
+mod marks;
 mod round_trip;
 mod run;
 mod settings;
@@ -21,6 +22,7 @@ pub use ended::Ended;
 pub use explained::{Explained, HostDrops, Increase, LossCause, Reason};
 pub use inputs::{Hosts, RunInputs};
 pub use interval_rows::IntervalRows;
+pub use marks::{DscpCount, Marks};
 pub use round_trip::RoundTrip;
 pub use run::{
     Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Measured, Pacing,

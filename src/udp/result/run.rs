@@ -8,6 +8,7 @@ use super::counts::{self, nullable_counts};
 use super::explained::Explained;
 use crate::stats::latency::{Latency, Summary};
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
+use crate::udp::result::marks::Marks;
 use crate::udp::result::round_trip::RoundTrip;
 
 /// One run of `bench udp`, or as much of it as was measured.
@@ -42,6 +43,9 @@ pub struct Run {
     pub received: Received,
     /// Datagrams that did not arrive: `sent.packets - received.unique`, split by where they were lost.
     pub lost: Lost,
+    /// The marks of the received datagrams; absent unless the DSCP or the ECN field was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Marks>,
     /// From the sender's stamp of the first datagram to the receiver's stamp of the last.
     pub seconds: Option<f64>,
     /// Half-width of the error bar of `seconds`, equal to that of the clock offset; null if one clock has both stamps.
@@ -111,8 +115,11 @@ pub struct Requested {
     pub packets: Option<u64>,
     /// Sending time in seconds.
     pub duration_s: Option<f64>,
-    /// Message bytes per datagram.
+    /// Message bytes per datagram, the largest of several sizes.
     pub chunk: usize,
+    /// Sizes of the datagrams: `imix`, sizes with weights, or a range; absent if all have `chunk`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<String>,
     /// Message bits per second.
     pub rate_bits_per_s: Option<f64>,
     /// Datagrams per second.
@@ -133,6 +140,27 @@ pub struct Requested {
     /// Settings of io_uring; null with other engines.
     #[serde(default)]
     pub uring: Option<UringRequested>,
+    /// Multicast group of the data; absent if they were sent to the receiver's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multicast: Option<String>,
+    /// Datagrams of a burst; absent without bursts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// `poisson`; absent if the gaps are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
+    /// Seed of random gaps; absent if the gaps are equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
+    /// Differentiated services code point; absent if it was left to the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<u8>,
+    /// `not-ect`, `ect0`, `ect1` or `ce`; absent if it was left to the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecn: Option<String>,
+    /// TTL or hop limit; absent if it was left to the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u8>,
     /// Socket pairs.
     pub streams: usize,
     /// The CPU list.
@@ -165,8 +193,11 @@ pub struct UringRequested {
 /// The settings in force.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Effective {
-    /// Message bytes per datagram.
+    /// Message bytes per datagram, the largest of several sizes.
     pub chunk: usize,
+    /// Mean of the message bytes of a datagram; absent if all have `chunk`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_chunk: Option<f64>,
     /// Header bytes per datagram.
     pub header: usize,
     /// UDP payload: `chunk` plus `header`.

@@ -19,10 +19,14 @@ pub fn total_sent(streams: &[StreamSent]) -> StreamSent {
 
 /// Lower bounds of each sender's counts, from the highest sequence number received.
 pub fn sent_at_least(plan: &Plan, received: &[StreamReceived]) -> Vec<StreamSent> {
-    let chunk = plan.chunk as u64;
+    let pattern = plan.pattern();
+    let bytes = |packets: u64| match &pattern {
+        Some(pattern) => pattern.bytes(packets),
+        None => packets.saturating_mul(plan.chunk as u64),
+    };
     let seen = received.iter().map(|stream| StreamSent {
         packets: stream.next,
-        bytes: stream.next.saturating_mul(chunk).max(stream.bytes),
+        bytes: bytes(stream.next).max(stream.bytes),
         not_sent: 0,
     });
     seen.collect()

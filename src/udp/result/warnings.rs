@@ -2,12 +2,13 @@
 //!
 //! Each rule is a function that returns a sentence or nothing; [`warnings`] lists the rules.
 
-use crate::udp::result::{Pacing, Run};
+use crate::udp::result::Run;
 use crate::units::{grouped, short_ns};
 
 /// The sentences that apply to `run`, most important first.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
-    let rules: [fn(&Run) -> Option<String>; 6] = [
+    let rules: [fn(&Run) -> Option<String>; 7] = [
+        silent_group,
         throttled,
         late,
         slow,
@@ -16,6 +17,21 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
         receiver_socket,
     ];
     rules.iter().filter_map(|rule| rule(run)).collect()
+}
+
+/// Nothing arrived from a multicast group.
+fn silent_group(run: &Run) -> Option<String> {
+    let group = run.requested.multicast.as_ref()?;
+    let is_silent = run.sent.packets > 0 && run.received.unique == 0 && !run.received.is_unknown;
+    let hops = match run.requested.ttl {
+        Some(_) => "",
+        None => "; a router needs a --ttl of 2 or more",
+    };
+    is_silent.then(|| {
+        format!(
+            "No datagram to the group {group} arrived. Switches and routers forward a group only to ports where they have seen its members (IGMP, MLD){hops}."
+        )
+    })
 }
 
 /// The sender was throttled by its CPU quota.
@@ -32,7 +48,7 @@ fn throttled(run: &Run) -> Option<String> {
 fn late(run: &Run) -> Option<String> {
     let pacing = run.pacing.as_ref()?;
     let p99 = pacing.lateness_ns.p99?;
-    let gap = gap_ns(pacing)?;
+    let gap = gap_ns(run)?;
     if p99 <= MAX_LATE_NS.max(gap) {
         return None;
     }
@@ -52,18 +68,24 @@ fn late(run: &Run) -> Option<String> {
         _ => ", and a queue on the path may have dropped some of them for that reason",
     };
     Some(format!(
-        "The sender was late: 1 % of the datagrams were sent {} or more after their time, with a gap of {} between two datagrams. Latency from the intended send includes this. Late datagrams were sent closer together than planned{loss}.{preempted}",
+        "The sender was late: 1 % of the datagrams were sent {} or more after their time, with a gap of {} between two {}. Latency from the intended send includes this. Late datagrams were sent closer together than planned{loss}.{preempted}",
         short_ns(p99 as f64),
         short_ns(gap as f64),
+        match run.requested.burst {
+            Some(_) => "bursts",
+            None => "datagrams",
+        },
     ))
 }
 
 /// Lateness that an idle machine does not reach at 99 %, in ns. At higher rates several datagrams are sent at once in any case.
 const MAX_LATE_NS: u64 = 500_000;
 
-/// The gap from one datagram to the next, over all streams.
-fn gap_ns(pacing: &Pacing) -> Option<u64> {
-    (pacing.target_pps > 0.0).then(|| (1e9 / pacing.target_pps) as u64)
+/// The mean gap from one datagram or burst to the next, over all streams.
+fn gap_ns(run: &Run) -> Option<u64> {
+    let target = run.pacing.as_ref()?.target_pps;
+    let burst = f64::from(run.requested.burst.unwrap_or(1));
+    (target > 0.0).then(|| (1e9 / target * burst) as u64)
 }
 
 /// The sender did not reach its pace.
@@ -71,8 +93,13 @@ fn slow(run: &Run) -> Option<String> {
     let pacing = run.pacing.as_ref()?;
     let achieved = pacing.achieved_pps?;
     let share = achieved / pacing.target_pps;
-    // A few datagrams have no meaningful rate.
-    if share >= 0.98 || run.sent.packets < 1_000 {
+    // The sum of random gaps has a standard error, and a few datagrams have no meaningful rate.
+    let bursts = run.sent.packets / u64::from(run.requested.burst.unwrap_or(1).max(1));
+    let error = match run.requested.seed {
+        Some(_) => 4.0 / (bursts.max(1) as f64).sqrt(),
+        None => 0.0,
+    };
+    if share >= 0.98 - error || run.sent.packets < 1_000 {
         return None;
     }
     let stats = &run.engine_stats;
@@ -98,8 +125,12 @@ fn too_long(run: &Run) -> Option<String> {
         None => "the path MTU".to_owned(),
     };
     Some(format!(
-        "{} datagrams of {} B were not sent because they exceed {mtu} and --df {} forbids fragments.",
+        "{} datagrams of {}{} B were not sent because they exceed {mtu} and --df {} forbids fragments.",
         grouped(packets),
+        match run.requested.sizes {
+            Some(_) => "up to ",
+            None => "",
+        },
         run.effective.datagram,
         run.effective.df,
     ))
@@ -128,7 +159,7 @@ fn receiver_socket(run: &Run) -> Option<String> {
 mod tests {
     use super::*;
     use crate::stats::latency::Latency;
-    use crate::udp::result::{Cpu, Effective, EngineStats, Lost, Traffic};
+    use crate::udp::result::{Cpu, Effective, EngineStats, Lost, Pacing, Requested, Traffic};
 
     fn paced(pps: f64, late_ns: u64) -> Run {
         let mut lateness = Latency::new();
@@ -167,6 +198,44 @@ mod tests {
         // Late by less than a gap, and by more than a gap too small for any host.
         assert_eq!(warnings(&paced(100.0, 3_000_000)), [""; 0]);
         assert_eq!(warnings(&paced(100_000.0, 60_000)), [""; 0]);
+    }
+
+    #[test]
+    fn lateness_of_bursts_and_the_rate_of_random_gaps_are_judged_by_their_own_measure() {
+        let with = |burst, seed, share| {
+            let mut run = paced(100_000.0, 600_000);
+            run.requested = Requested {
+                burst,
+                seed,
+                ..Requested::default()
+            };
+            if let Some(pacing) = &mut run.pacing {
+                pacing.achieved_pps = Some(100_000.0 * share);
+            }
+            warnings(&run)
+        };
+        assert!(with(Some(10), None, 1.0)[0].contains("100 us between two bursts"));
+        assert_eq!(with(Some(100), None, 1.0), [""; 0]);
+        assert_eq!(with(Some(100), None, 0.9).len(), 1);
+        assert_eq!(with(Some(100), Some(1), 0.9), [""; 0]);
+    }
+
+    #[test]
+    fn a_group_from_which_nothing_arrived_is_a_warning() {
+        let mut run = Run {
+            requested: Requested {
+                multicast: Some("239.1.2.3".to_owned()),
+                ..Requested::default()
+            },
+            sent: Traffic {
+                packets: 5,
+                bytes: 5,
+            },
+            ..Run::default()
+        };
+        assert!(warnings(&run)[0].contains("group 239.1.2.3"));
+        run.received.unique = 1;
+        assert_eq!(warnings(&run), [""; 0]);
     }
 
     #[test]

@@ -62,6 +62,26 @@ impl Pacer {
         }
     }
 
+    /// Distance between two datagrams, in fractions of a ns.
+    pub fn interval(&self) -> u64 {
+        self.interval
+    }
+
+    /// Makes all datagrams between two calls of [`Self::step`] due at the same time.
+    pub fn by_steps(self) -> Self {
+        Self {
+            interval: 0,
+            ..self
+        }
+    }
+
+    /// The next datagram of a schedule [by steps](Self::by_steps) is due `gap` after the previous one, in fractions of a ns.
+    #[inline]
+    pub fn step(&mut self, gap: u128) {
+        self.elapsed += gap;
+        self.follows += gap / CATCH_UP;
+    }
+
     /// When the next datagram is due, in ns.
     #[inline]
     pub fn next_at(&self) -> u64 {
@@ -168,6 +188,35 @@ mod tests {
         // A second late: all but a part of the last 20 ms are sent at once.
         let taken = take_all(&mut pacer, 1_000_000_000).len();
         assert!((980..=995).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn datagrams_of_a_step_are_due_together_and_a_late_step_is_not_held_back_by_the_one_before() {
+        let mut pacer = Pacer::new(1e6, 0).by_steps();
+        // On time: the gap is the step's alone.
+        let mut now = 0;
+        for gap in [5_000, 1, 700_000, 20] {
+            assert_eq!(take_n(&mut pacer, now, 3), [now; 3]);
+            pacer.step(gap << FRACTION_BITS);
+            now += u64::try_from(gap).unwrap();
+            assert_eq!(pacer.ready_at(), now);
+        }
+        // After a stall of 10 ms, steps of 1 ms follow each other after half their gap.
+        let mut sent = Vec::new();
+        now += 10_000_000;
+        for _ in 0..40 {
+            now = now.max(pacer.ready_at());
+            take_n(&mut pacer, now, 2);
+            sent.push(now - pacer.next_at());
+            pacer.step(1_000_000 << FRACTION_BITS);
+        }
+        assert!(sent.windows(2).all(|pair| pair[1] <= pair[0]), "{sent:?}");
+        assert!(sent[0] >= 9_000_000 && sent.last() == Some(&0), "{sent:?}");
+    }
+
+    /// Takes `count` datagrams at `now`.
+    fn take_n(pacer: &mut Pacer, now: u64, count: usize) -> Vec<u64> {
+        (0..count).map(|_| pacer.take(now).unwrap()).collect()
     }
 
     proptest! {

@@ -253,12 +253,29 @@ pub(super) fn fill<T: Tx>(
     policy: BatchPolicy,
     clock: &mut TscClock,
 ) -> u64 {
+    match stream.is_varied() {
+        false => fill_slots(tx, policy, clock, |slot, most, clock| {
+            stream.fill(slot, most, || clock.now())
+        }),
+        true => fill_slots(tx, policy, clock, |slot, most, clock| {
+            stream.fill_varied(slot, most, || clock.now())
+        }),
+    }
+}
+
+#[inline]
+fn fill_slots<T: Tx>(
+    tx: &mut T,
+    policy: BatchPolicy,
+    clock: &mut TscClock,
+    mut fill: impl FnMut(&mut [u8], u64, &TscClock) -> (usize, u64),
+) -> u64 {
     let mut written = 0;
     clock.begin();
     while written < policy.batch {
         let Some(slot) = tx.next_slot() else { break };
         let most = policy.segments.min(policy.batch - written);
-        let (length, datagrams) = stream.fill(slot, most, || clock.now());
+        let (length, datagrams) = fill(slot, most, clock);
         if datagrams == 0 {
             break;
         }

@@ -6,7 +6,10 @@
 use crate::stats::latency::Latency;
 use crate::udp::credit::CreditBalance;
 use crate::udp::plan::Quota;
+use crate::udp::plan::sizes::SizePattern;
+use crate::udp::plan::traffic::Schedule;
 use crate::udp::send::pacing::Pacer;
+use crate::udp::send::steps::Steps;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Why a stream does not send now.
@@ -26,11 +29,18 @@ pub enum Idle {
 #[derive(Debug)]
 pub struct Stream {
     token: u64,
+    /// Message bytes of the next datagrams.
     chunk: usize,
+    /// Message bytes of the largest datagram.
+    largest: usize,
+    /// Sizes of the datagrams; `None` if all have `chunk`.
+    sizes: Option<SizePattern>,
     quota: Quota,
     /// When sending stops, in ns; `u64::MAX` if the count limits it.
     end: u64,
     pacer: Option<Pacer>,
+    /// Bursts and random gaps of the pacer's schedule.
+    steps: Option<Steps>,
     balance: Option<CreditBalance>,
     /// The receiver's clock minus the sender's, in ns.
     offset: i64,
@@ -82,9 +92,12 @@ impl Stream {
         Self {
             token,
             chunk,
+            largest: chunk,
+            sizes: None,
             quota,
             end,
             pacer: pace.map(|(pps, shift)| Pacer::new(pps, start.saturating_add(shift))),
+            steps: None,
             balance: lossless.then(CreditBalance::default),
             offset: 0,
             next: 0,
@@ -94,6 +107,23 @@ impl Stream {
                 ..SendTimes::default()
             },
         }
+    }
+
+    /// As stream number `stream` of a run with this schedule. Without effect on a stream without a pace.
+    pub fn with_schedule(mut self, schedule: Schedule, stream: usize, is_reverse: bool) -> Self {
+        self.steps = self
+            .pacer
+            .as_ref()
+            .and_then(|pacer| Steps::new(schedule, pacer.interval(), stream, is_reverse));
+        if self.steps.is_some() {
+            self.pacer = self.pacer.map(Pacer::by_steps);
+        }
+        self
+    }
+
+    /// With datagrams of several sizes, the largest of which is the chunk.
+    pub fn with_sizes(self, sizes: Option<SizePattern>) -> Self {
+        Self { sizes, ..self }
     }
 
     /// With histograms that grow with the number of their distinct values.
@@ -136,7 +166,7 @@ impl Stream {
 
     /// Bytes of a full datagram.
     pub fn datagram(&self) -> usize {
-        self.chunk + HEADER
+        self.largest + HEADER
     }
 
     /// How many datagrams the receiver has read at least, given its credit window at the start: it never grants more ahead.
@@ -192,6 +222,33 @@ impl Stream {
         (length, count)
     }
 
+    /// Whether [`Self::fill_varied`] fills the slots.
+    pub fn is_varied(&self) -> bool {
+        self.steps.is_some() || self.sizes.is_some()
+    }
+
+    /// As [`Self::fill`], of a stream whose gaps or sizes vary: up to the end of a burst, or one datagram.
+    pub fn fill_varied(
+        &mut self,
+        slot: &mut [u8],
+        most: u64,
+        now: impl Fn() -> u64,
+    ) -> (usize, u64) {
+        let mut alike = self.steps.as_ref().map_or(u64::MAX, Steps::left);
+        if let Some(sizes) = &self.sizes {
+            self.chunk = sizes.size(self.next);
+            alike = 1;
+        }
+        let (length, count) = self.fill(slot, most.min(alike), now);
+        if count > 0
+            && let (Some(steps), Some(pacer)) = (&mut self.steps, &mut self.pacer)
+            && let Some(gap) = steps.take(count)
+        {
+            pacer.step(gap);
+        }
+        (length, count)
+    }
+
     /// Takes the next datagram off the schedule, if it may be sent at `stamp`, and returns its lateness in ns.
     #[inline]
     fn take(&mut self, stamp: u64) -> Option<u64> {
@@ -232,12 +289,13 @@ impl Stream {
 
     /// Message bytes in the first `packets` datagrams.
     pub fn bytes(&self, packets: u64) -> u64 {
-        let full = packets.saturating_mul(self.chunk as u64);
+        let full = |packets: u64| match &self.sizes {
+            Some(sizes) => sizes.bytes(packets),
+            None => packets.saturating_mul(self.chunk as u64),
+        };
         match self.quota.packets {
-            Some(all) if all == packets && all > 0 => {
-                full - self.chunk as u64 + self.quota.last_chunk as u64
-            }
-            _ => full,
+            Some(all) if all == packets && all > 0 => full(all - 1) + self.quota.last_chunk as u64,
+            _ => full(packets),
         }
     }
 
@@ -264,6 +322,7 @@ impl SendTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::udp::plan::sizes::Sizes;
     use std::cell::Cell;
     use std::time::Duration;
 
@@ -328,6 +387,51 @@ mod tests {
         let times = stream.into_times();
         assert_eq!(times.lateness.sum_ns(), 2_200 + 1_200 + 200);
         assert_eq!(times.gap_error.count(), 2);
+    }
+
+    #[test]
+    fn datagrams_of_several_sizes_have_a_slot_each() {
+        let sizes = SizePattern::new(&Sizes::Range(3, 8));
+        let mut stream =
+            Stream::new(9, CHUNK, counted(9, 2), None, false, 0).with_sizes(Some(sizes.clone()));
+        assert_eq!(stream.datagram(), DATAGRAM);
+        let mut slot = [0; DATAGRAM * 8];
+        let mut sum = 0;
+        for sequence in 0..9 {
+            let expected = if sequence == 8 {
+                2
+            } else {
+                sizes.size(sequence)
+            };
+            let filled = stream.fill_varied(&mut slot, 8, || 0);
+            assert_eq!(filled, (expected + HEADER, 1));
+            sum += expected as u64;
+        }
+        assert_eq!(stream.idle(0), Idle::Done);
+        assert_eq!((stream.bytes(9), stream.bytes(8)), (sum, sum - 2));
+    }
+
+    #[test]
+    fn a_slot_ends_with_a_burst() {
+        let pace = Some((1e6, 0));
+        let schedule = Schedule {
+            burst: 5,
+            ..Schedule::default()
+        };
+        let mut stream = Stream::new(9, CHUNK, counted(100, CHUNK), pace, false, 0)
+            .with_schedule(schedule, 0, false);
+        assert!(stream.is_varied());
+        let mut slot = [0; DATAGRAM * 8];
+        assert_eq!(stream.fill_varied(&mut slot, 3, || 0).1, 3);
+        assert_eq!(stream.fill_varied(&mut slot, 8, || 0).1, 2);
+        assert_eq!(stream.idle(0), Idle::Due(5_000));
+        assert_eq!(stream.fill_varied(&mut slot, 8, || 4_999).1, 0);
+        assert_eq!(stream.fill_varied(&mut slot, 8, || 5_100).1, 5);
+        let lateness = Header::decode(&slot).unwrap().lateness;
+        assert_eq!(lateness, 100);
+        assert_eq!(stream.idle(5_100), Idle::Due(10_000));
+        let plain = Stream::new(9, CHUNK, counted(100, CHUNK), None, false, 0);
+        assert!(!plain.with_schedule(schedule, 0, false).is_varied());
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Settings {
     pub offset: Arc<AtomicI64>,
     /// Wakes the loop that calls [`Senders::event`](super::senders::Senders::event).
     pub notify: Notify,
+    /// Whether the senders are the server's.
+    pub is_reverse: bool,
     /// The loops that send the streams; `None` for a thread per stream.
     pub loops: Option<Arc<SharedLoops>>,
 }
@@ -112,7 +114,9 @@ impl Task {
             round_trip: settings.round_trip,
             stop: &self.control.stop,
         };
-        let fits_any_path = datagram + socket::headers(&socket) <= SMALL_PACKET;
+        // A group sends no response.
+        let is_multicast = settings.plan.traffic.group.is_some();
+        let fits_any_path = is_multicast || datagram + socket::headers(&socket) <= SMALL_PACKET;
         let outcome = match fits_any_path {
             true => ProbeOutcome::Fits,
             false => probe.explore(datagram).map_err(SetupError::Options)?,
@@ -174,6 +178,8 @@ impl Task {
         let pace = plan.stream_pace(self.number);
         let lossless = plan.mode == Mode::Lossless;
         Stream::new(self.token, plan.chunk, quota, pace, lossless, start)
+            .with_schedule(plan.traffic.schedule, self.number, self.settings.is_reverse)
+            .with_sizes(plan.pattern())
     }
 
     fn send<T: Tx>(

@@ -9,6 +9,8 @@ use mio::{Interest, Registry, Token};
 
 use crate::sys::clock::monotonic_ns;
 use crate::sys::shared_port;
+use crate::udp::plan::traffic::IpFields;
+use crate::udp::setup::set_ip_fields;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Pings read before the rest of the server is served.
@@ -17,15 +19,18 @@ const MAX_PINGS: usize = 64;
 /// A socket on a shared port, connected to the client once its first ping has arrived.
 pub(super) struct ClockFlow {
     token: u64,
+    ip: IpFields,
     socket: Option<UdpSocket>,
     /// When a ping last arrived, in ns.
     last_ping: Option<u64>,
 }
 
 impl ClockFlow {
-    pub(super) fn new(token: u64) -> Self {
+    /// The replies have the fields `ip`, since pings and data should take the same queues.
+    pub(super) fn new(token: u64, ip: IpFields) -> Self {
         Self {
             token,
+            ip,
             socket: None,
             last_ping: None,
         }
@@ -51,6 +56,7 @@ impl ClockFlow {
             return socket.connect(peer);
         }
         let socket = shared_port::unbound(local)?;
+        set_ip_fields(&socket, self.ip).map_err(io::Error::other)?;
         shared_port::join(&socket, local, peer)?;
         let fd = socket.as_raw_fd();
         registry.register(&mut SourceFd(&fd), session, Interest::READABLE)?;

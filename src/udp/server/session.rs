@@ -123,7 +123,7 @@ impl Session {
         }
         Ok(Self {
             token: context.token,
-            clock: ClockFlow::new(welcome.clock.token),
+            clock: ClockFlow::new(welcome.clock.token, plan.traffic.ip),
             receiving,
             sending,
             replies: VecDeque::new(),
@@ -213,6 +213,7 @@ impl Session {
             credit_timeout: self.idle,
             offset: Arc::new(AtomicI64::new(0)),
             notify: self.notify.clone(),
+            is_reverse: true,
             loops: self.loops.clone(),
         });
         for ((socket, _), offer) in sending.sockets.iter().zip(&self.welcome.reverse) {

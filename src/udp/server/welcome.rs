@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
@@ -66,6 +66,14 @@ pub(super) fn open(
     if server_sends {
         setup::can_send(plan).map_err(at_server)?;
     }
+    if let Some(group) = plan.traffic.group
+        && group.is_ipv6() != local.is_ipv6()
+    {
+        return Err(format!(
+            "the multicast group {group} and the server's address {} have different families; choose a group or an address of the other family",
+            local.ip()
+        ));
+    }
     let same_clock = hello.clock.is_some() && hello.clock == clock::identity();
     let cpus: Cpus = context
         .cpus
@@ -84,10 +92,15 @@ pub(super) fn open(
         None
     };
     let sockets: Vec<UdpSocket> = if server_sends || answers {
-        let sockets: io::Result<_> = (0..plan.streams)
-            .map(|_| shared_port::unbound(local))
-            .collect();
-        sockets.map_err(|error| format!("the server cannot create a socket: {error}"))?
+        let socket = || {
+            let socket = shared_port::unbound(local)
+                .map_err(|error| format!("the server cannot create a socket: {error}"))?;
+            setup::set_ip_fields(&socket, plan.traffic.ip).map_err(at_server)?;
+            Ok(socket)
+        };
+        (0..plan.streams)
+            .map(|_| socket())
+            .collect::<Result<_, String>>()?
     } else {
         Vec::new()
     };
@@ -117,6 +130,7 @@ pub(super) fn open(
         same_clock,
         clock_ns: monotonic_ns(),
         client_ip: client.to_canonical().to_string(),
+        traffic: plan.traffic.is_any(),
     };
     Ok(Opening {
         welcome,

@@ -226,6 +226,9 @@ pub struct Welcome {
     pub clock_ns: u64,
     /// The client's address as the server sees it.
     pub client_ip: String,
+    /// Whether the server knows the options of the plan's datagrams. Absent if the plan has none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub traffic: bool,
 }
 
 /// One UDP flow.

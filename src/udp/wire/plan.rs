@@ -1,5 +1,6 @@
 //! The plan of a run as it is sent. [`crate::udp::plan`] has the meaning of each field and the conversions.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,61 @@ pub struct Plan {
     /// field sends none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interval_histograms: bool,
+    /// Options of the datagrams. Absent unless one is set; a server that knows them confirms it in
+    /// [`Welcome::traffic`](super::control::Welcome::traffic).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+}
+
+/// Options of the datagrams. A server refuses a plan with an option that it does not know.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    /// Differentiated services code point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<u8>,
+    /// Explicit congestion notification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecn: Option<Ecn>,
+    /// TTL or hop limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u8>,
+    /// Datagrams of a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// Seed of exponential gaps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poisson: Option<u32>,
+    /// Message bytes of datagrams that differ in size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<Sizes>,
+    /// Multicast group of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<IpAddr>,
+}
+
+/// Sizes of datagrams. [`SizePattern`](crate::udp::plan::sizes::SizePattern) has their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sizes {
+    /// Sizes and weights.
+    Mix(Vec<(usize, u32)>),
+    /// First and last size.
+    Range(usize, usize),
+}
+
+/// The ECN field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ecn {
+    /// Not-ECT.
+    NotEct,
+    /// ECT(0).
+    Ect0,
+    /// ECT(1).
+    Ect1,
+    /// CE.
+    Ce,
 }
 
 /// How much is sent.

@@ -85,6 +85,9 @@ pub struct StreamReceived {
     pub drops: u64,
     /// Credit window at the end, in datagrams.
     pub window: u64,
+    /// TOS bytes of the datagrams received, and their numbers. Absent unless the plan sets the DSCP or the ECN field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<(u8, u64)>,
 }
 
 /// The totals of a side's receivers.

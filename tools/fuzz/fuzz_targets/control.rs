@@ -85,7 +85,11 @@ fn plan(plan: &Plan) {
         assert!((1..=plan.chunk).contains(&quota.last_chunk));
         packets = packets.zip(quota.packets).map(|(sum, share)| sum + share);
         if let Some(share @ 1..) = quota.packets {
-            bytes += u128::from(share - 1) * plan.chunk as u128 + quota.last_chunk as u128;
+            let full = match plan.pattern() {
+                Some(pattern) => u128::from(pattern.bytes(share - 1)),
+                None => u128::from(share - 1) * plan.chunk as u128,
+            };
+            bytes += full + quota.last_chunk as u128;
         }
         if let Some((pps, _)) = plan.stream_pace(stream) {
             assert!(pps.is_finite() && pps > 0.0);

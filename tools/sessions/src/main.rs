@@ -329,6 +329,7 @@ fn main() -> ExitCode {
         interval: Duration::from_secs(1),
         packet_rows: false,
         interval_histograms: false,
+        traffic: Default::default(),
     };
 
     let idle = Usage::of(process);

@@ -1,6 +1,7 @@
 //! The options that make runs of `bench udp` comparable.
 
 use crate::report::compare::labels::Described;
+use crate::udp::plan::traffic::dscp_name;
 use crate::udp::result::{Requested, Run};
 use crate::units::prefixed;
 
@@ -25,6 +26,8 @@ impl Settings {
                 packets: None,
                 duration_s: None,
                 to: None,
+                // A seed is one sample of the same schedule.
+                seed: None,
                 zerocopy: or(&requested.zerocopy, "off"),
                 df: or(&requested.df, "auto"),
                 spin: or(&requested.spin, "auto"),
@@ -52,11 +55,23 @@ impl Described for Settings {
             uring.map(|uring| uring.receive.clone()),
             uring.map(|uring| chosen("ring", uring.ring_size.map(|size| size.to_string()))),
             uring.map(|uring| if uring.sqpoll { "SQPOLL" } else { "no SQPOLL" }.to_owned()),
-            Some(format!("chunk {}", asked.chunk)),
+            Some(match &asked.sizes {
+                Some(sizes) => format!("chunk {sizes}"),
+                None => format!("chunk {}", asked.chunk),
+            }),
             Some(chosen("batch", asked.batch.map(|batch| batch.to_string()))),
             Some(format!("GSO {}", asked.gso)),
             Some(format!("DF {}", asked.df)),
             Some(format!("spin {}", asked.spin)),
+            Some(match &asked.multicast {
+                Some(group) => format!("to the group {group}"),
+                None => "unicast".to_owned(),
+            }),
+            Some(format!("burst {}", asked.burst.unwrap_or(1))),
+            Some(format!("{} gaps", asked.gap.as_deref().unwrap_or("fixed"))),
+            Some(chosen("DSCP", asked.dscp.map(dscp_name))),
+            Some(chosen("ECN", asked.ecn.clone())),
+            Some(chosen("TTL", asked.ttl.map(|hops| hops.to_string()))),
             Some(match &asked.under_load {
                 Some(load) => format!("under load {load}"),
                 None => "idle".to_owned(),
@@ -153,6 +168,7 @@ mod tests {
             packets: Some(2),
             duration_s: Some(3.0),
             to: Some("host".into()),
+            seed: Some(9),
             zerocopy: "off".into(),
             ..Requested::default()
         };

@@ -3,7 +3,8 @@
 use crate::report::export::column::{Cell, columns};
 use crate::report::export::losses;
 use crate::stats::latency::Summary;
-use crate::udp::result::{Lost, Received, Run};
+use crate::udp::plan::traffic::dscp_name;
+use crate::udp::result::{Lost, Marks, Received, Run};
 
 columns! {
     /// A UDP run.
@@ -21,7 +22,7 @@ columns! {
         "requested_gso" [""] "`on`, `off` or `auto`" => &run.requested.gso;
         "requested_sndbuf" ["bytes"] "requested socket buffer; empty for the default" => run.requested.sndbuf;
         "requested_rcvbuf" ["bytes"] "requested socket buffer; empty for the default" => run.requested.rcvbuf;
-        "chunk" ["bytes"] "message bytes per datagram" => run.effective.chunk;
+        "chunk" ["bytes"] "message bytes per datagram; of several sizes, the largest" => run.effective.chunk;
         "datagram" ["bytes"] "message and header per datagram: the UDP payload" => run.effective.datagram;
         "batch" [""] "largest number of datagrams per send call" => positive(run.effective.batch);
         "segments" [""] "datagrams per message with GSO; 1 without" => positive(run.effective.segments);
@@ -102,6 +103,20 @@ columns! {
         "lost_causes" [""] "causes of losses on either host and their datagrams, as in `explained.causes[]` of `run.json`; with `--explain` only" => run.explained.as_ref().map(|of| losses::cell(&of.causes));
         "lost_between" [""] "datagrams lost between the two hosts; with `--explain` only, and empty if a host did not explain its side" => run.explained.as_ref().and_then(|of| of.between);
         "lost_surplus" [""] "by how much the causes exceed the losses; with `--explain` only" => run.explained.as_ref().map(|of| of.surplus);
+        "multicast" [""] "multicast group of the data; empty if they were sent to the receiver's address" => run.requested.multicast.as_ref();
+        "sizes" [""] "requested sizes of message bytes: `imix`, sizes with weights, or a range; empty if all datagrams have `chunk`" => run.requested.sizes.as_ref();
+        "mean_chunk" ["bytes"] "mean of these sizes; empty if all datagrams have `chunk`" => run.effective.mean_chunk;
+        "burst" [""] "requested datagrams of a burst; empty without bursts" => run.requested.burst.map(u64::from);
+        "gap" [""] "`poisson`: exponential gaps between datagrams or bursts; empty if the gaps are equal" => run.requested.gap.as_ref();
+        "seed" [""] "seed of these gaps; empty if the gaps are equal" => run.requested.seed;
+        "dscp" [""] "requested DSCP, by name or number; empty for the default" => run.requested.dscp.map(dscp_name);
+        "ecn" [""] "requested ECN field: `not-ect`, `ect0`, `ect1` or `ce`; empty for the default" => run.requested.ecn.as_ref();
+        "ttl" [""] "requested TTL or hop limit; empty for the default" => run.requested.ttl.map(u64::from);
+        "received_not_ect" [""] "received datagrams by ECN field, duplicates included; with `--dscp` or `--ecn` only" => marks(run, |of| of.not_ect);
+        "received_ect0" [""] "received datagrams by ECN field, duplicates included; with `--dscp` or `--ecn` only" => marks(run, |of| of.ect0);
+        "received_ect1" [""] "received datagrams by ECN field, duplicates included; with `--dscp` or `--ecn` only" => marks(run, |of| of.ect1);
+        "received_ce" [""] "received datagrams by ECN field, duplicates included; with `--dscp` or `--ecn` only" => marks(run, |of| of.ce);
+        "dscp_changed" [""] "received datagrams whose DSCP is not the one they were sent with; with `--dscp` or `--ecn` only" => marks(run, |of| of.dscp_changed);
     }
 }
 
@@ -121,6 +136,10 @@ fn received(run: &Run, of: impl Fn(&Received) -> u64) -> Option<u64> {
 
 fn lost(run: &Run, of: impl Fn(&Lost) -> u64) -> Option<u64> {
     (!run.lost.is_unknown).then(|| of(&run.lost))
+}
+
+fn marks(run: &Run, of: impl Fn(&Marks) -> u64) -> Option<u64> {
+    run.marks.as_ref().map(of)
 }
 
 fn latency(run: &Run, of: impl Fn(&Summary) -> Option<u64>) -> Cell {

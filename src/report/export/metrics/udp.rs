@@ -85,6 +85,20 @@ pub(super) fn runs(page: &mut Page, runs: &[Run]) {
         ];
         if of.is_unknown { Vec::new() } else { places }
     });
+    let marks = (
+        "received_by_ecn_datagrams_total",
+        Counter,
+        "Received datagrams by ECN field; with --dscp or --ecn.",
+    );
+    all.split(page, marks, "ecn", |run| match &run.marks {
+        Some(of) => vec![
+            ("not_ect", of.not_ect),
+            ("ect0", of.ect0),
+            ("ect1", of.ect1),
+            ("ce", of.ce),
+        ],
+        None => Vec::new(),
+    });
     latencies(
         page,
         &all,

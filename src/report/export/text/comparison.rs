@@ -159,10 +159,11 @@ fn verdicts(settings: &[ComparedSetting], out: &mut impl Write) -> io::Result<()
         ("CPU", |of| of.cpu_s_per_million),
         ("p99 a run", |of| of.latency_p99_ns),
     ];
-    let chunk = settings.first().map(|of| of.requested.chunk);
+    let sizes = |of: &ComparedSetting| (of.requested.chunk, of.requested.sizes.clone());
+    let first = settings.first().map(sizes);
     if is_round_trip(settings) {
         figures[0] = ("trips/s", |of| of.packets_per_s);
-    } else if settings.iter().any(|of| Some(of.requested.chunk) != chunk) {
+    } else if settings.iter().any(|of| Some(sizes(of)) != first) {
         figures.insert(1, ("packets/s", |of| of.packets_per_s));
     }
     let mut too_few = false;

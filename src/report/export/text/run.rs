@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::layout::{self, fill, list, maybe, sentence};
-use super::{costs, explained, latency, sparkline};
+use super::{costs, explained, latency, sparkline, traffic};
 use crate::report::figures::{figure, percent};
 use crate::udp::result::{Measured, Received, Run};
 use crate::units::{grouped, short_ns};
@@ -24,6 +24,7 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)?;
     packets(run, out)?;
     loss(run, out)?;
+    traffic::marks(run, out)?;
     explained::explained(run, out)?;
     warnings(run, out)?;
     latency::latency(run, out)?;
@@ -42,10 +43,12 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
 /// Mode, engine and effective options.
 fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let (asked, set) = (&run.requested, &run.effective);
-    let mut parts = vec![
-        format!("udp {} over {}", run.mode, run.engine),
-        format!("{} B data + {} B header", set.chunk, set.header),
-    ];
+    let mut parts = vec![format!("udp {} over {}", run.mode, run.engine)];
+    parts.extend(asked.sizes.as_ref().map(|sizes| format!("chunk {sizes}")));
+    parts.push(match set.mean_chunk {
+        Some(mean) => format!("mean {} B data + {} B header", figure(mean), set.header),
+        None => format!("{} B data + {} B header", set.chunk, set.header),
+    });
     if let Some(round_trip) = &run.round_trip {
         parts.push(format!("{} loop", round_trip.kind));
         parts.push(if set.spin { "spinning" } else { "sleeping" }.to_owned());
@@ -74,6 +77,7 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     if set.streams > 1 {
         parts.push(format!("{} streams", set.streams));
     }
+    parts.extend(traffic::options(asked));
     let is_echo = run.round_trip.as_ref().is_some_and(|of| of.echo);
     let what = if is_echo { "echo server " } else { "" };
     parts.extend(asked.to.as_ref().map(|server| format!("to {what}{server}")));

@@ -1,13 +1,15 @@
 //! The first datagrams of a session's flows, which open them.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Instant;
 
 use mio::Registry;
 
 use super::{Receiving, Session};
 use crate::sys::clock::monotonic_ns;
-use crate::sys::shared_port;
+use crate::sys::device::Device;
+use crate::sys::{ip_options, shared_port};
 use crate::udp::result::Ended;
 use crate::udp::server::ports::{FlowKind, PortDatagram};
 use crate::udp::server::probe::answer_probe;
@@ -55,17 +57,27 @@ impl Session {
         };
         let window = receivers.effective().window;
         let last = receivers.unlaunched() == 1;
+        let group = self.plan.traffic.group;
+        if group.is_some() {
+            answer_from(datagram)?;
+        }
         let Some(socket) = receivers.socket(stream) else {
             return receivers.reconnect(stream, datagram.peer);
         };
-        shared_port::join(socket, datagram.local, datagram.peer)?;
+        let local = match group {
+            None => datagram.local,
+            Some(group) => join_group(socket, group, datagram)?,
+        };
+        shared_port::join(socket, local, datagram.peer)?;
         if let Some(explainer) = &mut self.explainer
             && last
         {
             // No data are sent until all streams are open: drops so far are none of the run.
             explainer.begin(self.client, None);
         }
-        answer_probe(socket, &datagram.header, window);
+        if group.is_none() {
+            answer_probe(socket, &datagram.header, window);
+        }
         receivers.launch(stream, datagram.header.token)
     }
 
@@ -86,4 +98,24 @@ impl Session {
         answer_probe(socket, &datagram.header, None);
         Ok(())
     }
+}
+
+/// Joins a multicast group on the interface of the route to the client. Returns the address of the group's port.
+fn join_group(
+    socket: &UdpSocket,
+    group: IpAddr,
+    datagram: &PortDatagram,
+) -> io::Result<SocketAddr> {
+    let interface = Device::towards(datagram.peer)?.index();
+    ip_options::join_group(socket, group, interface)?;
+    let port = datagram.local.port();
+    Ok(ip_options::group_address(group, port, interface))
+}
+
+/// Responds to a probe from the address that it was sent to, which the socket of a group does not have.
+fn answer_from(datagram: &PortDatagram) -> io::Result<()> {
+    let socket = shared_port::unbound(datagram.local)?;
+    shared_port::join(&socket, datagram.local, datagram.peer)?;
+    answer_probe(&socket, &datagram.header, None);
+    Ok(())
 }

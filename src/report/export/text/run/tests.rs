@@ -27,7 +27,7 @@ fn paced_run_shows_all_figures() {
     let mut lines = text.lines();
     assert_eq!(
         lines.next().unwrap(),
-        "udp paced over mio, 1000 B data + 32 B header, batch 64, GSO of 32 segments,"
+        "udp paced over mio, chunk 100:3,1000:1, mean 325.0 B data + 32 B header,"
     );
     assert!(text.contains("\n  2,134,567 ± 38.60 KB/s   = 17.08 Gbit/s, 2,134,567 packets/s, "));
     for part in [
@@ -38,6 +38,13 @@ fn paced_run_shows_all_figures() {
         "duplicates 5",
         "foreign 6 (other token 1, too short 2, malformed 3)",
         "lost 10 (0.010 %): not sent 2, receiver socket 5, elsewhere 3",
+        "bursts of 8,",
+        "Poisson gaps (seed 7),",
+        "DSCP EF,",
+        "ECN ect0,",
+        "TTL 3,",
+        "\nECN        CE 1,000 (1.00 %), ECT(0) 99,000 (99.00 %), Not-ECT 5 (0.005 %)\n",
+        "\nDSCP       CS0 5 (0.005 %), EF 100,000 (more than 99.99 %), changed 5 (0.005 %)\n",
         "from the intended send",
         "offset -1.23 ms ± 850 ns, drift 42 ns (0.900 ppm)",
         "\n           Only 3 exchanges were answered.\n",
