@@ -184,6 +184,8 @@ fn plan(chunk: usize, offload: Offload) -> Plan {
         interval: Duration::from_secs(1),
         packet_rows: false,
         interval_histograms: false,
+        kernel_latency: false,
+        stages: false,
     }
 }
 

@@ -74,6 +74,8 @@ impl UdpMeasurement {
                 interval: INTERVAL,
                 packet_rows: false,
                 interval_histograms: false,
+                kernel_latency: false,
+                stages: false,
             },
             server: None,
         }

@@ -2,11 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use super::rx_timestamp::nanoseconds;
+
 /// Room for a source address: `sockaddr_in6` is the larger of the two types.
 pub const NAME_BYTES: usize = size_of::<libc::sockaddr_in6>();
 
-/// Room for the control messages of one message: `UDP_GRO` and `SO_RXQ_OVFL` take 24 bytes each.
-pub const CONTROL_BYTES: usize = 64;
+/// Room for the control messages of one message: `UDP_GRO` and `SO_RXQ_OVFL` take 24 bytes each, timestamps 64.
+pub const CONTROL_BYTES: usize = 128;
 
 /// A datagram, or with GRO several datagrams of one sender, end to end.
 #[derive(Debug, Clone, Copy)]
@@ -20,18 +22,20 @@ pub struct Message<'a> {
     /// The drop count of the socket when this message was queued; `None` before the first drop.
     pub drops: Option<u32>,
     name: &'a [u8],
+    control: &'a [u8],
 }
 
 impl<'a> Message<'a> {
     /// Parses the output of recvmsg(2): payload, `msg_name`, `msg_control` and `msg_flags`.
     #[inline]
-    pub fn new(bytes: &'a [u8], name: &'a [u8], control: &[u8], flags: libc::c_int) -> Self {
+    pub fn new(bytes: &'a [u8], name: &'a [u8], control: &'a [u8], flags: libc::c_int) -> Self {
         let mut message = Self {
             bytes,
             segment: bytes.len(),
             truncated: flags & libc::MSG_TRUNC != 0,
             drops: None,
             name,
+            control,
         };
         let mut rest = control;
         while let Some((level, kind, data)) = next_control(&mut rest) {
@@ -45,6 +49,19 @@ impl<'a> Message<'a> {
             }
         }
         message
+    }
+
+    /// When the kernel took the message from the device, in ns of wall time; `None` unless
+    /// [`rx_timestamp::enable`](super::rx_timestamp::enable) requested it before. With GRO, the time of the first datagram.
+    #[inline]
+    pub fn stamp(&self) -> Option<u64> {
+        let mut rest = self.control;
+        while let Some((level, kind, data)) = next_control(&mut rest) {
+            if (level, kind) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) {
+                return nanoseconds(data);
+            }
+        }
+        None
     }
 
     /// The source address; `None` for an unsupported address family.
@@ -126,6 +143,7 @@ mod tests {
         fn malformed_messages_are_ignored(name in prop::collection::vec(any::<u8>(), 0..40), control in prop::collection::vec(any::<u8>(), 0..80)) {
             let message = Message::new(b"payload", &name, &control, 0);
             message.source();
+            message.stamp();
             prop_assert!(message.datagrams().map(<[u8]>::len).sum::<usize>() == 7);
         }
     }

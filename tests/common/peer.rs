@@ -43,6 +43,8 @@ pub(crate) fn plan(packets: u64) -> Plan {
         interval: Duration::from_secs(1),
         packet_rows: false,
         interval_histograms: false,
+        kernel_latency: false,
+        stages: false,
     }
 }
 

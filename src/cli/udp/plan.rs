@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::matrix::Combination;
 use super::round_trip::{ECHO_PORT, Load};
+use super::stamps::Timestamps;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
@@ -137,7 +138,7 @@ impl Planned {
                 ClockArg::Auto => ClockChoice::Auto,
                 ClockArg::Estimate => ClockChoice::Estimate,
             },
-            explain: args.explain,
+            explain: args.stamps.explain,
             is_echo: args.round_trip.echo.is_some(),
             requested,
         }
@@ -201,6 +202,8 @@ fn plan(args: &Udp, of: &Combination, live: bool) -> Result<Plan, CliError> {
         packet_rows: args.packets_csv,
         // Without --interval the log has a line for the whole run.
         interval_histograms: live || (args.exports.has_hlog() && args.interval.is_some()),
+        kernel_latency: args.stamps.timestamps == Timestamps::Kernel,
+        stages: args.stamps.explain,
     })
 }
 

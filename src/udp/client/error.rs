@@ -33,6 +33,11 @@ pub enum RunError {
         "the server at {0} sent an unexpected message; is it a `bench serve` of the same version?"
     )]
     OutOfTurn(SocketAddr),
+    /// The server's receivers do not know the kernel's timestamps.
+    #[error(
+        "the server at {0} is older than --timestamps kernel; update it, or use --timestamps user"
+    )]
+    NoKernelLatency(SocketAddr),
     /// The server does not answer over UDP.
     #[error(
         "the server's UDP port {0} does not answer; does a firewall between the two hosts drop UDP?"

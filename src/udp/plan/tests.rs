@@ -19,6 +19,8 @@ pub(crate) fn small_plan() -> Plan {
         interval: Duration::from_secs(1),
         packet_rows: false,
         interval_histograms: false,
+        kernel_latency: false,
+        stages: false,
     }
 }
 

@@ -58,6 +58,6 @@ fields! {
     EngineChoice = wire::Engine { kind, zerocopy, uring }
     Plan = wire::Plan {
         amount, mode, direction, chunk, engine, streams, batch, offload, df, spin, receive_buffer, send_buffer, interval,
-        packet_rows, interval_histograms,
+        packet_rows, interval_histograms, kernel_latency, stages,
     }
 }

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::sys::clock::monotonic_ns;
 use crate::sys::cmsg::Message;
 use crate::udp::credit::CreditIssuer;
 use crate::udp::engine::Rx;
 use crate::udp::receive::accounting::{Classified, StreamAccounting};
 use crate::udp::receive::interval_clock::server_ns;
 use crate::udp::receive::packet_log::{PacketLog, PacketRecord};
+use crate::udp::receive::stamps::RxStamps;
 use crate::udp::wire::header::{Header, Kind};
 
 /// Most replies to one batch; further requests of the batch are dropped.
@@ -30,6 +32,8 @@ pub(super) struct Arrivals {
     pub(super) drops: u32,
     /// The server's clock minus this host's, in ns.
     pub(super) offset: Arc<AtomicI64>,
+    /// The kernel's stamps; `None` unless the plan requests them.
+    pub(super) stamps: Option<Box<RxStamps>>,
 }
 
 impl Arrivals {
@@ -39,6 +43,41 @@ impl Arrivals {
             return self.accounting.truncated();
         }
         let received = server_ns(&self.offset);
+        self.take_at(message, received, |_, _| ());
+    }
+
+    /// As [`Self::take`], with the kernel's stamp.
+    pub(super) fn take_stamped(&mut self, message: &Message<'_>) {
+        let Some(mut stamps) = self.stamps.take() else {
+            return self.take(message);
+        };
+        if message.truncated {
+            self.accounting.truncated();
+        } else {
+            let offset = self.offset.load(Ordering::Relaxed);
+            let read = monotonic_ns().wrapping_add_signed(offset);
+            let stamp = stamps.stamp(message, offset);
+            let received = stamps.received(stamp, read);
+            let mut unique = self.accounting.unique();
+            self.take_at(message, received, |sequence, now_unique| {
+                if now_unique > unique {
+                    unique = now_unique;
+                    stamps.add(sequence, stamp, read);
+                }
+            });
+        }
+        self.stamps = Some(stamps);
+    }
+
+    /// Counts the datagrams of a message. Calls `data_arrived` for each data datagram with its sequence number and the number of first
+    /// arrivals so far.
+    #[inline]
+    fn take_at(
+        &mut self,
+        message: &Message<'_>,
+        received: u64,
+        mut data_arrived: impl FnMut(u64, u64),
+    ) {
         if message.bytes.is_empty() {
             self.accounting.datagram(message.bytes, received);
         }
@@ -49,6 +88,7 @@ impl Arrivals {
             match classified {
                 Classified::Data(header) => {
                     data = true;
+                    data_arrived(header.sequence, self.accounting.unique());
                     if let Some(packet_log) = &mut self.packet_log {
                         packet_log.push(PacketRecord {
                             sequence: header.sequence,

@@ -18,6 +18,7 @@ pub mod receivers;
 pub mod result_upload;
 pub mod sequence;
 mod shared;
+mod stamps;
 mod thread;
 
 use std::sync::Arc;

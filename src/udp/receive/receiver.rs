@@ -20,6 +20,7 @@ use crate::udp::receive::arrivals::Arrivals;
 use crate::udp::receive::backoff::Backoff;
 use crate::udp::receive::interval_clock::IntervalClock;
 use crate::udp::receive::packet_log::PacketLog;
+use crate::udp::receive::stamps::{ReceivedStamps, RxStamps};
 
 /// Shortest wait for stragglers after the last arrival, in ns, once the sender's count is known.
 pub const MIN_QUIET_NS: u64 = 250_000_000;
@@ -102,6 +103,8 @@ pub struct Received {
     pub stats: ReceiveStats,
     /// Credit window at the end, in datagrams; 0 unless lossless.
     pub window: u64,
+    /// The kernel's stamps, if the plan requests them.
+    pub stamps: Option<ReceivedStamps>,
     /// Why the receiver ended early, if the socket failed.
     pub error: Option<io::Error>,
 }
@@ -117,6 +120,7 @@ impl Received {
             cpu: CpuTime::default(),
             stats: ReceiveStats::default(),
             window: 0,
+            stamps: None,
             error: None,
         }
     }
@@ -146,6 +150,8 @@ pub struct ReceiverConfig {
     pub offset: Arc<AtomicI64>,
     /// The packet log to write.
     pub packet_log: Option<PacketLog>,
+    /// The kernel's stamps, if the plan requests them.
+    pub stamps: Option<RxStamps>,
     /// Controls the receiver.
     pub control: Arc<ReceiverControl>,
     /// Empty histograms. The receiver takes the first, and each snapshot another one; without one no snapshot is taken.
@@ -227,6 +233,7 @@ impl StreamReceiver {
                 packet_log: config.packet_log,
                 drops: 0,
                 offset: config.offset.clone(),
+                stamps: config.stamps.map(Box::new),
             },
             clock: IntervalClock {
                 epoch: config.epoch,
@@ -246,7 +253,13 @@ impl StreamReceiver {
     #[inline]
     pub fn turn<R: Rx>(&mut self, rx: &mut R, emit: impl Fn(Event)) -> io::Result<Turn> {
         let arrivals = &mut self.arrivals;
-        let count = rx.receive(|message| arrivals.take(&message))?;
+        let count = match &mut arrivals.stamps {
+            None => rx.receive(|message| arrivals.take(&message))?,
+            Some(stamps) => {
+                stamps.begin_batch();
+                rx.receive(|message| arrivals.take_stamped(&message))?
+            }
+        };
         if count > 0 {
             arrivals.reply(rx);
             let now = monotonic_ns();
@@ -330,6 +343,7 @@ impl StreamReceiver {
             cpu,
             stats: rx.stats(),
             window: arrivals.issuer.map_or(0, |issuer| issuer.window()),
+            stamps: arrivals.stamps.map(|stamps| stamps.finish()),
             error,
         })));
     }
@@ -399,6 +413,7 @@ mod tests {
             )),
             offset: Arc::default(),
             packet_log: None,
+            stamps: None,
             control,
             empties,
         };

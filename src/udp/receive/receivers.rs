@@ -20,6 +20,7 @@ use crate::udp::receive::receiver::{
     Event, IntervalSnapshot, Received, ReceiverConfig, ReceiverControl,
 };
 use crate::udp::receive::shared::SharedReceiver;
+use crate::udp::receive::stamps::RxStamps;
 use crate::udp::receive::thread::{EventSink, start_thread};
 use crate::udp::receive::{Notify, UNKNOWN};
 use crate::udp::result::IntervalRows;
@@ -180,6 +181,7 @@ impl Receivers {
             } else {
                 None
             },
+            stamps: RxStamps::of(plan),
             control: control.clone(),
             empties: receiver_empties,
         };

@@ -10,9 +10,11 @@ mod ended;
 mod explained;
 mod inputs;
 mod interval_rows;
+mod measured;
 mod round_trip;
 mod run;
 mod settings;
+pub mod stages;
 mod streams;
 mod warnings;
 
@@ -21,10 +23,12 @@ pub use ended::Ended;
 pub use explained::{Explained, HostDrops, Increase, LossCause, Reason};
 pub use inputs::{Hosts, RunInputs};
 pub use interval_rows::IntervalRows;
+pub use measured::Measured;
 pub use round_trip::RoundTrip;
 pub use run::{
-    Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Measured, Pacing,
-    Received, Requested, Run, Stream, Traffic, UringRequested,
+    Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Pacing, Received,
+    Requested, Run, Stream, Traffic, UringRequested,
 };
 pub use settings::{effective, requested};
+pub use stages::{Stage, Stages, StampCost};
 pub use streams::{sent_at_least, total_sent};

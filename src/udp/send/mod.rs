@@ -14,5 +14,6 @@ pub mod sender;
 pub mod senders;
 mod shared;
 pub mod spin;
+pub mod stamps;
 pub mod stream;
 mod task;

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use crate::sys::cgroup::CpuQuota;
 use crate::sys::clock::monotonic_ns;
@@ -14,6 +16,7 @@ use crate::udp::send::credit_request::CreditRequest;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::path::{PathError, TooLong};
 use crate::udp::send::spin::{Spin, SpinChoice};
+use crate::udp::send::stamps::StampCollector;
 use crate::udp::send::stream::{Idle, Stream};
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
@@ -26,6 +29,12 @@ pub(super) const NO_MEMORY_NS: u64 = 100_000;
 
 /// The run fails when the kernel has been short of memory for this long and taken no message, in ns.
 pub(super) const MAX_NO_MEMORY_NS: u64 = 5_000_000_000;
+
+/// Longest wait for stamps after the last datagram, in ns.
+const MAX_STAMPS_NS: u64 = 500_000_000;
+
+/// Pause between two reads of stamps after the last datagram.
+const STAMPS_PAUSE: Duration = Duration::from_millis(1);
 
 /// Longest wait for a full send buffer, in ns.
 const FULL_NS: u64 = 100_000_000;
@@ -74,7 +83,7 @@ pub struct BatchPolicy {
     pub credit_timeout_ns: u64,
 }
 
-/// Sends the stream until it ends or `control` stops it.
+/// Sends the stream until it ends or `control` stops it. `stamps` collects the kernel's stamps, if the engine requests them.
 ///
 /// # Errors
 /// As the engine's. The outcome is valid in either case.
@@ -84,6 +93,7 @@ pub fn run<T: Tx>(
     mut stream: Stream,
     policy: BatchPolicy,
     control: &Arc<SenderControl>,
+    mut stamps: Option<Box<StampCollector>>,
 ) -> (SenderOutcome, io::Result<()>) {
     let mut outcome = SenderOutcome::default();
     let quota = CpuQuota::of_this_thread();
@@ -108,9 +118,16 @@ pub fn run<T: Tx>(
         policy,
         &mut spin,
         control,
+        &mut stamps,
         &mut outcome,
     );
     let ended = ended.and(tx.cancel_pending());
+    if T::STAMPS
+        && let Some(mut stamps) = stamps
+    {
+        await_stamps(tx, &stream, &mut stamps, control);
+        outcome.stamps = Some(Arc::new(stamps.finish()));
+    }
     outcome.cpu = CpuTime::of_this_thread() - before;
     outcome.preemptions = usage::preemptions() - preemptions;
     outcome.throttled = quota
@@ -136,6 +153,7 @@ fn drive<T: Tx>(
     policy: BatchPolicy,
     spin: &mut Spin,
     control: &SenderControl,
+    stamps: &mut Option<Box<StampCollector>>,
     outcome: &mut SenderOutcome,
 ) -> io::Result<()> {
     let mut request = CreditRequest::default();
@@ -148,7 +166,7 @@ fn drive<T: Tx>(
     };
     while !control.stop.load(Ordering::Relaxed) {
         stream.set_offset(control.offset.load(Ordering::Relaxed));
-        let written = fill(tx, stream, policy, &mut clock);
+        let written = fill(tx, stream, policy, &mut clock, stamps);
         if written > 0 {
             control.written.store(stream.next(), Ordering::Relaxed);
         }
@@ -160,6 +178,11 @@ fn drive<T: Tx>(
                 outcome.too_long += datagrams;
             }
         })?;
+        if T::STAMPS
+            && let Some(stamps) = stamps
+        {
+            stamps.collect(tx, stream.offset());
+        }
         if outcome.too_long > 0 || policy.must_segment {
             check_path(tx, stream, policy, outcome)?;
         }
@@ -212,6 +235,24 @@ fn drive<T: Tx>(
     Ok(())
 }
 
+/// Waits for the stamps of the last datagrams: they may be in the queue of the device.
+fn await_stamps<T: Tx>(
+    tx: &mut T,
+    stream: &Stream,
+    stamps: &mut StampCollector,
+    control: &SenderControl,
+) {
+    let deadline = monotonic_ns() + MAX_STAMPS_NS;
+    loop {
+        stamps.collect(tx, stream.offset());
+        let is_over = stamps.is_complete() || monotonic_ns() > deadline;
+        if is_over || control.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        thread::sleep(STAMPS_PAUSE);
+    }
+}
+
 /// Waits for credit, and requests it when the wait is long.
 fn await_credit<T: Tx>(
     tx: &mut T,
@@ -252,6 +293,7 @@ pub(super) fn fill<T: Tx>(
     stream: &mut Stream,
     policy: BatchPolicy,
     clock: &mut TscClock,
+    stamps: &mut Option<Box<StampCollector>>,
 ) -> u64 {
     let mut written = 0;
     clock.begin();
@@ -261,6 +303,19 @@ pub(super) fn fill<T: Tx>(
         let (length, datagrams) = stream.fill(slot, most, || clock.now());
         if datagrams == 0 {
             break;
+        }
+        if T::STAMPS
+            && let Some(stamps) = stamps
+        {
+            let end = stream.next();
+            let message = slot.get(..length).unwrap_or_default();
+            stamps.written(
+                message,
+                stream.datagram(),
+                end - datagrams,
+                end,
+                stream.offset(),
+            );
         }
         tx.queue(length, datagrams);
         written += datagrams;

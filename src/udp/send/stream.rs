@@ -109,6 +109,11 @@ impl Stream {
         self.offset = offset;
     }
 
+    /// The offset of the clock in which stamps are written, in ns.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
     /// Adds a credit. Without effect on a stream that needs none.
     pub fn grant(&mut self, limit: u64) {
         if let Some(balance) = &mut self.balance {

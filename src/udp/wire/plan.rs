@@ -41,6 +41,14 @@ pub struct Plan {
     /// field sends none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interval_histograms: bool,
+    /// Whether the receive stamp of a datagram is that of the kernel. Absent unless requested; a receiver that supports it confirms it
+    /// in its settings.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kernel_latency: bool,
+    /// Whether the kernel's stamps divide the latency into stages. Absent unless requested; a server that does not know the field
+    /// sends no stages.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stages: bool,
 }
 
 /// How much is sent.

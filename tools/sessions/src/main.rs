@@ -329,6 +329,8 @@ fn main() -> ExitCode {
         interval: Duration::from_secs(1),
         packet_rows: false,
         interval_histograms: false,
+        kernel_latency: false,
+        stages: false,
     };
 
     let idle = Usage::of(process);

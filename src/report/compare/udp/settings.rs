@@ -28,6 +28,7 @@ impl Settings {
                 zerocopy: or(&requested.zerocopy, "off"),
                 df: or(&requested.df, "auto"),
                 spin: or(&requested.spin, "auto"),
+                timestamps: or(&requested.timestamps, "user"),
                 ..requested.clone()
             },
         }
@@ -57,6 +58,7 @@ impl Described for Settings {
             Some(format!("GSO {}", asked.gso)),
             Some(format!("DF {}", asked.df)),
             Some(format!("spin {}", asked.spin)),
+            Some(format!("{} timestamps", asked.timestamps)),
             Some(match &asked.under_load {
                 Some(load) => format!("under load {load}"),
                 None => "idle".to_owned(),

@@ -3,7 +3,7 @@
 use crate::report::export::column::{Cell, columns};
 use crate::report::export::losses;
 use crate::stats::latency::Summary;
-use crate::udp::result::{Lost, Received, Run};
+use crate::udp::result::{Lost, Received, Run, Stage, Stages};
 
 columns! {
     /// A UDP run.
@@ -102,6 +102,15 @@ columns! {
         "lost_causes" [""] "causes of losses on either host and their datagrams, as in `explained.causes[]` of `run.json`; with `--explain` only" => run.explained.as_ref().map(|of| losses::cell(&of.causes));
         "lost_between" [""] "datagrams lost between the two hosts; with `--explain` only, and empty if a host did not explain its side" => run.explained.as_ref().and_then(|of| of.between);
         "lost_surplus" [""] "by how much the causes exceed the losses; with `--explain` only" => run.explained.as_ref().map(|of| of.surplus);
+        "timestamps" [""] "who took the receive stamps: `user` or `kernel` (`--timestamps`)" => timestamps(run);
+        "stage_sender_p50_ns" ["ns"] "time from the sender's stamp to its qdisc; with `--explain` only, and empty without stamps" => stage(run, |of| &of.sender, |of| of.p50);
+        "stage_sender_p99_ns" ["ns"] "time from the sender's stamp to its qdisc; with `--explain` only, and empty without stamps" => stage(run, |of| &of.sender, |of| of.p99);
+        "stage_qdisc_p50_ns" ["ns"] "time from the qdisc to the driver, as above" => stage(run, |of| &of.qdisc, |of| of.p50);
+        "stage_qdisc_p99_ns" ["ns"] "time from the qdisc to the driver, as above" => stage(run, |of| &of.qdisc, |of| of.p99);
+        "stage_wire_p50_ns" ["ns"] "time from the sender's driver to the receiver's kernel, as above" => stage(run, |of| &of.wire, |of| of.p50);
+        "stage_wire_p99_ns" ["ns"] "time from the sender's driver to the receiver's kernel, as above" => stage(run, |of| &of.wire, |of| of.p99);
+        "stage_receiver_p50_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p50);
+        "stage_receiver_p99_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p99);
     }
 }
 
@@ -121,6 +130,23 @@ fn received(run: &Run, of: impl Fn(&Received) -> u64) -> Option<u64> {
 
 fn lost(run: &Run, of: impl Fn(&Lost) -> u64) -> Option<u64> {
     (!run.lost.is_unknown).then(|| of(&run.lost))
+}
+
+/// Records from before the option have stamps of the user.
+fn timestamps(run: &Run) -> &str {
+    match run.effective.timestamps.as_str() {
+        "" => "user",
+        by => by,
+    }
+}
+
+fn stage(
+    run: &Run,
+    stage: impl Fn(&Stages) -> &Stage,
+    of: impl Fn(&Summary) -> Option<u64>,
+) -> Option<u64> {
+    let stages = run.stages.as_ref()?;
+    stage(stages).latency_ns.as_ref().and_then(of)
 }
 
 fn latency(run: &Run, of: impl Fn(&Summary) -> Option<u64>) -> Cell {

@@ -60,7 +60,9 @@ impl Memory {
         // SAFETY: the kernel has completed this request and no longer writes to its place.
         let place = unsafe { &*self.place(number) };
         // SAFETY: the control buffer consists of plain integers.
-        let control = unsafe { mem::transmute::<&[u64; 8], &[u8; 64]>(&place.control) };
+        let control = unsafe {
+            mem::transmute::<&[u64; CONTROL_BYTES / 8], &[u8; CONTROL_BYTES]>(&place.control)
+        };
         let header = &place.header;
         Some(Message::new(
             payload,
