@@ -89,7 +89,6 @@ pub struct BatchPolicy {
 /// As the engine's. The outcome is valid in either case.
 pub fn run<T: Tx>(
     tx: &mut T,
-    token: u64,
     mut stream: Stream,
     policy: BatchPolicy,
     control: &Arc<SenderControl>,
@@ -113,7 +112,6 @@ pub fn run<T: Tx>(
     let thread_before = tx.stats().ring.and_then(|ring| ring.thread_cpu_ns);
     let ended = drive(
         tx,
-        token,
         &mut stream,
         policy,
         &mut spin,
@@ -148,7 +146,6 @@ pub fn run<T: Tx>(
 
 fn drive<T: Tx>(
     tx: &mut T,
-    token: u64,
     stream: &mut Stream,
     policy: BatchPolicy,
     spin: &mut Spin,
@@ -156,6 +153,7 @@ fn drive<T: Tx>(
     stamps: &mut Option<Box<StampCollector>>,
     outcome: &mut SenderOutcome,
 ) -> io::Result<()> {
+    let token = stream.token();
     let mut request = CreditRequest::default();
     let (mut no_memory_since, mut no_memory_at) = (None, 0);
     // With one datagram per batch, the kernel's clock is read once per datagram in any case.

@@ -109,6 +109,11 @@ impl Stream {
         self.offset = offset;
     }
 
+    /// The token of the stream.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
     /// The offset of the clock in which stamps are written, in ns.
     pub fn offset(&self) -> i64 {
         self.offset

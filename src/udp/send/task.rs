@@ -215,7 +215,7 @@ impl Task {
         let mut stream = self.stream(start);
         stream.grant(self.settings.window.unwrap_or(0));
         let ended;
-        (*outcome, ended) = sender::run(&mut tx, self.token, stream, policy, &self.control, stamps);
+        (*outcome, ended) = sender::run(&mut tx, stream, policy, &self.control, stamps);
         outcome.effective = effective;
         self.emit(Event::Ended(ended));
         Ok(())
