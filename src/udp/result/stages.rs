@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run::Clock;
 use crate::stats::latency::{Latency, Summary};
-use crate::udp::plan::{Mode, Plan};
+use crate::udp::plan::{Mode, Offload, Plan};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::stamps::SentStamps;
 use crate::udp::stages::MOST_ROWS;
@@ -268,7 +268,7 @@ fn notes(
             "One in {} datagrams is stamped, since the run is not paced (--pps or --rate); with GSO or GRO a stamp is that of the first datagram of its message.",
             plan.stamped_every()
         ));
-    } else if plan.offload == crate::udp::plan::Offload::On {
+    } else if plan.offload == Offload::On {
         notes.push(
             "With --gso on, the kernel stamps the first datagram of each message.".to_owned(),
         );
@@ -276,7 +276,7 @@ fn notes(
     let missing = sender.requested.saturating_sub(sender.sent);
     if missing > 0 && sender.sent > 0 {
         notes.push(format!(
-            "{missing} of {} datagrams lack a stamp of the sender's driver: they were dropped before, or the error queue was full.",
+            "{missing} of {} datagrams lack a stamp of the sender's driver: they were dropped before, or the error queue was full, or a send failed on a kernel before Linux 6.13, which ends the stamps.",
             sender.requested
         ));
     }

@@ -33,7 +33,7 @@ pub struct Trial {
     pub stamped_receive_ns: f64,
 }
 
-/// Measures datagrams of `bytes` bytes, at most [`MOST_BYTES`], a message each.
+/// Measures datagrams of `bytes` bytes, at most 1,500, a message each.
 ///
 /// # Errors
 /// Loopback is unavailable, or this kernel takes no stamps.
