@@ -185,6 +185,8 @@ fn plan(chunk: usize, offload: Offload) -> Plan {
         packet_rows: false,
         interval_histograms: false,
         traffic: Default::default(),
+        kernel_latency: false,
+        stages: false,
     }
 }
 

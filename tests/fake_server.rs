@@ -91,6 +91,16 @@ fn welcome(ports: Vec<u16>) -> Reply {
 }
 
 #[test]
+fn a_server_that_does_not_know_kernel_timestamps_is_reported() {
+    let outcome = against("--quiet --timestamps kernel", |mut stream| {
+        say(&mut stream, &welcome(vec![1]));
+        hear_out(&mut stream);
+    });
+    let words = ["is older than --timestamps kernel", "--timestamps user"];
+    assert_failed(outcome, &words);
+}
+
+#[test]
 fn a_peer_that_is_not_a_server_is_reported_in_time() {
     let silent = || {
         assert_failed(

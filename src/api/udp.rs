@@ -75,6 +75,8 @@ impl UdpMeasurement {
                 packet_rows: false,
                 interval_histograms: false,
                 traffic: Default::default(),
+                kernel_latency: false,
+                stages: false,
             },
             server: None,
         }

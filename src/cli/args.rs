@@ -13,6 +13,7 @@ use super::list::{List, joined_list, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
 use super::udp::round_trip::RoundTripArgs;
+use super::udp::stamps::StampArgs;
 use super::udp::traffic::{Chunk, TrafficArgs, is_weighted};
 use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
@@ -197,6 +198,8 @@ pub(super) struct Udp {
     /// How to relate the clocks of both ends
     #[arg(long, value_enum, default_value_t = ClockArg::Auto, help_heading = "Network")]
     pub(super) clock: ClockArg,
+    #[command(flatten)]
+    pub(super) stamps: StampArgs,
     /// Runs of each setting
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = repeats, help_heading = "Repetition")]
     pub(super) repeat: u32,
@@ -210,9 +213,6 @@ pub(super) struct Udp {
     /// Show the run on the full screen while it lasts: goodput, losses and latencies; q or Ctrl-C ends it and prints the summary
     #[arg(long, conflicts_with = "quiet", help_heading = "Output")]
     pub(super) live: bool,
-    /// Explain losses: each lost datagram by its cause on either host, with the kernel's reasons where this runs as root
-    #[arg(long, help_heading = "Output")]
-    pub(super) explain: bool,
     #[command(flatten)]
     pub(super) exports: RunExports,
     /// Write one test in the JSON layout of iperf3; - writes it to stdout and nothing else

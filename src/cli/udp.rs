@@ -6,6 +6,7 @@ mod output;
 mod plan;
 mod ready;
 pub(super) mod round_trip;
+pub(super) mod stamps;
 pub(super) mod traffic;
 
 use std::time::Duration;

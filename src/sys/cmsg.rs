@@ -2,11 +2,14 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use super::rx_timestamp::nanoseconds;
+
 /// Room for a source address: `sockaddr_in6` is the larger of the two types.
 pub const NAME_BYTES: usize = size_of::<libc::sockaddr_in6>();
 
-/// Room for the control messages of one message: `UDP_GRO`, `SO_RXQ_OVFL`, and `IP_TOS` or `IPV6_TCLASS` take 24 bytes each.
-pub const CONTROL_BYTES: usize = 80;
+/// Room for the control messages of one message: `UDP_GRO`, `SO_RXQ_OVFL`, and `IP_TOS` or `IPV6_TCLASS` take 24 bytes each,
+/// timestamps 64.
+pub const CONTROL_BYTES: usize = 136;
 
 /// A datagram, or with GRO several datagrams of one sender, end to end.
 #[derive(Debug, Clone, Copy)]
@@ -22,12 +25,13 @@ pub struct Message<'a> {
     /// The TOS byte or traffic class of its IP packets; `None` unless the socket requests it.
     pub tos: Option<u8>,
     name: &'a [u8],
+    control: &'a [u8],
 }
 
 impl<'a> Message<'a> {
     /// Parses the output of recvmsg(2): payload, `msg_name`, `msg_control` and `msg_flags`.
     #[inline]
-    pub fn new(bytes: &'a [u8], name: &'a [u8], control: &[u8], flags: libc::c_int) -> Self {
+    pub fn new(bytes: &'a [u8], name: &'a [u8], control: &'a [u8], flags: libc::c_int) -> Self {
         let mut message = Self {
             bytes,
             segment: bytes.len(),
@@ -35,6 +39,7 @@ impl<'a> Message<'a> {
             drops: None,
             tos: None,
             name,
+            control,
         };
         let mut rest = control;
         while let Some((level, kind, data)) = next_control(&mut rest) {
@@ -53,6 +58,19 @@ impl<'a> Message<'a> {
             }
         }
         message
+    }
+
+    /// When the kernel took the message from the device, in ns of wall time; `None` unless
+    /// [`rx_timestamp::enable`](super::rx_timestamp::enable) requested it before. With GRO, the time of the first datagram.
+    #[inline]
+    pub fn stamp(&self) -> Option<u64> {
+        let mut rest = self.control;
+        while let Some((level, kind, data)) = next_control(&mut rest) {
+            if (level, kind) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) {
+                return nanoseconds(data);
+            }
+        }
+        None
     }
 
     /// The source address; `None` for an unsupported address family.
@@ -134,6 +152,7 @@ mod tests {
         fn malformed_messages_are_ignored(name in prop::collection::vec(any::<u8>(), 0..40), control in prop::collection::vec(any::<u8>(), 0..80)) {
             let message = Message::new(b"payload", &name, &control, 0);
             message.source();
+            message.stamp();
             prop_assert!(message.datagrams().map(<[u8]>::len).sum::<usize>() == 7);
         }
     }

@@ -1,5 +1,5 @@
-//! The error queue of a UDP socket: ICMP errors, the kernel's own path MTU errors and completions of `MSG_ZEROCOPY`
-//! (recvmsg(2) `MSG_ERRQUEUE`, ip(7) `IP_RECVERR`, ipv6(7) `IPV6_RECVERR`).
+//! The error queue of a UDP socket: ICMP errors, the kernel's own path MTU errors, completions of `MSG_ZEROCOPY` and
+//! timestamps of sent datagrams (recvmsg(2) `MSG_ERRQUEUE`, ip(7) `IP_RECVERR`, ipv6(7) `IPV6_RECVERR`).
 //!
 //! An ICMP error is also the pending error of the socket and fails one later, unrelated call. Reading the queue clears
 //! the pending error. Unread entries are charged to the receive buffer and make every poll report `EPOLLERR`.
@@ -10,7 +10,9 @@ use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use super::cmsg::next_control;
+use super::rx_timestamp::nanoseconds;
 use super::socket::set_int;
+use super::tx_timestamp::{TxStage, TxStamp};
 use super::zerocopy::Done;
 
 /// Meaning of an ICMP error (RFC 792, RFC 1812 5.2.7.1, RFC 4443).
@@ -48,6 +50,8 @@ pub enum Entry {
     ZeroCopy(Done),
     /// The kernel refused a send locally. The call already reported the error.
     Local,
+    /// A timestamp of a sent datagram.
+    Stamp(TxStamp),
 }
 
 /// Queues ICMP errors of `socket`, of both address families on an IPv6 socket.
@@ -66,8 +70,8 @@ pub fn enable(socket: &UdpSocket) -> io::Result<()> {
     }
 }
 
-/// Room for the control data of an entry: the extended error with the address of its origin, for each family, and a
-/// timestamp. In words, since a cmsghdr is word-aligned.
+/// Room for the control data of an entry: the extended error with the address of its origin, for each family, and three
+/// timestamps. In words, since a cmsghdr is word-aligned.
 const CONTROL_WORDS: usize = 32;
 
 /// Reads all entries of the queue, without waiting.
@@ -108,25 +112,34 @@ pub fn read(socket: BorrowedFd<'_>, mut each: impl FnMut(Entry)) -> io::Result<(
 const SO_EE_ORIGIN_LOCAL: u8 = 1;
 const SO_EE_ORIGIN_ICMP: u8 = 2;
 const SO_EE_ORIGIN_ICMP6: u8 = 3;
+const SO_EE_ORIGIN_TIMESTAMPING: u8 = 4;
 const SO_EE_ORIGIN_ZEROCOPY: u8 = 5;
 const SO_EE_CODE_ZEROCOPY_COPIED: u8 = 1;
+// The kinds of a timestamp.
+const SCM_TSTAMP_SND: u32 = 0;
+const SCM_TSTAMP_SCHED: u32 = 1;
 
-/// The extended errors in the control data of an entry.
+/// The extended errors in the control data of an entry. The time of a timestamp precedes its extended error
+/// (ip_recv_error in net/ipv4/ip_sockglue.c).
 fn entries(mut control: &[u8]) -> impl Iterator<Item = Entry> {
-    std::iter::from_fn(move || next_control(&mut control)).filter_map(|(level, kind, data)| {
-        let carries = [
-            (libc::SOL_IP, libc::IP_RECVERR),
-            (libc::SOL_IPV6, libc::IPV6_RECVERR),
-        ];
-        carries
-            .contains(&(level, kind))
-            .then(|| entry(data))
-            .flatten()
+    let mut time = None;
+    std::iter::from_fn(move || next_control(&mut control)).filter_map(move |(level, kind, data)| {
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
+                time = nanoseconds(data);
+                None
+            }
+            (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR) => {
+                entry(data, time)
+            }
+            _ => None,
+        }
     })
 }
 
-/// Parses a `struct sock_extended_err`: errno, origin, type, code, a byte of padding, info, data.
-fn entry(data: &[u8]) -> Option<Entry> {
+/// Parses a `struct sock_extended_err`: errno, origin, type, code, a byte of padding, info, data. `time` is that of a timestamp, in
+/// ns of wall time.
+fn entry(data: &[u8], time: Option<u64>) -> Option<Entry> {
     let (errno, rest) = data.split_first_chunk()?;
     let (&[origin, kind, code, _], rest) = rest.split_first_chunk()?;
     let (info, rest) = rest.split_first_chunk()?;
@@ -147,6 +160,15 @@ fn entry(data: &[u8]) -> Option<Entry> {
             copied: code & SO_EE_CODE_ZEROCOPY_COPIED != 0,
         })),
         SO_EE_ORIGIN_LOCAL => Some(Entry::Local),
+        SO_EE_ORIGIN_TIMESTAMPING => Some(Entry::Stamp(TxStamp {
+            key: u32::from_ne_bytes(*last),
+            stage: match u32::from_ne_bytes(*info) {
+                SCM_TSTAMP_SCHED => TxStage::Scheduled,
+                SCM_TSTAMP_SND => TxStage::Sent,
+                _ => return None,
+            },
+            realtime_ns: time?,
+        })),
         _ => None,
     }
 }

@@ -10,11 +10,14 @@ use std::ptr;
 
 use super::cmsg::{CONTROL_BYTES, Message, NAME_BYTES};
 use super::mmap::Pages;
+use super::tx_timestamp::TxControl;
 
 /// Header arrays for sends of up to a fixed number of messages.
 pub struct SendBatch {
     vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
+    /// Empty unless messages are stamped.
+    controls: Vec<Option<TxControl>>,
 }
 
 // SAFETY: the pointers in the header arrays are set before each call and not used after it.
@@ -26,6 +29,7 @@ impl SendBatch {
         Self {
             vectors: Vec::with_capacity(capacity),
             headers: Vec::with_capacity(capacity),
+            controls: Vec::new(),
         }
     }
 
@@ -57,6 +61,33 @@ impl SendBatch {
         self.send_with(socket, messages.map(Pages::bytes), libc::MSG_ZEROCOPY)
     }
 
+    /// Like [`Self::send`], with timestamps of the messages that have control data.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_stamped<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        messages: impl Iterator<Item = (&'a [u8], Option<TxControl>)>,
+    ) -> io::Result<usize> {
+        self.controls.clear();
+        let controls = &mut self.controls;
+        self.vectors.clear();
+        let room = self.vectors.capacity();
+        for (bytes, control) in messages.take(room) {
+            self.vectors.push(vector(bytes));
+            controls.push(control);
+        }
+        self.fill_headers();
+        for (header, control) in self.headers.iter_mut().zip(&mut self.controls) {
+            if let Some(control) = control {
+                header.msg_hdr.msg_control = control.as_mut_ptr().cast();
+                header.msg_hdr.msg_controllen = control.len() as _;
+            }
+        }
+        self.submit(socket, 0)
+    }
+
     /// Increases the room to `capacity` messages per call.
     pub fn grow(&mut self, capacity: usize) {
         // `reserve` counts from the length, so the arrays are cleared first.
@@ -73,23 +104,32 @@ impl SendBatch {
         flags: libc::c_int,
     ) -> io::Result<usize> {
         self.vectors.clear();
-        self.headers.clear();
         let room = self.vectors.capacity();
         for bytes in messages.take(room) {
-            self.vectors.push(libc::iovec {
-                iov_base: bytes.as_ptr().cast_mut().cast(),
-                iov_len: bytes.len(),
-            });
+            self.vectors.push(vector(bytes));
         }
+        self.fill_headers();
+        self.submit(socket, flags)
+    }
+
+    /// Points a header at each vector.
+    #[inline]
+    fn fill_headers(&mut self) {
+        self.headers.clear();
         for vector in &mut self.vectors {
             let mut header = empty_header();
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
             self.headers.push(header);
         }
+    }
+
+    /// Passes the messages to the kernel. Called while the slices behind the vectors are borrowed.
+    #[inline]
+    fn submit(&mut self, socket: BorrowedFd<'_>, flags: libc::c_int) -> io::Result<usize> {
         // SAFETY: each header points to one vector of `self.vectors`, which no longer grows, and each vector to a slice
-        // borrowed for 'a, so all are readable during the call. sendmmsg writes only `msg_len`. Address and control
-        // data are null.
+        // that both callers borrow for 'a, so all are readable during the call. sendmmsg writes only `msg_len`. The
+        // address is null, and control data are null or in `self.controls`, with their length.
         let taken = unsafe {
             syscall!(sendmmsg(
                 socket.as_raw_fd(),
@@ -206,6 +246,13 @@ impl ReceiveBatch {
                 received.msg_flags,
             )
         })
+    }
+}
+
+fn vector(bytes: &[u8]) -> libc::iovec {
+    libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
     }
 }
 

@@ -70,7 +70,7 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<u64>> {
 }
 
 /// Parses a timespec of two 64-bit words, as on all 64-bit kernels. All-zero means no timestamp.
-fn nanoseconds(content: &[u8]) -> Option<u64> {
+pub(super) fn nanoseconds(content: &[u8]) -> Option<u64> {
     let (seconds, rest) = content.split_first_chunk()?;
     let seconds = u64::from_ne_bytes(*seconds);
     let rest = u64::from_ne_bytes(*rest.first_chunk()?);

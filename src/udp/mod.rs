@@ -29,6 +29,7 @@
 //! - [`credit`] is the flow control of lossless runs, [`clock_offset`] the estimate of the offset between two hosts' clocks.
 //! - [`round_trip`] is the other workload: requests that are sent back.
 //! - [`explain`] finds the drops of both hosts behind the losses, if requested.
+//! - [`stages`] divides the latency by the stamps of both kernels, if requested.
 //! - [`result`] is the record of a run, computed from the results of both sides.
 
 pub mod client;
@@ -46,4 +47,5 @@ pub mod send;
 pub mod server;
 pub mod setup;
 pub mod shared_loops;
+pub mod stages;
 pub mod wire;

@@ -12,6 +12,7 @@ use crate::engine::{ChoiceError, EngineChoice, ZeroCopy};
 use crate::sys::socket::PathMtuDiscovery;
 use crate::udp::send::pacing::{MAX_PPS, MIN_PPS};
 use crate::udp::send::spin::SpinChoice;
+use crate::udp::stages::SPARSE;
 use crate::udp::wire::header::{HEADER, MAX_48_BIT, MAX_CHUNK};
 use sizes::SizePattern;
 use traffic::{Schedule, TrafficError, TrafficOptions};
@@ -180,6 +181,10 @@ pub struct Plan {
     pub interval_histograms: bool,
     /// Options of the datagrams.
     pub traffic: TrafficOptions,
+    /// Whether the receive stamp of a datagram is that of the kernel.
+    pub kernel_latency: bool,
+    /// Whether the kernel's stamps divide the latency into stages.
+    pub stages: bool,
 }
 
 /// Why a plan is invalid: a sentence with the value.
@@ -313,12 +318,30 @@ impl Plan {
             (self.batch.is_some_and(|batch| batch != 1), "--batch"),
             (self.offload == Offload::On, "--gso on"),
             (self.packet_rows, "--packets-csv"),
+            (self.kernel_latency, "--timestamps kernel"),
+            (self.stages, "--explain"),
             (matches!(self.amount, Amount::Bytes(_)), "--mb"),
             (self.traffic.sizes.is_some(), "--chunk with several sizes"),
         ];
         match refused.iter().find(|(is_set, _)| *is_set) {
             Some((_, option)) => Err(PlanError::RoundTrip(option)),
             None => Ok(()),
+        }
+    }
+
+    /// Whether the kernel segments and coalesces. Stages of a paced run need a message per datagram, each with its stamps.
+    pub fn offload_in_force(&self) -> Offload {
+        match (self.stages, self.mode, self.offload) {
+            (true, Mode::Paced(_), Offload::Auto) => Offload::Off,
+            (.., offload) => offload,
+        }
+    }
+
+    /// Datagrams from one stamped datagram to the next, if the kernel's stamps divide the latency into stages.
+    pub fn stamped_every(&self) -> u64 {
+        match self.mode {
+            Mode::Paced(_) => 1,
+            Mode::Lossless | Mode::Blast | Mode::RoundTrip(_) => SPARSE,
         }
     }
 

@@ -6,11 +6,13 @@ use std::os::fd::AsFd;
 
 use thiserror::Error;
 
+use super::engine::stamps::StampPolicy;
 use super::engine::zerocopy::Unavailable;
 use super::engine::{self, Layout, Path, offload};
 use crate::engine::{EngineKind, ZeroCopy};
+use crate::sys::rx_timestamp::{self, RxTimestamps};
 use crate::sys::socket::{self, Buffers};
-use crate::sys::{ip_options, zerocopy};
+use crate::sys::{ip_options, tx_timestamp, zerocopy};
 use crate::udp::credit::{CreditIssuer, MAX_WINDOW};
 use crate::udp::plan::traffic::IpFields;
 use crate::udp::plan::{Df, Mode, Offload, Plan};
@@ -91,6 +93,9 @@ pub enum SetupError {
     /// Zero-copy sends are unavailable.
     #[error("cannot use --zerocopy: {0}")]
     NoZeroCopy(#[from] Unavailable),
+    /// The kernel takes no receive stamps.
+    #[error("this kernel stamps no received datagrams: {0}; use --timestamps user")]
+    NoStamps(io::Error),
 }
 
 /// Checks whether this host can receive as `plan` requires.
@@ -161,7 +166,14 @@ impl ReceiverSocket {
         let buffers = socket::set_buffers(&socket, None, receive, force).map_err(refuse)?;
         // Without the option, drops are still read at the end of the run.
         let _ = socket::set_overflow_count(socket.as_fd());
-        let coalesce = match plan.offload {
+        if plan.kernel_latency || plan.stages {
+            let stamped = rx_timestamp::enable(socket.as_fd(), RxTimestamps::Software);
+            // Without stamps the receiver's stage is empty.
+            if let (Err(error), true) = (stamped, plan.kernel_latency) {
+                return Err(SetupError::NoStamps(error));
+            }
+        }
+        let coalesce = match plan.offload_in_force() {
             Offload::Off => Ok(false),
             Offload::On | Offload::Auto => socket::set_gro(socket.as_fd(), true).map(|()| true),
         };
@@ -219,6 +231,10 @@ pub struct SenderSocket {
     pub layout: Layout,
     /// Datagrams per message and per submit.
     pub policy: BatchPolicy,
+    /// Which messages the kernel stamps.
+    pub stamps: Option<StampPolicy>,
+    /// Why it stamps none although the plan requests stages.
+    pub stamp_note: Option<String>,
 }
 
 impl SenderSocket {
@@ -280,6 +296,7 @@ impl SenderSocket {
             datagram: plan.datagram(),
             fragments,
         };
+        let (stamps, stamp_note) = stamps(&socket, plan);
         Ok(Self {
             socket,
             buffers,
@@ -287,6 +304,8 @@ impl SenderSocket {
             path_note,
             layout,
             policy,
+            stamps,
+            stamp_note,
         })
     }
 
@@ -309,6 +328,7 @@ impl SenderSocket {
             path_note: self.path_note.clone(),
             spin: self.policy.spin,
             shares_loops: false,
+            stamp_note: self.stamp_note.clone(),
         }
     }
 
@@ -325,6 +345,11 @@ fn segments(
     token: u64,
 ) -> Result<(usize, Option<String>), SetupError> {
     let datagram = plan.datagram();
+    if plan.offload_in_force() != plan.offload {
+        let note =
+            "GSO and GRO are off, so that the kernel stamps each datagram by itself (--explain)";
+        return Ok((1, Some(note.to_owned())));
+    }
     if plan.offload == Offload::Off || (plan.offload == Offload::Auto && plan.batch == Some(1)) {
         return Ok((1, None));
     }
@@ -355,6 +380,31 @@ fn segments(
         return Err(SetupError::NoGso(reason, fits));
     }
     Ok((1, Some(reason)))
+}
+
+/// Which messages the kernel stamps, if the plan requests stages, or why it stamps none.
+fn stamps(socket: &UdpSocket, plan: &Plan) -> (Option<StampPolicy>, Option<String>) {
+    if !plan.stages {
+        return (None, None);
+    }
+    if plan.engine.zerocopy != ZeroCopy::Off {
+        let note = "zero-copy sends (--zerocopy) are not stamped";
+        return (None, Some(note.to_owned()));
+    }
+    let keys = tx_timestamp::keys().and_then(|keys| {
+        tx_timestamp::enable(socket.as_fd())?;
+        Ok(keys)
+    });
+    match keys {
+        Ok(keys) => {
+            let every = plan.stamped_every();
+            (Some(StampPolicy { every, keys }), None)
+        }
+        Err(error) => {
+            let note = format!("the sender's kernel stamps no datagrams: {error}");
+            (None, Some(note))
+        }
+    }
 }
 
 /// Datagrams per message and per call, when up to `segments` fit a message and `batch` are requested per call. A batch of more than

@@ -44,6 +44,8 @@ pub(crate) fn plan(packets: u64) -> Plan {
         packet_rows: false,
         interval_histograms: false,
         traffic: Default::default(),
+        kernel_latency: false,
+        stages: false,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::matrix::Combination;
 use super::round_trip::{ECHO_PORT, Load};
+use super::stamps::Timestamps;
 use super::traffic::Chunk;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
@@ -147,7 +148,7 @@ impl Planned {
                 ClockArg::Auto => ClockChoice::Auto,
                 ClockArg::Estimate => ClockChoice::Estimate,
             },
-            explain: args.explain,
+            explain: args.stamps.explain,
             is_echo: args.round_trip.echo.is_some(),
             requested,
         }
@@ -220,6 +221,8 @@ fn plan(args: &Udp, of: &Combination, live: bool, is_v6: bool) -> Result<Plan, C
             sizes,
             ..of.traffic.clone()
         },
+        kernel_latency: args.stamps.timestamps == Timestamps::Kernel,
+        stages: args.stamps.explain,
     })
 }
 

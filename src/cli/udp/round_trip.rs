@@ -22,7 +22,7 @@ pub(in crate::cli) struct RoundTripArgs {
     /// Measure round trips: each datagram is a request that the server sends back, minus the server's own time. One request is in flight,
     /// or with --pps as many a second as given, whether or not responses arrive [default amount: 5s]
     #[arg(long, conflicts_with_all = ["mb", "reverse", "bidir", "rate", "unpaced", "spin", "burst", "gap", "batch", "gso", "zerocopy", "uring_sqpoll",
-        "uring_ring_size", "uring_recv", "clock", "explain", "packets_csv", "iperf3_json"], help_heading = "Workload")]
+        "uring_ring_size", "uring_recv", "clock", "timestamps", "explain", "packets_csv", "iperf3_json"], help_heading = "Workload")]
     pub(in crate::cli) round_trip: bool,
     /// Spin for the next datagram at both ends of a round trip, instead of sleeping
     #[arg(long, requires = "round_trip", help_heading = "Rate")]
@@ -99,6 +99,8 @@ impl Load {
                 ip: plan.traffic.ip,
                 ..TrafficOptions::default()
             },
+            kernel_latency: false,
+            stages: false,
             ..plan.clone()
         }
     }

@@ -1,12 +1,12 @@
 //! A UDP run with a value for every key.
 
 use crate::report::model::{Curves, Host, Meta, SCHEMA, UdpRecord};
-use crate::stats::latency::Latency;
+use crate::stats::latency::{Latency, Summary};
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::{
     Clock, Cpu, CpuTrial, DscpCount, Effective, EngineStats, Explained, HostDrops, Increase,
     Interval, LossCause, Lost, Marks, Measured, Pacing, Reason, Received, Requested, RoundTrip,
-    Run, Stream, Traffic, UringRequested,
+    Run, Stage, Stages, StampCost, Stream, Traffic, UringRequested,
 };
 
 /// A paced run of two streams, without null keys or empty lists.
@@ -65,12 +65,14 @@ pub(in crate::report) fn measured() -> Measured {
         warnings: vec!["The sender was late by more than one gap.".into()],
         round_trip: None,
         explained: Some(explained()),
+        stages: Some(stages(figures)),
     };
     Measured {
         run,
         latency,
         latency_from_intended: late,
         closing_row: None,
+        stages: Vec::new(),
     }
 }
 
@@ -167,6 +169,7 @@ fn requested() -> Requested {
         df: "auto".into(),
         spin: "auto".into(),
         zerocopy: "msg".into(),
+        timestamps: "user".into(),
         uring: Some(UringRequested {
             sqpoll: true,
             ring_size: Some(64),
@@ -203,6 +206,7 @@ fn effective() -> Effective {
         gso: true,
         gro: false,
         zerocopy: "msg".into(),
+        timestamps: "user".into(),
         offload_note: Some("GRO is not offered by this kernel".into()),
         df: "auto".into(),
         path_mtu: Some(1_500),
@@ -323,6 +327,31 @@ fn explained() -> Explained {
     }
 }
 
+fn stages(figures: Summary) -> Stages {
+    let stage = Stage {
+        latency_ns: Some(figures),
+        reason: None,
+    };
+    Stages {
+        every: 1,
+        sender: stage.clone(),
+        qdisc: Stage {
+            reason: Some("the driver of the sender's device takes no software stamps".into()),
+            ..stage.clone()
+        },
+        wire: stage.clone(),
+        receiver: stage,
+        cost: StampCost {
+            read_ns: Some(900.4),
+            plain_send_ns: Some(2_100.0),
+            stamped_send_ns: Some(4_300.0),
+            plain_receive_ns: Some(600.0),
+            stamped_receive_ns: Some(700.0),
+        },
+        notes: vec!["3 of 100 datagrams lack a stamp.".into()],
+    }
+}
+
 fn cpu() -> Cpu {
     Cpu {
         sender_user_s: Some(0.004),
@@ -391,5 +420,6 @@ fn engine_stats() -> EngineStats {
         credits: 11,
         receiver_socket_drops: 5,
         host_receive_buffer_errors: Some(5),
+        receive_unstamped: Some(1),
     }
 }

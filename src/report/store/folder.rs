@@ -151,6 +151,8 @@ impl RunFolder {
         if !intended.is_empty() {
             all.push((histogram_name("latency-intended", setting), intended));
         }
+        let stages = last.stages.iter();
+        all.extend(stages.map(|(name, latency)| (histogram_name(name, setting), latency)));
         self.save_with(record, &record.runs, &all)
     }
 

@@ -43,6 +43,11 @@ pub enum RunError {
         "the server at {0} is an older version, without options of the datagrams such as --dscp; install the same wirebench on both hosts"
     )]
     Older(SocketAddr),
+    /// The server's receivers do not know the kernel's timestamps.
+    #[error(
+        "the server at {0} is older than --timestamps kernel; update it, or use --timestamps user"
+    )]
+    NoKernelLatency(SocketAddr),
     /// The server does not answer over UDP.
     #[error(
         "the server's UDP port {0} does not answer; does a firewall between the two hosts drop UDP?"

@@ -18,6 +18,7 @@ use crate::udp::result::{Ended, Measured};
 use crate::udp::send::{outcome, senders};
 use crate::udp::wire::control::{Finish, Reply, Request};
 use crate::udp::wire::results::Histogram;
+use crate::udp::wire::stages::StampedEnd;
 
 impl<O: Observer> Session<'_, O> {
     /// Sends and receives, waits for the results and computes the records.
@@ -206,7 +207,15 @@ impl<O: Observer> Session<'_, O> {
             reply @ (Reply::Sender(_)
             | Reply::SendersDone { .. }
             | Reply::Counts {
-                of: Histogram::Lateness | Histogram::GapError,
+                of:
+                    Histogram::Lateness
+                    | Histogram::GapError
+                    | Histogram::SenderStage
+                    | Histogram::QdiscStage,
+                ..
+            }
+            | Reply::Stamps {
+                of: StampedEnd::Sent,
                 ..
             }) => {
                 directions.reverse.add(reply, self.observer);

@@ -150,12 +150,13 @@ pub fn run(
     Ok(session.measure())
 }
 
-/// The plan and the setup of a run of `time` that is not recorded, a warm-up or a trial: without a packet log and an explanation.
+/// The plan and the setup of a run of `time` that is not recorded, a warm-up or a trial: without a packet log, an explanation and stages.
 pub fn unrecorded(plan: &Plan, setup: &Setup, time: Duration) -> (Plan, Setup) {
     let plan = Plan {
         amount: Amount::Time(time),
         packet_rows: false,
         interval_histograms: false,
+        stages: false,
         ..plan.clone()
     };
     let setup = Setup {

@@ -41,7 +41,9 @@ impl<O: Observer> Session<'_, O> {
         let clock = self.clock_record(estimate);
         let mut measured = Vec::new();
         if self.plan.direction.client_sends() {
+            let mut forward = forward;
             let senders = local_senders.unwrap_or_default();
+            forward.stages.add_outcomes(&senders);
             let first = senders.iter().filter_map(|sent| sent.times.first).min();
             let mut counts = senders::counts(&senders);
             if forward.done.is_none() {
@@ -60,6 +62,7 @@ impl<O: Observer> Session<'_, O> {
                 senders,
                 client_ip: Some(self.welcome.client_ip.clone()),
                 hosts: hosts(&client, &server),
+                stamp_note: self.effective.stamp_note.clone(),
                 ..self.inputs(forward, ended.clone())
             }));
         }
@@ -79,12 +82,9 @@ impl<O: Observer> Session<'_, O> {
                 drift_ppm: clock.drift_ppm.map(|drift| -drift),
                 ..clock
             };
-            let effective = self.effective(
-                &sender.unwrap_or_default(),
-                &self.local,
-                &self.welcome.sender_cpus,
-                &clock,
-            );
+            let sender = sender.unwrap_or_default();
+            let stamp_note = sender.stamp_note.clone();
+            let effective = self.effective(&sender, &self.local, &self.welcome.sender_cpus, &clock);
             let first_sent_at = reverse.first_sent_wall().map(dates::rfc3339);
             measured.push(result::assemble(RunInputs {
                 direction: "reverse",
@@ -96,6 +96,7 @@ impl<O: Observer> Session<'_, O> {
                 client_ip: Some(self.welcome.client_ip.clone()),
                 senders_lost,
                 hosts: hosts(&server, &client),
+                stamp_note,
                 ..self.inputs(reverse, ended)
             }));
         }
@@ -120,6 +121,8 @@ impl<O: Observer> Session<'_, O> {
             done: results.done,
             client_ip: None,
             hosts: None,
+            stamp_note: None,
+            stages: Some(results.stages),
             latencies: results.latencies,
             intervals: results.intervals,
         }

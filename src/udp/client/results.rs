@@ -4,6 +4,7 @@ use super::{Observer, Packet};
 use crate::stats::latency::Latency;
 use crate::udp::plan::Direction;
 use crate::udp::receive::accounting::Latencies;
+use crate::udp::result::stages::StageInputs;
 use crate::udp::result::{Interval, IntervalRows};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::wire::control::Reply;
@@ -21,6 +22,8 @@ pub(super) struct DirectionResults {
     senders: Vec<SenderResult>,
     lateness: Latency,
     gap_error: Latency,
+    /// The kernel's stamps.
+    pub(super) stages: StageInputs,
     /// Latencies of the interval whose row arrives next, if the server sends them.
     interval_latencies: Option<Box<Latencies>>,
     /// `forward` or `reverse`.
@@ -43,6 +46,7 @@ impl DirectionResults {
             senders: Vec::new(),
             lateness: Latency::new(),
             gap_error: Latency::new(),
+            stages: StageInputs::new(streams),
             interval_latencies: None,
             direction,
             streams,
@@ -73,7 +77,7 @@ impl DirectionResults {
                 match of {
                     Histogram::Latency => latencies.actual.absorb(&counts),
                     Histogram::Intended => latencies.intended.absorb(&counts),
-                    Histogram::Lateness | Histogram::GapError => {}
+                    _ => {}
                 }
             }
             Reply::Interval(row) => {
@@ -85,7 +89,11 @@ impl DirectionResults {
                 Histogram::Intended => self.latencies.intended.absorb(&counts),
                 Histogram::Lateness => self.lateness.absorb(&counts),
                 Histogram::GapError => self.gap_error.absorb(&counts),
+                Histogram::SenderStage | Histogram::QdiscStage | Histogram::ReceiverStage => {
+                    self.stages.add_counts(of, &counts);
+                }
             },
+            Reply::Stamps { stream, of, rows } => self.stages.add_rows(stream, of, &rows),
             Reply::Rows { stream, rows } => {
                 for (sequence, sent_ns, received_ns) in rows {
                     observer.packet(&Packet {
@@ -106,9 +114,15 @@ impl DirectionResults {
                 for (latency, (sum, out_of_range)) in [actual, intended].into_iter().zip(totals) {
                     latency.absorb_totals(sum.parse().unwrap_or(0), out_of_range.into());
                 }
+                if let Some(counts) = &done.stages {
+                    self.stages.add_receiver(counts);
+                }
                 self.done = Some(*done);
             }
             Reply::Sender(sender) if self.senders.len() < self.streams => {
+                if let Some(counts) = &sender.stages {
+                    self.stages.add_sender(counts);
+                }
                 self.senders.push(*sender);
             }
             Reply::SendersDone { reason } => self.senders_done = Some(reason),

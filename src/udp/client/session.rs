@@ -110,6 +110,10 @@ impl<'a, O: Observer> Session<'a, O> {
         if !self.is_welcome_valid() {
             return Err(RunError::OutOfTurn(server));
         }
+        let receiver = self.welcome.receiver.as_ref();
+        if self.plan.kernel_latency && receiver.is_some_and(|receiver| !receiver.kernel_latency) {
+            return Err(RunError::NoKernelLatency(server));
+        }
         let welcome = self.welcome.clone();
         let (sends, receives) = (welcome.forward.len(), welcome.reverse.len());
         let offers = welcome.forward.iter().chain(&welcome.reverse);

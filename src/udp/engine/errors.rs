@@ -9,6 +9,7 @@ use std::os::fd::BorrowedFd;
 
 use super::stats::IcmpStats;
 use crate::sys::error_queue::{self, Entry};
+use crate::sys::tx_timestamp::TxStamp;
 use crate::sys::zerocopy::Done;
 
 /// Most retries of one message. More ICMP errors between two tries are not caused by this socket's datagrams.
@@ -72,6 +73,8 @@ pub(super) fn is_segmentation_errno(errno: i32) -> bool {
 pub(super) struct PendingErrors {
     /// Counters by kind.
     pub(super) icmp: IcmpStats,
+    /// Timestamps of sent datagrams that the sender has not taken. Empty unless it requests them.
+    pub(super) stamps: Vec<TxStamp>,
     /// Retries since the last message that was accepted or refused.
     retries: u32,
     /// The retry without a queue entry was used since then.
@@ -124,6 +127,7 @@ impl PendingErrors {
                 matched |= errno == Some(of);
             }
             Entry::ZeroCopy(sends) => done(sends),
+            Entry::Stamp(stamp) => self.stamps.push(stamp),
             Entry::Local => {}
         });
         matched

@@ -8,6 +8,7 @@ mod errors;
 pub mod mio;
 pub mod offload;
 pub mod open;
+pub mod stamps;
 pub mod stats;
 pub mod uring;
 pub mod zerocopy;
@@ -17,6 +18,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use crate::sys::cmsg::Message;
 use crate::sys::socket;
+use crate::sys::tx_timestamp::TxStamp;
 use stats::{ReceiveStats, SendStats};
 
 /// Message layout of one stream.
@@ -84,6 +86,9 @@ pub enum Until {
 
 /// The sending end of a stream.
 pub trait Tx {
+    /// Whether the kernel stamps datagrams. Constant, so that other senders have no code for stamps.
+    const STAMPS: bool = false;
+
     /// The next free slot, to be filled with datagrams end to end; `None` if all slots are in use. A slot keeps its
     /// previous contents where they are not overwritten.
     fn next_slot(&mut self) -> Option<&mut [u8]>;
@@ -129,7 +134,11 @@ pub trait Tx {
     /// Only if the socket is unusable.
     fn poll_control(&mut self, each: impl FnMut(&[u8])) -> io::Result<()>;
 
-    /// Waits for a received datagram, a wake-up, or the condition of `until`.
+    /// Passes the stamps of sent datagrams to `each`, without waiting. The key of a stamp is the lower half of the datagram's
+    /// sequence number.
+    fn take_stamps(&mut self, _each: impl FnMut(TxStamp)) {}
+
+    /// Waits for a received datagram, a wake-up, or the condition of `until`. A stamp may end the wait too.
     ///
     /// # Errors
     /// As epoll_wait(2) or io_uring_enter(2).

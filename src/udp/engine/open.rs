@@ -8,7 +8,8 @@ use std::net::UdpSocket;
 
 use thiserror::Error;
 
-use super::mio::{CopySend, MioRx, MioTx, SpliceSend, ZeroCopySend};
+use super::mio::{CopySend, MioRx, MioTx, SpliceSend, StampedSend, ZeroCopySend};
+use super::stamps::StampPolicy;
 use super::uring::{MultishotRx, SingleRx, UringTx};
 use super::{Layout, Rx, Tx};
 use crate::engine::{EngineChoice, EngineKind, UringReceive, ZeroCopy};
@@ -26,6 +27,8 @@ pub struct TxEndpoint<'a> {
     pub batch: usize,
     /// Payload, repeated through all slots.
     pub fill: &'a [u8],
+    /// Which messages the kernel stamps. Without effect on zero-copy sends.
+    pub stamps: Option<StampPolicy>,
     /// Ends waits.
     pub wake: &'a EventFd,
 }
@@ -87,18 +90,25 @@ pub fn open_tx(
     let Layout {
         messages, bytes, ..
     } = endpoint.layout;
-    match (choice.kind, choice.zerocopy) {
-        (EngineKind::Mio, ZeroCopy::Off) => {
+    let stamps = endpoint.stamps;
+    match (choice.kind, choice.zerocopy, stamps) {
+        (EngineKind::Mio, ZeroCopy::Off, None) => {
             code.run(MioTx::new(endpoint, CopySend::new(messages))?)
         }
-        (EngineKind::Mio, ZeroCopy::Splice) => {
+        (EngineKind::Mio, ZeroCopy::Off, Some(stamps)) => {
+            code.run(MioTx::new(endpoint, StampedSend::new(messages, stamps))?)
+        }
+        (EngineKind::Mio, ZeroCopy::Splice, _) => {
             code.run(MioTx::new(endpoint, SpliceSend::new(bytes, messages)?)?)
         }
-        (EngineKind::Mio, ZeroCopy::Msg) => {
+        (EngineKind::Mio, ZeroCopy::Msg, _) => {
             let method = ZeroCopySend::new(endpoint.batch, messages);
             code.run(MioTx::new(endpoint, method)?)
         }
-        (EngineKind::Uring, _) => code.run(UringTx::new(endpoint, choice)?),
+        (EngineKind::Uring, ZeroCopy::Off, Some(_)) => {
+            code.run(UringTx::<true>::new(endpoint, choice)?)
+        }
+        (EngineKind::Uring, ..) => code.run(UringTx::<false>::new(endpoint, choice)?),
     }
 }
 

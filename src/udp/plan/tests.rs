@@ -22,6 +22,8 @@ pub(crate) fn small_plan() -> Plan {
         packet_rows: false,
         interval_histograms: false,
         traffic: TrafficOptions::default(),
+        kernel_latency: false,
+        stages: false,
     }
 }
 

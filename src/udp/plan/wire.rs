@@ -62,7 +62,7 @@ fields! {
     EngineChoice = wire::Engine { kind, zerocopy, uring }
     Plan = wire::Plan {
         amount, mode, direction, chunk, engine, streams, batch, offload, df, spin, receive_buffer, send_buffer, interval,
-        packet_rows, interval_histograms, traffic,
+        packet_rows, interval_histograms, traffic, kernel_latency, stages,
     }
 }
 

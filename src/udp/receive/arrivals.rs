@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::sys::clock::monotonic_ns;
 use crate::sys::cmsg::Message;
 use crate::udp::credit::CreditIssuer;
 use crate::udp::engine::Rx;
@@ -11,6 +12,7 @@ use crate::udp::receive::accounting::{Classified, StreamAccounting};
 use crate::udp::receive::interval_clock::server_ns;
 use crate::udp::receive::marks::MarkCounts;
 use crate::udp::receive::packet_log::{PacketLog, PacketRecord};
+use crate::udp::receive::stamps::RxStamps;
 use crate::udp::wire::header::{Header, Kind};
 
 /// Most replies to one batch; further requests of the batch are dropped.
@@ -33,6 +35,8 @@ pub(super) struct Arrivals {
     pub(super) drops: u32,
     /// The server's clock minus this host's, in ns.
     pub(super) offset: Arc<AtomicI64>,
+    /// The kernel's stamps; `None` unless the plan requests them.
+    pub(super) stamps: Option<Box<RxStamps>>,
 }
 
 impl Arrivals {
@@ -42,6 +46,41 @@ impl Arrivals {
             return self.accounting.truncated();
         }
         let received = server_ns(&self.offset);
+        self.take_at(message, received, |_, _| ());
+    }
+
+    /// As [`Self::take`], with the kernel's stamp if there are stamps.
+    fn take_stamped(&mut self, message: &Message<'_>) {
+        let Some(mut stamps) = self.stamps.take() else {
+            return self.take(message);
+        };
+        if message.truncated {
+            self.accounting.truncated();
+        } else {
+            let offset = self.offset.load(Ordering::Relaxed);
+            let read = monotonic_ns().wrapping_add_signed(offset);
+            let stamp = stamps.stamp(message, offset);
+            let received = stamps.received(stamp, read);
+            let mut unique = self.accounting.unique();
+            self.take_at(message, received, |sequence, now_unique| {
+                if now_unique > unique {
+                    unique = now_unique;
+                    stamps.add(sequence, stamp, read);
+                }
+            });
+        }
+        self.stamps = Some(stamps);
+    }
+
+    /// Counts the datagrams of a message. Calls `data_arrived` for each data datagram with its sequence number and the number of first
+    /// arrivals so far.
+    #[inline]
+    fn take_at(
+        &mut self,
+        message: &Message<'_>,
+        received: u64,
+        mut data_arrived: impl FnMut(u64, u64),
+    ) {
         if message.bytes.is_empty() {
             self.accounting.datagram(message.bytes, received);
         }
@@ -52,6 +91,7 @@ impl Arrivals {
             match classified {
                 Classified::Data(header) => {
                     data = true;
+                    data_arrived(header.sequence, self.accounting.unique());
                     if let Some(packet_log) = &mut self.packet_log {
                         packet_log.push(PacketRecord {
                             sequence: header.sequence,
@@ -76,10 +116,10 @@ impl Arrivals {
         }
     }
 
-    /// As [`Self::take`], and counts the marks of the data.
-    pub(super) fn take_marked(&mut self, message: &Message<'_>) {
+    /// As [`Self::take`], with the kernel's stamp and the marks of the data, as far as the plan requests them.
+    pub(super) fn take_observed(&mut self, message: &Message<'_>) {
         let before = self.accounting.received();
-        self.take(message);
+        self.take_stamped(message);
         if let (Some(marks), Some(tos)) = (&mut self.marks, message.tos) {
             marks.add(tos, self.accounting.received() - before);
         }

@@ -19,6 +19,7 @@ pub mod receivers;
 pub mod result_upload;
 pub mod sequence;
 mod shared;
+mod stamps;
 mod thread;
 
 use std::sync::Arc;

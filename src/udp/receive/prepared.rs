@@ -65,6 +65,7 @@ impl PreparedReceivers {
                 window,
                 cpus,
                 shares_loops: false,
+                kernel_latency: plan.kernel_latency,
             });
         Ok(Self {
             sockets: sockets.into_iter().map(Some).collect(),

@@ -22,6 +22,7 @@ use crate::udp::receive::backoff::Backoff;
 use crate::udp::receive::interval_clock::IntervalClock;
 use crate::udp::receive::marks::MarkCounts;
 use crate::udp::receive::packet_log::PacketLog;
+use crate::udp::receive::stamps::{ReceivedStamps, RxStamps};
 
 /// Shortest wait for stragglers after the last arrival, in ns, once the sender's count is known.
 pub const MIN_QUIET_NS: u64 = 250_000_000;
@@ -106,6 +107,8 @@ pub struct Received {
     pub stats: ReceiveStats,
     /// Credit window at the end, in datagrams; 0 unless lossless.
     pub window: u64,
+    /// The kernel's stamps, if the plan requests them.
+    pub stamps: Option<ReceivedStamps>,
     /// Why the receiver ended early, if the socket failed.
     pub error: Option<io::Error>,
 }
@@ -122,6 +125,7 @@ impl Received {
             cpu: CpuTime::default(),
             stats: ReceiveStats::default(),
             window: 0,
+            stamps: None,
             error: None,
         }
     }
@@ -155,6 +159,8 @@ pub struct ReceiverConfig {
     pub packet_log: Option<PacketLog>,
     /// Whether the marks of the datagrams are counted.
     pub count_marks: bool,
+    /// The kernel's stamps, if the plan requests them.
+    pub stamps: Option<RxStamps>,
     /// Controls the receiver.
     pub control: Arc<ReceiverControl>,
     /// Empty histograms. The receiver takes the first, and each snapshot another one; without one no snapshot is taken.
@@ -238,6 +244,7 @@ impl StreamReceiver {
                 marks: config.count_marks.then(MarkCounts::default),
                 drops: 0,
                 offset: config.offset.clone(),
+                stamps: config.stamps.map(Box::new),
             },
             clock: IntervalClock {
                 epoch: config.epoch,
@@ -257,9 +264,14 @@ impl StreamReceiver {
     #[inline]
     pub fn turn<R: Rx>(&mut self, rx: &mut R, emit: impl Fn(Event)) -> io::Result<Turn> {
         let arrivals = &mut self.arrivals;
-        let count = match arrivals.marks {
-            None => rx.receive(|message| arrivals.take(&message))?,
-            Some(_) => rx.receive(|message| arrivals.take_marked(&message))?,
+        let count = match (&mut arrivals.stamps, &arrivals.marks) {
+            (None, None) => rx.receive(|message| arrivals.take(&message))?,
+            (stamps, _) => {
+                if let Some(stamps) = stamps {
+                    stamps.begin_batch();
+                }
+                rx.receive(|message| arrivals.take_observed(&message))?
+            }
         };
         if count > 0 {
             arrivals.reply(rx);
@@ -345,6 +357,7 @@ impl StreamReceiver {
             cpu,
             stats: rx.stats(),
             window: arrivals.issuer.map_or(0, |issuer| issuer.window()),
+            stamps: arrivals.stamps.map(|stamps| stamps.finish()),
             error,
         })));
     }
@@ -416,6 +429,7 @@ mod tests {
             offset: Arc::default(),
             packet_log: None,
             count_marks: false,
+            stamps: None,
             control,
             empties,
         };

@@ -20,6 +20,7 @@ use crate::udp::receive::receiver::{
     Event, IntervalSnapshot, Received, ReceiverConfig, ReceiverControl,
 };
 use crate::udp::receive::shared::SharedReceiver;
+use crate::udp::receive::stamps::RxStamps;
 use crate::udp::receive::thread::{EventSink, start_thread};
 use crate::udp::receive::{Notify, UNKNOWN};
 use crate::udp::result::IntervalRows;
@@ -182,6 +183,7 @@ impl Receivers {
                 None
             },
             count_marks: plan.traffic.ip.tos().is_some(),
+            stamps: RxStamps::of(plan),
             control: control.clone(),
             empties: receiver_empties,
         };

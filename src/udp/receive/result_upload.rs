@@ -12,6 +12,7 @@ use crate::udp::receive::receiver::Received;
 use crate::udp::result::IntervalRows;
 use crate::udp::wire::control::{MAX_ROWS, Reply};
 use crate::udp::wire::results::{Done, Histogram, StreamReceived};
+use crate::udp::wire::stages::StampedEnd;
 
 /// A result that is being sent.
 pub struct ResultUpload {
@@ -23,6 +24,10 @@ pub struct ResultUpload {
     pub latencies: Latencies,
     /// All interval rows.
     pub intervals: IntervalRows,
+    /// The receiver's stage of the latency, if the plan requests stages.
+    stage: Latency,
+    /// The kernel's stamps by stream.
+    stamps: Vec<(usize, Vec<(u64, u64)>)>,
     /// Packet logs that are not sent yet.
     records: VecDeque<(usize, PacketRecords)>,
     /// Other messages that are not sent yet.
@@ -41,6 +46,8 @@ impl ResultUpload {
             },
             latencies: outcome.latencies,
             intervals: outcome.intervals,
+            stage: Latency::small(),
+            stamps: Vec::new(),
             records: VecDeque::new(),
             replies: VecDeque::new(),
         };
@@ -89,6 +96,14 @@ impl ResultUpload {
         });
         self.done.user_s += stream.cpu.user;
         self.done.system_s += stream.cpu.system;
+        if let Some(stamps) = stream.stamps {
+            let totals = self.done.stages.get_or_insert_default();
+            totals.stamped += stamps.stamped;
+            totals.unstamped += stamps.unstamped;
+            totals.clock_steps = totals.clock_steps.max(stamps.clock_steps);
+            self.stage.merge(&stamps.receiver);
+            self.stamps.push((stream.stream, stamps.rows));
+        }
         match stream.packet_log.map(|log| log.into_records()) {
             Some(Ok(records)) => {
                 self.done.rows_omitted += records.omitted();
@@ -103,11 +118,20 @@ impl ResultUpload {
         let Latencies { actual, intended } = &self.latencies;
         self.done.sums_ns = [actual.sum_ns().to_string(), intended.sum_ns().to_string()];
         self.done.out_of_range = [actual, intended].map(|latency| latency.out_of_range().into());
+        if let Some(totals) = &mut self.done.stages {
+            totals.sum_ns = self.stage.sum_ns().to_string();
+            totals.out_of_range = self.stage.out_of_range().into();
+        }
         for (of, latency) in [
             (Histogram::Latency, actual),
             (Histogram::Intended, intended),
+            (Histogram::ReceiverStage, &self.stage),
         ] {
             self.replies.extend(histogram_messages(of, latency));
+        }
+        for (stream, rows) in self.stamps.drain(..) {
+            let parts = stamp_messages(stream, StampedEnd::Received, &rows);
+            self.replies.extend(parts);
         }
         self.replies
             .extend(self.received.iter().cloned().map(Reply::Stream));
@@ -140,6 +164,19 @@ impl ResultUpload {
 /// The messages that carry a histogram.
 pub fn histogram_messages(of: Histogram, latency: &Latency) -> impl Iterator<Item = Reply> {
     parts(latency).map(move |counts| Reply::Counts { of, counts })
+}
+
+/// The messages that carry the stamps of one side of a stream.
+pub fn stamp_messages(
+    stream: usize,
+    of: StampedEnd,
+    rows: &[(u64, u64)],
+) -> impl Iterator<Item = Reply> {
+    rows.chunks(MAX_ROWS).map(move |rows| Reply::Stamps {
+        stream,
+        of,
+        rows: rows.to_vec(),
+    })
 }
 
 /// The messages that carry the latencies of an interval; they precede the interval.

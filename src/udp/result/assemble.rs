@@ -6,7 +6,9 @@ use super::ended::Ended;
 use super::explained::Explained;
 use super::inputs::{Hosts, RunInputs};
 use super::marks::Marks;
-use super::run::{Interval, Measured, Run};
+use super::measured::Measured;
+use super::run::{Interval, Run};
+use super::stages::{StageInputs, stages};
 use super::streams::{add, streams};
 use super::{settings, warnings};
 use crate::udp::plan::{Direction, Plan};
@@ -117,7 +119,15 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         .for_each(|row| rows.push(row));
     run.intervals = rows.kept;
     run.intervals_omitted = rows.omitted;
+    run.engine_stats.receive_unstamped = inputs.stages.as_ref().and_then(StageInputs::unstamped);
     run.warnings = warnings::warnings(&run);
+    let mut stage_histograms = Vec::new();
+    if let (Some(stamps), true) = (inputs.stages, inputs.plan.stages) {
+        let (clock, note) = (&run.effective.clock, inputs.stamp_note.as_deref());
+        let (stages, histograms) = stages(inputs.plan, stamps, clock, note);
+        run.stages = Some(stages);
+        stage_histograms = histograms;
+    }
     let plan = inputs.plan;
     run.explained = inputs.hosts.and_then(|hosts| explained(&run, hosts, plan));
     let Latencies { actual, intended } = inputs.latencies;
@@ -126,6 +136,7 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         latency: actual,
         latency_from_intended: intended,
         closing_row,
+        stages: stage_histograms,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::ended::Ended;
 use super::interval_rows::IntervalRows;
 use super::run::{Effective, Requested};
+use super::stages::StageInputs;
 use crate::udp::plan::Plan;
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::send::outcome::SenderOutcome;
@@ -45,6 +46,10 @@ pub struct RunInputs<'a> {
     pub intervals: IntervalRows,
     /// The drops on both hosts; `None` unless losses are to be explained.
     pub hosts: Option<Hosts>,
+    /// The kernel's stamps on both hosts; `None` in a server's own record.
+    pub stages: Option<StageInputs>,
+    /// Why the sender stamped nothing, if the plan requests stages.
+    pub stamp_note: Option<String>,
 }
 
 /// The drops on both hosts.

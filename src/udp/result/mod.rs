@@ -11,9 +11,11 @@ mod explained;
 mod inputs;
 mod interval_rows;
 mod marks;
+mod measured;
 mod round_trip;
 mod run;
 mod settings;
+pub mod stages;
 mod streams;
 mod warnings;
 
@@ -23,10 +25,12 @@ pub use explained::{Explained, HostDrops, Increase, LossCause, Reason};
 pub use inputs::{Hosts, RunInputs};
 pub use interval_rows::IntervalRows;
 pub use marks::{DscpCount, Marks};
+pub use measured::Measured;
 pub use round_trip::RoundTrip;
 pub use run::{
-    Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Measured, Pacing,
-    Received, Requested, Run, Stream, Traffic, UringRequested,
+    Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Pacing, Received,
+    Requested, Run, Stream, Traffic, UringRequested,
 };
 pub use settings::{effective, requested};
+pub use stages::{Stage, Stages, StampCost};
 pub use streams::{sent_at_least, total_sent};

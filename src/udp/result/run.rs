@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::{self, nullable_counts};
 use super::explained::Explained;
-use crate::stats::latency::{Latency, Summary};
+use super::stages::Stages;
+use crate::stats::latency::Summary;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::marks::Marks;
 use crate::udp::result::round_trip::RoundTrip;
@@ -96,6 +97,9 @@ pub struct Run {
     /// The losses by cause; null unless requested, or if the losses are unknown.
     #[serde(default)]
     pub explained: Option<Explained>,
+    /// The stages of the latency; null unless requested.
+    #[serde(default)]
+    pub stages: Option<Stages>,
 }
 
 /// The direction of runs saved by versions that had only one.
@@ -137,6 +141,9 @@ pub struct Requested {
     /// `off`, `splice` or `msg`.
     #[serde(default)]
     pub zerocopy: String,
+    /// Who takes the receive stamp of a datagram: `user` or `kernel`.
+    #[serde(default)]
+    pub timestamps: String,
     /// Settings of io_uring; null with other engines.
     #[serde(default)]
     pub uring: Option<UringRequested>,
@@ -232,6 +239,9 @@ pub struct Effective {
     /// `off`, `splice` or `msg`.
     #[serde(default)]
     pub zerocopy: String,
+    /// Who took the receive stamp of a datagram: `user` or `kernel`.
+    #[serde(default)]
+    pub timestamps: String,
     /// `SO_SNDBUF` as read back, in bytes.
     #[serde(default, with = "counts::positive")]
     pub sndbuf: usize,
@@ -447,6 +457,9 @@ pub struct EngineStats {
     pub receiver_socket_drops: u64,
     /// Increase of `UdpRcvbufErrors` in the receiver's network namespace during the run, from all of its sockets.
     pub host_receive_buffer_errors: Option<u64>,
+    /// First arrivals without a stamp of the kernel; null unless stamps were requested.
+    #[serde(default)]
+    pub receive_unstamped: Option<u64>,
 }
 
 /// One stream of the run.
@@ -500,17 +513,4 @@ impl Interval {
             self.latency_max_ns,
         ) = (None, None, None);
     }
-}
-
-/// A run with its histograms.
-#[derive(Debug, Clone)]
-pub struct Measured {
-    /// The record of the run.
-    pub run: Run,
-    /// One-way latency from the actual send, all streams merged.
-    pub latency: Latency,
-    /// One-way latency from the intended send; empty unless paced.
-    pub latency_from_intended: Latency,
-    /// The last row of `run.intervals`, if it was computed from the sender's counts after the run: no observer has received it.
-    pub closing_row: Option<Interval>,
 }

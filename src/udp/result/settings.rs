@@ -18,6 +18,7 @@ pub fn requested(plan: &Plan) -> Requested {
         df: plan.df.name().to_owned(),
         spin: plan.spin.name().to_owned(),
         zerocopy: plan.engine.zerocopy.name().to_owned(),
+        timestamps: timestamps(plan),
         uring: (plan.engine.kind == EngineKind::Uring).then(|| UringRequested {
             sqpoll: plan.engine.uring.sqpoll,
             ring_size: plan.engine.uring.ring_size,
@@ -63,7 +64,16 @@ pub fn effective(plan: &Plan) -> Effective {
         segments: 1,
         df: plan.df.name().to_owned(),
         zerocopy: plan.engine.zerocopy.name().to_owned(),
+        timestamps: timestamps(plan),
         ..Effective::default()
+    }
+}
+
+/// Who takes the receive stamp of a datagram.
+fn timestamps(plan: &Plan) -> String {
+    match plan.kernel_latency {
+        true => "kernel".to_owned(),
+        false => "user".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::units::{grouped, short_ns};
 
 /// The sentences that apply to `run`, most important first.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
-    let rules: [fn(&Run) -> Option<String>; 7] = [
+    let rules: [fn(&Run) -> Option<String>; 8] = [
         silent_group,
         throttled,
         late,
@@ -15,6 +15,7 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
         too_long,
         segments_refused,
         receiver_socket,
+        unstamped,
     ];
     rules.iter().filter_map(|rule| rule(run)).collect()
 }
@@ -155,6 +156,17 @@ fn receiver_socket(run: &Run) -> Option<String> {
     })
 }
 
+/// Receive stamps are those of the program for some datagrams.
+fn unstamped(run: &Run) -> Option<String> {
+    let missing = run.engine_stats.receive_unstamped.filter(|&n| n > 0)?;
+    (run.effective.timestamps == "kernel").then(|| {
+        format!(
+            "The kernel stamped {} datagrams at no time before they were read, so that their latency ends when they were read, as with --timestamps user.",
+            grouped(missing)
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,6 +294,15 @@ mod tests {
         for word in ["12 datagrams of 1432 B", "1300 B", "--df on"] {
             assert!(warning.contains(word), "{warning}");
         }
+    }
+
+    #[test]
+    fn datagrams_without_a_stamp_of_the_kernel_are_a_warning_if_latency_needs_them() {
+        let mut run = paced(1_000.0, 0);
+        run.engine_stats.receive_unstamped = Some(7);
+        assert_eq!(warnings(&run), [""; 0]);
+        run.effective.timestamps = "kernel".to_owned();
+        assert!(warnings(&run)[0].contains("7 datagrams"));
     }
 
     #[test]

@@ -93,6 +93,8 @@ pub fn record(
         }),
         client_ip: other.client_ip,
         hosts: None,
+        stages: None,
+        stamp_note: None,
         latencies: outcome.latencies.clone(),
         intervals,
         senders: vec![sender(outcome, sent)],

@@ -14,6 +14,7 @@ pub mod sender;
 pub mod senders;
 mod shared;
 pub mod spin;
+pub mod stamps;
 pub mod steps;
 pub mod stream;
 mod task;

@@ -1,6 +1,7 @@
 //! The outcome of a stream's sender, and its message.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::sys::cgroup::Throttled;
 use crate::sys::clock::WallClock;
@@ -8,6 +9,7 @@ use crate::sys::usage::CpuTime;
 use crate::udp::engine::stats::SendStats;
 use crate::udp::engine::{Path, Tx};
 use crate::udp::send::spin::NoSpin;
+use crate::udp::send::stamps::SentStamps;
 use crate::udp::send::stream::{SendTimes, Stream};
 use crate::udp::wire::results::StreamSent;
 use crate::udp::wire::results::{SenderEffective, SenderResult};
@@ -47,6 +49,8 @@ pub struct SenderOutcome {
     pub stats: SendStats,
     /// The settings in force.
     pub effective: SenderEffective,
+    /// The kernel's stamps, if the plan requests stages; `None` for the server's senders, whose stamps are messages.
+    pub stamps: Option<Arc<SentStamps>>,
 }
 
 impl SenderOutcome {
@@ -89,6 +93,7 @@ impl SenderOutcome {
                 .throttled
                 .map(|throttled| (throttled.periods, throttled.ns)),
             effective: self.effective,
+            stages: self.stamps.map(|stamps| stamps.message()),
         }
     }
 }
@@ -129,6 +134,7 @@ impl From<SenderResult> for SenderOutcome {
             cpu: CpuTime { user, system },
             stats: result.stats.into(),
             effective: result.effective,
+            stamps: None,
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use crate::sys::cgroup::CpuQuota;
 use crate::sys::clock::monotonic_ns;
@@ -14,6 +16,7 @@ use crate::udp::send::credit_request::CreditRequest;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::path::{PathError, TooLong};
 use crate::udp::send::spin::{Spin, SpinChoice};
+use crate::udp::send::stamps::StampCollector;
 use crate::udp::send::stream::{Idle, Stream};
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
@@ -26,6 +29,12 @@ pub(super) const NO_MEMORY_NS: u64 = 100_000;
 
 /// The run fails when the kernel has been short of memory for this long and taken no message, in ns.
 pub(super) const MAX_NO_MEMORY_NS: u64 = 5_000_000_000;
+
+/// Longest wait for stamps after the last datagram, in ns.
+const MAX_STAMPS_NS: u64 = 500_000_000;
+
+/// Pause between two reads of stamps after the last datagram.
+const STAMPS_PAUSE: Duration = Duration::from_millis(1);
 
 /// Longest wait for a full send buffer, in ns.
 const FULL_NS: u64 = 100_000_000;
@@ -74,16 +83,16 @@ pub struct BatchPolicy {
     pub credit_timeout_ns: u64,
 }
 
-/// Sends the stream until it ends or `control` stops it.
+/// Sends the stream until it ends or `control` stops it. `stamps` collects the kernel's stamps, if the engine requests them.
 ///
 /// # Errors
 /// As the engine's. The outcome is valid in either case.
 pub fn run<T: Tx>(
     tx: &mut T,
-    token: u64,
     mut stream: Stream,
     policy: BatchPolicy,
     control: &Arc<SenderControl>,
+    mut stamps: Option<Box<StampCollector>>,
 ) -> (SenderOutcome, io::Result<()>) {
     let mut outcome = SenderOutcome::default();
     let quota = CpuQuota::of_this_thread();
@@ -103,14 +112,20 @@ pub fn run<T: Tx>(
     let thread_before = tx.stats().ring.and_then(|ring| ring.thread_cpu_ns);
     let ended = drive(
         tx,
-        token,
         &mut stream,
         policy,
         &mut spin,
         control,
+        &mut stamps,
         &mut outcome,
     );
     let ended = ended.and(tx.cancel_pending());
+    if T::STAMPS
+        && let Some(mut stamps) = stamps
+    {
+        await_stamps(tx, &stream, &mut stamps, control);
+        outcome.stamps = Some(Arc::new(stamps.finish()));
+    }
     outcome.cpu = CpuTime::of_this_thread() - before;
     outcome.preemptions = usage::preemptions() - preemptions;
     outcome.throttled = quota
@@ -131,13 +146,14 @@ pub fn run<T: Tx>(
 
 fn drive<T: Tx>(
     tx: &mut T,
-    token: u64,
     stream: &mut Stream,
     policy: BatchPolicy,
     spin: &mut Spin,
     control: &SenderControl,
+    stamps: &mut Option<Box<StampCollector>>,
     outcome: &mut SenderOutcome,
 ) -> io::Result<()> {
+    let token = stream.token();
     let mut request = CreditRequest::default();
     let (mut no_memory_since, mut no_memory_at) = (None, 0);
     // With one datagram per batch, the kernel's clock is read once per datagram in any case.
@@ -148,7 +164,7 @@ fn drive<T: Tx>(
     };
     while !control.stop.load(Ordering::Relaxed) {
         stream.set_offset(control.offset.load(Ordering::Relaxed));
-        let written = fill(tx, stream, policy, &mut clock);
+        let written = fill(tx, stream, policy, &mut clock, stamps);
         if written > 0 {
             control.written.store(stream.next(), Ordering::Relaxed);
         }
@@ -160,6 +176,11 @@ fn drive<T: Tx>(
                 outcome.too_long += datagrams;
             }
         })?;
+        if T::STAMPS
+            && let Some(stamps) = stamps
+        {
+            stamps.collect(tx, stream.offset());
+        }
         if outcome.too_long > 0 || policy.must_segment {
             check_path(tx, stream, policy, outcome)?;
         }
@@ -212,6 +233,24 @@ fn drive<T: Tx>(
     Ok(())
 }
 
+/// Waits for the stamps of the last datagrams: they may be in the queue of the device.
+fn await_stamps<T: Tx>(
+    tx: &mut T,
+    stream: &Stream,
+    stamps: &mut StampCollector,
+    control: &SenderControl,
+) {
+    let deadline = monotonic_ns() + MAX_STAMPS_NS;
+    loop {
+        stamps.collect(tx, stream.offset());
+        let is_over = stamps.is_complete() || monotonic_ns() > deadline;
+        if is_over || control.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        thread::sleep(STAMPS_PAUSE);
+    }
+}
+
 /// Waits for credit, and requests it when the wait is long.
 fn await_credit<T: Tx>(
     tx: &mut T,
@@ -252,14 +291,38 @@ pub(super) fn fill<T: Tx>(
     stream: &mut Stream,
     policy: BatchPolicy,
     clock: &mut TscClock,
+    stamps: &mut Option<Box<StampCollector>>,
 ) -> u64 {
     match stream.is_varied() {
         false => fill_slots(tx, policy, clock, |slot, most, clock| {
-            stream.fill(slot, most, || clock.now())
+            let filled = stream.fill(slot, most, || clock.now());
+            note_stamped::<T>(stamps, stream, slot, filled);
+            filled
         }),
         true => fill_slots(tx, policy, clock, |slot, most, clock| {
-            stream.fill_varied(slot, most, || clock.now())
+            let filled = stream.fill_varied(slot, most, || clock.now());
+            note_stamped::<T>(stamps, stream, slot, filled);
+            filled
         }),
+    }
+}
+
+/// Notes which datagrams of a filled slot the kernel stamps, if the engine requests stamps.
+#[inline]
+fn note_stamped<T: Tx>(
+    stamps: &mut Option<Box<StampCollector>>,
+    stream: &Stream,
+    slot: &[u8],
+    (length, datagrams): (usize, u64),
+) {
+    if T::STAMPS
+        && datagrams > 0
+        && let Some(stamps) = stamps
+    {
+        let end = stream.next();
+        let message = slot.get(..length).unwrap_or_default();
+        let (first, offset) = (end - datagrams, stream.offset());
+        stamps.written(message, stream.datagram(), first, end, offset);
     }
 }
 

@@ -44,6 +44,10 @@ impl Task {
         end.limit_slots();
         let effective = SenderEffective {
             shares_loops: true,
+            stamp_note: self.settings.plan.stages.then(|| {
+                "senders that share their threads with other streams are not stamped; use fewer --streams"
+                    .to_owned()
+            }),
             ..end.effective()
         };
         let SenderSocket {
@@ -142,7 +146,7 @@ impl<T: Tx> SharedSender<T> {
         let control = &task.control;
         stream.set_offset(control.offset.load(Ordering::Relaxed));
         let mut clock = TscClock::without_counter();
-        let written = fill(tx, stream, *policy, &mut clock);
+        let written = fill(tx, stream, *policy, &mut clock, &mut None);
         if written > 0 {
             control.written.store(stream.next(), Ordering::Relaxed);
         }

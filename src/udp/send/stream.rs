@@ -139,6 +139,16 @@ impl Stream {
         self.offset = offset;
     }
 
+    /// The token of the stream.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// The offset of the clock in which stamps are written, in ns.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
     /// Adds a credit. Without effect on a stream that needs none.
     pub fn grant(&mut self, limit: u64) {
         if let Some(balance) = &mut self.balance {

@@ -11,6 +11,7 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::{sched_policy, socket, timer_slack};
 use crate::udp::engine::Tx;
 use crate::udp::engine::open::{TxEndpoint, WithTx, open_tx};
+use crate::udp::engine::stamps::StampPolicy;
 use crate::udp::placement::Cpus;
 use crate::udp::plan::{Df, Mode, Plan};
 use crate::udp::receive::Notify;
@@ -18,9 +19,11 @@ use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::path::PathError;
 use crate::udp::send::path_probe::{PathProbe, ProbeOutcome};
 use crate::udp::send::sender::{self, BatchPolicy, SenderControl};
+use crate::udp::send::stamps::StampCollector;
 use crate::udp::send::stream::Stream;
 use crate::udp::setup::{SenderSocket, SetupError};
 use crate::udp::shared_loops::SharedLoops;
+use crate::udp::stages::trial;
 use crate::udp::wire::results::SenderEffective;
 
 /// The text that fills the message: not all zero, and of a length that no chunk is likely to have.
@@ -152,6 +155,7 @@ impl Task {
             socket,
             layout,
             policy,
+            stamps,
             ..
         } = end;
         let endpoint = TxEndpoint {
@@ -159,9 +163,11 @@ impl Task {
             layout,
             batch: policy.batch as usize,
             fill: FILL,
+            stamps,
             wake,
         };
         let sender = ConfiguredSender {
+            stamps: stamps.map(|stamps| self.collector(stamps)),
             task: self,
             start,
             policy,
@@ -169,6 +175,15 @@ impl Task {
             outcome,
         };
         open_tx(&self.settings.plan.engine, endpoint, sender)
+    }
+
+    /// The collector of the stream's stamps. The first stream measures their cost.
+    fn collector(&self, stamps: StampPolicy) -> Box<StampCollector> {
+        let trial = match self.number {
+            0 => trial::run(self.settings.plan.datagram()).ok(),
+            _ => None,
+        };
+        Box::new(StampCollector::new(stamps.every, trial))
     }
 
     /// The stream, with a schedule that begins at `start` in ns.
@@ -188,6 +203,7 @@ impl Task {
         start: &Receiver<u64>,
         policy: BatchPolicy,
         effective: SenderEffective,
+        stamps: Option<Box<StampCollector>>,
         outcome: &mut SenderOutcome,
     ) -> io::Result<()> {
         // A sleep that ends late is lateness; the default timer slack would add 50 us to each.
@@ -205,7 +221,7 @@ impl Task {
         let mut stream = self.stream(start);
         stream.grant(self.settings.window.unwrap_or(0));
         let ended;
-        (*outcome, ended) = sender::run(&mut tx, self.token, stream, policy, &self.control);
+        (*outcome, ended) = sender::run(&mut tx, stream, policy, &self.control, stamps);
         outcome.effective = effective;
         self.emit(Event::Ended(ended));
         Ok(())
@@ -218,13 +234,20 @@ struct ConfiguredSender<'a> {
     start: &'a Receiver<u64>,
     policy: BatchPolicy,
     effective: SenderEffective,
+    stamps: Option<Box<StampCollector>>,
     outcome: &'a mut SenderOutcome,
 }
 
 impl WithTx for ConfiguredSender<'_> {
     fn run(self, tx: impl Tx) -> io::Result<()> {
-        self.task
-            .send(tx, self.start, self.policy, self.effective, self.outcome)
+        self.task.send(
+            tx,
+            self.start,
+            self.policy,
+            self.effective,
+            self.stamps,
+            self.outcome,
+        )
     }
 }
 

@@ -62,6 +62,8 @@ pub(super) fn received(
         latencies: upload.latencies,
         intervals: upload.intervals,
         hosts: None,
+        stages: None,
+        stamp_note: None,
     })
 }
 

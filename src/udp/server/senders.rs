@@ -7,12 +7,13 @@ use super::probe::answer_probe;
 use crate::stats::latency::Latency;
 use crate::sys::clock::{WallClock, monotonic_ns};
 use crate::udp::explain::Explainer;
-use crate::udp::receive::result_upload::histogram_messages;
+use crate::udp::receive::result_upload::{histogram_messages, stamp_messages};
 use crate::udp::send::outcome;
 use crate::udp::send::senders::{self, Event, Senders};
 use crate::udp::wire::control::{Finish, Reply};
 use crate::udp::wire::header::{HEADER, Header};
 use crate::udp::wire::results::Histogram;
+use crate::udp::wire::stages::StampedEnd;
 
 /// The streams that the server sends.
 pub(super) struct SendingStreams {
@@ -156,13 +157,25 @@ fn queue_results(
         quiet_ns: 0,
     }));
     let (mut lateness, mut gap_error) = (Latency::small(), Latency::small());
+    let (mut sender, mut qdisc) = (Latency::small(), Latency::small());
     for (stream, outcome) in outcomes.into_iter().enumerate() {
+        if let Some(stamps) = &outcome.stamps {
+            sender.merge(&stamps.sender);
+            qdisc.merge(&stamps.qdisc);
+            replies.extend(stamp_messages(stream, StampedEnd::Sent, &stamps.rows));
+        }
         lateness.merge(&outcome.times.lateness);
         gap_error.merge(&outcome.times.gap_error);
         let result = outcome.into_message(stream, wall);
         replies.push_back(Reply::Sender(Box::new(result)));
     }
-    replies.extend(histogram_messages(Histogram::Lateness, &lateness));
-    replies.extend(histogram_messages(Histogram::GapError, &gap_error));
+    for (of, latency) in [
+        (Histogram::Lateness, lateness),
+        (Histogram::GapError, gap_error),
+        (Histogram::SenderStage, sender),
+        (Histogram::QdiscStage, qdisc),
+    ] {
+        replies.extend(histogram_messages(of, &latency));
+    }
     refused
 }

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::explain::{ExplainRequest, HostReport};
 use super::plan::Plan;
 use super::results::{Done, Histogram, Interval, SenderResult, StreamReceived, StreamSent};
+use super::stages::StampedEnd;
 
 /// Interval between two [`Alive`] messages of each side.
 pub const ALIVE: Duration = Duration::from_secs(1);
@@ -187,6 +188,15 @@ pub enum Reply {
         /// server's clock.
         rows: Vec<(u64, u64, u64)>,
     },
+    /// A part of the stamps of one side of a stream, if the client requests stages.
+    Stamps {
+        /// The stream.
+        stream: usize,
+        /// The side.
+        of: StampedEnd,
+        /// Sequence number and stamp of each datagram. Stamps are in ns of the server's clock.
+        rows: Vec<(u64, u64)>,
+    },
     /// The counts of one stream's receiver.
     Stream(StreamReceived),
     /// The drops on the server's host so far, if the client requests them. Precedes the last message of the receivers and that of the
@@ -256,6 +266,9 @@ pub struct ReceiverEffective {
     /// Whether the receivers share their threads with other streams.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shares_loops: bool,
+    /// Whether receive stamps are those of the kernel, as the plan requests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kernel_latency: bool,
 }
 
 impl Message for Request {

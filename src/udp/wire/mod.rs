@@ -1,7 +1,7 @@
 //! The wire protocol between a client and a server.
 //!
 //! [`header`] is the head of every datagram. [`control`] has the messages of the control connection: [`plan`], [`results`],
-//! [`stats`] and [`explain`] are the parts that they carry, and [`framing`] is their length prefix.
+//! [`stats`], [`explain`] and [`stages`] are the parts that they carry, and [`framing`] is their length prefix.
 //!
 //! Every type here belongs to the protocol alone, and is converted from and to the types of the program. A field that is added
 //! to a plan, a result or a report therefore changes no message. Tests pin the bytes of every header and of every message; a
@@ -14,6 +14,7 @@ pub mod framing;
 pub mod header;
 pub mod plan;
 pub mod results;
+pub mod stages;
 pub mod stats;
 
 /// Version of the messages and of the datagram header. Client and server must have the same version.

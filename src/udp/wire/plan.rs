@@ -46,6 +46,14 @@ pub struct Plan {
     /// [`Welcome::traffic`](super::control::Welcome::traffic).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// Whether the receive stamp of a datagram is that of the kernel. Absent unless requested; a receiver that supports it confirms it
+    /// in its settings.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kernel_latency: bool,
+    /// Whether the kernel's stamps divide the latency into stages. Absent unless requested; a server that does not know the field
+    /// sends no stages.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stages: bool,
 }
 
 /// Options of the datagrams. A server refuses a plan with an option that it does not know.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::stages::{ReceiverStages, SenderStages};
 use super::stats::{OutOfRange, ReceiveStats, SendStats};
 
 /// The counts of a stream's sender.
@@ -27,6 +28,12 @@ pub enum Histogram {
     Lateness,
     /// Deviation of each gap between two sends from the scheduled gap.
     GapError,
+    /// The sender's stage of the latency. Sent only if the client requests stages, as the next two.
+    SenderStage,
+    /// The qdisc's stage.
+    QdiscStage,
+    /// The receiver's stage.
+    ReceiverStage,
 }
 
 /// The counts of the receivers of all streams in an interval.
@@ -111,6 +118,9 @@ pub struct Done {
     pub out_of_range: [OutOfRange; 2],
     /// Rows that the packet log had no capacity for.
     pub rows_omitted: u64,
+    /// The stamps of the receivers' kernel, if the client requests them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<ReceiverStages>,
 }
 
 /// The result of a stream's sender at the server.
@@ -146,6 +156,9 @@ pub struct SenderResult {
     pub throttled: Option<(u64, u64)>,
     /// The settings in force.
     pub effective: SenderEffective,
+    /// The stamps of the sender's kernel, if the client requests them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<SenderStages>,
 }
 
 /// Why a paced sender does not spin under `auto`.
@@ -180,4 +193,7 @@ pub struct SenderEffective {
     /// Whether the senders share their threads with other streams.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shares_loops: bool,
+    /// Why the kernel stamps no datagrams although the client requests it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp_note: Option<String>,
 }

@@ -330,6 +330,8 @@ fn main() -> ExitCode {
         packet_rows: false,
         interval_histograms: false,
         traffic: Default::default(),
+        kernel_latency: false,
+        stages: false,
     };
 
     let idle = Usage::of(process);

@@ -31,6 +31,7 @@ impl Settings {
                 zerocopy: or(&requested.zerocopy, "off"),
                 df: or(&requested.df, "auto"),
                 spin: or(&requested.spin, "auto"),
+                timestamps: or(&requested.timestamps, "user"),
                 ..requested.clone()
             },
         }
@@ -72,6 +73,7 @@ impl Described for Settings {
             Some(chosen("DSCP", asked.dscp.map(dscp_name))),
             Some(chosen("ECN", asked.ecn.clone())),
             Some(chosen("TTL", asked.ttl.map(|hops| hops.to_string()))),
+            Some(format!("{} timestamps", asked.timestamps)),
             Some(match &asked.under_load {
                 Some(load) => format!("under load {load}"),
                 None => "idle".to_owned(),

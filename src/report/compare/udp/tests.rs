@@ -98,6 +98,7 @@ fn percentiles_are_over_all_datagrams() {
             latency,
             latency_from_intended: Latency::new(),
             closing_row: None,
+            stages: Vec::new(),
         });
     }
     let row = &within_command(&runs, &latencies)[0];

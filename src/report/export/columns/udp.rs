@@ -4,7 +4,7 @@ use crate::report::export::column::{Cell, columns};
 use crate::report::export::losses;
 use crate::stats::latency::Summary;
 use crate::udp::plan::traffic::dscp_name;
-use crate::udp::result::{Lost, Marks, Received, Run};
+use crate::udp::result::{Lost, Marks, Received, Run, Stage, Stages};
 
 columns! {
     /// A UDP run.
@@ -117,6 +117,15 @@ columns! {
         "received_ect1" [""] "received datagrams by ECN field, duplicates included; with `--dscp` or `--ecn` only" => marks(run, |of| of.ect1);
         "received_ce" [""] "received datagrams by ECN field, duplicates included; with `--dscp` or `--ecn` only" => marks(run, |of| of.ce);
         "dscp_changed" [""] "received datagrams whose DSCP is not the one they were sent with; with `--dscp` or `--ecn` only" => marks(run, |of| of.dscp_changed);
+        "timestamps" [""] "who took the receive stamps: `user` or `kernel` (`--timestamps`)" => timestamps(run);
+        "stage_sender_p50_ns" ["ns"] "time from the sender's stamp to its qdisc; with `--explain` only, and empty without stamps" => stage(run, |of| &of.sender, |of| of.p50);
+        "stage_sender_p99_ns" ["ns"] "time from the sender's stamp to its qdisc; with `--explain` only, and empty without stamps" => stage(run, |of| &of.sender, |of| of.p99);
+        "stage_qdisc_p50_ns" ["ns"] "time from the qdisc to the driver, as above" => stage(run, |of| &of.qdisc, |of| of.p50);
+        "stage_qdisc_p99_ns" ["ns"] "time from the qdisc to the driver, as above" => stage(run, |of| &of.qdisc, |of| of.p99);
+        "stage_wire_p50_ns" ["ns"] "time from the sender's driver to the receiver's kernel, as above" => stage(run, |of| &of.wire, |of| of.p50);
+        "stage_wire_p99_ns" ["ns"] "time from the sender's driver to the receiver's kernel, as above" => stage(run, |of| &of.wire, |of| of.p99);
+        "stage_receiver_p50_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p50);
+        "stage_receiver_p99_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p99);
     }
 }
 
@@ -140,6 +149,23 @@ fn lost(run: &Run, of: impl Fn(&Lost) -> u64) -> Option<u64> {
 
 fn marks(run: &Run, of: impl Fn(&Marks) -> u64) -> Option<u64> {
     run.marks.as_ref().map(of)
+}
+
+/// Records from before the option have stamps of the user.
+fn timestamps(run: &Run) -> &str {
+    match run.effective.timestamps.as_str() {
+        "" => "user",
+        by => by,
+    }
+}
+
+fn stage(
+    run: &Run,
+    stage: impl Fn(&Stages) -> &Stage,
+    of: impl Fn(&Summary) -> Option<u64>,
+) -> Option<u64> {
+    let stages = run.stages.as_ref()?;
+    stage(stages).latency_ns.as_ref().and_then(of)
 }
 
 fn latency(run: &Run, of: impl Fn(&Summary) -> Option<u64>) -> Cell {

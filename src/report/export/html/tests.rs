@@ -100,6 +100,7 @@ fn run_has_all_charts_and_its_environment() {
         titles(&page),
         [
             "Latency by percentile",
+            "Stages of the latency",
             "Latency over time",
             "Goodput over time",
             "Loss over time",

@@ -134,6 +134,12 @@ fn run_charts(run: &Run, curves: [Option<Curve>; 2]) -> io::Result<Vec<Chart>> {
     ];
     let how = "Read up from a percentile: that share of the datagrams took at most this long. A steep right end is a long tail.";
     charts.extend(percentiles("Latency by percentile", how, "latency", named));
+    if let Some(stages) = &run.stages {
+        let all = stages.all().into_iter().enumerate();
+        let named = all.map(|(at, (name, stage))| (Series(at), name, of(&stage.latency_ns)));
+        let how = "By kernel timestamps: the sender up to its qdisc, the qdisc up to the driver, the wire up to the receiver's kernel, and the receiver up to its stamp.";
+        charts.extend(percentiles("Stages of the latency", how, "time", named));
+    }
     charts.extend(over_time::latency(run));
     charts.extend(over_time::rate(run));
     charts.extend(over_time::missing(run));

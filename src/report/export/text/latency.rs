@@ -29,7 +29,13 @@ pub(super) fn latency(run: &Run, out: &mut impl Write) -> io::Result<()> {
         Some(_) => "round trip, from the actual send",
         None => "one way, from the actual send",
     };
+    let by_kernel = run.effective.timestamps == "kernel";
     table(what, &actual, intended.as_ref(), error.as_deref(), out)?;
+    if by_kernel {
+        let ends =
+            "each latency ends when the receiver's kernel took the datagram (--timestamps kernel)";
+        sentence(out, &margin(), ends)?;
+    }
     round_trip(run, out)?;
     if run.effective.batch > 1 {
         let batch = format!(

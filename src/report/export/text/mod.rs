@@ -14,6 +14,7 @@ mod records;
 mod repeats;
 mod run;
 mod sparkline;
+mod stages;
 mod traffic;
 
 use std::io::{self, Write};

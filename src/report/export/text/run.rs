@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::layout::{self, fill, list, maybe, sentence};
-use super::{costs, explained, latency, sparkline, traffic};
+use super::{costs, explained, latency, sparkline, stages, traffic};
 use crate::report::figures::{figure, percent};
 use crate::udp::result::{Measured, Received, Run};
 use crate::units::{grouped, short_ns};
@@ -28,6 +28,7 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
     explained::explained(run, out)?;
     warnings(run, out)?;
     latency::latency(run, out)?;
+    stages::stages(run, out)?;
     latency::clocks(run, out)?;
     latency::jitter(run, out)?;
     sparkline::sparklines(run, out)?;

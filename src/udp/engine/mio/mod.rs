@@ -5,12 +5,13 @@
 //! permanent interest would cause a wake-up per datagram.
 //!
 //! [`MioRx`] receives and [`MioTx`] sends; a [`SharedSocket`] receives on an event loop with other sockets. A [`SendMethod`] passes slots to the socket and frees them: [`CopySend`],
-//! [`SpliceSend`] or [`ZeroCopySend`] (`MSG_ZEROCOPY`).
+//! [`StampedSend`] (kernel timestamps), [`SpliceSend`] or [`ZeroCopySend`] (`MSG_ZEROCOPY`).
 
 mod copy;
 mod rx;
 mod shared;
 mod splice;
+mod stamped;
 mod tx;
 mod zerocopy;
 
@@ -18,6 +19,7 @@ pub use copy::CopySend;
 pub use rx::MioRx;
 pub use shared::{SharedSocket, shared_batch};
 pub use splice::SpliceSend;
+pub use stamped::StampedSend;
 pub use tx::{Filled, MioTx, SendMethod};
 pub use zerocopy::ZeroCopySend;
 

@@ -45,7 +45,10 @@ impl SendMethod for SpliceSend {
         slots: impl Iterator<Item = Filled<'a>>,
     ) -> io::Result<usize> {
         let mut taken = 0;
-        for Filled { number, end, pages } in slots {
+        for Filled {
+            number, end, pages, ..
+        } in slots
+        {
             match self.pipe.send_pages(pages, socket) {
                 Ok(()) => {}
                 Err(error) if taken == 0 => return Err(error),

@@ -13,6 +13,7 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::mmap::{Mmap, PAGE, Pages};
 use crate::sys::mmsg::ReceiveBatch;
 use crate::sys::timerfd::TimerFd;
+use crate::sys::tx_timestamp::TxStamp;
 use crate::sys::zerocopy::Done;
 use crate::udp::engine::errors::{PendingErrors, Refusal, is_segmentation_errno};
 use crate::udp::engine::offload;
@@ -31,7 +32,9 @@ const CONTROL_BATCH: usize = 16;
 pub struct Filled<'a> {
     /// Number of the slot, counted from the start of the run.
     pub number: u64,
-    /// Datagrams queued up to the end of the slot.
+    /// Datagrams queued before the slot, and up to its end.
+    pub first: u64,
+    /// See [`Self::first`].
     pub end: u64,
     /// Datagrams, end to end.
     pub pages: Pages<'a>,
@@ -44,6 +47,9 @@ pub trait SendMethod {
 
     /// Whether the kernel reports the completion of a send on the error queue.
     const COMPLETES: bool = false;
+
+    /// As [`Tx::STAMPS`].
+    const STAMPS: bool = false;
 
     /// Sends messages in order and returns the number accepted.
     ///
@@ -71,6 +77,11 @@ pub trait SendMethod {
 
     /// The receiver has read the first `seen` datagrams.
     fn acknowledge(&mut self, _seen: u64) {}
+
+    /// The stamp with the sequence number as its key; `None` if the number is unknown.
+    fn translate(&self, _stamp: TxStamp) -> Option<TxStamp> {
+        None
+    }
 
     /// Counters, if the method avoids copies.
     fn stats(&self) -> Option<ZeroCopyStats> {
@@ -240,7 +251,12 @@ impl<H: SendMethod> MioTx<H> {
     fn send_unresolved(&mut self) -> io::Result<usize> {
         let messages = (self.resolved..self.queued).filter_map(|number| {
             let index = (number % self.slots.len() as u64) as usize;
-            let Slot { length, end, .. } = self.slots[index];
+            let Slot {
+                length,
+                datagrams,
+                end,
+            } = self.slots[index];
+            let first = end - datagrams;
             let past = if number == self.resolved {
                 self.offset
             } else {
@@ -250,7 +266,12 @@ impl<H: SendMethod> MioTx<H> {
                 .memory
                 .pages(index * self.stride + past, length - past)?;
             let of_slot = pages.pieces(self.message);
-            Some(of_slot.map(move |pages| Filled { number, end, pages }))
+            Some(of_slot.map(move |pages| Filled {
+                number,
+                first,
+                end,
+                pages,
+            }))
         });
         self.method.send(self.socket.as_fd(), messages.flatten())
     }
@@ -298,6 +319,8 @@ impl<H: SendMethod> MioTx<H> {
 }
 
 impl<H: SendMethod> Tx for MioTx<H> {
+    const STAMPS: bool = H::STAMPS;
+
     fn next_slot(&mut self) -> Option<&mut [u8]> {
         if self.is_full() {
             return None;
@@ -403,6 +426,15 @@ impl<H: SendMethod> Tx for MioTx<H> {
                 }
             }
         }
+    }
+
+    fn take_stamps(&mut self, each: impl FnMut(TxStamp)) {
+        self.collect();
+        let (stamps, method) = (&mut self.errors.stamps, &self.method);
+        stamps
+            .drain(..)
+            .filter_map(|stamp| method.translate(stamp))
+            .for_each(each);
     }
 
     fn wait(&mut self, until: Until) -> io::Result<()> {

@@ -25,7 +25,7 @@ use crate::uring::ring::{Completion, Leak, Ring, RingWithMemory, SOCKET};
 /// more room than needed, so that the payload starts on a cache line.
 const OUT_BYTES: usize = 16;
 const NAME_BYTES: usize = 32;
-const CONTROL_BYTES: usize = 80;
+const CONTROL_BYTES: usize = 144;
 const BEFORE: usize = OUT_BYTES + NAME_BYTES + CONTROL_BYTES;
 
 /// Minimum number of buffers. More buffers than a batch has are useless: the batch is not drained while the kernel

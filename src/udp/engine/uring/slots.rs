@@ -3,11 +3,14 @@
 use std::io;
 
 use crate::sys::mmap::Mmap;
+use crate::sys::tx_timestamp::TxControl;
 
 /// Payloads of all slots, and a header per datagram, so that slots can be split.
 pub(super) struct SlotMemory {
     payloads: Mmap,
     headers: Mmap,
+    /// Control data for each header; `None` unless sends are stamped.
+    controls: Option<Mmap>,
 }
 
 /// A `msghdr` and its iovec.
@@ -18,7 +21,8 @@ struct Header {
 }
 
 impl SlotMemory {
-    /// Memory of `slots` slots of `bytes` bytes and up to `segments` datagrams, filled with repetitions of `fill`.
+    /// Memory of `slots` slots of `bytes` bytes and up to `segments` datagrams, filled with repetitions of `fill`. Sends may be
+    /// `stamped`.
     ///
     /// # Errors
     /// Out of memory.
@@ -27,6 +31,7 @@ impl SlotMemory {
         bytes: usize,
         segments: usize,
         fill: &[u8],
+        stamped: bool,
     ) -> io::Result<Self> {
         let mut payloads = Mmap::new(slots * bytes)?;
         let message = fill.iter().copied().cycle();
@@ -39,6 +44,10 @@ impl SlotMemory {
         Ok(Self {
             payloads,
             headers: Mmap::new(slots * segments * size_of::<Header>())?,
+            controls: match stamped {
+                true => Some(Mmap::new(slots * segments * size_of::<TxControl>())?),
+                false => None,
+            },
         })
     }
 
@@ -71,9 +80,36 @@ impl SlotMemory {
         &raw const header.message
     }
 
+    /// Sets or removes the control data of header `number`.
+    ///
+    /// # Safety
+    /// As for [`Self::header`].
+    pub(super) unsafe fn stamp(&mut self, number: usize, control: Option<TxControl>) {
+        let Some(controls) = &self.controls else {
+            return;
+        };
+        // SAFETY: the mapping holds this header and is aligned. No other reference exists.
+        let header = unsafe { &mut *self.headers.as_ptr().cast::<Header>().add(number) };
+        let Some(control) = control else {
+            header.message.msg_control = std::ptr::null_mut();
+            header.message.msg_controllen = 0;
+            return;
+        };
+        // SAFETY: the mapping has control data for each header and is aligned, and the kernel does not use it, as it does not use
+        // the header.
+        let place = unsafe { controls.as_ptr().cast::<TxControl>().add(number) };
+        // SAFETY: as above. The control data are the first field.
+        unsafe { place.write(control) };
+        header.message.msg_control = place.cast();
+        header.message.msg_controllen = control.len() as _;
+    }
+
     /// Leaks the memory, since the kernel may still use it.
     pub(super) fn leak(self) {
         self.payloads.leak();
         self.headers.leak();
+        if let Some(controls) = self.controls {
+            controls.leak();
+        }
     }
 }

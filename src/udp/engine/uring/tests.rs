@@ -50,6 +50,7 @@ fn tx_endpoint<'a>(
         layout,
         batch: layout.messages,
         fill,
+        stamps: None,
         wake,
     }
 }
@@ -144,7 +145,7 @@ fn slow_pair() -> (UdpSocket, UnixDatagram) {
 }
 
 /// Sends until the engine refuses, and counts queued datagrams.
-fn fill(tx: &mut UringTx, queued: &Cell<u64>) -> Submit {
+fn fill(tx: &mut UringTx<false>, queued: &Cell<u64>) -> Submit {
     for _ in 0..1_000 {
         while let Some(slot) = tx.next_slot() {
             slot[0] = slot[0].wrapping_add(1);
@@ -168,7 +169,7 @@ fn sends_waiting_for_room_are_cancelled_on_drop() {
         zerocopy: ZeroCopy::Off,
         uring: UringSettings::default(),
     };
-    let Some(mut tx) = unless_unavailable(UringTx::new(
+    let Some(mut tx) = unless_unavailable(UringTx::<false>::new(
         tx_endpoint(sender, LAYOUT, b"x", &wake),
         &choice,
     )) else {
@@ -194,7 +195,7 @@ fn sent_count_of_a_blocked_sender_matches_arrivals() {
         kind: EngineKind::Uring,
         ..EngineChoice::default()
     };
-    let Some(mut tx) = unless_unavailable(UringTx::new(
+    let Some(mut tx) = unless_unavailable(UringTx::<false>::new(
         tx_endpoint(sender, LAYOUT, b"x", &wake),
         &choice,
     )) else {
@@ -230,7 +231,7 @@ fn sends_that_waited_for_room_stay_in_order() {
         messages: 1,
         ..LAYOUT
     };
-    let Some(mut tx) = unless_unavailable(UringTx::new(
+    let Some(mut tx) = unless_unavailable(UringTx::<false>::new(
         tx_endpoint(sender, layout, &[0], &wake),
         &choice,
     )) else {
@@ -272,7 +273,7 @@ fn ring_of_one_entry_transfers_all_datagrams() {
         zerocopy: ZeroCopy::Off,
         uring,
     };
-    let Some(mut tx) = unless_unavailable(UringTx::new(
+    let Some(mut tx) = unless_unavailable(UringTx::<false>::new(
         tx_endpoint(sender, LAYOUT, b"x", &wake),
         &choice,
     )) else {

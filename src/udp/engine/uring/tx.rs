@@ -4,6 +4,8 @@
 //! submits only as many as the buffer certainly holds; if a single one may not fit, it waits serial. A send that fails
 //! for lack of memory or on a pending ICMP error is overtaken by later ones of its batch. Since more failures are
 //! likely, the following sends are submitted one at a time.
+//!
+//! Only a sender with `STAMPED` requests timestamps and has state for them.
 
 mod completions;
 
@@ -21,8 +23,10 @@ use super::tag;
 use crate::engine::{EngineChoice, ZeroCopy};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::socket;
+use crate::sys::tx_timestamp::TxStamp;
 use crate::udp::engine::offload;
 use crate::udp::engine::open::TxEndpoint;
+use crate::udp::engine::stamps::Stamping;
 use crate::udp::engine::stats::{SendStats, ZeroCopyStats};
 use crate::udp::engine::{Path, Submit, Tx, Until};
 use crate::uring::buffers::{BufferRing, GROUP};
@@ -43,7 +47,7 @@ const MIN_DEPTH: usize = 64;
 const SERIAL_SENDS: u32 = 1_000;
 
 /// A sender on a connected socket.
-pub struct UringTx {
+pub struct UringTx<const STAMPED: bool> {
     uring: RingWithMemory<Memory>,
     port: Port,
     /// Bytes of a full datagram, and datagrams per slot.
@@ -83,7 +87,18 @@ pub struct UringTx {
     /// The errno of a refused segmented send. Sending pauses until the kernel has completed all slots, which are then
     /// split into single datagrams.
     refused_segments: Option<i32>,
+    /// The stamps; `None` unless `STAMPED`.
+    stamps: Option<Stamps>,
     stats: SendStats,
+}
+
+/// The timestamps of sends.
+struct Stamps {
+    stamping: Stamping,
+    /// Datagrams before each slot, and up to its end.
+    datagrams: Vec<(u64, u64)>,
+    /// Datagrams queued.
+    queued: u64,
 }
 
 struct Memory {
@@ -104,7 +119,7 @@ struct Slot {
     retry: bool,
 }
 
-impl UringTx {
+impl<const STAMPED: bool> UringTx<STAMPED> {
     /// Opens a sender and fills its slots.
     ///
     /// # Errors
@@ -125,7 +140,7 @@ impl UringTx {
         let ring = Ring::new(&choice.uring, requests, completions as u32, &port.files())?;
         let control = BufferRing::new(&ring, CONTROL_BUFFERS, CONTROL_BYTES)?;
         let memory = Memory {
-            slots: SlotMemory::new(count, layout.bytes, segments, endpoint.fill)?,
+            slots: SlotMemory::new(count, layout.bytes, segments, endpoint.fill, STAMPED)?,
             control,
             control_sends: ControlSends::new()?,
         };
@@ -153,6 +168,11 @@ impl UringTx {
             serial: 0,
             retry: false,
             refused_segments: None,
+            stamps: endpoint.stamps.filter(|_| STAMPED).map(|policy| Stamps {
+                stamping: Stamping::new(policy),
+                datagrams: vec![(0, 0); count],
+                queued: 0,
+            }),
             stats: SendStats {
                 zerocopy: zerocopy.then(ZeroCopyStats::default),
                 ..SendStats::default()
@@ -181,6 +201,13 @@ impl UringTx {
         // SAFETY: there is a header per datagram, hence per slot, and `slot_bytes` bytes of payload per slot. The kernel
         // does not use this header, since the slot was free.
         let header = unsafe { self.uring.memory.slots.header(number, start, length) };
+        if STAMPED && let Some(stamps) = &mut self.stamps {
+            let (first, end) = stamps.datagrams.get(number).copied().unwrap_or_default();
+            let control = stamps.stamping.control(first, end);
+            // SAFETY: as above.
+            unsafe { self.uring.memory.slots.stamp(number, control) };
+            stamps.stamping.taken(first, end);
+        }
         let flags = libc::MSG_NOSIGNAL as u32;
         let request = if self.zerocopy {
             opcode::SendMsgZc::new(SOCKET, header)
@@ -215,6 +242,9 @@ impl UringTx {
         }
         offload::disable_segments(&self.port.socket, self.fragments)?;
         self.refused_segments = None;
+        if STAMPED && let Some(stamps) = &mut self.stamps {
+            stamps.stamping.stop();
+        }
         self.stats.fallbacks += 1;
         self.stats.fallback_error = Some(errno);
         let each = mem::replace(&mut self.segments, 1);
@@ -282,7 +312,9 @@ impl UringTx {
     }
 }
 
-impl Tx for UringTx {
+impl<const STAMPED: bool> Tx for UringTx<STAMPED> {
+    const STAMPS: bool = STAMPED;
+
     fn next_slot(&mut self) -> Option<&mut [u8]> {
         let number = *self.free.last()?;
         let bytes = self.slot_bytes();
@@ -294,6 +326,13 @@ impl Tx for UringTx {
             return;
         };
         self.slots[number] = self.filled(length.min(self.slot_bytes()), datagrams);
+        if STAMPED && let Some(stamps) = &mut self.stamps {
+            let first = stamps.queued;
+            stamps.queued += datagrams;
+            if let Some(place) = stamps.datagrams.get_mut(number) {
+                *place = (first, stamps.queued);
+            }
+        }
         self.in_flight += datagrams;
         self.queued.push_back(number);
     }
@@ -383,6 +422,15 @@ impl Tx for UringTx {
             self.uring.memory.control.provide(buffer);
         }
         self.arm()
+    }
+
+    fn take_stamps(&mut self, each: impl FnMut(TxStamp)) {
+        self.port.collect_errors();
+        let Some(stamps) = &self.stamps else { return };
+        let taken = self.port.errors.stamps.drain(..);
+        taken
+            .filter_map(|stamp| stamps.stamping.translate(stamp))
+            .for_each(each);
     }
 
     fn wait(&mut self, until: Until) -> io::Result<()> {

@@ -27,6 +27,8 @@ fn inputs<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> Run
         latencies: Latencies::default(),
         intervals: IntervalRows::default(),
         hosts: None,
+        stages: None,
+        stamp_note: None,
     }
 }
 

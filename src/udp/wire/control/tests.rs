@@ -48,6 +48,7 @@ fn every_message_has_these_bytes() {
         Reply::Interval(_) => "interval",
         Reply::Counts { .. } => "counts",
         Reply::Rows { .. } => "rows",
+        Reply::Stamps { .. } => "stamps",
         Reply::Stream(_) => "stream",
         Reply::Explained(_) => "explained",
         Reply::Done(_) => "done",
@@ -55,7 +56,7 @@ fn every_message_has_these_bytes() {
         Reply::Sender(_) => "sender",
         Reply::SendersDone { .. } => "senders_done",
     });
-    assert_eq!(replies.len(), 16, "{replies:?}");
+    assert_eq!(replies.len(), 17, "{replies:?}");
 }
 
 #[test]

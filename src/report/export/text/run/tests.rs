@@ -10,6 +10,7 @@ fn shown(run: Run) -> String {
         latency: Latency::new(),
         latency_from_intended: Latency::new(),
         closing_row: None,
+        stages: Vec::new(),
     };
     let mut out = Vec::new();
     summary(&measured, &mut out).unwrap();

@@ -7,7 +7,7 @@ use crate::udp::engine::errors::{Refusal, is_segmentation_errno};
 use crate::udp::engine::uring::tag;
 use crate::uring::ring::{COPIED, Completion};
 
-impl UringTx {
+impl<const STAMPED: bool> UringTx<STAMPED> {
     /// Reaps all completions.
     pub(super) fn reap(&mut self) -> io::Result<()> {
         while let Some(completion) = self.uring.ring.next() {
@@ -84,6 +84,9 @@ impl UringTx {
             self.port.errors.resolved();
             return Ok(false);
         };
+        if STAMPED && let Some(stamps) = &mut self.stamps {
+            stamps.stamping.failed();
+        }
         // A cancelled send was never sent and stays in flight.
         if errno == libc::ECANCELED {
             return Ok(false);

@@ -1,0 +1,217 @@
+//! Kernel timestamps of sent datagrams, read from the error queue (Documentation/networking/timestamping.rst).
+//!
+//! A message with a [`TxControl`] is stamped twice: before it enters the qdisc, and when the driver takes it. Each stamp
+//! has the key of its message. Since Linux 6.13 the program chooses the key; before, the kernel counts stamped messages
+//! from 0, and may count a message whose send fails.
+
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::mmsg::SendBatch;
+use super::socket;
+
+/// `SCM_TS_OPT_ID` of asm-generic/socket.h, which the libc crate lacks.
+const SCM_TS_OPT_ID: libc::c_int = match cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
+    true => 0x5a,
+    false => 81,
+};
+
+/// A timestamp of a sent message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TxStamp {
+    /// The key of the message.
+    pub key: u32,
+    /// Where the kernel took it.
+    pub stage: TxStage,
+    /// Wall time in ns.
+    pub realtime_ns: u64,
+}
+
+/// Where the kernel stamps a sent message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TxStage {
+    /// Before the qdisc (`SOF_TIMESTAMPING_TX_SCHED`).
+    Scheduled,
+    /// In the driver (`SOF_TIMESTAMPING_TX_SOFTWARE`).
+    Sent,
+}
+
+/// Who numbers stamped messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// The program (Linux 6.13).
+    Chosen,
+    /// The kernel, which counts them.
+    Counted,
+}
+
+/// Words of a control message with 4 bytes of data, and of its header.
+const WORDS: usize = 3;
+const LENGTH: usize = 20;
+
+/// The control data of a message that is to be stamped, aligned for a cmsghdr. The data are the first field.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct TxControl {
+    words: [u64; 2 * WORDS],
+    length: usize,
+}
+
+impl TxControl {
+    /// Requests both stamps, with a chosen key if there is one.
+    pub fn new(key: Option<u32>) -> Self {
+        let flags = libc::SOF_TIMESTAMPING_TX_SCHED | libc::SOF_TIMESTAMPING_TX_SOFTWARE;
+        let [a, b, c] = control(libc::SO_TIMESTAMPING, flags);
+        let [d, e, f] = control(SCM_TS_OPT_ID, key.unwrap_or(0));
+        let parts = if key.is_some() { 2 } else { 1 };
+        Self {
+            words: [a, b, c, d, e, f],
+            length: parts * WORDS * size_of::<u64>(),
+        }
+    }
+
+    /// Start of the control data.
+    pub fn as_mut_ptr(&mut self) -> *mut u64 {
+        self.words.as_mut_ptr()
+    }
+
+    /// Bytes of control data.
+    #[allow(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+}
+
+/// A `struct cmsghdr` of level `SOL_SOCKET` with 4 bytes of data, as on all 64-bit systems.
+fn control(kind: libc::c_int, data: u32) -> [u64; WORDS] {
+    let halves = |first: u32, second: u32| {
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&first.to_ne_bytes());
+        bytes[4..].copy_from_slice(&second.to_ne_bytes());
+        u64::from_ne_bytes(bytes)
+    };
+    let level = libc::SOL_SOCKET as u32;
+    [LENGTH as u64, halves(level, kind as u32), halves(data, 0)]
+}
+
+/// Lets `socket` report stamps of messages that have a [`TxControl`]. Restarts the kernel's count.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn enable(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = libc::SOF_TIMESTAMPING_SOFTWARE
+        | libc::SOF_TIMESTAMPING_OPT_ID
+        | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+    let set = |value| {
+        socket::set_int(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPING,
+            value as libc::c_int,
+        )
+    };
+    // The count restarts when the option is set anew.
+    set(0)?;
+    set(flags)
+}
+
+/// Who numbers stamped messages on this kernel, found by trial.
+///
+/// # Errors
+/// This kernel takes no timestamps of sent messages, or loopback is unavailable.
+pub fn keys() -> io::Result<Keys> {
+    let receiver = socket::bind_udp((Ipv4Addr::LOCALHOST, 0).into())?;
+    let sender = socket::bind_udp((Ipv4Addr::LOCALHOST, 0).into())?;
+    sender.connect(receiver.local_addr()?)?;
+    enable(sender.as_fd())?;
+    let send = |key| send(&sender, &mut SendBatch::new(1), b"key", key);
+    match send(Some(1)) {
+        Ok(()) => Ok(Keys::Chosen),
+        Err(_) => send(None).map(|()| Keys::Counted),
+    }
+}
+
+/// Sends one stamped message.
+///
+/// # Errors
+/// As sendmmsg(2).
+pub fn send(
+    socket: &UdpSocket,
+    batch: &mut SendBatch,
+    bytes: &[u8],
+    key: Option<u32>,
+) -> io::Result<()> {
+    let message = (bytes, Some(TxControl::new(key)));
+    batch
+        .send_stamped(socket.as_fd(), [message].into_iter())
+        .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::clock::realtime_ns;
+    use crate::sys::error_queue::{self, Entry};
+
+    #[test]
+    fn a_sent_message_has_two_stamps_with_its_key() {
+        let Ok(keys) = keys() else {
+            println!("skipped: no timestamps of sent messages here");
+            return;
+        };
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let receiver = socket::bind_udp(local.parse().unwrap()).unwrap();
+            let sender = socket::bind_udp(local.parse().unwrap()).unwrap();
+            sender.connect(receiver.local_addr().unwrap()).unwrap();
+            error_queue::enable(&sender).unwrap();
+            enable(sender.as_fd()).unwrap();
+            for key in [None, Some(u32::MAX)] {
+                if key.is_some() && keys == Keys::Counted {
+                    continue;
+                }
+                enable(sender.as_fd()).unwrap();
+                let before = realtime_ns();
+                send(&sender, &mut SendBatch::new(1), b"stamped", key).unwrap();
+                let after = realtime_ns();
+                let mut stamps = Vec::new();
+                error_queue::read(sender.as_fd(), |entry| stamps.push(entry)).unwrap();
+                let [Entry::Stamp(first), Entry::Stamp(second)] = stamps[..] else {
+                    panic!("{stamps:?}");
+                };
+                assert_eq!(
+                    (first.stage, second.stage),
+                    (TxStage::Scheduled, TxStage::Sent)
+                );
+                let expected = key.unwrap_or(0);
+                assert_eq!((first.key, second.key), (expected, expected));
+                let times = [before, first.realtime_ns, second.realtime_ns, after];
+                assert!(times.is_sorted(), "{times:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_messages_with_control_data_are_stamped() {
+        let receiver = socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let sender = socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        error_queue::enable(&sender).unwrap();
+        if enable(sender.as_fd()).is_err() {
+            println!("skipped: no timestamps of sent messages here");
+            return;
+        }
+        let stamped = Some(TxControl::new(None));
+        let messages = [stamped, None, stamped].map(|control| (&b"one"[..], control));
+        let sent = SendBatch::new(4).send_stamped(sender.as_fd(), messages.into_iter());
+        assert_eq!(sent.unwrap(), 3);
+        let mut keys = Vec::new();
+        error_queue::read(sender.as_fd(), |entry| {
+            if let Entry::Stamp(stamp) = entry {
+                keys.push(stamp.key);
+            }
+        })
+        .unwrap();
+        assert_eq!(keys, [0, 0, 1, 1]);
+    }
+}

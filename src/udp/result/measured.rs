@@ -1,0 +1,20 @@
+//! A measured run with its histograms, which `run.json` lacks.
+
+use super::run::{Interval, Run};
+use super::stages::StageHistograms;
+use crate::stats::latency::Latency;
+
+/// A run with its histograms.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// The record of the run.
+    pub run: Run,
+    /// One-way latency from the actual send, all streams merged.
+    pub latency: Latency,
+    /// One-way latency from the intended send; empty unless paced.
+    pub latency_from_intended: Latency,
+    /// The last row of `run.intervals`, if it was computed from the sender's counts after the run: no observer has received it.
+    pub closing_row: Option<Interval>,
+    /// The histograms of the stages, with their names; empty unless requested.
+    pub stages: StageHistograms,
+}
