@@ -28,3 +28,4 @@ pub use run::{
 };
 pub use settings::{effective, requested};
 pub use streams::{sent_at_least, total_sent};
+pub(in crate::udp) use warnings::late_ns;
