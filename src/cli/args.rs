@@ -13,6 +13,7 @@ use super::list::{List, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
 use super::udp::round_trip::RoundTripArgs;
+use super::udp::search::args::UdpCommand;
 use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
 use crate::udp::plan::{Df, Offload};
@@ -92,8 +93,10 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = AFTER)]
+#[command(args_conflicts_with_subcommands = true, after_help = AFTER)]
 pub(super) struct Udp {
+    #[command(subcommand)]
+    pub(super) command: Option<UdpCommand>,
     /// Message data to send, in MB of 10^6 bytes; fractions are allowed [default: 100]
     #[arg(long, value_name = "N", value_parser = parse_number, group = "amount", help_heading = "Workload")]
     pub(super) mb: Option<f64>,

@@ -10,7 +10,7 @@ use super::columns::RUN_NUMBER;
 use crate::report::compare::proxy::notes;
 use crate::report::compare::records::RecordComparison;
 use crate::report::figures::{figure, percent, times};
-use crate::report::model::{ProxyRecord, UdpRecord};
+use crate::report::model::{ProxyRecord, SearchRecord, UdpRecord};
 use crate::stats::spread::Spread;
 use crate::udp::result::Run;
 use crate::units::{grouped, short_ns};
@@ -100,6 +100,26 @@ figures! {
         "p99 ratio (95 % interval)" = "p99_ratio" Interval("p99_ratio_low", "p99_ratio_high");
     }
 
+    SEARCH_GOALS {
+        "loss goal" = "loss_percent" Nothing;
+        "lower bound" = "lower_pps" Nothing;
+        "upper bound" = "upper_pps" Nothing;
+        "limit" = "limit" Nothing;
+        "conditional throughput" = "throughput_pps" Nothing;
+        "message data" = "lower_kb_per_s" Nothing;
+        "bit rate" = "lower_gbit_per_s" Nothing;
+    }
+
+    SEARCH_CURVE {
+        "of the lower bound" = "share_percent" Nothing;
+        "load" = "load_pps" Nothing;
+        "lost" = "lost_packets" ShareOf("sent_packets");
+        "latency p50" = "intended_p50_ns" Nothing, "latency_p50_ns" Nothing;
+        "latency p99" = "intended_p99_ns" Nothing, "latency_p99_ns" Nothing;
+        "latency p99.9" = "intended_p99_9_ns" Nothing, "latency_p99_9_ns" Nothing;
+        "latency max" = "intended_max_ns" Nothing, "latency_max_ns" Nothing;
+    }
+
     PROXY_TOTALS {
         "scenario" = "scenario" Nothing;
         "path" = "path" Nothing;
@@ -170,6 +190,13 @@ pub(super) fn udp_notes(record: &UdpRecord) -> Vec<String> {
         }
     }
     notes
+}
+
+/// Why a search is incomplete, and the notes on its bounds.
+pub(super) fn search_notes(record: &SearchRecord) -> Vec<String> {
+    let why = record.reason.as_deref().unwrap_or(&record.ended);
+    let incomplete = (!record.complete).then(|| format!("incomplete: {why}"));
+    incomplete.into_iter().chain(record.notes()).collect()
 }
 
 /// The errors, notes and warnings of a record.
@@ -331,7 +358,8 @@ fn suffix(unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::columns::{
-        PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL, UDP_RUN, UDP_SETTING,
+        PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL, SEARCH_GOAL, SEARCH_TRIAL,
+        UDP_RUN, UDP_SETTING,
     };
     use super::*;
 
@@ -352,6 +380,8 @@ mod tests {
         check(UDP_RUN, UDP_RUNS);
         check(UDP_RUN, UDP_REPEATS);
         check(UDP_SETTING, UDP_SETTINGS);
+        check(SEARCH_GOAL, SEARCH_GOALS);
+        check(SEARCH_TRIAL, SEARCH_CURVE);
         check(PROXY_TOTAL, PROXY_TOTALS);
         check(PROXY_OVERHEAD, PROXY_ADDED);
         check(PROXY_RATIOS, PROXY_COMPARED);

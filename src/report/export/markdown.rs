@@ -6,16 +6,18 @@ use std::io::{self, Write};
 use std::slice;
 
 use super::columns::{
-    PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL, UDP_RUN, UDP_SETTING,
+    PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL, SEARCH_GOAL, SEARCH_TRIAL, UDP_RUN,
+    UDP_SETTING,
 };
 use super::headline::{
-    PROXY_ADDED, PROXY_COMPARED, PROXY_SETTINGS, PROXY_TOTALS, Table, UDP_REPEATS, UDP_RUNS,
-    UDP_SETTINGS, comparison_notes, proxy_notes, table, udp_notes,
+    PROXY_ADDED, PROXY_COMPARED, PROXY_SETTINGS, PROXY_TOTALS, SEARCH_CURVE, SEARCH_GOALS, Table,
+    UDP_REPEATS, UDP_RUNS, UDP_SETTINGS, comparison_notes, proxy_notes, search_notes, table,
+    udp_notes,
 };
 use super::{Document, Exporter};
 use crate::report::compare::records::RecordComparison;
 use crate::report::figures::plain;
-use crate::report::model::{Meta, ProxyRecord, UdpRecord};
+use crate::report::model::{Meta, ProxyRecord, SearchRecord, UdpRecord};
 
 /// Headline figures with units, error bars and intervals.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +27,7 @@ impl Exporter for Markdown {
     fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
         match document {
             Document::UdpRuns { record, .. } => udp_runs(record, out),
+            Document::UdpSearch { record, .. } => udp_search(record, out),
             Document::ProxyRuns { record, .. } => proxy_runs(record, out),
             Document::UdpComparison(found) => comparison(found, out, |settings| {
                 table(UDP_SETTING, UDP_SETTINGS, settings)
@@ -45,6 +48,17 @@ fn udp_runs(record: &UdpRecord, out: &mut dyn Write) -> io::Result<()> {
     };
     write_table(&tables, out)?;
     bullets(&udp_notes(record), out)
+}
+
+fn udp_search(record: &SearchRecord, out: &mut dyn Write) -> io::Result<()> {
+    heading(&record.meta, out)?;
+    write_table(&table(SEARCH_GOAL, SEARCH_GOALS, &record.goals), out)?;
+    let curve: Vec<_> = record.curve().cloned().collect();
+    if !curve.is_empty() {
+        writeln!(out)?;
+        write_table(&table(SEARCH_TRIAL, SEARCH_CURVE, &curve), out)?;
+    }
+    bullets(&search_notes(record), out)
 }
 
 fn proxy_runs(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<()> {

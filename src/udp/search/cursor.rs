@@ -52,6 +52,11 @@ impl Cursor {
         &self.targets[self.stage]
     }
 
+    /// All targets, the goal last.
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
     /// The last target, which is the goal.
     pub(super) fn last(&self) -> &Target {
         &self.targets[TARGETS - 1]
@@ -118,8 +123,10 @@ impl Cursor {
         let up = lower.map(|lower| (lower * self.step.exp()).min(range.max));
         let down = upper.map(|upper| (upper * (-self.step).exp()).max(range.min));
         // Both bounds of the target before are on one side: the bounds of this target are expected close to that side.
-        let is_below = |load: Option<f64>| load.zip(upper).is_some_and(|(load, upper)| load >= upper);
-        let is_above = |load: Option<f64>| load.zip(lower).is_some_and(|(load, lower)| load <= lower);
+        let is_below =
+            |load: Option<f64>| load.zip(upper).is_some_and(|(load, upper)| load >= upper);
+        let is_above =
+            |load: Option<f64>| load.zip(lower).is_some_and(|(load, lower)| load <= lower);
         let (load, direction) = match (up, down, middle) {
             (Some(up), None, _) => (up, Some(Direction::Up)),
             (None, Some(down), _) => (down, Some(Direction::Down)),

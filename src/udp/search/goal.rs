@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Most goals of a search.
-pub const MOST_GOALS: usize = 16;
+pub const MOST_GOALS: usize = 8;
 
 /// Narrowest and widest relative width of an interval. Loads have six digits.
 const WIDTHS: (f64, f64) = (0.000_1, 0.5);

@@ -142,7 +142,8 @@ impl Loads {
     /// The conditional throughput at a load (RFC 9971, appendix B): the load without the loss ratio that the longer trials exceed in
     /// no more than the exceed ratio of their time. Missing time counts as lost.
     pub(super) fn conditional_throughput(&self, load: f64, target: &Target) -> f64 {
-        let counted = |trial: &&Trial| trial.duration_s >= target.trial_s && is_valid(trial, target);
+        let counted =
+            |trial: &&Trial| trial.duration_s >= target.trial_s && is_valid(trial, target);
         let mut long: Vec<&Trial> = self.trials(load).iter().filter(counted).collect();
         long.sort_by(|one, other| one.loss_ratio.total_cmp(&other.loss_ratio));
         let all: f64 = long.iter().map(|trial| trial.duration_s).sum();

@@ -46,7 +46,9 @@ pub struct Outcome {
 pub fn outcome(run: &Run, load: f64, duration_s: f64) -> Result<Outcome, NoTrial> {
     if !run.complete {
         let why = run.reason.clone();
-        return Err(NoTrial::Incomplete(why.unwrap_or_else(|| run.ended.clone())));
+        return Err(NoTrial::Incomplete(
+            why.unwrap_or_else(|| run.ended.clone()),
+        ));
     }
     if run.lost.is_unknown || run.received.is_unknown {
         return Err(NoTrial::Unknown);
@@ -63,7 +65,9 @@ pub fn outcome(run: &Run, load: f64, duration_s: f64) -> Result<Outcome, NoTrial
         .and_then(|pacing| pacing.achieved_pps)
         .map(|pps| pps * accepted);
     let short = offered_pps.filter(|pps| *pps < load * OFFERED);
-    let late = pacing.and_then(late_share).filter(|share| loss_ratio > 0.0 && loss_ratio <= *share);
+    let late = pacing
+        .and_then(late_share)
+        .filter(|share| loss_ratio > 0.0 && loss_ratio <= *share);
     let offered = match (short, late) {
         (Some(achieved), _) => Offered::Short { achieved },
         (None, Some(_)) => Offered::Late,
@@ -99,17 +103,32 @@ fn late_share(pacing: &Pacing) -> Option<f64> {
 }
 
 fn note(run: &Run, offered: Offered) -> Option<String> {
-    let throttled = run.cpu.sender_throttled_periods.filter(|periods| *periods > 0);
-    let reason = match (throttled, run.lost.not_sent, run.engine_stats.send_enobufs, run.engine_stats.send_eagain) {
-        (Some(periods), ..) => format!("the CPU quota of its control group stopped it in {} periods", grouped(periods)),
+    let throttled = run
+        .cpu
+        .sender_throttled_periods
+        .filter(|periods| *periods > 0);
+    let reason = match (
+        throttled,
+        run.lost.not_sent,
+        run.engine_stats.send_enobufs,
+        run.engine_stats.send_eagain,
+    ) {
+        (Some(periods), ..) => format!(
+            "the CPU quota of its control group stopped it in {} periods",
+            grouped(periods)
+        ),
         (_, refused @ 1.., ..) => format!("its kernel refused {} datagrams", grouped(refused)),
-        (_, _, full @ 1.., _) => format!("the queue of its device was full {} times", grouped(full)),
+        (_, _, full @ 1.., _) => {
+            format!("the queue of its device was full {} times", grouped(full))
+        }
         (_, _, _, full @ 1..) => format!("its send buffer was full {} times", grouped(full)),
         _ => "its host is too slow or too busy".to_owned(),
     };
     match offered {
         Offered::Full => None,
-        Offered::Late => Some(format!("The sender was late and sent in bursts, which may have caused the losses: {reason}.")),
+        Offered::Late => Some(format!(
+            "The sender was late and sent in bursts, which may have caused the losses: {reason}."
+        )),
         Offered::Short { achieved } => Some(format!(
             "The sender offered only {} packets/s: {reason}.",
             grouped(achieved.round() as u64)
@@ -128,8 +147,14 @@ mod tests {
         (0..1_000).for_each(|_| lateness.record(late_ns));
         Run {
             complete: true,
-            sent: Traffic { packets: sent, bytes: sent },
-            received: Received { unique: sent - lost.packets, ..Received::default() },
+            sent: Traffic {
+                packets: sent,
+                bytes: sent,
+            },
+            received: Received {
+                unique: sent - lost.packets,
+                ..Received::default()
+            },
             lost,
             pacing: Some(Pacing {
                 target_pps: 1_000.0,

@@ -99,9 +99,9 @@ impl Search {
 
     /// The results so far, one for each goal.
     pub fn results(&self) -> Vec<GoalResult> {
-        let finals = self.cursors.iter().map(Cursor::last);
-        finals
-            .map(|target| result::of(&self.loads, target, self.range))
+        let cursors = self.cursors.iter();
+        cursors
+            .map(|cursor| result::of(&self.loads, cursor.targets(), self.range))
             .collect()
     }
 }

@@ -1,8 +1,8 @@
 //! The result of a search for a goal.
 
+use super::Range;
 use super::goal::Target;
 use super::loads::{Cause, Loads};
-use super::Range;
 
 /// The result for a goal (RFC 9971, 4.8). It is regular if both bounds are known and as close as the goal demands.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,16 +65,36 @@ impl Limit {
 }
 
 impl GoalResult {
+    /// Before the first trial.
+    pub const UNKNOWN: Self = Self {
+        lower: None,
+        upper: None,
+        limit: Limit::Unfinished,
+    };
+
     /// Whether the goal is reached, or cannot be reached within the range.
     pub fn is_final(&self) -> bool {
         self.limit != Limit::Unfinished
     }
 }
 
-/// The result for the goal with this last target.
-pub(super) fn of(loads: &Loads, target: &Target, range: Range) -> GoalResult {
+/// The result for the goal with these targets, of which the last is the goal. Before its bounds are known, the bounds are those of the
+/// strictest target that has some.
+pub(super) fn of(loads: &Loads, targets: &[Target], range: Range) -> GoalResult {
+    let known = targets.iter().rev().find(|target| {
+        let (lower, upper) = loads.bounds(target);
+        let is_end =
+            |load: Option<f64>| load.is_some_and(|load| load <= range.min || load >= range.max);
+        let upper = upper.map(|(load, _)| load);
+        (lower.is_some() && upper.is_some()) || is_end(lower) || is_end(upper)
+    });
+    let goal = targets.last();
+    let Some(target) = known.or(goal) else {
+        return GoalResult::UNKNOWN;
+    };
     let (lower, upper) = loads.bounds(target);
     let limit = match (lower, upper) {
+        _ if Some(target) != goal => Limit::Unfinished,
         (Some(lower), None) if lower >= range.max => Limit::Max,
         (None, Some((upper, _))) if upper <= range.min => Limit::Min,
         (Some(lower), Some((upper, cause))) if upper - lower <= upper * target.width => match cause
