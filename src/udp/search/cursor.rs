@@ -26,16 +26,11 @@ enum Direction {
     Down,
 }
 
-/// The logarithm of the factor between the ends of an interval of relative `width`.
-fn log_width(width: f64) -> f64 {
-    -(1.0 - width).ln()
-}
-
 impl Cursor {
     pub(super) fn new(goal: &Goal, hint: f64) -> Self {
         let targets = goal.targets();
         Self {
-            step: log_width(targets[0].width),
+            step: targets[0].log_width,
             targets,
             stage: 0,
             expected: (Some(hint), None),
@@ -86,7 +81,7 @@ impl Cursor {
             self.stage += 1;
             self.expected = (lower, upper);
             self.outwards = None;
-            self.step = log_width(self.target().width);
+            self.step = self.target().log_width;
         }
     }
 
@@ -109,9 +104,17 @@ impl Cursor {
             lower.is_none_or(|lower| load > lower) && upper.is_none_or(|upper| load < upper)
         };
         if let (Some(lower), Some(upper)) = (lower, upper)
-            && upper - lower <= upper * self.target().width
+            && self.target().is_narrow(lower, upper)
         {
             return None;
+        }
+        // Between both bounds of the target before: after a load there, only one of them must be tried for this target.
+        if let (Some(low), Some(high)) = self.expected
+            && (is_inside(low) && is_inside(high))
+            && !self.target().is_narrow(low, high)
+        {
+            let load = rounded(self.target().divide(low, high));
+            return Some(load).filter(|load| is_inside(*load));
         }
         let expected = [self.expected.0, self.expected.1].into_iter().flatten();
         if let Some(load) = expected.into_iter().find(|load| is_inside(*load)) {
@@ -119,7 +122,7 @@ impl Cursor {
         }
         let middle = lower
             .zip(upper)
-            .map(|(lower, upper)| lower * (upper / lower).sqrt());
+            .map(|(lower, upper)| self.target().divide(lower, upper));
         let up = lower.map(|lower| (lower * self.step.exp()).min(range.max));
         let down = upper.map(|upper| (upper * (-self.step).exp()).max(range.min));
         // Both bounds of the target before are on one side: the bounds of this target are expected close to that side.

@@ -61,14 +61,33 @@ pub enum GoalError {
 /// Targets of a goal. The last one is the goal.
 pub(super) const TARGETS: usize = 3;
 
+/// Two loads of six digits may be this much further apart than intended, as the logarithm of their ratio.
+const ROUNDING: f64 = 1.5e-5;
+
 /// What classifies a load, and how narrow an interval of two bounds must be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Target {
     pub(super) loss_ratio: f64,
     pub(super) exceed_ratio: f64,
-    pub(super) width: f64,
+    /// The logarithm of the ratio of the bounds.
+    pub(super) log_width: f64,
     pub(super) trial_s: f64,
     pub(super) sum_s: f64,
+}
+
+impl Target {
+    /// Whether two bounds are close enough.
+    pub(super) fn is_narrow(&self, lower: f64, upper: f64) -> bool {
+        (upper / lower).ln() <= self.log_width + ROUNDING
+    }
+
+    /// The load that divides an interval: a whole number of widths above its lower end, a power of two, so that repeated division ends at
+    /// one width.
+    pub(super) fn divide(&self, lower: f64, upper: f64) -> f64 {
+        let widths = ((upper / lower).ln() - ROUNDING) / self.log_width;
+        let half = widths.log2().ceil().max(1.0) - 1.0;
+        lower * (self.log_width * half.exp2()).exp()
+    }
 }
 
 impl Goal {
@@ -107,6 +126,8 @@ impl Goal {
     /// The targets, the least strict first: the widths halve, and the sums grow by a constant factor from one initial trial.
     pub(super) fn targets(&self) -> [Target; TARGETS] {
         let growth = self.duration_sum_s / self.initial_trial_s;
+        // Narrower than the goal by what rounding may add.
+        let log_width = -(1.0 - self.width).ln() - ROUNDING * 1.1;
         std::array::from_fn(|at| {
             let before_last = TARGETS - 1 - at;
             let share = at as f64 / (TARGETS - 1) as f64;
@@ -117,7 +138,7 @@ impl Goal {
             Target {
                 loss_ratio: self.loss_ratio,
                 exceed_ratio: self.exceed_ratio,
-                width: (self.width * (1_u32 << before_last) as f64).min(WIDTHS.1),
+                log_width: log_width * (1_u32 << before_last) as f64,
                 trial_s: self.final_trial_s.min(sum_s),
                 sum_s,
             }

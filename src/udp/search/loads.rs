@@ -71,7 +71,7 @@ pub enum Cause {
 }
 
 /// `load` with six significant digits, so that equal loads are equal numbers.
-pub(super) fn rounded(load: f64) -> f64 {
+pub fn rounded(load: f64) -> f64 {
     if !load.is_normal() {
         return load;
     }
@@ -216,7 +216,7 @@ mod tests {
     const TARGET: Target = Target {
         loss_ratio: 0.01,
         exceed_ratio: 0.5,
-        width: 0.005,
+        log_width: 0.005,
         trial_s: 1.0,
         sum_s: 5.0,
     };

@@ -9,6 +9,9 @@ use crate::units::grouped;
 /// Smallest share of a load that a sender must offer. The goodput of the rest would be that of another load.
 const OFFERED: f64 = 0.99;
 
+/// Datagrams that a late sender may send at once: a queue that cannot hold more of them is the limit of the path.
+const BURST: u64 = 10;
+
 /// Why a run is not a trial.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum NoTrial {
@@ -88,10 +91,11 @@ pub fn outcome(run: &Run, load: f64, duration_s: f64) -> Result<Outcome, NoTrial
     })
 }
 
-/// The share of datagrams that may have been late by more than their gap, as far as the percentiles bound it; `None` if at most 1 %
-/// were. More losses than that have another cause.
+/// The share of datagrams that may have been sent in bursts after a pause, as far as the percentiles of their lateness bound it; `None`
+/// if at most 1 % were. More losses than that have another cause.
 fn late_share(pacing: &Pacing) -> Option<f64> {
-    let limit = late_ns(pacing)?;
+    let gap_ns = (1e9 / pacing.target_pps) as u64;
+    let limit = late_ns(pacing)?.max(gap_ns.saturating_mul(BURST));
     let of = &pacing.lateness_ns;
     let is_late = |ns: Option<u64>| ns.is_some_and(|ns| ns > limit);
     match (is_late(of.p50), is_late(of.p90), is_late(of.p99)) {
@@ -204,13 +208,13 @@ mod tests {
             let run = run(1_000, lost(0, 0, elsewhere), 1_000.0, late_ns);
             outcome(&run, 1_000.0, 1.0).unwrap().trial.offered
         };
-        assert_eq!(offered(5, 3_000_000), Offered::Late);
-        // Without losses, and late by less than the gap of 1 ms.
-        assert_eq!(offered(0, 3_000_000), Offered::Full);
-        assert_eq!(offered(5, 900_000), Offered::Full);
+        assert_eq!(offered(5, 13_000_000), Offered::Late);
+        // Without losses, and late by less than ten gaps of 1 ms.
+        assert_eq!(offered(0, 13_000_000), Offered::Full);
+        assert_eq!(offered(5, 9_000_000), Offered::Full);
         let mut tail = run(1_000, lost(0, 0, 300), 1_000.0, 0);
         if let Some(pacing) = &mut tail.pacing {
-            pacing.lateness_ns.p99 = Some(3_000_000);
+            pacing.lateness_ns.p99 = Some(13_000_000);
         }
         let found = outcome(&tail, 1_000.0, 1.0).unwrap();
         assert_eq!(found.trial.offered, Offered::Full);

@@ -22,7 +22,7 @@ mod tests;
 use cursor::Cursor;
 pub use goal::{Goal, GoalError, MOST_GOALS};
 use loads::Loads;
-pub use loads::{Bound, Cause, Offered, Trial};
+pub use loads::{Bound, Cause, Offered, Trial, rounded};
 pub use measure::{NoTrial, Outcome, outcome};
 pub use result::{GoalResult, Limit, Lower, Upper};
 
@@ -55,7 +55,7 @@ pub struct Search {
 impl Search {
     /// A search for `goals`, which begins at the load `hint`: the rate that the path forwarded at the highest load, say.
     pub fn new(goals: &[Goal], range: Range, hint: f64) -> Self {
-        let hint = loads::rounded(hint.clamp(range.min, range.max)).clamp(range.min, range.max);
+        let hint = rounded(hint.clamp(range.min, range.max)).clamp(range.min, range.max);
         Self {
             range,
             cursors: goals.iter().map(|goal| Cursor::new(goal, hint)).collect(),

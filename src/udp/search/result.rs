@@ -97,8 +97,7 @@ pub(super) fn of(loads: &Loads, targets: &[Target], range: Range) -> GoalResult 
         _ if Some(target) != goal => Limit::Unfinished,
         (Some(lower), None) if lower >= range.max => Limit::Max,
         (None, Some((upper, _))) if upper <= range.min => Limit::Min,
-        (Some(lower), Some((upper, cause))) if upper - lower <= upper * target.width => match cause
-        {
+        (Some(lower), Some((upper, cause))) if target.is_narrow(lower, upper) => match cause {
             Cause::Sender => Limit::Sender,
             Cause::Loss if loads.is_lossy_at_receiver(upper, target) => Limit::Receiver,
             Cause::Loss => Limit::Path,

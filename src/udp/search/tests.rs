@@ -100,7 +100,7 @@ fn a_search_takes_few_trials() {
     );
     let seconds: f64 = trials.iter().map(|trial| trial.duration_s).sum();
     assert!(
-        trials.len() <= 45 && seconds <= 36.0,
+        trials.len() <= 24 && seconds <= 17.0,
         "{} trials, {seconds} s",
         trials.len()
     );

@@ -14,7 +14,7 @@ use crate::report::model::search::{SearchGoal, SearchTrial};
 use crate::udp::client::{self, Cancel, Observer, RunError};
 use crate::udp::plan::{Amount, Mode, Plan};
 use crate::udp::result::{Measured, Run};
-use crate::udp::search::{Goal, Next, Offered, Outcome, Range, Search as Core, outcome};
+use crate::udp::search::{Goal, Next, Offered, Outcome, Range, Search as Core, outcome, rounded};
 use crate::udp::setup;
 use args::Search;
 use output::Output;
@@ -90,7 +90,7 @@ impl Runner<'_> {
         };
         for share in CURVE {
             let next = Next {
-                load: lower.load * share,
+                load: rounded(lower.load * share),
                 duration_s: self.args.trial.as_secs_f64(),
             };
             let (row, _) = self.trial(next, "curve")?;

@@ -92,23 +92,31 @@ fn latency(record: &SearchRecord) -> Option<Lines> {
     })
 }
 
-/// The mean loss of each load, and the bounds of the goals as ends of horizontal lines.
+/// How far the chart of losses reaches beyond the bounds, as a factor.
+const BEYOND: f64 = 1.1;
+
+/// The mean loss of each load near the bounds, and the lower bounds as ends of horizontal lines.
 fn losses(record: &SearchRecord) -> Option<Lines> {
+    let goals = &record.goals;
+    let lowers = goals.iter().filter_map(|goal| goal.lower_pps);
+    let uppers = goals.iter().filter_map(|goal| goal.upper_pps);
+    let bounds: Vec<f64> = lowers.chain(uppers).collect();
+    let low = bounds.iter().copied().reduce(f64::min)? / BEYOND;
+    let high = bounds.iter().copied().reduce(f64::max)? * BEYOND;
+    let longest = goals.iter().map(|goal| goal.goal.final_trial_s);
+    let longest = longest.fold(0.0, f64::max);
     let valid = record.trials.iter().filter(|trial| trial.offered == "full");
+    let of_load = |trial: &SearchTrial| Some((trial.load_pps?, trial.loss_ratio * 100.0));
     let mut trials: Vec<(f64, f64)> = valid
-        .filter_map(|trial| Some((trial.load_pps?, trial.loss_ratio * 100.0)))
+        .filter(|trial| trial.duration_s >= longest)
+        .filter_map(of_load)
+        .filter(|(load, _)| (low..=high).contains(load))
         .collect();
-    trials.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-    // Loads far beyond the bounds would hide them.
-    let uppers = record.goals.iter().filter_map(|goal| goal.upper_pps);
-    let highest = uppers.fold(0.0, f64::max) * 1.25;
-    if highest > 0.0 {
-        trials.retain(|(load, _)| *load <= highest);
-    }
     if trials.is_empty() {
         return None;
     }
-    let (unit, scale) = unit(trials.iter().map(|of| of.0));
+    trials.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    let (unit, scale) = unit([high].into_iter());
     let means = trials.chunk_by(|one, next| one.0 == next.0).map(|of| {
         let sum: f64 = of.iter().map(|(_, loss)| loss).sum();
         (of[0].0 / scale, Some(sum / of.len() as f64))
@@ -119,22 +127,23 @@ fn losses(record: &SearchRecord) -> Option<Lines> {
         points: means.collect(),
         is_envelope: false,
     }];
-    for (at, goal) in record.goals.iter().enumerate() {
+    for (at, goal) in goals.iter().enumerate() {
         let loss = goal.percent();
-        let ends = [Some(0.0), goal.lower_pps].into_iter().flatten();
+        let ends = [low, goal.lower_pps.unwrap_or(low)];
         lines.push(Line {
             series: Series(at + 1),
             name: format!("goal of {loss} %, up to its lower bound"),
-            points: ends.map(|load| (load / scale, Some(loss))).collect(),
+            points: ends.map(|load| (load / scale, Some(loss))).into(),
             is_envelope: false,
         });
     }
+    let highest = goals.iter().map(|goal| goal.percent());
+    let losses = trials.iter().map(|(_, loss)| *loss).chain(highest);
     Some(Lines {
         title: "Loss by load".into(),
-        how: "Trials whose sender offered the load. The loss rises where a goal's line ends."
-            .into(),
-        x: Axis::from_zero("load", unit, trials.iter().map(|(load, _)| load / scale)),
-        y: Axis::from_zero("lost", "%", trials.iter().map(|(_, loss)| *loss)),
+        how: "The longest trials, of those whose sender offered the load. Right of a goal's line, the loss is above it.".into(),
+        x: Axis::linear("load", unit.to_owned(), low / scale, high / scale),
+        y: Axis::from_zero("lost", "%", losses),
         bands: Vec::new(),
         lines,
     })
