@@ -163,7 +163,7 @@ impl SearchRecord {
             .next_back()
         {
             notes.push(format!(
-                "{count} of {} trials say nothing about the path. The last of them: {last}",
+                "in {count} of {} trials the sender did not offer the load, or not on time. The last of them: {last}",
                 self.trials.len()
             ));
         }

@@ -2,13 +2,6 @@
 
 use super::goal::Target;
 
-/// Trials that must fall short, for one more than the valid trials, before their load is the sender's limit. A single one may be a
-/// pause of the host.
-const SHORT_TRIALS: usize = 2;
-
-/// Lossy trials of a late sender, as [`SHORT_TRIALS`].
-const LATE_TRIALS: usize = 3;
-
 /// The result of a trial.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Trial {
@@ -172,37 +165,38 @@ fn is_valid(trial: &Trial, target: &Target) -> bool {
     }
 }
 
-/// The class of a load with these trials (RFC 9971, appendix A).
+/// The class of a load with these trials (RFC 9971, appendix A). Trials that do not show the path count as lossy, because the sender
+/// cannot use the load either, and decide the cause. One of them is forgiven: the host may have paused.
 fn classify(trials: &[Trial], target: &Target) -> Bound {
     // Seconds of longer and of shorter trials, of each those with little and with much loss.
     let (mut long, mut short) = ([0.0; 2], [0.0; 2]);
-    let (mut valid, mut fell_short, mut late) = (0, 0, 0);
+    let (mut invalid, mut forgiven) = (0.0, 0.0_f64);
     for trial in trials {
         let is_long = trial.duration_s >= target.trial_s;
         let is_lossy = trial.loss_ratio > target.loss_ratio;
         if is_valid(trial, target) {
-            valid += 1;
             let sums = if is_long { &mut long } else { &mut short };
             sums[usize::from(is_lossy)] += trial.duration_s;
         } else if is_long {
-            // A pause of the host is a larger part of a short trial, so these do not count for a stricter target.
-            match trial.offered {
-                Offered::Short { .. } => fell_short += 1,
-                _ => late += 1,
-            }
+            // A pause is a larger part of a short trial, so these do not count for a stricter target.
+            invalid += trial.duration_s;
+            forgiven = forgiven.max(trial.duration_s);
         }
     }
+    let invalid = invalid - forgiven;
     let balancing = short[0] * target.exceed_ratio / (1.0 - target.exceed_ratio);
     let lossy = long[1] + (short[1] - balancing).max(0.0);
-    let whole = (long[0] + lossy).max(target.sum_s);
+    let bad = lossy + invalid;
+    let whole = (long[0] + bad).max(target.sum_s);
     let allowed = whole * target.exceed_ratio;
     // If all missing time is lossy, or if none is.
     if whole - long[0] <= allowed {
         Bound::Lower
-    } else if lossy > allowed {
-        Bound::Upper(Cause::Loss)
-    } else if fell_short >= SHORT_TRIALS * (valid + 1) || late >= LATE_TRIALS * (valid + 1) {
-        Bound::Upper(Cause::Sender)
+    } else if bad > allowed {
+        Bound::Upper(match lossy >= invalid {
+            true => Cause::Loss,
+            false => Cause::Sender,
+        })
     } else {
         Bound::Undecided
     }
@@ -271,14 +265,24 @@ mod tests {
             offered: Offered::Late,
             ..trial(1.0, 0.5)
         };
-        assert_eq!(class(&[short]), Bound::Undecided);
-        assert_eq!(class(&[short, short]), Bound::Upper(Cause::Sender));
+        let good = trial(1.0, 0.0);
+        assert_eq!(class(&[short; 3]), Bound::Undecided);
+        assert_eq!(class(&[short; 4]), Bound::Upper(Cause::Sender));
+        assert_eq!(class(&[short, good, late, good, short, good]), Bound::Lower);
+        // One pause is forgiven, also where no loss is allowed.
+        let strict = Target {
+            exceed_ratio: 0.0,
+            ..TARGET
+        };
+        let trials = [late, good, good, good, good, good];
+        assert_eq!(classify(&trials, &strict), Bound::Lower);
         assert_eq!(
-            class(&[short, short, short, trial(1.0, 0.0)]),
-            Bound::Undecided
+            classify(&[late, late], &strict),
+            Bound::Upper(Cause::Sender)
         );
-        assert_eq!(class(&[late, late]), Bound::Undecided);
-        assert_eq!(class(&[late, late, late]), Bound::Upper(Cause::Sender));
+        // Most of the bad time is that of the path.
+        let bad = trial(1.0, 0.5);
+        assert_eq!(class(&[bad, late, bad, late]), Bound::Upper(Cause::Loss));
         // A late sender without loss shows that the path carries the load.
         let late = Trial {
             loss_ratio: 0.0,
@@ -297,7 +301,7 @@ mod tests {
         };
         let short = Offered::Short { achieved: 90.0 };
         for load in [100.0, 300.0] {
-            (0..2).for_each(|_| loads.add(at(load, short)));
+            (0..4).for_each(|_| loads.add(at(load, short)));
         }
         assert_eq!(loads.bounds(&TARGET), (None, Some((100.0, Cause::Sender))));
         (0..3).for_each(|_| loads.add(at(200.0, Offered::Full)));
@@ -348,6 +352,8 @@ mod tests {
             let target = Target { exceed_ratio: exceed, ..TARGET };
             let mut trials: Vec<Trial> = losses.iter().map(|lossy| trial(1.0, f64::from(u8::from(*lossy)))).collect();
             trials.extend(vec![trial(0.2, 1.0); more]);
+            let late = Trial { offered: Offered::Late, ..trial(1.0, 1.0) };
+            trials.extend(vec![late; more / 2]);
             prop_assert_ne!(classify(&trials, &target), Bound::Undecided);
         }
     }

@@ -64,9 +64,11 @@ pub fn outcome(run: &Run, load: f64, duration_s: f64) -> Result<Outcome, NoTrial
     let loss_ratio = lost as f64 / sent as f64;
     let accepted = sent as f64 / run.sent.packets as f64;
     let pacing = run.pacing.as_ref();
+    // A pause at the end of a trial lowers only one of the two: the rate between the first and the last datagram, or their number.
+    let by_number = run.sent.packets as f64 / duration_s;
     let offered_pps = pacing
         .and_then(|pacing| pacing.achieved_pps)
-        .map(|pps| pps * accepted);
+        .map(|pps| pps.max(by_number) * accepted);
     let short = offered_pps.filter(|pps| *pps < load * OFFERED);
     let late = pacing
         .and_then(late_share)
@@ -198,8 +200,13 @@ mod tests {
         assert_eq!(found.trial.loss_ratio, 0.01);
         assert_eq!(found.trial.offered, Offered::Short { achieved: 800.0 });
         assert!(found.note.unwrap().contains("refused 200"));
-        let found = outcome(&run(1_000, lost(0, 0, 0), 980.0, 0), 1_000.0, 1.0).unwrap();
-        assert_eq!(found.trial.offered, Offered::Short { achieved: 980.0 });
+        let of = |sent, pps| outcome(&run(sent, lost(0, 0, 0), pps, 0), 1_000.0, 1.0).unwrap();
+        let short = Offered::Short { achieved: 980.0 };
+        assert_eq!(of(980, 979.0).trial.offered, short);
+        // A pause at the end.
+        for found in [of(1_000, 980.0), of(980, 1_000.0)] {
+            assert_eq!(found.trial.offered, Offered::Full);
+        }
     }
 
     #[test]

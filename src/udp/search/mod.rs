@@ -8,8 +8,8 @@
 //! - Trials classify a load for a target (`loads`) as a lower bound, an upper bound or undecided, by RFC 9971, appendix A. An undecided
 //!   load gets a further trial.
 //! - A cursor (`cursor`) for each goal selects loads: the first hint, outwards from it in doubling steps, then halves of the interval.
-//! - A trial whose sender did not offer its load ([`Offered`]) proves nothing about the path. If it recurs, the load is an upper bound
-//!   of the sender.
+//! - A trial whose sender did not offer its load ([`Offered`]) is no loss of the path. If it recurs, the load is an upper bound of the
+//!   sender.
 
 mod cursor;
 mod goal;

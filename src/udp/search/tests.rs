@@ -275,7 +275,7 @@ proptest! {
             }
         });
         // No load is tried forever.
-        prop_assert!(at.values().all(|trials| *trials <= 40 * goals.len()), "{at:?}");
+        prop_assert!(at.values().all(|trials| *trials <= 8 * goals.len()), "{at:?}");
         for result in search.results() {
             prop_assert!(result.is_final(), "{result:?}");
         }

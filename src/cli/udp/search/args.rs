@@ -22,8 +22,8 @@ The search is a multiple loss ratio search (RFC 9971). Trials at one load make i
 trials of 1 s with as little loss as the goal allows, or 3 of 5 with more. Shorter trials find the region first. The result is the largest \
 lower bound below the smallest upper bound.
 
-A queue on the path that holds Q seconds of datagrams raises a bound by up to Q divided by --trial. A trial in which the sender was too \
-slow or late says nothing about the path; if that recurs, the sender is named as the limit.
+A queue on the path that holds Q seconds of datagrams raises a bound by up to Q divided by --trial. Losses while the sender was too \
+slow or late are not those of the path; if they recur, the sender is named as the limit.
 
 A search loads the path beyond its limit; without --max, the first trial sends as fast as this host can.";
 
