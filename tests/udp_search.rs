@@ -20,7 +20,7 @@ const RATE: f64 = 16e6;
 const PACKET: f64 = 1_000.0 + 32.0 + 8.0 + 20.0 + 14.0;
 
 /// Options of a short search.
-const SHORT: &str = "--trial 100ms --trial-sum 100ms --width 10% --settle 10ms";
+const SHORT: &str = "--trial 100ms --trial-sum 100ms --width 10% --pause 10ms";
 
 fn search(options: &str) -> Finished {
     let fixed = ["udp", "search"].into_iter();

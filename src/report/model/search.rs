@@ -32,7 +32,7 @@ pub struct SearchRecord {
     /// Highest load that may be tried.
     pub max_pps: f64,
     /// Pause before each trial in seconds.
-    pub settle_s: f64,
+    pub pause_s: f64,
     /// One entry per goal, in the order given.
     pub goals: Vec<SearchGoal>,
     /// One entry per trial, in order.

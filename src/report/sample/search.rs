@@ -78,7 +78,7 @@ pub(in crate::report) fn record() -> SearchRecord {
         effective: Some(run.effective),
         min_pps: 10.0,
         max_pps: 1e9,
-        settle_s: 0.1,
+        pause_s: 0.1,
         goals: vec![
             goal(0.0, 100_000.0, Cause::Loss, Limit::Path),
             goal(0.005, 100_600.0, Cause::Sender, Limit::Sender),

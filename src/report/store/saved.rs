@@ -21,7 +21,7 @@ pub enum Saved {
     /// A record of `bench udp`.
     Udp(UdpRecord),
     /// A record of `bench udp search`.
-    Search(SearchRecord),
+    Search(Box<SearchRecord>),
     /// A record of `bench proxy`.
     Proxy(ProxyRecord),
 }
@@ -157,7 +157,7 @@ fn parse(text: &[u8], path: PathBuf) -> Result<Saved, ReadError> {
     }
     let read = match head.kind.as_str() {
         "udp" => serde_json::from_slice(text).map(Saved::Udp),
-        "udp-search" => serde_json::from_slice(text).map(Saved::Search),
+        "udp-search" => serde_json::from_slice(text).map(|record| Saved::Search(Box::new(record))),
         "proxy" => serde_json::from_slice(text).map(Saved::Proxy),
         _ => {
             let found = head.kind;

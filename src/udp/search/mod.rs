@@ -65,7 +65,7 @@ impl Search {
 
     /// The next trial; `None` if every goal is reached, or cannot be reached within the range. Goals whose targets are the least
     /// strict come first, so that every goal has early bounds.
-    pub fn next(&mut self) -> Option<Next> {
+    pub fn next_trial(&mut self) -> Option<Next> {
         let (loads, range) = (&self.loads, self.range);
         let mut candidates: Vec<_> = self
             .cursors

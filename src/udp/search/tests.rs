@@ -30,7 +30,7 @@ fn search(goals: &[Goal], hint: f64, mut path: impl FnMut(Next) -> Trial) -> (Se
     }
     let mut search = Search::new(goals, RANGE, hint);
     let mut trials = Vec::new();
-    while let Some(next) = search.next() {
+    while let Some(next) = search.next_trial() {
         assert!((RANGE.min..=RANGE.max).contains(&next.load), "{next:?}");
         let trial = path(next);
         trials.push(trial);
@@ -186,7 +186,7 @@ fn bounds_of_an_unfinished_search_are_known() {
     let goals = [goal(0.0)];
     let mut search = Search::new(&goals, RANGE, 150_000.0);
     for _ in 0..8 {
-        let next = search.next().unwrap();
+        let next = search.next_trial().unwrap();
         search.add(forwarded(next, 100_000.0, 0.0));
     }
     let result = &search.results()[0];

@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     let (mut trials, mut seconds) = (1, first.duration_s);
     let hint = RANGE.max * (1.0 - path.trial(first).loss_ratio);
     let mut search = Search::new(&goals, RANGE, hint);
-    while let Some(next) = search.next() {
+    while let Some(next) = search.next_trial() {
         (trials, seconds) = (trials + 1, seconds + next.duration_s);
         search.add(path.trial(next));
     }

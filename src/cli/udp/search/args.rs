@@ -69,7 +69,7 @@ pub(in crate::cli) struct Search {
     pub(super) max: Option<f64>,
     /// Pause before each trial, in which queues on the path become empty
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "100ms", help_heading = "Goals")]
-    pub(super) settle: Duration,
+    pub(super) pause: Duration,
     /// End the search after this long, with the bounds so far
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "10m", help_heading = "Goals")]
     pub(super) time_limit: Duration,

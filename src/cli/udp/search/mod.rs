@@ -79,7 +79,7 @@ struct Runner<'a> {
 impl Runner<'_> {
     fn search(&mut self, range: Range) -> Result<(), Early> {
         let mut core = self.first(range)?;
-        while let Some(next) = core.next() {
+        while let Some(next) = core.next_trial() {
             let (row, found) = self.trial(next, "search")?;
             core.add(found.trial);
             self.record(&core, row)?;
@@ -146,7 +146,7 @@ impl Runner<'_> {
 
     /// Waits before a trial. Returns the seconds since the start of the search.
     fn pause(&self) -> Result<f64, Early> {
-        let until = Instant::now() + self.args.settle;
+        let until = Instant::now() + self.args.pause;
         loop {
             if self.cancel.is_cancelled() {
                 return Err(Early::Interrupted);

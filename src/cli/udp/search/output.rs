@@ -51,7 +51,7 @@ impl Output {
                 effective: None,
                 min_pps: range.min,
                 max_pps: range.max,
-                settle_s: args.settle.as_secs_f64(),
+                pause_s: args.pause.as_secs_f64(),
                 goals: goals.collect(),
                 trials: Vec::new(),
             },
