@@ -41,7 +41,7 @@ pub enum GoalError {
     /// Not a share below 1.
     #[error("an exceed ratio of {} % accepts every load; choose 0 % to less than 100 %", .0 * 100.0)]
     Exceed(f64),
-    /// Outside [`WIDTHS`].
+    /// Out of range.
     #[error("a width of {} % is out of range; choose {} % to {} %", .0 * 100.0, WIDTHS.0 * 100.0, WIDTHS.1 * 100.0)]
     Width(f64),
     /// A trial too short, or longer than a later one or the sum.
