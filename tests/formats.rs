@@ -84,15 +84,17 @@ fn interval_log_has_every_latency_of_the_run() {
     let rows = run["intervals"].as_array().unwrap();
     // A row that was computed from the sender's counts has no datagram.
     let rows = rows.iter().filter(|row| number(row, "packets") > 0);
-    let counts: Vec<_> = of_tag.clone().map(|line| number(line, "count")).collect();
+    // An interval without arrivals has a line.
+    let counts = of_tag.clone().map(|line| number(line, "count"));
+    let counts: Vec<_> = counts.filter(|&count| count > 0).collect();
     let expected: Vec<_> = rows
         .map(|row| number(row, "packets") - number(row, "duplicates"))
         .collect();
     assert_eq!(counts, expected);
-    assert!(counts.len() >= 6, "{counts:?}");
     let starts: Vec<_> = of_tag
         .map(|line| line["start_ms"].as_f64().unwrap())
         .collect();
+    assert!(starts.len() >= 6, "{starts:?}");
     assert!((starts[5] - starts[0] - 500.0).abs() <= 2.0, "{starts:?}");
 }
 

@@ -48,7 +48,7 @@ fn every_example_is_valid() {
 
 /// The command of an example: two words if the first has subcommands.
 fn command<'a>(example: &'a [&'static str]) -> &'a [&'static str] {
-    let roles = ["proxy", "blocklist"].contains(&example[0]);
+    let roles = ["udp", "proxy", "blocklist"].contains(&example[0]);
     let role = roles && example.get(1).is_some_and(|word| !word.starts_with('-'));
     &example[..if role { 2 } else { 1 }]
 }

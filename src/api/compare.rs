@@ -66,14 +66,14 @@ impl Record {
     pub fn udp(&self) -> Option<&[udp::result::Run]> {
         match &self.saved {
             Saved::Udp(record) => Some(&record.runs),
-            Saved::Proxy(_) => None,
+            Saved::Search(_) | Saved::Proxy(_) => None,
         }
     }
 
     /// The runs, where the record is of `bench proxy`.
     pub fn proxy(&self) -> Option<&[load::result::Run]> {
         match &self.saved {
-            Saved::Udp(_) => None,
+            Saved::Udp(_) | Saved::Search(_) => None,
             Saved::Proxy(record) => Some(&record.runs),
         }
     }
@@ -89,8 +89,8 @@ impl Record {
                 let new = SavedRuns::new(&new.path, &other.meta, &other.runs);
                 Ok(compare_records(&base, &new)?)
             }
-            (Saved::Udp(_), Saved::Proxy(_)) => Err(new.kind()),
-            (Saved::Proxy(_), _) => Err(self.kind()),
+            (Saved::Udp(_), _) => Err(new.kind()),
+            _ => Err(self.kind()),
         }
     }
 
@@ -105,8 +105,8 @@ impl Record {
                 let new = SavedRuns::new(&new.path, &other.meta, &other.runs);
                 Ok(compare_records(&base, &new)?)
             }
-            (Saved::Proxy(_), Saved::Udp(_)) => Err(new.kind()),
-            (Saved::Udp(_), _) => Err(self.kind()),
+            (Saved::Proxy(_), _) => Err(new.kind()),
+            _ => Err(self.kind()),
         }
     }
 

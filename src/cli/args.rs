@@ -13,6 +13,7 @@ use super::list::{List, joined_list, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
 use super::udp::round_trip::RoundTripArgs;
+use super::udp::search::args::UdpCommand;
 use super::udp::stamps::StampArgs;
 use super::udp::traffic::{Chunk, TrafficArgs, is_weighted};
 use crate::engine::{self, EngineKind};
@@ -94,8 +95,10 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = AFTER)]
+#[command(args_conflicts_with_subcommands = true, after_help = AFTER)]
 pub(super) struct Udp {
+    #[command(subcommand)]
+    pub(super) command: Option<UdpCommand>,
     /// Message data to send, in MB of 10^6 bytes; fractions are allowed [default: 100]
     #[arg(long, value_name = "N", value_parser = parse_number, group = "amount", help_heading = "Workload")]
     pub(super) mb: Option<f64>,

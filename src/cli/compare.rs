@@ -33,6 +33,10 @@ pub(super) fn run(args: &Compare) -> Result<(), CliError> {
             write(exports, &Document::ProxyComparison(&found))?;
             check_threshold(args, &found.comparison)
         }
+        (Saved::Search(_), Saved::Search(_)) => Err(CliError::Runtime(
+            "bench compare compares runs and not searches; write both on one page with bench report"
+                .to_owned(),
+        )),
         (base, new) => Err(CliError::Runtime(format!(
             "expected two records of one kind: {} is of kind '{}', {} of kind '{}'",
             args.base.display(),

@@ -103,6 +103,50 @@ impl RunExports {
     }
 }
 
+/// Formats of a search.
+#[derive(Debug, Args)]
+pub(super) struct SearchExports {
+    /// Write the record as JSON; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    json: Option<PathBuf>,
+    /// Write the trials as CSV; - writes them to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    csv: Option<PathBuf>,
+    /// Write the goals as a Markdown table; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    markdown: Option<PathBuf>,
+    /// Write a self-contained HTML page with charts; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    html: Option<PathBuf>,
+    /// Write the charts as one SVG picture; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    svg: Option<PathBuf>,
+    /// Write the goals as OpenMetrics text; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    openmetrics: Option<PathBuf>,
+    /// Write the goals as Prometheus text, to a .prom file for the textfile collector; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    prometheus: Option<PathBuf>,
+}
+
+impl SearchExports {
+    /// Opens the requested files.
+    pub(super) fn open(&self) -> Result<Exports, CliError> {
+        let formats = [
+            ("--json", &self.json, &Json as &dyn Exporter),
+            ("--csv", &self.csv, &Csv),
+            ("--markdown", &self.markdown, &Markdown),
+            ("--html", &self.html, &Html),
+            ("--svg", &self.svg, &Picture),
+            ("--openmetrics", &self.openmetrics, &OpenMetrics),
+            ("--prometheus", &self.prometheus, &Prometheus),
+        ];
+        check_stdout(formats.iter().map(|(option, path, _)| (*option, *path)))?;
+        check_prom(self.prometheus.as_deref())?;
+        Exports::open(&formats)
+    }
+}
+
 /// Formats of a comparison of two records.
 #[derive(Debug, Args)]
 pub(super) struct ComparisonExports {

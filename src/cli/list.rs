@@ -10,6 +10,10 @@ use clap::{Arg, Command, Error};
 pub(super) struct List<T>(Vec<T>);
 
 impl<T> List<T> {
+    pub(super) fn one(value: T) -> Self {
+        Self(vec![value])
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
     }

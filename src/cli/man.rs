@@ -102,6 +102,7 @@ mod tests {
         let expected = [
             "bench.1",
             "bench-udp.1",
+            "bench-udp-search.1",
             "bench-serve.1",
             "bench-proxy.1",
             "bench-proxy-serve.1",

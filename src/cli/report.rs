@@ -52,6 +52,7 @@ pub(super) fn run(args: &Report) -> Result<(), CliError> {
     });
     let runs = records.iter().map(|(_, id, saved)| match saved {
         Saved::Udp(record) => Document::UdpRuns { id, record },
+        Saved::Search(record) => Document::UdpSearch { id, record },
         Saved::Proxy(record) => Document::ProxyRuns { id, record },
     });
     let documents: Vec<Document<'_>> = compared.chain(runs).collect();
@@ -87,7 +88,7 @@ fn compare(records: &[(&Path, String, Saved)]) -> (Vec<Comparison>, Vec<String>)
             Saved::Udp(new) => {
                 let base = earlier.find_map(|(path, _, saved)| match saved {
                     Saved::Udp(base) => Some((path, base)),
-                    Saved::Proxy(_) => None,
+                    Saved::Search(_) | Saved::Proxy(_) => None,
                 });
                 let Some((base_path, base)) = base else {
                     continue;
@@ -97,10 +98,11 @@ fn compare(records: &[(&Path, String, Saved)]) -> (Vec<Comparison>, Vec<String>)
                 let new = SavedRuns::new(path, &new.meta, &new.runs).with_curves(&new.curves);
                 keep(compare_records(&base, &new).map(Comparison::Udp));
             }
+            Saved::Search(_) => {}
             Saved::Proxy(new) => {
                 let base = earlier.find_map(|(path, _, saved)| match saved {
                     Saved::Proxy(base) => Some((path, base)),
-                    Saved::Udp(_) => None,
+                    Saved::Udp(_) | Saved::Search(_) => None,
                 });
                 let Some((base_path, base)) = base else {
                     continue;

@@ -6,6 +6,7 @@ mod output;
 mod plan;
 mod ready;
 pub(super) mod round_trip;
+pub(super) mod search;
 pub(super) mod stamps;
 pub(super) mod traffic;
 
@@ -23,11 +24,15 @@ use output::Output;
 use plan::Planned;
 use ready::Ready;
 use round_trip::RunningLoad;
+use search::args::UdpCommand;
 
 /// Default warm-up of each setting of a comparison: enough for caches, clock rates and the kernel's first allocations.
 const WARM_UP: Duration = Duration::from_millis(200);
 
 pub(super) fn run(args: &Udp) -> Result<(), CliError> {
+    if let Some(UdpCommand::Search(args)) = &args.command {
+        return search::run(args);
+    }
     let live = live::is_possible(args.live, &args.exports)?;
     let all = Planned::all(args, live)?;
     for planned in &all {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::compare::records::{SavedRuns, compare_records};
 use super::export::column::{Column, Heading};
-use super::export::columns::{INTERVAL, LedgerRow, PACKET, RUN_NUMBER, UDP_SETTING};
+use super::export::columns::{INTERVAL, LedgerRow, PACKET, RUN_NUMBER, SEARCH_TRIAL, UDP_SETTING};
 use super::model::{DoctorReport, proxy, udp as model};
 use super::sample;
 use crate::stats::{difference::Difference, ratio::Ratio, spread::Spread};
@@ -19,7 +19,7 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/README.md");
 const README: &str = include_str!("../../results/README.md");
 
 /// Each section with a table of columns.
-fn tables() -> [(&'static str, Vec<Heading>); 5] {
+fn tables() -> [(&'static str, Vec<Heading>); 6] {
     fn headings<T>(columns: &[Column<T>]) -> impl Iterator<Item = Heading> {
         columns.iter().map(Column::heading)
     }
@@ -31,6 +31,7 @@ fn tables() -> [(&'static str, Vec<Heading>); 5] {
         ),
         ("comparison.csv", headings(UDP_SETTING).collect()),
         ("intervals.csv", run().chain(headings(INTERVAL)).collect()),
+        ("search.csv", headings(SEARCH_TRIAL).collect()),
         ("packets.csv", run().chain(headings(PACKET)).collect()),
         (
             "proxy.csv",
@@ -147,6 +148,21 @@ fn each_key_of_the_record_is_explained() {
         assert_explained(json, key);
         let inner = inner.as_object().into_iter().flat_map(|inner| inner.keys());
         inner.for_each(|name| assert_explained(json, &format!("{key}.{name}")));
+    }
+}
+
+#[test]
+fn each_key_of_a_search_is_explained() {
+    let text = section("run.json of bench udp search");
+    for key in keys_of(&sample::search::record()) {
+        let elsewhere = ["host.", "requested.", "effective."];
+        match key.strip_prefix("trials[].") {
+            Some(column) if SEARCH_TRIAL.iter().any(|of| of.name == column) => {
+                assert_explained(section("search.csv"), column);
+            }
+            _ if elsewhere.iter().any(|of| key.starts_with(of)) => {}
+            _ => assert_explained(text, &key),
+        }
     }
 }
 

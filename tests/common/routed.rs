@@ -148,6 +148,15 @@ impl Routed {
         server
     }
 
+    /// Starts a `bench udp search` at the client.
+    pub(crate) fn search(&self, to: &str, options: &str) -> Running {
+        let mut command = self.within('c', env!("CARGO_BIN_EXE_bench"));
+        command
+            .args(["udp", "search", "--to", &format!("{to}:5210")])
+            .args(options.split_whitespace());
+        Running::new(command)
+    }
+
     /// Runs a `bench udp` that writes its record to stdout, and returns its only run.
     #[track_caller]
     pub(crate) fn run(&self, to: &str, options: &str) -> serde_json::Value {

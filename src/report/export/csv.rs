@@ -1,11 +1,11 @@
-//! CSV: a header, and a row per run or per compared setting. Unknown values are empty cells.
+//! CSV: a header, and a row per run, per trial of a search or per compared setting. Unknown values are empty cells.
 
 use std::io::{self, Write};
 
 use csv::ByteRecord;
 
 use super::column::{Cell, Column};
-use super::columns::{LedgerRow, LedgerRun, PROXY_SETTING, UDP_SETTING};
+use super::columns::{LedgerRow, LedgerRun, PROXY_SETTING, SEARCH_TRIAL, UDP_SETTING};
 use super::{Document, Exporter};
 use crate::report::model::Meta;
 
@@ -17,6 +17,7 @@ impl Exporter for Csv {
     fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
         match document {
             Document::UdpRuns { id, record } => runs(id, &record.meta, &record.runs, out),
+            Document::UdpSearch { record, .. } => table(SEARCH_TRIAL, &record.trials, out),
             Document::ProxyRuns { id, record } => runs(id, &record.meta, &record.runs, out),
             Document::UdpComparison(found) => table(UDP_SETTING, &found.comparison, out),
             Document::ProxyComparison(found) => table(PROXY_SETTING, &found.comparison, out),

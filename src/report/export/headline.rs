@@ -11,7 +11,7 @@ use crate::report::compare::proxy::notes;
 use crate::report::compare::records::RecordComparison;
 use crate::report::figures::{figure, percent, times};
 use crate::report::model::udp::ComparedSetting;
-use crate::report::model::{ProxyRecord, UdpRecord};
+use crate::report::model::{ProxyRecord, SearchRecord, UdpRecord};
 use crate::stats::spread::Spread;
 use crate::udp::result::Run;
 use crate::units::{grouped, short_ns};
@@ -161,6 +161,26 @@ figures! {
         "p99 ratio (95 % interval)" = "p99_ratio" Interval("p99_ratio_low", "p99_ratio_high");
     }
 
+    SEARCH_GOALS {
+        "loss goal" = "loss_percent" Nothing;
+        "lower bound" = "lower_pps" Nothing;
+        "upper bound" = "upper_pps" Nothing;
+        "limit" = "limit" Nothing;
+        "conditional throughput" = "throughput_pps" Nothing;
+        "message data" = "lower_kb_per_s" Nothing;
+        "bit rate" = "lower_gbit_per_s" Nothing;
+    }
+
+    SEARCH_CURVE {
+        "of the lower bound" = "share_percent" Nothing;
+        "load" = "load_pps" Nothing;
+        "lost" = "lost_packets" ShareOf("sent_packets");
+        "latency p50" = "intended_p50_ns" Nothing, "latency_p50_ns" Nothing;
+        "latency p99" = "intended_p99_ns" Nothing, "latency_p99_ns" Nothing;
+        "latency p99.9" = "intended_p99_9_ns" Nothing, "latency_p99_9_ns" Nothing;
+        "latency max" = "intended_max_ns" Nothing, "latency_max_ns" Nothing;
+    }
+
     PROXY_TOTALS {
         "scenario" = "scenario" Nothing;
         "path" = "path" Nothing;
@@ -266,6 +286,13 @@ pub(super) fn udp_notes(record: &UdpRecord) -> Vec<String> {
         }
     }
     notes
+}
+
+/// Why a search is incomplete, and the notes on its bounds.
+pub(super) fn search_notes(record: &SearchRecord) -> Vec<String> {
+    let why = record.reason.as_deref().unwrap_or(&record.ended);
+    let incomplete = (!record.complete).then(|| format!("incomplete: {why}"));
+    incomplete.into_iter().chain(record.notes()).collect()
 }
 
 /// The errors, notes and warnings of a record.
@@ -454,7 +481,9 @@ fn suffix(unit: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::columns::{PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL};
+    use super::super::columns::{
+        PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL, SEARCH_GOAL, SEARCH_TRIAL,
+    };
     use super::*;
 
     #[test]
@@ -477,6 +506,8 @@ mod tests {
         check(UDP_RUN, TRIP_RUNS);
         check(UDP_RUN, TRIP_REPEATS);
         check(UDP_SETTING, TRIP_SETTINGS);
+        check(SEARCH_GOAL, SEARCH_GOALS);
+        check(SEARCH_TRIAL, SEARCH_CURVE);
         check(PROXY_TOTAL, PROXY_TOTALS);
         check(PROXY_OVERHEAD, PROXY_ADDED);
         check(PROXY_RATIOS, PROXY_COMPARED);

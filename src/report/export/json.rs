@@ -14,6 +14,7 @@ impl Exporter for Json {
     fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
         match document {
             Document::UdpRuns { record, .. } => write(record, out),
+            Document::UdpSearch { record, .. } => write(record, out),
             Document::ProxyRuns { record, .. } => write(record, out),
             Document::UdpComparison(found) => write(found, out),
             Document::ProxyComparison(found) => write(found, out),

@@ -4,15 +4,17 @@
 
 use std::io::{self, Write};
 
-use super::columns::{PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL};
+use super::columns::{
+    PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL, SEARCH_GOAL, SEARCH_TRIAL,
+};
 use super::headline::{
-    PROXY_ADDED, PROXY_COMPARED, PROXY_SETTINGS, PROXY_TOTALS, Table, comparison_notes,
-    proxy_notes, table, udp_notes, udp_settings, udp_table,
+    PROXY_ADDED, PROXY_COMPARED, PROXY_SETTINGS, PROXY_TOTALS, SEARCH_CURVE, SEARCH_GOALS, Table,
+    comparison_notes, proxy_notes, search_notes, table, udp_notes, udp_settings, udp_table,
 };
 use super::{Document, Exporter};
 use crate::report::compare::records::RecordComparison;
 use crate::report::figures::plain;
-use crate::report::model::{Meta, ProxyRecord, UdpRecord};
+use crate::report::model::{Meta, ProxyRecord, SearchRecord, UdpRecord};
 
 /// Headline figures with units, error bars and intervals.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +24,7 @@ impl Exporter for Markdown {
     fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
         match document {
             Document::UdpRuns { record, .. } => udp_runs(record, out),
+            Document::UdpSearch { record, .. } => udp_search(record, out),
             Document::ProxyRuns { record, .. } => proxy_runs(record, out),
             Document::UdpComparison(found) => comparison(found, out, udp_settings),
             Document::ProxyComparison(found) => comparison(found, out, |settings| {
@@ -35,6 +38,17 @@ fn udp_runs(record: &UdpRecord, out: &mut dyn Write) -> io::Result<()> {
     heading(&record.meta, out)?;
     write_table(&udp_table(record), out)?;
     bullets(&udp_notes(record), out)
+}
+
+fn udp_search(record: &SearchRecord, out: &mut dyn Write) -> io::Result<()> {
+    heading(&record.meta, out)?;
+    write_table(&table(SEARCH_GOAL, SEARCH_GOALS, &record.goals), out)?;
+    let curve: Vec<_> = record.curve().cloned().collect();
+    if !curve.is_empty() {
+        writeln!(out)?;
+        write_table(&table(SEARCH_TRIAL, SEARCH_CURVE, &curve), out)?;
+    }
+    bullets(&search_notes(record), out)
 }
 
 fn proxy_runs(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<()> {

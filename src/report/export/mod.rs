@@ -25,7 +25,7 @@ pub mod text;
 use std::io::{self, Write};
 
 use super::compare::records::RecordComparison;
-use super::model::{ProxyRecord, UdpRecord, proxy, udp};
+use super::model::{ProxyRecord, SearchRecord, UdpRecord, proxy, udp};
 
 /// A result that can be exported.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +36,13 @@ pub enum Document<'a> {
         id: &'a str,
         /// The command.
         record: &'a UdpRecord,
+    },
+    /// A `bench udp search`.
+    UdpSearch {
+        /// Name of the command's folder; empty without a folder.
+        id: &'a str,
+        /// The command.
+        record: &'a SearchRecord,
     },
     /// The runs of a `bench proxy`.
     ProxyRuns {

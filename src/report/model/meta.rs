@@ -16,7 +16,7 @@ pub const MOST_RUNS: usize = 10_000;
 pub struct Meta {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// `udp`, `proxy` or `doctor`.
+    /// `udp`, `udp-search`, `proxy` or `doctor`.
     pub kind: String,
     /// Version of the wirebench that wrote the record.
     pub wirebench: String,

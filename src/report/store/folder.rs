@@ -20,12 +20,13 @@ use super::atomic_file::{self, AtomicFile, FileError};
 use super::journal::{self, Journal, RewriteSchedule};
 use super::partial::{self, Partial};
 use crate::dates;
-use crate::report::export::columns::UDP_SETTING;
+use crate::report::export::columns::{SEARCH_TRIAL, UDP_SETTING};
 use crate::report::export::hgrm::Histograms;
+use crate::report::export::html::Picture;
 use crate::report::export::intervals::IntervalsWriter;
 use crate::report::export::packets::PacketsWriter;
-use crate::report::export::{csv, hgrm, json};
-use crate::report::model::{UdpRecord, histogram_name};
+use crate::report::export::{Document, Exporter, csv, hgrm, json};
+use crate::report::model::{SearchRecord, UdpRecord, histogram_name};
 use crate::stats::latency::Latency;
 use crate::udp::result::Measured;
 
@@ -237,6 +238,31 @@ impl RunFolder {
     /// As [`Self::save`].
     pub fn save_record(&mut self, record: &impl Serialize) -> Result<(), StoreError> {
         self.write(record, |_| false)
+    }
+
+    /// Saves a search: `run.json`, `search.csv` and, if it is measured, `curve.csv`.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_search(&mut self, record: &SearchRecord) -> Result<(), StoreError> {
+        self.save_record(record)?;
+        self.put("search.csv", |out| {
+            csv::table(SEARCH_TRIAL, &record.trials, out)
+        })?;
+        let curve: Vec<_> = record.curve().cloned().collect();
+        if !curve.is_empty() {
+            self.put("curve.csv", |out| csv::table(SEARCH_TRIAL, &curve, out))?;
+        }
+        self.rename()
+    }
+
+    /// Writes `search.svg`, the charts of a search.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_picture(&self, record: &SearchRecord) -> Result<(), StoreError> {
+        let document = Document::UdpSearch { id: "", record };
+        self.put("search.svg", |out| Picture.write(&document, out))
     }
 
     /// Renames the folder to its final name, once.

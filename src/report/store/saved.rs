@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::journal;
 use crate::report::export::hgrm;
-use crate::report::model::{Curves, Distributed, ProxyRecord, SCHEMA, UdpRecord};
+use crate::report::model::{Curves, Distributed, ProxyRecord, SCHEMA, SearchRecord, UdpRecord};
 
 /// Longest accepted file, in bytes. A record with thousands of runs is far smaller.
 const LONGEST: u64 = 256 << 20;
@@ -20,6 +20,8 @@ const LONGEST: u64 = 256 << 20;
 pub enum Saved {
     /// A record of `bench udp`.
     Udp(UdpRecord),
+    /// A record of `bench udp search`.
+    Search(Box<SearchRecord>),
     /// A record of `bench proxy`.
     Proxy(ProxyRecord),
 }
@@ -29,6 +31,7 @@ impl Saved {
     pub fn kind(&self) -> &str {
         match self {
             Self::Udp(record) => &record.meta.kind,
+            Self::Search(record) => &record.meta.kind,
             Self::Proxy(record) => &record.meta.kind,
         }
     }
@@ -103,6 +106,7 @@ pub fn read(path: &Path) -> Result<Saved, ReadError> {
                 add_runs(&mut record.runs, &folder);
                 record.curves = curves(&record.runs, &folder);
             }
+            Saved::Search(_) => {}
             Saved::Proxy(record) => {
                 add_runs(&mut record.runs, &folder);
                 record.curves = curves(&record.runs, &folder);
@@ -153,6 +157,7 @@ fn parse(text: &[u8], path: PathBuf) -> Result<Saved, ReadError> {
     }
     let read = match head.kind.as_str() {
         "udp" => serde_json::from_slice(text).map(Saved::Udp),
+        "udp-search" => serde_json::from_slice(text).map(|record| Saved::Search(Box::new(record))),
         "proxy" => serde_json::from_slice(text).map(Saved::Proxy),
         _ => {
             let found = head.kind;
@@ -189,12 +194,13 @@ mod tests {
     fn written_record_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.json");
-        for text in [&udp(), &*PROXY] {
+        for text in [&udp(), &*PROXY, &written(&sample::search::record())] {
             fs::write(&path, text).unwrap();
             assert!(text.ends_with(b"}\n"));
             for place in [path.as_path(), folder.path()] {
                 match read(place).unwrap() {
                     Saved::Udp(record) => assert_eq!(&written(&record), text),
+                    Saved::Search(record) => assert_eq!(&written(&record), text),
                     Saved::Proxy(record) => assert_eq!(record.runs.len(), 35),
                 }
             }

@@ -34,3 +34,4 @@ pub use run::{
 pub use settings::{effective, requested};
 pub use stages::{Stage, Stages, StampCost};
 pub use streams::{sent_at_least, total_sent};
+pub(in crate::udp) use warnings::late_ns;

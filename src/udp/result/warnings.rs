@@ -50,7 +50,7 @@ fn late(run: &Run) -> Option<String> {
     let pacing = run.pacing.as_ref()?;
     let p99 = pacing.lateness_ns.p99?;
     let gap = gap_ns(run)?;
-    if p99 <= MAX_LATE_NS.max(gap) {
+    if p99 <= late_ns(run)? {
         return None;
     }
     let preempted = match run.cpu.sender_preemptions {
@@ -81,6 +81,11 @@ fn late(run: &Run) -> Option<String> {
 
 /// Lateness that an idle machine does not reach at 99 %, in ns. At higher rates several datagrams are sent at once in any case.
 const MAX_LATE_NS: u64 = 500_000;
+
+/// The lateness in ns above which datagrams are sent closer together than planned.
+pub(in crate::udp) fn late_ns(run: &Run) -> Option<u64> {
+    Some(MAX_LATE_NS.max(gap_ns(run)?))
+}
 
 /// The mean gap from one datagram or burst to the next, over all streams.
 fn gap_ns(run: &Run) -> Option<u64> {

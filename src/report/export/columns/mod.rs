@@ -5,6 +5,7 @@ mod interval;
 mod packet;
 mod proxy;
 mod proxy_comparison;
+mod search;
 mod udp;
 
 use super::column::{Cell, Column, Heading, columns};
@@ -17,6 +18,7 @@ pub use interval::INTERVAL;
 pub use packet::PACKET;
 pub use proxy::PROXY_RUN;
 pub use proxy_comparison::{PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL};
+pub use search::{SEARCH_GOAL, SEARCH_TRIAL};
 pub use udp::UDP_RUN;
 
 /// The command's id in the ledger.

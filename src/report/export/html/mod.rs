@@ -8,6 +8,7 @@ mod page;
 mod percentiles;
 mod picture;
 mod proxy;
+mod search;
 mod table;
 mod trend;
 mod udp;
@@ -38,6 +39,7 @@ impl Exporter for Picture {
     fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
         let (meta, charts) = match document {
             Document::UdpRuns { record, .. } => (&record.meta, udp::charts(record)?),
+            Document::UdpSearch { record, .. } => (&record.meta, search::charts(record)?),
             Document::ProxyRuns { record, .. } => (&record.meta, proxy::charts(record)?),
             Document::UdpComparison(found) => (&found.new.meta, comparison::udp_charts(found)?),
             Document::ProxyComparison(found) => (&found.new.meta, comparison::proxy_charts(found)?),
@@ -85,6 +87,7 @@ pub fn write_page(
         writeln!(out, "<h2>{}</h2>", Escaped(title))?;
         match document {
             Document::UdpRuns { record, .. } => udp::section(record, out)?,
+            Document::UdpSearch { record, .. } => search::section(record, out)?,
             Document::ProxyRuns { record, .. } => proxy::section(record, out)?,
             Document::UdpComparison(found) => comparison::udp_records(found, out)?,
             Document::ProxyComparison(found) => comparison::proxy_records(found, out)?,
@@ -116,6 +119,7 @@ fn title(document: &Document<'_>) -> String {
     };
     match document {
         Document::UdpRuns { id, .. } => runs("bench udp", id),
+        Document::UdpSearch { id, .. } => runs("bench udp search", id),
         Document::ProxyRuns { id, .. } => runs("bench proxy", id),
         Document::UdpComparison(found) => records(found),
         Document::ProxyComparison(found) => records(found),

@@ -1,7 +1,8 @@
 use super::*;
 use crate::report::compare::records::{SavedRuns, compare_records};
 use crate::report::compare::udp::tests::{compared, rounds};
-use crate::report::model::{Distributed, ProxyRecord, UdpRecord};
+use crate::report::model::search::SearchGoal;
+use crate::report::model::{Distributed, ProxyRecord, SearchRecord, UdpRecord};
 use crate::report::sample;
 use crate::udp::result::{Interval, MAX_INTERVALS, Run};
 use std::path::Path;
@@ -451,4 +452,36 @@ fn picture_is_small_and_has_the_headline_charts() {
         id: "",
         record: &sample::udp::record(Vec::new()),
     });
+}
+
+#[test]
+fn a_search_is_a_section_with_bounds_and_curves() {
+    let mut record = sample::search::record();
+    fn document(record: &SearchRecord) -> Document<'_> {
+        Document::UdpSearch { id: "", record }
+    }
+    let page = written(&document(&record));
+    for words in [
+        "100,000 packets/s",
+        "Latency by load",
+        "Loss by load",
+        "limit",
+        "bound is that of the sender",
+        "goal of 0.5 %, up to its lower bound",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+    let picture = |record: &SearchRecord| {
+        let mut svg = Vec::new();
+        Picture.write(&document(record), &mut svg).unwrap();
+        String::from_utf8(svg).unwrap()
+    };
+    assert!(picture(&record).contains("Latency by load"));
+    // A search that ended before its first bound.
+    record.complete = false;
+    record.trials.truncate(1);
+    record.goals = vec![SearchGoal::default()];
+    let page = written(&document(&record));
+    assert!(page.contains("incomplete") && !page.contains("by load"));
+    assert!(!picture(&record).contains("by load"));
 }

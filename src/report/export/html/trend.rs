@@ -84,7 +84,9 @@ impl Trends {
                     });
                     add(&mut trends, "proxy", &record.meta, values.collect());
                 }
-                Document::UdpComparison(_) | Document::ProxyComparison(_) => {}
+                Document::UdpSearch { .. }
+                | Document::UdpComparison(_)
+                | Document::ProxyComparison(_) => {}
             }
         }
         let mut trends: Vec<Trend> = trends.into_iter().map(|(_, trend)| trend).collect();

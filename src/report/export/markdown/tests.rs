@@ -205,3 +205,18 @@ fn special_characters_are_escaped_and_stay_on_one_line() {
     let text = udp(&sample::udp::record(vec![run]));
     assert!(text.contains("\n| setting | x \\| y |\n"), "{text}");
 }
+
+#[test]
+fn a_search_is_a_table_of_goals_and_a_table_of_its_curve() {
+    let record = sample::search::record();
+    let text = written(&Document::UdpSearch {
+        id: "",
+        record: &record,
+    });
+    for row in [
+        "| 0 % | 100,000 packets/s | 100,400 packets/s | path |",
+        "| 50.00 % | 50,000 packets/s | 0 |",
+    ] {
+        assert!(text.contains(row), "no {row} in {text}");
+    }
+}

@@ -3,6 +3,7 @@
 //! Names end in their base unit. A run has the labels of its setting and its number in the command. Unknown values have no sample.
 
 mod proxy;
+mod search;
 mod udp;
 
 use std::io::{self, Write};
@@ -39,6 +40,7 @@ impl Exporter for Prometheus {
 fn page(document: &Document<'_>, format: Format) -> String {
     let prefix = match document {
         Document::UdpRuns { .. } | Document::UdpComparison(_) => "wirebench_udp_",
+        Document::UdpSearch { .. } => "wirebench_udp_search_",
         // The proxy itself has the metrics `wirebench_proxy_*`.
         Document::ProxyRuns { .. } | Document::ProxyComparison(_) => "wirebench_load_",
     };
@@ -47,6 +49,10 @@ fn page(document: &Document<'_>, format: Format) -> String {
         Document::UdpRuns { record, .. } => {
             command(&mut page, &record.meta);
             udp::runs(&mut page, &record.runs);
+        }
+        Document::UdpSearch { record, .. } => {
+            command(&mut page, &record.meta);
+            search::goals(&mut page, record);
         }
         Document::ProxyRuns { record, .. } => {
             command(&mut page, &record.meta);

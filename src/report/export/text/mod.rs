@@ -13,6 +13,7 @@ mod proxy;
 mod records;
 mod repeats;
 mod run;
+mod search;
 mod sparkline;
 mod stages;
 mod traffic;
@@ -38,6 +39,7 @@ impl Exporter for Text {
                 ([], runs) => repeats::repeats(runs, &mut out),
                 (settings, _) => comparison::comparison(settings, &mut out),
             },
+            Document::UdpSearch { record, .. } => search::summary(record, &mut out),
             Document::ProxyRuns { record, .. } => proxy::summary(record, &mut out),
             Document::UdpComparison(found) => {
                 records::records(found, comparison::comparison, &mut out)

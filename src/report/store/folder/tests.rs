@@ -26,7 +26,7 @@ fn alone() -> Measured {
 fn read(folder: &Path) -> UdpRecord {
     match saved::read(folder).unwrap() {
         Saved::Udp(record) => record,
-        Saved::Proxy(_) => panic!("it is of bench udp"),
+        _ => panic!("it is of bench udp"),
     }
 }
 
