@@ -15,6 +15,7 @@ mod round_trip;
 mod run;
 mod settings;
 mod streams;
+mod traffic;
 mod warnings;
 
 pub use assemble::assemble;
@@ -30,3 +31,4 @@ pub use run::{
 };
 pub use settings::{effective, requested};
 pub use streams::{sent_at_least, total_sent};
+pub use traffic::TrafficRequested;
