@@ -353,7 +353,7 @@ fn run_notes(run: &Run) -> impl Iterator<Item = String> {
 fn marks(run: &Run) -> Option<String> {
     let marks = run.marks.as_ref()?;
     let all = run.received.packets;
-    let is_sent_ce = run.requested.ecn.as_deref() == Some("ce");
+    let is_sent_ce = run.requested.traffic.ecn.as_deref() == Some("ce");
     let ce = if is_sent_ce { 0 } else { marks.ce };
     let kinds = [(ce, "a CE mark"), (marks.dscp_changed, "another DSCP")];
     let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);

@@ -115,13 +115,13 @@ fn start(record: &UdpRecord, run: &Run, bidir: bool) -> Value {
 
 /// The TOS byte of sent datagrams.
 fn tos(run: &Run) -> u8 {
-    let ecn = match run.requested.ecn.as_deref() {
+    let ecn = match run.requested.traffic.ecn.as_deref() {
         Some("ect1") => 1,
         Some("ect0") => 2,
         Some("ce") => 3,
         _ => 0,
     };
-    (run.requested.dscp.unwrap_or(0) << 2) | ecn
+    (run.requested.traffic.dscp.unwrap_or(0) << 2) | ecn
 }
 
 /// Host and port of the server; of the server in this process, whose port is not recorded, the loopback address.

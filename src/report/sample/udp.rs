@@ -6,7 +6,7 @@ use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::{
     Clock, Cpu, CpuTrial, DscpCount, Effective, EngineStats, Explained, HostDrops, Increase,
     Interval, LossCause, Lost, Marks, Measured, Pacing, Reason, Received, Requested, RoundTrip,
-    Run, Stage, Stages, StampCost, Stream, Traffic, UringRequested,
+    Run, Stage, Stages, StampCost, Stream, Traffic, TrafficRequested, UringRequested,
 };
 
 /// A paced run of two streams, without null keys or empty lists.
@@ -83,11 +83,7 @@ pub(in crate::report) fn round_trips() -> Run {
         mode: "round-trip".into(),
         requested: Requested {
             under_load: Some("lossless".into()),
-            sizes: None,
-            multicast: None,
-            burst: None,
-            gap: None,
-            seed: None,
+            traffic: TrafficRequested::default(),
             ..requested()
         },
         effective: Effective {
@@ -175,14 +171,16 @@ fn requested() -> Requested {
             ring_size: Some(64),
             receive: "multishot".into(),
         }),
-        sizes: Some("100:3,1000:1".into()),
-        multicast: Some("239.1.2.3".into()),
-        burst: Some(8),
-        gap: Some("poisson".into()),
-        seed: Some(7),
-        dscp: Some(46),
-        ecn: Some("ect0".into()),
-        ttl: Some(3),
+        traffic: TrafficRequested {
+            sizes: Some("100:3,1000:1".into()),
+            multicast: Some("239.1.2.3".into()),
+            burst: Some(8),
+            gap: Some("poisson".into()),
+            seed: Some(7),
+            dscp: Some(46),
+            ecn: Some("ect0".into()),
+            ttl: Some(3),
+        },
         streams: 2,
         cpus: Some("0,1".into()),
         sndbuf: Some(4_194_304),

@@ -17,6 +17,7 @@ mod run;
 mod settings;
 pub mod stages;
 mod streams;
+mod traffic;
 mod warnings;
 
 pub use assemble::assemble;
@@ -34,4 +35,5 @@ pub use run::{
 pub use settings::{effective, requested};
 pub use stages::{Stage, Stages, StampCost};
 pub use streams::{sent_at_least, total_sent};
+pub use traffic::TrafficRequested;
 pub(in crate::udp) use warnings::late_ns;

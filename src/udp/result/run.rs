@@ -11,6 +11,7 @@ use crate::stats::latency::Summary;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::marks::Marks;
 use crate::udp::result::round_trip::RoundTrip;
+use crate::udp::result::traffic::TrafficRequested;
 
 /// One run of `bench udp`, or as much of it as was measured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -121,9 +122,6 @@ pub struct Requested {
     pub duration_s: Option<f64>,
     /// Message bytes per datagram, the largest of several sizes.
     pub chunk: usize,
-    /// Sizes of the datagrams: `imix`, sizes with weights, or a range; absent if all have `chunk`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sizes: Option<String>,
     /// Message bits per second.
     pub rate_bits_per_s: Option<f64>,
     /// Datagrams per second.
@@ -147,27 +145,9 @@ pub struct Requested {
     /// Settings of io_uring; null with other engines.
     #[serde(default)]
     pub uring: Option<UringRequested>,
-    /// Multicast group of the data; absent if they were sent to the receiver's address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub multicast: Option<String>,
-    /// Datagrams of a burst; absent without bursts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub burst: Option<u32>,
-    /// `poisson`; absent if the gaps are equal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gap: Option<String>,
-    /// Seed of random gaps; absent if the gaps are equal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<u32>,
-    /// Differentiated services code point; absent if it was left to the kernel.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dscp: Option<u8>,
-    /// `not-ect`, `ect0`, `ect1` or `ce`; absent if it was left to the kernel.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ecn: Option<String>,
-    /// TTL or hop limit; absent if it was left to the kernel.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl: Option<u8>,
+    /// Options of the datagrams.
+    #[serde(flatten)]
+    pub traffic: TrafficRequested,
     /// Socket pairs.
     pub streams: usize,
     /// The CPU list.

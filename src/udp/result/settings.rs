@@ -1,7 +1,6 @@
 //! The requested and the effective settings of a record.
 
 use crate::engine::EngineKind;
-use crate::udp::plan::traffic::Gap;
 use crate::udp::plan::{Amount, Mode, Plan};
 use crate::udp::result::{Effective, Requested, UringRequested};
 use crate::udp::send::outcome::SenderOutcome;
@@ -12,7 +11,6 @@ use crate::udp::wire::header::HEADER;
 pub fn requested(plan: &Plan) -> Requested {
     let mut requested = Requested {
         chunk: plan.chunk,
-        sizes: plan.traffic.sizes.as_ref().map(ToString::to_string),
         batch: plan.batch,
         gso: plan.offload.name().to_owned(),
         df: plan.df.name().to_owned(),
@@ -24,24 +22,13 @@ pub fn requested(plan: &Plan) -> Requested {
             ring_size: plan.engine.uring.ring_size,
             receive: plan.engine.uring.receive.name().to_owned(),
         }),
-        multicast: plan.traffic.group.map(|group| group.to_string()),
-        dscp: plan.traffic.ip.dscp,
-        ecn: plan.traffic.ip.ecn.map(|ecn| ecn.name().to_owned()),
-        ttl: plan.traffic.ip.ttl,
+        traffic: (&plan.traffic).into(),
         streams: plan.streams,
         rcvbuf: plan.receive_buffer,
         sndbuf: plan.send_buffer,
         direction: plan.direction.name().to_owned(),
         ..Requested::default()
     };
-    let schedule = plan.traffic.schedule;
-    if schedule.burst != 1 {
-        requested.burst = Some(schedule.burst);
-    }
-    if let Gap::Poisson { seed } = schedule.gap {
-        requested.gap = Some("poisson".to_owned());
-        requested.seed = Some(seed);
-    }
     match plan.amount {
         Amount::Bytes(bytes) => requested.bytes = Some(bytes),
         Amount::Packets(packets) => requested.packets = Some(packets),

@@ -22,9 +22,9 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
 
 /// Nothing arrived from a multicast group.
 fn silent_group(run: &Run) -> Option<String> {
-    let group = run.requested.multicast.as_ref()?;
+    let group = run.requested.traffic.multicast.as_ref()?;
     let is_silent = run.sent.packets > 0 && run.received.unique == 0 && !run.received.is_unknown;
-    let hops = match run.requested.ttl {
+    let hops = match run.requested.traffic.ttl {
         Some(_) => "",
         None => "; a router needs a --ttl of 2 or more",
     };
@@ -72,7 +72,7 @@ fn late(run: &Run) -> Option<String> {
         "The sender was late: 1 % of the datagrams were sent {} or more after their time, with a gap of {} between two {}. Latency from the intended send includes this. Late datagrams were sent closer together than planned{loss}.{preempted}",
         short_ns(p99 as f64),
         short_ns(gap as f64),
-        match run.requested.burst {
+        match run.requested.traffic.burst {
             Some(_) => "bursts",
             None => "datagrams",
         },
@@ -90,7 +90,7 @@ pub(in crate::udp) fn late_ns(run: &Run) -> Option<u64> {
 /// The mean gap from one datagram or burst to the next, over all streams.
 fn gap_ns(run: &Run) -> Option<u64> {
     let target = run.pacing.as_ref()?.target_pps;
-    let burst = f64::from(run.requested.burst.unwrap_or(1));
+    let burst = f64::from(run.requested.traffic.burst.unwrap_or(1));
     (target > 0.0).then(|| (1e9 / target * burst) as u64)
 }
 
@@ -100,8 +100,8 @@ fn slow(run: &Run) -> Option<String> {
     let achieved = pacing.achieved_pps?;
     let share = achieved / pacing.target_pps;
     // The sum of random gaps has a standard error, and a few datagrams have no meaningful rate.
-    let bursts = run.sent.packets / u64::from(run.requested.burst.unwrap_or(1).max(1));
-    let error = match run.requested.seed {
+    let bursts = run.sent.packets / u64::from(run.requested.traffic.burst.unwrap_or(1).max(1));
+    let error = match run.requested.traffic.seed {
         Some(_) => 4.0 / (bursts.max(1) as f64).sqrt(),
         None => 0.0,
     };
@@ -133,7 +133,7 @@ fn too_long(run: &Run) -> Option<String> {
     Some(format!(
         "{} datagrams of {}{} B were not sent because they exceed {mtu} and --df {} forbids fragments.",
         grouped(packets),
-        match run.requested.sizes {
+        match run.requested.traffic.sizes {
             Some(_) => "up to ",
             None => "",
         },
@@ -176,7 +176,9 @@ fn unstamped(run: &Run) -> Option<String> {
 mod tests {
     use super::*;
     use crate::stats::latency::Latency;
-    use crate::udp::result::{Cpu, Effective, EngineStats, Lost, Pacing, Requested, Traffic};
+    use crate::udp::result::{
+        Cpu, Effective, EngineStats, Lost, Pacing, Requested, Traffic, TrafficRequested,
+    };
 
     fn paced(pps: f64, late_ns: u64) -> Run {
         let mut lateness = Latency::new();
@@ -221,10 +223,10 @@ mod tests {
     fn lateness_of_bursts_and_the_rate_of_random_gaps_are_judged_by_their_own_measure() {
         let with = |burst, seed, share| {
             let mut run = paced(100_000.0, 600_000);
-            run.requested = Requested {
+            run.requested.traffic = TrafficRequested {
                 burst,
                 seed,
-                ..Requested::default()
+                ..TrafficRequested::default()
             };
             if let Some(pacing) = &mut run.pacing {
                 pacing.achieved_pps = Some(100_000.0 * share);
@@ -241,7 +243,10 @@ mod tests {
     fn a_group_from_which_nothing_arrived_is_a_warning() {
         let mut run = Run {
             requested: Requested {
-                multicast: Some("239.1.2.3".to_owned()),
+                traffic: TrafficRequested {
+                    multicast: Some("239.1.2.3".to_owned()),
+                    ..TrafficRequested::default()
+                },
                 ..Requested::default()
             },
             sent: Traffic {

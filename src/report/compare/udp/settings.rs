@@ -2,7 +2,7 @@
 
 use crate::report::compare::labels::Described;
 use crate::udp::plan::traffic::dscp_name;
-use crate::udp::result::{Requested, Run};
+use crate::udp::result::{Requested, Run, TrafficRequested};
 use crate::units::prefixed;
 
 /// The requested options except the amount of data and the server's address.
@@ -27,7 +27,10 @@ impl Settings {
                 duration_s: None,
                 to: None,
                 // A seed is one sample of the same schedule.
-                seed: None,
+                traffic: TrafficRequested {
+                    seed: None,
+                    ..requested.traffic.clone()
+                },
                 zerocopy: or(&requested.zerocopy, "off"),
                 df: or(&requested.df, "auto"),
                 spin: or(&requested.spin, "auto"),
@@ -56,7 +59,7 @@ impl Described for Settings {
             uring.map(|uring| uring.receive.clone()),
             uring.map(|uring| chosen("ring", uring.ring_size.map(|size| size.to_string()))),
             uring.map(|uring| if uring.sqpoll { "SQPOLL" } else { "no SQPOLL" }.to_owned()),
-            Some(match &asked.sizes {
+            Some(match &asked.traffic.sizes {
                 Some(sizes) => format!("chunk {sizes}"),
                 None => format!("chunk {}", asked.chunk),
             }),
@@ -64,15 +67,21 @@ impl Described for Settings {
             Some(format!("GSO {}", asked.gso)),
             Some(format!("DF {}", asked.df)),
             Some(format!("spin {}", asked.spin)),
-            Some(match &asked.multicast {
+            Some(match &asked.traffic.multicast {
                 Some(group) => format!("to the group {group}"),
                 None => "unicast".to_owned(),
             }),
-            Some(format!("burst {}", asked.burst.unwrap_or(1))),
-            Some(format!("{} gaps", asked.gap.as_deref().unwrap_or("fixed"))),
-            Some(chosen("DSCP", asked.dscp.map(dscp_name))),
-            Some(chosen("ECN", asked.ecn.clone())),
-            Some(chosen("TTL", asked.ttl.map(|hops| hops.to_string()))),
+            Some(format!("burst {}", asked.traffic.burst.unwrap_or(1))),
+            Some(format!(
+                "{} gaps",
+                asked.traffic.gap.as_deref().unwrap_or("fixed")
+            )),
+            Some(chosen("DSCP", asked.traffic.dscp.map(dscp_name))),
+            Some(chosen("ECN", asked.traffic.ecn.clone())),
+            Some(chosen(
+                "TTL",
+                asked.traffic.ttl.map(|hops| hops.to_string()),
+            )),
             Some(format!("{} timestamps", asked.timestamps)),
             Some(match &asked.under_load {
                 Some(load) => format!("under load {load}"),
@@ -170,7 +179,10 @@ mod tests {
             packets: Some(2),
             duration_s: Some(3.0),
             to: Some("host".into()),
-            seed: Some(9),
+            traffic: TrafficRequested {
+                seed: Some(9),
+                ..TrafficRequested::default()
+            },
             zerocopy: "off".into(),
             ..Requested::default()
         };

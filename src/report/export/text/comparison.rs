@@ -159,7 +159,7 @@ fn verdicts(settings: &[ComparedSetting], out: &mut impl Write) -> io::Result<()
         ("CPU", |of| of.cpu_s_per_million),
         ("p99 a run", |of| of.latency_p99_ns),
     ];
-    let sizes = |of: &ComparedSetting| (of.requested.chunk, of.requested.sizes.clone());
+    let sizes = |of: &ComparedSetting| (of.requested.chunk, of.requested.traffic.sizes.clone());
     let first = settings.first().map(sizes);
     if is_round_trip(settings) {
         figures[0] = ("trips/s", |of| of.packets_per_s);

@@ -45,7 +45,13 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
 fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let (asked, set) = (&run.requested, &run.effective);
     let mut parts = vec![format!("udp {} over {}", run.mode, run.engine)];
-    parts.extend(asked.sizes.as_ref().map(|sizes| format!("chunk {sizes}")));
+    parts.extend(
+        asked
+            .traffic
+            .sizes
+            .as_ref()
+            .map(|sizes| format!("chunk {sizes}")),
+    );
     parts.push(match set.mean_chunk {
         Some(mean) => format!("mean {} B data + {} B header", figure(mean), set.header),
         None => format!("{} B data + {} B header", set.chunk, set.header),
@@ -78,7 +84,7 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     if set.streams > 1 {
         parts.push(format!("{} streams", set.streams));
     }
-    parts.extend(traffic::options(asked));
+    parts.extend(traffic::options(&asked.traffic));
     let is_echo = run.round_trip.as_ref().is_some_and(|of| of.echo);
     let what = if is_echo { "echo server " } else { "" };
     parts.extend(asked.to.as_ref().map(|server| format!("to {what}{server}")));

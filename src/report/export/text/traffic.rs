@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use super::layout::list;
 use crate::report::figures::percent;
 use crate::udp::plan::traffic::dscp_name;
-use crate::udp::result::{Requested, Run};
+use crate::udp::result::{Run, TrafficRequested};
 use crate::units::grouped;
 
 /// The options that were given.
-pub(super) fn options(asked: &Requested) -> impl Iterator<Item = String> {
+pub(super) fn options(asked: &TrafficRequested) -> impl Iterator<Item = String> {
     let seed = asked.seed;
     let options = [
         asked
