@@ -53,6 +53,7 @@ fn bash_script_is_valid_and_completes_words() {
         ("bench ud", "udp"),
         ("bench udp --mb", "--mb"),
         ("bench udp --engine ur", "uring"),
+        ("bench udp search --time", "--time-limit"),
         ("bench proxy serve --deny", "--deny-private"),
     ] {
         let script = format!(

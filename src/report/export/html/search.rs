@@ -9,6 +9,7 @@ use crate::report::export::headline::{self, SEARCH_CURVE, SEARCH_GOALS};
 use crate::report::model::SearchRecord;
 use crate::report::model::search::SearchTrial;
 use crate::stats::latency::Summary;
+use crate::udp::search::MOST_GOALS;
 
 /// Writes the section.
 pub(super) fn section(record: &SearchRecord, out: &mut dyn Write) -> io::Result<()> {
@@ -127,7 +128,7 @@ fn losses(record: &SearchRecord) -> Option<Lines> {
         points: means.collect(),
         is_envelope: false,
     }];
-    for (at, goal) in goals.iter().enumerate() {
+    for (at, goal) in goals.iter().take(MOST_GOALS).enumerate() {
         let loss = goal.percent();
         let ends = [low, goal.lower_pps.unwrap_or(low)];
         lines.push(Line {
@@ -147,4 +148,46 @@ fn losses(record: &SearchRecord) -> Option<Lines> {
         bands: Vec::new(),
         lines,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::report::export::html::{Html, Picture};
+    use crate::report::export::text::Text;
+    use crate::report::export::{Document, Exporter};
+    use crate::report::sample;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_saved_numbers_are_drawn(
+            numbers in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::ZERO, 20),
+            counts: [u64; 3],
+            goals in 0..20_usize,
+        ) {
+            let mut record = sample::search::record();
+            let goal = record.goals[0].clone();
+            record.goals = vec![goal; goals];
+            let mut next = numbers.iter().copied().cycle();
+            let mut next = || next.next().unwrap();
+            for goal in &mut record.goals {
+                (goal.lower_pps, goal.upper_pps) = (Some(next()), Some(next()));
+                (goal.goal.loss_ratio, goal.goal.final_trial_s) = (next(), next());
+            }
+            for trial in &mut record.trials {
+                (trial.load_pps, trial.loss_ratio) = (Some(next()), next());
+                trial.share = trial.share.map(|_| next());
+                (trial.sent_packets, trial.lost_packets) = (counts[0], counts[1]);
+                if let Some(latency) = &mut trial.latency_from_intended_ns {
+                    (latency.p50, latency.max) = (Some(counts[2]), Some(counts[0]));
+                }
+            }
+            let document = Document::UdpSearch { id: "", record: &record };
+            for format in [&Html as &dyn Exporter, &Picture, &Text] {
+                let mut text = Vec::new();
+                format.write(&document, &mut text).unwrap();
+                prop_assert!(!String::from_utf8(text).unwrap().contains("NaN"));
+            }
+        }
+    }
 }
