@@ -118,8 +118,9 @@ impl StreamAccounting {
         }
     }
 
-    /// Counts a datagram that arrived at `received`, in ns of the clock of the stamps.
-    #[inline]
+    /// Counts a datagram that arrived at `received`, in ns of the clock of the stamps. Part of the loop over the datagrams of a message,
+    /// with and without the kernel's stamps; a call would cost 20 instructions a datagram.
+    #[inline(always)]
     pub fn datagram(&mut self, bytes: &[u8], received: u64) -> Classified {
         let header = match Header::decode(bytes) {
             Ok(header) => header,

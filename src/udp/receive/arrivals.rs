@@ -32,8 +32,6 @@ pub(super) struct Arrivals {
     pub(super) drops: u32,
     /// The server's clock minus this host's, in ns.
     pub(super) offset: Arc<AtomicI64>,
-    /// The kernel's stamps; `None` unless the plan requests them.
-    pub(super) stamps: Option<Box<RxStamps>>,
 }
 
 impl Arrivals {
@@ -47,26 +45,21 @@ impl Arrivals {
     }
 
     /// As [`Self::take`], with the kernel's stamp.
-    pub(super) fn take_stamped(&mut self, message: &Message<'_>) {
-        let Some(mut stamps) = self.stamps.take() else {
-            return self.take(message);
-        };
+    pub(super) fn take_stamped(&mut self, message: &Message<'_>, stamps: &mut RxStamps) {
         if message.truncated {
-            self.accounting.truncated();
-        } else {
-            let offset = self.offset.load(Ordering::Relaxed);
-            let read = monotonic_ns().wrapping_add_signed(offset);
-            let stamp = stamps.stamp(message, offset);
-            let received = stamps.received(stamp, read);
-            let mut unique = self.accounting.unique();
-            self.take_at(message, received, |sequence, now_unique| {
-                if now_unique > unique {
-                    unique = now_unique;
-                    stamps.add(sequence, stamp, read);
-                }
-            });
+            return self.accounting.truncated();
         }
-        self.stamps = Some(stamps);
+        let offset = self.offset.load(Ordering::Relaxed);
+        let read = monotonic_ns().wrapping_add_signed(offset);
+        let stamp = stamps.stamp(message, offset);
+        let received = stamps.received(stamp, read);
+        let mut unique = self.accounting.unique();
+        self.take_at(message, received, |sequence, now_unique| {
+            if now_unique > unique {
+                unique = now_unique;
+                stamps.add(sequence, stamp, read);
+            }
+        });
     }
 
     /// Counts the datagrams of a message. Calls `data_arrived` for each data datagram with its sequence number and the number of first

@@ -206,6 +206,8 @@ pub struct StreamReceiver {
     control: Arc<ReceiverControl>,
     empties: Receiver<Box<Latencies>>,
     arrivals: Arrivals,
+    /// The kernel's stamps; `None` unless the plan requests them.
+    stamps: Option<Box<RxStamps>>,
     clock: IntervalClock,
 }
 
@@ -233,8 +235,8 @@ impl StreamReceiver {
                 packet_log: config.packet_log,
                 drops: 0,
                 offset: config.offset.clone(),
-                stamps: config.stamps.map(Box::new),
             },
+            stamps: config.stamps.map(Box::new),
             clock: IntervalClock {
                 epoch: config.epoch,
                 offset: config.offset,
@@ -253,11 +255,11 @@ impl StreamReceiver {
     #[inline]
     pub fn turn<R: Rx>(&mut self, rx: &mut R, emit: impl Fn(Event)) -> io::Result<Turn> {
         let arrivals = &mut self.arrivals;
-        let count = match &mut arrivals.stamps {
+        let count = match &mut self.stamps {
             None => rx.receive(|message| arrivals.take(&message))?,
             Some(stamps) => {
                 stamps.begin_batch();
-                rx.receive(|message| arrivals.take_stamped(&message))?
+                rx.receive(|message| arrivals.take_stamped(&message, stamps))?
             }
         };
         if count > 0 {
@@ -343,7 +345,7 @@ impl StreamReceiver {
             cpu,
             stats: rx.stats(),
             window: arrivals.issuer.map_or(0, |issuer| issuer.window()),
-            stamps: arrivals.stamps.map(|stamps| stamps.finish()),
+            stamps: self.stamps.map(|stamps| stamps.finish()),
             error,
         })));
     }
