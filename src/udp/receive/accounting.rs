@@ -164,7 +164,7 @@ impl StreamAccounting {
         length == self.datagram || (header.last && length > HEADER && length < self.datagram)
     }
 
-    #[inline]
+    #[inline(always)]
     fn data(&mut self, header: &Header, length: usize, received: u64) -> Classified {
         match self.window.record(header.sequence) {
             Arrival::InOrder | Arrival::Reordered => {}
