@@ -35,8 +35,6 @@ pub(super) struct Arrivals {
     pub(super) drops: u32,
     /// The server's clock minus this host's, in ns.
     pub(super) offset: Arc<AtomicI64>,
-    /// The kernel's stamps; `None` unless the plan requests them.
-    pub(super) stamps: Option<Box<RxStamps>>,
 }
 
 impl Arrivals {
@@ -49,27 +47,22 @@ impl Arrivals {
         self.take_at(message, received, |_, _| ());
     }
 
-    /// As [`Self::take`], with the kernel's stamp if there are stamps.
-    fn take_stamped(&mut self, message: &Message<'_>) {
-        let Some(mut stamps) = self.stamps.take() else {
-            return self.take(message);
-        };
+    /// As [`Self::take`], with the kernel's stamp.
+    fn take_stamped(&mut self, message: &Message<'_>, stamps: &mut RxStamps) {
         if message.truncated {
-            self.accounting.truncated();
-        } else {
-            let offset = self.offset.load(Ordering::Relaxed);
-            let read = monotonic_ns().wrapping_add_signed(offset);
-            let stamp = stamps.stamp(message, offset);
-            let received = stamps.received(stamp, read);
-            let mut unique = self.accounting.unique();
-            self.take_at(message, received, |sequence, now_unique| {
-                if now_unique > unique {
-                    unique = now_unique;
-                    stamps.add(sequence, stamp, read);
-                }
-            });
+            return self.accounting.truncated();
         }
-        self.stamps = Some(stamps);
+        let offset = self.offset.load(Ordering::Relaxed);
+        let read = monotonic_ns().wrapping_add_signed(offset);
+        let stamp = stamps.stamp(message, offset);
+        let received = stamps.received(stamp, read);
+        let mut unique = self.accounting.unique();
+        self.take_at(message, received, |sequence, now_unique| {
+            if now_unique > unique {
+                unique = now_unique;
+                stamps.add(sequence, stamp, read);
+            }
+        });
     }
 
     /// Counts the datagrams of a message. Calls `data_arrived` for each data datagram with its sequence number and the number of first
@@ -117,9 +110,16 @@ impl Arrivals {
     }
 
     /// As [`Self::take`], with the kernel's stamp and the marks of the data, as far as the plan requests them.
-    pub(super) fn take_observed(&mut self, message: &Message<'_>) {
+    pub(super) fn take_observed(
+        &mut self,
+        message: &Message<'_>,
+        stamps: &mut Option<Box<RxStamps>>,
+    ) {
         let before = self.accounting.received();
-        self.take_stamped(message);
+        match stamps {
+            Some(stamps) => self.take_stamped(message, stamps),
+            None => self.take(message),
+        }
         if let (Some(marks), Some(tos)) = (&mut self.marks, message.tos) {
             marks.add(tos, self.accounting.received() - before);
         }

@@ -215,6 +215,8 @@ pub struct StreamReceiver {
     control: Arc<ReceiverControl>,
     empties: Receiver<Box<Latencies>>,
     arrivals: Arrivals,
+    /// The kernel's stamps; `None` unless the plan requests them.
+    stamps: Option<Box<RxStamps>>,
     clock: IntervalClock,
 }
 
@@ -244,8 +246,8 @@ impl StreamReceiver {
                 marks: config.count_marks.then(MarkCounts::default),
                 drops: 0,
                 offset: config.offset.clone(),
-                stamps: config.stamps.map(Box::new),
             },
+            stamps: config.stamps.map(Box::new),
             clock: IntervalClock {
                 epoch: config.epoch,
                 offset: config.offset,
@@ -264,13 +266,13 @@ impl StreamReceiver {
     #[inline]
     pub fn turn<R: Rx>(&mut self, rx: &mut R, emit: impl Fn(Event)) -> io::Result<Turn> {
         let arrivals = &mut self.arrivals;
-        let count = match (&mut arrivals.stamps, &arrivals.marks) {
+        let count = match (&mut self.stamps, &arrivals.marks) {
             (None, None) => rx.receive(|message| arrivals.take(&message))?,
             (stamps, _) => {
                 if let Some(stamps) = stamps {
                     stamps.begin_batch();
                 }
-                rx.receive(|message| arrivals.take_observed(&message))?
+                rx.receive(|message| arrivals.take_observed(&message, stamps))?
             }
         };
         if count > 0 {
@@ -357,7 +359,7 @@ impl StreamReceiver {
             cpu,
             stats: rx.stats(),
             window: arrivals.issuer.map_or(0, |issuer| issuer.window()),
-            stamps: arrivals.stamps.map(|stamps| stamps.finish()),
+            stamps: self.stamps.map(|stamps| stamps.finish()),
             error,
         })));
     }
