@@ -137,9 +137,8 @@ impl StreamAccounting {
         }
     }
 
-    /// Counts a datagram that arrived at `received`, in ns of the clock of the stamps. Part of the loop over the datagrams of a message,
-    /// with and without the kernel's stamps; a call would cost 20 instructions a datagram.
-    #[inline(always)]
+    /// Counts a datagram that arrived at `received`, in ns of the clock of the stamps.
+    #[inline]
     pub fn datagram(&mut self, bytes: &[u8], received: u64) -> Classified {
         let header = match Header::decode(bytes) {
             Ok(header) => header,
@@ -192,7 +191,7 @@ impl StreamAccounting {
         length == full || (header.last && length > HEADER && length < full)
     }
 
-    #[inline(always)]
+    #[inline]
     fn data(&mut self, header: &Header, length: usize, received: u64) -> Classified {
         match self.window.record(header.sequence) {
             Arrival::InOrder | Arrival::Reordered => {}

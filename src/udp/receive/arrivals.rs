@@ -44,7 +44,7 @@ impl Arrivals {
             return self.accounting.truncated();
         }
         let received = server_ns(&self.offset);
-        self.take_at(message, received, |_, _| ());
+        self.take_at(message, received);
     }
 
     /// As [`Self::take`], with the kernel's stamp.
@@ -56,24 +56,18 @@ impl Arrivals {
         let read = monotonic_ns().wrapping_add_signed(offset);
         let stamp = stamps.stamp(message, offset);
         let received = stamps.received(stamp, read);
-        let mut unique = self.accounting.unique();
-        self.take_at(message, received, |sequence, now_unique| {
-            if now_unique > unique {
-                unique = now_unique;
-                stamps.add(sequence, stamp, read);
-            }
-        });
+        let before = self.accounting.unique();
+        self.take_at(message, received);
+        // A message with a duplicate or a foreign datagram is left out.
+        let unique = self.accounting.unique() - before;
+        if unique == message.datagrams().count() as u64 {
+            let headers = message.datagrams().filter_map(|of| Header::decode(of).ok());
+            headers.for_each(|header| stamps.add(header.sequence, stamp, read));
+        }
     }
 
-    /// Counts the datagrams of a message. Calls `data_arrived` for each data datagram with its sequence number and the number of first
-    /// arrivals so far.
-    #[inline]
-    fn take_at(
-        &mut self,
-        message: &Message<'_>,
-        received: u64,
-        mut data_arrived: impl FnMut(u64, u64),
-    ) {
+    /// Counts the datagrams of a message. The only instance of this loop, so that all parts of it are inlined.
+    fn take_at(&mut self, message: &Message<'_>, received: u64) {
         if message.bytes.is_empty() {
             self.accounting.datagram(message.bytes, received);
         }
@@ -84,7 +78,6 @@ impl Arrivals {
             match classified {
                 Classified::Data(header) => {
                     data = true;
-                    data_arrived(header.sequence, self.accounting.unique());
                     if let Some(packet_log) = &mut self.packet_log {
                         packet_log.push(PacketRecord {
                             sequence: header.sequence,
