@@ -125,10 +125,10 @@ pub(super) struct Udp {
     #[command(flatten)]
     pub(super) round_trip: RoundTripArgs,
     /// Message bits a second of all streams, like 500M
-    #[arg(long, value_name = "BITS,...", value_parser = list(parse_number), group = "pace", help_heading = "Rate")]
+    #[arg(long, value_name = "BITS,...", value_parser = list(parse_number), groups = ["pace", "paced"], help_heading = "Rate")]
     pub(super) rate: Option<List<f64>>,
     /// Datagrams a second of all streams, like 20k
-    #[arg(long, value_name = "N,...", value_parser = list(parse_number), group = "pace", help_heading = "Rate")]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_number), groups = ["pace", "paced"], help_heading = "Rate")]
     pub(super) pps: Option<List<f64>>,
     /// Send as fast as possible and report losses
     #[arg(long, group = "pace", help_heading = "Rate")]

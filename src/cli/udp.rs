@@ -44,7 +44,7 @@ pub(super) fn run(args: &Udp) -> Result<(), CliError> {
     let mut output = Output::open(args, &all, live)?;
     let ready: Result<Vec<Ready>, CliError> = all
         .into_iter()
-        .map(|planned| Ready::new(args.ipv6, planned, &cancel))
+        .map(|planned| Ready::new(args.is_local_v6(), planned, &cancel))
         .collect();
     let outcome = ready.and_then(|ready| runs(args, &ready, &mut output, &cancel));
     output.close(outcome)

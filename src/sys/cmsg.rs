@@ -2,8 +2,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use super::rx_timestamp::nanoseconds;
-
 /// Room for a source address: `sockaddr_in6` is the larger of the two types.
 pub const NAME_BYTES: usize = size_of::<libc::sockaddr_in6>();
 
@@ -119,6 +117,15 @@ pub(super) fn next_control<'a>(
     Some((number(level), number(kind), data))
 }
 
+/// Parses a timespec of two 64-bit words, as on all 64-bit kernels. All-zero means no timestamp.
+pub(super) fn nanoseconds(content: &[u8]) -> Option<u64> {
+    let (seconds, rest) = content.split_first_chunk()?;
+    let seconds = u64::from_ne_bytes(*seconds);
+    let rest = u64::from_ne_bytes(*rest.first_chunk()?);
+    let stamp = seconds.checked_mul(1_000_000_000)?.checked_add(rest)?;
+    (stamp > 0).then_some(stamp)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +162,12 @@ mod tests {
             message.stamp();
             prop_assert!(message.datagrams().map(<[u8]>::len).sum::<usize>() == 7);
         }
+    }
+
+    #[test]
+    fn short_or_zero_timespec_is_no_timestamp() {
+        assert_eq!(nanoseconds(&[0; 48]), None);
+        assert_eq!(nanoseconds(&[1; 15]), None);
+        assert_eq!(nanoseconds(&[0xff; 16]), None);
     }
 }

@@ -9,8 +9,7 @@ use std::mem;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use super::cmsg::next_control;
-use super::rx_timestamp::nanoseconds;
+use super::cmsg::{nanoseconds, next_control};
 use super::socket::set_int;
 use super::tx_timestamp::{TxStage, TxStamp};
 use super::zerocopy::Done;

@@ -10,7 +10,7 @@ use std::ptr;
 
 use super::cmsg::{CONTROL_BYTES, Message, NAME_BYTES};
 use super::mmap::Pages;
-use super::tx_timestamp::TxControl;
+use super::tx_control::TxControl;
 
 /// Header arrays for sends of up to a fixed number of messages.
 pub struct SendBatch {

@@ -3,7 +3,7 @@
 //! Each file covers one kernel interface: options of UDP [`socket`]s and of their [IP headers](ip_options), [`tcp`] and [`unix`] stream sockets and their
 //! [`endpoint`], listeners by [`activation`], [`pipe`]s for splicing, [`mmsg`] batches, received messages with
 //! [`cmsg`], the [`error_queue`], [`clock`], [`tsc_clock`], [`timerfd`], [`timer_slack`], [`affinity`],
-//! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`tx_timestamp`], [`usage`] (CPU time of a thread or
+//! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`tx_timestamp`] (requested by [`tx_control`]), [`usage`] (CPU time of a thread or
 //! process), the CPU quota of the [`cgroup`], [`child`] processes, [`signal`]s, the [`terminal`], [`route`]s, [`local`]
 //! addresses, [`loopback`] sockets, drops of a [`device`] and of the network stack ([`net_counters`]), the trace buffer in
 //! [`tracefs`], and properties of the [`machine`].
@@ -58,6 +58,7 @@ pub mod timer_slack;
 pub mod timerfd;
 pub mod tracefs;
 pub mod tsc_clock;
+pub mod tx_control;
 pub mod tx_timestamp;
 pub mod unix;
 pub mod usage;

@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::cmsg::next_control;
+use super::cmsg::{nanoseconds, next_control};
 use super::socket;
 
 /// Room for the control data: at most three timespecs after a header of 16 bytes. In words, since a cmsghdr is
@@ -69,15 +69,6 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// Parses a timespec of two 64-bit words, as on all 64-bit kernels. All-zero means no timestamp.
-pub(super) fn nanoseconds(content: &[u8]) -> Option<u64> {
-    let (seconds, rest) = content.split_first_chunk()?;
-    let seconds = u64::from_ne_bytes(*seconds);
-    let rest = u64::from_ne_bytes(*rest.first_chunk()?);
-    let stamp = seconds.checked_mul(1_000_000_000)?.checked_add(rest)?;
-    (stamp > 0).then_some(stamp)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,12 +96,5 @@ mod tests {
             };
             assert!((before..=realtime_ns()).contains(&stamp), "{stamps:?}");
         }
-    }
-
-    #[test]
-    fn short_or_zero_timespec_is_no_timestamp() {
-        assert_eq!(nanoseconds(&[0; 48]), None);
-        assert_eq!(nanoseconds(&[1; 15]), None);
-        assert_eq!(nanoseconds(&[0xff; 16]), None);
     }
 }

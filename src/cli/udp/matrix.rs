@@ -77,6 +77,11 @@ impl Combination {
         all.vary(args.rate.as_ref(), |to, rate| to.rate = Some(rate))?;
         all.vary(args.pps.as_ref(), |to, pps| to.pps = Some(pps))?;
         let traffic = &args.traffic;
+        if traffic.is_seed_unused() {
+            return Err(CliError::Usage(
+                "--seed has no effect on equal gaps; add --gap poisson or leave it out".to_owned(),
+            ));
+        }
         let drawn = draw_seed();
         all.vary(traffic.burst.as_ref(), |to, burst| {
             to.traffic.schedule.burst = burst;

@@ -69,7 +69,9 @@ impl Planned {
         // The sizes of imix depend on the address family.
         let has_imix = args.chunk.iter().any(|chunk| *chunk == Chunk::Imix);
         let early = has_imix.then(|| Ends::new(args)).transpose()?;
-        let is_v6 = early.as_ref().map_or(args.ipv6, |ends| ends.is_v6(args));
+        let is_v6 = early
+            .as_ref()
+            .map_or(args.is_local_v6(), |ends| ends.is_v6(args));
         let plans: Vec<(Plan, Requested)> = combinations
             .iter()
             .map(|one| {
@@ -290,7 +292,7 @@ impl Ends {
     /// Whether the first address to try is of IPv6.
     fn is_v6(&self, args: &Udp) -> bool {
         let first = self.servers.as_ref().and_then(|servers| servers.first());
-        first.map_or(args.ipv6, SocketAddr::is_ipv6)
+        first.map_or(args.is_local_v6(), SocketAddr::is_ipv6)
     }
 
     fn new(args: &Udp) -> Result<Self, CliError> {

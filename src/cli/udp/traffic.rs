@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use clap::builder::EnumValueParser;
 use clap::{Args, ValueEnum};
 
+use crate::cli::args::Udp;
 use crate::cli::list::{List, list};
 use crate::sys::clock;
 use crate::udp::plan::sizes::Sizes;
@@ -14,10 +15,10 @@ use crate::units::parse_whole;
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TrafficArgs {
     /// Datagrams that are due at the same time, 1 to 65536; the mean rate is that of --rate or --pps
-    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<u32>), requires = "pace", help_heading = "Rate")]
+    #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<u32>), requires = "paced", help_heading = "Rate")]
     pub(in crate::cli) burst: Option<List<u32>>,
-    /// Gaps between datagrams or bursts: equal, or exponentially distributed (a Poisson process) with the same mean
-    #[arg(long, value_name = "GAP,...", value_parser = list(EnumValueParser::<GapArg>::new()), requires = "pace", help_heading = "Rate")]
+    /// Gaps between datagrams or bursts: equal, or exponentially distributed (a Poisson process), whose mean comes close to that in many datagrams
+    #[arg(long, value_name = "GAP,...", value_parser = list(EnumValueParser::<GapArg>::new()), requires = "paced", help_heading = "Rate")]
     pub(in crate::cli) gap: Option<List<GapArg>>,
     /// Seed of --gap poisson: the same seed gives the same schedule [default: a random one, which the report has]
     #[arg(long, value_name = "N", value_parser = parse_whole::<u32>, requires = "gap", help_heading = "Rate")]
@@ -38,6 +39,12 @@ pub(in crate::cli) struct TrafficArgs {
 }
 
 impl TrafficArgs {
+    /// Whether a seed was given and no gaps are random.
+    pub(super) fn is_seed_unused(&self) -> bool {
+        let mut gaps = self.gap.iter().flat_map(|gaps| gaps.iter());
+        self.seed.is_some() && !gaps.any(|gap| *gap == GapArg::Poisson)
+    }
+
     /// The gaps of a value of `--gap`. `drawn` is the seed unless one was given.
     pub(super) fn gap(&self, gap: GapArg, drawn: u32) -> Gap {
         match gap {
@@ -46,6 +53,14 @@ impl TrafficArgs {
                 seed: self.seed.unwrap_or(drawn),
             },
         }
+    }
+}
+
+impl Udp {
+    /// Whether a run without a server is over IPv6.
+    pub(super) fn is_local_v6(&self) -> bool {
+        let group = self.traffic.multicast;
+        self.ipv6 || (group.is_some_and(|group| group.is_ipv6()) && !self.ipv4)
     }
 }
 

@@ -53,6 +53,11 @@ pub enum RunError {
         "the server's UDP port {0} does not answer; does a firewall between the two hosts drop UDP?"
     )]
     NoUdp(SocketAddr),
+    /// The server does not answer datagrams with this TTL over UDP.
+    #[error(
+        "the server's UDP port {0} does not answer datagrams with --ttl {1}; is the path longer, or does a firewall between the two hosts drop UDP?"
+    )]
+    NotWithin(SocketAddr, u8),
     /// A socket cannot be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -65,6 +70,14 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// The error of flows with this TTL.
+    pub(super) fn within(self, ttl: Option<u8>) -> Self {
+        match (self, ttl) {
+            (Self::NoUdp(server), Some(hops)) => Self::NotWithin(server, hops),
+            (error, _) => error,
+        }
+    }
+
     /// The error of a session with round trips, of which an older server knows no more than the name in its refusal.
     pub(super) fn of_round_trips(self) -> Self {
         match self {

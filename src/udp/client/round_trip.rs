@@ -155,7 +155,8 @@ impl<O: Observer> Session<'_, O> {
         let local = flow.socket.local_addr().map_err(RunError::Start)?;
         self.observer.listening(local);
         let buffers = requester::set_up(&flow.socket, self.plan)?;
-        opening::open(&mut self.control_loop, &mut flows)?;
+        opening::open(&mut self.control_loop, &mut flows)
+            .map_err(|error| error.within(self.plan.traffic.ip.ttl))?;
         let [flow] = flows;
         let wall = WallClock::now();
         self.observer.begun();

@@ -127,7 +127,8 @@ impl<'a, O: Observer> Session<'a, O> {
             self.observer.listening(local);
         }
         let prepared = self.prepare(flows.get(sends..sends + receives).unwrap_or_default())?;
-        opening::open(&mut self.control_loop, &mut flows)?;
+        opening::open(&mut self.control_loop, &mut flows)
+            .map_err(|error| error.within(self.plan.traffic.ip.ttl))?;
         if let Some(group) = self.plan.traffic.group {
             flows
                 .iter()

@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 
-use crate::sys::tx_timestamp::{Keys, TxControl, TxStamp};
+use crate::sys::tx_control::TxControl;
+use crate::sys::tx_timestamp::{Keys, TxStamp};
 
 /// Which messages are stamped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -101,7 +101,8 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
     } else if let (Some(first), Some(last)) = (first, last)
         && last > first
     {
-        speeds(&mut run, (last - first) as f64 / 1e9);
+        let seconds = (last - first) as f64 / 1e9 + last_burst_s(&run);
+        speeds(&mut run, seconds);
     }
     if latency.sum_ns() > 0 {
         let transit = latency.sum_ns() as f64 / 1e9;
@@ -179,6 +180,20 @@ fn sending_s(senders: &[SenderOutcome]) -> Option<f64> {
     let first = times.clone().filter_map(|stamps| stamps.first).min()?;
     let last = times.map(|stamps| stamps.last).max()?;
     Some(last.saturating_sub(first) as f64 / 1e9)
+}
+
+/// The time for which the datagrams of the last burst stand at the mean pace, in seconds. Without it, the first burst would count and its
+/// gap would not.
+fn last_burst_s(run: &Run) -> f64 {
+    let (Some(burst), Some(pacing)) = (run.requested.traffic.burst, &run.pacing) else {
+        return 0.0;
+    };
+    let burst = u64::from(burst.max(1));
+    let last = match run.sent.packets % burst {
+        0 => burst,
+        rest => rest,
+    };
+    last as f64 / pacing.target_pps
 }
 
 fn speeds(run: &mut Run, seconds: f64) {

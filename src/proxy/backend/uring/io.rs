@@ -27,6 +27,7 @@ pub(in crate::proxy) enum Progress {
 pub(in crate::proxy) struct UringIo {
     client: TcpStream,
     servers: Servers,
+    is_relaying: bool,
     to_server: Pump,
     to_client: Pump,
     hang_up_poll: HangUpPoll,
@@ -92,6 +93,7 @@ impl ConnectionIo<Uring> for UringIo {
         Ok(Self {
             client,
             servers: Servers::default(),
+            is_relaying: false,
             to_server: Pump::new(true),
             to_client: Pump::new(false),
             hang_up_poll: HangUpPoll::default(),
@@ -158,8 +160,7 @@ impl ConnectionIo<Uring> for UringIo {
     }
 
     fn pump(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
-        let is_spliced =
-            self.servers.connected().is_some() && context.relay.flow(direction).is_spliced();
+        let is_spliced = self.is_relaying && context.relay.flow(direction).is_spliced();
         if is_spliced && !self.to_client.is_nonblocking() {
             self.set_nonblocking(true, context.relay);
         }
@@ -195,6 +196,7 @@ impl ConnectionIo<Uring> for UringIo {
 
     fn start_relaying(&mut self, forwarding: Forwarding, context: &mut Context<'_>) {
         self.servers.give_up_all(context);
+        self.is_relaying = true;
         match forwarding {
             Forwarding::Splice => {}
             // A receive waits in the kernel, so both sources count as readable. A short receive does not mean that its source is
@@ -208,6 +210,7 @@ impl ConnectionIo<Uring> for UringIo {
 
     fn close_server(&mut self, context: &mut Context<'_>) {
         self.servers.close(context);
+        self.is_relaying = false;
         if self.to_client.is_nonblocking() {
             self.set_nonblocking(false, context.relay);
         }

@@ -47,7 +47,7 @@ columns! {
         "lost_not_sent" [""] "rejected for good by the sender's kernel" => lost(run, |of| of.not_sent);
         "lost_receiver_socket" [""] "dropped at the receive socket because its buffer was full" => lost(run, |of| of.receiver_socket);
         "lost_elsewhere" [""] "lost anywhere else" => lost(run, |of| of.elsewhere);
-        "seconds" ["s"] "from the send timestamp of the first datagram to the receive timestamp of the last; if `clock_source` is `none`, from the first to the last receive timestamp" => run.seconds;
+        "seconds" ["s"] "from the send timestamp of the first datagram to the receive timestamp of the last; if `clock_source` is `none`, from the first to the last receive timestamp; with `--burst`, and the time for which the last burst stands at the mean pace" => run.seconds;
         "kb_per_s" ["KB/s"] "`received_bytes` / 1000 / `seconds`" => run.kb_per_s;
         "kib_per_s" ["KiB/s"] "`received_bytes` / 1024 / `seconds`" => run.kib_per_s;
         "gbit_per_s" ["Gbit/s"] "`received_bytes` * 8 / 10^9 / `seconds`" => run.gbit_per_s;

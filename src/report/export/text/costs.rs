@@ -17,7 +17,11 @@ pub(super) fn pacing(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let mut parts = vec![format!("target {} packets/s", figure(target))];
     if let Some(achieved) = pacing.achieved_pps {
         let share = figure(achieved / target * 100.0);
-        parts.push(format!("achieved {} ({share} %)", figure(achieved)));
+        let random = match &run.requested.traffic.gap {
+            Some(_) => " with random gaps",
+            None => "",
+        };
+        parts.push(format!("achieved {} ({share} %){random}", figure(achieved)));
     }
     parts.push(format!("lateness {}", middle_and_tail(&pacing.lateness_ns)));
     parts.push(format!(

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::sys::mmap::Mmap;
-use crate::sys::tx_timestamp::TxControl;
+use crate::sys::tx_control::TxControl;
 
 /// Payloads of all slots, and a header per datagram, so that slots can be split.
 pub(super) struct SlotMemory {
