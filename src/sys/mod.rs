@@ -2,7 +2,7 @@
 //!
 //! Each file covers one kernel interface: options of UDP [`socket`]s, [`tcp`] and [`unix`] stream sockets and their
 //! [`endpoint`], listeners by [`activation`], [`pipe`]s for splicing, [`mmsg`] batches, received messages with
-//! [`cmsg`], the [`error_queue`], [`clock`], [`tsc_clock`], [`timerfd`], [`timer_slack`], [`affinity`],
+//! [`cmsg`], runs of [`datagrams`] to forward, the [`error_queue`], [`clock`], [`tsc_clock`], [`timerfd`], [`timer_slack`], [`affinity`],
 //! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`usage`] (CPU time of a thread or
 //! process), the CPU quota of the [`cgroup`], [`child`] processes, [`signal`]s, the [`terminal`], [`route`]s, [`local`]
 //! addresses, [`loopback`] sockets, drops of a [`device`] and of the network stack ([`net_counters`]), the trace buffer in
@@ -30,6 +30,7 @@ pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod cmsg;
+pub mod datagrams;
 pub mod device;
 pub mod endpoint;
 pub mod error_queue;

@@ -1,0 +1,61 @@
+//! UDP forwarding: datagrams of any client to one server, and its datagrams back.
+//!
+//! ```text
+//!   client --> listener --> flow table: client -> flow --> socket of the flow --> server
+//!                 ^                                               |
+//!                 +------------- runs, address by address --------+
+//! ```
+//!
+//! A flow is the datagrams of one client address and port, to one address of this host. It has a socket of its own that is
+//! connected to the server, so that it receives nothing else, and ends after a time without datagrams in either direction.
+//!
+//! - The [`table`] of flows, their [`limits`], the [`runs`] of a batch, and the [`target`] are pure.
+//! - The [`worker`] is a thread with a listener of its own. The kernel selects the listener by the client's address, so all
+//!   datagrams of a flow reach one thread. It receives a batch, finds the flow of each message, and sends runs
+//!   ([`transmit`]). A datagram that arrives within a run (`UDP_GRO`) is never looked at alone.
+//! - Datagrams that are not forwarded are counted by [cause](record::DropCause): nothing is lost silently, and no datagram
+//!   waits in this program.
+//!
+//! What a client gets from the server is what the server sent, datagram by datagram, with DSCP and ECN. A datagram that
+//! exceeds the path MTU is fragmented by this host, as for any local sender.
+
+pub mod counters;
+mod forward;
+pub mod limits;
+pub mod listeners;
+pub mod record;
+pub mod runs;
+pub mod table;
+pub mod target;
+mod transmit;
+pub(super) mod worker;
+
+use std::time::Duration;
+
+use crate::destination::Destination;
+
+/// What is forwarded, and how much.
+#[derive(Debug, Clone)]
+pub struct DatagramOptions {
+    /// The server.
+    pub to: Destination,
+    /// Most flows, over all threads.
+    pub flows: usize,
+    /// Most flows of one client IP address.
+    pub flows_per_client: usize,
+    /// A flow without datagrams ends after this long.
+    pub idle: Duration,
+}
+
+impl DatagramOptions {
+    /// The default options of forwarding to this server.
+    pub fn new(to: Destination) -> Self {
+        Self {
+            to,
+            flows: 10_000,
+            flows_per_client: 1_000,
+            // The least that RFC 4787, REQ-5, permits a NAT.
+            idle: Duration::from_secs(120),
+        }
+    }
+}
