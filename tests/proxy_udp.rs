@@ -15,6 +15,7 @@ use common::{Finished, NOTICED, PATIENCE, Running, bench, start, until};
 use serde_json::Value;
 use tempfile::TempDir;
 use wirebench::sys::datagrams::{Arrivals, Departure, Departures, connect, listen};
+use wirebench::sys::rlimit;
 
 /// Long enough for a datagram that is not dropped.
 const SOON: Duration = Duration::from_millis(300);
@@ -685,25 +686,26 @@ fn private_kb(process: u32) -> u64 {
 
 #[test]
 fn ten_thousand_flows_take_little_memory_and_none_grows() {
-    const FLOWS: usize = 10_000;
+    let files = rlimit::open_files().unwrap().hard.unwrap_or(u64::MAX);
+    let flows = usize::try_from(files / 2).unwrap_or(usize::MAX).min(10_000);
     let server = socket("127.0.0.1:0");
-    let limits = ["--max-udp-flows-per-client", "10000"];
-    let proxy = Proxy::start(server.local_addr().unwrap(), &limits);
+    let limit = flows.to_string();
+    let proxy = Proxy::start(server.local_addr().unwrap(), &["--max-udp-flows", &limit]);
     let first = client(proxy.address);
     first.send(b"warm").unwrap();
     received(&server);
     let before = private_kb(proxy.program.id());
-    for number in 1..FLOWS {
+    for number in 1..flows {
         // Each has its own port, or an address of its own: the port of a closed socket may be used again.
         let local = format!("127.{}.{}.1:0", 1 + number / 250, number % 250);
         let one = socket(&local);
         one.send_to(b"one", proxy.address).unwrap();
         received(&server);
     }
-    proxy.wait_for("udp_flows_open", FLOWS as u64);
+    proxy.wait_for("udp_flows_open", flows as u64);
     let grown = private_kb(proxy.program.id()) - before;
-    assert!(grown * 1_024 < 2_048 * FLOWS as u64, "{grown} KB");
-    println!("{} bytes a flow", grown * 1_024 / FLOWS as u64);
+    assert!(grown * 1_024 < 2_048 * flows as u64, "{grown} KB");
+    println!("{} bytes a flow", grown * 1_024 / flows as u64);
     // Beyond the limit nothing grows, whatever arrives.
     let before = private_kb(proxy.program.id());
     let garbage = vec![0xa5; 65_507];

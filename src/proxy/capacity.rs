@@ -2,7 +2,8 @@
 //!
 //! A connection is two files, its client and its server. A sixteenth of the files each is for clients over the limit, for
 //! parallel connection attempts (RFC 8305) and, if bytes are spliced, for pipes; an eighth is for sockets to name
-//! servers. A flow of datagrams is one file, its socket to the server; all flows get at most half of the files.
+//! servers. A flow of datagrams is one file, its socket to the server; all flows get at most half of the files, or
+//! more if there are few connections.
 
 use super::options::Options;
 use super::relay::Forwarding;
@@ -51,7 +52,9 @@ impl Capacity {
         let room = files.map_or(u64::MAX, |files| files.saturating_sub(taken));
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let requested = options.datagrams.as_ref().map_or(0, |what| what.flows);
-        let flows = requested.min(room / 2);
+        // Connections that are requested keep half of the files, or fewer if that is enough for them.
+        let reserved = options.connections.saturating_mul(4).saturating_add(16);
+        let flows = requested.min(room - reserved.min(room / 2));
         let room = room - flows;
         let sixteenth = room / 16;
         let refusals = (sixteenth / threads).clamp(1, REFUSALS.div_ceil(threads));
@@ -116,17 +119,19 @@ mod tests {
     }
 
     #[test]
-    fn flows_get_at_most_half_of_the_files() {
+    fn flows_leave_half_of_the_files_to_connections() {
         use crate::proxy::datagrams::DatagramOptions;
-        let of = |files| {
+        let of = |files, connections| {
             let options = Options {
                 datagrams: Some(DatagramOptions::new("127.0.0.1:53".parse().unwrap())),
-                ..options(1, 10_000, Forwarding::Auto)
+                ..options(1, connections, Forwarding::Auto)
             };
             Capacity::new(&options, files, 8)
         };
-        assert_eq!((of(None).flows, of(None).connections), (10_000, 10_000));
-        let few = of(Some(1_032));
+        let all = of(None, 10_000);
+        assert_eq!((all.flows, all.connections), (10_000, 10_000));
+        assert_eq!(of(Some(1_032), 1).flows, 980);
+        let few = of(Some(1_032), 10_000);
         assert_eq!(few.flows, 500);
         assert!(few.connections < 250 && few.connections > 100);
         let none = Capacity::new(&options(1, 10_000, Forwarding::Auto), None, 8);

@@ -129,6 +129,10 @@ impl Server {
         // One thread for each listener.
         let options = &Options {
             threads: listeners.all.len() + listeners.datagrams.len(),
+            connections: match listeners.all.is_empty() {
+                true => 1,
+                false => options.connections,
+            },
             ..options.clone()
         };
         let shared = Arc::new(Shared::new(options)?);

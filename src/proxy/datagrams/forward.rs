@@ -174,6 +174,7 @@ impl DatagramWorker {
 
     /// Receives from servers and forwards to clients: one turn for each flow that is ready, up to so many batches.
     pub(super) fn read_servers(&mut self, now: u64) {
+        self.batch.pieces.clear();
         let mut used = 0;
         let mut batches = 0;
         for _ in 0..self.ready.len() {
