@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -672,6 +673,59 @@ fn a_server_that_is_the_proxy_and_impossible_options_are_refused() {
         ])
         .failed(3, &["cannot listen on", "--listen-udp"]);
     }
+}
+
+/// Sends groups of datagrams that the device is too narrow for, to the proxy and back, and prints their lengths.
+const NARROW: &str = "
+import socket
+server, client = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(2)]
+for each in (server, client): each.settimeout(20)
+server.bind(('127.0.0.1', 9000))
+client.connect(('127.0.0.1', 9001))
+for group in range(5):
+    for n in range(20): client.send(bytes([n]) * 2000)
+    for n in range(20):
+        data, flow = server.recvfrom(65536)
+        assert data == bytes([n]) * 2000
+    for n in range(20): server.sendto(bytes([n]) * 3000, flow)
+    for n in range(20): assert client.recv(65536) == bytes([n]) * 3000
+print('all')
+";
+
+#[test]
+fn datagrams_beyond_the_path_mtu_arrive_whole() {
+    let script = "ip link set lo up mtu 1500 && exec \"$0\" \"$@\"";
+    let trial = Command::new("unshare")
+        .args(["--net", "sh", "-c", script, "python3", "-c", "pass"])
+        .status();
+    if !trial.is_ok_and(|status| status.success()) {
+        println!("skipped: no network namespace can be had here, or no python3");
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", script, env!("CARGO_BIN_EXE_bench")]);
+    let ends = [
+        "--forward-udp",
+        "127.0.0.1:9000",
+        "--listen-udp",
+        "127.0.0.1:9001",
+    ];
+    let mut program = Running::new({
+        command.args(["proxy", "serve"]).args(ends);
+        command
+    });
+    program.line(|line| line.starts_with("forwarding UDP from "));
+    let process = program.id().to_string();
+    let output = Command::new("nsenter")
+        .args(["--net", "--target", &process, "--", "python3", "-c", NARROW])
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    assert_eq!(String::from_utf8(text).unwrap(), "all\n");
+    program.signal("TERM");
+    let summary = program.wait(NOTICED).done().stdout;
+    let counts = "datagrams   100 (200,000 bytes) to servers, 100 (300,000 bytes) to clients\n";
+    assert!(summary.contains(counts), "{summary}");
 }
 
 /// Kilobytes of memory that the process has for itself.

@@ -5,8 +5,7 @@
 
 use super::access_log::Handle;
 use super::counters::Totals;
-use super::datagrams::counters::DatagramTotals;
-use super::datagrams::record::{DropCause, FLOW_ENDS, Traffic};
+use super::datagrams::{self, counters::DatagramTotals};
 use super::record::{CloseReason, Decision};
 use super::rules::Rules;
 use super::server::StatsHandle;
@@ -66,7 +65,7 @@ impl Snapshot {
         self.connections(&mut page);
         self.work(&mut page);
         if let Some(totals) = &self.datagrams {
-            datagrams(totals, &mut page);
+            datagrams::metrics::add(totals, &mut page);
         }
         self.lists(&mut page);
         if let Some(Lines { written, dropped }) = self.log {
@@ -245,55 +244,6 @@ impl Snapshot {
     }
 }
 
-fn datagrams(totals: &DatagramTotals, page: &mut Page) {
-    page.family(
-        "udp_flows_opened_total",
-        Kind::Counter,
-        "UDP flows that were opened.",
-    )
-    .value(totals.opened);
-    page.family("udp_flows_open", Kind::Gauge, "Open UDP flows.")
-        .value(totals.open());
-    let mut family = page.family(
-        "udp_flows_ended_total",
-        Kind::Counter,
-        "Closed UDP flows, by reason.",
-    );
-    for reason in FLOW_ENDS {
-        family.labelled("ending", reason.name(), totals.ended_for(reason));
-    }
-    let ways = [("server", totals.to_server), ("client", totals.to_client)];
-    let mut each = |name, help, value: fn(&Traffic) -> u64| {
-        let mut family = page.family(name, Kind::Counter, help);
-        for (way, traffic) in &ways {
-            family.labelled("to", way, value(traffic));
-        }
-    };
-    each(
-        "udp_datagrams_total",
-        "Datagrams sent to servers and clients.",
-        |traffic| traffic.datagrams,
-    );
-    each(
-        "udp_bytes_total",
-        "Bytes of payload sent to servers and clients.",
-        |traffic| traffic.bytes,
-    );
-    each(
-        "udp_messages_total",
-        "Runs and single datagrams in which datagrams were sent.",
-        |traffic| traffic.sends,
-    );
-    let mut family = page.family(
-        "udp_dropped_datagrams_total",
-        Kind::Counter,
-        "Datagrams that were not forwarded, by cause.",
-    );
-    for cause in DropCause::ALL {
-        family.labelled("cause", cause.name(), totals.drops.of(cause));
-    }
-}
-
 /// Seconds from ns.
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
@@ -303,7 +253,7 @@ fn seconds(ns: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::proxy::counters::Methods;
-    use crate::proxy::datagrams::record::Drops;
+    use crate::proxy::datagrams::record::{DropCause, Drops, Traffic};
     use std::collections::{HashMap, HashSet};
 
     fn datagram_totals() -> DatagramTotals {

@@ -1,7 +1,7 @@
 //! The proxy as a whole: its listeners, one thread for each, and how it stops.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
@@ -101,6 +101,8 @@ pub struct Server {
     threads: Vec<Thread>,
     endpoints: Vec<Endpoint>,
     datagram_addresses: Vec<SocketAddr>,
+    /// Closed when all threads have ended.
+    datagram_sockets: Vec<UdpSocket>,
     /// Socket files, removed when the proxy has stopped.
     files: Arc<Vec<SocketFile>>,
     rules: Arc<Rules>,
@@ -160,9 +162,11 @@ impl Server {
             });
             wakes.push(wake);
         }
+        let mut datagram_sockets = Vec::new();
         if let Some(what) = &options.datagrams {
             let limits = FlowLimits::new(shared.capacity.flows, what.flows_per_client);
             for listener in listeners.datagrams {
+                datagram_sockets.push(listener.keep_open()?);
                 let wake = EventFd::new()?;
                 let common = (Arc::clone(&rules), Arc::clone(&shared));
                 let (resolver, limits) = (resolver.clone(), Arc::clone(&limits));
@@ -183,6 +187,7 @@ impl Server {
             threads,
             endpoints,
             datagram_addresses,
+            datagram_sockets,
             files,
             rules,
             resolver,
@@ -293,6 +298,7 @@ impl Server {
                     .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
                 outcome = outcome.and(ended);
             }
+            drop(self.datagram_sockets);
             self.files.iter().for_each(SocketFile::remove);
             self.resolver.close();
             outcome.map(|()| self.stats.totals())

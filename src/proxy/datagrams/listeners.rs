@@ -19,6 +19,17 @@ pub struct DatagramListener {
     pub local: SocketAddr,
 }
 
+impl DatagramListener {
+    /// A descriptor that keeps the socket open. The kernel selects a socket by their number: if the socket of a thread that
+    /// has ended were closed, datagrams of open flows would reach another thread.
+    ///
+    /// # Errors
+    /// As fcntl(2): out of file descriptors.
+    pub(in crate::proxy) fn keep_open(&self) -> io::Result<UdpSocket> {
+        self.socket.try_clone()
+    }
+}
+
 /// Binds `threads` sockets to each of `addresses`; the kernel chooses if a port is 0.
 ///
 /// # Errors

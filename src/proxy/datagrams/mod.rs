@@ -23,6 +23,7 @@ pub mod counters;
 mod forward;
 pub mod limits;
 pub mod listeners;
+pub(super) mod metrics;
 pub mod record;
 pub mod runs;
 pub mod table;
