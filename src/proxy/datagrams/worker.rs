@@ -287,13 +287,9 @@ impl DatagramWorker {
                     connected = Ok((socket, *server, decision.clone()));
                     break;
                 }
-                Err(error) => match error.raw_os_error() {
-                    // No file descriptor, port or memory is free.
-                    Some(
-                        libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM,
-                    ) => return Err(DropCause::OverLimit),
-                    _ => {}
-                },
+                Err(error) if is_exhausted(&error) => return Err(DropCause::OverLimit),
+                // The next address may have a route.
+                Err(_) => {}
             }
         }
         let (socket, server, decision) = connected?;
@@ -391,4 +387,17 @@ impl DatagramWorker {
         }
         Ok(self.flows.is_empty())
     }
+}
+
+/// Whether no file descriptor, port or memory is free.
+fn is_exhausted(error: &io::Error) -> bool {
+    let exhausted = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::EAGAIN,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+    ];
+    let errno = error.raw_os_error();
+    errno.is_some_and(|errno| exhausted.contains(&errno))
 }
