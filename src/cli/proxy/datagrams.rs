@@ -138,7 +138,8 @@ fn datagrams(totals: &DatagramTotals) -> String {
         DropCause::TooBig => "too big",
         DropCause::Refused => "refused",
         DropCause::NoBuffer => "without room to send",
-        DropCause::QueueFull => "without room to receive",
+        // The kernel counts a run as one.
+        DropCause::QueueFull => "messages without room to receive",
         DropCause::Stopping => "too late",
     };
     let mut separator = "; dropped ";

@@ -47,7 +47,7 @@ pub(in crate::proxy) fn add(totals: &DatagramTotals, page: &mut Page) {
     let mut family = page.family(
         "udp_dropped_datagrams_total",
         Kind::Counter,
-        "Datagrams that were not forwarded, by cause.",
+        "Datagrams that were not forwarded, by cause; queue_full may count a run as one.",
     );
     for cause in DropCause::ALL {
         family.labelled("cause", cause.name(), totals.drops.of(cause));
