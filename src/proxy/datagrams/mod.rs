@@ -10,9 +10,9 @@
 //! connected to the server, so that it receives nothing else, and ends after a time without datagrams in either direction.
 //!
 //! - The [`table`] of flows, their [`limits`], the [`runs`] of a batch, and the [`target`] are pure.
-//! - The [`worker`] is a thread with a listener of its own. The kernel selects the listener by the client's address, so all
+//! - The `worker` is a thread with a listener of its own. The kernel selects the listener by the client's address, so all
 //!   datagrams of a flow reach one thread. It receives a batch, finds the flow of each message, and sends runs
-//!   ([`transmit`]). A datagram that arrives within a run (`UDP_GRO`) is never looked at alone.
+//!   (`transmit`). A datagram that arrives within a run (`UDP_GRO`) is never looked at alone.
 //! - Datagrams that are not forwarded are counted by [cause](record::DropCause): nothing is lost silently, and no datagram
 //!   waits in this program.
 //!
