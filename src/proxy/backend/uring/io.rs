@@ -36,6 +36,8 @@ pub(in crate::proxy) struct UringIo {
     client_ended: bool,
     /// The server is slow, so the client is polled.
     is_slow: bool,
+    /// The server is connected, and the reply to the client is queued.
+    is_relaying: bool,
 }
 
 impl UringIo {
@@ -98,6 +100,7 @@ impl ConnectionIo<Uring> for UringIo {
             hang_up: None,
             client_ended: false,
             is_slow: false,
+            is_relaying: false,
         })
     }
 
@@ -158,8 +161,10 @@ impl ConnectionIo<Uring> for UringIo {
     }
 
     fn pump(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
-        let is_spliced =
-            self.servers.connected().is_some() && context.relay.flow(direction).is_spliced();
+        // A poll of the server that has just connected would delay the reply to the client, which is not queued yet.
+        let is_spliced = self.is_relaying
+            && self.servers.connected().is_some()
+            && context.relay.flow(direction).is_spliced();
         if is_spliced && !self.to_client.is_nonblocking() {
             self.set_nonblocking(true, context.relay);
         }
@@ -195,6 +200,7 @@ impl ConnectionIo<Uring> for UringIo {
 
     fn start_relaying(&mut self, forwarding: Forwarding, context: &mut Context<'_>) {
         self.servers.give_up_all(context);
+        self.is_relaying = true;
         match forwarding {
             Forwarding::Splice => {}
             // A receive waits in the kernel, so both sources count as readable. A short receive does not mean that its source is
