@@ -39,7 +39,7 @@ const WAKER: Token = Token(usize::MAX - 1);
 /// Most events of one call.
 const EVENTS: usize = 1_024;
 
-/// Requested bytes of the buffers of a flow's socket.
+/// Requested bytes of the buffers of a flow's socket, which the kernel limits (`net.core.rmem_max`).
 const FLOW_BUFFER: usize = 1 << 20;
 
 /// While the proxy stops, a flow ends after so many ns without datagrams.
@@ -293,8 +293,8 @@ impl DatagramWorker {
             }
         }
         let (socket, server, decision) = connected?;
-        // A smaller buffer only drops earlier.
-        let _ = socket::set_buffers(&socket, Some(FLOW_BUFFER), Some(FLOW_BUFFER), true);
+        // A smaller buffer only drops earlier. Flows are many, so the limit of the system applies.
+        let _ = socket::set_buffers(&socket, Some(FLOW_BUFFER), Some(FLOW_BUFFER), false);
         let registry = self.poll.registry();
         let preamble = (self.rules.send_header == Some(HeaderVersion::V2)).then(|| {
             let local = ends.local.unwrap_or(self.local.ip());
