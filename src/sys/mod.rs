@@ -2,11 +2,11 @@
 //!
 //! Each file covers one kernel interface: options of UDP [`socket`]s, [`tcp`] and [`unix`] stream sockets and their
 //! [`endpoint`], listeners by [`activation`], [`pipe`]s for splicing, [`mmsg`] batches, received messages with
-//! [`cmsg`], runs of [`datagrams`] to forward, the [`error_queue`], [`clock`], [`tsc_clock`], [`timerfd`], [`timer_slack`], [`affinity`],
+//! [`cmsg`], the [`error_queue`], [`clock`], [`tsc_clock`], [`timerfd`], [`timer_slack`], [`affinity`],
 //! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`usage`] (CPU time of a thread or
 //! process), the CPU quota of the [`cgroup`], [`child`] processes, [`signal`]s, the [`terminal`], [`route`]s, [`local`]
 //! addresses, [`loopback`] sockets, drops of a [`device`] and of the network stack ([`net_counters`]), the trace buffer in
-//! [`tracefs`], and properties of the [`machine`].
+//! [`tracefs`], runs of [`datagrams`] to forward, and properties of the [`machine`].
 //! All exported functions are safe: obligations of the man pages are checked or met here. This module knows nothing of
 //! measurements.
 
