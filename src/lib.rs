@@ -34,7 +34,7 @@
 //! report         records, comparisons, output formats, the store       doctor   checks of the machine
 //! udp            the UDP workload and its datagram engines
 //! load           load generator and origin server
-//! proxy          the TCP proxy
+//! proxy          the proxy of TCP and UDP
 //! protocol       proxy protocols on the wire      blocklist   refused destinations
 //! destination    names and addresses              uring       the io_uring of udp and proxy
 //! engine, stats, dates, units, sys (system calls)

@@ -39,6 +39,7 @@ pub struct Policies {
     failed: AtomicU64,
     refused: AtomicU64,
     read_at: AtomicU64,
+    generation: AtomicU64,
 }
 
 /// Counts of reloads.
@@ -74,12 +75,18 @@ impl Policies {
             failed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             read_at: AtomicU64::new(realtime_ns()),
+            generation: AtomicU64::new(0),
         })
     }
 
     /// The active policy. To be fetched for every decision and not kept.
     pub fn current(&self) -> Guard<Arc<Policy>> {
         self.current.load()
+    }
+
+    /// Changes after each replacement of the policy. A decision that is kept is to be made again after a change.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Reloads all lists and replaces the policy as a whole. Returns a summary of each file.
@@ -160,7 +167,9 @@ impl Policies {
                 true => Arc::new(policy.with_local_addresses(LocalAddresses::read()?)),
                 false => policy,
             };
-            self.current.swap(policy)
+            let old = self.current.swap(policy);
+            self.generation.fetch_add(1, Ordering::Release);
+            old
         };
         let deadline = Instant::now() + LAST_DECISION;
         while Arc::strong_count(&old) > 1 && Instant::now() < deadline {

@@ -3,6 +3,7 @@
 pub(super) mod args;
 mod child;
 mod credentials;
+mod datagrams;
 mod load;
 mod log;
 mod metrics;

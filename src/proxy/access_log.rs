@@ -1,6 +1,6 @@
-//! The access log: one JSON line for each closed connection, written by a separate thread.
+//! The access log: one JSON line for each closed connection and flow, written by a separate thread.
 //!
-//! A connection's thread sends a [`ConnectionRecord`] and continues. It never formats, writes or waits. Lines for which
+//! A connection's thread sends a [`ConnectionRecord`], a flow's a [`FlowRecord`], and continues. It never formats, writes or waits. Lines for which
 //! there is no room and lines that cannot be written are counted, and the log contains the count as soon as possible:
 //! `{"time": ..., "dropped": N}`.
 
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::datagrams::record::FlowRecord;
 use super::record::ConnectionRecord;
 use crate::sys::clock::realtime_ns;
 use sink::Sink;
@@ -82,8 +83,12 @@ pub struct Handle {
     shared: Arc<Shared>,
 }
 
-/// A record, or `None` to look at the shared flags.
-type Message = Option<ConnectionRecord>;
+enum Message {
+    Connection(ConnectionRecord),
+    Flow(FlowRecord),
+    /// Look at the shared flags.
+    Look,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -153,7 +158,16 @@ impl Log {
 impl Handle {
     /// Logs a closed connection. Never blocks.
     pub fn record(&self, record: ConnectionRecord) {
-        if self.messages.try_send(Some(record)).is_err() {
+        self.send(Message::Connection(record));
+    }
+
+    /// Logs a closed flow. Never blocks.
+    pub fn record_flow(&self, record: FlowRecord) {
+        self.send(Message::Flow(record));
+    }
+
+    fn send(&self, message: Message) {
+        if self.messages.try_send(message).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -169,14 +183,14 @@ impl Handle {
         self.shared.written.load(Ordering::Relaxed)
     }
 
-    /// Connections whose line is missing.
+    /// Connections and flows whose line is missing.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
     /// If there is no room for this message, the writer looks anyway once it has made room.
     fn look(&self) {
-        let _ = self.messages.try_send(None);
+        let _ = self.messages.try_send(Message::Look);
     }
 }
 
@@ -224,11 +238,13 @@ impl<T: FnMut(&LogError)> Writer<T> {
     }
 
     fn take(&mut self, message: Message) {
-        if let Some(record) = message {
-            line::write(&record, &mut self.lines);
-            if self.lines.len() >= BATCH {
-                self.flush();
-            }
+        match message {
+            Message::Connection(record) => line::write(&record, &mut self.lines),
+            Message::Flow(record) => line::write_flow(&record, &mut self.lines),
+            Message::Look => {}
+        }
+        if self.lines.len() >= BATCH {
+            self.flush();
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A connection is two files, its client and its server. A sixteenth of the files each is for clients over the limit, for
 //! parallel connection attempts (RFC 8305) and, if bytes are spliced, for pipes; an eighth is for sockets to name
-//! servers.
+//! servers. A flow of datagrams is one file, its socket to the server; all flows get at most half of the files, or
+//! more if there are few connections.
 
 use super::options::Options;
 use super::relay::Forwarding;
@@ -39,6 +40,8 @@ pub struct Capacity {
     pub pipes: usize,
     /// Lookups.
     pub lookups: usize,
+    /// Flows of datagrams, over all threads.
+    pub flows: usize,
 }
 
 impl Capacity {
@@ -48,6 +51,11 @@ impl Capacity {
         let taken = in_use + PROGRAM + THREAD * threads as u64;
         let room = files.map_or(u64::MAX, |files| files.saturating_sub(taken));
         let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let requested = options.datagrams.as_ref().map_or(0, |what| what.flows);
+        // Connections that are requested keep half of the files, or fewer if that is enough for them.
+        let reserved = options.connections.saturating_mul(4).saturating_add(16);
+        let flows = requested.min(room - reserved.min(room / 2));
+        let room = room - flows;
         let sixteenth = room / 16;
         let refusals = (sixteenth / threads).clamp(1, REFUSALS.div_ceil(threads));
         let attempts = sixteenth.clamp(1, ATTEMPTS);
@@ -69,6 +77,7 @@ impl Capacity {
             attempts,
             pipes,
             lookups,
+            flows,
         }
     }
 }
@@ -107,6 +116,26 @@ mod tests {
         assert_eq!(of(200).connections, 64);
         assert_eq!(of(1_024).connections, 372);
         assert_eq!(of(8).connections, 1);
+    }
+
+    #[test]
+    fn flows_leave_half_of_the_files_to_connections() {
+        use crate::proxy::datagrams::DatagramOptions;
+        let of = |files, connections| {
+            let options = Options {
+                datagrams: Some(DatagramOptions::new("127.0.0.1:53".parse().unwrap())),
+                ..options(1, connections, Forwarding::Auto)
+            };
+            Capacity::new(&options, files, 8)
+        };
+        let all = of(None, 10_000);
+        assert_eq!((all.flows, all.connections), (10_000, 10_000));
+        assert_eq!(of(Some(1_032), 1).flows, 980);
+        let few = of(Some(1_032), 10_000);
+        assert_eq!(few.flows, 500);
+        assert!(few.connections < 250 && few.connections > 100);
+        let none = Capacity::new(&options(1, 10_000, Forwarding::Auto), None, 8);
+        assert_eq!(none.flows, 0);
     }
 
     proptest! {

@@ -35,7 +35,7 @@ struct Choice {
     rate: [AtomicU64; 2],
 }
 
-fn add(counter: &AtomicU64, some: u64) {
+pub(super) fn add(counter: &AtomicU64, some: u64) {
     // With one writer, an atomic addition is not needed; it would cost 20 times as much.
     counter.store(
         counter.load(Ordering::Relaxed).wrapping_add(some),

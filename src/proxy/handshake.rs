@@ -147,8 +147,7 @@ impl Handshake {
             .unwrap_or(Action::Refuse(CloseReason::Left))
     }
 
-    /// The answer to [`Action::Resolve`]. Every name of which the requested name is an alias is subject to the same rules,
-    /// unless the requested name is excepted.
+    /// The answer to [`Action::Resolve`].
     pub fn on_resolved(&mut self, answer: Answer, rules: &Rules) -> Action {
         let Resolved { addresses, aliases } = match answer {
             Ok(resolved) => resolved,
@@ -158,24 +157,17 @@ impl Handshake {
             }
         };
         let port = self.port();
-        let name = self.name.as_ref();
-        let is_excepted =
-            !aliases.is_empty() && name.is_some_and(|name| rules.excepts_name(name, port));
-        for alias in aliases.into_iter().filter(|_| !is_excepted) {
-            match rules.decide_name(&alias, port) {
-                blocked @ Decision::Blocked(_) => {
-                    self.info.decision = blocked;
-                    self.info.detail = Some(match &self.name {
-                        Some(name) => format!("{name} is an alias of {alias}"),
-                        None => format!("the name is an alias of {alias}"),
-                    });
-                    return self.refuse(&self.blocked(), CloseReason::Blocked);
-                }
-                decision @ Decision::WouldBlock(_) => {
-                    self.alias_decision.get_or_insert(decision);
-                }
-                Decision::Allowed | Decision::Undecided => {}
+        match rules.decide_aliases(self.name.as_ref(), &aliases, port) {
+            Some((alias, blocked @ Decision::Blocked(_))) => {
+                self.info.decision = blocked;
+                self.info.detail = Some(match &self.name {
+                    Some(name) => format!("{name} is an alias of {alias}"),
+                    None => format!("the name is an alias of {alias}"),
+                });
+                return self.refuse(&self.blocked(), CloseReason::Blocked);
             }
+            Some((_, decision)) => self.alias_decision = Some(decision),
+            None => {}
         }
         let mut addresses = interleaved(addresses);
         addresses.truncate(MAX_ATTEMPTS);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::datagrams::listeners::{self as datagram_listeners, DatagramListener};
 use crate::sys::activation::Passed;
 use crate::sys::endpoint::Endpoint;
 use crate::sys::tcp;
@@ -39,6 +40,8 @@ pub struct Listeners {
     endpoints: Vec<Endpoint>,
     threads: usize,
     files: Arc<Vec<SocketFile>>,
+    /// One for each address of datagrams and thread.
+    pub(super) datagrams: Vec<DatagramListener>,
 }
 
 impl Listeners {
@@ -57,6 +60,7 @@ impl Listeners {
             endpoints: Vec::new(),
             threads: threads.max(1),
             files: Arc::default(),
+            datagrams: Vec::new(),
         };
         let mut files = Vec::new();
         for endpoint in endpoints {
@@ -102,6 +106,21 @@ impl Listeners {
                 })?;
         }
         Ok(())
+    }
+
+    /// Also receives datagrams on each of `addresses`, to forward them as [`super::options::Options::datagrams`] requests.
+    ///
+    /// # Errors
+    /// [`ListenError`], of the first address that fails.
+    pub fn bind_datagrams(&mut self, addresses: &[SocketAddr]) -> Result<(), ListenError> {
+        self.datagrams = datagram_listeners::bind(addresses, self.threads)?;
+        Ok(())
+    }
+
+    /// The addresses on which datagrams are received.
+    pub fn datagram_addresses(&self) -> Vec<SocketAddr> {
+        let each = self.datagrams.iter().step_by(self.threads);
+        each.map(|listener| listener.local).collect()
     }
 
     /// The endpoints, in the order of [`Self::bind`].

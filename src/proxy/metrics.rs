@@ -5,6 +5,7 @@
 
 use super::access_log::Handle;
 use super::counters::Totals;
+use super::datagrams::{self, counters::DatagramTotals};
 use super::record::{CloseReason, Decision};
 use super::rules::Rules;
 use super::server::StatsHandle;
@@ -18,6 +19,8 @@ use crate::protocol;
 pub struct Snapshot {
     /// The totals of all threads.
     pub totals: Totals,
+    /// The totals of forwarded datagrams, if any are forwarded.
+    pub datagrams: Option<DatagramTotals>,
     /// Whether the proxy stops, and accepts no more clients.
     pub draining: bool,
     /// When the proxy started, in ns since 1970.
@@ -44,6 +47,7 @@ impl Snapshot {
     pub fn take(stats: &StatsHandle, rules: &Rules, log: Option<&Handle>, started_at: u64) -> Self {
         Self {
             totals: stats.totals(),
+            datagrams: stats.datagram_totals(),
             draining: stats.is_draining(),
             started_at,
             log: log.map(|log| Lines {
@@ -60,6 +64,9 @@ impl Snapshot {
         let mut page = Page::new(Format::Prometheus, "wirebench_proxy_");
         self.connections(&mut page);
         self.work(&mut page);
+        if let Some(totals) = &self.datagrams {
+            datagrams::metrics::add(totals, &mut page);
+        }
         self.lists(&mut page);
         if let Some(Lines { written, dropped }) = self.log {
             page.family(
@@ -246,7 +253,26 @@ fn seconds(ns: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::proxy::counters::Methods;
+    use crate::proxy::datagrams::record::{DropCause, Drops, Traffic};
     use std::collections::{HashMap, HashSet};
+
+    fn datagram_totals() -> DatagramTotals {
+        let traffic = |datagrams| Traffic {
+            datagrams,
+            bytes: 2 * datagrams,
+            sends: 3 * datagrams,
+        };
+        let mut drops = Drops::default();
+        drops.add(DropCause::OverLimit, 35);
+        DatagramTotals {
+            opened: 30,
+            ended: [1, 2, 3],
+            would_block: 0,
+            to_server: traffic(31),
+            to_client: traffic(32),
+            drops,
+        }
+    }
 
     fn snapshot() -> Snapshot {
         Snapshot {
@@ -270,6 +296,7 @@ mod tests {
                     rate: [24, 25],
                 },
             },
+            datagrams: Some(datagram_totals()),
             draining: true,
             started_at: 1_795_356_301_500_000_000,
             log: Some(Lines {
@@ -329,6 +356,16 @@ mod tests {
             "forwarding_cpu_seconds_per_byte{method=\"splice\"} 0.00000000025",
             "forwarding_bytes_per_second{method=\"copy\"} 24",
             "forwarding_bytes_per_second{method=\"splice\"} 25",
+            "udp_flows_opened_total 30",
+            "udp_flows_open 24",
+            "udp_flows_ended_total{ending=\"idle_timeout\"} 1",
+            "udp_flows_ended_total{ending=\"stopped\"} 3",
+            "udp_datagrams_total{to=\"server\"} 31",
+            "udp_datagrams_total{to=\"client\"} 32",
+            "udp_bytes_total{to=\"client\"} 64",
+            "udp_messages_total{to=\"server\"} 93",
+            "udp_dropped_datagrams_total{cause=\"over_limit\"} 35",
+            "udp_dropped_datagrams_total{cause=\"stopping\"} 0",
             "missing_pipes_total 14",
             "accept_pauses_total 15",
             "lookups_total 16",
@@ -347,6 +384,15 @@ mod tests {
             let line = format!("wirebench_proxy_{line}");
             assert!(page.lines().any(|is| is == line), "no {line} in:\n{page}");
         }
+    }
+
+    #[test]
+    fn without_udp_forwarding_it_has_no_metrics() {
+        let page = Snapshot {
+            datagrams: None,
+            ..snapshot()
+        };
+        assert!(!page.page().contains("udp_"));
     }
 
     #[test]

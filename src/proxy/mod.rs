@@ -1,4 +1,5 @@
-//! The TCP proxy: accepts a client, connects to a server on its behalf, and relays bytes in both directions.
+//! The proxy of TCP connections: accepts a client, connects to a server on its behalf, and relays bytes in both directions.
+//! Datagrams are forwarded by [`datagrams`], apart from that.
 //!
 //! Two pure state machines, which own no socket, decide what a connection does: [`handshake`] from the client's first byte
 //! to a connected server, following the [`rules`] of the proxy; then [`relay`].
@@ -34,6 +35,7 @@ mod chunk;
 mod connection;
 mod context;
 pub mod counters;
+pub mod datagrams;
 pub mod forwarding;
 pub mod handshake;
 pub mod listeners;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::access_log;
+use super::datagrams::DatagramOptions;
 use super::relay::Forwarding;
 use crate::engine::EngineKind;
 
@@ -50,6 +51,8 @@ pub struct Options {
     pub drain: Duration,
     /// The access log.
     pub log: Option<access_log::Handle>,
+    /// UDP forwarding, for the datagrams of [`super::listeners::Listeners::bind_datagrams`].
+    pub datagrams: Option<DatagramOptions>,
 }
 
 impl Default for Options {
@@ -68,6 +71,7 @@ impl Default for Options {
             },
             drain: Duration::from_secs(30),
             log: None,
+            datagrams: None,
         }
     }
 }

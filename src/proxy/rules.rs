@@ -34,6 +34,8 @@ pub struct Rules {
     /// The addresses on which this program listens. Connections to them are refused, as one client could use up all
     /// connections by a loop.
     pub own: Vec<SocketAddr>,
+    /// Likewise, the addresses on which this program receives datagrams.
+    pub own_datagrams: Vec<SocketAddr>,
     /// A destination that the policy blocks is recorded and connected.
     pub dry_run: bool,
     /// Every client must start with a PROXY header that names its source.
@@ -49,6 +51,7 @@ impl Rules {
             settings: Arc::new(settings),
             policies,
             own: Vec::new(),
+            own_datagrams: Vec::new(),
             dry_run: false,
             accept_header: false,
             send_header: None,
@@ -57,7 +60,21 @@ impl Rules {
 
     /// The decision on an address that is passed to connect(2) next.
     pub fn decide(&self, address: SocketAddr, name: Option<&Name>) -> Decision {
-        if self.is_own(address) {
+        self.decide_apart_from(&self.own, address, name)
+    }
+
+    /// The decision on an address to which datagrams are sent.
+    pub fn decide_datagrams(&self, address: SocketAddr, name: Option<&Name>) -> Decision {
+        self.decide_apart_from(&self.own_datagrams, address, name)
+    }
+
+    fn decide_apart_from(
+        &self,
+        own: &[SocketAddr],
+        address: SocketAddr,
+        name: Option<&Name>,
+    ) -> Decision {
+        if is_own(own, address) {
             return Decision::Blocked(format!("this proxy itself ({address})"));
         }
         self.by_policy(|policy| policy.decide(address, name))
@@ -66,6 +83,26 @@ impl Rules {
     /// The decision on a name before its lookup, as far as it is certain.
     pub fn decide_name(&self, name: &Name, port: u16) -> Decision {
         self.by_policy(|policy| policy.decide_name(name, port))
+    }
+
+    /// The first name of which `name` is an alias and that the policy blocks, or would block, with the decision. Every such
+    /// name is subject to the same rules, unless `name` is excepted.
+    pub fn decide_aliases(
+        &self,
+        name: Option<&Name>,
+        aliases: &[Name],
+        port: u16,
+    ) -> Option<(Name, Decision)> {
+        if aliases.is_empty() || name.is_some_and(|name| self.excepts_name(name, port)) {
+            return None;
+        }
+        let decisions = aliases
+            .iter()
+            .map(|alias| (alias, self.decide_name(alias, port)));
+        let mut against = decisions.filter(|(_, decision)| decision.entry().is_some());
+        against
+            .next()
+            .map(|(alias, decision)| (alias.clone(), decision))
     }
 
     /// Whether an exception (`--except`) contains the name, which is then allowed at every address and by every alias.
@@ -80,19 +117,6 @@ impl Rules {
             Verdict::Blocked(reason) if self.dry_run => Decision::WouldBlock(reason.to_string()),
             Verdict::Blocked(reason) => Decision::Blocked(reason.to_string()),
         }
-    }
-
-    /// Whether this address leads back to the proxy. If the proxy listens on all addresses, these include every address of
-    /// this host.
-    fn is_own(&self, address: SocketAddr) -> bool {
-        let here = |own: SocketAddr| {
-            own.port() == address.port()
-                && reachable(address.ip()).any(|ip| {
-                    let same = ip == own.ip().to_canonical();
-                    same || own.ip().is_unspecified() && is_of_this_host(ip)
-                })
-        };
-        self.own.iter().copied().any(here)
     }
 
     /// The header for a server: the client's address, the address to which it connected, and the parts carried over from
@@ -113,6 +137,19 @@ impl Rules {
             Some(HeaderVersion::V2) => carried.encode_v2(ends),
         }
     }
+}
+
+/// Whether this address leads back to one of `own`. If the proxy listens on all addresses, these include every address of
+/// this host.
+fn is_own(own: &[SocketAddr], address: SocketAddr) -> bool {
+    let here = |own: SocketAddr| {
+        own.port() == address.port()
+            && reachable(address.ip()).any(|ip| {
+                let same = ip == own.ip().to_canonical();
+                same || own.ip().is_unspecified() && is_of_this_host(ip)
+            })
+    };
+    own.iter().copied().any(here)
 }
 
 #[cfg(test)]
@@ -146,7 +183,7 @@ mod tests {
         ];
         for (own, address, is) in cases {
             assert_eq!(
-                rules(&[own]).is_own(address.parse().unwrap()),
+                is_own(&rules(&[own]).own, address.parse().unwrap()),
                 is,
                 "{own} {address}"
             );

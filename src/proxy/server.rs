@@ -1,7 +1,7 @@
 //! The proxy as a whole: its listeners, one thread for each, and how it stops.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
@@ -9,6 +9,9 @@ use super::backend::Backend;
 use super::backend::epoll::Epoll;
 use super::backend::uring::Uring;
 use super::counters::{Counters, Totals};
+use super::datagrams::counters::{DatagramCounters, DatagramTotals};
+use super::datagrams::limits::FlowLimits;
+use super::datagrams::worker::DatagramWorker;
 use super::listeners::Listeners;
 use super::options::Options;
 use super::resolver::Resolver;
@@ -40,6 +43,7 @@ impl Stopper {
 pub struct StatsHandle {
     shared: Arc<Shared>,
     counters: Arc<[Arc<Counters>]>,
+    datagrams: Arc<[Arc<DatagramCounters>]>,
 }
 
 impl StatsHandle {
@@ -47,6 +51,12 @@ impl StatsHandle {
     pub fn totals(&self) -> Totals {
         let each = self.counters.iter().map(|counters| counters.totals());
         each.fold(Totals::default(), Totals::and)
+    }
+
+    /// The totals of forwarded datagrams over all threads; `None` if none are forwarded.
+    pub fn datagram_totals(&self) -> Option<DatagramTotals> {
+        let each = self.datagrams.iter().map(|counters| counters.totals());
+        each.reduce(DatagramTotals::and)
     }
 
     /// Whether the proxy stops, and accepts no more clients.
@@ -57,8 +67,13 @@ impl StatsHandle {
 
 /// One thread, ready to run.
 struct Thread {
-    counters: Arc<Counters>,
+    counters: ThreadCounters,
     run: Box<dyn FnOnce() -> io::Result<()> + Send>,
+}
+
+enum ThreadCounters {
+    Connections(Arc<Counters>),
+    Datagrams(Arc<DatagramCounters>),
 }
 
 impl Thread {
@@ -68,7 +83,14 @@ impl Thread {
     {
         let worker = Box::new(worker);
         Self {
-            counters: worker.counters(),
+            counters: ThreadCounters::Connections(worker.counters()),
+            run: Box::new(move || worker.run()),
+        }
+    }
+
+    fn of_datagrams(worker: DatagramWorker) -> Self {
+        Self {
+            counters: ThreadCounters::Datagrams(worker.counters()),
             run: Box::new(move || worker.run()),
         }
     }
@@ -78,6 +100,9 @@ impl Thread {
 pub struct Server {
     threads: Vec<Thread>,
     endpoints: Vec<Endpoint>,
+    datagram_addresses: Vec<SocketAddr>,
+    /// Closed when all threads have ended.
+    datagram_sockets: Vec<UdpSocket>,
     /// Socket files, removed when the proxy has stopped.
     files: Arc<Vec<SocketFile>>,
     rules: Arc<Rules>,
@@ -105,13 +130,19 @@ impl Server {
     pub fn new(listeners: Listeners, mut rules: Rules, options: &Options) -> io::Result<Self> {
         // One thread for each listener.
         let options = &Options {
-            threads: listeners.all.len(),
+            threads: listeners.all.len() + listeners.datagrams.len(),
+            connections: match listeners.all.is_empty() {
+                true => 1,
+                false => options.connections,
+            },
             ..options.clone()
         };
         let shared = Arc::new(Shared::new(options)?);
         let endpoints = listeners.endpoints().to_vec();
         let files = listeners.files();
         rules.own.extend(endpoints.iter().filter_map(Endpoint::ip));
+        let datagram_addresses = listeners.datagram_addresses();
+        rules.own_datagrams.extend(&datagram_addresses);
         let rules = Arc::new(rules);
         let resolver = Resolver::new(shared.capacity.lookups);
         let (mut threads, mut wakes) = (Vec::new(), Vec::new());
@@ -131,11 +162,32 @@ impl Server {
             });
             wakes.push(wake);
         }
-        let counters = threads.iter().map(|one| Arc::clone(&one.counters));
-        let counters = counters.collect();
+        let mut datagram_sockets = Vec::new();
+        if let Some(what) = &options.datagrams {
+            let limits = FlowLimits::new(shared.capacity.flows, what.flows_per_client);
+            for listener in listeners.datagrams {
+                datagram_sockets.push(listener.keep_open()?);
+                let wake = EventFd::new()?;
+                let common = (Arc::clone(&rules), Arc::clone(&shared));
+                let (resolver, limits) = (resolver.clone(), Arc::clone(&limits));
+                let what = (what, options);
+                DatagramWorker::new(listener, common, resolver, limits, what, &wake)
+                    .map(|worker| threads.push(Thread::of_datagrams(worker)))?;
+                wakes.push(wake);
+            }
+        }
+        let (mut counters, mut datagrams) = (Vec::new(), Vec::new());
+        for thread in &threads {
+            match &thread.counters {
+                ThreadCounters::Connections(of_one) => counters.push(Arc::clone(of_one)),
+                ThreadCounters::Datagrams(of_one) => datagrams.push(Arc::clone(of_one)),
+            }
+        }
         Ok(Self {
             threads,
             endpoints,
+            datagram_addresses,
+            datagram_sockets,
             files,
             rules,
             resolver,
@@ -143,7 +195,11 @@ impl Server {
                 shared: Arc::clone(&shared),
                 wakes: wakes.into(),
             },
-            stats: StatsHandle { shared, counters },
+            stats: StatsHandle {
+                shared,
+                counters: counters.into(),
+                datagrams: datagrams.into(),
+            },
         })
     }
 
@@ -155,6 +211,9 @@ impl Server {
     /// A warning if the limit of open files permits fewer connections than `requested`; or, if no number was requested,
     /// fewer than half of the default, which is only a bound.
     pub fn limited(&self, requested: Option<usize>) -> Option<String> {
+        if self.endpoints.is_empty() {
+            return None;
+        }
         let Shared {
             capacity, files, ..
         } = &*self.stats.shared;
@@ -169,6 +228,19 @@ impl Server {
         ))
     }
 
+    /// A warning if the limit of open files permits fewer flows of datagrams than `requested`.
+    pub fn flows_limited(&self, requested: usize) -> Option<String> {
+        let Shared {
+            capacity, files, ..
+        } = &*self.stats.shared;
+        let (most, files) = (capacity.flows, (*files)?);
+        (most < requested).then(|| {
+            format!(
+                "at most {most} UDP flows at once, and not {requested}: open files are limited to {files} (raise that with ulimit -n)"
+            )
+        })
+    }
+
     /// A handle to the state of the proxy.
     pub fn stats(&self) -> StatsHandle {
         self.stats.clone()
@@ -177,6 +249,11 @@ impl Server {
     /// The endpoints on which it listens.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// The addresses on which it receives datagrams.
+    pub fn datagram_addresses(&self) -> &[SocketAddr] {
+        &self.datagram_addresses
     }
 
     /// The first address on which it listens; `None` if it listens on paths only.
@@ -221,6 +298,7 @@ impl Server {
                     .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
                 outcome = outcome.and(ended);
             }
+            drop(self.datagram_sockets);
             self.files.iter().for_each(SocketFile::remove);
             self.resolver.close();
             outcome.map(|()| self.stats.totals())

@@ -81,6 +81,14 @@ impl<T> Slab<T> {
     }
 
     /// The value with this key.
+    pub fn get(&self, key: Key) -> Option<&T> {
+        match self.slots.get(key.slot as usize) {
+            Some((generation, thing)) if *generation == key.generation => thing.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The value with this key, to change it.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         match self.slots.get_mut(key.slot as usize) {
             Some((generation, thing)) if *generation == key.generation => thing.as_mut(),

@@ -6,7 +6,7 @@
 //! [`sched_policy`], [`eventfd`], [`rlimit`], [`privilege`], [`rx_timestamp`], [`tx_timestamp`] (requested by [`tx_control`]), [`usage`] (CPU time of a thread or
 //! process), the CPU quota of the [`cgroup`], [`child`] processes, [`signal`]s, the [`terminal`], [`route`]s, [`local`]
 //! addresses, [`loopback`] sockets, drops of a [`device`] and of the network stack ([`net_counters`]), the trace buffer in
-//! [`tracefs`], and properties of the [`machine`].
+//! [`tracefs`], runs of [`datagrams`] to forward, and properties of the [`machine`].
 //! All exported functions are safe: obligations of the man pages are checked or met here. This module knows nothing of
 //! measurements.
 
@@ -30,6 +30,7 @@ pub mod cgroup;
 pub mod child;
 pub mod clock;
 pub mod cmsg;
+pub mod datagrams;
 pub mod device;
 pub mod endpoint;
 pub mod error_queue;

@@ -197,10 +197,26 @@ pub(super) struct Serve {
     /// Forward every connection to this server; no requests are read
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["protocol", "auth_file", "max_request"], help_heading = "Network")]
     pub(super) forward: Option<Destination>,
+    /// Forward UDP datagrams to this server, a flow for each client address and port; answers go back to the client
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        conflicts_with = "accept_proxy",
+        help_heading = "Network"
+    )]
+    pub(super) forward_udp: Option<Destination>,
+    /// Address to receive datagrams on; may be repeated [default: the addresses of --listen]
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        requires = "forward_udp",
+        help_heading = "Network"
+    )]
+    pub(super) listen_udp: Vec<SocketAddr>,
     /// Require a PROXY header (v1 or v2) from clients
     #[arg(long, help_heading = "Network")]
     pub(super) accept_proxy: bool,
-    /// Send a PROXY header with the client's address to servers
+    /// Send a PROXY header with the client's address to servers; before the first datagram of a flow (v2)
     #[arg(long, value_name = "VERSION", value_enum, help_heading = "Network")]
     pub(super) send_proxy: Option<HeaderArg>,
     /// File with one USER:PASSWORD a line; clients must sign in (SOCKS5 and CONNECT). Reloaded with the lists
@@ -234,7 +250,7 @@ pub(super) struct Serve {
     /// Reload lists and users when their files change, in addition to SIGHUP
     #[arg(long, help_heading = "Access control")]
     pub(super) watch: bool,
-    /// Engine of the event loop
+    /// Engine of the event loop; UDP is always forwarded over epoll
     #[arg(
         long,
         value_name = "ENGINE",
@@ -243,7 +259,7 @@ pub(super) struct Serve {
         help_heading = "I/O"
     )]
     pub(super) engine: EngineArg,
-    /// Forwarding method
+    /// Forwarding method of connections
     #[arg(
         long,
         value_name = "HOW",
@@ -252,7 +268,7 @@ pub(super) struct Serve {
         help_heading = "I/O"
     )]
     pub(super) forwarding: ForwardingArg,
-    /// Threads for each --listen
+    /// Threads for each --listen and --listen-udp
     #[arg(long, value_name = "N", value_parser = threads, default_value_t = 1, help_heading = "I/O")]
     pub(super) threads: usize,
     /// Concurrent connections, limited by open files; further clients get a "busy" error [default: 10000]
@@ -270,13 +286,22 @@ pub(super) struct Serve {
     /// Close a connection after this long without traffic
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "5m", help_heading = "Limits")]
     pub(super) idle_timeout: Duration,
+    /// Close a UDP flow after this long without datagrams
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "2m", requires = "forward_udp", help_heading = "Limits")]
+    pub(super) udp_idle_timeout: Duration,
+    /// UDP flows, limited by open files; datagrams of further clients are dropped
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 10_000, requires = "forward_udp", help_heading = "Limits")]
+    pub(super) max_udp_flows: usize,
+    /// UDP flows of one client IP address
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1_000, requires = "forward_udp", help_heading = "Limits")]
+    pub(super) max_udp_flows_per_client: usize,
     /// Close a half-closed connection after this long without traffic
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "30s", help_heading = "Limits")]
     pub(super) half_closed_timeout: Duration,
     /// Close remaining connections this long after the first SIGINT or SIGTERM; a second signal closes them at once
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s", help_heading = "Limits")]
     pub(super) drain_timeout: Duration,
-    /// Append a JSON line for each closed connection to FILE; - logs to stdout, and messages go to stderr. SIGHUP and SIGUSR1
+    /// Append a JSON line for each closed connection and UDP flow to FILE; - logs to stdout, and messages go to stderr. SIGHUP and SIGUSR1
     /// reopen FILE
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) log: Option<PathBuf>,

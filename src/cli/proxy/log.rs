@@ -34,9 +34,9 @@ pub(super) fn finish(log: Log) {
     }
     match handle.dropped() {
         0 => {}
-        1 => print_line("1 connection is missing in the access log"),
+        1 => print_line("1 connection or flow is missing in the access log"),
         many => print_line(&format!(
-            "{} connections are missing in the access log",
+            "{} connections or flows are missing in the access log",
             grouped(many)
         )),
     }

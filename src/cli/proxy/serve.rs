@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::args::{HeaderArg, ProtocolArg, Serve as Args};
+use super::datagrams;
 use super::metrics::MetricsServer;
 use super::signals::Signals;
 use super::{cannot_listen, log, print_listening, reload, summary};
@@ -38,8 +39,9 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     // Clients of the proxy must not reach the metrics.
     rules.own.extend(metrics.as_ref().map(MetricsServer::local));
     options.log.clone_from(&handle);
-    let listeners = listeners(args, passed)?;
+    let mut listeners = listeners(args, passed)?;
     refuse_itself(args, listeners.endpoints())?;
+    options.datagrams = datagrams::prepare(args, &mut listeners)?;
     let files = listeners.files();
     let server = Server::new(listeners, rules, &options)
         .map_err(|error| CliError::Runtime(format!("cannot start the proxy: {error}")))?;
@@ -55,12 +57,15 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     if let (Some(limit), false) = (server.limited(args.max_connections), args.quiet) {
         writeln!(out, "{limit}")?;
     }
+    datagrams::print_start(args, &server, &mut out)?;
+    let stats = server.stats();
     let metrics = metrics
         .map(|metrics| metrics.begin(&server, handle, &mut out))
         .transpose()?;
     if !args.quiet {
         reload::print_lists(&server.rules(), &mut out)?;
     }
+    let server_is_udp_only = server.endpoints().is_empty();
     let outcome = server.run();
     drop(metrics);
     if let Some(log) = log {
@@ -71,7 +76,13 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     if args.quiet {
         return Ok(());
     }
-    Ok(summary::print(&totals, &mut out)?)
+    if !server_is_udp_only {
+        summary::print(&totals, &mut out)?;
+    }
+    if let Some(totals) = stats.datagram_totals() {
+        datagrams::print_summary(&totals, &mut out)?;
+    }
+    Ok(())
 }
 
 /// Output for addresses and the summary: stderr if the log is on stdout.
@@ -153,7 +164,7 @@ fn options(args: &Args) -> Result<Options, CliError> {
 
 /// The listening sockets: passed ones and those of `--listen`.
 fn listeners(args: &Args, passed: Vec<Passed>) -> Result<Listeners, CliError> {
-    if args.listen.is_empty() && passed.is_empty() {
+    if args.listen.is_empty() && passed.is_empty() && args.listen_udp.is_empty() {
         return Err(CliError::usage(
             "nothing to listen on; name an address with --listen ADDR:PORT or --listen unix:PATH",
         ));

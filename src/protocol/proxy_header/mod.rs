@@ -8,7 +8,7 @@ mod v2;
 use std::net::{IpAddr, SocketAddr};
 
 pub use v1::{MAX_V1, encode_v1};
-pub use v2::{MAX_FIELDS, MAX_V2, encode_v2};
+pub use v2::{MAX_FIELDS, MAX_V2, encode_v2, encode_v2_datagram};
 
 /// The first bytes of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

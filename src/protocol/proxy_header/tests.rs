@@ -330,3 +330,16 @@ fn mixed_families_become_one() {
         assert_eq!(header(&encode(mapped, v4)).addresses, both(v4, v4));
     }
 }
+
+#[test]
+fn header_of_datagrams_differs_by_its_transport_only() {
+    for (source, destination, transport) in [
+        ("192.0.2.1:5", "192.0.2.2:53", 0x12),
+        ("[2001:db8::1]:5", "[2001:db8::2]:53", 0x22),
+    ] {
+        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+        let mut stream = encode_v2(source, destination);
+        stream[13] = transport;
+        assert_eq!(encode_v2_datagram(source, destination), stream);
+    }
+}

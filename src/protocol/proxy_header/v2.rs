@@ -25,6 +25,8 @@ const PROXY: u8 = 0x21;
 const UNSPEC: u8 = 0x00;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
+const UDP4: u8 = 0x12;
+const UDP6: u8 = 0x22;
 const UNIX: u8 = 0x31;
 
 /// Bytes of two socket paths.
@@ -168,6 +170,22 @@ pub fn encode_v2(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
         destination,
     };
     encode(Some(ends), &Carried::default())
+}
+
+/// A header for datagrams from one address to the other.
+pub fn encode_v2_datagram(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let ends = Addresses::alike(source, destination);
+    let mut body = Vec::with_capacity(36);
+    let family = match put_ends(&mut body, &ends) {
+        TCP4 => UDP4,
+        _ => UDP6,
+    };
+    let length = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let mut header = SIGNATURE.to_vec();
+    header.extend([PROXY, family]);
+    header.extend(length);
+    header.extend(body);
+    header
 }
 
 /// A header with passed-on parts: paths instead of addresses, fields, and a checksum.

@@ -1,4 +1,7 @@
-//! The line of a connection: one JSON object on one line, whatever its client sent.
+//! The line of a connection or flow: one JSON object on one line, whatever its client sent.
+//!
+//! The line of a flow has protocol `udp`, the keys of a connection, and behind them the datagrams in both directions and the
+//! `drops`, datagrams by cause.
 //!
 //! Every line has all keys in this order, with `null` for missing values. A line has no control character but the newline
 //! at its end, so it is safe to show on a terminal.
@@ -11,6 +14,7 @@ use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
 use crate::dates::rfc3339;
+use crate::proxy::datagrams::record::{DropCause, FlowRecord};
 use crate::proxy::record::{ConnectionRecord, Decision};
 
 /// The keys of a line.
@@ -37,6 +41,26 @@ struct Line<'a> {
     detail: Option<&'a str>,
 }
 
+/// The keys of a flow's line.
+#[derive(Serialize)]
+struct FlowLine<'a> {
+    #[serde(flatten)]
+    line: Line<'a>,
+    datagrams_to_server: u64,
+    datagrams_to_client: u64,
+    drops: FlowDrops,
+}
+
+/// The causes that a datagram of an open flow may be dropped for.
+#[derive(Serialize)]
+struct FlowDrops {
+    unreachable: u64,
+    too_big: u64,
+    refused: u64,
+    no_buffer: u64,
+    queue_full: u64,
+}
+
 #[derive(Serialize)]
 struct Dropped {
     time: String,
@@ -55,10 +79,7 @@ pub fn write(record: &ConnectionRecord, lines: &mut Vec<u8>) {
         protocol: info.protocol.map(|protocol| protocol.name()),
         asked: info.asked.as_ref().map(ToString::to_string),
         server: info.server.map(|server| server.to_string()),
-        decision: match &info.decision {
-            Decision::Undecided => None,
-            decision => Decision::NAMES.get(decision.index()).copied(),
-        },
+        decision: name(&info.decision),
         entry: info.decision.entry(),
         to_server: record.to_server.drained,
         to_client: record.to_client.drained,
@@ -68,6 +89,48 @@ pub fn write(record: &ConnectionRecord, lines: &mut Vec<u8>) {
         detail: info.detail.as_deref(),
     };
     add(&line, lines);
+}
+
+/// Appends the line of a flow.
+pub fn write_flow(record: &FlowRecord, lines: &mut Vec<u8>) {
+    let client = record.client.to_string();
+    let drops = |cause| record.drops.of(cause);
+    let line = FlowLine {
+        line: Line {
+            time: rfc3339(record.opened_at),
+            peer: client.clone(),
+            client,
+            user: None,
+            protocol: Some("udp"),
+            asked: Some(record.asked.to_string()),
+            server: Some(record.server.to_string()),
+            decision: name(&record.decision),
+            entry: record.decision.entry(),
+            to_server: record.to_server.bytes,
+            to_client: record.to_client.bytes,
+            connect_seconds: None,
+            seconds: record.closed.saturating_sub(record.opened) as f64 / 1e9,
+            ended: record.reason.name(),
+            detail: None,
+        },
+        datagrams_to_server: record.to_server.datagrams,
+        datagrams_to_client: record.to_client.datagrams,
+        drops: FlowDrops {
+            unreachable: drops(DropCause::Unreachable),
+            too_big: drops(DropCause::TooBig),
+            refused: drops(DropCause::Refused),
+            no_buffer: drops(DropCause::NoBuffer),
+            queue_full: drops(DropCause::QueueFull),
+        },
+    };
+    add(&line, lines);
+}
+
+fn name(decision: &Decision) -> Option<&'static str> {
+    match decision {
+        Decision::Undecided => None,
+        decision => Decision::NAMES.get(decision.index()).copied(),
+    }
 }
 
 /// Appends a line that counts missing lines.
@@ -118,6 +181,7 @@ impl Formatter for Plain {
 pub(super) mod tests {
     use super::*;
     use crate::protocol::Kind;
+    use crate::proxy::datagrams::record::{Drops, Traffic};
     use crate::proxy::record::{CloseReason, ConnectionInfo};
     use crate::proxy::relay::Counts;
     use crate::sys::endpoint::Peer;
@@ -188,6 +252,40 @@ pub(super) mod tests {
             "{\"time\":\"2026-11-22T14:05:01.123456789Z\",\"client\":\"127.0.0.1:40000\",\"peer\":\"127.0.0.1:40000\",\
              \"user\":null,\"protocol\":null,\"asked\":null,\"server\":null,\"decision\":null,\"entry\":null,\"to_server\":0,\"to_client\":0,\
              \"connect_seconds\":null,\"seconds\":0.0,\"ended\":\"refused\",\"detail\":null}\n"
+        );
+    }
+
+    #[test]
+    fn a_flow_is_a_line_with_its_datagrams() {
+        let traffic = |datagrams| Traffic {
+            datagrams,
+            bytes: 1_000 * datagrams,
+            sends: 1,
+        };
+        let mut drops = Drops::default();
+        drops.add(DropCause::TooBig, 4);
+        let record = FlowRecord {
+            client: "127.0.0.1:40000".parse().unwrap(),
+            asked: "dns.example:53".into(),
+            server: "192.0.2.1:53".parse().unwrap(),
+            decision: Decision::Allowed,
+            opened_at: 1_795_356_301_123_456_789,
+            opened: 5_000_000_000,
+            closed: 7_500_000_000,
+            to_server: traffic(2),
+            to_client: traffic(3),
+            drops,
+            reason: CloseReason::IdleTimeout,
+        };
+        let mut bytes = Vec::new();
+        write_flow(&record, &mut bytes);
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            "{\"time\":\"2026-11-22T14:05:01.123456789Z\",\"client\":\"127.0.0.1:40000\",\"peer\":\"127.0.0.1:40000\",\
+             \"user\":null,\"protocol\":\"udp\",\"asked\":\"dns.example:53\",\"server\":\"192.0.2.1:53\",\"decision\":\"allowed\",\
+             \"entry\":null,\"to_server\":2000,\"to_client\":3000,\"connect_seconds\":null,\"seconds\":2.5,\
+             \"ended\":\"idle_timeout\",\"detail\":null,\"datagrams_to_server\":2,\"datagrams_to_client\":3,\
+             \"drops\":{\"unreachable\":0,\"too_big\":4,\"refused\":0,\"no_buffer\":0,\"queue_full\":0}}\n"
         );
     }
 

@@ -27,6 +27,7 @@ pub(in crate::proxy) enum Progress {
 pub(in crate::proxy) struct UringIo {
     client: TcpStream,
     servers: Servers,
+    /// The server is connected, and the reply to the client is queued.
     is_relaying: bool,
     to_server: Pump,
     to_client: Pump,
@@ -160,6 +161,7 @@ impl ConnectionIo<Uring> for UringIo {
     }
 
     fn pump(&mut self, direction: Direction, context: &mut Context<'_>) -> bool {
+        // A poll of the server that has just connected would delay the reply to the client, which is not queued yet.
         let is_spliced = self.is_relaying && context.relay.flow(direction).is_spliced();
         if is_spliced && !self.to_client.is_nonblocking() {
             self.set_nonblocking(true, context.relay);

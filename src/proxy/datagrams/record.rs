@@ -1,0 +1,172 @@
+//! The record of a closed flow, and the causes of dropped datagrams.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::proxy::record::{CloseReason, Decision};
+
+/// Why a datagram was not forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropCause {
+    /// It would have opened a flow beyond a limit: of flows, of flows of its client, of open files or of ports.
+    OverLimit,
+    /// The policy blocks the server.
+    Blocked,
+    /// The name of the server has no address, or there is no route.
+    Unreachable,
+    /// It is longer than the protocol of its destination permits.
+    TooBig,
+    /// A host answered an earlier datagram with an ICMP error: no program has the port. The kernel reports at least one
+    /// error for any number of datagrams.
+    Refused,
+    /// The send buffer or the queue of the device is full.
+    NoBuffer,
+    /// The kernel dropped it, as the receive buffer of the proxy was full. It may count a run as one.
+    QueueFull,
+    /// It would have opened a flow while the proxy stops.
+    Stopping,
+}
+
+impl DropCause {
+    /// All causes.
+    pub const ALL: [Self; 8] = [
+        Self::OverLimit,
+        Self::Blocked,
+        Self::Unreachable,
+        Self::TooBig,
+        Self::Refused,
+        Self::NoBuffer,
+        Self::QueueFull,
+        Self::Stopping,
+    ];
+
+    /// The index in [`Self::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OverLimit => "over_limit",
+            Self::Blocked => "blocked",
+            Self::Unreachable => "unreachable",
+            Self::TooBig => "too_big",
+            Self::Refused => "refused",
+            Self::NoBuffer => "no_buffer",
+            Self::QueueFull => "queue_full",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Dropped datagrams by cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drops([u64; DropCause::ALL.len()]);
+
+impl Drops {
+    /// Counts dropped datagrams.
+    pub fn add(&mut self, cause: DropCause, datagrams: u64) {
+        if let Some(count) = self.0.get_mut(cause.index()) {
+            *count = count.saturating_add(datagrams);
+        }
+    }
+
+    /// The datagrams that were dropped for this cause.
+    pub fn of(&self, cause: DropCause) -> u64 {
+        self.0.get(cause.index()).copied().unwrap_or(0)
+    }
+
+    /// All dropped datagrams.
+    pub fn total(&self) -> u64 {
+        self.0
+            .iter()
+            .fold(0, |total, count| total.saturating_add(*count))
+    }
+
+    /// The sums of both.
+    pub fn and(mut self, other: Self) -> Self {
+        for cause in DropCause::ALL {
+            self.add(cause, other.of(cause));
+        }
+        self
+    }
+}
+
+/// Datagrams that were sent in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Datagrams.
+    pub datagrams: u64,
+    /// Bytes of their payload, including a PROXY header.
+    pub bytes: u64,
+    /// Messages in which they were sent: runs or single datagrams.
+    pub sends: u64,
+}
+
+impl Traffic {
+    /// The sums of both.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            datagrams: self.datagrams.saturating_add(other.datagrams),
+            bytes: self.bytes.saturating_add(other.bytes),
+            sends: self.sends.saturating_add(other.sends),
+        }
+    }
+}
+
+/// Why flows are closed: no datagram for too long, a reloaded policy, the end of the proxy.
+pub const FLOW_ENDS: [CloseReason; 3] = [
+    CloseReason::IdleTimeout,
+    CloseReason::Blocked,
+    CloseReason::Stopped,
+];
+
+/// One flow, from its first datagram to its end.
+#[derive(Debug, Clone)]
+pub struct FlowRecord {
+    /// The source of its datagrams.
+    pub client: SocketAddr,
+    /// The destination in the options of the proxy.
+    pub asked: Arc<str>,
+    /// The server's address.
+    pub server: SocketAddr,
+    /// The last decision on that address.
+    pub decision: Decision,
+    /// When its first datagram was received, in ns since 1970 (UTC).
+    pub opened_at: u64,
+    /// When its first datagram was received, in ns of [`crate::sys::clock::monotonic_ns`].
+    pub opened: u64,
+    /// When it was closed.
+    pub closed: u64,
+    /// From the client to the server.
+    pub to_server: Traffic,
+    /// From the server to the client.
+    pub to_client: Traffic,
+    /// Datagrams that were dropped in either direction.
+    pub drops: Drops,
+    /// Why it was closed.
+    pub reason: CloseReason,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_its_index() {
+        for (place, cause) in DropCause::ALL.into_iter().enumerate() {
+            assert_eq!(cause.index(), place, "{}", cause.name());
+        }
+    }
+
+    #[test]
+    fn drops_are_counted_by_cause() {
+        let mut drops = Drops::default();
+        drops.add(DropCause::TooBig, 2);
+        drops.add(DropCause::Stopping, u64::MAX);
+        assert_eq!(drops.of(DropCause::TooBig), 2);
+        assert_eq!(drops.and(drops).of(DropCause::TooBig), 4);
+        assert_eq!(drops.total(), u64::MAX);
+    }
+}

@@ -1,0 +1,322 @@
+//! Sends the runs of a batch, and what follows an error of the kernel.
+
+use std::io::{self, ErrorKind};
+use std::iter;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::record::{DropCause, Drops, Traffic};
+use super::runs::{Path, Piece, Run, join};
+use crate::sys::datagrams::{Arrivals, Departure, Departures, await_room};
+
+/// The longest wait for room in a send buffer, once in each pass of the loop. Other flows wait meanwhile.
+const WAIT: Duration = Duration::from_millis(1);
+
+/// Most errors in a row that are taken for ICMP errors of earlier datagrams.
+const STALE_ERRORS: u32 = 4;
+
+/// Sends runs.
+pub(super) struct Transmitter {
+    departures: Departures,
+    may_wait: bool,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Outcome {
+    pub(super) sent: Traffic,
+    pub(super) drops: Drops,
+    /// The kernel refused it as a run, and its datagrams were sent one by one.
+    pub(super) was_split: bool,
+}
+
+impl Outcome {
+    fn sent(datagrams: usize, bytes: usize) -> Self {
+        Self {
+            sent: Traffic {
+                datagrams: datagrams as u64,
+                bytes: bytes as u64,
+                sends: 1,
+            },
+            ..Self::default()
+        }
+    }
+
+    fn dropped(cause: DropCause, datagrams: usize) -> Self {
+        let mut outcome = Self::default();
+        outcome.drops.add(cause, datagrams as u64);
+        outcome
+    }
+
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            sent: self.sent.and(other.sent),
+            drops: self.drops.and(other.drops),
+            was_split: self.was_split || other.was_split,
+        }
+    }
+}
+
+/// What follows an error.
+#[derive(Debug, PartialEq, Eq)]
+enum Reaction {
+    /// Send again.
+    Retry,
+    /// An earlier datagram was refused by its destination. Send again.
+    Refused,
+    /// Send the datagrams of the run one by one.
+    Split,
+    /// Give up the run.
+    Drop(DropCause),
+}
+
+impl Transmitter {
+    /// Sends up to `most` runs by one call.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            departures: Departures::new(most),
+            may_wait: true,
+        }
+    }
+
+    /// A pass of the loop starts.
+    pub(super) fn start_pass(&mut self) {
+        self.may_wait = true;
+    }
+
+    /// Sends runs of `pieces` in order, and passes the outcome of each to `each`. `is_v6` is the family of the peer of a
+    /// connected socket.
+    pub(super) fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        is_v6: bool,
+        arrivals: &Arrivals,
+        (pieces, mut runs): (&[Piece], &[Run]),
+        each: &mut impl FnMut(&Run, Outcome),
+    ) {
+        let mut errors = 0;
+        while let Some(first) = runs.first() {
+            let messages = runs.iter().map(|run| {
+                let parts = pieces.get(run.pieces.clone()).unwrap_or_default().iter();
+                departure(run, parts.map(|piece| payload(arrivals, piece)))
+            });
+            let done = match self.departures.send(socket, is_v6, messages) {
+                Ok(count) => {
+                    let (sent, _) = runs.split_at_checked(count).unwrap_or((runs, &[]));
+                    for run in sent {
+                        each(run, Outcome::sent(run.datagrams, run.bytes));
+                    }
+                    // One that is neither sent nor an error would be sent forever.
+                    count.max(1)
+                }
+                Err(error) => {
+                    errors += 1;
+                    match self.reaction(&error, errors, first.datagrams > 1, socket) {
+                        Reaction::Retry => continue,
+                        Reaction::Refused => {
+                            each(first, Outcome::dropped(DropCause::Refused, 1));
+                            continue;
+                        }
+                        Reaction::Split => {
+                            let outcome = self.send_split(socket, is_v6, arrivals, pieces, first);
+                            each(first, outcome);
+                        }
+                        Reaction::Drop(cause) => {
+                            each(first, Outcome::dropped(cause, first.datagrams));
+                        }
+                    }
+                    1
+                }
+            };
+            errors = 0;
+            runs = runs.get(done..).unwrap_or_default();
+        }
+    }
+
+    /// Sends the datagrams of a run one by one.
+    fn send_split(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        is_v6: bool,
+        arrivals: &Arrivals,
+        pieces: &[Piece],
+        run: &Run,
+    ) -> Outcome {
+        let pieces = pieces.get(run.pieces.clone()).unwrap_or_default();
+        let single: Vec<Piece> = pieces.iter().copied().flat_map(Piece::each).collect();
+        let path = Path {
+            longest_segment: 0,
+            ..run.path
+        };
+        let mut runs = Vec::with_capacity(single.len());
+        join(&single, |_| path, &mut runs);
+        let mut outcome = Outcome {
+            was_split: true,
+            ..Outcome::default()
+        };
+        self.send(socket, is_v6, arrivals, (&single, &runs), &mut |_, part| {
+            outcome = outcome.and(part);
+        });
+        outcome
+    }
+
+    /// Sends `preamble` and a datagram as one datagram on a connected socket.
+    pub(super) fn send_with_preamble(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        is_v6: bool,
+        [preamble, datagram]: [&[u8]; 2],
+        tos: u8,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut errors = 0;
+        loop {
+            let message = Departure {
+                parts: [preamble, datagram].into_iter(),
+                segment: 0,
+                to: None,
+                from: None,
+                tos,
+            };
+            let sent = self.departures.send(socket, is_v6, iter::once(message));
+            let Err(error) = sent else {
+                return outcome.and(Outcome::sent(1, preamble.len() + datagram.len()));
+            };
+            errors += 1;
+            match self.reaction(&error, errors, false, socket) {
+                Reaction::Refused => outcome.drops.add(DropCause::Refused, 1),
+                Reaction::Drop(cause) => return outcome.and(Outcome::dropped(cause, 1)),
+                Reaction::Retry | Reaction::Split => {}
+            }
+        }
+    }
+
+    /// What follows the error number `errors` in a row of a run, which may be split.
+    fn reaction(
+        &mut self,
+        error: &io::Error,
+        errors: u32,
+        is_run: bool,
+        socket: BorrowedFd<'_>,
+    ) -> Reaction {
+        // An ICMP error of an earlier datagram is reported once, by the next call.
+        let is_stale = errors <= STALE_ERRORS;
+        match (error.kind(), error.raw_os_error()) {
+            (ErrorKind::Interrupted, _) => Reaction::Retry,
+            (ErrorKind::WouldBlock, _) if self.may_wait => {
+                self.may_wait = false;
+                await_room(socket, WAIT);
+                Reaction::Retry
+            }
+            (ErrorKind::WouldBlock, _) | (_, Some(libc::ENOBUFS | libc::ENOMEM)) => {
+                Reaction::Drop(DropCause::NoBuffer)
+            }
+            (ErrorKind::ConnectionRefused, _) if is_stale => Reaction::Refused,
+            // The path MTU is too short for the datagrams of a run, or the device computes no checksums.
+            (_, Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO | libc::EOPNOTSUPP)) if is_run => {
+                Reaction::Split
+            }
+            (_, Some(libc::EMSGSIZE)) => Reaction::Drop(DropCause::TooBig),
+            (ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable, _) if errors == 1 => {
+                Reaction::Retry
+            }
+            _ => Reaction::Drop(DropCause::Unreachable),
+        }
+    }
+}
+
+fn departure<P>(run: &Run, parts: P) -> Departure<P> {
+    Departure {
+        parts,
+        segment: if run.datagrams > 1 { run.segment } else { 0 },
+        to: run.path.to,
+        from: run.path.from,
+        tos: run.tos,
+    }
+}
+
+/// The bytes of a piece.
+pub(super) fn payload<'a>(arrivals: &'a Arrivals, piece: &Piece) -> &'a [u8] {
+    let bytes = arrivals.bytes(piece.slot);
+    bytes.get(piece.start..piece.end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::datagrams::{connect, listen};
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn errors_have_their_reactions() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut transmitter = Transmitter::new(1);
+        let mut of = |errno, errors, is_run| {
+            let error = io::Error::from_raw_os_error(errno);
+            transmitter.reaction(&error, errors, is_run, socket.as_fd())
+        };
+        let drops = Reaction::Drop;
+        for (errno, errors, is_run, reaction) in [
+            (libc::EINTR, 100, false, Reaction::Retry),
+            (libc::EAGAIN, 1, true, Reaction::Retry),
+            // It has waited in this pass.
+            (libc::EAGAIN, 2, true, drops(DropCause::NoBuffer)),
+            (libc::ENOBUFS, 1, true, drops(DropCause::NoBuffer)),
+            (libc::ECONNREFUSED, 1, true, Reaction::Refused),
+            (libc::ECONNREFUSED, 5, true, drops(DropCause::Unreachable)),
+            (libc::EINVAL, 1, true, Reaction::Split),
+            (libc::EMSGSIZE, 1, true, Reaction::Split),
+            (libc::EIO, 1, true, Reaction::Split),
+            (libc::EMSGSIZE, 1, false, drops(DropCause::TooBig)),
+            (libc::EINVAL, 1, false, drops(DropCause::Unreachable)),
+            (libc::ENETUNREACH, 1, true, Reaction::Retry),
+            (libc::ENETUNREACH, 2, true, drops(DropCause::Unreachable)),
+            (libc::EPERM, 1, true, drops(DropCause::Unreachable)),
+        ] {
+            assert_eq!(of(errno, errors, is_run), reaction, "{errno} {errors}");
+        }
+    }
+
+    #[test]
+    fn run_of_datagrams_beyond_the_mtu_is_sent_one_by_one() {
+        use crate::proxy::slab::Key;
+        let any = "127.0.0.1:0".parse().unwrap();
+        let [source, listener, server] = [(); 3].map(|()| listen(any, false, false).unwrap());
+        source.connect(listener.local_addr().unwrap()).unwrap();
+        let socket = connect(server.local_addr().unwrap()).unwrap();
+        // Two messages that the planner would not join: their run is no run for the kernel, as no segment has 65,000 bytes
+        // within the MTU of loopback less headers.
+        let mut arrivals = Arrivals::new(2);
+        for byte in [1u8, 2] {
+            source.send(&vec![byte; 60_000]).unwrap();
+        }
+        assert_eq!(arrivals.receive(listener.as_fd(), 0, 2).unwrap(), 2);
+        let pieces = [0, 1].map(|slot| Piece {
+            key: Key::from_number(0),
+            slot,
+            start: 0,
+            end: 60_000,
+            segment: 60_000,
+            tos: 0,
+        });
+        let mut runs = Vec::new();
+        join(&pieces[..1], |_| Path::default(), &mut runs);
+        runs[0].pieces = 0..2;
+        runs[0].datagrams = 2;
+        runs[0].bytes = 120_000;
+        let mut total = Outcome::default();
+        Transmitter::new(4).send(
+            socket.as_fd(),
+            false,
+            &arrivals,
+            (&pieces, &runs),
+            &mut |_, outcome| total = total.and(outcome),
+        );
+        assert!(total.was_split);
+        assert_eq!(total.sent.datagrams, 2);
+        let mut received = Arrivals::new(3);
+        assert_eq!(received.receive(server.as_fd(), 0, 3).unwrap(), 2);
+        assert!([0, 1].map(|slot| received.bytes(slot).len()) == [60_000; 2]);
+    }
+}

@@ -1,0 +1,403 @@
+//! The loop of one thread that forwards datagrams, over epoll(7).
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::DatagramOptions;
+use super::counters::DatagramCounters;
+use super::forward::{BATCHES, Batch};
+use super::limits::FlowLimits;
+use super::listeners::DatagramListener;
+use super::record::{DropCause, Drops, FlowRecord};
+use super::table::{Ends, Flow, FlowTable};
+use super::target::Target;
+use crate::protocol::proxy_header::encode_v2_datagram;
+use crate::proxy::access_log;
+use crate::proxy::options::Options;
+use crate::proxy::record::{CloseReason, Decision};
+use crate::proxy::resolver::{Inbox, Resolver};
+use crate::proxy::rules::{HeaderVersion, Rules};
+use crate::proxy::shared::Shared;
+use crate::proxy::slab::Key;
+use crate::sys::clock::{monotonic_ns, realtime_ns};
+use crate::sys::datagrams;
+use crate::sys::eventfd::EventFd;
+use crate::sys::{socket, tcp};
+
+// Tokens of no flow: they would be those of the last slot in the last generation.
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+
+/// Most events of one call.
+const EVENTS: usize = 1_024;
+
+/// Requested bytes of the buffers of a flow's socket, which the kernel limits (`net.core.rmem_max`).
+const FLOW_BUFFER: usize = 1 << 20;
+
+/// While the proxy stops, a flow ends after so many ns without datagrams.
+const DRAIN_IDLE: u64 = 1_000_000_000;
+
+/// The interval in ns of reading how many datagrams the kernel dropped at the listener.
+const DROPS_INTERVAL: u64 = 100_000_000;
+
+/// A thread's loop.
+pub(in crate::proxy) struct DatagramWorker {
+    poll: Poll,
+    pub(super) listener: UdpSocket,
+    pub(super) local: SocketAddr,
+    rules: Arc<Rules>,
+    shared: Arc<Shared>,
+    resolver: Resolver,
+    inbox: Arc<Inbox>,
+    asked: Arc<str>,
+    target: Target,
+    /// The [generation](crate::blocklist::reload::Policies::generation) of the policy that all flows obey.
+    generation: u64,
+    pub(super) flows: FlowTable<UdpSocket>,
+    limits: Arc<FlowLimits>,
+    pub(super) batch: Batch,
+    /// The listener may have datagrams.
+    has_clients: bool,
+    /// Flows whose servers may have sent datagrams.
+    pub(super) ready: VecDeque<Key>,
+    pub(super) counters: Arc<DatagramCounters>,
+    listener_drops: (u64, ListenerDrops),
+    log: Option<access_log::Handle>,
+    idle: u64,
+    drain: u64,
+    /// When to close the remaining flows of a proxy that stops.
+    stop_deadline: Option<u64>,
+}
+
+/// The kernel's counter of 32 bits, and all datagrams it has counted.
+#[derive(Debug, Default)]
+struct ListenerDrops {
+    last: u32,
+    all: u64,
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl DatagramWorker {
+    /// The loop of a thread that receives from `listener` and that `wake` wakes.
+    ///
+    /// # Errors
+    /// As epoll_create1(2) and epoll_ctl(2).
+    pub(in crate::proxy) fn new(
+        listener: DatagramListener,
+        (rules, shared): (Arc<Rules>, Arc<Shared>),
+        resolver: Resolver,
+        limits: Arc<FlowLimits>,
+        (what, options): (&DatagramOptions, &Options),
+        wake: &EventFd,
+    ) -> io::Result<Self> {
+        let DatagramListener { socket, local } = listener;
+        let poll = Poll::new()?;
+        let readable = |fd, token| {
+            let registry = poll.registry();
+            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
+        };
+        readable(socket.as_raw_fd(), LISTENER)?;
+        readable(wake.as_fd().as_raw_fd(), WAKER)?;
+        let idle = nanoseconds(what.idle);
+        Ok(Self {
+            poll,
+            listener: socket,
+            local,
+            generation: rules.policies.generation(),
+            rules,
+            shared,
+            resolver,
+            inbox: Arc::new(Inbox::new(wake.clone())),
+            asked: what.to.to_string().into(),
+            target: Target::new(what.to.clone()),
+            flows: FlowTable::new(idle),
+            limits,
+            batch: Batch::new(),
+            has_clients: false,
+            ready: VecDeque::new(),
+            counters: Arc::default(),
+            listener_drops: (0, ListenerDrops::default()),
+            log: options.log.clone(),
+            idle,
+            drain: nanoseconds(options.drain),
+            stop_deadline: None,
+        })
+    }
+
+    /// The counters of the thread.
+    pub(in crate::proxy) fn counters(&self) -> Arc<DatagramCounters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Forwards until the proxy stops and the last flow is closed, or the drain time is over.
+    ///
+    /// # Errors
+    /// As epoll_wait(2) and recvmmsg(2), apart from errors of single flows.
+    pub(in crate::proxy) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut now = monotonic_ns();
+        self.look_up(now);
+        while !self.is_finished(now)? {
+            match self.poll.poll(&mut events, self.timeout()) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            now = monotonic_ns();
+            self.batch.transmitter.start_pass();
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.has_clients = true,
+                    WAKER => self.take_answers(),
+                    Token(number) => self.schedule(Key::from_number(number)),
+                }
+            }
+            self.obey_policy(now);
+            self.read_clients(BATCHES, now)?;
+            self.read_servers(now);
+            while let Some(flow) = self.flows.expired(now) {
+                self.close(flow, CloseReason::IdleTimeout, now);
+            }
+            self.count_listener_drops(now);
+        }
+        self.count_listener_drops(u64::MAX);
+        Ok(())
+    }
+
+    /// How long to wait for events.
+    fn timeout(&self) -> Option<Duration> {
+        if self.can_read_clients() || !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadlines = [self.flows.next_deadline(), self.stop_deadline];
+        let deadline = deadlines.into_iter().flatten().min()?;
+        Some(Duration::from_nanos(
+            deadline.saturating_sub(monotonic_ns()),
+        ))
+    }
+
+    fn can_read_clients(&self) -> bool {
+        self.has_clients && self.target.is_known()
+    }
+
+    fn schedule(&mut self, key: Key) {
+        if let Some(flow) = self.flows.get_mut(key)
+            && !mem::replace(&mut flow.is_ready, true)
+        {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn take_answers(&mut self) {
+        for (_, answer) in self.inbox.take() {
+            self.target.on_answer(answer);
+        }
+    }
+
+    fn look_up(&mut self, now: u64) {
+        if let Some(name) = self.target.next_lookup(now) {
+            let key = Key::from_number(0);
+            self.resolver.ask(name, None, key, &self.inbox);
+        }
+    }
+
+    /// Closes the flows whose server a changed policy blocks.
+    fn obey_policy(&mut self, now: u64) {
+        let generation = self.rules.policies.generation();
+        if mem::replace(&mut self.generation, generation) == generation {
+            return;
+        }
+        let mut decisions: HashMap<SocketAddr, Decision> = HashMap::new();
+        for key in self.flows.keys() {
+            let Some(flow) = self.flows.get_mut(key) else {
+                continue;
+            };
+            let decision = decisions
+                .entry(flow.server)
+                .or_insert_with(|| self.target.decide(flow.server, &self.rules));
+            flow.decision = decision.clone();
+            if let Decision::Blocked(_) = decision
+                && let Some(flow) = self.flows.remove(key)
+            {
+                self.close(flow, CloseReason::Blocked, now);
+            }
+        }
+    }
+
+    /// Receives and forwards up to `batches` batches of clients.
+    ///
+    /// # Errors
+    /// As recvmmsg(2).
+    fn read_clients(&mut self, batches: usize, now: u64) -> io::Result<()> {
+        for _ in 0..batches {
+            if !self.can_read_clients() {
+                break;
+            }
+            let slots = self.batch.slots;
+            let arrivals = &mut self.batch.arrivals;
+            let count = match arrivals.receive(self.listener.as_fd(), 0, slots) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.has_clients = count == slots;
+            self.forward_to_servers(count, now);
+        }
+        Ok(())
+    }
+
+    /// The flow with these ends, which is opened if there is none.
+    ///
+    /// # Errors
+    /// Why no flow is opened.
+    pub(super) fn flow_of(&mut self, ends: Ends, now: u64) -> Result<Key, DropCause> {
+        match self.flows.find(&ends) {
+            Some(key) => Ok(key),
+            None => self.open_flow(ends, now),
+        }
+    }
+
+    /// # Errors
+    /// Why no flow is opened.
+    fn open_flow(&mut self, ends: Ends, now: u64) -> Result<Key, DropCause> {
+        if self.stop_deadline.is_some() {
+            return Err(DropCause::Stopping);
+        }
+        self.look_up(now);
+        let servers = self.target.servers(&self.rules, now)?;
+        let permit = self
+            .limits
+            .take(ends.client.ip())
+            .ok_or(DropCause::OverLimit)?;
+        let mut connected = Err(DropCause::Unreachable);
+        for (server, decision) in servers {
+            match datagrams::connect(*server) {
+                Ok(socket) => {
+                    connected = Ok((socket, *server, decision.clone()));
+                    break;
+                }
+                Err(error) if is_exhausted(&error) => return Err(DropCause::OverLimit),
+                // The next address may have a route.
+                Err(_) => {}
+            }
+        }
+        let (socket, server, decision) = connected?;
+        // A smaller buffer only drops earlier. Flows are many, so the limit of the system applies.
+        let _ = socket::set_buffers(&socket, Some(FLOW_BUFFER), Some(FLOW_BUFFER), false);
+        let registry = self.poll.registry();
+        let preamble = (self.rules.send_header == Some(HeaderVersion::V2)).then(|| {
+            let local = ends.local.unwrap_or(self.local.ip());
+            let local = tcp::canonical(SocketAddr::new(local, self.local.port()));
+            encode_v2_datagram(tcp::canonical(ends.client), local).into()
+        });
+        let opened = self.flows.open(now, |key| {
+            let fd = socket.as_raw_fd();
+            registry.register(&mut SourceFd(&fd), Token(key.number()), Interest::READABLE)?;
+            let mut flow = Flow::new(ends, socket, (server, decision), permit, now);
+            flow.preamble = preamble;
+            flow.opened_at = realtime_ns();
+            Ok::<_, io::Error>(flow)
+        });
+        let key = opened.map_err(|_| DropCause::OverLimit)?;
+        self.counters.opened();
+        Ok(key)
+    }
+
+    pub(super) fn count_drops(&self, cause: DropCause, datagrams: usize) {
+        let mut drops = Drops::default();
+        drops.add(cause, datagrams as u64);
+        self.counters.dropped(&drops);
+    }
+
+    /// Reads the kernel's counter, if the last time was a while ago.
+    fn count_listener_drops(&mut self, now: u64) {
+        let (at, drops) = &mut self.listener_drops;
+        if now < *at {
+            return;
+        }
+        *at = now.saturating_add(DROPS_INTERVAL);
+        if let Ok(count) = socket::drops(self.listener.as_fd()) {
+            let more = count.wrapping_sub(drops.last);
+            drops.last = count;
+            drops.all = drops.all.saturating_add(more.into());
+            self.counters.set_listener_drops(drops.all);
+        }
+    }
+
+    /// Records a flow that was removed from the table, and closes its socket.
+    fn close(&self, mut flow: Flow<UdpSocket>, reason: CloseReason, now: u64) {
+        let dropped = socket::drops(flow.socket.as_fd()).unwrap_or(0);
+        let mut drops = Drops::default();
+        drops.add(DropCause::QueueFull, dropped.into());
+        self.counters.dropped(&drops);
+        flow.drops = flow.drops.and(drops);
+        let record = FlowRecord {
+            client: tcp::canonical(flow.ends.client),
+            asked: Arc::clone(&self.asked),
+            server: flow.server,
+            decision: flow.decision,
+            opened_at: flow.opened_at,
+            opened: flow.opened,
+            closed: now,
+            to_server: flow.to_server,
+            to_client: flow.to_client,
+            drops: flow.drops,
+            reason,
+        };
+        self.counters.ended(&record);
+        if let Some(log) = &self.log {
+            log.record_flow(record);
+        }
+    }
+
+    /// Once the proxy stops, forwards the datagrams that have arrived, opens no more flows, and closes those that are idle.
+    /// Whether all flows are closed.
+    ///
+    /// # Errors
+    /// As recvmmsg(2).
+    fn is_finished(&mut self, now: u64) -> io::Result<bool> {
+        if self.stop_deadline.is_none() && self.shared.is_stopping() {
+            // The event of a datagram that arrived just now may not have been taken yet. Clients that continue to send do
+            // not prolong this.
+            self.has_clients = true;
+            self.read_clients(BATCHES, now)?;
+            self.stop_deadline = Some(now.saturating_add(self.drain));
+            self.flows.set_idle(self.idle.min(DRAIN_IDLE));
+        }
+        let Some(deadline) = self.stop_deadline else {
+            return Ok(false);
+        };
+        if now >= deadline {
+            for key in self.flows.keys() {
+                if let Some(flow) = self.flows.remove(key) {
+                    self.close(flow, CloseReason::Stopped, now);
+                }
+            }
+        }
+        Ok(self.flows.is_empty())
+    }
+}
+
+/// Whether no file descriptor, port or memory is free.
+fn is_exhausted(error: &io::Error) -> bool {
+    let exhausted = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::EAGAIN,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+    ];
+    let errno = error.raw_os_error();
+    errno.is_some_and(|errno| exhausted.contains(&errno))
+}
