@@ -26,6 +26,8 @@ on_both_engines!(
     an_echo_server_needs_no_control_connection,
     losses_and_duplicates_of_an_echo_server_are_counted_exactly,
     a_lost_exchange_does_not_stop_a_closed_loop,
+    the_rate_of_a_closed_loop_includes_the_wait_for_a_lost_response,
+    a_run_with_a_time_lasts_at_least_that_long,
     a_port_without_a_server_loses_every_request,
     sigint_ends_a_run_with_the_exchanges_so_far,
     a_lost_server_ends_a_run_with_the_exchanges_so_far,
@@ -209,6 +211,31 @@ fn a_lost_exchange_does_not_stop_a_closed_loop(engine: Engine) {
     assert_eq!(number(&run, "received.unique"), 19);
     assert!(number(&run, "latency_ns.max") < 1_000_000_000);
     assert!(run["seconds"].as_f64().unwrap() > 1.0);
+}
+
+fn the_rate_of_a_closed_loop_includes_the_wait_for_a_lost_response(engine: Engine) {
+    let to = echo(|number| usize::from(number % 10 != 9));
+    for amount in ["--duration 800ms", "--packets 10"] {
+        let options = format!("--echo {to} {amount} --interval 100ms");
+        let run = round_trips(engine, &options);
+        assert_round_trips(&run, "closed");
+        // The last exchange: the run ends with its timeout.
+        assert_eq!(number(&run, "lost.packets"), 1);
+        assert!(run["seconds"].as_f64().unwrap() >= 1.0, "{run:#}");
+        assert!(run["packets_per_s"].as_f64().unwrap() <= 9.0, "{run:#}");
+    }
+}
+
+fn a_run_with_a_time_lasts_at_least_that_long(engine: Engine) {
+    // A request at the start, and its response long before the end.
+    let run = round_trips(
+        engine,
+        &format!("--echo {} --duration 1s --pps 1", echo(|_| 1)),
+    );
+    assert_eq!(number(&run, "received.unique"), 1);
+    let seconds = run["seconds"].as_f64().unwrap();
+    // The first request is sent shortly after the start.
+    assert!((0.5..=1.5).contains(&seconds), "{seconds}");
 }
 
 fn a_port_without_a_server_loses_every_request(engine: Engine) {

@@ -82,6 +82,7 @@ pub fn record(
         senders_lost: false,
         first_sent: received.first_sent,
         first_sent_at: received.first_sent.map(at),
+        end: outcome.end,
         last_received_at: received.last_received.map(at),
         received: vec![received],
         // The counts of both requests and responses are this host's.
