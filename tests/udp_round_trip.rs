@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::delay::{Delay, Way};
 use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::{Finished, NOTICED, Results, Serve, bench, number, start};
+use common::{Finished, NOTICED, Results, Serve, bench, number, start, until};
 use serde_json::Value;
 use wirebench::udp::wire::header::{Header, Kind};
 
@@ -33,6 +33,7 @@ on_both_engines!(
     a_lost_server_ends_a_run_with_the_exchanges_so_far,
     several_requests_are_in_flight_on_a_long_path,
     losses_of_either_way_are_counted_exactly,
+    losses_in_the_sockets_of_a_stopped_server_are_attributed_to_them,
     a_client_whose_address_changes_is_answered_again,
     a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far,
     idle_and_loaded_round_trips_are_compared_side_by_side,
@@ -315,6 +316,39 @@ fn losses_of_either_way_are_counted_exactly(engine: Engine) {
     assert_round_trips(&run, "open");
     assert_eq!(number(&run, "lost.packets"), 30);
     assert_eq!(number(&run, "round_trip.requests_received"), 90);
+}
+
+fn losses_in_the_sockets_of_a_stopped_server_are_attributed_to_them(engine: Engine) {
+    let server = Serve::start(&[]);
+    let options = "--round-trip --duration 60s --interval 50ms --pps 500 --rcvbuf 4k";
+    let (mut client, results) = server.client(&format!("{options} {}", engine.0));
+    client.first_row();
+    server.program.signal("STOP");
+    let drops = || drops_at(server.address.port());
+    until("drops of the stopped server", || drops() >= 20);
+    let seen = drops();
+    server.program.signal("CONT");
+    client.signal("INT");
+    let finished = client.wait(common::PATIENCE);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let run = results.run();
+    assert_round_trips(&run, "open");
+    let at_sockets = number(&run, "lost.receiver_socket");
+    assert!(at_sockets >= seen, "{at_sockets} of {seen}: {run:#}");
+    let warnings = run["warnings"].to_string();
+    assert!(warnings.contains("lost at the socket of"), "{warnings}");
+}
+
+/// Drops of the IPv4 sockets at a local port, the last column of /proc/net/udp.
+fn drops_at(port: u16) -> u64 {
+    let port = format!(":{port:04X}");
+    let sockets = fs::read_to_string("/proc/net/udp").unwrap();
+    let drops = sockets.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let is_here = fields.next()?.ends_with(&port);
+        is_here.then(|| fields.last().unwrap().parse::<u64>().unwrap())
+    });
+    drops.sum()
 }
 
 fn a_client_whose_address_changes_is_answered_again(engine: Engine) {

@@ -23,7 +23,7 @@ use crate::udp::receive::Notify;
 use crate::udp::receive::accounting::{Foreign, Latencies};
 use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::send::spin::SpinChoice;
-use crate::udp::setup::SetupError;
+use crate::udp::setup::{DEFAULT_BUFFER, SetupError};
 use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
 
 /// Time after which a request without a response is lost.
@@ -38,8 +38,11 @@ const SPIN_NS: u64 = 1_000_000;
 /// As setsockopt(2).
 pub fn set_up(socket: &UdpSocket, plan: &Plan) -> Result<socket::Buffers, SetupError> {
     let (send, receive) = (plan.send_buffer, plan.receive_buffer);
+    let or_default = |buffer: Option<usize>| Some(buffer.unwrap_or(DEFAULT_BUFFER));
     socket::set_path_mtu_discovery(socket, plan.df.policy())
-        .and_then(|()| socket::set_buffers(socket, send, receive, true))
+        // Only a requested size may exceed the limits of the system.
+        .and_then(|()| socket::set_buffers(socket, or_default(send), None, send.is_some()))
+        .and_then(|_| socket::set_buffers(socket, None, or_default(receive), receive.is_some()))
         .map_err(SetupError::Options)
 }
 
