@@ -29,6 +29,8 @@ on_both_engines!(
     the_rate_of_a_closed_loop_includes_the_wait_for_a_lost_response,
     a_run_with_a_time_lasts_at_least_that_long,
     a_port_without_a_server_loses_every_request,
+    a_server_that_is_no_echo_server_is_named_as_such,
+    an_echo_server_that_answers_nothing_is_named,
     sigint_ends_a_run_with_the_exchanges_so_far,
     a_lost_server_ends_a_run_with_the_exchanges_so_far,
     several_requests_are_in_flight_on_a_long_path,
@@ -239,15 +241,63 @@ fn a_run_with_a_time_lasts_at_least_that_long(engine: Engine) {
     assert!((0.5..=1.5).contains(&seconds), "{seconds}");
 }
 
+/// Runs requests to `to`, none of which is answered, and returns their record. The sentence of the error has `words`.
+#[track_caller]
+fn unanswered(engine: Engine, to: SocketAddr, options: &str, words: &str) -> Value {
+    let results = Results::new();
+    let (out, to) = (results.arg(), to.to_string());
+    let fixed = ["udp", "--round-trip", "--out", &out, "--echo", &to];
+    let options = engine.options().chain(options.split_whitespace());
+    let finished = bench(fixed.into_iter().chain(options));
+    assert!(
+        finished.stdout.contains("INCOMPLETE: "),
+        "{}",
+        finished.stdout
+    );
+    assert!(
+        finished.stdout.contains("- round trips/s"),
+        "{}",
+        finished.stdout
+    );
+    let sentence = format!("no request to {to} was answered");
+    finished.failed(3, &[&sentence, words]);
+    let run = results.run();
+    assert_eq!(run["ended"], "peer_lost");
+    assert!(run["reason"].as_str().unwrap().contains(words));
+    assert_eq!(number(&run, "lost.packets"), number(&run, "sent.packets"));
+    assert!(run["latency_ns"].is_null() && run["packets_per_s"].is_null());
+    run
+}
+
 fn a_port_without_a_server_loses_every_request(engine: Engine) {
     let free = UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let run = round_trips(engine, &format!("--echo {free} --packets 20 --pps 1k"));
+    let run = unanswered(engine, free, "--packets 20 --pps 1k", "port is unreachable");
     assert_eq!(number(&run, "lost.packets"), 20);
-    assert!(run["latency_ns"].is_null());
     assert!(number(&run, "engine_stats.icmp.port_unreachable") > 0);
+}
+
+fn a_server_that_is_no_echo_server_is_named_as_such(engine: Engine) {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = server.local_addr().unwrap();
+    thread::spawn(move || {
+        while let Ok((_, peer)) = server.recv_from(&mut [0; 2_000]) {
+            server.send_to(b"something else", peer).unwrap();
+        }
+    });
+    let words = "the 5 datagrams that came back are no copies of a request";
+    let run = unanswered(engine, to, "--packets 5 --pps 1k", words);
+    assert_eq!(number(&run, "received.foreign"), 5);
+}
+
+fn an_echo_server_that_answers_nothing_is_named(engine: Engine) {
+    let run = unanswered(engine, echo(|_| 0), "--packets 1", "nothing came back");
+    assert_eq!(number(&run, "lost.elsewhere"), 1);
+    // One answer is enough.
+    let to = echo(|number| usize::from(number == 1));
+    round_trips(engine, &format!("--echo {to} --packets 2 --pps 1k"));
 }
 
 fn sigint_ends_a_run_with_the_exchanges_so_far(engine: Engine) {

@@ -80,6 +80,8 @@ pub struct Outcome {
     pub too_long: u64,
     /// Datagrams that are no response.
     pub foreign: Foreign,
+    /// The last error of the socket other than an unreachable port.
+    pub socket_error: Option<i32>,
     /// Datagrams dropped at the socket, as the kernel counts them.
     pub drops: u64,
     /// Stamps of the first and the last request, in ns.
@@ -403,6 +405,8 @@ impl<'a, C: Channel> Run<'a, C> {
     fn on_error(&mut self, error: &io::Error) {
         if error.kind() == ErrorKind::ConnectionRefused {
             self.outcome.send.icmp.port_unreachable += 1;
+        } else {
+            self.outcome.socket_error = error.raw_os_error();
         }
     }
 
