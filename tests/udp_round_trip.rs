@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::delay::{Delay, Way};
 use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::{Finished, NOTICED, Results, Serve, bench, number, start};
+use common::{Finished, NOTICED, Results, Serve, bench, number, start, until};
 use serde_json::Value;
 use wirebench::udp::wire::header::{Header, Kind};
 
@@ -26,11 +26,16 @@ on_both_engines!(
     an_echo_server_needs_no_control_connection,
     losses_and_duplicates_of_an_echo_server_are_counted_exactly,
     a_lost_exchange_does_not_stop_a_closed_loop,
+    the_rate_of_a_closed_loop_includes_the_wait_for_a_lost_response,
+    a_run_with_a_time_lasts_at_least_that_long,
     a_port_without_a_server_loses_every_request,
+    a_server_that_is_no_echo_server_is_named_as_such,
+    an_echo_server_that_answers_nothing_is_named,
     sigint_ends_a_run_with_the_exchanges_so_far,
     a_lost_server_ends_a_run_with_the_exchanges_so_far,
     several_requests_are_in_flight_on_a_long_path,
     losses_of_either_way_are_counted_exactly,
+    losses_in_the_sockets_of_a_stopped_server_are_attributed_to_them,
     a_client_whose_address_changes_is_answered_again,
     a_limit_of_the_server_ends_a_run_with_the_exchanges_so_far,
     idle_and_loaded_round_trips_are_compared_side_by_side,
@@ -211,15 +216,88 @@ fn a_lost_exchange_does_not_stop_a_closed_loop(engine: Engine) {
     assert!(run["seconds"].as_f64().unwrap() > 1.0);
 }
 
+fn the_rate_of_a_closed_loop_includes_the_wait_for_a_lost_response(engine: Engine) {
+    let to = echo(|number| usize::from(number % 10 != 9));
+    for amount in ["--duration 800ms", "--packets 10"] {
+        let options = format!("--echo {to} {amount} --interval 100ms");
+        let run = round_trips(engine, &options);
+        assert_round_trips(&run, "closed");
+        // The last exchange: the run ends with its timeout.
+        assert_eq!(number(&run, "lost.packets"), 1);
+        assert!(run["seconds"].as_f64().unwrap() >= 1.0, "{run:#}");
+        assert!(run["packets_per_s"].as_f64().unwrap() <= 9.0, "{run:#}");
+    }
+}
+
+fn a_run_with_a_time_lasts_at_least_that_long(engine: Engine) {
+    // A request at the start, and its response long before the end.
+    let run = round_trips(
+        engine,
+        &format!("--echo {} --duration 1s --pps 1", echo(|_| 1)),
+    );
+    assert_eq!(number(&run, "received.unique"), 1);
+    let seconds = run["seconds"].as_f64().unwrap();
+    // The first request is sent shortly after the start.
+    assert!((0.5..=1.5).contains(&seconds), "{seconds}");
+}
+
+/// Runs requests to `to`, none of which is answered, and returns their record. The sentence of the error has `words`.
+#[track_caller]
+fn unanswered(engine: Engine, to: SocketAddr, options: &str, words: &str) -> Value {
+    let results = Results::new();
+    let (out, to) = (results.arg(), to.to_string());
+    let fixed = ["udp", "--round-trip", "--out", &out, "--echo", &to];
+    let options = engine.options().chain(options.split_whitespace());
+    let finished = bench(fixed.into_iter().chain(options));
+    assert!(
+        finished.stdout.contains("INCOMPLETE: "),
+        "{}",
+        finished.stdout
+    );
+    assert!(
+        finished.stdout.contains("- round trips/s"),
+        "{}",
+        finished.stdout
+    );
+    let sentence = format!("no request to {to} was answered");
+    finished.failed(3, &[&sentence, words]);
+    let run = results.run();
+    assert_eq!(run["ended"], "peer_lost");
+    assert!(run["reason"].as_str().unwrap().contains(words));
+    assert_eq!(number(&run, "lost.packets"), number(&run, "sent.packets"));
+    assert!(run["latency_ns"].is_null() && run["packets_per_s"].is_null());
+    run
+}
+
 fn a_port_without_a_server_loses_every_request(engine: Engine) {
     let free = UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let run = round_trips(engine, &format!("--echo {free} --packets 20 --pps 1k"));
+    let run = unanswered(engine, free, "--packets 20 --pps 1k", "port is unreachable");
     assert_eq!(number(&run, "lost.packets"), 20);
-    assert!(run["latency_ns"].is_null());
     assert!(number(&run, "engine_stats.icmp.port_unreachable") > 0);
+}
+
+fn a_server_that_is_no_echo_server_is_named_as_such(engine: Engine) {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = server.local_addr().unwrap();
+    thread::spawn(move || {
+        while let Ok((_, peer)) = server.recv_from(&mut [0; 2_000]) {
+            server.send_to(b"something else", peer).unwrap();
+        }
+    });
+    let words = "the 5 datagrams that came back are no copies of a request";
+    let run = unanswered(engine, to, "--packets 5 --pps 1k", words);
+    assert_eq!(number(&run, "received.foreign"), 5);
+}
+
+fn an_echo_server_that_answers_nothing_is_named(engine: Engine) {
+    let run = unanswered(engine, echo(|_| 0), "--packets 1", "nothing came back");
+    assert_eq!(number(&run, "lost.elsewhere"), 1);
+    // One answer is enough.
+    let to = echo(|number| usize::from(number == 1));
+    round_trips(engine, &format!("--echo {to} --packets 2 --pps 1k"));
 }
 
 fn sigint_ends_a_run_with_the_exchanges_so_far(engine: Engine) {
@@ -288,6 +366,39 @@ fn losses_of_either_way_are_counted_exactly(engine: Engine) {
     assert_round_trips(&run, "open");
     assert_eq!(number(&run, "lost.packets"), 30);
     assert_eq!(number(&run, "round_trip.requests_received"), 90);
+}
+
+fn losses_in_the_sockets_of_a_stopped_server_are_attributed_to_them(engine: Engine) {
+    let server = Serve::start(&[]);
+    let options = "--round-trip --duration 60s --interval 50ms --pps 500 --rcvbuf 4k";
+    let (mut client, results) = server.client(&format!("{options} {}", engine.0));
+    client.first_row();
+    server.program.signal("STOP");
+    let drops = || drops_at(server.address.port());
+    until("drops of the stopped server", || drops() >= 20);
+    let seen = drops();
+    server.program.signal("CONT");
+    client.signal("INT");
+    let finished = client.wait(common::PATIENCE);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let run = results.run();
+    assert_round_trips(&run, "open");
+    let at_sockets = number(&run, "lost.receiver_socket");
+    assert!(at_sockets >= seen, "{at_sockets} of {seen}: {run:#}");
+    let warnings = run["warnings"].to_string();
+    assert!(warnings.contains("lost at the socket of"), "{warnings}");
+}
+
+/// Drops of the IPv4 sockets at a local port, the last column of /proc/net/udp.
+fn drops_at(port: u16) -> u64 {
+    let port = format!(":{port:04X}");
+    let sockets = fs::read_to_string("/proc/net/udp").unwrap();
+    let drops = sockets.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let is_here = fields.next()?.ends_with(&port);
+        is_here.then(|| fields.last().unwrap().parse::<u64>().unwrap())
+    });
+    drops.sum()
 }
 
 fn a_client_whose_address_changes_is_answered_again(engine: Engine) {

@@ -63,6 +63,7 @@ impl<O: Observer> Session<'_, O> {
                 client_ip: Some(self.welcome.client_ip.clone()),
                 hosts: hosts(&client, &server),
                 stamp_note: self.effective.stamp_note.clone(),
+                end: None,
                 ..self.inputs(forward, ended.clone())
             }));
         }
@@ -122,6 +123,7 @@ impl<O: Observer> Session<'_, O> {
             client_ip: None,
             hosts: None,
             stamp_note: None,
+            end: None,
             stages: Some(results.stages),
             latencies: results.latencies,
             intervals: results.intervals,

@@ -17,6 +17,7 @@ use crate::udp::plan::{Direction, Mode, Plan};
 use crate::udp::result::{Ended, IntervalRows, Measured};
 use crate::udp::round_trip::record::{OtherEnd, record};
 use crate::udp::round_trip::requester::{self, Config, Outcome, Requester};
+use crate::udp::round_trip::unanswered::unanswered;
 use crate::udp::wire::control::{Finish, Reply, Request, StreamOffer};
 use crate::udp::wire::results::StreamSent;
 
@@ -81,12 +82,12 @@ pub(super) fn echo(
 ) -> Result<Vec<Measured>, RunError> {
     let mut tried = Err(RunError::Cancelled);
     for &server in &setup.servers {
-        tried = echo_flow(server, setup, plan.traffic.ip);
+        tried = echo_flow(server, setup, plan.traffic.ip).map(|flow| (flow, server));
         if tried.is_ok() {
             break;
         }
     }
-    let flow = tried?;
+    let (flow, server) = tried?;
     let local = flow.socket.local_addr().map_err(RunError::Start)?;
     observer.listening(local);
     let buffers = requester::set_up(&flow.socket, plan)?;
@@ -113,6 +114,11 @@ pub(super) fn echo(
         ..OtherEnd::default()
     };
     let outcome = *progress.outcome.unwrap_or_default();
+    if ended == Ended::Complete
+        && let Some(reason) = unanswered(&outcome, server)
+    {
+        ended = Ended::PeerLost(reason);
+    }
     Ok(vec![record(
         (plan, setup),
         &wall,

@@ -70,7 +70,8 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         .received
         .iter()
         .filter_map(|stream| stream.last_received)
-        .max();
+        .max()
+        .map(|last| inputs.end.map_or(last, |end| end.max(last)));
     // Stamps of two unrelated clocks cannot be subtracted.
     let is_related = run.effective.clock.source != "none";
     if !is_related {

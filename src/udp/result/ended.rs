@@ -9,7 +9,7 @@ pub enum Ended {
     Interrupted(String),
     /// The peer stopped the run, and the results of both sides are known.
     Limited(String),
-    /// The peer is lost, and its result with it.
+    /// The peer is lost, and its result with it; or an echo server answered no request.
     PeerLost(String),
     /// This side failed.
     Failed(String),

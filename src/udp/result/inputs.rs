@@ -32,6 +32,8 @@ pub struct RunInputs<'a> {
     pub first_sent: Option<u64>,
     /// Wall time of the first send stamp, RFC 3339.
     pub first_sent_at: Option<String>,
+    /// End of the run, in ns of the server's clock; `None` if the run ends with the last arrival.
+    pub end: Option<u64>,
     /// The counts of each stream's receiver.
     pub received: Vec<StreamReceived>,
     /// The totals of the receivers; `None` if they were lost.

@@ -48,8 +48,8 @@ pub struct Run {
     /// The marks of the received datagrams; absent unless the DSCP or the ECN field was set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marks: Option<Marks>,
-    /// From the sender's stamp of the first datagram to the receiver's stamp of the last. With bursts, and the time for which the last
-    /// burst stands at the mean pace.
+    /// From the sender's stamp of the first datagram to the receiver's stamp of the last; of round trips to the end of the run. With
+    /// bursts, and the time for which the last burst stands at the mean pace.
     pub seconds: Option<f64>,
     /// Half-width of the error bar of `seconds`, equal to that of the clock offset; null if one clock has both stamps.
     #[serde(default)]

@@ -152,6 +152,12 @@ fn segments_refused(run: &Run) -> Option<String> {
 /// The receive buffer overflowed.
 fn receiver_socket(run: &Run) -> Option<String> {
     let lost = run.lost.receiver_socket;
+    if lost > 0 && run.mode == "round-trip" {
+        return Some(format!(
+            "{} requests or responses were lost at the socket of the server or of this host and not on the path, because its receive buffer was full; use a larger --rcvbuf or a lower --pps.",
+            grouped(lost),
+        ));
+    }
     (lost > 0).then(|| {
         format!(
             "{} datagrams were lost at the receiver's socket and not on the path, because its buffer of {} B was full; use a larger --rcvbuf, a lower rate, or the lossless mode.",

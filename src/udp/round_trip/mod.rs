@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`schedule`] and [`exchanges`] are pure. [`requester`] and [`responder`] are the threads around them, over a channel of either engine.
-//! [`record`] turns the outcome into the record of a run.
+//! [`record`] turns the outcome into the record of a run, and [`unanswered`] names the reason why an echo server answered nothing.
 
 mod channel;
 pub mod exchanges;
@@ -20,3 +20,4 @@ mod ring;
 mod rows;
 pub mod schedule;
 mod socket;
+pub mod unanswered;

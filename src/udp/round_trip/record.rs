@@ -38,6 +38,7 @@ pub fn record(
     let counts = outcome.counts;
     let chunk = plan.chunk as u64;
     let at = |stamp: u64| dates::rfc3339(wall.at(stamp));
+    let server_drops = other.received.as_ref().map_or(0, |received| received.drops);
     let received = StreamReceived {
         unique: counts.answered,
         bytes: counts.answered.saturating_mul(chunk),
@@ -51,7 +52,8 @@ pub fn record(
         first_sent: outcome.sent.map(|(first, _)| first),
         first_received: outcome.answered.map(|(first, _)| first),
         last_received: outcome.answered.map(|(_, last)| last),
-        drops: outcome.drops,
+        // A request that the server's socket dropped has no response either. Older servers report 0.
+        drops: outcome.drops.saturating_add(server_drops),
         ..StreamReceived::default()
     };
     let sent = StreamSent {
@@ -82,6 +84,7 @@ pub fn record(
         senders_lost: false,
         first_sent: received.first_sent,
         first_sent_at: received.first_sent.map(at),
+        end: outcome.end,
         last_received_at: received.last_received.map(at),
         received: vec![received],
         // The counts of both requests and responses are this host's.

@@ -23,7 +23,7 @@ use crate::udp::receive::Notify;
 use crate::udp::receive::accounting::{Foreign, Latencies};
 use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::send::spin::SpinChoice;
-use crate::udp::setup::SetupError;
+use crate::udp::setup::{DEFAULT_BUFFER, SetupError};
 use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
 
 /// Time after which a request without a response is lost.
@@ -38,8 +38,11 @@ const SPIN_NS: u64 = 1_000_000;
 /// As setsockopt(2).
 pub fn set_up(socket: &UdpSocket, plan: &Plan) -> Result<socket::Buffers, SetupError> {
     let (send, receive) = (plan.send_buffer, plan.receive_buffer);
+    let or_default = |buffer: Option<usize>| Some(buffer.unwrap_or(DEFAULT_BUFFER));
     socket::set_path_mtu_discovery(socket, plan.df.policy())
-        .and_then(|()| socket::set_buffers(socket, send, receive, true))
+        // Only a requested size may exceed the limits of the system.
+        .and_then(|()| socket::set_buffers(socket, or_default(send), None, send.is_some()))
+        .and_then(|_| socket::set_buffers(socket, None, or_default(receive), receive.is_some()))
         .map_err(SetupError::Options)
 }
 
@@ -77,12 +80,16 @@ pub struct Outcome {
     pub too_long: u64,
     /// Datagrams that are no response.
     pub foreign: Foreign,
+    /// The last error of the socket other than an unreachable port.
+    pub socket_error: Option<i32>,
     /// Datagrams dropped at the socket, as the kernel counts them.
     pub drops: u64,
     /// Stamps of the first and the last request, in ns.
     pub sent: Option<(u64, u64)>,
     /// Stamps of the first and the last answer, in ns.
     pub answered: Option<(u64, u64)>,
+    /// End of the run, in ns.
+    pub end: Option<u64>,
     /// Round trips without the server's time.
     pub latencies: Latencies,
     /// The server's own time of each exchange; empty with an echo server.
@@ -235,10 +242,10 @@ impl<'a, C: Channel> Run<'a, C> {
 
     fn run(mut self, stop: &AtomicBool, emit: &Emit) -> Outcome {
         let mut schedule = Schedule::new(&self.config.plan, self.config.pps, self.rows.start);
-        loop {
+        let ended = loop {
             let now = monotonic_ns();
             match schedule.step(&mut self.exchanges, now) {
-                Step::Done => break,
+                Step::Done => break now,
                 Step::Send(due) => {
                     self.send(due);
                     if self.config.pps.is_some() {
@@ -253,22 +260,34 @@ impl<'a, C: Channel> Run<'a, C> {
                 emit.emit(Event::Row(self.rows.end(counts, now)));
             }
             if stop.load(Ordering::Relaxed) {
-                schedule.stop();
+                schedule.stop(now);
             }
-        }
+        };
         self.exchanges.close();
-        self.close(emit)
+        let end = self.end(schedule.end(), ended);
+        self.close(end, emit)
     }
 
-    fn close(mut self, emit: &Emit) -> Outcome {
-        let counts = self.exchanges.counts();
-        let end = self.outcome.answered.map_or(0, |(_, last)| last);
-        let end = match end > self.rows.begins_at {
-            true => end,
-            false => monotonic_ns(),
+    /// End of the run, in ns: that of the requests or of the last exchange, whichever is later. All exchanges have `ended`. The
+    /// timeout of a lost response is part of a closed loop, which waits for it; an open loop sends its requests meanwhile.
+    fn end(&self, requests: Option<u64>, ended: u64) -> u64 {
+        let answered = self.outcome.answered.map_or(0, |(_, last)| last);
+        let is_last_lost = self.outcome.sent.is_some_and(|(_, last)| last > answered);
+        let exchanges = match self.config.pps {
+            None if is_last_lost => ended,
+            _ => answered,
         };
+        exchanges.max(requests.unwrap_or(0))
+    }
+
+    fn close(mut self, end: u64, emit: &Emit) -> Outcome {
+        let counts = self.exchanges.counts();
         if self.rows.differ(counts) {
-            emit.emit(Event::Row(self.rows.end(counts, end)));
+            let until = match end > self.rows.begins_at {
+                true => end,
+                false => monotonic_ns(),
+            };
+            emit.emit(Event::Row(self.rows.end(counts, until)));
         }
         let calls = self.channel.calls();
         let (send, receive) = (&mut self.outcome.send, &mut self.outcome.receive);
@@ -277,6 +296,7 @@ impl<'a, C: Channel> Run<'a, C> {
         let drops = socket::drops(self.channel.socket().as_fd());
         Outcome {
             counts,
+            end: Some(end),
             drops: drops.unwrap_or(0).into(),
             latencies: self.rows.total,
             cpu: CpuTime::of_this_thread(),
@@ -385,6 +405,8 @@ impl<'a, C: Channel> Run<'a, C> {
     fn on_error(&mut self, error: &io::Error) {
         if error.kind() == ErrorKind::ConnectionRefused {
             self.outcome.send.icmp.port_unreachable += 1;
+        } else {
+            self.outcome.socket_error = error.raw_os_error();
         }
     }
 

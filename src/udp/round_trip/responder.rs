@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -12,6 +13,7 @@ use super::channel::{self, Channel, Received, TICK, Waiting, WithChannel};
 use super::socket::wake;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::shared_port;
+use crate::sys::socket;
 use crate::sys::usage::CpuTime;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::placement::{self, Cpus};
@@ -46,6 +48,8 @@ struct Control {
 struct Outcome {
     /// Requests answered, and duplicates of them.
     requests: u64,
+    /// Datagrams dropped at the socket, as the kernel counts them.
+    drops: u64,
     cpu: CpuTime,
     stats: ReceiveStats,
 }
@@ -119,6 +123,7 @@ impl Responder {
         let received = StreamReceived {
             unique: outcome.requests,
             bytes: outcome.requests.saturating_mul(chunk),
+            drops: outcome.drops,
             ..StreamReceived::default()
         };
         let done = Done {
@@ -204,6 +209,7 @@ impl WithChannel for Code {
                 let _ = channel.reply(length);
             }
         }
+        outcome.drops = socket::drops(channel.socket().as_fd()).unwrap_or(0).into();
         outcome.cpu = CpuTime::of_this_thread();
         let calls = channel.calls();
         outcome.stats.syscalls = calls.receives;

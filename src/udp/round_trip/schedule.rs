@@ -49,9 +49,21 @@ impl Schedule {
         }
     }
 
-    /// Sends no further request.
-    pub fn stop(&mut self) {
-        self.left = Some(0);
+    /// Sends no further request from `now` on, in ns.
+    pub fn stop(&mut self, now: u64) {
+        if self.left != Some(0) {
+            self.left = Some(0);
+            self.end = self.end.min(now);
+        }
+    }
+
+    /// End of the requests, in ns: the requested time, the stop, or the time at which an open loop would send one more request.
+    /// `None` in a closed loop with a number of requests, whose end is that of its last exchange.
+    pub fn end(&self) -> Option<u64> {
+        match self.end {
+            u64::MAX => self.pps.map(|pps| self.next_at(pps)),
+            end => Some(end),
+        }
     }
 
     /// The next step at `now`, in ns.
@@ -83,12 +95,15 @@ impl Schedule {
     fn due(&self, now: u64) -> Option<u64> {
         let due = match self.pps {
             None => now,
-            // A product, as a sum of gaps would drift.
-            Some(pps) => self
-                .start
-                .saturating_add((self.next as f64 * 1e9 / pps) as u64),
+            Some(pps) => self.next_at(pps),
         };
         (self.left != Some(0) && due < self.end).then_some(due)
+    }
+
+    /// When the next request of an open loop is due. A product, as a sum of gaps would drift.
+    fn next_at(&self, pps: f64) -> u64 {
+        let since = (self.next as f64 * 1e9 / pps) as u64;
+        self.start.saturating_add(since)
     }
 }
 
@@ -147,10 +162,37 @@ mod tests {
         let mut schedule = Schedule::new(&plan(time), None, 0);
         schedule.step(&mut exchanges, 0);
         exchanges.send(0, 0);
-        schedule.stop();
+        schedule.stop(1);
         assert_eq!(schedule.step(&mut exchanges, 1), Step::Wait(1_001));
         exchanges.receive(0, 2);
         assert_eq!(schedule.step(&mut exchanges, 3), Step::Done);
+    }
+
+    #[test]
+    fn requests_end_after_their_time_at_a_stop_or_a_gap_after_the_last_one() {
+        let end = |amount, pps, requests, stop: Option<u64>| {
+            let mut exchanges = Exchanges::new(1_000, 0.0);
+            let mut schedule = Schedule::new(&plan(amount), pps, 7);
+            for _ in 0..requests {
+                schedule.step(&mut exchanges, u64::MAX - 1);
+            }
+            stop.into_iter().for_each(|now| {
+                schedule.stop(now);
+                // The thread repeats the stop until its exchanges have ended.
+                schedule.stop(now + 1);
+            });
+            schedule.end()
+        };
+        let (time, packets) = (Amount::Time(Duration::from_nanos(500)), Amount::Packets(3));
+        for pps in [None, Some(1e7)] {
+            assert_eq!(end(time, pps, 0, None), Some(507));
+            assert_eq!(end(time, pps, 0, Some(300)), Some(300));
+            assert_eq!(end(time, pps, 0, Some(900)), Some(507));
+        }
+        assert_eq!(end(packets, Some(1e7), 3, None), Some(307));
+        assert_eq!(end(packets, Some(1e7), 3, Some(900)), Some(307));
+        assert_eq!(end(packets, None, 1, None), None);
+        assert_eq!(end(packets, None, 1, Some(20)), Some(20));
     }
 
     proptest! {

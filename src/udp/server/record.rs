@@ -64,6 +64,7 @@ pub(super) fn received(
         hosts: None,
         stages: None,
         stamp_note: None,
+        end: None,
     })
 }
 

@@ -29,6 +29,7 @@ fn inputs<'a>(plan: &'a Plan, sent: StreamSent, received: StreamReceived) -> Run
         hosts: None,
         stages: None,
         stamp_note: None,
+        end: None,
     }
 }
 

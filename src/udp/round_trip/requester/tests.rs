@@ -153,3 +153,19 @@ fn an_open_loop_has_several_requests_in_flight() {
         assert!(slowest >= 4_000_000, "{slowest}");
     }
 }
+
+#[test]
+fn buffers_are_those_of_other_runs() {
+    use crate::udp::setup::ReceiverSocket;
+    for receive_buffer in [None, Some(10_000)] {
+        let plan = Plan {
+            receive_buffer,
+            mode: Mode::RoundTrip(None),
+            ..small_plan()
+        };
+        let socket = || UdpSocket::bind("127.0.0.1:0").unwrap();
+        let buffers = set_up(&socket(), &plan).unwrap();
+        let other = ReceiverSocket::new(socket(), &plan, false).unwrap().buffers;
+        assert_eq!(buffers.receive, other.receive);
+    }
+}
