@@ -82,6 +82,40 @@ fn bounds_are_within_3_percent_of_a_token_bucket() {
 }
 
 #[test]
+fn a_queue_that_hides_losses_is_noted() {
+    let Some(lab) = Routed::start() else {
+        return;
+    };
+    // A queue of 50 ms is a tenth of a trial.
+    let bucket = "tc qdisc add dev r1 root tbf rate 16mbit burst 3000 limit 103000";
+    if let Err(reason) = lab.router(bucket) {
+        println!("skipped: no token bucket here: {reason}");
+        return;
+    }
+    let options = "--gso off --trial 500ms --trial-sum 500ms --width 1% --no-save --json -";
+    let on_time = (0..3).find_map(|_| {
+        let record = parsed(&lab.search(V4, options).wait(SEARCH).done().stdout);
+        (record["goals"][0]["limit"] == "path").then_some(record)
+    });
+    let Some(record) = on_time else {
+        println!("skipped: this host is too busy to send on time");
+        return;
+    };
+    let goal = &record["goals"][0];
+    let lower = goal["lower_pps"].as_f64().unwrap();
+    let capacity = RATE / 8.0 / PACKET;
+    assert!((1.05..1.15).contains(&(lower / capacity)), "{goal:#}");
+    let note = goal["note"].as_str().unwrap();
+    assert!(note.contains("A queue grew"), "{note}");
+    let trials = record["trials"].as_array().unwrap().iter();
+    let of_bound = trials.filter(|trial| trial["load_pps"].as_f64() == Some(lower));
+    for trial in of_bound.filter(|trial| trial["duration_s"] == 0.5 && trial["lost_packets"] == 0) {
+        let delivered = trial["delivered_pps"].as_f64().unwrap();
+        assert!((0.97..1.03).contains(&(delivered / capacity)), "{trial:#}");
+    }
+}
+
+#[test]
 fn a_search_saves_every_trial_and_its_picture() {
     let results = Results::new();
     let saved = format!("{SHORT} --max 2k --out {}", results.arg());

@@ -39,7 +39,7 @@ impl Output {
             ),
         };
         let goals = goals.iter();
-        let goals = goals.map(|goal| SearchGoal::new(goal, &GoalResult::UNKNOWN, 0));
+        let goals = goals.map(|goal| SearchGoal::new(goal, &GoalResult::UNKNOWN, 0, &[]));
         Ok(Self {
             record: SearchRecord {
                 meta: Meta::here("udp-search", started, crate::cli::command_line()),
@@ -96,14 +96,18 @@ impl Output {
     pub(super) fn add(
         &mut self,
         trial: SearchTrial,
-        goals: Vec<SearchGoal>,
+        results: &[GoalResult],
+        chunk: usize,
         seconds: f64,
     ) -> Result<(), CliError> {
         self.record.trials.push(SearchTrial {
             trial: self.record.trials.len(),
             ..trial
         });
-        self.record.goals = goals;
+        let trials = &self.record.trials;
+        for (goal, result) in self.record.goals.iter_mut().zip(results) {
+            *goal = SearchGoal::new(&goal.goal, result, chunk, trials);
+        }
         self.record.seconds = seconds;
         match &mut self.store {
             Some(store) => store.save_search(&self.record).map_err(CliError::runtime),
