@@ -232,6 +232,24 @@ fn an_interrupted_search_keeps_its_trials() {
 }
 
 #[test]
+fn a_killed_search_has_a_reason() {
+    let results = Results::new();
+    let saved = format!(
+        "udp search --max 2k --trial 200ms --trial-sum 60s --out {}",
+        results.arg()
+    );
+    let search = start(saved.split_whitespace());
+    common::until("a trial is saved", || {
+        !results.names().is_empty() && !results.names()[0].starts_with('.')
+    });
+    search.signal("KILL");
+    search.wait(NOTICED);
+    let record = results.record();
+    assert_eq!(record["complete"], false);
+    assert_eq!(record["reason"], "the search has not ended");
+}
+
+#[test]
 fn a_search_whose_server_dies_keeps_its_trials() {
     let serve = Serve::start(&[]);
     let results = Results::new();

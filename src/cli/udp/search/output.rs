@@ -45,7 +45,8 @@ impl Output {
                 meta: Meta::here("udp-search", started, crate::cli::command_line()),
                 complete: false,
                 ended: "failed".to_owned(),
-                reason: None,
+                // The record is saved after each trial, and stays so if the program is killed.
+                reason: Some("the search has not ended".to_owned()),
                 seconds: 0.0,
                 requested: Requested::default(),
                 effective: None,
