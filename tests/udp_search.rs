@@ -82,6 +82,40 @@ fn bounds_are_within_3_percent_of_a_token_bucket() {
 }
 
 #[test]
+fn a_queue_that_hides_losses_is_noted() {
+    let Some(lab) = Routed::start() else {
+        return;
+    };
+    // A queue of 50 ms is a tenth of a trial.
+    let bucket = "tc qdisc add dev r1 root tbf rate 16mbit burst 3000 limit 103000";
+    if let Err(reason) = lab.router(bucket) {
+        println!("skipped: no token bucket here: {reason}");
+        return;
+    }
+    let options = "--gso off --trial 500ms --trial-sum 500ms --width 1% --no-save --json -";
+    let on_time = (0..3).find_map(|_| {
+        let record = parsed(&lab.search(V4, options).wait(SEARCH).done().stdout);
+        (record["goals"][0]["limit"] == "path").then_some(record)
+    });
+    let Some(record) = on_time else {
+        println!("skipped: this host is too busy to send on time");
+        return;
+    };
+    let goal = &record["goals"][0];
+    let lower = goal["lower_pps"].as_f64().unwrap();
+    let capacity = RATE / 8.0 / PACKET;
+    assert!((1.05..1.15).contains(&(lower / capacity)), "{goal:#}");
+    let note = goal["note"].as_str().unwrap();
+    assert!(note.contains("A queue grew"), "{note}");
+    let trials = record["trials"].as_array().unwrap().iter();
+    let of_bound = trials.filter(|trial| trial["load_pps"].as_f64() == Some(lower));
+    for trial in of_bound.filter(|trial| trial["duration_s"] == 0.5 && trial["lost_packets"] == 0) {
+        let delivered = trial["delivered_pps"].as_f64().unwrap();
+        assert!((0.97..1.03).contains(&(delivered / capacity)), "{trial:#}");
+    }
+}
+
+#[test]
 fn a_search_saves_every_trial_and_its_picture() {
     let results = Results::new();
     let saved = format!("{SHORT} --max 2k --out {}", results.arg());
@@ -198,6 +232,24 @@ fn an_interrupted_search_keeps_its_trials() {
 }
 
 #[test]
+fn a_killed_search_has_a_reason() {
+    let results = Results::new();
+    let saved = format!(
+        "udp search --max 2k --trial 200ms --trial-sum 60s --out {}",
+        results.arg()
+    );
+    let search = start(saved.split_whitespace());
+    common::until("a trial is saved", || {
+        !results.names().is_empty() && !results.names()[0].starts_with('.')
+    });
+    search.signal("KILL");
+    search.wait(NOTICED);
+    let record = results.record();
+    assert_eq!(record["complete"], false);
+    assert_eq!(record["reason"], "the search has not ended");
+}
+
+#[test]
 fn a_search_whose_server_dies_keeps_its_trials() {
     let serve = Serve::start(&[]);
     let results = Results::new();
@@ -258,6 +310,9 @@ fn a_bad_option_is_one_sentence() {
         ("--loss 0,0", "twice"),
         ("--loss 0,1%,2%,3%,4%,5%,6%,7%,8%", "at most 8"),
         ("--width 0%", "width of 0 %"),
+        ("--width 0%", "0.01 % to 50 %"),
+        ("--width 200%", "0.01 % to 50 %"),
+        ("--width 5", "from 0.01% to 50%"),
         ("--min 10 --max 5", "--min below --max"),
         ("--max 2G", "no range of loads"),
         ("--trial 1ms", "trials of"),

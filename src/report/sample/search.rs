@@ -28,7 +28,7 @@ pub(in crate::report) fn record() -> SearchRecord {
             }),
             limit,
         };
-        SearchGoal::new(&goal, &result, 1_000)
+        SearchGoal::new(&goal, &result, 1_000, &[])
     };
     let trial = |trial, phase: &str, load_pps: Option<f64>, loss_ratio: f64| SearchTrial {
         trial,
@@ -48,6 +48,7 @@ pub(in crate::report) fn record() -> SearchRecord {
         latency_from_intended_ns: run.latency_from_intended_ns,
         classes: vec!["lower".to_owned(), "undecided".to_owned()],
         note: None,
+        delivered_pps: load_pps,
     };
     let mut trials = vec![
         trial(0, "first", None, 0.5),

@@ -17,7 +17,8 @@ use crate::udp::wire::stages::{ReceiverStages, SenderStages, StampedEnd};
 /// The stages of one-way latency, by kernel stamps.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Stages {
-    /// Datagrams from one stamped datagram to the next: 1 in a paced run.
+    /// Datagrams from one to the next whose message is stamped: 1, which is every message, in a paced run. A GSO message has several
+    /// datagrams, and the stamps of its first.
     pub every: u64,
     /// From the sender's stamp to its qdisc: the rest of the batch, the system call and the network stack.
     pub sender: Stage,
@@ -270,7 +271,8 @@ fn notes(
         ));
     } else if plan.offload == Offload::On {
         notes.push(
-            "With --gso on, the kernel stamps the first datagram of each message.".to_owned(),
+            "With --gso on, the kernel stamps the first datagram of each message at the sender: the sender, the qdisc and the wire are those of fewer datagrams than the receiver."
+                .to_owned(),
         );
     }
     let missing = sender.requested.saturating_sub(sender.sent);

@@ -7,7 +7,7 @@ use thiserror::Error;
 pub const MOST_GOALS: usize = 8;
 
 /// Narrowest and widest relative width of an interval. Loads have six digits.
-const WIDTHS: (f64, f64) = (0.000_1, 0.5);
+pub const WIDTHS: (f64, f64) = (0.000_1, 0.5);
 
 /// Shortest trial. In less time a sender has no rate.
 const SHORTEST_S: f64 = 0.01;

@@ -37,6 +37,8 @@ pub struct Outcome {
     pub lost: u64,
     /// Accepted datagrams a second, over the sending time.
     pub offered_pps: Option<f64>,
+    /// Unique datagrams a second, from the first arrival to the last.
+    pub delivered_pps: Option<f64>,
     /// Why the sender did not offer the load, or not on time.
     pub note: Option<String>,
 }
@@ -87,8 +89,18 @@ pub fn outcome(run: &Run, load: f64, duration_s: f64) -> Result<Outcome, NoTrial
         sent,
         lost,
         offered_pps,
+        delivered_pps: delivered(run),
         note: note(run, offered),
     })
+}
+
+/// The rate of arrivals. The time of the run begins at the first send, so the shortest latency is left out: the first datagram finds
+/// the queues empty. An error of the clock offset is in both times, and cancels out.
+fn delivered(run: &Run) -> Option<f64> {
+    let shortest = run.latency_ns.and_then(|latency| latency.min).unwrap_or(0);
+    let seconds = run.seconds? - shortest as f64 / 1e9;
+    let gaps = run.received.unique.saturating_sub(1);
+    (gaps > 0 && seconds > 0.0).then(|| gaps as f64 / seconds)
 }
 
 /// The share of datagrams that may have been sent in bursts after a pause, as far as the percentiles of their lateness bound it; `None`
@@ -224,6 +236,21 @@ mod tests {
         }
         let found = outcome(&tail, 1_000.0, 1.0).unwrap();
         assert_eq!(found.trial.offered, Offered::Full);
+    }
+
+    #[test]
+    fn a_delivered_rate_is_that_of_the_arrivals() {
+        let mut run = run(2_437, lost(0, 0, 0), 2_437.0, 0);
+        let of = |run: &Run| outcome(run, 2_437.0, 1.0).unwrap().delivered_pps;
+        assert_eq!(of(&run), None);
+        // A path of 200 ms whose queue takes 50 ms to drain after the last send.
+        let mut latency = Latency::new();
+        latency.record(200_000_000);
+        run.latency_ns = Some(latency.summary());
+        run.seconds = Some(1.25);
+        assert_eq!(of(&run).unwrap().round(), 2_320.0);
+        run.seconds = Some(0.1);
+        assert_eq!(of(&run), None);
     }
 
     #[test]

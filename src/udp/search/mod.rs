@@ -20,7 +20,7 @@ mod result;
 mod tests;
 
 use cursor::Cursor;
-pub use goal::{Goal, GoalError, MOST_GOALS};
+pub use goal::{Goal, GoalError, MOST_GOALS, WIDTHS};
 use loads::Loads;
 pub use loads::{Bound, Cause, Offered, Trial, rounded};
 pub use measure::{NoTrial, Outcome, outcome};

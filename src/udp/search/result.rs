@@ -44,7 +44,7 @@ pub enum Limit {
     Sender,
     /// Nothing: the highest load of the range is a lower bound.
     Max,
-    /// The lowest load of the range is an upper bound.
+    /// The lowest load of the range is an upper bound by its losses.
     Min,
     /// The search ended before the bounds were close enough.
     Unfinished,
@@ -96,7 +96,10 @@ pub(super) fn of(loads: &Loads, targets: &[Target], range: Range) -> GoalResult 
     let limit = match (lower, upper) {
         _ if Some(target) != goal => Limit::Unfinished,
         (Some(lower), None) if lower >= range.max => Limit::Max,
-        (None, Some((upper, _))) if upper <= range.min => Limit::Min,
+        (None, Some((upper, cause))) if upper <= range.min => match cause {
+            Cause::Sender => Limit::Sender,
+            Cause::Loss => Limit::Min,
+        },
         (Some(lower), Some((upper, cause))) if target.is_narrow(lower, upper) => match cause {
             Cause::Sender => Limit::Sender,
             Cause::Loss if loads.is_lossy_at_receiver(upper, target) => Limit::Receiver,

@@ -153,6 +153,17 @@ fn a_slow_sender_is_the_limit_of_the_search() {
 }
 
 #[test]
+fn a_sender_slower_than_the_lowest_load_is_the_limit() {
+    let (search, _) = search(&[goal(0.0)], 1e6, |next| Trial {
+        offered: Offered::Short { achieved: 5.0 },
+        ..forwarded(next, 1e6, 0.0)
+    });
+    let result = search.results()[0];
+    assert_eq!((result.limit, result.lower), (Limit::Sender, None));
+    assert_eq!(result.upper.unwrap().load, RANGE.min);
+}
+
+#[test]
 fn one_pause_of_the_host_is_no_limit() {
     let mut number = 0;
     let goals = [goal(0.0)];

@@ -13,7 +13,7 @@ use crate::cli::list::{List, list};
 use crate::cli::parse::{buffer_size, nonzero_duration, percentage};
 use crate::cli::udp::traffic::Chunk;
 use crate::udp::placement::Choice;
-use crate::udp::search::{Goal, MOST_GOALS, Range};
+use crate::udp::search::{Goal, MOST_GOALS, Range, WIDTHS};
 use crate::udp::send::pacing::{MAX_PPS, MIN_PPS};
 use crate::units::{parse_duration, parse_number, parse_whole};
 
@@ -51,7 +51,7 @@ pub(in crate::cli) struct Search {
     #[arg(long, value_name = "PERCENT", value_parser = percentage, default_value = "50%", help_heading = "Goals")]
     pub(super) exceed: f64,
     /// Distance of the bounds at which the search ends, in percent of the upper bound
-    #[arg(long, value_name = "PERCENT", value_parser = percentage, default_value = "0.5%", help_heading = "Goals")]
+    #[arg(long, value_name = "PERCENT", value_parser = width, default_value = "0.5%", help_heading = "Goals")]
     pub(super) width: f64,
     /// Time of a final trial
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "1s", help_heading = "Goals")]
@@ -181,6 +181,17 @@ fn loss(text: &str) -> Result<f64, String> {
         (_, Ok(percent)) => Ok(percent / 100.0),
         _ => Err("expected 0 or a percentage below 100%, like 0.1%".to_owned()),
     }
+}
+
+/// A width in percent. [`Goal::validate`] checks its range.
+fn width(text: &str) -> Result<f64, String> {
+    let percent = text
+        .strip_suffix('%')
+        .and_then(|number| parse_number(number).ok());
+    percent.ok_or_else(|| {
+        let [least, most] = [WIDTHS.0, WIDTHS.1].map(|width| width * 100.0);
+        format!("expected a percentage from {least}% to {most}%, like 0.5%")
+    })
 }
 
 impl Search {

@@ -10,7 +10,7 @@ use super::plan::Planned;
 use super::ready::Ready;
 use crate::cli::error::CliError;
 use crate::cli::interrupt;
-use crate::report::model::search::{SearchGoal, SearchTrial};
+use crate::report::model::search::SearchTrial;
 use crate::udp::client::{self, Cancel, Observer, RunError};
 use crate::udp::plan::{Amount, Mode, Plan};
 use crate::udp::result::{Measured, Run};
@@ -197,11 +197,8 @@ impl Runner<'_> {
             row.classes = classes.map(|class| class.name().to_owned()).collect();
         }
         let chunk = self.ready.planned.plan.chunk;
-        let results = core.results();
-        let goals = self.goals.iter().zip(&results);
-        let goals = goals.map(|(goal, result)| SearchGoal::new(goal, result, chunk));
         let seconds = self.began.elapsed().as_secs_f64();
-        let saved = self.output.add(row, goals.collect(), seconds);
+        let saved = self.output.add(row, &core.results(), chunk, seconds);
         saved.map_err(Early::Output)
     }
 }
@@ -228,6 +225,7 @@ fn row(found: &Outcome, run: &Run, phase: &str, (start_s, duration_s): (f64, f64
         latency_ns: run.latency_ns,
         latency_from_intended_ns: run.latency_from_intended_ns,
         note: found.note.clone(),
+        delivered_pps: found.delivered_pps,
         ..SearchTrial::default()
     }
 }

@@ -39,13 +39,14 @@ impl Output {
             ),
         };
         let goals = goals.iter();
-        let goals = goals.map(|goal| SearchGoal::new(goal, &GoalResult::UNKNOWN, 0));
+        let goals = goals.map(|goal| SearchGoal::new(goal, &GoalResult::UNKNOWN, 0, &[]));
         Ok(Self {
             record: SearchRecord {
                 meta: Meta::here("udp-search", started, crate::cli::command_line()),
                 complete: false,
                 ended: "failed".to_owned(),
-                reason: None,
+                // The record is saved after each trial, and stays so if the program is killed.
+                reason: Some("the search has not ended".to_owned()),
                 seconds: 0.0,
                 requested: Requested::default(),
                 effective: None,
@@ -96,14 +97,18 @@ impl Output {
     pub(super) fn add(
         &mut self,
         trial: SearchTrial,
-        goals: Vec<SearchGoal>,
+        results: &[GoalResult],
+        chunk: usize,
         seconds: f64,
     ) -> Result<(), CliError> {
         self.record.trials.push(SearchTrial {
             trial: self.record.trials.len(),
             ..trial
         });
-        self.record.goals = goals;
+        let trials = &self.record.trials;
+        for (goal, result) in self.record.goals.iter_mut().zip(results) {
+            *goal = SearchGoal::new(&goal.goal, result, chunk, trials);
+        }
         self.record.seconds = seconds;
         match &mut self.store {
             Some(store) => store.save_search(&self.record).map_err(CliError::runtime),

@@ -32,6 +32,7 @@ columns! {
         "intended_max_ns" ["ns"] "the largest of these" => of(&trial.latency_from_intended_ns, |of| of.max);
         "classes" [""] "the class of the load after the trial for each goal, separated by spaces: `lower`, `upper`, `sender` (an upper bound of the sender) or `undecided`" => trial.classes.join(" ");
         "note" [""] "why the sender did not offer the load, or not on time" => trial.note.as_ref();
+        "delivered_pps" ["packets/s"] "unique datagrams, from the first arrival to the last; below the offered load without its losses, a queue grew" => trial.delivered_pps;
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn summary(record: &SearchRecord, out: &mut impl Write) -> io::Result
     heading(record, out)?;
     writeln!(out)?;
     for of in &record.goals {
-        goal(of, out)?;
+        goal(of, record.complete, out)?;
     }
     writeln!(out)?;
     let indent = " ".repeat(INDENT);
@@ -54,7 +54,7 @@ fn heading(record: &SearchRecord, out: &mut impl Write) -> io::Result<()> {
     list(out, "", parts)
 }
 
-fn goal(of: &SearchGoal, out: &mut impl Write) -> io::Result<()> {
+fn goal(of: &SearchGoal, is_complete: bool, out: &mut impl Write) -> io::Result<()> {
     let label = format!("  loss {} %", of.percent());
     let label = format!("{label:<14} ");
     let mut parts = Vec::new();
@@ -71,7 +71,9 @@ fn goal(of: &SearchGoal, out: &mut impl Write) -> io::Result<()> {
         Some(upper) => format!("upper bound {}", figure(upper)),
         None => "no upper bound".to_owned(),
     });
-    parts.push(format!("limit: {}", of.limit));
+    if is_complete || of.is_limit_measured() {
+        parts.push(format!("limit: {}", of.limit));
+    }
     // Without losses the conditional throughput is the lower bound.
     if of.goal.loss_ratio > 0.0 {
         parts.extend(
@@ -138,8 +140,12 @@ mod tests {
         );
         record.complete = false;
         record.reason = Some("the user stopped the search".to_owned());
-        record.goals = vec![SearchGoal::default()];
+        record.goals = vec![SearchGoal {
+            limit: "max".to_owned(),
+            ..SearchGoal::default()
+        }];
         let found = text(&record);
+        assert!(!found.contains("limit:"), "{found}");
         assert!(found.starts_with("INCOMPLETE: the user stopped"), "{found}");
         assert!(found.contains("no lower bound, no upper bound"), "{found}");
     }

@@ -4,11 +4,14 @@ use std::io::{self, Write};
 
 use super::layout::{INDENT, fill, sentence, time};
 use crate::stats::latency::{OutOfRange, Summary};
-use crate::udp::result::{Run, Stage, StampCost};
+use crate::udp::result::{Clock, Run, Stage, StampCost};
 use crate::units::{grouped, short_ns};
 
 /// Width of a figure.
-const FIGURE: usize = 10;
+const FIGURE: usize = 9;
+
+/// Width of a number of datagrams, up to the end of the line.
+const COUNT: usize = 15;
 
 /// Writes a line for each stage, and what the stamps cost.
 pub(super) fn stages(run: &Run, out: &mut impl Write) -> io::Result<()> {
@@ -17,10 +20,10 @@ pub(super) fn stages(run: &Run, out: &mut impl Write) -> io::Result<()> {
     };
     let names = ["p50", "p90", "p99", "p99.9", "max", "mean"];
     let heading = names.map(|name| format!("{name:>FIGURE$}")).join("");
-    writeln!(out, "{:<INDENT$}{heading}", "stages")?;
+    writeln!(out, "{:<INDENT$}{heading}{:>COUNT$}", "stages", "datagrams")?;
     let clock = &run.effective.clock;
     for (name, stage) in stages.all() {
-        row(name, stage, out)?;
+        row(name, stage, clock, out)?;
         if let ("wire", "estimated", Some(error), Some(_)) = (
             name,
             clock.source.as_str(),
@@ -38,7 +41,7 @@ pub(super) fn stages(run: &Run, out: &mut impl Write) -> io::Result<()> {
         .try_for_each(|note| sentence(out, &margin(), note))
 }
 
-fn row(name: &str, stage: &Stage, out: &mut impl Write) -> io::Result<()> {
+fn row(name: &str, stage: &Stage, clock: &Clock, out: &mut impl Write) -> io::Result<()> {
     let label = format!("  {name:<9}");
     let Some(figures) = &stage.latency_ns else {
         let reason = stage.reason.as_deref().unwrap_or("unknown");
@@ -52,13 +55,22 @@ fn row(name: &str, stage: &Stage, out: &mut impl Write) -> io::Result<()> {
         ..
     } = *figures;
     let outside = figures.out_of_range;
+    let counted = figures.count.saturating_add(outside.negative);
+    if figures.count == 0 && outside.too_long == 0 {
+        let why = match (name, clock.source.as_str()) {
+            ("wire", "estimated") => ", within the error of the estimated clocks",
+            _ => "",
+        };
+        let all = grouped(counted);
+        return sentence(out, &label, &format!("- (all {all} are below zero{why})"));
+    }
     // A mean without the values out of range says little.
     let is_whole = outside == OutOfRange::default();
     let mean = figures.mean.filter(|_| is_whole);
     let mean = mean.map(|mean| mean.round() as u64);
     let figures = [p50, p90, p99, p99_9, figures.max, mean];
     let cells = figures.map(|ns| format!("{:>FIGURE$}", time(ns)));
-    writeln!(out, "{label}{}", cells.join(""))?;
+    writeln!(out, "{label}{}{:>COUNT$}", cells.join(""), grouped(counted))?;
     let kinds = [
         (outside.negative, "below zero count as 0 in the percentiles"),
         (outside.too_long, "above 60 s are left out"),
@@ -116,19 +128,35 @@ mod tests {
         let mut out = Vec::new();
         stages(&run, &mut out).unwrap();
         let expected = "\
-stages            p50       p90       p99     p99.9       max      mean
-  sender       500 us    900 us    990 us   1.00 ms   1.00 ms    500 us
+stages           p50      p90      p99    p99.9      max     mean      datagrams
+  sender      500 us   900 us   990 us  1.00 ms  1.00 ms   500 us          1,000
   qdisc    - (the driver of the sender's device takes no software stamps)
-  wire         500 us    900 us    990 us   1.00 ms   1.00 ms         -
+  wire        500 us   900 us   990 us  1.00 ms  1.00 ms        -          1,003
            3 below zero count as 0 in the percentiles
            ± 850 ns by the estimated clocks
-  receiver     500 us    900 us    990 us   1.00 ms   1.00 ms    500 us
+  receiver    500 us   900 us   990 us  1.00 ms  1.00 ms   500 us          1,000
 stamps     4.30 us of CPU to send a datagram instead of 2.10 us,
            700 ns of CPU to receive a datagram instead of 600 ns,
            in a trial on loopback; 900 ns to read a datagram's stamps in the run
            3 of 100 datagrams lack a stamp.
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+        if let Some(wire) = run
+            .stages
+            .as_mut()
+            .and_then(|all| all.wire.latency_ns.as_mut())
+        {
+            *wire = Summary::default();
+            wire.out_of_range.negative = 500;
+        }
+        let mut out = Vec::new();
+        stages(&run, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let expected = "
+  wire     - (all 500 are below zero, within the error of the estimated clocks)
+           ± 850 ns by the estimated clocks
+";
+        assert!(text.contains(expected), "{text}");
         run.stages = None;
         let mut out = Vec::new();
         stages(&run, &mut out).unwrap();

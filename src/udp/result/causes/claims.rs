@@ -139,12 +139,18 @@ fn sender(inputs: &LossInputs) -> Vec<Claim> {
     let device = of("tx_dropped")
         .saturating_sub(backlog)
         .saturating_add(of("tx_errors"));
-    let fragments = of("FragFails").saturating_add(of("OutDiscards"));
     let claims = [
-        Claim::new("sender_fragments", &[Class::Fragments], fragments, segments)
-            .with(report, &["FragFails", "OutDiscards"])
-            // Some of these failures are refusals too.
-            .at_most(),
+        // OutDiscards would add no loss: the kernel counts each send there that a full send buffer, a qdisc or a firewall refused, and
+        // the sender repeats it or counts it as not sent.
+        Claim::new(
+            "sender_fragments",
+            &[Class::Fragments],
+            of("FragFails"),
+            segments,
+        )
+        .with(report, &["FragFails"])
+        // Some of these failures are refusals too.
+        .at_most(),
         Claim::new(
             "sender_filter",
             &[Class::Filter],

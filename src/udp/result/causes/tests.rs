@@ -137,6 +137,24 @@ fn drops_of_a_qdisc_that_were_sent_again_are_no_losses() {
 }
 
 #[test]
+fn refused_sends_are_no_fragments() {
+    let sender = |counters: &[(&str, u64)]| {
+        let explained = explain(LossInputs {
+            repeats: 14_344,
+            segments: 32,
+            ..inputs(53, host_with(counters), host_with(&[]))
+        });
+        let causes = explained.causes.into_iter();
+        let causes: Vec<_> = causes.map(|of| (of.cause, of.datagrams)).collect();
+        (causes, explained.between)
+    };
+    assert_eq!(sender(&[("OutDiscards", 14_397)]), (Vec::new(), Some(53)));
+    let failed = sender(&[("OutDiscards", 14_397), ("FragFails", 2)]);
+    let expected = vec![("sender_fragments".to_owned(), 53)];
+    assert_eq!(failed, (expected, Some(0)));
+}
+
+#[test]
 fn other_traffic_is_a_surplus_with_a_note() {
     let receiver = host_with(&[("NoPorts", 9)]);
     let explained = explain(inputs(4, host_with(&[]), receiver));
