@@ -61,6 +61,19 @@ fn throughput_is_bytes_over_the_time_from_the_first_send_to_the_last_arrival() {
 }
 
 #[test]
+fn the_last_burst_stands_for_its_share_of_the_time() {
+    // 40 datagrams at 200 a second, and 20 of an incomplete burst, stand for 0.2 s and 0.1 s.
+    for (burst, rate) in [(50, 100.0 / 0.75), (40, 100.0 / 0.6), (1, 200.0)] {
+        let mut plan = small_plan();
+        plan.mode = crate::udp::plan::Mode::Paced(200.0);
+        plan.traffic.schedule.burst = burst;
+        let (sent, received) = delivered_in_half_a_second();
+        let run = assemble(inputs(&plan, sent, received)).run;
+        assert_eq!(run.packets_per_s, Some(rate), "{burst}");
+    }
+}
+
+#[test]
 fn time_and_rate_have_an_error_bar_if_the_clock_is_estimated() {
     let plan = small_plan();
     let (sent, received) = delivered_in_half_a_second();
