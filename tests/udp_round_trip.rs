@@ -567,6 +567,28 @@ fn the_titles_of_tables_and_charts_are_those_of_round_trips() {
 }
 
 #[test]
+fn marks_are_set_but_not_counted() {
+    let results = Results::new();
+    let out = results.arg();
+    let fixed = ["udp", "--round-trip", "--packets", "5", "--out", &out];
+    let text = bench(fixed.into_iter().chain(["--dscp", "EF", "--ecn", "ect0"])).done();
+    for options in ["DSCP EF", "ECN ect0"] {
+        assert!(text.stdout.contains(options), "{}", text.stdout);
+    }
+    let run = results.run();
+    assert_eq!(number(&run, "lost.packets"), 0);
+    assert!(run.get("marks").is_none(), "{run:#}");
+    let help = bench(["udp", "--help"]).done().stdout;
+    let help: Vec<&str> = help.split_whitespace().collect();
+    let help = help.join(" ");
+    for option in ["--dscp", "--ecn"] {
+        let (_, of_option) = help.split_once(&format!("{option} <")).unwrap();
+        let (of_option, _) = of_option.split_once(" --").unwrap();
+        assert!(of_option.contains("(not with"), "{of_option}");
+    }
+}
+
+#[test]
 fn options_without_a_meaning_for_round_trips_are_refused() {
     for option in [
         "--mb 1",

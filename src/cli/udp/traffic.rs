@@ -27,10 +27,12 @@ pub(in crate::cli) struct TrafficArgs {
     /// server, and the group ends at the first router unless --ttl is given
     #[arg(long, value_name = "GROUP", value_parser = group, requires = "pace", conflicts_with_all = ["reverse", "bidir", "round_trip"], help_heading = "Network")]
     pub(in crate::cli) multicast: Option<IpAddr>,
-    /// DSCP of the datagrams of both ends, by number or name (EF, AF41, CS5, LE); the receiver counts those that arrive with another one
+    /// DSCP of the datagrams of both ends, by number or name (EF, AF41, CS5, LE); the receiver counts those that arrive with another
+    /// one (not with --round-trip)
     #[arg(long, value_name = "DSCP,...", value_parser = list(dscp), help_heading = "Network")]
     pub(in crate::cli) dscp: Option<List<u8>>,
-    /// ECN field of the datagrams of both ends; the receiver counts the fields that arrive, such as CE marks of a router
+    /// ECN field of the datagrams of both ends; the receiver counts the fields that arrive, such as CE marks of a
+    /// router (not with --round-trip)
     #[arg(long, value_name = "ECN,...", value_parser = list(EnumValueParser::<EcnArg>::new()), help_heading = "Network")]
     pub(in crate::cli) ecn: Option<List<EcnArg>>,
     /// TTL or hop limit of the datagrams of both ends, 1 to 255
