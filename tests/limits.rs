@@ -171,6 +171,10 @@ fn a_receive_buffer_over_the_limit_is_refused() {
     let server = Serve::start(&["--max-rcvbuf", "100k"]);
     let words = ["receive buffer of 200000 bytes", "100000", "--max-rcvbuf"];
     assert_refused(&server, "--packets 10 --rcvbuf 200k", &words);
+    // A server that answers requests also sends.
+    let words = ["send buffer of 200000 bytes", "100000", "--max-rcvbuf"];
+    let trips = "--round-trip --packets 10 --rcvbuf 100k --sndbuf 200k";
+    assert_refused(&server, trips, &words);
     let results = Results::new();
     client(&server, &results, "--packets 10 --rcvbuf 100k").done();
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::udp::plan::Plan;
+use crate::udp::plan::{Mode, Plan};
 
 /// The limits of a server.
 #[derive(Debug, Clone, Copy)]
@@ -99,8 +99,10 @@ impl Capacity {
             ("send", "sndbuf", plan.send_buffer),
         ] {
             let most = self.limits.buffer;
-            let used_here = match name {
-                "receive" => plan.direction.client_sends(),
+            // A responder receives and sends.
+            let used_here = match (plan.mode, name) {
+                (Mode::RoundTrip(_), _) => true,
+                (_, "receive") => plan.direction.client_sends(),
                 _ => plan.direction.server_sends(),
             };
             if let Some(bytes) = bytes
