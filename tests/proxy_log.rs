@@ -365,7 +365,10 @@ fn a_log_reader_that_stops_or_leaves_does_not_stop_the_proxy() {
         errors.read_to_string(&mut text).unwrap();
         if leaves {
             assert!(text.contains("Broken pipe"), "{text}");
-            assert!(text.contains("400 connections are missing"), "{text}");
+            assert!(
+                text.contains("400 connections or flows are missing"),
+                "{text}"
+            );
             assert_eq!(text.lines().count(), 2, "{text}");
         } else {
             assert!(text.contains("the access log is no longer read"), "{text}");
@@ -397,7 +400,7 @@ fn a_full_disk_is_reported_once_and_lines_are_counted() {
     assert_eq!(lines.len(), 2, "{}", finished.stderr);
     assert!(lines[0].contains("No space left"), "{}", lines[0]);
     assert!(
-        lines[1].contains("5 connections are missing"),
+        lines[1].contains("5 connections or flows are missing"),
         "{}",
         lines[1]
     );
