@@ -1,4 +1,5 @@
-//! SOCKS version 5 (RFC 1928): CONNECT, without authentication or by user and password (RFC 1929).
+//! SOCKS version 5 (RFC 1928): CONNECT, without authentication or by user and password (RFC 1929). [`datagram`] has the header
+//! of relayed datagrams.
 //!
 //! ```text
 //! client  05 count methods…                       greeting
@@ -10,6 +11,7 @@
 //! ```
 
 pub mod client;
+pub mod datagram;
 pub(super) mod reader;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -167,14 +169,17 @@ fn destination(address: Address, port: u16) -> Result<Destination, (Reply, Strin
             .parse()
             .map_err(|error| general(format!("{error}")))?,
         Address::Other(kind) => {
-            let detail = format!("address type {kind} is not supported, only 1, 3 and 4");
-            return Err((Reply::NoSuchAddress, detail));
+            return Err((Reply::NoSuchAddress, unknown_type(kind)));
         }
     };
     if port == 0 {
         return Err(general("port 0 cannot be connected to".to_owned()));
     }
     Ok(Destination { host, port })
+}
+
+fn unknown_type(kind: u8) -> String {
+    format!("address type {kind} is not supported, only 1, 3 and 4")
 }
 
 #[cfg(test)]
