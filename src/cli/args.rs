@@ -70,6 +70,7 @@ pub(super) enum Command {
     /// Measure UDP on loopback, or to a `bench serve` on another host (--to)
     Udp(Box<Udp>),
     /// Run the receiver for `bench udp --to` on other hosts
+    #[command(after_long_help = include_str!("serve_notes.txt"))]
     Serve(Serve),
     /// Measure a TCP proxy, or run the proxy, the origin server or a client
     Proxy(Box<Proxy>),

@@ -158,6 +158,7 @@ pub(super) struct Load {
 #[derive(Debug, Subcommand)]
 pub(super) enum Role {
     /// Run the proxy until SIGINT or SIGTERM
+    #[command(after_long_help = include_str!("serve_notes.txt"))]
     Serve(Box<Serve>),
     /// Run the origin server, which answers `RESPONSE || ` and the received message
     ///
