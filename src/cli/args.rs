@@ -8,7 +8,7 @@ use clap::builder::EnumValueParser;
 use clap::error::Error;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use super::exports::{ComparisonExports, RunExports};
+use super::exports::{DocumentExports, RunExports};
 use super::list::{List, joined_list, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
@@ -372,7 +372,7 @@ pub(super) struct Compare {
     #[arg(long, value_name = "PERCENT", value_parser = percentage)]
     pub(super) threshold: Option<f64>,
     #[command(flatten)]
-    pub(super) exports: ComparisonExports,
+    pub(super) exports: DocumentExports,
 }
 
 #[derive(Debug, Args)]
