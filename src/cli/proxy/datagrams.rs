@@ -110,7 +110,7 @@ fn flows(totals: &DatagramTotals) -> String {
     text
 }
 
-fn datagrams(totals: &DatagramTotals) -> String {
+pub(super) fn datagrams(totals: &DatagramTotals) -> String {
     let way = |traffic: &Traffic, to| {
         let Traffic {
             datagrams, bytes, ..
@@ -141,6 +141,11 @@ fn datagrams(totals: &DatagramTotals) -> String {
         // The kernel counts a run as one.
         DropCause::QueueFull => "messages without room to receive",
         DropCause::Stopping => "too late",
+        DropCause::Unresolved => "without an address",
+        DropCause::Fragment => "fragments",
+        DropCause::BadHeader => "with a bad header",
+        DropCause::WrongSource => "of other clients",
+        DropCause::Unasked => "not asked for",
     };
     let mut separator = "; dropped ";
     for cause in DropCause::ALL {

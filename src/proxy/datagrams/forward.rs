@@ -265,6 +265,7 @@ impl DatagramWorker {
                 to: Some(flow.ends.client),
                 from: flow.ends.local,
                 longest_segment: flow.longest_segments[1],
+                ..Path::default()
             })
         };
         join(pieces, path, runs);

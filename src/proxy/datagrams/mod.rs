@@ -34,7 +34,7 @@ pub mod record;
 pub mod runs;
 pub mod table;
 pub mod target;
-mod transmit;
+pub(super) mod transmit;
 pub(super) mod worker;
 
 use std::time::Duration;
