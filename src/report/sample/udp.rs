@@ -187,6 +187,7 @@ fn requested() -> Requested {
         rcvbuf: Some(212_992),
         under_load: None,
         to: Some("10.0.0.2:5201".into()),
+        via: Some("udp://10.0.0.3:9000".into()),
     }
 }
 

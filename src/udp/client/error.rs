@@ -53,6 +53,11 @@ pub enum RunError {
         "the server's UDP port {0} does not answer; does a firewall between the two hosts drop UDP?"
     )]
     NoUdp(SocketAddr),
+    /// The server does not answer over UDP through a relay.
+    #[error(
+        "the server does not answer through the relay {0}; does the relay forward to the UDP port {1}?"
+    )]
+    NotThrough(SocketAddr, SocketAddr),
     /// The server does not answer datagrams with this TTL over UDP.
     #[error(
         "the server's UDP port {0} does not answer datagrams with --ttl {1}; is the path longer, or does a firewall between the two hosts drop UDP?"

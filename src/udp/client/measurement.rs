@@ -25,7 +25,8 @@ impl<O: Observer> Session<'_, O> {
     pub(super) fn measure(mut self) -> Vec<Measured> {
         if let Some(explainer) = &mut self.explainer {
             let device = self.setup.bind_device.as_deref();
-            explainer.begin(self.control_loop.server, device);
+            let next = self.setup.via.map(|via| via.address());
+            explainer.begin(next.unwrap_or(self.control_loop.server), device);
         }
         let wall = WallClock::now();
         self.observer.begun();

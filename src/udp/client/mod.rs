@@ -18,6 +18,7 @@ mod results;
 mod round_trip;
 mod session;
 pub(crate) mod settings;
+mod via;
 
 use std::io;
 use std::net::SocketAddr;
@@ -39,6 +40,7 @@ pub use control_loop::SessionError;
 pub use error::RunError;
 use session::Session;
 pub use settings::{ClockChoice, Setup};
+pub use via::Via;
 
 /// Cancels a run from another thread.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::control_loop::{ControlLoop, Event};
-use super::{RunError, Setup};
+use super::{RunError, Setup, Via};
 use crate::sys::device::Device;
 use crate::sys::{ip_options, shared_port, socket};
 use crate::udp::plan::traffic::IpFields;
@@ -28,7 +28,9 @@ const MAX_RESPONSES: usize = 16;
 pub(super) struct Flow {
     pub(super) socket: UdpSocket,
     pub(super) token: u64,
-    to: SocketAddr,
+    /// The server's UDP port.
+    server: SocketAddr,
+    via: Option<Via>,
     is_open: bool,
 }
 
@@ -46,12 +48,15 @@ impl Flow {
         if let Some(port) = offer.port {
             to.set_port(port);
         }
-        let mut local = setup.bind.unwrap_or(shared_port::any(server));
+        let via = setup.via;
+        let server = to;
+        let to = via.map_or(server, |via| via.address());
+        let mut local = setup.bind.unwrap_or(shared_port::any(to));
         if !is_first {
             local.set_port(0);
         }
         let bind = |cause| SetupError::Bind { local, cause };
-        let socket = shared_port::unbound(server).map_err(bind)?;
+        let socket = shared_port::unbound(to).map_err(bind)?;
         set_ip_fields(&socket, ip)?;
         if let Some(device) = &setup.bind_device {
             socket::bind_device(&socket, device).map_err(|cause| SetupError::Device {
@@ -68,7 +73,8 @@ impl Flow {
         Ok(Self {
             socket,
             token: offer.token,
-            to,
+            server,
+            via,
             is_open: false,
         })
     }
@@ -77,17 +83,21 @@ impl Flow {
     /// receives nothing any more.
     pub(super) fn direct_to(&self, group: IpAddr, setup: &Setup) -> Result<(), RunError> {
         let connect = |cause| SetupError::Connect {
-            to: SocketAddr::new(group, self.to.port()),
+            to: SocketAddr::new(group, self.server.port()),
             cause,
         };
         let device = match &setup.bind_device {
             Some(name) => Device::named(name),
-            None => Device::towards(self.to),
+            None => Device::towards(self.server),
         };
         let interface = device.map_err(connect)?.index();
         ip_options::send_groups_over(&self.socket, interface).map_err(connect)?;
         self.socket
-            .connect(ip_options::group_address(group, self.to.port(), interface))
+            .connect(ip_options::group_address(
+                group,
+                self.server.port(),
+                interface,
+            ))
             .map_err(connect)?;
         Ok(())
     }
@@ -139,7 +149,10 @@ pub(super) fn open(control_loop: &mut ControlLoop<'_>, flows: &mut [Flow]) -> Re
             limit = limit.max(Instant::now() + AFTER_OUTAGE + 3 * control_loop.round_trip());
         }
         if Instant::now() >= limit {
-            return Err(RunError::NoUdp(closed.to));
+            return Err(match closed.via {
+                None => RunError::NoUdp(closed.server),
+                Some(via) => RunError::NotThrough(via.address(), closed.server),
+            });
         }
         let event = control_loop.next(Some(probe_at));
         match event.map_err(|error| RunError::Lost(server, error))? {

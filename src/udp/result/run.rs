@@ -162,6 +162,9 @@ pub struct Requested {
     pub under_load: Option<String>,
     /// The server, if it is another process.
     pub to: Option<String>,
+    /// The relay of all datagrams; absent on a direct path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// Who sends: `forward`, `reverse` or `both`.
     #[serde(default = "forward")]
     pub direction: String,

@@ -126,6 +126,7 @@ columns! {
         "stage_wire_p99_ns" ["ns"] "time from the sender's driver to the receiver's kernel, as above" => stage(run, |of| &of.wire, |of| of.p99);
         "stage_receiver_p50_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p50);
         "stage_receiver_p99_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p99);
+        "via" [""] "relay that all datagrams went through; empty on a direct path" => run.requested.via.as_ref();
     }
 }
 
