@@ -16,7 +16,6 @@ use super::udp::round_trip::RoundTripArgs;
 use super::udp::search::args::UdpCommand;
 use super::udp::stamps::StampArgs;
 use super::udp::traffic::{Chunk, TrafficArgs, is_weighted};
-use super::udp::via::ViaArgs;
 use crate::engine::{self, EngineKind};
 use crate::udp::placement::Choice;
 use crate::udp::plan::{Df, Offload};
@@ -172,7 +171,7 @@ pub(super) struct Udp {
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Network")]
     pub(super) to: Option<String>,
     #[command(flatten)]
-    pub(super) via: ViaArgs,
+    pub(super) via: super::udp::via::ViaArgs,
     /// Local address to send from
     #[arg(
         long,

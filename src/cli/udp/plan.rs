@@ -104,6 +104,9 @@ impl Planned {
             Some(ends) => ends,
             None => Ends::new(args)?,
         };
+        for (plan, _) in &plans {
+            via::check_size(args, plan, ends.is_v6(args))?;
+        }
         let placed = |((plan, requested), (settings, load)): (_, (_, Option<Load>))| {
             let load = load.map(|load| load.plan(&plan));
             if let Some(load) = &load {
@@ -152,7 +155,7 @@ impl Planned {
             placements,
             bind: ends.bind,
             bind_device: args.bind_dev.clone(),
-            via: ends.via,
+            via: ends.via.clone(),
             port: args.via.port,
             key: ends.key.clone(),
             peer_timeout: args.peer_timeout,
@@ -186,7 +189,7 @@ impl Planned {
             servers: self.servers.clone(),
             bind: self.bind,
             bind_device: self.bind_device.clone(),
-            via: self.via,
+            via: self.via.clone(),
             key: self.key.clone(),
             peer_timeout: self.peer_timeout,
             cpus: self.placements.first().and_then(|one| one.client.clone()),

@@ -5,6 +5,7 @@
 //! offset), `session` (launch the threads), `measurement` (send and receive until both results are complete), `results` and `record`
 //! (the results of both sides). All of them wait in the `control_loop`, which replaces a lost connection (`reconnect`).
 
+mod association;
 mod clock_flow;
 mod control_loop;
 mod dial;

@@ -3,11 +3,13 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::association::Association;
 use super::control_loop::{ControlLoop, Event};
 use super::{RunError, Setup, Via};
 use crate::sys::device::Device;
 use crate::sys::{ip_options, shared_port, socket};
 use crate::udp::plan::traffic::IpFields;
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::setup::{SetupError, set_ip_fields};
 use crate::udp::wire::control::{Reply, StreamOffer};
 use crate::udp::wire::header::{HEADER, Header, Kind};
@@ -28,9 +30,13 @@ const MAX_RESPONSES: usize = 16;
 pub(super) struct Flow {
     pub(super) socket: UdpSocket,
     pub(super) token: u64,
+    /// The header in front of each datagram.
+    pub(super) relay: RelayHeader,
+    /// The association with a SOCKS5 proxy, which must last as long as the flow.
+    pub(super) association: Option<Association>,
     /// The server's UDP port.
     server: SocketAddr,
-    via: Option<Via>,
+    via: Option<SocketAddr>,
     is_open: bool,
 }
 
@@ -48,9 +54,17 @@ impl Flow {
         if let Some(port) = offer.port {
             to.set_port(port);
         }
-        let via = setup.via;
         let server = to;
-        let to = via.map_or(server, |via| via.address());
+        let via = setup.via.as_ref();
+        let association = match via {
+            Some(Via::Socks5 { proxy, user }) => {
+                Some(Association::open(*proxy, user.as_ref(), setup)?)
+            }
+            Some(Via::Udp(_)) | None => None,
+        };
+        let relay = association.as_ref().map(|association| association.relay);
+        let via = via.map(Via::address);
+        let to = relay.or(via).unwrap_or(server);
         let mut local = setup.bind.unwrap_or(shared_port::any(to));
         if !is_first {
             local.set_port(0);
@@ -73,6 +87,8 @@ impl Flow {
         Ok(Self {
             socket,
             token: offer.token,
+            relay: Via::header(setup.via.as_ref(), server),
+            association,
             server,
             via,
             is_open: false,
@@ -104,6 +120,7 @@ impl Flow {
 
     fn send_probe(&self) {
         let probe = Header::bare(Kind::Probe, self.token, 0).encode();
+        let probe = self.relay.wrap(&probe);
         if self.socket.send(&probe).is_err() {
             // A send may report a pending error of the socket instead of sending.
             let _ = self.socket.send(&probe);
@@ -116,7 +133,8 @@ impl Flow {
         for _ in 0..MAX_RESPONSES {
             match self.socket.recv(&mut bytes) {
                 Ok(length) => {
-                    let header = Header::decode(bytes.get(..length).unwrap_or_default());
+                    let datagram = bytes.get(..length).unwrap_or_default();
+                    let header = Header::decode(self.relay.payload(datagram));
                     self.is_open |= header.is_ok_and(|header| {
                         (header.kind, header.token) == (Kind::Credit, self.token)
                     });
@@ -151,7 +169,7 @@ pub(super) fn open(control_loop: &mut ControlLoop<'_>, flows: &mut [Flow]) -> Re
         if Instant::now() >= limit {
             return Err(match closed.via {
                 None => RunError::NoUdp(closed.server),
-                Some(via) => RunError::NotThrough(via.address(), closed.server),
+                Some(via) => RunError::NotThrough(via, closed.server),
             });
         }
         let event = control_loop.next(Some(probe_at));
@@ -165,6 +183,7 @@ pub(super) fn open(control_loop: &mut ControlLoop<'_>, flows: &mut [Flow]) -> Re
             }
             Event::Cancelled => return Err(RunError::Cancelled),
             Event::Reply(reply) => check_refusal(server, reply)?,
+            Event::RelayLost(proxy) => return Err(RunError::RelayLost(proxy)),
             Event::FlowReadable | Event::Intervals(_) | Event::Sender(_) | Event::RoundTrip(_) => {}
         }
     }

@@ -50,6 +50,12 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Bytes of the header of a SOCKS5 relay in front of datagrams to this server; `None` without.
+    pub fn relay_header(&self, server: SocketAddr) -> Option<usize> {
+        let header = Via::header(self.via.as_ref(), server);
+        (!header.is_empty()).then(|| header.len())
+    }
+
     /// Default settings for a server.
     pub fn to(server: SocketAddr) -> Self {
         Self {
