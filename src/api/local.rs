@@ -42,18 +42,28 @@ pub(crate) fn start(
     Ok((setup, server))
 }
 
+/// Starts a server at this address for all settings of a comparison, whose threads are those of `placement`.
+///
+/// # Errors
+/// Those of [`UdpServer::with`].
+pub(crate) fn fixed(
+    placement: &Placement,
+    address: SocketAddr,
+) -> Result<UdpServer, (io::Error, SocketAddr)> {
+    let options = Options {
+        cpus: placement.server.clone(),
+        ..Options::default()
+    };
+    UdpServer::with(address, Limits::none(), options)
+}
+
 /// A server with this placement, and the setup of its client.
 fn end(
     setup: &Setup,
     placement: &Placement,
     loopback: IpAddr,
 ) -> Result<(Setup, UdpServer), (io::Error, SocketAddr)> {
-    let options = Options {
-        cpus: placement.server.clone(),
-        ..Options::default()
-    };
-    let address = SocketAddr::new(loopback, 0);
-    let server = UdpServer::with(address, Limits::none(), options)?;
+    let server = fixed(placement, SocketAddr::new(loopback, 0))?;
     let setup = Setup {
         servers: vec![server.address()],
         cpus: placement.client.clone(),

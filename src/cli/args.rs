@@ -159,7 +159,7 @@ pub(super) struct Udp {
     #[arg(long, value_name = "HOW,...", value_parser = list(EnumValueParser::<UringRecv>::new()), help_heading = "I/O")]
     pub(super) uring_recv: Option<List<UringRecv>>,
     /// CPUs of the threads: a list like 0,1 (sender, receiver, next sender, ...; repeated if too short), free (the kernel chooses), or
-    /// auto (with both ends on this host, the faster of one CPU and two by trials of 10 ms; paced runs and runs over a network: free)
+    /// auto (with both ends on this host, the faster of one CPU and two by trials of 10 ms; paced runs, and runs over a network or through a relay: free)
     #[arg(long, value_name = "LIST", value_parser = Choice::parse, default_value = "auto", help_heading = "I/O")]
     pub(super) cpus: Choice,
     /// Send buffer to request [default: 4 MiB, limited by wmem_max]
@@ -171,6 +171,8 @@ pub(super) struct Udp {
     /// Server to measure against: a `bench serve`, by name or address [default port: 5210]
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Network")]
     pub(super) to: Option<String>,
+    #[command(flatten)]
+    pub(super) via: super::udp::via::ViaArgs,
     /// Local address to send from
     #[arg(
         long,

@@ -68,9 +68,18 @@ fn without_passwords(words: impl Iterator<Item = String>) -> Vec<String> {
                 word
             }
             Some(rest) if rest.starts_with('=') => format!("{OPTION}=***"),
-            _ => word,
+            _ => without_credentials(word),
         })
         .collect()
+}
+
+/// Hides the user and the password of a URL.
+fn without_credentials(word: String) -> String {
+    let url = word.split_once("://");
+    match url.and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+        Some((scheme, (_, at))) => format!("{scheme}://***@{at}"),
+        None => word,
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +106,14 @@ mod tests {
                 "bench proxy --password-file f",
             ),
             ("bench proxy --password", "bench proxy --password"),
+            (
+                "bench udp --via socks5://ann:a@b@[::1]:1080",
+                "bench udp --via socks5://***@[::1]:1080",
+            ),
+            (
+                "bench udp --via=udp://[::1]:1080",
+                "bench udp --via=udp://[::1]:1080",
+            ),
         ] {
             let words = line.split(' ').map(str::to_owned);
             assert_eq!(without_passwords(words).join(" "), recorded);

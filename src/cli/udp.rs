@@ -9,6 +9,7 @@ pub(super) mod round_trip;
 pub(super) mod search;
 pub(super) mod stamps;
 pub(super) mod traffic;
+pub(super) mod via;
 
 use std::time::Duration;
 
@@ -46,10 +47,7 @@ pub(super) fn run(args: &Udp) -> Result<(), CliError> {
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(CliError::runtime)?;
     let mut output = Output::open(args, &all, live)?;
-    let ready: Result<Vec<Ready>, CliError> = all
-        .into_iter()
-        .map(|planned| Ready::new(args.is_local_v6(), planned, &cancel))
-        .collect();
+    let ready = Ready::all(args.is_local_v6(), all, &cancel);
     let outcome = ready.and_then(|ready| runs(args, &ready, &mut output, &cancel));
     output.close(outcome)
 }

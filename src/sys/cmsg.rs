@@ -71,6 +71,15 @@ impl<'a> Message<'a> {
         None
     }
 
+    /// A message of one datagram with these bytes, otherwise as this one.
+    pub fn with(&self, bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            segment: bytes.len(),
+            ..*self
+        }
+    }
+
     /// The source address; `None` for an unsupported address family.
     pub fn source(&self) -> Option<SocketAddr> {
         let (family, rest) = self.name.split_first_chunk()?;

@@ -28,6 +28,7 @@
 //! - [`shared_loops`] are the threads of paced streams that have none of their own.
 //! - [`credit`] is the flow control of lossless runs, [`clock_offset`] the estimate of the offset between two hosts' clocks.
 //! - [`round_trip`] is the other workload: requests that are sent back.
+//! - [`relay_header`] is the header of datagrams through a SOCKS5 relay.
 //! - [`search`] finds the highest rate within a loss ratio, by runs at different rates.
 //! - [`explain`] finds the drops of both hosts behind the losses, if requested.
 //! - [`stages`] divides the latency by the stamps of both kernels, if requested.
@@ -42,6 +43,7 @@ pub mod explain;
 pub mod placement;
 pub mod plan;
 pub mod receive;
+pub mod relay_header;
 pub mod result;
 pub mod round_trip;
 pub mod search;

@@ -16,6 +16,7 @@ use crate::sys::{ip_options, tx_timestamp, zerocopy};
 use crate::udp::credit::{CreditIssuer, MAX_WINDOW};
 use crate::udp::plan::traffic::IpFields;
 use crate::udp::plan::{Df, Mode, Offload, Plan};
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::send::path::{PathError, TooLong};
 use crate::udp::send::sender::BatchPolicy;
 use crate::udp::send::spin::SpinChoice;
@@ -151,12 +152,19 @@ pub struct ReceiverSocket {
 }
 
 impl ReceiverSocket {
-    /// Sets a socket up for one stream of `plan`. `shared_cpu` is true if the sender is pinned to the same CPU.
+    /// Sets a socket up for one stream of `plan`, whose datagrams have a relay's header of up to `front` bytes. `shared_cpu` is true if the
+    /// sender is pinned to the same CPU.
     ///
     /// # Errors
     /// [`SetupError`].
-    pub fn new(socket: UdpSocket, plan: &Plan, shared_cpu: bool) -> Result<Self, SetupError> {
+    pub fn new(
+        socket: UdpSocket,
+        plan: &Plan,
+        shared_cpu: bool,
+        front: usize,
+    ) -> Result<Self, SetupError> {
         let refuse = SetupError::Options;
+        let datagram = plan.datagram() + front;
         set_ip_fields(&socket, plan.traffic.ip)?;
         if plan.traffic.ip.tos().is_some() {
             ip_options::receive_tos(&socket).map_err(refuse)?;
@@ -186,22 +194,21 @@ impl ReceiverSocket {
             Layout {
                 messages: COALESCED,
                 bytes: COALESCED_BYTES,
-                datagram: plan.datagram(),
+                datagram,
                 fragments: false,
             }
         } else {
-            let bytes = plan.datagram().next_multiple_of(64);
+            let bytes = datagram.next_multiple_of(64);
             let messages = plan.batch.unwrap_or(DEFAULT_BATCH);
             Layout {
                 messages: messages.min(MAX_RECEIVE_BYTES / bytes).max(1),
                 bytes,
-                datagram: plan.datagram(),
+                datagram,
                 fragments: false,
             }
         };
         let zerocopy = plan.engine.zerocopy;
-        let capacity =
-            CreditIssuer::window_for(buffers.receive, plan.datagram(), zerocopy, shared_cpu);
+        let capacity = CreditIssuer::window_for(buffers.receive, datagram, zerocopy, shared_cpu);
         let window = (plan.mode == Mode::Lossless).then_some(capacity);
         Ok(Self {
             socket,
@@ -239,7 +246,7 @@ pub struct SenderSocket {
 
 impl SenderSocket {
     /// Sets a socket up for one stream of `plan`. The socket is connected to the receiver's, whose credit window is `window`. Sends
-    /// two datagrams to try GSO. `path_note` is the outcome of the path probe, if full-size datagrams do not simply arrive.
+    /// two datagrams with the `token` and the header of the relay to try GSO. `path_note` is the outcome of the path probe, if full-size datagrams do not simply arrive.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -247,10 +254,11 @@ impl SenderSocket {
         socket: UdpSocket,
         plan: &Plan,
         send_buffer: Option<usize>,
-        token: u64,
+        (token, relay): (u64, &RelayHeader),
         window: Option<u64>,
         path_note: Option<String>,
     ) -> Result<Self, SetupError> {
+        let datagram = plan.datagram() + relay.len();
         let send = Some(send_buffer.unwrap_or(DEFAULT_BUFFER));
         let buffers = socket::set_buffers(&socket, send, None, send_buffer.is_some())
             .map_err(SetupError::Options)?;
@@ -258,11 +266,11 @@ impl SenderSocket {
             zerocopy::enable(socket.as_fd()).map_err(Unavailable::Message)?;
         }
         if plan.df == Df::On
-            && let Some(too_long) = TooLong::of(plan.datagram(), Path::of(&socket))
+            && let Some(too_long) = TooLong::of(datagram, Path::of(&socket))
         {
-            return Err(PathError::NoFragments(too_long).into());
+            return Err(PathError::NoFragments(too_long.behind(relay.len())).into());
         }
-        let (segments, gso_note) = segments(&socket, plan, token)?;
+        let (segments, gso_note) = segments(&socket, plan, token, relay)?;
         // DF is off already on a path that drops long datagrams.
         let fragments = plan.df == Df::Auto && path_note.is_none();
         if segments > 1 && fragments {
@@ -278,7 +286,7 @@ impl SenderSocket {
             ..batch_policy(segments, plan.batch)
         };
         let messages = policy.batch.div_ceil(policy.segments) as usize;
-        let bytes = policy.segments as usize * plan.datagram();
+        let bytes = policy.segments as usize * datagram;
         let in_flight = match plan.engine.zerocopy {
             // One batch is filled while the kernel's thread sends the other.
             ZeroCopy::Off if plan.engine.uring.sqpoll => messages,
@@ -293,7 +301,7 @@ impl SenderSocket {
         let layout = Layout {
             messages: messages + in_flight,
             bytes,
-            datagram: plan.datagram(),
+            datagram,
             fragments,
         };
         let (stamps, stamp_note) = stamps(&socket, plan);
@@ -343,8 +351,9 @@ fn segments(
     socket: &UdpSocket,
     plan: &Plan,
     token: u64,
+    relay: &RelayHeader,
 ) -> Result<(usize, Option<String>), SetupError> {
-    let datagram = plan.datagram();
+    let datagram = plan.datagram() + relay.len();
     if plan.offload_in_force() != plan.offload {
         let note =
             "GSO and GRO are off, so that the kernel stamps each datagram by itself (--explain)";
@@ -359,9 +368,9 @@ fn segments(
             Some("datagrams of several sizes are sent one by one".to_owned()),
         ));
     }
-    let probe = Header::bare(Kind::Probe, token, 0).encode();
+    let probe = relay.wrap(&Header::bare(Kind::Probe, token, 0).encode());
     // The receiver would respond to a probe, and a sender to a group cannot receive the response.
-    let trial = plan.traffic.group.is_none().then_some([&probe, &probe]);
+    let trial = plan.traffic.group.is_none().then_some([&*probe; 2]);
     let reason = match offload::max_segments() {
         Err(error) => format!("this kernel has no UDP_SEGMENT: {error}"),
         Ok(most) => match offload::segments_for(datagram, most) {
@@ -374,7 +383,7 @@ fn segments(
     };
     if plan.offload == Offload::On {
         let fits = TooLong::of(datagram, Path::of(socket))
-            .and_then(TooLong::chunk_that_fits)
+            .and_then(|too_long| too_long.behind(relay.len()).chunk_that_fits())
             .map(|chunk| format!(", or --chunk {chunk} or less"))
             .unwrap_or_default();
         return Err(SetupError::NoGso(reason, fits));

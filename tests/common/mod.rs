@@ -7,6 +7,7 @@ pub(crate) mod engine;
 pub(crate) mod filter;
 pub(crate) mod peer;
 pub(crate) mod python;
+pub(crate) mod relay;
 pub(crate) mod routed;
 
 use std::fs;

@@ -8,6 +8,7 @@ use super::matrix::Combination;
 use super::round_trip::{ECHO_PORT, Load};
 use super::stamps::Timestamps;
 use super::traffic::Chunk;
+use super::via;
 use crate::cli::args::{ClockArg, DEFAULT_PORT, Udp};
 use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
@@ -16,7 +17,7 @@ use crate::report::compare::labels::labels;
 use crate::report::compare::udp::Settings;
 use crate::report::model::MOST_RUNS;
 use crate::sys::affinity;
-use crate::udp::client::{ClockChoice, Setup};
+use crate::udp::client::{ClockChoice, Setup, Via};
 use crate::udp::control::key::Key;
 use crate::udp::placement::{self, Choice, Placement};
 use crate::udp::plan::sizes::SizePattern;
@@ -45,6 +46,9 @@ pub(super) struct Planned {
     servers: Vec<SocketAddr>,
     bind: Option<SocketAddr>,
     bind_device: Option<String>,
+    via: Option<Via>,
+    /// Port of a local server; `None` is any.
+    pub(super) port: Option<u16>,
     key: Option<Key>,
     peer_timeout: Duration,
     spin: bool,
@@ -100,6 +104,9 @@ impl Planned {
             Some(ends) => ends,
             None => Ends::new(args)?,
         };
+        for (plan, _) in &plans {
+            via::check_size(args, plan, ends.is_v6(args))?;
+        }
         let placed = |((plan, requested), (settings, load)): (_, (_, Option<Load>))| {
             let load = load.map(|load| load.plan(&plan));
             if let Some(load) = &load {
@@ -132,6 +139,10 @@ impl Planned {
                 client: placement::one(&args.cpus, plan.streams),
                 server: None,
             }],
+            // The relay needs a CPU too.
+            None if args.via.via.is_some() && args.cpus == Choice::Auto => {
+                vec![Placement::default()]
+            }
             None => placement::both(&args.cpus, &plan, allowed),
         };
         let spin = placements.iter().all(|one| one.may_spin(&plan, allowed));
@@ -144,6 +155,8 @@ impl Planned {
             placements,
             bind: ends.bind,
             bind_device: args.bind_dev.clone(),
+            via: ends.via.clone(),
+            port: args.via.port,
             key: ends.key.clone(),
             peer_timeout: args.peer_timeout,
             clock: match args.clock {
@@ -176,6 +189,7 @@ impl Planned {
             servers: self.servers.clone(),
             bind: self.bind,
             bind_device: self.bind_device.clone(),
+            via: self.via.clone(),
             key: self.key.clone(),
             peer_timeout: self.peer_timeout,
             cpus: self.placements.first().and_then(|one| one.client.clone()),
@@ -244,6 +258,7 @@ fn requested(args: &Udp, of: &Combination, plan: &Plan) -> Requested {
         },
         under_load: of.load.map(Load::name),
         to: args.to.clone().or_else(|| args.round_trip.echo.clone()),
+        via: args.via.via.as_ref().map(via::RelayUrl::name),
         ..result::requested(plan)
     }
 }
@@ -285,6 +300,7 @@ fn direction(args: &Udp) -> Direction {
 struct Ends {
     servers: Option<Vec<SocketAddr>>,
     bind: Option<SocketAddr>,
+    via: Option<Via>,
     key: Option<Key>,
 }
 
@@ -339,9 +355,11 @@ impl Ends {
             }));
         }
         let key = args.key_file.as_deref().map(Key::read).transpose();
+        let via = via::relay(args, servers.as_deref(), family)?;
         Ok(Self {
             servers,
             bind,
+            via,
             key: key.map_err(CliError::usage)?,
         })
     }

@@ -1,11 +1,16 @@
 //! The client's side: sends three messages and reads the replies.
 
+use std::net::SocketAddr;
+
 use super::super::client_step::ClientStep;
 use super::{
     CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, put_address, put_word,
     take, take_address,
 };
-use crate::destination::Destination;
+use crate::destination::{Destination, Host};
+
+/// The command that requests a UDP relay (RFC 1928, section 7).
+const UDP_ASSOCIATE: u8 = 3;
 
 /// The expected reply.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +20,7 @@ enum Phase {
     Reply,
 }
 
-/// Requests one connection.
+/// Requests one connection, or a UDP relay.
 #[derive(Debug)]
 pub struct Client {
     phase: Phase,
@@ -23,13 +28,24 @@ pub struct Client {
     password: Option<Vec<u8>>,
     request: Vec<u8>,
     bytes: Vec<u8>,
+    /// The address of the reply, unless it is a name.
+    bound: Option<SocketAddr>,
 }
 
 impl Client {
     /// Requests `destination`, with a user and password if the proxy requires them; both are truncated to 255 bytes.
     pub fn new(destination: &Destination, user: Option<(&str, &str)>) -> Self {
-        let mut request = vec![VERSION, CONNECT, 0];
-        put_address(&mut request, &destination.host, destination.port);
+        Self::request(CONNECT, &destination.host, destination.port, user)
+    }
+
+    /// Requests a UDP relay for datagrams from `source`, whose unspecified parts are any.
+    pub fn associate(source: SocketAddr, user: Option<(&str, &str)>) -> Self {
+        Self::request(UDP_ASSOCIATE, &Host::Ip(source.ip()), source.port(), user)
+    }
+
+    fn request(command: u8, host: &Host, port: u16, user: Option<(&str, &str)>) -> Self {
+        let mut request = vec![VERSION, command, 0];
+        put_address(&mut request, host, port);
         let password = user.map(|(user, password)| {
             let mut message = vec![PASSWORD_VERSION];
             put_word(&mut message, user.as_bytes());
@@ -41,6 +57,7 @@ impl Client {
             password,
             request,
             bytes: Vec::new(),
+            bound: None,
         }
     }
 
@@ -57,6 +74,11 @@ impl Client {
         matches!(self.phase, Phase::Reply)
     }
 
+    /// The address in the proxy's reply: its end of the connection, or its UDP relay. `None` before the reply, and for a name.
+    pub const fn bound(&self) -> Option<SocketAddr> {
+        self.bound
+    }
+
     /// Takes bytes of the proxy.
     pub fn push(&mut self, bytes: &[u8]) -> ClientStep {
         self.bytes.extend_from_slice(bytes);
@@ -65,7 +87,7 @@ impl Client {
         let answer = match self.phase {
             Phase::Method => self.method(&mut rest),
             Phase::Password => self.welcome(&mut rest),
-            Phase::Reply => reply(&mut rest),
+            Phase::Reply => reply(&mut rest, &mut self.bound),
         };
         match answer {
             None => self.bytes = bytes,
@@ -114,7 +136,7 @@ impl Client {
     }
 }
 
-fn reply(rest: &mut &[u8]) -> Option<ClientStep> {
+fn reply(rest: &mut &[u8], bound: &mut Option<SocketAddr>) -> Option<ClientStep> {
     if take(rest)? != VERSION {
         return Some(ClientStep::Bad(
             "the reply is not SOCKS version 5".to_owned(),
@@ -130,8 +152,13 @@ fn reply(rest: &mut &[u8]) -> Option<ClientStep> {
         (super::Address::Other(kind), _) => {
             ClientStep::Bad(format!("the reply has an address of unknown type {kind}"))
         }
-        _ => ClientStep::Open {
-            early: std::mem::take(rest).to_vec(),
-        },
+        (address, port) => {
+            if let super::Address::Ip(ip) = address {
+                *bound = Some(SocketAddr::new(ip, port));
+            }
+            ClientStep::Open {
+                early: std::mem::take(rest).to_vec(),
+            }
+        }
     })
 }

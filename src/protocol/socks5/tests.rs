@@ -187,6 +187,27 @@ fn a_client_passes_its_own_server() {
 }
 
 #[test]
+fn a_client_requests_a_udp_relay_and_reads_its_address() {
+    for (source, reply, bound) in [
+        (
+            "0.0.0.0:0",
+            &[5, 0, 0, 1, 192, 0, 2, 1, 0, 53][..],
+            Some("192.0.2.1:53"),
+        ),
+        ("192.0.2.9:7", &[5, 0, 0, 3, 1, b'x', 0, 1], None),
+    ] {
+        let source: SocketAddr = source.parse().unwrap();
+        let mut client = client::Client::associate(source, None);
+        let (sent, step) = converse(&mut client, &[&[5, 0][..], reply].concat());
+        assert!(matches!(step, ClientStep::Open { .. }));
+        let mut request = vec![5, 3, 0];
+        put_address(&mut request, &Host::Ip(source.ip()), source.port());
+        assert_eq!(sent, [GREETING, &request].concat());
+        assert_eq!(client.bound(), bound.map(|of| of.parse().unwrap()));
+    }
+}
+
+#[test]
 fn a_client_reads_every_refusal() {
     let destination: Destination = "localhost:1".parse().unwrap();
     for code in 1..=9 {

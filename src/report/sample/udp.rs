@@ -83,11 +83,13 @@ pub(in crate::report) fn round_trips() -> Run {
         mode: "round-trip".into(),
         requested: Requested {
             under_load: Some("lossless".into()),
+            via: Some("socks5://10.0.0.3:1080".into()),
             traffic: TrafficRequested::default(),
             ..requested()
         },
         effective: Effective {
             mean_chunk: None,
+            relay_header: Some(10),
             ..effective()
         },
         marks: None,
@@ -187,6 +189,7 @@ fn requested() -> Requested {
         rcvbuf: Some(212_992),
         under_load: None,
         to: Some("10.0.0.2:5201".into()),
+        via: None,
     }
 }
 
@@ -198,6 +201,7 @@ fn effective() -> Effective {
         chunk: 1_000,
         mean_chunk: Some(325.0),
         header: 32,
+        relay_header: None,
         datagram: 1_032,
         batch: 64,
         segments: 32,

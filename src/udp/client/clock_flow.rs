@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::sys::clock::monotonic_ns;
 use crate::udp::clock_offset::{Exchange, Model};
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Time between two exchanges in a burst, before and after the run.
@@ -45,6 +46,8 @@ pub(super) struct ClockEstimate {
 pub(super) struct ClockFlow {
     socket: UdpSocket,
     token: u64,
+    /// The header in front of each datagram.
+    relay: RelayHeader,
     /// The number of the next ping.
     next: u64,
     /// Number and stamp of each ping in flight.
@@ -62,10 +65,16 @@ pub(super) struct ClockFlow {
 
 impl ClockFlow {
     /// Clock exchanges over a connected socket.
-    pub(super) fn new(socket: UdpSocket, token: u64, offset: Arc<AtomicI64>) -> Self {
+    pub(super) fn new(
+        socket: UdpSocket,
+        token: u64,
+        relay: RelayHeader,
+        offset: Arc<AtomicI64>,
+    ) -> Self {
         Self {
             socket,
             token,
+            relay,
             next: 0,
             open: VecDeque::new(),
             exchanges: Vec::new(),
@@ -115,6 +124,7 @@ impl ClockFlow {
 
     fn ping(&mut self) {
         let ping = Header::bare(Kind::Ping, self.token, self.next).encode();
+        let ping = self.relay.wrap(&ping);
         if self.open.len() >= MAX_OPEN {
             self.open.pop_front();
         }
@@ -135,7 +145,8 @@ impl ClockFlow {
             let answered = match self.socket.recv(&mut bytes) {
                 Ok(length) => {
                     let answered = monotonic_ns();
-                    let header = Header::decode(bytes.get(..length).unwrap_or_default());
+                    let datagram = bytes.get(..length).unwrap_or_default();
+                    let header = Header::decode(self.relay.payload(datagram));
                     header.ok().map(|header| (header, answered))
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -257,7 +268,10 @@ mod tests {
         socket.connect(server.local_addr().unwrap()).unwrap();
         server.connect(socket.local_addr().unwrap()).unwrap();
         socket.set_nonblocking(true).unwrap();
-        (ClockFlow::new(socket, 7, Arc::default()), server)
+        (
+            ClockFlow::new(socket, 7, RelayHeader::default(), Arc::default()),
+            server,
+        )
     }
 
     /// Replies to the next ping with a clock that is `offset` ns ahead.

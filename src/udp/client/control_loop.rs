@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use thiserror::Error;
 
+use super::association::Association;
 use super::clock_flow::ClockFlow;
 use super::dial::Dial;
 use super::reconnect::Reconnect;
@@ -32,6 +33,8 @@ const CANCEL: Token = Token(3);
 const CLOCK: Token = Token(4);
 /// The first token of the streams' sockets while they are being opened.
 const FLOWS: usize = 5;
+/// The first token of the connections of UDP associations.
+const ASSOCIATIONS: usize = 1 << 16;
 
 /// How often deadlines are checked.
 const TICK: Duration = Duration::from_millis(100);
@@ -49,6 +52,8 @@ pub(super) enum Event {
     RoundTrip(requester::Event),
     /// A flow that is being opened is readable.
     FlowReadable,
+    /// The SOCKS5 proxy at this address has ended a UDP association. Occurs at most once.
+    RelayLost(SocketAddr),
     /// The user has cancelled the run. Occurs at most once.
     Cancelled,
     /// The given time is reached.
@@ -105,6 +110,9 @@ pub(super) struct ControlLoop<'a> {
     keepalive_at: Instant,
     wake: EventFd,
     flow_readable: bool,
+    /// The connections of UDP associations, until one of them ends.
+    associations: Vec<TcpStream>,
+    is_relay_lost: bool,
     /// When the server last reported progress.
     last_progress: Instant,
     /// Datagrams that the server has reported.
@@ -165,6 +173,8 @@ impl<'a> ControlLoop<'a> {
                         keepalive_at: Instant::now(),
                         wake,
                         flow_readable: false,
+                        associations: Vec::new(),
+                        is_relay_lost: false,
                         last_progress: Instant::now(),
                         datagrams: 0,
                         awaiting_result: None,
@@ -205,6 +215,16 @@ impl<'a> ControlLoop<'a> {
     pub(super) fn unwatch(&mut self, socket: &impl AsRawFd) -> io::Result<()> {
         let fd = socket.as_raw_fd();
         self.poll.registry().deregister(&mut SourceFd(&fd))
+    }
+
+    /// Keeps the association of a flow until the end of the session, and watches it.
+    pub(super) fn keep(&mut self, association: Association) -> io::Result<()> {
+        let mut connection = TcpStream::from_std(association.connection);
+        let token = Token(ASSOCIATIONS + self.associations.len());
+        let registry = self.poll.registry();
+        registry.register(&mut connection, token, Interest::READABLE)?;
+        self.associations.push(connection);
+        Ok(())
     }
 
     /// Starts clock exchanges.
@@ -262,6 +282,11 @@ impl<'a> ControlLoop<'a> {
         }
         if let Some(event) = self.requester.as_ref().and_then(Requester::event) {
             return Some(Event::RoundTrip(event));
+        }
+        if std::mem::take(&mut self.is_relay_lost)
+            && let Some(via) = &self.setup.via
+        {
+            return Some(Event::RelayLost(via.address()));
         }
         std::mem::take(&mut self.flow_readable).then_some(Event::FlowReadable)
     }
@@ -380,7 +405,16 @@ impl<'a> ControlLoop<'a> {
             }
             _ => {}
         }
-        self.flow_readable |= self.events.iter().any(|event| event.token().0 >= FLOWS);
+        let mut is_relay_event = false;
+        for event in self.events.iter() {
+            is_relay_event |= event.token().0 >= ASSOCIATIONS;
+            self.flow_readable |= (FLOWS..ASSOCIATIONS).contains(&event.token().0);
+        }
+        if is_relay_event && self.associations.iter().any(Association::is_closed) {
+            // The others are of no use to a run.
+            self.associations.clear();
+            self.is_relay_lost = true;
+        }
         if let Some(clock) = &mut self.clock {
             clock.read();
             clock.tick();

@@ -53,6 +53,19 @@ pub enum RunError {
         "the server's UDP port {0} does not answer; does a firewall between the two hosts drop UDP?"
     )]
     NoUdp(SocketAddr),
+    /// The server does not answer over UDP through a relay.
+    #[error(
+        "the server does not answer through the relay {0}; does the relay forward to the UDP port {1}?"
+    )]
+    NotThrough(SocketAddr, SocketAddr),
+    /// The SOCKS5 proxy opens no UDP relay.
+    #[error(
+        "the SOCKS5 proxy at {0} opens no UDP relay: {1}; does it support UDP ASSOCIATE for this user and server?"
+    )]
+    NoAssociation(SocketAddr, String),
+    /// The SOCKS5 proxy ended a UDP association before the run began.
+    #[error("{}", relay_lost(*.0))]
+    RelayLost(SocketAddr),
     /// The server does not answer datagrams with this TTL over UDP.
     #[error(
         "the server's UDP port {0} does not answer datagrams with --ttl {1}; is the path longer, or does a firewall between the two hosts drop UDP?"
@@ -89,6 +102,13 @@ impl RunError {
             error => error,
         }
     }
+}
+
+/// The end of a UDP association as a sentence.
+pub(super) fn relay_lost(proxy: SocketAddr) -> String {
+    format!(
+        "the SOCKS5 proxy at {proxy} closed the connection of its UDP relay, and no datagram passes any more"
+    )
 }
 
 fn reasons(failed: &[(SocketAddr, io::Error)]) -> String {

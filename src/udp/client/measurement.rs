@@ -2,11 +2,12 @@
 
 use std::io;
 
-use super::Observer;
 use super::clock_flow::ClockFlow;
 use super::control_loop::{Event, SessionError};
+use super::error::relay_lost;
 use super::results::DirectionResults;
 use super::session::{BURST, ClockState, Directions, Session};
+use super::{Observer, Via};
 use crate::sys::clock::{WallClock, monotonic_ns};
 use crate::udp::control::connection::ConnectionError;
 use crate::udp::plan::Direction;
@@ -25,7 +26,8 @@ impl<O: Observer> Session<'_, O> {
     pub(super) fn measure(mut self) -> Vec<Measured> {
         if let Some(explainer) = &mut self.explainer {
             let device = self.setup.bind_device.as_deref();
-            explainer.begin(self.control_loop.server, device);
+            let next = self.setup.via.as_ref().map(Via::address);
+            explainer.begin(next.unwrap_or(self.control_loop.server), device);
         }
         let wall = WallClock::now();
         self.observer.begun();
@@ -93,6 +95,12 @@ impl<O: Observer> Session<'_, O> {
                 }
                 Event::Sender(_) | Event::FlowReadable | Event::Timeout | Event::RoundTrip(_) => {}
                 Event::Intervals(rows) => self.add_intervals(rows, directions),
+                Event::RelayLost(proxy) => {
+                    self.stop(directions, Ended::PeerLost(relay_lost(proxy)));
+                    if self.plan.direction.server_sends() {
+                        self.control_loop.send(&Request::Stop)?;
+                    }
+                }
                 Event::Cancelled => {
                     self.stop(directions, Ended::Interrupted("interrupted".to_owned()));
                     if self.plan.direction.server_sends() {

@@ -5,6 +5,7 @@
 //! offset), `session` (launch the threads), `measurement` (send and receive until both results are complete), `results` and `record`
 //! (the results of both sides). All of them wait in the `control_loop`, which replaces a lost connection (`reconnect`).
 
+mod association;
 mod clock_flow;
 mod control_loop;
 mod dial;
@@ -18,6 +19,7 @@ mod results;
 mod round_trip;
 mod session;
 pub(crate) mod settings;
+mod via;
 
 use std::io;
 use std::net::SocketAddr;
@@ -39,6 +41,7 @@ pub use control_loop::SessionError;
 pub use error::RunError;
 use session::Session;
 pub use settings::{ClockChoice, Setup};
+pub use via::Via;
 
 /// Cancels a run from another thread.
 #[derive(Debug, Clone)]

@@ -3,11 +3,13 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use super::association::Association;
 use super::control_loop::{ControlLoop, Event};
-use super::{RunError, Setup};
+use super::{RunError, Setup, Via};
 use crate::sys::device::Device;
 use crate::sys::{ip_options, shared_port, socket};
 use crate::udp::plan::traffic::IpFields;
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::setup::{SetupError, set_ip_fields};
 use crate::udp::wire::control::{Reply, StreamOffer};
 use crate::udp::wire::header::{HEADER, Header, Kind};
@@ -28,7 +30,13 @@ const MAX_RESPONSES: usize = 16;
 pub(super) struct Flow {
     pub(super) socket: UdpSocket,
     pub(super) token: u64,
-    to: SocketAddr,
+    /// The header in front of each datagram.
+    pub(super) relay: RelayHeader,
+    /// The association with a SOCKS5 proxy, which must last as long as the flow.
+    pub(super) association: Option<Association>,
+    /// The server's UDP port.
+    server: SocketAddr,
+    via: Option<SocketAddr>,
     is_open: bool,
 }
 
@@ -46,12 +54,23 @@ impl Flow {
         if let Some(port) = offer.port {
             to.set_port(port);
         }
-        let mut local = setup.bind.unwrap_or(shared_port::any(server));
+        let server = to;
+        let via = setup.via.as_ref();
+        let association = match via {
+            Some(Via::Socks5 { proxy, user }) => {
+                Some(Association::open(*proxy, user.as_ref(), setup)?)
+            }
+            Some(Via::Udp(_)) | None => None,
+        };
+        let relay = association.as_ref().map(|association| association.relay);
+        let via = via.map(Via::address);
+        let to = relay.or(via).unwrap_or(server);
+        let mut local = setup.bind.unwrap_or(shared_port::any(to));
         if !is_first {
             local.set_port(0);
         }
         let bind = |cause| SetupError::Bind { local, cause };
-        let socket = shared_port::unbound(server).map_err(bind)?;
+        let socket = shared_port::unbound(to).map_err(bind)?;
         set_ip_fields(&socket, ip)?;
         if let Some(device) = &setup.bind_device {
             socket::bind_device(&socket, device).map_err(|cause| SetupError::Device {
@@ -68,7 +87,10 @@ impl Flow {
         Ok(Self {
             socket,
             token: offer.token,
-            to,
+            relay: Via::header(setup.via.as_ref(), server),
+            association,
+            server,
+            via,
             is_open: false,
         })
     }
@@ -77,23 +99,28 @@ impl Flow {
     /// receives nothing any more.
     pub(super) fn direct_to(&self, group: IpAddr, setup: &Setup) -> Result<(), RunError> {
         let connect = |cause| SetupError::Connect {
-            to: SocketAddr::new(group, self.to.port()),
+            to: SocketAddr::new(group, self.server.port()),
             cause,
         };
         let device = match &setup.bind_device {
             Some(name) => Device::named(name),
-            None => Device::towards(self.to),
+            None => Device::towards(self.server),
         };
         let interface = device.map_err(connect)?.index();
         ip_options::send_groups_over(&self.socket, interface).map_err(connect)?;
         self.socket
-            .connect(ip_options::group_address(group, self.to.port(), interface))
+            .connect(ip_options::group_address(
+                group,
+                self.server.port(),
+                interface,
+            ))
             .map_err(connect)?;
         Ok(())
     }
 
     fn send_probe(&self) {
         let probe = Header::bare(Kind::Probe, self.token, 0).encode();
+        let probe = self.relay.wrap(&probe);
         if self.socket.send(&probe).is_err() {
             // A send may report a pending error of the socket instead of sending.
             let _ = self.socket.send(&probe);
@@ -106,7 +133,8 @@ impl Flow {
         for _ in 0..MAX_RESPONSES {
             match self.socket.recv(&mut bytes) {
                 Ok(length) => {
-                    let header = Header::decode(bytes.get(..length).unwrap_or_default());
+                    let datagram = bytes.get(..length).unwrap_or_default();
+                    let header = Header::decode(self.relay.payload(datagram));
                     self.is_open |= header.is_ok_and(|header| {
                         (header.kind, header.token) == (Kind::Credit, self.token)
                     });
@@ -139,7 +167,10 @@ pub(super) fn open(control_loop: &mut ControlLoop<'_>, flows: &mut [Flow]) -> Re
             limit = limit.max(Instant::now() + AFTER_OUTAGE + 3 * control_loop.round_trip());
         }
         if Instant::now() >= limit {
-            return Err(RunError::NoUdp(closed.to));
+            return Err(match closed.via {
+                None => RunError::NoUdp(closed.server),
+                Some(via) => RunError::NotThrough(via, closed.server),
+            });
         }
         let event = control_loop.next(Some(probe_at));
         match event.map_err(|error| RunError::Lost(server, error))? {
@@ -152,6 +183,7 @@ pub(super) fn open(control_loop: &mut ControlLoop<'_>, flows: &mut [Flow]) -> Re
             }
             Event::Cancelled => return Err(RunError::Cancelled),
             Event::Reply(reply) => check_refusal(server, reply)?,
+            Event::RelayLost(proxy) => return Err(RunError::RelayLost(proxy)),
             Event::FlowReadable | Event::Intervals(_) | Event::Sender(_) | Event::RoundTrip(_) => {}
         }
     }

@@ -182,6 +182,7 @@ impl<O: Observer> Session<'_, O> {
             window: receiver.window,
             spin: sender.spin && matches!(self.plan.mode, Mode::Paced(_)),
             clock: clock.clone(),
+            relay_header: self.setup.relay_header(self.control_loop.server),
             ..result::effective(self.plan)
         }
     }

@@ -5,7 +5,9 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::association::Association;
 use super::control_loop::{Event, SessionError};
+use super::error::relay_lost;
 use super::opening::{self, Flow};
 use super::session::Session;
 use super::{Cancel, Observer, RunError, Setup};
@@ -57,7 +59,7 @@ fn interrupted() -> Ended {
     Ended::Interrupted("interrupted".to_owned())
 }
 
-fn config(plan: &Plan, setup: &Setup, token: u64) -> Config {
+fn config(plan: &Plan, setup: &Setup, flow: &Flow) -> Config {
     Config {
         pps: match plan.mode {
             Mode::RoundTrip(pps) => pps,
@@ -66,7 +68,8 @@ fn config(plan: &Plan, setup: &Setup, token: u64) -> Config {
         cpu: placement::of(&setup.cpus, 0),
         is_echo: setup.is_echo,
         plan: plan.clone(),
-        token,
+        token: flow.token,
+        relay: flow.relay.clone(),
     }
 }
 
@@ -93,7 +96,8 @@ pub(super) fn echo(
     let buffers = requester::set_up(&flow.socket, plan)?;
     let wall = WallClock::now();
     observer.begun();
-    let config = config(plan, setup, flow.token);
+    let config = config(plan, setup, &flow);
+    let association = flow.association;
     let requester =
         Requester::start(config, flow.socket, Arc::new(|| ())).map_err(RunError::Start)?;
     let mut progress = Progress::default();
@@ -107,6 +111,13 @@ pub(super) fn echo(
         if cancel.is_cancelled() {
             requester.stop();
             ended = interrupted();
+        }
+        if let Some(association) = &association
+            && ended == Ended::Complete
+            && Association::is_closed(&association.connection)
+        {
+            requester.stop();
+            ended = Ended::PeerLost(relay_lost(association.proxy));
         }
     }
     let other = OtherEnd {
@@ -150,13 +161,7 @@ impl<O: Observer> Session<'_, O> {
         let offer = offer
             .filter(|_| self.is_welcome_valid())
             .ok_or(RunError::OutOfTurn(server))?;
-        let mut flows = [Flow::new(
-            server,
-            self.setup,
-            self.plan.traffic.ip,
-            offer,
-            true,
-        )?];
+        let mut flows = [self.flow(offer, true)?];
         let [flow] = &flows;
         let local = flow.socket.local_addr().map_err(RunError::Start)?;
         self.observer.listening(local);
@@ -166,7 +171,7 @@ impl<O: Observer> Session<'_, O> {
         let [flow] = flows;
         let wall = WallClock::now();
         self.observer.begun();
-        let config = config(self.plan, self.setup, flow.token);
+        let config = config(self.plan, self.setup, &flow);
         let requester = Requester::start(config, flow.socket, self.control_loop.notify());
         self.control_loop.requester = Some(requester.map_err(RunError::Start)?);
         let mut progress = Progress::default();
@@ -211,6 +216,10 @@ impl<O: Observer> Session<'_, O> {
                 Event::Cancelled => {
                     self.stop_requests();
                     *ended = interrupted();
+                }
+                Event::RelayLost(proxy) => {
+                    self.stop_requests();
+                    *ended = Ended::PeerLost(relay_lost(proxy));
                 }
                 Event::Reply(Reply::Refused { reason }) => {
                     return Err(ConnectionError::Io(io::Error::other(reason)).into());

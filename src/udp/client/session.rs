@@ -20,7 +20,7 @@ use crate::udp::result::Ended;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::senders::{self, Senders};
 use crate::udp::shared_loops::{self, SharedLoops};
-use crate::udp::wire::control::{ReceiverEffective, Reply, Welcome};
+use crate::udp::wire::control::{ReceiverEffective, Reply, StreamOffer, Welcome};
 use crate::udp::wire::explain::HostReport;
 use crate::udp::wire::results::SenderEffective;
 
@@ -117,10 +117,9 @@ impl<'a, O: Observer> Session<'a, O> {
         let welcome = self.welcome.clone();
         let (sends, receives) = (welcome.forward.len(), welcome.reverse.len());
         let offers = welcome.forward.iter().chain(&welcome.reverse);
-        let ip = self.plan.traffic.ip;
         let mut flows: Vec<Flow> = offers
             .enumerate()
-            .map(|(number, offer)| Flow::new(server, self.setup, ip, *offer, number == 0))
+            .map(|(number, offer)| self.flow(*offer, number == 0))
             .collect::<Result<_, _>>()?;
         if let Some(first) = flows.first() {
             let local = first.socket.local_addr().map_err(RunError::Start)?;
@@ -138,7 +137,8 @@ impl<'a, O: Observer> Session<'a, O> {
         let forward: Vec<Flow> = flows.by_ref().take(sends).collect();
         let reverse: Vec<Flow> = flows.by_ref().take(receives).collect();
         if !welcome.same_clock {
-            self.estimate_offset(Flow::new(server, self.setup, ip, welcome.clock, false)?)?;
+            let flow = self.flow(welcome.clock, false)?;
+            self.estimate_offset(flow)?;
         }
         if let Some(prepared) = prepared {
             self.launch_receivers(prepared, reverse)?;
@@ -147,6 +147,18 @@ impl<'a, O: Observer> Session<'a, O> {
             self.launch_senders(forward)?;
         }
         Ok(())
+    }
+
+    /// A flow, whose association is kept until the end of the session.
+    pub(super) fn flow(&mut self, offer: StreamOffer, is_first: bool) -> Result<Flow, RunError> {
+        let (server, ip) = (self.control_loop.server, self.plan.traffic.ip);
+        let mut flow = Flow::new(server, self.setup, ip, offer, is_first)?;
+        if let Some(association) = flow.association.take() {
+            self.control_loop
+                .keep(association)
+                .map_err(RunError::Start)?;
+        }
+        Ok(flow)
     }
 
     /// Whether the welcome fits the plan: it has a flow per stream, and a credit window if the client sends losslessly.
@@ -187,6 +199,11 @@ impl<'a, O: Observer> Session<'a, O> {
             sockets,
             cpus.clone(),
             shared,
+            flows
+                .iter()
+                .map(|flow| flow.relay.most())
+                .max()
+                .unwrap_or(0),
         )?))
     }
 
@@ -211,7 +228,7 @@ impl<'a, O: Observer> Session<'a, O> {
             // Responses to further opening probes are not datagrams of the run.
             flow.read();
             receivers
-                .launch(stream, flow.token)
+                .launch_behind(stream, flow.token, flow.relay)
                 .map_err(RunError::Start)?;
         }
         self.control_loop.receivers = Some(receivers);
@@ -245,7 +262,7 @@ impl<'a, O: Observer> Session<'a, O> {
                 self.ports.extend(flow.socket.try_clone());
             }
             senders
-                .launch(flow.socket, flow.token, shared)
+                .launch_behind(flow.socket, flow.token, shared, flow.relay)
                 .map_err(RunError::Start)?;
         }
         self.control_loop.senders = Some(senders);
@@ -263,6 +280,7 @@ impl<'a, O: Observer> Session<'a, O> {
                 }
                 Event::Cancelled => return Err(RunError::Cancelled),
                 Event::Reply(reply) => opening::check_refusal(server, reply)?,
+                Event::RelayLost(proxy) => return Err(RunError::RelayLost(proxy)),
                 Event::Intervals(_)
                 | Event::FlowReadable
                 | Event::Timeout
@@ -274,7 +292,7 @@ impl<'a, O: Observer> Session<'a, O> {
 
     /// Estimates the clock offset before the run.
     fn estimate_offset(&mut self, flow: Flow) -> Result<(), RunError> {
-        let mut clock = ClockFlow::new(flow.socket, flow.token, self.offset.clone());
+        let mut clock = ClockFlow::new(flow.socket, flow.token, flow.relay, self.offset.clone());
         clock.begin_burst(BURST);
         self.control_loop
             .watch_clock(clock)

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::via::Via;
 use crate::udp::control::key::Key;
 use crate::udp::placement::Cpus;
 use crate::udp::result::{CpuTrial, Requested};
@@ -26,6 +27,8 @@ pub struct Setup {
     pub bind: Option<SocketAddr>,
     /// The interface to send over.
     pub bind_device: Option<String>,
+    /// The relay of all datagrams.
+    pub via: Option<Via>,
     /// The key that the server must have.
     pub key: Option<Key>,
     /// Time after which a silent server counts as lost.
@@ -47,12 +50,19 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Bytes of the header of a SOCKS5 relay in front of datagrams to this server; `None` without.
+    pub fn relay_header(&self, server: SocketAddr) -> Option<usize> {
+        let header = Via::header(self.via.as_ref(), server);
+        (!header.is_empty()).then(|| header.len())
+    }
+
     /// Default settings for a server.
     pub fn to(server: SocketAddr) -> Self {
         Self {
             servers: vec![server],
             bind: None,
             bind_device: None,
+            via: None,
             key: None,
             peer_timeout: PEER_TIMEOUT,
             cpus: None,

@@ -72,7 +72,7 @@ pub enum NoSegments {
 pub fn enable_segments(
     socket: &UdpSocket,
     datagram: usize,
-    trial: Option<[&[u8; TRIAL]; 2]>,
+    trial: Option<[&[u8]; 2]>,
 ) -> Result<(), NoSegments> {
     let headers = socket::headers(socket);
     let mtu = socket::path_mtu(socket).map_err(NoSegments::Path)?;
@@ -90,11 +90,8 @@ pub fn enable_segments(
     let Some(trial) = trial else {
         return size(datagram);
     };
-    size(TRIAL)?;
-    let sent = SendBatch::new(1).send(
-        socket.as_fd(),
-        [trial.map(<[u8; TRIAL]>::as_slice).concat().as_slice()].into_iter(),
-    );
+    size(trial.map(<[u8]>::len).into_iter().max().unwrap_or(0))?;
+    let sent = SendBatch::new(1).send(socket.as_fd(), [trial.concat().as_slice()].into_iter());
     if let Err(error) = sent {
         size(0)?;
         return Err(NoSegments::Path(error));
@@ -113,9 +110,6 @@ pub fn disable_segments(socket: &UdpSocket, fragments: bool) -> io::Result<()> {
         false => Ok(()),
     }
 }
-
-/// Bytes of each datagram of the trial.
-pub const TRIAL: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,7 @@ use crate::udp::receive::interval_clock::server_ns;
 use crate::udp::receive::marks::MarkCounts;
 use crate::udp::receive::packet_log::{PacketLog, PacketRecord};
 use crate::udp::receive::stamps::RxStamps;
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::wire::header::{Header, Kind};
 
 /// Most replies to one batch; further requests of the batch are dropped.
@@ -22,6 +23,8 @@ pub(super) const MAX_REPLIES: usize = 16;
 pub(super) struct Arrivals {
     pub(super) accounting: StreamAccounting,
     pub(super) token: u64,
+    /// The header in front of each datagram.
+    pub(super) relay: RelayHeader,
     pub(super) issuer: Option<CreditIssuer>,
     /// Whether a datagram of this stream arrived since the flag was last taken.
     pub(super) is_active: bool,
@@ -102,12 +105,23 @@ impl Arrivals {
         }
     }
 
-    /// As [`Self::take`], with the kernel's stamp and the marks of the data, as far as the plan requests them.
+    /// As [`Self::take`], without the header of a relay, and with the kernel's stamp and the marks of the data, as far as the plan
+    /// requests them.
     pub(super) fn take_observed(
         &mut self,
         message: &Message<'_>,
         stamps: &mut Option<Box<RxStamps>>,
     ) {
+        if self.relay.is_empty() || message.truncated {
+            return self.take_direct(message, stamps);
+        }
+        for datagram in message.datagrams() {
+            let datagram = self.relay.payload(datagram);
+            self.take_direct(&message.with(datagram), stamps);
+        }
+    }
+
+    fn take_direct(&mut self, message: &Message<'_>, stamps: &mut Option<Box<RxStamps>>) {
         let before = self.accounting.received();
         match stamps {
             Some(stamps) => self.take_stamped(message, stamps),
@@ -152,15 +166,13 @@ impl Arrivals {
             if header.kind == Kind::Pong {
                 header.lateness = server_ns(&self.offset).saturating_sub(header.sent);
             }
-            rx.send_control(&header.encode(), peer);
+            rx.send_control(&self.relay.wrap(&header.encode()), peer);
         }
         if let (Some(issuer), Some(peer)) = (&mut self.issuer, self.peer)
             && let Some(limit) = issuer.due(self.accounting.next())
         {
-            rx.send_control(
-                &Header::bare(Kind::Credit, self.token, limit).encode(),
-                peer,
-            );
+            let credit = Header::bare(Kind::Credit, self.token, limit).encode();
+            rx.send_control(&self.relay.wrap(&credit), peer);
         }
     }
 }

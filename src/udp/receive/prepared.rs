@@ -35,10 +35,10 @@ impl PreparedReceivers {
         let sockets: Vec<UdpSocket> = (0..plan.streams)
             .map(|_| socket())
             .collect::<Result<_, _>>()?;
-        Self::with(plan, sockets, cpus, shared)
+        Self::with(plan, sockets, cpus, shared, 0)
     }
 
-    /// As [`Self::new`], on existing sockets.
+    /// As [`Self::new`], on existing sockets, whose datagrams have a relay's header of up to `front` bytes.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -47,11 +47,12 @@ impl PreparedReceivers {
         sockets: Vec<UdpSocket>,
         cpus: Cpus,
         shared: impl Fn(usize) -> bool,
+        front: usize,
     ) -> Result<Self, SetupError> {
         let mut sockets: Vec<ReceiverSocket> = sockets
             .into_iter()
             .enumerate()
-            .map(|(stream, socket)| ReceiverSocket::new(socket, plan, shared(stream)))
+            .map(|(stream, socket)| ReceiverSocket::new(socket, plan, shared(stream), front))
             .collect::<Result<_, _>>()?;
         // The sender has one window, and reuses its zero-copy pages by it: the smallest holds for every stream.
         let window = sockets.iter().filter_map(|socket| socket.window).min();

@@ -23,6 +23,7 @@ use crate::udp::receive::interval_clock::IntervalClock;
 use crate::udp::receive::marks::MarkCounts;
 use crate::udp::receive::packet_log::PacketLog;
 use crate::udp::receive::stamps::{ReceivedStamps, RxStamps};
+use crate::udp::relay_header::RelayHeader;
 
 /// Shortest wait for stragglers after the last arrival, in ns, once the sender's count is known.
 pub const MIN_QUIET_NS: u64 = 250_000_000;
@@ -137,6 +138,8 @@ pub struct ReceiverConfig {
     pub stream: usize,
     /// The stream's token.
     pub token: u64,
+    /// The header in front of each datagram.
+    pub relay: RelayHeader,
     /// Message bytes per datagram, the largest of several sizes.
     pub chunk: usize,
     /// Sizes of the datagrams; `None` if all have `chunk`.
@@ -238,6 +241,7 @@ impl StreamReceiver {
                 .with_responses(config.sent_probes)
                 .with_sizes(config.sizes),
                 token: config.token,
+                relay: config.relay,
                 issuer: config.window.map(CreditIssuer::new),
                 is_active: false,
                 peer: None,
@@ -267,7 +271,9 @@ impl StreamReceiver {
     pub fn turn<R: Rx>(&mut self, rx: &mut R, emit: impl Fn(Event)) -> io::Result<Turn> {
         let arrivals = &mut self.arrivals;
         let count = match (&mut self.stamps, &arrivals.marks) {
-            (None, None) => rx.receive(|message| arrivals.take(&message))?,
+            (None, None) if arrivals.relay.is_empty() => {
+                rx.receive(|message| arrivals.take(&message))?
+            }
             (stamps, _) => {
                 if let Some(stamps) = stamps {
                     stamps.begin_batch();
@@ -417,6 +423,7 @@ mod tests {
         let config = ReceiverConfig {
             stream: 0,
             token: 1,
+            relay: RelayHeader::default(),
             chunk: 8,
             sizes: None,
             paced: false,

@@ -23,6 +23,7 @@ use crate::udp::receive::shared::SharedReceiver;
 use crate::udp::receive::stamps::RxStamps;
 use crate::udp::receive::thread::{EventSink, start_thread};
 use crate::udp::receive::{Notify, UNKNOWN};
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::result::IntervalRows;
 use crate::udp::setup::ReceiverSocket;
 use crate::udp::shared_loops::{SharedLoops, Wake};
@@ -76,6 +77,8 @@ struct Handle {
     /// The receiver's own socket, to connect it to another address.
     socket: Arc<UdpSocket>,
     token: u64,
+    /// The header in front of each datagram.
+    relay: RelayHeader,
     done: Option<Box<Received>>,
 }
 
@@ -146,6 +149,19 @@ impl Receivers {
     /// # Errors
     /// Out of threads, files or memory.
     pub fn launch(&mut self, stream: usize, token: u64) -> io::Result<()> {
+        self.launch_behind(stream, token, RelayHeader::default())
+    }
+
+    /// As [`Self::launch`], with the header of a relay in front of each datagram.
+    ///
+    /// # Errors
+    /// As [`Self::launch`].
+    pub fn launch_behind(
+        &mut self,
+        stream: usize,
+        token: u64,
+        relay: RelayHeader,
+    ) -> io::Result<()> {
         let Some(end) = self.sockets.get_mut(stream).and_then(Option::take) else {
             return Ok(());
         };
@@ -164,6 +180,7 @@ impl Receivers {
         let config = ReceiverConfig {
             stream,
             token,
+            relay: relay.clone(),
             chunk: plan.chunk,
             sizes: plan.pattern(),
             paced,
@@ -213,6 +230,7 @@ impl Receivers {
                 empties,
                 socket,
                 token,
+                relay,
                 done: None,
             });
         }
@@ -237,7 +255,7 @@ impl Receivers {
             if handle.done.is_none() {
                 let probe = Header::bare(Kind::Probe, handle.token, 0).encode();
                 // A failed keepalive is followed by the next one.
-                let _ = handle.socket.send(&probe);
+                let _ = handle.socket.send(&handle.relay.wrap(&probe));
             }
         }
     }

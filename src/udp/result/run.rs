@@ -162,6 +162,9 @@ pub struct Requested {
     pub under_load: Option<String>,
     /// The server, if it is another process.
     pub to: Option<String>,
+    /// The relay of all datagrams; absent on a direct path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// Who sends: `forward`, `reverse` or `both`.
     #[serde(default = "forward")]
     pub direction: String,
@@ -190,6 +193,9 @@ pub struct Effective {
     pub header: usize,
     /// UDP payload: `chunk` plus `header`.
     pub datagram: usize,
+    /// Bytes of the header of a SOCKS5 relay, in front of each datagram; absent without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_header: Option<usize>,
     /// Most datagrams per send call.
     #[serde(default, with = "counts::positive")]
     pub batch: usize,

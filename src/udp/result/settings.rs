@@ -74,7 +74,8 @@ pub(super) fn at_the_end(effective: &mut Effective, senders: &[SenderOutcome]) {
         .find_map(|sender| sender.stats.fallback_error)
     {
         (effective.gso, effective.segments) = (false, 1);
-        let too_long = smallest.and_then(|path| TooLong::of(effective.datagram, path));
+        let datagram = effective.datagram + effective.relay_header.unwrap_or(0);
+        let too_long = smallest.and_then(|path| TooLong::of(datagram, path));
         let reason = match too_long {
             Some(too_long) => too_long.to_string(),
             None => std::io::Error::from_raw_os_error(errno).to_string(),

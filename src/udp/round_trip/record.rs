@@ -148,6 +148,10 @@ fn effective(
         rcvbuf: buffers.receive,
         sender_cpus: setup.cpus.clone(),
         receiver_cpus: server_cpus,
+        relay_header: setup
+            .servers
+            .first()
+            .and_then(|server| setup.relay_header(*server)),
         spin: plan.spin == SpinChoice::On,
         // Both stamps are this host's.
         clock: Clock {

@@ -22,6 +22,7 @@ use crate::udp::plan::Plan;
 use crate::udp::receive::Notify;
 use crate::udp::receive::accounting::{Foreign, Latencies};
 use crate::udp::receive::intervals::CompletedInterval;
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::send::spin::SpinChoice;
 use crate::udp::setup::{DEFAULT_BUFFER, SetupError};
 use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
@@ -54,6 +55,8 @@ pub struct Config {
     pub pps: Option<f64>,
     /// Identifies the flow.
     pub token: u64,
+    /// The header in front of each datagram.
+    pub relay: RelayHeader,
     /// Whether the other end is an echo server, which sends requests back unchanged.
     pub is_echo: bool,
     /// The CPU that the thread is pinned to.
@@ -131,7 +134,7 @@ impl Requester {
             name: "round-trip",
             engine: config.plan.engine,
             waiting,
-            datagram: config.plan.datagram(),
+            datagram: config.plan.datagram() + config.relay.most(),
             cpu: config.cpu,
         };
         let (events, receiver) = mpsc::channel();
@@ -217,8 +220,9 @@ struct Run<'a, C> {
     channel: C,
     waiting: Waiting,
     exchanges: Exchanges,
-    /// Bytes of a datagram.
+    /// Bytes of a datagram, without the header of a relay and with it.
     datagram: usize,
+    relayed: usize,
     outcome: Outcome,
     /// When the last request was due, in ns.
     last_due: u64,
@@ -231,6 +235,7 @@ impl<'a, C: Channel> Run<'a, C> {
         Self {
             exchanges: Exchanges::new(timeout, config.pps.unwrap_or(0.0)),
             datagram: config.plan.datagram(),
+            relayed: config.plan.datagram() + config.relay.len(),
             outcome: Outcome::default(),
             last_due: 0,
             rows: Rows::new(&config.plan, monotonic_ns()),
@@ -241,6 +246,10 @@ impl<'a, C: Channel> Run<'a, C> {
     }
 
     fn run(mut self, stop: &AtomicBool, emit: &Emit) -> Outcome {
+        // The buffer of a requester keeps it.
+        let header = self.config.relay.bytes().iter();
+        let places = self.channel.outgoing().iter_mut();
+        places.zip(header).for_each(|(place, byte)| *place = *byte);
         let mut schedule = Schedule::new(&self.config.plan, self.config.pps, self.rows.start);
         let ended = loop {
             let now = monotonic_ns();
@@ -314,10 +323,12 @@ impl<'a, C: Channel> Run<'a, C> {
             lateness: sent.saturating_sub(due),
             ..Header::bare(Kind::Ping, self.config.token, sequence)
         };
-        if let Some(place) = self.channel.outgoing().first_chunk_mut() {
+        let front = self.relayed - self.datagram;
+        let place = self.channel.outgoing().get_mut(front..);
+        if let Some(place) = place.and_then(<[u8]>::first_chunk_mut) {
             header.write(place);
         }
-        let mut result = self.channel.send(self.datagram);
+        let mut result = self.channel.send(self.relayed);
         // After the send, as a new slot is seldom in the cache.
         self.exchanges.send(due, sent);
         if result
@@ -326,7 +337,7 @@ impl<'a, C: Channel> Run<'a, C> {
         {
             // A send may report a pending error of the socket instead of sending.
             self.outcome.send.icmp.port_unreachable += 1;
-            result = self.channel.send(self.datagram);
+            result = self.channel.send(self.relayed);
         }
         self.outcome.send.messages += 1;
         if let Err(error) = result {
@@ -413,7 +424,9 @@ impl<'a, C: Channel> Run<'a, C> {
     fn on_datagram(&mut self, length: usize, received: u64) {
         let foreign = &mut self.outcome.foreign;
         let bytes = self.channel.incoming().get(..length);
-        let header = match Header::decode(bytes.unwrap_or_default()) {
+        let bytes = self.config.relay.payload(bytes.unwrap_or_default());
+        let length = bytes.len();
+        let header = match Header::decode(bytes) {
             Ok(header) => header,
             Err(HeaderError::Short) => return foreign.short += 1,
             Err(HeaderError::Malformed) => return foreign.malformed += 1,

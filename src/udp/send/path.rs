@@ -14,6 +14,8 @@ pub struct TooLong {
     pub mtu: usize,
     /// Bytes of the IP and UDP headers.
     pub headers: usize,
+    /// Bytes of the header of a relay, as part of the datagram.
+    pub front: usize,
 }
 
 impl TooLong {
@@ -24,12 +26,18 @@ impl TooLong {
             datagram,
             mtu,
             headers: path.headers,
+            front: 0,
         })
+    }
+
+    /// Of a datagram that has a relay's header of `front` bytes.
+    pub fn behind(self, front: usize) -> Self {
+        Self { front, ..self }
     }
 
     /// The largest chunk that fits; `None` if not even a header fits.
     pub fn chunk_that_fits(self) -> Option<usize> {
-        let chunk = self.mtu.checked_sub(self.headers + HEADER)?;
+        let chunk = self.mtu.checked_sub(self.headers + self.front + HEADER)?;
         (chunk > 0).then_some(chunk)
     }
 
@@ -48,6 +56,7 @@ impl std::fmt::Display for TooLong {
             datagram,
             mtu,
             headers,
+            front: _,
         } = self;
         write!(
             f,
@@ -75,7 +84,7 @@ pub enum PathError {
     BlackHole {
         /// UDP payload in bytes.
         datagram: usize,
-        /// The longest UDP payload that arrives, in bytes.
+        /// The longest UDP payload that arrives, in bytes without the header of a relay.
         longest: usize,
     },
     /// The path drops long datagrams, whole or in fragments.
@@ -86,7 +95,7 @@ pub enum PathError {
     NoWay {
         /// UDP payload in bytes.
         datagram: usize,
-        /// The longest UDP payload that arrives, in bytes.
+        /// The longest UDP payload that arrives, in bytes without the header of a relay.
         longest: usize,
     },
     /// `--gso on`, and the path MTU has become smaller.
@@ -136,6 +145,8 @@ mod tests {
         assert_eq!(v6.chunk_that_fits(), Some(1_220));
         assert_eq!(TooLong::of(1_272, path(1_300, 28)), None);
         assert!(TooLong::of(1_273, path(1_300, 28)).is_some());
+        let relayed = TooLong::of(1_432, path(1_300, 28)).unwrap().behind(10);
+        assert_eq!(relayed.chunk_that_fits(), Some(1_230));
         let tiny = TooLong::of(100, path(60, 28)).unwrap();
         assert_eq!(tiny.chunk_that_fits(), None);
         let unknown = Path {

@@ -9,6 +9,7 @@ use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 
 /// Time between two pairs of pings at first; later half of a round trip.
@@ -55,6 +56,8 @@ pub struct PathProbe<'a> {
     pub socket: &'a UdpSocket,
     /// The stream's token.
     pub token: u64,
+    /// The header in front of each datagram.
+    pub relay: &'a RelayHeader,
     /// Round trip of the path.
     pub round_trip: Duration,
     /// Ends the probe early.
@@ -67,7 +70,7 @@ impl PathProbe<'_> {
     /// # Errors
     /// As setsockopt(2) and recv(2): errors that make the socket useless.
     pub fn explore(&self, datagram: usize) -> io::Result<ProbeOutcome> {
-        self.blocking(|| self.compare(datagram.max(HEADER)))
+        self.blocking(|| self.compare(datagram.max(self.relay.len() + HEADER)))
     }
 
     /// The longest datagram that arrives, in bytes and below `datagram`, by bisection.
@@ -131,7 +134,7 @@ impl PathProbe<'_> {
             }
             // In most cases the first long ping is answered, and no short one is needed.
             if number > 0 {
-                self.ping(2 * number, HEADER);
+                self.ping(2 * number, self.relay.len() + HEADER);
             }
             let until = Instant::now() + pause;
             while let Some(number) = self.pong(until)? {
@@ -169,10 +172,9 @@ impl PathProbe<'_> {
 
     /// Sends a ping of `length` bytes; `false` if the kernel refuses it as too long.
     fn ping(&self, number: u64, length: usize) -> bool {
-        let mut ping = vec![0; length];
-        if let Some(front) = ping.first_chunk_mut() {
-            *front = Header::bare(Kind::Ping, self.token, number).encode();
-        }
+        let header = Header::bare(Kind::Ping, self.token, number).encode();
+        let mut ping = self.relay.wrap(&header).to_vec();
+        ping.resize(length, 0);
         match self.socket.send(&ping) {
             Err(error) => error.raw_os_error() != Some(libc::EMSGSIZE),
             Ok(_) => true,
@@ -192,7 +194,8 @@ impl PathProbe<'_> {
             let mut bytes = [0; 2 * HEADER];
             match self.socket.recv(&mut bytes) {
                 Ok(length) => {
-                    let header = Header::decode(bytes.get(..length).unwrap_or_default());
+                    let datagram = bytes.get(..length).unwrap_or_default();
+                    let header = Header::decode(self.relay.payload(datagram));
                     if let Ok(header) = header
                         && (header.kind, header.token) == (Kind::Pong, self.token)
                     {
@@ -255,6 +258,7 @@ mod tests {
         let outcome = with(&PathProbe {
             socket: &near,
             token: 7,
+            relay: &RelayHeader::default(),
             round_trip: Duration::ZERO,
             stop: &stop,
         });

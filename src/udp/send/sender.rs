@@ -268,7 +268,8 @@ fn await_credit<T: Tx>(
     if now < wake_at {
         return tx.wait(Until::About(wake_at));
     }
-    tx.send_control(&Header::bare(Kind::Probe, token, stream.next()).encode());
+    let probe = Header::bare(Kind::Probe, token, stream.next()).encode();
+    tx.send_control(&stream.relay().wrap(&probe));
     outcome.probes += 1;
     request.back_off(now);
     Ok(())
@@ -320,7 +321,7 @@ fn note_stamped<T: Tx>(
         && let Some(stamps) = stamps
     {
         let end = stream.next();
-        let message = slot.get(..length).unwrap_or_default();
+        let message = slot.get(stream.relay().len()..length).unwrap_or_default();
         let (first, offset) = (end - datagrams, stream.offset());
         stamps.written(message, stream.datagram(), first, end, offset);
     }
@@ -356,9 +357,9 @@ pub(super) fn check_path<T: Tx>(
     policy: BatchPolicy,
     outcome: &SenderOutcome,
 ) -> io::Result<()> {
-    let datagram = stream.datagram();
+    let (datagram, front) = (stream.datagram(), stream.relay().len());
     if policy.must_segment && policy.segments > 1 && tx.segments() == 1 {
-        let error = match TooLong::of(datagram, tx.path()) {
+        let error = match TooLong::of(datagram, tx.path()).map(|of| of.behind(front)) {
             Some(too_long) => PathError::NoSegments(too_long),
             None => {
                 let errno = tx.stats().fallback_error.unwrap_or(libc::EIO);
@@ -369,7 +370,7 @@ pub(super) fn check_path<T: Tx>(
     }
     let resolved = stream.next() - tx.in_flight();
     if outcome.too_long > 0 && outcome.too_long == resolved {
-        let too_long = TooLong::of(datagram, tx.path());
+        let too_long = TooLong::of(datagram, tx.path()).map(|of| of.behind(front));
         let error = too_long.map_or(PathError::Refused(datagram), PathError::NoFragments);
         return Err(io::Error::other(error));
     }
@@ -394,6 +395,7 @@ fn sleep_until<T: Tx>(tx: &mut T, at: u64, now: u64, spin: &mut Spin) -> io::Res
 
 /// Adds the credit of a datagram, if it is a credit of this stream.
 fn read_credit(bytes: &[u8], token: u64, stream: &mut Stream) {
+    let bytes = stream.relay().payload(bytes);
     if let Ok(header) = Header::decode(bytes)
         && bytes.len() == HEADER
         && (header.kind, header.token) == (Kind::Credit, token)

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use crate::sys::affinity;
 use crate::sys::eventfd::EventFd;
 use crate::udp::placement::{self};
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::sender::SenderControl;
 use crate::udp::send::task::Task;
@@ -70,6 +71,20 @@ impl Senders {
     /// # Errors
     /// Out of threads or files.
     pub fn launch(&mut self, socket: UdpSocket, token: u64, shared_cpu: bool) -> io::Result<()> {
+        self.launch_behind(socket, token, shared_cpu, RelayHeader::default())
+    }
+
+    /// As [`Self::launch`], with the header of a relay in front of each datagram.
+    ///
+    /// # Errors
+    /// As [`Self::launch`].
+    pub fn launch_behind(
+        &mut self,
+        socket: UdpSocket,
+        token: u64,
+        shared_cpu: bool,
+        relay: RelayHeader,
+    ) -> io::Result<()> {
         let number = self.running.len();
         let (start, started) = mpsc::channel();
         let control = Arc::new(SenderControl::new(self.settings.offset.clone()));
@@ -77,6 +92,7 @@ impl Senders {
         let task = Task {
             settings: self.settings.clone(),
             token,
+            relay,
             number,
             shared_cpu,
             control: control.clone(),

@@ -17,7 +17,7 @@ use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::sender::{BatchPolicy, MAX_NO_MEMORY_NS, NO_MEMORY_NS, check_path, fill};
 use crate::udp::send::spin::NoSpin;
 use crate::udp::send::stream::{Idle, Stream};
-use crate::udp::send::task::{Event, FILL, Task};
+use crate::udp::send::task::{Event, Task};
 use crate::udp::setup::SenderSocket;
 use crate::udp::shared_loops::{Cost, Member, Next, SharedPlace};
 use crate::udp::wire::results::SenderEffective;
@@ -57,7 +57,7 @@ impl Task {
             ..
         } = end;
         let method = CopySend::new(layout.messages);
-        let tx = match MioTx::shared(socket, layout, FILL, method) {
+        let tx = match MioTx::shared(socket, layout, &self.fill(), method) {
             Ok(tx) => tx,
             Err(error) => return self.emit(Event::Ended(Err(error))),
         };

@@ -8,6 +8,7 @@ use crate::udp::credit::CreditBalance;
 use crate::udp::plan::Quota;
 use crate::udp::plan::sizes::SizePattern;
 use crate::udp::plan::traffic::Schedule;
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::send::pacing::Pacer;
 use crate::udp::send::steps::Steps;
 use crate::udp::wire::header::{HEADER, Header, Kind};
@@ -35,6 +36,8 @@ pub struct Stream {
     largest: usize,
     /// Sizes of the datagrams; `None` if all have `chunk`.
     sizes: Option<SizePattern>,
+    /// The header in front of each datagram, which the slots contain already.
+    relay: RelayHeader,
     quota: Quota,
     /// When sending stops, in ns; `u64::MAX` if the count limits it.
     end: u64,
@@ -94,6 +97,7 @@ impl Stream {
             chunk,
             largest: chunk,
             sizes: None,
+            relay: RelayHeader::default(),
             quota,
             end,
             pacer: pace.map(|(pps, shift)| Pacer::new(pps, start.saturating_add(shift))),
@@ -126,6 +130,11 @@ impl Stream {
         Self { sizes, ..self }
     }
 
+    /// With the header of a relay in front of each datagram.
+    pub fn with_relay(self, relay: RelayHeader) -> Self {
+        Self { relay, ..self }
+    }
+
     /// With histograms that grow with the number of their distinct values.
     pub fn with_small_histograms(self) -> Self {
         Self {
@@ -142,6 +151,11 @@ impl Stream {
     /// The token of the stream.
     pub fn token(&self) -> u64 {
         self.token
+    }
+
+    /// The header in front of each datagram.
+    pub fn relay(&self) -> &RelayHeader {
+        &self.relay
     }
 
     /// The offset of the clock in which stamps are written, in ns.
@@ -174,9 +188,9 @@ impl Stream {
         self.pacer.is_some()
     }
 
-    /// Bytes of a full datagram.
+    /// Bytes of a full datagram, with the header of a relay.
     pub fn datagram(&self) -> usize {
-        self.largest + HEADER
+        self.largest + HEADER + self.relay.len()
     }
 
     /// How many datagrams the receiver has read at least, given its credit window at the start: it never grants more ahead.
@@ -198,9 +212,21 @@ impl Stream {
     /// bytes and of datagrams.
     #[inline]
     pub fn fill(&mut self, slot: &mut [u8], most: u64, now: impl Fn() -> u64) -> (usize, u64) {
+        self.fill_behind(0, slot, most, now)
+    }
+
+    /// As [`Self::fill`], behind `front` bytes of each datagram that the slot contains already.
+    #[inline(always)]
+    fn fill_behind(
+        &mut self,
+        front: usize,
+        slot: &mut [u8],
+        most: u64,
+        now: impl Fn() -> u64,
+    ) -> (usize, u64) {
         let most = most.min(self.credit()).min(self.left());
         let (mut length, mut count) = (0, 0);
-        for place in slot.chunks_exact_mut(self.chunk + HEADER) {
+        for place in slot.chunks_exact_mut(front + self.chunk + HEADER) {
             if count == most {
                 break;
             }
@@ -217,10 +243,11 @@ impl Stream {
                 sent: stamp.wrapping_add_signed(self.offset),
                 lateness,
             };
-            if let Some(front) = place.first_chunk_mut() {
-                header.write(front);
+            if let Some(place) = place.get_mut(front..).and_then(<[u8]>::first_chunk_mut) {
+                header.write(place);
             }
-            length += HEADER
+            length += front
+                + HEADER
                 + if last {
                     self.quota.last_chunk
                 } else {
@@ -234,10 +261,11 @@ impl Stream {
 
     /// Whether [`Self::fill_varied`] fills the slots.
     pub fn is_varied(&self) -> bool {
-        self.steps.is_some() || self.sizes.is_some()
+        self.steps.is_some() || self.sizes.is_some() || !self.relay.is_empty()
     }
 
-    /// As [`Self::fill`], of a stream whose gaps or sizes vary: up to the end of a burst, or one datagram.
+    /// As [`Self::fill`], of a stream whose gaps or sizes vary, or whose datagrams go through a relay: up to the end of a burst, or one
+    /// datagram of several sizes.
     pub fn fill_varied(
         &mut self,
         slot: &mut [u8],
@@ -249,7 +277,7 @@ impl Stream {
             self.chunk = sizes.size(self.next);
             alike = 1;
         }
-        let (length, count) = self.fill(slot, most.min(alike), now);
+        let (length, count) = self.fill_behind(self.relay.len(), slot, most.min(alike), now);
         if count > 0
             && let (Some(steps), Some(pacer)) = (&mut self.steps, &mut self.pacer)
             && let Some(gap) = steps.take(count)
@@ -330,143 +358,4 @@ impl SendTimes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::udp::plan::sizes::Sizes;
-    use std::cell::Cell;
-    use std::time::Duration;
-
-    const CHUNK: usize = 8;
-    const DATAGRAM: usize = CHUNK + HEADER;
-
-    fn counted(packets: u64, last_chunk: usize) -> Quota {
-        Quota {
-            packets: Some(packets),
-            last_chunk,
-            time: None,
-        }
-    }
-
-    #[test]
-    fn the_last_datagram_is_marked_and_may_be_short() {
-        let mut stream = Stream::new(9, CHUNK, counted(3, 5), None, false, 0);
-        let mut slot = [0; DATAGRAM * 8];
-        assert_eq!(stream.fill(&mut slot, 8, || 50), (3 * DATAGRAM - 3, 3));
-        let last: Vec<bool> = slot
-            .chunks(DATAGRAM)
-            .take(3)
-            .map(|bytes| Header::decode(bytes).unwrap().last)
-            .collect();
-        assert_eq!(last, [false, false, true]);
-        assert_eq!(stream.idle(50), Idle::Done);
-        assert_eq!((stream.bytes(3), stream.bytes(2)), (2 * 8 + 5, 16));
-    }
-
-    #[test]
-    fn a_lossless_stream_sends_as_far_as_its_credit() {
-        let mut stream = Stream::new(9, CHUNK, counted(100, CHUNK), None, true, 0);
-        let mut slot = [0; DATAGRAM * 8];
-        assert_eq!(stream.fill(&mut slot, 8, || 1), (0, 0));
-        assert_eq!(stream.idle(1), Idle::Credit);
-        stream.grant(3);
-        stream.grant(2);
-        assert_eq!(stream.fill(&mut slot, 8, || 1).1, 3);
-        assert_eq!(stream.credit(), 0);
-    }
-
-    #[test]
-    fn a_paced_stream_sends_due_datagrams_with_their_lateness() {
-        let mut stream = Stream::new(
-            9,
-            CHUNK,
-            counted(100, CHUNK),
-            Some((1e6, 500)),
-            false,
-            1_000,
-        );
-        let mut slot = [0; DATAGRAM * 8];
-        assert_eq!(stream.idle(1_000), Idle::Due(1_500));
-        assert_eq!(stream.fill(&mut slot, 8, || 3_700).1, 3);
-        let lateness: Vec<u64> = slot
-            .chunks(DATAGRAM)
-            .take(3)
-            .map(|b| Header::decode(b).unwrap().lateness)
-            .collect();
-        assert_eq!(lateness, [2_200, 1_200, 200]);
-        assert_eq!(stream.idle(3_700), Idle::Due(4_500));
-        let times = stream.into_times();
-        assert_eq!(times.lateness.sum_ns(), 2_200 + 1_200 + 200);
-        assert_eq!(times.gap_error.count(), 2);
-    }
-
-    #[test]
-    fn datagrams_of_several_sizes_have_a_slot_each() {
-        let sizes = SizePattern::new(&Sizes::Range(3, 8));
-        let mut stream =
-            Stream::new(9, CHUNK, counted(9, 2), None, false, 0).with_sizes(Some(sizes.clone()));
-        assert_eq!(stream.datagram(), DATAGRAM);
-        let mut slot = [0; DATAGRAM * 8];
-        let mut sum = 0;
-        for sequence in 0..9 {
-            let expected = if sequence == 8 {
-                2
-            } else {
-                sizes.size(sequence)
-            };
-            let filled = stream.fill_varied(&mut slot, 8, || 0);
-            assert_eq!(filled, (expected + HEADER, 1));
-            sum += expected as u64;
-        }
-        assert_eq!(stream.idle(0), Idle::Done);
-        assert_eq!((stream.bytes(9), stream.bytes(8)), (sum, sum - 2));
-    }
-
-    #[test]
-    fn a_slot_ends_with_a_burst() {
-        let pace = Some((1e6, 0));
-        let schedule = Schedule {
-            burst: 5,
-            ..Schedule::default()
-        };
-        let mut stream = Stream::new(9, CHUNK, counted(100, CHUNK), pace, false, 0)
-            .with_schedule(schedule, 0, false);
-        assert!(stream.is_varied());
-        let mut slot = [0; DATAGRAM * 8];
-        assert_eq!(stream.fill_varied(&mut slot, 3, || 0).1, 3);
-        assert_eq!(stream.fill_varied(&mut slot, 8, || 0).1, 2);
-        assert_eq!(stream.idle(0), Idle::Due(5_000));
-        assert_eq!(stream.fill_varied(&mut slot, 8, || 4_999).1, 0);
-        assert_eq!(stream.fill_varied(&mut slot, 8, || 5_100).1, 5);
-        let lateness = Header::decode(&slot).unwrap().lateness;
-        assert_eq!(lateness, 100);
-        assert_eq!(stream.idle(5_100), Idle::Due(10_000));
-        let plain = Stream::new(9, CHUNK, counted(100, CHUNK), None, false, 0);
-        assert!(!plain.with_schedule(schedule, 0, false).is_varied());
-    }
-
-    #[test]
-    fn a_time_limit_ends_a_stream_within_a_slot() {
-        let quota = Quota {
-            packets: None,
-            last_chunk: CHUNK,
-            time: Some(Duration::from_nanos(10)),
-        };
-        let mut stream = Stream::new(9, CHUNK, quota, None, false, 100);
-        let clock = Cell::new(104);
-        let mut slot = [0; DATAGRAM * 8];
-        let filled = stream.fill(&mut slot, 8, || clock.replace(clock.get() + 2));
-        assert_eq!(filled.1, 3);
-        assert_eq!(stream.idle(110), Idle::Done);
-        assert_eq!(stream.idle(109), Idle::No);
-    }
-
-    #[test]
-    fn stamps_are_written_in_the_receivers_clock() {
-        let mut stream = Stream::new(9, CHUNK, counted(1, CHUNK), None, false, 0);
-        stream.set_offset(-40);
-        let mut slot = [0; DATAGRAM];
-        stream.fill(&mut slot, 1, || 100);
-        assert_eq!(Header::decode(&slot).unwrap().sent, 60);
-        assert_eq!(stream.into_times().first, Some(100));
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! The task of one sender: it sets the socket up, and sends on a thread of its own.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::udp::engine::stamps::StampPolicy;
 use crate::udp::placement::Cpus;
 use crate::udp::plan::{Df, Mode, Plan};
 use crate::udp::receive::Notify;
+use crate::udp::relay_header::RelayHeader;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::path::PathError;
 use crate::udp::send::path_probe::{PathProbe, ProbeOutcome};
@@ -75,6 +77,8 @@ pub enum Event {
 pub(super) struct Task {
     pub(super) settings: Settings,
     pub(super) token: u64,
+    /// The header in front of each datagram.
+    pub(super) relay: RelayHeader,
     pub(super) number: usize,
     pub(super) shared_cpu: bool,
     pub(super) control: Arc<SenderControl>,
@@ -108,12 +112,13 @@ impl Task {
     /// Probes the path and sets the socket up for it.
     pub(super) fn set_up(&self, socket: UdpSocket) -> Result<SenderSocket, SetupError> {
         let settings = &self.settings;
-        let datagram = settings.plan.datagram();
+        let datagram = settings.plan.datagram() + self.relay.len();
         let policy = settings.plan.df.policy();
         socket::set_path_mtu_discovery(&socket, policy).map_err(SetupError::Options)?;
         let probe = PathProbe {
             socket: &socket,
             token: self.token,
+            relay: &self.relay,
             round_trip: settings.round_trip,
             stop: &self.control.stop,
         };
@@ -132,7 +137,7 @@ impl Task {
             socket,
             &settings.plan,
             settings.send_buffer,
-            self.token,
+            (self.token, &self.relay),
             settings.window,
             path_note,
         )?;
@@ -162,7 +167,7 @@ impl Task {
             socket,
             layout,
             batch: policy.batch as usize,
-            fill: FILL,
+            fill: &self.fill(),
             stamps,
             wake,
         };
@@ -175,6 +180,16 @@ impl Task {
             outcome,
         };
         open_tx(&self.settings.plan.engine, endpoint, sender)
+    }
+
+    /// The bytes that fill the slots: those of a datagram, if it has the header of a relay.
+    pub(super) fn fill(&self) -> Cow<'static, [u8]> {
+        if self.relay.is_empty() {
+            return FILL.into();
+        }
+        let message = FILL.iter().copied().cycle();
+        let message = message.take(self.settings.plan.datagram());
+        self.relay.bytes().iter().copied().chain(message).collect()
     }
 
     /// The collector of the stream's stamps. The first stream measures their cost.
@@ -195,6 +210,7 @@ impl Task {
         Stream::new(self.token, plan.chunk, quota, pace, lossless, start)
             .with_schedule(plan.traffic.schedule, self.number, self.settings.is_reverse)
             .with_sizes(plan.pattern())
+            .with_relay(self.relay.clone())
     }
 
     fn send<T: Tx>(
@@ -253,15 +269,19 @@ impl WithTx for ConfiguredSender<'_> {
 
 /// Lets the kernel fragment datagrams on a path that drops long ones, and returns a sentence about it.
 fn avoid_black_hole(plan: &Plan, probe: &PathProbe<'_>) -> Result<String, SetupError> {
-    let datagram = plan.datagram();
+    let front = probe.relay.len();
+    let datagram = plan.datagram() + front;
     let longest = probe.longest(datagram).map_err(SetupError::Options)?;
+    let without = longest.saturating_sub(front);
     if plan.df == Df::On {
+        let longest = without;
         return Err(PathError::BlackHole { datagram, longest }.into());
     }
     socket::fragment_at(probe.socket, longest).map_err(SetupError::Options)?;
     // Fragments may be dropped too, and Linux does not fragment an IPv6 datagram that fits the MTU of its route
     // (ip6_finish_output).
     if !probe.arrives(datagram).map_err(SetupError::Options)? {
+        let longest = without;
         return Err(PathError::NoWay { datagram, longest }.into());
     }
     Ok(format!(

@@ -25,7 +25,7 @@ fn unavailable_gso_is_an_error_if_required_and_a_note_under_auto() {
     };
     let set_up = |plan: &Plan| {
         let socket = sender.try_clone().unwrap();
-        SenderSocket::new(socket, plan, None, 1, None, None)
+        SenderSocket::new(socket, plan, None, (1, &RelayHeader::default()), None, None)
     };
     let error = set_up(&plan).unwrap_err().to_string();
     assert!(error.contains("do not fit one send"), "{error}");
@@ -54,8 +54,16 @@ fn offload_off_applies_to_both_ends() {
         ..small_plan()
     };
     let (receiver, sender) = pair();
-    let receiver = ReceiverSocket::new(receiver, &plan, false).unwrap();
-    let sender = SenderSocket::new(sender, &plan, None, 1, None, None).unwrap();
+    let receiver = ReceiverSocket::new(receiver, &plan, false, 0).unwrap();
+    let sender = SenderSocket::new(
+        sender,
+        &plan,
+        None,
+        (1, &RelayHeader::default()),
+        None,
+        None,
+    )
+    .unwrap();
     assert_eq!(
         (receiver.gro, sender.gso(), sender.gso_note),
         (false, false, None)

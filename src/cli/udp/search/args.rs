@@ -12,6 +12,7 @@ use crate::cli::exports::SearchExports;
 use crate::cli::list::{List, list};
 use crate::cli::parse::{buffer_size, nonzero_duration, percentage};
 use crate::cli::udp::traffic::Chunk;
+use crate::cli::udp::via::ViaArgs;
 use crate::udp::placement::Choice;
 use crate::udp::search::{Goal, MOST_GOALS, Range, WIDTHS};
 use crate::udp::send::pacing::{MAX_PPS, MIN_PPS};
@@ -143,6 +144,8 @@ pub(super) struct PathArgs {
     /// Server to measure against: a `bench serve`, by name or address [default port: 5210]
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Network")]
     to: Option<String>,
+    #[command(flatten)]
+    via: ViaArgs,
     /// Local address to send from
     #[arg(
         long,
@@ -266,6 +269,7 @@ impl Search {
             sndbuf: path.sndbuf.map(List::one),
             rcvbuf: path.rcvbuf.map(List::one),
             to: path.to.clone(),
+            via: path.via.clone(),
             bind: path.bind.clone(),
             bind_dev: path.bind_dev.clone(),
             ipv4: path.ipv4,

@@ -32,16 +32,16 @@ pub(super) fn run(args: &Search) -> Result<(), CliError> {
     for planned in &planned {
         setup::can_send(&planned.plan).map_err(CliError::runtime)?;
     }
-    let Some(planned) = planned.into_iter().next() else {
-        return Ok(());
-    };
     let cancel = Cancel::new().map_err(CliError::runtime)?;
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(CliError::runtime)?;
     let mut output = Output::open(args, &goals, range)?;
-    let ready = match Ready::new(args.path.ipv6, planned, &cancel) {
+    let ready = match Ready::all(args.path.ipv6, planned, &cancel) {
         Ok(ready) => ready,
         Err(error) => return output.close(Err(error)),
+    };
+    let Some(ready) = ready.into_iter().next() else {
+        return output.close(Ok(()));
     };
     output.requested(&ready.setup.requested);
     let mut runner = Runner {

@@ -5,7 +5,7 @@ use crate::udp::plan::traffic::dscp_name;
 use crate::udp::result::{Requested, Run, TrafficRequested};
 use crate::units::prefixed;
 
-/// The requested options except the amount of data and the server's address.
+/// The requested options except the amount of data and the addresses of the server and of a relay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     engine: String,
@@ -26,6 +26,7 @@ impl Settings {
                 packets: None,
                 duration_s: None,
                 to: None,
+                via: None,
                 // A seed is one sample of the same schedule.
                 traffic: TrafficRequested {
                     seed: None,

@@ -126,6 +126,7 @@ columns! {
         "stage_wire_p99_ns" ["ns"] "time from the sender's driver to the receiver's kernel, as above" => stage(run, |of| &of.wire, |of| of.p99);
         "stage_receiver_p50_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p50);
         "stage_receiver_p99_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p99);
+        "via" [""] "relay that all datagrams went through; empty on a direct path" => run.requested.via.as_ref();
     }
 }
 
@@ -199,7 +200,9 @@ mod tests {
     fn column_names_are_unique_and_a_full_run_fills_all_columns() {
         let names = LedgerRow::<Run>::names;
         assert_eq!(names().collect::<HashSet<_>>().len(), names().count());
-        for (name, cell) in cells(&sample::measured().run) {
+        let mut run = sample::measured().run;
+        run.requested.via = sample::round_trips().requested.via;
+        for (name, cell) in cells(&run) {
             assert!(!cell.is_empty(), "{name}");
         }
     }

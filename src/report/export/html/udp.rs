@@ -181,7 +181,13 @@ fn losses(run: &Run) -> Option<Bars> {
                 ("receiver's socket".to_owned(), lost.receiver_socket),
                 ("elsewhere".to_owned(), lost.elsewhere),
             ],
-            "Not sent: refused by the sender's kernel. Receiver's socket: its buffer was full. Elsewhere: on the path.".to_owned(),
+            format!(
+                "Not sent: refused by the sender's kernel. Receiver's socket: its buffer was full. Elsewhere: {}on the path.",
+                match run.requested.via {
+                    None => "",
+                    Some(_) => "through the relay or ",
+                }
+            ),
         ),
     };
     let axis = Axis::of_counts("lost", "datagrams", causes.iter().map(|of| of.1 as f64));

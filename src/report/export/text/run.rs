@@ -88,6 +88,7 @@ fn heading(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let is_echo = run.round_trip.as_ref().is_some_and(|of| of.echo);
     let what = if is_echo { "echo server " } else { "" };
     parts.extend(asked.to.as_ref().map(|server| format!("to {what}{server}")));
+    parts.extend(asked.via.as_ref().map(|relay| format!("via {relay}")));
     list(out, "", parts)?;
     let notes = [&set.offload_note, &set.sender_note, &set.receiver_note];
     for note in notes.into_iter().flatten() {
@@ -198,7 +199,13 @@ fn loss(run: &Run, out: &mut impl Write) -> io::Result<()> {
         format!("lost {} ({share}):", grouped(lost.packets)),
         format!("not sent {},", grouped(lost.not_sent)),
         format!("receiver socket {},", grouped(lost.receiver_socket)),
-        format!("elsewhere {}", grouped(lost.elsewhere)),
+        match run.requested.via {
+            None => format!("elsewhere {}", grouped(lost.elsewhere)),
+            Some(_) => format!(
+                "through the relay or on the path {}",
+                grouped(lost.elsewhere)
+            ),
+        },
     ];
     fill(out, "loss", parts)
 }

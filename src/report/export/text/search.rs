@@ -44,6 +44,7 @@ fn heading(record: &SearchRecord, out: &mut impl Write) -> io::Result<()> {
         parts.push(format!("{} B data + {} B header", set.chunk, set.header));
         parts.push(format!("GSO {}", if set.gso { "on" } else { "off" }));
     }
+    parts.extend(asked.via.as_ref().map(|relay| format!("via {relay}")));
     if asked.streams > 1 {
         parts.push(format!("{} streams", asked.streams));
     }

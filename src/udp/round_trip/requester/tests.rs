@@ -49,6 +49,7 @@ fn outcome(
         plan,
         pps,
         token: 9,
+        relay: RelayHeader::default(),
         is_echo: false,
         cpu: None,
     };
@@ -165,7 +166,9 @@ fn buffers_are_those_of_other_runs() {
         };
         let socket = || UdpSocket::bind("127.0.0.1:0").unwrap();
         let buffers = set_up(&socket(), &plan).unwrap();
-        let other = ReceiverSocket::new(socket(), &plan, false).unwrap().buffers;
+        let other = ReceiverSocket::new(socket(), &plan, false, 0)
+            .unwrap()
+            .buffers;
         assert_eq!(buffers.receive, other.receive);
     }
 }
