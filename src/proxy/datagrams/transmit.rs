@@ -9,6 +9,18 @@ use super::record::{DropCause, Drops, Traffic};
 use super::runs::{Path, Piece, Run, join};
 use crate::sys::datagrams::{Arrivals, Departure, Departures, await_room};
 
+/// The slots that the pieces of runs refer to.
+pub(in crate::proxy) trait Payloads {
+    /// The payload in a slot.
+    fn bytes(&self, slot: usize) -> &[u8];
+}
+
+impl Payloads for Arrivals {
+    fn bytes(&self, slot: usize) -> &[u8] {
+        Arrivals::bytes(self, slot)
+    }
+}
+
 /// The longest wait for room in a send buffer, once in each pass of the loop. Other flows wait meanwhile.
 const WAIT: Duration = Duration::from_millis(1);
 
@@ -16,14 +28,14 @@ const WAIT: Duration = Duration::from_millis(1);
 const STALE_ERRORS: u32 = 4;
 
 /// Sends runs.
-pub(super) struct Transmitter {
+pub(in crate::proxy) struct Transmitter {
     departures: Departures,
     may_wait: bool,
 }
 
 /// What became of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Outcome {
+pub(in crate::proxy) struct Outcome {
     pub(super) sent: Traffic,
     pub(super) drops: Drops,
     /// The kernel refused it as a run, and its datagrams were sent one by one.
@@ -31,7 +43,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    fn sent(datagrams: usize, bytes: usize) -> Self {
+    pub(super) fn sent(datagrams: usize, bytes: usize) -> Self {
         Self {
             sent: Traffic {
                 datagrams: datagrams as u64,
@@ -90,7 +102,20 @@ impl Transmitter {
         &mut self,
         socket: BorrowedFd<'_>,
         is_v6: bool,
-        arrivals: &Arrivals,
+        payloads: &impl Payloads,
+        runs: (&[Piece], &[Run]),
+        each: &mut impl FnMut(&Run, Outcome),
+    ) {
+        self.send_after(None, socket, is_v6, payloads, runs, each);
+    }
+
+    /// As [`Self::send`], after an attempt to send the first run failed with `error`.
+    pub(super) fn send_after(
+        &mut self,
+        mut error: Option<io::Error>,
+        socket: BorrowedFd<'_>,
+        is_v6: bool,
+        payloads: &impl Payloads,
         (pieces, mut runs): (&[Piece], &[Run]),
         each: &mut impl FnMut(&Run, Outcome),
     ) {
@@ -98,9 +123,13 @@ impl Transmitter {
         while let Some(first) = runs.first() {
             let messages = runs.iter().map(|run| {
                 let parts = pieces.get(run.pieces.clone()).unwrap_or_default().iter();
-                departure(run, parts.map(|piece| payload(arrivals, piece)))
+                departure(run, parts.map(|piece| payload(payloads, piece)))
             });
-            let done = match self.departures.send(socket, is_v6, messages) {
+            let sent = match error.take() {
+                Some(error) => Err(error),
+                None => self.departures.send(socket, is_v6, messages),
+            };
+            let done = match sent {
                 Ok(count) => {
                     let (sent, _) = runs.split_at_checked(count).unwrap_or((runs, &[]));
                     for run in sent {
@@ -118,7 +147,7 @@ impl Transmitter {
                             continue;
                         }
                         Reaction::Split => {
-                            let outcome = self.send_split(socket, is_v6, arrivals, pieces, first);
+                            let outcome = self.send_split(socket, is_v6, payloads, pieces, first);
                             each(first, outcome);
                         }
                         Reaction::Drop(cause) => {
@@ -138,7 +167,7 @@ impl Transmitter {
         &mut self,
         socket: BorrowedFd<'_>,
         is_v6: bool,
-        arrivals: &Arrivals,
+        payloads: &impl Payloads,
         pieces: &[Piece],
         run: &Run,
     ) -> Outcome {
@@ -154,7 +183,7 @@ impl Transmitter {
             was_split: true,
             ..Outcome::default()
         };
-        self.send(socket, is_v6, arrivals, (&single, &runs), &mut |_, part| {
+        self.send(socket, is_v6, payloads, (&single, &runs), &mut |_, part| {
             outcome = outcome.and(part);
         });
         outcome
@@ -225,7 +254,7 @@ impl Transmitter {
     }
 }
 
-fn departure<P>(run: &Run, parts: P) -> Departure<P> {
+pub(super) fn departure<P>(run: &Run, parts: P) -> Departure<P> {
     Departure {
         parts,
         segment: if run.datagrams > 1 { run.segment } else { 0 },
@@ -236,8 +265,8 @@ fn departure<P>(run: &Run, parts: P) -> Departure<P> {
 }
 
 /// The bytes of a piece.
-pub(super) fn payload<'a>(arrivals: &'a Arrivals, piece: &Piece) -> &'a [u8] {
-    let bytes = arrivals.bytes(piece.slot);
+pub(super) fn payload<'a>(payloads: &'a impl Payloads, piece: &Piece) -> &'a [u8] {
+    let bytes = payloads.bytes(piece.slot);
     bytes.get(piece.start..piece.end).unwrap_or_default()
 }
 
