@@ -12,6 +12,9 @@ use super::backend::Backend;
 use super::backend::epoll::Epoll;
 use super::backend::uring::Uring;
 use super::counters::{Counters, Totals};
+use super::datagrams::backend::{
+    Backend as DatagramBackend, Epoll as DatagramEpoll, Uring as DatagramUring,
+};
 use super::datagrams::counters::{DatagramCounters, DatagramTotals};
 use super::datagrams::limits::FlowLimits;
 use super::datagrams::worker::DatagramWorker;
@@ -103,7 +106,10 @@ impl Thread {
         }
     }
 
-    fn of_datagrams(worker: DatagramWorker) -> Self {
+    fn of_datagrams<B: DatagramBackend>(worker: DatagramWorker<B>) -> Self
+    where
+        DatagramWorker<B>: Send + 'static,
+    {
         Self {
             counters: ThreadCounters::Datagrams(worker.counters()),
             run: Box::new(move || worker.run()),
@@ -197,8 +203,16 @@ impl Server {
                 let common = (Arc::clone(&rules), Arc::clone(&shared));
                 let (resolver, limits) = (resolver.clone(), Arc::clone(&limits));
                 let what = (what, options);
-                DatagramWorker::new(listener, common, resolver, limits, what, &wake)
-                    .map(|worker| threads.push(Thread::of_datagrams(worker)))?;
+                threads.push(match options.engine {
+                    EngineKind::Mio => DatagramWorker::<DatagramEpoll>::new(
+                        listener, common, resolver, limits, what, &wake,
+                    )
+                    .map(Thread::of_datagrams)?,
+                    EngineKind::Uring => DatagramWorker::<DatagramUring>::new(
+                        listener, common, resolver, limits, what, &wake,
+                    )
+                    .map(Thread::of_datagrams)?,
+                });
                 wakes.push(wake);
             }
         }

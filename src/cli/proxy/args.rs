@@ -273,7 +273,7 @@ pub(super) struct Serve {
     /// Reload lists and users when their files change, in addition to SIGHUP
     #[arg(long, help_heading = "Access control")]
     pub(super) watch: bool,
-    /// Engine of the event loop; UDP is always forwarded over epoll
+    /// Engine of the event loop
     #[arg(
         long,
         value_name = "ENGINE",

@@ -11,6 +11,18 @@ use super::runs::{Path, Piece, Run, join};
 use crate::proxy::slab::Key;
 use crate::sys::datagrams::{Arrivals, Departure, Departures, await_room};
 
+/// The slots that the pieces of runs refer to.
+pub(in crate::proxy) trait Payloads {
+    /// The payload in a slot.
+    fn bytes(&self, slot: usize) -> &[u8];
+}
+
+impl Payloads for Arrivals {
+    fn bytes(&self, slot: usize) -> &[u8] {
+        Arrivals::bytes(self, slot)
+    }
+}
+
 /// The longest wait for room in a send buffer, once in each pass of the loop. Other flows wait meanwhile.
 const WAIT: Duration = Duration::from_millis(1);
 
@@ -33,7 +45,7 @@ pub(in crate::proxy) struct Outcome {
 }
 
 impl Outcome {
-    fn sent(datagrams: usize, bytes: usize) -> Self {
+    pub(super) fn sent(datagrams: usize, bytes: usize) -> Self {
         Self {
             sent: Traffic {
                 datagrams: datagrams as u64,
@@ -92,12 +104,25 @@ impl Transmitter {
         &mut self,
         socket: BorrowedFd<'_>,
         is_v6: bool,
-        arrivals: &Arrivals,
+        payloads: &impl Payloads,
         runs: (&[Piece], &[Run]),
         each: &mut impl FnMut(&Run, Outcome),
     ) {
-        let parts = |piece: &Piece| iter::once(payload(arrivals, piece));
-        self.send_parts(socket, is_v6, runs, &parts, each);
+        self.send_after(None, socket, is_v6, payloads, runs, each);
+    }
+
+    /// As [`Self::send`], after an attempt to send the first run failed with `error`.
+    pub(super) fn send_after(
+        &mut self,
+        error: Option<io::Error>,
+        socket: BorrowedFd<'_>,
+        is_v6: bool,
+        payloads: &impl Payloads,
+        runs: (&[Piece], &[Run]),
+        each: &mut impl FnMut(&Run, Outcome),
+    ) {
+        let parts = |piece: &Piece| iter::once(payload(payloads, piece));
+        self.send_parts(error, socket, is_v6, runs, &parts, each);
     }
 
     /// As [`Self::send`], with `header` of its key in front of each piece, which is one datagram.
@@ -105,18 +130,20 @@ impl Transmitter {
         &mut self,
         socket: BorrowedFd<'_>,
         is_v6: bool,
-        arrivals: &'a Arrivals,
+        payloads: &'a impl Payloads,
         runs: (&[Piece], &[Run]),
         header: impl Fn(Key) -> &'a [u8],
         each: &mut impl FnMut(&Run, Outcome),
     ) {
-        let parts = |piece: &Piece| [header(piece.key), payload(arrivals, piece)].into_iter();
-        self.send_parts(socket, is_v6, runs, &parts, each);
+        let parts = |piece: &Piece| [header(piece.key), payload(payloads, piece)].into_iter();
+        self.send_parts(None, socket, is_v6, runs, &parts, each);
     }
 
-    /// Sends runs of `pieces` in order, where `parts` are the bytes of a piece.
+    /// Sends runs of `pieces` in order, where `parts` are the bytes of a piece. `error` is that of an earlier attempt to send the
+    /// first run.
     fn send_parts<'a, P: Iterator<Item = &'a [u8]>>(
         &mut self,
+        mut error: Option<io::Error>,
         socket: BorrowedFd<'_>,
         is_v6: bool,
         (pieces, mut runs): (&[Piece], &[Run]),
@@ -129,7 +156,11 @@ impl Transmitter {
                 let pieces = pieces.get(run.pieces.clone()).unwrap_or_default();
                 departure(run, pieces.iter().flat_map(parts))
             });
-            let done = match self.departures.send(socket, is_v6, messages) {
+            let sent = match error.take() {
+                Some(error) => Err(error),
+                None => self.departures.send(socket, is_v6, messages),
+            };
+            let done = match sent {
                 Ok(count) => {
                     let (sent, _) = runs.split_at_checked(count).unwrap_or((runs, &[]));
                     for run in sent {
@@ -182,9 +213,16 @@ impl Transmitter {
             was_split: true,
             ..Outcome::default()
         };
-        self.send_parts(socket, is_v6, (&single, &runs), parts, &mut |_, part| {
-            outcome = outcome.and(part)
-        });
+        self.send_parts(
+            None,
+            socket,
+            is_v6,
+            (&single, &runs),
+            parts,
+            &mut |_, part| {
+                outcome = outcome.and(part);
+            },
+        );
         outcome
     }
 
@@ -265,7 +303,7 @@ impl Transmitter {
     }
 }
 
-fn departure<P>(run: &Run, parts: P) -> Departure<P> {
+pub(super) fn departure<P>(run: &Run, parts: P) -> Departure<P> {
     Departure {
         parts,
         segment: match run.datagrams {
@@ -279,8 +317,8 @@ fn departure<P>(run: &Run, parts: P) -> Departure<P> {
 }
 
 /// The bytes of a piece.
-pub(super) fn payload<'a>(arrivals: &'a Arrivals, piece: &Piece) -> &'a [u8] {
-    let bytes = arrivals.bytes(piece.slot);
+pub(super) fn payload<'a>(payloads: &'a impl Payloads, piece: &Piece) -> &'a [u8] {
+    let bytes = payloads.bytes(piece.slot);
     bytes.get(piece.start..piece.end).unwrap_or_default()
 }
 

@@ -8,6 +8,7 @@ mod receive;
 mod send;
 
 pub use receive::{Arrival, Arrivals};
+pub(crate) use send::QueuedDepartures;
 pub use send::{Departure, Departures};
 
 use std::io;
