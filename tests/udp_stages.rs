@@ -281,7 +281,7 @@ fn datagrams_dropped_by_the_qdisc_have_no_wire() {
     assert!(times(&run, "wire") <= arrived, "{run:#}");
     assert!(times(&run, "qdisc") <= arrived, "{run:#}");
     assert!(times(&run, "sender") > arrived, "{run:#}");
-    assert!(run["stages"]["notes"].to_string().contains("lack a stamp"));
+    assert!(run["stages"]["notes"].to_string().contains("without a stamp"));
 }
 
 #[test]

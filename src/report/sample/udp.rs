@@ -148,6 +148,7 @@ pub(in crate::report) fn interval() -> Interval {
         latency_p50_ns: Some(12_345),
         latency_p99_ns: Some(4_560_000),
         latency_max_ns: Some(9_870_000),
+        ce: Some(4),
     }
 }
 
@@ -319,7 +320,7 @@ fn explained() -> Explained {
         between: Some(3),
         unexplained: None,
         surplus: 0,
-        notes: vec!["At the sender: The trace of drops lost 1 events.".into()],
+        notes: vec!["At the sender: The trace of drops lost 1 event.".into()],
         sender: Some(host("eth0")),
         receiver: Some(host("eth1")),
     }

@@ -83,6 +83,7 @@ impl Arrivals {
                             sequence: header.sequence,
                             sent: header.sent,
                             received,
+                            lateness: header.lateness,
                         });
                     }
                 }

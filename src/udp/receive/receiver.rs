@@ -84,6 +84,8 @@ pub struct IntervalSnapshot {
     pub counts: StreamCounts,
     /// Latencies since the last snapshot.
     pub latencies: Box<Latencies>,
+    /// Datagrams with the mark CE so far, if marks are counted.
+    pub ce: Option<u64>,
     /// Whether the stream ends with this interval.
     pub last: bool,
 }
@@ -288,6 +290,7 @@ impl StreamReceiver {
             && let Ok(empty) = self.empties.try_recv()
         {
             let counts = arrivals.accounting.counts();
+            let ce = arrivals.marks.as_ref().map(MarkCounts::ce);
             let latencies = arrivals.accounting.exchange_latencies(empty);
             let index = self.clock.advance();
             emit(Event::Interval(IntervalSnapshot {
@@ -295,6 +298,7 @@ impl StreamReceiver {
                 index,
                 counts,
                 latencies,
+                ce,
                 last: false,
             }));
         }
@@ -348,6 +352,7 @@ impl StreamReceiver {
             index: self.clock.index,
             counts,
             latencies,
+            ce: arrivals.marks.as_ref().map(MarkCounts::ce),
             last: true,
         }));
         emit(Event::Done(Box::new(Received {

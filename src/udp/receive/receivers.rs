@@ -93,6 +93,8 @@ pub struct ReceiversOutcome {
     pub offset: i64,
     /// Increase of this host's `UdpRcvbufErrors` during the run.
     pub buffer_errors: Option<u64>,
+    /// Whether the run is paced.
+    pub is_paced: bool,
 }
 
 impl Receivers {
@@ -293,6 +295,7 @@ impl Receivers {
                     index: 0,
                     counts: StreamCounts::default(),
                     latencies: Box::new(Latencies::small()),
+                    ce: None,
                     last: true,
                 });
             }
@@ -409,6 +412,7 @@ impl Receivers {
             wall: self.wall,
             offset: self.settings.offset.load(Ordering::Relaxed),
             buffer_errors: buffer_errors.map(|(now, before)| now.saturating_sub(before)),
+            is_paced: matches!(self.settings.plan.mode, Mode::Paced(_)),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::udp::receive::accounting::Latencies;
 use crate::udp::receive::packet_log::PacketRecords;
 use crate::udp::receive::receiver::Received;
 use crate::udp::result::IntervalRows;
-use crate::udp::wire::control::{MAX_ROWS, Reply};
+use crate::udp::wire::control::{MAX_LATE_ROWS, MAX_ROWS, Reply};
 use crate::udp::wire::results::{Done, Histogram, StreamReceived};
 use crate::udp::wire::stages::StampedEnd;
 
@@ -28,6 +28,8 @@ pub struct ResultUpload {
     stage: Latency,
     /// The kernel's stamps by stream.
     stamps: Vec<(usize, Vec<(u64, u64)>)>,
+    /// Whether the packet logs are sent with the lateness of each datagram.
+    is_paced: bool,
     /// Packet logs that are not sent yet.
     records: VecDeque<(usize, PacketRecords)>,
     /// Other messages that are not sent yet.
@@ -48,6 +50,7 @@ impl ResultUpload {
             intervals: outcome.intervals,
             stage: Latency::small(),
             stamps: Vec::new(),
+            is_paced: outcome.is_paced,
             records: VecDeque::new(),
             replies: VecDeque::new(),
         };
@@ -143,12 +146,20 @@ impl ResultUpload {
     pub fn next_reply(&mut self) -> Option<Reply> {
         while let Some((stream, records)) = self.records.front_mut() {
             let stream = *stream;
-            let part: Vec<(u64, u64, u64)> = records
-                .take(MAX_ROWS)
-                .map(|record| (record.sequence, record.sent, record.received))
-                .collect();
-            if !part.is_empty() {
-                return Some(Reply::Rows { stream, rows: part });
+            let (mut rows, mut lateness) = (Vec::new(), Vec::new());
+            let most = if self.is_paced { MAX_LATE_ROWS } else { MAX_ROWS };
+            for record in records.take(most) {
+                rows.push((record.sequence, record.sent, record.received));
+                if self.is_paced {
+                    lateness.push(record.lateness);
+                }
+            }
+            if !rows.is_empty() {
+                return Some(Reply::Rows {
+                    stream,
+                    rows,
+                    lateness,
+                });
             }
             self.records.pop_front();
         }

@@ -190,11 +190,15 @@ fn last_burst_s(run: &Run) -> f64 {
         return 0.0;
     };
     let burst = u64::from(burst.max(1));
-    let last = match run.sent.packets % burst {
-        0 => burst,
-        rest => rest,
-    };
-    last as f64 / pacing.target_pps
+    // The bursts of the streams take turns, so the last one is of the stream with the most bursts, the last of several.
+    let alone = [run.sent.packets];
+    let streams = run.streams.iter().map(|stream| stream.sent.packets);
+    let last = streams
+        .chain(alone.into_iter().filter(|_| run.streams.is_empty()))
+        .filter(|packets| *packets > 0)
+        .max_by_key(|packets| packets.div_ceil(burst));
+    let datagrams = last.map_or(0, |packets| (packets - 1) % burst + 1);
+    datagrams as f64 / pacing.target_pps
 }
 
 fn speeds(run: &mut Run, seconds: f64) {

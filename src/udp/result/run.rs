@@ -483,6 +483,9 @@ pub struct Interval {
     pub latency_p99_ns: Option<u64>,
     /// Largest latency in ns.
     pub latency_max_ns: Option<u64>,
+    /// Datagrams received with the mark CE; absent unless marks are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ce: Option<u64>,
 }
 
 impl Interval {

@@ -55,6 +55,9 @@ pub struct Interval {
     pub reordered: u64,
     /// Median, 99th percentile and maximum of the latency, in ns.
     pub latency_ns: [Option<u64>; 3],
+    /// Datagrams received with the mark CE. Absent unless the plan sets the DSCP or the ECN field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ce: Option<u64>,
 }
 
 /// The counts of a stream's receiver.
