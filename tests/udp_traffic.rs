@@ -62,11 +62,15 @@ fn both_ends_send_the_fields_and_count_them(engine: Engine) {
             assert_eq!(number(&run, "marks.dscp_changed"), 0, "{options}");
             let seen = serde_json::json!([{ "dscp": dscp, "packets": 2_000 }]);
             assert_eq!(run["marks"]["dscp"], seen, "{options}");
+            let rows = run["intervals"].as_array().unwrap();
+            let ce: u64 = rows.iter().map(|row| number(row, "ce")).sum();
+            assert_eq!(ce, number(&run, "marks.ce"), "{options}");
         }
     }
     let plain = &local(&format!("{} --ttl 9 --packets 100", engine.0))[0];
     assert_eq!(plain["requested"]["ttl"], 9);
     assert!(plain.get("marks").is_none(), "{plain:#}");
+    assert!(plain["intervals"][0].get("ce").is_none(), "{plain:#}");
 }
 
 #[test]
@@ -229,6 +233,12 @@ fn a_group_on_loopback_receives_the_data(engine: Engine) {
         assert_accounted(run);
         assert_eq!(number(run, "received.unique"), 1_000, "{options}");
     }
+}
+
+#[test]
+fn a_group_of_ipv6_on_loopback_is_an_error_with_advice() {
+    let options = "udp -6 --multicast ff15::1 --pps 1000 --packets 50 --no-save";
+    bench(options.split(' ')).failed(3, &["lo has no route", "a group of IPv4"]);
 }
 
 #[test]

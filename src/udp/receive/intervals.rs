@@ -100,7 +100,9 @@ impl Intervals {
     pub(super) fn add(&mut self, snapshot: IntervalSnapshot) -> Option<Recycled> {
         let stream = self.streams.get_mut(snapshot.stream)?;
         let before = mem::replace(&mut stream.counts, snapshot.counts);
-        let ce = snapshot.ce.map(|ce| ce.saturating_sub(mem::replace(&mut stream.ce, ce)));
+        let ce = snapshot
+            .ce
+            .map(|ce| ce.saturating_sub(mem::replace(&mut stream.ce, ce)));
         stream.next = if snapshot.last {
             None
         } else {

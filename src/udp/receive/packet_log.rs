@@ -60,11 +60,12 @@ impl PacketLog {
             return;
         }
         let mut bytes = [0; RECORD];
-        for (place, word) in
-            bytes
-                .chunks_exact_mut(8)
-                .zip([record.sequence, record.sent, record.received, record.lateness])
-        {
+        for (place, word) in bytes.chunks_exact_mut(8).zip([
+            record.sequence,
+            record.sent,
+            record.received,
+            record.lateness,
+        ]) {
             place.copy_from_slice(&word.to_le_bytes());
         }
         match self.file.write_all(&bytes) {

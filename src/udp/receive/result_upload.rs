@@ -147,7 +147,11 @@ impl ResultUpload {
         while let Some((stream, records)) = self.records.front_mut() {
             let stream = *stream;
             let (mut rows, mut lateness) = (Vec::new(), Vec::new());
-            let most = if self.is_paced { MAX_LATE_ROWS } else { MAX_ROWS };
+            let most = if self.is_paced {
+                MAX_LATE_ROWS
+            } else {
+                MAX_ROWS
+            };
             for record in records.take(most) {
                 rows.push((record.sequence, record.sent, record.received));
                 if self.is_paced {

@@ -167,6 +167,10 @@ fn explained(run: &Run, hosts: Hosts, plan: &Plan) -> Option<Explained> {
         socket_drops: stats.receiver_socket_drops,
         repeats: stats.send_enobufs,
         partial_sends: stats.send_partial,
+        other_partial_sends: {
+            let others = [stats.send_eagain, stats.send_errors, stats.icmp.total()];
+            others.into_iter().fold(0, u64::saturating_add)
+        },
         segments: segments.max(1) as u64,
         coalesced: coalesced.max(1) as u64,
         both_directions: plan.direction == Direction::Both,

@@ -94,7 +94,10 @@ impl Pending {
     /// The end of the sender's stage: the qdisc has the datagram, or has refused it or one before it.
     fn left(&self) -> Option<u64> {
         let scheduled = self.scheduled?;
-        Some(self.refused.map_or(scheduled, |refused| refused.min(scheduled)))
+        Some(
+            self.refused
+                .map_or(scheduled, |refused| refused.min(scheduled)),
+        )
     }
 }
 

@@ -30,5 +30,8 @@ pub use sample::Sample;
 /// Datagrams from one stamped datagram to the next, unless the run is paced.
 pub const SPARSE: u64 = 256;
 
+/// Why GSO and GRO are off in a paced run with stages.
+pub const NO_OFFLOAD: &str = "GSO and GRO are off, so that the kernel stamps each datagram by itself (--explain); --gso on keeps them, and the losses that they cause";
+
 /// Most stamps of a stream that each side keeps for the wire.
 pub const MOST_ROWS: usize = 1 << 16;
