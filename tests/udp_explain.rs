@@ -24,6 +24,7 @@ on_both_engines!(
     a_route_that_rejects_explains_what_was_not_sent,
     drops_of_a_qdisc_are_losses_only_if_they_were_not_sent_again,
     losses_behind_a_full_qdisc_are_not_the_qdiscs,
+    refusals_of_many_streams_are_distinguished,
 );
 
 /// One datagram a packet, so that drops are datagrams.
@@ -305,6 +306,16 @@ fn drops_of_a_qdisc_are_losses_only_if_they_were_not_sent_again(engine: Engine) 
     // The full queue may drop packets of the control connection, which are sent again.
     let lost = number(&run, "lost.packets");
     assert!((lost..=lost + 20).contains(&dropped), "{lost}: {counted}");
+}
+
+/// Streams that share their threads have refusals by errno too.
+fn refusals_of_many_streams_are_distinguished(engine: Engine) {
+    let Some(lab) = Routed::start() else { return };
+    if !is_possible(lab.rule('c', "output", &format!("{TENTH} drop"))) {
+        return;
+    }
+    let run = lab.run(V4, &format!("{} {PACED} --streams 40", engine.0));
+    assert_explained(&run, &[("sender_firewall", lab.counted('c')[0])], 0);
 }
 
 fn losses_behind_a_full_qdisc_are_not_the_qdiscs(engine: Engine) {

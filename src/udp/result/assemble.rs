@@ -156,10 +156,12 @@ fn explained(run: &Run, hosts: Hosts, plan: &Plan) -> Option<Explained> {
         0 => set.segments,
         _ => most,
     };
-    let coalesced = if set.gro {
-        segments.max(most)
-    } else {
-        segments
+    // Each datagram was received by itself, as where the path divides segmented messages.
+    let is_single = stats.receive_messages >= run.received.packets;
+    let coalesced = match set.gro {
+        _ if is_single => 1,
+        true => segments.max(most),
+        false => segments,
     };
     Some(explain(LossInputs {
         lost: run.lost.packets,

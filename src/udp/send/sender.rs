@@ -166,14 +166,7 @@ fn drive<T: Tx>(
         if written > 0 {
             control.written.store(stream.next(), Ordering::Relaxed);
         }
-        let submitted = tx.submit(|datagrams, error| {
-            outcome.not_sent += datagrams;
-            let errno = error.raw_os_error().unwrap_or(0);
-            *outcome.refused.entry(errno).or_default() += datagrams;
-            if errno == libc::EMSGSIZE {
-                outcome.too_long += datagrams;
-            }
-        })?;
+        let submitted = tx.submit(|datagrams, error| outcome.refused(datagrams, error))?;
         if T::STAMPS
             && let Some(stamps) = stamps
         {

@@ -150,12 +150,7 @@ impl<T: Tx> SharedSender<T> {
         if written > 0 {
             control.written.store(stream.next(), Ordering::Relaxed);
         }
-        let submitted = tx.submit(|datagrams, error| {
-            outcome.not_sent += datagrams;
-            if error.raw_os_error() == Some(libc::EMSGSIZE) {
-                outcome.too_long += datagrams;
-            }
-        })?;
+        let submitted = tx.submit(|datagrams, error| outcome.refused(datagrams, error))?;
         if outcome.too_long > 0 || policy.must_segment {
             check_path(tx, stream, *policy, outcome)?;
         }
