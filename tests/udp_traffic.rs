@@ -85,6 +85,29 @@ fn settings_of_several_fields_are_compared() {
 }
 
 #[test]
+fn each_size_of_a_mix_has_its_latency() {
+    for options in [
+        "--chunk 100:7,500:4,1400:1 --pps 20000",
+        "--chunk 100:7,500:4,1400:1 --unpaced --bidir --streams 2",
+        "--chunk 100:7,500:4,1400:1 --pps 5000 --streams 20",
+    ] {
+        for run in local(&format!("{options} --packets 2400")) {
+            let sizes = run["latency_by_size"].as_array().unwrap();
+            let chunks: Vec<u64> = sizes.iter().map(|of| number(of, "chunk")).collect();
+            assert_eq!(chunks, [100, 500, 1_400], "{options}");
+            let packets: u64 = sizes.iter().map(|of| number(of, "packets")).sum();
+            assert_eq!(packets, number(&run, "latency_ns.count"), "{options}");
+            let longest = sizes.iter().map(|of| number(of, "latency_max_ns")).max();
+            assert_eq!(longest, run["latency_ns"]["max"].as_u64(), "{options}");
+        }
+    }
+    for options in ["--packets 100", "--chunk 64-1400 --packets 100"] {
+        let run = &local(options)[0];
+        assert!(run.get("latency_by_size").is_none(), "{run:#}");
+    }
+}
+
+#[test]
 fn many_paced_streams_count_marks_in_shared_loops() {
     let run = &local("--streams 40 --pps 4000 --packets 2000 --ecn ect1")[0];
     assert_accounted(run);

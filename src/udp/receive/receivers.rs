@@ -13,6 +13,7 @@ use crate::sys::machine;
 use crate::udp::placement;
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::accounting::{Latencies, StreamCounts};
+use crate::udp::receive::by_size::LatencyBySize;
 use crate::udp::receive::intervals::{CompletedInterval, Intervals, Recycled};
 use crate::udp::receive::packet_log::{self, PacketLog};
 use crate::udp::receive::prepared::PreparedReceivers;
@@ -184,6 +185,7 @@ impl Receivers {
             } else {
                 None
             },
+            by_size: LatencyBySize::of(plan.traffic.sizes.as_ref()),
             count_marks: plan.traffic.ip.tos().is_some(),
             stamps: RxStamps::of(plan),
             control: control.clone(),

@@ -7,6 +7,7 @@ use super::receivers::ReceiversOutcome;
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::receive::accounting::Latencies;
+use crate::udp::receive::by_size::LatencyBySize;
 use crate::udp::receive::packet_log::PacketRecords;
 use crate::udp::receive::receiver::Received;
 use crate::udp::result::IntervalRows;
@@ -28,6 +29,8 @@ pub struct ResultUpload {
     stage: Latency,
     /// The kernel's stamps by stream.
     stamps: Vec<(usize, Vec<(u64, u64)>)>,
+    /// The latency of each size of a mix.
+    by_size: Option<LatencyBySize>,
     /// Whether the packet logs are sent with the lateness of each datagram.
     is_paced: bool,
     /// Packet logs that are not sent yet.
@@ -50,6 +53,7 @@ impl ResultUpload {
             intervals: outcome.intervals,
             stage: Latency::small(),
             stamps: Vec::new(),
+            by_size: None,
             is_paced: outcome.is_paced,
             records: VecDeque::new(),
             replies: VecDeque::new(),
@@ -107,6 +111,10 @@ impl ResultUpload {
             self.stage.merge(&stamps.receiver);
             self.stamps.push((stream.stream, stamps.rows));
         }
+        match (&mut self.by_size, stream.by_size) {
+            (Some(all), Some(of_stream)) => all.merge(&of_stream),
+            (all, of_stream) => *all = all.take().or(of_stream),
+        }
         match stream.packet_log.map(|log| log.into_records()) {
             Some(Ok(records)) => {
                 self.done.rows_omitted += records.omitted();
@@ -121,6 +129,9 @@ impl ResultUpload {
         let Latencies { actual, intended } = &self.latencies;
         self.done.sums_ns = [actual.sum_ns().to_string(), intended.sum_ns().to_string()];
         self.done.out_of_range = [actual, intended].map(|latency| latency.out_of_range().into());
+        if let Some(by_size) = &self.by_size {
+            self.done.by_size = by_size.message();
+        }
         if let Some(totals) = &mut self.done.stages {
             totals.sum_ns = self.stage.sum_ns().to_string();
             totals.out_of_range = self.stage.out_of_range().into();

@@ -1,5 +1,6 @@
 //! The record of a run, computed from the counts of both sides.
 
+use super::by_size::by_size;
 use super::causes::{LossInputs, explain};
 use super::costs::{cpu, engine_stats, pacing};
 use super::ended::Ended;
@@ -89,6 +90,9 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
             first.filter_map(|stream| stream.first_received).min()
         }
     };
+    if let (true, Some(done)) = (is_related, &inputs.done) {
+        run.latency_by_size = by_size(&done.by_size);
+    }
     let latency = &inputs.latencies.actual;
     if !latency.is_empty() {
         run.latency_ns = Some(latency.summary());

@@ -60,6 +60,19 @@ pub struct Interval {
     pub ce: Option<u64>,
 }
 
+/// The latency of the datagrams of one size.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SizeLatency {
+    /// Message bytes.
+    pub chunk: usize,
+    /// Datagrams.
+    pub packets: u64,
+    /// Mean in ns.
+    pub mean_ns: Option<f64>,
+    /// Minimum, median, 90th and 99th percentile and maximum, in ns.
+    pub latency_ns: [Option<u64>; 5],
+}
+
 /// The counts of a stream's receiver.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct StreamReceived {
@@ -124,6 +137,9 @@ pub struct Done {
     /// The stamps of the receivers' kernel, if the client requests them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<ReceiverStages>,
+    /// The latency of each size of a mix. Absent without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_size: Vec<SizeLatency>,
 }
 
 /// The result of a stream's sender at the server.
