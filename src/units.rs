@@ -86,6 +86,17 @@ fn parse_plain(text: &str) -> Option<f64> {
     if plain { text.parse().ok() } else { None }
 }
 
+/// The past tense of *be* for this number.
+pub fn were(number: u64) -> &'static str {
+    if number == 1 { "was" } else { "were" }
+}
+
+/// A number with its noun, like `1 datagram` or `1,200 datagrams`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
 /// A whole number with a comma every three digits: `1,234,567`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -418,6 +418,7 @@ fn no_number_of_a_server_breaks_the_client() {
     replies.push(Reply::Rows {
         stream: usize::MAX,
         rows: vec![(u64::MAX, 0, u64::MAX), (0, u64::MAX, 0)],
+        lateness: vec![u64::MAX, 1, 2],
     });
     replies.extend([Reply::Stream(most.clone()), Reply::Stream(most)]);
     replies.push(Reply::Done(Box::new(done)));

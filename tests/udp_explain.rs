@@ -23,6 +23,8 @@ on_both_engines!(
     two_causes_at_once_are_distinguished,
     a_route_that_rejects_explains_what_was_not_sent,
     drops_of_a_qdisc_are_losses_only_if_they_were_not_sent_again,
+    losses_behind_a_full_qdisc_are_not_the_qdiscs,
+    refusals_of_many_streams_are_distinguished,
 );
 
 /// One datagram a packet, so that drops are datagrams.
@@ -304,6 +306,71 @@ fn drops_of_a_qdisc_are_losses_only_if_they_were_not_sent_again(engine: Engine) 
     // The full queue may drop packets of the control connection, which are sent again.
     let lost = number(&run, "lost.packets");
     assert!((lost..=lost + 20).contains(&dropped), "{lost}: {counted}");
+}
+
+/// Streams that share their threads have refusals by errno too.
+fn refusals_of_many_streams_are_distinguished(engine: Engine) {
+    let Some(lab) = Routed::start() else { return };
+    if !is_possible(lab.rule('c', "output", &format!("{TENTH} drop"))) {
+        return;
+    }
+    let run = lab.run(V4, &format!("{} {PACED} --streams 40", engine.0));
+    assert_explained(&run, &[("sender_firewall", lab.counted('c')[0])], 0);
+}
+
+fn losses_behind_a_full_qdisc_are_not_the_qdiscs(engine: Engine) {
+    let Some(lab) = Routed::start() else { return };
+    let full = "tc qdisc add dev c0 root handle 1: tbf rate 40mbit burst 10kb limit 20kb";
+    if !is_possible(lab.client(full))
+        || !is_possible(lab.rule('r', "forward", &format!("{TENTH} drop")))
+        || !is_possible(lab.rule('s', "input", "numgen inc mod 9 0 counter drop"))
+    {
+        return;
+    }
+    let run = lab.run(V4, &format!("{} {PACED}", engine.0));
+    assert!(counter(&run, "sender", "qdisc_drops") > 100, "{run:#}");
+    let firewall = cause(&run, "receiver_firewall").unwrap();
+    assert_eq!(number(firewall, "datagrams"), 400, "{run:#}");
+    // The full queue may drop packets of the control connection, which are sent again.
+    let qdisc = cause(&run, "sender_qdisc").map_or(0, |of| number(of, "datagrams"));
+    assert!(qdisc <= 20, "{run:#}");
+    assert_eq!(number(&run["explained"], "between") + qdisc, 400, "{run:#}");
+}
+
+#[test]
+fn the_drops_of_a_qdisc_with_gso_are_its_own() {
+    let Some(lab) = Routed::start() else { return };
+    // A queue that takes whole messages and drops its oldest, and one that divides them and drops parts.
+    for (shape, inner) in [
+        (
+            "tbf rate 40mbit burst 100kb limit 1mb",
+            "pfifo_head_drop limit 4",
+        ),
+        ("tbf rate 8mbit burst 2kb limit 10kb", ""),
+    ] {
+        let outer = format!("tc qdisc add dev c0 root handle 1: {shape}");
+        let inner = format!("tc qdisc add dev c0 parent 1:1 {inner}");
+        if !is_possible(lab.client(&outer))
+            || (!inner.ends_with(' ') && !is_possible(lab.client(&inner)))
+        {
+            return;
+        }
+        let run = lab.run(
+            V4,
+            "--explain --gso on --pps 8000 --packets 4000 --batch 16",
+        );
+        lab.client("tc qdisc del dev c0 root").unwrap();
+        assert_identities(&run);
+        let lost = number(&run, "lost.packets");
+        assert!(lost > 100, "{run:#}");
+        let explained = &run["explained"];
+        let qdisc = cause(&run, "sender_qdisc").unwrap();
+        assert_eq!(number(qdisc, "datagrams"), lost, "{explained:#}");
+        assert_eq!(number(explained, "between"), 0, "{explained:#}");
+        assert!(counter(&run, "sender", "qdisc_drops") > 0);
+        assert_eq!(run["stages"]["every"], 1);
+        assert!(run["stages"]["qdisc"]["latency_ns"]["count"].as_u64() > Some(0));
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod common;
 
 use std::collections::HashSet;
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use common::{Results, assert_accounted, bench, names, number, table};
 use serde_json::Value;
@@ -126,7 +128,8 @@ fn all_files_are_complete() {
             "sequence",
             "sent_ns",
             "received_ns",
-            "latency_ns"
+            "latency_ns",
+            "intended_ns"
         ]
     );
     assert_eq!(packets.len() as u64 - 1, number(&run, "received.packets"));
@@ -134,6 +137,7 @@ fn all_files_are_complete() {
     for row in &packets[1..] {
         let cell = |at: usize| row[at].parse::<i64>().unwrap();
         assert_eq!(cell(5), cell(4) - cell(3));
+        assert!(cell(6) <= cell(3), "{row:?}");
         seen.insert((cell(1), cell(2)));
     }
     assert_eq!(seen.len() as u64, number(&run, "received.unique"));
@@ -154,6 +158,36 @@ fn all_files_are_complete() {
         histogram.contains(&format!("Total count    = {count:>12}]")),
         "{histogram}"
     );
+}
+
+#[test]
+fn rows_have_the_number_of_the_run_of_their_direction() {
+    let results = Results::new();
+    udp(
+        &results,
+        "--packets 2000 --bidir --repeat 2 --interval 10ms --packets-csv",
+    );
+    let runs = results.record()["runs"].as_array().unwrap().clone();
+    assert_eq!(runs.len(), 4);
+    for file in ["intervals.csv", "packets.csv"] {
+        let rows = table(&results.only().join(file));
+        let at = rows[0].iter().position(|name| name == "packets");
+        for (number, run) in runs.iter().enumerate() {
+            let of_run = rows[1..].iter().filter(|row| row[0] == number.to_string());
+            let packets: u64 = of_run
+                .map(|row| at.map_or(1, |at| row[at].parse().unwrap()))
+                .sum();
+            assert_eq!(
+                packets,
+                self::number(run, "received.packets"),
+                "{file} {number}"
+            );
+        }
+        if file == "packets.csv" {
+            // Without a pace there is no intended time.
+            assert!(rows[1..].iter().all(|row| row[6].is_empty()));
+        }
+    }
 }
 
 #[test]
@@ -248,6 +282,29 @@ fn json_and_csv_are_written_to_the_given_paths() {
     assert_eq!(printed, results.record());
     assert_eq!(table(&path("a.csv")), results.ledger());
     assert_eq!(names(elsewhere.path()), ["a.csv", "a.json"]);
+}
+
+#[test]
+fn a_run_that_fails_names_the_files_of_an_earlier_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["old.json", "new.json"].map(|name| folder.path().join(name));
+    fs::write(&old, "{}").unwrap();
+    thread::sleep(Duration::from_millis(50));
+    for (path, is_old) in [(&old, true), (&new, false)] {
+        let path = path.to_str().unwrap();
+        for (options, code) in [
+            ("--to 127.0.0.1:1", 3),
+            ("--gap poisson", 2),
+            ("--no-such-option", 2),
+        ] {
+            let options = format!("udp --no-save {options} --json {path}");
+            let failed = bench(options.split(' ')).failed(code, &[]);
+            let note = format!("{path} is unchanged and of an earlier command");
+            assert_eq!(failed.stderr.contains(&note), is_old, "{}", failed.stderr);
+        }
+    }
+    assert_eq!(fs::read_to_string(&old).unwrap(), "{}");
+    assert_eq!(names(folder.path()), ["old.json"]);
 }
 
 #[test]

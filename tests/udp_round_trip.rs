@@ -287,7 +287,7 @@ fn a_server_that_is_no_echo_server_is_named_as_such(engine: Engine) {
             server.send_to(b"something else", peer).unwrap();
         }
     });
-    let words = "the 5 datagrams that came back are no copies of a request";
+    let words = "no copy of a request came back, but 5 datagrams of another content";
     let run = unanswered(engine, to, "--packets 5 --pps 1k", words);
     assert_eq!(number(&run, "received.foreign"), 5);
 }

@@ -62,11 +62,15 @@ fn both_ends_send_the_fields_and_count_them(engine: Engine) {
             assert_eq!(number(&run, "marks.dscp_changed"), 0, "{options}");
             let seen = serde_json::json!([{ "dscp": dscp, "packets": 2_000 }]);
             assert_eq!(run["marks"]["dscp"], seen, "{options}");
+            let rows = run["intervals"].as_array().unwrap();
+            let ce: u64 = rows.iter().map(|row| number(row, "ce")).sum();
+            assert_eq!(ce, number(&run, "marks.ce"), "{options}");
         }
     }
     let plain = &local(&format!("{} --ttl 9 --packets 100", engine.0))[0];
     assert_eq!(plain["requested"]["ttl"], 9);
     assert!(plain.get("marks").is_none(), "{plain:#}");
+    assert!(plain["intervals"][0].get("ce").is_none(), "{plain:#}");
 }
 
 #[test]
@@ -78,6 +82,29 @@ fn settings_of_several_fields_are_compared() {
         .collect();
     assert_eq!(settings[1], "DSCP CS0, ECN ect1");
     assert_eq!(settings[2], "DSCP EF, ECN ect0");
+}
+
+#[test]
+fn each_size_of_a_mix_has_its_latency() {
+    for options in [
+        "--chunk 100:7,500:4,1400:1 --pps 20000",
+        "--chunk 100:7,500:4,1400:1 --unpaced --bidir --streams 2",
+        "--chunk 100:7,500:4,1400:1 --pps 5000 --streams 20",
+    ] {
+        for run in local(&format!("{options} --packets 2400")) {
+            let sizes = run["latency_by_size"].as_array().unwrap();
+            let chunks: Vec<u64> = sizes.iter().map(|of| number(of, "chunk")).collect();
+            assert_eq!(chunks, [100, 500, 1_400], "{options}");
+            let packets: u64 = sizes.iter().map(|of| number(of, "packets")).sum();
+            assert_eq!(packets, number(&run, "latency_ns.count"), "{options}");
+            let longest = sizes.iter().map(|of| number(of, "latency_max_ns")).max();
+            assert_eq!(longest, run["latency_ns"]["max"].as_u64(), "{options}");
+        }
+    }
+    for options in ["--packets 100", "--chunk 64-1400 --packets 100"] {
+        let run = &local(options)[0];
+        assert!(run.get("latency_by_size").is_none(), "{run:#}");
+    }
 }
 
 #[test]
@@ -229,6 +256,12 @@ fn a_group_on_loopback_receives_the_data(engine: Engine) {
         assert_accounted(run);
         assert_eq!(number(run, "received.unique"), 1_000, "{options}");
     }
+}
+
+#[test]
+fn a_group_of_ipv6_on_loopback_is_an_error_with_advice() {
+    let options = "udp -6 --multicast ff15::1 --pps 1000 --packets 50 --no-save";
+    bench(options.split(' ')).failed(3, &["lo has no route", "a group of IPv4"]);
 }
 
 #[test]

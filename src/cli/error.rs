@@ -1,9 +1,13 @@
 //! Errors of commands: one sentence on stderr, the exit code, and an object on stdout with `--json -`.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use clap::error::ErrorKind;
 use serde::Serialize;
@@ -79,7 +83,8 @@ pub(super) fn print_line(sentence: &str) {
 }
 
 fn print(sentence: &str, code: u8) -> ExitCode {
-    print_line(sentence);
+    let notes = unchanged().map(|note| format!("; {note}"));
+    print_line(&format!("{sentence}{}", notes.collect::<String>()));
     print_json(sentence, i32::from(code));
     ExitCode::from(code)
 }
@@ -107,6 +112,7 @@ pub(super) fn report_clap(error: &clap::Error) -> ExitCode {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
+        unchanged().for_each(|note| print_line(&note));
         print_json(&first_paragraph(&error.to_string()), i32::from(code));
     }
     ExitCode::from(code)
@@ -125,9 +131,62 @@ static JSON_OUTPUT: AtomicBool = AtomicBool::new(false);
 /// Whether errors are printed as JSON lines on stdout.
 static JSON_LINES: AtomicBool = AtomicBool::new(false);
 
+/// Options that write a document to a path.
+const DOCUMENTS: [&str; 9] = [
+    "--json",
+    "--csv",
+    "--markdown",
+    "--html",
+    "--svg",
+    "--openmetrics",
+    "--prometheus",
+    "--hlog",
+    "--iperf3-json",
+];
+
+/// Age above which a document is of an earlier command. The stamps of files may be some ms late.
+const OLD: Duration = Duration::from_millis(20);
+
+/// The paths of the documents, and the start of this command.
+static DOCUMENT_PATHS: OnceLock<(Vec<PathBuf>, SystemTime)> = OnceLock::new();
+
+/// A note on each document that this command did not write: without it the document would look like the command's own.
+fn unchanged() -> impl Iterator<Item = String> {
+    let (paths, started) = DOCUMENT_PATHS
+        .get()
+        .map(|(paths, at)| (&paths[..], *at))
+        .unzip();
+    let is_old = move |path: &&PathBuf| {
+        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+        let age = metadata.and_then(|of| started?.duration_since(of.modified().ok()?).ok());
+        age.is_some_and(|age| age > OLD)
+    };
+    let old = paths.unwrap_or_default().iter().filter(is_old);
+    old.map(|path| {
+        let path = path.display();
+        format!("{path} is unchanged and of an earlier command")
+    })
+}
+
+/// The values of [`DOCUMENTS`].
+fn document_paths(words: &[OsString]) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    let mut words = words.iter().take_while(|word| *word != "--");
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        match text.split_once('=') {
+            Some((option, path)) if DOCUMENTS.contains(&option) => paths.push(path.into()),
+            None if DOCUMENTS.contains(&&*text) => paths.extend(words.next().map(PathBuf::from)),
+            _ => {}
+        }
+    }
+    paths
+}
+
 /// Detects `--json -` and `--json-stream -` before the arguments are parsed, because a parse error is reported as JSON too.
 pub(super) fn detect_json_output(words: impl Iterator<Item = OsString>) {
     let words: Vec<OsString> = words.collect();
+    let _ = DOCUMENT_PATHS.set((document_paths(&words), SystemTime::now()));
     JSON_OUTPUT.store(wants(&words, "--json"), Ordering::Relaxed);
     JSON_LINES.store(wants(&words, "--json-stream"), Ordering::Relaxed);
 }
@@ -201,6 +260,15 @@ mod tests {
         }
         let line = words("bench udp --json-stream -");
         assert!(super::wants(&line, "--json-stream"));
+    }
+
+    #[test]
+    fn paths_of_documents_are_found_in_the_arguments() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let paths = |line: &str| document_paths(&words(line));
+        let found = paths("bench udp --json a --csv=b --out c --html - -- --svg d");
+        assert_eq!(found, ["a", "b", "-"].map(PathBuf::from));
+        assert!(paths("bench udp --json").is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::io;
 use std::mem;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr;
 
 use super::cmsg::{nanoseconds, next_control};
 use super::socket::set_int;
@@ -98,13 +99,89 @@ pub fn read(socket: BorrowedFd<'_>, mut each: impl FnMut(Entry)) -> io::Result<(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         }
-        let mut bytes = [0; CONTROL_WORDS * size_of::<u64>()];
-        for (place, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(control) {
-            place.copy_from_slice(&word.to_ne_bytes());
-        }
         let written: usize = header.msg_controllen as _;
-        entries(bytes.get(..written).unwrap_or_default()).for_each(&mut each);
+        entries(bytes(&control).get(..written).unwrap_or_default()).for_each(&mut each);
     }
+}
+
+/// Most entries per call of a batch.
+const MOST_ENTRIES: usize = 16;
+
+/// Most pending errors of the socket that a batch skips. Each ICMP error leaves one.
+const MOST_PENDING: usize = 64;
+
+/// Memory to read many entries per system call, which [`read`] has not.
+pub struct EntryBatch {
+    headers: [libc::mmsghdr; MOST_ENTRIES],
+    controls: [[u64; CONTROL_WORDS]; MOST_ENTRIES],
+}
+
+// SAFETY: the pointers in the headers are set before each call and not used after it.
+unsafe impl Send for EntryBatch {}
+
+impl EntryBatch {
+    /// Empty.
+    pub fn new() -> Box<Self> {
+        // SAFETY: plain integers and pointers, for which all-zero is valid.
+        let header: libc::mmsghdr = unsafe { mem::zeroed() };
+        Box::new(Self {
+            headers: [header; MOST_ENTRIES],
+            controls: [[0; CONTROL_WORDS]; MOST_ENTRIES],
+        })
+    }
+
+    /// As [`read`].
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read(&mut self, socket: BorrowedFd<'_>, mut each: impl FnMut(Entry)) -> io::Result<()> {
+        let mut pending = 0;
+        loop {
+            for (header, control) in self.headers.iter_mut().zip(&mut self.controls) {
+                header.msg_hdr.msg_control = control.as_mut_ptr().cast();
+                header.msg_hdr.msg_controllen = mem::size_of_val(control) as _;
+                header.msg_hdr.msg_flags = 0;
+            }
+            // SAFETY: each header has a control buffer of its own in this struct, writable and of the given length, and neither a name
+            // nor a vector. A null timeout is allowed, and MSG_DONTWAIT makes the call return at once.
+            let outcome = unsafe {
+                syscall!(recvmmsg(
+                    socket.as_raw_fd(),
+                    self.headers.as_mut_ptr(),
+                    MOST_ENTRIES as libc::c_uint,
+                    (libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) as _,
+                    ptr::null_mut()
+                ))
+            };
+            let count = match outcome {
+                Ok(count) => count as usize,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Unlike recvmsg, recvmmsg first returns the pending error, whose entry is still in the queue.
+                Err(_) if pending < MOST_PENDING => {
+                    pending += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for (header, control) in self.headers.iter().zip(&self.controls).take(count) {
+                let written: usize = header.msg_hdr.msg_controllen as _;
+                entries(bytes(control).get(..written).unwrap_or_default()).for_each(&mut each);
+            }
+            if count < MOST_ENTRIES {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The bytes of control data.
+fn bytes(control: &[u64; CONTROL_WORDS]) -> [u8; CONTROL_WORDS * size_of::<u64>()] {
+    let mut bytes = [0; CONTROL_WORDS * size_of::<u64>()];
+    for (place, word) in bytes.chunks_exact_mut(size_of::<u64>()).zip(control) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
 }
 
 // Constants of linux/errqueue.h.
@@ -230,6 +307,27 @@ mod tests {
             assert_eq!(all(&sender), [expected]);
             assert!(sender.take_error().unwrap().is_none());
             assert_eq!(all(&sender), []);
+        }
+    }
+
+    #[test]
+    fn a_batch_reads_all_entries_and_clears_the_pending_error() {
+        let closed = socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let sender = socket::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+        enable(&sender).unwrap();
+        sender.connect(closed.local_addr().unwrap()).unwrap();
+        drop(closed);
+        for count in [1, MOST_ENTRIES, 2 * MOST_ENTRIES + 1] {
+            let mut sent = 0;
+            while sent < count {
+                // Every second call fails with the error of the one before.
+                sent += usize::from(sender.send(b"anybody?").is_ok());
+            }
+            let mut found = 0;
+            let each = |entry| found += usize::from(matches!(entry, Entry::Icmp { .. }));
+            EntryBatch::new().read(sender.as_fd(), each).unwrap();
+            assert_eq!(found, count);
+            assert!(sender.take_error().unwrap().is_none());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Sockets for a plan: the options that are requested from the kernel for each end of a stream, and the values that it grants.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 use thiserror::Error;
@@ -20,6 +20,7 @@ use crate::udp::relay_header::RelayHeader;
 use crate::udp::send::path::{PathError, TooLong};
 use crate::udp::send::sender::BatchPolicy;
 use crate::udp::send::spin::SpinChoice;
+use crate::udp::stages::NO_OFFLOAD;
 use crate::udp::wire::header::{Header, Kind};
 use crate::udp::wire::results::SenderEffective;
 
@@ -76,6 +77,16 @@ pub enum SetupError {
         to: SocketAddr,
         /// The error.
         cause: io::Error,
+    },
+    /// The interface has no route to groups of IPv6.
+    #[error(
+        "the interface {device} has no route to the group {group}: loopback has none to groups of IPv6. Use a group of IPv4, or a server on another host"
+    )]
+    NoGroups {
+        /// The group.
+        group: IpAddr,
+        /// The interface.
+        device: String,
     },
     /// `--gso on`, and GSO is unavailable.
     #[error("GSO is required (--gso on) but unavailable: {0}; use --gso off or auto{1}")]
@@ -355,9 +366,7 @@ fn segments(
 ) -> Result<(usize, Option<String>), SetupError> {
     let datagram = plan.datagram() + relay.len();
     if plan.offload_in_force() != plan.offload {
-        let note =
-            "GSO and GRO are off, so that the kernel stamps each datagram by itself (--explain)";
-        return Ok((1, Some(note.to_owned())));
+        return Ok((1, Some(NO_OFFLOAD.to_owned())));
     }
     if plan.offload == Offload::Off || (plan.offload == Offload::Auto && plan.batch == Some(1)) {
         return Ok((1, None));

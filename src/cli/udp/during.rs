@@ -52,6 +52,14 @@ impl During {
         self.begun_ns = now;
     }
 
+    /// The place of a direction in the current run, from 0.
+    pub(super) fn place(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::Reverse => self.settings.len().saturating_sub(1),
+            Direction::Forward | Direction::Both => 0,
+        }
+    }
+
     /// An interval of the current run; `run` is the number of its first direction.
     pub(super) fn interval(
         &mut self,
@@ -60,10 +68,7 @@ impl During {
         row: &Interval,
         latencies: Option<&Latencies>,
     ) {
-        let number = match direction {
-            Direction::Reverse => self.settings.len().saturating_sub(1),
-            Direction::Forward | Direction::Both => 0,
-        };
+        let number = self.place(direction);
         let setting = self.settings.get(number).cloned().flatten();
         if let Some(stream) = &mut self.stream {
             stream.line(&Line::Interval {

@@ -152,7 +152,7 @@ impl Output {
                 true => Direction::Reverse,
                 false => Direction::Forward,
             };
-            self.show_interval(direction, row, None);
+            self.show_interval(number, direction, row, None);
             self.during.closing_row(number, &measured.run, row);
         }
         if let Some(live) = &self.live {
@@ -202,14 +202,14 @@ impl Output {
         self.during.close(outcome, saved)
     }
 
-    /// Shows and saves an interval of the current run.
+    /// Shows and saves an interval of run number `run`.
     fn show_interval(
         &mut self,
+        run: usize,
         direction: Direction,
         row: &Interval,
         latencies: Option<&Latencies>,
     ) {
-        let run = self.record.runs.len();
         if let Some(saving) = &mut self.saving
             && let Some(intervals) = &mut saving.intervals
         {
@@ -362,13 +362,14 @@ impl Observer for Output {
     }
 
     fn interval(&mut self, direction: Direction, row: &Interval, latencies: Option<&Latencies>) {
-        self.show_interval(direction, row, latencies);
         let run = self.record.runs.len();
+        let number = run + self.during.place(direction);
+        self.show_interval(number, direction, row, latencies);
         self.during.interval(run, direction, row, latencies);
     }
 
     fn packet(&mut self, packet: &Packet) {
-        let run = self.record.runs.len();
+        let run = self.record.runs.len() + self.during.place(packet.direction);
         if let Some(saving) = &mut self.saving
             && let Some(packets) = &mut saving.packets
         {
@@ -380,6 +381,7 @@ impl Observer for Output {
                     sent_ns: packet.sent_ns,
                     received_ns: packet.received_ns,
                     clocks_related: packet.clocks_related,
+                    intended_ns: packet.intended_ns,
                 },
             );
             saving.note(written);

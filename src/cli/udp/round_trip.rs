@@ -25,7 +25,7 @@ pub(in crate::cli) struct RoundTripArgs {
         "uring_ring_size", "uring_recv", "clock", "timestamps", "explain", "packets_csv", "iperf3_json"], help_heading = "Workload")]
     pub(in crate::cli) round_trip: bool,
     /// Spin for the next datagram at both ends of a round trip, instead of sleeping
-    #[arg(long, requires = "round_trip", help_heading = "Rate")]
+    #[arg(long, requires = "round_trip", help_heading = "I/O")]
     pub(in crate::cli) busy_poll: bool,
     /// Measure round trips alternately on an idle path and beside a stream: lossless, or as many datagrams of 1000 bytes a second as
     /// given, like 20k

@@ -29,6 +29,11 @@ pub trait Comparable: Sized {
     /// Both runs requested the same amount.
     fn is_as_much_as(&self, other: &Self) -> bool;
 
+    /// Options of the runs of two records that weaken their comparison, a sentence each.
+    fn caveats(_base: &[Self], _new: &[Self]) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The figures of the setting `name`, without ratios.
     fn figures(name: String, group: &Group<'_, Self>) -> Self::Compared;
 

@@ -167,6 +167,7 @@ pub fn compare_records<R: Comparable + Distributed>(
         });
     }
     let mut notes = differences(base.meta, new.meta, as_much);
+    notes.extend(R::caveats(base.runs, new.runs));
     for [base, new] in comparison.as_chunks().0 {
         notes.extend(new.notes(base));
     }

@@ -76,9 +76,9 @@ mod tests {
         assert_eq!(
             text,
             "run,start_s,seconds,packets,bytes,kb_per_s,missing,duplicates,reordered,\
-             latency_p50_ns,latency_p99_ns,latency_max_ns\n\
-             0,1,1,700001,700000000,700000,-3,1,2,12345,4560000,9870000\n\
-             1,0,0,0,0,,0,0,0,,,\n"
+             latency_p50_ns,latency_p99_ns,latency_max_ns,ce\n\
+             0,1,1,700001,700000000,700000,-3,1,2,12345,4560000,9870000,4\n\
+             1,0,0,0,0,,0,0,0,,,,\n"
         );
     }
 

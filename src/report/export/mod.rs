@@ -19,6 +19,7 @@ pub mod json_stream;
 mod losses;
 pub mod markdown;
 pub mod metrics;
+mod observed;
 pub mod packets;
 pub mod text;
 

@@ -11,8 +11,8 @@ use super::columns::{PACKET, RUN_NUMBER};
 /// Size of a block, in bytes.
 const BLOCK: usize = 64 << 10;
 
-/// Longest row: six numbers of at most 20 characters, a sign, commas and the end of the line.
-const LONGEST_ROW: usize = 6 * 20 + 1 + 6;
+/// Longest row: seven numbers of at most 20 characters, a sign, commas and the end of the line.
+const LONGEST_ROW: usize = 7 * 20 + 1 + 7;
 
 /// A received datagram. Stamps are in ns; with estimated clocks, both of the receiver's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct PacketRow {
     pub received_ns: u64,
     /// Both stamps are of one clock; otherwise the latency is unknown.
     pub clocks_related: bool,
+    /// When the datagram was due; `None` unless the run is paced.
+    pub intended_ns: Option<u64>,
 }
 
 /// Writes the rows one by one. Without [`Self::finish`] the last rows are missing.
@@ -64,6 +66,7 @@ impl<W: Write> PacketsWriter<W> {
             sent_ns,
             received_ns,
             clocks_related,
+            intended_ns,
         } = packet;
         for number in [run as u64, stream as u64, sequence, sent_ns, received_ns] {
             push(&mut self.block, number);
@@ -74,6 +77,10 @@ impl<W: Write> PacketsWriter<W> {
                 self.block.push(b'-');
             }
             push(&mut self.block, received_ns.abs_diff(sent_ns));
+        }
+        self.block.push(b',');
+        if let Some(intended_ns) = intended_ns {
+            push(&mut self.block, intended_ns);
         }
         self.block.push(b'\n');
         if self.block.len() < BLOCK {
@@ -137,6 +144,7 @@ mod tests {
             sent_ns,
             received_ns,
             clocks_related: true,
+            intended_ns: None,
         }
     }
 
@@ -144,12 +152,16 @@ mod tests {
     fn arrival_before_the_send_has_a_negative_latency() {
         let mut writer = PacketsWriter::new(Vec::new()).unwrap();
         writer.row(0, &packet(7, 1_000, 1_850)).unwrap();
-        writer.row(3, &packet(8, u64::MAX, 0)).unwrap();
+        let paced = PacketRow {
+            intended_ns: Some(990),
+            ..packet(8, u64::MAX, 0)
+        };
+        writer.row(3, &paced).unwrap();
         assert_eq!(
             String::from_utf8(writer.finish().unwrap()).unwrap(),
-            "run,stream,sequence,sent_ns,received_ns,latency_ns\n\
-             0,1,7,1000,1850,850\n\
-             3,1,8,18446744073709551615,0,-18446744073709551615\n"
+            "run,stream,sequence,sent_ns,received_ns,latency_ns,intended_ns\n\
+             0,1,7,1000,1850,850,\n\
+             3,1,8,18446744073709551615,0,-18446744073709551615,990\n"
         );
     }
 
@@ -162,7 +174,7 @@ mod tests {
         };
         writer.row(0, &unrelated).unwrap();
         let text = String::from_utf8(writer.finish().unwrap()).unwrap();
-        assert!(text.ends_with("\n0,1,7,1000,1850,\n"), "{text}");
+        assert!(text.ends_with("\n0,1,7,1000,1850,,\n"), "{text}");
     }
 
     #[test]
@@ -173,7 +185,7 @@ mod tests {
         }
         let text = String::from_utf8(writer.finish().unwrap()).unwrap();
         for (n, row) in text.lines().skip(1).enumerate() {
-            assert_eq!(row, format!("0,1,{n},{n},{},5", n + 5));
+            assert_eq!(row, format!("0,1,{n},{n},{},5,", n + 5));
         }
         assert_eq!(text.lines().count(), 10_001);
     }
@@ -191,8 +203,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_are_the_cells_of_the_columns(run: usize, stream: usize, sequence: u64, sent_ns: u64, received_ns: u64, clocks_related: bool) {
-            let packet = PacketRow { stream, sequence, sent_ns, received_ns, clocks_related };
+        fn rows_are_the_cells_of_the_columns(run: usize, stream: usize, sequence: u64, sent_ns: u64, received_ns: u64, clocks_related: bool, intended_ns: Option<u64>) {
+            let packet = PacketRow { stream, sequence, sent_ns, received_ns, clocks_related, intended_ns };
             let mut writer = PacketsWriter::new(Vec::new()).unwrap();
             writer.row(run, &packet).unwrap();
             let cells = PACKET.iter().map(|column| (column.get)(&packet).to_string());

@@ -6,7 +6,7 @@ use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::{
     Clock, Cpu, CpuTrial, DscpCount, Effective, EngineStats, Explained, HostDrops, Increase,
     Interval, LossCause, Lost, Marks, Measured, Pacing, Reason, Received, Requested, RoundTrip,
-    Run, Stage, Stages, StampCost, Stream, Traffic, TrafficRequested, UringRequested,
+    Run, SizeLatency, Stage, Stages, StampCost, Stream, Traffic, TrafficRequested, UringRequested,
 };
 
 /// A paced run of two streams, without null keys or empty lists.
@@ -66,6 +66,16 @@ pub(in crate::report) fn measured() -> Measured {
         round_trip: None,
         explained: Some(explained()),
         stages: Some(stages(figures)),
+        latency_by_size: vec![SizeLatency {
+            chunk: 516,
+            packets: 1_000,
+            latency_mean_ns: figures.mean,
+            latency_min_ns: figures.min,
+            latency_p50_ns: figures.p50,
+            latency_p90_ns: figures.p90,
+            latency_p99_ns: figures.p99,
+            latency_max_ns: figures.max,
+        }],
     };
     Measured {
         run,
@@ -93,6 +103,7 @@ pub(in crate::report) fn round_trips() -> Run {
             ..effective()
         },
         marks: None,
+        latency_by_size: Vec::new(),
         kb_per_s: None,
         kb_per_s_error: None,
         kib_per_s: None,
@@ -150,6 +161,7 @@ pub(in crate::report) fn interval() -> Interval {
         latency_p50_ns: Some(12_345),
         latency_p99_ns: Some(4_560_000),
         latency_max_ns: Some(9_870_000),
+        ce: Some(4),
     }
 }
 
@@ -323,7 +335,7 @@ fn explained() -> Explained {
         between: Some(3),
         unexplained: None,
         surplus: 0,
-        notes: vec!["At the sender: The trace of drops lost 1 events.".into()],
+        notes: vec!["At the sender: The trace of drops lost 1 event.".into()],
         sender: Some(host("eth0")),
         receiver: Some(host("eth1")),
     }

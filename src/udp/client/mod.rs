@@ -91,6 +91,8 @@ pub trait Observer {
 /// A received datagram. Stamps are in ns of the server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
+    /// `Forward` or `Reverse`.
+    pub direction: Direction,
     /// The stream, counted from 0.
     pub stream: usize,
     /// Sequence number in the stream.
@@ -101,6 +103,8 @@ pub struct Packet {
     pub received_ns: u64,
     /// Whether the relation of the two clocks is known. Otherwise `sent_ns` is in the sender's own clock, and the latency unknown.
     pub clocks_related: bool,
+    /// When the datagram was due, in the clock of `sent_ns`. `None` unless the run is paced and the server reports it.
+    pub intended_ns: Option<u64>,
 }
 
 /// Executes a run, and returns a result per direction, that of the client's streams first. A run that ends early has the results so

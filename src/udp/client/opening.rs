@@ -106,15 +106,18 @@ impl Flow {
             Some(name) => Device::named(name),
             None => Device::towards(self.server),
         };
-        let interface = device.map_err(connect)?.index();
+        let device = device.map_err(connect)?;
+        let interface = device.index();
         ip_options::send_groups_over(&self.socket, interface).map_err(connect)?;
-        self.socket
-            .connect(ip_options::group_address(
-                group,
-                self.server.port(),
-                interface,
-            ))
-            .map_err(connect)?;
+        let to = ip_options::group_address(group, self.server.port(), interface);
+        let connected = self.socket.connect(to);
+        connected.map_err(|cause| match cause.raw_os_error() {
+            Some(libc::ENETUNREACH) if group.is_ipv6() => {
+                let device = device.name;
+                SetupError::NoGroups { group, device }
+            }
+            _ => connect(cause),
+        })?;
         Ok(())
     }
 

@@ -94,14 +94,21 @@ impl DirectionResults {
                 }
             },
             Reply::Stamps { stream, of, rows } => self.stages.add_rows(stream, of, &rows),
-            Reply::Rows { stream, rows } => {
-                for (sequence, sent_ns, received_ns) in rows {
+            Reply::Rows {
+                stream,
+                rows,
+                lateness,
+            } => {
+                for (number, (sequence, sent_ns, received_ns)) in rows.into_iter().enumerate() {
+                    let late = lateness.get(number);
                     observer.packet(&Packet {
+                        direction: self.direction,
                         stream,
                         sequence,
                         sent_ns,
                         received_ns,
                         clocks_related: self.clocks_related,
+                        intended_ns: late.map(|late| sent_ns.wrapping_sub(*late)),
                     });
                 }
             }

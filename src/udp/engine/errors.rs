@@ -8,7 +8,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::stats::IcmpStats;
-use crate::sys::error_queue::{self, Entry};
+use crate::sys::error_queue::{self, Entry, EntryBatch};
 use crate::sys::tx_timestamp::TxStamp;
 use crate::sys::zerocopy::Done;
 
@@ -69,12 +69,14 @@ pub(super) fn is_segmentation_errno(errno: i32) -> bool {
 }
 
 /// ICMP errors of one socket.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct PendingErrors {
     /// Counters by kind.
     pub(super) icmp: IcmpStats,
     /// Timestamps of sent datagrams that the sender has not taken. Empty unless it requests them.
     pub(super) stamps: Vec<TxStamp>,
+    /// Reads the entries of a sender with stamps, which has two for each datagram.
+    batch: Option<Box<EntryBatch>>,
     /// Retries since the last message that was accepted or refused.
     retries: u32,
     /// The retry without a queue entry was used since then.
@@ -82,6 +84,14 @@ pub(super) struct PendingErrors {
 }
 
 impl PendingErrors {
+    /// Of a sender that requests stamps.
+    pub(super) fn with_stamps() -> Self {
+        Self {
+            batch: Some(EntryBatch::new()),
+            ..Self::default()
+        }
+    }
+
     /// Reads the error queue of `socket` and passes completions of zero-copy sends to `done`. Returns whether an ICMP
     /// error caused the failure with `errno`, so that the call should be retried.
     pub(super) fn explain(
@@ -120,16 +130,21 @@ impl PendingErrors {
         mut done: impl FnMut(Done),
     ) -> bool {
         let mut matched = false;
-        // If the error queue is unreadable, the next call on the socket fails with the reason.
-        let _ = error_queue::read(socket, |entry| match entry {
+        let (icmp, stamps) = (&mut self.icmp, &mut self.stamps);
+        let each = |entry| match entry {
             Entry::Icmp { kind, errno: of } => {
-                self.icmp.count(kind);
+                icmp.count(kind);
                 matched |= errno == Some(of);
             }
             Entry::ZeroCopy(sends) => done(sends),
-            Entry::Stamp(stamp) => self.stamps.push(stamp),
+            Entry::Stamp(stamp) => stamps.push(stamp),
             Entry::Local => {}
-        });
+        };
+        // If the error queue is unreadable, the next call on the socket fails with the reason.
+        let _ = match &mut self.batch {
+            Some(batch) => batch.read(socket, each),
+            None => error_queue::read(socket, each),
+        };
         matched
     }
 }

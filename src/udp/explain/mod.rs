@@ -26,6 +26,7 @@ use std::thread;
 
 use crate::sys::device::Device;
 use crate::udp::wire::explain::{ExplainRequest, HostReport};
+use crate::units::counted;
 use snapshot::Snapshot;
 use trace::Trace;
 
@@ -136,7 +137,7 @@ impl Explainer {
                 let (drops, lost) = trace.drops(route.ipv6);
                 (report.traced, report.drops) = (true, drops);
                 if lost > 0 {
-                    let note = format!("The trace of drops lost {lost} events.");
+                    let note = format!("The trace of drops lost {}.", counted(lost, "event"));
                     report.notes.push(note);
                 }
             }

@@ -239,6 +239,11 @@ impl StreamAccounting {
         self.window.next()
     }
 
+    /// Receive stamp of the last first arrival, in ns.
+    pub fn last_received(&self) -> Option<u64> {
+        self.last_received
+    }
+
     /// First arrivals so far.
     #[inline]
     pub fn unique(&self) -> u64 {

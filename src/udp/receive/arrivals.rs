@@ -9,6 +9,7 @@ use crate::sys::cmsg::Message;
 use crate::udp::credit::CreditIssuer;
 use crate::udp::engine::Rx;
 use crate::udp::receive::accounting::{Classified, StreamAccounting};
+use crate::udp::receive::by_size::LatencyBySize;
 use crate::udp::receive::interval_clock::server_ns;
 use crate::udp::receive::marks::MarkCounts;
 use crate::udp::receive::packet_log::{PacketLog, PacketRecord};
@@ -32,6 +33,8 @@ pub(super) struct Arrivals {
     pub(super) peer: Option<SocketAddr>,
     pub(super) replies: Vec<(Header, SocketAddr)>,
     pub(super) packet_log: Option<PacketLog>,
+    /// The latency of each size of a mix.
+    pub(super) by_size: Option<LatencyBySize>,
     /// The marks of the data, if they are counted.
     pub(super) marks: Option<MarkCounts>,
     /// Drops at the socket for which the window was halved.
@@ -86,6 +89,7 @@ impl Arrivals {
                             sequence: header.sequence,
                             sent: header.sent,
                             received,
+                            lateness: header.lateness,
                         });
                     }
                 }
@@ -105,8 +109,14 @@ impl Arrivals {
         }
     }
 
-    /// As [`Self::take`], without the header of a relay, and with the kernel's stamp and the marks of the data, as far as the plan
-    /// requests them.
+    /// Whether [`Self::take`] is enough: there are no headers of a relay, and neither marks nor sizes are counted.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.relay.is_empty() && self.marks.is_none() && self.by_size.is_none()
+    }
+
+    /// As [`Self::take`], without the header of a relay, and with the kernel's stamp, the marks of the data and their latency by
+    /// size, as far as the plan has them.
     pub(super) fn take_observed(
         &mut self,
         message: &Message<'_>,
@@ -123,12 +133,21 @@ impl Arrivals {
 
     fn take_direct(&mut self, message: &Message<'_>, stamps: &mut Option<Box<RxStamps>>) {
         let before = self.accounting.received();
+        let unique = self.accounting.unique();
         match stamps {
             Some(stamps) => self.take_stamped(message, stamps),
             None => self.take(message),
         }
         if let (Some(marks), Some(tos)) = (&mut self.marks, message.tos) {
             marks.add(tos, self.accounting.received() - before);
+        }
+        let unique = self.accounting.unique() - unique;
+        if let (Some(by_size), Some(received)) =
+            (&mut self.by_size, self.accounting.last_received())
+            // A message with a duplicate or a foreign datagram is left out.
+            && unique == message.datagrams().count() as u64
+        {
+            by_size.add(message, received);
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Intervals {
 #[derive(Default)]
 struct Progress {
     counts: StreamCounts,
+    /// Datagrams with the mark CE.
+    ce: u64,
     /// The interval that the stream ends next; `None` once the stream has ended.
     next: Option<u64>,
     /// Datagrams that the stream's sender has sent, once the count is known.
@@ -68,6 +70,8 @@ struct Open {
     missing: i64,
     duplicates: u64,
     reordered: u64,
+    /// Datagrams with the mark CE, if marks are counted.
+    ce: Option<u64>,
     latencies: Box<Latencies>,
     /// The stream that `latencies` is returned to.
     owner: usize,
@@ -80,6 +84,7 @@ impl Intervals {
             streams: (0..streams)
                 .map(|_| Progress {
                     counts: StreamCounts::default(),
+                    ce: 0,
                     next: Some(0),
                     sent: None,
                 })
@@ -95,6 +100,9 @@ impl Intervals {
     pub(super) fn add(&mut self, snapshot: IntervalSnapshot) -> Option<Recycled> {
         let stream = self.streams.get_mut(snapshot.stream)?;
         let before = mem::replace(&mut stream.counts, snapshot.counts);
+        let ce = snapshot
+            .ce
+            .map(|ce| ce.saturating_sub(mem::replace(&mut stream.ce, ce)));
         stream.next = if snapshot.last {
             None
         } else {
@@ -112,6 +120,7 @@ impl Intervals {
             }
         };
         open.add(&before, &snapshot.counts);
+        open.ce = ce.map(|ce| ce.saturating_add(open.ce.unwrap_or(0)));
         recycled
     }
 
@@ -188,6 +197,7 @@ impl Intervals {
             latency_p50_ns: open.latencies.actual.percentile(50.0),
             latency_p99_ns: open.latencies.actual.percentile(99.0),
             latency_max_ns: open.latencies.actual.percentile(100.0),
+            ce: open.ce,
         })
     }
 
@@ -205,6 +215,7 @@ impl Open {
             missing: 0,
             duplicates: 0,
             reordered: 0,
+            ce: None,
             latencies,
             owner,
         }
@@ -253,6 +264,7 @@ mod tests {
             index,
             counts,
             latencies,
+            ce: Some(unique / 2),
             last,
         }
     }
@@ -279,6 +291,7 @@ mod tests {
             (0.0, 1.0, 12, 120)
         );
         assert_eq!(row.latency_max_ns, Some(7));
+        assert_eq!(row.ce, Some(2 + 3));
     }
 
     #[test]
@@ -292,6 +305,7 @@ mod tests {
             (rows[1].start_s, rows[1].seconds, rows[1].packets),
             (1.0, 0.5, 3)
         );
+        assert_eq!([rows[0].ce, rows[1].ce], [Some(2), Some(2)]);
         assert_eq!(intervals.into_latencies().actual.count(), 2);
     }
 
@@ -433,7 +447,7 @@ mod tests {
                     if unique > 0 {
                         counts.last_received = Some(index * SECOND + SECOND / 2);
                     }
-                    all.push(IntervalSnapshot { stream, index, counts, latencies: Box::default(), last: number == last });
+                    all.push(IntervalSnapshot { stream, index, counts, latencies: Box::default(), ce: None, last: number == last });
                     index += 1;
                 }
                 all.reverse();

@@ -17,6 +17,12 @@ impl MarkCounts {
         *count = count.saturating_add(datagrams);
     }
 
+    /// Datagrams with the mark CE so far: both bits of the ECN field (RFC 3168).
+    pub fn ce(&self) -> u64 {
+        let marked = self.0.iter().skip(3).step_by(4);
+        marked.fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
     /// TOS bytes that arrived, and the number of their datagrams.
     pub fn counts(&self) -> impl Iterator<Item = (u8, u64)> {
         let counts = (0..=u8::MAX).zip(self.0.iter().copied());

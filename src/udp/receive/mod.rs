@@ -9,6 +9,7 @@
 pub mod accounting;
 mod arrivals;
 pub mod backoff;
+pub mod by_size;
 mod interval_clock;
 pub mod intervals;
 pub mod marks;

@@ -1,10 +1,10 @@
-//! The packet log: a record per datagram, kept on disk until the run is over. 24 bytes each, in an unnamed temporary file.
+//! The packet log: a record per datagram, kept on disk until the run is over. 32 bytes each, in an unnamed temporary file.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 /// Bytes of a record.
-const RECORD: usize = 24;
+const RECORD: usize = 32;
 
 /// Buffer of a log, in bytes.
 pub const BUFFER: usize = 1 << 18;
@@ -21,6 +21,8 @@ pub struct PacketRecord {
     pub sent: u64,
     /// The receiver's stamp.
     pub received: u64,
+    /// How late the datagram was sent; 0 unless the run is paced.
+    pub lateness: u64,
 }
 
 /// Records being written.
@@ -58,11 +60,12 @@ impl PacketLog {
             return;
         }
         let mut bytes = [0; RECORD];
-        for (place, word) in
-            bytes
-                .chunks_exact_mut(8)
-                .zip([record.sequence, record.sent, record.received])
-        {
+        for (place, word) in bytes.chunks_exact_mut(8).zip([
+            record.sequence,
+            record.sent,
+            record.received,
+            record.lateness,
+        ]) {
             place.copy_from_slice(&word.to_le_bytes());
         }
         match self.file.write_all(&bytes) {
@@ -116,13 +119,14 @@ impl Iterator for PacketRecords {
 
     fn next(&mut self) -> Option<PacketRecord> {
         self.left = self.left.checked_sub(1)?;
-        let mut bytes = [[0; 8]; 3];
+        let mut bytes = [[0; 8]; 4];
         self.file.read_exact(bytes.as_flattened_mut()).ok()?;
-        let [sequence, sent, received] = bytes.map(u64::from_le_bytes);
+        let [sequence, sent, received, lateness] = bytes.map(u64::from_le_bytes);
         Some(PacketRecord {
             sequence,
             sent,
             received,
+            lateness,
         })
     }
 }
@@ -137,6 +141,7 @@ mod tests {
             sequence: n,
             sent: n * 2,
             received: n * 3,
+            lateness: n * 4,
         };
         let mut packet_log = PacketLog::new(50_000, BUFFER).unwrap();
         (0..50_003).for_each(|n| packet_log.push(record(n)));

@@ -19,6 +19,7 @@ use crate::udp::receive::UNKNOWN;
 use crate::udp::receive::accounting::{Latencies, StreamAccounting, StreamCounts};
 use crate::udp::receive::arrivals::Arrivals;
 use crate::udp::receive::backoff::Backoff;
+use crate::udp::receive::by_size::LatencyBySize;
 use crate::udp::receive::interval_clock::IntervalClock;
 use crate::udp::receive::marks::MarkCounts;
 use crate::udp::receive::packet_log::PacketLog;
@@ -85,6 +86,8 @@ pub struct IntervalSnapshot {
     pub counts: StreamCounts,
     /// Latencies since the last snapshot.
     pub latencies: Box<Latencies>,
+    /// Datagrams with the mark CE so far, if marks are counted.
+    pub ce: Option<u64>,
     /// Whether the stream ends with this interval.
     pub last: bool,
 }
@@ -98,6 +101,8 @@ pub struct Received {
     pub counts: StreamCounts,
     /// The packet log, if the plan asks for one.
     pub packet_log: Option<PacketLog>,
+    /// The latency of each size of a mix.
+    pub by_size: Option<LatencyBySize>,
     /// The marks of the datagrams, if the plan asks for them.
     pub marks: Option<MarkCounts>,
     /// Datagrams dropped at the socket, as the kernel counts them.
@@ -121,6 +126,7 @@ impl Received {
             stream,
             counts: StreamCounts::default(),
             packet_log: None,
+            by_size: None,
             marks: None,
             drops: 0,
             cpu: CpuTime::default(),
@@ -160,6 +166,8 @@ pub struct ReceiverConfig {
     pub offset: Arc<AtomicI64>,
     /// The packet log to write.
     pub packet_log: Option<PacketLog>,
+    /// Takes the latency of each size of a mix.
+    pub by_size: Option<LatencyBySize>,
     /// Whether the marks of the datagrams are counted.
     pub count_marks: bool,
     /// The kernel's stamps, if the plan requests them.
@@ -247,6 +255,7 @@ impl StreamReceiver {
                 peer: None,
                 replies: Vec::new(),
                 packet_log: config.packet_log,
+                by_size: config.by_size,
                 marks: config.count_marks.then(MarkCounts::default),
                 drops: 0,
                 offset: config.offset.clone(),
@@ -270,11 +279,9 @@ impl StreamReceiver {
     #[inline]
     pub fn turn<R: Rx>(&mut self, rx: &mut R, emit: impl Fn(Event)) -> io::Result<Turn> {
         let arrivals = &mut self.arrivals;
-        let count = match (&mut self.stamps, &arrivals.marks) {
-            (None, None) if arrivals.relay.is_empty() => {
-                rx.receive(|message| arrivals.take(&message))?
-            }
-            (stamps, _) => {
+        let count = match &mut self.stamps {
+            None if arrivals.is_plain() => rx.receive(|message| arrivals.take(&message))?,
+            stamps => {
                 if let Some(stamps) = stamps {
                     stamps.begin_batch();
                 }
@@ -294,6 +301,7 @@ impl StreamReceiver {
             && let Ok(empty) = self.empties.try_recv()
         {
             let counts = arrivals.accounting.counts();
+            let ce = arrivals.marks.as_ref().map(MarkCounts::ce);
             let latencies = arrivals.accounting.exchange_latencies(empty);
             let index = self.clock.advance();
             emit(Event::Interval(IntervalSnapshot {
@@ -301,6 +309,7 @@ impl StreamReceiver {
                 index,
                 counts,
                 latencies,
+                ce,
                 last: false,
             }));
         }
@@ -354,12 +363,14 @@ impl StreamReceiver {
             index: self.clock.index,
             counts,
             latencies,
+            ce: arrivals.marks.as_ref().map(MarkCounts::ce),
             last: true,
         }));
         emit(Event::Done(Box::new(Received {
             stream: self.stream,
             counts,
             packet_log: arrivals.packet_log,
+            by_size: arrivals.by_size,
             marks: arrivals.marks,
             drops: rx.drops(),
             cpu,
@@ -437,6 +448,7 @@ mod tests {
             )),
             offset: Arc::default(),
             packet_log: None,
+            by_size: None,
             count_marks: false,
             stamps: None,
             control,

@@ -13,6 +13,7 @@ use crate::sys::machine;
 use crate::udp::placement;
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::accounting::{Latencies, StreamCounts};
+use crate::udp::receive::by_size::LatencyBySize;
 use crate::udp::receive::intervals::{CompletedInterval, Intervals, Recycled};
 use crate::udp::receive::packet_log::{self, PacketLog};
 use crate::udp::receive::prepared::PreparedReceivers;
@@ -96,6 +97,8 @@ pub struct ReceiversOutcome {
     pub offset: i64,
     /// Increase of this host's `UdpRcvbufErrors` during the run.
     pub buffer_errors: Option<u64>,
+    /// Whether the run is paced.
+    pub is_paced: bool,
 }
 
 impl Receivers {
@@ -199,6 +202,7 @@ impl Receivers {
             } else {
                 None
             },
+            by_size: LatencyBySize::of(plan.traffic.sizes.as_ref()),
             count_marks: plan.traffic.ip.tos().is_some(),
             stamps: RxStamps::of(plan),
             control: control.clone(),
@@ -311,6 +315,7 @@ impl Receivers {
                     index: 0,
                     counts: StreamCounts::default(),
                     latencies: Box::new(Latencies::small()),
+                    ce: None,
                     last: true,
                 });
             }
@@ -427,6 +432,7 @@ impl Receivers {
             wall: self.wall,
             offset: self.settings.offset.load(Ordering::Relaxed),
             buffer_errors: buffer_errors.map(|(now, before)| now.saturating_sub(before)),
+            is_paced: matches!(self.settings.plan.mode, Mode::Paced(_)),
         }
     }
 }

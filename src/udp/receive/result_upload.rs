@@ -7,10 +7,11 @@ use super::receivers::ReceiversOutcome;
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::receive::accounting::Latencies;
+use crate::udp::receive::by_size::LatencyBySize;
 use crate::udp::receive::packet_log::PacketRecords;
 use crate::udp::receive::receiver::Received;
 use crate::udp::result::IntervalRows;
-use crate::udp::wire::control::{MAX_ROWS, Reply};
+use crate::udp::wire::control::{MAX_LATE_ROWS, MAX_ROWS, Reply};
 use crate::udp::wire::results::{Done, Histogram, StreamReceived};
 use crate::udp::wire::stages::StampedEnd;
 
@@ -28,6 +29,10 @@ pub struct ResultUpload {
     stage: Latency,
     /// The kernel's stamps by stream.
     stamps: Vec<(usize, Vec<(u64, u64)>)>,
+    /// The latency of each size of a mix.
+    by_size: Option<LatencyBySize>,
+    /// Whether the packet logs are sent with the lateness of each datagram.
+    is_paced: bool,
     /// Packet logs that are not sent yet.
     records: VecDeque<(usize, PacketRecords)>,
     /// Other messages that are not sent yet.
@@ -48,6 +53,8 @@ impl ResultUpload {
             intervals: outcome.intervals,
             stage: Latency::small(),
             stamps: Vec::new(),
+            by_size: None,
+            is_paced: outcome.is_paced,
             records: VecDeque::new(),
             replies: VecDeque::new(),
         };
@@ -104,6 +111,10 @@ impl ResultUpload {
             self.stage.merge(&stamps.receiver);
             self.stamps.push((stream.stream, stamps.rows));
         }
+        match (&mut self.by_size, stream.by_size) {
+            (Some(all), Some(of_stream)) => all.merge(&of_stream),
+            (all, of_stream) => *all = all.take().or(of_stream),
+        }
         match stream.packet_log.map(|log| log.into_records()) {
             Some(Ok(records)) => {
                 self.done.rows_omitted += records.omitted();
@@ -118,6 +129,9 @@ impl ResultUpload {
         let Latencies { actual, intended } = &self.latencies;
         self.done.sums_ns = [actual.sum_ns().to_string(), intended.sum_ns().to_string()];
         self.done.out_of_range = [actual, intended].map(|latency| latency.out_of_range().into());
+        if let Some(by_size) = &self.by_size {
+            self.done.by_size = by_size.message();
+        }
         if let Some(totals) = &mut self.done.stages {
             totals.sum_ns = self.stage.sum_ns().to_string();
             totals.out_of_range = self.stage.out_of_range().into();
@@ -143,12 +157,24 @@ impl ResultUpload {
     pub fn next_reply(&mut self) -> Option<Reply> {
         while let Some((stream, records)) = self.records.front_mut() {
             let stream = *stream;
-            let part: Vec<(u64, u64, u64)> = records
-                .take(MAX_ROWS)
-                .map(|record| (record.sequence, record.sent, record.received))
-                .collect();
-            if !part.is_empty() {
-                return Some(Reply::Rows { stream, rows: part });
+            let (mut rows, mut lateness) = (Vec::new(), Vec::new());
+            let most = if self.is_paced {
+                MAX_LATE_ROWS
+            } else {
+                MAX_ROWS
+            };
+            for record in records.take(most) {
+                rows.push((record.sequence, record.sent, record.received));
+                if self.is_paced {
+                    lateness.push(record.lateness);
+                }
+            }
+            if !rows.is_empty() {
+                return Some(Reply::Rows {
+                    stream,
+                    rows,
+                    lateness,
+                });
             }
             self.records.pop_front();
         }

@@ -1,5 +1,6 @@
 //! The record of a run, computed from the counts of both sides.
 
+use super::by_size::by_size;
 use super::causes::{LossInputs, explain};
 use super::costs::{cpu, engine_stats, pacing};
 use super::ended::Ended;
@@ -89,6 +90,9 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
             first.filter_map(|stream| stream.first_received).min()
         }
     };
+    if let (true, Some(done)) = (is_related, &inputs.done) {
+        run.latency_by_size = by_size(&done.by_size);
+    }
     let latency = &inputs.latencies.actual;
     if !latency.is_empty() {
         run.latency_ns = Some(latency.summary());
@@ -156,10 +160,12 @@ fn explained(run: &Run, hosts: Hosts, plan: &Plan) -> Option<Explained> {
         0 => set.segments,
         _ => most,
     };
-    let coalesced = if set.gro {
-        segments.max(most)
-    } else {
-        segments
+    // Each datagram was received by itself, as where the path divides segmented messages.
+    let is_single = stats.receive_messages >= run.received.packets;
+    let coalesced = match set.gro {
+        _ if is_single => 1,
+        true => segments.max(most),
+        false => segments,
     };
     Some(explain(LossInputs {
         lost: run.lost.packets,
@@ -167,6 +173,10 @@ fn explained(run: &Run, hosts: Hosts, plan: &Plan) -> Option<Explained> {
         socket_drops: stats.receiver_socket_drops,
         repeats: stats.send_enobufs,
         partial_sends: stats.send_partial,
+        other_partial_sends: {
+            let others = [stats.send_eagain, stats.send_errors, stats.icmp.total()];
+            others.into_iter().fold(0, u64::saturating_add)
+        },
         segments: segments.max(1) as u64,
         coalesced: coalesced.max(1) as u64,
         both_directions: plan.direction == Direction::Both,
@@ -190,11 +200,15 @@ fn last_burst_s(run: &Run) -> f64 {
         return 0.0;
     };
     let burst = u64::from(burst.max(1));
-    let last = match run.sent.packets % burst {
-        0 => burst,
-        rest => rest,
-    };
-    last as f64 / pacing.target_pps
+    // The bursts of the streams take turns, so the last one is of the stream with the most bursts, the last of several.
+    let alone = [run.sent.packets];
+    let streams = run.streams.iter().map(|stream| stream.sent.packets);
+    let last = streams
+        .chain(alone.into_iter().filter(|_| run.streams.is_empty()))
+        .filter(|packets| *packets > 0)
+        .max_by_key(|packets| packets.div_ceil(burst));
+    let datagrams = last.map_or(0, |packets| (packets - 1) % burst + 1);
+    datagrams as f64 / pacing.target_pps
 }
 
 fn speeds(run: &mut Run, seconds: f64) {

@@ -30,6 +30,8 @@ pub struct LossInputs {
     pub repeats: u64,
     /// Send calls that accepted some messages only. The next message may have been dropped by the qdisc, and was sent again.
     pub partial_sends: u64,
+    /// Partial sends that may have another reason: a full send buffer, a refusal or an ICMP error.
+    pub other_partial_sends: u64,
     /// Most datagrams of a message at the sender.
     pub segments: u64,
     /// Most datagrams of a message at the receiver.
@@ -91,7 +93,7 @@ pub fn explain(mut inputs: LossInputs) -> Explained {
     let is_run = inputs.segments > 1 || inputs.coalesced > 1;
     if is_run && explained.causes.iter().any(|cause| cause.estimated) {
         explained.notes.push(
-            "With GSO or GRO a drop is a run of datagrams, so their number is an estimate; --gso off makes it exact.".to_owned(),
+            "With GSO or GRO the kernel counts one drop for a datagram or for a whole message, so that numbers of datagrams are estimates within these bounds; --gso off makes them exact.".to_owned(),
         );
     }
     if explained.causes.iter().any(has_other_drops) {

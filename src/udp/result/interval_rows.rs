@@ -12,6 +12,8 @@ pub struct IntervalRows {
     pub omitted: u64,
     /// Totals of all rows: all that is known if the result itself is lost.
     pub total: StreamReceived,
+    /// The sum of `ce` of all rows.
+    pub ce: u64,
     /// The sum of `missing` of all rows.
     pub missing: i64,
     /// End of the last row, in seconds from the first datagram.
@@ -28,6 +30,7 @@ impl IntervalRows {
         total.duplicates = total.duplicates.saturating_add(row.duplicates);
         total.reordered = total.reordered.saturating_add(row.reordered);
         total.bytes = total.bytes.saturating_add(row.bytes);
+        self.ce = self.ce.saturating_add(row.ce.unwrap_or(0));
         self.missing = self.missing.saturating_add(row.missing);
         self.end_s = self.end_s.max(row.start_s + row.seconds);
         if self.kept.len() < MAX_INTERVALS {
@@ -61,10 +64,19 @@ impl IntervalRows {
             missing: lost.saturating_sub(self.missing),
             duplicates,
             reordered: all.reordered.saturating_sub(seen.reordered),
+            ce: self.counts_ce().then(|| {
+                let all = run.marks.as_ref().map_or(0, |marks| marks.ce);
+                all.saturating_sub(self.ce)
+            }),
             ..Interval::default()
         };
         let is_empty = row.packets == 0 && row.bytes == 0 && row.missing == 0 && row.reordered == 0;
         (!is_empty).then_some(row)
+    }
+
+    /// Whether the rows have counts of CE, which those of an older server have not.
+    fn counts_ce(&self) -> bool {
+        self.kept.first().is_some_and(|row| row.ce.is_some())
     }
 }
 
@@ -79,6 +91,7 @@ impl From<&Interval> for results::Interval {
             duplicates: row.duplicates,
             reordered: row.reordered,
             latency_ns: [row.latency_p50_ns, row.latency_p99_ns, row.latency_max_ns],
+            ce: row.ce,
         }
     }
 }
@@ -102,6 +115,7 @@ impl From<results::Interval> for Interval {
             latency_p50_ns,
             latency_p99_ns,
             latency_max_ns,
+            ce: row.ce,
         }
     }
 }

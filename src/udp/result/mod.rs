@@ -3,6 +3,7 @@
 //! `assemble` takes [`RunInputs`] and returns a [`Measured`] run: the [`Run`] that `run.json` holds, and its histograms.
 
 mod assemble;
+pub mod by_size;
 pub mod causes;
 mod costs;
 mod counts;
@@ -21,6 +22,7 @@ mod traffic;
 mod warnings;
 
 pub use assemble::assemble;
+pub use by_size::SizeLatency;
 pub use ended::Ended;
 pub use explained::{Explained, HostDrops, Increase, LossCause, Reason};
 pub use inputs::{Hosts, RunInputs};

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::by_size::SizeLatency;
 use super::counts::{self, nullable_counts};
 use super::explained::Explained;
 use super::stages::Stages;
@@ -102,6 +103,9 @@ pub struct Run {
     /// The stages of the latency; null unless requested.
     #[serde(default)]
     pub stages: Option<Stages>,
+    /// The latency of each size of a mix; absent without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latency_by_size: Vec<SizeLatency>,
 }
 
 /// The direction of runs saved by versions that had only one.
@@ -489,6 +493,9 @@ pub struct Interval {
     pub latency_p99_ns: Option<u64>,
     /// Largest latency in ns.
     pub latency_max_ns: Option<u64>,
+    /// Datagrams received with the mark CE; absent unless marks are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ce: Option<u64>,
 }
 
 impl Interval {

@@ -13,6 +13,7 @@ use crate::udp::send::stamps::SentStamps;
 use crate::udp::stages::MOST_ROWS;
 use crate::udp::wire::results::Histogram;
 use crate::udp::wire::stages::{ReceiverStages, SenderStages, StampedEnd};
+use crate::units::counted;
 
 /// The stages of one-way latency, by kernel stamps.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,7 +23,8 @@ pub struct Stages {
     pub every: u64,
     /// From the sender's stamp to its qdisc: the rest of the batch, the system call and the network stack.
     pub sender: Stage,
-    /// From the qdisc to the driver.
+    /// From the qdisc to the driver. If the kernel refuses a message, mostly since the qdisc is full, the stage begins with the first
+    /// refusal, also for the datagrams that wait behind it.
     pub qdisc: Stage,
     /// From the sender's driver to the receiver's kernel.
     pub wire: Stage,
@@ -145,6 +147,7 @@ impl StageInputs {
             (&mut all.scheduled, counts.scheduled),
             (&mut all.sent, counts.sent),
             (&mut all.read_ns, counts.read_ns),
+            (&mut all.waited, counts.waited),
         ] {
             *sum = sum.saturating_add(part);
         }
@@ -275,11 +278,18 @@ fn notes(
                 .to_owned(),
         );
     }
+    if sender.waited > 0 {
+        notes.push(format!(
+            "{} of {} waited because the sender's kernel refused a message, as a full qdisc does; the wait is part of the stage qdisc.",
+            sender.waited,
+            counted(sender.requested, "datagram")
+        ));
+    }
     let missing = sender.requested.saturating_sub(sender.sent);
     if missing > 0 && sender.sent > 0 {
         notes.push(format!(
-            "{missing} of {} datagrams lack a stamp of the sender's driver: they were dropped before, or the error queue was full, or a send failed on a kernel before Linux 6.13, which ends the stamps.",
-            sender.requested
+            "{missing} of {} without a stamp of the sender's driver: dropped before, or the error queue was full, or a send failed on a kernel before Linux 6.13, which ends the stamps.",
+            counted(sender.requested, "datagram")
         ));
     }
     if let Some(receiver) = receiver
@@ -287,8 +297,8 @@ fn notes(
         && receiver.stamped > 0
     {
         notes.push(format!(
-            "{} datagrams lack a stamp of the receiver's kernel, which begins to stamp some time after the request.",
-            receiver.unstamped
+            "{} without a stamp of the receiver's kernel, which begins to stamp some time after the request.",
+            counted(receiver.unstamped, "datagram")
         ));
     }
     let stamped = receiver.map_or(0, |receiver| receiver.stamped);
@@ -303,7 +313,8 @@ fn notes(
         && joined.saturating_mul(2) < stamped.min(sender.sent).saturating_add(2)
     {
         notes.push(format!(
-            "The wire is that of {joined} datagrams, evenly chosen, to bound memory."
+            "The wire is that of {}, evenly chosen, to bound memory.",
+            counted(joined, "datagram")
         ));
     }
     let steps = sender
@@ -311,7 +322,8 @@ fn notes(
         .saturating_add(receiver.map_or(0, |receiver| receiver.clock_steps));
     if steps > 0 {
         notes.push(format!(
-            "Wall time, the clock of the stamps, stepped {steps} times during the run; stamps around the steps are left out."
+            "Wall time, the clock of the stamps, stepped {} during the run; stamps around the steps are left out.",
+            counted(steps, "time")
         ));
     }
     notes
@@ -399,7 +411,7 @@ mod tests {
         assert_eq!(stages.cost.read_ns, Some(200.0));
         assert_eq!(histograms.len(), 4);
         assert!(
-            stages.notes[0].contains("1 of 4 datagrams lack"),
+            stages.notes[0].contains("1 of 4 datagrams without a stamp"),
             "{stages:?}"
         );
     }

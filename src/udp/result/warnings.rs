@@ -3,11 +3,11 @@
 //! Each rule is a function that returns a sentence or nothing; [`warnings`] lists the rules.
 
 use crate::udp::result::Run;
-use crate::units::{grouped, short_ns};
+use crate::units::{counted, grouped, short_ns, were};
 
 /// The sentences that apply to `run`, most important first.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
-    let rules: [fn(&Run) -> Option<String>; 8] = [
+    let rules: [fn(&Run) -> Option<String>; 9] = [
         silent_group,
         throttled,
         late,
@@ -16,6 +16,7 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
         segments_refused,
         receiver_socket,
         unstamped,
+        starved,
     ];
     rules.iter().filter_map(|rule| rule(run)).collect()
 }
@@ -40,8 +41,8 @@ fn throttled(run: &Run) -> Option<String> {
     let periods = run.cpu.sender_throttled_periods.filter(|&n| n > 0)?;
     let seconds = run.cpu.sender_throttled_s?;
     Some(format!(
-        "The CPU quota of the sender's control group stopped its threads in {} periods, {seconds:.2} s in all. This raises the latency from the intended send and causes a burst after each stop; raise the quota, lower the rate, or use --spin off.",
-        grouped(periods),
+        "The CPU quota of the sender's control group stopped its threads in {}, {seconds:.2} s in all. This raises the latency from the intended send and causes a burst after each stop; raise the quota, lower the rate, or use --spin off.",
+        counted(periods, "period"),
     ))
 }
 
@@ -55,8 +56,8 @@ fn late(run: &Run) -> Option<String> {
     }
     let preempted = match run.cpu.sender_preemptions {
         Some(times) if times > 0 => format!(
-            " Other threads preempted it {} times{}.",
-            grouped(times),
+            " Other threads preempted it {}{}.",
+            counted(times, "time"),
             match run.effective.spin {
                 true => "; without spinning (--spin off) it gets its CPU back sooner",
                 false => "; it needs a CPU with less other work",
@@ -111,8 +112,8 @@ fn slow(run: &Run) -> Option<String> {
     let stats = &run.engine_stats;
     let reason = match (stats.send_enobufs, stats.send_eagain) {
         (0, 0) => "this host cannot send faster".to_owned(),
-        (0, full) => format!("its send buffer was full {} times", grouped(full)),
-        (full, _) => format!("the queue of its device was full {} times", grouped(full)),
+        (0, full) => format!("its send buffer was full {}", counted(full, "time")),
+        (full, _) => format!("the queue of its device was full {}", counted(full, "time")),
     };
     Some(format!(
         "The sender reached only {:.1} % of the requested pace: {reason}. The load on the path was lower than planned.",
@@ -131,13 +132,14 @@ fn too_long(run: &Run) -> Option<String> {
         None => "the path MTU".to_owned(),
     };
     Some(format!(
-        "{} datagrams of {}{} B were not sent because they exceed {mtu} and --df {} forbids fragments.",
-        grouped(packets),
+        "{} of {}{} B {} not sent because of {mtu}, and --df {} forbids fragments.",
+        counted(packets, "datagram"),
         match run.requested.traffic.sizes {
             Some(_) => "up to ",
             None => "",
         },
         run.effective.datagram,
+        were(packets),
         run.effective.df,
     ))
 }
@@ -154,14 +156,19 @@ fn receiver_socket(run: &Run) -> Option<String> {
     let lost = run.lost.receiver_socket;
     if lost > 0 && run.mode == "round-trip" {
         return Some(format!(
-            "{} requests or responses were lost at the socket of the server or of this host and not on the path, because its receive buffer was full; use a larger --rcvbuf or a lower --pps.",
-            grouped(lost),
+            "{} {} lost at the socket of the server or of this host and not on the path, because its receive buffer was full; use a larger --rcvbuf or a lower --pps.",
+            match lost {
+                1 => "1 request or response".to_owned(),
+                _ => format!("{} requests or responses", grouped(lost)),
+            },
+            were(lost),
         ));
     }
     (lost > 0).then(|| {
         format!(
-            "{} datagrams were lost at the receiver's socket and not on the path, because its buffer of {} B was full; use a larger --rcvbuf, a lower rate, or the lossless mode.",
-            grouped(lost),
+            "{} {} lost at the receiver's socket and not on the path, because its buffer of {} B was full; use a larger --rcvbuf, a lower rate, or the lossless mode.",
+            counted(lost, "datagram"),
+            were(lost),
             grouped(run.effective.rcvbuf as u64),
         )
     })
@@ -172,8 +179,21 @@ fn unstamped(run: &Run) -> Option<String> {
     let missing = run.engine_stats.receive_unstamped.filter(|&n| n > 0)?;
     (run.effective.timestamps == "kernel").then(|| {
         format!(
-            "The kernel stamped {} datagrams at no time before they were read, so that their latency ends when they were read, as with --timestamps user.",
-            grouped(missing)
+            "{} {} not stamped by the kernel before the read, which is the end of their latency, as with --timestamps user.",
+            counted(missing, "datagram"),
+            were(missing),
+        )
+    })
+}
+
+/// The spinning client of round trips did not have its CPU alone, which the 99 % round trip shows.
+fn starved(run: &Run) -> Option<String> {
+    let times = run.cpu.sender_preemptions?;
+    let is_often = times >= 10 && times.saturating_mul(100) >= run.sent.packets;
+    (run.mode == "round-trip" && run.effective.spin && is_often).then(|| {
+        format!(
+            "Other threads preempted the spinning client {}, more than once in 100 requests: with --busy-poll each end needs a CPU that no other thread uses. Leave out --busy-poll, or choose CPUs with --cpus.",
+            counted(times, "time")
         )
     })
 }
@@ -243,6 +263,38 @@ mod tests {
         assert_eq!(with(Some(100), None, 1.0), [""; 0]);
         assert_eq!(with(Some(100), None, 0.9).len(), 1);
         assert_eq!(with(Some(100), Some(1), 0.9), [""; 0]);
+    }
+
+    #[test]
+    fn a_spinning_client_of_round_trips_without_a_cpu_of_its_own_is_a_warning() {
+        let with = |times, spin| {
+            let mut run = Run {
+                mode: "round-trip".to_owned(),
+                sent: Traffic {
+                    packets: 5_000,
+                    bytes: 0,
+                },
+                ..Run::default()
+            };
+            run.effective.spin = spin;
+            run.cpu.sender_preemptions = Some(times);
+            warnings(&run)
+        };
+        assert!(with(1_200, true)[0].contains("preempted the spinning client 1,200 times"));
+        for (times, spin) in [(49, true), (1_200, false)] {
+            assert_eq!(with(times, spin), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn one_is_singular() {
+        let mut run = Run::default();
+        run.lost.receiver_socket = 1;
+        run.engine_stats.send_too_long = 1;
+        let found = warnings(&run).join(" ");
+        for words in ["1 datagram of 0 B was not sent", "1 datagram was lost"] {
+            assert!(found.contains(words), "{found}");
+        }
     }
 
     #[test]

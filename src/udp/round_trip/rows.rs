@@ -76,6 +76,7 @@ impl Rows {
             latency_p50_ns: actual.percentile(50.0),
             latency_p99_ns: actual.percentile(99.0),
             latency_max_ns: actual.percentile(100.0),
+            ce: None,
         };
         self.before = counts;
         self.begins_at = end;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::requester::{Outcome, TIMEOUT};
-use crate::units::grouped;
+use crate::units::counted;
 
 /// A sentence about a run whose requests to an echo server at `to` have no answer; `None` if one has, or if no request was sent.
 pub fn unanswered(outcome: &Outcome, to: SocketAddr) -> Option<String> {
@@ -20,12 +20,12 @@ pub fn unanswered(outcome: &Outcome, to: SocketAddr) -> Option<String> {
     let error = outcome.socket_error.or(outcome.send.last_error);
     let reason = match error.map(io::Error::from_raw_os_error) {
         _ if foreign > 0 => format!(
-            "the {} datagrams that came back are no copies of a request (counted as foreign), so that the server there is no echo server (RFC 862)",
-            grouped(foreign)
+            "no copy of a request came back, but {} of another content (counted as foreign), so that the server there is no echo server (RFC 862)",
+            counted(foreign, "datagram")
         ),
         _ if counts.late > 0 => format!(
-            "each of the {} responses came more than {} s after its request",
-            grouped(counts.late),
+            "{} came, each more than {} s after its request",
+            counted(counts.late, "response"),
             TIMEOUT.as_secs()
         ),
         _ if outcome.send.icmp.port_unreachable > 0 => {
@@ -80,13 +80,13 @@ mod tests {
         outcome.send.icmp.port_unreachable = 1;
         assert_reason(&outcome, "port is unreachable");
         outcome.counts.late = 2;
-        assert_reason(&outcome, "2 responses came more than 1 s after");
+        assert_reason(&outcome, "2 responses came, each more than 1 s after");
         outcome.foreign = Foreign {
             token: 1_000,
             short: 1,
             malformed: 1,
         };
-        assert_reason(&outcome, "the 1,002 datagrams");
+        assert_reason(&outcome, "but 1,002 datagrams");
     }
 
     #[test]

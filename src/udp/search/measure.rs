@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::loads::{Offered, Trial};
 use crate::udp::result::{Run, late_ns};
-use crate::units::grouped;
+use crate::units::{counted, grouped};
 
 /// Smallest share of a load that a sender must offer. The goodput of the rest would be that of another load.
 const OFFERED: f64 = 0.99;
@@ -131,14 +131,14 @@ fn note(run: &Run, offered: Offered) -> Option<String> {
         run.engine_stats.send_eagain,
     ) {
         (Some(periods), ..) => format!(
-            "the CPU quota of its control group stopped it in {} periods",
-            grouped(periods)
+            "the CPU quota of its control group stopped it in {}",
+            counted(periods, "period")
         ),
-        (_, refused @ 1.., ..) => format!("its kernel refused {} datagrams", grouped(refused)),
+        (_, refused @ 1.., ..) => format!("its kernel refused {}", counted(refused, "datagram")),
         (_, _, full @ 1.., _) => {
-            format!("the queue of its device was full {} times", grouped(full))
+            format!("the queue of its device was full {}", counted(full, "time"))
         }
-        (_, _, _, full @ 1..) => format!("its send buffer was full {} times", grouped(full)),
+        (_, _, _, full @ 1..) => format!("its send buffer was full {}", counted(full, "time")),
         _ => "its host is too slow or too busy".to_owned(),
     };
     match offered {

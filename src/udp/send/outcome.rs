@@ -1,6 +1,7 @@
 //! The outcome of a stream's sender, and its message.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use crate::sys::cgroup::Throttled;
@@ -54,6 +55,16 @@ pub struct SenderOutcome {
 }
 
 impl SenderOutcome {
+    /// The kernel has refused datagrams for good.
+    pub fn refused(&mut self, datagrams: u64, error: &io::Error) {
+        let errno = error.raw_os_error().unwrap_or(0);
+        self.not_sent += datagrams;
+        *self.refused.entry(errno).or_default() += datagrams;
+        if errno == libc::EMSGSIZE {
+            self.too_long += datagrams;
+        }
+    }
+
     /// Adds the figures of a stream that has ended, and of its engine.
     pub fn close<T: Tx>(&mut self, tx: &T, stream: Stream) {
         self.packets = stream.next() - tx.in_flight();

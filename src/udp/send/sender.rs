@@ -15,6 +15,7 @@ use crate::udp::engine::{Submit, Tx, Until};
 use crate::udp::send::credit_request::CreditRequest;
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::path::{PathError, TooLong};
+use crate::udp::send::refusals::Refusals;
 use crate::udp::send::spin::{Spin, SpinChoice};
 use crate::udp::send::stamps::StampCollector;
 use crate::udp::send::stream::{Idle, Stream};
@@ -24,11 +25,8 @@ use crate::udp::wire::header::{HEADER, Header, Kind};
 /// threads with shorter slices.
 const TIME_SLICE_NS: u64 = 100_000;
 
-/// Pause when the kernel is short of memory, in ns.
-pub(super) const NO_MEMORY_NS: u64 = 100_000;
-
-/// The run fails when the kernel has been short of memory for this long and taken no message, in ns.
-pub(super) const MAX_NO_MEMORY_NS: u64 = 5_000_000_000;
+/// Most waits before a repetition. A datagram or a stamp of the kernel ends a wait early.
+const MOST_WAITS: u32 = 64;
 
 /// Longest wait for stamps after the last datagram, in ns.
 const MAX_STAMPS_NS: u64 = 500_000_000;
@@ -155,7 +153,7 @@ fn drive<T: Tx>(
 ) -> io::Result<()> {
     let token = stream.token();
     let mut request = CreditRequest::default();
-    let (mut no_memory_since, mut no_memory_at) = (None, 0);
+    let mut refusals = Refusals::default();
     // With one datagram per batch, the kernel's clock is read once per datagram in any case.
     let mut clock = if policy.batch == 1 || stream.is_paced() {
         TscClock::without_counter()
@@ -168,14 +166,7 @@ fn drive<T: Tx>(
         if written > 0 {
             control.written.store(stream.next(), Ordering::Relaxed);
         }
-        let submitted = tx.submit(|datagrams, error| {
-            outcome.not_sent += datagrams;
-            let errno = error.raw_os_error().unwrap_or(0);
-            *outcome.refused.entry(errno).or_default() += datagrams;
-            if errno == libc::EMSGSIZE {
-                outcome.too_long += datagrams;
-            }
-        })?;
+        let submitted = tx.submit(|datagrams, error| outcome.refused(datagrams, error))?;
         if T::STAMPS
             && let Some(stamps) = stamps
         {
@@ -194,13 +185,13 @@ fn drive<T: Tx>(
             Submit::NoMemory => {
                 let now = monotonic_ns();
                 let resolved = stream.next() - tx.in_flight();
-                if resolved > no_memory_at {
-                    (no_memory_since, no_memory_at) = (None, resolved);
+                if T::STAMPS
+                    && let Some(stamps) = stamps
+                {
+                    stamps.refused(resolved, now);
                 }
-                if now - *no_memory_since.get_or_insert(now) > MAX_NO_MEMORY_NS {
-                    return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
-                }
-                tx.wait(Until::Exactly(now + NO_MEMORY_NS))?;
+                let at = refusals.repeat_at(resolved, now)?;
+                await_repetition(tx, stream, stamps, at)?;
             }
         }
         if stream.credit() < request.low_water || submitted == Submit::NoFreeSlot {
@@ -228,6 +219,27 @@ fn drive<T: Tx>(
             Idle::Done => break,
             Idle::Due(at) => sleep_until(tx, at, now, spin)?,
             Idle::Credit => await_credit(tx, token, stream, &mut request, policy, outcome, now)?,
+        }
+    }
+    Ok(())
+}
+
+/// Waits until `at`, when a refused message is repeated, and reads the stamps that end the wait early.
+fn await_repetition<T: Tx>(
+    tx: &mut T,
+    stream: &Stream,
+    stamps: &mut Option<Box<StampCollector>>,
+    at: u64,
+) -> io::Result<()> {
+    for _ in 0..MOST_WAITS {
+        tx.wait(Until::Exactly(at))?;
+        if T::STAMPS
+            && let Some(stamps) = stamps
+        {
+            stamps.collect(tx, stream.offset());
+        }
+        if monotonic_ns() >= at {
+            break;
         }
     }
     Ok(())

@@ -14,7 +14,8 @@ use crate::sys::tsc_clock::TscClock;
 use crate::udp::engine::mio::{CopySend, MioTx};
 use crate::udp::engine::{Submit, Tx};
 use crate::udp::send::outcome::SenderOutcome;
-use crate::udp::send::sender::{BatchPolicy, MAX_NO_MEMORY_NS, NO_MEMORY_NS, check_path, fill};
+use crate::udp::send::refusals::Refusals;
+use crate::udp::send::sender::{BatchPolicy, check_path, fill};
 use crate::udp::send::spin::NoSpin;
 use crate::udp::send::stream::{Idle, Stream};
 use crate::udp::send::task::{Event, Task};
@@ -83,8 +84,7 @@ pub(super) struct SharedSender<T> {
     outcomes: Sender<SenderOutcome>,
     quota: CpuQuota,
     throttled: Option<Throttled>,
-    /// Since when the kernel has been short of memory, and the number of datagrams that were resolved then.
-    no_memory: Option<(u64, u64)>,
+    refusals: Refusals,
 }
 
 impl<T: Tx> SharedSender<T> {
@@ -111,7 +111,7 @@ impl<T: Tx> SharedSender<T> {
                 ..SenderOutcome::default()
             },
             outcomes,
-            no_memory: None,
+            refusals: Refusals::default(),
         }
     }
 
@@ -150,25 +150,14 @@ impl<T: Tx> SharedSender<T> {
         if written > 0 {
             control.written.store(stream.next(), Ordering::Relaxed);
         }
-        let submitted = tx.submit(|datagrams, error| {
-            outcome.not_sent += datagrams;
-            if error.raw_os_error() == Some(libc::EMSGSIZE) {
-                outcome.too_long += datagrams;
-            }
-        })?;
+        let submitted = tx.submit(|datagrams, error| outcome.refused(datagrams, error))?;
         if outcome.too_long > 0 || policy.must_segment {
             check_path(tx, stream, *policy, outcome)?;
         }
         let now = monotonic_ns();
         if submitted == Submit::NoMemory {
             let resolved = stream.next() - tx.in_flight();
-            let (since, at) = *self.no_memory.get_or_insert((now, resolved));
-            if resolved > at {
-                self.no_memory = Some((now, resolved));
-            } else if now - since > MAX_NO_MEMORY_NS {
-                return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
-            }
-            return Ok(Some(Next::At(now + NO_MEMORY_NS)));
+            return Ok(Some(Next::At(self.refusals.repeat_at(resolved, now)?)));
         }
         if tx.in_flight() > 0 {
             return Ok(Some(Next::At(now + FULL_NS)));

@@ -5,6 +5,7 @@
 //! In both cases spinning makes the sender late.
 
 use crate::udp::wire::results;
+use crate::units::counted;
 
 /// How long before a deadline a spinning sender wakes up, in ns. A wake-up takes 16 to 50 µs on bare metal; on a virtual machine
 /// 1 % take more than 100 µs. With 60 µs, the 99 % gap error at 1,000 datagrams per second was above 100 µs; with this value it is
@@ -81,7 +82,8 @@ impl std::fmt::Display for NoSpin {
             Self::Quota(cpus) => write!(f, "its control group has a quota of {cpus} CPUs"),
             Self::Preempted(times) => write!(
                 f,
-                "other threads took its CPU away {times} times while it spun, which made it late"
+                "other threads took its CPU away {} while it spun, which made it late",
+                counted((*times).into(), "time")
             ),
         }
     }

@@ -30,9 +30,11 @@ pub struct SentStamps {
     pub read_ns: u64,
     /// Steps of wall time.
     pub clock_steps: u64,
+    /// Datagrams that waited because the kernel refused a message.
+    pub waited: u64,
     /// From the stamp in the header to the qdisc.
     pub sender: Latency,
-    /// From the qdisc to the driver.
+    /// From the qdisc, or from its refusal, to the driver.
     pub qdisc: Latency,
     /// Sequence numbers and the driver's stamps, in ns of the server's clock.
     pub rows: Vec<(u64, u64)>,
@@ -50,6 +52,7 @@ impl SentStamps {
             sent: self.sent,
             read_ns: self.read_ns,
             clock_steps: self.clock_steps,
+            waited: self.waited,
             sums_ns: stages.map(|of| of.sum_ns().to_string()),
             out_of_range: stages.map(|of| of.out_of_range().into()),
             trial: self.trial.map(|trial| StampTrial {
@@ -76,8 +79,26 @@ pub struct StampCollector {
 struct Pending {
     sequence: u64,
     written: u64,
+    /// When the qdisc, or the datagrams before this one, first held it up, if the kernel refused a message.
+    refused: Option<u64>,
+    /// The kernel's last stamp before the qdisc.
     scheduled: Option<u64>,
     is_complete: bool,
+}
+
+impl Pending {
+    fn hold(&mut self, since: u64) {
+        self.refused = Some(self.refused.map_or(since, |refused| refused.min(since)));
+    }
+
+    /// The end of the sender's stage: the qdisc has the datagram, or has refused it or one before it.
+    fn left(&self) -> Option<u64> {
+        let scheduled = self.scheduled?;
+        Some(
+            self.refused
+                .map_or(scheduled, |refused| refused.min(scheduled)),
+        )
+    }
 }
 
 impl StampCollector {
@@ -94,6 +115,7 @@ impl StampCollector {
                 sent: 0,
                 read_ns: 0,
                 clock_steps: 0,
+                waited: 0,
                 sender: Latency::small(),
                 qdisc: Latency::small(),
                 rows: Vec::new(),
@@ -121,9 +143,19 @@ impl StampCollector {
         self.pending.push_back(Pending {
             sequence,
             written: header.sent.wrapping_add_signed(offset.wrapping_neg()),
+            refused: None,
             scheduled: None,
             is_complete: false,
         });
+    }
+
+    /// The kernel has refused a message at `now`. It and later ones are sent again, those from datagram `first`. Their wait is part
+    /// of the stage qdisc.
+    pub fn refused(&mut self, first: u64, now: u64) {
+        let waiting = self.pending.iter_mut().rev();
+        for pending in waiting.take_while(|of| of.sequence >= first) {
+            pending.hold(now);
+        }
     }
 
     /// Reads the stamps that the kernel has taken. The server's clock is `offset` ns ahead of this host's.
@@ -157,18 +189,24 @@ impl StampCollector {
             return;
         };
         match (stamp.stage, pending.scheduled) {
-            // A datagram that the qdisc refused is sent again, and stamped again.
-            (TxStage::Scheduled, _) => pending.scheduled = Some(at),
-            (TxStage::Sent, scheduled) if !pending.is_complete => {
+            (TxStage::Scheduled, before) => {
+                // A datagram that the qdisc refused is sent again, and stamped again.
+                if let Some(before) = before {
+                    pending.hold(before);
+                }
+                pending.scheduled = Some(at);
+            }
+            (TxStage::Sent, _) if !pending.is_complete => {
                 pending.is_complete = true;
                 let Pending {
                     sequence, written, ..
                 } = *pending;
                 self.stamps.sent += 1;
-                if let Some(scheduled) = scheduled {
+                if let Some(left) = pending.left() {
+                    self.stamps.waited += u64::from(pending.scheduled > Some(left));
                     self.stamps.scheduled += 1;
-                    self.stamps.sender.record_between(written, scheduled);
-                    self.stamps.qdisc.record_between(scheduled, at);
+                    self.stamps.sender.record_between(written, left);
+                    self.stamps.qdisc.record_between(left, at);
                 }
                 self.sample.push(sequence, at.wrapping_add_signed(offset));
                 for _ in MOST_OVERTAKEN..index {
@@ -185,12 +223,10 @@ impl StampCollector {
     /// Expects no stamp of the first outstanding datagram any more.
     fn give_up(&mut self) {
         if let Some(pending) = self.pending.pop_front()
-            && let (Some(scheduled), false) = (pending.scheduled, pending.is_complete)
+            && let (Some(left), false) = (pending.left(), pending.is_complete)
         {
             self.stamps.scheduled += 1;
-            self.stamps
-                .sender
-                .record_between(pending.written, scheduled);
+            self.stamps.sender.record_between(pending.written, left);
         }
     }
 
@@ -267,6 +303,7 @@ mod tests {
         let (mut collector, now) = collector(1, 2);
         collector.add(stamp(0, TxStage::Scheduled, now), 0);
         collector.add(stamp(1, TxStage::Scheduled, now), 0);
+        // The qdisc refuses it at first, and takes it 100 ns later.
         collector.add(stamp(1, TxStage::Scheduled, now + 100), 0);
         collector.add(stamp(1, TxStage::Sent, now + 300), 0);
         collector.add(stamp(1, TxStage::Sent, now + 400), 0);
@@ -275,9 +312,29 @@ mod tests {
         assert_eq!((stamps.scheduled, stamps.sent), (2, 1));
         assert_eq!(
             (stamps.sender.count(), stamps.sender.max()),
-            (2, Some(1_100))
+            (2, Some(1_000))
         );
-        assert_eq!((stamps.qdisc.count(), stamps.qdisc.max()), (1, Some(200)));
+        assert_eq!((stamps.qdisc.count(), stamps.qdisc.max()), (1, Some(300)));
+        assert_eq!(stamps.waited, 1);
+    }
+
+    #[test]
+    fn datagrams_behind_a_refused_one_wait_for_the_qdisc() {
+        let (mut collector, now) = collector(1, 3);
+        collector.add(stamp(0, TxStage::Scheduled, now), 0);
+        collector.add(stamp(0, TxStage::Sent, now), 0);
+        let refused = collector.clock.monotonic(now) + 50;
+        for again in [0, 700] {
+            collector.refused(1, refused + again);
+        }
+        for key in 1..3 {
+            collector.add(stamp(key, TxStage::Scheduled, now + 5_000), 0);
+            collector.add(stamp(key, TxStage::Sent, now + 6_000), 0);
+        }
+        let stamps = collector.finish();
+        assert_eq!(stamps.waited, 2);
+        assert_eq!(stamps.sender.sum_ns(), 1_000 + 2 * 1_050);
+        assert_eq!(stamps.qdisc.sum_ns(), 2 * 5_950);
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! - *sender*: from the stamp in the header to the qdisc: the rest of the batch, the system call and the network stack.
-//! - *qdisc*: the queue of the sender's device.
+//! - *qdisc*: the queue of the sender's device. If it is full, it refuses a message, which is sent again: the wait of this message and
+//!   of those behind it is part of this stage.
 //! - *wire*: from the sender's driver to the receiver's kernel: the device, the path, the other device. Between two hosts, it has the
 //!   error of the clock estimate.
 //! - *receiver*: the receive socket's queue and the wake-up of the thread.
@@ -28,6 +29,9 @@ pub use sample::Sample;
 
 /// Datagrams from one stamped datagram to the next, unless the run is paced.
 pub const SPARSE: u64 = 256;
+
+/// Why GSO and GRO are off in a paced run with stages.
+pub const NO_OFFLOAD: &str = "GSO and GRO are off, so that the kernel stamps each datagram by itself (--explain); --gso on keeps them, and the losses that they cause";
 
 /// Most stamps of a stream that each side keeps for the wire.
 pub const MOST_ROWS: usize = 1 << 16;

@@ -42,6 +42,9 @@ pub const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most counts or packet rows in one message, at most 66 bytes each.
 pub const MAX_ROWS: usize = 900;
 
+/// Most packet rows with their lateness in one message, at most 87 bytes each.
+pub const MAX_LATE_ROWS: usize = 680;
+
 /// A message of the control connection.
 pub trait Message: Serialize + DeserializeOwned {
     /// Whether the message is counted, and retransmitted over a new connection.
@@ -187,6 +190,9 @@ pub enum Reply {
         /// Sequence number, send stamp and receive stamp of each datagram, in order of arrival. Stamps are in ns of the
         /// server's clock.
         rows: Vec<(u64, u64, u64)>,
+        /// How late each datagram was sent, in ns. Absent unless the run is paced.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lateness: Vec<u64>,
     },
     /// A part of the stamps of one side of a stream, if the client requests stages.
     Stamps {

@@ -55,6 +55,22 @@ pub struct Interval {
     pub reordered: u64,
     /// Median, 99th percentile and maximum of the latency, in ns.
     pub latency_ns: [Option<u64>; 3],
+    /// Datagrams received with the mark CE. Absent unless the plan sets the DSCP or the ECN field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ce: Option<u64>,
+}
+
+/// The latency of the datagrams of one size.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SizeLatency {
+    /// Message bytes.
+    pub chunk: usize,
+    /// Datagrams.
+    pub packets: u64,
+    /// Mean in ns.
+    pub mean_ns: Option<f64>,
+    /// Minimum, median, 90th and 99th percentile and maximum, in ns.
+    pub latency_ns: [Option<u64>; 5],
 }
 
 /// The counts of a stream's receiver.
@@ -121,6 +137,9 @@ pub struct Done {
     /// The stamps of the receivers' kernel, if the client requests them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<ReceiverStages>,
+    /// The latency of each size of a mix. Absent without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_size: Vec<SizeLatency>,
 }
 
 /// The result of a stream's sender at the server.

@@ -28,12 +28,19 @@ pub struct SenderStages {
     pub read_ns: u64,
     /// Steps of wall time during the run.
     pub clock_steps: u64,
+    /// Datagrams that waited because the kernel refused a message.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waited: u64,
     /// Exact sums of the stages sender and qdisc in ns, as decimal text.
     pub sums_ns: [String; 2],
     /// Values of both stages that the histograms cannot hold.
     pub out_of_range: [OutOfRange; 2],
     /// The cost of stamps in a trial.
     pub trial: Option<StampTrial>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// CPU time of a datagram in ns, in a trial on loopback.

@@ -9,6 +9,7 @@ use crate::report::model::udp::{ComparedSetting, Ratios};
 use crate::stats::latency::{Latency, Summary};
 use crate::stats::ratio::{Interval, Ratio};
 use crate::udp::result::{Measured, Run};
+use crate::udp::stages::NO_OFFLOAD;
 
 pub use settings::Settings;
 
@@ -26,6 +27,18 @@ pub fn compared_latency(run: &Run) -> Option<Summary> {
         true => run.latency_from_intended_ns,
         false => run.latency_ns,
     }
+}
+
+/// What `--explain` cost these runs, which have stages.
+pub fn explain_cost<'a>(runs: impl IntoIterator<Item = &'a Run>) -> String {
+    let is_off = |run: &Run| run.effective.offload_note.as_deref() == Some(NO_OFFLOAD);
+    let offload = match runs.into_iter().any(is_off) {
+        true => ", and turn GSO and GRO off (--gso on keeps them)",
+        false => "",
+    };
+    format!(
+        "the kernel's stamps of --explain add to the CPU time and the latency of each stamped datagram{offload}"
+    )
 }
 
 /// Merged latencies of the complete runs of each setting. Percentiles cannot be averaged.
@@ -101,6 +114,21 @@ impl Comparable for Run {
             (asked.bytes, asked.packets, asked.duration_s)
         };
         amount(self) == amount(other)
+    }
+
+    fn caveats(base: &[Self], new: &[Self]) -> Vec<String> {
+        let explained = |runs: &'_ [Self]| -> Vec<Self> {
+            let explained = runs.iter().filter(|run| run.stages.is_some());
+            explained.cloned().collect()
+        };
+        let (of_base, of_new) = (explained(base), explained(new));
+        let which = match (of_base.len() == base.len(), of_new.len() == new.len()) {
+            _ if of_base.is_empty() && of_new.is_empty() => return Vec::new(),
+            (true, true) => "",
+            _ => "; some of the compared runs have none",
+        };
+        let cost = explain_cost(of_base.iter().chain(&of_new));
+        vec![format!("{cost}{which}")]
     }
 
     fn figures(name: String, group: &Group<'_, Self>) -> ComparedSetting {

@@ -78,6 +78,28 @@ fn incomplete_run_removes_its_round() {
 }
 
 #[test]
+fn stamped_runs_are_a_caveat() {
+    let stamped = rounds(1);
+    let plain: Vec<Run> = stamped
+        .iter()
+        .map(|run| Run {
+            stages: None,
+            ..run.clone()
+        })
+        .collect();
+    assert_eq!(Run::caveats(&plain, &plain), [""; 0]);
+    let some = Run::caveats(&plain, &stamped);
+    assert!(
+        some[0].contains("CPU time") && some[0].ends_with("have none"),
+        "{some:?}"
+    );
+    let mut without_gso = stamped.clone();
+    without_gso[0].effective.offload_note = Some(NO_OFFLOAD.to_owned());
+    let all = Run::caveats(&stamped, &without_gso);
+    assert!(all[0].ends_with("(--gso on keeps them)"), "{all:?}");
+}
+
+#[test]
 fn run_without_a_figure_removes_the_ratio() {
     let mut runs = rounds(6);
     runs[3].kb_per_s = None;

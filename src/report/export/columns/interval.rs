@@ -17,5 +17,6 @@ columns! {
         "latency_p50_ns" ["ns"] "latency from the actual send, one way or of the round trip; empty without arrivals" => row.latency_p50_ns;
         "latency_p99_ns" ["ns"] "latency from the actual send, one way or of the round trip; empty without arrivals" => row.latency_p99_ns;
         "latency_max_ns" ["ns"] "latency from the actual send, one way or of the round trip; empty without arrivals" => row.latency_max_ns;
+        "ce" [""] "received datagrams with the mark CE, duplicates included; empty unless `--ecn` or `--dscp` is given" => row.ce;
     }
 }

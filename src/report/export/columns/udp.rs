@@ -4,7 +4,7 @@ use crate::report::export::column::{Cell, columns};
 use crate::report::export::losses;
 use crate::stats::latency::Summary;
 use crate::udp::plan::traffic::dscp_name;
-use crate::udp::result::{Lost, Marks, Received, Run, Stage, Stages};
+use crate::udp::result::{Lost, Marks, Received, Run, Stage, Stages, by_size};
 
 columns! {
     /// A UDP run.
@@ -127,6 +127,7 @@ columns! {
         "stage_receiver_p50_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p50);
         "stage_receiver_p99_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p99);
         "via" [""] "relay that all datagrams went through; empty on a direct path" => run.requested.via.as_ref();
+        "latency_by_size" [""] "median and 99 % latency in ns of each size of a mix, by message bytes; empty without a mix" => by_size::cell(&run.latency_by_size);
     }
 }
 

@@ -8,7 +8,7 @@ use super::percentiles::percentiles;
 use super::units::rate_unit;
 use super::{over_time, page, table};
 use crate::report::export::headline::{self, udp_notes};
-use crate::report::export::losses as loss_causes;
+use crate::report::export::{losses as loss_causes, observed};
 use crate::report::figures::{figure, percent};
 use crate::report::model::{Curve, Distributed, UdpRecord, typical};
 use crate::stats::latency::Summary;
@@ -27,8 +27,15 @@ pub(super) fn section(record: &UdpRecord, out: &mut dyn Write) -> io::Result<()>
         .collect();
     page::notices(true, &bad, out)?;
     page::notices(false, &notes, out)?;
+    page::notices(false, &observed::notes(&record.runs), out)?;
     page::environment(&record.meta, out)?;
     table::write(&headline::udp_table(record), out)?;
+    if record.runs.len() > 1 {
+        let observed = observed::table(&record.runs);
+        if !observed.rows.is_empty() {
+            table::write(&observed, out)?;
+        }
+    }
     page::charts(&charts(record)?, out)
 }
 

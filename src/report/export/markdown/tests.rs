@@ -135,6 +135,7 @@ fn udp_comparison_has_its_sources_and_notes() {
 | batch 16, new | 5 | 0 | 1,600 KB/s (1,200 to 2,000) | 1.000 (0.700 to 1.429) | no difference shown | 0.010 % | 0.200 s/M packets | 1.000 (1.000 to 1.000) | 500 us | 990 us | 1.000 (1.000 to 1.000) |
 
 - the runs of two commands did not take turns: drift between the commands counts as a difference; only runs within one command are free of it
+- the kernel's stamps of --explain add to the CPU time and the latency of each stamped datagram
 - only in base, not compared: batch 1
 "
     );

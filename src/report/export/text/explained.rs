@@ -82,7 +82,7 @@ explained  sender's firewall 2 (EPERM 2,
            receiver's socket full 5 (RcvbufErrors 5,
            SOCKET_RCVBUFF 5 in udp_queue_rcv_one_skb)
            on the way between 3
-           At the sender: The trace of drops lost 1 events.
+           At the sender: The trace of drops lost 1 event.
 ";
         assert_eq!(text(&run), expected);
         if let Some(explained) = &mut run.explained {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::layout::{INDENT, fill, sentence};
+use super::layout::{INDENT, fill, list, sentence, time};
 use crate::report::figures::figure;
 use crate::stats::latency::Summary;
 use crate::udp::result::{Clock, Run};
@@ -37,6 +37,7 @@ pub(super) fn latency(run: &Run, out: &mut impl Write) -> io::Result<()> {
         sentence(out, &margin(), ends)?;
     }
     round_trip(run, out)?;
+    by_size(run, out)?;
     if run.effective.batch > 1 {
         let batch = format!(
             "each datagram is stamped as it is written, up to {} of them before the call that sends them",
@@ -82,6 +83,18 @@ fn round_trip(run: &Run, out: &mut impl Write) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes the latency of each size of a mix.
+fn by_size(run: &Run, out: &mut impl Write) -> io::Result<()> {
+    if run.latency_by_size.is_empty() {
+        return Ok(());
+    }
+    let sizes = run.latency_by_size.iter().map(|of| {
+        let (p50, p99) = (time(of.latency_p50_ns), time(of.latency_p99_ns));
+        format!("{} B {p50} (99 % {p99})", of.chunk)
+    });
+    list(out, "by size", sizes)
 }
 
 /// Writes the offset of the two hosts' clocks.

@@ -9,6 +9,7 @@ mod explained;
 mod latency;
 mod layout;
 mod live;
+mod observed;
 mod proxy;
 mod records;
 mod repeats;
@@ -36,8 +37,14 @@ impl Exporter for Text {
         match document {
             Document::UdpRuns { record, .. } => match (&record.comparison[..], &record.runs[..]) {
                 ([], [] | [_]) => Ok(()),
-                ([], runs) => repeats::repeats(runs, &mut out),
-                (settings, _) => comparison::comparison(settings, &mut out),
+                ([], runs) => {
+                    repeats::repeats(runs, &mut out)?;
+                    observed::observed(runs, &mut out)
+                }
+                (settings, runs) => {
+                    comparison::comparison(settings, &mut out)?;
+                    observed::observed(runs, &mut out)
+                }
             },
             Document::UdpSearch { record, .. } => search::summary(record, &mut out),
             Document::ProxyRuns { record, .. } => proxy::summary(record, &mut out),

@@ -61,6 +61,7 @@ fn saved_run_has_all_its_files() {
             sent_ns: 2,
             received_ns: 3,
             clocks_related: true,
+            intended_ns: None,
         };
         packets.row(run, &row).unwrap();
         let runs = vec![measured.run.clone(); run + 1];
@@ -87,7 +88,7 @@ fn saved_run_has_all_its_files() {
     assert!(text("latency.hgrm").contains("Total count    =         2000]"));
     assert!(text("latency-intended.hgrm").contains("Total count    =         2002]"));
     assert_eq!(text("intervals.csv").lines().count(), 3);
-    assert!(text("packets.csv").ends_with("\n0,0,1,2,3,1\n1,0,1,2,3,1\n"));
+    assert!(text("packets.csv").ends_with("\n0,0,1,2,3,1,\n1,0,1,2,3,1,\n"));
 }
 
 #[test]

@@ -203,7 +203,10 @@ impl<H: SendMethod> MioTx<H> {
             datagrams: 0,
             datagrams_resolved: 0,
             control: ReceiveBatch::new(CONTROL_BATCH, CONTROL_BYTES),
-            errors: PendingErrors::default(),
+            errors: match H::STAMPS {
+                true => PendingErrors::with_stamps(),
+                false => PendingErrors::default(),
+            },
             stats: SendStats::default(),
         })
     }

@@ -24,6 +24,7 @@ use crate::engine::{EngineChoice, ZeroCopy};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::socket;
 use crate::sys::tx_timestamp::TxStamp;
+use crate::udp::engine::errors::PendingErrors;
 use crate::udp::engine::offload;
 use crate::udp::engine::open::TxEndpoint;
 use crate::udp::engine::stamps::Stamping;
@@ -126,7 +127,10 @@ impl<const STAMPED: bool> UringTx<STAMPED> {
     /// As io_uring_setup(2) and io_uring_register(2); out of file descriptors or memory.
     pub fn new(endpoint: TxEndpoint<'_>, choice: &EngineChoice) -> io::Result<Self> {
         let layout = endpoint.layout;
-        let port = Port::new(endpoint.socket, endpoint.wake);
+        let mut port = Port::new(endpoint.socket, endpoint.wake);
+        if STAMPED {
+            port.errors = PendingErrors::with_stamps();
+        }
         let zerocopy = choice.zerocopy == ZeroCopy::Msg;
         let (count, segments) = (layout.messages, layout.segments());
         let datagram = layout.bytes / segments;

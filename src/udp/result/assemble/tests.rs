@@ -3,7 +3,7 @@ use crate::udp::plan::Plan;
 use crate::udp::plan::tests::small_plan;
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::interval_rows::IntervalRows;
-use crate::udp::result::run::{Interval, MAX_INTERVALS};
+use crate::udp::result::run::{Interval, MAX_INTERVALS, Pacing, Stream, Traffic};
 use crate::udp::result::{effective, requested};
 use crate::udp::wire::results::{Done, StreamReceived, StreamSent};
 use proptest::prelude::*;
@@ -118,6 +118,35 @@ fn a_run_of_unrelated_clocks_has_no_latency_in_its_intervals() {
         let latencies = [row.latency_p50_ns, row.latency_p99_ns, row.latency_max_ns];
         assert_eq!(latencies.map(|latency| latency.is_some()), [known; 3]);
     }
+}
+
+#[test]
+fn the_last_burst_is_that_of_the_stream_that_sends_last() {
+    let last = |packets: &[u64]| {
+        let mut run = Run {
+            pacing: Some(Pacing {
+                target_pps: 1.0,
+                ..Pacing::default()
+            }),
+            ..Run::default()
+        };
+        run.requested.traffic.burst = Some(10);
+        run.streams = packets
+            .iter()
+            .map(|&packets| Stream {
+                sent: Traffic { packets, bytes: 0 },
+                ..Stream::default()
+            })
+            .collect();
+        run.sent.packets = packets.iter().sum();
+        last_burst_s(&run)
+    };
+    assert_eq!(last(&[25]), 5.0);
+    assert_eq!(last(&[30, 30]), 10.0);
+    // Together they sent 105 datagrams, of which neither stream sent 5 in its last burst.
+    assert_eq!(last(&[53, 52]), 2.0);
+    assert_eq!(last(&[53, 50]), 3.0);
+    assert_eq!(last(&[0, 0]), 0.0);
 }
 
 #[test]

@@ -123,13 +123,13 @@ fn sender(inputs: &LossInputs) -> Vec<Claim> {
     // A send fails if the qdisc of the sender's device drops its message, and is repeated; it succeeds if the qdisc drops an older
     // message or a part of this one. The number of datagrams dropped of a segmented message is unknown.
     let segments = inputs.segments.max(1);
-    let repeated = inputs
-        .repeats
-        .saturating_add(inputs.partial_sends)
-        .saturating_mul(segments);
-    qdisc.low = drops.saturating_sub(repeated);
+    let repeated = inputs.repeats.saturating_add(inputs.partial_sends);
+    qdisc.low = drops.saturating_sub(repeated.saturating_mul(segments));
+    // The next message of a partial send was dropped too, unless there was another reason.
+    let surely_repeated =
+        repeated.saturating_sub(inputs.other_partial_sends.min(inputs.partial_sends));
     qdisc.high = drops
-        .saturating_sub(inputs.repeats)
+        .saturating_sub(surely_repeated)
         .saturating_mul(segments);
     // On one machine the receive backlog may drop what the sender's device passes on, and both count it.
     let backlog = match is_one_kernel(inputs) {

@@ -117,22 +117,30 @@ fn refusals_are_split_by_errno() {
 #[test]
 fn drops_of_a_qdisc_that_were_sent_again_are_no_losses() {
     let sender = || host_with(&[("qdisc_drops", 100)]);
-    let repeated = |lost, repeats, partial_sends| {
+    let repeated = |lost, repeats, partial_sends, other_partial_sends| {
         explain(LossInputs {
             repeats,
             partial_sends,
+            other_partial_sends,
             ..inputs(lost, sender(), host_with(&[]))
         })
     };
-    assert_eq!(counts(&repeated(40, 0, 0)), [("sender_qdisc", 100)]);
-    assert_eq!(counts(&repeated(100, 0, 0)), [("sender_qdisc", 100)]);
-    let some = repeated(30, 60, 20);
+    assert_eq!(counts(&repeated(40, 0, 0, 0)), [("sender_qdisc", 100)]);
+    assert_eq!(counts(&repeated(100, 0, 0, 0)), [("sender_qdisc", 100)]);
+    // The drops of partial sends were sent again, so the rest of the losses is elsewhere.
+    let exact = repeated(30, 60, 20, 0);
+    assert_eq!(
+        (counts(&exact), exact.between),
+        (vec![("sender_qdisc", 20)], Some(10))
+    );
+    assert!(!exact.causes[0].estimated);
+    let some = repeated(30, 60, 20, 900);
     assert_eq!(
         (counts(&some), some.between),
         (vec![("sender_qdisc", 30)], Some(0))
     );
     assert!(some.causes[0].estimated && some.notes[0].contains("sent them again"));
-    let none = repeated(0, 100, 0);
+    let none = repeated(0, 100, 0, 0);
     assert_eq!((counts(&none), none.notes.len()), (Vec::new(), 1));
 }
 
@@ -269,6 +277,7 @@ proptest! {
             socket_drops: own[1],
             repeats: own[2],
             partial_sends: own[3],
+            other_partial_sends: own[4],
             both_directions: both,
             segments,
             coalesced: segments,
@@ -291,6 +300,7 @@ proptest! {
             socket_drops: own[1],
             repeats: own[2],
             partial_sends: own[3],
+            other_partial_sends: own[0],
             segments: own[4],
             coalesced: own[5],
             ..inputs(lost, report.clone(), report)
