@@ -346,8 +346,22 @@ fn quiet_and_documents_on_stdout_exclude_the_view() {
         let with = |more: &str| bench(format!("{command} --live --no-save {more}").split(' '));
         with("--quiet").failed(2, &["--live", "--quiet"]);
         with("--json -").failed(2, &["--live and --json - cannot share standard output"]);
-        with("--markdown -").failed(2, &["give --markdown a path"]);
+        for option in [
+            "--csv",
+            "--markdown",
+            "--html",
+            "--svg",
+            "--openmetrics",
+            "--prometheus",
+            "--hlog",
+            "--json-stream",
+        ] {
+            let advice = format!("give {option} a path");
+            with(&format!("{option} -")).failed(2, &[&advice]);
+        }
     }
+    let iperf3 = bench("udp --live --no-save --iperf3-json -".split(' '));
+    iperf3.failed(2, &["give --iperf3-json a path"]);
 }
 
 #[test]

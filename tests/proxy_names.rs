@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "common/associate.rs"]
+mod associate;
 mod common;
 #[path = "common/dns.rs"]
 mod dns;
@@ -31,6 +33,7 @@ on_both_engines!(
     a_live_name_is_not_delayed_by_dead_ones,
     clients_that_disconnect_leave_no_lookup_and_no_permit,
     a_closed_port_is_refused_and_stays_free,
+    names_of_datagrams_are_decided_by_alias_and_address_and_dead_ones_delay_no_others,
 );
 
 /// Set inside of the namespaces.
@@ -377,5 +380,58 @@ fn a_closed_port_is_refused_and_stays_free(engine: Engine) {
         until("the port is free", || {
             TcpListener::bind("127.0.0.1:40000").is_ok()
         });
+    });
+}
+
+fn names_of_datagrams_are_decided_by_alias_and_address_and_dead_ones_delay_no_others(
+    engine: Engine,
+) {
+    let test = "names_of_datagrams_are_decided_by_alias_and_address_and_dead_ones_delay_no_others";
+    alone(engine, test, || {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list").display().to_string();
+        fs::write(&list, "tracker.test\n127.0.0.5\n").unwrap();
+        let _names = NameServer::start("127.0.0.1:53".parse().unwrap(), |name| match name {
+            "alias.test" => DnsReply::Records(vec!["tracker.test"], vec![ip("127.0.0.1")]),
+            "listed.test" => records(&["127.0.0.5"]),
+            "both.test" => records(&["127.0.0.5", "127.0.0.1"]),
+            "good.test" => records(&["127.0.0.1"]),
+            dead if dead.starts_with("dead") => DnsReply::Nothing,
+            _ => DnsReply::NoSuchName,
+        });
+        let proxy = associate::Proxy::start(engine, &["--blocklist", &list]);
+        let (server, listed) = (
+            associate::server(),
+            associate::socket("127.0.0.5:0".parse().unwrap()),
+        );
+        let port = server.1.port();
+        let association = associate::Association::open(proxy.address);
+        // More dead names than lookups of an association at a time.
+        for number in 0..20 {
+            association.send_named(&format!("dead{number}.test"), port, b"lost");
+        }
+        proxy.wait_for_drops("over_limit", 4);
+        let other = associate::Association::open(proxy.address);
+        let begin = Instant::now();
+        for name in ["alias.test", "listed.test", "tracker.test"] {
+            other.send_named(name, port, b"blocked");
+            other.send_named(name, listed.local_addr().unwrap().port(), b"blocked");
+        }
+        proxy.wait_for_drops("blocked", 6);
+        for name in ["both.test", "good.test"] {
+            other.send_named(name, port, name.as_bytes());
+            assert_eq!(associate::received(&server.0), name.as_bytes());
+        }
+        assert!(begin.elapsed() < Duration::from_secs(3));
+        assert!(associate::receives_nothing(&listed));
+        assert!(associate::receives_nothing(&server.0));
+        // Its lookups end with the association.
+        drop(association);
+        proxy.wait_for("udp_associations_open", 1);
+        let again = associate::Association::open(proxy.address);
+        again.send_named("good.test", port, b"again");
+        assert_eq!(associate::received(&server.0), b"again");
+        let lost = proxy.lines(1)[0]["drops"]["unresolved"].as_u64().unwrap();
+        assert_eq!(lost, 16);
     });
 }

@@ -8,7 +8,7 @@ use clap::builder::EnumValueParser;
 use clap::error::Error;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use super::exports::{ComparisonExports, RunExports};
+use super::exports::{DocumentExports, RunExports};
 use super::list::{List, joined_list, list};
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
@@ -70,6 +70,7 @@ pub(super) enum Command {
     /// Measure UDP on loopback, or to a `bench serve` on another host (--to)
     Udp(Box<Udp>),
     /// Run the receiver for `bench udp --to` on other hosts
+    #[command(after_long_help = include_str!("serve_notes.txt"))]
     Serve(Serve),
     /// Measure a TCP proxy, or run the proxy, the origin server or a client
     Proxy(Box<Proxy>),
@@ -373,7 +374,7 @@ pub(super) struct Compare {
     #[arg(long, value_name = "PERCENT", value_parser = percentage)]
     pub(super) threshold: Option<f64>,
     #[command(flatten)]
-    pub(super) exports: ComparisonExports,
+    pub(super) exports: DocumentExports,
 }
 
 #[derive(Debug, Args)]

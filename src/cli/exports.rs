@@ -16,15 +16,12 @@ use crate::report::export::markdown::Markdown;
 use crate::report::export::metrics::{OpenMetrics, Prometheus};
 use crate::report::export::{Document, Exporter};
 
-/// Formats of a command's runs.
+/// Formats of a record or comparison as a whole.
 #[derive(Debug, Args)]
-pub(super) struct RunExports {
+pub(super) struct DocumentExports {
     /// Write the record as JSON; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     json: Option<PathBuf>,
-    /// Write the runs as CSV; - writes them to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    csv: Option<PathBuf>,
     /// Write the headline figures as Markdown tables; - writes them to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     markdown: Option<PathBuf>,
@@ -34,12 +31,72 @@ pub(super) struct RunExports {
     /// Write the headline charts as one SVG picture; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     svg: Option<PathBuf>,
-    /// Write the runs as OpenMetrics text; - writes it to stdout and nothing else
+    /// Write the figures as OpenMetrics text; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     openmetrics: Option<PathBuf>,
-    /// Write the runs as Prometheus text, to a .prom file for the textfile collector; - writes it to stdout and nothing else
+    /// Write the figures as Prometheus text, to a .prom file for the textfile collector; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     prometheus: Option<PathBuf>,
+}
+
+impl DocumentExports {
+    /// Opens the requested files.
+    pub(super) fn open(&self) -> Result<Exports, CliError> {
+        self.open_with(None, [])
+    }
+
+    /// Opens the requested files, and that of `more`, a format of one command only. `during` are options whose files are written
+    /// during the runs.
+    fn open_with<'a>(
+        &'a self,
+        more: impl IntoIterator<Item = Format<'a>>,
+        during: impl IntoIterator<Item = (&'static str, &'a Option<PathBuf>)>,
+    ) -> Result<Exports, CliError> {
+        let formats: Vec<Format<'_>> = self.formats().into_iter().chain(more).collect();
+        let options = formats.iter().map(|(option, path, _)| (*option, *path));
+        check_stdout(options.chain(during))?;
+        check_prom(self.prometheus.as_deref())?;
+        Exports::open(&formats)
+    }
+
+    fn formats(&self) -> [Format<'_>; 6] {
+        [
+            ("--json", &self.json, &Json),
+            ("--markdown", &self.markdown, &Markdown),
+            ("--html", &self.html, &Html),
+            ("--svg", &self.svg, &Picture),
+            ("--openmetrics", &self.openmetrics, &OpenMetrics),
+            ("--prometheus", &self.prometheus, &Prometheus),
+        ]
+    }
+}
+
+/// Formats of a search.
+#[derive(Debug, Args)]
+pub(super) struct SearchExports {
+    #[command(flatten)]
+    documents: DocumentExports,
+    /// Write the trials as CSV; - writes them to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    csv: Option<PathBuf>,
+}
+
+impl SearchExports {
+    /// Opens the requested files.
+    pub(super) fn open(&self) -> Result<Exports, CliError> {
+        let csv: Format<'_> = ("--csv", &self.csv, &Csv);
+        self.documents.open_with([csv], [])
+    }
+}
+
+/// Formats of a command's runs.
+#[derive(Debug, Args)]
+pub(super) struct RunExports {
+    #[command(flatten)]
+    documents: DocumentExports,
+    /// Write the runs as CSV; - writes them to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    csv: Option<PathBuf>,
     /// Write latency histograms as an HdrHistogram log; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     hlog: Option<PathBuf>,
@@ -51,25 +108,10 @@ pub(super) struct RunExports {
 impl RunExports {
     /// Opens the requested files. `more` is a format of one command only; `started` is the start of the command, in ns since the epoch.
     pub(super) fn open(&self, more: Option<Format<'_>>, started: u64) -> Result<Exports, CliError> {
-        let formats = [
-            ("--json", &self.json, &Json as &dyn Exporter),
-            ("--csv", &self.csv, &Csv),
-            ("--markdown", &self.markdown, &Markdown),
-            ("--html", &self.html, &Html),
-            ("--svg", &self.svg, &Picture),
-            ("--openmetrics", &self.openmetrics, &OpenMetrics),
-            ("--prometheus", &self.prometheus, &Prometheus),
-        ];
-        let formats: Vec<Format<'_>> = formats.into_iter().chain(more).collect();
+        let csv: Format<'_> = ("--csv", &self.csv, &Csv);
         let during = [("--hlog", &self.hlog), ("--json-stream", &self.json_stream)];
-        check_stdout(
-            formats
-                .iter()
-                .map(|(option, path, _)| (*option, *path))
-                .chain(during),
-        )?;
-        check_prom(self.prometheus.as_deref())?;
-        let mut exports = Exports::open(&formats)?;
+        let formats = [csv].into_iter().chain(more);
+        let mut exports = self.documents.open_with(formats, during)?;
         exports.uses_stdout |= during
             .iter()
             .any(|(_, path)| path.as_deref().is_some_and(is_stdout));
@@ -90,100 +132,15 @@ impl RunExports {
 
     /// The option that writes to stdout.
     pub(super) fn stdout_option(&self) -> Option<&'static str> {
-        let options = [
-            ("--json", &self.json),
+        let documents = self.documents.formats();
+        let paths = documents.iter().map(|(option, path, _)| (*option, *path));
+        let mut options = paths.chain([
             ("--csv", &self.csv),
-            ("--markdown", &self.markdown),
-            ("--html", &self.html),
-        ];
-        let mut on_stdout = options
-            .into_iter()
-            .filter(|(_, path)| path.as_deref().is_some_and(is_stdout));
-        on_stdout.next().map(|(option, _)| option)
-    }
-}
-
-/// Formats of a search.
-#[derive(Debug, Args)]
-pub(super) struct SearchExports {
-    /// Write the record as JSON; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    json: Option<PathBuf>,
-    /// Write the trials as CSV; - writes them to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    csv: Option<PathBuf>,
-    /// Write the goals as a Markdown table; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    markdown: Option<PathBuf>,
-    /// Write a self-contained HTML page with charts; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    html: Option<PathBuf>,
-    /// Write the charts as one SVG picture; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    svg: Option<PathBuf>,
-    /// Write the goals as OpenMetrics text; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    openmetrics: Option<PathBuf>,
-    /// Write the goals as Prometheus text, to a .prom file for the textfile collector; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    prometheus: Option<PathBuf>,
-}
-
-impl SearchExports {
-    /// Opens the requested files.
-    pub(super) fn open(&self) -> Result<Exports, CliError> {
-        let formats = [
-            ("--json", &self.json, &Json as &dyn Exporter),
-            ("--csv", &self.csv, &Csv),
-            ("--markdown", &self.markdown, &Markdown),
-            ("--html", &self.html, &Html),
-            ("--svg", &self.svg, &Picture),
-            ("--openmetrics", &self.openmetrics, &OpenMetrics),
-            ("--prometheus", &self.prometheus, &Prometheus),
-        ];
-        check_stdout(formats.iter().map(|(option, path, _)| (*option, *path)))?;
-        check_prom(self.prometheus.as_deref())?;
-        Exports::open(&formats)
-    }
-}
-
-/// Formats of a comparison of two records.
-#[derive(Debug, Args)]
-pub(super) struct ComparisonExports {
-    /// Write the comparison as JSON; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH")]
-    json: Option<PathBuf>,
-    /// Write the comparison as a Markdown table; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH")]
-    markdown: Option<PathBuf>,
-    /// Write the comparison as a self-contained HTML page with charts; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH")]
-    html: Option<PathBuf>,
-    /// Write the headline charts of the comparison as one SVG picture; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH")]
-    svg: Option<PathBuf>,
-    /// Write the comparison as OpenMetrics text; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH")]
-    openmetrics: Option<PathBuf>,
-    /// Write the comparison as Prometheus text, to a .prom file for the textfile collector; - writes it to stdout and nothing else
-    #[arg(long, value_name = "PATH")]
-    prometheus: Option<PathBuf>,
-}
-
-impl ComparisonExports {
-    /// Opens the requested files.
-    pub(super) fn open(&self) -> Result<Exports, CliError> {
-        let formats = [
-            ("--json", &self.json, &Json as &dyn Exporter),
-            ("--markdown", &self.markdown, &Markdown),
-            ("--html", &self.html, &Html),
-            ("--svg", &self.svg, &Picture),
-            ("--openmetrics", &self.openmetrics, &OpenMetrics),
-            ("--prometheus", &self.prometheus, &Prometheus),
-        ];
-        check_stdout(formats.iter().map(|(option, path, _)| (*option, *path)))?;
-        check_prom(self.prometheus.as_deref())?;
-        Exports::open(&formats)
+            ("--hlog", &self.hlog),
+            ("--json-stream", &self.json_stream),
+        ]);
+        let on_stdout = options.find(|(_, path)| path.as_deref().is_some_and(is_stdout));
+        on_stdout.map(|(option, _)| option)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `bench proxy` ([`run`](mod@run)) and its subcommands, a file each.
 
 pub(super) mod args;
+mod associations;
 mod child;
 mod credentials;
 mod datagrams;

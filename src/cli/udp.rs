@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::args::Udp;
 use super::error::CliError;
+use super::sink::is_stdout;
 use super::{interrupt, live};
 use crate::report::model::{Curves, Meta, UdpRecord};
 use crate::sys::clock;
@@ -34,7 +35,10 @@ pub(super) fn run(args: &Udp) -> Result<(), CliError> {
     if let Some(UdpCommand::Search(args)) = &args.command {
         return search::run(args);
     }
-    let live = live::is_possible(args.live, &args.exports)?;
+    let iperf3_json = args.iperf3_json.as_deref().is_some_and(is_stdout);
+    let stdout = args.exports.stdout_option();
+    let stdout = stdout.or(iperf3_json.then_some("--iperf3-json"));
+    let live = live::is_possible(args.live, stdout)?;
     let all = Planned::all(args, live)?;
     for planned in &all {
         setup::can_send(&planned.plan).map_err(CliError::runtime)?;

@@ -89,7 +89,7 @@ impl FrontEnd {
     }
 
     /// Takes the next bytes. Call it once without bytes at the start: a forwarded connection is ready before its client sends
-    /// anything. After [`Step::Ready`] and [`Step::Refuse`] it ignores bytes and returns [`Step::More`].
+    /// anything. After [`Step::Ready`], [`Step::Associate`] and [`Step::Refuse`] it ignores bytes and returns [`Step::More`].
     pub fn push(&mut self, bytes: &[u8]) -> Step {
         if self.done {
             return Step::More;
@@ -99,7 +99,10 @@ impl FrontEnd {
             Some(before) if before.is_empty() => self.begin(bytes),
             Some(before) => self.begin(&[&before, bytes].concat()),
         };
-        self.done = matches!(step, Step::Ready(_) | Step::Refuse { .. });
+        self.done = matches!(
+            step,
+            Step::Ready(_) | Step::Associate(_) | Step::Refuse { .. }
+        );
         step
     }
 

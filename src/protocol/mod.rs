@@ -22,7 +22,7 @@ pub use crate::destination::{Destination, Host};
 pub use client_step::ClientStep;
 pub use credentials::Credentials;
 pub use front::FrontEnd;
-pub use request::{Accept, Kind, Outcome, Refusal, Request, Settings, Step};
+pub use request::{Accept, Associate, Kind, Outcome, Refusal, Request, Settings, Step};
 pub use user::User;
 
 #[cfg(test)]

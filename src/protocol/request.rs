@@ -1,7 +1,7 @@
 //! Types shared by all front ends: settings, requests, refusals and outcomes.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -124,6 +124,8 @@ pub struct Settings {
     pub max_request: usize,
     /// The users; `None` if no sign-in is required. JSON requests cannot carry a password, so with credentials they are refused.
     pub credentials: Option<Arc<Credentials>>,
+    /// Whether SOCKS5 clients may exchange datagrams with any destination (UDP ASSOCIATE).
+    pub associate: bool,
     /// A fixed destination. [`Settings::accept`] and [`Settings::credentials`] are then ignored.
     pub forward: Option<Destination>,
 }
@@ -134,6 +136,7 @@ impl Default for Settings {
             accept: Accept::ALL,
             max_request: MAX_REQUEST,
             credentials: None,
+            associate: false,
             forward: None,
         }
     }
@@ -152,6 +155,15 @@ pub struct Request {
     pub whole: bool,
 }
 
+/// A client's request for an association of datagrams (RFC 1928, section 4: UDP ASSOCIATE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Associate {
+    /// The address from which the client expects to send; `None` if it named none.
+    pub ip: Option<IpAddr>,
+    /// The port from which the client expects to send; 0 if it is not known yet.
+    pub port: u16,
+}
+
 /// Result of the bytes so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -162,6 +174,8 @@ pub enum Step {
     Reply(Vec<u8>),
     /// The request is complete.
     Ready(Request),
+    /// The request is complete, and is for an association of datagrams.
+    Associate(Associate),
     /// Send this reply, if any, and close the connection.
     Refuse {
         /// In the client's protocol; empty if the client is gone.

@@ -1,4 +1,4 @@
-//! The access log: one JSON line for each closed connection and flow, written by a separate thread.
+//! The access log: one JSON line for each closed connection, flow and association, written by a separate thread.
 //!
 //! A connection's thread sends a [`ConnectionRecord`], a flow's a [`FlowRecord`], and continues. It never formats, writes or waits. Lines for which
 //! there is no room and lines that cannot be written are counted, and the log contains the count as soon as possible:
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::associations::record::AssociationRecord;
 use super::datagrams::record::FlowRecord;
 use super::record::ConnectionRecord;
 use crate::sys::clock::realtime_ns;
@@ -86,6 +87,7 @@ pub struct Handle {
 enum Message {
     Connection(ConnectionRecord),
     Flow(FlowRecord),
+    Association(Box<AssociationRecord>),
     /// Look at the shared flags.
     Look,
 }
@@ -166,6 +168,11 @@ impl Handle {
         self.send(Message::Flow(record));
     }
 
+    /// Logs a closed association. Never blocks.
+    pub fn record_association(&self, record: AssociationRecord) {
+        self.send(Message::Association(Box::new(record)));
+    }
+
     fn send(&self, message: Message) {
         if self.messages.try_send(message).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
@@ -241,6 +248,7 @@ impl<T: FnMut(&LogError)> Writer<T> {
         match message {
             Message::Connection(record) => line::write(&record, &mut self.lines),
             Message::Flow(record) => line::write_flow(&record, &mut self.lines),
+            Message::Association(record) => line::write_association(&record, &mut self.lines),
             Message::Look => {}
         }
         if self.lines.len() >= BATCH {

@@ -2,7 +2,8 @@
 //!
 //! A connection is two files, its client and its server. A sixteenth of the files each is for clients over the limit, for
 //! parallel connection attempts (RFC 8305) and, if bytes are spliced, for pipes; an eighth is for sockets to name
-//! servers. A flow of datagrams is one file, its socket to the server; all flows get at most half of the files, or
+//! servers. An association of datagrams is a connection with one or two files more, which these shares contain. A flow of datagrams
+//! is one file, its socket to the server; all flows get at most half of the files, or
 //! more if there are few connections.
 
 use super::options::Options;
@@ -42,6 +43,8 @@ pub struct Capacity {
     pub lookups: usize,
     /// Flows of datagrams, over all threads.
     pub flows: usize,
+    /// Associations of datagrams, over all threads.
+    pub associations: usize,
 }
 
 impl Capacity {
@@ -78,6 +81,8 @@ impl Capacity {
             pipes,
             lookups,
             flows,
+            // Each is a connection whose server is a socket for datagrams, and up to two files more.
+            associations: options.associations.most.min(sixteenth.max(1)),
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::associations::handle::Wanted;
 use super::backend::{Backend, ConnectionIo, Next, Received};
 use super::chunk::{CHUNK_SIZE, DISCARD_QUANTUM};
 use super::context::Turn;
@@ -17,6 +18,7 @@ use super::shared::Permit;
 use super::slab::Key;
 use super::state::{ConnectionState, Finished, Phase, TimeoutAction};
 use super::timers::Timers;
+use crate::protocol::{Associate, Outcome};
 use crate::sys::endpoint::Peer;
 use crate::sys::rlimit::is_exhausted;
 
@@ -145,6 +147,7 @@ impl<B: Backend> Connection<B> {
     /// Stops the connection and cancels its operations. It is to be removed when [`Self::is_removable`].
     pub(super) fn close(&mut self, reason: CloseReason, turn: &mut Turn<'_, B>) {
         self.closed = Some(reason);
+        self.state.end_association(reason);
         self.state.stop(turn);
         self.io.cancel(&mut self.state.io_context(turn));
     }
@@ -197,6 +200,7 @@ impl<B: Backend> Connection<B> {
                 Phase::ReadingRequest => self.read_request(turn),
                 Phase::Resolving | Phase::Connecting => self.await_server(turn),
                 Phase::Relaying => self.relay(turn),
+                Phase::Associated => self.await_end(turn),
                 Phase::Closing { .. } => self.await_close(turn),
             };
             if let Some(status) = status {
@@ -238,6 +242,9 @@ impl<B: Backend> Connection<B> {
                 *client_closed = true;
                 return None;
             }
+            (Phase::Associated, Received::End) => {
+                return Some(Status::Close(CloseReason::Finished));
+            }
             (Phase::Closing { reason, .. }, Received::Failed) => {
                 return Some(Status::Close(*reason));
             }
@@ -273,6 +280,7 @@ impl<B: Backend> Connection<B> {
                     self.state.start_attempt(turn);
                     next = self.connect(turn);
                 }
+                Action::Associate(request) => next = self.associate(request, turn),
                 Action::Wait => self.state.await_attempts(turn),
                 Action::Refuse(reason) if self.state.relay.to_client.buffered() == 0 => {
                     return Some(Status::Close(reason));
@@ -313,6 +321,44 @@ impl<B: Backend> Connection<B> {
             }
         }
         None
+    }
+
+    /// Opens an association of datagrams; what follows if that fails.
+    fn associate(&mut self, request: Associate, turn: &mut Turn<'_, B>) -> Option<Action> {
+        let context = &*turn.context;
+        let wanted = Wanted {
+            connected: &self.io.client(),
+            request,
+            info: &self.state.handshake.info,
+            key: turn.key,
+            now: turn.now,
+        };
+        let opened = match &context.associations {
+            Some(associations) => associations.open(&wanted, &context.association_ends),
+            None => Err(Outcome::Busy),
+        };
+        match opened {
+            Ok((association, relay)) => {
+                self.state.on_associated(association, relay, turn);
+                self.reply();
+                None
+            }
+            Err(outcome) => Some(self.state.handshake.on_associate_failed(&outcome)),
+        }
+    }
+
+    /// Sends the reply, discards input and waits for the client to close, which ends its association.
+    fn await_end(&mut self, turn: &mut Turn<'_, B>) -> Option<Status> {
+        self.pump(Direction::ToClient, turn);
+        for _ in 0..DISCARD_QUANTUM {
+            let Some(received) = self.receive(REQUEST_CHUNK, turn) else {
+                return Some(Status::Waiting);
+            };
+            if let Some(status) = self.on_received(received, turn) {
+                return Some(status);
+            }
+        }
+        Some(Status::Ready)
     }
 
     /// Sends replies and looks whether the client hung up and whether an attempt has completed; `None` when the connection

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use socket2::SockRef;
 
+use super::associations::handle::{Associations, Ends};
 use super::backend::Backend;
 use super::counters::Counters;
 use super::forwarding::{Clocks, Learner, Traffic};
@@ -29,6 +30,10 @@ pub(super) struct WorkerContext<B> {
     pub(super) shared: Arc<Shared>,
     pub(super) resolver: Resolver,
     pub(super) inbox: Arc<Inbox>,
+    /// `None` if clients may not open any.
+    pub(super) associations: Option<Arc<Associations>>,
+    /// Associations of this thread's connections that ended first.
+    pub(super) association_ends: Arc<Ends>,
     pub(super) counters: Arc<Counters>,
     pub(super) timers: Timers<Key>,
     pub(super) timeouts: Timeouts,
@@ -74,6 +79,8 @@ impl<B: Backend> WorkerContext<B> {
             shared,
             resolver,
             inbox: Arc::new(Inbox::new(wake.clone())),
+            associations: None,
+            association_ends: Arc::new(Ends::new(wake.clone())),
             counters,
             timers: Timers::new(),
             timeouts: options.timeouts,

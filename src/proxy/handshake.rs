@@ -22,7 +22,7 @@ use super::resolver::{Answer, Resolved};
 use super::rules::Rules;
 use crate::destination::Name;
 use crate::protocol::proxy_header::{self, Carried, Decoded};
-use crate::protocol::{FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
+use crate::protocol::{Associate, FrontEnd, Host, Kind, Outcome, Refusal, Request, Step};
 use crate::sys::endpoint::{Endpoint, Peer};
 
 /// Most addresses of one name that are tried. If none answers, as many attempts start within 5 s.
@@ -38,6 +38,8 @@ pub enum Action {
     /// Connect to this address, in parallel to attempts in progress, then call [`Handshake::on_connected`] or
     /// [`Handshake::on_connect_failed`].
     Connect(SocketAddr),
+    /// Open an association of datagrams, then call [`Handshake::on_associated`] or [`Handshake::on_associate_failed`].
+    Associate(Associate),
     /// Wait for an attempt in progress.
     Wait,
     /// Send the reply and close the connection.
@@ -193,6 +195,23 @@ impl Handshake {
         self.info.detail = None;
     }
 
+    /// An association is open, whose datagrams the client sends to `relay`.
+    pub fn on_associated(&mut self, relay: SocketAddr) {
+        self.info.is_association = true;
+        if let Some(front) = self.front.take() {
+            self.reply.extend(front.outcome(Outcome::Connected(relay)));
+        }
+    }
+
+    /// No association was opened.
+    pub fn on_associate_failed(&mut self, outcome: &Outcome) -> Action {
+        let reason = match outcome {
+            Outcome::Busy => CloseReason::Busy,
+            _ => CloseReason::Refused,
+        };
+        self.refuse(outcome, reason)
+    }
+
     /// The attempt to connect to `address` failed. The next address is tried at once.
     pub fn on_connect_failed(
         &mut self,
@@ -321,6 +340,13 @@ impl Handshake {
                 None
             }
             Step::Ready(request) => Some(self.on_request(request, rules)),
+            Step::Associate(request) => {
+                self.info.protocol = Some(Kind::Socks5);
+                Some(match self.over_limit {
+                    true => self.refuse(&Outcome::Busy, CloseReason::Busy),
+                    false => Action::Associate(request),
+                })
+            }
             Step::Refuse { reply, reason } => {
                 self.info.protocol = self.front.as_ref().and_then(FrontEnd::kind);
                 self.reply.extend(reply);

@@ -4,6 +4,7 @@
 //! from the start, with 0, so that a rate of events that have not occurred yet is 0 and not missing.
 
 use super::access_log::Handle;
+use super::associations::{self, counters::AssociationTotals};
 use super::counters::Totals;
 use super::datagrams::{self, counters::DatagramTotals};
 use super::record::{CloseReason, Decision};
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub totals: Totals,
     /// The totals of forwarded datagrams, if any are forwarded.
     pub datagrams: Option<DatagramTotals>,
+    /// The totals of associations of datagrams, if clients may open any.
+    pub associations: Option<AssociationTotals>,
     /// Whether the proxy stops, and accepts no more clients.
     pub draining: bool,
     /// When the proxy started, in ns since 1970.
@@ -48,6 +51,7 @@ impl Snapshot {
         Self {
             totals: stats.totals(),
             datagrams: stats.datagram_totals(),
+            associations: stats.association_totals(),
             draining: stats.is_draining(),
             started_at,
             log: log.map(|log| Lines {
@@ -66,6 +70,9 @@ impl Snapshot {
         self.work(&mut page);
         if let Some(totals) = &self.datagrams {
             datagrams::metrics::add(totals, &mut page);
+        }
+        if let Some(totals) = &self.associations {
+            associations::metrics::add(totals, &mut page);
         }
         self.lists(&mut page);
         if let Some(Lines { written, dropped }) = self.log {
@@ -297,6 +304,7 @@ mod tests {
                 },
             },
             datagrams: Some(datagram_totals()),
+            associations: Some(AssociationTotals::default()),
             draining: true,
             started_at: 1_795_356_301_500_000_000,
             log: Some(Lines {
@@ -390,6 +398,7 @@ mod tests {
     fn without_udp_forwarding_it_has_no_metrics() {
         let page = Snapshot {
             datagrams: None,
+            associations: None,
             ..snapshot()
         };
         assert!(!page.page().contains("udp_"));

@@ -1,5 +1,5 @@
 //! The proxy of TCP connections: accepts a client, connects to a server on its behalf, and relays bytes in both directions.
-//! Datagrams are forwarded by [`datagrams`], apart from that.
+//! Datagrams are forwarded by [`datagrams`], apart from that, and those of SOCKS5 clients by [`associations`].
 //!
 //! Two pure state machines, which own no socket, decide what a connection does: [`handshake`] from the client's first byte
 //! to a connected server, following the [`rules`] of the proxy; then [`relay`].
@@ -28,6 +28,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod associations;
 mod backend;
 mod buffers;
 pub mod capacity;

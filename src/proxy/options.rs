@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::access_log;
+use super::associations::AssociationOptions;
 use super::datagrams::DatagramOptions;
 use super::relay::Forwarding;
 use crate::engine::EngineKind;
@@ -53,6 +54,8 @@ pub struct Options {
     pub log: Option<access_log::Handle>,
     /// UDP forwarding, for the datagrams of [`super::listeners::Listeners::bind_datagrams`].
     pub datagrams: Option<DatagramOptions>,
+    /// SOCKS5 UDP ASSOCIATE, if [`crate::protocol::Settings::associate`].
+    pub associations: AssociationOptions,
 }
 
 impl Default for Options {
@@ -72,6 +75,7 @@ impl Default for Options {
             drain: Duration::from_secs(30),
             log: None,
             datagrams: None,
+            associations: AssociationOptions::default(),
         }
     }
 }
@@ -83,7 +87,7 @@ pub struct Timeouts {
     pub request: Duration,
     /// For the lookup of a name and connect(2) to all its addresses.
     pub connect: Duration,
-    /// Without traffic in either direction.
+    /// Without traffic in either direction, also of an association of datagrams.
     pub idle: Duration,
     /// Without traffic, once one side has ended.
     pub half_closed: Duration,

@@ -58,6 +58,8 @@ pub struct ConnectionInfo {
     pub user: Option<String>,
     /// The protocol of the request.
     pub protocol: Option<Kind>,
+    /// It is the connection of an association of datagrams, which has a record of its own.
+    pub is_association: bool,
     /// The requested destination.
     pub asked: Option<Destination>,
     /// The last address to which an attempt started, as passed to connect(2).
@@ -80,6 +82,7 @@ impl ConnectionInfo {
             client: peer,
             user: None,
             protocol: None,
+            is_association: false,
             asked: None,
             server: None,
             decision: Decision::Undecided,

@@ -68,6 +68,20 @@ impl Rules {
         self.decide_apart_from(&self.own_datagrams, address, name)
     }
 
+    /// The decision on an address to which datagrams of an association are sent. `relays` are the addresses of its and other
+    /// associations' sockets.
+    pub(super) fn decide_associated(
+        &self,
+        relays: &[SocketAddr],
+        address: SocketAddr,
+        name: Option<&Name>,
+    ) -> Decision {
+        if is_own(relays, address) || is_own(&self.own, address) {
+            return itself(address);
+        }
+        self.decide_datagrams(address, name)
+    }
+
     fn decide_apart_from(
         &self,
         own: &[SocketAddr],
@@ -75,7 +89,7 @@ impl Rules {
         name: Option<&Name>,
     ) -> Decision {
         if is_own(own, address) {
-            return Decision::Blocked(format!("this proxy itself ({address})"));
+            return itself(address);
         }
         self.by_policy(|policy| policy.decide(address, name))
     }
@@ -137,6 +151,10 @@ impl Rules {
             Some(HeaderVersion::V2) => carried.encode_v2(ends),
         }
     }
+}
+
+fn itself(address: SocketAddr) -> Decision {
+    Decision::Blocked(format!("this proxy itself ({address})"))
 }
 
 /// Whether this address leads back to one of `own`. If the proxy listens on all addresses, these include every address of

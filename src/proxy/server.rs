@@ -1,14 +1,20 @@
 //! The proxy as a whole: its listeners, one thread for each, and how it stops.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
+use super::associations::counters::AssociationTotals;
+use super::associations::handle::Associations;
 use super::backend::Backend;
 use super::backend::epoll::Epoll;
 use super::backend::uring::Uring;
 use super::counters::{Counters, Totals};
+use super::datagrams::backend::{
+    Backend as DatagramBackend, Epoll as DatagramEpoll, Uring as DatagramUring,
+};
 use super::datagrams::counters::{DatagramCounters, DatagramTotals};
 use super::datagrams::limits::FlowLimits;
 use super::datagrams::worker::DatagramWorker;
@@ -39,11 +45,18 @@ impl Stopper {
 }
 
 /// The state of a running proxy, for other threads.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StatsHandle {
     shared: Arc<Shared>,
     counters: Arc<[Arc<Counters>]>,
     datagrams: Arc<[Arc<DatagramCounters>]>,
+    associations: Option<Arc<Associations>>,
+}
+
+impl fmt::Debug for StatsHandle {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("StatsHandle").finish_non_exhaustive()
+    }
 }
 
 impl StatsHandle {
@@ -57,6 +70,11 @@ impl StatsHandle {
     pub fn datagram_totals(&self) -> Option<DatagramTotals> {
         let each = self.datagrams.iter().map(|counters| counters.totals());
         each.reduce(DatagramTotals::and)
+    }
+
+    /// The totals of associations of datagrams over all threads; `None` if clients may not open any.
+    pub fn association_totals(&self) -> Option<AssociationTotals> {
+        self.associations.as_ref().map(|all| all.totals())
     }
 
     /// Whether the proxy stops, and accepts no more clients.
@@ -88,7 +106,10 @@ impl Thread {
         }
     }
 
-    fn of_datagrams(worker: DatagramWorker) -> Self {
+    fn of_datagrams<B: DatagramBackend>(worker: DatagramWorker<B>) -> Self
+    where
+        DatagramWorker<B>: Send + 'static,
+    {
         Self {
             counters: ThreadCounters::Datagrams(worker.counters()),
             run: Box::new(move || worker.run()),
@@ -145,10 +166,21 @@ impl Server {
         rules.own_datagrams.extend(&datagram_addresses);
         let rules = Arc::new(rules);
         let resolver = Resolver::new(shared.capacity.lookups);
+        let is_listening = !listeners.all.is_empty();
+        let associations = (rules.settings.associate && is_listening).then(|| {
+            let (common, resolver) = ((Arc::clone(&rules), Arc::clone(&shared)), resolver.clone());
+            Arc::new(Associations::new(
+                listeners.all.len(),
+                common,
+                resolver,
+                options,
+            ))
+        });
         let (mut threads, mut wakes) = (Vec::new(), Vec::new());
         for listener in listeners.all {
             let wake = EventFd::new()?;
-            let (rules, shared) = (Arc::clone(&rules), Arc::clone(&shared));
+            let rules = Arc::clone(&rules);
+            let shared = (Arc::clone(&shared), associations.clone());
             let resolver = resolver.clone();
             threads.push(match options.engine {
                 EngineKind::Mio => {
@@ -171,8 +203,16 @@ impl Server {
                 let common = (Arc::clone(&rules), Arc::clone(&shared));
                 let (resolver, limits) = (resolver.clone(), Arc::clone(&limits));
                 let what = (what, options);
-                DatagramWorker::new(listener, common, resolver, limits, what, &wake)
-                    .map(|worker| threads.push(Thread::of_datagrams(worker)))?;
+                threads.push(match options.engine {
+                    EngineKind::Mio => DatagramWorker::<DatagramEpoll>::new(
+                        listener, common, resolver, limits, what, &wake,
+                    )
+                    .map(Thread::of_datagrams)?,
+                    EngineKind::Uring => DatagramWorker::<DatagramUring>::new(
+                        listener, common, resolver, limits, what, &wake,
+                    )
+                    .map(Thread::of_datagrams)?,
+                });
                 wakes.push(wake);
             }
         }
@@ -183,6 +223,13 @@ impl Server {
                 ThreadCounters::Datagrams(of_one) => datagrams.push(Arc::clone(of_one)),
             }
         }
+        let stopper = Stopper {
+            shared: Arc::clone(&shared),
+            wakes: wakes.into(),
+        };
+        if let Some(associations) = &associations {
+            associations.stop_with(stopper.clone());
+        }
         Ok(Self {
             threads,
             endpoints,
@@ -191,14 +238,12 @@ impl Server {
             files,
             rules,
             resolver,
-            stopper: Stopper {
-                shared: Arc::clone(&shared),
-                wakes: wakes.into(),
-            },
+            stopper,
             stats: StatsHandle {
                 shared,
                 counters: counters.into(),
                 datagrams: datagrams.into(),
+                associations,
             },
         })
     }
@@ -297,6 +342,9 @@ impl Server {
                     .join()
                     .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
                 outcome = outcome.and(ended);
+            }
+            if let Some(associations) = &self.stats.associations {
+                outcome = outcome.and(associations.finish());
             }
             drop(self.datagram_sockets);
             self.files.iter().for_each(SocketFile::remove);

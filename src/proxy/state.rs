@@ -4,6 +4,7 @@
 //!   ReadingRequest --> Resolving --> Connecting --> Relaying
 //!         |                |           |  ^ next address |
 //!         +----------------+-----------+--+--------------+--> Closing
+//!         +--> Associated
 //! ```
 //!
 //! Resolving and connecting share one deadline, however many addresses a name has. While untried addresses are left, the
@@ -13,6 +14,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::associations::handle::Held;
 use super::backend::{Backend, IoContext};
 use super::chunk::CHUNK_SIZE;
 use super::context::{Turn, WorkerContext};
@@ -43,6 +45,8 @@ pub(super) enum Phase {
     Connecting,
     /// Relaying in both directions.
     Relaying,
+    /// Waiting for the client to close, or for its association of datagrams to end.
+    Associated,
     /// Sending the last reply, discarding input, and waiting for the client to close. A socket that is closed with unread
     /// input sends a reset, which may destroy the reply.
     Closing {
@@ -54,7 +58,6 @@ pub(super) enum Phase {
 }
 
 /// The state of a connection. Times are in ns of [`crate::sys::clock::monotonic_ns`].
-#[derive(Debug)]
 pub(super) struct ConnectionState {
     pub(super) phase: Phase,
     pub(super) handshake: Box<Handshake>,
@@ -78,6 +81,8 @@ pub(super) struct ConnectionState {
     counted: [u64; 2],
     counted_spliced: u64,
     half_closed: bool,
+    /// In [`Phase::Associated`], until the connection is closed.
+    association: Option<Held>,
 }
 
 /// What follows a deadline that has passed.
@@ -126,6 +131,7 @@ impl ConnectionState {
             counted: [0; 2],
             counted_spliced: 0,
             half_closed: false,
+            association: None,
         }
     }
 
@@ -154,6 +160,7 @@ impl ConnectionState {
             Phase::Resolving | Phase::Connecting => timeouts.connect,
             Phase::Relaying if self.is_half_closed() => timeouts.half_closed,
             Phase::Relaying => timeouts.idle,
+            Phase::Associated => Duration::MAX,
             Phase::Closing { .. } => CLOSE_TIMEOUT,
         }
     }
@@ -266,6 +273,27 @@ impl ConnectionState {
         self.enter(Phase::Relaying, turn);
     }
 
+    /// An association is open, whose datagrams the client sends to `relay`. It has a deadline of its own.
+    pub(super) fn on_associated<B>(
+        &mut self,
+        association: Held,
+        relay: SocketAddr,
+        turn: &mut Turn<'_, B>,
+    ) {
+        self.handshake.on_associated(relay);
+        self.association = Some(association);
+        self.connected = Some(turn.now);
+        self.phase = Phase::Associated;
+        turn.context.timers.clear(turn.key, &mut self.timer);
+    }
+
+    /// The connection is closed for this reason, so its association ends.
+    pub(super) fn end_association(&mut self, reason: CloseReason) {
+        if let Some(association) = self.association.take() {
+            association.close(reason);
+        }
+    }
+
     /// What follows, if the relay has finished.
     pub(super) fn finished(&self) -> Option<Finished> {
         Some(match self.relay.verdict()? {
@@ -311,6 +339,7 @@ impl ConnectionState {
                 return TimeoutAction::Close(CloseReason::HalfClosedTimeout);
             }
             Phase::Relaying => return TimeoutAction::Close(CloseReason::IdleTimeout),
+            Phase::Associated => return TimeoutAction::Wait,
             Phase::Closing { reason, .. } => return TimeoutAction::Close(reason),
         })
     }
@@ -354,7 +383,8 @@ impl ConnectionState {
     /// Whether everything was sent when the connection closes for this `reason`. If not, it closes with a reset, so that
     /// truncated data does not look complete.
     pub(super) fn is_complete(&self, reason: CloseReason) -> bool {
-        reason == CloseReason::Finished || matches!(self.phase, Phase::Closing { .. })
+        reason == CloseReason::Finished
+            || matches!(self.phase, Phase::Associated | Phase::Closing { .. })
     }
 
     /// Bytes that the pipes to the server and to the client still contain when the connection closes. A broken flow has

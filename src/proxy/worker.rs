@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access_log;
+use super::associations::handle::Associations;
 use super::backend::{Accepted, Backend, Event};
 use super::connection::{Connection, Status};
 use super::context::{Turn, WorkerContext};
@@ -54,12 +55,14 @@ impl<B: Backend> Worker<B> {
         rules: Arc<Rules>,
         resolver: Resolver,
         options: &Options,
-        shared: Arc<Shared>,
+        (shared, associations): (Arc<Shared>, Option<Arc<Associations>>),
         wake: &EventFd,
     ) -> io::Result<Self> {
         let endpoint = listener.local.clone();
         let backend = B::new(listener, wake, shared.capacity.pipes)?;
-        let context = WorkerContext::new(rules, endpoint, shared, resolver, options, wake, backend);
+        let mut context =
+            WorkerContext::new(rules, endpoint, shared, resolver, options, wake, backend);
+        context.associations = associations;
         Ok(Self {
             connections: Slab::new(),
             context,
@@ -137,6 +140,9 @@ impl<B: Backend> Worker<B> {
                     self.with(key, now, |connection, turn| {
                         connection.on_resolved(answer, turn)
                     });
+                }
+                for (key, reason) in self.context.association_ends.take() {
+                    self.close(key, reason, now);
                 }
             }
         }
@@ -231,7 +237,9 @@ impl<B: Backend> Worker<B> {
 
     fn record(&mut self, record: ConnectionRecord) {
         self.context.counters.closed(&record);
-        if let Some(log) = &self.log {
+        if let Some(log) = &self.log
+            && !record.info.is_association
+        {
             log.record(record);
         }
     }
@@ -375,6 +383,9 @@ impl<B: Backend> Worker<B> {
             let drain = u64::try_from(self.drain.as_nanos()).unwrap_or(u64::MAX);
             self.stop_deadline = Some(now.saturating_add(drain));
             self.context.backend.cancel_accept();
+            if let Some(associations) = &self.context.associations {
+                associations.drain();
+            }
         }
         let Some(deadline) = self.stop_deadline else {
             return Ok(false);

@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod buffers;
+pub(crate) mod recvmsg;
 pub(crate) mod ring;
 pub mod setup;
 pub mod stats;

@@ -199,6 +199,12 @@ impl Ring {
         Err(io::Error::from_raw_os_error(libc::EBUSY))
     }
 
+    /// Requests that can be queued before the queue is full.
+    pub(crate) fn room(&mut self) -> usize {
+        let queue = self.ring.submission();
+        queue.capacity() - queue.len()
+    }
+
     /// Whether [`Self::enter`] would have an effect: requests are queued, or task work or overflowed completions are
     /// pending.
     #[inline]

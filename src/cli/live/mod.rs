@@ -15,7 +15,6 @@ use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{self, CliError};
-use super::exports::RunExports;
 use crate::sys::terminal::Keyboard;
 use model::{Model, Phase};
 pub(super) use proxy::Measurement;
@@ -57,15 +56,16 @@ impl Live {
     }
 }
 
-/// Whether the view is asked for and possible. If it is asked for and impossible, a line on stderr gives the reason.
+/// Whether the view is asked for and possible. If it is asked for and impossible, a line on stderr gives the reason. `stdout` is the
+/// option that writes to stdout.
 ///
 /// # Errors
-/// A usage error if a document goes to stdout.
-pub(super) fn is_possible(asked: bool, exports: &RunExports) -> Result<bool, CliError> {
+/// A usage error if an option writes to stdout.
+pub(super) fn is_possible(asked: bool, stdout: Option<&str>) -> Result<bool, CliError> {
     if !asked {
         return Ok(false);
     }
-    if let Some(option) = exports.stdout_option() {
+    if let Some(option) = stdout {
         return Err(CliError::Usage(format!(
             "--live and {option} - cannot share standard output; give {option} a path"
         )));

@@ -1,6 +1,6 @@
 //! Options of `bench proxy`, as clap parses them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -182,6 +182,7 @@ impl Load {
 #[derive(Debug, Subcommand)]
 pub(super) enum Role {
     /// Run the proxy until SIGINT or SIGTERM
+    #[command(after_long_help = include_str!("serve_notes.txt"))]
     Serve(Box<Serve>),
     /// Run the origin server, which answers `RESPONSE || ` and the received message
     ///
@@ -237,6 +238,28 @@ pub(super) struct Serve {
         help_heading = "Network"
     )]
     pub(super) listen_udp: Vec<SocketAddr>,
+    /// Refuse SOCKS5 UDP ASSOCIATE, by which clients exchange datagrams with any destination
+    #[arg(long, conflicts_with_all = ["udp_answers", "udp_address"], help_heading = "Network")]
+    pub(super) no_udp_associate: bool,
+    /// Sources of datagrams that a SOCKS5 client gets: destinations that it has sent to, or any
+    #[arg(
+        long,
+        value_name = "FROM",
+        value_enum,
+        default_value = "asked",
+        conflicts_with = "forward",
+        help_heading = "Network"
+    )]
+    pub(super) udp_answers: AnswersArg,
+    /// Address that SOCKS5 clients send datagrams to, such as that of a translator in front of this host [default: the address to
+    /// which the client connected]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        conflicts_with = "forward",
+        help_heading = "Network"
+    )]
+    pub(super) udp_address: Option<IpAddr>,
     /// Require a PROXY header (v1 or v2) from clients
     #[arg(long, help_heading = "Network")]
     pub(super) accept_proxy: bool,
@@ -274,7 +297,7 @@ pub(super) struct Serve {
     /// Reload lists and users when their files change, in addition to SIGHUP
     #[arg(long, help_heading = "Access control")]
     pub(super) watch: bool,
-    /// Engine of the event loop; UDP is always forwarded over epoll
+    /// Engine of the event loop
     #[arg(
         long,
         value_name = "ENGINE",
@@ -307,7 +330,7 @@ pub(super) struct Serve {
     /// Give up connecting to a server after this long, including the lookup of its name and all its addresses
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "5s", help_heading = "Limits")]
     pub(super) connect_timeout: Duration,
-    /// Close a connection after this long without traffic
+    /// Close a connection after this long without traffic, that of a UDP association after this long without datagrams
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "5m", help_heading = "Limits")]
     pub(super) idle_timeout: Duration,
     /// Close a UDP flow after this long without datagrams
@@ -319,13 +342,19 @@ pub(super) struct Serve {
     /// UDP flows of one client IP address
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1_000, requires = "forward_udp", help_heading = "Limits")]
     pub(super) max_udp_flows_per_client: usize,
+    /// SOCKS5 UDP associations, limited by open files; further ones are refused
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 4_000, conflicts_with = "forward", help_heading = "Limits")]
+    pub(super) max_udp_associations: usize,
+    /// SOCKS5 UDP associations of one client IP address
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1_000, conflicts_with = "forward", help_heading = "Limits")]
+    pub(super) max_udp_associations_per_client: usize,
     /// Close a half-closed connection after this long without traffic
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "30s", help_heading = "Limits")]
     pub(super) half_closed_timeout: Duration,
     /// Close remaining connections this long after the first SIGINT or SIGTERM; a second signal closes them at once
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s", help_heading = "Limits")]
     pub(super) drain_timeout: Duration,
-    /// Append a JSON line for each closed connection and UDP flow to FILE; - logs to stdout, and messages go to stderr. SIGHUP and SIGUSR1
+    /// Append a JSON line for each closed connection, UDP flow and UDP association to FILE; - logs to stdout, and messages go to stderr. SIGHUP and SIGUSR1
     /// reopen FILE
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) log: Option<PathBuf>,
@@ -448,6 +477,14 @@ impl From<ScenarioArg> for Scenario {
             ScenarioArg::Udp => Self::Udp,
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(super) enum AnswersArg {
+    /// Addresses and ports that the client has sent to
+    Asked,
+    /// Any address and port
+    Any,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use super::args::{HeaderArg, Serve as Args};
 use super::cannot_listen;
 use crate::cli::error::CliError;
-use crate::engine::EngineKind;
 use crate::protocol::{Destination, Host};
 use crate::proxy::datagrams::DatagramOptions;
 use crate::proxy::datagrams::counters::DatagramTotals;
@@ -73,16 +72,10 @@ pub(super) fn print_start(args: &Args, server: &Server, out: &mut impl Write) ->
     for address in server.datagram_addresses() {
         writeln!(out, "forwarding UDP from {address} to {to}")?;
     }
-    if !args.quiet {
-        if EngineKind::from(args.engine) == EngineKind::Uring {
-            writeln!(
-                out,
-                "UDP is forwarded over epoll; --engine uring is for connections"
-            )?;
-        }
-        if let Some(limit) = server.flows_limited(args.max_udp_flows) {
-            writeln!(out, "{limit}")?;
-        }
+    if !args.quiet
+        && let Some(limit) = server.flows_limited(args.max_udp_flows)
+    {
+        writeln!(out, "{limit}")?;
     }
     out.flush()
 }
@@ -110,7 +103,7 @@ fn flows(totals: &DatagramTotals) -> String {
     text
 }
 
-fn datagrams(totals: &DatagramTotals) -> String {
+pub(super) fn datagrams(totals: &DatagramTotals) -> String {
     let way = |traffic: &Traffic, to| {
         let Traffic {
             datagrams, bytes, ..
@@ -141,6 +134,11 @@ fn datagrams(totals: &DatagramTotals) -> String {
         // The kernel counts a run as one.
         DropCause::QueueFull => "messages without room to receive",
         DropCause::Stopping => "too late",
+        DropCause::Unresolved => "without an address",
+        DropCause::Fragment => "fragments",
+        DropCause::BadHeader => "with a bad header",
+        DropCause::WrongSource => "of other clients",
+        DropCause::Unasked => "not asked for",
     };
     let mut separator = "; dropped ";
     for cause in DropCause::ALL {

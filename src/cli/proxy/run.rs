@@ -186,7 +186,7 @@ pub(super) fn measure(
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.store(true, Ordering::Relaxed))
         .map_err(CliError::runtime)?;
-    let live = live::is_possible(args.live, &args.exports)?;
+    let live = live::is_possible(args.live, args.exports.stdout_option())?;
     let mut output = Output::open(args, live)?;
     // Kept until the end.
     let mut started = None;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::args::{HeaderArg, ProtocolArg, Serve as Args};
+use super::associations;
 use super::datagrams;
 use super::metrics::MetricsServer;
 use super::signals::Signals;
@@ -82,6 +83,9 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     if let Some(totals) = stats.datagram_totals() {
         datagrams::print_summary(&totals, &mut out)?;
     }
+    if let Some(totals) = stats.association_totals() {
+        associations::print_summary(&totals, &mut out)?;
+    }
     Ok(())
 }
 
@@ -134,6 +138,7 @@ fn settings(args: &Args) -> Result<Settings, CliError> {
         },
         max_request: args.max_request,
         credentials: credentials.transpose()?.map(Arc::new),
+        associate: !args.no_udp_associate && args.forward.is_none() && takes(ProtocolArg::Socks5),
         forward: args.forward.clone(),
     })
 }
@@ -153,6 +158,7 @@ fn options(args: &Args) -> Result<Options, CliError> {
             half_closed: args.half_closed_timeout,
         },
         drain: args.drain_timeout,
+        associations: associations::options(args),
         ..defaults
     };
     if options.engine == EngineKind::Uring {

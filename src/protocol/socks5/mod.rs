@@ -1,12 +1,12 @@
-//! SOCKS version 5 (RFC 1928): CONNECT, without authentication or by user and password (RFC 1929). [`datagram`] has the header
-//! of relayed datagrams.
+//! SOCKS version 5 (RFC 1928): CONNECT and UDP ASSOCIATE, without authentication or by user and password (RFC 1929). [`datagram`]
+//! has the header of relayed datagrams.
 //!
 //! ```text
 //! client  05 count methods…                       greeting
 //! server  05 method                               00 no authentication, 02 user and password, FF none acceptable
 //! client  01 length user length password          with method 02 only
 //! server  01 status                               00 success
-//! client  05 01 00 kind address port              01 IPv4, 03 length and name, 04 IPv6
+//! client  05 command 00 kind address port         01 CONNECT, 03 UDP ASSOCIATE; 01 IPv4, 03 length and name, 04 IPv6
 //! server  05 reply 00 kind address port
 //! ```
 
@@ -22,6 +22,7 @@ use crate::destination::{Destination, Host};
 const VERSION: u8 = 5;
 const PASSWORD_VERSION: u8 = 1;
 const CONNECT: u8 = 1;
+const ASSOCIATE: u8 = 3;
 
 /// Methods (RFC 1928, section 3).
 const OPEN: u8 = 0;
@@ -51,7 +52,7 @@ pub enum Reply {
     Refused = 5,
     /// The server did not answer in time. RFC 1928 names it "TTL expired" and has no other code for timeouts.
     TimedOut = 6,
-    /// BIND and UDP ASSOCIATE are not supported.
+    /// BIND is not supported, and UDP ASSOCIATE not everywhere.
     NoSuchCommand = 7,
     /// An unknown address type.
     NoSuchAddress = 8,

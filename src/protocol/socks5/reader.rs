@@ -1,9 +1,9 @@
 //! The server's side: greeting, password if required, request.
 
-use super::super::request::{Kind, Outcome, Refusal, Request, Settings, Step};
+use super::super::request::{Associate, Kind, Outcome, Refusal, Request, Settings, Step};
 use super::{
-    Address, CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION, destination,
-    take, take_address, take_word,
+    ASSOCIATE, Address, CONNECT, NO_METHOD, OPEN, PASSWORD, PASSWORD_VERSION, Reply, VERSION,
+    destination, take, take_address, take_word, unknown_type,
 };
 use crate::destination::Destination;
 
@@ -38,7 +38,7 @@ impl Reader {
         let step = match self.phase {
             Phase::Greeting => self.greeting(&mut rest, settings),
             Phase::Password => self.password(&mut rest, settings),
-            Phase::Request => self.request(&mut rest),
+            Phase::Request => self.request(&mut rest, settings),
         };
         match step {
             None => self.bytes = bytes,
@@ -88,14 +88,24 @@ impl Reader {
         Some(Step::Reply(vec![PASSWORD_VERSION, 0]))
     }
 
-    fn request(&mut self, rest: &mut &[u8]) -> Option<Step> {
+    fn request(&mut self, rest: &mut &[u8], settings: &Settings) -> Option<Step> {
         if take(rest)? != VERSION {
             return Some(self.bad("the request is not SOCKS version 5"));
         }
         let (command, reserved) = (take(rest)?, take(rest)?);
         // The whole message is read before it is refused: unread bytes would reset the connection and could discard the reply.
         let (address, port) = take_address(rest)?;
-        Some(match asked(command, reserved, address, port) {
+        if command == ASSOCIATE && settings.associate {
+            return Some(match reserved {
+                0 => self.associate(address, port),
+                _ => self.bad(&not_reserved(reserved)),
+            });
+        }
+        let commands = match settings.associate {
+            true => "1 (CONNECT) and 3 (UDP ASSOCIATE)",
+            false => "1 (CONNECT)",
+        };
+        Some(match asked(command, commands, reserved, address, port) {
             Ok(destination) => Step::Ready(Request {
                 kind: Kind::Socks5,
                 destination,
@@ -107,6 +117,21 @@ impl Reader {
                 reason: Refusal::BadRequest(detail),
             },
         })
+    }
+
+    /// The address is where the client's datagrams come from, so any port and name is valid.
+    fn associate(&self, address: Address, port: u16) -> Step {
+        let ip = match address {
+            Address::Ip(ip) => (!ip.is_unspecified()).then_some(ip.to_canonical()),
+            Address::Name(_) => None,
+            Address::Other(kind) => {
+                return Step::Refuse {
+                    reply: self.failure(Reply::NoSuchAddress),
+                    reason: Refusal::BadRequest(unknown_type(kind)),
+                };
+            }
+        };
+        Step::Associate(Associate { ip, port })
     }
 
     /// Refuses an invalid message.
@@ -135,19 +160,23 @@ impl Reader {
     }
 }
 
+fn not_reserved(byte: u8) -> String {
+    format!("the reserved byte is {byte} instead of 0")
+}
+
 fn asked(
     command: u8,
+    commands: &str,
     reserved: u8,
     address: Address,
     port: u16,
 ) -> Result<Destination, (Reply, String)> {
     if command != CONNECT {
-        let detail = format!("command {command} is not supported, only 1 (CONNECT)");
+        let detail = format!("command {command} is not supported, only {commands}");
         return Err((Reply::NoSuchCommand, detail));
     }
     if reserved != 0 {
-        let detail = format!("the reserved byte is {reserved} instead of 0");
-        return Err((Reply::General, detail));
+        return Err((Reply::General, not_reserved(reserved)));
     }
     destination(address, port)
 }

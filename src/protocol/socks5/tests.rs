@@ -253,3 +253,35 @@ fn a_client_reads_every_refusal() {
         }
     );
 }
+
+#[test]
+fn association_is_requested_with_any_address_and_port() {
+    let settings = Arc::new(Settings {
+        associate: true,
+        ..Settings::default()
+    });
+    let v4 = "192.0.2.1".parse().ok();
+    let name = [&[5, 3, 0, 3, 4][..], b"host", &[0, 9]].concat();
+    let mut mapped = vec![5, 3, 0, 4];
+    mapped.extend([0; 10]);
+    mapped.extend([255, 255, 192, 0, 2, 1, 0, 9]);
+    for (request, ip, port) in [
+        (vec![5, 3, 0, 1, 0, 0, 0, 0, 0, 0], None, 0),
+        (vec![5, 3, 0, 1, 192, 0, 2, 1, 0, 9], v4, 9),
+        (mapped, v4, 9),
+        (name, None, 9),
+    ] {
+        let (sent, step) = whole(&settings, &[GREETING, &request].concat());
+        assert_eq!(sent, [5, 0]);
+        let associate = super::super::Associate { ip, port };
+        assert_eq!(step, Some(Step::Associate(associate)), "{request:?}");
+    }
+    for (request, reply) in [
+        (vec![5, 3, 1, 1, 0, 0, 0, 0, 0, 0], 1),
+        (vec![5, 3, 0, 2], 8),
+        (vec![5, 2, 0, 1, 10, 0, 0, 1, 0, 80], 7),
+    ] {
+        let (sent, _) = refusal(&settings, &[GREETING, &request].concat());
+        assert_eq!(sent.get(1), Some(&reply), "{request:?}");
+    }
+}

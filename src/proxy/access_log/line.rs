@@ -3,6 +3,10 @@
 //! The line of a flow has protocol `udp`, the keys of a connection, and behind them the datagrams in both directions and the
 //! `drops`, datagrams by cause.
 //!
+//! The line of an association, instead of its connection's, has protocol `socks5_udp`; the key of a flow and `destinations`, the
+//! number of addresses that were asked. `asked`, `server`, `decision` and `entry` are of the first destination, or else of the
+//! first that the lists block or would block. Bytes are without SOCKS5 headers.
+//!
 //! Every line has all keys in this order, with `null` for missing values. A line has no control character but the newline
 //! at its end, so it is safe to show on a terminal.
 
@@ -14,6 +18,7 @@ use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
 use crate::dates::rfc3339;
+use crate::proxy::associations::record::AssociationRecord;
 use crate::proxy::datagrams::record::{DropCause, FlowRecord};
 use crate::proxy::record::{ConnectionRecord, Decision};
 
@@ -59,6 +64,34 @@ struct FlowDrops {
     refused: u64,
     no_buffer: u64,
     queue_full: u64,
+}
+
+/// The keys of an association's line.
+#[derive(Serialize)]
+struct AssociationLine<'a> {
+    #[serde(flatten)]
+    line: Line<'a>,
+    datagrams_to_server: u64,
+    datagrams_to_client: u64,
+    destinations: u64,
+    drops: AssociationDrops,
+}
+
+/// The causes that a datagram of an association may be dropped for.
+#[derive(Serialize)]
+struct AssociationDrops {
+    over_limit: u64,
+    blocked: u64,
+    unreachable: u64,
+    too_big: u64,
+    refused: u64,
+    no_buffer: u64,
+    queue_full: u64,
+    unresolved: u64,
+    fragment: u64,
+    bad_header: u64,
+    wrong_source: u64,
+    unasked: u64,
 }
 
 #[derive(Serialize)]
@@ -121,6 +154,50 @@ pub fn write_flow(record: &FlowRecord, lines: &mut Vec<u8>) {
             refused: drops(DropCause::Refused),
             no_buffer: drops(DropCause::NoBuffer),
             queue_full: drops(DropCause::QueueFull),
+        },
+    };
+    add(&line, lines);
+}
+
+/// Appends the line of an association.
+pub fn write_association(record: &AssociationRecord, lines: &mut Vec<u8>) {
+    let drops = |cause| record.drops.of(cause);
+    let first = record.first.as_ref();
+    let decision = first.map(|first| &first.decision);
+    let line = AssociationLine {
+        line: Line {
+            time: rfc3339(record.opened_at),
+            client: record.client.to_string(),
+            peer: record.peer.to_string(),
+            user: record.user.as_deref(),
+            protocol: Some("socks5_udp"),
+            asked: first.map(|first| first.asked.clone()),
+            server: first.and_then(|first| Some(first.server?.to_string())),
+            decision: decision.and_then(name),
+            entry: decision.and_then(Decision::entry),
+            to_server: record.to_server.bytes,
+            to_client: record.to_client.bytes,
+            connect_seconds: None,
+            seconds: record.closed.saturating_sub(record.opened) as f64 / 1e9,
+            ended: record.reason.name(),
+            detail: None,
+        },
+        datagrams_to_server: record.to_server.datagrams,
+        datagrams_to_client: record.to_client.datagrams,
+        destinations: record.destinations,
+        drops: AssociationDrops {
+            over_limit: drops(DropCause::OverLimit),
+            blocked: drops(DropCause::Blocked),
+            unreachable: drops(DropCause::Unreachable),
+            too_big: drops(DropCause::TooBig),
+            refused: drops(DropCause::Refused),
+            no_buffer: drops(DropCause::NoBuffer),
+            queue_full: drops(DropCause::QueueFull),
+            unresolved: drops(DropCause::Unresolved),
+            fragment: drops(DropCause::Fragment),
+            bad_header: drops(DropCause::BadHeader),
+            wrong_source: drops(DropCause::WrongSource),
+            unasked: drops(DropCause::Unasked),
         },
     };
     add(&line, lines);

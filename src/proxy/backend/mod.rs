@@ -12,7 +12,7 @@ pub(super) mod uring;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::listeners::Listener;
 use super::pipes::PipePool;
@@ -104,6 +104,9 @@ pub(super) trait ConnectionIo<B: Backend<Io = Self>>: Sized {
     /// # Errors
     /// As epoll_ctl(2).
     fn new(client: B::Stream, context: &mut IoContext<'_, B>) -> io::Result<Self>;
+
+    /// The client's socket.
+    fn client(&self) -> BorrowedFd<'_>;
 
     /// Records progress. While the connection is `relaying`, received bytes belong to the relay.
     fn on_event(

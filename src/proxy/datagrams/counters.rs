@@ -19,21 +19,22 @@ pub struct DatagramCounters {
     listener_drops: AtomicU64,
 }
 
+/// Sent datagrams.
 #[derive(Debug, Default)]
-struct TrafficCounter {
+pub(in crate::proxy) struct TrafficCounter {
     datagrams: AtomicU64,
     bytes: AtomicU64,
     sends: AtomicU64,
 }
 
 impl TrafficCounter {
-    fn add(&self, traffic: Traffic) {
+    pub(in crate::proxy) fn add(&self, traffic: Traffic) {
         add(&self.datagrams, traffic.datagrams);
         add(&self.bytes, traffic.bytes);
         add(&self.sends, traffic.sends);
     }
 
-    fn read(&self) -> Traffic {
+    pub(in crate::proxy) fn read(&self) -> Traffic {
         Traffic {
             datagrams: read(&self.datagrams),
             bytes: read(&self.bytes),

@@ -49,7 +49,7 @@ pub(in crate::proxy) fn add(totals: &DatagramTotals, page: &mut Page) {
         Kind::Counter,
         "Datagrams that were not forwarded, by cause; queue_full may count a run as one.",
     );
-    for cause in DropCause::ALL {
+    for cause in DropCause::of_flows() {
         family.labelled("cause", cause.name(), totals.drops.of(cause));
     }
 }

@@ -25,6 +25,7 @@
 //! What a client gets from the server is what the server sent, datagram by datagram, with DSCP and ECN. A datagram that
 //! exceeds the path MTU is fragmented by this host, as for any local sender.
 
+pub(super) mod backend;
 pub mod counters;
 mod forward;
 pub mod limits;
@@ -34,7 +35,7 @@ pub mod record;
 pub mod runs;
 pub mod table;
 pub mod target;
-mod transmit;
+pub(super) mod transmit;
 pub(super) mod worker;
 
 use std::time::Duration;

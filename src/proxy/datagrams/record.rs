@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::proxy::record::{CloseReason, Decision};
 
 /// Why a datagram was not forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DropCause {
     /// It would have opened a flow beyond a limit: of flows, of flows of its client, of open files or of ports.
     OverLimit,
@@ -25,11 +25,21 @@ pub enum DropCause {
     QueueFull,
     /// It would have opened a flow while the proxy stops.
     Stopping,
+    /// The name of its destination has no address, or was not looked up.
+    Unresolved,
+    /// It is a fragment (SOCKS5, RFC 1928, section 7).
+    Fragment,
+    /// Its SOCKS5 header is invalid.
+    BadHeader,
+    /// It is for an association of another client.
+    WrongSource,
+    /// It is from a source that the client of the association has not sent to.
+    Unasked,
 }
 
 impl DropCause {
     /// All causes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::OverLimit,
         Self::Blocked,
         Self::Unreachable,
@@ -38,7 +48,26 @@ impl DropCause {
         Self::NoBuffer,
         Self::QueueFull,
         Self::Stopping,
+        Self::Unresolved,
+        Self::Fragment,
+        Self::BadHeader,
+        Self::WrongSource,
+        Self::Unasked,
     ];
+
+    /// The causes of flows.
+    pub fn of_flows() -> impl Iterator<Item = Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|cause| *cause <= Self::Stopping)
+    }
+
+    /// The causes of associations.
+    pub fn of_associations() -> impl Iterator<Item = Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|cause| *cause != Self::Stopping)
+    }
 
     /// The index in [`Self::ALL`].
     pub const fn index(self) -> usize {
@@ -56,6 +85,11 @@ impl DropCause {
             Self::NoBuffer => "no_buffer",
             Self::QueueFull => "queue_full",
             Self::Stopping => "stopping",
+            Self::Unresolved => "unresolved",
+            Self::Fragment => "fragment",
+            Self::BadHeader => "bad_header",
+            Self::WrongSource => "wrong_source",
+            Self::Unasked => "unasked",
         }
     }
 }

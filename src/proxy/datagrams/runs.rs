@@ -65,6 +65,8 @@ pub struct Path {
     pub from: Option<IpAddr>,
     /// Longer datagrams are sent one by one, as the path refused a run of them.
     pub longest_segment: u16,
+    /// Bytes of the header that is put in front of each datagram, which is then a piece of its own.
+    pub prefix: u16,
 }
 
 /// Pieces that are sent as one message.
@@ -113,8 +115,9 @@ impl Run {
             && bytes > 0
             && (piece.segment == self.segment || is_last)
             && self.segment <= self.path.longest_segment
-            && self.bytes + bytes <= MAX_RUN_BYTES
-            && self.datagrams + datagrams <= MAX_RUN;
+            && self.datagrams + datagrams <= MAX_RUN
+            && self.bytes + bytes + (self.datagrams + datagrams) * usize::from(self.path.prefix)
+                <= MAX_RUN_BYTES;
         if fits {
             self.pieces.end += 1;
             self.bytes += bytes;

@@ -41,8 +41,6 @@ pub struct Flow<S> {
     pub drops: Drops,
     /// The longest datagrams that are sent in runs, to the server and to the client.
     pub longest_segments: [u16; 2],
-    /// Its socket may have datagrams, and is in the queue of its thread.
-    pub is_ready: bool,
     /// When it was opened, in ns since 1970.
     pub opened_at: u64,
     /// When it was opened.
@@ -72,7 +70,6 @@ impl<S> Flow<S> {
             to_client: Traffic::default(),
             drops: Drops::default(),
             longest_segments: [u16::MAX; 2],
-            is_ready: false,
             opened_at: 0,
             opened: now,
             last: now,
@@ -160,11 +157,11 @@ impl<S> FlowTable<S> {
     }
 
     /// Removes a flow that had no datagram for too long.
-    pub fn expired(&mut self, now: u64) -> Option<Flow<S>> {
+    pub fn expired(&mut self, now: u64) -> Option<(Key, Flow<S>)> {
         while let Some(key) = self.timers.up(now) {
             let flow = self.flows.get_mut(key);
             if flow.is_some_and(|flow| self.timers.is_due(key, &mut flow.timer, now)) {
-                return self.remove(key);
+                return self.remove(key).map(|flow| (key, flow));
             }
         }
         None
@@ -230,7 +227,7 @@ mod tests {
                 if let Some(first) = model.values().min() {
                     prop_assert!(table.next_deadline().unwrap() <= first + idle);
                 }
-                while let Some(flow) = table.expired(now) {
+                while let Some((_, flow)) = table.expired(now) {
                     let local = flow.ends.local.map_or(0, |_| 1);
                     let last = model.remove(&(flow.ends.client.port(), local)).unwrap();
                     prop_assert!(last + idle <= now);

@@ -2,12 +2,26 @@
 
 use std::io::{self, ErrorKind};
 use std::iter;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::record::{DropCause, Drops, Traffic};
 use super::runs::{Path, Piece, Run, join};
+use crate::proxy::slab::Key;
 use crate::sys::datagrams::{Arrivals, Departure, Departures, await_room};
+
+/// The slots that the pieces of runs refer to.
+pub(in crate::proxy) trait Payloads {
+    /// The payload in a slot.
+    fn bytes(&self, slot: usize) -> &[u8];
+}
+
+impl Payloads for Arrivals {
+    fn bytes(&self, slot: usize) -> &[u8] {
+        Arrivals::bytes(self, slot)
+    }
+}
 
 /// The longest wait for room in a send buffer, once in each pass of the loop. Other flows wait meanwhile.
 const WAIT: Duration = Duration::from_millis(1);
@@ -16,22 +30,22 @@ const WAIT: Duration = Duration::from_millis(1);
 const STALE_ERRORS: u32 = 4;
 
 /// Sends runs.
-pub(super) struct Transmitter {
+pub(in crate::proxy) struct Transmitter {
     departures: Departures,
     may_wait: bool,
 }
 
 /// What became of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Outcome {
-    pub(super) sent: Traffic,
-    pub(super) drops: Drops,
+pub(in crate::proxy) struct Outcome {
+    pub(in crate::proxy) sent: Traffic,
+    pub(in crate::proxy) drops: Drops,
     /// The kernel refused it as a run, and its datagrams were sent one by one.
-    pub(super) was_split: bool,
+    pub(in crate::proxy) was_split: bool,
 }
 
 impl Outcome {
-    fn sent(datagrams: usize, bytes: usize) -> Self {
+    pub(super) fn sent(datagrams: usize, bytes: usize) -> Self {
         Self {
             sent: Traffic {
                 datagrams: datagrams as u64,
@@ -42,13 +56,13 @@ impl Outcome {
         }
     }
 
-    fn dropped(cause: DropCause, datagrams: usize) -> Self {
+    pub(in crate::proxy) fn dropped(cause: DropCause, datagrams: usize) -> Self {
         let mut outcome = Self::default();
         outcome.drops.add(cause, datagrams as u64);
         outcome
     }
 
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(in crate::proxy) fn and(self, other: Self) -> Self {
         Self {
             sent: self.sent.and(other.sent),
             drops: self.drops.and(other.drops),
@@ -72,7 +86,7 @@ enum Reaction {
 
 impl Transmitter {
     /// Sends up to `most` runs by one call.
-    pub(super) fn new(most: usize) -> Self {
+    pub(in crate::proxy) fn new(most: usize) -> Self {
         Self {
             departures: Departures::new(most),
             may_wait: true,
@@ -80,27 +94,73 @@ impl Transmitter {
     }
 
     /// A pass of the loop starts.
-    pub(super) fn start_pass(&mut self) {
+    pub(in crate::proxy) fn start_pass(&mut self) {
         self.may_wait = true;
     }
 
     /// Sends runs of `pieces` in order, and passes the outcome of each to `each`. `is_v6` is the family of the peer of a
     /// connected socket.
-    pub(super) fn send(
+    pub(in crate::proxy) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
         is_v6: bool,
-        arrivals: &Arrivals,
+        payloads: &impl Payloads,
+        runs: (&[Piece], &[Run]),
+        each: &mut impl FnMut(&Run, Outcome),
+    ) {
+        self.send_after(None, socket, is_v6, payloads, runs, each);
+    }
+
+    /// As [`Self::send`], after an attempt to send the first run failed with `error`.
+    pub(super) fn send_after(
+        &mut self,
+        error: Option<io::Error>,
+        socket: BorrowedFd<'_>,
+        is_v6: bool,
+        payloads: &impl Payloads,
+        runs: (&[Piece], &[Run]),
+        each: &mut impl FnMut(&Run, Outcome),
+    ) {
+        let parts = |piece: &Piece| iter::once(payload(payloads, piece));
+        self.send_parts(error, socket, is_v6, runs, &parts, each);
+    }
+
+    /// As [`Self::send`], with `header` of its key in front of each piece, which is one datagram.
+    pub(in crate::proxy) fn send_with_headers<'a>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        is_v6: bool,
+        payloads: &'a impl Payloads,
+        runs: (&[Piece], &[Run]),
+        header: impl Fn(Key) -> &'a [u8],
+        each: &mut impl FnMut(&Run, Outcome),
+    ) {
+        let parts = |piece: &Piece| [header(piece.key), payload(payloads, piece)].into_iter();
+        self.send_parts(None, socket, is_v6, runs, &parts, each);
+    }
+
+    /// Sends runs of `pieces` in order, where `parts` are the bytes of a piece. `error` is that of an earlier attempt to send the
+    /// first run.
+    fn send_parts<'a, P: Iterator<Item = &'a [u8]>>(
+        &mut self,
+        mut error: Option<io::Error>,
+        socket: BorrowedFd<'_>,
+        is_v6: bool,
         (pieces, mut runs): (&[Piece], &[Run]),
+        parts: &impl Fn(&Piece) -> P,
         each: &mut impl FnMut(&Run, Outcome),
     ) {
         let mut errors = 0;
         while let Some(first) = runs.first() {
             let messages = runs.iter().map(|run| {
-                let parts = pieces.get(run.pieces.clone()).unwrap_or_default().iter();
-                departure(run, parts.map(|piece| payload(arrivals, piece)))
+                let pieces = pieces.get(run.pieces.clone()).unwrap_or_default();
+                departure(run, pieces.iter().flat_map(parts))
             });
-            let done = match self.departures.send(socket, is_v6, messages) {
+            let sent = match error.take() {
+                Some(error) => Err(error),
+                None => self.departures.send(socket, is_v6, messages),
+            };
+            let done = match sent {
                 Ok(count) => {
                     let (sent, _) = runs.split_at_checked(count).unwrap_or((runs, &[]));
                     for run in sent {
@@ -118,7 +178,7 @@ impl Transmitter {
                             continue;
                         }
                         Reaction::Split => {
-                            let outcome = self.send_split(socket, is_v6, arrivals, pieces, first);
+                            let outcome = self.send_split(socket, is_v6, (pieces, first), parts);
                             each(first, outcome);
                         }
                         Reaction::Drop(cause) => {
@@ -134,13 +194,12 @@ impl Transmitter {
     }
 
     /// Sends the datagrams of a run one by one.
-    fn send_split(
+    fn send_split<'a, P: Iterator<Item = &'a [u8]>>(
         &mut self,
         socket: BorrowedFd<'_>,
         is_v6: bool,
-        arrivals: &Arrivals,
-        pieces: &[Piece],
-        run: &Run,
+        (pieces, run): (&[Piece], &Run),
+        parts: &impl Fn(&Piece) -> P,
     ) -> Outcome {
         let pieces = pieces.get(run.pieces.clone()).unwrap_or_default();
         let single: Vec<Piece> = pieces.iter().copied().flat_map(Piece::each).collect();
@@ -154,9 +213,16 @@ impl Transmitter {
             was_split: true,
             ..Outcome::default()
         };
-        self.send(socket, is_v6, arrivals, (&single, &runs), &mut |_, part| {
-            outcome = outcome.and(part);
-        });
+        self.send_parts(
+            None,
+            socket,
+            is_v6,
+            (&single, &runs),
+            parts,
+            &mut |_, part| {
+                outcome = outcome.and(part);
+            },
+        );
         outcome
     }
 
@@ -165,6 +231,18 @@ impl Transmitter {
         &mut self,
         socket: BorrowedFd<'_>,
         is_v6: bool,
+        parts: [&[u8]; 2],
+        tos: u8,
+    ) -> Outcome {
+        self.send_one(socket, is_v6, None, parts, tos)
+    }
+
+    /// Sends the two parts of a datagram to `to`, or on a connected socket.
+    pub(in crate::proxy) fn send_one(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        is_v6: bool,
+        to: Option<SocketAddr>,
         [preamble, datagram]: [&[u8]; 2],
         tos: u8,
     ) -> Outcome {
@@ -174,7 +252,7 @@ impl Transmitter {
             let message = Departure {
                 parts: [preamble, datagram].into_iter(),
                 segment: 0,
-                to: None,
+                to,
                 from: None,
                 tos,
             };
@@ -225,10 +303,13 @@ impl Transmitter {
     }
 }
 
-fn departure<P>(run: &Run, parts: P) -> Departure<P> {
+pub(super) fn departure<P>(run: &Run, parts: P) -> Departure<P> {
     Departure {
         parts,
-        segment: if run.datagrams > 1 { run.segment } else { 0 },
+        segment: match run.datagrams {
+            0 | 1 => 0,
+            _ => run.segment.saturating_add(run.path.prefix),
+        },
         to: run.path.to,
         from: run.path.from,
         tos: run.tos,
@@ -236,8 +317,8 @@ fn departure<P>(run: &Run, parts: P) -> Departure<P> {
 }
 
 /// The bytes of a piece.
-pub(super) fn payload<'a>(arrivals: &'a Arrivals, piece: &Piece) -> &'a [u8] {
-    let bytes = arrivals.bytes(piece.slot);
+pub(super) fn payload<'a>(payloads: &'a impl Payloads, piece: &Piece) -> &'a [u8] {
+    let bytes = payloads.bytes(piece.slot);
     bytes.get(piece.start..piece.end).unwrap_or_default()
 }
 
@@ -280,7 +361,6 @@ mod tests {
 
     #[test]
     fn run_of_datagrams_beyond_the_mtu_is_sent_one_by_one() {
-        use crate::proxy::slab::Key;
         let any = "127.0.0.1:0".parse().unwrap();
         let [source, listener, server] = [(); 3].map(|()| listen(any, false, false).unwrap());
         source.connect(listener.local_addr().unwrap()).unwrap();

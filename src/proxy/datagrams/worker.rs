@@ -1,19 +1,16 @@
-//! The loop of one thread that forwards datagrams, over epoll(7).
+//! The loop of one thread that forwards datagrams, over one [`Backend`].
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind};
+use std::collections::HashMap;
+use std::io;
 use std::mem;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-
 use super::DatagramOptions;
+use super::backend::Backend;
 use super::counters::DatagramCounters;
-use super::forward::{BATCHES, Batch};
+use super::forward::Batch;
 use super::limits::FlowLimits;
 use super::listeners::DatagramListener;
 use super::record::{DropCause, Drops, FlowRecord};
@@ -32,13 +29,6 @@ use crate::sys::datagrams;
 use crate::sys::eventfd::EventFd;
 use crate::sys::{socket, tcp};
 
-// Tokens of no flow: they would be those of the last slot in the last generation.
-const LISTENER: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
-
-/// Most events of one call.
-const EVENTS: usize = 1_024;
-
 /// Requested bytes of the buffers of a flow's socket, which the kernel limits (`net.core.rmem_max`).
 const FLOW_BUFFER: usize = 1 << 20;
 
@@ -49,10 +39,9 @@ const DRAIN_IDLE: u64 = 1_000_000_000;
 const DROPS_INTERVAL: u64 = 100_000_000;
 
 /// A thread's loop.
-pub(in crate::proxy) struct DatagramWorker {
-    poll: Poll,
-    pub(super) listener: UdpSocket,
-    pub(super) local: SocketAddr,
+pub(in crate::proxy) struct DatagramWorker<B: Backend> {
+    pub(super) backend: B,
+    local: SocketAddr,
     rules: Arc<Rules>,
     shared: Arc<Shared>,
     resolver: Resolver,
@@ -61,13 +50,9 @@ pub(in crate::proxy) struct DatagramWorker {
     target: Target,
     /// The [generation](crate::blocklist::reload::Policies::generation) of the policy that all flows obey.
     generation: u64,
-    pub(super) flows: FlowTable<UdpSocket>,
+    pub(super) flows: FlowTable<B::Socket>,
     limits: Arc<FlowLimits>,
     pub(super) batch: Batch,
-    /// The listener may have datagrams.
-    has_clients: bool,
-    /// Flows whose servers may have sent datagrams.
-    pub(super) ready: VecDeque<Key>,
     pub(super) counters: Arc<DatagramCounters>,
     listener_drops: (u64, ListenerDrops),
     log: Option<access_log::Handle>,
@@ -88,11 +73,11 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl DatagramWorker {
+impl<B: Backend> DatagramWorker<B> {
     /// The loop of a thread that receives from `listener` and that `wake` wakes.
     ///
     /// # Errors
-    /// As epoll_create1(2) and epoll_ctl(2).
+    /// As epoll_create1(2) and epoll_ctl(2), or io_uring_setup(2).
     pub(in crate::proxy) fn new(
         listener: DatagramListener,
         (rules, shared): (Arc<Rules>, Arc<Shared>),
@@ -102,17 +87,9 @@ impl DatagramWorker {
         wake: &EventFd,
     ) -> io::Result<Self> {
         let DatagramListener { socket, local } = listener;
-        let poll = Poll::new()?;
-        let readable = |fd, token| {
-            let registry = poll.registry();
-            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
-        };
-        readable(socket.as_raw_fd(), LISTENER)?;
-        readable(wake.as_fd().as_raw_fd(), WAKER)?;
         let idle = nanoseconds(what.idle);
         Ok(Self {
-            poll,
-            listener: socket,
+            backend: B::new(socket, wake)?,
             local,
             generation: rules.policies.generation(),
             rules,
@@ -123,9 +100,7 @@ impl DatagramWorker {
             target: Target::new(what.to.clone()),
             flows: FlowTable::new(idle),
             limits,
-            batch: Batch::new(),
-            has_clients: false,
-            ready: VecDeque::new(),
+            batch: Batch::default(),
             counters: Arc::default(),
             listener_drops: (0, ListenerDrops::default()),
             log: options.log.clone(),
@@ -143,64 +118,51 @@ impl DatagramWorker {
     /// Forwards until the proxy stops and the last flow is closed, or the drain time is over.
     ///
     /// # Errors
-    /// As epoll_wait(2) and recvmmsg(2), apart from errors of single flows.
+    /// As epoll_wait(2) and recvmmsg(2), or io_uring_enter(2), apart from errors of single flows.
     pub(in crate::proxy) fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS);
+        self.backend.start()?;
         let mut now = monotonic_ns();
         self.look_up(now);
+        self.receive_clients();
         while !self.is_finished(now)? {
-            match self.poll.poll(&mut events, self.timeout()) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
-            now = monotonic_ns();
-            self.batch.transmitter.start_pass();
-            for event in &events {
-                match event.token() {
-                    LISTENER => self.has_clients = true,
-                    WAKER => self.take_answers(),
-                    Token(number) => self.schedule(Key::from_number(number)),
-                }
-            }
-            self.obey_policy(now);
-            self.read_clients(BATCHES, now)?;
-            self.read_servers(now);
-            while let Some(flow) = self.flows.expired(now) {
-                self.close(flow, CloseReason::IdleTimeout, now);
-            }
-            self.count_listener_drops(now);
+            let deadlines = [self.flows.next_deadline(), self.stop_deadline];
+            let deadline = deadlines.into_iter().flatten().min();
+            now = self.pass(deadline.unwrap_or(u64::MAX))?;
         }
         self.count_listener_drops(u64::MAX);
         Ok(())
     }
 
-    /// How long to wait for events.
-    fn timeout(&self) -> Option<Duration> {
-        if self.can_read_clients() || !self.ready.is_empty() {
-            return Some(Duration::ZERO);
+    /// One pass of the loop, which waits for datagrams until `deadline`. Returns the time after the wait.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    fn pass(&mut self, deadline: u64) -> io::Result<u64> {
+        let woken = self.backend.wait(deadline, &mut self.flows)?;
+        let now = monotonic_ns();
+        if woken {
+            self.take_answers();
         }
-        let deadlines = [self.flows.next_deadline(), self.stop_deadline];
-        let deadline = deadlines.into_iter().flatten().min()?;
-        Some(Duration::from_nanos(
-            deadline.saturating_sub(monotonic_ns()),
-        ))
+        self.obey_policy(now);
+        self.forward(now)?;
+        while let Some((key, flow)) = self.flows.expired(now) {
+            self.close(key, flow, CloseReason::IdleTimeout, now);
+        }
+        self.count_listener_drops(now);
+        Ok(now)
     }
 
-    fn can_read_clients(&self) -> bool {
-        self.has_clients && self.target.is_known()
-    }
-
-    fn schedule(&mut self, key: Key) {
-        if let Some(flow) = self.flows.get_mut(key)
-            && !mem::replace(&mut flow.is_ready, true)
-        {
-            self.ready.push_back(key);
+    /// Datagrams of clients are received once the server is known. Until then they wait in the receive buffer.
+    fn receive_clients(&mut self) {
+        if self.target.is_known() {
+            self.backend.receive_clients();
         }
     }
 
     fn take_answers(&mut self) {
         for (_, answer) in self.inbox.take() {
             self.target.on_answer(answer);
+            self.receive_clients();
         }
     }
 
@@ -229,32 +191,9 @@ impl DatagramWorker {
             if let Decision::Blocked(_) = decision
                 && let Some(flow) = self.flows.remove(key)
             {
-                self.close(flow, CloseReason::Blocked, now);
+                self.close(key, flow, CloseReason::Blocked, now);
             }
         }
-    }
-
-    /// Receives and forwards up to `batches` batches of clients.
-    ///
-    /// # Errors
-    /// As recvmmsg(2).
-    fn read_clients(&mut self, batches: usize, now: u64) -> io::Result<()> {
-        for _ in 0..batches {
-            if !self.can_read_clients() {
-                break;
-            }
-            let slots = self.batch.slots;
-            let arrivals = &mut self.batch.arrivals;
-            let count = match arrivals.receive(self.listener.as_fd(), 0, slots) {
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            self.has_clients = count == slots;
-            self.forward_to_servers(count, now);
-        }
-        Ok(())
     }
 
     /// The flow with these ends, which is opened if there is none.
@@ -295,15 +234,13 @@ impl DatagramWorker {
         let (socket, server, decision) = connected?;
         // A smaller buffer only drops earlier. Flows are many, so the limit of the system applies.
         let _ = socket::set_buffers(&socket, Some(FLOW_BUFFER), Some(FLOW_BUFFER), false);
-        let registry = self.poll.registry();
         let preamble = (self.rules.send_header == Some(HeaderVersion::V2)).then(|| {
             let local = ends.local.unwrap_or(self.local.ip());
             let local = tcp::canonical(SocketAddr::new(local, self.local.port()));
             encode_v2_datagram(tcp::canonical(ends.client), local).into()
         });
         let opened = self.flows.open(now, |key| {
-            let fd = socket.as_raw_fd();
-            registry.register(&mut SourceFd(&fd), Token(key.number()), Interest::READABLE)?;
+            let socket = self.backend.open(key, socket)?;
             let mut flow = Flow::new(ends, socket, (server, decision), permit, now);
             flow.preamble = preamble;
             flow.opened_at = realtime_ns();
@@ -327,7 +264,7 @@ impl DatagramWorker {
             return;
         }
         *at = now.saturating_add(DROPS_INTERVAL);
-        if let Ok(count) = socket::drops(self.listener.as_fd()) {
+        if let Ok(count) = socket::drops(self.backend.listener()) {
             let more = count.wrapping_sub(drops.last);
             drops.last = count;
             drops.all = drops.all.saturating_add(more.into());
@@ -336,8 +273,9 @@ impl DatagramWorker {
     }
 
     /// Records a flow that was removed from the table, and closes its socket.
-    fn close(&self, mut flow: Flow<UdpSocket>, reason: CloseReason, now: u64) {
-        let dropped = socket::drops(flow.socket.as_fd()).unwrap_or(0);
+    fn close(&mut self, key: Key, mut flow: Flow<B::Socket>, reason: CloseReason, now: u64) {
+        let dropped = socket::drops(B::descriptor(&flow.socket)).unwrap_or(0);
+        self.backend.close(key, flow.socket);
         let mut drops = Drops::default();
         drops.add(DropCause::QueueFull, dropped.into());
         self.counters.dropped(&drops);
@@ -365,13 +303,13 @@ impl DatagramWorker {
     /// Whether all flows are closed.
     ///
     /// # Errors
-    /// As recvmmsg(2).
+    /// As [`Self::run`].
     fn is_finished(&mut self, now: u64) -> io::Result<bool> {
         if self.stop_deadline.is_none() && self.shared.is_stopping() {
             // The event of a datagram that arrived just now may not have been taken yet. Clients that continue to send do
             // not prolong this.
-            self.has_clients = true;
-            self.read_clients(BATCHES, now)?;
+            self.receive_clients();
+            self.pass(0)?;
             self.stop_deadline = Some(now.saturating_add(self.drain));
             self.flows.set_idle(self.idle.min(DRAIN_IDLE));
         }
@@ -381,7 +319,7 @@ impl DatagramWorker {
         if now >= deadline {
             for key in self.flows.keys() {
                 if let Some(flow) = self.flows.remove(key) {
-                    self.close(flow, CloseReason::Stopped, now);
+                    self.close(key, flow, CloseReason::Stopped, now);
                 }
             }
         }

@@ -8,6 +8,7 @@ mod receive;
 mod send;
 
 pub use receive::{Arrival, Arrivals};
+pub(crate) use send::QueuedDepartures;
 pub use send::{Departure, Departures};
 
 use std::io;
@@ -53,6 +54,20 @@ pub fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
     let socket = new_socket(server)?;
     report(socket.as_fd(), server, false)?;
     socket.connect(&server.into())?;
+    Ok(socket.into())
+}
+
+/// A socket on `local` that sends to any address of its family and receives from any. The kernel selects the port if it is 0.
+///
+/// # Errors
+/// As socket(2), setsockopt(2) and bind(2).
+pub fn bind(local: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = new_socket(local)?;
+    if local.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    report(socket.as_fd(), local, false)?;
+    socket.bind(&local.into())?;
     Ok(socket.into())
 }
 

@@ -113,11 +113,11 @@ impl Departures {
     pub fn new(most: usize) -> Self {
         Self {
             most,
-            vectors: Vec::with_capacity(most),
-            ends: Vec::with_capacity(most),
-            names: Vec::with_capacity(most),
-            controls: Vec::with_capacity(most),
-            headers: Vec::with_capacity(most),
+            vectors: Vec::new(),
+            ends: Vec::new(),
+            names: Vec::new(),
+            controls: Vec::new(),
+            headers: Vec::new(),
         }
     }
 
@@ -132,12 +132,35 @@ impl Departures {
         is_v6: bool,
         messages: impl Iterator<Item = Departure<P>>,
     ) -> io::Result<usize> {
+        if self.prepare(|_| is_v6, messages) == 0 {
+            return Ok(0);
+        }
+        // SAFETY: each header points to vectors, an address and control messages in arrays of `self` that no longer change,
+        // and each vector to a slice borrowed for 'a, so all are readable during the call. sendmmsg writes only `msg_len`.
+        let taken = unsafe {
+            syscall!(sendmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as libc::c_uint,
+                // The types of flags and control lengths differ between glibc and musl.
+                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _
+            ))?
+        };
+        Ok(taken as usize)
+    }
+
+    /// Sets the headers of the next call. Returns their number.
+    fn prepare<'a, P: Iterator<Item = &'a [u8]>>(
+        &mut self,
+        is_v6: impl Fn(usize) -> bool,
+        messages: impl Iterator<Item = Departure<P>>,
+    ) -> usize {
         self.vectors.clear();
         self.ends.clear();
         self.names.clear();
         self.controls.clear();
         self.headers.clear();
-        for message in messages.take(self.most) {
+        for (place, message) in messages.take(self.most).enumerate() {
             let vectors = message.parts.map(|part| libc::iovec {
                 iov_base: part.as_ptr().cast_mut().cast(),
                 iov_len: part.len(),
@@ -145,7 +168,7 @@ impl Departures {
             self.vectors.extend(vectors);
             self.ends.push(self.vectors.len());
             let to = message.to;
-            let is_v6 = to.map_or(is_v6, |to| to.ip().to_canonical().is_ipv6());
+            let is_v6 = to.map_or_else(|| is_v6(place), |to| to.ip().to_canonical().is_ipv6());
             self.names.push(to.map(SockAddr::from));
             self.controls.push(Control::of(
                 message.segment,
@@ -174,20 +197,32 @@ impl Departures {
             self.headers.push(header);
             start = end;
         }
-        if self.headers.is_empty() {
-            return Ok(0);
+        self.headers.len()
+    }
+}
+
+/// Messages that io_uring(7) sends: headers, addresses and control messages in one place until they are sent.
+pub(crate) struct QueuedDepartures {
+    departures: Departures,
+}
+
+impl QueuedDepartures {
+    /// No messages.
+    pub(crate) fn new() -> Self {
+        Self {
+            departures: Departures::new(usize::MAX),
         }
-        // SAFETY: each header points to vectors, an address and control messages in arrays of `self` that no longer change,
-        // and each vector to a slice borrowed for 'a, so all are readable during the call. sendmmsg writes only `msg_len`.
-        let taken = unsafe {
-            syscall!(sendmmsg(
-                socket.as_raw_fd(),
-                self.headers.as_mut_ptr(),
-                self.headers.len() as libc::c_uint,
-                // The types of flags and control lengths differ between glibc and musl.
-                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _
-            ))?
-        };
-        Ok(taken as usize)
+    }
+
+    /// Replaces the messages. `is_v6` is the family of the peer of a connected socket. Returns their headers, which are valid
+    /// until the next call and while the payloads stay in place.
+    pub(crate) fn set<'a, P: Iterator<Item = &'a [u8]>>(
+        &mut self,
+        is_v6: impl Fn(usize) -> bool,
+        messages: impl Iterator<Item = Departure<P>>,
+    ) -> impl Iterator<Item = *const libc::msghdr> {
+        self.departures.prepare(is_v6, messages);
+        let headers = self.departures.headers.iter();
+        headers.map(|header| &raw const header.msg_hdr)
     }
 }

@@ -71,6 +71,7 @@ fn settings(choice: u8) -> Settings {
         accept,
         max_request: MOST,
         credentials,
+        associate: choice & 8 != 0,
         forward: None,
     }
 }
@@ -88,6 +89,10 @@ fn drive<'a>(
             match step {
                 Step::More => break,
                 Step::Reply(bytes) => replies.extend(bytes),
+                Step::Associate(_) => {
+                    assert!(settings.associate);
+                    return (replies, None);
+                }
                 Step::Ready(request) => return (replies, Some(Ok(request))),
                 Step::Refuse { reply, reason } => {
                     assert!(!reply.is_empty(), "a refusal has a reply");

@@ -76,7 +76,7 @@ fuzz_target!(|bytes: &[u8]| {
                 handshake.on_connect_failed(address, &Error::from(ErrorKind::ConnectionRefused), rules)
             }
             Action::Wait => panic!("nothing is tried"),
-            Action::Refuse(_) => return,
+            Action::Associate(_) | Action::Refuse(_) => return,
         };
     }
     panic!("there is no end to it");

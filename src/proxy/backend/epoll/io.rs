@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use mio::net::TcpStream;
 
@@ -36,6 +37,10 @@ impl ConnectionIo<Epoll> for EpollIo {
             to_server: Pump::default(),
             to_client: Pump::default(),
         })
+    }
+
+    fn client(&self) -> BorrowedFd<'_> {
+        self.client.as_fd()
     }
 
     fn on_event(

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::hangup_poll::{HangUp, HangUpPoll};
 use super::operation::Operation;
@@ -102,6 +103,10 @@ impl ConnectionIo<Uring> for UringIo {
             client_ended: false,
             is_slow: false,
         })
+    }
+
+    fn client(&self) -> BorrowedFd<'_> {
+        self.client.as_fd()
     }
 
     fn on_event(

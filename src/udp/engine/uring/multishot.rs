@@ -14,19 +14,12 @@ use super::port::{Port, check_socket};
 use super::tag;
 use crate::engine::UringSettings;
 use crate::sys::cmsg::Message;
-use crate::sys::mmap::Mmap;
 use crate::udp::engine::Rx;
 use crate::udp::engine::open::RxEndpoint;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::uring::buffers::{BufferRing, GROUP};
+use crate::uring::recvmsg::{BEFORE, Output, Shape};
 use crate::uring::ring::{Completion, Leak, Ring, RingWithMemory, SOCKET};
-
-/// Bytes before the payload: `struct io_uring_recvmsg_out`, the source address and the control data. The latter two get
-/// more room than needed, so that the payload starts on a cache line.
-const OUT_BYTES: usize = 16;
-const NAME_BYTES: usize = 32;
-const CONTROL_BYTES: usize = 144;
-const BEFORE: usize = OUT_BYTES + NAME_BYTES + CONTROL_BYTES;
 
 /// Minimum number of buffers. More buffers than a batch has are useless: the batch is not drained while the kernel
 /// fills them.
@@ -44,8 +37,7 @@ pub struct MultishotRx {
 struct Memory {
     buffers: BufferRing,
     control_sends: ControlSends,
-    /// A `msghdr` with the room for the source address and the control data.
-    shape: Mmap,
+    shape: Shape,
 }
 
 impl MultishotRx {
@@ -60,14 +52,7 @@ impl MultishotRx {
         let ring = Ring::new(settings, 64, 2 * count as u32 + 64, &port.files())?;
         let stride = (BEFORE + layout.bytes).next_multiple_of(64);
         let buffers = BufferRing::new(&ring, count, stride)?;
-        let shape = Mmap::new(size_of::<libc::msghdr>())?;
-        // SAFETY: all-zero is valid for plain integers and pointers. The mapping has room and is aligned.
-        unsafe {
-            let mut header: libc::msghdr = mem::zeroed();
-            header.msg_namelen = NAME_BYTES as u32;
-            header.msg_controllen = CONTROL_BYTES as _;
-            shape.as_ptr().cast::<libc::msghdr>().write(header);
-        }
+        let shape = Shape::new()?;
         let memory = Memory {
             buffers,
             control_sends: ControlSends::new()?,
@@ -85,7 +70,7 @@ impl MultishotRx {
     /// Re-arms requests that have ended.
     fn arm(&mut self) -> io::Result<()> {
         if !mem::replace(&mut self.armed, true) {
-            let shape = self.uring.memory.shape.as_ptr().cast::<libc::msghdr>();
+            let shape = self.uring.memory.shape.header();
             let request = opcode::RecvMsgMulti::new(SOCKET, shape, GROUP)
                 .build()
                 .user_data(tag::RECEIVE);
@@ -206,17 +191,14 @@ impl Leak for Memory {
     }
 }
 
-/// Parses a filled buffer: `struct io_uring_recvmsg_out`, source address, control data, payload.
+/// The message in a filled buffer.
 #[inline]
 fn message(filled: &[u8]) -> Option<Message<'_>> {
-    let number = |at: usize| -> Option<usize> {
-        let bytes = filled.get(at..)?.first_chunk()?;
-        Some(u32::from_ne_bytes(*bytes) as usize)
-    };
-    let (name, control, flags) = (number(0)?, number(4)?, number(12)?);
-    let after_name = OUT_BYTES + NAME_BYTES;
-    let name = filled.get(OUT_BYTES..OUT_BYTES + name.min(NAME_BYTES))?;
-    let control = filled.get(after_name..after_name + control.min(CONTROL_BYTES))?;
-    let payload = filled.get(BEFORE..)?;
-    Some(Message::new(payload, name, control, flags as libc::c_int))
+    let output = Output::parse(filled)?;
+    Some(Message::new(
+        output.payload,
+        output.name,
+        output.control,
+        output.flags,
+    ))
 }

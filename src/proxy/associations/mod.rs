@@ -1,0 +1,63 @@
+//! SOCKS5 UDP ASSOCIATE (RFC 1928, section 7): datagrams of a client to any destination, and their answers back.
+//!
+//! ```text
+//!   client == TCP connection, held open ==============> connection (worker of the proxy)
+//!      |                                                    | opens, closes (handle)
+//!      +-- header, payload --> relay socket --> destinations --> socket of a family --> destination
+//!                                   ^         route, decision                              |
+//!                                   +--- header, payload <-- sources that were asked <-----+
+//! ```
+//!
+//! An association ends with its TCP connection, or after a time without datagrams ([`Timeouts::idle`]), which closes the
+//! connection. Its relay socket has the address of this host to which the client connected, and takes datagrams of the client's
+//! IP address only. The first valid one, or the request, fixes the port: from then on the socket is connected.
+//!
+//! - [`destinations`] (pure) finds the route of a header: the address that the rules allow, a cause to drop it, or a lookup.
+//!   The route is kept for [`destinations::KEEP`], and dropped when the policy changes. Answers pass from addresses that were
+//!   asked; the memory of both is bounded.
+//! - [`lookups`] (pure) has the datagrams that wait for the address of a name: few, so that a single question is not lost.
+//! - [`own`] has the addresses of all sockets here. No datagram is sent to them, so no loop of associations forms.
+//! - [`handle`] opens associations for the threads of connections, and starts the threads here with the first one.
+//! - The `worker` is the loop of such a thread. A run of datagrams arrives as one message (`UDP_GRO`), is routed once if its
+//!   headers are equal, and leaves as one message (`UDP_SEGMENT`). Headers are removed and added by gathering around them.
+//!
+//! The proxy itself sends no datagram: each one that leaves is one that arrived, so it cannot amplify.
+//!
+//! [`Timeouts::idle`]: super::options::Timeouts::idle
+
+pub mod counters;
+pub mod destinations;
+mod forward;
+pub(super) mod handle;
+pub mod lookups;
+pub(super) mod metrics;
+pub mod own;
+pub mod recent;
+pub mod record;
+mod worker;
+
+use std::net::IpAddr;
+
+/// How many associations there may be, and which datagrams pass.
+#[derive(Debug, Clone, Copy)]
+pub struct AssociationOptions {
+    /// Most associations, over all threads.
+    pub most: usize,
+    /// Most associations of one client IP address.
+    pub per_client: usize,
+    /// The address in replies to clients, which they send datagrams to; `None` is that of the relay socket.
+    pub address: Option<IpAddr>,
+    /// Datagrams of any source are answers, and not only those of destinations that were asked.
+    pub any_answers: bool,
+}
+
+impl Default for AssociationOptions {
+    fn default() -> Self {
+        Self {
+            most: 4_000,
+            per_client: 1_000,
+            address: None,
+            any_answers: false,
+        }
+    }
+}

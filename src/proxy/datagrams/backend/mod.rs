@@ -1,0 +1,188 @@
+//! The I/O interface of a thread that forwards datagrams.
+//!
+//! A pass of the loop is one [`Backend::wait`], and for each batch a [`Backend::receive`], a [`Backend::send`] and a
+//! [`Backend::release`]. The batch stays in the slots in which it was received until it is released. `epoll` attempts
+//! receives when sockets are ready. `uring` has a receive in flight on each socket, and sends all runs by one call.
+
+mod epoll;
+mod uring;
+
+pub(in crate::proxy) use epoll::Epoll;
+pub(in crate::proxy) use uring::Uring;
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::BorrowedFd;
+
+use super::record::DropCause;
+use super::runs::{Piece, Run};
+use super::table::FlowTable;
+use super::transmit::{Outcome, Payloads, Transmitter};
+use crate::proxy::slab::Key;
+use crate::sys::datagrams::Arrival;
+use crate::sys::eventfd::EventFd;
+
+/// The direction of datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Way {
+    ToServer,
+    ToClient,
+}
+
+/// A part of a received batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum Received {
+    /// A message of a client, in this slot.
+    OfClient(usize),
+    /// A message of a flow's server, in this slot.
+    OfServer(Key, usize),
+    /// Receiving from a flow's server failed, in most cases by an ICMP error of an earlier datagram.
+    Failed(Key, DropCause),
+}
+
+/// The runs of a batch in one direction, in which those of a flow follow each other, and what became of them.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Sends {
+    pub(super) pieces: Vec<Piece>,
+    pub(super) runs: Vec<Run>,
+    /// Of each run, once it is sent.
+    pub(super) outcomes: Vec<Outcome>,
+}
+
+impl Sends {
+    pub(super) fn clear(&mut self) {
+        self.pieces.clear();
+        self.runs.clear();
+        self.outcomes.clear();
+    }
+
+    /// Pieces, runs, and what adds an outcome to that of a run. The outcomes of earlier runs are added first.
+    fn split(&mut self) -> (&[Piece], &[Run], impl FnMut(&Run, Outcome)) {
+        let Self {
+            pieces,
+            runs,
+            outcomes,
+        } = self;
+        outcomes.resize(runs.len(), Outcome::default());
+        let mut rows = runs.iter().zip(outcomes).peekable();
+        let add = move |run: &Run, outcome| {
+            while rows
+                .next_if(|(other, _)| other.pieces.start < run.pieces.start)
+                .is_some()
+            {}
+            if let Some((_, all)) = rows.peek_mut() {
+                **all = all.and(outcome);
+            }
+        };
+        (pieces, runs, add)
+    }
+}
+
+/// The messages of a batch.
+pub(in crate::proxy) trait Slots: Payloads {
+    /// The message in a slot; `None` if it is malformed.
+    fn arrival(&self, slot: usize) -> Option<Arrival<'_>>;
+}
+
+/// The I/O of one thread.
+pub(in crate::proxy) trait Backend: Sized {
+    /// The socket of a flow.
+    type Socket;
+    /// The messages of a batch.
+    type Slots: Slots;
+
+    /// The backend of a thread that receives from `listener` and that `wake` wakes.
+    ///
+    /// # Errors
+    /// As epoll_create1(2) and epoll_ctl(2), or io_uring_setup(2).
+    fn new(listener: UdpSocket, wake: &EventFd) -> io::Result<Self>;
+
+    /// Called once, by the thread that uses the backend from then on.
+    ///
+    /// # Errors
+    /// As io_uring_register(2).
+    fn start(&mut self) -> io::Result<()>;
+
+    /// The socket of the listener.
+    fn listener(&self) -> BorrowedFd<'_>;
+
+    /// The descriptor of a flow's socket.
+    fn descriptor(socket: &Self::Socket) -> BorrowedFd<'_>;
+
+    /// Starts to receive from the server of a flow.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    fn open(&mut self, key: Key, socket: UdpSocket) -> io::Result<Self::Socket>;
+
+    /// Closes the socket of a flow, after the operations on it have ended.
+    fn close(&mut self, key: Key, socket: Self::Socket);
+
+    /// Receives from clients from now on. Called again, the next pass also receives what has no event yet.
+    fn receive_clients(&mut self);
+
+    /// Waits for datagrams, at most until `deadline` in ns. Whether another thread woke this one.
+    ///
+    /// # Errors
+    /// As epoll_wait(2), or io_uring_enter(2).
+    fn wait(&mut self, deadline: u64, flows: &mut FlowTable<Self::Socket>) -> io::Result<bool>;
+
+    /// Receives the next batch of the pass. `false` if the pass is over.
+    ///
+    /// # Errors
+    /// As recvmmsg(2) on the listener.
+    fn receive(
+        &mut self,
+        flows: &mut FlowTable<Self::Socket>,
+        batch: &mut Vec<Received>,
+    ) -> io::Result<bool>;
+
+    /// The messages of the batch, and the sender of single runs.
+    fn slots(&mut self) -> (&Self::Slots, &mut Transmitter);
+
+    /// Sends runs to servers and to clients, and sets their outcomes.
+    ///
+    /// # Errors
+    /// As io_uring_enter(2).
+    fn send(
+        &mut self,
+        flows: &FlowTable<Self::Socket>,
+        to_servers: &mut Sends,
+        to_clients: &mut Sends,
+    ) -> io::Result<()>;
+
+    /// The batch is sent: its slots are free.
+    fn release(&mut self);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runs::{Path, join};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn outcomes_are_those_of_their_runs(adds in prop::collection::vec(0usize..3, 0..20)) {
+            let pieces = (0..adds.len()).map(|flow| Piece {
+                key: Key::from_number(flow),
+                slot: 0,
+                start: 0,
+                end: 1,
+                segment: 1,
+                tos: 0,
+            });
+            let mut sends = Sends { pieces: pieces.collect(), ..Sends::default() };
+            join(&sends.pieces, |_| Path::default(), &mut sends.runs);
+            let (_, runs, mut add) = sends.split();
+            for (run, &times) in runs.iter().zip(&adds) {
+                for _ in 0..times {
+                    add(run, Outcome::sent(1, 10));
+                }
+            }
+            drop(add);
+            let counts = sends.outcomes.iter().map(|outcome| outcome.sent.bytes as usize / 10);
+            prop_assert_eq!(counts.collect::<Vec<_>>(), adds);
+        }
+    }
+}

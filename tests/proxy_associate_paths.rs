@@ -1,0 +1,134 @@
+//! SOCKS5 UDP ASSOCIATE of `bench proxy serve`: narrow paths, many associations, and clients of other programs.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "common/associate.rs"]
+mod associate;
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use associate::{Association, Proxy, echo, server};
+use common::engine::{Engine, on_both_engines, on_every_engine};
+use common::{NOTICED, Running};
+
+on_both_engines!(
+    datagrams_beyond_the_path_mtu_arrive_whole,
+    many_associations_take_little_memory,
+    pysocks_exchanges_datagrams,
+);
+
+/// Sends groups of datagrams that the device is too narrow for, to the destination and back.
+const NARROW: &str = "
+import socket
+server, client = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(2)]
+for each in (server, client): each.settimeout(20)
+server.bind(('127.0.0.1', 9000))
+control = socket.create_connection(('127.0.0.1', 9001))
+control.sendall(b'\\5\\1\\0\\5\\3\\0\\1' + bytes(6))
+reply = control.recv(12, socket.MSG_WAITALL)
+client.connect(('127.0.0.1', int.from_bytes(reply[10:])))
+header = b'\\0\\0\\0\\1' + bytes([127, 0, 0, 1]) + (9000).to_bytes(2)
+for group in range(5):
+    for n in range(20): client.send(header + bytes([n]) * 2000)
+    for n in range(20):
+        data, flow = server.recvfrom(65536)
+        assert data == bytes([n]) * 2000
+    for n in range(20): server.sendto(bytes([n]) * 3000, flow)
+    for n in range(20): assert client.recv(65536) == header + bytes([n]) * 3000
+print('all')
+";
+
+fn datagrams_beyond_the_path_mtu_arrive_whole(engine: Engine) {
+    let script = "ip link set lo up mtu 1500 && exec \"$0\" \"$@\"";
+    let trial = Command::new("unshare")
+        .args(["--net", "sh", "-c", script, "python3", "-c", "pass"])
+        .status();
+    if !trial.is_ok_and(|status| status.success()) {
+        println!("skipped: no network namespace can be had here, or no python3");
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", script, env!("CARGO_BIN_EXE_bench")]);
+    command.args(["proxy", "serve", "--listen", "127.0.0.1:9001"]);
+    command.args(engine.options());
+    let mut program = Running::new(command);
+    program.listening();
+    let process = program.id().to_string();
+    let output = Command::new("nsenter")
+        .args(["--net", "--target", &process, "--", "python3", "-c", NARROW])
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    assert_eq!(String::from_utf8(text).unwrap(), "all\n");
+    program.signal("TERM");
+    let summary = program.wait(NOTICED).done().stdout;
+    let counts = "datagrams 100 (200,000 bytes) to servers, 100 (300,000 bytes) to clients\n";
+    assert!(summary.contains(counts), "{summary}");
+}
+
+/// Kilobytes of memory that belong to no file.
+fn anonymous_kb(process: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.starts_with("Anonymous:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1);
+    kilobytes.unwrap().parse().unwrap()
+}
+
+fn many_associations_take_little_memory(engine: Engine) {
+    const ALL: u64 = 200;
+    let (proxy, (server, address)) = (Proxy::start(engine, &[]), server());
+    let open = || {
+        let association = Association::open(proxy.address);
+        association.send(address, b"x");
+        let mut bytes = [0; 10];
+        let (_, from) = server.recv_from(&mut bytes).unwrap();
+        server.send_to(b"y", from).unwrap();
+        assert_eq!(association.answer(address), b"y");
+        association
+    };
+    let _first: Vec<_> = (0..20).map(|_| open()).collect();
+    let before = anonymous_kb(proxy.program.id());
+    let _all: Vec<_> = (0..ALL).map(|_| open()).collect();
+    proxy.wait_for("udp_associations_open", ALL + 20);
+    let grown = anonymous_kb(proxy.program.id()).saturating_sub(before) * 1_024 / ALL;
+    println!("{grown} bytes an association, with its connection");
+    assert!(grown < 8_192, "{grown} bytes");
+    drop((_first, _all));
+    proxy.stop();
+}
+
+/// A client of PySocks, the SOCKS library of python.
+const PYSOCKS: &str = "
+import socks, sys
+proxy, port = int(sys.argv[1]), int(sys.argv[2])
+client = socks.socksocket(type=socks.socket.SOCK_DGRAM)
+client.set_proxy(socks.SOCKS5, '127.0.0.1', proxy)
+client.settimeout(20)
+for host in ('127.0.0.1', 'localhost'):
+    client.sendto(host.encode(), (host, port))
+    print(client.recvfrom(100))
+client.close()
+";
+
+fn pysocks_exchanges_datagrams(engine: Engine) {
+    let has = Command::new("python3")
+        .args(["-c", "import socks"])
+        .output();
+    if !has.is_ok_and(|output| output.status.success()) {
+        return println!("skipped: python3 with PySocks cannot be had here");
+    }
+    let (proxy, server) = (Proxy::start(engine, &[]), echo("127.0.0.1:0"));
+    let ports = [proxy.address, server].map(|address| address.port().to_string());
+    let output = Command::new("python3")
+        .args(["-c", PYSOCKS])
+        .args(&ports)
+        .output()
+        .unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let answer = |host| format!("(b'{host}', ('127.0.0.1', {}))\n", server.port());
+    assert_eq!(text, answer("127.0.0.1") + &answer("localhost"));
+    proxy.stop();
+}

@@ -1,0 +1,240 @@
+//! `bench proxy serve --forward-udp`: flows are opened, limited and closed.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+#[path = "common/udp_proxy.rs"]
+mod udp_proxy;
+
+use std::fs;
+use std::io::ErrorKind;
+use std::thread;
+
+use common::engine::{Engine, on_both_engines, on_every_engine};
+use common::{NOTICED, PATIENCE, until};
+use udp_proxy::{Proxy, SOON, client, echo, received, receives_nothing, socket};
+use wirebench::sys::rlimit;
+
+on_both_engines!(
+    every_client_has_its_own_flow_and_answers,
+    flows_over_a_limit_are_dropped_and_counted,
+    idle_flow_is_closed_and_logged,
+    answers_keep_a_flow_open_and_strangers_reach_no_client,
+    refusals_of_the_server_are_counted_until_it_is_back,
+    draining_proxy_serves_open_flows_only,
+    ten_thousand_flows_take_little_memory_and_none_grows,
+);
+
+fn every_client_has_its_own_flow_and_answers(engine: Engine) {
+    for threads in ["1", "2"] {
+        let proxy = Proxy::start(engine, echo(true), &["--threads", threads]);
+        let clients: Vec<_> = (0..100).map(|_| client(proxy.address)).collect();
+        let mut ports = Vec::new();
+        for round in 0u8..3 {
+            for (number, client) in (0u8..).zip(&clients) {
+                client.send(&[round, number]).unwrap();
+            }
+            for (number, client) in (0u8..).zip(&clients) {
+                let answer = received(client);
+                assert_eq!(answer[2..], [round, number]);
+                ports.push(answer[..2].to_vec());
+            }
+        }
+        ports.sort();
+        ports.dedup();
+        assert_eq!(ports.len(), 100);
+        proxy.wait_for("udp_flows_open", 100);
+        let summary = proxy.stop().stdout;
+        assert!(summary.contains("UDP flows   100, "), "{summary}");
+    }
+}
+
+fn flows_over_a_limit_are_dropped_and_counted(engine: Engine) {
+    let limits = ["--max-udp-flows", "3", "--max-udp-flows-per-client", "2"];
+    let proxy = Proxy::start(engine, echo(false), &limits);
+    let clients: Vec<_> = (0..3).map(|_| client(proxy.address)).collect();
+    for client in &clients[..2] {
+        client.send(b"in").unwrap();
+        assert_eq!(received(client), b"in");
+    }
+    clients[2].send(b"out").unwrap();
+    proxy.wait_for("udp_dropped_datagrams_total{cause=\"over_limit\"}", 1);
+    // Another address has its own count, up to the limit of all.
+    let other = socket("127.0.0.2:0");
+    other.connect(proxy.address).unwrap();
+    other.send(b"in").unwrap();
+    assert_eq!(received(&other), b"in");
+    let late = socket("127.0.0.3:0");
+    late.connect(proxy.address).unwrap();
+    late.send(b"out").unwrap();
+    proxy.wait_for("udp_dropped_datagrams_total{cause=\"over_limit\"}", 2);
+    // Open flows are not affected.
+    clients[0].send(b"still in").unwrap();
+    assert_eq!(received(&clients[0]), b"still in");
+    let summary = proxy.stop().stdout;
+    assert!(
+        summary.contains("; dropped 2 over the limit\n"),
+        "{summary}"
+    );
+}
+
+fn idle_flow_is_closed_and_logged(engine: Engine) {
+    let server = echo(true);
+    let proxy = Proxy::start(engine, server, &["--udp-idle-timeout", "300ms"]);
+    let client = client(proxy.address);
+    client.send(b"one").unwrap();
+    let first = received(&client);
+    let line = &proxy.lines(1)[0];
+    let from = client.local_addr().unwrap().to_string();
+    for (key, value) in [
+        ("client", from.as_str()),
+        ("protocol", "udp"),
+        ("asked", &server.to_string()),
+        ("server", &server.to_string()),
+        ("decision", "allowed"),
+        ("ended", "idle_timeout"),
+    ] {
+        assert_eq!(line[key], value, "{key} of {line:#}");
+    }
+    for (key, value) in [
+        ("to_server", 3),
+        ("to_client", 5),
+        ("datagrams_to_server", 1),
+        ("datagrams_to_client", 1),
+    ] {
+        assert_eq!(line[key], value, "{key} of {line:#}");
+    }
+    assert!(line["seconds"].as_f64().unwrap() >= 0.3, "{line:#}");
+    assert_eq!(line["drops"]["refused"], 0);
+    proxy.wait_for("udp_flows_open", 0);
+    client.send(b"two").unwrap();
+    assert_ne!(received(&client)[..2], first[..2], "the old socket is used");
+    proxy.wait_for("udp_flows_ended_total{ending=\"idle_timeout\"}", 2);
+    proxy.stop();
+}
+
+fn answers_keep_a_flow_open_and_strangers_reach_no_client(engine: Engine) {
+    let server = socket("127.0.0.1:0");
+    let proxy = Proxy::start(
+        engine,
+        server.local_addr().unwrap(),
+        &["--udp-idle-timeout", "1s"],
+    );
+    let client = client(proxy.address);
+    client.send(b"subscribe").unwrap();
+    let mut bytes = [0; 20];
+    let (_, flow) = server.recv_from(&mut bytes).unwrap();
+    for _ in 0..6 {
+        thread::sleep(SOON);
+        server.send_to(b"news", flow).unwrap();
+        assert_eq!(received(&client), b"news");
+    }
+    let stranger = socket("127.0.0.1:0");
+    stranger.send_to(b"forged", flow).unwrap();
+    assert!(receives_nothing(&client));
+    assert_eq!(proxy.value("udp_flows_opened_total"), 1);
+    proxy.stop();
+}
+
+fn refusals_of_the_server_are_counted_until_it_is_back(engine: Engine) {
+    let server = socket("127.0.0.1:0");
+    let address = server.local_addr().unwrap();
+    drop(server);
+    let proxy = Proxy::start(engine, address, &[]);
+    let client = client(proxy.address);
+    client.send(b"lost").unwrap();
+    proxy.wait_for("udp_dropped_datagrams_total{cause=\"refused\"}", 1);
+    let server = socket(&address.to_string());
+    client.send(b"found").unwrap();
+    assert_eq!(received(&server), b"found");
+    assert_eq!(proxy.value("udp_flows_opened_total"), 1);
+    let summary = proxy.stop().stdout;
+    assert!(summary.contains("; dropped 1 refused\n"), "{summary}");
+}
+
+fn draining_proxy_serves_open_flows_only(engine: Engine) {
+    let proxy = Proxy::start(engine, echo(false), &["--drain-timeout", "3s"]);
+    let [open, late] = [(); 2].map(|()| client(proxy.address));
+    open.send(b"before").unwrap();
+    assert_eq!(received(&open), b"before");
+    proxy.program.signal("TERM");
+    proxy.wait_for("draining", 1);
+    // The thread may have to wake up first.
+    until("no more flows are opened", || {
+        late.send(b"late").unwrap();
+        proxy.dropped("stopping") > 0
+    });
+    let mut answers = 0;
+    open.set_read_timeout(Some(SOON)).unwrap();
+    until("the flow is cut off", || {
+        let answer = open.send(b"during").and_then(|_| open.recv(&mut [0; 100]));
+        answers += u32::from(answer.is_ok());
+        answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    assert!(answers > 10, "{answers}");
+    let line = &proxy.lines(1)[0];
+    assert_eq!(line["ended"], "stopped");
+    assert!(line["datagrams_to_server"].as_u64().unwrap() > 10);
+    let summary = proxy.program.wait(NOTICED).done().stdout;
+    assert!(
+        summary.contains("1 cut off\n") || summary.contains("1 cut off,"),
+        "{summary}"
+    );
+    assert!(summary.contains(" too late"), "{summary}");
+}
+
+/// Kilobytes of memory that belong to no file. Pages of a program that was just linked are dirty too, and become private when
+/// other processes end.
+fn anonymous_kb(process: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.starts_with("Anonymous:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1);
+    kilobytes.unwrap().parse().unwrap()
+}
+
+fn ten_thousand_flows_take_little_memory_and_none_grows(engine: Engine) {
+    let files = rlimit::open_files().unwrap().hard.unwrap_or(u64::MAX);
+    let flows = usize::try_from(files / 2).unwrap_or(usize::MAX).min(10_000);
+    let server = socket("127.0.0.1:0");
+    let limit = flows.to_string();
+    let proxy = Proxy::start(
+        engine,
+        server.local_addr().unwrap(),
+        &["--max-udp-flows", &limit],
+    );
+    let first = client(proxy.address);
+    first.send(b"warm").unwrap();
+    received(&server);
+    let before = anonymous_kb(proxy.program.id());
+    for number in 1..flows {
+        // Each has its own port, or an address of its own: the port of a closed socket may be used again.
+        let local = format!("127.{}.{}.1:0", 1 + number / 250, number % 250);
+        let one = socket(&local);
+        one.send_to(b"one", proxy.address).unwrap();
+        received(&server);
+    }
+    proxy.wait_for("udp_flows_open", flows as u64);
+    let grown = anonymous_kb(proxy.program.id()) - before;
+    assert!(grown * 1_024 < 2_048 * flows as u64, "{grown} KB");
+    println!("{} bytes a flow", grown * 1_024 / flows as u64);
+    // Beyond the limit nothing grows, whatever arrives.
+    let before = anonymous_kb(proxy.program.id());
+    let garbage = vec![0xa5; 65_507];
+    for number in 0..20_000usize {
+        let one = socket(&format!("127.200.{}.{}:0", number / 250, 1 + number % 250));
+        let length = number * 7 % 1_500 + usize::from(number % 500 == 0) * 60_000;
+        one.send_to(&garbage[..length], proxy.address).unwrap();
+    }
+    until("all are dropped", || {
+        proxy.dropped("over_limit") + proxy.dropped("queue_full") >= 20_000
+    });
+    let grown = anonymous_kb(proxy.program.id()).saturating_sub(before);
+    // The pages of the batch's buffers that were not used before.
+    assert!(grown < 6_000, "{grown} KB");
+    first.send(b"still").unwrap();
+    assert_eq!(received(&server), b"still");
+    proxy.program.signal("TERM");
+    let finished = proxy.program.wait(PATIENCE);
+    assert_eq!(finished.code, Some(0));
+}
