@@ -16,6 +16,7 @@ mod send;
 mod serve;
 mod signals;
 mod summary;
+mod udp;
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};

@@ -22,10 +22,12 @@ pub enum Scenario {
     Bulk,
     /// Requests that the proxy refuses.
     Blocked,
+    /// Datagrams, which another load generator sends.
+    Udp,
 }
 
 impl Scenario {
-    /// Every scenario, in the order of measurement.
+    /// Every scenario of TCP, in the order of measurement.
     pub const ALL: [Self; 4] = [
         Self::Connect,
         Self::RequestResponse,
@@ -40,6 +42,7 @@ impl Scenario {
             Self::RequestResponse => "request-response",
             Self::Bulk => "bulk",
             Self::Blocked => "blocked",
+            Self::Udp => "udp",
         }
     }
 
@@ -186,7 +189,7 @@ impl Plan {
         };
         let kind = match scenario {
             Scenario::Connect => RequestKind::OneShot,
-            Scenario::RequestResponse | Scenario::Bulk => RequestKind::KeepAlive,
+            Scenario::RequestResponse | Scenario::Bulk | Scenario::Udp => RequestKind::KeepAlive,
             Scenario::Blocked => RequestKind::Refused,
         };
         Job {

@@ -13,7 +13,7 @@ pub const BUSY: f64 = 0.95;
 /// One measurement, or the part before a signal.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Run {
-    /// `connect`, `request-response`, `bulk` or `blocked`.
+    /// `connect`, `request-response`, `bulk`, `blocked` or `udp`.
     pub scenario: String,
     /// `direct`, `proxied` or `blocked`.
     pub path: String,
@@ -63,6 +63,30 @@ pub struct Run {
     /// Effects of the load generator, the origin server or this host on the figures, one sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What only datagrams have; absent in other scenarios.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp: Option<Datagrams>,
+}
+
+/// Datagrams at the requested rate, and the highest rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Datagrams {
+    /// The highest rate at which at most 0.1 % are lost, in datagrams per second; null for blocked.
+    pub delivered_pps: Option<f64>,
+    /// Datagrams sent at the requested rate.
+    pub sent: u64,
+    /// Those that did not arrive.
+    pub lost: u64,
+    /// Refused by the sender's kernel.
+    pub lost_sender: u64,
+    /// Dropped at the proxy's sockets; null if unknown, and on the direct path.
+    pub lost_proxy: Option<u64>,
+    /// Dropped at the receiver's socket.
+    pub lost_receiver: u64,
+    /// Lost elsewhere: through the proxy or on the path; for blocked, dropped by the proxy.
+    pub lost_elsewhere: u64,
+    /// The proxy's user and kernel time per 10^6 datagrams.
+    pub proxy_s_per_million: Option<f64>,
 }
 
 /// The requested load.

@@ -143,6 +143,7 @@ fn measured(
         lateness_ns: summary(&stats.lateness),
         cpu: cpu(plan, &measurement, is_bulk),
         warnings: Vec::new(),
+        udp: None,
     };
     run.warnings = warnings::warnings(&run);
     Measured {

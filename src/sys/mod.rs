@@ -61,6 +61,7 @@ pub mod tracefs;
 pub mod tsc_clock;
 pub mod tx_control;
 pub mod tx_timestamp;
+pub mod udp_sockets;
 pub mod unix;
 pub mod usage;
 pub mod zerocopy;

@@ -57,8 +57,7 @@ pub fn of_process(process: u32) -> Option<CpuTime> {
     let all = stats();
     all.get(&process)?;
     let (mut user, mut system, mut seconds) = (0, 0, 0.0);
-    let mut family = vec![process];
-    while let Some(member) = family.pop() {
+    for member in family_in(&all, process) {
         let Some(stat) = all.get(&member) else {
             continue;
         };
@@ -67,8 +66,6 @@ pub fn of_process(process: u32) -> Option<CpuTime> {
         seconds += gone + process_clock(member).unwrap_or(own);
         user += stat.user + stat.gone_user;
         system += stat.system + stat.gone_system;
-        let children = all.iter().filter(|(_, stat)| stat.parent == member);
-        family.extend(children.map(|(&child, _)| child));
     }
     let share = match user + system {
         0 => 0.0,
@@ -78,6 +75,22 @@ pub fn of_process(process: u32) -> Option<CpuTime> {
         user: seconds * share,
         system: seconds * (1.0 - share),
     })
+}
+
+/// A process and its descendants.
+pub fn family(process: u32) -> Vec<u32> {
+    family_in(&stats(), process)
+}
+
+fn family_in(all: &HashMap<u32, Stat>, process: u32) -> Vec<u32> {
+    let mut family = vec![process];
+    let mut known = 0;
+    while let Some(&member) = family.get(known) {
+        known += 1;
+        let children = all.iter().filter(|(_, stat)| stat.parent == member);
+        family.extend(children.map(|(&child, _)| child));
+    }
+    family
 }
 
 /// Ticks per second in /proc: USER_HZ, which is 100 on every Linux architecture that Rust supports (time(7)).

@@ -206,7 +206,7 @@ fn associate(
     reply.write_all(&unspecified).ok()?;
     let of_thread = shared.clone();
     thread::spawn(move || relay(&socket, &of_thread));
-    connection.read(&mut [0]).ok()?;
+    connection.read_exact(&mut [0]).ok()?;
     None
 }
 

@@ -59,15 +59,15 @@ pub(super) struct Load {
     /// Scenarios [default: all that the protocol supports]
     #[arg(long, value_name = "NAME,...", value_parser = list(EnumValueParser::<ScenarioArg>::new()), help_heading = "Workload")]
     pub(super) scenario: Option<List<ScenarioArg>>,
-    /// Protocol of requests to the proxy
-    #[arg(long, value_name = "KIND,...", value_parser = list(EnumValueParser::<RequestProtocolArg>::new()), default_value = "socks5", help_heading = "Workload")]
-    pub(super) protocol: List<RequestProtocolArg>,
+    /// Protocol of requests to the proxy [default: socks5, forward for scenario udp]
+    #[arg(long, value_name = "KIND,...", value_parser = list(EnumValueParser::<RequestProtocolArg>::new()), help_heading = "Workload")]
+    protocol: Option<List<RequestProtocolArg>>,
     /// Concurrent connections
     #[arg(long, value_name = "N", value_parser = connections, default_value_t = 32, help_heading = "Workload")]
     pub(super) connections: usize,
-    /// Bytes of a message
-    #[arg(long, value_name = "BYTES", value_parser = message_size, default_value_t = 64, help_heading = "Workload")]
-    pub(super) message: usize,
+    /// Bytes of a message [default: 64, 1000 in a datagram]
+    #[arg(long, value_name = "BYTES", value_parser = message_size, help_heading = "Workload")]
+    message: Option<usize>,
     /// Concurrent streams of bulk data
     #[arg(long, value_name = "N", value_parser = connections, default_value_t = 1, help_heading = "Workload")]
     pub(super) streams: usize,
@@ -83,7 +83,8 @@ pub(super) struct Load {
     /// Fail a request after this long
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "5s", help_heading = "Workload")]
     pub(super) timeout: Duration,
-    /// Requests a second, whether or not earlier ones are answered [default: one at a time on each connection]
+    /// Requests a second, whether or not earlier ones are answered [default: one at a time on each connection]; datagrams a second at
+    /// which latencies and losses are measured [default: 20k]
     #[arg(long, value_name = "N", value_parser = rate, help_heading = "Rate")]
     pub(super) rate: Option<f64>,
     /// Threads of the load generator
@@ -113,7 +114,7 @@ pub(super) struct Load {
         help_heading = "Network"
     )]
     pub(super) password_file: Option<PathBuf>,
-    /// Running `bench proxy origin`
+    /// Running `bench proxy origin`; for scenario udp, the `bench serve` to which the proxy forwards
     #[arg(long, value_name = "ADDR:PORT|unix:PATH", help_heading = "Network")]
     pub(super) origin: Option<Endpoint>,
     /// Processes of the running proxy, to report the CPU time of them and their children
@@ -153,6 +154,29 @@ pub(super) struct Load {
     /// Print errors only
     #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
+}
+
+impl Load {
+    /// Whether datagrams are measured.
+    pub(super) fn is_udp(&self) -> bool {
+        let mut scenarios = self.scenario.iter().flat_map(|list| list.iter());
+        scenarios.any(|scenario| *scenario == ScenarioArg::Udp)
+    }
+
+    /// Protocols of requests, or those of datagrams.
+    pub(super) fn protocols(&self) -> Vec<RequestProtocolArg> {
+        match (&self.protocol, self.is_udp()) {
+            (Some(list), _) => list.iter().copied().collect(),
+            (None, false) => vec![RequestProtocolArg::Socks5],
+            (None, true) => vec![RequestProtocolArg::Forward],
+        }
+    }
+
+    /// Bytes of a message.
+    pub(super) fn message(&self) -> usize {
+        self.message
+            .unwrap_or(if self.is_udp() { 1_000 } else { 64 })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -438,6 +462,9 @@ pub(super) enum ScenarioArg {
     Bulk,
     /// Requests that the proxy refuses
     Blocked,
+    /// Datagrams through a UDP relay, direct, proxied and blocked: the highest rate with at most 0.1 % loss, and latency, losses and CPU
+    /// at --rate. Measured by itself, and not by default
+    Udp,
 }
 
 impl From<ScenarioArg> for Scenario {
@@ -447,6 +474,7 @@ impl From<ScenarioArg> for Scenario {
             ScenarioArg::RequestResponse => Self::RequestResponse,
             ScenarioArg::Bulk => Self::Bulk,
             ScenarioArg::Blocked => Self::Blocked,
+            ScenarioArg::Udp => Self::Udp,
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn user(args: &Load) -> Result<Option<User>, CliError> {
             RequestProtocolArg::Json | RequestProtocolArg::Forward
         )
     };
-    if args.protocol.iter().any(|asked| cannot_sign_in(&asked)) {
+    if args.protocols().iter().any(|asked| cannot_sign_in(&asked)) {
         return Err(CliError::usage(
             "--user cannot be sent with a JSON request or to a forwarding proxy; choose --protocol socks5 or connect",
         ));

@@ -5,6 +5,11 @@ use super::run::{Started, measure};
 use crate::cli::error::CliError;
 
 pub(super) fn run(args: &Args) -> Result<(), CliError> {
+    if args.is_udp() {
+        return Err(CliError::usage(
+            "scenario udp has no load generator of its own; use `bench udp --via` on the other host",
+        ));
+    }
     if args.origin.is_none() {
         return Err(CliError::usage(
             "no origin server: name a running `bench proxy origin` with --origin ADDR:PORT",

@@ -12,6 +12,7 @@ use super::args::{EngineArg, ForwardingArg, Load, ProxyArgs, RequestProtocolArg}
 use super::child::Child;
 use super::credentials;
 use super::output::Output;
+use super::udp;
 use crate::cli::error::CliError;
 use crate::cli::{interrupt, live};
 use crate::load::measurement::Extent;
@@ -31,6 +32,9 @@ const BLOCKED_PORT: u16 = 9;
 const MAX_SETTINGS: usize = 16;
 
 pub(super) fn run(proxy: &ProxyArgs, args: &Load) -> Result<(), CliError> {
+    if args.is_udp() {
+        return udp::run(proxy, args);
+    }
     if args.origin.is_none() && args.via.is_some() && asks(args, Kind::Forward) {
         return Err(CliError::usage(
             "a forwarding proxy has a fixed server; name it with --origin ADDR:PORT",
@@ -63,24 +67,24 @@ pub(super) struct Started {
 
 /// Options of a started proxy and the protocol of its requests.
 #[derive(Debug, Clone)]
-struct Setting {
-    name: Option<String>,
-    engine: EngineArg,
+pub(super) struct Setting {
+    pub(super) name: Option<String>,
+    pub(super) engine: EngineArg,
     forwarding: ForwardingArg,
-    threads: usize,
-    protocol: RequestProtocolArg,
+    pub(super) threads: usize,
+    pub(super) protocol: RequestProtocolArg,
 }
 
 /// Every combination, in the order of the given values; the last option varies fastest.
-fn settings(proxy: &ProxyArgs, args: &Load) -> Result<Vec<Setting>, CliError> {
+pub(super) fn settings(proxy: &ProxyArgs, args: &Load) -> Result<Vec<Setting>, CliError> {
     let mut all = Vec::new();
     for &engine in proxy.engine.iter() {
         for &forwarding in proxy.forwarding.iter() {
-            for &protocol in args.protocol.iter() {
+            for protocol in args.protocols() {
                 let varied = [
                     (proxy.engine.iter().count(), name(engine)),
                     (proxy.forwarding.iter().count(), name(forwarding)),
-                    (args.protocol.iter().count(), name(protocol)),
+                    (args.protocols().len(), name(protocol)),
                 ];
                 let words = varied.into_iter().filter(|(count, _)| *count > 1);
                 let words: Vec<String> = words.map(|(_, word)| word).collect();
@@ -103,13 +107,15 @@ fn settings(proxy: &ProxyArgs, args: &Load) -> Result<Vec<Setting>, CliError> {
 }
 
 /// The value's name on the command line.
-fn name(value: impl ValueEnum) -> String {
+pub(super) fn name(value: impl ValueEnum) -> String {
     let value = value.to_possible_value();
     value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn asks(args: &Load, kind: Kind) -> bool {
-    args.protocol.iter().any(|&asked| Kind::from(asked) == kind)
+    args.protocols()
+        .into_iter()
+        .any(|asked| Kind::from(asked) == kind)
 }
 
 impl Started {
@@ -158,7 +164,7 @@ pub(super) fn measure(
     let is_asked =
         |asked: &RequestProtocolArg| *asked != RequestProtocolArg::Forward || args.via.is_none();
     if let (true, Some(origin @ Endpoint::Unix(_))) = (proxied, &args.origin)
-        && args.protocol.iter().any(is_asked)
+        && args.protocols().iter().any(is_asked)
     {
         return Err(CliError::Usage(format!(
             "a proxy cannot be asked for {origin}; name a server by ADDR:PORT, or a running proxy with --via and --protocol forward"
@@ -223,9 +229,9 @@ fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>),
     }
     for scenario in asked {
         let mut reasons: Vec<String> = args
-            .protocol
-            .iter()
-            .filter_map(|&protocol| {
+            .protocols()
+            .into_iter()
+            .filter_map(|protocol| {
                 let why = scenario.impossible(protocol.into())?;
                 Some(format!(
                     "{} is left out of {}: {why}",
@@ -236,7 +242,7 @@ fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>),
             .collect();
         if scenario == Scenario::Blocked && args.via.is_some() && args.blocked.is_none() {
             reasons = vec!["blocked is left out: name a destination that the proxy refuses with --blocked HOST:PORT".to_owned()];
-        } else if reasons.len() < args.protocol.iter().count() {
+        } else if reasons.len() < args.protocols().len() {
             scenarios.push(scenario);
         }
         if args.scenario.is_some() && !reasons.is_empty() && proxied {
@@ -266,9 +272,9 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
         forwarding: Some(name(setting.forwarding)),
         threads: Some(setting.threads),
     });
-    let several = args.protocol.iter().count() > 1;
+    let several = args.protocols().len() > 1;
     let running = args.via.iter().flat_map(|address| {
-        args.protocol.iter().map(move |&protocol| Proxy {
+        args.protocols().into_iter().map(move |protocol| Proxy {
             setting: several.then(|| name(protocol)),
             address: address.clone(),
             protocol: protocol.into(),
@@ -296,7 +302,7 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
         user: None,
         connections: args.connections,
         streams: args.streams,
-        message: args.message,
+        message: args.message(),
         rate: args.rate,
         bytes: args.mb,
         extent: Extent {

@@ -7,7 +7,7 @@ use crate::stats::latency::Summary;
 columns! {
     /// A proxy run: one scenario on one path in one round.
     pub PROXY_RUN: Run = |run| {
-        "scenario" [""] "`connect`, `request-response`, `bulk` or `blocked`" => &run.scenario;
+        "scenario" [""] "`connect`, `request-response`, `bulk`, `blocked` or `udp`" => &run.scenario;
         "path" [""] "`direct`, `proxied` or `blocked`" => &run.path;
         "engine" [""] "the proxy's event loop, `mio` or `uring`; empty for a proxy that the command did not start, and on the direct path" => run.engine.as_ref();
         "protocol" [""] "proxy protocol: `json`, `socks5`, `connect` or `forward`; empty on the direct path" => run.protocol.as_ref();
@@ -19,18 +19,18 @@ columns! {
         "via" [""] "the proxy, if it was already running" => run.requested.via.as_ref();
         "origin" [""] "the origin server, if it was already running" => run.requested.origin.as_ref();
         "connections" [""] "concurrent connections; for bulk, streams" => run.requested.connections;
-        "message" ["bytes"] "size of a message; empty for bulk" => run.requested.message;
-        "rate_per_s" ["requests/s"] "requested rate; empty for an unlimited rate" => run.requested.rate_per_s;
+        "message" ["bytes"] "size of a message, or message bytes of a datagram; empty for bulk" => run.requested.message;
+        "rate_per_s" ["requests/s"] "requested rate, for udp in datagrams a second; empty for an unlimited rate" => run.requested.rate_per_s;
         "requested_bytes" ["bytes"] "requested amount of bulk data; empty if only the time limits it" => run.requested.bytes;
         "duration_s" ["s"] "requested time of the run" => run.requested.duration_s;
         "load_threads" [""] "threads of the load generator" => run.requested.load_threads;
-        "requests" [""] "correctly answered requests; for bulk, streams of which every byte arrived; for blocked, refusals" => run.requests;
+        "requests" [""] "correctly answered requests; for bulk, streams of which every byte arrived; for blocked, refusals; for udp, datagrams that arrived at `rate_per_s`, or were blocked" => run.requests;
         "errors" [""] "failed requests" => run.errors.total;
         "error_kinds" [""] "kinds of these errors with their counts, separated by spaces; see `runs[].errors` below" => error_kinds(run);
         "bytes" ["bytes"] "message bytes of correctly answered requests, one way; 0 for blocked" => run.bytes;
         "seconds" ["s"] "from the start to the end of the requested time, or to the last correct answer if that was later; for bulk, to the last confirmation" => run.seconds;
-        "requests_per_s" ["requests/s"] "`requests` / `seconds`; empty for bulk" => run.requests_per_s;
-        "bytes_per_s" ["bytes/s"] "`bytes` / `seconds`; empty for blocked" => run.bytes_per_s;
+        "requests_per_s" ["requests/s"] "`requests` / `seconds`; for udp, the highest rate with at most 0.1 % loss; empty for bulk" => run.requests_per_s;
+        "bytes_per_s" ["bytes/s"] "`bytes` / `seconds`; for udp, message bytes at the highest rate; empty for blocked" => run.bytes_per_s;
         "latency_count" [""] "recorded latencies; empty for bulk" => latency(run, |of| Some(of.count));
         "latency_min_ns" ["ns"] "from the actual start of a request to the end of its answer; empty for bulk" => latency(run, |of| of.min);
         "latency_mean_ns" ["ns"] "from the actual start of a request to the end of its answer; empty for bulk" => run.latency_ns.and_then(|of| of.mean);
@@ -56,6 +56,12 @@ columns! {
         "reason" [""] "why the run is incomplete" => run.reason.as_ref();
         "signed_in" [""] "whether clients authenticated at the proxy (`--user`)" => run.requested.signed_in;
         "warnings" [""] "possible effects of the load generator, the origin server or the host on these figures, a sentence each" => run.warnings.join(" ");
+        "sent_packets" [""] "datagrams sent at `rate_per_s`; udp only" => run.udp.map(|of| of.sent);
+        "lost_sender" [""] "datagrams refused by the sender's kernel; udp only" => run.udp.map(|of| of.lost_sender);
+        "lost_proxy" [""] "datagrams dropped at the proxy's sockets; empty if unknown (`--server-pid`); udp only" => run.udp.and_then(|of| of.lost_proxy);
+        "lost_receiver" [""] "datagrams dropped at the receiver's socket; udp only" => run.udp.map(|of| of.lost_receiver);
+        "lost_elsewhere" [""] "datagrams lost anywhere else: through the proxy or on the path; for blocked, dropped by the proxy; udp only" => run.udp.map(|of| of.lost_elsewhere);
+        "proxy_s_per_million" ["s/M packets"] "user and kernel CPU time of the proxy per million datagrams; udp only" => run.udp.and_then(|of| of.proxy_s_per_million);
     }
 }
 

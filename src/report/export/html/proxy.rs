@@ -95,14 +95,14 @@ pub(super) fn charts(record: &ProxyRecord) -> io::Result<Vec<Chart>> {
         |total: &Total| Series(names.iter().position(|of| *of == name(total)).unwrap_or(0));
     let all: Vec<(Series, &Total)> = record.totals.iter().map(|of| (series(of), of)).collect();
     let how = "Longer is faster. The whiskers reach from the slowest to the fastest round.";
-    let requests = totals(&all, |of| of.requests_per_s, "requests/s", 1.0);
-    charts.extend(bars(
-        "Requests per second",
-        how,
-        "rate",
-        "requests/s",
-        requests,
-    )?);
+    // Datagrams are measured by themselves.
+    let is_udp = record.totals.iter().any(|of| of.scenario == "udp");
+    let (title, unit) = match is_udp {
+        true => ("Datagrams per second with at most 0.1 % loss", "packets/s"),
+        false => ("Requests per second", "requests/s"),
+    };
+    let requests = totals(&all, |of| of.requests_per_s, unit, 1.0);
+    charts.extend(bars(title, how, "rate", unit, requests)?);
     let bulk = totals(
         &all,
         |of| of.bytes_per_s.filter(|_| of.scenario == "bulk"),
@@ -133,13 +133,11 @@ pub(super) fn charts(record: &ProxyRecord) -> io::Result<Vec<Chart>> {
     let how = "User and kernel time of the proxy's process. Shorter is cheaper. The direct path has no proxy.";
     let one = |value: Option<f64>| value.and_then(|value| Spread::of([value]));
     let cpu = totals(&all, |of| one(of.proxy_s_per_10k), "s", 1.0);
-    charts.extend(bars(
-        "Proxy CPU per 10,000 requests",
-        how,
-        "CPU time",
-        "s/10k requests",
-        cpu,
-    )?);
+    let (title, unit) = match is_udp {
+        true => ("Proxy CPU per 10,000 datagrams", "s/10k packets"),
+        false => ("Proxy CPU per 10,000 requests", "s/10k requests"),
+    };
+    charts.extend(bars(title, how, "CPU time", unit, cpu)?);
     let cpu = totals(&all, |of| one(of.proxy_s_per_gb), "s", 1.0);
     charts.extend(bars("Proxy CPU per GB", how, "CPU time", "s/GB", cpu)?);
     Ok(charts)

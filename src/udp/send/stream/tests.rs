@@ -94,7 +94,7 @@ fn datagrams_are_written_behind_the_header_of_a_relay() {
     let front = relay.len();
     let mut stream = Stream::new(9, CHUNK, counted(3, 5), None, false, 0).with_relay(relay.clone());
     assert_eq!(stream.datagram(), front + DATAGRAM);
-    let mut slot = [&relay.bytes()[..], &[7; DATAGRAM]].concat().repeat(4);
+    let mut slot = [relay.bytes(), &[7; DATAGRAM]].concat().repeat(4);
     let filled = stream.fill_varied(&mut slot, 8, || 50);
     assert_eq!(filled, (3 * (front + DATAGRAM) - 3, 3));
     for (sequence, datagram) in slot.chunks(front + DATAGRAM).take(3).enumerate() {

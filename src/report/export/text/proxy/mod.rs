@@ -1,6 +1,7 @@
 //! The summary of `bench proxy`: one block per scenario, the overhead of the proxy, errors and notes.
 
 mod comparison;
+mod datagrams;
 
 use std::io::{self, Write};
 
@@ -60,13 +61,15 @@ fn heading(record: &ProxyRecord, out: &mut impl Write) -> io::Result<()> {
     let Some(first) = runs.first() else {
         return Ok(());
     };
+    let is_udp = first.scenario == "udp";
     let requests = runs.iter().find(|run| run.requested.message.is_some());
     let bulk = runs.iter().find(|run| run.scenario == "bulk");
     let proxy = runs.iter().find(|run| run.protocol.is_some());
     let rounds = runs.iter().map(|run| run.round + 1).max().unwrap_or(1);
     let mut parts = Vec::new();
     parts.extend(proxy.filter(|run| run.setting.is_none()).map(proxy_options));
-    parts.extend(requests.map(|run| {
+    parts.extend(is_udp.then(|| datagrams::load(first)).into_iter().flatten());
+    parts.extend(requests.filter(|_| !is_udp).map(|run| {
         let message = run.requested.message.unwrap_or_default();
         format!(
             "{} connections, {message} B messages",
@@ -103,10 +106,10 @@ fn proxy_options(run: &Run) -> String {
 }
 
 fn block(record: &ProxyRecord, scenario: &str, out: &mut impl Write) -> io::Result<()> {
-    let unit = if scenario == "bulk" {
-        "GB/s"
-    } else {
-        "requests/s"
+    let unit = match scenario {
+        "bulk" => "GB/s",
+        "udp" => "packets/s",
+        _ => "requests/s",
     };
     write!(out, "{scenario:<LABEL$}{unit:>RATE$}")?;
     if scenario != "bulk" {
@@ -130,7 +133,10 @@ fn block(record: &ProxyRecord, scenario: &str, out: &mut impl Write) -> io::Resu
         {
             costs(overhead, out)?;
         }
-        cpu(total, out)?;
+        match scenario {
+            "udp" => datagrams::costs(record, total, out)?,
+            _ => cpu(total, out)?,
+        }
     }
     Ok(())
 }

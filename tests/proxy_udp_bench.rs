@@ -1,0 +1,128 @@
+//! `bench proxy --scenario udp`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use common::relay::Relay;
+use common::{Finished, Results, Serve, bench, number, table};
+use serde_json::Value;
+
+/// A short measurement.
+#[track_caller]
+fn measure(options: &str) -> (Finished, Results) {
+    let results = Results::new();
+    let out = results.arg();
+    let fixed = "proxy --scenario udp --repeat 1 --duration 200ms --rate 1k --out";
+    let words = fixed
+        .split(' ')
+        .chain([&*out])
+        .chain(options.split_whitespace());
+    (bench(words), results)
+}
+
+#[track_caller]
+fn runs(results: &Results) -> Vec<Value> {
+    let runs = results.record()["runs"].as_array().unwrap().clone();
+    for run in &runs {
+        assert_eq!(
+            (&run["scenario"], &run["complete"]),
+            (&"udp".into(), &true.into()),
+            "{run:#}"
+        );
+        let of = |key: &str| number(run, &format!("udp.{key}"));
+        let proxy = run["udp"]["lost_proxy"].as_u64().unwrap_or(0);
+        let places = of("lost_sender") + of("lost_receiver") + of("lost_elsewhere") + proxy;
+        assert_eq!(of("lost"), places, "{run:#}");
+        if run["path"] != "blocked" {
+            assert_eq!(of("sent"), number(run, "requests") + of("lost"), "{run:#}");
+            assert!(number(run, "latency_ns.p50") > 0);
+        }
+    }
+    runs
+}
+
+#[test]
+fn a_started_relay_is_measured_on_all_paths() {
+    let (finished, results) = measure("");
+    let text = finished.done().stdout;
+    let runs = runs(&results);
+    let paths: Vec<_> = runs
+        .iter()
+        .map(|run| run["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(paths, ["direct", "proxied", "blocked"]);
+    let [direct, proxied, blocked] = &runs[..] else {
+        panic!("{runs:#?}");
+    };
+    assert!(direct["cpu"]["proxy_user_s"].is_null() && direct["udp"]["lost_proxy"].is_null());
+    for run in [proxied, blocked] {
+        assert!(
+            run["udp"]["proxy_s_per_million"].as_f64().unwrap() > 0.0,
+            "{run:#}"
+        );
+        assert!(run["udp"]["lost_proxy"].is_u64(), "{run:#}");
+        assert_eq!(run["protocol"], "forward");
+    }
+    assert!(number(blocked, "requests") > 0);
+    assert_eq!(number(blocked, "errors.total"), 0);
+    for words in [
+        "packets/s",
+        "s per million packets",
+        "added",
+        "proxy's sockets",
+        "blocked",
+    ] {
+        assert!(text.contains(words), "no '{words}' in {text}");
+    }
+    let ledger = table(&results.folder.path().join("proxy.csv"));
+    assert_eq!(ledger.len(), 4);
+    let column = ledger[0]
+        .iter()
+        .position(|name| name == "sent_packets")
+        .unwrap();
+    assert_eq!(ledger[1][column], number(direct, "udp.sent").to_string());
+}
+
+#[test]
+fn a_running_relay_is_measured_with_the_cpu_time_of_its_process() {
+    let server = Serve::start(&[]);
+    let relay = Relay::udp(server.address);
+    let (to, via, process) = (server.address, relay.address, std::process::id());
+    let options = format!("--via {via} --origin {to} --protocol forward --server-pid {process}");
+    let (finished, results) = measure(&options);
+    finished.done();
+    let runs = runs(&results);
+    assert_eq!(runs.len(), 2);
+    assert_eq!(runs[1]["requested"]["via"], via.to_string());
+    assert!(runs[1]["cpu"]["proxy_user_s"].is_f64());
+    assert!(relay.forwarded().0 > 0);
+}
+
+#[test]
+fn a_relay_that_forwards_nothing_fails_with_a_sentence() {
+    let server = Serve::start(&[]);
+    let nothing = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (to, via) = (server.address, nothing.local_addr().unwrap());
+    let options = format!("--via {via} --origin {to} --no-direct --quiet");
+    let (finished, _results) = measure(&options);
+    finished.failed(3, &["does not answer through the relay", &via.to_string()]);
+}
+
+#[test]
+fn options_without_a_meaning_for_datagrams_are_usage_errors() {
+    for (options, words) in [
+        ("--scenario udp,connect", "by itself"),
+        ("--scenario udp --protocol connect", "forward or socks5"),
+        ("--scenario udp --live", "--live"),
+        ("--scenario udp --mb 1", "--mb"),
+        ("--scenario udp --via 127.0.0.1:9", "--origin"),
+        (
+            "load --scenario udp --origin 127.0.0.1:9",
+            "bench udp --via",
+        ),
+    ] {
+        let args = format!("proxy {options}");
+        bench(args.split_whitespace()).failed(2, &[words]);
+    }
+}
