@@ -19,6 +19,7 @@ on_both_engines!(
     datagrams_of_every_length_pass_both_ways,
     boundaries_of_runs_survive_both_ways,
     datagrams_of_one_batch_leave_in_their_order,
+    runs_of_one_batch_leave_in_their_order_both_ways,
     answers_come_from_the_address_that_the_client_asked,
     ipv6_and_ipv4_clients_reach_a_server_of_either_family,
     ecn_and_dscp_survive_both_ways,
@@ -103,6 +104,45 @@ fn datagrams_of_one_batch_leave_in_their_order(engine: Engine) {
         lengths.iter().all(|lengths| *lengths == sizes),
         "{lengths:?}"
     );
+    proxy.stop();
+}
+
+/// Sends datagrams of one flow that form several runs, each datagram with its number.
+fn send_runs(socket: &UdpSocket, to: Option<SocketAddr>) {
+    for (run, size) in (0..12).zip([300usize, 300, 500, 200].iter().cycle()) {
+        let datagrams = (0..5).flat_map(|number| {
+            let mut datagram = vec![run * 5 + number];
+            // The last one is shorter, so that no other datagram can follow in its run.
+            datagram.resize(size - usize::from(number == 4), 7);
+            datagram
+        });
+        let bytes: Vec<u8> = datagrams.collect();
+        send_run(socket, &bytes, *size as u16, to);
+    }
+}
+
+#[track_caller]
+fn assert_in_order(socket: &UdpSocket) {
+    let numbers: Vec<u8> = (0..60).map(|_| received(socket)[0]).collect();
+    assert_eq!(numbers, (0..60).collect::<Vec<u8>>());
+}
+
+fn runs_of_one_batch_leave_in_their_order_both_ways(engine: Engine) {
+    let server = socket("127.0.0.1:0");
+    let proxy = Proxy::start(engine, server.local_addr().unwrap(), &[]);
+    let client = client(proxy.address);
+    client.send(b"open").unwrap();
+    let (_, flow) = server.recv_from(&mut [0; 10]).unwrap();
+    for _ in 0..3 {
+        // They arrive together, as the proxy does not run.
+        proxy.program.signal("STOP");
+        send_runs(&client, None);
+        send_runs(&server, Some(flow));
+        proxy.program.signal("CONT");
+        assert_in_order(&server);
+        assert_in_order(&client);
+    }
+    proxy.wait_for("udp_messages_total{to=\"client\"}", 36);
     proxy.stop();
 }
 

@@ -26,7 +26,7 @@ const WAKER: Token = Token(usize::MAX - 1);
 /// Most events of one call.
 const EVENTS: usize = 1_024;
 
-/// Messages of a batch.
+/// Most messages of a batch.
 const SLOTS: usize = 64;
 
 /// Messages of a batch while they are long runs: they stay in the cache between receiving and sending.
@@ -41,9 +41,9 @@ const BATCHES: usize = 8;
 /// Most messages that a flow receives from its server in its turn, if other flows wait.
 const FLOW_QUANTUM: usize = 16;
 
-/// Messages for which the first receive of a flow has room. A receive that has room left costs no second one to find the
-/// queue empty.
-const FIRST_QUANTUM: usize = 2;
+/// Fewest messages for which a receive from clients and from a server has room. It has room for twice as many as the
+/// previous one found: room costs time, but a receive that has room left needs no second one to find the queue empty.
+const FEWEST: [usize; 2] = [16, 2];
 
 /// The backend of a thread.
 pub(in crate::proxy) struct Epoll {
@@ -98,10 +98,11 @@ impl Epoll {
             .clone()
             .map(|slot| self.arrivals.bytes(slot).len())
             .sum();
-        self.slots = match bytes > LONG * count.max(1) {
+        let most = match bytes > LONG * count.max(1) {
             true => LONG_SLOTS,
             false => SLOTS,
         };
+        self.slots = (2 * count).clamp(FEWEST[0].min(most), most);
         batch.extend(slots.map(Received::OfClient));
         Ok(())
     }
@@ -159,7 +160,7 @@ impl Epoll {
         if socket.is_ready {
             self.ready.push_back(key);
         }
-        socket.quantum = (2 * count).clamp(FIRST_QUANTUM, SLOTS);
+        socket.quantum = (2 * count).clamp(FEWEST[1], SLOTS);
         batch.extend((first..first + count).map(|slot| Received::OfServer(key, slot)));
         count
     }
@@ -186,7 +187,7 @@ impl Backend for Epoll {
             listens: false,
             has_clients: false,
             ready: VecDeque::new(),
-            slots: SLOTS,
+            slots: FEWEST[0],
             left: [0; 2],
         };
         backend.readable(backend.listener.as_raw_fd(), LISTENER)?;
@@ -211,7 +212,7 @@ impl Backend for Epoll {
         Ok(FlowSocket {
             socket,
             is_ready: false,
-            quantum: FIRST_QUANTUM,
+            quantum: FEWEST[1],
         })
     }
 
