@@ -20,6 +20,7 @@ mod losses;
 pub mod markdown;
 pub mod metrics;
 pub mod packets;
+pub mod ranks;
 pub mod text;
 
 use std::io::{self, Write};

@@ -8,6 +8,7 @@ mod costs;
 mod counts;
 mod ended;
 mod explained;
+mod fleet;
 mod inputs;
 mod interval_rows;
 mod marks;
@@ -21,8 +22,10 @@ mod traffic;
 mod warnings;
 
 pub use assemble::assemble;
+pub(in crate::udp) use assemble::speeds;
 pub use ended::Ended;
 pub use explained::{Explained, HostDrops, Increase, LossCause, Reason};
+pub use fleet::{Fleet, HostCpu, MissingRank, Rank};
 pub use inputs::{Hosts, RunInputs};
 pub use interval_rows::IntervalRows;
 pub use marks::{DscpCount, Marks};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::{self, nullable_counts};
 use super::explained::Explained;
+use super::fleet::Fleet;
 use super::stages::Stages;
 use crate::stats::latency::Summary;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
@@ -102,6 +103,9 @@ pub struct Run {
     /// The stages of the latency; null unless requested.
     #[serde(default)]
     pub stages: Option<Stages>,
+    /// The ranks that the run was merged from; absent of a run of one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Fleet>,
 }
 
 /// The direction of runs saved by versions that had only one.
