@@ -10,8 +10,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::exports::{DocumentExports, RunExports};
 use super::list::{List, joined_list, list};
+use super::merge::MergeArgs;
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
+use super::udp::fleet::FleetArgs;
 use super::udp::round_trip::RoundTripArgs;
 use super::udp::search::args::UdpCommand;
 use super::udp::stamps::StampArgs;
@@ -79,6 +81,8 @@ pub(super) enum Command {
     Blocklist(Blocklist),
     /// Compare two saved runs of `bench udp` or `bench proxy`
     Compare(Compare),
+    /// Merge saved runs of `bench udp` on several hosts into one: counts and histograms are added
+    Merge(MergeArgs),
     /// Write saved runs of `bench udp` or `bench proxy` as one HTML page with charts
     Report(Report),
     /// Report what this kernel, user and machine support, and how to lift each limit
@@ -204,6 +208,8 @@ pub(super) struct Udp {
     /// How to relate the clocks of both ends
     #[arg(long, value_enum, default_value_t = ClockArg::Auto, help_heading = "Network")]
     pub(super) clock: ClockArg,
+    #[command(flatten)]
+    pub(super) fleet: FleetArgs,
     #[command(flatten)]
     pub(super) stamps: StampArgs,
     /// Runs of each setting

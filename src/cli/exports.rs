@@ -158,6 +158,12 @@ pub(super) struct Exports {
 }
 
 impl Exports {
+    /// As [`Self::open`], for the formats of a command of its own.
+    pub(super) fn of(formats: &[Format<'_>]) -> Result<Self, CliError> {
+        check_stdout(formats.iter().map(|(option, path, _)| (*option, *path)))?;
+        Self::open(formats)
+    }
+
     fn open(formats: &[Format<'_>]) -> Result<Self, CliError> {
         let mut documents = Vec::new();
         for (option, path, exporter) in formats {

@@ -112,6 +112,7 @@ mod tests {
             "bench-blocklist.1",
             "bench-blocklist-check.1",
             "bench-compare.1",
+            "bench-merge.1",
             "bench-report.1",
             "bench-doctor.1",
             "bench-completions.1",

@@ -14,6 +14,7 @@ mod interrupt;
 mod list;
 mod live;
 mod man;
+mod merge;
 mod parse;
 mod progress;
 mod proxy;
@@ -36,11 +37,12 @@ pub fn run() -> ExitCode {
         Err(error) => return error::report_clap(&error),
     };
     let outcome = match bench.command {
-        Command::Udp(args) => udp::run(&args),
+        Command::Udp(args) => udp::run(args),
         Command::Serve(args) => serve::run(&args),
         Command::Proxy(args) => proxy::run(&args),
         Command::Blocklist(Blocklist::Check(args)) => blocklist::check(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),

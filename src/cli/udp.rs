@@ -1,6 +1,8 @@
 //! `bench udp`: plans the settings, runs them and writes the results.
 
 mod during;
+pub(super) mod fleet;
+mod gather;
 mod matrix;
 mod output;
 mod plan;
@@ -31,7 +33,11 @@ use search::args::UdpCommand;
 /// Default warm-up of each setting of a comparison: enough for caches, clock rates and the kernel's first allocations.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-pub(super) fn run(args: &Udp) -> Result<(), CliError> {
+pub(super) fn run(mut args: Box<Udp>) -> Result<(), CliError> {
+    if args.fleet.fleet {
+        return fleet::run(&mut args);
+    }
+    let args = &*args;
     if let Some(UdpCommand::Search(args)) = &args.command {
         return search::run(args);
     }
@@ -107,14 +113,9 @@ fn warm_up(
     output: &mut Output,
     cancel: &Cancel,
 ) -> Result<(), CliError> {
-    let by_itself = match ready.len() {
-        1 => Duration::ZERO,
-        _ => WARM_UP,
-    };
-    let time = args.warmup.unwrap_or(by_itself);
-    if time.is_zero() {
+    let Some(time) = warm_up_time(args, ready.len()) else {
         return Ok(());
-    }
+    };
     output.warming_up();
     for one in ready {
         let (plan, setup) = client::unrecorded(&one.planned.plan, &one.setup, time);
@@ -122,6 +123,15 @@ fn warm_up(
             .map_err(|error| one.runtime(error))?;
     }
     Ok(())
+}
+
+/// The warm-up of each of so many settings; `None` for none.
+fn warm_up_time(args: &Udp, settings: usize) -> Option<Duration> {
+    let by_itself = match settings {
+        1 => Duration::ZERO,
+        _ => WARM_UP,
+    };
+    Some(args.warmup.unwrap_or(by_itself)).filter(|time| !time.is_zero())
 }
 
 /// Adds the outcome of the stream beside round trips.

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::compare::records::{SavedRuns, compare_records};
 use super::export::column::{Column, Heading};
-use super::export::columns::{INTERVAL, LedgerRow, PACKET, RUN_NUMBER, SEARCH_TRIAL, UDP_SETTING};
+use super::export::columns::{
+    INTERVAL, LedgerRow, PACKET, RANK, RUN_NUMBER, SEARCH_TRIAL, UDP_SETTING,
+};
 use super::model::{DoctorReport, proxy, udp as model};
 use super::sample;
 use crate::stats::{difference::Difference, ratio::Ratio, spread::Spread};
@@ -19,7 +21,7 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/README.md");
 const README: &str = include_str!("../../results/README.md");
 
 /// Each section with a table of columns.
-fn tables() -> [(&'static str, Vec<Heading>); 6] {
+fn tables() -> [(&'static str, Vec<Heading>); 7] {
     fn headings<T>(columns: &[Column<T>]) -> impl Iterator<Item = Heading> {
         columns.iter().map(Column::heading)
     }
@@ -32,6 +34,7 @@ fn tables() -> [(&'static str, Vec<Heading>); 6] {
         ("comparison.csv", headings(UDP_SETTING).collect()),
         ("intervals.csv", run().chain(headings(INTERVAL)).collect()),
         ("search.csv", headings(SEARCH_TRIAL).collect()),
+        ("Ranks of a fleet", run().chain(headings(RANK)).collect()),
         ("packets.csv", run().chain(headings(PACKET)).collect()),
         (
             "proxy.csv",

@@ -8,6 +8,11 @@ pub fn kernel() -> String {
     line("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
+/// The host's name; empty if /proc is unavailable.
+pub fn hostname() -> String {
+    line("/proc/sys/kernel/hostname").unwrap_or_default()
+}
+
 /// The model name of the first CPU; empty if unknown.
 pub fn cpu_model() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

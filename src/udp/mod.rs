@@ -32,6 +32,7 @@
 //! - [`search`] finds the highest rate within a loss ratio, by runs at different rates.
 //! - [`explain`] finds the drops of both hosts behind the losses, if requested.
 //! - [`stages`] divides the latency by the stamps of both kernels, if requested.
+//! - [`fleet`] starts many clients at one time, and [`merge`] makes one run of theirs.
 //! - [`result`] is the record of a run, computed from the results of both sides.
 
 pub mod client;
@@ -40,6 +41,8 @@ pub mod control;
 pub mod credit;
 pub mod engine;
 pub mod explain;
+pub mod fleet;
+pub mod merge;
 pub mod placement;
 pub mod plan;
 pub mod receive;

@@ -250,6 +250,11 @@ impl Output {
             Some(saving) => saving.store.finish(record),
             None => Ok(()),
         };
+        if let Some(saving) = &mut self.saving
+            && record.runs.iter().any(|run| run.fleet.is_some())
+        {
+            saving.store.save_ranks(record).map_err(CliError::runtime)?;
+        }
         let logged = self.during.finish(&self.record);
         let shown = self.show_all();
         let tail = self.saving.as_mut().map_or(Ok(()), Saving::finish);

@@ -19,6 +19,7 @@ use crate::report::model::MOST_RUNS;
 use crate::sys::affinity;
 use crate::udp::client::{ClockChoice, Setup, Via};
 use crate::udp::control::key::Key;
+use crate::udp::fleet::share;
 use crate::udp::placement::{self, Choice, Placement};
 use crate::udp::plan::sizes::SizePattern;
 use crate::udp::plan::traffic::TrafficOptions;
@@ -181,6 +182,37 @@ impl Planned {
             Some(Some(setting)) => format!("with {setting}: {error}"),
             _ => error.to_string(),
         }
+    }
+
+    /// Reduces the amount and the rate to the share of sender number `index` of `count` of a fleet.
+    pub(super) fn take_share(
+        &mut self,
+        index: u64,
+        count: u64,
+        may_spin: bool,
+    ) -> Result<(), CliError> {
+        let asked = &mut self.requested;
+        self.plan.amount = match self.plan.amount {
+            Amount::Bytes(bytes) => Amount::Bytes(share::of(bytes, index, count)),
+            Amount::Packets(packets) => Amount::Packets(share::of(packets, index, count)),
+            time => time,
+        };
+        asked.bytes = asked.bytes.map(|bytes| share::of(bytes, index, count));
+        asked.packets = asked
+            .packets
+            .map(|packets| share::of(packets, index, count));
+        let rate = |whole: Option<f64>| whole.map(|whole| share::of_rate(whole, index, count));
+        (asked.pps, asked.rate_bits_per_s) = (rate(asked.pps), rate(asked.rate_bits_per_s));
+        if let Mode::Paced(pps) = &mut self.plan.mode {
+            // Of a rate in bits, the datagrams a second need not be whole.
+            *pps = asked.pps.unwrap_or(*pps / count as f64);
+        }
+        self.spin &= may_spin;
+        self.plan.validate().map_err(|error| {
+            CliError::Usage(format!(
+                "one share of {count} in the amount and the rate: {error}"
+            ))
+        })
     }
 
     /// The setup, with the first placement.

@@ -21,6 +21,7 @@ pub mod markdown;
 pub mod metrics;
 mod observed;
 pub mod packets;
+pub mod ranks;
 pub mod text;
 
 use std::io::{self, Write};

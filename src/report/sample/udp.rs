@@ -2,11 +2,13 @@
 
 use crate::report::model::{Curves, Host, Meta, SCHEMA, UdpRecord};
 use crate::stats::latency::{Latency, Summary};
+use crate::stats::spread::Spread;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::{
-    Clock, Cpu, CpuTrial, DscpCount, Effective, EngineStats, Explained, HostDrops, Increase,
-    Interval, LossCause, Lost, Marks, Measured, Pacing, Reason, Received, Requested, RoundTrip,
-    Run, SizeLatency, Stage, Stages, StampCost, Stream, Traffic, TrafficRequested, UringRequested,
+    Clock, Cpu, CpuTrial, DscpCount, Effective, EngineStats, Explained, Fleet, HostCpu, HostDrops,
+    Increase, Interval, LossCause, Lost, Marks, Measured, MissingRank, Pacing, Rank, Reason,
+    Received, Requested, RoundTrip, Run, SizeLatency, Stage, Stages, StampCost, Stream, Traffic,
+    TrafficRequested, UringRequested,
 };
 
 /// A paced run of two streams, without null keys or empty lists.
@@ -76,13 +78,55 @@ pub(in crate::report) fn measured() -> Measured {
             latency_p99_ns: figures.p99,
             latency_max_ns: figures.max,
         }],
+        fleet: Some(fleet()),
     };
     Measured {
         run,
         latency,
         latency_from_intended: late,
+        start_ns: None,
         closing_row: None,
         stages: Vec::new(),
+    }
+}
+
+/// A fleet of two ranks, of which one is missing.
+fn fleet() -> Fleet {
+    Fleet {
+        size: 2,
+        ranks: vec![Rank {
+            rank: Some(3),
+            name: "rank 3".into(),
+            host: "node03".into(),
+            complete: true,
+            ended: "complete".into(),
+            reason: Some("reached its end".into()),
+            start_ns: Some(41_000),
+            sent: traffic(100_010),
+            received: received(),
+            lost: lost(),
+            seconds: Some(0.047),
+            kb_per_s: Some(2_134_567.4),
+            latency_p50_ns: Some(500_000),
+            latency_p99_ns: Some(990_000),
+            latency_max_ns: Some(1_000_000),
+            sender_s: Some(0.03),
+            receiver_s: Some(0.04),
+        }],
+        missing: vec![MissingRank {
+            rank: 1,
+            reason: "never came".into(),
+        }],
+        slowest: Some("rank 3".into()),
+        kb_per_s: Spread::of([2_134_567.4]),
+        start_skew_ns: Some(41_000),
+        start_skew_error_ns: Some(1_700),
+        hosts: vec![HostCpu {
+            host: "node03".into(),
+            ranks: 1,
+            sender_s: Some(0.03),
+            receiver_s: Some(0.04),
+        }],
     }
 }
 
@@ -110,6 +154,7 @@ pub(in crate::report) fn round_trips() -> Run {
         gbit_per_s: None,
         transit_kb_per_s: None,
         jitter_ns: None,
+        fleet: None,
         round_trip: Some(RoundTrip {
             kind: "open".into(),
             echo: false,

@@ -17,6 +17,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::atomic_file::{self, AtomicFile, FileError};
+use super::histograms;
 use super::journal::{self, Journal, RewriteSchedule};
 use super::partial::{self, Partial};
 use crate::dates;
@@ -25,7 +26,7 @@ use crate::report::export::hgrm::Histograms;
 use crate::report::export::html::Picture;
 use crate::report::export::intervals::IntervalsWriter;
 use crate::report::export::packets::PacketsWriter;
-use crate::report::export::{Document, Exporter, csv, hgrm, json};
+use crate::report::export::{Document, Exporter, csv, hgrm, json, ranks};
 use crate::report::model::{SearchRecord, UdpRecord, histogram_name};
 use crate::stats::latency::Latency;
 use crate::udp::result::Measured;
@@ -154,6 +155,9 @@ impl RunFolder {
         }
         let stages = last.stages.iter();
         all.extend(stages.map(|(name, latency)| (histogram_name(name, setting), latency)));
+        let number = record.runs.len().saturating_sub(1);
+        histograms::append(self.folder(), number, last)
+            .map_err(|error| self.write_error(histograms::NAME, error))?;
         self.save_with(record, &record.runs, &all)
     }
 
@@ -230,6 +234,14 @@ impl RunFolder {
         self.put("comparison.csv", |out| {
             csv::table(UDP_SETTING, &record.comparison, out)
         })
+    }
+
+    /// Writes `ranks.csv` with the ranks of merged runs.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_ranks(&mut self, record: &UdpRecord) -> Result<(), StoreError> {
+        self.put("ranks.csv", |out| ranks::ranks(&record.runs, out))
     }
 
     /// Writes `run.json` with the parts of `record` beside its runs.

@@ -4,6 +4,7 @@
 
 pub mod atomic_file;
 mod folder;
+pub mod histograms;
 mod journal;
 pub mod ledger;
 pub mod partial;

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::journal;
 use crate::report::export::hgrm;
 use crate::report::model::{Curves, Distributed, ProxyRecord, SCHEMA, SearchRecord, UdpRecord};
+use crate::udp::result::Run;
 
 /// Longest accepted file, in bytes. A record with thousands of runs is far smaller.
 const LONGEST: u64 = 256 << 20;
@@ -86,6 +87,22 @@ pub enum ReadError {
 /// # Errors
 /// [`ReadError`], which names the file and the fault.
 pub fn read(path: &Path) -> Result<Saved, ReadError> {
+    let (mut saved, folder) = read_runs(path)?;
+    if let Some(folder) = folder {
+        match &mut saved {
+            Saved::Udp(record) => record.curves = curves(&record.runs, &folder),
+            Saved::Search(_) => {}
+            Saved::Proxy(record) => record.curves = curves(&record.runs, &folder),
+        }
+    }
+    Ok(saved)
+}
+
+/// As [`read`], without the distributions of latency. Returns the record's folder too, if the record is a `run.json`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_runs(path: &Path) -> Result<(Saved, Option<PathBuf>), ReadError> {
     let path = match path.is_dir() {
         true => path.join("run.json"),
         false => path.to_owned(),
@@ -100,20 +117,54 @@ pub fn read(path: &Path) -> Result<Saved, ReadError> {
     let folder = path.parent().map(Path::to_owned);
     let folder = folder.filter(|_| path.file_name().is_some_and(|name| name == "run.json"));
     let mut saved = parse(&text, path)?;
-    if let Some(folder) = folder {
+    if let Some(folder) = &folder {
         match &mut saved {
-            Saved::Udp(record) => {
-                add_runs(&mut record.runs, &folder);
-                record.curves = curves(&record.runs, &folder);
-            }
+            Saved::Udp(record) => add_runs(&mut record.runs, folder),
             Saved::Search(_) => {}
-            Saved::Proxy(record) => {
-                add_runs(&mut record.runs, &folder);
-                record.curves = curves(&record.runs, &folder);
-            }
+            Saved::Proxy(record) => add_runs(&mut record.runs, folder),
         }
     }
-    Ok(saved)
+    Ok((saved, folder))
+}
+
+/// The runs of a record with the parts that say when they began, as [`read_runs`] does, which takes longer. The runs of a journal are
+/// whole.
+///
+/// # Errors
+/// As [`read`].
+pub fn starts(path: &Path) -> Result<Vec<Run>, ReadError> {
+    #[derive(Deserialize)]
+    struct Start {
+        #[serde(default)]
+        setting: Option<String>,
+        #[serde(default)]
+        direction: Option<String>,
+        first_sent_at: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Starts {
+        runs: Vec<Start>,
+    }
+    let path = match path.is_dir() {
+        true => path.join("run.json"),
+        false => path.to_owned(),
+    };
+    let text = match content(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(ReadError::Read { path, source }),
+    };
+    let starts: Starts = match serde_json::from_slice(&text) {
+        Ok(starts) => starts,
+        // A record of another kind, or none: the reader of the whole record names the fault.
+        Err(_) => return Ok(Vec::new()),
+    };
+    let run = |start: Start| Run {
+        setting: start.setting,
+        direction: start.direction.unwrap_or_else(|| "forward".to_owned()),
+        first_sent_at: start.first_sent_at,
+        ..Run::default()
+    };
+    Ok(starts.runs.into_iter().map(run).collect())
 }
 
 fn add_runs<R: DeserializeOwned>(runs: &mut Vec<R>, folder: &Path) {

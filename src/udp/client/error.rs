@@ -77,6 +77,9 @@ pub enum RunError {
     /// An event loop or a thread cannot be started.
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
+    /// The fleet does not start the run.
+    #[error("{0}")]
+    Fleet(String),
     /// The user cancelled the run before the first datagram.
     #[error("interrupted before the first datagram was sent")]
     Cancelled,

@@ -1,6 +1,8 @@
 //! The measurement: from the start of the senders to the last result of both sides.
 
 use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::clock_flow::ClockFlow;
 use super::control_loop::{Event, SessionError};
@@ -20,6 +22,9 @@ use crate::udp::send::{outcome, senders};
 use crate::udp::wire::control::{Finish, Reply, Request};
 use crate::udp::wire::results::Histogram;
 use crate::udp::wire::stages::StampedEnd;
+
+/// A start that is nearer than this is waited for without events, as their timeouts are in whole ms.
+const NEAR: Duration = Duration::from_millis(3);
 
 impl<O: Observer> Session<'_, O> {
     /// Sends and receives, waits for the results and computes the records.
@@ -69,11 +74,12 @@ impl<O: Observer> Session<'_, O> {
     /// Runs until the last result has arrived.
     fn run_to_end(&mut self, directions: &mut Directions) -> Result<(), SessionError> {
         if self.plan.direction.server_sends() {
+            self.await_begin(directions)?;
             let receiver = Some(self.local.clone());
             self.control_loop.send(&Request::Begin { receiver })?;
         }
         if let Some(senders) = &self.control_loop.senders {
-            senders.start(monotonic_ns());
+            senders.start(self.start.unwrap_or_else(monotonic_ns));
         }
         let mut sending = self.welcome.forward.len();
         if sending == 0 {
@@ -111,6 +117,27 @@ impl<O: Observer> Session<'_, O> {
             }
         }
         self.exchange_clocks_at_end(directions)
+    }
+
+    /// Waits for the start of the run: the server's senders start when they are told to.
+    fn await_begin(&mut self, directions: &mut Directions) -> Result<(), SessionError> {
+        let Some(start) = self.start else {
+            return Ok(());
+        };
+        let left = || Duration::from_nanos(start.saturating_sub(monotonic_ns()));
+        while left() > NEAR {
+            let until = Instant::now() + left() - NEAR;
+            match self.control_loop.next(Some(until))? {
+                Event::Reply(reply) => self.on_reply(reply, directions)?,
+                Event::Cancelled => {
+                    self.stop(directions, Ended::Interrupted("interrupted".to_owned()));
+                    return self.control_loop.send(&Request::Stop);
+                }
+                _ => {}
+            }
+        }
+        thread::sleep(left());
+        Ok(())
     }
 
     fn is_complete(&self, directions: &Directions) -> bool {

@@ -78,6 +78,14 @@ impl Cancel {
 pub trait Observer {
     /// The first stream's socket is bound to this address.
     fn listening(&mut self, _local: SocketAddr) {}
+    /// Asks when the run starts, until the answer is not [`Start::Wait`]. All flows are open. `offset_ns` is the server's clock minus
+    /// this host's, if it is known.
+    ///
+    /// # Errors
+    /// A sentence, which ends the run.
+    fn start(&mut self, _offset_ns: Option<i64>) -> Result<Start, String> {
+        Ok(Start::Now)
+    }
     /// The measurement begins.
     fn begun(&mut self) {}
     /// An interval of a direction has ended. Its latencies are known if the plan requests them, the server sends them, and the clocks
@@ -86,6 +94,17 @@ pub trait Observer {
     }
     /// A record of the packet log.
     fn packet(&mut self, _packet: &Packet) {}
+}
+
+/// When a run starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At once.
+    Now,
+    /// At a time in ns of this host's clock.
+    At(u64),
+    /// Not known yet.
+    Wait,
 }
 
 /// A received datagram. Stamps are in ns of the server's clock.
@@ -154,6 +173,7 @@ pub fn run(
     }
     session.explainer = explainer;
     session.open()?;
+    session.await_start()?;
     Ok(session.measure())
 }
 

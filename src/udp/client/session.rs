@@ -3,14 +3,14 @@
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::clock_flow::ClockFlow;
 use super::control_loop::{ControlLoop, Event, SessionError};
 use super::opening::{self, Flow};
 use super::results::DirectionResults;
-use super::{Observer, RunError, Setup};
+use super::{Observer, RunError, Setup, Start};
 use crate::udp::explain::Explainer;
 use crate::udp::placement;
 use crate::udp::plan::{Mode, Plan};
@@ -26,6 +26,9 @@ use crate::udp::wire::results::SenderEffective;
 
 /// Clock exchanges of a burst before or after the run.
 pub(super) const BURST: u32 = 60;
+
+/// How often the observer is asked when the run starts.
+const START_POLL: Duration = Duration::from_millis(5);
 
 /// Longest wait for the first pong, on top of some round trips: long enough to detect an outage.
 const CLOCK_LIMIT: Duration = Duration::from_secs(3);
@@ -51,6 +54,8 @@ pub(super) struct Session<'a, O: Observer> {
     /// Keeps the ports of the senders open until the session ends: the last credits arrive after the last datagram was sent, and a
     /// closed port would answer them with ICMP errors.
     ports: Vec<UdpSocket>,
+    /// When the run starts, in ns of this host's clock; `None` for at once.
+    pub(super) start: Option<u64>,
 }
 
 /// The relation of the two clocks.
@@ -101,6 +106,7 @@ impl<'a, O: Observer> Session<'a, O> {
             local: ReceiverEffective::default(),
             explainer: None,
             ports: Vec::new(),
+            start: None,
         }
     }
 
@@ -288,6 +294,30 @@ impl<'a, O: Observer> Session<'a, O> {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the observer knows when the run starts.
+    pub(super) fn await_start(&mut self) -> Result<(), RunError> {
+        let server = self.control_loop.server;
+        let is_known = self.clock != ClockState::Unknown;
+        let offset = is_known.then(|| self.offset.load(Ordering::Relaxed));
+        loop {
+            match self.observer.start(offset).map_err(RunError::Fleet)? {
+                Start::Now => return Ok(()),
+                Start::At(ns) => {
+                    self.start = Some(ns);
+                    return Ok(());
+                }
+                Start::Wait => {}
+            }
+            let until = Instant::now() + START_POLL;
+            let event = self.control_loop.next(Some(until));
+            match event.map_err(|error| RunError::Lost(server, error))? {
+                Event::Cancelled => return Err(RunError::Cancelled),
+                Event::Reply(reply) => opening::check_refusal(server, reply)?,
+                _ => {}
+            }
+        }
     }
 
     /// Estimates the clock offset before the run.

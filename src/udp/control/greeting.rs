@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::udp::control::key::{Key, Nonce, Role};
 use crate::udp::wire::VERSION;
 use crate::udp::wire::control::{Hello, Preface, Reply, Request, Resume};
+use crate::udp::wire::fleet::{FleetJoin, FleetRequest};
 
 /// The client's side of a greeting.
 #[derive(Debug)]
@@ -139,6 +140,8 @@ pub enum ServerStep {
     Hello(Hello),
     /// Resume a session.
     Resume(Resume),
+    /// Add a rank to a fleet.
+    Fleet(FleetJoin),
 }
 
 impl ServerGreeting {
@@ -195,9 +198,12 @@ impl ServerGreeting {
                 }
                 _ => Err("the client's key differs from the server's; compare the files named with --key-file on both hosts".to_owned()),
             },
-            (Request::Hello(_) | Request::Resume(_), _) if needs_proof => Err(needs_key()),
+            (Request::Hello(_) | Request::Resume(_) | Request::Fleet(_), _) if needs_proof => {
+                Err(needs_key())
+            }
             (Request::Hello(hello), _) => Ok(ServerStep::Hello(hello)),
             (Request::Resume(resume), _) => Ok(ServerStep::Resume(resume)),
+            (Request::Fleet(FleetRequest::Join(join)), _) => Ok(ServerStep::Fleet(join)),
             _ => Err("this is a wirebench server, and the first message must be a hello".to_owned()),
         }
     }
@@ -234,6 +240,7 @@ mod tests {
                         received: resume.session,
                     },
                     Ok(ServerStep::Hello(_)) => unreachable!(),
+                    Ok(ServerStep::Fleet(_)) => panic!("no rank joined"),
                     Err(reason) => Reply::Refused { reason },
                 });
             }

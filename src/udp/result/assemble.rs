@@ -141,6 +141,7 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         run,
         latency: actual,
         latency_from_intended: intended,
+        start_ns: first,
         closing_row,
         stages: stage_histograms,
     }
@@ -211,7 +212,8 @@ fn last_burst_s(run: &Run) -> f64 {
     datagrams as f64 / pacing.target_pps
 }
 
-fn speeds(run: &mut Run, seconds: f64) {
+/// The rates of a run that took so long.
+pub(in crate::udp) fn speeds(run: &mut Run, seconds: f64) {
     let bytes = run.received.bytes as f64;
     run.seconds = Some(seconds);
     run.kb_per_s = Some(bytes / 1e3 / seconds);

@@ -13,6 +13,8 @@ pub struct Measured {
     pub latency: Latency,
     /// One-way latency from the intended send; empty unless paced.
     pub latency_from_intended: Latency,
+    /// The first datagram, in ns of the server's clock: when it was sent, or when it arrived if the clocks are unrelated.
+    pub start_ns: Option<u64>,
     /// The last row of `run.intervals`, if it was computed from the sender's counts after the run: no observer has received it.
     pub closing_row: Option<Interval>,
     /// The histograms of the stages, with their names; empty unless requested.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::by_size::SizeLatency;
 use super::counts::{self, nullable_counts};
 use super::explained::Explained;
+use super::fleet::Fleet;
 use super::stages::Stages;
 use crate::stats::latency::Summary;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
@@ -106,6 +107,9 @@ pub struct Run {
     /// The latency of each size of a mix; absent without one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub latency_by_size: Vec<SizeLatency>,
+    /// The ranks that the run was merged from; absent of a run of one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Fleet>,
 }
 
 /// The direction of runs saved by versions that had only one.

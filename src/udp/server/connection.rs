@@ -12,10 +12,12 @@ use super::ports::PortDatagram;
 use super::session::Session;
 use super::welcome::SessionContext;
 use super::{Limits, SessionReport};
+use crate::sys::clock::monotonic_ns;
 use crate::sys::shared_port::canonical;
 use crate::udp::control::connection::{ConnectionError, ControlConnection};
 use crate::udp::control::greeting::{ServerGreeting, ServerStep};
 use crate::udp::control::key::Key;
+use crate::udp::fleet::hub::Now;
 use crate::udp::plan::Plan;
 use crate::udp::result::Ended;
 use crate::udp::wire::control::{ALIVE, Alive, Hello, Reply, Request, Resume};
@@ -44,6 +46,8 @@ pub(super) enum Status {
 enum Phase {
     Greeting(ServerGreeting),
     Session(Box<Session>),
+    /// A rank of a fleet.
+    Fleet,
     /// The last message is sent; the client is to read it and close the connection.
     Closing,
     Closed,
@@ -126,7 +130,7 @@ impl Connection {
     pub(super) fn stop(&mut self, reason: &str) {
         match &mut self.phase {
             Phase::Session(session) => session.end(Ended::Limited(reason.to_owned())),
-            Phase::Greeting(_) => self.begin_close(),
+            Phase::Greeting(_) | Phase::Fleet => self.begin_close(),
             Phase::Closing | Phase::Closed => {}
         }
     }
@@ -135,7 +139,9 @@ impl Connection {
     pub(super) fn close(mut self) -> Option<SessionReport> {
         match self.phase {
             Phase::Session(session) => Some(session.into_report(self.client, false)),
-            Phase::Greeting(_) | Phase::Closing | Phase::Closed => self.report.take(),
+            Phase::Greeting(_) | Phase::Fleet | Phase::Closing | Phase::Closed => {
+                self.report.take()
+            }
         }
     }
 
@@ -186,7 +192,10 @@ impl Connection {
         capacity: &mut Capacity,
         context: &mut SessionContext<'_>,
     ) -> Result<Status, ConnectionError> {
-        if self.readable {
+        // The results of ranks are not read faster than their collector reads them.
+        let is_congested =
+            matches!(self.phase, Phase::Fleet) && context.fleets.is_congested(context.token.0);
+        if self.readable && !is_congested {
             self.readable = match self.phase {
                 // Closing with unread messages would reset the connection, and drop the bytes that the client has not read yet.
                 // The messages are therefore read, and the client closes the connection.
@@ -205,6 +214,21 @@ impl Connection {
             Phase::Greeting(_) | Phase::Closing => Ok(Status::Open),
             Phase::Closed => Ok(Status::Closed),
             Phase::Session(_) => self.poll_session(&limits),
+            Phase::Fleet => self.poll_fleet(context),
+        }
+    }
+
+    /// Sends the messages to a rank of a fleet.
+    fn poll_fleet(&mut self, context: &mut SessionContext<'_>) -> Result<Status, ConnectionError> {
+        while self.connection.waiting() < WINDOW
+            && let Some(reply) = context.fleets.next_reply(context.token.0)
+        {
+            self.connection.send(&Reply::Fleet(reply))?;
+        }
+        self.connection.flush()?;
+        match self.connection.unread_for() > context.limits.idle.max(MIN_TIMEOUT) {
+            true => Err(ConnectionError::Unread),
+            false => Ok(Status::Open),
         }
     }
 
@@ -269,6 +293,10 @@ impl Connection {
                         }
                         Ok(ServerStep::Hello(hello)) => self.welcome(&hello, capacity, context),
                         Ok(ServerStep::Resume(resume)) => return Ok(Some(resume)),
+                        Ok(ServerStep::Fleet(join)) => {
+                            let joined = context.fleets.join(context.token.0, join, now());
+                            joined.map(|()| self.phase = Phase::Fleet)
+                        }
                         Err(reason) => Err(reason),
                     };
                     if let Err(reason) = outcome {
@@ -278,6 +306,18 @@ impl Connection {
                 Phase::Session(session) => match self.connection.next_message::<Request>()? {
                     None => return Ok(None),
                     Some(request) => session.on_request(request),
+                },
+                Phase::Fleet => match self.connection.next_message::<Request>()? {
+                    None => return Ok(None),
+                    Some(Request::Fleet(request)) => {
+                        let token = context.token.0;
+                        if let Err(reason) = context.fleets.on_request(token, request, now()) {
+                            context.fleets.closed(token, now());
+                            self.refuse(reason);
+                            self.begin_close();
+                        }
+                    }
+                    Some(_) => return Err(ConnectionError::Closed),
                 },
                 Phase::Closing | Phase::Closed => return Ok(None),
             }
@@ -381,5 +421,13 @@ impl Connection {
             return Status::Open;
         }
         Status::Closed
+    }
+}
+
+/// The present, for fleets.
+pub(super) fn now() -> Now {
+    Now {
+        instant: Instant::now(),
+        ns: monotonic_ns(),
     }
 }

@@ -16,7 +16,7 @@ mod session;
 mod wakeups;
 mod welcome;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -28,6 +28,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::control::key::Key;
+use super::fleet::hub::Hub;
 use super::result::Measured;
 use super::shared_loops::SharedLoops;
 use super::wire::control::Resume;
@@ -106,6 +107,8 @@ pub struct Server {
     wakeups: Arc<Wakeups>,
     /// The loops of paced sessions.
     loops: Arc<SharedLoops>,
+    /// The fleets of the clients.
+    fleets: Hub,
     stop: Arc<AtomicBool>,
     limits: Limits,
     options: Options,
@@ -147,6 +150,7 @@ impl Server {
             wakeups: Arc::new(Wakeups::new(waker.clone())),
             waker,
             loops: Arc::default(),
+            fleets: Hub::default(),
             stop: Arc::default(),
             limits,
             options,
@@ -249,6 +253,7 @@ impl Server {
         if all {
             self.polled_all = Instant::now();
             due = self.connections.keys().copied().collect();
+            self.fleets.tick(connection::now());
         } else {
             due.extend(ready);
             due.sort_unstable();
@@ -257,7 +262,8 @@ impl Server {
         let mut capacity = self.capacity(&due);
         let ready: HashSet<Token> = ready.iter().copied().collect();
         let (mut closed, mut resumes) = (Vec::new(), Vec::new());
-        for token in due {
+        let mut due = VecDeque::from(due);
+        while let Some(token) = due.pop_front() {
             let Some(connection) = self.connections.get_mut(&token) else {
                 continue;
             };
@@ -270,6 +276,7 @@ impl Server {
                 cpus: self.options.cpus.clone(),
                 wakeups: &self.wakeups,
                 loops: &self.loops,
+                fleets: &mut self.fleets,
                 streams: 0,
                 token,
             };
@@ -278,11 +285,14 @@ impl Server {
                 Status::Closed => closed.push(token),
                 Status::Resumes(resume) => resumes.push((token, resume)),
             }
+            // A message of a rank may be the one that others wait for.
+            due.extend(self.fleets.take_woken().into_iter().map(Token));
         }
         for (token, resume) in resumes {
             self.resume(token, &resume);
         }
         for token in closed {
+            self.fleets.closed(token.0, connection::now());
             self.ports.withdraw(token);
             if let Some(connection) = self.connections.remove(&token) {
                 connection.close().into_iter().for_each(&mut *on_report);

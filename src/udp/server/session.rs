@@ -180,6 +180,7 @@ impl Session {
             Request::Hello(_)
             | Request::Resume(_)
             | Request::Greet { .. }
+            | Request::Fleet(_)
             | Request::Proof { .. } => {
                 self.end(Ended::Failed("the client sent a second hello".to_owned()));
             }

@@ -13,6 +13,7 @@ use super::ports::{Flow, FlowKind, Ports};
 use super::wakeups::Wakeups;
 use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::shared_port;
+use crate::udp::fleet::hub::Hub;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::{Mode, Plan};
 use crate::udp::receive::prepared::PreparedReceivers;
@@ -28,6 +29,8 @@ pub(super) struct SessionContext<'a> {
     pub(super) wakeups: &'a Arc<Wakeups>,
     /// The loops of paced sessions.
     pub(super) loops: &'a Arc<SharedLoops>,
+    /// The fleets of the server's clients.
+    pub(super) fleets: &'a mut Hub,
     /// Streams of all sessions, with those of this session.
     pub(super) streams: usize,
     /// The session's connection in the event loop.

@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::explain::{ExplainRequest, HostReport};
+use super::fleet::{FleetReply, FleetRequest};
 use super::plan::Plan;
 use super::results::{Done, Histogram, Interval, SenderResult, StreamReceived, StreamSent};
 use super::stages::StampedEnd;
@@ -92,6 +93,9 @@ pub enum Request {
     Finish(Finish),
     /// Stops the server's senders.
     Stop,
+    /// A message of a rank to its fleet, on a connection without a session. A server that does not know the variant refuses the
+    /// connection, which the client explains.
+    Fleet(FleetRequest),
 }
 
 /// Opens a session.
@@ -219,6 +223,8 @@ pub enum Reply {
         /// Why the server stopped sending; `None` when all was sent.
         reason: Option<String>,
     },
+    /// A message to a rank of a fleet.
+    Fleet(FleetReply),
 }
 
 /// The session's streams, and the settings of the server's side.
@@ -300,6 +306,7 @@ impl Message for Reply {
                 | Self::Refused { .. }
                 | Self::Resumed { .. }
                 | Self::Alive(_)
+                | Self::Fleet(_)
         )
     }
 

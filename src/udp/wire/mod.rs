@@ -1,7 +1,7 @@
 //! The wire protocol between a client and a server.
 //!
 //! [`header`] is the head of every datagram. [`control`] has the messages of the control connection: [`plan`], [`results`],
-//! [`stats`], [`explain`] and [`stages`] are the parts that they carry, and [`framing`] is their length prefix.
+//! [`stats`], [`explain`], [`fleet`] and [`stages`] are the parts that they carry, and [`framing`] is their length prefix.
 //!
 //! Every type here belongs to the protocol alone, and is converted from and to the types of the program. A field that is added
 //! to a plan, a result or a report therefore changes no message. Tests pin the bytes of every header and of every message; a
@@ -10,6 +10,7 @@
 
 pub mod control;
 pub mod explain;
+pub mod fleet;
 pub mod framing;
 pub mod header;
 pub mod plan;

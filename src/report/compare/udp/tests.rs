@@ -119,6 +119,7 @@ fn percentiles_are_over_all_datagrams() {
             run: runs[0].clone(),
             latency,
             latency_from_intended: Latency::new(),
+            start_ns: None,
             closing_row: None,
             stages: Vec::new(),
         });

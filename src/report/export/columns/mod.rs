@@ -5,6 +5,7 @@ mod interval;
 mod packet;
 mod proxy;
 mod proxy_comparison;
+mod rank;
 mod search;
 mod udp;
 
@@ -18,6 +19,7 @@ pub use interval::INTERVAL;
 pub use packet::PACKET;
 pub use proxy::PROXY_RUN;
 pub use proxy_comparison::{PROXY_OVERHEAD, PROXY_RATIOS, PROXY_SETTING, PROXY_TOTAL};
+pub use rank::RANK;
 pub use search::{SEARCH_GOAL, SEARCH_TRIAL};
 pub use udp::UDP_RUN;
 

@@ -6,6 +6,7 @@ mod comparison;
 mod costs;
 mod doctor;
 mod explained;
+mod fleet;
 mod latency;
 mod layout;
 mod live;

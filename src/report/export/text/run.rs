@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::layout::{self, fill, list, maybe, sentence};
-use super::{costs, explained, latency, sparkline, stages, traffic};
+use super::{costs, explained, fleet, latency, sparkline, stages, traffic};
 use crate::report::figures::{figure, percent};
 use crate::udp::result::{Measured, Received, Run};
 use crate::units::{grouped, short_ns};
@@ -37,6 +37,7 @@ pub fn summary(measured: &Measured, out: &mut impl Write) -> io::Result<()> {
     costs::cpu(run, out)?;
     costs::calls(run, out)?;
     costs::placement(run, out)?;
+    fleet::fleet(run, out)?;
     writeln!(out)?;
     exercise(run, out)
 }

@@ -76,6 +76,7 @@ fn saved_run_has_all_its_files() {
     assert_eq!(
         names(&path),
         [
+            "histograms.jsonl",
             "intervals.csv",
             "latency-intended.hgrm",
             "latency.hgrm",
@@ -111,6 +112,7 @@ fn each_compared_setting_has_its_own_histograms() {
         names(store.path()),
         [
             "comparison.csv",
+            "histograms.jsonl",
             "latency-intended-mio.hgrm",
             "latency-intended-uring-batch-1.5k.hgrm",
             "latency-mio.hgrm",

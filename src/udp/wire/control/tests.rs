@@ -35,8 +35,9 @@ fn every_message_has_these_bytes() {
         Request::Begin { .. } => "begin",
         Request::Finish(_) => "finish",
         Request::Stop => "stop",
+        Request::Fleet(_) => "fleet",
     });
-    assert_eq!(requests.len(), 8, "{requests:?}");
+    assert_eq!(requests.len(), 9, "{requests:?}");
     let replies = names(REPLIES, |reply| match reply {
         Reply::Challenge { .. } => "challenge",
         Reply::Proven { .. } => "proven",
@@ -55,8 +56,9 @@ fn every_message_has_these_bytes() {
         Reply::Finish(_) => "finish",
         Reply::Sender(_) => "sender",
         Reply::SendersDone { .. } => "senders_done",
+        Reply::Fleet(_) => "fleet",
     });
-    assert_eq!(replies.len(), 17, "{replies:?}");
+    assert_eq!(replies.len(), 18, "{replies:?}");
 }
 
 #[test]
@@ -80,6 +82,7 @@ fn the_messages_of_a_greeting_are_not_numbered_and_later_messages_are() {
     let unnumbered = [
         "alive",
         "challenge",
+        "fleet",
         "proven",
         "refused",
         "resumed",

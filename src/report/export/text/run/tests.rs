@@ -9,6 +9,7 @@ fn shown(run: Run) -> String {
         run,
         latency: Latency::new(),
         latency_from_intended: Latency::new(),
+        start_ns: None,
         closing_row: None,
         stages: Vec::new(),
     };
@@ -99,6 +100,7 @@ fn unknown_clock_offset_leaves_out_latency_with_a_reason() {
             seconds_error: None,
             kb_per_s_error: None,
             effective,
+            fleet: None,
             ..sample::measured().run
         })
     };

@@ -1,0 +1,232 @@
+//! `bench merge`: saved runs of several hosts as one.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::error::CliError;
+use super::exports::Exports;
+use super::{command_line, interrupt};
+use crate::report::export::html::Html;
+use crate::report::export::json::Json;
+use crate::report::export::ranks::RanksCsv;
+use crate::report::export::text::{self, Text};
+use crate::report::export::{Document, Exporter};
+use crate::report::model::{Curves, Meta, UdpRecord};
+use crate::report::store::histograms;
+use crate::report::store::saved::{self, Saved};
+use crate::sys::clock;
+use crate::udp::merge::{Merge, RankResult, wall_start};
+use crate::udp::result::{Measured, MissingRank, Run};
+
+#[derive(Debug, Args)]
+pub(super) struct MergeArgs {
+    /// Saved runs of `bench udp`, each a folder or its run.json, or a folder with such folders
+    #[arg(value_name = "DIR", required = true)]
+    paths: Vec<PathBuf>,
+    /// Write the merged record as JSON; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    json: Option<PathBuf>,
+    /// Write a row for each saved run, and a row with the total, as CSV; - writes them to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    csv: Option<PathBuf>,
+    /// Write a self-contained HTML page with charts; - writes it to stdout and nothing else
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    html: Option<PathBuf>,
+}
+
+/// The runs that become one: the n-th run of a setting and a direction in each record.
+type Key = (Option<String>, String, usize);
+
+pub(super) fn run(args: &MergeArgs) -> Result<(), CliError> {
+    interrupt::exit_on_signal().map_err(CliError::runtime)?;
+    let formats = [
+        ("--json", &args.json, &Json as &dyn Exporter),
+        ("--csv", &args.csv, &RanksCsv),
+        ("--html", &args.html, &Html),
+    ];
+    let exports = Exports::of(&formats)?;
+    let paths = expand(&args.paths)?;
+    let measured = merge(&paths)?;
+    write(exports, &measured)
+}
+
+fn write(exports: Exports, measured: &[Measured]) -> Result<(), CliError> {
+    let record = UdpRecord {
+        meta: Meta::here("udp", clock::realtime_ns(), command_line()),
+        runs: measured.iter().map(|of| of.run.clone()).collect(),
+        comparison: Vec::new(),
+        curves: Curves::default(),
+    };
+    let document = Document::UdpRuns {
+        id: "",
+        record: &record,
+    };
+    if !exports.uses_stdout() {
+        let mut out = io::stdout().lock();
+        for (number, measured) in measured.iter().enumerate() {
+            if number > 0 {
+                writeln!(out)?;
+            }
+            text::summary(measured, &mut out)?;
+        }
+        Text.write(&document, &mut out)?;
+        out.flush()?;
+    }
+    exports.write(&document)
+}
+
+/// The records: folders of records are replaced by the records in them.
+fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
+    let is_record = |path: &Path| path.join("run.json").is_file();
+    let mut records = Vec::new();
+    for path in paths {
+        if !path.is_dir() || is_record(path) {
+            records.push(path.clone());
+            continue;
+        }
+        let failed = |error| CliError::Runtime(format!("cannot read {}: {error}", path.display()));
+        let entries = fs::read_dir(path).map_err(failed)?;
+        let folders = entries.map(|entry| entry.map(|entry| entry.path()));
+        let mut folders: Vec<PathBuf> = folders.collect::<io::Result<_>>().map_err(failed)?;
+        folders.retain(|folder| is_record(folder));
+        folders.sort_unstable();
+        if folders.is_empty() {
+            return Err(CliError::Runtime(format!(
+                "{} is not a saved run and contains none; give run folders of bench udp",
+                path.display()
+            )));
+        }
+        records.append(&mut folders);
+    }
+    let mut seen = HashSet::new();
+    for record in &records {
+        if !seen.insert(fs::canonicalize(record).unwrap_or_else(|_| record.clone())) {
+            return Err(CliError::Runtime(format!(
+                "{} is given twice; give each saved run once",
+                record.display()
+            )));
+        }
+    }
+    Ok(records)
+}
+
+/// The runs of a record with their keys.
+fn keyed(runs: Vec<Run>) -> impl Iterator<Item = (Key, Run)> {
+    let mut counts: BTreeMap<(Option<String>, String), usize> = BTreeMap::new();
+    runs.into_iter().map(move |run| {
+        let of = (run.setting.clone(), run.direction.clone());
+        let count = counts.entry(of).or_default();
+        *count += 1;
+        let key = (run.setting.clone(), run.direction.clone(), *count - 1);
+        (key, run)
+    })
+}
+
+fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
+    let mut merges: BTreeMap<Key, (usize, Merge, Vec<MissingRank>)> = BTreeMap::new();
+    let origins = origins(paths)?;
+    for (number, path) in paths.iter().enumerate() {
+        let (record, folder) = record(path)?;
+        let name = name(path);
+        let histograms = match &folder {
+            None => None,
+            Some(folder) => histograms::read(folder).map_err(|error| {
+                CliError::Runtime(format!(
+                    "cannot read {}: {error}",
+                    folder.join(histograms::NAME).display()
+                ))
+            })?,
+        };
+        let histograms = histograms.unwrap_or_default();
+        let empty = histograms::RunHistograms::default();
+        let mut absent: HashSet<Key> = merges.keys().cloned().collect();
+        for (at, (key, run)) in keyed(record.runs).enumerate() {
+            absent.remove(&key);
+            let of_run = histograms.get(&at);
+            if of_run.is_none() && run.latency_ns.is_some() {
+                return Err(CliError::Runtime(format!(
+                    "{} has no {} with run {at}, as a bench of an older version saved it, and percentiles alone cannot be merged; measure again with this bench",
+                    path.display(),
+                    histograms::NAME
+                )));
+            }
+            let place = merges.len();
+            let origin = origins.get(&key).copied().unwrap_or(0);
+            let (_, merge, _) = merges.entry(key).or_insert_with(|| {
+                // The runs that earlier records lack.
+                let earlier = (0..number).map(|rank| lacks(rank, &paths[rank]));
+                (place, Merge::new(origin), earlier.collect())
+            });
+            let result = RankResult {
+                rank: None,
+                name: &name,
+                host: &name,
+                run: &run,
+                latency: &of_run.unwrap_or(&empty).latency,
+                intended: &of_run.unwrap_or(&empty).intended,
+                start_ns: wall_start(&run),
+            };
+            merge.add(result).map_err(CliError::runtime)?;
+        }
+        for key in absent {
+            if let Some((_, _, missing)) = merges.get_mut(&key) {
+                missing.push(lacks(number, path));
+            }
+        }
+    }
+    let mut merged: Vec<_> = merges.into_values().collect();
+    merged.sort_by_key(|(place, ..)| *place);
+    let size = paths.len() as u64;
+    let finished = merged
+        .into_iter()
+        .map(|(_, merge, missing)| merge.finish(size, missing));
+    Ok(finished.collect())
+}
+
+fn lacks(number: usize, path: &Path) -> MissingRank {
+    MissingRank {
+        rank: number as u64,
+        reason: format!("has no such run in {}", path.display()),
+    }
+}
+
+/// When the first host began each run, in ns since the epoch.
+fn origins(paths: &[PathBuf]) -> Result<BTreeMap<Key, u64>, CliError> {
+    let mut origins = BTreeMap::new();
+    for path in paths {
+        let starts = saved::starts(path).map_err(CliError::runtime)?;
+        for (key, run) in keyed(starts) {
+            if let Some(start) = wall_start(&run) {
+                let first = origins.entry(key).or_insert(start);
+                *first = start.min(*first);
+            }
+        }
+    }
+    Ok(origins)
+}
+
+fn record(path: &Path) -> Result<(UdpRecord, Option<PathBuf>), CliError> {
+    match saved::read_runs(path).map_err(CliError::runtime)? {
+        (Saved::Udp(record), folder) => Ok((record, folder)),
+        (other, _) => Err(CliError::Runtime(format!(
+            "{} is a record of kind '{}', and bench merge merges runs of bench udp",
+            path.display(),
+            other.kind()
+        ))),
+    }
+}
+
+/// The name of the record's folder, or of its file.
+fn name(path: &Path) -> String {
+    let folder = match path.file_name() {
+        Some(name) if name == "run.json" => path.parent().unwrap_or(path),
+        _ => path,
+    };
+    let named = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let name = named.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}

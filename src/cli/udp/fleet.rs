@@ -1,0 +1,512 @@
+//! `bench udp --fleet`: one rank of many that measure at one time. One rank collects the results and writes them, merged.
+
+use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::gather::Gather;
+use super::lost;
+use super::output::Output;
+use super::plan::Planned;
+use super::ready::Ready;
+use crate::api::udp_server::UdpServer;
+use crate::cli::args::{DEFAULT_PORT, Udp};
+use crate::cli::endpoint::{self, Family};
+use crate::cli::error::CliError;
+use crate::cli::interrupt;
+use crate::cli::parse::nonzero_duration;
+use crate::sys::{affinity, machine, rlimit};
+use crate::udp::client::{self, Cancel, Observer, Start};
+use crate::udp::control::key::Key;
+use crate::udp::fleet::launch::Launch;
+use crate::udp::fleet::member::{Dialled, Member};
+use crate::udp::merge::SavedHistogram;
+use crate::udp::plan::Direction;
+use crate::udp::result::{Measured, Run};
+use crate::udp::server::{Limits, Options};
+use crate::udp::wire;
+use crate::udp::wire::VERSION;
+use crate::udp::wire::fleet::{FleetJoin, FleetReply};
+use crate::units::parse_whole;
+
+/// The default port of rank 0. It differs from that of `bench serve`, which may run on the host.
+const RENDEZVOUS_PORT: u16 = 5_211;
+
+/// Between two attempts to reach rank 0, which may start later.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How long the roster may come after the wait for the ranks.
+const ROSTER: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FleetArgs {
+    /// Measure together with other processes: rank and size are those of mpirun, srun, PMI, a Kubernetes Indexed Job, or --rank and
+    /// --size. Rank 0 receives and the others send, or all send to the server of --to. The runs start at one time; the lowest rank
+    /// writes the merged result. --mb, --packets, --rate and --pps are those of all ranks together
+    #[arg(long, conflicts_with_all = ["live", "round_trip", "echo", "packets_csv"], help_heading = "Fleet")]
+    pub(super) fleet: bool,
+    /// Rank of this process, from 0
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u32>, requires = "fleet", help_heading = "Fleet")]
+    rank: Option<u32>,
+    /// Number of processes
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u32>, requires = "fleet", help_heading = "Fleet")]
+    size: Option<u32>,
+    /// Address of rank 0 without --to [default: the first host of a Slurm job, or 127.0.0.1 if all ranks are on one host; port 5211]
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        requires = "fleet",
+        conflicts_with = "to",
+        help_heading = "Fleet"
+    )]
+    rendezvous: Option<String>,
+    /// Longest wait for ranks that do not come or are not ready; the others start without them
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "10s", requires = "fleet", help_heading = "Fleet")]
+    fleet_wait: Duration,
+}
+
+/// The result of a rank, as it is sent to the collector.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Report {
+    pub(super) host: String,
+    /// One for each direction.
+    pub(super) runs: Vec<ReportRun>,
+}
+
+/// A run of a rank.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ReportRun {
+    pub(super) run: Run,
+    pub(super) start_ns: Option<u64>,
+    pub(super) latency: SavedHistogram,
+    pub(super) intended: SavedHistogram,
+}
+
+impl From<&Measured> for ReportRun {
+    fn from(measured: &Measured) -> Self {
+        // Stamps of unrelated clocks have no common start.
+        let is_related = measured.run.effective.clock.source != "none";
+        Self {
+            run: measured.run.clone(),
+            start_ns: measured.start_ns.filter(|_| is_related),
+            latency: (&measured.latency).into(),
+            intended: (&measured.latency_from_intended).into(),
+        }
+    }
+}
+
+/// This process in its fleet.
+struct Place {
+    launch: Launch,
+    /// Whether rank 0 receives and does not send.
+    has_receiver: bool,
+}
+
+impl Place {
+    fn find(args: &Udp) -> Result<Self, CliError> {
+        let env = |name: &str| std::env::var(name).ok();
+        let found = Launch::find(args.fleet.rank, args.fleet.size, env);
+        let launch = found.map_err(CliError::Usage)?;
+        let place = Self {
+            launch,
+            has_receiver: args.to.is_none(),
+        };
+        match place.senders() {
+            0 => Err(CliError::usage(
+                "a fleet of one rank has no sender: start more ranks, or name a `bench serve` with --to",
+            )),
+            _ => Ok(place),
+        }
+    }
+
+    fn is_receiver(&self) -> bool {
+        self.has_receiver && self.launch.rank == 0
+    }
+
+    /// Number of ranks that have a session.
+    fn senders(&self) -> u64 {
+        u64::from(self.launch.size) - u64::from(self.has_receiver)
+    }
+
+    /// The ranks that have a session.
+    fn ranks(&self) -> Range<u32> {
+        u32::from(self.has_receiver)..self.launch.size
+    }
+
+    /// Number of this rank among them.
+    fn index(&self) -> u64 {
+        u64::from(self.launch.rank).saturating_sub(u64::from(self.has_receiver))
+    }
+}
+
+pub(super) fn run(args: &mut Udp) -> Result<(), CliError> {
+    let place = Place::find(args)?;
+    let cancel = Cancel::new().map_err(CliError::runtime)?;
+    let on_signal = cancel.clone();
+    interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(CliError::runtime)?;
+    let began = Instant::now();
+    let (option, server, port) = server(args, &place)?;
+    let _server = match place.is_receiver() {
+        true => Some(serve(&server, &place.launch)?),
+        false => None,
+    };
+    let (dialled, address) = dial(args, option, &server, port, began, &cancel)?;
+    if place.has_receiver {
+        args.to = Some(address);
+    }
+    let mut all = Planned::all(args, false)?;
+    let options = options(args, &all)?;
+    let cores = affinity::allowed().map_or(1, |cpus| cpus.len());
+    // Ranks that share CPUs would take them from each other.
+    let may_spin = !place.launch.one_host || place.launch.size as usize <= cores;
+    for planned in &mut all {
+        planned.take_share(place.index(), place.senders(), may_spin)?;
+        crate::udp::setup::can_send(&planned.plan).map_err(CliError::runtime)?;
+    }
+    let key = args.key_file.as_deref().map(Key::read).transpose();
+    let key = key.map_err(CliError::usage)?;
+    let join = FleetJoin {
+        version: VERSION,
+        fleet: place.launch.fleet.clone(),
+        rank: place.launch.rank,
+        size: place.launch.size,
+        sends: !place.is_receiver(),
+        host: machine::hostname(),
+        options,
+        wait_ms: u64::try_from(args.fleet.fleet_wait.as_millis()).unwrap_or(u64::MAX),
+    };
+    let member = dialled
+        .join(key.as_ref(), join)
+        .map_err(CliError::runtime)?;
+    let collector = roster(&member, args.fleet.fleet_wait, &cancel)?;
+    let is_collector = collector == place.launch.rank;
+    let mut output = match is_collector {
+        true => Some(Output::open(args, &all, false)?),
+        false => None,
+    };
+    let ready = Ready::all(args.is_local_v6(), all, &cancel);
+    let fleet = Fleet {
+        args,
+        place,
+        member,
+        cancel,
+    };
+    let outcome = ready.and_then(|ready| fleet.runs(&ready, output.as_mut()));
+    match output {
+        Some(output) => output.close(outcome),
+        None => outcome,
+    }
+}
+
+/// The option, the address and the default port of the server.
+fn server(args: &Udp, place: &Place) -> Result<(&'static str, String, u16), CliError> {
+    let launch = &place.launch;
+    let found = match (&args.to, &args.fleet.rendezvous) {
+        (Some(to), _) => return Ok(("--to", to.clone(), DEFAULT_PORT)),
+        (None, Some(rendezvous)) => rendezvous.clone(),
+        (None, None) if launch.one_host => match args.ipv6 {
+            true => "::1".to_owned(),
+            false => "127.0.0.1".to_owned(),
+        },
+        (None, None) => launch.first_host.clone().ok_or_else(|| {
+            CliError::usage(
+                "the ranks are on several hosts and the address of rank 0 is unknown: give it with --rendezvous HOST[:PORT], or name a `bench serve` with --to",
+            )
+        })?,
+    };
+    Ok(("--rendezvous", found, RENDEZVOUS_PORT))
+}
+
+fn family(args: &Udp) -> Family {
+    match (args.ipv4, args.ipv6) {
+        (true, _) => Family::V4,
+        (_, true) => Family::V6,
+        _ => Family::Any,
+    }
+}
+
+/// Starts the server of rank 0: on loopback if the other ranks reach it there, otherwise on all addresses.
+fn serve(server: &str, launch: &Launch) -> Result<UdpServer, CliError> {
+    let _ = rlimit::raise_open_files();
+    let size = launch.size as usize;
+    let limits = Limits {
+        connections: size.saturating_mul(2).saturating_add(64),
+        sessions: size.saturating_add(8),
+        streams: usize::MAX,
+        ..Limits::none()
+    };
+    let limits = Limits {
+        idle: Limits::default().idle,
+        ..limits
+    };
+    let found = endpoint::resolve("--rendezvous", server, RENDEZVOUS_PORT, Family::Any, "");
+    let port = match &found {
+        Ok(addresses) => addresses
+            .first()
+            .map_or(RENDEZVOUS_PORT, |first| first.port()),
+        Err(CliError::Usage(_)) => return found.map(|_| unreachable!("it is an error")),
+        // The name of this host may be published later.
+        Err(_) => server
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .unwrap_or(RENDEZVOUS_PORT),
+    };
+    let loopback = found.ok().and_then(|addresses| {
+        let is_local = addresses.iter().all(|address| address.ip().is_loopback());
+        addresses.first().copied().filter(|_| is_local)
+    });
+    let start = |address| UdpServer::with(address, limits, Options::default());
+    let started = match loopback {
+        Some(address) => start(address),
+        None => start((std::net::Ipv6Addr::UNSPECIFIED, port).into())
+            .or_else(|_| start((std::net::Ipv4Addr::UNSPECIFIED, port).into())),
+    };
+    started.map_err(|(error, address)| {
+        CliError::Runtime(format!(
+            "rank 0 cannot listen on {address}: {error}; is another fleet running? choose another port with --rendezvous HOST:PORT"
+        ))
+    })
+}
+
+/// Connects to the server, which may start later than this rank. Returns the address that answers too.
+fn dial(
+    args: &Udp,
+    option: &str,
+    server: &str,
+    port: u16,
+    began: Instant,
+    cancel: &Cancel,
+) -> Result<(Dialled, String), CliError> {
+    loop {
+        let left = args.fleet.fleet_wait.saturating_sub(began.elapsed());
+        let failed = match endpoint::resolve(option, server, port, family(args), "") {
+            Ok(addresses) => match Dialled::connect(&addresses, left.min(args.peer_timeout)) {
+                Ok(dialled) => {
+                    let address = dialled.server().to_string();
+                    return Ok((dialled, address));
+                }
+                Err(error) => CliError::Runtime(format!(
+                    "{error}, for {} s; does rank 0 run there? wait longer with --fleet-wait",
+                    args.fleet.fleet_wait.as_secs_f64()
+                )),
+            },
+            Err(CliError::Usage(error)) => return Err(CliError::Usage(error)),
+            Err(error) => error,
+        };
+        if cancel.is_cancelled() || began.elapsed() + RETRY > args.fleet.fleet_wait {
+            return Err(failed);
+        }
+        thread::sleep(RETRY);
+    }
+}
+
+/// A number that stands for the options that all ranks share (FNV-1a).
+fn options(args: &Udp, all: &[Planned]) -> Result<String, CliError> {
+    let plans = all
+        .iter()
+        .map(|one| wire::plan::Plan::from(one.plan.clone()));
+    let plans: Vec<_> = plans.collect();
+    let text = serde_json::to_string(&(plans, args.repeat, args.to.is_some()));
+    let text = text.map_err(CliError::runtime)?;
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Ok(format!("{hash:016x}"))
+}
+
+/// Waits for the ranks, and returns the collector.
+fn roster(member: &Member, wait: Duration, cancel: &Cancel) -> Result<u32, CliError> {
+    let began = Instant::now();
+    loop {
+        let reply = member.reply_within(RETRY);
+        match reply.map_err(CliError::runtime)? {
+            Some(FleetReply::Roster { senders: 0, .. }) => {
+                return Err(CliError::Runtime(format!(
+                    "no other rank came within {} s; start the ranks at one time, or wait longer with --fleet-wait",
+                    wait.as_secs_f64()
+                )));
+            }
+            Some(FleetReply::Roster { collector, .. }) => return Ok(collector),
+            Some(_) => {}
+            None if cancel.is_cancelled() => {
+                return Err(CliError::runtime(
+                    "interrupted before the fleet was complete",
+                ));
+            }
+            None if began.elapsed() > wait.saturating_add(ROSTER) => {
+                return Err(CliError::Runtime(format!(
+                    "the server of the fleet at {} does not answer",
+                    member.server()
+                )));
+            }
+            None => {}
+        }
+    }
+}
+
+/// A rank with its connection.
+struct Fleet<'a> {
+    args: &'a Udp,
+    place: Place,
+    member: Member,
+    cancel: Cancel,
+}
+
+impl Fleet<'_> {
+    /// Runs all rounds. The collector writes each merged run to `output`.
+    fn runs(&self, ready: &[Ready], mut output: Option<&mut Output>) -> Result<(), CliError> {
+        if let Some(output) = &mut output {
+            let settings = ready.iter().flat_map(|one| &one.planned.settings);
+            output.comparing(settings.filter_map(Option::as_deref), self.args.repeat)?;
+        }
+        let sends = !self.place.is_receiver();
+        if sends {
+            self.warm_up(ready)?;
+        }
+        let (mut number, mut incomplete) = (0, None);
+        for round in 0..self.args.repeat as usize {
+            // As without a fleet, each round begins with the next setting.
+            for turn in 0..ready.len() {
+                let one = &ready[(round + turn) % ready.len()];
+                if number > 0 && self.cancel.is_cancelled() {
+                    return Ok(());
+                }
+                let mut at_ns = None;
+                let own = match sends {
+                    true => Some(self.measure(one, number, &mut at_ns)?),
+                    false => None,
+                };
+                let reason = own.iter().flatten().find_map(lost);
+                let report = own.map(|measured| Report {
+                    host: machine::hostname(),
+                    runs: measured.iter().map(ReportRun::from).collect(),
+                });
+                match &mut output {
+                    Some(output) => {
+                        let lost = self.collect(one, number, at_ns, report, output)?;
+                        incomplete = incomplete.or(lost);
+                    }
+                    None => {
+                        let text = serde_json::to_string(&report).map_err(CliError::runtime)?;
+                        let sent = self.member.send_result(number, &text);
+                        sent.map_err(|error| one.runtime(error))?;
+                        incomplete = incomplete.or(reason);
+                    }
+                }
+                number += 1;
+            }
+        }
+        match incomplete {
+            Some(reason) => Err(CliError::Runtime(reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn warm_up(&self, ready: &[Ready]) -> Result<(), CliError> {
+        let Some(time) = super::warm_up_time(self.args, ready.len()) else {
+            return Ok(());
+        };
+        for one in ready {
+            let (plan, setup) = client::unrecorded(&one.planned.plan, &one.setup, time);
+            client::run(&plan, &setup, &mut Silent, &self.cancel)
+                .map_err(|error| one.runtime(error))?;
+        }
+        Ok(())
+    }
+
+    /// Measures with the others. `at_ns` becomes the common start, in ns of the server's clock.
+    fn measure(
+        &self,
+        one: &Ready,
+        number: u32,
+        at_ns: &mut Option<u64>,
+    ) -> Result<Vec<Measured>, CliError> {
+        let mut gate = Gate {
+            member: &self.member,
+            run: number,
+            is_ready: false,
+            at_ns,
+        };
+        let measured = client::run(&one.planned.plan, &one.setup, &mut gate, &self.cancel);
+        let mut measured = measured.map_err(|error| one.runtime(error))?;
+        for (measured, setting) in measured.iter_mut().zip(&one.planned.settings) {
+            measured.run.setting.clone_from(setting);
+        }
+        Ok(measured)
+    }
+
+    /// Merges the results of all ranks and writes them. Returns why the run is incomplete, if it is.
+    fn collect(
+        &self,
+        one: &Ready,
+        number: u32,
+        at_ns: Option<u64>,
+        own: Option<Report>,
+        output: &mut Output,
+    ) -> Result<Option<String>, CliError> {
+        let mut gather = Gather::new(number, at_ns);
+        if let Some(report) = own {
+            gather.add(self.place.launch.rank, report);
+            let done = self.member.send_result(number, "");
+            done.map_err(CliError::runtime)?;
+        }
+        let merged = gather.collect(&self.member, self.place.ranks(), &self.cancel);
+        if merged.is_empty() {
+            return Err(one.runtime(gather.nothing()));
+        }
+        output.next(&one.planned.settings);
+        let mut incomplete = None;
+        for measured in merged {
+            let direction = match measured.run.direction == Direction::Reverse.name() {
+                true => Direction::Reverse,
+                false => Direction::Forward,
+            };
+            output.begun();
+            for row in &measured.run.intervals {
+                output.interval(direction, row, None);
+            }
+            incomplete = incomplete.or(lost(&measured));
+            output.run(measured)?;
+        }
+        Ok(incomplete)
+    }
+}
+
+/// Asks the fleet when a run starts.
+struct Gate<'a> {
+    member: &'a Member,
+    run: u32,
+    is_ready: bool,
+    at_ns: &'a mut Option<u64>,
+}
+
+impl Observer for Gate<'_> {
+    fn start(&mut self, offset_ns: Option<i64>) -> Result<Start, String> {
+        if !self.is_ready {
+            self.is_ready = true;
+            let ready = self.member.ready(self.run);
+            ready.map_err(|error| error.to_string())?;
+        }
+        while let Some(reply) = self.member.try_reply().map_err(|error| error.to_string())? {
+            if let FleetReply::Start { run, at_ns } = reply
+                && run == self.run
+            {
+                *self.at_ns = Some(at_ns);
+                return Ok(match offset_ns {
+                    Some(offset) => Start::At(at_ns.wrapping_add_signed(offset.wrapping_neg())),
+                    None => Start::Now,
+                });
+            }
+        }
+        Ok(Start::Wait)
+    }
+}
+
+/// Observes a run that is not reported.
+struct Silent;
+
+impl Observer for Silent {}

@@ -1,0 +1,167 @@
+//! The results of a run's ranks, as they reach the collector.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::fleet::{Report, ReportRun};
+use crate::udp::client::Cancel;
+use crate::udp::fleet::member::Member;
+use crate::udp::merge::{Merge, RankResult};
+use crate::udp::result::{Measured, MissingRank};
+use crate::udp::wire::fleet::FleetReply;
+
+/// How long results are awaited after a signal.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Most bytes of a rank's result.
+const LONGEST: usize = 64 << 20;
+
+/// Wait for a message between two checks for a signal.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The results of a run so far.
+pub(super) struct Gather {
+    run: u32,
+    /// The common start in ns of the server's clock, once it is known.
+    at_ns: Option<u64>,
+    /// One for each direction.
+    merges: Vec<Merge>,
+    missing: Vec<MissingRank>,
+    /// The ranks with a result, and those that are missing.
+    settled: BTreeSet<u32>,
+    /// The parts of results that are not complete.
+    texts: BTreeMap<u32, String>,
+}
+
+impl Gather {
+    pub(super) fn new(run: u32, at_ns: Option<u64>) -> Self {
+        Self {
+            run,
+            at_ns,
+            merges: Vec::new(),
+            missing: Vec::new(),
+            settled: BTreeSet::new(),
+            texts: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the result of a rank. A result that cannot be merged is missing.
+    pub(super) fn add(&mut self, rank: u32, report: Report) {
+        self.settled.insert(rank);
+        let name = format!("rank {rank}");
+        for (direction, report_run) in report.runs.into_iter().enumerate() {
+            let ReportRun {
+                run,
+                start_ns,
+                latency,
+                intended,
+            } = report_run;
+            if self.merges.len() == direction {
+                self.merges.push(Merge::new(self.at_ns.unwrap_or(0)));
+            }
+            let Some(merge) = self.merges.get_mut(direction) else {
+                return;
+            };
+            let added = merge.add(RankResult {
+                rank: Some(u64::from(rank)),
+                name: &name,
+                host: &report.host,
+                run: &run,
+                latency: &latency,
+                intended: &intended,
+                start_ns: start_ns.filter(|_| self.at_ns.is_some()),
+            });
+            if let Err(error) = added {
+                return self.lacks(
+                    rank,
+                    &format!("has a result that cannot be merged: {error}"),
+                );
+            }
+        }
+    }
+
+    fn lacks(&mut self, rank: u32, reason: &str) {
+        self.settled.insert(rank);
+        self.missing.push(MissingRank {
+            rank: u64::from(rank),
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// The ranks without a result are missing.
+    fn lack_others(&mut self, ranks: Range<u32>, reason: &str) {
+        for rank in ranks {
+            if !self.settled.contains(&rank) {
+                self.lacks(rank, reason);
+            }
+        }
+    }
+
+    fn add_part(&mut self, rank: u32, part: &str, last: bool) {
+        let text = self.texts.entry(rank).or_default();
+        if text.len().saturating_add(part.len()) <= LONGEST {
+            text.push_str(part);
+        }
+        if !last {
+            return;
+        }
+        let text = self.texts.remove(&rank).unwrap_or_default();
+        match serde_json::from_str(&text) {
+            Ok(report) => self.add(rank, report),
+            Err(error) => self.lacks(rank, &format!("sent an invalid result: {error}")),
+        }
+    }
+
+    /// Waits for the results of all `ranks` that take part, and merges them: a run for each direction.
+    pub(super) fn collect(
+        &mut self,
+        member: &Member,
+        ranks: Range<u32>,
+        cancel: &Cancel,
+    ) -> Vec<Measured> {
+        let mut cancelled: Option<Instant> = None;
+        loop {
+            match member.reply_within(TICK) {
+                Ok(Some(FleetReply::Start { run, at_ns })) if run == self.run => {
+                    self.at_ns = Some(at_ns);
+                }
+                Ok(Some(FleetReply::Result {
+                    run,
+                    rank,
+                    part,
+                    last,
+                })) if run == self.run => self.add_part(rank, &part, last),
+                Ok(Some(FleetReply::Missing { run, rank, reason })) if run == self.run => {
+                    self.lacks(rank, &reason);
+                }
+                Ok(Some(FleetReply::End { run })) if run == self.run => break,
+                Ok(_) => {}
+                Err(error) => {
+                    self.lack_others(ranks.clone(), &format!("has no result, as {error}"));
+                    break;
+                }
+            }
+            if cancel.is_cancelled() && cancelled.get_or_insert_with(Instant::now).elapsed() > GRACE
+            {
+                self.lack_others(ranks.clone(), "was interrupted");
+                break;
+            }
+        }
+        let missing = &self.missing;
+        let merges = std::mem::take(&mut self.merges).into_iter();
+        let finished = merges.filter(|merge| !merge.is_empty());
+        let finished = finished.map(|merge| merge.finish(ranks.len() as u64, missing.clone()));
+        finished.collect()
+    }
+
+    /// Why there is no result.
+    pub(super) fn nothing(&self) -> String {
+        match self.missing.first() {
+            Some(MissingRank { rank, reason }) => {
+                format!("no rank has a result: rank {rank} {reason}")
+            }
+            None => "no rank has a result: all of them were lost".to_owned(),
+        }
+    }
+}

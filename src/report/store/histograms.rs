@@ -1,0 +1,85 @@
+//! `histograms.jsonl`: the latency histograms of each run without loss of counts, one line per run, from which runs are merged. The
+//! `.hgrm` files have percentiles only.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::udp::merge::SavedHistogram;
+use crate::udp::result::Measured;
+
+/// The file's name.
+pub const NAME: &str = "histograms.jsonl";
+
+/// Longest accepted file, in bytes.
+const LONGEST: u64 = 1 << 30;
+
+/// A line: the histograms of a run.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RunHistograms {
+    /// Number of the run within the command, from 0.
+    pub run: usize,
+    /// Latencies from the actual send.
+    pub latency: SavedHistogram,
+    /// Latencies from the intended send; empty unless paced.
+    pub intended: SavedHistogram,
+}
+
+/// Adds the line of run number `run`.
+pub(super) fn append(folder: &Path, run: usize, measured: &Measured) -> io::Result<()> {
+    let line = RunHistograms {
+        run,
+        latency: (&measured.latency).into(),
+        intended: (&measured.latency_from_intended).into(),
+    };
+    let mut bytes = serde_json::to_vec(&line)?;
+    bytes.push(b'\n');
+    let mut options = OpenOptions::new();
+    let mut file = options.create(true).append(true).open(folder.join(NAME))?;
+    file.write_all(&bytes)
+}
+
+/// The histograms in `folder`, by number of the run. `None` without a file. A run that was saved again has its last line.
+///
+/// # Errors
+/// Of reads, and for a line of another format.
+pub fn read(folder: &Path) -> io::Result<Option<BTreeMap<usize, RunHistograms>>> {
+    let file = match File::open(folder.join(NAME)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut runs = BTreeMap::new();
+    for line in BufReader::new(file.take(LONGEST)).lines() {
+        let line: RunHistograms = serde_json::from_str(&line?)?;
+        runs.insert(line.run, line);
+    }
+    Ok(Some(runs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+    use crate::stats::latency::Latency;
+
+    #[test]
+    fn histograms_are_read_back_without_loss() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).unwrap().is_none());
+        let measured = sample::udp::measured();
+        for run in [0, 1, 1] {
+            append(folder.path(), run, &measured).unwrap();
+        }
+        let runs = read(folder.path()).unwrap().unwrap();
+        assert_eq!(runs.len(), 2);
+        let mut latency = Latency::new();
+        runs[&1].latency.add_to(&mut latency);
+        assert_eq!(latency.summary(), measured.latency.summary());
+        assert_eq!(latency.sum_ns(), measured.latency.sum_ns());
+        std::fs::write(folder.path().join(NAME), "{\"run\": 0}\n").unwrap();
+        assert!(read(folder.path()).is_err());
+    }
+}

@@ -1,0 +1,429 @@
+//! The fleets at a server: who has come, when a run starts, and which results are missing. Pure: time is an argument.
+//!
+//! A rank that never comes is waited for once, for the time that the ranks ask for. A rank that is lost is not waited for: its
+//! connection has ended, or it was silent for [`SILENT`].
+
+mod round;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::udp::wire::fleet::{FleetJoin, FleetReply, FleetRequest, MAX_PART, MAX_RANKS};
+use round::Round;
+
+/// A rank sends a message more often than this, unless it is lost.
+pub const ALIVE: Duration = Duration::from_secs(2);
+
+/// A rank without a message for this long is lost.
+pub const SILENT: Duration = Duration::from_secs(8);
+
+/// From the release of a run to its start: the reply reaches each rank earlier.
+const LEAD: Duration = Duration::from_millis(250);
+
+/// More time for each rank: the server sends the replies one after the other.
+const LEAD_OF_RANK: Duration = Duration::from_micros(50);
+
+/// Most characters of a name in a message.
+const MAX_NAME: usize = 300;
+
+/// Bytes of results that wait for a collector, above which the ranks' results are not read.
+const CONGESTED: usize = 16 << 20;
+
+/// The present.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For waits.
+    pub instant: Instant,
+    /// For starts: ns of the server's clock.
+    pub ns: u64,
+}
+
+/// All fleets of a server. A connection is identified by a number.
+#[derive(Debug, Default)]
+pub struct Hub {
+    fleets: HashMap<String, Fleet>,
+    /// Fleet and rank of each connection.
+    members: HashMap<usize, (String, u32)>,
+    /// Messages for each connection.
+    replies: HashMap<usize, VecDeque<FleetReply>>,
+    /// Connections with new messages.
+    woken: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Fleet {
+    size: u32,
+    options: String,
+    wait: Duration,
+    /// When the first rank came.
+    since: Instant,
+    /// Whether the roster was sent.
+    is_assembled: bool,
+    members: BTreeMap<u32, Member>,
+    collector: u32,
+    /// Bytes of results that wait for the collector.
+    queued: usize,
+    /// The runs that have not ended.
+    rounds: BTreeMap<u32, Round>,
+    /// Number of the first run that was not released.
+    next: u32,
+}
+
+#[derive(Debug)]
+struct Member {
+    connection: usize,
+    sends: bool,
+    heard: Instant,
+    /// Why the rank is lost.
+    lost: Option<String>,
+}
+
+impl Hub {
+    /// Adds a rank.
+    ///
+    /// # Errors
+    /// A sentence for the rank.
+    pub fn join(&mut self, connection: usize, join: FleetJoin, now: Now) -> Result<(), String> {
+        let FleetJoin { rank, size, .. } = join;
+        let is_long = [&join.fleet, &join.host, &join.options]
+            .iter()
+            .any(|name| name.len() > MAX_NAME);
+        if size == 0 || size > MAX_RANKS || rank >= size || is_long {
+            return Err("the fleet's rank, size or name is invalid".to_owned());
+        }
+        let fleet = self
+            .fleets
+            .entry(join.fleet.clone())
+            .or_insert_with(|| Fleet {
+                size,
+                options: join.options.clone(),
+                wait: Duration::from_millis(join.wait_ms),
+                since: now.instant,
+                is_assembled: false,
+                members: BTreeMap::new(),
+                collector: 0,
+                queued: 0,
+                rounds: BTreeMap::new(),
+                next: 0,
+            });
+        if fleet
+            .members
+            .get(&rank)
+            .is_some_and(|member| member.lost.is_none())
+        {
+            return Err(format!(
+                "rank {rank} of this fleet is here already; give each process a rank of its own, and start one fleet at a time"
+            ));
+        }
+        if fleet.is_assembled {
+            return Err(format!(
+                "the fleet started without rank {rank}, after a wait of {} s; start the ranks at one time, or wait longer with --fleet-wait",
+                fleet.wait.as_secs_f64()
+            ));
+        }
+        if size != fleet.size || join.options != fleet.options {
+            return Err(format!(
+                "rank {rank} has other options than the ranks before it; start each rank with one command line"
+            ));
+        }
+        let member = Member {
+            connection,
+            sends: join.sends,
+            heard: now.instant,
+            lost: None,
+        };
+        fleet.members.insert(rank, member);
+        self.members.insert(connection, (join.fleet, rank));
+        self.replies.insert(connection, VecDeque::new());
+        self.poll(connection, now);
+        Ok(())
+    }
+
+    /// Processes a message of a rank that has joined.
+    ///
+    /// # Errors
+    /// A sentence for the rank, which is lost then.
+    pub fn on_request(
+        &mut self,
+        connection: usize,
+        request: FleetRequest,
+        now: Now,
+    ) -> Result<(), String> {
+        let Some((fleet, rank)) = self.of(connection) else {
+            return Err("the rank is not in a fleet".to_owned());
+        };
+        if let Some(member) = fleet.members.get_mut(&rank) {
+            member.heard = now.instant;
+        }
+        match request {
+            FleetRequest::Alive => return Ok(()),
+            FleetRequest::Join(_) => return Err("the rank has joined already".to_owned()),
+            FleetRequest::Ready { run } => fleet.on_ready(rank, run, now)?,
+            FleetRequest::Result { run, part, last } => {
+                if let Some(reply) = fleet.on_result(rank, run, part, last)?
+                    && let Some(collector) = fleet.collector()
+                {
+                    self.reply(collector, reply);
+                }
+            }
+        }
+        self.poll(connection, now);
+        Ok(())
+    }
+
+    /// A connection has ended, or its rank is lost for another reason.
+    pub fn closed(&mut self, connection: usize, now: Now) {
+        self.lose(connection, "was lost", now);
+        self.members.remove(&connection);
+        self.replies.remove(&connection);
+    }
+
+    fn lose(&mut self, connection: usize, reason: &str, now: Now) {
+        let Some((fleet, rank)) = self.of(connection) else {
+            return;
+        };
+        let is_assembled = fleet.is_assembled;
+        match fleet.members.get_mut(&rank) {
+            Some(member) if is_assembled => {
+                member.lost.get_or_insert_with(|| reason.to_owned());
+            }
+            // It may come again.
+            _ => drop(fleet.members.remove(&rank)),
+        }
+        let is_empty = fleet.members.values().all(|member| member.lost.is_some());
+        self.poll(connection, now);
+        if is_empty && let Some((name, _)) = self.members.get(&connection) {
+            self.fleets.remove(&name.clone());
+        }
+    }
+
+    /// Ends waits that are over, and drops ranks that are silent.
+    pub fn tick(&mut self, now: Now) {
+        let mut silent = Vec::new();
+        let mut one_of_each = Vec::new();
+        for fleet in self.fleets.values() {
+            let alive = || {
+                fleet
+                    .members
+                    .values()
+                    .filter(|member| member.lost.is_none())
+            };
+            one_of_each.extend(alive().next().map(|member| member.connection));
+            // Messages of ranks are not read while their results wait.
+            if fleet.queued <= CONGESTED {
+                let quiet = |member: &&Member| now.instant.duration_since(member.heard) > SILENT;
+                silent.extend(alive().filter(quiet).map(|member| member.connection));
+            }
+        }
+        for connection in silent {
+            let reason = format!("was silent for {} s", SILENT.as_secs());
+            self.lose(connection, &reason, now);
+        }
+        for connection in one_of_each {
+            self.poll(connection, now);
+        }
+    }
+
+    /// The next message for a connection.
+    pub fn next_reply(&mut self, connection: usize) -> Option<FleetReply> {
+        let reply = self.replies.get_mut(&connection)?.pop_front()?;
+        if let FleetReply::Result { part, .. } = &reply {
+            let size = part.len();
+            if let Some((fleet, _)) = self.of(connection) {
+                fleet.queued = fleet.queued.saturating_sub(size);
+            }
+        }
+        Some(reply)
+    }
+
+    /// Whether the messages of a rank are not to be read now, as too many results wait for the collector.
+    pub fn is_congested(&self, connection: usize) -> bool {
+        let fleet = self
+            .members
+            .get(&connection)
+            .and_then(|(name, _)| self.fleets.get(name));
+        fleet.is_some_and(|fleet| fleet.queued > CONGESTED && fleet.collector() != Some(connection))
+    }
+
+    /// The connections that have got messages since the last call.
+    pub fn take_woken(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.woken)
+    }
+
+    fn of(&mut self, connection: usize) -> Option<(&mut Fleet, u32)> {
+        let (name, rank) = self.members.get(&connection)?;
+        Some((self.fleets.get_mut(name)?, *rank))
+    }
+
+    fn reply(&mut self, connection: usize, reply: FleetReply) {
+        if let Some(replies) = self.replies.get_mut(&connection) {
+            replies.push_back(reply);
+            self.woken.push(connection);
+        }
+    }
+
+    /// Sends what is due to the fleet of this connection.
+    fn poll(&mut self, connection: usize, now: Now) {
+        let Some((fleet, _)) = self.of(connection) else {
+            return;
+        };
+        for (connection, reply) in fleet.due(now) {
+            self.reply(connection, reply);
+        }
+    }
+}
+
+impl Fleet {
+    fn alive(&self) -> impl Iterator<Item = (u32, &Member)> {
+        let members = self.members.iter();
+        let alive = members.filter(|(_, member)| member.lost.is_none());
+        alive.map(|(rank, member)| (*rank, member))
+    }
+
+    /// The connection of the collector, unless it is lost.
+    fn collector(&self) -> Option<usize> {
+        let collector = self.members.get(&self.collector)?;
+        collector.lost.is_none().then_some(collector.connection)
+    }
+
+    /// The ranks that have a session: all but the receiver's host.
+    fn senders(&self) -> impl Iterator<Item = u32> {
+        let is_receiver = |rank: &u32| self.members.get(rank).is_some_and(|member| !member.sends);
+        (0..self.size).filter(move |rank| !is_receiver(rank))
+    }
+
+    fn on_ready(&mut self, rank: u32, run: u32, now: Now) -> Result<(), String> {
+        if !self.is_assembled || run > self.next.saturating_add(1) {
+            return Err("the rank is ready for a run that is not next".to_owned());
+        }
+        if run < self.next {
+            return Err(format!(
+                "run {run} started without this rank, after a wait of {} s (--fleet-wait)",
+                self.wait.as_secs_f64()
+            ));
+        }
+        let round = self
+            .rounds
+            .entry(run)
+            .or_insert_with(|| Round::new(now.instant));
+        round.ready(rank);
+        Ok(())
+    }
+
+    /// Returns the part for the collector, if it is from another rank.
+    fn on_result(
+        &mut self,
+        rank: u32,
+        run: u32,
+        part: String,
+        last: bool,
+    ) -> Result<Option<FleetReply>, String> {
+        // As JSON, the part must fit a message again.
+        if part.len() > MAX_PART || part.bytes().any(|byte| byte.is_ascii_control()) {
+            return Err("a part of a result is too long or has control characters".to_owned());
+        }
+        let round = self.rounds.get_mut(&run);
+        let Some(round) = round.filter(|round| round.is_running(rank)) else {
+            return Err("the rank has a result of a run that it is not in".to_owned());
+        };
+        if last {
+            round.done(rank);
+        }
+        if rank == self.collector || self.collector().is_none() {
+            return Ok(None);
+        }
+        self.queued = self.queued.saturating_add(part.len());
+        Ok(Some(FleetReply::Result {
+            run,
+            rank,
+            part,
+            last,
+        }))
+    }
+
+    /// The messages that are due, each with its connection.
+    fn due(&mut self, now: Now) -> Vec<(usize, FleetReply)> {
+        let mut replies = Vec::new();
+        if !self.is_assembled {
+            let is_over = now.instant.duration_since(self.since) >= self.wait;
+            if (self.members.len() as u32) < self.size && !is_over {
+                return replies;
+            }
+            self.assemble(&mut replies);
+        }
+        self.release(now, &mut replies);
+        self.end(&mut replies);
+        replies
+    }
+
+    fn assemble(&mut self, replies: &mut Vec<(usize, FleetReply)>) {
+        self.is_assembled = true;
+        self.collector = self.members.keys().next().copied().unwrap_or(0);
+        let senders = self.alive().filter(|(_, member)| member.sends).count();
+        let roster = FleetReply::Roster {
+            collector: self.collector,
+            senders: senders as u32,
+        };
+        let connections = self.alive().map(|(_, member)| member.connection);
+        replies.extend(connections.map(|connection| (connection, roster.clone())));
+    }
+
+    /// Starts the next run once all ranks are ready, or the wait is over.
+    fn release(&mut self, now: Now, replies: &mut Vec<(usize, FleetReply)>) {
+        let run = self.next;
+        let senders: Vec<(u32, usize)> = self
+            .alive()
+            .filter(|(_, member)| member.sends)
+            .map(|(rank, member)| (rank, member.connection))
+            .collect();
+        let wait = self.wait;
+        let Some(round) = self.rounds.get_mut(&run) else {
+            return;
+        };
+        let is_over = now.instant.duration_since(round.since) >= wait;
+        let is_ready = senders.iter().all(|(rank, _)| round.is_ready(*rank));
+        if !is_ready && !is_over {
+            return;
+        }
+        let lead = LEAD + LEAD_OF_RANK * senders.len() as u32;
+        let at_ns = now.ns.saturating_add(lead.as_nanos() as u64);
+        round.start();
+        self.next = self.next.saturating_add(1);
+        for (rank, connection) in senders {
+            if round.is_ready(rank) {
+                replies.push((connection, FleetReply::Start { run, at_ns }));
+            }
+        }
+        if let Some(collector) = self.collector()
+            && !self.members[&self.collector].sends
+        {
+            replies.push((collector, FleetReply::Start { run, at_ns }));
+        }
+    }
+
+    /// Ends the runs whose results are all sent, in order.
+    fn end(&mut self, replies: &mut Vec<(usize, FleetReply)>) {
+        while let Some((&run, round)) = self.rounds.first_key_value() {
+            let alive = |rank: u32| {
+                let member = self.members.get(&rank);
+                member.is_some_and(|member| member.lost.is_none())
+            };
+            if !round.is_over(alive) {
+                return;
+            }
+            if let Some(collector) = self.collector() {
+                for rank in self.senders() {
+                    let lost = self.members.get(&rank).map(|member| member.lost.as_deref());
+                    if let Some(reason) = round.missing(rank, lost) {
+                        replies.push((collector, FleetReply::Missing { run, rank, reason }));
+                    }
+                }
+                replies.push((collector, FleetReply::End { run }));
+            }
+            self.rounds.remove(&run);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

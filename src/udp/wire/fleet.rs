@@ -1,0 +1,113 @@
+//! The messages of a fleet: many clients that start at one time, and whose results one of them collects.
+//!
+//! Each rank has a control connection for the fleet beside those of its sessions. It lasts from the first run to the last one.
+//!
+//! ```text
+//!   rank                                    server
+//!   join: version, fleet, rank, size  --->           (a key is proved before, as for a session)
+//!                                     <---  roster: the collector, the ranks that never came
+//!   ready: run                        --->           the rank's session is open
+//!                                     <---  start: when, by the server's clock
+//!   result: run, parts                --->
+//!                                     <---  result, missing, end: run                     to the collector
+//! ```
+//!
+//! A server without fleets refuses the first message as an unknown variant, which the client explains.
+
+use serde::{Deserialize, Serialize};
+
+/// Most ranks of a fleet.
+pub const MAX_RANKS: u32 = 100_000;
+
+/// Most bytes of a part of a result. As a JSON string it has at most twice as many, so that a message is not too long.
+pub const MAX_PART: usize = 24 * 1024;
+
+/// A message of a rank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum FleetRequest {
+    /// Joins the fleet.
+    Join(FleetJoin),
+    /// Shows that the rank is alive.
+    Alive,
+    /// The rank can start a run.
+    Ready {
+        /// Number of the run within the command, from 0.
+        run: u32,
+    },
+    /// A part of the rank's result of a run.
+    Result {
+        /// Number of the run.
+        run: u32,
+        /// A part of the text, in order; empty for the collector's own result.
+        part: String,
+        /// Whether it is the last part.
+        last: bool,
+    },
+}
+
+/// Joins a fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetJoin {
+    /// [`VERSION`](super::VERSION).
+    pub version: u32,
+    /// Names the fleet at the server.
+    pub fleet: String,
+    /// The rank, from 0.
+    pub rank: u32,
+    /// Number of ranks.
+    pub size: u32,
+    /// Whether the rank has a session. The receiver's host has none.
+    pub sends: bool,
+    /// The rank's host.
+    pub host: String,
+    /// Stands for the options of the command, which all ranks share.
+    pub options: String,
+    /// Longest wait for other ranks, in ms.
+    pub wait_ms: u64,
+}
+
+/// A message to a rank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum FleetReply {
+    /// The fleet is complete, or the wait is over.
+    Roster {
+        /// The rank that collects the results.
+        collector: u32,
+        /// Ranks with a session that have come.
+        senders: u32,
+    },
+    /// A run starts.
+    Start {
+        /// Number of the run.
+        run: u32,
+        /// When, in ns of the server's clock.
+        at_ns: u64,
+    },
+    /// A part of a rank's result, for the collector.
+    Result {
+        /// Number of the run.
+        run: u32,
+        /// The rank.
+        rank: u32,
+        /// A part of the text, in order.
+        part: String,
+        /// Whether it is the last part.
+        last: bool,
+    },
+    /// A rank has no result of a run, for the collector.
+    Missing {
+        /// Number of the run.
+        run: u32,
+        /// The rank.
+        rank: u32,
+        /// The predicate of a sentence about the rank.
+        reason: String,
+    },
+    /// All results of a run were sent to the collector.
+    End {
+        /// Number of the run.
+        run: u32,
+    },
+}

@@ -1,0 +1,589 @@
+//! `bench udp --fleet` as several processes, started by hand and by the launchers that are installed, and `bench merge`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
+
+use common::{
+    Finished, NOTICED, PATIENCE, Results, Running, Serve, assert_identities, bench, number, table,
+    until,
+};
+use serde_json::Value;
+use wirebench::udp::wire::control::Reply;
+use wirebench::udp::wire::framing;
+
+/// A port that is free for TCP and UDP.
+fn free_port() -> u16 {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = tcp.local_addr().unwrap();
+        if UdpSocket::bind(address).is_ok() {
+            return address.port();
+        }
+    }
+}
+
+/// Starts a rank. All ranks have one result folder.
+fn rank(program: &[&str], rank: u32, size: u32, options: &str, results: &Results) -> Running {
+    let (first, more) = program.split_first().unwrap();
+    let mut command = Command::new(first);
+    command.args(more);
+    let (rank, size) = (rank.to_string(), size.to_string());
+    command.args(["udp", "--fleet", "--rank", &rank, "--size", &size]);
+    command.args(["--out", &results.arg()]);
+    command.args(options.split_whitespace());
+    Running::new(command)
+}
+
+const BENCH: &[&str] = &[env!("CARGO_BIN_EXE_bench")];
+
+/// Starts all ranks, the last one first: rank 0, which the others wait for, is last.
+fn fleet(size: u32, options: &str, results: &Results) -> Vec<Running> {
+    let mut ranks: Vec<Running> = (0..size)
+        .rev()
+        .map(|number| rank(BENCH, number, size, options, results))
+        .collect();
+    ranks.reverse();
+    ranks
+}
+
+/// Options of a fleet whose rank 0 receives.
+fn receiving(options: &str) -> String {
+    format!("--rendezvous 127.0.0.1:{} {options}", free_port())
+}
+
+fn wait(ranks: Vec<Running>) -> Vec<Finished> {
+    ranks.into_iter().map(|rank| rank.wait(PATIENCE)).collect()
+}
+
+/// Asserts that the counts of a merged run are the sums of those of its ranks.
+#[track_caller]
+fn assert_sums(run: &Value) {
+    assert_identities(run);
+    let ranks = run["fleet"]["ranks"].as_array().unwrap();
+    let sum = |path: &str| ranks.iter().map(|rank| number(rank, path)).sum::<u64>();
+    for path in [
+        "sent.packets",
+        "sent.bytes",
+        "received.packets",
+        "received.unique",
+        "received.bytes",
+        "lost.packets",
+        "lost.elsewhere",
+    ] {
+        assert_eq!(sum(path), number(run, path), "{path}");
+    }
+    let unique = number(run, "received.unique");
+    let out = ["negative", "too_long"];
+    let out = out.map(|key| number(run, &format!("latency_ns.out_of_range.{key}")));
+    assert_eq!(
+        number(run, "latency_ns.count") + out.iter().sum::<u64>(),
+        unique
+    );
+    let rows = run["intervals"].as_array().unwrap();
+    let of_rows = rows.iter().map(|row| number(row, "packets")).sum::<u64>();
+    assert_eq!(of_rows, number(run, "received.packets"));
+}
+
+fn names(run: &Value, key: &str) -> Vec<u64> {
+    let ranks = run["fleet"][key].as_array().unwrap();
+    ranks.iter().map(|rank| number(rank, "rank")).collect()
+}
+
+#[test]
+fn ranks_measure_as_one_and_rank_0_writes_the_result() {
+    let results = Results::new();
+    let options = receiving("--pps 1001 --packets 902 --interval 200ms");
+    let finished = wait(fleet(4, &options, &results));
+    for (rank, finished) in finished.into_iter().enumerate() {
+        let finished = finished.done();
+        if rank > 0 {
+            assert_eq!(finished.stdout, "");
+            continue;
+        }
+        for part in [
+            "3 of 3 with a result, start skew ",
+            "\nrank 3 ",
+            "slowest rank ",
+        ] {
+            assert!(
+                finished.stdout.contains(part),
+                "{part}: {}",
+                finished.stdout
+            );
+        }
+    }
+    let run = results.run();
+    assert_sums(&run);
+    assert_eq!(run["complete"], true);
+    // The remainders of both go to the lower ranks.
+    let sent = run["fleet"]["ranks"].as_array().unwrap().iter();
+    let sent: Vec<u64> = sent.map(|rank| number(rank, "sent.packets")).collect();
+    assert_eq!(sent, [301, 301, 300]);
+    assert_eq!(run["requested"]["pps"], 1001.0);
+    assert_eq!(number(&run, "requested.packets"), 902);
+    assert_eq!(names(&run, "ranks"), [1, 2, 3]);
+    // Loose, as the machine may be busy with other tests.
+    assert!(number(&run, "fleet.start_skew_ns") < 500_000_000, "{run:#}");
+    let rows = table(&results.only().join("ranks.csv"));
+    assert_eq!(rows.len(), 5);
+    let column = rows[0].iter().position(|name| name == "unique").unwrap();
+    assert_eq!(rows[4][column], number(&run, "received.unique").to_string());
+    assert_eq!(results.ledger().len(), 2);
+}
+
+#[test]
+fn kernel_counts_the_datagrams_of_the_ranks() {
+    let namespace = Namespace(format!("wbfleet{}", std::process::id()));
+    if !namespace.build() {
+        println!("skipped: no network namespaces here");
+        return;
+    }
+    let results = Results::new();
+    let inside = ["ip", "netns", "exec", &namespace.0, BENCH[0]];
+    let counters = || namespace.udp_counters();
+    let before = counters();
+    // One datagram a message, so that the kernel counts each.
+    let options = "--packets 3000 --pps 3k --gso off --batch 1";
+    let ranks = (0..4).map(|number| rank(&inside, number, 4, options, &results));
+    for finished in wait(ranks.collect()) {
+        finished.done();
+    }
+    let run = results.run();
+    assert_sums(&run);
+    assert_eq!(number(&run, "sent.packets"), 3_000);
+    let of_kernel: Vec<u64> = counters()
+        .iter()
+        .zip(before)
+        .map(|(now, then)| now - then)
+        .collect();
+    let [received, unreachable, errors, sent] = of_kernel[..] else {
+        panic!("{of_kernel:?}");
+    };
+    assert_eq!((received, unreachable, errors), (sent, 0, 0));
+    // The others open the flows and keep them open.
+    let others = received - number(&run, "received.packets");
+    assert!(others < 100, "{others}");
+}
+
+struct Namespace(String);
+
+impl Namespace {
+    fn build(&self) -> bool {
+        let ip = |words: &str| {
+            let output = Command::new("ip").args(words.split(' ')).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let name = &self.0;
+        ip(&format!("netns add {name}")) && ip(&format!("-n {name} link set lo up"))
+    }
+
+    /// `InDatagrams`, `NoPorts`, `InErrors` and `OutDatagrams`.
+    fn udp_counters(&self) -> Vec<u64> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0, "cat", "/proc/net/snmp"]);
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let line = text.lines().filter(|line| line.starts_with("Udp:")).nth(1);
+        let numbers = line.unwrap().split_whitespace().skip(1).take(4);
+        numbers.map(|number| number.parse().unwrap()).collect()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+#[test]
+fn all_ranks_send_to_a_server_or_receive_from_it() {
+    let server = Serve::start(&[]);
+    for direction in ["", "--reverse", "--bidir"] {
+        let results = Results::new();
+        let options = format!("--to {} --mb 0.3 --unpaced {direction}", server.address);
+        for finished in wait(fleet(3, &options, &results)) {
+            finished.done();
+        }
+        let record = results.record();
+        let runs = record["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), if direction == "--bidir" { 2 } else { 1 });
+        for run in runs {
+            assert_sums(run);
+            assert_eq!(number(run, "sent.bytes"), 300_000);
+            assert_eq!(names(run, "ranks"), [0, 1, 2]);
+        }
+    }
+}
+
+#[test]
+fn compared_settings_are_those_of_all_ranks() {
+    let results = Results::new();
+    let options = receiving("--packets 300 --pps 3k --batch 1,16 --repeat 2 --warmup 50ms");
+    for finished in wait(fleet(3, &options, &results)) {
+        finished.done();
+    }
+    let record = results.record();
+    let runs = record["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 4);
+    runs.iter().for_each(assert_sums);
+    let settings = record["comparison"].as_array().unwrap();
+    assert_eq!(settings.len(), 2);
+    assert!(
+        settings
+            .iter()
+            .all(|setting| number(setting, "sent_packets") == 600)
+    );
+}
+
+/// Waits until a rank's sender is set up, and has had time to start.
+fn sending(rank: &Running) {
+    let tasks = format!("/proc/{}/task", rank.id());
+    until("the sender starts", || {
+        let tasks = fs::read_dir(&tasks).into_iter().flatten().flatten();
+        let mut names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.any(|name| name.trim() == "send-0")
+    });
+    thread::sleep(Duration::from_millis(1_000));
+}
+
+#[test]
+fn killed_rank_costs_its_share_and_is_named() {
+    let results = Results::new();
+    let options = receiving("--duration 3s --pps 400");
+    let ranks = fleet(5, &options, &results);
+    sending(&ranks[3]);
+    ranks[3].signal("KILL");
+    let finished = wait(ranks);
+    let words = ["the run is incomplete: rank 3 is missing (rank 3 was lost during the run)"];
+    for (rank, finished) in finished.into_iter().enumerate() {
+        match rank {
+            0 => {
+                let finished = finished.failed(3, &words);
+                assert!(
+                    finished.stdout.contains("INCOMPLETE"),
+                    "{}",
+                    finished.stdout
+                );
+                assert!(finished.stdout.contains("3 of 4 with a result"));
+                assert!(finished.took < PATIENCE / 2, "{:?}", finished.took);
+            }
+            3 => assert_eq!(finished.code, None),
+            _ => drop(finished.done()),
+        }
+    }
+    let run = results.run();
+    assert_sums(&run);
+    assert_eq!(
+        (names(&run, "ranks"), names(&run, "missing")),
+        (vec![1, 2, 4], vec![3])
+    );
+    assert_eq!(run["ended"], "peer_lost");
+    // Each of the others had the time for its share of 300 datagrams.
+    let ranks = run["fleet"]["ranks"].as_array().unwrap().iter();
+    ranks.for_each(|rank| assert!(number(rank, "sent.packets") > 250, "{rank:#}"));
+}
+
+#[test]
+fn rank_that_never_comes_does_not_hold_the_others() {
+    let results = Results::new();
+    let options = receiving("--packets 300 --pps 3k --fleet-wait 3s");
+    let ranks = [0, 1].map(|number| rank(BENCH, number, 3, &options, &results));
+    let mut finished = wait(ranks.into()).into_iter();
+    let first = finished.next().unwrap();
+    let first = first.failed(3, &["rank 2 is missing (rank 2 never came)"]);
+    assert!(
+        first.took < Duration::from_secs(3) + NOTICED,
+        "{:?}",
+        first.took
+    );
+    finished.next().unwrap().done();
+    let run = results.run();
+    assert_sums(&run);
+    assert_eq!(number(&run, "sent.packets"), 150);
+}
+
+#[test]
+fn wrong_fleets_are_refused_by_one_sentence() {
+    for (options, words) in [
+        ("--fleet", "--fleet needs a rank and a size"),
+        ("--fleet --rank 1", "--rank gives a rank without a size"),
+        ("--fleet --rank 2 --size 2", "rank 2 is not one of 2 ranks"),
+        (
+            "--fleet --rank 0 --size 1",
+            "a fleet of one rank has no sender",
+        ),
+        ("--rank 0 --size 2", "--fleet"),
+        ("--fleet --rank 0 --size 2 --live", "--live"),
+        ("--fleet --rank 0 --size 2 --round-trip", "--round-trip"),
+        (
+            "--fleet --rank 0 --size 2 --to a --rendezvous b",
+            "--rendezvous",
+        ),
+    ] {
+        let args = ["udp", "--no-save"].into_iter().chain(options.split(' '));
+        bench(args).failed(2, &[words]);
+    }
+    let pod = |size: &str| {
+        let mut command = Command::new(BENCH[0]);
+        command.args(["udp", "--fleet", "--no-save"]);
+        command.envs([("JOB_COMPLETION_INDEX", "1"), ("JOB_COMPLETIONS", size)]);
+        Running::new(command).wait(PATIENCE)
+    };
+    pod("4").failed(2, &["the address of rank 0 is unknown", "--rendezvous"]);
+    pod("four").failed(2, &["JOB_COMPLETIONS=four is not a number"]);
+    let alone = "udp --fleet --rank 1 --size 2 --rendezvous 127.0.0.1:1 --fleet-wait 300ms";
+    bench(alone.split(' ')).failed(3, &["cannot reach the server of the fleet at 127.0.0.1:1"]);
+}
+
+#[test]
+fn ranks_of_other_command_lines_and_of_taken_numbers_are_refused() {
+    let results = Results::new();
+    let options = receiving("--packets 300 --pps 3k --fleet-wait 8s");
+    let first = rank(BENCH, 0, 3, &options, &results);
+    let second = rank(BENCH, 1, 3, &options, &results);
+    // The other ranks are here by the time that rank 0 refuses these.
+    thread::sleep(Duration::from_secs(1));
+    let other = rank(BENCH, 2, 3, &format!("{options} --chunk 64"), &results);
+    other
+        .wait(PATIENCE)
+        .failed(3, &["rank 2 has other options"]);
+    let twin = rank(BENCH, 1, 3, &options, &results);
+    twin.wait(PATIENCE)
+        .failed(3, &["rank 1 of this fleet is here already"]);
+    let third = rank(BENCH, 2, 3, &options, &results);
+    for finished in wait(vec![first, second, third]) {
+        finished.done();
+    }
+    assert_sums(&results.run());
+}
+
+#[test]
+fn older_server_is_named_in_one_sentence() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap().to_string();
+    let finished = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 4_096]);
+            let reason = "this is a wirebench server, and the first message is invalid: unknown variant `fleet`, expected one of `greet`";
+            let refusal = Reply::Refused {
+                reason: reason.to_owned(),
+            };
+            let mut bytes = Vec::new();
+            framing::encode(&refusal, &mut bytes).unwrap();
+            stream.write_all(&bytes).unwrap();
+            let _ = stream.read(&mut [0; 4_096]);
+        });
+        bench([
+            "udp",
+            "--fleet",
+            "--rank",
+            "0",
+            "--size",
+            "2",
+            "--no-save",
+            "--to",
+            &to,
+        ])
+    });
+    finished.failed(
+        3,
+        &["is older and has no fleets; install this wirebench there"],
+    );
+}
+
+#[test]
+fn keys_are_proved_to_the_server_of_a_fleet() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, "a key of more than 16 bytes").unwrap();
+    let server = Serve::start(&["--key-file", key.to_str().unwrap()]);
+    let options = format!("--to {} --packets 20", server.address);
+    let results = Results::new();
+    let keyed = format!("{options} --key-file {}", key.display());
+    for finished in wait(fleet(2, &keyed, &results)) {
+        finished.done();
+    }
+    assert_sums(&results.run());
+    let refused = rank(BENCH, 0, 2, &options, &results).wait(PATIENCE);
+    refused.failed(3, &["requires a key"]);
+}
+
+/// The exact percentile of a sorted list.
+fn exact(sorted: &[u64], percent: f64) -> u64 {
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted[rank.max(1) - 1]
+}
+
+#[test]
+fn saved_runs_of_hosts_merge_to_the_run_of_all_packets() {
+    let results = Results::new();
+    let mut all = Vec::new();
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for pps in ["2k", "3k", "5k"] {
+        let host = Results::new();
+        let out = host.arg();
+        let options = format!("udp --duration 400ms --pps {pps} --packets-csv --quiet --out {out}");
+        bench(options.split(' ')).done();
+        let rows = table(&host.only().join("packets.csv"));
+        let column = rows[0]
+            .iter()
+            .position(|name| name == "latency_ns")
+            .unwrap();
+        all.extend(
+            rows[1..]
+                .iter()
+                .map(|row| row[column].parse::<u64>().unwrap()),
+        );
+        let folder = results.folder.path().join(pps);
+        fs::rename(host.only(), &folder).unwrap();
+        folders.push(folder);
+    }
+    all.sort_unstable();
+    let json = results.folder.path().join("merged.json");
+    let csv = results.folder.path().join("ranks.csv");
+    let merge = |paths: &[&Path]| {
+        let options = [
+            "--json",
+            json.to_str().unwrap(),
+            "--csv",
+            csv.to_str().unwrap(),
+        ];
+        let paths = paths.iter().map(|path| path.to_str().unwrap());
+        bench(["merge"].into_iter().chain(paths).chain(options))
+    };
+    // The folder stands for the run folders in it.
+    let finished = merge(&[results.folder.path()]).done();
+    assert!(
+        finished.stdout.contains("3 of 3 with a result"),
+        "{}",
+        finished.stdout
+    );
+    let record: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let run = &record["runs"][0];
+    assert_sums(run);
+    assert_eq!(number(run, "latency_ns.count"), all.len() as u64);
+    assert_eq!(number(run, "latency_ns.max"), *all.last().unwrap());
+    assert_eq!(number(run, "latency_ns.min"), all[0]);
+    for (key, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99_9", 99.9)] {
+        let (merged, exact) = (
+            number(run, &format!("latency_ns.{key}")),
+            exact(&all, percent),
+        );
+        // The end of the exact value's bucket, which has three digits.
+        assert!(
+            merged >= exact && merged <= exact + exact / 1_000 + 1,
+            "{key}: {merged}, {exact}"
+        );
+    }
+    assert_eq!(table(&csv).len(), 5);
+
+    let twice = merge(&[&folders[0], &folders[0]]);
+    twice.failed(3, &["is given twice"]);
+    let other = Results::new();
+    bench(["udp", "--packets", "9", "--quiet", "--out", &other.arg()]).done();
+    merge(&[&folders[0], &other.only()]).failed(3, &["has other settings than 2k"]);
+    fs::remove_file(folders[1].join("histograms.jsonl")).unwrap();
+    merge(&[&folders[0], &folders[1]]).failed(3, &["has no histograms.jsonl"]);
+    let text = fs::read_to_string(folders[2].join("run.json")).unwrap();
+    fs::write(
+        folders[2].join("run.json"),
+        text.replacen("\"schema\": 1", "\"schema\": 9", 1),
+    )
+    .unwrap();
+    merge(&[&folders[0], &folders[2]]).failed(3, &["has schema 9"]);
+    merge(&[&results.folder.path().join("none")]).failed(3, &["cannot read"]);
+}
+
+/// Runs a script of `tools/fleet`, which exits with 77 if its launcher is missing.
+fn script(name: &str, arguments: &[&str]) -> Option<Output> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tools/fleet")
+        .join(name);
+    let mut command = Command::new("timeout");
+    let output = command
+        .arg("90")
+        .arg(path)
+        .args(arguments)
+        .output()
+        .unwrap();
+    if output.status.code() == Some(77) {
+        println!("{}", String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    Some(output)
+}
+
+/// Number of ranks of the launchers' tests.
+fn ranks_of_launchers() -> u32 {
+    let ranks = std::env::var("WIREBENCH_FLEET_RANKS").ok();
+    ranks.map_or(6, |ranks| ranks.parse().unwrap())
+}
+
+fn launched_by(name: &str) {
+    let results = Results::new();
+    let ranks = ranks_of_launchers();
+    let (size, out) = (ranks.to_string(), results.arg());
+    let to = format!("127.0.0.1:{}", free_port());
+    let mut arguments = vec![
+        BENCH[0],
+        &size,
+        "--packets",
+        "6200",
+        "--pps",
+        "3100",
+        "--out",
+        &out,
+    ];
+    if name == "mpirun.sh" {
+        arguments.extend(["--rendezvous", &to]);
+    }
+    let Some(output) = script(name, &arguments) else {
+        return;
+    };
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        shown(&output.stdout),
+        shown(&output.stderr)
+    );
+    let run = results.run();
+    assert_sums(&run);
+    assert_eq!(number(&run, "sent.packets"), 6_200);
+    assert_eq!(
+        names(&run, "ranks"),
+        (1..u64::from(ranks)).collect::<Vec<_>>()
+    );
+    println!(
+        "{name}: {ranks} ranks, start skew {} ns, {} lost",
+        number(&run, "fleet.start_skew_ns"),
+        number(&run, "lost.packets")
+    );
+}
+
+#[test]
+fn open_mpi_launches_a_fleet() {
+    launched_by("mpirun.sh");
+}
+
+#[test]
+fn slurm_launches_a_fleet() {
+    launched_by("slurm.sh");
+}
+
+#[test]
+fn manifests_fit_the_schema_of_kubernetes() {
+    if let Some(output) = script("kubernetes/check.sh", &[]) {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+    }
+}
