@@ -13,6 +13,7 @@ on_both_engines!(
     every_direction_and_mode_goes_through_a_forwarding_relay,
     every_direction_and_mode_goes_through_a_socks5_relay,
     datagrams_through_a_relay_may_be_of_several_sizes,
+    bench_proxy_serve_relays_every_direction,
 );
 
 /// The only run of a command that succeeds.
@@ -201,7 +202,7 @@ fn a_search_goes_through_a_relay() {
     let relay = Relay::udp(([127, 0, 0, 1], port).into());
     let via = relay.address;
     let options = format!(
-        "udp search --no-save --via udp://{via} --port {port} --max 500 --trial 50ms --loss 50% --width 5%"
+        "udp search --no-save --via udp://{via} --port {port} --min 200 --max 2k --trial 100ms --loss 50% --width 5%"
     );
     let text = bench(options.split_whitespace()).done().stdout;
     assert!(text.contains(&format!("via udp://{via}")), "{text}");
@@ -257,6 +258,28 @@ fn options_that_a_relay_excludes_are_usage_errors() {
         let args = format!("udp --no-save {options}");
         bench(args.split_whitespace()).failed(2, &[words]);
     }
+}
+
+/// The engine is that of the proxy and of the measurement.
+fn bench_proxy_serve_relays_every_direction(engine: Engine) {
+    let engine = engine.0;
+    let words = format!("proxy serve --listen 127.0.0.1:0 --protocol socks5 {engine}");
+    let mut proxy = common::start(words.split_whitespace());
+    let at = proxy.listening();
+    for options in [
+        "--pps 1k --packets 200",
+        "--pps 1k --packets 200 --reverse --streams 2",
+        "--packets 300",
+    ] {
+        let run = run(&format!("{engine} --via socks5://{at} {options}"));
+        assert_accounted(&run);
+        assert_eq!(run["ended"], "complete");
+        assert!(number(&run, "received.unique") > 0, "{run:#}");
+    }
+    let run = run(&format!(
+        "{engine} --via socks5://{at} --round-trip --packets 50"
+    ));
+    assert_eq!(number(&run, "received.unique"), 50);
 }
 
 /// A dante of the Debian package, with a configuration for loopback. `None` where it is not installed.

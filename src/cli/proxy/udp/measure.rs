@@ -235,6 +235,10 @@ impl Measurement<'_> {
         let sent = of.sent.packets;
         let by_proxy = dropped.filter(|_| path.proxy().is_some());
         let chunk = self.requested.message.unwrap_or_default() as f64;
+        let mut warnings = of.warnings;
+        if highest.is_none() {
+            warnings.push("The highest rate is unknown: no load of the search had at most 0.1 % loss, or the search took too long.".to_owned());
+        }
         let Measured { run, .. } = self.without(path, round, String::new());
         let run = Run {
             complete: reason.is_none(),
@@ -265,7 +269,7 @@ impl Measurement<'_> {
                 lost_elsewhere: of.lost.elsewhere.saturating_sub(by_proxy.unwrap_or(0)),
                 proxy_s_per_million: per(cpu, received, 1e6),
             }),
-            warnings: of.warnings,
+            warnings,
             ..run
         };
         Measured {

@@ -143,6 +143,10 @@ fn block(record: &ProxyRecord, scenario: &str, out: &mut impl Write) -> io::Resu
 
 fn path(total: &Total, out: &mut impl Write) -> io::Result<()> {
     let label = match &total.setting {
+        // The other path with a relay of this setting has its name.
+        Some(setting) if total.scenario == "udp" && total.path == "blocked" => {
+            format!("{setting}, blocked")
+        }
         Some(setting) => setting.clone(),
         None => total.path.clone(),
     };
