@@ -93,6 +93,7 @@ fn every_combination_runs_in_every_round() {
         names(&results.only()),
         [
             "comparison.csv",
+            "histograms.jsonl",
             "intervals.csv",
             "latency-batch-16-gso-auto.hgrm",
             "latency-batch-16-gso-off.hgrm",
@@ -233,7 +234,7 @@ fn single_value_is_not_compared() {
     assert!(record["runs"][0]["setting"].is_null());
     assert_eq!(
         names(&results.only()),
-        ["intervals.csv", "latency.hgrm", "run.json"]
+        ["histograms.jsonl", "intervals.csv", "latency.hgrm", "run.json"]
     );
 }
 

@@ -110,6 +110,7 @@ fn all_files_are_complete() {
     assert_eq!(
         names(&results.only()),
         [
+            "histograms.jsonl",
             "intervals.csv",
             "latency-intended.hgrm",
             "latency.hgrm",
@@ -196,7 +197,7 @@ fn only_requested_files_are_saved() {
     udp(&results, "--mb 0.1");
     assert_eq!(
         names(&results.only()),
-        ["intervals.csv", "latency.hgrm", "run.json"]
+        ["histograms.jsonl", "intervals.csv", "latency.hgrm", "run.json"]
     );
 }
 

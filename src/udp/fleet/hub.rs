@@ -26,8 +26,11 @@ const LEAD_OF_RANK: Duration = Duration::from_micros(50);
 /// Most characters of a name in a message.
 const MAX_NAME: usize = 300;
 
-/// Bytes of results that wait for a collector, above which the ranks' results are not read.
+/// Bytes that wait for a collector, above which the ranks of its fleet are not read.
 const CONGESTED: usize = 16 << 20;
+
+/// Bytes that wait for the collectors of all fleets, above which no rank is read.
+const ALL_CONGESTED: usize = 64 << 20;
 
 /// The present.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +51,8 @@ pub struct Hub {
     replies: HashMap<usize, VecDeque<FleetReply>>,
     /// Connections with new messages.
     woken: Vec<usize>,
+    /// Bytes that wait for all collectors.
+    queued: usize,
 }
 
 #[derive(Debug)]
@@ -61,7 +66,10 @@ struct Fleet {
     is_assembled: bool,
     members: BTreeMap<u32, Member>,
     collector: u32,
-    /// Bytes of results that wait for the collector.
+    /// Ranks that are not lost, and those among them that have a session.
+    alive: usize,
+    alive_senders: usize,
+    /// Bytes that wait for the collector.
     queued: usize,
     /// The runs that have not ended.
     rounds: BTreeMap<u32, Round>,
@@ -102,6 +110,8 @@ impl Hub {
                 is_assembled: false,
                 members: BTreeMap::new(),
                 collector: 0,
+                alive: 0,
+                alive_senders: 0,
                 queued: 0,
                 rounds: BTreeMap::new(),
                 next: 0,
@@ -132,6 +142,8 @@ impl Hub {
             heard: now.instant,
             lost: None,
         };
+        fleet.alive += 1;
+        fleet.alive_senders += usize::from(member.sends);
         fleet.members.insert(rank, member);
         self.members.insert(connection, (join.fleet, rank));
         self.replies.insert(connection, VecDeque::new());
@@ -153,6 +165,11 @@ impl Hub {
             return Err("the rank is not in a fleet".to_owned());
         };
         if let Some(member) = fleet.members.get_mut(&rank) {
+            if let Some(reason) = &member.lost {
+                return Err(format!(
+                    "the fleet went on without this rank, which {reason}"
+                ));
+            }
             member.heard = now.instant;
         }
         match request {
@@ -174,6 +191,8 @@ impl Hub {
     /// A connection has ended, or its rank is lost for another reason.
     pub fn closed(&mut self, connection: usize, now: Now) {
         self.lose(connection, "was lost", now);
+        // Messages that are never read do not count.
+        while self.next_reply(connection).is_some() {}
         self.members.remove(&connection);
         self.replies.remove(&connection);
     }
@@ -182,18 +201,14 @@ impl Hub {
         let Some((fleet, rank)) = self.of(connection) else {
             return;
         };
-        let is_assembled = fleet.is_assembled;
-        match fleet.members.get_mut(&rank) {
-            Some(member) if is_assembled => {
-                member.lost.get_or_insert_with(|| reason.to_owned());
-            }
-            // It may come again.
-            _ => drop(fleet.members.remove(&rank)),
-        }
-        let is_empty = fleet.members.values().all(|member| member.lost.is_some());
+        fleet.lose(rank, reason);
+        let is_empty = fleet.alive == 0;
         self.poll(connection, now);
-        if is_empty && let Some((name, _)) = self.members.get(&connection) {
-            self.fleets.remove(&name.clone());
+        if is_empty
+            && let Some((name, _)) = self.members.get(&connection)
+            && let Some(fleet) = self.fleets.remove(&name.clone())
+        {
+            self.queued = self.queued.saturating_sub(fleet.queued);
         }
     }
 
@@ -209,8 +224,8 @@ impl Hub {
                     .filter(|member| member.lost.is_none())
             };
             one_of_each.extend(alive().next().map(|member| member.connection));
-            // Messages of ranks are not read while their results wait.
-            if fleet.queued <= CONGESTED {
+            // Messages of ranks are not read while results wait.
+            if fleet.queued <= CONGESTED && self.queued <= ALL_CONGESTED {
                 let quiet = |member: &&Member| now.instant.duration_since(member.heard) > SILENT;
                 silent.extend(alive().filter(quiet).map(|member| member.connection));
             }
@@ -227,11 +242,10 @@ impl Hub {
     /// The next message for a connection.
     pub fn next_reply(&mut self, connection: usize) -> Option<FleetReply> {
         let reply = self.replies.get_mut(&connection)?.pop_front()?;
-        if let FleetReply::Result { part, .. } = &reply {
-            let size = part.len();
-            if let Some((fleet, _)) = self.of(connection) {
-                fleet.queued = fleet.queued.saturating_sub(size);
-            }
+        let size = size_of(&reply);
+        if let Some((fleet, _)) = self.of(connection) {
+            fleet.queued = fleet.queued.saturating_sub(size);
+            self.queued = self.queued.saturating_sub(size);
         }
         Some(reply)
     }
@@ -242,7 +256,7 @@ impl Hub {
             .members
             .get(&connection)
             .and_then(|(name, _)| self.fleets.get(name));
-        fleet.is_some_and(|fleet| fleet.queued > CONGESTED && fleet.collector() != Some(connection))
+        fleet.is_some_and(|fleet| fleet.queued > CONGESTED || self.queued > ALL_CONGESTED)
     }
 
     /// The connections that have got messages since the last call.
@@ -252,12 +266,20 @@ impl Hub {
 
     fn of(&mut self, connection: usize) -> Option<(&mut Fleet, u32)> {
         let (name, rank) = self.members.get(&connection)?;
-        Some((self.fleets.get_mut(name)?, *rank))
+        let fleet = self.fleets.get_mut(name)?;
+        // Another fleet may have the name by now.
+        let member = fleet.members.get(rank)?;
+        (member.connection == connection).then_some((fleet, *rank))
     }
 
     fn reply(&mut self, connection: usize, reply: FleetReply) {
         if let Some(replies) = self.replies.get_mut(&connection) {
+            let size = size_of(&reply);
             replies.push_back(reply);
+            self.queued = self.queued.saturating_add(size);
+            if let Some((fleet, _)) = self.of(connection) {
+                fleet.queued = fleet.queued.saturating_add(size);
+            }
             self.woken.push(connection);
         }
     }
@@ -273,7 +295,35 @@ impl Hub {
     }
 }
 
+/// The size of a message to a collector, about; 0 for others.
+fn size_of(reply: &FleetReply) -> usize {
+    match reply {
+        FleetReply::Result { part, .. } => part.len(),
+        FleetReply::Missing { reason, .. } => reason.len() + 64,
+        _ => 0,
+    }
+}
+
 impl Fleet {
+    fn lose(&mut self, rank: u32, reason: &str) {
+        let Some(member) = self.members.get_mut(&rank) else {
+            return;
+        };
+        if member.lost.is_some() {
+            return;
+        }
+        self.alive -= 1;
+        self.alive_senders -= usize::from(member.sends);
+        match self.is_assembled {
+            true => member.lost = Some(reason.to_owned()),
+            // It may come again.
+            false => drop(self.members.remove(&rank)),
+        }
+        for round in self.rounds.values_mut() {
+            round.lose(rank);
+        }
+    }
+
     fn alive(&self) -> impl Iterator<Item = (u32, &Member)> {
         let members = self.members.iter();
         let alive = members.filter(|(_, member)| member.lost.is_none());
@@ -293,7 +343,9 @@ impl Fleet {
     }
 
     fn on_ready(&mut self, rank: u32, run: u32, now: Now) -> Result<(), String> {
-        if !self.is_assembled || run > self.next.saturating_add(1) {
+        let sends = self.members.get(&rank).is_some_and(|member| member.sends);
+        let is_pending = self.rounds.values().any(|round| round.is_pending(rank));
+        if !self.is_assembled || !sends || is_pending || run > self.next {
             return Err("the rank is ready for a run that is not next".to_owned());
         }
         if run < self.next {
@@ -332,7 +384,6 @@ impl Fleet {
         if rank == self.collector || self.collector().is_none() {
             return Ok(None);
         }
-        self.queued = self.queued.saturating_add(part.len());
         Ok(Some(FleetReply::Result {
             run,
             rank,
@@ -351,15 +402,15 @@ impl Fleet {
             }
             self.assemble(&mut replies);
         }
+        self.end(now, &mut replies);
         self.release(now, &mut replies);
-        self.end(&mut replies);
         replies
     }
 
     fn assemble(&mut self, replies: &mut Vec<(usize, FleetReply)>) {
         self.is_assembled = true;
         self.collector = self.members.keys().next().copied().unwrap_or(0);
-        let senders = self.alive().filter(|(_, member)| member.sends).count();
+        let senders = self.alive_senders;
         let roster = FleetReply::Roster {
             collector: self.collector,
             senders: senders as u32,
@@ -371,20 +422,25 @@ impl Fleet {
     /// Starts the next run once all ranks are ready, or the wait is over.
     fn release(&mut self, now: Now, replies: &mut Vec<(usize, FleetReply)>) {
         let run = self.next;
+        // The runs of a fleet do not overlap.
+        if self.rounds.keys().any(|earlier| *earlier < run) {
+            return;
+        }
+        let Some(round) = self.rounds.get(&run) else {
+            return;
+        };
+        let is_over = now.instant.duration_since(round.since) >= self.wait;
+        if round.ready_ranks() < self.alive_senders && !is_over {
+            return;
+        }
         let senders: Vec<(u32, usize)> = self
             .alive()
             .filter(|(_, member)| member.sends)
             .map(|(rank, member)| (rank, member.connection))
             .collect();
-        let wait = self.wait;
         let Some(round) = self.rounds.get_mut(&run) else {
             return;
         };
-        let is_over = now.instant.duration_since(round.since) >= wait;
-        let is_ready = senders.iter().all(|(rank, _)| round.is_ready(*rank));
-        if !is_ready && !is_over {
-            return;
-        }
         let lead = LEAD + LEAD_OF_RANK * senders.len() as u32;
         let at_ns = now.ns.saturating_add(lead.as_nanos() as u64);
         round.start();
@@ -402,13 +458,9 @@ impl Fleet {
     }
 
     /// Ends the runs whose results are all sent, in order.
-    fn end(&mut self, replies: &mut Vec<(usize, FleetReply)>) {
+    fn end(&mut self, now: Now, replies: &mut Vec<(usize, FleetReply)>) {
         while let Some((&run, round)) = self.rounds.first_key_value() {
-            let alive = |rank: u32| {
-                let member = self.members.get(&rank);
-                member.is_some_and(|member| member.lost.is_none())
-            };
-            if !round.is_over(alive) {
+            if !round.is_over() {
                 return;
             }
             if let Some(collector) = self.collector() {
@@ -421,6 +473,10 @@ impl Fleet {
                 replies.push((collector, FleetReply::End { run }));
             }
             self.rounds.remove(&run);
+            if let Some(next) = self.rounds.get_mut(&self.next) {
+                // The ranks that were not done had no time to be ready.
+                next.since = now.instant;
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ pub(super) struct Round {
     ready: BTreeSet<u32>,
     /// The ranks whose result is complete.
     done: BTreeSet<u32>,
+    /// The ranks whose result is awaited, once the run has started.
+    open: BTreeSet<u32>,
     is_started: bool,
 }
 
@@ -21,6 +23,7 @@ impl Round {
             since,
             ready: BTreeSet::new(),
             done: BTreeSet::new(),
+            open: BTreeSet::new(),
             is_started: false,
         }
     }
@@ -33,23 +36,45 @@ impl Round {
         self.ready.contains(&rank)
     }
 
+    /// Number of ranks that are ready and not lost.
+    pub(super) fn ready_ranks(&self) -> usize {
+        self.ready.len()
+    }
+
     pub(super) fn start(&mut self) {
         self.is_started = true;
+        self.open.clone_from(&self.ready);
+    }
+
+    /// A rank is lost.
+    pub(super) fn lose(&mut self, rank: u32) {
+        match self.is_started {
+            true => self.open.remove(&rank),
+            false => self.ready.remove(&rank),
+        };
+    }
+
+    /// Whether the rank waits for the start, or its result is awaited.
+    pub(super) fn is_pending(&self, rank: u32) -> bool {
+        match self.is_started {
+            true => self.open.contains(&rank),
+            false => self.ready.contains(&rank),
+        }
     }
 
     /// Whether a result of the rank is awaited.
     pub(super) fn is_running(&self, rank: u32) -> bool {
-        self.is_started && self.ready.contains(&rank) && !self.done.contains(&rank)
+        self.open.contains(&rank)
     }
 
     pub(super) fn done(&mut self, rank: u32) {
+        self.open.remove(&rank);
         self.done.insert(rank);
     }
 
     /// Whether each rank that takes part has a result or is lost.
-    pub(super) fn is_over(&self, is_alive: impl Fn(u32) -> bool) -> bool {
-        let mut running = self.ready.difference(&self.done);
-        self.is_started && !running.any(|rank| is_alive(*rank))
+    pub(super) fn is_over(&self) -> bool {
+        self.is_started && self.open.is_empty()
     }
 
     /// Why a rank has no result; `None` if it has one. `lost` is `None` for a rank that never came, and has the reason for a lost one.
