@@ -33,8 +33,6 @@ on_both_engines!(
     port_in_the_request_is_the_only_one,
     ipv6_clients_and_destinations_pass,
     ipv4_client_of_an_ipv6_listener_gets_an_ipv4_relay,
-    reply_has_the_address_of_the_option,
-    request_is_refused_where_it_is_turned_off,
     user_signs_in_and_is_logged,
     associations_end_soon_when_the_proxy_stops,
     refused_destination_does_not_stop_the_others,
@@ -355,53 +353,6 @@ fn ipv4_client_of_an_ipv6_listener_gets_an_ipv4_relay(engine: Engine) {
     let client = proxy.lines(1)[0]["client"].as_str().unwrap().to_owned();
     assert!(client.starts_with("127.0.0.1:"), "{client}");
     proxy.stop();
-}
-
-fn reply_has_the_address_of_the_option(engine: Engine) {
-    // An address of this host is used, another one is only named.
-    for (named, of_this_host) in [("127.0.0.9", true), ("192.0.2.7", false)] {
-        let proxy = Proxy::start(engine, &["--udp-address", named]);
-        let mut control = asking(proxy.address, unspecified());
-        let (code, relay) = reply(&mut control);
-        assert_eq!((code, relay.ip()), (0, named.parse().unwrap()));
-        let reachable = match of_this_host {
-            true => relay,
-            false => SocketAddr::new(proxy.address.ip(), relay.port()),
-        };
-        let client = socket("127.0.0.1:0".parse().unwrap());
-        client.connect(reachable).unwrap();
-        let server = echo("127.0.0.1:0");
-        client
-            .send(&[header(server), b"x".to_vec()].concat())
-            .unwrap();
-        assert!(received(&client).ends_with(b"x"));
-        proxy.stop();
-    }
-}
-
-fn request_is_refused_where_it_is_turned_off(engine: Engine) {
-    let proxy = Proxy::start(engine, &["--no-udp-associate"]);
-    assert_eq!(reply(&mut asking(proxy.address, unspecified())).0, 7);
-    let line = &proxy.lines(1)[0];
-    assert_eq!(
-        line["detail"],
-        "command 3 is not supported, only 1 (CONNECT)"
-    );
-    proxy.stop();
-    // A client without an IP address has no datagrams.
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("socket");
-    let listen = format!("unix:{}", path.display());
-    let fixed = ["proxy", "serve", "--listen", &listen];
-    let mut program = common::start(fixed.into_iter().chain(engine.options()));
-    program.line(|line| line.starts_with("listening on "));
-    let mut control = std::os::unix::net::UnixStream::connect(&path).unwrap();
-    control.write_all(&request(3, unspecified())).unwrap();
-    let mut bytes = [0; 12];
-    control.read_exact(&mut bytes).unwrap();
-    assert_eq!(bytes[..4], [5, 0, 5, 1]);
-    program.signal("TERM");
-    program.wait(NOTICED).done();
 }
 
 fn user_signs_in_and_is_logged(engine: Engine) {

@@ -1,4 +1,5 @@
-//! SOCKS5 UDP ASSOCIATE of `bench proxy serve`: narrow paths, many associations, and clients of other programs.
+//! SOCKS5 UDP ASSOCIATE of `bench proxy serve`: narrow paths, many associations, options, and clients of other
+//! programs.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -7,9 +8,13 @@ mod associate;
 mod common;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::process::Command;
 
-use associate::{Association, Proxy, echo, server};
+use associate::{
+    Association, Proxy, asking, echo, header, received, reply, request, server, socket, unspecified,
+};
 use common::engine::{Engine, on_both_engines, on_every_engine};
 use common::{NOTICED, Running};
 
@@ -17,6 +22,8 @@ on_both_engines!(
     datagrams_beyond_the_path_mtu_arrive_whole,
     many_associations_take_little_memory,
     pysocks_exchanges_datagrams,
+    reply_has_the_address_of_the_option,
+    request_is_refused_where_it_is_turned_off,
 );
 
 /// Sends groups of datagrams that the device is too narrow for, to the destination and back.
@@ -131,4 +138,51 @@ fn pysocks_exchanges_datagrams(engine: Engine) {
     let answer = |host| format!("(b'{host}', ('127.0.0.1', {}))\n", server.port());
     assert_eq!(text, answer("127.0.0.1") + &answer("localhost"));
     proxy.stop();
+}
+
+fn reply_has_the_address_of_the_option(engine: Engine) {
+    // An address of this host is used, another one is only named.
+    for (named, of_this_host) in [("127.0.0.9", true), ("192.0.2.7", false)] {
+        let proxy = Proxy::start(engine, &["--udp-address", named]);
+        let mut control = asking(proxy.address, unspecified());
+        let (code, relay) = reply(&mut control);
+        assert_eq!((code, relay.ip()), (0, named.parse().unwrap()));
+        let reachable = match of_this_host {
+            true => relay,
+            false => SocketAddr::new(proxy.address.ip(), relay.port()),
+        };
+        let client = socket("127.0.0.1:0".parse().unwrap());
+        client.connect(reachable).unwrap();
+        let server = echo("127.0.0.1:0");
+        client
+            .send(&[header(server), b"x".to_vec()].concat())
+            .unwrap();
+        assert!(received(&client).ends_with(b"x"));
+        proxy.stop();
+    }
+}
+
+fn request_is_refused_where_it_is_turned_off(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--no-udp-associate"]);
+    assert_eq!(reply(&mut asking(proxy.address, unspecified())).0, 7);
+    let line = &proxy.lines(1)[0];
+    assert_eq!(
+        line["detail"],
+        "command 3 is not supported, only 1 (CONNECT)"
+    );
+    proxy.stop();
+    // A client without an IP address has no datagrams.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listen = format!("unix:{}", path.display());
+    let fixed = ["proxy", "serve", "--listen", &listen];
+    let mut program = common::start(fixed.into_iter().chain(engine.options()));
+    program.line(|line| line.starts_with("listening on "));
+    let mut control = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    control.write_all(&request(3, unspecified())).unwrap();
+    let mut bytes = [0; 12];
+    control.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes[..4], [5, 0, 5, 1]);
+    program.signal("TERM");
+    program.wait(NOTICED).done();
 }

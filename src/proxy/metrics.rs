@@ -304,7 +304,12 @@ mod tests {
                 },
             },
             datagrams: Some(datagram_totals()),
-            associations: Some(AssociationTotals::default()),
+            associations: Some(AssociationTotals {
+                opened: 40,
+                closed: 3,
+                refused: 41,
+                ..AssociationTotals::default()
+            }),
             draining: true,
             started_at: 1_795_356_301_500_000_000,
             log: Some(Lines {
@@ -374,6 +379,11 @@ mod tests {
             "udp_messages_total{to=\"server\"} 93",
             "udp_dropped_datagrams_total{cause=\"over_limit\"} 35",
             "udp_dropped_datagrams_total{cause=\"stopping\"} 0",
+            "udp_associations_opened_total 40",
+            "udp_associations_open 37",
+            "udp_associations_refused_total 41",
+            "udp_association_datagrams_total{to=\"client\"} 0",
+            "udp_association_dropped_datagrams_total{cause=\"fragment\"} 0",
             "missing_pipes_total 14",
             "accept_pauses_total 15",
             "lookups_total 16",

@@ -10,6 +10,7 @@ use crate::blocklist::embedded;
 use crate::destination::{Destination, Host};
 use crate::protocol::socks5::datagram::{self, DatagramError, V6_HEADER};
 use crate::proxy::datagrams::record::DropCause;
+use crate::proxy::handshake::MAX_ATTEMPTS;
 use crate::proxy::record::Decision;
 use crate::proxy::resolver::{Answer, Resolved};
 use crate::proxy::rules::Rules;
@@ -26,6 +27,9 @@ const REFRESH: u64 = 5_000_000_000;
 
 /// Headers, and addresses that were asked, that are remembered; at most twice as many for a while.
 pub const REMEMBERED: usize = 256;
+
+/// Most aliases of a name. The lookup of one with more has failed, as they would be remembered.
+const ALIASES: usize = 64;
 
 /// What follows for the datagrams with a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,17 +117,7 @@ pub struct Destinations {
     asked: Recent<SocketAddr, Asked>,
     first: Option<Decided>,
     count: u64,
-}
-
-impl Default for Destinations {
-    fn default() -> Self {
-        Self {
-            known: Recent::new(REMEMBERED),
-            asked: Recent::new(REMEMBERED),
-            first: None,
-            count: 0,
-        }
-    }
+    is_v6: bool,
 }
 
 /// The cause to drop a datagram with such a header.
@@ -135,6 +129,18 @@ pub fn cause(error: &DatagramError) -> DropCause {
 }
 
 impl Destinations {
+    /// No destinations yet. A name is an address of IPv6 rather than of IPv4 if `is_v6`, as the client's is: a datagram cannot try
+    /// one after the other.
+    pub fn new(is_v6: bool) -> Self {
+        Self {
+            known: Recent::new(REMEMBERED),
+            asked: Recent::new(REMEMBERED),
+            first: None,
+            count: 0,
+            is_v6,
+        }
+    }
+
     /// The route of a whole header.
     pub fn route(&mut self, header: &[u8], judge: Judge<'_>, now: u64) -> Found {
         if self.known.get_mut(header).is_none() {
@@ -157,7 +163,8 @@ impl Destinations {
         };
         let is_after = |then: u64, time: u64| now >= then.saturating_add(time);
         if known.decided_at.is_none_or(|then| is_after(then, KEEP)) {
-            let (route, decided) = decide(&known.destination, known.answer.as_ref(), judge);
+            let answer = known.answer.as_ref();
+            let (route, decided) = decide(&known.destination, answer, self.is_v6, judge);
             known.route = route;
             known.decided_at = Some(now);
             note(&mut self.first, &known.destination, decided);
@@ -195,8 +202,12 @@ impl Destinations {
         judge: Judge<'_>,
         now: u64,
     ) -> Route {
-        let answer = answer.unwrap_or_default();
-        let (route, decided) = decide(destination, Some(&answer), judge);
+        let mut answer = answer.unwrap_or_default();
+        answer.addresses.truncate(MAX_ATTEMPTS);
+        if answer.aliases.len() > ALIASES {
+            answer = Resolved::default();
+        }
+        let (route, decided) = decide(destination, Some(&answer), self.is_v6, judge);
         note(&mut self.first, destination, decided);
         if let Some(known) = self.known.get_mut(header) {
             // Later datagrams may use the addresses of the last successful lookup.
@@ -237,9 +248,10 @@ impl Destinations {
     /// The policy has changed: decides again, and drops the addresses that are no destination any longer.
     pub fn obey(&mut self, judge: Judge<'_>, now: u64) {
         let mut allowed = HashSet::new();
-        let first = &mut self.first;
+        let (first, is_v6) = (&mut self.first, self.is_v6);
         self.known.retain(|_, known| {
-            let (route, decided) = decide(&known.destination, known.answer.as_ref(), judge);
+            let answer = known.answer.as_ref();
+            let (route, decided) = decide(&known.destination, answer, is_v6, judge);
             known.route = route;
             known.decided_at = Some(now);
             note(first, &known.destination, decided);
@@ -299,6 +311,7 @@ type AddressDecision = Option<(Option<SocketAddr>, Decision)>;
 fn decide(
     destination: &Destination,
     answer: Option<&Resolved>,
+    is_v6: bool,
     judge: Judge<'_>,
 ) -> (Route, AddressDecision) {
     let port = destination.port;
@@ -340,6 +353,8 @@ fn decide(
             decision => allowed.push((to, decision)),
         }
     }
+    // Stable.
+    allowed.sort_by_key(|(to, _)| to.is_ipv6() != is_v6);
     let is_usable = |to: &SocketAddr| allowed.len() == 1 || is_routed(to.ip());
     let usable = allowed.iter().position(|(to, _)| is_usable(to));
     let place = usable.unwrap_or(0);

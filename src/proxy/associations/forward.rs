@@ -4,10 +4,10 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
-use super::counters::AssociationCounters;
+use super::association::{Association, End, no_socket};
 use super::destinations::{Header, Judge, Route, cause};
 use super::lookups::Lookups;
-use super::worker::{Association, AssociationWorker, End, no_socket};
+use super::worker::AssociationWorker;
 use crate::destination::Destination;
 use crate::protocol::socks5::datagram::header_length;
 use crate::proxy::datagrams::record::{DropCause, Drops};
@@ -67,21 +67,6 @@ impl Batch {
             true => LONG_SLOTS,
             false => SLOTS,
         };
-    }
-}
-
-impl Association {
-    pub(super) fn count_to_server(&mut self, outcome: Outcome, counters: &AssociationCounters) {
-        counters.sent_to_server(outcome.sent);
-        self.to_server = self.to_server.and(outcome.sent);
-        self.drop_datagrams(&outcome.drops, counters);
-    }
-
-    pub(super) fn drop_datagrams(&mut self, drops: &Drops, counters: &AssociationCounters) {
-        if drops.total() > 0 {
-            counters.dropped(drops);
-            self.drops = self.drops.and(*drops);
-        }
     }
 }
 

@@ -25,6 +25,7 @@
 //!
 //! [`Timeouts::idle`]: super::options::Timeouts::idle
 
+mod association;
 pub mod counters;
 pub mod destinations;
 mod forward;

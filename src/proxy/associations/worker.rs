@@ -3,34 +3,33 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Poll, Token};
 
+use super::association::{Association, End, no_socket, register};
 use super::counters::AssociationCounters;
-use super::destinations::{Destinations, Judge, Route};
+use super::destinations::{Judge, Route};
 use super::forward::Batch;
-use super::handle::{BUFFER, Command, Opening, Queue};
-use super::lookups::{Lookups, OfAssociation};
-use super::own::{OwnSocket, OwnSockets};
+use super::handle::{Command, Opening, Queue};
+use super::lookups::Lookups;
+use super::own::OwnSockets;
 use super::record::AssociationRecord;
 use crate::destination::Host;
 use crate::proxy::access_log;
-use crate::proxy::datagrams::record::{DropCause, Drops, Traffic};
+use crate::proxy::datagrams::record::{DropCause, Drops};
 use crate::proxy::datagrams::transmit::Outcome;
 use crate::proxy::record::CloseReason;
 use crate::proxy::resolver::{Inbox, Resolver};
 use crate::proxy::rules::Rules;
 use crate::proxy::shared::Shared;
 use crate::proxy::slab::{Key, Slab};
-use crate::proxy::timers::{Timer, Timers};
-use crate::sys::clock::{monotonic_ns, realtime_ns};
+use crate::proxy::timers::Timers;
+use crate::sys::clock::monotonic_ns;
 use crate::sys::eventfd::EventFd;
-use crate::sys::{datagrams, socket};
+use crate::sys::socket;
 
 /// A token of no socket.
 const WAKER: Token = Token(usize::MAX);
@@ -44,38 +43,6 @@ const TURNS: usize = 64;
 /// While the proxy stops, an association ends after so many ns without datagrams.
 const DRAIN_IDLE: u64 = 1_000_000_000;
 
-/// A socket of an association.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// The client's relay socket.
-    Client,
-    /// The socket for destinations of IPv4.
-    V4,
-    /// The socket for destinations of IPv6.
-    V6,
-}
-
-impl End {
-    const ALL: [Self; 3] = [Self::Client, Self::V4, Self::V6];
-
-    pub(super) fn of(address: SocketAddr) -> Self {
-        match address {
-            SocketAddr::V4(_) => Self::V4,
-            SocketAddr::V6(_) => Self::V6,
-        }
-    }
-
-    /// The token of this socket of an association. The number of a key is below 2^56.
-    fn token(self, key: Key) -> Token {
-        Token(key.number() | (self as usize) << 56)
-    }
-
-    fn of_token(Token(token): Token) -> Option<(Self, Key)> {
-        let end = Self::ALL.get(token >> 56)?;
-        Some((*end, Key::from_number(token & ((1 << 56) - 1))))
-    }
-}
-
 /// What the threads of associations share.
 #[derive(Clone)]
 pub(super) struct Common {
@@ -86,97 +53,6 @@ pub(super) struct Common {
     pub(super) log: Option<access_log::Handle>,
     pub(super) idle: Duration,
     pub(super) any_answers: bool,
-}
-
-/// An association.
-pub(super) struct Association {
-    opening: Box<Opening>,
-    /// The source of the client's datagrams, once it is known. The relay socket is connected to it.
-    pub(super) client: Option<SocketAddr>,
-    outgoing: [Option<(UdpSocket, OwnSocket)>; 2],
-    pub(super) destinations: Destinations,
-    pub(super) lookups: OfAssociation,
-    pub(super) to_server: Traffic,
-    pub(super) to_client: Traffic,
-    pub(super) drops: Drops,
-    /// The longest datagrams that are sent to the client in runs.
-    pub(super) longest_segment: u16,
-    /// The sockets that may have datagrams, and are in the queue of the thread.
-    is_ready: [bool; 3],
-    opened_at: u64,
-    last: u64,
-    timer: Timer,
-}
-
-impl Association {
-    pub(super) fn socket(&self, end: End) -> Option<&UdpSocket> {
-        let [v4, v6] = &self.outgoing;
-        match end {
-            End::Client => Some(&self.opening.relay),
-            End::V4 => v4.as_ref().map(|(socket, _)| socket),
-            End::V6 => v6.as_ref().map(|(socket, _)| socket),
-        }
-    }
-
-    /// The only source of the client's datagrams.
-    pub(super) fn client_ip(&self) -> IpAddr {
-        self.opening.client
-    }
-
-    /// Whether datagrams from `source` are the client's. The first one fixes the port.
-    pub(super) fn is_client(&self, source: SocketAddr, own: &OwnSockets) -> bool {
-        if let Some(client) = self.client {
-            return client == source;
-        }
-        let port = self.opening.port;
-        source.ip().to_canonical() == self.opening.client
-            && (port == 0 || port == source.port())
-            && own.with_port(source.port()).is_empty()
-    }
-
-    /// Receives only the datagrams of this source from now on.
-    ///
-    /// # Errors
-    /// As connect(2).
-    pub(super) fn connect(&mut self, source: SocketAddr) -> io::Result<()> {
-        self.opening.relay.connect(source)?;
-        self.client = Some(source);
-        Ok(())
-    }
-
-    /// The socket for destinations of a family, which is opened if there is none.
-    ///
-    /// # Errors
-    /// As socket(2), bind(2) and epoll_ctl(2).
-    pub(super) fn outgoing(
-        &mut self,
-        end: End,
-        key: Key,
-        registry: &Registry,
-        own: &Arc<OwnSockets>,
-    ) -> io::Result<&UdpSocket> {
-        let [v4, v6] = &mut self.outgoing;
-        let (place, ip): (_, IpAddr) = match end {
-            End::V6 => (v6, Ipv6Addr::UNSPECIFIED.into()),
-            End::Client | End::V4 => (v4, Ipv4Addr::UNSPECIFIED.into()),
-        };
-        let socket = match place.take() {
-            Some(open) => open,
-            None => {
-                let socket = datagrams::bind(SocketAddr::new(ip, 0))?;
-                let _ = socket::set_buffers(&socket, Some(BUFFER), Some(BUFFER), false);
-                let address = socket.local_addr()?;
-                register(registry, &socket, end.token(key))?;
-                (socket, own.add(address))
-            }
-        };
-        Ok(&place.insert(socket).0)
-    }
-}
-
-fn register(registry: &Registry, socket: &impl AsFd, token: Token) -> io::Result<()> {
-    let fd = socket.as_fd().as_raw_fd();
-    registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
 }
 
 /// A thread's loop.
@@ -329,21 +205,7 @@ impl AssociationWorker {
         let (id, ends, connection) = (opening.id, Arc::clone(&opening.ends), opening.connection);
         let opened = self.associations.insert(|key| {
             register(registry, &opening.relay, End::Client.token(key))?;
-            Ok::<_, io::Error>(Association {
-                opening,
-                client: None,
-                outgoing: [None, None],
-                destinations: Destinations::default(),
-                lookups: OfAssociation::default(),
-                to_server: Traffic::default(),
-                to_client: Traffic::default(),
-                drops: Drops::default(),
-                longest_segment: u16::MAX,
-                is_ready: [false; 3],
-                opened_at: realtime_ns(),
-                last: now,
-                timer: Timer::default(),
-            })
+            Ok::<_, io::Error>(Association::new(opening, now))
         });
         match opened {
             Ok(key) => {
@@ -511,13 +373,4 @@ impl AssociationWorker {
             });
         }
     }
-}
-
-/// The outcome of datagrams for which no socket can be opened.
-pub(super) fn no_socket(error: &io::Error, datagrams: usize) -> Outcome {
-    let cause = match error.raw_os_error() {
-        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL) => DropCause::Unreachable,
-        _ => DropCause::OverLimit,
-    };
-    Outcome::dropped(cause, datagrams)
 }

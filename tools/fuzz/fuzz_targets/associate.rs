@@ -62,7 +62,7 @@ fuzz_target!(|bytes: &[u8]| {
         rules: &RULES,
         own: &OWN,
     };
-    let mut all = Destinations::default();
+    let mut all = Destinations::new(rest.len() % 2 == 1);
     for (now, datagram) in (0u64..).zip(rest.chunks(usize::from(*length) + 1)) {
         let now = now * 300_000_000;
         let Ok(length) = header_length(datagram) else {

@@ -95,7 +95,7 @@ fn destinations_are_decided_by_address_name_alias_and_port() {
         ("224.0.0.1:53", none(), Route::Drop(DropCause::Unreachable)),
         ("[ff02::1]:53", none(), Route::Drop(DropCause::Unreachable)),
     ] {
-        let mut all = Destinations::default();
+        let mut all = Destinations::new(false);
         assert_eq!(look_up(&mut all, text, answer, judge), route, "{text}");
         let is_allowed = matches!(route, Route::To(_));
         assert_eq!(all.count(), u64::from(is_allowed), "{text}");
@@ -132,7 +132,7 @@ fn own_sockets_are_no_destinations_in_any_spelling() {
         ("127.9.9.9:4000", false),
         ("203.0.113.1:4000", false),
     ] {
-        let found = Destinations::default().route(&header(text), judge, 1);
+        let found = Destinations::new(false).route(&header(text), judge, 1);
         assert_eq!(found.route == BLOCKED, is_own, "{text}");
     }
 }
@@ -145,7 +145,7 @@ fn decisions_are_made_again_after_a_while_and_when_the_policy_changes() {
         rules: &rules,
         own: &own,
     };
-    let mut all = Destinations::default();
+    let mut all = Destinations::new(false);
     let (text, address) = ("127.0.0.1:4000", "127.0.0.1:4000".parse().unwrap());
     let other = header("127.0.0.1:4001");
     assert_eq!(all.route(&header(text), judge, 1).route, to(text));
@@ -168,7 +168,7 @@ fn names_are_looked_up_again_while_their_last_addresses_are_used() {
         rules: &rules,
         own: &own,
     };
-    let mut all = Destinations::default();
+    let mut all = Destinations::new(false);
     let name = header("a.test:53");
     let first = resolved(&["203.0.113.1"], &[]);
     assert_eq!(
@@ -202,7 +202,7 @@ fn name_without_an_address_is_looked_up_again_later() {
         rules: &rules,
         own: &own,
     };
-    let mut all = Destinations::default();
+    let mut all = Destinations::new(false);
     let name = header("a.test:53");
     let unresolved = Route::Drop(DropCause::Unresolved);
     let failed = Err("no".to_owned());
@@ -222,7 +222,7 @@ proptest! {
         let rules = rules("127.0.0.0/30\n");
         let own = OwnSockets::default();
         let judge = Judge { rules: &rules, own: &own };
-        let mut all = Destinations::default();
+        let mut all = Destinations::new(false);
         for (number, (kind, last, port, mapped)) in (0u64..).zip(bytes) {
             let header = match mapped {
                 false => vec![0, 0, 0, kind, 127, 0, 0, last, (port >> 8) as u8, port as u8],

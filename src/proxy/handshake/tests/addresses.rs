@@ -224,3 +224,44 @@ fn an_excepted_name_may_be_an_alias_of_a_blocked_one() {
         );
     }
 }
+
+#[test]
+fn association_is_answered_by_its_outcome() {
+    let mut rules = rules("");
+    rules.settings = Arc::new(Settings {
+        associate: true,
+        ..Settings::default()
+    });
+    let request = [5, 1, 0, 5, 3, 0, 1, 203, 0, 113, 5, 0, 9];
+    let associate = Action::Associate(Associate {
+        ip: Some(peer().ip()),
+        port: 9,
+    });
+    for (outcome, reply, reason) in [
+        (None, 0, None),
+        (Some(Outcome::Busy), 1, Some(CloseReason::Busy)),
+        (
+            Some(Outcome::General("no files".to_owned())),
+            1,
+            Some(CloseReason::Refused),
+        ),
+    ] {
+        let (mut handshake, action, _) = read(&rules, &request, 1);
+        assert_eq!(action, associate);
+        match outcome {
+            None => handshake.on_associated(local()),
+            Some(outcome) => {
+                let action = handshake.on_associate_failed(&outcome);
+                assert_eq!(Some(action), reason.map(Action::Refuse));
+            }
+        }
+        assert_eq!(handshake.info.is_association, reply == 0);
+        let sent = handshake.take_reply();
+        assert_eq!(sent[..4], [5, reply, 0, 1]);
+        assert_eq!(sent[4..8] == [203, 0, 113, 1], reply == 0);
+    }
+    let mut over_limit = Handshake::new(&rules, peer().into(), Some(local().into()), true);
+    over_limit.begin(&rules);
+    let action = over_limit.on_read(&request, &rules);
+    assert_eq!(action, Action::Refuse(CloseReason::Busy));
+}

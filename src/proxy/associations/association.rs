@@ -1,0 +1,186 @@
+//! An association: its sockets, its destinations and its counts.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use super::counters::AssociationCounters;
+use super::destinations::Destinations;
+use super::handle::{BUFFER, Opening};
+use super::lookups::OfAssociation;
+use super::own::{OwnSocket, OwnSockets};
+use crate::proxy::datagrams::record::{DropCause, Drops, Traffic};
+use crate::proxy::datagrams::transmit::Outcome;
+use crate::proxy::slab::Key;
+use crate::proxy::timers::Timer;
+use crate::sys::clock::realtime_ns;
+use crate::sys::{datagrams, socket};
+
+/// A socket of an association.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client's relay socket.
+    Client,
+    /// The socket for destinations of IPv4.
+    V4,
+    /// The socket for destinations of IPv6.
+    V6,
+}
+
+impl End {
+    pub(super) const ALL: [Self; 3] = [Self::Client, Self::V4, Self::V6];
+
+    pub(super) fn of(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(_) => Self::V4,
+            SocketAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// The token of this socket of an association. The number of a key is below 2^56.
+    pub(super) fn token(self, key: Key) -> Token {
+        Token(key.number() | (self as usize) << 56)
+    }
+
+    pub(super) fn of_token(Token(token): Token) -> Option<(Self, Key)> {
+        let end = Self::ALL.get(token >> 56)?;
+        Some((*end, Key::from_number(token & ((1 << 56) - 1))))
+    }
+}
+
+/// An association.
+pub(super) struct Association {
+    pub(super) opening: Box<Opening>,
+    /// The source of the client's datagrams, once it is known. The relay socket is connected to it.
+    pub(super) client: Option<SocketAddr>,
+    outgoing: [Option<(UdpSocket, OwnSocket)>; 2],
+    pub(super) destinations: Destinations,
+    pub(super) lookups: OfAssociation,
+    pub(super) to_server: Traffic,
+    pub(super) to_client: Traffic,
+    pub(super) drops: Drops,
+    /// The longest datagrams that are sent to the client in runs.
+    pub(super) longest_segment: u16,
+    /// The sockets that may have datagrams, and are in the queue of the thread.
+    pub(super) is_ready: [bool; 3],
+    pub(super) opened_at: u64,
+    pub(super) last: u64,
+    pub(super) timer: Timer,
+}
+
+impl Association {
+    /// An association without datagrams.
+    pub(super) fn new(opening: Box<Opening>, now: u64) -> Self {
+        let is_v6 = opening.client.is_ipv6();
+        Self {
+            opening,
+            client: None,
+            outgoing: [None, None],
+            destinations: Destinations::new(is_v6),
+            lookups: OfAssociation::default(),
+            to_server: Traffic::default(),
+            to_client: Traffic::default(),
+            drops: Drops::default(),
+            longest_segment: u16::MAX,
+            is_ready: [false; 3],
+            opened_at: realtime_ns(),
+            last: now,
+            timer: Timer::default(),
+        }
+    }
+
+    pub(super) fn socket(&self, end: End) -> Option<&UdpSocket> {
+        let [v4, v6] = &self.outgoing;
+        match end {
+            End::Client => Some(&self.opening.relay),
+            End::V4 => v4.as_ref().map(|(socket, _)| socket),
+            End::V6 => v6.as_ref().map(|(socket, _)| socket),
+        }
+    }
+
+    /// The only source of the client's datagrams.
+    pub(super) fn client_ip(&self) -> IpAddr {
+        self.opening.client
+    }
+
+    /// Whether datagrams from `source` are the client's. The first one fixes the port.
+    pub(super) fn is_client(&self, source: SocketAddr, own: &OwnSockets) -> bool {
+        if let Some(client) = self.client {
+            return client == source;
+        }
+        let port = self.opening.port;
+        source.ip().to_canonical() == self.opening.client
+            && (port == 0 || port == source.port())
+            && own.with_port(source.port()).is_empty()
+    }
+
+    /// Receives only the datagrams of this source from now on.
+    ///
+    /// # Errors
+    /// As connect(2).
+    pub(super) fn connect(&mut self, source: SocketAddr) -> io::Result<()> {
+        self.opening.relay.connect(source)?;
+        self.client = Some(source);
+        Ok(())
+    }
+
+    /// The socket for destinations of a family, which is opened if there is none.
+    ///
+    /// # Errors
+    /// As socket(2), bind(2) and epoll_ctl(2).
+    pub(super) fn outgoing(
+        &mut self,
+        end: End,
+        key: Key,
+        registry: &Registry,
+        own: &Arc<OwnSockets>,
+    ) -> io::Result<&UdpSocket> {
+        let [v4, v6] = &mut self.outgoing;
+        let (place, ip): (_, IpAddr) = match end {
+            End::V6 => (v6, Ipv6Addr::UNSPECIFIED.into()),
+            End::Client | End::V4 => (v4, Ipv4Addr::UNSPECIFIED.into()),
+        };
+        let socket = match place.take() {
+            Some(open) => open,
+            None => {
+                let socket = datagrams::bind(SocketAddr::new(ip, 0))?;
+                let _ = socket::set_buffers(&socket, Some(BUFFER), Some(BUFFER), false);
+                let address = socket.local_addr()?;
+                register(registry, &socket, end.token(key))?;
+                (socket, own.add(address))
+            }
+        };
+        Ok(&place.insert(socket).0)
+    }
+
+    pub(super) fn count_to_server(&mut self, outcome: Outcome, counters: &AssociationCounters) {
+        counters.sent_to_server(outcome.sent);
+        self.to_server = self.to_server.and(outcome.sent);
+        self.drop_datagrams(&outcome.drops, counters);
+    }
+
+    pub(super) fn drop_datagrams(&mut self, drops: &Drops, counters: &AssociationCounters) {
+        if drops.total() > 0 {
+            counters.dropped(drops);
+            self.drops = self.drops.and(*drops);
+        }
+    }
+}
+
+pub(super) fn register(registry: &Registry, socket: &impl AsFd, token: Token) -> io::Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
+}
+
+/// The outcome of datagrams for which no socket can be opened.
+pub(super) fn no_socket(error: &io::Error, datagrams: usize) -> Outcome {
+    let cause = match error.raw_os_error() {
+        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL) => DropCause::Unreachable,
+        _ => DropCause::OverLimit,
+    };
+    Outcome::dropped(cause, datagrams)
+}
