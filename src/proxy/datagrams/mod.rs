@@ -11,8 +11,9 @@
 //!
 //! - The [`table`] of flows, their [`limits`], the [`runs`] of a batch, and the [`target`] are pure.
 //! - The `worker` is a thread with a listener of its own. The kernel selects the listener by the client's address, so all
-//!   datagrams of a flow reach one thread. It receives a batch, finds the flow of each message, and sends runs
-//!   (`transmit`). A datagram that arrives within a run (`UDP_GRO`) is never looked at alone.
+//!   datagrams of a flow reach one thread. It receives a batch, finds the flow of each message, and sends runs (`forward`).
+//!   A datagram that arrives within a run (`UDP_GRO`) is never looked at alone.
+//! - The `backend` of the worker is epoll(7) or io_uring(7). `transmit` sends runs and handles errors for both.
 //! - Datagrams that are not forwarded are counted by [cause](record::DropCause): nothing is lost silently, and no datagram
 //!   waits in this program.
 //!

@@ -132,6 +132,13 @@ impl Messages {
         }
     }
 
+    /// Whether each buffer is in the reserve or may be filled by the kernel.
+    #[cfg(test)]
+    pub(super) fn is_whole(&self) -> bool {
+        let mut pools = [&self.clients, &self.servers].into_iter();
+        pools.all(|pool| pool.reserve.len() + pool.provided == 2 * pool.group.target())
+    }
+
     fn filled(&self, slot: usize) -> Option<&[u8]> {
         let Filled {
             group,

@@ -7,6 +7,21 @@
 //!
 //! The call that sends a batch also receives the next one, if there is one. A flow that is closed keeps its socket open
 //! until its receive has ended.
+//!
+//! Each buffer has room for the longest message. In smaller buffers, and at the end of a buffer that takes many messages
+//! (`IOU_PBUF_RING_INC`), a message that does not fit is truncated, and its end is lost. Few buffers are provided while
+//! messages are long runs, and many otherwise; a receive that finds none starts again when the batch is sent.
+//!
+//! CPU time of a datagram in us (1,000 B in runs of 60, one thread, loopback, 2 cores that other programs kept busy, Linux
+//! 6.18, release build without LTO, medians of 4 interleaved rounds of 1 s):
+//!
+//! | | 400,000/s, 1 client | 900,000/s, 1 client | 400,000/s, 20 clients |
+//! |---|---|---|---|
+//! | `epoll` | 0.31 | 0.24 | 0.35 |
+//! | chains, at most 8 buffers for long runs | 0.31 | 0.23 | 0.34 |
+//! | sendmmsg(2) for flows with several runs | 0.30 | 0.24 | 0.32 |
+//! | at most 16 buffers for long runs | 0.32 | 0.22 | 0.34 |
+//! | at most 32 buffers for long runs | 0.32 | 0.22 | 0.33 |
 
 #![allow(
     unsafe_code,
@@ -46,6 +61,9 @@ const COMPLETIONS: u32 = 16_384;
 
 /// Most runs of a batch that the ring sends.
 const MOST_SENDS: usize = SUBMISSIONS as usize / 2;
+
+/// Most batches of one pass of the loop: each send may receive the next one.
+const BATCHES: usize = 8;
 
 /// Bits of `user_data` that identify an operation; the others are the key of a flow, or the place of a run.
 const OPERATION_BITS: u32 = 8;
@@ -89,6 +107,8 @@ pub(in crate::proxy) struct Uring {
     listens: bool,
     /// A receive of the listener is in flight.
     is_receiving: bool,
+    /// Batches that are left in this pass.
+    left: usize,
     /// Received since the last batch.
     arrived: Vec<(Received, Option<Filled>)>,
     /// Flows whose receive has ended.
@@ -229,6 +249,7 @@ impl Backend for Uring {
             listener,
             listens: false,
             is_receiving: false,
+            left: 0,
             arrived: Vec::new(),
             ended: Vec::new(),
             closing: BTreeMap::new(),
@@ -275,6 +296,7 @@ impl Backend for Uring {
             return Err(error);
         }
         self.transmitter.start_pass();
+        self.left = BATCHES;
         self.resume(flows)?;
         self.ring.ring.arm_wake()?;
         // A batch may have arrived while the previous one was sent.
@@ -290,7 +312,10 @@ impl Backend for Uring {
         _flows: &mut FlowTable<UdpSocket>,
         batch: &mut Vec<Received>,
     ) -> io::Result<bool> {
-        let has_any = !self.arrived.is_empty();
+        if self.arrived.is_empty() || self.left == 0 {
+            return Ok(false);
+        }
+        self.left -= 1;
         let messages = &mut self.ring.memory.messages;
         for (message, filled) in self.arrived.drain(..) {
             batch.push(match (message, filled) {
@@ -301,7 +326,7 @@ impl Backend for Uring {
                 (message, _) => message,
             });
         }
-        Ok(has_any)
+        Ok(true)
     }
 
     fn slots(&mut self) -> (&Messages, &mut Transmitter) {
@@ -332,8 +357,12 @@ impl Leak for Memory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Slots;
     use super::*;
     use crate::proxy::slab::Slab;
+    use crate::sys::clock::monotonic_ns;
+    use crate::sys::datagrams::{connect, listen};
+    use crate::uring::available;
 
     #[test]
     fn completion_identifies_its_operation() {
@@ -350,5 +379,44 @@ mod tests {
             }
         }
         assert_eq!(Operation::from_user_data(u64::MAX), None);
+    }
+
+    #[test]
+    fn no_message_is_lost_and_every_buffer_returns() {
+        if let Err(reason) = available(&UringSettings::default()) {
+            println!("skipped: {reason}");
+            return;
+        }
+        // More messages than there are buffers for clients.
+        const MESSAGES: u32 = 200;
+        let listener = listen("127.0.0.1:0".parse().unwrap(), false, false).unwrap();
+        let sender = connect(listener.local_addr().unwrap()).unwrap();
+        let mut backend = Uring::new(listener, &EventFd::new().unwrap()).unwrap();
+        backend.start().unwrap();
+        backend.receive_clients();
+        let mut flows = FlowTable::new(1);
+        let mut batch = Vec::new();
+        let mut next = 0;
+        for round in 1..=20 {
+            for number in next..round * MESSAGES {
+                sender.send(&number.to_ne_bytes()).unwrap();
+            }
+            while next < round * MESSAGES {
+                let deadline = monotonic_ns() + 10_000_000_000;
+                backend.wait(deadline, &mut flows).unwrap();
+                assert!(backend.receive(&mut flows, &mut batch).unwrap());
+                for part in batch.drain(..) {
+                    let Received::OfClient(slot) = part else {
+                        panic!("{part:?}");
+                    };
+                    let arrival = backend.slots().0.arrival(slot).unwrap();
+                    assert_eq!(arrival.bytes, next.to_ne_bytes());
+                    assert_eq!(arrival.source, Some(sender.local_addr().unwrap()));
+                    next += 1;
+                }
+                backend.release();
+            }
+        }
+        assert!(backend.ring.memory.messages.is_whole());
     }
 }
