@@ -10,6 +10,7 @@ mod counts;
 mod ended;
 mod explained;
 mod inputs;
+mod interval;
 mod interval_rows;
 mod marks;
 mod measured;
@@ -26,13 +27,14 @@ pub use by_size::SizeLatency;
 pub use ended::Ended;
 pub use explained::{Explained, HostDrops, Increase, LossCause, Reason};
 pub use inputs::{Hosts, RunInputs};
+pub use interval::Interval;
 pub use interval_rows::IntervalRows;
 pub use marks::{DscpCount, Marks};
 pub use measured::Measured;
 pub use round_trip::RoundTrip;
 pub use run::{
-    Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Pacing, Received,
-    Requested, Run, Stream, Traffic, UringRequested,
+    Clock, Cpu, CpuTrial, Effective, EngineStats, Lost, MAX_INTERVALS, Pacing, Received, Requested,
+    Run, Stream, Traffic, UringRequested,
 };
 pub use settings::{effective, requested};
 pub use stages::{Stage, Stages, StampCost};
