@@ -14,10 +14,10 @@ use crate::units::parse_whole;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TrafficArgs {
-    /// Datagrams that are due at the same time, 1 to 65536; the mean rate is that of --rate or --pps
+    /// Datagrams that are due at the same time, 1 to 65536; the mean rate is that of --rate or --pps (not with --round-trip)
     #[arg(long, value_name = "N,...", value_parser = list(parse_whole::<u32>), requires = "paced", help_heading = "Rate")]
     pub(in crate::cli) burst: Option<List<u32>>,
-    /// Gaps between datagrams or bursts: equal, or exponentially distributed (a Poisson process), whose mean comes close to that in many datagrams
+    /// Gaps between datagrams or bursts: equal, or exponentially distributed (a Poisson process), whose mean comes close to that in many datagrams (not with --round-trip)
     #[arg(long, value_name = "GAP,...", value_parser = list(EnumValueParser::<GapArg>::new()), requires = "paced", help_heading = "Rate")]
     pub(in crate::cli) gap: Option<List<GapArg>>,
     /// Seed of --gap poisson: the same seed gives the same schedule [default: a random one, which the report has]

@@ -12,8 +12,9 @@
 //!
 //! Counters cover other traffic in the namespace too. If the sum of the causes exceeds the losses, the record has the difference.
 //!
-//! A counter counts packets. With GSO or GRO a packet may be a run of datagrams, so that a number of drops is a range of
-//! datagrams.
+//! A counter counts packets. With GSO or GRO a packet may be a message of several datagrams, so that a number of drops is a range of
+//! datagrams. A qdisc counts one drop for a message (`qdisc_drop` in the kernel), or one for each datagram where it divides messages
+//! (`tbf_segment`); the sender repeats a message only if all of it was dropped.
 
 pub mod drops;
 mod snapshot;

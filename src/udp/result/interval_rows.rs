@@ -1,6 +1,7 @@
 //! The interval rows of a run as they arrive, and their totals.
 
-use super::run::{Interval, MAX_INTERVALS, Run};
+use super::interval::Interval;
+use super::run::{MAX_INTERVALS, Run};
 use crate::udp::wire::results::{self, StreamReceived};
 
 /// Interval rows: the first [`MAX_INTERVALS`] are kept, and all are added up.

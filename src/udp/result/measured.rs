@@ -1,6 +1,7 @@
 //! A measured run with its histograms, which `run.json` lacks.
 
-use super::run::{Interval, Run};
+use super::interval::Interval;
+use super::run::Run;
 use super::stages::StageHistograms;
 use crate::stats::latency::Latency;
 

@@ -11,6 +11,7 @@ mod ended;
 mod explained;
 mod fleet;
 mod inputs;
+mod interval;
 mod interval_rows;
 mod marks;
 mod measured;
@@ -29,13 +30,14 @@ pub use ended::Ended;
 pub use explained::{Explained, HostDrops, Increase, LossCause, Reason};
 pub use fleet::{Fleet, HostCpu, MissingRank, Rank};
 pub use inputs::{Hosts, RunInputs};
+pub use interval::Interval;
 pub use interval_rows::IntervalRows;
 pub use marks::{DscpCount, Marks};
 pub use measured::Measured;
 pub use round_trip::RoundTrip;
 pub use run::{
-    Clock, Cpu, CpuTrial, Effective, EngineStats, Interval, Lost, MAX_INTERVALS, Pacing, Received,
-    Requested, Run, Stream, Traffic, UringRequested,
+    Clock, Cpu, CpuTrial, Effective, EngineStats, Lost, MAX_INTERVALS, Pacing, Received, Requested,
+    Run, Stream, Traffic, UringRequested,
 };
 pub use settings::{effective, requested};
 pub use stages::{Stage, Stages, StampCost};

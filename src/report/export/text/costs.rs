@@ -6,7 +6,7 @@ use super::layout::{list, nonzero, sentence, time};
 use crate::report::figures::figure;
 use crate::stats::latency::Summary;
 use crate::udp::result::{CpuTrial, Run};
-use crate::units::grouped;
+use crate::units::{counted, grouped};
 
 /// Writes how closely a paced run followed its schedule.
 pub(super) fn pacing(run: &Run, out: &mut impl Write) -> io::Result<()> {
@@ -164,7 +164,7 @@ fn zerocopy(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let Some(stats) = run.engine_stats.zerocopy else {
         return Ok(());
     };
-    let mut parts = vec![format!("{} messages", grouped(stats.messages))];
+    let mut parts = vec![counted(stats.messages, "message")];
     parts.push(match run.effective.zerocopy.as_str() {
         "splice" => "their pages moved to the receiver".to_owned(),
         _ if stats.copied == 0 => "none copied by the kernel".to_owned(),

@@ -6,7 +6,7 @@ use super::layout::{INDENT, fill, list, sentence, time};
 use crate::report::figures::figure;
 use crate::stats::latency::Summary;
 use crate::udp::result::{Clock, Run};
-use crate::units::{grouped, short_ns};
+use crate::units::{counted, grouped, short_ns};
 
 /// Width of a value such as `12.3 us`.
 const VALUE: usize = 9;
@@ -77,8 +77,7 @@ fn round_trip(run: &Run, out: &mut impl Write) -> io::Result<()> {
     let lost = run.lost.packets;
     match round_trip.requests_received {
         Some(requests) if lost > 0 => {
-            let requests = grouped(requests);
-            let arrived = format!("{requests} requests arrived at the server");
+            let arrived = format!("{} arrived at the server", counted(requests, "request"));
             sentence(out, &margin(), &arrived)
         }
         _ => Ok(()),

@@ -6,7 +6,7 @@ use super::layout::{self, fill, list, maybe, sentence};
 use super::{costs, explained, fleet, latency, sparkline, stages, traffic};
 use crate::report::figures::{figure, percent};
 use crate::udp::result::{Measured, Received, Run};
-use crate::units::{grouped, short_ns};
+use crate::units::{counted, grouped, short_ns};
 
 /// Writes the summary of a run.
 ///
@@ -159,9 +159,8 @@ fn packets(run: &Run, out: &mut impl Write) -> io::Result<()> {
     ];
     list(out, "data", bytes)?;
     if run.packet_rows_omitted > 0 {
-        let omitted = grouped(run.packet_rows_omitted);
-        let lacking =
-            format!("packets.csv lacks {omitted} rows: the receiver had no room for them");
+        let omitted = counted(run.packet_rows_omitted, "row");
+        let lacking = format!("packets.csv lacks {omitted}: the receiver had no room");
         sentence(out, "", &lacking)?;
     }
     Ok(())

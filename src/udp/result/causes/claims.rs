@@ -124,7 +124,11 @@ fn sender(inputs: &LossInputs) -> Vec<Claim> {
     // message or a part of this one. The number of datagrams dropped of a segmented message is unknown.
     let segments = inputs.segments.max(1);
     let repeated = inputs.repeats.saturating_add(inputs.partial_sends);
-    qdisc.low = drops.saturating_sub(repeated.saturating_mul(segments));
+    // A qdisc that refuses its newest packet drops those of the control connection too, without a refusal of the sender.
+    qdisc.low = match inputs.repeats {
+        0 => drops.saturating_sub(repeated.saturating_mul(segments)),
+        _ => 0,
+    };
     // The next message of a partial send was dropped too, unless there was another reason.
     let surely_repeated =
         repeated.saturating_sub(inputs.other_partial_sends.min(inputs.partial_sends));

@@ -133,7 +133,8 @@ fn drops_of_a_qdisc_that_were_sent_again_are_no_losses() {
         (counts(&exact), exact.between),
         (vec![("sender_qdisc", 20)], Some(10))
     );
-    assert!(!exact.causes[0].estimated);
+    let other = repeated(0, 60, 20, 0);
+    assert_eq!((counts(&other), other.surplus), (Vec::new(), 0));
     let some = repeated(30, 60, 20, 900);
     assert_eq!(
         (counts(&some), some.between),
