@@ -5,6 +5,7 @@ mod associations;
 mod child;
 mod credentials;
 mod datagrams;
+mod defaults;
 mod load;
 mod log;
 mod metrics;

@@ -61,13 +61,13 @@ pub(super) struct Load {
     pub(super) scenario: Option<List<ScenarioArg>>,
     /// Protocol of requests to the proxy [default: socks5, forward for scenario udp]
     #[arg(long, value_name = "KIND,...", value_parser = list(EnumValueParser::<RequestProtocolArg>::new()), help_heading = "Workload")]
-    protocol: Option<List<RequestProtocolArg>>,
+    pub(super) protocol: Option<List<RequestProtocolArg>>,
     /// Concurrent connections
     #[arg(long, value_name = "N", value_parser = connections, default_value_t = 32, help_heading = "Workload")]
     pub(super) connections: usize,
     /// Bytes of a message [default: 64, 1000 in a datagram]
     #[arg(long, value_name = "BYTES", value_parser = message_size, help_heading = "Workload")]
-    message: Option<usize>,
+    pub(super) message: Option<usize>,
     /// Concurrent streams of bulk data
     #[arg(long, value_name = "N", value_parser = connections, default_value_t = 1, help_heading = "Workload")]
     pub(super) streams: usize,
@@ -154,29 +154,6 @@ pub(super) struct Load {
     /// Print errors only
     #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
-}
-
-impl Load {
-    /// Whether datagrams are measured.
-    pub(super) fn is_udp(&self) -> bool {
-        let mut scenarios = self.scenario.iter().flat_map(|list| list.iter());
-        scenarios.any(|scenario| *scenario == ScenarioArg::Udp)
-    }
-
-    /// Protocols of requests, or those of datagrams.
-    pub(super) fn protocols(&self) -> Vec<RequestProtocolArg> {
-        match (&self.protocol, self.is_udp()) {
-            (Some(list), _) => list.iter().copied().collect(),
-            (None, false) => vec![RequestProtocolArg::Socks5],
-            (None, true) => vec![RequestProtocolArg::Forward],
-        }
-    }
-
-    /// Bytes of a message.
-    pub(super) fn message(&self) -> usize {
-        self.message
-            .unwrap_or(if self.is_udp() { 1_000 } else { 64 })
-    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,5 @@
-//! A UDP association with a SOCKS5 proxy (RFC 1928, section 7). Each flow has one, since a relay need not tell apart the flows of one.
+//! A UDP association with a SOCKS5 proxy (RFC 1928, section 7). Each flow has one, since the relay may
+//! send all flows of an association from one port, and the server distinguishes flows by their source.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};

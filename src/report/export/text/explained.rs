@@ -22,8 +22,12 @@ pub(super) fn explained(run: &Run, out: &mut impl Write) -> io::Result<()> {
         fill(out, label, pieces(cause))?;
         label = &beside;
     }
+    let between = match run.requested.via {
+        None => "on the way between",
+        Some(_) => "through the relay or on the path",
+    };
     let rest = [
-        ("on the way between", explained.between),
+        (between, explained.between),
         ("unexplained", explained.unexplained),
     ];
     for (name, datagrams) in rest {
