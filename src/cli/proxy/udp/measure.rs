@@ -109,9 +109,9 @@ impl Measurement<'_> {
         let dropped = drops(path).zip(drops_before);
         let dropped = dropped.map(|(now, before)| now.saturating_sub(before));
         let lost = sent.sent.saturating_sub(sent.passed);
-        let handled = lost
-            .saturating_sub(sent.refused)
-            .saturating_sub(dropped.unwrap_or(0));
+        let reached = lost.saturating_sub(sent.refused);
+        let dropped = dropped.map(|drops| drops.min(reached));
+        let handled = reached.saturating_sub(dropped.unwrap_or(0));
         let figures = Datagrams {
             sent: sent.sent,
             lost,
@@ -233,7 +233,8 @@ impl Measurement<'_> {
         let reason = of.reason.clone().filter(|_| !of.complete);
         let reason = reason.or((received == 0).then(|| "no datagram arrived".to_owned()));
         let sent = of.sent.packets;
-        let by_proxy = dropped.filter(|_| path.proxy().is_some());
+        // The proxy's sockets may drop other traffic too.
+        let by_proxy = dropped.map(|drops| drops.min(of.lost.elsewhere));
         let chunk = self.requested.message.unwrap_or_default() as f64;
         let mut warnings = of.warnings;
         if highest.is_none() {
