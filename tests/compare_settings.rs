@@ -234,7 +234,12 @@ fn single_value_is_not_compared() {
     assert!(record["runs"][0]["setting"].is_null());
     assert_eq!(
         names(&results.only()),
-        ["histograms.jsonl", "intervals.csv", "latency.hgrm", "run.json"]
+        [
+            "histograms.jsonl",
+            "intervals.csv",
+            "latency.hgrm",
+            "run.json"
+        ]
     );
 }
 

@@ -163,7 +163,12 @@ fn only_requested_files_are_saved() {
     udp(&results, "--mb 0.1");
     assert_eq!(
         names(&results.only()),
-        ["histograms.jsonl", "intervals.csv", "latency.hgrm", "run.json"]
+        [
+            "histograms.jsonl",
+            "intervals.csv",
+            "latency.hgrm",
+            "run.json"
+        ]
     );
 }
 

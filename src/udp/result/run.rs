@@ -5,9 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::counts::{self, nullable_counts};
-use super::explained::Explained;
-use super::fleet::Fleet;
-use super::stages::Stages;
+use super::{explained::Explained, fleet::Fleet, stages::Stages};
 use crate::stats::latency::Summary;
 use crate::udp::engine::stats::{IcmpStats, RingStats, ZeroCopyStats};
 use crate::udp::result::marks::Marks;

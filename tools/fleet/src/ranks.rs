@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use wirebench::sys::clock::monotonic_ns;
 use wirebench::sys::rlimit;
+use wirebench::udp::fleet::hub::ALIVE;
 use wirebench::udp::server::{Limits, Options, Server};
 use wirebench::udp::wire::VERSION;
 use wirebench::udp::wire::control::{Reply, Request};
@@ -130,7 +131,15 @@ pub(crate) fn run(size: u32) {
         }
     });
     let part = "x".repeat(MAX_PART);
-    for rank in &mut ranks {
+    let mut alive_at = Instant::now();
+    for number in 0..ranks.len() {
+        if alive_at.elapsed() > ALIVE {
+            alive_at = Instant::now();
+            for rank in &mut ranks[number..] {
+                rank.send(FleetRequest::Alive);
+            }
+        }
+        let rank = &mut ranks[number];
         let mut left = RESULT;
         while left > 0 {
             let length = left.min(MAX_PART);
