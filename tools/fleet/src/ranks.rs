@@ -117,6 +117,11 @@ pub(crate) fn run(size: u32) {
     // The collector reads on a thread of its own, as bench does.
     let (began, cpu) = (Instant::now(), cpu_s());
     let mut collector = ranks.remove(0);
+    let stream = collector.stream.try_clone().unwrap();
+    let mut collector_alive = Rank {
+        stream,
+        decoder: Decoder::default(),
+    };
     let reader = thread::spawn(move || {
         let (mut results, mut bytes) = (0, 0);
         loop {
@@ -135,6 +140,7 @@ pub(crate) fn run(size: u32) {
     for number in 0..ranks.len() {
         if alive_at.elapsed() > ALIVE {
             alive_at = Instant::now();
+            collector_alive.send(FleetRequest::Alive);
             for rank in &mut ranks[number..] {
                 rank.send(FleetRequest::Alive);
             }
