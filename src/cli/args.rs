@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::exports::{DocumentExports, RunExports};
 use super::list::{List, joined_list, list};
+use super::man::Man;
 use super::merge::MergeArgs;
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
@@ -358,13 +359,6 @@ pub(super) struct Completions {
     /// Shell
     #[arg(value_name = "SHELL", value_enum)]
     pub(super) shell: clap_complete::Shell,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Man {
-    /// Folder for the pages, created if it does not exist
-    #[arg(value_name = "DIR")]
-    pub(super) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

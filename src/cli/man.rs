@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory};
+use clap::{Args, Command, CommandFactory};
 
-use super::args::{Bench, Man};
+use super::args::Bench;
 use super::error::CliError;
 use crate::report::store::atomic_file::AtomicFile;
 
@@ -25,6 +25,13 @@ The command line is invalid.
 3
 The run could not be done, or not to its end.
 "#;
+
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// Folder for the pages, created if it does not exist
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
 
 pub(super) fn run(args: &Man) -> Result<(), CliError> {
     let folder = &args.folder;

@@ -1,7 +1,6 @@
 //! `bench udp --fleet`: one rank of many that measure at one time. One rank collects the results and writes them, merged.
 
 use std::ops::Range;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -12,31 +11,23 @@ use super::lost;
 use super::output::Output;
 use super::plan::Planned;
 use super::ready::Ready;
-use crate::api::udp_server::UdpServer;
-use crate::cli::args::{DEFAULT_PORT, Udp};
-use crate::cli::endpoint::{self, Family};
+use super::rendezvous::{self, RETRY};
+use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::interrupt;
 use crate::cli::parse::nonzero_duration;
-use crate::sys::{affinity, machine, rlimit};
+use crate::sys::{affinity, machine};
 use crate::udp::client::{self, Cancel, Observer, Start};
 use crate::udp::control::key::Key;
 use crate::udp::fleet::launch::Launch;
-use crate::udp::fleet::member::{Dialled, Member};
+use crate::udp::fleet::member::Member;
 use crate::udp::merge::SavedHistogram;
 use crate::udp::plan::Direction;
 use crate::udp::result::{Measured, Run};
-use crate::udp::server::{Limits, Options};
 use crate::udp::wire;
 use crate::udp::wire::VERSION;
 use crate::udp::wire::fleet::{FleetJoin, FleetReply};
 use crate::units::parse_whole;
-
-/// The default port of rank 0. It differs from that of `bench serve`, which may run on the host.
-const RENDEZVOUS_PORT: u16 = 5_211;
-
-/// Between two attempts to reach rank 0, which may start later.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// How long the roster may come after the wait for the ranks.
 const ROSTER: Duration = Duration::from_secs(10);
@@ -62,10 +53,10 @@ pub(in crate::cli) struct FleetArgs {
         conflicts_with = "to",
         help_heading = "Fleet"
     )]
-    rendezvous: Option<String>,
+    pub(super) rendezvous: Option<String>,
     /// Longest wait for ranks that do not come or are not ready; the others start without them
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "10s", requires = "fleet", help_heading = "Fleet")]
-    fleet_wait: Duration,
+    pub(super) fleet_wait: Duration,
 }
 
 /// The result of a rank, as it is sent to the collector.
@@ -148,12 +139,12 @@ pub(super) fn run(args: &mut Udp) -> Result<(), CliError> {
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(CliError::runtime)?;
     let began = Instant::now();
-    let (option, server, port) = server(args, &place)?;
+    let (option, server, port) = rendezvous::server(args, &place.launch)?;
     let _server = match place.is_receiver() {
-        true => Some(serve(&server, &place.launch)?),
+        true => Some(rendezvous::serve(&server, &place.launch)?),
         false => None,
     };
-    let (dialled, address) = dial(args, option, &server, port, began, &cancel)?;
+    let (dialled, address) = rendezvous::dial(args, option, &server, port, began, &cancel)?;
     if place.has_receiver {
         args.to = Some(address);
     }
@@ -198,109 +189,6 @@ pub(super) fn run(args: &mut Udp) -> Result<(), CliError> {
     match output {
         Some(output) => output.close(outcome),
         None => outcome,
-    }
-}
-
-/// The option, the address and the default port of the server.
-fn server(args: &Udp, place: &Place) -> Result<(&'static str, String, u16), CliError> {
-    let launch = &place.launch;
-    let found = match (&args.to, &args.fleet.rendezvous) {
-        (Some(to), _) => return Ok(("--to", to.clone(), DEFAULT_PORT)),
-        (None, Some(rendezvous)) => rendezvous.clone(),
-        (None, None) if launch.one_host => match args.ipv6 {
-            true => "::1".to_owned(),
-            false => "127.0.0.1".to_owned(),
-        },
-        (None, None) => launch.first_host.clone().ok_or_else(|| {
-            CliError::usage(
-                "the ranks are on several hosts and the address of rank 0 is unknown: give it with --rendezvous HOST[:PORT], or name a `bench serve` with --to",
-            )
-        })?,
-    };
-    Ok(("--rendezvous", found, RENDEZVOUS_PORT))
-}
-
-fn family(args: &Udp) -> Family {
-    match (args.ipv4, args.ipv6) {
-        (true, _) => Family::V4,
-        (_, true) => Family::V6,
-        _ => Family::Any,
-    }
-}
-
-/// Starts the server of rank 0: on loopback if the other ranks reach it there, otherwise on all addresses.
-fn serve(server: &str, launch: &Launch) -> Result<UdpServer, CliError> {
-    let _ = rlimit::raise_open_files();
-    let size = launch.size as usize;
-    let limits = Limits {
-        connections: size.saturating_mul(2).saturating_add(64),
-        sessions: size.saturating_add(8),
-        streams: usize::MAX,
-        ..Limits::none()
-    };
-    let limits = Limits {
-        idle: Limits::default().idle,
-        ..limits
-    };
-    let found = endpoint::resolve("--rendezvous", server, RENDEZVOUS_PORT, Family::Any, "");
-    let port = match &found {
-        Ok(addresses) => addresses
-            .first()
-            .map_or(RENDEZVOUS_PORT, |first| first.port()),
-        Err(CliError::Usage(_)) => return found.map(|_| unreachable!("it is an error")),
-        // The name of this host may be published later.
-        Err(_) => server
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok())
-            .unwrap_or(RENDEZVOUS_PORT),
-    };
-    let loopback = found.ok().and_then(|addresses| {
-        let is_local = addresses.iter().all(|address| address.ip().is_loopback());
-        addresses.first().copied().filter(|_| is_local)
-    });
-    let start = |address| UdpServer::with(address, limits, Options::default());
-    let started = match loopback {
-        Some(address) => start(address),
-        None => start((std::net::Ipv6Addr::UNSPECIFIED, port).into())
-            .or_else(|_| start((std::net::Ipv4Addr::UNSPECIFIED, port).into())),
-    };
-    started.map_err(|(error, address)| {
-        CliError::Runtime(format!(
-            "rank 0 cannot listen on {address}: {error}; is another fleet running? choose another port with --rendezvous HOST:PORT"
-        ))
-    })
-}
-
-/// Connects to the server, which may start later than this rank. Returns the address that answers too.
-fn dial(
-    args: &Udp,
-    option: &str,
-    server: &str,
-    port: u16,
-    began: Instant,
-    cancel: &Cancel,
-) -> Result<(Dialled, String), CliError> {
-    loop {
-        let left = args.fleet.fleet_wait.saturating_sub(began.elapsed());
-        let failed = match endpoint::resolve(option, server, port, family(args), "") {
-            Ok(addresses) => match Dialled::connect(&addresses, left.min(args.peer_timeout)) {
-                Ok(dialled) => {
-                    let address = dialled.server().to_string();
-                    return Ok((dialled, address));
-                }
-                Err(error) => CliError::Runtime(format!(
-                    "{error}, for {} s; does rank 0 run there? wait longer with --fleet-wait",
-                    args.fleet.fleet_wait.as_secs_f64()
-                )),
-            },
-            Err(CliError::Usage(error)) => return Err(CliError::Usage(error)),
-            Err(error) => error,
-        };
-        if cancel.is_cancelled() || began.elapsed() + RETRY > args.fleet.fleet_wait {
-            return Err(failed);
-        }
-        thread::sleep(RETRY);
     }
 }
 

@@ -8,6 +8,7 @@
 //! stages, streams.
 
 mod counts;
+mod ending;
 mod rows;
 mod settings;
 mod span;
@@ -113,7 +114,8 @@ pub struct Merge {
     has_stages: bool,
     /// Whether a rank has latencies by size.
     has_sizes: bool,
-    warnings: BTreeMap<String, usize>,
+    /// Warnings by their beginning, which names the effect: one of their texts, and the number of ranks.
+    warnings: BTreeMap<String, (String, usize)>,
     hosts: BTreeMap<String, HostCpu>,
 }
 
@@ -175,7 +177,13 @@ impl Merge {
         self.has_stages |= run.stages.is_some();
         self.has_sizes |= !run.latency_by_size.is_empty();
         for warning in &run.warnings {
-            *self.warnings.entry(warning.clone()).or_default() += 1;
+            let effect = warning.split([':', '.', ',']).next().unwrap_or_default();
+            let of_effect = self.warnings.entry(effect.to_owned());
+            let (text, ranks) = of_effect.or_insert_with(|| (warning.clone(), 0));
+            *ranks += 1;
+            if warning < text {
+                text.clone_from(warning);
+            }
             if self.warnings.len() > MOST_SENTENCES {
                 self.warnings.pop_last();
             }
@@ -347,9 +355,14 @@ impl Merge {
             let transit = self.latency.sum_ns() as f64 / 1e9;
             run.transit_kb_per_s = Some(run.received.bytes as f64 / 1e3 / transit);
         }
-        per_million(&mut run);
+        ending::per_million(&mut run);
         (run.intervals, run.intervals_omitted) = self.rows.finish();
-        run.warnings = self.warnings.into_keys().collect();
+        let warnings = self.warnings.into_values();
+        let warnings = warnings.map(|(text, ranks)| match ranks {
+            1 => text,
+            _ => format!("{ranks} ranks, one of them: {text}"),
+        });
+        run.warnings = warnings.collect();
         if self.without_latency > 0 {
             run.warnings.push(format!(
                 "The clocks of {} of {} ranks are not related to that of the receiver, so the latencies are those of the other ranks.",
@@ -368,7 +381,7 @@ impl Merge {
         }
         let mut ranks = self.ranks;
         ranks.sort_by(|one, other| (one.rank, &one.name).cmp(&(other.rank, &other.name)));
-        end(&mut run, &ranks, &missing);
+        ending::end(&mut run, &ranks, &missing);
         let rates = ranks.iter().filter(|rank| rank.complete);
         let slowest = rates
             .filter_map(|rank| Some((rank.kb_per_s?, rank)))
@@ -425,72 +438,6 @@ fn rank_row(result: &RankResult<'_>, start_ns: Option<i64>) -> Rank {
         latency_max_ns: latency.max,
         sender_s: sums::known(cpu.sender_user_s, cpu.sender_system_s),
         receiver_s: sums::known(cpu.receiver_user_s, cpu.receiver_system_s),
-    }
-}
-
-/// CPU time per million datagrams, as of a run of one rank.
-fn per_million(run: &mut Run) {
-    let (sent, received) = (run.sent.packets as f64, run.received.packets as f64);
-    let cpu = &mut run.cpu;
-    let of = |seconds: Option<f64>, packets: f64| {
-        seconds
-            .filter(|_| packets > 0.0)
-            .map(|seconds| seconds / packets * 1e6)
-    };
-    let sender = sums::known(cpu.sender_user_s, cpu.sender_system_s);
-    let receiver = sums::known(cpu.receiver_user_s, cpu.receiver_system_s);
-    cpu.sender_s_per_million = of(sender, sent);
-    cpu.receiver_s_per_million = of(receiver, received);
-}
-
-/// How the merged run ended: complete if every rank completed.
-fn end(run: &mut Run, ranks: &[Rank], missing: &[MissingRank]) {
-    run.complete &= missing.is_empty() && !ranks.is_empty();
-    let unfinished = || ranks.iter().filter(|rank| !rank.complete);
-    let first = unfinished().next();
-    run.ended = match (missing.is_empty(), first) {
-        (true, None) => "complete",
-        (true, Some(rank)) => &rank.ended,
-        (false, _) => "peer_lost",
-    }
-    .to_owned();
-    let mut reasons = Vec::new();
-    if let Some(first) = missing.first() {
-        let names = missing.iter().map(|rank| rank.rank.to_string());
-        let (word, verb) = match missing.len() {
-            1 => ("rank", "is"),
-            _ => ("ranks", "are"),
-        };
-        reasons.push(format!(
-            "{word} {} {verb} missing (rank {} {})",
-            listed(names),
-            first.rank,
-            first.reason
-        ));
-    }
-    if let Some(first) = first {
-        let why = first.reason.as_deref().unwrap_or(&first.ended);
-        reasons.push(format!(
-            "{} ended early ({}: {why})",
-            listed(unfinished().map(|rank| rank.name.clone())),
-            first.name
-        ));
-    }
-    run.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-}
-
-/// `3, 7 and 9`; of many, the first ones.
-fn listed(names: impl Iterator<Item = String>) -> String {
-    const MOST: usize = 16;
-    let mut names: Vec<String> = names.collect();
-    let count = names.len();
-    if count > MOST {
-        names.truncate(MOST);
-        return format!("{} and {} more", names.join(", "), count - MOST);
-    }
-    match names.pop() {
-        Some(last) if !names.is_empty() => format!("{} and {last}", names.join(", ")),
-        last => last.unwrap_or_default(),
     }
 }
 

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::ending::listed;
 use super::*;
 use crate::udp::result::{Interval, Lost, Received, Requested, Traffic};
 
@@ -274,6 +275,26 @@ fn a_sum_of_an_unknown_part_is_unknown() {
     assert!(run.lost.is_unknown && !run.received.is_unknown);
     assert_eq!(run.seconds, None);
     assert_eq!(run.fleet.unwrap().start_skew_ns, None);
+}
+
+#[test]
+fn warnings_of_one_kind_are_one_with_their_number() {
+    let (mut run, latency) = sample();
+    let mut merge = Merge::new(0);
+    for (rank, late) in [(0, "12 ms"), (1, "11 ms"), (2, "19 ms")] {
+        run.warnings = vec![format!("The sender was late: by {late}.")];
+        if rank == 2 {
+            run.warnings.push("A quota throttled the sender.".into());
+        }
+        add_run(&mut merge, rank, &run, &latency, Some(0)).unwrap();
+    }
+    assert_eq!(
+        merge.finish(3, Vec::new()).run.warnings,
+        [
+            "A quota throttled the sender.",
+            "3 ranks, one of them: The sender was late: by 11 ms."
+        ]
+    );
 }
 
 #[test]

@@ -220,12 +220,13 @@ impl Connection {
 
     /// Sends the messages to a rank of a fleet.
     fn poll_fleet(&mut self, context: &mut SessionContext<'_>) -> Result<Status, ConnectionError> {
+        // Until the socket is full, as only then an event follows.
+        self.connection.flush()?;
         while self.connection.waiting() < WINDOW
             && let Some(reply) = context.fleets.next_reply(context.token.0)
         {
             self.connection.send(&Reply::Fleet(reply))?;
         }
-        self.connection.flush()?;
         match self.connection.unread_for() > context.limits.idle.max(MIN_TIMEOUT) {
             true => Err(ConnectionError::Unread),
             false => Ok(Status::Open),

@@ -43,6 +43,10 @@ impl Decoder {
     /// # Errors
     /// [`FrameError::TooLong`], as soon as the length is known.
     pub fn next_json(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        if self.taken == self.bytes.len() && self.bytes.capacity() > MAX_MESSAGE {
+            // A server has many connections, and each has a long message at most for a short time.
+            *self = Self::default();
+        }
         let rest = &self.bytes[self.taken..];
         let Some((length, rest)) = rest.split_first_chunk::<LENGTH>() else {
             return Ok(None);

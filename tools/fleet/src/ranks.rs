@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use wirebench::sys::clock::monotonic_ns;
 use wirebench::sys::rlimit;
+use wirebench::udp::fleet::hub::ALIVE;
 use wirebench::udp::server::{Limits, Options, Server};
 use wirebench::udp::wire::VERSION;
 use wirebench::udp::wire::control::{Reply, Request};
@@ -116,6 +117,11 @@ pub(crate) fn run(size: u32) {
     // The collector reads on a thread of its own, as bench does.
     let (began, cpu) = (Instant::now(), cpu_s());
     let mut collector = ranks.remove(0);
+    let stream = collector.stream.try_clone().unwrap();
+    let mut collector_alive = Rank {
+        stream,
+        decoder: Decoder::default(),
+    };
     let reader = thread::spawn(move || {
         let (mut results, mut bytes) = (0, 0);
         loop {
@@ -130,7 +136,16 @@ pub(crate) fn run(size: u32) {
         }
     });
     let part = "x".repeat(MAX_PART);
-    for rank in &mut ranks {
+    let mut alive_at = Instant::now();
+    for number in 0..ranks.len() {
+        if alive_at.elapsed() > ALIVE {
+            alive_at = Instant::now();
+            collector_alive.send(FleetRequest::Alive);
+            for rank in &mut ranks[number..] {
+                rank.send(FleetRequest::Alive);
+            }
+        }
+        let rank = &mut ranks[number];
         let mut left = RESULT;
         while left > 0 {
             let length = left.min(MAX_PART);

@@ -1,0 +1,70 @@
+//! How a merged run ended, and the figures that follow from its sums.
+
+use super::sums;
+use crate::udp::result::{MissingRank, Rank, Run};
+
+/// CPU time per million datagrams, as of a run of one rank.
+pub(super) fn per_million(run: &mut Run) {
+    let (sent, received) = (run.sent.packets as f64, run.received.packets as f64);
+    let cpu = &mut run.cpu;
+    let of = |seconds: Option<f64>, packets: f64| {
+        seconds
+            .filter(|_| packets > 0.0)
+            .map(|seconds| seconds / packets * 1e6)
+    };
+    let sender = sums::known(cpu.sender_user_s, cpu.sender_system_s);
+    let receiver = sums::known(cpu.receiver_user_s, cpu.receiver_system_s);
+    cpu.sender_s_per_million = of(sender, sent);
+    cpu.receiver_s_per_million = of(receiver, received);
+}
+
+/// How the merged run ended: complete if every rank completed.
+pub(super) fn end(run: &mut Run, ranks: &[Rank], missing: &[MissingRank]) {
+    run.complete &= missing.is_empty() && !ranks.is_empty();
+    let unfinished = || ranks.iter().filter(|rank| !rank.complete);
+    let first = unfinished().next();
+    run.ended = match (missing.is_empty(), first) {
+        (true, None) => "complete",
+        (true, Some(rank)) => &rank.ended,
+        (false, _) => "peer_lost",
+    }
+    .to_owned();
+    let mut reasons = Vec::new();
+    if let Some(first) = missing.first() {
+        let names = missing.iter().map(|rank| rank.rank.to_string());
+        let (word, verb) = match missing.len() {
+            1 => ("rank", "is"),
+            _ => ("ranks", "are"),
+        };
+        reasons.push(format!(
+            "{word} {} {verb} missing (rank {} {})",
+            listed(names),
+            first.rank,
+            first.reason
+        ));
+    }
+    if let Some(first) = first {
+        let why = first.reason.as_deref().unwrap_or(&first.ended);
+        reasons.push(format!(
+            "{} ended early ({}: {why})",
+            listed(unfinished().map(|rank| rank.name.clone())),
+            first.name
+        ));
+    }
+    run.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+}
+
+/// `3, 7 and 9`; of many, the first ones.
+pub(super) fn listed(names: impl Iterator<Item = String>) -> String {
+    const MOST: usize = 16;
+    let mut names: Vec<String> = names.collect();
+    let count = names.len();
+    if count > MOST {
+        names.truncate(MOST);
+        return format!("{} and {} more", names.join(", "), count - MOST);
+    }
+    match names.pop() {
+        Some(last) if !names.is_empty() => format!("{} and {last}", names.join(", ")),
+        last => last.unwrap_or_default(),
+    }
+}

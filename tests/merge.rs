@@ -1,0 +1,98 @@
+//! `bench merge`: saved runs of several hosts as one.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::fleet::assert_sums;
+use common::{Results, bench, number, table};
+use serde_json::Value;
+
+/// The exact percentile of a sorted list.
+fn exact(sorted: &[u64], percent: f64) -> u64 {
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted[rank.max(1) - 1]
+}
+
+#[test]
+fn saved_runs_of_hosts_merge_to_the_run_of_all_packets() {
+    let results = Results::new();
+    let mut all = Vec::new();
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for pps in ["2k", "3k", "5k"] {
+        let host = Results::new();
+        let out = host.arg();
+        let options = format!("udp --duration 400ms --pps {pps} --packets-csv --quiet --out {out}");
+        bench(options.split(' ')).done();
+        let rows = table(&host.only().join("packets.csv"));
+        let column = rows[0]
+            .iter()
+            .position(|name| name == "latency_ns")
+            .unwrap();
+        all.extend(
+            rows[1..]
+                .iter()
+                .map(|row| row[column].parse::<u64>().unwrap()),
+        );
+        let folder = results.folder.path().join(pps);
+        fs::rename(host.only(), &folder).unwrap();
+        folders.push(folder);
+    }
+    all.sort_unstable();
+    let json = results.folder.path().join("merged.json");
+    let csv = results.folder.path().join("ranks.csv");
+    let merge = |paths: &[&Path]| {
+        let options = [
+            "--json",
+            json.to_str().unwrap(),
+            "--csv",
+            csv.to_str().unwrap(),
+        ];
+        let paths = paths.iter().map(|path| path.to_str().unwrap());
+        bench(["merge"].into_iter().chain(paths).chain(options))
+    };
+    // The folder stands for the run folders in it.
+    let finished = merge(&[results.folder.path()]).done();
+    assert!(
+        finished.stdout.contains("3 of 3 with a result"),
+        "{}",
+        finished.stdout
+    );
+    let record: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let run = &record["runs"][0];
+    assert_sums(run);
+    assert_eq!(number(run, "latency_ns.count"), all.len() as u64);
+    assert_eq!(number(run, "latency_ns.max"), *all.last().unwrap());
+    assert_eq!(number(run, "latency_ns.min"), all[0]);
+    for (key, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99_9", 99.9)] {
+        let (merged, exact) = (
+            number(run, &format!("latency_ns.{key}")),
+            exact(&all, percent),
+        );
+        // The end of the exact value's bucket, which has three digits.
+        assert!(
+            merged >= exact && merged <= exact + exact / 1_000 + 1,
+            "{key}: {merged}, {exact}"
+        );
+    }
+    assert_eq!(table(&csv).len(), 5);
+
+    let twice = merge(&[&folders[0], &folders[0]]);
+    twice.failed(3, &["is given twice"]);
+    let other = Results::new();
+    bench(["udp", "--packets", "9", "--quiet", "--out", &other.arg()]).done();
+    merge(&[&folders[0], &other.only()]).failed(3, &["has other settings than 2k"]);
+    fs::remove_file(folders[1].join("histograms.jsonl")).unwrap();
+    merge(&[&folders[0], &folders[1]]).failed(3, &["has no histograms.jsonl"]);
+    let text = fs::read_to_string(folders[2].join("run.json")).unwrap();
+    fs::write(
+        folders[2].join("run.json"),
+        text.replacen("\"schema\": 1", "\"schema\": 9", 1),
+    )
+    .unwrap();
+    merge(&[&folders[0], &folders[2]]).failed(3, &["has schema 9"]);
+    merge(&[&results.folder.path().join("none")]).failed(3, &["cannot read"]);
+}
