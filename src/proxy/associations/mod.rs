@@ -1,7 +1,7 @@
 //! SOCKS5 UDP ASSOCIATE (RFC 1928, section 7): datagrams of a client to any destination, and their answers back.
 //!
 //! ```text
-//!   client == TCP connection, held open ==============> connection (worker of the proxy)
+//!   client == TCP connection, stays open ==============> connection (worker of the proxy)
 //!      |                                                    | opens, closes (handle)
 //!      +-- header, payload --> relay socket --> destinations --> socket of a family --> destination
 //!                                   ^         route, decision                              |
@@ -46,7 +46,7 @@ pub struct AssociationOptions {
     pub most: usize,
     /// Most associations of one client IP address.
     pub per_client: usize,
-    /// The address in replies to clients, which they send datagrams to; `None` is that of the relay socket.
+    /// The address in replies to clients of its family, which they send datagrams to; `None` is that of the relay socket.
     pub address: Option<IpAddr>,
     /// Datagrams of any source are answers, and not only those of destinations that were asked.
     pub any_answers: bool,
