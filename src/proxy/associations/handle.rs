@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use socket2::SockRef;
 
 use super::AssociationOptions;
+use super::association::set_buffers;
 use super::counters::{AssociationCounters, AssociationTotals};
 use super::own::OwnSocket;
 use super::worker::{AssociationWorker, Common};
@@ -24,12 +25,12 @@ use crate::proxy::rules::Rules;
 use crate::proxy::server::Stopper;
 use crate::proxy::shared::Shared;
 use crate::proxy::slab::Key;
+use crate::sys::datagrams;
 use crate::sys::eventfd::EventFd;
 use crate::sys::route::is_of_this_host;
-use crate::sys::{datagrams, socket};
 
-/// Requested bytes of the buffers of a socket, which the kernel limits (`net.core.rmem_max`).
-pub(super) const BUFFER: usize = 1 << 20;
+/// Open associations up to which the sockets of another one get large buffers.
+const FEW: u64 = 32;
 
 /// The associations of a proxy.
 pub(in crate::proxy) struct Associations {
@@ -84,6 +85,7 @@ pub(super) struct Opening {
     pub(super) connection: Key,
     pub(super) ends: Arc<Ends>,
     pub(super) _permit: FlowPermit,
+    pub(super) has_large_buffers: bool,
     pub(super) opened: u64,
 }
 
@@ -239,8 +241,8 @@ impl Associations {
         let queue = self.start(thread).map_err(failed)?;
         let relay = self.bind(unmapped(local), client).map_err(failed)?;
         let bound = relay.local_addr().map_err(failed)?;
-        // A smaller buffer only drops earlier. Associations are many, so the limit of the system applies.
-        let _ = socket::set_buffers(&relay, Some(BUFFER), Some(BUFFER), false);
+        let has_large_buffers = self.totals().open() < FEW;
+        set_buffers(&relay, has_large_buffers);
         let own = self.common.own.add(bound);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let Associate { ip, port } = wanted.request;
@@ -259,6 +261,7 @@ impl Associations {
             connection: wanted.key,
             ends: Arc::clone(ends),
             _permit: permit,
+            has_large_buffers,
             opened: wanted.now,
         })));
         let is_open = true;
