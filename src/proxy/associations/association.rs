@@ -15,6 +15,7 @@ use super::lookups::OfAssociation;
 use super::own::{OwnSocket, OwnSockets};
 use crate::proxy::datagrams::record::{DropCause, Drops, Traffic};
 use crate::proxy::datagrams::transmit::Outcome;
+use crate::proxy::rules::is_own;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timer;
 use crate::sys::clock::realtime_ns;
@@ -115,7 +116,7 @@ impl Association {
         let port = self.opening.port;
         source.ip().to_canonical() == self.opening.client
             && (port == 0 || port == source.port())
-            && own.with_port(source.port()).is_empty()
+            && !is_own(&own.with_port(source.port()), source)
     }
 
     /// Receives only the datagrams of this source from now on.
