@@ -239,6 +239,9 @@ fn associations_do_not_reach_the_proxy_itself(engine: Engine) {
     let third = Association::of(named);
     third.socket.send(&header(server)).unwrap();
     proxy.wait_for_drops("wrong_source", 1);
+    let here = socket("127.0.0.2:0".parse().unwrap());
+    here.send_to(&header(server), third.relay).unwrap();
+    proxy.wait_for_drops("wrong_source", 2);
     assert!(receives_nothing(&one.socket) && receives_nothing(&third.socket));
     proxy.stop();
 }

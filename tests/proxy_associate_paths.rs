@@ -9,19 +9,21 @@ mod common;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 use associate::{
     Association, Proxy, asking, echo, header, received, reply, request, server, socket, unspecified,
 };
 use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::{NOTICED, Running};
+use common::{NOTICED, PATIENCE, Running};
 
 on_both_engines!(
     datagrams_beyond_the_path_mtu_arrive_whole,
     many_associations_take_little_memory,
     pysocks_exchanges_datagrams,
+    client_of_a_proxy_header_is_the_source,
+    every_thread_serves_associations,
     reply_has_the_address_of_the_option,
     request_is_refused_where_it_is_turned_off,
 );
@@ -185,4 +187,52 @@ fn request_is_refused_where_it_is_turned_off(engine: Engine) {
     assert_eq!(bytes[..4], [5, 0, 5, 1]);
     program.signal("TERM");
     program.wait(NOTICED).done();
+}
+
+fn client_of_a_proxy_header_is_the_source(engine: Engine) {
+    let (proxy, server) = (
+        Proxy::start(engine, &["--accept-proxy"]),
+        echo("127.0.0.1:0"),
+    );
+    let mut control = TcpStream::connect(proxy.address).unwrap();
+    control.set_read_timeout(Some(PATIENCE)).unwrap();
+    let header_line = b"PROXY TCP4 127.0.0.5 127.0.0.1 4000 1080\r\n";
+    let bytes = [&header_line[..], &request(3, unspecified())].concat();
+    control.write_all(&bytes).unwrap();
+    let (code, relay) = reply(&mut control);
+    assert_eq!(code, 0);
+    let datagram = [header(server), b"x".to_vec()].concat();
+    // The peer is not the client.
+    let front = socket("127.0.0.1:0".parse().unwrap());
+    front.send_to(&datagram, relay).unwrap();
+    proxy.wait_for_drops("wrong_source", 1);
+    let client = socket("127.0.0.5:0".parse().unwrap());
+    client.send_to(&datagram, relay).unwrap();
+    assert!(received(&client).ends_with(b"x"));
+    drop(control);
+    let line = &proxy.lines(1)[0];
+    assert_eq!(line["client"], "127.0.0.5:4000");
+    assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+    proxy.stop();
+}
+
+fn every_thread_serves_associations(engine: Engine) {
+    let (proxy, server) = (
+        Proxy::start(engine, &["--threads", "2"]),
+        echo("127.0.0.1:0"),
+    );
+    let all: Vec<_> = (0..10).map(|_| Association::open(proxy.address)).collect();
+    for round in 0u8..3 {
+        for (number, association) in (0u8..).zip(&all) {
+            association.send(server, &[round, number]);
+        }
+        for (number, association) in (0u8..).zip(&all) {
+            assert_eq!(association.answer(server), [round, number]);
+        }
+    }
+    proxy.wait_for("udp_association_datagrams_total{to=\"client\"}", 30);
+    drop(all);
+    proxy.wait_for("udp_associations_open", 0);
+    assert_eq!(proxy.lines(10).len(), 10);
+    proxy.stop();
 }

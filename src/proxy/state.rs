@@ -14,7 +14,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::associations::handle::Held;
+use super::associations::handle::Holder;
 use super::backend::{Backend, IoContext};
 use super::chunk::CHUNK_SIZE;
 use super::context::{Turn, WorkerContext};
@@ -82,7 +82,7 @@ pub(super) struct ConnectionState {
     counted_spliced: u64,
     half_closed: bool,
     /// In [`Phase::Associated`], until the connection is closed.
-    association: Option<Held>,
+    association: Option<Holder>,
 }
 
 /// What follows a deadline that has passed.
@@ -276,7 +276,7 @@ impl ConnectionState {
     /// An association is open, whose datagrams the client sends to `relay`. It has a deadline of its own.
     pub(super) fn on_associated<B>(
         &mut self,
-        association: Held,
+        association: Holder,
         relay: SocketAddr,
         turn: &mut Turn<'_, B>,
     ) {

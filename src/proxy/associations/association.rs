@@ -10,11 +10,12 @@ use mio::{Interest, Registry, Token};
 
 use super::counters::AssociationCounters;
 use super::destinations::Destinations;
-use super::handle::{BUFFER, Opening};
+use super::handle::Opening;
 use super::lookups::OfAssociation;
 use super::own::{OwnSocket, OwnSockets};
 use crate::proxy::datagrams::record::{DropCause, Drops, Traffic};
 use crate::proxy::datagrams::transmit::Outcome;
+use crate::proxy::rules::is_own;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timer;
 use crate::sys::clock::realtime_ns;
@@ -115,7 +116,7 @@ impl Association {
         let port = self.opening.port;
         source.ip().to_canonical() == self.opening.client
             && (port == 0 || port == source.port())
-            && own.with_port(source.port()).is_empty()
+            && !is_own(&own.with_port(source.port()), source)
     }
 
     /// Receives only the datagrams of this source from now on.
@@ -148,7 +149,7 @@ impl Association {
             Some(open) => open,
             None => {
                 let socket = datagrams::bind(SocketAddr::new(ip, 0))?;
-                let _ = socket::set_buffers(&socket, Some(BUFFER), Some(BUFFER), false);
+                set_buffers(&socket, self.opening.has_large_buffers);
                 let address = socket.local_addr()?;
                 register(registry, &socket, end.token(key))?;
                 (socket, own.add(address))
@@ -169,6 +170,14 @@ impl Association {
             self.drops = self.drops.and(*drops);
         }
     }
+}
+
+/// Requests buffers of 4 MiB, or else of 1 MiB, which the kernel limits (`net.core.rmem_max`). A privileged process exceeds the
+/// limit for large ones: 2 ms of datagrams at 100,000 a second fill a buffer of the default limit. A smaller buffer only drops
+/// earlier.
+pub(super) fn set_buffers(socket: &UdpSocket, is_large: bool) {
+    let bytes = Some(if is_large { 4 << 20 } else { 1 << 20 });
+    let _ = socket::set_buffers(socket, bytes, bytes, is_large);
 }
 
 pub(super) fn register(registry: &Registry, socket: &impl AsFd, token: Token) -> io::Result<()> {

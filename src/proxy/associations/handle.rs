@@ -3,7 +3,7 @@
 //! A proxy whose clients ask for no association has none of these threads.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use socket2::SockRef;
 
 use super::AssociationOptions;
+use super::association::set_buffers;
 use super::counters::{AssociationCounters, AssociationTotals};
 use super::own::OwnSocket;
 use super::worker::{AssociationWorker, Common};
@@ -24,12 +25,12 @@ use crate::proxy::rules::Rules;
 use crate::proxy::server::Stopper;
 use crate::proxy::shared::Shared;
 use crate::proxy::slab::Key;
+use crate::sys::datagrams;
 use crate::sys::eventfd::EventFd;
 use crate::sys::route::is_of_this_host;
-use crate::sys::{datagrams, socket};
 
-/// Requested bytes of the buffers of a socket, which the kernel limits (`net.core.rmem_max`).
-pub(super) const BUFFER: usize = 1 << 20;
+/// Open associations up to which the sockets of another one get large buffers.
+const FEW: u64 = 32;
 
 /// The associations of a proxy.
 pub(in crate::proxy) struct Associations {
@@ -84,6 +85,7 @@ pub(super) struct Opening {
     pub(super) connection: Key,
     pub(super) ends: Arc<Ends>,
     pub(super) _permit: FlowPermit,
+    pub(super) has_large_buffers: bool,
     pub(super) opened: u64,
 }
 
@@ -94,7 +96,7 @@ pub(in crate::proxy) struct Ends {
 }
 
 /// The association of a connection, which ends when this is closed or dropped.
-pub(in crate::proxy) struct Held {
+pub(in crate::proxy) struct Holder {
     id: u64,
     queue: Arc<Queue>,
     is_open: bool,
@@ -142,7 +144,7 @@ impl Ends {
     }
 }
 
-impl Held {
+impl Holder {
     pub(in crate::proxy) fn close(mut self, reason: CloseReason) {
         self.end(reason);
     }
@@ -154,7 +156,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Holder {
     fn drop(&mut self) {
         self.end(CloseReason::Stopped);
     }
@@ -208,7 +210,7 @@ impl Associations {
         &self,
         wanted: &Wanted<'_, S>,
         ends: &Arc<Ends>,
-    ) -> Result<(Held, SocketAddr), Outcome> {
+    ) -> Result<(Holder, SocketAddr), Outcome> {
         let place = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len().max(1);
         let Some(thread) = self.threads.get(place) else {
             return Err(Outcome::Busy);
@@ -225,7 +227,7 @@ impl Associations {
         thread: &Thread,
         wanted: &Wanted<'_, S>,
         ends: &Arc<Ends>,
-    ) -> Result<(Held, SocketAddr), Outcome> {
+    ) -> Result<(Holder, SocketAddr), Outcome> {
         let failed =
             |error: io::Error| Outcome::General(format!("no association can be opened: {error}"));
         let local = SockRef::from(wanted.connected).local_addr();
@@ -239,8 +241,8 @@ impl Associations {
         let queue = self.start(thread).map_err(failed)?;
         let relay = self.bind(unmapped(local), client).map_err(failed)?;
         let bound = relay.local_addr().map_err(failed)?;
-        // A smaller buffer only drops earlier. Associations are many, so the limit of the system applies.
-        let _ = socket::set_buffers(&relay, Some(BUFFER), Some(BUFFER), false);
+        let has_large_buffers = self.totals().open() < FEW;
+        set_buffers(&relay, has_large_buffers);
         let own = self.common.own.add(bound);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let Associate { ip, port } = wanted.request;
@@ -259,25 +261,31 @@ impl Associations {
             connection: wanted.key,
             ends: Arc::clone(ends),
             _permit: permit,
+            has_large_buffers,
             opened: wanted.now,
         })));
         let is_open = true;
-        let reported = self.options.address.unwrap_or(bound.ip());
-        let held = Held { id, queue, is_open };
-        Ok((held, SocketAddr::new(reported, bound.port())))
+        let reported = self.reported(client).unwrap_or(bound.ip());
+        let holder = Holder { id, queue, is_open };
+        Ok((holder, SocketAddr::new(reported, bound.port())))
+    }
+
+    /// The address of the options, if `client` can send to it.
+    fn reported(&self, client: IpAddr) -> Option<IpAddr> {
+        let address = self.options.address;
+        address.filter(|ip| ip.is_ipv4() == client.is_ipv4())
     }
 
     /// A relay socket for `client`: on the address in replies if that is one of this host, or else on that of the connection.
     fn bind(&self, mut local: SocketAddr, client: IpAddr) -> io::Result<UdpSocket> {
-        let is_of = |ip: &IpAddr| ip.is_ipv4() == client.is_ipv4();
-        let reported = self.options.address.filter(is_of);
+        let reported = self.reported(client);
         if let Some(ip) = reported.filter(|ip| is_of_this_host(*ip)) {
             local = SocketAddr::new(ip, 0);
-        } else if !is_of(&local.ip()) {
+        } else if local.is_ipv4() != client.is_ipv4() {
             // The client of a PROXY header of another family than the connection.
             local = match client {
                 IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-                IpAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+                IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
             };
         }
         local.set_port(0);

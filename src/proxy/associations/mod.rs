@@ -1,7 +1,7 @@
 //! SOCKS5 UDP ASSOCIATE (RFC 1928, section 7): datagrams of a client to any destination, and their answers back.
 //!
 //! ```text
-//!   client == TCP connection, held open ==============> connection (worker of the proxy)
+//!   client == TCP connection, stays open ==============> connection (worker of the proxy)
 //!      |                                                    | opens, closes (handle)
 //!      +-- header, payload --> relay socket --> destinations --> socket of a family --> destination
 //!                                   ^         route, decision                              |
@@ -17,9 +17,15 @@
 //!   asked; the memory of both is bounded.
 //! - [`lookups`] (pure) has the datagrams that wait for the address of a name: few, so that a single question is not lost.
 //! - [`own`] has the addresses of all sockets here. No datagram is sent to them, so no loop of associations forms.
-//! - [`handle`] opens associations for the threads of connections, and starts the threads here with the first one.
+//! - `handle` opens associations for the threads of connections, and starts the threads here with the first one.
 //! - The `worker` is the loop of such a thread. A run of datagrams arrives as one message (`UDP_GRO`), is routed once if its
 //!   headers are equal, and leaves as one message (`UDP_SEGMENT`). Headers are removed and added by gathering around them.
+//!
+//! Delivered datagrams of 1,000 B from one client to one destination on loopback, one thread, where other programs kept both cores
+//! busy (Linux 6.18, 4 and 2 interleaved rounds of 2 s; release build without LTO): a sender without GSO as fast as it can, dante
+//! 1.4.2 11,000 to 28,000 a second, this proxy 73,000 to 142,000 (4.7 to 11 times as many); runs of 60, dante 18,000 to 19,000,
+//! this proxy 550,000 to 1,470,000. CPU time of a datagram: dante 10 to 12 us, this proxy 1.4 to 2.7 us, and 0.2 us within runs. An
+//! association takes 3.6 kB of memory, its connection included.
 //!
 //! The proxy itself sends no datagram: each one that leaves is one that arrived, so it cannot amplify.
 //!
@@ -46,7 +52,7 @@ pub struct AssociationOptions {
     pub most: usize,
     /// Most associations of one client IP address.
     pub per_client: usize,
-    /// The address in replies to clients, which they send datagrams to; `None` is that of the relay socket.
+    /// The address in replies to clients of its family, which they send datagrams to; `None` is that of the relay socket.
     pub address: Option<IpAddr>,
     /// Datagrams of any source are answers, and not only those of destinations that were asked.
     pub any_answers: bool,
