@@ -3,6 +3,18 @@
 //! A pass of the loop is one [`Backend::wait`], and for each batch a [`Backend::receive`], a [`Backend::send`] and a
 //! [`Backend::release`]. The batch stays in the slots in which it was received until it is released. `epoll` attempts
 //! receives when sockets are ready. `uring` has a receive in flight on each socket, and sends all runs by one call.
+//!
+//! CPU time of a datagram of 1,000 B in us (one thread, loopback, 2 cores that other programs kept busy, Linux 6.18, release
+//! build without LTO, medians of 4 interleaved rounds of 1 s; one round of `uring` lost 4 %, the others nothing).
+//! About 5 % of the time is this program's own. The rest is the kernel's, including the difference between one client and many.
+//!
+//! | | `epoll` | `uring` |
+//! |---|---|---|
+//! | 800,000/s in runs of 60, 1 client | 0.32 | 0.32 |
+//! | 100,000/s in groups of 32, 1 client | 2.4 | 2.2 |
+//! | 100,000/s in groups of 32, 1,000 clients | 2.6 | 2.3 |
+//! | 60,000/s, 1 client | 7.2 | 6.3 |
+//! | 60,000/s, 10,000 clients in turn | 9.6 | 8.5 |
 
 mod epoll;
 mod uring;

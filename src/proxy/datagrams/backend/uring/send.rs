@@ -125,7 +125,7 @@ impl Uring {
                 .flags(flags)
                 .user_data(Operation::Send(place).user_data());
             // SAFETY: the header points to arrays of the queue, which does not change, and to received messages, which are
-            // released, after the sends have completed. Both outlive the ring.
+            // released after the sends have completed. Both outlive the ring.
             unsafe { ring.push(&request)? };
         }
         Ok(())
