@@ -29,6 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         socket_drops: 3,
         repeats: 2,
         partial_sends: 1,
+        other_partial_sends: 0,
         segments: 64,
         coalesced: 64,
         both_directions: both,
