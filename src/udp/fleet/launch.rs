@@ -11,7 +11,7 @@ pub struct Launch {
     pub size: u32,
     /// Names the fleet: the launcher's job, if it has one.
     pub fleet: String,
-    /// Whether all ranks are on one host, as far as the launcher tells; `true` without a launcher.
+    /// Whether all ranks are on one host, as far as the launcher shows it; `true` without a launcher.
     pub one_host: bool,
     /// The host of rank 0, if the launcher names it.
     pub first_host: Option<String>,

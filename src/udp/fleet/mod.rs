@@ -1,6 +1,6 @@
 //! A fleet: many processes, of one host or of many, that measure at one time as one.
 //!
-//! A launcher gives each process a rank and a size ([`launch`]). The processes meet at a server ([`hub`] there, [`member`] here), which
+//! A launcher gives each process a rank and a size ([`launch`]). The processes connect to a server ([`hub`] there, [`member`] here), which
 //! starts each run at one time and passes the results to one rank. [`share`] divides the amount and the rate. Results are merged by
 //! [`crate::udp::merge`].
 
