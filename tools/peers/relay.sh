@@ -121,8 +121,8 @@ relay() {
 }
 
 serve_bench() {
-    local port=$1 program=$2
-    start "$port" "$program" proxy serve --listen "127.0.0.1:$port" --forward-udp "$to" --quiet
+    local port=$1 program=$2 engine=${3:-mio}
+    start "$port" "$program" proxy serve --listen "127.0.0.1:$port" --forward-udp "$to" --engine "$engine" --quiet
 }
 
 serve_socks5() {
@@ -211,6 +211,7 @@ figures listening tcp "$port" || fail "the receiver does not listen: $(head -c 3
 # The difference of latencies needs the direct path.
 names+=(direct) urls+=(-) processes+=(-)
 relay bench "$bench" udp bench "$bench"
+relay "bench uring" "$bench" udp bench "$bench" uring
 [[ -z $base ]] || relay base "$base" udp bench "$base"
 relay "nginx stream" nginx udp nginx
 relay socat socat udp socat

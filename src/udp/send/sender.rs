@@ -34,6 +34,9 @@ const MAX_STAMPS_NS: u64 = 500_000_000;
 /// Pause between two reads of stamps after the last datagram.
 const STAMPS_PAUSE: Duration = Duration::from_millis(1);
 
+/// Longest time in which a sender that waits for its start does not see that it is to stop.
+const MOST_HOLD: Duration = Duration::from_millis(50);
+
 /// Longest wait for a full send buffer, in ns.
 const FULL_NS: u64 = 100_000_000;
 
@@ -81,13 +84,21 @@ pub struct BatchPolicy {
     pub credit_timeout_ns: u64,
 }
 
-/// Sends the stream until it ends or `control` stops it. `stamps` collects the kernel's stamps, if the engine requests them.
+/// Waits for a start in the future, as that of a fleet is.
+fn hold_until(start: u64, control: &SenderControl) {
+    let left = || Duration::from_nanos(start.saturating_sub(monotonic_ns()));
+    while !left().is_zero() && !control.stop.load(Ordering::Relaxed) {
+        thread::sleep(left().min(MOST_HOLD));
+    }
+}
+
+/// Sends the stream, which starts at `start` in ns, until it ends or `control` stops it. `stamps` collects the kernel's stamps, if the engine requests them.
 ///
 /// # Errors
 /// As the engine's. The outcome is valid in either case.
 pub fn run<T: Tx>(
     tx: &mut T,
-    mut stream: Stream,
+    (mut stream, start): (Stream, u64),
     policy: BatchPolicy,
     control: &Arc<SenderControl>,
     mut stamps: Option<Box<StampCollector>>,
@@ -106,6 +117,8 @@ pub fn run<T: Tx>(
         let _ = sched_policy::request_time_slice(TIME_SLICE_NS);
     }
     let (throttled, preemptions) = (quota.throttled(), usage::preemptions());
+    // All that takes time was done before.
+    hold_until(start, control);
     let before = CpuTime::of_this_thread();
     let thread_before = tx.stats().ring.and_then(|ring| ring.thread_cpu_ns);
     let ended = drive(

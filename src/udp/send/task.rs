@@ -4,12 +4,10 @@ use std::borrow::Cow;
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::sync::mpsc::{Receiver, Sender};
-use std::thread;
 use std::time::Duration;
 
-use crate::sys::clock::monotonic_ns;
 use crate::sys::eventfd::EventFd;
 use crate::sys::{sched_policy, socket, timer_slack};
 use crate::udp::engine::Tx;
@@ -215,14 +213,6 @@ impl Task {
             .with_relay(self.relay.clone())
     }
 
-    /// Waits for a start in the future, as that of a fleet is.
-    fn hold_until(&self, start: u64) {
-        let left = || Duration::from_nanos(start.saturating_sub(monotonic_ns()));
-        while !left().is_zero() && !self.control.stop.load(Ordering::Relaxed) {
-            thread::sleep(left().min(Duration::from_millis(50)));
-        }
-    }
-
     fn send<T: Tx>(
         &self,
         mut tx: T,
@@ -244,11 +234,10 @@ impl Task {
         let Ok(start) = start.recv() else {
             return Ok(());
         };
-        self.hold_until(start);
         let mut stream = self.stream(start);
         stream.grant(self.settings.window.unwrap_or(0));
         let ended;
-        (*outcome, ended) = sender::run(&mut tx, stream, policy, &self.control, stamps);
+        (*outcome, ended) = sender::run(&mut tx, (stream, start), policy, &self.control, stamps);
         outcome.effective = effective;
         self.emit(Event::Ended(ended));
         Ok(())
