@@ -101,10 +101,12 @@ fn proxy_runs_and_their_comparison_are_tables() {
 
 #[test]
 fn standard_output_takes_one_document() {
-    for other in ["--json", "--csv"] {
-        let named = format!("{other} - and --markdown -");
+    for (other, named) in [
+        ("--json", "--json - and --markdown -"),
+        ("--csv", "--markdown - and --csv -"),
+    ] {
         for command in ["udp", "proxy"] {
-            bench([command, "--no-save", other, "-", "--markdown", "-"]).failed(2, &[&named]);
+            bench([command, "--no-save", other, "-", "--markdown", "-"]).failed(2, &[named]);
         }
     }
     bench(["compare", "a", "b", "--json", "-", "--markdown", "-"])

@@ -14,6 +14,7 @@ use super::man::Man;
 use super::merge::MergeArgs;
 use super::parse::{at_least_one, buffer_size, nonzero_duration, percentage, ports, repeats};
 use super::proxy::args::Proxy;
+use super::saving::Saving;
 use super::udp::fleet::FleetArgs;
 use super::udp::round_trip::RoundTripArgs;
 use super::udp::search::args::UdpCommand;
@@ -231,23 +232,11 @@ pub(super) struct Udp {
     /// Write one test in the JSON layout of iperf3; - writes it to stdout and nothing else
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub(super) iperf3_json: Option<PathBuf>,
-    /// Folder for the ledger and the run folders
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "results",
-        help_heading = "Output"
-    )]
-    pub(super) out: PathBuf,
-    /// Save nothing
-    #[arg(long, conflicts_with = "out", help_heading = "Output")]
-    pub(super) no_save: bool,
+    #[command(flatten)]
+    pub(super) saving: Saving,
     /// Also save packets.csv: sequence, send time, receive time and latency of each datagram
     #[arg(long, conflicts_with = "no_save", help_heading = "Output")]
     pub(super) packets_csv: bool,
-    /// Print errors only
-    #[arg(long, short, help_heading = "Output")]
-    pub(super) quiet: bool,
 }
 
 #[derive(Debug, Args)]

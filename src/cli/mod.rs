@@ -19,6 +19,7 @@ mod parse;
 mod progress;
 mod proxy;
 mod report;
+mod saving;
 mod serve;
 mod sink;
 mod stdout;

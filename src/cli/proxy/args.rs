@@ -13,6 +13,7 @@ use crate::cli::parse::{
     at_least_one, connections, megabytes, message_size, mode, nonzero_duration, rate, request_size,
     rounds, threads,
 };
+use crate::cli::saving::Saving;
 use crate::engine::EngineKind;
 use crate::load::plan::Scenario;
 use crate::protocol::request::MAX_REQUEST;
@@ -140,20 +141,8 @@ pub(super) struct Load {
     pub(super) live: bool,
     #[command(flatten)]
     pub(super) exports: RunExports,
-    /// Folder for the ledger and the run folders
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "results",
-        help_heading = "Output"
-    )]
-    pub(super) out: PathBuf,
-    /// Save nothing
-    #[arg(long, conflicts_with = "out", help_heading = "Output")]
-    pub(super) no_save: bool,
-    /// Print errors only
-    #[arg(long, short, help_heading = "Output")]
-    pub(super) quiet: bool,
+    #[command(flatten)]
+    pub(super) saving: Saving,
 }
 
 #[derive(Debug, Subcommand)]

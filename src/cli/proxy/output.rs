@@ -61,12 +61,12 @@ impl Output {
     pub(super) fn open(args: &Load, live: bool) -> Result<Self, CliError> {
         let started = clock::realtime_ns();
         let mut exports = args.exports.open(None, started)?;
-        let store = match args.no_save {
+        let store = match args.saving.no_save {
             true => None,
             false => {
-                let store =
-                    RunFolder::create(&args.out, "proxy", started).map_err(CliError::runtime)?;
-                Some((Ledger::new(&args.out), store))
+                let store = RunFolder::create(&args.saving.out, "proxy", started)
+                    .map_err(CliError::runtime)?;
+                Some((Ledger::new(&args.saving.out), store))
             }
         };
         let record = record(started);
@@ -90,9 +90,9 @@ impl Output {
             histograms: Histograms::default(),
             store,
             saved: false,
-            shown: !args.quiet && !exports.uses_stdout(),
+            shown: !args.saving.quiet && !exports.uses_stdout(),
             exports: Some(exports),
-            progress: Progress::new(args.quiet || live.is_some()),
+            progress: Progress::new(args.saving.quiet || live.is_some()),
             text: TextOut::new(live.is_some()),
             live,
             expected: 0,

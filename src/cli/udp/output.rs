@@ -74,7 +74,7 @@ impl Output {
             ));
         }
         let mut exports = args.exports.open(Some(iperf3_json), started)?;
-        let saving = if args.no_save {
+        let saving = if args.saving.no_save {
             None
         } else {
             Some(Saving::open(args, started)?)
@@ -90,9 +90,9 @@ impl Output {
             histograms: Histograms::default(),
             latencies: (Planned::settings(all).count() > 1).then(SettingLatencies::default),
             saving,
-            shown: !exports.uses_stdout() && !args.quiet,
+            shown: !exports.uses_stdout() && !args.saving.quiet,
             exports: Some(exports),
-            progress: Progress::new(args.quiet || live.is_some()),
+            progress: Progress::new(args.saving.quiet || live.is_some()),
             text: TextOut::new(live.is_some()),
             rows: args.interval.is_some() && live.is_none(),
             live,
@@ -291,7 +291,8 @@ impl Output {
 
 impl Saving {
     fn open(args: &Udp, started: u64) -> Result<Self, CliError> {
-        let mut store = RunFolder::create(&args.out, "udp", started).map_err(CliError::runtime)?;
+        let mut store =
+            RunFolder::create(&args.saving.out, "udp", started).map_err(CliError::runtime)?;
         let intervals = Some(store.intervals().map_err(CliError::runtime)?);
         let packets = if args.packets_csv {
             Some(store.packets().map_err(CliError::runtime)?)
@@ -299,7 +300,7 @@ impl Saving {
             None
         };
         Ok(Self {
-            ledger: Ledger::new(&args.out),
+            ledger: Ledger::new(&args.saving.out),
             store,
             intervals,
             packets,

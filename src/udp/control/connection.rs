@@ -61,6 +61,8 @@ pub struct ControlConnection {
     stream: Option<TcpStream>,
     decoder: Decoder,
     waiting: Vec<u8>,
+    /// Bytes of `waiting` up to the end of its last numbered message.
+    numbered: usize,
     sent: Unacknowledged,
     /// Numbered messages received.
     received: u64,
@@ -85,6 +87,7 @@ impl ControlConnection {
             stream: Some(stream),
             decoder: Decoder::default(),
             waiting: Vec::new(),
+            numbered: 0,
             sent: Unacknowledged::default(),
             received: 0,
             reported: 0,
@@ -114,6 +117,7 @@ impl ControlConnection {
         registry.reregister(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         self.stream = Some(stream);
         self.decoder = other.decoder;
+        self.numbered = waiting.len();
         self.waiting = waiting;
         self.closed = other.closed;
         self.last_received = Instant::now();
@@ -171,6 +175,7 @@ impl ControlConnection {
             self.waiting.extend_from_slice(&frame);
         }
         if message.is_numbered() {
+            self.numbered = self.waiting.len();
             self.sent.push(frame);
         }
         self.flush()?;
@@ -201,9 +206,11 @@ impl ControlConnection {
                 Err(error) => break Err(error.into()),
             }
         };
-        if sent > 0 {
+        // A reply to a keep-alive fits the socket whether or not the peer reads.
+        if sent > 0 && (self.numbered > 0 || self.sent.bytes() == 0) {
             self.last_progress = Instant::now();
         }
+        self.numbered = self.numbered.saturating_sub(sent);
         self.waiting.drain(..sent);
         outcome
     }

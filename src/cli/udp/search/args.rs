@@ -11,6 +11,7 @@ use crate::cli::error::CliError;
 use crate::cli::exports::SearchExports;
 use crate::cli::list::{List, list};
 use crate::cli::parse::{buffer_size, nonzero_duration, percentage};
+use crate::cli::saving::Saving;
 use crate::cli::udp::traffic::Chunk;
 use crate::cli::udp::via::ViaArgs;
 use crate::udp::placement::Choice;
@@ -79,20 +80,8 @@ pub(in crate::cli) struct Search {
     pub(super) path: PathArgs,
     #[command(flatten)]
     pub(super) exports: SearchExports,
-    /// Folder for the run folder
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "results",
-        help_heading = "Output"
-    )]
-    pub(super) out: PathBuf,
-    /// Save nothing
-    #[arg(long, conflicts_with = "out", help_heading = "Output")]
-    pub(super) no_save: bool,
-    /// Print errors only
-    #[arg(long, short, help_heading = "Output")]
-    pub(super) quiet: bool,
+    #[command(flatten)]
+    pub(super) saving: Saving,
 }
 
 /// How datagrams are sent, and where: options of `bench udp`, with one value each.

@@ -32,10 +32,11 @@ impl Output {
     pub(super) fn open(args: &Search, goals: &[Goal], range: Range) -> Result<Self, CliError> {
         let started = clock::realtime_ns();
         let exports = args.exports.open()?;
-        let store = match args.no_save {
+        let store = match args.saving.no_save {
             true => None,
             false => Some(
-                RunFolder::create(&args.out, "udp-search", started).map_err(CliError::runtime)?,
+                RunFolder::create(&args.saving.out, "udp-search", started)
+                    .map_err(CliError::runtime)?,
             ),
         };
         let goals = goals.iter();
@@ -57,9 +58,9 @@ impl Output {
                 trials: Vec::new(),
             },
             store,
-            shown: !exports.uses_stdout() && !args.quiet,
+            shown: !exports.uses_stdout() && !args.saving.quiet,
             exports: Some(exports),
-            progress: Progress::new(args.quiet),
+            progress: Progress::new(args.saving.quiet),
             text: TextOut::new(false),
         })
     }

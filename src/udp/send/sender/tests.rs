@@ -85,7 +85,7 @@ fn a_sender_without_progress_can_be_stopped_and_has_sent_nothing() {
         shared_cpu: false,
         credit_timeout_ns: u64::MAX,
     };
-    let (outcome, ended) = run(&mut tx, stream, policy, &control, None);
+    let (outcome, ended) = run(&mut tx, (stream, 0), policy, &control, None);
     ended.unwrap();
     assert_eq!((outcome.packets, outcome.bytes, tx.tries), (0, 0, 3));
 }
@@ -166,7 +166,7 @@ fn a_sender_with_credit_for_one_datagram_reads_credit_again() {
         shared_cpu: false,
         credit_timeout_ns: 1_000_000_000,
     };
-    let (outcome, ended) = run(&mut tx, stream, policy, &Arc::default(), None);
+    let (outcome, ended) = run(&mut tx, (stream, 0), policy, &Arc::default(), None);
     ended.unwrap();
     assert_eq!(outcome.packets, 5);
 }
