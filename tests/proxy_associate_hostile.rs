@@ -406,7 +406,9 @@ fn few_files_refuse_associations_and_keep_the_others(engine: Engine) {
     let again = Association::open(proxy.address);
     again.send(server, b"x");
     assert_eq!(again.answer(server), b"x");
-    proxy.stop();
+    let finished = proxy.stop();
+    let limit = "UDP associations at once: open files are limited to 200";
+    assert!(finished.stdout.contains(limit), "{}", finished.stdout);
 }
 
 fn many_destinations_use_bounded_memory(engine: Engine) {
