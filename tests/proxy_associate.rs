@@ -27,6 +27,7 @@ on_both_engines!(
     boundaries_order_and_ecn_of_runs_survive_both_ways,
     one_run_may_have_many_destinations,
     association_ends_with_its_connection_and_is_logged,
+    datagrams_before_the_end_of_the_connection_arrive,
     association_without_datagrams_ends_its_connection,
     names_are_resolved_and_answers_have_addresses,
     answers_pass_from_destinations_that_were_asked,
@@ -211,6 +212,25 @@ fn association_ends_with_its_connection_and_is_logged(engine: Engine) {
     assert_eq!(received(&last), b"last");
     assert_eq!(proxy.lines(2)[1]["ended"], "client_reset");
     assert_eq!(proxy.lines(2).len(), 2);
+    proxy.stop();
+}
+
+fn datagrams_before_the_end_of_the_connection_arrive(engine: Engine) {
+    // More than the proxy receives by one call, and fewer than a receive buffer has room for.
+    const COUNT: u64 = 200;
+    let proxy = Proxy::start(engine, &[]);
+    let association = Association::open(proxy.address);
+    let (last, address) = associate::server();
+    proxy.program.signal("STOP");
+    for number in 0..COUNT {
+        association.send(address, &number.to_be_bytes());
+    }
+    drop(association);
+    proxy.program.signal("CONT");
+    for number in 0..COUNT {
+        assert_eq!(received(&last), number.to_be_bytes());
+    }
+    assert_eq!(proxy.lines(1)[0]["datagrams_to_server"], COUNT);
     proxy.stop();
 }
 

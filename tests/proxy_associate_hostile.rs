@@ -186,10 +186,14 @@ fn datagrams_of_others_are_dropped(engine: Engine) {
         stranger.send_to(&datagram, association.relay).unwrap();
     }
     proxy.wait_for_drops("wrong_source", 5);
+    // An invalid datagram from another port fixes no port: port 0 is no destination.
+    let neighbour = socket("127.0.0.1:0".parse().unwrap());
+    let nowhere = header("127.0.0.1:0".parse().unwrap());
+    neighbour.send_to(&nowhere, association.relay).unwrap();
+    proxy.wait_for_drops("bad_header", 1);
     association.send(address, b"first");
     assert_eq!(received(&server), b"first");
     // Behind it also from another port.
-    let neighbour = socket("127.0.0.1:0".parse().unwrap());
     for other in [&stranger, &neighbour] {
         other.send_to(&datagram, association.relay).unwrap();
     }
@@ -402,7 +406,9 @@ fn few_files_refuse_associations_and_keep_the_others(engine: Engine) {
     let again = Association::open(proxy.address);
     again.send(server, b"x");
     assert_eq!(again.answer(server), b"x");
-    proxy.stop();
+    let finished = proxy.stop();
+    let limit = "UDP associations at once: open files are limited to 200";
+    assert!(finished.stdout.contains(limit), "{}", finished.stdout);
 }
 
 fn many_destinations_use_bounded_memory(engine: Engine) {

@@ -132,6 +132,14 @@ fn a_server_that_is_the_proxy_and_impossible_options_are_refused() {
     let port = socket("127.0.0.1:0").local_addr().unwrap().to_string();
     let serve = |more: &[&str]| bench(["proxy", "serve"].iter().chain(more));
     serve(&["--forward-udp", &port, "--listen-udp", &port]).failed(2, &["is the proxy itself"]);
+    // In every spelling, of a proxy that listens on every address.
+    let number = port.rsplit(':').next().unwrap();
+    let any = format!("[::]:{number}");
+    for host in ["127.0.0.2", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"] {
+        let itself = format!("{host}:{number}");
+        serve(&["--forward-udp", &itself, "--listen-udp", &any])
+            .failed(2, &["is the proxy itself"]);
+    }
     serve(&["--forward-udp", &port]).failed(2, &["--listen"]);
     serve(&["--listen-udp", &port]).failed(2, &["--forward-udp"]);
     let ends = [

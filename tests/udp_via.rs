@@ -247,6 +247,10 @@ fn options_that_a_relay_excludes_are_usage_errors() {
         ),
         ("--via tcp://127.0.0.1:9000 --port 9001", "expected udp://"),
         (
+            "--via udp://[::1:9000 --port 9001",
+            "write it like 192.0.2.7:1080,",
+        ),
+        (
             "--via socks5://127.0.0.1:9000 --chunk 65475",
             "choose at most 65465",
         ),

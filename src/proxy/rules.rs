@@ -159,7 +159,7 @@ fn itself(address: SocketAddr) -> Decision {
 
 /// Whether this address leads back to one of `own`. If the proxy listens on all addresses, these include every address of
 /// this host.
-pub(super) fn is_own(own: &[SocketAddr], address: SocketAddr) -> bool {
+pub(crate) fn is_own(own: &[SocketAddr], address: SocketAddr) -> bool {
     let here = |own: SocketAddr| {
         own.port() == address.port()
             && reachable(address.ip()).any(|ip| {

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
+use super::associations::AssociationOptions;
 use super::associations::counters::AssociationTotals;
 use super::associations::handle::Associations;
 use super::backend::Backend;
@@ -284,6 +285,25 @@ impl Server {
                 "at most {most} UDP flows at once, and not {requested}: open files are limited to {files} (raise that with ulimit -n)"
             )
         })
+    }
+
+    /// As [`Self::limited`], for SOCKS5 UDP associations.
+    pub fn associations_limited(&self, requested: Option<usize>) -> Option<String> {
+        if self.endpoints.is_empty() || !self.rules.settings.associate {
+            return None;
+        }
+        let Shared {
+            capacity, files, ..
+        } = &*self.stats.shared;
+        let (most, files) = (capacity.associations, (*files)?);
+        let instead = match requested {
+            Some(requested) if most < requested => format!(", and not {requested}"),
+            None if most < AssociationOptions::default().most / 2 => String::new(),
+            Some(_) | None => return None,
+        };
+        Some(format!(
+            "at most {most} UDP associations at once{instead}: open files are limited to {files} (raise that with ulimit -n)"
+        ))
     }
 
     /// A handle to the state of the proxy.

@@ -308,9 +308,9 @@ pub(super) struct Serve {
     /// UDP flows of one client IP address
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1_000, requires = "forward_udp", help_heading = "Limits")]
     pub(super) max_udp_flows_per_client: usize,
-    /// SOCKS5 UDP associations, limited by open files; further ones are refused
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 4_000, conflicts_with = "forward", help_heading = "Limits")]
-    pub(super) max_udp_associations: usize,
+    /// SOCKS5 UDP associations, limited by open files; further ones are refused [default: 4000]
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with = "forward", help_heading = "Limits")]
+    pub(super) max_udp_associations: Option<usize>,
     /// SOCKS5 UDP associations of one client IP address
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = 1_000, conflicts_with = "forward", help_heading = "Limits")]
     pub(super) max_udp_associations_per_client: usize,

@@ -11,7 +11,9 @@ use crate::units::grouped;
 
 pub(super) fn options(args: &Args) -> AssociationOptions {
     AssociationOptions {
-        most: args.max_udp_associations,
+        most: args
+            .max_udp_associations
+            .unwrap_or(AssociationOptions::default().most),
         per_client: args.max_udp_associations_per_client,
         address: args.udp_address,
         any_answers: args.udp_answers == AnswersArg::Any,

@@ -12,6 +12,7 @@ use crate::proxy::datagrams::counters::DatagramTotals;
 use crate::proxy::datagrams::record::{DropCause, Traffic};
 use crate::proxy::listeners::{ListenError, Listeners};
 use crate::proxy::record::CloseReason;
+use crate::proxy::rules::is_own;
 use crate::proxy::server::Server;
 use crate::sys::endpoint::Endpoint;
 use crate::units::grouped;
@@ -53,10 +54,13 @@ pub(super) fn prepare(
     }))
 }
 
-/// Rejects a proxy that forwards to itself, which would drop every datagram.
+/// Rejects a proxy that forwards to itself, which would drop every datagram. A name is found out when it is looked up.
 fn refuse_itself(to: &Destination, own: &[SocketAddr]) -> Result<(), CliError> {
-    let is_own = |own: &SocketAddr| to.host == Host::Ip(own.ip()) && to.port == own.port();
-    match own.iter().any(is_own) {
+    let is_itself = match to.host {
+        Host::Ip(ip) => is_own(own, SocketAddr::new(ip, to.port)),
+        Host::Name(_) => false,
+    };
+    match is_itself {
         true => Err(CliError::usage(format!(
             "--forward-udp {to} is the proxy itself; name another server"
         ))),

@@ -17,6 +17,9 @@ use crate::udp::wire::header::HEADER;
 /// How a relay is written.
 const EXPECTED: &str = "expected udp://HOST:PORT or socks5://[USER:PASSWORD@]HOST:PORT";
 
+/// The port in the advice of an error. A relay has no default port, so it is no other relay's.
+const EXAMPLE_PORT: u16 = 1_080;
+
 #[derive(Debug, Clone, Default, Args)]
 pub(in crate::cli) struct ViaArgs {
     /// Relay that all datagrams go through, both ways; the control connection stays direct. udp:// forwards to the UDP port of the
@@ -98,7 +101,7 @@ pub(super) fn relay(
             url.name()
         )));
     }
-    let found = endpoint::resolve("--via", &url.at, 0, family, "")?;
+    let found = endpoint::resolve("--via", &url.at, EXAMPLE_PORT, family, "")?;
     let via = |at| match url.is_socks5 {
         false => Via::Udp(at),
         true => Via::Socks5 {

@@ -15,6 +15,7 @@ use super::lookups::OfAssociation;
 use super::own::{OwnSocket, OwnSockets};
 use crate::proxy::datagrams::record::{DropCause, Drops, Traffic};
 use crate::proxy::datagrams::transmit::Outcome;
+use crate::proxy::record::CloseReason;
 use crate::proxy::rules::is_own;
 use crate::proxy::slab::Key;
 use crate::proxy::timers::Timer;
@@ -68,6 +69,9 @@ pub(super) struct Association {
     pub(super) longest_segment: u16,
     /// The sockets that may have datagrams, and are in the queue of the thread.
     pub(super) is_ready: [bool; 3],
+    /// Its connection was closed for this reason. It ends when the datagrams in the client's socket are forwarded, at this time at
+    /// the latest.
+    pub(super) ending: Option<(CloseReason, u64)>,
     pub(super) opened_at: u64,
     pub(super) last: u64,
     pub(super) timer: Timer,
@@ -88,6 +92,7 @@ impl Association {
             drops: Drops::default(),
             longest_segment: u16::MAX,
             is_ready: [false; 3],
+            ending: None,
             opened_at: realtime_ns(),
             last: now,
             timer: Timer::default(),

@@ -9,7 +9,7 @@ use super::destinations::{Header, Judge, Route, cause};
 use super::lookups::Lookups;
 use super::worker::AssociationWorker;
 use crate::destination::Destination;
-use crate::protocol::socks5::datagram::header_length;
+use crate::protocol::socks5::datagram::{self, header_length};
 use crate::proxy::datagrams::record::{DropCause, Drops};
 use crate::proxy::datagrams::runs::{Path, Piece, Run, join};
 use crate::proxy::datagrams::transmit::{Outcome, Transmitter};
@@ -177,6 +177,8 @@ impl Router<'_> {
         let length = header_length(datagram).map_err(|error| cause(&error))?;
         let header = datagram.get(..length).unwrap_or_default();
         if let (None, Some(source)) = (association.client, source) {
+            // An invalid datagram of another program on the client's host must not fix the port.
+            datagram::read(header).map_err(|error| cause(&error))?;
             let connected = association.connect(source);
             connected.map_err(|_| DropCause::Unreachable)?;
         }

@@ -43,6 +43,9 @@ const TURNS: usize = 64;
 /// While the proxy stops, an association ends after so many ns without datagrams.
 const DRAIN_IDLE: u64 = 1_000_000_000;
 
+/// The longest time in ns in which datagrams that a client sent before it closed its connection are forwarded.
+const ENDING: u64 = 100_000_000;
+
 /// What the threads of associations share.
 #[derive(Clone)]
 pub(super) struct Common {
@@ -114,7 +117,7 @@ impl AssociationWorker {
     /// As epoll_wait(2).
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        while !self.quits {
+        while !self.quits || self.is_ending() {
             match self.poll.poll(&mut events, self.timeout()) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -179,9 +182,26 @@ impl AssociationWorker {
             End::Client => self.read_client(key, now),
             End::V4 | End::V6 => self.read_server(end, key, now),
         };
-        if has_more {
-            self.schedule(end, key);
+        let ending = self
+            .associations
+            .get(key)
+            .and_then(|association| association.ending);
+        match ending {
+            Some((reason, until)) if end == End::Client && (!has_more || now >= until) => {
+                self.close(key, reason, now);
+            }
+            _ if has_more => self.schedule(end, key),
+            _ => {}
         }
+    }
+
+    /// Whether associations of closed connections still forward datagrams.
+    fn is_ending(&self) -> bool {
+        let mut keys = self.associations.keys().into_iter();
+        keys.any(|key| {
+            let association = self.associations.get(key);
+            association.is_some_and(|association| association.ending.is_some())
+        })
     }
 
     fn take_commands(&mut self, now: u64) {
@@ -189,10 +209,12 @@ impl AssociationWorker {
             match command {
                 Command::Open(opening) => self.open(opening, now),
                 Command::Close(id, reason) => {
-                    if let Some(key) = self.by_id.get(&id).copied() {
-                        // What the client sent before it closed its connection.
-                        self.turn(End::Client, key, now);
-                        self.close(key, reason, now);
+                    if let Some(key) = self.by_id.get(&id).copied()
+                        && let Some(association) = self.associations.get_mut(key)
+                    {
+                        // The client's socket may have a full buffer, so this takes turns too.
+                        association.ending = Some((reason, now.saturating_add(ENDING)));
+                        self.schedule(End::Client, key);
                     }
                 }
                 Command::Quit => self.quits = true,
