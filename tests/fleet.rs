@@ -238,6 +238,10 @@ fn wrong_fleets_are_refused_by_one_sentence() {
             "--fleet --rank 0 --size 1",
             "a fleet of one rank has no sender",
         ),
+        (
+            "--fleet --rank 5 --size 9 --packets 7",
+            "--packets 7 cannot be shared by 8 senders",
+        ),
         ("--rank 0 --size 2", "--fleet"),
         ("--fleet --rank 0 --size 2 --live", "--live"),
         ("--fleet --rank 0 --size 2 --round-trip", "--round-trip"),
@@ -257,6 +261,8 @@ fn wrong_fleets_are_refused_by_one_sentence() {
     };
     pod("4").failed(2, &["the address of rank 0 is unknown", "--rendezvous"]);
     pod("four").failed(2, &["JOB_COMPLETIONS=four is not a number"]);
+    let server = "udp --fleet --rank 0 --size 2 --to 127.0.0.1:1 --fleet-wait 300ms";
+    bench(server.split(' ')).failed(3, &["does `bench serve` run there"]);
     let alone = "udp --fleet --rank 1 --size 2 --rendezvous 127.0.0.1:1 --fleet-wait 300ms";
     bench(alone.split(' ')).failed(3, &["cannot reach the server of the fleet at 127.0.0.1:1"]);
 }
