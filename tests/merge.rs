@@ -82,6 +82,13 @@ fn saved_runs_of_hosts_merge_to_the_run_of_all_packets() {
 
     let twice = merge(&[&folders[0], &folders[0]]);
     twice.failed(3, &["is given twice"]);
+    let copy = Results::new();
+    let copy = copy.folder.path();
+    for entry in fs::read_dir(&folders[0]).unwrap() {
+        let file = entry.unwrap().path();
+        fs::copy(&file, copy.join(file.file_name().unwrap())).unwrap();
+    }
+    merge(&[&folders[0], copy]).failed(3, &["is a copy of", "give each saved run once"]);
     let other = Results::new();
     bench(["udp", "--packets", "9", "--quiet", "--out", &other.arg()]).done();
     merge(&[&folders[0], &other.only()]).failed(3, &["has other settings than 2k"]);
