@@ -102,4 +102,8 @@ fn saved_runs_of_hosts_merge_to_the_run_of_all_packets() {
     .unwrap();
     merge(&[&folders[0], &folders[2]]).failed(3, &["has schema 9"]);
     merge(&[&results.folder.path().join("none")]).failed(3, &["cannot read"]);
+    let mut record: Value = serde_json::from_str(&text).unwrap();
+    record["runs"] = Value::Array(Vec::new());
+    fs::write(copy.join("run.json"), record.to_string()).unwrap();
+    merge(&[copy]).failed(3, &["has no runs"]);
 }

@@ -52,6 +52,13 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), CliError> {
     let exports = Exports::of(&formats)?;
     let paths = expand(&args.paths)?;
     let measured = merge(&paths)?;
+    if measured.is_empty() {
+        let first = paths.first().map(|path| path.display().to_string());
+        return Err(CliError::Runtime(format!(
+            "{} has no runs: the command ended before the first one",
+            first.unwrap_or_default()
+        )));
+    }
     write(exports, &measured)
 }
 
