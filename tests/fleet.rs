@@ -6,14 +6,16 @@ mod common;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use common::fleet::{BENCH, assert_sums, fleet, names, rank, receiving, wait};
 use common::{NOTICED, PATIENCE, Results, Running, Serve, bench, number, table, until};
-use wirebench::udp::wire::control::Reply;
+use wirebench::udp::wire::VERSION;
+use wirebench::udp::wire::control::{Reply, Request};
+use wirebench::udp::wire::fleet::{FleetJoin, FleetRequest, MAX_RANKS};
 use wirebench::udp::wire::framing;
 
 #[test]
@@ -238,6 +240,10 @@ fn wrong_fleets_are_refused_by_one_sentence() {
             "--fleet --rank 0 --size 1",
             "a fleet of one rank has no sender",
         ),
+        (
+            "--fleet --rank 5 --size 9 --packets 7",
+            "--packets 7 cannot be shared by 8 senders",
+        ),
         ("--rank 0 --size 2", "--fleet"),
         ("--fleet --rank 0 --size 2 --live", "--live"),
         ("--fleet --rank 0 --size 2 --round-trip", "--round-trip"),
@@ -257,6 +263,8 @@ fn wrong_fleets_are_refused_by_one_sentence() {
     };
     pod("4").failed(2, &["the address of rank 0 is unknown", "--rendezvous"]);
     pod("four").failed(2, &["JOB_COMPLETIONS=four is not a number"]);
+    let server = "udp --fleet --rank 0 --size 2 --to 127.0.0.1:1 --fleet-wait 300ms";
+    bench(server.split(' ')).failed(3, &["does `bench serve` run there"]);
     let alone = "udp --fleet --rank 1 --size 2 --rendezvous 127.0.0.1:1 --fleet-wait 300ms";
     bench(alone.split(' ')).failed(3, &["cannot reach the server of the fleet at 127.0.0.1:1"]);
 }
@@ -333,4 +341,51 @@ fn keys_are_proved_to_the_server_of_a_fleet() {
     assert_sums(&results.run());
     let refused = rank(BENCH, 0, 2, &options, &results).wait(PATIENCE);
     refused.failed(3, &["requires a key"]);
+}
+
+/// A run of a fleet of most ranks, one of which came, has a message for each of the others.
+#[test]
+fn rank_that_reads_nothing_costs_the_server_little_memory() {
+    let server = Serve::start(&[]);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let mut bytes = Vec::new();
+    let fleet = |request| Request::Fleet(request);
+    let join = FleetJoin {
+        version: VERSION,
+        fleet: "large".to_owned(),
+        rank: 0,
+        size: MAX_RANKS,
+        sends: true,
+        host: "host".to_owned(),
+        options: String::new(),
+        wait_ms: 1,
+    };
+    framing::encode(&fleet(FleetRequest::Join(join)), &mut bytes).unwrap();
+    stream.write_all(&bytes).unwrap();
+    // The roster.
+    stream.read_exact(&mut [0; 4]).unwrap();
+    bytes.clear();
+    for run in 0..200 {
+        let (part, last) = (String::new(), true);
+        let result = FleetRequest::Result { run, part, last };
+        framing::encode(&fleet(FleetRequest::Ready { run }), &mut bytes).unwrap();
+        framing::encode(&fleet(result), &mut bytes).unwrap();
+    }
+    stream.write_all(&bytes).unwrap();
+    thread::sleep(Duration::from_secs(3));
+    let status = fs::read_to_string(format!("/proc/{}/status", server.program.id())).unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib: u64 = peak
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(kib < 150 << 10, "{kib} KiB");
+    drop(stream);
+    let (program, results) = server.client("--packets 10");
+    program.wait(PATIENCE).done();
+    assert_eq!(number(&results.run(), "received.unique"), 10);
+    server.stop().0.done();
 }

@@ -82,6 +82,13 @@ fn saved_runs_of_hosts_merge_to_the_run_of_all_packets() {
 
     let twice = merge(&[&folders[0], &folders[0]]);
     twice.failed(3, &["is given twice"]);
+    let copy = Results::new();
+    let copy = copy.folder.path();
+    for entry in fs::read_dir(&folders[0]).unwrap() {
+        let file = entry.unwrap().path();
+        fs::copy(&file, copy.join(file.file_name().unwrap())).unwrap();
+    }
+    merge(&[&folders[0], copy]).failed(3, &["is a copy of", "give each saved run once"]);
     let other = Results::new();
     bench(["udp", "--packets", "9", "--quiet", "--out", &other.arg()]).done();
     merge(&[&folders[0], &other.only()]).failed(3, &["has other settings than 2k"]);
@@ -95,4 +102,8 @@ fn saved_runs_of_hosts_merge_to_the_run_of_all_packets() {
     .unwrap();
     merge(&[&folders[0], &folders[2]]).failed(3, &["has schema 9"]);
     merge(&[&results.folder.path().join("none")]).failed(3, &["cannot read"]);
+    let mut record: Value = serde_json::from_str(&text).unwrap();
+    record["runs"] = Value::Array(Vec::new());
+    fs::write(copy.join("run.json"), record.to_string()).unwrap();
+    merge(&[copy]).failed(3, &["has no runs"]);
 }

@@ -1,7 +1,8 @@
 //! `bench merge`: saved runs of several hosts as one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,13 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), CliError> {
     let exports = Exports::of(&formats)?;
     let paths = expand(&args.paths)?;
     let measured = merge(&paths)?;
+    if measured.is_empty() {
+        let first = paths.first().map(|path| path.display().to_string());
+        return Err(CliError::Runtime(format!(
+            "{} has no runs: the command ended before the first one",
+            first.unwrap_or_default()
+        )));
+    }
     write(exports, &measured)
 }
 
@@ -129,6 +137,7 @@ fn keyed(runs: Vec<Run>) -> impl Iterator<Item = (Key, Run)> {
 fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
     let mut merges: BTreeMap<Key, (usize, Merge, Vec<MissingRank>)> = BTreeMap::new();
     let origins = origins(paths)?;
+    let mut seen = HashMap::new();
     for (number, path) in paths.iter().enumerate() {
         let (record, folder) = record(path)?;
         let name = name(path);
@@ -146,6 +155,16 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
         let mut absent: HashSet<Key> = merges.keys().cloned().collect();
         for (at, (key, run)) in keyed(record.runs).enumerate() {
             absent.remove(&key);
+            if let Some(print) = fingerprint(&run)
+                && let Some(first) = seen.insert((key.clone(), print), number)
+            {
+                return Err(CliError::Runtime(format!(
+                    "{} is a copy of {}: both have the run that began at {}; give each saved run once",
+                    path.display(),
+                    paths[first].display(),
+                    run.first_sent_at.as_deref().unwrap_or_default()
+                )));
+            }
             let of_run = histograms.get(&at);
             if of_run.is_none() && run.latency_ns.is_some() {
                 return Err(CliError::Runtime(format!(
@@ -185,6 +204,22 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
         .into_iter()
         .map(|(_, merge, missing)| merge.finish(size, missing));
     Ok(finished.collect())
+}
+
+/// The figures of a run that no other run has together; `None` for a run without datagrams. The start alone may be that of another
+/// run, as thousands of hosts start at one time.
+fn fingerprint(run: &Run) -> Option<u64> {
+    let start = run.first_sent_at.as_ref()?;
+    let figures = (
+        start,
+        &run.last_received_at,
+        run.sent,
+        run.received,
+        run.latency_ns,
+    );
+    let mut hasher = DefaultHasher::new();
+    format!("{figures:?}").hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 fn lacks(number: usize, path: &Path) -> MissingRank {

@@ -105,10 +105,17 @@ impl Place {
             launch,
             has_receiver: args.to.is_none(),
         };
-        match place.senders() {
-            0 => Err(CliError::usage(
+        let senders = place.senders();
+        if senders == 0 {
+            return Err(CliError::usage(
                 "a fleet of one rank has no sender: start more ranks, or name a `bench serve` with --to",
-            )),
+            ));
+        }
+        // All ranks end here, so that none waits for those without a share.
+        match args.packets {
+            Some(packets) if packets < senders => Err(CliError::Usage(format!(
+                "--packets {packets} cannot be shared by {senders} senders; choose at least {senders}, or fewer ranks"
+            ))),
             _ => Ok(place),
         }
     }

@@ -108,8 +108,13 @@ pub(super) fn dial(
                     return Ok((dialled, address));
                 }
                 Err(error) => CliError::Runtime(format!(
-                    "{error}, for {} s; does rank 0 run there? wait longer with --fleet-wait",
-                    args.fleet.fleet_wait.as_secs_f64()
+                    "{error}, for {} s; does {} run there? wait longer with --fleet-wait",
+                    args.fleet.fleet_wait.as_secs_f64(),
+                    if args.to.is_some() {
+                        "`bench serve`"
+                    } else {
+                        "rank 0"
+                    }
                 )),
             },
             Err(CliError::Usage(error)) => return Err(CliError::Usage(error)),

@@ -127,8 +127,8 @@ pub fn read_runs(path: &Path) -> Result<(Saved, Option<PathBuf>), ReadError> {
     Ok((saved, folder))
 }
 
-/// The runs of a record with the parts that say when they began, as [`read_runs`] does, which takes longer. The runs of a journal are
-/// whole.
+/// The runs of a record with the parts that show when they began, which takes less time than [`read_runs`]. The runs of a journal
+/// follow, whole.
 ///
 /// # Errors
 /// As [`read`].
@@ -164,7 +164,13 @@ pub fn starts(path: &Path) -> Result<Vec<Run>, ReadError> {
         first_sent_at: start.first_sent_at,
         ..Run::default()
     };
-    Ok(starts.runs.into_iter().map(run).collect())
+    let mut runs: Vec<Run> = starts.runs.into_iter().map(run).collect();
+    let folder = path.parent();
+    let folder = folder.filter(|_| path.file_name().is_some_and(|name| name == "run.json"));
+    if let Some(folder) = folder {
+        add_runs(&mut runs, folder);
+    }
+    Ok(runs)
 }
 
 fn add_runs<R: DeserializeOwned>(runs: &mut Vec<R>, folder: &Path) {
@@ -236,6 +242,22 @@ mod tests {
 
     fn udp() -> Vec<u8> {
         written(&sample::udp::record(vec![sample::udp::measured().run]))
+    }
+
+    #[test]
+    fn starts_of_a_journal_follow_those_of_the_record() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("run.json"), udp()).unwrap();
+        let mut run = sample::udp::measured().run;
+        run.first_sent_at = Some("2026-11-27T10:23:15.598887282Z".to_owned());
+        let line = serde_json::to_string(&(1, &run)).unwrap();
+        fs::write(folder.path().join(journal::NAME), line).unwrap();
+        for path in [folder.path(), &folder.path().join("run.json")] {
+            let starts = starts(path).unwrap();
+            let starts: Vec<_> = starts.iter().map(|run| &run.first_sent_at).collect();
+            assert_eq!(starts.len(), 2);
+            assert_eq!(starts[1], &run.first_sent_at);
+        }
     }
 
     /// Created once, as its ratios take time.

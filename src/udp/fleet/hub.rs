@@ -75,6 +75,8 @@ struct Fleet {
     rounds: BTreeMap<u32, Round>,
     /// Number of the first run that was not released.
     next: u32,
+    /// Whether a run ended because all senders were lost before it.
+    is_given_up: bool,
 }
 
 #[derive(Debug)]
@@ -115,6 +117,7 @@ impl Hub {
                 queued: 0,
                 rounds: BTreeMap::new(),
                 next: 0,
+                is_given_up: false,
             });
         if fleet
             .members
@@ -402,6 +405,7 @@ impl Fleet {
             }
             self.assemble(&mut replies);
         }
+        self.give_up(now);
         self.end(now, &mut replies);
         self.release(now, &mut replies);
         replies
@@ -417,6 +421,19 @@ impl Fleet {
         };
         let connections = self.alive().map(|(_, member)| member.connection);
         replies.extend(connections.map(|connection| (connection, roster.clone())));
+    }
+
+    /// Once all senders are lost, no rank is ever ready: the next run has no results, which ends the wait of a collector that only
+    /// receives.
+    fn give_up(&mut self, now: Now) {
+        let is_over = self.alive_senders == 0 && self.rounds.is_empty();
+        if is_over && !self.is_given_up {
+            self.is_given_up = true;
+            let mut round = Round::new(now.instant);
+            round.start();
+            self.rounds.insert(self.next, round);
+            self.next = self.next.saturating_add(1);
+        }
     }
 
     /// Starts the next run once all ranks are ready, or the wait is over.

@@ -11,6 +11,7 @@ mod counts;
 mod ending;
 mod rows;
 mod settings;
+mod shared;
 mod span;
 mod sums;
 
@@ -26,6 +27,7 @@ use crate::stats::spread::Spread;
 pub use counts::SavedHistogram;
 use rows::Rows;
 use settings::Settings;
+use shared::SharedCauses;
 use span::Union;
 
 /// Most sentences of warnings and notes of a merged run.
@@ -108,6 +110,8 @@ pub struct Merge {
     starts: Option<(u64, u64)>,
     clocks_error_ns: u64,
     ranks: Vec<Rank>,
+    /// The causes of losses that the ranks of a fleet share. Saved runs may be of other times or receivers, and share none.
+    shared: SharedCauses,
     /// Ranks that received datagrams and have no latencies.
     without_latency: usize,
     /// Whether a rank has stages.
@@ -135,6 +139,7 @@ impl Merge {
             starts: None,
             clocks_error_ns: 0,
             ranks: Vec::new(),
+            shared: SharedCauses::default(),
             without_latency: 0,
             has_stages: false,
             has_sizes: false,
@@ -156,8 +161,15 @@ impl Merge {
         let RankResult { name, run, .. } = result;
         self.check(&result)?;
         let is_first = self.ranks.is_empty();
+        let mut explained = run.explained.clone();
+        if result.rank.is_some()
+            && let Some(explained) = &mut explained
+        {
+            self.shared.take(explained, result.host);
+        }
         if is_first {
             self.begin(run);
+            self.run.explained = explained;
         } else {
             settings::add_shares(&mut self.run.requested, &run.requested);
             sums::effective(&mut self.run.effective, &run.effective);
@@ -165,8 +177,8 @@ impl Merge {
             if let (Some(sum), Some(pacing)) = (&mut self.run.pacing, &run.pacing) {
                 sums::pacing(sum, pacing);
             }
-            let explained = self.run.explained.take();
-            self.run.explained = sums::explained(explained, run.explained.as_ref());
+            let sum = self.run.explained.take();
+            self.run.explained = sums::explained(sum, explained.as_ref());
         }
         self.add_counts(run, is_first);
         result.latency.add_to(&mut self.latency);
@@ -262,7 +274,6 @@ impl Merge {
             setting: run.setting.clone(),
             pacing: run.pacing.clone(),
             cpu: run.cpu,
-            explained: run.explained.clone(),
             complete: true,
             ..Run::default()
         };
@@ -333,6 +344,13 @@ impl Merge {
     /// The merged run of a fleet of `size` ranks, of which `missing` have no result.
     pub fn finish(self, size: u64, missing: Vec<MissingRank>) -> Measured {
         let Self { mut run, .. } = self;
+        if self.ranks.iter().any(|rank| rank.rank.is_some())
+            && let Some(explained) = run.explained.take()
+        {
+            let mut explained = sums::add_causes(explained, self.shared.into_causes());
+            shared::distribute(&mut explained, run.lost.packets);
+            run.explained = Some(explained);
+        }
         let (errno, errors) = (
             run.engine_stats.last_send_error,
             run.engine_stats.host_receive_buffer_errors,

@@ -210,13 +210,7 @@ pub(super) fn explained(sum: Option<Explained>, other: Option<&Explained>) -> Op
         (None, None) => None,
         (one, other) => Some(one.unwrap_or(0).saturating_add(other.unwrap_or(0))),
     };
-    for cause in &other.causes {
-        match sum.causes.iter_mut().find(|of| of.cause == cause.cause) {
-            Some(of) => add_cause(of, cause),
-            None => sum.causes.push(cause.clone()),
-        }
-    }
-    sum.causes.sort_by(|one, other| one.cause.cmp(&other.cause));
+    sum = add_causes(sum, other.causes.iter().cloned());
     // A loss is unexplained where it may be either.
     match (
         sum.unexplained.or(other.unexplained),
@@ -237,6 +231,18 @@ pub(super) fn explained(sum: Option<Explained>, other: Option<&Explained>) -> Op
     // The counters of a host are in the records of all of its ranks.
     (sum.sender, sum.receiver) = (None, None);
     Some(sum)
+}
+
+/// Adds causes, by name.
+pub(super) fn add_causes(mut sum: Explained, causes: impl Iterator<Item = LossCause>) -> Explained {
+    for cause in causes {
+        match sum.causes.iter_mut().find(|of| of.cause == cause.cause) {
+            Some(of) => add_cause(of, &cause),
+            None => sum.causes.push(cause),
+        }
+    }
+    sum.causes.sort_by(|one, other| one.cause.cmp(&other.cause));
+    sum
 }
 
 fn add_cause(sum: &mut LossCause, other: &LossCause) {

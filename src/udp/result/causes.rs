@@ -4,7 +4,7 @@
 //! and a qdisc's drop may have been sent again. `apportion` chooses a number in each range, so that they sum to the losses if
 //! possible.
 
-mod apportion;
+pub(in crate::udp) mod apportion;
 mod claims;
 
 use super::explained::{Explained, HostDrops, Increase, LossCause, Reason};

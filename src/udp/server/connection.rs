@@ -308,6 +308,8 @@ impl Connection {
                     None => return Ok(None),
                     Some(request) => session.on_request(request),
                 },
+                // A message may have an answer of megabytes: one for each rank that is missing.
+                Phase::Fleet if context.fleets.is_congested(context.token.0) => return Ok(None),
                 Phase::Fleet => match self.connection.next_message::<Request>()? {
                     None => return Ok(None),
                     Some(Request::Fleet(request)) => {

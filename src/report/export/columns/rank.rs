@@ -8,7 +8,7 @@ columns! {
     pub RANK: Rank = |rank| {
         "rank" [""] "the rank; empty of saved runs and of the total" => rank.rank;
         "name" [""] "`rank N`, the name of the saved run's folder, or `total`" => &rank.name;
-        "host" [""] "the rank's host" => &rank.host;
+        "host" [""] "the rank's host; of saved runs, the name of the folder" => &rank.host;
         "complete" [""] "`true` if the rank's run reached its end and both sides reported" => rank.complete;
         "ended" [""] "as in `udp.csv`" => &rank.ended;
         "start_ns" ["ns"] "from the common start to the rank's first datagram; of the total, the skew of the start: from the first rank's to the last rank's" => rank.start_ns;

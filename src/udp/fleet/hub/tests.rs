@@ -197,6 +197,35 @@ fn lost_and_unready_ranks_do_not_hold_the_others() {
 }
 
 #[test]
+fn receiver_does_not_wait_for_a_run_whose_senders_are_all_lost() {
+    for runs in 0..2 {
+        let mut lab = Lab::new();
+        (0..3).for_each(|rank| lab.join(rank, 3).unwrap());
+        for run in 0..runs {
+            for rank in 1..3 {
+                lab.ready(rank, run);
+            }
+            for rank in 1..3 {
+                lab.result(rank, run, "x");
+            }
+        }
+        lab.replies(0);
+        lab.hub.closed(1, lab.now());
+        assert!(lab.replies(0).is_empty());
+        lab.hub.closed(2, lab.now());
+        let expected = [
+            format!("{runs}: rank 1 was lost before the run"),
+            format!("{runs}: rank 2 was lost before the run"),
+            format!("end {runs}"),
+        ];
+        assert_eq!(lab.replies(0), expected);
+        // Once, as the receiver gives up too.
+        lab.pass(1_000, &[0]);
+        assert!(lab.replies(0).is_empty());
+    }
+}
+
+#[test]
 fn silent_rank_counts_as_lost() {
     let mut lab = Lab::new();
     (0..3).for_each(|rank| lab.join(rank, 3).unwrap());

@@ -2,18 +2,18 @@
 
 /// The datagrams of each cause.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Apportioned {
+pub(in crate::udp) struct Apportioned {
     /// Of each range, a number within it.
-    pub(super) counts: Vec<u64>,
+    pub(in crate::udp) counts: Vec<u64>,
     /// Losses beyond the sum of the counts.
-    pub(super) rest: u64,
+    pub(in crate::udp) rest: u64,
     /// The sum of the counts beyond the losses.
-    pub(super) surplus: u64,
+    pub(in crate::udp) surplus: u64,
 }
 
 /// Chooses a number in each range, lowest and highest, so that they sum to `lost` if possible. What the lowest numbers leave is
 /// divided in proportion to the widths of the ranges.
-pub(super) fn apportion(lost: u64, ranges: &[(u64, u64)]) -> Apportioned {
+pub(in crate::udp) fn apportion(lost: u64, ranges: &[(u64, u64)]) -> Apportioned {
     let width = |range: &(u64, u64)| u128::from(range.1.saturating_sub(range.0));
     let lows: u128 = ranges.iter().map(|range| u128::from(range.0)).sum();
     let widths: u128 = ranges.iter().map(width).sum();
