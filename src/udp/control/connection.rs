@@ -131,6 +131,7 @@ impl ControlConnection {
             let _ = registry.deregister(&mut stream);
         }
         self.waiting.clear();
+        self.numbered = 0;
         self.decoder = Decoder::default();
     }
 
