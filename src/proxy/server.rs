@@ -6,7 +6,6 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 
-use super::associations::AssociationOptions;
 use super::associations::counters::AssociationTotals;
 use super::associations::handle::Associations;
 use super::backend::Backend;
@@ -132,6 +131,9 @@ pub struct Server {
     stopper: Stopper,
     stats: StatsHandle,
 }
+
+/// Fewer associations than these are worth a line where no number was requested.
+const FEW_ASSOCIATIONS: usize = 100;
 
 impl Server {
     /// Listens on `address`, where port 0 lets the kernel choose; as [`Self::new`] from there on.
@@ -298,7 +300,7 @@ impl Server {
         let (most, files) = (capacity.associations, (*files)?);
         let instead = match requested {
             Some(requested) if most < requested => format!(", and not {requested}"),
-            None if most < AssociationOptions::default().most / 2 => String::new(),
+            None if most < FEW_ASSOCIATIONS => String::new(),
             Some(_) | None => return None,
         };
         Some(format!(
