@@ -1,4 +1,5 @@
 use super::*;
+use crate::udp::wire::fleet::MAX_PART;
 
 /// A hub with an artificial clock.
 struct Lab {
