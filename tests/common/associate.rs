@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::common::engine::Engine;
+use super::common::observed::{log_lines, metric};
 use super::common::{Finished, NOTICED, PATIENCE, Running, until};
 
 /// Long enough for a datagram that is not dropped.
@@ -67,18 +68,7 @@ impl Proxy {
     }
 
     pub(crate) fn value(&self, series: &str) -> u64 {
-        let mut stream = TcpStream::connect(self.metrics).unwrap();
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            .unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        let prefix = format!("wirebench_proxy_{series} ");
-        let value = page.lines().find_map(|line| line.strip_prefix(&prefix));
-        value
-            .unwrap_or_else(|| panic!("no {series} in:\n{page}"))
-            .parse()
-            .unwrap()
+        metric(self.metrics, series)
     }
 
     #[track_caller]
@@ -97,17 +87,7 @@ impl Proxy {
     /// The lines of the log, once there are so many.
     #[track_caller]
     pub(crate) fn lines(&self, count: usize) -> Vec<Value> {
-        let mut lines = Vec::new();
-        until(&format!("{count} lines are logged"), || {
-            let text = fs::read_to_string(self.folder.path().join("access.log")).unwrap();
-            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-            let each = whole
-                .lines()
-                .map(|line| serde_json::from_str(line).unwrap());
-            lines = each.collect();
-            lines.len() >= count
-        });
-        lines
+        log_lines(&self.folder.path().join("access.log"), count)
     }
 
     /// Open files.
