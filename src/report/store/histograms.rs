@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::udp::merge::SavedHistogram;
+use crate::udp::merge::{SavedHistogram, more};
 use crate::udp::result::Measured;
 
 /// The file's name.
@@ -26,6 +26,9 @@ pub struct RunHistograms {
     pub latency: SavedHistogram,
     /// Latencies from the intended send; empty unless paced.
     pub intended: SavedHistogram,
+    /// The histograms of the schedule and the stages, by name; absent without any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub more: BTreeMap<String, SavedHistogram>,
 }
 
 /// Adds the line of run number `run`.
@@ -34,6 +37,7 @@ pub(super) fn append(folder: &Path, run: usize, measured: &Measured) -> io::Resu
         run,
         latency: (&measured.latency).into(),
         intended: (&measured.latency_from_intended).into(),
+        more: more(measured),
     };
     let mut bytes = serde_json::to_vec(&line)?;
     bytes.push(b'\n');
