@@ -14,7 +14,7 @@ use crate::load::merge::{Merge, RankResult, wall_start};
 use crate::load::result::{Measured, Run};
 use crate::report::export::text::Text;
 use crate::report::export::{Document, Exporter};
-use crate::report::store::histograms::{self, RunHistograms};
+use crate::report::store::histograms::{self, LATENESS, RunHistograms};
 use crate::report::store::saved::{self, Saved};
 use crate::sys::clock;
 
@@ -121,7 +121,7 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
                 run: &run,
                 latency: &of_run.latency,
                 intended: &of_run.intended,
-                lateness: &of_run.lateness,
+                lateness: of_run.more.get(LATENESS).unwrap_or(&empty.latency),
                 start_ns: wall_start(&run),
                 // The wall clocks of hosts differ by an unknown time.
                 start_error_ns: None,

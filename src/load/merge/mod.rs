@@ -48,17 +48,21 @@ pub enum MergeError {
     /// A run that is merged already.
     #[error("{0} is merged already; merge the runs that it was merged from")]
     Merged(String),
-    /// The histogram does not have the latencies of the record.
+    /// A histogram contradicts the record.
     #[error(
-        "{name} has {saved} latencies in its histogram and {recorded} in its record; it was changed after it was saved"
+        "{name} has a histogram that contradicts its record: {figure} of {histogram} is {saved} in the histogram and {recorded} in the record; one of them was changed after it was saved"
     )]
     Histogram {
         /// The run.
         name: String,
-        /// Latencies in the histogram.
-        saved: u64,
-        /// Latencies in the record.
-        recorded: u64,
+        /// The histogram.
+        histogram: &'static str,
+        /// The first figure that differs.
+        figure: &'static str,
+        /// The figure by the histogram.
+        saved: String,
+        /// The figure in the record.
+        recorded: String,
     },
 }
 
@@ -187,18 +191,22 @@ impl Merge {
         if run.fleet.is_some() {
             return Err(MergeError::Merged(name.to_owned()));
         }
-        for (histogram, summary) in [
-            (result.latency, &run.latency_ns),
-            (result.intended, &run.latency_from_intended_ns),
-            (result.lateness, &run.lateness_ns),
+        for (histogram, saved, summary) in [
+            ("the latency", result.latency, &run.latency_ns),
+            (
+                "the latency from the intended start",
+                result.intended,
+                &run.latency_from_intended_ns,
+            ),
+            ("the lateness", result.lateness, &run.lateness_ns),
         ] {
-            let (saved, recorded) = (histogram.count(), summary.map_or(0, |of| of.count));
-            if saved != recorded {
-                let name = name.to_owned();
+            if let Some(found) = saved.contradiction(&summary.unwrap_or_default()) {
                 return Err(MergeError::Histogram {
-                    name,
-                    saved,
-                    recorded,
+                    name: name.to_owned(),
+                    histogram,
+                    figure: found.figure,
+                    saved: found.saved,
+                    recorded: found.recorded,
                 });
             }
         }

@@ -189,7 +189,9 @@ fn runs_of_other_settings_are_refused_by_name() {
     assert!(refused(|run| run.fleet = Some(Fleet::default())).contains("merged already"));
     let counts = refused(|run| run.lateness_ns.as_mut().unwrap().count += 1);
     assert!(
-        counts.contains("2 latencies in its histogram and 3 in its record"),
+        counts.contains(
+            "the number of values of the lateness is 2 in the histogram and 3 in the record"
+        ),
         "{counts}"
     );
 }
