@@ -334,6 +334,27 @@ fn saved_runs_merge_to_the_run_of_all_requests() {
 }
 
 #[test]
+fn signal_to_all_ranks_ends_the_run_with_what_there_is() {
+    let (proxied, results) = (Proxied::start(), Results::new());
+    let options = "--scenario connect --connections 4 --duration 20s";
+    let ranks = fleet(2, &proxied.options(options), &results);
+    proxied.is_loaded();
+    ranks.iter().for_each(|rank| rank.signal("INT"));
+    for finished in wait(ranks) {
+        finished.done();
+    }
+    let record = results.record();
+    let run = &record["runs"][0];
+    assert_sums(run);
+    assert_eq!(
+        (&record["interrupted"], &run["complete"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(names(run, "ranks"), [0, 1]);
+    assert!(number(run, "requests") > 0);
+}
+
+#[test]
 fn rank_that_never_comes_does_not_hold_the_others() {
     let (proxied, results) = (Proxied::start(), Results::new());
     let options = "--scenario connect --connections 6 --duration 100ms --fleet-wait 1s";

@@ -181,6 +181,8 @@ fn take_share(plan: &mut Plan, launch: &Launch) -> Result<(), CliError> {
     plan.connections = share::of(connections, rank, size) as usize;
     plan.bytes = plan.bytes.map(|bytes| share::of(bytes, rank, size));
     plan.rate = plan.rate.map(|whole| share::of_rate(whole, rank, size));
+    // Together the ranks start requests at even times.
+    plan.phase = rank as f64 / size as f64;
     Ok(())
 }
 
