@@ -270,7 +270,7 @@ fn ranks_save_their_own_runs_if_the_collector_is_killed() {
     ranks[0].signal("KILL");
     for finished in wait(ranks).into_iter().skip(1) {
         assert!(finished.took < PATIENCE / 2, "{:?}", finished.took);
-        finished.failed(3, &["was lost", "is saved in ", "`bench merge`"]);
+        finished.failed(3, &["the ranks are not merged, as ", "`bench merge`"]);
     }
     let merged = bench(["merge", &results.arg(), "--json", "-"]).done();
     let record: Value = serde_json::from_str(&merged.stdout).unwrap();

@@ -202,6 +202,7 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
                 intended: &of_run.unwrap_or(&empty).intended,
                 more: &of_run.unwrap_or(&empty).more,
                 start_ns: wall_start(&run),
+                phase_ns: 0,
             };
             merge.add(result).map_err(CliError::runtime)?;
         }

@@ -12,13 +12,13 @@ use crate::udp::result::{Measured, MissingRank};
 use crate::udp::wire::fleet::FleetReply;
 
 /// How long results are awaited after a signal.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// Most bytes of a rank's result.
 const LONGEST: usize = 64 << 20;
 
 /// Wait for a message between two checks for a signal.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// The results of a run so far.
 pub(super) struct Gather {
@@ -32,6 +32,8 @@ pub(super) struct Gather {
     settled: BTreeSet<u32>,
     /// The parts of results that are not complete.
     texts: BTreeMap<u32, String>,
+    /// Why the server is lost.
+    server_lost: Option<String>,
 }
 
 impl Gather {
@@ -43,6 +45,7 @@ impl Gather {
             missing: Vec::new(),
             settled: BTreeSet::new(),
             texts: BTreeMap::new(),
+            server_lost: None,
         }
     }
 
@@ -72,6 +75,7 @@ impl Gather {
                 intended: &report_run.intended,
                 more: &report_run.more,
                 start_ns: report_run.start_ns.filter(|_| is_aligned),
+                phase_ns: report.phase_ns,
             })
             .collect();
         let mut both = self.merges.iter().zip(&results);
@@ -145,6 +149,7 @@ impl Gather {
                 Ok(_) => {}
                 Err(error) => {
                     self.lack_others(ranks.clone(), &format!("has no result, as {error}"));
+                    self.server_lost = Some(error.to_string());
                     break;
                 }
             }
@@ -159,6 +164,11 @@ impl Gather {
         let finished = merges.filter(|merge| !merge.is_empty());
         let finished = finished.map(|merge| merge.finish(ranks.len() as u64, missing.clone()));
         finished.collect()
+    }
+
+    /// Why the server was lost before all results had arrived, if it was.
+    pub(super) fn server_lost(&self) -> Option<&str> {
+        self.server_lost.as_deref()
     }
 
     /// Why there is no result.

@@ -104,6 +104,7 @@ fn fleet() -> Fleet {
             ended: "complete".into(),
             reason: Some("reached its end".into()),
             start_ns: Some(41_000),
+            phase_ns: 12_000,
             sent: traffic(100_010),
             received: received(),
             lost: lost(),

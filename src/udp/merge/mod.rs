@@ -59,6 +59,8 @@ pub struct RankResult<'a> {
     pub more: &'a BTreeMap<String, SavedHistogram>,
     /// Its first datagram, in ns of a clock that all ranks share; `None` if unknown.
     pub start_ns: Option<u64>,
+    /// From the common start to the rank's first send by its schedule, in ns. The skew is without it.
+    pub phase_ns: u64,
 }
 
 /// The sums of the ranks so far.
@@ -189,7 +191,8 @@ impl Merge {
             self.warnings.add(effect.to_owned(), warning);
         }
         let start = result.start_ns;
-        self.add_times(run, start, is_first);
+        self.add_times(run, start);
+        self.add_start(&result, is_first);
         let offset_ns = start.map(|start| start.wrapping_sub(self.origin_ns).cast_signed());
         let offset_s = offset_ns.unwrap_or(0) as f64 / 1e9;
         self.rows
@@ -283,7 +286,7 @@ impl Merge {
         }
     }
 
-    fn add_times(&mut self, run: &Run, start: Option<u64>, is_first: bool) {
+    fn add_times(&mut self, run: &Run, start: Option<u64>) {
         let text = &mut self.run;
         for (text, of, earlier) in [
             (&mut text.first_sent_at, &run.first_sent_at, true),
@@ -296,15 +299,6 @@ impl Merge {
         self.clocks_error_ns = self
             .clocks_error_ns
             .max(run.effective.clock.error_ns.unwrap_or(0));
-        if run.sent.packets > 0 || is_first {
-            self.starts = match (is_first, self.starts, start) {
-                (true, _, Some(start)) => Some((start, start)),
-                (false, Some((first, last)), Some(start)) => {
-                    Some((first.min(start), last.max(start)))
-                }
-                _ => None,
-            };
-        }
         match (start, run.seconds) {
             (Some(start), Some(seconds)) if seconds.is_finite() && seconds >= 0.0 => {
                 let ns = (seconds * 1e9).round() as u64;
@@ -312,6 +306,20 @@ impl Merge {
             }
             _ => self.has_unknown_span |= run.received.unique > 0,
         }
+    }
+
+    fn add_start(&mut self, result: &RankResult<'_>, is_first: bool) {
+        if result.run.sent.packets == 0 && !is_first {
+            return;
+        }
+        let start = result
+            .start_ns
+            .map(|start| start.saturating_sub(result.phase_ns));
+        self.starts = match (is_first, self.starts, start) {
+            (true, _, Some(start)) => Some((start, start)),
+            (false, Some((first, last)), Some(start)) => Some((first.min(start), last.max(start))),
+            _ => None,
+        };
     }
 
     /// The merged run of a fleet of `size` ranks, of which `missing` have no result.
@@ -463,6 +471,7 @@ fn rank_row(result: &RankResult<'_>, start_ns: Option<i64>) -> Rank {
         ended: run.ended.clone(),
         reason: run.reason.clone(),
         start_ns,
+        phase_ns: result.phase_ns,
         sent: run.sent,
         received: run.received,
         lost: run.lost,

@@ -89,6 +89,7 @@ fn add_run(
         intended: &SavedHistogram::default(),
         more: &BTreeMap::new(),
         start_ns: start,
+        phase_ns: 0,
     })
 }
 
@@ -339,6 +340,7 @@ fn changed(change: impl Fn(&mut SavedHistogram)) -> Option<String> {
         intended: &SavedHistogram::default(),
         more: &BTreeMap::new(),
         start_ns: None,
+        phase_ns: 0,
     });
     added.err().map(|error| error.to_string())
 }
@@ -458,6 +460,7 @@ fn schedule_stages_and_streams_are_those_of_all_ranks() {
                     intended: &SavedHistogram::default(),
                     more: &more,
                     start_ns: None,
+                    phase_ns: 0,
                 })
                 .unwrap();
         }
@@ -513,6 +516,7 @@ fn changed_histogram_of_the_schedule_is_refused() {
         intended: &SavedHistogram::default(),
         more: &more,
         start_ns: None,
+        phase_ns: 0,
     });
     let error = error.unwrap_err().to_string();
     assert!(

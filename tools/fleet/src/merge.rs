@@ -123,6 +123,7 @@ fn add(merge: &mut Merge, rank: u64, text: &str, took: &mut f64) {
         intended: &intended,
         more: &BTreeMap::new(),
         start_ns: Some(rank * 97 % 1_000_000),
+        phase_ns: 0,
     };
     merge.add(result).unwrap();
     *took += began.elapsed().as_secs_f64();

@@ -1,0 +1,82 @@
+//! The result of a rank, until the collector of the fleet has saved it merged. A rank whose collector is lost saves its own result.
+
+use std::time::Instant;
+
+use super::gather::{GRACE, TICK};
+use super::lost;
+use super::output::Output;
+use super::ready::Ready;
+use crate::cli::args::Udp;
+use crate::cli::error::CliError;
+use crate::udp::client::Cancel;
+use crate::udp::fleet::member::Member;
+use crate::udp::result::Measured;
+
+/// Waits until the collector has saved a run.
+///
+/// # Errors
+/// Why it never will.
+pub(in crate::cli) fn await_saved(
+    member: &Member,
+    run: u32,
+    cancel: &Cancel,
+) -> Result<(), String> {
+    let mut cancelled: Option<Instant> = None;
+    let mut ended = None;
+    loop {
+        let kept = member.kept();
+        if !kept.confirms || kept.saved >= Some(run) {
+            return Ok(());
+        }
+        if let Some(reason) = kept.lost {
+            return Err(format!("the rank that collects the results {reason}"));
+        }
+        if let Some(error) = ended {
+            return Err(error);
+        }
+        ended = member
+            .reply_within(TICK)
+            .err()
+            .map(|error| error.to_string());
+        // The collector waits for other ranks this long.
+        let since = cancel
+            .is_cancelled()
+            .then(|| *cancelled.get_or_insert_with(Instant::now));
+        if since.is_some_and(|since| since.elapsed() > 2 * GRACE) {
+            return Err("the rank that collects the results was interrupted".to_owned());
+        }
+    }
+}
+
+/// What to do with the results that each rank has saved.
+pub(super) fn advice(reason: &str) -> String {
+    format!(
+        "the ranks are not merged, as {reason}; each rank saved its own result: put them together with `bench merge`"
+    )
+}
+
+/// Saves the result of this rank alone. Returns the outcome of the command, which is not complete.
+pub(super) fn save(args: &Udp, one: &Ready, own: Vec<Measured>, reason: &str) -> CliError {
+    let incomplete = own.iter().find_map(lost);
+    let written = Output::of_rank(args).and_then(|mut output| {
+        output.next(&one.planned.settings);
+        for measured in own {
+            output.add(measured)?;
+        }
+        let folder = output.folder();
+        output.close(Ok(())).map(|()| folder)
+    });
+    let sentence = match written {
+        Err(error) => return error,
+        Ok(Some(folder)) => format!(
+            "the ranks are not merged, as {reason}; the result of this rank is in {folder}: put it together with those of the others by `bench merge`"
+        ),
+        Ok(None) => format!(
+            "the ranks are not merged, as {reason}; --no-save kept this rank from saving its own result"
+        ),
+    };
+    one.runtime(match incomplete {
+        Some(incomplete) => format!("{sentence} ({incomplete})"),
+        None => sentence,
+    })
+}
