@@ -474,8 +474,8 @@ impl Destinations {
     }
 
     /// The first decision, or else the first against a destination.
-    pub fn into_first(self) -> Option<Decided> {
-        self.first
+    pub fn take_first(&mut self) -> Option<Decided> {
+        self.first.take()
     }
 }
 

@@ -36,6 +36,7 @@
 //! [`Timeouts::idle`]: super::options::Timeouts::idle
 
 mod association;
+mod backend;
 pub mod counters;
 pub mod destinations;
 mod forward;

@@ -103,7 +103,7 @@ fn destinations_are_decided_by_address_name_alias_and_port() {
             let answer = Header::of(address);
             assert_eq!(answer.bytes(), header(&address.to_string()), "{text}");
         }
-        let decided = all.into_first();
+        let decided = all.take_first();
         let entry = decided.as_ref().and_then(|first| first.decision.entry());
         assert_eq!(entry.is_some(), route == BLOCKED, "{text}");
     }
