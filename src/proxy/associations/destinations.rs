@@ -7,12 +7,12 @@
 //! Memory is bounded: [`REMEMBERED`] headers and as many addresses, of [`BYTES`] in all for one of each, and [`NAME_BYTES`] for
 //! names and what they resolved to. A full association takes 36 kB, and 64 kB more if all its destinations have names.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::own::OwnSockets;
 use super::recent::Recent;
 use super::record::Decided;
-use crate::destination::{Destination, Name};
+use crate::destination::Destination;
 use crate::protocol::socks5::datagram::{self, DatagramError};
 use crate::proxy::datagrams::record::DropCause;
 use crate::proxy::handshake::MAX_ATTEMPTS;
@@ -22,11 +22,13 @@ use crate::proxy::slab::Key;
 
 mod decide;
 mod header;
+mod stored;
 
 pub use header::Header;
 
 use decide::{AddressDecision, decide};
 use header::HeaderKey;
+use stored::{Asked, Known, Source, StoredAnswer, StoredRoute};
 
 /// How long a decision is kept while the policy is unchanged, in ns. Addresses of this host and own sockets may change. A
 /// name without an address is looked up again after this long.
@@ -99,84 +101,6 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// An address with its port, in 20 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Source {
-    ip: IpAddr,
-    port: u16,
-}
-
-impl From<SocketAddr> for Source {
-    fn from(address: SocketAddr) -> Self {
-        Self {
-            ip: address.ip(),
-            port: address.port(),
-        }
-    }
-}
-
-/// A [`Route`] in 20 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StoredRoute {
-    To(Source),
-    Drop(DropCause),
-    Wait,
-}
-
-impl From<Route> for StoredRoute {
-    fn from(route: Route) -> Self {
-        match route {
-            Route::To(address) => Self::To(address.into()),
-            Route::Drop(cause) => Self::Drop(cause),
-            Route::Wait => Self::Wait,
-        }
-    }
-}
-
-impl From<StoredRoute> for Route {
-    fn from(route: StoredRoute) -> Self {
-        match route {
-            StoredRoute::To(Source { ip, port }) => Self::To(SocketAddr::new(ip, port)),
-            StoredRoute::Drop(cause) => Self::Drop(cause),
-            StoredRoute::Wait => Self::Wait,
-        }
-    }
-}
-
-/// A header that was used.
-#[derive(Debug)]
-struct Known {
-    route: StoredRoute,
-    /// The generation of the policy by which the route was decided.
-    generation: u64,
-    decided_at: u64,
-    /// Of a name that was looked up.
-    name: Option<Box<NameState>>,
-}
-
-#[derive(Debug, Default)]
-struct NameState {
-    /// The last answer, without addresses if the lookup failed.
-    answer: Option<StoredAnswer>,
-    asked_at: u64,
-    lookup: Option<Key>,
-}
-
-#[derive(Debug, Default)]
-struct StoredAnswer {
-    addresses: Box<[IpAddr]>,
-    aliases: Box<[Name]>,
-}
-
-/// An address that was asked.
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    /// The generation of the policy by which its answers pass.
-    generation: u64,
-    /// The longest datagrams that are sent to it in runs.
-    longest_segment: u16,
-}
-
 /// The destinations of an association.
 #[derive(Debug)]
 pub struct Destinations {
@@ -194,55 +118,6 @@ pub fn cause(error: &DatagramError) -> DropCause {
     match error {
         DatagramError::Fragment(_) => DropCause::Fragment,
         _ => DropCause::BadHeader,
-    }
-}
-
-/// Bytes that an allocation takes, as malloc(3) of glibc rounds them.
-fn heap(bytes: usize) -> usize {
-    match bytes {
-        0 => 0,
-        _ => (bytes + size_of::<usize>()).next_multiple_of(16).max(32),
-    }
-}
-
-impl Known {
-    /// Bytes on the heap.
-    fn heap(&self) -> usize {
-        let Some(name) = &self.name else {
-            return 0;
-        };
-        let answer = name.answer.as_ref().map_or(0, |answer| {
-            let names = answer.aliases.iter().map(|name| heap(name.as_str().len()));
-            heap(size_of_val(&*answer.addresses))
-                + heap(size_of_val(&*answer.aliases))
-                + names.sum::<usize>()
-        });
-        heap(size_of::<NameState>()) + answer
-    }
-
-    fn answer(&self) -> Option<(&[IpAddr], &[Name])> {
-        let answer = self.name.as_ref()?.answer.as_ref()?;
-        Some((&answer.addresses, &answer.aliases))
-    }
-
-    /// Decides again.
-    fn decide(
-        &mut self,
-        destination: &Destination,
-        is_v6: bool,
-        judge: Judge<'_>,
-        now: u64,
-        first: &mut Option<Decided>,
-    ) {
-        let (route, decided) = decide(destination, self.answer(), is_v6, judge);
-        self.set(route, judge, now);
-        note(first, destination, decided);
-    }
-
-    fn set(&mut self, route: Route, judge: Judge<'_>, now: u64) {
-        self.route = route.into();
-        self.generation = judge.generation;
-        self.decided_at = now;
     }
 }
 

@@ -125,25 +125,11 @@ impl Transmitter {
         self.send_parts(error, socket, is_v6, runs, &parts, each);
     }
 
-    /// As [`Self::send`], with `header` of its key in front of each piece, which is one datagram.
+    /// As [`Self::send_after`], with `header` of its key in front of each piece, which is one datagram.
     pub(in crate::proxy) fn send_with_headers<'a>(
         &mut self,
-        socket: BorrowedFd<'_>,
-        is_v6: bool,
-        payloads: &'a impl Payloads,
-        runs: (&[Piece], &[Run]),
-        header: impl Fn(Key) -> &'a [u8],
-        each: &mut impl FnMut(&Run, Outcome),
-    ) {
-        self.send_with_headers_after(None, socket, is_v6, payloads, runs, header, each);
-    }
-
-    /// As [`Self::send_with_headers`], after an attempt to send the first run failed with `error`.
-    pub(in crate::proxy) fn send_with_headers_after<'a>(
-        &mut self,
         error: Option<io::Error>,
-        socket: BorrowedFd<'_>,
-        is_v6: bool,
+        (socket, is_v6): (BorrowedFd<'_>, bool),
         payloads: &'a impl Payloads,
         runs: (&[Piece], &[Run]),
         header: impl Fn(Key) -> &'a [u8],

@@ -255,8 +255,8 @@ impl Backend for Epoll {
                 && let Some(socket) = association.socket(End::Client)
             {
                 self.transmitter.send_with_headers(
-                    socket.as_fd(),
-                    association.has_v6_client(),
+                    None,
+                    (socket.as_fd(), association.has_v6_client()),
                     &self.arrivals,
                     (pieces, of_client),
                     |key| paths.header(key),

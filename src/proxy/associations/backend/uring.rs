@@ -439,10 +439,9 @@ impl Backend for Uring {
                     .and_then(|key| associations.get(key))
                 && let Some(socket) = association.socket(End::Client)
             {
-                self.transmitter.send_with_headers_after(
+                self.transmitter.send_with_headers(
                     error,
-                    socket.as_fd(),
-                    association.has_v6_client(),
+                    (socket.as_fd(), association.has_v6_client()),
                     messages,
                     (pieces, rest),
                     |key| paths.header(key),

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 
-use super::heap;
+use super::stored::heap;
 use crate::protocol::socks5::datagram::{self, V6_HEADER};
 
 /// A header with an address, or with a name that is not longer.
