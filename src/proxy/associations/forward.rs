@@ -216,8 +216,7 @@ impl Router<'_> {
         {
             return self.targets.len() - 1 - place;
         }
-        let asked = association.destinations.asked(address);
-        let longest = asked.map_or(u16::MAX, |asked| asked.longest_segment);
+        let longest = association.destinations.longest_segment(address);
         self.targets.push((address, longest));
         self.targets.len() - 1
     }
@@ -240,8 +239,10 @@ impl AssociationWorker {
             batch,
             lookups,
             common,
+            generation,
             ..
         } = self;
+        let judge = common.judge(*generation);
         let Some(association) = associations.get_mut(key) else {
             return false;
         };
@@ -253,10 +254,7 @@ impl AssociationWorker {
         batch.pieces.clear();
         batch.targets.clear();
         let mut router = Router {
-            judge: Judge {
-                rules: &common.rules,
-                own: &common.own,
-            },
+            judge,
             key,
             client: association.client_ip(),
             now,
@@ -357,10 +355,8 @@ impl AssociationWorker {
                 }
             }
             association.count_to_server(all, counters);
-            if let Some((to, segment)) = split
-                && let Some(asked) = association.destinations.asked(to)
-            {
-                asked.longest_segment = asked.longest_segment.min(segment.saturating_sub(1));
+            if let Some((to, segment)) = split {
+                association.destinations.on_split(to, segment);
             }
         }
     }
@@ -368,13 +364,15 @@ impl AssociationWorker {
     /// Receives from destinations and sends to the client. Whether there may be more.
     pub(super) fn read_server(&mut self, end: End, key: Key, now: u64) -> bool {
         let most = self.quantum();
-        let any_answers = self.common.any_answers;
         let Self {
             associations,
             batch,
+            common,
+            generation,
             counters,
             ..
         } = self;
+        let judge = common.judge(*generation);
         let Some(association) = associations.get_mut(key) else {
             return false;
         };
@@ -397,13 +395,10 @@ impl AssociationWorker {
             let number = match last {
                 Some((known, number)) if known == source => number,
                 _ => {
-                    let asked = association.destinations.asked(source);
-                    let header = match asked.map(|asked| asked.header) {
-                        Some(header) => Some(header),
-                        None => any_answers.then(|| Header::of(source)),
-                    };
-                    let number = header.map(|header| {
-                        batch.headers.push(header);
+                    let passes =
+                        association.destinations.answers(source, judge, now) || common.any_answers;
+                    let number = passes.then(|| {
+                        batch.headers.push(Header::of(source));
                         batch.headers.len() - 1
                     });
                     last = Some((source, number));

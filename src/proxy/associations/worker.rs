@@ -58,14 +58,24 @@ pub(super) struct Common {
     pub(super) any_answers: bool,
 }
 
+impl Common {
+    pub(super) fn judge(&self, generation: u64) -> Judge<'_> {
+        Judge {
+            rules: &self.rules,
+            generation,
+            own: &self.own,
+        }
+    }
+}
+
 /// A thread's loop.
 pub(super) struct AssociationWorker {
     pub(super) poll: Poll,
     queue: Arc<Queue>,
     inbox: Arc<Inbox>,
     pub(super) common: Common,
-    /// The [generation](crate::blocklist::reload::Policies::generation) of the policy that all routes obey.
-    generation: u64,
+    /// The [generation](crate::blocklist::reload::Policies::generation) of the policy that routes obey which are used in this pass.
+    pub(super) generation: u64,
     pub(super) associations: Slab<Association>,
     by_id: HashMap<u64, Key>,
     timers: Timers<Key>,
@@ -124,7 +134,7 @@ impl AssociationWorker {
             }
             let now = monotonic_ns();
             self.batch.transmitter.start_pass();
-            self.obey_policy(now);
+            self.generation = self.common.rules.policies.generation();
             let mut is_woken = false;
             for event in &events {
                 match (event.token(), End::of_token(event.token())) {
@@ -277,22 +287,6 @@ impl AssociationWorker {
         }
     }
 
-    fn obey_policy(&mut self, now: u64) {
-        let generation = self.common.rules.policies.generation();
-        if mem::replace(&mut self.generation, generation) == generation {
-            return;
-        }
-        let judge = Judge {
-            rules: &self.common.rules,
-            own: &self.common.own,
-        };
-        for key in self.associations.keys() {
-            if let Some(association) = self.associations.get_mut(key) {
-                association.destinations.obey(judge, now);
-            }
-        }
-    }
-
     /// Looks up the names of lookups that have begun.
     pub(super) fn ask(&mut self) {
         for (key, destination, client) in self.batch.asks.drain(..) {
@@ -316,6 +310,7 @@ impl AssociationWorker {
                 poll,
                 batch,
                 counters,
+                generation,
                 ..
             } = self;
             let Some(association) = associations.get_mut(key) else {
@@ -324,10 +319,7 @@ impl AssociationWorker {
             let Some(lookup) = lookups.end(&mut association.lookups, lookup) else {
                 continue;
             };
-            let judge = Judge {
-                rules: &common.rules,
-                own: &common.own,
-            };
+            let judge = common.judge(*generation);
             let (header, destination) = (&lookup.header, &lookup.destination);
             let route = association
                 .destinations
