@@ -217,6 +217,8 @@ impl Measurement<'_> {
             run,
             latency: Latency::new(),
             latency_from_intended: Latency::new(),
+            lateness: Latency::new(),
+            start_ns: None,
         }
     }
 
@@ -277,6 +279,8 @@ impl Measurement<'_> {
             run,
             latency: measured.latency,
             latency_from_intended: measured.latency_from_intended,
+            lateness: Latency::new(),
+            start_ns: None,
         }
     }
 }

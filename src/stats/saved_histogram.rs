@@ -22,6 +22,11 @@ impl SavedHistogram {
         counts.fold(0, u64::saturating_add)
     }
 
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty() && self.out_of_range == OutOfRange::default()
+    }
+
     /// Adds the values to `latency`.
     pub fn add_to(&self, latency: &mut Latency) {
         latency.absorb(&self.counts);

@@ -2,11 +2,11 @@
 
 /// Disjoint spans in ns, ascending.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Union(Vec<(u64, u64)>);
+pub struct Union(Vec<(u64, u64)>);
 
 impl Union {
     /// Adds the span from `start` to `end`. Spans that overlap or touch become one, so that runs at one time need one entry.
-    pub(super) fn add(&mut self, start: u64, end: u64) {
+    pub fn add(&mut self, start: u64, end: u64) {
         if end <= start {
             return;
         }
@@ -20,13 +20,13 @@ impl Union {
     }
 
     /// The length of all spans, in seconds.
-    pub(super) fn seconds(&self) -> f64 {
+    pub fn seconds(&self) -> f64 {
         let ns = self.0.iter().map(|(start, end)| u128::from(end - start));
         ns.sum::<u128>() as f64 / 1e9
     }
 
     /// Whether there is no span.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
