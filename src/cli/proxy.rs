@@ -6,6 +6,8 @@ mod child;
 mod credentials;
 mod datagrams;
 mod defaults;
+mod fleet;
+mod gather;
 mod load;
 mod log;
 mod metrics;

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::udp::merge::SavedHistogram;
-use crate::udp::result::Measured;
+use crate::stats::saved_histogram::SavedHistogram;
+use crate::{load, udp};
 
 /// The file's name.
 pub const NAME: &str = "histograms.jsonl";
@@ -22,20 +22,40 @@ const LONGEST: u64 = 1 << 30;
 pub struct RunHistograms {
     /// Number of the run within the command, from 0.
     pub run: usize,
-    /// Latencies from the actual send.
+    /// Latencies from the actual send, or from the actual start of a request.
     pub latency: SavedHistogram,
-    /// Latencies from the intended send; empty unless paced.
+    /// Latencies from the intended send or start; empty unless paced.
     pub intended: SavedHistogram,
+    /// From the intended start of a request to the actual one; absent unless there is a rate.
+    #[serde(default, skip_serializing_if = "SavedHistogram::is_empty")]
+    pub lateness: SavedHistogram,
 }
 
-/// Adds the line of run number `run`.
-pub(super) fn append(folder: &Path, run: usize, measured: &Measured) -> io::Result<()> {
-    let line = RunHistograms {
-        run,
-        latency: (&measured.latency).into(),
-        intended: (&measured.latency_from_intended).into(),
-    };
-    let mut bytes = serde_json::to_vec(&line)?;
+impl RunHistograms {
+    /// Those of run number `run` of `bench udp`.
+    pub(super) fn of_udp(run: usize, measured: &udp::result::Measured) -> Self {
+        Self {
+            run,
+            latency: (&measured.latency).into(),
+            intended: (&measured.latency_from_intended).into(),
+            lateness: SavedHistogram::default(),
+        }
+    }
+
+    /// Those of run number `run` of `bench proxy`.
+    pub(super) fn of_proxy(run: usize, measured: &load::result::Measured) -> Self {
+        Self {
+            run,
+            latency: (&measured.latency).into(),
+            intended: (&measured.latency_from_intended).into(),
+            lateness: (&measured.lateness).into(),
+        }
+    }
+}
+
+/// Adds a line.
+pub(super) fn append(folder: &Path, line: &RunHistograms) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     let mut options = OpenOptions::new();
     let mut file = options.create(true).append(true).open(folder.join(NAME))?;
@@ -71,7 +91,7 @@ mod tests {
         assert!(read(folder.path()).unwrap().is_none());
         let measured = sample::udp::measured();
         for run in [0, 1, 1] {
-            append(folder.path(), run, &measured).unwrap();
+            append(folder.path(), &RunHistograms::of_udp(run, &measured)).unwrap();
         }
         let runs = read(folder.path()).unwrap().unwrap();
         assert_eq!(runs.len(), 2);

@@ -7,12 +7,10 @@
 //! Some figures of a rank cannot be added, and are null or absent in the merged run: percentiles of intervals and of the schedule,
 //! stages, streams.
 
-mod counts;
 mod ending;
 mod rows;
 mod settings;
 mod shared;
-mod span;
 mod sums;
 
 use std::collections::BTreeMap;
@@ -23,12 +21,12 @@ use thiserror::Error;
 use super::result::{Clock, EngineStats, Fleet, HostCpu, Measured, MissingRank, Rank, Run, speeds};
 use crate::dates;
 use crate::stats::latency::Latency;
+pub use crate::stats::saved_histogram::SavedHistogram;
 use crate::stats::spread::Spread;
-pub use counts::SavedHistogram;
+use crate::stats::union::Union;
 use rows::Rows;
 use settings::Settings;
 use shared::SharedCauses;
-use span::Union;
 
 /// Most sentences of warnings and notes of a merged run.
 const MOST_SENTENCES: usize = 32;
