@@ -59,7 +59,15 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), CliError> {
             first.unwrap_or_default()
         )));
     }
-    write(exports, &measured)
+    write(exports, &measured)?;
+    let incomplete = measured.iter().find(|of| !of.run.complete);
+    match incomplete.map(|of| of.run.reason.as_deref()) {
+        Some(reason) => Err(CliError::Runtime(format!(
+            "the merged run is incomplete: {}",
+            reason.unwrap_or("it ended early")
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn write(exports: Exports, measured: &[Measured]) -> Result<(), CliError> {
@@ -187,6 +195,7 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
                 run: &run,
                 latency: &of_run.unwrap_or(&empty).latency,
                 intended: &of_run.unwrap_or(&empty).intended,
+                more: &of_run.unwrap_or(&empty).more,
                 start_ns: wall_start(&run),
             };
             merge.add(result).map_err(CliError::runtime)?;

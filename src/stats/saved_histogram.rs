@@ -30,7 +30,15 @@ impl SavedHistogram {
     /// Adds the values to `latency`.
     pub fn add_to(&self, latency: &mut Latency) {
         latency.absorb(&self.counts);
-        latency.absorb_totals(self.sum_ns.parse().unwrap_or(0), self.out_of_range);
+        latency.absorb_totals(self.sum().unwrap_or(0), self.out_of_range);
+    }
+
+    /// The sum of the values in ns; `None` if the text is not a number.
+    pub fn sum(&self) -> Option<u128> {
+        match self.sum_ns.as_str() {
+            "" => Some(0),
+            sum => sum.parse().ok(),
+        }
     }
 }
 

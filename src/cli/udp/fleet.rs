@@ -1,5 +1,6 @@
 //! `bench udp --fleet`: one rank of many that measure at one time. One rank collects the results and writes them, merged.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::udp::client::{self, Cancel, Observer, Start};
 use crate::udp::control::key::Key;
 use crate::udp::fleet::launch::Launch;
 use crate::udp::fleet::member::Member;
-use crate::udp::merge::SavedHistogram;
+use crate::udp::merge::{SavedHistogram, more};
 use crate::udp::plan::Direction;
 use crate::udp::result::{Measured, Run};
 use crate::udp::wire;
@@ -74,6 +75,9 @@ pub(super) struct ReportRun {
     pub(super) start_ns: Option<u64>,
     pub(super) latency: SavedHistogram,
     pub(super) intended: SavedHistogram,
+    /// The histograms of the schedule and the stages, by name.
+    #[serde(default)]
+    pub(super) more: BTreeMap<String, SavedHistogram>,
 }
 
 impl From<&Measured> for ReportRun {
@@ -85,6 +89,7 @@ impl From<&Measured> for ReportRun {
             start_ns: measured.start_ns.filter(|_| is_related),
             latency: (&measured.latency).into(),
             intended: (&measured.latency_from_intended).into(),
+            more: more(measured),
         }
     }
 }
@@ -354,7 +359,7 @@ impl Fleet<'_> {
     ) -> Result<Option<String>, CliError> {
         let mut gather = Gather::new(number, at_ns);
         if let Some(report) = own {
-            gather.add(self.place.launch.rank, report);
+            gather.add(self.place.launch.rank, &report);
             let done = self.member.send_result(number, "");
             done.map_err(CliError::runtime)?;
         }

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::stats::saved_histogram::SavedHistogram;
 use crate::{load, udp};
 
+/// The name of the histogram of the lateness.
+const LATENESS: &str = "lateness";
+
 /// The file's name.
 pub const NAME: &str = "histograms.jsonl";
 
@@ -26,9 +29,9 @@ pub struct RunHistograms {
     pub latency: SavedHistogram,
     /// Latencies from the intended send or start; empty unless paced.
     pub intended: SavedHistogram,
-    /// From the intended start of a request to the actual one; absent unless there is a rate.
-    #[serde(default, skip_serializing_if = "SavedHistogram::is_empty")]
-    pub lateness: SavedHistogram,
+    /// The histograms of the schedule and the stages, by name; absent without any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub more: BTreeMap<String, SavedHistogram>,
 }
 
 impl RunHistograms {
@@ -38,18 +41,27 @@ impl RunHistograms {
             run,
             latency: (&measured.latency).into(),
             intended: (&measured.latency_from_intended).into(),
-            lateness: SavedHistogram::default(),
+            more: udp::merge::more(measured),
         }
     }
 
     /// Those of run number `run` of `bench proxy`.
     pub(super) fn of_proxy(run: usize, measured: &load::result::Measured) -> Self {
+        let lateness = Some(&measured.lateness).filter(|of| !of.is_empty());
         Self {
             run,
             latency: (&measured.latency).into(),
             intended: (&measured.latency_from_intended).into(),
-            lateness: (&measured.lateness).into(),
+            more: lateness
+                .map(|of| (LATENESS.to_owned(), of.into()))
+                .into_iter()
+                .collect(),
         }
+    }
+
+    /// Latencies from the intended start of a request to the actual one; empty without a rate.
+    pub fn lateness(&self) -> SavedHistogram {
+        self.more.get(LATENESS).cloned().unwrap_or_default()
     }
 }
 
