@@ -11,17 +11,19 @@ use clap::Args;
 use super::args::Load;
 use super::gather::{Gather, Report};
 use super::output::Output;
+use super::record;
 use super::run::{self, Started};
 use crate::cli::endpoint::Family;
 use crate::cli::error::CliError;
 use crate::cli::interrupt;
 use crate::cli::parse::nonzero_duration;
+use crate::cli::saving::Saving;
 use crate::cli::udp::fleet::{hash, roster};
 use crate::cli::udp::rendezvous::{self, Meeting};
 use crate::load::plan::{Path, Plan, Scenario};
 use crate::load::result::Measured;
 use crate::load::session::{self, Observer};
-use crate::sys::clock::monotonic_ns;
+use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::{machine, timer_slack};
 use crate::udp::client::Cancel;
 use crate::udp::fleet::clock::ServerClock;
@@ -113,6 +115,8 @@ pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
         output.expect(runs, prepared.left_out)?;
     }
     let mut rank = Rank {
+        saving: &args.saving,
+        started: clock::realtime_ns(),
         launch,
         member,
         cancel,
@@ -181,7 +185,11 @@ fn take_share(plan: &mut Plan, launch: &Launch) -> Result<(), CliError> {
 }
 
 /// This process in its fleet.
-struct Rank {
+struct Rank<'a> {
+    /// Where the rank saves its own run if the fleet is lost.
+    saving: &'a Saving,
+    /// When the command started, in ns since the epoch.
+    started: u64,
     launch: Launch,
     member: Member,
     cancel: Cancel,
@@ -197,7 +205,7 @@ struct Rank {
     incomplete: Option<String>,
 }
 
-impl Rank {
+impl Rank<'_> {
     /// The common start, once all ranks are ready; `None` after a signal.
     fn await_start(&self) -> Result<Option<u64>, CliError> {
         while !self.cancel.is_cancelled() {
@@ -212,6 +220,31 @@ impl Rank {
         Ok(None)
     }
 
+    /// Sends a result to the collector, if there is one still.
+    fn send(&self, number: u32, report: &Report) -> Result<(), CliError> {
+        let text = serde_json::to_string(report).map_err(CliError::runtime)?;
+        // A lost connection accepts messages that nothing reads.
+        let lost = self.member.try_reply().map(|_| ());
+        let sent = lost.and_then(|()| self.member.send_result(number, &text));
+        sent.map_err(CliError::runtime)
+    }
+
+    /// Saves a run that did not reach the collector, and returns the error with the place.
+    fn save(&self, measured: &Measured, lost: CliError) -> CliError {
+        let CliError::Runtime(lost) = lost else {
+            return lost;
+        };
+        match record::save(self.saving, self.started, measured) {
+            Err(error) => error,
+            Ok(None) => CliError::Runtime(lost),
+            Ok(Some(folder)) => CliError::Runtime(format!(
+                "{lost}; the run of rank {} is saved in {}, and `bench merge` puts those of the ranks together",
+                self.launch.rank,
+                folder.display()
+            )),
+        }
+    }
+
     fn sleep_until(&self, ns: u64) {
         let _ = timer_slack::tighten();
         while !self.cancel.is_cancelled() {
@@ -224,7 +257,7 @@ impl Rank {
     }
 }
 
-impl Observer for Rank {
+impl Observer for Rank<'_> {
     type Error = CliError;
 
     fn started(&mut self, scenario: Scenario, path: Path<'_>, round: usize) {
@@ -254,15 +287,14 @@ impl Observer for Rank {
         self.number = self.number.saturating_add(1);
         let report = Report::new(machine::hostname(), &measured, self.clock);
         let Some(output) = &mut self.output else {
-            let text = serde_json::to_string(&report).map_err(CliError::runtime)?;
             let run = &measured.run;
             if !run.complete && !run.interrupted {
                 let reason = run.reason.as_deref().unwrap_or("it ended early");
                 let reason = format!("the run is incomplete: {reason}");
                 self.incomplete.get_or_insert(reason);
             }
-            let sent = self.member.send_result(number, &text);
-            return sent.map_err(CliError::runtime);
+            let sent = self.send(number, &report);
+            return sent.map_err(|error| self.save(&measured, error));
         };
         let mut gather = Gather::new(number, self.at_ns);
         gather.add(self.launch.rank, &report);

@@ -9,13 +9,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::saved_histogram::SavedHistogram;
+use crate::udp::merge::more;
 use crate::{load, udp};
-
-/// The name of the histogram of the lateness.
-const LATENESS: &str = "lateness";
 
 /// The file's name.
 pub const NAME: &str = "histograms.jsonl";
+
+/// Name of the histogram from the intended start of a request to the actual one.
+pub const LATENESS: &str = "lateness";
 
 /// Longest accepted file, in bytes.
 const LONGEST: u64 = 1 << 30;
@@ -41,27 +42,20 @@ impl RunHistograms {
             run,
             latency: (&measured.latency).into(),
             intended: (&measured.latency_from_intended).into(),
-            more: udp::merge::more(measured),
+            more: more(measured),
         }
     }
 
     /// Those of run number `run` of `bench proxy`.
     pub(super) fn of_proxy(run: usize, measured: &load::result::Measured) -> Self {
         let lateness = Some(&measured.lateness).filter(|of| !of.is_empty());
+        let lateness = lateness.map(|of| (LATENESS.to_owned(), of.into()));
         Self {
             run,
             latency: (&measured.latency).into(),
             intended: (&measured.latency_from_intended).into(),
-            more: lateness
-                .map(|of| (LATENESS.to_owned(), of.into()))
-                .into_iter()
-                .collect(),
+            more: lateness.into_iter().collect(),
         }
-    }
-
-    /// Latencies from the intended start of a request to the actual one; empty without a rate.
-    pub fn lateness(&self) -> SavedHistogram {
-        self.more.get(LATENESS).cloned().unwrap_or_default()
     }
 }
 

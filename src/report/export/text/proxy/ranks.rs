@@ -225,7 +225,7 @@ mod tests {
         for words in [
             "ranks      connect proxied, 2 of 3 with a result, start skew 1 ns ± 2.00 us",
             "INCOMPLETE round 1: rank 2 is missing (rank 2 never came)",
-            "spread     9,999 to 10,000 requests/s a rank",
+            "spread     10,000 to 10,000 requests/s a rank",
             "\nrank 1",
             "\ntotal ",
         ] {
