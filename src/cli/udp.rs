@@ -8,7 +8,7 @@ mod matrix;
 mod output;
 mod plan;
 mod ready;
-mod rendezvous;
+pub(super) mod rendezvous;
 pub(super) mod round_trip;
 pub(super) mod search;
 pub(super) mod stamps;

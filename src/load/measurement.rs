@@ -1,8 +1,8 @@
 //! One measurement: threads load a path for a while, and the CPU time of all participants is read at both ends.
 //!
 //! ```text
-//! every thread    warm up ─┐            ┌─ measure ── wait for the last answers ─┐
-//! this one                 └─ CPU time ─┘                                        └─ CPU time
+//! every thread    warm up ─┐                    ┌─ measure ── wait for the last answers ─┐
+//! this one                 └─ start ─ CPU time ─┘                                        └─ CPU time
 //! ```
 //! So the CPU time is spent on exactly the counted requests.
 
@@ -64,6 +64,8 @@ pub struct Extent {
 pub struct Measurement {
     /// Latencies and errors of the requests.
     pub stats: RequestStats,
+    /// When it began, in ns of the monotonic clock.
+    pub began: u64,
     /// Duration in seconds: the requested one, or longer where answers came later.
     pub seconds: f64,
     /// CPU time of the load generator's threads.
@@ -83,7 +85,8 @@ struct ThreadResult {
     cpu: CpuTime,
 }
 
-/// Loads one path. `watch` returns the CPU time of the watched processes so far.
+/// Loads one path. `watch` returns the CPU time of the watched processes so far. `start` is called once, when every thread has warmed
+/// up, may wait, and returns whether to measure.
 ///
 /// # Errors
 /// Out of threads, file descriptors or memory, or as epoll_wait(2). Errors of requests are part of the result.
@@ -92,6 +95,7 @@ pub fn run(
     load: Load,
     extent: Extent,
     mut watch: impl FnMut() -> Vec<Option<CpuTime>>,
+    start: impl FnOnce() -> bool,
     cancel: &AtomicBool,
 ) -> io::Result<Measurement> {
     if let Some(progress) = &job.progress {
@@ -124,6 +128,7 @@ pub fn run(
         drop(warm);
         // A thread that failed drops its sender instead.
         let is_warm = is_warm.iter().take(threads).fold(false, BitOr::bitor);
+        let is_started = start();
         // Without a warm-up there can be no answers in it.
         let only_warmup = !is_warm && !extent.warmup.is_zero();
         let (began, before) = match only_warmup {
@@ -131,7 +136,7 @@ pub fn run(
             false => (monotonic_ns(), watch()),
         };
         for (_, go) in &started {
-            let _ = go.send(!only_warmup);
+            let _ = go.send(is_started && !only_warmup);
         }
         let mut all = ThreadResult::default();
         let mut outcome = Ok(());
@@ -153,6 +158,7 @@ pub fn run(
             false => ended(&all.stats, load, extent, began),
         };
         Ok(Measurement {
+            began,
             seconds: ended.saturating_sub(began) as f64 / 1e9,
             load: all.cpu,
             watched: watched

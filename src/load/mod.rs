@@ -3,15 +3,18 @@
 //! Pure parts of the generator: a [`workload`] and the state machine of its [`request`]s, the [`handshake`] with a proxy, the
 //! [`command`] to the origin, the [`payload`], the [`sink`] that checks bulk data, the [`schedule`] of request starts,
 //! [`request_stats`] and [`error`]s. `connection`, [`worker`] and [`bulk`] do the I/O. A [`measurement`] loads one path with all
-//! threads, which publish their [`progress`]; a [`session`] runs all measurements of a [`plan`].
+//! threads, which publish their [`progress`]; a [`session`] runs all measurements of a [`plan`]. The runs of a [`fleet`] are one by
+//! [`merge`].
 
 pub mod bulk;
 pub mod command;
 mod connect;
 mod connection;
 pub mod error;
+pub mod fleet;
 pub mod handshake;
 pub mod measurement;
+pub mod merge;
 pub mod origin;
 pub mod payload;
 pub mod plan;

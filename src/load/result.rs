@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fleet::Fleet;
 use crate::stats::latency::{Latency, Summary};
 
 /// Load generator threads that are busy for at least this share of their time may limit the result.
@@ -66,6 +67,12 @@ pub struct Run {
     /// What only datagrams have; absent in other scenarios.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp: Option<Datagrams>,
+    /// When counting began, in RFC 3339; null for scenario udp, and in records of older versions.
+    #[serde(default)]
+    pub started_at: Option<String>,
+    /// The ranks of a merged run; absent of a run of one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Fleet>,
 }
 
 /// Datagrams at the requested rate, and the highest rate.
@@ -211,6 +218,10 @@ pub struct Measured {
     pub latency: Latency,
     /// From the scheduled start; empty without a rate.
     pub latency_from_intended: Latency,
+    /// From the scheduled start to the actual one; empty without a rate.
+    pub lateness: Latency,
+    /// When counting began, in ns of the monotonic clock; of a merged run, in ns of the clock of all ranks. `None` if unknown.
+    pub start_ns: Option<u64>,
 }
 
 impl Measured {

@@ -8,7 +8,9 @@ use super::measurement::{self, Measurement};
 use super::plan::{Path, Plan, Scenario};
 use super::result::{Cpu, Errors, Measured, Requested, Run};
 use super::warnings;
+use crate::dates;
 use crate::stats::latency::Latency;
+use crate::sys::clock::WallClock;
 use crate::sys::usage::{self, CpuTime};
 
 /// Observes a session.
@@ -18,6 +20,19 @@ pub trait Observer {
 
     /// A measurement starts.
     fn started(&mut self, scenario: Scenario, path: Path<'_>, round: usize);
+
+    /// The load generator has warmed up: returns when the measurement is to start, at once by default.
+    ///
+    /// # Errors
+    /// Ends the session without the measurement.
+    fn start(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// Whether a path without an answer is measured in later rounds too.
+    fn keeps_failed_paths(&self) -> bool {
+        false
+    }
 
     /// A measurement is complete.
     ///
@@ -29,7 +44,7 @@ pub trait Observer {
     fn failed(&mut self, error: io::Error) -> Self::Error;
 }
 
-/// Measures everything in `plan`. A path without an answer is not measured in later rounds. `cancel` ends the current
+/// Measures everything in `plan`. A path without an answer is not measured in later rounds, unless the observer keeps it. `cancel` ends the current
 /// measurement, which is reported as interrupted if it has answers.
 ///
 /// # Errors
@@ -53,7 +68,13 @@ pub fn run<O: Observer>(
                     continue;
                 }
                 observer.started(scenario, path, round);
-                let measurement = measure(plan, scenario, path, cancel);
+                let mut started = Ok(());
+                let start = || {
+                    started = observer.start();
+                    started.is_ok()
+                };
+                let measurement = measure(plan, scenario, path, start, cancel);
+                started?;
                 let measurement = measurement.map_err(|error| observer.failed(error))?;
                 if measurement.interrupted {
                     if measurement.stats.answered > 0 && !measurement.only_warmup {
@@ -61,7 +82,7 @@ pub fn run<O: Observer>(
                     }
                     return Ok(());
                 }
-                if measurement.stats.answered == 0 {
+                if measurement.stats.answered == 0 && !observer.keeps_failed_paths() {
                     dropped.push((scenario, number));
                 }
                 observer.finished(measured(plan, scenario, path, round, measurement))?;
@@ -75,6 +96,7 @@ fn measure(
     plan: &Plan,
     scenario: Scenario,
     path: Path<'_>,
+    start: impl FnOnce() -> bool,
     cancel: &AtomicBool,
 ) -> io::Result<Measurement> {
     let proxies = path.proxy().map_or(&[][..], |proxy| &proxy.processes);
@@ -85,7 +107,7 @@ fn measure(
         ]
     };
     let job = plan.job(scenario, path);
-    measurement::run(&job, plan.load(scenario), plan.extent, watch, cancel)
+    measurement::run(&job, plan.load(scenario), plan.extent, watch, start, cancel)
 }
 
 /// CPU time of all processes; `None` where there are none or one has exited.
@@ -144,12 +166,16 @@ fn measured(
         cpu: cpu(plan, &measurement, is_bulk),
         warnings: Vec::new(),
         udp: None,
+        started_at: Some(dates::rfc3339(WallClock::now().at(measurement.began))),
+        fleet: None,
     };
     run.warnings = warnings::warnings(&run);
     Measured {
         run,
         latency: measurement.stats.latency,
         latency_from_intended: measurement.stats.from_intended,
+        lateness: measurement.stats.lateness,
+        start_ns: Some(measurement.began),
     }
 }
 

@@ -1,5 +1,6 @@
-//! Statistics, free of I/O: [`latency`] histograms, [`jitter`], the [`spread`] of repeated runs, the [`ratio`] or
-//! [`difference`] of two settings with a confidence interval, the [`change`] of a level over many records, and random numbers.
+//! Statistics, free of I/O: [`latency`] histograms and their [saved form](saved_histogram), [`jitter`], the [`spread`] of repeated runs, the [`ratio`] or
+//! [`difference`] of two settings with a confidence interval, the [`change`] of a level over many records, the [`union`] of
+//! spans of time, and random numbers.
 
 mod bootstrap;
 mod buckets;
@@ -9,4 +10,6 @@ pub mod jitter;
 pub mod latency;
 pub(crate) mod random;
 pub mod ratio;
+pub mod saved_histogram;
 pub mod spread;
+pub mod union;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::EnumValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::fleet::LoadFleetArgs;
 use crate::cli::exports::RunExports;
 use crate::cli::list::{List, list};
 use crate::cli::parse::{
@@ -145,6 +146,15 @@ pub(super) struct Load {
     pub(super) saving: Saving,
 }
 
+/// The load generator alone.
+#[derive(Debug, Args)]
+pub(super) struct LoadCommand {
+    #[command(flatten)]
+    pub(super) load: Load,
+    #[command(flatten)]
+    pub(super) fleet: LoadFleetArgs,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Role {
     /// Run the proxy until SIGINT or SIGTERM
@@ -155,7 +165,7 @@ pub(super) enum Role {
     /// On request of the load generator it also closes a connection after one answer, or receives bulk data.
     Origin(Origin),
     /// Run the load generator against a running `bench proxy origin`, directly and through a proxy (--via)
-    Load(Box<Load>),
+    Load(Box<LoadCommand>),
     /// Send one message to a server through a proxy (JSON) and print the answer
     ///
     /// The answer is printed as received; on a terminal, a missing newline is added. The proxy refuses with one line
@@ -229,7 +239,8 @@ pub(super) struct Serve {
     /// Require a PROXY header (v1 or v2) from clients
     #[arg(long, help_heading = "Network")]
     pub(super) accept_proxy: bool,
-    /// Send a PROXY header with the client's address to servers; before the first datagram of a flow (v2)
+    /// Send a PROXY header with the client's address to servers; before the first datagram of a flow of --forward-udp (v2), and in
+    /// no datagram of a SOCKS5 UDP association
     #[arg(long, value_name = "VERSION", value_enum, help_heading = "Network")]
     pub(super) send_proxy: Option<HeaderArg>,
     /// File with one USER:PASSWORD a line; clients must sign in (SOCKS5 and CONNECT). Reloaded with the lists

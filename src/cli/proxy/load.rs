@@ -1,10 +1,12 @@
 //! `bench proxy load`: the load generator alone, for two or three hosts.
 
-use super::args::Load as Args;
+use super::args::LoadCommand;
+use super::fleet;
 use super::run::{Started, measure};
 use crate::cli::error::CliError;
 
-pub(super) fn run(args: &Args) -> Result<(), CliError> {
+pub(super) fn run(command: &LoadCommand) -> Result<(), CliError> {
+    let args = &command.load;
     if args.is_udp() {
         return Err(CliError::usage(
             "scenario udp has no load generator of its own; use `bench udp --via` on the other host",
@@ -14,6 +16,9 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
         return Err(CliError::usage(
             "no origin server: name a running `bench proxy origin` with --origin ADDR:PORT",
         ));
+    }
+    if command.fleet.fleet {
+        return fleet::run(args, &command.fleet);
     }
     measure(args, args.via.is_some(), || Ok(Started::default()))
 }

@@ -16,7 +16,7 @@ use crate::cli::progress::Progress;
 use crate::cli::text_out::TextOut;
 use crate::load;
 use crate::load::plan::{Path, Scenario};
-use crate::load::result::Measured;
+use crate::load::result::{Measured, Run};
 use crate::load::session::Observer;
 use crate::report::compare::proxy::{Latencies, overhead, totals, within_command};
 use crate::report::export::columns::LedgerRow;
@@ -160,7 +160,7 @@ impl Output {
         }
         // The first error is the cause.
         CliError::first(outcome, finished)?;
-        match path_without_answers(&self.record) {
+        match incomplete_fleet(&self.record).or_else(|| path_without_answers(&self.record)) {
             // After an interruption missing results are expected.
             Some(sentence) if !self.record.interrupted => Err(CliError::Runtime(sentence)),
             _ => Ok(()),
@@ -176,7 +176,14 @@ impl Output {
         self.record.curves = self.histograms.curves();
         let record = &self.record;
         let saved = match &mut self.store {
-            Some((_, store)) if self.saved => store.save_record(record),
+            Some((_, store)) if self.saved => store.save_record(record).and_then(|()| {
+                let has_ranks = record.runs.iter().any(|run| run.fleet.is_some());
+                if has_ranks {
+                    store.save_proxy_ranks(record)
+                } else {
+                    Ok(())
+                }
+            }),
             _ => Ok(()),
         };
         let logged = self.hlog.take().map_or(Ok(()), Hlog::close);
@@ -269,7 +276,7 @@ impl Observer for Output {
             return Ok(());
         };
         store
-            .save_with(&self.record, &self.record.runs, &histograms)
+            .save_proxy(&self.record, &measured)
             .map_err(CliError::runtime)?;
         self.saved = true;
         let id = store.id();
@@ -281,6 +288,14 @@ impl Observer for Output {
     fn failed(&mut self, error: io::Error) -> CliError {
         CliError::Runtime(format!("the load generator cannot go on: {error}"))
     }
+}
+
+/// A merged run that lacks ranks, as an error. Where no rank has an answer, the path is the error.
+fn incomplete_fleet(record: &ProxyRecord) -> Option<String> {
+    let lacks = |run: &&Run| run.fleet.is_some() && !run.complete && run.requests > 0;
+    let run = record.runs.iter().find(lacks)?;
+    let reason = run.reason.as_deref().unwrap_or("it ended early");
+    Some(format!("the run is incomplete: {reason}"))
 }
 
 /// A path without a complete run, as an error.

@@ -18,7 +18,7 @@ use crate::cli::{interrupt, live};
 use crate::load::measurement::Extent;
 use crate::load::plan::{Plan, Proxy, Scenario};
 use crate::load::session;
-use crate::protocol::{Destination, Host, Kind};
+use crate::protocol::{Destination, Host, Kind, User};
 use crate::report::model::MOST_RUNS;
 use crate::report::store::partial::Partial;
 use crate::sys::endpoint::Endpoint;
@@ -153,12 +153,16 @@ impl Started {
     }
 }
 
-/// Measures as `args` request, after `start` started the missing processes. Without `proxied` only the direct path.
-pub(super) fn measure(
-    args: &Load,
-    proxied: bool,
-    start: impl FnOnce() -> Result<Started, CliError>,
-) -> Result<(), CliError> {
+/// What a measurement consists of.
+pub(super) struct Prepared {
+    scenarios: Vec<Scenario>,
+    /// Messages about omitted scenarios.
+    pub(super) left_out: Vec<String>,
+    user: Option<User>,
+}
+
+/// Checks the options. Without `proxied` only the direct path is measured.
+pub(super) fn prepare(args: &Load, proxied: bool) -> Result<Prepared, CliError> {
     let (scenarios, left_out) = scenarios(args, proxied)?;
     let user = credentials::user(args)?;
     let is_asked =
@@ -182,6 +186,20 @@ pub(super) fn measure(
     }
     // A connection is a file descriptor.
     let _ = rlimit::raise_open_files();
+    Ok(Prepared {
+        scenarios,
+        left_out,
+        user,
+    })
+}
+
+/// Measures as `args` request, after `start` started the missing processes. Without `proxied` only the direct path.
+pub(super) fn measure(
+    args: &Load,
+    proxied: bool,
+    start: impl FnOnce() -> Result<Started, CliError>,
+) -> Result<(), CliError> {
+    let prepared = prepare(args, proxied)?;
     let cancel = Arc::new(AtomicBool::new(false));
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.store(true, Ordering::Relaxed))
@@ -193,25 +211,29 @@ pub(super) fn measure(
     let run = || {
         let started = started.insert(start()?);
         let plan = Plan {
-            user,
             progress: output.progress(),
-            ..plan(args, scenarios, started)?
+            ..plan(args, &prepared, started)?
         };
-        let all = plan
-            .scenarios
-            .iter()
-            .map(|&scenario| plan.paths(scenario).len());
-        let runs = all.sum::<usize>() * plan.rounds;
-        if runs > MOST_RUNS {
-            return Err(CliError::Usage(format!(
-                "{runs} runs are more than the {MOST_RUNS} of a record; choose a smaller --repeat or leave out some values"
-            )));
-        }
-        output.expect(runs, left_out)?;
+        output.expect(runs(&plan)?, prepared.left_out)?;
         session::run(&plan, &cancel, &mut output)
     };
     let outcome = run();
     output.close(outcome, cancel.load(Ordering::Relaxed))
+}
+
+/// Number of measurements.
+pub(super) fn runs(plan: &Plan) -> Result<usize, CliError> {
+    let all = plan
+        .scenarios
+        .iter()
+        .map(|&scenario| plan.paths(scenario).len());
+    let runs = all.sum::<usize>() * plan.rounds;
+    match runs > MOST_RUNS {
+        true => Err(CliError::Usage(format!(
+            "{runs} runs are more than the {MOST_RUNS} of a record; choose a smaller --repeat or leave out some values"
+        ))),
+        false => Ok(runs),
+    }
 }
 
 /// The scenarios to measure, and messages about omitted ones.
@@ -253,7 +275,7 @@ fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>),
     Ok((scenarios, left_out))
 }
 
-fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan, CliError> {
+pub(super) fn plan(args: &Load, prepared: &Prepared, started: &Started) -> Result<Plan, CliError> {
     let of_child = || started.origin.as_ref().map(Child::address);
     let origin = args.origin.clone().or_else(|| of_child().map(Endpoint::Ip));
     let Some(origin) = origin else {
@@ -290,7 +312,7 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
     });
     let rounds = args.repeat as usize;
     Ok(Plan {
-        scenarios,
+        scenarios: prepared.scenarios.clone(),
         origin,
         origin_process: started.origin.as_ref().map(Child::id),
         direct: !args.no_direct,
@@ -299,7 +321,7 @@ fn plan(args: &Load, scenarios: Vec<Scenario>, started: &Started) -> Result<Plan
             None => (!started.proxies.is_empty()).then_some(blocked),
         },
         proxies: started_proxies.chain(running).collect(),
-        user: None,
+        user: prepared.user.clone(),
         connections: args.connections,
         streams: args.streams,
         message: args.message(),

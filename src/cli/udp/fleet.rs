@@ -11,7 +11,7 @@ use super::gather::Gather;
 use super::output::Output;
 use super::plan::Planned;
 use super::ready::Ready;
-use super::rendezvous::{self, RETRY};
+use super::rendezvous::{self, Meeting, RETRY};
 use super::{keep, lost};
 use crate::cli::args::Udp;
 use crate::cli::error::CliError;
@@ -183,12 +183,13 @@ pub(super) fn run(args: &mut Udp) -> Result<(), CliError> {
     let key = args.key_file.as_deref().map(Key::read).transpose();
     let key = key.map_err(CliError::usage)?;
     let began = Instant::now();
-    let (option, server, port) = rendezvous::server(args, &place.launch)?;
+    let meeting = Meeting::from(&*args);
+    let (option, server, port) = meeting.server(&place.launch)?;
     let _server = match place.is_receiver() {
         true => Some(rendezvous::serve(&server, &place.launch, key.clone())?),
         false => None,
     };
-    let (dialled, address) = rendezvous::dial(args, option, &server, port, began, &cancel)?;
+    let (dialled, address) = meeting.dial((option, &server, port), began, &cancel)?;
     if place.has_receiver {
         args.to = Some(address);
     }
@@ -235,22 +236,30 @@ pub(super) fn run(args: &mut Udp) -> Result<(), CliError> {
     }
 }
 
-/// A number that stands for the options that all ranks share (FNV-1a).
+/// A number that stands for the options that all ranks share.
 fn options(args: &Udp, all: &[Planned]) -> Result<String, CliError> {
     let plans = all
         .iter()
         .map(|one| wire::plan::Plan::from(one.plan.clone()));
     let plans: Vec<_> = plans.collect();
     let text = serde_json::to_string(&(plans, args.repeat, args.to.is_some()));
-    let text = text.map_err(CliError::runtime)?;
+    text.map(|text| hash(&text)).map_err(CliError::runtime)
+}
+
+/// A number that stands for a text (FNV-1a).
+pub(in crate::cli) fn hash(text: &str) -> String {
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    Ok(format!("{hash:016x}"))
+    format!("{hash:016x}")
 }
 
 /// Waits for the ranks, and returns the collector.
-fn roster(member: &Member, wait: Duration, cancel: &Cancel) -> Result<u32, CliError> {
+pub(in crate::cli) fn roster(
+    member: &Member,
+    wait: Duration,
+    cancel: &Cancel,
+) -> Result<u32, CliError> {
     let began = Instant::now();
     loop {
         let reply = member.reply_within(RETRY);
@@ -409,7 +418,7 @@ impl Fleet<'_> {
             // The other ranks save their own results too, which can be merged with this one.
             (Some(reason), Some(own)) if self.member.kept().confirms => {
                 let incomplete = self.write(one, own, output)?;
-                return Ok(incomplete.or_else(|| Some(keep::advice(reason))));
+                return Err(one.runtime(keep::sentence(output.folder(), reason, incomplete)));
             }
             _ => merged,
         };

@@ -19,24 +19,93 @@ use crate::udp::server::{Limits, Options};
 const RENDEZVOUS_PORT: u16 = 5_211;
 
 /// Between two attempts to reach rank 0, which may start later.
-pub(super) const RETRY: Duration = Duration::from_millis(100);
+pub(in crate::cli) const RETRY: Duration = Duration::from_millis(100);
 
-/// The option, the address and the default port of the server.
-pub(super) fn server(args: &Udp, launch: &Launch) -> Result<(&'static str, String, u16), CliError> {
-    let found = match (&args.to, &args.fleet.rendezvous) {
-        (Some(to), _) => return Ok(("--to", to.clone(), DEFAULT_PORT)),
-        (None, Some(rendezvous)) => rendezvous.clone(),
-        (None, None) if launch.one_host => match args.ipv6 {
-            true => "::1".to_owned(),
-            false => "127.0.0.1".to_owned(),
-        },
-        (None, None) => launch.first_host.clone().ok_or_else(|| {
-            CliError::usage(
-                "the ranks are on several hosts and the address of rank 0 is unknown: give it with --rendezvous HOST[:PORT], or name a `bench serve` with --to",
-            )
-        })?,
-    };
-    Ok(("--rendezvous", found, RENDEZVOUS_PORT))
+/// How a rank finds the server.
+pub(in crate::cli) struct Meeting<'a> {
+    /// `--to`: a `bench serve`.
+    pub(in crate::cli) to: Option<&'a str>,
+    /// `--rendezvous`: rank 0.
+    pub(in crate::cli) rendezvous: Option<&'a str>,
+    /// Where the command has `--to`, the advice to use it.
+    pub(in crate::cli) to_advice: &'static str,
+    pub(in crate::cli) family: Family,
+    /// Longest wait for the server.
+    pub(in crate::cli) wait: Duration,
+    /// Longest attempt to connect.
+    pub(in crate::cli) attempt: Duration,
+}
+
+impl<'a> From<&'a Udp> for Meeting<'a> {
+    fn from(args: &'a Udp) -> Self {
+        Self {
+            to: args.to.as_deref(),
+            rendezvous: args.fleet.rendezvous.as_deref(),
+            to_advice: ", or name a `bench serve` with --to",
+            family: family(args),
+            wait: args.fleet.fleet_wait,
+            attempt: args.peer_timeout,
+        }
+    }
+}
+
+impl Meeting<'_> {
+    /// The option, the address and the default port of the server.
+    pub(in crate::cli) fn server(
+        &self,
+        launch: &Launch,
+    ) -> Result<(&'static str, String, u16), CliError> {
+        let found = match (self.to, self.rendezvous) {
+            (Some(to), _) => return Ok(("--to", to.to_owned(), DEFAULT_PORT)),
+            (None, Some(rendezvous)) => rendezvous.to_owned(),
+            (None, None) if launch.one_host => match self.family {
+                Family::V6 => "::1".to_owned(),
+                Family::V4 | Family::Any => "127.0.0.1".to_owned(),
+            },
+            (None, None) => launch.first_host.clone().ok_or_else(|| {
+                CliError::Usage(format!(
+                    "the ranks are on several hosts and the address of rank 0 is unknown: give it with --rendezvous HOST[:PORT]{}",
+                    self.to_advice
+                ))
+            })?,
+        };
+        Ok(("--rendezvous", found, RENDEZVOUS_PORT))
+    }
+
+    /// Connects to the server, which may start later than this rank. Returns the address that answers too.
+    pub(in crate::cli) fn dial(
+        &self,
+        (option, server, port): (&str, &str, u16),
+        began: Instant,
+        cancel: &Cancel,
+    ) -> Result<(Dialled, String), CliError> {
+        loop {
+            let left = self.wait.saturating_sub(began.elapsed());
+            let failed = match endpoint::resolve(option, server, port, self.family, "") {
+                Ok(addresses) => match Dialled::connect(&addresses, left.min(self.attempt)) {
+                    Ok(dialled) => {
+                        let address = dialled.server().to_string();
+                        return Ok((dialled, address));
+                    }
+                    Err(error) => CliError::Runtime(format!(
+                        "{error}, for {} s; does {} run there? wait longer with --fleet-wait",
+                        self.wait.as_secs_f64(),
+                        if self.to.is_some() {
+                            "`bench serve`"
+                        } else {
+                            "rank 0"
+                        }
+                    )),
+                },
+                Err(CliError::Usage(error)) => return Err(CliError::Usage(error)),
+                Err(error) => error,
+            };
+            if cancel.is_cancelled() || began.elapsed() + RETRY > self.wait {
+                return Err(failed);
+            }
+            thread::sleep(RETRY);
+        }
+    }
 }
 
 fn family(args: &Udp) -> Family {
@@ -48,7 +117,7 @@ fn family(args: &Udp) -> Family {
 }
 
 /// Starts the server of rank 0: on loopback if the other ranks reach it there, otherwise on all addresses.
-pub(super) fn serve(
+pub(in crate::cli) fn serve(
     server: &str,
     launch: &Launch,
     key: Option<Key>,
@@ -97,41 +166,4 @@ pub(super) fn serve(
             "rank 0 cannot listen on {address}: {error}; is another fleet running? choose another port with --rendezvous HOST:PORT"
         ))
     })
-}
-
-/// Connects to the server, which may start later than this rank. Returns the address that answers too.
-pub(super) fn dial(
-    args: &Udp,
-    option: &str,
-    server: &str,
-    port: u16,
-    began: Instant,
-    cancel: &Cancel,
-) -> Result<(Dialled, String), CliError> {
-    loop {
-        let left = args.fleet.fleet_wait.saturating_sub(began.elapsed());
-        let failed = match endpoint::resolve(option, server, port, family(args), "") {
-            Ok(addresses) => match Dialled::connect(&addresses, left.min(args.peer_timeout)) {
-                Ok(dialled) => {
-                    let address = dialled.server().to_string();
-                    return Ok((dialled, address));
-                }
-                Err(error) => CliError::Runtime(format!(
-                    "{error}, for {} s; does {} run there? wait longer with --fleet-wait",
-                    args.fleet.fleet_wait.as_secs_f64(),
-                    if args.to.is_some() {
-                        "`bench serve`"
-                    } else {
-                        "rank 0"
-                    }
-                )),
-            },
-            Err(CliError::Usage(error)) => return Err(CliError::Usage(error)),
-            Err(error) => error,
-        };
-        if cancel.is_cancelled() || began.elapsed() + RETRY > args.fleet.fleet_wait {
-            return Err(failed);
-        }
-        thread::sleep(RETRY);
-    }
 }

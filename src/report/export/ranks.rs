@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::columns::{RANK, RUN_NUMBER};
-use super::csv::record;
+use super::columns::{PROXY_RANK, ProxyRank, RANK, RUN_NUMBER};
+use super::csv::{record, table};
 use super::{Document, Exporter};
+use crate::load;
 use crate::udp::result::{Rank, Run};
 
 /// The ranks of merged runs as CSV.
@@ -15,6 +16,7 @@ impl Exporter for RanksCsv {
     fn write(&self, document: &Document<'_>, out: &mut dyn Write) -> io::Result<()> {
         match document {
             Document::UdpRuns { record, .. } => ranks(&record.runs, out),
+            Document::ProxyRuns { record, .. } => proxy_ranks(&record.runs, out),
             _ => Ok(()),
         }
     }
@@ -25,9 +27,9 @@ impl Exporter for RanksCsv {
 /// # Errors
 /// Those of `out`.
 pub fn ranks(runs: &[Run], out: impl Write) -> io::Result<()> {
-    let mut table = csv::Writer::from_writer(out);
+    let mut rows = csv::Writer::from_writer(out);
     let names = RANK.iter().map(|column| column.name);
-    table.write_record([RUN_NUMBER.name].into_iter().chain(names))?;
+    rows.write_record([RUN_NUMBER.name].into_iter().chain(names))?;
     for (number, run) in runs.iter().enumerate() {
         let Some(fleet) = &run.fleet else {
             continue;
@@ -36,10 +38,18 @@ pub fn ranks(runs: &[Run], out: impl Write) -> io::Result<()> {
         for rank in fleet.ranks.iter().chain([&total]) {
             let cells = RANK.iter().map(|column| (column.get)(rank));
             let number = [(RUN_NUMBER.get)(&number)].into_iter();
-            table.write_byte_record(&record(number.chain(cells)))?;
+            rows.write_byte_record(&record(number.chain(cells)))?;
         }
     }
-    table.flush()
+    rows.flush()
+}
+
+/// Writes the rows of `runs` of `bench proxy load`.
+///
+/// # Errors
+/// Those of `out`.
+pub fn proxy_ranks(runs: &[load::result::Run], out: impl Write) -> io::Result<()> {
+    table(PROXY_RANK, &ProxyRank::all(runs), out)
 }
 
 /// The merged run as a row.
@@ -84,5 +94,24 @@ mod tests {
         assert!(rows[0].starts_with("run,rank,name,host,"), "{text}");
         assert!(rows[1].starts_with("0,3,rank 3,node03,true,"), "{text}");
         assert!(rows[2].starts_with("0,,total,,"), "{text}");
+    }
+
+    #[test]
+    fn ranks_of_load_generators_have_rows_too() {
+        let mut text = Vec::new();
+        let runs = [sample::proxy::merged(2).run, sample::proxy::merged(1).run];
+        proxy_ranks(&runs, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let rows: Vec<&str> = text.lines().collect();
+        assert_eq!(rows.len(), 6, "{text}");
+        assert!(rows[1].starts_with("0,connect,proxied,,0,0,rank 0,node0,true,"));
+        assert!(
+            rows[3].starts_with("0,connect,proxied,,0,,total,,"),
+            "{text}"
+        );
+        assert!(
+            rows[5].starts_with("1,connect,proxied,,0,,total,,"),
+            "{text}"
+        );
     }
 }

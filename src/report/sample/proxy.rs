@@ -1,9 +1,12 @@
 //! Proxy records and runs.
 
+use crate::load::fleet::MissingRank;
+use crate::load::merge::{Merge, RankResult};
 use crate::load::result::{Cpu, Errors, Measured, Requested, Run};
 use crate::report::compare::proxy::{Latencies, overhead, totals, within_command};
 use crate::report::model::{Curves, Meta, ProxyRecord};
 use crate::stats::latency::Latency;
+use crate::stats::saved_histogram::SavedHistogram;
 
 /// A run in which each request takes `ns`.
 pub(in crate::report) fn measured(
@@ -53,7 +56,36 @@ pub(in crate::report) fn measured(
         run,
         latency: if is_bulk { Latency::new() } else { latency },
         latency_from_intended: Latency::new(),
+        lateness: Latency::new(),
+        start_ns: None,
     }
+}
+
+/// A merged run of `ranks` ranks, and of one that is missing if there are several.
+pub(in crate::report) fn merged(ranks: u64) -> Measured {
+    let mut merge = Merge::new(Some(0));
+    for rank in 0..ranks {
+        let mut one = measured("connect", "proxied", None, 0, 100_000 + rank);
+        one.run.cpu.load_user_s = Some(0.1);
+        one.run.cpu.load_system_s = Some(0.1);
+        let added = merge.add(RankResult {
+            rank: Some(rank),
+            name: &format!("rank {rank}"),
+            host: &format!("node{rank}"),
+            run: &one.run,
+            latency: &(&one.latency).into(),
+            intended: &SavedHistogram::default(),
+            lateness: &SavedHistogram::default(),
+            start_ns: Some(rank),
+            start_error_ns: Some(1_000),
+        });
+        assert_eq!(added, Ok(()));
+    }
+    let missing = (ranks > 1).then(|| MissingRank {
+        rank: ranks,
+        reason: "never came".to_owned(),
+    });
+    merge.finish(ranks + 1, missing.into_iter().collect())
 }
 
 /// A record of these runs.

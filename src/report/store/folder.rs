@@ -17,19 +17,19 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::atomic_file::{self, AtomicFile, FileError};
-use super::histograms;
+use super::histograms::{self, RunHistograms};
 use super::journal::{self, Journal, RewriteSchedule};
 use super::partial::{self, Partial};
-use crate::dates;
 use crate::report::export::columns::{SEARCH_TRIAL, UDP_SETTING};
 use crate::report::export::hgrm::Histograms;
 use crate::report::export::html::Picture;
 use crate::report::export::intervals::IntervalsWriter;
 use crate::report::export::packets::PacketsWriter;
 use crate::report::export::{Document, Exporter, csv, hgrm, json, ranks};
-use crate::report::model::{SearchRecord, UdpRecord, histogram_name};
+use crate::report::model::{Distributed, ProxyRecord, SearchRecord, UdpRecord, histogram_name};
 use crate::stats::latency::Latency;
 use crate::udp::result::Measured;
+use crate::{dates, load};
 
 /// Number of ids to try. There are two thousand million ids a second, so a second collision has another cause.
 const TRIES: usize = 16;
@@ -156,9 +156,30 @@ impl RunFolder {
         let stages = last.stages.iter();
         all.extend(stages.map(|(name, latency)| (histogram_name(name, setting), latency)));
         let number = record.runs.len().saturating_sub(1);
-        histograms::append(self.folder(), number, last)
-            .map_err(|error| self.write_error(histograms::NAME, error))?;
+        self.append(&RunHistograms::of_udp(number, last))?;
         self.save_with(record, &record.runs, &all)
+    }
+
+    /// As [`Self::save`], for a record of `bench proxy`.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_proxy(
+        &mut self,
+        record: &ProxyRecord,
+        last: &load::result::Measured,
+    ) -> Result<(), StoreError> {
+        let both = [&last.latency, &last.latency_from_intended];
+        let named = last.run.histograms().into_iter().zip(both);
+        let all: Vec<_> = named.filter(|(_, latency)| !latency.is_empty()).collect();
+        let number = record.runs.len().saturating_sub(1);
+        self.append(&RunHistograms::of_proxy(number, last))?;
+        self.save_with(record, &record.runs, &all)
+    }
+
+    fn append(&self, line: &RunHistograms) -> Result<(), StoreError> {
+        histograms::append(self.folder(), line)
+            .map_err(|error| self.write_error(histograms::NAME, error))
     }
 
     /// As [`Self::save`], for a record of any kind with `runs`. Merges each of `histograms` into the histogram of its file name.
@@ -242,6 +263,14 @@ impl RunFolder {
     /// As [`Self::save`].
     pub fn save_ranks(&mut self, record: &UdpRecord) -> Result<(), StoreError> {
         self.put("ranks.csv", |out| ranks::ranks(&record.runs, out))
+    }
+
+    /// As [`Self::save_ranks`], for a record of `bench proxy load`.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_proxy_ranks(&self, record: &ProxyRecord) -> Result<(), StoreError> {
+        self.put("ranks.csv", |out| ranks::proxy_ranks(&record.runs, out))
     }
 
     /// Writes `run.json` with the parts of `record` beside its runs.

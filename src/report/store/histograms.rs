@@ -8,11 +8,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::udp::merge::{SavedHistogram, more};
-use crate::udp::result::Measured;
+use crate::stats::saved_histogram::SavedHistogram;
+use crate::udp::merge::more;
+use crate::{load, udp};
 
 /// The file's name.
 pub const NAME: &str = "histograms.jsonl";
+
+/// Name of the histogram from the intended start of a request to the actual one.
+pub const LATENESS: &str = "lateness";
 
 /// Longest accepted file, in bytes.
 const LONGEST: u64 = 1 << 30;
@@ -22,24 +26,42 @@ const LONGEST: u64 = 1 << 30;
 pub struct RunHistograms {
     /// Number of the run within the command, from 0.
     pub run: usize,
-    /// Latencies from the actual send.
+    /// Latencies from the actual send, or from the actual start of a request.
     pub latency: SavedHistogram,
-    /// Latencies from the intended send; empty unless paced.
+    /// Latencies from the intended send or start; empty unless paced.
     pub intended: SavedHistogram,
     /// The histograms of the schedule and the stages, by name; absent without any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub more: BTreeMap<String, SavedHistogram>,
 }
 
-/// Adds the line of run number `run`.
-pub(super) fn append(folder: &Path, run: usize, measured: &Measured) -> io::Result<()> {
-    let line = RunHistograms {
-        run,
-        latency: (&measured.latency).into(),
-        intended: (&measured.latency_from_intended).into(),
-        more: more(measured),
-    };
-    let mut bytes = serde_json::to_vec(&line)?;
+impl RunHistograms {
+    /// Those of run number `run` of `bench udp`.
+    pub(super) fn of_udp(run: usize, measured: &udp::result::Measured) -> Self {
+        Self {
+            run,
+            latency: (&measured.latency).into(),
+            intended: (&measured.latency_from_intended).into(),
+            more: more(measured),
+        }
+    }
+
+    /// Those of run number `run` of `bench proxy`.
+    pub(super) fn of_proxy(run: usize, measured: &load::result::Measured) -> Self {
+        let lateness = Some(&measured.lateness).filter(|of| !of.is_empty());
+        let lateness = lateness.map(|of| (LATENESS.to_owned(), of.into()));
+        Self {
+            run,
+            latency: (&measured.latency).into(),
+            intended: (&measured.latency_from_intended).into(),
+            more: lateness.into_iter().collect(),
+        }
+    }
+}
+
+/// Adds a line.
+pub(super) fn append(folder: &Path, line: &RunHistograms) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     let mut options = OpenOptions::new();
     let mut file = options.create(true).append(true).open(folder.join(NAME))?;
@@ -75,7 +97,7 @@ mod tests {
         assert!(read(folder.path()).unwrap().is_none());
         let measured = sample::udp::measured();
         for run in [0, 1, 1] {
-            append(folder.path(), run, &measured).unwrap();
+            append(folder.path(), &RunHistograms::of_udp(run, &measured)).unwrap();
         }
         let runs = read(folder.path()).unwrap().unwrap();
         assert_eq!(runs.len(), 2);

@@ -7,8 +7,10 @@ mod fleet;
 mod round;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use crate::sys::clock;
 use crate::udp::wire::fleet::{FleetJoin, FleetReply, FleetRequest, MAX_RANKS};
 use fleet::{Fleet, Member};
 
@@ -26,6 +28,9 @@ const CONGESTED: usize = 16 << 20;
 
 /// Bytes that wait for the collectors of all fleets, above which no rank is read.
 const ALL_CONGESTED: usize = 64 << 20;
+
+/// The identity of the server's clock.
+static CLOCK: LazyLock<Option<String>> = LazyLock::new(clock::identity);
 
 /// The present.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +95,7 @@ impl Hub {
             .is_some_and(|member| member.lost.is_none())
         {
             return Err(format!(
-                "rank {rank} of this fleet is here already; give each process a rank of its own, and a second fleet another name with --fleet-name"
+                "rank {rank} of this fleet is here already; give each process a rank of its own, and a second fleet another name (--fleet-name)"
             ));
         }
         if fleet.is_assembled {
@@ -143,6 +148,15 @@ impl Hub {
         }
         match request {
             FleetRequest::Alive => return Ok(()),
+            FleetRequest::Clock { sent_ns } => {
+                let reply = FleetReply::Clock {
+                    sent_ns,
+                    at_ns: now.ns,
+                    clock: CLOCK.clone(),
+                };
+                self.reply(connection, reply);
+                return Ok(());
+            }
             FleetRequest::Join(_) => return Err("the rank has joined already".to_owned()),
             FleetRequest::Ready { run } => fleet.on_ready(rank, run, now)?,
             FleetRequest::Saved { run } => {
@@ -269,11 +283,12 @@ impl Hub {
     }
 }
 
-/// The size of a message to a collector, about; 0 for others.
+/// The size of a message of which a rank that reads nothing may cause many, about; 0 for others.
 fn size_of(reply: &FleetReply) -> usize {
     match reply {
         FleetReply::Result { part, .. } => part.len(),
         FleetReply::Missing { reason, .. } => reason.len() + 64,
+        FleetReply::Clock { .. } => 128,
         _ => 0,
     }
 }

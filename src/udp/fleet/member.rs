@@ -262,7 +262,7 @@ impl Member {
         }
     }
 
-    fn send(&self, request: FleetRequest) -> Result<(), FleetError> {
+    pub(super) fn send(&self, request: FleetRequest) -> Result<(), FleetError> {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         send(&mut stream, &Request::Fleet(request))
             .map_err(|error| FleetError::Lost(self.server, error.to_string()))

@@ -1,12 +1,10 @@
 //! Whether a run can be merged: its settings are those of the first run, and its histograms have the figures of its record. Pure.
 
-use std::fmt::Display;
-
 use thiserror::Error;
 
 use super::RankResult;
-use super::counts::SavedHistogram;
-use crate::stats::latency::{Latency, Summary};
+use crate::stats::latency::Summary;
+use crate::stats::saved_histogram::SavedHistogram;
 
 /// Why a run cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -55,9 +53,6 @@ pub enum MergeError {
 const LATENCY: &str = "the latency";
 const INTENDED: &str = "the latency from the intended send";
 
-/// Relative difference of two means that are computed from the same numbers.
-const ROUNDING: f64 = 1e-9;
-
 /// Checks all histograms of a run against its record.
 pub(super) fn histograms(result: &RankResult<'_>) -> Result<(), MergeError> {
     let run = result.run;
@@ -90,65 +85,14 @@ fn histogram(
     saved: &SavedHistogram,
     recorded: &Summary,
 ) -> Result<(), MergeError> {
-    let differs = |figure, saved: String, recorded: String| {
-        Err(MergeError::Histogram {
-            name: name.to_owned(),
-            histogram: histogram.to_owned(),
-            figure,
-            saved,
-            recorded,
-        })
+    let Some(contradiction) = saved.contradiction(recorded) else {
+        return Ok(());
     };
-    let mut latency = Latency::small();
-    saved.add_to(&mut latency);
-    let figures = latency.summary();
-    let pairs = |of: &Summary| {
-        [
-            ("the number of values", Some(of.count)),
-            ("the number below zero", Some(of.out_of_range.negative)),
-            ("the number above 60 s", Some(of.out_of_range.too_long)),
-            ("the minimum", of.min),
-            ("the maximum", of.max),
-            ("p50", of.p50),
-            ("p90", of.p90),
-            ("p99", of.p99),
-            ("p99.9", of.p99_9),
-            ("p99.99", of.p99_99),
-        ]
-    };
-    for ((figure, saved), (_, recorded)) in pairs(&figures).into_iter().zip(pairs(recorded)) {
-        if saved != recorded {
-            return differs(figure, shown(saved), shown(recorded));
-        }
-    }
-    if saved.sum().is_none() {
-        return differs("the sum", "not a number".to_owned(), shown(recorded.mean));
-    }
-    let is_close = |one: Option<f64>, other: Option<f64>| match (one, other) {
-        (Some(one), Some(other)) => {
-            (one - other).abs() <= ROUNDING * one.abs().max(other.abs()).max(1.0)
-        }
-        (one, other) => one.is_none() && other.is_none(),
-    };
-    for (figure, saved, recorded) in [
-        ("the mean", figures.mean, recorded.mean),
-        ("the standard deviation", figures.stdev, recorded.stdev),
-    ] {
-        if !is_close(saved, recorded) {
-            return differs(figure, shown(saved), shown(recorded));
-        }
-    }
-    if !latency.is_sum_possible() {
-        let values = "not that of its values".to_owned();
-        return differs(
-            "the sum",
-            values,
-            format!("of mean {}", shown(recorded.mean)),
-        );
-    }
-    Ok(())
-}
-
-fn shown(figure: Option<impl Display>) -> String {
-    figure.map_or("unknown".to_owned(), |figure| figure.to_string())
+    Err(MergeError::Histogram {
+        name: name.to_owned(),
+        histogram: histogram.to_owned(),
+        figure: contradiction.figure,
+        saved: contradiction.saved,
+        recorded: contradiction.recorded,
+    })
 }

@@ -7,14 +7,12 @@
 //! Some figures of a rank cannot be added, and are null or absent in the merged run: percentiles of intervals and latencies by size.
 
 mod check;
-mod counts;
 mod ending;
 mod named;
 mod rows;
 mod sentences;
 mod settings;
 mod shared;
-mod span;
 mod stages;
 mod sums;
 
@@ -28,15 +26,15 @@ use super::result::{
 };
 use crate::dates;
 use crate::stats::latency::{Latency, Summary};
+pub use crate::stats::saved_histogram::SavedHistogram;
 use crate::stats::spread::Spread;
+use crate::stats::union::Union;
 pub use check::MergeError;
-pub use counts::SavedHistogram;
 use named::Named;
 use rows::Rows;
 use sentences::Sentences;
 use settings::Settings;
 use shared::{Place, ReceiverErrors, SharedCauses};
-use span::Union;
 use stages::MergedStages;
 
 /// Most sentences of warnings and notes of a merged run.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::counts::SavedHistogram;
 use crate::stats::latency::Latency;
+use crate::stats::saved_histogram::SavedHistogram;
 use crate::udp::result::NamedHistograms;
 
 /// The names of the histograms that are merged.

@@ -6,6 +6,8 @@
 //!   rank                                    server
 //!   join: version, fleet, rank, size  --->           (a key is proved before, as for a session)
 //!                                     <---  roster: the collector, the ranks that never came
+//!   clock                             --->           only of ranks without a session
+//!                                     <---  clock
 //!   ready: run                        --->           the rank's session is open
 //!                                     <---  start: when, by the server's clock
 //!   result: run, parts                --->
@@ -32,6 +34,11 @@ pub enum FleetRequest {
     Join(FleetJoin),
     /// Shows that the rank is alive.
     Alive,
+    /// Requests the server's clock, for ranks without a session, which estimates it.
+    Clock {
+        /// When the request was sent, in ns of the rank's clock.
+        sent_ns: u64,
+    },
     /// The rank can start a run.
     Ready {
         /// Number of the run within the command, from 0.
@@ -99,6 +106,15 @@ pub enum FleetReply {
         /// Whether results are confirmed: all ranks keep theirs until then. An older server has no such messages.
         #[serde(default, skip_serializing_if = "is_false")]
         confirms: bool,
+    },
+    /// The server's clock.
+    Clock {
+        /// That of the request.
+        sent_ns: u64,
+        /// When the request was read, in ns of the server's clock.
+        at_ns: u64,
+        /// [`crate::sys::clock::identity`] of the server.
+        clock: Option<String>,
     },
     /// A run starts.
     Start {

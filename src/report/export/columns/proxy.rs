@@ -1,6 +1,6 @@
 //! The columns of a proxy run in `proxy.csv`.
 
-use crate::load::result::Run;
+use crate::load::result::{Errors, Run};
 use crate::report::export::column::{Cell, columns};
 use crate::stats::latency::Summary;
 
@@ -26,7 +26,7 @@ columns! {
         "load_threads" [""] "threads of the load generator" => run.requested.load_threads;
         "requests" [""] "correctly answered requests; for bulk, streams of which every byte arrived; for blocked, refusals; for udp, datagrams that arrived at `rate_per_s`, or were blocked" => run.requests;
         "errors" [""] "failed requests" => run.errors.total;
-        "error_kinds" [""] "kinds of these errors with their counts, separated by spaces; see `runs[].errors` below" => error_kinds(run);
+        "error_kinds" [""] "kinds of these errors with their counts, separated by spaces; see `runs[].errors` below" => error_kinds(&run.errors);
         "bytes" ["bytes"] "message bytes of correctly answered requests, one way; 0 for blocked" => run.bytes;
         "seconds" ["s"] "from the start to the end of the requested time, or to the last correct answer if that was later; for bulk, to the last confirmation" => run.seconds;
         "requests_per_s" ["requests/s"] "`requests` / `seconds`; for udp, the highest rate with at most 0.1 % loss; empty for bulk" => run.requests_per_s;
@@ -65,8 +65,8 @@ columns! {
     }
 }
 
-fn error_kinds(run: &Run) -> String {
-    let kinds = run.errors.kinds().filter(|(_, count)| *count > 0);
+pub(super) fn error_kinds(errors: &Errors) -> String {
+    let kinds = errors.kinds().filter(|(_, count)| *count > 0);
     let kinds: Vec<_> = kinds
         .map(|(kind, count)| format!("{kind} {count}"))
         .collect();

@@ -91,6 +91,7 @@ impl Lab {
                 FleetReply::Roster {
                     collector, senders, ..
                 } => format!("roster {collector} {senders}"),
+                FleetReply::Clock { sent_ns, at_ns, .. } => format!("clock {sent_ns} at {at_ns}"),
                 FleetReply::Start { run, at_ns } => format!("start {run} at {}", at_ns / 1_000_000),
                 FleetReply::Result {
                     run, rank, part, ..
@@ -305,6 +306,15 @@ fn next_run_waits_for_the_results_of_the_last_one() {
     assert_eq!(lab.replies(1), ["roster 0 2", "start 0 at 250"]);
     lab.ready(2, 1);
     assert_eq!(lab.replies(1), ["start 1 at 5750"]);
+}
+
+#[test]
+fn clock_of_the_server_is_that_of_its_starts() {
+    let mut lab = Lab::new();
+    lab.join(1, 2).unwrap();
+    lab.pass(300, &[1]);
+    lab.ask(1, FleetRequest::Clock { sent_ns: 7 }).unwrap();
+    assert_eq!(lab.replies(1), ["clock 7 at 300000000"]);
 }
 
 #[test]

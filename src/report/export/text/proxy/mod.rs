@@ -2,6 +2,7 @@
 
 mod comparison;
 mod datagrams;
+mod ranks;
 
 use std::io::{self, Write};
 
@@ -29,6 +30,7 @@ pub(super) fn summary(record: &ProxyRecord, out: &mut impl Write) -> io::Result<
         writeln!(out)?;
         block(record, scenario, out)?;
     }
+    ranks::ranks(&record.runs, out)?;
     if !record.comparison.is_empty() {
         writeln!(out)?;
         ratios(&record.comparison, out)?;
@@ -44,6 +46,14 @@ pub(super) fn summary(record: &ProxyRecord, out: &mut impl Write) -> io::Result<
         writeln!(out)?;
     }
     sentences("incomplete", interruption, out)
+}
+
+/// Scenario, path and setting of a run.
+fn path_name(run: &Run) -> String {
+    match &run.setting {
+        Some(setting) => format!("{} {}, {setting}", run.scenario, run.path),
+        None => format!("{} {}", run.scenario, run.path),
+    }
 }
 
 fn scenarios(totals: &[Total]) -> Vec<&str> {

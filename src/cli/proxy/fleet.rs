@@ -1,0 +1,310 @@
+//! `bench proxy load --fleet`: one load generator of many that measure at one time. Rank 0 collects the results and writes them, merged.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::args::Load;
+use super::gather::{Gather, Report};
+use super::output::Output;
+use super::record;
+use super::run::{self, Started};
+use crate::cli::endpoint::Family;
+use crate::cli::error::CliError;
+use crate::cli::interrupt;
+use crate::cli::parse::nonzero_duration;
+use crate::cli::saving::Saving;
+use crate::cli::udp::fleet::{hash, roster};
+use crate::cli::udp::rendezvous::{self, Meeting};
+use crate::load::plan::{Path, Plan, Scenario};
+use crate::load::result::Measured;
+use crate::load::session::{self, Observer};
+use crate::sys::clock::{self, monotonic_ns};
+use crate::sys::{machine, timer_slack};
+use crate::udp::client::Cancel;
+use crate::udp::fleet::clock::ServerClock;
+use crate::udp::fleet::launch::Launch;
+use crate::udp::fleet::member::Member;
+use crate::udp::fleet::share;
+use crate::udp::wire::VERSION;
+use crate::udp::wire::control::PEER_TIMEOUT;
+use crate::udp::wire::fleet::{FleetJoin, FleetReply};
+use crate::units::parse_whole;
+
+/// Wait for a message, or for the start, between two checks for a signal.
+const TICK: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Args)]
+pub(super) struct LoadFleetArgs {
+    /// Load together with other processes: rank and size are those of mpirun, srun, PMI, a Kubernetes Indexed Job, or --rank and
+    /// --size. Each measurement starts at one time; rank 0, which loads too, writes the merged result. --rate, --connections and --mb
+    /// are those of all ranks together, the other options those of each rank
+    #[arg(long, conflicts_with = "live", help_heading = "Fleet")]
+    pub(super) fleet: bool,
+    /// Rank of this process, from 0
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u32>, requires = "fleet", help_heading = "Fleet")]
+    rank: Option<u32>,
+    /// Number of processes
+    #[arg(long, value_name = "N", value_parser = parse_whole::<u32>, requires = "fleet", help_heading = "Fleet")]
+    size: Option<u32>,
+    /// Address of rank 0 [default: the first host of a Slurm job, or 127.0.0.1 if all ranks are on one host; port 5211]
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        requires = "fleet",
+        help_heading = "Fleet"
+    )]
+    rendezvous: Option<String>,
+    /// Longest wait for ranks that do not come or are not ready; the others start without them
+    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "10s", requires = "fleet", help_heading = "Fleet")]
+    fleet_wait: Duration,
+}
+
+pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
+    let env = |name: &str| std::env::var(name).ok();
+    let launch = Launch::find(fleet.rank, fleet.size, env).map_err(CliError::Usage)?;
+    let prepared = run::prepare(args, args.via.is_some())?;
+    let mut plan = run::plan(args, &prepared, &Started::default())?;
+    let options = options(&plan);
+    let runs = run::runs(&plan)?;
+    take_share(&mut plan, &launch)?;
+    let cancel = Cancel::new().map_err(CliError::runtime)?;
+    let is_cancelled = Arc::new(AtomicBool::new(false));
+    let on_signal = (cancel.clone(), is_cancelled.clone());
+    interrupt::on_signal_or_hangup(move || {
+        on_signal.1.store(true, Ordering::Relaxed);
+        on_signal.0.cancel();
+    })
+    .map_err(CliError::runtime)?;
+    let began = Instant::now();
+    let meeting = Meeting {
+        to: None,
+        rendezvous: fleet.rendezvous.as_deref(),
+        to_advice: "",
+        family: Family::Any,
+        wait: fleet.fleet_wait,
+        attempt: PEER_TIMEOUT,
+    };
+    let (option, server, port) = meeting.server(&launch)?;
+    let _server = match launch.rank {
+        0 => Some(rendezvous::serve(&server, &launch, None)?),
+        _ => None,
+    };
+    let (dialled, _) = meeting.dial((option, &server, port), began, &cancel)?;
+    let join = FleetJoin {
+        version: VERSION,
+        fleet: launch.fleet.clone(),
+        rank: launch.rank,
+        size: launch.size,
+        sends: true,
+        host: machine::hostname(),
+        options,
+        wait_ms: u64::try_from(fleet.fleet_wait.as_millis()).unwrap_or(u64::MAX),
+        keeps: false,
+    };
+    let member = dialled.join(None, join).map_err(CliError::runtime)?;
+    let collector = roster(&member, fleet.fleet_wait, &cancel)?;
+    let mut output = match collector == launch.rank {
+        true => Some(Output::open(args, false)?),
+        false => None,
+    };
+    if let Some(output) = &mut output {
+        output.expect(runs, prepared.left_out)?;
+    }
+    let mut rank = Rank {
+        saving: &args.saving,
+        started: clock::realtime_ns(),
+        launch,
+        member,
+        cancel,
+        output,
+        number: 0,
+        clock: ServerClock::default(),
+        at_ns: None,
+        incomplete: None,
+    };
+    let outcome = session::run(&plan, &is_cancelled, &mut rank);
+    match (rank.output, rank.incomplete) {
+        (Some(output), _) => output.close(outcome, is_cancelled.load(Ordering::Relaxed)),
+        (None, Some(reason)) => outcome.and(Err(CliError::Runtime(reason))),
+        (None, None) => outcome,
+    }
+}
+
+/// Stands for the options that all ranks share. Addresses may differ between hosts, and processes do.
+fn options(plan: &Plan) -> String {
+    let proxies = plan.proxies.iter();
+    let proxies: Vec<_> = proxies
+        .map(|of| (&of.setting, of.protocol.name()))
+        .collect();
+    let text = format!(
+        "load {:?} {proxies:?} {} {:?} {} {} {} {} {:?} {:?} {:?} {:?} {}",
+        plan.scenarios,
+        plan.direct,
+        plan.blocked,
+        plan.user.is_some(),
+        plan.connections,
+        plan.streams,
+        plan.message,
+        plan.rate,
+        plan.bytes,
+        plan.extent,
+        plan.timeout,
+        plan.rounds,
+    );
+    hash(&text)
+}
+
+/// Reduces what all ranks share to the part of this one. The parts add up to the whole.
+fn take_share(plan: &mut Plan, launch: &Launch) -> Result<(), CliError> {
+    let (rank, size) = (u64::from(launch.rank), u64::from(launch.size));
+    let enough = |option: &str, whole: u64| match whole < size {
+        // All ranks end here, so that none waits for those without a share.
+        true => Err(CliError::Usage(format!(
+            "{option} cannot be shared by {size} ranks; choose more, or fewer ranks"
+        ))),
+        false => Ok(()),
+    };
+    let is_asked = |of: fn(&Scenario) -> bool| plan.scenarios.iter().any(of);
+    let has_requests = is_asked(|of| *of != Scenario::Bulk);
+    let has_bulk = is_asked(|of| *of == Scenario::Bulk);
+    let connections = plan.connections as u64;
+    if has_requests {
+        enough(&format!("--connections {connections}"), connections)?;
+    }
+    if let Some(bytes) = plan.bytes.filter(|_| has_bulk) {
+        enough(&format!("--mb {}", bytes as f64 / 1e6), bytes)?;
+    }
+    plan.connections = share::of(connections, rank, size) as usize;
+    plan.bytes = plan.bytes.map(|bytes| share::of(bytes, rank, size));
+    plan.rate = plan.rate.map(|whole| share::of_rate(whole, rank, size));
+    Ok(())
+}
+
+/// This process in its fleet.
+struct Rank<'a> {
+    /// Where the rank saves its own run if the fleet is lost.
+    saving: &'a Saving,
+    /// When the command started, in ns since the epoch.
+    started: u64,
+    launch: Launch,
+    member: Member,
+    cancel: Cancel,
+    /// Of the collector.
+    output: Option<Output>,
+    /// Number of the measurement.
+    number: u32,
+    /// The server's clock before the measurement.
+    clock: ServerClock,
+    /// The common start, in ns of this clock.
+    at_ns: Option<u64>,
+    /// Why the first incomplete measurement is.
+    incomplete: Option<String>,
+}
+
+impl Rank<'_> {
+    /// The common start, once all ranks are ready; `None` after a signal.
+    fn await_start(&self) -> Result<Option<u64>, CliError> {
+        while !self.cancel.is_cancelled() {
+            let reply = self.member.reply_within(TICK).map_err(CliError::runtime)?;
+            match reply {
+                Some(FleetReply::Start { run, at_ns }) if run == self.number => {
+                    return Ok(Some(at_ns));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends a result to the collector, if there is one still.
+    fn send(&self, number: u32, report: &Report) -> Result<(), CliError> {
+        let text = serde_json::to_string(report).map_err(CliError::runtime)?;
+        // A lost connection accepts messages that nothing reads.
+        let lost = self.member.try_reply().map(|_| ());
+        let sent = lost.and_then(|()| self.member.send_result(number, &text));
+        sent.map_err(CliError::runtime)
+    }
+
+    /// Saves a run that did not reach the collector, and returns the error with the place.
+    fn save(&self, measured: &Measured, lost: CliError) -> CliError {
+        let CliError::Runtime(lost) = lost else {
+            return lost;
+        };
+        match record::save(self.saving, self.started, measured) {
+            Err(error) => error,
+            Ok(None) => CliError::Runtime(lost),
+            Ok(Some(folder)) => CliError::Runtime(format!(
+                "{lost}; the run of rank {} is saved in {}, and `bench merge` puts those of the ranks together",
+                self.launch.rank,
+                folder.display()
+            )),
+        }
+    }
+
+    fn sleep_until(&self, ns: u64) {
+        let _ = timer_slack::tighten();
+        while !self.cancel.is_cancelled() {
+            let left = Duration::from_nanos(ns.saturating_sub(monotonic_ns()));
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(TICK));
+        }
+    }
+}
+
+impl Observer for Rank<'_> {
+    type Error = CliError;
+
+    fn started(&mut self, scenario: Scenario, path: Path<'_>, round: usize) {
+        if let Some(output) = &mut self.output {
+            output.started(scenario, path, round);
+        }
+    }
+
+    /// The clock is estimated before each measurement, so that its drift does not add up.
+    fn start(&mut self) -> Result<(), CliError> {
+        self.clock = self.member.clock().map_err(CliError::runtime)?;
+        self.member.ready(self.number).map_err(CliError::runtime)?;
+        self.at_ns = self.await_start()?;
+        if let Some(at_ns) = self.at_ns {
+            self.sleep_until(self.clock.here(at_ns));
+        }
+        Ok(())
+    }
+
+    /// The ranks measure the same paths, so that their measurements have the same numbers.
+    fn keeps_failed_paths(&self) -> bool {
+        true
+    }
+
+    fn finished(&mut self, measured: Measured) -> Result<(), CliError> {
+        let number = self.number;
+        self.number = self.number.saturating_add(1);
+        let report = Report::new(machine::hostname(), &measured, self.clock);
+        let Some(output) = &mut self.output else {
+            let run = &measured.run;
+            if !run.complete && !run.interrupted {
+                let reason = run.reason.as_deref().unwrap_or("it ended early");
+                let reason = format!("the run is incomplete: {reason}");
+                self.incomplete.get_or_insert(reason);
+            }
+            let sent = self.send(number, &report);
+            return sent.map_err(|error| self.save(&measured, error));
+        };
+        let mut gather = Gather::new(number, self.at_ns);
+        gather.add(self.launch.rank, &report);
+        let done = self.member.send_result(number, "");
+        done.map_err(CliError::runtime)?;
+        output.finished(gather.collect(&self.member, self.launch.size, &self.cancel))
+    }
+
+    fn failed(&mut self, error: io::Error) -> CliError {
+        CliError::Runtime(format!("the load generator cannot go on: {error}"))
+    }
+}
