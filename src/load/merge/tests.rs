@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::ending::listed;
+use super::completeness::listed;
 use super::*;
 use crate::load::result::{Errors, Requested};
 
