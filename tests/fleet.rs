@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use common::fleet::{BENCH, assert_sums, fleet, names, rank, receiving, wait};
+use common::fleet::{BENCH, Namespace, assert_sums, fleet, names, rank, receiving, wait};
 use common::{NOTICED, PATIENCE, Results, Running, Serve, bench, number, table, until};
 use wirebench::udp::wire::VERSION;
 use wirebench::udp::wire::control::{Reply, Request};
@@ -92,35 +92,6 @@ fn kernel_counts_the_datagrams_of_the_ranks() {
     // The others open the flows and keep them open.
     let others = received - number(&run, "received.packets");
     assert!(others < 100, "{others}");
-}
-
-struct Namespace(String);
-
-impl Namespace {
-    fn build(&self) -> bool {
-        let ip = |words: &str| {
-            let output = Command::new("ip").args(words.split(' ')).output();
-            output.is_ok_and(|output| output.status.success())
-        };
-        let name = &self.0;
-        ip(&format!("netns add {name}")) && ip(&format!("-n {name} link set lo up"))
-    }
-
-    /// `InDatagrams`, `NoPorts`, `InErrors` and `OutDatagrams`.
-    fn udp_counters(&self) -> Vec<u64> {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.0, "cat", "/proc/net/snmp"]);
-        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
-        let line = text.lines().filter(|line| line.starts_with("Udp:")).nth(1);
-        let numbers = line.unwrap().split_whitespace().skip(1).take(4);
-        numbers.map(|number| number.parse().unwrap()).collect()
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
-    }
 }
 
 #[test]
@@ -380,7 +351,7 @@ fn ranks_of_other_command_lines_and_of_taken_numbers_are_refused() {
         3,
         &[
             "rank 1 of this fleet is here already",
-            "another name with --fleet-name",
+            "another name (--fleet-name)",
         ],
     );
     let third = rank(BENCH, 2, 3, &options, &results);

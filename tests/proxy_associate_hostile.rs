@@ -133,22 +133,27 @@ fn blocked_destinations_get_nothing_in_any_spelling(engine: Engine) {
 fn reload_applies_to_open_associations(engine: Engine) {
     let (proxy, folder) = blocking(engine, "192.0.2.1\n", &[]);
     let file = folder.path().join("list.txt");
-    let (server, address) = server();
+    let ((server, address), (late, late_address)) = (server(), associate::server());
     let kept = echo("127.0.0.2:0");
     let association = Association::open(proxy.address);
     association.send(address, b"before");
+    association.send(late_address, b"before");
     association.send(kept, b"before");
     let mut bytes = [0; 20];
     let (_, from) = server.recv_from(&mut bytes).unwrap();
+    assert_eq!(late.recv_from(&mut bytes).unwrap().1, from);
     assert_eq!(association.answer(kept), b"before");
     fs::write(&file, "192.0.2.1\n127.0.0.1\n").unwrap();
     proxy.program.signal("HUP");
     proxy.wait_for("list_reloads_total{outcome=\"ok\"}", 1);
+    // An answer is the first datagram after the reload.
+    late.send_to(b"late", from).unwrap();
+    proxy.wait_for_drops("unasked", 1);
     association.send(address, b"after");
     proxy.wait_for_drops("blocked", 1);
     // Its answers do not pass any longer either.
     server.send_to(b"late", from).unwrap();
-    proxy.wait_for_drops("unasked", 1);
+    proxy.wait_for_drops("unasked", 2);
     association.send(kept, b"after");
     assert_eq!(association.answer(kept), b"after");
     assert!(receives_nothing(&server));

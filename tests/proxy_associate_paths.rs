@@ -23,6 +23,7 @@ on_both_engines!(
     many_associations_take_little_memory,
     pysocks_exchanges_datagrams,
     client_of_a_proxy_header_is_the_source,
+    datagrams_carry_no_proxy_header,
     every_thread_serves_associations,
     reply_has_the_address_of_the_option,
     request_is_refused_where_it_is_turned_off,
@@ -214,6 +215,20 @@ fn client_of_a_proxy_header_is_the_source(engine: Engine) {
     assert_eq!(line["client"], "127.0.0.5:4000");
     assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
     proxy.stop();
+}
+
+fn datagrams_carry_no_proxy_header(engine: Engine) {
+    let proxy = Proxy::start(engine, &["--send-proxy", "v2"]);
+    let (server, address) = server();
+    let association = Association::open(proxy.address);
+    for payload in [&b"first"[..], b"second"] {
+        association.send(address, payload);
+        assert_eq!(received(&server), payload);
+    }
+    drop(association);
+    let stdout = proxy.stop().stdout;
+    let line = "datagrams of SOCKS5 UDP associations carry no PROXY header (--send-proxy)\n";
+    assert!(stdout.contains(line), "{stdout}");
 }
 
 fn every_thread_serves_associations(engine: Engine) {

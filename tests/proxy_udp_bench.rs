@@ -85,13 +85,31 @@ fn a_started_relay_is_measured_on_all_paths() {
 }
 
 #[test]
+fn a_started_socks5_proxy_drops_datagrams_to_a_blocked_destination() {
+    let (finished, results) = measure("--protocol socks5 --no-direct");
+    finished.done();
+    let runs = runs(&results);
+    let [proxied, blocked] = &runs[..] else {
+        panic!("{runs:#?}");
+    };
+    assert_eq!(
+        (&proxied["path"], &blocked["path"]),
+        (&"proxied".into(), &"blocked".into())
+    );
+    assert_eq!(blocked["protocol"], "socks5");
+    assert!(number(blocked, "requests") > 0, "{blocked:#}");
+    assert_eq!(number(blocked, "errors.total"), 0);
+}
+
+#[test]
 fn a_running_relay_is_measured_with_the_cpu_time_of_its_process() {
     let server = Serve::start(&[]);
     let relay = Relay::udp(server.address);
     let (to, via, process) = (server.address, relay.address, std::process::id());
     let options = format!("--via {via} --origin {to} --protocol forward --server-pid {process}");
     let (finished, results) = measure(&options);
-    finished.done();
+    let text = finished.done().stdout;
+    assert!(text.contains("blocked: not measured"), "{text}");
     let runs = runs(&results);
     assert_eq!(runs.len(), 2);
     assert_eq!(runs[1]["requested"]["via"], via.to_string());
@@ -116,6 +134,11 @@ fn options_without_a_meaning_for_datagrams_are_usage_errors() {
         ("--scenario udp --protocol connect", "forward or socks5"),
         ("--scenario udp --live", "--live"),
         ("--scenario udp --mb 1", "--mb"),
+        ("--scenario udp --message 70000", "1 to 65475"),
+        (
+            "--scenario udp --protocol socks5 --message 65466",
+            "1 to 65465",
+        ),
         ("--scenario udp --via 127.0.0.1:9", "--origin"),
         (
             "load --scenario udp --origin 127.0.0.1:9",

@@ -124,6 +124,17 @@ pub fn await_readable(socket: &UdpSocket, limit: Duration) {
     unsafe { libc::ppoll(&raw mut polled, 1, &raw const timeout, std::ptr::null()) };
 }
 
+/// Whether a receive would not wait: a datagram or an error is queued.
+pub fn is_readable(socket: BorrowedFd<'_>) -> bool {
+    let mut polled = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: poll(2) reads and writes one pollfd, and returns at once.
+    unsafe { libc::poll(&raw mut polled, 1, 0) > 0 }
+}
+
 /// Polls the device's queue for up to `us` in a receive that finds no datagram (socket(7), `SO_BUSY_POLL`).
 ///
 /// # Errors

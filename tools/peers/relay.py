@@ -80,7 +80,8 @@ def table(path, reference, notes):
         width = max(map(len, rows))
         print(f"{'':{width}}  {'rate, kpps':>10}  {'ratio (min to max)':22}  {'CPU s/M':>8}  {'ratio (min to max)':22}  {'loss %':>7}  {'added p50 us':>12}  rounds")
         for name, runs in rows.items():
-            added = [run["p50"] - direct[number]["p50"] for number, run in runs.items() if number in direct and name != "direct"]
+            pairs = [(run["p50"], direct[number]["p50"]) for number, run in runs.items() if number in direct and name != "direct"]
+            added = [through - straight for through, straight in pairs if None not in (through, straight)]
             base = rows.get(reference, {})
             column = lambda key: [run[key] for run in runs.values()]
             print(

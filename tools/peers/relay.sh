@@ -176,19 +176,34 @@ udp() {
         >"$work/record" 2>"$work/error" || [[ -s $work/record ]]
 }
 
-# contend GSO NUMBER: all measurements of one relay, as a line of $work/rows.
+# contend GSO NUMBER: all measurements of one relay, as a line of $work/rows; - where one failed.
 contend() {
-    local gso=$1 number=$2 before after rate load costs latency
+    local gso=$1 number=$2 before after found load rate=- costs=$'-\t-' latency=-
     local name=${names[number]} url=${urls[number]} process=${processes[number]}
-    udp "$gso" "$url" search --loss 0.1% --width 5% --trial 200ms --trial-sum 600ms --pause 50ms --time-limit "${search}s" &&
-        rate=$(relay_py rate "$work/record") && load=$(relay_py load "$rate") || return
-    before=$(relay_py cpu "$process")
-    udp "$gso" "$url" --pps "$load" --duration "${each}s" || return
-    after=$(relay_py cpu "$process")
-    costs=$(relay_py costs "$work/record" "$before" "$after") || return
-    udp "$gso" "$url" --pps "$pps" --duration "${each}s" && latency=$(relay_py latency "$work/record") || return
-    printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$round" "senders with GSO $gso" "$name" "$rate" "$costs" "$latency" >>"$work/rows"
+    if udp "$gso" "$url" search --loss 0.1% --width 5% --trial 200ms --trial-sum 600ms --pause 50ms --time-limit "${search}s" &&
+        found=$(relay_py rate "$work/record" 2>"$work/error"); then
+        rate=$found
+        if load=$(relay_py load "$rate") && before=$(relay_py cpu "$process") &&
+            udp "$gso" "$url" --pps "$load" --duration "${each}s" && after=$(relay_py cpu "$process") &&
+            found=$(relay_py costs "$work/record" "$before" "$after" 2>"$work/error"); then
+            costs=$found
+        else
+            missing "$gso" "$name" "CPU and loss"
+        fi
+    else
+        missing "$gso" "$name" "rate, CPU and loss"
+    fi
+    if udp "$gso" "$url" --pps "$pps" --duration "${each}s" && found=$(relay_py latency "$work/record" 2>"$work/error"); then
+        latency=$found
+    else
+        missing "$gso" "$name" "latency"
+    fi
+    [[ $rate$latency == -- ]] ||
+        printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$round" "senders with GSO $gso" "$name" "$rate" "$costs" "$latency" >>"$work/rows"
 }
+
+# missing GSO NAME FIGURES: names figures that a measurement did not produce, and why.
+missing() { echo "round $round: $2 with GSO $1: no $3: $(head -c 300 "$work/error")" >&2; }
 
 report() {
     cat >"$work/notes" <<END
@@ -197,7 +212,7 @@ rate: the highest with at most 0.1 % loss (lower bound of bench udp search, widt
 processes, for each million datagrams received, at nine tenths of that rate; loss: at that load, so that a relay with bursts of losses
 shows them. added p50: one-way latency at $pps datagrams a second minus that of the direct path in the same round.
 ratio: $reference to the row, median and range over the rounds; for CPU lower is better.
-socat and dante choose their number of processes themselves; the others have one thread.
+-: not measured; stderr has the reason. socat and dante choose their number of processes themselves; the others have one thread.
 END
     [[ -s $work/rows ]] || fail "no relay produced figures"
     relay_py table "$work/rows" "$reference" "$work/notes"
@@ -226,8 +241,7 @@ for ((round = 1; round <= rounds; round++)); do
         # Rotate the order, so that no relay always has the same predecessor.
         for ((n = 0; n < ${#names[@]}; n++)); do
             number=$(((n * (round % 2 ? 1 : ${#names[@]} - 1) + round - 1) % ${#names[@]}))
-            contend "$gso" "$number" ||
-                echo "round $round: ${names[number]} with GSO $gso failed: $(head -c 300 "$work/error")" >&2
+            contend "$gso" "$number"
         done
     done
 done

@@ -239,7 +239,8 @@ pub(super) struct Serve {
     /// Require a PROXY header (v1 or v2) from clients
     #[arg(long, help_heading = "Network")]
     pub(super) accept_proxy: bool,
-    /// Send a PROXY header with the client's address to servers; before the first datagram of a flow (v2)
+    /// Send a PROXY header with the client's address to servers; before the first datagram of a flow of --forward-udp (v2), and in
+    /// no datagram of a SOCKS5 UDP association
     #[arg(long, value_name = "VERSION", value_enum, help_heading = "Network")]
     pub(super) send_proxy: Option<HeaderArg>,
     /// File with one USER:PASSWORD a line; clients must sign in (SOCKS5 and CONNECT). Reloaded with the lists

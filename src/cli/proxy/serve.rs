@@ -58,13 +58,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     if let (Some(limit), false) = (server.limited(args.max_connections), args.quiet) {
         writeln!(out, "{limit}")?;
     }
-    if let (Some(limit), false) = (
-        server.associations_limited(args.max_udp_associations),
-        args.quiet,
-    ) {
-        writeln!(out, "{limit}")?;
-        out.flush()?;
-    }
+    associations::print_start(args, &server, &mut out)?;
     datagrams::print_start(args, &server, &mut out)?;
     let stats = server.stats();
     let metrics = metrics

@@ -21,10 +21,13 @@ use crate::cli::interrupt;
 use crate::load::plan::{Path, Proxy, Scenario};
 use crate::load::result::Requested;
 use crate::load::session::Observer;
+use crate::protocol::socks5::datagram::{V4_HEADER, V6_HEADER};
 use crate::report::store::partial::Partial;
 use crate::sys::endpoint::Endpoint;
 use crate::udp::client::{Cancel, Via};
+use crate::udp::engine::offload::MAX_PAYLOAD;
 use crate::udp::server::{Limits, Options};
+use crate::udp::wire::header::HEADER;
 use blocked::Blocked;
 use measure::Measurement;
 
@@ -95,9 +98,21 @@ fn check(args: &Load) -> Result<(), CliError> {
             "a forwarding relay has a fixed server; name it with --origin ADDR:PORT, a `bench serve`",
         ),
     ];
-    match refused.iter().find(|(is_set, _)| *is_set) {
-        Some((_, sentence)) => Err(CliError::usage(sentence)),
-        None => Ok(()),
+    if let Some((_, sentence)) = refused.iter().find(|(is_set, _)| *is_set) {
+        return Err(CliError::usage(sentence));
+    }
+    let origin = args.origin.as_ref().and_then(Endpoint::ip);
+    let relay_header = match args.protocols().contains(&RequestProtocolArg::Socks5) {
+        true if origin.is_some_and(|origin| origin.is_ipv6()) => V6_HEADER,
+        true => V4_HEADER,
+        false => 0,
+    };
+    let longest = MAX_PAYLOAD - HEADER - relay_header;
+    match args.message() {
+        message if message > longest => Err(CliError::Usage(format!(
+            "a message of {message} bytes does not fit in a datagram; choose --message 1 to {longest}"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -131,17 +146,18 @@ fn rounds(
         None => {
             for setting in settings {
                 routes.push(started(setting, &[], to)?);
-                if setting.protocol == RequestProtocolArg::Forward {
-                    let path = list.path().to_string_lossy().into_owned();
-                    let mut route = started(setting, &["--blocklist".to_owned(), path], refused)?;
-                    let sink = sink.try_clone().map_err(CliError::runtime)?;
-                    route.blocked = Some(Blocked { sink });
-                    routes.push(route);
-                }
+                let path = list.path().to_string_lossy().into_owned();
+                let mut route = started(setting, &["--blocklist".to_owned(), path], refused)?;
+                let sink = sink.try_clone().map_err(CliError::runtime)?;
+                route.blocked = Some(Blocked { sink });
+                routes.push(route);
             }
         }
     }
-    output.expect(routes.len() * args.repeat as usize, Vec::new())?;
+    let left_out = args.via.iter().map(|at| {
+        format!("blocked: not measured, as the list of the running relay {at} is unknown")
+    });
+    output.expect(routes.len() * args.repeat as usize, left_out.collect())?;
     let measurement = Measurement {
         to,
         requested: requested(args),
@@ -158,7 +174,7 @@ fn rounds(
             output.started(Scenario::Udp, path, round);
             let measured = match &route.blocked {
                 None => measurement.of_path(path, route.via.as_ref(), round),
-                Some(blocked) => measurement.of_blocked(path, blocked, round),
+                Some(blocked) => measurement.of_blocked(path, (route.via.as_ref(), blocked), round),
             };
             match measured.map_err(CliError::Runtime)? {
                 Some(measured) => output.finished(measured)?,

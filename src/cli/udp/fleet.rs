@@ -418,7 +418,7 @@ impl Fleet<'_> {
             // The other ranks save their own results too, which can be merged with this one.
             (Some(reason), Some(own)) if self.member.kept().confirms => {
                 let incomplete = self.write(one, own, output)?;
-                return Ok(incomplete.or_else(|| Some(keep::advice(reason))));
+                return Err(one.runtime(keep::sentence(output.folder(), reason, incomplete)));
             }
             _ => merged,
         };

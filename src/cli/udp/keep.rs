@@ -48,13 +48,6 @@ pub(in crate::cli) fn await_saved(
     }
 }
 
-/// What to do with the results that each rank has saved.
-pub(super) fn advice(reason: &str) -> String {
-    format!(
-        "the ranks are not merged, as {reason}; each rank saved its own result: put them together with `bench merge`"
-    )
-}
-
 /// Saves the result of this rank alone. Returns the outcome of the command, which is not complete.
 pub(super) fn save(args: &Udp, one: &Ready, own: Vec<Measured>, reason: &str) -> CliError {
     let incomplete = own.iter().find_map(lost);
@@ -66,17 +59,20 @@ pub(super) fn save(args: &Udp, one: &Ready, own: Vec<Measured>, reason: &str) ->
         let folder = output.folder();
         output.close(Ok(())).map(|()| folder)
     });
-    let sentence = match written {
-        Err(error) => return error,
-        Ok(Some(folder)) => format!(
-            "the ranks are not merged, as {reason}; the result of this rank is in {folder}: put it together with those of the others by `bench merge`"
+    match written {
+        Err(error) => error,
+        Ok(folder) => one.runtime(sentence(folder, reason, incomplete)),
+    }
+}
+
+/// Why the ranks are not merged, and what to do with the result of this one.
+pub(super) fn sentence(folder: Option<String>, reason: &str, incomplete: Option<String>) -> String {
+    let own = match folder {
+        Some(folder) => format!(
+            "the result of this rank is in {folder}: put it together with those of the others by `bench merge`"
         ),
-        Ok(None) => format!(
-            "the ranks are not merged, as {reason}; --no-save kept this rank from saving its own result"
-        ),
+        None => "--no-save kept this rank from saving its own result".to_owned(),
     };
-    one.runtime(match incomplete {
-        Some(incomplete) => format!("{sentence} ({incomplete})"),
-        None => sentence,
-    })
+    let incomplete = incomplete.map_or(String::new(), |reason| format!(" ({reason})"));
+    format!("the ranks are not merged, as {reason}; {own}{incomplete}")
 }

@@ -7,7 +7,7 @@
 //! The address is the destination of a client's datagram, and the source of one for the client. Fragment 0 is a datagram that is
 //! no fragment.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
@@ -88,7 +88,27 @@ pub fn header(host: &Host, port: u16) -> Vec<u8> {
 
 /// The header for a datagram to or from this socket address.
 pub fn header_of(address: SocketAddr) -> Vec<u8> {
-    header(&Host::Ip(address.ip()), address.port())
+    let (bytes, length) = encode(address);
+    bytes.get(..length).unwrap_or_default().to_vec()
+}
+
+/// As [`header_of`], with the length of the header in the array.
+pub fn encode(address: SocketAddr) -> ([u8; V6_HEADER], usize) {
+    let mut bytes = [0; V6_HEADER];
+    let [p, q] = address.port().to_be_bytes();
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            bytes[..V4_HEADER].copy_from_slice(&[0, 0, 0, super::V4, a, b, c, d, p, q]);
+            (bytes, V4_HEADER)
+        }
+        IpAddr::V6(ip) => {
+            bytes[3] = super::V6;
+            bytes[4..20].copy_from_slice(&ip.octets());
+            bytes[20..].copy_from_slice(&[p, q]);
+            (bytes, V6_HEADER)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
 //! An association: its sockets, its destinations and its counts.
 
 use std::io;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-
+use super::backend::Backend;
 use super::counters::AssociationCounters;
 use super::destinations::Destinations;
 use super::handle::Opening;
@@ -15,10 +13,9 @@ use super::lookups::OfAssociation;
 use super::own::{OwnSocket, OwnSockets};
 use crate::proxy::datagrams::record::{DropCause, Drops, Traffic};
 use crate::proxy::datagrams::transmit::Outcome;
-use crate::proxy::record::CloseReason;
 use crate::proxy::rules::is_own;
 use crate::proxy::slab::Key;
-use crate::proxy::timers::Timer;
+use crate::proxy::timers::{Timer, Timers};
 use crate::sys::clock::realtime_ns;
 use crate::sys::{datagrams, socket};
 
@@ -42,16 +39,6 @@ impl End {
             SocketAddr::V6(_) => Self::V6,
         }
     }
-
-    /// The token of this socket of an association. The number of a key is below 2^56.
-    pub(super) fn token(self, key: Key) -> Token {
-        Token(key.number() | (self as usize) << 56)
-    }
-
-    pub(super) fn of_token(Token(token): Token) -> Option<(Self, Key)> {
-        let end = Self::ALL.get(token >> 56)?;
-        Some((*end, Key::from_number(token & ((1 << 56) - 1))))
-    }
 }
 
 /// An association.
@@ -67,11 +54,8 @@ pub(super) struct Association {
     pub(super) drops: Drops,
     /// The longest datagrams that are sent to the client in runs.
     pub(super) longest_segment: u16,
-    /// The sockets that may have datagrams, and are in the queue of the thread.
-    pub(super) is_ready: [bool; 3],
-    /// Its connection was closed for this reason. It ends when the datagrams in the client's socket are forwarded, at this time at
-    /// the latest.
-    pub(super) ending: Option<(CloseReason, u64)>,
+    /// The sockets that may have datagrams, and are in the queue of the backend.
+    is_ready: [bool; 3],
     pub(super) opened_at: u64,
     pub(super) last: u64,
     pub(super) timer: Timer,
@@ -92,7 +76,6 @@ impl Association {
             drops: Drops::default(),
             longest_segment: u16::MAX,
             is_ready: [false; 3],
-            ending: None,
             opened_at: realtime_ns(),
             last: now,
             timer: Timer::default(),
@@ -134,33 +117,59 @@ impl Association {
         Ok(())
     }
 
-    /// The socket for destinations of a family, which is opened if there is none.
+    /// Opens the socket for destinations of a family, unless it is open.
     ///
     /// # Errors
-    /// As socket(2), bind(2) and epoll_ctl(2).
-    pub(super) fn outgoing(
+    /// As socket(2), bind(2) and [`Backend::open`].
+    pub(super) fn open(
         &mut self,
         end: End,
         key: Key,
-        registry: &Registry,
+        backend: &mut impl Backend,
         own: &Arc<OwnSockets>,
-    ) -> io::Result<&UdpSocket> {
+    ) -> io::Result<()> {
         let [v4, v6] = &mut self.outgoing;
         let (place, ip): (_, IpAddr) = match end {
             End::V6 => (v6, Ipv6Addr::UNSPECIFIED.into()),
             End::Client | End::V4 => (v4, Ipv4Addr::UNSPECIFIED.into()),
         };
-        let socket = match place.take() {
-            Some(open) => open,
-            None => {
-                let socket = datagrams::bind(SocketAddr::new(ip, 0))?;
-                set_buffers(&socket, self.opening.has_large_buffers);
-                let address = socket.local_addr()?;
-                register(registry, &socket, end.token(key))?;
-                (socket, own.add(address))
+        if place.is_none() {
+            let socket = datagrams::bind(SocketAddr::new(ip, 0))?;
+            set_buffers(&socket, self.opening.has_large_buffers);
+            let address = socket.local_addr()?;
+            backend.open(end, key, &socket)?;
+            *place = Some((socket, own.add(address)));
+        }
+        Ok(())
+    }
+
+    /// Sets whether a socket may have datagrams. Returns whether it had before.
+    pub(super) fn set_ready(&mut self, end: End, is_ready: bool) -> bool {
+        let place = self.is_ready.get_mut(end as usize);
+        place.is_some_and(|place| mem::replace(place, is_ready))
+    }
+
+    /// Whether the client sends over IPv6.
+    pub(super) fn has_v6_client(&self) -> bool {
+        self.client
+            .is_some_and(|client| client.ip().to_canonical().is_ipv6())
+    }
+
+    /// The association has forwarded datagrams.
+    pub(super) fn touch(&mut self, key: Key, timers: &mut Timers<Key>, now: u64, idle: u64) {
+        self.last = now;
+        timers.set(key, &mut self.timer, now.saturating_add(idle));
+    }
+
+    /// Closes its sockets.
+    pub(super) fn close(self, key: Key, backend: &mut impl Backend) {
+        let [v4, v6] = self.outgoing;
+        backend.close(End::Client, key, self.opening.relay);
+        for (end, socket) in [(End::V4, v4), (End::V6, v6)] {
+            if let Some((socket, _own)) = socket {
+                backend.close(end, key, socket);
             }
-        };
-        Ok(&place.insert(socket).0)
+        }
     }
 
     pub(super) fn count_to_server(&mut self, outcome: Outcome, counters: &AssociationCounters) {
@@ -183,11 +192,6 @@ impl Association {
 pub(super) fn set_buffers(socket: &UdpSocket, is_large: bool) {
     let bytes = Some(if is_large { 4 << 20 } else { 1 << 20 });
     let _ = socket::set_buffers(socket, bytes, bytes, is_large);
-}
-
-pub(super) fn register(registry: &Registry, socket: &impl AsFd, token: Token) -> io::Result<()> {
-    let fd = socket.as_fd().as_raw_fd();
-    registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
 }
 
 /// The outcome of datagrams for which no socket can be opened.

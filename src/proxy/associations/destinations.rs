@@ -1,21 +1,34 @@
 //! The destinations of one association: routes of headers, and the addresses whose answers pass. Pure, times are arguments.
+//!
+//! A route carries the generation of the policy by which it was decided. After a reload it is decided again when a datagram uses
+//! it next: one of the client with its header, or an answer from its address. So a reload itself costs nothing, however many
+//! associations and destinations there are.
+//!
+//! Memory is bounded: [`REMEMBERED`] headers and as many addresses, of [`BYTES`] in all for one of each, and [`NAME_BYTES`] for
+//! names and what they resolved to. A full association takes 36 kB, and 64 kB more if all its destinations have names.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use super::own::OwnSockets;
 use super::recent::Recent;
 use super::record::Decided;
-use crate::blocklist::embedded;
-use crate::destination::{Destination, Host};
-use crate::protocol::socks5::datagram::{self, DatagramError, V6_HEADER};
+use crate::destination::Destination;
+use crate::protocol::socks5::datagram::{self, DatagramError};
 use crate::proxy::datagrams::record::DropCause;
 use crate::proxy::handshake::MAX_ATTEMPTS;
-use crate::proxy::record::Decision;
 use crate::proxy::resolver::{Answer, Resolved};
 use crate::proxy::rules::Rules;
 use crate::proxy::slab::Key;
-use crate::sys::route::is_routed;
+
+mod decide;
+mod header;
+mod stored;
+
+pub use header::Header;
+
+use decide::{AddressDecision, decide};
+use header::HeaderKey;
+use stored::{Asked, Known, Source, StoredAnswer, StoredRoute};
 
 /// How long a decision is kept while the policy is unchanged, in ns. Addresses of this host and own sockets may change. A
 /// name without an address is looked up again after this long.
@@ -25,11 +38,23 @@ pub const KEEP: u64 = 1_000_000_000;
 /// it is valid.
 const REFRESH: u64 = 5_000_000_000;
 
-/// Headers, and addresses that were asked, that are remembered; at most twice as many for a while.
-pub const REMEMBERED: usize = 256;
+/// Headers, and addresses whose answers pass, that are remembered: those that were used last.
+pub const REMEMBERED: u16 = 256;
+
+/// Most bytes of an address as a destination: its header and its source. A name takes memory beside, of [`NAME_BYTES`].
+pub const BYTES: usize = Recent::<HeaderKey, Known>::BYTES + Recent::<Source, Asked>::BYTES;
+
+const _: () = assert!(BYTES <= 150);
+
+/// Most bytes of all names, their addresses and aliases in an association. Beyond, the headers that were used longest ago are
+/// forgotten.
+pub const NAME_BYTES: usize = 64 << 10;
 
 /// Most aliases of a name. The lookup of one with more has failed, as they would be remembered.
 const ALIASES: usize = 64;
+
+/// Most routes that are decided again for one answer. The answers that need more are dropped.
+const DECISIONS: usize = 16;
 
 /// What follows for the datagrams with a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,63 +83,31 @@ pub struct Found {
 pub struct Judge<'a> {
     /// The rules.
     pub rules: &'a Rules,
+    /// The [generation](crate::blocklist::reload::Policies::generation) of their policy, read before the policy is used.
+    pub generation: u64,
     /// The sockets of all associations.
     pub own: &'a OwnSockets,
 }
 
-#[derive(Debug)]
-struct Known {
-    destination: Destination,
-    /// Of a name: the last answer, without addresses if the lookup failed.
-    answer: Option<Resolved>,
-    route: Route,
-    decided_at: Option<u64>,
-    asked_at: u64,
-    lookup: Option<Key>,
-}
-
-/// The header of datagrams from an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    bytes: [u8; V6_HEADER],
-    length: u8,
-}
-
-impl Header {
-    /// The header of datagrams from this address.
-    pub fn of(source: SocketAddr) -> Self {
-        let header = datagram::header_of(source);
-        let mut bytes = [0; V6_HEADER];
-        bytes
-            .iter_mut()
-            .zip(&header)
-            .for_each(|(place, byte)| *place = *byte);
-        let length = header.len() as u8;
-        Self { bytes, length }
+impl<'a> Judge<'a> {
+    /// By the present policy.
+    pub fn new(rules: &'a Rules, own: &'a OwnSockets) -> Self {
+        let generation = rules.policies.generation();
+        Self {
+            rules,
+            generation,
+            own,
+        }
     }
-
-    /// Its bytes.
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes
-            .get(..usize::from(self.length))
-            .unwrap_or_default()
-    }
-}
-
-/// An address that was asked.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    /// The header of its answers.
-    pub header: Header,
-    /// The longest datagrams that are sent to it in runs.
-    pub longest_segment: u16,
 }
 
 /// The destinations of an association.
 #[derive(Debug)]
 pub struct Destinations {
-    known: Recent<Box<[u8]>, Known>,
-    asked: Recent<SocketAddr, Asked>,
+    known: Recent<HeaderKey, Known>,
+    /// Bytes of `known` on the heap, of names.
+    name_bytes: usize,
+    asked: Recent<Source, Asked>,
     first: Option<Decided>,
     count: u64,
     is_v6: bool,
@@ -128,12 +121,17 @@ pub fn cause(error: &DatagramError) -> DropCause {
     }
 }
 
+fn is_after(now: u64, then: u64, time: u64) -> bool {
+    now >= then.saturating_add(time)
+}
+
 impl Destinations {
     /// No destinations yet. A name is an address of IPv6 rather than of IPv4 if `is_v6`, as the client's is: a datagram cannot try
     /// one after the other.
     pub fn new(is_v6: bool) -> Self {
         Self {
             known: Recent::new(REMEMBERED),
+            name_bytes: 0,
             asked: Recent::new(REMEMBERED),
             first: None,
             count: 0,
@@ -143,53 +141,76 @@ impl Destinations {
 
     /// The route of a whole header.
     pub fn route(&mut self, header: &[u8], judge: Judge<'_>, now: u64) -> Found {
-        if self.known.get_mut(header).is_none() {
+        let (first, is_v6) = (&mut self.first, self.is_v6);
+        let is_known = match self.known.get_mut(header) {
+            None => false,
+            Some(known) => {
+                if known.generation != judge.generation || is_after(now, known.decided_at, KEEP) {
+                    match datagram::read(header) {
+                        Ok(destination) => known.decide(&destination, is_v6, judge, now, first),
+                        Err(error) => return Found::drop(cause(&error)),
+                    }
+                }
+                true
+            }
+        };
+        if !is_known {
             let destination = match datagram::read(header) {
                 Ok(destination) => destination,
                 Err(error) => return Found::drop(cause(&error)),
             };
-            let known = Known {
-                destination,
-                answer: None,
-                route: Route::Wait,
-                decided_at: None,
-                asked_at: 0,
-                lookup: None,
+            let mut known = Known {
+                route: StoredRoute::Wait,
+                generation: 0,
+                decided_at: 0,
+                name: None,
             };
-            self.known.insert(header.into(), known);
+            known.decide(&destination, is_v6, judge, now, first);
+            let key = HeaderKey::new(header);
+            self.name_bytes += key.heap();
+            let removed = self.known.insert(key, known);
+            self.forget(removed);
         }
         let Some(known) = self.known.get_mut(header) else {
             return Found::drop(DropCause::OverLimit);
         };
-        let is_after = |then: u64, time: u64| now >= then.saturating_add(time);
-        if known.decided_at.is_none_or(|then| is_after(then, KEEP)) {
-            let answer = known.answer.as_ref();
-            let (route, decided) = decide(&known.destination, answer, self.is_v6, judge);
-            known.route = route;
-            known.decided_at = Some(now);
-            note(&mut self.first, &known.destination, decided);
-        }
-        let is_due = match (&known.answer, known.route) {
-            (None, Route::Wait) => true,
-            (Some(_), Route::Drop(DropCause::Unresolved)) => is_after(known.asked_at, KEEP),
-            (Some(_), _) => is_after(known.asked_at, REFRESH),
+        let (asked_at, lookup) = known
+            .name
+            .as_ref()
+            .map_or((0, None), |name| (name.asked_at, name.lookup));
+        let unresolved = StoredRoute::Drop(DropCause::Unresolved);
+        let is_due = match (known.answer(), known.route) {
+            (None, StoredRoute::Wait) => true,
+            (Some(_), route) if route == unresolved => is_after(now, asked_at, KEEP),
+            (Some(_), _) => is_after(now, asked_at, REFRESH),
             _ => false,
         };
-        let ask = (is_due && known.lookup.is_none()).then(|| known.destination.clone());
-        if ask.is_some() && known.route == Route::Drop(DropCause::Unresolved) {
-            known.route = Route::Wait;
-            known.answer = None;
+        let ask = match is_due && lookup.is_none() {
+            true => datagram::read(header).ok(),
+            false => None,
+        };
+        if ask.is_some() && known.route == unresolved {
+            known.route = StoredRoute::Wait;
+            let before = known.heap();
+            if let Some(name) = &mut known.name {
+                name.answer = None;
+            }
+            self.name_bytes = (self.name_bytes + known.heap()).saturating_sub(before);
         }
-        let (route, lookup) = (known.route, known.lookup);
-        self.asks_address(route);
+        let route = known.route.into();
+        self.asks_address(route, judge);
         Found { route, lookup, ask }
     }
 
     /// The name in a header is looked up.
     pub fn asks(&mut self, header: &[u8], lookup: Key, now: u64) {
         if let Some(known) = self.known.get_mut(header) {
-            known.lookup = Some(lookup);
-            known.asked_at = now;
+            let before = known.heap();
+            let name = known.name.get_or_insert_default();
+            name.lookup = Some(lookup);
+            name.asked_at = now;
+            self.name_bytes = (self.name_bytes + known.heap()).saturating_sub(before);
+            self.forget_beyond();
         }
     }
 
@@ -207,60 +228,119 @@ impl Destinations {
         if answer.aliases.len() > ALIASES {
             answer = Resolved::default();
         }
-        let (route, decided) = decide(destination, Some(&answer), self.is_v6, judge);
+        let Resolved { addresses, aliases } = &answer;
+        let (route, decided) = decide(destination, Some((addresses, aliases)), self.is_v6, judge);
         note(&mut self.first, destination, decided);
         if let Some(known) = self.known.get_mut(header) {
+            let before = known.heap();
             // Later datagrams may use the addresses of the last successful lookup.
             let is_failure = answer.addresses.is_empty();
-            let keeps = is_failure && matches!(known.route, Route::To(_));
-            known.lookup = None;
-            known.asked_at = now;
+            let keeps = is_failure && matches!(known.route, StoredRoute::To(_));
+            let name = known.name.get_or_insert_default();
+            name.lookup = None;
+            name.asked_at = now;
             if !keeps {
-                known.answer = Some(answer);
-                known.route = route;
-                known.decided_at = Some(now);
+                name.answer = Some(StoredAnswer {
+                    addresses: answer.addresses.into(),
+                    aliases: answer.aliases.into(),
+                });
+                known.set(route, judge, now);
             }
+            self.name_bytes = (self.name_bytes + known.heap()).saturating_sub(before);
+            self.forget_beyond();
         }
-        self.asks_address(route);
+        self.asks_address(route, judge);
         route
     }
 
     /// Datagrams leave to this address, so that its answers pass.
-    fn asks_address(&mut self, route: Route) {
+    fn asks_address(&mut self, route: Route, judge: Judge<'_>) {
         let Route::To(address) = route else {
             return;
         };
-        if self.asked.get_mut(&address).is_none() {
-            let asked = Asked {
-                header: Header::of(address),
-                longest_segment: u16::MAX,
-            };
-            self.asked.insert(address, asked);
-            self.count += 1;
+        let generation = judge.generation;
+        match self.asked.get_mut(&address.into()) {
+            Some(asked) => asked.generation = generation,
+            None => {
+                let asked = Asked {
+                    generation,
+                    longest_segment: u16::MAX,
+                };
+                self.asked.insert(address.into(), asked);
+                self.count += 1;
+            }
         }
     }
 
-    /// The address, if it was asked.
-    pub fn asked(&mut self, address: SocketAddr) -> Option<&mut Asked> {
-        self.asked.get_mut(&address)
+    /// Whether answers from this address pass: it was asked, and is a destination by the present policy.
+    pub fn answers(&mut self, address: SocketAddr, judge: Judge<'_>, now: u64) -> bool {
+        let source = address.into();
+        match self.asked.get_mut(&source) {
+            None => return false,
+            Some(asked) if asked.generation == judge.generation => return true,
+            Some(_) => {}
+        }
+        let (first, is_v6) = (&mut self.first, self.is_v6);
+        let mut decisions = 0;
+        for (key, known) in self.known.iter_mut() {
+            if known.route != StoredRoute::To(source) {
+                continue;
+            }
+            if known.generation != judge.generation {
+                if decisions == DECISIONS {
+                    // The next answer continues.
+                    return false;
+                }
+                decisions += 1;
+                let Ok(destination) = datagram::read(key.bytes()) else {
+                    continue;
+                };
+                known.decide(&destination, is_v6, judge, now, first);
+            }
+            if known.route == StoredRoute::To(source) {
+                if let Some(asked) = self.asked.get_mut(&source) {
+                    asked.generation = judge.generation;
+                }
+                return true;
+            }
+        }
+        self.asked.remove(&source);
+        false
     }
 
-    /// The policy has changed: decides again, and drops the addresses that are no destination any longer.
-    pub fn obey(&mut self, judge: Judge<'_>, now: u64) {
-        let mut allowed = HashSet::new();
-        let (first, is_v6) = (&mut self.first, self.is_v6);
-        self.known.retain(|_, known| {
-            let answer = known.answer.as_ref();
-            let (route, decided) = decide(&known.destination, answer, is_v6, judge);
-            known.route = route;
-            known.decided_at = Some(now);
-            note(first, &known.destination, decided);
-            if let Route::To(address) = route {
-                allowed.insert(address);
-            }
-            true
-        });
-        self.asked.retain(|address, _| allowed.contains(address));
+    /// The longest datagrams that are sent to this address in runs.
+    pub fn longest_segment(&mut self, address: SocketAddr) -> u16 {
+        let asked = self.asked.get_mut(&address.into());
+        asked.map_or(u16::MAX, |asked| asked.longest_segment)
+    }
+
+    /// The path to this address refused a run of datagrams of this length.
+    pub fn on_split(&mut self, address: SocketAddr, segment: u16) {
+        if let Some(asked) = self.asked.get_mut(&address.into()) {
+            asked.longest_segment = asked.longest_segment.min(segment.saturating_sub(1));
+        }
+    }
+
+    /// Forgets the headers that were used longest ago, as long as names take too many bytes.
+    fn forget_beyond(&mut self) {
+        while self.name_bytes > NAME_BYTES && self.known.len() > 1 {
+            let removed = self.known.remove_oldest();
+            self.forget(removed);
+        }
+    }
+
+    /// A header was removed.
+    fn forget(&mut self, removed: Option<(HeaderKey, Known)>) {
+        if let Some((key, known)) = removed {
+            let bytes = key.heap() + known.heap();
+            self.name_bytes = self.name_bytes.saturating_sub(bytes);
+        }
+        self.forget_beyond();
+    }
+
+    /// Bytes of all memory apart from the first decision.
+    pub fn bytes(&self) -> usize {
+        self.known.bytes() + self.asked.bytes() + self.name_bytes
     }
 
     /// The number of addresses that were asked. One that was not asked for long may count again.
@@ -269,8 +349,8 @@ impl Destinations {
     }
 
     /// The first decision, or else the first against a destination.
-    pub fn into_first(self) -> Option<Decided> {
-        self.first
+    pub fn take_first(&mut self) -> Option<Decided> {
+        self.first.take()
     }
 }
 
@@ -284,11 +364,7 @@ impl Found {
     }
 }
 
-fn note(
-    first: &mut Option<Decided>,
-    destination: &Destination,
-    decided: Option<(Option<SocketAddr>, Decision)>,
-) {
+fn note(first: &mut Option<Decided>, destination: &Destination, decided: AddressDecision) {
     let Some((server, decision)) = decided else {
         return;
     };
@@ -301,75 +377,6 @@ fn note(
             server,
             decision,
         });
-    }
-}
-
-type AddressDecision = Option<(Option<SocketAddr>, Decision)>;
-
-/// The route to a destination, with the decision on its name or address if there was one. As for CONNECT, a name is decided on
-/// before its lookup, by its aliases, and at each address.
-fn decide(
-    destination: &Destination,
-    answer: Option<&Resolved>,
-    is_v6: bool,
-    judge: Judge<'_>,
-) -> (Route, AddressDecision) {
-    let port = destination.port;
-    let (name, resolved) = match &destination.host {
-        Host::Ip(ip) => {
-            let addresses = vec![*ip];
-            let aliases = Vec::new();
-            (None, &Resolved { addresses, aliases })
-        }
-        Host::Name(name) => {
-            let decision = judge.rules.decide_name(name, port);
-            if let Decision::Blocked(_) = decision {
-                return (Route::Drop(DropCause::Blocked), Some((None, decision)));
-            }
-            let Some(resolved) = answer else {
-                return (Route::Wait, None);
-            };
-            (Some(name), resolved)
-        }
-    };
-    let by_alias = judge.rules.decide_aliases(name, &resolved.aliases, port);
-    let by_alias = by_alias.map(|(_, decision)| decision);
-    if let Some(Decision::Blocked(_)) = by_alias {
-        let decided = by_alias.map(|decision| (None, decision));
-        return (Route::Drop(DropCause::Blocked), decided);
-    }
-    let relays = judge.own.with_port(port);
-    let (mut blocked, mut allowed) = (None, Vec::new());
-    for ip in &resolved.addresses {
-        let address = SocketAddr::new(*ip, port);
-        // As the kernel interprets it, so that it is the source of answers.
-        let to = SocketAddr::new(embedded::canonical(*ip), port);
-        match judge.rules.decide_associated(&relays, address, name) {
-            decision @ Decision::Blocked(_) => {
-                blocked.get_or_insert((Some(address), decision));
-            }
-            // One datagram would be many, which no connection can do.
-            _ if to.ip().is_multicast() => {}
-            decision => allowed.push((to, decision)),
-        }
-    }
-    // Stable.
-    allowed.sort_by_key(|(to, _)| to.is_ipv6() != is_v6);
-    let is_usable = |to: &SocketAddr| allowed.len() == 1 || is_routed(to.ip());
-    let usable = allowed.iter().position(|(to, _)| is_usable(to));
-    let place = usable.unwrap_or(0);
-    if place < allowed.len() {
-        let (to, decision) = allowed.swap_remove(place);
-        let decision = match (by_alias, decision) {
-            (Some(by_alias), Decision::Allowed) => by_alias,
-            (_, decision) => decision,
-        };
-        return (Route::To(to), Some((Some(to), decision)));
-    }
-    match (blocked, resolved.addresses.is_empty()) {
-        (Some(blocked), _) => (Route::Drop(DropCause::Blocked), Some(blocked)),
-        (None, true) => (Route::Drop(DropCause::Unresolved), None),
-        (None, false) => (Route::Drop(DropCause::Unreachable), None),
     }
 }
 

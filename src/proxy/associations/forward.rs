@@ -1,135 +1,110 @@
-//! The way of a message: to datagrams of destinations or the client, to runs, to the socket.
+//! The way of a batch: to datagrams of destinations or clients, to runs, to the sockets.
 
-use std::io::{self, ErrorKind};
+use std::io;
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
 
 use super::association::{Association, End, no_socket};
+use super::backend::{Backend, Paths, Received};
 use super::destinations::{Header, Judge, Route, cause};
 use super::lookups::Lookups;
-use super::worker::AssociationWorker;
+use super::worker::{AssociationWorker, Common};
 use crate::destination::Destination;
 use crate::protocol::socks5::datagram::{self, header_length};
+use crate::proxy::datagrams::backend::{Sends, Slots};
 use crate::proxy::datagrams::record::{DropCause, Drops};
-use crate::proxy::datagrams::runs::{Path, Piece, Run, join};
-use crate::proxy::datagrams::transmit::{Outcome, Transmitter};
+use crate::proxy::datagrams::runs::{Path, Piece, join};
+use crate::proxy::datagrams::transmit::Outcome;
 use crate::proxy::slab::Key;
-use crate::sys::datagrams::{Arrival, Arrivals};
+use crate::sys::datagrams::Arrival;
 use crate::sys::tcp;
-
-/// Messages of a batch.
-const SLOTS: usize = 64;
-
-/// Messages of a batch while they are long runs: they stay in the cache between receiving and sending.
-const LONG_SLOTS: usize = 8;
-
-/// Mean bytes of the messages of a batch from which the next one has [`LONG_SLOTS`].
-const LONG: usize = 8_192;
-
-/// Messages of a turn while other sockets are ready too.
-const QUANTUM: usize = 16;
 
 /// Destinations of a batch among which that of a datagram is searched. One that is not found is listed again.
 const WINDOW: usize = 16;
 
 /// The messages of a batch.
+#[derive(Default)]
 pub(super) struct Batch {
-    arrivals: Arrivals,
-    pieces: Vec<Piece>,
-    runs: Vec<Run>,
-    /// Destinations of the batch, by the number of a piece's key, with the longest datagrams that leave in runs.
-    targets: Vec<(SocketAddr, u16)>,
-    /// Likewise, the headers for sources.
-    headers: Vec<Header>,
-    pub(super) transmitter: Transmitter,
+    received: Vec<Received>,
+    to_servers: Sends,
+    to_clients: Sends,
+    /// Destinations of the batch, by the number of a piece's key.
+    targets: Vec<Target>,
+    /// Likewise, sources of datagrams to clients.
+    sources: Vec<Source>,
     /// Lookups that have begun, with the client's address.
     pub(super) asks: Vec<(Key, Destination, IpAddr)>,
-    slots: usize,
 }
 
-impl Batch {
-    pub(super) fn new() -> Self {
-        Self {
-            arrivals: Arrivals::new(SLOTS),
-            pieces: Vec::with_capacity(SLOTS),
-            runs: Vec::with_capacity(SLOTS),
-            targets: Vec::new(),
-            headers: Vec::new(),
-            transmitter: Transmitter::new(SLOTS),
-            asks: Vec::new(),
-            slots: SLOTS,
-        }
-    }
-
-    /// Sets the slots of the next batch by those of this one.
-    fn adapt(&mut self, count: usize, bytes: usize) {
-        self.slots = match bytes > LONG * count.max(1) {
-            true => LONG_SLOTS,
-            false => SLOTS,
-        };
-    }
+/// A destination of datagrams in a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    pub(super) association: Key,
+    pub(super) to: SocketAddr,
+    /// The longest datagrams that leave in runs.
+    longest_segment: u16,
 }
 
-/// The outcome of a receive: the number of messages, and an ICMP error of an earlier datagram.
-fn received(outcome: io::Result<usize>, most: usize) -> (usize, bool, Drops) {
-    let mut drops = Drops::default();
-    match outcome {
-        Ok(count) => (count, count == most, drops),
-        Err(error) => {
-            match error.kind() {
-                ErrorKind::WouldBlock => return (0, false, drops),
-                ErrorKind::Interrupted => {}
-                ErrorKind::ConnectionRefused => drops.add(DropCause::Refused, 1),
-                _ => drops.add(DropCause::Unreachable, 1),
-            }
-            // Behind the error, which is reported once, there may be datagrams.
-            (0, true, drops)
-        }
-    }
+/// The source of datagrams to a client in a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source {
+    pub(super) association: Key,
+    pub(super) header: Header,
+    longest_segment: u16,
 }
 
-/// Finds the routes of a client's datagrams.
-struct Router<'a> {
+/// Makes pieces of the messages of a batch.
+struct Sorter<'a> {
     judge: Judge<'a>,
-    key: Key,
-    client: IpAddr,
+    common: &'a Common,
     now: u64,
     lookups: &'a mut Lookups,
-    pieces: &'a mut Vec<Piece>,
-    targets: &'a mut Vec<(SocketAddr, u16)>,
+    to_servers: &'a mut Vec<Piece>,
+    to_clients: &'a mut Vec<Piece>,
+    targets: &'a mut Vec<Target>,
+    sources: &'a mut Vec<Source>,
     asks: &'a mut Vec<(Key, Destination, IpAddr)>,
+    /// Of the present message.
     drops: Drops,
-    /// Datagrams that pass or wait.
+    /// Datagrams of the present message that pass or wait.
     valid: usize,
 }
 
 /// The route of the last datagram, and the number of its destination in the batch.
 #[derive(Clone, Copy)]
 struct Last<'b> {
+    association: Key,
     header: &'b [u8],
     route: Route,
     lookup: Option<Key>,
     target: usize,
 }
 
-impl Router<'_> {
-    /// Finds the routes of the datagrams of a message.
-    fn message<'b>(
+impl Sorter<'_> {
+    /// Finds the routes of the datagrams of a client's message.
+    fn of_client<'b>(
         &mut self,
-        association: &mut Association,
+        (key, association): (Key, &mut Association),
         slot: usize,
         arrival: &Arrival<'b>,
         last: &mut Option<Last<'b>>,
     ) {
         let segment = arrival.segment.max(1);
         let datagrams = arrival.bytes.len().div_ceil(segment).max(1);
+        let is_client = arrival
+            .source
+            .is_some_and(|source| association.is_client(source, &self.common.own));
+        if !is_client {
+            self.drops.add(DropCause::WrongSource, datagrams as u64);
+            return;
+        }
         for number in 0..datagrams {
             let start = number * segment;
             let end = arrival.bytes.len().min(start + segment);
             let datagram = arrival.bytes.get(start..end).unwrap_or_default();
             let found = match *last {
-                Some(last) if datagram.starts_with(last.header) => last,
-                _ => match self.find(association, datagram, arrival.source) {
+                Some(last) if last.association == key && datagram.starts_with(last.header) => last,
+                _ => match self.find((key, association), datagram, arrival.source) {
                     Ok(found) => *last.insert(found),
                     Err(cause) => {
                         self.drops.add(cause, 1);
@@ -141,7 +116,7 @@ impl Router<'_> {
             match found.route {
                 Route::To(_) => {
                     self.valid += 1;
-                    self.pieces.push(Piece {
+                    self.to_servers.push(Piece {
                         key: Key::from_number(found.target),
                         slot,
                         start: payload,
@@ -170,7 +145,7 @@ impl Router<'_> {
     /// Why the datagram is dropped.
     fn find<'b>(
         &mut self,
-        association: &mut Association,
+        (key, association): (Key, &mut Association),
         datagram: &'b [u8],
         source: Option<SocketAddr>,
     ) -> Result<Last<'b>, DropCause> {
@@ -188,18 +163,19 @@ impl Router<'_> {
             let lookups = &mut association.lookups;
             let begun = self
                 .lookups
-                .begin(lookups, self.key, header, destination.clone());
+                .begin(lookups, key, header, destination.clone());
             if let Some(key) = begun {
                 association.destinations.asks(header, key, self.now);
-                self.asks.push((key, destination, self.client));
+                self.asks.push((key, destination, association.client_ip()));
                 lookup = Some(key);
             }
         }
         let target = match found.route {
-            Route::To(address) => self.target(association, address),
+            Route::To(address) => self.target((key, association), address),
             _ => 0,
         };
         Ok(Last {
+            association: key,
             header,
             route: found.route,
             lookup,
@@ -208,262 +184,281 @@ impl Router<'_> {
     }
 
     /// The number of a destination in the batch.
-    fn target(&mut self, association: &mut Association, address: SocketAddr) -> usize {
+    fn target(&mut self, (key, association): (Key, &mut Association), to: SocketAddr) -> usize {
         let listed = self.targets.iter().rev().take(WINDOW);
         if let Some(place) = listed
             .into_iter()
-            .position(|(listed, _)| *listed == address)
+            .position(|target| target.to == to && target.association == key)
         {
             return self.targets.len() - 1 - place;
         }
-        let asked = association.destinations.asked(address);
-        let longest = asked.map_or(u16::MAX, |asked| asked.longest_segment);
-        self.targets.push((address, longest));
+        self.targets.push(Target {
+            association: key,
+            to,
+            longest_segment: association.destinations.longest_segment(to),
+        });
         self.targets.len() - 1
+    }
+
+    /// Adds the datagrams of a destination's message. `last` is the source of the previous one, and its number if its datagrams pass.
+    fn of_server(
+        &mut self,
+        (key, association): (Key, &mut Association),
+        slot: usize,
+        arrival: &Arrival<'_>,
+        last: &mut Option<(Key, SocketAddr, Option<usize>)>,
+    ) {
+        let Some(source) = arrival.source.map(tcp::canonical) else {
+            return;
+        };
+        let number = match *last {
+            Some((of, known, number)) if known == source && of == key => number,
+            _ => {
+                let passes = association
+                    .destinations
+                    .answers(source, self.judge, self.now)
+                    || self.common.any_answers;
+                let number = passes.then(|| {
+                    self.sources.push(Source {
+                        association: key,
+                        header: Header::of(source),
+                        longest_segment: association.longest_segment,
+                    });
+                    self.sources.len() - 1
+                });
+                *last = Some((key, source, number));
+                number
+            }
+        };
+        let piece = Piece {
+            key: Key::from_number(number.unwrap_or(0)),
+            slot,
+            start: 0,
+            end: arrival.bytes.len(),
+            segment: arrival.segment as u16,
+            tos: arrival.tos,
+        };
+        match number {
+            Some(_) => self.to_clients.extend(piece.each()),
+            None => self.drops.add(DropCause::Unasked, piece.datagrams() as u64),
+        }
     }
 }
 
-impl AssociationWorker {
-    /// Messages of a turn.
-    fn quantum(&self) -> usize {
-        match self.ready.is_empty() {
-            true => self.batch.slots,
-            false => self.batch.slots.min(QUANTUM),
-        }
-    }
-
-    /// Receives from the client and sends to destinations. Whether there may be more.
-    pub(super) fn read_client(&mut self, key: Key, now: u64) -> bool {
-        let most = self.quantum();
-        let Self {
-            associations,
-            batch,
-            lookups,
-            common,
-            ..
-        } = self;
-        let Some(association) = associations.get_mut(key) else {
-            return false;
-        };
-        let Some(relay) = association.socket(End::Client) else {
-            return false;
-        };
-        let outcome = batch.arrivals.receive(relay.as_fd(), 0, most);
-        let (count, has_more, drops) = received(outcome, most);
-        batch.pieces.clear();
-        batch.targets.clear();
-        let mut router = Router {
-            judge: Judge {
-                rules: &common.rules,
-                own: &common.own,
-            },
-            key,
-            client: association.client_ip(),
-            now,
-            lookups,
-            pieces: &mut batch.pieces,
-            targets: &mut batch.targets,
-            asks: &mut batch.asks,
-            drops,
-            valid: 0,
-        };
-        let (mut last, mut bytes) = (None, 0);
-        for slot in 0..count {
-            let Some(arrival) = batch.arrivals.get(slot) else {
-                continue;
-            };
-            bytes += arrival.bytes.len();
-            let is_client = arrival
-                .source
-                .is_some_and(|source| association.is_client(source, &common.own));
-            if !is_client {
-                let datagrams = arrival.bytes.len().div_ceil(arrival.segment.max(1)).max(1);
-                router.drops.add(DropCause::WrongSource, datagrams as u64);
-                continue;
+impl<B: Backend> AssociationWorker<B> {
+    /// Forwards the datagrams of a pass.
+    ///
+    /// # Errors
+    /// As [`AssociationWorker::run`].
+    pub(super) fn forward(&mut self, now: u64) -> io::Result<()> {
+        let mut received = mem::take(&mut self.batch.received);
+        loop {
+            received.clear();
+            if !self.backend.receive(&mut self.associations, &mut received) {
+                break;
             }
-            router.message(association, slot, &arrival, &mut last);
-        }
-        let (drops, valid) = (router.drops, router.valid);
-        association.drop_datagrams(&drops, &self.counters);
-        self.batch.adapt(count, bytes);
-        self.send_to_servers(key);
-        if !self.batch.asks.is_empty() {
+            self.sort(&received, now);
+            self.open_sockets();
+            self.plan();
+            self.send(now)?;
+            self.backend.release();
             self.ask();
         }
-        if valid > 0 {
-            self.touch(key, now);
-        }
-        has_more
+        self.batch.received = received;
+        Ok(())
     }
 
-    /// Sends the pieces of the batch to their destinations.
-    fn send_to_servers(&mut self, key: Key) {
+    /// Makes pieces of the messages.
+    fn sort(&mut self, received: &[Received], now: u64) {
         let Self {
             associations,
+            backend,
             batch,
             common,
-            poll,
             counters,
+            generation,
+            idle,
+            lookups,
+            timers,
             ..
         } = self;
         let Batch {
-            arrivals,
-            pieces,
-            runs,
+            to_servers,
+            to_clients,
             targets,
-            transmitter,
+            sources,
+            asks,
             ..
         } = batch;
-        let Some(association) = associations.get_mut(key) else {
-            return;
+        to_servers.clear();
+        to_clients.clear();
+        targets.clear();
+        sources.clear();
+        let mut sorter = Sorter {
+            judge: common.judge(*generation),
+            common,
+            now,
+            lookups,
+            to_servers: &mut to_servers.pieces,
+            to_clients: &mut to_clients.pieces,
+            targets,
+            sources,
+            asks,
+            drops: Drops::default(),
+            valid: 0,
         };
+        let (slots, _) = backend.slots();
+        let (mut last_of_client, mut last_of_server) = (None, None);
+        for &Received { key, end, message } in received {
+            let Some(association) = associations.get_mut(key) else {
+                continue;
+            };
+            match message {
+                Err(cause) => sorter.drops.add(cause, 1),
+                Ok(slot) => {
+                    let Some(arrival) = slots.arrival(slot) else {
+                        continue;
+                    };
+                    let of = (key, &mut *association);
+                    match end {
+                        End::Client => sorter.of_client(of, slot, &arrival, &mut last_of_client),
+                        End::V4 | End::V6 => {
+                            sorter.of_server(of, slot, &arrival, &mut last_of_server);
+                        }
+                    }
+                }
+            }
+            let drops = mem::take(&mut sorter.drops);
+            association.drop_datagrams(&drops, counters);
+            if mem::take(&mut sorter.valid) > 0 {
+                association.touch(key, timers, now, *idle);
+            }
+        }
+    }
+
+    /// Opens the sockets for destinations that are missing.
+    fn open_sockets(&mut self) {
+        let Self {
+            associations,
+            backend,
+            batch,
+            common,
+            counters,
+            ..
+        } = self;
+        for (number, target) in batch.targets.iter().enumerate() {
+            let end = End::of(target.to);
+            let Some(association) = associations.get_mut(target.association) else {
+                continue;
+            };
+            let Err(error) = association.open(end, target.association, backend, &common.own) else {
+                continue;
+            };
+            let pieces = &mut batch.to_servers.pieces;
+            let before = pieces.len();
+            pieces.retain(|piece| piece.key != Key::from_number(number));
+            let outcome = no_socket(&error, before - pieces.len());
+            association.drop_datagrams(&outcome.drops, counters);
+        }
+    }
+
+    /// Joins pieces to runs.
+    fn plan(&mut self) {
+        let Batch {
+            to_servers,
+            to_clients,
+            targets,
+            sources,
+            ..
+        } = &mut self.batch;
+        let paths = Paths { targets, sources };
         // Stable: the order of a destination's datagrams stays.
+        let pieces = &mut to_servers.pieces;
         if !pieces.is_sorted_by_key(|piece| piece.key) {
             pieces.sort_by_key(|piece| piece.key);
         }
-        runs.clear();
         let path = |key: Key| {
-            let target = targets.get(key.number());
-            target.map_or_else(Path::default, |(to, longest)| Path {
-                to: Some(*to),
-                longest_segment: *longest,
+            let target = paths.target(key);
+            target.map_or_else(Path::default, |target| Path {
+                to: Some(target.to),
+                longest_segment: target.longest_segment,
                 ..Path::default()
             })
         };
-        join(pieces, path, runs);
-        let family = |run: &Run| run.path.to.map(End::of);
-        for of_family in runs.chunk_by(|one, other| family(one) == family(other)) {
-            let Some(end) = of_family.first().and_then(family) else {
-                continue;
-            };
-            let mut all = Outcome::default();
-            let mut split: Option<(SocketAddr, u16)> = None;
-            match association.outgoing(end, key, poll.registry(), &common.own) {
-                Ok(socket) => transmitter.send(
-                    socket.as_fd(),
-                    end == End::V6,
-                    arrivals,
-                    (pieces, of_family),
-                    &mut |run, outcome| {
-                        all = all.and(outcome);
-                        if let (true, Some(to)) = (outcome.was_split, run.path.to) {
-                            split = Some((to, run.segment));
-                        }
-                    },
-                ),
-                Err(error) => {
-                    let datagrams = of_family.iter().map(|run| run.datagrams).sum();
-                    all = no_socket(&error, datagrams);
-                }
-            }
-            association.count_to_server(all, counters);
-            if let Some((to, segment)) = split
-                && let Some(asked) = association.destinations.asked(to)
-            {
-                asked.longest_segment = asked.longest_segment.min(segment.saturating_sub(1));
-            }
+        join(pieces, path, &mut to_servers.runs);
+        // The order of a client's datagrams stays, whatever their sources are.
+        let pieces = &mut to_clients.pieces;
+        let client = |piece: &Piece| paths.source(piece.key).map(|source| source.association);
+        if !pieces.is_sorted_by_key(client) {
+            pieces.sort_by_key(client);
         }
+        let path = |key| {
+            let source = paths.source(key);
+            source.map_or_else(Path::default, |source| Path {
+                longest_segment: source.longest_segment,
+                prefix: source.header.bytes().len() as u16,
+                ..Path::default()
+            })
+        };
+        join(pieces, path, &mut to_clients.runs);
     }
 
-    /// Receives from destinations and sends to the client. Whether there may be more.
-    pub(super) fn read_server(&mut self, end: End, key: Key, now: u64) -> bool {
-        let most = self.quantum();
-        let any_answers = self.common.any_answers;
+    /// Sends the runs of the batch.
+    fn send(&mut self, now: u64) -> io::Result<()> {
         let Self {
             associations,
+            backend,
             batch,
             counters,
+            idle,
+            timers,
             ..
         } = self;
-        let Some(association) = associations.get_mut(key) else {
-            return false;
-        };
-        let (Some(socket), Some(client)) = (association.socket(end), association.client) else {
-            return false;
-        };
-        let outcome = batch.arrivals.receive(socket.as_fd(), 0, most);
-        let (count, has_more, mut drops) = received(outcome, most);
-        batch.pieces.clear();
-        batch.headers.clear();
-        let (mut last, mut bytes) = (None, 0);
-        for slot in 0..count {
-            let Some(arrival) = batch.arrivals.get(slot) else {
-                continue;
-            };
-            bytes += arrival.bytes.len();
-            let Some(source) = arrival.source.map(tcp::canonical) else {
-                continue;
-            };
-            let number = match last {
-                Some((known, number)) if known == source => number,
-                _ => {
-                    let asked = association.destinations.asked(source);
-                    let header = match asked.map(|asked| asked.header) {
-                        Some(header) => Some(header),
-                        None => any_answers.then(|| Header::of(source)),
-                    };
-                    let number = header.map(|header| {
-                        batch.headers.push(header);
-                        batch.headers.len() - 1
-                    });
-                    last = Some((source, number));
-                    number
-                }
-            };
-            let piece = Piece {
-                key: Key::from_number(number.unwrap_or(0)),
-                slot,
-                start: 0,
-                end: arrival.bytes.len(),
-                segment: arrival.segment as u16,
-                tos: arrival.tos,
-            };
-            match number {
-                Some(_) => batch.pieces.extend(piece.each()),
-                None => drops.add(DropCause::Unasked, piece.datagrams() as u64),
-            }
-        }
-        let longest_segment = association.longest_segment;
         let Batch {
-            arrivals,
-            pieces,
-            runs,
-            headers,
-            transmitter,
+            to_servers,
+            to_clients,
+            targets,
+            sources,
             ..
         } = batch;
-        runs.clear();
-        let header = |key: Key| headers.get(key.number()).map_or(&[][..], Header::bytes);
-        let path = |key| Path {
-            longest_segment,
-            prefix: header(key).len() as u16,
-            ..Path::default()
-        };
-        join(pieces, path, runs);
-        let (mut all, mut split) = (Outcome::default(), u16::MAX);
-        if let Some(relay) = association.socket(End::Client) {
-            transmitter.send_with_headers(
-                relay.as_fd(),
-                client.ip().to_canonical().is_ipv6(),
-                arrivals,
-                (pieces, runs),
-                header,
-                &mut |run, outcome| {
-                    all = all.and(outcome);
-                    if outcome.was_split {
-                        split = split.min(run.segment.saturating_sub(1));
-                    }
-                },
-            );
+        let paths = Paths { targets, sources };
+        backend.send(associations, paths, to_servers, to_clients)?;
+        let mut all = Outcome::default();
+        for (run, outcome) in to_servers.runs.iter().zip(&to_servers.outcomes) {
+            all = all.and(*outcome);
+            let Some(target) = paths.target(run.key) else {
+                continue;
+            };
+            if let Some(association) = associations.get_mut(target.association) {
+                association.to_server = association.to_server.and(outcome.sent);
+                association.drops = association.drops.and(outcome.drops);
+                if outcome.was_split {
+                    association.destinations.on_split(target.to, run.segment);
+                }
+            }
         }
-        association.longest_segment = association.longest_segment.min(split);
-        association.to_client = association.to_client.and(all.sent);
+        counters.sent_to_server(all.sent);
+        counters.dropped(&all.drops);
+        all = Outcome::default();
+        for (run, outcome) in to_clients.runs.iter().zip(&to_clients.outcomes) {
+            all = all.and(*outcome);
+            let Some(source) = paths.source(run.key) else {
+                continue;
+            };
+            if let Some(association) = associations.get_mut(source.association) {
+                association.to_client = association.to_client.and(outcome.sent);
+                association.drops = association.drops.and(outcome.drops);
+                if outcome.was_split {
+                    let longest = run.segment.saturating_sub(1);
+                    association.longest_segment = association.longest_segment.min(longest);
+                }
+                if outcome.sent.datagrams > 0 {
+                    association.touch(source.association, timers, now, *idle);
+                }
+            }
+        }
         counters.sent_to_client(all.sent);
-        association.drop_datagrams(&all.drops.and(drops), counters);
-        batch.adapt(count, bytes);
-        if all.sent.datagrams > 0 {
-            self.touch(key, now);
-        }
-        has_more
+        counters.dropped(&all.drops);
+        Ok(())
     }
 }

@@ -13,9 +13,11 @@ use socket2::SockRef;
 
 use super::AssociationOptions;
 use super::association::set_buffers;
+use super::backend::{Backend, Epoll, Uring};
 use super::counters::{AssociationCounters, AssociationTotals};
 use super::own::OwnSocket;
 use super::worker::{AssociationWorker, Common};
+use crate::engine::EngineKind;
 use crate::protocol::{Associate, Outcome};
 use crate::proxy::datagrams::limits::{FlowLimits, FlowPermit};
 use crate::proxy::options::Options;
@@ -34,6 +36,7 @@ const FEW: u64 = 32;
 
 /// The associations of a proxy.
 pub(in crate::proxy) struct Associations {
+    engine: EngineKind,
     options: AssociationOptions,
     common: Common,
     limits: Arc<FlowLimits>,
@@ -172,6 +175,7 @@ impl Associations {
     ) -> Self {
         let most = shared.capacity.associations;
         Self {
+            engine: options.engine,
             options: options.associations,
             limits: FlowLimits::new(most, options.associations.per_client),
             common: Common {
@@ -295,7 +299,7 @@ impl Associations {
     /// Starts a thread, unless it runs.
     ///
     /// # Errors
-    /// As eventfd(2), epoll_create1(2) and pthread_create(3).
+    /// As eventfd(2), epoll_create1(2) or io_uring_setup(2), and pthread_create(3).
     fn start(&self, thread: &Thread) -> io::Result<Arc<Queue>> {
         let mut running = locked(&thread.running);
         if let Some(running) = &*running {
@@ -306,23 +310,41 @@ impl Associations {
             commands: Mutex::default(),
             wake: wake.clone(),
         });
-        let counters = Arc::clone(&thread.counters);
-        let worker = AssociationWorker::new(&self.common, Arc::clone(&queue), counters, &wake)?;
-        let stopper = StopOnFailure(self.stopper.get().cloned());
-        let handle = thread::Builder::new()
-            .name("associations".to_owned())
-            .spawn(move || {
-                let ended = worker.run();
-                if ended.is_ok() {
-                    stopper.defuse();
-                }
-                ended
-            })?;
+        let thread = match self.engine {
+            EngineKind::Mio => self.spawn::<Epoll>(thread, &queue, &wake)?,
+            EngineKind::Uring => self.spawn::<Uring>(thread, &queue, &wake)?,
+        };
         *running = Some(Running {
             queue: Arc::clone(&queue),
-            thread: handle,
+            thread,
         });
         Ok(queue)
+    }
+
+    /// # Errors
+    /// As [`Self::start`].
+    fn spawn<B: Backend>(
+        &self,
+        thread: &Thread,
+        queue: &Arc<Queue>,
+        wake: &EventFd,
+    ) -> io::Result<JoinHandle<io::Result<()>>>
+    where
+        AssociationWorker<B>: Send + 'static,
+    {
+        let (queue, counters) = (Arc::clone(queue), Arc::clone(&thread.counters));
+        let worker = AssociationWorker::<B>::new(&self.common, queue, counters, wake)?;
+        let stopper = StopOnFailure(self.stopper.get().cloned());
+        let run = move || {
+            let ended = worker.run();
+            if ended.is_ok() {
+                stopper.defuse();
+            }
+            ended
+        };
+        thread::Builder::new()
+            .name("associations".to_owned())
+            .spawn(run)
     }
 
     /// The proxy stops: associations without datagrams end soon.
@@ -337,7 +359,7 @@ impl Associations {
     /// Ends the threads, as all connections are closed.
     ///
     /// # Errors
-    /// As epoll_wait(2).
+    /// As epoll_wait(2) or io_uring_enter(2).
     pub(in crate::proxy) fn finish(&self) -> io::Result<()> {
         let mut outcome = Ok(());
         for thread in &self.threads {

@@ -13,8 +13,10 @@
 //! IP address only. The first valid one, or the request, fixes the port: from then on the socket is connected.
 //!
 //! - [`destinations`] (pure) finds the route of a header: the address that the rules allow, a cause to drop it, or a lookup.
-//!   The route is kept for [`destinations::KEEP`], and dropped when the policy changes. Answers pass from addresses that were
-//!   asked; the memory of both is bounded.
+//!   The route is kept for [`destinations::KEEP`]. After a reload it is decided again when it is used next, which an answer does
+//!   too: a destination that is blocked now gets no answer through. Answers pass from addresses that were asked. The memory of
+//!   both is bounded: [`destinations::BYTES`] for each of the last [`destinations::REMEMBERED`], and
+//!   [`destinations::NAME_BYTES`] for all names.
 //! - [`lookups`] (pure) has the datagrams that wait for the address of a name: few, so that a single question is not lost.
 //! - [`own`] has the addresses of all sockets here. No datagram is sent to them, so no loop of associations forms.
 //! - `handle` opens associations for the threads of connections, and starts the threads here with the first one.
@@ -34,6 +36,7 @@
 //! [`Timeouts::idle`]: super::options::Timeouts::idle
 
 mod association;
+mod backend;
 pub mod counters;
 pub mod destinations;
 mod forward;

@@ -1,15 +1,14 @@
-//! The loop of a thread that serves associations, over epoll(7).
+//! The loop of a thread that serves associations, over one [`Backend`].
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind};
+use std::collections::HashMap;
+use std::io;
 use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Events, Poll, Token};
-
-use super::association::{Association, End, no_socket, register};
+use super::association::{Association, End, no_socket};
+use super::backend::Backend;
 use super::counters::AssociationCounters;
 use super::destinations::{Judge, Route};
 use super::forward::Batch;
@@ -31,15 +30,6 @@ use crate::sys::clock::monotonic_ns;
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket;
 
-/// A token of no socket.
-const WAKER: Token = Token(usize::MAX);
-
-/// Most events of one call.
-const EVENTS: usize = 1_024;
-
-/// Most turns between two looks at events.
-const TURNS: usize = 64;
-
 /// While the proxy stops, an association ends after so many ns without datagrams.
 const DRAIN_IDLE: u64 = 1_000_000_000;
 
@@ -58,42 +48,57 @@ pub(super) struct Common {
     pub(super) any_answers: bool,
 }
 
+impl Common {
+    pub(super) fn judge(&self, generation: u64) -> Judge<'_> {
+        Judge {
+            rules: &self.rules,
+            generation,
+            own: &self.own,
+        }
+    }
+}
+
+/// An association whose connection was closed for a reason. It ends when the datagrams in the client's socket are forwarded, at a
+/// time at the latest.
+struct Ending {
+    key: Key,
+    reason: CloseReason,
+    until: u64,
+}
+
 /// A thread's loop.
-pub(super) struct AssociationWorker {
-    pub(super) poll: Poll,
+pub(super) struct AssociationWorker<B: Backend> {
+    pub(super) backend: B,
     queue: Arc<Queue>,
     inbox: Arc<Inbox>,
     pub(super) common: Common,
-    /// The [generation](crate::blocklist::reload::Policies::generation) of the policy that all routes obey.
-    generation: u64,
+    /// The [generation](crate::blocklist::reload::Policies::generation) of the policy that routes obey which are used in this pass.
+    pub(super) generation: u64,
     pub(super) associations: Slab<Association>,
     by_id: HashMap<u64, Key>,
-    timers: Timers<Key>,
+    pub(super) timers: Timers<Key>,
     pub(super) lookups: Lookups,
     pub(super) batch: Batch,
-    /// Sockets that may have datagrams.
-    pub(super) ready: VecDeque<(End, Key)>,
+    endings: Vec<Ending>,
     pub(super) counters: Arc<AssociationCounters>,
-    idle: u64,
+    pub(super) idle: u64,
     is_draining: bool,
     quits: bool,
 }
 
-impl AssociationWorker {
+impl<B: Backend> AssociationWorker<B> {
     /// The loop of a thread that `wake` wakes.
     ///
     /// # Errors
-    /// As epoll_create1(2) and epoll_ctl(2).
+    /// As [`Backend::new`].
     pub(super) fn new(
         common: &Common,
         queue: Arc<Queue>,
         counters: Arc<AssociationCounters>,
         wake: &EventFd,
     ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        register(poll.registry(), wake, WAKER)?;
         Ok(Self {
-            poll,
+            backend: B::new(wake)?,
             queue,
             inbox: Arc::new(Inbox::new(wake.clone())),
             generation: common.rules.policies.generation(),
@@ -102,8 +107,8 @@ impl AssociationWorker {
             by_id: HashMap::new(),
             timers: Timers::new(),
             lookups: Lookups::default(),
-            batch: Batch::new(),
-            ready: VecDeque::new(),
+            batch: Batch::default(),
+            endings: Vec::new(),
             counters,
             idle: u64::try_from(common.idle.as_nanos()).unwrap_or(u64::MAX),
             is_draining: false,
@@ -114,34 +119,23 @@ impl AssociationWorker {
     /// Serves until there are no connections.
     ///
     /// # Errors
-    /// As epoll_wait(2).
+    /// As [`Backend::start`], and epoll_wait(2) or io_uring_enter(2).
     pub(super) fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS);
-        while !self.quits || self.is_ending() {
-            match self.poll.poll(&mut events, self.timeout()) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
+        self.backend.start()?;
+        while !self.quits || !self.endings.is_empty() {
+            let deadline = match self.endings.is_empty() {
+                true => self.timers.next().unwrap_or(u64::MAX),
+                false => 0,
+            };
+            let is_woken = self.backend.wait(deadline, &mut self.associations)?;
             let now = monotonic_ns();
-            self.batch.transmitter.start_pass();
-            self.obey_policy(now);
-            let mut is_woken = false;
-            for event in &events {
-                match (event.token(), End::of_token(event.token())) {
-                    (WAKER, _) => is_woken = true,
-                    (_, Some((end, key))) => self.schedule(end, key),
-                    (_, None) => {}
-                }
-            }
+            self.generation = self.common.rules.policies.generation();
             if is_woken {
                 self.take_answers(now);
                 self.take_commands(now);
             }
-            for _ in 0..self.ready.len().min(TURNS) {
-                if let Some((end, key)) = self.ready.pop_front() {
-                    self.turn(end, key, now);
-                }
-            }
+            self.forward(now)?;
+            self.end_closed(now);
             self.drain();
             self.expire(now);
         }
@@ -152,69 +146,16 @@ impl AssociationWorker {
         Ok(())
     }
 
-    /// How long to wait for events.
-    fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        let until = self.timers.next()?.saturating_sub(monotonic_ns());
-        Some(Duration::from_nanos(until))
-    }
-
-    fn schedule(&mut self, end: End, key: Key) {
-        if let Some(association) = self.associations.get_mut(key)
-            && let Some(is_ready) = association.is_ready.get_mut(end as usize)
-            && !mem::replace(is_ready, true)
-        {
-            self.ready.push_back((end, key));
-        }
-    }
-
-    /// Receives and forwards what a socket has, as far as one turn goes.
-    fn turn(&mut self, end: End, key: Key, now: u64) {
-        let Some(association) = self.associations.get_mut(key) else {
-            return;
-        };
-        if let Some(is_ready) = association.is_ready.get_mut(end as usize) {
-            *is_ready = false;
-        }
-        let has_more = match end {
-            End::Client => self.read_client(key, now),
-            End::V4 | End::V6 => self.read_server(end, key, now),
-        };
-        let ending = self
-            .associations
-            .get(key)
-            .and_then(|association| association.ending);
-        match ending {
-            Some((reason, until)) if end == End::Client && (!has_more || now >= until) => {
-                self.close(key, reason, now);
-            }
-            _ if has_more => self.schedule(end, key),
-            _ => {}
-        }
-    }
-
-    /// Whether associations of closed connections still forward datagrams.
-    fn is_ending(&self) -> bool {
-        let mut keys = self.associations.keys().into_iter();
-        keys.any(|key| {
-            let association = self.associations.get(key);
-            association.is_some_and(|association| association.ending.is_some())
-        })
-    }
-
     fn take_commands(&mut self, now: u64) {
         for command in self.queue.take() {
             match command {
                 Command::Open(opening) => self.open(opening, now),
                 Command::Close(id, reason) => {
-                    if let Some(key) = self.by_id.get(&id).copied()
-                        && let Some(association) = self.associations.get_mut(key)
-                    {
-                        // The client's socket may have a full buffer, so this takes turns too.
-                        association.ending = Some((reason, now.saturating_add(ENDING)));
-                        self.schedule(End::Client, key);
+                    if let Some(key) = self.by_id.get(&id).copied() {
+                        // The client's socket may have a full buffer, so this takes passes too.
+                        let until = now.saturating_add(ENDING);
+                        self.endings.push(Ending { key, reason, until });
+                        self.backend.receive_again(key, &mut self.associations);
                     }
                 }
                 Command::Quit => self.quits = true,
@@ -223,29 +164,39 @@ impl AssociationWorker {
     }
 
     fn open(&mut self, opening: Box<Opening>, now: u64) {
-        let registry = self.poll.registry();
         let (id, ends, connection) = (opening.id, Arc::clone(&opening.ends), opening.connection);
         let opened = self.associations.insert(|key| {
-            register(registry, &opening.relay, End::Client.token(key))?;
+            self.backend.open(End::Client, key, &opening.relay)?;
             Ok::<_, io::Error>(Association::new(opening, now))
         });
         match opened {
             Ok(key) => {
                 self.counters.opened();
                 self.by_id.insert(id, key);
-                self.touch(key, now);
+                if let Some(association) = self.associations.get_mut(key) {
+                    association.touch(key, &mut self.timers, now, self.idle);
+                }
             }
             // Memory for its events ran out.
             Err(_) => ends.put(connection, CloseReason::Unreachable),
         }
     }
 
-    /// The association has forwarded datagrams.
-    pub(super) fn touch(&mut self, key: Key, now: u64) {
-        if let Some(association) = self.associations.get_mut(key) {
-            association.last = now;
-            let due = now.saturating_add(self.idle);
-            self.timers.set(key, &mut association.timer, due);
+    /// Closes the associations of closed connections whose datagrams are forwarded.
+    fn end_closed(&mut self, now: u64) {
+        for ending in mem::take(&mut self.endings) {
+            let Ending { key, reason, until } = ending;
+            let Some(association) = self.associations.get(key) else {
+                continue;
+            };
+            let has_more = socket::is_readable(association.opening.relay.as_fd())
+                || self.backend.has_arrived(key);
+            if has_more && now < until {
+                self.backend.receive_again(key, &mut self.associations);
+                self.endings.push(ending);
+            } else {
+                self.close(key, reason, now);
+            }
         }
     }
 
@@ -277,22 +228,6 @@ impl AssociationWorker {
         }
     }
 
-    fn obey_policy(&mut self, now: u64) {
-        let generation = self.common.rules.policies.generation();
-        if mem::replace(&mut self.generation, generation) == generation {
-            return;
-        }
-        let judge = Judge {
-            rules: &self.common.rules,
-            own: &self.common.own,
-        };
-        for key in self.associations.keys() {
-            if let Some(association) = self.associations.get_mut(key) {
-                association.destinations.obey(judge, now);
-            }
-        }
-    }
-
     /// Looks up the names of lookups that have begun.
     pub(super) fn ask(&mut self) {
         for (key, destination, client) in self.batch.asks.drain(..) {
@@ -313,9 +248,11 @@ impl AssociationWorker {
                 associations,
                 lookups,
                 common,
-                poll,
-                batch,
+                backend,
                 counters,
+                generation,
+                timers,
+                idle,
                 ..
             } = self;
             let Some(association) = associations.get_mut(key) else {
@@ -324,10 +261,7 @@ impl AssociationWorker {
             let Some(lookup) = lookups.end(&mut association.lookups, lookup) else {
                 continue;
             };
-            let judge = Judge {
-                rules: &common.rules,
-                own: &common.own,
-            };
+            let judge = common.judge(*generation);
             let (header, destination) = (&lookup.header, &lookup.destination);
             let route = association
                 .destinations
@@ -336,15 +270,18 @@ impl AssociationWorker {
                 let outcome = match route {
                     Route::To(to) => {
                         let end = End::of(to);
-                        match association.outgoing(end, key, poll.registry(), &common.own) {
-                            Ok(socket) => batch.transmitter.send_one(
+                        let opened = association.open(end, key, backend, &common.own);
+                        let (_, transmitter) = backend.slots();
+                        match (opened, association.socket(end)) {
+                            (Ok(()), Some(socket)) => transmitter.send_one(
                                 socket.as_fd(),
                                 to.is_ipv6(),
                                 Some(to),
                                 [&[], payload],
                                 *tos,
                             ),
-                            Err(error) => no_socket(&error, 1),
+                            (Err(error), _) => no_socket(&error, 1),
+                            (Ok(()), None) => Outcome::dropped(DropCause::Unreachable, 1),
                         }
                     }
                     Route::Drop(cause) => Outcome::dropped(cause, 1),
@@ -352,7 +289,7 @@ impl AssociationWorker {
                 };
                 association.count_to_server(outcome, counters);
             }
-            self.touch(key, now);
+            association.touch(key, timers, now, *idle);
         }
     }
 
@@ -378,13 +315,13 @@ impl AssociationWorker {
         association.drop_datagrams(&drops, &self.counters);
         self.counters.closed();
         if let Some(log) = &self.common.log {
-            let info = association.opening.info;
+            let info = association.opening.info.clone();
             log.record_association(AssociationRecord {
                 client: info.client,
                 peer: info.peer,
                 user: info.user,
                 destinations: association.destinations.count(),
-                first: association.destinations.into_first(),
+                first: association.destinations.take_first(),
                 opened_at: association.opened_at,
                 opened: association.opening.opened,
                 closed: now,
@@ -394,5 +331,6 @@ impl AssociationWorker {
                 reason,
             });
         }
+        association.close(key, &mut self.backend);
     }
 }

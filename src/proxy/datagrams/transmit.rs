@@ -45,7 +45,7 @@ pub(in crate::proxy) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn sent(datagrams: usize, bytes: usize) -> Self {
+    pub(in crate::proxy) fn sent(datagrams: usize, bytes: usize) -> Self {
         Self {
             sent: Traffic {
                 datagrams: datagrams as u64,
@@ -112,7 +112,7 @@ impl Transmitter {
     }
 
     /// As [`Self::send`], after an attempt to send the first run failed with `error`.
-    pub(super) fn send_after(
+    pub(in crate::proxy) fn send_after(
         &mut self,
         error: Option<io::Error>,
         socket: BorrowedFd<'_>,
@@ -125,18 +125,18 @@ impl Transmitter {
         self.send_parts(error, socket, is_v6, runs, &parts, each);
     }
 
-    /// As [`Self::send`], with `header` of its key in front of each piece, which is one datagram.
+    /// As [`Self::send_after`], with `header` of its key in front of each piece, which is one datagram.
     pub(in crate::proxy) fn send_with_headers<'a>(
         &mut self,
-        socket: BorrowedFd<'_>,
-        is_v6: bool,
+        error: Option<io::Error>,
+        (socket, is_v6): (BorrowedFd<'_>, bool),
         payloads: &'a impl Payloads,
         runs: (&[Piece], &[Run]),
         header: impl Fn(Key) -> &'a [u8],
         each: &mut impl FnMut(&Run, Outcome),
     ) {
         let parts = |piece: &Piece| [header(piece.key), payload(payloads, piece)].into_iter();
-        self.send_parts(None, socket, is_v6, runs, &parts, each);
+        self.send_parts(error, socket, is_v6, runs, &parts, each);
     }
 
     /// Sends runs of `pieces` in order, where `parts` are the bytes of a piece. `error` is that of an earlier attempt to send the
@@ -303,7 +303,7 @@ impl Transmitter {
     }
 }
 
-pub(super) fn departure<P>(run: &Run, parts: P) -> Departure<P> {
+pub(in crate::proxy) fn departure<P>(run: &Run, parts: P) -> Departure<P> {
     Departure {
         parts,
         segment: match run.datagrams {
@@ -317,7 +317,7 @@ pub(super) fn departure<P>(run: &Run, parts: P) -> Departure<P> {
 }
 
 /// The bytes of a piece.
-pub(super) fn payload<'a>(payloads: &'a impl Payloads, piece: &Piece) -> &'a [u8] {
+pub(in crate::proxy) fn payload<'a>(payloads: &'a impl Payloads, piece: &Piece) -> &'a [u8] {
     let bytes = payloads.bytes(piece.slot);
     bytes.get(piece.start..piece.end).unwrap_or_default()
 }

@@ -85,6 +85,19 @@ figures! {
         "receiver CPU" = "receiver_s_per_million" Nothing;
     }
 
+    /// The figures that `--explain` adds to those of a single run.
+    UDP_EXPLAINED {
+        "losses by cause" = "lost_causes" Words;
+        "stage sender, p50" = "stage_sender_p50_ns" Nothing;
+        "stage sender, p99" = "stage_sender_p99_ns" Nothing;
+        "stage qdisc, p50" = "stage_qdisc_p50_ns" Nothing;
+        "stage qdisc, p99" = "stage_qdisc_p99_ns" Nothing;
+        "stage wire, p50" = "stage_wire_p50_ns" Error("clock_error_ns");
+        "stage wire, p99" = "stage_wire_p99_ns" Error("clock_error_ns");
+        "stage receiver, p50" = "stage_receiver_p50_ns" Nothing;
+        "stage receiver, p99" = "stage_receiver_p99_ns" Nothing;
+    }
+
     /// The figures of repeated runs, which have the other figures in common.
     UDP_REPEATS {
         "complete" = "complete" Nothing;
@@ -254,11 +267,13 @@ pub(super) fn udp_table(record: &UdpRecord) -> Table {
     match (&record.comparison[..], &record.runs[..]) {
         ([], [run]) => {
             let figures = if is_round_trips(&record.runs) {
-                TRIP_RUNS
+                TRIP_RUNS.to_vec()
+            } else if run.explained.is_some() || run.stages.is_some() {
+                [UDP_RUNS, UDP_EXPLAINED].concat()
             } else {
-                UDP_RUNS
+                UDP_RUNS.to_vec()
             };
-            table(UDP_RUN, figures, std::slice::from_ref(run))
+            table(UDP_RUN, &figures, std::slice::from_ref(run))
         }
         ([], runs) => {
             let figures = if is_round_trips(runs) {

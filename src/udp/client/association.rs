@@ -15,18 +15,18 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// The connection to which an association is bound: the relay ends with it.
 #[derive(Debug)]
-pub(super) struct Association {
+pub(crate) struct Association {
     /// Non-blocking.
     pub(super) connection: TcpStream,
     /// The proxy's TCP address.
     pub(super) proxy: SocketAddr,
     /// The relay's UDP address.
-    pub(super) relay: SocketAddr,
+    pub(crate) relay: SocketAddr,
 }
 
 impl Association {
     /// Requests an association. Waits for the proxy.
-    pub(super) fn open(
+    pub(crate) fn open(
         proxy: SocketAddr,
         user: Option<&User>,
         setup: &Setup,

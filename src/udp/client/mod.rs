@@ -36,6 +36,7 @@ use super::wire::VERSION;
 use super::wire::control::Hello;
 use crate::sys::clock::identity;
 use crate::sys::eventfd::EventFd;
+pub(crate) use association::Association;
 use control_loop::ControlLoop;
 pub use control_loop::SessionError;
 pub use error::RunError;

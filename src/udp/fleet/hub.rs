@@ -95,7 +95,7 @@ impl Hub {
             .is_some_and(|member| member.lost.is_none())
         {
             return Err(format!(
-                "rank {rank} of this fleet is here already; give each process a rank of its own, and a second fleet another name with --fleet-name"
+                "rank {rank} of this fleet is here already; give each process a rank of its own, and a second fleet another name (--fleet-name)"
             ));
         }
         if fleet.is_assembled {

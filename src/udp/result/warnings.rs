@@ -7,7 +7,7 @@ use crate::units::{counted, grouped, short_ns, were};
 
 /// The sentences that apply to `run`, most important first.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
-    let rules: [fn(&Run) -> Option<String>; 9] = [
+    let rules: [fn(&Run) -> Option<String>; 10] = [
         silent_group,
         throttled,
         late,
@@ -16,6 +16,7 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
         segments_refused,
         receiver_socket,
         unstamped,
+        too_brief,
         starved,
     ];
     rules.iter().filter_map(|rule| rule(run)).collect()
@@ -186,6 +187,18 @@ fn unstamped(run: &Run) -> Option<String> {
     })
 }
 
+/// The clocks of the hosts are not known well enough for the duration, and so for the rates.
+fn too_brief(run: &Run) -> Option<String> {
+    let (seconds, error) = (run.seconds?, run.seconds_error?);
+    (run.mode != "round-trip" && error > seconds / 10.0).then(|| {
+        format!(
+            "The goodput is uncertain: the run took {}, and the clocks of the two hosts are known to ± {}. A longer run (--mb or --seconds) makes this error a smaller share.",
+            short_ns(seconds * 1e9),
+            short_ns(error * 1e9),
+        )
+    })
+}
+
 /// The spinning client of round trips did not have its CPU alone, which the 99 % round trip shows.
 fn starved(run: &Run) -> Option<String> {
     let times = run.cpu.sender_preemptions?;
@@ -284,6 +297,21 @@ mod tests {
         for (times, spin) in [(49, true), (1_200, false)] {
             assert_eq!(with(times, spin), [""; 0]);
         }
+    }
+
+    #[test]
+    fn a_clock_error_of_more_than_a_tenth_of_the_duration_is_a_warning() {
+        let with = |error| Run {
+            seconds: Some(0.05),
+            seconds_error: Some(error),
+            ..Run::default()
+        };
+        assert!(warnings(&with(0.007))[0].contains("took 50.0 ms"));
+        assert!(warnings(&with(0.007))[0].contains("± 7.00 ms"));
+        assert_eq!(warnings(&with(0.004)), [""; 0]);
+        let mut trips = with(0.007);
+        trips.mode = "round-trip".to_owned();
+        assert_eq!(warnings(&trips), [""; 0]);
     }
 
     #[test]

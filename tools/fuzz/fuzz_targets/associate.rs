@@ -17,7 +17,9 @@ use wirebench::blocklist::reload::Policies;
 use wirebench::destination::Host;
 use wirebench::protocol::Settings;
 use wirebench::protocol::socks5::datagram::{MAX_HEADER, header, header_length, read};
-use wirebench::proxy::associations::destinations::{Destinations, Judge, Route};
+use wirebench::proxy::associations::destinations::{
+    BYTES, Destinations, Judge, NAME_BYTES, REMEMBERED, Route,
+};
 use wirebench::proxy::associations::own::OwnSockets;
 use wirebench::proxy::resolver::Resolved;
 use wirebench::proxy::rules::Rules;
@@ -58,10 +60,7 @@ fuzz_target!(|bytes: &[u8]| {
         .chunks_exact(16)
         .map(|bits| Ipv6Addr::from(<[u8; 16]>::try_from(bits).unwrap()).to_canonical())
         .collect();
-    let judge = Judge {
-        rules: &RULES,
-        own: &OWN,
-    };
+    let judge = Judge::new(&RULES, &OWN);
     let mut all = Destinations::new(rest.len() % 2 == 1);
     for (now, datagram) in (0u64..).zip(rest.chunks(usize::from(*length) + 1)) {
         let now = now * 300_000_000;
@@ -73,6 +72,9 @@ fuzz_target!(|bytes: &[u8]| {
         let start = &datagram[..length];
         let found = all.route(start, judge, now);
         check(found.route);
+        if let Route::To(address) = found.route {
+            assert!(all.answers(address, judge, now));
+        }
         let Ok(destination) = read(start) else {
             assert!(matches!(found.route, Route::Drop(_)));
             continue;
@@ -88,5 +90,5 @@ fuzz_target!(|bytes: &[u8]| {
             check(all.on_answer(start, &destination, Ok(answer), judge, now));
         }
     }
-    all.obey(judge, u64::MAX);
+    assert!(all.bytes() <= usize::from(REMEMBERED) * BYTES + 100 + NAME_BYTES);
 });

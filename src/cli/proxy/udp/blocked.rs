@@ -1,9 +1,11 @@
 //! Datagrams to a relay whose destination is blocked.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::udp::client::{Association, RunError, Setup, Via};
 
 /// Time between two bursts of datagrams.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -35,17 +37,32 @@ pub(super) fn sink() -> io::Result<UdpSocket> {
 }
 
 impl Blocked {
-    /// Sends datagrams of `length` bytes to the relay, `pps` a second, for this long. Stops early if `stop` says so.
+    /// Sends datagrams of `length` bytes to the relay, `pps` a second, for this long, until `stop` returns `true`.
+    ///
+    /// # Errors
+    /// As socket(2) and connect(2), and a SOCKS5 proxy that refuses an association.
     pub(super) fn send(
         &self,
-        relay: SocketAddr,
+        via: &Via,
         (pps, length): (f64, usize),
         time: Duration,
         stop: impl Fn() -> bool,
-    ) -> io::Result<Outcome> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        socket.connect(relay)?;
-        let datagram = vec![0; length];
+    ) -> Result<Outcome, RunError> {
+        let blocked = self.sink.local_addr().map_err(RunError::Start)?;
+        // The relay ends with its connection.
+        let association = match via {
+            Via::Socks5 { proxy, user } => {
+                let setup = Setup::to(blocked);
+                Some(Association::open(*proxy, user.as_ref(), &setup)?)
+            }
+            Via::Udp(_) => None,
+        };
+        let relay = association.as_ref().map(|association| association.relay);
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(RunError::Start)?;
+        let connected = socket.connect(relay.unwrap_or(via.address()));
+        connected.map_err(RunError::Start)?;
+        let mut datagram = Via::header(Some(via), blocked).bytes().to_vec();
+        datagram.resize(datagram.len() + length, 0);
         let (mut sent, mut refused) = (0u64, 0);
         let mut passed = self.arrived();
         let began = Instant::now();

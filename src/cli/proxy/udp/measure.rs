@@ -89,10 +89,10 @@ impl Measurement<'_> {
     pub(super) fn of_blocked(
         &self,
         path: Path<'_>,
-        blocked: &Blocked,
+        (via, blocked): (Option<&Via>, &Blocked),
         round: usize,
     ) -> Result<Option<Measured>, String> {
-        let Some(relay) = path.proxy().and_then(|proxy| proxy.address.ip()) else {
+        let Some(via) = via else {
             return Ok(None);
         };
         let (before, drops_before) = (cost(path), drops(path));
@@ -100,8 +100,8 @@ impl Measurement<'_> {
         let load = (rate, self.requested.message.unwrap_or_default() + HEADER);
         let time = Duration::from_secs_f64(self.requested.duration_s);
         let sent = blocked
-            .send(relay, load, time, || self.cancel.is_cancelled())
-            .map_err(|error| format!("cannot send to {relay}: {error}"))?;
+            .send(via, load, time, || self.cancel.is_cancelled())
+            .map_err(|error| format!("cannot send through {}: {error}", via.address()))?;
         if self.cancel.is_cancelled() {
             return Ok(None);
         }

@@ -1,4 +1,6 @@
 use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
@@ -6,6 +8,7 @@ use crate::blocklist::policy::Sources;
 use crate::blocklist::reload::Policies;
 use crate::protocol::Settings;
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -62,10 +65,7 @@ fn look_up(all: &mut Destinations, text: &str, answer: Answer, judge: Judge<'_>)
 fn destinations_are_decided_by_address_name_alias_and_port() {
     let rules = rules("192.0.2.0/24\n2001:db8::/32\n*.blocked\n203.0.113.9:53\n");
     let own = Arc::new(OwnSockets::default());
-    let judge = Judge {
-        rules: &rules,
-        own: &own,
-    };
+    let judge = Judge::new(&rules, &own);
     let none = || Err("no lookup".to_owned());
     for (text, answer, route) in [
         ("203.0.113.1:53", none(), to("203.0.113.1:53")),
@@ -100,10 +100,11 @@ fn destinations_are_decided_by_address_name_alias_and_port() {
         let is_allowed = matches!(route, Route::To(_));
         assert_eq!(all.count(), u64::from(is_allowed), "{text}");
         if let Route::To(address) = route {
-            let asked = all.asked(address).unwrap().header;
-            assert_eq!(asked.bytes(), header(&address.to_string()), "{text}");
+            assert!(all.answers(address, judge, 4), "{text}");
+            let answer = Header::of(address);
+            assert_eq!(answer.bytes(), header(&address.to_string()), "{text}");
         }
-        let decided = all.into_first();
+        let decided = all.take_first();
         let entry = decided.as_ref().and_then(|first| first.decision.entry());
         assert_eq!(entry.is_some(), route == BLOCKED, "{text}");
     }
@@ -117,10 +118,7 @@ fn own_sockets_are_no_destinations_in_any_spelling() {
     let own = Arc::new(OwnSockets::default());
     let _relay = own.add("127.0.0.1:4000".parse().unwrap());
     let _outgoing = own.add("0.0.0.0:5000".parse().unwrap());
-    let judge = Judge {
-        rules: &rules,
-        own: &own,
-    };
+    let judge = Judge::new(&rules, &own);
     for (text, is_own) in [
         ("127.0.0.1:1080", true),
         ("127.0.0.1:53", true),
@@ -141,10 +139,7 @@ fn own_sockets_are_no_destinations_in_any_spelling() {
 fn decisions_are_made_again_after_a_while_and_when_the_policy_changes() {
     let rules = rules("");
     let own = Arc::new(OwnSockets::default());
-    let judge = Judge {
-        rules: &rules,
-        own: &own,
-    };
+    let judge = Judge::new(&rules, &own);
     let mut all = Destinations::new(false);
     let (text, address) = ("127.0.0.1:4000", "127.0.0.1:4000".parse().unwrap());
     let other = header("127.0.0.1:4001");
@@ -154,20 +149,102 @@ fn decisions_are_made_again_after_a_while_and_when_the_policy_changes() {
     assert_eq!(all.route(&header(text), judge, KEEP).route, to(text));
     assert_eq!(all.route(&header(text), judge, KEEP + 1).route, BLOCKED);
     // Answers pass until the policy changes.
-    assert!(all.asked(address).is_some());
-    all.obey(judge, KEEP + 2);
-    assert!(all.asked(address).is_none());
-    assert!(all.asked("127.0.0.1:4001".parse().unwrap()).is_some());
+    assert!(all.answers(address, judge, KEEP + 2));
+    let changed = Judge {
+        generation: judge.generation + 1,
+        ..judge
+    };
+    assert!(!all.answers(address, changed, KEEP + 3));
+    assert!(all.answers("127.0.0.1:4001".parse().unwrap(), changed, KEEP + 3));
+}
+
+/// A policy that is reloaded.
+struct Reloading {
+    rules: Rules,
+    file: PathBuf,
+    _folder: TempDir,
+}
+
+impl Reloading {
+    fn new(list: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list");
+        fs::write(&file, list).unwrap();
+        let sources = Sources {
+            block: vec![file.clone()],
+            allow_empty: true,
+            ..Sources::default()
+        };
+        Self {
+            rules: Rules::new(Settings::default(), Policies::load(sources).unwrap()),
+            file,
+            _folder: folder,
+        }
+    }
+
+    fn reload(&self, list: &str) {
+        fs::write(&self.file, list).unwrap();
+        self.rules.policies.reload().unwrap();
+    }
+}
+
+#[test]
+fn reload_applies_to_a_route_and_to_answers_when_they_are_used_next() {
+    let policy = Reloading::new("");
+    let own = OwnSockets::default();
+    let judge = || Judge::new(&policy.rules, &own);
+    let mut all = Destinations::new(false);
+    let [one, other] = ["203.0.113.1:53", "203.0.113.2:53"];
+    let [one_address, other_address] = [one, other].map(|text| text.parse().unwrap());
+    for text in [one, other] {
+        assert_eq!(all.route(&header(text), judge(), 1).route, to(text));
+    }
+    // Both in the same moment, within the time for which a decision is kept.
+    policy.reload("203.0.113.1\n");
+    assert_eq!(all.route(&header(one), judge(), 1).route, BLOCKED);
+    assert!(!all.answers(one_address, judge(), 1));
+    // An answer without a datagram of the client before.
+    policy.reload("203.0.113.2\n");
+    assert!(!all.answers(other_address, judge(), 1));
+    // It was forgotten as a source, and its route is known to be blocked.
+    policy.reload("");
+    assert!(!all.answers(other_address, judge(), 1));
+    assert_eq!(all.route(&header(other), judge(), 1).route, to(other));
+    assert!(all.answers(other_address, judge(), 1));
+    assert_eq!(all.count(), 3);
+}
+
+#[test]
+fn answers_pass_after_a_reload_as_long_as_one_header_leads_to_their_source() {
+    let policy = Reloading::new("");
+    let own = OwnSockets::default();
+    let judge = || Judge::new(&policy.rules, &own);
+    let mut all = Destinations::new(false);
+    let address = "203.0.113.1:53".parse().unwrap();
+    for number in 0..40 {
+        let name = format!("n{number}.test:53");
+        let answer = resolved(&["203.0.113.1"], &[]);
+        assert_eq!(
+            look_up(&mut all, &name, answer, judge()),
+            to("203.0.113.1:53")
+        );
+    }
+    // All names but the last are blocked: one answer decides on few of them.
+    let blocked: String = (0..39).map(|number| format!("n{number}.test\n")).collect();
+    policy.reload(&blocked);
+    let passes: Vec<_> = (0..4).map(|_| all.answers(address, judge(), 4)).collect();
+    assert_eq!(passes, [false, false, true, true]);
+    policy.reload("*.test\n");
+    assert!((0..4).all(|_| !all.answers(address, judge(), 4)));
+    policy.reload("");
+    assert!(!all.answers(address, judge(), 4));
 }
 
 #[test]
 fn names_are_looked_up_again_while_their_last_addresses_are_used() {
     let rules = rules("");
     let own = OwnSockets::default();
-    let judge = Judge {
-        rules: &rules,
-        own: &own,
-    };
+    let judge = Judge::new(&rules, &own);
     let mut all = Destinations::new(false);
     let name = header("a.test:53");
     let first = resolved(&["203.0.113.1"], &[]);
@@ -198,10 +275,7 @@ fn names_are_looked_up_again_while_their_last_addresses_are_used() {
 fn name_without_an_address_is_looked_up_again_later() {
     let rules = rules("");
     let own = OwnSockets::default();
-    let judge = Judge {
-        rules: &rules,
-        own: &own,
-    };
+    let judge = Judge::new(&rules, &own);
     let mut all = Destinations::new(false);
     let name = header("a.test:53");
     let unresolved = Route::Drop(DropCause::Unresolved);
@@ -214,6 +288,65 @@ fn name_without_an_address_is_looked_up_again_later() {
     assert!(found.ask.is_some());
 }
 
+/// Names of 40 bytes with 2 addresses and an alias.
+#[test]
+fn memory_of_many_destinations_is_bounded() {
+    let rules = rules("");
+    let own = OwnSockets::default();
+    let judge = Judge::new(&rules, &own);
+    let most = usize::from(REMEMBERED);
+    let mut addresses = Destinations::new(false);
+    for number in 0..3_000u32 {
+        let ip = IpAddr::from((0xcb00_0000 + number).to_be_bytes());
+        let header = Header::of(SocketAddr::new(ip, 53));
+        addresses.route(header.bytes(), judge, 1);
+    }
+    assert_eq!(addresses.count(), 3_000);
+    let each = addresses.bytes() / most;
+    println!("{each} bytes for each of {most} addresses, at most {BYTES}");
+    assert!(addresses.bytes() <= most * BYTES + 100);
+    let mut names = Destinations::new(false);
+    for number in 0..3_000u32 {
+        let ips =
+            [0xcb00_0000, 0xcc00_0000].map(|first| IpAddr::from((first + number).to_be_bytes()));
+        let answer = Resolved {
+            addresses: ips.to_vec(),
+            aliases: vec![format!("alias{number}.test").parse().unwrap()],
+        };
+        let text = format!("{}{number:05}.test:53", "n".repeat(30));
+        assert!(matches!(
+            look_up(&mut names, &text, Ok(answer), judge),
+            Route::To(_)
+        ));
+        let counted: usize = names
+            .known
+            .iter_mut()
+            .map(|(key, known)| key.heap() + known.heap())
+            .sum();
+        assert_eq!(counted, names.name_bytes);
+    }
+    let remembered = names.known.len();
+    println!(
+        "{} bytes beside for each of {remembered} names",
+        names.name_bytes / remembered
+    );
+    assert!(names.bytes() <= most * BYTES + 100 + NAME_BYTES);
+    // One with as many aliases as are allowed leaves nothing else.
+    let alias = |number: usize| {
+        let label = format!("{}{number:03}", "a".repeat(60));
+        [label.as_str(); 3].join(".").parse().unwrap()
+    };
+    for number in 0..20 {
+        let answer = Resolved {
+            addresses: vec![[203, 0, 113, 1].into()],
+            aliases: (0..ALIASES).map(alias).collect(),
+        };
+        look_up(&mut names, &format!("m{number}.test:53"), Ok(answer), judge);
+        assert!(names.name_bytes <= NAME_BYTES);
+    }
+    assert_eq!(names.known.len(), NAME_BYTES / (ALIASES * (16 + 208)));
+}
+
 proptest! {
     #[test]
     fn memory_is_bounded_and_nothing_blocked_is_asked(
@@ -221,7 +354,7 @@ proptest! {
     ) {
         let rules = rules("127.0.0.0/30\n");
         let own = OwnSockets::default();
-        let judge = Judge { rules: &rules, own: &own };
+        let judge = Judge::new(&rules, &own);
         let mut all = Destinations::new(false);
         for (number, (kind, last, port, mapped)) in (0u64..).zip(bytes) {
             let header = match mapped {
@@ -238,7 +371,9 @@ proptest! {
             if last < 4 && port > 0 && (mapped || kind == 1) {
                 prop_assert_eq!(found.route, BLOCKED);
             }
-            prop_assert!(all.known.len() <= 2 * REMEMBERED && all.asked.len() <= 2 * REMEMBERED);
+            let most = usize::from(REMEMBERED);
+            prop_assert!(all.known.len() <= most && all.asked.len() <= most);
+            prop_assert!(all.bytes() <= most * BYTES + 100);
         }
     }
 }

@@ -17,7 +17,7 @@
 //! | 60,000/s, 10,000 clients in turn | 9.6 | 8.5 |
 
 mod epoll;
-mod uring;
+pub(in crate::proxy) mod uring;
 
 pub(in crate::proxy) use epoll::Epoll;
 pub(in crate::proxy) use uring::Uring;
@@ -55,21 +55,21 @@ pub(in crate::proxy) enum Received {
 /// The runs of a batch in one direction, in which those of a flow follow each other, and what became of them.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Sends {
-    pub(super) pieces: Vec<Piece>,
-    pub(super) runs: Vec<Run>,
+    pub(in crate::proxy) pieces: Vec<Piece>,
+    pub(in crate::proxy) runs: Vec<Run>,
     /// Of each run, once it is sent.
-    pub(super) outcomes: Vec<Outcome>,
+    pub(in crate::proxy) outcomes: Vec<Outcome>,
 }
 
 impl Sends {
-    pub(super) fn clear(&mut self) {
+    pub(in crate::proxy) fn clear(&mut self) {
         self.pieces.clear();
         self.runs.clear();
         self.outcomes.clear();
     }
 
     /// Pieces, runs, and what adds an outcome to that of a run. The outcomes of earlier runs are added first.
-    fn split(&mut self) -> (&[Piece], &[Run], impl FnMut(&Run, Outcome)) {
+    pub(in crate::proxy) fn split(&mut self) -> (&[Piece], &[Run], impl FnMut(&Run, Outcome)) {
         let Self {
             pieces,
             runs,

@@ -18,6 +18,7 @@ fn figures_name_existing_columns() {
         }
     }
     check(UDP_RUN, UDP_RUNS);
+    check(UDP_RUN, UDP_EXPLAINED);
     check(UDP_RUN, UDP_REPEATS);
     check(UDP_SETTING, UDP_SETTINGS);
     check(UDP_RUN, TRIP_RUNS);

@@ -56,6 +56,15 @@ fn single_run_is_a_list_of_figures() {
 | jitter | 850 ns |
 | sender CPU | 0.120 s/M packets |
 | receiver CPU | 0.080 s/M packets |
+| losses by cause | sender firewall 2, receiver socket 5 |
+| stage sender, p50 | 500 us |
+| stage sender, p99 | 990 us |
+| stage qdisc, p50 | 500 us |
+| stage qdisc, p99 | 990 us |
+| stage wire, p50 | 500 us ± 850 ns |
+| stage wire, p99 | 990 us ± 850 ns |
+| stage receiver, p50 | 500 us |
+| stage receiver, p99 | 990 us |
 
 - run 0, mio: The sender was late by more than one gap.
 - run 0, mio: datagrams that arrived: 1,000 (1.00 %) with a CE mark, 5 (0.005 %) with another DSCP

@@ -25,14 +25,14 @@ const LONG: usize = 8_192;
 
 /// Who sent a message: each has its own buffers, so that clients that send much do not delay servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Group {
+pub(in crate::proxy) enum Group {
     Clients,
     Servers,
 }
 
 impl Group {
     /// The buffer group of the ring.
-    pub(super) fn number(self) -> u16 {
+    pub(in crate::proxy) fn number(self) -> u16 {
         self as u16
     }
 
@@ -48,11 +48,11 @@ impl Group {
 
 /// A buffer that the kernel filled.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Filled {
-    pub(super) group: Group,
-    pub(super) buffer: u16,
+pub(in crate::proxy) struct Filled {
+    pub(in crate::proxy) group: Group,
+    pub(in crate::proxy) buffer: u16,
     /// Bytes.
-    pub(super) length: usize,
+    pub(in crate::proxy) length: usize,
 }
 
 /// The buffers of a thread, and the messages of the batch.
@@ -75,7 +75,7 @@ struct Pool {
 impl Messages {
     /// # Errors
     /// As io_uring_register(2), and out of memory.
-    pub(super) fn new(ring: &Ring) -> io::Result<Self> {
+    pub(in crate::proxy) fn new(ring: &Ring) -> io::Result<Self> {
         Ok(Self {
             clients: Pool::new(ring, Group::Clients)?,
             servers: Pool::new(ring, Group::Servers)?,
@@ -84,19 +84,19 @@ impl Messages {
     }
 
     /// The kernel has filled a buffer.
-    pub(super) fn take(&mut self, filled: Filled) {
+    pub(in crate::proxy) fn take(&mut self, filled: Filled) {
         let pool = self.pool_mut(filled.group);
         pool.provided = pool.provided.saturating_sub(1);
     }
 
     /// Adds a message to the batch. Returns its slot.
-    pub(super) fn add(&mut self, filled: Filled) -> usize {
+    pub(in crate::proxy) fn add(&mut self, filled: Filled) -> usize {
         self.batch.push(filled);
         self.batch.len() - 1
     }
 
     /// The batch is sent.
-    pub(super) fn release(&mut self) {
+    pub(in crate::proxy) fn release(&mut self) {
         let (mut counts, mut bytes) = ([0; 2], [0; 2]);
         while let Some(filled) = self.batch.pop() {
             let group = usize::from(filled.group.number());
@@ -134,7 +134,7 @@ impl Messages {
 
     /// Whether each buffer is in the reserve or may be filled by the kernel.
     #[cfg(test)]
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in crate::proxy) fn is_whole(&self) -> bool {
         let mut pools = [&self.clients, &self.servers].into_iter();
         pools.all(|pool| pool.reserve.len() + pool.provided == 2 * pool.group.target())
     }

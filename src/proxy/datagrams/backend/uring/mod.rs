@@ -28,8 +28,8 @@
     reason = "requests carry pointers to memory that the ring owns"
 )]
 
-mod messages;
-mod send;
+pub(in crate::proxy) mod messages;
+pub(in crate::proxy) mod send;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -54,13 +54,13 @@ use crate::uring::recvmsg::Shape;
 use crate::uring::ring::{Completion, Leak, Ring, RingWithMemory};
 
 /// Operations that one call submits.
-const SUBMISSIONS: u32 = 1_024;
+pub(in crate::proxy) const SUBMISSIONS: u32 = 1_024;
 
 /// Completions for which the kernel has room: more only cost time.
-const COMPLETIONS: u32 = 16_384;
+pub(in crate::proxy) const COMPLETIONS: u32 = 16_384;
 
 /// Most runs of a batch that the ring sends.
-const MOST_SENDS: usize = SUBMISSIONS as usize / 2;
+pub(in crate::proxy) const MOST_SENDS: usize = SUBMISSIONS as usize / 2;
 
 /// Most batches of one pass of the loop: each send may receive the next one.
 const BATCHES: usize = 8;

@@ -16,25 +16,25 @@ use crate::sys::datagrams::QueuedDepartures;
 use crate::uring::ring::RingWithMemory;
 
 /// The messages that are being sent, by [`Way`].
-pub(super) type Queues = [QueuedDepartures; 2];
+pub(in crate::proxy) type Queues = [QueuedDepartures; 2];
 
 /// The results of the sends of a batch.
 #[derive(Debug, Default)]
-pub(super) struct Results {
+pub(in crate::proxy) struct Results {
     /// By the place of a run: bytes, or a negative errno.
-    of_runs: Vec<i32>,
-    in_flight: usize,
+    pub(in crate::proxy) of_runs: Vec<i32>,
+    pub(in crate::proxy) in_flight: usize,
 }
 
 impl Results {
-    fn start(&mut self, runs: usize) {
+    pub(in crate::proxy) fn start(&mut self, runs: usize) {
         self.of_runs.clear();
         self.of_runs.resize(runs, -libc::ECANCELED);
         self.in_flight = runs;
     }
 
     /// A send has completed.
-    pub(super) fn set(&mut self, place: usize, result: i32) {
+    pub(in crate::proxy) fn set(&mut self, place: usize, result: i32) {
         if let Some(place) = self.of_runs.get_mut(place) {
             *place = result;
             self.in_flight = self.in_flight.saturating_sub(1);
@@ -162,7 +162,7 @@ impl Uring {
 }
 
 /// The runs of each flow with their results.
-fn chains<'a>(
+pub(in crate::proxy) fn chains<'a>(
     runs: &'a [Run],
     mut results: &'a [i32],
 ) -> impl Iterator<Item = (&'a [Run], &'a [i32])> {
