@@ -170,10 +170,11 @@ fn the_saved_record_is_the_printed_one() {
         "latency-connect-direct.hgrm",
         "latency-connect-proxied.hgrm",
         "latency-blocked-blocked.hgrm",
+        "histograms.jsonl",
     ] {
         assert!(names.contains(name), "{names:?}");
     }
-    assert_eq!(names.len(), 4, "{names:?}");
+    assert_eq!(names.len(), 5, "{names:?}");
     let record: Value =
         serde_json::from_str(&fs::read_to_string(folder.join("run.json")).unwrap()).unwrap();
     assert_eq!(
