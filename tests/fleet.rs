@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use common::fleet::{BENCH, assert_sums, fleet, names, rank, receiving, wait};
+use common::fleet::{BENCH, Namespace, assert_sums, fleet, names, rank, receiving, wait};
 use common::{NOTICED, PATIENCE, Results, Running, Serve, bench, number, table, until};
 use wirebench::udp::wire::VERSION;
 use wirebench::udp::wire::control::{Reply, Request};
@@ -94,35 +94,6 @@ fn kernel_counts_the_datagrams_of_the_ranks() {
     assert!(others < 100, "{others}");
 }
 
-struct Namespace(String);
-
-impl Namespace {
-    fn build(&self) -> bool {
-        let ip = |words: &str| {
-            let output = Command::new("ip").args(words.split(' ')).output();
-            output.is_ok_and(|output| output.status.success())
-        };
-        let name = &self.0;
-        ip(&format!("netns add {name}")) && ip(&format!("-n {name} link set lo up"))
-    }
-
-    /// `InDatagrams`, `NoPorts`, `InErrors` and `OutDatagrams`.
-    fn udp_counters(&self) -> Vec<u64> {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.0, "cat", "/proc/net/snmp"]);
-        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
-        let line = text.lines().filter(|line| line.starts_with("Udp:")).nth(1);
-        let numbers = line.unwrap().split_whitespace().skip(1).take(4);
-        numbers.map(|number| number.parse().unwrap()).collect()
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
-    }
-}
-
 #[test]
 fn all_ranks_send_to_a_server_or_receive_from_it() {
     let server = Serve::start(&[]);
@@ -163,15 +134,15 @@ fn compared_settings_are_those_of_all_ranks() {
     );
 }
 
-/// Waits until a rank's sender is set up, and has had time to start.
-fn sending(rank: &Running) {
+/// Waits until a rank's sender is set up, and has had time to send.
+fn sending(rank: &Running, time: Duration) {
     let tasks = format!("/proc/{}/task", rank.id());
     until("the sender starts", || {
         let tasks = fs::read_dir(&tasks).into_iter().flatten().flatten();
         let mut names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
         names.any(|name| name.trim() == "send-0")
     });
-    thread::sleep(Duration::from_millis(1_000));
+    thread::sleep(time);
 }
 
 #[test]
@@ -179,7 +150,7 @@ fn killed_rank_costs_its_share_and_is_named() {
     let results = Results::new();
     let options = receiving("--duration 3s --pps 400");
     let ranks = fleet(5, &options, &results);
-    sending(&ranks[3]);
+    sending(&ranks[3], Duration::from_secs(1));
     ranks[3].signal("KILL");
     let finished = wait(ranks);
     let words = ["the run is incomplete: rank 3 is missing (rank 3 was lost during the run)"];
@@ -209,6 +180,100 @@ fn killed_rank_costs_its_share_and_is_named() {
     // Each of the others had the time for its share of 300 datagrams.
     let ranks = run["fleet"]["ranks"].as_array().unwrap().iter();
     ranks.for_each(|rank| assert!(number(rank, "sent.packets") > 250, "{rank:#}"));
+}
+
+/// Waits for ranks whose collector is lost, and merges what they have saved. Returns the merged run.
+fn merged(ranks: Vec<Running>, results: &Results, exit: i32) -> serde_json::Value {
+    let mut folders = Vec::new();
+    for finished in wait(ranks) {
+        assert!(finished.took < PATIENCE / 2, "{:?}", finished.took);
+        let finished = finished.failed(3, &["the ranks are not merged", "`bench merge`"]);
+        let mut words = finished.stderr.split_whitespace();
+        folders.extend(
+            words
+                .find_map(|word| word.strip_suffix(':').filter(|word| word.contains("-udp-")))
+                .map(str::to_owned),
+        );
+    }
+    let json = results.folder.path().join("merged.json");
+    let out = results.arg();
+    let merge = bench(["merge", &out, "--json", json.to_str().unwrap()]);
+    match exit {
+        0 => drop(merge.done()),
+        exit => drop(merge.failed(exit, &["the merged run is incomplete: "])),
+    }
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let run = record["runs"][0].clone();
+    let names: Vec<&str> = run["fleet"]["ranks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rank| rank["name"].as_str().unwrap())
+        .collect();
+    assert!(
+        folders
+            .iter()
+            .all(|folder| names.iter().any(|name| folder.ends_with(name))),
+        "{folders:?} {names:?}"
+    );
+    run
+}
+
+#[test]
+fn ranks_save_their_own_results_if_rank_0_dies_with_the_server() {
+    let namespace = Namespace(format!("wbrank0{}", std::process::id()));
+    if !namespace.build() {
+        println!("skipped: no network namespaces here");
+        return;
+    }
+    let results = Results::new();
+    let inside = ["ip", "netns", "exec", &namespace.0, BENCH[0]];
+    let before = namespace.udp_counters();
+    let options = "--duration 3s --pps 900 --gso off --batch 1";
+    let ranks = (0..4).map(|number| rank(&inside, number, 4, options, &results));
+    let mut ranks: Vec<Running> = ranks.collect();
+    sending(&ranks[3], Duration::from_millis(900));
+    ranks[0].signal("KILL");
+    let first = ranks.remove(0);
+    let run = merged(ranks, &results, 3);
+    drop(first);
+    assert_eq!(
+        (
+            run["complete"].as_bool(),
+            run["fleet"]["ranks"].as_array().unwrap().len()
+        ),
+        (Some(false), 3)
+    );
+    let now = namespace.udp_counters();
+    let (sent, of_kernel) = (number(&run, "sent.packets"), now[3] - before[3]);
+    assert!(sent > 200, "{sent}");
+    // The others open the flows and keep them open.
+    assert!(
+        of_kernel >= sent && of_kernel - sent < 100,
+        "{of_kernel} {sent}"
+    );
+}
+
+#[test]
+fn ranks_save_their_own_results_if_the_collector_or_the_server_dies() {
+    let server = Serve::start(&[]);
+    let results = Results::new();
+    let options = format!("--to {} --packets 1350 --pps 900", server.address);
+    let mut ranks = fleet(3, &options, &results);
+    sending(&ranks[2], Duration::from_millis(600));
+    ranks[0].signal("KILL");
+    drop(ranks.remove(0));
+    let run = merged(ranks, &results, 0);
+    assert_sums(&run);
+    assert_eq!(number(&run, "sent.packets"), 2 * 450);
+
+    let results = Results::new();
+    let ranks = fleet(3, &options, &results);
+    sending(&ranks[2], Duration::from_millis(600));
+    server.program.signal("KILL");
+    let run = merged(ranks, &results, 3);
+    assert_eq!(run["fleet"]["ranks"].as_array().unwrap().len(), 3);
+    assert!(number(&run, "sent.packets") > 100, "{run:#}");
 }
 
 #[test]
@@ -282,8 +347,13 @@ fn ranks_of_other_command_lines_and_of_taken_numbers_are_refused() {
         .wait(PATIENCE)
         .failed(3, &["rank 2 has other options"]);
     let twin = rank(BENCH, 1, 3, &options, &results);
-    twin.wait(PATIENCE)
-        .failed(3, &["rank 1 of this fleet is here already"]);
+    twin.wait(PATIENCE).failed(
+        3,
+        &[
+            "rank 1 of this fleet is here already",
+            "another name (--fleet-name)",
+        ],
+    );
     let third = rank(BENCH, 2, 3, &options, &results);
     for finished in wait(vec![first, second, third]) {
         finished.done();
@@ -341,6 +411,17 @@ fn keys_are_proved_to_the_server_of_a_fleet() {
     assert_sums(&results.run());
     let refused = rank(BENCH, 0, 2, &options, &results).wait(PATIENCE);
     refused.failed(3, &["requires a key"]);
+    // Rank 0's own server requires the key too.
+    let results = Results::new();
+    let unkeyed = receiving("--packets 20");
+    let keyed = format!("{unkeyed} --key-file {}", key.display());
+    let first = rank(BENCH, 0, 2, &keyed, &results);
+    let refused = rank(BENCH, 1, 2, &unkeyed, &results).wait(PATIENCE);
+    refused.failed(3, &["requires a key"]);
+    for finished in wait(vec![first, rank(BENCH, 1, 2, &keyed, &results)]) {
+        finished.done();
+    }
+    assert_sums(&results.run());
 }
 
 /// A run of a fleet of most ranks, one of which came, has a message for each of the others.
@@ -359,6 +440,7 @@ fn rank_that_reads_nothing_costs_the_server_little_memory() {
         host: "host".to_owned(),
         options: String::new(),
         wait_ms: 1,
+        keeps: false,
     };
     framing::encode(&fleet(FleetRequest::Join(join)), &mut bytes).unwrap();
     stream.write_all(&bytes).unwrap();

@@ -201,8 +201,8 @@ pub(super) struct Udp {
     pub(super) df: List<OnOffAuto>,
     #[command(flatten)]
     pub(super) traffic: TrafficArgs,
-    /// File with the key of the server
-    #[arg(long, value_name = "FILE", requires = "to", help_heading = "Network")]
+    /// File with the key of the server, with --fleet also of rank 0
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub(super) key_file: Option<PathBuf>,
     /// Fail after this long without an answer of the server
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "30s", help_heading = "Network")]

@@ -1,5 +1,7 @@
 //! `bench merge`: saved runs of several hosts as one.
 
+mod load;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,7 +27,7 @@ use crate::udp::result::{Measured, MissingRank, Run};
 
 #[derive(Debug, Args)]
 pub(super) struct MergeArgs {
-    /// Saved runs of `bench udp`, each a folder or its run.json, or a folder with such folders
+    /// Saved runs of `bench udp` or of `bench proxy load`, each a folder or its run.json, or a folder with such folders
     #[arg(value_name = "DIR", required = true)]
     paths: Vec<PathBuf>,
     /// Write the merged record as JSON; - writes it to stdout and nothing else
@@ -51,6 +53,9 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), CliError> {
     ];
     let exports = Exports::of(&formats)?;
     let paths = expand(&args.paths)?;
+    if load::is_first(&paths) {
+        return load::run(exports, &paths);
+    }
     let measured = merge(&paths)?;
     if measured.is_empty() {
         let first = paths.first().map(|path| path.display().to_string());
@@ -59,7 +64,15 @@ pub(super) fn run(args: &MergeArgs) -> Result<(), CliError> {
             first.unwrap_or_default()
         )));
     }
-    write(exports, &measured)
+    write(exports, &measured)?;
+    let incomplete = measured.iter().find(|of| !of.run.complete);
+    match incomplete.map(|of| of.run.reason.as_deref()) {
+        Some(reason) => Err(CliError::Runtime(format!(
+            "the merged run is incomplete: {}",
+            reason.unwrap_or("it ended early")
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn write(exports: Exports, measured: &[Measured]) -> Result<(), CliError> {
@@ -104,7 +117,7 @@ fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
         folders.sort_unstable();
         if folders.is_empty() {
             return Err(CliError::Runtime(format!(
-                "{} is not a saved run and contains none; give run folders of bench udp",
+                "{} is not a saved run and contains none; give run folders of bench udp or bench proxy load",
                 path.display()
             )));
         }
@@ -187,7 +200,9 @@ fn merge(paths: &[PathBuf]) -> Result<Vec<Measured>, CliError> {
                 run: &run,
                 latency: &of_run.unwrap_or(&empty).latency,
                 intended: &of_run.unwrap_or(&empty).intended,
+                more: &of_run.unwrap_or(&empty).more,
                 start_ns: wall_start(&run),
+                phase_ns: 0,
             };
             merge.add(result).map_err(CliError::runtime)?;
         }
@@ -248,7 +263,7 @@ fn record(path: &Path) -> Result<(UdpRecord, Option<PathBuf>), CliError> {
     match saved::read_runs(path).map_err(CliError::runtime)? {
         (Saved::Udp(record), folder) => Ok((record, folder)),
         (other, _) => Err(CliError::Runtime(format!(
-            "{} is a record of kind '{}', and bench merge merges runs of bench udp",
+            "{} is a record of kind '{}', and bench merge merges runs of bench udp or of bench proxy load",
             path.display(),
             other.kind()
         ))),

@@ -13,6 +13,7 @@ mod log;
 mod metrics;
 mod origin;
 mod output;
+pub(super) mod record;
 mod reload;
 mod run;
 mod send;

@@ -3,6 +3,7 @@
 mod during;
 pub(super) mod fleet;
 mod gather;
+pub(super) mod keep;
 mod matrix;
 mod output;
 mod plan;
@@ -39,6 +40,11 @@ pub(super) fn run(mut args: Box<Udp>) -> Result<(), CliError> {
         return fleet::run(&mut args);
     }
     let args = &*args;
+    if args.key_file.is_some() && args.to.is_none() {
+        return Err(CliError::usage(
+            "--key-file needs a server: add --to, or --fleet for that of rank 0",
+        ));
+    }
     if let Some(UdpCommand::Search(args)) = &args.command {
         return search::run(args);
     }

@@ -26,7 +26,7 @@ pub struct Fleet {
     pub latency_p99_ns: Option<Spread>,
     /// From the first rank's start to the last rank's, in ns; null if a start is unknown.
     pub start_skew_ns: Option<u64>,
-    /// Half-width of the error bar of `start_skew_ns`, in ns: twice the largest error of a clock offset.
+    /// Half-width of the error bar of `start_skew_ns`, in ns: twice the largest error of a clock offset; null if unknown.
     pub start_skew_error_ns: Option<u64>,
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::compare::records::{SavedRuns, compare_records};
 use super::export::column::{Column, Heading};
 use super::export::columns::{
-    INTERVAL, LedgerRow, PACKET, RANK, RUN_NUMBER, SEARCH_TRIAL, UDP_SETTING,
+    INTERVAL, LedgerRow, PACKET, PROXY_RANK, RANK, RUN_NUMBER, SEARCH_TRIAL, UDP_SETTING,
 };
 use super::model::{DoctorReport, proxy, udp as model};
 use super::sample;
@@ -21,7 +21,7 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results/README.md");
 const README: &str = include_str!("../../results/README.md");
 
 /// Each section with a table of columns.
-fn tables() -> [(&'static str, Vec<Heading>); 7] {
+fn tables() -> [(&'static str, Vec<Heading>); 8] {
     fn headings<T>(columns: &[Column<T>]) -> impl Iterator<Item = Heading> {
         columns.iter().map(Column::heading)
     }
@@ -40,6 +40,7 @@ fn tables() -> [(&'static str, Vec<Heading>); 7] {
             "proxy.csv",
             LedgerRow::<load::result::Run>::headings().collect(),
         ),
+        ("Ranks of bench proxy load", headings(PROXY_RANK).collect()),
     ]
 }
 
@@ -230,6 +231,13 @@ fn each_key_of_a_proxy_record_is_explained() {
     keys_of(&run)
         .iter()
         .for_each(|key| assert_explained(text, key));
+    let merged = sample::proxy::merged(2).run.fleet.unwrap();
+    for key in keys_of(&json!({ "fleet": merged })) {
+        // The keys of errors are explained elsewhere.
+        if !key.starts_with("fleet.ranks[].errors.") {
+            assert_explained(text, &key);
+        }
+    }
     let record = sample::proxy::record();
     let Value::Object(record) = serde_json::to_value(&record).unwrap() else {
         panic!("a record is an object");

@@ -145,6 +145,16 @@ impl Latency {
         self.sum_ns
     }
 
+    /// Whether the values in the buckets can have the sum.
+    pub fn is_sum_possible(&self) -> bool {
+        let of = |limit: fn(usize) -> u64| {
+            let buckets = self.buckets.iter();
+            let sums = buckets.map(|(bucket, count)| u128::from(limit(bucket)) * u128::from(count));
+            sums.fold(0, u128::saturating_add)
+        };
+        (of(buckets::lowest)..=of(buckets::highest)).contains(&self.sum_ns)
+    }
+
     /// The value in ns at or below which `percent` of all values lie; `None` without values. The result is the end of a bucket, or
     /// the maximum if that is smaller.
     ///
@@ -374,6 +384,7 @@ mod tests {
             carried.absorb_totals(b.sum_ns(), b.out_of_range());
             a.merge(&carried);
             prop_assert_eq!(a.summary(), all.summary());
+            prop_assert!(a.is_sum_possible());
         }
 
         #[test]

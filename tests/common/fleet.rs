@@ -90,3 +90,33 @@ pub(crate) fn names(run: &Value, key: &str) -> Vec<u64> {
     let ranks = run["fleet"][key].as_array().unwrap();
     ranks.iter().map(|rank| number(rank, "rank")).collect()
 }
+
+/// A network namespace of its own, which is removed when it is dropped.
+pub(crate) struct Namespace(pub(crate) String);
+
+impl Namespace {
+    pub(crate) fn build(&self) -> bool {
+        let ip = |words: &str| {
+            let output = Command::new("ip").args(words.split(' ')).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let name = &self.0;
+        ip(&format!("netns add {name}")) && ip(&format!("-n {name} link set lo up"))
+    }
+
+    /// `InDatagrams`, `NoPorts`, `InErrors` and `OutDatagrams`.
+    pub(crate) fn udp_counters(&self) -> Vec<u64> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0, "cat", "/proc/net/snmp"]);
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let line = text.lines().filter(|line| line.starts_with("Udp:")).nth(1);
+        let numbers = line.unwrap().split_whitespace().skip(1).take(4);
+        numbers.map(|number| number.parse().unwrap()).collect()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}

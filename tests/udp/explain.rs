@@ -226,9 +226,11 @@ fn a_route_that_rejects_explains_what_was_not_sent(engine: Engine) {
         assert_eq!(cause["counters"][0]["name"], errno);
         assert_eq!(number(&cause["counters"][0], "increase"), refused);
         if kind == "unreachable" {
-            // A refusal that may be due to an ICMP error is tried again once.
+            // A refusal that may be due to an ICMP error is tried again once. When the rule is deleted between the two attempts
+            // of a datagram, the second one is accepted: this datagram is not refused, and its first attempt is counted.
             let attempts = counter(&run, "sender", "OutNoRoutes");
-            assert!((refused..=2 * refused).contains(&attempts), "{run:#}");
+            let most = 2 * refused + 1;
+            assert!((refused..=most).contains(&attempts), "{run:#}");
         }
     }
     // At the server: a route of the closed port alone.

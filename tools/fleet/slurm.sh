@@ -1,5 +1,6 @@
 #!/bin/sh
 # Runs `bench udp --fleet` under a Slurm of its own, with four nodes on this host: slurm.sh BENCH RANKS [OPTION...]
+# With FLEET_COMMAND='proxy load', runs `bench proxy load --fleet`.
 # Exits with 77 if Slurm or munge is not installed. Needs root. Everything is in a temporary folder, which is removed.
 set -eu
 
@@ -87,4 +88,4 @@ until [ "$(sinfo -h -t idle -o %D 2> /dev/null)" = 4 ]; do
     sleep 0.2
 done
 # All nodes are this host. Without --kill-on-bad-exit, a rank that dies does not end the others.
-srun --kill-on-bad-exit=0 -N 4 -n "$ranks" "$bench" udp --fleet --rendezvous 127.0.0.1 "$@"
+srun --kill-on-bad-exit=0 -N 4 -n "$ranks" "$bench" ${FLEET_COMMAND:-udp} --fleet --rendezvous 127.0.0.1 "$@"

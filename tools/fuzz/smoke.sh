@@ -3,17 +3,19 @@
 # counters come from LLVM's pass, and no sanitizer is used. The code is safe Rust with overflow checks, so faults are panics.
 #
 #   tools/fuzz/smoke.sh [SECONDS]          60 by default, of all targets together
+#   tools/fuzz/smoke.sh --build            builds them and fuzzes none
 #
 # Needs a C++ compiler, for libFuzzer. The dependencies of a test build in CARGO_TARGET_DIR (target by default) are used again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 seconds=${1:-60}
-[[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "smoke.sh: $seconds: expected a number of seconds from 1 on" >&2; exit 2; }
+[[ $seconds == --build || $seconds =~ ^[1-9][0-9]*$ ]] || { echo "smoke.sh: $seconds: expected a number of seconds from 1 on" >&2; exit 2; }
 command -v c++ >/dev/null || { echo "skipped: fuzzing: no C++ compiler builds libFuzzer here"; exit 0; }
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-../../target}
 RUSTC_WRAPPER=$PWD/rustc-with-coverage cargo build --locked --bins
+[[ $seconds != --build ]] || exit 0
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -11,17 +11,20 @@ use clap::Args;
 use super::args::Load;
 use super::gather::{Gather, Report};
 use super::output::Output;
+use super::record;
 use super::run::{self, Started};
 use crate::cli::endpoint::Family;
 use crate::cli::error::CliError;
 use crate::cli::interrupt;
 use crate::cli::parse::nonzero_duration;
-use crate::cli::udp::fleet::{hash, roster};
+use crate::cli::saving::Saving;
+use crate::cli::udp::fleet::{fleet_name, hash, roster};
+use crate::cli::udp::keep::await_saved;
 use crate::cli::udp::rendezvous::{self, Meeting};
 use crate::load::plan::{Path, Plan, Scenario};
 use crate::load::result::Measured;
 use crate::load::session::{self, Observer};
-use crate::sys::clock::monotonic_ns;
+use crate::sys::clock::{self, monotonic_ns};
 use crate::sys::{machine, timer_slack};
 use crate::udp::client::Cancel;
 use crate::udp::fleet::clock::ServerClock;
@@ -60,11 +63,17 @@ pub(super) struct LoadFleetArgs {
     /// Longest wait for ranks that do not come or are not ready; the others start without them
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "10s", requires = "fleet", help_heading = "Fleet")]
     fleet_wait: Duration,
+    /// Name of the fleet, which keeps the ranks of others out [default: that of the launcher's job]
+    #[arg(long, value_name = "NAME", value_parser = fleet_name, requires = "fleet", help_heading = "Fleet")]
+    fleet_name: Option<String>,
 }
 
 pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
     let env = |name: &str| std::env::var(name).ok();
-    let launch = Launch::find(fleet.rank, fleet.size, env).map_err(CliError::Usage)?;
+    let mut launch = Launch::find(fleet.rank, fleet.size, env).map_err(CliError::Usage)?;
+    if let Some(name) = &fleet.fleet_name {
+        launch.fleet.clone_from(name);
+    }
     let prepared = run::prepare(args, args.via.is_some())?;
     let mut plan = run::plan(args, &prepared, &Started::default())?;
     let options = options(&plan);
@@ -89,7 +98,7 @@ pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
     };
     let (option, server, port) = meeting.server(&launch)?;
     let _server = match launch.rank {
-        0 => Some(rendezvous::serve(&server, &launch)?),
+        0 => Some(rendezvous::serve(&server, &launch, None)?),
         _ => None,
     };
     let (dialled, _) = meeting.dial((option, &server, port), began, &cancel)?;
@@ -102,6 +111,7 @@ pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
         host: machine::hostname(),
         options,
         wait_ms: u64::try_from(fleet.fleet_wait.as_millis()).unwrap_or(u64::MAX),
+        keeps: true,
     };
     let member = dialled.join(None, join).map_err(CliError::runtime)?;
     let collector = roster(&member, fleet.fleet_wait, &cancel)?;
@@ -113,6 +123,8 @@ pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
         output.expect(runs, prepared.left_out)?;
     }
     let mut rank = Rank {
+        saving: &args.saving,
+        started: clock::realtime_ns(),
         launch,
         member,
         cancel,
@@ -177,11 +189,17 @@ fn take_share(plan: &mut Plan, launch: &Launch) -> Result<(), CliError> {
     plan.connections = share::of(connections, rank, size) as usize;
     plan.bytes = plan.bytes.map(|bytes| share::of(bytes, rank, size));
     plan.rate = plan.rate.map(|whole| share::of_rate(whole, rank, size));
+    // Together the ranks start requests at even times.
+    plan.phase = rank as f64 / size as f64;
     Ok(())
 }
 
 /// This process in its fleet.
-struct Rank {
+struct Rank<'a> {
+    /// Where the rank saves its own run if the fleet is lost.
+    saving: &'a Saving,
+    /// When the command started, in ns since the epoch.
+    started: u64,
     launch: Launch,
     member: Member,
     cancel: Cancel,
@@ -197,7 +215,7 @@ struct Rank {
     incomplete: Option<String>,
 }
 
-impl Rank {
+impl Rank<'_> {
     /// The common start, once all ranks are ready; `None` after a signal.
     fn await_start(&self) -> Result<Option<u64>, CliError> {
         while !self.cancel.is_cancelled() {
@@ -212,6 +230,31 @@ impl Rank {
         Ok(None)
     }
 
+    /// Sends a result to the collector and waits until it is saved there.
+    ///
+    /// # Errors
+    /// The collector is lost: the result is saved here.
+    fn hand_over(&self, number: u32, report: &Report, measured: &Measured) -> Result<(), CliError> {
+        let text = serde_json::to_string(report).map_err(CliError::runtime)?;
+        let sent = self.member.send_result(number, &text);
+        let saved = match sent {
+            Ok(()) => await_saved(&self.member, number, &self.cancel),
+            Err(error) => Err(error.to_string()),
+        };
+        let Err(reason) = saved else {
+            return Ok(());
+        };
+        let place = match record::save(self.saving, self.started, measured)? {
+            Some(folder) => format!(
+                "the result of this rank is in {}: put it together with those of the others by `bench merge`",
+                folder.display()
+            ),
+            None => "--no-save kept this rank from saving its own result".to_owned(),
+        };
+        let sentence = format!("the ranks are not merged, as {reason}; {place}");
+        Err(CliError::Runtime(sentence))
+    }
+
     fn sleep_until(&self, ns: u64) {
         let _ = timer_slack::tighten();
         while !self.cancel.is_cancelled() {
@@ -224,7 +267,7 @@ impl Rank {
     }
 }
 
-impl Observer for Rank {
+impl Observer for Rank<'_> {
     type Error = CliError;
 
     fn started(&mut self, scenario: Scenario, path: Path<'_>, round: usize) {
@@ -254,21 +297,24 @@ impl Observer for Rank {
         self.number = self.number.saturating_add(1);
         let report = Report::new(machine::hostname(), &measured, self.clock);
         let Some(output) = &mut self.output else {
-            let text = serde_json::to_string(&report).map_err(CliError::runtime)?;
             let run = &measured.run;
             if !run.complete && !run.interrupted {
                 let reason = run.reason.as_deref().unwrap_or("it ended early");
                 let reason = format!("the run is incomplete: {reason}");
                 self.incomplete.get_or_insert(reason);
             }
-            let sent = self.member.send_result(number, &text);
-            return sent.map_err(CliError::runtime);
+            return self.hand_over(number, &report, &measured);
         };
         let mut gather = Gather::new(number, self.at_ns);
         gather.add(self.launch.rank, &report);
         let done = self.member.send_result(number, "");
         done.map_err(CliError::runtime)?;
-        output.finished(gather.collect(&self.member, self.launch.size, &self.cancel))
+        output.finished(gather.collect(&self.member, self.launch.size, &self.cancel))?;
+        if self.member.kept().confirms && self.member.saved(number).is_ok() {
+            // The other ranks have the message once this one has it.
+            let _ = await_saved(&self.member, number, &self.cancel);
+        }
+        Ok(())
     }
 
     fn failed(&mut self, error: io::Error) -> CliError {

@@ -85,7 +85,7 @@ impl Gather {
             intended: &report.intended,
             lateness: &report.lateness,
             start_ns: report.start_ns,
-            start_error_ns: report.start_error_ns,
+            start_error_ns: Some(report.start_error_ns),
         });
         if let Err(error) = added {
             self.lacks(

@@ -1,5 +1,6 @@
 //! `bench udp --fleet`: one rank of many that measure at one time. One rank collects the results and writes them, merged.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,11 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::gather::Gather;
-use super::lost;
 use super::output::Output;
 use super::plan::Planned;
 use super::ready::Ready;
 use super::rendezvous::{self, Meeting, RETRY};
+use super::{keep, lost};
 use crate::cli::args::Udp;
 use crate::cli::error::CliError;
 use crate::cli::interrupt;
@@ -21,8 +22,7 @@ use crate::udp::client::{self, Cancel, Observer, Start};
 use crate::udp::control::key::Key;
 use crate::udp::fleet::launch::Launch;
 use crate::udp::fleet::member::Member;
-use crate::udp::merge::SavedHistogram;
-use crate::udp::plan::Direction;
+use crate::udp::merge::{SavedHistogram, more};
 use crate::udp::result::{Measured, Run};
 use crate::udp::wire;
 use crate::udp::wire::VERSION;
@@ -57,6 +57,21 @@ pub(in crate::cli) struct FleetArgs {
     /// Longest wait for ranks that do not come or are not ready; the others start without them
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "10s", requires = "fleet", help_heading = "Fleet")]
     pub(super) fleet_wait: Duration,
+    /// Name of the fleet, for several fleets of one server without a launcher [default: that of the launcher's job]
+    #[arg(long, value_name = "NAME", value_parser = fleet_name, requires = "fleet", help_heading = "Fleet")]
+    fleet_name: Option<String>,
+}
+
+/// Most bytes of a name.
+const MAX_NAME: usize = 100;
+
+pub(in crate::cli) fn fleet_name(text: &str) -> Result<String, String> {
+    match (1..=MAX_NAME).contains(&text.len()) && !text.contains(char::is_control) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "expected 1 to {MAX_NAME} bytes, none of them a control character"
+        )),
+    }
 }
 
 /// The result of a rank, as it is sent to the collector.
@@ -65,6 +80,19 @@ pub(super) struct Report {
     pub(super) host: String,
     /// One for each direction.
     pub(super) runs: Vec<ReportRun>,
+    /// From the common start to the rank's first send, in ns, by its share in the schedule.
+    #[serde(default)]
+    pub(super) phase_ns: u64,
+}
+
+impl Report {
+    fn new(measured: &[Measured], phase_ns: u64) -> Self {
+        Self {
+            host: machine::hostname(),
+            runs: measured.iter().map(ReportRun::from).collect(),
+            phase_ns,
+        }
+    }
 }
 
 /// A run of a rank.
@@ -74,6 +102,9 @@ pub(super) struct ReportRun {
     pub(super) start_ns: Option<u64>,
     pub(super) latency: SavedHistogram,
     pub(super) intended: SavedHistogram,
+    /// The histograms of the schedule and the stages, by name.
+    #[serde(default)]
+    pub(super) more: BTreeMap<String, SavedHistogram>,
 }
 
 impl From<&Measured> for ReportRun {
@@ -85,6 +116,7 @@ impl From<&Measured> for ReportRun {
             start_ns: measured.start_ns.filter(|_| is_related),
             latency: (&measured.latency).into(),
             intended: (&measured.latency_from_intended).into(),
+            more: more(measured),
         }
     }
 }
@@ -100,7 +132,10 @@ impl Place {
     fn find(args: &Udp) -> Result<Self, CliError> {
         let env = |name: &str| std::env::var(name).ok();
         let found = Launch::find(args.fleet.rank, args.fleet.size, env);
-        let launch = found.map_err(CliError::Usage)?;
+        let mut launch = found.map_err(CliError::Usage)?;
+        if let Some(name) = &args.fleet.fleet_name {
+            launch.fleet.clone_from(name);
+        }
         let place = Self {
             launch,
             has_receiver: args.to.is_none(),
@@ -145,11 +180,13 @@ pub(super) fn run(args: &mut Udp) -> Result<(), CliError> {
     let cancel = Cancel::new().map_err(CliError::runtime)?;
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(CliError::runtime)?;
+    let key = args.key_file.as_deref().map(Key::read).transpose();
+    let key = key.map_err(CliError::usage)?;
     let began = Instant::now();
     let meeting = Meeting::from(&*args);
     let (option, server, port) = meeting.server(&place.launch)?;
     let _server = match place.is_receiver() {
-        true => Some(rendezvous::serve(&server, &place.launch)?),
+        true => Some(rendezvous::serve(&server, &place.launch, key.clone())?),
         false => None,
     };
     let (dialled, address) = meeting.dial((option, &server, port), began, &cancel)?;
@@ -165,8 +202,6 @@ pub(super) fn run(args: &mut Udp) -> Result<(), CliError> {
         planned.take_share(place.index(), place.senders(), may_spin)?;
         crate::udp::setup::can_send(&planned.plan).map_err(CliError::runtime)?;
     }
-    let key = args.key_file.as_deref().map(Key::read).transpose();
-    let key = key.map_err(CliError::usage)?;
     let join = FleetJoin {
         version: VERSION,
         fleet: place.launch.fleet.clone(),
@@ -176,6 +211,7 @@ pub(super) fn run(args: &mut Udp) -> Result<(), CliError> {
         host: machine::hostname(),
         options,
         wait_ms: u64::try_from(args.fleet.fleet_wait.as_millis()).unwrap_or(u64::MAX),
+        keeps: true,
     };
     let member = dialled
         .join(key.as_ref(), join)
@@ -279,28 +315,16 @@ impl Fleet<'_> {
                 if number > 0 && self.cancel.is_cancelled() {
                     return Ok(());
                 }
-                let mut at_ns = None;
+                let (mut at_ns, mut phase_ns) = (None, 0);
                 let own = match sends {
-                    true => Some(self.measure(one, number, &mut at_ns)?),
+                    true => Some(self.measure(one, number, &mut at_ns, &mut phase_ns)?),
                     false => None,
                 };
-                let reason = own.iter().flatten().find_map(lost);
-                let report = own.map(|measured| Report {
-                    host: machine::hostname(),
-                    runs: measured.iter().map(ReportRun::from).collect(),
-                });
-                match &mut output {
-                    Some(output) => {
-                        let lost = self.collect(one, number, at_ns, report, output)?;
-                        incomplete = incomplete.or(lost);
-                    }
-                    None => {
-                        let text = serde_json::to_string(&report).map_err(CliError::runtime)?;
-                        let sent = self.member.send_result(number, &text);
-                        sent.map_err(|error| one.runtime(error))?;
-                        incomplete = incomplete.or(reason);
-                    }
-                }
+                let lost = match &mut output {
+                    Some(output) => self.collect(one, number, (at_ns, phase_ns), own, output)?,
+                    None => self.hand_over(one, number, phase_ns, own.unwrap_or_default())?,
+                };
+                incomplete = incomplete.or(lost);
                 number += 1;
             }
         }
@@ -322,18 +346,25 @@ impl Fleet<'_> {
         Ok(())
     }
 
-    /// Measures with the others. `at_ns` becomes the common start, in ns of the server's clock.
+    /// Measures with the others. `at_ns` becomes the common start, in ns of the server's clock, and `phase_ns` the time from there to
+    /// the rank's first send.
     fn measure(
         &self,
         one: &Ready,
         number: u32,
         at_ns: &mut Option<u64>,
+        phase_ns: &mut u64,
     ) -> Result<Vec<Measured>, CliError> {
+        let phase = one
+            .planned
+            .phase_ns(self.place.index(), self.place.senders());
         let mut gate = Gate {
             member: &self.member,
             run: number,
             is_ready: false,
             at_ns,
+            phase,
+            phase_ns,
         };
         let measured = client::run(&one.planned.plan, &one.setup, &mut gate, &self.cancel);
         let mut measured = measured.map_err(|error| one.runtime(error))?;
@@ -343,38 +374,77 @@ impl Fleet<'_> {
         Ok(measured)
     }
 
+    /// Sends the result to the collector. Returns why the run is incomplete, if it is.
+    ///
+    /// # Errors
+    /// The collector has not saved the result: it is saved here.
+    fn hand_over(
+        &self,
+        one: &Ready,
+        number: u32,
+        phase_ns: u64,
+        own: Vec<Measured>,
+    ) -> Result<Option<String>, CliError> {
+        let report = Report::new(&own, phase_ns);
+        let text = serde_json::to_string(&report).map_err(CliError::runtime)?;
+        let sent = self.member.send_result(number, &text);
+        let saved = match sent {
+            Ok(()) => keep::await_saved(&self.member, number, &self.cancel),
+            Err(error) => Err(error.to_string()),
+        };
+        match saved {
+            Ok(()) => Ok(own.iter().find_map(lost)),
+            Err(reason) => Err(keep::save(self.args, one, own, &reason)),
+        }
+    }
+
     /// Merges the results of all ranks and writes them. Returns why the run is incomplete, if it is.
     fn collect(
         &self,
         one: &Ready,
         number: u32,
-        at_ns: Option<u64>,
-        own: Option<Report>,
+        (at_ns, phase_ns): (Option<u64>, u64),
+        own: Option<Vec<Measured>>,
         output: &mut Output,
     ) -> Result<Option<String>, CliError> {
         let mut gather = Gather::new(number, at_ns);
-        if let Some(report) = own {
-            gather.add(self.place.launch.rank, report);
-            let done = self.member.send_result(number, "");
-            done.map_err(CliError::runtime)?;
+        if let Some(own) = &own {
+            gather.add(self.place.launch.rank, &Report::new(own, phase_ns));
+            // The wait for the other results finds a server that is lost.
+            let _ = self.member.send_result(number, "");
         }
         let merged = gather.collect(&self.member, self.place.ranks(), &self.cancel);
+        let merged = match (gather.server_lost(), own) {
+            // The other ranks save their own results too, which can be merged with this one.
+            (Some(reason), Some(own)) if self.member.kept().confirms => {
+                let incomplete = self.write(one, own, output)?;
+                return Err(one.runtime(keep::sentence(output.folder(), reason, incomplete)));
+            }
+            _ => merged,
+        };
         if merged.is_empty() {
             return Err(one.runtime(gather.nothing()));
         }
+        let incomplete = self.write(one, merged, output)?;
+        if self.member.kept().confirms && self.member.saved(number).is_ok() {
+            // The other ranks have the message once this one has it.
+            let _ = keep::await_saved(&self.member, number, &self.cancel);
+        }
+        Ok(incomplete)
+    }
+
+    /// Writes a run. Returns why it is incomplete, if it is.
+    fn write(
+        &self,
+        one: &Ready,
+        merged: Vec<Measured>,
+        output: &mut Output,
+    ) -> Result<Option<String>, CliError> {
         output.next(&one.planned.settings);
         let mut incomplete = None;
         for measured in merged {
-            let direction = match measured.run.direction == Direction::Reverse.name() {
-                true => Direction::Reverse,
-                false => Direction::Forward,
-            };
-            output.begun();
-            for row in &measured.run.intervals {
-                output.interval(direction, row, None);
-            }
             incomplete = incomplete.or(lost(&measured));
-            output.run(measured)?;
+            output.add(measured)?;
         }
         Ok(incomplete)
     }
@@ -386,6 +456,9 @@ struct Gate<'a> {
     run: u32,
     is_ready: bool,
     at_ns: &'a mut Option<u64>,
+    /// From the common start to the first send, if the clocks are related.
+    phase: u64,
+    phase_ns: &'a mut u64,
 }
 
 impl Observer for Gate<'_> {
@@ -401,7 +474,11 @@ impl Observer for Gate<'_> {
             {
                 *self.at_ns = Some(at_ns);
                 return Ok(match offset_ns {
-                    Some(offset) => Start::At(at_ns.wrapping_add_signed(offset.wrapping_neg())),
+                    Some(offset) => {
+                        *self.phase_ns = self.phase;
+                        let at_ns = at_ns.saturating_add(self.phase);
+                        Start::At(at_ns.wrapping_add_signed(offset.wrapping_neg()))
+                    }
                     None => Start::Now,
                 });
             }

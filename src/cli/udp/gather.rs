@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::fleet::{Report, ReportRun};
+use super::fleet::Report;
 use crate::udp::client::Cancel;
 use crate::udp::fleet::member::Member;
 use crate::udp::merge::{Merge, RankResult};
@@ -12,13 +12,13 @@ use crate::udp::result::{Measured, MissingRank};
 use crate::udp::wire::fleet::FleetReply;
 
 /// How long results are awaited after a signal.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// Most bytes of a rank's result.
 const LONGEST: usize = 64 << 20;
 
 /// Wait for a message between two checks for a signal.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// The results of a run so far.
 pub(super) struct Gather {
@@ -32,6 +32,8 @@ pub(super) struct Gather {
     settled: BTreeSet<u32>,
     /// The parts of results that are not complete.
     texts: BTreeMap<u32, String>,
+    /// Why the server is lost.
+    server_lost: Option<String>,
 }
 
 impl Gather {
@@ -43,41 +45,49 @@ impl Gather {
             missing: Vec::new(),
             settled: BTreeSet::new(),
             texts: BTreeMap::new(),
+            server_lost: None,
         }
     }
 
-    /// Adds the result of a rank. A result that cannot be merged is missing.
-    pub(super) fn add(&mut self, rank: u32, report: Report) {
+    /// Adds the result of a rank. A result that cannot be merged, in any direction, is missing in all.
+    pub(super) fn add(&mut self, rank: u32, report: &Report) {
         self.settled.insert(rank);
         let name = format!("rank {rank}");
-        for (direction, report_run) in report.runs.into_iter().enumerate() {
-            let ReportRun {
-                run,
-                start_ns,
-                latency,
-                intended,
-            } = report_run;
-            if self.merges.len() == direction {
-                self.merges.push(Merge::new(self.at_ns.unwrap_or(0)));
-            }
-            let Some(merge) = self.merges.get_mut(direction) else {
-                return;
-            };
-            let added = merge.add(RankResult {
+        if self.merges.is_empty() {
+            let new = || Merge::new(self.at_ns.unwrap_or(0));
+            self.merges.resize_with(report.runs.len(), new);
+        }
+        let (here, there) = (self.merges.len(), report.runs.len());
+        if here != there {
+            let reason = format!("has {there} directions instead of {here}");
+            return self.lacks(rank, &reason);
+        }
+        let is_aligned = self.at_ns.is_some();
+        let results: Vec<RankResult<'_>> = report
+            .runs
+            .iter()
+            .map(|report_run| RankResult {
                 rank: Some(u64::from(rank)),
                 name: &name,
                 host: &report.host,
-                run: &run,
-                latency: &latency,
-                intended: &intended,
-                start_ns: start_ns.filter(|_| self.at_ns.is_some()),
-            });
-            if let Err(error) = added {
-                return self.lacks(
-                    rank,
-                    &format!("has a result that cannot be merged: {error}"),
-                );
-            }
+                run: &report_run.run,
+                latency: &report_run.latency,
+                intended: &report_run.intended,
+                more: &report_run.more,
+                start_ns: report_run.start_ns.filter(|_| is_aligned),
+                phase_ns: report.phase_ns,
+            })
+            .collect();
+        let mut both = self.merges.iter().zip(&results);
+        let mut checked = both.try_for_each(|(merge, result)| merge.check(result));
+        for (merge, result) in self.merges.iter_mut().zip(results) {
+            checked = checked.and_then(|()| merge.add(result));
+        }
+        if let Err(error) = checked {
+            self.lacks(
+                rank,
+                &format!("has a result that cannot be merged: {error}"),
+            );
         }
     }
 
@@ -108,7 +118,7 @@ impl Gather {
         }
         let text = self.texts.remove(&rank).unwrap_or_default();
         match serde_json::from_str(&text) {
-            Ok(report) => self.add(rank, report),
+            Ok(report) => self.add(rank, &report),
             Err(error) => self.lacks(rank, &format!("sent an invalid result: {error}")),
         }
     }
@@ -139,6 +149,7 @@ impl Gather {
                 Ok(_) => {}
                 Err(error) => {
                     self.lack_others(ranks.clone(), &format!("has no result, as {error}"));
+                    self.server_lost = Some(error.to_string());
                     break;
                 }
             }
@@ -153,6 +164,11 @@ impl Gather {
         let finished = merges.filter(|merge| !merge.is_empty());
         let finished = finished.map(|merge| merge.finish(ranks.len() as u64, missing.clone()));
         finished.collect()
+    }
+
+    /// Why the server was lost before all results had arrived, if it was.
+    pub(super) fn server_lost(&self) -> Option<&str> {
+        self.server_lost.as_deref()
     }
 
     /// Why there is no result.

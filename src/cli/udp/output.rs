@@ -73,7 +73,24 @@ impl Output {
                 "the layout of iperf3 has one test: with --iperf3-json, leave out --repeat and lists of values, or run the command once for each",
             ));
         }
-        let mut exports = args.exports.open(Some(iperf3_json), started)?;
+        let exports = args.exports.open(Some(iperf3_json), started)?;
+        let shown = !exports.uses_stdout() && !args.saving.quiet;
+        let is_compared = Planned::settings(all).count() > 1;
+        Self::with(args, started, exports, (live, shown, is_compared))
+    }
+
+    /// Opens the run's folder only, for a rank that saves its own result. Without a folder the result is shown.
+    pub(super) fn of_rank(args: &Udp) -> Result<Self, CliError> {
+        let shown = args.saving.no_save && !args.saving.quiet;
+        Self::with(args, now(), Exports::of(&[])?, (false, shown, false))
+    }
+
+    fn with(
+        args: &Udp,
+        started: u64,
+        mut exports: Exports,
+        (live, shown, is_compared): (bool, bool, bool),
+    ) -> Result<Self, CliError> {
         let saving = if args.saving.no_save {
             None
         } else {
@@ -88,9 +105,9 @@ impl Output {
             during: During::begin(&mut exports, &record.meta, args.interval.is_some()),
             record,
             histograms: Histograms::default(),
-            latencies: (Planned::settings(all).count() > 1).then(SettingLatencies::default),
+            latencies: is_compared.then(SettingLatencies::default),
             saving,
-            shown: !exports.uses_stdout() && !args.saving.quiet,
+            shown,
             exports: Some(exports),
             progress: Progress::new(args.saving.quiet || live.is_some()),
             text: TextOut::new(live.is_some()),
@@ -142,6 +159,28 @@ impl Output {
         struct Silent;
         impl Observer for Silent {}
         Silent
+    }
+
+    /// Shows and saves a run that was not observed, with its rows.
+    pub(super) fn add(&mut self, measured: Measured) -> Result<(), CliError> {
+        let direction = match measured.run.direction == Direction::Reverse.name() {
+            true => Direction::Reverse,
+            false => Direction::Forward,
+        };
+        self.begun();
+        for row in &measured.run.intervals {
+            self.interval(direction, row, None);
+        }
+        self.run(Measured {
+            closing_row: None,
+            ..measured
+        })
+    }
+
+    /// The run's folder, once it has a run.
+    pub(super) fn folder(&self) -> Option<String> {
+        let saving = self.saving.as_ref().filter(|saving| saving.saved);
+        saving.map(|saving| saving.store.path().display().to_string())
     }
 
     /// Shows and saves a run.
@@ -197,8 +236,7 @@ impl Output {
             true => CliError::first(outcome, self.finish()),
             false => outcome,
         };
-        let saving = self.saving.as_ref().filter(|saving| saving.saved);
-        let saved = saving.map(|saving| saving.store.path().display().to_string());
+        let saved = self.folder();
         self.during.close(outcome, saved)
     }
 

@@ -22,7 +22,7 @@ use crate::udp::control::key::Key;
 use crate::udp::fleet::share;
 use crate::udp::placement::{self, Choice, Placement};
 use crate::udp::plan::sizes::SizePattern;
-use crate::udp::plan::traffic::TrafficOptions;
+use crate::udp::plan::traffic::{Gap, TrafficOptions};
 use crate::udp::plan::{Amount, Direction, INTERVALS, Mode, Plan};
 use crate::udp::result;
 use crate::udp::result::Requested;
@@ -213,6 +213,17 @@ impl Planned {
                 "one share of {count} in the amount and the rate: {error}"
             ))
         })
+    }
+
+    /// From the common start of a fleet to the first send of sender number `index` of `count`, in ns: 0 unless paced with even gaps.
+    pub(super) fn phase_ns(&self, index: u64, count: u64) -> u64 {
+        let schedule = self.plan.traffic.schedule;
+        match self.plan.mode {
+            Mode::Paced(pps) if schedule.gap == Gap::Fixed => {
+                share::phase_ns(pps, schedule.burst, index, count)
+            }
+            _ => 0,
+        }
     }
 
     /// The setup, with the first placement.

@@ -10,6 +10,7 @@ use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
 use crate::sys::rlimit;
 use crate::udp::client::Cancel;
+use crate::udp::control::key::Key;
 use crate::udp::fleet::launch::Launch;
 use crate::udp::fleet::member::Dialled;
 use crate::udp::server::{Limits, Options};
@@ -116,7 +117,11 @@ fn family(args: &Udp) -> Family {
 }
 
 /// Starts the server of rank 0: on loopback if the other ranks reach it there, otherwise on all addresses.
-pub(in crate::cli) fn serve(server: &str, launch: &Launch) -> Result<UdpServer, CliError> {
+pub(in crate::cli) fn serve(
+    server: &str,
+    launch: &Launch,
+    key: Option<Key>,
+) -> Result<UdpServer, CliError> {
     let _ = rlimit::raise_open_files();
     let size = launch.size as usize;
     let limits = Limits {
@@ -146,7 +151,11 @@ pub(in crate::cli) fn serve(server: &str, launch: &Launch) -> Result<UdpServer, 
         let is_local = addresses.iter().all(|address| address.ip().is_loopback());
         addresses.first().copied().filter(|_| is_local)
     });
-    let start = |address| UdpServer::with(address, limits, Options::default());
+    let options = Options {
+        key,
+        ..Options::default()
+    };
+    let start = |address| UdpServer::with(address, limits, options.clone());
     let started = match loopback {
         Some(address) => start(address),
         None => start((Ipv6Addr::UNSPECIFIED, port).into())

@@ -3,7 +3,7 @@
 //! The merged run is that of all requests: whichever rank sent a request, and in whichever order the ranks are added, the figures are
 //! equal. A [`Merge`] holds the sums and a row for each rank; memory for histograms does not grow with the number of ranks.
 
-mod ending;
+mod completeness;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -48,17 +48,21 @@ pub enum MergeError {
     /// A run that is merged already.
     #[error("{0} is merged already; merge the runs that it was merged from")]
     Merged(String),
-    /// The histogram does not have the latencies of the record.
+    /// A histogram contradicts the record.
     #[error(
-        "{name} has {saved} latencies in its histogram and {recorded} in its record; it was changed after it was saved"
+        "{name} has a histogram that contradicts its record: {figure} of {histogram} is {saved} in the histogram and {recorded} in the record; one of them was changed after it was saved"
     )]
     Histogram {
         /// The run.
         name: String,
-        /// Latencies in the histogram.
-        saved: u64,
-        /// Latencies in the record.
-        recorded: u64,
+        /// The histogram.
+        histogram: &'static str,
+        /// The first figure that differs.
+        figure: &'static str,
+        /// The figure by the histogram.
+        saved: String,
+        /// The figure in the record.
+        recorded: String,
     },
 }
 
@@ -81,14 +85,23 @@ pub struct RankResult<'a> {
     pub lateness: &'a SavedHistogram,
     /// When it began, in ns of a clock that all ranks share; `None` if unknown.
     pub start_ns: Option<u64>,
-    /// Largest error of this time, in ns.
-    pub start_error_ns: u64,
+    /// Largest error of this time, in ns; `None` if unknown.
+    pub start_error_ns: Option<u64>,
+}
+
+/// A rank, and its figures that its row lacks.
+#[derive(Debug)]
+struct Part {
+    rank: Rank,
+    start_ns: Option<u64>,
+    load_user_s: Option<f64>,
+    load_system_s: Option<f64>,
 }
 
 /// The sums of the ranks so far.
 #[derive(Debug)]
 pub struct Merge {
-    /// The common start in ns, if it is known.
+    /// The common start in ns; `None` for the start of the first rank.
     origin_ns: Option<u64>,
     /// Settings and name of the first rank.
     first: Option<(Settings, String)>,
@@ -101,9 +114,8 @@ pub struct Merge {
     has_unknown_start: bool,
     /// First and last start of a rank.
     starts: Option<(u64, u64)>,
-    start_error_ns: u64,
-    /// The ranks, and the CPU time of their load generators: in user mode and in the kernel.
-    ranks: Vec<(Rank, [Option<f64>; 2])>,
+    start_error_ns: Option<u64>,
+    ranks: Vec<Part>,
     /// The first error of each kind, by the place of the kind: the smallest text of all ranks.
     first_errors: BTreeMap<usize, String>,
     /// Warnings by their rule: the smallest text, and the number of ranks.
@@ -111,7 +123,8 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// No rank yet. `origin_ns` is the common start, in ns of the clock of [`RankResult::start_ns`].
+    /// No rank yet. `origin_ns` is the common start, in ns of the clock of [`RankResult::start_ns`]; without one, it is the start of the
+    /// first rank.
     pub fn new(origin_ns: Option<u64>) -> Self {
         Self {
             origin_ns,
@@ -123,7 +136,7 @@ impl Merge {
             spans: Union::default(),
             has_unknown_start: false,
             starts: None,
-            start_error_ns: 0,
+            start_error_ns: Some(0),
             ranks: Vec::new(),
             first_errors: BTreeMap::new(),
             warnings: BTreeMap::new(),
@@ -161,13 +174,12 @@ impl Merge {
         result.lateness.add_to(&mut self.lateness);
         self.add_sentences(run);
         self.add_times(&result);
-        let mut rank = Rank::of(run, result.rank, name, result.host);
-        rank.start_ns = self.origin_ns.zip(result.start_ns).map(|(origin, start)| {
-            // Times of other hosts may be any.
-            start.wrapping_sub(origin).cast_signed()
+        self.ranks.push(Part {
+            rank: Rank::of(run, result.rank, name, result.host),
+            start_ns: result.start_ns,
+            load_user_s: run.cpu.load_user_s,
+            load_system_s: run.cpu.load_system_s,
         });
-        let load = [run.cpu.load_user_s, run.cpu.load_system_s];
-        self.ranks.push((rank, load));
         Ok(())
     }
 
@@ -179,18 +191,22 @@ impl Merge {
         if run.fleet.is_some() {
             return Err(MergeError::Merged(name.to_owned()));
         }
-        for (histogram, summary) in [
-            (result.latency, &run.latency_ns),
-            (result.intended, &run.latency_from_intended_ns),
-            (result.lateness, &run.lateness_ns),
+        for (histogram, saved, summary) in [
+            ("the latency", result.latency, &run.latency_ns),
+            (
+                "the latency from the intended start",
+                result.intended,
+                &run.latency_from_intended_ns,
+            ),
+            ("the lateness", result.lateness, &run.lateness_ns),
         ] {
-            let (saved, recorded) = (histogram.count(), summary.map_or(0, |of| of.count));
-            if saved != recorded {
-                let name = name.to_owned();
+            if let Some(found) = saved.contradiction(&summary.unwrap_or_default()) {
                 return Err(MergeError::Histogram {
-                    name,
-                    saved,
-                    recorded,
+                    name: name.to_owned(),
+                    histogram,
+                    figure: found.figure,
+                    saved: found.saved,
+                    recorded: found.recorded,
                 });
             }
         }
@@ -253,7 +269,8 @@ impl Merge {
     }
 
     fn add_times(&mut self, result: &RankResult<'_>) {
-        self.start_error_ns = self.start_error_ns.max(result.start_error_ns);
+        let errors = self.start_error_ns.zip(result.start_error_ns);
+        self.start_error_ns = errors.map(|(one, other)| one.max(other));
         let Some(start) = result.start_ns else {
             self.has_unknown_start = true;
             return;
@@ -269,23 +286,30 @@ impl Merge {
     /// The merged run of a fleet of `size` ranks, of which `missing` have no result.
     pub fn finish(self, size: u64, missing: Vec<MissingRank>) -> Measured {
         let Self { mut run, .. } = self;
-        let mut ranks = self.ranks;
-        ranks.sort_by(|(one, _), (other, _)| (one.rank, &one.name).cmp(&(other.rank, &other.name)));
+        let mut parts = self.ranks;
+        parts.sort_by(|one, other| {
+            (one.rank.rank, &one.rank.name).cmp(&(other.rank.rank, &other.rank.name))
+        });
         // Sums of fractions in the order of the ranks, on which they depend.
-        let known = |of: &dyn Fn(&(Rank, [Option<f64>; 2])) -> Option<f64>| {
-            ranks.iter().map(of).sum::<Option<f64>>()
-        };
-        run.requested.rate_per_s = known(&|(rank, _)| rank.rate_per_s);
-        run.cpu.load_user_s = known(&|(_, load)| load[0]);
-        run.cpu.load_system_s = known(&|(_, load)| load[1]);
-        let wall = known(&|(rank, _)| rank.seconds).unwrap_or_default();
+        let sum = |of: fn(&Part) -> Option<f64>| parts.iter().map(of).sum::<Option<f64>>();
+        run.requested.rate_per_s = sum(|part| part.rank.rate_per_s);
+        run.cpu.load_user_s = sum(|part| part.load_user_s);
+        run.cpu.load_system_s = sum(|part| part.load_system_s);
+        let wall = sum(|part| part.rank.seconds).unwrap_or_default();
         let wall = wall * run.requested.load_threads as f64;
         run.cpu.load_busy = run
             .cpu
             .load()
             .filter(|_| wall > 0.0)
             .map(|load| load / wall);
-        let ranks: Vec<Rank> = ranks.into_iter().map(|(rank, _)| rank).collect();
+        let origin_ns = self.origin_ns.or(self.starts.map(|(first, _)| first));
+        let ranks = parts.into_iter().map(|part| Rank {
+            // Times of other hosts may be any.
+            start_ns: (part.start_ns.zip(origin_ns))
+                .map(|(start, origin)| start.wrapping_sub(origin).cast_signed()),
+            ..part.rank
+        });
+        let ranks: Vec<Rank> = ranks.collect();
         if !self.has_unknown_start {
             rates(&mut run, self.spans.seconds());
         }
@@ -306,7 +330,7 @@ impl Merge {
             }
         });
         run.warnings = warnings.collect();
-        ending::end(&mut run, &ranks, &missing);
+        completeness::end(&mut run, &ranks, &missing);
         run.fleet = Some(Fleet {
             size,
             slowest: slowest(&ranks),
@@ -321,8 +345,10 @@ impl Merge {
                 .starts
                 .filter(|_| !self.has_unknown_start)
                 .map(|(first, last)| last - first),
-            start_skew_error_ns: (!self.has_unknown_start && !ranks.is_empty())
-                .then(|| self.start_error_ns.saturating_mul(2)),
+            start_skew_error_ns: self
+                .start_error_ns
+                .filter(|_| self.starts.is_some() && !self.has_unknown_start)
+                .map(|ns| ns.saturating_mul(2)),
             ranks,
             missing,
         });

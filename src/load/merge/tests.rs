@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::ending::listed;
+use super::completeness::listed;
 use super::*;
 use crate::load::result::{Errors, Requested};
 
@@ -70,7 +70,7 @@ fn add(merge: &mut Merge, number: u64, measured: &Measured) -> Result<(), MergeE
         intended: &(&measured.latency_from_intended).into(),
         lateness: &(&measured.lateness).into(),
         start_ns: measured.start_ns,
-        start_error_ns: 7 * number,
+        start_error_ns: Some(7 * number),
     })
 }
 
@@ -149,6 +149,12 @@ fn time_is_that_in_which_a_rank_measures() {
     assert_eq!(fleet.ranks[1].start_ns, Some(500_000_000));
     assert_eq!(fleet.requests_per_s, None, "the sample has no rates");
     let mut merge = Merge::new(None);
+    add(&mut merge, 0, &sample()).unwrap();
+    add(&mut merge, 1, &later).unwrap();
+    let fleet = merge.finish(2, Vec::new()).run.fleet.unwrap();
+    let starts = fleet.ranks.iter().map(|rank| rank.start_ns.unwrap());
+    assert!(starts.eq([0, 500_000_000]));
+    let mut merge = Merge::new(None);
     later.start_ns = None;
     add(&mut merge, 0, &later).unwrap();
     let run = merge.finish(1, Vec::new()).run;
@@ -183,7 +189,9 @@ fn runs_of_other_settings_are_refused_by_name() {
     assert!(refused(|run| run.fleet = Some(Fleet::default())).contains("merged already"));
     let counts = refused(|run| run.lateness_ns.as_mut().unwrap().count += 1);
     assert!(
-        counts.contains("2 latencies in its histogram and 3 in its record"),
+        counts.contains(
+            "the number of values of the lateness is 2 in the histogram and 3 in the record"
+        ),
         "{counts}"
     );
 }

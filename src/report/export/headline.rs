@@ -220,6 +220,21 @@ figures! {
         "added p99.9 (95 % interval)" = "added_p99_9_ns" Interval("added_p99_9_low_ns", "added_p99_9_high_ns");
     }
 
+    PROXY_RANKS {
+        "scenario" = "scenario" Nothing;
+        "path" = "path" Nothing;
+        "setting" = "setting" Nothing;
+        "round" = "round" Nothing;
+        "rank" = "name" Nothing;
+        "complete" = "complete" Nothing;
+        "requests" = "requests" Nothing;
+        "rate" = "requests_per_s" Nothing, "bytes_per_s" Nothing;
+        "p50" = "latency_p50_ns" Nothing;
+        "p99" = "latency_p99_ns" Nothing;
+        "errors" = "errors" Nothing;
+        "busy" = "load_busy" Nothing;
+    }
+
     PROXY_COMPARED {
         "scenario" = "scenario" Nothing;
         "setting" = "setting" Nothing;

@@ -65,6 +65,7 @@ fn total(run: &Run) -> Rank {
         ended: run.ended.clone(),
         reason: run.reason.clone(),
         start_ns: skew.and_then(|skew| i64::try_from(skew).ok()),
+        phase_ns: 0,
         sent: run.sent,
         received: run.received,
         lost: run.lost,

@@ -77,7 +77,7 @@ pub(in crate::report) fn merged(ranks: u64) -> Measured {
             intended: &SavedHistogram::default(),
             lateness: &SavedHistogram::default(),
             start_ns: Some(rank),
-            start_error_ns: 1_000,
+            start_error_ns: Some(1_000),
         });
         assert_eq!(added, Ok(()));
     }

@@ -55,6 +55,7 @@ pub(in crate::report) fn measured() -> Measured {
         engine_stats: engine_stats(),
         streams: vec![Stream {
             stream: 0,
+            rank: Some("rank 3".into()),
             sent: traffic(100_010),
             received: received(),
             lost: lost(),
@@ -87,6 +88,7 @@ pub(in crate::report) fn measured() -> Measured {
         start_ns: None,
         closing_row: None,
         stages: Vec::new(),
+        schedule: Vec::new(),
     }
 }
 
@@ -102,6 +104,7 @@ fn fleet() -> Fleet {
             ended: "complete".into(),
             reason: Some("reached its end".into()),
             start_ns: Some(41_000),
+            phase_ns: 12_000,
             sent: traffic(100_010),
             received: received(),
             lost: lost(),
@@ -366,6 +369,8 @@ fn explained() -> Explained {
         reasons: reasons(reason, datagrams),
     };
     let host = |device: &str| HostDrops {
+        kernel: Some("7b1f8a3c-0d5e-4f6a-9b2c-1e3d5f7a9b0c".into()),
+        namespace: Some("net:[4026531840]".into()),
         device: Some(device.into()),
         qdisc: Some("tbf".into()),
         traced: true,

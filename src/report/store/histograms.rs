@@ -9,10 +9,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::saved_histogram::SavedHistogram;
+use crate::udp::merge::more;
 use crate::{load, udp};
 
 /// The file's name.
 pub const NAME: &str = "histograms.jsonl";
+
+/// Name of the histogram from the intended start of a request to the actual one.
+pub const LATENESS: &str = "lateness";
 
 /// Longest accepted file, in bytes.
 const LONGEST: u64 = 1 << 30;
@@ -26,9 +30,9 @@ pub struct RunHistograms {
     pub latency: SavedHistogram,
     /// Latencies from the intended send or start; empty unless paced.
     pub intended: SavedHistogram,
-    /// From the intended start of a request to the actual one; absent unless there is a rate.
-    #[serde(default, skip_serializing_if = "SavedHistogram::is_empty")]
-    pub lateness: SavedHistogram,
+    /// The histograms of the schedule and the stages, by name; absent without any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub more: BTreeMap<String, SavedHistogram>,
 }
 
 impl RunHistograms {
@@ -38,17 +42,19 @@ impl RunHistograms {
             run,
             latency: (&measured.latency).into(),
             intended: (&measured.latency_from_intended).into(),
-            lateness: SavedHistogram::default(),
+            more: more(measured),
         }
     }
 
     /// Those of run number `run` of `bench proxy`.
     pub(super) fn of_proxy(run: usize, measured: &load::result::Measured) -> Self {
+        let lateness = Some(&measured.lateness).filter(|of| !of.is_empty());
+        let lateness = lateness.map(|of| (LATENESS.to_owned(), of.into()));
         Self {
             run,
             latency: (&measured.latency).into(),
             intended: (&measured.latency_from_intended).into(),
-            lateness: (&measured.lateness).into(),
+            more: lateness.into_iter().collect(),
         }
     }
 }

@@ -82,6 +82,9 @@ impl Hub {
                 alive: 0,
                 alive_senders: 0,
                 queued: 0,
+                confirms: false,
+                saved: 0,
+                unsaved: None,
                 rounds: BTreeMap::new(),
                 next: 0,
                 is_given_up: false,
@@ -92,7 +95,7 @@ impl Hub {
             .is_some_and(|member| member.lost.is_none())
         {
             return Err(format!(
-                "rank {rank} of this fleet is here already; give each process a rank of its own, and start one fleet at a time"
+                "rank {rank} of this fleet is here already; give each process a rank of its own, and a second fleet another name (--fleet-name)"
             ));
         }
         if fleet.is_assembled {
@@ -109,6 +112,7 @@ impl Hub {
         let member = Member {
             connection,
             sends: join.sends,
+            keeps: join.keeps,
             heard: now.instant,
             lost: None,
         };
@@ -155,6 +159,11 @@ impl Hub {
             }
             FleetRequest::Join(_) => return Err("the rank has joined already".to_owned()),
             FleetRequest::Ready { run } => fleet.on_ready(rank, run, now)?,
+            FleetRequest::Saved { run } => {
+                for (connection, reply) in fleet.on_saved(rank, run)? {
+                    self.reply(connection, reply);
+                }
+            }
             FleetRequest::Result { run, part, last } => {
                 if let Some(reply) = fleet.on_result(rank, run, part, last)?
                     && let Some(collector) = fleet.collector()

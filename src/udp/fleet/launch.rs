@@ -102,13 +102,8 @@ impl Launch {
         let Some(rank) = rank else {
             return Err(format!("--fleet needs a rank and a size: {ADVICE}"));
         };
-        let mut found = None;
-        for name in launcher.into_iter().flat_map(|launcher| launcher.sizes) {
-            found = number(name, &env)?.map(|size| (*name, size));
-            if found.is_some() {
-                break;
-            }
-        }
+        let found = launcher.map(|launcher| self::size(launcher, &env));
+        let found = found.transpose()?.flatten();
         let size = match (size, found) {
             (Some(size), Some((name, other))) if size != other => {
                 return Err(format!(
@@ -149,33 +144,59 @@ fn checked(launch: Launch) -> Result<Launch, String> {
     Ok(launch)
 }
 
-/// The launcher that set a rank.
+/// The launcher that set a rank: the innermost, if one runs in another.
 fn launcher(env: &impl Fn(&str) -> Option<String>) -> Result<Option<&'static Launcher>, String> {
     let mut found: Option<(&Launcher, u32)> = None;
-    for launcher in &MPI {
+    for launcher in MPI.iter().chain(&OTHERS) {
         let Some(rank) = number(launcher.rank, env)? else {
             continue;
         };
-        match found {
-            Some((first, other)) if other != rank => {
-                return Err(format!(
-                    "{}={other} and {}={rank} give two ranks; give --rank and --size",
-                    first.rank, launcher.rank
-                ));
-            }
-            Some(_) => {}
-            None => found = Some((launcher, rank)),
+        let Some((inner, other)) = found else {
+            found = Some((launcher, rank));
+            continue;
+        };
+        let (inner_size, size) = (size(inner, env)?, size(launcher, env)?);
+        let both = inner_size.zip(size);
+        let is_one = other == rank && both.is_none_or(|((_, one), (_, size))| one == size);
+        let is_outer = OTHERS.iter().any(|of| of.rank == launcher.rank);
+        if is_one || is_outer && is_around(launcher, env)? {
+            continue;
         }
+        let shown = |name: &str, rank: u32, size: Option<(&str, u32)>| match size {
+            Some((of, size)) => format!("{name}={rank} with {of}={size}"),
+            None => format!("{name}={rank}"),
+        };
+        return Err(format!(
+            "{} and {} contradict each other; give --rank and --size",
+            shown(inner.rank, other, inner_size),
+            shown(launcher.rank, rank, size)
+        ));
     }
-    if let Some((launcher, _)) = found {
-        return Ok(Some(launcher));
-    }
-    for launcher in &OTHERS {
-        if number(launcher.rank, env)?.is_some() {
-            return Ok(Some(launcher));
+    Ok(found.map(|(launcher, _)| launcher))
+}
+
+/// The size that a launcher sets, with the name of the variable.
+fn size(
+    launcher: &Launcher,
+    env: &impl Fn(&str) -> Option<String>,
+) -> Result<Option<(&'static str, u32)>, String> {
+    for name in launcher.sizes {
+        if let Some(size) = number(name, env)? {
+            return Ok(Some((name, size)));
         }
     }
     Ok(None)
+}
+
+/// Whether another launcher may run in this one: in its only process, in the script of a batch job before the job's tasks, or with one
+/// daemon on each node, as mpirun does in a Slurm job.
+fn is_around(launcher: &Launcher, env: &impl Fn(&str) -> Option<String>) -> Result<bool, String> {
+    let step = number("SLURM_STEP_NUM_TASKS", env)?;
+    Ok(match (launcher.name, step) {
+        ("Slurm", Some(tasks)) => tasks <= 1 || number("SLURM_STEP_NUM_NODES", env)? == step,
+        ("Slurm", None) => number(launcher.rank, env)? == Some(0),
+        _ => size(launcher, env)?.is_none_or(|(_, size)| size <= 1),
+    })
 }
 
 /// The value of a variable; `None` if it is not set or empty.
@@ -291,11 +312,25 @@ mod tests {
         let pod = [("JOB_COMPLETION_INDEX", "5"), ("JOB_COMPLETIONS", "6")];
         assert_eq!(pair(&pod), (5, 6));
         assert_eq!(find(Some(1), Some(2), &[]).unwrap().rank, 1);
-        // mpirun within a Slurm job.
-        assert_eq!(
-            pair(&[ompi, [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")]].concat()),
-            (3, 8)
-        );
+        // mpirun within a Slurm job: in one task, in the script of a batch job, by a daemon on each node; and launchers that agree.
+        for outer in [
+            &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")][..],
+            &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")],
+            &[
+                ("SLURM_PROCID", "1"),
+                ("SLURM_STEP_NUM_TASKS", "2"),
+                ("SLURM_STEP_NUM_NODES", "2"),
+            ],
+            &[
+                ("PMI_RANK", "3"),
+                ("PMI_SIZE", "8"),
+                ("SLURM_PROCID", "3"),
+                ("SLURM_NTASKS", "8"),
+            ],
+            &[("JOB_COMPLETION_INDEX", "5")],
+        ] {
+            assert_eq!(pair(&[&ompi, outer].concat()), (3, 8), "{outer:?}");
+        }
         // Both options replace the launcher.
         assert_eq!(find(Some(0), Some(2), &ompi).unwrap().size, 2);
         let index = find(None, Some(6), &[("JOB_COMPLETION_INDEX", "5")]).unwrap();
@@ -352,7 +387,41 @@ mod tests {
                     ("OMPI_COMM_WORLD_SIZE", "2"),
                     ("PMIX_RANK", "0"),
                 ],
-                "OMPI_COMM_WORLD_RANK=1 and PMIX_RANK=0 give two ranks",
+                "PMIX_RANK=0 with OMPI_COMM_WORLD_SIZE=2 contradict each other; give --rank and --size",
+            ),
+            (
+                None,
+                None,
+                &[
+                    ("OMPI_COMM_WORLD_RANK", "1"),
+                    ("OMPI_COMM_WORLD_SIZE", "4"),
+                    ("PMI_RANK", "1"),
+                    ("PMI_SIZE", "8"),
+                ],
+                "OMPI_COMM_WORLD_RANK=1 with OMPI_COMM_WORLD_SIZE=4 and PMI_RANK=1 with PMI_SIZE=8 contradict each other",
+            ),
+            (
+                None,
+                None,
+                &[
+                    ("OMPI_COMM_WORLD_RANK", "1"),
+                    ("OMPI_COMM_WORLD_SIZE", "4"),
+                    ("SLURM_PROCID", "2"),
+                    ("SLURM_STEP_NUM_TASKS", "3"),
+                    ("SLURM_STEP_NUM_NODES", "1"),
+                ],
+                "SLURM_PROCID=2 with SLURM_STEP_NUM_TASKS=3 contradict each other",
+            ),
+            (
+                None,
+                None,
+                &[
+                    ("SLURM_PROCID", "0"),
+                    ("SLURM_NTASKS", "4"),
+                    ("JOB_COMPLETION_INDEX", "0"),
+                    ("JOB_COMPLETIONS", "3"),
+                ],
+                "SLURM_PROCID=0 with SLURM_NTASKS=4 and JOB_COMPLETION_INDEX=0 with JOB_COMPLETIONS=3",
             ),
             (
                 None,

@@ -118,12 +118,35 @@ impl Dialled {
     }
 }
 
+/// Whether the results of the rank are saved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Whether the collector confirms that it has saved results. An older server, or an older rank, does not know the messages.
+    pub confirms: bool,
+    /// The last run whose merged result is saved.
+    pub saved: Option<u32>,
+    /// Why the collector is lost: the predicate of a sentence.
+    pub lost: Option<String>,
+}
+
+impl Kept {
+    fn receive(&mut self, reply: &FleetReply) {
+        match reply {
+            FleetReply::Roster { confirms, .. } => self.confirms = *confirms,
+            FleetReply::Saved { run } => self.saved = self.saved.max(Some(*run)),
+            FleetReply::Unsaved { reason } => self.lost = Some(reason.clone()),
+            _ => {}
+        }
+    }
+}
+
 /// A rank that has joined.
 #[derive(Debug)]
 pub struct Member {
     stream: Arc<Mutex<TcpStream>>,
     replies: Receiver<Result<FleetReply, FleetError>>,
     server: SocketAddr,
+    kept: Arc<Mutex<Kept>>,
     /// Ends the thread that shows that the rank is alive, when it is dropped.
     _alive: SyncSender<()>,
 }
@@ -133,9 +156,11 @@ impl Member {
         let reader = stream.try_clone()?;
         let stream = Arc::new(Mutex::new(stream));
         let (sender, replies) = mpsc::sync_channel(WAITING);
+        let kept = Arc::<Mutex<Kept>>::default();
+        let of_reader = kept.clone();
         thread::Builder::new()
             .name("fleet-read".to_owned())
-            .spawn(move || read_all(reader, server, decoder, &sender))?;
+            .spawn(move || read_all(reader, server, decoder, &of_reader, &sender))?;
         let (alive, ended) = mpsc::sync_channel(0);
         let of_thread = stream.clone();
         thread::Builder::new()
@@ -153,6 +178,7 @@ impl Member {
             stream,
             replies,
             server,
+            kept,
             _alive: alive,
         })
     }
@@ -160,6 +186,20 @@ impl Member {
     /// The address of the server.
     pub fn server(&self) -> SocketAddr {
         self.server
+    }
+
+    /// Whether the rank's results are saved.
+    pub fn kept(&self) -> Kept {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone()
+    }
+
+    /// The rank, which is the collector, has saved the merged result of a run.
+    ///
+    /// # Errors
+    /// [`FleetError::Lost`].
+    pub fn saved(&self, run: u32) -> Result<(), FleetError> {
+        self.send(FleetRequest::Saved { run })
     }
 
     /// The next message of the server, if there is one.
@@ -263,11 +303,16 @@ fn read_all(
     mut stream: TcpStream,
     server: SocketAddr,
     mut decoder: Decoder,
+    kept: &Mutex<Kept>,
     replies: &SyncSender<Result<FleetReply, FleetError>>,
 ) {
     loop {
         let reply = match receive(&mut stream, &mut decoder) {
-            Ok(Reply::Fleet(reply)) => Ok(reply),
+            Ok(Reply::Fleet(reply)) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.receive(&reply);
+                Ok(reply)
+            }
             Ok(Reply::Refused { reason }) => Err(refusal(server, reason)),
             Ok(Reply::Challenge { .. }) => Err(FleetError::Greeting(server, GreetingError::NoKey)),
             Ok(_) => Err(FleetError::Greeting(server, GreetingError::OutOfTurn)),

@@ -15,6 +15,15 @@ pub fn of_rate(whole: f64, index: u64, count: u64) -> f64 {
     }
 }
 
+/// From the common start to the first send of a sender with `pps` datagrams per second, in ns: a part of its interval, so that the senders
+/// take turns. `burst` datagrams are due at a time.
+pub fn phase_ns(pps: f64, burst: u32, index: u64, count: u64) -> u64 {
+    let interval_ns = 1e9 / pps * f64::from(burst.max(1));
+    let phase = interval_ns * index as f64 / count.max(1) as f64;
+    // A pace without a finite interval has phase 0.
+    if phase.is_finite() { phase as u64 } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,6 +36,15 @@ mod tests {
             prop_assert_eq!(shares.iter().sum::<u64>(), whole);
             prop_assert!(shares.is_sorted_by(|one, next| one >= next));
             prop_assert!(shares[0] - shares[count as usize - 1] <= 1);
+        }
+
+        #[test]
+        fn phases_divide_the_interval_evenly(pps in 0.01f64..1e6, burst in 1u32..64, count in 1u64..500) {
+            let phases: Vec<u64> = (0..count).map(|index| phase_ns(pps, burst, index, count)).collect();
+            let step = 1e9 / pps * f64::from(burst) / count as f64;
+            prop_assert_eq!(phases[0], 0);
+            prop_assert!(phases.windows(2).all(|two| ((two[1] - two[0]) as f64 - step).abs() <= 1.0));
+            prop_assert_eq!(phase_ns(0.0, burst, 1, count), 0);
         }
 
         #[test]

@@ -4,71 +4,41 @@
 //! and interval rows are equal. A [`Merge`] holds the sums and a row for each rank; memory for histograms and intervals does not grow
 //! with the number of ranks.
 //!
-//! Some figures of a rank cannot be added, and are null or absent in the merged run: percentiles of intervals and of the schedule,
-//! stages, streams.
+//! Some figures of a rank cannot be added, and are null or absent in the merged run: percentiles of intervals and latencies by size.
 
+mod check;
 mod ending;
+mod named;
 mod rows;
+mod sentences;
 mod settings;
 mod shared;
+mod stages;
 mod sums;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use thiserror::Error;
 
-use super::result::{Clock, EngineStats, Fleet, HostCpu, Measured, MissingRank, Rank, Run, speeds};
+use super::result::{
+    Clock, EngineStats, Fleet, HostCpu, Measured, MissingRank, NamedHistograms, Rank, Run, Stream,
+    speeds,
+};
 use crate::dates;
-use crate::stats::latency::Latency;
+use crate::stats::latency::{Latency, Summary};
 pub use crate::stats::saved_histogram::SavedHistogram;
 use crate::stats::spread::Spread;
 use crate::stats::union::Union;
+pub use check::MergeError;
+use named::Named;
 use rows::Rows;
+use sentences::Sentences;
 use settings::Settings;
-use shared::SharedCauses;
+use shared::{Place, ReceiverErrors, SharedCauses};
+use stages::MergedStages;
 
 /// Most sentences of warnings and notes of a merged run.
 const MOST_SENTENCES: usize = 32;
-
-/// Why a run cannot be merged.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum MergeError {
-    /// The runs have other settings.
-    #[error(
-        "{name} has other settings than {first}: {key} is {there} instead of {here}; merge runs of one command line"
-    )]
-    Settings {
-        /// The run.
-        name: String,
-        /// The first run.
-        first: String,
-        /// The key of the setting.
-        key: String,
-        /// Its value in the first run.
-        here: String,
-        /// Its value in this run.
-        there: String,
-    },
-    /// A run of round trips.
-    #[error("{0} has round trips, which cannot be merged; merge runs without --round-trip")]
-    RoundTrip(String),
-    /// A run that is merged already.
-    #[error("{0} is merged already; merge the runs that it was merged from")]
-    Merged(String),
-    /// The histogram does not have the latencies of the record.
-    #[error(
-        "{name} has {saved} latencies in its histogram and {recorded} in its record; it was changed after it was saved"
-    )]
-    Histogram {
-        /// The run.
-        name: String,
-        /// Latencies in the histogram.
-        saved: u64,
-        /// Latencies in the record.
-        recorded: u64,
-    },
-}
 
 /// The result of a rank.
 #[derive(Debug, Clone, Copy)]
@@ -85,8 +55,12 @@ pub struct RankResult<'a> {
     pub latency: &'a SavedHistogram,
     /// Its latencies from the intended send.
     pub intended: &'a SavedHistogram,
+    /// Its histograms of the schedule and the stages, by name.
+    pub more: &'a BTreeMap<String, SavedHistogram>,
     /// Its first datagram, in ns of a clock that all ranks share; `None` if unknown.
     pub start_ns: Option<u64>,
+    /// From the common start to the rank's first send by its schedule, in ns. The skew is without it.
+    pub phase_ns: u64,
 }
 
 /// The sums of the ranks so far.
@@ -100,6 +74,13 @@ pub struct Merge {
     engine_stats: Value,
     latency: Latency,
     intended: Latency,
+    /// The histograms of the schedule and the stages.
+    named: Named,
+    /// Ranks whose schedule has a lateness.
+    paced: usize,
+    stages: MergedStages,
+    /// Rank, name of the rank, and stream.
+    streams: Vec<(Option<u64>, Stream)>,
     rows: Rows,
     spans: Union,
     /// Whether a rank received datagrams at an unknown time.
@@ -108,16 +89,15 @@ pub struct Merge {
     starts: Option<(u64, u64)>,
     clocks_error_ns: u64,
     ranks: Vec<Rank>,
-    /// The causes of losses that the ranks of a fleet share. Saved runs may be of other times or receivers, and share none.
+    /// The causes of losses that ranks share.
     shared: SharedCauses,
+    receiver_errors: ReceiverErrors,
     /// Ranks that received datagrams and have no latencies.
     without_latency: usize,
-    /// Whether a rank has stages.
-    has_stages: bool,
     /// Whether a rank has latencies by size.
     has_sizes: bool,
-    /// Warnings by their beginning, which names the effect: one of their texts, and the number of ranks.
-    warnings: BTreeMap<String, (String, usize)>,
+    /// Warnings by their beginning, which names the effect.
+    warnings: Sentences,
     hosts: BTreeMap<String, HostCpu>,
 }
 
@@ -131,6 +111,10 @@ impl Merge {
             engine_stats: Value::Null,
             latency: Latency::new(),
             intended: Latency::new(),
+            named: Named::default(),
+            paced: 0,
+            stages: MergedStages::default(),
+            streams: Vec::new(),
             rows: Rows::default(),
             spans: Union::default(),
             has_unknown_span: false,
@@ -138,10 +122,10 @@ impl Merge {
             clocks_error_ns: 0,
             ranks: Vec::new(),
             shared: SharedCauses::default(),
+            receiver_errors: ReceiverErrors::default(),
             without_latency: 0,
-            has_stages: false,
             has_sizes: false,
-            warnings: BTreeMap::new(),
+            warnings: Sentences::default(),
             hosts: BTreeMap::new(),
         }
     }
@@ -159,11 +143,14 @@ impl Merge {
         let RankResult { name, run, .. } = result;
         self.check(&result)?;
         let is_first = self.ranks.is_empty();
+        if is_first {
+            self.first = Some((Settings::of(run), name.to_owned()));
+        }
+        let place = place(&result);
+        self.receiver_errors.add(run, place);
         let mut explained = run.explained.clone();
-        if result.rank.is_some()
-            && let Some(explained) = &mut explained
-        {
-            self.shared.take(explained, result.host);
+        if let Some(explained) = &mut explained {
+            self.shared.take(explained, place);
         }
         if is_first {
             self.begin(run);
@@ -184,22 +171,28 @@ impl Merge {
         if result.latency.counts.is_empty() && run.received.unique > 0 {
             self.without_latency += 1;
         }
-        self.has_stages |= run.stages.is_some();
+        self.named.add(result.more);
+        let pacing = run.pacing.as_ref();
+        self.paced += usize::from(pacing.is_some_and(|of| of.lateness_ns != Summary::default()));
+        run.stages.iter().for_each(|of| self.stages.add(of));
+        self.streams.extend(run.streams.iter().map(|stream| {
+            let rank = Some(name.to_owned());
+            (
+                result.rank,
+                Stream {
+                    rank,
+                    ..stream.clone()
+                },
+            )
+        }));
         self.has_sizes |= !run.latency_by_size.is_empty();
         for warning in &run.warnings {
             let effect = warning.split([':', '.', ',']).next().unwrap_or_default();
-            let of_effect = self.warnings.entry(effect.to_owned());
-            let (text, ranks) = of_effect.or_insert_with(|| (warning.clone(), 0));
-            *ranks += 1;
-            if warning < text {
-                text.clone_from(warning);
-            }
-            if self.warnings.len() > MOST_SENTENCES {
-                self.warnings.pop_last();
-            }
+            self.warnings.add(effect.to_owned(), warning);
         }
         let start = result.start_ns;
-        self.add_times(run, start, is_first);
+        self.add_times(run, start);
+        self.add_start(&result, is_first);
         let offset_ns = start.map(|start| start.wrapping_sub(self.origin_ns).cast_signed());
         let offset_s = offset_ns.unwrap_or(0) as f64 / 1e9;
         self.rows
@@ -220,7 +213,11 @@ impl Merge {
         Ok(())
     }
 
-    fn check(&mut self, result: &RankResult<'_>) -> Result<(), MergeError> {
+    /// Whether a result can be added.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn check(&self, result: &RankResult<'_>) -> Result<(), MergeError> {
         let RankResult { name, run, .. } = *result;
         if run.round_trip.is_some() {
             return Err(MergeError::RoundTrip(name.to_owned()));
@@ -228,27 +225,11 @@ impl Merge {
         if run.fleet.is_some() {
             return Err(MergeError::Merged(name.to_owned()));
         }
-        let pairs = [
-            (result.latency, &run.latency_ns),
-            (result.intended, &run.latency_from_intended_ns),
-        ];
-        for (histogram, summary) in pairs {
-            let (saved, recorded) = (histogram.count(), summary.map_or(0, |of| of.count));
-            if saved != recorded {
-                let name = name.to_owned();
-                return Err(MergeError::Histogram {
-                    name,
-                    saved,
-                    recorded,
-                });
-            }
-        }
-        let settings = Settings::of(run);
+        check::histograms(result)?;
         let Some((first, first_name)) = &self.first else {
-            self.first = Some((settings, name.to_owned()));
             return Ok(());
         };
-        match first.difference(&settings) {
+        match first.difference(&Settings::of(run)) {
             None => Ok(()),
             Some((key, here, there)) => Err(MergeError::Settings {
                 name: name.to_owned(),
@@ -299,16 +280,13 @@ impl Merge {
         };
         let stats = &mut sum.engine_stats;
         stats.last_send_error = stats.last_send_error.max(run.engine_stats.last_send_error);
-        // A counter of a whole host: that of the host with the most, as ranks may share one.
-        let errors = run.engine_stats.host_receive_buffer_errors;
-        stats.host_receive_buffer_errors = stats.host_receive_buffer_errors.max(errors);
         if !is_first {
             let other = serde_json::to_value(run.engine_stats).unwrap_or_default();
             sums::numbers(&mut self.engine_stats, &other);
         }
     }
 
-    fn add_times(&mut self, run: &Run, start: Option<u64>, is_first: bool) {
+    fn add_times(&mut self, run: &Run, start: Option<u64>) {
         let text = &mut self.run;
         for (text, of, earlier) in [
             (&mut text.first_sent_at, &run.first_sent_at, true),
@@ -321,15 +299,6 @@ impl Merge {
         self.clocks_error_ns = self
             .clocks_error_ns
             .max(run.effective.clock.error_ns.unwrap_or(0));
-        if run.sent.packets > 0 || is_first {
-            self.starts = match (is_first, self.starts, start) {
-                (true, _, Some(start)) => Some((start, start)),
-                (false, Some((first, last)), Some(start)) => {
-                    Some((first.min(start), last.max(start)))
-                }
-                _ => None,
-            };
-        }
         match (start, run.seconds) {
             (Some(start), Some(seconds)) if seconds.is_finite() && seconds >= 0.0 => {
                 let ns = (seconds * 1e9).round() as u64;
@@ -339,23 +308,34 @@ impl Merge {
         }
     }
 
+    fn add_start(&mut self, result: &RankResult<'_>, is_first: bool) {
+        if result.run.sent.packets == 0 && !is_first {
+            return;
+        }
+        let start = result
+            .start_ns
+            .map(|start| start.saturating_sub(result.phase_ns));
+        self.starts = match (is_first, self.starts, start) {
+            (true, _, Some(start)) => Some((start, start)),
+            (false, Some((first, last)), Some(start)) => Some((first.min(start), last.max(start))),
+            _ => None,
+        };
+    }
+
     /// The merged run of a fleet of `size` ranks, of which `missing` have no result.
     pub fn finish(self, size: u64, missing: Vec<MissingRank>) -> Measured {
         let Self { mut run, .. } = self;
-        if self.ranks.iter().any(|rank| rank.rank.is_some())
+        let is_fleet = self.ranks.iter().any(|rank| rank.rank.is_some());
+        if (is_fleet || !self.shared.is_empty())
             && let Some(explained) = run.explained.take()
         {
             let mut explained = sums::add_causes(explained, self.shared.into_causes());
             shared::distribute(&mut explained, run.lost.packets);
             run.explained = Some(explained);
         }
-        let (errno, errors) = (
-            run.engine_stats.last_send_error,
-            run.engine_stats.host_receive_buffer_errors,
-        );
         run.engine_stats = EngineStats {
-            last_send_error: errno,
-            host_receive_buffer_errors: errors,
+            last_send_error: run.engine_stats.last_send_error,
+            host_receive_buffer_errors: self.receiver_errors.sum(),
             ..serde_json::from_value(self.engine_stats).unwrap_or_default()
         };
         if !self.latency.is_empty() {
@@ -373,12 +353,11 @@ impl Merge {
         }
         ending::per_million(&mut run);
         (run.intervals, run.intervals_omitted) = self.rows.finish();
-        let warnings = self.warnings.into_values();
-        let warnings = warnings.map(|(text, ranks)| match ranks {
-            1 => text,
-            _ => format!("{ranks} ranks, one of them: {text}"),
-        });
-        run.warnings = warnings.collect();
+        let schedule = schedule(&mut run, &self.named, self.paced);
+        let (stages, stage_histograms) = self.stages.finish(&self.named).unzip();
+        run.stages = stages;
+        run.streams = streams(self.streams);
+        run.warnings = self.warnings.into_texts().collect();
         if self.without_latency > 0 {
             run.warnings.push(format!(
                 "The clocks of {} of {} ranks are not related to that of the receiver, so the latencies are those of the other ranks.",
@@ -386,14 +365,9 @@ impl Merge {
                 self.ranks.len()
             ));
         }
-        for (is_left, what) in [
-            (self.has_stages, "stages of the ranks' latencies"),
-            (self.has_sizes, "ranks' latencies by size"),
-        ] {
-            if is_left {
-                let note = format!("The {what} are in their own records.");
-                run.warnings.push(note);
-            }
+        if self.has_sizes {
+            let note = "The ranks' latencies by size are in their own records.";
+            run.warnings.push(note.to_owned());
         }
         let mut ranks = self.ranks;
         ranks.sort_by(|one, other| (one.rank, &one.name).cmp(&(other.rank, &other.name)));
@@ -423,9 +397,62 @@ impl Merge {
             latency_from_intended: self.intended,
             start_ns: self.starts.map(|(first, _)| first),
             closing_row: None,
-            stages: Vec::new(),
+            stages: stage_histograms.unwrap_or_default(),
+            schedule,
         }
     }
+}
+
+/// The histograms of a run that are known by name, as they are saved and sent.
+pub fn more(measured: &Measured) -> BTreeMap<String, SavedHistogram> {
+    let mut all = named::saved(&measured.schedule);
+    all.append(&mut named::saved(&measured.stages));
+    all
+}
+
+/// Where and when a rank measured: the ranks of a fleet at one time.
+fn place<'a>(result: &RankResult<'a>) -> Place<'a> {
+    let start = result.start_ns.unwrap_or(0);
+    let seconds = result.run.seconds.unwrap_or(0.0);
+    match result.rank {
+        Some(_) => Place {
+            host: Some(result.host),
+            span: (0, u64::MAX),
+        },
+        None => Place {
+            host: None,
+            span: (start, start.saturating_add((seconds * 1e9) as u64)),
+        },
+    }
+}
+
+/// The percentiles of the schedule, if all of the `paced` ranks have histograms. Returns these, merged.
+fn schedule(run: &mut Run, named: &Named, paced: usize) -> NamedHistograms {
+    let Some(pacing) = &mut run.pacing else {
+        return Vec::new();
+    };
+    let mut histograms = Vec::new();
+    for (name, figures) in [
+        ("lateness", &mut pacing.lateness_ns),
+        ("gap-error", &mut pacing.gap_error_ns),
+    ] {
+        if let Some(latency) = named.whole(name, paced) {
+            *figures = latency.summary();
+            histograms.push((name, latency.clone()));
+        }
+    }
+    histograms
+}
+
+/// The streams of all ranks, numbered in the order of the ranks.
+fn streams(mut streams: Vec<(Option<u64>, Stream)>) -> Vec<Stream> {
+    streams.sort_by(|(one_rank, one), (other_rank, other)| {
+        (one_rank, &one.rank, one.stream).cmp(&(other_rank, &other.rank, other.stream))
+    });
+    let streams = streams.into_iter().enumerate();
+    streams
+        .map(|(stream, (_, of_rank))| Stream { stream, ..of_rank })
+        .collect()
 }
 
 /// The common start of saved runs: ns since the epoch, by the wall clock of each sender.
@@ -444,6 +471,7 @@ fn rank_row(result: &RankResult<'_>, start_ns: Option<i64>) -> Rank {
         ended: run.ended.clone(),
         reason: run.reason.clone(),
         start_ns,
+        phase_ns: result.phase_ns,
         sent: run.sent,
         received: run.received,
         lost: run.lost,

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::stats::latency::{OutOfRange, Summary};
+use crate::udp::result::causes::claims;
 use crate::udp::result::{
     Clock, Cpu, DscpCount, Effective, Explained, Increase, LossCause, Lost, Marks, Pacing, Reason,
     Received, Traffic,
@@ -233,7 +234,7 @@ pub(super) fn explained(sum: Option<Explained>, other: Option<&Explained>) -> Op
     Some(sum)
 }
 
-/// Adds causes, by name.
+/// Adds causes, by name, in the order of a datagram's way.
 pub(super) fn add_causes(mut sum: Explained, causes: impl Iterator<Item = LossCause>) -> Explained {
     for cause in causes {
         match sum.causes.iter_mut().find(|of| of.cause == cause.cause) {
@@ -241,7 +242,12 @@ pub(super) fn add_causes(mut sum: Explained, causes: impl Iterator<Item = LossCa
             None => sum.causes.push(cause),
         }
     }
-    sum.causes.sort_by(|one, other| one.cause.cmp(&other.cause));
+    let place = |cause: &LossCause| {
+        let of_way = claims::WAY.iter().position(|name| *name == cause.cause);
+        of_way.unwrap_or(claims::WAY.len())
+    };
+    let key = |cause: &LossCause| (place(cause), cause.cause.clone());
+    sum.causes.sort_by_cached_key(key);
     sum
 }
 

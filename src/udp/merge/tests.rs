@@ -1,8 +1,12 @@
+mod histograms;
+
 use proptest::prelude::*;
 
 use super::ending::listed;
 use super::*;
-use crate::udp::result::{Interval, Lost, Received, Requested, Traffic};
+use crate::udp::result::{
+    Interval, Lost, Pacing, Received, Requested, Stage, Stages, StampCost, Traffic,
+};
 
 /// A packet: when it was sent, its latency if it arrived, and its bytes.
 type Packet = (u64, Option<u64>, u64);
@@ -85,7 +89,9 @@ fn add_run(
         run,
         latency: &latency.into(),
         intended: &SavedHistogram::default(),
+        more: &BTreeMap::new(),
         start_ns: start,
+        phase_ns: 0,
     })
 }
 
@@ -202,7 +208,9 @@ fn runs_of_other_settings_are_refused_by_name() {
     assert!(refused(|run| run.fleet = Some(Fleet::default())).contains("merged already"));
     let counts = refused(|run| run.latency_ns.as_mut().unwrap().count += 1);
     assert!(
-        counts.contains("2 latencies in its histogram and 3 in its record"),
+        counts.contains(
+            "the number of values of the latency is 2 in the histogram and 3 in the record"
+        ),
         "{counts}"
     );
 }
@@ -317,4 +325,31 @@ fn counts_of_a_hostile_file_saturate() {
     let merged = merge.finish(3, Vec::new()).run;
     assert_eq!(merged.sent.packets, u64::MAX);
     assert_eq!(merged.engine_stats.send_syscalls, u64::MAX);
+}
+
+#[test]
+fn skew_is_without_the_phases() {
+    let (run, latency) = sample();
+    let mut merge = Merge::new(1_000);
+    for (rank, late_ns) in [(0, 0), (1, 40), (2, 10)] {
+        let phase_ns = rank * 5_000_000;
+        let result = RankResult {
+            rank: Some(rank),
+            name: &format!("rank {rank}"),
+            host: "host",
+            run: &run,
+            latency: &(&latency).into(),
+            intended: &SavedHistogram::default(),
+            more: &BTreeMap::new(),
+            start_ns: Some(1_000 + phase_ns + late_ns),
+            phase_ns,
+        };
+        merge.add(result).unwrap();
+    }
+    let fleet = merge.finish(3, Vec::new()).run.fleet.unwrap();
+    assert_eq!(fleet.start_skew_ns, Some(40));
+    assert_eq!(
+        (fleet.ranks[2].start_ns, fleet.ranks[2].phase_ns),
+        (Some(10_000_010), 10_000_000)
+    );
 }

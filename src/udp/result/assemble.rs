@@ -21,6 +21,7 @@ use crate::udp::send::outcome::SenderOutcome;
 pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
     let done = inputs.done.clone().unwrap_or_default();
     let mut streams = streams(&inputs);
+    let (pacing, schedule) = pacing(inputs.plan, &inputs.senders).unzip();
     let mut run = Run {
         engine: inputs.plan.engine.kind.name().to_owned(),
         mode: inputs.plan.mode.name().to_owned(),
@@ -34,7 +35,7 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         last_received_at: inputs.last_received_at,
         client_ip: inputs.client_ip,
         engine_stats: engine_stats(&inputs.senders, &inputs.received, &done),
-        pacing: pacing(inputs.plan, &inputs.senders),
+        pacing,
         marks: Marks::of(inputs.plan.traffic.ip, &inputs.received),
         packet_rows_omitted: done.rows_omitted,
         ..Run::default()
@@ -145,6 +146,7 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         start_ns: first,
         closing_row,
         stages: stage_histograms,
+        schedule: schedule.unwrap_or_default(),
     }
 }
 

@@ -5,7 +5,7 @@
 //! possible.
 
 pub(in crate::udp) mod apportion;
-mod claims;
+pub(in crate::udp) mod claims;
 
 use super::explained::{Explained, HostDrops, Increase, LossCause, Reason};
 use crate::udp::explain::{NO_REASONS, drops};
@@ -156,6 +156,8 @@ fn host(report: &HostReport) -> HostDrops {
     };
     let counters = report.counters.iter();
     HostDrops {
+        kernel: report.kernel.clone(),
+        namespace: report.namespace.clone(),
         device: report.device.clone(),
         qdisc: report.qdisc.clone(),
         traced: report.traced,

@@ -3,7 +3,7 @@
 use crate::stats::latency::Latency;
 use crate::udp::engine::stats::{RingStats, ZeroCopyStats, add_some};
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::result::{Cpu, EngineStats, Pacing, Run};
+use crate::udp::result::{Cpu, EngineStats, NamedHistograms, Pacing, Run};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::wire::results::{Done, StreamReceived};
 
@@ -96,7 +96,8 @@ pub(super) fn engine_stats(
     stats
 }
 
-pub(super) fn pacing(plan: &Plan, senders: &[SenderOutcome]) -> Option<Pacing> {
+/// The accuracy of the schedule, with its histograms; `None` unless paced.
+pub(super) fn pacing(plan: &Plan, senders: &[SenderOutcome]) -> Option<(Pacing, NamedHistograms)> {
     let (Mode::Paced(target_pps) | Mode::RoundTrip(Some(target_pps))) = plan.mode else {
         return None;
     };
@@ -117,10 +118,12 @@ pub(super) fn pacing(plan: &Plan, senders: &[SenderOutcome]) -> Option<Pacing> {
             achieved_pps += before as f64 / seconds;
         }
     }
-    Some(Pacing {
+    let pacing = Pacing {
         target_pps,
         achieved_pps: (achieved_pps > 0.0).then_some(achieved_pps),
         lateness_ns: lateness.summary(),
         gap_error_ns: gap_error.summary(),
-    })
+    };
+    let histograms = vec![("lateness", lateness), ("gap-error", gap_error)];
+    Some((pacing, histograms))
 }

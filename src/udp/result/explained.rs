@@ -61,6 +61,12 @@ pub struct Reason {
 /// The drops on a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostDrops {
+    /// The boot id of the kernel, by which `bench merge` finds traces of one machine; null if unknown.
+    #[serde(default)]
+    pub kernel: Option<String>,
+    /// The network namespace, by which `bench merge` finds runs with the same counters; null if unknown.
+    #[serde(default)]
+    pub namespace: Option<String>,
     /// The network device of the route to the other host; null if unknown.
     pub device: Option<String>,
     /// The kind of the device's root qdisc; null if it has none.

@@ -43,6 +43,9 @@ pub struct Rank {
     pub reason: Option<String>,
     /// From the common start to the rank's first datagram, in ns; null if unknown.
     pub start_ns: Option<i64>,
+    /// The part of `start_ns` by which the rank's schedule is shifted, so that paced ranks take turns, in ns.
+    #[serde(default)]
+    pub phase_ns: u64,
     /// As the run's own `sent`.
     pub sent: Traffic,
     /// As the run's own `received`.

@@ -2,8 +2,10 @@
 
 use super::interval::Interval;
 use super::run::Run;
-use super::stages::StageHistograms;
 use crate::stats::latency::Latency;
+
+/// Histograms with the name of each.
+pub type NamedHistograms = Vec<(&'static str, Latency)>;
 
 /// A run with its histograms.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub struct Measured {
     pub start_ns: Option<u64>,
     /// The last row of `run.intervals`, if it was computed from the sender's counts after the run: no observer has received it.
     pub closing_row: Option<Interval>,
-    /// The histograms of the stages, with their names; empty unless requested.
-    pub stages: StageHistograms,
+    /// The histograms of the stages; empty unless requested.
+    pub stages: NamedHistograms,
+    /// The histograms of the schedule, `lateness` and `gap-error`; empty unless paced.
+    pub schedule: NamedHistograms,
 }

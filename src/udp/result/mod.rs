@@ -33,7 +33,7 @@ pub use inputs::{Hosts, RunInputs};
 pub use interval::Interval;
 pub use interval_rows::IntervalRows;
 pub use marks::{DscpCount, Marks};
-pub use measured::Measured;
+pub use measured::{Measured, NamedHistograms};
 pub use round_trip::RoundTrip;
 pub use run::{
     Clock, Cpu, CpuTrial, Effective, EngineStats, Lost, MAX_INTERVALS, Pacing, Received, Requested,

@@ -461,8 +461,11 @@ pub struct EngineStats {
 /// One stream of the run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Stream {
-    /// Counted from 0.
+    /// Counted from 0, in a merged run over all ranks.
     pub stream: usize,
+    /// The name of the rank that the stream is of; absent of a run of one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<String>,
     /// As [`Run::sent`].
     pub sent: Traffic,
     /// As [`Run::received`].

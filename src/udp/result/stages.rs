@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::measured::NamedHistograms;
 use super::run::Clock;
 use crate::stats::latency::{Latency, Summary};
 use crate::udp::plan::{Mode, Offload, Plan};
@@ -187,16 +188,13 @@ impl StageInputs {
     }
 }
 
-/// The histograms of the stages, with the name of each.
-pub type StageHistograms = Vec<(&'static str, Latency)>;
-
 /// Computes the stages. `note` is why the sender stamped nothing, if it reported a reason.
 pub(super) fn stages(
     plan: &Plan,
     inputs: StageInputs,
     clock: &Clock,
     note: Option<&str>,
-) -> (Stages, StageHistograms) {
+) -> (Stages, NamedHistograms) {
     let wire = join(&inputs.sent, &inputs.received);
     let StageInputs {
         sender,

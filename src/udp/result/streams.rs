@@ -48,6 +48,7 @@ pub(super) fn streams(inputs: &RunInputs<'_>) -> Vec<Stream> {
                 .saturating_add(received.foreign_malformed);
             Stream {
                 stream: number,
+                rank: None,
                 sent: Traffic {
                     packets,
                     bytes: sent.bytes.max(received.bytes),

@@ -12,6 +12,8 @@
 //!                                     <---  start: when, by the server's clock
 //!   result: run, parts                --->
 //!                                     <---  result, missing, end: run                     to the collector
+//!   saved: run                        --->           of the collector
+//!                                     <---  saved: run, or unsaved                        to each rank that keeps its results
 //! ```
 //!
 //! A server without fleets refuses the first message as an unknown variant, which the client explains.
@@ -51,6 +53,11 @@ pub enum FleetRequest {
         /// Whether it is the last part.
         last: bool,
     },
+    /// The collector has saved the merged result of a run. Only if the roster says that results are confirmed.
+    Saved {
+        /// Number of the run.
+        run: u32,
+    },
 }
 
 /// Joins a fleet.
@@ -72,6 +79,18 @@ pub struct FleetJoin {
     pub options: String,
     /// Longest wait for other ranks, in ms.
     pub wait_ms: u64,
+    /// Whether the rank keeps its results until the collector has saved them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keeps: bool,
+}
+
+/// For keys that older versions lack.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A message to a rank.
@@ -84,6 +103,9 @@ pub enum FleetReply {
         collector: u32,
         /// Ranks with a session that have come.
         senders: u32,
+        /// Whether results are confirmed: all ranks keep theirs until then. An older server has no such messages.
+        #[serde(default, skip_serializing_if = "is_false")]
+        confirms: bool,
     },
     /// The server's clock.
     Clock {
@@ -125,5 +147,15 @@ pub enum FleetReply {
     End {
         /// Number of the run.
         run: u32,
+    },
+    /// The collector has saved the merged result of a run.
+    Saved {
+        /// Number of the run.
+        run: u32,
+    },
+    /// The collector is lost: no further result is saved.
+    Unsaved {
+        /// The predicate of a sentence about the collector.
+        reason: String,
     },
 }

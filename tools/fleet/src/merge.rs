@@ -1,5 +1,6 @@
 //! The merge of many results.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -98,6 +99,7 @@ pub(crate) fn write(folder: &Path, ranks: u64) {
             run: 0,
             latency: saved.clone(),
             intended: saved,
+            more: BTreeMap::new(),
         };
         fs::write(
             folder.join("histograms.jsonl"),
@@ -119,7 +121,9 @@ fn add(merge: &mut Merge, rank: u64, text: &str, took: &mut f64) {
         run: &run,
         latency: &latency,
         intended: &intended,
+        more: &BTreeMap::new(),
         start_ns: Some(rank * 97 % 1_000_000),
+        phase_ns: 0,
     };
     merge.add(result).unwrap();
     *took += began.elapsed().as_secs_f64();

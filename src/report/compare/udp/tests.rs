@@ -122,6 +122,7 @@ fn percentiles_are_over_all_datagrams() {
             start_ns: None,
             closing_row: None,
             stages: Vec::new(),
+            schedule: Vec::new(),
         });
     }
     let row = &within_command(&runs, &latencies)[0];

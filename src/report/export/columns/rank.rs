@@ -30,6 +30,7 @@ columns! {
         "latency_max_ns" ["ns"] "the largest of these latencies" => rank.latency_max_ns;
         "sender_s" ["s"] "CPU time of the sending threads" => rank.sender_s;
         "receiver_s" ["s"] "CPU time of the threads that received the rank's datagrams" => rank.receiver_s;
+        "phase_ns" ["ns"] "part of `start_ns` by which the schedule is shifted, so that paced ranks take turns; the skew is without it" => rank.phase_ns;
     }
 }
 

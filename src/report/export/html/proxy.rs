@@ -7,9 +7,11 @@ use super::comparison::{Ratios, ratio_charts};
 use super::percentiles::percentiles;
 use super::{page, table};
 use crate::load::result::Run;
-use crate::report::export::columns::{PROXY_OVERHEAD, PROXY_RATIOS, PROXY_TOTAL};
+use crate::report::export::columns::{
+    PROXY_OVERHEAD, PROXY_RANK, PROXY_RATIOS, PROXY_TOTAL, ProxyRank,
+};
 use crate::report::export::headline::{
-    self, PROXY_ADDED, PROXY_COMPARED, PROXY_TOTALS, proxy_notes,
+    self, PROXY_ADDED, PROXY_COMPARED, PROXY_RANKS, PROXY_TOTALS, proxy_notes,
 };
 use crate::report::figures::figure;
 use crate::report::model::ProxyRecord;
@@ -28,6 +30,10 @@ pub(super) fn section(record: &ProxyRecord, out: &mut dyn Write) -> io::Result<(
         &headline::table(PROXY_TOTAL, PROXY_TOTALS, &record.totals),
         out,
     )?;
+    let ranks = ProxyRank::all(&record.runs);
+    if !ranks.is_empty() {
+        table::write(&headline::table(PROXY_RANK, PROXY_RANKS, &ranks), out)?;
+    }
     if !record.overhead.is_empty() {
         table::write(
             &headline::table(PROXY_OVERHEAD, PROXY_ADDED, &record.overhead),

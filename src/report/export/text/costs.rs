@@ -23,11 +23,15 @@ pub(super) fn pacing(run: &Run, out: &mut impl Write) -> io::Result<()> {
         };
         parts.push(format!("achieved {} ({share} %){random}", figure(achieved)));
     }
-    parts.push(format!("lateness {}", middle_and_tail(&pacing.lateness_ns)));
-    parts.push(format!(
-        "gap error {}",
-        middle_and_tail(&pacing.gap_error_ns)
-    ));
+    for (name, figures) in [
+        ("lateness", &pacing.lateness_ns),
+        ("gap error", &pacing.gap_error_ns),
+    ] {
+        // Saved runs of older versions are merged without percentiles.
+        if figures.p50.is_some() {
+            parts.push(format!("{name} {}", middle_and_tail(figures)));
+        }
+    }
     list(out, "pacing", parts)?;
     match &run.effective.spin_note {
         Some(note) => sentence(out, "", note),

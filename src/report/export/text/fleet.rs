@@ -39,6 +39,10 @@ fn heading(fleet: &Fleet, out: &mut impl Write) -> io::Result<()> {
         let error = error.map_or(String::new(), |ns| format!(" ± {}", short_ns(ns as f64)));
         parts.push(format!("start skew {}{error}", short_ns(skew as f64)));
     }
+    let phases = fleet.ranks.iter().map(|rank| rank.phase_ns).max();
+    if let Some(phase) = phases.filter(|phase| *phase > 0) {
+        parts.push(format!("phases up to {}", short_ns(phase as f64)));
+    }
     list(out, "ranks", parts)?;
     fleet
         .missing
@@ -112,7 +116,9 @@ fn rows(fleet: &Fleet, out: &mut impl Write) -> io::Result<()> {
             true => "-".to_owned(),
             false => grouped(rank.lost.packets),
         };
-        let start = rank.start_ns.map_or("-".to_owned(), |ns| match ns < 0 {
+        let phase = i64::try_from(rank.phase_ns).unwrap_or(i64::MAX);
+        let start = rank.start_ns.map(|ns| ns.saturating_sub(phase));
+        let start = start.map_or("-".to_owned(), |ns| match ns < 0 {
             true => format!("-{}", short_ns(ns.unsigned_abs() as f64)),
             false => short_ns(ns as f64),
         });

@@ -19,7 +19,7 @@ use crate::udp::engine::errors::{PendingErrors, Refusal, is_segmentation_errno};
 use crate::udp::engine::offload;
 use crate::udp::engine::open::TxEndpoint;
 use crate::udp::engine::stats::{SendStats, ZeroCopyStats};
-use crate::udp::engine::{Layout, Path, Submit, Tx, Until};
+use crate::udp::engine::{Layout, Path, Submit, Tx, Until, repeat};
 
 /// Control datagrams have 32 bytes. A longer datagram is truncated and thereby recognised as foreign.
 const CONTROL_BYTES: usize = 64;
@@ -177,13 +177,8 @@ impl<H: SendMethod> MioTx<H> {
             (Mmap::new(layout.messages * layout.bytes)?, layout.bytes)
         };
         for number in 0..layout.messages {
-            let message = fill.iter().copied().cycle();
-            let slot = memory
-                .part_mut(number * stride, layout.bytes)
-                .unwrap_or_default();
-            slot.iter_mut()
-                .zip(message)
-                .for_each(|(byte, fill)| *byte = fill);
+            let slot = memory.part_mut(number * stride, layout.bytes);
+            repeat(fill, slot.unwrap_or_default());
         }
         Ok(Self {
             socket,

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::sys::mmap::Mmap;
 use crate::sys::tx_control::TxControl;
+use crate::udp::engine::repeat;
 
 /// Payloads of all slots, and a header per datagram, so that slots can be split.
 pub(super) struct SlotMemory {
@@ -34,13 +35,10 @@ impl SlotMemory {
         stamped: bool,
     ) -> io::Result<Self> {
         let mut payloads = Mmap::new(slots * bytes)?;
-        let message = fill.iter().copied().cycle();
-        if let Some(bytes) = payloads.part_mut(0, slots * bytes) {
-            bytes
-                .iter_mut()
-                .zip(message)
-                .for_each(|(byte, fill)| *byte = fill);
-        }
+        repeat(
+            fill,
+            payloads.part_mut(0, slots * bytes).unwrap_or_default(),
+        );
         Ok(Self {
             payloads,
             headers: Mmap::new(slots * segments * size_of::<Header>())?,

@@ -30,6 +30,12 @@ pub(super) struct Fleet {
     pub(super) alive_senders: usize,
     /// Bytes that wait for the collector.
     pub(super) queued: usize,
+    /// Whether all ranks keep their results until these are saved.
+    pub(super) confirms: bool,
+    /// Number of the first run that the collector has not saved.
+    pub(super) saved: u32,
+    /// Why the collector is lost, until the other ranks have the message.
+    pub(super) unsaved: Option<String>,
     /// The runs that have not ended.
     pub(super) rounds: BTreeMap<u32, Round>,
     /// Number of the first run that was not released.
@@ -43,6 +49,8 @@ pub(super) struct Fleet {
 pub(super) struct Member {
     pub(super) connection: usize,
     pub(super) sends: bool,
+    /// Whether the rank keeps its results until these are saved.
+    pub(super) keeps: bool,
     pub(super) heard: Instant,
     /// Why the rank is lost.
     pub(super) lost: Option<String>,
@@ -58,6 +66,9 @@ impl Fleet {
         }
         self.alive -= 1;
         self.alive_senders -= usize::from(member.sends);
+        if self.confirms && rank == self.collector {
+            self.unsaved = Some(reason.to_owned());
+        }
         match self.is_assembled {
             true => member.lost = Some(reason.to_owned()),
             // It may come again.
@@ -136,6 +147,25 @@ impl Fleet {
         }))
     }
 
+    /// The collector has saved a run. Returns the messages to all ranks; its own, the last, shows that the others are sent.
+    pub(super) fn on_saved(
+        &mut self,
+        rank: u32,
+        run: u32,
+    ) -> Result<Vec<(usize, FleetReply)>, String> {
+        let is_new = run >= self.saved && run < self.next;
+        if !self.confirms || rank != self.collector || !is_new {
+            return Err("the rank has saved a run that it did not collect".to_owned());
+        }
+        self.saved = run.saturating_add(1);
+        let others = self.alive().filter(|(of, _)| *of != rank);
+        let connections = others.map(|(_, member)| member.connection);
+        let connections = connections.chain(self.collector());
+        Ok(connections
+            .map(|connection| (connection, FleetReply::Saved { run }))
+            .collect())
+    }
+
     /// The messages that are due, each with its connection.
     pub(super) fn due(&mut self, now: Now) -> Vec<(usize, FleetReply)> {
         let mut replies = Vec::new();
@@ -146,6 +176,11 @@ impl Fleet {
             }
             self.assemble(&mut replies);
         }
+        if let Some(reason) = self.unsaved.take() {
+            let connections = self.alive().map(|(_, member)| member.connection);
+            let reply = FleetReply::Unsaved { reason };
+            replies.extend(connections.map(|connection| (connection, reply.clone())));
+        }
         self.give_up(now);
         self.end(now, &mut replies);
         self.release(now, &mut replies);
@@ -155,10 +190,12 @@ impl Fleet {
     fn assemble(&mut self, replies: &mut Vec<(usize, FleetReply)>) {
         self.is_assembled = true;
         self.collector = self.members.keys().next().copied().unwrap_or(0);
+        self.confirms = self.members.values().all(|member| member.keeps);
         let senders = self.alive_senders;
         let roster = FleetReply::Roster {
             collector: self.collector,
             senders: senders as u32,
+            confirms: self.confirms,
         };
         let connections = self.alive().map(|(_, member)| member.connection);
         replies.extend(connections.map(|connection| (connection, roster.clone())));

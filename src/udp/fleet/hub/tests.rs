@@ -6,6 +6,8 @@ struct Lab {
     hub: Hub,
     start: Instant,
     ms: u64,
+    /// Whether ranks keep their results.
+    keeps: bool,
 }
 
 impl Lab {
@@ -14,6 +16,7 @@ impl Lab {
             hub: Hub::default(),
             start: Instant::now(),
             ms: 0,
+            keeps: false,
         }
     }
 
@@ -57,6 +60,7 @@ impl Lab {
             host: "host".into(),
             options: "same".into(),
             wait_ms: 1_000,
+            keeps: self.keeps,
         };
         self.hub.join(connection, join, self.now())
     }
@@ -84,9 +88,9 @@ impl Lab {
         let mut all = Vec::new();
         while let Some(reply) = self.hub.next_reply(connection) {
             all.push(match reply {
-                FleetReply::Roster { collector, senders } => {
-                    format!("roster {collector} {senders}")
-                }
+                FleetReply::Roster {
+                    collector, senders, ..
+                } => format!("roster {collector} {senders}"),
                 FleetReply::Clock { sent_ns, at_ns, .. } => format!("clock {sent_ns} at {at_ns}"),
                 FleetReply::Start { run, at_ns } => format!("start {run} at {}", at_ns / 1_000_000),
                 FleetReply::Result {
@@ -94,6 +98,8 @@ impl Lab {
                 } => format!("result {run} of {rank}: {part}"),
                 FleetReply::Missing { run, rank, reason } => format!("{run}: rank {rank} {reason}"),
                 FleetReply::End { run } => format!("end {run}"),
+                FleetReply::Saved { run } => format!("saved {run}"),
+                FleetReply::Unsaved { reason } => format!("unsaved: rank 0 {reason}"),
             });
         }
         all
@@ -127,6 +133,48 @@ fn complete_fleet_starts_at_once_and_its_results_reach_rank_0() {
     assert!(lab.replies(2).is_empty());
     lab.ready(1, 1);
     assert_eq!(lab.replies(2), ["start 1 at 550"]);
+}
+
+#[test]
+fn ranks_that_keep_their_results_know_whether_these_are_saved() {
+    let mut lab = Lab::new();
+    lab.keeps = true;
+    (0..3).for_each(|rank| lab.join(rank, 3).unwrap());
+    for run in 0..2 {
+        lab.ready(1, run);
+        lab.ready(2, run);
+        (0..3).for_each(|connection| drop(lab.replies(connection)));
+        lab.result(1, run, "one");
+        lab.result(2, run, "two");
+        assert!(lab.replies(1).is_empty());
+        if run == 0 {
+            lab.ask(0, FleetRequest::Saved { run }).unwrap();
+            (0..3).for_each(|connection| {
+                assert_eq!(lab.replies(connection).last().unwrap(), "saved 0")
+            });
+        }
+    }
+    // The collector dies with the results of the second run.
+    lab.hub.closed(0, lab.now());
+    for connection in 1..3 {
+        assert_eq!(lab.replies(connection), ["unsaved: rank 0 was lost"]);
+    }
+    lab.pass(500, &[1, 2]);
+    assert!(lab.replies(1).is_empty());
+}
+
+#[test]
+fn results_are_not_confirmed_unless_all_ranks_keep_them() {
+    let mut lab = Lab::new();
+    lab.join(0, 3).unwrap();
+    lab.keeps = true;
+    (1..3).for_each(|rank| lab.join(rank, 3).unwrap());
+    assert!(!lab.hub.fleets["job"].confirms);
+    lab.ready(1, 0);
+    lab.ready(2, 0);
+    lab.ask(0, FleetRequest::Saved { run: 0 }).unwrap_err();
+    lab.hub.closed(0, lab.now());
+    assert_eq!(lab.replies(1)[1..], ["start 0 at 250"]);
 }
 
 #[test]
@@ -337,13 +385,14 @@ mod any {
 
     /// A step of a rank: what it does, and which one.
     fn step() -> impl Strategy<Value = (u8, usize, u32)> {
-        (0u8..7, 0usize..6, 0u32..3)
+        (0u8..8, 0usize..6, 0u32..3)
     }
 
     proptest! {
         #[test]
         fn counters_agree_with_the_ranks_after_any_steps(steps in prop::collection::vec(step(), 0..120)) {
             let mut lab = Lab::new();
+            lab.keeps = true;
             for (what, connection, run) in steps {
                 match what {
                     // A connection joins once.
@@ -357,6 +406,7 @@ mod any {
                     }
                     4 => lab.hub.closed(connection, lab.now()),
                     5 => drop(lab.replies(connection)),
+                    7 => drop(lab.ask(connection, FleetRequest::Saved { run })),
                     _ => lab.pass(700, &[]),
                 }
                 let mut queued = 0;

@@ -7,6 +7,28 @@ use crate::udp::wire::explain::HostReport;
 /// The qdisc of the sender's device.
 pub(super) const SENDER_QDISC: &str = "sender_qdisc";
 
+/// All causes, in the order of a datagram's way.
+pub(in crate::udp) const WAY: [&str; 18] = [
+    "sender_firewall",
+    "sender_route",
+    "sender_socket",
+    "sender_fragments",
+    "sender_filter",
+    SENDER_QDISC,
+    "sender_device",
+    "receiver_device",
+    "receiver_backlog",
+    "receiver_filter",
+    "receiver_header",
+    "receiver_route",
+    "receiver_firewall",
+    "receiver_fragments",
+    "receiver_memory",
+    "receiver_no_port",
+    "receiver_checksum",
+    "receiver_socket",
+];
+
 /// A cause and the datagrams that it may have lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claim {

