@@ -48,6 +48,12 @@ fn ranks_measure_as_one_and_rank_0_writes_the_result() {
     let sent = run["fleet"]["ranks"].as_array().unwrap().iter();
     let sent: Vec<u64> = sent.map(|rank| number(rank, "sent.packets")).collect();
     assert_eq!(sent, [301, 301, 300]);
+    // A third of the interval of each.
+    let phases = run["fleet"]["ranks"].as_array().unwrap().iter();
+    let phases: Vec<u64> = phases
+        .map(|rank| number(rank, "phase_ns") / 1_000)
+        .collect();
+    assert_eq!(phases, [0, 998, 2_002]);
     assert_eq!(run["requested"]["pps"], 1001.0);
     assert_eq!(number(&run, "requested.packets"), 902);
     assert_eq!(names(&run, "ranks"), [1, 2, 3]);

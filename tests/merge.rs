@@ -61,8 +61,23 @@ fn saved_runs_of_hosts_merge_to_the_run_of_all_packets() {
         "{}",
         finished.stdout
     );
+    assert!(
+        finished.stdout.contains("lateness p50"),
+        "{}",
+        finished.stdout
+    );
+    assert!(!finished.stdout.contains("p50 -"), "{}", finished.stdout);
     let record: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     let run = &record["runs"][0];
+    assert_eq!(
+        number(run, "pacing.lateness_ns.count"),
+        number(run, "sent.packets")
+    );
+    let streams = run["streams"].as_array().unwrap();
+    assert_eq!(
+        (streams.len(), streams[2]["rank"].as_str()),
+        (3, Some("5k"))
+    );
     assert_sums(run);
     assert_eq!(number(run, "latency_ns.count"), all.len() as u64);
     assert_eq!(number(run, "latency_ns.max"), *all.last().unwrap());
@@ -89,6 +104,16 @@ fn saved_runs_of_hosts_merge_to_the_run_of_all_packets() {
         fs::copy(&file, copy.join(file.file_name().unwrap())).unwrap();
     }
     merge(&[&folders[0], copy]).failed(3, &["is a copy of", "give each saved run once"]);
+    // A value in another bucket.
+    let line = fs::read_to_string(copy.join("histograms.jsonl")).unwrap();
+    let mut line: Value = serde_json::from_str(&line).unwrap();
+    let counts = line["latency"]["counts"].as_array_mut().unwrap();
+    for (bucket, change) in [(1, -1), (3, 1)] {
+        let count = &mut counts[bucket][1];
+        *count = (count.as_i64().unwrap() + change).into();
+    }
+    fs::write(copy.join("histograms.jsonl"), line.to_string()).unwrap();
+    merge(&[copy]).failed(3, &["has a histogram that contradicts its record"]);
     let other = Results::new();
     bench(["udp", "--packets", "9", "--quiet", "--out", &other.arg()]).done();
     merge(&[&folders[0], &other.only()]).failed(3, &["has other settings than 2k"]);

@@ -1,6 +1,7 @@
 //! Histograms that are known by name, and those that contradict their record.
 
 use super::*;
+use crate::stats::latency::OutOfRange;
 
 /// The error of a run whose histogram was changed after the run.
 fn changed(change: impl Fn(&mut SavedHistogram)) -> Option<String> {
@@ -200,4 +201,45 @@ fn changed_histogram_of_the_schedule_is_refused() {
         error.contains("the number of values of lateness is 3"),
         "{error}"
     );
+}
+
+fn hostile() -> impl Strategy<Value = SavedHistogram> {
+    let counts = prop::collection::vec((any::<u64>(), any::<u64>()), 0..8);
+    let sum = "[0-9]{0,45}|-1|x";
+    (counts, sum, any::<u64>(), any::<u64>()).prop_map(|(counts, sum_ns, negative, too_long)| {
+        let out_of_range = OutOfRange { negative, too_long };
+        SavedHistogram {
+            counts,
+            sum_ns,
+            out_of_range,
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_histogram_of_a_file_panics(saved in prop::collection::vec(hostile(), 3)) {
+        let (mut run, mut more) = staged(&[4_000, 5_000]);
+        let mut of_file = Latency::small();
+        saved[0].add_to(&mut of_file);
+        // The record may have been changed too.
+        run.latency_ns = Some(of_file.summary());
+        more.insert("gap-error".to_owned(), saved[1].clone());
+        more.insert("stage-wire".to_owned(), saved[2].clone());
+        let (mut merge, without) = (Merge::new(0), BTreeMap::new());
+        for rank in 0..3 {
+            let _ = merge.add(RankResult {
+                rank: Some(rank),
+                name: &format!("rank {rank}"),
+                host: "host",
+                run: &run,
+                latency: &saved[0],
+                intended: &SavedHistogram::default(),
+                more: if rank == 0 { &more } else { &without },
+                start_ns: Some(u64::MAX),
+                phase_ns: u64::MAX,
+            });
+        }
+        merge.finish(3, Vec::new());
+    }
 }
