@@ -41,6 +41,7 @@ impl Rank {
             host: "host".into(),
             options: String::new(),
             wait_ms: 600_000,
+            keeps: false,
         }));
         rank_
     }
