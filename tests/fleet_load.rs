@@ -270,7 +270,7 @@ fn ranks_save_their_own_runs_if_the_collector_is_killed() {
     ranks[0].signal("KILL");
     for finished in wait(ranks).into_iter().skip(1) {
         assert!(finished.took < PATIENCE / 2, "{:?}", finished.took);
-        finished.failed(3, &["was lost", "is saved in ", "`bench merge`"]);
+        finished.failed(3, &["the ranks are not merged, as ", "`bench merge`"]);
     }
     let merged = bench(["merge", &results.arg(), "--json", "-"]).done();
     let record: Value = serde_json::from_str(&merged.stdout).unwrap();
@@ -331,6 +331,27 @@ fn saved_runs_merge_to_the_run_of_all_requests() {
     merge([both[0], &udp.only()], "").failed(3, &["is a record of kind 'udp'"]);
     fs::remove_file(folders[1].join("histograms.jsonl")).unwrap();
     merge(both, "").failed(3, &["has no histograms.jsonl"]);
+}
+
+#[test]
+fn signal_to_all_ranks_ends_the_run_with_what_there_is() {
+    let (proxied, results) = (Proxied::start(), Results::new());
+    let options = "--scenario connect --connections 4 --duration 20s";
+    let ranks = fleet(2, &proxied.options(options), &results);
+    proxied.is_loaded();
+    ranks.iter().for_each(|rank| rank.signal("INT"));
+    for finished in wait(ranks) {
+        finished.done();
+    }
+    let record = results.record();
+    let run = &record["runs"][0];
+    assert_sums(run);
+    assert_eq!(
+        (&record["interrupted"], &run["complete"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(names(run, "ranks"), [0, 1]);
+    assert!(number(run, "requests") > 0);
 }
 
 #[test]

@@ -10,6 +10,9 @@ mod common;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use associate::{
@@ -30,6 +33,7 @@ on_both_engines!(
     floods_of_associations_leak_no_file_and_no_memory,
     few_files_refuse_associations_and_keep_the_others,
     many_destinations_use_bounded_memory,
+    floods_of_some_clients_do_not_stop_others,
 );
 
 /// A proxy with a blocklist.
@@ -451,5 +455,30 @@ fn many_destinations_use_bounded_memory(engine: Engine) {
     stream.write_all(&[5, 1, 0]).unwrap();
     stream.read_exact(&mut [0; 2]).unwrap();
     drop(stream);
+    proxy.stop();
+}
+
+fn floods_of_some_clients_do_not_stop_others(engine: Engine) {
+    let (proxy, server) = (Proxy::start(engine, &[]), echo("127.0.0.1:0"));
+    let (_sink, address) = associate::server();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let floods: Vec<_> = (0..3)
+        .map(|_| {
+            let (association, is_over) = (Association::open(proxy.address), Arc::clone(&is_over));
+            thread::spawn(move || {
+                let datagram = [header(address), vec![0; 100]].concat();
+                while !is_over.load(Ordering::Relaxed) {
+                    let _ = association.socket.send(&datagram);
+                }
+            })
+        })
+        .collect();
+    let association = Association::open(proxy.address);
+    for number in 0u8..50 {
+        association.send(server, &[number]);
+        assert_eq!(association.answer(server), [number]);
+    }
+    is_over.store(true, Ordering::Relaxed);
+    floods.into_iter().for_each(|flood| flood.join().unwrap());
     proxy.stop();
 }

@@ -107,6 +107,7 @@ impl ProxyLoad {
                 streams: 1,
                 message: 32,
                 rate: None,
+                phase: 0.0,
                 bytes: None,
                 extent: Extent {
                     duration: Duration::from_secs(1),

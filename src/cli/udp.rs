@@ -3,7 +3,7 @@
 mod during;
 pub(super) mod fleet;
 mod gather;
-mod keep;
+pub(super) mod keep;
 mod matrix;
 mod output;
 mod plan;

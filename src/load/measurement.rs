@@ -29,6 +29,8 @@ pub enum Load {
         connections: usize,
         /// Requests a second; `None` for back to back.
         rate: Option<f64>,
+        /// The first request of a schedule is later by this share of the time between two.
+        phase: f64,
     },
     /// Data in one direction.
     Bulk {
@@ -234,8 +236,14 @@ fn requests(
         let end = now + extent.duration.as_nanos() as u64;
         let mut schedule = match load {
             Load::Requests {
-                rate: Some(rate), ..
-            } => Schedule::open(now, end, rate / threads as f64),
+                rate: Some(rate),
+                phase,
+                ..
+            } => {
+                let rate = rate / threads as f64;
+                let first = now + (phase * 1e9 / rate) as u64;
+                Schedule::open(first, end, rate)
+            }
             _ => Schedule::closed(end),
         };
         worker.run(&mut schedule, &mut stats, gate.cancel)?;

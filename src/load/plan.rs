@@ -105,6 +105,8 @@ pub struct Plan {
     pub message: usize,
     /// Requests a second; `None` for back to back.
     pub rate: Option<f64>,
+    /// The first request of a schedule is later by this share of the time between two: the ranks of a fleet take turns.
+    pub phase: f64,
     /// Bytes of bulk data of a measurement.
     pub bytes: Option<u64>,
     /// Duration and threads of each measurement.
@@ -210,6 +212,7 @@ impl Plan {
             _ => Load::Requests {
                 connections: self.connections,
                 rate: self.rate,
+                phase: self.phase,
             },
         }
     }
@@ -242,6 +245,7 @@ mod tests {
             streams: 1,
             message: 1,
             rate: None,
+            phase: 0.0,
             bytes: None,
             extent: Extent {
                 duration: Duration::ZERO,

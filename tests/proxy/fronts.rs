@@ -16,21 +16,15 @@ on_both_engines!(
     a_client_that_disconnects_before_the_answer_closes_the_server,
     socks5_and_connect_open_a_tunnel_for_any_bytes,
     unknown_names_and_closed_ports_are_distinct_from_blocked_destinations,
-    refusals_arrive_however_many_bytes_follow_the_request,
-    an_incomplete_request_is_refused,
-    a_request_that_is_too_large_is_refused,
-    a_client_over_the_limit_is_refused_in_its_own_protocol_until_another_leaves,
     only_users_authenticate_by_socks5_and_connect,
-    a_disabled_protocol_is_refused_in_its_own_terms,
     the_proxy_refuses_connections_to_itself,
-    lists_are_reloaded_and_an_invalid_one_leaves_the_previous_active,
-    a_watched_list_is_reloaded_when_it_changes,
-    allow_lists_restrict_destinations_and_private_networks_can_be_denied,
-    a_dry_run_blocks_nothing,
     chained_proxies_pass_the_client_address_on,
     a_client_that_never_closes_is_cut_off,
     ipv6_clients_and_servers_are_served,
 );
+
+mod lists;
+mod refused;
 
 /// A proxy on loopback, and an origin server.
 struct Proxy {
@@ -273,96 +267,6 @@ fn unknown_names_and_closed_ports_are_distinct_from_blocked_destinations(engine:
     proxy.stop().done();
 }
 
-fn refusals_arrive_however_many_bytes_follow_the_request(engine: Engine) {
-    let blocked = list("127.0.0.9\n");
-    let proxy = Proxy::start(engine, &["--blocklist", path(&blocked)]);
-    let more = vec![b'x'; 300_000];
-    let requests = [
-        connect_to("127.0.0.9:80"),
-        socks5("127.0.0.9:80".parse().unwrap()),
-    ];
-    for request in requests {
-        let mut client = proxy.client();
-        client.write_all(&request).unwrap();
-        // The proxy may close while the client still sends.
-        let _ = client.write_all(&more);
-        let _ = client.shutdown(Shutdown::Write);
-        let answer = rest(client);
-        assert!(answer.starts_with(b"HTTP/1.1 403 ") || answer.starts_with(&[5, 0, 5, 2]));
-    }
-    proxy.stop().done();
-}
-
-fn an_incomplete_request_is_refused(engine: Engine) {
-    let proxy = Proxy::start(engine, &["--request-timeout", "200ms"]);
-    let begin = Instant::now();
-    assert!(
-        proxy
-            .response_to(b"{\"server_ip\"", usize::MAX)
-            .starts_with(b"{\"error\": \"timeout\"")
-    );
-    assert!(begin.elapsed() >= Duration::from_millis(200));
-    assert!(
-        proxy
-            .response_to(b"CONNECT ", usize::MAX)
-            .starts_with(b"HTTP/1.1 408 ")
-    );
-    // A byte now and then does not postpone the timeout.
-    let mut client = proxy.client();
-    let begin = Instant::now();
-    while client.write_all(b" ").is_ok() {
-        std::thread::sleep(Duration::from_millis(20));
-        assert!(begin.elapsed() < PATIENCE, "it may talk for ever");
-    }
-    let finished = proxy.stop().done();
-    assert!(
-        finished.stdout.contains("3 without a request in time"),
-        "{}",
-        finished.stdout
-    );
-}
-
-fn a_request_that_is_too_large_is_refused(engine: Engine) {
-    let proxy = Proxy::start(engine, &["--max-request", "1k"]);
-    let request = envelope("127.0.0.1", 9, &"x".repeat(1_000));
-    assert!(
-        proxy
-            .response_to(&request, 100)
-            .starts_with(b"{\"error\": \"too_large\"")
-    );
-    let request = [&b"CONNECT a:1 HTTP/1.1\r\nX: "[..], &[b'x'; 100_000]].concat();
-    let mut client = proxy.client();
-    let _ = client.write_all(&request);
-    let mut status = [0; 13];
-    client.read_exact(&mut status).unwrap();
-    assert_eq!(&status, b"HTTP/1.1 431 ");
-    proxy.stop().done();
-}
-
-fn a_client_over_the_limit_is_refused_in_its_own_protocol_until_another_leaves(engine: Engine) {
-    let proxy = Proxy::start(engine, &["--max-connections", "1"]);
-    let mut first = proxy.client();
-    first.write_all(&socks5(proxy.origin)).unwrap();
-    first.read_exact(&mut [0; 12]).unwrap();
-    let busy = proxy.response_to(&envelope("127.0.0.1", 9, ""), 1);
-    assert!(busy.starts_with(b"{\"error\": \"busy\""), "{busy:?}");
-    let busy = proxy.response_to(&connect_to("127.0.0.1:9"), usize::MAX);
-    assert!(busy.starts_with(b"HTTP/1.1 503 "), "{busy:?}");
-    assert_eq!(
-        proxy.response_to(&socks5(proxy.origin), 1)[..4],
-        [5, 0, 5, 1]
-    );
-    drop(first);
-    let SocketAddr::V4(origin) = proxy.origin else {
-        panic!()
-    };
-    let deadline = Instant::now() + PATIENCE;
-    while proxy.response_to(&envelope(origin.ip(), origin.port(), "x"), 1_000) != b"RESPONSE || x" {
-        assert!(Instant::now() < deadline, "no room");
-    }
-    proxy.stop().done();
-}
-
 fn only_users_authenticate_by_socks5_and_connect(engine: Engine) {
     let users = list("ann:secret\n");
     let proxy = Proxy::start(engine, &["--auth-file", path(&users)]);
@@ -406,20 +310,6 @@ fn only_users_authenticate_by_socks5_and_connect(engine: Engine) {
     proxy.stop().done();
 }
 
-fn a_disabled_protocol_is_refused_in_its_own_terms(engine: Engine) {
-    let proxy = Proxy::start(engine, &["--protocol", "socks5"]);
-    let refused = proxy.response_to(&envelope("127.0.0.1", 9, ""), 1);
-    assert_eq!(refused[..2], [5, 0xff], "{refused:?}");
-    let mut client = proxy.client();
-    client.write_all(&socks5(proxy.origin)).unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(rest(client)[..4], [5, 0, 5, 0]);
-    proxy.stop().done();
-    let proxy = Proxy::start(engine, &["--protocol", "json,connect"]);
-    assert_eq!(proxy.response_to(&socks5(proxy.origin), 1)[..1], [5]);
-    proxy.stop().done();
-}
-
 fn the_proxy_refuses_connections_to_itself(engine: Engine) {
     let proxy = Proxy::start(engine, &["--dry-run"]);
     let port = proxy.address.port();
@@ -441,97 +331,6 @@ fn the_proxy_refuses_connections_to_itself(engine: Engine) {
         "{}",
         finished.stdout
     );
-}
-
-fn lists_are_reloaded_and_an_invalid_one_leaves_the_previous_active(engine: Engine) {
-    let list = list("127.0.0.1\n");
-    let proxy = Proxy::start(engine, &["--blocklist", path(&list)]);
-    let port = proxy.origin.port();
-    let answer = |proxy: &Proxy| proxy.response_to(&envelope("127.0.0.1", port, "x"), usize::MAX);
-    assert!(answer(&proxy).starts_with(b"{\"error\": \"blocked\""));
-
-    fs::write(list.path(), "127.0.0.2\n").unwrap();
-    proxy.program.signal("HUP");
-    until(|| answer(&proxy) == b"RESPONSE || x");
-    // An open connection is not affected.
-    let mut kept = proxy.client();
-    kept.write_all(&socks5(proxy.origin)).unwrap();
-    kept.read_exact(&mut [0; 12]).unwrap();
-
-    fs::write(list.path(), "127.0.0.2\nnonsense here\n").unwrap();
-    proxy.program.signal("HUP");
-    fs::write(list.path(), "127.0.0.1\n").unwrap();
-    proxy.program.signal("HUP");
-    until(|| answer(&proxy) != b"RESPONSE || x");
-    kept.write_all(b"still").unwrap();
-    let mut received = [0; 17];
-    kept.read_exact(&mut received).unwrap();
-    assert_eq!(&received, b"RESPONSE || still");
-    drop(kept);
-
-    proxy.program.signal("TERM");
-    let finished = proxy.program.wait(NOTICED);
-    assert_eq!(finished.code, Some(0));
-    assert!(finished.stderr.contains("reloaded "), "{}", finished.stderr);
-}
-
-#[track_caller]
-fn until(mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "it never came");
-    }
-}
-
-fn a_watched_list_is_reloaded_when_it_changes(engine: Engine) {
-    let list = list("127.0.0.1\n");
-    let proxy = Proxy::start(engine, &["--blocklist", path(&list), "--watch"]);
-    let request = envelope("127.0.0.1", proxy.origin.port(), "x");
-    assert!(
-        proxy
-            .response_to(&request, usize::MAX)
-            .starts_with(b"{\"error\": \"blocked\"")
-    );
-    fs::write(list.path(), "127.0.0.2\n").unwrap();
-    until(|| proxy.response_to(&request, usize::MAX) == b"RESPONSE || x");
-    assert_eq!(proxy.stop().code, Some(0));
-}
-
-fn allow_lists_restrict_destinations_and_private_networks_can_be_denied(engine: Engine) {
-    let allow = list("127.0.0.1\n");
-    let proxy = Proxy::start(engine, &["--allow", path(&allow)]);
-    let port = proxy.origin.port();
-    let answer =
-        |proxy: &Proxy, host: &str| proxy.response_to(&envelope(host, port, "x"), usize::MAX);
-    assert_eq!(answer(&proxy, "127.0.0.1"), b"RESPONSE || x");
-    assert_eq!(answer(&proxy, "::ffff:127.0.0.1"), b"RESPONSE || x");
-    assert!(answer(&proxy, "127.0.0.2").starts_with(b"{\"error\": \"blocked\""));
-    proxy.stop().done();
-    let proxy = Proxy::start(engine, &["--deny-private"]);
-    for host in [
-        "127.0.0.1",
-        "localhost",
-        "0.0.0.0",
-        "10.0.0.1",
-        "169.254.169.254",
-        "::1",
-        "fd00::1",
-    ] {
-        let answer = answer(&proxy, host);
-        assert!(
-            answer.starts_with(b"{\"error\": \"blocked\""),
-            "{host}: {answer:?}"
-        );
-    }
-    proxy.stop().done();
-}
-
-fn a_dry_run_blocks_nothing(engine: Engine) {
-    let list = list("127.0.0.1\n");
-    let proxy = Proxy::start(engine, &["--blocklist", path(&list), "--dry-run"]);
-    let request = envelope("127.0.0.1", proxy.origin.port(), "x");
-    assert_eq!(proxy.response_to(&request, usize::MAX), b"RESPONSE || x");
-    proxy.stop().done();
 }
 
 fn chained_proxies_pass_the_client_address_on(engine: Engine) {

@@ -1,5 +1,6 @@
 //! `bench udp` with both ends in one process: amount, pace and I/O options.
 
+use crate::common::cpu::Cpu;
 use crate::common::engine::{Engine, available, on_every_engine};
 use crate::common::{Results, assert_accounted, bench, number};
 use serde_json::{Value, json};
@@ -18,7 +19,9 @@ impl Local for Engine {
         let out = results.arg();
         let fixed = ["udp", "--quiet", "--out", &out];
         let options = self.0.split_whitespace().chain(options.split(' '));
+        let cpu = Cpu::acquire();
         bench(fixed.into_iter().chain(options)).done();
+        drop(cpu);
         let run = results.run();
         assert_accounted(&run);
         assert_eq!(run["complete"], true);

@@ -5,7 +5,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod delay;
 mod explain;
 mod fake_server;
 mod hostile_control;
@@ -17,10 +16,6 @@ mod output;
 mod path;
 mod reach;
 mod remote;
-mod round_trip;
 mod rows;
-mod search;
-mod spin;
-mod stages;
 mod traffic;
 mod via;

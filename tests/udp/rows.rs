@@ -1,6 +1,7 @@
 //! The interval rows of a run over a path with an outage: they add up to the run on every engine, for an outage at any time.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::common::engine::{Engine, on_both_engines, on_every_engine};
 use crate::common::{NOTICED, Results, Running, number, table};
@@ -17,8 +18,10 @@ struct Namespace(String);
 
 impl Namespace {
     /// `None` with a printed reason if there are no network namespaces.
-    fn new(name: &str) -> Option<Self> {
-        let namespace = Self(format!("wbrows{}{name}", std::process::id()));
+    fn new() -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let namespace = Self(format!("wbrows{}n{number}", std::process::id()));
         let setup = [
             format!("ip netns add {0}", namespace.0),
             format!("ip -n {} link set lo up", namespace.0),
@@ -116,7 +119,7 @@ fn is_silent(line: &str) -> bool {
 }
 
 fn datagrams_lost_in_an_outage_at_the_end_are_missing_in_the_rows(engine: Engine) {
-    let Some(namespace) = Namespace::new("end") else {
+    let Some(namespace) = Namespace::new() else {
         return;
     };
     let results = Results::new();
@@ -137,7 +140,7 @@ fn datagrams_lost_in_an_outage_at_the_end_are_missing_in_the_rows(engine: Engine
 }
 
 fn an_outage_in_the_middle_has_rows_without_a_datagram(engine: Engine) {
-    let Some(namespace) = Namespace::new("mid") else {
+    let Some(namespace) = Namespace::new() else {
         return;
     };
     let results = Results::new();

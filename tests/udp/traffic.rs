@@ -1,6 +1,7 @@
 //! The options of the datagrams: their sizes, their schedule, the fields of the IP header, the marks that arrive, and
 //! multicast groups.
 
+use crate::common::cpu::Cpu;
 use crate::common::engine::{Engine, on_both_engines, on_every_engine};
 use crate::common::routed::{NEAR_V4, NEAR_V6, Routed, V4, V6};
 use crate::common::{Results, assert_accounted, assert_identities, bench, number, table};
@@ -31,7 +32,9 @@ on_every_engine!(uring_sqpoll "--engine uring --uring-sqpoll --uring-ring-size 2
 #[track_caller]
 fn local(options: &str) -> Vec<Value> {
     let fixed = "udp --no-save --json -".split(' ');
+    let cpu = Cpu::acquire();
     let done = bench(fixed.chain(options.split_whitespace())).done();
+    drop(cpu);
     let mut record: Value = serde_json::from_str(&done.stdout).unwrap();
     let runs = record["runs"].take();
     runs.as_array().unwrap().clone()

@@ -52,7 +52,7 @@ pub(super) fn run(exports: Exports, paths: &[PathBuf]) -> Result<(), CliError> {
     exports.write(&document)?;
     match record.runs.iter().find(|run| !run.complete) {
         Some(run) => Err(CliError::Runtime(format!(
-            "the run is incomplete: {}",
+            "the merged run is incomplete: {}",
             run.reason.as_deref().unwrap_or("it ended early")
         ))),
         None => Ok(()),

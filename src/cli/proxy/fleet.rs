@@ -18,7 +18,8 @@ use crate::cli::error::CliError;
 use crate::cli::interrupt;
 use crate::cli::parse::nonzero_duration;
 use crate::cli::saving::Saving;
-use crate::cli::udp::fleet::{hash, roster};
+use crate::cli::udp::fleet::{fleet_name, hash, roster};
+use crate::cli::udp::keep::await_saved;
 use crate::cli::udp::rendezvous::{self, Meeting};
 use crate::load::plan::{Path, Plan, Scenario};
 use crate::load::result::Measured;
@@ -62,11 +63,17 @@ pub(super) struct LoadFleetArgs {
     /// Longest wait for ranks that do not come or are not ready; the others start without them
     #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "10s", requires = "fleet", help_heading = "Fleet")]
     fleet_wait: Duration,
+    /// Name of the fleet, which keeps the ranks of others out [default: that of the launcher's job]
+    #[arg(long, value_name = "NAME", value_parser = fleet_name, requires = "fleet", help_heading = "Fleet")]
+    fleet_name: Option<String>,
 }
 
 pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
     let env = |name: &str| std::env::var(name).ok();
-    let launch = Launch::find(fleet.rank, fleet.size, env).map_err(CliError::Usage)?;
+    let mut launch = Launch::find(fleet.rank, fleet.size, env).map_err(CliError::Usage)?;
+    if let Some(name) = &fleet.fleet_name {
+        launch.fleet.clone_from(name);
+    }
     let prepared = run::prepare(args, args.via.is_some())?;
     let mut plan = run::plan(args, &prepared, &Started::default())?;
     let options = options(&plan);
@@ -104,7 +111,7 @@ pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
         host: machine::hostname(),
         options,
         wait_ms: u64::try_from(fleet.fleet_wait.as_millis()).unwrap_or(u64::MAX),
-        keeps: false,
+        keeps: true,
     };
     let member = dialled.join(None, join).map_err(CliError::runtime)?;
     let collector = roster(&member, fleet.fleet_wait, &cancel)?;
@@ -182,6 +189,8 @@ fn take_share(plan: &mut Plan, launch: &Launch) -> Result<(), CliError> {
     plan.connections = share::of(connections, rank, size) as usize;
     plan.bytes = plan.bytes.map(|bytes| share::of(bytes, rank, size));
     plan.rate = plan.rate.map(|whole| share::of_rate(whole, rank, size));
+    // Together the ranks start requests at even times.
+    plan.phase = rank as f64 / size as f64;
     Ok(())
 }
 
@@ -221,29 +230,29 @@ impl Rank<'_> {
         Ok(None)
     }
 
-    /// Sends a result to the collector, if there is one still.
-    fn send(&self, number: u32, report: &Report) -> Result<(), CliError> {
+    /// Sends a result to the collector and waits until it is saved there.
+    ///
+    /// # Errors
+    /// The collector is lost: the result is saved here.
+    fn hand_over(&self, number: u32, report: &Report, measured: &Measured) -> Result<(), CliError> {
         let text = serde_json::to_string(report).map_err(CliError::runtime)?;
-        // A lost connection accepts messages that nothing reads.
-        let lost = self.member.try_reply().map(|_| ());
-        let sent = lost.and_then(|()| self.member.send_result(number, &text));
-        sent.map_err(CliError::runtime)
-    }
-
-    /// Saves a run that did not reach the collector, and returns the error with the place.
-    fn save(&self, measured: &Measured, lost: CliError) -> CliError {
-        let CliError::Runtime(lost) = lost else {
-            return lost;
+        let sent = self.member.send_result(number, &text);
+        let saved = match sent {
+            Ok(()) => await_saved(&self.member, number, &self.cancel),
+            Err(error) => Err(error.to_string()),
         };
-        match record::save(self.saving, self.started, measured) {
-            Err(error) => error,
-            Ok(None) => CliError::Runtime(lost),
-            Ok(Some(folder)) => CliError::Runtime(format!(
-                "{lost}; the run of rank {} is saved in {}, and `bench merge` puts those of the ranks together",
-                self.launch.rank,
+        let Err(reason) = saved else {
+            return Ok(());
+        };
+        let place = match record::save(self.saving, self.started, measured)? {
+            Some(folder) => format!(
+                "the result of this rank is in {}: put it together with those of the others by `bench merge`",
                 folder.display()
-            )),
-        }
+            ),
+            None => "--no-save kept this rank from saving its own result".to_owned(),
+        };
+        let sentence = format!("the ranks are not merged, as {reason}; {place}");
+        Err(CliError::Runtime(sentence))
     }
 
     fn sleep_until(&self, ns: u64) {
@@ -294,14 +303,18 @@ impl Observer for Rank<'_> {
                 let reason = format!("the run is incomplete: {reason}");
                 self.incomplete.get_or_insert(reason);
             }
-            let sent = self.send(number, &report);
-            return sent.map_err(|error| self.save(&measured, error));
+            return self.hand_over(number, &report, &measured);
         };
         let mut gather = Gather::new(number, self.at_ns);
         gather.add(self.launch.rank, &report);
         let done = self.member.send_result(number, "");
         done.map_err(CliError::runtime)?;
-        output.finished(gather.collect(&self.member, self.launch.size, &self.cancel))
+        output.finished(gather.collect(&self.member, self.launch.size, &self.cancel))?;
+        if self.member.kept().confirms && self.member.saved(number).is_ok() {
+            // The other ranks have the message once this one has it.
+            let _ = await_saved(&self.member, number, &self.cancel);
+        }
+        Ok(())
     }
 
     fn failed(&mut self, error: io::Error) -> CliError {

@@ -157,3 +157,51 @@ impl Gather {
         self.merge.finish(u64::from(size), self.missing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::latency::Latency;
+    use proptest::prelude::*;
+
+    fn report() -> String {
+        let measured = Measured {
+            run: Run {
+                scenario: "connect".to_owned(),
+                requests: 3,
+                complete: true,
+                ..Run::default()
+            },
+            latency: Latency::small(),
+            latency_from_intended: Latency::small(),
+            lateness: Latency::small(),
+            start_ns: Some(7),
+        };
+        let report = Report::new("host".to_owned(), &measured, ServerClock::default());
+        serde_json::to_string(&report).unwrap()
+    }
+
+    #[test]
+    fn parts_of_a_result_are_joined() {
+        let mut gather = Gather::new(0, None);
+        let text = report();
+        let (first, second) = text.split_at(text.len() / 2);
+        gather.add_part(1, first, false);
+        gather.add_part(0, &text, true);
+        gather.add_part(1, second, true);
+        let run = gather.merge.finish(2, gather.missing).run;
+        assert_eq!((run.requests, run.complete), (6, true));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_a_rank_panics(text in ".{0,60}", cut in 0usize..2_000) {
+            let mut gather = Gather::new(0, None);
+            gather.add_part(0, &text, true);
+            let report = report();
+            let cut = cut.min(report.len() - 1);
+            gather.add_part(1, report.get(..cut).unwrap_or_default(), true);
+            prop_assert_eq!(gather.missing.len(), 2);
+        }
+    }
+}

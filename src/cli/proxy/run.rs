@@ -326,6 +326,7 @@ pub(super) fn plan(args: &Load, prepared: &Prepared, started: &Started) -> Resul
         streams: args.streams,
         message: args.message(),
         rate: args.rate,
+        phase: 0.0,
         bytes: args.mb,
         extent: Extent {
             duration: args.duration / args.repeat,

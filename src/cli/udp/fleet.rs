@@ -65,7 +65,7 @@ pub(in crate::cli) struct FleetArgs {
 /// Most bytes of a name.
 const MAX_NAME: usize = 100;
 
-fn fleet_name(text: &str) -> Result<String, String> {
+pub(in crate::cli) fn fleet_name(text: &str) -> Result<String, String> {
     match (1..=MAX_NAME).contains(&text.len()) && !text.contains(char::is_control) {
         true => Ok(text.to_owned()),
         false => Err(format!(

@@ -16,7 +16,11 @@ use crate::udp::result::Measured;
 ///
 /// # Errors
 /// Why it never will.
-pub(super) fn await_saved(member: &Member, run: u32, cancel: &Cancel) -> Result<(), String> {
+pub(in crate::cli) fn await_saved(
+    member: &Member,
+    run: u32,
+    cancel: &Cancel,
+) -> Result<(), String> {
     let mut cancelled: Option<Instant> = None;
     let mut ended = None;
     loop {

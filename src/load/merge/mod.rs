@@ -3,7 +3,7 @@
 //! The merged run is that of all requests: whichever rank sent a request, and in whichever order the ranks are added, the figures are
 //! equal. A [`Merge`] holds the sums and a row for each rank; memory for histograms does not grow with the number of ranks.
 
-mod ending;
+mod completeness;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -330,7 +330,7 @@ impl Merge {
             }
         });
         run.warnings = warnings.collect();
-        ending::end(&mut run, &ranks, &missing);
+        completeness::end(&mut run, &ranks, &missing);
         run.fleet = Some(Fleet {
             size,
             slowest: slowest(&ranks),

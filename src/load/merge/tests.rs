@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::ending::listed;
+use super::completeness::listed;
 use super::*;
 use crate::load::result::{Errors, Requested};
 
@@ -319,4 +319,49 @@ fn figures_of_a_hostile_file_saturate() {
     let run = merge.finish(3, Vec::new()).run;
     assert_eq!((run.requests, run.errors.total), (u64::MAX, u64::MAX));
     assert_eq!(run.requested.connections, usize::MAX);
+}
+
+/// A histogram of any counts, with the summary that a record would have.
+fn any_histogram() -> impl Strategy<Value = (SavedHistogram, Option<Summary>)> {
+    let counts = prop::collection::vec((any::<u64>(), any::<u64>()), 0..4);
+    (counts, any::<u128>()).prop_map(|(counts, sum)| {
+        let saved = SavedHistogram {
+            counts,
+            sum_ns: sum.to_string(),
+            ..SavedHistogram::default()
+        };
+        let mut latency = Latency::small();
+        saved.add_to(&mut latency);
+        (saved, summary(&latency))
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_numbers_of_another_process_panic(
+        ranks in prop::collection::vec((any_histogram(), any::<[u64; 4]>(), any::<[f64; 4]>(), any::<Option<u64>>()), 1..4),
+        origin: Option<u64>,
+    ) {
+        let mut merge = Merge::new(origin);
+        for ((latency, figures), counts, numbers, start_ns) in &ranks {
+            let mut run = measured(&[]).run;
+            [run.requests, run.bytes, run.errors.total, run.errors.reset] = *counts;
+            run.seconds = Some(numbers[0]);
+            run.requested.rate_per_s = Some(numbers[1]);
+            (run.cpu.proxy_user_s, run.cpu.proxy_system_s) = (Some(numbers[2]), Some(numbers[3]));
+            run.latency_ns = *figures;
+            let _ = merge.add(RankResult {
+                rank: None,
+                name: "rank",
+                host: "host",
+                run: &run,
+                latency,
+                intended: &SavedHistogram::default(),
+                lateness: &SavedHistogram::default(),
+                start_ns: *start_ns,
+                start_error_ns: *start_ns,
+            });
+        }
+        let _ = merge.finish(u64::MAX, Vec::new());
+    }
 }

@@ -8,8 +8,8 @@ mod receive;
 mod send;
 
 pub use receive::{Arrival, Arrivals};
-pub(crate) use send::QueuedDepartures;
 pub use send::{Departure, Departures};
+pub(crate) use send::{Queued, QueuedDepartures};
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::socket::{set_gro, set_int};
+use super::socket::{set_gro, set_int, set_overflow_count};
 
 /// Most bytes of UDP payload of one message: 65,535 minus the UDP header. Over IPv4, 20 less.
 pub const MAX_MESSAGE: usize = 65_527;
@@ -46,13 +46,15 @@ pub fn listen(local: SocketAddr, shared: bool, only_v6: bool) -> io::Result<UdpS
     Ok(socket.into())
 }
 
-/// A socket that exchanges datagrams with `server` only. The kernel selects its port.
+/// A socket that exchanges datagrams with `server` only, apart from datagrams of any source that it queued before it was connected. The
+/// kernel selects its port. Messages have the number of dropped ones, if there are any.
 ///
 /// # Errors
 /// As socket(2), setsockopt(2) and connect(2): no route; `EAGAIN` if no port is free.
 pub fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
     let socket = new_socket(server)?;
     report(socket.as_fd(), server, false)?;
+    set_overflow_count(socket.as_fd())?;
     socket.connect(&server.into())?;
     Ok(socket.into())
 }

@@ -13,9 +13,9 @@ use crate::sys::cmsg::{Message, NAME_BYTES, next_control};
 /// slots do not compete for the same sets of the cache.
 const STRIDE: usize = 65_536 + 17 * 64;
 
-/// Words of control messages: `UDP_GRO` and the TOS take 24 bytes each, `IPV6_PKTINFO` 40, and an IPv6 socket may report
-/// the TOS of both families.
-const CONTROL_WORDS: usize = 16;
+/// Words of control messages: `UDP_GRO`, `SO_RXQ_OVFL` and the TOS take 24 bytes each, `IPV6_PKTINFO` 40, and an IPv6 socket may
+/// report the TOS of both families.
+const CONTROL_WORDS: usize = 17;
 
 /// A received message: a datagram, or a run of datagrams of one sender.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,9 @@ pub struct Arrival<'a> {
     pub tos: u8,
     /// The message was longer than the buffer, and its end is lost.
     pub truncated: bool,
+    /// How many messages the socket had dropped when this one was queued; `None` before the first drop, and unless the socket
+    /// reports it ([`super::connect`]).
+    pub drops: Option<u32>,
 }
 
 impl<'a> Arrival<'a> {
@@ -46,6 +49,7 @@ impl<'a> Arrival<'a> {
             to: None,
             tos: 0,
             truncated: message.truncated,
+            drops: message.drops,
         };
         let mut rest = control;
         while let Some((level, kind, data)) = next_control(&mut rest) {
@@ -80,27 +84,53 @@ impl<'a> Arrival<'a> {
 
 /// Slots for received messages of any length. The memory of a slot is used as far as its messages are long.
 pub struct Arrivals {
-    memory: Box<[u8]>,
-    vectors: Vec<libc::iovec>,
+    memory: Vec<u8>,
+    /// Read by the kernel only.
+    _vectors: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
     names: Vec<[u8; NAME_BYTES]>,
     controls: Vec<[u64; CONTROL_WORDS]>,
+    /// The lengths in the headers of this slot and of all behind it are those of [`reset`].
+    clean: usize,
 }
 
-// SAFETY: the pointers in the header arrays lead to the memory of the batch, which it owns, and are set before each call.
+// SAFETY: the pointers in the headers lead to memory on the heap that the batch owns, and that stays in place as no vector grows.
 unsafe impl Send for Arrivals {}
+
+/// Sets the lengths that the kernel changes.
+fn reset(header: &mut libc::mmsghdr) {
+    header.msg_hdr.msg_namelen = NAME_BYTES as libc::socklen_t;
+    header.msg_hdr.msg_controllen = (CONTROL_WORDS * size_of::<u64>()) as _;
+}
 
 impl Arrivals {
     /// So many slots.
     pub fn new(slots: usize) -> Self {
         // SAFETY: plain integers and pointers, for which all-zero is valid.
         let (vector, header) = unsafe { (mem::zeroed(), mem::zeroed()) };
+        let mut memory = vec![0; slots * STRIDE];
+        let mut vectors: Vec<libc::iovec> = vec![vector; slots];
+        let mut headers: Vec<libc::mmsghdr> = vec![header; slots];
+        let mut names = vec![[0; NAME_BYTES]; slots];
+        let mut controls = vec![[0u64; CONTROL_WORDS]; slots];
+        let rows = memory.chunks_exact_mut(STRIDE).zip(&mut vectors);
+        let rows = rows.zip(&mut headers).zip(&mut names).zip(&mut controls);
+        for ((((bytes, vector), header), name), control) in rows {
+            vector.iov_base = bytes.as_mut_ptr().cast();
+            vector.iov_len = MAX_MESSAGE;
+            header.msg_hdr.msg_iov = vector;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_name = name.as_mut_ptr().cast();
+            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
+            reset(header);
+        }
         Self {
-            memory: vec![0; slots * STRIDE].into_boxed_slice(),
-            vectors: vec![vector; slots],
-            headers: vec![header; slots],
-            names: vec![[0; NAME_BYTES]; slots],
-            controls: vec![[0; CONTROL_WORDS]; slots],
+            memory,
+            _vectors: vectors,
+            headers,
+            names,
+            controls,
+            clean: 0,
         }
     }
 
@@ -120,28 +150,14 @@ impl Arrivals {
         first: usize,
         most: usize,
     ) -> io::Result<usize> {
-        let rows = self.memory.chunks_exact_mut(STRIDE).zip(&mut self.vectors);
-        let rows = rows
-            .zip(&mut self.headers)
-            .zip(&mut self.names)
-            .zip(&mut self.controls);
-        let mut count = 0;
-        for ((((bytes, vector), header), name), control) in rows.skip(first).take(most) {
-            vector.iov_base = bytes.as_mut_ptr().cast();
-            vector.iov_len = MAX_MESSAGE;
-            header.msg_hdr.msg_iov = vector;
-            header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_name = name.as_mut_ptr().cast();
-            header.msg_hdr.msg_namelen = name.len() as libc::socklen_t;
-            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = mem::size_of_val(control) as _;
-            header.msg_hdr.msg_flags = 0;
-            count += 1;
-        }
-        let Some(headers) = self.headers.get_mut(first..first + count) else {
+        let last = self.headers.len().min(first.saturating_add(most));
+        let Some(headers) = self.headers.get_mut(first..last) else {
             return Ok(0);
         };
-        // SAFETY: every header points to a vector, an address and a control buffer in this struct, each of the given
+        // Few are changed by a call that has room for many.
+        let changed = self.clean.saturating_sub(first);
+        headers.iter_mut().take(changed).for_each(reset);
+        // SAFETY: every header points to a vector, an address and a control buffer of this struct, each of the given
         // length, distinct and writable. `&mut self` keeps them so during the call. A null timeout is allowed, and
         // MSG_DONTWAIT makes the call return at once.
         let received = unsafe {
@@ -151,9 +167,14 @@ impl Arrivals {
                 headers.len() as libc::c_uint,
                 libc::MSG_DONTWAIT as _,
                 ptr::null_mut()
-            ))?
+            ))
         };
-        Ok(received as usize)
+        let count = received.as_ref().map_or(0, |count| *count as usize);
+        if last >= self.clean {
+            self.clean = first + count;
+        }
+        received?;
+        Ok(count)
     }
 
     /// The message in a slot that [`Self::receive`] filled.

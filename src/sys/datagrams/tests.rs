@@ -71,6 +71,27 @@ fn datagrams_of_every_length_arrive_whole() {
 }
 
 #[test]
+fn connected_socket_reports_how_many_messages_it_dropped() {
+    for address in addresses() {
+        let server = listen(address, false, false).unwrap();
+        let socket = connect(server.local_addr().unwrap()).unwrap();
+        crate::sys::socket::set_buffers(&socket, None, Some(1), false).unwrap();
+        let to = socket.local_addr().unwrap();
+        for _ in 0..100 {
+            server.send_to(&[0; 1_000], to).unwrap();
+        }
+        let mut arrivals = Arrivals::new(100);
+        let queued = arrivals.receive(socket.as_fd(), 0, 100).unwrap();
+        assert!(arrivals.get(0).unwrap().drops.is_none() && queued < 100);
+        server.send_to(b"next", to).unwrap();
+        assert_eq!(arrivals.receive(socket.as_fd(), 0, 1).unwrap(), 1);
+        let next = arrivals.get(0).unwrap();
+        assert_eq!(next.drops, Some(100 - queued as u32));
+        assert_eq!(next.bytes, b"next");
+    }
+}
+
+#[test]
 fn reply_comes_from_the_address_that_was_asked() {
     for (any, asked) in [
         ("0.0.0.0:0", "127.0.0.3"),

@@ -122,13 +122,16 @@ impl Uring {
     /// # Errors
     /// As io_uring_enter(2).
     fn resume(&mut self, associations: &Slab<Association>) -> io::Result<()> {
-        while let Some((end, key)) = self.ended.pop() {
+        // In order, so that clients that send much do not delay others.
+        let mut ended = mem::take(&mut self.ended);
+        for (end, key) in ended.drain(..) {
             let association = associations.get(key);
             match association.and_then(|association| association.socket(end)) {
                 Some(socket) => self.receive_from(end, key, socket.as_raw_fd())?,
                 None => drop(self.closing.remove(&(key, end as usize))),
             }
         }
+        self.ended = ended;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::proxy::datagrams::backend::{Sends, Way};
 use crate::proxy::datagrams::runs::Run;
 use crate::proxy::datagrams::table::FlowTable;
 use crate::proxy::datagrams::transmit::{Outcome, departure, payload};
-use crate::sys::datagrams::QueuedDepartures;
+use crate::sys::datagrams::{Queued, QueuedDepartures};
 use crate::uring::ring::RingWithMemory;
 
 /// The messages that are being sent, by [`Way`].
@@ -107,9 +107,9 @@ impl Uring {
             Way::ToServer => to_servers,
             Way::ToClient => to_clients,
         };
-        let headers = queue.set(is_v6, departures);
+        let queued = queue.set(is_v6, departures);
         let mut keys = runs.iter().map(|run| run.key).peekable();
-        for ((run, header), place) in runs.iter().zip(headers).zip(first..) {
+        for ((run, message), place) in runs.iter().zip(queued).zip(first..) {
             keys.next();
             let socket = match way {
                 Way::ToServer => flow_of(run).map_or(-1, |flow| flow.socket.as_raw_fd()),
@@ -119,12 +119,22 @@ impl Uring {
                 true => squeue::Flags::IO_LINK,
                 false => squeue::Flags::empty(),
             };
-            let request = opcode::SendMsg::new(Fd(socket), header)
-                .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
-                .build()
+            const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            let request = match message {
+                Queued::Plain(payload, length) => {
+                    // A slot is shorter than 4 GiB.
+                    let send = opcode::Send::new(Fd(socket), payload, length as u32);
+                    send.flags(FLAGS).build()
+                }
+                Queued::Message(header) => {
+                    let send = opcode::SendMsg::new(Fd(socket), header);
+                    send.flags(FLAGS as u32).build()
+                }
+            };
+            let request = request
                 .flags(flags)
                 .user_data(Operation::Send(place).user_data());
-            // SAFETY: the header points to arrays of the queue, which does not change, and to received messages, which are
+            // SAFETY: a header points to arrays of the queue, which does not change, and to received messages, which are
             // released after the sends have completed. Both outlive the ring.
             unsafe { ring.push(&request)? };
         }

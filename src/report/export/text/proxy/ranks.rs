@@ -54,7 +54,7 @@ fn of_path(path: &str, rounds: &[&Run], out: &mut impl Write) -> io::Result<()> 
     heading(path, &fleets, out)?;
     for run in rounds.iter().filter(|run| !run.complete) {
         let reason = run.reason.as_deref().unwrap_or("it ended early");
-        let text = format!("round {}: {reason}", run.round + 1);
+        let text = format!("round {}: {reason}", run.round.saturating_add(1));
         sentence(out, "INCOMPLETE", &text)?;
     }
     let is_bulk = rounds.iter().any(|run| run.scenario == "bulk");
