@@ -426,7 +426,8 @@ impl Fleet<'_> {
             return Err(one.runtime(gather.nothing()));
         }
         let incomplete = self.write(one, merged, output)?;
-        if self.member.kept().confirms && self.member.saved(number).is_ok() {
+        let confirms = gather.is_whole() && self.member.kept().confirms;
+        if confirms && self.member.saved(number).is_ok() {
             // The other ranks have the message once this one has it.
             let _ = keep::await_saved(&self.member, number, &self.cancel);
         }

@@ -32,6 +32,8 @@ pub(super) struct Gather {
     settled: BTreeSet<u32>,
     /// The parts of results that are not complete.
     texts: BTreeMap<u32, String>,
+    /// Whether the result or the loss of each rank is known.
+    is_whole: bool,
     /// Why the server is lost.
     server_lost: Option<String>,
 }
@@ -45,6 +47,7 @@ impl Gather {
             missing: Vec::new(),
             settled: BTreeSet::new(),
             texts: BTreeMap::new(),
+            is_whole: false,
             server_lost: None,
         }
     }
@@ -145,7 +148,10 @@ impl Gather {
                 Ok(Some(FleetReply::Missing { run, rank, reason })) if run == self.run => {
                     self.lacks(rank, &reason);
                 }
-                Ok(Some(FleetReply::End { run })) if run == self.run => break,
+                Ok(Some(FleetReply::End { run })) if run == self.run => {
+                    self.is_whole = true;
+                    break;
+                }
                 Ok(_) => {}
                 Err(error) => {
                     self.lack_others(ranks.clone(), &format!("has no result, as {error}"));
@@ -164,6 +170,11 @@ impl Gather {
         let finished = merges.filter(|merge| !merge.is_empty());
         let finished = finished.map(|merge| merge.finish(ranks.len() as u64, missing.clone()));
         finished.collect()
+    }
+
+    /// Whether the result or the loss of each rank is known. It is not after an interrupt without an answer.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Why the server was lost before all results had arrived, if it was.

@@ -94,6 +94,8 @@ pub struct Merge {
     receiver_errors: ReceiverErrors,
     /// Ranks that received datagrams and have no latencies.
     without_latency: usize,
+    /// Those among them whose clock is not related to that of the receiver.
+    unrelated: usize,
     /// Whether a rank has latencies by size.
     has_sizes: bool,
     /// Warnings by their beginning, which names the effect.
@@ -124,6 +126,7 @@ impl Merge {
             shared: SharedCauses::default(),
             receiver_errors: ReceiverErrors::default(),
             without_latency: 0,
+            unrelated: 0,
             has_sizes: false,
             warnings: Sentences::default(),
             hosts: BTreeMap::new(),
@@ -170,6 +173,7 @@ impl Merge {
         result.intended.add_to(&mut self.intended);
         if result.latency.counts.is_empty() && run.received.unique > 0 {
             self.without_latency += 1;
+            self.unrelated += usize::from(run.effective.clock.source == "none");
         }
         self.named.add(result.more);
         let pacing = run.pacing.as_ref();
@@ -358,11 +362,16 @@ impl Merge {
         run.stages = stages;
         run.streams = streams(self.streams);
         run.warnings = self.warnings.into_texts().collect();
-        if self.without_latency > 0 {
+        let (all, unrelated) = (self.ranks.len(), self.unrelated);
+        if unrelated > 0 {
             run.warnings.push(format!(
-                "The clocks of {} of {} ranks are not related to that of the receiver, so the latencies are those of the other ranks.",
-                self.without_latency,
-                self.ranks.len()
+                "The clocks of {unrelated} of {all} ranks are not related to that of the receiver, so the latencies are those of the other ranks."
+            ));
+        }
+        if self.without_latency > unrelated {
+            let lost = self.without_latency - unrelated;
+            run.warnings.push(format!(
+                "{lost} of {all} ranks have no latencies, as their receivers were lost before they reported them."
             ));
         }
         if self.has_sizes {
