@@ -92,7 +92,10 @@ fn a_started_socks5_proxy_drops_datagrams_to_a_blocked_destination() {
     let [proxied, blocked] = &runs[..] else {
         panic!("{runs:#?}");
     };
-    assert_eq!((&proxied["path"], &blocked["path"]), (&"proxied".into(), &"blocked".into()));
+    assert_eq!(
+        (&proxied["path"], &blocked["path"]),
+        (&"proxied".into(), &"blocked".into())
+    );
     assert_eq!(blocked["protocol"], "socks5");
     assert!(number(blocked, "requests") > 0, "{blocked:#}");
     assert_eq!(number(blocked, "errors.total"), 0);

@@ -174,9 +174,7 @@ fn rounds(
             output.started(Scenario::Udp, path, round);
             let measured = match &route.blocked {
                 None => measurement.of_path(path, route.via.as_ref(), round),
-                Some(blocked) => {
-                    measurement.of_blocked(path, (route.via.as_ref(), blocked), round)
-                }
+                Some(blocked) => measurement.of_blocked(path, (route.via.as_ref(), blocked), round),
             };
             match measured.map_err(CliError::Runtime)? {
                 Some(measured) => output.finished(measured)?,

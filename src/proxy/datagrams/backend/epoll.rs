@@ -71,8 +71,8 @@ pub(in crate::proxy) struct FlowSocket {
     socket: UdpSocket,
     /// It may have datagrams, and is in the queue of its thread.
     is_ready: bool,
-    /// Messages for which its next receive has room.
-    quantum: usize,
+    /// Messages for which its next receive has room: at most [`SLOTS`].
+    quantum: u8,
 }
 
 impl Epoll {
@@ -138,7 +138,7 @@ impl Epoll {
     ) -> usize {
         // A flow without competitors gets a whole batch, whose datagrams form longer runs.
         let quantum = (SLOTS / (self.ready.len() + 1)).max(FLOW_QUANTUM);
-        let most = socket.quantum.min(quantum).min(SLOTS - first);
+        let most = usize::from(socket.quantum).min(quantum).min(SLOTS - first);
         let count = match self.arrivals.receive(socket.socket.as_fd(), first, most) {
             Ok(count) => {
                 socket.is_ready = count == most;
@@ -160,7 +160,7 @@ impl Epoll {
         if socket.is_ready {
             self.ready.push_back(key);
         }
-        socket.quantum = (2 * count).clamp(FEWEST[1], SLOTS);
+        socket.quantum = (2 * count).clamp(FEWEST[1], SLOTS) as u8;
         batch.extend((first..first + count).map(|slot| Received::OfServer(key, slot)));
         count
     }
@@ -212,7 +212,7 @@ impl Backend for Epoll {
         Ok(FlowSocket {
             socket,
             is_ready: false,
-            quantum: FEWEST[1],
+            quantum: FEWEST[1] as u8,
         })
     }
 
