@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 
 use super::backend::{Backend, Received, Sends, Slots, Way};
-use super::record::DropCause;
+use super::record::{DropCause, Traffic};
 use super::runs::{Path, Piece, join};
 use super::table::{Ends, Flow, FlowTable};
 use super::transmit::{Outcome, payload};
@@ -37,7 +37,8 @@ impl<B: Backend> DatagramWorker<B> {
             }
             any |= !received.is_empty();
             self.sort(&received, now);
-            self.send(now)?;
+            let sent = self.send(now)?;
+            self.pace.add(now, received.len(), sent);
             self.backend.release();
         }
         self.batch.received = received;
@@ -142,8 +143,8 @@ impl<B: Backend> DatagramWorker<B> {
         }
     }
 
-    /// Sends the pieces of the batch.
-    fn send(&mut self, now: u64) -> io::Result<()> {
+    /// Sends the pieces of the batch. Returns what was sent.
+    fn send(&mut self, now: u64) -> io::Result<Traffic> {
         let Self {
             batch:
                 Batch {
@@ -159,13 +160,13 @@ impl<B: Backend> DatagramWorker<B> {
         plan(to_servers, flows, Way::ToServer, now);
         plan(to_clients, flows, Way::ToClient, now);
         backend.send(flows, to_servers, to_clients)?;
-        let all = account(to_servers, flows, Way::ToServer);
-        counters.sent_to_server(all.sent);
-        counters.dropped(&all.drops);
-        let all = account(to_clients, flows, Way::ToClient);
-        counters.sent_to_client(all.sent);
-        counters.dropped(&all.drops);
-        Ok(())
+        let there = account(to_servers, flows, Way::ToServer);
+        counters.sent_to_server(there.sent);
+        counters.dropped(&there.drops);
+        let back = account(to_clients, flows, Way::ToClient);
+        counters.sent_to_client(back.sent);
+        counters.dropped(&back.drops);
+        Ok(there.sent.and(back.sent))
     }
 }
 

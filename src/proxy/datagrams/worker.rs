@@ -13,6 +13,7 @@ use super::counters::DatagramCounters;
 use super::forward::Batch;
 use super::limits::FlowLimits;
 use super::listeners::DatagramListener;
+use super::pace::{PAUSE, Pace};
 use super::record::{DropCause, Drops, FlowRecord};
 use super::table::{Ends, Flow, FlowTable};
 use super::target::Target;
@@ -53,6 +54,7 @@ pub(in crate::proxy) struct DatagramWorker<B: Backend> {
     pub(super) flows: FlowTable<B::Socket>,
     limits: Arc<FlowLimits>,
     pub(super) batch: Batch,
+    pub(super) pace: Pace,
     pub(super) counters: Arc<DatagramCounters>,
     listener_drops: ListenerDrops,
     log: Option<access_log::Handle>,
@@ -106,6 +108,7 @@ impl<B: Backend> DatagramWorker<B> {
             flows: FlowTable::new(idle),
             limits,
             batch: Batch::default(),
+            pace: Pace::default(),
             counters: Arc::default(),
             listener_drops: ListenerDrops::default(),
             log: options.log.clone(),
@@ -149,7 +152,11 @@ impl<B: Backend> DatagramWorker<B> {
     /// As [`Self::run`].
     fn pass(&mut self, deadline: u64) -> io::Result<u64> {
         let woken = self.backend.wait(deadline, &mut self.flows)?;
-        let now = monotonic_ns();
+        let mut now = monotonic_ns();
+        if self.pace.collects(now) {
+            self.backend.collect(PAUSE)?;
+            now = monotonic_ns();
+        }
         if woken {
             self.take_answers();
         }
