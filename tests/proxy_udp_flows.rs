@@ -24,6 +24,7 @@ on_both_engines!(
     refusals_of_the_server_are_counted_until_it_is_back,
     draining_proxy_serves_open_flows_only,
     hundreds_of_flows_receive_all_their_answers,
+    full_queues_are_counted_while_the_flow_is_open,
     closed_flows_leave_no_files_open,
     out_of_files_no_flow_is_opened_and_open_ones_continue,
     ten_thousand_flows_take_little_memory_and_none_grows,
@@ -274,6 +275,38 @@ fn hundreds_of_flows_receive_all_their_answers(engine: Engine) {
     }
     let all = FLOWS as u64 * u64::from(ANSWERS);
     proxy.wait_for("udp_datagrams_total{to=\"client\"}", all);
+    proxy.stop();
+}
+
+fn full_queues_are_counted_while_the_flow_is_open(engine: Engine) {
+    // More than a listener has room for.
+    const MANY: u64 = 20_000;
+    let server = socket("127.0.0.1:0");
+    let proxy = Proxy::start(engine, server.local_addr().unwrap(), &[]);
+    let client = client(proxy.address);
+    client.send(b"open").unwrap();
+    let (_, flow) = server.recv_from(&mut [0; 10]).unwrap();
+    proxy.program.signal("STOP");
+    for _ in 0..MANY / 4 {
+        server.send_to(&[0; 1_000], flow).unwrap();
+    }
+    proxy.program.signal("CONT");
+    until("what the flow's socket dropped is counted", || {
+        server.send_to(b"more", flow).unwrap();
+        proxy.dropped("queue_full") > 0
+    });
+    let of_flow = proxy.dropped("queue_full");
+    let forwarded = || proxy.value("udp_datagrams_total{to=\"server\"}") - 1;
+    proxy.program.signal("STOP");
+    for _ in 0..MANY {
+        client.send(&[0; 1_000]).unwrap();
+    }
+    proxy.program.signal("CONT");
+    until("what the listener dropped is counted", || {
+        forwarded() + proxy.dropped("queue_full") == of_flow + MANY
+    });
+    assert!(forwarded() < MANY);
+    assert_eq!(proxy.value("udp_flows_open"), 1);
     proxy.stop();
 }
 

@@ -64,6 +64,7 @@ struct FlowDrops {
     refused: u64,
     no_buffer: u64,
     queue_full: u64,
+    unasked: u64,
 }
 
 /// The keys of an association's line.
@@ -154,6 +155,7 @@ pub fn write_flow(record: &FlowRecord, lines: &mut Vec<u8>) {
             refused: drops(DropCause::Refused),
             no_buffer: drops(DropCause::NoBuffer),
             queue_full: drops(DropCause::QueueFull),
+            unasked: drops(DropCause::Unasked),
         },
     };
     add(&line, lines);
@@ -362,7 +364,7 @@ pub(super) mod tests {
              \"user\":null,\"protocol\":\"udp\",\"asked\":\"dns.example:53\",\"server\":\"192.0.2.1:53\",\"decision\":\"allowed\",\
              \"entry\":null,\"to_server\":2000,\"to_client\":3000,\"connect_seconds\":null,\"seconds\":2.5,\
              \"ended\":\"idle_timeout\",\"detail\":null,\"datagrams_to_server\":2,\"datagrams_to_client\":3,\
-             \"drops\":{\"unreachable\":0,\"too_big\":4,\"refused\":0,\"no_buffer\":0,\"queue_full\":0}}\n"
+             \"drops\":{\"unreachable\":0,\"too_big\":4,\"refused\":0,\"no_buffer\":0,\"queue_full\":0,\"unasked\":0}}\n"
         );
     }
 

@@ -71,7 +71,16 @@ impl DatagramCounters {
         self.to_client.add(traffic);
     }
 
+    pub(super) fn count_drops(&self, cause: DropCause, datagrams: u64) {
+        if let Some(count) = self.drops.get(cause.index()) {
+            add(count, datagrams);
+        }
+    }
+
     pub(super) fn dropped(&self, drops: &Drops) {
+        if drops.is_empty() {
+            return;
+        }
         for (count, cause) in self.drops.iter().zip(DropCause::ALL) {
             match drops.of(cause) {
                 0 => {}

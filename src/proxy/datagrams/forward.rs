@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 
 use super::backend::{Backend, Received, Sends, Slots, Way};
-use super::record::{DropCause, Drops};
+use super::record::{DropCause, Traffic};
 use super::runs::{Path, Piece, join};
 use super::table::{Ends, Flow, FlowTable};
 use super::transmit::{Outcome, payload};
@@ -21,12 +21,13 @@ pub(super) struct Batch {
 }
 
 impl<B: Backend> DatagramWorker<B> {
-    /// Forwards the datagrams of a pass.
+    /// Forwards the datagrams of a pass. Whether there are any.
     ///
     /// # Errors
     /// As [`DatagramWorker::run`].
-    pub(super) fn forward(&mut self, now: u64) -> io::Result<()> {
+    pub(super) fn forward(&mut self, now: u64) -> io::Result<bool> {
         let mut received = mem::take(&mut self.batch.received);
+        let mut any = false;
         loop {
             received.clear();
             self.batch.to_servers.clear();
@@ -34,12 +35,14 @@ impl<B: Backend> DatagramWorker<B> {
             if !self.backend.receive(&mut self.flows, &mut received)? {
                 break;
             }
+            any |= !received.is_empty();
             self.sort(&received, now);
-            self.send(now)?;
+            let sent = self.send(now)?;
+            self.pace.add(now, received.len(), sent);
             self.backend.release();
         }
         self.batch.received = received;
-        Ok(())
+        Ok(any)
     }
 
     /// Makes pieces of the messages.
@@ -106,17 +109,24 @@ impl<B: Backend> DatagramWorker<B> {
             self.counters.sent_to_server(outcome.sent);
             self.counters.dropped(&outcome.drops);
             flow.to_server = flow.to_server.and(outcome.sent);
-            flow.drops = flow.drops.and(outcome.drops);
+            flow.drops.add_all(&outcome.drops);
         }
     }
 
     fn add_of_server(&mut self, key: Key, slot: usize) {
         let (slots, _) = self.backend.slots();
         let arrival = slots.arrival(slot);
-        let piece = arrival.and_then(|arrival| whole(slot, &arrival));
-        let (Some(flow), Some(piece)) = (self.flows.get(key), piece) else {
+        let piece = arrival.and_then(|arrival| Some((arrival, whole(slot, &arrival)?)));
+        let (Some(flow), Some((arrival, piece))) = (self.flows.get_mut(key), piece) else {
             return;
         };
+        if let Some(dropped) = arrival.drops {
+            flow.count_queue_drops(dropped, &self.counters);
+        }
+        if !flow.is_from_server(arrival.source) {
+            flow.count_drops(DropCause::Unasked, piece.datagrams() as u64, &self.counters);
+            return;
+        }
         let pieces = &mut self.batch.to_clients.pieces;
         let piece = Piece { key, ..piece };
         let [_, longest] = flow.longest_segments;
@@ -127,16 +137,14 @@ impl<B: Backend> DatagramWorker<B> {
     }
 
     fn add_drop(&mut self, key: Key, cause: DropCause) {
-        let mut drops = Drops::default();
-        drops.add(cause, 1);
-        self.counters.dropped(&drops);
-        if let Some(flow) = self.flows.get_mut(key) {
-            flow.drops = flow.drops.and(drops);
+        match self.flows.get_mut(key) {
+            Some(flow) => flow.count_drops(cause, 1, &self.counters),
+            None => self.count_drops(cause, 1),
         }
     }
 
-    /// Sends the pieces of the batch.
-    fn send(&mut self, now: u64) -> io::Result<()> {
+    /// Sends the pieces of the batch. Returns what was sent.
+    fn send(&mut self, now: u64) -> io::Result<Traffic> {
         let Self {
             batch:
                 Batch {
@@ -152,13 +160,13 @@ impl<B: Backend> DatagramWorker<B> {
         plan(to_servers, flows, Way::ToServer, now);
         plan(to_clients, flows, Way::ToClient, now);
         backend.send(flows, to_servers, to_clients)?;
-        let all = account(to_servers, flows, Way::ToServer);
-        counters.sent_to_server(all.sent);
-        counters.dropped(&all.drops);
-        let all = account(to_clients, flows, Way::ToClient);
-        counters.sent_to_client(all.sent);
-        counters.dropped(&all.drops);
-        Ok(())
+        let there = account(to_servers, flows, Way::ToServer);
+        counters.sent_to_server(there.sent);
+        counters.dropped(&there.drops);
+        let back = account(to_clients, flows, Way::ToClient);
+        counters.sent_to_client(back.sent);
+        counters.dropped(&back.drops);
+        Ok(there.sent.and(back.sent))
     }
 }
 
@@ -207,7 +215,7 @@ fn account<S>(sends: &Sends, flows: &mut FlowTable<S>, way: Way) -> Outcome {
             Way::ToClient => (to_client, to_clients_longest),
         };
         *traffic = traffic.and(outcome.sent);
-        *drops = drops.and(outcome.drops);
+        drops.add_all(&outcome.drops);
         if outcome.was_split {
             *longest = run.segment.saturating_sub(1).min(*longest);
         }

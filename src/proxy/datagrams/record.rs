@@ -31,9 +31,11 @@ pub enum DropCause {
     Fragment,
     /// Its SOCKS5 header is invalid.
     BadHeader,
-    /// It is for an association of another client.
+    /// It is for an association of another client. The relay socket queues datagrams of any source until it is connected.
     WrongSource,
-    /// It is from a source that the client of the association has not sent to.
+    /// It is from a source that the client of the association has not sent to. At a flow: from another source than its server.
+    /// connect(2) binds the socket of a flow before it sets the peer, and in between the kernel queues datagrams of any source
+    /// (1,146 of 795,000 sockets had one, where a program sent to all 32 ports that the kernel selected from).
     Unasked,
 }
 
@@ -59,7 +61,7 @@ impl DropCause {
     pub fn of_flows() -> impl Iterator<Item = Self> {
         Self::ALL
             .into_iter()
-            .filter(|cause| *cause <= Self::Stopping)
+            .filter(|cause| *cause <= Self::Stopping || *cause == Self::Unasked)
     }
 
     /// The causes of associations.
@@ -118,12 +120,24 @@ impl Drops {
             .fold(0, |total, count| total.saturating_add(*count))
     }
 
+    /// Whether none was dropped.
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; DropCause::ALL.len()]
+    }
+
     /// The sums of both.
     pub fn and(mut self, other: Self) -> Self {
-        for cause in DropCause::ALL {
-            self.add(cause, other.of(cause));
-        }
+        self.add_all(&other);
         self
+    }
+
+    /// Adds those of `other`. Nothing is written if there are none, as in most cases.
+    pub fn add_all(&mut self, other: &Self) {
+        if !other.is_empty() {
+            for cause in DropCause::ALL {
+                self.add(cause, other.of(cause));
+            }
+        }
     }
 }
 

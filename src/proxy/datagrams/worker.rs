@@ -13,6 +13,7 @@ use super::counters::DatagramCounters;
 use super::forward::Batch;
 use super::limits::FlowLimits;
 use super::listeners::DatagramListener;
+use super::pace::{PAUSE, Pace};
 use super::record::{DropCause, Drops, FlowRecord};
 use super::table::{Ends, Flow, FlowTable};
 use super::target::Target;
@@ -53,8 +54,9 @@ pub(in crate::proxy) struct DatagramWorker<B: Backend> {
     pub(super) flows: FlowTable<B::Socket>,
     limits: Arc<FlowLimits>,
     pub(super) batch: Batch,
+    pub(super) pace: Pace,
     pub(super) counters: Arc<DatagramCounters>,
-    listener_drops: (u64, ListenerDrops),
+    listener_drops: ListenerDrops,
     log: Option<access_log::Handle>,
     idle: u64,
     drain: u64,
@@ -62,11 +64,16 @@ pub(in crate::proxy) struct DatagramWorker<B: Backend> {
     stop_deadline: Option<u64>,
 }
 
-/// The kernel's counter of 32 bits, and all datagrams it has counted.
+/// What the kernel has dropped at the listener.
 #[derive(Debug, Default)]
 struct ListenerDrops {
+    /// Its counter of 32 bits when it was last read.
     last: u32,
     all: u64,
+    /// When to read the counter next.
+    due: u64,
+    /// Datagrams were received since, so more may have been dropped.
+    is_stale: bool,
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -101,8 +108,9 @@ impl<B: Backend> DatagramWorker<B> {
             flows: FlowTable::new(idle),
             limits,
             batch: Batch::default(),
+            pace: Pace::default(),
             counters: Arc::default(),
-            listener_drops: (0, ListenerDrops::default()),
+            listener_drops: ListenerDrops::default(),
             log: options.log.clone(),
             idle,
             drain: nanoseconds(options.drain),
@@ -125,7 +133,12 @@ impl<B: Backend> DatagramWorker<B> {
         self.look_up(now);
         self.receive_clients();
         while !self.is_finished(now)? {
-            let deadlines = [self.flows.next_deadline(), self.stop_deadline];
+            let drops = &self.listener_drops;
+            let deadlines = [
+                self.flows.next_deadline(),
+                self.stop_deadline,
+                drops.is_stale.then_some(drops.due),
+            ];
             let deadline = deadlines.into_iter().flatten().min();
             now = self.pass(deadline.unwrap_or(u64::MAX))?;
         }
@@ -139,12 +152,16 @@ impl<B: Backend> DatagramWorker<B> {
     /// As [`Self::run`].
     fn pass(&mut self, deadline: u64) -> io::Result<u64> {
         let woken = self.backend.wait(deadline, &mut self.flows)?;
-        let now = monotonic_ns();
+        let mut now = monotonic_ns();
+        if self.pace.collects(now) {
+            self.backend.collect(PAUSE)?;
+            now = monotonic_ns();
+        }
         if woken {
             self.take_answers();
         }
         self.obey_policy(now);
-        self.forward(now)?;
+        self.listener_drops.is_stale |= self.forward(now)?;
         while let Some((key, flow)) = self.flows.expired(now) {
             self.close(key, flow, CloseReason::IdleTimeout, now);
         }
@@ -259,11 +276,12 @@ impl<B: Backend> DatagramWorker<B> {
 
     /// Reads the kernel's counter, if the last time was a while ago.
     fn count_listener_drops(&mut self, now: u64) {
-        let (at, drops) = &mut self.listener_drops;
-        if now < *at {
+        let drops = &mut self.listener_drops;
+        if now < drops.due {
             return;
         }
-        *at = now.saturating_add(DROPS_INTERVAL);
+        drops.due = now.saturating_add(DROPS_INTERVAL);
+        drops.is_stale = false;
         if let Ok(count) = socket::drops(self.backend.listener()) {
             let more = count.wrapping_sub(drops.last);
             drops.last = count;
@@ -274,12 +292,10 @@ impl<B: Backend> DatagramWorker<B> {
 
     /// Records a flow that was removed from the table, and closes its socket.
     fn close(&mut self, key: Key, mut flow: Flow<B::Socket>, reason: CloseReason, now: u64) {
-        let dropped = socket::drops(B::descriptor(&flow.socket)).unwrap_or(0);
+        if let Ok(dropped) = socket::drops(B::descriptor(&flow.socket)) {
+            flow.count_queue_drops(dropped, &self.counters);
+        }
         self.backend.close(key, flow.socket);
-        let mut drops = Drops::default();
-        drops.add(DropCause::QueueFull, dropped.into());
-        self.counters.dropped(&drops);
-        flow.drops = flow.drops.and(drops);
         let record = FlowRecord {
             client: tcp::canonical(flow.ends.client),
             asked: Arc::clone(&self.asked),

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::thread;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -18,6 +19,7 @@ use crate::proxy::slab::Key;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::datagrams::{Arrival, Arrivals};
 use crate::sys::eventfd::EventFd;
+use crate::sys::timer_slack;
 
 // Tokens of no flow: they would be those of the last slot in the last generation.
 const LISTENER: Token = Token(usize::MAX);
@@ -57,6 +59,8 @@ pub(in crate::proxy) struct Epoll {
     listens: bool,
     /// The listener may have datagrams.
     has_clients: bool,
+    /// The previous pass has not received all.
+    has_backlog: bool,
     /// Flows whose servers may have sent datagrams.
     ready: VecDeque<Key>,
     /// Slots of the next batch of clients.
@@ -71,8 +75,8 @@ pub(in crate::proxy) struct FlowSocket {
     socket: UdpSocket,
     /// It may have datagrams, and is in the queue of its thread.
     is_ready: bool,
-    /// Messages for which its next receive has room.
-    quantum: usize,
+    /// Messages for which its next receive has room: at most [`SLOTS`].
+    quantum: u8,
 }
 
 impl Epoll {
@@ -138,7 +142,7 @@ impl Epoll {
     ) -> usize {
         // A flow without competitors gets a whole batch, whose datagrams form longer runs.
         let quantum = (SLOTS / (self.ready.len() + 1)).max(FLOW_QUANTUM);
-        let most = socket.quantum.min(quantum).min(SLOTS - first);
+        let most = usize::from(socket.quantum).min(quantum).min(SLOTS - first);
         let count = match self.arrivals.receive(socket.socket.as_fd(), first, most) {
             Ok(count) => {
                 socket.is_ready = count == most;
@@ -160,7 +164,7 @@ impl Epoll {
         if socket.is_ready {
             self.ready.push_back(key);
         }
-        socket.quantum = (2 * count).clamp(FEWEST[1], SLOTS);
+        socket.quantum = (2 * count).clamp(FEWEST[1], SLOTS) as u8;
         batch.extend((first..first + count).map(|slot| Received::OfServer(key, slot)));
         count
     }
@@ -186,6 +190,7 @@ impl Backend for Epoll {
             transmitter: Transmitter::new(SLOTS),
             listens: false,
             has_clients: false,
+            has_backlog: false,
             ready: VecDeque::new(),
             slots: FEWEST[0],
             left: [0; 2],
@@ -196,7 +201,8 @@ impl Backend for Epoll {
     }
 
     fn start(&mut self) -> io::Result<()> {
-        Ok(())
+        // A pause is shorter than the slack.
+        timer_slack::tighten()
     }
 
     fn listener(&self) -> BorrowedFd<'_> {
@@ -212,7 +218,7 @@ impl Backend for Epoll {
         Ok(FlowSocket {
             socket,
             is_ready: false,
-            quantum: FEWEST[1],
+            quantum: FEWEST[1] as u8,
         })
     }
 
@@ -233,6 +239,7 @@ impl Backend for Epoll {
                 deadline.saturating_sub(monotonic_ns()),
             )),
         };
+        self.has_backlog = timeout == Some(Duration::ZERO);
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -255,6 +262,14 @@ impl Backend for Epoll {
             }
         }
         Ok(woken)
+    }
+
+    fn collect(&mut self, pause: Duration) -> io::Result<()> {
+        // The queue was not empty after the previous pass.
+        if !self.has_backlog {
+            thread::sleep(pause);
+        }
+        Ok(())
     }
 
     /// A batch of clients, then one of servers, and so on.

@@ -1,6 +1,6 @@
 //! The I/O interface of a thread that forwards datagrams.
 //!
-//! A pass of the loop is one [`Backend::wait`], and for each batch a [`Backend::receive`], a [`Backend::send`] and a
+//! A pass of the loop is one [`Backend::wait`], at a high rate a [`Backend::collect`], and for each batch a [`Backend::receive`], a [`Backend::send`] and a
 //! [`Backend::release`]. The batch stays in the slots in which it was received until it is released. `epoll` attempts
 //! receives when sockets are ready. `uring` has a receive in flight on each socket, and sends all runs by one call.
 //!
@@ -25,6 +25,7 @@ pub(in crate::proxy) use uring::Uring;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use super::record::DropCause;
 use super::runs::{Piece, Run};
@@ -139,6 +140,12 @@ pub(in crate::proxy) trait Backend: Sized {
     /// As epoll_wait(2), or io_uring_enter(2).
     fn wait(&mut self, deadline: u64, flows: &mut FlowTable<Self::Socket>) -> io::Result<bool>;
 
+    /// Called after [`Self::wait`]: waits this long for more datagrams, unless many have arrived.
+    ///
+    /// # Errors
+    /// As io_uring_enter(2).
+    fn collect(&mut self, pause: Duration) -> io::Result<()>;
+
     /// Receives the next batch of the pass. `false` if the pass is over.
     ///
     /// # Errors
@@ -171,7 +178,45 @@ pub(in crate::proxy) trait Backend: Sized {
 mod tests {
     use super::super::runs::{Path, join};
     use super::*;
+    use crate::engine::UringSettings;
+    use crate::sys::clock::monotonic_ns;
+    use crate::sys::datagrams::{connect, listen};
+    use crate::uring::available;
     use proptest::prelude::*;
+
+    fn datagrams_that_arrive_meanwhile_are_in_the_batch<B: Backend>() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), false, false).unwrap();
+        let sender = connect(listener.local_addr().unwrap()).unwrap();
+        let mut backend = B::new(listener, &EventFd::new().unwrap()).unwrap();
+        backend.start().unwrap();
+        backend.receive_clients();
+        let mut flows = FlowTable::new(1);
+        for _ in 0..3 {
+            sender.send(b"first").unwrap();
+            let deadline = monotonic_ns() + 10_000_000_000;
+            backend.wait(deadline, &mut flows).unwrap();
+            sender.send(b"second").unwrap();
+            backend.collect(Duration::from_millis(1)).unwrap();
+            let mut batch = Vec::new();
+            assert!(backend.receive(&mut flows, &mut batch).unwrap());
+            assert_eq!(batch, [0, 1].map(Received::OfClient));
+            assert_eq!(backend.slots().0.bytes(1), b"second");
+            backend.release();
+        }
+    }
+
+    #[test]
+    fn epoll_collects_datagrams() {
+        datagrams_that_arrive_meanwhile_are_in_the_batch::<Epoll>();
+    }
+
+    #[test]
+    fn uring_collects_datagrams() {
+        match available(&UringSettings::default()) {
+            Ok(()) => datagrams_that_arrive_meanwhile_are_in_the_batch::<Uring>(),
+            Err(reason) => println!("skipped: {reason}"),
+        }
+    }
 
     proptest! {
         #[test]

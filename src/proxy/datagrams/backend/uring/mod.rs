@@ -36,6 +36,7 @@ use std::io;
 use std::mem;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
 
 use io_uring::opcode;
 use io_uring::types::Fd;
@@ -50,6 +51,7 @@ use crate::proxy::datagrams::transmit::Transmitter;
 use crate::proxy::slab::Key;
 use crate::sys::datagrams::QueuedDepartures;
 use crate::sys::eventfd::EventFd;
+use crate::sys::timer_slack;
 use crate::uring::recvmsg::Shape;
 use crate::uring::ring::{Completion, Leak, Ring, RingWithMemory};
 
@@ -64,6 +66,9 @@ pub(in crate::proxy) const MOST_SENDS: usize = SUBMISSIONS as usize / 2;
 
 /// Most batches of one pass of the loop: each send may receive the next one.
 const BATCHES: usize = 8;
+
+/// Messages from which on none waits for more.
+const COLLECTED: usize = 32;
 
 /// Bits of `user_data` that identify an operation; the others are the key of a flow, or the place of a run.
 const OPERATION_BITS: u32 = 8;
@@ -260,6 +265,8 @@ impl Backend for Uring {
     }
 
     fn start(&mut self) -> io::Result<()> {
+        // A pause is shorter than the slack.
+        timer_slack::tighten()?;
         self.ring.ring.enable()
     }
 
@@ -305,6 +312,17 @@ impl Backend for Uring {
             self.reap()?;
         }
         Ok(self.ring.ring.was_woken())
+    }
+
+    /// A send would receive the next few datagrams, which are collected as well, so the pass has one batch.
+    fn collect(&mut self, pause: Duration) -> io::Result<()> {
+        self.left = 1;
+        if let more @ 1.. = COLLECTED.saturating_sub(self.arrived.len()) {
+            let pause = pause.as_nanos() as u64;
+            self.ring.ring.submit_and_wait(more, pause)?;
+            self.reap()?;
+        }
+        Ok(())
     }
 
     fn receive(
