@@ -167,9 +167,14 @@ fn intervals(main: &Run, other: Option<&Run>) -> Vec<Value> {
     let count = main_rows.len().max(other_rows.len());
     (0..count)
         .map(|number| {
-            let sum = |run: &Run, rows: &[Interval]| Some(interval(run, rows.get(number)?));
-            let of_main = sum(main, &main_rows);
-            let of_other = other.and_then(|run| sum(run, &other_rows));
+            // A direction may end an interval before the other.
+            let sum = |run: &Run, rows: &[Interval], opposite: &[Interval]| {
+                let row = rows.get(number).cloned();
+                let row = row.or_else(|| opposite.get(number).map(without_datagrams))?;
+                Some(interval(run, &row))
+            };
+            let of_main = sum(main, &main_rows, &other_rows);
+            let of_other = other.and_then(|run| sum(run, &other_rows, &main_rows));
             // Rows are those of all streams together, so only a single stream has its own.
             let single = |run: &Run, sum: &Option<Map<String, Value>>, socket: usize| {
                 let mut stream = sum.clone().filter(|_| run.effective.streams == 1)?;
@@ -190,6 +195,17 @@ fn intervals(main: &Run, other: Option<&Run>) -> Vec<Value> {
             ]))
         })
         .collect()
+}
+
+/// The time of `row`, with nothing received in it.
+fn without_datagrams(row: &Interval) -> Interval {
+    Interval {
+        packets: 0,
+        bytes: 0,
+        missing: 0,
+        duplicates: 0,
+        ..row.clone()
+    }
 }
 
 /// The rows, those without length added to the row before: datagrams that were lost at the end.

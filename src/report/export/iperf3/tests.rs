@@ -51,6 +51,25 @@ fn figures_have_the_units_of_iperf3() {
 }
 
 #[test]
+fn a_direction_that_ends_first_has_intervals_without_datagrams() {
+    let forward = sample::measured().run;
+    let mut reverse = forward.clone();
+    reverse.direction = "reverse".into();
+    reverse.intervals.push(forward.intervals[0].clone());
+    for runs in [
+        [forward.clone(), reverse.clone()],
+        [reverse.clone(), forward.clone()],
+    ] {
+        let intervals = written(runs.into())["intervals"].clone();
+        let rows = intervals.as_array().unwrap();
+        assert_eq!(rows.len(), reverse.intervals.len());
+        let last = rows.last().unwrap();
+        let bytes = ["sum", "sum_bidir_reverse"].map(|key| last[key]["bytes"].as_u64().unwrap());
+        assert!(bytes.contains(&0) && bytes != [0, 0], "{last:#}");
+    }
+}
+
+#[test]
 fn unknown_values_are_left_out() {
     let run = Run {
         direction: "forward".into(),
