@@ -30,7 +30,7 @@ use super::shared::Permit;
 use super::slab::Key;
 use super::timers::{Timer, Timers};
 use crate::destination::Name;
-use crate::sys::clock::realtime_ns;
+use crate::sys::clock::{monotonic_ns, realtime_ns};
 use crate::sys::endpoint::{Endpoint, Peer};
 use crate::sys::tcp::Unread;
 
@@ -310,8 +310,13 @@ impl ConnectionState {
     /// The relay had its turn: restarts its deadline if bytes moved.
     pub(super) fn on_relayed<B>(&mut self, turn: &mut Turn<'_, B>) {
         let half_closed = self.is_half_closed();
+        let has_changed = half_closed != self.half_closed;
+        if has_changed {
+            // The end may have arrived after the thread woke up, if another one had the CPU meanwhile.
+            turn.now = monotonic_ns();
+        }
         let context = &mut *turn.context;
-        if self.count(&context.counters, &mut context.traffic) || half_closed != self.half_closed {
+        if self.count(&context.counters, &mut context.traffic) || has_changed {
             self.half_closed = half_closed;
             self.enter(Phase::Relaying, turn);
         }
