@@ -15,8 +15,8 @@ use std::mem;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
+use io_uring::opcode;
 use io_uring::types::Fd;
-use io_uring::{opcode, squeue};
 
 use super::{Backend, Paths, Received};
 use crate::engine::UringSettings;
@@ -24,7 +24,7 @@ use crate::proxy::associations::association::{Association, End};
 use crate::proxy::associations::destinations::Header;
 use crate::proxy::datagrams::backend::Sends;
 use crate::proxy::datagrams::backend::uring::messages::{Filled, Group, Messages};
-use crate::proxy::datagrams::backend::uring::send::{Queues, Results, chains};
+use crate::proxy::datagrams::backend::uring::send::{Queues, Results, chains, push_chains};
 use crate::proxy::datagrams::backend::uring::{COMPLETIONS, MOST_SENDS, SUBMISSIONS};
 use crate::proxy::datagrams::record::DropCause;
 use crate::proxy::datagrams::runs::Run;
@@ -196,13 +196,14 @@ impl Uring {
             let socket = association.and_then(|association| association.socket(end));
             socket.map_or(-1, UdpSocket::as_raw_fd)
         };
+        let user_data = |first| (first..).map(|place| Operation::Send(place).user_data());
         let departures = to_servers.runs.iter().map(|run| {
             let parts = to_servers.pieces.get(run.pieces.clone());
             let parts = parts.unwrap_or_default().iter();
             departure(run, parts.map(|piece| payload(messages, piece)))
         });
         // Each has its address.
-        let requests = server_queue.set(|_| false, departures);
+        let queued = server_queue.set(|_| false, departures);
         let sockets = to_servers.runs.iter().map(|run| {
             let target = paths.target(run.key);
             let fd = target.map(|target| socket(target.association, End::of(target.to)));
@@ -210,7 +211,7 @@ impl Uring {
         });
         // SAFETY: the headers point to arrays of the queue, which does not change, and to received messages, which are
         // released after the sends have completed. Both outlive the ring.
-        unsafe { push_chains(ring, requests, sockets, 0)? };
+        unsafe { push_chains(ring, queued.zip(sockets), user_data(0))? };
         let departures = to_clients.runs.iter().map(|run| {
             let parts = to_clients.pieces.get(run.pieces.clone());
             let parts = parts.unwrap_or_default().iter().flat_map(|piece| {
@@ -228,45 +229,14 @@ impl Uring {
             let client = to_clients.runs.get(place).and_then(client);
             client.is_some_and(|(_, association)| association.has_v6_client())
         };
-        let requests = client_queue.set(is_v6, departures);
+        let queued = client_queue.set(is_v6, departures);
         let sockets = to_clients.runs.iter().map(|run| match client(run) {
             Some((key, _)) => (key.number(), socket(key, End::Client)),
             None => (usize::MAX, -1),
         });
         // SAFETY: as above, and the headers of datagrams are memory of the ring too, which does not change before the next batch.
-        unsafe { push_chains(ring, requests, sockets, to_servers.runs.len()) }
+        unsafe { push_chains(ring, queued.zip(sockets), user_data(to_servers.runs.len())) }
     }
-}
-
-/// Queues sends, of which those with equal numbers in a row are a chain. The result of the first one has the place `first`.
-///
-/// # Errors
-/// As io_uring_enter(2).
-///
-/// # Safety
-/// As [`Ring::push`].
-unsafe fn push_chains(
-    ring: &mut Ring,
-    requests: impl Iterator<Item = *const libc::msghdr>,
-    sockets: impl Iterator<Item = (usize, RawFd)>,
-    first: usize,
-) -> io::Result<()> {
-    let mut rows = requests.zip(sockets).zip(first..).peekable();
-    while let Some(((header, (chain, socket)), place)) = rows.next() {
-        let continues = matches!(rows.peek(), Some(((_, (next, _)), _)) if *next == chain);
-        let flags = match continues {
-            true => squeue::Flags::IO_LINK,
-            false => squeue::Flags::empty(),
-        };
-        let request = opcode::SendMsg::new(Fd(socket), header)
-            .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
-            .build()
-            .flags(flags)
-            .user_data(Operation::Send(place).user_data());
-        // SAFETY: the caller's obligation.
-        unsafe { ring.push(&request)? };
-    }
-    Ok(())
 }
 
 /// The runs of a chain that are to be sent anew, with the error of the first one unless it was not attempted. Adds the outcomes

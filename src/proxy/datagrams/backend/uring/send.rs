@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
@@ -13,10 +13,48 @@ use crate::proxy::datagrams::runs::Run;
 use crate::proxy::datagrams::table::FlowTable;
 use crate::proxy::datagrams::transmit::{Outcome, departure, payload};
 use crate::sys::datagrams::{Queued, QueuedDepartures};
-use crate::uring::ring::RingWithMemory;
+use crate::uring::ring::{Ring, RingWithMemory};
 
 /// The messages that are being sent, by [`Way`].
 pub(in crate::proxy) type Queues = [QueuedDepartures; 2];
+
+/// Queues messages, each with the number of its chain and its socket. Those with equal numbers in a row are a chain.
+///
+/// # Errors
+/// As io_uring_enter(2).
+///
+/// # Safety
+/// As [`Ring::push`].
+pub(in crate::proxy) unsafe fn push_chains(
+    ring: &mut Ring,
+    messages: impl Iterator<Item = (Queued, (usize, RawFd))>,
+    user_data: impl Iterator<Item = u64>,
+) -> io::Result<()> {
+    const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let mut rows = messages.zip(user_data).peekable();
+    while let Some(((message, (chain, socket)), user_data)) = rows.next() {
+        let continues = matches!(rows.peek(), Some(((_, (next, _)), _)) if *next == chain);
+        let flags = match continues {
+            true => squeue::Flags::IO_LINK,
+            false => squeue::Flags::empty(),
+        };
+        let request = match message {
+            // A message is shorter than 4 GiB.
+            Queued::Plain(payload, length) => {
+                let send = opcode::Send::new(Fd(socket), payload, length as u32);
+                send.flags(FLAGS).build()
+            }
+            Queued::Message(header) => {
+                let send = opcode::SendMsg::new(Fd(socket), header);
+                send.flags(FLAGS as u32).build()
+            }
+        };
+        let request = request.flags(flags).user_data(user_data);
+        // SAFETY: the caller's obligation.
+        unsafe { ring.push(&request)? };
+    }
+    Ok(())
+}
 
 /// The results of the sends of a batch.
 #[derive(Debug, Default)]
@@ -108,37 +146,18 @@ impl Uring {
             Way::ToClient => to_clients,
         };
         let queued = queue.set(is_v6, departures);
-        let mut keys = runs.iter().map(|run| run.key).peekable();
-        for ((run, message), place) in runs.iter().zip(queued).zip(first..) {
-            keys.next();
+        let listener = self.listener.as_raw_fd();
+        let sockets = runs.iter().map(|run| {
             let socket = match way {
                 Way::ToServer => flow_of(run).map_or(-1, |flow| flow.socket.as_raw_fd()),
-                Way::ToClient => self.listener.as_raw_fd(),
+                Way::ToClient => listener,
             };
-            let flags = match keys.peek() == Some(&run.key) {
-                true => squeue::Flags::IO_LINK,
-                false => squeue::Flags::empty(),
-            };
-            const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            let request = match message {
-                Queued::Plain(payload, length) => {
-                    // A slot is shorter than 4 GiB.
-                    let send = opcode::Send::new(Fd(socket), payload, length as u32);
-                    send.flags(FLAGS).build()
-                }
-                Queued::Message(header) => {
-                    let send = opcode::SendMsg::new(Fd(socket), header);
-                    send.flags(FLAGS as u32).build()
-                }
-            };
-            let request = request
-                .flags(flags)
-                .user_data(Operation::Send(place).user_data());
-            // SAFETY: a header points to arrays of the queue, which does not change, and to received messages, which are
-            // released after the sends have completed. Both outlive the ring.
-            unsafe { ring.push(&request)? };
-        }
-        Ok(())
+            (run.key.number(), socket)
+        });
+        let user_data = (first..).map(|place| Operation::Send(place).user_data());
+        // SAFETY: a header points to arrays of the queue, which does not change, and to received messages, which are
+        // released after the sends have completed. Both outlive the ring.
+        unsafe { push_chains(ring, queued.zip(sockets), user_data) }
     }
 
     /// Sets outcomes. Sends the runs of a flow anew from the first one on that failed.
