@@ -371,7 +371,7 @@ fn summary(latency: &Latency) -> Option<Summary> {
     (latency.count() > 0).then(|| latency.summary())
 }
 
-/// Keeps the larger CPU time. The ranks that know it read that of one proxy, each over its own run, so it counts once.
+/// Keeps the larger CPU time of the proxy. All ranks load one proxy, so its CPU time counts once.
 fn larger_proxy(sum: &mut Cpu, other: &Cpu) {
     let user_first = |cpu: &Cpu| {
         (
@@ -406,7 +406,7 @@ fn costs(run: &mut Run) {
     run.cpu.proxy_s_per_10k = per(requests).filter(|_| !is_bulk);
 }
 
-/// The complete rank that holds the others back. A requested rate that is kept is equal for all, so that the latency counts then.
+/// The slowest complete rank: by its rate, or by its 99 % latency if a rate is requested, which all ranks keep.
 fn slowest(ranks: &[Rank]) -> Option<String> {
     let complete = ranks.iter().filter(|rank| rank.complete);
     let slowness = |rank: &Rank| match rank.rate_per_s {
