@@ -51,11 +51,20 @@ impl ControlLoop<'_> {
             session: self.session,
             received: self.connection.received(),
         });
-        // After a local error the next attempt may succeed.
-        if let Ok(reconnect) = self.open_reconnect(resume) {
-            self.reconnect = Some(reconnect);
+        match self.open_reconnect(resume) {
+            Ok(reconnect) => self.reconnect = Some(reconnect),
+            // The kernel of the server's host, if it is this one, refuses at once.
+            Err(error) if self.is_gone(&error) => return Err(SessionError::Gone),
+            // After a local error the next attempt may succeed.
+            Err(_) => {}
         }
         Ok(())
+    }
+
+    /// Whether a failed connection shows that the server has ended.
+    fn is_gone(&self, error: &io::Error) -> bool {
+        error.kind() == ErrorKind::ConnectionRefused
+            && self.udp_silence().min(self.tcp_silence()) > REFUSED
     }
 
     fn open_reconnect(&self, resume: Request) -> io::Result<Reconnect> {
@@ -107,12 +116,9 @@ impl ControlLoop<'_> {
             Err(Failure::Greeting(error)) => Err(SessionError::Refused(error)),
             Err(Failure::Connection(ConnectionError::Io(error))) => {
                 self.reset_reconnect();
-                let is_gone = error.kind() == ErrorKind::ConnectionRefused
-                    && self.udp_silence().min(self.tcp_silence()) > REFUSED;
-                if is_gone {
-                    Err(SessionError::Gone)
-                } else {
-                    Ok(())
+                match self.is_gone(&error) {
+                    true => Err(SessionError::Gone),
+                    false => Ok(()),
                 }
             }
             Err(Failure::Connection(_)) => {
