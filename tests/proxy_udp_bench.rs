@@ -11,12 +11,17 @@ use serde_json::Value;
 /// A short measurement.
 #[track_caller]
 fn measure(options: &str) -> (Finished, Results) {
+    measure_for("200ms", options)
+}
+
+#[track_caller]
+fn measure_for(duration: &str, options: &str) -> (Finished, Results) {
     let results = Results::new();
     let out = results.arg();
-    let fixed = "proxy --scenario udp --repeat 1 --duration 200ms --rate 1k --out";
+    let fixed = "proxy --scenario udp --repeat 1 --rate 1k --duration";
     let words = fixed
         .split(' ')
-        .chain([&*out])
+        .chain([duration, "--out", &*out])
         .chain(options.split_whitespace());
     (bench(words), results)
 }
@@ -86,7 +91,7 @@ fn a_started_relay_is_measured_on_all_paths() {
 
 #[test]
 fn a_started_socks5_proxy_drops_datagrams_to_a_blocked_destination() {
-    let (finished, results) = measure("--protocol socks5 --no-direct");
+    let (finished, results) = measure_for("50ms", "--protocol socks5 --no-direct");
     finished.done();
     let runs = runs(&results);
     let [proxied, blocked] = &runs[..] else {
