@@ -10,6 +10,7 @@ mod during;
 mod endpoint;
 mod error;
 mod exports;
+mod fleet;
 mod interrupt;
 mod list;
 mod live;

@@ -3,12 +3,10 @@
 mod during;
 pub(super) mod fleet;
 mod gather;
-pub(super) mod keep;
 mod matrix;
 mod output;
 mod plan;
 mod ready;
-pub(super) mod rendezvous;
 pub(super) mod round_trip;
 pub(super) mod search;
 pub(super) mod stamps;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::result::{Errors, Run};
 use crate::stats::spread::Spread;
+pub use crate::udp::result::MissingRank;
 
 /// The ranks of a merged run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -71,15 +72,6 @@ pub struct Rank {
     pub load_s: Option<f64>,
     /// This time as a share of the threads' wall time.
     pub load_busy: Option<f64>,
-}
-
-/// A rank without a result.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MissingRank {
-    /// The rank.
-    pub rank: u64,
-    /// Why: the predicate of a sentence about the rank.
-    pub reason: String,
 }
 
 impl Rank {

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::args::Load;
-use super::gather::{Gather, Report};
+use super::gather::Report;
 use super::output::Output;
 use super::record;
 use super::run::{self, Started};
 use crate::cli::endpoint::Family;
 use crate::cli::error::CliError;
+use crate::cli::fleet::gather::{Gather, Gathered};
+use crate::cli::fleet::rendezvous::{self, Meeting};
+use crate::cli::fleet::{LaunchArgs, TICK, hash, keep, roster};
 use crate::cli::interrupt;
-use crate::cli::parse::nonzero_duration;
 use crate::cli::saving::Saving;
-use crate::cli::udp::fleet::{fleet_name, hash, roster};
-use crate::cli::udp::keep::await_saved;
-use crate::cli::udp::rendezvous::{self, Meeting};
+use crate::load::merge::Merge;
 use crate::load::plan::{Path, Plan, Scenario};
 use crate::load::result::Measured;
 use crate::load::session::{self, Observer};
@@ -31,13 +31,8 @@ use crate::udp::fleet::clock::ServerClock;
 use crate::udp::fleet::launch::Launch;
 use crate::udp::fleet::member::Member;
 use crate::udp::fleet::share;
-use crate::udp::wire::VERSION;
 use crate::udp::wire::control::PEER_TIMEOUT;
-use crate::udp::wire::fleet::{FleetJoin, FleetReply};
-use crate::units::parse_whole;
-
-/// Wait for a message, or for the start, between two checks for a signal.
-const TICK: Duration = Duration::from_millis(100);
+use crate::udp::wire::fleet::FleetReply;
 
 #[derive(Debug, Args)]
 pub(super) struct LoadFleetArgs {
@@ -46,12 +41,6 @@ pub(super) struct LoadFleetArgs {
     /// are those of all ranks together, the other options those of each rank
     #[arg(long, conflicts_with = "live", help_heading = "Fleet")]
     pub(super) fleet: bool,
-    /// Rank of this process, from 0
-    #[arg(long, value_name = "N", value_parser = parse_whole::<u32>, requires = "fleet", help_heading = "Fleet")]
-    rank: Option<u32>,
-    /// Number of processes
-    #[arg(long, value_name = "N", value_parser = parse_whole::<u32>, requires = "fleet", help_heading = "Fleet")]
-    size: Option<u32>,
     /// Address of rank 0 [default: the first host of a Slurm job, or 127.0.0.1 if all ranks are on one host; port 5211]
     #[arg(
         long,
@@ -60,20 +49,12 @@ pub(super) struct LoadFleetArgs {
         help_heading = "Fleet"
     )]
     rendezvous: Option<String>,
-    /// Longest wait for ranks that do not come or are not ready; the others start without them
-    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "10s", requires = "fleet", help_heading = "Fleet")]
-    fleet_wait: Duration,
-    /// Name of the fleet, which keeps the ranks of others out [default: that of the launcher's job]
-    #[arg(long, value_name = "NAME", value_parser = fleet_name, requires = "fleet", help_heading = "Fleet")]
-    fleet_name: Option<String>,
+    #[command(flatten)]
+    launch: LaunchArgs,
 }
 
 pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
-    let env = |name: &str| std::env::var(name).ok();
-    let mut launch = Launch::find(fleet.rank, fleet.size, env).map_err(CliError::Usage)?;
-    if let Some(name) = &fleet.fleet_name {
-        launch.fleet.clone_from(name);
-    }
+    let launch = fleet.launch.launch()?;
     let prepared = run::prepare(args, args.via.is_some())?;
     let mut plan = run::plan(args, &prepared, &Started::default())?;
     let options = options(&plan);
@@ -93,7 +74,7 @@ pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
         rendezvous: fleet.rendezvous.as_deref(),
         to_advice: "",
         family: Family::Any,
-        wait: fleet.fleet_wait,
+        wait: fleet.launch.fleet_wait,
         attempt: PEER_TIMEOUT,
     };
     let (option, server, port) = meeting.server(&launch)?;
@@ -102,19 +83,9 @@ pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
         _ => None,
     };
     let (dialled, _) = meeting.dial((option, &server, port), began, &cancel)?;
-    let join = FleetJoin {
-        version: VERSION,
-        fleet: launch.fleet.clone(),
-        rank: launch.rank,
-        size: launch.size,
-        sends: true,
-        host: machine::hostname(),
-        options,
-        wait_ms: u64::try_from(fleet.fleet_wait.as_millis()).unwrap_or(u64::MAX),
-        keeps: true,
-    };
+    let join = fleet.launch.join(&launch, true, options);
     let member = dialled.join(None, join).map_err(CliError::runtime)?;
-    let collector = roster(&member, fleet.fleet_wait, &cancel)?;
+    let collector = roster(&member, fleet.launch.fleet_wait, &cancel)?;
     let mut output = match collector == launch.rank {
         true => Some(Output::open(args, false)?),
         false => None,
@@ -235,24 +206,12 @@ impl Rank<'_> {
     /// # Errors
     /// The collector is lost: the result is saved here.
     fn hand_over(&self, number: u32, report: &Report, measured: &Measured) -> Result<(), CliError> {
-        let text = serde_json::to_string(report).map_err(CliError::runtime)?;
-        let sent = self.member.send_result(number, &text);
-        let saved = match sent {
-            Ok(()) => await_saved(&self.member, number, &self.cancel),
-            Err(error) => Err(error.to_string()),
-        };
-        let Err(reason) = saved else {
+        let Some(reason) = keep::hand_over(&self.member, number, report, &self.cancel)? else {
             return Ok(());
         };
-        let place = match record::save(self.saving, self.started, measured)? {
-            Some(folder) => format!(
-                "the result of this rank is in {}: put it together with those of the others by `bench merge`",
-                folder.display()
-            ),
-            None => "--no-save kept this rank from saving its own result".to_owned(),
-        };
-        let sentence = format!("the ranks are not merged, as {reason}; {place}");
-        Err(CliError::Runtime(sentence))
+        let folder = record::save(self.saving, self.started, measured)?;
+        let folder = folder.map(|folder| folder.display().to_string());
+        Err(CliError::Runtime(keep::sentence(folder, &reason, None)))
     }
 
     fn sleep_until(&self, ns: u64) {
@@ -305,15 +264,14 @@ impl Observer for Rank<'_> {
             }
             return self.hand_over(number, &report, &measured);
         };
-        let mut gather = Gather::new(number, self.at_ns);
+        let mut gather = Gather::new(number, self.at_ns, Merge::new(self.at_ns));
         gather.add(self.launch.rank, &report);
         let done = self.member.send_result(number, "");
         done.map_err(CliError::runtime)?;
-        output.finished(gather.collect(&self.member, self.launch.size, &self.cancel))?;
-        if self.member.kept().confirms && self.member.saved(number).is_ok() {
-            // The other ranks have the message once this one has it.
-            let _ = await_saved(&self.member, number, &self.cancel);
-        }
+        let size = self.launch.size;
+        let Gathered { sum, missing, .. } = gather.collect(&self.member, 0..size, &self.cancel);
+        output.finished(sum.finish(u64::from(size), missing))?;
+        keep::confirm(&self.member, number, &self.cancel);
         Ok(())
     }
 

@@ -1,36 +1,30 @@
 //! `bench udp --fleet`: one rank of many that measure at one time. One rank collects the results and writes them, merged.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 
-use super::gather::Gather;
+use super::gather::{Directions, Report, merged, nothing};
+use super::lost;
 use super::output::Output;
 use super::plan::Planned;
 use super::ready::Ready;
-use super::rendezvous::{self, Meeting, RETRY};
-use super::{keep, lost};
 use crate::cli::args::Udp;
+use crate::cli::endpoint::Family;
 use crate::cli::error::CliError;
+use crate::cli::fleet::gather::{End, Gather};
+use crate::cli::fleet::rendezvous::{self, Meeting};
+use crate::cli::fleet::{LaunchArgs, hash, keep, roster};
 use crate::cli::interrupt;
-use crate::cli::parse::nonzero_duration;
-use crate::sys::{affinity, machine};
+use crate::sys::affinity;
 use crate::udp::client::{self, Cancel, Observer, Start};
 use crate::udp::control::key::Key;
 use crate::udp::fleet::launch::Launch;
 use crate::udp::fleet::member::Member;
-use crate::udp::merge::{SavedHistogram, more};
-use crate::udp::result::{Measured, Run};
+use crate::udp::result::Measured;
 use crate::udp::wire;
-use crate::udp::wire::VERSION;
-use crate::udp::wire::fleet::{FleetJoin, FleetReply};
-use crate::units::parse_whole;
-
-/// How long the roster may come after the wait for the ranks.
-const ROSTER: Duration = Duration::from_secs(10);
+use crate::udp::wire::fleet::FleetReply;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FleetArgs {
@@ -39,12 +33,6 @@ pub(in crate::cli) struct FleetArgs {
     /// writes the merged result. --mb, --packets, --rate and --pps are those of all ranks together
     #[arg(long, conflicts_with_all = ["live", "round_trip", "echo", "packets_csv"], help_heading = "Fleet")]
     pub(super) fleet: bool,
-    /// Rank of this process, from 0
-    #[arg(long, value_name = "N", value_parser = parse_whole::<u32>, requires = "fleet", help_heading = "Fleet")]
-    rank: Option<u32>,
-    /// Number of processes
-    #[arg(long, value_name = "N", value_parser = parse_whole::<u32>, requires = "fleet", help_heading = "Fleet")]
-    size: Option<u32>,
     /// Address of rank 0 without --to [default: the first host of a Slurm job, or 127.0.0.1 if all ranks are on one host; port 5211]
     #[arg(
         long,
@@ -54,71 +42,8 @@ pub(in crate::cli) struct FleetArgs {
         help_heading = "Fleet"
     )]
     pub(super) rendezvous: Option<String>,
-    /// Longest wait for ranks that do not come or are not ready; the others start without them
-    #[arg(long, value_name = "TIME", value_parser = nonzero_duration, default_value = "10s", requires = "fleet", help_heading = "Fleet")]
-    pub(super) fleet_wait: Duration,
-    /// Name of the fleet, for several fleets of one server without a launcher [default: that of the launcher's job]
-    #[arg(long, value_name = "NAME", value_parser = fleet_name, requires = "fleet", help_heading = "Fleet")]
-    fleet_name: Option<String>,
-}
-
-/// Most bytes of a name.
-const MAX_NAME: usize = 100;
-
-pub(in crate::cli) fn fleet_name(text: &str) -> Result<String, String> {
-    match (1..=MAX_NAME).contains(&text.len()) && !text.contains(char::is_control) {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
-            "expected 1 to {MAX_NAME} bytes, none of them a control character"
-        )),
-    }
-}
-
-/// The result of a rank, as it is sent to the collector.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Report {
-    pub(super) host: String,
-    /// One for each direction.
-    pub(super) runs: Vec<ReportRun>,
-    /// From the common start to the rank's first send, in ns, by its share in the schedule.
-    #[serde(default)]
-    pub(super) phase_ns: u64,
-}
-
-impl Report {
-    fn new(measured: &[Measured], phase_ns: u64) -> Self {
-        Self {
-            host: machine::hostname(),
-            runs: measured.iter().map(ReportRun::from).collect(),
-            phase_ns,
-        }
-    }
-}
-
-/// A run of a rank.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct ReportRun {
-    pub(super) run: Run,
-    pub(super) start_ns: Option<u64>,
-    pub(super) latency: SavedHistogram,
-    pub(super) intended: SavedHistogram,
-    /// The histograms of the schedule and the stages, by name.
-    #[serde(default)]
-    pub(super) more: BTreeMap<String, SavedHistogram>,
-}
-
-impl From<&Measured> for ReportRun {
-    fn from(measured: &Measured) -> Self {
-        // Stamps of unrelated clocks have no common start.
-        let is_related = measured.run.effective.clock.source != "none";
-        Self {
-            run: measured.run.clone(),
-            start_ns: measured.start_ns.filter(|_| is_related),
-            latency: (&measured.latency).into(),
-            intended: (&measured.latency_from_intended).into(),
-            more: more(measured),
-        }
-    }
+    #[command(flatten)]
+    pub(super) launch: LaunchArgs,
 }
 
 /// This process in its fleet.
@@ -130,14 +55,8 @@ struct Place {
 
 impl Place {
     fn find(args: &Udp) -> Result<Self, CliError> {
-        let env = |name: &str| std::env::var(name).ok();
-        let found = Launch::find(args.fleet.rank, args.fleet.size, env);
-        let mut launch = found.map_err(CliError::Usage)?;
-        if let Some(name) = &args.fleet.fleet_name {
-            launch.fleet.clone_from(name);
-        }
         let place = Self {
-            launch,
+            launch: args.fleet.launch.launch()?,
             has_receiver: args.to.is_none(),
         };
         let senders = place.senders();
@@ -183,7 +102,18 @@ pub(super) fn run(args: &mut Udp) -> Result<(), CliError> {
     let key = args.key_file.as_deref().map(Key::read).transpose();
     let key = key.map_err(CliError::usage)?;
     let began = Instant::now();
-    let meeting = Meeting::from(&*args);
+    let meeting = Meeting {
+        to: args.to.as_deref(),
+        rendezvous: args.fleet.rendezvous.as_deref(),
+        to_advice: ", or name a `bench serve` with --to",
+        family: match (args.ipv4, args.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => Family::Any,
+        },
+        wait: args.fleet.launch.fleet_wait,
+        attempt: args.peer_timeout,
+    };
     let (option, server, port) = meeting.server(&place.launch)?;
     let _server = match place.is_receiver() {
         true => Some(rendezvous::serve(&server, &place.launch, key.clone())?),
@@ -202,21 +132,12 @@ pub(super) fn run(args: &mut Udp) -> Result<(), CliError> {
         planned.take_share(place.index(), place.senders(), may_spin)?;
         crate::udp::setup::can_send(&planned.plan).map_err(CliError::runtime)?;
     }
-    let join = FleetJoin {
-        version: VERSION,
-        fleet: place.launch.fleet.clone(),
-        rank: place.launch.rank,
-        size: place.launch.size,
-        sends: !place.is_receiver(),
-        host: machine::hostname(),
-        options,
-        wait_ms: u64::try_from(args.fleet.fleet_wait.as_millis()).unwrap_or(u64::MAX),
-        keeps: true,
-    };
+    let launch = &args.fleet.launch;
+    let join = launch.join(&place.launch, !place.is_receiver(), options);
     let member = dialled
         .join(key.as_ref(), join)
         .map_err(CliError::runtime)?;
-    let collector = roster(&member, args.fleet.fleet_wait, &cancel)?;
+    let collector = roster(&member, launch.fleet_wait, &cancel)?;
     let is_collector = collector == place.launch.rank;
     let mut output = match is_collector {
         true => Some(Output::open(args, &all, false)?),
@@ -244,48 +165,6 @@ fn options(args: &Udp, all: &[Planned]) -> Result<String, CliError> {
     let plans: Vec<_> = plans.collect();
     let text = serde_json::to_string(&(plans, args.repeat, args.to.is_some()));
     text.map(|text| hash(&text)).map_err(CliError::runtime)
-}
-
-/// A number that stands for a text (FNV-1a).
-pub(in crate::cli) fn hash(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
-}
-
-/// Waits for the ranks, and returns the collector.
-pub(in crate::cli) fn roster(
-    member: &Member,
-    wait: Duration,
-    cancel: &Cancel,
-) -> Result<u32, CliError> {
-    let began = Instant::now();
-    loop {
-        let reply = member.reply_within(RETRY);
-        match reply.map_err(CliError::runtime)? {
-            Some(FleetReply::Roster { senders: 0, .. }) => {
-                return Err(CliError::Runtime(format!(
-                    "no other rank came within {} s; start the ranks at one time, or wait longer with --fleet-wait",
-                    wait.as_secs_f64()
-                )));
-            }
-            Some(FleetReply::Roster { collector, .. }) => return Ok(collector),
-            Some(_) => {}
-            None if cancel.is_cancelled() => {
-                return Err(CliError::runtime(
-                    "interrupted before the fleet was complete",
-                ));
-            }
-            None if began.elapsed() > wait.saturating_add(ROSTER) => {
-                return Err(CliError::Runtime(format!(
-                    "the server of the fleet at {} does not answer",
-                    member.server()
-                )));
-            }
-            None => {}
-        }
-    }
 }
 
 /// A rank with its connection.
@@ -386,15 +265,9 @@ impl Fleet<'_> {
         own: Vec<Measured>,
     ) -> Result<Option<String>, CliError> {
         let report = Report::new(&own, phase_ns);
-        let text = serde_json::to_string(&report).map_err(CliError::runtime)?;
-        let sent = self.member.send_result(number, &text);
-        let saved = match sent {
-            Ok(()) => keep::await_saved(&self.member, number, &self.cancel),
-            Err(error) => Err(error.to_string()),
-        };
-        match saved {
-            Ok(()) => Ok(own.iter().find_map(lost)),
-            Err(reason) => Err(keep::save(self.args, one, own, &reason)),
+        match keep::hand_over(&self.member, number, &report, &self.cancel)? {
+            None => Ok(own.iter().find_map(lost)),
+            Some(reason) => Err(save(self.args, one, own, &reason)),
         }
     }
 
@@ -407,29 +280,29 @@ impl Fleet<'_> {
         own: Option<Vec<Measured>>,
         output: &mut Output,
     ) -> Result<Option<String>, CliError> {
-        let mut gather = Gather::new(number, at_ns);
+        let mut gather = Gather::new(number, at_ns, Directions::default());
         if let Some(own) = &own {
             gather.add(self.place.launch.rank, &Report::new(own, phase_ns));
             // The wait for the other results finds a server that is lost.
             let _ = self.member.send_result(number, "");
         }
-        let merged = gather.collect(&self.member, self.place.ranks(), &self.cancel);
-        let merged = match (gather.server_lost(), own) {
+        let gathered = gather.collect(&self.member, self.place.ranks(), &self.cancel);
+        if let (End::ServerLost(reason), Some(own)) = (&gathered.end, own)
+            && self.member.kept().confirms
+        {
             // The other ranks save their own results too, which can be merged with this one.
-            (Some(reason), Some(own)) if self.member.kept().confirms => {
-                let incomplete = self.write(one, own, output)?;
-                return Err(one.runtime(keep::sentence(output.folder(), reason, incomplete)));
-            }
-            _ => merged,
-        };
+            let incomplete = self.write(one, own, output)?;
+            return Err(one.runtime(keep::sentence(output.folder(), reason, incomplete)));
+        }
+        let is_whole = gathered.end == End::Whole;
+        let nothing = nothing(&gathered.missing);
+        let merged = merged(gathered, self.place.senders());
         if merged.is_empty() {
-            return Err(one.runtime(gather.nothing()));
+            return Err(one.runtime(nothing));
         }
         let incomplete = self.write(one, merged, output)?;
-        let confirms = gather.is_whole() && self.member.kept().confirms;
-        if confirms && self.member.saved(number).is_ok() {
-            // The other ranks have the message once this one has it.
-            let _ = keep::await_saved(&self.member, number, &self.cancel);
+        if is_whole {
+            keep::confirm(&self.member, number, &self.cancel);
         }
         Ok(incomplete)
     }
@@ -448,6 +321,23 @@ impl Fleet<'_> {
             output.add(measured)?;
         }
         Ok(incomplete)
+    }
+}
+
+/// Saves the result of this rank alone. Returns the outcome of the command, which is not complete.
+fn save(args: &Udp, one: &Ready, own: Vec<Measured>, reason: &str) -> CliError {
+    let incomplete = own.iter().find_map(lost);
+    let written = Output::of_rank(args).and_then(|mut output| {
+        output.next(&one.planned.settings);
+        for measured in own {
+            output.add(measured)?;
+        }
+        let folder = output.folder();
+        output.close(Ok(())).map(|()| folder)
+    });
+    match written {
+        Err(error) => error,
+        Ok(folder) => one.runtime(keep::sentence(folder, reason, incomplete)),
     }
 }
 

@@ -2,25 +2,44 @@
 
 use std::time::Instant;
 
-use super::gather::{GRACE, TICK};
-use super::lost;
-use super::output::Output;
-use super::ready::Ready;
-use crate::cli::args::Udp;
+use serde::Serialize;
+
+use super::{GRACE, TICK};
 use crate::cli::error::CliError;
 use crate::udp::client::Cancel;
 use crate::udp::fleet::member::Member;
-use crate::udp::result::Measured;
+
+/// Sends the result of run number `run` to the collector, and waits until it is saved there. `Some` is the reason why it is not.
+///
+/// # Errors
+/// The result cannot be written as JSON.
+pub(in crate::cli) fn hand_over(
+    member: &Member,
+    run: u32,
+    report: &impl Serialize,
+    cancel: &Cancel,
+) -> Result<Option<String>, CliError> {
+    let text = serde_json::to_string(report).map_err(CliError::runtime)?;
+    let saved = match member.send_result(run, &text) {
+        Ok(()) => await_saved(member, run, cancel),
+        Err(error) => Err(error.to_string()),
+    };
+    Ok(saved.err())
+}
+
+/// Reports to the other ranks that the collector, which is this rank, has saved a run.
+pub(in crate::cli) fn confirm(member: &Member, run: u32, cancel: &Cancel) {
+    if member.kept().confirms && member.saved(run).is_ok() {
+        // The other ranks have the message once this one has it.
+        let _ = await_saved(member, run, cancel);
+    }
+}
 
 /// Waits until the collector has saved a run.
 ///
 /// # Errors
 /// Why it never will.
-pub(in crate::cli) fn await_saved(
-    member: &Member,
-    run: u32,
-    cancel: &Cancel,
-) -> Result<(), String> {
+fn await_saved(member: &Member, run: u32, cancel: &Cancel) -> Result<(), String> {
     let mut cancelled: Option<Instant> = None;
     let mut ended = None;
     loop {
@@ -48,25 +67,12 @@ pub(in crate::cli) fn await_saved(
     }
 }
 
-/// Saves the result of this rank alone. Returns the outcome of the command, which is not complete.
-pub(super) fn save(args: &Udp, one: &Ready, own: Vec<Measured>, reason: &str) -> CliError {
-    let incomplete = own.iter().find_map(lost);
-    let written = Output::of_rank(args).and_then(|mut output| {
-        output.next(&one.planned.settings);
-        for measured in own {
-            output.add(measured)?;
-        }
-        let folder = output.folder();
-        output.close(Ok(())).map(|()| folder)
-    });
-    match written {
-        Err(error) => error,
-        Ok(folder) => one.runtime(sentence(folder, reason, incomplete)),
-    }
-}
-
 /// Why the ranks are not merged, and what to do with the result of this one.
-pub(super) fn sentence(folder: Option<String>, reason: &str, incomplete: Option<String>) -> String {
+pub(in crate::cli) fn sentence(
+    folder: Option<String>,
+    reason: &str,
+    incomplete: Option<String>,
+) -> String {
     let own = match folder {
         Some(folder) => format!(
             "the result of this rank is in {folder}: put it together with those of the others by `bench merge`"

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::api::udp_server::UdpServer;
-use crate::cli::args::{DEFAULT_PORT, Udp};
+use crate::cli::args::DEFAULT_PORT;
 use crate::cli::endpoint::{self, Family};
 use crate::cli::error::CliError;
 use crate::sys::rlimit;
@@ -19,7 +19,7 @@ use crate::udp::server::{Limits, Options};
 const RENDEZVOUS_PORT: u16 = 5_211;
 
 /// Between two attempts to reach rank 0, which may start later.
-pub(in crate::cli) const RETRY: Duration = Duration::from_millis(100);
+const RETRY: Duration = Duration::from_millis(100);
 
 /// How a rank finds the server.
 pub(in crate::cli) struct Meeting<'a> {
@@ -34,19 +34,6 @@ pub(in crate::cli) struct Meeting<'a> {
     pub(in crate::cli) wait: Duration,
     /// Longest attempt to connect.
     pub(in crate::cli) attempt: Duration,
-}
-
-impl<'a> From<&'a Udp> for Meeting<'a> {
-    fn from(args: &'a Udp) -> Self {
-        Self {
-            to: args.to.as_deref(),
-            rendezvous: args.fleet.rendezvous.as_deref(),
-            to_advice: ", or name a `bench serve` with --to",
-            family: family(args),
-            wait: args.fleet.fleet_wait,
-            attempt: args.peer_timeout,
-        }
-    }
 }
 
 impl Meeting<'_> {
@@ -105,14 +92,6 @@ impl Meeting<'_> {
             }
             thread::sleep(RETRY);
         }
-    }
-}
-
-fn family(args: &Udp) -> Family {
-    match (args.ipv4, args.ipv6) {
-        (true, _) => Family::V4,
-        (_, true) => Family::V6,
-        _ => Family::Any,
     }
 }
 
