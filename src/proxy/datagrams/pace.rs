@@ -1,19 +1,19 @@
 //! Whether datagrams arrive so fast that they are collected for a moment before they are sent: pure, times are arguments.
 //!
 //! A thread that sends each datagram when it arrives spends most of its time in waking up and in sends of one datagram. Those that
-//! arrive within [`PAUSE`] take one wake-up, and those of one flow are one run. Datagrams are not collected while fewer than
-//! [`FEWEST`] arrive in that time, nor where messages are runs already, nor where collecting makes no runs: of many flows, or of
-//! clients that wait for each answer, whom it would only delay.
+//! arrive within [`PAUSE`] take one wake-up, and those of one flow are one run. Datagrams are not collected below 100,000 messages
+//! a second, nor where messages are runs already, nor where collecting makes no runs: of many flows, or of clients that wait for
+//! each answer, which it would only delay.
 //!
-//! CPU time of the proxy for a datagram in us and one-way latency (p50), epoll and io_uring, `bench udp --gso off` over loopback
-//! (Linux 6.18, medians of 2 rounds of 1 s that differed by less than 2 %; all programs in real time, the sender on one core, the
-//! proxy and the receiver on the other; release build without LTO):
+//! CPU time of the proxy for a datagram in us (epoll, io_uring), and one-way latency (p50), of `bench udp --gso off` over loopback
+//! (Linux 6.18, medians of 2 interleaved rounds of 1 s that differed by less than 3 %; all programs in real time, the sender on one
+//! core, the proxy and the receiver on the other; release build without LTO):
 //!
 //! | | at once | collected |
 //! |---|---|---|
-//! | 120,000/s | 5.7, 5.8; 25 us | (was not collected) |
-//! | 200,000/s | 4.4, 4.1; 54 us; lost 6 % and nothing | 2.6, 2.7; 73 us; lost nothing |
-//! | 300,000/s | lost 97 % | 1.9, 1.9; 93 us; lost nothing |
+//! | 150,000/s | 5.0, 5.1; 34 us | 3.5, 3.6; 70 us |
+//! | 200,000/s | 4.2, 4.2; 60 us | 2.6, 2.7; 73 us |
+//! | 300,000/s | lost 95 % | 2.0, 2.0; 200 us; lost nothing |
 
 use std::time::Duration;
 

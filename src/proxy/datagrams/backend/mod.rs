@@ -1,20 +1,27 @@
 //! The I/O interface of a thread that forwards datagrams.
 //!
-//! A pass of the loop is one [`Backend::wait`], at a high rate a [`Backend::collect`], and for each batch a [`Backend::receive`], a [`Backend::send`] and a
-//! [`Backend::release`]. The batch stays in the slots in which it was received until it is released. `epoll` attempts
-//! receives when sockets are ready. `uring` has a receive in flight on each socket, and sends all runs by one call.
+//! A pass of the loop is one [`Backend::wait`], at a high rate a [`Backend::collect`], and for each batch a [`Backend::receive`],
+//! a [`Backend::send`] and a [`Backend::release`]. The batch stays in the slots in which it was received until it is released.
+//! `epoll` attempts receives when sockets are ready. `uring` has a receive in flight on each socket, and sends all runs by one
+//! call.
 //!
-//! CPU time of a datagram of 1,000 B in us (one thread, loopback, 2 cores that other programs kept busy, Linux 6.18, release
-//! build without LTO, medians of 4 interleaved rounds of 1 s; one round of `uring` lost 4 %, the others nothing).
-//! About 5 % of the time is this program's own. The rest is the kernel's, including the difference between one client and many.
+//! CPU time of a datagram of 1,000 B in us (one thread, loopback, Linux 6.18, release build without LTO, medians of 2 interleaved
+//! rounds of 1 s; all programs in real time, the sender on one core, the proxy and the receiver on the other). About 5 % of the
+//! time is this program's own. The rest is the kernel's: below 100,000/s mostly to wake up and to sleep, from there on datagrams are
+//! [collected](super::pace). With 10,000 flows the kernel finds less of its sockets in the cache.
 //!
 //! | | `epoll` | `uring` |
 //! |---|---|---|
-//! | 800,000/s in runs of 60, 1 client | 0.32 | 0.32 |
-//! | 100,000/s in groups of 32, 1 client | 2.4 | 2.2 |
-//! | 100,000/s in groups of 32, 1,000 clients | 2.6 | 2.3 |
-//! | 60,000/s, 1 client | 7.2 | 6.3 |
-//! | 60,000/s, 10,000 clients in turn | 9.6 | 8.5 |
+//! | 800,000/s in runs of 60, 1 client | 0.42 | 0.42 |
+//! | 60,000/s, 1 client | 12.0 | 12.4 |
+//! | 60,000/s, 10,000 clients in turn | 14.0 | 13.8 |
+//! | 150,000/s in groups of 32, 1,000 clients | 2.4 | 2.5 |
+//! | 150,000/s, 1 client | 3.5 | 3.6 |
+//! | 200,000/s, 1 client | 2.6 | 2.7 |
+//! | 300,000/s, 1 client | 2.0 | 2.0 |
+//!
+//! io_uring takes up to 4 % more for single datagrams of one client: its receive selects a buffer and posts a completion for each
+//! datagram, about 3 % of the time, which recvmmsg(2) does not.
 
 mod epoll;
 pub(in crate::proxy) mod uring;
