@@ -30,7 +30,11 @@
 //! was the limit; back to the client, dante 34,000 and 30,000, this proxy 164,000 and 197,000 without loss. Of runs of 60 at
 //! 400,000 a second this proxy lost nothing; dante delivered 18,000 to 19,000 a second. With buffers of the system's default limit,
 //! which a process without privilege has, 4 to 15 % were lost at these rates. CPU time of a datagram: dante 9 to 12 us, this proxy
-//! 1.4 to 2.7 us, and 0.2 to 0.4 us within runs. An association takes 3.6 kB of memory, its connection included.
+//! 1.4 to 2.7 us, and 0.2 to 0.4 us within runs. An association takes 3.6 kB of memory, its connection included, and
+//! 34 kB more with 256 destinations.
+//!
+//! A reload costs an association nothing until its next datagram. With 400 associations of 256 destinations each, the longest of
+//! many round trips through another association was 12 to 19 ms around a reload and 8 to 46 ms without one (2 busy cores).
 //!
 //! The proxy itself sends no datagram: each one that leaves is one that arrived, so it cannot amplify.
 //!

@@ -4,6 +4,16 @@
 //! [`Backend::release`]. A batch has messages of any sockets, in order for each of them, and stays in its slots until it is
 //! released. `epoll` attempts receives when sockets are ready. `uring` has a receive in flight on each socket, into the buffers
 //! that forwarding uses too ([`super::super::datagrams::backend`]), and sends all runs of a batch by one call.
+//!
+//! CPU time of a datagram of 1,000 B from a client in us: medians of 6 interleaved rounds of 1 s, one thread, loopback, 2 cores that
+//! other programs kept busy, Linux 6.18, release build without LTO. Another series differed by up to half in either direction.
+//!
+//! | | `epoll` | `uring` |
+//! |---|---|---|
+//! | 400,000/s in runs of 60 | 0.81 | 0.84 |
+//! | 800,000/s in runs of 60 | 0.40 | 0.47 |
+//! | 60,000/s | 6.6 | 6.2 |
+//! | 120,000/s | 3.1 | 2.4 |
 
 mod epoll;
 mod uring;
