@@ -6,7 +6,7 @@
 //! that forwarding uses too ([`super::super::datagrams::backend`]), and sends all runs of a batch by one call.
 //!
 //! CPU time of a datagram of 1,000 B from a client in us: medians of 6 interleaved rounds of 1 s, one thread, loopback, 2 cores that
-//! other programs kept busy, Linux 6.18, release build without LTO. Another series differed by up to half in either direction.
+//! other programs kept busy, Linux 6.18, release build without LTO. Figures of another series differed by up to two thirds.
 //!
 //! | | `epoll` | `uring` |
 //! |---|---|---|
