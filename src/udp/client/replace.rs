@@ -53,7 +53,7 @@ impl ControlLoop<'_> {
         });
         match self.open_reconnect(resume) {
             Ok(reconnect) => self.reconnect = Some(reconnect),
-            // The kernel of the server's host, if it is this one, refuses at once.
+            // The kernel of the server's host, if it is this one, refuses before the first message.
             Err(error) if self.is_gone(&error) => return Err(SessionError::Gone),
             // After a local error the next attempt may succeed.
             Err(_) => {}
@@ -75,7 +75,10 @@ impl ControlLoop<'_> {
         let mut connection = ControlConnection::new(stream, self.poll.registry(), RECONNECTION)?;
         connection
             .send(&greeting.first())
-            .map_err(io::Error::other)?;
+            .map_err(|error| match error {
+                ConnectionError::Io(error) => error,
+                other => io::Error::other(other),
+            })?;
         Ok(Reconnect {
             connection,
             greeting,
