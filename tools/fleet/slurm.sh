@@ -39,8 +39,8 @@ munged --foreground --force --key-file="$folder/munge/key" --socket="$folder/mun
     > "$folder/munged.log" 2>&1 &
 pids="$pids $!"
 
-# Ports that no other Slurm here is likely to have.
-port=$((20000 + $$ % 4000 * 8))
+# Ports that no other Slurm here is likely to have, below those that the kernel chooses for connections (32768).
+port=$((20000 + $$ % 1500 * 8))
 cpus=$(((ranks + 3) / 4))
 cat > "$folder/slurm.conf" << END
 ClusterName=wirebench
