@@ -300,6 +300,11 @@ impl Ring {
         }
     }
 
+    /// Whether [`Self::was_woken`] will return true: a wake-up that has completed ends no wait.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.woken
+    }
+
     /// Whether the eventfd ended a wait since the last call.
     pub(crate) fn was_woken(&mut self) -> bool {
         mem::take(&mut self.woken)

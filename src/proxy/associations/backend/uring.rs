@@ -315,8 +315,12 @@ impl Backend for Uring {
         self.left = BATCHES;
         self.resume(associations)?;
         self.ring.ring.arm_wake()?;
-        // A batch may have arrived while the previous one was sent.
+        // A batch or a wake-up may have arrived while the previous batch was sent.
         if self.arrived.is_empty() {
+            let deadline = match self.ring.ring.is_woken() {
+                true => 0,
+                false => deadline,
+            };
             self.ring.ring.wait(deadline)?;
             self.reap();
         }

@@ -212,6 +212,40 @@ mod tests {
         }
     }
 
+    fn wake_up_during_a_pass_ends_the_next_wait<B: Backend>() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), false, false).unwrap();
+        let sender = connect(listener.local_addr().unwrap()).unwrap();
+        let wake = EventFd::new().unwrap();
+        let mut backend = B::new(listener, &wake).unwrap();
+        backend.start().unwrap();
+        backend.receive_clients();
+        let mut flows = FlowTable::new(1);
+        for _ in 0..3 {
+            let deadline = monotonic_ns() + 10_000_000_000;
+            sender.send(b"first").unwrap();
+            backend.wait(deadline, &mut flows).unwrap();
+            wake.wake();
+            backend.collect(Duration::from_millis(1)).unwrap();
+            assert!(backend.receive(&mut flows, &mut Vec::new()).unwrap());
+            backend.release();
+            assert!(backend.wait(deadline, &mut flows).unwrap());
+            assert!(monotonic_ns() < deadline);
+        }
+    }
+
+    #[test]
+    fn epoll_is_woken_during_a_pass() {
+        wake_up_during_a_pass_ends_the_next_wait::<Epoll>();
+    }
+
+    #[test]
+    fn uring_is_woken_during_a_pass() {
+        match available(&UringSettings::default()) {
+            Ok(()) => wake_up_during_a_pass_ends_the_next_wait::<Uring>(),
+            Err(reason) => println!("skipped: {reason}"),
+        }
+    }
+
     #[test]
     fn epoll_collects_datagrams() {
         datagrams_that_arrive_meanwhile_are_in_the_batch::<Epoll>();
