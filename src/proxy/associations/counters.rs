@@ -6,7 +6,7 @@ use crate::proxy::counters::add;
 use crate::proxy::datagrams::counters::TrafficCounter;
 use crate::proxy::datagrams::record::{DropCause, Drops, Traffic};
 
-/// The counters of one thread, its only writer, apart from `refused`.
+/// The counters of one thread, its only writer, apart from `opened` and `refused`.
 #[derive(Debug, Default)]
 pub struct AssociationCounters {
     opened: AtomicU64,
@@ -22,8 +22,9 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 impl AssociationCounters {
+    /// Any thread may call it.
     pub(super) fn opened(&self) {
-        add(&self.opened, 1);
+        self.opened.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn closed(&self) {

@@ -250,6 +250,8 @@ impl Associations {
         let own = self.common.own.add(bound);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let Associate { ip, port } = wanted.request;
+        // Counted before the reply, and no longer when its place is free.
+        thread.counters.opened();
         queue.put(Command::Open(Box::new(Opening {
             id,
             relay,

@@ -171,14 +171,16 @@ impl<B: Backend> AssociationWorker<B> {
         });
         match opened {
             Ok(key) => {
-                self.counters.opened();
                 self.by_id.insert(id, key);
                 if let Some(association) = self.associations.get_mut(key) {
                     association.touch(key, &mut self.timers, now, self.idle);
                 }
             }
             // Memory for its events ran out.
-            Err(_) => ends.put(connection, CloseReason::Unreachable),
+            Err(_) => {
+                self.counters.closed();
+                ends.put(connection, CloseReason::Unreachable);
+            }
         }
     }
 
@@ -313,7 +315,6 @@ impl<B: Backend> AssociationWorker<B> {
             drops.add(DropCause::QueueFull, dropped.into());
         }
         association.drop_datagrams(&drops, &self.counters);
-        self.counters.closed();
         if let Some(log) = &self.common.log {
             let info = association.opening.info.clone();
             log.record_association(AssociationRecord {
@@ -332,5 +333,7 @@ impl<B: Backend> AssociationWorker<B> {
             });
         }
         association.close(key, &mut self.backend);
+        // Its place is free before it is no longer counted.
+        self.counters.closed();
     }
 }
