@@ -34,6 +34,7 @@ on_both_engines!(
     few_files_refuse_associations_and_keep_the_others,
     many_destinations_use_bounded_memory,
     floods_of_some_clients_do_not_stop_others,
+    answers_of_blocked_sources_do_not_pass,
 );
 
 /// A proxy with a blocklist.
@@ -311,6 +312,21 @@ fn garbage_of_every_length_is_counted_and_harms_nothing(engine: Engine) {
         }
     }
     proxy.wait_for_drops("too_big", 1);
+    proxy.stop();
+}
+
+fn answers_of_blocked_sources_do_not_pass(engine: Engine) {
+    let (proxy, _folder) = blocking(engine, "127.0.0.3\n", &["--udp-answers", "any"]);
+    let (asked, address) = server();
+    let association = Association::open(proxy.address);
+    association.send(address, b"question");
+    let (_, from) = asked.recv_from(&mut [0; 20]).unwrap();
+    let blocked = socket("127.0.0.3:0".parse().unwrap());
+    blocked.send_to(b"forged", from).unwrap();
+    proxy.wait_for_drops("blocked", 1);
+    let other = socket("127.0.0.2:0".parse().unwrap());
+    other.send_to(b"passes", from).unwrap();
+    assert_eq!(association.answer(other.local_addr().unwrap()), b"passes");
     proxy.stop();
 }
 

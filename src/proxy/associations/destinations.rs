@@ -16,6 +16,7 @@ use crate::destination::Destination;
 use crate::protocol::socks5::datagram::{self, DatagramError};
 use crate::proxy::datagrams::record::DropCause;
 use crate::proxy::handshake::MAX_ATTEMPTS;
+use crate::proxy::record::Decision;
 use crate::proxy::resolver::{Answer, Resolved};
 use crate::proxy::rules::Rules;
 use crate::proxy::slab::Key;
@@ -98,6 +99,13 @@ impl<'a> Judge<'a> {
             generation,
             own,
         }
+    }
+
+    /// Whether datagrams of this source pass where it does not matter whether it was asked.
+    pub fn allows(&self, source: SocketAddr) -> bool {
+        let relays = self.own.with_port(source.port());
+        let decision = self.rules.decide_associated(&relays, source, None);
+        !matches!(decision, Decision::Blocked(_))
     }
 }
 

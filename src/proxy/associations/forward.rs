@@ -200,13 +200,14 @@ impl Sorter<'_> {
         self.targets.len() - 1
     }
 
-    /// Adds the datagrams of a destination's message. `last` is the source of the previous one, and its number if its datagrams pass.
+    /// Adds the datagrams of a destination's message. `last` is the source of the previous one, and its number or why its datagrams
+    /// do not pass.
     fn of_server(
         &mut self,
         (key, association): (Key, &mut Association),
         slot: usize,
         arrival: &Arrival<'_>,
-        last: &mut Option<(Key, SocketAddr, Option<usize>)>,
+        last: &mut Option<(Key, SocketAddr, Result<usize, DropCause>)>,
     ) {
         let Some(source) = arrival.source.map(tcp::canonical) else {
             return;
@@ -214,11 +215,16 @@ impl Sorter<'_> {
         let number = match *last {
             Some((of, known, number)) if known == source && of == key => number,
             _ => {
-                let passes = association
+                let answers = association
                     .destinations
-                    .answers(source, self.judge, self.now)
-                    || self.common.any_answers;
-                let number = passes.then(|| {
+                    .answers(source, self.judge, self.now);
+                let number = match (answers, self.common.any_answers) {
+                    (true, _) => Ok(()),
+                    (false, true) if self.judge.allows(source) => Ok(()),
+                    (false, true) => Err(DropCause::Blocked),
+                    (false, false) => Err(DropCause::Unasked),
+                };
+                let number = number.map(|()| {
                     self.sources.push(Source {
                         association: key,
                         header: Header::of(source),
@@ -239,8 +245,8 @@ impl Sorter<'_> {
             tos: arrival.tos,
         };
         match number {
-            Some(_) => self.to_clients.extend(piece.each()),
-            None => self.drops.add(DropCause::Unasked, piece.datagrams() as u64),
+            Ok(_) => self.to_clients.extend(piece.each()),
+            Err(cause) => self.drops.add(cause, piece.datagrams() as u64),
         }
     }
 }
