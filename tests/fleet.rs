@@ -103,17 +103,34 @@ fn kernel_counts_the_datagrams_of_the_ranks() {
 #[test]
 fn all_ranks_send_to_a_server_or_receive_from_it() {
     let server = Serve::start(&[]);
-    for direction in ["", "--reverse", "--bidir"] {
+    for direction in [
+        "",
+        "--reverse",
+        "--bidir",
+        "--reverse --pps 6000",
+        "--bidir --pps 6000",
+    ] {
         let results = Results::new();
-        let options = format!("--to {} --mb 0.3 --unpaced {direction}", server.address);
+        let pace = if direction.contains("--pps") {
+            ""
+        } else {
+            "--unpaced"
+        };
+        let options = format!("--to {} --mb 0.3 {pace} {direction}", server.address);
         for finished in wait(fleet(3, &options, &results)) {
             finished.done();
         }
         let record = results.record();
         let runs = record["runs"].as_array().unwrap();
-        assert_eq!(runs.len(), if direction == "--bidir" { 2 } else { 1 });
+        let is_both = direction.starts_with("--bidir");
+        assert_eq!(runs.len(), if is_both { 2 } else { 1 });
         for run in runs {
             assert_sums(run);
+            // The mean of a remote sender's schedule is that of its values.
+            if let Some(lateness) = run["pacing"]["lateness_ns"].as_object() {
+                let figure = |key: &str| lateness[key].as_f64().unwrap();
+                assert!((figure("min")..=figure("max")).contains(&figure("mean")));
+            }
             assert_eq!(number(run, "sent.bytes"), 300_000);
             assert_eq!(names(run, "ranks"), [0, 1, 2]);
         }

@@ -26,6 +26,7 @@ on_both_engines!(
     datagrams_of_every_length_pass_both_ways,
     boundaries_order_and_ecn_of_runs_survive_both_ways,
     one_run_may_have_many_destinations,
+    order_to_one_of_many_destinations_is_kept,
     association_ends_with_its_connection_and_is_logged,
     datagrams_before_the_end_of_the_connection_arrive,
     association_without_datagrams_ends_its_connection,
@@ -159,6 +160,29 @@ fn one_run_may_have_many_destinations(engine: Engine) {
     assert_eq!(line["destinations"], 3);
     assert_eq!(line["drops"]["fragment"], 1);
     assert_eq!(line["drops"]["bad_header"], 2);
+    proxy.stop();
+}
+
+fn order_to_one_of_many_destinations_is_kept(engine: Engine) {
+    let proxy = Proxy::start(engine, &[]);
+    let others: Vec<_> = (0..20).map(|_| server()).collect();
+    let (first, address) = server();
+    let association = Association::open(proxy.address);
+    for round in 0u8..20 {
+        // Datagrams of several lengths form no runs.
+        for number in 0..5 {
+            association.send(address, &vec![round; 10 + number]);
+        }
+        for (_, other) in &others {
+            association.send(*other, b"x");
+        }
+        for number in 5..10 {
+            association.send(address, &vec![round; 10 + number]);
+        }
+        for number in 0..10 {
+            assert_eq!(received(&first), vec![round; 10 + number]);
+        }
+    }
     proxy.stop();
 }
 

@@ -2,7 +2,7 @@
 //! connection does not reach another connection in the same slot.
 
 /// A slot and its generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     slot: u32,
     generation: u32,

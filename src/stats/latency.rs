@@ -228,7 +228,10 @@ impl Latency {
         Summary {
             count,
             min: Some(self.min_ns),
-            mean: Some(self.sum_ns as f64 / count as f64),
+            // The sum of another process may be unknown.
+            mean: self
+                .is_sum_possible()
+                .then_some(self.sum_ns as f64 / count as f64),
             stdev: Some(self.stdev()),
             p50: self.percentile(50.0),
             p90: self.percentile(90.0),

@@ -57,7 +57,7 @@ pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
     let launch = fleet.launch.launch()?;
     let prepared = run::prepare(args, args.via.is_some())?;
     let mut plan = run::plan(args, &prepared, &Started::default())?;
-    let options = options(&plan);
+    let options = options(args, &plan);
     let runs = run::runs(&plan)?;
     take_share(&mut plan, &launch)?;
     let cancel = Cancel::new().map_err(CliError::runtime)?;
@@ -113,14 +113,17 @@ pub(super) fn run(args: &Load, fleet: &LoadFleetArgs) -> Result<(), CliError> {
     }
 }
 
-/// Stands for the options that all ranks share. Addresses may differ between hosts, and processes do.
-fn options(plan: &Plan) -> String {
+/// Stands for the options that all ranks share. Addresses are those of the command line, of which a name may resolve to others on
+/// other hosts. Processes differ.
+fn options(args: &Load, plan: &Plan) -> String {
     let proxies = plan.proxies.iter();
     let proxies: Vec<_> = proxies
         .map(|of| (&of.setting, of.protocol.name()))
         .collect();
     let text = format!(
-        "load {:?} {proxies:?} {} {:?} {} {} {} {} {:?} {:?} {:?} {:?} {}",
+        "load {:?} {:?} {:?} {proxies:?} {} {:?} {} {} {} {} {:?} {:?} {:?} {:?} {}",
+        args.via,
+        args.origin,
         plan.scenarios,
         plan.direct,
         plan.blocked,
@@ -153,6 +156,11 @@ fn take_share(plan: &mut Plan, launch: &Launch) -> Result<(), CliError> {
     let connections = plan.connections as u64;
     if has_requests {
         enough(&format!("--connections {connections}"), connections)?;
+    }
+    if let Some(rate) = plan.rate {
+        let seconds = plan.extent.duration.as_secs_f64();
+        let requests = (rate * seconds) as u64;
+        enough(&format!("--rate {rate} for {seconds} s"), requests)?;
     }
     if let Some(bytes) = plan.bytes.filter(|_| has_bulk) {
         enough(&format!("--mb {}", bytes as f64 / 1e6), bytes)?;

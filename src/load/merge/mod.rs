@@ -371,7 +371,7 @@ fn summary(latency: &Latency) -> Option<Summary> {
     (latency.count() > 0).then(|| latency.summary())
 }
 
-/// Keeps the larger CPU time of the proxy. All ranks load one proxy, so its CPU time counts once.
+/// Keeps the larger CPU time of the proxy. The ranks of a fleet load one proxy at one time, so its CPU time counts once.
 fn larger_proxy(sum: &mut Cpu, other: &Cpu) {
     let user_first = |cpu: &Cpu| {
         (

@@ -1,5 +1,7 @@
 //! The way of a batch: to datagrams of destinations or clients, to runs, to the sockets.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
@@ -19,8 +21,8 @@ use crate::proxy::slab::Key;
 use crate::sys::datagrams::Arrival;
 use crate::sys::tcp;
 
-/// Destinations of a batch among which that of a datagram is searched. One that is not found is listed again.
-const WINDOW: usize = 16;
+/// Last destinations of a batch that are compared with that of a datagram before it is looked up.
+const WINDOW: usize = 4;
 
 /// The messages of a batch.
 #[derive(Default)]
@@ -30,6 +32,8 @@ pub(super) struct Batch {
     to_clients: Sends,
     /// Destinations of the batch, by the number of a piece's key.
     targets: Vec<Target>,
+    /// The numbers of the destinations.
+    numbers: HashMap<(Key, SocketAddr), usize>,
     /// Likewise, sources of datagrams to clients.
     sources: Vec<Source>,
     /// Lookups that have begun, with the client's address.
@@ -62,6 +66,7 @@ struct Sorter<'a> {
     to_servers: &'a mut Vec<Piece>,
     to_clients: &'a mut Vec<Piece>,
     targets: &'a mut Vec<Target>,
+    numbers: &'a mut HashMap<(Key, SocketAddr), usize>,
     sources: &'a mut Vec<Source>,
     asks: &'a mut Vec<(Key, Destination, IpAddr)>,
     /// Of the present message.
@@ -192,12 +197,18 @@ impl Sorter<'_> {
         {
             return self.targets.len() - 1 - place;
         }
+        // A destination is listed once: datagrams of two lists would be sent in any order.
+        let number = self.targets.len();
+        match self.numbers.entry((key, to)) {
+            Entry::Occupied(known) => return *known.get(),
+            Entry::Vacant(place) => place.insert(number),
+        };
         self.targets.push(Target {
             association: key,
             to,
             longest_segment: association.destinations.longest_segment(to),
         });
-        self.targets.len() - 1
+        number
     }
 
     /// Adds the datagrams of a destination's message. `last` is the source of the previous one, and its number or why its datagrams
@@ -292,6 +303,7 @@ impl<B: Backend> AssociationWorker<B> {
             to_servers,
             to_clients,
             targets,
+            numbers,
             sources,
             asks,
             ..
@@ -299,6 +311,7 @@ impl<B: Backend> AssociationWorker<B> {
         to_servers.clear();
         to_clients.clear();
         targets.clear();
+        numbers.clear();
         sources.clear();
         let mut sorter = Sorter {
             judge: common.judge(*generation),
@@ -308,6 +321,7 @@ impl<B: Backend> AssociationWorker<B> {
             to_servers: &mut to_servers.pieces,
             to_clients: &mut to_clients.pieces,
             targets,
+            numbers,
             sources,
             asks,
             drops: Drops::default(),

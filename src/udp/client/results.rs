@@ -130,6 +130,13 @@ impl DirectionResults {
                 if let Some(counts) = &sender.stages {
                     self.stages.add_sender(counts);
                 }
+                if let Some(totals) = &sender.schedule {
+                    let both = [&mut self.lateness, &mut self.gap_error];
+                    let totals = totals.sums_ns.iter().zip(totals.out_of_range);
+                    for (latency, (sum, out_of_range)) in both.into_iter().zip(totals) {
+                        latency.absorb_totals(sum.parse().unwrap_or(0), out_of_range.into());
+                    }
+                }
                 self.senders.push(*sender);
             }
             Reply::SendersDone { reason } => self.senders_done = Some(reason),

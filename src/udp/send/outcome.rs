@@ -13,7 +13,7 @@ use crate::udp::send::spin::NoSpin;
 use crate::udp::send::stamps::SentStamps;
 use crate::udp::send::stream::{SendTimes, Stream};
 use crate::udp::wire::results::StreamSent;
-use crate::udp::wire::results::{SenderEffective, SenderResult};
+use crate::udp::wire::results::{ScheduleTotals, SenderEffective, SenderResult};
 
 /// The outcome of a stream's sender.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +86,15 @@ impl SenderOutcome {
 
     /// The message about stream number `stream`. The histograms of `times` are sent apart.
     pub fn into_message(self, stream: usize, wall: &WallClock) -> SenderResult {
+        let schedule = [&self.times.lateness, &self.times.gap_error];
         SenderResult {
+            schedule: schedule
+                .iter()
+                .any(|of| !of.is_empty())
+                .then(|| ScheduleTotals {
+                    sums_ns: schedule.map(|of| of.sum_ns().to_string()),
+                    out_of_range: schedule.map(|of| of.out_of_range().into()),
+                }),
             stream,
             sent: self.sent(),
             span: self.times.first.map(|first| (first, self.times.last)),

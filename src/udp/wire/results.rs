@@ -178,6 +178,18 @@ pub struct SenderResult {
     /// The stamps of the sender's kernel, if the client requests them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<SenderStages>,
+    /// What the histograms of the sender's schedule lack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleTotals>,
+}
+
+/// The totals of a sender's lateness and of the error of its gaps.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ScheduleTotals {
+    /// Exact sums in ns, as decimal text.
+    pub sums_ns: [String; 2],
+    /// Values that the histograms cannot hold.
+    pub out_of_range: [OutOfRange; 2],
 }
 
 /// Why a paced sender does not spin under `auto`.

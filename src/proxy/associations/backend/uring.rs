@@ -86,6 +86,8 @@ pub(in crate::proxy::associations) struct Uring {
     arrived: Vec<(End, Key, Result<Filled, DropCause>)>,
     /// Sockets whose receive has ended.
     ended: Vec<(End, Key)>,
+    /// Likewise, without a message, as no buffer was free.
+    starved: Vec<(End, Key)>,
     /// Sockets of removed associations whose receive has not ended.
     closing: BTreeMap<(Key, usize), UdpSocket>,
     results: Results,
@@ -122,16 +124,16 @@ impl Uring {
     /// # Errors
     /// As io_uring_enter(2).
     fn resume(&mut self, associations: &Slab<Association>) -> io::Result<()> {
-        // In order, so that clients that send much do not delay others.
-        let mut ended = mem::take(&mut self.ended);
-        for (end, key) in ended.drain(..) {
+        // Those that found no buffer first, and the others in order, so that clients that send much do not delay others.
+        let (mut starved, mut ended) = (mem::take(&mut self.starved), mem::take(&mut self.ended));
+        for (end, key) in starved.drain(..).chain(ended.drain(..)) {
             let association = associations.get(key);
             match association.and_then(|association| association.socket(end)) {
                 Some(socket) => self.receive_from(end, key, socket.as_raw_fd())?,
                 None => drop(self.closing.remove(&(key, end as usize))),
             }
         }
-        self.ended = ended;
+        (self.starved, self.ended) = (starved, ended);
         Ok(())
     }
 
@@ -148,7 +150,12 @@ impl Uring {
 
     fn on_received(&mut self, end: End, key: Key, completion: Completion) {
         if !completion.more() {
-            self.ended.push((end, key));
+            let mut arrived = self.arrived.iter();
+            let has_received = arrived.any(|(of, other, _)| *of == end && *other == key);
+            match has_received || completion.errno() != Some(libc::ENOBUFS) {
+                true => self.ended.push((end, key)),
+                false => self.starved.push((end, key)),
+            }
             self.ring.ring.count_rearm();
         }
         let message = match completion.errno() {
@@ -274,6 +281,7 @@ impl Backend for Uring {
             left: 0,
             arrived: Vec::new(),
             ended: Vec::new(),
+            starved: Vec::new(),
             closing: BTreeMap::new(),
             results: Results::default(),
             transmitter: Transmitter::new(64),
