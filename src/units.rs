@@ -136,6 +136,21 @@ pub fn short_ns(ns: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// `3, 7 and 9`; of many, the first ones.
+pub fn listed(names: impl Iterator<Item = String>) -> String {
+    const MOST: usize = 16;
+    let mut names: Vec<String> = names.collect();
+    let count = names.len();
+    if count > MOST {
+        names.truncate(MOST);
+        return format!("{} and {} more", names.join(", "), count - MOST);
+    }
+    match names.pop() {
+        Some(last) if !names.is_empty() => format!("{} and {last}", names.join(", ")),
+        last => last.unwrap_or_default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

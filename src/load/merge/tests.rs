@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::completeness::listed;
 use super::*;
 use crate::load::result::{Errors, Requested};
+use crate::units::listed;
 
 /// A request: its latency and its lateness if it was answered.
 type Request = Option<(u64, u64)>;

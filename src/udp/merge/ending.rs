@@ -2,6 +2,7 @@
 
 use super::sums;
 use crate::udp::result::{MissingRank, Rank, Run};
+use crate::units::listed;
 
 /// CPU time per million datagrams, as of a run of one rank.
 pub(super) fn per_million(run: &mut Run) {
@@ -30,19 +31,7 @@ pub(super) fn end(run: &mut Run, ranks: &[Rank], missing: &[MissingRank]) {
     }
     .to_owned();
     let mut reasons = Vec::new();
-    if let Some(first) = missing.first() {
-        let names = missing.iter().map(|rank| rank.rank.to_string());
-        let (word, verb) = match missing.len() {
-            1 => ("rank", "is"),
-            _ => ("ranks", "are"),
-        };
-        reasons.push(format!(
-            "{word} {} {verb} missing (rank {} {})",
-            listed(names),
-            first.rank,
-            first.reason
-        ));
-    }
+    reasons.extend(MissingRank::named(missing));
     if let Some(first) = first {
         let why = first.reason.as_deref().unwrap_or(&first.ended);
         reasons.push(format!(
@@ -52,19 +41,4 @@ pub(super) fn end(run: &mut Run, ranks: &[Rank], missing: &[MissingRank]) {
         ));
     }
     run.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-}
-
-/// `3, 7 and 9`; of many, the first ones.
-pub(super) fn listed(names: impl Iterator<Item = String>) -> String {
-    const MOST: usize = 16;
-    let mut names: Vec<String> = names.collect();
-    let count = names.len();
-    if count > MOST {
-        names.truncate(MOST);
-        return format!("{} and {} more", names.join(", "), count - MOST);
-    }
-    match names.pop() {
-        Some(last) if !names.is_empty() => format!("{} and {last}", names.join(", ")),
-        last => last.unwrap_or_default(),
-    }
 }

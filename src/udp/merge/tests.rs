@@ -2,11 +2,11 @@ mod histograms;
 
 use proptest::prelude::*;
 
-use super::ending::listed;
 use super::*;
 use crate::udp::result::{
     Interval, Lost, Pacing, Received, Requested, Stage, Stages, StampCost, Traffic,
 };
+use crate::units::listed;
 
 /// A packet: when it was sent, its latency if it arrived, and its bytes.
 type Packet = (u64, Option<u64>, u64);

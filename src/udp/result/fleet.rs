@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run::{Lost, Received, Traffic};
 use crate::stats::spread::Spread;
+use crate::units::listed;
 
 /// The ranks behind a merged run. The counts of the run are the sums of those of `ranks`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -75,6 +76,24 @@ pub struct MissingRank {
     pub rank: u64,
     /// Why: the predicate of a sentence about the rank.
     pub reason: String,
+}
+
+impl MissingRank {
+    /// The missing ranks with the reason of the first one; `None` without any.
+    pub fn named(missing: &[Self]) -> Option<String> {
+        let first = missing.first()?;
+        let names = missing.iter().map(|rank| rank.rank.to_string());
+        let (word, verb) = match missing.len() {
+            1 => ("rank", "is"),
+            _ => ("ranks", "are"),
+        };
+        Some(format!(
+            "{word} {} {verb} missing (rank {} {})",
+            listed(names),
+            first.rank,
+            first.reason
+        ))
+    }
 }
 
 /// CPU time of the ranks of a host.
