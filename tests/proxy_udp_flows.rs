@@ -12,6 +12,7 @@ use std::process::Command;
 use std::thread;
 
 use common::engine::{Engine, on_both_engines, on_every_engine};
+use common::network::with_own_network;
 use common::{NOTICED, PATIENCE, cpu_ticks, until};
 use udp_proxy::{Proxy, SOON, client, echo, received, receives_nothing, socket};
 use wirebench::sys::rlimit;
@@ -202,6 +203,10 @@ fn anonymous_kb(process: u32) -> u64 {
 }
 
 fn ten_thousand_flows_take_little_memory_and_none_grows(engine: Engine) {
+    with_own_network(|| ten_thousand_flows(engine));
+}
+
+fn ten_thousand_flows(engine: Engine) {
     let files = rlimit::open_files().unwrap().hard.unwrap_or(u64::MAX);
     let flows = usize::try_from(files / 2).unwrap_or(usize::MAX).min(10_000);
     let server = socket("127.0.0.1:0");

@@ -7,6 +7,7 @@ pub(crate) mod delay;
 pub(crate) mod engine;
 pub(crate) mod filter;
 pub(crate) mod fleet;
+pub(crate) mod network;
 pub(crate) mod observed;
 pub(crate) mod peer;
 pub(crate) mod python;
