@@ -23,6 +23,7 @@ on_both_engines!(
 );
 
 mod addresses;
+mod pipes;
 mod users;
 
 /// A proxy on loopback, an origin server, and a folder for files.
