@@ -295,10 +295,14 @@ impl Transmitter {
                 Reaction::Split
             }
             (_, Some(libc::EMSGSIZE)) => Reaction::Drop(DropCause::TooBig),
-            (ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable, _) if errors == 1 => {
+            // EACCES is an ICMPv6 error too.
+            (ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable, _)
+            | (_, Some(libc::EACCES))
+                if errors == 1 =>
+            {
                 Reaction::Retry
             }
-            _ => Reaction::Drop(DropCause::Unreachable),
+            (_, errno) => Reaction::Drop(DropCause::of_errno(errno)),
         }
     }
 }
@@ -345,7 +349,7 @@ mod tests {
             (libc::EAGAIN, 2, true, drops(DropCause::NoBuffer)),
             (libc::ENOBUFS, 1, true, drops(DropCause::NoBuffer)),
             (libc::ECONNREFUSED, 1, true, Reaction::Refused),
-            (libc::ECONNREFUSED, 5, true, drops(DropCause::Unreachable)),
+            (libc::ECONNREFUSED, 5, true, drops(DropCause::Refused)),
             (libc::EINVAL, 1, true, Reaction::Split),
             (libc::EMSGSIZE, 1, true, Reaction::Split),
             (libc::EIO, 1, true, Reaction::Split),
@@ -353,7 +357,9 @@ mod tests {
             (libc::EINVAL, 1, false, drops(DropCause::Unreachable)),
             (libc::ENETUNREACH, 1, true, Reaction::Retry),
             (libc::ENETUNREACH, 2, true, drops(DropCause::Unreachable)),
-            (libc::EPERM, 1, true, drops(DropCause::Unreachable)),
+            (libc::EPERM, 1, true, drops(DropCause::Denied)),
+            (libc::EACCES, 1, true, Reaction::Retry),
+            (libc::EACCES, 2, false, drops(DropCause::Denied)),
         ] {
             assert_eq!(of(errno, errors, is_run), reaction, "{errno} {errors}");
         }

@@ -245,7 +245,7 @@ impl<B: Backend> DatagramWorker<B> {
                 }
                 Err(error) if is_exhausted(&error) => return Err(DropCause::OverLimit),
                 // The next address may have a route.
-                Err(_) => {}
+                Err(error) => connected = Err(DropCause::of_errno(error.raw_os_error())),
             }
         }
         let (socket, server, decision) = connected?;

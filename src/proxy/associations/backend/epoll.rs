@@ -105,8 +105,7 @@ impl Epoll {
                 };
                 match error.kind() {
                     ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
-                    ErrorKind::ConnectionRefused => batch.push(failed(DropCause::Refused)),
-                    _ => batch.push(failed(DropCause::Unreachable)),
+                    _ => batch.push(failed(DropCause::of_errno(error.raw_os_error()))),
                 }
                 (0, error.kind() != ErrorKind::WouldBlock)
             }

@@ -173,8 +173,7 @@ impl Uring {
             }
             Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED) => return,
             // An error of an earlier datagram is reported once.
-            Some(libc::ECONNREFUSED) => Err(DropCause::Refused),
-            Some(_) => Err(DropCause::Unreachable),
+            errno => Err(DropCause::of_errno(errno)),
         };
         self.arrived.push((end, key, message));
     }

@@ -152,10 +152,10 @@ impl Epoll {
                 // An error of an earlier datagram is reported once; behind it there may be datagrams.
                 match error.kind() {
                     ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
-                    ErrorKind::ConnectionRefused => {
-                        batch.push(Received::Failed(key, DropCause::Refused));
+                    _ => {
+                        let cause = DropCause::of_errno(error.raw_os_error());
+                        batch.push(Received::Failed(key, cause));
                     }
-                    _ => batch.push(Received::Failed(key, DropCause::Unreachable)),
                 }
                 socket.is_ready = error.kind() != ErrorKind::WouldBlock;
                 0

@@ -214,8 +214,7 @@ impl Uring {
             }
             Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED) => return,
             // An error of an earlier datagram is reported once.
-            Some(libc::ECONNREFUSED) => DropCause::Refused,
-            Some(_) => DropCause::Unreachable,
+            errno => DropCause::of_errno(errno),
         };
         self.arrived.push((Received::Failed(key, cause), None));
     }
