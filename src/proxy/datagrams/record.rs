@@ -187,6 +187,42 @@ impl Traffic {
     }
 }
 
+/// The outcome of sending a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::proxy) struct Outcome {
+    pub(in crate::proxy) sent: Traffic,
+    pub(in crate::proxy) drops: Drops,
+    /// The kernel refused it as a run, and its datagrams were sent one by one.
+    pub(in crate::proxy) was_split: bool,
+}
+
+impl Outcome {
+    pub(in crate::proxy) fn sent(datagrams: usize, bytes: usize) -> Self {
+        Self {
+            sent: Traffic {
+                datagrams: datagrams as u64,
+                bytes: bytes as u64,
+                sends: 1,
+            },
+            ..Self::default()
+        }
+    }
+
+    pub(in crate::proxy) fn dropped(cause: DropCause, datagrams: usize) -> Self {
+        let mut outcome = Self::default();
+        outcome.drops.add(cause, datagrams as u64);
+        outcome
+    }
+
+    pub(in crate::proxy) fn and(self, other: Self) -> Self {
+        Self {
+            sent: self.sent.and(other.sent),
+            drops: self.drops.and(other.drops),
+            was_split: self.was_split || other.was_split,
+        }
+    }
+}
+
 /// Why flows are closed: no datagram for too long, a reloaded policy, the end of the proxy.
 pub const FLOW_ENDS: [CloseReason; 3] = [
     CloseReason::IdleTimeout,
