@@ -25,6 +25,7 @@ on_both_engines!(
     refusals_of_the_server_are_counted_until_it_is_back,
     denied_sends_are_counted_and_the_flow_continues,
     draining_proxy_serves_open_flows_only,
+    every_datagram_of_a_proxy_that_stops_is_counted,
     hundreds_of_flows_receive_all_their_answers,
     full_queues_are_counted_while_the_flow_is_open,
     closed_flows_leave_no_files_open,
@@ -229,6 +230,33 @@ fn draining_proxy_serves_open_flows_only(engine: Engine) {
         "{summary}"
     );
     assert!(summary.contains(" too late"), "{summary}");
+}
+
+fn every_datagram_of_a_proxy_that_stops_is_counted(engine: Engine) {
+    const COUNT: u64 = 2_000;
+    let server = socket("127.0.0.1:0");
+    let at_once = ["--drain-timeout", "0s", "--threads", "1"];
+    let proxy = Proxy::start(engine, server.local_addr().unwrap(), &at_once);
+    let client = client(proxy.address);
+    client.send(b"first").unwrap();
+    let (_, flow) = server.recv_from(&mut [0; 10]).unwrap();
+    proxy.program.signal("STOP");
+    for _ in 0..COUNT {
+        client.send(b"question").unwrap();
+        server.send_to(b"answer", flow).unwrap();
+    }
+    proxy.program.signal("TERM");
+    proxy.program.signal("CONT");
+    let line = &proxy.lines(1)[0];
+    let summary = proxy.program.wait(NOTICED).done().stdout;
+    let forwarded =
+        ["datagrams_to_server", "datagrams_to_client"].map(|key| line[key].as_u64().unwrap());
+    let (_, drops) = summary.split_once("; dropped ").unwrap_or_default();
+    let drops = drops.lines().next().unwrap_or_default().split(", ");
+    let counts =
+        drops.filter_map(|drop| drop.split(' ').next()?.replace(',', "").parse::<u64>().ok());
+    let sum = forwarded.into_iter().chain(counts).sum::<u64>();
+    assert_eq!(sum, 1 + 2 * COUNT, "{summary}{line:#}");
 }
 
 /// Kilobytes of memory that belong to no file. Pages of a program that was just linked are dirty too, and become private when

@@ -12,10 +12,9 @@ pub enum DropCause {
     OverLimit,
     /// The policy blocks the server.
     Blocked,
-    /// The name of the server has no address, or there is no route.
+    /// The name of the server has no address, there is no route, or the route prohibits it.
     Unreachable,
-    /// This host refuses to send it: a firewall rule or a full table of tracked connections (`EPERM`), or a route that prohibits it
-    /// (`EACCES`).
+    /// This host refuses to send it (`EPERM`): a firewall rule, or a full table of tracked connections.
     Denied,
     /// It is longer than the protocol of its destination permits.
     TooBig,
@@ -88,7 +87,7 @@ impl DropCause {
     pub const fn of_errno(errno: Option<i32>) -> Self {
         match errno {
             Some(libc::ECONNREFUSED) => Self::Refused,
-            Some(libc::EPERM | libc::EACCES) => Self::Denied,
+            Some(libc::EPERM) => Self::Denied,
             _ => Self::Unreachable,
         }
     }

@@ -234,7 +234,7 @@ mod tests {
             (libc::ENETUNREACH, 2, true, drops(DropCause::Unreachable)),
             (libc::EPERM, 1, true, drops(DropCause::Denied)),
             (libc::EACCES, 1, true, Reaction::Retry),
-            (libc::EACCES, 2, false, drops(DropCause::Denied)),
+            (libc::EACCES, 2, false, drops(DropCause::Unreachable)),
         ] {
             assert_eq!(of(errno, errors, is_run), reaction, "{errno} {errors}");
         }
