@@ -16,10 +16,14 @@ use associate::{
     Association, Proxy, asking, echo, header, received, reply, request, server, socket, unspecified,
 };
 use common::engine::{Engine, on_both_engines, on_every_engine};
+use common::network::{is_done, with_firewall};
 use common::{NOTICED, PATIENCE, Running};
+use serde_json::Value;
 
 on_both_engines!(
     datagrams_beyond_the_path_mtu_arrive_whole,
+    denied_sends_are_counted_and_the_association_continues,
+    every_datagram_of_a_closed_association_is_counted,
     many_associations_take_little_memory,
     pysocks_exchanges_datagrams,
     client_of_a_proxy_header_is_the_source,
@@ -76,6 +80,72 @@ fn datagrams_beyond_the_path_mtu_arrive_whole(engine: Engine) {
     let summary = program.wait(NOTICED).done().stdout;
     let counts = "datagrams 100 (200,000 bytes) to servers, 100 (300,000 bytes) to clients\n";
     assert!(summary.contains(counts), "{summary}");
+}
+
+fn denied_sends_are_counted_and_the_association_continues(engine: Engine) {
+    with_firewall(|| {
+        let (proxy, (server, address)) = (Proxy::start(engine, &[]), server());
+        let association = Association::open(proxy.address);
+        association.send(address, b"first");
+        let (_, from) = server.recv_from(&mut [0; 10]).unwrap();
+        let client = association.socket.local_addr().unwrap().port();
+        let of_server = address.port();
+        assert!(is_done(&format!(
+            "nft add rule inet t out udp dport {{ {of_server}, {client} }} drop"
+        )));
+        assert!(is_done("ip route add prohibit 192.0.2.0/24"));
+        let [prohibited, without_route] =
+            ["192.0.2.1:9", "198.51.100.1:9"].map(|to| to.parse().unwrap());
+        for (to, datagrams) in [(prohibited, 2), (address, 3), (without_route, 4)] {
+            for _ in 0..datagrams {
+                association.send(to, b"lost");
+            }
+        }
+        proxy.wait_for_drops("unreachable", 6);
+        proxy.wait_for_drops("denied", 3);
+        server.send_to(b"denied", from).unwrap();
+        proxy.wait_for_drops("denied", 4);
+        assert!(is_done("nft flush chain inet t out"));
+        association.send(address, b"last");
+        let mut bytes = [0; 10];
+        assert_eq!(server.recv_from(&mut bytes).unwrap(), (4, from));
+        server.send_to(b"answer", from).unwrap();
+        assert_eq!(association.answer(address), b"answer");
+        drop(association);
+        let line = &proxy.lines(1)[0];
+        assert_eq!(line["drops"]["denied"], 4, "{line:#}");
+        assert_eq!(line["drops"]["unreachable"], 6, "{line:#}");
+        assert_eq!(line["datagrams_to_server"], 2, "{line:#}");
+        assert_eq!(line["datagrams_to_client"], 1, "{line:#}");
+        proxy.stop();
+    });
+}
+
+fn every_datagram_of_a_closed_association_is_counted(engine: Engine) {
+    const COUNT: u64 = 2_000;
+    let (proxy, (server, address)) = (Proxy::start(engine, &[]), server());
+    let association = Association::open(proxy.address);
+    association.send(address, b"first");
+    let (_, from) = server.recv_from(&mut [0; 10]).unwrap();
+    proxy.program.signal("STOP");
+    for _ in 0..COUNT {
+        association.send(address, b"question");
+        server.send_to(b"answer", from).unwrap();
+    }
+    drop(association.control);
+    proxy.program.signal("CONT");
+    let line = &proxy.lines(1)[0];
+    let drops: u64 = line["drops"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(Value::as_u64)
+        .sum();
+    let forwarded =
+        ["datagrams_to_server", "datagrams_to_client"].map(|key| line[key].as_u64().unwrap());
+    let sum = forwarded.into_iter().sum::<u64>() + drops;
+    assert_eq!(sum, 1 + 2 * COUNT, "{line:#}");
+    proxy.stop();
 }
 
 /// Kilobytes of memory that belong to no file.

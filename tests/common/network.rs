@@ -1,4 +1,6 @@
-//! Network namespaces for tests with thousands of addresses.
+//! Network namespaces for tests with thousands of addresses, and for tests with rules of a firewall.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use std::process::Command;
 use std::thread;
@@ -8,20 +10,45 @@ use std::thread;
 /// A host that tracks connections (nf_conntrack) has a table of fixed size for all of them. Once the table is full, sends fail with
 /// EPERM. A new namespace tracks no connections.
 pub(crate) fn with_own_network(body: impl FnOnce() + Send) {
-    let in_namespace = || {
+    on_a_thread(|| {
         if enter_new_network() {
-            let status = Command::new("ip")
-                .args(["link", "set", "lo", "up"])
-                .status();
-            assert!(status.is_ok_and(|status| status.success()), "ip link");
+            assert!(is_done("ip link set lo up"));
         } else {
             println!("no network namespace is permitted here: the test runs in that of the host");
         }
         body();
-    };
+    });
+}
+
+/// Runs `body` in a new network namespace with loopback up and an nftables chain `t out` of its
+/// output. Skips it where the system permits no namespace or has no nft(8).
+pub(crate) fn with_firewall(body: impl FnOnce() + Send) {
+    const CHAIN: &str = "add chain inet t out { type filter hook output priority 0 ; }";
+    on_a_thread(|| {
+        let has_all = enter_new_network()
+            && is_done("ip link set lo up")
+            && is_done("nft add table inet t")
+            && is_done(&format!("nft {CHAIN}"));
+        match has_all {
+            true => body(),
+            false => println!("skipped: no network namespace with nftables can be had here"),
+        }
+    });
+}
+
+/// Runs a command in the network namespace of the thread. Whether it succeeded.
+pub(crate) fn is_done(command: &str) -> bool {
+    let mut words = command.split(' ');
+    let status = words
+        .next()
+        .map(|name| Command::new(name).args(words).status());
+    status.is_some_and(|status| status.is_ok_and(|status| status.success()))
+}
+
+fn on_a_thread(body: impl FnOnce() + Send) {
     // The namespace belongs to the thread and to the processes that the thread starts.
     thread::scope(|scope| {
-        if let Err(panic) = scope.spawn(in_namespace).join() {
+        if let Err(panic) = scope.spawn(body).join() {
             std::panic::resume_unwind(panic);
         }
     });
