@@ -15,6 +15,7 @@ use crate::cli::live::{self, Live};
 use crate::cli::progress::Progress;
 use crate::cli::text_out::TextOut;
 use crate::load;
+use crate::load::advice::advice;
 use crate::load::plan::{Path, Scenario};
 use crate::load::result::{Measured, Run};
 use crate::load::session::Observer;
@@ -286,7 +287,9 @@ impl Observer for Output {
     }
 
     fn failed(&mut self, error: io::Error) -> CliError {
-        CliError::Runtime(format!("the load generator cannot go on: {error}"))
+        let advice = advice(&format!("local: {error}")).map(|advice| format!("; {advice}"));
+        let advice = advice.unwrap_or_default();
+        CliError::Runtime(format!("the load generator cannot go on: {error}{advice}"))
     }
 }
 
@@ -305,9 +308,12 @@ fn path_without_answers(record: &ProxyRecord) -> Option<String> {
         (&run.scenario, &run.path, &run.setting) == (&total.scenario, &total.path, &total.setting)
     })?;
     let why = run.first_errors.first().map_or("no answer", |why| why);
+    let advice = advice(why).map(|advice| format!("; {advice}"));
     Some(format!(
-        "no {} request was answered correctly on the {} path: {why}",
-        total.scenario, total.path
+        "no {} request was answered correctly on the {} path: {why}{}",
+        total.scenario,
+        total.path,
+        advice.unwrap_or_default()
     ))
 }
 
