@@ -16,6 +16,7 @@ mod output;
 pub(super) mod record;
 mod reload;
 mod run;
+mod scenarios;
 mod send;
 mod serve;
 mod signals;

@@ -28,6 +28,10 @@ use crate::sys::rlimit;
 const BLOCKED: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const BLOCKED_PORT: u16 = 9;
 
+/// Why a running proxy is not measured with a refused destination.
+pub(super) const NO_BLOCKED: &str =
+    "blocked is left out: name a destination that the proxy refuses with --blocked HOST:PORT";
+
 /// Most settings of a comparison: each is a running proxy.
 const MAX_SETTINGS: usize = 16;
 
@@ -163,6 +167,7 @@ pub(super) struct Prepared {
 
 /// Checks the options. Without `proxied` only the direct path is measured.
 pub(super) fn prepare(args: &Load, proxied: bool) -> Result<Prepared, CliError> {
+    args.given.check(&args.scenarios())?;
     let (scenarios, left_out) = scenarios(args, proxied)?;
     let user = credentials::user(args)?;
     let is_asked =
@@ -240,16 +245,12 @@ pub(super) fn runs(plan: &Plan) -> Result<usize, CliError> {
 fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>), CliError> {
     let mut left_out = Vec::new();
     let mut scenarios = Vec::new();
-    let asked: Vec<Scenario> = match &args.scenario {
-        Some(list) => list.iter().map(|&one| one.into()).collect(),
-        None => Scenario::ALL.to_vec(),
-    };
     if args.no_direct && !proxied {
         return Err(CliError::usage(
             "--no-direct leaves nothing to measure; name a proxy with --via ADDR:PORT",
         ));
     }
-    for scenario in asked {
+    for scenario in args.scenarios() {
         let mut reasons: Vec<String> = args
             .protocols()
             .into_iter()
@@ -263,7 +264,7 @@ fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>),
             })
             .collect();
         if scenario == Scenario::Blocked && args.via.is_some() && args.blocked.is_none() {
-            reasons = vec!["blocked is left out: name a destination that the proxy refuses with --blocked HOST:PORT".to_owned()];
+            reasons = vec![NO_BLOCKED.to_owned()];
         } else if reasons.len() < args.protocols().len() {
             scenarios.push(scenario);
         }

@@ -90,8 +90,9 @@ fn heading(record: &ProxyRecord, out: &mut impl Write) -> io::Result<()> {
         1 => "1 stream of bulk data".to_owned(),
         streams => format!("{streams} streams of bulk data"),
     }));
+    let plural = if rounds == 1 { "" } else { "s" };
     parts.push(format!(
-        "{rounds} rounds of {}",
+        "{rounds} round{plural} of {}",
         short_ns(first.requested.duration_s * 1e9)
     ));
     list(out, "", parts)
