@@ -72,7 +72,7 @@ fn not_started(run: &Run) -> Option<String> {
 fn late(run: &Run) -> Option<String> {
     let p99 = run.lateness_ns?.p99.filter(|p99| *p99 >= LATE)?;
     Some(format!(
-        "late starts: 1 % of the requests started {:.1} ms or more after their time; latency_from_intended_ns includes the delay",
+        "late starts: 1 % of the requests started {:.1} ms or more after their time; latencies count from that time (latency_from_intended_ns)",
         p99 as f64 / 1e6
     ))
 }

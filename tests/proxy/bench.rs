@@ -296,6 +296,13 @@ fn invalid_options_are_refused_in_one_sentence() {
         finished.failed(2, words);
     }
     bench(["proxy", "load", "--no-save"]).failed(2, &["--origin"]);
+    for (options, words) in [
+        ("--scenario blocked", ["blocked", "--via"]),
+        ("--protocol connect", ["--protocol", "--via"]),
+    ] {
+        let line = format!("proxy load --no-save --origin 127.0.0.1:9 {options}");
+        bench(line.split(' ')).failed(2, &words);
+    }
     let fleet =
         "proxy load --fleet --rank 0 --size 2 --origin 127.0.0.1:9 --scenario bulk --rate 9";
     bench(fleet.split(' ')).failed(2, &["--rate", "bulk"]);

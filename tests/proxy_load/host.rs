@@ -62,7 +62,7 @@ fn load_generator_without_a_file_fails_with_advice() {
     let mut shell = Command::new("sh");
     shell.args(["-c", &line]);
     let finished = Running::new(shell).wait(PATIENCE);
-    finished.failed(3, &["Too many open files"]);
+    finished.failed(3, &["Too many open files", "ulimit -n"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::args::{EngineArg, ForwardingArg, Load, ProxyArgs, RequestProtocolArg}
 use super::child::Child;
 use super::credentials;
 use super::output::Output;
-use super::udp;
+use super::{udp, with_advice};
 use crate::cli::error::CliError;
 use crate::cli::{interrupt, live};
 use crate::load::measurement::Extent;
@@ -208,7 +208,7 @@ pub(super) fn measure(
     let cancel = Arc::new(AtomicBool::new(false));
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.store(true, Ordering::Relaxed))
-        .map_err(CliError::runtime)?;
+        .map_err(|error| CliError::Runtime(format!("cannot start: {}", with_advice(&error))))?;
     let live = live::is_possible(args.live, args.exports.stdout_option())?;
     let mut output = Output::open(args, live)?;
     // Kept until the end.
@@ -248,6 +248,11 @@ fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>),
     if args.no_direct && !proxied {
         return Err(CliError::usage(
             "--no-direct leaves nothing to measure; name a proxy with --via ADDR:PORT",
+        ));
+    }
+    if args.scenario.is_some() && !proxied && args.scenarios() == [Scenario::Blocked] {
+        return Err(CliError::usage(
+            "scenario blocked needs a proxy; name one with --via ADDR:PORT",
         ));
     }
     for scenario in args.scenarios() {
