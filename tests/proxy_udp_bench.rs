@@ -5,7 +5,7 @@
 mod common;
 
 use common::relay::Relay;
-use common::{Finished, Results, Serve, bench, number, table};
+use common::{Finished, Results, Running, Serve, bench, number, start, table};
 use serde_json::Value;
 
 /// A short measurement.
@@ -18,7 +18,7 @@ fn measure(options: &str) -> (Finished, Results) {
 fn measure_for(duration: &str, options: &str) -> (Finished, Results) {
     let results = Results::new();
     let out = results.arg();
-    let fixed = "proxy --scenario udp --repeat 1 --rate 1k --duration";
+    let fixed = "proxy --scenario udp --repeat 1 --rate 1k --warmup 10ms --duration";
     let words = fixed
         .split(' ')
         .chain([duration, "--out", &*out])
@@ -114,12 +114,93 @@ fn a_running_relay_is_measured_with_the_cpu_time_of_its_process() {
     let options = format!("--via {via} --origin {to} --protocol forward --server-pid {process}");
     let (finished, results) = measure(&options);
     let text = finished.done().stdout;
-    assert!(text.contains("blocked: not measured"), "{text}");
+    assert!(text.contains("blocked is left out"), "{text}");
     let runs = runs(&results);
     assert_eq!(runs.len(), 2);
     assert_eq!(runs[1]["requested"]["via"], via.to_string());
     assert!(runs[1]["cpu"]["proxy_user_s"].is_f64());
     assert!(relay.forwarded().0 > 0);
+}
+
+/// A running SOCKS5 proxy that refuses the destinations of a list.
+fn refusing(list: &str, more: &[&str]) -> (Running, std::net::SocketAddr, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), list).unwrap();
+    let path = file.path().to_str().unwrap();
+    let fixed = [
+        "proxy",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--quiet",
+        "--allow-empty",
+        "--blocklist",
+    ];
+    let mut proxy = start(fixed.iter().chain([&path]).chain(more));
+    let address = proxy.listening();
+    (proxy, address, file)
+}
+
+/// An unused UDP address of this host.
+fn unused() -> std::net::SocketAddr {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap()
+}
+
+#[test]
+fn a_running_proxy_drops_datagrams_to_a_named_destination() {
+    let (server, blocked) = (Serve::start(&[]), unused());
+    let users = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(users.path(), "ann:secret\n").unwrap();
+    let users = users.path().to_str().unwrap();
+    let (_proxy, via, _list) =
+        refusing(&format!("{blocked}\n192.0.2.1\n"), &["--auth-file", users]);
+    let to = server.address;
+    let of = |blocked: &str| {
+        format!(
+            "--via {via} --origin {to} --protocol socks5 --user ann --password secret --no-direct --blocked {blocked}"
+        )
+    };
+    let (finished, results) = measure(&of(&blocked.to_string()));
+    let text = finished.done().stdout;
+    let runs = runs(&results);
+    let [proxied, blocked] = &runs[..] else {
+        panic!("{runs:#?}");
+    };
+    assert_eq!(blocked["path"], "blocked");
+    assert!(number(blocked, "udp.sent") > 100, "{blocked:#}");
+    assert_eq!(number(blocked, "udp.sent"), number(blocked, "udp.lost"));
+    assert_eq!(number(blocked, "errors.total"), 0);
+    assert_eq!(
+        blocked["warnings"].as_array().unwrap().len(),
+        0,
+        "{blocked:#}"
+    );
+    assert_eq!(blocked["requested"]["signed_in"], true);
+    assert_eq!(proxied["requested"]["signed_in"], true);
+    let sent = format!("{} sent", number(blocked, "udp.sent"));
+    assert!(text.contains(&sent) && text.contains("0 arrived"), "{text}");
+    // Nobody on this host can see what arrives there.
+    let (finished, results) = measure_for("50ms", &of("192.0.2.1:9"));
+    finished.done();
+    let warnings = results.record()["runs"][1]["warnings"].to_string();
+    assert!(
+        warnings.contains("192.0.2.1:9 were not observed"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn a_datagram_that_a_running_proxy_lets_through_is_an_error() {
+    let (server, passed) = (Serve::start(&[]), unused());
+    let (_proxy, via, _list) = refusing("", &[]);
+    let to = server.address;
+    let options =
+        format!("--via {via} --origin {to} --protocol socks5 --no-direct --blocked {passed}");
+    let (finished, results) = measure_for("50ms", &options);
+    finished.failed(3, &["not_refused"]);
+    let run = &results.record()["runs"][1];
+    assert!(number(run, "errors.not_refused") > 0, "{run:#}");
 }
 
 #[test]
@@ -133,12 +214,20 @@ fn a_relay_that_forwards_nothing_fails_with_a_sentence() {
 }
 
 #[test]
-fn options_without_a_meaning_for_datagrams_are_usage_errors() {
+fn options_without_an_effect_on_datagrams_are_usage_errors() {
     for (options, words) in [
         ("--scenario udp,connect", "by itself"),
         ("--scenario udp --protocol connect", "forward or socks5"),
         ("--scenario udp --live", "--live"),
         ("--scenario udp --mb 1", "--mb"),
+        ("--scenario udp --connections 4", "--connections"),
+        ("--scenario udp --timeout 1s", "--timeout"),
+        ("--scenario udp --load-threads 2", "--load-threads"),
+        ("--scenario udp --forwarding copy,splice", "--forwarding"),
+        (
+            "--scenario udp --via 127.0.0.1:9 --origin 127.0.0.1:9 --blocked 192.0.2.1:9",
+            "--protocol socks5",
+        ),
         ("--scenario udp --message 70000", "1 to 65475"),
         (
             "--scenario udp --protocol socks5 --message 65466",

@@ -16,6 +16,7 @@ mod output;
 pub(super) mod record;
 mod reload;
 mod run;
+mod scenarios;
 mod send;
 mod serve;
 mod signals;
@@ -26,6 +27,7 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 
 use super::error::CliError;
+use crate::load::advice::advice;
 use crate::sys::endpoint::Endpoint;
 use args::{Proxy, Role};
 
@@ -53,6 +55,14 @@ fn cannot_listen(place: &Endpoint, option: &str, error: &io::Error) -> CliError 
         _ => "",
     };
     CliError::Runtime(format!("cannot listen on {place}: {error}{advice}"))
+}
+
+/// An error of this host, with advice if there is any.
+fn with_advice(error: &io::Error) -> String {
+    match advice(&format!("local: {error}")) {
+        Some(advice) => format!("{error}; {advice}"),
+        None => error.to_string(),
+    }
 }
 
 fn print_listening(local: &Endpoint, out: &mut impl Write) -> io::Result<()> {

@@ -6,6 +6,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::advice::NOT_ESTABLISHED;
 use super::connect;
 use super::error::{ErrorKind, RequestError};
 use super::request::{RequestState, Step};
@@ -164,7 +165,7 @@ impl Connection {
     pub(super) fn timeout_error(&self) -> RequestError {
         let detail = match self.open {
             true => "the answer was not complete",
-            false => "the connection was not established",
+            false => NOT_ESTABLISHED,
         };
         RequestError::new(ErrorKind::Timeout, detail)
     }

@@ -78,7 +78,7 @@ impl Handshake {
                 ClientStep::Refused { code, detail } => {
                     return Ok(Progress::Refused {
                         forbidden: self.forbids(code),
-                        detail: format!("{code} {detail}"),
+                        detail: format!("the proxy replied {code} ({detail})"),
                     });
                 }
                 ClientStep::Bad(detail) => {

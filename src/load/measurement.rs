@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::bulk::{self, Amount};
 use super::request_stats::RequestStats;
-use super::schedule::Schedule;
+use super::schedule::{Pace, Schedule, Turn};
 use super::worker::{Job, Worker};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::usage::CpuTime;
@@ -72,6 +72,8 @@ pub struct Measurement {
     pub seconds: f64,
     /// CPU time of the load generator's threads.
     pub load: CpuTime,
+    /// Number of these threads. One without a connection is not started.
+    pub threads: usize,
     /// CPU time of the watched processes, in their order.
     pub watched: Vec<Option<CpuTime>>,
     /// The warm-up had no answers, so its errors are the result and nothing else was measured.
@@ -111,7 +113,7 @@ pub fn run(
         let before_warmup = watch();
         let (warm, is_warm) = mpsc::channel();
         let mut started = Vec::new();
-        for worker in workers {
+        for (number, worker) in workers.into_iter().enumerate() {
             let (go, opened) = mpsc::channel();
             let gate = StartGate {
                 warm: warm.clone(),
@@ -121,7 +123,13 @@ pub fn run(
             let thread = thread::Builder::new()
                 .name("load".to_owned())
                 .spawn_scoped(scope, move || match worker {
-                    AnyWorker::Requests(worker) => requests(worker, load, extent, threads, &gate),
+                    AnyWorker::Requests(worker) => {
+                        let turn = Turn {
+                            number: number as u64,
+                            count: threads as u64,
+                        };
+                        requests(worker, load, extent, turn, &gate)
+                    }
                     AnyWorker::Bulk(worker) => bulk(worker, load, extent, &gate),
                 })?;
             // If a later thread cannot be started, the earlier ones see their senders dropped and return.
@@ -135,10 +143,15 @@ pub fn run(
         let only_warmup = !is_warm && !extent.warmup.is_zero();
         let (began, before) = match only_warmup {
             true => (began, before_warmup),
-            false => (monotonic_ns(), watch()),
+            false => {
+                let before = watch();
+                (monotonic_ns(), before)
+            }
         };
+        // One start for all threads, so that they take turns.
+        let at = (is_started && !only_warmup).then_some(began);
         for (_, go) in &started {
-            let _ = go.send(is_started && !only_warmup);
+            let _ = go.send(at);
         }
         let mut all = ThreadResult::default();
         let mut outcome = Ok(());
@@ -163,6 +176,7 @@ pub fn run(
             began,
             seconds: ended.saturating_sub(began) as f64 / 1e9,
             load: all.cpu,
+            threads,
             watched: watched
                 .map(|(before, after)| Some(after? - before?))
                 .collect(),
@@ -205,15 +219,16 @@ impl<'a> AnyWorker<'a> {
 /// Starts the measurement of all threads at once, after the last warm-up.
 struct StartGate<'a> {
     warm: Sender<bool>,
-    opened: Receiver<bool>,
+    opened: Receiver<Option<u64>>,
     cancel: &'a AtomicBool,
 }
 
 impl StartGate<'_> {
-    /// Reports the end of the warm-up and whether it had answers, then waits. Returns whether to measure.
-    fn wait(&self, answered: bool) -> bool {
+    /// Reports the end of the warm-up and whether it had answers, then waits. Returns the start of the measurement, in ns of the
+    /// monotonic clock; `None` if there is no measurement.
+    fn wait(&self, answered: bool) -> Option<u64> {
         let _ = self.warm.send(answered);
-        self.opened.recv().unwrap_or(false)
+        self.opened.recv().unwrap_or(None)
     }
 }
 
@@ -221,29 +236,24 @@ fn requests(
     mut worker: Worker<'_>,
     load: Load,
     extent: Extent,
-    threads: usize,
+    turn: Turn,
     gate: &StartGate<'_>,
 ) -> io::Result<ThreadResult> {
     let mut stats = RequestStats::default();
     let until = monotonic_ns() + extent.warmup.as_nanos() as u64;
     worker.run(&mut Schedule::closed(until), &mut stats, gate.cancel)?;
     let mut before = CpuTime::default();
-    if gate.wait(stats.answered > 0) {
+    if let Some(start) = gate.wait(stats.answered > 0) {
         before = CpuTime::of_this_thread();
         stats = RequestStats::default();
-        let now = monotonic_ns();
-        worker.publish_from(now);
-        let end = now + extent.duration.as_nanos() as u64;
+        worker.publish_from(start);
+        let end = start.saturating_add(extent.duration.as_nanos() as u64);
         let mut schedule = match load {
             Load::Requests {
                 rate: Some(rate),
                 phase,
                 ..
-            } => {
-                let rate = rate / threads as f64;
-                let first = now + (phase * 1e9 / rate) as u64;
-                Schedule::open(first, end, rate)
-            }
+            } => Schedule::open(start, end, Pace { rate, phase }, turn),
             _ => Schedule::closed(end),
         };
         worker.run(&mut schedule, &mut stats, gate.cancel)?;
@@ -263,7 +273,7 @@ fn bulk(
     let mut stats = RequestStats::default();
     let open = worker.open(extent.warmup, &mut stats, gate.cancel)?;
     let mut before = CpuTime::default();
-    if gate.wait(open) && !gate.cancel.load(Ordering::Relaxed) {
+    if gate.wait(open).is_some() && !gate.cancel.load(Ordering::Relaxed) {
         before = CpuTime::of_this_thread();
         worker.publish_from(monotonic_ns());
         let amount = match load {

@@ -6,6 +6,7 @@
 //! threads, which publish their [`progress`]; a [`session`] runs all measurements of a [`plan`]. The runs of a [`fleet`] are one by
 //! [`merge`].
 
+pub mod advice;
 pub mod bulk;
 pub mod command;
 mod connect;

@@ -135,7 +135,8 @@ pub struct Cpu {
     pub load_user_s: Option<f64>,
     /// The load generator's threads, kernel.
     pub load_system_s: Option<f64>,
-    /// The load generator's CPU time as a share of its threads' wall time: at 1 the load generator is the limit.
+    /// The load generator's CPU time as a share of the wall time of its threads, without those that have no connection: at 1 the
+    /// load generator is the limit.
     pub load_busy: Option<f64>,
     /// The origin server's process, user mode.
     pub origin_user_s: Option<f64>,

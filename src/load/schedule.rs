@@ -15,13 +15,34 @@ pub struct Schedule {
     open: Option<Open>,
 }
 
+/// Evenly spaced requests: request `i` is due `(i + phase) / rate` seconds after the start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// Requests a second.
+    pub rate: f64,
+    /// The first request is due by this share of the time between two after the start.
+    pub phase: f64,
+}
+
+/// A thread of several that take turns: of every `count` requests, the one with number `number` is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// From 0.
+    pub number: u64,
+    /// Number of threads.
+    pub count: u64,
+}
+
 #[derive(Debug, Clone)]
 struct Open {
     start: u64,
-    /// Time between requests, in ns.
-    gap: f64,
-    /// Requests started.
-    count: u64,
+    pace: Pace,
+    /// Number of the next request, among those of all threads.
+    next: u64,
+    /// Requests of all threads.
+    all: u64,
+    /// Number of threads.
+    step: u64,
 }
 
 /// The next action.
@@ -41,12 +62,14 @@ impl Schedule {
         Self { end, open: None }
     }
 
-    /// An open loop of `rate` evenly spaced requests a second from `start` until `end`.
-    pub fn open(start: u64, end: u64, rate: f64) -> Self {
+    /// An open loop from `start` until `end`: the requests of `pace` at this thread's turns.
+    pub fn open(start: u64, end: u64, pace: Pace, turn: Turn) -> Self {
         let open = Open {
             start,
-            gap: 1e9 / rate,
-            count: 0,
+            pace,
+            next: turn.number,
+            all: pace.requests(end.saturating_sub(start)),
+            step: turn.count.max(1),
         };
         Self {
             end,
@@ -72,7 +95,7 @@ impl Schedule {
         if at > now {
             return Due::At(at);
         }
-        open.count += 1;
+        open.next = open.next.saturating_add(open.step);
         Due::Now(at)
     }
 
@@ -81,94 +104,45 @@ impl Schedule {
     pub fn is_over(&self, now: u64) -> bool {
         match &self.open {
             None => now >= self.end,
-            Some(open) => open.time() >= self.end || now >= self.end.saturating_add(GRACE),
+            Some(open) => open.next >= open.all || now >= self.end.saturating_add(GRACE),
         }
     }
 
     /// Requests that were due by `end` and not started.
     pub fn left(&self) -> u64 {
-        let Some(open) = &self.open else {
-            return 0;
-        };
-        let span = self.end.saturating_sub(open.start) as f64;
-        let all = (span / open.gap).ceil() as u64;
-        all.saturating_sub(open.count)
+        self.open.as_ref().map_or(0, |open| {
+            open.all.saturating_sub(open.next).div_ceil(open.step)
+        })
+    }
+}
+
+impl Pace {
+    /// Requests that are due less than `ns` after the start: the smallest whole number of at least `rate * seconds - phase`.
+    fn requests(self, ns: u64) -> u64 {
+        let exact = self.rate * (ns as f64 / 1e9) - self.phase;
+        let nearest = exact.round();
+        // A product of fractions is a little off a whole number.
+        let is_whole = (exact - nearest).abs() <= 1e-9 * exact.abs().max(1.0);
+        // A conversion from outside the range saturates.
+        if is_whole {
+            nearest as u64
+        } else {
+            exact.ceil() as u64
+        }
+    }
+
+    /// The time from the start to a request, in ns.
+    fn offset(self, number: u64) -> u64 {
+        ((number as f64 + self.phase) / self.rate * 1e9) as u64
     }
 }
 
 impl Open {
     fn time(&self) -> u64 {
         // Computed from the start each time: summed gaps would drift.
-        self.start + (self.count as f64 * self.gap) as u64
+        self.start.saturating_add(self.pace.offset(self.next))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn closed_loop_starts_a_request_at_once() {
-        let mut schedule = Schedule::closed(100);
-        assert_eq!(schedule.next(0), Due::Now(0));
-        assert_eq!(schedule.next(99), Due::Now(99));
-        assert_eq!(schedule.next(100), Due::Never);
-        assert_eq!(schedule.left(), 0);
-    }
-
-    #[test]
-    fn stall_delays_requests_and_skips_none() {
-        let mut schedule = Schedule::open(1_000, 2_000, 1e7);
-        assert_eq!(schedule.next(1_000), Due::Now(1_000));
-        assert_eq!(schedule.next(1_050), Due::At(1_100));
-        // A stall.
-        let late: Vec<_> = (0..4).map(|_| schedule.next(1_350)).collect();
-        assert_eq!(
-            late,
-            [
-                Due::Now(1_100),
-                Due::Now(1_200),
-                Due::Now(1_300),
-                Due::At(1_400)
-            ]
-        );
-        assert_eq!(schedule.next(2_000 + GRACE), Due::Never);
-        assert_eq!(schedule.left(), 6);
-    }
-
-    #[test]
-    fn requests_due_just_before_the_end_still_start() {
-        let mut schedule = Schedule::open(0, 1_000, 1e7);
-        let all: Vec<_> = (0..12).map(|_| schedule.next(1_001)).collect();
-        let times = (0..10).map(|number| Due::Now(number * 100));
-        assert!(times.chain([Due::Never, Due::Never]).eq(all));
-        assert_eq!(schedule.left(), 0);
-        // A closed loop has no backlog.
-        assert_eq!(Schedule::closed(1_000).next(1_000), Due::Never);
-    }
-
-    proptest! {
-        #[test]
-        fn every_request_starts_in_order_or_is_left(rate in 1.0..1e7f64, span in 1u64..10_000_000, steps in prop::collection::vec(0u64..100_000, 1..300)) {
-            let (start, mut now, mut started, mut last) = (5, 5, 0u64, 0);
-            let mut schedule = Schedule::open(start, start + span, rate);
-            for step in steps {
-                now += step;
-                for _ in 0..3 {
-                    match schedule.next(now) {
-                        Due::Now(at) => {
-                            prop_assert!(at <= now && at < start + span && at >= last);
-                            last = at;
-                            started += 1;
-                        }
-                        Due::At(at) => prop_assert!(at > now),
-                        Due::Never => {}
-                    }
-                }
-            }
-            let all = (span as f64 * rate / 1e9).ceil() as u64;
-            prop_assert!((started + schedule.left()).abs_diff(all) <= 1);
-        }
-    }
-}
+mod tests;

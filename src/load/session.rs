@@ -163,7 +163,7 @@ fn measured(
         latency_ns: summary(&stats.latency),
         latency_from_intended_ns: summary(&stats.from_intended),
         lateness_ns: summary(&stats.lateness),
-        cpu: cpu(plan, &measurement, is_bulk),
+        cpu: cpu(&measurement, is_bulk),
         warnings: Vec::new(),
         udp: None,
         started_at: Some(dates::rfc3339(WallClock::now().at(measurement.began))),
@@ -198,7 +198,7 @@ fn requested(plan: &Plan, scenario: Scenario, path: Path<'_>) -> Requested {
     }
 }
 
-fn cpu(plan: &Plan, measurement: &Measurement, is_bulk: bool) -> Cpu {
+fn cpu(measurement: &Measurement, is_bulk: bool) -> Cpu {
     let sides = |time: Option<CpuTime>| {
         // The kernel estimates the split at each reading, so it may go back by a tick.
         (
@@ -213,7 +213,7 @@ fn cpu(plan: &Plan, measurement: &Measurement, is_bulk: bool) -> Cpu {
     let (load_user_s, load_system_s) = sides(Some(measurement.load));
     let both = proxy.map(|time| time.user + time.system);
     let per = |parts: f64| both.filter(|_| parts > 0.0).map(|both| both / parts);
-    let available = measurement.seconds * plan.extent.threads as f64;
+    let available = measurement.seconds * measurement.threads as f64;
     let load = measurement.load.user + measurement.load.system;
     Cpu {
         proxy_user_s,

@@ -4,6 +4,7 @@
 //! Each rule is a function that returns a sentence or nothing; [`warnings`] lists the rules. A sentence begins with the name of
 //! its rule and a colon.
 
+use super::advice::{self, os_error};
 use super::result::{BUSY, Run};
 
 /// Lateness of 1 % of the requests that is worth a warning, in ns. Threads may wake this late by themselves.
@@ -37,12 +38,26 @@ fn origin_busy(run: &Run) -> Option<String> {
     })
 }
 
+/// Errors of this host.
 fn exhausted(run: &Run) -> Option<String> {
     let count = run.errors.local;
+    let first = run.first_errors.iter();
+    let detail = first
+        .filter_map(|error| error.strip_prefix("local: "))
+        .next();
+    let errno = detail.and_then(os_error);
+    let advice = errno.and_then(advice::local).unwrap_or("see bench doctor");
+    let (rule, lack) = match errno {
+        Some(libc::EPERM | libc::EACCES) => ("host refused", "as this host refused them"),
+        Some(libc::EMFILE | libc::ENFILE) => ("host exhausted", "for lack of files on this host"),
+        Some(libc::EADDRNOTAVAIL) => ("host exhausted", "for lack of ports on this host"),
+        _ => (
+            "host exhausted",
+            "for lack of ports, files or memory on this host",
+        ),
+    };
     (count > 0).then(|| {
-        format!(
-            "host exhausted: {count} requests failed for lack of ports, files or memory on this host, not because of the path; see bench doctor"
-        )
+        format!("{rule}: {count} requests failed {lack}, not because of the path; {advice}")
     })
 }
 
@@ -57,7 +72,7 @@ fn not_started(run: &Run) -> Option<String> {
 fn late(run: &Run) -> Option<String> {
     let p99 = run.lateness_ns?.p99.filter(|p99| *p99 >= LATE)?;
     Some(format!(
-        "late starts: 1 % of the requests started {:.1} ms or more after their time; latency_from_intended_ns includes the delay",
+        "late starts: 1 % of the requests started {:.1} ms or more after their time; latencies count from that time (latency_from_intended_ns)",
         p99 as f64 / 1e6
     ))
 }
@@ -117,6 +132,7 @@ mod tests {
                 rate_per_s: Some(100.0),
                 ..Requested::default()
             },
+            first_errors: vec!["local: Too many open files (os error 24)".to_owned()],
             lateness_ns: Some(lateness.summary()),
             ..Run::default()
         };
@@ -124,7 +140,7 @@ mod tests {
         for (sentence, words) in found.iter().zip([
             "load generator busy: its threads worked 97 %",
             "origin server busy: its thread worked 98 %",
-            "host exhausted: 2 requests",
+            "host exhausted: 2 requests failed for lack of files on this host, not because of the path; raise the limit",
             "schedule not kept: 3 requests of the 100 a second",
             "late starts: 1 % of the requests started 3.0 ms",
         ]) {

@@ -260,6 +260,31 @@ fn invalid_options_are_refused_in_one_sentence() {
         ("--rate 0", &["'0'"]),
         ("--mb 0", &["'0'"]),
         ("--scenario all", &["all"]),
+        // An option without effect on the scenarios names those that it is for.
+        (
+            "--scenario bulk --connections 4",
+            &[
+                "--connections",
+                "bulk",
+                "connect, request-response and blocked",
+            ],
+        ),
+        (
+            "--scenario connect,blocked --mb 1",
+            &["--mb", "connect and blocked", "scenario bulk"],
+        ),
+        (
+            "--scenario blocked --forwarding copy,splice",
+            &["--forwarding", "blocked"],
+        ),
+        (
+            "--scenario bulk --message 9 --connections 32",
+            &["--message"],
+        ),
+        (
+            "--via 127.0.0.1:9 --scenario connect --blocked 192.0.2.1:9",
+            &["--blocked", "blocked and udp"],
+        ),
         (
             "--repeat 1000 --forwarding copy,splice --protocol socks5,connect",
             &["19000", "10000", "--repeat"],
@@ -271,6 +296,16 @@ fn invalid_options_are_refused_in_one_sentence() {
         finished.failed(2, words);
     }
     bench(["proxy", "load", "--no-save"]).failed(2, &["--origin"]);
+    for (options, words) in [
+        ("--scenario blocked", ["blocked", "--via"]),
+        ("--protocol connect", ["--protocol", "--via"]),
+    ] {
+        let line = format!("proxy load --no-save --origin 127.0.0.1:9 {options}");
+        bench(line.split(' ')).failed(2, &words);
+    }
+    let fleet =
+        "proxy load --fleet --rank 0 --size 2 --origin 127.0.0.1:9 --scenario bulk --rate 9";
+    bench(fleet.split(' ')).failed(2, &["--rate", "bulk"]);
     // Errors are JSON too if requested.
     let both = bench("proxy --no-save --json - --csv -".split(' '));
     let object: Value = serde_json::from_str(&both.stdout).unwrap();

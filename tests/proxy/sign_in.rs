@@ -52,11 +52,13 @@ impl Both {
     }
 }
 
+const BLOCKED: &str = "--blocked 192.0.2.1:9";
+
 #[track_caller]
 fn load(origin: SocketAddr, via: SocketAddr, options: &str) -> (Value, Finished) {
     let line = format!(
         "proxy load --origin {origin} --via {via} --json - --no-save --connections 4 --repeat 1 --duration 100ms \
-         --warmup 10ms --timeout 2s --blocked 192.0.2.1:9 {options}"
+         --warmup 10ms --timeout 2s {options}"
     );
     let finished = start(line.split_whitespace()).wait(PATIENCE);
     let record = serde_json::from_str(&finished.stdout)
@@ -73,7 +75,7 @@ fn every_scenario_is_measured_with_authentication(engine: Engine) {
         (&*from_file, "socks5"),
         ("--user=ann --password=se:cret", "socks5,connect"),
     ] {
-        let (record, finished) = both.load(&format!("{user} --protocol {protocol}"));
+        let (record, finished) = both.load(&format!("{user} --protocol {protocol} {BLOCKED}"));
         finished.done();
         for run in record["runs"].as_array().unwrap() {
             assert_eq!(run["errors"]["total"], 0, "{run:#}");
@@ -125,8 +127,8 @@ fn a_refused_password_is_not_a_blocked_destination() {
             });
         }
     });
-    let options = "--user ann --password x --scenario blocked --no-direct";
-    let (record, finished) = load(via, via, options);
+    let options = format!("--user ann --password x --scenario blocked --no-direct {BLOCKED}");
+    let (record, finished) = load(via, via, &options);
     let run = &record["runs"][0];
     assert_eq!(run["requests"], 0, "{run:#}");
     assert!(

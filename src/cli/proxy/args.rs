@@ -8,6 +8,7 @@ use clap::builder::EnumValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::fleet::LoadFleetArgs;
+use super::scenarios::Given;
 use crate::cli::exports::RunExports;
 use crate::cli::list::{List, list};
 use crate::cli::parse::{
@@ -58,19 +59,21 @@ pub(super) struct ProxyArgs {
 /// The measurement, of a started or a running proxy.
 #[derive(Debug, Args)]
 pub(super) struct Load {
+    #[command(flatten)]
+    pub(super) given: Given,
     /// Scenarios [default: all that the protocol supports]
     #[arg(long, value_name = "NAME,...", value_parser = list(EnumValueParser::<ScenarioArg>::new()), help_heading = "Workload")]
     pub(super) scenario: Option<List<ScenarioArg>>,
     /// Protocol of requests to the proxy [default: socks5, forward for scenario udp]
     #[arg(long, value_name = "KIND,...", value_parser = list(EnumValueParser::<RequestProtocolArg>::new()), help_heading = "Workload")]
     pub(super) protocol: Option<List<RequestProtocolArg>>,
-    /// Concurrent connections
+    /// Concurrent connections of requests
     #[arg(long, value_name = "N", value_parser = connections, default_value_t = 32, help_heading = "Workload")]
     pub(super) connections: usize,
     /// Bytes of a message [default: 64, 1000 in a datagram]
     #[arg(long, value_name = "BYTES", value_parser = message_size, help_heading = "Workload")]
     pub(super) message: Option<usize>,
-    /// Concurrent streams of bulk data
+    /// Concurrent streams of bulk data or datagrams
     #[arg(long, value_name = "N", value_parser = connections, default_value_t = 1, help_heading = "Workload")]
     pub(super) streams: usize,
     /// Time to measure each path of each scenario, over all rounds
@@ -122,7 +125,8 @@ pub(super) struct Load {
     /// Processes of the running proxy, to report the CPU time of them and their children
     #[arg(long, value_name = "PID,...", value_parser = list(parse_whole::<u32>), requires = "via", help_heading = "Network")]
     pub(super) server_pid: Option<List<u32>>,
-    /// Destination that the running proxy refuses, for scenario blocked
+    /// Destination that the running proxy refuses, for scenarios blocked and udp; for udp an address of this host, if possible: only
+    /// there are datagrams seen that the proxy lets through
     #[arg(
         long,
         value_name = "HOST:PORT",

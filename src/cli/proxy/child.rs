@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::with_advice;
 use crate::cli::error::CliError;
 use crate::sys::child::end_with_parent;
 
@@ -39,7 +40,9 @@ impl Child {
     }
 
     fn spawn(mut command: Command, name: &str, limit: Duration) -> Result<Self, CliError> {
-        let failed = |error: io::Error| CliError::Runtime(format!("cannot start {name}: {error}"));
+        let failed = |error: io::Error| {
+            CliError::Runtime(format!("cannot start {name}: {}", with_advice(&error)))
+        };
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

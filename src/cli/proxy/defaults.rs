@@ -1,8 +1,17 @@
 //! Defaults of options that depend on the scenario.
 
 use super::args::{Load, RequestProtocolArg, ScenarioArg};
+use crate::load::plan::Scenario;
 
 impl Load {
+    /// The requested scenarios. Some protocols leave out some of the default ones.
+    pub(super) fn scenarios(&self) -> Vec<Scenario> {
+        match &self.scenario {
+            Some(list) => list.iter().map(|&one| one.into()).collect(),
+            None => Scenario::ALL.to_vec(),
+        }
+    }
+
     /// Whether datagrams are measured.
     pub(super) fn is_udp(&self) -> bool {
         let mut scenarios = self.scenario.iter().flat_map(|list| list.iter());

@@ -17,6 +17,11 @@ pub(super) fn run(command: &LoadCommand) -> Result<(), CliError> {
             "no origin server: name a running `bench proxy origin` with --origin ADDR:PORT",
         ));
     }
+    if args.via.is_none() && args.protocol.is_some() {
+        return Err(CliError::usage(
+            "--protocol is for requests to a proxy; name one with --via ADDR:PORT",
+        ));
+    }
     if command.fleet.fleet {
         return fleet::run(args, &command.fleet);
     }

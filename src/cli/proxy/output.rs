@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::Load;
+use super::with_advice;
 use crate::cli::command_line;
 use crate::cli::during::{Hlog, JsonStream};
 use crate::cli::error::CliError;
@@ -15,6 +16,7 @@ use crate::cli::live::{self, Live};
 use crate::cli::progress::Progress;
 use crate::cli::text_out::TextOut;
 use crate::load;
+use crate::load::advice::advice;
 use crate::load::plan::{Path, Scenario};
 use crate::load::result::{Measured, Run};
 use crate::load::session::Observer;
@@ -286,6 +288,7 @@ impl Observer for Output {
     }
 
     fn failed(&mut self, error: io::Error) -> CliError {
+        let error = with_advice(&error);
         CliError::Runtime(format!("the load generator cannot go on: {error}"))
     }
 }
@@ -305,9 +308,17 @@ fn path_without_answers(record: &ProxyRecord) -> Option<String> {
         (&run.scenario, &run.path, &run.setting) == (&total.scenario, &total.path, &total.setting)
     })?;
     let why = run.first_errors.first().map_or("no answer", |why| why);
+    let is_other_refusal = total.scenario == "blocked" && why.starts_with("refused_by_proxy");
+    let advice = match is_other_refusal {
+        true => Some("a blocklist has another reply; check --blocked and --user"),
+        false => advice(why),
+    };
+    let advice = advice.map(|advice| format!("; {advice}"));
     Some(format!(
-        "no {} request was answered correctly on the {} path: {why}",
-        total.scenario, total.path
+        "no {} request was answered correctly on the {} path: {why}{}",
+        total.scenario,
+        total.path,
+        advice.unwrap_or_default()
     ))
 }
 

@@ -12,7 +12,7 @@ use super::args::{EngineArg, ForwardingArg, Load, ProxyArgs, RequestProtocolArg}
 use super::child::Child;
 use super::credentials;
 use super::output::Output;
-use super::udp;
+use super::{udp, with_advice};
 use crate::cli::error::CliError;
 use crate::cli::{interrupt, live};
 use crate::load::measurement::Extent;
@@ -27,6 +27,10 @@ use crate::sys::rlimit;
 /// The destination that a started proxy refuses: a documentation address (RFC 5737).
 const BLOCKED: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const BLOCKED_PORT: u16 = 9;
+
+/// Why a running proxy is not measured with a refused destination.
+pub(super) const NO_BLOCKED: &str =
+    "blocked is left out: name a destination that the proxy refuses with --blocked HOST:PORT";
 
 /// Most settings of a comparison: each is a running proxy.
 const MAX_SETTINGS: usize = 16;
@@ -163,6 +167,7 @@ pub(super) struct Prepared {
 
 /// Checks the options. Without `proxied` only the direct path is measured.
 pub(super) fn prepare(args: &Load, proxied: bool) -> Result<Prepared, CliError> {
+    args.given.check(&args.scenarios())?;
     let (scenarios, left_out) = scenarios(args, proxied)?;
     let user = credentials::user(args)?;
     let is_asked =
@@ -203,7 +208,7 @@ pub(super) fn measure(
     let cancel = Arc::new(AtomicBool::new(false));
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.store(true, Ordering::Relaxed))
-        .map_err(CliError::runtime)?;
+        .map_err(|error| CliError::Runtime(format!("cannot start: {}", with_advice(&error))))?;
     let live = live::is_possible(args.live, args.exports.stdout_option())?;
     let mut output = Output::open(args, live)?;
     // Kept until the end.
@@ -240,16 +245,17 @@ pub(super) fn runs(plan: &Plan) -> Result<usize, CliError> {
 fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>), CliError> {
     let mut left_out = Vec::new();
     let mut scenarios = Vec::new();
-    let asked: Vec<Scenario> = match &args.scenario {
-        Some(list) => list.iter().map(|&one| one.into()).collect(),
-        None => Scenario::ALL.to_vec(),
-    };
     if args.no_direct && !proxied {
         return Err(CliError::usage(
             "--no-direct leaves nothing to measure; name a proxy with --via ADDR:PORT",
         ));
     }
-    for scenario in asked {
+    if args.scenario.is_some() && !proxied && args.scenarios() == [Scenario::Blocked] {
+        return Err(CliError::usage(
+            "scenario blocked needs a proxy; name one with --via ADDR:PORT",
+        ));
+    }
+    for scenario in args.scenarios() {
         let mut reasons: Vec<String> = args
             .protocols()
             .into_iter()
@@ -263,7 +269,7 @@ fn scenarios(args: &Load, proxied: bool) -> Result<(Vec<Scenario>, Vec<String>),
             })
             .collect();
         if scenario == Scenario::Blocked && args.via.is_some() && args.blocked.is_none() {
-            reasons = vec!["blocked is left out: name a destination that the proxy refuses with --blocked HOST:PORT".to_owned()];
+            reasons = vec![NO_BLOCKED.to_owned()];
         } else if reasons.len() < args.protocols().len() {
             scenarios.push(scenario);
         }

@@ -13,8 +13,9 @@ use tempfile::NamedTempFile;
 
 use super::args::{Load, ProxyArgs, RequestProtocolArg};
 use super::child::Child;
+use super::credentials;
 use super::output::Output;
-use super::run::{Setting, name, settings};
+use super::run::{NO_BLOCKED, Setting, name, settings};
 use crate::api::udp_server::UdpServer;
 use crate::cli::error::CliError;
 use crate::cli::interrupt;
@@ -22,6 +23,7 @@ use crate::load::plan::{Path, Proxy, Scenario};
 use crate::load::result::Requested;
 use crate::load::session::Observer;
 use crate::protocol::socks5::datagram::{V4_HEADER, V6_HEADER};
+use crate::protocol::{Kind, User};
 use crate::report::store::partial::Partial;
 use crate::sys::endpoint::Endpoint;
 use crate::udp::client::{Cancel, Via};
@@ -55,18 +57,19 @@ impl Route {
 
 pub(super) fn run(proxy: &ProxyArgs, args: &Load) -> Result<(), CliError> {
     check(args)?;
+    let user = credentials::user(args)?;
     let settings = settings(proxy, args)?;
     let cancel = Cancel::new().map_err(CliError::runtime)?;
     let on_signal = cancel.clone();
     interrupt::on_signal_or_hangup(move || on_signal.cancel()).map_err(CliError::runtime)?;
     let mut output = Output::open(args, false)?;
-    let outcome = rounds(args, &settings, &cancel, &mut output);
+    let outcome = rounds(args, user.as_ref(), &settings, &cancel, &mut output);
     output.close(outcome, cancel.is_cancelled())
 }
 
-/// Refuses options without a meaning for datagrams.
+/// Refuses options without an effect on datagrams, and what no relay can do.
 fn check(args: &Load) -> Result<(), CliError> {
-    let scenarios = args.scenario.as_ref().map_or(0, |list| list.iter().count());
+    let scenarios = args.scenarios();
     let is_known = |protocol: &RequestProtocolArg| {
         matches!(
             protocol,
@@ -75,21 +78,12 @@ fn check(args: &Load) -> Result<(), CliError> {
     };
     let refused = [
         (
-            scenarios > 1,
+            scenarios.len() > 1,
             "scenario udp is measured by itself; leave out the others",
         ),
         (
             !args.protocols().iter().all(is_known),
             "datagrams are relayed with --protocol forward or socks5",
-        ),
-        (args.live, "--live does not show scenario udp; leave it out"),
-        (
-            args.mb.is_some(),
-            "--mb is for scenario bulk; use --duration",
-        ),
-        (
-            args.user.is_some(),
-            "--user is for connections; use `bench udp --via socks5://USER:PASSWORD@HOST:PORT`",
         ),
         (
             args.via.is_some()
@@ -97,16 +91,23 @@ fn check(args: &Load) -> Result<(), CliError> {
                 && args.protocols().contains(&RequestProtocolArg::Forward),
             "a forwarding relay has a fixed server; name it with --origin ADDR:PORT, a `bench serve`",
         ),
+        (
+            args.blocked.is_some() && !args.protocols().contains(&RequestProtocolArg::Socks5),
+            "a forwarding relay has a fixed server and is not asked for --blocked; choose --protocol socks5",
+        ),
     ];
     if let Some((_, sentence)) = refused.iter().find(|(is_set, _)| *is_set) {
         return Err(CliError::usage(sentence));
     }
+    args.given.check(&scenarios)?;
     let origin = args.origin.as_ref().and_then(Endpoint::ip);
     let relay_header = match args.protocols().contains(&RequestProtocolArg::Socks5) {
         true if origin.is_some_and(|origin| origin.is_ipv6()) => V6_HEADER,
         true => V4_HEADER,
         false => 0,
     };
+    let to_blocked = args.blocked.as_ref().map_or(0, blocked::header_length);
+    let relay_header = relay_header.max(to_blocked);
     let longest = MAX_PAYLOAD - HEADER - relay_header;
     match args.message() {
         message if message > longest => Err(CliError::Usage(format!(
@@ -118,6 +119,7 @@ fn check(args: &Load) -> Result<(), CliError> {
 
 fn rounds(
     args: &Load,
+    user: Option<&User>,
     settings: &[Setting],
     cancel: &Cancel,
     output: &mut Output,
@@ -142,26 +144,24 @@ fn rounds(
         });
     }
     match &args.via {
-        Some(at) => routes.extend(running(args, at)?),
+        Some(at) => routes.extend(running(args, user, at)?),
         None => {
             for setting in settings {
                 routes.push(started(setting, &[], to)?);
                 let path = list.path().to_string_lossy().into_owned();
                 let mut route = started(setting, &["--blocklist".to_owned(), path], refused)?;
                 let sink = sink.try_clone().map_err(CliError::runtime)?;
-                route.blocked = Some(Blocked { sink });
+                route.blocked = Some(Blocked::received_by(sink).map_err(CliError::runtime)?);
                 routes.push(route);
             }
         }
     }
-    let left_out = args.via.iter().map(|at| {
-        format!("blocked: not measured, as the list of the running relay {at} is unknown")
-    });
-    output.expect(routes.len() * args.repeat as usize, left_out.collect())?;
+    output.expect(routes.len() * args.repeat as usize, left_out(args))?;
     let measurement = Measurement {
         to,
         requested: requested(args),
         streams: args.streams,
+        warmup: args.warmup,
         cancel,
     };
     for round in 0..args.repeat as usize {
@@ -184,6 +184,20 @@ fn rounds(
         }
     }
     Ok(())
+}
+
+/// Why a running relay is not measured with a refused destination.
+fn left_out(args: &Load) -> Vec<String> {
+    let forward = RequestProtocolArg::Forward;
+    let reason = match (&args.via, &args.blocked) {
+        (Some(_), None) => Some(NO_BLOCKED.to_owned()),
+        (Some(_), Some(_)) if args.protocols().contains(&forward) => {
+            let reason = Scenario::Blocked.impossible(Kind::Forward);
+            reason.map(|reason| format!("{} is left out of blocked: {reason}", name(forward)))
+        }
+        _ => None,
+    };
+    reason.into_iter().collect()
 }
 
 /// The receiver's control port, and the server if it is one of this process.
@@ -229,48 +243,53 @@ fn started(setting: &Setting, more: &[String], to: SocketAddr) -> Result<Route, 
         threads: Some(setting.threads),
     };
     Ok(Route {
-        via: Some(via(setting.protocol, child.address())),
+        via: Some(via(setting.protocol, child.address(), None)),
         proxy: Some(proxy),
         blocked: None,
         _child: Some(child),
     })
 }
 
-/// The running relay, once for each protocol.
-fn running(args: &Load, at: &Endpoint) -> Result<Vec<Route>, CliError> {
+/// The running relay, for each protocol: its proxied path, and its blocked one if `--blocked` names a destination.
+fn running(args: &Load, user: Option<&User>, at: &Endpoint) -> Result<Vec<Route>, CliError> {
     let Some(address) = at.ip() else {
         return Err(CliError::Usage(format!(
             "datagrams cannot be sent to {at}; name the relay by ADDR:PORT"
         )));
     };
+    let processes = args.server_pid.iter().flat_map(|list| list.iter().copied());
+    let processes: Vec<u32> = processes.collect();
     let protocols = args.protocols();
     let several = protocols.len() > 1;
-    let routes = protocols.into_iter().map(|protocol| Route {
+    let route = |protocol, blocked| Route {
         proxy: Some(Proxy {
             setting: several.then(|| name(protocol)),
             address: at.clone(),
-            protocol: protocol.into(),
-            processes: args
-                .server_pid
-                .iter()
-                .flat_map(|list| list.iter().copied())
-                .collect(),
+            protocol: Kind::from(protocol),
+            processes: processes.clone(),
             engine: None,
             forwarding: None,
             threads: None,
         }),
-        via: Some(via(protocol, address)),
-        blocked: None,
+        via: Some(via(protocol, address, user)),
+        blocked,
         _child: None,
-    });
-    Ok(routes.collect())
+    };
+    let mut routes = Vec::new();
+    for protocol in protocols {
+        routes.push(route(protocol, None));
+        if let (RequestProtocolArg::Socks5, Some(blocked)) = (protocol, &args.blocked) {
+            routes.push(route(protocol, Some(Blocked::named(blocked.clone()))));
+        }
+    }
+    Ok(routes)
 }
 
-fn via(protocol: RequestProtocolArg, at: SocketAddr) -> Via {
+fn via(protocol: RequestProtocolArg, at: SocketAddr, user: Option<&User>) -> Via {
     match protocol {
         RequestProtocolArg::Socks5 => Via::Socks5 {
             proxy: at,
-            user: None,
+            user: user.cloned(),
         },
         _ => Via::Udp(at),
     }
@@ -280,7 +299,7 @@ fn requested(args: &Load) -> Requested {
     Requested {
         via: args.via.as_ref().map(Endpoint::to_string),
         origin: args.origin.as_ref().map(Endpoint::to_string),
-        signed_in: false,
+        signed_in: args.user.is_some(),
         connections: args.streams,
         message: Some(args.message()),
         rate_per_s: Some(args.rate.unwrap_or(RATE)),

@@ -6,6 +6,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::{Amount, Goal};
+use crate::load::advice::NOT_ESTABLISHED;
 use crate::load::command::{Command, END, Receipt};
 use crate::load::connect;
 use crate::load::error::{ErrorKind, RequestError};
@@ -127,7 +128,7 @@ impl Stream {
     /// What a stream without progress lacks, for its timeout error.
     pub(super) fn waits_for(&self) -> &'static str {
         match self.stage {
-            _ if !self.connected => "the connection was not established",
+            _ if !self.connected => NOT_ESTABLISHED,
             Stage::Handshake(_) => "the proxy did not reply",
             Stage::AwaitingReceipt(_) => "no receipt arrived",
             _ => "no more bytes were accepted",

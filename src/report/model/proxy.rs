@@ -99,6 +99,9 @@ pub struct Added {
 pub struct SettingRatios {
     /// As [`Run::scenario`].
     pub scenario: String,
+    /// As [`Run::path`]: `proxied` or `blocked`; empty in records of older versions.
+    #[serde(default)]
+    pub path: String,
     /// The setting's name.
     pub setting: String,
     /// The first setting's name.

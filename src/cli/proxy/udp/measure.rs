@@ -46,6 +46,8 @@ pub(super) struct Measurement<'a> {
     pub(super) to: SocketAddr,
     pub(super) requested: Requested,
     pub(super) streams: usize,
+    /// Time of the uncounted load at the requested rate before each measurement.
+    pub(super) warmup: Duration,
     pub(super) cancel: &'a Cancel,
 }
 
@@ -66,7 +68,10 @@ impl Measurement<'_> {
         };
         let began = Instant::now();
         let mut measured = None;
-        let found = self.highest(&setup, began).and_then(|highest| {
+        let searched = self
+            .warm_up(&setup)
+            .and_then(|()| self.highest(&setup, began));
+        let found = searched.and_then(|highest| {
             let (before, drops) = (cost(path), drops(path));
             let rate = self.requested.rate_per_s.unwrap_or_default();
             let run = self.run(&setup, Mode::Paced(rate), self.requested.duration_s)?;
@@ -95,13 +100,16 @@ impl Measurement<'_> {
         let Some(via) = via else {
             return Ok(None);
         };
-        let (before, drops_before) = (cost(path), drops(path));
         let rate = self.requested.rate_per_s.unwrap_or_default();
-        let load = (rate, self.requested.message.unwrap_or_default() + HEADER);
+        let length = self.requested.message.unwrap_or_default() + HEADER;
         let time = Duration::from_secs_f64(self.requested.duration_s);
-        let sent = blocked
-            .send(via, load, time, || self.cancel.is_cancelled())
+        let stop = || self.cancel.is_cancelled();
+        let flow = blocked
+            .open(via, length)
             .map_err(|error| format!("cannot send through {}: {error}", via.address()))?;
+        flow.send(rate, self.warmup, stop);
+        let (before, drops_before) = (cost(path), drops(path));
+        let sent = flow.send(rate, time, stop);
         if self.cancel.is_cancelled() {
             return Ok(None);
         }
@@ -135,12 +143,22 @@ impl Measurement<'_> {
             };
             run.first_errors = vec!["not_refused: a datagram arrived".to_owned()];
         }
+        run.warnings.extend(blocked.warning());
         run.requests = handled;
         run.seconds = Some(sent.seconds);
         run.requests_per_s = (sent.seconds > 0.0).then(|| handled as f64 / sent.seconds);
         run.cpu = proxy_cpu(cpu, handled);
         run.udp = Some(figures);
         Ok(Some(measured))
+    }
+
+    fn warm_up(&self, setup: &Setup) -> Result<(), RunError> {
+        if self.warmup.is_zero() {
+            return Ok(());
+        }
+        let rate = self.requested.rate_per_s.unwrap_or_default();
+        self.run(setup, Mode::Paced(rate), self.warmup.as_secs_f64())?;
+        Ok(())
     }
 
     /// The highest rate with at most 0.1 % loss; `None` if the search finds none in time.
@@ -209,6 +227,7 @@ impl Measurement<'_> {
             first_errors: vec![reason],
             requested: Requested {
                 via: proxy.and(self.requested.via.clone()),
+                signed_in: proxy.is_some() && self.requested.signed_in,
                 ..self.requested.clone()
             },
             ..Run::default()

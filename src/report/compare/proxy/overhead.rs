@@ -42,6 +42,7 @@ pub fn within_command(runs: &[Run]) -> Vec<SettingRatios> {
             let ratio = |figure| group.ratio(base, figure, Pairing::Rounds);
             found.push(SettingRatios {
                 scenario: key.scenario.clone(),
+                path: path.to_owned(),
                 setting: setting.clone(),
                 base: base_name.clone(),
                 rounds: group.rounds(base).len(),

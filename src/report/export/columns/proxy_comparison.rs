@@ -61,6 +61,7 @@ columns! {
     /// A setting of a scenario against the first, within one command.
     pub PROXY_RATIOS: SettingRatios = |of| {
         "scenario" [""] "as in `proxy.csv`" => &of.scenario;
+        "path" [""] "as in `proxy.csv`" => &of.path;
         "setting" [""] "the setting's name" => &of.setting;
         "base" [""] "the first setting's name" => &of.base;
         "rounds" [""] "rounds in which both settings are complete" => of.rounds;

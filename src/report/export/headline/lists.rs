@@ -192,6 +192,7 @@ figures! {
 
     PROXY_COMPARED {
         "scenario" = "scenario" Nothing;
+        "path" = "path" Nothing;
         "setting" = "setting" Nothing;
         "base" = "base" Nothing;
         "rounds" = "rounds" Nothing;

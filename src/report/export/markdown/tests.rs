@@ -175,10 +175,10 @@ fn proxy_run_has_totals_overhead_and_ratios() {
 | bulk | mio | 5 | 0.500 (0.500 to 0.501) |  |  |  |  |
 | bulk | uring | 5 | 0.334 (0.333 to 0.334) |  |  |  |  |
 
-| scenario | setting | base | rounds | rate ratio (95 % interval) | p99 ratio (95 % interval) | CPU ratio (95 % interval) |
-|---|---|---|---:|---:|---:|---:|
-| request-response | uring | mio | 5 | 0.667 (0.667 to 0.667) | 1.500 (1.499 to 1.500) | 1.000 (1.000 to 1.000) |
-| bulk | uring | mio | 5 | 0.667 (0.667 to 0.667) |  | 1.000 (1.000 to 1.000) |
+| scenario | path | setting | base | rounds | rate ratio (95 % interval) | p99 ratio (95 % interval) | CPU ratio (95 % interval) |
+|---|---|---|---|---:|---:|---:|---:|
+| request-response | proxied | uring | mio | 5 | 0.667 (0.667 to 0.667) | 1.500 (1.499 to 1.500) | 1.000 (1.000 to 1.000) |
+| bulk | proxied | uring | mio | 5 | 0.667 (0.667 to 0.667) |  | 1.000 (1.000 to 1.000) |
 
 - request-response proxied: 2 timeout: \\<b\\> \\| no answer
 "

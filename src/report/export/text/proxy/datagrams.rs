@@ -48,13 +48,20 @@ pub(super) fn costs(record: &ProxyRecord, total: &Total, out: &mut impl Write) -
     let sum = |of: fn(&Datagrams) -> u64| all.iter().map(of).fold(0, u64::saturating_add);
     let (sent, lost) = (sum(|of| of.sent), sum(|of| of.lost));
     let is_known = all.iter().any(|of| of.lost_proxy.is_some());
-    let mut parts = vec![format!("{} ({})", grouped(lost), percent(lost, sent))];
+    let is_blocked = total.path == "blocked";
+    let mut parts = match is_blocked {
+        true => vec![
+            format!("{} sent", grouped(sent)),
+            format!("{} arrived", grouped(sent.saturating_sub(lost))),
+        ],
+        false => vec![format!("{} ({})", grouped(lost), percent(lost, sent))],
+    };
     parts.push(format!("sender {}", grouped(sum(|of| of.lost_sender))));
     if is_known {
         let dropped = sum(|of| of.lost_proxy.unwrap_or(0));
         parts.push(format!("proxy's sockets {}", grouped(dropped)));
     }
-    if total.path == "blocked" {
+    if is_blocked {
         parts.push(format!("blocked {}", grouped(sum(|of| of.lost_elsewhere))));
     } else {
         let receiver = sum(|of| of.lost_receiver);
@@ -64,5 +71,6 @@ pub(super) fn costs(record: &ProxyRecord, total: &Total, out: &mut impl Write) -
             grouped(sum(|of| of.lost_elsewhere))
         ));
     }
-    list(out, "    lost          ", parts)
+    let label = if is_blocked { "dropped" } else { "lost" };
+    list(out, &format!("    {label:<14}"), parts)
 }

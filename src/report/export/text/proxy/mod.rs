@@ -90,8 +90,9 @@ fn heading(record: &ProxyRecord, out: &mut impl Write) -> io::Result<()> {
         1 => "1 stream of bulk data".to_owned(),
         streams => format!("{streams} streams of bulk data"),
     }));
+    let plural = if rounds == 1 { "" } else { "s" };
     parts.push(format!(
-        "{rounds} rounds of {}",
+        "{rounds} round{plural} of {}",
         short_ns(first.requested.duration_s * 1e9)
     ));
     list(out, "", parts)
@@ -278,7 +279,15 @@ fn ratios(settings: &[SettingRatios], out: &mut impl Write) -> io::Result<()> {
             part("p99", of.latency_p99_ns),
             part("proxy CPU", of.proxy_cpu),
         ];
-        let label = format!("  {}, {} against {}: ", of.scenario, of.setting, of.base);
+        // Only this scenario has two paths through a proxy.
+        let path = match (&*of.scenario, &*of.path) {
+            ("udp", "blocked") => " blocked",
+            _ => "",
+        };
+        let label = format!(
+            "  {}{path}, {} against {}: ",
+            of.scenario, of.setting, of.base
+        );
         list(out, &label, parts.into_iter().flatten())?;
     }
     Ok(())
@@ -333,5 +342,33 @@ mod tests {
             assert!(text.contains(words), "no '{words}' in:\n{text}");
         }
         assert!(!text.contains("load generator busy"), "twice:\n{text}");
+    }
+
+    #[test]
+    fn settings_of_scenario_udp_are_compared_on_both_paths() {
+        let of = |scenario: &str, path: &str| SettingRatios {
+            scenario: scenario.to_owned(),
+            path: path.to_owned(),
+            setting: "socks5".to_owned(),
+            base: "forward".to_owned(),
+            ..SettingRatios::default()
+        };
+        let settings = [
+            of("udp", "proxied"),
+            of("udp", "blocked"),
+            of("blocked", "blocked"),
+        ];
+        let mut out = Vec::new();
+        ratios(&settings, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let labels: Vec<_> = text.lines().skip(1).map(str::trim).collect();
+        assert_eq!(
+            labels,
+            [
+                "udp, socks5 against forward:",
+                "udp blocked, socks5 against forward:",
+                "blocked, socks5 against forward:"
+            ]
+        );
     }
 }
