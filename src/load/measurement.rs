@@ -1,10 +1,11 @@
 //! One measurement: threads load a path for a while, and the CPU time of all participants is read at both ends.
 //!
 //! ```text
-//! every thread    warm up ─┐                    ┌─ measure ── wait for the last answers ─┐
-//! this one                 └─ start ─ CPU time ─┘                                        └─ CPU time
+//! every thread    warm up ─┐                    ┌─ sleep ─ measure ── wait for the last answers ─┐
+//! this one                 └─ start ─ CPU time ─┘                                                └─ CPU time
 //! ```
-//! So the CPU time is spent on exactly the counted requests.
+//! So the CPU time is spent on exactly the counted requests. The threads sleep until a start that load generators have in common, so that
+//! nothing is left to do between the start and the first request.
 
 use std::io;
 use std::ops::BitOr;
@@ -18,7 +19,11 @@ use super::request_stats::RequestStats;
 use super::schedule::Schedule;
 use super::worker::{Job, Worker};
 use crate::sys::clock::monotonic_ns;
+use crate::sys::timer_slack;
 use crate::sys::usage::CpuTime;
+
+/// Longest sleep between two checks for a cancellation.
+const CANCELLED: Duration = Duration::from_millis(100);
 
 /// How a path is loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,10 +90,33 @@ pub struct Measurement {
 struct ThreadResult {
     stats: RequestStats,
     cpu: CpuTime,
+    /// When the measurement began; `None` without one.
+    began: Option<u64>,
+}
+
+impl ThreadResult {
+    /// Of this thread, with when it began and its CPU time before.
+    fn new(stats: RequestStats, start: Option<(u64, CpuTime)>) -> Self {
+        let (began, before) = start.unzip();
+        Self {
+            stats,
+            cpu: CpuTime::of_this_thread() - before.unwrap_or_default(),
+            began,
+        }
+    }
+}
+
+/// When a measurement starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At once.
+    Now,
+    /// At this time, in ns of the monotonic clock.
+    At(u64),
 }
 
 /// Loads one path. `watch` returns the CPU time of the watched processes so far. `start` is called once, when every thread has warmed
-/// up, may wait, and returns whether to measure.
+/// up, may wait, and returns when to measure; `None` for no measurement.
 ///
 /// # Errors
 /// Out of threads, file descriptors or memory, or as epoll_wait(2). Errors of requests are part of the result.
@@ -97,7 +125,7 @@ pub fn run(
     load: Load,
     extent: Extent,
     mut watch: impl FnMut() -> Vec<Option<CpuTime>>,
-    start: impl FnOnce() -> bool,
+    start: impl FnOnce() -> Option<Start>,
     cancel: &AtomicBool,
 ) -> io::Result<Measurement> {
     if let Some(progress) = &job.progress {
@@ -130,7 +158,7 @@ pub fn run(
         drop(warm);
         // A thread that failed drops its sender instead.
         let is_warm = is_warm.iter().take(threads).fold(false, BitOr::bitor);
-        let is_started = start();
+        let start = start();
         // Without a warm-up there can be no answers in it.
         let only_warmup = !is_warm && !extent.warmup.is_zero();
         let (began, before) = match only_warmup {
@@ -138,21 +166,24 @@ pub fn run(
             false => (monotonic_ns(), watch()),
         };
         for (_, go) in &started {
-            let _ = go.send(is_started && !only_warmup);
+            let _ = go.send(start.filter(|_| !only_warmup));
         }
         let mut all = ThreadResult::default();
+        let mut starts = Vec::new();
         let mut outcome = Ok(());
         for (thread, _) in started {
             match thread.join() {
                 Ok(Ok(part)) => {
                     all.stats.merge(&part.stats);
                     all.cpu += part.cpu;
+                    starts.extend(part.began);
                 }
                 Ok(Err(error)) => outcome = outcome.and(Err(error)),
                 Err(_) => outcome = outcome.and(Err(io::Error::other("a thread panicked"))),
             }
         }
         outcome?;
+        let began = starts.into_iter().min().unwrap_or(began);
         let watched = before.into_iter().zip(watch());
         let interrupted = cancel.load(Ordering::Relaxed);
         let ended = match interrupted && matches!(load, Load::Requests { .. }) {
@@ -205,15 +236,32 @@ impl<'a> AnyWorker<'a> {
 /// Starts the measurement of all threads at once, after the last warm-up.
 struct StartGate<'a> {
     warm: Sender<bool>,
-    opened: Receiver<bool>,
+    opened: Receiver<Option<Start>>,
     cancel: &'a AtomicBool,
 }
 
 impl StartGate<'_> {
-    /// Reports the end of the warm-up and whether it had answers, then waits. Returns whether to measure.
-    fn wait(&self, answered: bool) -> bool {
+    /// Reports the end of the warm-up and whether it had answers, then waits for the start. Returns the time and the CPU time of this
+    /// thread; `None` for no measurement.
+    fn wait(&self, answered: bool) -> Option<(u64, CpuTime)> {
         let _ = self.warm.send(answered);
-        self.opened.recv().unwrap_or(false)
+        let start = self.opened.recv().unwrap_or(None)?;
+        let before = CpuTime::of_this_thread();
+        if let Start::At(at) = start {
+            self.sleep_until(at);
+        }
+        Some((monotonic_ns(), before))
+    }
+
+    fn sleep_until(&self, ns: u64) {
+        let _ = timer_slack::tighten();
+        while !self.cancel.load(Ordering::Relaxed) {
+            let left = Duration::from_nanos(ns.saturating_sub(monotonic_ns()));
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(CANCELLED));
+        }
     }
 }
 
@@ -227,11 +275,9 @@ fn requests(
     let mut stats = RequestStats::default();
     let until = monotonic_ns() + extent.warmup.as_nanos() as u64;
     worker.run(&mut Schedule::closed(until), &mut stats, gate.cancel)?;
-    let mut before = CpuTime::default();
-    if gate.wait(stats.answered > 0) {
-        before = CpuTime::of_this_thread();
+    let start = gate.wait(stats.answered > 0);
+    if let Some((now, _)) = start {
         stats = RequestStats::default();
-        let now = monotonic_ns();
         worker.publish_from(now);
         let end = now + extent.duration.as_nanos() as u64;
         let mut schedule = match load {
@@ -248,10 +294,7 @@ fn requests(
         };
         worker.run(&mut schedule, &mut stats, gate.cancel)?;
     }
-    Ok(ThreadResult {
-        stats,
-        cpu: CpuTime::of_this_thread() - before,
-    })
+    Ok(ThreadResult::new(stats, start))
 }
 
 fn bulk(
@@ -262,21 +305,19 @@ fn bulk(
 ) -> io::Result<ThreadResult> {
     let mut stats = RequestStats::default();
     let open = worker.open(extent.warmup, &mut stats, gate.cancel)?;
-    let mut before = CpuTime::default();
-    if gate.wait(open) && !gate.cancel.load(Ordering::Relaxed) {
-        before = CpuTime::of_this_thread();
-        worker.publish_from(monotonic_ns());
+    let start = gate.wait(open);
+    if let Some((now, _)) = start
+        && !gate.cancel.load(Ordering::Relaxed)
+    {
+        worker.publish_from(now);
         let amount = match load {
             Load::Bulk {
                 bytes: Some(bytes),
                 streams,
             } => Amount::Bytes(bytes.div_ceil(streams.max(1) as u64)),
-            _ => Amount::Until(monotonic_ns() + extent.duration.as_nanos() as u64),
+            _ => Amount::Until(now + extent.duration.as_nanos() as u64),
         };
         worker.run(amount, &mut stats, gate.cancel)?;
     }
-    Ok(ThreadResult {
-        stats,
-        cpu: CpuTime::of_this_thread() - before,
-    })
+    Ok(ThreadResult::new(stats, start))
 }
