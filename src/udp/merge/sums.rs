@@ -6,7 +6,7 @@ use crate::stats::latency::{OutOfRange, Summary};
 use crate::udp::result::causes::claims;
 use crate::udp::result::{
     Clock, Cpu, DscpCount, Effective, Explained, Increase, LossCause, Lost, Marks, Pacing, Reason,
-    Received, Traffic,
+    Received, Run, Traffic,
 };
 
 pub(super) fn traffic(sum: &mut Traffic, other: &Traffic) {
@@ -47,6 +47,21 @@ pub(super) fn lost(sum: &mut Lost, other: &Lost) {
 /// A sum is unknown if a part is.
 pub(super) fn known(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     Some(one? + other?)
+}
+
+/// CPU time per million datagrams, as of a run of one rank.
+pub(super) fn per_million(run: &mut Run) {
+    let (sent, received) = (run.sent.packets as f64, run.received.packets as f64);
+    let cpu = &mut run.cpu;
+    let of = |seconds: Option<f64>, packets: f64| {
+        seconds
+            .filter(|_| packets > 0.0)
+            .map(|seconds| seconds / packets * 1e6)
+    };
+    let sender = known(cpu.sender_user_s, cpu.sender_system_s);
+    let receiver = known(cpu.receiver_user_s, cpu.receiver_system_s);
+    cpu.sender_s_per_million = of(sender, sent);
+    cpu.receiver_s_per_million = of(receiver, received);
 }
 
 pub(super) fn cpu(sum: &mut Cpu, other: &Cpu) {
