@@ -16,7 +16,9 @@ use associate::{
     Association, Proxy, asking, echo, header, received, reply, request, server, socket, unspecified,
 };
 use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::{NOTICED, PATIENCE, Running};
+use common::network::{in_own_network, ip};
+use common::python::printed;
+use common::{NOTICED, PATIENCE, start};
 
 on_both_engines!(
     datagrams_beyond_the_path_mtu_arrive_whole,
@@ -51,31 +53,20 @@ print('all')
 ";
 
 fn datagrams_beyond_the_path_mtu_arrive_whole(engine: Engine) {
-    let script = "ip link set lo up mtu 1500 && exec \"$0\" \"$@\"";
-    let trial = Command::new("unshare")
-        .args(["--net", "sh", "-c", script, "python3", "-c", "pass"])
-        .status();
-    if !trial.is_ok_and(|status| status.success()) {
-        println!("skipped: no network namespace can be had here, or no python3");
-        return;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", script, env!("CARGO_BIN_EXE_bench")]);
-    command.args(["proxy", "serve", "--listen", "127.0.0.1:9001"]);
-    command.args(engine.options());
-    let mut program = Running::new(command);
-    program.listening();
-    let process = program.id().to_string();
-    let output = Command::new("nsenter")
-        .args(["--net", "--target", &process, "--", "python3", "-c", NARROW])
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    assert_eq!(String::from_utf8(text).unwrap(), "all\n");
-    program.signal("TERM");
-    let summary = program.wait(NOTICED).done().stdout;
-    let counts = "datagrams 100 (200,000 bytes) to servers, 100 (300,000 bytes) to clients\n";
-    assert!(summary.contains(counts), "{summary}");
+    in_own_network(|| {
+        ip("link set lo mtu 1500");
+        let args = "proxy serve --listen 127.0.0.1:9001";
+        let mut program = start(args.split(' ').chain(engine.options()));
+        program.listening();
+        let Some(printed) = printed(NARROW) else {
+            return;
+        };
+        assert_eq!(printed, "all\n");
+        program.signal("TERM");
+        let summary = program.wait(NOTICED).done().stdout;
+        let counts = "datagrams 100 (200,000 bytes) to servers, 100 (300,000 bytes) to clients\n";
+        assert!(summary.contains(counts), "{summary}");
+    });
 }
 
 /// Kilobytes of memory that belong to no file.

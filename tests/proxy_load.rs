@@ -4,13 +4,15 @@
 
 mod common;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use common::{Finished, PATIENCE, Running, cpu_ticks, start, until};
+use common::network::in_own_network;
+use common::{Finished, PATIENCE, Running, bench, cpu_ticks, start, until};
 use serde_json::Value;
 use socket2::SockRef;
 
@@ -493,36 +495,26 @@ fn latency_of_a_schedule_counts_from_the_scheduled_start() {
     assert!((199..=201).contains(&total), "{direct:#}");
 }
 
-/// In a separate network, where all connections start at one port: a client that connects to that port connects to itself.
-#[track_caller]
-fn to_itself(options: &str) -> Option<Finished> {
-    let bench = env!("CARGO_BIN_EXE_bench");
-    let line = format!(
-        "ip link set lo up && echo 40000 40000 >/proc/sys/net/ipv4/ip_local_port_range || exit 77; exec {bench} {options}"
-    );
-    let mut shell = Command::new("unshare");
-    shell.args(["-n", "sh", "-c", &line]);
-    let finished = Running::new(shell).wait(PATIENCE);
-    if finished.stdout.is_empty() && matches!(finished.code, Some(1 | 77 | 127)) {
-        println!(
-            "skipped: no network namespace can be had: {}",
-            finished.stderr
-        );
-        return None;
-    }
-    Some(finished)
+/// Runs `body` in a network where all connections start at one port: a client that connects to that port connects to itself.
+fn with_one_port(body: impl FnOnce() + Send) {
+    in_own_network(|| {
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40000").unwrap();
+        body();
+    });
 }
 
 #[test]
 fn a_connection_to_itself_is_refused() {
+    with_one_port(connections_to_itself_are_refused);
+}
+
+fn connections_to_itself_are_refused() {
     for scenario in ["connect", "request-response", "bulk"] {
         let options = format!(
             "proxy load --origin 127.0.0.1:40000 --scenario {scenario} --duration 100ms --warmup 0s --repeat 1 \
              --connections 1 --json - --no-save"
         );
-        let Some(finished) = to_itself(&options) else {
-            return;
-        };
+        let finished = bench(options.split_whitespace());
         let record: Value = serde_json::from_str(&finished.stdout).unwrap();
         let run = only(&record, "direct");
         assert_eq!(run["requests"], 0, "{run:#}");
@@ -538,8 +530,8 @@ fn a_connection_to_itself_is_refused() {
 
 #[test]
 fn a_message_is_not_sent_to_itself() {
-    let options = "proxy send --proxy 127.0.0.1:40000 --server 127.0.0.1:9 ping; code=$?; echo sent; exit $code";
-    if let Some(finished) = to_itself(options) {
-        finished.failed(3, &["cannot connect", "refused"]);
-    }
+    let options = "proxy send --proxy 127.0.0.1:40000 --server 127.0.0.1:9 ping";
+    with_one_port(|| {
+        bench(options.split(' ')).failed(3, &["cannot connect", "refused"]);
+    });
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+pub(crate) mod clocks;
 pub(crate) mod cpu;
 pub(crate) mod delay;
 pub(crate) mod engine;
