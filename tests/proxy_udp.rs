@@ -29,7 +29,8 @@ on_both_engines!(
 );
 
 fn datagrams_of_every_length_pass_both_ways(engine: Engine) {
-    let proxy = Proxy::start(engine, echo(false), &[]);
+    // The flow ends by itself.
+    let proxy = Proxy::start(engine, echo(false), &["--drain-timeout", "30s"]);
     let client = client(proxy.address);
     for length in [0, 1, 1_000, 1_472, 1_473, 9_000, 65_507] {
         let sent: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();

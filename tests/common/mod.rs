@@ -105,6 +105,15 @@ pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>
     Running::new(command)
 }
 
+/// The time that a proxy leaves to flows and associations once it stops, unless a test sets its own. The default time passes a second
+/// after their last datagram.
+pub(crate) fn short_drain(options: &[&str]) -> &'static [&'static str] {
+    match options.contains(&"--drain-timeout") {
+        true => &[],
+        false => &["--drain-timeout", "100ms"],
+    }
+}
+
 /// A running program, killed on drop.
 pub(crate) struct Running {
     child: Child,
