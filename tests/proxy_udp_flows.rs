@@ -12,7 +12,7 @@ use std::process::Command;
 use std::thread;
 
 use common::engine::{Engine, on_both_engines, on_every_engine};
-use common::network::{is_done, with_firewall, with_own_network};
+use common::network::{run, with_firewall, with_own_network};
 use common::{NOTICED, PATIENCE, cpu_ticks, until};
 use udp_proxy::{Proxy, SOON, client, echo, received, receives_nothing, send_run, socket};
 use wirebench::sys::rlimit;
@@ -169,9 +169,9 @@ fn denied_sends_are_counted_and_the_flow_continues(engine: Engine) {
         let (_, flow) = server.recv_from(&mut [0; 10]).unwrap();
         let ports = [&server, &client].map(|socket| socket.local_addr().unwrap().port());
         let [of_server, of_client] = ports;
-        assert!(is_done(&format!(
+        run(&format!(
             "nft add rule inet t out udp dport {{ {of_server}, {of_client} }} drop"
-        )));
+        )).unwrap();
         for _ in 0..3 {
             client.send(b"denied").unwrap();
         }
@@ -179,7 +179,7 @@ fn denied_sends_are_counted_and_the_flow_continues(engine: Engine) {
         proxy.wait_for("udp_dropped_datagrams_total{cause=\"denied\"}", 6);
         server.send_to(b"denied", flow).unwrap();
         proxy.wait_for("udp_dropped_datagrams_total{cause=\"denied\"}", 7);
-        assert!(is_done("nft flush chain inet t out"));
+        run("nft flush chain inet t out").unwrap();
         client.send(b"last").unwrap();
         let mut bytes = [0; 10];
         assert_eq!(server.recv_from(&mut bytes).unwrap(), (4, flow));

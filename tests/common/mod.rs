@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+pub(crate) mod clocks;
 pub(crate) mod cpu;
 pub(crate) mod delay;
 pub(crate) mod engine;
@@ -102,6 +103,15 @@ pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command.args(args);
     Running::new(command)
+}
+
+/// The time that a proxy leaves to flows and associations once it stops, unless a test sets its own. The default time passes a second
+/// after their last datagram.
+pub(crate) fn short_drain(options: &[&str]) -> &'static [&'static str] {
+    match options.contains(&"--drain-timeout") {
+        true => &[],
+        false => &["--drain-timeout", "100ms"],
+    }
 }
 
 /// A running program, killed on drop.

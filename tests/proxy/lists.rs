@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::common::engine::{Engine, on_both_engines, on_every_engine};
 use crate::common::{Finished, NOTICED, PATIENCE, Running, bench, start, until};
