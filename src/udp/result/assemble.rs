@@ -10,7 +10,7 @@ use super::interval::Interval;
 use super::marks::Marks;
 use super::measured::Measured;
 use super::run::Run;
-use super::stages::{StageInputs, stages};
+use super::stage_inputs::{StageInputs, stages};
 use super::streams::{add, streams};
 use super::{settings, warnings};
 use crate::udp::plan::{Direction, Plan};

@@ -3,7 +3,7 @@
 use super::ended::Ended;
 use super::interval_rows::IntervalRows;
 use super::run::{Effective, Requested};
-use super::stages::StageInputs;
+use super::stage_inputs::StageInputs;
 use crate::udp::plan::Plan;
 use crate::udp::receive::accounting::Latencies;
 use crate::udp::send::outcome::SenderOutcome;

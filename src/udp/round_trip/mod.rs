@@ -20,4 +20,5 @@ mod ring;
 mod rows;
 pub mod schedule;
 mod socket;
+mod thread;
 pub mod unanswered;

@@ -9,10 +9,11 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::channel::{self, Channel, Received, TICK, Waiting, WithChannel};
+use super::channel::{Channel, Received, Settings, TICK, Waiting};
 use super::exchanges::{Counts, Exchanges, Response};
 use super::rows::Rows;
 use super::schedule::{Schedule, Step};
+use super::thread::{self, WithChannel};
 use crate::stats::latency::Latency;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::socket;
@@ -130,7 +131,7 @@ impl Requester {
             (_, None) => Waiting::Asleep,
             (_, Some(_)) => Waiting::AsleepUntil,
         };
-        let settings = channel::Settings {
+        let settings = Settings {
             name: "round-trip",
             engine: config.plan.engine,
             waiting,
@@ -145,7 +146,7 @@ impl Requester {
             stop: stop.clone(),
             emit: Emit { events, notify },
         };
-        let thread = channel::spawn(settings, socket, code)?;
+        let thread = thread::spawn(settings, socket, code)?;
         Ok(Self {
             events: receiver,
             stop,
