@@ -26,7 +26,7 @@ fn single_run_is_a_list_of_figures() {
     let run = sample::udp::measured().run;
     assert_eq!(
         udp(&sample::udp::record(vec![run])),
-        "bench udp, 2026-11-22T14:05:01.000000000Z, wirebench 0.1.0, Linux 6.18.0, A CPU, \"quoted\" @ 3 GHz
+        "`bench udp`, 2026-11-22T14:05:01Z, wirebench 0.1.0, Linux 6.18.0, A CPU, \"quoted\" @ 3 GHz
 
 | figure | value |
 |---|---|
@@ -70,6 +70,30 @@ fn single_run_is_a_list_of_figures() {
 - run 0, mio: datagrams that arrived: 1,000 (1.00 %) with a CE mark, 5 (0.005 %) with another DSCP
 "
     );
+}
+
+#[test]
+fn command_is_code_whatever_it_has() {
+    let mut record = sample::udp::record(Vec::new());
+    record.meta.command = ["bench", "udp", "--out", "a``*b*"]
+        .map(str::to_owned)
+        .into();
+    assert!(udp(&record).starts_with("``` bench udp --out 'a``*b*' ```, 2026-"));
+}
+
+#[test]
+fn figures_that_a_run_lacks_are_absent_and_a_single_run_has_no_range() {
+    let (mut run, mut record) = (sample::udp::measured().run, sample::udp::record(rounds(1)));
+    (run.setting, run.latency_from_intended_ns) = (None, None);
+    let text = udp(&sample::udp::record(vec![run]));
+    assert!(
+        !text.contains("| setting |") && !text.contains("intended"),
+        "{text}"
+    );
+    record.comparison = compared(&record.runs);
+    let text = udp(&record);
+    assert!(text.contains("| batch 1 | 1 | 0 | 1,000 KB/s |"), "{text}");
+    assert!(text.contains("| 2.000 | too few runs |"), "{text}");
 }
 
 #[test]
