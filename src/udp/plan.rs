@@ -1,4 +1,4 @@
-//! The plan of a run: what is sent, how fast, and how. The client sends it to the server, and each side validates it.
+//! The plan of a run: its datagrams, their pace and the way they are sent. The client sends it to the server, and each side validates it.
 
 pub mod sizes;
 pub mod traffic;

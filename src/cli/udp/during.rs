@@ -1,4 +1,4 @@
-//! What is written during the runs of `bench udp`: JSON lines and the interval log.
+//! Output during the runs of `bench udp`: JSON lines and the interval log.
 
 use crate::cli::during::{Hlog, JsonStream};
 use crate::cli::error::{self, CliError};

@@ -23,7 +23,7 @@ use crate::udp::round_trip::unanswered::unanswered;
 use crate::udp::wire::control::{Finish, Reply, Request, StreamOffer};
 use crate::udp::wire::results::StreamSent;
 
-/// The requester and what it has reported.
+/// The requester and its reports.
 #[derive(Default)]
 struct Progress {
     intervals: IntervalRows,

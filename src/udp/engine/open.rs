@@ -1,7 +1,7 @@
 //! Opens the engine of an [`EngineChoice`]. The only code of a UDP run that matches on the kind of engine.
 //!
 //! A new engine needs a folder beside this file, a module in `mod.rs`, an arm in each match below, a variant of
-//! [`EngineKind`], and a value of `--engine` in `cli::args`. `doctor` may check what it needs.
+//! [`EngineKind`], and a value of `--engine` in `cli::args`. `doctor` may check its requirements.
 
 use std::io;
 use std::net::UdpSocket;

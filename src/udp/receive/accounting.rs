@@ -43,7 +43,7 @@ impl Latencies {
     }
 }
 
-/// Datagrams that belong to no stream of this run, by what is wrong with them.
+/// Datagrams that belong to no stream of this run, by their fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Foreign {
     /// Another token.
@@ -176,7 +176,7 @@ impl StreamAccounting {
         Classified::Foreign
     }
 
-    /// Only the last datagram of a stream may be shorter than its sequence number says; no datagram is empty.
+    /// Only the last datagram of a stream may be shorter than the size of its sequence number; no datagram is empty.
     #[inline]
     fn fits(&self, header: &Header, length: usize) -> bool {
         length == self.datagram || self.has_size(header, length)

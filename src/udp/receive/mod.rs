@@ -1,8 +1,8 @@
 //! The receiving side of a run.
 //!
-//! [`receivers`] starts a thread per stream on sockets that are [`prepared`], or adds the streams to [shared loops](super::shared_loops). Each stream has a
-//! [`receiver`], which takes
-//! datagrams from an engine and counts them in its stream's [`accounting`], which detects duplicates with a [`sequence`] window.
+//! [`receivers`] starts a thread per stream on sockets that are [`prepared`], or adds the streams to
+//! [shared loops](super::shared_loops). Each stream has a [`receiver`], which takes datagrams from an engine and counts them in its
+//! stream's [`accounting`]; a [`sequence`] window detects duplicates.
 //! [`backoff`] decides how long the loop sleeps when its socket is empty, and [`packet_log`] keeps a record per datagram. The
 //! snapshots of all receivers are merged into `intervals`, and their results become a [`result_upload`].
 

@@ -31,7 +31,7 @@ use crate::udp::shared_loops::{SharedLoops, Wake};
 use crate::udp::wire::control::{Finish, ReceiverEffective};
 use crate::udp::wire::header::{Header, Kind};
 
-/// Histograms of a stream: one that it records into, one on its way here, one on its way back.
+/// Histograms of a stream: one in use by its receiver, one on the way to the session, one on the way back.
 const EMPTIES: usize = 3;
 
 /// Settings that all receivers of a session share.

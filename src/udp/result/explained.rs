@@ -13,7 +13,7 @@ pub struct Explained {
     pub unexplained: Option<u64>,
     /// By how much the causes exceed the losses.
     pub surplus: u64,
-    /// What the figures do not show, a sentence each.
+    /// Limits of the figures, a sentence each.
     pub notes: Vec<String>,
     /// The drops on the sender's host; null if it did not explain its side.
     pub sender: Option<HostDrops>,

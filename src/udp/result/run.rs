@@ -97,7 +97,7 @@ pub struct Run {
     /// Effects of the measuring program or its host on the result, a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What only round trips have; absent in other runs.
+    /// Figures that only round trips have; absent in other runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip: Option<RoundTrip>,
     /// The losses by cause; null unless requested, or if the losses are unknown.

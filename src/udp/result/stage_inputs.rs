@@ -195,7 +195,7 @@ pub(super) fn stages(
     (stages, known.collect())
 }
 
-/// What the figures do not show.
+/// The limits of the figures.
 fn notes(
     plan: &Plan,
     sender: &SenderStages,

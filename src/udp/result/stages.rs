@@ -21,7 +21,7 @@ pub struct Stages {
     pub receiver: Stage,
     /// The cost of the stamps.
     pub cost: StampCost,
-    /// What the figures do not show, a sentence each.
+    /// Limits of the figures, a sentence each.
     pub notes: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The accounting of each stream: what was sent, received and lost, and where it was lost.
+//! The accounting of each stream: datagrams sent, received and lost, and the places of the losses.
 
 use super::inputs::RunInputs;
 use super::packets::{Lost, Received, Traffic};

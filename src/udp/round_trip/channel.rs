@@ -21,7 +21,7 @@ pub(super) enum Waiting {
     Spinning,
 }
 
-/// What [`Channel::receive`] found.
+/// The outcome of [`Channel::receive`].
 #[derive(Debug)]
 pub(super) enum Received {
     /// Nothing.
@@ -62,7 +62,7 @@ pub(super) trait Channel {
     /// Receives a datagram. With [`Waiting::Asleep`] it may sleep for a tick.
     fn receive(&mut self) -> Received;
 
-    /// Submits what is queued, and sleeps until there may be something to receive, at most this time in ns, and a tick. Returns at once
+    /// Submits queued datagrams, and sleeps until one may have arrived, for at most this time in ns, and at most a tick. Returns at once
     /// if [`Self::receive`] sleeps.
     fn sleep(&mut self, ns: u64);
 

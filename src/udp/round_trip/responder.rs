@@ -36,7 +36,7 @@ pub struct Responder {
     thread: Option<JoinHandle<Option<Outcome>>>,
 }
 
-/// What the thread shares with the session.
+/// The state that the thread shares with the session.
 #[derive(Debug, Default)]
 struct Control {
     stop: AtomicBool,

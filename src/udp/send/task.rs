@@ -244,7 +244,7 @@ impl Task {
     }
 }
 
-/// A sender that waits for its engine.
+/// A sender without its engine.
 struct ConfiguredSender<'a> {
     task: &'a Task,
     start: &'a Receiver<u64>,
