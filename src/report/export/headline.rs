@@ -221,7 +221,7 @@ pub(super) struct Shown {
 }
 
 impl Table {
-    /// The columns that are not blank in all rows.
+    /// The columns with a value to show: not blank in all rows, and not `incomplete` without an incomplete run.
     pub(super) fn shown(&self) -> Vec<Shown> {
         let columns = self.titles.iter().zip(&self.is_number).enumerate();
         let shown = columns.map(|(at, (&title, &is_number))| Shown {
@@ -229,8 +229,11 @@ impl Table {
             title,
             is_number,
         });
-        let is_known = |of: &Shown| self.rows.iter().any(|row| !row[of.at].is_empty());
-        shown.filter(is_known).collect()
+        let is_needed = |of: &Shown| {
+            let mut values = self.rows.iter().map(|row| &row[of.at][..]);
+            values.any(|value| !value.is_empty() && (of.title, value) != ("incomplete", "0"))
+        };
+        shown.filter(is_needed).collect()
     }
 
     /// Titles and values of the only row, without the blanks of [`ABSENT`]; `None` if there are more rows.

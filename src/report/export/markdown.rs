@@ -75,7 +75,8 @@ fn comparison<C>(
 ) -> io::Result<()> {
     for (name, source) in [("base", &found.base), ("new", &found.new)] {
         let path = escaped(&source.path.display().to_string());
-        let (started, version) = (escaped(&source.started_at), escaped(&source.wirebench));
+        let (started, version) = (source.meta.started(), &source.wirebench);
+        let (started, version) = (escaped(&started), escaped(version));
         writeln!(out, "- {name}: {path}, {started}, wirebench {version}")?;
     }
     writeln!(out)?;
