@@ -27,8 +27,8 @@ use crate::sys::timerfd::TimerFd;
 use crate::sys::usage::{self, CpuTime};
 use crate::sys::{affinity, sched_policy, timer_slack};
 use crate::udp::engine::mio::shared_batch;
+use crate::udp::plan::SpinChoice;
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::send::spin::SpinChoice;
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);

@@ -17,6 +17,7 @@ mod record;
 mod replace;
 mod results;
 mod round_trip;
+mod round_trip_record;
 mod session;
 pub(crate) mod settings;
 mod via;

@@ -1,6 +1,6 @@
 //! The receiving side of a run.
 //!
-//! [`receivers`] starts a thread per stream on sockets that are [`prepared`], or adds the streams to
+//! [`receivers`] starts a thread per stream on [`prepared`] [sockets](socket), or adds the streams to
 //! [shared loops](super::shared_loops). Each stream has a [`receiver`], which takes datagrams from an engine and counts them in its
 //! stream's [`accounting`]; a [`sequence`] window detects duplicates.
 //! [`backoff`] decides how long the loop sleeps when its socket is empty, and [`packet_log`] keeps a record per datagram. The
@@ -20,13 +20,9 @@ pub mod receivers;
 pub mod result_upload;
 pub mod sequence;
 mod shared;
+pub mod socket;
 mod stamps;
 mod thread;
-
-use std::sync::Arc;
-
-/// Wakes the loop that polls the receivers or the senders.
-pub type Notify = Arc<dyn Fn() + Send + Sync>;
 
 /// Stands for a time or a count that is not known yet.
 pub const UNKNOWN: u64 = u64::MAX;

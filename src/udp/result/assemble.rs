@@ -204,7 +204,7 @@ fn last_burst_s(run: &Run) -> f64 {
         return 0.0;
     };
     let burst = u64::from(burst.max(1));
-    // The bursts of the streams take turns, so the last one is of the stream with the most bursts, the last of several.
+    // The bursts of the streams take turns, so the last one belongs to the last of the streams with the most bursts.
     let alone = [run.sent.packets];
     let streams = run.streams.iter().map(|stream| stream.sent.packets);
     let last = streams
@@ -215,7 +215,7 @@ fn last_burst_s(run: &Run) -> f64 {
     datagrams as f64 / pacing.target_pps
 }
 
-/// The rates of a run that took so long.
+/// Sets the rates of a run with this duration.
 pub(in crate::udp) fn speeds(run: &mut Run, seconds: f64) {
     let bytes = run.received.bytes as f64;
     run.seconds = Some(seconds);

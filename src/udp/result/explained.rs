@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The losses of a run by cause. `causes` and `between` or `unexplained` sum to `lost.packets + surplus`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explained {
-    /// The causes that lost datagrams, in the order of a datagram's way.
+    /// The causes that lost datagrams, in the order in which a datagram passes them.
     pub causes: Vec<LossCause>,
     /// Datagrams lost between the two hosts: those with no cause at either. Null if a host did not explain its side.
     pub between: Option<u64>,

@@ -26,7 +26,7 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// The stages with their names, in the order of a datagram's way.
+    /// The stages with their names, in the order in which a datagram passes them.
     pub fn all(&self) -> [(&'static str, &Stage); 4] {
         [
             ("sender", &self.sender),

@@ -18,13 +18,13 @@ use crate::stats::latency::Latency;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::socket;
 use crate::sys::usage::{self, CpuTime};
+use crate::udp::Notify;
 use crate::udp::engine::stats::{ReceiveStats, SendStats};
 use crate::udp::plan::Plan;
-use crate::udp::receive::Notify;
+use crate::udp::plan::SpinChoice;
 use crate::udp::receive::accounting::{Foreign, Latencies};
 use crate::udp::receive::intervals::CompletedInterval;
 use crate::udp::relay_header::RelayHeader;
-use crate::udp::send::spin::SpinChoice;
 use crate::udp::setup::{DEFAULT_BUFFER, SetupError};
 use crate::udp::wire::header::{HEADER, Header, HeaderError, Kind};
 

@@ -19,7 +19,7 @@ use crate::sys::usage::CpuTime;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::udp::placement::{self, Cpus};
 use crate::udp::plan::Plan;
-use crate::udp::send::spin::SpinChoice;
+use crate::udp::plan::SpinChoice;
 use crate::udp::setup::SetupError;
 use crate::udp::wire::header::{HEADER, Header, Kind};
 use crate::udp::wire::results::{Done, StreamReceived};

@@ -12,14 +12,10 @@
 //!   sent   |  |    stall     ||| | | | |  |  |       each with its own intended time
 //! ```
 
+use crate::udp::plan::{MAX_PPS, MIN_PPS};
+
 /// Fractional bits of a ns in the schedule: at 10 million per second it drifts by less than a ns per hour.
 const FRACTION_BITS: u32 = 24;
-
-/// Slowest pace, in datagrams per second: one in about a quarter of an hour.
-pub const MIN_PPS: f64 = 0.001;
-
-/// Fastest pace, in datagrams per second.
-pub const MAX_PPS: f64 = 1e9;
 
 /// Overdue datagrams follow each other after the interval divided by this.
 const CATCH_UP: u128 = 2;

@@ -15,9 +15,9 @@ use crate::sys::mmsg::ReceiveBatch;
 use crate::sys::timerfd::TimerFd;
 use crate::sys::tx_timestamp::TxStamp;
 use crate::sys::zerocopy::Done;
+use crate::udp::engine::endpoint::TxEndpoint;
 use crate::udp::engine::errors::{PendingErrors, Refusal, is_segmentation_errno};
 use crate::udp::engine::offload;
-use crate::udp::engine::open::TxEndpoint;
 use crate::udp::engine::stats::{SendStats, ZeroCopyStats};
 use crate::udp::engine::{Layout, Path, Submit, Tx, Until, repeat};
 

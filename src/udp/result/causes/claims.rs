@@ -1,4 +1,4 @@
-//! The datagrams that each cause may have lost, in the order of a datagram's way.
+//! The datagrams that each cause may have lost, in the order in which a datagram passes them.
 
 use super::{LossInputs, count};
 use crate::udp::explain::drops::Class;
@@ -7,7 +7,7 @@ use crate::udp::wire::explain::HostReport;
 /// The qdisc of the sender's device.
 pub(super) const SENDER_QDISC: &str = "sender_qdisc";
 
-/// All causes, in the order of a datagram's way.
+/// All causes, in the order in which a datagram passes them.
 pub(in crate::udp) const WAY: [&str; 18] = [
     "sender_firewall",
     "sender_route",
