@@ -28,6 +28,7 @@
 //! - [`shared_loops`] are the threads of paced streams that have none of their own.
 //! - [`credit`] is the flow control of lossless runs, [`clock_offset`] the estimate of the offset between two hosts' clocks.
 //! - [`round_trip`] is the other workload: requests that are sent back.
+//! - [`latencies`] and [`mark_counts`] are counted for each stream and added up.
 //! - [`relay_header`] is the header of datagrams through a SOCKS5 relay.
 //! - [`search`] finds the highest rate within a loss ratio, by runs at different rates.
 //! - [`explain`] finds the drops of both hosts behind the losses, if requested.
@@ -42,6 +43,8 @@ pub mod credit;
 pub mod engine;
 pub mod explain;
 pub mod fleet;
+pub mod latencies;
+pub mod mark_counts;
 pub mod merge;
 pub mod path_mtu;
 pub mod placement;

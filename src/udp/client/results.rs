@@ -2,8 +2,8 @@
 
 use super::{Observer, Packet};
 use crate::stats::latency::Latency;
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::Direction;
-use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::StageInputs;
 use crate::udp::result::{Interval, IntervalRows};
 use crate::udp::send::outcome::SenderOutcome;

@@ -12,7 +12,6 @@ pub mod backoff;
 pub mod by_size;
 mod interval_clock;
 pub mod intervals;
-pub mod marks;
 pub mod packet_log;
 pub mod prepared;
 pub mod receiver;

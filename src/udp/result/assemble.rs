@@ -13,8 +13,8 @@ use super::run::Run;
 use super::stage_inputs::{StageInputs, stages};
 use super::streams::{add, streams};
 use super::{settings, warnings};
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::{Direction, Plan};
-use crate::udp::receive::accounting::Latencies;
 use crate::udp::send::outcome::SenderOutcome;
 
 /// Computes the record of a run.

@@ -1,7 +1,7 @@
 use super::*;
+use crate::udp::latencies::Latencies;
 use crate::udp::plan::Plan;
 use crate::udp::plan::tests::small_plan;
-use crate::udp::receive::accounting::Latencies;
 use crate::udp::result::interval::Interval;
 use crate::udp::result::interval_rows::IntervalRows;
 use crate::udp::result::packets::Traffic;
