@@ -25,6 +25,9 @@ pub struct Latency {
     out_of_range: OutOfRange,
 }
 
+/// Histograms with the name of each.
+pub type NamedHistograms = Vec<(&'static str, Latency)>;
+
 /// Values out of the histogram's range: counted, never clamped silently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutOfRange {

@@ -4,6 +4,7 @@
 //! sender fills a free slot, queues and submits it, and learns later whether the kernel refused it. A slot in flight is
 //! not touched. With GSO a slot holds several datagrams end to end. Engines count ([`stats`]) and make no decisions.
 
+pub mod endpoint;
 mod errors;
 pub mod mio;
 pub mod offload;

@@ -1,9 +1,9 @@
 //! The costs of a run and the accuracy of its pacing, summed over the threads of both sides.
 
-use crate::stats::latency::Latency;
+use crate::stats::latency::{Latency, NamedHistograms};
 use crate::udp::engine::stats::{RingStats, ZeroCopyStats, add_some};
 use crate::udp::plan::{Mode, Plan};
-use crate::udp::result::{Cpu, EngineStats, NamedHistograms, Pacing, Run};
+use crate::udp::result::{Cpu, EngineStats, Pacing, Run};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::wire::results::{Done, StreamReceived};
 

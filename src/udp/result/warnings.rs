@@ -17,7 +17,7 @@ pub(super) fn warnings(run: &Run) -> Vec<String> {
         receiver_socket,
         unstamped,
         too_brief,
-        starved,
+        preempted_client,
     ];
     rules.iter().filter_map(|rule| rule(run)).collect()
 }
@@ -192,7 +192,7 @@ fn too_brief(run: &Run) -> Option<String> {
     let (seconds, error) = (run.seconds?, run.seconds_error?);
     (run.mode != "round-trip" && error > seconds / 10.0).then(|| {
         format!(
-            "The goodput is uncertain: the run took {}, and the clocks of the two hosts are known to ± {}. A longer run (--mb or --seconds) makes this error a smaller share.",
+            "The goodput is uncertain: the run took {}, and the clocks of the two hosts are known to ± {}. A longer run (--mb or --duration) makes this error a smaller share.",
             short_ns(seconds * 1e9),
             short_ns(error * 1e9),
         )
@@ -200,7 +200,7 @@ fn too_brief(run: &Run) -> Option<String> {
 }
 
 /// The spinning client of round trips did not have its CPU alone, which the 99 % round trip shows.
-fn starved(run: &Run) -> Option<String> {
+fn preempted_client(run: &Run) -> Option<String> {
     let times = run.cpu.sender_preemptions?;
     let is_often = times >= 10 && times.saturating_mul(100) >= run.sent.packets;
     (run.mode == "round-trip" && run.effective.spin && is_often).then(|| {

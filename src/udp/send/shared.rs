@@ -16,10 +16,10 @@ use crate::udp::engine::{Submit, Tx};
 use crate::udp::send::outcome::SenderOutcome;
 use crate::udp::send::refusals::Refusals;
 use crate::udp::send::sender::{BatchPolicy, check_path, fill};
+use crate::udp::send::socket::SenderSocket;
 use crate::udp::send::spin::NoSpin;
 use crate::udp::send::stream::{Idle, Stream};
 use crate::udp::send::task::{Event, Task};
-use crate::udp::setup::SenderSocket;
 use crate::udp::shared_loops::{Cost, Member, Next, SharedPlace};
 use crate::udp::wire::results::SenderEffective;
 

@@ -178,7 +178,7 @@ pub struct SenderResult {
     /// The stamps of the sender's kernel, if the client requests them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<SenderStages>,
-    /// What the histograms of the sender's schedule lack.
+    /// The figures of the sender's schedule that its histograms lack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleTotals>,
 }

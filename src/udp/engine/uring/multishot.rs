@@ -17,7 +17,7 @@ use crate::engine::UringSettings;
 use crate::sys::cmsg::Message;
 use crate::sys::socket;
 use crate::udp::engine::Rx;
-use crate::udp::engine::open::RxEndpoint;
+use crate::udp::engine::endpoint::RxEndpoint;
 use crate::udp::engine::stats::ReceiveStats;
 use crate::uring::buffers::{BufferRing, GROUP};
 use crate::uring::recvmsg::{BEFORE, Output, Shape};
