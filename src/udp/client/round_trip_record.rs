@@ -121,6 +121,8 @@ fn sender(outcome: Outcome, sent: StreamSent) -> SenderOutcome {
         bytes: sent.bytes,
         not_sent: sent.not_sent,
         too_long: outcome.too_long,
+        // All requests that are due are sent, however late.
+        unsent: Some(0),
         segments: 1,
         preemptions: outcome.preemptions,
         cpu: outcome.cpu,

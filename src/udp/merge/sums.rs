@@ -155,6 +155,8 @@ fn summary(sum: &Summary, other: &Summary) -> Summary {
 pub(super) fn pacing(sum: &mut Pacing, other: &Pacing) {
     sum.target_pps += other.target_pps;
     sum.achieved_pps = known(sum.achieved_pps, other.achieved_pps);
+    let unsent = sum.unsent.zip(other.unsent);
+    sum.unsent = unsent.map(|(one, other)| one.saturating_add(other));
     sum.lateness_ns = summary(&sum.lateness_ns, &other.lateness_ns);
     sum.gap_error_ns = summary(&sum.gap_error_ns, &other.gap_error_ns);
 }

@@ -303,8 +303,12 @@ pub struct Clock {
 pub struct Pacing {
     /// Requested datagrams per second.
     pub target_pps: f64,
-    /// Datagrams per second from the first send stamp to the last.
+    /// Datagrams per second from the first send stamp to the last, or in the requested time if datagrams are `unsent`.
     pub achieved_pps: Option<f64>,
+    /// Datagrams that were due before the end of the requested time and were never offered to the kernel. They are not in `sent` and
+    /// have no lateness; `None` in records of older versions.
+    #[serde(default)]
+    pub unsent: Option<u64>,
     /// Time from the intended send of each datagram to its stamp.
     pub lateness_ns: Summary,
     /// Deviation of each gap between two datagrams from the intended gap.

@@ -7,11 +7,12 @@ use crate::units::{counted, grouped, short_ns, were};
 
 /// The sentences that apply to `run`, most important first.
 pub(super) fn warnings(run: &Run) -> Vec<String> {
-    let rules: [fn(&Run) -> Option<String>; 10] = [
+    let rules: [fn(&Run) -> Option<String>; 11] = [
         silent_group,
         throttled,
         late,
         slow,
+        unsent,
         too_long,
         segments_refused,
         receiver_socket,
@@ -112,13 +113,26 @@ fn slow(run: &Run) -> Option<String> {
     }
     let stats = &run.engine_stats;
     let reason = match (stats.send_enobufs, stats.send_eagain) {
-        (0, 0) => "this host cannot send faster".to_owned(),
+        (0, 0) => "this host stalled, or cannot send faster".to_owned(),
         (0, full) => format!("its send buffer was full {}", counted(full, "time")),
         (full, _) => format!("the queue of its device was full {}", counted(full, "time")),
     };
     Some(format!(
         "The sender reached only {:.1} % of the requested pace: {reason}. The load on the path was lower than planned.",
         share * 100.0
+    ))
+}
+
+/// Datagrams were due before the end and never sent.
+fn unsent(run: &Run) -> Option<String> {
+    let unsent = run.pacing.as_ref()?.unsent.filter(|&unsent| unsent > 0)?;
+    let due = run.sent.packets.saturating_add(unsent);
+    Some(format!(
+        "{} of {} that were due, {:.1} %, {} never sent. They are in no figure of latency or lateness.",
+        grouped(unsent),
+        counted(due, "datagram"),
+        unsent as f64 / due as f64 * 100.0,
+        were(unsent),
     ))
 }
 

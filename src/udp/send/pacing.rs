@@ -27,7 +27,7 @@ const AT_ONCE: u64 = 4;
 const AT_ONCE_NS: u64 = 100_000;
 
 /// Longest delay of an overdue datagram behind the previous one, in ns.
-const MAX_DELAY_NS: u64 = 20_000_000;
+pub(super) const MAX_DELAY_NS: u64 = 20_000_000;
 
 /// An absolute schedule.
 #[derive(Debug, Clone)]
@@ -90,6 +90,12 @@ impl Pacer {
         let due = self.next_at();
         let follows = self.at(self.follows);
         due.max(follows.min(due.saturating_add(MAX_DELAY_NS)))
+    }
+
+    /// From when the next datagram is due to `end` in ns, in fractions of a ns. 0 if it is due at the end or later.
+    pub fn left_until(&self, end: u64) -> u128 {
+        let length = u128::from(end.saturating_sub(self.origin)) << FRACTION_BITS;
+        length.saturating_sub(self.elapsed)
     }
 
     /// Takes the next datagram off the schedule if it may be sent at `now`, and returns when it was due.

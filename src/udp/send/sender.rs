@@ -195,10 +195,17 @@ fn drive<T: Tx>(
             Submit::Ready => {}
             // An operation is in flight, and ends the wait when it completes.
             Submit::WouldBlock | Submit::NoFreeSlot => {
-                tx.wait(Until::WritableOr(monotonic_ns() + FULL_NS))?
+                let now = monotonic_ns();
+                if stream.is_over(now) {
+                    break;
+                }
+                tx.wait(Until::WritableOr(now + FULL_NS))?;
             }
             Submit::NoMemory => {
                 let now = monotonic_ns();
+                if stream.is_over(now) {
+                    break;
+                }
                 let resolved = stream.next() - tx.in_flight();
                 if T::STAMPS
                     && let Some(stamps) = stamps

@@ -155,6 +155,9 @@ impl<T: Tx> SharedSender<T> {
             check_path(tx, stream, *policy, outcome)?;
         }
         let now = monotonic_ns();
+        if tx.in_flight() > 0 && stream.is_over(now) {
+            return Ok(Some(Next::Ended));
+        }
         if submitted == Submit::NoMemory {
             let resolved = stream.next() - tx.in_flight();
             return Ok(Some(Next::At(self.refusals.repeat_at(resolved, now)?)));

@@ -161,6 +161,9 @@ pub struct SenderResult {
     pub stats: SendStats,
     /// Datagrams refused as too long for the path.
     pub too_long: u64,
+    /// Datagrams that were due before the end of the run and were never offered to the kernel. Absent unless paced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<u64>,
     /// Datagrams per kernel message at the end.
     pub segments: usize,
     /// Path MTU at the end, and bytes of the IP and UDP headers.

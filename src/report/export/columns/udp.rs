@@ -128,6 +128,7 @@ columns! {
         "stage_receiver_p99_ns" ["ns"] "time from the receiver's kernel to its stamp, as above" => stage(run, |of| &of.receiver, |of| of.p99);
         "via" [""] "relay that all datagrams went through; empty on a direct path" => run.requested.via.as_ref();
         "latency_by_size" [""] "median and 99 % latency in ns of each size of a mix, by message bytes; empty without a mix" => by_size::cell(&run.latency_by_size);
+        "unsent" [""] "datagrams that were due before the end of `requested_duration_s` and that the sender never offered to its kernel, as it stalled or is too slow; not in `sent_packets` and without latency or lateness; paced only" => run.pacing.as_ref().and_then(|of| of.unsent);
     }
 }
 
