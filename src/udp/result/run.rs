@@ -42,7 +42,7 @@ pub struct Run {
     pub last_received_at: Option<String>,
     /// The sender's address, as the receiver sees it.
     pub client_ip: Option<String>,
-    /// Datagrams offered to the kernel, once each, including `lost.not_sent`.
+    /// Datagrams offered to the kernel, once each, including `lost.not_sent`; null if the sender was lost.
     pub sent: Traffic,
     /// Datagrams that arrived.
     pub received: Received,
@@ -299,12 +299,18 @@ pub struct Clock {
 
 /// Packets and message bytes.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(from = "TrafficInFile", into = "TrafficInFile")]
 pub struct Traffic {
+    /// Whether the sender was lost before it reported its counts, so that the counts here are lower bounds. Both are null in the file
+    /// then.
+    pub is_unknown: bool,
     /// Datagrams.
     pub packets: u64,
     /// Message bytes, without headers.
     pub bytes: u64,
 }
+
+nullable_counts!(TrafficInFile for Traffic: packets, bytes);
 
 /// The datagrams that arrived at the receiver's sockets.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]

@@ -230,6 +230,7 @@ mod tests {
                 ..Pacing::default()
             }),
             sent: Traffic {
+                is_unknown: false,
                 packets: 1_000,
                 bytes: 1_000_000,
             },
@@ -284,6 +285,7 @@ mod tests {
             let mut run = Run {
                 mode: "round-trip".to_owned(),
                 sent: Traffic {
+                    is_unknown: false,
                     packets: 5_000,
                     bytes: 0,
                 },
@@ -336,6 +338,7 @@ mod tests {
                 ..Requested::default()
             },
             sent: Traffic {
+                is_unknown: false,
                 packets: 5,
                 bytes: 5,
             },
