@@ -82,7 +82,8 @@ fn denied_sends_are_counted_and_the_association_continues(engine: Engine) {
         let of_server = address.port();
         run(&format!(
             "nft add rule inet t out udp dport {{ {of_server}, {client} }} drop"
-        )).unwrap();
+        ))
+        .unwrap();
         run("ip route add prohibit 192.0.2.0/24").unwrap();
         let [prohibited, without_route] =
             ["192.0.2.1:9", "198.51.100.1:9"].map(|to| to.parse().unwrap());

@@ -171,7 +171,8 @@ fn denied_sends_are_counted_and_the_flow_continues(engine: Engine) {
         let [of_server, of_client] = ports;
         run(&format!(
             "nft add rule inet t out udp dport {{ {of_server}, {of_client} }} drop"
-        )).unwrap();
+        ))
+        .unwrap();
         for _ in 0..3 {
             client.send(b"denied").unwrap();
         }

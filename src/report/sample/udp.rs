@@ -306,6 +306,7 @@ fn effective() -> Effective {
 
 fn traffic(packets: u64) -> Traffic {
     Traffic {
+        is_unknown: false,
         packets,
         bytes: packets * 1_000,
     }

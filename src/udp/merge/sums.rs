@@ -10,6 +10,7 @@ use crate::udp::result::{
 };
 
 pub(super) fn traffic(sum: &mut Traffic, other: &Traffic) {
+    sum.is_unknown |= other.is_unknown;
     sum.packets = sum.packets.saturating_add(other.packets);
     sum.bytes = sum.bytes.saturating_add(other.bytes);
 }

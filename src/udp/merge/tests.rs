@@ -317,6 +317,7 @@ fn warnings_of_one_kind_are_one_with_their_number() {
 fn counts_of_a_hostile_file_saturate() {
     let mut run = run(&[]).0;
     run.sent = Traffic {
+        is_unknown: false,
         packets: u64::MAX,
         bytes: u64::MAX,
     };

@@ -44,7 +44,7 @@ pub fn assemble(mut inputs: RunInputs<'_>) -> Measured {
         add(&mut run, stream);
         stream.lost.is_unknown = inputs.senders_lost;
     }
-    run.lost.is_unknown = inputs.senders_lost;
+    (run.sent.is_unknown, run.lost.is_unknown) = (inputs.senders_lost, inputs.senders_lost);
     if inputs.done.is_none() {
         // The receiver's counts after its last row are unknown.
         run.lost.is_unknown = true;

@@ -6,12 +6,18 @@ use super::counts::nullable_counts;
 
 /// Packets and message bytes.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(from = "TrafficInFile", into = "TrafficInFile")]
 pub struct Traffic {
+    /// Whether the sender was lost before it reported its counts, so that the counts here are lower bounds. Both are null in the file
+    /// then.
+    pub is_unknown: bool,
     /// Datagrams.
     pub packets: u64,
     /// Message bytes, without headers.
     pub bytes: u64,
 }
+
+nullable_counts!(TrafficInFile for Traffic: packets, bytes);
 
 /// The datagrams that arrived at the receiver's sockets.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]

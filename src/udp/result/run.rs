@@ -43,7 +43,7 @@ pub struct Run {
     pub last_received_at: Option<String>,
     /// The sender's address, as the receiver sees it.
     pub client_ip: Option<String>,
-    /// Datagrams offered to the kernel, once each, including `lost.not_sent`.
+    /// Datagrams offered to the kernel, once each, including `lost.not_sent`; null if the sender was lost.
     pub sent: Traffic,
     /// Datagrams that arrived.
     pub received: Received,

@@ -51,6 +51,7 @@ pub(super) fn streams(inputs: &RunInputs<'_>) -> Vec<Stream> {
                 stream: number,
                 rank: None,
                 sent: Traffic {
+                    is_unknown: inputs.senders_lost,
                     packets,
                     bytes: sent.bytes.max(received.bytes),
                 },

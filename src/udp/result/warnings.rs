@@ -244,6 +244,7 @@ mod tests {
                 ..Pacing::default()
             }),
             sent: Traffic {
+                is_unknown: false,
                 packets: 1_000,
                 bytes: 1_000_000,
             },
@@ -298,6 +299,7 @@ mod tests {
             let mut run = Run {
                 mode: "round-trip".to_owned(),
                 sent: Traffic {
+                    is_unknown: false,
                     packets: 5_000,
                     bytes: 0,
                 },
@@ -350,6 +352,7 @@ mod tests {
                 ..Requested::default()
             },
             sent: Traffic {
+                is_unknown: false,
                 packets: 5,
                 bytes: 5,
             },

@@ -343,7 +343,9 @@ impl Stream {
         let left = pacer.left_until(self.end);
         let due = match &self.steps {
             Some(steps) => steps.due_within(left),
-            None => u64::try_from(left.div_ceil(pacer.interval().max(1).into())).unwrap_or(u64::MAX),
+            None => {
+                u64::try_from(left.div_ceil(pacer.interval().max(1).into())).unwrap_or(u64::MAX)
+            }
         };
         Some(due.min(self.left()).saturating_add(in_flight))
     }

@@ -1,5 +1,7 @@
 //! Pipes in the place of files that are read again.
 
+use std::process::Command;
+
 use super::*;
 
 on_both_engines!(a_pipe_in_place_of_a_file_delays_no_reload,);

@@ -4,7 +4,7 @@ use crate::report::export::column::{Cell, columns};
 use crate::report::export::losses;
 use crate::stats::latency::Summary;
 use crate::udp::plan::traffic::dscp_name;
-use crate::udp::result::{Lost, Marks, Received, Run, Stage, Stages, by_size};
+use crate::udp::result::{Lost, Marks, Received, Run, Stage, Stages, Traffic, by_size};
 
 columns! {
     /// A UDP run.
@@ -34,8 +34,8 @@ columns! {
         "sndbuf" ["bytes"] "socket buffer as read back; the kernel doubles the requested size" => positive(run.effective.sndbuf);
         "rcvbuf" ["bytes"] "socket buffer as read back; the kernel doubles the requested size" => positive(run.effective.rcvbuf);
         "window" [""] "datagrams of credit for each stream; lossless only" => run.effective.window;
-        "sent_packets" [""] "datagrams passed to the kernel, retries not counted" => run.sent.packets;
-        "sent_bytes" ["bytes"] "message bytes of these datagrams" => run.sent.bytes;
+        "sent_packets" [""] "datagrams passed to the kernel, retries not counted; empty if the sender was lost before it reported them" => sent(run, |of| of.packets);
+        "sent_bytes" ["bytes"] "message bytes of these datagrams" => sent(run, |of| of.bytes);
         "received_packets" [""] "received datagrams of this run: `unique` + `duplicates`" => received(run, |of| of.packets);
         "received_bytes" ["bytes"] "message bytes of the unique datagrams" => received(run, |of| of.bytes);
         "unique" [""] "first arrivals of a sequence number" => received(run, |of| of.unique);
@@ -140,6 +140,10 @@ fn cpus(list: Option<&[usize]>) -> String {
 /// 0 stands for a setting of the other side that was not reported.
 fn positive(value: usize) -> Option<usize> {
     (value > 0).then_some(value)
+}
+
+fn sent(run: &Run, of: impl Fn(&Traffic) -> u64) -> Option<u64> {
+    (!run.sent.is_unknown).then(|| of(&run.sent))
 }
 
 fn received(run: &Run, of: impl Fn(&Received) -> u64) -> Option<u64> {

@@ -37,9 +37,13 @@ pub(super) fn runs(page: &mut Page, runs: &[Run]) {
     let rate = ("datagrams_per_second", Gauge, "Unique datagrams a second.");
     all.each(page, rate, |run| run.packets_per_s);
     let sent = ("sent_datagrams_total", Counter, "Datagrams sent.");
-    all.each(page, sent, |run| run.sent.packets);
+    all.each(page, sent, |run| {
+        (!run.sent.is_unknown).then_some(run.sent.packets)
+    });
     let sent = ("sent_bytes_total", Counter, "Message bytes sent.");
-    all.each(page, sent, |run| run.sent.bytes);
+    all.each(page, sent, |run| {
+        (!run.sent.is_unknown).then_some(run.sent.bytes)
+    });
     let received = (
         "received_bytes_total",
         Counter,

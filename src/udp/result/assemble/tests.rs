@@ -136,7 +136,10 @@ fn the_last_burst_is_that_of_the_stream_that_sends_last() {
         run.streams = packets
             .iter()
             .map(|&packets| Stream {
-                sent: Traffic { packets, bytes: 0 },
+                sent: Traffic {
+                    packets,
+                    ..Traffic::default()
+                },
                 ..Stream::default()
             })
             .collect();
