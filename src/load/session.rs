@@ -44,7 +44,7 @@ pub trait Observer {
     fn failed(&mut self, error: io::Error) -> Self::Error;
 }
 
-/// Measures everything in `plan`. A path without an answer is not measured in later rounds, unless the observer keeps it. `cancel` ends the current
+/// Measures everything in `plan`. A path without an answer in any round is not measured in later rounds, unless the observer keeps it. `cancel` ends the current
 /// measurement, which is reported as interrupted if it has answers.
 ///
 /// # Errors
@@ -54,7 +54,7 @@ pub fn run<O: Observer>(
     cancel: &AtomicBool,
     observer: &mut O,
 ) -> Result<(), O::Error> {
-    let mut dropped = Vec::new();
+    let (mut dropped, mut answered) = (Vec::new(), Vec::new());
     for round in 0..plan.rounds {
         for &scenario in &plan.scenarios {
             let paths = plan.paths(scenario);
@@ -84,7 +84,10 @@ pub fn run<O: Observer>(
                     }
                     return Ok(());
                 }
-                if measurement.stats.answered == 0 && !observer.keeps_failed_paths() {
+                if measurement.stats.answered > 0 {
+                    answered.push((scenario, number));
+                } else if !answered.contains(&(scenario, number)) && !observer.keeps_failed_paths()
+                {
                     dropped.push((scenario, number));
                 }
                 observer.finished(measured(plan, scenario, path, round, measurement))?;

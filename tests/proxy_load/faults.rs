@@ -1,7 +1,9 @@
 //! Faulty proxies: each fault is counted as its kind.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -197,4 +199,37 @@ fn a_proxy_that_dies_under_load_is_counted() {
     assert!(run["seconds"].as_f64().unwrap() >= 1.5, "{run:#}");
     assert_eq!(run["complete"], true);
     finished.done();
+}
+
+#[test]
+fn rounds_without_answers_are_named_and_the_path_is_measured_in_every_round() {
+    let (_origin, origin) = origin();
+    let is_used = Arc::new(AtomicBool::new(false));
+    // The proxy serves one connection, that of the first round.
+    let via = proxy(move |client| {
+        if is_used.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let server = TcpStream::connect(origin).unwrap();
+        let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        let requests = thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+        });
+        let _ = std::io::copy(&mut &server, &mut &client);
+        requests.join().unwrap();
+    });
+    let line = format!(
+        "proxy load --origin {origin} --via {via} {KEPT} --json - --no-save --repeat 3 --warmup 0s --duration 50ms --connections 1"
+    );
+    let finished = start(line.split(' ')).wait(PATIENCE);
+    let record: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let runs = record["runs"].as_array().unwrap();
+    let proxied = runs.iter().filter(|run| run["path"] == "proxied");
+    let complete: Vec<_> = proxied.map(|run| run["complete"] == true).collect();
+    assert_eq!(complete, [true, false, false], "{record:#}");
+    finished.failed(
+        3,
+        &["on the proxied path in 2 of 3 rounds", "the other rounds"],
+    );
 }

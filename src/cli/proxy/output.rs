@@ -162,7 +162,11 @@ impl Output {
         }
         // The first error is the cause.
         CliError::first(outcome, finished)?;
-        match incomplete_fleet(&self.record).or_else(|| path_without_answers(&self.record)) {
+        let record = &self.record;
+        let incomplete = incomplete_fleet(record)
+            .or_else(|| path_without_answers(record))
+            .or_else(|| rounds_without_answers(record));
+        match incomplete {
             // After an interruption missing results are expected.
             Some(sentence) if !self.record.interrupted => Err(CliError::Runtime(sentence)),
             _ => Ok(()),
@@ -319,6 +323,25 @@ fn path_without_answers(record: &ProxyRecord) -> Option<String> {
         total.scenario,
         total.path,
         advice.unwrap_or_default()
+    ))
+}
+
+/// A path whose figures are those of some rounds only, as an error.
+fn rounds_without_answers(record: &ProxyRecord) -> Option<String> {
+    let is_without = |run: &&Run| !run.complete && !run.interrupted && run.requests == 0;
+    let run = record.runs.iter().find(is_without)?;
+    let of_path = |other: &&Run| {
+        (&other.scenario, &other.path, &other.setting) == (&run.scenario, &run.path, &run.setting)
+    };
+    let rounds = record.runs.iter().filter(of_path).count();
+    let without = record.runs.iter().filter(of_path).filter(is_without);
+    let reason = run.reason.as_deref().unwrap_or("no answer");
+    let why = run.first_errors.first().map_or(reason, |why| why);
+    Some(format!(
+        "no {} request was answered correctly on the {} path in {} of {rounds} rounds: {why}; its figures are of the other rounds",
+        run.scenario,
+        run.path,
+        without.count(),
     ))
 }
 
