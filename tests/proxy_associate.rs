@@ -307,12 +307,12 @@ fn answers_pass_from_destinations_that_were_asked(engine: Engine) {
     for any in [false, true] {
         let options = ["--udp-answers", if any { "any" } else { "asked" }];
         let proxy = Proxy::start(engine, &options);
-        let ((asked, address), (stranger, foreign)) = (server(), server());
+        let ((asked, address), (other, foreign)) = (server(), server());
         let association = Association::open(proxy.address);
         association.send(address, b"question");
         let mut bytes = [0; 20];
         let (_, from) = asked.recv_from(&mut bytes).unwrap();
-        stranger.send_to(b"forged", from).unwrap();
+        other.send_to(b"forged", from).unwrap();
         if any {
             assert_eq!(association.answer(foreign), b"forged");
         } else {
@@ -462,7 +462,7 @@ fn associations_end_soon_when_the_proxy_stops(engine: Engine) {
     );
     // After the drain time all are closed.
     let proxy = Proxy::start(engine, &["--drain-timeout", "500ms"]);
-    let _held = Association::open(proxy.address);
+    let _open = Association::open(proxy.address);
     proxy.stop();
 }
 

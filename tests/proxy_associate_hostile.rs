@@ -191,9 +191,9 @@ fn datagrams_of_others_are_dropped(engine: Engine) {
     let association = Association::open(proxy.address);
     let datagram = [header(address), b"forged".to_vec()].concat();
     // Before the client's first datagram, from another address.
-    let stranger = socket("127.0.0.2:0".parse().unwrap());
+    let foreign = socket("127.0.0.2:0".parse().unwrap());
     for _ in 0..5 {
-        stranger.send_to(&datagram, association.relay).unwrap();
+        foreign.send_to(&datagram, association.relay).unwrap();
     }
     proxy.wait_for_drops("wrong_source", 5);
     // An invalid datagram from another port fixes no port: port 0 is no destination.
@@ -204,11 +204,11 @@ fn datagrams_of_others_are_dropped(engine: Engine) {
     association.send(address, b"first");
     assert_eq!(received(&server), b"first");
     // Behind it also from another port.
-    for other in [&stranger, &neighbour] {
+    for other in [&foreign, &neighbour] {
         other.send_to(&datagram, association.relay).unwrap();
     }
     assert!(receives_nothing(&server));
-    assert!(receives_nothing(&neighbour) && receives_nothing(&stranger));
+    assert!(receives_nothing(&neighbour) && receives_nothing(&foreign));
     association.send(address, b"second");
     assert_eq!(received(&server), b"second");
     proxy.stop();
@@ -406,7 +406,7 @@ fn few_files_refuse_associations_and_keep_the_others(engine: Engine) {
     let first = Association::open(proxy.address);
     first.send(server, b"x");
     assert_eq!(first.answer(server), b"x");
-    let mut held = Vec::new();
+    let mut open = Vec::new();
     let mut refused = 0;
     for _ in 0..150 {
         let mut control = asking(proxy.address, unspecified());
@@ -415,7 +415,7 @@ fn few_files_refuse_associations_and_keep_the_others(engine: Engine) {
             .unwrap();
         let mut answer = [0; 12];
         match control.read_exact(&mut answer) {
-            Ok(()) if answer[3] == 0 => held.push(control),
+            Ok(()) if answer[3] == 0 => open.push(control),
             Ok(()) => {
                 assert_eq!(answer[3], 1);
                 refused += 1;
@@ -423,10 +423,10 @@ fn few_files_refuse_associations_and_keep_the_others(engine: Engine) {
             Err(_) => {}
         }
     }
-    assert!(refused > 50 && !held.is_empty(), "{refused} {}", held.len());
+    assert!(refused > 50 && !open.is_empty(), "{refused} {}", open.len());
     first.send(server, b"still");
     assert_eq!(first.answer(server), b"still");
-    drop(held);
+    drop(open);
     proxy.wait_for("udp_associations_open", 1);
     let again = Association::open(proxy.address);
     again.send(server, b"x");

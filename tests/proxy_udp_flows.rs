@@ -21,7 +21,7 @@ on_both_engines!(
     every_client_has_its_own_flow_and_answers,
     flows_over_a_limit_are_dropped_and_counted,
     idle_flow_is_closed_and_logged,
-    answers_keep_a_flow_open_and_strangers_reach_no_client,
+    answers_keep_a_flow_open_and_foreign_datagrams_reach_no_client,
     refusals_of_the_server_are_counted_until_it_is_back,
     denied_sends_are_counted_and_the_flow_continues,
     draining_proxy_serves_open_flows_only,
@@ -121,7 +121,7 @@ fn idle_flow_is_closed_and_logged(engine: Engine) {
     proxy.stop();
 }
 
-fn answers_keep_a_flow_open_and_strangers_reach_no_client(engine: Engine) {
+fn answers_keep_a_flow_open_and_foreign_datagrams_reach_no_client(engine: Engine) {
     let server = socket("127.0.0.1:0");
     let proxy = Proxy::start(
         engine,
@@ -137,8 +137,8 @@ fn answers_keep_a_flow_open_and_strangers_reach_no_client(engine: Engine) {
         server.send_to(b"news", flow).unwrap();
         assert_eq!(received(&client), b"news");
     }
-    let stranger = socket("127.0.0.1:0");
-    stranger.send_to(b"forged", flow).unwrap();
+    let other = socket("127.0.0.1:0");
+    other.send_to(b"forged", flow).unwrap();
     assert!(receives_nothing(&client));
     assert_eq!(proxy.value("udp_flows_opened_total"), 1);
     proxy.stop();

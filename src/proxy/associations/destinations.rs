@@ -25,8 +25,6 @@ mod decide;
 mod header;
 mod stored;
 
-pub use header::Header;
-
 use decide::{AddressDecision, decide};
 use header::HeaderKey;
 use stored::{Asked, Known, Source, StoredAnswer, StoredRoute};

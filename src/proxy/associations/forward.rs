@@ -197,11 +197,11 @@ impl<B: Backend> AssociationWorker<B> {
         let [to_servers, to_clients] = &batch.sends;
         let mut all = Outcome::default();
         for (run, outcome) in to_servers.runs.iter().zip(&to_servers.outcomes) {
-            all = all.and(*outcome);
+            all.add(outcome);
             let Path { socket, to, .. } = run.path;
             if let Some(association) = associations.get_mut(socket.key) {
                 association.to_server = association.to_server.and(outcome.sent);
-                association.drops = association.drops.and(outcome.drops);
+                association.drops.add_all(&outcome.drops);
                 if outcome.was_split
                     && let Some(to) = to
                 {
@@ -213,11 +213,11 @@ impl<B: Backend> AssociationWorker<B> {
         counters.dropped(&all.drops);
         all = Outcome::default();
         for (run, outcome) in to_clients.runs.iter().zip(&to_clients.outcomes) {
-            all = all.and(*outcome);
+            all.add(outcome);
             let key = run.path.socket.key;
             if let Some(association) = associations.get_mut(key) {
                 association.to_client = association.to_client.and(outcome.sent);
-                association.drops = association.drops.and(outcome.drops);
+                association.drops.add_all(&outcome.drops);
                 if outcome.was_split {
                     let longest = run.segment.saturating_sub(1);
                     association.longest_segment = association.longest_segment.min(longest);

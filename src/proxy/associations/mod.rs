@@ -9,7 +9,8 @@
 //! ```
 //!
 //! An association ends with its TCP connection, or after a time without datagrams ([`Timeouts::idle`]), which closes the
-//! connection. Its relay socket has the address of this host to which the client connected, and takes datagrams of the client's
+//! connection. Datagrams that the client sent before are forwarded for up to 100 ms. The others that its sockets have then are counted
+//! as [dropped](super::datagrams::record::DropCause::Closed). Its relay socket has the address of this host to which the client connected, and takes datagrams of the client's
 //! IP address only. The first valid one, or the request, fixes the port: from then on the socket is connected.
 //!
 //! - [`destinations`] (pure) finds the route of a header: the address that the rules allow, a cause to drop it, or a lookup.

@@ -31,11 +31,11 @@ use crate::sys::socket;
 const DRAIN_IDLE: u64 = 1_000_000_000;
 
 /// The longest time in ns in which datagrams that a client sent before it closed its connection are forwarded.
-const ENDING: u64 = 100_000_000;
+const CLOSING: u64 = 100_000_000;
 
 /// An association whose connection was closed for a reason. It ends when the datagrams in the client's socket are forwarded, at a
 /// time at the latest.
-struct Ending {
+struct Closing {
     key: Key,
     reason: CloseReason,
     until: u64,
@@ -54,7 +54,7 @@ pub(super) struct AssociationWorker<B: Backend> {
     pub(super) timers: Timers<Key>,
     pub(super) lookups: Lookups,
     pub(super) batch: Batch,
-    endings: Vec<Ending>,
+    closing: Vec<Closing>,
     pub(super) counters: Arc<AssociationCounters>,
     pub(super) idle: u64,
     is_draining: bool,
@@ -83,7 +83,7 @@ impl<B: Backend> AssociationWorker<B> {
             timers: Timers::new(),
             lookups: Lookups::default(),
             batch: Batch::default(),
-            endings: Vec::new(),
+            closing: Vec::new(),
             counters,
             idle: u64::try_from(common.idle.as_nanos()).unwrap_or(u64::MAX),
             is_draining: false,
@@ -97,8 +97,8 @@ impl<B: Backend> AssociationWorker<B> {
     /// As [`Backend::start`], and epoll_wait(2) or io_uring_enter(2).
     pub(super) fn run(mut self) -> io::Result<()> {
         self.backend.start()?;
-        while !self.quits || !self.endings.is_empty() {
-            let deadline = match self.endings.is_empty() {
+        while !self.quits || !self.closing.is_empty() {
+            let deadline = match self.closing.is_empty() {
                 true => self.timers.next().unwrap_or(u64::MAX),
                 false => 0,
             };
@@ -110,7 +110,7 @@ impl<B: Backend> AssociationWorker<B> {
                 self.take_commands(now);
             }
             self.forward(now)?;
-            self.end_closed(now);
+            self.finish_closing(now);
             self.drain();
             self.expire(now);
         }
@@ -128,8 +128,8 @@ impl<B: Backend> AssociationWorker<B> {
                 Command::Close(id, reason) => {
                     if let Some(key) = self.by_id.get(&id).copied() {
                         // The client's socket may have a full buffer, so this takes passes too.
-                        let until = now.saturating_add(ENDING);
-                        self.endings.push(Ending { key, reason, until });
+                        let until = now.saturating_add(CLOSING);
+                        self.closing.push(Closing { key, reason, until });
                         self.receive_again(key);
                     }
                 }
@@ -169,9 +169,9 @@ impl<B: Backend> AssociationWorker<B> {
     }
 
     /// Closes the associations of closed connections whose datagrams are forwarded.
-    fn end_closed(&mut self, now: u64) {
-        for ending in mem::take(&mut self.endings) {
-            let Ending { key, reason, until } = ending;
+    fn finish_closing(&mut self, now: u64) {
+        for one in mem::take(&mut self.closing) {
+            let Closing { key, reason, until } = one;
             let Some(association) = self.associations.get(key) else {
                 continue;
             };
@@ -181,7 +181,7 @@ impl<B: Backend> AssociationWorker<B> {
                 || self.backend.has_arrived(SocketId { key, end });
             if has_more && now < until {
                 self.receive_again(key);
-                self.endings.push(ending);
+                self.closing.push(one);
             } else {
                 self.close(key, reason, now);
             }

@@ -203,7 +203,7 @@ fn plan(sends: &mut Sends, flows: &mut FlowTable<Socket>, way: Way, now: u64) {
 fn account(sends: &Sends, flows: &mut FlowTable<Socket>, way: Way) -> Outcome {
     let mut all = Outcome::default();
     for (run, outcome) in sends.runs.iter().zip(&sends.outcomes) {
-        all = all.and(*outcome);
+        all.add(outcome);
         let Some(flow) = flows.get_mut(run.key) else {
             continue;
         };

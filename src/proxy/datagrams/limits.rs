@@ -88,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn limits_hold_and_nothing_remains(
+        fn limits_are_never_exceeded_and_nothing_remains(
             acts in prop::collection::vec((any::<bool>(), 0u8..4, any::<prop::sample::Index>()), 0..200),
         ) {
             let limits = FlowLimits::new(6, 3);

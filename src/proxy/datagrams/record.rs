@@ -145,7 +145,7 @@ impl Drops {
 
     /// Whether none was dropped.
     pub fn is_empty(&self) -> bool {
-        self.0 == [0; DropCause::ALL.len()]
+        self.0.iter().all(|count| *count == 0)
     }
 
     /// The sums of both.
@@ -213,12 +213,12 @@ impl Outcome {
         outcome
     }
 
-    pub(in crate::proxy) fn and(self, other: Self) -> Self {
-        Self {
-            sent: self.sent.and(other.sent),
-            drops: self.drops.and(other.drops),
-            was_split: self.was_split || other.was_split,
-        }
+    /// Adds those of another run.
+    #[inline]
+    pub(in crate::proxy) fn add(&mut self, other: &Self) {
+        self.sent = self.sent.and(other.sent);
+        self.drops.add_all(&other.drops);
+        self.was_split |= other.was_split;
     }
 }
 

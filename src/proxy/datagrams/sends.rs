@@ -1,6 +1,6 @@
 //! What a batch sends in one direction: pieces of received messages, their headers, runs, and the outcomes of these.
 
-use std::iter;
+use std::slice;
 
 use super::record::Outcome;
 use super::runs::{Piece, Run};
@@ -40,6 +40,7 @@ impl Headers {
     }
 
     /// The header in front of the datagrams of a key.
+    #[inline]
     pub(in crate::proxy) fn get(&self, key: Key) -> Option<&[u8]> {
         let end = *self.ends.get(key.number())?;
         let before = key.number().checked_sub(1);
@@ -91,26 +92,58 @@ impl Sends {
                 .is_some()
             {}
             if let Some((_, all)) = rows.peek_mut() {
-                **all = all.and(outcome);
+                all.add(&outcome);
             }
         };
         (Contents { pieces, headers }, runs, add)
     }
 }
 
+/// The parts of a message: the payloads of its pieces, with their headers.
+pub(in crate::proxy) struct Parts<'a, P> {
+    pieces: slice::Iter<'a, Piece>,
+    headers: &'a Headers,
+    payloads: &'a P,
+    /// The payload behind the previous header.
+    next: Option<&'a [u8]>,
+}
+
+impl<'a, P: Payloads> Iterator for Parts<'a, P> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if let Some(payload) = self.next.take() {
+            return Some(payload);
+        }
+        let piece = self.pieces.next()?;
+        let payload = payload(self.payloads, piece);
+        match self.headers.get(piece.key) {
+            Some(header) => {
+                self.next = Some(payload);
+                Some(header)
+            }
+            None => Some(payload),
+        }
+    }
+}
+
 /// The message of a run.
-pub(in crate::proxy) fn departure<'a>(
+#[inline]
+pub(in crate::proxy) fn departure<'a, P: Payloads>(
     run: &Run,
     contents: Contents<'a>,
-    payloads: &'a impl Payloads,
-) -> Departure<impl Iterator<Item = &'a [u8]>> {
+    payloads: &'a P,
+) -> Departure<Parts<'a, P>> {
     let Contents { pieces, headers } = contents;
     let pieces = pieces.get(run.pieces.clone()).unwrap_or_default();
     Departure {
-        parts: pieces.iter().flat_map(move |piece| {
-            let header = headers.get(piece.key).into_iter();
-            header.chain(iter::once(payload(payloads, piece)))
-        }),
+        parts: Parts {
+            pieces: pieces.iter(),
+            headers,
+            payloads,
+            next: None,
+        },
         segment: match run.datagrams {
             0 | 1 => 0,
             _ => run.segment.saturating_add(run.path.prefix),
@@ -122,6 +155,7 @@ pub(in crate::proxy) fn departure<'a>(
 }
 
 /// The bytes of a piece.
+#[inline]
 pub(in crate::proxy) fn payload<'a>(payloads: &'a impl Payloads, piece: &Piece) -> &'a [u8] {
     let bytes = payloads.bytes(piece.slot);
     bytes.get(piece.start..piece.end).unwrap_or_default()

@@ -124,7 +124,7 @@ impl Transmitter {
             ..contents
         };
         self.send(None, socket, payloads, (contents, &runs), &mut |_, part| {
-            outcome = outcome.and(part);
+            outcome.add(&part);
         });
         outcome
     }
@@ -150,12 +150,16 @@ impl Transmitter {
             };
             let sent = self.departures.send(socket, is_v6, iter::once(message));
             let Err(error) = sent else {
-                return outcome.and(Outcome::sent(1, preamble.len() + datagram.len()));
+                outcome.add(&Outcome::sent(1, preamble.len() + datagram.len()));
+                return outcome;
             };
             errors += 1;
             match self.reaction(&error, errors, false, socket) {
                 Reaction::Refused => outcome.drops.add(DropCause::Refused, 1),
-                Reaction::Drop(cause) => return outcome.and(Outcome::dropped(cause, 1)),
+                Reaction::Drop(cause) => {
+                    outcome.drops.add(cause, 1);
+                    return outcome;
+                }
                 Reaction::Retry | Reaction::Split => {}
             }
         }
@@ -277,7 +281,7 @@ mod tests {
             socket.as_fd(),
             &arrivals,
             (contents, &runs),
-            &mut |_, outcome| total = total.and(outcome),
+            &mut |_, outcome| total.add(&outcome),
         );
         assert!(total.was_split);
         assert_eq!(total.sent.datagrams, 2);

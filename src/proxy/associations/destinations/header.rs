@@ -1,27 +1,19 @@
-//! The header of a datagram, as the key of its route and for answers.
+//! The header of a datagram, as the key of its route.
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
-use std::net::SocketAddr;
 
 use super::stored::heap;
-use crate::protocol::socks5::datagram::{self, V6_HEADER};
+use crate::protocol::socks5::datagram::V6_HEADER;
 
 /// A header with an address, or with a name that is not longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     bytes: [u8; V6_HEADER],
     length: u8,
 }
 
 impl Header {
-    /// The header of datagrams from this address.
-    pub fn of(source: SocketAddr) -> Self {
-        let (bytes, length) = datagram::encode(source);
-        let length = length as u8;
-        Self { bytes, length }
-    }
-
     fn new(header: &[u8]) -> Option<Self> {
         let mut bytes = [0; V6_HEADER];
         bytes.get_mut(..header.len())?.copy_from_slice(header);
@@ -29,8 +21,7 @@ impl Header {
         Some(Self { bytes, length })
     }
 
-    /// Its bytes.
-    pub fn bytes(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         self.bytes
             .get(..usize::from(self.length))
             .unwrap_or_default()

@@ -101,8 +101,8 @@ fn destinations_are_decided_by_address_name_alias_and_port() {
         assert_eq!(all.count(), u64::from(is_allowed), "{text}");
         if let Route::To(address) = route {
             assert!(all.answers(address, judge, 4), "{text}");
-            let answer = Header::of(address);
-            assert_eq!(answer.bytes(), header(&address.to_string()), "{text}");
+            let answer = datagram::header_of(address);
+            assert_eq!(answer, header(&address.to_string()), "{text}");
         }
         let decided = all.take_first();
         let entry = decided.as_ref().and_then(|first| first.decision.entry());
@@ -298,8 +298,8 @@ fn memory_of_many_destinations_is_bounded() {
     let mut addresses = Destinations::new(false);
     for number in 0..3_000u32 {
         let ip = IpAddr::from((0xcb00_0000 + number).to_be_bytes());
-        let header = Header::of(SocketAddr::new(ip, 53));
-        addresses.route(header.bytes(), judge, 1);
+        let header = datagram::header_of(SocketAddr::new(ip, 53));
+        addresses.route(&header, judge, 1);
     }
     assert_eq!(addresses.count(), 3_000);
     let each = addresses.bytes() / most;
