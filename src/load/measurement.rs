@@ -20,6 +20,10 @@ use super::worker::{Job, Worker};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::usage::CpuTime;
 
+/// All threads of an open loop have one start, so that they take turns. They wake in this time before it, in ns: without it the
+/// first requests would be late.
+const LEAD: u64 = 1_000_000;
+
 /// How a path is loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
@@ -42,6 +46,14 @@ pub enum Load {
 }
 
 impl Load {
+    /// Time between the command to the threads and the start of the measurement, in ns.
+    fn lead_ns(self) -> u64 {
+        match self {
+            Self::Requests { rate: Some(_), .. } => LEAD,
+            _ => 0,
+        }
+    }
+
     fn connections(self) -> usize {
         match self {
             Self::Requests { connections, .. } => connections,
@@ -145,10 +157,9 @@ pub fn run(
             true => (began, before_warmup),
             false => {
                 let before = watch();
-                (monotonic_ns(), before)
+                (monotonic_ns() + load.lead_ns(), before)
             }
         };
-        // One start for all threads, so that they take turns.
         let at = (is_started && !only_warmup).then_some(began);
         for (_, go) in &started {
             let _ = go.send(at);
@@ -246,16 +257,25 @@ fn requests(
     if let Some(start) = gate.wait(stats.answered > 0) {
         before = CpuTime::of_this_thread();
         stats = RequestStats::default();
-        worker.publish_from(start);
-        let end = start.saturating_add(extent.duration.as_nanos() as u64);
-        let mut schedule = match load {
+        let duration = extent.duration.as_nanos() as u64;
+        let (from, mut schedule) = match load {
             Load::Requests {
                 rate: Some(rate),
                 phase,
                 ..
-            } => Schedule::open(start, end, Pace { rate, phase }, turn),
-            _ => Schedule::closed(end),
+            } => {
+                let end = start.saturating_add(duration);
+                (
+                    start,
+                    Schedule::open(start, end, Pace { rate, phase }, turn),
+                )
+            }
+            _ => {
+                let now = monotonic_ns();
+                (now, Schedule::closed(now.saturating_add(duration)))
+            }
         };
+        worker.publish_from(from);
         worker.run(&mut schedule, &mut stats, gate.cancel)?;
     }
     Ok(ThreadResult {

@@ -40,7 +40,8 @@ const AFTER: &str = "\
 Without a subcommand, bench proxy measures what a proxy costs. It starts an origin server, a proxy and a load generator as \
 processes on loopback; --via and --origin use running ones instead. It measures the direct and the proxied path interleaved.
 
-Options shown with ,... take several values. Each one is measured and compared with the first.";
+Options shown with ,... take several values. Each one is measured and compared with the first. An option without effect on the \
+scenarios is refused.";
 
 /// The proxy that is started for a measurement.
 #[derive(Debug, Args)]

@@ -15,7 +15,7 @@ use super::args::{Load, ProxyArgs, RequestProtocolArg};
 use super::child::Child;
 use super::credentials;
 use super::output::Output;
-use super::run::{NO_BLOCKED, Setting, name, settings};
+use super::run::{NO_BLOCKED, Setting, check_processes, name, settings};
 use crate::api::udp_server::UdpServer;
 use crate::cli::error::CliError;
 use crate::cli::interrupt;
@@ -100,6 +100,7 @@ fn check(args: &Load) -> Result<(), CliError> {
         return Err(CliError::usage(sentence));
     }
     args.given.check(&scenarios)?;
+    check_processes(args)?;
     let origin = args.origin.as_ref().and_then(Endpoint::ip);
     let relay_header = match args.protocols().contains(&RequestProtocolArg::Socks5) {
         true if origin.is_some_and(|origin| origin.is_ipv6()) => V6_HEADER,
